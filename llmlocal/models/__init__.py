@@ -1,0 +1,1 @@
+"""One file = one architecture, named as GGUF's `general.architecture` names it."""

@@ -1,0 +1,1 @@
+"""Float kernels behind the vocabulary of `layers`: norms, rope, attention, activations. Knows no model."""

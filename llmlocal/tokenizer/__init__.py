@@ -1,0 +1,1 @@
+"""Text to token ids and back. Knows no model and no chat."""

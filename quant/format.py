@@ -1,0 +1,63 @@
+"""What a block format is: its name, GGUF id, block size and bytes. Imports neither NumPy nor Numba.
+
+A format is one subclass in one file of `formats/`; writing that file registers it, and nothing else is edited.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BY_ID: dict[int, type[Format]] = {}
+BY_NAME: dict[str, type[Format]] = {}
+
+
+class Format:
+    """A way to store rows of numbers in blocks of `block` values and `nbytes` bytes.
+
+    Subclasses say `class Q4_0(Format, id=2, block=32, nbytes=18)`; the class name is GGUF's name of the type.
+    """
+
+    name: ClassVar[str]
+    id: ClassVar[int]
+    block: ClassVar[int]
+    nbytes: ClassVar[int]
+
+    def __init_subclass__(cls, *, id: int, block: int, nbytes: int) -> None:
+        cls.name, cls.id, cls.block, cls.nbytes = cls.__name__, id, block, nbytes
+        BY_ID[id] = BY_NAME[cls.name] = cls
+
+    @classmethod
+    def row_bytes(cls, k: int) -> int:
+        """Bytes of a row of `k` values. Raises ValueError where `k` is no multiple of the block."""
+        if k % cls.block:
+            raise ValueError(f"row of {k} is not a multiple of {cls.block} ({cls.name})")
+        return k // cls.block * cls.nbytes
+
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Rows of bytes (..., row_bytes) uint8 -> values (..., k) float32, bit-equal to `gguf.quants`."""
+        raise NotImplementedError
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Values (..., k) float32 -> rows of bytes (..., row_bytes) uint8. Raises ValueError for NaN or infinity."""
+        raise NotImplementedError
+
+    @classmethod
+    def kernels(cls, v: Any) -> Any:
+        """The format's SIMD parts in the words of the instruction set `v` (see `matmul`)."""
+        raise NotImplementedError
+
+
+def load_all() -> None:
+    """Import every file of `formats/`, so that the registries are complete."""
+    from . import formats
+
+    for module in iter_modules(formats.__path__):
+        import_module(f"{formats.__name__}.{module.name}")

@@ -1,0 +1,1 @@
+"""One file = one format; `format.load_all` finds them by themselves."""

@@ -1,0 +1,1 @@
+"""One file = one instruction set: the same words, each time in that set's best instructions."""
