@@ -1,0 +1,106 @@
+"""Where tensors lie in a GGUF file: spans, order, completeness. Knows no bytes, only integers that never wrap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import BadFileError
+from ..quant.format import BY_ID, Format, load_all
+from .values import REMOVED_TYPES, TENSOR_TYPES, padded, shown
+
+FETCH_AGAIN = "fetch the file again: llmlocal pull --force"
+MAX_DIM = (1 << 63) - 1
+MAX_TENSOR_BYTES = 1 << 48  # above that it is a lie, not a download that stopped
+
+
+class Record(NamedTuple):
+    """A tensor as the header declares it: `dims` in GGUF's order, the row first; `offset` from the data's start."""
+
+    name: str
+    dims: tuple[int, ...]
+    type: int
+    offset: int
+
+
+def supported_format(record: Record) -> type[Format]:
+    """The registered format of a tensor. Raises BadFileError for a type that is known but not supported."""
+    if record.type not in BY_ID:
+        load_all()
+    if record.type not in BY_ID:
+        kind = f"type {record.type} ({TENSOR_TYPES[record.type][0]})"
+        raise BadFileError(f"tensor {shown(record.name)}: {kind} is not supported yet", "use a file in another format")
+    return BY_ID[record.type]
+
+
+def tensor_span(record: Record, start: int) -> tuple[int, int]:
+    """First byte and end of a tensor's data, in a file whose tensor data begins at byte `start`.
+
+    Raises BadFileError for an unknown type, a dimension outside 0..2^63-1, or a row that is no multiple of its block.
+    """
+    name, block, nbytes = _block_of(record)
+    count = 1
+    for i, n in enumerate(record.dims):
+        if not 0 <= n <= MAX_DIM:
+            raise BadFileError(f"tensor {shown(record.name)} dimension {i} is out of range")
+        count *= n
+    row = record.dims[0] if record.dims else 1
+    if row % block:
+        raise BadFileError(f"tensor {shown(record.name)}: row of {row} is not a multiple of {block} ({name})")
+    first = start + record.offset
+    return first, first + count // block * nbytes
+
+
+def place(records: Sequence[Record], start: int, alignment: int, size: int) -> list[tuple[int, int]]:
+    """The spans of all tensors in a file of `size` bytes: aligned, disjoint, in order, without gaps, inside the file.
+
+    `start` is the first byte of tensor data, a multiple of `alignment`. Gaps are refused as in llama.cpp: no writer
+    leaves any, and a hole may hide bytes. Raises BadFileError for the first fault.
+    """
+    spans: list[tuple[int, int]] = []
+    expected = start
+    for record in records:
+        span = tensor_span(record, start)
+        need = span[1] - span[0]
+        if need > MAX_TENSOR_BYTES:
+            raise BadFileError(f"tensor {shown(record.name)} needs {need} bytes, file has {size}")
+        if span[0] != expected:
+            raise BadFileError(_misplaced(records, spans, span, alignment, size))
+        spans.append(span)
+        expected = padded(span[1], alignment)
+    end = spans[-1][1] if spans else 0
+    if end > size:
+        short = "1 byte" if end - size == 1 else f"{end - size} bytes"
+        raise BadFileError(f"file is {short} short ({size} of {end}), download incomplete", FETCH_AGAIN)
+    return spans
+
+
+def _misplaced(
+    records: Sequence[Record], before: list[tuple[int, int]], span: tuple[int, int], alignment: int, size: int
+) -> str:
+    """What to say of a tensor that does not begin where the one before it ends."""
+    record = records[len(before)]
+    name = shown(record.name)
+    if span[0] > size:
+        return f"tensor {name} starts past the end of file"
+    if record.offset % alignment:
+        return f"tensor {name} offset {record.offset} is not a multiple of {alignment}"
+    for other, (first, end) in zip(records, before, strict=False):
+        if first < span[1] and span[0] < end:
+            return f"tensors {shown(other.name)} and {name} overlap"
+    return f"tensor {name} offset {record.offset} leaves a gap or is out of order"
+
+
+def _block_of(record: Record) -> tuple[str, int, int]:
+    """Name, values and bytes of the block of a tensor's type."""
+    kind, name = record.type, shown(record.name)
+    if kind in BY_ID:
+        return BY_ID[kind].name, BY_ID[kind].block, BY_ID[kind].nbytes
+    if kind in TENSOR_TYPES:
+        return TENSOR_TYPES[kind]
+    if kind in REMOVED_TYPES:
+        raise BadFileError(f"tensor {name} has removed type {kind} ({REMOVED_TYPES[kind]})", "convert the model again")
+    load_all()
+    if kind not in BY_ID:
+        raise BadFileError(f"tensor {name} has unknown type {kind}")
+    return BY_ID[kind].name, BY_ID[kind].block, BY_ID[kind].nbytes

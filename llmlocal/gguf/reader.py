@@ -1,0 +1,362 @@
+"""Strict reader of GGUF versions 2 and 3 over a mapping. Any bytes give a legal file, or one line that says why not.
+
+Knows the container. Does not know what a key means to a model, and imports neither NumPy nor Numba.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from struct import Struct
+from typing import Any
+
+from ..errors import BadFileError, NotFoundError, ResourceError
+from ..quant.tensor import QTensor
+from . import split
+from .layout import FETCH_AGAIN, Record, place, supported_format
+from .values import (
+    ALIGNMENT_KEY,
+    DEFAULT_ALIGNMENT,
+    HEADER,
+    MAGIC,
+    MAX_ARRAY,
+    MAX_DIMS,
+    MAX_ENTRIES,
+    MAX_KEY,
+    MAX_STRING,
+    MAX_TENSOR_NAME,
+    MAX_TENSORS,
+    STRUCTS,
+    U32,
+    U64,
+    Array,
+    ValueType,
+    escaped,
+    padded,
+    shown,
+)
+
+LEAST_ENTRY = 13  # bytes of the smallest metadata record: length, type, one byte
+LEAST_TENSOR = 24  # bytes of the smallest tensor record: length, dimensions, type, offset
+_ARRAY_HEAD = Struct("<IQ")
+_TENSOR_TAILS = [Struct(f"<{n}QIQ") for n in range(MAX_DIMS + 1)]
+
+
+def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
+    """Open a GGUF file and, where it is the first part of a split model, all the other parts in its folder.
+
+    Raises BadFileError for anything but a complete legal file, NotFoundError where there is none.
+    """
+    file = GGUFFile(path)
+    try:
+        with _blamed_on(file.path):
+            names = split.later_parts(file.path.name, file.metadata)
+            for number, name in enumerate(names, start=2):
+                if not file.path.with_name(name).exists():
+                    raise BadFileError(f"part {number} of {len(names) + 1} is missing: {escaped(name)}", FETCH_AGAIN)
+        for name in names:
+            file._join(GGUFFile(file.path.with_name(name)))
+        if names:
+            with _blamed_on(file.path):
+                split.check_total(file.metadata, len(file.tensors))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+class Metadata(Mapping[str, Any]):
+    """Keys and values in the order of the file: int, float, bool, str, or a lazy `Array`.
+
+    A string's bytes that are not UTF-8 read as U+FFFD; `raw` has them as stored.
+    """
+
+    def __init__(self, values: dict[str, tuple[ValueType, Any]]) -> None:
+        self._values = values
+
+    def __getitem__(self, key: str) -> Any:
+        kind, value = self._values[key]
+        return str(value, "utf-8", "replace") if kind is ValueType.STRING else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def raw(self) -> dict[str, tuple[ValueType, Any]]:
+        """Type and value of every key, strings as memoryviews: what the writer takes to copy them unchanged."""
+        return dict(self._values)
+
+
+class GGUFFile:
+    """A legal GGUF file, mapped. The constructor reads one file; `open_gguf` also joins the parts of a split model.
+
+    `tensors` are views of the mapping in the order of the file; `types` the metadata's value types;
+    `trailing_bytes` what lies behind the last tensor, legal but of no use.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Raises BadFileError, NotFoundError, or ResourceError where the mapping is refused for lack of memory."""
+        self.path = Path(path)
+        self.tensors: dict[str, QTensor] = {}
+        self._parts: list[GGUFFile] = []
+        self._map = _mapped(self.path)
+        self._view = memoryview(self._map)
+        self._values: dict[str, tuple[ValueType, Any]] = {}
+        self.metadata = Metadata(self._values)
+        try:
+            with _blamed_on(self.path):
+                self._parse()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def types(self) -> dict[str, ValueType]:
+        """The value type of every key; an array's element type is its own `type`."""
+        return {key: kind for key, (kind, _) in self._values.items()}
+
+    def close(self) -> None:
+        """Let go of the mapping. Views handed out are released, so late use fails loudly.
+
+        Memory that a NumPy array still looks at stays mapped until that array goes.
+        """
+        for part in self._parts:
+            part.close()
+        views = [tensor.data for tensor in self.tensors.values()]
+        for _, value in self._values.values():
+            if isinstance(value, Array | memoryview):
+                views.append(value.raw if isinstance(value, Array) else value)
+        for view in (*views, self._view):
+            with suppress(BufferError):
+                view.release()
+        with suppress(BufferError):
+            self._map.close()
+
+    def __enter__(self) -> GGUFFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _parse(self) -> None:
+        size = len(self._view)
+        self.version, n_tensors, n_entries = _read_header(self._view)
+        cursor = _Cursor(self._view, HEADER.size)
+        for i in range(n_entries):
+            cursor.read_entry(i, self._values)
+        self.alignment = _alignment(self._values)
+        records: dict[str, Record] = {}
+        for i in range(n_tensors):
+            record = cursor.read_record(i)
+            if record.name in records:
+                raise BadFileError(f"duplicate tensor {shown(record.name)}")
+            records[record.name] = record
+        start = padded(cursor.position, self.alignment)
+        spans = place(list(records.values()), start, self.alignment, size)
+        for record, (first, end) in zip(records.values(), spans, strict=True):
+            shape = record.dims[::-1] or (1,)  # no dimensions: one value
+            self.tensors[record.name] = QTensor(record.name, supported_format(record), shape, self._view[first:end])
+        self.trailing_bytes = max(0, size - padded(spans[-1][1] if spans else start, self.alignment))
+
+    def _join(self, part: GGUFFile) -> None:
+        """Take in the next part of a split model; from here on it is closed with this file."""
+        self._parts.append(part)
+        with _blamed_on(part.path):
+            split.check_part(len(self._parts), self._values, part._values)
+            for name in part.tensors:
+                if name in self.tensors:
+                    raise BadFileError(f"tensor {shown(name)} is also in an earlier part")
+            if len(self.tensors) + len(part.tensors) > MAX_TENSORS:
+                raise BadFileError(f"more than {MAX_TENSORS} tensors in all parts")
+        self.tensors.update(part.tensors)
+        self.trailing_bytes += part.trailing_bytes
+
+
+class _Cursor:
+    """A place in the header that moves forward and never passes the end of the file."""
+
+    __slots__ = ("position", "size", "view")
+
+    def __init__(self, view: memoryview, position: int) -> None:
+        self.view, self.position, self.size = view, position, len(view)
+
+    def unpack(self, form: Struct, what: str) -> tuple[Any, ...]:
+        """The numbers at the cursor; `what` is named where the file ends before they do."""
+        if form.size > self.size - self.position:
+            raise BadFileError(f"{what} is cut at end of file", FETCH_AGAIN)
+        values = form.unpack_from(self.view, self.position)
+        self.position += form.size
+        return values
+
+    def take(self, count: int) -> memoryview:
+        """The next `count` bytes, which the caller knows to be there."""
+        self.position += count
+        return self.view[self.position - count : self.position]
+
+    def read_name(self, what: str, most: int) -> str:
+        """A key or a tensor's name: 1..most bytes of UTF-8."""
+        (size,) = self.unpack(U64, what)
+        if size > self.size - self.position:
+            raise BadFileError(f"{what} length {size} passes the end of file", FETCH_AGAIN)
+        if size > most:
+            raise BadFileError(f"{what} is {size} bytes, at most {most}")
+        if not size:
+            raise BadFileError(f"{what} is empty")
+        try:
+            return str(self.take(size), "utf-8")
+        except UnicodeDecodeError:
+            raise BadFileError(f"{what} is not UTF-8") from None
+
+    def read_entry(self, i: int, values: dict[str, tuple[ValueType, Any]]) -> None:
+        """Metadata entry #i, added to `values`."""
+        key = self.read_name(f"metadata key #{i}", MAX_KEY)
+        label = f"key {shown(key)}"
+        if key in values:
+            raise BadFileError(f"duplicate metadata {label}")
+        (kind,) = self.unpack(U32, f"{label}: type")
+        if kind == ValueType.STRING:
+            values[key] = ValueType.STRING, self.take(self.string_size(label))
+        elif kind == ValueType.ARRAY:
+            values[key] = ValueType.ARRAY, self.read_array(label)
+        elif kind in STRUCTS:
+            at = self.position
+            (value,) = self.unpack(STRUCTS[kind], f"{label}: value")
+            if kind == ValueType.BOOL and self.view[at] > 1:
+                raise BadFileError(f"{label}: {self.view[at]} is not a bool")
+            values[key] = ValueType(kind), value
+        else:
+            raise BadFileError(f"{label} has unknown type {kind}")
+
+    def string_size(self, label: str) -> int:
+        """Bytes of the string that begins here; the cursor moves behind its length."""
+        (size,) = self.unpack(U64, f"{label}: value")
+        if size > self.size - self.position:
+            raise BadFileError(f"{label}: string of {size} bytes passes the end of file", FETCH_AGAIN)
+        if size > MAX_STRING:
+            raise BadFileError(f"{label}: string of {size} bytes, at most {MAX_STRING}")
+        return int(size)
+
+    def read_array(self, label: str) -> Array:
+        """An array whose elements are known to lie in the file; only strings are walked one by one."""
+        kind, count = self.unpack(_ARRAY_HEAD, f"{label}: value")
+        if kind == ValueType.ARRAY:
+            raise BadFileError(f"{label}: nested arrays are not allowed")
+        if kind not in STRUCTS and kind != ValueType.STRING:
+            raise BadFileError(f"{label} is an array of unknown type {kind}")
+        least = U64.size if kind == ValueType.STRING else STRUCTS[kind].size
+        if count * least > self.size - self.position:
+            raise BadFileError(f"{label}: array of {count} elements passes the end of file", FETCH_AGAIN)
+        if count > MAX_ARRAY:
+            raise BadFileError(f"{label}: array of {count} elements, at most {MAX_ARRAY}")
+        if kind == ValueType.STRING:
+            return Array(ValueType.STRING, count, self.take(self.strings_size(label, count)))
+        raw = self.take(count * least)
+        if kind == ValueType.BOOL and bytes(raw).translate(None, b"\0\1"):
+            raise BadFileError(f"{label}: an element is not a bool")
+        return Array(ValueType(kind), count, raw)
+
+    def strings_size(self, label: str, count: int) -> int:
+        """Bytes that `count` strings with their lengths take. The hot loop of opening a vocabulary."""
+        read, view, position = U64.unpack_from, self.view, self.position
+        last = self.size - U64.size  # the last place where a length can stand
+        for i in range(count):
+            if position > last:
+                break
+            (size,) = read(view, position)
+            if size > MAX_STRING:
+                raise BadFileError(f"{label}: string #{i} of {size} bytes, at most {MAX_STRING}")
+            position += U64.size + size
+        else:
+            if position <= self.size:
+                return int(position) - self.position
+        raise BadFileError(f"{label}: array of {count} elements passes the end of file", FETCH_AGAIN)
+
+    def read_record(self, i: int) -> Record:
+        """Tensor record #i."""
+        name = self.read_name(f"tensor #{i} name", MAX_TENSOR_NAME)
+        label = f"tensor {shown(name)}"
+        (n_dims,) = self.unpack(U32, label)
+        if n_dims > MAX_DIMS:
+            raise BadFileError(f"{label} has {n_dims} dimensions, at most {MAX_DIMS}")
+        *dims, kind, offset = self.unpack(_TENSOR_TAILS[n_dims], label)
+        return Record(name, tuple(dims), kind, offset)
+
+
+@contextmanager
+def _blamed_on(path: Path) -> Iterator[None]:
+    """Put the file's name in front of a BadFileError."""
+    try:
+        yield
+    except BadFileError as error:
+        raise BadFileError(f"{escaped(str(path))}: {error}", error.hint) from None
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """The whole file, mapped for reading."""
+    where = escaped(str(path))
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a pipe would wait for a writer
+            raise BadFileError(f"{where}: {'is a directory' if path.is_dir() else 'is not a regular file'}")
+        with open(path, "rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise BadFileError(f"{where}: file is empty, not a GGUF model", FETCH_AGAIN)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(f"{where}: no such file") from None
+    except ValueError:
+        raise NotFoundError(f"{where}: no file can have this name") from None
+    except OSError as error:
+        kind = ResourceError if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE) else BadFileError
+        raise kind(f"{where}: cannot be read: {error.strerror}") from None
+
+
+def _read_header(view: memoryview) -> tuple[int, int, int]:
+    """Version, number of tensors, number of metadata entries; both counts can fit in the file."""
+    size, head = len(view), bytes(view[: HEADER.size])
+    if size < len(MAGIC):
+        raise BadFileError(f"only {size} bytes, too short for a GGUF header ({HEADER.size})", FETCH_AGAIN)
+    if head[:4] != MAGIC:
+        raise BadFileError(f"not a GGUF file (starts with {shown(head[:4].decode('ascii', 'backslashreplace'))})")
+    if size >= 8:
+        _check_version(int.from_bytes(head[4:8], "little"))
+    if size < HEADER.size:
+        raise BadFileError(f"header is cut at byte {size} of {HEADER.size}", FETCH_AGAIN)
+    _, version, n_tensors, n_entries = HEADER.unpack(head)
+    left = size - HEADER.size
+    for count, what, least, most in (
+        (n_tensors, "tensors", LEAST_TENSOR, MAX_TENSORS),
+        (n_entries, "metadata entries", LEAST_ENTRY, MAX_ENTRIES),
+    ):
+        if count * least > left:
+            raise BadFileError(f"{count} {what} cannot fit in {left} bytes", FETCH_AGAIN)
+        if count > most:
+            raise BadFileError(f"{count} {what}, at most {most}")
+    return version, n_tensors, n_entries
+
+
+def _check_version(version: int) -> None:
+    if version and not version & 0xFFFF:
+        raise BadFileError("big-endian GGUF is not supported", "convert the model again on this machine")
+    if version == 0:
+        raise BadFileError("bad GGUF version 0")
+    if version == 1:
+        raise BadFileError("GGUF version 1 is too old, convert again")
+    if version > 3:
+        raise BadFileError(f"GGUF version {version} is newer than supported (3)", "a newer llmlocal may read it")
+
+
+def _alignment(values: dict[str, tuple[ValueType, Any]]) -> int:
+    """Bytes to whose multiples tensors are aligned."""
+    kind, value = values.get(ALIGNMENT_KEY, (ValueType.U32, DEFAULT_ALIGNMENT))
+    if kind is not ValueType.U32:
+        raise BadFileError(f"{ALIGNMENT_KEY} must be u32, is {kind.label}")
+    if not 1 <= value <= 65_536 or value & (value - 1):
+        raise BadFileError(f"alignment {value} is not a power of two in 1..65536")
+    return int(value)

@@ -1,0 +1,79 @@
+"""Models split over files `<name>-00001-of-0000N.gguf`: names, counts, agreement. Opens no file.
+
+Names of parts come from the opened file's own name only, never from its content.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import BadFileError
+from .values import Array, ValueType, escaped, shown
+
+NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
+MAX_PARTS = 512
+_NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
+
+
+def part_name(stem: str, number: int, count: int) -> str:
+    """File name of part `number` (from 0) of `count`."""
+    return f"{stem}-{number + 1:05d}-of-{count:05d}.gguf"
+
+
+def later_parts(name: str, metadata: Mapping[str, Any]) -> list[str]:
+    """File names of the parts that belong to the first part `name`; none where the model is in one file.
+
+    Raises BadFileError where this is not the first part, or the name and the keys do not agree.
+    """
+    count = _integer(metadata, COUNT, 1) if COUNT in metadata else 1
+    if count in (0, 1):
+        return []
+    if not 1 < count <= MAX_PARTS:
+        raise BadFileError(f"split into {count} files, at most {MAX_PARTS}")
+    number = _integer(metadata, NUMBER, -1)
+    match = _NAME.fullmatch(name)
+    stem = match[1] if match else "<name>"
+    if 0 < number < count:
+        first = escaped(part_name(stem, 0, count))
+        raise BadFileError(f"is part {number + 1} of {count}, open {first}", "name the first part; the others follow")
+    if number != 0:
+        raise BadFileError(f"{NUMBER} {number} is not in 0..{count - 1}")
+    if name != part_name(stem, 0, count):
+        end = part_name("", 0, count)
+        raise BadFileError(f"is part 1 of {count}, but not named <name>{end}", "keep all parts together as published")
+    return [part_name(stem, i, count) for i in range(1, count)]
+
+
+def check_part(
+    number: int, first: Mapping[str, tuple[ValueType, Any]], part: Mapping[str, tuple[ValueType, Any]]
+) -> None:
+    """Raises BadFileError unless a part is the one its name says and no key of it contradicts the first part's."""
+    if NUMBER not in part or part[NUMBER][1] != number:
+        raise BadFileError(f"{NUMBER} is not {number}")
+    if COUNT not in part:
+        raise BadFileError(f"{COUNT} is missing")
+    for key, value in part.items():
+        if key != NUMBER and key in first and not _same(value, first[key]):
+            raise BadFileError(f"key {shown(key)} differs from the first part's")
+
+
+def check_total(metadata: Mapping[str, Any], tensors: int) -> None:
+    """Raises BadFileError unless all parts together hold as many tensors as the first one says."""
+    total = _integer(metadata, TENSORS, -1)
+    if total != tensors:
+        raise BadFileError(f"{TENSORS} is {total}, the parts hold {tensors}")
+
+
+def _integer(metadata: Mapping[str, Any], key: str, default: int) -> int:
+    value = metadata.get(key, default)
+    if type(value) is not int:
+        raise BadFileError(f"{key} is not an integer")
+    return value
+
+
+def _same(a: tuple[ValueType, Any], b: tuple[ValueType, Any]) -> bool:
+    if isinstance(a[1], Array) and isinstance(b[1], Array):
+        return a[1].type is b[1].type and len(a[1]) == len(b[1]) and a[1].raw == b[1].raw
+    return a[0] is b[0] and bool(a[1] == b[1])

@@ -1,0 +1,177 @@
+"""GGUF's vocabulary: the 13 value types, lazy arrays, the sizes of all tensor types, names made safe to show.
+
+Knows how a value lies in bytes. Knows no file, no header and no tensor data.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from struct import Struct, unpack_from
+from typing import Any, overload
+
+MAGIC = b"GGUF"
+HEADER = Struct("<4sIQQ")  # magic, version, tensors, metadata entries
+ALIGNMENT_KEY = "general.alignment"
+DEFAULT_ALIGNMENT = 32
+
+MAX_ENTRIES = MAX_TENSORS = 65_536
+MAX_KEY = 65_535  # bytes, by the GGUF specification
+MAX_TENSOR_NAME = 63  # bytes, ggml's GGML_MAX_NAME less the final zero
+MAX_STRING = 64 << 20  # bytes
+MAX_ARRAY = 16 << 20  # elements
+MAX_DIMS = 4
+
+
+class ValueType(IntEnum):
+    """Type of a metadata value, spelled as in error messages when lower-cased."""
+
+    U8 = 0
+    I8 = 1
+    U16 = 2
+    I16 = 3
+    U32 = 4
+    I32 = 5
+    F32 = 6
+    BOOL = 7
+    STRING = 8
+    ARRAY = 9
+    U64 = 10
+    I64 = 11
+    F64 = 12
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+_SCALARS = [kind for kind in ValueType if kind.name not in ("STRING", "ARRAY")]
+CODES: dict[ValueType, str] = dict(zip(_SCALARS, "BbHhIif?Qqd", strict=True))
+STRUCTS = {kind: Struct("<" + code) for kind, code in CODES.items()}
+U32, U64 = STRUCTS[ValueType.U32], STRUCTS[ValueType.U64]
+
+# Every tensor type in GGUF's public list: name, values a block, bytes a block. A test compares it with `gguf`.
+TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 40),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18),
+}
+REMOVED_TYPES = {
+    4: "Q4_2",
+    5: "Q4_3",
+    31: "Q4_0_4_4",
+    32: "Q4_0_4_8",
+    33: "Q4_0_8_8",
+    36: "IQ4_NL_4_4",
+    37: "IQ4_NL_4_8",
+    38: "IQ4_NL_8_8",
+}
+
+
+def escaped(text: str) -> str:
+    """`text` on one line, with everything that is not printable as an escape: it cannot move a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(name: str) -> str:
+    """A name from a file, quoted for a message: escaped, and cut after 64 characters."""
+    return f"'{escaped(name[:64])}{'…' if len(name) > 64 else ''}'"
+
+
+def padded(position: int, alignment: int) -> int:
+    """The first multiple of `alignment` that is not below `position`."""
+    return -(-position // alignment) * alignment
+
+
+class Array(Sequence[Any]):
+    """A metadata array that stays in the file: nothing is decoded before it is asked for.
+
+    `type` is the elements' type and `raw` their bytes as stored, without a copy (strings: each behind its u64
+    length). Strings are decoded as UTF-8 with U+FFFD for every bad byte; `strings_as_bytes` is exact.
+    """
+
+    __slots__ = ("_count", "_ends", "raw", "type")
+
+    def __init__(self, kind: ValueType, count: int, raw: memoryview) -> None:
+        self.type, self._count, self.raw = kind, count, raw
+        self._ends: array[int] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"Array({self.type.label}, {self._count})"
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        i = range(self._count)[index]
+        if self.type is not ValueType.STRING:
+            form = STRUCTS[self.type]
+            return form.unpack_from(self.raw, i * form.size)[0]
+        if self._ends is None:
+            self._ends = array("Q", self._walk())
+        start = 8 + (self._ends[i - 1] if i else 0)
+        return str(self.raw[start : self._ends[i]], "utf-8", "replace")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.tolist())
+
+    def tolist(self) -> list[Any]:
+        """All elements as Python values."""
+        if self.type is ValueType.STRING:
+            return [text.decode("utf-8", "replace") for text in self.strings_as_bytes()]
+        return list(unpack_from(f"<{self._count}{CODES[self.type]}", self.raw))
+
+    def strings_as_bytes(self) -> list[bytes]:
+        """The strings exactly as stored, which need not be UTF-8. Raises TypeError for other elements."""
+        if self.type is not ValueType.STRING:
+            raise TypeError(f"an array of {self.type.label} has no strings")
+        data, start, out = bytes(self.raw), 8, []
+        for end in self._walk():
+            out.append(data[start:end])
+            start = end + 8
+        return out
+
+    def _walk(self) -> Iterator[int]:
+        """The end of every string; the reader has checked that all of them lie inside."""
+        read, data, position = U64.unpack_from, self.raw, 0
+        for _ in range(self._count):
+            position += 8 + read(data, position)[0]
+            yield position

@@ -1,0 +1,53 @@
+"""BF16: the upper 16 bits of an IEEE single per value, rounded to nearest even. F32's range, 8 bits of precision."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, encode
+from ..format import Format
+from ..parts import FloatParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class BF16(Format, id=30, block=1, nbytes=2):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> FloatParts:
+        i16x8 = v.Vec("i16", 8)
+
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            pairs = v.load_rows(v.i32, p, stride)
+            for j in range(4):
+                v.store(tile + 8 * v.LANES * j, pairs[j] << 16)
+                v.store(tile + 8 * v.LANES * j + 4 * v.LANES, pairs[j] & 0xFFFF0000)
+
+        def row(p):  # type: ignore[no-untyped-def]
+            return v.bitcast(v.f32x8, v.widen_unsigned(v.i32x8, v.load(i16x8, p)) << 16)
+
+        return FloatParts(step=8, unpack=unpack, row=row, one=lambda p: v.as_f32(v.load_u16(p) << 16))
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return (blocks.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    bits = x.view(np.uint32)
+    odd = (bits >> np.uint32(16)) & np.uint32(1)
+    return ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16).view(np.uint8)

@@ -1,0 +1,41 @@
+"""F16: one little-endian IEEE half per value. Beyond 65504 there is only infinity."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, encode, half_bytes, halves
+from ..format import Format
+from ..parts import FloatParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class F16(Format, id=1, block=1, nbytes=2):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, halves, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return encode(cls, half_bytes, values)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> FloatParts:
+        @v.jitable
+        def low_half(pair):  # type: ignore[no-untyped-def]
+            return v.to_f32(v.f32, v.bitcast(v.f16, v.truncate(v.i16, pair)))
+
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            pairs = v.load_rows(v.i32, p, stride)
+            for j in range(4):
+                v.store(tile + 8 * v.LANES * j, low_half(pairs[j]))
+                v.store(tile + 8 * v.LANES * j + 4 * v.LANES, low_half(pairs[j] >> 16))
+
+        def row(p):  # type: ignore[no-untyped-def]
+            return v.to_f32(v.f32x8, v.load(v.f16x8, p))
+
+        return FloatParts(step=8, unpack=unpack, row=row, one=lambda p: v.load_f16(p))

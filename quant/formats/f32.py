@@ -1,0 +1,45 @@
+"""F32: one little-endian IEEE single per value. For norms, biases and whatever is too small to be worth packing."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, encode
+from ..format import Format
+from ..parts import FloatParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class F32(Format, id=0, block=1, nbytes=4):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> FloatParts:
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            quads = v.load_rows(v.i32, p, stride)
+            for j in range(4):
+                v.store(tile + 4 * v.LANES * j, quads[j])
+
+        return FloatParts(step=4, unpack=unpack, row=lambda p: v.load(v.f32x8, p), one=lambda p: v.load_f32(p))
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return blocks.view(np.float32)
+
+
+def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    return x.view(np.uint8)

@@ -1,0 +1,62 @@
+"""Q4_0: 32 values as x = d * (q - 8), q in 0..15.
+
+    byte 0   2   half d
+    byte 2  16   q: low nibbles hold values 0..15, high nibbles values 16..31
+
+The value of largest magnitude gets q = 0, that is -8, so d may be negative.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, encode, extreme, fields, half_bytes, halves, inverse, level, pack_fields
+from ..format import Format
+from ..parts import IntegerParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Q4_0(Format, id=2, block=32, nbytes=18):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> IntegerParts:
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            quads = v.load_rows(v.i32, p + 2, stride)
+            for j in range(4):
+                v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F)
+                v.store(tile + 4 * v.LANES * (j + 4), (quads[j] >> 4) & 0x0F0F0F0F)
+            v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
+
+        def row(p, g):  # type: ignore[no-untyped-def]
+            return v.nibbles(v.load(v.i8x16, p + 2))
+
+        def row_scale(p, g):  # type: ignore[no-untyped-def]
+            return v.load_f16_splat(v.f32x8, p)
+
+        return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, shift=3)
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    d, q = halves(blocks[:, :2]), fields(blocks[:, 2:], 4)
+    return d * (q.astype(np.float32) - 8)
+
+
+def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    d = extreme(x) / np.float32(-8)
+    q = level(x * inverse(d), 8, 15)
+    return np.concatenate([half_bytes(d), pack_fields(q, 4)], axis=1)

@@ -1,0 +1,65 @@
+"""Q4_1: 32 values as x = d * q + m, q in 0..15.
+
+    byte 0   2   half d
+    byte 2   2   half m, the smallest value
+    byte 4  16   q: low nibbles hold values 0..15, high nibbles values 16..31
+
+The smallest value gets q = 0, the largest 15.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, encode, fields, half_bytes, halves, inverse, level, pack_fields
+from ..format import Format
+from ..parts import IntegerParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Q4_1(Format, id=3, block=32, nbytes=20):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> IntegerParts:
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            quads = v.load_rows(v.i32, p + 4, stride)
+            for j in range(4):
+                v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F)
+                v.store(tile + 4 * v.LANES * (j + 4), (quads[j] >> 4) & 0x0F0F0F0F)
+            v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
+            v.store(tile + 36 * v.LANES, v.load_f16_column(v.f32, p + 2, stride))
+
+        def row(p, g):  # type: ignore[no-untyped-def]
+            return v.nibbles(v.load(v.i8x16, p + 4))
+
+        def row_scale(p, g):  # type: ignore[no-untyped-def]
+            return v.load_f16_splat(v.f32x8, p)
+
+        return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, row_min=lambda p, g: v.load_f16(p + 2))
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    d, m, q = halves(blocks[:, :2]), halves(blocks[:, 2:4]), fields(blocks[:, 4:], 4)
+    return d * q.astype(np.float32) + m
+
+
+def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    m = x.min(axis=1, keepdims=True)
+    d = (x.max(axis=1, keepdims=True) - m) / 15
+    q = level((x - m) * inverse(d), 0, 15)
+    return np.concatenate([half_bytes(d), half_bytes(m), pack_fields(q, 4)], axis=1)

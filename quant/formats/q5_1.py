@@ -1,0 +1,70 @@
+"""Q5_1: 32 values as x = d * q + m, q in 0..31.
+
+    byte 0   2   half d
+    byte 2   2   half m, the smallest value
+    byte 4   4   bit 4 of q: bit j of these 32 belongs to value j
+    byte 8  16   bits 0..3 of q: low nibbles hold values 0..15, high nibbles values 16..31
+
+The smallest value gets q = 0, the largest 31.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, encode, fields, half_bytes, halves, inverse, level, pack_fields
+from ..format import Format
+from ..parts import IntegerParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Q5_1(Format, id=7, block=32, nbytes=24):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> IntegerParts:
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            quads, high = v.load_rows(v.i32, p + 8, stride), v.load_column(v.i32, p + 4, stride)
+            for j in range(4):
+                v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F | v.spread_4_bits(high >> 4 * j) << 4)
+                fifth = v.spread_4_bits(high >> 4 * j + 16) << 4
+                v.store(tile + 4 * v.LANES * (j + 4), (quads[j] >> 4) & 0x0F0F0F0F | fifth)
+            v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
+            v.store(tile + 36 * v.LANES, v.load_f16_column(v.f32, p + 2, stride))
+
+        def row(p, g):  # type: ignore[no-untyped-def]
+            return v.nibbles(v.load(v.i8x16, p + 8)) | v.load_spread_bits(v.i8x32, p + 4) & 16
+
+        def row_scale(p, g):  # type: ignore[no-untyped-def]
+            return v.load_f16_splat(v.f32x8, p)
+
+        return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, row_min=lambda p, g: v.load_f16(p + 2))
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    d, m = halves(blocks[:, :2]), halves(blocks[:, 2:4])
+    high = np.unpackbits(blocks[:, 4:8], axis=1, bitorder="little")
+    q = fields(blocks[:, 8:], 4) | high << np.uint8(4)
+    return d * q.astype(np.float32) + m
+
+
+def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    m = x.min(axis=1, keepdims=True)
+    d = (x.max(axis=1, keepdims=True) - m) / 31
+    q = level((x - m) * inverse(d), 0, 31)
+    high = np.packbits(q >> 4, axis=1, bitorder="little")
+    return np.concatenate([half_bytes(d), half_bytes(m), high, pack_fields(q & np.uint8(15), 4)], axis=1)

@@ -1,0 +1,66 @@
+"""Q8_0: 32 values as x = d * q, q in -127..127.
+
+    byte 0   2   half d
+    byte 2  32   q, int8
+
+The value of largest magnitude gets 127 or -127; d is never negative.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, encode, half_bytes, halves, inverse
+from ..format import Format
+from ..parts import IntegerParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Q8_0(Format, id=8, block=32, nbytes=34):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> IntegerParts:
+        flip = 0x80808080 if v.FLIP_SIGNED else 0
+
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            low, high = v.load_rows(v.i32, p + 2, stride), v.load_rows(v.i32, p + 18, stride)
+            for j in range(4):
+                v.store(tile + 4 * v.LANES * j, low[j] ^ flip)
+                v.store(tile + 4 * v.LANES * (j + 4), high[j] ^ flip)
+            v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
+
+        def row(p, g):  # type: ignore[no-untyped-def]
+            return v.load(v.i8x32, p + 2)
+
+        def row_scale(p, g):  # type: ignore[no-untyped-def]
+            return v.load_f16_splat(v.f32x8, p)
+
+        return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, signed=True)
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    d, q = halves(blocks[:, :2]), blocks[:, 2:].view(np.int8)
+    return q.astype(np.float32) * d
+
+
+def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    d = np.abs(x).max(axis=1, keepdims=True) / 127
+    scaled = x * inverse(d)
+    whole = np.trunc(scaled)
+    q = whole + np.trunc(2 * (scaled - whole))  # halves away from zero; adding 0.5 would round 0.49999997 up
+    return np.concatenate([half_bytes(d), q.astype(np.int8).view(np.uint8)], axis=1)

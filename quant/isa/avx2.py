@@ -1,0 +1,82 @@
+"""x86-64 with AVX2: 256-bit vectors; bytes are multiplied by `vpmaddubsw` and widened by `vpmaddwd`.
+
+`vpmaddubsw` adds pairs of products into int16 and saturates, so how many of its results may be added before widening
+depends on the weights' bits: 2^bits * 127 * 2 * sums must stay below 2^15.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+from ..simd import *
+from ..simd import Vec, always, call, f32x8, first, i8x32, i16x16, i32x8, jitable, load_splat4, word
+
+LANES = 8
+f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
+TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+FLIP_SIGNED = False
+PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
+
+
+@word(always(i16x16))
+def maddubs(b: Any, t: Any, w: Any, x: Any) -> Any:
+    """Pairs of products uint8 * int8, added into int16 with saturation."""
+    return call(b, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, w, x)
+
+
+@word(always(i32x8))
+def widen_pairs(b: Any, t: Any, x: Any) -> Any:
+    """Pairs of int16 added into int32."""
+    return call(b, "llvm.x86.avx2.pmadd.wd", i32x8.ir, x, i16x16.lanes([1] * 16))
+
+
+@word(first)
+def magnitude_bytes(b: Any, t: Any, x: Any) -> Any:
+    """Magnitudes of int8 lanes, as uint8."""
+    zero = t[0].lanes([0] * t[0].n)
+    return b.select(b.icmp_signed("<", x, zero), b.sub(zero, x), x)
+
+
+@word(first)
+def sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
+    """`x` with the sign of `w`, 0 where `w` is 0."""
+    return call(b, "llvm.x86.avx2.psign.b", x.type, x, w)
+
+
+@jitable
+def dot4(acc, w, x):  # type: ignore[no-untyped-def]
+    """acc (int32) + sums of 4 products of bytes: `w` 0..127, `x` -127..127."""
+    return acc + widen_pairs(maddubs(w, x))
+
+
+@jitable
+def dot4_signed(acc, w, x):  # type: ignore[no-untyped-def]
+    """As dot4, with `w` -128..127: the sign moves to `x`, so that no pair saturates."""
+    return acc + widen_pairs(maddubs(magnitude_bytes(w), sign_bytes(x, w)))
+
+
+def _products(first_one: int, n: int, signed: bool) -> Any:
+    """Sum in int16 of `n` products, from the weights' vector number `first_one` on."""
+    j = first_one + n - 1
+
+    @jitable
+    def last(weights, x):  # type: ignore[no-untyped-def]
+        xs = load_splat4(i8, x + 4 * j)
+        if signed:
+            return maddubs(magnitude_bytes(weights[j]), sign_bytes(xs, weights[j]))
+        return maddubs(weights[j], xs)
+
+    if n == 1:
+        return last
+    before = _products(first_one, n - 1, signed)
+    return jitable(lambda weights, x: before(weights, x) + last(weights, x))
+
+
+def group_dot(n: int, bits: int, signed: bool) -> Any:
+    """The function `(start, weights, x) -> start + sum of n dot4`: `weights` n vectors, `x` the address of 4 n bytes."""
+    if n == 0:
+        return jitable(lambda start, weights, x: start)
+    some = min(n, PRODUCTS[bits])
+    before, products = group_dot(n - some, bits, signed), _products(n - some, some, signed)
+    return jitable(lambda start, weights, x: before(start, weights, x) + widen_pairs(products(weights, x)))

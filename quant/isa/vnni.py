@@ -1,0 +1,36 @@
+"""What AVX-VNNI and AVX-512 VNNI share: `vpdpbusd`, four products uint8 * int8 added to an int32 lane, no saturation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+from ..simd import Vec, call, first, jitable, load_splat4, word
+
+
+@word(first)
+def vnni_dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+    """acc (int32) + sums of 4 products of bytes: `w` 0..255, `x` -128..127."""
+    return call(b, f"llvm.x86.avx512.vpdpbusd.{8 * t[1].n}", acc.type, acc, w, x)
+
+
+def signed_dot(magnitude_bytes: Any, sign_bytes: Any) -> Any:
+    """dot4 for `w` -128..127: the sign moves to `x`."""
+    return jitable(lambda acc, w, x: vnni_dot4(acc, magnitude_bytes(w), sign_bytes(x, w)))
+
+
+def vnni_group_dot(i8: Vec) -> Any:
+    """See `generic.group_dot`; signed weights arrive with 128 added."""
+
+    def group_dot(n: int, bits: int, signed: bool) -> Any:
+        if n == 0:
+            return jitable(lambda start, weights, x: start)
+        before, j = group_dot(n - 1, bits, signed), n - 1
+
+        @jitable
+        def step(start, weights, x):  # type: ignore[no-untyped-def]
+            return vnni_dot4(before(start, weights, x), weights[j], load_splat4(i8, x + 4 * j))
+
+        return step
+
+    return group_dot

@@ -1,0 +1,72 @@
+"""Matrix products from a format's parts: one row at a time for a single token, tiles of rows for a batch.
+
+A kernel draws rows from its operation's counter, so any number of threads may run it at once; who computes a row does
+not change it. Knows no model, no thread and no format by name.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .activations import q8_bytes
+from .format import Format
+from .jit import Kernel
+from .parts import FloatParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
+ROWS = 64  # rows of one draw
+SCRATCH_BYTES = 1 << 16  # of each thread: the tile
+
+
+@cache
+def matmul(fmt: type[Format]) -> Kernel:
+    """The kernel y (tokens, rows) = x (tokens, k) @ weights (rows, k).T for weights in `fmt`.
+
+    `tokens` is the address of their number; `x` is float32 (tokens, k) where `fmt.float_activations`, else the Q8
+    records of `activations`; `y` is float32 with `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
+    for each thread.
+    """
+    return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+
+
+def matmul_meaning(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What the kernel means: dequantized weights (rows, k) and activations (tokens, k) -> (tokens, rows), in float64."""
+    import numpy as np
+
+    return x.astype(np.float64) @ weights.astype(np.float64).T
+
+
+def float_bytes(k: int) -> int:
+    """Bytes of a row of `k` float32."""
+    return 4 * k
+
+
+def _build(v: ModuleType, fmt: type[Format]) -> Any:
+    from . import gemm_float, gemm_integer
+
+    parts = fmt.kernels(v)
+    family = gemm_float if isinstance(parts, FloatParts) else gemm_integer
+    row_dot, tile_dot = family.row_dot(v, fmt, parts), family.tile_dot(v, fmt, parts)
+    lanes, x_bytes = v.LANES, v.jitable(float_bytes if isinstance(parts, FloatParts) else q8_bytes)
+
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
+        count, x_stride, tile = v.load_i64(tokens), x_bytes(k), scratch + SCRATCH_BYTES * ith
+        first = v.draw(counter, ROWS)
+        while first < rows:
+            last = min(rows, first + ROWS)
+            if count > 1:  # whole tiles here, the rows that are left one by one below
+                while first + lanes <= last:
+                    tile_dot(weights + first * row_bytes, row_bytes, k, x, x_stride, count, y + 4 * first, 4 * y_stride, tile)
+                    first += lanes
+            for r in range(first, last):
+                for t in range(count):
+                    v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k))
+            first = v.draw(counter, ROWS)
+
+    return run

@@ -1,0 +1,52 @@
+"""The SIMD parts of a format, from which `matmul` builds products. Knows no format and no loop over rows.
+
+A weight is d * (q - offset) + m: `q` a small unsigned number (or a signed byte), `d` the scale of its group, `m` the
+group's minimum where the format has one. All functions are jitable; addresses are int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Part = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerParts:
+    """A format whose products run on bytes.
+
+    `unpack(p, stride, tile)`: one block of LANES rows, the first at `p`, into `tile`; for every 32 weights that is 8
+        vectors of bytes (lane = row, 4 consecutive weights), then the scales (1 or 2 float vectors), then the minimum.
+    `row(p, g)`: weights 32 g .. 32 g + 31 of the block at `p`, as bytes in their order.
+    `row_scale(p, g)`: their scales as float32x8, lane i for weights 4 i .. 4 i + 3.
+    `row_min(p, g)`: their minimum as one float32.
+    """
+
+    bits: int
+    unpack: Part
+    row: Part
+    row_scale: Part
+    row_min: Part | None = None
+    shift: int = -1  # the offset is 1 << shift; -1: none
+    scales: int = 1  # scales per 32 weights
+    signed: bool = False
+
+    def tile_bytes(self, lanes: int) -> int:
+        """Bytes of a tile for 32 weights of each row."""
+        return lanes * (32 + 4 * self.scales + (4 if self.row_min else 0))
+
+
+@dataclass(frozen=True, slots=True)
+class FloatParts:
+    """A format whose weights become float32.
+
+    `unpack(p, stride, tile)`: `step` weights of LANES rows into `tile`, one float vector per weight (lane = row).
+    `row(p)`: 8 consecutive weights as float32x8. `one(p)`: one weight as float32.
+    """
+
+    step: int
+    unpack: Part
+    row: Part
+    one: Part

@@ -1,0 +1,176 @@
+"""Every format of the registry against GGUF's reference: a new file in `quant/formats/` is tested by existing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llmlocal.quant.format import BY_ID, BY_NAME, Format, load_all
+from numpy.typing import NDArray
+
+load_all()
+FORMATS = [pytest.param(BY_NAME[name], id=name) for name in sorted(BY_NAME)]
+# Relative RMSE of ggml's quantizer on N(0, 0.02), 256 x 4096, no importance matrix; ours may not be worse.
+LARGEST_ERROR = {
+    "F32": 0.0, "F16": 0.00021, "BF16": 0.00166, "Q8_0": 0.00535, "Q6_K": 0.01777, "Q5_1": 0.03784, "Q5_K": 0.03613,
+    "Q5_0": 0.04272, "Q4_K": 0.07137, "IQ4_NL": 0.07609, "IQ4_XS": 0.07668, "Q4_1": 0.07824, "Q4_0": 0.08596,
+    "Q3_K": 0.15071, "Q2_K": 0.29663,
+}  # fmt: skip
+
+
+def relative_rmse(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
+    error = got.astype(np.float64) - want
+    return float(np.sqrt((error**2).sum() / (want.astype(np.float64) ** 2).sum()))
+
+
+def reference_type(f: type[Format]) -> gguf.GGMLQuantizationType:
+    return gguf.GGMLQuantizationType[f.name]
+
+
+def reference_values(f: type[Format], data: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with np.errstate(all="ignore"):
+        return gguf.quants.dequantize(data, reference_type(f))
+
+
+def assert_same_bits(got: NDArray[np.float32], want: NDArray[np.float32]) -> None:
+    """Equal in every bit, but any NaN will do for a NaN: which payload survives is the processor's choice."""
+    assert got.dtype == want.dtype == np.float32 and got.shape == want.shape
+    same = (got.view(np.uint32) == want.view(np.uint32)) | (np.isnan(got) & np.isnan(want))
+    assert same.all()
+
+
+def weights(rows: int, k: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(0, 0.02, (rows, k)).astype(np.float32)
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_id_and_sizes_are_those_of_gguf(f: type[Format]) -> None:
+    assert f.id == reference_type(f).value
+    assert (f.block, f.nbytes) == gguf.GGML_QUANT_SIZES[reference_type(f)]
+    assert BY_ID[f.id] is BY_NAME[f.name] is f
+
+
+@pytest.mark.parametrize("f", FORMATS)
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(0, 5), blocks=st.integers(1, 9))
+def test_dequantize_of_random_bytes_is_bit_equal(f: type[Format], seed: int, rows: int, blocks: int) -> None:
+    data = np.random.default_rng(seed).integers(0, 256, (rows, blocks * f.nbytes), np.uint8)
+    values = f.dequantize(data)
+    assert values.shape == (rows, blocks * f.block)
+    if rows:  # the reference cannot do without
+        assert_same_bits(values, reference_values(f, data))
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_dequantize_with_every_scale_is_bit_equal(f: type[Format]) -> None:
+    """Every half float, subnormal, infinite and NaN too, at every even offset up to 4 and at the block's end."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+    for at in {0, min(2, f.nbytes - 2), f.nbytes - 2}:
+        data = np.random.default_rng(at).integers(0, 256, (len(every), f.nbytes), np.uint8)
+        data[:, at : at + 2] = every
+        assert_same_bits(f.dequantize(data), reference_values(f, data))
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_quantize_is_byte_equal_where_the_reference_can(f: type[Format]) -> None:
+    values = np.concatenate([weights(9, 4096) * np.float32(10.0**e) for e in (-30, -6, -3, 0, 3, 30)])
+    values[::5, ::3] = 0
+    values[1::5] = np.round(values[1::5] * 100) / 100  # ties
+    with np.errstate(all="ignore"):
+        try:
+            want = gguf.quants.quantize(values, reference_type(f)).view(np.uint8)
+        except NotImplementedError:
+            pytest.skip("the reference cannot quantize this format")
+    assert np.array_equal(f.quantize(values), want)
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_error_is_at_most_that_of_ggml(f: type[Format]) -> None:
+    values = weights(256, 4096)
+    bound = LARGEST_ERROR[f.name] * 1.005  # the table is rounded, and seeds differ in the fourth digit
+    assert relative_rmse(f.dequantize(f.quantize(values)), values) <= bound
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_sign_does_not_matter_to_the_error(f: type[Format]) -> None:
+    values = weights(64, 1024)
+    plus, minus = (relative_rmse(f.dequantize(f.quantize(v)), v) for v in (values, -values))
+    assert plus == pytest.approx(minus, rel=0.01)
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_quantizing_again_changes_little(f: type[Format]) -> None:
+    once = f.dequantize(f.quantize(weights(16, 1024)))
+    assert relative_rmse(f.dequantize(f.quantize(once)), once) <= LARGEST_ERROR[f.name]
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_result_does_not_depend_on_shape_strides_or_the_neighbours(f: type[Format]) -> None:
+    values = weights(300, 512)
+    data = f.quantize(values)
+    assert np.array_equal(f.quantize(values.reshape(3, 100, 512)), data.reshape(3, 100, -1))
+    assert np.array_equal(f.quantize(values[::7]), data[::7])
+    assert np.array_equal(f.quantize(values[299]), data[299])
+    assert_same_bits(f.dequantize(data[::7]), f.dequantize(data)[::7])
+    moved = np.concatenate([np.zeros(1, np.uint8), data.ravel()])[1:].reshape(data.shape)
+    assert_same_bits(f.dequantize(moved), f.dequantize(data))
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_dequantize_returns_memory_of_its_own(f: type[Format]) -> None:
+    data = f.quantize(weights(2, 256))
+    assert not np.shares_memory(f.dequantize(data), data)
+
+
+@pytest.mark.parametrize("f", FORMATS)
+def test_unusual_rows(f: type[Format]) -> None:
+    """Zeros and a lone value come back, constants nearly; what is too small vanishes; no warning escapes."""
+    one_hot = np.zeros((3, 512), np.float32)
+    one_hot[[0, 1, 2], [0, 300, 511]] = 1, -2, 0.5
+    assert not f.dequantize(f.quantize(np.zeros((3, 512), np.float32))).any()
+    if f.name not in ("Q2_K", "Q3_K"):
+        assert f.dequantize(f.quantize(one_hot)) == pytest.approx(one_hot, rel=0.08, abs=1e-3)
+    constant = np.full((2, 512), -0.7, np.float32)
+    assert relative_rmse(f.dequantize(f.quantize(constant)), constant) <= max(LARGEST_ERROR[f.name], 1e-3)
+    denormal = np.full((2, 512), 1e-40, np.float32)
+    denormal[:, ::2] *= -3
+    assert np.abs(f.dequantize(f.quantize(denormal))).max() <= 1e-36
+
+
+@pytest.mark.parametrize("f", FORMATS)
+@pytest.mark.parametrize("magnitude", [1e38, 3.4e38])
+def test_huge_rows_come_back_or_are_visibly_infinite(f: type[Format], magnitude: float) -> None:
+    values = np.full((2, 512), magnitude, np.float32)
+    values[:, 1::2] *= -1
+    back = f.dequantize(f.quantize(values))
+    assert back == pytest.approx(values, rel=0.01) or not np.isfinite(back).all()
+
+
+@pytest.mark.parametrize("f", FORMATS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_refused(f: type[Format], bad: float) -> None:
+    values = weights(40, 4096)
+    values[39, 4095] = bad
+    with pytest.raises(ValueError, match=f.name):
+        f.quantize(values)
+
+
+@pytest.mark.parametrize("f", [p for p in FORMATS if p.values[0].block > 1])
+def test_parts_of_blocks_are_refused(f: type[Format]) -> None:
+    with pytest.raises(ValueError, match="not a multiple"):
+        f.quantize(weights(1, f.block + 1))
+    with pytest.raises(ValueError, match="not a multiple"):
+        f.dequantize(np.zeros((1, f.nbytes + 1), np.uint8))
+
+
+def test_listing_the_formats_imports_no_numpy() -> None:
+    code = (
+        "import sys; from llmlocal.quant.format import BY_NAME, load_all; load_all(); assert 'Q4_0' in BY_NAME;"
+        "sys.exit(' '.join({'numpy', 'numba', 'llvmlite'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
