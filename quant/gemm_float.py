@@ -37,7 +37,7 @@ def tile_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     """As gemm_integer.tile_dot: LANES rows by all tokens; strides in bytes."""
     nbytes, step, many = fmt.nbytes, parts.step, v.TOKENS
     unpack, one = v.jitable(parts.unpack), v.jitable(parts.one)
-    panel_many, panel_one = _panel(v, many), _panel(v, 1)
+    panel_many, panel_one = panel(v, many), panel(v, 1)
 
     def fill(weights, row_bytes, depth, tile):  # type: ignore[no-untyped-def]
         for i in range(0, depth - step + 1, step):
@@ -63,7 +63,7 @@ def tile_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     return v.jitable(dot_tile)
 
 
-def _panel(v: ModuleType, tokens: int) -> Any:
+def panel(v: ModuleType, tokens: int) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
     f32 = v.f32
     every = v.unroll(tokens, lambda t: lambda sums, w, x, stride: v.fma(w, v.load_splat(f32, x + t * stride), sums[t]))

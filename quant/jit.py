@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -199,11 +200,11 @@ def _load(code: bytes, where: Target, symbol: str) -> int:
 
 
 def sources() -> Iterator[Path]:
-    """Every file whose text can change a kernel: all of quant, and llmlocal's float kernels."""
-    root = Path(__file__).parent
-    yield from sorted(root.rglob("*.py"))
-    ops = import_module(f"{__package__.rpartition('.')[0]}.ops")
-    yield from sorted(Path(next(iter(ops.__path__))).glob("*.py"))
+    """Every file whose text can change a kernel: all of quant, and the float kernels of the package around it."""
+    yield from sorted(Path(__file__).parent.rglob("*.py"))
+    ops = find_spec(f"{__package__.rpartition('.')[0]}.ops")
+    for folder in ops.submodule_search_locations or () if ops else ():
+        yield from sorted(Path(folder).glob("*.py"))
 
 
 @cache

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .format import Format
+
 Part = Callable[..., Any]
 
 
@@ -44,9 +46,16 @@ class FloatParts:
 
     `unpack(p, stride, tile)`: `step` weights of LANES rows into `tile`, one float vector per weight (lane = row).
     `row(p)`: 8 consecutive weights as float32x8. `one(p)`: one weight as float32.
+    `pack(x)`: float32x8 as a vector of 8 weights, rounded to nearest even.
     """
 
     step: int
     unpack: Part
     row: Part
     one: Part
+    pack: Part
+
+
+def float_activations(fmt: type[Format]) -> bool:
+    """Whether products with `fmt` read float32 activations, not Q8 records: formats without blocks do."""
+    return fmt.block == 1

@@ -356,6 +356,32 @@ def join(b: Any, t: Any, x: Any, y: Any) -> Any:
     return shuffle_value(b, x, y, list(range(t[0].n + t[1].n)))
 
 
+def slice_of(start: int, n: int) -> Any:
+    """The word `x -> lanes start .. start + n - 1 of x`."""
+
+    @word(lambda x: Vec(x.elem, n))
+    def taken(b: Any, t: Any, x: Any) -> Any:
+        return shuffle_value(b, x, ir.Constant(x.type, ir.Undefined), list(range(start, start + n)))
+
+    return taken
+
+
+def splat_of(lane: int) -> Any:
+    """The word `x -> x with one lane of it in all`."""
+
+    @word(first)
+    def spread(b: Any, t: Any, x: Any) -> Any:
+        return shuffle_value(b, x, ir.Constant(x.type, ir.Undefined), [lane] * t[0].n)
+
+    return spread
+
+
+@word(first)
+def swap_pairs(b: Any, t: Any, x: Any) -> Any:
+    """Neighbouring lanes exchanged."""
+    return shuffle_value(b, x, ir.Constant(x.type, ir.Undefined), [i ^ 1 for i in range(t[0].n)])
+
+
 @word(lambda x: Vec(x.elem, x.n // 2))
 def low_half(b: Any, t: Any, x: Any) -> Any:
     """The first half of the lanes."""
@@ -429,13 +455,19 @@ def absolute(b: Any, t: Any, x: Any) -> Any:
 
 @word(first)
 def maximum(b: Any, t: Any, x: Any, y: Any) -> Any:
-    """The greater of each pair of lanes, float32 or signed."""
+    """The greater of each pair of lanes, float32 or signed; a NaN in `x` stays."""
     return _greater(b, x, y)
+
+
+@word(first)
+def minimum(b: Any, t: Any, x: Any, y: Any) -> Any:
+    """The lesser of each pair of float32 lanes; a NaN in `x` stays."""
+    return b.select(b.fcmp_unordered("<", x, y), x, y)
 
 
 def _greater(b: Any, x: Any, y: Any) -> Any:
     kind = getattr(x.type, "element", x.type)
-    compare = b.icmp_signed if isinstance(kind, ir.IntType) else b.fcmp_ordered
+    compare = b.icmp_signed if isinstance(kind, ir.IntType) else b.fcmp_unordered
     return b.select(compare(">", x, y), x, y)
 
 
@@ -500,6 +532,40 @@ _binary(operator.or_, "or_", None)
 _binary(operator.xor, "xor", None)
 _binary(operator.lshift, "shl", None)
 _binary(operator.rshift, "lshr", None)  # logical: lanes are bit fields here, not numbers
+
+
+# ---- threads ------------------------------------------------------------------------------------------------------
+
+
+@word(always(types.int64))
+def atomic_add(b: Any, t: Any, p: Any, n: Any) -> Any:
+    """Add to the int64 at address `p`; the result is what it was before."""
+    return b.atomic_rmw("add", pointer(b, p, ELEMENTS["i64"]), n, "acq_rel")
+
+
+@word(always(types.int64))
+def atomic_load(b: Any, t: Any, p: Any) -> Any:
+    """The int64 at address `p`; what its writer wrote before is visible."""
+    return b.load_atomic(pointer(b, p, ELEMENTS["i64"]), "acquire", 8)
+
+
+@word(always(types.void))
+def atomic_store(b: Any, t: Any, p: Any, n: Any) -> Any:
+    """Write the int64 at address `p` after everything before it."""
+    b.store_atomic(n, pointer(b, p, ELEMENTS["i64"]), "release", 8)
+
+
+@word(always(types.void))
+def call_kernel(b: Any, t: Any, kernel: Any, args: Any, ith: Any, nth: Any) -> Any:
+    """Call the kernel at an address (see jit.CALL)."""
+    i64 = ELEMENTS["i64"]
+    b.call(b.inttoptr(kernel, ir.FunctionType(ir.VoidType(), [i64] * 3).as_pointer()), [args, ith, nth])
+
+
+@word(always(types.void))
+def call_plain(b: Any, t: Any, function: Any) -> Any:
+    """Call the C function without arguments at an address."""
+    b.call(b.inttoptr(function, ir.FunctionType(ir.VoidType(), []).as_pointer()), [])
 
 
 # ---- several at once ----------------------------------------------------------------------------------------------

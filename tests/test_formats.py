@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 load_all()
 FORMATS = [pytest.param(BY_NAME[name], id=name) for name in sorted(BY_NAME)]
-# Relative RMSE of ggml's quantizer on N(0, 0.02), 256 x 4096, no importance matrix; ours may not be worse.
+# Relative RMSE of ggml's own quantizer (`ggml_quantize_chunk`, no importance matrix) on `weights(256, 4096)`.
 LARGEST_ERROR = {
-    "F32": 0.0, "F16": 0.00021, "BF16": 0.00166, "Q8_0": 0.00535, "Q6_K": 0.01777, "Q5_1": 0.03784, "Q5_K": 0.03613,
-    "Q5_0": 0.04272, "Q4_K": 0.07137, "IQ4_NL": 0.07609, "IQ4_XS": 0.07668, "Q4_1": 0.07824, "Q4_0": 0.08596,
-    "Q3_K": 0.15071, "Q2_K": 0.29663,
+    "F32": 0.0, "F16": 0.0002075, "BF16": 0.0016590, "Q8_0": 0.0053539, "Q6_K": 0.0177480, "Q5_K": 0.0361109,
+    "Q5_1": 0.0378380, "Q5_0": 0.0427216, "Q4_K": 0.0712925, "IQ4_NL": 0.0761015, "IQ4_XS": 0.0766950,
+    "Q4_1": 0.0781653, "Q4_0": 0.0859589, "Q3_K": 0.1509249, "Q2_K": 0.2966946,
 }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_quantize_is_byte_equal_where_the_reference_can(f: type[Format]) -> None
 @pytest.mark.parametrize("f", FORMATS)
 def test_error_is_at_most_that_of_ggml(f: type[Format]) -> None:
     values = weights(256, 4096)
-    bound = LARGEST_ERROR[f.name] * 1.005  # the table is rounded, and seeds differ in the fourth digit
+    bound = LARGEST_ERROR[f.name] * 1.0005  # the table is rounded
     assert relative_rmse(f.dequantize(f.quantize(values)), values) <= bound
 
 

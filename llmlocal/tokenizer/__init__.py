@@ -1,1 +1,31 @@
 """Text to token ids and back. Knows no model and no chat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from ..errors import BadFileError
+from .base import KINDS, Tokenizer
+from .stream import StreamDecoder, TextStreamDecoder
+from .vocab import Conventions, Vocab
+
+__all__ = ["Conventions", "StreamDecoder", "TextStreamDecoder", "Tokenizer", "Vocab", "load"]
+
+
+def load(metadata: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that GGUF metadata describes; arrays are lists or have `tolist()`.
+
+    Raises BadFileError for a damaged vocabulary or a kind that is not supported.
+    """
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    kind = metadata.get("tokenizer.ggml.model")
+    if not isinstance(kind, str):
+        raise BadFileError("tokenizer.ggml.model is missing: the file holds no tokenizer")
+    if kind not in KINDS:
+        known = ", ".join(sorted(KINDS))
+        raise BadFileError(f"tokenizer.ggml.model is {kind[:60]!r}, which is not supported (supported: {known})")
+    return KINDS[kind](metadata)

@@ -36,7 +36,11 @@ class BF16(Format, id=30, block=1, nbytes=2):
         def row(p):  # type: ignore[no-untyped-def]
             return v.bitcast(v.f32x8, v.widen_unsigned(v.i32x8, v.load(i16x8, p)) << 16)
 
-        return FloatParts(step=8, unpack=unpack, row=row, one=lambda p: v.as_f32(v.load_u16(p) << 16))
+        def pack(x):  # type: ignore[no-untyped-def]
+            bits = v.bitcast(v.i32x8, x)
+            return v.truncate(i16x8, (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
+
+        return FloatParts(step=8, unpack=unpack, row=row, one=lambda p: v.as_f32(v.load_u16(p) << 16), pack=pack)
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

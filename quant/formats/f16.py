@@ -38,4 +38,7 @@ class F16(Format, id=1, block=1, nbytes=2):
         def row(p):  # type: ignore[no-untyped-def]
             return v.to_f32(v.f32x8, v.load(v.f16x8, p))
 
-        return FloatParts(step=8, unpack=unpack, row=row, one=lambda p: v.load_f16(p))
+        def pack(x):  # type: ignore[no-untyped-def]
+            return v.to_f16(v.f16x8, x)
+
+        return FloatParts(step=8, unpack=unpack, row=row, one=lambda p: v.load_f16(p), pack=pack)

@@ -30,7 +30,9 @@ class F32(Format, id=0, block=1, nbytes=4):
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, quads[j])
 
-        return FloatParts(step=4, unpack=unpack, row=lambda p: v.load(v.f32x8, p), one=lambda p: v.load_f32(p))
+        return FloatParts(
+            step=4, unpack=unpack, row=lambda p: v.load(v.f32x8, p), one=lambda p: v.load_f32(p), pack=lambda x: x
+        )
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import llvmlite.ir as ir
+from numba.core import types
+
 
 from ..simd import *
 from ..simd import Vec, always, call, f32x8, first, i8x32, i16x16, i32x8, jitable, load_splat4, word
@@ -80,3 +83,9 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
     some = min(n, PRODUCTS[bits])
     before, products = group_dot(n - some, bits, signed), _products(n - some, some, signed)
     return jitable(lambda start, weights, x: before(start, weights, x) + widen_pairs(products(weights, x)))
+
+
+@word(always(types.void))
+def pause(b: Any, t: Any) -> Any:
+    """Tell the CPU that this thread spins."""
+    call(b, "llvm.x86.sse2.pause", ir.VoidType())

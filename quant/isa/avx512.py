@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..simd import *
 from ..simd import Vec
-from .avx2 import magnitude_bytes, sign_bytes
+from .avx2 import magnitude_bytes, pause, sign_bytes
 from .vnni import signed_dot, vnni_dot4, vnni_group_dot
 
 LANES = 16

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import llvmlite.ir as ir
+from numba.core import types
 
 from ..simd import *
-from ..simd import Vec, f32x8, first, i8x32, i32x8, jitable, load_splat4, shuffle_value, word
+from ..simd import Vec, always, f32x8, first, i8x32, i32x8, jitable, load_splat4, shuffle_value, word
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
@@ -39,3 +40,8 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
         return dot4(before(start, weights, x), weights[j], load_splat4(i8, x + 4 * j))
 
     return step
+
+
+@word(always(types.void))
+def pause(b: Any, t: Any) -> Any:
+    """Nothing here: no portable instruction tells the CPU that a thread spins."""

@@ -1,0 +1,190 @@
+"""Token ids in, logits out. Knows nothing about text.
+
+An engine is an open file, its recorded program, a cache for `n_seqs` sequences and a team of threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import models
+from .config import Config
+from .errors import BadFileError, PromptTooLongError, UsageError
+from .executor import Team
+from .gguf.reader import GGUFFile, open_gguf
+from .graph import Graph, Step
+from .kv_cache import KVCache
+from .layers import Layers
+from .quant.cpu import physical_cores
+from .weights import Weights
+
+DEFAULT_CONTEXT = 4096
+Logits = NDArray[np.float32]
+
+
+class Engine:
+    """A model that is ready to run. Sequences are numbered from 0; each has its own tokens and its own cache."""
+
+    def __init__(self, gguf: GGUFFile, n_ctx: int, n_threads: int, n_seqs: int, ubatch: int, max_outputs: int) -> None:
+        """Check the model against its hyper-parameters, record its program and prepare the kernels.
+
+        Raises BadFileError for a model that cannot be right, before any kernel is compiled or run.
+        """
+        self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
+        arch = gguf.metadata.get("general.architecture")
+        build = models.find(arch, str(gguf.path)).build
+        self.n_vocab = vocabulary_size(gguf)
+        self._step = Step(ubatch, max_outputs)
+        graph = Graph(self._step, n_threads)
+        self._cache = KVCache(n_ctx, n_seqs)
+        self._layers, self.weights = Layers(graph, self._cache), Weights(gguf)
+        logits = build(self._layers, Config(gguf.metadata, str(arch), str(gguf.path)), self.weights, self.n_vocab)
+        graph.keep(logits)
+        assert logits.kept is not None
+        self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
+        self._program = graph.finish()
+        self._team = Team(n_threads)
+        self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        n_ctx: int | None = None,
+        n_threads: int | None = None,
+        n_seqs: int = 1,
+        ubatch: int = 512,
+        max_outputs: int = 1,
+    ) -> Engine:
+        """Map a GGUF file. `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; threads to the cores.
+
+        Raises NotFoundError, BadFileError or UsageError.
+        """
+        gguf = open_gguf(path)
+        trained = trained_context(gguf)
+        n_ctx = n_ctx or min(trained, DEFAULT_CONTEXT)
+        ubatch = min(ubatch, n_ctx * n_seqs)
+        return cls(gguf, n_ctx, n_threads or physical_cores(), n_seqs, ubatch, max(max_outputs, n_seqs))
+
+    def length(self, seq: int = 0) -> int:
+        """Tokens in the cache of a sequence."""
+        return len(self._tokens[seq])
+
+    def truncate(self, length: int, seq: int = 0) -> None:
+        """Forget everything from position `length` on."""
+        del self._tokens[seq][length:]
+
+    def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
+        """Keep of the cache what it shares with the start of `tokens`, at most all but the last; how many that are."""
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._tokens[seq], tokens[:-1], strict=False))
+        shared = sum(1 for _ in same)
+        self.truncate(shared, seq)
+        return shared
+
+    def prefill(self, tokens: Sequence[int], seq: int = 0) -> Logits:
+        """Append tokens; logits (n_vocab,) after the last. Raises PromptTooLongError, UsageError for a bad id."""
+        self._check(tokens, seq)
+        for start in range(0, len(tokens), self._step.ubatch):
+            part = tokens[start : start + self._step.ubatch]
+            last = start + len(part) == len(tokens)
+            self._run(part, [seq] * len(part), [len(part) - 1] if last else [])
+        return self._result(1)[0]
+
+    def decode(self, token: int, seq: int = 0) -> Logits:
+        """Append one token; logits (n_vocab,)."""
+        return self.prefill([token], seq)
+
+    def decode_many(self, tokens: Sequence[int], seqs: Sequence[int]) -> Logits:
+        """Append one token to each of several sequences in one batch; logits (sequences, n_vocab)."""
+        if len(set(seqs)) != len(seqs) or len(seqs) != len(tokens) or len(seqs) > self._step.max_outputs:
+            raise UsageError(f"decode_many takes one token for each of at most {self._step.max_outputs} sequences")
+        for token, seq in zip(tokens, seqs, strict=True):
+            self._check([token], seq)
+        self._run(tokens, seqs, range(len(tokens)))
+        return self._result(len(tokens))
+
+    def all_logits(self, tokens: Sequence[int], seq: int = 0) -> Logits:
+        """Append tokens; logits (tokens, n_vocab) after each. Needs `max_outputs` >= their number."""
+        if len(tokens) > self._step.max_outputs:
+            raise UsageError(f"logits of {len(tokens)} tokens wanted, room for {self._step.max_outputs}")
+        self._check(tokens, seq)
+        out = np.empty((len(tokens), self.n_vocab), np.float32)
+        for start in range(0, len(tokens), self._step.ubatch):
+            part = tokens[start : start + self._step.ubatch]
+            self._run(part, [seq] * len(part), range(len(part)))
+            out[start : start + len(part)] = self._result(len(part))
+        return out
+
+    def close(self) -> None:
+        """End the threads and unmap the file."""
+        self._team.close()
+        self.gguf.close()
+
+    def _check(self, tokens: Sequence[int], seq: int) -> None:
+        if not 0 <= seq < self.n_seqs:
+            raise UsageError(f"sequence {seq} of {self.n_seqs}")
+        if not tokens:
+            raise UsageError("no tokens to run")
+        if min(tokens) < 0 or max(tokens) >= self.n_vocab:
+            raise UsageError(f"token ids must be 0 to {self.n_vocab - 1}")
+        wanted = self.length(seq) + len(tokens)
+        if wanted > self.n_ctx:
+            raise PromptTooLongError(
+                f"{wanted} tokens do not fit a context of {self.n_ctx}, {wanted - self.n_ctx} too many",
+                f"use --ctx {wanted} or more",
+            )
+
+    def _run(self, tokens: Sequence[int], seqs: Sequence[int], outputs: Sequence[int]) -> None:
+        """One step: at most ubatch tokens, each appended to its sequence; `outputs` are those whose logits are wanted."""
+        step, n = self._step, len(tokens)
+        positions = [self.length(seq) + i for i, seq in _numbered(seqs)]
+        step.counts[:] = n, len(outputs)
+        step.ids[:n], step.positions[:n] = tokens, positions
+        step.bases[:n] = [self._cache.base(seq) for seq in seqs]
+        step.cells[:n] = step.bases[:n] + step.positions[:n]
+        step.output_rows[: len(outputs)] = outputs
+        for rope in self._layers.ropes:
+            rope.fill(step.positions[:n])
+        self._team.run(self._program)
+        for token, seq in zip(tokens, seqs, strict=True):
+            self._tokens[seq].append(token)
+
+    def _result(self, outputs: int) -> Logits:
+        """A copy of the logits; raises BadFileError where they are not finite, naming the tensor that is to blame."""
+        logits = self._logits[:outputs].copy()
+        if not np.isfinite(logits).all():
+            tensor = self.weights.first_not_finite()
+            blame = f"tensor '{tensor}' holds a value that is not finite" if tensor else "the logits are not finite"
+            raise BadFileError(f"{self.gguf.path}: {blame}", "the file is damaged or was converted wrongly; get it again")
+        return logits
+
+
+def _numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
+    """For each token, how many tokens of the same sequence stand before it in the batch, and that sequence."""
+    seen: dict[int, int] = {}
+    out = []
+    for seq in seqs:
+        out.append((seen.get(seq, 0), seq))
+        seen[seq] = seen.get(seq, 0) + 1
+    return out
+
+
+def vocabulary_size(gguf: GGUFFile) -> int:
+    """Tokens of the file's vocabulary; of the embedding where it brings none. Raises BadFileError."""
+    tokens = gguf.metadata.get("tokenizer.ggml.tokens")
+    table = gguf.tensors.get("token_embd.weight")
+    if tokens is None and table is None:
+        raise BadFileError(f"{gguf.path}: neither a vocabulary nor 'token_embd.weight'", "this is no language model")
+    return len(tokens) if tokens is not None else table.rows if table is not None else 0
+
+
+def trained_context(gguf: GGUFFile) -> int:
+    """The context that the model was trained for, or DEFAULT_CONTEXT where the file does not say."""
+    value = gguf.metadata.get(f"{gguf.metadata.get('general.architecture')}.context_length")
+    return value if isinstance(value, int) and 0 < value < 1 << 31 else DEFAULT_CONTEXT

@@ -1,0 +1,85 @@
+"""The team of threads that runs a program: the only threaded file. Knows no kernel and no architecture.
+
+Every thread runs the whole program inside one native call and meets the others at barriers (`ops.program`). Between
+runs the team waits on locks and costs nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+
+import numpy as np
+
+from .graph import Program, aligned
+from .ops.program import YIELD, run_program
+from .quant.jit import CALL
+
+
+def yield_address() -> int:
+    """Address of the system's function that gives the CPU to another thread."""
+    function = ctypes.windll.kernel32.SwitchToThread if sys.platform == "win32" else ctypes.CDLL(None).sched_yield
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+class Team:
+    """`n_threads` threads, the caller among them."""
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self._sync = aligned(YIELD + 64)
+        self._sync[YIELD : YIELD + 8].view(np.int64)[0] = yield_address()
+        self._call = CALL(run_program.address())
+        self._block = 0
+        self._go = [threading.Semaphore(0) for _ in range(1, n_threads)]
+        self._done = threading.Semaphore(0)
+        self._open = True
+        for i in range(1, n_threads):
+            threading.Thread(target=self._work, args=(i,), name=f"llmlocal-{i}", daemon=True).start()
+
+    def run(self, program: Program) -> None:
+        """Run the whole program and return when all threads are through with it."""
+        block = np.array(
+            run_program.block(
+                operations=program.operations.ctypes.data,
+                count=len(program.operations),
+                team=self._sync.ctypes.data,
+            ),
+            np.int64,
+        )
+        self._block = block.ctypes.data
+        for go in self._go:
+            go.release()
+        self._call(self._block, 0, self.n_threads)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait for the others even if Ctrl-C comes meanwhile: they still use the program's memory."""
+        interrupt: KeyboardInterrupt | None = None
+        for _ in self._go:
+            while True:
+                try:
+                    self._done.acquire()
+                    break
+                except KeyboardInterrupt as e:
+                    interrupt = e
+        if interrupt:
+            raise interrupt
+
+    def _work(self, ith: int) -> None:
+        go = self._go[ith - 1]
+        while True:
+            go.acquire()
+            if not self._open:
+                return
+            self._call(self._block, ith, self.n_threads)
+            self._done.release()
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._open = False
+        for go in self._go:
+            go.release()
+
+

@@ -1,0 +1,165 @@
+"""A forward pass recorded once: kernels in order over values whose memory is planned when the recording ends.
+
+A program serves every batch size: the number of tokens is read from a `Step`. Knows kernels by their fields only; knows
+no architecture and no thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .quant.activations import q8_bytes, quantize_q8
+
+if TYPE_CHECKING:
+    from .quant.jit import Kernel
+
+LINE = 64
+
+
+def aligned(nbytes: int) -> NDArray[np.uint8]:
+    """Zeroed bytes that begin on a cache line; pages come from the system when they are first touched."""
+    raw = np.zeros(nbytes + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + nbytes]
+
+
+class Step:
+    """What one run of a program reads besides weights: how many tokens, which, and where they go.
+
+    `ids`, `positions`, `bases` (first cell of each token's sequence) and `cells` are int64 (ubatch,); `output_rows`
+    int64 (max_outputs,) are the tokens whose logits are wanted.
+    """
+
+    def __init__(self, ubatch: int, max_outputs: int) -> None:
+        self.counts = np.zeros(2, np.int64)
+        self.ids, self.positions, self.bases, self.cells = (np.zeros(ubatch, np.int64) for _ in range(4))
+        self.output_rows = np.zeros(max_outputs, np.int64)
+        self.ubatch, self.max_outputs = ubatch, max_outputs
+
+    @property
+    def tokens(self) -> int:
+        """Address of the number of tokens."""
+        return int(self.counts.ctypes.data)
+
+    @property
+    def outputs(self) -> int:
+        """Address of the number of outputs."""
+        return int(self.counts.ctypes.data) + 8
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """A (rows, width) float32 activation, or bytes, that lives from the operation that writes it to its last reader."""
+
+    width: int
+    nbytes: int
+    outputs: bool = False  # one row for each output, not for each token
+    address: int = 0
+    kept: NDArray[np.uint8] | None = None  # memory of its own, readable after the run
+
+
+Operand = Value | int | float
+
+
+@dataclass(slots=True)
+class Operation:
+    """A kernel, its operands, and the stage it belongs to: threads meet only between stages."""
+
+    kernel: Kernel
+    operands: dict[str, Operand]
+    stage: int
+
+    def values(self) -> Iterator[Value]:
+        return (v for v in self.operands.values() if isinstance(v, Value))
+
+
+@dataclass(slots=True)
+class Program:
+    """The recording made runnable: int64 (operations, 3) as `ops.program` reads it; `memory` keeps its buffers alive."""
+
+    operations: NDArray[np.int64]
+    memory: list[NDArray[np.uint8] | NDArray[np.int64]] = field(default_factory=list)
+
+
+class Graph:
+    """The recorder. Architectures speak to it through `layers`."""
+
+    def __init__(self, step: Step, threads: int) -> None:
+        self.step, self.threads = step, threads
+        self._operations: list[Operation] = []
+        self._q8: dict[Value, Value] = {}
+        self._scratch_bytes = 0
+        self._scratch = Value(0, 0)
+        self._stage = 0
+
+    def value(self, width: int, *, outputs: bool = False) -> Value:
+        """A new float32 value with `width` numbers for each token, or for each output."""
+        rows = self.step.max_outputs if outputs else self.step.ubatch
+        return Value(width, 4 * width * rows, outputs)
+
+    def rows_of(self, x: Value) -> int:
+        """Address of the number of rows that `x` holds in this step."""
+        return self.step.outputs if x.outputs else self.step.tokens
+
+    def keep(self, x: Value) -> None:
+        """Give `x` memory that outlives the run."""
+        x.kept = aligned(x.nbytes)
+        x.address = x.kept.ctypes.data
+
+    def scratch(self, bytes_per_thread: int) -> Value:
+        """Working memory of the threads, shared by all operations; the stride is the caller's `bytes_per_thread`."""
+        self._scratch_bytes = max(self._scratch_bytes, bytes_per_thread)
+        return self._scratch
+
+    def add(self, kernel: Kernel, *, meet: bool = True, **operands: Operand) -> None:
+        """Record a kernel. `meet=False`: the next operation neither reads what this one writes nor overwrites its input."""
+        self._operations.append(Operation(kernel, operands, self._stage))
+        self._stage += meet
+
+    def q8(self, x: Value) -> Value:
+        """`x` as Q8 records, made once however many products read it."""
+        if x not in self._q8:
+            rows = x.nbytes // (4 * x.width)
+            out = Value(x.width, rows * q8_bytes(x.width), x.outputs)
+            self.add(quantize_q8, tokens=self.rows_of(x), x=x, out=out, k=x.width)
+            self._q8[x] = out
+        return self._q8[x]
+
+    def finish(self) -> Program:
+        """Plan memory, compile or load the kernels, and pack the argument blocks."""
+        self._scratch.nbytes = self._scratch_bytes * self.threads
+        memory: list[NDArray[np.uint8] | NDArray[np.int64]] = [*self._plan()]
+        rows = np.zeros((len(self._operations), 3), np.int64)
+        for i, op in enumerate(self._operations):
+            operands = {k: v.address if isinstance(v, Value) else v for k, v in op.operands.items()}
+            block = np.array(op.kernel.block(**operands), np.int64)
+            memory.append(block)
+            last = i + 1 == len(self._operations) or self._operations[i + 1].stage != op.stage
+            rows[i] = op.kernel.address(), block.ctypes.data, last
+        return Program(rows, memory)
+
+    def _plan(self) -> Iterator[NDArray[np.uint8]]:
+        """Give every value memory; what is read for the last time in a stage is free from the next one on."""
+        last_stage = {v: op.stage for op in self._operations for v in op.values()}
+        last_stage[self._scratch] = self._stage
+        free: list[NDArray[np.uint8]] = []
+        used: dict[Value, NDArray[np.uint8]] = {}
+        for op in self._operations:
+            for v in [v for v in used if last_stage[v] < op.stage]:
+                free.append(used.pop(v))
+            for v in op.values():
+                if v.address:
+                    continue
+                fitting = [b for b in free if b.nbytes >= v.nbytes]
+                if fitting:
+                    chosen = min(fitting, key=lambda b: b.nbytes)
+                    free = [b for b in free if b is not chosen]
+                else:
+                    chosen = aligned(v.nbytes)
+                    yield chosen
+                v.address, used[v] = chosen.ctypes.data, chosen

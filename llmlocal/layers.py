@@ -1,0 +1,169 @@
+"""The words that architectures are written in. Each records the kernels of one step; none computes anything now.
+
+Values are (tokens, width) float32; heads lie side by side in the width. Knows no architecture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .graph import Graph, Value, aligned
+from .kv_cache import KVCache
+from .ops import attention as attend
+from .ops.elementwise import add, add_bias, swiglu
+from .ops.kv_store import kv_store
+from .ops.rms_norm import rms_norm
+from .ops.rope import rope_halves, rope_interleaved, rope_table
+from .ops.select import select
+from .quant.gather import gather
+from .quant.matmul import SCRATCH_BYTES, matmul
+from .quant.parts import float_activations
+from .quant.tensor import QTensor
+from .rope_scaling import Rotation
+
+
+@dataclass(slots=True)
+class Rope:
+    """A rotation, how it pairs values, and its table of the step, (ubatch, 2, turned)."""
+
+    rotation: Rotation
+    interleaved: bool
+    table: NDArray[np.float32]
+
+    def fill(self, positions: NDArray[np.int64]) -> None:
+        """Compute the table of a step from positions (tokens,)."""
+        r = self.rotation
+        self.table[: len(positions)] = rope_table(positions, r.frequencies, r.scale, self.interleaved)
+
+
+class Layers:
+    """The vocabulary, bound to a recorder and a cache."""
+
+    def __init__(self, graph: Graph, cache: KVCache) -> None:
+        self.graph, self.cache = graph, cache
+        self.ropes: list[Rope] = []
+
+    def embed(self, table: QTensor) -> Value:
+        """The rows of `table` (vocabulary, width) of the step's tokens."""
+        g, out = self.graph, self.graph.value(table.k)
+        g.add(
+            gather(table.format),
+            tokens=g.step.tokens,
+            ids=g.step.ids.ctypes.data,
+            weights=table.address,
+            out=out,
+            k=table.k,
+            row_bytes=table.format.row_bytes(table.k),
+        )
+        return out
+
+    def norm(self, x: Value, weight: QTensor, eps: float) -> Value:
+        """RMS norm of every row of `weight`'s size: of whole tokens, or of each head."""
+        g, out = self.graph, self.graph.value(x.width, outputs=x.outputs)
+        per_token = x.width // weight.k
+        g.add(
+            rms_norm,
+            tokens=g.rows_of(x),
+            x=x,
+            weight=weight.address,
+            out=out,
+            width=weight.k,
+            per_token=per_token,
+            eps=float(eps),
+        )
+        return out
+
+    def linear(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
+        """x @ weight.T + bias for a weight (rows, width)."""
+        return self.linears(x, (weight, bias))[0]
+
+    def linears(self, x: Value, *weights: tuple[QTensor, QTensor | None]) -> list[Value]:
+        """Several products of the same input; threads go from one to the next without meeting."""
+        g = self.graph
+        inputs = [x if float_activations(weight.format) else g.q8(x) for weight, _ in weights]
+        outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
+        for i, ((weight, _), source, out) in enumerate(zip(weights, inputs, outs, strict=True)):
+            g.add(
+                matmul(weight.format),
+                meet=i == len(outs) - 1,
+                tokens=g.rows_of(x),
+                weights=weight.address,
+                x=source,
+                y=out,
+                rows=weight.rows,
+                k=weight.k,
+                row_bytes=weight.format.row_bytes(weight.k),
+                y_stride=weight.rows,
+                scratch=g.scratch(SCRATCH_BYTES),
+            )
+        for (weight, bias), out in zip(weights, outs, strict=True):
+            if bias is not None:
+                g.add(add_bias, tokens=g.rows_of(x), x=out, bias=bias.address, width=weight.rows)
+        return outs
+
+    def rope(self, rotation: Rotation, *, interleaved: bool) -> Rope:
+        """A rotation shared by layers: `turn` uses it."""
+        shape = (self.graph.step.ubatch, 2, 2 * len(rotation.frequencies))
+        rope = Rope(rotation, interleaved, aligned(4 * math.prod(shape)).view(np.float32).reshape(shape))
+        self.ropes.append(rope)
+        return rope
+
+    def turn(self, rope: Rope, *xs: Value, head_dim: int) -> None:
+        """Rotate queries and keys in place."""
+        g, kernel = self.graph, rope_interleaved if rope.interleaved else rope_halves
+        for i, x in enumerate(xs):
+            g.add(
+                kernel,
+                meet=i == len(xs) - 1,
+                tokens=g.step.tokens,
+                x=x,
+                table=rope.table.ctypes.data,
+                heads=x.width // head_dim,
+                head_dim=head_dim,
+                turned=rope.table.shape[2],
+            )
+
+    def attention(self, q: Value, k: Value, v: Value, *, head_dim: int, scale: float) -> Value:
+        """Causal attention of q (tokens, heads * head_dim) over the cache, to which k and v are added first."""
+        g, heads, kv_heads, out = self.graph, q.width // head_dim, k.width // head_dim, self.graph.value(q.width)
+        layer, step = self.cache.add_layer(kv_heads, head_dim), self.graph.step
+        place = {"kv_heads": kv_heads, "head_dim": head_dim, "cells": self.cache.cells}
+        memory = {"keys": layer.keys.ctypes.data, "values": layer.values.ctypes.data}
+        g.add(kv_store(layer.format), tokens=step.tokens, cells_of=step.cells.ctypes.data, k=k, v=v, **place, **memory)
+        scratch_bytes = attend.scratch_bytes(heads, kv_heads, head_dim)
+        g.add(
+            attend.attention(layer.format),
+            tokens=step.tokens,
+            positions=step.positions.ctypes.data,
+            bases=step.bases.ctypes.data,
+            q=q,
+            out=out,
+            heads=heads,
+            scale=float(scale),
+            scratch=g.scratch(scratch_bytes),
+            scratch_bytes=scratch_bytes,
+            **place,
+            **memory,
+        )
+        return out
+
+    def swiglu(self, gate: Value, up: Value) -> Value:
+        """silu(gate) * up, in the place of `gate`."""
+        self.graph.add(swiglu, tokens=self.graph.rows_of(gate), gate=gate, up=up, out=gate, width=gate.width)
+        return gate
+
+    def add(self, x: Value, y: Value) -> Value:
+        """x + y, in the place of `x`."""
+        self.graph.add(add, tokens=self.graph.rows_of(x), x=x, y=y, out=x, width=x.width)
+        return x
+
+    def outputs(self, x: Value) -> Value:
+        """The rows of the tokens whose logits are wanted."""
+        g, out = self.graph, self.graph.value(x.width, outputs=True)
+        rows = g.step.output_rows.ctypes.data
+        g.add(select, outputs=g.step.outputs, rows=rows, x=x, out=out, width=x.width)
+        return out

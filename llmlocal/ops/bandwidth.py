@@ -1,0 +1,53 @@
+"""How fast this machine reads memory: the roof over decode."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import ModuleType
+from typing import Any
+
+from ..quant.jit import CALL, kernel
+
+SIZE, CHUNK, RUNS = 1 << 30, 1 << 20, 5
+
+
+@kernel("data size sums")
+def read_sum(v: ModuleType) -> Any:
+    """sums (nth, 8) int32 = sums of the int32 of `data` (`size` bytes, whole chunks), by lane; all threads draw chunks."""
+    add = v.unroll(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
+
+    def run(counter, ith, nth, data, size, sums):  # type: ignore[no-untyped-def]
+        zero = v.zero(v.i32x8)
+        parts = (zero, zero, zero, zero)
+        at = v.draw(counter, CHUNK)
+        while at < size:
+            for i in range(at, at + CHUNK, 128):
+                parts = add(parts, data + i)
+            at = v.draw(counter, CHUNK)
+        v.store(sums + 64 * ith, (parts[0] + parts[1]) + (parts[2] + parts[3]))
+
+    return run
+
+
+def read_bandwidth(n_threads: int) -> float:
+    """Bytes per second that `n_threads` read together: a sum over 1 GiB, the best of five."""
+    import numpy as np
+
+    data, sums = np.ones(SIZE // 4, np.int32), np.zeros((n_threads, 16), np.int32)
+    block = np.array(read_sum.block(data=data.ctypes.data, size=SIZE, sums=sums.ctypes.data), np.int64)
+    call = CALL(read_sum.address())
+    best = float("inf")
+    for _ in range(RUNS):
+        block[0] = 0
+        threads = [
+            threading.Thread(target=call, args=(block.ctypes.data, i, n_threads)) for i in range(1, n_threads)
+        ]
+        start = time.perf_counter()
+        for t in threads:
+            t.start()
+        call(block.ctypes.data, 0, n_threads)
+        for t in threads:
+            t.join()
+        best = min(best, time.perf_counter() - start)
+    return SIZE / best

@@ -1,0 +1,37 @@
+"""e to the power of x on vectors, the one transcendental that the float kernels need."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+# Taylor's coefficients of exp on |x| <= ln 2 / 2, highest first: the remainder is below half a unit of float32.
+COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
+LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
+
+
+def exp(v: ModuleType, f32: Any, i32: Any) -> Any:
+    """The jitable function of one float32 vector: relative error below 2e-7; far below -87 it gives exactly 0, above 88.8 infinity.
+
+    x = n ln 2 + r, so exp(x) = 2^n exp(r); 2^n is made in two factors by writing exponents. NaN stays NaN.
+    """
+    c7, c6, c5, c4, c3, c2, c1, c0 = COEFFICIENTS
+
+    def run(x):  # type: ignore[no-untyped-def]
+        x = v.minimum(v.maximum(x, v.splat(f32, -110.0)), v.splat(f32, 89.0))
+        n = v.round_even(x * 1.4426950408889634)
+        r = v.fma(n, v.splat(f32, -LN2_LOW), v.fma(n, v.splat(f32, -LN2_HIGH), x))
+        p = v.fma(v.splat(f32, c7), r, v.splat(f32, c6))
+        p = v.fma(p, r, v.splat(f32, c5))
+        p = v.fma(p, r, v.splat(f32, c4))
+        p = v.fma(p, r, v.splat(f32, c3))
+        p = v.fma(p, r, v.splat(f32, c2))
+        p = v.fma(p, r, v.splat(f32, c1))
+        p = v.fma(p, r, v.splat(f32, c0))
+        whole = v.to_i32(i32, n)
+        half = v.shift_signed(whole, 1)
+        first = v.bitcast(f32, (half + 127) << 23)
+        second = v.bitcast(f32, (whole - half + 127) << 23)
+        return p * first * second
+
+    return v.jitable(run)

@@ -1,0 +1,51 @@
+"""Root-mean-square norm of every token, times a weight."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..quant.jit import kernel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def rms_norm_meaning(x: NDArray[np.float64], weight: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
+    """x (tokens, width), weight (width,) -> (tokens, width). Zhang and Sennrich 2019, arXiv 1910.07467."""
+    import numpy as np
+
+    normed: NDArray[np.float64] = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+    return normed
+
+
+@kernel("tokens x weight out width per_token eps")
+def rms_norm(v: ModuleType) -> Any:
+    """out = rms_norm(x) for (tokens, per_token, width) float32; `eps` is a float. Heads are normed as per_token rows."""
+    f32x8 = v.f32x8
+
+    @v.jitable
+    def norm_row(x, weight, out, width, eps):  # type: ignore[no-untyped-def]
+        whole = width // 8 * 8
+        squares = v.zero(f32x8)
+        for i in range(0, whole, 8):
+            part = v.load(f32x8, x + 4 * i)
+            squares = v.fma(part, part, squares)
+        total = v.total(squares)
+        for i in range(whole, width):
+            total += v.load_f32(x + 4 * i) * v.load_f32(x + 4 * i)
+        scale = v.float32(1) / v.sqrt(total / v.float32(width) + eps)
+        for i in range(0, whole, 8):
+            v.store(out + 4 * i, v.load(f32x8, x + 4 * i) * scale * v.load(f32x8, weight + 4 * i))
+        for i in range(whole, width):
+            v.store(out + 4 * i, v.load_f32(x + 4 * i) * scale * v.load_f32(weight + 4 * i))
+
+    def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):  # type: ignore[no-untyped-def]
+        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        while t < count:
+            for i in range(t * per_token, (t + 1) * per_token):
+                norm_row(x + 4 * width * i, weight, out + 4 * width * i, width, v.as_f32(eps))
+            t = v.draw(counter, 1)
+
+    return run

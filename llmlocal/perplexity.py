@@ -1,0 +1,79 @@
+"""Perplexity by llama-perplexity's method, so that figures compare. Knows no terminal.
+
+The text is cut into chunks of `n_ctx` tokens that do not overlap; each starts with BOS where the model wants it, and
+only its second half is scored, so that every score has at least half a context before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import exp, sqrt
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UsageError
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Perplexity:
+    """The estimate after `chunk` of `n_chunks`: exp of the mean surprise of `n_tokens`, and its standard error."""
+
+    value: float
+    error: float
+    n_tokens: int
+    chunk: int
+    n_chunks: int
+
+
+def perplexity(
+    path: Path | str, text: str | bytes, *, n_ctx: int = 512, n_threads: int | None = None
+) -> Iterator[Perplexity]:
+    """The estimate after every chunk; the last one is the result. Raises UsageError for a text below one chunk."""
+    with Session.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=scored(n_ctx)) as session:
+        yield from score(session, text, n_ctx)
+
+
+def scored(n_ctx: int) -> int:
+    """How many tokens of a chunk are scored: positions n_ctx / 2 .. n_ctx - 2 each predict the next one."""
+    return max(1, n_ctx - n_ctx // 2 - 1)
+
+
+def score(session: Session, text: str | bytes, n_ctx: int) -> Iterator[Perplexity]:
+    """As `perplexity`, on a session whose engine has `n_ctx` positions and gives `scored(n_ctx)` outputs."""
+    if n_ctx < 4:
+        raise UsageError(f"perplexity over a context of {n_ctx}: must be 4 or more")
+    engine, tokenizer, half = session.engine, session.tokenizer, n_ctx // 2
+    ids = tokenizer.encode(text)
+    n_chunks = len(ids) // n_ctx
+    if not n_chunks:
+        raise UsageError(f"the text is {len(ids)} tokens, fewer than one chunk of {n_ctx}", "use a smaller context")
+    first, _ = tokenizer.vocab.prefix_and_suffix()
+    surprises: list[float] = []
+    for i in range(n_chunks):
+        chunk = ids[i * n_ctx : (i + 1) * n_ctx]
+        chunk[: len(first)] = first
+        engine.truncate(0)
+        engine.prefill(chunk[:half])
+        logits = engine.all_logits(chunk[half:-1])
+        surprises += surprise(logits, chunk[half + 1 :])
+        yield _estimate(surprises, i + 1, n_chunks)
+
+
+def surprise(logits: NDArray[np.float32], targets: Sequence[int]) -> list[float]:
+    """-log of the probability that each row of `logits` (n, n_vocab) gives to its target, in nats."""
+    found = []
+    for row, target in zip(logits, targets, strict=True):  # by rows: float64 of all would be hundreds of megabytes
+        shifted = row.astype(np.float64) - float(row.max())
+        found.append(float(np.log(np.exp(shifted).sum()) - shifted[target]))
+    return found
+
+
+def _estimate(surprises: list[float], chunk: int, n_chunks: int) -> Perplexity:
+    values, n = np.array(surprises), len(surprises)
+    ppl = exp(values.mean())
+    error = ppl * sqrt(values.var() / (n - 1)) if n > 1 else 0.0
+    return Perplexity(ppl, error, n, chunk, n_chunks)

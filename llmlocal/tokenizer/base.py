@@ -1,0 +1,129 @@
+"""What every tokenizer can do, and the table of kinds. Knows no algorithm.
+
+A kind is one subclass in one file of this folder; writing that file registers it, and nothing else is edited.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from .special import Special, partition, strips
+from .vocab import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Conventions, Vocab
+
+KINDS: dict[str, type[Tokenizer]] = {}
+
+
+class Tokenizer(ABC):
+    """Text to token ids and back.
+
+    Subclasses say `class Spm(Tokenizer, kinds=("llama",))`, the names being values of `tokenizer.ggml.model`, and
+    bring `encode_part` and `piece`. Raises BadFileError where the vocabulary is damaged.
+    """
+
+    conventions: ClassVar[Conventions] = Conventions()
+
+    def __init_subclass__(cls, *, kinds: tuple[str, ...]) -> None:
+        KINDS.update(dict.fromkeys(kinds, cls))
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self.vocab = Vocab(metadata, self.conventions_for(metadata))
+        self._hidden = frozenset(self.vocab.of_type(CONTROL, UNKNOWN))
+        self._specials = self._longest_first(metadata)
+
+    @classmethod
+    def conventions_for(cls, metadata: Mapping[str, Any]) -> Conventions:
+        """Defaults where the metadata is silent; a kind whose pre-tokenizers differ in them overrides this."""
+        return cls.conventions
+
+    @abstractmethod
+    def encode_part(self, text: str, after_special: bool) -> list[int]:
+        """Ids of a text without special tokens; `after_special` where a special token or nothing precedes it."""
+
+    @abstractmethod
+    def piece(self, id: int) -> bytes:
+        """The bytes that a token stands for, special tokens by their names. Raises ValueError for an unknown id."""
+
+    def encode(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Token ids of `text`; bytes that are not UTF-8, and their surrogate escapes in a str, are kept exactly.
+
+        `add_special` adds BOS and EOS as the model wants them. `parse_special` turns names of control tokens in the
+        text into those tokens: for templates only, never for what a user wrote.
+        """
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "surrogateescape")
+        before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
+        ids, after_special = before, True
+        for part in partition(text, self._specials, parse_special):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += self.encode_part(part, after_special)
+            after_special = isinstance(part, int)
+        return ids + after
+
+    def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
+        """Text of `ids`, U+FFFD for bytes that are no UTF-8. Raises ValueError for an id outside the vocabulary."""
+        return self.decode_bytes(ids, special=special).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Iterable[int], *, special: bool = False) -> bytes:
+        """Bytes of `ids`; control tokens are hidden unless `special`. The space that `encode` put first is removed."""
+        pieces: list[bytes] = []
+        for id in ids:
+            piece = self.shown(id, first=not pieces, special=special)
+            if piece is not None:
+                pieces.append(piece)
+        return b"".join(pieces)
+
+    def shown(self, id: int, *, first: bool, special: bool = False) -> bytes | None:
+        """The piece as a reader sees it, None where the token is hidden.
+
+        `first` says that nothing was shown before: there the space that `encode` puts before a text is dropped.
+        """
+        piece = self.piece(id)
+        if id in self._hidden and not special:
+            return None
+        strip = first and self.vocab.add_space_prefix and self.vocab.types[id] == NORMAL
+        return piece.removeprefix(b" ") if strip else piece
+
+    def token_text(self, id: int) -> str:
+        """The token as the vocabulary spells it. Raises ValueError for an id outside the vocabulary."""
+        if not 0 <= id < len(self.vocab):
+            raise ValueError(f"token id {id} is outside the vocabulary of {len(self.vocab)} tokens")
+        return self.vocab.tokens[id]
+
+    @property
+    def n_vocab(self) -> int:
+        return len(self.vocab)
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """End of sequence, of turn and of message: generation ends with any of them."""
+        return self.vocab.stop_ids
+
+    @property
+    def bos_id(self) -> int | None:
+        return self.vocab.special.get("bos")
+
+    @property
+    def eos_id(self) -> int | None:
+        return self.vocab.special.get("eos")
+
+    @property
+    def eot_id(self) -> int | None:
+        return self.vocab.special.get("eot")
+
+    @property
+    def unk_id(self) -> int | None:
+        return self.vocab.special.get("unk")
+
+    @property
+    def pad_id(self) -> int | None:
+        return self.vocab.special.get("pad")
+
+    def _longest_first(self, metadata: Mapping[str, Any]) -> list[Special]:
+        vocab = self.vocab
+        texts = [(id, vocab.tokens[id]) for id in vocab.of_type(CONTROL, USER_DEFINED, UNKNOWN) if vocab.tokens[id]]
+        specials = [Special(i, text, vocab.types[i] == USER_DEFINED, **strips(metadata, text)) for i, text in texts]
+        return sorted(specials, key=lambda special: -len(special.text.encode("utf-8", "surrogateescape")))

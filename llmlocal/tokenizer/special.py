@@ -1,0 +1,96 @@
+"""Tokens that are not text: which ones end an answer, which swallow blanks, and cutting them out of a text.
+
+GGUF does not say all of this, so some is told by the tokens' texts and the model's name, as llama.cpp does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# fmt: off
+STOP_TEXTS = frozenset((
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+    "<|endoftext|>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>",
+    "<eos>", "<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>", "[e~[",
+    "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]",
+    "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>",
+))
+CONTROL_TEXTS = STOP_TEXTS | frozenset((
+    "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>",
+    "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>",
+    "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>",
+))
+# fmt: on
+# In these families <|end|> closes one message of several and the answer goes on.
+ENDS_A_PART = ({"<|return|>", "<|call|>"}, {"<|call|>", "<|flush|>"}, {"<|calls|>", "<|flush|>"})
+BLANKS = " \t\n\v\f\r"
+
+
+def control_texts(ids: Mapping[str, int], special: Mapping[str, int]) -> frozenset[str]:
+    """The tokens among `ids` that are control tokens whatever type the file gives them; converters forget it."""
+    return (CONTROL_TEXTS & ids.keys()) | _closing_tag(ids, special)
+
+
+def stop_ids(ids: Mapping[str, int], special: Mapping[str, int]) -> frozenset[int]:
+    """The ids after which a model has nothing more to say."""
+    texts = (STOP_TEXTS & ids.keys()) | _closing_tag(ids, special)
+    if any(family <= texts for family in ENDS_A_PART):
+        texts -= {"<|end|>"}
+    named = (special[name] for name in ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep") if name in special)
+    return frozenset({*(ids[text] for text in texts), *named})
+
+
+def _closing_tag(ids: Mapping[str, int], special: Mapping[str, int]) -> frozenset[str]:
+    """`</s>` where it closes what BOS opens; in other vocabularies it is HTML's tag (llama.cpp stops at that too)."""
+    closes = "</s>" in ids and "bos" in special and ids.get("<s>") == special["bos"]
+    return frozenset({"</s>"} if closes else ())
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """A token that is cut out of the text before the tokenizer's algorithm runs."""
+
+    id: int
+    text: str
+    always: bool  # user-defined: also cut where special tokens are not to be parsed
+    lstrip: bool = False  # swallows blanks before it
+    rstrip: bool = False  # swallows blanks after it
+
+
+def partition(text: str, specials: Iterable[Special], parse_special: bool) -> list[str | int]:
+    """`text` as a list of ids of special tokens and non-empty rests; `specials` come longest first.
+
+    An earlier entry wins over a later one wherever they overlap, as in llama.cpp.
+    """
+    parts: list[str | int] = [text] if text else []
+    for special in specials:
+        if (special.always or parse_special) and special.text in text:
+            parts = [piece for part in parts for piece in (_cut(part, special) if isinstance(part, str) else (part,))]
+    return parts
+
+
+def _cut(text: str, special: Special) -> list[str | int]:
+    parts: list[str | int] = []
+    start = 0
+    while (at := text.find(special.text, start)) >= 0:
+        before = text[start:at].rstrip(BLANKS) if special.lstrip else text[start:at]
+        parts += [before, special.id] if before else [special.id]
+        start = at + len(special.text)
+        while special.rstrip and start < len(text) and text[start] in BLANKS:
+            start += 1
+    return [*parts, text[start:]] if start < len(text) else parts
+
+
+def strips(metadata: Mapping[str, Any], text: str) -> dict[str, bool]:
+    """The strip flags of the special token `text`: not in GGUF, so llama.cpp's rules by the model's name are used."""
+    name, pre, architecture = (
+        str(metadata.get(key, "")) for key in ("general.name", "tokenizer.ggml.pre", "general.architecture")
+    )
+    name = name.lower()
+    if "phi-3" in name or "phi3" in name:
+        return {"rstrip": text not in ("<unk>", "<s>", "<|endoftext|>")}
+    if text == "<mask>":
+        return {"lstrip": pre.startswith("jina-v2-") or architecture in ("nomic-bert-moe", "jina-bert-v3")}
+    return {"lstrip": text == "[MASK]" and "modern-bert" in name}

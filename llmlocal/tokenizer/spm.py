@@ -1,0 +1,164 @@
+"""`llama`: SentencePiece's BPE, which merges whichever neighbours form the token with the best score.
+
+Blanks are written `▁`, a text starts with one, and what the vocabulary lacks is spelled in bytes. The result equals
+llama.cpp's `llm_tokenizer_spm`, except that merges never form control, unknown or byte tokens (as in SentencePiece):
+no user text becomes a special token by luck.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from ..errors import BadFileError
+from .base import Tokenizer
+from .vocab import BYTE, CONTROL, NORMAL, UNDEFINED, UNKNOWN, UNUSED, Conventions
+
+SPACE = "▁"
+WORD = re.compile("▁+[^▁]*|[^▁]+")
+CACHED_WORDS = 50_000
+CACHED_LENGTH = 64
+
+
+class Spm(Tokenizer, kinds=("llama",)):
+    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+
+    conventions = Conventions(bos=1, eos=2, unk=0, add_bos=True, add_space_prefix=True)
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        super().__init__(metadata)
+        vocab = self.vocab
+        if vocab.scores is None:
+            raise BadFileError("tokenizer.ggml.scores is missing, and this tokenizer merges by score")
+        self._scores = vocab.scores
+        self._ids = dict(vocab.ids)
+        for id in vocab.of_type(UNKNOWN, CONTROL, BYTE):
+            self._ids.pop(vocab.tokens[id], None)
+        self._byte_ids = [vocab.ids.get(f"<0x{byte:02X}>") for byte in range(256)]
+        # Words are independent of each other only if no token reaches over the start of a word.
+        self._by_word = not any(SPACE in text.lstrip(SPACE) for text in self._ids)
+        self._cache: dict[str, list[int]] = {}
+
+    def encode_part(self, text: str, after_special: bool) -> list[int]:
+        text = text.replace(" ", SPACE)
+        if after_special and self.vocab.add_space_prefix:
+            text = SPACE + text
+        if not self._by_word:
+            return self._spell(text)
+        cache, ids = self._cache, []
+        for word in WORD.findall(text):
+            found = cache.get(word)
+            if found is None:
+                found = self._spell(word)
+                if len(word) <= CACHED_LENGTH:
+                    if len(cache) >= CACHED_WORDS:
+                        cache.clear()
+                    cache[word] = found
+            ids += found
+        return ids
+
+    def piece(self, id: int) -> bytes:
+        text, type = self.token_text(id), self.vocab.types[id]
+        if type == BYTE:
+            return bytes.fromhex(text[3:5])
+        if type in (UNDEFINED, UNUSED):
+            return b""
+        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
+
+    def _spell(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for symbol in merge(text, self._ids, self._scores):
+            id = self._ids.get(symbol)
+            if id is None:
+                ids += self._spell_in_bytes(symbol)
+            else:
+                ids.append(id)
+        return ids
+
+    def _spell_in_bytes(self, char: str) -> list[int]:
+        try:
+            data = char.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half of a surrogate pair is no character
+            data = "\ufffd".encode()
+        ids = [self._byte_ids[byte] for byte in data]
+        if None in ids:
+            return [self.vocab.special["unk"]]
+        return [id for id in ids if id is not None]
+
+
+class Candidates:
+    """Positions of possible merges: the best score first, in it the leftmost.
+
+    A bucket for each score, as scores are few and positions many. A bucket is sorted once, when its turn comes; what is
+    pushed into it later lies in a heap beside it.
+    """
+
+    def __init__(self) -> None:
+        self._costs: list[float] = []  # a heap of negated scores; exactly the keys of _buckets
+        self._buckets: dict[float, list[int]] = {}  # before its turn unsorted, then the heap of late ones
+        self._sorted: dict[float, list[int]] = {}  # descending, so that pop() takes the leftmost
+
+    def push(self, cost: float, position: int) -> None:
+        bucket = self._buckets.get(cost)
+        if bucket is None:
+            self._buckets[cost] = [position]
+            heappush(self._costs, cost)
+        elif cost in self._sorted:
+            heappush(bucket, position)
+        else:
+            bucket.append(position)
+
+    def pop(self) -> tuple[float, int] | None:
+        """The cost and position of the next candidate, None when there is no more."""
+        while self._costs:
+            cost = self._costs[0]
+            if cost not in self._sorted:
+                self._sorted[cost] = sorted(self._buckets[cost], reverse=True)
+                self._buckets[cost] = []
+            early, late = self._sorted[cost], self._buckets[cost]
+            if late and not (early and early[-1] < late[0]):
+                return cost, heappop(late)
+            if early:
+                return cost, early.pop()
+            heappop(self._costs)
+            del self._sorted[cost], self._buckets[cost]
+        return None
+
+
+def merge(text: str, ids: Mapping[str, int], scores: Sequence[float]) -> list[str]:
+    """Cut `text` into the symbols that are left when no two neighbours form a token any more.
+
+    Again and again merges the pair whose token has the best score, the leftmost of equals: near linear in time.
+    """
+    n = len(text)
+    after, before = list(range(1, n + 1)), list(range(-1, n - 1))  # the symbol at i is text[i:after[i]]
+    cost_of: list[float | None] = [None] * n  # of merging the symbol with the next; a candidate that differs is stale
+    candidates = Candidates()
+
+    def consider(left: int, end: int) -> None:
+        id = ids.get(text[left:end])
+        cost_of[left] = cost = None if id is None else -scores[id]
+        if cost is not None:
+            candidates.push(cost, left)
+
+    for i in range(n - 1):
+        consider(i, i + 2)
+    while best := candidates.pop():
+        cost, left = best
+        if cost_of[left] != cost:
+            continue
+        right = after[left]
+        end = after[left] = after[right]
+        cost_of[left] = cost_of[right] = None
+        if end < n:
+            before[end] = left
+            consider(left, after[end])
+        if before[left] >= 0:
+            consider(before[left], end)
+    symbols, i = [], 0
+    while i < n:
+        symbols.append(text[i : after[i]])
+        i = after[i]
+    return symbols

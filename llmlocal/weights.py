@@ -1,0 +1,60 @@
+"""Tensors by name, each checked against the shape that the hyper-parameters ask for. Knows no architecture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import BadFileError
+from .gguf.reader import GGUFFile
+from .quant.tensor import QTensor
+
+
+class Weights:
+    """The tensors of an open file. `used` collects those that a model asked for."""
+
+    def __init__(self, gguf: GGUFFile) -> None:
+        self.gguf = gguf
+        self.used: dict[str, QTensor] = {}
+
+    def matrix(self, name: str, rows: int, k: int) -> QTensor:
+        """A (rows, k) matrix. Raises BadFileError where it is missing or of another shape."""
+        return self._checked(name, (rows, k))
+
+    def vector(self, name: str, size: int) -> QTensor:
+        """A (size,) vector in F32, all finite. Raises BadFileError."""
+        tensor = self._checked(name, (size,))
+        if tensor.format.id != 0:
+            raise self._fail(f"tensor '{name}' is {tensor.format.name}, must be F32")
+        if not np.isfinite(tensor.dequantize()).all():
+            raise self._fail(f"tensor '{name}' holds a value that is not finite")
+        return tensor
+
+    def maybe_vector(self, name: str, size: int) -> QTensor | None:
+        """As `vector`, None where the file has no such tensor."""
+        return self.vector(name, size) if name in self.gguf.tensors else None
+
+    def maybe_matrix(self, name: str, rows: int, k: int) -> QTensor | None:
+        """As `matrix`, None where the file has no such tensor."""
+        return self.matrix(name, rows, k) if name in self.gguf.tensors else None
+
+    def first_not_finite(self) -> str | None:
+        """Name of the first tensor in use with a value that is not finite, or None. Reads all of them."""
+        for name, tensor in self.used.items():
+            step = max(1, (1 << 22) // tensor.k)
+            rows = tensor.bytes_array()
+            for i in range(0, tensor.rows, step):
+                if not np.isfinite(tensor.format.dequantize(rows[i : i + step])).all():
+                    return name
+        return None
+
+    def _checked(self, name: str, shape: tuple[int, ...]) -> QTensor:
+        tensor = self.gguf.tensors.get(name)
+        if tensor is None:
+            raise self._fail(f"tensor '{name}' is missing")
+        if tensor.shape != shape:
+            raise self._fail(f"tensor '{name}' is {tensor.shape}, must be {shape}")
+        self.used[name] = tensor
+        return tensor
+
+    def _fail(self, what: str) -> BadFileError:
+        return BadFileError(f"{self.gguf.path}: {what}", "the file is damaged or was converted wrongly; get it again")

@@ -1,0 +1,38 @@
+"""llmlocal as a benchmark's engine: MODEL THREADS N_CTX. Knows the engine's interface and nothing behind it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import bench_protocol
+import numpy as np
+
+
+class Llmlocal:
+    """The adapter: the only place of the tools that says how `llmlocal.engine` is driven."""
+
+    def __init__(self, path: str, threads: int, n_ctx: int) -> None:
+        from llmlocal.engine import Engine
+
+        self._engine: Any = Engine.open(path, n_ctx=n_ctx, n_threads=threads)
+        self.n_vocab: int = self._engine.n_vocab
+        self.info = f"llmlocal {version('llmlocal')}"
+
+    def clear(self) -> None:
+        self._engine.clear()
+
+    def feed(self, ids: Sequence[int]) -> None:
+        if len(ids) == 1:
+            self._engine.decode(ids[0])
+        else:
+            self._engine.prefill(ids)
+
+    def save_logits(self, ids: Sequence[int], path: str) -> None:
+        np.save(path, np.stack([np.array(self._engine.decode(token), np.float32) for token in ids]))
+
+
+if __name__ == "__main__":
+    bench_protocol.serve(Llmlocal(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
