@@ -11,7 +11,8 @@ from typing import Literal
 
 from . import tokenizer as tokenizers
 from .engine import Engine
-from .errors import BadFileError, PromptTooLongError, UsageError
+from .errors import PromptTooLongError, UsageError
+from .gguf import open_gguf
 from .sampler import Sampler, SamplingParams
 from .stops import StopFilter
 from .tokenizer import StreamDecoder, Tokenizer
@@ -55,22 +56,16 @@ class Session:
     """One model and one conversation with it. Whatever prefix a prompt shares with the one before is not read again."""
 
     def __init__(self, engine: Engine, tokenizer: Tokenizer) -> None:
-        """Raises BadFileError where the vocabulary is larger than what the model scores."""
         self.engine, self.tokenizer = engine, tokenizer
-        if tokenizer.n_vocab > engine.n_vocab:
-            raise BadFileError(f"{tokenizer.n_vocab} tokens in the vocabulary, but the model scores {engine.n_vocab}")
 
     @classmethod
     def open(
         cls, path: Path | str, *, n_ctx: int | None = None, n_threads: int | None = None, max_outputs: int = 1
     ) -> Session:
         """Engine and tokenizer of one GGUF. Raises LlmlocalError's subclasses, as `Engine.open` does."""
-        engine = Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs)
-        try:
-            return cls(engine, tokenizers.load(engine.gguf.metadata))
-        except BaseException:
-            engine.close()
-            raise
+        with open_gguf(path) as gguf:  # opened twice: a bad vocabulary is refused before kernels are compiled
+            tokenizer = tokenizers.load(gguf.metadata)
+        return cls(Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs), tokenizer)
 
     def close(self) -> None:
         self.engine.close()
@@ -121,8 +116,8 @@ class Session:
     def _generate(
         self, ids: list[int], max_tokens: int | None, sampler: Sampler, decoder: StreamDecoder, stops: StopFilter
     ) -> Iterator[Piece | Finished]:
-        engine, n_vocab, n_prompt = self.engine, self.tokenizer.n_vocab, len(ids)
-        history, n, reason = list(ids), 0, None
+        engine, history, n = self.engine, list(ids), 0
+        reason: Reason | None = None
         clock = perf_counter()
         reused = engine.reuse(ids)
         logits = engine.prefill(ids[reused:])
@@ -131,7 +126,7 @@ class Session:
             clock = perf_counter()
             if n:
                 logits = engine.decode(history[-1])
-            id = sampler.sample(logits[:n_vocab], history, n)
+            id = sampler.sample(logits, history, n)
             decode += (perf_counter() - clock) * bool(n)
             history.append(id)
             n += 1
@@ -142,7 +137,7 @@ class Session:
             yield Piece(id, data)
             if reason:
                 break
-        yield Finished(reason or "length", n_prompt, reused, n, prefill, decode, sampler.seed)
+        yield Finished(reason or "length", len(ids), reused, n, prefill, decode, sampler.seed)
 
     def _reason(self, id: int, n: int, max_tokens: int | None) -> Reason | None:
         """Why the `n`-th token, `id`, is the last one, if it is."""

@@ -12,12 +12,12 @@ DEPTH = 512  # weights of a row that are unpacked at once: the tile then stays i
 
 
 def row_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
-    """`(weights, x, k)` -> float32: a row times a token, in four chains of sums; k of any size."""
+    """`(weights, x, k, scratch)` -> float32: a row times a token, in four chains of sums; k of any size."""
     f32x8, row, nbytes = v.f32x8, v.jitable(parts.row), fmt.nbytes
     four = v.unroll(4, lambda j: lambda sums, p, x: v.fma(row(p + 8 * nbytes * j), v.load(f32x8, x + 32 * j), sums[j]))
     one = v.jitable(parts.one)
 
-    def dot_row(weights, x, k):  # type: ignore[no-untyped-def]
+    def dot_row(weights, x, k, scratch):  # type: ignore[no-untyped-def]
         sums = (v.zero(f32x8), v.zero(f32x8), v.zero(f32x8), v.zero(f32x8))
         i = 0
         while i + 32 <= k:

@@ -13,38 +13,127 @@ DEPTH = 2048  # weights of a row that are unpacked at once: the tile then stays 
 
 
 def row_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(weights, x, k)` -> float32: a row of blocks times a Q8 record. Two chains of sums hide the FMA's latency."""
-    f32x8, i32x8, block, nbytes = v.f32x8, v.i32x8, fmt.block, fmt.nbytes
-    dot = v.dot4_signed if parts.signed else v.dot4
-    row, row_scale = v.jitable(parts.row), v.jitable(parts.row_scale)
-    start, add_minimum = _row_start(v, parts), _row_minimum(v, parts)
+    """`(weights, x, k, scratch)` -> float32: a row of blocks times a Q8 record, 256 weights at a time, then the rest."""
+    nbytes, per_stretch, row_f32 = fmt.nbytes, 256 // fmt.block, v.row_f32
+    stretch, group = _stretch(v, fmt, parts), _single_group(v, parts)
+    offset = float(1 << _shift(v, parts)) if _shift(v, parts) >= 0 else 0.0
 
-    def group(g: int) -> Any:
-        def step(sums, p, x):  # type: ignore[no-untyped-def]
-            line = x + LINE * g
-            products = dot(start(line), row(p, g), v.load(v.i8x32, line))
-            scale = row_scale(p, g) * v.load_splat(f32x8, line + SCALE)
-            return sums[1], v.fma(scale, v.to_f32(f32x8, products), sums[0]), add_minimum(sums[2], p, g, line)
-
-        return v.jitable(step)
-
-    groups = v.chain([group(g) for g in range(block // BLOCK)])
-
-    def dot_row(weights, x, k):  # type: ignore[no-untyped-def]
-        sums = (v.zero(f32x8), v.zero(f32x8), v.float32(0))
-        for _ in range(k // block):
-            v.prefetch(weights + 1024)
-            sums = groups(sums, weights, x)
+    def dot_row(weights, x, k, scratch):  # type: ignore[no-untyped-def]
+        wide, zero = v.zero(row_f32), v.zero(v.f32x8)
+        sums, column, plain = (wide, wide, zero, zero), x + 2 * k, x + k * 19 // 8
+        for _ in range(k // 256):
+            v.prefetch(weights + 2048)
+            v.prefetch(weights + 2112)
+            sums = stretch(sums, weights, plain, column, k // 8, scratch)
+            weights += nbytes * per_stretch
+            x += LINE * 8
+            column += 32
+            plain += 256
+        rest = v.float32(0)
+        for _ in range(k // BLOCK % 8):  # only formats with blocks of 32 leave a rest
+            rest += group(weights, x)
             weights += nbytes
-            x += LINE * (block // BLOCK)
-        return v.total(sums[0] + sums[1]) + sums[2]
+            x += LINE
+        return v.total(sums[0] + sums[1]) + v.total(v.fma(sums[2], v.splat(v.f32x8, offset), zero - sums[3])) + rest
 
     return v.jitable(dot_row)
 
 
+def _shift(v: ModuleType, parts: IntegerParts) -> int:
+    """Log of the offset under which weights are multiplied: their own, or 128 where signed bytes are made unsigned."""
+    return 7 if parts.signed and v.FLIP_SIGNED else parts.shift
+
+
+def _stretch(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+    """256 weights by a record's bytes `plain` and columns. Sums: two chains of products, then offsets, then minima."""
+    f32x8, row_f32, row_i32, row_i8, nbytes = v.f32x8, v.row_f32, v.row_i32, v.row_i8, fmt.nbytes
+    per_block, groups = fmt.block // BLOCK, row_i8.n // 32
+    flip = 0x80 if parts.signed and v.FLIP_SIGNED else 0
+    dot, row, columns = v.dot4_signed if parts.signed else v.dot4, v.jitable(parts.row), v.jitable(parts.columns)
+    offsets, minima = _offsets(v, parts), _minima(v, parts)
+
+    def weights(n: int) -> Any:
+        """The bytes of the n-th vector: one group of 32, or two."""
+
+        def group(g: int) -> Any:
+            return v.jitable(lambda p: row(p + nbytes * (g // per_block), g % per_block) ^ flip)
+
+        low = group(groups * n)
+        if groups == 1:
+            return low
+        high = group(groups * n + 1)
+        return v.jitable(lambda p: v.join(low(p), high(p)))
+
+    def vector(n: int) -> Any:
+        bytes_of, spread = weights(n), v.row_scale_of(n, parts.scales)
+
+        def step(sums, p, plain, scaled, scratch):  # type: ignore[no-untyped-def]
+            products = dot(v.zero(row_i32), bytes_of(p), v.load(row_i8, plain + 32 * groups * n))
+            return sums[1], v.fma(spread(scaled, scratch), v.to_f32(row_f32, products), sums[0])
+
+        return v.jitable(step)
+
+    vectors = v.chain([vector(n) for n in range(8 // groups)])
+    times = v.unroll(parts.scales, lambda j: lambda found, x: found[j] * x)
+
+    def run(sums, p, plain, column, column_bytes, scratch):  # type: ignore[no-untyped-def]
+        scaled = times(columns(p), v.load(f32x8, column))
+        v.keep_row_scales(scaled, scratch)
+        pair = vectors((sums[0], sums[1]), p, plain, scaled, scratch)
+        return (*pair, offsets(sums[2], scaled, column, column_bytes), minima(sums[3], p, column, column_bytes))
+
+    return v.jitable(run)
+
+
+def _offsets(v: ModuleType, parts: IntegerParts) -> Any:
+    """total + scales times minus the sums of the activations: what the offset, a factor of all, is owed."""
+    f32x8 = v.f32x8
+    if _shift(v, parts) < 0:
+        return v.jitable(lambda total, scaled, column, column_bytes: total)
+
+    def both(total, scaled, column, column_bytes):  # type: ignore[no-untyped-def]
+        low, high = v.load(f32x8, column + column_bytes), v.load(f32x8, column + 2 * column_bytes)
+        return v.fma(scaled[1], high, v.fma(scaled[0], low, total))
+
+    def one(total, scaled, column, column_bytes):  # type: ignore[no-untyped-def]
+        sums = v.load(f32x8, column + column_bytes) + v.load(f32x8, column + 2 * column_bytes)
+        return v.fma(scaled[0], sums, total)
+
+    return v.jitable(both if parts.scales == 2 else one)
+
+
+def _minima(v: ModuleType, parts: IntegerParts) -> Any:
+    """total + minima times minus the scaled sums of the activations."""
+    f32x8 = v.f32x8
+    if parts.column_min is None:
+        return v.jitable(lambda total, p, column, column_bytes: total)
+    column_min = v.jitable(parts.column_min)
+
+    def run(total, p, column, column_bytes):  # type: ignore[no-untyped-def]
+        sums = v.load(f32x8, column + column_bytes) + v.load(f32x8, column + 2 * column_bytes)
+        return v.fma(column_min(p) * v.load(f32x8, column), sums, total)
+
+    return v.jitable(run)
+
+
+def _single_group(v: ModuleType, parts: IntegerParts) -> Any:
+    """`(p, line)` -> float32: 32 weights times a line."""
+    f32x8 = v.f32x8
+    dot = v.dot4_signed if parts.signed else v.dot4
+    flip = 0x80 if parts.signed and v.FLIP_SIGNED else 0
+    row, row_scale = v.jitable(parts.row), v.jitable(parts.row_scale)
+    start, minimum = _row_start(v, parts), _row_minimum(v, parts)
+
+    def run(p, line):  # type: ignore[no-untyped-def]
+        products = v.to_f32(f32x8, dot(start(line), row(p, 0) ^ flip, v.load(v.i8x32, line)))
+        return v.total(row_scale(p, 0) * products) * v.load_f32(line + SCALE) + minimum(p, line)
+
+    return v.jitable(run)
+
+
 def _row_start(v: ModuleType, parts: IntegerParts) -> Any:
     """What a group's product starts from: minus offset times the sum of the activations, under their scales."""
-    i32x8, shift = v.i32x8, parts.shift
+    i32x8, shift = v.i32x8, _shift(v, parts)
     if shift < 0:
         return v.jitable(lambda line: v.zero(i32x8))
     if parts.scales == 1:
@@ -54,9 +143,9 @@ def _row_start(v: ModuleType, parts: IntegerParts) -> Any:
 
 def _row_minimum(v: ModuleType, parts: IntegerParts) -> Any:
     if parts.row_min is None:
-        return v.jitable(lambda low, p, g, line: low)
+        return v.jitable(lambda p, line: v.float32(0))
     row_min = v.jitable(parts.row_min)
-    return v.jitable(lambda low, p, g, line: low + row_min(p, g) * v.load_f32(line + SCALED))
+    return v.jitable(lambda p, line: row_min(p, 0) * v.load_f32(line + SCALED))
 
 
 def tile_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
@@ -119,9 +208,7 @@ def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
 
 def _token(v: ModuleType, parts: IntegerParts) -> Any:
     """`(sum, weights, scales, line)` -> sum + 32 weights of every row times one token's line."""
-    f32, i32, shift = v.f32, v.i32, parts.shift
-    if parts.signed:
-        shift = 7 if v.FLIP_SIGNED else -1
+    f32, i32, shift = v.f32, v.i32, _shift(v, parts)
     start = v.jitable(
         (lambda line: v.load_splat(i32, line) << shift) if shift >= 0 else (lambda line: v.zero(i32))
     )

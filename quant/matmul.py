@@ -66,7 +66,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
                     first += lanes
             for r in range(first, last):
                 for t in range(count):
-                    v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k))
+                    v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k, tile))
             first = v.draw(counter, ROWS)
 
     return run

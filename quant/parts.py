@@ -24,13 +24,17 @@ class IntegerParts:
     `row(p, g)`: weights 32 g .. 32 g + 31 of the block at `p`, as bytes in their order.
     `row_scale(p, g)`: their scales as float32x8, lane i for weights 4 i .. 4 i + 3.
     `row_min(p, g)`: their minimum as one float32.
+    `columns(p)`: scales of 256 weights from the block at `p` on: a tuple of float32x8 with a lane for every 32 weights,
+        one vector, or two where the halves of 32 differ. `column_min(p)`: their minima as float32x8.
     """
 
     bits: int
     unpack: Part
     row: Part
     row_scale: Part
+    columns: Part
     row_min: Part | None = None
+    column_min: Part | None = None
     shift: int = -1  # the offset is 1 << shift; -1: none
     scales: int = 1  # scales per 32 weights
     signed: bool = False

@@ -199,6 +199,13 @@ def load_two_lanes(b: Any, t: Any, kind: Any, p: Any) -> Any:
 
 
 @word(first)
+def load_two_splats(b: Any, t: Any, kind: Any, p: Any, q: Any) -> Any:
+    """The element at address `p` in the first half of the lanes, the one at `q` in the second half."""
+    n, x, y = t[0].n, *(splat_value(b, t[0].ir, load_value(b, at, t[0].ir.element)) for at in (p, q))
+    return shuffle_value(b, x, y, [*range(n // 2), *range(n + n // 2, 2 * n)])
+
+
+@word(first)
 def load_splat4(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Every 32-bit lane of an int8 vector holds the same 4 bytes, those at address `p`."""
     words = ir.VectorType(I32, t[0].n // 4)

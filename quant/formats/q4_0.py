@@ -31,6 +31,8 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
+        nbytes = cls.nbytes
+
         def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
             quads = v.load_rows(v.i32, p + 2, stride)
             for j in range(4):
@@ -44,7 +46,10 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
         def row_scale(p, g):  # type: ignore[no-untyped-def]
             return v.load_f16_splat(v.f32x8, p)
 
-        return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, shift=3)
+        def columns(p):  # type: ignore[no-untyped-def]
+            return (v.load_f16_column(v.f32x8, p, nbytes),)
+
+        return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=3)
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -32,6 +32,8 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
+        nbytes = cls.nbytes
+
         def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
             quads = v.load_rows(v.i32, p + 4, stride)
             for j in range(4):
@@ -46,7 +48,18 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
         def row_scale(p, g):  # type: ignore[no-untyped-def]
             return v.load_f16_splat(v.f32x8, p)
 
-        return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, row_min=lambda p, g: v.load_f16(p + 2))
+        def columns(p):  # type: ignore[no-untyped-def]
+            return (v.load_f16_column(v.f32x8, p, nbytes),)
+
+        return IntegerParts(
+            bits=4,
+            unpack=unpack,
+            row=row,
+            row_scale=row_scale,
+            columns=columns,
+            row_min=lambda p, g: v.load_f16(p + 2),
+            column_min=lambda p: v.load_f16_column(v.f32x8, p + 2, nbytes),
+        )
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

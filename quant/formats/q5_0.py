@@ -32,6 +32,8 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
+        nbytes = cls.nbytes
+
         def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
             quads, high = v.load_rows(v.i32, p + 6, stride), v.load_column(v.i32, p + 2, stride)
             for j in range(4):
@@ -46,7 +48,10 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
         def row_scale(p, g):  # type: ignore[no-untyped-def]
             return v.load_f16_splat(v.f32x8, p)
 
-        return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, shift=4)
+        def columns(p):  # type: ignore[no-untyped-def]
+            return (v.load_f16_column(v.f32x8, p, nbytes),)
+
+        return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

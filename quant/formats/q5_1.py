@@ -33,6 +33,8 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
+        nbytes = cls.nbytes
+
         def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
             quads, high = v.load_rows(v.i32, p + 8, stride), v.load_column(v.i32, p + 4, stride)
             for j in range(4):
@@ -48,7 +50,18 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
         def row_scale(p, g):  # type: ignore[no-untyped-def]
             return v.load_f16_splat(v.f32x8, p)
 
-        return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, row_min=lambda p, g: v.load_f16(p + 2))
+        def columns(p):  # type: ignore[no-untyped-def]
+            return (v.load_f16_column(v.f32x8, p, nbytes),)
+
+        return IntegerParts(
+            bits=5,
+            unpack=unpack,
+            row=row,
+            row_scale=row_scale,
+            columns=columns,
+            row_min=lambda p, g: v.load_f16(p + 2),
+            column_min=lambda p: v.load_f16_column(v.f32x8, p + 2, nbytes),
+        )
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

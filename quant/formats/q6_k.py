@@ -34,6 +34,7 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
+        i16x8 = v.Vec("i16", 8)
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
 
         @v.jitable
@@ -69,7 +70,13 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
             scale = v.load_two_halves(v.f32x8, p + 192 + 2 * g)
             return v.load_f16_splat(v.f32x8, p + 208) * scale
 
-        return IntegerParts(bits=6, unpack=unpack, row=row, row_scale=row_scale, shift=5, scales=2)
+        def columns(p):  # type: ignore[no-untyped-def]
+            pairs, d = v.load(i16x8, p + 192), v.load_f16_splat(v.f32x8, p + 208)
+            wide = v.widen_signed(v.i32x8, pairs)
+            low = v.to_f32(v.f32x8, v.shift_signed(wide << 24, 24))
+            return d * low, d * v.to_f32(v.f32x8, v.shift_signed(wide, 8))
+
+        return IntegerParts(bits=6, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=5, scales=2)
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -33,6 +33,8 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
     def kernels(cls, v: ModuleType) -> IntegerParts:
         flip = 0x80808080 if v.FLIP_SIGNED else 0
 
+        nbytes = cls.nbytes
+
         def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
             low, high = v.load_rows(v.i32, p + 2, stride), v.load_rows(v.i32, p + 18, stride)
             for j in range(4):
@@ -46,7 +48,10 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
         def row_scale(p, g):  # type: ignore[no-untyped-def]
             return v.load_f16_splat(v.f32x8, p)
 
-        return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, signed=True)
+        def columns(p):  # type: ignore[no-untyped-def]
+            return (v.load_f16_column(v.f32x8, p, nbytes),)
+
+        return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from .avx2 import *
-from .avx2 import magnitude_bytes, sign_bytes
-from .vnni import signed_dot, vnni_dot4, vnni_group_dot
+from .vnni import vnni_dot4, vnni_group_dot
 
 FLIP_SIGNED = True
 dot4 = vnni_dot4
-dot4_signed = signed_dot(magnitude_bytes, sign_bytes)
+dot4_signed = vnni_dot4  # signed bytes arrive with 128 added
 group_dot = vnni_group_dot(i8)  # noqa: F405

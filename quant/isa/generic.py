@@ -8,10 +8,13 @@ import llvmlite.ir as ir
 from numba.core import types
 
 from ..simd import *
+from .rows import keep_narrow, narrow_scale_of
 from ..simd import Vec, always, f32x8, first, i8x32, i32x8, jitable, load_splat4, shuffle_value, word
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
+row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
+keep_row_scales, row_scale_of = keep_narrow, narrow_scale_of
 TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
 FLIP_SIGNED = False
 

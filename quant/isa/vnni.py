@@ -14,11 +14,6 @@ def vnni_dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     return call(b, f"llvm.x86.avx512.vpdpbusd.{8 * t[1].n}", acc.type, acc, w, x)
 
 
-def signed_dot(magnitude_bytes: Any, sign_bytes: Any) -> Any:
-    """dot4 for `w` -128..127: the sign moves to `x`."""
-    return jitable(lambda acc, w, x: vnni_dot4(acc, magnitude_bytes(w), sign_bytes(x, w)))
-
-
 def vnni_group_dot(i8: Vec) -> Any:
     """See `generic.group_dot`; signed weights arrive with 128 added."""
 
