@@ -141,7 +141,7 @@ class Engine:
             )
 
     def _run(self, tokens: Sequence[int], seqs: Sequence[int], outputs: Sequence[int]) -> None:
-        """One step: at most ubatch tokens, each appended to its sequence; `outputs` are those whose logits are wanted."""
+        """One step of at most ubatch tokens, each appended to its sequence; logits are wanted of `outputs`."""
         step, n = self._step, len(tokens)
         positions = [self.length(seq) + i for i, seq in _numbered(seqs)]
         step.counts[:] = n, len(outputs)
@@ -161,7 +161,9 @@ class Engine:
         if not np.isfinite(logits).all():
             tensor = self.weights.first_not_finite()
             blame = f"tensor '{tensor}' holds a value that is not finite" if tensor else "the logits are not finite"
-            raise BadFileError(f"{self.gguf.path}: {blame}", "the file is damaged or was converted wrongly; get it again")
+            raise BadFileError(
+                f"{self.gguf.path}: {blame}", "the file is damaged or was converted wrongly; get it again"
+            )
         return logits
 
 

@@ -81,5 +81,3 @@ class Team:
         self._open = False
         for go in self._go:
             go.release()
-
-

@@ -80,7 +80,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Program:
-    """The recording made runnable: int64 (operations, 3) as `ops.program` reads it; `memory` keeps its buffers alive."""
+    """A recording made runnable: int64 (operations, 3) as `ops.program` reads it; `memory` keeps buffers alive."""
 
     operations: NDArray[np.int64]
     memory: list[NDArray[np.uint8] | NDArray[np.int64]] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Graph:
         return self._scratch
 
     def add(self, kernel: Kernel, *, meet: bool = True, **operands: Operand) -> None:
-        """Record a kernel. `meet=False`: the next operation neither reads what this one writes nor overwrites its input."""
+        """Record a kernel. `meet=False`: the next one neither reads what this one writes nor overwrites its input."""
         self._operations.append(Operation(kernel, operands, self._stage))
         self._stage += meet
 

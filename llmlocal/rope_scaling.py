@@ -52,9 +52,7 @@ def _positive(c: Config, divisors: NDArray[np.float64]) -> NDArray[np.float64]:
     return divisors
 
 
-def _yarn(
-    c: Config, plain: NDArray[np.float64], factor: float, turned: int, base: float, original: int
-) -> Rotation:
+def _yarn(c: Config, plain: NDArray[np.float64], factor: float, turned: int, base: float, original: int) -> Rotation:
     """Pairs that turn often within the original context keep their speed, slow ones are stretched, a ramp between."""
     fast = c.number("rope.scaling.yarn_beta_fast", 0, 1e6, 32.0)
     slow = c.number("rope.scaling.yarn_beta_slow", 0, 1e6, 1.0)

@@ -28,7 +28,7 @@ def q8_bytes(k: int) -> int:
 
 
 def q8_meaning(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """What the kernel computes: x (..., k) float32 -> bytes (..., k) and scales (..., k / 32); x is about bytes * scale."""
+    """What the kernel computes: x (..., k) float32 -> bytes (..., k) and scales (..., k / 32); x ~ bytes * scale."""
     import numpy as np
 
     groups = x.reshape(*x.shape[:-1], -1, BLOCK)
@@ -40,7 +40,7 @@ def q8_meaning(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.flo
 
 @kernel("tokens x out k")
 def quantize_q8(v: ModuleType) -> Any:
-    """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. A group with NaN or infinity gets such a scale."""
+    """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
     f32x8, i32x8, i8x8, int32, float32 = v.f32x8, v.i32x8, v.Vec("i8", 8), v.int32, v.float32
 
     @v.jitable

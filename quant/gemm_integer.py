@@ -13,7 +13,7 @@ DEPTH = 2048  # weights of a row that are unpacked at once: the tile then stays 
 
 
 def row_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(weights, x, k, scratch)` -> float32: a row of blocks times a Q8 record, 256 weights at a time, then the rest."""
+    """`(weights, x, k, scratch)` -> float32: a row of blocks times a Q8 record, 256 weights at once, then the rest."""
     nbytes, per_stretch, row_f32 = fmt.nbytes, 256 // fmt.block, v.row_f32
     stretch, group = _stretch(v, fmt, parts), _single_group(v, parts)
     offset = float(1 << _shift(v, parts)) if _shift(v, parts) >= 0 else 0.0
@@ -209,9 +209,7 @@ def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
 def _token(v: ModuleType, parts: IntegerParts) -> Any:
     """`(sum, weights, scales, line)` -> sum + 32 weights of every row times one token's line."""
     f32, i32, shift = v.f32, v.i32, _shift(v, parts)
-    start = v.jitable(
-        (lambda line: v.load_splat(i32, line) << shift) if shift >= 0 else (lambda line: v.zero(i32))
-    )
+    start = v.jitable((lambda line: v.load_splat(i32, line) << shift) if shift >= 0 else (lambda line: v.zero(i32)))
     if parts.scales == 1:
         dot = v.group_dot(8, parts.bits, parts.signed)
 

@@ -1,7 +1,7 @@
 """Python functions to machine code, once per machine: the one set of compile options, and the cache of object code.
 
-A `Kernel` is known by its name and its fields; Numba is imported only where its object code is not in the cache. Loading
-needs llvmlite alone (a warm start never imports Numba). Knows nothing of what kernels compute.
+A `Kernel` is known by its name and its fields; Numba is imported only where its object code is not in the cache.
+Loading needs llvmlite alone, so a warm start never imports Numba. Knows nothing of what kernels compute.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def _module(kernel: Kernel, where: Target, symbol: str) -> Any:
 
 def _entry(kernel: Kernel, isa: ModuleType) -> Any:
     """`(args, ith, nth)` that reads the fields from the argument block and runs the kernel's body."""
-    from .simd import jitable, load_i64, unroll
+    from .memory import load_i64
+    from .vector import jitable, unroll
 
     body = jitable(kernel.build(isa))
 

@@ -36,7 +36,7 @@ def matmul(fmt: type[Format]) -> Kernel:
 
 
 def matmul_meaning(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What the kernel means: dequantized weights (rows, k) and activations (tokens, k) -> (tokens, rows), in float64."""
+    """What the kernel means: dequantized weights (rows, k), activations (tokens, k) -> (tokens, rows) in float64."""
     import numpy as np
 
     return x.astype(np.float64) @ weights.astype(np.float64).T
@@ -62,7 +62,9 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
             last = min(rows, first + ROWS)
             if count > 1:  # whole tiles here, the rows that are left one by one below
                 while first + lanes <= last:
-                    tile_dot(weights + first * row_bytes, row_bytes, k, x, x_stride, count, y + 4 * first, 4 * y_stride, tile)
+                    tile_dot(
+                        weights + first * row_bytes, row_bytes, k, x, x_stride, count, y + 4 * first, 4 * y_stride, tile
+                    )
                     first += lanes
             for r in range(first, last):
                 for t in range(count):

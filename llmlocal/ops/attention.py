@@ -64,7 +64,7 @@ def attention_meaning(q: NDArray[np.float64], k: NDArray[np.float64], v: NDArray
 def attention(fmt: type[Format]) -> Kernel:
     """The kernel for a cache in `fmt`: out (tokens, heads, head_dim) float32 from q of the same shape.
 
-    `positions` (tokens,) int64 is each token's place in its sequence, `bases` (tokens,) the first cell of that sequence.
+    `positions` (tokens,) int64 is each token's place in its sequence, `bases` (tokens,) that sequence's first cell.
     `keys` and `values` are (kv_heads, cells, padded(head_dim)); `scale` is a float that multiplies the scores.
     """
     return Kernel(f"attention_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
@@ -92,7 +92,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
             mix(values + at + piece * row_bytes, row_bytes, width, points, rows, count, sums, tile)
         finish(sums, peaks, first, last, h, heads, group, head_dim, width, out)
 
-    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, out, heads, kv_heads, head_dim, cells, scale, scratch, scratch_bytes):  # type: ignore[no-untyped-def]  # fmt: skip
+    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, out, heads, kv_heads, head_dim, cells, scale, scratch, scratch_bytes):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
         count, group, mine = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
         some = max(1, ROWS // group)
         blocks = (count + some - 1) // some
@@ -104,7 +104,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
                 base, last = v.load_i64(bases + 8 * first), first + 1
                 while last < end and v.load_i64(bases + 8 * last) == base:
                     last += 1
-                one_block(first, last, h, positions, base, q, keys, values, out, heads, group, head_dim, cells, v.as_f32(scale), mine)  # fmt: skip
+                one_block(first, last, h, positions, base, q, keys, values, out, heads, group, head_dim, cells, v.as_f32(scale), mine)  # fmt: skip  # noqa: E501
                 first = last
             item = v.draw(counter, 1)
 
@@ -112,7 +112,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
 
 
 def _load_queries(v: ModuleType) -> Any:
-    """Rows (token, head of the group) of queries, scaled and padded with 0; sums 0, maximum and sum of each row reset."""
+    """Rows (token, head of the group) of queries, scaled, padded with 0; every row's sums and maximum reset."""
     f32x8 = v.f32x8
 
     def run(q, first, last, h, heads, group, head_dim, width, scale, queries, sums, peaks):  # type: ignore[no-untyped-def]
@@ -146,7 +146,9 @@ def _scores(v: ModuleType, fmt: type[Format]) -> Any:
                 unpack(keys + key * row_bytes + i * nbytes, row_bytes, tile + 4 * lanes * i)
             r = 0
             while r + many <= rows:
-                panel_many(tile, width, queries + 4 * width * r, 4 * width, points + 4 * (PIECE * r + key), 4 * PIECE, 0)
+                panel_many(
+                    tile, width, queries + 4 * width * r, 4 * width, points + 4 * (PIECE * r + key), 4 * PIECE, 0
+                )
                 r += many
             while r < rows:
                 panel_one(tile, width, queries + 4 * width * r, 4 * width, points + 4 * (PIECE * r + key), 4 * PIECE, 0)

@@ -14,7 +14,7 @@ SIZE, CHUNK, RUNS = 1 << 30, 1 << 20, 5
 
 @kernel("data size sums")
 def read_sum(v: ModuleType) -> Any:
-    """sums (nth, 8) int32 = sums of the int32 of `data` (`size` bytes, whole chunks), by lane; all threads draw chunks."""
+    """sums (nth, 8) int32, by lane, of the int32 of `data` (`size` bytes, whole chunks); threads draw chunks."""
     add = v.unroll(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
 
     def run(counter, ith, nth, data, size, sums):  # type: ignore[no-untyped-def]
@@ -40,9 +40,7 @@ def read_bandwidth(n_threads: int) -> float:
     best = float("inf")
     for _ in range(RUNS):
         block[0] = 0
-        threads = [
-            threading.Thread(target=call, args=(block.ctypes.data, i, n_threads)) for i in range(1, n_threads)
-        ]
+        threads = [threading.Thread(target=call, args=(block.ctypes.data, i, n_threads)) for i in range(1, n_threads)]
         start = time.perf_counter()
         for t in threads:
             t.start()

@@ -11,7 +11,7 @@ LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first 
 
 
 def exp(v: ModuleType, f32: Any, i32: Any) -> Any:
-    """The jitable function of one float32 vector: relative error below 2e-7; far below -87 it gives exactly 0, above 88.8 infinity.
+    """The jitable function of a float32 vector: relative error below 2e-7; 0 far below -87, infinity above 88.8.
 
     x = n ln 2 + r, so exp(x) = 2^n exp(r); 2^n is made in two factors by writing exponents. NaN stays NaN.
     """

@@ -7,15 +7,15 @@ from typing import Any
 
 from ..quant.jit import kernel
 
-# An operation is int64 (kernel's address, argument block's address, 1 if all threads meet after it). The team's block is
-# int64 (arrived, phase, address of a function that yields the CPU), on cache lines of their own.
+# An operation is int64 (kernel's address, argument block's address, 1 if all threads meet after it). The team's block
+# is int64 (arrived, phase, address of a function that yields the CPU), on cache lines of their own.
 OPERATION, ARRIVED, PHASE, YIELD = 24, 0, 64, 128
 SPINS = 2000  # then yield: a partner that lost its core must not cost a time slice at every barrier
 
 
 @kernel("operations count team")
 def run_program(v: ModuleType) -> Any:
-    """Run `count` operations as thread `ith` of `nth`. The last to arrive at a barrier resets the work counters behind it."""
+    """Run `count` operations as thread `ith` of `nth`. The last at a barrier resets the work counters behind it."""
 
     @v.jitable
     def reset(operations, first, last):  # type: ignore[no-untyped-def]

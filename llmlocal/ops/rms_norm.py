@@ -22,7 +22,7 @@ def rms_norm_meaning(x: NDArray[np.float64], weight: NDArray[np.float64], eps: f
 
 @kernel("tokens x weight out width per_token eps")
 def rms_norm(v: ModuleType) -> Any:
-    """out = rms_norm(x) for (tokens, per_token, width) float32; `eps` is a float. Heads are normed as per_token rows."""
+    """out = rms_norm(x) for (tokens, per_token, width) float32; `eps` is a float. Heads are rows of a token."""
     f32x8 = v.f32x8
 
     @v.jitable

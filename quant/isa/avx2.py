@@ -11,10 +11,13 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
-
+from ..halves import *
+from ..memory import *
+from ..memory import load_splat4
 from ..simd import *
+from ..vector import *
+from ..vector import Vec, always, call, f32x8, first, i8x32, i16x16, i32x8, jitable, word
 from .rows import keep_narrow, narrow_scale_of
-from ..simd import Vec, always, call, f32x8, first, i8x32, i16x16, i32x8, jitable, load_splat4, word
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
@@ -80,7 +83,7 @@ def _products(first_one: int, n: int, signed: bool) -> Any:
 
 
 def group_dot(n: int, bits: int, signed: bool) -> Any:
-    """The function `(start, weights, x) -> start + sum of n dot4`: `weights` n vectors, `x` the address of 4 n bytes."""
+    """The function `(start, weights, x) -> start + n dot4`: `weights` n vectors, `x` the address of 4 n bytes."""
     if n == 0:
         return jitable(lambda start, weights, x: start)
     some = min(n, PRODUCTS[bits])

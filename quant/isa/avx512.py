@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ..halves import *
+from ..memory import *
 from ..simd import *
-from ..simd import Vec
-from .avx2 import pause
+from ..vector import *
+from ..vector import Vec
 from .rows import keep_wide, wide_scale_of
 from .vnni import vnni_dot4, vnni_group_dot
 

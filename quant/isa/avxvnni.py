@@ -8,4 +8,4 @@ from .vnni import vnni_dot4, vnni_group_dot
 FLIP_SIGNED = True
 dot4 = vnni_dot4
 dot4_signed = vnni_dot4  # signed bytes arrive with 128 added
-group_dot = vnni_group_dot(i8)  # noqa: F405
+group_dot = vnni_group_dot(i8)

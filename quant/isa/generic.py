@@ -1,4 +1,4 @@
-"""Any CPU: plain LLVM vectors of 256 bits, which LLVM splits to what the machine has."""
+"""Any CPU: plain LLVM vectors of 256 bits, which LLVM splits to what the machine has; halves by integers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
+from ..halves import half_words, narrow_by_integers, widen_by_integers
+from ..memory import *
+from ..memory import load_splat4
 from ..simd import *
+from ..vector import *
+from ..vector import Vec, always, f32x8, first, i8x32, i32x8, jitable, shuffle_value, word
 from .rows import keep_narrow, narrow_scale_of
-from ..simd import Vec, always, f32x8, first, i8x32, i32x8, jitable, load_splat4, shuffle_value, word
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
@@ -17,6 +21,7 @@ row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through t
 keep_row_scales, row_scale_of = keep_narrow, narrow_scale_of
 TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
 FLIP_SIGNED = False
+to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = half_words(widen_by_integers, narrow_by_integers)
 
 
 @word(first)
@@ -33,7 +38,7 @@ dot4_signed = dot4
 
 
 def group_dot(n: int, bits: int, signed: bool) -> Any:
-    """The function `(start, weights, x) -> start + sum of n dot4`: `weights` n vectors, `x` the address of 4 n bytes."""
+    """The function `(start, weights, x) -> start + n dot4`: `weights` n vectors, `x` the address of 4 n bytes."""
     if n == 0:
         return jitable(lambda start, weights, x: start)
     before, j = group_dot(n - 1, bits, signed), n - 1

@@ -11,7 +11,8 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
-from ..simd import Vec, always, f32x8, jitable, load_splat, load_two_splats, shuffle_value, store, word
+from ..memory import load_splat, load_two_splats, store
+from ..vector import Vec, always, f32x8, jitable, shuffle_value, word
 
 
 @word(always(types.void))

@@ -1,11 +1,11 @@
-"""What AVX-VNNI and AVX-512 VNNI share: `vpdpbusd`, four products uint8 * int8 added to an int32 lane, no saturation."""
+"""What AVX-VNNI and AVX-512 VNNI share: `vpdpbusd` adds four products uint8 * int8 to an int32, unsaturated."""
 
 from __future__ import annotations
 
 from typing import Any
 
-
-from ..simd import Vec, call, first, jitable, load_splat4, word
+from ..memory import load_splat4
+from ..vector import Vec, call, first, jitable, word
 
 
 @word(first)

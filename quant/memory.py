@@ -1,0 +1,158 @@
+"""The words for memory: how kernels read and write blocks at int64 addresses. Knows no format's layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.ir as ir
+from numba.core import types
+from numba.core.cgutils import get_or_insert_function
+
+from .vector import ELEMENTS, I32, always, first, load_value, pointer, shuffle_value, splat_value, word
+
+
+@word(first)
+def load(b: Any, t: Any, kind: Any, p: Any) -> Any:
+    """The vector at address `p`, of any alignment."""
+    return load_value(b, p, t[0].ir)
+
+
+@word(always(types.void))
+def store(b: Any, t: Any, p: Any, x: Any) -> Any:
+    """Write a vector or scalar to address `p`, of any alignment."""
+    b.store(x, pointer(b, p, x.type)).align = 1
+
+
+@word(always(types.int64))
+def load_i64(b: Any, t: Any, p: Any) -> Any:
+    """The int64 at address `p`."""
+    return load_value(b, p, ELEMENTS["i64"])
+
+
+@word(always(types.int64))
+def load_i32(b: Any, t: Any, p: Any) -> Any:
+    """The int32 at address `p`, sign-extended."""
+    return b.sext(load_value(b, p, I32), ELEMENTS["i64"])
+
+
+@word(always(types.int64))
+def load_i8(b: Any, t: Any, p: Any) -> Any:
+    """The int8 at address `p`, sign-extended."""
+    return b.sext(load_value(b, p, ELEMENTS["i8"]), ELEMENTS["i64"])
+
+
+@word(always(types.int64))
+def load_u16(b: Any, t: Any, p: Any) -> Any:
+    """The uint16 at address `p`."""
+    return b.zext(load_value(b, p, ELEMENTS["i16"]), ELEMENTS["i64"])
+
+
+@word(always(types.float32))
+def load_f32(b: Any, t: Any, p: Any) -> Any:
+    """The float32 at address `p`."""
+    return load_value(b, p, ELEMENTS["f32"])
+
+
+@word(first)
+def load_splat(b: Any, t: Any, kind: Any, p: Any) -> Any:
+    """All lanes hold the one element at address `p`."""
+    return splat_value(b, t[0].ir, load_value(b, p, t[0].ir.element))
+
+
+@word(first)
+def load_lane(b: Any, t: Any, kind: Any, p: Any) -> Any:
+    """Lane 0 holds the element at address `p`, the others 0."""
+    return b.insert_element(t[0].lanes([0] * t[0].n), load_value(b, p, t[0].ir.element), I32(0))
+
+
+@word(first)
+def load_two_lanes(b: Any, t: Any, kind: Any, p: Any) -> Any:
+    """The first lanes of both halves hold the two elements at address `p`, the others 0."""
+    pair, n = load_value(b, p, ir.VectorType(t[0].ir.element, 2)), t[0].n
+    lanes = [0] + [2] * (n // 2 - 1) + [1] + [2] * (n // 2 - 1)
+    return shuffle_value(b, pair, ir.Constant(pair.type, [0, 0]), lanes)
+
+
+@word(first)
+def load_two_splats(b: Any, t: Any, kind: Any, p: Any, q: Any) -> Any:
+    """The element at address `p` in the first half of the lanes, the one at `q` in the second half."""
+    n, x, y = t[0].n, *(splat_value(b, t[0].ir, load_value(b, at, t[0].ir.element)) for at in (p, q))
+    return shuffle_value(b, x, y, [*range(n // 2), *range(n + n // 2, 2 * n)])
+
+
+@word(first)
+def load_splat4(b: Any, t: Any, kind: Any, p: Any) -> Any:
+    """Every 32-bit lane of an int8 vector holds the same 4 bytes, those at address `p`."""
+    words = ir.VectorType(I32, t[0].n // 4)
+    return b.bitcast(splat_value(b, words, load_value(b, p, I32)), t[0].ir)
+
+
+@word(first)
+def load_column(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
+    """Lane r holds the element at `p + r * stride`."""
+    vec, value = t[0].ir, ir.Constant(t[0].ir, ir.Undefined)
+    for r in range(t[0].n):
+        at = b.add(p, b.mul(stride, ELEMENTS["i64"](r)))
+        value = b.insert_element(value, load_value(b, at, vec.element), I32(r))
+    return value
+
+
+@word(first)
+def load_spread_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
+    """Bit i of the bytes at address `p` as lane i: 0, or all ones."""
+    n = t[0].n
+    bits = b.bitcast(load_value(b, p, ir.IntType(n)), ir.VectorType(ir.IntType(1), n))
+    return b.sext(bits, t[0].ir)
+
+
+@word(first)
+def load_two_halves(b: Any, t: Any, kind: Any, p: Any) -> Any:
+    """The int8 at address `p` as float32 in the first half of the lanes, the next one in the second half."""
+    n, pair = (
+        t[0].n // 2,
+        b.sitofp(load_value(b, p, ir.VectorType(ELEMENTS["i8"], 2)), ir.VectorType(ELEMENTS["f32"], 2)),
+    )
+    return shuffle_value(b, pair, pair, [0] * n + [1] * n)
+
+
+@word(lambda kind, p, stride: types.UniTuple(kind, 4))
+def load_rows(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
+    """16 bytes of as many rows as the int32 vector has lanes, transposed: vector j holds dword j of every row."""
+    n, quads = t[0].n, []
+    for r in range(n):
+        at = b.add(p, b.mul(stride, ELEMENTS["i64"](r)))
+        quads.append(load_value(b, at, ir.VectorType(I32, 4)))
+    columns = [_transpose(b, quads[r : r + 4]) for r in range(0, n, 4)]
+    out = ir.Constant(ir.ArrayType(t[0].ir, 4), ir.Undefined)
+    for j in range(4):
+        parts = [c[j] for c in columns]
+        while len(parts) > 1:
+            width = 2 * parts[0].type.count
+            parts = [shuffle_value(b, x, y, list(range(width))) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+        out = b.insert_value(out, parts[0], j)
+    return out
+
+
+def _transpose(b: Any, rows: list[Any]) -> list[Any]:
+    """Four rows of four dwords -> four columns, by the usual two rounds of interleaving."""
+    r0, r1, r2, r3 = rows
+    low01, high01 = shuffle_value(b, r0, r1, [0, 4, 1, 5]), shuffle_value(b, r0, r1, [2, 6, 3, 7])
+    low23, high23 = shuffle_value(b, r2, r3, [0, 4, 1, 5]), shuffle_value(b, r2, r3, [2, 6, 3, 7])
+    pairs = [(low01, low23), (high01, high23)]
+    return [shuffle_value(b, x, y, lanes) for x, y in pairs for lanes in ([0, 1, 4, 5], [2, 3, 6, 7])]
+
+
+@word(always(types.void))
+def prefetch(b: Any, t: Any, p: Any) -> Any:
+    """Ask for the cache line at address `p`."""
+    byte = pointer(b, p, ELEMENTS["i8"])
+    fn = get_or_insert_function(
+        b.module, ir.FunctionType(ir.VoidType(), [byte.type, I32, I32, I32]), "llvm.prefetch.p0"
+    )
+    b.call(fn, [byte, I32(0), I32(3), I32(1)])
+
+
+@word(always(types.int64))
+def draw(b: Any, t: Any, counter: Any, n: Any) -> Any:
+    """Take `n` pieces of work from the counter at an address; the result is the first of them."""
+    return b.atomic_rmw("add", pointer(b, counter, ELEMENTS["i64"]), n, "monotonic")
