@@ -7,6 +7,7 @@ from ..memory import *
 from ..simd import *
 from ..vector import *
 from ..vector import Vec
+from . import avx2
 from .rows import keep_wide, wide_scale_of
 from .vnni import vnni_dot4, vnni_group_dot
 
@@ -17,6 +18,7 @@ row_f32, row_i32, row_i8 = f32, i32, i8
 keep_row_scales, row_scale_of = keep_wide, wide_scale_of
 TOKENS = 8  # of a batch at once: their sums fill the registers that weights leave
 FLIP_SIGNED = True
+pause = avx2.pause
 dot4 = vnni_dot4
 dot4_signed = vnni_dot4  # signed bytes arrive with 128 added
 group_dot = vnni_group_dot(i8)
