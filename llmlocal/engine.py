@@ -110,13 +110,12 @@ class Engine:
         return self._result(len(tokens))
 
     def all_logits(self, tokens: Sequence[int], seq: int = 0) -> Logits:
-        """Append tokens; logits (tokens, n_vocab) after each. Needs `max_outputs` >= their number."""
-        if len(tokens) > self._step.max_outputs:
-            raise UsageError(f"logits of {len(tokens)} tokens wanted, room for {self._step.max_outputs}")
+        """Append tokens, `max_outputs` at a time; logits (tokens, n_vocab) after each."""
         self._check(tokens, seq)
         out = np.empty((len(tokens), self.n_vocab), np.float32)
-        for start in range(0, len(tokens), self._step.ubatch):
-            part = tokens[start : start + self._step.ubatch]
+        many = min(self._step.ubatch, self._step.max_outputs)
+        for start in range(0, len(tokens), many):
+            part = tokens[start : start + many]
             self._run(part, [seq] * len(part), range(len(part)))
             out[start : start + len(part)] = self._result(len(part))
         return out

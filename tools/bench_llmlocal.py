@@ -17,12 +17,12 @@ class Llmlocal:
     def __init__(self, path: str, threads: int, n_ctx: int) -> None:
         from llmlocal.engine import Engine
 
-        self._engine: Any = Engine.open(path, n_ctx=n_ctx, n_threads=threads)
+        self._engine: Any = Engine.open(path, n_ctx=n_ctx, n_threads=threads, max_outputs=64)
         self.n_vocab: int = self._engine.n_vocab
         self.info = f"llmlocal {version('llmlocal')}"
 
     def clear(self) -> None:
-        self._engine.clear()
+        self._engine.truncate(0)
 
     def feed(self, ids: Sequence[int]) -> None:
         if len(ids) == 1:
@@ -31,7 +31,7 @@ class Llmlocal:
             self._engine.prefill(ids)
 
     def save_logits(self, ids: Sequence[int], path: str) -> None:
-        np.save(path, np.stack([np.array(self._engine.decode(token), np.float32) for token in ids]))
+        np.save(path, self._engine.all_logits(ids))
 
 
 if __name__ == "__main__":

@@ -72,10 +72,7 @@ def attention(g: Layers, h: Hyper, w: Weights, block: str, x: Value, rope: Rope)
     rows = {"attn_q": h.heads * h.head_dim, "attn_k": h.kv_heads * h.head_dim, "attn_v": h.kv_heads * h.head_dim}
     q, k, v = g.linears(
         x,
-        *(
-            (w.matrix(f"{block}{n}.weight", r, h.width), w.maybe_vector(f"{block}{n}.bias", r))
-            for n, r in rows.items()
-        ),
+        *((w.matrix(f"{block}{n}.weight", r, h.width), w.maybe_vector(f"{block}{n}.bias", r)) for n, r in rows.items()),
     )
     g.turn(rope, q, k, head_dim=h.head_dim)
     out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5)

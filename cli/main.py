@@ -1,0 +1,123 @@
+"""The program: finds the command, and turns whatever goes wrong into one line and an exit code.
+
+A command is a function in the file of its name; it is imported when it is called, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import LlmlocalError, ResourceError, UsageError
+from . import ui
+
+COMMANDS = ("run", "bench")
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
+# What the parser raises has no public name of its own, but this subclass has.
+ParseError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class Commands(TyperGroup):
+    """The commands by name; the parser asks for one, or for all when it lists them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        names: Any = dict.fromkeys(COMMANDS)  # for lists and for "did you mean"
+        self.commands = names
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(cmd_name)(getattr(import_module(f".{cmd_name}", __package__), cmd_name))
+        return typer.main.get_command(app)
+
+
+app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, invoke_without_command=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        ui.say(f"llmlocal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def llmlocal(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+) -> None:
+    """Language models on the CPU of this machine.
+
+    \b
+    Example: llmlocal run model.gguf "Once upon a time" -n 32
+    """
+    if ctx.invoked_subcommand is None:
+        ui.say(ctx.get_help())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program on `arguments` (those of the process) and return its exit code: the one error boundary."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        code = _invoke(sys.argv[1:] if arguments is None else arguments)
+        ui.flush()
+        return code
+    except BaseException as error:
+        return _reported(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Parse and run, without Typer's own boundary, which has other codes and other words."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("llmlocal", arguments) as ctx:
+            command.invoke(ctx)
+    except typer.Exit as error:
+        return error.exit_code
+    except ParseError as error:
+        where = getattr(getattr(error, "ctx", None), "command_path", "llmlocal")
+        raise UsageError(getattr(error, "format_message", error.__str__)(), f"{where} --help") from error
+    return 0
+
+
+def _reported(error: BaseException) -> int:
+    """Say what went wrong, and return the exit code for it."""
+    try:
+        if isinstance(error, BrokenPipeError):
+            ui.drop_output()
+            return BROKEN_PIPE
+        if isinstance(error, KeyboardInterrupt):
+            ui.flush()
+            return INTERRUPTED
+        if isinstance(error, SystemExit):
+            ui.flush()
+            return error.code if isinstance(error.code, int) else 70
+        known = _for_users(error)
+        ui.report(known, error if os.environ.get("LLMLOCAL_DEBUG") else None)
+        ui.flush_or_drop()
+        return known.exit_code
+    except BrokenPipeError:
+        ui.drop_output()
+        return BROKEN_PIPE
+
+
+def _for_users(error: BaseException) -> LlmlocalError:
+    """`error` in words for users; what they cannot have caused is our bug."""
+    if isinstance(error, LlmlocalError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("not enough memory", "a smaller model or a smaller --ctx needs less")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(f"cannot write: {error.strerror}")
+    return LlmlocalError(f"internal: {type(error).__name__}: {error}", "set LLMLOCAL_DEBUG=1 for the traceback")

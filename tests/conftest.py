@@ -1,0 +1,61 @@
+"""What all tests share: a home of their own, a kernel cache that stays warm between runs, the data, slow tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(os.environ.get("LLMLOCAL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+FOLDERS = {
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".data",
+    "XDG_STATE_HOME": ".state",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes or need more packages")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test file is imported: kernels go to pytest's own cache, never to the user's."""
+    os.environ["LLMLOCAL_CACHE"] = str(config.cache.mkdir("llmlocal")) if config.cache else ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: give --slow"))
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def isolated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the user's folders or settings."""
+    monkeypatch.setenv("HOME", str(home))
+    for name, folder in FOLDERS.items():
+        monkeypatch.setenv(name, str(home / folder))
+    for name in ("LLMLOCAL_DEBUG", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of shared data, see LLMLOCAL_TEST_DATA."""
+    if not DATA.is_dir():
+        pytest.skip("no shared data beside the checkout (set LLMLOCAL_TEST_DATA)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def stories(data: Path) -> Path:
+    """The folder of the trained 260K model in four formats, with expected.json."""
+    return data / "stories260K"

@@ -1,0 +1,76 @@
+"""An engine that says what it is told to, for tests of all that lies above it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+from vocabularies import N_FIXED, spm
+
+from llmlocal import tokenizer as tokenizers
+from llmlocal.engine import Engine
+from llmlocal.session import Session
+
+WORDS = ("▁a", "▁b", "▁c", "d", "e", "▁the", "end", "STOP", "ST", "OP", "▁")
+EOS = 2
+
+
+def word(text: str) -> int:
+    """The id of one of WORDS."""
+    return N_FIXED + WORDS.index(text)
+
+
+class ScriptedEngine:
+    """Its answers are `script`, whatever the prompt; it keeps the tokens it was given."""
+
+    def __init__(self, script: Sequence[int] = (), n_ctx: int = 64, n_vocab: int = N_FIXED + len(WORDS)) -> None:
+        self.script, self.n_ctx, self.n_vocab, self.n_threads = list(script), n_ctx, n_vocab, 2
+        self.tokens: list[int] = []
+        self.calls: list[tuple[str, int]] = []
+        self.said, self.closed = 0, False
+        self.gguf = SimpleNamespace(metadata={"general.architecture": "x", "x.context_length": 128}, tensors={})
+
+    def length(self) -> int:
+        return len(self.tokens)
+
+    def truncate(self, length: int) -> None:
+        del self.tokens[length:]
+
+    def reuse(self, tokens: Sequence[int]) -> int:
+        n = 0
+        while n < min(len(tokens) - 1, len(self.tokens)) and self.tokens[n] == tokens[n]:
+            n += 1
+        self.truncate(n)
+        return n
+
+    def prefill(self, tokens: Sequence[int]) -> Any:
+        self.calls.append(("prefill", len(tokens)))
+        self.said = 0
+        return self._append(tokens)
+
+    def decode(self, token: int) -> Any:
+        self.calls.append(("decode", 1))
+        self.said += 1
+        return self._append([token])
+
+    def all_logits(self, tokens: Sequence[int]) -> Any:
+        return np.stack([self._append([token]) for token in tokens])
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _append(self, tokens: Sequence[int]) -> Any:
+        self.tokens += tokens
+        assert len(self.tokens) <= self.n_ctx
+        logits = np.zeros(self.n_vocab, np.float32)
+        if self.script:
+            logits[self.script[self.said % len(self.script)]] = 50
+        return logits
+
+
+def session(script: Sequence[int] = (), *, n_ctx: int = 64, **vocabulary: Any) -> tuple[Session, ScriptedEngine]:
+    """A session on a scripted engine whose vocabulary has WORDS besides bytes."""
+    engine = ScriptedEngine(script, n_ctx)
+    return Session(cast(Engine, engine), tokenizers.load(spm(*WORDS, **vocabulary))), engine

@@ -1,0 +1,121 @@
+"""The benchmark's protocol with an engine that only counts, its table, and the comparison of logits."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools"
+sys.path.append(str(TOOLS))
+bench_peers, bench_protocol, compare_logits = map(import_module, ("bench_peers", "bench_protocol", "compare_logits"))
+COUNTING = """
+import json, sys
+sys.path.append({tools!r})
+import bench_protocol
+
+class Counting:
+    info, n_vocab = sys.argv[1:].__repr__(), 10
+    def clear(self): print("noise of a library"); self.fed = []
+    def feed(self, ids): self.fed.append(list(ids))
+    def save_logits(self, ids, path): open(path, "w").write(json.dumps(ids))
+
+bench_protocol.serve(Counting())
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(bench_protocol, "SETTLE", 0)
+    path = tmp_path / "counting.py"
+    path.write_text(COUNTING.format(tools=str(TOOLS)))
+    return path
+
+
+class Recorder:
+    """An engine that remembers what it was fed."""
+
+    info, n_vocab = "", 100
+
+    def clear(self) -> None:
+        self.fed: list[list[int]] = []
+
+    def feed(self, ids: list[int]) -> None:
+        self.fed.append(ids)
+
+
+def test_a_run_feeds_the_same_tokens_at_once_or_one_by_one() -> None:
+    engine, ids = Recorder(), bench_protocol.token_ids(7, 100)
+    assert bench_protocol.measure(engine, "pp", 5, 2) > 0
+    assert engine.fed == [ids[:2], ids[2:]]
+    bench_protocol.measure(engine, "tg", 3, 4)
+    assert engine.fed == [ids[:4], [ids[4]], [ids[5]], [ids[6]]]
+    bench_protocol.measure(engine, "pp", 7)
+    assert engine.fed == [ids]
+
+
+def test_a_worker_answers_and_library_noise_stays_off_the_line(script: Path, tmp_path: Path) -> None:
+    with bench_protocol.Worker("w", Path(sys.executable), script, Path("m.gguf"), 2, 64) as worker:
+        assert (worker.info, worker.n_vocab) == ("['m.gguf', '2', '64']", 10)
+        assert worker.ask("tg", n=3, depth=2)["seconds"] > 0
+        assert worker.ask("logits", n=4, path=str(tmp_path / "l"))["path"] == str(tmp_path / "l")
+    assert (tmp_path / "l").read_text() == str(bench_protocol.token_ids(4, 10))
+
+
+def test_a_worker_that_dies_is_reported(script: Path) -> None:
+    script.write_text("raise SystemExit(3)")
+    with pytest.raises(RuntimeError, match=r"llama\.cpp ended with exit code 3"):
+        bench_protocol.Worker("llama.cpp", Path(sys.executable), script, Path("m.gguf"), 2, 64)
+
+
+def test_engines_run_in_turn(script: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+    ask = bench_protocol.Worker.ask
+
+    def recorded(worker: bench_protocol.Worker, op: str, **rest: object) -> object:
+        asked.append(worker.name)
+        return ask(worker, op, **rest)
+
+    monkeypatch.setattr(bench_protocol.Worker, "ask", recorded)
+    monkeypatch.setattr(bench_peers, "SCRIPTS", {"llmlocal": script, "llama.cpp": script})
+    args = Namespace(only=None, threads=1, peer_python=Path(sys.executable))
+    with ExitStack() as stack:
+        workers = bench_peers.start(stack, args, Path("m.gguf"), 64)
+        (result,) = bench_peers.run(workers, Path("m.gguf"), [bench_peers.Test("pp", 8, 0)], 3)
+    assert asked == ["llmlocal", "llama.cpp"] * 3
+    assert [len(rates) for rates in result.rates.values()] == [3, 3]
+
+
+def test_table() -> None:
+    rates = {"llmlocal": [10.0, 30.0, 20.0], "llama.cpp": [5.0, 20.0, 10.0]}
+    table = list(bench_peers.markdown([bench_peers.Result("m.gguf", bench_peers.Test("tg", 8, 512).name, rates)]))
+    assert table[2] == "| m.gguf | tg8 @ d512 | 20.00 (10.00 .. 30.00) | 10.00 (5.00 .. 20.00) | 2.00 |"
+    alone = bench_peers.Result("m.gguf", "pp8", {"llama.cpp": [1.0]})
+    assert alone.ratio is None and list(bench_peers.markdown([alone]))[2].endswith("|  |")
+
+
+def test_comparison_of_logits_counts_only_clear_positions() -> None:
+    theirs = np.random.default_rng(0).normal(0, 1, (50, 20)).astype(np.float32)
+    theirs[:, 3] = 10
+    theirs[0, 4] = 9.999  # a near tie, which may fall either way
+    ours = theirs + np.float32(0.001) * np.where(np.arange(20) % 2, -1, 1).astype(np.float32)
+    d = compare_logits.compare(ours, theirs)
+    assert (d.positions, d.clear, d.agreeing, d.agreeing_everywhere) == (50, 49, 49, 49)
+    assert d.rms == pytest.approx(0.001, rel=1e-3)
+    assert d.nmse == pytest.approx(d.rms**2 / (theirs**2).mean(), rel=1e-3)
+    assert 0 <= d.kld < 1e-5
+    ours[7, 5] = 11
+    assert compare_logits.compare(ours, theirs).agreeing == 48
+
+
+def test_comparison_refuses_nan_and_other_shapes() -> None:
+    logits = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match="shape"):
+        compare_logits.compare(logits, logits[:1])
+    with pytest.raises(ValueError, match="NaN"):
+        compare_logits.compare(logits * np.float32(np.nan), logits)

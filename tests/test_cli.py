@@ -1,0 +1,385 @@
+"""The program as people and pipes see it: what it prints where, how it fails, and how it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llmlocal.cli import ui
+from llmlocal.cli.main import COMMANDS, main
+from scripted import EOS, session, word
+
+from llmlocal import __version__
+from llmlocal.errors import LlmlocalError
+
+PROGRAM = [sys.executable, "-m", "llmlocal"]
+TEMPLATES = ("M50", "M51")  # hostile chat templates, which a raw prompt never meets
+REFUSED = [name for n in range(1, 55) if (name := f"M{n:02}") not in TEMPLATES]
+Said = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def said(capfd: pytest.CaptureFixture[str]) -> Said:
+    """Runs the program in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Puts a scripted session in the place of a model's."""
+
+    def put(*script: int, **more: Any) -> Any:
+        s, engine = session(script, **more)
+        monkeypatch.setattr("llmlocal.session.Session.open", lambda *_, **__: s)
+        return engine
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def malformed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The generated files by their number: M01, ..., V6."""
+    folder, generator = tmp_path_factory.mktemp("malformed"), data.parent / "malformed_gguf.py"
+    if not generator.exists():
+        pytest.skip(f"no {generator}")
+    paths = {}
+    for name, content in runpy.run_path(str(generator))["C"].items():
+        paths[name.split("_")[0]] = path = folder / f"{name}.gguf"
+        path.write_bytes(content)
+    return paths
+
+
+@pytest.fixture
+def story(stories: Path) -> Path:
+    return stories / "stories260K-Q8_0.gguf"
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, data: bytes, *, fed: bool = True) -> None:
+    """Make `data` the process's stdin, which looks like a pipe where `fed`."""
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(data)))
+    monkeypatch.setattr("llmlocal.cli.prompt._is_fed", lambda: fed)
+
+
+# ---- help and mistakes --------------------------------------------------------------------------------------------
+
+
+def test_help_and_version(said: Said) -> None:
+    code, out, err = said("--help")
+    assert (code, err) == (0, "")
+    assert all(command in out for command in COMMANDS)
+    assert said()[1] == out
+    assert said("--version") == (0, f"llmlocal {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_shows_an_example(said: Said, command: str) -> None:
+    code, out, _ = said(command, "--help")
+    assert code == 0
+    assert f"llmlocal {command} model.gguf" in out
+
+
+def test_help_is_quick() -> None:
+    subprocess.run([*PROGRAM, "--help"], check=True, capture_output=True)
+    best = min(timed(lambda: subprocess.run([*PROGRAM, "--help"], check=True, capture_output=True)) for _ in range(3))
+    assert best <= 0.3
+
+
+def timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "start"),
+    [
+        (["rnu"], 2, "error: No such command 'rnu'. Did you mean 'run'?"),
+        (["run"], 2, "error: Missing argument"),
+        (["run", "m", "p", "--nope"], 2, "error: No such option: --nope"),
+        (["run", "m", "p", "-n", "many"], 2, "error: Invalid value for '-n'"),
+        (["run", "m", "p", "--temp", "-1"], 2, "error: temperature is -1.0: must be 0 or more"),
+        (["run", "m", "--no-stdin"], 2, "error: no prompt"),
+        (["run", "m", "-", "--no-stdin"], 2, "error: - reads stdin"),
+        (["run", "no such file", "p"], 3, "error: no such file: no such file"),
+        (["run", "\x1b[2J\n", "p"], 3, "error: \\x1b[2J\\n: no such file"),
+        (["run", "/", "p"], 5, "error: /: is a directory"),
+        (["bench", "no such file"], 3, "error: no such file: no such file"),
+        (["bench", "m", "-p", "0", "-n", "0"], 2, "error: nothing to measure"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(said: Said, arguments: list[str], code: int, start: str) -> None:
+    got, out, err = said(*arguments)
+    first, *more = err.splitlines()
+    assert (got, out) == (code, "")
+    assert first.startswith(start)
+    assert len(more) <= 1
+    assert all(line.startswith("hint: ") for line in more)
+
+
+def test_our_own_mistakes(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("llmlocal.session.Session.open", fail)
+    code, out, err = said("run", "m", "p")
+    assert (code, out) == (70, "")
+    assert err == "error: internal: RuntimeError: two\\nlines\nhint: set LLMLOCAL_DEBUG=1 for the traceback\n"
+    monkeypatch.setenv("LLMLOCAL_DEBUG", "1")
+    assert said("run", "m", "p")[2].startswith("Traceback")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_malformed_file_is_refused_at_once(said: Said, malformed: dict[str, Path], name: str) -> None:
+    start = time.perf_counter()
+    code, out, err = said("run", malformed[name], "x", "-n", "4", "--temp", "0")
+    took = time.perf_counter() - start
+    lines = [line for line in err.splitlines() if not line.startswith(("compiling", "hint: "))]
+    assert (code, out, len(lines)) == (5, "", 1)
+    assert lines[0].startswith("error: ")
+    assert "internal" not in lines[0]
+    if name != "M48":  # a weight that is no number is found by running the model, so its kernels may be compiled
+        assert took <= 1
+        assert "compiling" not in err
+    else:
+        assert "blk.0.attn_q.weight" in lines[0]
+
+
+@pytest.mark.parametrize("name", [*TEMPLATES, "M55", "V5", "V6"])
+def test_odd_file_runs(said: Said, malformed: dict[str, Path], name: str) -> None:
+    code, out, err = said("run", malformed[name], "x", "-n", "4", "--temp", "0", "-q")
+    assert (code, err) == (0, "")
+    assert out
+
+
+@pytest.mark.parametrize("name", ["M01", "M40", "M46", "M54"])
+def test_malformed_file_in_a_process_of_its_own(malformed: dict[str, Path], name: str) -> None:
+    out = subprocess.run([*PROGRAM, "run", str(malformed[name]), "x"], capture_output=True, text=True)
+    assert (out.returncode, out.stdout) == (5, "")
+    assert len([line for line in out.stderr.splitlines() if not line.startswith("hint: ")]) == 1
+
+
+# ---- prompts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "fed", "prompt"),
+    [
+        (["de"], b"ed", False, "de"),
+        (["de"], b"ed\n", True, "de\ned"),
+        (["de"], b"", True, "de"),
+        (["de", "--no-stdin"], b"ed", True, "de"),
+        (["-"], b"ed\n\n", True, "ed\n"),
+        ([], b"ed", False, "ed"),
+        ([], b"\xffd", True, "\udcffd"),
+        (["\udcfe"], b"", False, "\udcfe"),
+    ],
+)
+def test_prompt(
+    said: Said,
+    scripted: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    data: bytes,
+    fed: bool,
+    prompt: str,
+) -> None:
+    engine = scripted(EOS)
+    feed(monkeypatch, data, fed=fed)
+    assert said("run", "m", *arguments) == (0, "", "")
+    s, _ = session()
+    assert engine.tokens == s.tokenizer.encode(prompt)
+
+
+def test_a_long_wait_on_a_pipe_is_said(story: Path) -> None:
+    with start("run", story, "Once", "-n", "2", stdin=subprocess.PIPE) as process:
+        assert process.stderr and process.stdin
+        assert b"reading the prompt from stdin (--no-stdin turns that off)" in read_past_kernels(process)
+        out, err = process.communicate(b" upon a time")
+    assert (process.returncode, err) == (0, b"")
+    assert out
+
+
+def start(*arguments: str | Path, **more: Any) -> subprocess.Popen[bytes]:
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*PROGRAM, *map(str, arguments)], **streams | more)
+
+
+def read_past_kernels(process: subprocess.Popen[bytes]) -> bytes:
+    """The next line on stderr that does not speak of kernels."""
+    assert process.stderr
+    line: bytes = process.stderr.readline()
+    return process.stderr.readline() if line.startswith(b"compiling") else line
+
+
+# ---- answers ------------------------------------------------------------------------------------------------------
+
+
+def test_answer_alone_on_stdout(said: Said, scripted: Any) -> None:
+    scripted(word("▁a"), word("d"), EOS)
+    assert said("run", "m", "de") == (0, " ad", "")
+
+
+def test_verbose_and_quiet(said: Said, scripted: Any) -> None:
+    scripted(word("d"))
+    code, out, err = said("run", "m", "de", "-n", "3", "-v", "--seed", "5")
+    assert (code, out) == (0, "ddd")
+    assert "prompt: 4 tokens, " in err
+    assert "answer: 3 tokens, " in err
+    assert err.endswith("; ended by the limit of tokens; seed 5\n")
+    scripted(word("d"), n_ctx=5)
+    assert "context is full" in said("run", "m", "de")[2]
+    scripted(word("d"), n_ctx=5)
+    assert said("run", "m", "de", "-q")[2] == ""
+
+
+def test_stop_and_prompt_too_long(said: Said, scripted: Any) -> None:
+    scripted(word("d"), word("e"))
+    assert said("run", "m", "d", "--stop", "x", "--stop", "ed") == (0, "d", "")
+    scripted(word("d"), n_ctx=4)
+    code, out, err = said("run", "m", "dddd", "-n", "10")
+    assert (code, out) == (7, "")
+    assert err == "error: the prompt is 6 tokens, 2 more than the context of 4\nhint: use --ctx 16\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        ([b"a\tb\n"], "a\tb\n"),
+        ([b"\x1b", b"[2J\r\x7f"], "\\x1b[2J\\r\\x7f\n"),
+        ([b"\xc2", b"\x9bx"], "\\x9bx\n"),
+        (["\u202e".encode()[:2], "\u202e".encode()[2:], "\u2066é".encode()], "\\u202e\\u2066é\n"),
+        ([b"\x9b", b"\xc3"], "\ufffd\ufffd\n"),
+        ([], ""),
+    ],
+)
+def test_terminal_shows_control_characters(pieces: list[bytes], shown: str) -> None:
+    terminal, pipe = BytesIO(), BytesIO()
+    for out in (terminal, pipe):
+        with ui.Stream(out, terminal=out is terminal) as stream:
+            for piece in pieces:
+                stream.write(piece)
+    assert terminal.getvalue().decode() == shown
+    assert pipe.getvalue() == b"".join(pieces)
+
+
+class Terminal(TextIOWrapper):
+    """A stream that says it is a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(BytesIO(), "utf-8", write_through=True)
+
+    def isatty(self) -> bool:
+        return True
+
+    def text(self) -> str:
+        assert isinstance(self.buffer, BytesIO)
+        return self.buffer.getvalue().decode()
+
+
+def test_compile_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with ui.Screen() as screen:
+        screen.compiling("gemm")
+        screen.compiling("x" * 500)
+    *lines, erased = terminal.text().split("\r")
+    assert lines[1].startswith("compiling kernels for ")
+    assert "(once): 1 gemm" in lines[1]
+    assert len(lines[2]) < 90
+    assert erased == "\x1b[K"
+    monkeypatch.setenv("TERM", "dumb")
+    with ui.Screen() as screen:
+        screen.compiling("gemm")
+        screen.compiling("gemv")
+    assert terminal.text().count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "xterm"), ("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colour_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    ui.report(LlmlocalError("a\x1bb", "c"), None)
+    error = "\x1b[31merror:\x1b[0m" if value == "xterm" else "error:"
+    assert terminal.text() == f"{error} a\\x1bb\nhint: c\n"
+
+
+# ---- pipes and signals, on a trained model ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def endless(story: Path) -> list[str | Path]:
+    """A run that goes on for long: nothing but the limit ends it."""
+    return ["run", story, "Once upon a time", "--temp", "0", "-n", "1000000", "-c", "100000"]
+
+
+def test_run_and_bench(said: Said, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = json.loads((story.parent / "expected.json").read_text())["files"][story.name]["continuation"]
+    code, out, _ = said("run", story, "Once upon a time", "--raw", "--temp", "0", "-n", "30", "-t", "2")
+    assert code == 0
+    assert out
+    assert expected.startswith(out)
+    monkeypatch.setattr("llmlocal.bench.read_bandwidth", lambda n_threads: 1e9)
+    code, out, _ = said("bench", story, "-p", "8", "-n", "2", "-r", "1", "-o", "json")
+    assert [row["test"] for row in json.loads(out)["rows"]] == ["pp8", "tg2"]
+
+
+def test_second_run_is_quick(story: Path) -> None:
+    arguments = [*PROGRAM, "run", str(story), "Once upon a time", "-n", "20", "--temp", "0", "--no-stdin"]
+    subprocess.run(arguments, check=True, capture_output=True)
+    best = min(timed(lambda: subprocess.run(arguments, check=True, capture_output=True)) for _ in range(2))
+    assert best <= 1.5
+
+
+def test_reader_that_leaves(endless: list[str | Path]) -> None:
+    with start(*endless) as process:
+        assert process.stdout and process.stderr
+        assert len(process.stdout.read(10)) == 10
+        process.stdout.close()
+        assert process.wait(20) == 141
+        assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(endless: list[str | Path], number: signal.Signals, code: int) -> None:
+    with start(*endless) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.read(10)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == code
+        assert b"Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["run"]])
+def test_full_disk(story: Path, arguments: list[str]) -> None:
+    more = [story, "Once", "-n", "2"] if arguments == ["run"] else []
+    with open("/dev/full", "w") as full, start(*arguments, *more, stdout=full) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 6
+    lines = [line for line in err.decode().splitlines() if not line.startswith("compiling")]
+    assert lines == ["error: cannot write: No space left on device"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_closed_stdout(story: Path) -> None:
+    shell = ["sh", "-c", '"$@" >&-', "sh", *PROGRAM, "run", str(story), "Once", "-n", "2", "--no-stdin"]
+    out = subprocess.run(shell, capture_output=True, text=True)
+    assert out.returncode == 2
+    assert "error: standard output is closed" in out.stderr
