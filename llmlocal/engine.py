@@ -67,10 +67,13 @@ class Engine:
         Raises NotFoundError, BadFileError or UsageError.
         """
         gguf = open_gguf(path)
-        trained = trained_context(gguf)
-        n_ctx = n_ctx or min(trained, DEFAULT_CONTEXT)
+        n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
         ubatch = min(ubatch, n_ctx * n_seqs)
-        return cls(gguf, n_ctx, n_threads or physical_cores(), n_seqs, ubatch, max(max_outputs, n_seqs))
+        try:
+            return cls(gguf, n_ctx, n_threads or physical_cores(), n_seqs, ubatch, max(max_outputs, n_seqs))
+        except BaseException:
+            gguf.close()
+            raise
 
     def length(self, seq: int = 0) -> int:
         """Tokens in the cache of a sequence."""
@@ -94,7 +97,8 @@ class Engine:
             part = tokens[start : start + self._step.ubatch]
             last = start + len(part) == len(tokens)
             self._run(part, [seq] * len(part), [len(part) - 1] if last else [])
-        return self._result(1)[0]
+        logits: Logits = self._result(1)[0]
+        return logits
 
     def decode(self, token: int, seq: int = 0) -> Logits:
         """Append one token; logits (n_vocab,)."""

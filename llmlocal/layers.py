@@ -131,9 +131,19 @@ class Layers:
         """Causal attention of q (tokens, heads * head_dim) over the cache, to which k and v are added first."""
         g, heads, kv_heads, out = self.graph, q.width // head_dim, k.width // head_dim, self.graph.value(q.width)
         layer, step = self.cache.add_layer(kv_heads, head_dim), self.graph.step
-        place = {"kv_heads": kv_heads, "head_dim": head_dim, "cells": self.cache.cells}
-        memory = {"keys": layer.keys.ctypes.data, "values": layer.values.ctypes.data}
-        g.add(kv_store(layer.format), tokens=step.tokens, cells_of=step.cells.ctypes.data, k=k, v=v, **place, **memory)
+        keys, values = layer.keys.ctypes.data, layer.values.ctypes.data
+        g.add(
+            kv_store(layer.format),
+            tokens=step.tokens,
+            cells_of=step.cells.ctypes.data,
+            k=k,
+            v=v,
+            keys=keys,
+            values=values,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            cells=self.cache.cells,
+        )
         scratch_bytes = attend.scratch_bytes(heads, kv_heads, head_dim)
         g.add(
             attend.attention(layer.format),
@@ -141,13 +151,16 @@ class Layers:
             positions=step.positions.ctypes.data,
             bases=step.bases.ctypes.data,
             q=q,
+            keys=keys,
+            values=values,
             out=out,
             heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            cells=self.cache.cells,
             scale=float(scale),
             scratch=g.scratch(scratch_bytes),
             scratch_bytes=scratch_bytes,
-            **place,
-            **memory,
         )
         return out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +12,6 @@ from .parts import FloatParts, IntegerParts
 FIELDS = ("tokens", "ids", "weights", "out", "k", "row_bytes")
 
 
-@cache
 def gather(fmt: type[Format]) -> Kernel:
     """The kernel out (tokens, k) float32 = rows `ids` (tokens,) int64 of weights (rows, k); callers check the ids."""
     return Kernel(f"gather_{fmt.name}", FIELDS, lambda v: _build(v, fmt))

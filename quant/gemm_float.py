@@ -39,14 +39,13 @@ def tile_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     unpack, one = v.jitable(parts.unpack), v.jitable(parts.one)
     panel_many, panel_one = panel(v, many), panel(v, 1)
 
+    @v.jitable
     def fill(weights, row_bytes, depth, tile):  # type: ignore[no-untyped-def]
         for i in range(0, depth - step + 1, step):
             unpack(weights + i * nbytes, row_bytes, tile + 4 * v.LANES * i)
         for i in range(depth // step * step, depth):
             for r in range(v.LANES):
                 v.store(tile + 4 * (v.LANES * i + r), one(weights + r * row_bytes + i * nbytes))
-
-    fill = v.jitable(fill)
 
     def dot_tile(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tile):  # type: ignore[no-untyped-def]
         for at in range(0, k, DEPTH):

@@ -13,8 +13,9 @@ import os
 import shutil
 import struct
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -31,6 +32,7 @@ Builder = Callable[[ModuleType], Callable[..., None]]
 # Told (kernel's name) before each compilation; a terminal may show it.
 Listener = Callable[[str], None]
 SUFFIX = ".o"
+UNUSED_SECONDS = 14 * 86400  # another checkout or version may still use its folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Kernel:
 
     name: str
     fields: tuple[str, ...]
-    build: Builder
+    build: Builder = field(compare=False)  # the name says which kernel it is
 
     def block(self, **values: int | float) -> list[int]:
         """The argument block: the counter, then the fields in order. Raises TypeError where names do not match."""
@@ -115,12 +117,12 @@ def _entry(kernel: Kernel, isa: ModuleType) -> Any:
 
     body = jitable(kernel.build(isa))
 
-    def field(i: int) -> Any:
+    def nth_field(i: int) -> Any:
         return lambda args: load_i64(args + 8 * (i + 1))
 
     if not kernel.fields:
         return lambda args, ith, nth: body(args, ith, nth)
-    fields = unroll(len(kernel.fields), field)
+    fields = unroll(len(kernel.fields), nth_field)
 
     def entry(args, ith, nth):  # type: ignore[no-untyped-def]
         body(args, ith, nth, *fields(args))
@@ -226,14 +228,15 @@ def cache_root() -> Path:
 
 @cache
 def cache_folder(where: Target) -> Path:
-    """The folder of this target's kernels, made on first use (0700); folders of other sources are removed."""
+    """The folder of this target's kernels, made on first use (0700); those that were long not used are removed."""
     root = cache_root()
     folder = root / f"{where.isa}-{fingerprint(where)}"
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in root.glob(f"{where.isa}-*"):
-            if old != folder:
-                shutil.rmtree(old, ignore_errors=True)
+        os.utime(folder)
+        for other in root.iterdir():
+            if time.time() - other.stat().st_mtime > UNUSED_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
     return folder
 
 

@@ -6,7 +6,6 @@ not change it. Knows no model, no thread and no format by name.
 
 from __future__ import annotations
 
-from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ ROWS = 64  # rows of one draw
 SCRATCH_BYTES = 1 << 16  # of each thread: the tile
 
 
-@cache
 def matmul(fmt: type[Format]) -> Kernel:
     """The kernel y (tokens, rows) = x (tokens, k) @ weights (rows, k).T for weights in `fmt`.
 

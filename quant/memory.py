@@ -7,6 +7,7 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
+from numba.core.types.containers import UniTuple
 
 from .vector import ELEMENTS, I32, always, first, load_value, pointer, shuffle_value, splat_value, word
 
@@ -115,7 +116,7 @@ def load_two_halves(b: Any, t: Any, kind: Any, p: Any) -> Any:
     return shuffle_value(b, pair, pair, [0] * n + [1] * n)
 
 
-@word(lambda kind, p, stride: types.UniTuple(kind, 4))
+@word(lambda kind, p, stride: UniTuple(kind, 4))
 def load_rows(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
     """16 bytes of as many rows as the int32 vector has lanes, transposed: vector j holds dword j of every row."""
     n, quads = t[0].n, []

@@ -172,7 +172,7 @@ _binary(operator.rshift, "lshr", None)  # logical: lanes are bit fields here, no
 # ---- several at once -----------------------------------------------------------------------------------------------
 
 
-def unroll(n: int, step: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]:
+def unroll(n: int, step: Callable[[int], Callable[..., Any]]) -> Any:
     """The jitable function `(*args) -> (step(0)(*args), ..., step(n - 1)(*args))`: a loop, written out."""
     last = jitable(step(n - 1))
     if n == 1:
@@ -181,7 +181,7 @@ def unroll(n: int, step: Callable[[int], Callable[..., Any]]) -> Callable[..., A
     return jitable(lambda *args: before(*args) + (last(*args),))  # noqa: RUF005  (Numba unpacks no tuple here)
 
 
-def chain(steps: list[Callable[..., Any]]) -> Callable[..., Any]:
+def chain(steps: list[Callable[..., Any]]) -> Any:
     """The jitable function that runs `state = step(state, *args)` for each step, in order."""
     last = steps[-1]
     if len(steps) == 1:

@@ -7,7 +7,6 @@ multiplied like weights are. Pieces are merged in order of position, so nothing 
 
 from __future__ import annotations
 
-from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,6 @@ def attention_meaning(q: NDArray[np.float64], k: NDArray[np.float64], v: NDArray
     return out
 
 
-@cache
 def attention(fmt: type[Format]) -> Kernel:
     """The kernel for a cache in `fmt`: out (tokens, heads, head_dim) float32 from q of the same shape.
 

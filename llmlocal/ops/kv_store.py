@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +12,6 @@ from .attention import ALIGN
 FIELDS = ("tokens", "cells_of", "k", "v", "keys", "values", "kv_heads", "head_dim", "cells")
 
 
-@cache
 def kv_store(fmt: type[Format]) -> Kernel:
     """The kernel for a cache in `fmt`: k and v (tokens, kv_heads, head_dim) float32 go to cell `cells_of[t]` (int64).
 

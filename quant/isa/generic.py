@@ -56,19 +56,25 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
 
 
 @word(first)
-def fma(b: Any, t: Any, x: Any, y: Any, z: Any) -> Any:
+def fma_in_two(b: Any, t: Any, x: Any, y: Any, z: Any) -> Any:
     """x * y + z, rounded twice: without the instruction LLVM would call a function for every lane."""
     return b.fadd(b.fmul(x, y), z)
 
 
+fma = fma_in_two
+
+
 @word(first)
-def round_even(b: Any, t: Any, x: Any) -> Any:
+def round_by_magic(b: Any, t: Any, x: Any) -> Any:
     """Every float32 lane of magnitude below 2^22 rounded to the nearest integer, ties to even.
 
     In 1.5 * 2^23 + x the last bit is worth 1, so the sum is rounded as wanted; no SSE2 instruction does it.
     """
     magic = t[0].lanes([1.5 * 2**23] * t[0].n)
     return b.fsub(b.fadd(x, magic), magic)
+
+
+round_even = round_by_magic
 
 
 @word(always(types.void))
