@@ -1,8 +1,9 @@
 """Activations as bytes, the partner of every integer format: Q8 records, one per token. Knows no weights.
 
 A record begins with a cache line for every 32 values: the bytes, int8, at 0; their scale, float32, at SCALE; minus
-their sum, int32, at SUM; scale times sum, float32, at SCALED; minus the sums of both halves, int32, at HALVES. The sums
-let a format's offset and minimum leave the inner loop; they are negative because a product starts from them. After the
+eight times their sum, int32, at SUM; scale times sum, float32, at SCALED; minus eight times the sums of both halves,
+int32, at HALVES. The sums let a format's offset and minimum leave the inner loop: products start from them, so they are
+negative and already multiplied by the commonest offset, 1 << SUM_SHIFT. After the
 lines come three columns, float32 (k / 32,) each, for reading eight groups at once: the scales, minus the sums of the
 low halves, minus the sums of the high halves; and all bytes once more, without gaps.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 BLOCK, LINE = 32, 64
 SCALE, SUM, SCALED, HALVES = 32, 36, 40, 48
+SUM_SHIFT = 3
 
 
 def q8_bytes(k: int) -> int:
@@ -66,10 +68,10 @@ def quantize_q8(v: ModuleType) -> Any:
         low, high = v.total(v.low_half(sums)), v.total(v.high_half(sums))
         scale = peak * float32(1 / 127)
         v.store(q + SCALE, scale)
-        v.store(q + SUM, int32(-(low + high)))
+        v.store(q + SUM, int32(-(low + high) << SUM_SHIFT))
         v.store(q + SCALED, scale * float32(low + high))
-        v.store(q + HALVES, int32(-low))
-        v.store(q + HALVES + 4, int32(-high))
+        v.store(q + HALVES, int32(-low << SUM_SHIFT))
+        v.store(q + HALVES + 4, int32(-high << SUM_SHIFT))
         v.store(column, scale)
         v.store(column + column_bytes, float32(-low))
         v.store(column + 2 * column_bytes, float32(-high))

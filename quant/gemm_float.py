@@ -8,7 +8,7 @@ from typing import Any
 from .format import Format
 from .parts import FloatParts
 
-DEPTH = 512  # weights of a row that are unpacked at once: the tile then stays in the L1 cache
+DEPTH = 256  # weights of a row that are unpacked at once
 
 
 def row_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
@@ -33,33 +33,39 @@ def row_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     return v.jitable(dot_row)
 
 
-def tile_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
-    """As gemm_integer.tile_dot: LANES rows by all tokens; strides in bytes."""
-    nbytes, step, many = fmt.nbytes, parts.step, v.TOKENS
+def tiles_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
+    """As gemm_integer.tiles_dot, with one float vector for each weight of LANES rows."""
+    nbytes, step, lanes, many = fmt.nbytes, parts.step, v.LANES, v.TOKENS
     unpack, one = v.jitable(parts.unpack), v.jitable(parts.one)
     panel_many, panel_one = panel(v, many), panel(v, 1)
 
     @v.jitable
     def fill(weights, row_bytes, depth, tile):  # type: ignore[no-untyped-def]
         for i in range(0, depth - step + 1, step):
-            unpack(weights + i * nbytes, row_bytes, tile + 4 * v.LANES * i)
+            unpack(weights + i * nbytes, row_bytes, tile + 4 * lanes * i)
         for i in range(depth // step * step, depth):
-            for r in range(v.LANES):
-                v.store(tile + 4 * (v.LANES * i + r), one(weights + r * row_bytes + i * nbytes))
+            for r in range(lanes):
+                v.store(tile + 4 * (lanes * i + r), one(weights + r * row_bytes + i * nbytes))
 
-    def dot_tile(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tile):  # type: ignore[no-untyped-def]
+    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):  # type: ignore[no-untyped-def]
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
-            fill(weights + at * nbytes, row_bytes, depth, tile)
+            tile_bytes = 4 * lanes * depth
+            for n in range(tiles):
+                fill(weights + lanes * row_bytes * n + at * nbytes, row_bytes, depth, scratch + tile_bytes * n)
             t, xs = 0, x + 4 * at
             while t + many <= tokens:
-                panel_many(tile, depth, xs + t * x_stride, x_stride, y + t * y_stride, y_stride, at)
+                for n in range(tiles):
+                    out = y + t * y_stride + 4 * lanes * n
+                    panel_many(scratch + tile_bytes * n, depth, xs + t * x_stride, x_stride, out, y_stride, at)
                 t += many
             while t < tokens:
-                panel_one(tile, depth, xs + t * x_stride, x_stride, y + t * y_stride, y_stride, at)
+                for n in range(tiles):
+                    out = y + t * y_stride + 4 * lanes * n
+                    panel_one(scratch + tile_bytes * n, depth, xs + t * x_stride, x_stride, out, y_stride, at)
                 t += 1
 
-    return v.jitable(dot_tile)
+    return v.jitable(dot_tiles)
 
 
 def panel(v: ModuleType, tokens: int) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from .activations import BLOCK, HALVES, LINE, SCALE, SCALED, SUM
+from .activations import BLOCK, HALVES, LINE, SCALE, SCALED, SUM, SUM_SHIFT
 from .format import Format
 from .parts import IntegerParts
 
-DEPTH = 2048  # weights of a row that are unpacked at once: the tile then stays in the L1 or L2 cache
+DEPTH = 1024  # weights of a row that are unpacked at once
 
 
 def row_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
@@ -131,14 +131,23 @@ def _single_group(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable(run)
 
 
+def _offset_times(v: ModuleType, parts: IntegerParts) -> Any:
+    """Minus eight times sums of activations -> minus the offset times them."""
+    more = _shift(v, parts) - SUM_SHIFT
+    if more < 0:
+        return v.jitable(lambda sums: v.shift_signed(sums, -more))
+    return v.jitable((lambda sums: sums << more) if more else (lambda sums: sums))
+
+
 def _row_start(v: ModuleType, parts: IntegerParts) -> Any:
     """What a group's product starts from: minus offset times the sum of the activations, under their scales."""
-    i32x8, shift = v.i32x8, _shift(v, parts)
-    if shift < 0:
+    i32x8 = v.i32x8
+    if _shift(v, parts) < 0:
         return v.jitable(lambda line: v.zero(i32x8))
+    times = _offset_times(v, parts)
     if parts.scales == 1:
-        return v.jitable(lambda line: v.load_lane(i32x8, line + SUM) << shift)
-    return v.jitable(lambda line: v.load_two_lanes(i32x8, line + HALVES) << shift)
+        return v.jitable(lambda line: times(v.load_lane(i32x8, line + SUM)))
+    return v.jitable(lambda line: times(v.load_two_lanes(i32x8, line + HALVES)))
 
 
 def _row_minimum(v: ModuleType, parts: IntegerParts) -> Any:
@@ -148,49 +157,46 @@ def _row_minimum(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable(lambda p, line: row_min(p, 0) * v.load_f32(line + SCALED))
 
 
-def tile_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tile)`: LANES rows by all tokens; strides in bytes.
+def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+    """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
 
-    A stretch of the rows is unpacked once into `tile`, then every token runs over it.
+    A stretch of the rows is unpacked once; then a few tokens at a time, which stay in the L1 cache, run over all tiles,
+    which stay in the L2 cache. Strides are in bytes.
     """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)
-    unpack = v.jitable(parts.unpack)
-    many = v.TOKENS
+    unpack, lanes, many = v.jitable(parts.unpack), v.LANES, v.TOKENS
     panel_many, panel_one = _panel(v, parts, many), _panel(v, parts, 1)
 
-    def dot_tile(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tile):  # type: ignore[no-untyped-def]
+    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):  # type: ignore[no-untyped-def]
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
-            for b in range(depth // block):
-                unpack(weights + (at // block + b) * nbytes, row_bytes, tile + b * (block // BLOCK) * size)
+            tile_bytes = depth // BLOCK * size
+            for n in range(tiles):
+                rows, tile = weights + lanes * row_bytes * n + at // block * nbytes, scratch + tile_bytes * n
+                for b in range(depth // block):
+                    unpack(rows + b * nbytes, row_bytes, tile + b * (block // BLOCK) * size)
             t, line = 0, x + at // BLOCK * LINE
             while t + many <= tokens:
-                panel_many(tile, depth, line + t * x_stride, x_stride, y + t * y_stride, y_stride, at)
+                for n in range(tiles):
+                    out = y + t * y_stride + 4 * lanes * n
+                    panel_many(scratch + tile_bytes * n, depth, line + t * x_stride, x_stride, out, y_stride, at)
                 t += many
             while t < tokens:
-                panel_one(tile, depth, line + t * x_stride, x_stride, y + t * y_stride, y_stride, at)
+                for n in range(tiles):
+                    out = y + t * y_stride + 4 * lanes * n
+                    panel_one(scratch + tile_bytes * n, depth, line + t * x_stride, x_stride, out, y_stride, at)
                 t += 1
 
-    return v.jitable(dot_tile)
+    return v.jitable(dot_tiles)
 
 
 def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
-    f32, size, after_scales = v.f32, parts.tile_bytes(v.LANES), 4 * v.LANES * (8 + parts.scales)
+    f32, size = v.f32, parts.tile_bytes(v.LANES)
     weights = v.unroll(8, lambda j: lambda p: v.load(v.i8, p + 4 * v.LANES * j))
     scales = v.unroll(parts.scales, lambda j: lambda p: v.load(f32, p + 4 * v.LANES * (8 + j)))
-    minimum = v.jitable(lambda p: v.load(f32, p + after_scales))
-    one = _token(v, parts)
-    has_min = parts.row_min is not None
-
-    def part(t: int) -> Any:
-        if has_min:
-            return lambda sums, w, d, p, x, stride: v.fma(
-                minimum(p), v.load_splat(f32, x + t * stride + SCALED), one(sums[t], w, d, x + t * stride)
-            )
-        return lambda sums, w, d, p, x, stride: one(sums[t], w, d, x + t * stride)
-
-    every = v.unroll(tokens, part)
+    group = (_group_of_two if parts.scales == 2 else _group)(v, parts, tokens)
+    minima = _panel_minima(v, parts, tokens)
     zeros = v.unroll(tokens, lambda t: lambda y, stride: v.zero(f32))
     loads = v.unroll(tokens, lambda t: lambda y, stride: v.load(f32, y + t * stride))
     stores = v.unroll(tokens, lambda t: lambda sums, y, stride: v.store(y + t * stride, sums[t]))
@@ -198,7 +204,7 @@ def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     def run(tile, depth, x, x_stride, y, y_stride, at):  # type: ignore[no-untyped-def]
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
-            sums = every(sums, weights(tile), scales(tile), tile, x, x_stride)
+            sums = minima(group(sums, weights(tile), scales(tile), x, x_stride), tile, x, x_stride)
             tile += size
             x += LINE
         stores(sums, y, y_stride)
@@ -206,23 +212,64 @@ def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _token(v: ModuleType, parts: IntegerParts) -> Any:
-    """`(sum, weights, scales, line)` -> sum + 32 weights of every row times one token's line."""
-    f32, i32, shift = v.f32, v.i32, _shift(v, parts)
-    start = v.jitable((lambda line: v.load_splat(i32, line) << shift) if shift >= 0 else (lambda line: v.zero(i32)))
-    if parts.scales == 1:
-        dot = v.group_dot(8, parts.bits, parts.signed)
+def _starts(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+    """`(sums of activations at, stride)` -> what each token's product starts from: minus offset times sum."""
+    i32 = v.i32
+    if _shift(v, parts) < 0:
+        return v.unroll(tokens, lambda t: lambda at, stride: v.zero(i32))
+    times = _offset_times(v, parts)
+    return v.unroll(tokens, lambda t: lambda at, stride: times(v.load_splat(i32, at + t * stride)))
 
-        def one(total, w, d, line):  # type: ignore[no-untyped-def]
-            products = dot(start(line + SUM), w, line)
-            return v.fma(d[0] * v.load_splat(f32, line + SCALE), v.to_f32(f32, products), total)
 
-        return v.jitable(one)
-    half = v.group_dot(4, parts.bits, parts.signed)
+def _group(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+    """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines."""
+    f32 = v.f32
+    starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 8, parts.bits, parts.signed)
 
-    def two(total, w, d, line):  # type: ignore[no-untyped-def]
-        low = d[0] * v.to_f32(f32, half(start(line + HALVES), w[:4], line))
-        both = v.fma(d[1], v.to_f32(f32, half(start(line + HALVES + 4), w[4:], line + 16)), low)
-        return v.fma(both, v.load_splat(f32, line + SCALE), total)
+    def scaled(t: int) -> Any:
+        def one(sums, products, d, x, stride):  # type: ignore[no-untyped-def]
+            return v.fma(d[0] * v.load_splat(f32, x + t * stride + SCALE), v.to_f32(f32, products[t]), sums[t])
 
-    return v.jitable(two)
+        return one
+
+    every = v.unroll(tokens, scaled)
+
+    def run(sums, w, d, x, stride):  # type: ignore[no-untyped-def]
+        return every(sums, dot(starts(x + SUM, stride), w, x, stride), d, x, stride)
+
+    return v.jitable(run)
+
+
+def _group_of_two(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+    """As `_group`, where the halves of 32 weights have scales of their own."""
+    f32 = v.f32
+    starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 4, parts.bits, parts.signed)
+
+    def scaled(t: int) -> Any:
+        def one(sums, low, high, d, x, stride):  # type: ignore[no-untyped-def]
+            both = v.fma(d[1], v.to_f32(f32, high[t]), d[0] * v.to_f32(f32, low[t]))
+            return v.fma(both, v.load_splat(f32, x + t * stride + SCALE), sums[t])
+
+        return one
+
+    every = v.unroll(tokens, scaled)
+
+    def run(sums, w, d, x, stride):  # type: ignore[no-untyped-def]
+        low = dot(starts(x + HALVES, stride), w[:4], x, stride)
+        high = dot(starts(x + HALVES + 4, stride), w[4:], x + 16, stride)
+        return every(sums, low, high, d, x, stride)
+
+    return v.jitable(run)
+
+
+def _panel_minima(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+    """`(sums, tile, x, stride)` -> sums + minima of the rows times the scaled sums of the activations."""
+    f32, at = v.f32, 4 * v.LANES * (8 + parts.scales)
+    if parts.row_min is None:
+        return v.jitable(lambda sums, tile, x, stride: sums)
+
+    def one(t: int) -> Any:
+        return lambda sums, low, x, stride: v.fma(low, v.load_splat(f32, x + t * stride + SCALED), sums[t])
+
+    every = v.unroll(tokens, one)
+    return v.jitable(lambda sums, tile, x, stride: every(sums, v.load(f32, tile + at), x, stride))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
 ROWS = 64  # rows of one draw
-SCRATCH_BYTES = 1 << 16  # of each thread: the tile
+SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of one draw
 
 
 def matmul(fmt: type[Format]) -> Kernel:
@@ -50,7 +50,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
 
     parts = fmt.kernels(v)
     family = gemm_float if isinstance(parts, FloatParts) else gemm_integer
-    row_dot, tile_dot = family.row_dot(v, fmt, parts), family.tile_dot(v, fmt, parts)
+    row_dot, tiles_dot = family.row_dot(v, fmt, parts), family.tiles_dot(v, fmt, parts)
     lanes, x_bytes = v.LANES, v.jitable(float_bytes if isinstance(parts, FloatParts) else q8_bytes)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
@@ -59,11 +59,9 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
         while first < rows:
             last = min(rows, first + ROWS)
             if count > 1:  # whole tiles here, the rows that are left one by one below
-                while first + lanes <= last:
-                    tile_dot(
-                        weights + first * row_bytes, row_bytes, k, x, x_stride, count, y + 4 * first, 4 * y_stride, tile
-                    )
-                    first += lanes
+                tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
+                tiles_dot(at, row_bytes, k, x, x_stride, count, out, 4 * y_stride, tiles, tile)
+                first += lanes * tiles
             for r in range(first, last):
                 for t in range(count):
                     v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k, tile))

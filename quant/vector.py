@@ -33,7 +33,7 @@ SCALARS = {"i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": type
 
 def jitable(function: Callable[..., Any]) -> Any:
     """A part of a kernel: compiled into whatever calls it, always inline, so that its vectors stay in registers."""
-    return register_jitable(forceinline=True)(function)
+    return register_jitable(forceinline=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function)
 
 
 class Vec(types.Type):
@@ -174,17 +174,33 @@ _binary(operator.rshift, "lshr", None)  # logical: lanes are bit fields here, no
 
 def unroll(n: int, step: Callable[[int], Callable[..., Any]]) -> Any:
     """The jitable function `(*args) -> (step(0)(*args), ..., step(n - 1)(*args))`: a loop, written out."""
-    last = jitable(step(n - 1))
-    if n == 1:
-        return jitable(lambda *args: (last(*args),))
-    before = unroll(n - 1, step)
-    return jitable(lambda *args: before(*args) + (last(*args),))  # noqa: RUF005  (Numba unpacks no tuple here)
+    return _together([jitable(step(i)) for i in range(n)])
+
+
+def _together(parts: list[Any]) -> Any:
+    """Four at a time: Numba spends a fixed time on every function."""
+    a, *more = parts
+    if len(parts) > 4:
+        first, rest = _together(parts[:4]), _together(parts[4:])
+        return jitable(lambda *args: first(*args) + rest(*args))
+    if len(parts) == 1:
+        return jitable(lambda *args: (a(*args),))
+    if len(parts) == 2:
+        (b,) = more
+        return jitable(lambda *args: (a(*args), b(*args)))
+    if len(parts) == 3:
+        b, c = more
+        return jitable(lambda *args: (a(*args), b(*args), c(*args)))
+    b, c, d = more
+    return jitable(lambda *args: (a(*args), b(*args), c(*args), d(*args)))
 
 
 def chain(steps: list[Callable[..., Any]]) -> Any:
     """The jitable function that runs `state = step(state, *args)` for each step, in order."""
-    last = steps[-1]
     if len(steps) == 1:
-        return last
-    before = chain(steps[:-1])
+        return steps[0]
+    if len(steps) % 2 == 0 and len(steps) > 2:
+        steps = [chain(steps[i : i + 2]) for i in range(0, len(steps), 2)]
+        return chain(steps)
+    before, last = chain(steps[:-1]), steps[-1]
     return jitable(lambda state, *args: last(before(state, *args), *args))

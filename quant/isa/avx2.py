@@ -16,7 +16,7 @@ from ..memory import *
 from ..memory import load_splat4
 from ..simd import *
 from ..vector import *
-from ..vector import Vec, always, call, f32x8, first, i8x32, i16x16, i32x8, jitable, word
+from ..vector import Vec, always, call, f32x8, first, i8x32, i16x16, i32x8, jitable, unroll, word
 from .rows import keep_narrow, narrow_scale_of
 
 LANES = 8
@@ -95,3 +95,9 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
 def pause(b: Any, t: Any) -> Any:
     """Tell the CPU that this thread spins."""
     call(b, "llvm.x86.sse2.pause", ir.VoidType())
+
+
+def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
+    """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
+    dot = group_dot(n, bits, signed)
+    return unroll(tokens, lambda t: lambda sums, w, x, stride: dot(sums[t], w, x + t * stride))

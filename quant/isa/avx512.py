@@ -9,7 +9,7 @@ from ..vector import *
 from ..vector import Vec
 from . import avx2
 from .rows import keep_wide, wide_scale_of
-from .vnni import vnni_dot4, vnni_group_dot
+from .vnni import vnni_dot4, vnni_tokens_dot
 
 LANES = 16
 f32, i32, i8 = Vec("f32", 16), Vec("i32", 16), Vec("i8", 64)
@@ -21,4 +21,4 @@ FLIP_SIGNED = True
 pause = avx2.pause
 dot4 = vnni_dot4
 dot4_signed = vnni_dot4  # signed bytes arrive with 128 added
-group_dot = vnni_group_dot(i8)
+tokens_dot = vnni_tokens_dot(i8)

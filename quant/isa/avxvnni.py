@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .avx2 import *
-from .vnni import vnni_dot4, vnni_group_dot
+from .vnni import vnni_dot4, vnni_tokens_dot
 
 FLIP_SIGNED = True
 dot4 = vnni_dot4
 dot4_signed = vnni_dot4  # signed bytes arrive with 128 added
-group_dot = vnni_group_dot(i8)
+tokens_dot = vnni_tokens_dot(i8)

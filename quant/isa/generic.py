@@ -12,7 +12,7 @@ from ..memory import *
 from ..memory import load_splat4
 from ..simd import *
 from ..vector import *
-from ..vector import Vec, always, f32x8, first, i8x32, i32x8, jitable, shuffle_value, word
+from ..vector import Vec, always, f32x8, first, i8x32, i32x8, jitable, shuffle_value, unroll, word
 from .rows import keep_narrow, narrow_scale_of
 
 LANES = 8
@@ -80,3 +80,9 @@ round_even = round_by_magic
 @word(always(types.void))
 def pause(b: Any, t: Any) -> Any:
     """Nothing here: no portable instruction tells the CPU that a thread spins."""
+
+
+def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
+    """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
+    dot = group_dot(n, bits, signed)
+    return unroll(tokens, lambda t: lambda sums, w, x, stride: dot(sums[t], w, x + t * stride))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..memory import load_splat4
-from ..vector import Vec, call, first, jitable, word
+from ..vector import Vec, call, chain, first, unroll, word
 
 
 @word(first)
@@ -14,18 +14,19 @@ def vnni_dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     return call(b, f"llvm.x86.avx512.vpdpbusd.{8 * t[1].n}", acc.type, acc, w, x)
 
 
-def vnni_group_dot(i8: Vec) -> Any:
-    """See `generic.group_dot`; signed weights arrive with 128 added."""
+def vnni_tokens_dot(i8: Vec) -> Any:
+    """See `generic.tokens_dot`; signed weights arrive with 128 added.
 
-    def group_dot(n: int, bits: int, signed: bool) -> Any:
-        if n == 0:
-            return jitable(lambda start, weights, x: start)
-        before, j = group_dot(n - 1, bits, signed), n - 1
+    Token by token would be a chain of n dependent instructions; this order keeps all tokens' chains in flight.
+    """
 
-        @jitable
-        def step(start, weights, x):  # type: ignore[no-untyped-def]
-            return vnni_dot4(before(start, weights, x), weights[j], load_splat4(i8, x + 4 * j))
+    def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
+        def step(j: int) -> Any:
+            def one(t: int) -> Any:
+                return lambda sums, w, x, stride: vnni_dot4(sums[t], w[j], load_splat4(i8, x + t * stride + 4 * j))
 
-        return step
+            return unroll(tokens, one)
 
-    return group_dot
+        return chain([step(j) for j in range(n)])
+
+    return tokens_dot
