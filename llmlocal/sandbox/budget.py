@@ -1,0 +1,90 @@
+"""What a foreign template may use up: steps, seconds, sizes. Knows no Jinja; counts what the sandbox reports.
+
+No thread, process or signal is needed: the sandbox reports every block, call, filter and comparison, and no single
+one of them works on more than `max_size` characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import thread_time
+from typing import Any, TypeVar
+
+from .origin import is_user
+
+T = TypeVar("T")
+STEPS, SECONDS, SIZE = 250_000, 0.7, 4 << 20  # what a template may use on the shortest conversation
+STEPS_A_VALUE, SECONDS_A_VALUE = 200, 0.001  # more for long conversations; seconds are processor time
+ROUNDS = 32  # texts of the largest size that may be made in all
+ENTRY = 16  # size of a value that stands in a list, besides its own text
+INTEGER_BITS = 4096
+CONTAINERS = (list, tuple, set, frozenset, dict)
+
+
+class OverBudgetError(Exception):
+    """The template wants more than it may have; the message says of what."""
+
+
+class Budget:
+    """The budget of one rendering; `inputs` are the variables that it gets, which may be large and are then met."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        self._known: dict[int, tuple[object, int, bool]] = {}  # by id; the object is kept, so that its id stays its own
+        self.max_size = 1 << 62
+        size = sum(self._measured(value)[0] for value in inputs.values())
+        values = len(self._known)
+        self.max_size = SIZE + 8 * size
+        self._steps = STEPS + STEPS_A_VALUE * values
+        self._room = ROUNDS * self.max_size
+        self._end = thread_time() + SECONDS + SECONDS_A_VALUE * values
+
+    def tick(self) -> bool:
+        """One more step. Always true, so that it can stand in an expression. Raises OverBudgetError."""
+        self._steps -= 1
+        if self._steps < 0 or thread_time() > self._end:
+            raise OverBudgetError("it takes too many steps")
+        return True
+
+    def allow(self, size: int) -> None:
+        """Raises OverBudgetError where a text or list of `size` is too large to be made."""
+        if size > self.max_size:
+            raise OverBudgetError("it makes a text or list that is too large")
+
+    def hold(self, value: T) -> T:
+        """`value`, which the template has just made, when it is still affordable. Raises OverBudgetError."""
+        if isinstance(value, str):
+            self._charge(len(value))
+        elif isinstance(value, CONTAINERS):
+            self._charge(ENTRY * len(value))
+            self._measured(value)
+        elif isinstance(value, int) and value.bit_length() > INTEGER_BITS:
+            raise OverBudgetError("it makes a number that is too large")
+        return value
+
+    def is_marked(self, value: object) -> bool:
+        """Whether text of a user is in `value`, however deep; also where that cannot be told."""
+        return self._measured(value)[1]
+
+    def _charge(self, size: int) -> None:
+        self.allow(size)
+        self._room -= size
+        if self._room < 0:
+            raise OverBudgetError("it makes too many large texts or lists")
+
+    def _measured(self, value: object) -> tuple[int, bool]:
+        """Size of `value` when written out, and whether it is marked. Lists are never changed, so it is kept."""
+        if isinstance(value, str):
+            return ENTRY + len(value), is_user(value)
+        if value is None or isinstance(value, (int, float)):
+            return ENTRY, False
+        if not isinstance(value, CONTAINERS):
+            return ENTRY, True
+        if id(value) not in self._known:
+            size, marked = ENTRY, False
+            for part in (value, value.values()) if isinstance(value, dict) else (value,):
+                for item in part:
+                    more, also = self._measured(item)
+                    size, marked = size + more, marked or also
+                    self.allow(size)
+            self._known[id(value)] = (value, size, marked)
+        return self._known[id(value)][1:]
