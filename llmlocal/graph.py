@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .quant.activations import q8_bytes, quantize_q8
+from .quant.prepare import prepare
 
 if TYPE_CHECKING:
     from .quant.jit import Kernel
@@ -132,6 +133,7 @@ class Graph:
 
     def finish(self) -> Program:
         """Plan memory, compile or load the kernels, and pack the argument blocks."""
+        prepare((op.kernel for op in self._operations), self.threads)
         self._scratch.nbytes = self._scratch_bytes * self.threads
         memory: list[NDArray[np.uint8] | NDArray[np.int64]] = [*self._plan()]
         rows = np.zeros((len(self._operations), 3), np.int64)

@@ -1,0 +1,54 @@
+"""Fills the kernel cache with several processes, so that a first start waits half as long. Knows no kernel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterable
+
+from .cpu import target
+from .jit import SUFFIX, Kernel, cache_folder, listeners
+
+
+def prepare(kernels: Iterable[Kernel], processes: int) -> None:
+    """Compile those kernels that are not in the cache yet, `processes` at a time.
+
+    Only what a forked child can do safely is done here: without fork, with other threads about, or for a single kernel
+    it returns at once, and `Kernel.address` compiles when asked. A child that fails costs time, nothing else.
+    """
+    missing = list(dict.fromkeys(k for k in kernels if not _cached(k)))
+    if len(missing) < 2 or processes < 2 or not hasattr(os, "fork") or threading.active_count() > 1:
+        return
+    if not os.access(cache_folder(target()), os.W_OK):
+        return
+    import numba  # noqa: F401  (half a second that the children then share)
+
+    running: list[int] = []
+    # Kernels with many operands are large ones; started first, they do not keep the others waiting at the end.
+    for kernel in sorted(missing, key=lambda k: -len(k.fields)):
+        if len(running) == processes:
+            os.waitpid(running.pop(0), 0)
+        for tell in listeners:
+            tell(kernel.name)
+        running.append(_compile_in_child(kernel))
+    for child in running:
+        os.waitpid(child, 0)
+
+
+def _cached(kernel: Kernel) -> bool:
+    return (cache_folder(target()) / f"{kernel.name}{SUFFIX}").exists()
+
+
+def _compile_in_child(kernel: Kernel) -> int:
+    """Process id of a child that compiles the kernel into the cache and ends."""
+    child = os.fork()
+    if child:
+        return child
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    status = 1
+    try:
+        kernel.address()
+        status = 0
+    finally:
+        os._exit(status)
