@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from vocabularies import BYTES, N_FIXED, golden, real, spm
+from vocabularies import BYTES, N_FIXED, golden, real_tokenizer, spm
 
 from llmlocal.gguf.reader import open_gguf
 from llmlocal.tokenizer import Tokenizer, load
@@ -19,12 +18,6 @@ from llmlocal.tokenizer.spm import merge
 
 SPM_FILES = ("llama-spm", "phi-3")
 WORLD = "naïve Ελλάδα привет עברית العربية हिन्दी ไทย 日本語 한국어 👩‍👩‍👧‍👦🇩🇪 𝔘𝔫𝔦 e\u0301\u200b\x00"
-
-
-@cache
-def real_tokenizer(name: str) -> Tokenizer:
-    with open_gguf(real(f"vocab/ggml-vocab-{name}.gguf")) as file:
-        return load(file.metadata)
 
 
 @pytest.mark.parametrize("name", SPM_FILES)
@@ -196,7 +189,7 @@ def test_words_are_encoded_apart_only_where_no_token_spans_them() -> None:
     assert joined.encode("a a", add_special=False) == [N_FIXED + 1, N_FIXED + 4]
 
 
-@pytest.mark.parametrize("unit", ["a", "us", "1", " ", "日", "\n", "=-"])
+@pytest.mark.parametrize("unit", ["us", " ", "日"])
 def test_a_mebibyte_takes_near_linear_time(unit: str) -> None:
     tokenizer = real_tokenizer("llama-spm")
     text = unit * (2**20 // len(unit.encode()))

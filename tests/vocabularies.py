@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from llmlocal.gguf.reader import open_gguf
+from llmlocal.tokenizer import Tokenizer, load
+from llmlocal.tokenizer.bpe import SIGNS
 
 DATA = Path(os.environ.get("LLMLOCAL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
@@ -26,7 +32,45 @@ def spm(*words: str, **over: Any) -> dict[str, Any]:
         "token_type": [2, 3, 3] + [6] * len(BYTES) + [1] * len(words),
         **over,
     }
+    return keys(metadata)
+
+
+def bpe(*merges: str, more: Sequence[str] = (), **over: Any) -> dict[str, Any]:
+    """Metadata of a byte-complete `gpt2` vocabulary: 256 signs, the results of `merges`, `more` tokens, `<s>` last."""
+    tokens = [*dict.fromkeys((*SIGNS, *(merge.replace(" ", "") for merge in merges), *more)), "<s>"]
+    types = [1] * (len(tokens) - 1) + [3]
+    ids = {"bos_token_id": len(tokens) - 1, "eos_token_id": len(tokens) - 1}
+    return keys(
+        {"model": "gpt2", "pre": "gpt-2", "tokens": tokens, "token_type": types, "merges": list(merges), **ids, **over}
+    )
+
+
+def bert(*words: str, **over: Any) -> dict[str, Any]:
+    """Metadata of a `bert` vocabulary: five special tokens, then `words`."""
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    ids = {"padding": 0, "unknown": 1, "bos": 2, "seperator": 3, "mask": 4}
+    types = [3] * 5 + [1] * len(words)
+    named = {f"{name}_token_id": id for name, id in ids.items()}
+    return keys({"model": "bert", "tokens": tokens, "token_type": types, **named, **over})
+
+
+def unigram(words: Mapping[str, float], **over: Any) -> dict[str, Any]:
+    """Metadata of a `t5` vocabulary: `<pad>`, `</s>`, `<unk>`, then `words` with their scores."""
+    tokens, scores = ["<pad>", "</s>", "<unk>", *words], [0.0, 0.0, 0.0, *words.values()]
+    types = [3, 3, 2] + [1] * len(words)
+    return keys({"model": "t5", "tokens": tokens, "scores": scores, "token_type": types, **over})
+
+
+def keys(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata with the tokenizer's prefix; None leaves a key out."""
     return {"tokenizer.ggml." + key: value for key, value in metadata.items() if value is not None}
+
+
+@cache
+def real_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of one of the vocabularies in the shared data."""
+    with open_gguf(real(f"vocab/ggml-vocab-{name}.gguf")) as file:
+        return load(file.metadata)
 
 
 def real(name: str) -> Path:

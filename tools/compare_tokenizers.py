@@ -2,9 +2,10 @@
 
     compare_tokenizers.py --peer PYTHON [-n 10000] [--seed 0] [--pre NAME|all] [--random N] FILE...
 
-PYTHON is an interpreter that has llama-cpp-python. Each text is encoded plain, with BOS and EOS, and with special tokens
-parsed. `--pre` compares copies of the files that name another pre-tokenizer, without files of a vocabulary that shows
-where words end; `--random` compares N small random vocabularies of each kind. Ends with 1 when anything differs.
+PYTHON is an interpreter that has llama-cpp-python. Each text is encoded plain, with BOS and EOS, and with special
+tokens parsed. `--pre` compares copies of the files that name another pre-tokenizer, without files of a vocabulary
+that shows where words end; `--random` compares N small random vocabularies of each kind. Ends with 1 when anything
+differs.
 """
 
 from __future__ import annotations
@@ -85,8 +86,10 @@ def _files(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path]]
             yield path.stem, path
         for name in sorted(BY_NAME) if args.pre == ["all"] else args.pre:
             with open_gguf(path) as file:
-                pre = {"tokenizer.ggml.pre": (ValueType.STRING, name)}
-                write_gguf(copy, {**file.metadata.raw(), **pre}, ())
+                changed = {"tokenizer.ggml.pre": (ValueType.STRING, name)}
+                if name == "whitespace":  # under another model's name llama.cpp aborts at the first blank
+                    changed["tokenizer.ggml.model"] = (ValueType.STRING, name)
+                write_gguf(copy, {**file.metadata.raw(), **changed}, ())
             yield f"{path.stem} as {name}", copy
     for kind, make in KINDS.items():
         for number in range(args.random):
@@ -112,7 +115,7 @@ def _compare(label: str, path: Path, peer: str, n: int, seed: int) -> int:
         if ours != theirs:
             different += 1
             if different <= SHOWN:
-                print(f"{label}: {text!r}")
+                print(f"{label}: {text[:200]!r}")
                 for modes, a, b in zip(MODES, ours, theirs, strict=True):
                     at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
                     print(f"  {modes} from id {at}: ours {a[at : at + 8]}, theirs {b[at : at + 8]}")

@@ -16,24 +16,31 @@ SCRIPTS = (
     *((0x20000, 0x2A6FF), (0x2B700, 0x2B930), (0x2CE90, 0x2CED0), (0x2F800, 0x2FA2F), (0xE0000, 0xE01EF)),
 )
 DIGITS = "0123456789" * 3 + "٠١٢٣٤٥٦٧٨٩०१२३४५६७८९²³¼½①ⅣⅤ〇一二三𝟘𝟙𝟚"
-BLANKS = (
-    " " * 8 + "\n\n\n\r\t\v\f\x1c\x1f\x85\xa0\u1680\u180e\u2000\u2003\u2009\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
+RARE_BLANKS = (
+    0x85,
+    0xA0,
+    0x1680,
+    0x180E,
+    0x2000,
+    0x2003,
+    0x2009,
+    0x200B,
+    0x2028,
+    0x2029,
+    0x202F,
+    0x205F,
+    0x3000,
+    0xFEFF,
 )
-PIECES = (
-    *("'s 't 're 've 'm 'll 'd 'S 'T 'RE 'Ve 'lL 'D 'ſ ’s I'm we'LL don't IT'S 'sa '' '\n".split(" ")),
-    *(
-        "def f(x): | return x**2 |{{ }}|<!-- --> |/* */|//|#include <a.h>|\r\n|\n\n|\t\t|    |=> |!=|&&|::|->|;|();".split(
-            "|"
-        )
-    ),
-    *("👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 👍🏽 ❤️ 1️⃣ 🧑🏿‍🚀 ☺︎ 𝔘𝔫𝔦 ﬁ Å Å ẛ̣ क्षि ไม่ 안녕 각 각".split()),
-    *(
-        "http://a.b/c?d=e a_b-c user@host.io 3.14e-10 1,234,567 0x1F CamelCaseHTML ÄÖÜß straße ΣΊΣΥΦΟΣ İstanbul ŉ".split()
-    ),
-    *(
-        "<sentinel:12> IMGIMGABCZ <dna> hello world the The THE and | . ? ! ... … ， 、 ، ۔ ( ) [ ] ~ ^ ` $ + = ▁ ▁▁".split()
-    ),
-)
+BLANKS = " " * 8 + "\n\n\n\r\t\v\f\x1c\x1f" + "".join(map(chr, RARE_BLANKS))
+WORDS = """
+'s 't 're 've 'm 'll 'd 'S 'T 'RE 'Ve 'lL 'D 'ſ ’s I'm we'LL don't IT'S 'sa '' '
+def f(x): return x**2 {{ }} <!-- --> /* */ // #include <a.h> => != && :: -> ; ();
+👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 👍🏽 ❤️ 1️⃣ 🧑🏿‍🚀 ☺︎ 𝔘𝔫𝔦 ﬁ Å Å ẛ̣ क्षि ไม่ 안녕 각 각
+http://a.b/c?d=e a_b-c user@host.io 3.14e-10 1,234,567 0x1F CamelCaseHTML ÄÖÜß straße ΣΊΣΥΦΟΣ İstanbul ŉ
+<sentinel:12> IMGIMGABCZ <dna> hello world the The THE and | . ? ! ... … ， 、 ، ۔ ( ) [ ] ~ ^ ` $ + = ▁ ▁▁ ｈｏ ① é Å
+"""
+PIECES = (*WORDS.split(), "'\n", "\r\n", "\n\n", "\t\t", "    ", "", "> ")
 
 
 def random_text(rng: random.Random, words: Sequence[str] = ()) -> str:
@@ -78,7 +85,9 @@ def _any(rng: random.Random) -> str:
 
 
 def _repeat(rng: random.Random) -> str:
-    return rng.choice((*PIECES, *"aA1 '\n-日é\u0301👍")) * rng.choice((2, 3, 5, 9, 17, 40, 600))
+    times: int = rng.choice((2, 3, 5, 9, 17, 40, 600))
+    unit: str = rng.choice((*PIECES, *"aA1 '\n-日é\u0301👍"))
+    return unit * times
 
 
 def _broken(rng: random.Random) -> str:

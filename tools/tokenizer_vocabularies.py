@@ -25,7 +25,7 @@ def _metadata(model: str, tokens: list[str], types: list[int], **more: Any) -> d
 
 
 def unigram(rng: random.Random) -> dict[str, Any]:
-    """Scores with many equal ones; some tokens user-defined or unused; with and without the two flags for blanks."""
+    """Scores with many equal ones; some tokens user-defined or unused; with and without replacements."""
     words = _words(rng, rng.choice((30, 300)))
     rng.shuffle(words)
     words = words[: rng.randint(len(words) // 2, len(words))]
@@ -33,8 +33,36 @@ def unigram(rng: random.Random) -> dict[str, Any]:
     grain = rng.choice((0.5, 0.001))
     scores = [unpack("f", pack("f", -round(rng.uniform(1, 12) / grain) * grain))[0] for _ in tokens]
     types = [3, 3, 2, *(rng.choice((1, 1, 1, 1, 1, 5)) for _ in words), 4, 4]
-    flags = {"add_space_prefix": rng.random() < 0.5, "remove_extra_whitespaces": rng.random() < 0.5}
-    return _metadata("t5", tokens, types, scores=scores, **flags)
+    more: dict[str, Any] = {"add_space_prefix": rng.random() < 0.5, "remove_extra_whitespaces": rng.random() < 0.5}
+    if rng.random() < 0.7:
+        keys = ["e\u0301", "\u3000", "\xa0", "ｈ", "ｈｏ", "\n", "\t", "①", "...", "日本", "\u200b", "İ", "'s"]
+        chosen = {key: rng.choice((" ", "", "e", "lo", "é", "日")) for key in keys if rng.random() < 0.6}
+        more["precompiled_charsmap"] = (ValueType.U8, list(charsmap({"Å": "ab", **chosen})))
+    return _metadata("t5", tokens, types, scores=scores, **more)
+
+
+def charsmap(replacements: dict[str, str]) -> bytes:
+    """SentencePiece's precompiled map of characters: a compact double array of the keys, then the replacements."""
+    trie: dict[Any, Any] = {}
+    texts = b""
+    for key, text in replacements.items():
+        node = trie
+        for byte in key.encode():
+            node = node.setdefault(byte, {})
+        node[0] = len(texts)  # the place of the replacement; no key holds a zero byte
+        texts += text.encode() + b"\0"
+    units = {0: 0}
+    waiting, bases = [(0, trie)], iter(range(256, 1 << 20, 256))  # wasteful: every node has a page of its own
+    while waiting:
+        at, node = waiting.pop()
+        base = next(bases)
+        units[at] |= (at ^ base) << 10 | (0 in node) << 8
+        for byte, child in node.items():
+            units[base ^ byte] = child | 1 << 31 if byte == 0 else byte
+            if byte:
+                waiting.append((base ^ byte, child))
+    size = max(units) // 256 * 256 + 256
+    return pack(f"<I{size}I", 4 * size, *(units.get(at, 0xFF) for at in range(size))) + texts
 
 
 def rwkv(rng: random.Random) -> dict[str, Any]:
@@ -72,7 +100,7 @@ def gemma4(rng: random.Random) -> dict[str, Any]:
 def bpe(rng: random.Random) -> dict[str, Any]:
     """Byte-level with random merges, whose results may be no tokens and whose ranks are in no sensible order."""
     symbols = [*SIGNS]
-    likely = [SIGNS[byte] for byte in " aabehlost1209'\n".encode()]
+    likely = [SIGNS[byte] for byte in b" aabehlost1209'\n"]
     merges = []
     for _ in range(rng.choice((20, 300))):
         left, right = rng.choice(likely), rng.choice(likely)
@@ -97,6 +125,14 @@ def probe() -> dict[str, Any]:
     return _metadata("gpt2", tokens, [1] * (len(tokens) - 1) + [3], merges=merges, pre="gpt-2", **ids)
 
 
+def plamo2(rng: random.Random) -> dict[str, Any]:
+    """Words with scores of which many are equal. Those of control tokens keep llama.cpp from using them in texts."""
+    words = _words(rng, rng.choice((30, 300)))
+    tokens = ["<unk>", "<s>", "</s>", "<pad>", *BYTES, *words]
+    scores = [-9999.0] * 260 + [float(-rng.randint(1, 12)) for _ in words]
+    return _metadata("plamo2", tokens, [2, 3, 3, 3] + [6] * 256 + [1] * len(words), scores=scores)
+
+
 def wordpiece(rng: random.Random) -> dict[str, Any]:
     """A lacking alphabet, so that the unknown token is frequent; all settings of the normalizer."""
     words = [word for word in _words(rng, 300, alphabet="▁abehlost'.,1209éßÉA日本") if rng.random() < 0.8]
@@ -116,4 +152,5 @@ KINDS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "gemma4": gemma4,
     "bpe": bpe,
     "wordpiece": wordpiece,
+    "plamo2": plamo2,
 }

@@ -5,6 +5,7 @@ A kind is one subclass in one file of this folder; writing that file registers i
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -13,13 +14,14 @@ from .special import Special, partition, strips
 from .vocab import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Conventions, Vocab
 
 KINDS: dict[str, type[Tokenizer]] = {}
+HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # no character, and no escape of a byte
 
 
 class Tokenizer(ABC):
     """Text to token ids and back.
 
     Subclasses say `class Spm(Tokenizer, kinds=("llama",))`, the names being values of `tokenizer.ggml.model`, and
-    bring `encode_part` and `piece`. Raises BadFileError where the vocabulary is damaged.
+    bring `encode_part` and `piece`. Raises BadFileError where the vocabulary is damaged; `notes` says what is doubtful.
     """
 
     conventions: ClassVar[Conventions] = Conventions()
@@ -28,6 +30,7 @@ class Tokenizer(ABC):
         KINDS.update(dict.fromkeys(kinds, cls))
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self.notes: list[str] = []  # what the user should know about this vocabulary, a line each
         self.vocab = Vocab(metadata, self.conventions_for(metadata))
         self._hidden = frozenset(self.vocab.of_type(CONTROL, UNKNOWN))
         self._specials = self._longest_first(metadata)
@@ -53,6 +56,8 @@ class Tokenizer(ABC):
         """
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogateescape")
+        elif HALF_PAIR.search(text):
+            text = HALF_PAIR.sub("\ufffd", text)
         before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
         ids, after_special = before, True
         for part in partition(text, self._specials, parse_special):

@@ -21,6 +21,7 @@ CONTROL_TEXTS = STOP_TEXTS | frozenset((
     "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>",
     "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>",
     "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>",
+    "<|prefix|>", "<|suffix|>", "<|middle|>",
 ))
 # fmt: on
 # In these families <|end|> closes one message of several and the answer goes on.

@@ -49,6 +49,7 @@ class Conventions:
     add_eos: bool = False
     add_sep: bool = False
     add_space_prefix: bool = False
+    closing: str = "eos"  # the special token that stands behind a text: "eos" or "sep"
 
 
 class Vocab:
@@ -70,15 +71,17 @@ class Vocab:
         for text in control_texts(self.ids, self.special):
             types[self.ids[text]] = CONTROL
         self.types = bytes(types)
-        self.add_bos = _flag(metadata, "add_bos_token", conventions.add_bos)
-        self.add_eos = _flag(metadata, "add_eos_token", conventions.add_eos)
-        self.add_sep = _flag(metadata, "add_sep_token", conventions.add_sep)
-        self.add_space_prefix = _flag(metadata, "add_space_prefix", conventions.add_space_prefix)
-        for name in ("bos", "eos", "sep"):
-            if getattr(self, f"add_{name}") and name not in self.special:
-                raise BadFileError(
-                    f"{PREFIX}add_{name}_token is true but there is no {PREFIX}{ID_KEYS[name][0]}_token_id"
-                )
+        self.add_bos = self._adds(metadata, "bos", conventions.add_bos)
+        self.add_eos = self._adds(metadata, "eos", conventions.add_eos)
+        self.add_sep = self._adds(metadata, "sep", conventions.add_sep)
+        self.closing = conventions.closing
+        self.add_space_prefix = flag(metadata, "add_space_prefix", conventions.add_space_prefix)
+
+    def _adds(self, metadata: Mapping[str, Any], name: str, default: bool) -> bool:
+        """Whether a special token is added to texts; by default only where there is one."""
+        if flag(metadata, f"add_{name}_token", False) and name not in self.special:
+            raise BadFileError(f"{PREFIX}add_{name}_token is true but there is no {PREFIX}{ID_KEYS[name][0]}_token_id")
+        return flag(metadata, f"add_{name}_token", default and name in self.special)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -89,7 +92,8 @@ class Vocab:
 
     def prefix_and_suffix(self) -> tuple[list[int], list[int]]:
         """The ids that stand before and after a text that is encoded with `add_special`."""
-        return [self.special["bos"]] * self.add_bos, [self.special["eos"]] * self.add_eos
+        closes = self.add_sep if self.closing == "sep" else self.add_eos
+        return [self.special["bos"]] if self.add_bos else [], [self.special[self.closing]] if closes else []
 
 
 def _tokens(metadata: Mapping[str, Any]) -> list[str]:
@@ -156,11 +160,20 @@ def _special(metadata: Mapping[str, Any], conventions: Conventions, n: int) -> d
     return special
 
 
-def _flag(metadata: Mapping[str, Any], name: str, default: bool) -> bool:
+def flag(metadata: Mapping[str, Any], name: str, default: bool) -> bool:
+    """A boolean among the tokenizer's keys. Raises BadFileError where it is something else."""
     value = metadata.get(PREFIX + name, default)
     if type(value) is not bool:
         raise BadFileError(f"{PREFIX}{name} is {_shown(value)}, not true or false")
     return value
+
+
+def string_array(metadata: Mapping[str, Any], name: str) -> list[str] | None:
+    """An array of strings among the tokenizer's keys, None where there is none."""
+    strings = _array(metadata, name)
+    if strings:
+        _of_kind(strings, str, name, "strings")
+    return strings
 
 
 def _array(metadata: Mapping[str, Any], name: str, n: int | None = None) -> list[Any] | None:

@@ -1,0 +1,54 @@
+"""Which tokens a text goes on with. Knows nothing but texts (or bytes) and ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+Text = TypeVar("Text", str, bytes)
+REMEMBERED_WINDOWS = 50_000
+
+
+class Prefixes(Generic[Text]):
+    """Finds all tokens that begin at a place: of the lengths that occur after its first two elements, each is tried."""
+
+    def __init__(self, ids: Mapping[Text, int]) -> None:
+        self._ids: Mapping[Text, int] = ids
+        self._seen: dict[Text, list[tuple[int, int]]] = {}
+        lengths: dict[Text, set[int]] = {}
+        for text in ids:
+            start = text[:2]
+            if start in lengths:
+                lengths[start].add(len(text))
+            else:
+                lengths[start] = {len(text)}
+        for start in lengths:  # a token of one element begins at every place where a longer one does
+            if start[:1] in lengths:
+                lengths[start].add(1)
+        self._lengths: dict[Text, list[int]] = {start: sorted(all, reverse=True) for start, all in lengths.items()}
+
+    def matches(self, text: Text, at: int) -> list[tuple[int, int]]:
+        """Length and id of every token that begins at `at`, the longest first. Not to be changed: it is remembered."""
+        lengths = self._lengths_at(text, at)
+        if not lengths:
+            return []
+        window = text[at : at + lengths[0]]
+        found = self._seen.get(window)
+        if found is None:
+            if len(self._seen) >= REMEMBERED_WINDOWS:
+                self._seen.clear()
+            tried = ((n, self._ids.get(window[:n])) for n in lengths if n <= len(window))
+            found = self._seen[window] = [(n, id) for n, id in tried if id is not None]
+        return found
+
+    def longest(self, text: Text, at: int) -> tuple[int, int] | None:
+        """End and id of the longest token that begins at `at`, None where there is none."""
+        for n in self._lengths_at(text, at):
+            id = self._ids.get(text[at : at + n])
+            if id is not None and at + n <= len(text):
+                return at + n, id
+        return None
+
+    def _lengths_at(self, text: Text, at: int) -> Sequence[int]:
+        found = self._lengths.get(text[at : at + 2])
+        return found if found is not None else self._lengths.get(text[at : at + 1], [])

@@ -1,0 +1,116 @@
+"""Byte pair encoding's merges: again and again the pair of neighbours that comes first in a list becomes one symbol.
+
+Knows symbols and ranks; knows no bytes, no words and no special tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import pairwise
+from typing import NamedTuple
+
+GONE = -1
+REMEMBERED_PAIRS = 500_000
+
+
+class Merge(NamedTuple):
+    """Two symbols that become one; the lowest rank goes first."""
+
+    rank: int
+    left: int
+    right: int
+    result: int
+
+
+class RankedMerges:
+    """Symbols are numbered: a token by its id, any other text by a number of its own behind the last id."""
+
+    def __init__(self, tokens: Sequence[str], ids: Mapping[str, int], ranks: Mapping[str, int]) -> None:
+        """`ids` are the tokens that a text may become; `ranks` has "left right" as keys, as GGUF spells merges."""
+        self._tokens, self._ids, self._ranks = tokens, ids, ranks
+        self._others: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._pairs: dict[tuple[int, int], Merge | None] = {}
+
+    def text(self, symbol: int) -> str:
+        """The text that a symbol stands for."""
+        n = len(self._tokens)
+        return self._tokens[symbol] if symbol < n else self._others[symbol - n]
+
+    def spell(self, word: str) -> list[int]:
+        """The symbols that are left of `word` when no two neighbours can be merged: near linear in time.
+
+        All candidates of the lowest rank are taken from left to right before the next rank is looked for, unless a
+        merge makes a candidate of a lower one.
+        """
+        symbols = list(map(self._number, word))
+        if len(symbols) < 2:
+            return symbols
+        n = len(symbols)
+        after, before = list(range(1, n + 1)), list(range(-1, n - 1))
+        waiting, ranks = self._candidates(symbols)
+        pairs, find = self._pairs, self._find
+        while ranks:
+            merge, positions = waiting.pop(heappop(ranks))
+            rank, left, right, result = merge
+            positions.sort()
+            for at, i in enumerate(positions):
+                j = after[i] if symbols[i] == left else n
+                if j >= n or symbols[j] != right:
+                    continue  # one of the two has become part of something else
+                symbols[i], symbols[j] = result, GONE
+                k = after[i] = after[j]
+                neighbours = [(before[i], symbols[before[i]], result)] if before[i] >= 0 else []
+                if k < n:
+                    before[k] = i
+                    neighbours.append((i, result, symbols[k]))
+                lowest = rank
+                for place, first, second in neighbours:
+                    key = first, second
+                    found = pairs[key] if key in pairs else find(key)
+                    if found is None:
+                        continue
+                    if found.rank in waiting:
+                        waiting[found.rank][1].append(place)
+                    else:
+                        waiting[found.rank] = found, [place]
+                        heappush(ranks, found.rank)
+                    lowest = min(lowest, found.rank)
+                if lowest < rank and at + 1 < len(positions):
+                    waiting[rank] = merge, positions[at + 1 :]
+                    heappush(ranks, rank)
+                    break
+        return [symbol for symbol in symbols if symbol != GONE]
+
+    def _candidates(self, symbols: list[int]) -> tuple[dict[int, tuple[Merge, list[int]]], list[int]]:
+        """The places where two neighbours may be merged, by rank, and the heap of the ranks."""
+        waiting: dict[int, tuple[Merge, list[int]]] = {}
+        pairs, find = self._pairs, self._find
+        for i, key in enumerate(pairwise(symbols)):
+            found = pairs[key] if key in pairs else find(key)
+            if found is not None:
+                if found.rank in waiting:
+                    waiting[found.rank][1].append(i)
+                else:
+                    waiting[found.rank] = found, [i]
+        return waiting, sorted(waiting)
+
+    def _number(self, text: str) -> int:
+        id = self._ids.get(text)
+        if id is not None:
+            return id
+        number = self._numbers.get(text)
+        if number is None:
+            number = self._numbers[text] = len(self._tokens) + len(self._others)
+            self._others.append(text)
+        return number
+
+    def _find(self, key: tuple[int, int]) -> Merge | None:
+        """The merge of a pair; what is found is remembered, as texts hold few pairs many times."""
+        left, right = map(self.text, key)
+        rank = self._ranks.get(f"{left} {right}")
+        if len(self._pairs) >= REMEMBERED_PAIRS:
+            self._pairs.clear()
+        found = self._pairs[key] = None if rank is None else Merge(rank, *key, self._number(left + right))
+        return found

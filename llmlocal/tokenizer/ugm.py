@@ -1,0 +1,111 @@
+"""`t5`: SentencePiece's Unigram, the tokens with the best sum of scores of all that spell the text.
+
+What no token spells is the unknown token, one for a whole stretch, or bytes where the vocabulary has all 256 of them.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Mapping
+from math import inf
+from struct import pack, unpack
+from typing import Any
+
+from ..errors import BadFileError
+from .base import Tokenizer
+from .charsmap import Charsmap
+from .prefixes import Prefixes
+from .vocab import BYTE, NORMAL, PREFIX, UNDEFINED, UNUSED, USER_DEFINED, Conventions, flag
+
+SPACE = "▁"
+UNKNOWN_PENALTY = 10.0
+NOT_UTF8 = re.compile("[\ud800-\udfff]")
+
+
+class Ugm(Tokenizer, kinds=("t5",)):
+    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+
+    conventions = Conventions(eos=1, unk=2, pad=0, add_eos=True)
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        super().__init__(metadata)
+        vocab = self.vocab
+        if vocab.scores is None:
+            raise BadFileError("tokenizer.ggml.scores is missing, and this tokenizer chooses by score")
+        self._scores = list(vocab.scores)
+        for id in vocab.of_type(USER_DEFINED):
+            self._scores[id] = 0.0
+        lowest = min((vocab.scores[id] for id in vocab.of_type(NORMAL)), default=0.0)
+        self._unknown_score: float = unpack("f", pack("f", lowest - UNKNOWN_PENALTY))[0]  # llama.cpp counts in floats
+        usable = vocab.of_type(NORMAL, USER_DEFINED, UNUSED)
+        self._tokens = Prefixes({vocab.tokens[id]: id for id in usable if vocab.tokens[id]})
+        self._squeezes = flag(metadata, "remove_extra_whitespaces", False)
+        self._charsmap = _charsmap(metadata)
+        byte_ids = [vocab.ids.get(f"<0x{byte:02X}>", -1) for byte in range(256)]
+        self._byte_ids = byte_ids if all(id >= 0 and vocab.types[id] == BYTE for id in byte_ids) else None
+
+    def encode_part(self, text: str, after_special: bool) -> list[int]:
+        text = self._normalized(text)
+        ids: list[int] = []
+        unknown, previous = self.vocab.special["unk"], -1
+        for start, end, id in self._best(text):
+            if id == unknown and self._byte_ids is not None:
+                ids += (self._byte_ids[byte] for byte in text[start:end].encode("utf-8", "surrogateescape"))
+            elif id != unknown or previous != unknown:
+                ids.append(id)
+            previous = id
+        return ids
+
+    def piece(self, id: int) -> bytes:
+        text, type = self.token_text(id), self.vocab.types[id]
+        if type == BYTE:
+            return bytes.fromhex(text[3:5])
+        if type in (UNDEFINED, UNUSED):
+            return b""
+        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
+
+    def _normalized(self, text: str) -> str:
+        if self._byte_ids is None:
+            text = NOT_UTF8.sub("\ufffd", text)
+        if self._charsmap is not None:
+            text = self._charsmap.replace(text)
+        if self._squeezes:
+            return "".join(SPACE + word for word in text.split(" ") if word)
+        words = text.lstrip(" ")
+        if words and self.vocab.add_space_prefix:
+            text = SPACE + text
+        return text.replace(" ", SPACE)
+
+    def _best(self, text: str) -> list[tuple[int, int, int]]:
+        """Start, end and id of the tokens whose scores have the largest sum, of equal ones those that start first."""
+        n = len(text)
+        sums = [-inf] * (n + 1)
+        sums[0] = 0.0
+        starts, ids = array("q", bytes(8 * (n + 1))), array("q", bytes(8 * (n + 1)))
+        scores, matches, unknown = self._scores, self._tokens.matches, self.vocab.special["unk"]
+        for at in range(n):
+            here, length = sums[at], 0
+            for length, id in matches(text, at):
+                score, end = here + scores[id], at + length
+                if score > sums[end]:
+                    sums[end], starts[end], ids[end] = score, at, id
+            if length != 1:  # the shortest comes last
+                score, end = here + self._unknown_score, at + 1
+                if score > sums[end]:
+                    sums[end], starts[end], ids[end] = score, at, unknown
+        path, end = [], n
+        while end:
+            path.append((starts[end], end, ids[end]))
+            end = starts[end]
+        return path[::-1]
+
+
+def _charsmap(metadata: Mapping[str, Any]) -> Charsmap | None:
+    value = metadata.get(PREFIX + "precompiled_charsmap")
+    if value is None:
+        return None
+    values = value.tolist() if hasattr(value, "tolist") else list(value)
+    if not all(type(byte) is int and -128 <= byte < 256 for byte in values):
+        raise BadFileError(f"{PREFIX}precompiled_charsmap must hold bytes")
+    return Charsmap(bytes(byte & 255 for byte in values))

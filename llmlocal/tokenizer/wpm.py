@@ -1,0 +1,111 @@
+"""`bert`: WordPiece. Text is made plain, cut at blanks and signs, and words are cut into the longest tokens.
+
+A word of which some part is no token is the unknown token. As in llama.cpp a word begins with `▁`; BERT's own `##` of
+the parts that go on is gone from GGUF vocabularies. Plain text is lower case and without accents, if the file does not
+say otherwise, so decoding does not give back the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from unicodedata import normalize
+
+from .base import Tokenizer
+from .prefixes import Prefixes
+from .unicode_classes import BLANKS, CONTROL, MARK, PUNCTUATION, SYMBOL, UNASSIGNED, classes, lower
+from .vocab import CONTROL as CONTROL_TOKEN
+from .vocab import NORMAL, UNDEFINED, UNKNOWN, UNUSED, Conventions, flag
+
+SPACE = "▁"
+CACHED_WORDS = 50_000
+CACHED_LENGTH = 64
+REMEMBERED_CHARS = 50_000
+# Chinese characters are words. The hole at U+2B820 is HuggingFace's and so llama.cpp's: models are trained with it.
+_CHINESE = (
+    *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F)),
+    *((0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)),
+)
+
+
+class Wpm(Tokenizer, kinds=("bert",)):
+    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+
+    conventions = Conventions(
+        bos=101,
+        unk=100,
+        sep=102,
+        pad=0,
+        mask=103,
+        add_bos=True,
+        add_sep=True,
+        add_space_prefix=True,
+        closing="sep",
+    )
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        super().__init__(metadata)
+        vocab = self.vocab
+        vocab.add_bos = vocab.add_sep = True  # whatever the file says, as in llama.cpp
+        lowers = flag(metadata, "normalizer.lowercase", True)
+        self._plain = PlainChars(lowers, flag(metadata, "normalizer.strip_accents", lowers))
+        special = set(vocab.of_type(UNKNOWN, CONTROL_TOKEN))
+        self._tokens = Prefixes({text: id for text, id in vocab.ids.items() if id not in special})
+        self._cache: dict[str, list[int]] = {}
+
+    def encode_part(self, text: str, after_special: bool) -> list[int]:
+        cache, ids = self._cache, []
+        for word in text.translate(self._plain).split():
+            found = cache.get(word)
+            if found is None:
+                found = self._spell(SPACE + word)
+                if len(word) <= CACHED_LENGTH:
+                    if len(cache) >= CACHED_WORDS:
+                        cache.clear()
+                    cache[word] = found
+            ids += found
+        return ids
+
+    def piece(self, id: int) -> bytes:
+        text, type = self.token_text(id), self.vocab.types[id]
+        if type in (UNDEFINED, UNUSED):
+            return b""
+        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
+
+    def _spell(self, word: str) -> list[int]:
+        ids, at = [], 0
+        while at < len(word):
+            found = self._tokens.longest(word, at)
+            if found is None:
+                return [self.vocab.special["unk"]]
+            at, id = found
+            ids.append(id)
+        return ids
+
+
+class PlainChars(dict[int, str]):
+    """A table for `str.translate`: each character as plain text; blanks around those that are words of their own."""
+
+    def __init__(self, lowers: bool, strips: bool) -> None:
+        super().__init__()
+        self._lowers, self._strips = lowers, strips
+
+    def __missing__(self, code: int) -> str:
+        if len(self) >= REMEMBERED_CHARS:
+            self.clear()
+        found = self[code] = self._plain(code)
+        return found
+
+    def _plain(self, code: int) -> str:
+        kind = classes()[code]
+        if self._strips and kind != UNASSIGNED:  # Python may know more characters than llama.cpp
+            code = ord(normalize("NFD", chr(code))[0])
+            kind = classes()[code]
+        char = chr(code)
+        if char in BLANKS:
+            return " "
+        if char in "\0\ufffd" or kind == CONTROL or (self._strips and kind == MARK):
+            return ""
+        plain = lower(char) if self._lowers else char
+        alone = kind == PUNCTUATION or (code < 0x7F and kind == SYMBOL)
+        return f" {plain} " if alone or any(low <= code <= high for low, high in _CHINESE) else plain
