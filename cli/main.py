@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import LlmlocalError, ResourceError, UsageError
 from . import ui
 
-COMMANDS = ("run", "bench")
+COMMANDS = ("run", "show", "tokenize", "perplexity", "bench")
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]

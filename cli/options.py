@@ -18,6 +18,10 @@ class Layout(StrEnum):
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default=False)]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A GGUF file, the first part of a split one.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Prompt = Annotated[
     str | None,
     typer.Argument(
@@ -25,7 +29,22 @@ Prompt = Annotated[
     ),
 ]
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
-Raw = Annotated[bool, typer.Option("--raw", help="Continue the text as it is, without a chat template.")]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("-f", "--file", metavar="FILE", help="A text to read before the prompt; may be repeated."),
+]
+System = Annotated[str | None, typer.Option("-s", "--system", metavar="TEXT", help="What the model is told to be.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Continue the text and files as they are, without a chat template.")]
+Template = Annotated[
+    str | None, typer.Option("--template", metavar="NAME|FILE", help="A chat template instead of the model's own.")
+]
+ShowPrompt = Annotated[
+    bool, typer.Option("--show-prompt", help="Print the exact prompt and its token ids, and run nothing.")
+]
+OutputFile = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the answer there when it is complete.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Let -o write over a file.")]
 MaxTokens = Annotated[
     int | None, typer.Option("-n", "--max-tokens", min=0, help="Most tokens to make; by default until the model ends.")
 ]
@@ -53,3 +72,26 @@ BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to 
 Depth = Annotated[int, typer.Option("-d", "--depth", min=0, help="Tokens already in the context.")]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", min=1, help="Times that each test is run.")]
 Output = Annotated[Layout, typer.Option("-o", "--output", help="How the table is written.")]
+
+Key = Annotated[
+    str | None, typer.Argument(metavar="KEY", help="The key to print whole, with --kv.", show_default=False)
+]
+Kv = Annotated[bool, typer.Option("--kv", help="List the metadata; with a KEY, its whole value.")]
+Tensors = Annotated[bool, typer.Option("--tensors", help="List the tensors: name, format, shape, size.")]
+ShowTemplate = Annotated[bool, typer.Option("--template", help="Print the chat template as it is.")]
+
+Text = Annotated[
+    str | None,
+    typer.Argument(metavar="TEXT|-", help="The text; - or none reads stdin; a pipe or file on stdin is put after it."),
+]
+Ids = Annotated[bool, typer.Option("--ids", help="Only the ids, in one line.")]
+Pieces = Annotated[bool, typer.Option("--pieces", help="Only the pieces of text, a line each.")]
+Count = Annotated[bool, typer.Option("--count", help="Only how many tokens there are.")]
+NoSpecial = Annotated[
+    bool, typer.Option("--no-special", help="Add no BOS or EOS, and take names of special tokens for plain text.")
+]
+Decode = Annotated[bool, typer.Option("--decode", help="Take ids, and print their text.")]
+
+TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; - is stdin.", show_default=False)]
+ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
+Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]

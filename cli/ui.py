@@ -10,19 +10,21 @@ import codecs
 import contextlib
 import os
 import re
-import shutil
 import sys
+import textwrap
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from time import monotonic
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from ..errors import LlmlocalError, UsageError
 
 if TYPE_CHECKING:
-    from ..session import Finished, Piece
+    from ..session import Event, Finished
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+PATIENCE = 1.0  # seconds of silence before progress is shown
 ENDS = {"stop": "the model", "length": "the limit of tokens", "context": "a full context"}
 
 
@@ -37,9 +39,26 @@ def one_line(text: str) -> str:
     return escaped.encode("utf-8", "backslashreplace").decode()
 
 
+def quoted(data: bytes) -> str:
+    """Bytes in quotes on one line, those that are not UTF-8 as \\xNN."""
+    return f"'{one_line(data.decode('utf-8', 'backslashreplace'))}'"
+
+
 def can_draw(stream: IO[str] | None) -> bool:
     """Whether `stream` is a terminal on which a line can be drawn over."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def columns(stream: IO[str]) -> int:
+    """How wide the terminal behind `stream` is; the user's COLUMNS goes first."""
+    try:
+        return int(os.environ.get("COLUMNS", "")) or 80
+    except ValueError:
+        pass
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):  # no file behind it
+        return 80
 
 
 # ---- lines --------------------------------------------------------------------------------------------------------
@@ -48,6 +67,29 @@ def can_draw(stream: IO[str] | None) -> bool:
 def say(text: str) -> None:
     """A line of what was asked for, to stdout."""
     _stdout().write(text.encode() + b"\n")
+
+
+def lines(texts: Iterable[str], *, hang: int | None = None) -> None:
+    """Lines of a result, each as soon as it is there; with `hang` a terminal's long ones go on, indented by it."""
+    wide = columns(sys.stdout) if hang is not None and _is_terminal() else 0
+    for text in texts:
+        folded = textwrap.wrap(text, wide, subsequent_indent=" " * (hang or 0)) if wide > 2 * (hang or 0) else []
+        for line in folded or [text]:
+            say(visible(line))
+        flush()
+
+
+def rows(pairs: Iterable[tuple[str, str]]) -> None:
+    """Labels and what is to say about each, in two columns."""
+    held = list(pairs)
+    width = max((len(label) for label, _ in held), default=0) + 2
+    lines((f"{label:<{width}}{one_line(words)}" for label, words in held), hang=width)
+
+
+def show_text(data: str | bytes) -> None:
+    """A text of many lines to stdout: its bytes to a pipe, safe and with an end of line on a terminal."""
+    with Stream(_stdout(), terminal=_is_terminal()) as stream:
+        stream.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
 
 def note(text: str) -> None:
@@ -90,6 +132,10 @@ def drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _stdout() -> BinaryIO:
     if sys.stdout is None:
         raise UsageError("standard output is closed")
@@ -100,11 +146,12 @@ def _stdout() -> BinaryIO:
 
 
 class Screen:
-    """What a command shows while it works: kernels being compiled, then the answer. A context manager."""
+    """What a command shows on stderr while it works: kernels being compiled, progress, notes. A context manager."""
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._quiet, self._verbose = quiet, verbose
         self._compiled = 0
+        self._since = monotonic()
         self._drawn = False  # a progress line stands on the terminal, without a line feed
 
     def __enter__(self) -> Screen:
@@ -127,13 +174,27 @@ class Screen:
 
         self._compiled += 1
         title = f"compiling kernels for {target().isa} (once)"
-        if can_draw(sys.stderr):
-            line = f"{title}: {self._compiled} {kernel}"[: shutil.get_terminal_size().columns - 1]
-            sys.stderr.write(f"\r{line}\x1b[K")
-            sys.stderr.flush()
-            self._drawn = True
-        elif self._compiled == 1:
+        if not self._draw(f"{title}: {self._compiled} {kernel}") and self._compiled == 1:
             note(title)
+
+    def progress(self, title: str, done: int, total: int, unit: str = "", more: str = "") -> None:
+        """A line that says how far the work is and how long it will take; not in the first second, only on terminals.
+
+        What matters less comes last: a narrow terminal cuts it off.
+        """
+        seconds = monotonic() - self._since
+        if seconds >= PATIENCE and done and not self._quiet:
+            left = f", {_clock(seconds / done * (total - done))} left" if done < total else ""
+            self._draw(f"{title}: {done} of {total}{unit}{left}{more}")
+
+    def _draw(self, text: str) -> bool:
+        """Put `text` in the place of the last progress line; false where that cannot be."""
+        if not can_draw(sys.stderr):
+            return False
+        self._drawn = True
+        sys.stderr.write(f"\r{one_line(text)[: columns(sys.stderr) - 1]}\x1b[K")
+        sys.stderr.flush()
+        return True
 
     def clear(self) -> None:
         """Take the progress line away."""
@@ -142,28 +203,47 @@ class Screen:
             sys.stderr.flush()
         self._drawn = False
 
-    def lines(self, lines: Iterable[str]) -> None:
-        """Lines of a result to stdout, each as soon as it is there."""
-        for line in lines:
+    def notes(self, texts: Iterable[str]) -> None:
+        """What the user should know, unless silence was asked for."""
+        for text in texts if not self._quiet else ():
             self.clear()
-            say(visible(line))
-            flush()
+            note(text)
 
-    def answer(self, events: Iterable[Piece | Finished]) -> None:
-        """Stream an answer to stdout, and say on stderr how it ended if that is asked for or a surprise."""
-        from ..session import Piece
+    def lines(self, texts: Iterable[str]) -> None:
+        """Lines of a result to stdout, each as soon as it is there."""
+        for text in texts:
+            self.clear()
+            lines([text])
 
-        with Stream(_stdout(), terminal=sys.stdout.isatty()) as stream:
-            end = None
-            for event in events:
-                if isinstance(event, Piece):
-                    self.clear()
-                    stream.write(event.data)
-                else:
-                    end = event
-        if end and end.reason == "context" and not self._quiet:
-            note("the context is full, so the answer ends here; a larger --ctx holds more")
-        if end and self._verbose:
+    def watch(self, events: Iterable[Event]) -> Iterator[bytes | Finished]:
+        """The bytes of an answer and its end, while stderr tells how the prompt is read, and what was a surprise."""
+        from ..session import Finished, Reading
+
+        self._since = monotonic()
+        for event in events:
+            if isinstance(event, Reading):
+                speed = event.done / max(monotonic() - self._since, 1e-9)
+                self.progress("prompt", event.done, event.total, " tokens", f", {speed:.0f} tokens/s")
+                continue
+            self.clear()
+            if isinstance(event, Finished):
+                self._tell_end(event)
+                yield event
+            else:
+                yield event.data
+
+    def answer(self, events: Iterable[Event], out: BinaryIO | None = None) -> None:
+        """Stream an answer to `out`, by default stdout."""
+        terminal = out is None and _is_terminal()
+        with Stream(out or _stdout(), terminal=terminal) as stream:
+            for event in self.watch(events):
+                if isinstance(event, bytes):
+                    stream.write(event)
+
+    def _tell_end(self, end: Finished) -> None:
+        if end.reason == "context":
+            self.notes(["the context is full, so the answer ends here; a larger --ctx holds more"])
+        if self._verbose:
             note(_summary(end))
 
 
@@ -199,6 +279,14 @@ class Stream:
     def _put(self, data: bytes) -> None:
         self._out.write(data)
         self._out.flush()
+
+
+def _clock(seconds: float) -> str:
+    """A time left as people say it: 42 s, 3:05 min, 2:10 h."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    return f"{whole // 60}:{whole % 60:02} min" if whole < 6000 else f"{whole // 3600}:{whole // 60 % 60:02} h"
 
 
 def _summary(end: Finished) -> str:

@@ -7,14 +7,21 @@ runs the team waits on locks and costs nothing.
 from __future__ import annotations
 
 import ctypes
+import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import numpy as np
 
 from .graph import Program, aligned
 from .ops.program import YIELD, run_program
 from .quant.jit import CALL
+
+
+HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
 def yield_address() -> int:
@@ -24,6 +31,27 @@ def yield_address() -> int:
     else:
         function = ctypes.CDLL(None).sched_yield
     return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+@contextmanager
+def signals_later() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: an exception in the middle of a run would leave threads in memory that goes away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs signal handlers in the main thread only
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = {number: signal.signal(number, lambda *seen: came.append(seen)) for number in HELD_BACK}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    for number, frame in came:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        elif handler == signal.SIG_DFL:
+            signal.raise_signal(number)
 
 
 class Team:
@@ -52,23 +80,12 @@ class Team:
             np.int64,
         )
         self._block = block.ctypes.data
-        for go in self._go:
-            go.release()
-        self._call(self._block, 0, self.n_threads)
-        self._wait()
-
-    def _wait(self) -> None:
-        """Wait for the others even if Ctrl-C comes meanwhile: they still use the program's memory."""
-        interrupt: KeyboardInterrupt | None = None
-        for _ in self._go:
-            while True:
-                try:
-                    self._done.acquire()
-                    break
-                except KeyboardInterrupt as e:
-                    interrupt = e
-        if interrupt:
-            raise interrupt
+        with signals_later():
+            for go in self._go:
+                go.release()
+            self._call(self._block, 0, self.n_threads)
+            for _ in self._go:
+                self._done.acquire()
 
     def _work(self, ith: int) -> None:
         go = self._go[ith - 1]

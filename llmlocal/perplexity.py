@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from .errors import UsageError
 from .session import Session
 
+BATCH = 64  # tokens whose logits are held at a time: for a large vocabulary, all of a chunk's are a gigabyte
+
 
 @dataclass(frozen=True, slots=True)
 class Perplexity:
@@ -30,11 +32,14 @@ class Perplexity:
 
 
 def perplexity(
-    path: Path | str, text: str | bytes, *, n_ctx: int = 512, n_threads: int | None = None
+    path: Path | str, text: str | bytes, *, n_ctx: int = 512, chunks: int | None = None, n_threads: int | None = None
 ) -> Iterator[Perplexity]:
-    """The estimate after every chunk; the last one is the result. Raises UsageError for a text below one chunk."""
-    with Session.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=scored(n_ctx)) as session:
-        yield from score(session, text, n_ctx)
+    """The estimate after every chunk; the last one is the result. At most `chunks` are scored.
+
+    Raises UsageError for a text below one chunk.
+    """
+    with Session.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=min(BATCH, scored(n_ctx))) as session:
+        yield from score(session, text, n_ctx, chunks)
 
 
 def scored(n_ctx: int) -> int:
@@ -42,24 +47,25 @@ def scored(n_ctx: int) -> int:
     return max(1, n_ctx - n_ctx // 2 - 1)
 
 
-def score(session: Session, text: str | bytes, n_ctx: int) -> Iterator[Perplexity]:
-    """As `perplexity`, on a session whose engine has `n_ctx` positions and gives `scored(n_ctx)` outputs."""
+def score(session: Session, text: str | bytes, n_ctx: int, chunks: int | None = None) -> Iterator[Perplexity]:
+    """As `perplexity`, on a session whose engine has `n_ctx` positions."""
     if n_ctx < 4:
         raise UsageError(f"perplexity over a context of {n_ctx}: must be 4 or more")
-    engine, tokenizer, half = session.engine, session.tokenizer, n_ctx // 2
+    tokenizer, half = session.tokenizer, n_ctx // 2
     ids = tokenizer.encode(text)
-    n_chunks = len(ids) // n_ctx
+    n_chunks = min(len(ids) // n_ctx, chunks or len(ids))
     if not n_chunks:
-        raise UsageError(f"the text is {len(ids)} tokens, fewer than one chunk of {n_ctx}", "use a smaller context")
+        raise UsageError(f"the text is {len(ids)} tokens, fewer than one chunk of {n_ctx}", "use a smaller --ctx")
     first, _ = tokenizer.vocab.prefix_and_suffix()
-    surprises: list[float] = []
+    engine, surprises = session.engine, list[float]()
     for i in range(n_chunks):
         chunk = ids[i * n_ctx : (i + 1) * n_ctx]
         chunk[: len(first)] = first
         engine.truncate(0)
         engine.prefill(chunk[:half])
-        logits = engine.all_logits(chunk[half:-1])
-        surprises += surprise(logits, chunk[half + 1 :])
+        for at in range(half, n_ctx - 1, BATCH):
+            part = chunk[at : min(at + BATCH, n_ctx - 1)]
+            surprises += surprise(engine.all_logits(part), chunk[at + 1 : at + 1 + len(part)])
         yield _estimate(surprises, i + 1, n_chunks)
 
 

@@ -32,11 +32,12 @@ def rotation(c: Config, w: Weights, turned: int, context: int) -> Rotation:
     if divisors is not None:
         plain /= _positive(c, divisors.dequantize().astype(np.float64))
     kind = c.text("rope.scaling.type", "linear" if _factor(c) != 1 else "none")
+    scale = c.number("rope.scaling.attn_factor", 0, 1e3, 1.0)
     if kind in ("none", "longrope"):
-        return Rotation(plain, 1.0)
+        return Rotation(plain, scale)
     factor = _factor(c)
     if kind == "linear":
-        return Rotation(plain / factor, 1.0)
+        return Rotation(plain / factor, scale)
     if kind != "yarn":
         raise c.fail(f"rope scaling '{kind}' is not supported (none, linear and yarn are)")
     return _yarn(c, plain, factor, turned, base, c.integer("rope.scaling.original_context_length", 1, 1 << 31, context))
@@ -54,6 +55,8 @@ def _positive(c: Config, divisors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _yarn(c: Config, plain: NDArray[np.float64], factor: float, turned: int, base: float, original: int) -> Rotation:
     """Pairs that turn often within the original context keep their speed, slow ones are stretched, a ramp between."""
+    if base <= 1:
+        raise c.fail(f"{c.arch}.rope.freq_base is {base:g}, must be above 1 for yarn")
     fast = c.number("rope.scaling.yarn_beta_fast", 0, 1e6, 32.0)
     slow = c.number("rope.scaling.yarn_beta_slow", 0, 1e6, 1.0)
 

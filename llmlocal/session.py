@@ -1,8 +1,8 @@
-"""Text in, events out: the only place that knows the engine, the tokenizer and the sampler. Knows no terminal."""
+"""Prompts in, events out: the only place that knows the engine, the tokenizer and the sampler. Knows no terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,15 +10,27 @@ from types import TracebackType
 from typing import Literal
 
 from . import tokenizer as tokenizers
-from .engine import Engine
+from .engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from .errors import PromptTooLongError, UsageError
-from .gguf import open_gguf
+from .gguf import GGUFFile, open_gguf
+from .memory import in_words, memory
+from .prompt import Prompt, Request, plain, prompt
 from .sampler import Sampler, SamplingParams
 from .stops import StopFilter
 from .tokenizer import StreamDecoder, Tokenizer
 
 Reason = Literal["stop", "length", "context"]
 ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
+WORK = 400e9  # multiply-adds in one part of a prompt: a few seconds, after which one may hear of it or stop it
+PARTS = (32, 64, 128, 256, 512)  # tokens; the choice depends on the model alone, so that answers can be repeated
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A part of a long prompt was read: `done` of `total` tokens."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +49,69 @@ class Finished:
     prompt_tokens: int
     reused_tokens: int
     generated_tokens: int
+    load_seconds: float
     prefill_seconds: float
     decode_seconds: float
     seed: int
 
     @property
     def prefill_speed(self) -> float:
-        """Prompt tokens a second, without those that were still in the cache."""
+        """Tokens a second, of those that were read."""
         return (self.prompt_tokens - self.reused_tokens) / max(self.prefill_seconds, 1e-9)
 
     @property
     def decode_speed(self) -> float:
-        """Tokens of the answer a second, sampling included; the first one belongs to the prompt. 0 for none."""
+        """Tokens a second; the first token of an answer comes with the prompt."""
         return max(0, self.generated_tokens - 1) / max(self.decode_seconds, 1e-9)
 
 
-class Session:
-    """One model and one conversation with it. Whatever prefix a prompt shares with the one before is not read again."""
+Event = Reading | Piece | Finished
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer) -> None:
-        self.engine, self.tokenizer = engine, tokenizer
+
+class Session:
+    """One model and one conversation with it. Whatever prefix a prompt shares with the one before is not read again.
+
+    The engine is loaded when the first answer is wanted: a prompt that is refused costs no kernel.
+    """
+
+    def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, load: Callable[[], Engine]) -> None:
+        self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
+        self.load_seconds = 0.0
+        self._load = load
+        self._engine: Engine | None = None
 
     @classmethod
     def open(
         cls, path: Path | str, *, n_ctx: int | None = None, n_threads: int | None = None, max_outputs: int = 1
     ) -> Session:
-        """Engine and tokenizer of one GGUF. Raises LlmlocalError's subclasses, as `Engine.open` does."""
-        with open_gguf(path) as gguf:  # opened twice: a bad vocabulary is refused before kernels are compiled
+        """A model's file with its tokenizer. Raises LlmlocalError's subclasses."""
+        gguf = open_gguf(path)
+        try:
             tokenizer = tokenizers.load(gguf.metadata)
-        return cls(Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs), tokenizer)
+            n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
+        except BaseException:
+            gguf.close()
+            raise
+        return cls(
+            gguf,
+            tokenizer,
+            n_ctx,
+            lambda: Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs),
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, loaded the first time. Raises as `Engine.open` does."""
+        if self._engine is None:
+            clock = perf_counter()
+            self._engine = self._load()
+            self.load_seconds = perf_counter() - clock
+        return self._engine
 
     def close(self) -> None:
-        self.engine.close()
+        if self._engine is not None:
+            self._engine.close()
+        self.gguf.close()
 
     def __enter__(self) -> Session:
         return self
@@ -76,51 +119,70 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def prompt(self, request: Request) -> Prompt:
+        """What this model is to read for a request. Raises as `prompt.prompt` does."""
+        return prompt(request, self.tokenizer, self.gguf.metadata)
+
     def complete(
         self,
-        prompt: str | bytes,
+        text: str | bytes,
         *,
         max_tokens: int | None = None,
         sampling: SamplingParams | None = None,
         stop: Sequence[str] = (),
-    ) -> Iterator[Piece | Finished]:
-        """The events of a raw completion: a `Piece` a token, then `Finished`. No `max_tokens`: until the model ends.
+    ) -> Iterator[Event]:
+        """As `answer`, for a text that is to be continued. Raises UsageError for an empty one that has no BOS."""
+        return self.answer(plain(text, self.tokenizer), max_tokens=max_tokens, sampling=sampling, stop=stop)
 
-        Text in the prompt never becomes a special token; BOS is put before it as the model wants. Raises at once
-        PromptTooLongError, and UsageError for an empty prompt or a limit without meaning; later BadFileError where
-        the model's output is no number.
+    def answer(
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int | None = None,
+        sampling: SamplingParams | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[Event]:
+        """The events of an answer: a `Piece` a token, then `Finished`. No `max_tokens`: until the model ends.
+
+        Raises at once PromptTooLongError, UsageError for a limit without meaning, and what loading the engine raises;
+        later BadFileError where the model's output is no number.
         """
         if max_tokens is not None and max_tokens < 0:
             raise UsageError(f"max_tokens is {max_tokens}: must be 0 or more")
-        ids = self.tokenizer.encode(prompt)
-        if not ids:
-            raise UsageError("the prompt is empty, and this model has no BOS token to start from", "give a prompt")
-        self._check_room(len(ids), max_tokens)
+        self._check_room(len(prompt.ids), max_tokens)
         stops = StopFilter([text.encode("utf-8", "surrogateescape") for text in stop])
-        decoder = StreamDecoder(self.tokenizer, continues=bool(prompt))
-        return self._generate(ids, max_tokens, Sampler(sampling or SamplingParams()), decoder, stops)
+        decoder = StreamDecoder(self.tokenizer, continues=prompt.continues)
+        return self._generate(
+            self.engine, prompt.ids, max_tokens, Sampler(sampling or SamplingParams()), decoder, stops
+        )
 
     def _check_room(self, n: int, max_tokens: int | None) -> None:
         """Raises PromptTooLongError where `n` tokens of prompt do not fit."""
-        n_ctx = self.engine.n_ctx
-        if n <= n_ctx:
+        if n <= self.n_ctx:
             return
-        message = f"the prompt is {n} tokens, {n - n_ctx} more than the context of {n_ctx}"
-        fits = n + (ROOM if max_tokens is None else max_tokens)
-        metadata = self.engine.gguf.metadata
+        message = f"the prompt is {n} tokens, {n - self.n_ctx} more than the context of {self.n_ctx}"
+        fits, metadata = n + (ROOM if max_tokens is None else max_tokens), self.gguf.metadata
+        takes = in_words(memory(metadata, self.gguf.tensors, fits).total)
         trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
         if isinstance(trained, int) and fits > trained:
-            raise PromptTooLongError(message, f"shorten it; --ctx {fits} fits, but the model knows only {trained}")
-        raise PromptTooLongError(message, f"use --ctx {fits}")
+            hint = f"shorten it; --ctx {fits} fits and takes {takes} of memory, but the model knows only {trained}"
+            raise PromptTooLongError(message, hint)
+        raise PromptTooLongError(message, f"--ctx {fits} fits and takes {takes} of memory")
 
     def _generate(
-        self, ids: list[int], max_tokens: int | None, sampler: Sampler, decoder: StreamDecoder, stops: StopFilter
-    ) -> Iterator[Piece | Finished]:
-        engine, history, n = self.engine, list(ids), 0
+        self,
+        engine: Engine,
+        ids: list[int],
+        max_tokens: int | None,
+        sampler: Sampler,
+        decoder: StreamDecoder,
+        stops: StopFilter,
+    ) -> Iterator[Event]:
+        history, n = list(ids), 0
         reason: Reason | None = None
         clock = perf_counter()
         reused = engine.reuse(ids)
-        logits = engine.prefill(ids[reused:])
+        logits = yield from self._read(engine, ids, reused)
         prefill, decode = perf_counter() - clock, 0.0
         while n != max_tokens:
             clock = perf_counter()
@@ -137,7 +199,17 @@ class Session:
             yield Piece(id, data)
             if reason:
                 break
-        yield Finished(reason or "length", len(ids), reused, n, prefill, decode, sampler.seed)
+        yield Finished(reason or "length", len(ids), reused, n, self.load_seconds, prefill, decode, sampler.seed)
+
+    def _read(self, engine: Engine, ids: list[int], start: int) -> Generator[Event, None, Logits]:
+        """Read a prompt from token `start` on in parts, between which the caller can say so or stop."""
+        weights = sum(tensor.rows * tensor.k for tensor in self.gguf.tensors.values())
+        part = max((n for n in PARTS if n * weights <= WORK), default=PARTS[0])
+        for at in range(start, len(ids), part):
+            logits = engine.prefill(ids[at : at + part])
+            if at + part < len(ids):
+                yield Reading(at + part, len(ids))
+        return logits
 
     def _reason(self, id: int, n: int, max_tokens: int | None) -> Reason | None:
         """Why the `n`-th token, `id`, is the last one, if it is."""
@@ -145,4 +217,4 @@ class Session:
             return "stop"
         if n == max_tokens:
             return "length"
-        return "context" if self.engine.length() >= self.engine.n_ctx else None
+        return "context" if self.engine.length() >= self.n_ctx else None

@@ -25,15 +25,31 @@ def prepare(kernels: Iterable[Kernel], processes: int) -> None:
     import numba  # noqa: F401  (half a second that the children then share)
 
     running: list[int] = []
+    try:
+        _compile_all(missing, processes, running)
+    except BaseException:  # Ctrl-C above all
+        for child in running:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        raise
+
+
+def _compile_all(missing: list[Kernel], processes: int, running: list[int]) -> None:
+    """Start a child for each kernel, `processes` at a time; `running` holds those that have not been waited for."""
     # Kernels with many operands are large ones; started first, they do not keep the others waiting at the end.
     for kernel in sorted(missing, key=lambda k: -len(k.fields)):
         if len(running) == processes:
-            os.waitpid(running.pop(0), 0)
+            _wait_for_first(running)
         for tell in listeners:
             tell(kernel.name)
         running.append(_compile_in_child(kernel))
-    for child in running:
-        os.waitpid(child, 0)
+    while running:
+        _wait_for_first(running)
+
+
+def _wait_for_first(running: list[int]) -> None:
+    os.waitpid(running[0], 0)
+    del running[0]
 
 
 def _cached(kernel: Kernel) -> bool:
@@ -46,6 +62,7 @@ def _compile_in_child(kernel: Kernel) -> int:
     if child:
         return child
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    listeners.clear()  # the parent has told them
     status = 1
     try:
         kernel.address()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,46 @@ def data() -> Path:
 def stories(data: Path) -> Path:
     """The folder of the trained 260K model in four formats, with expected.json."""
     return data / "stories260K"
+
+
+@pytest.fixture
+def story(stories: Path) -> Path:
+    return stories / "stories260K-Q8_0.gguf"
+
+
+@pytest.fixture(scope="session")
+def malformed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The generated files by their number: M01, ..., V6."""
+    folder, generator = tmp_path_factory.mktemp("malformed"), data.parent / "malformed_gguf.py"
+    if not generator.exists():
+        pytest.skip(f"no {generator}")
+    paths = {}
+    for name, content in runpy.run_path(str(generator))["C"].items():
+        paths[name.split("_")[0]] = path = folder / f"{name}.gguf"
+        path.write_bytes(content)
+    return paths
+
+
+@pytest.fixture
+def said(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the program in this process: exit code, stdout, stderr."""
+    from llmlocal.cli.main import main
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """Puts a scripted session in the place of a model's; returns its engine."""
+    from scripted import session
+
+    def put(*script: int, **more: object) -> object:
+        s, engine = session(script, **more)  # type: ignore[arg-type]
+        monkeypatch.setattr("llmlocal.session.Session.open", lambda *_, **__: s)
+        return engine
+
+    return put

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from vocabularies import N_FIXED, spm
 
 from llmlocal import tokenizer as tokenizers
 from llmlocal.engine import Engine
+from llmlocal.gguf import GGUFFile
 from llmlocal.session import Session
 
 WORDS = ("▁a", "▁b", "▁c", "d", "e", "▁the", "end", "STOP", "ST", "OP", "▁")
@@ -30,7 +32,8 @@ class ScriptedEngine:
         self.tokens: list[int] = []
         self.calls: list[tuple[str, int]] = []
         self.said, self.closed = 0, False
-        self.gguf = SimpleNamespace(metadata={"general.architecture": "x", "x.context_length": 128}, tensors={})
+        metadata = {"general.architecture": "x", "x.context_length": 128}
+        self.gguf = SimpleNamespace(metadata=metadata, tensors={}, close=lambda: None)
 
     def length(self) -> int:
         return len(self.tokens)
@@ -70,7 +73,12 @@ class ScriptedEngine:
         return logits
 
 
-def session(script: Sequence[int] = (), *, n_ctx: int = 64, **vocabulary: Any) -> tuple[Session, ScriptedEngine]:
-    """A session on a scripted engine whose vocabulary has WORDS besides bytes."""
-    engine = ScriptedEngine(script, n_ctx)
-    return Session(cast(Engine, engine), tokenizers.load(spm(*WORDS, **vocabulary))), engine
+def session(
+    script: Sequence[int] = (), *, n_ctx: int = 64, template: str | None = None, **vocabulary: Any
+) -> tuple[Session, ScriptedEngine]:
+    """A session on a scripted engine whose vocabulary has WORDS besides bytes; `template` is its chat template."""
+    engine, metadata = ScriptedEngine(script, n_ctx), spm(*WORDS, **vocabulary)
+    if template is not None:
+        engine.gguf.metadata["tokenizer.chat_template"] = template
+    load = partial(cast, Engine, engine)
+    return Session(cast(GGUFFile, engine.gguf), tokenizers.load(metadata), n_ctx, load), engine

@@ -47,6 +47,15 @@ def test_error_is_that_of_the_mean() -> None:
     assert last.error == pytest.approx(last.value * wrong * (share * (1 - share) / (n - 1)) ** 0.5, rel=1e-4)
 
 
+def test_first_chunks_only() -> None:
+    s, engine = session()
+    *_, last = score(s, "d" * 62, 16, 2)
+    assert (last.chunk, last.n_chunks, last.n_tokens) == (2, 2, 14)
+    *_, last = score(s, "d" * 62, 16, 99)
+    assert last.n_chunks == 4
+    assert engine.length() == 15
+
+
 def test_text_too_short() -> None:
     s, _ = session()
     with pytest.raises(UsageError, match="fewer than one chunk of 32"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from vocabularies import N_FIXED
 
 from llmlocal.errors import NotFoundError, PromptTooLongError, UsageError
 from llmlocal.sampler import SamplingParams
-from llmlocal.session import Finished, Piece, Session
+from llmlocal.session import Finished, Piece, Reading, Session
 from llmlocal.stops import StopFilter
 
 GREEDY = SamplingParams(temperature=0)
@@ -56,7 +57,7 @@ def test_prompt_too_long_says_by_how_much_and_what_fits() -> None:
     s, engine = session(n_ctx=8)
     with pytest.raises(PromptTooLongError, match="12 tokens, 4 more than the context of 8") as caught:
         s.complete("d" * 10, max_tokens=20)
-    assert caught.value.hint == "use --ctx 32"
+    assert caught.value.hint.startswith("--ctx 32 fits and takes ")
     assert not engine.calls
     with pytest.raises(PromptTooLongError) as caught:
         s.complete("d" * 10)
@@ -119,6 +120,39 @@ def test_beginning_of_a_stop_string_is_held_back_and_given_at_the_end() -> None:
 def test_half_a_character_comes_at_the_end() -> None:
     s, _ = session([3 + 0xC3])
     assert told(s, "d", 1)[0] == [b"\xc3"]
+
+
+def test_long_prompt_is_read_in_parts_that_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmlocal.session.PARTS", (4,))
+    s, engine = session([word("d")])
+    events = list(s.complete("d" * 8, max_tokens=1, sampling=GREEDY))
+    assert events[:2] == [Reading(4, 10), Reading(8, 10)]
+    assert [n for _, n in engine.calls] == [4, 4, 2]
+    assert [type(event) for event in events[2:]] == [Piece, Finished]
+    _, end = told(s, "d" * 12, 0)
+    assert (end.reused_tokens, engine.calls[-1]) == (10, ("prefill", 4))
+
+
+@pytest.mark.parametrize(("weights", "part"), [(1, 512), (10**9, 256), (8 * 10**9, 32), (10**12, 32)])
+def test_parts_are_short_for_large_models(weights: int, part: int) -> None:
+    s, engine = session(n_ctx=2048)
+    s.gguf.tensors["w"] = SimpleNamespace(rows=1, k=weights)  # type: ignore[assignment]
+    list(s.complete("d" * 1000, max_tokens=0))
+    assert engine.calls[0] == ("prefill", part)
+
+
+def test_engine_is_loaded_for_the_first_answer_only() -> None:
+    s, engine = session([EOS], n_ctx=8)
+    loads: list[int] = []
+    s._load = lambda: loads.append(1) or engine  # type: ignore[assignment,func-returns-value,return-value]
+    with s:
+        with pytest.raises(PromptTooLongError):
+            s.complete("d" * 20)
+        assert not loads
+        told(s, "d")
+        told(s, "e")
+    assert loads == [1]
+    assert engine.closed
 
 
 def test_same_seed_same_text() -> None:

@@ -1,0 +1,91 @@
+"""What memory a run takes, from a file's metadata alone. Knows no engine: neither NumPy nor a kernel is needed to ask.
+
+Weights are mapped, so the system may drop and read them again; the cache and the working memory it may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .gguf import Array
+from .quant.tensor import QTensor
+
+BATCH = 512  # tokens that the engine reads in one step
+ROW = 16  # the cache's cells and the values of a head are padded to this
+HALF, SINGLE = 2, 4  # bytes of a number in the cache and in the working memory
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: the mapped weights, the cache of `n_ctx` tokens when it is full, and what a step works in."""
+
+    n_ctx: int
+    weights: int
+    cache: int
+    scratch: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.scratch
+
+
+def memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int) -> Memory:
+    """What a run with a context of `n_ctx` tokens takes. A file that says nothing of itself has no cache."""
+    width, inner = hyper(metadata, "embedding_length") or 0, hyper(metadata, "feed_forward_length") or 0
+    keys, values = head_sizes(metadata)
+    cache = HALF * cached_heads(metadata) * rounded(n_ctx) * (rounded(keys) + rounded(values))
+    activations = 3 * width + 2 * inner + (kv_heads(metadata) or 0) * (keys + values)
+    scratch = min(BATCH, n_ctx) * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
+    return Memory(n_ctx, sum(tensor.nbytes for tensor in tensors.values()), cache, scratch)
+
+
+def hyper(metadata: Mapping[str, Any], name: str) -> int | None:
+    """A hyper-parameter of the file's architecture; of one that differs from layer to layer, the largest."""
+    value = metadata.get(f"{metadata.get('general.architecture')}.{name}")
+    if isinstance(value, Array):
+        value = max((n for n in value if isinstance(n, int)), default=None)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def head_sizes(metadata: Mapping[str, Any]) -> tuple[int, int]:
+    """Numbers in one head's key and in its value."""
+    size = (hyper(metadata, "embedding_length") or 0) // (hyper(metadata, "attention.head_count") or 1)
+    keys, values = hyper(metadata, "attention.key_length"), hyper(metadata, "attention.value_length")
+    return (size if keys is None else keys), (size if values is None else values)
+
+
+def kv_heads(metadata: Mapping[str, Any]) -> int | None:
+    """Heads of keys and values in a layer; as many as there are of queries, where the file does not say."""
+    heads = hyper(metadata, "attention.head_count_kv")
+    return hyper(metadata, "attention.head_count") if heads is None else heads
+
+
+def cached_heads(metadata: Mapping[str, Any]) -> int:
+    """Heads of keys and values in all layers together."""
+    stored = metadata.get(f"{metadata.get('general.architecture')}.attention.head_count_kv")
+    if isinstance(stored, Array):
+        return sum(n for n in stored if isinstance(n, int) and n > 0)
+    return (kv_heads(metadata) or 0) * (hyper(metadata, "block_count") or 0)
+
+
+def vocabulary_size(metadata: Mapping[str, Any]) -> int:
+    """Tokens of the vocabulary, 0 where there is none."""
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    return len(tokens) if isinstance(tokens, Array | list) else 0
+
+
+def rounded(n: int) -> int:
+    """`n` up to a whole row of the cache."""
+    return -(-n // ROW) * ROW
+
+
+def in_words(nbytes: int) -> str:
+    """A number of bytes as people say it: 735 MiB, 1.31 GiB."""
+    value, unit = float(nbytes), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.3g} {unit}"

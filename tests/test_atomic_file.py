@@ -1,0 +1,58 @@
+"""A file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from llmlocal.atomic_file import atomic_file
+from llmlocal.errors import NotFoundError, ResourceError, UsageError
+
+
+def test_appears_at_the_end(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "x") as out:
+        out.write(b"new")
+        assert not (tmp_path / "x").exists()
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"new"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
+def test_nothing_is_left_of_a_failure(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "x").write_bytes(b"old")
+    with pytest.raises(error), atomic_file(tmp_path / "x", force=True) as out:
+        out.write(b"new")
+        raise error
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(ResourceError, match="disk is full"), atomic_file(tmp_path / "x") as out:
+        out.write(b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_file_needs_force(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"old")
+    with pytest.raises(UsageError, match="exists"), atomic_file(tmp_path / "x"):
+        pass
+    with pytest.raises(NotFoundError, match="no such folder"), atomic_file(tmp_path / "none" / "x"):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and devices of POSIX")
+def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    with atomic_file(tmp_path / "link") as out:
+        out.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "x").read_bytes() == b"new"
+    with atomic_file(Path(os.devnull)) as out:
+        out.write(b"new")
+    assert not Path(os.devnull).is_file()

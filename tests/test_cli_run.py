@@ -1,0 +1,303 @@
+"""`run` with templates, files and targets; and what terminals, pipes and JSON readers get of an answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import EOS, session, word
+from terminals import PROGRAM, Screen, on_terminal
+
+from llmlocal.cli import ui
+from llmlocal.session import Event, Finished, Piece, Reading
+
+Said = Callable[..., tuple[int, str, str]]
+CHAT = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}[answer:"
+END = Finished("stop", 3, 0, 2, 0.1, 0.2, 0.3, 7)
+# Cursor, screen, colour, title, clipboard, hyperlink, device and mode sequences; C0, C1 and Unicode's own controls.
+# fmt: off
+ENDS = (*"ABCDHJKLMPSTXmnsu", "2J", "3J", "1;1H", "31m", "6n", "?25l", "?1049h", "?2004h", "5i", "!p")
+ESCAPES = [
+    *(f"\x1b[{end}" for end in ENDS),
+    "\x1b]0;title\x07", "\x1b]52;c;aGk=\x07", "\x1b]8;;x:y\x1b\\", "\x1b]4;1;?\x07", "\x1b]1337;File=:x\x07",
+    "\x1bP+q544e\x1b\\", "\x1b_x\x1b\\", "\x1b^x\x1b\\", "\x1bX\x1b\\", "\x1bc", "\x1b7", "\x1b8", "\x1b(0",
+    "\x1b#8", "\x1bM", "\x1bD", "\x1bE", "\x1b%G", "\x1b\x1b[2J", "\r", "\b", "\x07", "\x0b", "\x0c", "\x0e", "\x7f",
+    "\x00", "\x9b2J", "\x9d0;t\x9c", "\x90q\x9c", "\x85", "\u202e", "\u2066x\u2069", "\u202ax\u202c",
+]
+# fmt: on
+
+
+def test_there_are_sixty_escape_sequences() -> None:
+    assert len(set(ESCAPES)) >= 60
+
+
+OPTIONS = {
+    "run": "--file --system --raw --template --show-prompt --json --output --force --no-stdin",
+    "show": "--kv --tensors --template --ctx --json",
+    "tokenize": "--ids --pieces --count --no-special --decode --no-stdin",
+    "perplexity": "--ctx --chunks --threads --json",
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_options_are_in_the_help(said: Said, command: str) -> None:
+    shown = set(said(command, "--help")[1].replace(",", " ").split())
+    assert set(OPTIONS[command].split()) <= shown
+
+
+# ---- prompts ------------------------------------------------------------------------------------------------------
+
+
+def test_template_of_the_file_is_used_without_a_word(said: Said, scripted: Any) -> None:
+    engine = scripted(word("▁a"), EOS, template=CHAT)
+    assert said("run", "m", "hi", "-s", "Be.", "--no-stdin") == (0, "a", "")
+    s, _ = session()
+    assert engine.tokens[:-1] == s.tokenizer.encode("[system: Be.][user: hi][answer:")[: len(engine.tokens) - 1]
+
+
+@pytest.mark.parametrize("content", ["</s>", "<s>", "a</s>b<unk>"])
+def test_text_of_user_and_files_is_never_special(said: Said, scripted: Any, tmp_path: Path, content: str) -> None:
+    (tmp_path / "f.txt").write_text(content)
+    for more in (["--raw"], [], ["--template", "chatml"]):
+        engine = scripted(word("d"), n_ctx=512)
+        assert said("run", "m", content, "-f", tmp_path / "f.txt", "-n", "0", "--no-stdin", *more)[0] == 0
+        assert not {0, 1, 2} & set(engine.tokens[1:])
+
+
+def test_files_are_wrapped_with_their_names(said: Said, scripted: Any, tmp_path: Path) -> None:
+    one, two = tmp_path / 'o"n\ne.txt', tmp_path / "two.txt"
+    one.write_bytes(b"1\xff\n")
+    two.write_bytes(b"2\n\n")
+    engine = scripted(EOS, template=CHAT, n_ctx=1024)
+    assert said("run", "m", "sum", "-f", one, "-f", two, "--no-stdin")[0] == 0
+    shown = f"{tmp_path}/o'n\\ne.txt"
+    files = f'<file name="{shown}">\n1\udcff\n</file>\n\n<file name="{two}">\n2\n\n</file>'
+    assert session()[0].tokenizer.decode_bytes(engine.tokens).decode("utf-8", "surrogateescape") == (
+        f"[user: {files}\n\nsum][answer:"
+    )
+    engine = scripted(EOS, n_ctx=1024)
+    assert said("run", "m", "sum", "-f", two, "--raw", "--no-stdin")[0] == 0
+    assert session()[0].tokenizer.decode(engine.tokens) == "2\n\n\nsum"
+
+
+def test_file_alone_is_a_prompt(said: Said, scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "f").write_text("d")
+    scripted(EOS, template=CHAT, n_ctx=512)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert said("run", "m", "-f", tmp_path / "f") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "start"),
+    [
+        (["-s", "Be.", "--raw"], 2, "error: --raw has no place for a system text or a template"),
+        (["--template", "chatml", "--raw"], 2, "error: --raw has no place"),
+        (["-s", "Be."], 2, "error: the model has no chat template, so no place for a system text"),
+        (["--template", "no such"], 3, "error: "),
+        (["-f", "no such file"], 3, "error: no such file: no such file"),
+        (["-f", "/"], 5, "error: /: cannot be read: Is a directory"),
+        (["-o", "."], 2, "error: . exists"),
+        (["-o", "no folder/x"], 3, "error: no folder/x: no such folder"),
+    ],
+)
+def test_mistakes(said: Said, scripted: Any, arguments: list[str], code: int, start: str) -> None:
+    scripted(EOS)
+    got, out, err = said("run", "m", "d", "--no-stdin", "-q", *arguments)
+    assert (got, out) == (code, "")
+    assert err.startswith(start)
+
+
+def test_empty_prompt_for_a_chat(said: Said, scripted: Any) -> None:
+    scripted(EOS, template=CHAT)
+    assert said("run", "m", "", "--no-stdin")[2].startswith("error: the prompt is empty")
+
+
+def test_base_model_says_once_that_it_continues(said: Said, scripted: Any) -> None:
+    scripted(word("d"))
+    assert said("run", "m", "d", "-n", "1", "--no-stdin")[2].count("no chat template") == 1
+    for quiet in ("-q", "--raw"):
+        scripted(word("d"))
+        assert said("run", "m", "d", "-n", "1", "--no-stdin", quiet)[2] == ""
+
+
+def test_system_text_that_a_template_leaves_out_is_kept_and_noted(said: Said, scripted: Any) -> None:
+    engine = scripted(
+        EOS, template="{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% endif %}{% endfor %}"
+    )
+    code, _, err = said("run", "m", "d", "-s", "bee", "--no-stdin")
+    assert (code, err.count("\n")) == (0, 1)
+    assert session()[0].tokenizer.decode(engine.tokens) == "[bee\n\nd]"
+
+
+def test_show_prompt(said: Said, scripted: Any) -> None:
+    engine = scripted(EOS, template=CHAT)
+    s, _ = session()
+    ids = s.tokenizer.encode("[user: d][answer:")
+    code, out, err = said("run", "m", "d", "--show-prompt", "--no-stdin")
+    assert (code, out, err) == (0, f"[user: d][answer:\n\n{len(ids)} tokens: {' '.join(map(str, ids))}\n", "")
+    assert not engine.calls
+    shown = json.loads(said("run", "m", "d", "--show-prompt", "--json", "--no-stdin")[1])
+    assert shown == {
+        "schema": 1,
+        "model": "m",
+        "text": "[user: d][answer:",
+        "prompt_tokens": len(ids),
+        "ids": ids,
+    }
+
+
+def test_prompt_too_long_is_said_before_any_kernel(story: Path) -> None:
+    out = subprocess.run(
+        [*PROGRAM, "run", story, "x " * 3000, "--raw", "--no-stdin"], capture_output=True, text=True, check=False
+    )
+    assert (out.returncode, out.stdout) == (7, "")
+    line, hint = out.stderr.splitlines()
+    assert line.startswith("error: the prompt is ")
+    assert line.endswith(" more than the context of 512")
+    assert "MiB of memory, but the model knows only 512" in hint
+
+
+# ---- answers ------------------------------------------------------------------------------------------------------
+
+
+def test_json(said: Said, scripted: Any) -> None:
+    scripted(word("▁a"), 3 + 0xFF, word("d"))
+    code, out, _ = said("run", "m", "d", "-n", "3", "--json", "--seed", "9", "--temp", "0", "--raw", "--no-stdin")
+    got = json.loads(out)
+    assert code == 0
+    assert {key: got[key] for key in got if key != "timings"} == {
+        "schema": 1,
+        "model": "m",
+        "text": " a\ufffdd",
+        "prompt_tokens": 3,
+        "cached_tokens": 0,
+        "completion_tokens": 3,
+        "finish_reason": "length",
+        "seed": 9,
+    }
+    assert set(got["timings"]) == {
+        "load_s",
+        "prefill_s",
+        "prefill_tokens_per_s",
+        "decode_s",
+        "decode_tokens_per_s",
+    }
+
+
+def test_output_file(said: Said, scripted: Any, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    run = ["run", "m", "d", "-n", "2", "--raw", "--no-stdin", "--temp", "0"]
+    scripted(word("d"), 3 + 0xFF)
+    assert said(*run, "-o", target) == (0, "", "")
+    assert target.read_bytes() == b"d\xff"
+    assert said(*run, "-o", target)[0] == 2
+    assert said(*run, "-o", target, "--json", "--force") == (0, "", "")
+    assert json.loads(target.read_text())["text"] == "d\ufffd"
+    assert said(*run, "-o", "-")[1] == "d\ufffd"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_failed_answer_leaves_the_old_file(said: Said, scripted: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "out").write_text("old")
+    engine = scripted(word("d"))
+    monkeypatch.setattr(engine, "decode", lambda _: 1 / 0)
+    assert said("run", "m", "d", "--raw", "--no-stdin", "-o", tmp_path / "out", "--force")[0] == 70
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_json_of_an_interrupted_answer(said: Said, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = scripted(word("d"))
+    append = engine.decode
+
+    def interrupted(id: int) -> Any:
+        if engine.length() > 4:
+            raise KeyboardInterrupt
+        return append(id)
+
+    monkeypatch.setattr(engine, "decode", interrupted)
+    code, out, err = said("run", "m", "d", "--raw", "--no-stdin", "--json", "--temp", "0")
+    got = json.loads(out)
+    assert (code, err, got["text"]) == (130, "", "ddd")
+    assert (got["finish_reason"], got["completion_tokens"]) == ("interrupted", 3)
+
+
+# ---- terminals ----------------------------------------------------------------------------------------------------
+
+
+def splits(data: bytes) -> list[list[bytes]]:
+    """`data` in two pieces, at every place, and byte by byte."""
+    return [[data[:i], data[i:]] for i in range(len(data) + 1)] + [[data[i : i + 1] for i in range(len(data))]]
+
+
+def stream(parts: list[bytes]) -> None:
+    ui.Screen().answer([*(Piece(0, part) for part in parts), END])
+
+
+def test_no_escape_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen.slave)
+    for sequence in ESCAPES:
+        for parts in splits(f"é{sequence}z".encode()):
+            stream(parts)
+    text = screen.close().decode()
+    assert not ui.CONTROLS.search(text)
+    assert text.count("é") == text.count("\n") == sum(len(f"é{s}z".encode()) + 2 for s in ESCAPES)
+
+
+def test_pipe_gets_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    for sequence in [*(s.encode() for s in ESCAPES), b"\x9b\xff\xc3", "日本".encode()[:4]]:
+        for parts in splits(sequence):
+            monkeypatch.setattr(sys, "stdout", pipe := TextIOWrapper(BytesIO(), "utf-8"))
+            stream(parts)
+            assert pipe.buffer.getvalue() == sequence
+
+
+def test_progress_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.5, 0.5, 4.0, 4.0, 300.0, 300.0, 9.0, 9.0])
+    monkeypatch.setattr(ui, "monotonic", lambda: next(now))
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen.slave)
+    monkeypatch.setenv("TERM", "xterm")
+    shown = ui.Screen.__new__(ui.Screen)
+    shown.__dict__ |= {"_quiet": False, "_verbose": False, "_compiled": 0, "_drawn": False, "_since": 0.0}
+    events: list[Event] = [Reading(1, 100), Reading(20, 100), Reading(50, 100), Piece(1, b"a"), END]
+    assert list(shown.watch(events)) == [b"a", END]
+    _, first, second, cleared = screen.close().decode().split("\r")
+    assert first == "prompt: 20 of 100 tokens, 16 s left, 5 tokens/s\x1b[K"
+    assert second == "prompt: 50 of 100 tokens, 5:00 min left, 0 tokens/s\x1b[K"
+    assert cleared == "\x1b[K"
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_run_on_a_terminal(story: Path, columns: int) -> None:
+    run = ["run", story, "Once upon a time", "--raw", "-n", "20", "--temp", "0"]
+    code, text = on_terminal(*run, columns=columns)
+    assert code == 0
+    *progress, answer = text.replace("\r\x1b[K", "\r").split("\r")
+    assert answer.startswith(", there was a little girl")
+    assert answer.endswith("\n")
+    assert "\x1b" not in answer
+    assert all(len(line.removesuffix("\x1b[K")) < columns for line in progress)
+
+
+def test_width_is_that_of_the_stream_that_is_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    screen = Screen(40)
+    assert (ui.columns(screen.slave), ui.columns(TextIOWrapper(BytesIO()))) == (40, 80)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert ui.columns(screen.slave) == 100
+    screen.close()
+
+
+def test_no_colour(story: Path) -> None:
+    assert "\x1b[31merror:\x1b[0m" in on_terminal("run", "no such file", "x")[1]
+    for quiet in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b" not in on_terminal("run", "no such file", "x", **quiet)[1]
+    assert "\x1b" not in on_terminal("run", story, "x", "-n", "2", TERM="dumb")[1]

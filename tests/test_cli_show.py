@@ -1,0 +1,182 @@
+"""`show`: a file in words and as JSON, whatever it is, without NumPy, and with nothing in it obeyed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terminals import PROGRAM, on_terminal
+from vocabularies import real, spm
+
+from llmlocal.cli.main import COMMANDS
+from llmlocal.gguf import write_gguf
+from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.tensor import QTensor
+
+Said = Callable[..., tuple[int, str, str]]
+HEAVY = {"numpy", "numba", "llvmlite", "jinja2", "rich"}
+
+
+def made(path: Path, **over: Any) -> Path:
+    """A file with a vocabulary, one tensor, and more metadata."""
+    load_all()
+    tensor = QTensor("a.weight", BY_NAME["F32"], (2, 16), memoryview(bytes(128)))
+    write_gguf(path, spm("a", "b") | {"general.architecture": "none"} | over, [tensor])
+    return path
+
+
+def labelled(text: str) -> dict[str, str]:
+    """The two columns of `show`."""
+    return dict(line.split("  ", 1) for line in text.splitlines())
+
+
+def test_words_first(said: Said, story: Path) -> None:
+    code, out, err = said("show", story)
+    told = {label: words.strip() for label, words in labelled(out).items()}
+    assert (code, err) == (0, "")
+    assert told == {
+        "model": "stories260K",
+        "file": "stories260K-Q8_0.gguf, 336 KiB, GGUF version 3",
+        "architecture": "llama, supported",
+        "parameters": "260 thousand (260,032)",
+        "layers": "5, 64 wide",
+        "feed-forward": "172 wide",
+        "heads": "8, 4 of keys and values, 8 wide",
+        "context": "512 tokens",
+        "file type": "Q8_0, 10.15 bits per weight",
+        "tensors": "47: 31 Q8_0, 11 F32, 5 F16",
+        "vocabulary": "512 tokens, llama (default), bos 1 <s>, eos 2 </s>, unknown 0 <unk>",
+        "chat template": "none",
+        "memory": told["memory"],
+    }
+    assert "with a context of 512 tokens: 322 KiB of weights, 640 KiB of cache, " in told["memory"]
+    assert "with a context of 100,000 tokens" in said("show", story, "--ctx", "100000")[1]
+
+
+@pytest.mark.parametrize("name", ["llama-spm", "qwen2", "bert-bge", "phi-3"])
+def test_vocabulary_alone(said: Said, name: str) -> None:
+    code, out, err = said("show", real(f"vocab/ggml-vocab-{name}.gguf"))
+    assert (code, err) == (0, "")
+    assert ", but without weights, so it cannot run" in out
+    assert "memory" not in out
+
+
+def test_unsupported_architecture_says_so(said: Said, tmp_path: Path) -> None:
+    assert "none, not supported yet, so it cannot run here" in said("show", made(tmp_path / "m.gguf"))[1]
+
+
+def test_split_model(said: Said, tmp_path: Path) -> None:
+    first, second = (tmp_path / f"m-0000{i}-of-00002.gguf" for i in (1, 2))
+    both = {"split.count": 2, "split.tensors.count": 2}
+    made(first, **both, **{"split.no": 0})
+    tensor = QTensor("b.weight", BY_NAME["F32"], (16,), memoryview(bytes(64)))
+    write_gguf(second, both | {"split.no": 1}, [tensor])
+    size = json.loads(said("show", first, "--json")[1])["n_bytes"]
+    assert size == first.stat().st_size + second.stat().st_size
+    assert "in 2 parts" in said("show", first)[1]
+    assert said("show", second)[0] == 5
+
+
+@pytest.mark.parametrize("name", [f"M{n:02}" for n in range(1, 56)] + [f"V{n}" for n in range(1, 7)])
+@pytest.mark.parametrize("more", [[], ["--json"], ["--kv", "--tensors"]], ids=" ".join)
+def test_malformed_and_odd_files(said: Said, malformed: dict[str, Path], name: str, more: list[str]) -> None:
+    code, out, err = said("show", malformed[name], *more)
+    if name == "M52" or name <= "M40":
+        lines = [line for line in err.splitlines() if not line.startswith("hint: ")]
+        assert (code, out, len(lines)) == (5, "", 1)
+        assert lines[0].startswith("error: ")
+    else:
+        assert (code, err) == (0, "")
+        assert all(char.isprintable() or char == "\n" for char in out)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_hostile_names_on_a_terminal(malformed: dict[str, Path], tmp_path: Path, columns: int) -> None:
+    code, text = on_terminal("show", malformed["M55"], columns=columns)
+    assert code == 0
+    assert "\\x1b]0;pwned\\x07\\x1b[2J" in text
+    assert "\x1b" not in text
+    assert all(len(line) <= columns for line in text.splitlines())
+    hostile = "[bold]\x1b[2J\nmodel  other\u202e\x9b"
+    path = made(tmp_path / "m.gguf", **{"general.name": hostile, "tokenizer.chat_template": hostile, f"k{hostile}": 1})
+    for more in ([], ["--kv"], ["--kv", "general.name"], ["--template"], ["--json"], ["--tensors"]):
+        code, text = on_terminal("show", path, *more, columns=columns)
+        assert code == 0
+        assert all(char.isprintable() or char == "\n" for char in text)
+    assert "\nmodel  other" not in on_terminal("show", path, "--kv", columns=columns)[1]
+
+
+def test_template_and_string_pass_a_pipe_unchanged(tmp_path: Path) -> None:
+    source = "{{ a }}\n\x1b[2J\n"
+    path = made(tmp_path / "m.gguf", **{"tokenizer.chat_template": source})
+    for more in (["--template"], ["--kv", "tokenizer.chat_template"]):
+        out = subprocess.run([*PROGRAM, "show", path, *more], capture_output=True, check=True)
+        assert out.stdout.decode() == source
+
+
+def test_metadata(said: Said, tmp_path: Path) -> None:
+    path = made(tmp_path / "m.gguf", **{"a.long": "x" * 500, "a.list": [1.5, float("nan")], "a.yes": True})
+    out = said("show", path, "--kv")[1]
+    assert "a.yes = true\n" in out
+    assert f"a.long = {'x' * 80}… (500 characters)\n" in out
+    tokens = "['<unk>', '<s>', '</s>', '<0x00>', '<0x01>', '<0x02>', …] (261 string)"
+    assert f"tokenizer.ggml.tokens = {tokens}\n" in out
+    assert said("show", path, "--kv", "a.long")[1] == "x" * 500
+    assert said("show", path, "--kv", "a.list")[1] == "1.5\nnan\n"
+    assert len(said("show", path, "--kv", "tokenizer.ggml.tokens")[1].splitlines()) == 261
+    assert json.loads(said("show", path, "--kv", "a.list", "--json")[1])["value"] == [1.5, None]
+    code, _, err = said("show", path, "--kv", "a.lomg")
+    assert (code, err) == (3, "error: no key a.lomg\nhint: there is a.long, a.list\n")
+    assert said("show", path, "--template")[2] == "error: the file has no chat template\n"
+
+
+def test_tensors(said: Said, story: Path) -> None:
+    out = said("show", story, "--tensors")[1].splitlines()
+    assert len(out) == 47
+    assert "token_embd.weight         Q8_0     512 x 64          34 KiB" in out
+
+
+def test_json_is_complete(said: Said, story: Path) -> None:
+    got = json.loads(said("show", story, "--json", "--ctx", "64")[1])
+    assert (got["schema"], got["architecture"], got["supported"], got["parameters"]) == (1, "llama", True, 260032)
+    assert got["memory"] == {"n_ctx": 64, "weights": 329952, "cache": 81920, "scratch": got["memory"]["scratch"]}
+    assert got["metadata"]["tokenizer.ggml.tokens"] == {"type": "array", "elements": "string", "length": 512}
+    assert got["metadata"]["llama.block_count"] == {"type": "u32", "value": 5}
+    assert len(got["tensors"]) == 47
+    assert {"name": "output_norm.weight", "format": "F32", "shape": [64], "bytes": 256} in got["tensors"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "{}"], ["show", "{}", "--json"], ["tokenize", "{}", "a text", "--no-stdin"]]
+    + [[command, "--help"] for command in COMMANDS],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_nothing_heavy_is_loaded(story: Path, arguments: list[str]) -> None:
+    filled = [argument.format(story) for argument in arguments]
+    code = f"import sys\nfrom llmlocal.cli.main import main\nassert main({filled}) == 0\n"
+    code += "sys.stderr.write(' '.join(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & {module.split(".")[0] for module in out.stderr.split()}
+
+
+def test_reader_that_leaves(story: Path) -> None:
+    for arguments in (
+        ["show", story, "--kv", "tokenizer.ggml.tokens"],
+        ["tokenize", story, "a " * 50000, "--no-stdin"],
+    ):
+        with subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout and process.stderr
+            process.stdout.close()
+            assert process.wait(20) == 141
+            assert process.stderr.read() == b""
+
+
+def test_no_command_but_those_that_say_so_touches_stdin(story: Path) -> None:
+    out = subprocess.run([*PROGRAM, "show", story], input=b"x", capture_output=True, check=True)
+    assert out.stderr == b""

@@ -1,0 +1,162 @@
+"""The cache of compiled kernels: quick when warm, right when damaged, never trusted too far."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmlocal.ops.select import select
+from llmlocal.quant import cpu, jit
+
+SELECT = """
+import json, sys
+import numpy as np
+from naive import number, run
+from llmlocal.ops.select import select
+from llmlocal.quant import jit
+told = []
+jit.listeners.append(told.append)
+x, rows, out = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 1], np.int64), np.empty((2, 3), np.float32)
+run(select, outputs=number(2), rows=rows, x=x, out=out, width=3)
+print(json.dumps({"out": out.tolist(), "numba": "numba" in sys.modules, "told": told}))
+"""
+COMPILED = {"out": [[9, 10, 11], [3, 4, 5]], "numba": True, "told": ["select"]}
+LOADED = COMPILED | {"numba": False, "told": []}
+
+
+def start(cache: Path, **env: str) -> subprocess.Popen[str]:
+    """A process of its own that runs a kernel."""
+    return subprocess.Popen(
+        [sys.executable, "-c", SELECT],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"LLMLOCAL_CACHE": str(cache)} | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    result: dict[str, Any] = json.loads(out)
+    return result
+
+
+def objects(cache: Path) -> list[Path]:
+    return sorted(cache.rglob("select*"))
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with one compiled kernel."""
+    cache = tmp_path_factory.mktemp("cache")
+    assert finish(start(cache)) == COMPILED
+    return cache
+
+
+def test_second_process_loads_what_the_first_compiled_without_numba(warm: Path) -> None:
+    assert finish(start(warm)) == LOADED
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "foreign"])
+def test_damaged_object_is_compiled_again(warm: Path, damage: str) -> None:
+    (path,) = objects(warm)
+    whole = path.read_bytes()
+    flipped = whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]
+    path.write_bytes({"flip": flipped, "truncate": whole[:-1], "empty": b"", "foreign": b"\x7fELF" * 99}[damage])
+    assert finish(start(warm)) == COMPILED
+    assert finish(start(warm)) == LOADED
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_folder_is_private_and_holds_nothing_but_objects(warm: Path) -> None:
+    (path,) = objects(warm)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_processes_that_race_on_a_cold_cache_all_succeed(tmp_path: Path) -> None:
+    racers = [start(tmp_path) for _ in range(4)]
+    assert [finish(p)["out"] for p in racers] == [COMPILED["out"]] * 4
+    assert len(objects(tmp_path)) == 1
+    assert finish(start(tmp_path)) == LOADED
+
+
+def test_cache_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    assert finish(start(blocked / "cache")) == COMPILED
+
+
+def test_instruction_set_can_be_chosen(tmp_path: Path) -> None:
+    assert finish(start(tmp_path, LLMLOCAL_ISA="generic")) == COMPILED
+    assert objects(tmp_path)[0].parent.name.startswith("generic-")
+
+
+@pytest.mark.parametrize("isa", ["avx1024", "neon", "AVX2", "../avx2"])
+def test_unknown_instruction_set_is_refused(isa: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"LLMLOCAL_ISA=.*: this CPU offers .*generic"):
+        cpu.target(isa)
+    process = start(tmp_path, LLMLOCAL_ISA=isa)
+    assert f"LLMLOCAL_ISA={isa}: this CPU offers" in process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and not list(tmp_path.iterdir())
+
+
+def test_generic_is_offered_everywhere_and_the_best_comes_first() -> None:
+    assert cpu.offered()[-1] == "generic"
+    assert cpu.target("generic").features == "" or sys.platform != "linux"
+
+
+def fingerprint() -> str:
+    return str(jit.fingerprint.__wrapped__(cpu.target("generic")))
+
+
+def test_fingerprint_covers_every_source_and_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = []
+    for i, path in enumerate(jit.sources()):
+        copies.append(tmp_path / f"{i}.py")
+        copies[-1].write_bytes(path.read_bytes())
+    before = fingerprint()
+    monkeypatch.setattr(jit, "sources", lambda: iter(copies))
+    assert fingerprint() == before
+    for copy in copies:
+        text = copy.read_bytes()
+        copy.write_bytes(text + b"#")
+        assert fingerprint() != before
+        copy.write_bytes(text)
+    monkeypatch.setattr(jit, "version", lambda package: "0")
+    assert fingerprint() != before
+
+
+def test_sources_are_all_files_that_kernels_are_made_of() -> None:
+    root = Path(__file__).parents[1]
+    found = {path.resolve() for path in jit.sources()}
+    assert found == {*(root / "quant").rglob("*.py"), *(root / "llmlocal" / "ops").glob("*.py")}
+
+
+def test_folders_of_other_sources_go_when_long_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path))
+    old, recent = tmp_path / "kernels" / "generic-old", tmp_path / "kernels" / "generic-recent"
+    for folder in (old, recent):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    os.utime(recent, (time.time() - 3600,) * 2)
+    folder = jit.cache_folder.__wrapped__(cpu.target("generic"))
+    assert sorted((tmp_path / "kernels").iterdir()) == sorted([folder, recent])
+
+
+def test_argument_blocks_are_checked_by_name() -> None:
+    assert select.block(outputs=1, rows=2, x=3, out=4, width=5) == [0, 1, 2, 3, 4, 5]
+    assert select.block(outputs=1, rows=2, x=3, out=4, width=1.0)[-1] == 0x3F800000
+    with pytest.raises(TypeError, match="select takes"):
+        select.block(outputs=1, rows=2, x=3, out=4)

@@ -1,0 +1,294 @@
+"""Products, embedding rows and activations of every format: a new file in `quant/formats/` is tested by existing."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import encoded, half_places, nmse, number, random_blocks, run
+from numpy.typing import NDArray
+
+from llmlocal.quant import cpu
+from llmlocal.quant.activations import SUM_SHIFT, q8_bytes, q8_meaning, quantize_q8
+from llmlocal.quant.format import BY_NAME, Format, load_all
+from llmlocal.quant.gather import gather
+from llmlocal.quant.jit import compile_assembly
+from llmlocal.quant.matmul import ROWS, SCRATCH_BYTES, matmul, matmul_meaning
+from llmlocal.quant.parts import float_activations
+
+load_all()
+Array = NDArray[Any]
+FORMATS = [pytest.param(BY_NAME[name], id=name) for name in sorted(BY_NAME)]
+# Other instruction sets than this machine's best are compiled for a few formats that need different words.
+CHOSEN = {"avx2": ("Q4_0", "Q6_K", "Q8_0"), "avxvnni": ("Q8_0",), "generic": ("Q5_1", "Q6_K", "Q8_0")}
+OTHERS = [
+    pytest.param(BY_NAME[name], isa, id=f"{name}-{isa}")
+    for isa in cpu.offered()[1:]
+    for name in CHOSEN.get(isa, ())
+    if name in BY_NAME
+]
+MOST_ROWS, MOST_TOKENS, GUARD = 129, 32, 123456.0
+SHAPES = [(rows, tokens) for rows in (1, 7, 16, 37, 64, 100, 129) for tokens in (1, 4, 9)]
+SHAPES += [(37, tokens) for tokens in (2, 3, 5, 6, 7, 8, 17, 32)]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A matrix of a format, activations, and what kernels read of them."""
+
+    fmt: type[Format]
+    k: int
+    data: Array  # (MOST_ROWS, row_bytes)
+    x: Array  # (MOST_TOKENS, k) float32
+    acts: Array  # what the kernel reads: `x`, or its Q8 records
+    exact: Array  # the same numbers as float64
+
+    @property
+    def stride(self) -> int:
+        return int(self.acts.strides[0])
+
+
+@cache
+def product(fmt: type[Format], k: int) -> Product:
+    rng = np.random.default_rng(k)
+    data = encoded(fmt, rng.normal(0, 0.02, (MOST_ROWS, k)).astype(np.float32)).reshape(MOST_ROWS, -1)
+    if fmt.block > 1 and len(half_places(fmt)):  # even rows: every bit of every field
+        data[::2] = random_blocks(fmt, (len(data[::2]), k), 0.02)
+    x = rng.normal(0, 1, (MOST_TOKENS, k)).astype(np.float32)
+    if float_activations(fmt):
+        return Product(fmt, k, data, x, x, x.astype(np.float64))
+    q, scale = q8_meaning(x)
+    return Product(fmt, k, data, x, records(x), q.astype(np.float64) * np.repeat(scale.astype(np.float64), 32, axis=-1))
+
+
+def records(x: Array) -> Array:
+    """The Q8 records of rows of activations."""
+    out = np.zeros((len(x), q8_bytes(x.shape[1])), np.uint8)
+    run(quantize_q8, tokens=number(len(x)), x=x, out=out, k=x.shape[1])
+    return out
+
+
+def multiply(p: Product, rows: int, tokens: int, isa: str | None = None, threads: int = 1, **other: Array) -> Array:
+    """The kernel's y (tokens, rows); whatever lies beside y and beside the scratch memory must stay as it was."""
+    y = np.full((tokens + 2, rows + 5), GUARD, np.float32)
+    scratch = np.full(SCRATCH_BYTES * threads + 64, 0x5A, np.uint8)
+    operands = {"weights": p.data, "x": p.acts} | other
+    shape = {"rows": rows, "k": p.k, "row_bytes": p.fmt.row_bytes(p.k), "y_stride": rows + 5}
+    target = y[1:, 2:]
+    run(matmul(p.fmt), isa, threads, tokens=number(tokens), y=target, scratch=scratch, **shape, **operands)
+    inside = np.zeros(y.shape, bool)
+    inside[1:-1, 2 : rows + 2] = True
+    assert (y[~inside] == GUARD).all() and (scratch[-64:] == 0x5A).all()
+    return y[1:-1, 2 : rows + 2].copy()
+
+
+def assert_close(p: Product, got: Array) -> None:
+    """Bound B3, against the same operands; and B4, of common weights and activations before they became bytes."""
+    tokens, rows = got.shape
+    weights = p.fmt.dequantize(p.data[:rows]).astype(np.float64)
+    want, most = p.exact[:tokens] @ weights.T, np.abs(p.exact[:tokens]) @ np.abs(weights).T
+    assert nmse(got, want) <= 1e-11
+    assert (np.abs(got - want) <= 16 * 2.0**-24 * most).all()
+    common = weights[1::2]
+    if common.size * tokens >= 1 << 16:  # the bound is that of a mean
+        assert nmse(got[:, 1::2], matmul_meaning(common, p.x[:tokens])) <= 6e-5
+
+
+def sizes(fmt: type[Format]) -> list[int]:
+    """Rows of one block, a few, and longer than what kernels unpack at once; of any size where there are no blocks."""
+    odd = [1, 3, 45, 1031] if fmt.block == 1 else []
+    return sorted({fmt.block, 3 * fmt.block, *odd, *(k for k in (576, 2048, 2304, 4096) if k % fmt.block == 0)})
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_products_of_all_shapes(fmt: type[Format]) -> None:
+    for k in sizes(fmt):
+        p = product(fmt, k)
+        for rows, tokens in SHAPES:
+            assert_close(p, multiply(p, rows, tokens))
+
+
+@pytest.mark.parametrize(("fmt", "isa"), OTHERS)
+def test_products_in_other_instruction_sets(fmt: type[Format], isa: str) -> None:
+    for k in sizes(fmt):
+        p = product(fmt, k)
+        for rows, tokens in ((37, 1), (37, 4), (64, 9), (129, 5)):
+            assert_close(p, multiply(p, rows, tokens, isa))
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_weights_may_lie_anywhere(fmt: type[Format]) -> None:
+    p = product(fmt, 2304)
+    aligned = multiply(p, 37, 5)
+    for shift in (1, 2, 3, 30):
+        moved = np.concatenate([np.zeros(shift, np.uint8), p.data.ravel()])[shift:]
+        assert np.array_equal(multiply(p, 37, 5, weights=moved), aligned)
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_number_of_threads_changes_no_bit(fmt: type[Format], tokens: int) -> None:
+    p = product(fmt, 2304)
+    alone = multiply(p, 2 * ROWS + 1, tokens)
+    for threads in (2, 3, 4):
+        assert np.array_equal(multiply(p, 2 * ROWS + 1, tokens, threads=threads), alone)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_activations_that_are_not_finite_stay_visible(fmt: type[Format], bad: float) -> None:
+    p = product(fmt, 2304)
+    x = p.x[:5].copy()
+    x[2, 2300], x[4, 0] = bad, bad
+    acts = x if float_activations(fmt) else records(x)
+    for tokens in ([0, 1, 2, 3, 4], [2], [4]):
+        y = multiply(p, 37, len(tokens), x=np.ascontiguousarray(acts[tokens]))
+        for row, token in zip(y, tokens, strict=True):
+            assert np.isfinite(row).all() if token in (0, 1, 3) else not np.isfinite(row).any()
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_weights_that_are_not_finite_stay_visible(fmt: type[Format]) -> None:
+    """The first and the last block of two rows, filled with what the format reads as infinite or NaN."""
+    p = product(fmt, 2304)
+    for pattern in (0x7FFF7FFF, 0x7C007C00, 0x7F800000):
+        block = np.resize(np.array([pattern], np.uint32).view(np.uint8), fmt.nbytes)
+        if np.isfinite(fmt.dequantize(block)).all():
+            continue
+        data = p.data.copy()
+        data[3, : fmt.nbytes], data[36, -fmt.nbytes :] = block, block
+        for tokens in (1, 5):
+            finite = np.isfinite(multiply(p, 37, tokens, weights=data))
+            assert not finite[:, [3, 36]].any() and np.delete(finite, [3, 36], axis=1).all()
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_gather_is_bit_equal_to_dequantize(fmt: type[Format]) -> None:
+    for k in sizes(fmt):
+        row_bytes = fmt.row_bytes(k)
+        random = np.random.default_rng(k).integers(0, 256, (8, row_bytes), np.uint8)
+        table = np.concatenate([product(fmt, k).data[:20], random])
+        ids = np.array([27, 0, 0, 19, *range(20, 27)], np.int64)
+        out = np.full((len(ids) + 2, k), GUARD, np.float32)
+        run(gather(fmt), tokens=number(len(ids)), ids=ids, weights=table, out=out[1:], k=k, row_bytes=row_bytes)
+        want, got = fmt.dequantize(table[ids]), out[1:-1]
+        same = (
+            (got.view(np.uint32) == want.view(np.uint32))
+            | (np.isnan(got) & np.isnan(want))
+            | ((got == 0) & (want == 0))
+        )
+        assert same.all() and (out[[0, -1]] == GUARD).all()
+
+
+def read_up_to_the_last_byte() -> None:
+    """Run every format's kernels on weights behind which no page can be read; the process dies if one is."""
+    page, libc = mmap.PAGESIZE, ctypes.CDLL(None, use_errno=True)
+    for fmt in BY_NAME.values():
+        p = product(fmt, sizes(fmt)[1])
+        data = p.data[:37]
+        pages = -(-data.nbytes // page) * page
+        area = mmap.mmap(-1, pages + page)
+        memory = np.frombuffer(area, np.uint8)
+        weights = memory[pages - data.nbytes : pages]
+        weights[:] = data.ravel()
+        assert libc.mprotect(ctypes.c_void_p(memory.ctypes.data + pages), ctypes.c_size_t(page), 0) == 0
+        for tokens in (1, 5):
+            multiply(p, 37, tokens, weights=weights)
+        ids, out = np.array([36], np.int64), np.zeros(p.k, np.float32)
+        row_bytes = fmt.row_bytes(p.k)
+        run(gather(fmt), tokens=number(1), ids=ids, weights=weights, out=out, k=p.k, row_bytes=row_bytes)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
+def test_no_kernel_reads_beyond_the_weights() -> None:
+    """A tensor may end where its file's mapping ends."""
+    command = [sys.executable, "-c", "import test_matmul; test_matmul.read_up_to_the_last_byte()"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- activations ---------------------------------------------------------------------------------------------------
+
+
+def fields(record: Array, k: int) -> dict[str, Array]:
+    """The parts of a Q8 record, as `activations` describes it."""
+    lines, columns = record[: 2 * k].reshape(-1, 64), record[2 * k : 2 * k + 3 * k // 8].view(np.float32)
+    return {
+        "bytes": lines[:, :32].view(np.int8),
+        "scale": lines[:, 32:36].view(np.float32)[:, 0],
+        "sum": lines[:, 36:40].view(np.int32)[:, 0],
+        "scaled": lines[:, 40:44].view(np.float32)[:, 0],
+        "halves": lines[:, 48:56].view(np.int32),
+        "columns": columns.reshape(3, -1),
+        "plain": record[k * 19 // 8 : k * 27 // 8].view(np.int8),
+    }
+
+
+@pytest.mark.parametrize("isa", cpu.offered())
+@pytest.mark.parametrize("k", [32, 96, 256, 2304])
+def test_q8_records_hold_what_they_say(k: int, isa: str) -> None:
+    rng = np.random.default_rng(k)
+    x = (rng.normal(size=(9, k)) * 10.0 ** rng.integers(-8, 8, (9, 1))).astype(np.float32)
+    x[1], x[2] = 0, np.tile([0.5, -1.5, 127, 2.5], k // 4)  # ties
+    x[3, : k // 2] = 0
+    out = np.full((len(x) + 1, q8_bytes(k)), 0x5A, np.uint8)
+    run(quantize_q8, isa, 2, tokens=number(len(x)), x=x, out=out, k=k)
+    q, scale = q8_meaning(x)
+    for record, bytes_of, scales in zip(out, q.reshape(9, -1, 32), scale, strict=False):
+        sums, got = -bytes_of.reshape(-1, 2, 16).sum(-1, dtype=np.int32), fields(record, k)
+        assert np.array_equal(got["bytes"], bytes_of) and np.array_equal(got["plain"], bytes_of.ravel())
+        assert np.array_equal(got["scale"], scales) and np.array_equal(got["sum"], sums.sum(-1) << SUM_SHIFT)
+        assert np.array_equal(got["halves"], sums << SUM_SHIFT)
+        assert np.array_equal(got["scaled"], scales * -sums.sum(-1).astype(np.float32))
+        assert np.array_equal(got["columns"], np.stack([scales, *sums.T.astype(np.float32)]))
+    assert (out[-1] == 0x5A).all()
+
+
+def test_tiny_activations_vanish_quietly() -> None:
+    """The inverse of a subnormal scale is infinite; products with it must come out small, not wild."""
+    p = product(BY_NAME["Q8_0"], 256)
+    x = np.full((5, 256), 1e-40, np.float32)
+    x[1:, ::3] = 0
+    for tokens in (1, 5):
+        assert np.abs(multiply(p, 37, tokens, x=records(x))).max() < 1e-36
+
+
+# ---- the machine's instructions ------------------------------------------------------------------------------------
+
+
+def loops(assembly: str) -> list[list[str]]:
+    """Instructions of the innermost loops: from a label to a jump back to it, with no other label's jump between."""
+    lines = [line.split("#")[0].strip() for line in assembly.splitlines()]
+    lines = [line for line in lines if line and (line.endswith(":") or not line.startswith("."))]
+    labels = {line[:-1]: i for i, line in enumerate(lines) if line.endswith(":")}
+    back = [
+        (labels[line.split()[-1]], i)
+        for i, line in enumerate(lines)
+        if line.startswith("j") and line.split()[-1] in labels
+    ]
+    spans = [(a, b) for a, b in back if a < b]
+    inner = [(a, b) for a, b in spans if not any((c, d) != (a, b) and a <= c and d <= b for c, d in spans)]
+    return [[line for line in lines[a : b + 1] if not line.endswith(":")] for a, b in inner]
+
+
+@pytest.mark.parametrize(
+    ("isa", "product", "register"),
+    [("avx2", "vpmaddubsw", "ymm"), ("avxvnni", "vpdpbusd", "ymm"), ("avx512", "vpdpbusd", "zmm")],
+)
+def test_kernels_use_the_instructions_they_are_written_for(isa: str, product: str, register: str) -> None:
+    if isa not in cpu.offered():
+        pytest.skip(f"this CPU has no {isa}")
+    busy = [
+        loop for loop in loops(compile_assembly(matmul(BY_NAME["Q4_0"]), isa)) if any(product in line for line in loop)
+    ]
+    assert busy
+    assert any(product in line and register in line for loop in busy for line in loop)
+    assert not any(line.startswith("call") for loop in busy for line in loop)

@@ -1,0 +1,58 @@
+"""What a run takes, told from metadata, against what the engine really allocates; tables against `gguf`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import gguf
+import pytest
+
+from llmlocal import describe, engine
+from llmlocal.describe import FILE_TYPES
+from llmlocal.engine import Engine
+from llmlocal.gguf import open_gguf
+from llmlocal.memory import in_words, memory
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+make_model = import_module("make_model")
+
+
+@pytest.mark.parametrize("n_ctx", [300, 512, 2048])
+def test_prediction_is_what_the_engine_takes(tmp_path: Path, n_ctx: int) -> None:
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf")
+    with open_gguf(path) as file:
+        told = memory(file.metadata, file.tensors, n_ctx)
+        weights = sum(tensor.nbytes for tensor in file.tensors.values())
+    model = Engine.open(path, n_ctx=n_ctx, n_threads=1)
+    try:
+        assert told.weights == weights
+        assert told.cache == model._cache.nbytes
+        assert told.scratch == pytest.approx(sum(part.nbytes for part in model._program.memory), rel=0.1)
+    finally:
+        model.close()
+
+
+def test_a_lying_file_is_no_trouble() -> None:
+    lies = {"general.architecture": "x", "x.block_count": 1 << 31, "x.attention.head_count": 0, "x.embedding_length": 8}
+    assert memory(lies, {}, 100).total == memory({}, {}, 100).total + 512 // 512 * 100 * 3 * 8 * 4
+    assert memory({"general.architecture": 3}, {}, 4096).total == 0
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "0.977 KiB"), (770924192, "735 MiB"), (3 << 29, "1.5 GiB")],
+)
+def test_in_words(nbytes: int, words: str) -> None:
+    assert in_words(nbytes) == words
+
+
+def test_file_types_are_those_of_llama_cpp() -> None:
+    known = {int(t): t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in gguf.LlamaFileType}
+    known.pop(1024)
+    assert {number: FILE_TYPES[number] for number in known} == known
+
+
+def test_default_context_is_the_engines() -> None:
+    assert describe.DEFAULT_CONTEXT == engine.DEFAULT_CONTEXT

@@ -1,0 +1,273 @@
+"""The float kernels against their meanings in float64: norm, rotation, attention, gates, sums, copies."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import nmse, number, run, turn_neighbours
+from numpy.typing import NDArray
+
+from llmlocal.ops.attention import ALIGN, attention, attention_meaning, padded, scratch_bytes
+from llmlocal.ops.elementwise import add, add_bias, swiglu, swiglu_meaning
+from llmlocal.ops.exp import exp
+from llmlocal.ops.kv_store import kv_store
+from llmlocal.ops.rms_norm import rms_norm, rms_norm_meaning
+from llmlocal.ops.rope import rope_halves, rope_interleaved, rope_meaning, rope_table
+from llmlocal.ops.select import select
+from llmlocal.quant import cpu
+from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.jit import Kernel
+
+load_all()
+Array = NDArray[Any]
+ISAS = cpu.offered()
+VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+
+
+def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def wide(x: Array) -> NDArray[np.float64]:
+    return x.astype(np.float64)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("width", "per_token"), [(1, 1), (7, 1), (8, 3), (64, 4), (80, 2), (2048, 1), (4099, 1)])
+def test_rms_norm(width: int, per_token: int, isa: str) -> None:
+    x, weight = normal(6 * per_token, width), normal(width, seed=1)
+    for row, size in enumerate((1.0, 0.0, 1e-30, 1e-3, 1e4, 1e17)):
+        x[row * per_token] *= np.float32(size)
+    out = np.empty_like(x)
+    run(rms_norm, isa, 2, tokens=number(6), x=x, weight=weight, out=out, width=width, per_token=per_token, eps=1e-5)
+    want = rms_norm_meaning(wide(x), wide(weight), float(np.float32(1e-5)))
+    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
+
+
+def test_rms_norm_keeps_what_is_not_finite_visible() -> None:
+    x = np.ones((4, 19), np.float32)
+    x[0, 3], x[1, 18], x[2, 0] = np.nan, np.inf, -np.inf
+    out = np.empty_like(x)
+    run(rms_norm, tokens=number(4), x=x, weight=np.ones(19, np.float32), out=out, width=19, per_token=1, eps=1e-5)
+    assert (np.isnan(out).any(axis=1) == [True, True, True, False]).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("interleaved", [True, False])
+@pytest.mark.parametrize(
+    ("head_dim", "turned"), [(64, 64), (128, 128), (80, 80), (80, 32), (6, 6), (10, 6), (17, 14), (8, 0)]
+)
+def test_rope(head_dim: int, turned: int, interleaved: bool, isa: str) -> None:
+    x, positions = normal(5, 3, head_dim), np.array([0, 1, 77, 4095, 131_071])
+    table = rope_table(positions, 10000.0 ** (-np.arange(0, turned, 2) / max(turned, 1)), 1.2, interleaved)
+    out = x.copy()
+    kernel = rope_interleaved if interleaved else rope_halves
+    run(kernel, isa, 2, tokens=number(5), x=out, table=table, heads=3, head_dim=head_dim, turned=turned)
+    assert nmse(out, rope_meaning(wide(x), wide(table), interleaved)) <= 1e-10
+    assert np.array_equal(out[..., turned:], x[..., turned:])
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_rope_meaning_turns_complex_numbers(interleaved: bool) -> None:
+    x, frequencies = wide(normal(9, 2, 20)), 100.0 ** (-np.arange(8) / 8)
+    pairs = np.arange(16) if interleaved else np.arange(16).reshape(2, 8).T.ravel()
+    want = x.copy()
+    want[..., pairs] = turn_neighbours(x[..., pairs], frequencies, 0.9)
+    got = rope_meaning(x, wide(rope_table(np.arange(9), frequencies, 0.9, interleaved)), interleaved)
+    assert nmse(got, want) <= 1e-14
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
+def test_swiglu(width: int, isa: str) -> None:
+    gate, up = normal(20, width), normal(20, width, seed=1)
+    gate *= np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
+    gate[-1, :3], gate[-2, -1] = [-1e4, 1e4, -88][:width], 0
+    out = np.empty_like(gate)
+    run(swiglu, isa, 2, tokens=number(20), gate=gate, up=up, out=out, width=width)
+    want = swiglu_meaning(wide(gate), wide(up))
+    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
+    run(swiglu, isa, tokens=number(20), gate=gate, up=up, out=gate, width=width)
+    assert np.array_equal(gate, out)
+
+
+def test_swiglu_keeps_what_is_not_finite_visible() -> None:
+    gate, up = np.ones((1, 19), np.float32), np.ones((1, 19), np.float32)
+    gate[0, [1, 18]], up[0, [2, 17]], gate[0, 4] = np.nan, np.nan, np.inf
+    run(swiglu, tokens=number(1), gate=gate, up=up, out=gate, width=19)
+    assert set(np.flatnonzero(~np.isfinite(gate))) == {1, 2, 4, 17, 18}
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
+def test_sums_and_copies_are_exact(width: int) -> None:
+    x, y, rows = normal(5, width), normal(5, width, seed=1), np.array([4, 0, 0, 2], np.int64)
+    out, chosen, biased = np.empty_like(x), np.empty((4, width), np.float32), x.copy()
+    run(add, None, 2, tokens=number(5), x=x, y=y, out=out, width=width)
+    run(add_bias, None, 2, tokens=number(5), x=biased, bias=y[3], width=width)
+    run(select, None, 2, outputs=number(4), rows=rows, x=x, out=chosen, width=width)
+    assert np.array_equal(out, x + y) and np.array_equal(biased, x + y[3]) and np.array_equal(chosen, x[rows])
+
+
+def build_exp(v: ModuleType) -> Any:
+    power = exp(v, v.f32x8, v.i32x8)
+
+    def main(counter, ith, nth, count, x, out):  # type: ignore[no-untyped-def]
+        for i in range(0, count, 8):
+            v.store(out + 4 * i, power(v.load(v.f32x8, x + 4 * i)))
+
+    return main
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_exp(isa: str) -> None:
+    special = [0.0, -0.0, 88.7, 89.5, 1e30, np.inf, -np.inf, np.nan, -87.3, -103.0, -110.0, -1e30, 1e-40, -1e-10, 1, 5]
+    x = np.concatenate([np.linspace(-104, 88.7, 100_000), normal(8000), special]).astype(np.float32)
+    out = np.empty_like(x)
+    run(Kernel(f"test_exp_{VERSION}", ("count", "x", "out"), build_exp), isa, count=len(x), x=x, out=out)
+    with np.errstate(all="ignore"):
+        want = np.exp(wide(x))
+        relative = np.abs(out / want - 1)
+        error = np.abs(out - want)
+    assert (relative[(want > 2.0**-126) & (want < 3.4e38)] <= 2e-7).all()
+    assert (error[want <= 2.0**-126] <= 2.0**-149).all()
+    assert np.isposinf(out[want > 3.5e38]).all() and np.array_equal(np.isnan(out), np.isnan(x))
+    assert (out[x <= -105] == 0).all() and (out[x == 0] == 1).all()
+
+
+# ---- attention -----------------------------------------------------------------------------------------------------
+
+
+class Cache:
+    """Keys and values of a layer, written by the kernel and read by attention."""
+
+    def __init__(self, kind: str, kv_heads: int, head_dim: int, cells: int) -> None:
+        self.fmt, self.shape = BY_NAME[kind], {"kv_heads": kv_heads, "head_dim": head_dim, "cells": cells}
+        size = kv_heads * cells * self.fmt.row_bytes(padded(head_dim))
+        self.memory = {"keys": np.zeros(size, np.uint8), "values": np.zeros(size, np.uint8)}
+
+    def store(self, k: Array, v: Array, cells: Array, isa: str | None = None) -> None:
+        run(kv_store(self.fmt), isa, 2, tokens=number(len(k)), cells_of=cells, k=k, v=v, **self.shape, **self.memory)
+
+    def attend(self, q: Array, positions: Array, bases: Array, isa: str | None = None, threads: int = 1) -> Array:
+        heads, head_dim = q.shape[1:]
+        each = scratch_bytes(heads, self.shape["kv_heads"], head_dim)
+        scratch, out = (
+            np.full(each * threads + 64, 0x5A, np.uint8),
+            np.full((len(q) + 1, heads, head_dim), 9, np.float32),
+        )
+        where = {"tokens": number(len(q)), "positions": positions, "bases": bases, "scale": float(head_dim**-0.5)}
+        work = {"q": q, "out": out, "heads": heads, "scratch": scratch, "scratch_bytes": each}
+        run(attention(self.fmt), isa, threads, **where, **work, **self.shape, **self.memory)
+        assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all()
+        return out[:-1]
+
+
+def sequence(tokens: int, heads: int, kv_heads: int, head_dim: int, seed: int = 0) -> tuple[Array, Array, Array]:
+    q, k, v = (normal(tokens, n, head_dim, seed=seed + i) for i, n in enumerate((heads, kv_heads, kv_heads)))
+    return q, k, v
+
+
+BOUNDS = {"F16": 1e-6, "F32": 1e-10}
+SHAPES = [(4, 4, 64), (8, 1, 64), (6, 2, 80), (9, 3, 96), (4, 2, 128), (2, 2, 8), (32, 8, 20)]
+LENGTHS = (1, 2, 15, 16, 17, 127, 128, 129, 300)
+
+
+def whole(kind: str, heads: int, kv_heads: int, head_dim: int, length: int, isa: str | None = None) -> float:
+    """Error of the attention of a whole sequence, written and read in one batch."""
+    q, k, v = sequence(length, heads, kv_heads, head_dim, seed=length)
+    cache, at = Cache(kind, kv_heads, head_dim, -(-length // ALIGN) * ALIGN), np.arange(length)
+    cache.store(k, v, at, isa)
+    return nmse(cache.attend(q, at, np.zeros_like(at), isa, 2), attention_meaning(wide(q), wide(k), wide(v)))
+
+
+@pytest.mark.parametrize("kind", BOUNDS)
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), SHAPES)
+def test_attention_of_whole_sequences(heads: int, kv_heads: int, head_dim: int, kind: str) -> None:
+    for length in LENGTHS:
+        assert whole(kind, heads, kv_heads, head_dim, length) <= BOUNDS[kind], length
+
+
+@pytest.mark.parametrize("isa", ISAS[1:])
+def test_attention_in_other_instruction_sets(isa: str) -> None:
+    for heads, kv_heads, head_dim, length in ((6, 2, 80, 129), (4, 4, 64, 17)):
+        assert whole("F16", heads, kv_heads, head_dim, length, isa) <= BOUNDS["F16"]
+
+
+@pytest.mark.parametrize("kind", BOUNDS)
+def test_cached_attention_equals_that_of_the_whole(kind: str) -> None:
+    """The same sequence in pieces: each token reads what earlier batches wrote."""
+    q, k, v = sequence(300, 6, 2, 80)
+    cache, want, start = Cache(kind, 2, 80, 304), attention_meaning(wide(q), wide(k), wide(v)), 0
+    for size in (1, 1, 13, 2, 111, 1, 65, 106):
+        part, at = slice(start, start + size), np.arange(start, start + size)
+        cache.store(k[part], v[part], at)
+        assert nmse(cache.attend(q[part], at, np.zeros_like(at)), want[part]) <= BOUNDS[kind]
+        start += size
+    assert start == 300
+
+
+def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:
+    """A cache with two sequences of 40 and 150, and a batch that ends both, their tokens one after the other."""
+    cache, q, positions, bases, want = Cache("F32", 2, 64, 352), [], [], [], []
+    for base, length, tokens in ((0, 150, 70), (176, 40, 3)):
+        queries, k, v = sequence(length, 8, 2, 64, seed=length)
+        cache.store(k, v, base + np.arange(length))
+        q.append(queries[-tokens:])
+        positions.append(np.arange(length - tokens, length))
+        bases.append(np.full(tokens, base))
+        want.append(attention_meaning(wide(queries), wide(k), wide(v))[-tokens:])
+    return cache, np.concatenate(q), np.concatenate(positions), np.concatenate(bases), np.concatenate(want)
+
+
+def test_sequences_in_one_batch_do_not_see_each_other() -> None:
+    cache, q, positions, bases, want = two_sequences()
+    assert nmse(cache.attend(q, positions, bases), want) <= 1e-10
+    turn = np.array([70, 0, 71, 1])  # tokens of both in turn
+    mixed = cache.attend(*(np.ascontiguousarray(a[turn]) for a in (q, positions, bases)))
+    assert nmse(mixed, want[turn]) <= 1e-10
+
+
+def test_threads_change_no_bit_of_attention() -> None:
+    cache, q, positions, bases, _ = two_sequences()
+    alone = cache.attend(q, positions, bases)
+    for threads in (2, 3, 4):
+        assert np.array_equal(cache.attend(q, positions, bases, threads=threads), alone)
+
+
+@pytest.mark.parametrize("changed", [1, 16, 100, 127, 128, 199])
+def test_later_tokens_change_no_bit_of_earlier_ones(changed: int) -> None:
+    q, k, v = sequence(200, 4, 2, 64)
+    at, bases, outs = np.arange(200), np.zeros(200, np.int64), []
+    for stir in (0.0, 5.0):
+        k[changed:] += np.float32(stir)
+        v[changed:] *= np.float32(1 + stir)
+        cache = Cache("F16", 2, 64, 208)
+        cache.store(k, v, at)
+        outs.append(cache.attend(q, at, bases))
+    assert np.array_equal(outs[0][:changed], outs[1][:changed])
+    assert not np.array_equal(outs[0][changed], outs[1][changed])
+
+
+def test_scores_of_any_size_and_stale_cells_do_no_harm() -> None:
+    q, k, v = sequence(40, 4, 2, 64)
+    q *= np.float32(300)  # one key takes all
+    cache, at = Cache("F32", 2, 64, 48), np.arange(40)
+    cache.store(np.full((48, 2, 64), 1e30, np.float32), np.full((48, 2, 64), -1e30, np.float32), np.arange(48))
+    cache.store(k, v, at)
+    assert nmse(cache.attend(q, at, np.zeros_like(at)), attention_meaning(wide(q), wide(k), wide(v))) <= 1e-10
+
+
+@pytest.mark.parametrize("operand", ["q", "k", "v"])
+def test_attention_keeps_nan_visible(operand: str) -> None:
+    parts = dict(zip("qkv", sequence(20, 2, 1, 16), strict=True))
+    parts[operand][7, 0, 3] = np.nan
+    cache, at = Cache("F16", 1, 16, 32), np.arange(20)
+    cache.store(parts["k"], parts["v"], at)
+    bad = np.isnan(cache.attend(parts["q"], at, np.zeros_like(at))).any(axis=(1, 2))
+    assert bad[7] and (operand == "q" or bad[7:].all())
+    assert operand == "v" or not bad[:7].any()  # a value of weight 0 still counts, and 0 times NaN is NaN

@@ -1,0 +1,427 @@
+"""Every SIMD word against its NumPy twin, in every instruction set that this CPU offers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import run
+from numba.core.extending import _Intrinsic
+from numpy.typing import NDArray
+
+from llmlocal.quant import cpu, halves, memory, simd
+from llmlocal.quant.halves import half_words, narrow_by_integers, widen_by_integers
+from llmlocal.quant.jit import Kernel
+
+Array = NDArray[Any]
+Body = Callable[..., None]
+ISAS = cpu.offered()
+RUNS, SLOT = 64, 256  # how often each word is tried, and the bytes of its operands and of its result
+F, I32, B, H, L = np.float32, np.int32, np.int8, np.float16, np.int64
+# The cache knows kernels by name, and its key covers the package's sources only: this file's text is in the name.
+VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`body(v)` gives `(p, out)`, which applies a word to the bytes at `p`; `meaning(x)` is its twin on those bytes."""
+
+    name: str
+    body: Callable[[ModuleType], Body]
+    meaning: Callable[[Array], Array]
+    floats: bool = False  # the bytes are floats of moderate size, with zeros and infinities
+    rtol: float = 0.0
+
+
+def at(x: Array, kind: type, start: int, n: int) -> Array:
+    """`n` numbers from byte `start` on."""
+    return x[start : start + n * np.dtype(kind).itemsize].view(kind)
+
+
+def unary(name: str, word: str, kind: tuple[str, type, int], meaning: Callable[[Array], Array], **more: Any) -> Case:
+    """`word(x)` for a vector x."""
+    vec, dtype, n = kind
+
+    def body(v: ModuleType) -> Body:
+        f, x = getattr(v, word), v.Vec(vec, n)
+        return lambda p, out: v.store(out, f(v.load(x, p)))
+
+    return Case(name, body, lambda x: meaning(at(x, dtype, 0, n)), **more)
+
+
+def loads(name: str, vec: str, dtype: type, n: int, meaning: Callable[[Array], Any], offset: int = 0) -> Case:
+    """`word(kind, p)`: a vector from memory."""
+
+    def body(v: ModuleType) -> Body:
+        f, kind = getattr(v, name), v.Vec(vec, n)
+        return lambda p, out: v.store(out, f(kind, p + offset))
+
+    return Case(name, body, lambda x: np.asarray(meaning(x[offset:]), dtype))
+
+
+def scalar(name: str, dtype: type) -> Case:
+    """`word(p)`: a number from memory."""
+
+    def body(v: ModuleType) -> Body:
+        f = getattr(v, name)
+        return lambda p, out: v.store(out, v.int64(f(p + 3)))
+
+    return Case(name, body, lambda x: at(x, dtype, 3, 1).astype(L))
+
+
+def halved(x: Array, combine: Callable[[Array, Array], Array]) -> Array:
+    """All lanes combined, the upper half onto the lower one until one is left."""
+    while len(x) > 1:
+        x = combine(x[: len(x) // 2], x[len(x) // 2 :])
+    return x
+
+
+def picked(x: Array, y: Array, keep: Array) -> Array:
+    return np.where(keep | np.isnan(x) | np.isnan(y), x, y)
+
+
+def rows_of(x: Array, lanes: int = 8, stride: int = 29) -> Array:
+    return np.stack([at(x, I32, stride * r, 4) for r in range(lanes)])
+
+
+def two(x: Array, dtype: type, n: int) -> tuple[Array, Array]:
+    return at(x, dtype, 0, n), at(x, dtype, 128, n)
+
+
+def nibbles(x: Array) -> Array:
+    return np.concatenate([x & 15, x.view(np.uint8) >> 4]).astype(B)
+
+
+def spread(x: Array) -> Array:
+    return np.stack([x >> i & 1 for i in range(4)], axis=-1).astype(B)
+
+
+F8, F16, I8, I16, B32, S16 = (
+    ("f32", F, 8),
+    ("f32", F, 16),
+    ("i32", I32, 8),
+    ("i32", I32, 16),
+    ("i8", B, 32),
+    ("i16", np.int16, 16),
+)
+
+
+def operators(kind: tuple[str, type, int], *ops: Callable[[Any, Any], Any]) -> Case:
+    """Operators of a vector with a vector, their results side by side."""
+    vec, dtype, n = kind
+    nbytes = n * np.dtype(dtype).itemsize
+
+    def body(v: ModuleType) -> Body:
+        x = v.Vec(vec, n)
+        every = v.unroll(len(ops), lambda i: _operator(v, ops[i], nbytes * i))
+        return lambda p, out: every(v.load(x, p), v.load(x, p + 128), out)
+
+    meaning: Callable[[Array], Array] = lambda x: np.concatenate([op(*two(x, dtype, n)) for op in ops])  # noqa: E731
+    return Case(f"operators of {vec}x{n}", body, meaning, floats=dtype is F)
+
+
+def _operator(v: ModuleType, op: Callable[[Any, Any], Any], place: int) -> Body:
+    combine = v.jitable(op)
+    return lambda x, y, out: v.store(out + place, combine(x, y))
+
+
+TABLE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+FLOAT_OPERATORS = (lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / b)
+INT_OPERATORS = (*FLOAT_OPERATORS[:3], lambda a, b: a & b, lambda a, b: a | b, lambda a, b: a ^ b)
+CASES = [
+    *(operators(kind, *INT_OPERATORS) for kind in (I8, B32, S16)),
+    *(operators(kind, *FLOAT_OPERATORS) for kind in (F8, F16)),
+    Case("operator << and >>", lambda v: lambda p, out: v.store(out, (v.load(v.i32x8, p) << 5) >> 7),
+         lambda x: (at(x, np.uint32, 0, 8) << 5) >> 7),
+    Case("operator * int", lambda v: lambda p, out: v.store(out, v.load(v.f32x8, p) * 3),
+         lambda x: at(x, F, 0, 8) * F(3), floats=True),
+    Case("operator + float", lambda v: lambda p, out: v.store(out, v.load(v.f32x8, p) + v.load_f32(p + 64)),
+         lambda x: at(x, F, 0, 8) + at(x, F, 64, 1), floats=True),
+    Case("zero", lambda v: lambda p, out: v.store(out, v.zero(v.f32x8)), lambda x: np.zeros(8, F)),
+    Case("splat int", lambda v: lambda p, out: v.store(out, v.splat(v.i8x32, v.load_i8(p))),
+         lambda x: np.repeat(x[:1], 32)),
+    Case("splat float", lambda v: lambda p, out: v.store(out, v.splat(v.f32x8, v.load_i8(p))),
+         lambda x: np.repeat(x[:1].view(B).astype(F), 8)),
+    Case("bitcast", lambda v: lambda p, out: v.store(out, v.bitcast(v.i8x32, v.load(v.i32x8, p))), lambda x: x[:32]),
+    Case("truncate", lambda v: lambda p, out: v.store(out, v.truncate(v.i8x16, v.load(v.i16x16, p))),
+         lambda x: x[:32:2]),
+    Case("widen_unsigned", lambda v: lambda p, out: v.store(out, v.widen_unsigned(v.i16x16, v.load(v.i8x16, p))),
+         lambda x: x[:16].astype(np.int16)),
+    Case("widen_signed", lambda v: lambda p, out: v.store(out, v.widen_signed(v.i16x16, v.load(v.i8x16, p))),
+         lambda x: x[:16].view(B).astype(np.int16)),
+    Case("join", lambda v: lambda p, out: v.store(out, v.join(v.load(v.i8x16, p + 7), v.load(v.i8x16, p))),
+         lambda x: np.concatenate([x[7:23], x[:16]])),
+    Case("slice_of", lambda v: _sliced(v), lambda x: at(x, F, 12, 4)),
+    Case("splat_of", lambda v: _spread(v), lambda x: np.repeat(at(x, I32, 20, 1), 8)),
+    Case("splat_lane", lambda v: lambda p, out: v.store(out, v.splat_lane(v.load(v.i32x8, p), v.load_i8(p) & 7)),
+         lambda x: np.repeat(at(x, I32, 0, 8)[x[0] & 7], 8)),
+    Case("multiples", lambda v: lambda p, out: v.store(out, v.multiples(v.i32x8, v.load_i8(p))),
+         lambda x: np.arange(8, dtype=I32) * x[:1].view(B)),
+    Case("bits_of", lambda v: lambda p, out: v.store(out, v.bits_of(v.load_f32(p))),
+         lambda x: at(x, np.uint32, 0, 1).astype(L)),
+    Case("lookup16", lambda v: _looked_up(v), lambda x: np.array(TABLE, B)[x[:32] & 15]),
+    unary("swap_pairs", "swap_pairs", I8, lambda x: x.reshape(-1, 2)[:, ::-1].ravel()),
+    unary("low_half", "low_half", I8, lambda x: x[:4]),
+    unary("high_half", "high_half", I8, lambda x: x[4:]),
+    unary("spread_4_bits", "spread_4_bits", I8, lambda x: spread(x).ravel()),
+    Case("shift_signed", lambda v: lambda p, out: v.store(out, v.shift_signed(v.load(v.i32x8, p), 11)),
+         lambda x: at(x, I32, 0, 8) >> 11),
+    Case("shift_bytes", lambda v: lambda p, out: v.store(out, v.shift_bytes(v.load(v.i8x32, p), 5) & 7),
+         lambda x: x[:32] >> 5),
+    unary("nibbles", "nibbles", ("i8", B, 16), nibbles),
+    Case("fma", lambda v: lambda p, out: v.store(out, v.fma(  # rounds twice where the machine has no such instruction
+         v.absolute(v.load(v.f32x8, p)), v.absolute(v.load(v.f32x8, p + 128)), v.absolute(v.load(v.f32x8, p + 64)))),
+         lambda x: np.abs(at(x, F, 0, 8).astype(np.float64) * at(x, F, 128, 8)) + np.abs(at(x, F, 64, 8)),
+         floats=True, rtol=1.3e-7),
+    Case("sqrt", lambda v: lambda p, out: v.store(out, v.sqrt(v.absolute(v.load(v.f32x8, p)))),
+         lambda x: np.sqrt(np.abs(at(x, F, 0, 8))), floats=True),
+    Case("sqrt scalar", lambda v: lambda p, out: v.store(out, v.sqrt(v.load_f32(p) * v.load_f32(p))),
+         lambda x: np.sqrt(at(x, F, 0, 1) * at(x, F, 0, 1)), floats=True),
+    unary("round_even", "round_even", F8, np.rint, floats=True),
+    Case("to_i32", lambda v: lambda p, out: v.store(out, v.to_i32(v.i32x8, v.minimum(v.maximum(
+         v.load(v.f32x8, p), v.splat(v.f32x8, -2e9)), v.splat(v.f32x8, 2e9)))),
+         lambda x: np.trunc(at(x, F, 0, 8).clip(-2e9, 2e9)).astype(I32), floats=True),
+    unary("absolute", "absolute", F8, np.abs),
+    Case("maximum float",
+         lambda v: lambda p, out: v.store(out, v.maximum(v.load(v.f32x8, p), v.load(v.f32x8, p + 128))),
+         lambda x: picked(*two(x, F, 8), np.greater(*two(x, F, 8)))),
+    Case("maximum int", lambda v: lambda p, out: v.store(out, v.maximum(v.load(v.i32x8, p), v.load(v.i32x8, p + 128))),
+         lambda x: np.maximum(*two(x, I32, 8))),
+    Case("minimum", lambda v: lambda p, out: v.store(out, v.minimum(v.load(v.f32x8, p), v.load(v.f32x8, p + 128))),
+         lambda x: picked(*two(x, F, 8), np.less(*two(x, F, 8)))),
+    unary("total float", "total", F16, lambda x: halved(x, np.add), floats=True),
+    unary("total int", "total", I8, lambda x: halved(x, np.add)),
+    unary("greatest float", "greatest", F8, lambda x: halved(x, np.maximum), floats=True),
+    unary("greatest int", "greatest", I16, lambda x: halved(x, np.maximum)),
+    Case("as_f32", lambda v: lambda p, out: v.store(out, v.as_f32(v.load_i64(p))), lambda x: at(x, F, 0, 1)),
+    loads("load", "i8", B, 32, lambda x: x[:32].view(B), offset=5),
+    Case("store", lambda v: lambda p, out: v.store(out + 3, v.load_f32(p)),
+         lambda x: np.append(np.zeros(3, np.uint8), x[:4])),
+    scalar("load_i64", L), scalar("load_i32", I32), scalar("load_i8", B), scalar("load_u16", np.uint16),
+    Case("load_f32", lambda v: lambda p, out: v.store(out, v.load_f32(p + 1)), lambda x: at(x, F, 1, 1)),
+    loads("load_splat", "f32", F, 8, lambda x: np.repeat(at(x, F, 0, 1), 8), offset=3),
+    loads("load_lane", "i32", I32, 8, lambda x: np.append(at(x, I32, 0, 1), [0] * 7), offset=1),
+    loads("load_two_lanes", "i32", I32, 16, lambda x: np.kron(at(x, I32, 0, 2), [1] + [0] * 7)),
+    Case("load_two_splats", lambda v: lambda p, out: v.store(out, v.load_two_splats(v.f32x8, p, p + 9)),
+         lambda x: np.repeat([*at(x, F, 0, 1), *at(x, F, 9, 1)], 4)),
+    loads("load_splat4", "i8", B, 64, lambda x: np.tile(x[:4].view(B), 16), offset=3),
+    Case("load_column", lambda v: lambda p, out: v.store(out, v.load_column(v.i32x8, p, 18)),
+         lambda x: rows_of(x, stride=18)[:, 0]),
+    loads("load_spread_bits", "i8", B, 32, lambda x: -np.unpackbits(x[:4], bitorder="little").astype(B)),
+    loads("load_two_halves", "f32", F, 8, lambda x: np.repeat(x[:2].view(B), 4), offset=1),
+    *(Case(f"load_rows {j}", lambda v, j=j: lambda p, out: v.store(out, v.load_rows(v.i32x8, p, 29)[j]),
+           lambda x, j=j: rows_of(x)[:, j]) for j in range(4)),
+    Case("load_rows wide", lambda v: _wide_rows(v), lambda x: rows_of(x, 16, 13)[:, 2]),
+    Case("to_f32 of int", lambda v: lambda p, out: v.store(out, v.to_f32(v.f32x8, v.load(v.i32x8, p))),
+         lambda x: at(x, I32, 0, 8).astype(F)),
+    Case("load_f16", lambda v: lambda p, out: v.store(out, v.load_f16(p + 1)), lambda x: at(x, H, 1, 1).astype(F)),
+    loads("load_f16_splat", "f32", F, 8, lambda x: np.repeat(at(x, H, 0, 1), 8).astype(F), offset=1),
+    Case("load_f16_column", lambda v: lambda p, out: v.store(out, v.load_f16_column(v.f32x8, p, 21)),
+         lambda x: np.concatenate([at(x, H, 21 * r, 1) for r in range(8)]).astype(F)),
+    Case("draw", lambda v: lambda p, out: v.store(out, v.draw(out + 8, 5) + v.draw(out + 8, 7)),
+         lambda x: np.array([5, 12], L)),
+    Case("atomic_add", lambda v: lambda p, out: v.store(out, v.atomic_add(out + 8, v.load_i64(p))),
+         lambda x: np.append(L(0), at(x, L, 0, 1))),
+    Case("atomic_load", lambda v: lambda p, out: v.store(out, v.atomic_load(p + 8)), lambda x: at(x, L, 8, 1)),
+    Case("atomic_store", lambda v: lambda p, out: v.atomic_store(out, v.load_i64(p)), lambda x: at(x, L, 0, 1)),
+    Case("prefetch", lambda v: lambda p, out: v.prefetch(p), lambda x: np.zeros(1, F)),
+    Case("pause", lambda v: lambda p, out: v.pause(), lambda x: np.zeros(1, F)),
+]  # fmt: skip
+
+
+def _looked_up(v: ModuleType) -> Body:
+    found = v.lookup16(TABLE)
+    return lambda p, out: v.store(out, found(v.load(v.i8x32, p) & 15))
+
+
+def _sliced(v: ModuleType) -> Body:
+    part = v.slice_of(3, 4)
+    return lambda p, out: v.store(out, part(v.load(v.f32x8, p)))
+
+
+def _wide_rows(v: ModuleType) -> Body:
+    i32x16 = v.Vec("i32", 16)
+    return lambda p, out: v.store(out, v.load_rows(i32x16, p, 13)[2])
+
+
+def _spread(v: ModuleType) -> Body:
+    one = v.splat_of(5)
+    return lambda p, out: v.store(out, one(v.load(v.i32x8, p)))
+
+
+def build(v: ModuleType) -> Any:
+    """All bodies in a row; written as text, because a function for each step would take Numba half a minute."""
+    size = RUNS * SLOT
+    calls = [f"        word{i}(x + {size * i} + at, out + {size * i} + at)" for i in range(len(CASES))]
+    names = {f"word{i}": v.jitable(case.body(v)) for i, case in enumerate(CASES)}
+    head = ["def main(counter, ith, nth, x, out):", f"    for at in range(0, {size}, {SLOT}):"]
+    exec("\n".join([*head, *calls]), names)
+    return names["main"]
+
+
+WORDS = Kernel(f"test_words_{VERSION}", ("x", "out"), build)
+
+
+def operands(case: Case, seed: int) -> Array:
+    """Random bytes, among them every kind of float; or floats of moderate size with some that are not."""
+    rng = np.random.default_rng(seed)
+    if not case.floats:
+        return rng.integers(0, 256, (RUNS, SLOT), np.uint8)
+    x = (rng.normal(size=(RUNS, SLOT // 4)) * 10.0 ** rng.integers(-6, 6, (RUNS, 1))).astype(F)
+    x[1] = np.round(x[1]) + F(0.5)
+    x[2, ::3], x[3, ::5], x[4, 1::7] = 0, np.inf, -1e-40
+    return x.view(np.uint8)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_words_do_what_numpy_does(isa: str) -> None:
+    x = np.stack([operands(case, i) for i, case in enumerate(CASES)])
+    out = np.zeros_like(x)
+    run(WORDS, isa, x=x, out=out)
+    with np.errstate(all="ignore"):
+        for case, rows, results in zip(CASES, x, out, strict=True):
+            for row, result in zip(rows, results, strict=True):
+                want = case.meaning(row)
+                want = want.astype(F) if want.dtype == np.float64 else want
+                got = result[: want.nbytes].view(want.dtype)
+                np.testing.assert_allclose(got, want, case.rtol, 0, err_msg=f"{case.name} in {isa}")
+
+
+def test_every_word_has_a_case() -> None:
+
+    words = {name for m in (simd, memory, halves) for name, x in vars(m).items() if isinstance(x, _Intrinsic)}
+    elsewhere = {"call_kernel", "call_plain", "to_f16"}  # in test_engine's programs, and below
+    assert words - {case.name.split()[0] for case in CASES} == elsewhere
+
+
+# ---- half floats ---------------------------------------------------------------------------------------------------
+
+
+def build_halves(v: ModuleType) -> Any:
+    """Widen and narrow by the words of the set, then by integers, which every set could use."""
+    by_integers = half_words(widen_by_integers, narrow_by_integers)
+    widen, narrow, f16x8, f32x8 = by_integers[0], by_integers[1], v.f16x8, v.f32x8
+
+    def main(counter, ith, nth, count, halves, widened, also_widened, singles, narrowed, also_narrowed):  # type: ignore[no-untyped-def]
+        for i in range(0, count, 8):
+            v.store(widened + 4 * i, v.to_f32(f32x8, v.load(f16x8, halves + 2 * i)))
+            v.store(also_widened + 4 * i, widen(f32x8, v.load(f16x8, halves + 2 * i)))
+            v.store(narrowed + 2 * i, v.to_f16(f16x8, v.load(f32x8, singles + 4 * i)))
+            v.store(also_narrowed + 2 * i, narrow(f16x8, v.load(f32x8, singles + 4 * i)))
+
+    return main
+
+
+HALVES = Kernel(
+    f"test_halves_{VERSION}",
+    ("count", "halves", "widened", "also_widened", "singles", "narrowed", "also_narrowed"),
+    build_halves,
+)
+
+
+def awkward_singles(halves: Array) -> Array:
+    """Halves, the ties between neighbours, what lies just beside those, and bits of any kind."""
+    finite = np.sort(halves.astype(F)[np.isfinite(halves)])
+    ties = np.append((finite[1:] + finite[:-1]) / 2, F(65520))
+    bits = np.random.default_rng(1).integers(0, 1 << 32, len(halves), np.uint32).view(F)
+    return np.concatenate([ties, np.nextafter(ties, F(np.inf)), np.nextafter(ties, F(-np.inf)), bits, halves.astype(F)])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_half_float_is_widened_and_narrowed(isa: str) -> None:
+    singles = awkward_singles(np.arange(1 << 16, dtype=np.uint16).view(H))
+    singles = singles[: len(singles) // 8 * 8]
+    halves = np.resize(np.arange(1 << 16, dtype=np.uint16).view(H), len(singles))
+    out = {name: np.empty(len(singles), F) for name in ("widened", "also_widened")}
+    out |= {name: np.empty(len(singles), H) for name in ("narrowed", "also_narrowed")}
+    run(HALVES, isa, count=len(singles), halves=halves, singles=singles, **out)
+    with np.errstate(all="ignore"):
+        want = {F: halves.astype(F), H: singles.astype(H)}
+    for name, got in out.items():
+        expected = want[got.dtype.type]
+        nan = np.isnan(expected)
+        assert np.array_equal(np.isnan(got), nan), name
+        assert got[~nan].tobytes() == expected[~nan].tobytes(), name
+
+
+# ---- products of bytes ---------------------------------------------------------------------------------------------
+
+DOTS = [(n, bits) for bits in (4, 5, 6, 8) for n in (4, 8)]  # 8 bits: signed
+
+
+def build_dots(v: ModuleType) -> Any:
+    """tokens_dot of every size for two tokens, then dot4 and dot4_signed of a row's vectors, on every pattern."""
+    size = 4 * v.LANES
+    weights = {n: v.unroll(n, lambda j: lambda w: v.load(v.i8, w + size * j)) for n in (4, 8)}
+
+    def group(i: int) -> Body:
+        n, bits = DOTS[i]
+        dot, load = v.tokens_dot(2, n, bits, bits == 8), weights[n]
+
+        def run(w, x, start, out):  # type: ignore[no-untyped-def]
+            sums = dot((start, start), load(w), x, 64)
+            v.store(out + 2 * size * i, sums[0])
+            v.store(out + 2 * size * i + size, sums[1])
+
+        return run
+
+    groups, rows = v.unroll(len(DOTS), group), 2 * size * len(DOTS)
+
+    def main(counter, ith, nth, count, w, x, start, out):  # type: ignore[no-untyped-def]
+        for _ in range(count):
+            groups(w, x, v.load(v.i32, start), out)
+            first, weight, act = v.load(v.row_i32, start), v.load(v.row_i8, w), v.load(v.row_i8, x)
+            v.store(out + rows, v.dot4(first, weight, act))
+            v.store(out + rows + size, v.dot4_signed(first, weight, act))
+            w += 8 * size
+            x += 128
+            start += size
+            out += rows + 2 * size
+
+    return main
+
+
+DOT_KERNEL = Kernel(f"test_dots_{VERSION}", ("count", "w", "x", "start", "out"), build_dots)
+
+
+def patterns(width: int) -> list[tuple[int, Array, Array]]:
+    """Bits of the weights (8: signed), weights (8, width) and activations (64,) at their extremes, and random ones."""
+    rng, out = np.random.default_rng(0), []
+    signs = np.where(np.arange(64) % 2, 127, -127).astype(B)
+    xs = [np.full(64, 127, B), np.full(64, -127, B), signs, *rng.integers(-127, 128, (8, 64)).astype(B)]
+    for bits in (4, 5, 6, 7, 8):
+        low, high = (-128, 127) if bits == 8 else (0, (1 << bits) - 1)
+        ws = [np.full((8, width), low), np.full((8, width), high), np.where(np.indices((8, width))[1] % 2, low, high)]
+        ws.append(rng.integers(low, high + 1, (8, width)))
+        out += [(bits, w, x) for w in ws for x in xs]
+    return out
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_products_of_bytes_never_saturate(isa: str) -> None:
+    v = import_module(f"llmlocal.quant.isa.{isa}")
+    cases, lanes = patterns(4 * v.LANES), v.LANES
+    w = np.stack([(w + 128 * (v.FLIP_SIGNED and bits == 8)).astype(np.uint8) for bits, w, _ in cases])
+    x = np.stack([(x, -x) for *_, x in cases])
+    start = np.random.default_rng(2).integers(-(1 << 20), 1 << 20, (len(cases), lanes)).astype(I32)
+    out = np.zeros((len(cases), len(DOTS) + 1, 2, lanes), I32)
+    run(DOT_KERNEL, isa, count=len(cases), w=w, x=x, start=start, out=out)
+    for (bits, weights, acts), stored, first, got in zip(cases, w, start, out, strict=True):
+        weights = stored.astype(I32) if v.FLIP_SIGNED else weights
+        each = [sums_of_4(weights[j], np.tile(acts[4 * j : 4 * j + 4], lanes)) for j in range(8)]
+        for (n, room), two_tokens in zip(DOTS, got, strict=False):
+            if bits <= room and (bits == 8) == (room == 8):
+                assert np.array_equal(two_tokens, [first + sum(each[:n]), first - sum(each[:n])]), (n, room, bits)
+        row = first + sums_of_4(weights[0], acts[: 4 * lanes])
+        assert np.array_equal(got[-1, int(bits == 8)], row), f"a row of {bits} bits"
+
+
+def sums_of_4(w: Array, x: Array) -> Array:
+    return (w.astype(I32) * x).reshape(-1, 4).sum(-1)
