@@ -20,7 +20,6 @@ from .graph import Program, aligned
 from .ops.program import YIELD, run_program
 from .quant.jit import CALL
 
-
 HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -35,7 +34,7 @@ def yield_address() -> int:
 
 @contextmanager
 def signals_later() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back: an exception in the middle of a run would leave threads in memory that goes away."""
+    """Hold SIGINT and SIGTERM back: an exception within a run would leave threads in memory that goes away."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python runs signal handlers in the main thread only
         return
@@ -44,14 +43,14 @@ def signals_later() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for held, handler in before.items():
+            signal.signal(held, handler if handler is not None else signal.SIG_DFL)
     for number, frame in came:
         handler = before[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)
         elif handler == signal.SIG_DFL:
-            signal.raise_signal(number)
+            signal.raise_signal(signal.Signals(number))
 
 
 class Team:
