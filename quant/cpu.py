@@ -5,25 +5,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from functools import cache
 
-# Best first. A set is offered where the host has all of these LLVM features.
+# Best first. A set is offered where the host has all of these LLVM features; no ARM feature has an x86 one's name.
 NEEDS: dict[str, frozenset[str]] = {
     "avx512": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx2", "fma", "f16c"}),
     "avxvnni": frozenset({"avxvnni", "avx2", "fma", "f16c"}),
     "avx2": frozenset({"avx2", "fma", "f16c"}),
+    "neon_dot": frozenset({"neon", "dotprod"}),
+    "neon": frozenset({"neon"}),
     "generic": frozenset(),
 }
-# What a lower set must not use although the host has it, so that a forced set tests what it says.
+# What a lower x86 set must not use although the host has it, so that a forced set tests what it says.
 HIDDEN: dict[str, tuple[str, ...]] = {
     "avx512": (),
     "avxvnni": ("avx512",),
     "avx2": ("avx512", "avxvnni"),
-    "generic": (),
 }
+# What ARM kernels may use, on any core: LLVM knows few cores by name, not always rightly, and some it fails on.
+# A core with dot products is of ARMv8.2 at least, hence the atomics in one instruction.
+ARM: dict[str, str] = {"neon_dot": "+v8.2a,+dotprod", "neon": "", "generic": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,21 @@ class Target:
     isa: str
     cpu: str
     features: str
+    triple: str = ""  # of another machine, whose code can be read here but not run
+
+
+def arm(isa: str, triple: str = "") -> Target:
+    """The target for an instruction set of 64-bit ARM."""
+    return Target(isa, "generic", ARM[isa], triple)
 
 
 @cache
 def host_features() -> frozenset[str]:
-    """LLVM's names of the features that this CPU has."""
+    """LLVM's names of the features that this CPU has; of ARM's those that choose an instruction set."""
     import llvmlite.binding as llvm
 
+    if _is_arm():
+        return arm_features()
     return frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
 
 
@@ -59,13 +73,57 @@ def target(isa: str | None = None) -> Target:
     isa = isa or os.environ.get("LLMLOCAL_ISA") or offered()[0]
     if isa not in offered():
         raise ValueError(f"LLMLOCAL_ISA={isa}: this CPU offers {', '.join(offered())}")
-    x86 = platform.machine().lower() in {"x86_64", "amd64"}
-    if isa == "generic" and x86:
+    if _is_arm():
+        return arm(isa)
+    if isa == "generic" and platform.machine().lower() in {"x86_64", "amd64"}:
         return Target(isa, "x86-64", "")
-    hidden = HIDDEN[isa]
-    flags = [f"-{f}" if f.startswith(hidden) else f"+{f}" for f in sorted(host_features())] if hidden else []
-    features = ",".join(flags) if hidden else llvm.get_host_cpu_features().flatten()
-    return Target(isa, llvm.get_host_cpu_name() if not hidden else "x86-64-v3", features)
+    return Target(isa, llvm.get_host_cpu_name(), _flags(HIDDEN.get(isa, ())))
+
+
+def _flags(hidden: tuple[str, ...]) -> str:
+    """LLVM's feature string of this CPU without what is hidden, and without what its name promises and it lacks."""
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features().items()
+    return ",".join(f"+{f}" if on and not f.startswith(hidden) else f"-{f}" for f, on in sorted(features))
+
+
+# ---- ARM -----------------------------------------------------------------------------------------------------------
+
+
+def _is_arm() -> bool:
+    return platform.machine().lower() in {"aarch64", "arm64"}
+
+
+def arm_features() -> frozenset[str]:
+    """Asked of the system: LLVM knows what cores of a name have, and never reports the dot products."""
+    asked = {"darwin": _macos_has_dotprod, "win32": _windows_has_dotprod}.get(sys.platform, _linux_has_dotprod)
+    try:
+        return frozenset({"neon", "dotprod"} if asked() else {"neon"})
+    except (AttributeError, OSError):  # a system that cannot be asked
+        return frozenset({"neon"})
+
+
+def _linux_has_dotprod() -> bool:
+    """Bit 20 of the kernel's HWCAP, entry 16 of the auxiliary vector."""
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    return bool(getauxval(16) >> 20 & 1)
+
+
+def _macos_has_dotprod() -> bool:
+    value, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    name = b"hw.optional.arm.FEAT_DotProd"
+    failed = ctypes.CDLL(None).sysctlbyname(name, ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0))
+    return not failed and value.value == 1
+
+
+def _windows_has_dotprod() -> bool:
+    """PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE."""
+    return bool(ctypes.CDLL("kernel32").IsProcessorFeaturePresent(43))
+
+
+# ---- cores ---------------------------------------------------------------------------------------------------------
 
 
 def physical_cores() -> int:

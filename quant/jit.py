@@ -91,23 +91,46 @@ def compile_object(kernel: Kernel, where: Target, symbol: str) -> bytes:
     return bytes(_machine(where).emit_object(_module(kernel, where, symbol)))
 
 
-def compile_assembly(kernel: Kernel, isa: str | None = None) -> str:
-    """The kernel's assembly text, for those who ask which instructions it became."""
-    where = target(isa)
+def compile_assembly(kernel: Kernel, isa: str | Target | None = None) -> str:
+    """The kernel's assembly text, for those who ask which instructions it became; a target may be another machine."""
+    where = isa if isinstance(isa, Target) else target(isa)
     return str(_machine(where).emit_assembly(_module(kernel, where, "kernel")))
 
 
 def _module(kernel: Kernel, where: Target, symbol: str) -> Any:
-    """Numba's optimized LLVM module of the kernel with a C entry, everything else internal to it."""
+    """The kernel's optimized LLVM module with a C entry, everything else internal to it.
+
+    Numba's text says which machine it is for, this one; nothing in it depends on that before it is optimized, so a
+    target of another kind is written in its place.
+    """
     import llvmlite.binding as llvm
 
+    machine = _machine(where)
     text, name = _lower(_entry(kernel, import_module(f"{__package__}.isa.{where.isa}")))
     module = llvm.parse_assembly(text + _wrapper(symbol, name))
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
     for item in [*module.functions, *module.global_variables]:
         if item.name != symbol and not item.is_declaration:
             item.linkage = "internal"
     module.verify()
+    _optimize(module, machine)
     return module
+
+
+def _optimize(module: Any, machine: Any) -> None:
+    """LLVM's passes for the machine that the code is for, which Numba's own would not know. Loops are rotated first."""
+    import llvmlite.binding as llvm
+
+    for level in (0, 3):
+        options = llvm.create_pipeline_tuning_options(speed_level=level)
+        options.loop_vectorization, options.slp_vectorization = level == 3, False
+        builder = llvm.create_pass_builder(machine, options)
+        passes = builder.getModulePassManager()
+        if level == 0:
+            passes.add_loop_rotate_pass()
+            passes.add_instruction_combine_pass()
+            passes.add_jump_threading_pass()
+        passes.run(module, builder)
 
 
 def _entry(kernel: Kernel, isa: ModuleType) -> Any:
@@ -131,7 +154,7 @@ def _entry(kernel: Kernel, isa: ModuleType) -> Any:
 
 
 def _lower(function: Any) -> tuple[str, str]:
-    """LLVM text and name of `function(int64, int64, int64)`, optimized by Numba with our one set of options."""
+    """LLVM text, not yet optimized, and name of `function(int64, int64, int64)`, with our one set of options."""
     from numba.core import compiler, types
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
@@ -144,7 +167,7 @@ def _lower(function: Any) -> tuple[str, str]:
     flags.error_model = "numpy"  # no exception for a division by zero
     # Never plain fast-math: it deletes NaN tests. Contraction gives FMA; no other liberty changes a sum's order here.
     flags.fastmath = {"contract", "nsz", "arcp"}
-    with global_compiler_lock, _linking_only() as optimize:
+    with global_compiler_lock, _linking_only():
         result = compiler.compile_extra(
             cpu_target.typing_context,
             cpu_target.target_context,
@@ -155,16 +178,15 @@ def _lower(function: Any) -> tuple[str, str]:
             {},
         )
         result.library.finalize()
-        optimize(result.library)
     return result.library.get_llvm_str(), result.fndesc.llvm_func_name
 
 
 @contextlib.contextmanager
-def _linking_only() -> Iterator[Any]:
+def _linking_only() -> Iterator[None]:
     """Let Numba link the parts of a kernel without optimizing and compiling each of them on its own: 3 times as fast.
 
-    Gives the function that optimizes a whole library, which is then done once, when everything is inline. This reaches
-    into Numba, hence the narrow range of its version in pyproject.toml.
+    We optimize once, when everything is inline. This reaches into Numba, hence the narrow range of its version in
+    pyproject.toml.
     """
     from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 
@@ -180,7 +202,7 @@ def _linking_only() -> Iterator[Any]:
     for owner, name, nothing in spared:
         setattr(owner, name, nothing)
     try:
-        yield before[0]
+        yield
     finally:
         for (owner, name, _), method in zip(spared, before, strict=True):
             setattr(owner, name, method)
@@ -202,10 +224,20 @@ define void @"{symbol}"(i64 %args, i64 %ith, i64 %nth) {{
 def _machine(where: Target) -> Any:
     import llvmlite.binding as llvm
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=where.cpu, features=where.features, opt=3, jit=True, reloc="static", codemodel="jitdefault"
+    if where.triple:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    else:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    triple = where.triple or llvm.get_default_triple()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=where.cpu,
+        features=where.features,
+        opt=3,
+        jit=True,
+        reloc="static" if triple.startswith("x86") else "default",  # static: what LLVM's loader needs on x86
+        codemodel="jitdefault",
     )
 
 

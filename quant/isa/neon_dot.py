@@ -1,0 +1,52 @@
+"""AArch64 with the dot product instructions: `sdot` multiplies 16 bytes and adds them by fours to int32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..vector import call, chain, first, i8x16, shuffle_value, unroll, word
+from .neon import *
+from .neon import I32X4, joined, load, pieces
+
+TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+
+
+def _sdot(b: Any, acc: Any, w: Any, xs: list[Any]) -> Any:
+    """acc + sums of 4 products, register by register of `acc` and `w`, each with its own of `xs`."""
+    n = len(xs)
+    parts = zip(pieces(b, acc, n), pieces(b, w, n), xs, strict=True)
+    return joined(b, [call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", I32X4, *part) for part in parts])
+
+
+@word(first)
+def sdot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+    """acc (int32) + sums of 4 products of bytes, whatever they are."""
+    return _sdot(b, acc, w, pieces(b, x, t[2].n // 16))
+
+
+dot4 = dot4_signed = sdot4
+
+
+def _sdot4_by(lane: int) -> Any:
+    """The word `(acc, w, x) -> acc + sums of 4 products of w and the 4 bytes in this lane of x`, read in place."""
+
+    @word(first)
+    def step(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+        fours = b.bitcast(x, I32X4)
+        copies = b.bitcast(shuffle_value(b, fours, fours, [lane] * 4), x.type)
+        return _sdot(b, acc, w, [copies] * (t[1].n // 16))
+
+    return step
+
+
+def sdot_tokens(tokens: int, n: int, bits: int, signed: bool) -> Any:
+    """As `neon.tokens_dot`, with all tokens' sums in flight: one after the other they would be chains of n steps."""
+
+    def step(j: int) -> Any:
+        dot, at = _sdot4_by(j % 4), j // 4 * 16
+        return unroll(tokens, lambda t: lambda sums, w, x, stride: dot(sums[t], w[j], load(i8x16, x + t * stride + at)))
+
+    return chain([step(j) for j in range(n)])
+
+
+tokens_dot = sdot_tokens
