@@ -2,10 +2,10 @@
 
 A record begins with a cache line for every 32 values: the bytes, int8, at 0; their scale, float32, at SCALE; minus
 eight times their sum, int32, at SUM; scale times sum, float32, at SCALED; minus eight times the sums of both halves,
-int32, at HALVES. The sums let a format's offset and minimum leave the inner loop: products start from them, so they are
-negative and already multiplied by the commonest offset, 1 << SUM_SHIFT. After the
-lines come three columns, float32 (k / 32,) each, for reading eight groups at once: the scales, minus the sums of the
-low halves, minus the sums of the high halves; and all bytes once more, without gaps.
+int32, at HALVES; scale times those, float32, at SCALED_HALVES. The sums let a format's offset and minimum leave the
+inner loop: products start from them, so they are negative and already multiplied by the commonest offset, 1 <<
+SUM_SHIFT. After the lines come three columns, float32 (k / 32,) each, for reading eight groups at once: the scales,
+minus the sums of the low halves, minus the sums of the high halves; and all bytes once more, without gaps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK, LINE = 32, 64
-SCALE, SUM, SCALED, HALVES = 32, 36, 40, 48
+SCALE, SUM, SCALED, HALVES, SCALED_HALVES = 32, 36, 40, 48, 56
 SUM_SHIFT = 3
 
 
@@ -37,7 +37,8 @@ def q8_meaning(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.flo
     peak = np.abs(groups).max(-1)
     inverse = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
     q = np.rint(groups * inverse[..., None]).astype(np.int8)
-    return q.reshape(x.shape), peak * np.float32(1 / 127)
+    bits = (peak * np.float32(1 / 127)).view(np.int32)
+    return q.reshape(x.shape), (bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13).view(np.float32)
 
 
 @kernel("tokens x out k")
@@ -56,6 +57,12 @@ def quantize_q8(v: ModuleType) -> Any:
         return v.as_f32(v.greatest(v.maximum(low, v.maximum(magnitude(p + 64), magnitude(p + 96)))))
 
     @v.jitable
+    def short_scale(x):  # type: ignore[no-untyped-def]
+        """`x` to 11 significant bits: what other engines keep of a scale as a half, without a half's limits."""
+        bits = v.bits_of(x)
+        return v.as_f32(bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
+
+    @v.jitable
     def quantize_group(p, q, column, column_bytes, plain):  # type: ignore[no-untyped-def]
         peak = peak_of(p)
         inverse = float32(127) / peak if peak > 0 else float32(0)
@@ -66,12 +73,14 @@ def quantize_q8(v: ModuleType) -> Any:
         v.store(plain, bytes_of)
         sums = v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), bytes_of)
         low, high = v.total(v.low_half(sums)), v.total(v.high_half(sums))
-        scale = peak * float32(1 / 127)
+        scale = short_scale(peak * float32(1 / 127))
         v.store(q + SCALE, scale)
         v.store(q + SUM, int32(-(low + high) << SUM_SHIFT))
         v.store(q + SCALED, scale * float32(low + high))
         v.store(q + HALVES, int32(-low << SUM_SHIFT))
         v.store(q + HALVES + 4, int32(-high << SUM_SHIFT))
+        v.store(q + SCALED_HALVES, scale * float32(low))
+        v.store(q + SCALED_HALVES + 4, scale * float32(high))
         v.store(column, scale)
         v.store(column + column_bytes, float32(-low))
         v.store(column + 2 * column_bytes, float32(-high))

@@ -116,3 +116,10 @@ def level(x: Floats, offset: float, top: int) -> Bytes:
 
     q: Bytes = np.trunc(x + np.float32(offset + 0.5)).astype(np.uint8)
     return q.clip(0, top)
+
+
+def sign_levels(x: Floats) -> Bytes:
+    """0, 1 or 2 for -1, 0 or 1, whichever is nearest to x in -1..1; halves go away from zero."""
+    import numpy as np
+
+    return ((x >= 0.5).astype(np.int8) - (x <= -0.5) + 1).astype(np.uint8)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Activations = Literal["q8", "f32"] | None
 
 BY_ID: dict[int, type[Format]] = {}
 BY_NAME: dict[str, type[Format]] = {}
@@ -21,15 +23,17 @@ class Format:
     """A way to store rows of numbers in blocks of `block` values and `nbytes` bytes.
 
     Subclasses say `class Q4_0(Format, id=2, block=32, nbytes=18)`; the class name is GGUF's name of the type.
+    `activations` is what products with it read: Q8 records, or float32; nothing where it is only stored.
     """
 
     name: ClassVar[str]
     id: ClassVar[int]
     block: ClassVar[int]
     nbytes: ClassVar[int]
+    activations: ClassVar[Activations]
 
-    def __init_subclass__(cls, *, id: int, block: int, nbytes: int) -> None:
-        cls.name, cls.id, cls.block, cls.nbytes = cls.__name__, id, block, nbytes
+    def __init_subclass__(cls, *, id: int, block: int, nbytes: int, activations: Activations = "q8") -> None:
+        cls.name, cls.id, cls.block, cls.nbytes, cls.activations = cls.__name__, id, block, nbytes, activations
         BY_ID[id] = BY_NAME[cls.name] = cls
 
     @classmethod

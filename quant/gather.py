@@ -7,19 +7,24 @@ from typing import Any
 
 from .format import Format
 from .jit import Kernel
-from .parts import FloatParts, IntegerParts
+from .parts import DecodedParts, FloatParts, IntegerParts, refuse_stored
 
 FIELDS = ("tokens", "ids", "weights", "out", "k", "row_bytes")
 
 
 def gather(fmt: type[Format]) -> Kernel:
-    """The kernel out (tokens, k) float32 = rows `ids` (tokens,) int64 of weights (rows, k); callers check the ids."""
+    """The kernel out (tokens, k) float32 = rows `ids` (tokens,) int64 of weights (rows, k); callers check the ids.
+
+    Raises ValueError for a format that is only stored.
+    """
+    refuse_stored(fmt)
     return Kernel(f"gather_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
 def _build(v: ModuleType, fmt: type[Format]) -> Any:
     parts = fmt.kernels(v)
-    copy_row = _float_row(v, fmt, parts) if isinstance(parts, FloatParts) else _integer_row(v, fmt, parts)
+    families: dict[type, Any] = {IntegerParts: _integer_row, FloatParts: _float_row, DecodedParts: _decoded_row}
+    copy_row = families[type(parts)](v, fmt, parts)
 
     def run(counter, ith, nth, tokens, ids, weights, out, k, row_bytes):  # type: ignore[no-untyped-def]
         count, t = v.load_i64(tokens), v.draw(counter, 1)
@@ -42,18 +47,28 @@ def _float_row(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     return v.jitable(copy_row)
 
 
+def _decoded_row(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
+    decode, nbytes, block = v.jitable(parts.decode), fmt.nbytes, fmt.block
+
+    def copy_row(p, out, k):  # type: ignore[no-untyped-def]
+        for b in range(k // block):
+            decode(p + nbytes * b, out + 4 * block * b)
+
+    return v.jitable(copy_row)
+
+
 def _integer_row(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     row, row_scale, nbytes, block = v.jitable(parts.row), v.jitable(parts.row_scale), fmt.nbytes, fmt.block
-    row_min = v.jitable(parts.row_min or (lambda p, g: v.float32(0)))
+    row_min = v.jitable(parts.row_min or (lambda p, g: v.zero(v.f32x8)))
     offset = 1 << parts.shift if parts.shift >= 0 else 0
 
     def eight(j: int) -> Any:
-        bytes_of, scale_of = v.slice_of(8 * j, 8), v.splat_of(2 * j)
+        bytes_of, spread = v.slice_of(8 * j, 8), v.splat_of(2 * j)
 
         def step(q, scale, low, out):  # type: ignore[no-untyped-def]
             number = v.widen_signed(v.i32x8, bytes_of(q)) - offset
-            value = v.to_f32(v.f32x8, number) * scale_of(scale)
-            v.store(out + 32 * j, value + low)
+            value = v.to_f32(v.f32x8, number) * spread(scale)
+            v.store(out + 32 * j, value + spread(low))
 
         return step
 

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from .format import Format
-from .parts import FloatParts
+from .parts import FloatParts, Part
 
 DEPTH = 256  # weights of a row that are unpacked at once
 
@@ -35,24 +35,31 @@ def row_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
 
 def tiles_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     """As gemm_integer.tiles_dot, with one float vector for each weight of LANES rows."""
-    nbytes, step, lanes, many = fmt.nbytes, parts.step, v.LANES, v.TOKENS
+    nbytes, step, lanes = fmt.nbytes, parts.step, v.LANES
     unpack, one = v.jitable(parts.unpack), v.jitable(parts.one)
-    panel_many, panel_one = panel(v, many), panel(v, 1)
 
-    @v.jitable
-    def fill(weights, row_bytes, depth, tile):  # type: ignore[no-untyped-def]
+    def fill(weights, row_bytes, depth, tile, spare):  # type: ignore[no-untyped-def]
         for i in range(0, depth - step + 1, step):
             unpack(weights + i * nbytes, row_bytes, tile + 4 * lanes * i)
         for i in range(depth // step * step, depth):
             for r in range(lanes):
                 v.store(tile + 4 * (lanes * i + r), one(weights + r * row_bytes + i * nbytes))
 
+    return batches(v, fmt, fill)
+
+
+def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
+    """`tiles_dot` by `fill(weights, row_bytes, depth, tile, spare)`, which writes a tile; `spare` is room to do it."""
+    fill, block, nbytes, lanes, many = v.jitable(fill), fmt.block, fmt.nbytes, v.LANES, v.TOKENS
+    panel_many, panel_one = panel(v, many), panel(v, 1)
+
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):  # type: ignore[no-untyped-def]
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
             tile_bytes = 4 * lanes * depth
             for n in range(tiles):
-                fill(weights + lanes * row_bytes * n + at * nbytes, row_bytes, depth, scratch + tile_bytes * n)
+                rows = weights + lanes * row_bytes * n + at // block * nbytes
+                fill(rows, row_bytes, depth, scratch + tile_bytes * n, scratch + tile_bytes * tiles)
             t, xs = 0, x + 4 * at
             while t + many <= tokens:
                 for n in range(tiles):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from .activations import BLOCK, HALVES, LINE, SCALE, SCALED, SUM, SUM_SHIFT
+from .activations import BLOCK, HALVES, LINE, SCALE, SCALED, SCALED_HALVES, SUM, SUM_SHIFT
 from .format import Format
 from .parts import IntegerParts
 
@@ -15,7 +15,7 @@ DEPTH = 1024  # weights of a row that are unpacked at once
 def row_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(weights, x, k, scratch)` -> float32: a row of blocks times a Q8 record, 256 weights at once, then the rest."""
     nbytes, per_stretch, row_f32 = fmt.nbytes, 256 // fmt.block, v.row_f32
-    stretch, group = _stretch(v, fmt, parts), _single_group(v, parts)
+    stretch, group = _stretch(v, fmt, parts), _single_group(v, fmt, parts)
     offset = float(1 << _shift(v, parts)) if _shift(v, parts) >= 0 else 0.0
 
     def dot_row(weights, x, k, scratch):  # type: ignore[no-untyped-def]
@@ -109,16 +109,23 @@ def _minima(v: ModuleType, parts: IntegerParts) -> Any:
         return v.jitable(lambda total, p, column, column_bytes: total)
     column_min = v.jitable(parts.column_min)
 
-    def run(total, p, column, column_bytes):  # type: ignore[no-untyped-def]
+    def both(total, p, column, column_bytes):  # type: ignore[no-untyped-def]
+        low, high = v.load(f32x8, column + column_bytes), v.load(f32x8, column + 2 * column_bytes)
+        minima = column_min(p)
+        return v.fma(v.fma(minima[0], low, minima[1] * high), v.load(f32x8, column), total)
+
+    def one(total, p, column, column_bytes):  # type: ignore[no-untyped-def]
         sums = v.load(f32x8, column + column_bytes) + v.load(f32x8, column + 2 * column_bytes)
-        return v.fma(column_min(p) * v.load(f32x8, column), sums, total)
+        return v.fma(column_min(p)[0] * v.load(f32x8, column), sums, total)
 
-    return v.jitable(run)
+    return v.jitable(both if parts.minima == 2 else one)
 
 
-def _single_group(v: ModuleType, parts: IntegerParts) -> Any:
-    """`(p, line)` -> float32: 32 weights times a line."""
+def _single_group(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+    """`(p, line)` -> float32: 32 weights times a line; nothing where blocks are longer."""
     f32x8 = v.f32x8
+    if fmt.block > BLOCK:
+        return v.jitable(lambda p, line: v.float32(0))
     dot = v.dot4_signed if parts.signed else v.dot4
     flip = 0x80 if parts.signed and v.FLIP_SIGNED else 0
     row, row_scale = v.jitable(parts.row), v.jitable(parts.row_scale)
@@ -154,7 +161,7 @@ def _row_minimum(v: ModuleType, parts: IntegerParts) -> Any:
     if parts.row_min is None:
         return v.jitable(lambda p, line: v.float32(0))
     row_min = v.jitable(parts.row_min)
-    return v.jitable(lambda p, line: row_min(p, 0) * v.load_f32(line + SCALED))
+    return v.jitable(lambda p, line: v.total(row_min(p, 0) * v.load_lane(v.f32x8, line + SCALED)))
 
 
 def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
@@ -268,8 +275,21 @@ def _panel_minima(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     if parts.row_min is None:
         return v.jitable(lambda sums, tile, x, stride: sums)
 
-    def one(t: int) -> Any:
-        return lambda sums, low, x, stride: v.fma(low, v.load_splat(f32, x + t * stride + SCALED), sums[t])
+    def times(place: int) -> Any:
+        """`(sums, minima, x, stride)` -> sums + minima times the activations' sums at `place` of their lines."""
 
-    every = v.unroll(tokens, one)
-    return v.jitable(lambda sums, tile, x, stride: every(sums, v.load(f32, tile + at), x, stride))
+        def one(t: int) -> Any:
+            return lambda sums, low, x, stride: v.fma(low, v.load_splat(f32, x + t * stride + place), sums[t])
+
+        return v.unroll(tokens, one)
+
+    if parts.minima == 1:
+        every = times(SCALED)
+        return v.jitable(lambda sums, tile, x, stride: every(sums, v.load(f32, tile + at), x, stride))
+    low, high = times(SCALED_HALVES), times(SCALED_HALVES + 4)
+
+    def run(sums, tile, x, stride):  # type: ignore[no-untyped-def]
+        sums = low(sums, v.load(f32, tile + at), x, stride)
+        return high(sums, v.load(f32, tile + at + 4 * v.LANES), x, stride)
+
+    return v.jitable(run)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .activations import q8_bytes
 from .format import Format
 from .jit import Kernel
-from .parts import FloatParts
+from .parts import DecodedParts, FloatParts, IntegerParts, float_activations, refuse_stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,10 +26,11 @@ SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of one draw
 def matmul(fmt: type[Format]) -> Kernel:
     """The kernel y (tokens, rows) = x (tokens, k) @ weights (rows, k).T for weights in `fmt`.
 
-    `tokens` is the address of their number; `x` is float32 (tokens, k) where `fmt.float_activations`, else the Q8
+    `tokens` is the address of their number; `x` is float32 (tokens, k) where `float_activations(fmt)`, else the Q8
     records of `activations`; `y` is float32 with `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
-    for each thread.
+    for each thread. Raises ValueError for a format that is only stored.
     """
+    refuse_stored(fmt)
     return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
@@ -46,12 +47,13 @@ def float_bytes(k: int) -> int:
 
 
 def _build(v: ModuleType, fmt: type[Format]) -> Any:
-    from . import gemm_float, gemm_integer
+    from . import gemm_decoded, gemm_float, gemm_integer
 
+    families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
     parts = fmt.kernels(v)
-    family = gemm_float if isinstance(parts, FloatParts) else gemm_integer
+    family = families[type(parts)]
     row_dot, tiles_dot = family.row_dot(v, fmt, parts), family.tiles_dot(v, fmt, parts)
-    lanes, x_bytes = v.LANES, v.jitable(float_bytes if isinstance(parts, FloatParts) else q8_bytes)
+    lanes, x_bytes = v.LANES, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
         count, x_stride, tile = v.load_i64(tokens), x_bytes(k), scratch + SCRATCH_BYTES * ith

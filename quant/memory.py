@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import llvmlite.ir as ir
 from numba.core import types
-from numba.core.cgutils import get_or_insert_function
+from numba.core.cgutils import get_or_insert_function, global_constant
 from numba.core.types.containers import UniTuple
 
 from .vector import ELEMENTS, I32, always, first, load_value, pointer, shuffle_value, splat_value, word
@@ -141,6 +142,19 @@ def _transpose(b: Any, rows: list[Any]) -> list[Any]:
     low23, high23 = shuffle_value(b, r2, r3, [0, 4, 1, 5]), shuffle_value(b, r2, r3, [2, 6, 3, 7])
     pairs = [(low01, low23), (high01, high23)]
     return [shuffle_value(b, x, y, lanes) for x, y in pairs for lanes in ([0, 1, 4, 5], [2, 3, 6, 7])]
+
+
+def table(data: bytes) -> Any:
+    """The word `() -> address` of a copy of `data` that becomes part of the kernel."""
+    name = f"table_{sha256(data).hexdigest()[:16]}"
+
+    @word(always(types.int64))
+    def address(b: Any, t: Any) -> Any:
+        value = ir.Constant(ir.ArrayType(ELEMENTS["i8"], len(data)), bytearray(data))
+        found = b.module.globals.get(name) or global_constant(b.module, name, value)
+        return b.ptrtoint(found, ELEMENTS["i64"])
+
+    return address
 
 
 @word(always(types.void))

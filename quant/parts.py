@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from .format import Format
@@ -20,12 +21,12 @@ class IntegerParts:
     """A format whose products run on bytes.
 
     `unpack(p, stride, tile)`: one block of LANES rows, the first at `p`, into `tile`; for every 32 weights that is 8
-        vectors of bytes (lane = row, 4 consecutive weights), then the scales (1 or 2 float vectors), then the minimum.
+        vectors of bytes (lane = row, 4 consecutive weights), then the scales (1 or 2 float vectors), then the minima.
     `row(p, g)`: weights 32 g .. 32 g + 31 of the block at `p`, as bytes in their order.
     `row_scale(p, g)`: their scales as float32x8, lane i for weights 4 i .. 4 i + 3.
-    `row_min(p, g)`: their minimum as one float32.
+    `row_min(p, g)`: their minima, likewise.
     `columns(p)`: scales of 256 weights from the block at `p` on: a tuple of float32x8 with a lane for every 32 weights,
-        one vector, or two where the halves of 32 differ. `column_min(p)`: their minima as float32x8.
+        one vector, or two where the halves of 32 differ. `column_min(p)`: their minima, likewise.
     """
 
     bits: int
@@ -36,12 +37,13 @@ class IntegerParts:
     row_min: Part | None = None
     column_min: Part | None = None
     shift: int = -1  # the offset is 1 << shift; -1: none
-    scales: int = 1  # scales per 32 weights
+    scales: int = 1  # per 32 weights
+    minima: int = 1  # per 32 weights, where there are any
     signed: bool = False
 
     def tile_bytes(self, lanes: int) -> int:
         """Bytes of a tile for 32 weights of each row."""
-        return lanes * (32 + 4 * self.scales + (4 if self.row_min else 0))
+        return lanes * (32 + 4 * self.scales + (4 * self.minima if self.row_min else 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,30 @@ class FloatParts:
     pack: Part
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedParts:
+    """A format that is only decoded: `decode(p, out)` writes the block at `p` as float32. Blocks are of 64 or more."""
+
+    decode: Part
+
+
+def of_group(v: ModuleType, columns: Part, count: int = 1) -> Part:
+    """`(p, g)`: what `columns`, of one vector or two, tells of one group in a block of 256."""
+    every = v.jitable(columns)
+
+    def of_halves(p, g):  # type: ignore[no-untyped-def]
+        low, high = every(p)
+        return v.join(v.low_half(v.splat_lane(low, g)), v.low_half(v.splat_lane(high, g)))
+
+    return of_halves if count == 2 else lambda p, g: v.splat_lane(every(p)[0], g)
+
+
 def float_activations(fmt: type[Format]) -> bool:
-    """Whether products with `fmt` read float32 activations, not Q8 records: formats without blocks do."""
-    return fmt.block == 1
+    """Whether products with `fmt` read float32 activations, not Q8 records."""
+    return fmt.activations == "f32"
+
+
+def refuse_stored(fmt: type[Format]) -> None:
+    """Raises ValueError for a format without parts."""
+    if fmt.activations is None:
+        raise ValueError(f"{fmt.name} tensors are stored, not multiplied: a weight cannot be one")

@@ -6,7 +6,7 @@ sets (the int8 multiply-add above all) live in `isa/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.ir as ir
@@ -38,6 +38,12 @@ def zero(b: Any, t: Any, kind: Any) -> Any:
 def splat(b: Any, t: Any, kind: Any, x: Any) -> Any:
     """All lanes hold the scalar `x`, converted to the lane type."""
     return splat_value(b, t[0].ir, scalar_value(b, x, t[1], t[0]))
+
+
+@word(first)
+def multiples(b: Any, t: Any, kind: Any, n: Any) -> Any:
+    """The integers 0, n, 2 n, ... as lanes."""
+    return b.mul(splat_value(b, t[0].ir, scalar_value(b, n, t[1], t[0])), t[0].lanes(range(t[0].n)))
 
 
 @word(first)
@@ -88,6 +94,33 @@ def splat_of(lane: int) -> Any:
         return shuffle_value(b, x, ir.Constant(x.type, ir.Undefined), [lane] * t[0].n)
 
     return spread
+
+
+def lookup16(values: Sequence[int]) -> Any:
+    """The word `x -> values[x]` for bytes 0..15: each bit chooses one of two, as LLVM has no look-up of its own.
+
+    By masks: comparing bytes and selecting by bits takes LLVM a minute where the machine has no such registers.
+    """
+
+    @word(first)
+    def found(b: Any, t: Any, x: Any) -> Any:
+        pairs = ir.VectorType(ELEMENTS["i16"], t[0].n // 2)
+        left = [t[0].lanes([value] * t[0].n) for value in values]
+        for bit in range(4):
+            shifted = b.lshr(b.bitcast(x, pairs), ir.Constant(pairs, [bit] * pairs.count))
+            odd = b.and_(b.bitcast(shifted, x.type), t[0].lanes([1] * t[0].n))
+            mask = b.sub(t[0].lanes([0] * t[0].n), odd)
+            two = zip(left[::2], left[1::2], strict=True)
+            left = [b.xor(low, b.and_(mask, b.xor(low, high))) for low, high in two]
+        return left[0]
+
+    return found
+
+
+@word(first)
+def splat_lane(b: Any, t: Any, x: Any, lane: Any) -> Any:
+    """All lanes hold one lane of `x`, its number known when the kernel runs."""
+    return splat_value(b, t[0].ir, b.extract_element(x, b.trunc(lane, I32)))
 
 
 @word(first)
@@ -206,6 +239,12 @@ def total(b: Any, t: Any, x: Any) -> Any:
 def greatest(b: Any, t: Any, x: Any) -> Any:
     """Greatest lane, float32 or signed."""
     return _halves(b, x, lambda low, high: _greater(b, low, high))
+
+
+@word(always(types.int64))
+def bits_of(b: Any, t: Any, x: Any) -> Any:
+    """The bits of a float32, not negative."""
+    return b.zext(b.bitcast(x, I32), ELEMENTS["i64"])
 
 
 @word(always(types.float32))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class F16(Format, id=1, block=1, nbytes=2):
+class F16(Format, id=1, block=1, nbytes=2, activations="f32"):
     @classmethod
     def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
         return decode(cls, halves, data)

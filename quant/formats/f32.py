@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class F32(Format, id=0, block=1, nbytes=4):
+class F32(Format, id=0, block=1, nbytes=4, activations="f32"):
     @classmethod
     def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
         return decode(cls, _decode, data)

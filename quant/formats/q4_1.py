@@ -57,8 +57,8 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
             row=row,
             row_scale=row_scale,
             columns=columns,
-            row_min=lambda p, g: v.load_f16(p + 2),
-            column_min=lambda p: v.load_f16_column(v.f32x8, p + 2, nbytes),
+            row_min=lambda p, g: v.load_f16_splat(v.f32x8, p + 2),
+            column_min=lambda p: (v.load_f16_column(v.f32x8, p + 2, nbytes),),
         )
 
 

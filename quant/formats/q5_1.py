@@ -59,8 +59,8 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
             row=row,
             row_scale=row_scale,
             columns=columns,
-            row_min=lambda p, g: v.load_f16(p + 2),
-            column_min=lambda p: v.load_f16_column(v.f32x8, p + 2, nbytes),
+            row_min=lambda p, g: v.load_f16_splat(v.f32x8, p + 2),
+            column_min=lambda p: (v.load_f16_column(v.f32x8, p + 2, nbytes),),
         )
 
 

@@ -6,6 +6,7 @@ depends on the weights' bits: 2^bits * 127 * 2 * sums must stay below 2^15.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import llvmlite.ir as ir
@@ -63,6 +64,21 @@ def dot4(acc, w, x):  # type: ignore[no-untyped-def]
 def dot4_signed(acc, w, x):  # type: ignore[no-untyped-def]
     """As dot4, with `w` -128..127: the sign moves to `x`, so that no pair saturates."""
     return acc + widen_pairs(maddubs(magnitude_bytes(w), sign_bytes(x, w)))
+
+
+def lookup_by_shuffle(values: Sequence[int]) -> Any:
+    """The word `x -> values[x]` for bytes 0..15: `vpshufb` looks up 16 bytes within every 128 bits."""
+    names = {16: "ssse3.pshuf.b.128", 32: "avx2.pshuf.b", 64: "avx512.pshuf.b.512"}
+
+    @word(first)
+    def found(b: Any, t: Any, x: Any) -> Any:
+        table = t[0].lanes(list(values) * (t[0].n // 16))
+        return call(b, f"llvm.x86.{names[t[0].n]}", x.type, table, x)
+
+    return found
+
+
+lookup16 = lookup_by_shuffle
 
 
 def _products(first_one: int, n: int, signed: bool) -> Any:

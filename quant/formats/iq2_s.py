@@ -1,0 +1,54 @@
+"""IQ2_S: 256 values in 16 groups of 16, x = d * (scale + 1/2) / 4 * y, y of two vectors of eight in a codebook.
+
+byte  0   2   half d
+byte  2  32   bits 0..7 of every vector's index
+byte 34  32   sign bits of every vector
+byte 66   8   bits 8..9 of the indices, the lowest field first
+byte 74   8   scale, 4 bits for each group: low nibbles those of even groups, high nibbles of odd ones
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, halves
+from ..codebooks import codebook, sign_words, signs, vectors
+from ..format import Format
+from ..parts import DecodedParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class IQ2_S(Format, id=22, block=256, nbytes=82, activations="f32"):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> DecodedParts:
+        vector, with_signs = vectors(v, cls.name), sign_words(v)[0]
+
+        def decode(p, out):  # type: ignore[no-untyped-def]
+            d = v.load_f16(p)
+            for g in range(16):
+                nibble, high = v.load_i8(p + 74 + g // 2) >> g % 2 * 4 & 15, v.load_i8(p + 66 + g // 2)
+                scale = d * (v.float32(0.5) + v.float32(nibble)) * v.float32(0.25)
+                for i in range(2):
+                    n = 2 * g + i
+                    index = v.load_i8(p + 2 + n) & 255 | (high >> n % 4 * 2 & 3) << 8
+                    v.store(out + 32 * n, with_signs(vector(index) * scale, v.load_i8(p + 34 + n)))
+
+        return DecodedParts(decode)
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    high = (blocks[:, 66:74, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3).reshape(-1, 32)
+    scale = np.stack([blocks[:, 74:] & 15, blocks[:, 74:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
+    factor = halves(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
+    values = codebook("IQ2_S")[blocks[:, 2:34] + high * np.uint16(256)] * factor.repeat(2, axis=1)[..., None]
+    return (values * signs(blocks[:, 34:66])).reshape(-1, 256)

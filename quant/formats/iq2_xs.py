@@ -1,0 +1,52 @@
+"""IQ2_XS: 256 values in 16 groups of 16, x = d * (scale + 1/2) / 4 * y, y of two vectors of eight in a codebook.
+
+byte  0   2   half d
+byte  2  64   16 bits for every eight values: index of a vector in the lower 9, pattern of signs in the upper 7
+              (see `codebooks`)
+byte 66   8   scale, 4 bits for each group: low nibbles those of even groups, high nibbles of odd ones
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, halves
+from ..codebooks import codebook, even_signs, sign_words, signs, vectors
+from ..format import Format
+from ..parts import DecodedParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class IQ2_XS(Format, id=17, block=256, nbytes=74, activations="f32"):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> DecodedParts:
+        vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
+
+        def decode(p, out):  # type: ignore[no-untyped-def]
+            d = v.load_f16(p)
+            for g in range(16):
+                nibble = v.load_i8(p + 66 + g // 2) >> g % 2 * 4 & 15
+                scale = d * (v.float32(0.5) + v.float32(nibble)) * v.float32(0.25)
+                for i in range(2):
+                    bits = v.load_u16(p + 2 + 4 * g + 2 * i)
+                    v.store(out + 64 * g + 32 * i, with_signs(vector(bits & 511) * scale, bits >> 9))
+
+        return DecodedParts(decode)
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    bits = np.ascontiguousarray(blocks[:, 2:66]).view(np.uint16)
+    scale = np.stack([blocks[:, 66:] & 15, blocks[:, 66:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
+    factor = halves(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
+    values: NDArray[np.float32] = codebook("IQ2_XS")[bits & 511] * factor.repeat(2, axis=1)[..., None]
+    return (values * signs(even_signs()[bits >> 9])).reshape(-1, 256)

@@ -1,0 +1,56 @@
+"""IQ3_S: 256 values in 8 groups of 32, x = d * (2 * scale + 1) * y, y of eight vectors of four in a codebook.
+
+byte   0   2   half d
+byte   2  64   bits 0..7 of every vector's index
+byte  66   8   bit 8 of the indices, the lowest first
+byte  74  32   sign bits of every eight values
+byte 106   4   scale, 4 bits for each group: low nibbles those of even groups, high nibbles of odd ones
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, halves
+from ..codebooks import codebook, sign_words, signs, vectors
+from ..format import Format
+from ..parts import DecodedParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class IQ3_S(Format, id=21, block=256, nbytes=110, activations="f32"):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> DecodedParts:
+        vector, with_signs = vectors(v, cls.name), sign_words(v)[0]
+
+        def decode(p, out):  # type: ignore[no-untyped-def]
+            d = v.load_f16(p)
+            for g in range(8):
+                scale = d * v.float32(2 * (v.load_i8(p + 106 + g // 2) >> g % 2 * 4 & 15) + 1)
+                high = v.load_i8(p + 66 + g)
+                for i in range(4):
+                    at = p + 2 + 8 * g + 2 * i
+                    first = v.load_i8(at) & 255 | (high >> 2 * i & 1) << 8
+                    second = v.load_i8(at + 1) & 255 | (high >> 2 * i + 1 & 1) << 8
+                    values = vector(first, second) * scale
+                    v.store(out + 128 * g + 32 * i, with_signs(values, v.load_i8(p + 74 + 4 * g + i)))
+
+        return DecodedParts(decode)
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    high = np.unpackbits(blocks[:, 66:74], axis=1, bitorder="little")
+    scale = np.stack([blocks[:, 106:] & 15, blocks[:, 106:] >> 4], axis=-1).reshape(-1, 8).astype(np.float32)
+    values = codebook("IQ3_S")[blocks[:, 2:66] + high * np.uint16(256)].reshape(-1, 8, 4, 8)
+    factor = halves(blocks[:, :2]) * (1 + 2 * scale)
+    return (values * factor[..., None, None] * signs(blocks[:, 74:106].reshape(-1, 8, 4))).reshape(-1, 256)

@@ -1,0 +1,82 @@
+"""MXFP4: 32 values as x = 2^(e - 128) * level of q, q in 0..15 (see `levels`: twice the value of an E2M1 float).
+
+    byte 0   1   e
+    byte 1  16   q: low nibbles hold values 0..15, high nibbles values 16..31
+
+OCP Microscaling Formats 1.0, with ggml's order of nibbles; e = 255, there NaN, is a number here as it is in ggml.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, encode, fields, pack_fields
+from ..format import Format
+from ..levels import E2M1
+from ..parts import IntegerParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class MXFP4(Format, id=39, block=32, nbytes=17):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> IntegerParts:
+        nbytes, level, vector = cls.nbytes, v.lookup16([x + 16 for x in E2M1]), 4 * v.LANES
+        i8x8, exponents = v.Vec("i8", 8), v.Vec("i8", v.LANES)
+
+        @v.jitable
+        def power(kind, numbers, e):  # type: ignore[no-untyped-def]
+            """2^(e - 128): a float's exponent, or one of the two subnormal powers, which are less than any other."""
+            wide = v.widen_unsigned(numbers, e)
+            return v.bitcast(kind, v.maximum((wide - 1) << 23, ((wide & 1) + 1) << 21))
+
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            quads = v.load_rows(v.i32, p + 1, stride)
+            for j in range(4):
+                v.store(tile + vector * j, level(v.bitcast(v.i8, quads[j] & 0x0F0F0F0F)))
+                v.store(tile + vector * (j + 4), level(v.bitcast(v.i8, quads[j] >> 4 & 0x0F0F0F0F)))
+            v.store(tile + 8 * vector, power(v.f32, v.i32, v.load_column(exponents, p, stride)))
+
+        def row(p, g):  # type: ignore[no-untyped-def]
+            return level(v.nibbles(v.load(v.i8x16, p + 1)))
+
+        def row_scale(p, g):  # type: ignore[no-untyped-def]
+            return power(v.f32x8, v.i32x8, v.load_splat(i8x8, p))
+
+        def columns(p):  # type: ignore[no-untyped-def]
+            return (power(v.f32x8, v.i32x8, v.load_column(i8x8, p, nbytes)),)
+
+        return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
+
+
+def _power(e: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return np.ldexp(np.float32(1), e.astype(np.int32) - 128)
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return _power(blocks[:, :1]) * np.array(E2M1, np.float32)[fields(blocks[:, 1:], 4)]
+
+
+def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    peak = np.abs(x).max(axis=1, keepdims=True)
+    e = np.where(peak > 0, np.floor(np.log2(peak)) + 125, 0).clip(0, 255).astype(np.uint8)
+    levels = _power(e)[:, None] * np.array(E2M1, np.float32)[:, None]
+    q = np.abs(levels - x[:, None]).argmin(axis=1).astype(np.uint8)
+    return np.concatenate([e, pack_fields(q, 4)], axis=1)

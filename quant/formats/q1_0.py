@@ -1,0 +1,43 @@
+"""Q1_0: 128 values, each d or -d.
+
+byte 0   2   half d
+byte 2  16   a bit for every value, the lowest first: 1 for d
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, halves
+from ..codebooks import sign_words
+from ..format import Format
+from ..parts import DecodedParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Q1_0(Format, id=41, block=128, nbytes=18, activations="f32"):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> DecodedParts:
+        with_signs = sign_words(v)[0]
+
+        def decode(p, out):  # type: ignore[no-untyped-def]
+            minus = v.zero(v.f32x8) - v.load_f16_splat(v.f32x8, p)
+            for i in range(16):
+                v.store(out + 32 * i, with_signs(minus, v.load_i8(p + 2 + i)))
+
+        return DecodedParts(decode)
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    d, bits = halves(blocks[:, :2]), np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")
+    return np.where(bits, d, -d)

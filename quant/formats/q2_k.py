@@ -1,0 +1,86 @@
+"""Q2_K: 256 values in 16 groups of 16, x = d * scale * q - dmin * low, q in 0..3, scale and low in 0..15.
+
+byte  0  16   low nibbles: scale of every group; high nibbles: low
+byte 16  64   q: the four 2-bit fields of 32 bytes hold 128 values, 32 after 32
+byte 80   2   half d
+byte 82   2   half dmin
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..blocks import decode, fields, halves
+from ..format import Format
+from ..parts import IntegerParts, of_group
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Q2_K(Format, id=10, block=256, nbytes=84):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> IntegerParts:
+        vector, size = 4 * v.LANES, 48 * v.LANES  # of a tile's four weights, and of its 32 with scales and minima
+        columns, column_min = _columns(v)
+
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            for half in range(2):
+                for part in range(2):
+                    quads = v.load_rows(v.i32, p + 16 + 32 * part + 16 * half, stride)
+                    at = tile + 4 * vector * half + 4 * size * part
+                    for j in range(4):
+                        for i in range(4):
+                            v.store(at + vector * j + size * i, quads[j] >> 2 * i & 0x03030303)
+            d, dmin = v.load_f16_column(v.f32, p + 80, stride), v.load_f16_column(v.f32, p + 82, stride)
+            pairs, minus = v.load_rows(v.i32, p, stride), v.zero(v.f32) - dmin
+            for j in range(4):
+                for i in range(4):
+                    at, pair = tile + size * (2 * j + i // 2) + vector * (8 + i % 2), pairs[j] >> 8 * i
+                    v.store(at, d * v.to_f32(v.f32, pair & 15))
+                    v.store(at + 2 * vector, minus * v.to_f32(v.f32, pair >> 4 & 15))
+
+        def row(p, g):  # type: ignore[no-untyped-def]
+            return v.shift_bytes(v.load(v.i8x32, p + 16 + 32 * (g // 4)), 2 * (g % 4)) & 3
+
+        return IntegerParts(
+            bits=4,
+            unpack=unpack,
+            row=row,
+            row_scale=of_group(v, columns, 2),
+            columns=columns,
+            row_min=of_group(v, column_min, 2),
+            column_min=column_min,
+            scales=2,
+            minima=2,
+        )
+
+
+def _columns(v: ModuleType) -> tuple[Any, Any]:
+    i16x8 = v.Vec("i16", 8)
+
+    def columns(p):  # type: ignore[no-untyped-def]
+        pairs, d = v.widen_signed(v.i32x8, v.load(i16x8, p)), v.load_f16_splat(v.f32x8, p + 80)
+        return d * v.to_f32(v.f32x8, pairs & 15), d * v.to_f32(v.f32x8, pairs >> 8 & 15)
+
+    def column_min(p):  # type: ignore[no-untyped-def]
+        pairs, dmin = v.widen_signed(v.i32x8, v.load(i16x8, p)), v.load_f16_splat(v.f32x8, p + 82)
+        minus = v.zero(v.f32x8) - dmin
+        return minus * v.to_f32(v.f32x8, pairs >> 4 & 15), minus * v.to_f32(v.f32x8, pairs >> 12 & 15)
+
+    return columns, column_min
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    pairs, d, dmin = blocks[:, :16], halves(blocks[:, 80:82]), halves(blocks[:, 82:84])
+    scale, low = d * (pairs & np.uint8(15)).astype(np.float32), dmin * (pairs >> np.uint8(4)).astype(np.float32)
+    q = fields(blocks[:, 16:80].reshape(-1, 2, 32), 2).reshape(-1, 16, 16).astype(np.float32)
+    return (scale[:, :, None] * q - low[:, :, None]).reshape(-1, 256)

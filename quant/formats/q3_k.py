@@ -1,0 +1,81 @@
+"""Q3_K: 256 values in 16 groups of 16, x = d * (scale - 32) * (q - 4), q in 0..7, scale in 0..63.
+
+byte   0  32   bit 2 of q: bit g of byte i belongs to value i of the g-th 32 values
+byte  32  64   bits 0..1 of q: the four 2-bit fields of 32 bytes hold 128 values, 32 after 32
+byte  96   8   bits 0..3 of scale: low nibbles those of groups 0..7, high nibbles of groups 8..15
+byte 104   4   bits 4..5 of scale: the lowest 2-bit fields those of groups 0..3, and so on
+byte 108   2   half d
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..blocks import decode, fields, halves
+from ..format import Format
+from ..parts import IntegerParts, of_group
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Q3_K(Format, id=11, block=256, nbytes=110):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> IntegerParts:
+        vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
+        columns, i8x32, i16x16 = _columns(v), v.i8x32, v.i16x16
+
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            for half in range(2):
+                top = v.load_rows(v.i32, p + 16 * half, stride)
+                for part in range(2):
+                    quads = v.load_rows(v.i32, p + 32 + 32 * part + 16 * half, stride)
+                    for j in range(4):
+                        at, high = tile + vector * (4 * half + j) + 4 * size * part, top[j] >> 4 * part
+                        for i in range(4):
+                            third = (high >> i & 0x01010101) << 2
+                            v.store(at + size * i, quads[j] >> 2 * i & 0x03030303 | third)
+            d = v.load_f16_column(v.f32, p + 108, stride)
+            low, high = v.load_rows(v.i32, p + 96, stride)[:2], v.load_column(v.i32, p + 104, stride)
+            for quarter in range(4):  # four groups have their bits in the same dwords
+                four = (low[quarter % 2] >> quarter // 2 * 4) & 0x0F0F0F0F | (high >> 2 * quarter & 0x03030303) << 4
+                for i in range(4):
+                    scale = d * v.to_f32(v.f32, (four >> 8 * i & 63) - 32)
+                    v.store(tile + size * (2 * quarter + i // 2) + vector * (8 + i % 2), scale)
+
+        def row(p, g):  # type: ignore[no-untyped-def]
+            low, high = v.load(i8x32, p + 32 + 32 * (g // 4)), v.load(i8x32, p)
+            third = v.shift_bytes(high, g - 2) if g > 2 else v.bitcast(i8x32, v.bitcast(i16x16, high) << 2 - g)
+            return v.shift_bytes(low, 2 * (g % 4)) & 3 | third & 4
+
+        scale = of_group(v, columns, 2)
+        return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=scale, columns=columns, shift=2, scales=2)
+
+
+def _columns(v: ModuleType) -> Any:
+    one, i16x8 = v.Vec("i64", 1), v.Vec("i16", 8)
+
+    def columns(p):  # type: ignore[no-untyped-def]
+        low, high, d = v.load_i64(p + 96), v.load_i32(p + 104), v.load_f16_splat(v.f32x8, p + 108)
+        first = low & 0x0F0F0F0F0F0F0F0F | (high & 0x03030303) << 4 | (high & 0x0C0C0C0C) << 34
+        last = (low >> 4) & 0x0F0F0F0F0F0F0F0F | high & 0x30303030 | (high & 0xC0C0C0C0) << 30
+        pairs = v.widen_signed(v.i32x8, v.bitcast(i16x8, v.join(v.splat(one, first), v.splat(one, last))))
+        return d * v.to_f32(v.f32x8, (pairs & 63) - 32), d * v.to_f32(v.f32x8, (pairs >> 8) - 32)
+
+    return columns
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    high = fields(blocks[:, :32], 1).reshape(-1, 256)
+    low = fields(blocks[:, 32:96].reshape(-1, 2, 32), 2).reshape(-1, 256)
+    scale = (fields(blocks[:, 96:104], 4) | fields(blocks[:, 104:108], 2) << np.uint8(4)).astype(np.float32) - 32
+    q = (low | high << np.uint8(2)).reshape(-1, 16, 16).astype(np.float32) - 4
+    return ((halves(blocks[:, 108:]) * scale)[:, :, None] * q).reshape(-1, 256)

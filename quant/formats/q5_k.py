@@ -1,0 +1,69 @@
+"""Q5_K: 256 values in 8 groups of 32, x = d * scale * q - dmin * low, q in 0..31, scale and low in 0..63.
+
+byte  0    2   half d
+byte  2    2   half dmin
+byte  4   12   scale and low of every group, 6 bits each (see `k_scales`)
+byte 16   32   bit 4 of q: bit g of byte i belongs to value i of group g
+byte 48  128   bits 0..3 of q: low nibbles of 32 bytes hold one group, high nibbles the next
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from ..blocks import decode, fields
+from ..format import Format
+from ..k_scales import scale_parts, scales_and_minima
+from ..parts import IntegerParts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Q5_K(Format, id=13, block=256, nbytes=176):
+    @classmethod
+    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return decode(cls, _decode, data)
+
+    @classmethod
+    def kernels(cls, v: ModuleType) -> IntegerParts:
+        vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with scale and minimum
+        scales = scale_parts(v)
+        store_scales = v.jitable(scales.store)
+
+        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+            store_scales(p, stride, tile + 8 * vector, size)
+            for half in range(2):
+                fifth = v.load_rows(v.i32, p + 16 + 16 * half, stride)
+                for pair in range(4):
+                    quads = v.load_rows(v.i32, p + 48 + 32 * pair + 16 * half, stride)
+                    for j in range(4):
+                        at, high = tile + vector * (4 * half + j) + 2 * size * pair, fifth[j] >> 2 * pair
+                        v.store(at, quads[j] & 0x0F0F0F0F | (high & 0x01010101) << 4)
+                        v.store(at + size, (quads[j] >> 4) & 0x0F0F0F0F | (high & 0x02020202) << 3)
+
+        def row(p, g):  # type: ignore[no-untyped-def]
+            q, high = v.load(v.i8x32, p + 48 + 32 * (g // 2)), v.load(v.i8x32, p + 16)
+            fifth = v.shift_bytes(high, g - 4) if g > 4 else v.bitcast(v.i8x32, v.bitcast(v.i16x16, high) << 4 - g)
+            return (v.shift_bytes(q, 4) if g % 2 else q) & 15 | fifth & 16
+
+        return IntegerParts(
+            bits=5,
+            unpack=unpack,
+            row=row,
+            row_scale=scales.row_scale,
+            columns=scales.columns,
+            row_min=scales.row_min,
+            column_min=scales.column_min,
+        )
+
+
+def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import numpy as np
+
+    d, low = scales_and_minima(blocks[:, :16])
+    high = fields(blocks[:, 16:48], 1).reshape(-1, 8, 32)
+    q = fields(blocks[:, 48:].reshape(-1, 4, 32), 4).reshape(-1, 8, 32) | high << np.uint8(4)
+    return (d[:, :, None] * q.astype(np.float32) - low[:, :, None]).reshape(-1, 256)
