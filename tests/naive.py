@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,29 +52,27 @@ def encoded(fmt: type[Format], values: NDArray[np.float32]) -> NDArray[np.uint8]
         return random_blocks(fmt, values.shape, float(values.std()))
 
 
-def half_places(fmt: type[Format]) -> NDArray[np.int64]:
-    """Where a block has half floats: there a NaN reaches its values."""
-    places = np.arange(0, fmt.nbytes - 1, 2)
-    probes = np.zeros((len(places), fmt.nbytes), np.uint8)
-    probes[np.arange(len(places)), places + 1] = 0x7E
-    return places[np.isnan(fmt.dequantize(probes)).any(axis=1)]
-
-
 def random_blocks(fmt: type[Format], shape: tuple[int, ...], std: float) -> NDArray[np.uint8]:
-    """Blocks of random bytes, but for the half floats in them, which make the values of the size wanted."""
-    rng = np.random.default_rng(len(shape) + shape[-1])
-    data = rng.integers(0, 256, (math.prod(shape) // fmt.block, fmt.nbytes), np.uint8)
-    for size in (1.0, None):
-        fitting = size or std / fmt.dequantize(data).std(dtype=np.float64)
-        for at in half_places(fmt):
-            d = (fitting * rng.uniform(0.5, 1.5, len(data))).astype(np.float16)
-            data[:, at : at + 2] = d.view(np.uint8).reshape(-1, 2)
-    return data.reshape(*shape[:-1], fmt.row_bytes(shape[-1]))
+    """Blocks of random bytes, chosen from many for values of about the size wanted."""
+    rng = np.random.default_rng(shape[-1])
+    chosen = rng.choice(_pool(fmt, std), math.prod(shape) // fmt.block)
+    return chosen.reshape(*shape[:-1], fmt.row_bytes(shape[-1]))
+
+
+@cache
+def _pool(fmt: type[Format], std: float) -> NDArray[np.uint8]:
+    data = np.random.default_rng(0).integers(0, 256, (1 << 13, fmt.nbytes), np.uint8)
+    with np.errstate(all="ignore"):
+        values = fmt.dequantize(data).astype(np.float64)
+        distance = np.abs(np.log(np.sqrt((values * values).mean(axis=1)) / std))
+    return data[np.argsort(distance)[:64]]  # NaN comes last
 
 
 @dataclass(frozen=True)
 class Llama:
     """Hyper-parameters, frequencies and dequantized tensors of an open file."""
+
+    CACHE: ClassVar[type] = np.float16
 
     tensors: Mapping[str, Floats]
     layers: int
@@ -101,9 +100,9 @@ class Llama:
             *rotation(m, turned, tensors.get("rope_freqs.weight", np.ones(turned // 2))),
         )
 
-    def logits(self, ids: Sequence[int], cache: type = np.float16) -> Floats:
-        """Logits after every token, (tokens, vocab); keys and values are rounded to the `cache` type."""
-        w = self.tensors
+    def logits(self, ids: Sequence[int], cache: type | None = None) -> Floats:
+        """Logits after every token, (tokens, vocab); keys and values are rounded to the `cache` type, or CACHE."""
+        w, cache = self.tensors, cache or self.CACHE
         x = w["token_embd.weight"][list(ids)]
         for i in range(self.layers):
             block = {k.removeprefix(f"blk.{i}."): t for k, t in w.items() if k.startswith(f"blk.{i}.")}

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from llmlocal.cli.options import Layout
-from llmlocal.cli.tables import bench_table
-from llmlocal.quant.formats.f32 import F32
-from llmlocal.quant.tensor import QTensor
 from scripted import ScriptedEngine
 
 from llmlocal.bench import Plan, Row, bench, bytes_per_token, measure
+from llmlocal.cli.options import Layout
+from llmlocal.cli.tables import bench_table
 from llmlocal.engine import Engine
 from llmlocal.errors import UsageError
+from llmlocal.quant.formats.f32 import F32
+from llmlocal.quant.tensor import QTensor
 
 
 def tensor(name: str, rows: int, k: int) -> QTensor:

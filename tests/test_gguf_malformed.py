@@ -15,12 +15,12 @@ import pytest
 from gguf_bytes import ARRAY, BOOL, I32, STRING, U8, U32, U64, container, entry, record, sample, string
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llmlocal.quant.format import BY_ID, load_all
 
 from llmlocal.errors import BadFileError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.layout import Record, tensor_span
 from llmlocal.gguf.values import TENSOR_TYPES
+from llmlocal.quant.format import BY_ID, load_all
 
 DATA = Path(os.environ.get("LLMLOCAL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 GENERATOR = DATA.parent / "malformed_gguf.py"

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llmlocal.quant.format import BY_NAME, load_all
-from llmlocal.quant.tensor import QTensor
 
 from llmlocal.errors import LlmlocalError, NotFoundError, ResourceError
 from llmlocal.gguf import Array, GGUFWriter, TensorInfo, ValueType, open_gguf, write_gguf
 from llmlocal.gguf.values import ALIGNMENT_KEY, STRUCTS
+from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.tensor import QTensor
 
 load_all()
 F32 = BY_NAME["F32"]

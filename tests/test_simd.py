@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -349,79 +348,3 @@ def test_every_half_float_is_widened_and_narrowed(isa: str) -> None:
         nan = np.isnan(expected)
         assert np.array_equal(np.isnan(got), nan), name
         assert got[~nan].tobytes() == expected[~nan].tobytes(), name
-
-
-# ---- products of bytes ---------------------------------------------------------------------------------------------
-
-DOTS = [(n, bits) for bits in (4, 5, 6, 8) for n in (4, 8)]  # 8 bits: signed
-
-
-def build_dots(v: ModuleType) -> Any:
-    """tokens_dot of every size for two tokens, then dot4 and dot4_signed of a row's vectors, on every pattern."""
-    size = 4 * v.LANES
-    weights = {n: v.unroll(n, lambda j: lambda w: v.load(v.i8, w + size * j)) for n in (4, 8)}
-
-    def group(i: int) -> Body:
-        n, bits = DOTS[i]
-        dot, load = v.tokens_dot(2, n, bits, bits == 8), weights[n]
-
-        def run(w, x, start, out):  # type: ignore[no-untyped-def]
-            sums = dot((start, start), load(w), x, 64)
-            v.store(out + 2 * size * i, sums[0])
-            v.store(out + 2 * size * i + size, sums[1])
-
-        return run
-
-    groups, rows = v.unroll(len(DOTS), group), 2 * size * len(DOTS)
-
-    def main(counter, ith, nth, count, w, x, start, out):  # type: ignore[no-untyped-def]
-        for _ in range(count):
-            groups(w, x, v.load(v.i32, start), out)
-            first, weight, act = v.load(v.row_i32, start), v.load(v.row_i8, w), v.load(v.row_i8, x)
-            v.store(out + rows, v.dot4(first, weight, act))
-            v.store(out + rows + size, v.dot4_signed(first, weight, act))
-            w += 8 * size
-            x += 128
-            start += size
-            out += rows + 2 * size
-
-    return main
-
-
-DOT_KERNEL = Kernel(f"test_dots_{VERSION}", ("count", "w", "x", "start", "out"), build_dots)
-
-
-def patterns(width: int) -> list[tuple[int, Array, Array]]:
-    """Bits of the weights (8: signed), weights (8, width) and activations (64,) at their extremes, and random ones."""
-    rng, out = np.random.default_rng(0), []
-    signs = np.where(np.arange(64) % 2, 127, -127).astype(B)
-    xs = [np.full(64, 127, B), np.full(64, -127, B), signs, *rng.integers(-127, 128, (8, 64)).astype(B)]
-    for bits in (4, 5, 6, 7, 8):
-        low, high = (-128, 127) if bits == 8 else (0, (1 << bits) - 1)
-        ws = [np.full((8, width), low), np.full((8, width), high), np.where(np.indices((8, width))[1] % 2, low, high)]
-        ws.append(rng.integers(low, high + 1, (8, width)))
-        out += [(bits, w, x) for w in ws for x in xs]
-    return out
-
-
-@pytest.mark.parametrize("isa", ISAS)
-def test_products_of_bytes_never_saturate(isa: str) -> None:
-    v = import_module(f"llmlocal.quant.isa.{isa}")
-    cases, lanes = patterns(4 * v.LANES), v.LANES
-    w = np.stack([(w + 128 * (v.FLIP_SIGNED and bits == 8)).astype(np.uint8) for bits, w, _ in cases])
-    x = np.stack([(x, -x) for *_, x in cases])
-    start = np.random.default_rng(2).integers(-(1 << 20), 1 << 20, (len(cases), lanes)).astype(I32)
-    out = np.zeros((len(cases), len(DOTS) + 1, 2, lanes), I32)
-    run(DOT_KERNEL, isa, count=len(cases), w=w, x=x, start=start, out=out)
-    for (bits, weights, acts), stored, first, got in zip(cases, w, start, out, strict=True):
-        weights = stored.astype(I32) if v.FLIP_SIGNED else weights
-        each = [sums_of_4(weights[j], np.tile(acts[4 * j : 4 * j + 4], lanes)) for j in range(8)]
-        for (n, room), two_tokens in zip(DOTS, got, strict=False):
-            if bits <= room and (bits == 8) == (room == 8):
-                assert np.array_equal(two_tokens, [first + sum(each[:n]), first - sum(each[:n])]), (n, room, bits)
-        row = first + sums_of_4(weights[0], acts[: 4 * lanes])
-        assert np.array_equal(got[-1, int(bits == 8)], row), f"a row of {bits} bits"
-
-
-def sums_of_4(w: Array, x: Array) -> Array:
-    return (w.astype(I32) * x).reshape(-1, 4).sum(-1)

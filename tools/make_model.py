@@ -20,12 +20,12 @@ from typing import Any
 
 import gguf
 import numpy as np
-from llmlocal.quant.format import BY_NAME, Format, load_all
 from numpy.typing import NDArray
 
 from llmlocal.gguf.reader import open_gguf
 from llmlocal.gguf.values import ValueType
 from llmlocal.gguf.writer import GGUFWriter, TensorInfo
+from llmlocal.quant.format import BY_NAME, Format, load_all
 
 Metadata = dict[str, Any]  # key -> value, or (type, value), as `GGUFWriter` takes them
 CHUNK = 1 << 22  # values drawn at once
