@@ -41,10 +41,9 @@ def q8_meaning(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.flo
     return q.reshape(x.shape), (bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13).view(np.float32)
 
 
-@kernel("tokens x out k")
-def quantize_q8(v: ModuleType) -> Any:
-    """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
-    f32x8, i32x8, i8x8, int32, float32 = v.f32x8, v.i32x8, v.Vec("i8", 8), v.int32, v.float32
+def _peak_and_scale(v: ModuleType) -> tuple[Any, Any]:
+    """The greatest magnitude of 32 float32 at an address, and the scale that is kept for a group of a magnitude."""
+    f32x8, i32x8 = v.f32x8, v.i32x8
 
     @v.jitable
     def magnitude(p):  # type: ignore[no-untyped-def]
@@ -61,6 +60,15 @@ def quantize_q8(v: ModuleType) -> Any:
         """`x` to 11 significant bits: what other engines keep of a scale as a half, without a half's limits."""
         bits = v.bits_of(x)
         return v.as_f32(bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
+
+    return peak_of, short_scale
+
+
+@kernel("tokens x out k")
+def quantize_q8(v: ModuleType) -> Any:
+    """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
+    f32x8, i32x8, i8x8, int32, float32 = v.f32x8, v.i32x8, v.Vec("i8", 8), v.int32, v.float32
+    peak_of, short_scale = _peak_and_scale(v)
 
     @v.jitable
     def quantize_group(p, q, column, column_bytes, plain):  # type: ignore[no-untyped-def]
