@@ -27,8 +27,8 @@ HIDDEN: dict[str, tuple[str, ...]] = {
     "avxvnni": ("avx512",),
     "avx2": ("avx512", "avxvnni"),
 }
-# What ARM kernels may use, on any core: LLVM knows few cores by name, not always rightly, and some it fails on.
-# A core with dot products is of ARMv8.2 at least, hence the atomics in one instruction.
+# What ARM kernels may use, on any core. No core is named to LLVM: it does not know them all, fails on some, and spills
+# fewer registers when it schedules for none. With dot products comes ARMv8.2 at least, whose atomics need no loop.
 ARM: dict[str, str] = {"neon_dot": "+v8.2a,+dotprod", "neon": "", "generic": ""}
 
 
