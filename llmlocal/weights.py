@@ -17,8 +17,11 @@ class Weights:
         self.used: dict[str, QTensor] = {}
 
     def matrix(self, name: str, rows: int, k: int) -> QTensor:
-        """A (rows, k) matrix. Raises BadFileError where it is missing or of another shape."""
-        return self._checked(name, (rows, k))
+        """A (rows, k) matrix. Raises BadFileError where it is missing, of another shape, or of a stored type."""
+        tensor = self._checked(name, (rows, k))
+        if not tensor.format.activations:
+            raise self._fail(f"tensor '{name}' is {tensor.format.name}, which cannot be multiplied")
+        return tensor
 
     def vector(self, name: str, size: int) -> QTensor:
         """A (size,) vector in F32, all finite. Raises BadFileError."""

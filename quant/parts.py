@@ -29,7 +29,7 @@ class IntegerParts:
         one vector, or two where the halves of 32 differ. `column_min(p)`: their minima, likewise.
     """
 
-    bits: int
+    bits: int  # of q, rounded up to 4: how many products fit 16 bits
     unpack: Part
     row: Part
     row_scale: Part

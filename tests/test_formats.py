@@ -14,9 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llmlocal.quant.format import BY_ID, BY_NAME, Format, load_all
-from llmlocal.quant.gather import gather
-from llmlocal.quant.jit import Kernel
-from llmlocal.quant.matmul import matmul
 
 load_all()
 FORMATS = [pytest.param(BY_NAME[name], id=name) for name in sorted(BY_NAME)]
@@ -206,13 +203,6 @@ def test_parts_of_blocks_are_refused(f: type[Format]) -> None:
 def test_parts_of_blocks_are_not_quantized(f: type[Format]) -> None:
     with pytest.raises(ValueError, match="not a multiple"):
         f.quantize(weights(1, f.block + 1))
-
-
-@pytest.mark.parametrize("name", [name for name in sorted(BY_NAME) if BY_NAME[name].activations is None])
-@pytest.mark.parametrize("kernel", [matmul, gather])
-def test_what_is_only_stored_is_refused_as_a_weight(kernel: Callable[[type[Format]], Kernel], name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} tensors are stored"):
-        kernel(BY_NAME[name])
 
 
 def test_listing_the_formats_imports_no_numpy() -> None:

@@ -42,7 +42,8 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
                             third = (high >> i & 0x01010101) << 2
                             v.store(at + size * i, quads[j] >> 2 * i & 0x03030303 | third)
             d = v.load_f16_column(v.f32, p + 108, stride)
-            low, high = v.load_rows(v.i32, p + 96, stride)[:2], v.load_column(v.i32, p + 104, stride)
+            dwords = v.load_rows(v.i32, p + 92, stride)  # 16 bytes from 96 on would reach beyond the block
+            low, high = dwords[1:3], dwords[3]
             for quarter in range(4):  # four groups have their bits in the same dwords
                 four = (low[quarter % 2] >> quarter // 2 * 4) & 0x0F0F0F0F | (high >> 2 * quarter & 0x03030303) << 4
                 for i in range(4):
