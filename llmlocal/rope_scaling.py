@@ -33,7 +33,7 @@ def rotation(c: Config, w: Weights, turned: int, context: int) -> Rotation:
         plain /= _positive(c, divisors.dequantize().astype(np.float64))
     kind = c.text("rope.scaling.type", "linear" if _factor(c) != 1 else "none")
     scale = c.number("rope.scaling.attn_factor", 0, 1e3, 1.0)
-    if kind in ("none", "longrope"):
+    if kind == "none":
         return Rotation(plain, scale)
     factor = _factor(c)
     if kind == "linear":
@@ -69,5 +69,6 @@ def _yarn(c: Config, plain: NDArray[np.float64], factor: float, turned: int, bas
     keep = 1 - np.clip((np.arange(turned // 2) - first) / max(0.001, last - first), 0, 1)
     extrapolation = c.number("rope.scaling.yarn_ext_factor", 0, 1, 1.0)
     keep *= extrapolation
-    scale = c.number("rope.scaling.attn_factor", 0, 1e3, 1.0) * (1 + 0.1 * math.log(max(factor, 1.0)))
+    sharper = 1 + 0.1 * math.log(max(factor, 1.0)) if extrapolation else 1.0
+    scale = c.number("rope.scaling.attn_factor", 0, 1e3, 1.0) * sharper
     return Rotation(plain / factor * (1 - keep) + plain * keep, scale)

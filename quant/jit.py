@@ -309,7 +309,11 @@ def _read(path: Path) -> bytes | None:
 
 def _keep(path: Path, code: bytes) -> None:
     """Write whole or not at all; a cache that cannot be written costs time, not correctness."""
-    with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as f:
-        f.write(hashlib.sha256(code).digest() + code)
-        f.close()
-        os.replace(f.name, path)
+    with contextlib.suppress(OSError):
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as f:
+                f.write(hashlib.sha256(code).digest() + code)
+            os.replace(name, path)
+        except OSError:
+            os.unlink(name)

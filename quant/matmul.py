@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
-ROWS = 64  # rows of one draw
+ROWS = 64  # rows of one draw in a batch
+ROW_DRAWS, MAX_ROWS = 4, 256  # for a single token: draws per thread, and rows of a draw at most; long ones read faster
 SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of one draw
 
 
@@ -57,9 +58,10 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
         count, x_stride, tile = v.load_i64(tokens), x_bytes(k), scratch + SCRATCH_BYTES * ith
-        first = v.draw(counter, ROWS)
+        draw = ROWS if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
+        first = v.draw(counter, draw)
         while first < rows:
-            last = min(rows, first + ROWS)
+            last = min(rows, first + draw)
             if count > 1:  # whole tiles here, the rows that are left one by one below
                 tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
                 tiles_dot(at, row_bytes, k, x, x_stride, count, out, 4 * y_stride, tiles, tile)
@@ -67,6 +69,6 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
             for r in range(first, last):
                 for t in range(count):
                     v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k, tile))
-            first = v.draw(counter, ROWS)
+            first = v.draw(counter, draw)
 
     return run
