@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
 
-GONE = -1
+GONE, END = -1, -2  # no symbols: merged into the one before, and what lies beyond both ends
 REMEMBERED_PAIRS = 500_000
 
 
@@ -21,6 +21,9 @@ class Merge(NamedTuple):
     left: int
     right: int
     result: int
+
+
+UNKNOWN = Merge(GONE, GONE, GONE, GONE)  # a pair that has not been looked up
 
 
 class RankedMerges:
@@ -47,41 +50,43 @@ class RankedMerges:
         symbols = list(map(self._number, word))
         if len(symbols) < 2:
             return symbols
-        n = len(symbols)
-        after, before = list(range(1, n + 1)), list(range(-1, n - 1))
         waiting, ranks = self._candidates(symbols)
-        pairs, find = self._pairs, self._find
+        n = len(symbols)
+        after, before = list(range(1, n + 1)), list(range(-1, n))
+        symbols.append(END)  # the neighbour of both ends: before[0] is -1
+        get, find = self._pairs.get, self._find
         while ranks:
             merge, positions = waiting.pop(heappop(ranks))
             rank, left, right, result = merge
             positions.sort()
             for at, i in enumerate(positions):
-                j = after[i] if symbols[i] == left else n
-                if j >= n or symbols[j] != right:
+                j = after[i]
+                if symbols[i] != left or symbols[j] != right:
                     continue  # one of the two has become part of something else
                 symbols[i], symbols[j] = result, GONE
                 k = after[i] = after[j]
-                neighbours = [(before[i], symbols[before[i]], result)] if before[i] >= 0 else []
-                if k < n:
-                    before[k] = i
-                    neighbours.append((i, result, symbols[k]))
+                before[k] = i
+                h = before[i]
                 lowest = rank
-                for place, first, second in neighbours:
-                    key = first, second
-                    found = pairs[key] if key in pairs else find(key)
+                for place, key in ((h, (symbols[h], result)), (i, (result, symbols[k]))):
+                    found = get(key, UNKNOWN)
+                    if found is UNKNOWN:
+                        found = find(key)
                     if found is None:
                         continue
-                    if found.rank in waiting:
-                        waiting[found.rank][1].append(place)
+                    other = found[0]
+                    if other in waiting:
+                        waiting[other][1].append(place)
                     else:
-                        waiting[found.rank] = found, [place]
-                        heappush(ranks, found.rank)
-                    lowest = min(lowest, found.rank)
+                        waiting[other] = found, [place]
+                        heappush(ranks, other)
+                    if other < lowest:
+                        lowest = other
                 if lowest < rank and at + 1 < len(positions):
                     waiting[rank] = merge, positions[at + 1 :]
                     heappush(ranks, rank)
                     break
-        return [symbol for symbol in symbols if symbol != GONE]
+        return [symbol for symbol in symbols if symbol >= 0]
 
     def _candidates(self, symbols: list[int]) -> tuple[dict[int, tuple[Merge, list[int]]], list[int]]:
         """The places where two neighbours may be merged, by rank, and the heap of the ranks."""
@@ -108,6 +113,8 @@ class RankedMerges:
 
     def _find(self, key: tuple[int, int]) -> Merge | None:
         """The merge of a pair; what is found is remembered, as texts hold few pairs many times."""
+        if END in key:
+            return None
         left, right = map(self.text, key)
         rank = self._ranks.get(f"{left} {right}")
         if len(self._pairs) >= REMEMBERED_PAIRS:

@@ -66,8 +66,11 @@ def partition(text: str, specials: Iterable[Special], parse_special: bool) -> li
     An earlier entry wins over a later one wherever they overlap, as in llama.cpp.
     """
     parts: list[str | int] = [text] if text else []
+    there = set(text)  # some vocabularies have thousands of special tokens: most are ruled out by a character
     for special in specials:
-        if (special.always or parse_special) and special.text in text:
+        if not (special.always or parse_special) or special.text[0] not in there or special.text[-1] not in there:
+            continue
+        if special.text in text:
             parts = [piece for part in parts for piece in (_cut(part, special) if isinstance(part, str) else (part,))]
     return parts
 
