@@ -101,10 +101,10 @@ CASES = {
 
 def refusal(path: Path) -> str:
     """The text behind the file's name. Fails where the file opens, where it takes long, or on more than one line."""
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadFileError) as caught:
         open_gguf(path).close()
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     text = str(caught.value)
     assert text.isprintable() and text.startswith(f"{path}: ")
     return text.removeprefix(f"{path}: ")

@@ -244,7 +244,7 @@ def test_a_large_vocabulary_takes_little_time(over: dict[str, Any], most: float)
     history = list(range(2000))
     best = 9.0
     for step in range(20):
-        start = time.perf_counter()
+        start = time.process_time()
         sampler.sample(logits, history, step)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert best < 4 * most  # the machine may be busy

@@ -174,9 +174,9 @@ def test_whitespace_vocabularies_drop_blanks() -> None:
 def test_a_mebibyte_takes_near_linear_time(unit: str) -> None:
     tokenizer = real_tokenizer("qwen2")
     text = unit * (2**20 // len(unit.encode()))
-    start = time.perf_counter()
+    start = time.process_time()
     ids = tokenizer.encode(text, add_special=False)
-    assert time.perf_counter() - start < 5  # below 1.2 s on a quiet machine
+    assert time.process_time() - start < 5  # below 1.2 s on a quiet machine
     assert tokenizer.decode(ids) == text
 
 
@@ -185,10 +185,10 @@ def test_151936_tokens_are_ready_soon() -> None:
     best = 9.0
     for _ in range(3):
         gc.collect()
-        start = time.perf_counter()
+        start = time.process_time()
         with open_gguf(path) as file:
             load(file.metadata).encode("ready")
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert best < 1.0  # 0.19 s on a quiet machine
     program = (
         "import sys; from llmlocal.gguf.reader import open_gguf; from llmlocal.tokenizer import load\n"

@@ -86,6 +86,6 @@ def test_decoding() -> None:
 
 @pytest.mark.parametrize("unit", ["a", "us", " ", "日", "\u0301", "."])
 def test_linear_time(unit: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     real_tokenizer("bert-bge").encode(unit * (2**18 // len(unit.encode())))
-    assert time.perf_counter() - start < 2  # a mebibyte takes less on a quiet machine
+    assert time.process_time() - start < 2  # a mebibyte takes less on a quiet machine

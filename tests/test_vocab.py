@@ -103,9 +103,9 @@ def test_large_vocabulary_is_ready_soon_and_without_numpy() -> None:
     metadata = spm(*(f"▁{id:x}" for id in range(262_144)))
     best = 9.0
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         load(metadata).encode("ready")
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert best < 0.6  # 0.15 s on a quiet machine
     program = "import sys, llmlocal.tokenizer; print(sorted({'numpy', 'numba', 'gguf'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "[]\n"
