@@ -104,9 +104,9 @@ def test_our_own_mistakes(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_malformed_file_is_refused_at_once(said: Said, malformed: dict[str, Path], name: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     code, out, err = said("run", malformed[name], "x", "-n", "4", "--temp", "0")
-    took = time.perf_counter() - start
+    took = time.process_time() - start
     lines = [line for line in err.splitlines() if not line.startswith(("compiling", "hint: ", NOTE[:-1]))]
     assert (code, out, len(lines)) == (5, "", 1)
     assert lines[0].startswith("error: ")
