@@ -46,7 +46,12 @@ def count(lines: list[str], *names: str) -> int:
 
 @pytest.mark.parametrize(
     ("isa", "name", "product"),
-    [("neon_dot", "Q4_0", "sdot"), ("neon_dot", "F16", "fmla"), ("neon", "Q4_0", "smlal"), ("neon", "Q8_0", "smull")],
+    [
+        ("neon_dot", "Q4_0", "sdot"),
+        ("neon_dot", "F16", "fmla"),
+        ("neon", "Q4_0", "smlal"),
+        pytest.param("neon", "Q8_0", "smull", marks=pytest.mark.slow),
+    ],
 )
 def test_products_stay_in_registers(isa: str, name: str, product: str) -> None:
     lines = lines_of(compile_assembly(matmul(BY_NAME[name]), cpu.arm(isa, LINUX)))

@@ -299,7 +299,11 @@ def loops(assembly: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     ("isa", "product", "register"),
-    [("avx2", "vpmaddubsw", "ymm"), ("avxvnni", "vpdpbusd", "ymm"), ("avx512", "vpdpbusd", "zmm")],
+    [
+        ("avx2", "vpmaddubsw", "ymm"),
+        pytest.param("avxvnni", "vpdpbusd", "ymm", marks=pytest.mark.slow),
+        ("avx512", "vpdpbusd", "zmm"),
+    ],
 )
 def test_kernels_use_the_instructions_they_are_written_for(isa: str, product: str, register: str) -> None:
     if isa not in cpu.offered():
