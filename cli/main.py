@@ -1,6 +1,7 @@
 """The program: finds the command, and turns whatever goes wrong into one line and an exit code.
 
-A command is a function in the file of its name; it is imported when it is called, so that help comes at once.
+A command is a function, or a `typer.Typer` of several, in the file of its name and under its name; it is imported when
+it is called, so that help comes at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from .. import __version__
 from ..errors import LlmlocalError, ResourceError, UsageError
 from . import ui
 
-COMMANDS = ("run", "show", "tokenize", "perplexity", "bench")
+COMMANDS = (
+    "run",
+    "show",
+    "tokenize",
+    "perplexity",
+    "bench",
+)
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -36,8 +43,11 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        found = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+        if isinstance(found, typer.Typer):  # a command of several words
+            return typer.main.get_group(found)
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(cmd_name)(getattr(import_module(f".{cmd_name}", __package__), cmd_name))
+        app.command(cmd_name)(found)
         return typer.main.get_command(app)
 
 
