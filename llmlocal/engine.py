@@ -152,8 +152,8 @@ class Engine:
         step.bases[:n] = [self._cache.base(seq) for seq in seqs]
         step.cells[:n] = step.bases[:n] + step.positions[:n]
         step.output_rows[: len(outputs)] = outputs
-        for rope in self._layers.ropes:
-            rope.fill(step.positions[:n])
+        for table in self._layers.tables:
+            table.fill(step.positions[:n])
         self._team.run(self._program)
         for token, seq in zip(tokens, seqs, strict=True):
             self._tokens[seq].append(token)

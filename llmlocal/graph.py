@@ -131,6 +131,11 @@ class Graph:
             self._q8[x] = out
         return self._q8[x]
 
+    def changed(self, x: Value) -> Value:
+        """`x`, which a kernel has written over: records that were made of it before no longer hold."""
+        self._q8.pop(x, None)
+        return x
+
     def finish(self) -> Program:
         """Plan memory, compile or load the kernels, and pack the argument blocks."""
         prepare((op.kernel for op in self._operations), self.threads)
