@@ -31,18 +31,18 @@ class Weights:
             raise self._fail(f"tensor '{tensor.name}' is {tensor.format.name}, which cannot be multiplied")
         return tensor
 
-    def vector(self, name: str, size: int) -> QTensor:
-        """A (size,) vector in F32, all finite. Raises BadFileError."""
-        tensor = self._checked(name, (size,))
+    def vector(self, name: str, *shape: int) -> QTensor:
+        """A vector in F32, or several under each other, all finite. Raises BadFileError."""
+        tensor = self._checked(name, shape)
         if tensor.format.id != 0:
             raise self._fail(f"tensor '{tensor.name}' is {tensor.format.name}, must be F32")
         if not np.isfinite(tensor.dequantize()).all():
             raise self._fail(f"tensor '{tensor.name}' holds a value that is not finite")
         return tensor
 
-    def maybe_vector(self, name: str, size: int) -> QTensor | None:
+    def maybe_vector(self, name: str, *shape: int) -> QTensor | None:
         """As `vector`, None where the file has no such tensor."""
-        return self.vector(name, size) if self.has(name) else None
+        return self.vector(name, *shape) if self.has(name) else None
 
     def maybe_matrix(self, name: str, rows: int, k: int) -> QTensor | None:
         """As `matrix`, None where the file has no such tensor."""

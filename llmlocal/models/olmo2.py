@@ -1,0 +1,40 @@
+"""OLMo 2 (OLMo Team 2025, arXiv 2501.00656) and 3: norms behind each part only, queries and keys normed as a whole.
+
+OLMo 3 adds local blocks, three of four, which rotate without the stretching of the others.
+"""
+
+from __future__ import annotations
+
+from ..config import Config
+from ..decoder import attention_output, gated, logits, norm, queries_keys_values
+from ..graph import Value
+from ..hyper import Hyper, windows
+from ..layers import Layers, Rope
+from ..rope_scaling import plain_rotation, rotation
+from ..weights import Weights
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
+    h = Hyper.read(c, w)
+    embedding = w.matrix("token_embd.weight", vocab, h.width)
+    whole = g.rope(rotation(c, w, h.turned, h.context, g.cache.n_ctx), interleaved=False)
+    base = c.number("rope.freq_base_swa", 1e-3, 1e12, c.number("rope.freq_base", 1e-3, 1e12, 10000.0))
+    local = g.rope(plain_rotation(h.turned, base), interleaved=False)
+    x = g.embed(embedding)
+    for i, window in enumerate(windows(c, h.blocks, period=4)):
+        b = w.block(i)
+        attended = attention(g, h, b, x, local if window else whole, window)
+        x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
+        x = g.add(x, norm(g, h, b, "post_ffw_norm", gated(g, h, b, x, g.swiglu)))
+    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+
+
+def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
+    """Grouped-query attention; the norms run over all heads together."""
+    q, k, v = g.linears(x, *queries_keys_values(h, w))
+    q = g.norm(q, w.vector("attn_q_norm.weight", h.queries), h.eps)
+    k = g.norm(k, w.vector("attn_k_norm.weight", h.keys), h.eps)
+    g.turn(rope, q, k, head_dim=h.head_dim)
+    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
+    return attention_output(g, h, w, out)
