@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .graph import Value
-from .hyper import Hyper
+from .hyper import Experts, Hyper
 from .layers import Layers
+from .mixture import choose, experts_of_pairs, experts_of_tokens, mixed
 from .quant.tensor import QTensor
 from .weights import Weights
 
 Linear = tuple[QTensor, QTensor | None]
+Gate = Callable[[Value, Value], Value]
 
 
 def norm(g: Layers, h: Hyper, w: Weights, name: str, x: Value) -> Value:
@@ -43,10 +45,28 @@ def attention_output(g: Layers, h: Hyper, w: Weights, heads: Value) -> Value:
     return g.linear(heads, *w.linear("attn_output", h.width, h.queries))
 
 
-def gated(g: Layers, h: Hyper, w: Weights, x: Value, gate: Callable[[Value, Value], Value]) -> Value:
+def gated(g: Layers, h: Hyper, w: Weights, x: Value, gate: Gate) -> Value:
     """A feed-forward of three matrices: down(gate(first x, second x))."""
     first, second = g.linears(x, w.linear("ffn_gate", h.ffn, h.width), w.linear("ffn_up", h.ffn, h.width))
     return g.linear(gate(first, second), *w.linear("ffn_down", h.width, h.ffn))
+
+
+def shared(g: Layers, h: Hyper, e: Experts, w: Weights, x: Value, gate: Gate) -> Value:
+    """As `gated`, by the expert that all tokens use."""
+    inner = e.shared_ffn
+    first, second = g.linears(x, w.linear("ffn_gate_shexp", inner, h.width), w.linear("ffn_up_shexp", inner, h.width))
+    return g.linear(gate(first, second), *w.linear("ffn_down_shexp", h.width, inner))
+
+
+def mixture(g: Layers, h: Hyper, e: Experts, w: Weights, x: Value, gate: Gate, *, renormed: bool) -> Value:
+    """As `gated`, by the experts that each token chooses; their weights sum to 1 where `renormed`."""
+    scores = g.linear(x, *w.linear("ffn_gate_inp", e.count, h.width))
+    routing = choose(g.graph, scores, e.used, renormed=renormed, factor=e.factor)
+    wide, down = (e.count, e.ffn, h.width), w.stack("ffn_down_exps", e.count, h.width, e.ffn)
+    first, second = experts_of_tokens(
+        g.graph, x, routing, w.stack("ffn_gate_exps", *wide), w.stack("ffn_up_exps", *wide)
+    )
+    return mixed(g.graph, experts_of_pairs(g.graph, gate(first, second), routing, down), routing)
 
 
 def logits(g: Layers, h: Hyper, w: Weights, x: Value, embedding: QTensor) -> Value:

@@ -58,6 +58,35 @@ class Hyper:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """How many feed-forwards there are to choose from, how many a token uses, their inner width, and the width of one
+    that all tokens use (0: none); `factor` multiplies the weights of the chosen."""
+
+    count: int
+    used: int
+    ffn: int
+    shared_ffn: int
+    factor: float
+
+    @classmethod
+    def read(cls, c: Config, h: Hyper) -> Experts:
+        """From metadata. Raises BadFileError."""
+        if c.integer("expert_gating_func", 0, 100, SOFTMAX) not in (0, SOFTMAX, SOFTMAX_OF_CHOSEN):
+            raise c.fail(f"{c.arch}.expert_gating_func is not softmax, which is not supported")
+        count = c.integer("expert_count", 1, 1 << 12)
+        return cls(
+            count=count,
+            used=c.integer("expert_used_count", 1, count),
+            ffn=c.integer("expert_feed_forward_length", 1, 1 << 22, h.ffn),
+            shared_ffn=c.integer("expert_shared_feed_forward_length", 0, 1 << 22, 0),
+            factor=c.number("expert_weights_scale", 0, 1e3, 1.0) or 1.0,
+        )
+
+
+SOFTMAX, SOFTMAX_OF_CHOSEN = 1, 3  # GGUF's numbers of what turns scores into weights
+
+
 def windows(c: Config, blocks: int, *, period: int, default: int = 0) -> list[int | None]:
     """Each block's sliding window in tokens, None where it sees everything. Raises BadFileError.
 

@@ -24,9 +24,9 @@ class Weights:
         """Whether there is such a tensor."""
         return self.prefix + name in self.gguf.tensors
 
-    def matrix(self, name: str, rows: int, k: int) -> QTensor:
-        """A (rows, k) matrix. Raises BadFileError where it is missing, of another shape, or of a stored type."""
-        tensor = self._checked(name, (rows, k))
+    def matrix(self, name: str, *shape: int) -> QTensor:
+        """A (rows, k) matrix, or several. Raises BadFileError where it is missing, of another shape, or only stored."""
+        tensor = self._checked(name, shape)
         if not tensor.format.activations:
             raise self._fail(f"tensor '{tensor.name}' is {tensor.format.name}, which cannot be multiplied")
         return tensor
@@ -51,6 +51,10 @@ class Weights:
     def linear(self, name: str, rows: int, k: int) -> tuple[QTensor, QTensor | None]:
         """What a product takes: `name.weight` (rows, k), and `name.bias` (rows,) where the file has it."""
         return self.matrix(f"{name}.weight", rows, k), self.maybe_vector(f"{name}.bias", rows)
+
+    def stack(self, name: str, count: int, rows: int, k: int) -> tuple[QTensor, QTensor | None]:
+        """As `linear` for `count` matrices in one tensor (count, rows, k), with biases (count, rows)."""
+        return self.matrix(f"{name}.weight", count, rows, k), self.maybe_vector(f"{name}.bias", count, rows)
 
     def first_not_finite(self) -> str | None:
         """Name of the first tensor in use with a value that is not finite, or None. Reads all of them."""

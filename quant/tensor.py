@@ -48,6 +48,10 @@ class QTensor:
             each, shape = self.format.row_bytes(self.k), (last - first, self.k)
         return QTensor(self.name, self.format, shape, self.data[first * each : last * each])
 
+    def as_row(self) -> QTensor:
+        """A vector (k,) as a matrix of one row, (1, k)."""
+        return QTensor(self.name, self.format, (1, self.k), self.data)
+
     def bytes_array(self) -> NDArray[np.uint8]:
         """The raw blocks, (rows, row_bytes) uint8, a view."""
         import numpy as np

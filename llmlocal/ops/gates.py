@@ -113,10 +113,21 @@ def geglu(v: ModuleType) -> Any:
 def gelu(v: ModuleType) -> Any:
     """out = gelu(x), both (tokens, width) float32; out may be x."""
     gelu_of = _gelu_of(v)
-    body = _gate(v, lambda x, same: gelu_of(x))
+    body = v.jitable(_gate(v, lambda x, same: gelu_of(x)))
 
     def run(counter, ith, nth, tokens, x, out, width):  # type: ignore[no-untyped-def]
         body(counter, ith, nth, tokens, x, x, out, width)
 
-    body = v.jitable(body)
+    return run
+
+
+@kernel("tokens x out width")
+def sigmoid(v: ModuleType) -> Any:
+    """out = 1 / (1 + e^-x), as `gelu`."""
+    f32x8, gated = v.f32x8, _sigmoid_of(v)
+    body = v.jitable(_gate(v, lambda x, same: gated(v.splat(f32x8, 1.0), x)))
+
+    def run(counter, ith, nth, tokens, x, out, width):  # type: ignore[no-untyped-def]
+        body(counter, ith, nth, tokens, x, x, out, width)
+
     return run
