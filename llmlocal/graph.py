@@ -142,7 +142,9 @@ class Graph:
         if x not in self._q8:
             rows, k = x.nbytes // (4 * x.width) * per_token, x.width // per_token
             out = Value(x.width, rows * q8_bytes(k), x.outputs)
-            self.add(quantize_q8, tokens=self.step.times(per_token) if per_token > 1 else self.rows_of(x), x=x, out=out, k=k)
+            self.add(
+                quantize_q8, tokens=self.step.times(per_token) if per_token > 1 else self.rows_of(x), x=x, out=out, k=k
+            )
             self._q8[x] = out
         return self._q8[x]
 

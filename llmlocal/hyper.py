@@ -53,7 +53,9 @@ class Hyper:
             kv_heads=kv_heads,
             head_dim=head_dim,
             turned=turned,
-            eps=c.number("attention.layer_norm_rms_epsilon", 0, 1, c.number("attention.layer_norm_epsilon", 0, 1, 1e-5)),
+            eps=c.number(
+                "attention.layer_norm_rms_epsilon", 0, 1, c.number("attention.layer_norm_epsilon", 0, 1, 1e-5)
+            ),
             context=c.integer("context_length", 1, 1 << 31),
         )
 

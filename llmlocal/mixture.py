@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .graph import Graph, Value
-from .ops.gates import sigmoid
 from .ops.elementwise import scale_rows
+from .ops.gates import sigmoid
 from .ops.route import add_own_bias, group, groups_bytes, mix, route
 from .ops.select import select
 from .quant.activations import q8_bytes

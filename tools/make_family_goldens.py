@@ -19,7 +19,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from families import CASES, GOLDEN, IDS, settings, write_weights  # noqa: E402
+from families import CASES, GOLDEN, IDS, settings, write_weights
 
 
 def make_golden(case: str) -> None:

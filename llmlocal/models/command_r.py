@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, decoder_keys
 from ..decoder import attention_output, gated, logits, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper
@@ -34,3 +36,15 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
         k = g.layer_norm(k, w.vector("attn_k_norm.weight", h.kv_heads, h.head_dim), None, h.eps)
     g.turn(rope, q, k, head_dim=h.head_dim)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder."""
+    return decoder_keys(s) | {"logit_scale": s.number("logit_scale")}
+
+
+CONVERSION = Conversion(
+    classes=("CohereForCausalLM",),
+    defaults={"layer_norm_eps": 1e-5, "logit_scale": 0.0625, "rope_theta": 10000.0},
+    keys=keys,
+)

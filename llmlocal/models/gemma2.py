@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, adds, decoder_keys, drops, window_keys
 from ..decoder import attention_output, gated, logits, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper, windows
@@ -37,3 +39,24 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int
     size = h.width / h.heads if h.blocks == LARGEST else h.head_dim
     out = g.attention(q, k, v, head_dim=h.head_dim, scale=size**-0.5, window=window, softcap=cap)
     return attention_output(g, h, w, out)
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder: the caps and the window are Gemma 2's own."""
+    caps = {key: s.number(key, default=0.0) for key in ("attn_logit_softcapping", "final_logit_softcapping")}
+    return decoder_keys(s) | caps | window_keys(s, period=2)
+
+
+CONVERSION = Conversion(
+    classes=("Gemma2ForCausalLM",),
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "head_dim": 256,
+        "sliding_window": 4096,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    },
+    keys=keys,
+    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops},
+)

@@ -4,6 +4,8 @@ own and never stretch, for each that sees everything."""
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, adds, decoder_keys, drops, window_keys
 from ..decoder import attention_output, gated, logits, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper, windows
@@ -41,3 +43,26 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int
     size = h.width / h.heads if h.blocks == LARGEST else h.head_dim
     out = g.attention(q, k, v, head_dim=h.head_dim, scale=size**-0.5, window=window)
     return attention_output(g, h, w, out)
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder."""
+    cap = s.number("final_logit_softcapping", default=0.0)
+    return decoder_keys(s) | window_keys(s, period=6) | ({"final_logit_softcapping": cap} if cap else {})
+
+
+CONVERSION = Conversion(
+    classes=("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 131072,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+        "sliding_window": 4096,
+    },
+    keys=keys,
+    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops},
+)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, decoder_keys, swaps
 from ..decoder import attention_output, logits, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper
@@ -38,3 +40,16 @@ def feed_forward(g: Layers, h: Hyper, w: Weights, x: Value) -> Value:
     """Two matrices with GELU between them."""
     x = g.gelu(g.linear(x, *w.linear("ffn_up", h.ffn, h.width)))
     return g.linear(x, *w.linear("ffn_down", h.width, h.ffn))
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder."""
+    return {"feed_forward_length": 4 * s.integer("n_embd")} | decoder_keys(s)
+
+
+CONVERSION = Conversion(
+    classes=("GPT2LMHeadModel",),
+    defaults={"layer_norm_epsilon": 1e-5},
+    keys=keys,
+    steps={r"\.c_(attn|proj|fc)\.weight$": swaps},
+)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys
 from ..decoder import attention_output, gated, logits, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper
 from ..layers import Layers, Rope
 from ..rope_scaling import rotation
 from ..weights import Weights
+from .llama import TURNED, llama_keys
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -32,3 +35,19 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, scale: floa
     q, k, v = g.linears(x, *queries_keys_values(h, w))
     g.turn(rope, q, k, head_dim=h.head_dim)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=scale))
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder: the four scales are Granite's own."""
+    scales = {
+        "attention.scale": "attention_multiplier",
+        "embedding_scale": "embedding_multiplier",
+        "residual_scale": "residual_multiplier",
+        "logit_scale": "logits_scaling",
+    }
+    return llama_keys(s) | {key: s.number(name, default=1.0) for key, name in scales.items()}
+
+
+CONVERSION = Conversion(
+    classes=("GraniteForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0}, keys=keys, steps=TURNED
+)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, cuts, renames
 from ..decoder import attention_output, logits, mixture, norm, queries_keys_values, shared
 from ..graph import Value
 from ..hyper import Experts, Hyper
 from ..layers import Layers, Rope
 from ..rope_scaling import rotation
 from ..weights import Weights
+from .granite import keys as granite_keys
+from .llama import TURNED
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -39,3 +43,23 @@ def feed_forward(g: Layers, h: Hyper, e: Experts, w: Weights, x: Value) -> Value
     """The chosen experts, and the common one where there is one."""
     chosen = mixture(g, h, e, w, x, g.swiglu, renormed=True)
     return g.add(chosen, shared(g, h, e, w, x, g.swiglu)) if e.shared_ffn else chosen
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder."""
+    return granite_keys(s) | {"expert_shared_feed_forward_length": s.integer("shared_intermediate_size", default=0)}
+
+
+LAYER = r"^model\.layers\.(\d+)\."
+CONVERSION = Conversion(
+    classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    keys=keys,
+    steps=TURNED
+    | {
+        LAYER + r"block_sparse_moe\.input_linear": cuts(r"blk.\1.ffn_gate_exps", r"blk.\1.ffn_up_exps"),
+        LAYER + r"block_sparse_moe\.output_linear": renames(r"blk.\1.ffn_down_exps"),
+        LAYER + r"shared_mlp\.input_linear": cuts(r"blk.\1.ffn_gate_shexp", r"blk.\1.ffn_up_shexp"),
+        LAYER + r"shared_mlp\.output_linear": renames(r"blk.\1.ffn_down_shexp"),
+    },
+)

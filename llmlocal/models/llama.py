@@ -6,6 +6,8 @@ With experts it is Mixtral (Jiang et al. 2024, arXiv 2401.04088).
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, decoder_keys, llama3_factors, pairs_turned, renames
 from ..decoder import attention_output, gated, logits, mixture, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Experts, Hyper
@@ -34,3 +36,22 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
     q, k, v = g.linears(x, *queries_keys_values(h, w))
     g.turn(rope, q, k, head_dim=h.head_dim)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+def llama_keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder; Llama's relatives begin with them."""
+    sizes = {"attention.key_length": s.head_dim, "attention.value_length": s.head_dim}
+    return decoder_keys(s) | sizes | {"vocab_size": s.integer("vocab_size"), "rope.dimension_count": s.head_dim}
+
+
+TURNED = {
+    r"q_proj\.(weight|bias)$": pairs_turned("num_attention_heads"),
+    r"k_proj\.(weight|bias)$": pairs_turned("num_key_value_heads", "num_attention_heads"),
+}
+CONVERSION = Conversion(
+    classes=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    keys=llama_keys,
+    steps=TURNED | {r"^model\.(.*)\.block_sparse_moe\.experts\.": renames(r"\1.feed_forward.experts.")},
+    extra=llama3_factors,
+)

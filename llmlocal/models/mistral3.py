@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, as_number
 from ..decoder import attention_output, gated, logits, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper
 from ..layers import Layers, Rope
 from ..rope_scaling import rotation
 from ..weights import Weights
+from .llama import TURNED, llama_keys
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -33,3 +36,20 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, sharper: fl
     if sharper:
         g.temper(q, sharper, every)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder: how queries are tempered stands among the rotary settings."""
+    names = {
+        "rope.scaling.yarn_log_multiplier": "mscale_all_dim",
+        "attention.temperature_scale": "llama_4_scaling_beta",
+    }
+    return llama_keys(s) | {key: as_number(s, name, s.rope.get(name, 0.0)) for key, name in names.items()}
+
+
+CONVERSION = Conversion(
+    classes=("Mistral3ForConditionalGeneration", "Ministral3ForCausalLM"),
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 1e6, "head_dim": 128},
+    keys=keys,
+    steps=TURNED,
+)

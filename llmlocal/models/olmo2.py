@@ -6,6 +6,8 @@ OLMo 3 adds local blocks, three of four, which rotate without the stretching of 
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, decoder_keys, window_keys
 from ..decoder import attention_output, gated, logits, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper, windows
@@ -38,3 +40,15 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int
     g.turn(rope, q, k, head_dim=h.head_dim)
     out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
     return attention_output(g, h, w, out)
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder."""
+    return decoder_keys(s) | window_keys(s, period=4)
+
+
+CONVERSION = Conversion(
+    classes=("Olmo2ForCausalLM", "Olmo3ForCausalLM"),
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 5e5},
+    keys=keys,
+)

@@ -6,6 +6,8 @@ The window of the short models is obeyed, as the reference does; llama.cpp sees 
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, decoder_keys, longrope_factors, longrope_keys, window_keys
 from ..decoder import attention_output, logits, norm, part, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper, windows
@@ -40,3 +42,16 @@ def feed_forward(g: Layers, h: Hyper, w: Weights, x: Value) -> Value:
     both = w.linear("ffn_up", 2 * h.ffn, h.width)
     gate, up = g.linears(x, part(both, 0, h.ffn), part(both, h.ffn, 2 * h.ffn))
     return g.linear(g.swiglu(gate, up), *w.linear("ffn_down", h.width, h.ffn))
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder."""
+    return decoder_keys(s) | longrope_keys(s) | window_keys(s, period=0)
+
+
+CONVERSION = Conversion(
+    classes=("Phi3ForCausalLM",),
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    keys=keys,
+    extra=longrope_factors,
+)

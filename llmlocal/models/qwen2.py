@@ -6,6 +6,7 @@ Llama with biases on queries, keys and values, and the halves of a head rotated 
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.words import Conversion
 from ..decoder import attention_output, gated, logits, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper
@@ -32,3 +33,6 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
     q, k, v = g.linears(x, *queries_keys_values(h, w))
     g.turn(rope, q, k, head_dim=h.head_dim)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+CONVERSION = Conversion(classes=("Qwen2ForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0})

@@ -6,6 +6,9 @@ The weights of the chosen are not brought to a sum of 1; the common one has a we
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.streams import reshaped
+from ..convert.words import Conversion, Keys, decoder_keys
 from ..decoder import attention_output, logits, mixture, norm, queries_keys_values, shared
 from ..graph import Value
 from ..hyper import Experts, Hyper
@@ -43,3 +46,21 @@ def feed_forward(g: Layers, h: Hyper, e: Experts, w: Weights, x: Value) -> Value
     chosen = mixture(g, h, e, w, x, g.swiglu, renormed=False)
     score = g.linear(x, w.vector("ffn_gate_inp_shexp.weight", h.width).as_row())
     return g.add(chosen, sigmoid_scaled(g.graph, shared(g, h, e, w, x, g.swiglu), score))
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder. Raises BadFileError where weights are brought to a sum of 1."""
+    if s.flag("norm_topk_prob"):
+        raise s.fail("norm_topk_prob is true, and GGUF has no key to say so")
+    return decoder_keys(s) | {
+        "expert_feed_forward_length": s.integer("moe_intermediate_size"),
+        "expert_shared_feed_forward_length": s.integer("shared_expert_intermediate_size"),
+    }
+
+
+CONVERSION = Conversion(
+    classes=("Qwen2MoeForCausalLM",),
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    keys=keys,
+    steps={r"shared_expert_gate\.weight$": lambda _, x: reshaped(x, x.k)},
+)

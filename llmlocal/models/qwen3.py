@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.words import Conversion
 from ..decoder import attention_output, gated, logits, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper
@@ -31,3 +32,8 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
     k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
     g.turn(rope, q, k, head_dim=h.head_dim)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+CONVERSION = Conversion(
+    classes=("Qwen3ForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128}
+)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, decoder_keys
 from ..decoder import attention_output, logits, mixture, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Experts, Hyper
@@ -32,3 +34,17 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
     k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
     g.turn(rope, q, k, head_dim=h.head_dim)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder. Raises BadFileError where weights are not brought to a sum of 1."""
+    if not s.flag("norm_topk_prob"):
+        raise s.fail("norm_topk_prob is not true, and GGUF has no key to say so")
+    return decoder_keys(s) | {"expert_feed_forward_length": s.integer("moe_intermediate_size")}
+
+
+CONVERSION = Conversion(
+    classes=("Qwen3MoeForCausalLM",),
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    keys=keys,
+)
