@@ -14,11 +14,9 @@ from .quant.format import BY_NAME, Format, load_all
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """Bytes of one layer's keys and values, each (kv_heads, cells, padded(head_dim)) in `format`."""
+    """Bytes of one layer's keys (kv_heads, cells, padded(head_dim)) and values (.., padded(value_dim)) in `format`."""
 
     format: type[Format]
-    kv_heads: int
-    head_dim: int
     keys: NDArray[np.uint8]
     values: NDArray[np.uint8]
 
@@ -37,10 +35,10 @@ class KVCache:
         self.cells = self.stride * n_seqs
         self.layers: list[LayerCache] = []
 
-    def add_layer(self, kv_heads: int, head_dim: int) -> LayerCache:
+    def add_layer(self, kv_heads: int, head_dim: int, value_dim: int) -> LayerCache:
         """Memory for a further layer."""
-        size = kv_heads * self.cells * self.format.row_bytes(padded(head_dim))
-        layer = LayerCache(self.format, kv_heads, head_dim, aligned(size), aligned(size))
+        keys, values = (kv_heads * self.cells * self.format.row_bytes(padded(dim)) for dim in (head_dim, value_dim))
+        layer = LayerCache(self.format, aligned(keys), aligned(values))
         self.layers.append(layer)
         return layer
 

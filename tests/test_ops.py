@@ -12,7 +12,7 @@ import pytest
 from naive import nmse, number, run, turn_neighbours
 from numpy.typing import NDArray
 
-from llmlocal.ops.attention import ALIGN, attention, attention_meaning, padded, scratch_bytes
+from llmlocal.ops.attention import ALIGN, NO_SINK, attention, attention_meaning, padded, scratch_bytes
 from llmlocal.ops.elementwise import add, add_bias, scale, scale_rows, softcap, softcap_meaning
 from llmlocal.ops.exp import exp
 from llmlocal.ops.gates import (
@@ -199,24 +199,37 @@ def test_exp(isa: str) -> None:
 class Cache:
     """Keys and values of a layer, written by the kernel and read by attention."""
 
-    def __init__(self, kind: str, kv_heads: int, head_dim: int, cells: int) -> None:
-        self.fmt, self.shape = BY_NAME[kind], {"kv_heads": kv_heads, "head_dim": head_dim, "cells": cells}
-        size = kv_heads * cells * self.fmt.row_bytes(padded(head_dim))
-        self.memory = {"keys": np.zeros(size, np.uint8), "values": np.zeros(size, np.uint8)}
+    def __init__(self, kind: str, kv_heads: int, head_dim: int, cells: int, value_dim: int = 0) -> None:
+        dims = {"head_dim": head_dim, "value_dim": value_dim or head_dim}
+        self.fmt, self.shape = BY_NAME[kind], {"kv_heads": kv_heads, "cells": cells, **dims}
+        keys, values = (kv_heads * cells * self.fmt.row_bytes(padded(dim)) for dim in dims.values())
+        self.memory = {"keys": np.zeros(keys, np.uint8), "values": np.zeros(values, np.uint8)}
 
     def store(self, k: Array, v: Array, cells: Array, isa: str | None = None) -> None:
         run(kv_store(self.fmt), isa, 2, tokens=number(len(k)), cells_of=cells, k=k, v=v, **self.shape, **self.memory)
 
-    def attend(self, q: Array, positions: Array, bases: Array, isa: str | None = None, threads: int = 1) -> Array:
-        heads, head_dim = q.shape[1:]
-        each = scratch_bytes(heads, self.shape["kv_heads"], head_dim)
+    def attend(
+        self,
+        q: Array,
+        positions: Array,
+        bases: Array,
+        isa: str | None = None,
+        threads: int = 1,
+        *,
+        window: int | None = None,
+        softcap: float = 0.0,
+        sinks: Array | None = None,
+    ) -> Array:
+        (heads, head_dim), value_dim = q.shape[1:], self.shape["value_dim"]
+        each = scratch_bytes(heads, self.shape["kv_heads"], head_dim, value_dim)
         scratch, out = (
             np.full(each * threads + 64, 0x5A, np.uint8),
-            np.full((len(q) + 1, heads, head_dim), 9, np.float32),
+            np.full((len(q) + 1, heads, value_dim), 9, np.float32),
         )
         where = {"tokens": number(len(q)), "positions": positions, "bases": bases, "scale": float(head_dim**-0.5)}
         work = {"q": q, "out": out, "heads": heads, "scratch": scratch, "scratch_bytes": each}
-        run(attention(self.fmt), isa, threads, **where, **work, **self.shape, **self.memory)
+        rules = {"window": window or 1 << 62, "sinks": np.full(heads, NO_SINK, np.float32) if sinks is None else sinks}
+        run(attention(self.fmt, softcap), isa, threads, **where, **work, **rules, **self.shape, **self.memory)
         assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all()
         return out[:-1]
 
@@ -276,6 +289,52 @@ def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:
         bases.append(np.full(tokens, base))
         want.append(attention_meaning(wide(queries), wide(k), wide(v))[-tokens:])
     return cache, np.concatenate(q), np.concatenate(positions), np.concatenate(bases), np.concatenate(want)
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "window": {"window": 100},
+    "window of one": {"window": 1},
+    "window of all": {"window": 300},
+    "softcap": {"softcap": 1.5},
+    "sinks": {"sinks": np.array([-3.0, 0.0, 2.0, 9.0, -60.0, 70.0], np.float32)},
+    "together": {"window": 129, "softcap": 30.0, "sinks": np.arange(6, dtype=np.float32)},
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rule", RULES)
+def test_windows_caps_and_sinks(rule: str, isa: str) -> None:
+    """In one batch, and token by token at the end: the same bits."""
+    rules, at, bases = RULES[rule], np.arange(300), np.zeros(300, np.int64)
+    q, k, v = sequence(300, 6, 2, 80)
+    q *= np.float32(3)
+    cache = Cache("F32", 2, 80, 304)
+    cache.store(k, v, at, isa)
+    got = cache.attend(q, at, bases, isa, 2, **rules)
+    meant = {name: wide(x) if isinstance(x, np.ndarray) else x for name, x in rules.items()}
+    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v), **meant)) <= 1e-10
+    for t in range(295, 300):
+        one = slice(t, t + 1)
+        assert np.array_equal(cache.attend(q[one], at[one], bases[one], isa, **rules), got[one])
+
+
+def test_keys_before_the_window_are_not_read() -> None:
+    q, k, v = sequence(1000, 4, 2, 64)
+    k[:512], v[:512] = np.nan, np.nan
+    cache, at, late = Cache("F16", 2, 64, 1008), np.arange(1000), slice(900, 1000)
+    cache.store(k, v, at)
+    got = cache.attend(q[late], at[late], np.zeros(100, np.int64), window=380)
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize(("head_dim", "value_dim"), [(48, 32), (20, 40)])
+def test_values_of_another_length_than_keys(head_dim: int, value_dim: int) -> None:
+    q, k, _ = sequence(150, 6, 2, head_dim)
+    v, at = normal(150, 2, value_dim, seed=9), np.arange(150)
+    cache = Cache("F32", 2, head_dim, 160, value_dim)
+    cache.store(k, v, at)
+    got = cache.attend(q, at, np.zeros_like(at), None, 2)
+    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v))) <= 1e-10
 
 
 def test_sequences_in_one_batch_do_not_see_each_other() -> None:

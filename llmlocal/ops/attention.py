@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..quant import gemm_float
 from ..quant.format import Format
-from ..quant.jit import Kernel
+from ..quant.jit import Kernel, float_bits
 from .exp import exp
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 PIECE = 128  # keys of one softmax step
 ROWS = 64  # queries (tokens x heads of a group) that share a piece
 ALIGN = 16  # cache rows are padded to whole vectors; so is the number of cells
+NO_SINK = -3.0e38  # its weight is 0 beside any score
 FIELDS = (
-    "tokens", "positions", "bases", "q", "keys", "values", "out",
-    "heads", "kv_heads", "head_dim", "cells", "scale", "scratch", "scratch_bytes",
+    "tokens", "positions", "bases", "q", "keys", "values", "sinks", "out",
+    "heads", "kv_heads", "head_dim", "value_dim", "cells", "window", "scale", "scratch", "scratch_bytes",
 )  # fmt: skip
 
 
@@ -38,59 +39,99 @@ def block_tokens(group: int) -> int:
     return max(1, ROWS // group)
 
 
-def scratch_bytes(heads: int, kv_heads: int, head_dim: int) -> int:
+def scratch_bytes(heads: int, kv_heads: int, head_dim: int, value_dim: int) -> int:
     """Bytes that each thread needs: queries, outputs, scores, a tile, and maximum and sum of every row."""
-    group, width = heads // kv_heads, padded(head_dim)
+    group, width, value_width = heads // kv_heads, padded(head_dim), padded(value_dim)
     rows = group * block_tokens(group)
-    return 4 * (rows * (2 * width + PIECE + 2) + 16 * max(width, PIECE) + 64)
+    return 4 * (rows * (width + value_width + PIECE + 2) + 16 * max(width, PIECE) + 64)
 
 
-def attention_meaning(q: NDArray[np.float64], k: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The last tokens of a sequence: q (tokens, heads, head_dim), k and v (length, kv_heads, head_dim) -> as q."""
+def attention_meaning(
+    q: NDArray[np.float64],
+    k: NDArray[np.float64],
+    v: NDArray[np.float64],
+    window: int | None = None,
+    softcap: float = 0.0,
+    sinks: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """The last tokens of a sequence: q (tokens, heads, head_dim), k (length, kv_heads, head_dim), v (length, kv_heads,
+    value_dim) -> (tokens, heads, value_dim). A token sees `window` keys, its own among them.
+
+    Scores become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118); `sinks` (heads,) are scores of a key
+    without a value (gpt-oss, arXiv 2508.10925).
+    """
     import numpy as np
 
     tokens, heads, head_dim = q.shape
     k, v = (np.repeat(a, heads // a.shape[1], axis=1) for a in (k, v))
     scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(head_dim)
-    late = np.arange(len(k))[None, :] > np.arange(len(k) - tokens, len(k))[:, None]
-    scores[:, late] = -np.inf
-    scores = np.exp(scores - scores.max(-1, keepdims=True))
-    out: NDArray[np.float64] = np.einsum("hqk,khd->qhd", scores / scores.sum(-1, keepdims=True), v)
+    if softcap:
+        scores = softcap * np.tanh(scores / softcap)
+    ahead = np.arange(len(k) - tokens, len(k))[:, None] - np.arange(len(k))[None, :]
+    scores[:, (ahead < 0) | (ahead >= (window or len(k)))] = -np.inf
+    sink = np.full((heads, 1, 1), -np.inf) if sinks is None else sinks[:, None, None]
+    top = np.maximum(scores.max(-1, keepdims=True), sink)
+    scores = np.exp(scores - top)
+    total = scores.sum(-1, keepdims=True) + np.exp(sink - top)
+    out: NDArray[np.float64] = np.einsum("hqk,khd->qhd", scores / total, v)
     return out
 
 
-def attention(fmt: type[Format]) -> Kernel:
-    """The kernel for a cache in `fmt`: out (tokens, heads, head_dim) float32 from q of the same shape.
+def attention(fmt: type[Format], softcap: float = 0.0) -> Kernel:
+    """The kernel for a cache in `fmt`: out (tokens, heads, value_dim) float32 from q (tokens, heads, head_dim).
 
     `positions` (tokens,) int64 is each token's place in its sequence, `bases` (tokens,) that sequence's first cell.
-    `keys` and `values` are (kv_heads, cells, padded(head_dim)); `scale` is a float that multiplies the scores.
+    `keys` are (kv_heads, cells, padded(head_dim)), `values` (kv_heads, cells, padded(value_dim)); `sinks` (heads,)
+    float32, NO_SINK for a head without. A token sees the last `window` keys; `scale` is a float that multiplies scores.
     """
-    return Kernel(f"attention_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+    if not softcap:
+        return Kernel(f"attention_{fmt.name}", FIELDS, lambda v: _build(v, fmt, _as_they_are(v)))
+    return Kernel(
+        f"attention_{fmt.name}_cap{float_bits(softcap):x}", FIELDS, lambda v: _build(v, fmt, _cap(v, softcap))
+    )
 
 
-def _build(v: ModuleType, fmt: type[Format]) -> Any:
-    load_queries, softmax, finish = _load_queries(v), _softmax(v), _finish(v)
+def _as_they_are(v: ModuleType) -> Any:
+    return v.jitable(lambda points, count: None)
+
+
+def _cap(v: ModuleType, softcap: float) -> Any:
+    """points (count,) become softcap * tanh(points / softcap); tanh x = 1 - 2 / (e^2x + 1)."""
+    f32, power = v.f32, exp(v, v.f32, v.i32)
+    double, cap, less = 2 / softcap, v.float32(softcap), v.float32(-2 * softcap)
+
+    def run(points, count):  # type: ignore[no-untyped-def]
+        for i in range(0, count, v.LANES):
+            e = power(v.load(f32, points + 4 * i) * double)
+            v.store(points + 4 * i, v.splat(f32, less) / (e + 1.0) + cap)
+
+    return v.jitable(run)
+
+
+def _build(v: ModuleType, fmt: type[Format], bend: Any) -> Any:
+    load_queries, start_rows, softmax, finish = _load_queries(v), _start_rows(v), _softmax(v, bend), _finish(v)
     scores, mix, nbytes, lanes = _scores(v, fmt), _mix(v, fmt), fmt.nbytes, v.LANES
 
     @v.jitable
-    def one_block(first, last, h, positions, base, q, keys, values, out, heads, group, head_dim, cells, scale, mine):  # type: ignore[no-untyped-def]
-        width = -(-head_dim // ALIGN) * ALIGN
+    def one_block(first, last, h, positions, base, q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, scale, mine):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+        width, value_width = -(-head_dim // ALIGN) * ALIGN, -(-value_dim // ALIGN) * ALIGN
         rows = (last - first) * group
         queries, sums = mine, mine + 4 * width * rows
-        points = sums + 4 * width * rows
+        points = sums + 4 * value_width * rows
         peaks = points + 4 * PIECE * rows
         tile = (peaks + 8 * rows + 63) // 64 * 64
-        load_queries(q, first, last, h, heads, group, head_dim, width, scale, queries, sums, peaks)
-        length, row_bytes = v.load_i64(positions + 8 * (last - 1)) + 1, width * nbytes
-        at = (h * cells + base) * row_bytes
-        for piece in range(0, length, PIECE):
-            count = min(PIECE, (length - piece + lanes - 1) // lanes * lanes)
-            scores(keys + at + piece * row_bytes, row_bytes, width, queries, rows, count, points, tile)
-            softmax(points, rows, group, count, piece, positions + 8 * first, peaks, sums, width)
-            mix(values + at + piece * row_bytes, row_bytes, width, points, rows, count, sums, tile)
-        finish(sums, peaks, first, last, h, heads, group, head_dim, width, out)
+        load_queries(q, first, last, h, heads, group, head_dim, width, scale, queries)
+        start_rows(sums, value_width, sinks + 4 * h * group, group, rows, peaks)
+        begin, end = v.load_i64(positions + 8 * first) + 1 - window, v.load_i64(positions + 8 * (last - 1)) + 1
+        row_bytes, value_bytes, cell = width * nbytes, value_width * nbytes, h * cells + base
+        for piece in range(max(begin, 0) // PIECE * PIECE, end, PIECE):
+            count = min(PIECE, (end - piece + lanes - 1) // lanes * lanes)
+            scores(keys + (cell + piece) * row_bytes, row_bytes, width, queries, rows, count, points, tile)
+            softmax(points, rows, group, count, piece, positions + 8 * first, window, peaks, sums, value_width)
+            mix(values + (cell + piece) * value_bytes, value_bytes, value_width, points, rows, count, sums, tile)
+        finish(sums, peaks, first, last, h, heads, group, value_dim, value_width, out)
 
-    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, out, heads, kv_heads, head_dim, cells, scale, scratch, scratch_bytes):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, sinks, out, heads, kv_heads, head_dim, value_dim, cells, window, scale, scratch, scratch_bytes):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
         count, group, mine = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
         some = max(1, ROWS // group)
         blocks = (count + some - 1) // some
@@ -102,7 +143,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
                 base, last = v.load_i64(bases + 8 * first), first + 1
                 while last < end and v.load_i64(bases + 8 * last) == base:
                     last += 1
-                one_block(first, last, h, positions, base, q, keys, values, out, heads, group, head_dim, cells, v.as_f32(scale), mine)  # fmt: skip  # noqa: E501
+                one_block(first, last, h, positions, base, q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, v.as_f32(scale), mine)  # fmt: skip  # noqa: E501
                 first = last
             item = v.draw(counter, 1)
 
@@ -110,10 +151,9 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
 
 
 def _load_queries(v: ModuleType) -> Any:
-    """Rows (token, head of the group) of queries, scaled, padded with 0; every row's sums and maximum reset."""
-    f32x8 = v.f32x8
+    """Rows (token, head of the group) of queries, scaled, padded with 0."""
 
-    def run(q, first, last, h, heads, group, head_dim, width, scale, queries, sums, peaks):  # type: ignore[no-untyped-def]
+    def run(q, first, last, h, heads, group, head_dim, width, scale, queries):  # type: ignore[no-untyped-def]
         row = 0
         for t in range(first, last):
             for g in range(group):
@@ -123,11 +163,21 @@ def _load_queries(v: ModuleType) -> Any:
                     v.store(target + 4 * i, v.load_f32(source + 4 * i) * scale)
                 for i in range(head_dim, width):
                     v.store(target + 4 * i, v.float32(0))
-                for i in range(0, width, 8):
-                    v.store(sums + 4 * (width * row + i), v.zero(f32x8))
-                v.store(peaks + 8 * row, v.float32(-3.0e38))
-                v.store(peaks + 8 * row + 4, v.float32(0))
                 row += 1
+
+    return v.jitable(run)
+
+
+def _start_rows(v: ModuleType) -> Any:
+    """Every row's sums are 0; its maximum and sum of weights those of the head's sink alone."""
+    f32x8 = v.f32x8
+
+    def run(sums, width, sinks, group, rows, peaks):  # type: ignore[no-untyped-def]
+        for i in range(0, width * rows, 8):
+            v.store(sums + 4 * i, v.zero(f32x8))
+        for r in range(rows):
+            v.store(peaks + 8 * r, v.load_f32(sinks + 4 * (r % group)))
+            v.store(peaks + 8 * r + 4, v.float32(1))
 
     return v.jitable(run)
 
@@ -177,14 +227,17 @@ def _mix(v: ModuleType, fmt: type[Format]) -> Any:
     return v.jitable(run)
 
 
-def _softmax(v: ModuleType) -> Any:
-    """Points of a piece become weights under the running maximum; keys after the token get 0; sums are scaled along."""
+def _softmax(v: ModuleType, bend: Any) -> Any:
+    """Points of a piece become weights under the running maximum, unseen keys' 0; sums are scaled along."""
     f32, power, lanes = v.f32, exp(v, v.f32, v.i32), v.LANES
-    first_lane, minus = v.slice_of(0, 1), v.float32(-3.0e38)
+    first_lane, minus = v.slice_of(0, 1), v.float32(NO_SINK)
 
     @v.jitable
-    def one_row(points, count, seen, peak, sums, width):  # type: ignore[no-untyped-def]
-        for i in range(max(seen, 0), count):
+    def one_row(points, count, begin, end, peak, sums, width):  # type: ignore[no-untyped-def]
+        bend(points, count)
+        for i in range(min(begin, count)):
+            v.store(points + 4 * i, minus)
+        for i in range(max(end, 0), count):
             v.store(points + 4 * i, minus)
         before = v.load_f32(peak)
         top = v.splat(f32, before)
@@ -202,10 +255,10 @@ def _softmax(v: ModuleType) -> Any:
         for i in range(0, width, lanes):
             v.store(sums + 4 * i, v.load(f32, sums + 4 * i) * shrink)
 
-    def run(points, rows, group, count, piece, positions, peaks, sums, width):  # type: ignore[no-untyped-def]
+    def run(points, rows, group, count, piece, positions, window, peaks, sums, width):  # type: ignore[no-untyped-def]
         for r in range(rows):
-            seen = v.load_i64(positions + 8 * (r // group)) + 1 - piece
-            one_row(points + 4 * PIECE * r, count, min(seen, count), peaks + 8 * r, sums + 4 * width * r, width)
+            end = v.load_i64(positions + 8 * (r // group)) + 1 - piece
+            one_row(points + 4 * PIECE * r, count, end - window, end, peaks + 8 * r, sums + 4 * width * r, width)
 
     return v.jitable(run)
 

@@ -9,13 +9,14 @@ from ..quant.format import Format
 from ..quant.jit import Kernel
 from .attention import ALIGN
 
-FIELDS = ("tokens", "cells_of", "k", "v", "keys", "values", "kv_heads", "head_dim", "cells")
+FIELDS = ("tokens", "cells_of", "k", "v", "keys", "values", "kv_heads", "head_dim", "value_dim", "cells")
 
 
 def kv_store(fmt: type[Format]) -> Kernel:
-    """The kernel for a cache in `fmt`: k and v (tokens, kv_heads, head_dim) float32 go to cell `cells_of[t]` (int64).
+    """The kernel for a cache in `fmt`: float32 k (tokens, kv_heads, head_dim) and v (tokens, kv_heads, value_dim).
 
-    `keys` and `values` are (kv_heads, cells, padded(head_dim)); the padding stays 0.
+    Token t goes to cell `cells_of[t]` (int64) of `keys` (kv_heads, cells, padded(head_dim)) and `values` (kv_heads,
+    cells, padded(value_dim)); the padding stays 0.
     """
     return Kernel(f"kv_store_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
@@ -30,14 +31,18 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
         for i in range(head_dim // 8 * 8, head_dim):
             v.store(target + nbytes * i, lane(pack(v.splat(f32x8, v.load_f32(source + 4 * i)))))
 
-    def run(counter, ith, nth, tokens, cells_of, k, values_in, keys, values, kv_heads, head_dim, cells):  # type: ignore[no-untyped-def]
-        count, t, width = v.load_i64(tokens), v.draw(counter, 1), -(-head_dim // ALIGN) * ALIGN
+    @v.jitable
+    def write_heads(source, target, cell, kv_heads, head_dim, cells):  # type: ignore[no-untyped-def]
+        width = -(-head_dim // ALIGN) * ALIGN
+        for h in range(kv_heads):
+            write(source + 4 * head_dim * h, target + nbytes * width * (cells * h + cell), head_dim)
+
+    def run(counter, ith, nth, tokens, cells_of, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):  # type: ignore[no-untyped-def]
+        count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             cell = v.load_i64(cells_of + 8 * t)
-            for h in range(kv_heads):
-                source, target = 4 * head_dim * (kv_heads * t + h), nbytes * width * (cells * h + cell)
-                write(k + source, keys + target, head_dim)
-                write(values_in + source, values + target, head_dim)
+            write_heads(k + 4 * head_dim * kv_heads * t, keys, cell, kv_heads, head_dim, cells)
+            write_heads(values_in + 4 * value_dim * kv_heads * t, values, cell, kv_heads, value_dim, cells)
             t = v.draw(counter, 1)
 
     return run
