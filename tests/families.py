@@ -46,6 +46,7 @@ GRANITE = {"embedding_multiplier": 6.0, "attention_multiplier": 0.2, "residual_m
 EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 MINISTRAL = YARN | {"type": "yarn", "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}
 MINISTRAL |= {"llama_4_scaling_beta": 0.1, "rope_theta": 1000.0}
+COHERE = {"model_type": "cohere", "logit_scale": 0.25, "layer_norm_eps": 1e-5, "tie_word_embeddings": True}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -82,7 +83,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "olmo2": ("Olmo2ForCausalLM", {"model_type": "olmo2"}),
     "olmo3": (
         "Olmo3ForCausalLM",
-        {"model_type": "olmo3", "num_hidden_layers": 5, "sliding_window": 8, "rope_scaling": YARN},
+        {"model_type": "olmo3", "num_hidden_layers": 5, "sliding_window": 8, "rope_scaling": YARN, "rope_theta": 5e5},
     ),
     "gpt2": (
         "GPT2LMHeadModel",
@@ -101,11 +102,8 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         "Ministral3ForCausalLM",
         {"model_type": "ministral3", "head_dim": 16, "rope_parameters": MINISTRAL, "sliding_window": None},
     ),
-    "command-r": ("CohereForCausalLM", {"model_type": "cohere", "logit_scale": 0.25, "layer_norm_eps": 1e-5}),
-    "command-r-plus": (
-        "CohereForCausalLM",
-        {"model_type": "cohere", "logit_scale": 0.25, "layer_norm_eps": 1e-5, "use_qk_norm": True},
-    ),
+    "command-r": ("CohereForCausalLM", COHERE),
+    "command-r-plus": ("CohereForCausalLM", {**COHERE, "use_qk_norm": True}),
     "mixtral": ("MixtralForCausalLM", {"model_type": "mixtral", "num_local_experts": 6, "num_experts_per_tok": 2}),
     "qwen2moe": (
         "Qwen2MoeForCausalLM",
@@ -151,7 +149,7 @@ def settings(case: str) -> dict[str, Any]:
 
 
 def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A tensor's values: norms around 1 (Gemma stores them less 1), biases and matrices that keep the size of things."""
+    """Values: norms around 1 (Gemma stores them less 1), biases, and matrices that keep the size of what they multiply."""
     rng = np.random.Generator(np.random.SFC64([7, zlib.crc32(f"{case} {name}".encode())]))
     values = rng.standard_normal(shape, np.float32)
     if "norm" in name or "ln_" in name:

@@ -1,4 +1,4 @@
-"""SmolLM3 (Hugging Face 2025): llama in which every fourth block does not rotate (Yang et al. 2025, arXiv 2501.18795)."""
+"""SmolLM3 (Hugging Face 2025): llama in which every fourth block does not rotate (arXiv 2501.18795)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums, factors and a bound of whole activations: residual, bias, scale, soft cap. One value of a token never meets another here."""
+"""Sums, factors and bounds of whole activations. One value of a token never meets another here."""
 
 from __future__ import annotations
 
