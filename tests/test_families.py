@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def write_model(case: str, folder: Path) -> Path:
         for n, x in made.items():
             values = np.ascontiguousarray(x.read(0, x.rows).astype(np.float32)).reshape(x.shape)
             out.append(QTensor(n, BY_NAME["F32"], x.shape, memoryview(values.view(np.uint8).ravel())))
-        meta = {"general.architecture": arch, **{f"{arch}.{k}": v for k, v in keys.items() if v is not None}}
+        meta = {"general.architecture": arch, "tokenizer.ggml.tokens": ["x"] * VOCAB, **{f"{arch}.{k}": v for k, v in keys.items() if v is not None}}
         write_gguf(folder / "m.gguf", meta, out)
     return folder / "m.gguf"
 
@@ -105,15 +106,24 @@ class Accepted(Exception):
     """The model passed every check: kernels would be prepared now."""
 
 
-def opened(path: Path) -> str:
-    """What opening the file says, empty where it is accepted. Anything but a refusal of the file fails the test."""
-    try:
-        Engine.open(path, n_ctx=16, n_threads=1)
-    except Accepted:
-        return ""
-    except BadFileError as error:
-        assert error.exit_code == 5 and "\n" not in str(error)
-        return str(error)
+def opened(path: Path, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTensor | None] = {}) -> str:
+    """What is said of the file with other keys and tensors (None takes one away), empty where it is accepted.
+
+    Anything but a refusal of the file fails the test.
+    """
+    with open_gguf(path) as gguf:
+        odd: Any = SimpleNamespace(
+            path=path,
+            metadata={k: v for k, v in {**gguf.metadata, **keys}.items() if v is not None},
+            tensors={k: v for k, v in {**gguf.tensors, **tensors}.items() if v is not None},
+        )
+        try:
+            Engine(odd, n_ctx=16, n_threads=1, n_seqs=1, ubatch=16, max_outputs=1)
+        except Accepted:
+            return ""
+        except BadFileError as error:
+            assert error.exit_code == 5 and "\n" not in str(error)
+            return str(error)
     raise AssertionError("the program ran")
 
 
@@ -125,47 +135,36 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Graph, "finish", finish)
 
 
-def rewritten(path: Path, keys: Mapping[str, Any], tensors: Mapping[str, QTensor | None], to: Path) -> Path:
-    """The file with other keys and tensors; None takes one away."""
-    with open_gguf(path) as gguf:
-        meta = {**{key: gguf.metadata[key] for key in gguf.metadata}, **keys}
-        kept = {**gguf.tensors, **tensors}
-        write_gguf(
-            to, {key: value for key, value in meta.items() if value is not None}, [t for t in kept.values() if t]
-        )
-    return to
-
-
 ODD = (0, 1 << 31, 3, 7.5, float("nan"), float("inf"), -1.0, 1e30, "4", True, [1, 2])
 NOT_READ = ("vocab_size",)
 
 
 @pytest.mark.usefixtures("nothing_runs")
-def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Path], tmp_path: Path) -> None:
+def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Path]) -> None:
     """A text in the place of a number is always refused, whatever reads the key; a model as it was is accepted."""
     path = model[1]
     assert not opened(path)
     with open_gguf(path) as gguf:
         arch = gguf.metadata["general.architecture"]
         keys = [key for key in gguf.metadata if key.startswith(f"{arch}.") and not key.endswith(NOT_READ)]
-    assert len(keys) >= 8
+    assert len(keys) >= 6
     for key in keys:
-        said = {repr(odd): opened(rewritten(path, {key: odd}, {}, tmp_path / "odd.gguf")) for odd in ODD}
+        said = {repr(odd): opened(path, {key: odd}) for odd in ODD}
         wrong = "7.5" if key.endswith(("rope.scaling.type",)) else "'4'"
         assert said[wrong], key
     for key in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length", "context_length"):
-        assert f"{arch}.{key} is missing" in opened(rewritten(path, {f"{arch}.{key}": None}, {}, tmp_path / "odd.gguf"))
+        assert f"{arch}.{key} is missing" in opened(path, {f"{arch}.{key}": None})
 
 
 @pytest.mark.usefixtures("nothing_runs")
-def test_every_misshapen_tensor_is_refused(model: tuple[str, Path], tmp_path: Path) -> None:
+def test_every_misshapen_tensor_is_refused(model: tuple[str, Path]) -> None:
     with open_gguf(model[1]) as gguf:
         tensors = dict(gguf.tensors)
         for name, tensor in tensors.items():
             *rows, k = tensor.shape
-            for shape in ((*rows, k + 1), (*rows, k, 1, 2), (2, *rows, k)):
+            for shape in ((*rows, k + 1), (*rows, k, 2)[-4:], (*rows[:-1], 3 * k)):
                 other = QTensor(name, tensor.format, shape, memoryview(bytes(4 * math.prod(shape))))
-                assert f"'{name}' is" in opened(rewritten(model[1], {}, {name: other}, tmp_path / "odd.gguf")), shape
+                assert f"'{name}' is" in opened(model[1], tensors={name: other}), shape
 
 
 OPTIONAL = ("bias", "output.weight", "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
@@ -173,12 +172,12 @@ PAIRED = ("attn_q_norm.weight",)  # Command R's largest have it, the others not
 
 
 @pytest.mark.usefixtures("nothing_runs")
-def test_every_missing_tensor_is_refused(model: tuple[str, Path], tmp_path: Path) -> None:
+def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
     case, path = model
     with open_gguf(path) as gguf:
         names = [name for name in gguf.tensors if not name.endswith(OPTIONAL)]
     assert len(names) >= 10
     for name in names:
         if not (case == "command-r-plus" and name.endswith(PAIRED)):
-            said = opened(rewritten(path, {}, {name: None}, tmp_path / "odd.gguf"))
-            assert f"'{name}' is missing" in said
+            said = opened(path, tensors={name: None})
+            assert f"'{name.replace('qkv', 'q')}' is missing" in said
