@@ -23,7 +23,7 @@ from llmlocal.gguf.values import TENSOR_TYPES
 GOLDEN = json.loads(lzma.decompress((Path(__file__).parent / "golden" / "convert.json.xz").read_bytes()))
 IDS = [1, 17, 200, 33, 290, 4, 99, 250]
 LONG = 32
-# Said by us and not by llama.cpp's converter, because transformers has no default for it there; it is what readers assume.
+# Said by us only: transformers has no default for it there, and it is what readers assume.
 SAID = {"mixtral": {"llama.attention.key_length", "llama.attention.value_length"}}
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from .. import models
 from ..errors import BadFileError
 from ..gguf.values import escaped, shown
-from ..gguf.writer import TensorInfo
-from ..quant.format import BY_NAME, load_all
+from ..quant.format import BY_NAME, Format, load_all
 from .card import general_keys
 from .folder import CONFIG, Folder
+from .lora import Adapter, read_adapter
 from .names import named_for_gguf
 from .settings import Settings
 from .streams import Stream
@@ -28,31 +29,44 @@ READS = ("attn_q", "attn_k", "attn_v", "attn_qkv", "ffn_gate", "ffn_up", "token_
 WRITES = ("attn_output", "ffn_down")
 
 
-class HFModel:
-    """What `open_hf` gives: `architecture`, `metadata` as a GGUF writer takes it, `tensors` in the order of the file.
+@dataclass(frozen=True, slots=True)
+class HFTensor:
+    """A tensor under its GGUF name; `format` (F32, F16, BF16) is what the folder keeps its numbers in."""
 
-    A tensor's `format` is what it is stored in, exactly (F32, F16, BF16). `metadata` has no `general.file_type`.
+    name: str
+    format: type[Format]
+    shape: tuple[int, ...]
+    stream: Stream
+
+    @property
+    def rows(self) -> int:
+        """Product of all dimensions but the last."""
+        return self.stream.rows
+
+    def read(self, first: int, last: int) -> NDArray[np.float32]:
+        """Rows first..last - 1, (last - first, k). Raises BadFileError where they hold NaN or infinity."""
+        return self.stream.read(first, last).astype(np.float32, copy=False)
+
+
+class HFModel:
+    """What `open_hf` gives: `architecture`, `metadata` as a GGUF writer takes it, and `tensors` to be read by rows.
+
+    `metadata` lacks `general.file_type`, which is for the writer to say.
     """
 
-    def __init__(self, folder: Folder, tensors: dict[str, Stream]) -> None:
+    def __init__(self, folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter] = ()) -> None:
         load_all()
         self.path = folder.path
         self.architecture, conversion = _conversion(folder)
         s = Settings(folder, conversion.defaults)
         _refuse_packed(s, tensors)
         keys = conversion.keys(s)
-        self._streams = named_for_gguf(tensors, conversion, self.architecture, _blocks(s, keys, tensors), s)
-        self.tensors = [TensorInfo(name, BY_NAME[x.format], x.shape) for name, x in self._streams.items()]
+        tensors = _with(tensors, [a for a in adapters if a.architecture is None])
+        streams = named_for_gguf(tensors, conversion, self.architecture, _blocks(s, keys, tensors), s)
+        self._streams = _with(streams, [a for a in adapters if a.architecture is not None], self.architecture)
+        self.tensors = [HFTensor(name, BY_NAME[x.format], x.shape, x) for name, x in self._streams.items()]
         self.metadata = self._metadata(folder, keys, conversion.vocabulary(s))
         self._check_shapes(s, keys)
-
-    def rows(self, name: str, first: int, end: int) -> NDArray[np.float32]:
-        """Rows first..end - 1 of a tensor, (end - first, k). Raises BadFileError where they hold NaN or infinity."""
-        return self._streams[name].read(first, end).astype(np.float32, copy=False)
-
-    def read(self, name: str) -> NDArray[np.float32]:
-        """A whole tensor, (rows, k)."""
-        return self.rows(name, 0, self._streams[name].rows)
 
     def _metadata(self, folder: Folder, keys: Keys, vocabulary: Keys) -> dict[str, Any]:
         own = {
@@ -78,13 +92,16 @@ class HFModel:
 
 
 @contextmanager
-def open_hf(path: str | Path) -> Iterator[HFModel]:
-    """Open a Hugging Face folder. Raises NotFoundError where it is not all there, BadFileError where it is damaged,
-    holds pickles or packed numbers, or is of an architecture that is not supported.
+def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[HFModel]:
+    """Open a Hugging Face folder, with LoRA adapters merged into it (PEFT folders or GGUF files).
+
+    Raises NotFoundError where it is not all there, BadFileError where it is damaged, holds pickles or packed numbers,
+    is of an architecture that is not supported, or an adapter is another model's.
     """
     folder = Folder(Path(path))
+    adapters = [read_adapter(Path(adapter)) for adapter in lora]
     with folder.tensors() as tensors:
-        yield HFModel(folder, tensors)
+        yield HFModel(folder, tensors, adapters)
 
 
 def classes() -> dict[str, tuple[str, Conversion]]:
@@ -105,6 +122,14 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
     if named[0] not in known:
         raise BadFileError(f"{where}: {shown(named[0])} is not supported", f"what is: {', '.join(sorted(known))}")
     return known[named[0]]
+
+
+def _with(tensors: dict[str, Stream], adapters: list[Adapter], architecture: str | None = None) -> dict[str, Stream]:
+    for adapter in adapters:
+        if adapter.architecture != architecture:
+            raise BadFileError(f"{adapter.where}: is for {adapter.architecture}, the model is {architecture}")
+        tensors = adapter.merged(tensors)
+    return tensors
 
 
 def _refuse_packed(s: Settings, tensors: dict[str, Stream]) -> None:
