@@ -17,6 +17,16 @@ class Layout(StrEnum):
     csv = "csv"
 
 
+class Stored(StrEnum):
+    """What the matrices of a converted model are stored in."""
+
+    auto = "auto"
+    f16 = "f16"
+    bf16 = "bf16"
+    f32 = "f32"
+    q8_0 = "q8_0"
+
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default=False)]
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="A GGUF file, the first part of a split one.", show_default=False)
@@ -95,3 +105,12 @@ Decode = Annotated[bool, typer.Option("--decode", help="Take ids, and print thei
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; - is stdin.", show_default=False)]
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
+
+Folder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
+NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
+StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option("--lora", metavar="ADAPTER", help="Merge a PEFT folder or GGUF adapter; may be repeated."),
+]
+ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT if it is there.")]

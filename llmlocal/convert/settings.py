@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import BadFileError
+from ..gguf.values import escaped
+from .folder import CONFIG, Folder
 
 HINT = "the folder is damaged or holds a model that is not supported; get it again"
 NESTED = ("text_config", "llm_config", "lm_config", "language_config")
@@ -18,13 +20,14 @@ class Settings:
 
     A method that reads takes the names that a setting goes by, the first that is there counts; null is as absent.
     `defaults` says what transformers assumes where the file is silent. `files` opens other files of the folder:
-    `settings.files("tokenizer_config.json")` is its object, empty where there is no such file.
+    `settings.folder("tokenizer_config.json")` is its object, empty where there is no such file.
     """
 
-    def __init__(self, values: Mapping[str, Any], path: str, files: Any, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Folder, defaults: Mapping[str, Any]) -> None:
+        values = folder.json(CONFIG)
         nested = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
         self.values = {**defaults, **values, **nested}
-        self.path, self.files = path, files
+        self.folder, self.path = folder, escaped(str(folder.path / CONFIG))
 
     def fail(self, what: str) -> BadFileError:
         """The error to raise for a folder that cannot be right."""
