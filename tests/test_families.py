@@ -49,7 +49,11 @@ def write_model(case: str, folder: Path) -> Path:
         for n, x in made.items():
             values = np.ascontiguousarray(x.read(0, x.rows).astype(np.float32)).reshape(x.shape)
             out.append(QTensor(n, BY_NAME["F32"], x.shape, memoryview(values.view(np.uint8).ravel())))
-        meta = {"general.architecture": arch, "tokenizer.ggml.tokens": ["x"] * VOCAB, **{f"{arch}.{k}": v for k, v in keys.items() if v is not None}}
+        meta = {
+            "general.architecture": arch,
+            "tokenizer.ggml.tokens": ["x"] * VOCAB,
+            **{f"{arch}.{k}": v for k, v in keys.items() if v is not None},
+        }
         write_gguf(folder / "m.gguf", meta, out)
     return folder / "m.gguf"
 
