@@ -171,6 +171,11 @@ def magnitude(path: Path) -> None:
         (lambda p: write_json(p / "adapter_config.json", {"peft_type": "IA3"}), 5, "'IA3' adapter"),
         (lambda p: write_json(p / "adapter_config.json", {"peft_type": "LORA", "use_dora": True}), 5, "use_dora"),
         (lambda p: write_json(p / "adapter_config.json", {"peft_type": "LORA", "lora_alpha": "8"}), 5, "alpha"),
+        (
+            lambda p: write_json(p / "adapter_config.json", {"peft_type": "LORA", "init_lora_weights": "pissa"}),
+            5,
+            "pissa",
+        ),
         (no_file, 3, "has no adapter_model.safetensors"),
         (pickled, 5, "is a pickle"),
         (other_shape, 5, "for a tensor of (64, 64)"),
@@ -178,7 +183,7 @@ def magnitude(path: Path) -> None:
         (elsewhere, 5, "no tensor 'other.weight'"),
         (magnitude, 5, "lora_magnitude_vector"),
     ],
-    ids=["kind", "dora", "alpha", "missing", "pickle", "shape", "lonely", "elsewhere", "magnitude"],
+    ids=["kind", "dora", "alpha", "start", "missing", "pickle", "shape", "lonely", "elsewhere", "magnitude"],
 )
 def test_refused(
     change: Callable[[Path], object],

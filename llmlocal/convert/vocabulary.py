@@ -99,12 +99,7 @@ def byte_level_keys(s: Settings) -> Keys:
     tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
     table = _json_table(s, tokenizer["model"].get("vocab"), where)
     special = special_keys(s, table.size)
-    name = pretokenizer_name(
-        tokenizer,
-        adds_bos=special.get("tokenizer.ggml.add_bos_token", False),
-        where=where,
-        like=s.text("model_type", default=""),
-    )
+    name = pretokenizer_name(tokenizer, where=where, like=s.text("model_type", default=""))
     merges = [_merge(pair, where) for pair in tokenizer["model"].get("merges") or _merges_file(folder)]
     kind = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": name}
     return kind | table.keys(scores=False) | {"tokenizer.ggml.merges": (ValueType.STRING, merges)} | special
