@@ -172,7 +172,7 @@ def _json_table(s: Settings, vocab: Any, where: str) -> Table:
         _put_added(table, id, text, special)
     texts = special_texts(folder)
     for id, (text, type_, score) in table.tokens.items():
-        if type_ == NORMAL and text in texts:
+        if type_ in (NORMAL, USER_DEFINED) and text in texts:
             table.tokens[id] = (text, CONTROL, score)
     return table
 
