@@ -149,7 +149,7 @@ def settings(case: str) -> dict[str, Any]:
 
 
 def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Values: norms around 1 (Gemma stores them less 1), biases, and matrices that keep the size of what they multiply."""
+    """Values: norms around 1 (Gemma stores them less 1), biases, matrices that keep the size of what they multiply."""
     rng = np.random.Generator(np.random.SFC64([7, zlib.crc32(f"{case} {name}".encode())]))
     values = rng.standard_normal(shape, np.float32)
     if "norm" in name or "ln_" in name:
