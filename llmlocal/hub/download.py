@@ -1,0 +1,200 @@
+"""The bytes of one file: fetched by ranges, kept when it stops, checked before they get their name.
+
+Does not know where files belong, nor who else may be getting the same one: `store` holds the lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from io import FileIO
+from pathlib import Path
+
+from ..atomic_file import FULL
+from ..errors import BadFileError, NetworkError, ResourceError
+from ..gguf.values import escaped
+from ..memory import in_words
+from .transport import TransientError, opened
+
+PARTIAL = ".llmlocal.incomplete"  # `prune` of this tool and of others knows the end of the name
+RETRIES, BACKOFF = 5, 1.0  # failures in a row without progress; seconds before the first retry, doubled each time
+PROGRESS = 1 << 20  # bytes after which a failure counts as the first one again
+CHUNK = 1 << 20
+_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository: its name there, bytes, and digest in hex: 64 digits sha256, 40 git's sha1 of a blob."""
+
+    name: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` of `total` bytes of `name` are on disk; `fetched` of them came over the network in this run."""
+
+    name: str
+    done: int
+    total: int
+    fetched: int
+
+
+Event = Progress | str  # a string is a note for the user
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where bytes come from: a URL at the hub, headers for whoever has them in the end, the token for the hub alone."""
+
+    url: str
+    headers: dict[str, str]
+    token: dict[str, str]
+
+    def read(self, first: int, count: int) -> bytes:
+        """`count` bytes from `first` on, fewer at the end of the file. Raises NetworkError, NotFoundError."""
+        failures = 0
+        while True:
+            try:
+                with opened(self.url, self.headers, self.token, first=first, last=first + count - 1) as answer:
+                    if answer.status == 416:
+                        return b""
+                    skip = first if answer.status == 200 else 0  # it knows no ranges
+                    if answer.status == 206:
+                        _check_range(answer, first, None)
+                    return answer.read(skip + count)[skip:]
+            except TransientError as error:
+                failures = _wait(error, failures)
+
+
+def fetch(file: RemoteFile, source: Source, partial: Path, target: Path, tell: Tell) -> None:
+    """Make `target` the file, going on from what `partial` holds. Nothing wrong ever stands under `target`.
+
+    Raises NetworkError, NotFoundError, BadFileError where the bytes stay wrong, ResourceError where the disk is full.
+    """
+    for last_try in (False, True):
+        with _opened_partial(partial) as out:
+            transfer = _Transfer(file, source, out, tell)
+            transfer.run()
+            right = transfer.digest() == file.digest
+            if right:
+                os.fsync(out.fileno())
+        if right:
+            os.replace(partial, target)
+            return
+        partial.unlink()
+        if not last_try:
+            tell(f"{file.name}: these are not the bytes that the hub promises; getting them again")
+    raise BadFileError(f"{escaped(file.name)}: the hub sends other bytes than it promises", "try again later")
+
+
+def hasher(file: RemoteFile) -> hashlib._Hash:
+    """What computes the digest of a file: feed it all bytes."""
+    if len(file.digest) == 64:
+        return hashlib.sha256()
+    return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+
+
+class _Transfer:
+    """What is known of a file that is on its way: `done` bytes are in `out` and hashed."""
+
+    def __init__(self, file: RemoteFile, source: Source, out: FileIO, tell: Tell) -> None:
+        self.file, self.source, self.out, self.tell = file, source, out, tell
+        self.fetched = 0
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._start()
+        while self.done < file.size and (n := out.readinto(self._buffer[: min(CHUNK, file.size - self.done)])):
+            self._hash.update(self._buffer[:n])
+            self.done += n
+        out.truncate(self.done)  # what is longer than the file is no part of it
+
+    def _start(self) -> None:
+        """Forget what there is."""
+        self.out.seek(0)
+        self.done, self._hash = 0, hasher(self.file)
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def run(self) -> None:
+        """Fetch what is missing."""
+        failures, mark = 0, self.done
+        while self.done < self.file.size:
+            try:
+                with opened(self.source.url, self.source.headers, self.source.token, first=self.done) as answer:
+                    self._receive(answer)
+            except TransientError as error:
+                failures = 0 if self.done - mark >= PROGRESS else failures
+                mark = self.done
+                if failures < RETRIES:
+                    self.tell(f"{self.file.name}: {error}; trying again")
+                failures = _wait(error, failures)
+
+    def _receive(self, answer: HTTPResponse) -> None:
+        """Write what one answer brings. Raises TransientError where that is not the rest of the file."""
+        size = self.file.size
+        if answer.status == 416:
+            raise TransientError("the server has no such range")
+        if answer.status == 206:
+            _check_range(answer, self.done, size)
+        else:
+            if answer.length is not None and answer.length != size:
+                raise TransientError(f"the server has {answer.length} bytes, not {size}")
+            self._start()  # the whole file: the server knows no ranges
+            self.out.truncate(0)
+        while self.done < size:
+            n = answer.readinto(self._buffer[: min(CHUNK, size - self.done)])
+            if not n:
+                raise TransientError("the connection ended too early")
+            self._write(self._buffer[:n])
+            self._hash.update(self._buffer[:n])
+            self.done += n
+            self.fetched += n
+            self.tell(Progress(self.file.name, self.done, size, self.fetched))
+
+    def _write(self, data: memoryview) -> None:
+        try:
+            while data:
+                data = data[self.out.write(data) :]
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            left = in_words(self.file.size - self.done)
+            hint = "free some and pull again: what came is kept (llmlocal prune removes it)"
+            raise ResourceError(f"{escaped(self.file.name)}: the disk is full, {left} more are needed", hint) from None
+
+
+def _check_range(answer: HTTPResponse, first: int, size: int | None) -> None:
+    """Raises TransientError unless a partial answer begins where it was asked to, in a file of `size` bytes."""
+    match = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if not match or int(match[1]) != first or (size is not None and match[2] not in ("*", str(size))):
+        raise TransientError("the server sends another range than was asked for")
+
+
+def _wait(error: TransientError, failures: int) -> int:
+    """Sleep before the next try; the number of failures now. Raises NetworkError after the last one."""
+    if failures >= RETRIES:
+        raise NetworkError(str(error), "pull again later: it goes on where it stopped") from None
+    time.sleep(max(error.wait, BACKOFF * 2**failures))
+    return failures + 1
+
+
+@contextmanager
+def _opened_partial(path: Path) -> Iterator[FileIO]:
+    """The file that is filled, at its start. A link or a device in its place is removed, never written through."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or (path.exists() and not stat.S_ISREG(path.stat().st_mode)):
+        path.unlink()
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with FileIO(os.open(path, flags, 0o666), "r+b") as file:
+        yield file
