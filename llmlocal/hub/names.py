@@ -28,6 +28,7 @@ from .variants import Variant, plain_quant, variants
 PREFIX = "hf:"
 _HUB = re.compile(r"hf:([^/:@]+/[^/:@]+)(?:/([^@:]+)|:([^@/:]+))?(?:@(.+))?")
 _NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)(?::([\w-]+))?", re.ASCII)
+SHORT_COMMIT = 7  # digits by which a commit may be named
 RECENT = 60.0  # seconds for which the time of the last use is not written again
 
 
@@ -47,9 +48,9 @@ class Ref:
         wanted = [v for v in found if self.quant is None or v.quant in (self.quant, f"UD-{self.quant}")]
         wanted.sort(key=lambda v: self.quant is not None and v.quant != self.quant)  # unsloth's kind comes second
         if self.file is not None:
-            return [v for v in wanted if any(_fits(file.name, self.file) for file in v.files)]
+            return [v for v in wanted if any(fits(file.name, self.file) for file in v.files)]
         if self.entry and self.entry.file:
-            named = [v for v in wanted if _fits(v.name, self.entry.file.replace(QUANT_PLACE, "*"))]
+            named = [v for v in wanted if fits(v.name, self.entry.file.replace(QUANT_PLACE, "*"))]
             return named or wanted
         return wanted
 
@@ -110,10 +111,12 @@ def local(ref: Ref) -> Held | None:
     """The first part of the model in the store, complete; the best of several quantizations."""
     repo = Repo.of(ref.repo)
     held = repo.held()
-    commit = ref.revision if is_commit(ref.revision) else repo.refs().get(ref.revision or "main")
-    commits = dict.fromkeys([commit] if commit else [])
+    named = repo.refs().get(ref.revision or "main")
+    commits = dict.fromkeys([named] if named else [])
     if ref.revision is None:
         commits |= dict.fromkeys(file.commit for file in held)
+    elif len(ref.revision) >= SHORT_COMMIT:
+        commits |= dict.fromkeys(file.commit for file in held if file.commit.startswith(ref.revision))
     for commit in commits:
         there = {file.name: file for file in held if file.commit == commit}
         models = variants(RemoteFile(file.name, file.size, "") for file in there.values())
@@ -149,7 +152,7 @@ def _note_use(file: Held) -> None:
             os.utime(file.blob, (now, state.st_mtime))
 
 
-def _fits(name: str, pattern: str) -> bool:
+def fits(name: str, pattern: str) -> bool:
     """Whether a file's name in the repository, with or without its folder, is as the pattern says."""
     name, pattern = name.lower(), pattern.lower()
     return fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern)

@@ -25,17 +25,17 @@ def models() -> Path:
 
 
 def own_cache() -> Path:
-    """Our folder for what can be made again."""
+    """Our folder for what can be made again: `LLMLOCAL_CACHE`, or the user's cache folder."""
     from platformdirs import user_cache_path
 
-    return user_cache_path("llmlocal", appauthor=False)
+    return Path(os.environ.get("LLMLOCAL_CACHE") or user_cache_path("llmlocal"))
 
 
 def user_catalog() -> Path:
     """The user's own entries and aliases."""
     from platformdirs import user_config_path
 
-    return user_config_path("llmlocal", appauthor=False) / CATALOG
+    return user_config_path("llmlocal") / CATALOG
 
 
 def catalog() -> Path:

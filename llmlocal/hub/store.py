@@ -34,7 +34,7 @@ LOCKS, BLOBS, SNAPSHOTS, REFS = ".locks", "blobs", "snapshots", "refs"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A GGUF file of a snapshot. `path` is its name there, `blob` where its bytes are (`path` itself without links).
+    """A GGUF file of a snapshot. `path` is its name there, `blob` what that links to (`path` itself without links).
 
     `refs` are the branches and tags that stand for its commit; none: an old revision.
     """
@@ -63,7 +63,7 @@ class Repo:
     def refs(self) -> dict[str, str]:
         """Commits by branch or tag."""
         found = {}
-        for path in _files(self.folder / REFS):
+        for path in files(self.folder / REFS):
             with suppress(OSError, UnicodeDecodeError):
                 commit = path.read_text("ascii").strip()
                 if is_commit(commit):
@@ -78,9 +78,9 @@ class Repo:
             names.setdefault(commit, []).append(ref)
         found = [
             file
-            for snapshot in _folders(self.folder / SNAPSHOTS)
+            for snapshot in folders(self.folder / SNAPSHOTS)
             if is_commit(snapshot.name)
-            for path in _files(snapshot)
+            for path in files(snapshot)
             if path.name.lower().endswith(".gguf") and (file := self._held(snapshot, path, names))
         ]
         return sorted(found, key=lambda file: ("main" not in file.refs, not file.refs, -file.used, file.name))
@@ -90,7 +90,7 @@ class Repo:
             state = path.stat()
         except OSError:  # a link to what is gone
             return None
-        blob = Path(os.path.realpath(path)) if path.is_symlink() else path
+        blob = Path(os.path.normpath(path.parent / os.readlink(path))) if path.is_symlink() else path
         name = path.relative_to(snapshot).as_posix()
         used, refs = max(state.st_atime, state.st_mtime), tuple(sorted(names.get(snapshot.name, ())))
         return Held(self.repo, snapshot.name, name, path, blob, state.st_size, used, refs)
@@ -129,9 +129,7 @@ class Repo:
                     if force:
                         partial.unlink(missing_ok=True)
                     fetch(file, source, partial, blob, tell)
-                if _size(blob) == file.size and _size(pointer) != file.size:
-                    self._name(blob, pointer)
-                elif force and _size(blob) == file.size and not pointer.is_symlink():
+                if _size(blob) == file.size and (force or _size(pointer) != file.size):
                     self._name(blob, pointer)
         except OSError as error:
             where = escaped(str(error.filename or self.folder))
@@ -188,7 +186,7 @@ class Repo:
 def repos() -> list[Repo]:
     """Every repository that the store has a folder of."""
     found = []
-    for folder in _folders(places.models()):
+    for folder in folders(places.models()):
         if match := _FOLDER.fullmatch(folder.name):
             found.append(Repo(f"{match[1]}/{match[2]}", folder))
     return found
@@ -202,15 +200,15 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders(folder: Path) -> list[Path]:
     """Folders in a folder that are no links, by name."""
     try:
         with os.scandir(folder) as entries:
-            return [Path(entry.path) for entry in sorted(entries, key=lambda e: e.name) if entry.is_dir(follow_symlinks=False)]
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []
 
 
-def _files(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
     """Everything in a folder, at any depth, that is no folder; links to folders are not entered."""
     return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
