@@ -76,11 +76,12 @@ class FakeHub:
         self.requests: list[Request] = []
         self.faults: list[Fault | None] = []
         self.api_faults: list[int] = []
-        self.cdn = cdn  # another server's address, if the bytes lie there
         handler = type("Bound", (Handler,), {"hub": hub})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        # Where the bytes lie: another server, or this one by another name, which makes it another origin.
+        self.cdn = cdn or self.url.replace("127.0.0.1", "localhost")
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
 

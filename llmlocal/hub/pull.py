@@ -143,7 +143,7 @@ def _reference(text: str, quant: str | None, file: str | None, revision: str | N
         raise NotFoundError(f"no model is called {escaped(text)}", hint)
     if revision is not None:
         ref = _with_revision(ref, revision)
-    return replace(ref, quant=plain_quant(quant) if quant else ref.quant, file=file or ref.file)
+    return replace(ref, quant=plain_quant(quant) if quant else ref.quant, file=ref.file if file is None else file)
 
 
 def _with_revision(ref: Ref, revision: str) -> Ref:

@@ -53,7 +53,7 @@ def opened(
             try:
                 answer = connection.getresponse()
                 if answer.status in (301, 302, 303, 307, 308):
-                    at = urljoin(at, answer.headers.get("Location", ""))
+                    at = _joined(at, answer.headers.get("Location", ""))
                     continue
                 _check(answer, where)
                 yield answer
@@ -63,6 +63,13 @@ def opened(
     except (OSError, http.client.HTTPException) as error:
         raise _explained(error) from error
     raise NetworkError(f"more than {MOST_REDIRECTS} redirects from {home.hostname}")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return ""  # is refused as an address
 
 
 def stall_seconds() -> float:
