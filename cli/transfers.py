@@ -11,7 +11,7 @@ from ..memory import in_words
 from . import ui
 
 if TYPE_CHECKING:
-    from ..hub.download import Event
+    from ..hub.download import Told
     from ..hub.pull import Plan
 
 WINDOW = 5.0  # seconds over which the speed is measured
@@ -27,7 +27,7 @@ class Meter:
         self._drawn = 0.0
         self._name = ""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Told) -> None:
         if isinstance(event, str):
             return self._screen.notes([event])
         now = monotonic()

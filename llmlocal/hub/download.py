@@ -11,11 +11,12 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from io import FileIO
 from pathlib import Path
+from threading import Event, Thread
 
 from ..atomic_file import FULL
 from ..errors import BadFileError, NetworkError, ResourceError
@@ -26,7 +27,7 @@ from .transport import TransientError, opened
 PARTIAL = ".llmlocal.incomplete"  # `prune` of this tool and of others knows the end of the name
 RETRIES, BACKOFF = 5, 1.0  # failures in a row without progress; seconds before the first retry, doubled each time
 PROGRESS = 1 << 20  # bytes after which a failure counts as the first one again
-CHUNK = 1 << 20
+CHUNK, FLUSH = 1 << 20, 32 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
@@ -49,8 +50,8 @@ class Progress:
     fetched: int
 
 
-Event = Progress | str  # a string is a note for the user
-Tell = Callable[[Event], None]
+Told = Progress | str  # a string is a note for the user
+Tell = Callable[[Told], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,9 @@ def fetch(file: RemoteFile, source: Source, partial: Path, target: Path, tell: T
     """
     for last_try in (False, True):
         with _opened_partial(partial) as out:
-            transfer = _Transfer(file, source, out, tell)
-            transfer.run()
+            with _Flusher(out.fileno()) as flusher:
+                transfer = _Transfer(file, source, out, flusher, tell)
+                transfer.run()
             right = transfer.digest() == file.digest
             if right:
                 os.fsync(out.fileno())
@@ -108,14 +110,13 @@ def hasher(file: RemoteFile) -> hashlib._Hash:
 class _Transfer:
     """What is known of a file that is on its way: `done` bytes are in `out` and hashed."""
 
-    def __init__(self, file: RemoteFile, source: Source, out: FileIO, tell: Tell) -> None:
+    def __init__(self, file: RemoteFile, source: Source, out: FileIO, flusher: _Flusher, tell: Tell) -> None:
         self.file, self.source, self.out, self.tell = file, source, out, tell
-        self.fetched = 0
-        self._buffer = memoryview(bytearray(CHUNK))
+        self.fetched, self._flusher = 0, flusher
         self._start()
-        while self.done < file.size and (n := out.readinto(self._buffer[: min(CHUNK, file.size - self.done)])):
-            self._hash.update(self._buffer[:n])
-            self.done += n
+        while self.done < file.size and (data := out.read(min(CHUNK, file.size - self.done))):
+            self._hash.update(data)
+            self.done += len(data)
         out.truncate(self.done)  # what is longer than the file is no part of it
 
     def _start(self) -> None:
@@ -153,25 +154,58 @@ class _Transfer:
             self._start()  # the whole file: the server knows no ranges
             self.out.truncate(0)
         while self.done < size:
-            n = answer.readinto(self._buffer[: min(CHUNK, size - self.done)])
-            if not n:
+            data = answer.read1(min(CHUNK, size - self.done))  # what is there: nothing is lost when the rest fails
+            if not data:
                 raise TransientError("the connection ended too early")
-            self._write(self._buffer[:n])
-            self._hash.update(self._buffer[:n])
-            self.done += n
-            self.fetched += n
+            self._write(data)
+            self._hash.update(data)
+            self.done += len(data)
+            self.fetched += len(data)
+            self._flusher.written(len(data))
             self.tell(Progress(self.file.name, self.done, size, self.fetched))
 
-    def _write(self, data: memoryview) -> None:
+    def _write(self, data: bytes) -> None:
         try:
-            while data:
-                data = data[self.out.write(data) :]
+            left = memoryview(data)
+            while left:
+                left = left[self.out.write(left) :]
         except OSError as error:
             if error.errno not in FULL:
                 raise
             left = in_words(self.file.size - self.done)
             hint = "free some and pull again: what came is kept (llmlocal prune removes it)"
             raise ResourceError(f"{escaped(self.file.name)}: the disk is full, {left} more are needed", hint) from None
+
+
+class _Flusher(Thread):
+    """Has the disk write what came while more comes, so that the last flush is short. A context manager."""
+
+    def __init__(self, handle: int) -> None:
+        super().__init__(daemon=True)
+        self._handle, self._waiting, self._ends = handle, 0, False
+        self._due = Event()
+
+    def __enter__(self) -> _Flusher:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends = True
+        self._due.set()
+        self.join()
+
+    def written(self, count: int) -> None:
+        """So many bytes more are with the system."""
+        self._waiting += count
+        if self._waiting >= FLUSH:
+            self._waiting = 0
+            self._due.set()
+
+    def run(self) -> None:
+        while self._due.wait() and not self._ends:
+            self._due.clear()
+            with suppress(OSError):  # the last flush will tell
+                os.fsync(self._handle)
 
 
 def _check_range(answer: HTTPResponse, first: int, size: int | None) -> None:
