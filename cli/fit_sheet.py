@@ -26,9 +26,15 @@ def fit_sheet(fit: Fit) -> Iterator[tuple[str, str]]:
     """Label and words of each thing there is to say."""
     need, total, free = fit.need, in_words(fit.total_memory), in_words(fit.free_memory)
     verdict = "yes" if fit.fits else "no"
-    yield "fits", f"{verdict}: {in_words(need.total)} with {need.n_ctx:,} tokens; this machine has {total}, {free} free now"
+    yield (
+        "fits",
+        f"{verdict}: {in_words(need.total)} with {need.n_ctx:,} tokens; this machine has {total}, {free} free now",
+    )
     known = f" of the {fit.trained:,} that it knows" if fit.trained and fit.largest < fit.trained // 256 * 256 else ""
-    yield "largest context", f"{fit.largest:,} tokens{known}" if fit.largest else "none: the weights alone are too large"
+    yield (
+        "largest context",
+        f"{fit.largest:,} tokens{known}" if fit.largest else "none: the weights alone are too large",
+    )
     if fit.tokens_per_second and fit.bandwidth:
         reads = f"a token reads {in_words(fit.read_per_token)}, the memory gives {in_words(round(fit.bandwidth))}/s"
         yield "speed", f"at most {fit.tokens_per_second:.3g} tokens/s: {reads}"

@@ -87,7 +87,7 @@ def _values(command: Any, before: Sequence[str]) -> list[str]:
     """Words for the argument or the option's value that comes next."""
     options = {name: parameter for parameter in command.params for name in parameter.opts if name.startswith("-")}
     if before and (option := options.get(before[-1])) is not None and not getattr(option, "is_flag", False):
-        return list(getattr(option.type, "choices", ()))
+        return _choices(command, option)
     plain, skip = 0, False
     for word in before:
         takes = word in options and not getattr(options[word], "is_flag", False)
@@ -105,4 +105,10 @@ def _values(command: Any, before: Sequence[str]) -> list[str]:
 
         with suppress(LlmlocalError, OSError):
             return names_to_complete()
-    return [str(getattr(choice, "value", choice)) for choice in getattr(last.type, "choices", ())]
+    return _choices(command, last)
+
+
+def _choices(command: Any, parameter: Any) -> list[str]:
+    """The words of a parameter that has a fixed set of them."""
+    context = command.make_context("llmlocal", [], resilient_parsing=True)
+    return [str(item.value) for item in parameter.shell_complete(context, "") if item.type == "plain"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import options as o
 from . import fit_sheet, sheet, ui
+from . import options as o
 from .model_names import opened_anywhere
 
 

@@ -11,8 +11,8 @@ from ..memory import in_words
 from . import ui
 
 if TYPE_CHECKING:
-    from ..hub.download import Told
     from ..hub.pull import Plan
+    from ..hub.remote_file import Told
 
 WINDOW = 5.0  # seconds over which the speed is measured
 REDRAW = 0.1
@@ -49,7 +49,14 @@ class Meter:
 
 
 def pull_one(
-    text: str, *, quiet: bool, ask: bool = False, yes: bool = False, force: bool = False, dry_run: bool = False, **options: Any
+    text: str,
+    *,
+    quiet: bool,
+    ask: bool = False,
+    yes: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    **options: Any,
 ) -> tuple[Plan, Path]:
     """Plan, say what it takes, and get it; `ask`: a person may still say no to a size. Raises what `hub.pull` does."""
     from ..errors import ResourceError
@@ -73,14 +80,19 @@ def _notes(plan: Plan) -> list[str]:
     parts = f" in {len(plan.variant.files)} parts" if len(plan.variant.files) > 1 else ""
     size, fetch, memory = plan.variant.size, plan.fetch, plan.memory
     here = "" if fetch == size else ", all of it here already" if not fetch else f", {in_words(fetch)} of it to fetch"
-    said = [f"{plan.variant.name} of {plan.listing.repo}: {in_words(size)}{parts}{here}; {in_words(plan.free_disk)} of disk are free"]
+    said = [
+        f"{plan.variant.name} of {plan.listing.repo}: {in_words(size)}{parts}{here}; "
+        f"{in_words(plan.free_disk)} of disk are free"
+    ]
     if plan.listing.now:
         said.append(f"{plan.listing.repo} is now called {plan.listing.now}")
     if plan.why:
         others = ", ".join(dict.fromkeys(v.quant or v.name for v in plan.others))
         said.append(f"{plan.why}" + (f" (there are also {others})" if others else ""))
     total = in_words(plan.total_memory)
-    said.append(f"it takes {in_words(memory.total)} of this machine's {total} of memory with {memory.n_ctx:,} tokens of context")
+    said.append(
+        f"it takes {in_words(memory.total)} of this machine's {total} of memory with {memory.n_ctx:,} tokens of context"
+    )
     return said
 
 

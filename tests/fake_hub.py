@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,7 +37,9 @@ class Blob:
 
     def digest(self) -> str:
         data = self.data.read_bytes() if isinstance(self.data, Path) else self.data
-        return hashlib.sha256(data).hexdigest() if self.lfs else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        return (
+            hashlib.sha256(data).hexdigest() if self.lfs else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        )
 
 
 @dataclass
@@ -90,7 +92,9 @@ class FakeHub:
         self.server.server_close()
         self.thread.join()
 
-    def add(self, repo: str, files: dict[str, bytes | Path], *, commit: str = "a" * 40, lfs: bool = True, **more: object) -> Repository:
+    def add(
+        self, repo: str, files: dict[str, bytes | Path], *, commit: str = "a" * 40, lfs: bool = True, **more: object
+    ) -> Repository:
         blobs = {name: Blob(data, lfs) for name, data in files.items()}
         held = self.repos[repo] = Repository(blobs, commit, **more)  # type: ignore[arg-type]
         for name, blob in blobs.items():
@@ -170,7 +174,14 @@ class Handler(BaseHTTPRequestHandler):
             digest = repo.digests[file]
             lfs = {"lfs": {"size": blob.size, "sha256": digest, "pointerSize": 134}} if blob.lfs else {}
             siblings.append({"rfilename": file, "size": blob.size, "blobId": "b" * 40 if blob.lfs else digest, **lfs})
-        info = {"id": name, "modelId": name, "sha": repo.commit, "siblings": siblings, "cardData": repo.card, "tags": []}
+        info = {
+            "id": name,
+            "modelId": name,
+            "sha": repo.commit,
+            "siblings": siblings,
+            "cardData": repo.card,
+            "tags": [],
+        }
         self.answer(200, json.dumps(info).encode(), Content_Type="application/json")
 
     def _resolve(self, path: str) -> None:
@@ -264,7 +275,9 @@ def content_range(text: str) -> Fault:
         handler.send_response(206)
         handler.send_header("Content-Length", str(blob.size - first))
         if text:
-            handler.send_header("Content-Range", text.format(first=first, last=blob.size - 1, size=blob.size, off=first + 1))
+            handler.send_header(
+                "Content-Range", text.format(first=first, last=blob.size - 1, size=blob.size, off=first + 1)
+            )
         handler.end_headers()
         handler.body(blob, first, blob.size)
 
@@ -313,10 +326,8 @@ def slow(pieces: int, pause: float) -> Fault:
 def silent(handler: Handler, blob: Blob, first: int) -> None:
     """Nothing at all, until the client gives up."""
     handler.connection.settimeout(10)
-    try:
+    with suppress(OSError):
         handler.connection.recv(1)
-    except OSError:
-        pass
     handler.close_connection = True
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import fake_hub as f
 import pytest
 from fake_hub import FakeHub, Fault
-from hubs import KIB, REPO, files_below, hub, model, store  # noqa: F401
+from hubs import KIB, REPO, files_below, model
 
 from llmlocal.errors import NetworkError
 from llmlocal.hub import names, pull, transport
-from llmlocal.hub.download import Progress
+from llmlocal.hub.remote_file import Progress
 from llmlocal.hub.safe_names import is_safe_file
 
 Said = Callable[..., tuple[int, str, str]]
@@ -88,9 +88,11 @@ def test_small_file_that_is_no_lfs(said: Said, hub: FakeHub, store: Path) -> Non
 
 
 def test_split_model(said: Said, hub: FakeHub, store: Path, data: Path) -> None:
-    parts = {f"q8/{p.name}": p.read_bytes() for p in sorted((data / "stories260K-split").glob("*.gguf"))} if (
-        data / "stories260K-split"
-    ).is_dir() else {}
+    parts = (
+        {f"q8/{p.name}": p.read_bytes() for p in sorted((data / "stories260K-split").glob("*.gguf"))}
+        if (data / "stories260K-split").is_dir()
+        else {}
+    )
     if not parts:
         parts = {f"q8/tiny-Q8_0-0000{i}-of-00002.gguf": _part(i) for i in (1, 2)}
     hub.add(REPO, parts)
@@ -124,7 +126,7 @@ def test_dry_run_and_json(said: Said, hub: FakeHub, store: Path) -> None:
 def test_into_a_folder(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
     hub.add(REPO, {NAME: DATA})
     folder = tmp_path / "mine"
-    assert said("pull", MODEL, "--to", folder) [:2] == (0, f"{folder / NAME}\n")
+    assert said("pull", MODEL, "--to", folder)[:2] == (0, f"{folder / NAME}\n")
     assert files_below(folder) == [NAME]
     assert (folder / NAME).read_bytes() == DATA
     assert files_below(store) == []
@@ -226,9 +228,7 @@ def test_there_are_thirty_scripts() -> None:
     assert len(SCRIPTS) >= 30
 
 
-@pytest.mark.parametrize(
-    ("faults", "code"), [([503, 502], 0), ([503] * 6, 4), ([418], 4), ([429, 429], 0)], ids=str
-)
+@pytest.mark.parametrize(("faults", "code"), [([503, 502], 0), ([503] * 6, 4), ([418], 4), ([429, 429], 0)], ids=str)
 def test_a_hub_that_is_busy(said: Said, hub: FakeHub, store: Path, faults: list[int], code: int) -> None:
     hub.add(REPO, {NAME: DATA})
     hub.api_faults = list(faults)
@@ -378,7 +378,7 @@ HOSTILE = [
 
 
 def test_hostile_names_stay_outside(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
-    """The server lists them all; whatever is asked for, no file is made but the honest one, and none outside the store."""
+    """The server lists them all; whatever is asked for, no file is made but the honest one."""
     assert len(HOSTILE) >= 40
     safe = [name for name in HOSTILE if is_safe_file(name)]
     assert safe == ["%2e%2e/evil.gguf"] or safe == []

@@ -25,7 +25,8 @@ from llmlocal.hub import pull
 plan = pull.plan("hf:org/speed-GGUF:Q8_0")
 start, busy = time.perf_counter(), time.process_time()
 pull.pull(plan, lambda event: None)
-print(time.perf_counter() - start, time.process_time() - busy, 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]))
+most = 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+print(time.perf_counter() - start, time.process_time() - busy, most)
 """
 
 

@@ -170,7 +170,7 @@ class GGUFFile:
 
 
 def header_size(head: bytes, size: int) -> int | None:
-    """First byte of tensor data in a file of `size` bytes that begins with `head`; None where that is too short to tell.
+    """First byte of tensor data in a file of `size` bytes that begins with `head`; None where that is too short.
 
     Raises BadFileError for what is wrong in the part that is there.
     """
@@ -183,7 +183,7 @@ def header_size(head: bytes, size: int) -> int | None:
 def _read_tables(
     view: memoryview, size: int, values: dict[str, tuple[ValueType, Any]]
 ) -> tuple[int, int, dict[str, Record], int]:
-    """Version, alignment, tensor records and first byte of tensor data of a file of `size` bytes; metadata into `values`.
+    """Version, alignment, tensor records, first byte of tensor data in a file of `size` bytes; metadata into `values`.
 
     Where the view is only the file's beginning, StructError or _ShortError says that it ends too early.
     """

@@ -30,7 +30,9 @@ def set_alias(alias: str, model: str) -> None:
     meant = parse(model)
     if isinstance(meant, Path):
         if not meant.is_file():
-            raise NotFoundError(f"no model is called {escaped(model)}", f"the nearest names are {', '.join(nearest(model))}")
+            raise NotFoundError(
+                f"no model is called {escaped(model)}", f"the nearest names are {', '.join(nearest(model))}"
+            )
         model = str(meant.resolve())
     if alias == model.partition(":")[0]:
         raise UsageError(f"{alias} would mean itself")

@@ -109,9 +109,9 @@ def entry_for(model: str | Path) -> Entry | None:
         return _of_repo(found, text[3:].split("@")[0].split(":")[0], text)
     if isinstance(model, str) and (entry := found.find(text.partition(":")[0])):
         return entry
-    if folders := _FOLDER.findall(text):
-        if entry := _of_repo(found, "/".join(folders[-1]), Path(text).name):
-            return entry
+    folders = _FOLDER.findall(text)
+    if folders and (entry := _of_repo(found, "/".join(folders[-1]), Path(text).name)):
+        return entry
     stem = _plain(Path(text).name.removesuffix(".gguf"))
     known = [entry for entry in found.entries.values() if any(_starts(stem, name) for name in _spellings(entry))]
     return max(known, key=lambda entry: len(entry.name), default=None)
@@ -215,7 +215,7 @@ def _of_repo(found: Catalog, repo: str, hint: str) -> Entry | None:
     """The entry of a repository; of several the one whose files are named as `hint`."""
     entries = [entry for entry in found.entries.values() if entry.repo.lower() == repo.lower()]
     named = [entry for entry in entries if entry.file and _plain(entry.file.split(QUANT_PLACE)[0]) in _plain(hint)]
-    return (named or entries or [None])[0]
+    return next(iter(named or entries), None)
 
 
 def _spellings(entry: Entry) -> list[str]:

@@ -5,12 +5,11 @@ Does not know where files belong, nor who else may be getting the same one: `sto
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -22,36 +21,13 @@ from ..atomic_file import FULL
 from ..errors import BadFileError, NetworkError, ResourceError
 from ..gguf.values import escaped
 from ..memory import in_words
+from .remote_file import Progress, RemoteFile, Tell, hasher
 from .transport import TransientError, opened
 
-PARTIAL = ".llmlocal.incomplete"  # `prune` of this tool and of others knows the end of the name
 RETRIES, BACKOFF = 5, 1.0  # failures in a row without progress; seconds before the first retry, doubled each time
 PROGRESS = 1 << 20  # bytes after which a failure counts as the first one again
 CHUNK, FLUSH = 1 << 20, 32 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file of a repository: its name there, bytes, and digest in hex: 64 digits sha256, 40 git's sha1 of a blob."""
-
-    name: str
-    size: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """`done` of `total` bytes of `name` are on disk; `fetched` of them came over the network in this run."""
-
-    name: str
-    done: int
-    total: int
-    fetched: int
-
-
-Told = Progress | str  # a string is a note for the user
-Tell = Callable[[Told], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +74,6 @@ def fetch(file: RemoteFile, source: Source, partial: Path, target: Path, tell: T
         if not last_try:
             tell(f"{file.name}: these are not the bytes that the hub promises; getting them again")
     raise BadFileError(f"{escaped(file.name)}: the hub sends other bytes than it promises", "try again later")
-
-
-def hasher(file: RemoteFile) -> hashlib._Hash:
-    """What computes the digest of a file: feed it all bytes."""
-    if len(file.digest) == 64:
-        return hashlib.sha256()
-    return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
 
 
 class _Transfer:
@@ -172,9 +141,11 @@ class _Transfer:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            left = in_words(self.file.size - self.done)
+            missing = in_words(self.file.size - self.done)
             hint = "free some and pull again: what came is kept (llmlocal prune removes it)"
-            raise ResourceError(f"{escaped(self.file.name)}: the disk is full, {left} more are needed", hint) from None
+            raise ResourceError(
+                f"{escaped(self.file.name)}: the disk is full, {missing} more are needed", hint
+            ) from None
 
 
 class _Flusher(Thread):

@@ -14,8 +14,9 @@ from ..errors import BadFileError, ResourceError
 from ..gguf.reader import header_size
 from ..gguf.values import escaped
 from . import places
-from .download import RemoteFile, Source
+from .download import Source
 from .remote import Listing
+from .remote_file import RemoteFile
 from .variants import Variant
 
 FIRST, MOST = 1 << 20, 256 << 20  # bytes of the first request, and of a header at most

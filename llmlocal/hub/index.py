@@ -17,8 +17,8 @@ from ..atomic_file import atomic_file
 from ..errors import LlmlocalError
 from . import places
 from .catalog import QUANT_PLACE, Catalog, Entry, catalog
-from .download import RemoteFile
 from .names import PREFIX, fits
+from .remote_file import RemoteFile
 from .store import Held, repos
 from .variants import quant_of, variants
 
@@ -122,7 +122,7 @@ class _Index:
         """Quantization, architecture and context as the header has them; nothing of a file that is none of ours."""
         stamp = [file.size, os.stat(file.path).st_mtime_ns]
         key = str(file.blob)
-        entry = self._held.get(key)
+        entry = self._seen.get(key) or self._held.get(key)
         if not (isinstance(entry, dict) and entry.get("stamp") == stamp and isinstance(entry.get("facts"), dict)):
             entry, self._changed = {"stamp": stamp, "facts": _read(file.path)}, True
         self._seen[key] = entry

@@ -1,8 +1,8 @@
 """What a user writes for MODEL, and the file on disk that it means. No network.
 
-    qwen3-0.6b, qwen3-0.6b:Q8_0                     a name of the catalog, or an alias
-    hf:org/repo[:QUANT|/file.gguf][@revision]       any repository
-    folder/model.gguf                               a file, the first part of a split one
+qwen3-0.6b, qwen3-0.6b:Q8_0                     a name of the catalog, or an alias
+hf:org/repo[:QUANT|/file.gguf][@revision]       any repository
+folder/model.gguf                               a file, the first part of a split one
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from ..errors import NotFoundError, UsageError
 from ..gguf.values import escaped
 from .catalog import QUANT_PLACE, REPO, Entry, catalog
-from .download import RemoteFile
+from .remote_file import RemoteFile
 from .safe_names import is_commit, is_revision
 from .store import Held, Repo
 from .variants import Variant, plain_quant, variants
@@ -85,7 +85,9 @@ def _of_hub(text: str) -> Ref:
     from .catalog import entry_for
 
     entry = entry_for(text)
-    return Ref(text, repo, _quant(quant), file, revision, entry if entry and entry.repo.lower() == repo.lower() else None)
+    return Ref(
+        text, repo, _quant(quant), file, revision, entry if entry and entry.repo.lower() == repo.lower() else None
+    )
 
 
 def _quant(text: str | None) -> str | None:

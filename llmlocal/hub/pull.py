@@ -15,10 +15,11 @@ from ..gguf.values import escaped
 from ..machine import free_disk, total_memory
 from ..memory import Memory, hyper, in_words, memory
 from . import places
-from .download import PARTIAL, RemoteFile, Tell, fetch
+from .download import fetch
 from .header import skeleton
 from .names import Ref, nearest, parse
 from .remote import Listing, listing
+from .remote_file import PARTIAL, RemoteFile, Tell
 from .store import Repo
 from .variants import LAST, RANK, Variant, plain_quant, variants
 
@@ -30,7 +31,7 @@ SPARE = 256 << 20  # bytes of disk that stay free
 class Plan:
     """What a pull will do. `why` tells how the quantization was chosen, None where the user did.
 
-    `memory` is what a run takes with its context; `fetch` the bytes that are not here yet; `path` where the model will be.
+    `memory` is what a run takes with its context; `fetch` the bytes that are not here yet; `path` where it will be.
     """
 
     ref: Ref
@@ -102,7 +103,7 @@ def opened_remote(text: str) -> Iterator[GGUFFile]:
     chosen = ref.choose(models)
     if not chosen:
         raise _nothing(ref, models)
-    variant = chosen[0] if ref.quant or ref.file else _comfortable(found, chosen)[0]
+    variant = chosen[0] if ref.quant or ref.file or len(chosen) == 1 else _comfortable(found, chosen)[0]
     with skeleton(found, variant) as path, open_gguf(path) as gguf:
         yield gguf
 
@@ -156,7 +157,9 @@ def _nothing(ref: Ref, models: list[Variant]) -> NotFoundError:
     """The error for a repository that has nothing of what was asked for."""
     wanted = ref.quant or ref.file
     if not models:
-        return NotFoundError(f"{ref.repo} has no GGUF file that can be taken", "repositories that have some often end in -GGUF")
+        return NotFoundError(
+            f"{ref.repo} has no GGUF file that can be taken", "repositories that have some often end in -GGUF"
+        )
     there = ", ".join(dict.fromkeys(escaped(v.quant or v.name) for v in models))
     return NotFoundError(f"{ref.repo} has no {escaped(wanted or 'such file')}", f"it has {there}")
 

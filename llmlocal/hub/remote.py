@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import __version__
 from ..errors import LlmlocalError, NetworkError, NotFoundError
 from ..gguf.values import escaped
 from . import download, places
-from .download import RemoteFile, Source
+from .download import Source
+from .remote_file import RemoteFile
 from .safe_names import is_commit, is_digest, is_safe_file
 from .transport import denied, stall_seconds
 
@@ -53,7 +55,9 @@ class Listing:
 def listing(repo: str, revision: str | None = None) -> Listing:
     """The files of a repository. Raises NotFoundError, NetworkError."""
     _forbid_offline()
-    info = _asked(repo, lambda api: api.model_info(repo, revision=revision, files_metadata=True, timeout=stall_seconds()))
+    info = _asked(
+        repo, lambda api: api.model_info(repo, revision=revision, files_metadata=True, timeout=stall_seconds())
+    )
     commit = info.sha
     if not is_commit(commit):
         raise NetworkError(f"{repo}: the hub names no commit", "HF_ENDPOINT names the hub")
@@ -74,22 +78,27 @@ def _file(sibling: Any) -> RemoteFile | None:
     """A file as the hub lists it, None where something about it cannot be right."""
     lfs = sibling.lfs
     size, digest = (lfs.size, lfs.sha256) if lfs else (sibling.size, sibling.blob_id)
-    if type(size) is not int or not 0 < size < MOST_BYTES or not is_digest(digest) or not is_safe_file(sibling.rfilename):
+    if (
+        type(size) is not int
+        or not 0 < size < MOST_BYTES
+        or not is_digest(digest)
+        or not is_safe_file(sibling.rfilename)
+    ):
         return None
     return RemoteFile(sibling.rfilename, size, digest)
 
 
 def _headers() -> dict[str, str]:
-    from huggingface_hub.utils import build_hf_headers
-
-    return dict(build_hf_headers(library_name="llmlocal", library_version=__version__))
+    utils: Any = import_module("huggingface_hub.utils")  # has what it does not list as its own
+    return dict(utils.build_hf_headers(library_name="llmlocal", library_version=__version__))
 
 
 def _asked(repo: str, question: Callable[[HfApi], T]) -> T:
     """The answer of the hub's API, asked again while it is busy. Raises LlmlocalError's subclasses."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.errors import HfHubHTTPError
 
+    unreachable: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__mro__[1:2])  # its HTTP client's own error
     api = HfApi(endpoint=places.endpoint(), library_name="llmlocal", library_version=__version__)
     failures = 0
     while True:
@@ -99,10 +108,12 @@ def _asked(repo: str, question: Callable[[HfApi], T]) -> T:
             status = error.response.status_code
             busy = status in (408, 429) or status >= 500
             known = _explained(repo, error)
-        except (HTTPError, OSError) as error:
+        except unreachable as error:
             busy, known = True, NetworkError(f"the hub cannot be reached: {error}", "is there a network? a proxy?")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise NetworkError(f"{repo}: the hub's answer makes no sense: {error}", "HF_ENDPOINT names the hub") from None
+            raise NetworkError(
+                f"{repo}: the hub's answer makes no sense: {error}", "HF_ENDPOINT names the hub"
+            ) from None
         if not busy or failures >= download.RETRIES:
             raise known
         time.sleep(download.BACKOFF * 2**failures)

@@ -17,9 +17,9 @@ from ..errors import NotFoundError, ResourceError, UsageError
 from ..gguf.values import escaped
 from . import places
 from .catalog import catalog
-from .download import PARTIAL, RemoteFile
 from .index import Model, installed
 from .names import Ref, parse
+from .remote_file import PARTIAL, RemoteFile
 from .safe_names import is_commit, is_digest
 from .store import BLOBS, REFS, SNAPSHOTS, Held, Repo, files, folders, repos
 from .variants import Variant
@@ -200,7 +200,10 @@ def _own() -> list[Leftover]:
         for folder in sorted(root.glob(pattern)):
             with suppress(OSError):
                 if folder.is_dir() and not folder.is_symlink() and time.time() - folder.stat().st_mtime > DAY:
-                    size = sum(path.stat().st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0 for path in files(folder))
+                    size = sum(
+                        path.stat().st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
+                        for path in files(folder)
+                    )
                     found.append(Leftover(what, folder, size))
     return found
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,11 @@ from ..atomic_file import atomic_file
 from ..errors import ResourceError
 from ..gguf.values import escaped
 from . import places
-from .download import PARTIAL, RemoteFile, Source, Tell, fetch
+from .remote_file import PARTIAL, RemoteFile, Tell
 from .safe_names import is_commit, is_digest, is_revision, is_safe_file
 
 if TYPE_CHECKING:
+    from .download import Source
     from .remote import Listing
 
 _FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*?)--([\w.-]+)", re.ASCII)
@@ -122,6 +124,8 @@ class Repo:
 
         Raises as `fetch` does, and ResourceError where the store cannot be written.
         """
+        from .download import fetch
+
         pointer, blob, partial = self.pointer(commit, file), self.blob(file), self.partial(file)
         try:
             with self.lock(file.digest, tell):
@@ -138,7 +142,11 @@ class Repo:
 
     def name_revision(self, listing: Listing) -> None:
         """Let the branch or tag that was asked for stand for the commit from now on."""
-        if is_commit(listing.asked) or not is_revision(listing.asked) or self.refs().get(listing.asked) == listing.commit:
+        if (
+            is_commit(listing.asked)
+            or not is_revision(listing.asked)
+            or self.refs().get(listing.asked) == listing.commit
+        ):
             return
         path = self.folder / REFS / listing.asked
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,16 +157,16 @@ class Repo:
     def lock(self, digest: str, tell: Tell) -> Iterator[None]:
         """The lock of the hub's own library, so that no two tools fetch the same file."""
         from filelock import Timeout
-        from huggingface_hub.utils import WeakFileLock
 
+        lock = import_module("huggingface_hub.utils").WeakFileLock
         path = places.models() / LOCKS / self.folder.name / f"{digest}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            held = WeakFileLock(path, timeout=0.2)
+            held = lock(path, timeout=0.2)
             held.__enter__()
         except Timeout:
             tell("another program is getting this file: waiting for it")
-            held = WeakFileLock(path)
+            held = lock(path)
             held.__enter__()
         try:
             yield
@@ -166,7 +174,7 @@ class Repo:
             held.__exit__(None, None, None)
 
     def _name(self, blob: Path, pointer: Path) -> None:
-        """A relative link to the blob; where links cannot be made the file itself moves there, as the hub's library does."""
+        """A relative link to the blob; where links cannot be made the file itself moves there, as is usual."""
         pointer.parent.mkdir(parents=True, exist_ok=True)
         other = pointer.with_name(f".{blob.name[:12]}-{os.urandom(4).hex()}.link")
         try:

@@ -125,7 +125,7 @@ class _Secure(http.client.HTTPSConnection):
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """The system's certificates, or those that the user names; with none of either, the ones that Python packages bring."""
+    """The system's certificates, or those that the user names; with none of either, those of a Python package."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     context = ssl.create_default_context(cafile=named or None)
     if not context.cert_store_stats()["x509_ca"] and not os.environ.get("SSL_CERT_DIR"):

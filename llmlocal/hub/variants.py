@@ -6,18 +6,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .download import RemoteFile
+from .remote_file import RemoteFile
 
 # From the best to the smallest; what stands here may be chosen by default. Twice Q8_0's bytes buy nothing measurable.
+# fmt: off
 RANK = (
-    ("Q8_0", "Q6_K_L", "Q6_K", "Q5_K_L", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_L", "Q4_K_M", "Q4_K_S", "IQ4_NL")
-    + ("MXFP4", "Q4_1", "Q4_0", "IQ4_XS", "Q3_K_XL", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K_L", "Q2_K")
+    "Q8_0", "Q6_K_L", "Q6_K", "Q5_K_L", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_L", "Q4_K_M", "Q4_K_S", "IQ4_NL",
+    "MXFP4", "Q4_1", "Q4_0", "IQ4_XS", "Q3_K_XL", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K_L", "Q2_K",
 )
+# fmt: on
 LAST = ("BF16", "F16", "F32")  # taken by default only where there is nothing else
 _PART = re.compile(r"-(\d{5})-of-(\d{5})$")
 _QUANT = re.compile(
-    r"(?:^|[-._ ])((?:UD-)?(?:I?Q\d_[A-Z0-9]+(?:_(?:XXS|XS|S|M|L|XL|NL))?|I?Q\d|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|F16|FP16|F32|FP32))"
-    r"(?=$|[-. ])",
+    r"(?:^|[-._ ])((?:UD-)?(?:I?Q\d_[A-Z0-9]+(?:_(?:XXS|XS|S|M|L|XL|NL))?|I?Q\d|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4"
+    r"|BF16|F16|FP16|F32|FP32))(?=$|[-. ])",
     re.IGNORECASE,
 )
 _NOT_MODELS = re.compile(r"(^|[-_./])(mmproj|imatrix)", re.IGNORECASE)
@@ -52,7 +54,9 @@ def quant_of(name: str) -> str | None:
 def plain_quant(text: str) -> str:
     """A quantization as we spell it."""
     text = text.upper()
-    return {"FP16": "F16", "FP32": "F32", "MXFP4_MOE": "MXFP4", "Q4": "Q4_0", "Q5": "Q5_0", "Q8": "Q8_0"}.get(text, text)
+    return {"FP16": "F16", "FP32": "F32", "MXFP4_MOE": "MXFP4", "Q4": "Q4_0", "Q5": "Q5_0", "Q8": "Q8_0"}.get(
+        text, text
+    )
 
 
 def rank(quant: str | None) -> int:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ..errors import BadFileError
 from ..gguf.values import escaped
-from .download import CHUNK, Progress, RemoteFile, Tell, hasher
+from .remote_file import Progress, RemoteFile, Tell, hasher
 from .safe_names import is_digest
 from .store import Held
+
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
