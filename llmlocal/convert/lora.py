@@ -25,9 +25,11 @@ from .streams import Stream, Values
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What changes more than W + scale * B A, or the weights that it is added to.
-REFUSED = ("use_dora", "use_qalora", "use_bdlora", "lora_bias", "megatron_config", "layer_replication", "loftq_config")
-REFUSED += ("kasa_config", "velora_config", "monteclora_config", "alora_invocation_tokens", "trainable_token_indices")
-REFUSED += ("target_parameters",)
+REFUSED = (
+    *("use_dora", "use_qalora", "use_bdlora", "lora_bias", "megatron_config", "layer_replication", "loftq_config"),
+    *("kasa_config", "velora_config", "monteclora_config", "alora_invocation_tokens", "trainable_token_indices"),
+    "target_parameters",
+)
 MOVED_WEIGHTS = ("pissa", "olora", "loftq", "corda")  # starts that take their part out of the model's weights
 FACTOR = re.compile(r"^(.*)\.lora_(embedding_)?([AB])(?:\.default)?(?:\.weight)?$")
 PREFIX = re.compile(r"^(?:base_model\.model\.)?")
