@@ -19,16 +19,20 @@ def convert(
     """Make a GGUF file of a Hugging Face folder: config.json, safetensors files and a tokenizer.
 
     Tensors pass through some rows at a time, so a large model needs little memory. Nothing is ever unpickled.
+    With --lora SRC may be a GGUF file, too.
 
     \b
     Examples: llmlocal convert ./SmolLM2-135M smollm2.gguf
               llmlocal convert ./base tuned.gguf --lora ./adapter --type q8_0
     """
-    from ..convert.model import open_hf
+    from ..convert.gguf_model import open_model
     from ..convert.write import check_output, write_model
+    from ..errors import UsageError
 
+    if folder.is_file() and not lora:
+        raise UsageError(f"{folder} is a file: SRC is a folder, or a GGUF with --lora", "quantize changes types")
     check_output(out, folder, force=force)
-    with ui.Screen(quiet=quiet) as screen, open_hf(folder, lora or ()) as model:
+    with ui.Screen(quiet=quiet) as screen, open_model(folder, lora or ()) as model:
 
         def show(done: int, total: int) -> None:
             screen.progress("writing", done >> 20, total >> 20, " MiB")

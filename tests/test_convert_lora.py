@@ -206,3 +206,18 @@ def test_others_gguf(folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: 
     assert said("convert", folder[0], tmp_path / "out.gguf", "--lora", other)[0] == 5
     code, _, error = said("convert", folder[0], tmp_path / "out.gguf", "--lora", story)
     assert code == 5 and "is no LoRA adapter" in error
+
+
+def test_into_a_gguf(folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: Said) -> None:
+    """A GGUF adapter into a GGUF model; everything else of the file stays."""
+    adapter = write_gguf_adapter(tmp_path / "adapter.gguf", folder[1])
+    plain, tuned, wanted = (tmp_path / f"{name}.gguf" for name in ("plain", "tuned", "wanted"))
+    assert said("convert", folder[0], plain, "--type", "f32")[0] == 0
+    assert said("convert", folder[0], wanted, "--type", "f32", "--lora", adapter)[0] == 0
+    assert said("convert", plain, tuned, "--type", "f32", "--lora", adapter)[0] == 0
+    assert tuned.read_bytes() == wanted.read_bytes()
+    assert said("convert", plain, tmp_path / "out.gguf")[0] == 2
+    assert said("convert", plain, plain, "--lora", adapter, "--force")[0] == 2
+    peft = write_peft(tmp_path / "peft", folder[1])
+    code, _, error = said("convert", plain, tmp_path / "out.gguf", "--lora", peft)
+    assert code == 5 and "Hugging Face folder" in error and not (tmp_path / "out.gguf").exists()

@@ -30,8 +30,8 @@ WRITES = ("attn_output", "ffn_down")
 
 
 @dataclass(frozen=True, slots=True)
-class HFTensor:
-    """A tensor under its GGUF name; `format` (F32, F16, BF16) is what the folder keeps its numbers in."""
+class ModelTensor:
+    """A tensor under its GGUF name; `format` is what the source keeps its numbers in (F32, F16, BF16 in a folder)."""
 
     name: str
     format: type[Format]
@@ -48,51 +48,21 @@ class HFTensor:
         return self.stream.read(first, last).astype(np.float32, copy=False)
 
 
-class HFModel:
-    """What `open_hf` gives: `architecture`, `metadata` as a GGUF writer takes it, and `tensors` to be read by rows.
+@dataclass(slots=True)
+class Model:
+    """A source: `architecture`, `metadata` as a GGUF writer takes it, and `tensors` to be read by rows.
 
     `metadata` lacks `general.file_type`, which is for the writer to say.
     """
 
-    def __init__(self, folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter] = ()) -> None:
-        load_all()
-        self.path = folder.path
-        self.architecture, conversion = _conversion(folder)
-        s = Settings(folder, conversion.defaults)
-        _refuse_packed(s, tensors)
-        keys = conversion.keys(s)
-        tensors = _with(tensors, [a for a in adapters if a.architecture is None])
-        streams = named_for_gguf(tensors, conversion, self.architecture, _blocks(s, keys, tensors), s)
-        self._streams = _with(streams, [a for a in adapters if a.architecture is not None], self.architecture)
-        self.tensors = [HFTensor(name, BY_NAME[x.format], x.shape, x) for name, x in self._streams.items()]
-        self.metadata = self._metadata(folder, keys, conversion.vocabulary(s))
-        self._check_shapes(s, keys)
-
-    def _metadata(self, folder: Folder, keys: Keys, vocabulary: Keys) -> dict[str, Any]:
-        own = {
-            key if key.startswith(("general.", "tokenizer.")) else f"{self.architecture}.{key}": value
-            for key, value in keys.items()
-        }
-        first = {"general.architecture": self.architecture, "general.type": "model"}
-        whole = first | general_keys(folder, self._streams) | {"general.quantization_version": 2} | vocabulary | own
-        return {key: value for key, value in whole.items() if value is not None}
-
-    def _check_shapes(self, s: Settings, keys: Keys) -> None:
-        """Raises BadFileError where a tensor cannot fit the settings or the vocabulary."""
-        tokens = self.metadata.get("tokenizer.ggml.tokens", [])
-        tokens = tokens[1] if isinstance(tokens, tuple) else tokens
-        width = keys["embedding_length"]
-        for name, x in self._streams.items():
-            stem = name.removesuffix(".weight").split(".")[-1]
-            is_matrix = len(x.shape) == 2 and name.endswith(".weight")
-            if (is_matrix and stem in READS and x.k != width) or (is_matrix and stem in WRITES and x.rows != width):
-                raise s.fail(f"tensor {shown(name)} is {x.shape}, but the model is {width} wide")
-            if name in ("token_embd.weight", "output.weight") and tokens and x.rows != len(tokens):
-                raise s.fail(f"tensor {shown(name)} has {x.rows} rows for a vocabulary of {len(tokens)} tokens")
+    path: Path
+    architecture: str
+    metadata: dict[str, Any]
+    tensors: list[ModelTensor]
 
 
 @contextmanager
-def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[HFModel]:
+def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[Model]:
     """Open a Hugging Face folder, with LoRA adapters merged into it (PEFT folders or GGUF files).
 
     Raises NotFoundError where it is not all there, BadFileError where it is damaged, holds pickles or packed numbers,
@@ -101,7 +71,7 @@ def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[HFMod
     folder = Folder(Path(path))
     adapters = [read_adapter(Path(adapter)) for adapter in lora]
     with folder.tensors() as tensors:
-        yield HFModel(folder, tensors, adapters)
+        yield _model(folder, tensors, adapters)
 
 
 def classes() -> dict[str, tuple[str, Conversion]]:
@@ -114,6 +84,33 @@ def classes() -> dict[str, tuple[str, Conversion]]:
     return out
 
 
+def _model(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter]) -> Model:
+    load_all()
+    architecture, conversion = _conversion(folder)
+    s = Settings(folder, conversion.defaults)
+    _refuse_packed(s, tensors)
+    keys = conversion.keys(s)
+    tensors = with_adapters(tensors, [a for a in adapters if a.architecture is None])
+    streams = named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
+    streams = with_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
+    vocabulary = conversion.vocabulary(s)
+    _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
+    metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
+    held = [ModelTensor(name, BY_NAME[x.format], x.shape, x) for name, x in streams.items()]
+    return Model(folder.path, architecture, metadata, held)
+
+
+def _check_shapes(s: Settings, streams: dict[str, Stream], width: int, tokens: list[str]) -> None:
+    """Raises BadFileError where a tensor cannot fit the settings or the vocabulary."""
+    for name, x in streams.items():
+        stem = name.removesuffix(".weight").split(".")[-1]
+        is_matrix = len(x.shape) == 2 and name.endswith(".weight")
+        if (is_matrix and stem in READS and x.k != width) or (is_matrix and stem in WRITES and x.rows != width):
+            raise s.fail(f"tensor {shown(name)} is {x.shape}, but the model is {width} wide")
+        if name in ("token_embd.weight", "output.weight") and tokens and x.rows != len(tokens):
+            raise s.fail(f"tensor {shown(name)} has {x.rows} rows for a vocabulary of {len(tokens)} tokens")
+
+
 def _conversion(folder: Folder) -> tuple[str, Conversion]:
     where, named = escaped(str(folder.path / CONFIG)), folder.json(CONFIG).get("architectures")
     if not isinstance(named, list) or not named or not isinstance(named[0], str):
@@ -124,7 +121,21 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
     return known[named[0]]
 
 
-def _with(tensors: dict[str, Stream], adapters: list[Adapter], architecture: str | None = None) -> dict[str, Stream]:
+def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:
+    """All keys in GGUF's order: what the model is, its vocabulary, its hyper-parameters, which win."""
+    own = {
+        key if key.startswith(("general.", "tokenizer.")) else f"{architecture}.{key}": value
+        for key, value in keys.items()
+    }
+    first = {"general.architecture": architecture, "general.type": "model"}
+    whole = first | general | {"general.quantization_version": 2} | vocabulary | own
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def with_adapters(
+    tensors: dict[str, Stream], adapters: Sequence[Adapter], architecture: str | None = None
+) -> dict[str, Stream]:
+    """`tensors` with adapters in them. Raises BadFileError for one of another architecture."""
     for adapter in adapters:
         if adapter.architecture != architecture:
             raise BadFileError(f"{adapter.where}: is for {adapter.architecture}, the model is {architecture}")

@@ -16,7 +16,7 @@ from ..errors import BadFileError, UsageError
 from ..gguf.values import escaped, shown
 from ..gguf.writer import GGUFWriter, TensorInfo
 from ..quant.format import BY_NAME, Format, load_all
-from .model import HFModel, HFTensor
+from .model import Model, ModelTensor
 
 CHUNK = 1 << 20  # values read at once
 TOO_LARGE = 65520.0  # rounds to infinity as a half float
@@ -40,6 +40,8 @@ class Written:
 
 def check_output(out: Path, source: Path, *, force: bool) -> None:
     """Raises UsageError where `out` is there and not to be written over, or is one of the files that are read."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UsageError(f"{escaped(str(out))} is SRC", "write to another file")
     if not force:
         check_absent(out)
     elif out.is_dir():
@@ -56,11 +58,11 @@ def format_of(name: str, shape: tuple[int, ...], wanted: type[Format]) -> type[F
     return wanted if shape[-1] % wanted.block == 0 else BY_NAME["F16"]
 
 
-def write_model(model: HFModel, path: Path, type_name: str, progress: Progress = lambda *_: None) -> Written:
+def write_model(model: Model, path: Path, type_name: str, progress: Progress = lambda *_: None) -> Written:
     """Write `model` with matrices of type F32, F16, BF16 or Q8_0. The file appears whole or not at all.
 
-    `type_name` "auto" is what most of the folder is stored in (F16 where that is F32). Raises UsageError for another
-    type, BadFileError for numbers that cannot be kept, and what `GGUFWriter` raises.
+    `type_name` "auto" is what most of the source is stored in, if that is BF16 or Q8_0, else F16. Raises UsageError
+    for another type, BadFileError for numbers that cannot be kept, and what `GGUFWriter` raises.
     """
     load_all()
     name = _chosen(model, type_name.upper())
@@ -83,7 +85,7 @@ def write_model(model: HFModel, path: Path, type_name: str, progress: Progress =
     return Written(path, model.architecture, len(infos), nbytes, by_format, _notes(infos, wanted))
 
 
-def _encoded(tensor: HFTensor, form: type[Format]) -> Iterator[NDArray[np.uint8]]:
+def _encoded(tensor: ModelTensor, form: type[Format]) -> Iterator[NDArray[np.uint8]]:
     """The bytes of a tensor, some rows at a time."""
     step = max(1, CHUNK // max(tensor.shape[-1], 1))
     for first in range(0, tensor.rows, step):
@@ -93,7 +95,7 @@ def _encoded(tensor: HFTensor, form: type[Format]) -> Iterator[NDArray[np.uint8]
         yield form.quantize(values)
 
 
-def _chosen(model: HFModel, name: str) -> str:
+def _chosen(model: Model, name: str) -> str:
     """The type by its name in capitals; for AUTO the one that most numbers are kept in."""
     if name != "AUTO":
         return name
@@ -102,7 +104,7 @@ def _chosen(model: HFModel, name: str) -> str:
         if len(tensor.shape) > 1:
             sizes[tensor.format.name] = sizes.get(tensor.format.name, 0) + prod(tensor.shape)
     most = max(sizes, key=lambda n: sizes[n], default="F16")
-    return most if most != "F32" else "F16"
+    return most if most in ("BF16", "Q8_0") else "F16"
 
 
 def _notes(infos: list[TensorInfo], wanted: type[Format]) -> tuple[str, ...]:
