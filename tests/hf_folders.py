@@ -54,6 +54,7 @@ BASE: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+TINY = {"hidden_size": 32, "num_hidden_layers": 1, "tie_word_embeddings": True}
 LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 CASES = {
     "llama-tied-bf16": Case("LlamaForCausalLM", BASE | {"tie_word_embeddings": True}, "BF16", vocabulary="spm"),
@@ -77,6 +78,8 @@ CASES = {
         vocabulary="spm",
         files={"generation_config.json": {"temperature": 0.7, "top_p": 0.9, "top_k": 40}},
     ),
+    "code-llama": Case("LlamaForCausalLM", BASE | {"vocab_size": 32016} | TINY, "F16", vocabulary="spm"),
+    "star-vocabulary": Case("LlamaForCausalLM", BASE | {"vocab_size": 49152} | TINY, "F16", vocabulary="spm"),
     "mixtral": Case(
         "MixtralForCausalLM",
         BASE | {"model_type": "mixtral", "num_local_experts": 3, "num_experts_per_tok": 2, "sliding_window": None},

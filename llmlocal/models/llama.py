@@ -38,10 +38,19 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
+# What the files of two families leave out, known by the size of their vocabularies: where Code Llama's filling ends, and
+# that StarCoder's vocabulary, as SmolLM and small Granites have it, takes no BOS.
+VOCABULARIES: dict[int, Keys] = {
+    32016: {"tokenizer.ggml.eot_token_id": 32010},
+    49152: {"tokenizer.ggml.add_bos_token": False},
+}
+
+
 def llama_keys(s: Settings) -> Keys:
     """Keys of a Hugging Face folder; Llama's relatives begin with them."""
     sizes = {"attention.key_length": s.head_dim, "attention.value_length": s.head_dim}
-    return decoder_keys(s) | sizes | {"vocab_size": s.integer("vocab_size"), "rope.dimension_count": s.head_dim}
+    sizes |= {"vocab_size": s.integer("vocab_size"), "rope.dimension_count": s.head_dim}
+    return decoder_keys(s) | sizes | VOCABULARIES.get(sizes["vocab_size"], {})
 
 
 TURNED = {
