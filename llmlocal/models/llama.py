@@ -38,8 +38,8 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
-# What the files of two families leave out, known by the size of their vocabularies: where Code Llama's filling ends, and
-# that StarCoder's vocabulary, as SmolLM and small Granites have it, takes no BOS.
+# What the files of two families leave out, known by the size of their vocabularies: where Code Llama's filling ends,
+# and that StarCoder's vocabulary, as SmolLM and small Granites have it, takes no BOS.
 VOCABULARIES: dict[int, Keys] = {
     32016: {"tokenizer.ggml.eot_token_id": 32010},
     49152: {"tokenizer.ggml.add_bos_token": False},
