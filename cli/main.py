@@ -26,6 +26,8 @@ COMMANDS = (
     "tokenize",
     "perplexity",
     "bench",
+    "warmup",
+    "doctor",
 )
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.

@@ -14,10 +14,13 @@ class Layout(StrEnum):
 
     md = "md"
     json = "json"
+    jsonl = "jsonl"
     csv = "csv"
 
 
+Models = Annotated[list[Path], typer.Argument(metavar="MODEL...", help="GGUF files.", show_default=False)]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default=False)]
+MaybeModel = Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A GGUF file.", show_default=False)]
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="A GGUF file, the first part of a split one.", show_default=False)
 ]
@@ -71,6 +74,20 @@ BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens 
 BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]
 Depth = Annotated[int, typer.Option("-d", "--depth", min=0, help="Tokens already in the context.")]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", min=1, help="Times that each test is run.")]
+PromptAndAnswer = Annotated[
+    str | None, typer.Option("-pg", metavar="P,N", help="A test that reads P tokens and makes N, timed together.")
+]
+BenchThreads = Annotated[
+    str | None,
+    typer.Option("-t", "--threads", metavar="N,N...", help="Thread counts to try one after the other, or auto."),
+]
+Roofline = Annotated[bool, typer.Option("--roofline", help="Measure this machine's limits, and say what limits.")]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", metavar="FILE", help="Compare with what -o json or jsonl wrote earlier.")
+]
+FailBelow = Annotated[
+    str | None, typer.Option("--fail-below", metavar="P%", help="Exit with 10 if a test lost more than P percent.")
+]
 Output = Annotated[Layout, typer.Option("-o", "--output", help="How the table is written.")]
 
 Key = Annotated[
