@@ -7,18 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import UsageError
 from .graph import aligned
-from .ops.attention import ALIGN, padded
-from .quant.format import BY_NAME, Format, load_all
+from .ops.kv_kind import Kind, find, padded
 
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """Bytes of one layer's keys and values, each (kv_heads, cells, padded(head_dim)) in `format`."""
+    """Memory of one layer's keys and values, each (kv_heads, cells) as `kind` lays them out."""
 
-    format: type[Format]
-    kv_heads: int
-    head_dim: int
+    kind: Kind
     keys: NDArray[np.uint8]
     values: NDArray[np.uint8]
 
@@ -29,18 +27,25 @@ class KVCache:
     Pages are taken from the system when they are first written, so an unused context costs nothing.
     """
 
-    def __init__(self, n_ctx: int, n_seqs: int, kind: str = "F16") -> None:
-        load_all()
-        self.format = BY_NAME[kind]
+    def __init__(self, n_ctx: int, n_seqs: int, kind: str = "f16") -> None:
+        """Raises UsageError for a kind that there is not."""
+        self.kind = find(kind)
         self.n_ctx, self.n_seqs = n_ctx, n_seqs
-        self.stride = -(-n_ctx // ALIGN) * ALIGN
+        self.stride = padded(n_ctx)
         self.cells = self.stride * n_seqs
         self.layers: list[LayerCache] = []
 
-    def add_layer(self, kv_heads: int, head_dim: int) -> LayerCache:
+    def add_layer(self, kv_heads: int, head_dim: int, value_dim: int) -> LayerCache:
         """Memory for a further layer."""
-        size = kv_heads * self.cells * self.format.row_bytes(padded(head_dim))
-        layer = LayerCache(self.format, kv_heads, head_dim, aligned(size), aligned(size))
+        for dim in (head_dim, value_dim):
+            if dim % self.kind.multiple:
+                raise UsageError(
+                    f"a {self.kind.name} cache holds heads of a multiple of {self.kind.multiple} numbers; "
+                    f"this model's have {dim}",
+                    "use --kv-type f16",
+                )
+        keys, values = (kv_heads * self.cells * self.kind.cell_bytes(dim) for dim in (head_dim, value_dim))
+        layer = LayerCache(self.kind, aligned(keys), aligned(values))
         self.layers.append(layer)
         return layer
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from llmlocal.executor import Team
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.graph import Graph
-from llmlocal.kv_cache import KVCache
 from llmlocal.quant.format import BY_NAME, load_all
 from llmlocal.quant.tensor import QTensor
 
@@ -108,8 +106,7 @@ def meaning(plain: Path) -> Llama:
 @pytest.fixture
 def engine(plain: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """With a cache in F32: what F16 rounds the other way would hide smaller faults."""
-    monkeypatch.setattr("llmlocal.engine.KVCache", partial(KVCache, kind="F32"))
-    engine = Engine.open(plain, n_threads=2, n_seqs=3, ubatch=7, max_outputs=64)
+    engine = Engine.open(plain, n_threads=2, n_seqs=3, ubatch=7, max_outputs=64, kv_type="f32")
     yield engine
     engine.close()
 
@@ -137,11 +134,11 @@ MODELS = {
 }  # fmt: skip
 
 
-def compare(tiny: Tiny, path: Path) -> float:
+def compare(tiny: Tiny, path: Path, kv_type: str = "f16") -> float:
     """Error of all logits of 64 tokens in batches of 23."""
     with open_gguf(tiny.write(path)) as gguf:
         want = Llama.of(gguf).logits(IDS)
-    engine = Engine.open(path, n_threads=2, ubatch=23, max_outputs=64)
+    engine = Engine.open(path, n_threads=2, ubatch=23, max_outputs=64, kv_type=kv_type)
     got = engine.all_logits(IDS)
     engine.close()
     assert tiny.format != "F32" or np.array_equal(got.argmax(-1), want.argmax(-1))
@@ -150,9 +147,8 @@ def compare(tiny: Tiny, path: Path) -> float:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_mean_what_a_naive_forward_pass_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmlocal.engine.KVCache", partial(KVCache, kind="F32"))
     monkeypatch.setattr(Llama, "CACHE", np.float64)
-    assert compare(MODELS[name], tmp_path / "m.gguf") <= 1e-9
+    assert compare(MODELS[name], tmp_path / "m.gguf", "f32") <= 1e-9
 
 
 def test_cache_of_half_floats_costs_little(tmp_path: Path) -> None:
