@@ -14,7 +14,7 @@ def bench(
     prompt_gen: o.PromptAndAnswer = None,
     depth: o.Depth = 0,
     threads: o.BenchThreads = None,
-    kv_type: o.KvType = "f16",
+    kv_type: o.KvType = o.Cache.f16,
     repeats: o.Repeats = 5,
     roofline: o.Roofline = False,
     baseline: o.Baseline = None,

@@ -18,6 +18,13 @@ class Layout(StrEnum):
     csv = "csv"
 
 
+class Cache(StrEnum):
+    """How keys and values are kept."""
+
+    f16 = "f16"
+    q8_0 = "q8_0"
+
+
 Models = Annotated[list[Path], typer.Argument(metavar="MODEL...", help="GGUF files.", show_default=False)]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default=False)]
 MaybeModel = Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="A GGUF file.", show_default=False)]
@@ -56,6 +63,9 @@ Ctx = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default one for each physical core.")
+]
+KvType = Annotated[
+    Cache, typer.Option("--kv-type", help="Keys and values as halves, or as bytes: a little over half the memory.")
 ]
 Temp = Annotated[float, typer.Option("--temp", help="Temperature; 0 always takes the likeliest token.")]
 TopK = Annotated[int, typer.Option("--top-k", help="Draw from the K likeliest tokens; 0 is off.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from .errors import UsageError
 from .graph import aligned
-from .ops.kv_kind import Kind, find, padded
+from .ops.kv_kind import ALIGN, Kind, find, padded
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,20 @@ class LayerCache:
     """Memory of one layer's keys and values, each (kv_heads, cells) as `kind` lays them out."""
 
     kind: Kind
+    kv_heads: int
+    value_dim: int
     keys: NDArray[np.uint8]
     values: NDArray[np.uint8]
+
+    def planes(self, cells: int) -> Iterator[NDArray[np.uint8]]:
+        """Views (any, cells / ALIGN, bytes) that make up all of it."""
+        heads, width, stretches = self.kv_heads, padded(self.value_dim), cells // ALIGN
+        yield self.keys.reshape(heads, stretches, -1)
+        values, rows = self.values.reshape(heads, -1), cells * width * self.kind.number_bytes
+        yield values[:, :rows].reshape(heads, stretches, -1)
+        if self.kind.scale_bytes:
+            scales = values[:, rows:].reshape(heads, width // ALIGN, stretches, -1)
+            yield from (scales[:, i] for i in range(width // ALIGN))
 
 
 class KVCache:
@@ -45,13 +58,21 @@ class KVCache:
                     "use --kv-type f16",
                 )
         keys, values = (kv_heads * self.cells * self.kind.cell_bytes(dim) for dim in (head_dim, value_dim))
-        layer = LayerCache(self.kind, aligned(keys), aligned(values))
+        layer = LayerCache(self.kind, kv_heads, value_dim, aligned(keys), aligned(values))
         self.layers.append(layer)
         return layer
 
     def base(self, seq: int) -> int:
         """First cell of a sequence."""
         return seq * self.stride
+
+    def first_cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
+        """The memory of the first `n` tokens of a sequence, in whole stretches: views (any, ceil(n / ALIGN), bytes).
+
+        What is copied from them may be copied into those of another cache of the same kind and model.
+        """
+        some = slice(self.base(seq) // ALIGN, (self.base(seq) + padded(n)) // ALIGN)
+        return [plane[:, some] for layer in self.layers for plane in layer.planes(self.cells)]
 
     @property
     def nbytes(self) -> int:

@@ -155,6 +155,29 @@ def test_cache_of_half_floats_costs_little(tmp_path: Path) -> None:
     assert compare(Tiny(), tmp_path / "m.gguf") <= 1e-8
 
 
+def test_cache_of_bytes_costs_little(tmp_path: Path) -> None:
+    assert 1e-8 < compare(Tiny(format="F16", width=128, head_dim=32), tmp_path / "m.gguf", "q8_0") <= 1e-4
+
+
+def test_a_cache_that_cannot_be_is_refused(plain: Path) -> None:
+    with pytest.raises(UsageError, match="no kind of cache is called 'q4_0'"):
+        Engine.open(plain, n_threads=1, kv_type="q4_0")
+    with pytest.raises(UsageError, match="multiple of 32 numbers; this model's have"):
+        Engine.open(plain, n_threads=1, kv_type="q8_0")
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+def test_cells_may_be_copied_to_another_sequence(kv_type: str, tmp_path: Path) -> None:
+    path = Tiny(width=128, head_dim=32).write(tmp_path / "m.gguf")
+    engine = Engine.open(path, n_threads=1, n_ctx=96, n_seqs=2, kv_type=kv_type)
+    engine.prefill(list(IDS[:41]), 0)
+    for source, target in zip(engine._cache.first_cells(41, 0), engine._cache.first_cells(41, 1), strict=True):
+        target[:] = source
+    engine._tokens[1] = list(IDS[:41])
+    assert np.array_equal(engine.decode(5, 1), engine.decode(5, 0))
+    engine.close()
+
+
 @pytest.mark.parametrize("form", sorted(name for name, f in BY_NAME.items() if f.activations))
 def test_logits_of_every_format(form: str, tmp_path: Path) -> None:
     size = {"width": 256, "ffn": 512, "head_dim": 64} if BY_NAME[form].block > 32 else {}

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from llmlocal.ops import kv_kind
 from llmlocal.ops.attention import (
+    FEW,
+    PIECE,
     attention,
     attention_meaning,
     attention_merge,
@@ -23,14 +25,14 @@ from llmlocal.ops.attention import (
 )
 from llmlocal.ops.elementwise import add, add_bias, swiglu, swiglu_meaning
 from llmlocal.ops.exp import exp
-from llmlocal.ops.kv_kind import ALIGN
+from llmlocal.ops.kv_kind import ALIGN, padded
 from llmlocal.ops.kv_store import kv_store
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_meaning
 from llmlocal.ops.rope import rope_halves, rope_interleaved, rope_meaning, rope_table
 from llmlocal.ops.select import select
 from llmlocal.ops.softmax import NO_SINK
 from llmlocal.quant import cpu
-from llmlocal.quant.activations import q8_bytes, quantize_q8
+from llmlocal.quant.activations import q8_bytes, q8_meaning, quantize_q8
 from llmlocal.quant.jit import Kernel
 
 Array = NDArray[Any]
@@ -309,6 +311,63 @@ def test_values_of_another_length_than_keys(head_dim: int, value_dim: int) -> No
     cache.store(k, v, at)
     got = cache.attend(q, at, np.zeros_like(at), None, 2)
     assert nmse(got, attention_meaning(wide(q), wide(k), wide(v))) <= 1e-10
+
+
+def in_bytes(x: Array) -> NDArray[np.float64]:
+    """What a cache in bytes keeps of x (..., 32 n): the greatest magnitude of 32 becomes 127."""
+    groups = x.reshape(*x.shape[:-1], -1, 32)
+    peak = np.abs(groups).max(-1, keepdims=True)
+    inverse = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
+    kept = wide(np.rint(groups * inverse)) * wide(np.float32(1 / 127) * peak)
+    return kept.reshape(x.shape)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim", "value_dim"), [(8, 2, 64, 64), (3, 3, 96, 32), (6, 1, 128, 128)]
+)
+def test_a_cache_in_bytes(heads: int, kv_heads: int, head_dim: int, value_dim: int, isa: str) -> None:
+    q, k, _ = sequence(300, heads, kv_heads, head_dim)
+    v, at, bases = normal(300, kv_heads, value_dim, seed=7), np.arange(300), np.zeros(300, np.int64)
+    k[5], v[9, 0, :32], q[20, 0] = 0, 1e-30, 0
+    cache = Cache("q8_0", kv_heads, head_dim, 320, value_dim)
+    cache.store(k, v, at, isa)
+    got = cache.attend(q, at, bases, isa, 2)
+    seen, scales = q8_meaning(q.reshape(300, -1))
+    queries = (wide(seen).reshape(300, -1, 32) * wide(scales)[..., None]).reshape(q.shape)
+    assert nmse(got, attention_meaning(queries, in_bytes(k), in_bytes(v))) <= 1e-10
+    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v))) <= 1e-4
+    for t in (0, 31, 32, 255, 256, 299):
+        one = slice(t, t + 1)
+        assert np.array_equal(cache.attend(q[one], at[one], bases[one], isa), got[one])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("operand", ["k", "v"])
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+def test_the_cache_keeps_what_is_not_finite_visible(kind: str, operand: str, bad: float) -> None:
+    parts = dict(zip("qkv", sequence(20, 2, 1, 32), strict=True))
+    parts["q"][..., 3] = np.abs(parts["q"][..., 3])  # a score of minus infinity would rightly have no weight
+    parts[operand][7, 0, 3] = bad
+    cache, at = Cache(kind, 1, 32, 32), np.arange(20)
+    cache.store(parts["k"], parts["v"], at)
+    seen = cache.attend(parts["q"], at, np.zeros_like(at))
+    assert not np.isfinite(seen[7:]).all(axis=(1, 2)).any()
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+@pytest.mark.parametrize("tokens", [1, 2, FEW, FEW + 1, 70])
+def test_a_token_means_the_same_in_every_batch_and_for_all_threads(kind: str, tokens: int) -> None:
+    """Tokens of a long sequence, over three pieces: alone, a few at a time, and in a long batch."""
+    length = 2 * PIECE + 90
+    q, k, v = sequence(length, 8, 2, 64)
+    cache, at, bases = Cache(kind, 2, 64, padded(length)), np.arange(length), np.zeros(length, np.int64)
+    cache.store(k, v, at)
+    want = cache.attend(q, at, bases)
+    for start in (2 * PIECE - 1, length - tokens):
+        some = slice(start, start + tokens)
+        for threads in (1, 2, 8):
+            assert np.array_equal(cache.attend(q[some], at[some], bases[some], None, threads), want[some])
 
 
 def test_sequences_in_one_batch_do_not_see_each_other() -> None:

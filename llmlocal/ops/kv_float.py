@@ -65,5 +65,5 @@ def _singles(v: ModuleType) -> Parts:
     return _parts(v, 4, lambda p: v.load(v.f32, p), lambda x: x)
 
 
-F16 = Kind("f16", stretch_bytes=64, as_bytes=False, parts=_halves)
-F32 = Kind("f32", stretch_bytes=128, as_bytes=False, parts=_singles)
+F16 = Kind("f16", number_bytes=2, scale_bytes=0, as_bytes=False, parts=_halves)
+F32 = Kind("f32", number_bytes=4, scale_bytes=0, as_bytes=False, parts=_singles)

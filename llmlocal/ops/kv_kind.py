@@ -44,19 +44,27 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`stretch_bytes` is what 32 numbers take; `as_bytes` says that queries come as Q8 records, not as float32.
+    """32 numbers take `number_bytes` each and `scale_bytes` together.
 
-    A head's numbers must be a multiple of `multiple`.
+    `as_bytes` says that queries come as Q8 records, not as float32. A head's numbers are a multiple of `multiple`. In
+    the memory of a head ALIGN keys lie together; values lie row by row, and behind them, if there are scales, those of
+    the first 32 numbers of all cells, of the next 32, and so on.
     """
 
     name: str
-    stretch_bytes: int
+    number_bytes: int
+    scale_bytes: int
     as_bytes: bool
     parts: Callable[[ModuleType], Parts]
     multiple: int = 1
 
     def __post_init__(self) -> None:
         KINDS[self.name] = self
+
+    @property
+    def stretch_bytes(self) -> int:
+        """Bytes of 32 numbers."""
+        return ALIGN * self.number_bytes + self.scale_bytes
 
     def cell_bytes(self, dim: int) -> int:
         """Bytes of `dim` numbers of one head."""

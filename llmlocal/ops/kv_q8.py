@@ -153,4 +153,4 @@ def _mix(v: ModuleType) -> Any:
     return run
 
 
-Q8_0 = Kind("q8_0", stretch_bytes=PER_STRETCH, as_bytes=True, parts=_parts, multiple=BLOCK)
+Q8_0 = Kind("q8_0", number_bytes=1, scale_bytes=4, as_bytes=True, parts=_parts, multiple=BLOCK)
