@@ -48,7 +48,9 @@ Models = Annotated[
 ]
 MaybeModel = Annotated[
     Path | None,
-    typer.Argument(metavar="[MODEL]", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
+    typer.Argument(
+        metavar="[MODEL]", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False
+    ),
 ]
 File = Annotated[
     Path,
