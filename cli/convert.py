@@ -8,7 +8,7 @@ from .sheet import to_json
 
 
 def convert(
-    folder: o.Folder,
+    folder: o.HFFolder,
     out: o.NewModel,
     type: o.StoredType = o.Stored.auto,
     lora: o.Adapters = None,
