@@ -245,7 +245,8 @@ def write_spm(path: Path, *, dummy_prefix: bool = True, kind: int = 2) -> int:
     decoder = {str(i): {"content": pieces[i][0], "special": True} for i in range(3)}
     decoder[str(len(pieces))] = {"content": "<|im_end|>", "special": False}
     decoder[str(len(pieces) + 1)] = {"content": "▁▁mine", "special": False}
-    named = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
+    bos = {"__type": "AddedToken", "content": "<s>"}
+    named = {"bos_token": bos, "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
     config = named | {"add_eos_token": False, "added_tokens_decoder": decoder, "tokenizer_class": "LlamaTokenizer"}
     write_json(path / "tokenizer_config.json", config | {"chat_template": CHAT})
     return len(pieces) + 2

@@ -24,7 +24,13 @@ from .safetensors import Safetensors
 from .streams import Stream, Values
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-REFUSED = ("use_dora", "use_qalora", "megatron_config", "layer_replication", "loftq_config", "trainable_token_indices")
+# What changes more than W + scale * B A, or the weights that it is added to.
+REFUSED = (
+    *("use_dora", "use_qalora", "use_bdlora", "lora_bias", "megatron_config", "layer_replication", "loftq_config"),
+    *("kasa_config", "velora_config", "monteclora_config", "alora_invocation_tokens", "trainable_token_indices"),
+    "target_parameters",
+)
+MOVED_WEIGHTS = ("pissa", "olora", "loftq", "corda")  # starts that take their part out of the model's weights
 FACTOR = re.compile(r"^(.*)\.lora_(embedding_)?([AB])(?:\.default)?(?:\.weight)?$")
 PREFIX = re.compile(r"^(?:base_model\.model\.)?")
 OTHER = "merge it with the library that made it, and convert the result"
@@ -115,6 +121,8 @@ def _read_peft(path: Path) -> Adapter:
         raise BadFileError(f"{where}: a {config.get('peft_type')!r:.40} adapter, only LORA can be merged", OTHER)
     if said := next((key for key in REFUSED if config.get(key)), None):
         raise BadFileError(f"{where}: {said} is not supported", OTHER)
+    if str(config.get("init_lora_weights")).lower().startswith(MOVED_WEIGHTS):
+        raise BadFileError(f"{where}: its start, {shown(str(config['init_lora_weights']))}, changed the model", OTHER)
     file = Safetensors(path / WEIGHTS)
     try:
         return _sorted_out(where, config, file.tensors)

@@ -133,11 +133,9 @@ def _with(tensors: dict[str, Stream], adapters: list[Adapter], architecture: str
 
 
 def _refuse_packed(s: Settings, tensors: dict[str, Stream]) -> None:
-    packed = next((name for name, x in tensors.items() if x.format not in BY_NAME), None)
-    method = s.find("quantization_config")
-    method = method.get("quant_method") if isinstance(method, dict) else None
-    if packed is not None and method is not None:
-        raise BadFileError(f"{s.path}: quantized by {shown(str(method))}", UNPACKED)
+    said = s.find("quantization_config")
+    if isinstance(said, dict) and any(x.format not in ("F32", "F16", "BF16") for x in tensors.values()):
+        raise BadFileError(f"{s.path}: quantized by {shown(str(said.get('quant_method')))}", UNPACKED)
 
 
 def _blocks(s: Settings, keys: Keys, tensors: dict[str, Stream]) -> int:

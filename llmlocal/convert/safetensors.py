@@ -59,7 +59,7 @@ class Safetensors:
         size = self._file.seek(0, 2)
         if size < 8:
             raise self._fail("is no safetensors file: too short")
-        (length,) = U64.unpack(self._bytes(0, 8))
+        (length,) = U64.unpack(self._bytes(0, 8).tobytes())
         if length > min(MAX_HEADER, size - 8):
             raise self._fail(f"header of {length} bytes in a file of {size}")
         header = parse_object(self._bytes(8, length).tobytes(), str(self.path))
@@ -110,7 +110,8 @@ class Safetensors:
     def _bytes(self, at: int, count: int) -> NDArray[np.uint8]:
         """`count` bytes from `at` on, fresh memory."""
         data = np.empty(count, np.uint8)
-        view, done = memoryview(data), 0
+        view: memoryview[int] = memoryview(data)  # type: ignore[arg-type]  # NumPy's stubs know buffers from Python 3.12 on
+        done = 0
         with self._lock:
             self._file.seek(at)
             while done < count:

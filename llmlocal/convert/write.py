@@ -18,7 +18,7 @@ from ..gguf.writer import GGUFWriter, TensorInfo
 from ..quant.format import BY_NAME, Format, load_all
 from .model import HFModel, HFTensor
 
-CHUNK = 1 << 22  # values read at once
+CHUNK = 1 << 20  # values read at once
 TOO_LARGE = 65520.0  # rounds to infinity as a half float
 FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}  # GGUF's `general.file_type`
 # Small tensors that decide much, and tables that are added to activations, stay F32 (as in llama.cpp).

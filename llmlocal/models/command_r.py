@@ -40,7 +40,7 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
 
 def keys(s: Settings) -> Keys:
     """Keys of a Hugging Face folder."""
-    return decoder_keys(s) | {"logit_scale": s.number("logit_scale")}
+    return decoder_keys(s) | {"logit_scale": s.number("logit_scale"), "rope.scaling.type": "none"}
 
 
 CONVERSION = Conversion(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..config import Config
-from ..convert.settings import Settings
-from ..convert.words import Conversion, Keys, as_number
+from ..convert.settings import Settings, as_number
+from ..convert.words import Conversion, Keys
 from ..decoder import attention_output, gated, logits, norm, queries_keys_values
 from ..graph import Value
 from ..hyper import Hyper

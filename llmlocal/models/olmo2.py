@@ -43,8 +43,13 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int
 
 
 def keys(s: Settings) -> Keys:
-    """Keys of a Hugging Face folder."""
-    return decoder_keys(s) | window_keys(s, period=4)
+    """Keys of a Hugging Face folder. Which blocks of an OLMo 3 are local is said of each."""
+    out = decoder_keys(s) | window_keys(s, period=4)
+    if "attention.sliding_window" in out:
+        slides = [kind == "sliding_attention" for kind in s.items("layer_types")]
+        pattern = slides or [i % 4 < 3 for i in range(out["block_count"])]
+        out["attention.sliding_window_pattern"] = pattern
+    return out
 
 
 CONVERSION = Conversion(

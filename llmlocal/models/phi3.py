@@ -45,8 +45,8 @@ def feed_forward(g: Layers, h: Hyper, w: Weights, x: Value) -> Value:
 
 
 def keys(s: Settings) -> Keys:
-    """Keys of a Hugging Face folder."""
-    return decoder_keys(s) | longrope_keys(s) | window_keys(s, period=0)
+    """Keys of a Hugging Face folder. A window of 0 is said: readers take silence for that of the first Phi-3."""
+    return decoder_keys(s) | longrope_keys(s) | {"attention.sliding_window": 0} | window_keys(s, period=0)
 
 
 CONVERSION = Conversion(
