@@ -203,14 +203,7 @@ class Layers:
         g, step, heads, kv_heads = self.graph, self.graph.step, q.width // head_dim, k.width // head_dim
         value_dim = v.width // kv_heads
         layer, out = self.cache.add_layer(kv_heads, head_dim, value_dim), g.value(heads * value_dim)
-        stored: dict[str, Any] = {
-            "keys": layer.keys.ctypes.data,
-            "values": layer.values.ctypes.data,
-            "kv_heads": kv_heads,
-            "head_dim": head_dim,
-            "value_dim": value_dim,
-            "cells": self.cache.cells,
-        }
+        stored = layer.operands()
         g.add(kv_store(layer.kind), tokens=step.tokens, cells_of=step.cells.ctypes.data, k=k, v=v, **stored)
         scratch_bytes = attend.scratch_bytes(layer.kind, heads, kv_heads, head_dim, value_dim)
         work: dict[str, Any] = {

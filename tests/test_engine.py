@@ -156,7 +156,7 @@ def test_cache_of_half_floats_costs_little(tmp_path: Path) -> None:
 
 
 def test_cache_of_bytes_costs_little(tmp_path: Path) -> None:
-    assert 1e-8 < compare(Tiny(format="F16", width=128, head_dim=32), tmp_path / "m.gguf", "q8_0") <= 1e-4
+    assert 1e-8 < compare(Tiny(format="F16", width=128, head_dim=32), tmp_path / "m.gguf", "q8_0") <= 1e-3
 
 
 def test_a_cache_that_cannot_be_is_refused(plain: Path) -> None:
