@@ -28,6 +28,8 @@ COMMANDS = (
     "perplexity",
     "bench",
     "convert",
+    "warmup",
+    "doctor",
     "pull",
     "list",
     "path",

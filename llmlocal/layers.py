@@ -23,6 +23,7 @@ from .ops.layer_norm import layer_norm
 from .ops.rms_norm import rms_norm
 from .ops.rope import rope_halves, rope_interleaved, rope_table
 from .ops.select import select
+from .ops.softmax import NO_SINK
 from .quant.gather import gather
 from .quant.jit import Kernel
 from .quant.matmul import SCRATCH_BYTES, matmul
@@ -202,36 +203,35 @@ class Layers:
         g, step, heads, kv_heads = self.graph, self.graph.step, q.width // head_dim, k.width // head_dim
         value_dim = v.width // kv_heads
         layer, out = self.cache.add_layer(kv_heads, head_dim, value_dim), g.value(heads * value_dim)
-        stored: dict[str, Any] = {
-            "keys": layer.keys.ctypes.data,
-            "values": layer.values.ctypes.data,
-            "kv_heads": kv_heads,
-            "head_dim": head_dim,
-            "value_dim": value_dim,
-            "cells": self.cache.cells,
+        stored = layer.operands()
+        g.add(kv_store(layer.kind), tokens=step.tokens, cells_of=step.cells.ctypes.data, k=k, v=v, **stored)
+        scratch_bytes = attend.scratch_bytes(layer.kind, heads, kv_heads, head_dim, value_dim)
+        work: dict[str, Any] = {
+            "tokens": step.tokens,
+            "positions": step.positions.ctypes.data,
+            "sinks": sinks.address if sinks else self._no_sinks(heads),
+            "out": out,
+            "heads": heads,
+            "window": window or ALL_KEYS,
+            "scratch": g.scratch(scratch_bytes),
+            "scratch_bytes": scratch_bytes,
+            "partials": Value(0, attend.partial_bytes(heads, value_dim, self.cache.n_ctx)),
+            "pieces": attend.pieces(self.cache.n_ctx),
         }
-        g.add(kv_store(layer.format), tokens=step.tokens, cells_of=step.cells.ctypes.data, k=k, v=v, **stored)
-        scratch_bytes = attend.scratch_bytes(heads, kv_heads, head_dim, value_dim)
         g.add(
-            attend.attention(layer.format, softcap),
-            tokens=step.tokens,
-            positions=step.positions.ctypes.data,
+            attend.attention(layer.kind, softcap),
+            q=g.q8(q) if layer.kind.as_bytes else q,
             bases=step.bases.ctypes.data,
-            q=q,
-            sinks=sinks.address if sinks else self._no_sinks(heads),
-            out=out,
-            heads=heads,
-            window=window or ALL_KEYS,
             scale=float(scale),
-            scratch=g.scratch(scratch_bytes),
-            scratch_bytes=scratch_bytes,
             **stored,
+            **work,
         )
+        g.add(attend.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **work)
         return out
 
     def _no_sinks(self, heads: int) -> int:
         """Address of scores (heads,) that take no weight."""
-        self._kept.append(np.full(heads, attend.NO_SINK, np.float32))
+        self._kept.append(np.full(heads, NO_SINK, np.float32))
         return int(self._kept[-1].ctypes.data)
 
     def swiglu(self, gate: Value, up: Value) -> Value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .errors import BadFileError
@@ -71,9 +73,10 @@ class Weights:
         tensor = self.gguf.tensors.get(name)
         if tensor is None:
             raise self._fail(f"tensor '{name}' is missing")
-        if tensor.shape != shape:
+        outer = len(tensor.shape) - len(shape)
+        if tensor.shape != (1,) * outer + shape:  # dimensions of 1 around it say nothing
             raise self._fail(f"tensor '{name}' is {tensor.shape}, must be {shape}")
-        self.used[name] = tensor
+        self.used[name] = tensor = replace(tensor, shape=shape)
         return tensor
 
     def _fail(self, what: str) -> BadFileError:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ..config import Config
 from ..convert.settings import Settings
-from ..convert.streams import reshaped
 from ..convert.words import Conversion, Keys, decoder_keys
 from ..decoder import attention_output, logits, mixture, norm, queries_keys_values, shared
 from ..graph import Value
@@ -62,5 +61,4 @@ CONVERSION = Conversion(
     classes=("Qwen2MoeForCausalLM",),
     defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
-    steps={r"shared_expert_gate\.weight$": lambda _, x: reshaped(x, x.k)},
 )
