@@ -60,6 +60,10 @@ class Model:
     metadata: dict[str, Any]
     tensors: list[ModelTensor]
 
+    def rows(self, name: str, first: int, last: int) -> NDArray[np.float32]:
+        """Rows first..last - 1 of the tensor `name`, as `ModelTensor.read`."""
+        return next(t for t in self.tensors if t.name == name).read(first, last)
+
 
 @contextmanager
 def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[Model]:

@@ -50,12 +50,12 @@ def check_output(out: Path, source: Path, *, force: bool) -> None:
         raise UsageError(f"{escaped(str(out))} is a file of SRC", "write to another file")
 
 
-def format_of(name: str, shape: tuple[int, ...], wanted: type[Format]) -> type[Format]:
+def format_of(tensor: ModelTensor, wanted: type[Format]) -> type[Format]:
     """The format of a tensor in a file whose matrices are `wanted`; F16 where a row is no multiple of its block."""
-    stem, _, last = name.rpartition(".")
-    if len(shape) == 1 or last != "weight" or stem.endswith(("_norm", *PRECISE)):
+    stem, _, last = tensor.name.rpartition(".")
+    if len(tensor.shape) == 1 or last != "weight" or stem.endswith(("_norm", *PRECISE)):
         return BY_NAME["F32"]
-    return wanted if shape[-1] % wanted.block == 0 else BY_NAME["F16"]
+    return wanted if tensor.shape[-1] % wanted.block == 0 else BY_NAME["F16"]
 
 
 def write_model(model: Model, path: Path, type_name: str, progress: Progress = lambda *_: None) -> Written:
@@ -69,7 +69,7 @@ def write_model(model: Model, path: Path, type_name: str, progress: Progress = l
     if name not in FILE_TYPES:
         raise UsageError(f"--type {type_name} is not one of {', '.join(t.lower() for t in FILE_TYPES)}, auto")
     wanted = BY_NAME[name]
-    infos = [TensorInfo(t.name, format_of(t.name, t.shape, wanted), t.shape) for t in model.tensors]
+    infos = [TensorInfo(t.name, format_of(t, wanted), t.shape) for t in model.tensors]
     metadata: dict[str, Any] = model.metadata | {"general.file_type": FILE_TYPES[name]}
     total, done = sum(info.nbytes for info in infos), 0
     with GGUFWriter(path, metadata, infos) as writer:
