@@ -95,9 +95,11 @@ class Safetensors:
         return dtype, tuple(shape) or (1,), first, end
 
     def _stream(self, name: str, dtype: str, shape: tuple[int, ...], at: int) -> Stream:
-        row = shape[-1] * SIZES[dtype]
+        row, rows = shape[-1] * SIZES[dtype], prod(shape[:-1])
 
         def read(first: int, end: int) -> Values:
+            if not 0 <= first <= end <= rows:
+                raise IndexError(f"rows {first} to {end} of {rows}")
             if dtype not in KEPT:
                 raise self._fail(f"tensor {shown(name)} is {dtype}: its numbers are packed by a quantizer")
             values = _floats(self._bytes(at + first * row, (end - first) * row), dtype)
