@@ -16,6 +16,7 @@ import fake_hub as f
 import pytest
 from fake_hub import FakeHub, Fault
 from hubs import KIB, REPO, files_below, model
+from terminals import on_terminal
 
 from llmlocal.errors import NetworkError
 from llmlocal.hub import names, pull, transport
@@ -291,6 +292,39 @@ def test_default_is_the_best_that_fits(said: Said, hub: FakeHub, store: Path, mo
     assert "does not fit" in plan.why
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_progress_on_a_terminal(hub: FakeHub, store: Path) -> None:
+    """A line that is drawn over, within the width, and gone at the end; the path stands alone."""
+    hub.add(REPO, {NAME: DATA})
+    hub.faults = [None, f.slow(20, 0.05)]
+    code, screen = on_terminal("pull", MODEL, columns=50)
+    assert code == 0
+    drawn = [line for line in screen.split("\r") if "% of 300 KiB" in line]
+    assert len(drawn) >= 3
+    assert all(len(line.split("\x1b")[0]) < 50 for line in drawn)
+    assert any("/s, " in line and " left" in line for line in drawn)
+    assert screen.endswith(f"\r\x1b[K{pointer(store)}\n")
+
+
+def test_interrupted_pull_goes_on(hub: FakeHub, store: Path) -> None:
+    import signal
+
+    hub.add(REPO, {NAME: DATA})
+    hub.faults = [None, f.slow(100, 0.1)]
+    process = puller("-y")
+    blobs = store / "models--org--tiny-GGUF" / "blobs"
+    while not any(path.stat().st_size for path in blobs.glob("*.incomplete")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("stopped; what came is kept, and the same command goes on\n")
+    process = puller("-q")
+    assert process.communicate(timeout=30)[0] == f"{pointer(store)}\n"
+    assert hub.asked_for_bytes()[-1].first > 0
+    whole(store)
+
+
 # ---- who may know what --------------------------------------------------------------------------------------------
 
 
@@ -444,10 +478,9 @@ def test_without_links(said: Said, hub: FakeHub, store: Path, monkeypatch: pytes
 # ---- many at once, and cut short ----------------------------------------------------------------------------------
 
 
-def puller(**environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "llmlocal", "pull", MODEL, "-q"]
-    out = subprocess.PIPE
-    return subprocess.Popen(command, stdout=out, stderr=out, text=True, env={**os.environ, **environment})
+def puller(*options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "llmlocal", "pull", MODEL, *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def together(hub: FakeHub, store: Path, rounds: int, size: int) -> None:
@@ -455,7 +488,7 @@ def together(hub: FakeHub, store: Path, rounds: int, size: int) -> None:
         data = model(size, seed=number)
         hub.add(REPO, {NAME: data}, commit=f"{number:040x}")
         hub.requests.clear()
-        processes = [puller() for _ in range(8)]
+        processes = [puller("-q") for _ in range(8)]
         results = [process.communicate(timeout=120) for process in processes]
         assert [process.returncode for process in processes] == [0] * 8, results
         path = pointer(store).parent.with_name(f"{number:040x}") / NAME
@@ -489,7 +522,7 @@ def killed(hub: FakeHub, store: Path, times: int, size: int) -> None:
         hub.requests.clear()
         enough = rng.randrange(1, len(data))
         hub.faults = [None, f.slow(200, 0.005)]  # the header, then the file
-        process = puller()
+        process = puller("-q")
         while process.poll() is None and not (partial.exists() and partial.stat().st_size >= enough):
             pass
         process.kill()
