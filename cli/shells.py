@@ -14,12 +14,13 @@ import typer
 
 # The shell splits at colons in bash, so what stands before the last one is cut off again there.
 BASH = r"""_llmlocal() {
-    local line words cur
+    local line words cur IFS
     line="${COMP_LINE:0:COMP_POINT}"
-    read -r -a words <<< "$line"
+    IFS=$' \t' read -r -a words <<< "$line"
     [[ "$line" == *" " ]] && words+=("")
-    cur="${words[-1]}"
-    mapfile -t COMPREPLY < <(llmlocal completion words -- "${words[@]:1}" 2>/dev/null)
+    cur="${words[${#words[@]}-1]}"
+    IFS=$'\n'
+    COMPREPLY=($(llmlocal completion words -- "${words[@]:1}" 2>/dev/null))
     if [[ "$cur" == *:* && "$COMP_WORDBREAKS" == *:* ]]; then
         COMPREPLY=("${COMPREPLY[@]#"${cur%"${cur##*:}"}"}")
     fi
@@ -52,7 +53,6 @@ POWERSHELL = r"""Register-ArgumentCompleter -Native -CommandName llmlocal -Scrip
     param($word, $ast, $point)
     $words = @($ast.CommandElements | Select-Object -Skip 1 | ForEach-Object { $_.ToString() })
     if ($word -eq '') { $words += '""' }
-    $words = $words | ForEach-Object { if ($_ -eq '""') { '' } else { $_ } }
     llmlocal completion words '--' @words 2>$null | ForEach-Object {
         [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
     }
@@ -67,6 +67,7 @@ def candidates(words: Sequence[str]) -> Iterator[str]:
     from .main import app
 
     *before, typed = words or [""]
+    typed = typed.strip('"')  # how an empty word survives PowerShell
     command: Any = typer.main.get_command(app)
     while before and (names := getattr(command, "commands", None)) is not None:
         name = before.pop(0)
