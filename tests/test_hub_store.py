@@ -607,6 +607,7 @@ def test_candidates(said: Said, hub: FakeHub, store: Path) -> None:
     assert list(candidates(["run", "--temp", "0", "pe"])) == ["pet"]
     assert list(candidates(["run", "tiny", "pe"])) == []
     assert list(candidates(["pull", "tiny", "pe"])) == ["pet"]
+    assert list(candidates(["show", "pe"])) == ["pet"]
     assert list(candidates(["show", "--te"])) == ["--template", "--tensors"]
     assert list(candidates(["alias", ""])) == ["ls", "rm", "set"]
     assert list(candidates(["alias", "set", "x", "wee"])) == ["wee"]
