@@ -27,6 +27,8 @@ COMMANDS = (
     "tokenize",
     "perplexity",
     "bench",
+    "warmup",
+    "doctor",
     "pull",
     "list",
     "path",

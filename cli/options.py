@@ -16,7 +16,15 @@ class Layout(StrEnum):
 
     md = "md"
     json = "json"
+    jsonl = "jsonl"
     csv = "csv"
+
+
+class Cache(StrEnum):
+    """How keys and values are kept."""
+
+    f16 = "f16"
+    q8_0 = "q8_0"
 
 
 class ShellName(StrEnum):
@@ -33,6 +41,16 @@ class ShellName(StrEnum):
 Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
+]
+Models = Annotated[
+    list[Path],
+    typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False),
+]
+MaybeModel = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False
+    ),
 ]
 File = Annotated[
     Path,
@@ -76,6 +94,9 @@ Ctx = Annotated[
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default one for each physical core.")
 ]
+KvType = Annotated[
+    Cache, typer.Option("--kv-type", help="Keys and values as halves, or as bytes: a little over half the memory.")
+]
 Temp = Annotated[float, typer.Option("--temp", help="Temperature; 0 always takes the likeliest token.")]
 TopK = Annotated[int, typer.Option("--top-k", help="Draw from the K likeliest tokens; 0 is off.")]
 TopP = Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens that make up P; 1 is off.")]
@@ -93,6 +114,20 @@ BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens 
 BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]
 Depth = Annotated[int, typer.Option("-d", "--depth", min=0, help="Tokens already in the context.")]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", min=1, help="Times that each test is run.")]
+PromptAndAnswer = Annotated[
+    str | None, typer.Option("-pg", metavar="P,N", help="A test that reads P tokens and makes N, timed together.")
+]
+BenchThreads = Annotated[
+    str | None,
+    typer.Option("-t", "--threads", metavar="N,N...", help="Thread counts to try one after the other, or auto."),
+]
+Roofline = Annotated[bool, typer.Option("--roofline", help="Measure this machine's limits, and say what limits.")]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", metavar="FILE", help="Compare with what -o json or jsonl wrote earlier.")
+]
+FailBelow = Annotated[
+    str | None, typer.Option("--fail-below", metavar="P%", help="Exit with 10 if a test lost more than P percent.")
+]
 Output = Annotated[Layout, typer.Option("-o", "--output", help="How the table is written.")]
 
 Key = Annotated[
