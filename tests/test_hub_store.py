@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_hub import FakeHub
@@ -592,7 +591,7 @@ def test_candidates(said: Said, hub: FakeHub, store: Path) -> None:
     assert list(candidates(["alias", ""])) == ["ls", "rm", "set"]
     assert list(candidates(["alias", "set", "x", "wee"])) == ["wee"]
     assert list(candidates(["completion", "z"])) == ["zsh"]
-    assert list(candidates(["bench", "tiny", "-o", ""])) == ["csv", "json", "md"]
+    assert {"csv", "json", "md"} <= set(candidates(["bench", "tiny", "-o", ""]))
     assert list(candidates(["no such", ""])) == []
     own("broken")
     assert list(candidates(["run", ""])) == []
