@@ -6,12 +6,14 @@ not change it. Knows no model, no thread and no format by name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .activations import q8_bytes
 from .format import Format
 from .jit import Kernel
+from .panels import in_panels
 from .parts import DecodedParts, FloatParts, IntegerParts, float_activations, refuse_stored
 
 if TYPE_CHECKING:
@@ -53,22 +55,43 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
     parts = fmt.kernels(v)
     family = families[type(parts)]
-    row_dot, tiles_dot = family.row_dot(v, fmt, parts), family.tiles_dot(v, fmt, parts)
-    lanes, x_bytes = v.LANES, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    tiles_dot, rows_dot = family.tiles_dot(v, fmt, parts), _rows_dot(v, family.row_dots(v, fmt, parts))
+    lanes, few, x_bytes = v.LANES, v.FEW, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
         count, x_stride, tile = v.load_i64(tokens), x_bytes(k), scratch + SCRATCH_BYTES * ith
-        draw = ROWS if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
+        draw = ROWS if count > few else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
         first = v.draw(counter, draw)
         while first < rows:
             last = min(rows, first + draw)
-            if count > 1:  # whole tiles here, the rows that are left one by one below
+            if count > few:  # whole tiles here, the rows that are left one by one below
                 tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
                 tiles_dot(at, row_bytes, k, x, x_stride, count, out, 4 * y_stride, tiles, tile)
                 first += lanes * tiles
-            for r in range(first, last):
-                for t in range(count):
-                    v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k, tile))
+            rows_dot(count, weights, row_bytes, first, last, x, x_stride, k, y, 4 * y_stride, tile)
             first = v.draw(counter, draw)
 
     return run
+
+
+def _rows_dot(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
+    """`(tokens, weights, row_bytes, first, last, x, x_stride, k, y, y_stride, scratch)`: rows one by one.
+
+    A row is read from memory once; for the second panel of tokens it is in the cache.
+    """
+
+    def panel_of(count: int) -> Any:
+        dot = row_dot_of(count)
+
+        def run(t, weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+            dot(weights, x + t * x_stride, x_stride, k, y + t * y_stride, y_stride, scratch)
+
+        return run
+
+    panels = in_panels(v, v.ROW_TOKENS, panel_of)
+
+    def run(tokens, weights, row_bytes, first, last, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        for r in range(first, last):
+            panels(tokens, weights + r * row_bytes, x, x_stride, k, y + 4 * r, y_stride, scratch)
+
+    return v.jitable(run)

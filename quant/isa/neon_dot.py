@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..vector import call, chain, first, i8x16, shuffle_value, unroll, word
+from ..vector import call, chain, each, first, i8x16, item, shuffle_value, word
 from .neon import *
 from .neon import I32X4, joined, load, pieces
 
@@ -44,7 +44,7 @@ def sdot_tokens(tokens: int, n: int, bits: int, signed: bool) -> Any:
 
     def step(j: int) -> Any:
         dot, at = _sdot4_by(j % 4), j // 4 * 16
-        return unroll(tokens, lambda t: lambda sums, w, x, stride: dot(sums[t], w[j], load(i8x16, x + t * stride + at)))
+        return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w[j], load(i8x16, x + t * stride + at)))
 
     return chain([step(j) for j in range(n)])
 
