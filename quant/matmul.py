@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
 ROWS = 64  # rows of one draw in a batch
 ROW_DRAWS, MAX_ROWS = 4, 256  # for a single token: draws per thread, and rows of a draw at most; long ones read faster
+EARLY = 2  # rows before the end of a draw at which the next one is drawn, so that memory need not wait
 SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of one draw
 
 
@@ -55,7 +56,8 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
     parts = fmt.kernels(v)
     family = families[type(parts)]
-    tiles_dot, rows_dot = family.tiles_dot(v, fmt, parts), _rows_dot(v, family.row_dots(v, fmt, parts))
+    tiles_dot, row_panels = family.tiles_dot(v, fmt, parts), _row_panels(v, family.row_dots(v, fmt, parts))
+    fetch_next = _fetch_next(v)
     lanes, few, x_bytes = v.LANES, v.FEW, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
@@ -68,16 +70,20 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
                 tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
                 tiles_dot(at, row_bytes, k, x, x_stride, count, out, 4 * y_stride, tiles, tile)
                 first += lanes * tiles
-            rows_dot(count, weights, row_bytes, first, last, x, x_stride, k, y, 4 * y_stride, tile)
-            first = v.draw(counter, draw)
+            ahead, turn = -1, max(first, last - EARLY)
+            for r in range(first, last):
+                if r == turn:
+                    ahead = fetch_next(counter, draw, weights, row_bytes)
+                row_panels(count, weights + r * row_bytes, x, x_stride, k, y + 4 * r, 4 * y_stride, tile)
+            first = ahead if ahead >= 0 else v.draw(counter, draw)
 
     return run
 
 
-def _rows_dot(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
-    """`(tokens, weights, row_bytes, first, last, x, x_stride, k, y, y_stride, scratch)`: rows one by one.
+def _row_panels(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
+    """`(tokens, weights, x, x_stride, k, y, y_stride, scratch)`: one row by all tokens.
 
-    A row is read from memory once; for the second panel of tokens it is in the cache.
+    It is read from memory once; for the second panel of tokens it is in the cache.
     """
 
     def panel_of(count: int) -> Any:
@@ -88,10 +94,16 @@ def _rows_dot(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
 
         return run
 
-    panels = in_panels(v, v.ROW_TOKENS, panel_of)
+    return in_panels(v, v.ROW_TOKENS, panel_of)
 
-    def run(tokens, weights, row_bytes, first, last, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
-        for r in range(first, last):
-            panels(tokens, weights + r * row_bytes, x, x_stride, k, y + 4 * r, y_stride, scratch)
+
+def _fetch_next(v: ModuleType) -> Any:
+    """`(counter, draw, weights, row_bytes)` -> the first row of another draw, whose first bytes are asked for."""
+
+    def run(counter, draw, weights, row_bytes):  # type: ignore[no-untyped-def]
+        first = v.draw(counter, draw)
+        for line in range(0, 2048, 64):
+            v.prefetch(weights + row_bytes * first + line)
+        return first
 
     return v.jitable(run)
