@@ -96,7 +96,7 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
 
         return over_tiles
 
-    panels = in_panels(v, v.TOKENS, panel_of)
+    panels = in_panels(v, v.FLOAT_TOKENS, panel_of)
 
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):  # type: ignore[no-untyped-def]
         for at in range(0, k, DEPTH):

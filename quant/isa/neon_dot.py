@@ -8,7 +8,7 @@ from ..vector import call, chain, each, first, i8x16, item, shuffle_value, word
 from .neon import *
 from .neon import I32X4, joined, load, pieces
 
-TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
 
 
 def _sdot(b: Any, acc: Any, w: Any, xs: list[Any]) -> Any:
