@@ -18,7 +18,7 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[
     four = v.each(4, lambda j, p: v.load(f32, p + width * j))
 
     def of(tokens: int) -> Any:
-        (start, step, finish), nothing = row_chains(v, f32, tokens), v.each(tokens, lambda t: v.float32(0))
+        (start, add_row, finish), nothing = row_chains(v, f32, tokens), v.each(tokens, lambda t: v.float32(0))
 
         def dot_row(weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
             sums = start()
@@ -26,7 +26,7 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[
                 v.prefetch(weights + 1024)
                 decode(weights, scratch)
                 for i in range(0, size, 4 * width):
-                    sums = step(sums, four(scratch + i), x + i, x_stride)
+                    sums = add_row(sums, four(scratch + i), x + i, x_stride)
                 weights += nbytes
                 x += size
             finish(sums, nothing(), y, y_stride)

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .format import Format
-from .panels import fetch_rows, in_panels
+from .panels import BAND, fetch_rows, in_panels
 from .parts import FloatParts, Part
 
 DEPTH = 256  # weights of a row that are unpacked at once
@@ -15,11 +15,11 @@ DEPTH = 256  # weights of a row that are unpacked at once
 
 def row_dots(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Callable[[int], Any]:
     """For a number of tokens, `(weights, x, x_stride, k, y, y_stride, scratch)`: a row in four chains of sums each."""
-    f32x8, nbytes, row, one = v.f32x8, fmt.nbytes, v.jitable(parts.row), v.jitable(parts.one)
+    nbytes, row, one = fmt.nbytes, v.jitable(parts.row), v.jitable(parts.one)
     rows = v.each(4, lambda j, p: row(p + 8 * nbytes * j))
 
     def of(tokens: int) -> Any:
-        start, step, finish = row_chains(v, f32x8, tokens)
+        start, add_row, finish = row_chains(v, v.f32x8, tokens)
         nothing = v.each(tokens, lambda t: v.float32(0))
         more = v.each(tokens, lambda t, rest, w, x, stride: v.item(rest, t) + w * v.load_f32(x + t * stride))
 
@@ -27,7 +27,7 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Callable[[i
             sums, rest, i = start(), nothing(), 0
             while i + 32 <= k:
                 v.prefetch(weights + i * nbytes + 2048)
-                sums = step(sums, rows(weights + i * nbytes), x + 4 * i, x_stride)
+                sums = add_row(sums, rows(weights + i * nbytes), x + 4 * i, x_stride)
                 i += 32
             while i < k:
                 rest = more(rest, one(weights + i * nbytes), x + 4 * i, x_stride)
@@ -85,6 +85,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
 def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
     """`tiles_dot` by `fill(weights, row_bytes, depth, tile, spare)`, which writes a tile; `spare` is room to do it."""
     fill, block, nbytes, lanes, fetch = v.jitable(fill), fmt.block, fmt.nbytes, v.LANES, fetch_rows(v)
+    band = BAND // lanes
 
     def panel_of(count: int) -> Any:
         dot = panel(v, count)
@@ -107,7 +108,9 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
                 ahead = rows + lanes * row_bytes if n + 1 < tiles else weights + (at + depth) // block * nbytes
                 fetch(ahead, row_bytes, 0, depth // block * nbytes + 63)
                 fill(rows, row_bytes, depth, scratch + tile_bytes * n, scratch + tile_bytes * tiles)
-            panels(tokens, x + 4 * at, x_stride, depth, y, y_stride, at, tiles, scratch)
+            for n in range(0, tiles, band):
+                out, some = y + 4 * lanes * n, min(band, tiles - n)
+                panels(tokens, x + 4 * at, x_stride, depth, out, y_stride, at, some, scratch + tile_bytes * n)
 
     return v.jitable(dot_tiles)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from .activations import BLOCK, HALVES, LINE, SCALE, SCALED, SCALED_HALVES, SUM, SUM_SHIFT
 from .format import Format
-from .panels import fetch_rows, in_panels
+from .panels import BAND, fetch_rows, in_panels
 from .parts import IntegerParts
 
-DEPTH = 1024  # weights of a row that are unpacked at once
+DEPTH = 512  # weights of a row that are unpacked at once
 
 
 def row_dots(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
@@ -201,11 +201,11 @@ def _row_minimum(v: ModuleType, parts: IntegerParts) -> Any:
 def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
 
-    A stretch of the rows is unpacked once; then a few tokens at a time, which stay in the L1 cache, run over all tiles,
-    which stay in the L2 cache. Strides are in bytes.
+    A stretch of the rows is unpacked once; then all tokens run over a band of tiles, which stays in the L1 cache.
+    Strides are in bytes.
     """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)
-    unpack, lanes, fetch = v.jitable(parts.unpack), v.LANES, fetch_rows(v)
+    unpack, lanes, band, fetch = v.jitable(parts.unpack), v.LANES, BAND // v.LANES, fetch_rows(v)
 
     def panel_of(count: int) -> Any:
         panel = _panel(v, parts, count)
@@ -228,7 +228,10 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
                 for b in range(depth // block):
                     fetch(ahead, row_bytes, b * nbytes, (b + 1) * nbytes)
                     unpack(rows + b * nbytes, row_bytes, tile + b * (block // BLOCK) * size)
-            panels(tokens, x + at // BLOCK * LINE, x_stride, depth, y, y_stride, at, tiles, scratch)
+            for n in range(0, tiles, band):
+                out, first = y + 4 * lanes * n, scratch + depth // BLOCK * size * n
+                some = min(band, tiles - n)
+                panels(tokens, x + at // BLOCK * LINE, x_stride, depth, out, y_stride, at, some, first)
 
     return v.jitable(dot_tiles)
 

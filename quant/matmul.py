@@ -58,7 +58,8 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
     family = families[type(parts)]
     tiles_dot, row_panels = family.tiles_dot(v, fmt, parts), _row_panels(v, family.row_dots(v, fmt, parts))
     fetch_next = _fetch_next(v)
-    lanes, few, x_bytes = v.LANES, v.FEW, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    few = v.FLOAT_FEW if family is gemm_float else v.FEW
+    lanes, x_bytes = v.LANES, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
         count, x_stride, tile = v.load_i64(tokens), x_bytes(k), scratch + SCRATCH_BYTES * ith

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+BAND = 32  # rows whose unpacked weights stay in the L1 cache while all tokens pass
+
 
 def in_panels(v: ModuleType, most: int, panel_of: Callable[[int], Callable[..., Any]]) -> Any:
     """The function `(tokens, *args)` that runs `panel_of(n)`, a function `(t, *args)` for tokens t .. t + n - 1.

@@ -126,6 +126,20 @@ def shuffle_value(builder: Any, x: Any, y: Any, lanes: list[int]) -> Any:
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
+def pieces(b: Any, x: Any, n: int) -> list[Any]:
+    """The vector as `n` equal parts, in order."""
+    width = x.type.count // n
+    return [shuffle_value(b, x, x, list(range(i * width, (i + 1) * width))) for i in range(n)]
+
+
+def joined(b: Any, parts: list[Any]) -> Any:
+    """The parts, a power of two of them, side by side."""
+    while len(parts) > 1:
+        lanes = list(range(2 * parts[0].type.count))
+        parts = [shuffle_value(b, x, y, lanes) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
 def scalar_value(b: Any, x: Any, kind: Any, vec: Vec) -> Any:
     element = vec.ir.element
     if vec.is_float:

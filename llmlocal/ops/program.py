@@ -8,8 +8,8 @@ from typing import Any
 from ..quant.jit import kernel
 
 # An operation is int64 (kernel's address, argument block's address, 1 if all threads meet after it, first and last
-# address of what is read from memory next). The team's block is int64 (arrived, phase, address of a function that yields
-# the CPU), on cache lines of their own.
+# address of what is read from memory next). The team's block is int64 (arrived, phase, address of a function that
+# yields the CPU), on cache lines of their own.
 OPERATION, ARRIVED, PHASE, YIELD = 40, 0, 64, 128
 SPINS = 2000  # then yield: a partner that lost its core must not cost a time slice at every barrier
 

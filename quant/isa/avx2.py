@@ -17,7 +17,7 @@ from ..memory import *
 from ..memory import load_splat4
 from ..simd import *
 from ..vector import *
-from ..vector import Vec, always, call, each, f32x8, first, i8x32, i16x16, i32x8, item, jitable, shuffle_value, word
+from ..vector import Vec, always, call, each, f32x8, first, i8x32, i16x16, i32x8, item, jitable, joined, pieces, word
 from .rows import keep_narrow, narrow_scale
 
 LANES = 8
@@ -25,7 +25,8 @@ f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales, row_scale = keep_narrow, narrow_scale
 TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
-FEW, ROW_TOKENS = 3, 2  # so few tokens go row by row, as one does; so many of them share a row's weights
+FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
+ROW_TOKENS = 2  # of those at once
 FLIP_SIGNED = False
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 
@@ -73,13 +74,11 @@ def lookup_by_shuffle(values: Sequence[int]) -> Any:
 
     @word(first)
     def found(b: Any, t: Any, x: Any) -> Any:
-        table = t[0].lanes(list(values) * (t[0].n // 16))
-        if t[0].n > 64:  # two registers
-            halves = [shuffle_value(b, x, x, list(range(i, i + 64))) for i in (0, 64)]
-            first_half = shuffle_value(b, table, table, list(range(64)))
-            found = [call(b, f"llvm.x86.{names[64]}", half.type, first_half, half) for half in halves]
-            return shuffle_value(b, *found, list(range(128)))
-        return call(b, f"llvm.x86.{names[t[0].n]}", x.type, table, x)
+        registers = max(1, t[0].n // 64)
+        width = t[0].n // registers
+        table = Vec("i8", width).lanes(list(values) * (width // 16))
+        parts = pieces(b, x, registers)
+        return joined(b, [call(b, f"llvm.x86.{names[width]}", part.type, table, part) for part in parts])
 
     return found
 

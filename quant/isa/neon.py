@@ -31,7 +31,9 @@ from ..vector import (
     i32x8,
     item,
     jitable,
+    joined,
     load_value,
+    pieces,
     shuffle_value,
     word,
 )
@@ -42,25 +44,12 @@ f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales = keep_wide
 TOKENS = FLOAT_TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
-FEW, ROW_TOKENS = 1, 1  # so few tokens go row by row, as one does; so many of them share a row's weights
+FEW = FLOAT_FEW = 1  # so few tokens go row by row, as one does
+ROW_TOKENS = 1  # of those at once
 FLIP_SIGNED = False
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 i16x32 = Vec("i16", 32)
 I32X4, I16X8 = ir.VectorType(I32, 4), ir.VectorType(ir.IntType(16), 8)
-
-
-def pieces(b: Any, x: Any, n: int) -> list[Any]:
-    """The vector as `n` equal parts, in order."""
-    width = x.type.count // n
-    return [shuffle_value(b, x, x, list(range(i * width, (i + 1) * width))) for i in range(n)]
-
-
-def joined(b: Any, parts: list[Any]) -> Any:
-    """The parts, a power of two of them, side by side."""
-    while len(parts) > 1:
-        lanes = list(range(2 * parts[0].type.count))
-        parts = [shuffle_value(b, x, y, lanes) for x, y in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
 
 
 @word(first)

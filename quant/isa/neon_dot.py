@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..vector import call, chain, each, first, i8x16, item, shuffle_value, word
+from ..vector import call, chain, each, first, i8x16, item, joined, pieces, shuffle_value, word
 from .neon import *
-from .neon import I32X4, joined, load, pieces
+from .neon import I32X4, load
 
 TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..memory import load_splat4
-from ..vector import Vec, call, each, first, in_turn, item, jitable, shuffle_value, word
+from ..vector import Vec, call, each, first, in_turn, item, jitable, joined, pieces, word
 
 
 @word(first)
 def vnni_dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 4 products of bytes: `w` 0..255, `x` -128..127."""
-    if t[1].n == 128:  # two registers
-        halves = [shuffle_value(b, v, v, list(range(i, i + v.type.count // 2))) for v in (acc, w, x) for i in (0, v.type.count // 2)]
-        low, high = (call(b, "llvm.x86.avx512.vpdpbusd.512", halves[i].type, *halves[i::2]) for i in (0, 1))
-        return shuffle_value(b, low, high, list(range(acc.type.count)))
-    return call(b, f"llvm.x86.avx512.vpdpbusd.{8 * t[1].n}", acc.type, acc, w, x)
+    registers = max(1, t[1].n // 64)
+    name = f"llvm.x86.avx512.vpdpbusd.{8 * t[1].n // registers}"
+    parts = zip(*(pieces(b, vector, registers) for vector in (acc, w, x)), strict=True)
+    return joined(b, [call(b, name, part[0].type, *part) for part in parts])
 
 
 def vnni_tokens_dot(i8: Vec) -> Any:
