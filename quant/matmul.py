@@ -7,6 +7,7 @@ not change it. Knows no model, no thread and no format by name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
 ROWS = 64  # rows of one draw in a batch
 ROW_DRAWS, MAX_ROWS = 4, 256  # for a single token: draws per thread, and rows of a draw at most; long ones read faster
-EARLY = 2  # rows before the end of a draw at which the next one is drawn, so that memory need not wait
+BEGIN = 2048  # bytes of a draw that are asked for before the first is used
 SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of one draw
 
 
@@ -51,34 +52,56 @@ def float_bytes(k: int) -> int:
 
 
 def _build(v: ModuleType, fmt: type[Format]) -> Any:
+    stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
+
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
+        count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
+        draw = ROWS if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
+        first = v.draw(counter, draw)
+        while first < rows:
+            for line in range(0, BEGIN, 64):  # all at once: a CPU that follows the addresses asks for a few at first
+                v.prefetch(weights + row_bytes * first + line)
+            stretch(weights, row_bytes, first, min(rows, first + draw), x, k, count, y, y_stride, tile)
+            first = v.draw(counter, draw)
+
+    return run
+
+
+def few_tokens(v: ModuleType, fmt: type[Format]) -> int:
+    """The most tokens for which rows are read one by one, as for a single one."""
+    return int(v.FLOAT_FEW if fmt.block == 1 else v.FEW)
+
+
+def words_of_tiles(v: ModuleType) -> ModuleType:
+    """The words that products are written in: an instruction set's own, or those of its file for them."""
+    return import_module(f"{__package__}.isa.{v.TILES}") if v.TILES else v
+
+
+def rows_by_tokens(v: ModuleType, fmt: type[Format]) -> Any:
+    """`(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch)`: rows `first` to `last` (without it)."""
     from . import gemm_decoded, gemm_float, gemm_integer
 
+    few, x_bytes = few_tokens(v, fmt), v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    v = words_of_tiles(v)
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
     parts = fmt.kernels(v)
     family = families[type(parts)]
-    tiles_dot, row_panels = family.tiles_dot(v, fmt, parts), _row_panels(v, family.row_dots(v, fmt, parts))
-    fetch_next = _fetch_next(v)
-    few = v.FLOAT_FEW if family is gemm_float else v.FEW
-    lanes, x_bytes = v.LANES, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    tiles_dot, row_panels, lanes = (
+        family.tiles_dot(v, fmt, parts),
+        _row_panels(v, family.row_dots(v, fmt, parts)),
+        v.LANES,
+    )
 
-    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
-        count, x_stride, tile = v.load_i64(tokens), x_bytes(k), scratch + SCRATCH_BYTES * ith
-        draw = ROWS if count > few else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
-        first = v.draw(counter, draw)
-        while first < rows:
-            last = min(rows, first + draw)
-            if count > few:  # whole tiles here, the rows that are left one by one below
-                tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
-                tiles_dot(at, row_bytes, k, x, x_stride, count, out, 4 * y_stride, tiles, tile)
-                first += lanes * tiles
-            ahead, turn = -1, max(first, last - EARLY)
-            for r in range(first, last):
-                if r == turn:
-                    ahead = fetch_next(counter, draw, weights, row_bytes)
-                row_panels(count, weights + r * row_bytes, x, x_stride, k, y + 4 * r, 4 * y_stride, tile)
-            first = ahead if ahead >= 0 else v.draw(counter, draw)
+    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        x_stride = x_bytes(k)
+        if tokens > few:  # whole tiles here, the rows that are left one by one below
+            tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
+            tiles_dot(at, row_bytes, k, x, x_stride, tokens, out, 4 * y_stride, tiles, scratch)
+            first += lanes * tiles
+        for r in range(first, last):
+            row_panels(tokens, weights + r * row_bytes, x, x_stride, k, y + 4 * r, 4 * y_stride, scratch)
 
-    return run
+    return v.jitable(run)
 
 
 def _row_panels(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
@@ -96,15 +119,3 @@ def _row_panels(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
         return run
 
     return in_panels(v, v.ROW_TOKENS, panel_of)
-
-
-def _fetch_next(v: ModuleType) -> Any:
-    """`(counter, draw, weights, row_bytes)` -> the first row of another draw, whose first bytes are asked for."""
-
-    def run(counter, draw, weights, row_bytes):  # type: ignore[no-untyped-def]
-        first = v.draw(counter, draw)
-        for line in range(0, 2048, 64):
-            v.prefetch(weights + row_bytes * first + line)
-        return first
-
-    return v.jitable(run)

@@ -11,12 +11,13 @@ from . import avx2
 from .rows import keep_wide, wide_scale
 from .vnni import vnni_dot4, vnni_tokens_dot
 
-LANES = 32  # two registers: each activation that is broadcast serves both
-f32, i32, i8 = Vec("f32", 32), Vec("i32", 32), Vec("i8", 128)
-i16, f16 = Vec("i16", 32), Vec("f16", 32)
-row_f32, row_i32, row_i8 = Vec("f32", 16), Vec("i32", 16), Vec("i8", 64)
+LANES = 16
+f32, i32, i8 = Vec("f32", 16), Vec("i32", 16), Vec("i8", 64)
+i16, f16 = Vec("i16", 16), Vec("f16", 16)
+row_f32, row_i32, row_i8 = f32, i32, i8
+TILES = "avx512_tiles"
 keep_row_scales, row_scale = keep_wide, wide_scale
-TOKENS, FLOAT_TOKENS = 4, 8  # of a batch at once: their sums fill the registers that weights leave
+TOKENS = FLOAT_TOKENS = 8  # of a batch at once: their sums fill the registers that weights leave
 FEW, FLOAT_FEW = 4, 7  # so few tokens go row by row, as one does
 ROW_TOKENS = 4  # of those at once
 FLIP_SIGNED = True

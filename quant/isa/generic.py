@@ -19,6 +19,7 @@ LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales, row_scale = keep_narrow, narrow_scale
+TILES = ""  # the file whose words matrix products use instead of these, where there is one
 TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
 FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
 ROW_TOKENS = 2  # of those at once

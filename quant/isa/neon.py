@@ -43,6 +43,7 @@ LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales = keep_wide
+TILES = ""  # the file whose words matrix products use instead of these, where there is one
 TOKENS = FLOAT_TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
 FEW = FLOAT_FEW = 1  # so few tokens go row by row, as one does
 ROW_TOKENS = 1  # of those at once
