@@ -39,8 +39,8 @@ def run_program(v: ModuleType) -> Any:
             if ahead < end:
                 v.prefetch(ahead)
                 ahead += 64
-            else:
-                v.pause()
+                continue
+            v.pause()
             spins += 1
             if spins > SPINS:
                 v.call_plain(v.load_i64(team + YIELD))
