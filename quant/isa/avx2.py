@@ -28,6 +28,7 @@ TILES = ""  # the file whose words matrix products use instead of these, where t
 TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
 FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
 ROW_TOKENS = 2  # of those at once
+PROOF = "vpmaddubsw"  # the instruction of its byte products, for those who look whether it is in use
 FLIP_SIGNED = False
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 

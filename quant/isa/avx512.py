@@ -20,6 +20,7 @@ keep_row_scales, row_scale = keep_wide, wide_scale
 TOKENS = FLOAT_TOKENS = 8  # of a batch at once: their sums fill the registers that weights leave
 FEW, FLOAT_FEW = 4, 7  # so few tokens go row by row, as one does
 ROW_TOKENS = 4  # of those at once
+PROOF = "vpdpbusd"  # the instruction of its byte products, for those who look whether it is in use
 FLIP_SIGNED = True
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
 dot4 = vnni_dot4

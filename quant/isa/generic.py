@@ -23,6 +23,7 @@ TILES = ""  # the file whose words matrix products use instead of these, where t
 TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
 FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
 ROW_TOKENS = 2  # of those at once
+PROOF = ""  # no instruction of its own
 FLIP_SIGNED = False
 to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = half_words(widen_by_integers, narrow_by_integers)
 

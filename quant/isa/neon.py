@@ -47,6 +47,7 @@ TILES = ""  # the file whose words matrix products use instead of these, where t
 TOKENS = FLOAT_TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
 FEW = FLOAT_FEW = 1  # so few tokens go row by row, as one does
 ROW_TOKENS = 1  # of those at once
+PROOF = "smull"  # the instruction of its byte products, for those who look whether it is in use
 FLIP_SIGNED = False
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 i16x32 = Vec("i16", 32)
