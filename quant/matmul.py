@@ -68,8 +68,13 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
 
 
 def few_tokens(v: ModuleType, fmt: type[Format]) -> int:
-    """The most tokens for which rows are read one by one, as for a single one."""
-    return int(v.FLOAT_FEW if fmt.block == 1 else v.FEW)
+    """The most tokens for which rows are read one by one, as for a single one.
+
+    Blocks that become float32 first are decoded anew for each panel of tokens, so there one panel is all.
+    """
+    if not float_activations(fmt):
+        return int(v.FEW)
+    return int(v.FLOAT_FEW if fmt.block == 1 else v.ROW_TOKENS)
 
 
 def words_of_tiles(v: ModuleType) -> ModuleType:
