@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .quant.jit import Kernel
 
 LINE = 64
-AHEAD = 1 << 17  # bytes of the next weights that waiting threads fetch at most: some 6 us of memory, what a short wait is
+AHEAD = 1 << 17  # bytes of the next weights that waiting threads fetch at most: what a short wait has time for
 
 
 def aligned(nbytes: int) -> NDArray[np.uint8]:
