@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .quant.jit import Kernel
 
 LINE = 64
+AHEAD = 1 << 17  # bytes of the next weights that waiting threads fetch at most: what a short wait has time for
 
 
 def aligned(nbytes: int) -> NDArray[np.uint8]:
@@ -92,7 +93,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Program:
-    """A recording made runnable: int64 (operations, 3) as `ops.program` reads it; `memory` keeps buffers alive."""
+    """A recording made runnable: int64 (operations, 5) as `ops.program` reads it; `memory` keeps buffers alive."""
 
     operations: NDArray[np.int64]
     memory: list[NDArray[np.uint8] | NDArray[np.int64]] = field(default_factory=list)
@@ -163,14 +164,24 @@ class Graph:
         prepare(self.kernels, self.threads)
         self._scratch.nbytes = self._scratch_bytes * self.threads
         memory: list[NDArray[np.uint8] | NDArray[np.int64]] = [*self._plan()]
-        rows = np.zeros((len(self._operations), 3), np.int64)
+        rows = np.zeros((len(self._operations), 5), np.int64)
         for i, op in enumerate(self._operations):
             operands = {k: v.address if isinstance(v, Value) else v for k, v in op.operands.items()}
             block = np.array(op.kernel.block(**operands), np.int64)
             memory.append(block)
             last = i + 1 == len(self._operations) or self._operations[i + 1].stage != op.stage
-            rows[i] = op.kernel.address(), block.ctypes.data, last
+            rows[i, :3] = op.kernel.address(), block.ctypes.data, last
+        self._look_ahead(rows)
         return Program(rows, memory)
+
+    def _look_ahead(self, rows: NDArray[np.int64]) -> None:
+        """Write to the last two columns which weights, from where to where, are read first after each operation."""
+        start = end = 0
+        for i, op in reversed([*enumerate(self._operations)]):
+            rows[i, 3:] = start, end
+            weights, count, row_bytes = (op.operands.get(name) for name in ("weights", "rows", "row_bytes"))
+            if isinstance(weights, int) and isinstance(count, int) and isinstance(row_bytes, int):
+                start, end = weights, weights + min(count * row_bytes, AHEAD)
 
     def _plan(self) -> Iterator[NDArray[np.uint8]]:
         """Give every value memory; what is read for the last time in a stage is free from the next one on."""
