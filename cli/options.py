@@ -8,13 +8,26 @@ from typing import Annotated
 
 import typer
 
+from .model_names import ModelName
+
 
 class Layout(StrEnum):
     """How a table is written."""
 
     md = "md"
     json = "json"
+    jsonl = "jsonl"
     csv = "csv"
+
+
+class Stored(StrEnum):
+    """What the matrices of a converted model are stored in."""
+
+    auto = "auto"
+    f16 = "f16"
+    bf16 = "bf16"
+    f32 = "f32"
+    q8_0 = "q8_0"
 
 
 class Cache(StrEnum):
@@ -24,9 +37,39 @@ class Cache(StrEnum):
     q8_0 = "q8_0"
 
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default=False)]
+class ShellName(StrEnum):
+    """A shell that we have a completion script for; `words` is what the scripts ask."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+    powershell = "powershell"
+    words = "words"
+
+
+# Both take a name, too: `model_names` turns it into a file before the command sees it.
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
+]
+Models = Annotated[
+    list[Path],
+    typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False),
+]
+MaybeModel = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False
+    ),
+]
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A GGUF file, the first part of a split one.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        parser=ModelName,
+        help="A GGUF file (the first part of a split one), or a MODEL.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Prompt = Annotated[
@@ -81,6 +124,20 @@ BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens 
 BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]
 Depth = Annotated[int, typer.Option("-d", "--depth", min=0, help="Tokens already in the context.")]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", min=1, help="Times that each test is run.")]
+PromptAndAnswer = Annotated[
+    str | None, typer.Option("-pg", metavar="P,N", help="A test that reads P tokens and makes N, timed together.")
+]
+BenchThreads = Annotated[
+    str | None,
+    typer.Option("-t", "--threads", metavar="N,N...", help="Thread counts to try one after the other, or auto."),
+]
+Roofline = Annotated[bool, typer.Option("--roofline", help="Measure this machine's limits, and say what limits.")]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", metavar="FILE", help="Compare with what -o json or jsonl wrote earlier.")
+]
+FailBelow = Annotated[
+    str | None, typer.Option("--fail-below", metavar="P%", help="Exit with 10 if a test lost more than P percent.")
+]
 Output = Annotated[Layout, typer.Option("-o", "--output", help="How the table is written.")]
 
 Key = Annotated[
@@ -105,3 +162,41 @@ Decode = Annotated[bool, typer.Option("--decode", help="Take ids, and print thei
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; - is stdin.", show_default=False)]
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
+
+HFFolder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
+NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
+StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option("--lora", metavar="ADAPTER", help="Merge a PEFT folder or GGUF adapter; may be repeated."),
+]
+ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT if it is there.")]
+Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
+Removed = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
+]
+Verified = Annotated[
+    list[str] | None, typer.Argument(metavar="MODEL...", help="Models of the store.", show_default=False)
+]
+Quant = Annotated[str | None, typer.Option("--quant", metavar="TYPE", help="The quantization, such as Q4_K_M.")]
+RemoteFile = Annotated[
+    str | None, typer.Option("--file", metavar="PATTERN", help="The file in the repository; * and ? are understood.")
+]
+Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit.")]
+Folder = Annotated[
+    Path | None, typer.Option("--to", metavar="DIR", help="Put the files into this folder, not into the cache.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking, and where it seems not to fit.")]
+Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
+AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
+AliasTarget = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name, hf:org/repo, or a GGUF file.", show_default=False)
+]
+Fit = Annotated[
+    bool, typer.Option("--fit", help="Does it fit this machine, with which context, and how fast can it be?")
+]
+
+Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]

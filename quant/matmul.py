@@ -48,6 +48,21 @@ def float_bytes(k: int) -> int:
 
 
 def _build(v: ModuleType, fmt: type[Format]) -> Any:
+    stretch = rows_by_tokens(v, fmt)
+
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
+        count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
+        draw = ROWS if count > 1 else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
+        first = v.draw(counter, draw)
+        while first < rows:
+            stretch(weights, row_bytes, first, min(rows, first + draw), x, k, count, y, y_stride, tile)
+            first = v.draw(counter, draw)
+
+    return run
+
+
+def rows_by_tokens(v: ModuleType, fmt: type[Format]) -> Any:
+    """`(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch)`: rows `first` to `last` (without it)."""
     from . import gemm_decoded, gemm_float, gemm_integer
 
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
@@ -56,19 +71,14 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
     row_dot, tiles_dot = family.row_dot(v, fmt, parts), family.tiles_dot(v, fmt, parts)
     lanes, x_bytes = v.LANES, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
-    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
-        count, x_stride, tile = v.load_i64(tokens), x_bytes(k), scratch + SCRATCH_BYTES * ith
-        draw = ROWS if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
-        first = v.draw(counter, draw)
-        while first < rows:
-            last = min(rows, first + draw)
-            if count > 1:  # whole tiles here, the rows that are left one by one below
-                tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
-                tiles_dot(at, row_bytes, k, x, x_stride, count, out, 4 * y_stride, tiles, tile)
-                first += lanes * tiles
-            for r in range(first, last):
-                for t in range(count):
-                    v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k, tile))
-            first = v.draw(counter, draw)
+    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        x_stride = x_bytes(k)
+        if tokens > 1:  # whole tiles here, the rows that are left one by one below
+            tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
+            tiles_dot(at, row_bytes, k, x, x_stride, tokens, out, 4 * y_stride, tiles, scratch)
+            first += lanes * tiles
+        for r in range(first, last):
+            for t in range(tokens):
+                v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k, scratch))
 
-    return run
+    return v.jitable(run)
