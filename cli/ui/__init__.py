@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import IO, TYPE_CHECKING, BinaryIO
 
-from ..errors import LlmlocalError, UsageError
+from ...errors import LlmlocalError, UsageError
 
 if TYPE_CHECKING:
-    from ..session import Event, Finished
+    from ...session import Event, Finished
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -155,14 +155,14 @@ class Screen:
         self._drawn = False  # a progress line stands on the terminal, without a line feed
 
     def __enter__(self) -> Screen:
-        from ..quant import jit
+        from ...quant import jit
 
         if not self._quiet:
             jit.listeners.append(self.compiling)
         return self
 
     def __exit__(self, *_: object) -> None:
-        from ..quant import jit
+        from ...quant import jit
 
         if not self._quiet:
             jit.listeners.remove(self.compiling)
@@ -170,7 +170,7 @@ class Screen:
 
     def compiling(self, kernel: str) -> None:
         """Told before each kernel: one line in all, which counts where it can be drawn over."""
-        from ..quant.cpu import target
+        from ...quant.cpu import target
 
         self._compiled += 1
         title = f"compiling kernels for {target().isa} (once)"
@@ -217,7 +217,7 @@ class Screen:
 
     def watch(self, events: Iterable[Event]) -> Iterator[bytes | Finished]:
         """The bytes of an answer and its end, while stderr tells how the prompt is read, and what was a surprise."""
-        from ..session import Finished, Reading
+        from ...session import Finished, Reading
 
         self._since = monotonic()
         for event in events:
