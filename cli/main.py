@@ -22,6 +22,8 @@ from . import ui
 
 COMMANDS = (
     "run",
+    "chat",
+    "sessions",
     "show",
     "tokenize",
     "perplexity",

@@ -43,6 +43,7 @@ class Style:
 
 HARMONY = ("<|start|>assistant", "<|channel|>final<|message|>", "<|channel|>commentary<|message|>", "<|end|>")
 COMMAND = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>")
+SOLAR = ("<|begin|>assistant", "<|content|>")
 KIMI = ("<|open|>response<|sep|>", "<|close|>response<|sep|>")
 STYLES = (
     Style(
@@ -61,7 +62,13 @@ STYLES = (
     Style("<mm:think>", "<mm:think>", "</mm:think>", "</mm:think>"),
     Style("<think:opensource>", "<think:opensource>", "</think:opensource>", "</think:opensource>"),
     Style("<|inner_prefix|>", "<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>"),
-    Style("<|think|><|", "<|think|>", "<|end|>", "<|end|><|begin|>assistant<|content|>", ("<|begin|>assistant", "<|content|>")),
+    Style(
+        "<|think|><|",
+        "<|think|>",
+        "<|end|>",
+        "<|end|><|begin|>assistant<|content|>",
+        ("<|begin|>assistant", "<|content|>"),
+    ),
     Style(
         "Here are my reasoning steps:",
         "Here are my reasoning steps:\n",

@@ -132,7 +132,9 @@ def test_a_prompt_that_opens_the_thought_is_seen() -> None:
             text = prompts(model)["on"].rstrip()
         except LlmlocalError:
             continue
-        if text.endswith(("think>", "THINKING|>", "think<|sep|>")) and not text.endswith(("</think>", "END_THINKING|>")):
+        if text.endswith(("think>", "THINKING|>", "think<|sep|>")) and not text.endswith(
+            ("</think>", "END_THINKING|>")
+        ):
             if not style_of(entry["template"], text).opened(text):
                 assert text.endswith("</think:opensource>"), model
             else:

@@ -73,8 +73,8 @@ SPELLINGS = {
     "llama3.1, a list": '[{"name": "f", "parameters": {"a": 1}}]',
     "two": '{"name": "f", "arguments": {"a": 1}}\n{"name": "f", "arguments": "{\\"a\\": 1}"}',
     "openai": '{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}',
-    "gpt-oss": "functions.f <|constrain|>json<|message|>{\"a\": 1}",
-    "gpt-oss, other order": " to=functions.f<|channel|>commentary json<|message|>{\"a\": 1}",
+    "gpt-oss": 'functions.f <|constrain|>json<|message|>{"a": 1}',
+    "gpt-oss, other order": ' to=functions.f<|channel|>commentary json<|message|>{"a": 1}',
     "granite, phi-4": '[{"name": "f", "arguments": {"a": 1}}]',
     "deepseek r1": 'function<｜tool▁sep｜>f\n```json\n{"a": 1}\n```',
     "python": "[f(a=1)]",
@@ -95,13 +95,24 @@ def test_spellings(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "hello", "{", '{"a": 1, "b": 2}', "[1, 2]", '{"name": 3}', '{"name": "f", "arguments": [1]}', "f(1)", "[" * 9999]
+    "text",
+    [
+        "",
+        "hello",
+        "{",
+        '{"a": 1, "b": 2}',
+        "[1, 2]",
+        '{"name": 3}',
+        '{"name": "f", "arguments": [1]}',
+        "f(1)",
+        "[" * 9999,
+    ],
 )
 def test_no_calls(text: str) -> None:
     assert parse(text) == []
 
 
-@given(st.text(alphabet='{}[]()<>|"\':,=/ \nfa1tool_callTOOL_CALLSARGSparameter', max_size=60))
+@given(st.text(alphabet="{}[]()<>|\"':,=/ \nfa1tool_callTOOL_CALLSARGSparameter", max_size=60))
 def test_whatever_a_model_writes_is_no_error(text: str) -> None:
     for call in parse(text):
         assert isinstance(call.name, str)

@@ -232,6 +232,17 @@ class Screen:
             else:
                 yield event.data
 
+    def thought(self, text: str) -> None:
+        """A piece of what a model thinks, to stderr: dim on a terminal with colours, every byte to a pipe."""
+        if self._quiet or sys.stderr is None:
+            return
+        self.clear()
+        dim = can_draw(sys.stderr) and not os.environ.get("NO_COLOR")
+        shown = visible(text) if sys.stderr.isatty() else text
+        shown = shown.encode("utf-8", "replace").decode()
+        sys.stderr.write(f"[2m{shown}[0m" if dim else shown)
+        sys.stderr.flush()
+
     def answer(self, events: Iterable[Event], out: BinaryIO | None = None) -> None:
         """Stream an answer to `out`, by default stdout."""
         terminal = out is None and _is_terminal()
@@ -244,7 +255,7 @@ class Screen:
         if end.reason == "context":
             self.notes(["the context is full, so the answer ends here; a larger --ctx holds more"])
         if self._verbose:
-            note(_summary(end))
+            note(summary(end))
 
 
 class Stream:
@@ -289,7 +300,8 @@ def _clock(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02} min" if whole < 6000 else f"{whole // 3600}:{whole // 60 % 60:02} h"
 
 
-def _summary(end: Finished) -> str:
+def summary(end: Finished) -> str:
+    """The speed of an answer and why it ended, in a line."""
     reused = f", {end.reused_tokens} of them reused" if end.reused_tokens else ""
     return (
         f"prompt: {end.prompt_tokens} tokens{reused}, {end.prefill_speed:.1f} tokens/s; "

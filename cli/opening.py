@@ -1,0 +1,44 @@
+"""A model opened as the command line says: context, threads, prompt cache, sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import ui
+
+if TYPE_CHECKING:
+    from ..prompt_cache import PromptCache
+    from ..sampler import SamplingParams
+    from ..session import Session
+
+
+def prompt_cache(wanted: str) -> PromptCache | None:
+    """Where prefixes are kept; None for nowhere. Raises BadFileError for a file of another kind."""
+    from ..prompt_cache import PromptCache
+
+    if wanted == "off":
+        return None
+    return PromptCache() if wanted == "auto" else PromptCache(Path(wanted), named=True)
+
+
+@contextmanager
+def opened(model: Path, n_ctx: int | None, n_threads: int | None, *, force: bool, cache: str) -> Iterator[Session]:
+    """A session; what went wrong with its prompt cache is said at the end. Raises as `Session.open`."""
+    from ..session import Session
+
+    kept = prompt_cache(cache)
+    with Session.open(model, n_ctx=n_ctx, n_threads=n_threads, force=force) as session:
+        session.cache = kept
+        yield session
+    for note in kept.notes if kept else ():
+        ui.note(note)
+
+
+def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
+    """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
+    from ..sampling_defaults import sampling
+
+    return sampling(session.gguf.metadata, given)
