@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,8 @@ class Talk:
     def run(self) -> int:
         """Talk until the user leaves; the exit code."""
         pressed = False
-        with terminal_kept(), self.interrupts:
+        keys = terminal_kept() if self.keyboard.lines else no_echo(lines=False)
+        with keys, self.interrupts:
             while True:
                 try:
                     with self.interrupts.reading():
@@ -124,12 +125,15 @@ class Talk:
 
     def stream(self, events: Iterable[Event]) -> None:
         """Draw the events of an answer until it ends or Ctrl-C stops it."""
-        with no_echo(), self.interrupts.answering(), closing(events):  # type: ignore[type-var]
+        with self._echo(), self.interrupts.answering(), closing(events):  # type: ignore[type-var]
             self.end = self.screen.reply(events, lambda: self.interrupts.stopped)
         cache = self.dialogue.session.cache
         if cache is not None and cache.notes:
             self.screen.notes(cache.notes)
             cache.notes.clear()
+
+    def _echo(self) -> AbstractContextManager[None]:
+        return no_echo(lines=True) if self.keyboard.lines else nullcontext()
 
     def make_room(self) -> bool:
         """See to it that the context holds the turn; false where the user would rather stop."""

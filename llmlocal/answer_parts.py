@@ -95,7 +95,7 @@ class PartSplitter:
     def _ended(self) -> list[Part]:
         """Leave the span, if we are in one; a call is given now that it is whole."""
         span, body, self._body, self._blanks = self._inside, self._body, "", ""
-        self._inside, self._fresh = None, span is not None or self._fresh
+        self._inside, self._fresh = None, span.kind == "thought" if span else self._fresh
         return [Part("call", body)] if span and span.kind == "call" else []
 
     def _take(self, parts: list[Part], end: int) -> None:

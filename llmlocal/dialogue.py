@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from .chat_template import ChatTemplate, choose
 from .conversation import Conversation, Message, Turn, assistant, result
 from .errors import PromptTooLongError, UsageError
 from .prompt import Prompt, conversation
-from .session import ROOM, Session
+from .session import ROOM, Finished, Session
 from .thinking import Think
 from .tool_calls import Call, parse
 
@@ -88,11 +87,16 @@ class Dialogue:
         request = {"role": "user", "content": SUMMARIZE}
         while old.seen() > 1 and len(asked.prompt([request], "off").ids) + limit > self.session.n_ctx:
             old.drop(1)
-        turn = Turn([request])
-        with closing(asked._answer(asked.prompt([request], "off"), turn, limit)) as events:
-            yield from events
+        turn, end = Turn([request]), None
+        for event in asked._answer(asked.prompt([request], "off"), turn, limit):
+            if isinstance(event, Finished):
+                end = event
+            else:
+                yield event
         if turn.answer.strip():
             talk.summarize(turn.answer.strip(), talk.turns.index(last))
+        if end is not None:
+            yield end
 
     def reply(self) -> Iterator[Event]:
         """Answer the last turn: its events as they come. What was said is part of the turn, however it ends.

@@ -18,7 +18,9 @@ PROMPT = "> "
 
 
 class Keyboard(Protocol):
-    """Where the user's texts come from."""
+    """Where the user's texts come from. `lines`: they are whole lines, which the terminal itself edits."""
+
+    lines: bool
 
     def read(self, corner: str, default: str = "") -> str | None:
         """The next text, None at the end. `corner` is shown beside it; raises KeyboardInterrupt for Ctrl-C."""
@@ -37,6 +39,8 @@ def interactive() -> bool:
 
 class PlainKeyboard:
     """Lines of stdin, a turn each. On a terminal a mark says that it is the user's turn."""
+
+    lines = True
 
     def __init__(self) -> None:
         self._person = sys.stdin is not None and sys.stdin.isatty()
@@ -71,6 +75,8 @@ class LineEditor:
     `history` is a file, None for none; `complete` gives the words that can replace the end of a text.
     """
 
+    lines = False
+
     def __init__(self, history: Path | None, complete: Callable[[str], tuple[int, Iterable[str]]]) -> None:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import InMemoryHistory
@@ -87,8 +93,13 @@ class LineEditor:
         )
 
     def read(self, corner: str, default: str = "") -> str | None:
+        from prompt_toolkit.application import get_app
+
+        def meter() -> str:
+            return "" if get_app().is_done else corner  # what was sent stands alone
+
         try:
-            text: str = self._session.prompt(PROMPT, rprompt=corner, default=default)
+            text: str = self._session.prompt(PROMPT, rprompt=meter, default=default)
         except EOFError:
             return None
         return text
@@ -132,8 +143,11 @@ def terminal_kept() -> Iterator[None]:
 
 
 @contextmanager
-def no_echo() -> Iterator[None]:
-    """Keys that are pressed within are kept for later and not shown, so that they do not mix with an answer."""
+def no_echo(*, lines: bool) -> Iterator[None]:
+    """Keys that are pressed within are kept for later and not shown, so that they do not mix with an answer.
+
+    `lines`: they are read as lines later, not key by key.
+    """
     with terminal_kept():
         if sys.stdin is not None and sys.stdin.isatty():
             with suppress(ImportError):
@@ -141,7 +155,10 @@ def no_echo() -> Iterator[None]:
 
                 handle = sys.stdin.fileno()
                 modes = termios.tcgetattr(handle)
-                modes[3] &= ~(termios.ECHO | termios.ICANON)
+                modes[3] &= ~termios.ECHO
+                if not lines:
+                    modes[3] &= ~termios.ICANON
+                    modes[0] &= ~termios.ICRNL  # Enter stays Enter, and does not become Ctrl-J
                 termios.tcsetattr(handle, termios.TCSADRAIN, modes)
         yield
 
@@ -190,11 +207,12 @@ def _history(path: Path) -> Any:
 
 
 def _keys() -> Any:
+    from prompt_toolkit.filters import is_searching
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
     keys = KeyBindings()
 
-    @keys.add("enter")
+    @keys.add("enter", filter=~is_searching)
     def send(event: KeyPressEvent) -> None:
         event.current_buffer.validate_and_handle()
 
@@ -203,7 +221,7 @@ def _keys() -> Any:
     def new_line(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
 
-    @keys.add("c-c")
+    @keys.add("c-c", filter=~is_searching)
     @keys.add("<sigint>")
     def interrupt(event: KeyPressEvent) -> None:
         if event.current_buffer.text:

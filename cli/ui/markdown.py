@@ -13,22 +13,21 @@ RESET = "\x1b[0m"
 BOLD, DIM, ITALIC, UNDERLINE, STRIKE, CODE = "\x1b[1m", "\x1b[2m", "\x1b[3m", "\x1b[4m", "\x1b[9m", "\x1b[36m"
 LONGEST = 400  # characters that wait for the end of an emphasis
 
-UNDECIDED = re.compile(r"[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+]|\d{1,3}[.)]?|[-*_]{2,})?")
+UNDECIDED = re.compile(r"[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+>]|\d{1,3}[.)]?|[-*_]{2,})?")
 FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 HEADING = re.compile(r"(#{1,6})[ \t]+")
 BULLET = re.compile(r"([ \t]*)[-*+][ \t]+")
 NUMBER = re.compile(r"([ \t]*\d{1,3}[.)][ \t]+)")
 QUOTE = re.compile(r"[ \t]{0,3}>[ \t]?")
-RULE = re.compile(r"[ \t]{0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,})$")
+RULE = re.compile(r"[ \t]{0,3}(?:-{3,}|\*{3,}|_{3,})[ \t]*$")
 ALIGNMENTS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 
 MARK = re.compile(r"[*_`~\[\\!]")
-# Opening marks, how the whole looks, and how it is shown. The first that fits counts.
+# Opening marks, how the whole looks, and how it is shown. The first that fits counts. __x__ is a name, not emphasis.
 SPANS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("`", re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)"), CODE),
     ("***", re.compile(r"(\*\*\*)(?=\S)(.+?)(?<=\S)\1"), BOLD + ITALIC),
     ("**", re.compile(r"(\*\*)(?=\S)(.+?)(?<=\S)\1(?!\*)"), BOLD),
-    ("__", re.compile(r"(__)(?=\S)(.+?)(?<=\S)\1(?!\w)"), BOLD),
     ("*", re.compile(r"(\*)(?![\s*])(.+?)(?<![\s*])\1(?!\*)"), ITALIC),
     ("_", re.compile(r"(_)(?![\s_])(.+?)(?<![\s_])\1(?!\w)"), ITALIC),
     ("~~", re.compile(r"(~~)(?=\S)(.+?)(?<=\S)\1"), STRIKE),
