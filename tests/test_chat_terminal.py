@@ -150,9 +150,10 @@ def test_second_interrupt_leaves(chat: Chat, tmp_path: Path) -> None:
     person.prompted()
     person.say("Hi")
     person.until(lambda lines: lines[-1] == "o")
-    for _ in range(2):
-        os.kill(person.process.pid, signal.SIGINT)
-        time.sleep(0.1)
+    for _ in range(3):  # a busy machine may take two for one
+        if person.process.poll() is None:
+            os.kill(person.process.pid, signal.SIGINT)
+            time.sleep(0.2)
     modes = person.before
     assert person.process.wait(20) == 130
     assert person.modes() == modes

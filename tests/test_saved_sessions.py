@@ -197,5 +197,3 @@ def test_damaged_sessions_are_named(said: Said, here: Path) -> None:
     assert (code, out) == (0, "")
     assert err.startswith("damaged: bad.jsonl: ")
     assert said("sessions", "show", "bad")[0] == 5
-
-
