@@ -13,6 +13,7 @@ def bench(
     gen: o.BenchAnswer = 128,
     depth: o.Depth = 0,
     threads: o.Threads = None,
+    kv_type: o.KvType = o.Cache.f16,
     repeats: o.Repeats = 5,
     output: o.Output = o.Layout.md,
     quiet: o.Quiet = False,
@@ -29,4 +30,4 @@ def bench(
 
     plan = Plan(n_prompt=prompt, n_gen=gen, depth=depth, repeats=repeats)
     with ui.Screen(quiet=quiet) as screen:
-        screen.lines(bench_table(model, bench(model, plan, threads), output))
+        screen.lines(bench_table(model, bench(model, plan, threads, kv_type), output))

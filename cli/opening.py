@@ -25,12 +25,14 @@ def prompt_cache(wanted: str) -> PromptCache | None:
 
 
 @contextmanager
-def opened(model: Path, n_ctx: int | None, n_threads: int | None, *, force: bool, cache: str) -> Iterator[Session]:
+def opened(
+    model: Path, n_ctx: int | None, n_threads: int | None, *, kv_type: str, force: bool, cache: str
+) -> Iterator[Session]:
     """A session; what went wrong with its prompt cache is said at the end. Raises as `Session.open`."""
     from ..session import Session
 
     kept = prompt_cache(cache)
-    with Session.open(model, n_ctx=n_ctx, n_threads=n_threads, force=force) as session:
+    with Session.open(model, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, force=force) as session:
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():

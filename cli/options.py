@@ -50,6 +50,13 @@ class AtEnd(StrEnum):
     stop = "stop"
 
 
+class Cache(StrEnum):
+    """How keys and values are kept."""
+
+    f16 = "f16"
+    q8_0 = "q8_0"
+
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default=False)]
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="A GGUF file, the first part of a split one.", show_default=False)
@@ -86,6 +93,9 @@ Ctx = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default one for each physical core.")
+]
+KvType = Annotated[
+    Cache, typer.Option("--kv-type", help="Keys and values as halves, or as bytes: a little over half the memory.")
 ]
 Temp = Annotated[
     float | None,

@@ -13,6 +13,7 @@ def show(
     tensors: o.Tensors = False,
     template: o.ShowTemplate = False,
     ctx: o.Ctx = None,
+    kv_type: o.KvType = o.Cache.f16,
     as_json: o.Json = False,
 ) -> None:
     """Tell what is in a GGUF file: its shape, its vocabulary, the memory it takes. Runs nothing.
@@ -36,9 +37,9 @@ def show(
             else:
                 ui.show_text(str(value))
         elif as_json:
-            ui.say(sheet.record(gguf, file, describe(gguf, ctx)))
+            ui.say(sheet.record(gguf, file, describe(gguf, ctx, kv_type)))
         elif kv or tensors:
             ui.lines(sheet.entries(gguf) if kv else (), hang=4)
             ui.lines(sheet.tensors(gguf) if tensors else (), hang=4)
         else:
-            ui.rows(sheet.sheet(describe(gguf, ctx), file))
+            ui.rows(sheet.sheet(describe(gguf, ctx, kv_type), file))

@@ -65,9 +65,9 @@ class Plan:
         return self.depth + max(self.n_prompt, self.n_gen)
 
 
-def bench(path: Path | str, plan: Plan, n_threads: int | None = None) -> Iterator[Row]:
+def bench(path: Path | str, plan: Plan, n_threads: int | None = None, kv_type: str = "f16") -> Iterator[Row]:
     """Rows as they are measured. Raises what `Engine.open` raises."""
-    engine = Engine.open(path, n_ctx=plan.n_ctx, n_threads=n_threads)
+    engine = Engine.open(path, n_ctx=plan.n_ctx, n_threads=n_threads, kv_type=kv_type)
     try:
         yield from measure(engine, plan, read_bandwidth)
     finally:

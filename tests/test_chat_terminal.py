@@ -240,7 +240,7 @@ def test_resize_while_typing_and_while_answering(chat: Chat) -> None:
     person.until("word word")
     person.size(120)
     lines = person.prompted()
-    answer = "".join(line for line in lines if line.startswith("word") or line.startswith("ord"))
+    answer = "".join(line for line in lines if line.startswith(("word", "ord")))
     assert answer.count("word") >= 20
     assert lines[-1].endswith("%")
     assert len(lines[-1]) > 100

@@ -59,15 +59,15 @@ def test_refusal_names_the_largest_context(tmp_path: Path) -> None:
     make_model.make_model("tiny-llama-256", tmp_path / "m.gguf")
     with open_gguf(tmp_path / "m.gguf") as file:
         free = memory(file.metadata, file.tensors, 1000).total
-        check_memory(file.metadata, file.tensors, 1000, free)
+        check_memory(file.metadata, file.tensors, 1000, free=free)
         fits = largest_context(file.metadata, file.tensors, 50_000, free)
         assert memory(file.metadata, file.tensors, fits).total <= free
         assert memory(file.metadata, file.tensors, fits + 1).total > free
-        with pytest.raises(ResourceError, match="a context of 50000 tokens takes .* and .* is free") as caught:
-            check_memory(file.metadata, file.tensors, 50_000, free)
+        with pytest.raises(ResourceError, match=r"a context of 50000 tokens takes .* and .* is free") as caught:
+            check_memory(file.metadata, file.tensors, 50_000, free=free)
         assert caught.value.hint.startswith(f"--ctx {fits} is the largest context that fits")
         with pytest.raises(ResourceError) as caught:
-            check_memory(file.metadata, file.tensors, 10, 1 << 20)
+            check_memory(file.metadata, file.tensors, 10, free=1 << 20)
         assert "even a short context does not fit" in caught.value.hint
 
 

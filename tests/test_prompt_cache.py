@@ -88,7 +88,7 @@ def test_little_is_not_worth_while(tmp_path: Path, engine: Any) -> None:
     kept(tmp_path, engine, ids(WORTH - 1))
     assert not list(tmp_path.iterdir())
     kept(tmp_path, engine, ids(N))
-    assert PromptCache(tmp_path).restore(engine(), ids(N)[: WORTH - 1] + [5] * 50) == 0
+    assert PromptCache(tmp_path).restore(engine(), [*ids(N)[: WORTH - 1], *[5] * 50]) == 0
     e = engine()
     e.prefill(ids(N)[:100])
     assert PromptCache(tmp_path).restore(e, ids(N)) == 0  # 99 tokens more are read as fast
