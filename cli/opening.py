@@ -43,4 +43,15 @@ def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
     """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
     from ..sampling_defaults import sampling
 
-    return sampling(session.gguf.metadata, given)
+    return sampling(session.gguf.metadata, given, recommended(session))
+
+
+def recommended(session: Session) -> dict[str, Any]:
+    """What the catalog recommends for a model, by the names of `SamplingParams`."""
+    from dataclasses import asdict
+
+    from ..hub.catalog import entry_for
+
+    entry = entry_for(session.gguf.path)
+    found = {key: value for key, value in asdict(entry.sampling).items() if value is not None} if entry else {}
+    return {"temperature" if key == "temp" else key: value for key, value in found.items()}
