@@ -29,6 +29,8 @@ COMMANDS = (
     "tokenize",
     "perplexity",
     "bench",
+    "warmup",
+    "doctor",
     "pull",
     "list",
     "path",

@@ -16,6 +16,7 @@ class Layout(StrEnum):
 
     md = "md"
     json = "json"
+    jsonl = "jsonl"
     csv = "csv"
 
 
@@ -73,6 +74,16 @@ class ShellName(StrEnum):
 Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
+]
+Models = Annotated[
+    list[Path],
+    typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False),
+]
+MaybeModel = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False
+    ),
 ]
 File = Annotated[
     Path,
@@ -148,10 +159,6 @@ PromptCache = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Speed and seed on stderr at the end.")]
 
-MaybeModel = Annotated[
-    Path | None,
-    typer.Argument(metavar="[MODEL]", parser=ModelName, help="As for run; else the session's.", show_default=False),
-]
 Continue = Annotated[bool, typer.Option("--continue", help="Go on with the last session.")]
 SessionId = Annotated[
     str | None, typer.Option("--session", metavar="ID", help="Go on with this session, or begin it under this name.")
@@ -179,6 +186,20 @@ BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens 
 BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]
 Depth = Annotated[int, typer.Option("-d", "--depth", min=0, help="Tokens already in the context.")]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", min=1, help="Times that each test is run.")]
+PromptAndAnswer = Annotated[
+    str | None, typer.Option("-pg", metavar="P,N", help="A test that reads P tokens and makes N, timed together.")
+]
+BenchThreads = Annotated[
+    str | None,
+    typer.Option("-t", "--threads", metavar="N,N...", help="Thread counts to try one after the other, or auto."),
+]
+Roofline = Annotated[bool, typer.Option("--roofline", help="Measure this machine's limits, and say what limits.")]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", metavar="FILE", help="Compare with what -o json or jsonl wrote earlier.")
+]
+FailBelow = Annotated[
+    str | None, typer.Option("--fail-below", metavar="P%", help="Exit with 10 if a test lost more than P percent.")
+]
 Output = Annotated[Layout, typer.Option("-o", "--output", help="How the table is written.")]
 
 Key = Annotated[

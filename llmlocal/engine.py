@@ -50,6 +50,7 @@ class Engine:
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
         self._program = graph.finish()
+        self.n_kernels = len(set(graph.kernels))
         self._team = Team(n_threads)
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]
 

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_hub import FakeHub
@@ -571,26 +570,6 @@ def test_fit(said: Said, store: Path, story: Path, monkeypatch: pytest.MonkeyPat
     assert fit["largest"] == 512
     monkeypatch.setattr("llmlocal.fit.total_memory", lambda: 100)
     assert "none" in said("show", story, "--fit")[1]
-
-
-def test_experts_that_rest_are_not_read() -> None:
-    from types import SimpleNamespace
-
-    from llmlocal.fit import read_per_token
-
-    def tensor(n: int) -> Any:
-        return SimpleNamespace(nbytes=n)
-
-    data = {"general.architecture": "m", "m.expert_count": 8, "m.expert_used_count": 2}
-    tensors = {
-        "token_embd.weight": tensor(7),
-        "blk.0.ffn_up_exps.weight": tensor(800),
-        "blk.0.attn_q.weight": tensor(10),
-    }
-    gguf: Any = SimpleNamespace(metadata=data, tensors=tensors)
-    assert read_per_token(gguf) == 7 + 200 + 10
-    tensors["output.weight"] = tensor(5)
-    assert read_per_token(gguf) == 5 + 200 + 10
 
 
 # ---- completion ---------------------------------------------------------------------------------------------------

@@ -227,6 +227,16 @@ class Screen:
             self.clear()
             lines([text])
 
+    def fact(self, name: str, value: str, ok: bool | None, hint: str) -> None:
+        """A line about this machine on stdout, marked where it was judged, with what to do where it is not well."""
+        mark = {None: " ", True: "✓", False: "✗"}[ok]
+        self.lines([f"{mark} {name:<20} {value}", *([f"  {hint}"] if ok is False else [])])
+
+    def bars(self, texts: Iterable[str]) -> None:
+        """A chart on stdout, for eyes only: nothing where stdout is no terminal."""
+        if _is_terminal():
+            self.lines(texts)
+
     def watch(self, events: Iterable[Event]) -> Iterator[bytes | Finished]:
         """The bytes of an answer and its end, while stderr tells how the prompt is read, and what was a surprise."""
         from ...session import Finished, Reading
