@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, decoder_keys, llama3_factors, pairs_turned, renames
 from ..graph import Value
 from ..layers import Layers, Rope
 from ..rope_scaling import rotation
@@ -92,3 +94,22 @@ def feed_forward(g: Layers, h: Hyper, w: Weights, block: str, x: Value) -> Value
     )
     down = w.matrix(f"{block}ffn_down.weight", h.width, h.ffn)
     return g.linear(g.swiglu(gate, up), down, w.maybe_vector(f"{block}ffn_down.bias", h.width))
+
+
+def llama_keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder; Llama's relatives begin with them."""
+    sizes = {"attention.key_length": s.head_dim, "attention.value_length": s.head_dim}
+    return decoder_keys(s) | sizes | {"vocab_size": s.integer("vocab_size"), "rope.dimension_count": s.head_dim}
+
+
+TURNED = {
+    r"q_proj\.(weight|bias)$": pairs_turned("num_attention_heads"),
+    r"k_proj\.(weight|bias)$": pairs_turned("num_key_value_heads", "num_attention_heads"),
+}
+CONVERSION = Conversion(
+    classes=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    keys=llama_keys,
+    steps=TURNED | {r"^model\.(.*)\.block_sparse_moe\.experts\.": renames(r"\1.feed_forward.experts.")},
+    extra=llama3_factors,
+)
