@@ -95,3 +95,42 @@ Decode = Annotated[bool, typer.Option("--decode", help="Take ids, and print thei
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; - is stdin.", show_default=False)]
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
+
+QuantizeWords = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SRC [OUT] TYPE",
+        help="What to read; where to write, by default beside it; Q4_K_M, Q8_0, ... in any case.",
+        show_default=False,
+    ),
+]
+ListTypes = Annotated[bool, typer.Option("--list", help="List the types: bits per weight, size and memory for SRC.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the type of each tensor, and write nothing.")]
+TargetSize = Annotated[
+    str | None, typer.Option("--target-size", metavar="SIZE", help="Choose the best type whose file fits, as 4G.")
+]
+TensorType = Annotated[
+    list[str] | None,
+    typer.Option("--tensor-type", metavar="PATTERN=TYPE", help="Another type where a name matches; may be repeated."),
+]
+OutputType = Annotated[str | None, typer.Option("--output-type", metavar="TYPE", help="Type of the output tensor.")]
+EmbedType = Annotated[str | None, typer.Option("--embed-type", metavar="TYPE", help="Type of the token embeddings.")]
+Pure = Annotated[bool, typer.Option("--pure", help="One type for all: no tensor gets more bits.")]
+Imatrix = Annotated[
+    Path | None, typer.Option("--imatrix", metavar="FILE", help="Importance matrix: which columns matter more.")
+]
+SplitSize = Annotated[
+    str | None, typer.Option("--split-size", metavar="SIZE", help="Files of at most this size of tensors, as 2G.")
+]
+EffortLevel = Annotated[
+    str,
+    typer.Option("--effort", metavar="normal|high", help="high searches longer for less error, and tells the gain."),
+]
+CheckAfter = Annotated[
+    bool, typer.Option("--check", help="Compare predictions with SRC's on a page of text afterwards.")
+]
+AllowRequantize = Annotated[
+    bool, typer.Option("--allow-requantize", help="Quantize tensors that have lost bits already.")
+]
+ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT.")]
+EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Relative RMSE of each tensor, on stderr.")]

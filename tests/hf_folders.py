@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 SIGNS = [chr(b) if b in (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)) else None for b in range(256)]
 SPARE = iter(range(0x100, 0x200))
 SIGNS = [sign or chr(next(SPARE)) for sign in SIGNS]
-WORDS = "the of and to in is it you that he was for on are with as his they be at one have this from".split()
+WORDS = ["the", "of", "and", "to", "in", "is", "it", "you", "that", "he", "was", "for", "on", "are", "with", "as", "his", "they", "be", "at", "one", "have", "this", "from"]
 OF = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 LLAMA3 = rf"{OF}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CHAT = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"

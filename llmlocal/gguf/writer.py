@@ -89,6 +89,11 @@ def write_gguf(
             writer.write(tensor.name, tensor.data)
 
 
+def packed_size(metadata: Mapping[str, Any], infos: list[TensorInfo]) -> int:
+    """Bytes of the file that a writer would make of this. Raises as `GGUFWriter`."""
+    return GGUFWriter("size.gguf", metadata, infos).nbytes
+
+
 class GGUFWriter:
     """Context manager: `write` the tensors' bytes in the order of `infos`, in chunks of any size.
 
