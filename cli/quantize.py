@@ -55,5 +55,5 @@ def quantize(
         result = ready.write(report.Progress(screen, verbose))
         found = report.checked(Path(ready.model.path), result.paths[0], threads, screen) if check else None
         screen.clear()
-    record = report.result_record(ready, result, found)
-    ui.say(to_json(**record)) if as_json else ui.lines(report.result_lines(ready, result, found))
+        record = report.result_record(ready, result, found)
+        ui.say(to_json(**record)) if as_json else ui.lines(report.result_lines(ready, result, found))

@@ -55,7 +55,8 @@ class Affine:
     """`groups` groups of `group` values, q in 0..top, scales and minima in 0..multiples of the block's two factors.
 
     `even`: how much a group's root mean square adds to the weight of a value, which is else its magnitude. Trials
-    spread top + `first`, + `first` + `step`, ... levels over the group's range; `rounds`: of choosing anew; `floor`: see `search.FLOOR`.
+    spread top + `first`, + `first` + `step`, ... levels over the group's range; `rounds`: of choosing anew;
+    `floor`: see `search.FLOOR`.
     """
 
     group: int

@@ -187,10 +187,10 @@ class Recipe:
     embeddings: str = ""
     pure: bool = False
     important: bool = False
-    notes: list[str] = field(default_factory=list, compare=False)
+    notes: list[tuple[str, int, str, str]] = field(default_factory=list, compare=False)
 
     def formats(self, model: Shape, tensors: Iterable[Wanted]) -> dict[str, type[Format]]:
-        """The format of every tensor, by name. `notes` tells where a row's length made it another one."""
+        """The format of every tensor, by name. `notes` gains (name, row, wanted, got) where a row's length decided."""
         load_all()
         held = sorted(tensors, key=lambda t: _order(t.name))
         tied = all(t.name != "output.weight" for t in held)
@@ -244,7 +244,7 @@ class Recipe:
         if k % BY_NAME[found].block:
             found = "F16"
         if found != format:
-            self.notes.append(f"{tensor.name}: rows of {k} do not fit {format}, so it becomes {found}")
+            self.notes.append((tensor.name, k, format, found))
         return found
 
 

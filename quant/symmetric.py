@@ -49,7 +49,8 @@ class Symmetric:
     """`groups` groups of `group` values; the values of q are `levels`, rising; scales are `least`..`most` times a half.
 
     `even`: how much a group's mean square adds to the weight of a value, which is else its square. `trials`: runs
-    (first, step, count) of the levels that the value of largest magnitude is given; `rounds`: of choosing anew; `floor`: see `search.FLOOR`.
+    (first, step, count) of the levels that the value of largest magnitude is given; `rounds`: of choosing anew;
+    `floor`: see `search.FLOOR`.
     """
 
     group: int

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,13 +12,17 @@ from ..gguf import split
 from ..gguf.values import ALIGNMENT_KEY, ValueType, padded
 from ..gguf.writer import TensorInfo, packed_size
 from ..memory import memory
+from ..quant.format import BY_NAME
 from ..quant.recipes import MIXES, Recipe
 from .source import Model, check_quantized, model_shape
 
 QUANTIZATION_VERSION = 2  # ggml's GGML_QNT_VERSION
 CONTEXT = 4096  # tokens, for what a run will take
 # From more to fewer bits: what a size is looked for among.
-BY_SIZE = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K")  # fmt: skip # noqa: E501
+BY_SIZE = (
+    *("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "IQ4_NL", "IQ4_XS"),
+    *("Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def make_plan(model: Model, recipe: Recipe, *, allow_requantize: bool = False) -
     number = MIXES[recipe.mix].file_type
     if number is not None:
         metadata["general.file_type"] = (ValueType.U32, number)
-    return Plan(recipe.mix, infos, metadata, recipe.notes, recipe.important)
+    return Plan(recipe.mix, infos, metadata, list(_folded(recipe.notes)), recipe.important)
 
 
 def list_mixes(model: Model, recipe: Recipe) -> list[Listed]:
@@ -88,6 +93,13 @@ def best_that_fits(rows: Sequence[Listed], nbytes: int) -> str:
             return mix
     least = min(sizes[mix] for mix in BY_SIZE)
     raise UsageError(f"no type makes this model smaller than {least} bytes", f"--target-size {least}")
+
+
+def _folded(notes: list[tuple[str, int, str, str]]) -> Iterator[str]:
+    """One line for all tensors of a row's length."""
+    for (k, wanted, got), n in Counter(note[1:] for note in notes).items():
+        tensors = "1 tensor becomes" if n == 1 else f"{n} tensors become"
+        yield f"{tensors} {got}, not {wanted}: rows of {k} are no multiple of {BY_NAME[wanted].block}"
 
 
 def _count(info: TensorInfo) -> int:
