@@ -27,6 +27,7 @@ COMMANDS = (
     "perplexity",
     "bench",
     "quantize",
+    "gguf",
 )
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.

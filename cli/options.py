@@ -134,3 +134,19 @@ AllowRequantize = Annotated[
 ]
 ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT.")]
 EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Relative RMSE of each tensor, on stderr.")]
+
+SetKey = Annotated[str, typer.Argument(metavar="KEY", help="The key, as general.name.", show_default=False)]
+SetValue = Annotated[
+    str | None, typer.Argument(metavar="VALUE", help="Its value; @FILE takes the text of a file.", show_default=False)
+]
+ValueKind = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="u32, i32, u64, i64, f32, f64, bool, string, ...")
+]
+Remove = Annotated[bool, typer.Option("--remove", help="Take the key away.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Change the file itself, by way of a copy.")]
+OutFile = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Where to write.")]
+OldTemplate = Annotated[str, typer.Argument(metavar="OLD", help="Its name.", show_default=False)]
+NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)]
+PartSize = Annotated[str, typer.Argument(metavar="SIZE", help="Most bytes of tensors, as 2G.", show_default=False)]
+MergedFile = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The one file.", show_default=False)]
+OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The file to compare with.", show_default=False)]

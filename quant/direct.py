@@ -30,34 +30,8 @@ class Words(NamedTuple):
 
 def words(v: ModuleType) -> Words:
     """The words of instruction set `v`."""
-    f16x, i16x, b16x, bit16 = v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16), v.Vec("i16", 16)
+    extreme, span = _ends(v)
     float32, one, half1 = v.float32, v.Vec("f32", 1), v.Vec("f16", 1)
-
-    @v.jitable
-    def peak_bits(first, last):  # type: ignore[no-untyped-def]
-        return v.int64(v.greatest(v.maximum(v.bitcast(i16x, first) & 0x7FFFFFFF, v.bitcast(i16x, last) & 0x7FFFFFFF)))
-
-    @v.jitable
-    def extreme(x):  # type: ignore[no-untyped-def]
-        first, last, zero = v.load(f16x, x), v.load(f16x, x + 64), v.zero(f16x)
-        bits = peak_bits(first, last)
-        highest = v.greatest(v.maximum(first, last))
-        lowest = v.greatest(v.maximum(v.difference(zero, first), v.difference(zero, last)))
-        if highest > lowest:
-            return bits, highest
-        if lowest > highest:
-            return bits, -lowest
-        for i in range(BLOCK):  # both signs have it, or all are zero
-            value = v.load_f32(x + 4 * i)
-            if abs(value) >= highest:
-                return bits, value
-        return bits, v.load_f32(x)
-
-    @v.jitable
-    def span(x):  # type: ignore[no-untyped-def]
-        first, last, zero = v.load(f16x, x), v.load(f16x, x + 64), v.zero(f16x)
-        lowest = v.greatest(v.maximum(v.difference(zero, first), v.difference(zero, last)))
-        return peak_bits(first, last), -lowest, v.greatest(v.maximum(first, last))
 
     @v.jitable
     def inverse(d):  # type: ignore[no-untyped-def]
@@ -66,6 +40,40 @@ def words(v: ModuleType) -> Words:
     @v.jitable
     def half(out, d):  # type: ignore[no-untyped-def]
         v.store(out, v.to_f16(half1, v.splat(one, d)))
+
+    return Words(extreme, span, inverse, half, *_fields(v))
+
+
+def _ends(v: ModuleType) -> tuple[Any, Any]:
+    """The words `extreme` and `span`."""
+    f16x, i16x = v.Vec("f32", 16), v.Vec("i32", 16)
+
+    @v.jitable
+    def ends(x):  # type: ignore[no-untyped-def]
+        first, last, zero = v.load(f16x, x), v.load(f16x, x + 64), v.zero(f16x)
+        bits = v.greatest(v.maximum(v.bitcast(i16x, first) & 0x7FFFFFFF, v.bitcast(i16x, last) & 0x7FFFFFFF))
+        lowest = v.greatest(v.maximum(v.difference(zero, first), v.difference(zero, last)))
+        return v.int64(bits), -lowest, v.greatest(v.maximum(first, last))
+
+    @v.jitable
+    def extreme(x):  # type: ignore[no-untyped-def]
+        bits, lowest, highest = ends(x)
+        if highest > -lowest:
+            return bits, highest
+        if -lowest > highest:
+            return bits, lowest
+        for i in range(BLOCK):  # both signs have it, or all are zero
+            value = v.load_f32(x + 4 * i)
+            if abs(value) >= highest:
+                return bits, value
+        return bits, v.load_f32(x)
+
+    return extreme, ends
+
+
+def _fields(v: ModuleType) -> tuple[Any, Any, Any]:
+    """The words `levels`, `nibbles` and `fifths`."""
+    f16x, i16x, b16x, bit16 = v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16), v.Vec("i16", 16)
 
     @v.jitable
     def level(x, low, inverse, add, top):  # type: ignore[no-untyped-def]
@@ -82,12 +90,11 @@ def words(v: ModuleType) -> Words:
 
     @v.jitable
     def bits(q):  # type: ignore[no-untyped-def]
-        wide = v.widen_unsigned(bit16, q >> 4 & 1)
-        return v.total(wide << v.multiples(bit16, 1))
+        return v.total(v.widen_unsigned(bit16, q >> 4 & 1) << v.multiples(bit16, 1))
 
     @v.jitable
     def fifths(out, first, last):  # type: ignore[no-untyped-def]
         v.store(out, bits(first))
         v.store(out + 2, bits(last))
 
-    return Words(extreme, span, inverse, half, levels, nibbles, fifths)
+    return levels, nibbles, fifths

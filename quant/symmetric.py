@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
 
 MARGIN = 1 + 1e-6  # a later trial is better only by more than rounding: mirrored levels often are as good
+INFINITE = 3.4e38  # a half that overflowed stays infinite: whoever asked for it is told
 Trials = tuple[tuple[float, float, int], ...]
 
 
@@ -126,7 +127,7 @@ def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> Found:
         sqq, sxq = ((wq * a).sum(axis=0).reshape(n, groups) for a in (q, values))
         scale = multiple(sxq, d * sqq, scale)
         a, u = (scale * scale * sqq).sum(axis=1, keepdims=True), (scale * sxq).sum(axis=1, keepdims=True)
-        d = halved(np.where(a > 0, u / a, d))
+        d = halved(np.where((a > 0) & np.isfinite(d), u / a, d))
     t = values * inverse()
     q = np.rint(t).clip(table[0], table[-1]) - table[0] if search.counts else number(t)
     return Found(d[:, 0] * unit[:, 0], scale.astype(np.int8), q.T.reshape(n, -1).astype(np.uint8))
@@ -313,7 +314,7 @@ def _improve(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
         sqq, sxq = v.load(wide, p + SUM_QQ), v.load(wide, p + SUM_XQ)
         scale = multiple(sxq, d * sqq, scale)
         a, u = total(scale * scale * sqq), total(scale * sxq)
-        d = v.choose(a, zero, u / a, d)
+        d = v.choose(a, zero, v.choose(v.splat(wide, INFINITE), v.absolute(d), u / a, d), d)
         settle(scratch, at, halved(d, scratch, at, HALF), scale)
 
     return v.jitable(improve)

@@ -17,9 +17,7 @@ GOLDENS = json.loads(lzma.decompress((Path(__file__).parent / "golden/recipes.js
 
 
 def wanted(model: Small) -> list[Wanted]:
-    return [
-        Wanted(name, shape, BY_NAME["F16" if len(shape) > 1 else "F32"]) for name, shape in model.tensors().items()
-    ]
+    return [Wanted(name, shape, BY_NAME["F16" if len(shape) > 1 else "F32"]) for name, shape in model.tensors().items()]
 
 
 def facts(model: Small) -> Shape:
