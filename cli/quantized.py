@@ -64,7 +64,7 @@ def result_lines(ready: Ready, result: Result, found: Divergence | None) -> Iter
     if result.error.total:
         yield f"relative RMSE {result.error.relative:.5f} of what was quantized"
     if result.usual.lost:
-        yield f"--effort high: {1 - result.error.relative / result.usual.relative:.2%} less error than without"
+        yield f"--effort high: {1 - result.error.relative / result.usual.relative:.2%} less than without"
     if found is not None:
         yield (
             f"on {len(found.kl)} tokens of text: KL divergence {found.mean:.5f} ± {found.error:.5f}, "

@@ -45,7 +45,7 @@ def can_encode(fmt: type[Format]) -> bool:
 
 def _build(v: ModuleType, fmt: type[Format], important: bool, longer: bool) -> Any:
     parts: Encoders = fmt.encoders(v) or Encoders(direct=_floats(v, fmt))
-    if parts.search is not None and (important or parts.direct is None):
+    if parts.search is not None and (important or longer or parts.direct is None):
         wanted = parts.search.longer() if longer else parts.search
         values, unit = _searched(v, fmt, wanted, parts.pack)
     else:
