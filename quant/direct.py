@@ -50,10 +50,9 @@ def _ends(v: ModuleType) -> tuple[Any, Any]:
 
     @v.jitable
     def ends(x):  # type: ignore[no-untyped-def]
-        first, last, zero = v.load(f16x, x), v.load(f16x, x + 64), v.zero(f16x)
+        first, last = v.load(f16x, x), v.load(f16x, x + 64)
         bits = v.greatest(v.maximum(v.bitcast(i16x, first) & 0x7FFFFFFF, v.bitcast(i16x, last) & 0x7FFFFFFF))
-        lowest = v.greatest(v.maximum(v.difference(zero, first), v.difference(zero, last)))
-        return v.int64(bits), -lowest, v.greatest(v.maximum(first, last))
+        return v.int64(bits), v.least(v.minimum(first, last)), v.greatest(v.maximum(first, last))
 
     @v.jitable
     def extreme(x):  # type: ignore[no-untyped-def]

@@ -265,6 +265,12 @@ def greatest(b: Any, t: Any, x: Any) -> Any:
     return _halves(b, x, lambda low, high: _greater(b, low, high))
 
 
+@word(lambda x: SCALARS[x.elem])
+def least(b: Any, t: Any, x: Any) -> Any:
+    """Least float32 lane."""
+    return _halves(b, x, lambda low, high: b.select(b.fcmp_unordered("<", low, high), low, high))
+
+
 @word(always(types.int64))
 def bits_of(b: Any, t: Any, x: Any) -> Any:
     """The bits of a float32, not negative."""
