@@ -8,18 +8,58 @@ from typing import Annotated
 
 import typer
 
+from .model_names import ModelName
+
 
 class Layout(StrEnum):
     """How a table is written."""
 
     md = "md"
     json = "json"
+    jsonl = "jsonl"
     csv = "csv"
 
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default=False)]
+class Cache(StrEnum):
+    """How keys and values are kept."""
+
+    f16 = "f16"
+    q8_0 = "q8_0"
+
+
+class ShellName(StrEnum):
+    """A shell that we have a completion script for; `words` is what the scripts ask."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+    powershell = "powershell"
+    words = "words"
+
+
+# Both take a name, too: `model_names` turns it into a file before the command sees it.
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
+]
+Models = Annotated[
+    list[Path],
+    typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False),
+]
+MaybeModel = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False
+    ),
+]
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A GGUF file, the first part of a split one.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        parser=ModelName,
+        help="A GGUF file (the first part of a split one), or a MODEL.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Prompt = Annotated[
@@ -54,6 +94,9 @@ Ctx = Annotated[
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default one for each physical core.")
 ]
+KvType = Annotated[
+    Cache, typer.Option("--kv-type", help="Keys and values as halves, or as bytes: a little over half the memory.")
+]
 Temp = Annotated[float, typer.Option("--temp", help="Temperature; 0 always takes the likeliest token.")]
 TopK = Annotated[int, typer.Option("--top-k", help="Draw from the K likeliest tokens; 0 is off.")]
 TopP = Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens that make up P; 1 is off.")]
@@ -71,6 +114,20 @@ BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens 
 BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]
 Depth = Annotated[int, typer.Option("-d", "--depth", min=0, help="Tokens already in the context.")]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", min=1, help="Times that each test is run.")]
+PromptAndAnswer = Annotated[
+    str | None, typer.Option("-pg", metavar="P,N", help="A test that reads P tokens and makes N, timed together.")
+]
+BenchThreads = Annotated[
+    str | None,
+    typer.Option("-t", "--threads", metavar="N,N...", help="Thread counts to try one after the other, or auto."),
+]
+Roofline = Annotated[bool, typer.Option("--roofline", help="Measure this machine's limits, and say what limits.")]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", metavar="FILE", help="Compare with what -o json or jsonl wrote earlier.")
+]
+FailBelow = Annotated[
+    str | None, typer.Option("--fail-below", metavar="P%", help="Exit with 10 if a test lost more than P percent.")
+]
 Output = Annotated[Layout, typer.Option("-o", "--output", help="How the table is written.")]
 
 Key = Annotated[
@@ -105,7 +162,6 @@ QuantizeWords = Annotated[
     ),
 ]
 ListTypes = Annotated[bool, typer.Option("--list", help="List the types: bits per weight, size and memory for SRC.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the type of each tensor, and write nothing.")]
 TargetSize = Annotated[
     str | None, typer.Option("--target-size", metavar="SIZE", help="Choose the best type whose file fits, as 4G.")
 ]
@@ -150,3 +206,33 @@ NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.",
 PartSize = Annotated[str, typer.Argument(metavar="SIZE", help="Most bytes of tensors, as 2G.", show_default=False)]
 MergedFile = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The one file.", show_default=False)]
 OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The file to compare with.", show_default=False)]
+
+Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
+Removed = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
+]
+Verified = Annotated[
+    list[str] | None, typer.Argument(metavar="MODEL...", help="Models of the store.", show_default=False)
+]
+Quant = Annotated[str | None, typer.Option("--quant", metavar="TYPE", help="The quantization, such as Q4_K_M.")]
+RemoteFile = Annotated[
+    str | None, typer.Option("--file", metavar="PATTERN", help="The file in the repository; * and ? are understood.")
+]
+Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit.")]
+Folder = Annotated[
+    Path | None, typer.Option("--to", metavar="DIR", help="Put the files into this folder, not into the cache.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking, and where it seems not to fit.")]
+Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
+AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
+AliasTarget = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name, hf:org/repo, or a GGUF file.", show_default=False)
+]
+Fit = Annotated[
+    bool, typer.Option("--fit", help="Does it fit this machine, with which context, and how fast can it be?")
+]
+
+Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]

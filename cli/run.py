@@ -18,6 +18,7 @@ def run(
     max_tokens: o.MaxTokens = None,
     ctx: o.Ctx = None,
     threads: o.Threads = None,
+    kv_type: o.KvType = o.Cache.f16,
     temp: o.Temp = 0.8,
     top_k: o.TopK = 40,
     top_p: o.TopP = 0.95,
@@ -52,7 +53,7 @@ def run(
     target, read = Target(output, as_json, force), prompt_source(prompt, use_stdin=not no_stdin, needed=not file)
     texts = read_files(file or ())
     screen = ui.Screen(quiet=quiet, verbose=verbose)
-    with screen, Session.open(model, n_ctx=ctx, n_threads=threads) as session:
+    with screen, Session.open(model, n_ctx=ctx, n_threads=threads, kv_type=kv_type) as session:
         ready = session.prompt(Request(read(), system, texts, raw, template))
         screen.notes(ready.notes)
         if show_prompt_only:

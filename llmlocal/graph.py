@@ -131,9 +131,14 @@ class Graph:
             self._q8[x] = out
         return self._q8[x]
 
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The kernels of the recording, one for each operation."""
+        return [op.kernel for op in self._operations]
+
     def finish(self) -> Program:
         """Plan memory, compile or load the kernels, and pack the argument blocks."""
-        prepare((op.kernel for op in self._operations), self.threads)
+        prepare(self.kernels, self.threads)
         self._scratch.nbytes = self._scratch_bytes * self.threads
         memory: list[NDArray[np.uint8] | NDArray[np.int64]] = [*self._plan()]
         rows = np.zeros((len(self._operations), 3), np.int64)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,14 @@ from .ops.kv_store import kv_store
 from .ops.rms_norm import rms_norm
 from .ops.rope import rope_halves, rope_interleaved, rope_table
 from .ops.select import select
+from .ops.softmax import NO_SINK
 from .quant.gather import gather
 from .quant.matmul import SCRATCH_BYTES, matmul
 from .quant.parts import float_activations
 from .quant.tensor import QTensor
 from .rope_scaling import Rotation
+
+ALL_KEYS = 1 << 62  # a window that no context fills
 
 
 @dataclass(slots=True)
@@ -46,6 +50,7 @@ class Layers:
     def __init__(self, graph: Graph, cache: KVCache) -> None:
         self.graph, self.cache = graph, cache
         self.ropes: list[Rope] = []
+        self._kept: list[NDArray[np.float32]] = []
 
     def embed(self, table: QTensor) -> Value:
         """The rows of `table` (vocabulary, width) of the step's tokens."""
@@ -127,42 +132,64 @@ class Layers:
                 turned=rope.table.shape[2],
             )
 
-    def attention(self, q: Value, k: Value, v: Value, *, head_dim: int, scale: float) -> Value:
-        """Causal attention of q (tokens, heads * head_dim) over the cache, to which k and v are added first."""
-        g, heads, kv_heads, out = self.graph, q.width // head_dim, k.width // head_dim, self.graph.value(q.width)
-        layer, step = self.cache.add_layer(kv_heads, head_dim), self.graph.step
-        keys, values = layer.keys.ctypes.data, layer.values.ctypes.data
+    def attention(
+        self,
+        q: Value,
+        k: Value,
+        v: Value,
+        *,
+        head_dim: int,
+        scale: float,
+        window: int | None = None,
+        softcap: float = 0.0,
+        sinks: QTensor | None = None,
+    ) -> Value:
+        """Causal attention of q (tokens, heads * head_dim) over the cache, to which k and v are added first.
+
+        Values may have another length than keys: the result is (tokens, heads * value_dim). A token sees the last
+        `window` keys, its own among them. `softcap` bounds the scores by a tanh; `sinks` (heads,) float32 are scores
+        that take weight without a value.
+        """
+        g, step, heads, kv_heads = self.graph, self.graph.step, q.width // head_dim, k.width // head_dim
+        value_dim = v.width // kv_heads
+        layer, out = self.cache.add_layer(kv_heads, head_dim, value_dim), g.value(heads * value_dim)
+        stored: dict[str, Any] = {
+            "keys": layer.keys.ctypes.data,
+            "values": layer.values.ctypes.data,
+            "kv_heads": kv_heads,
+            "head_dim": head_dim,
+            "value_dim": value_dim,
+            "cells": self.cache.cells,
+        }
+        g.add(kv_store(layer.kind), tokens=step.tokens, cells_of=step.cells.ctypes.data, k=k, v=v, **stored)
+        scratch_bytes = attend.scratch_bytes(layer.kind, heads, kv_heads, head_dim, value_dim)
+        work: dict[str, Any] = {
+            "tokens": step.tokens,
+            "positions": step.positions.ctypes.data,
+            "sinks": sinks.address if sinks else self._no_sinks(heads),
+            "out": out,
+            "heads": heads,
+            "window": window or ALL_KEYS,
+            "scratch": g.scratch(scratch_bytes),
+            "scratch_bytes": scratch_bytes,
+            "partials": Value(0, attend.partial_bytes(heads, value_dim, self.cache.n_ctx)),
+            "pieces": attend.pieces(self.cache.n_ctx),
+        }
         g.add(
-            kv_store(layer.format),
-            tokens=step.tokens,
-            cells_of=step.cells.ctypes.data,
-            k=k,
-            v=v,
-            keys=keys,
-            values=values,
-            kv_heads=kv_heads,
-            head_dim=head_dim,
-            cells=self.cache.cells,
-        )
-        scratch_bytes = attend.scratch_bytes(heads, kv_heads, head_dim)
-        g.add(
-            attend.attention(layer.format),
-            tokens=step.tokens,
-            positions=step.positions.ctypes.data,
+            attend.attention(layer.kind, softcap),
+            q=g.q8(q) if layer.kind.as_bytes else q,
             bases=step.bases.ctypes.data,
-            q=q,
-            keys=keys,
-            values=values,
-            out=out,
-            heads=heads,
-            kv_heads=kv_heads,
-            head_dim=head_dim,
-            cells=self.cache.cells,
             scale=float(scale),
-            scratch=g.scratch(scratch_bytes),
-            scratch_bytes=scratch_bytes,
+            **stored,
+            **work,
         )
+        g.add(attend.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **work)
         return out
+
+    def _no_sinks(self, heads: int) -> int:
+        """Address of scores (heads,) that take no weight."""
+        self._kept.append(np.full(heads, NO_SINK, np.float32))
+        return int(self._kept[-1].ctypes.data)
 
     def swiglu(self, gate: Value, up: Value) -> Value:
         """silu(gate) * up, in the place of `gate`."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .gguf import Array
+from .ops.kv_kind import find, padded
 from .quant.tensor import QTensor
 
 BATCH = 512  # tokens that the engine reads in one step
-ROW = 16  # the cache's cells and the values of a head are padded to this
-HALF, SINGLE = 2, 4  # bytes of a number in the cache and in the working memory
+SINGLE = 4  # bytes of a number in the working memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,15 @@ class Memory:
         return self.weights + self.cache + self.scratch
 
 
-def memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int) -> Memory:
-    """What a run with a context of `n_ctx` tokens takes. A file that says nothing of itself has no cache."""
+def memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int, kv_type: str = "f16") -> Memory:
+    """What a run with a context of `n_ctx` tokens takes. A file that says nothing of itself has no cache.
+
+    Raises UsageError for a `kv_type` that there is not.
+    """
+    kind = find(kv_type)
     width, inner = hyper(metadata, "embedding_length") or 0, hyper(metadata, "feed_forward_length") or 0
     keys, values = head_sizes(metadata)
-    cache = HALF * cached_heads(metadata) * rounded(n_ctx) * (rounded(keys) + rounded(values))
+    cache = cached_heads(metadata) * padded(n_ctx) * (kind.cell_bytes(keys) + kind.cell_bytes(values))
     activations = 3 * width + 2 * inner + (kv_heads(metadata) or 0) * (keys + values)
     scratch = min(BATCH, n_ctx) * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
     return Memory(n_ctx, sum(tensor.nbytes for tensor in tensors.values()), cache, scratch)
@@ -74,11 +78,6 @@ def vocabulary_size(metadata: Mapping[str, Any]) -> int:
     """Tokens of the vocabulary, 0 where there is none."""
     tokens = metadata.get("tokenizer.ggml.tokens")
     return len(tokens) if isinstance(tokens, Array | list) else 0
-
-
-def rounded(n: int) -> int:
-    """`n` up to a whole row of the cache."""
-    return -(-n // ROW) * ROW
 
 
 def in_words(nbytes: int) -> str:

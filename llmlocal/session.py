@@ -77,14 +77,21 @@ class Session:
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, load: Callable[[], Engine]) -> None:
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
         self.load_seconds = 0.0
+        self.kv_type = "f16"
         self._load = load
         self._engine: Engine | None = None
 
     @classmethod
     def open(
-        cls, path: Path | str, *, n_ctx: int | None = None, n_threads: int | None = None, max_outputs: int = 1
+        cls,
+        path: Path | str,
+        *,
+        n_ctx: int | None = None,
+        n_threads: int | None = None,
+        max_outputs: int = 1,
+        kv_type: str = "f16",
     ) -> Session:
-        """A model's file with its tokenizer. Raises LlmlocalError's subclasses."""
+        """A model's file with its tokenizer; `kv_type` is the kind of cache. Raises LlmlocalError's subclasses."""
         gguf = open_gguf(path)
         try:
             tokenizer = tokenizers.load(gguf.metadata)
@@ -92,12 +99,14 @@ class Session:
         except BaseException:
             gguf.close()
             raise
-        return cls(
+        session = cls(
             gguf,
             tokenizer,
             n_ctx,
-            lambda: Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs),
+            lambda: Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs, kv_type=kv_type),
         )
+        session.kv_type = kv_type
+        return session
 
     @property
     def engine(self) -> Engine:
@@ -162,7 +171,7 @@ class Session:
             return
         message = f"the prompt is {n} tokens, {n - self.n_ctx} more than the context of {self.n_ctx}"
         fits, metadata = n + (ROOM if max_tokens is None else max_tokens), self.gguf.metadata
-        takes = in_words(memory(metadata, self.gguf.tensors, fits).total)
+        takes = in_words(memory(metadata, self.gguf.tensors, fits, self.kv_type).total)
         trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
         if isinstance(trained, int) and fits > trained:
             hint = f"shorten it; --ctx {fits} fits and takes {takes} of memory, but the model knows only {trained}"

@@ -17,6 +17,7 @@ i16, f16 = Vec("i16", 16), Vec("f16", 16)
 row_f32, row_i32, row_i8 = f32, i32, i8
 keep_row_scales, row_scale_of = keep_wide, wide_scale_of
 TOKENS = 8  # of a batch at once: their sums fill the registers that weights leave
+PROOF = "vpdpbusd"  # the instruction of its byte products, for those who look whether it is in use
 FLIP_SIGNED = True
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
 dot4 = vnni_dot4

@@ -41,6 +41,7 @@ f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales = keep_wide
 TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
+PROOF = "smull"  # the instruction of its byte products, for those who look whether it is in use
 FLIP_SIGNED = False
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 i16x32 = Vec("i16", 32)
