@@ -23,10 +23,13 @@ from .model_names import with_models
 
 COMMANDS = (
     "run",
+    "chat",
+    "sessions",
     "show",
     "tokenize",
     "perplexity",
     "bench",
+    "convert",
     "quantize",
     "gguf",
     "warmup",

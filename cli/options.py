@@ -20,6 +20,49 @@ class Layout(StrEnum):
     csv = "csv"
 
 
+class Stored(StrEnum):
+    """What the matrices of a converted model are stored in."""
+
+    auto = "auto"
+    f16 = "f16"
+    bf16 = "bf16"
+    f32 = "f32"
+    q8_0 = "q8_0"
+
+
+class Think(StrEnum):
+    """Whether a model thinks."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class ShownThoughts(StrEnum):
+    """How thoughts are shown."""
+
+    show = "show"
+    fold = "fold"
+    hide = "hide"
+
+
+class Rendering(StrEnum):
+    """Whether Markdown is drawn."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class AtEnd(StrEnum):
+    """What to do when a conversation no longer fits its context."""
+
+    ask = "ask"
+    drop = "drop"
+    summarize = "summarize"
+    stop = "stop"
+
+
 class Cache(StrEnum):
     """How keys and values are kept."""
 
@@ -97,18 +140,57 @@ Threads = Annotated[
 KvType = Annotated[
     Cache, typer.Option("--kv-type", help="Keys and values as halves, or as bytes: a little over half the memory.")
 ]
-Temp = Annotated[float, typer.Option("--temp", help="Temperature; 0 always takes the likeliest token.")]
-TopK = Annotated[int, typer.Option("--top-k", help="Draw from the K likeliest tokens; 0 is off.")]
-TopP = Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens that make up P; 1 is off.")]
-MinP = Annotated[float, typer.Option("--min-p", help="Drop tokens below P times the likeliest; 0 is off.")]
-Typical = Annotated[float, typer.Option("--typical", help="Locally typical sampling; 1 is off.")]
-RepeatPenalty = Annotated[float, typer.Option("--repeat-penalty", help="Divide what was said lately; 1 is off.")]
-FrequencyPenalty = Annotated[float, typer.Option("--frequency-penalty", help="Subtract per time said; 0 is off.")]
-PresencePenalty = Annotated[float, typer.Option("--presence-penalty", help="Subtract once if said; 0 is off.")]
+Temp = Annotated[
+    float | None,
+    typer.Option("--temp", help="Temperature; 0 always takes the likeliest. As the model recommends, else 0.8."),
+]
+TopK = Annotated[int | None, typer.Option("--top-k", help="Draw from the K likeliest tokens; 0 is off. Else 40.")]
+TopP = Annotated[
+    float | None, typer.Option("--top-p", help="Draw from the likeliest that make up P; 1 is off. Else 0.95.")
+]
+MinP = Annotated[
+    float | None, typer.Option("--min-p", help="Drop tokens below P times the likeliest; 0 is off. Else 0.05.")
+]
+Typical = Annotated[float | None, typer.Option("--typical", help="Locally typical sampling; 1 is off.")]
+RepeatPenalty = Annotated[float | None, typer.Option("--repeat-penalty", help="Divide what was said lately; 1 is off.")]
+FrequencyPenalty = Annotated[
+    float | None, typer.Option("--frequency-penalty", help="Subtract per time said; 0 is off.")
+]
+PresencePenalty = Annotated[float | None, typer.Option("--presence-penalty", help="Subtract once if said; 0 is off.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same text; by default a random one.")]
 Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors on stderr.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
+PromptCache = Annotated[
+    str,
+    typer.Option(
+        "--prompt-cache", metavar="auto|off|FILE", help="Keep what was read on disk, so that it is not read again."
+    ),
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Speed and seed on stderr at the end.")]
+
+Continue = Annotated[bool, typer.Option("--continue", help="Go on with the last session.")]
+SessionId = Annotated[
+    str | None, typer.Option("--session", metavar="ID", help="Go on with this session, or begin it under this name.")
+]
+NoSave = Annotated[bool, typer.Option("--no-save", help="Keep nothing on disk: no session, no history, no cache.")]
+ThinkSwitch = Annotated[Think, typer.Option("--think", help="Whether the model thinks; auto leaves it to the model.")]
+ThinkBudget = Annotated[
+    int | None, typer.Option("--think-budget", metavar="N", min=0, help="End the thought after N tokens.")
+]
+Thoughts = Annotated[ShownThoughts, typer.Option("--thoughts", help="How thoughts are shown.")]
+Render = Annotated[Rendering, typer.Option("--render", help="Draw Markdown; auto on terminals with colours.")]
+ContextEnd = Annotated[
+    AtEnd, typer.Option("--context-end", help="When the context is full: ask, drop the oldest turns, summarize, stop.")
+]
+ToolsFile = Annotated[
+    Path | None, typer.Option("--tools", metavar="FILE", help="Functions that the model may call, as JSON.")
+]
+ToolRun = Annotated[
+    str, typer.Option("--tool-run", metavar="ask|never|CMD", help="Ask before a function is run, or have CMD run all.")
+]
+SessionName = Annotated[str, typer.Argument(metavar="ID", help="A session, or the beginning of its id.")]
+Markdown = Annotated[bool, typer.Option("--md", help="As Markdown.")]
 
 BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens of prompt; 0 leaves this test out.")]
 BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]
@@ -152,6 +234,46 @@ Decode = Annotated[bool, typer.Option("--decode", help="Take ids, and print thei
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; - is stdin.", show_default=False)]
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
+
+HFFolder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
+NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
+StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option("--lora", metavar="ADAPTER", help="Merge a PEFT folder or GGUF adapter; may be repeated."),
+]
+ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT if it is there.")]
+Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
+Removed = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
+]
+Verified = Annotated[
+    list[str] | None, typer.Argument(metavar="MODEL...", help="Models of the store.", show_default=False)
+]
+Quant = Annotated[str | None, typer.Option("--quant", metavar="TYPE", help="The quantization, such as Q4_K_M.")]
+RemoteFile = Annotated[
+    str | None, typer.Option("--file", metavar="PATTERN", help="The file in the repository; * and ? are understood.")
+]
+Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit.")]
+Folder = Annotated[
+    Path | None, typer.Option("--to", metavar="DIR", help="Put the files into this folder, not into the cache.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
+Yes = Annotated[
+    bool, typer.Option("-y", "--yes", help="Do not ask, and do it where memory or disk seem too small, too.")
+]
+Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
+AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
+AliasTarget = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name, hf:org/repo, or a GGUF file.", show_default=False)
+]
+Fit = Annotated[
+    bool, typer.Option("--fit", help="Does it fit this machine, with which context, and how fast can it be?")
+]
+
+Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 
 QuantizeWords = Annotated[
     list[str],
@@ -206,33 +328,3 @@ NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.",
 PartSize = Annotated[str, typer.Argument(metavar="SIZE", help="Most bytes of tensors, as 2G.", show_default=False)]
 MergedFile = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The one file.", show_default=False)]
 OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The file to compare with.", show_default=False)]
-
-Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
-Removed = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
-]
-Verified = Annotated[
-    list[str] | None, typer.Argument(metavar="MODEL...", help="Models of the store.", show_default=False)
-]
-Quant = Annotated[str | None, typer.Option("--quant", metavar="TYPE", help="The quantization, such as Q4_K_M.")]
-RemoteFile = Annotated[
-    str | None, typer.Option("--file", metavar="PATTERN", help="The file in the repository; * and ? are understood.")
-]
-Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit.")]
-Folder = Annotated[
-    Path | None, typer.Option("--to", metavar="DIR", help="Put the files into this folder, not into the cache.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
-Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking, and where it seems not to fit.")]
-Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
-AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
-AliasTarget = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A name, hf:org/repo, or a GGUF file.", show_default=False)
-]
-Fit = Annotated[
-    bool, typer.Option("--fit", help="Does it fit this machine, with which context, and how fast can it be?")
-]
-
-Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
-Words = Annotated[list[str] | None, typer.Argument(hidden=True)]

@@ -72,7 +72,11 @@ def pull_one(
             return planned, planned.path
         if ask and not ui.confirm(f"{in_words(planned.fetch)} to download. Go on?"):
             raise ResourceError("not downloaded", f"llmlocal pull {text}")
-        return planned, pull(planned, Meter(screen), force=force)
+        try:
+            return planned, pull(planned, Meter(screen), force=force)
+        except KeyboardInterrupt:
+            screen.notes(["stopped; what came is kept, and the same command goes on"])
+            raise
 
 
 def _notes(plan: Plan) -> list[str]:

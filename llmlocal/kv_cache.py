@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,28 @@ class LayerCache:
 
     kind: Kind
     kv_heads: int
+    head_dim: int
     value_dim: int
+    cells: int
     keys: NDArray[np.uint8]
     values: NDArray[np.uint8]
 
-    def planes(self, cells: int) -> Iterator[NDArray[np.uint8]]:
+    def operands(self) -> dict[str, Any]:
+        """What kernels are told of it."""
+        return {
+            "keys": self.keys.ctypes.data,
+            "values": self.values.ctypes.data,
+            "kv_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "value_dim": self.value_dim,
+            "cells": self.cells,
+        }
+
+    def planes(self) -> Iterator[NDArray[np.uint8]]:
         """Views (any, cells / ALIGN, bytes) that make up all of it."""
-        heads, width, stretches = self.kv_heads, padded(self.value_dim), cells // ALIGN
+        heads, width, stretches = self.kv_heads, padded(self.value_dim), self.cells // ALIGN
         yield self.keys.reshape(heads, stretches, -1)
-        values, rows = self.values.reshape(heads, -1), cells * width * self.kind.number_bytes
+        values, rows = self.values.reshape(heads, -1), self.cells * width * self.kind.number_bytes
         yield values[:, :rows].reshape(heads, stretches, -1)
         if self.kind.scale_bytes:
             scales = values[:, rows:].reshape(heads, width // ALIGN, stretches, -1)
@@ -58,7 +72,7 @@ class KVCache:
                     "use --kv-type f16",
                 )
         keys, values = (kv_heads * self.cells * self.kind.cell_bytes(dim) for dim in (head_dim, value_dim))
-        layer = LayerCache(self.kind, kv_heads, value_dim, aligned(keys), aligned(values))
+        layer = LayerCache(self.kind, kv_heads, head_dim, value_dim, self.cells, aligned(keys), aligned(values))
         self.layers.append(layer)
         return layer
 
@@ -72,7 +86,7 @@ class KVCache:
         What is copied from them may be copied into those of another cache of the same kind and model.
         """
         some = slice(self.base(seq) // ALIGN, (self.base(seq) + padded(n)) // ALIGN)
-        return [plane[:, some] for layer in self.layers for plane in layer.planes(self.cells)]
+        return [plane[:, some] for layer in self.layers for plane in layer.planes()]
 
     @property
     def nbytes(self) -> int:

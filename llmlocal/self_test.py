@@ -17,7 +17,7 @@ from .graph import Graph, Step, Value
 from .kv_cache import KVCache
 from .layers import Layers
 from .ops.attention import attention_meaning
-from .ops.elementwise import swiglu_meaning
+from .ops.gates import swiglu_meaning
 from .ops.program import run_program
 from .ops.rms_norm import rms_norm_meaning
 from .ops.rope import rope_meaning, rope_table
@@ -89,10 +89,10 @@ class Recorded:
     def run(self, team: Team) -> Outcome:
         """Compile what is missing, run, compare."""
         step, tokens = self.step, len(self.trial.x)
-        step.counts[:] = tokens, tokens
+        step.count(tokens, tokens)
         step.ids[:] = step.positions[:] = step.cells[:] = step.output_rows[:] = np.arange(tokens)
-        for rope in self.layers.ropes:
-            rope.fill(step.positions)
+        for table in self.layers.tables:
+            table.fill(step.positions)
         self.graph.keep(self.out)
         team.run(self.graph.finish())
         assert self.out.kept is not None

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 SIGNS = [chr(b) if b in (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)) else None for b in range(256)]
 SPARE = iter(range(0x100, 0x200))
 SIGNS = [sign or chr(next(SPARE)) for sign in SIGNS]
-WORDS = ["the", "of", "and", "to", "in", "is", "it", "you", "that", "he", "was", "for", "on", "are", "with", "as", "his", "they", "be", "at", "one", "have", "this", "from"]
+TEXT = "the of and to in is it you that he was for on are with as his they be at one have this from"
+WORDS = TEXT.split()
 OF = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 LLAMA3 = rf"{OF}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CHAT = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
@@ -53,6 +54,7 @@ BASE: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+TINY = {"hidden_size": 32, "num_hidden_layers": 1, "tie_word_embeddings": True}
 LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 CASES = {
     "llama-tied-bf16": Case("LlamaForCausalLM", BASE | {"tie_word_embeddings": True}, "BF16", vocabulary="spm"),
@@ -76,6 +78,8 @@ CASES = {
         vocabulary="spm",
         files={"generation_config.json": {"temperature": 0.7, "top_p": 0.9, "top_k": 40}},
     ),
+    "code-llama": Case("LlamaForCausalLM", BASE | {"vocab_size": 32016} | TINY, "F16", vocabulary="spm"),
+    "star-vocabulary": Case("LlamaForCausalLM", BASE | {"vocab_size": 49152} | TINY, "F16", vocabulary="spm"),
     "mixtral": Case(
         "MixtralForCausalLM",
         BASE | {"model_type": "mixtral", "num_local_experts": 3, "num_experts_per_tok": 2, "sliding_window": None},
@@ -244,7 +248,8 @@ def write_spm(path: Path, *, dummy_prefix: bool = True, kind: int = 2) -> int:
     decoder = {str(i): {"content": pieces[i][0], "special": True} for i in range(3)}
     decoder[str(len(pieces))] = {"content": "<|im_end|>", "special": False}
     decoder[str(len(pieces) + 1)] = {"content": "▁▁mine", "special": False}
-    named = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
+    bos = {"__type": "AddedToken", "content": "<s>"}
+    named = {"bos_token": bos, "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
     config = named | {"add_eos_token": False, "added_tokens_decoder": decoder, "tokenizer_class": "LlamaTokenizer"}
     write_json(path / "tokenizer_config.json", config | {"chat_template": CHAT})
     return len(pieces) + 2

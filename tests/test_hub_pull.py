@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +17,11 @@ import fake_hub as f
 import pytest
 from fake_hub import FakeHub, Fault
 from hubs import KIB, REPO, files_below, model
+from terminals import on_terminal
 
-from llmlocal.errors import NetworkError
+from llmlocal.errors import NetworkError, UsageError
 from llmlocal.hub import names, pull, transport
+from llmlocal.hub.download import Source
 from llmlocal.hub.remote_file import Progress
 from llmlocal.hub.safe_names import is_safe_file
 
@@ -291,6 +294,39 @@ def test_default_is_the_best_that_fits(said: Said, hub: FakeHub, store: Path, mo
     assert "does not fit" in plan.why
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
+def test_progress_on_a_terminal(hub: FakeHub, store: Path) -> None:
+    """A line that is drawn over, within the width, and gone at the end; the path stands alone."""
+    hub.add(REPO, {NAME: DATA})
+    hub.faults = [None, f.slow(20, 0.05)]
+    code, screen = on_terminal("pull", MODEL, columns=50)
+    assert code == 0
+    drawn = [line for line in screen.split("\r") if "% of 300 KiB" in line]
+    assert len(drawn) >= 3
+    assert all(len(line.split("\x1b")[0]) < 50 for line in drawn)
+    assert any("/s, " in line and " left" in line for line in drawn)
+    assert screen.endswith(f"\r\x1b[K{pointer(store)}\n")
+
+
+def test_interrupted_pull_goes_on(hub: FakeHub, store: Path) -> None:
+    import signal
+
+    hub.add(REPO, {NAME: DATA})
+    hub.faults = [None, f.slow(100, 0.1)]
+    process = puller("-y")
+    blobs = store / "models--org--tiny-GGUF" / "blobs"
+    while not any(path.stat().st_size for path in blobs.glob("*.incomplete")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("stopped; what came is kept, and the same command goes on\n")
+    process = puller("-q")
+    assert process.communicate(timeout=30)[0] == f"{pointer(store)}\n"
+    assert hub.asked_for_bytes()[-1].first > 0
+    whole(store)
+
+
 # ---- who may know what --------------------------------------------------------------------------------------------
 
 
@@ -353,6 +389,24 @@ def test_proxy(said: Said, hub: FakeHub, store: Path, monkeypatch: pytest.Monkey
         assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
     monkeypatch.setattr(transport, "proxy_bypass", lambda _: True)
     assert source.read(0, 4) == b"GGUF"
+
+
+def test_proxy_for_https_is_a_tunnel(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy learns the host and its own login, and nothing of what is asked there."""
+    with f.running() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//me:pass@"))
+        with pytest.raises(NetworkError, match="407"):
+            Source("https://hub.example/secret", {}, {"Authorization": "Bearer x"}).read(0, 1)
+        assert {(r.method, r.path) for r in proxy.requests} == {("CONNECT", "hub.example:443")}
+        assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
+        assert "Bearer" not in str(proxy.requests[0].headers)
+
+
+def test_socks_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:pass@127.0.0.1:1")
+    with pytest.raises(UsageError, match="only http") as caught:
+        Source("https://hub.example/", {}, {}).read(0, 1)
+    assert "pass" not in str(caught.value)
 
 
 def test_https_is_never_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,10 +498,9 @@ def test_without_links(said: Said, hub: FakeHub, store: Path, monkeypatch: pytes
 # ---- many at once, and cut short ----------------------------------------------------------------------------------
 
 
-def puller(**environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "llmlocal", "pull", MODEL, "-q"]
-    out = subprocess.PIPE
-    return subprocess.Popen(command, stdout=out, stderr=out, text=True, env={**os.environ, **environment})
+def puller(*options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "llmlocal", "pull", MODEL, *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def together(hub: FakeHub, store: Path, rounds: int, size: int) -> None:
@@ -455,7 +508,7 @@ def together(hub: FakeHub, store: Path, rounds: int, size: int) -> None:
         data = model(size, seed=number)
         hub.add(REPO, {NAME: data}, commit=f"{number:040x}")
         hub.requests.clear()
-        processes = [puller() for _ in range(8)]
+        processes = [puller("-q") for _ in range(8)]
         results = [process.communicate(timeout=120) for process in processes]
         assert [process.returncode for process in processes] == [0] * 8, results
         path = pointer(store).parent.with_name(f"{number:040x}") / NAME
@@ -489,7 +542,7 @@ def killed(hub: FakeHub, store: Path, times: int, size: int) -> None:
         hub.requests.clear()
         enough = rng.randrange(1, len(data))
         hub.faults = [None, f.slow(200, 0.005)]  # the header, then the file
-        process = puller()
+        process = puller("-q")
         while process.poll() is None and not (partial.exists() and partial.stat().st_size >= enough):
             pass
         process.kill()
@@ -510,6 +563,27 @@ def killed(hub: FakeHub, store: Path, times: int, size: int) -> None:
 
 def test_killed(hub: FakeHub, store: Path) -> None:
     killed(hub, store, 3, 8 << 20)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
+def test_killed_at_every_change_of_the_disk(hub: FakeHub, store: Path) -> None:
+    """At each flush, rename, link and removal in turn: the name stands for the whole file or for nothing."""
+    hub.add(REPO, {NAME: DATA})
+    calls = "fsync,ftruncate,rename,renameat,renameat2,symlink,symlinkat,unlink,mkdir,rmdir"
+    command = [sys.executable, "-m", "llmlocal", "pull", MODEL, "-q"]
+    for number in range(1, 60):
+        shutil.rmtree(store, ignore_errors=True)
+        trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"inject={calls}:signal=KILL:when={number}"]
+        code = subprocess.run([*trace, *command], capture_output=True).returncode
+        assert not pointer(store).exists() or pointer(store).read_bytes() == DATA
+        assert subprocess.run(command, capture_output=True).returncode == 0
+        for path in (store / "models--org--tiny-GGUF" / "refs").glob(".llmlocal-*.part"):
+            path.unlink()  # that is left of a killed writer, and no harm
+        whole(store)
+        if code == 0:
+            break
+    assert number > 5
 
 
 @pytest.mark.slow

@@ -131,11 +131,12 @@ def test_our_catalog_is_right(store: Path) -> None:
     raw = tomllib.loads(places.catalog().read_text())["models"]
     known = catalog.catalog()
     assert set(raw) == set(known.entries)
-    assert len(known.entries) >= 35
+    assert len(known.entries) >= 40
     every = [*known.entries, *(alias for e in known.entries.values() for alias in e.aliases)]
     assert len(set(every)) == len(every)
     for name, table in raw.items():
-        assert table.get("unchecked") is True or len(table.get("checked", "")) > 10, name
+        assert table.get("unchecked") is True or table["checked"], name
+        assert set(table.get("checked", ())) <= {*table}, name
         found = known.entries[name]
         assert found.parameters and found.context and found.license, name
         assert 0.02 <= found.parameters <= 35
@@ -224,6 +225,20 @@ def test_commands_take_names(said: Said, hub: FakeHub, store: Path, stories: Pat
     code, out, err = said("run", "tiny:Q6_K", "x")
     assert (code, out) == (3, "")
     assert err == "error: tiny:Q6_K is not on this machine\nhint: llmlocal pull tiny:Q6_K\n"
+
+
+def test_a_name_means_no_other_model_of_its_repository(said: Said, hub: FakeHub, store: Path) -> None:
+    own(ENTRY)
+    hub.add(REPO, {"other-Q8_0.gguf": model()})
+    code, _, err = said("pull", "tiny")
+    assert (code, "it has Q8_0" in err, "tiny-{quant}.gguf" in err) == (3, True, True)
+    code, out, _ = said("pull", f"hf:{REPO}/other-Q8_0.gguf")
+    assert code == 0
+    assert said("path", "tiny")[0] == 3
+    assert said("path", f"hf:{REPO}:Q8_0")[:2] == (0, out)
+    assert said("rm", "tiny", "-y")[0] == 3
+    assert said("rm", out.strip(), "-y")[0] == 0
+    assert files_below(store) == []
 
 
 def test_unknown_names_the_three_nearest(said: Said, store: Path) -> None:
@@ -315,7 +330,14 @@ def test_index_saves_opening_files(said: Said, hub: FakeHub, store: Path, monkey
     monkeypatch.setattr(index, "_read", lambda path: read.append(path) or {})
     assert said("list")[0] == 0
     assert read == []
-    (places.own_cache() / index.FILE).write_text("{ nonsense")
+    kept = places.own_cache() / index.FILE
+    lies = json.loads(kept.read_text())
+    for held in lies["files"].values():
+        held["facts"] = {"quant": [], "architecture": 3, "context": "x", "other": 1}
+    kept.write_text(json.dumps(lies))
+    assert said("list")[0] == 0
+    assert read == []
+    kept.write_text("{ nonsense")
     assert said("list")[0] == 0
     assert len(read) == 4  # blobs, not names
 
@@ -578,11 +600,12 @@ def test_candidates(said: Said, hub: FakeHub, store: Path) -> None:
     assert list(candidates(["run", "--temp", "0", "pe"])) == ["pet"]
     assert list(candidates(["run", "tiny", "pe"])) == []
     assert list(candidates(["pull", "tiny", "pe"])) == ["pet"]
+    assert list(candidates(["show", "pe"])) == ["pet"]
     assert list(candidates(["show", "--te"])) == ["--template", "--tensors"]
     assert list(candidates(["alias", ""])) == ["ls", "rm", "set"]
     assert list(candidates(["alias", "set", "x", "wee"])) == ["wee"]
     assert list(candidates(["completion", "z"])) == ["zsh"]
-    assert list(candidates(["bench", "tiny", "-o", ""])) == ["csv", "json", "md"]
+    assert {"csv", "json", "md"} <= set(candidates(["bench", "tiny", "-o", ""]))
     assert list(candidates(["no such", ""])) == []
     own("broken")
     assert list(candidates(["run", ""])) == []
@@ -603,7 +626,7 @@ def test_scripts(said: Said, shell: str) -> None:
     ("line", "expected"),
     [
         ("llmlocal ru", ["run"]),
-        ("llmlocal run ti", ["tiny", "tiny:Q4_0", "tiny:Q8_0"]),
+        ("llmlocal run we", ["wee"]),
         ("llmlocal run tiny:", ["Q4_0", "Q8_0"]),
         ("llmlocal run tiny:Q8", ["Q8_0"]),
     ],

@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "tests" / "golden" / "convert.json.xz"
 IDS = [1, 17, 200, 33, 290, 4, 99, 250]
 LAST = 3  # tokens whose logits are kept
+LARGE = 1000  # no logits of vocabularies from here on
 LONG = 32  # longer arrays are kept as a digest
 
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -91,7 +92,7 @@ def main() -> None:
         root = args.keep or Path(temporary)
         for name in args.case or CASES:
             folder = write_folder(root / name, CASES[name])
-            held[name] = {"logits": logits(folder)}
+            held[name] = {"logits": logits(folder)} if CASES[name].config.get("vocab_size", 0) < LARGE else {}
             for type_name in ("auto", "q8_0"):
                 converted(args.llama_cpp, folder, root / f"{name}.{type_name}.gguf", type_name)
                 held[name][type_name] = content(root / f"{name}.{type_name}.gguf")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from .. import models
 from ..errors import BadFileError
 from ..gguf.values import escaped, shown
-from ..gguf.writer import TensorInfo
-from ..quant.format import BY_NAME, load_all
+from ..quant.format import BY_NAME, Format, load_all
 from .card import general_keys
 from .folder import CONFIG, Folder
+from .lora import Adapter, read_adapter
 from .names import named_for_gguf
 from .settings import Settings
 from .streams import Stream
@@ -28,63 +29,53 @@ READS = ("attn_q", "attn_k", "attn_v", "attn_qkv", "ffn_gate", "ffn_up", "token_
 WRITES = ("attn_output", "ffn_down")
 
 
-class HFModel:
-    """What `open_hf` gives: `architecture`, `metadata` as a GGUF writer takes it, `tensors` in the order of the file.
+@dataclass(frozen=True, slots=True)
+class ModelTensor:
+    """A tensor under its GGUF name; `format` is what the source keeps its numbers in (F32, F16, BF16 in a folder)."""
 
-    A tensor's `format` is what it is stored in, exactly (F32, F16, BF16). `metadata` has no `general.file_type`.
+    name: str
+    format: type[Format]
+    shape: tuple[int, ...]
+    stream: Stream
+
+    @property
+    def rows(self) -> int:
+        """Product of all dimensions but the last."""
+        return self.stream.rows
+
+    def read(self, first: int, last: int) -> NDArray[np.float32]:
+        """Rows first..last - 1, (last - first, k). Raises BadFileError where they hold NaN or infinity."""
+        return self.stream.read(first, last).astype(np.float32, copy=False)
+
+
+@dataclass(slots=True)
+class Model:
+    """A source: `architecture`, `metadata` as a GGUF writer takes it, and `tensors` to be read by rows.
+
+    `metadata` lacks `general.file_type`, which is for the writer to say.
     """
 
-    def __init__(self, folder: Folder, tensors: dict[str, Stream]) -> None:
-        load_all()
-        self.path = folder.path
-        self.architecture, conversion = _conversion(folder)
-        s = Settings(folder, conversion.defaults)
-        _refuse_packed(s, tensors)
-        keys = conversion.keys(s)
-        self._streams = named_for_gguf(tensors, conversion, self.architecture, _blocks(s, keys, tensors), s)
-        self.tensors = [TensorInfo(name, BY_NAME[x.format], x.shape) for name, x in self._streams.items()]
-        self.metadata = self._metadata(folder, keys, conversion.vocabulary(s))
-        self._check_shapes(s, keys)
+    path: Path
+    architecture: str
+    metadata: dict[str, Any]
+    tensors: list[ModelTensor]
 
-    def rows(self, name: str, first: int, end: int) -> NDArray[np.float32]:
-        """Rows first..end - 1 of a tensor, (end - first, k). Raises BadFileError where they hold NaN or infinity."""
-        return self._streams[name].read(first, end).astype(np.float32, copy=False)
-
-    def read(self, name: str) -> NDArray[np.float32]:
-        """A whole tensor, (rows, k)."""
-        return self.rows(name, 0, self._streams[name].rows)
-
-    def _metadata(self, folder: Folder, keys: Keys, vocabulary: Keys) -> dict[str, Any]:
-        own = {
-            key if key.startswith(("general.", "tokenizer.")) else f"{self.architecture}.{key}": value
-            for key, value in keys.items()
-        }
-        first = {"general.architecture": self.architecture, "general.type": "model"}
-        whole = first | general_keys(folder, self._streams) | {"general.quantization_version": 2} | vocabulary | own
-        return {key: value for key, value in whole.items() if value is not None}
-
-    def _check_shapes(self, s: Settings, keys: Keys) -> None:
-        """Raises BadFileError where a tensor cannot fit the settings or the vocabulary."""
-        tokens = self.metadata.get("tokenizer.ggml.tokens", [])
-        tokens = tokens[1] if isinstance(tokens, tuple) else tokens
-        width = keys["embedding_length"]
-        for name, x in self._streams.items():
-            stem = name.removesuffix(".weight").split(".")[-1]
-            is_matrix = len(x.shape) == 2 and name.endswith(".weight")
-            if (is_matrix and stem in READS and x.k != width) or (is_matrix and stem in WRITES and x.rows != width):
-                raise s.fail(f"tensor {shown(name)} is {x.shape}, but the model is {width} wide")
-            if name in ("token_embd.weight", "output.weight") and tokens and x.rows != len(tokens):
-                raise s.fail(f"tensor {shown(name)} has {x.rows} rows for a vocabulary of {len(tokens)} tokens")
+    def rows(self, name: str, first: int, last: int) -> NDArray[np.float32]:
+        """Rows first..last - 1 of the tensor `name`, as `ModelTensor.read`."""
+        return next(t for t in self.tensors if t.name == name).read(first, last)
 
 
 @contextmanager
-def open_hf(path: str | Path) -> Iterator[HFModel]:
-    """Open a Hugging Face folder. Raises NotFoundError where it is not all there, BadFileError where it is damaged,
-    holds pickles or packed numbers, or is of an architecture that is not supported.
+def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[Model]:
+    """Open a Hugging Face folder, with LoRA adapters merged into it (PEFT folders or GGUF files).
+
+    Raises NotFoundError where it is not all there, BadFileError where it is damaged, holds pickles or packed numbers,
+    is of an architecture that is not supported, or an adapter is another model's.
     """
     folder = Folder(Path(path))
+    adapters = [read_adapter(Path(adapter)) for adapter in lora]
     with folder.tensors() as tensors:
-        yield HFModel(folder, tensors)
+        yield _model(folder, tensors, adapters)
 
 
 def classes() -> dict[str, tuple[str, Conversion]]:
@@ -97,6 +88,33 @@ def classes() -> dict[str, tuple[str, Conversion]]:
     return out
 
 
+def _model(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter]) -> Model:
+    load_all()
+    architecture, conversion = _conversion(folder)
+    s = Settings(folder, conversion.defaults)
+    _refuse_packed(s, tensors)
+    keys = conversion.keys(s)
+    tensors = with_adapters(tensors, [a for a in adapters if a.architecture is None])
+    streams = named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
+    streams = with_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
+    vocabulary = conversion.vocabulary(s)
+    _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
+    metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
+    held = [ModelTensor(name, BY_NAME[x.format], x.shape, x) for name, x in streams.items()]
+    return Model(folder.path, architecture, metadata, held)
+
+
+def _check_shapes(s: Settings, streams: dict[str, Stream], width: int, tokens: list[str]) -> None:
+    """Raises BadFileError where a tensor cannot fit the settings or the vocabulary."""
+    for name, x in streams.items():
+        stem = name.removesuffix(".weight").split(".")[-1]
+        is_matrix = len(x.shape) == 2 and name.endswith(".weight")
+        if (is_matrix and stem in READS and x.k != width) or (is_matrix and stem in WRITES and x.rows != width):
+            raise s.fail(f"tensor {shown(name)} is {x.shape}, but the model is {width} wide")
+        if name in ("token_embd.weight", "output.weight") and tokens and x.rows != len(tokens):
+            raise s.fail(f"tensor {shown(name)} has {x.rows} rows for a vocabulary of {len(tokens)} tokens")
+
+
 def _conversion(folder: Folder) -> tuple[str, Conversion]:
     where, named = escaped(str(folder.path / CONFIG)), folder.json(CONFIG).get("architectures")
     if not isinstance(named, list) or not named or not isinstance(named[0], str):
@@ -107,12 +125,32 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
     return known[named[0]]
 
 
+def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:
+    """All keys in GGUF's order: what the model is, its vocabulary, its hyper-parameters, which win."""
+    own = {
+        key if key.startswith(("general.", "tokenizer.")) else f"{architecture}.{key}": value
+        for key, value in keys.items()
+    }
+    first = {"general.architecture": architecture, "general.type": "model"}
+    whole = first | general | {"general.quantization_version": 2} | vocabulary | own
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def with_adapters(
+    tensors: dict[str, Stream], adapters: Sequence[Adapter], architecture: str | None = None
+) -> dict[str, Stream]:
+    """`tensors` with adapters in them. Raises BadFileError for one of another architecture."""
+    for adapter in adapters:
+        if adapter.architecture != architecture:
+            raise BadFileError(f"{adapter.where}: is for {adapter.architecture}, the model is {architecture}")
+        tensors = adapter.merged(tensors)
+    return tensors
+
+
 def _refuse_packed(s: Settings, tensors: dict[str, Stream]) -> None:
-    packed = next((name for name, x in tensors.items() if x.format not in BY_NAME), None)
-    method = s.find("quantization_config")
-    method = method.get("quant_method") if isinstance(method, dict) else None
-    if packed is not None and method is not None:
-        raise BadFileError(f"{s.path}: quantized by {shown(str(method))}", UNPACKED)
+    said = s.find("quantization_config")
+    if isinstance(said, dict) and any(x.format not in ("F32", "F16", "BF16") for x in tensors.values()):
+        raise BadFileError(f"{s.path}: quantized by {shown(str(said.get('quant_method')))}", UNPACKED)
 
 
 def _blocks(s: Settings, keys: Keys, tensors: dict[str, Stream]) -> int:

@@ -1,8 +1,8 @@
 """Which pre-tokenizer a tokenizer.json describes, by the name that GGUF gives it.
 
 What tokenizer.json says is brought into one spelling, a tuple of stages, and looked up. To add one: a line in STAGES.
-Where several names stand for the same cuts, what else the files say decides: whether whole words that are tokens are
-merged, whether BOS is put first. Knows no vocabulary.
+Where several names stand for the same cuts, it counts whether words that are tokens are merged (`ignore_merges`), and
+then what family the model is of. Knows no vocabulary.
 """
 
 from __future__ import annotations
@@ -82,11 +82,10 @@ SPELLINGS = (
 )
 
 
-def pretokenizer_name(tokenizer: Mapping[str, Any], *, adds_bos: bool, where: str, like: str = "") -> str:
-    """GGUF's name for the pre-tokenizer of a byte-level tokenizer.json.
+def pretokenizer_name(tokenizer: Mapping[str, Any], *, where: str, like: str = "") -> str:
+    """GGUF's name for the pre-tokenizer of a byte-level tokenizer.json; `like`, where that is a name of the same.
 
-    `adds_bos` and `like`, the family that the model is of, choose among names for the same cuts. Raises BadFileError
-    for a pre-tokenizer that is not known: a wrong guess would change texts silently.
+    Raises BadFileError for a pre-tokenizer that is not known: a wrong guess would change texts silently.
     """
     stages = stages_of(tokenizer.get("pre_tokenizer"))
     name = STAGES.get(stages)
@@ -100,8 +99,7 @@ def pretokenizer_name(tokenizer: Mapping[str, Any], *, adds_bos: bool, where: st
     cuts = BY_NAME[name].stages
     same = [other for other, scheme in BY_NAME.items() if scheme.stages == cuts and scheme.byte_level]
     fitting = [other for other in same if BY_NAME[other].whole_words == whole_words]
-    fitting = [other for other in fitting if BY_NAME[other].add_bos == adds_bos] or fitting or [name]
-    return like if like in fitting else name if name in fitting else fitting[0]
+    return like if like in fitting else name if name in fitting or not fitting else fitting[0]
 
 
 def stages_of(pre_tokenizer: Any) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ class Safetensors:
         size = self._file.seek(0, 2)
         if size < 8:
             raise self._fail("is no safetensors file: too short")
-        (length,) = U64.unpack(self._bytes(0, 8))
+        (length,) = U64.unpack(self._bytes(0, 8).tobytes())
         if length > min(MAX_HEADER, size - 8):
             raise self._fail(f"header of {length} bytes in a file of {size}")
         header = parse_object(self._bytes(8, length).tobytes(), str(self.path))
@@ -95,9 +95,11 @@ class Safetensors:
         return dtype, tuple(shape) or (1,), first, end
 
     def _stream(self, name: str, dtype: str, shape: tuple[int, ...], at: int) -> Stream:
-        row = shape[-1] * SIZES[dtype]
+        row, rows = shape[-1] * SIZES[dtype], prod(shape[:-1])
 
         def read(first: int, end: int) -> Values:
+            if not 0 <= first <= end <= rows:
+                raise IndexError(f"rows {first} to {end} of {rows}")
             if dtype not in KEPT:
                 raise self._fail(f"tensor {shown(name)} is {dtype}: its numbers are packed by a quantizer")
             values = _floats(self._bytes(at + first * row, (end - first) * row), dtype)
@@ -110,7 +112,8 @@ class Safetensors:
     def _bytes(self, at: int, count: int) -> NDArray[np.uint8]:
         """`count` bytes from `at` on, fresh memory."""
         data = np.empty(count, np.uint8)
-        view, done = memoryview(data), 0
+        view: memoryview[int] = memoryview(data)  # type: ignore[arg-type]  # NumPy's stubs know buffers from Python 3.12 on
+        done = 0
         with self._lock:
             self._file.seek(at)
             while done < count:

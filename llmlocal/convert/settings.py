@@ -25,7 +25,7 @@ class Settings:
 
     def __init__(self, folder: Folder, defaults: Mapping[str, Any]) -> None:
         values = folder.json(CONFIG)
-        nested = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
+        nested: dict[str, Any] = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
         self.values = {**defaults, **values, **nested}
         self.folder, self.path = folder, escaped(str(folder.path / CONFIG))
 

@@ -139,7 +139,7 @@ def _special(part: Any) -> str | None:
 
 def _added_ids(folder: Folder) -> dict[str, int]:
     added = folder.json("tokenizer.json").get("added_tokens")
-    ids = {}
+    ids: dict[str, int] = {}
     for token in added if isinstance(added, list) else []:
         match token:
             case {"id": int(id), "content": str(text)}:

@@ -55,7 +55,8 @@ def plus(x: Stream, number: float) -> Stream:
 
     def read(first: int, end: int) -> Values:
         values = x.read(first, end)
-        return values + values.dtype.type(number)
+        total: Values = np.add(values, values.dtype.type(number), dtype=values.dtype)
+        return total
 
     return Stream(x.shape, "F16" if x.format == "F16" else "F32", read)
 

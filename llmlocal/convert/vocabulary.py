@@ -61,15 +61,15 @@ def read_vocabulary(s: Settings) -> Keys:
     if not folder.has("tokenizer.json"):
         raise NotFoundError(f"{escaped(str(folder.path))}: has no tokenizer.json and no tokenizer.model")
     where, model = _where(folder, "tokenizer.json"), folder.json("tokenizer.json").get("model")
-    match model:
-        case {"type": "BPE"} | {"merges": list()} if model.get("byte_fallback") is True:
-            return _merged_sentencepiece_keys(s, model)
-        case {"type": "BPE"} | {"merges": list()}:
-            return byte_level_keys(s)
-        case {"type": "Unigram", "vocab": list(pieces)}:
-            return _unigram_keys(s, pieces)
-    kind = model.get("type") if isinstance(model, Mapping) else None
-    raise BadFileError(f"{where}: a tokenizer of kind {kind!r:.40} is not supported", "BPE and Unigram are")
+    if not isinstance(model, Mapping):
+        raise BadFileError(f"{where}: holds no model")
+    if model.get("type") == "BPE" or (model.get("type") is None and "merges" in model):
+        return _merged_sentencepiece_keys(s, model) if model.get("byte_fallback") is True else byte_level_keys(s, model)
+    if model.get("type") == "Unigram" and isinstance(model.get("vocab"), list):
+        return _unigram_keys(s, model)
+    raise BadFileError(
+        f"{where}: a tokenizer of kind {model.get('type')!r:.40} is not supported", "BPE and Unigram are"
+    )
 
 
 def sentencepiece_keys(s: Settings) -> Keys:
@@ -83,29 +83,26 @@ def sentencepiece_keys(s: Settings) -> Keys:
         table.put(id, text, USER_DEFINED, ADDED_SCORE)
     for id, text, special in _decoder_tokens(folder):
         _put_added(table, id, text, special)
-    shape = {} if found.add_dummy_prefix else {"tokenizer.ggml.add_space_prefix": False}
+    for id, text, special in _added_tokens(folder):
+        if isinstance(id, int) and id not in table.tokens:  # llama.cpp's converter leaves these out
+            _put_added(table, id, text, special)
+    shape: Keys = {} if found.add_dummy_prefix else {"tokenizer.ggml.add_space_prefix": False}
     if found.kind == UNIGRAM:
-        charsmap = (
-            {"tokenizer.ggml.precompiled_charsmap": (ValueType.U8, list(found.charsmap))} if found.charsmap else {}
-        )
-        squeeze = {"tokenizer.ggml.remove_extra_whitespaces": found.remove_extra_whitespaces}
-        shape = {"tokenizer.ggml.add_space_prefix": found.add_dummy_prefix} | squeeze | charsmap
+        shape["tokenizer.ggml.add_space_prefix"] = found.add_dummy_prefix
+        shape["tokenizer.ggml.remove_extra_whitespaces"] = found.remove_extra_whitespaces
+        if found.charsmap:
+            shape["tokenizer.ggml.precompiled_charsmap"] = (ValueType.U8, list(found.charsmap))
     return _scored_keys(s, table, "t5" if found.kind == UNIGRAM else "llama", shape)
 
 
-def byte_level_keys(s: Settings) -> Keys:
+def byte_level_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     """The vocabulary of a tokenizer.json whose tokens are written in GPT-2's 256 signs."""
     folder = s.folder
     tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
-    table = _json_table(s, tokenizer["model"].get("vocab"), where)
+    table = _json_table(s, model.get("vocab"), where)
     special = special_keys(s, table.size)
-    name = pretokenizer_name(
-        tokenizer,
-        adds_bos=special.get("tokenizer.ggml.add_bos_token", False),
-        where=where,
-        like=s.text("model_type", default=""),
-    )
-    merges = [_merge(pair, where) for pair in tokenizer["model"].get("merges") or _merges_file(folder)]
+    name = pretokenizer_name(tokenizer, where=where, like=s.text("model_type", default=""))
+    merges = [_merge(pair, where) for pair in _merges(model, where) or _merges_file(folder)]
     kind = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": name}
     return kind | table.keys(scores=False) | {"tokenizer.ggml.merges": (ValueType.STRING, merges)} | special
 
@@ -116,7 +113,7 @@ def _merged_sentencepiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     where = _where(folder, "tokenizer.json")
     table = _json_table(s, model.get("vocab"), where)
     scores: dict[str, float] = {}
-    for rank, pair in enumerate(model.get("merges") or ()):
+    for rank, pair in enumerate(_merges(model, where)):
         scores.setdefault(_merge(pair, where).replace(" ", ""), -float(rank))
     for id, (text, type, _) in table.tokens.items():
         if type == NORMAL:
@@ -129,15 +126,14 @@ def _merged_sentencepiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     return _scored_keys(s, table, "llama", shape)
 
 
-def _unigram_keys(s: Settings, pieces: list[Any]) -> Keys:
+def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     folder = s.folder
     tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
-    table = Table(where, _size(s, len(pieces)))
-    unknown = tokenizer["model"].get("unk_id")
-    for id, piece in enumerate(pieces):
+    table = Table(where, _size(s, len(model["vocab"])))
+    for id, piece in enumerate(model["vocab"]):
         match piece:
             case [str(text), int() | float() as score]:
-                type = UNKNOWN if id == unknown else BYTE if BYTE_TEXT.fullmatch(text) else NORMAL
+                type = UNKNOWN if id == model.get("unk_id") else BYTE if BYTE_TEXT.fullmatch(text) else NORMAL
                 table.put(id, text, type, float(score))
             case _:
                 raise BadFileError(f"{where}: entry {id} of the vocabulary is no text with a score")
@@ -177,7 +173,7 @@ def _json_table(s: Settings, vocab: Any, where: str) -> Table:
         _put_added(table, id, text, special)
     texts = special_texts(folder)
     for id, (text, type_, score) in table.tokens.items():
-        if type_ == NORMAL and text in texts:
+        if type_ in (NORMAL, USER_DEFINED) and text in texts:
             table.tokens[id] = (text, CONTROL, score)
     return table
 
@@ -213,6 +209,13 @@ def _decoder_tokens(folder: Folder) -> Iterator[tuple[Any, Any, bool]]:
         if not id.isdecimal() or len(id) > 9 or not isinstance(token, Mapping):
             raise BadFileError(f"{_where(folder, 'tokenizer_config.json')}: added token {shown(id)} has no id")
         yield int(id), token.get("content"), token.get("special") is True
+
+
+def _merges(model: Mapping[str, Any], where: str) -> list[Any]:
+    merges = model.get("merges") or []
+    if not isinstance(merges, list):
+        raise BadFileError(f"{where}: merges must be a list")
+    return merges
 
 
 def _merge(pair: Any, where: str) -> str:

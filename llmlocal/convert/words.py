@@ -8,6 +8,7 @@ and norms stay F32, the vocabulary is what the folder holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,34 @@ def rope_keys(s: Settings) -> Keys:
         out |= {key: as_number(s, key, value) for key, value in numbers.items() if value is not None}
     bases = {"rope.freq_base": s.rope.get("rope_theta"), "rope.freq_base_swa": s.local_rope.get("rope_theta")}
     return out | {key: as_number(s, "rope_theta", value) for key, value in bases.items() if value is not None}
+
+
+def window_keys(s: Settings, *, period: int) -> Keys:
+    """The sliding window, and which blocks have it where the last of every `period` is not the only one without."""
+    if s.find("sliding_window") is None:
+        return {}
+    out: Keys = {"attention.sliding_window": s.integer("sliding_window")}
+    slides = [kind == "sliding_attention" for kind in s.items("layer_types")]
+    said = s.integer("sliding_window_pattern", "_sliding_window_pattern", default=period)
+    if slides and slides != [not period or i % period < period - 1 for i in range(len(slides))]:
+        out["attention.sliding_window_pattern"] = slides
+    elif not slides and said != period:
+        out["attention.sliding_window_pattern"] = said
+    return out
+
+
+def longrope_keys(s: Settings) -> Keys:
+    """What rotates, the original context, and by how much longrope enlarges the rotated values."""
+    turned = int(s.head_dim * as_number(s, "partial_rotary_factor", s.rope.get("partial_rotary_factor", 1.0)))
+    original = s.integer("original_max_position_embeddings", default=s.integer("max_position_embeddings"))
+    out: Keys = {"rope.dimension_count": turned, "rope.scaling.original_context_length": original}
+    if "long_factor" not in s.rope:
+        return out
+    scale = s.integer("max_position_embeddings") / max(original, 1)
+    sharper = math.sqrt(1 + math.log(scale) / math.log(original)) if scale > 1 and original > 1 else 1.0
+    return out | {
+        "rope.scaling.attn_factor": as_number(s, "attention_factor", s.rope.get("attention_factor") or sharper)
+    }
 
 
 def no_tensors(_: Settings) -> dict[str, Stream]:
@@ -184,3 +213,16 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
     between = 1 / ((1 - smooth) / factor + smooth)
     factors = np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between))
     return {"rope_freqs.weight": constant(factors)}
+
+
+def longrope_factors(s: Settings) -> dict[str, Stream]:
+    """`rope_factors_short.weight` and `_long`: by what longrope divides each pair's frequency, (turned / 2,)."""
+    out = {}
+    for size in ("short", "long"):
+        factors = s.rope.get(f"{size}_factor")
+        if factors is None:
+            continue
+        if not isinstance(factors, list) or not factors:
+            raise s.fail(f"{size}_factor must be a list of numbers")
+        out[f"rope_factors_{size}.weight"] = constant([as_number(s, f"{size}_factor", factor) for factor in factors])
+    return out

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..atomic_file import check_absent
 from ..errors import BadFileError, UsageError
-from ..gguf.values import shown
+from ..gguf.values import escaped, shown
 from ..gguf.writer import GGUFWriter, TensorInfo
 from ..quant.format import BY_NAME, Format, load_all
-from .model import HFModel
+from .model import Model, ModelTensor
 
-CHUNK = 1 << 22  # values read at once
+CHUNK = 1 << 20  # values read at once
+TOO_LARGE = 65520.0  # rounds to infinity as a half float
 FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}  # GGUF's `general.file_type`
 # Small tensors that decide much, and tables that are added to activations, stay F32 (as in llama.cpp).
 PRECISE = ("ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv")
@@ -27,35 +31,50 @@ class Written:
     """What a conversion made: sizes in bytes of the file and of its tensors by format, and what to know about it."""
 
     path: Path
+    architecture: str
+    tensors: int
     nbytes: int
     by_format: dict[str, int]
     notes: tuple[str, ...]
 
 
-def format_of(info: TensorInfo, wanted: type[Format]) -> type[Format]:
+def check_output(out: Path, source: Path, *, force: bool) -> None:
+    """Raises UsageError where `out` is there and not to be written over, or is one of the files that are read."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UsageError(f"{escaped(str(out))} is SRC", "write to another file")
+    if not force:
+        check_absent(out)
+    elif out.is_dir():
+        raise UsageError(f"{escaped(str(out))} is a folder", "name a file")
+    if out.exists() and out.suffix != ".gguf" and out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"{escaped(str(out))} is a file of SRC", "write to another file")
+
+
+def format_of(tensor: ModelTensor, wanted: type[Format]) -> type[Format]:
     """The format of a tensor in a file whose matrices are `wanted`; F16 where a row is no multiple of its block."""
-    stem, _, last = info.name.rpartition(".")
-    if len(info.shape) == 1 or last != "weight" or stem.endswith(("_norm", *PRECISE)):
+    stem, _, last = tensor.name.rpartition(".")
+    if len(tensor.shape) == 1 or last != "weight" or stem.endswith(("_norm", *PRECISE)):
         return BY_NAME["F32"]
-    return wanted if info.shape[-1] % wanted.block == 0 else BY_NAME["F16"]
+    return wanted if tensor.shape[-1] % wanted.block == 0 else BY_NAME["F16"]
 
 
-def write_model(model: HFModel, path: Path, type_name: str, progress: Progress = lambda *_: None) -> Written:
+def write_model(model: Model, path: Path, type_name: str, progress: Progress = lambda *_: None) -> Written:
     """Write `model` with matrices of type F32, F16, BF16 or Q8_0. The file appears whole or not at all.
 
-    `type_name` "auto" is what most of the folder is stored in (F16 where that is F32). Raises UsageError for another
-    type, BadFileError for numbers that cannot be kept, and what `GGUFWriter` raises.
+    `type_name` "auto" is what most of the source is stored in, if that is BF16 or Q8_0, else F16. Raises UsageError
+    for another type, BadFileError for numbers that cannot be kept, and what `GGUFWriter` raises.
     """
     load_all()
     name = _chosen(model, type_name.upper())
     if name not in FILE_TYPES:
         raise UsageError(f"--type {type_name} is not one of {', '.join(t.lower() for t in FILE_TYPES)}, auto")
-    infos = [TensorInfo(info.name, format_of(info, BY_NAME[name]), info.shape) for info in model.tensors]
+    wanted = BY_NAME[name]
+    infos = [TensorInfo(t.name, format_of(t, wanted), t.shape) for t in model.tensors]
     metadata: dict[str, Any] = model.metadata | {"general.file_type": FILE_TYPES[name]}
     total, done = sum(info.nbytes for info in infos), 0
     with GGUFWriter(path, metadata, infos) as writer:
-        for info in infos:
-            for data in _encoded(model, info):
+        for tensor, info in zip(model.tensors, infos, strict=True):
+            for data in _encoded(tensor, info.format):
                 writer.write(info.name, data)
                 done += data.nbytes
                 progress(done, total)
@@ -63,29 +82,29 @@ def write_model(model: HFModel, path: Path, type_name: str, progress: Progress =
     by_format: dict[str, int] = {}
     for info in infos:
         by_format[info.format.name] = by_format.get(info.format.name, 0) + info.nbytes
-    return Written(path, nbytes, by_format, _notes(infos, BY_NAME[name]))
+    return Written(path, model.architecture, len(infos), nbytes, by_format, _notes(infos, wanted))
 
 
-def _encoded(model: HFModel, info: TensorInfo) -> Any:
+def _encoded(tensor: ModelTensor, form: type[Format]) -> Iterator[NDArray[np.uint8]]:
     """The bytes of a tensor, some rows at a time."""
-    rows = int(np.prod(info.shape[:-1], dtype=np.int64))
-    step = max(1, CHUNK // max(info.shape[-1], 1))
-    for first in range(0, rows, step):
-        values = model.rows(info.name, first, min(first + step, rows))
-        if info.format.name == "F16" and np.abs(values).max(initial=0) > 65504:
-            raise BadFileError(f"tensor {shown(info.name)} holds numbers too large for f16", "--type bf16 keeps them")
-        yield info.format.quantize(values)
+    step = max(1, CHUNK // max(tensor.shape[-1], 1))
+    for first in range(0, tensor.rows, step):
+        values = tensor.read(first, min(first + step, tensor.rows))
+        if form.name == "F16" and np.abs(values).max(initial=0) >= TOO_LARGE:
+            raise BadFileError(f"tensor {shown(tensor.name)} holds numbers too large for f16", "--type bf16 keeps them")
+        yield form.quantize(values)
 
 
-def _chosen(model: HFModel, name: str) -> str:
+def _chosen(model: Model, name: str) -> str:
+    """The type by its name in capitals; for AUTO the one that most numbers are kept in."""
     if name != "AUTO":
         return name
     sizes: dict[str, int] = {}
-    for info in model.tensors:
-        if len(info.shape) > 1:
-            sizes[info.format.name] = sizes.get(info.format.name, 0) + info.nbytes
+    for tensor in model.tensors:
+        if len(tensor.shape) > 1:
+            sizes[tensor.format.name] = sizes.get(tensor.format.name, 0) + prod(tensor.shape)
     most = max(sizes, key=lambda n: sizes[n], default="F16")
-    return most if most != "F32" else "F16"
+    return most if most in ("BF16", "Q8_0") else "F16"
 
 
 def _notes(infos: list[TensorInfo], wanted: type[Format]) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ class Entry:
     """A model as the catalog has it.
 
     `file` is the name of its files in `repo` with `{quant}` in it, None where any file of the quantization will do.
-    `context` in tokens, `parameters` in billions. `checked` says against what, None: not checked. `own`: the user's.
+    `context` in tokens, `parameters` in billions. `checked` names the fields that were compared with
+    public documentation. `own`: the user's.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Entry:
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     thinking: Thinking | None = None
-    checked: str | None = None
+    checked: tuple[str, ...] = ()
     own: bool = False
 
 
@@ -164,7 +165,7 @@ def entry_of(name: str, table: Mapping[str, Any], *, own: bool = False) -> Entry
     for key, kind in (("sampling", Sampling), ("thinking", Thinking)):
         if key in values:
             values[key] = _checked(f"{name}.{key}", kind, values[key])
-    for key in ("aliases", "stop"):
+    for key in ("aliases", "stop", "checked"):
         if key in values:
             values[key] = tuple(values[key])
     entry: Entry = _checked(name, Entry, {**values, "name": name, "own": own})

@@ -43,17 +43,17 @@ def catalog() -> Path:
 
     Raises FileNotFoundError where the installation is broken.
     """
-    top = Path(__file__).parents[2]
+    top, shared = Path(__file__).parents[2], Path("share", "llmlocal", CATALOG)
     if (top / "pyproject.toml").is_file() and (top / CATALOG).is_file():
         return top / CATALOG
-    installed = Path(sys.prefix, "share", "llmlocal", CATALOG)
-    if installed.is_file():
-        return installed
+    for folder in (Path(sys.prefix), top):  # an environment; a folder that was filled by `pip install --target`
+        if (folder / shared).is_file():
+            return folder / shared
     from importlib.metadata import files
 
     for file in files("llmlocal") or ():
-        if file.parts[-2:] == ("llmlocal", CATALOG):
-            return Path(str(file.locate()))
+        if file.parts[-2:] == ("llmlocal", CATALOG) and (found := Path(str(file.locate()))).is_file():
+            return found
     raise FileNotFoundError(f"{CATALOG} is missing: install llmlocal again")
 
 

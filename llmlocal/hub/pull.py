@@ -47,8 +47,10 @@ class Plan:
     folder: Path | None
 
     def check(self) -> None:
-        """Raises ResourceError where the machine has too little disk or memory."""
-        if self.fetch and self.fetch + SPARE > self.free_disk:
+        """Raises ResourceError where the machine has too little disk or memory for what is to come."""
+        if not self.fetch:
+            return
+        if self.fetch + SPARE > self.free_disk:
             need, have = in_words(self.fetch + SPARE), in_words(self.free_disk)
             raise ResourceError(f"{self._what} needs {need} of disk, {have} are free", "free some, or -y tries anyway")
         if self.memory.total > self.total_memory:
@@ -130,7 +132,8 @@ def _pull_to(folder: Path, plan: Plan, tell: Tell, force: bool) -> Path:
             if target.is_file() and target.stat().st_size == file.size and digest_of(target, file) == file.digest:
                 continue
             check_absent(target)
-        fetch(file, plan.listing.source(file), folder / f".{file.digest}{PARTIAL}", target, tell)
+        with Repo.of(plan.ref.repo).lock(file.digest, tell):
+            fetch(file, plan.listing.source(file), folder / f".{file.digest}{PARTIAL}", target, tell)
     return plan.path
 
 
@@ -155,7 +158,7 @@ def _with_revision(ref: Ref, revision: str) -> Ref:
 
 def _nothing(ref: Ref, models: list[Variant]) -> NotFoundError:
     """The error for a repository that has nothing of what was asked for."""
-    wanted = ref.quant or ref.file
+    wanted = ref.quant or ref.file or (ref.entry.file if ref.entry else None)
     if not models:
         return NotFoundError(
             f"{ref.repo} has no GGUF file that can be taken", "repositories that have some often end in -GGUF"

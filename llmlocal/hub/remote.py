@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAIN = "main"
 MOST_BYTES = 1 << 50
+FEW = 2  # tries more where nobody answers: people wait for the first word
 T = TypeVar("T")
 
 
@@ -109,7 +110,8 @@ def _asked(repo: str, question: Callable[[HfApi], T]) -> T:
             busy = status in (408, 429) or status >= 500
             known = _explained(repo, error)
         except unreachable as error:
-            busy, known = True, NetworkError(f"the hub cannot be reached: {error}", "is there a network? a proxy?")
+            busy = failures < FEW
+            known = NetworkError(f"the hub cannot be reached: {error}", "is there a network? a proxy?")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise NetworkError(
                 f"{repo}: the hub's answer makes no sense: {error}", "HF_ENDPOINT names the hub"

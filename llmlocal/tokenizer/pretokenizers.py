@@ -114,7 +114,7 @@ SCHEMES = {
     "gpt-2 phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert": Scheme((_GPT2,)),
     "jina-v1-en jina-v2-code roberta-bpe mpt olmo jais exaone4 trillion granite-docling": Scheme((_GPT2,)),
     "starcoder refact command-r smollm codeshell exaone minerva-7b mellum2": Scheme(_STARCODER),
-    "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano": Scheme(
+    "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano": Scheme(
         (_LLAMA3,), whole_words=True, add_bos=True
     ),
     "dbrx smaug-bpe chatglm-bpe": Scheme((_LLAMA3,)),
