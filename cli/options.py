@@ -310,7 +310,6 @@ CheckAfter = Annotated[
 AllowRequantize = Annotated[
     bool, typer.Option("--allow-requantize", help="Quantize tensors that have lost bits already.")
 ]
-ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT.")]
 EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Relative RMSE of each tensor, on stderr.")]
 
 SetKey = Annotated[str, typer.Argument(metavar="KEY", help="The key, as general.name.", show_default=False)]
