@@ -19,8 +19,8 @@ from typing import Any
 from ..errors import BadFileError, NotFoundError, ResourceError
 from ..quant.tensor import QTensor
 from . import split
-from .pages import give_back
 from .layout import FETCH_AGAIN, Record, place, supported_format
+from .pages import give_back
 from .values import (
     ALIGNMENT_KEY,
     DEFAULT_ALIGNMENT,
