@@ -80,7 +80,7 @@ def list_mixes(model: Model, recipe: Recipe) -> list[Listed]:
     for mix in MIXES:
         if mix != "COPY":
             plan = make_plan(model, replace(recipe, mix=mix), allow_requantize=True)
-            took = memory(model.plain, {info.name: info for info in plan.infos}, CONTEXT)  # type: ignore[misc]
+            took = memory(model.plain, {info.name: info for info in plan.infos}, CONTEXT)
             rows.append(Listed(mix, plan.bits_per_weight, plan.nbytes, took.total))
     return sorted(rows, key=lambda row: -row.nbytes)
 
