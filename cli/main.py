@@ -30,6 +30,8 @@ COMMANDS = (
     "perplexity",
     "bench",
     "convert",
+    "quantize",
+    "gguf",
     "warmup",
     "doctor",
     "pull",

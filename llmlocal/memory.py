@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .gguf import Array
 from .ops.kv_kind import find, padded
-from .quant.tensor import QTensor
 
 BATCH = 512  # tokens that the engine reads in one step
 SINGLE = 4  # bytes of a number in the working memory
 # Bytes of the interpreter with its libraries, and of a token of the vocabulary: measured.
 PROGRAM, TOKEN = 90 << 20, 460
+
+
+class Sized(Protocol):
+    """A tensor that is there, or will be."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Memory:
         return self.weights + self.cache + self.scratch + self.program
 
 
-def memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int, kv_type: str = "f16") -> Memory:
+def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int, kv_type: str = "f16") -> Memory:
     """What a run with a context of `n_ctx` tokens takes. A file that says nothing of itself has no cache.
 
     Raises UsageError for a `kv_type` that there is not.
