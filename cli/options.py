@@ -150,7 +150,7 @@ PresencePenalty = Annotated[float | None, typer.Option("--presence-penalty", hel
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same text; by default a random one.")]
 Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors on stderr.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
+Anyway = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
 PromptCache = Annotated[
     str,
     typer.Option(

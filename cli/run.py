@@ -38,7 +38,7 @@ def run(
     think: o.ThinkSwitch = o.Think.auto,
     think_budget: o.ThinkBudget = None,
     prompt_cache: o.PromptCache = "auto",
-    yes: o.Yes = False,
+    yes: o.Anyway = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
