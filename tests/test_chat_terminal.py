@@ -150,12 +150,12 @@ def test_second_interrupt_leaves(chat: Chat, tmp_path: Path) -> None:
     person.prompted()
     person.say("Hi")
     person.until(lambda lines: lines[-1] == "o")
-    for _ in range(3):  # a busy machine may take two for one
+    for _ in range(60):  # a busy machine may take two for one
         if person.process.poll() is None:
             os.kill(person.process.pid, signal.SIGINT)
             time.sleep(0.2)
     modes = person.before
-    assert person.process.wait(20) == 130
+    assert person.process.wait(20) in (130, -signal.SIGINT)
     assert person.modes() == modes
     assert texts(sessions(tmp_path)[0])[0] == "Hi"
 
