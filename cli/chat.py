@@ -33,7 +33,7 @@ def chat(
     repeat: o.RepeatPenalty = None,
     seed: o.Seed = None,
     stop: o.Stop = None,
-    yes: o.Anyway = False,
+    yes: o.Yes = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Talk with a model. Every turn is saved at once; /help in the chat lists what else there is.

@@ -29,6 +29,7 @@ COMMANDS = (
     "tokenize",
     "perplexity",
     "bench",
+    "convert",
     "warmup",
     "doctor",
     "pull",

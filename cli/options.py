@@ -20,6 +20,16 @@ class Layout(StrEnum):
     csv = "csv"
 
 
+class Stored(StrEnum):
+    """What the matrices of a converted model are stored in."""
+
+    auto = "auto"
+    f16 = "f16"
+    bf16 = "bf16"
+    f32 = "f32"
+    q8_0 = "q8_0"
+
+
 class Think(StrEnum):
     """Whether a model thinks."""
 
@@ -150,7 +160,6 @@ PresencePenalty = Annotated[float | None, typer.Option("--presence-penalty", hel
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same text; by default a random one.")]
 Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors on stderr.")]
-Anyway = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
 PromptCache = Annotated[
     str,
     typer.Option(
@@ -225,6 +234,14 @@ TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; -
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
 
+HFFolder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
+NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
+StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option("--lora", metavar="ADAPTER", help="Merge a PEFT folder or GGUF adapter; may be repeated."),
+]
+ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT if it is there.")]
 Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
 Removed = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
@@ -243,7 +260,7 @@ Folder = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
 Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
 Yes = Annotated[
-    bool, typer.Option("-y", "--yes", help="Do it without asking, also where memory or disk seem too small.")
+    bool, typer.Option("-y", "--yes", help="Do not ask, and do it where memory or disk seem too small, too.")
 ]
 Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
 AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]

@@ -38,7 +38,7 @@ def run(
     think: o.ThinkSwitch = o.Think.auto,
     think_budget: o.ThinkBudget = None,
     prompt_cache: o.PromptCache = "auto",
-    yes: o.Anyway = False,
+    yes: o.Yes = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:

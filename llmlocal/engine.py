@@ -174,13 +174,13 @@ class Engine:
         """One step of at most ubatch tokens, each appended to its sequence; logits are wanted of `outputs`."""
         step, n = self._step, len(tokens)
         positions = [self.length(seq) + i for i, seq in _numbered(seqs)]
-        step.counts[:] = n, len(outputs)
+        step.count(n, len(outputs))
         step.ids[:n], step.positions[:n] = tokens, positions
         step.bases[:n] = [self._cache.base(seq) for seq in seqs]
         step.cells[:n] = step.bases[:n] + step.positions[:n]
         step.output_rows[: len(outputs)] = outputs
-        for rope in self._layers.ropes:
-            rope.fill(step.positions[:n])
+        for table in self._layers.tables:
+            table.fill(step.positions[:n])
         self._team.run(self._program)
         for token, seq in zip(tokens, seqs, strict=True):
             self._tokens[seq].append(token)

@@ -124,9 +124,8 @@ class PromptCache:
                 file.write(part)
             for plane in cells:
                 for head in plane:
-                    data = np.ascontiguousarray(head).data
-                    digest.update(data)
-                    file.write(data)
+                    digest.update(np.ascontiguousarray(head).data)
+                    file.write(np.ascontiguousarray(head).data)
             file.write(digest.digest())
 
     def _copy(self, entry: Entry, engine: Engine, length: int) -> bool:

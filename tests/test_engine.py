@@ -302,7 +302,12 @@ WRONG = {
     "heads as text": ({"llama.attention.head_count": "4"}, "head_count must be an integer"),
     "no width": ({"llama.embedding_length": None}, "embedding_length is missing"),
     "value length": ({"llama.attention.value_length": 8}, "values of another length"),
-    "experts": ({"llama.expert_count": 8}, "mixture of experts"),
+    "experts": ({"llama.expert_count": 8}, "expert_used_count is missing"),
+    "few experts": ({"llama.expert_count": 2, "llama.expert_used_count": 3}, "expert_used_count is 3, must be 1 to 2"),
+    "sigmoid of experts": (
+        {"llama.expert_count": 2, "llama.expert_gating_func": 2},
+        "expert_gating_func is not softmax",
+    ),
     "scaling": ({"llama.rope.scaling.type": "ntk"}, "rope scaling 'ntk' is not supported"),
     "base of yarn": (YARN | {"llama.rope.freq_base": 1.0}, "freq_base"),
     "architecture": ({"general.architecture": "../llama"}, "architecture '../llama' is not supported"),

@@ -23,10 +23,21 @@ from llmlocal.ops.attention import (
     pieces,
     scratch_bytes,
 )
-from llmlocal.ops.elementwise import add, add_bias, swiglu, swiglu_meaning
+from llmlocal.ops.elementwise import add, add_bias, scale, scale_rows, softcap, softcap_meaning
 from llmlocal.ops.exp import exp
+from llmlocal.ops.gates import (
+    geglu,
+    geglu_meaning,
+    gelu,
+    gelu_meaning,
+    swiglu,
+    swiglu_clamped,
+    swiglu_clamped_meaning,
+    swiglu_meaning,
+)
 from llmlocal.ops.kv_kind import ALIGN, padded
 from llmlocal.ops.kv_store import kv_store
+from llmlocal.ops.layer_norm import layer_norm, layer_norm_meaning
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_meaning
 from llmlocal.ops.rope import rope_halves, rope_interleaved, rope_meaning, rope_table
 from llmlocal.ops.select import select
@@ -94,33 +105,76 @@ def test_rope_meaning_turns_complex_numbers(interleaved: bool) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("width", "per_token"), [(1, 1), (7, 1), (8, 3), (64, 4), (80, 2), (2048, 1), (4099, 1)])
+def test_layer_norm(width: int, per_token: int, isa: str) -> None:
+    x, weight = normal(6, per_token, width), normal(per_token, width, seed=1)
+    for row, size in enumerate((1.0, 0.0, 1e-30, 1e-3, 1e4, 1e17)):
+        x[row] *= np.float32(size)
+    x[0] += np.float32(20)  # a mean far from 0
+    out = np.empty_like(x)
+    run(layer_norm, isa, 2, tokens=number(6), x=x, weight=weight, out=out, width=width, per_token=per_token, eps=1e-5)
+    want = layer_norm_meaning(wide(x), wide(weight), float(np.float32(1e-5)))
+    if width == 1:  # nothing but the mean's rounding is left
+        assert np.abs(out[:4] - want[:4]).max() <= 1e-2
+    else:
+        assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
+
+
+GATES = {"swiglu": swiglu_meaning, "swiglu_clamped": swiglu_clamped_meaning, "geglu": geglu_meaning}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("gated", [swiglu, swiglu_clamped, geglu], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
-def test_swiglu(width: int, isa: str) -> None:
+def test_gates(width: int, gated: Kernel, isa: str) -> None:
     gate, up = normal(20, width), normal(20, width, seed=1)
     gate *= np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
+    up *= np.float32(4)
     gate[-1, :3], gate[-2, -1] = [-1e4, 1e4, -88][:width], 0
     out = np.empty_like(gate)
-    run(swiglu, isa, 2, tokens=number(20), gate=gate, up=up, out=out, width=width)
-    want = swiglu_meaning(wide(gate), wide(up))
+    run(gated, isa, 2, tokens=number(20), gate=gate, up=up, out=out, width=width)
+    want = GATES[gated.name](wide(gate), wide(up))
     assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
-    run(swiglu, isa, tokens=number(20), gate=gate, up=up, out=gate, width=width)
+    run(gated, isa, tokens=number(20), gate=gate, up=up, out=gate, width=width)
     assert np.array_equal(gate, out)
 
 
-def test_swiglu_keeps_what_is_not_finite_visible() -> None:
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 100])
+def test_gelu(width: int, isa: str) -> None:
+    x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
+    out = np.empty_like(x)
+    run(gelu, isa, 2, tokens=number(20), x=x, out=out, width=width)
+    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, gelu_meaning(wide(x)), strict=True))
+
+
+@pytest.mark.parametrize("gated", [swiglu, geglu], ids=lambda kernel: kernel.name)
+def test_gates_keep_what_is_not_finite_visible(gated: Kernel) -> None:
     gate, up = np.ones((1, 19), np.float32), np.ones((1, 19), np.float32)
     gate[0, [1, 18]], up[0, [2, 17]], gate[0, 4] = np.nan, np.nan, np.inf
-    run(swiglu, tokens=number(1), gate=gate, up=up, out=gate, width=19)
+    run(gated, tokens=number(1), gate=gate, up=up, out=gate, width=19)
     assert set(np.flatnonzero(~np.isfinite(gate))) == {1, 2, 4, 17, 18}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 100])
+def test_softcap(width: int, isa: str) -> None:
+    x = normal(5, width) * np.array([[0.1], [3], [30], [300], [1e30]], np.float32)
+    want = softcap_meaning(wide(x), 30.0)
+    run(softcap, isa, 2, tokens=number(5), x=x, width=width, cap=30.0)
+    assert nmse(x, want) <= 1e-12 and np.abs(x - want).max() <= 1e-5
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
 def test_sums_and_copies_are_exact(width: int) -> None:
     x, y, rows = normal(5, width), normal(5, width, seed=1), np.array([4, 0, 0, 2], np.int64)
-    out, chosen, biased = np.empty_like(x), np.empty((4, width), np.float32), x.copy()
+    out, chosen, biased, scaled, own = np.empty_like(x), np.empty((4, width), np.float32), x.copy(), x.copy(), x.copy()
     run(add, None, 2, tokens=number(5), x=x, y=y, out=out, width=width)
     run(add_bias, None, 2, tokens=number(5), x=biased, bias=y[3], width=width)
     run(select, None, 2, outputs=number(4), rows=rows, x=x, out=chosen, width=width)
+    run(scale, None, 2, tokens=number(5), x=scaled, width=width, factor=0.3)
+    run(scale_rows, None, 2, tokens=number(5), x=own, factors=np.ascontiguousarray(y[:, 0]), width=width)
+    assert np.array_equal(scaled, x * np.float32(0.3)) and np.array_equal(own, x * y[:, :1])
     assert np.array_equal(out, x + y) and np.array_equal(biased, x + y[3]) and np.array_equal(chosen, x[rows])
 
 

@@ -82,10 +82,6 @@ class ChatScreen(Screen):
             writer.close()
         return None
 
-    def fleeting(self, text: str) -> bool:
-        """A line that the next one is drawn over; false where that cannot be."""
-        return not self._quiet and self._draw(text)
-
     def aside(self, text: str) -> None:
         """A line of ours in the chat, dim where there are colours."""
         self.clear()
@@ -122,7 +118,7 @@ class _Writer:
         """Tokens so far; a folded thought shows them."""
         self._thought = int(getattr(count, "thought", 0)) - self._thought_before
         if self._kind == "thought" and self._screen.thoughts is ShownThoughts.fold:
-            self._screen.fleeting(f"thinking: {self._thought} tokens")
+            self._screen.status(f"thinking: {self._thought} tokens")
 
     def close(self) -> None:
         """The end of the answer, on a line of its own."""
