@@ -291,11 +291,11 @@ def test_unwritable_folder_is_a_warning(chat: Chat, tmp_path: Path) -> None:
     person.until("the history cannot be kept")
     person.prompted()
     person.say("Hi")
-    person.until("this chat is not saved from here on")
+    person.until(lambda lines: "not saved from here on" in "".join(lines))  # a long path is wrapped
     person.prompted(2)
     person.say("again")
     lines = person.prompted(3)
-    assert "\n".join(lines).replace("\n", "").count("not saved from here on") == 1
+    assert "".join(lines).count("not saved from here on") == 1
     assert person.close() == 0
 
 
