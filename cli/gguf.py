@@ -8,7 +8,12 @@ from . import options as o
 from . import ui
 from .gguf_files import Change, compared, cut, hashed
 
-gguf = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Change and compare files.")
+gguf = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Change and compare files.\n\nExample: llmlocal gguf diff a.gguf b.gguf",
+)
 
 
 @gguf.command("set")

@@ -49,9 +49,10 @@ def run(
     """
     from ..answering import Settings
     from ..prompt import Request
+    from ..sampling_defaults import check
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
-    given |= {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence}
+    check(given := given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
     target, read = Target(output, as_json, force), prompt_source(prompt, use_stdin=not no_stdin, needed=not file)
     texts, screen = read_files(file or ()), ui.Screen(quiet=quiet, verbose=verbose)
     with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:

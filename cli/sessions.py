@@ -11,7 +11,7 @@ sessions = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Conversations that were saved: list, show, export or remove them.",
+    help="Conversations that were saved: list, show, export or remove them.\n\nExample: llmlocal sessions ls",
 )
 
 

@@ -37,6 +37,11 @@ def sampling(
     return SamplingParams(**chosen)
 
 
+def check(given: Mapping[str, Any]) -> None:
+    """Raises UsageError for values of the user without meaning: told before a model is looked for."""
+    SamplingParams(**{name: value for name, value in given.items() if value is not None})
+
+
 def parameter(name: str, text: str) -> int | float:
     """The value of a parameter that a person typed. Raises UsageError for an unknown name, or for no number."""
     if name not in NAMES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -33,7 +34,7 @@ class ScriptedEngine:
         self.calls: list[tuple[str, int]] = []
         self.said, self.closed, self.cache_format = 0, False, "none"
         metadata = {"general.architecture": "x", "x.context_length": 128}
-        self.gguf = SimpleNamespace(metadata=metadata, tensors={}, close=lambda: None)
+        self.gguf = SimpleNamespace(metadata=metadata, tensors={}, path=Path("scripted.gguf"), close=lambda: None)
 
     def length(self) -> int:
         return len(self.tokens)
