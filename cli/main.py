@@ -28,6 +28,8 @@ COMMANDS = (
     "perplexity",
     "bench",
     "convert",
+    "quantize",
+    "gguf",
     "warmup",
     "doctor",
     "pull",

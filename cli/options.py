@@ -171,6 +171,60 @@ Adapters = Annotated[
     typer.Option("--lora", metavar="ADAPTER", help="Merge a PEFT folder or GGUF adapter; may be repeated."),
 ]
 ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT if it is there.")]
+
+QuantizeWords = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SRC [OUT] TYPE",
+        help="What to read; where to write, by default beside it; Q4_K_M, Q8_0, ... in any case.",
+        show_default=False,
+    ),
+]
+ListTypes = Annotated[bool, typer.Option("--list", help="List the types: bits per weight, size and memory for SRC.")]
+TargetSize = Annotated[
+    str | None, typer.Option("--target-size", metavar="SIZE", help="Choose the best type whose file fits, as 4G.")
+]
+TensorType = Annotated[
+    list[str] | None,
+    typer.Option("--tensor-type", metavar="PATTERN=TYPE", help="Another type where a name matches; may be repeated."),
+]
+OutputType = Annotated[str | None, typer.Option("--output-type", metavar="TYPE", help="Type of the output tensor.")]
+EmbedType = Annotated[str | None, typer.Option("--embed-type", metavar="TYPE", help="Type of the token embeddings.")]
+Pure = Annotated[bool, typer.Option("--pure", help="One type for all: no tensor gets more bits.")]
+Imatrix = Annotated[
+    Path | None, typer.Option("--imatrix", metavar="FILE", help="Importance matrix: which columns matter more.")
+]
+SplitSize = Annotated[
+    str | None, typer.Option("--split-size", metavar="SIZE", help="Files of at most this size of tensors, as 2G.")
+]
+EffortLevel = Annotated[
+    str,
+    typer.Option("--effort", metavar="normal|high", help="high searches longer for less error, and tells the gain."),
+]
+CheckAfter = Annotated[
+    bool, typer.Option("--check", help="Compare predictions with SRC's on a page of text afterwards.")
+]
+AllowRequantize = Annotated[
+    bool, typer.Option("--allow-requantize", help="Quantize tensors that have lost bits already.")
+]
+EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Relative RMSE of each tensor, on stderr.")]
+
+SetKey = Annotated[str, typer.Argument(metavar="KEY", help="The key, as general.name.", show_default=False)]
+SetValue = Annotated[
+    str | None, typer.Argument(metavar="VALUE", help="Its value; @FILE takes the text of a file.", show_default=False)
+]
+ValueKind = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="u32, i32, u64, i64, f32, f64, bool, string, ...")
+]
+Remove = Annotated[bool, typer.Option("--remove", help="Take the key away.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Change the file itself, by way of a copy.")]
+OutFile = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Where to write.")]
+OldTemplate = Annotated[str, typer.Argument(metavar="OLD", help="Its name.", show_default=False)]
+NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)]
+PartSize = Annotated[str, typer.Argument(metavar="SIZE", help="Most bytes of tensors, as 2G.", show_default=False)]
+MergedFile = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The one file.", show_default=False)]
+OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The file to compare with.", show_default=False)]
+
 Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
 Removed = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)

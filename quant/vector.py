@@ -15,7 +15,7 @@ import llvmlite.ir as ir
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.imputils import lower_builtin
-from numba.core.types import float32, int32, int64  # noqa: F401  (scalar types, words of kernels too)
+from numba.core.types import float32, int16, int32, int64  # noqa: F401  (scalar types, words of kernels too)
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_jitable, register_model
 

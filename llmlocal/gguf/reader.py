@@ -140,6 +140,21 @@ class GGUFFile:
         with suppress(BufferError):
             self._map.close()
 
+    def forget(self, tensor: QTensor) -> None:
+        """Give the memory of a tensor that was read back to the system; who looks at it again reads it again."""
+        import numpy as np
+
+        advice = getattr(mmap, "MADV_DONTNEED", None)
+        if advice is None or not tensor.nbytes:
+            return
+        for file in (self, *self._parts):
+            first = tensor.address - int(np.frombuffer(file._view, np.uint8).ctypes.data)
+            if 0 <= first < len(file._view):
+                start = padded(first, mmap.PAGESIZE)  # the page before belongs to the tensor before, too
+                end = (first + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+                if end > start:
+                    file._map.madvise(advice, start, end - start)
+
     def __enter__(self) -> GGUFFile:
         return self
 
