@@ -34,7 +34,7 @@ RECENT = 60.0  # seconds for which the time of the last use is not written again
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A model of the hub. `file` may be a pattern, `quant` is as `variants` spells it, `entry` the catalog's of a name."""
+    """A model of the hub. `file` may be a pattern, `quant` as `variants` spells it, `entry` what the catalog has."""
 
     text: str
     repo: str

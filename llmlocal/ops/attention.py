@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIECE = 256  # keys of a record
-ROWS = 64  # queries (tokens x heads of a group) that share a piece
+ROWS, MOST = 128, 64  # queries (tokens x heads of a group) that share a piece, and tokens: neighbours see the same keys
 FEW = 8  # tokens of a batch whose pieces are drawn one by one
 FIELDS = (
     "tokens", "positions", "bases", "q", "keys", "values", "sinks", "out", "heads", "kv_heads", "head_dim", "value_dim",
@@ -35,7 +35,7 @@ MERGE_FIELDS = (
 
 def block_tokens(group: int) -> int:
     """Tokens of one work item when `group` heads share a key."""
-    return max(1, ROWS // group)
+    return max(1, min(MOST, ROWS // group))
 
 
 def scratch_bytes(kind: Kind, heads: int, kv_heads: int, head_dim: int, value_dim: int) -> int:
@@ -104,7 +104,7 @@ def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
 
     def run(counter, ith, nth, tokens, positions, bases, q, keys, values, sinks, out, heads, kv_heads, head_dim, value_dim, cells, window, scale, scratch, scratch_bytes, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
         count, group, mine = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
-        some, few = max(1, ROWS // group), count <= FEW
+        some, few = max(1, min(MOST, ROWS // group)), count <= FEW
         blocks = (count + some - 1) // some
         low, high = span(positions, 0, count, window) if few else (0, 1)
         item = v.draw(counter, 1)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from .exp import exp
+from .exp import exp, exp_below
 from .kv_kind import padded
 
 NO_SINK = -3.0e38  # a score whose weight is 0 beside any other
@@ -59,26 +59,38 @@ def weigh(v: ModuleType, bend: Bend) -> Any:
 
     The record gets the sum of the weights and the greatest score; the sums of values are the caller's.
     """
-    f32, f32x8, power, lanes, never = v.f32, v.f32x8, exp(v, v.f32, v.i32), v.LANES, v.float32(NO_SINK)
+    f32, f32x8, power, lanes, never = v.f32, v.f32x8, exp_below(v, v.f32, v.i32), v.LANES, v.float32(NO_SINK)
+
+    @v.jitable
+    def hide(points, count, begin, end, what):  # type: ignore[no-untyped-def]
+        for i in range(min(begin, count)):
+            v.store(points + 4 * i, what)
+        for i in range(max(end, 0), count):
+            v.store(points + 4 * i, what)
+
+    @v.jitable
+    def greatest(points, count):  # type: ignore[no-untyped-def]
+        low = high = v.splat(f32, never)  # two chains: a comparison waits for the one before
+        for i in range(0, 4 * count, 8 * lanes):
+            low = v.maximum(v.load(f32, points + i), low)
+            high = v.maximum(v.load(f32, points + 4 * lanes + i), high)
+        return v.greatest(v.maximum(low, high))
 
     def run(points, count, begin, end, record, width):  # type: ignore[no-untyped-def]
         bend(points, count)
-        for i in range(min(begin, count)):
-            v.store(points + 4 * i, never)
-        for i in range(max(end, 0), count):
-            v.store(points + 4 * i, never)
-        top = v.splat(f32, never)
-        for i in range(0, count, lanes):
-            top = v.maximum(v.load(f32, points + 4 * i), top)
-        peak = v.greatest(top)
-        total = v.zero(f32)
-        for i in range(0, count, lanes):
-            weight = power(v.load(f32, points + 4 * i) - v.splat(f32, peak))
-            v.store(points + 4 * i, weight)
-            total = total + weight
+        hide(points, count, begin, end, never)
+        peak = greatest(points, count)
+        low = high = v.zero(f32)
+        for i in range(0, 4 * count, 8 * lanes):
+            first = power(v.load(f32, points + i) - v.splat(f32, peak))
+            second = power(v.load(f32, points + 4 * lanes + i) - v.splat(f32, peak))
+            v.store(points + i, first)
+            v.store(points + 4 * lanes + i, second)
+            low, high = low + first, high + second
+        hide(points, count, begin, end, v.float32(0))
         v.store(record + 4 * width, v.zero(f32x8))
         v.store(record + 4 * (width + 8), v.zero(f32x8))
-        v.store(record + 4 * width, v.total(total))
+        v.store(record + 4 * width, v.total(low + high))
         v.store(record + 4 * (width + TAIL), peak)
 
     return v.jitable(run)

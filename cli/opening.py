@@ -1,0 +1,57 @@
+"""A model opened as the command line says: context, threads, prompt cache, sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import ui
+
+if TYPE_CHECKING:
+    from ..prompt_cache import PromptCache
+    from ..sampler import SamplingParams
+    from ..session import Session
+
+
+def prompt_cache(wanted: str) -> PromptCache | None:
+    """Where prefixes are kept; None for nowhere. Raises BadFileError for a file of another kind."""
+    from ..prompt_cache import PromptCache
+
+    if wanted == "off":
+        return None
+    return PromptCache() if wanted == "auto" else PromptCache(Path(wanted), named=True)
+
+
+@contextmanager
+def opened(
+    model: Path, n_ctx: int | None, n_threads: int | None, *, kv_type: str, force: bool, cache: str
+) -> Iterator[Session]:
+    """A session; what went wrong with its prompt cache is said at the end. Raises as `Session.open`."""
+    from ..session import Session
+
+    kept = prompt_cache(cache)
+    with Session.open(model, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, force=force) as session:
+        session.cache = kept
+        yield session
+    for note in kept.notes if kept else ():
+        ui.note(note)
+
+
+def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
+    """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
+    from ..sampling_defaults import sampling
+
+    return sampling(session.gguf.metadata, given, recommended(session))
+
+
+def recommended(session: Session) -> dict[str, Any]:
+    """What the catalog recommends for a model, by the names of `SamplingParams`."""
+    from dataclasses import asdict
+
+    from ..hub.catalog import entry_for
+
+    entry = entry_for(session.gguf.path)
+    found = {key: value for key, value in asdict(entry.sampling).items() if value is not None} if entry else {}
+    return {"temperature" if key == "temp" else key: value for key, value in found.items()}
