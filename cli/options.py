@@ -235,6 +235,23 @@ TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; -
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
 
+MatrixModel = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", parser=ModelName, help="A name or GGUF file; with --stats alone, a matrix.", show_default=False
+    ),
+]
+MaybeTextFile = Annotated[
+    Path | None, typer.Argument(metavar="[TEXT_FILE]", help="The text; - is stdin.", show_default=False)
+]
+MatrixFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Where to write; by default MODEL.imatrix.gguf here."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the file that is there, or add this text to it.")]
+WithOutput = Annotated[bool, typer.Option("--with-output", help="Measure for the output matrix, too.")]
+MatrixStats = Annotated[bool, typer.Option("--stats", help="Tell what each weight reads.")]
+
 HFFolder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
 NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
 StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]
