@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import options as o
 from . import ui
-from .tables import bench_bars, bench_table, change_lines
+from .tables import bench_bars, bench_table, change_lines, kept
 
 
 def bench(
@@ -33,16 +33,17 @@ def bench(
               llmlocal bench model.gguf --baseline before.json --fail-below 5%
     """
     from .. import baseline as earlier
-    from ..bench import Plan, bench, pair_of, thread_counts
+    from ..bench import Plan, Row, bench, pair_of, thread_counts
     from ..errors import ThresholdError, UsageError
 
     if fail_below is not None and baseline is None:
         raise UsageError("--fail-below needs a --baseline to compare with")
     limit = earlier.percentage(fail_below) if fail_below is not None else None
     before = earlier.read(baseline) if baseline is not None else None
-    plan, rows = Plan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, roofline), []
+    plan = Plan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, roofline)
+    rows: list[Row] = []
     with ui.Screen(quiet=quiet) as screen:
-        measured = (rows.append(row) or row for row in bench(models, plan, thread_counts(threads)))
+        measured = kept(bench(models, plan, thread_counts(threads)), rows)
         screen.lines(bench_table(measured, output, peak=roofline))
         screen.notes(row.limit for row in rows if row.limit)
         if output is o.Layout.md:

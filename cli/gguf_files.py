@@ -9,7 +9,6 @@ from typing import Any
 
 from ..errors import UsageError
 from ..gguf import edit, open_gguf
-from ..quantization.request import size_in_bytes
 from . import ui
 from .sheet import to_json
 
@@ -58,6 +57,8 @@ class Change:
 
 def cut(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) -> None:
     """A file in parts; prints their names."""
+    from ..quantization.request import size_in_bytes
+
     stem = out or file.with_name(file.name.removesuffix(".gguf"))
     with ui.Screen(quiet=quiet) as screen:
         tell = _progress(screen, "splitting")

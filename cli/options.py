@@ -160,7 +160,6 @@ PresencePenalty = Annotated[float | None, typer.Option("--presence-penalty", hel
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same text; by default a random one.")]
 Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors on stderr.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
 PromptCache = Annotated[
     str,
     typer.Option(
@@ -252,6 +251,22 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the file that
 WithOutput = Annotated[bool, typer.Option("--with-output", help="Measure for the output matrix, too.")]
 MatrixStats = Annotated[bool, typer.Option("--stats", help="Tell what each weight reads.")]
 
+Reference = Annotated[
+    Path,
+    typer.Argument(metavar="REF", parser=ModelName, help="The model that is right, as F16.", show_default=False),
+]
+Candidates = Annotated[
+    list[Path],
+    typer.Argument(metavar="CAND...", parser=ModelName, help="What it became in fewer bits.", show_default=False),
+]
+ComparedText = Annotated[
+    Path | None, typer.Option("--text", metavar="FILE", help="Your text; - is stdin. By default a short one of ours.")
+]
+GreedyPrompt = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What the answers are given to.")]
+MaxKl = Annotated[
+    float | None, typer.Option("--max-kl", metavar="X", min=0, help="Exit with 10 where a mean is above X nats.")
+]
+
 HFFolder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
 NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
 StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]
@@ -260,6 +275,37 @@ Adapters = Annotated[
     typer.Option("--lora", metavar="ADAPTER", help="Merge a PEFT folder or GGUF adapter; may be repeated."),
 ]
 ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT if it is there.")]
+Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
+Removed = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
+]
+Verified = Annotated[
+    list[str] | None, typer.Argument(metavar="MODEL...", help="Models of the store.", show_default=False)
+]
+Quant = Annotated[str | None, typer.Option("--quant", metavar="TYPE", help="The quantization, such as Q4_K_M.")]
+RemoteFile = Annotated[
+    str | None, typer.Option("--file", metavar="PATTERN", help="The file in the repository; * and ? are understood.")
+]
+Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit.")]
+Folder = Annotated[
+    Path | None, typer.Option("--to", metavar="DIR", help="Put the files into this folder, not into the cache.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
+Yes = Annotated[
+    bool, typer.Option("-y", "--yes", help="Do not ask, and do it where memory or disk seem too small, too.")
+]
+Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
+AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
+AliasTarget = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name, hf:org/repo, or a GGUF file.", show_default=False)
+]
+Fit = Annotated[
+    bool, typer.Option("--fit", help="Does it fit this machine, with which context, and how fast can it be?")
+]
+
+Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 
 QuantizeWords = Annotated[
     list[str],
@@ -313,35 +359,3 @@ NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.",
 PartSize = Annotated[str, typer.Argument(metavar="SIZE", help="Most bytes of tensors, as 2G.", show_default=False)]
 MergedFile = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The one file.", show_default=False)]
 OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The file to compare with.", show_default=False)]
-
-Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
-Removed = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
-]
-Verified = Annotated[
-    list[str] | None, typer.Argument(metavar="MODEL...", help="Models of the store.", show_default=False)
-]
-Quant = Annotated[str | None, typer.Option("--quant", metavar="TYPE", help="The quantization, such as Q4_K_M.")]
-RemoteFile = Annotated[
-    str | None, typer.Option("--file", metavar="PATTERN", help="The file in the repository; * and ? are understood.")
-]
-Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit.")]
-Folder = Annotated[
-    Path | None, typer.Option("--to", metavar="DIR", help="Put the files into this folder, not into the cache.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
-Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
-Yes = Annotated[
-    bool, typer.Option("-y", "--yes", help="Do not ask, and do it where memory or disk seem too small, too.")
-]
-Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
-AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
-AliasTarget = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A name, hf:org/repo, or a GGUF file.", show_default=False)
-]
-Fit = Annotated[
-    bool, typer.Option("--fit", help="Does it fit this machine, with which context, and how fast can it be?")
-]
-
-Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
-Words = Annotated[list[str] | None, typer.Argument(hidden=True)]

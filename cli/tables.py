@@ -41,6 +41,13 @@ def bench_table(rows: Iterable[Row], layout: Layout, *, peak: bool = False) -> I
         yield json.dumps({"schema": 1, "rows": [_record(row) for row in rows]}, indent=1, ensure_ascii=False)
 
 
+def kept(rows: Iterable[Row], into: list[Row]) -> Iterator[Row]:
+    """The rows as they come, and all of them in `into`."""
+    for row in rows:
+        into.append(row)
+        yield row
+
+
 def bench_bars(rows: Sequence[Row]) -> Iterator[str]:
     """A bar for each test, prompts and answers on scales of their own; nothing to see in a single one of a kind."""
     kinds: dict[str, list[Row]] = {}

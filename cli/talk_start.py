@@ -80,7 +80,8 @@ class Start:
         if not self.save:
             talk.system = talk.system if system is None else system
             return None, talk
-        file = sessions.named(saved.id if saved else id, model, system) if saved or id else sessions.new(model, system)
+        id = saved.id if saved else id
+        file = sessions.named(id, model, system) if id else sessions.new(model, system)
         if saved and system is not None and system != talk.system:
             talk.system = system
             file.append({"type": "system", "text": system})

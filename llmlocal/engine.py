@@ -77,7 +77,8 @@ class Engine:
     ) -> Engine:
         """Map a GGUF file. `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; threads to the cores.
 
-        `kv_type` is the kind of cache, f16 or q8_0; `watcher` hears of every product. Raises NotFoundError, BadFileError or UsageError.
+        `kv_type` is the kind of cache, f16 or q8_0; `watcher` hears of every product.
+        Raises NotFoundError, BadFileError or UsageError.
         """
         gguf = open_gguf(path)
         n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)

@@ -124,8 +124,8 @@ class PromptCache:
                 file.write(part)
             for plane in cells:
                 for head in plane:
-                    digest.update(np.ascontiguousarray(head))
-                    file.write(np.ascontiguousarray(head))
+                    digest.update(np.ascontiguousarray(head).data)
+                    file.write(np.ascontiguousarray(head).data)
             file.write(digest.digest())
 
     def _copy(self, entry: Entry, engine: Engine, length: int) -> bool:
@@ -134,7 +134,7 @@ class PromptCache:
         try:
             data = np.memmap(entry.path, np.uint8, "r")
             whole = len(data) == entry.nbytes and _covers(entry.shapes, cells)
-            if not whole or blake2b(data[:-DIGEST], digest_size=DIGEST).digest() != data[-DIGEST:].tobytes():
+            if not whole or blake2b(data[:-DIGEST].data, digest_size=DIGEST).digest() != data[-DIGEST:].tobytes():
                 self.notes.append(f"the prompt cache {escaped(entry.path.name)} is damaged and is not used")
                 return False
         except (OSError, ValueError):

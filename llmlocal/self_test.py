@@ -144,7 +144,9 @@ def trials() -> Iterator[Trial]:
         NORMS,
         [gate, up],
     )
-    yield Trial("add", lambda layers, v: layers.add(layers.outputs(v), layers.outputs(v)), x, 2.0 * x, EXACT)
+    yield Trial(
+        "add", lambda layers, v: layers.add(layers.outputs(v), layers.outputs(v)), x, 2 * x.astype(np.float64), EXACT
+    )
 
 
 def format_trials(fmt: type[Format]) -> Iterator[Trial]:
@@ -152,11 +154,14 @@ def format_trials(fmt: type[Format]) -> Iterator[Trial]:
     weight = random_tensor(fmt.name, ROWS, K, 0)
     values, bias = weight.dequantize(), random_tensor("F32", 1, ROWS, 3)
     vector = QTensor("bias", bias.format, (ROWS,), bias.data)
+    exact = values.astype(np.float64)
     ids = normal(TOKENS, K)
-    yield Trial(f"rows of {fmt.name}", lambda layers, v: layers.embed(weight), ids, values[:TOKENS], EXACT, [weight])
+    yield Trial(f"rows of {fmt.name}", lambda layers, v: layers.embed(weight), ids, exact[:TOKENS], EXACT, [weight])
     for tokens in (1, TOKENS):
         x = normal(tokens, K)
-        want = matmul_meaning(values, x if fmt.activations == "f32" else rounded(x)) + bias.dequantize()
+        want = matmul_meaning(values, x if fmt.activations == "f32" else rounded(x)) + bias.dequantize().astype(
+            np.float64
+        )
         name = f"{fmt.name} times {'a token' if tokens == 1 else 'a batch'}"
         yield Trial(name, lambda layers, v: layers.linear(v, weight, vector), x, want, EXACT, [weight, vector])
 
@@ -188,10 +193,10 @@ def attention_trial(kv_type: str, bound: float) -> Trial:
         q, k, values = layers.linears(v, *((w, None) for w in weights))
         return layers.attention(q, k, values, head_dim=HEAD_DIM, scale=HEAD_DIM**-0.5)
 
-    heads = (
+    q, k, values = (
         matmul_meaning(w.dequantize(), x).reshape(TOKENS, n, HEAD_DIM) for w, n in zip(weights, sizes, strict=True)
     )
-    want = attention_meaning(*heads).reshape(TOKENS, -1)
+    want = attention_meaning(q, k, values).reshape(TOKENS, -1)
     return Trial(f"attention over {kv_type}", word, x, want, bound, weights, kv_type)
 
 
@@ -202,8 +207,7 @@ def normal(*shape: int) -> Floats:
 def rounded(x: Floats) -> Floats:
     """`x` as products of bytes read it."""
     q, scale = q8_meaning(x)
-    values: Floats = q * np.repeat(scale, BLOCK, axis=-1)
-    return values
+    return q.astype(np.float32) * np.repeat(scale, BLOCK, axis=-1)
 
 
 def random_tensor(name: str, rows: int, k: int, seed: int) -> QTensor:
@@ -216,9 +220,9 @@ def random_tensor(name: str, rows: int, k: int, seed: int) -> QTensor:
         size = np.sqrt((fmt.dequantize(pool).astype(np.float64) ** 2).mean(axis=1))
         near = np.argsort(np.abs(np.log(size * np.sqrt(k))))[:64]  # those that are not finite come last
     blocks = pool[rng.choice(near, rows * k // fmt.block)]
-    return QTensor(name, fmt, (rows, k), memoryview(np.ascontiguousarray(blocks)).cast("B"))
+    return QTensor(name, fmt, (rows, k), np.ascontiguousarray(blocks).data.cast("B"))
 
 
 def tensor(label: str, name: str, values: Floats) -> QTensor:
     data = np.ascontiguousarray(BY_NAME[name].quantize(values))
-    return QTensor(label, BY_NAME[name], values.shape, memoryview(data).cast("B"))
+    return QTensor(label, BY_NAME[name], values.shape, data.data.cast("B"))

@@ -113,7 +113,9 @@ def affine(x: Floats, importance: Floats | None, search: Affine) -> Found:
 
     def levels() -> Floats:
         step = (d * scale).reshape(-1)
-        return np.rint((values + (dmin * lows).reshape(-1)) * np.where(step > 0, 1 / step, 0)).clip(0, search.top)
+        inverse = np.where(step > 0, 1 / step, np.float32(0))
+        q: Floats = np.rint((values + (dmin * lows).reshape(-1)) * inverse).clip(0, search.top)
+        return q
 
     d, dmin = (halved(a.max(axis=1, keepdims=True) * (1 / most)) for a in (fit, low))
     scale, lows = multiple(fit, d), multiple(low, dmin)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .activations import q8_bytes
 from .format import Format
 from .jit import Kernel
-from .matmul import MAX_ROWS, ROW_DRAWS, ROWS, SCRATCH_BYTES, float_bytes, rows_by_tokens
+from .matmul import MAX_ROWS, ROW_DRAWS, ROWS, SCRATCH_BYTES, few_tokens, float_bytes, rows_by_tokens
 from .parts import float_activations, refuse_stored
 
 if TYPE_CHECKING:
@@ -45,12 +45,13 @@ def matmul_grouped_meaning(
 
 
 def _build(v: ModuleType, fmt: type[Format]) -> Any:
-    stretch, x_bytes = rows_by_tokens(v, fmt), v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
+    x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
     def run(counter, ith, nth, tokens, groups, weights, matrix_bytes, x, y, rows, k, row_bytes, scratch):  # type: ignore[no-untyped-def]
         count, tile = v.load_i64(groups), scratch + SCRATCH_BYTES * ith
         alone = max(v.LANES, min(MAX_ROWS, count * rows // (ROW_DRAWS * nth)))
-        draw = ROWS if v.load_i64(tokens) > 1 else alone
+        draw = ROWS if v.load_i64(tokens) > few else alone
         stretches = (rows + draw - 1) // draw
         item = v.draw(counter, 1)
         while item < count * stretches:

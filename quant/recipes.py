@@ -89,7 +89,8 @@ class Shape(NamedTuple):
         return self.architecture in ("llama", "qwen2") and self.layers == 80 and self.values_shared > 1
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """A tensor as a rule sees it: the number of its kind among `count`, counted by layers."""
 
     model: Shape

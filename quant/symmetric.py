@@ -129,8 +129,8 @@ def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> Found:
         a, u = (scale * scale * sqq).sum(axis=1, keepdims=True), (scale * sxq).sum(axis=1, keepdims=True)
         d = halved(np.where((a > 0) & np.isfinite(d), u / a, d))
     t = values * inverse()
-    q = np.rint(t).clip(table[0], table[-1]) - table[0] if search.counts else number(t)
-    return Found(d[:, 0] * unit[:, 0], scale.astype(np.int8), q.T.reshape(n, -1).astype(np.uint8))
+    numbers = np.rint(t).clip(table[0], table[-1]) - table[0] if search.counts else number(t)
+    return Found(d[:, 0] * unit[:, 0], scale.astype(np.int8), numbers.T.reshape(n, -1).astype(np.uint8))
 
 
 def _fit(x: Floats, w: Floats, trials: Trials, nearest: Any) -> Floats:

@@ -42,11 +42,9 @@ class QTensor:
 
     def part(self, first: int, last: int) -> QTensor:
         """Rows `first` to `last` (without it) of a matrix, or values of a vector, over the same memory."""
-        if len(self.shape) == 1:
-            each, shape = self.format.row_bytes(1), (last - first,)
-        else:
-            each, shape = self.format.row_bytes(self.k), (last - first, self.k)
-        return QTensor(self.name, self.format, shape, self.data[first * each : last * each])
+        inner = self.shape[1:]
+        each = self.format.row_bytes(*inner or (1,))
+        return QTensor(self.name, self.format, (last - first, *inner), self.data[first * each : last * each])
 
     def as_row(self) -> QTensor:
         """A vector (k,) as a matrix of one row, (1, k)."""

@@ -1,4 +1,4 @@
-"""Small models of several architectures' shapes: names and sizes of their tensors, and the keys that recipes ask for."""
+"""Small models of several architectures' shapes: names and sizes of tensors, and the keys that recipes ask for."""
 
 from __future__ import annotations
 

@@ -177,6 +177,27 @@ def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
             assert f"'{name.replace('qkv', 'q')}' is missing" in said
 
 
+UNSAID = [
+    ("gemma2-short-window", {"query_pre_attn_scalar": 20}),
+    ("gemma3", {"query_pre_attn_scalar": 20}),
+    ("smollm3", {"no_rope_layers": [1, 0, 1, 1, 1]}),
+    ("qwen2moe", {"norm_topk_prob": True}),
+    ("qwen3moe", {"norm_topk_prob": False}),
+    ("phi3-longrope", {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": "x"}}),
+]
+
+
+@pytest.mark.parametrize(("case", "other"), UNSAID, ids=lambda value: value if isinstance(value, str) else "")
+def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, Any], tmp_path: Path) -> None:
+    """Nothing is converted into a file that would compute something else."""
+    write_weights(tmp_path, case, golden(case)[0])
+    write_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(settings(case) | other))
+    said = next(iter(other)).replace("rope_scaling", "long_factor")
+    with pytest.raises(BadFileError, match=said), open_hf(tmp_path):
+        pytest.fail("the folder was accepted")
+
+
 # ---- another engine ------------------------------------------------------------------------------------------------
 
 UNKNOWN_THERE = ("command-r-plus",)  # its norms of heads are read in models of 64 blocks and more only
@@ -197,7 +218,7 @@ def test_logits_are_those_of_llama_cpp(case: str, tmp_path: Path) -> None:
     path = write_converted(case, tmp_path)
     with open_gguf(path) as gguf:
         tokens = ["<|endoftext|>", "<unk>", "<s>", *list(gguf.metadata["tokenizer.ggml.tokens"])[3:]]
-        meta: dict[str, Any] = {**gguf.metadata, "tokenizer.ggml.tokens": tokens, **THERE.get(case, {})}
+        meta: dict[str, Any] = {**gguf.metadata.raw(), "tokenizer.ggml.tokens": tokens, **THERE.get(case, {})}
         write_gguf(tmp_path / "there.gguf", {k: v for k, v in meta.items() if v is not None}, gguf.tensors.values())
     script = Path(__file__).parents[1] / "tools" / "bench_llama_cpp.py"
     with bench_protocol.Worker("llama.cpp", Path(python), script, tmp_path / "there.gguf", 1, 48) as worker:

@@ -149,7 +149,7 @@ def test_trained_model(stories: Path, text: bytes, heard: Heard, tmp_path: Path)
     for chunk in chunks_of(path, text, 3):
         heard.block = -1
         model.logits(chunk)
-    check_equal(matrix, heard, 1e-8)  # a half of the cache may be rounded the other way
+    check_equal(matrix, heard, 1e-6)  # the cache rounds to halves, perhaps the other way
 
 
 def test_experts(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:

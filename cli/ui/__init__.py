@@ -194,10 +194,9 @@ class Screen:
             left = f", {clock(seconds / done * (total - done))} left" if done < total else ""
             self._draw(f"{title}: {done} of {total}{unit}{left}{more}")
 
-    def status(self, text: str) -> None:
-        """A line about what goes on, in the place of the last one; only on terminals."""
-        if not self._quiet:
-            self._draw(text)
+    def status(self, text: str) -> bool:
+        """A line about what goes on, in the place of the last one; false where that cannot be."""
+        return not self._quiet and self._draw(text)
 
     def _draw(self, text: str) -> bool:
         """Put `text` in the place of the last progress line; false where that cannot be."""

@@ -20,6 +20,7 @@ from ..errors import BadFileError, NotFoundError, ResourceError
 from ..quant.tensor import QTensor
 from . import split
 from .layout import FETCH_AGAIN, Record, place, supported_format
+from .pages import give_back
 from .values import (
     ALIGNMENT_KEY,
     DEFAULT_ALIGNMENT,
@@ -142,18 +143,8 @@ class GGUFFile:
 
     def forget(self, tensor: QTensor) -> None:
         """Give the memory of a tensor that was read back to the system; who looks at it again reads it again."""
-        import numpy as np
-
-        advice = getattr(mmap, "MADV_DONTNEED", None)
-        if advice is None or not tensor.nbytes:
-            return
         for file in (self, *self._parts):
-            first = tensor.address - int(np.frombuffer(file._view, np.uint8).ctypes.data)
-            if 0 <= first < len(file._view):
-                start = padded(first, mmap.PAGESIZE)  # the page before belongs to the tensor before, too
-                end = (first + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-                if end > start:
-                    file._map.madvise(advice, start, end - start)
+            give_back(file._map, tensor.address, tensor.nbytes)
 
     def __enter__(self) -> GGUFFile:
         return self

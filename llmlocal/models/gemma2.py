@@ -41,8 +41,17 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int
     return attention_output(g, h, w, out)
 
 
+def check_scale(s: Settings, largest: int) -> None:
+    """Raises BadFileError where scores are scaled otherwise than `attention` does."""
+    shared = s.integer("num_hidden_layers") == largest
+    size = s.integer("hidden_size") / s.integer("num_attention_heads") if shared else s.head_dim
+    if s.number("query_pre_attn_scalar", default=size) != size:
+        raise s.fail(f"query_pre_attn_scalar is not {size:g}, and GGUF has no key to say so")
+
+
 def keys(s: Settings) -> Keys:
     """Keys of a Hugging Face folder: the caps and the window are Gemma 2's own."""
+    check_scale(s, LARGEST)
     caps = {key: s.number(key, default=0.0) for key in ("attn_logit_softcapping", "final_logit_softcapping")}
     return decoder_keys(s) | caps | window_keys(s, period=2)
 

@@ -12,6 +12,7 @@ from ..hyper import Hyper, windows
 from ..layers import Layers, Rope
 from ..rope_scaling import plain_rotation, rotation
 from ..weights import Weights
+from .gemma2 import check_scale
 
 LARGEST = 62  # blocks of the 27B model, whose queries are scaled as if all heads shared the width
 
@@ -47,6 +48,7 @@ def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int
 
 def keys(s: Settings) -> Keys:
     """Keys of a Hugging Face folder."""
+    check_scale(s, LARGEST)
     cap = s.number("final_logit_softcapping", default=0.0)
     return decoder_keys(s) | window_keys(s, period=6) | ({"final_logit_softcapping": cap} if cap else {})
 

@@ -87,5 +87,5 @@ def multiply_peak(n_threads: int, *, floats: bool) -> float:
         for t in threads:
             t.join()
         best = min(best, time.perf_counter() - start)
-    products = isa.LANES * (1 if floats else 4) * GROUPS * isa.TOKENS
+    products = int(isa.LANES * (1 if floats else 4) * GROUPS * isa.TOKENS)
     return n_threads * TURNS * products / best

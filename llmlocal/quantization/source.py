@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,9 +15,6 @@ from ..quant.recipes import Shape, Wanted
 from ..quant.tensor import QTensor
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..convert.model import Model as Folder
     from ..quant.quantizer import Source
 
@@ -77,31 +73,16 @@ class FolderModel:
     def __init__(self, folder: Folder) -> None:
         from ..convert.write import format_of
 
-        self._folder = folder
         self.path, self.metadata = folder.path, folder.metadata
         self.plain = {key: _plain(value) for key, value in folder.metadata.items()}
         self.tensors = [Wanted(t.name, t.shape, format_of(t, t.format)) for t in folder.tensors]
-        self._held = {t.name: t for t in self.tensors}
+        self._held = {t.name: t for t in folder.tensors}
 
     def tensor(self, name: str) -> Source:
-        held = self._held[name]
-        return Rows(held.name, held.shape, held.format, self._folder)
+        return self._held[name]
 
     def forget(self, name: str) -> None:
         """Streams hold nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A tensor of a folder, some rows at a time."""
-
-    name: str
-    shape: tuple[int, ...]
-    format: type[Format]
-    folder: Folder
-
-    def read(self, first: int, last: int) -> NDArray[np.float32]:
-        return self.folder.rows(self.name, first, last)
 
 
 def model_shape(model: Model) -> Shape:

@@ -16,6 +16,7 @@ from ..gguf import split
 from ..gguf.values import ValueType, escaped, shown
 from ..gguf.writer import GGUFWriter, TensorInfo
 from ..graph import Program
+from ..ops.program import OPERATION
 from ..quant.cpu import physical_cores
 from ..quant.jit import Kernel
 from ..quant.prepare import prepare
@@ -149,7 +150,10 @@ class _Work:
         return Done(info, self._number, self._done, self._plan.tensor_bytes, error, usual)
 
     def _run(self, steps: list[tuple[Kernel, Mapping[str, int]]]) -> None:
+        """Run kernels one after another, each on all threads."""
         blocks = [np.array(kernel.block(**fields), np.int64) for kernel, fields in steps]
-        rows = [(kernel.address(), block.ctypes.data, 1) for (kernel, _), block in zip(steps, blocks, strict=True)]
-        if rows:
-            self._team.run(Program(np.array(rows, np.int64), list(blocks)))
+        rows = np.zeros((len(steps), OPERATION // 8), np.int64)
+        for row, (kernel, _), block in zip(rows, steps, blocks, strict=True):
+            row[:3] = kernel.address(), block.ctypes.data, 1
+        if steps:
+            self._team.run(Program(rows, list(blocks)))
