@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from ..comparison import Comparison, Contender
 
 LABEL = 13
-SEPARATORS = "-_. "
+SEPARATORS = "-. "  # not _: Q4_0 and Q4_K_M are names
 
 
 def table(found: Comparison) -> Iterator[str]:
@@ -26,16 +25,18 @@ def table(found: Comparison) -> Iterator[str]:
     for label, model in zip(shown, found.models, strict=True):
         bits = f"{model.about.bits_per_weight or 0:.2f}"
         sizes = f"{in_words(model.about.n_bytes):>9}  {bits:>11}  {in_words(model.about.memory.total):>9}"
-        yield f"{label}  {sizes}  {model.prefill_speed:>7.1f} t/s  {model.decode_speed:>7.1f} t/s"
+        speeds = "  ".join(f"{fit(x, 7, 1)} t/s" for x in (model.prefill_speed, model.decode_speed))
+        yield f"{label}  {sizes}  {speeds}"
     yield ""
-    yield f"{'':<{LABEL}} {'perplexity':>15}  {'KL divergence':>17}  {'99 %':>6}  {'max':>6}  {'top-1':>6}  {'answer':>6}"
+    heads = f"{'perplexity':>15}  {'KL divergence':>17}  {'99 %':>6}  {'max':>6}  {'top-1':>6}  {'answer':>6}"
+    yield f"{'':<{LABEL}} {heads}"
     for label, model in zip(shown, found.models, strict=True):
         p = model.perplexity
-        line = f"{label} {p.value:>7.3f} ± {p.error:<5.3f}"
+        line = f"{label} {fit(p.value, 7, 3)} ± {fit(p.error, 5, 3)}"
         yield line if model is found.reference else f"{line}  {_predictions(found, model)}"
-    first, n = found.reference, found.reference.perplexity.n_tokens
+    n = found.reference.perplexity.n_tokens
     chunks = f"{found.chunks} chunk{'s' * (found.chunks != 1)} of {found.way.n_ctx}"
-    yield f"{n} tokens scored, {chunks}; reference: {one_line(first.path.name)}"
+    yield f"{n} tokens scored, {chunks}; reference: {names[0]}"
 
 
 def bars(found: Comparison) -> Iterator[str]:
@@ -74,19 +75,26 @@ def above(found: Comparison, limit: float) -> list[str]:
 def labels(paths: Sequence[Path]) -> list[str]:
     """Names of at most LABEL characters: what differs in the files' names, of long ones the end."""
     stems = [one_line(path.stem) for path in paths]
-    common = os.path.commonprefix(stems)
-    cut = max((common.rfind(mark) for mark in SEPARATORS), default=-1) + 1
+    first, last = min(stems), max(stems)  # what these two share, all share
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    cut = max(first[:same].rfind(mark) for mark in SEPARATORS) + 1
     short = [stem[cut:] for stem in stems]
     if not all(short) or len(set(short)) < len(set(stems)):
         short = stems
     return [name if len(name) <= LABEL else f"…{name[1 - LABEL :]}" for name in short]
 
 
+def fit(value: float, width: int, digits: int) -> str:
+    """A number in `width` characters, with at most `digits` behind the point."""
+    texts = (f"{value:.{n}f}" for n in range(digits, -1, -1))
+    return next((text for text in texts if len(text) <= width), f"{value:.0e}").rjust(width)
+
+
 def _predictions(found: Comparison, model: Contender) -> str:
     d, same = model.divergence, model.same_tokens
     answer = "same" if same == len(found.answer) else f"{same}/{len(found.answer)}"
-    kl = f"{d.mean:.5f} ± {d.error:.5f}"
-    return f"{kl:>17}  {d.worst:>6.4f}  {d.largest:>6.3f}  {d.same_best:>6.1%}  {answer:>6}"
+    kl = f"{fit(d.mean, 7, 5)} ± {fit(d.error, 7, 5)}"
+    return f"{kl}  {fit(d.worst, 6, 4)}  {fit(d.largest, 6, 3)}  {d.same_best:>6.1%}  {answer:>6}"
 
 
 def _figures(model: Contender) -> dict[str, Any]:
