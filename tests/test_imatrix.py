@@ -152,6 +152,15 @@ def test_trained_model(stories: Path, text: bytes, heard: Heard, tmp_path: Path)
     check_equal(matrix, heard, 1e-6)  # the cache rounds to halves, perhaps the other way
 
 
+def test_sums_are_llama_cpps(stories: Path, text: bytes, tmp_path: Path) -> None:
+    """The golden holds what llama.cpp's own products read, see tools/make_imatrix_goldens.py."""
+    want = np.load(Path(__file__).parent / "golden" / "imatrix.npz")
+    matrix = measured(stories / "stories260K-f32.gguf", text, tmp_path / "m", chunks=4)
+    assert set(want) == set(matrix.sums) and len(want) == 35
+    for name, sums in matrix.sums.items():
+        assert nmse(sums[0], want[name]) <= 1e-6 and matrix.counts[name].tolist() == [4 * CTX]
+
+
 def test_experts(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     path, ids = write_converted("mixtral", tmp_path), np.random.default_rng(5).integers(3, 40, (3, CTX)).tolist()
     monkeypatch.setattr(importance, "cut_in_chunks", lambda *_: ids)
