@@ -74,4 +74,5 @@ def diverge(reference: Engine, candidate: Engine, ids: Sequence[int], found: Div
 def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Natural logarithms of the probabilities that logits (n_vocab,) mean."""
     shifted = logits.astype(np.float64) - float(logits.max())
-    return shifted - np.log(np.exp(shifted).sum())
+    found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum())
+    return found
