@@ -308,10 +308,11 @@ Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the 
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 
 QuantizeWords = Annotated[
-    list[str],
+    list[Path],
     typer.Argument(
         metavar="SRC [OUT] TYPE",
-        help="What to read; where to write, by default beside it; Q4_K_M, Q8_0, ... in any case.",
+        parser=ModelName,
+        help="A model's name, a GGUF file or a Hugging Face folder; the file to make; what it is made of, at the end.",
         show_default=False,
     ),
 ]

@@ -41,7 +41,7 @@ def quantize(
     from . import quantized as report
 
     more: dict[str, Any] = {"pure": pure, "imatrix": imatrix, "allow_requantize": allow_requantize, "force": force}
-    request = Request(words, tensor_type or (), output_type, embed_type, target_size=target_size, **more)
+    request = Request([*map(str, words)], tensor_type or (), output_type, embed_type, target_size=target_size, **more)
     request = report.completed(request, split_size, effort, threads, verbose)
     if list_types:
         with listed(request) as (model, rows):
