@@ -16,7 +16,7 @@ import numpy as np
 from . import tokenizer as tokenizers
 from .column_sums import ColumnSums
 from .engine import Engine
-from .errors import BadFileError, UsageError
+from .errors import BadFileError, NotFoundError, UsageError
 from .gguf import open_gguf
 from .gguf.values import escaped
 from .imatrix import Imatrix, TextRead, load_imatrix, write_imatrix
@@ -56,9 +56,9 @@ def measure(model: Path, text: bytes, name: str, out: Path, way: Way) -> Iterato
     """Read `text`, called `name`, and write `out`. A step before the first chunk, and one after each.
 
     Raises UsageError for a text below one chunk, for a file in the way or one that cannot be gone on with,
-    BadFileError where a sum is no number, and what `Engine.open` and `GGUFWriter` raise.
+    NotFoundError, BadFileError where a sum is no number, and what `Engine.open` and `GGUFWriter` raise.
     """
-    matrix = _begin(out, way)
+    matrix = _begin(model, out, way)
     with open_gguf(model) as gguf:
         cut = cut_in_chunks(tokenizers.load(gguf.metadata), text, way.n_ctx, way.chunks)
         check_memory(gguf.metadata, gguf.tensors, way.n_ctx)
@@ -85,11 +85,15 @@ def measure(model: Path, text: bytes, name: str, out: Path, way: Way) -> Iterato
         engine.close()
 
 
-def _begin(out: Path, way: Way) -> Imatrix:
-    """What was summed before, or nothing. Raises UsageError."""
+def _begin(model: Path, out: Path, way: Way) -> Imatrix:
+    """What was summed before, or nothing. Raises UsageError, and NotFoundError where there is no folder for it."""
     where = escaped(str(out))
     if out.is_dir():
         raise UsageError(f"{where} is a folder", "name a file")
+    if not out.parent.is_dir():
+        raise NotFoundError(f"{where}: no such folder")
+    if out.exists() and model.exists() and out.samefile(model):
+        raise UsageError(f"{where} is the model; nothing is written over it", "name another file")
     if not out.exists() or (way.force and not way.resume):
         return Imatrix(way.n_ctx)
     if not way.resume:

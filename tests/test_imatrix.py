@@ -294,6 +294,7 @@ def test_it_is_saved_on_the_way(story: Path, text: bytes, tmp_path: Path, monkey
 def test_refusals(said: Said, story: Path, data: Path, made: Path, tmp_path: Path) -> None:
     source = data / "text" / "val-60k-ascii.txt"
     before = made.read_bytes()
+    shutil.copy(story, tmp_path / "copy.gguf")
 
     def told(*words: Any) -> tuple[int, str]:
         code, out, err = said("imatrix", *words)
@@ -304,7 +305,10 @@ def test_refusals(said: Said, story: Path, data: Path, made: Path, tmp_path: Pat
     assert code == 2 and "--resume" in err
     code, err = told(story, source, "-o", made, "--resume", "-c", "32")
     assert code == 2 and "-c 64" in err
-    assert told(story, source, "-o", story, "--resume")[0] == 5
+    assert told(tmp_path / "copy.gguf", source, "-o", tmp_path / "copy.gguf", "--force")[0] == 2
+    assert (tmp_path / "copy.gguf").read_bytes() == story.read_bytes()
+    assert told(story, source, "-o", tmp_path / "copy.gguf", "--resume")[0] == 5
+    assert told(story, source, "-o", tmp_path / "none" / "m.gguf")[0] == 3
     assert told(story, source, "-o", tmp_path)[0] == 2
     assert told(story, "-o", made)[0] == 2
     assert told(story, tmp_path / "none.txt")[0] == 3
