@@ -31,6 +31,8 @@ COMMANDS = (
     "bench",
     "convert",
     "quantize",
+    "imatrix",
+    "compare",
     "gguf",
     "warmup",
     "doctor",

@@ -234,6 +234,39 @@ TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; -
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
 
+MatrixModel = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", parser=ModelName, help="A name or GGUF file; with --stats alone, a matrix.", show_default=False
+    ),
+]
+MaybeTextFile = Annotated[
+    Path | None, typer.Argument(metavar="[TEXT_FILE]", help="The text; - is stdin.", show_default=False)
+]
+MatrixFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Where to write; by default MODEL.imatrix.gguf here."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the file that is there, or add this text to it.")]
+WithOutput = Annotated[bool, typer.Option("--with-output", help="Measure for the output matrix, too.")]
+MatrixStats = Annotated[bool, typer.Option("--stats", help="Tell what each weight reads.")]
+
+Reference = Annotated[
+    Path,
+    typer.Argument(metavar="REF", parser=ModelName, help="The model that is right, as F16.", show_default=False),
+]
+Candidates = Annotated[
+    list[Path],
+    typer.Argument(metavar="CAND...", parser=ModelName, help="What it became in fewer bits.", show_default=False),
+]
+ComparedText = Annotated[
+    Path | None, typer.Option("--text", metavar="FILE", help="Your text; - is stdin. By default a short one of ours.")
+]
+GreedyPrompt = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What the answers are given to.")]
+MaxKl = Annotated[
+    float | None, typer.Option("--max-kl", metavar="X", min=0, help="Exit with 10 where a mean is above X nats.")
+]
+
 HFFolder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
 NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
 StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]

@@ -59,7 +59,7 @@ def bench_bars(rows: Sequence[Row]) -> Iterator[str]:
         most, wide = max(row.mean for row in some), max(len(_label(row)) for row in some)
         yield f"{name}, tokens/s"
         for row in some:
-            yield f"  {_label(row):<{wide}}  {_bar(row.mean / most):<{BAR}} {row.mean:.1f}"
+            yield f"  {_label(row):<{wide}}  {bar(row.mean / most):<{BAR}} {row.mean:.1f}"
 
 
 def change_lines(changes: Iterable[Change]) -> Iterator[str]:
@@ -76,7 +76,8 @@ def _label(row: Row) -> str:
     return f"{row.model.stem}, {row.n_threads} threads" + (f", {row.kv_type}" if row.kv_type != "f16" else "")
 
 
-def _bar(share: float) -> str:
+def bar(share: float) -> str:
+    """A bar whose length is this part of BAR."""
     whole, rest = divmod(round(share * BAR * 8), 8)
     return "█" * whole + EIGHTHS[rest].strip()
 

@@ -1,4 +1,8 @@
-"""How far one model's predictions are from another's, token by token. Knows no file and no text."""
+"""How far one model's predictions are from another's, token by token. Knows no file and no text.
+
+Kullback-Leibler divergence as llama-perplexity counts it: at every token the sum over the vocabulary of
+p (log p - log q), p the reference's probabilities and q the candidate's.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +42,22 @@ class Divergence:
         return float(np.quantile(self.kl, 0.99))
 
     @property
+    def largest(self) -> float:
+        return max(self.kl)
+
+    @property
     def same_best(self) -> float:
         return float(np.mean(self.agree))
 
     def add(self, reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> None:
         """Logits (tokens, n_vocab) of both."""
         for p, q in zip(reference, candidate, strict=True):  # by rows: float64 of all would be hundreds of megabytes
-            log_p, log_q = _log_probabilities(p), _log_probabilities(q)
-            self.kl.append(float(np.dot(np.exp(log_p), log_p - log_q)))
-            self.agree.append(int(p.argmax()) == int(q.argmax()))
+            self.add_token(log_probabilities(p), log_probabilities(q))
+
+    def add_token(self, log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> None:
+        """Log-probabilities (n_vocab,) of the reference and of the candidate."""
+        self.kl.append(float(np.dot(np.exp(log_p), log_p - log_q)))
+        self.agree.append(int(log_p.argmax()) == int(log_q.argmax()))
 
 
 def diverge(reference: Engine, candidate: Engine, ids: Sequence[int], found: Divergence) -> Iterator[int]:
@@ -55,12 +66,13 @@ def diverge(reference: Engine, candidate: Engine, ids: Sequence[int], found: Div
         engine.truncate(0)
     for at in range(0, len(ids), BATCH):
         part = ids[at : at + BATCH]
-        p = reference.all_logits(part).copy()
+        p = reference.all_logits(part)
         found.add(p, candidate.all_logits(part))
         yield at + len(part)
 
 
-def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Natural logarithms of the probabilities that logits (n_vocab,) mean."""
     shifted = logits.astype(np.float64) - float(logits.max())
     found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum())
     return found

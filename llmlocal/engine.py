@@ -17,7 +17,7 @@ from .config import Config
 from .errors import BadFileError, PromptTooLongError, UsageError
 from .executor import Team
 from .gguf.reader import GGUFFile, open_gguf
-from .graph import Graph, Step
+from .graph import Graph, Step, Watcher
 from .kv_cache import KVCache
 from .layers import Layers
 from .quant.cpu import physical_cores
@@ -31,7 +31,15 @@ class Engine:
     """A model that is ready to run. Sequences are numbered from 0; each has its own tokens and its own cache."""
 
     def __init__(
-        self, gguf: GGUFFile, n_ctx: int, n_threads: int, n_seqs: int, ubatch: int, max_outputs: int, kv_type: str
+        self,
+        gguf: GGUFFile,
+        n_ctx: int,
+        n_threads: int,
+        n_seqs: int,
+        ubatch: int,
+        max_outputs: int,
+        kv_type: str,
+        watcher: Watcher | None = None,
     ) -> None:
         """Check the model against its hyper-parameters, record its program and prepare the kernels.
 
@@ -42,7 +50,7 @@ class Engine:
         build = models.find(arch, str(gguf.path)).build
         self.n_vocab = vocabulary_size(gguf)
         self._step = Step(ubatch, max_outputs)
-        graph = Graph(self._step, n_threads)
+        graph = Graph(self._step, n_threads, watcher)
         self._cache = KVCache(n_ctx, n_seqs, kv_type)
         self._layers, self.weights = Layers(graph, self._cache), Weights(gguf)
         logits = build(self._layers, Config(gguf.metadata, str(arch), str(gguf.path)), self.weights, self.n_vocab)
@@ -65,16 +73,19 @@ class Engine:
         ubatch: int = 512,
         max_outputs: int = 1,
         kv_type: str = "f16",
+        watcher: Watcher | None = None,
     ) -> Engine:
         """Map a GGUF file. `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; threads to the cores.
 
-        `kv_type` is the kind of cache, f16 or q8_0. Raises NotFoundError, BadFileError or UsageError.
+        `kv_type` is the kind of cache, f16 or q8_0; `watcher` hears of every product.
+        Raises NotFoundError, BadFileError or UsageError.
         """
         gguf = open_gguf(path)
         n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
         ubatch = min(ubatch, n_ctx * n_seqs)
+        threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
         try:
-            return cls(gguf, n_ctx, n_threads or physical_cores(), n_seqs, ubatch, max(max_outputs, n_seqs), kv_type)
+            return cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, watcher)
         except BaseException:
             gguf.close()
             raise

@@ -6,9 +6,9 @@ no architecture and no thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from .quant.prepare import prepare
 
 if TYPE_CHECKING:
     from .quant.jit import Kernel
+    from .quant.tensor import QTensor
 
 LINE = 64
 AHEAD = 1 << 17  # bytes of the next weights that waiting threads fetch at most: what a short wait has time for
@@ -99,11 +100,23 @@ class Program:
     memory: list[NDArray[np.uint8] | NDArray[np.int64]] = field(default_factory=list)
 
 
+class Watcher(Protocol):
+    """Hears of every product before it is recorded, and may record operations of its own; see `column_sums`."""
+
+    def product(self, g: Graph, x: Value, weights: Sequence[QTensor]) -> None:
+        """`weights` are about to read x (tokens, k)."""
+        ...
+
+    def experts(self, g: Graph, x: Value, groups: Value, source: Value | None, stacks: Sequence[QTensor]) -> None:
+        """`stacks` (experts, rows, k) are about to read x: pair p its row source[p], or its row p."""
+        ...
+
+
 class Graph:
     """The recorder. Architectures speak to it through `layers`."""
 
-    def __init__(self, step: Step, threads: int) -> None:
-        self.step, self.threads = step, threads
+    def __init__(self, step: Step, threads: int, watcher: Watcher | None = None) -> None:
+        self.step, self.threads, self.watcher = step, threads, watcher
         self._operations: list[Operation] = []
         self._q8: dict[Value, Value] = {}
         self._scratch_bytes = 0

@@ -133,6 +133,8 @@ class Layers:
     def linears(self, x: Value, *weights: tuple[QTensor, QTensor | None]) -> list[Value]:
         """Several products of the same input; threads go from one to the next without meeting."""
         g = self.graph
+        if g.watcher:
+            g.watcher.product(g, x, [weight for weight, _ in weights])
         inputs = [x if float_activations(weight.format) else g.q8(x) for weight, _ in weights]
         outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
         for i, ((weight, _), source, out) in enumerate(zip(weights, inputs, outs, strict=True)):

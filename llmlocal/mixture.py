@@ -66,6 +66,8 @@ def choose(g: Graph, scores: Value, used: int, *, renormed: bool, factor: float)
 
 def experts_of_tokens(g: Graph, x: Value, r: Routing, *stacks: Stack) -> list[Value]:
     """Products of each token of `x` (tokens, k) with the matrices that it chose, of several stacks."""
+    if g.watcher:
+        g.watcher.experts(g, x, r.groups, r.source, [stack for stack, _ in stacks])
     rows: dict[bool, Value] = {}
     for floats in sorted({float_activations(stack.format) for stack, _ in stacks}):
         row_bytes = 4 * x.width if floats else q8_bytes(x.width)
@@ -77,6 +79,8 @@ def experts_of_tokens(g: Graph, x: Value, r: Routing, *stacks: Stack) -> list[Va
 
 def experts_of_pairs(g: Graph, x: Value, r: Routing, stack: Stack) -> Value:
     """Products of rows that are already grouped."""
+    if g.watcher:
+        g.watcher.experts(g, x, r.groups, None, [stack[0]])
     rows = x if float_activations(stack[0].format) else g.q8(x, r.used)
     return _products(g, [rows], r, (stack,))[0]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import UsageError
 from .session import Session
+from .tokenizer import Tokenizer
 
 BATCH = 64  # tokens whose logits are held at a time: for a large vocabulary, all of a chunk's are a gigabyte
 
@@ -56,24 +57,36 @@ def scored(n_ctx: int) -> int:
 
 def score(session: Session, text: str | bytes, n_ctx: int, chunks: int | None = None) -> Iterator[Perplexity]:
     """As `perplexity`, on a session whose engine has `n_ctx` positions."""
+    cut, half = cut_in_chunks(session.tokenizer, text, n_ctx, chunks), n_ctx // 2
+    engine, surprises = session.engine, list[float]()
+    for i, chunk in enumerate(cut):
+        engine.truncate(0)
+        engine.prefill(chunk[:half])
+        for part, targets in scored_parts(chunk):
+            surprises += surprise(engine.all_logits(part), targets)
+        yield estimate(surprises, i + 1, len(cut))
+
+
+def cut_in_chunks(tokenizer: Tokenizer, text: str | bytes, n_ctx: int, chunks: int | None = None) -> list[list[int]]:
+    """The first `chunks` pieces of `n_ctx` tokens of a text, each with BOS at its start where the model wants it.
+
+    What is left at the end is dropped. Raises UsageError for a text below one chunk.
+    """
     if n_ctx < 4:
-        raise UsageError(f"perplexity over a context of {n_ctx}: must be 4 or more")
-    tokenizer, half = session.tokenizer, n_ctx // 2
+        raise UsageError(f"chunks of {n_ctx} tokens: must be 4 or more")
     ids = tokenizer.encode(text)
     n_chunks = min(len(ids) // n_ctx, chunks or len(ids))
     if not n_chunks:
         raise UsageError(f"the text is {len(ids)} tokens, fewer than one chunk of {n_ctx}", "use a smaller --ctx")
     first, _ = tokenizer.vocab.prefix_and_suffix()
-    engine, surprises = session.engine, list[float]()
-    for i in range(n_chunks):
-        chunk = ids[i * n_ctx : (i + 1) * n_ctx]
-        chunk[: len(first)] = first
-        engine.truncate(0)
-        engine.prefill(chunk[:half])
-        for at in range(half, n_ctx - 1, BATCH):
-            part = chunk[at : min(at + BATCH, n_ctx - 1)]
-            surprises += surprise(engine.all_logits(part), chunk[at + 1 : at + 1 + len(part)])
-        yield _estimate(surprises, i + 1, n_chunks)
+    return [[*first, *ids[i * n_ctx + len(first) : (i + 1) * n_ctx]] for i in range(n_chunks)]
+
+
+def scored_parts(chunk: Sequence[int]) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """The tokens of a chunk after which a prediction is scored, at most BATCH at a time, and those that follow them."""
+    for at in range(len(chunk) // 2, len(chunk) - 1, BATCH):
+        last = min(at + BATCH, len(chunk) - 1)
+        yield chunk[at:last], chunk[at + 1 : last + 1]
 
 
 def surprise(logits: NDArray[np.float32], targets: Sequence[int]) -> list[float]:
@@ -85,7 +98,8 @@ def surprise(logits: NDArray[np.float32], targets: Sequence[int]) -> list[float]
     return found
 
 
-def _estimate(surprises: list[float], chunk: int, n_chunks: int) -> Perplexity:
+def estimate(surprises: Sequence[float], chunk: int, n_chunks: int) -> Perplexity:
+    """Of surprises in nats."""
     values, n = np.array(surprises), len(surprises)
     ppl = exp(values.mean())
     error = ppl * sqrt(values.var() / (n - 1)) if n > 1 else 0.0
