@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..errors import LlmlocalError, ResourceError, UsageError
 from . import ui
+from .model_names import with_models
 
 COMMANDS = (
     "run",
@@ -26,6 +27,14 @@ COMMANDS = (
     "tokenize",
     "perplexity",
     "bench",
+    "pull",
+    "list",
+    "path",
+    "rm",
+    "prune",
+    "verify",
+    "alias",
+    "completion",
 )
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
@@ -45,10 +54,10 @@ class Commands(TyperGroup):
             return None
         found = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
         if isinstance(found, typer.Typer):  # a command of several words
-            return typer.main.get_group(found)
+            return with_models(typer.main.get_group(found))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(cmd_name)(found)
-        return typer.main.get_command(app)
+        return with_models(typer.main.get_command(app))
 
 
 app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, invoke_without_command=True)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .model_names import ModelName
+
 
 class Layout(StrEnum):
     """How a table is written."""
@@ -17,9 +19,29 @@ class Layout(StrEnum):
     csv = "csv"
 
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A GGUF file.", show_default=False)]
+class ShellName(StrEnum):
+    """A shell that we have a completion script for; `words` is what the scripts ask."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+    powershell = "powershell"
+    words = "words"
+
+
+# Both take a name, too: `model_names` turns it into a file before the command sees it.
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
+]
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A GGUF file, the first part of a split one.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        parser=ModelName,
+        help="A GGUF file (the first part of a split one), or a MODEL.",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Prompt = Annotated[
@@ -95,3 +117,33 @@ Decode = Annotated[bool, typer.Option("--decode", help="Take ids, and print thei
 TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; - is stdin.", show_default=False)]
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
+
+Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
+Removed = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
+]
+Verified = Annotated[
+    list[str] | None, typer.Argument(metavar="MODEL...", help="Models of the store.", show_default=False)
+]
+Quant = Annotated[str | None, typer.Option("--quant", metavar="TYPE", help="The quantization, such as Q4_K_M.")]
+RemoteFile = Annotated[
+    str | None, typer.Option("--file", metavar="PATTERN", help="The file in the repository; * and ? are understood.")
+]
+Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit.")]
+Folder = Annotated[
+    Path | None, typer.Option("--to", metavar="DIR", help="Put the files into this folder, not into the cache.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking, and where it seems not to fit.")]
+Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
+AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
+AliasTarget = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A name, hf:org/repo, or a GGUF file.", show_default=False)
+]
+Fit = Annotated[
+    bool, typer.Option("--fit", help="Does it fit this machine, with which context, and how fast can it be?")
+]
+
+Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]

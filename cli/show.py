@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from . import fit_sheet, sheet, ui
 from . import options as o
-from . import sheet, ui
+from .model_names import opened_anywhere
 
 
 def show(
@@ -12,21 +13,24 @@ def show(
     kv: o.Kv = False,
     tensors: o.Tensors = False,
     template: o.ShowTemplate = False,
+    fit: o.Fit = False,
     ctx: o.Ctx = None,
     as_json: o.Json = False,
 ) -> None:
     """Tell what is in a GGUF file: its shape, its vocabulary, the memory it takes. Runs nothing.
 
+    Of a model that is not on this machine the header is read from the hub, before any download.
+
     \b
     Examples: llmlocal show model.gguf --ctx 8192
+              llmlocal show hf:org/repo:Q4_K_M --fit
               llmlocal show model.gguf --kv general.name
               llmlocal show model.gguf --template > template.jinja
     """
     from ..describe import TEMPLATE, describe
-    from ..gguf import open_gguf
 
     key = TEMPLATE if template and key is None else key
-    with open_gguf(file) as gguf:
+    with opened_anywhere(file) as gguf:
         if key is not None:
             value = sheet.entry(gguf, key)
             if as_json:
@@ -35,10 +39,14 @@ def show(
                 ui.lines(map(ui.one_line, map(str, value)))
             else:
                 ui.show_text(str(value))
+        elif fit:
+            found = fit_sheet.measured(gguf, describe(gguf, ctx).memory.n_ctx)
+            record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))
+            ui.say(record) if as_json else ui.rows(fit_sheet.fit_sheet(found))
         elif as_json:
             ui.say(sheet.record(gguf, file, describe(gguf, ctx)))
         elif kv or tensors:
             ui.lines(sheet.entries(gguf) if kv else (), hang=4)
             ui.lines(sheet.tensors(gguf) if tensors else (), hang=4)
         else:
-            ui.rows(sheet.sheet(describe(gguf, ctx), file))
+            ui.rows(sheet.sheet(describe(gguf, ctx), gguf.path))

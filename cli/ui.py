@@ -99,6 +99,13 @@ def note(text: str) -> None:
         sys.stderr.flush()
 
 
+def confirm(question: str) -> bool:
+    """Ask on stderr, and read a line of stdin: whether it is a yes. Both must be terminals."""
+    sys.stderr.write(f"{one_line(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def report(error: LlmlocalError, cause: BaseException | None) -> None:
     """What went wrong and what to do next; before it the traceback of `cause`, for developers."""
     if sys.stderr is None:
@@ -184,8 +191,13 @@ class Screen:
         """
         seconds = monotonic() - self._since
         if seconds >= PATIENCE and done and not self._quiet:
-            left = f", {_clock(seconds / done * (total - done))} left" if done < total else ""
+            left = f", {clock(seconds / done * (total - done))} left" if done < total else ""
             self._draw(f"{title}: {done} of {total}{unit}{left}{more}")
+
+    def status(self, text: str) -> None:
+        """A line about what goes on, in the place of the last one; only on terminals."""
+        if not self._quiet:
+            self._draw(text)
 
     def _draw(self, text: str) -> bool:
         """Put `text` in the place of the last progress line; false where that cannot be."""
@@ -281,7 +293,7 @@ class Stream:
         self._out.flush()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """A time left as people say it: 42 s, 3:05 min, 2:10 h."""
     whole = round(seconds)
     if whole < 100:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hubs import hub, store  # noqa: F401  fixtures
 
 DATA = Path(os.environ.get("LLMLOCAL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 FOLDERS = {
@@ -16,6 +17,7 @@ FOLDERS = {
     "XDG_DATA_HOME": ".data",
     "XDG_STATE_HOME": ".state",
 }
+HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,7 +47,7 @@ def isolated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home))
     for name, folder in FOLDERS.items():
         monkeypatch.setenv(name, str(home / folder))
-    for name in ("LLMLOCAL_DEBUG", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("LLMLOCAL_DEBUG", "NO_COLOR", "FORCE_COLOR", *HUB):
         monkeypatch.delenv(name, raising=False)
 
 

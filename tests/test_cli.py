@@ -49,7 +49,7 @@ def test_help_and_version(said: Said) -> None:
 def test_every_help_shows_an_example(said: Said, command: str) -> None:
     code, out, _ = said(command, "--help")
     assert code == 0
-    assert f"llmlocal {command} model.gguf" in out
+    assert f"llmlocal {command}" in out.partition("Example")[2]
 
 
 def test_help_is_quick() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from struct import Struct
+from struct import error as StructError
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError, ResourceError
@@ -147,18 +148,7 @@ class GGUFFile:
 
     def _parse(self) -> None:
         size = len(self._view)
-        self.version, n_tensors, n_entries = _read_header(self._view)
-        cursor = _Cursor(self._view, HEADER.size)
-        for i in range(n_entries):
-            cursor.read_entry(i, self._values)
-        self.alignment = _alignment(self._values)
-        records: dict[str, Record] = {}
-        for i in range(n_tensors):
-            record = cursor.read_record(i)
-            if record.name in records:
-                raise BadFileError(f"duplicate tensor {shown(record.name)}")
-            records[record.name] = record
-        start = padded(cursor.position, self.alignment)
+        self.version, self.alignment, records, start = _read_tables(self._view, size, self._values)
         spans = place(list(records.values()), start, self.alignment, size)
         for record, (first, end) in zip(records.values(), spans, strict=True):
             shape = record.dims[::-1] or (1,)  # no dimensions: one value
@@ -179,13 +169,49 @@ class GGUFFile:
         self.trailing_bytes += part.trailing_bytes
 
 
+def header_size(head: bytes, size: int) -> int | None:
+    """First byte of tensor data in a file of `size` bytes that begins with `head`; None where that is too short.
+
+    Raises BadFileError for what is wrong in the part that is there.
+    """
+    try:
+        return _read_tables(memoryview(head), size, {})[-1]
+    except (StructError, _ShortError):
+        return None
+
+
+def _read_tables(
+    view: memoryview, size: int, values: dict[str, tuple[ValueType, Any]]
+) -> tuple[int, int, dict[str, Record], int]:
+    """Version, alignment, tensor records, first byte of tensor data in a file of `size` bytes; metadata into `values`.
+
+    Where the view is only the file's beginning, StructError or _ShortError says that it ends too early.
+    """
+    version, n_tensors, n_entries = _read_header(view, size)
+    cursor = _Cursor(view, HEADER.size, size)
+    for i in range(n_entries):
+        cursor.read_entry(i, values)
+    alignment = _alignment(values)
+    records: dict[str, Record] = {}
+    for i in range(n_tensors):
+        record = cursor.read_record(i)
+        if record.name in records:
+            raise BadFileError(f"duplicate tensor {shown(record.name)}")
+        records[record.name] = record
+    return version, alignment, records, padded(cursor.position, alignment)
+
+
+class _ShortError(Exception):
+    """The file goes on, but what we have of it does not."""
+
+
 class _Cursor:
-    """A place in the header that moves forward and never passes the end of the file."""
+    """A place in the header that moves forward and never passes the end of the file, which has `size` bytes."""
 
     __slots__ = ("position", "size", "view")
 
-    def __init__(self, view: memoryview, position: int) -> None:
-        self.view, self.position, self.size = view, position, len(view)
+    def __init__(self, view: memoryview, position: int, size: int) -> None:
+        self.view, self.position, self.size = view, position, size
 
     def unpack(self, form: Struct, what: str) -> tuple[Any, ...]:
         """The numbers at the cursor; `what` is named where the file ends before they do."""
@@ -196,8 +222,10 @@ class _Cursor:
         return values
 
     def take(self, count: int) -> memoryview:
-        """The next `count` bytes, which the caller knows to be there."""
+        """The next `count` bytes, which the caller knows to be in the file."""
         self.position += count
+        if self.position > len(self.view):
+            raise _ShortError
         return self.view[self.position - count : self.position]
 
     def read_name(self, what: str, most: int) -> str:
@@ -317,9 +345,9 @@ def _mapped(path: Path) -> mmap.mmap:
         raise kind(f"{where}: cannot be read: {error.strerror}") from None
 
 
-def _read_header(view: memoryview) -> tuple[int, int, int]:
+def _read_header(view: memoryview, size: int) -> tuple[int, int, int]:
     """Version, number of tensors, number of metadata entries; both counts can fit in the file."""
-    size, head = len(view), bytes(view[: HEADER.size])
+    head = bytes(view[: HEADER.size])
     if size < len(MAGIC):
         raise BadFileError(f"only {size} bytes, too short for a GGUF header ({HEADER.size})", FETCH_AGAIN)
     if head[:4] != MAGIC:

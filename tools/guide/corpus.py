@@ -165,7 +165,7 @@ def weight(topic: Topic) -> float:
 
 def conversation(rng: Random) -> list[Turn]:
     """One conversation: most are short, some of many turns, with questions that point back."""
-    length = rng.choices((1, 2, 3, 6, 14), (800, 140, 45, 10, 4))[0]
+    length = rng.choices((1, 2, 3, 6, 14), (900, 75, 20, 4, 1))[0]
     done: list[Turn] = []
     while len(done) < length:
         (asked, answer), topic = turn(rng)

@@ -18,7 +18,7 @@ class Shape:
 
     vocab: int = 2560
     width: int = 256
-    layers: int = 4
+    layers: int = 3
     heads: int = 4
     kv_heads: int = 2
     ffn: int = 512

@@ -18,7 +18,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 SIZE = 2560
 END, SYSTEM, USER, ASSISTANT = SPECIAL = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
-CUT = 0.8  # of the last answers are only begun: up to where it is clear which one it is
+CUT = 0.9  # of the last answers are only begun: up to where it is clear which one it is
+READ = 0.2  # of the conversations train the reading of questions, too: it helps a little and costs a lot
 ROUTINE = 0.2  # weight of a token that follows from the answer's beginning alone
 SAMPLE = 5000  # conversations that the merges are counted on, beside every pattern
 Weighted = tuple[list[int], list[float]]  # token ids, and the weight of each in the loss
@@ -84,15 +85,15 @@ class Encoder:
         for system, turns in zip(systems, all_turns, strict=True):
             first = next(queue)
             ids = [self.system, *first, self.end] if system else []
-            weights = [0.0] * len(ids)
+            weights, read = [0.0] * len(ids), rng.random() < READ
             for _ in turns:
                 question, answer = next(queue), next(queue)
                 ids += [self.user, *question, self.end, self.assistant]
-                weights += [0.0] + [self.asked] * (len(question) + 1) + [0.0]
+                weights += [0.0] + [self.asked if read else 0.0] * (len(question) + 1) + [0.0]
                 begun, (counts, clear) = len(ids), self.weights(tuple(answer))
                 ids += [*answer, self.end]
                 weights += counts
-            end = begun + clear + rng.randint(1, 3) if rng.random() < CUT else len(ids)
+            end = begun + clear + rng.randint(0, 2) if rng.random() < CUT else len(ids)
             done.append((ids[:end], weights[:end]))
         return done
 

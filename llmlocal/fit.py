@@ -1,0 +1,78 @@
+"""Whether a model fits this machine, with which context, and how fast it can be at best. Knows no engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .gguf import GGUFFile
+from .machine import free_memory, total_memory
+from .memory import Memory, hyper, memory
+
+STEP = 256  # contexts are told in multiples of this
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """`need` for the context that was asked for; `largest` context that the machine's memory holds, 0 for none.
+
+    `read_per_token` are the bytes of weights that one token of an answer reads; `bandwidth` bytes per second, None
+    where it was not measured.
+    """
+
+    need: Memory
+    total_memory: int
+    free_memory: int
+    largest: int
+    trained: int | None
+    read_per_token: int
+    bandwidth: float | None
+
+    @property
+    def fits(self) -> bool:
+        return self.need.total <= self.total_memory
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """At best: the weights can be read no faster."""
+        return self.bandwidth / self.read_per_token if self.bandwidth and self.read_per_token else None
+
+
+def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
+    """What there is to say about an open model on this machine."""
+    total, trained = total_memory(), hyper(gguf.metadata, "context_length")
+    return Fit(
+        need=memory(gguf.metadata, gguf.tensors, n_ctx),
+        total_memory=total,
+        free_memory=free_memory(),
+        largest=_largest(gguf, total, trained),
+        trained=trained,
+        read_per_token=read_per_token(gguf),
+        bandwidth=bandwidth,
+    )
+
+
+def read_per_token(gguf: GGUFFile) -> int:
+    """Bytes of weights that a token reads: all, but only the experts in use, and of the embeddings no more than a row.
+
+    Where there is no output matrix the embeddings are read whole, in its place.
+    """
+    experts, used = hyper(gguf.metadata, "expert_count") or 1, hyper(gguf.metadata, "expert_used_count") or 1
+    tied = "output.weight" not in gguf.tensors
+    count = 0
+    for name, tensor in gguf.tensors.items():
+        if name == "token_embd.weight" and not tied:
+            continue
+        count += tensor.nbytes * used // experts if "_exps" in name else tensor.nbytes
+    return count
+
+
+def _largest(gguf: GGUFFile, room: int, trained: int | None) -> int:
+    """The longest context within `room` bytes, no longer than the model knows: memory grows with the context."""
+    low, high = 0, max(1, (trained or 1 << 20) // STEP)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if memory(gguf.metadata, gguf.tensors, middle * STEP).total <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low * STEP

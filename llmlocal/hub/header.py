@@ -1,0 +1,70 @@
+"""A remote model's header as a local file: the first bytes by range requests, and a hole where the weights are.
+
+So everything that reads files reads remote ones, too, before any download: shape, tensors, template, memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..errors import BadFileError, ResourceError
+from ..gguf.reader import header_size
+from ..gguf.values import escaped
+from . import places
+from .download import Source
+from .remote import Listing
+from .remote_file import RemoteFile
+from .variants import Variant
+
+FIRST, MOST = 1 << 20, 256 << 20  # bytes of the first request, and of a header at most
+
+
+@contextmanager
+def skeleton(listing: Listing, variant: Variant) -> Iterator[Path]:
+    """A file that has all of a model but the weights, under its own name, with its other parts beside it.
+
+    It goes when the block ends. Raises NetworkError, NotFoundError, BadFileError, ResourceError.
+    """
+    cache = places.own_cache()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = TemporaryDirectory(prefix="header-", dir=cache, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ResourceError(f"{escaped(str(cache))}: cannot be written: {error.strerror}") from None
+    with folder as name:
+        paths = []
+        for file in variant.files:
+            paths.append(Path(name, file.name.rsplit("/", 1)[-1]))
+            _write(paths[-1], header(listing.source(file), file), file.size)
+        yield paths[0]
+
+
+def header(source: Source, file: RemoteFile) -> bytes:
+    """The bytes of a file before its tensor data. Raises BadFileError for what is no legal GGUF file."""
+    head, want = b"", FIRST
+    while True:
+        asked = min(want, file.size) - len(head)
+        more = source.read(len(head), asked)
+        head += more
+        try:
+            end = header_size(head, file.size)
+        except BadFileError as error:
+            raise BadFileError(f"{escaped(file.name)}: {error}", "choose another file or repository") from None
+        if end is not None:
+            return head[:end]
+        if len(more) < asked or want >= min(MOST, file.size):
+            raise BadFileError(f"{escaped(file.name)}: no end of the header in {len(head)} bytes")
+        want *= 2
+
+
+def _write(path: Path, head: bytes, size: int) -> None:
+    """The header, and nothing up to the file's size: no disk is used for that on most systems."""
+    try:
+        with open(path, "xb") as out:
+            out.write(head)
+            out.truncate(size)
+    except OSError as error:
+        raise ResourceError(f"{escaped(str(path))}: cannot be written: {error.strerror}") from None

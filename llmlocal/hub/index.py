@@ -1,0 +1,166 @@
+"""What is in the store, as people call it. An index file keeps what headers say, so that a list opens no model twice.
+
+The store itself is always looked at: other tools add and remove models, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..atomic_file import atomic_file
+from ..errors import LlmlocalError
+from . import places
+from .catalog import QUANT_PLACE, Catalog, Entry, catalog
+from .names import PREFIX, fits
+from .remote_file import RemoteFile
+from .store import Held, repos
+from .variants import quant_of, variants
+
+FILE, VERSION = "index.json", 1
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A complete model of the store; of a split one `path` is the first part and `size` counts all.
+
+    `name` is what to type. `used` is in seconds since 1970. `old`: no branch or tag stands for it any more.
+    `shared` are other tools that look for models in this place.
+    """
+
+    name: str
+    repo: str
+    commit: str
+    path: Path
+    size: int
+    quant: str | None
+    architecture: str | None
+    context: int | None
+    used: float
+    old: bool
+    shared: tuple[str, ...]
+    files: tuple[Held, ...]
+
+
+def installed(*, facts: bool = True) -> list[Model]:
+    """Every model of the store, by name. Without `facts` no file is opened: quick, for completion."""
+    known, names = _Index() if facts else None, catalog()
+    found = []
+    for repo in repos():
+        held = repo.held()
+        for commit in dict.fromkeys(file.commit for file in held):
+            there = {file.name: file for file in held if file.commit == commit}
+            for variant in variants(RemoteFile(file.name, file.size, "") for file in there.values()):
+                files = tuple(there[file.name] for file in variant.files)
+                found.append(_model(names, files, known.facts(files[0]) if known else {}))
+    if known:
+        known.save()
+    return sorted(found, key=lambda model: (model.old, model.name))
+
+
+def names_to_complete() -> list[str]:
+    """What MODEL can begin with: names of the catalog, and everything that is here."""
+    return sorted({*catalog().names(), *(model.name for model in installed(facts=False) if not model.old)})
+
+
+def _model(names: Catalog, files: tuple[Held, ...], facts: dict[str, Any]) -> Model:
+    first = files[0]
+    quant = quant_of(first.name) or facts.get("quant")
+    old = not first.refs
+    linked = first.blob != first.path
+    tools = ("huggingface_hub", "llama.cpp") if linked and not old else ("huggingface_hub",)
+    return Model(
+        name=f"{_hub_name(first, quant)}@{first.commit[:12]}" if old else _name(names, first, quant),
+        repo=first.repo,
+        commit=first.commit,
+        path=first.path,
+        size=sum(file.size for file in files),
+        quant=quant,
+        architecture=facts.get("architecture"),
+        context=facts.get("context"),
+        used=max(file.used for file in files),
+        old=old,
+        shared=tools,
+        files=files,
+    )
+
+
+def _name(names: Catalog, file: Held, quant: str | None) -> str:
+    """What a user types for this very file: the catalog's name, or the repository's."""
+    for entry in names.entries.values():
+        if entry.repo == file.repo and quant_of(file.name) and _is_of(entry, file.name):
+            return f"{entry.name}:{quant}"
+    return _hub_name(file, quant)
+
+
+def _hub_name(file: Held, quant: str | None) -> str:
+    return f"{PREFIX}{file.repo}:{quant}" if quant_of(file.name) else f"{PREFIX}{file.repo}/{file.name}"
+
+
+def _is_of(entry: Entry, name: str) -> bool:
+    return entry.file is None or fits(name, entry.file.replace(QUANT_PLACE, "*"))
+
+
+class _Index:
+    """The index file: facts of headers by blob, valid while size and time of change are the same."""
+
+    def __init__(self) -> None:
+        self._path, self._changed = places.own_cache() / FILE, False
+        self._seen: dict[str, Any] = {}
+        self._held: dict[str, Any] = {}
+        with suppress(OSError, ValueError, AttributeError):
+            document = json.loads(self._path.read_text("utf-8"))
+            if document.get("version") == VERSION:
+                self._held = dict(document["files"])
+
+    def facts(self, file: Held) -> dict[str, Any]:
+        """Quantization, architecture and context as the header has them; nothing of a file that is none of ours."""
+        stamp = [file.size, os.stat(file.path).st_mtime_ns]
+        key = str(file.blob)
+        entry = self._seen.get(key) or self._held.get(key)
+        if not (isinstance(entry, dict) and entry.get("stamp") == stamp and isinstance(entry.get("facts"), dict)):
+            entry, self._changed = {"stamp": stamp, "facts": _read(file.path)}, True
+        self._seen[key] = entry
+        return dict(entry["facts"])
+
+    def save(self) -> None:
+        """Keep what was seen, and only that. A cache that cannot be written costs time, nothing else."""
+        if self._changed or self._seen.keys() != self._held.keys():
+            with suppress(LlmlocalError, OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_file(self._path, force=True) as out:
+                    out.write(json.dumps({"version": VERSION, "files": self._seen}, indent=0).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from ..describe import file_type, text
+    from ..gguf import GGUFFile
+    from ..memory import hyper
+
+    with suppress(LlmlocalError), GGUFFile(path) as gguf:
+        data = gguf.metadata
+        return {
+            "quant": file_type(data),
+            "architecture": text(data, "general.architecture"),
+            "context": hyper(data, "context_length"),
+        }
+    return {}
+
+
+def record(model: Model) -> dict[str, Any]:
+    """A model as a JSON object has it."""
+    from datetime import UTC, datetime
+
+    fields = {key: value for key, value in asdict(model).items() if key != "files"}
+    used = datetime.fromtimestamp(model.used, UTC).isoformat(timespec="seconds")
+    return {**fields, "path": str(model.path), "used": used, "parts": len(model.files)}
+
+
+def matching(models: Iterable[Model], path: Path) -> Model | None:
+    """The model whose first part is `path`."""
+    return next((model for model in models if model.path == path), None)

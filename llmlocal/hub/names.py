@@ -1,0 +1,160 @@
+"""What a user writes for MODEL, and the file on disk that it means. No network.
+
+qwen3-0.6b, qwen3-0.6b:Q8_0                     a name of the catalog, or an alias
+hf:org/repo[:QUANT|/file.gguf][@revision]       any repository
+folder/model.gguf                               a file, the first part of a split one
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..errors import NotFoundError, UsageError
+from ..gguf.values import escaped
+from .catalog import QUANT_PLACE, REPO, Entry, catalog
+from .remote_file import RemoteFile
+from .safe_names import is_commit, is_revision
+from .store import Held, Repo
+from .variants import Variant, plain_quant, variants
+
+PREFIX = "hf:"
+_HUB = re.compile(r"hf:([^/:@]+/[^/:@]+)(?:/([^@:]+)|:([^@/:]+))?(?:@(.+))?")
+_NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)(?::([\w-]+))?", re.ASCII)
+SHORT_COMMIT = 7  # digits by which a commit may be named
+RECENT = 60.0  # seconds for which the time of the last use is not written again
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A model of the hub. `file` may be a pattern; `quant` is as `variants` spells it; `entry` the catalog's."""
+
+    text: str
+    repo: str
+    quant: str | None = None
+    file: str | None = None
+    revision: str | None = None
+    entry: Entry | None = None
+
+    def choose(self, found: Sequence[Variant]) -> list[Variant]:
+        """Those of a repository's models that are meant, the best first."""
+        wanted = [v for v in found if self.quant is None or v.quant in (self.quant, f"UD-{self.quant}")]
+        wanted.sort(key=lambda v: self.quant is not None and v.quant != self.quant)  # unsloth's kind comes second
+        if self.file is not None:
+            return [v for v in wanted if any(fits(file.name, self.file) for file in v.files)]
+        if self.entry and self.entry.file:
+            named = [v for v in wanted if fits(v.name, self.entry.file.replace(QUANT_PLACE, "*"))]
+            return named or wanted
+        return wanted
+
+
+def parse(text: str) -> Ref | Path:
+    """What is meant by MODEL: a model of the hub, or a path. Raises UsageError for hf: without sense."""
+    return _parse(text, 4)
+
+
+def _parse(text: str, depth: int) -> Ref | Path:
+    if text.startswith(PREFIX):
+        return _of_hub(text)
+    match = _NAMED.fullmatch(text)
+    if not match or os.path.isfile(text):
+        return Path(text)
+    known, name = catalog(), match[1].lower()
+    if entry := known.entries.get(name):
+        return Ref(text, entry.repo, _quant(match[2]), None, entry.revision, entry)
+    if name not in known.aliases or not depth:
+        return Path(text)
+    meant = _parse(known.aliases[name], depth - 1)
+    return replace(meant, text=text, quant=_quant(match[2]) or meant.quant) if isinstance(meant, Ref) else meant
+
+
+def _of_hub(text: str) -> Ref:
+    match = _HUB.fullmatch(text)
+    if not match or not REPO.fullmatch(match[1]):
+        raise UsageError(f"{escaped(text)} is no model", "hf:org/repo, hf:org/repo:Q4_K_M, hf:org/repo/file.gguf")
+    repo, file, quant, revision = match.groups()
+    if revision is not None and not (is_revision(revision) or is_commit(revision)):
+        raise UsageError(f"{escaped(revision)} is no revision", "a branch, a tag or a commit")
+    from .catalog import entry_for
+
+    entry = entry_for(text)
+    return Ref(
+        text, repo, _quant(quant), file, revision, entry if entry and entry.repo.lower() == repo.lower() else None
+    )
+
+
+def _quant(text: str | None) -> str | None:
+    return plain_quant(text) if text else None
+
+
+def located(text: str) -> Path | None:
+    """The file on disk that MODEL means; None where it is not here. A path is taken as it is.
+
+    The time of use is noted, where the file lies in the store.
+    """
+    meant = parse(text)
+    if isinstance(meant, Path):
+        return meant if meant.exists() or not _NAMED.fullmatch(text) else None
+    found = local(meant)
+    if found is None:
+        return None
+    _note_use(found)
+    return found.path
+
+
+def local(ref: Ref) -> Held | None:
+    """The first part of the model in the store, complete; the best of several quantizations."""
+    repo = Repo.of(ref.repo)
+    held = repo.held()
+    named = repo.refs().get(ref.revision or "main")
+    commits = dict.fromkeys([named] if named else [])
+    if ref.revision is None:
+        commits |= dict.fromkeys(file.commit for file in held)
+    elif len(ref.revision) >= SHORT_COMMIT:
+        commits |= dict.fromkeys(file.commit for file in held if file.commit.startswith(ref.revision))
+    for commit in commits:
+        there = {file.name: file for file in held if file.commit == commit}
+        models = variants(RemoteFile(file.name, file.size, "") for file in there.values())
+        if chosen := ref.choose(models):
+            return there[chosen[0].name]
+    return None
+
+
+def unknown(text: str) -> NotFoundError:
+    """The error for a MODEL that is nowhere: the command that gets it, or the three nearest names."""
+    meant = parse(text)
+    if isinstance(meant, Ref):
+        message = f"{escaped(text)} is not on this machine"
+        return NotFoundError(message, f"llmlocal pull {escaped(text)}")
+    if not _NAMED.fullmatch(text):
+        return NotFoundError(f"{escaped(text)}: no such file")
+    close = nearest(text)
+    hint = f"the nearest names are {', '.join(close)}" if close else "llmlocal list --available shows all names"
+    return NotFoundError(f"{escaped(text)}: no such file or model", hint)
+
+
+def nearest(text: str, count: int = 3) -> list[str]:
+    """The names of the catalog that are spelled most like `text`."""
+    return get_close_matches(text.lower().partition(":")[0], catalog().names(), count, 0.0)
+
+
+def _note_use(file: Held) -> None:
+    """Set the time of last access, as the hub's own tool reads it: mapping a file does not on many systems."""
+    now = time.time()
+    with suppress(OSError):
+        state = os.stat(file.blob)
+        if now - state.st_atime > RECENT:
+            os.utime(file.blob, (now, state.st_mtime))
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a file's name in the repository, with or without its folder, is as the pattern says."""
+    name, pattern = name.lower(), pattern.lower()
+    return fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern)

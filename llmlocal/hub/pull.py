@@ -1,0 +1,201 @@
+"""Getting a model: what it is, what it takes and whether that is there are known before the first byte of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..atomic_file import check_absent
+from ..describe import DEFAULT_CONTEXT
+from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
+from ..gguf import GGUFFile, open_gguf
+from ..gguf.values import escaped
+from ..machine import free_disk, total_memory
+from ..memory import Memory, hyper, in_words, memory
+from . import places
+from .download import fetch
+from .header import skeleton
+from .names import Ref, nearest, parse
+from .remote import Listing, listing
+from .remote_file import PARTIAL, RemoteFile, Tell
+from .store import Repo
+from .variants import LAST, RANK, Variant, plain_quant, variants
+
+COMFORT = 0.6  # share of the machine's memory that a model may take by default: the system and a browser live, too
+SPARE = 256 << 20  # bytes of disk that stay free
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a pull will do. `why` tells how the quantization was chosen, None where the user did.
+
+    `memory` is what a run takes with its context; `fetch` the bytes that are not here yet; `path` where it will be.
+    """
+
+    ref: Ref
+    listing: Listing
+    variant: Variant
+    others: tuple[Variant, ...]
+    why: str | None
+    memory: Memory
+    total_memory: int
+    fetch: int
+    free_disk: int
+    path: Path
+    folder: Path | None
+
+    def check(self) -> None:
+        """Raises ResourceError where the machine has too little disk or memory for what is to come."""
+        if not self.fetch:
+            return
+        if self.fetch + SPARE > self.free_disk:
+            need, have = in_words(self.fetch + SPARE), in_words(self.free_disk)
+            raise ResourceError(f"{self._what} needs {need} of disk, {have} are free", "free some, or -y tries anyway")
+        if self.memory.total > self.total_memory:
+            need, have = in_words(self.memory.total), in_words(self.total_memory)
+            smaller = [v for v in self.others if v.size < self.variant.size and v.quant]
+            other = f"{smaller[0].quant} is smaller; " if smaller else ""
+            message = f"{self._what} needs {need} of memory with {self.memory.n_ctx:,} tokens, this machine has {have}"
+            raise ResourceError(message, f"{other}-y gets it anyway")
+
+    @property
+    def _what(self) -> str:
+        return escaped(self.variant.name)
+
+
+def plan(
+    text: str, *, quant: str | None = None, file: str | None = None, revision: str | None = None, to: Path | None = None
+) -> Plan:
+    """Look a MODEL up at the hub, choose a quantization, and read the header. `to`: a folder outside the store.
+
+    Raises NotFoundError, NetworkError, BadFileError, UsageError.
+    """
+    ref = _reference(text, quant, file, revision)
+    found = listing(ref.repo, ref.revision)
+    models = variants(found.files)
+    chosen = ref.choose(models)
+    if not chosen:
+        raise _nothing(ref, models)
+    first = chosen[0]
+    if ref.quant or ref.file or len(chosen) == 1:
+        variant, why = first, None
+        need = _read(found, variant)
+    else:
+        variant, need, why = _comfortable(found, chosen)
+    repo = Repo.of(ref.repo)
+    path = to / _base(variant.files[0]) if to else repo.pointer(found.commit, variant.files[0])
+    if to:
+        left = sum(item.size for item in variant.files if not (to / _base(item)).exists())
+    else:
+        left = sum(repo.missing(found.commit, item) for item in variant.files)
+    others = tuple(v for v in chosen if v is not variant)
+    return Plan(
+        ref, found, variant, others, why, need, total_memory(), left, free_disk(to or places.models()), path, to
+    )
+
+
+@contextmanager
+def opened_remote(text: str) -> Iterator[GGUFFile]:
+    """A model of the hub as a file without its weights' bytes. Raises as `plan` does."""
+    ref = _reference(text, None, None, None)
+    found = listing(ref.repo, ref.revision)
+    models = variants(found.files)
+    chosen = ref.choose(models)
+    if not chosen:
+        raise _nothing(ref, models)
+    variant = chosen[0] if ref.quant or ref.file or len(chosen) == 1 else _comfortable(found, chosen)[0]
+    with skeleton(found, variant) as path, open_gguf(path) as gguf:
+        yield gguf
+
+
+def pull(plan: Plan, tell: Tell, *, force: bool = False) -> Path:
+    """Get what a plan names; the path of its first part. Raises as `store.Repo.add` does."""
+    if plan.folder is not None:
+        return _pull_to(plan.folder, plan, tell, force)
+    repo = Repo.of(plan.ref.repo)
+    for file in plan.variant.files:
+        repo.add(plan.listing.commit, file, plan.listing.source(file), tell, force=force)
+    repo.name_revision(plan.listing)
+    return plan.path
+
+
+def _pull_to(folder: Path, plan: Plan, tell: Tell, force: bool) -> Path:
+    """Put the files into a folder under their own names."""
+    from .verify import digest_of
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in plan.variant.files:
+        target = folder / _base(file)
+        if target.exists() and not force:
+            if target.is_file() and target.stat().st_size == file.size and digest_of(target, file) == file.digest:
+                continue
+            check_absent(target)
+        with Repo.of(plan.ref.repo).lock(file.digest, tell):
+            fetch(file, plan.listing.source(file), folder / f".{file.digest}{PARTIAL}", target, tell)
+    return plan.path
+
+
+def _reference(text: str, quant: str | None, file: str | None, revision: str | None) -> Ref:
+    """The model of the hub that MODEL and the options name."""
+    ref = parse(text)
+    if isinstance(ref, Path):
+        if ref.exists():
+            raise UsageError(f"{escaped(text)} is a file already", "name a model: qwen3-0.6b or hf:org/repo")
+        hint = f"the nearest names are {', '.join(nearest(text))}; hf:org/repo names any repository"
+        raise NotFoundError(f"no model is called {escaped(text)}", hint)
+    if revision is not None:
+        ref = _with_revision(ref, revision)
+    return replace(ref, quant=plain_quant(quant) if quant else ref.quant, file=ref.file if file is None else file)
+
+
+def _with_revision(ref: Ref, revision: str) -> Ref:
+    checked = parse(f"hf:{ref.repo}@{revision}")
+    assert isinstance(checked, Ref)
+    return replace(ref, revision=checked.revision)
+
+
+def _nothing(ref: Ref, models: list[Variant]) -> NotFoundError:
+    """The error for a repository that has nothing of what was asked for."""
+    wanted = ref.quant or ref.file
+    if not models:
+        return NotFoundError(
+            f"{ref.repo} has no GGUF file that can be taken", "repositories that have some often end in -GGUF"
+        )
+    there = ", ".join(dict.fromkeys(escaped(v.quant or v.name) for v in models))
+    return NotFoundError(f"{ref.repo} has no {escaped(wanted or 'such file')}", f"it has {there}")
+
+
+def _read(found: Listing, variant: Variant) -> Memory:
+    """What a run takes, from the header that the hub has."""
+    with skeleton(found, variant) as path, open_gguf(path) as gguf:
+        trained = hyper(gguf.metadata, "context_length") or DEFAULT_CONTEXT
+        return memory(gguf.metadata, gguf.tensors, min(trained, DEFAULT_CONTEXT))
+
+
+def _comfortable(found: Listing, chosen: list[Variant]) -> tuple[Variant, Memory, str]:
+    """The best variant that leaves room on this machine. What it takes besides weights is the same for all of them."""
+    ranked = [v for v in chosen if (v.quant or "").removeprefix("UD-") in RANK]
+    ranked = ranked or [v for v in chosen if v.quant in LAST] or chosen
+    room, smallest = COMFORT * total_memory(), min(ranked, key=lambda v: v.size)
+    refused: LlmlocalError | None = None
+    extra = 0
+    for variant in [*ranked, smallest]:
+        if variant is not smallest and variant.size + extra > room:
+            continue
+        try:
+            need = _read(found, variant)
+        except BadFileError as error:  # a format that we do not run: another may do
+            refused = refused or error
+            continue
+        extra = need.total - need.weights
+        if need.total <= room or variant is smallest:
+            fits = "the best that fits" if need.total <= room else "the smallest there is; it does not fit"
+            name = variant.quant or escaped(variant.name)
+            return variant, need, f"{name} is {fits} this machine's memory comfortably"
+    raise refused or NotFoundError(f"{found.repo} has nothing that can be taken")
+
+
+def _base(file: RemoteFile) -> str:
+    return file.name.rsplit("/", 1)[-1]

@@ -1,0 +1,212 @@
+"""Taking models and leftovers out of the store, and nothing that anybody else still names. Knows no network.
+
+A blob goes when no snapshot of its repository names it any more; a repository's folder when nothing is left in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import NotFoundError, ResourceError, UsageError
+from ..gguf.values import escaped
+from . import places
+from .catalog import catalog
+from .index import Model, installed
+from .names import Ref, parse
+from .remote_file import PARTIAL, RemoteFile
+from .safe_names import is_commit, is_digest
+from .store import BLOBS, REFS, SNAPSHOTS, Held, Repo, files, folders, repos
+from .variants import Variant
+
+DAY = 86400.0  # what others have not touched for so long, they have left
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that `prune` would remove: `what` it is, where, and how many bytes that frees."""
+
+    what: str
+    path: Path
+    size: int
+
+
+def named(text: str, *, one: bool = True) -> list[Model]:
+    """The models of the store that MODEL means, of several quantizations all unless `one`.
+
+    Raises NotFoundError where there is none, UsageError where one is meant and there are several, or for other files.
+    """
+    ref, models = parse(text), installed()
+    if isinstance(ref, Path):
+        found = [model for model in models if model.path == ref.absolute()]
+        if not found and ref.is_file():
+            raise UsageError(f"{escaped(text)} is not in the store", "it is a file of yours: remove it as such")
+    else:
+        held = [model for model in models if model.repo == ref.repo and _is_meant(ref, model)]
+        found = [model for model in held if not model.old] or held
+    if not found:
+        raise NotFoundError(f"{escaped(text)} is not on this machine", "llmlocal list shows what is")
+    if one and len(found) > 1:
+        raise UsageError(f"{escaped(text)} may be one of {len(found)}", "name " + " or ".join(m.name for m in found))
+    return found
+
+
+def _is_meant(ref: Ref, model: Model) -> bool:
+    if ref.revision and not (model.commit.startswith(ref.revision) or ref.revision in model.files[0].refs):
+        return False
+    variant = Variant(model.quant, tuple(RemoteFile(file.name, file.size, "") for file in model.files))
+    return bool(ref.choose([variant]))
+
+
+def remove(model: Model) -> int:
+    """Take a model's files out of the store; the bytes that this frees. Raises ResourceError where it may not."""
+    return _drop(Repo.of(model.repo), model.files)
+
+
+def freed_by(model: Model) -> int:
+    """The bytes that `remove` would free: none for a blob that another snapshot names, too."""
+    repo = Repo.of(model.repo)
+    others = {file.blob for file in repo.held() if file.path not in {f.path for f in model.files}}
+    return sum(file.size for file in model.files if file.blob not in others)
+
+
+def leftovers() -> list[Leftover]:
+    """Downloads that stopped, revisions that newer ones replace, kernels of other versions of this program."""
+    found = []
+    for repo in repos():
+        found += _partials(repo)
+        found += [Leftover("old revision", file.path, _blob_size(repo, file)) for file in _superseded(repo)]
+    return found + _own()
+
+
+def prune(items: Iterable[Leftover]) -> int:
+    """Remove what `leftovers` found; the bytes that this frees. Raises ResourceError where something cannot go."""
+    freed = 0
+    for item in items:
+        repo = next((repo for repo in repos() if item.path.is_relative_to(repo.folder)), None)
+        if repo and item.path.is_relative_to(repo.folder / SNAPSHOTS):
+            freed += _drop(repo, [file for file in repo.held() if file.path == item.path])
+            continue
+        try:
+            shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
+            freed += item.size
+        except OSError as error:
+            raise _refused(item.path, error) from None
+        if repo:
+            _tidy(repo)
+    return freed
+
+
+def _drop(repo: Repo, gone: Iterable[Held]) -> int:
+    """Remove names of files, and the blobs that have no name left."""
+    freed = 0
+    gone = list(gone)
+    try:
+        for file in gone:
+            file.path.unlink(missing_ok=True)
+            if file.blob == file.path:
+                freed += file.size
+        named = _named_blobs(repo)
+        for blob, size in {file.blob: file.size for file in gone if file.blob != file.path}.items():
+            if blob.parent == repo.folder / BLOBS and blob not in named and os.path.lexists(blob):
+                freed += 0 if blob.is_symlink() else size  # a link into a store that repositories share frees nothing
+                blob.unlink()
+    except OSError as error:
+        raise _refused(Path(error.filename or repo.folder), error) from None
+    _tidy(repo)
+    return freed
+
+
+def _named_blobs(repo: Repo) -> set[Path]:
+    """Every blob that a file of any snapshot links to, GGUF or not."""
+    paths = [path for snapshot in folders(repo.folder / SNAPSHOTS) for path in files(snapshot)]
+    return {Path(os.path.normpath(path.parent / os.readlink(path))) for path in paths if path.is_symlink()}
+
+
+def _tidy(repo: Repo) -> None:
+    """Remove folders that became empty, names of commits that are gone, and a repository with nothing left in it."""
+    for snapshot in folders(repo.folder / SNAPSHOTS):
+        for where, _, _ in os.walk(snapshot, topdown=False):
+            with suppress(OSError):
+                os.rmdir(where)
+    there = {snapshot.name for snapshot in folders(repo.folder / SNAPSHOTS)}
+    blobs = files(repo.folder / BLOBS)
+    if there or blobs or not repo.folder.is_dir():
+        return
+    for path in files(repo.folder / REFS):
+        with suppress(OSError):
+            path.unlink()
+    for where, _, _ in os.walk(repo.folder, topdown=False):
+        with suppress(OSError):
+            os.rmdir(where)
+
+
+def _partials(repo: Repo) -> list[Leftover]:
+    """Downloads that nobody goes on with now: ours, and others' that were not touched for a day."""
+    found = []
+    for path in files(repo.folder / BLOBS):
+        if not path.name.endswith(".incomplete") or path.is_symlink():
+            continue
+        with suppress(OSError):
+            state = path.stat()
+            ours = path.name.endswith(PARTIAL)
+            left = time.time() - state.st_mtime > DAY
+            if (ours or left) and not _is_locked(repo, path.name.split(".")[0]):
+                found.append(Leftover("stopped download", path, state.st_size))
+    return found
+
+
+def _is_locked(repo: Repo, digest: str) -> bool:
+    """Whether a program is getting this blob now."""
+    from filelock import FileLock, Timeout
+
+    path = places.models() / ".locks" / repo.folder.name / f"{digest}.lock"
+    if not is_digest(digest) or not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _superseded(repo: Repo) -> list[Held]:
+    """Files of commits that no name stands for, where a commit that has a name brings the same file."""
+    held = repo.held()
+    current = {file.name for file in held if file.refs}
+    pinned = {entry.revision for entry in catalog().entries.values() if is_commit(entry.revision)}
+    return [file for file in held if not file.refs and file.name in current and file.commit not in pinned]
+
+
+def _blob_size(repo: Repo, file: Held) -> int:
+    """Bytes that go with this name: none where another snapshot has the same blob."""
+    return file.size if sum(other.blob == file.blob for other in repo.held()) == 1 else 0
+
+
+def _own() -> list[Leftover]:
+    """Kernels compiled for other versions or settings, and headers that a stopped process left."""
+    from ..quant.jit import cache_root
+
+    found = []
+    for what, root, pattern in (
+        ("kernels of another version", cache_root(), "*-*"),
+        ("header of a remote model", places.own_cache(), "header-*"),
+    ):
+        for folder in sorted(root.glob(pattern)):
+            with suppress(OSError):
+                if folder.is_dir() and not folder.is_symlink() and time.time() - folder.stat().st_mtime > DAY:
+                    size = sum(
+                        path.stat().st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
+                        for path in files(folder)
+                    )
+                    found.append(Leftover(what, folder, size))
+    return found
+
+
+def _refused(path: Path, error: OSError) -> ResourceError:
+    return ResourceError(f"{escaped(str(path))}: cannot be removed: {error.strerror}")

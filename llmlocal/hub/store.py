@@ -1,0 +1,222 @@
+"""The hub's cache on disk, in its own layout, so that every tool finds the same file once.
+
+    models--ORG--NAME/blobs/DIGEST                the bytes
+    models--ORG--NAME/snapshots/COMMIT/FILE       a link to a blob, or the file itself where there are no links
+    models--ORG--NAME/refs/main                   the commit that a branch stands for
+    .locks/models--ORG--NAME/DIGEST.lock          who gets a file
+
+Knows no network and imports no library of the hub, but for its lock when a file is to come in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..atomic_file import atomic_file
+from ..errors import ResourceError
+from ..gguf.values import escaped
+from . import places
+from .remote_file import PARTIAL, RemoteFile, Tell
+from .safe_names import is_commit, is_digest, is_revision, is_safe_file
+
+if TYPE_CHECKING:
+    from .download import Source
+    from .remote import Listing
+
+_FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*?)--([\w.-]+)", re.ASCII)
+LOCKS, BLOBS, SNAPSHOTS, REFS = ".locks", "blobs", "snapshots", "refs"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A GGUF file of a snapshot. `path` is its name there, `blob` what that links to (`path` itself without links).
+
+    `refs` are the branches and tags that stand for its commit; none: an old revision.
+    """
+
+    repo: str
+    commit: str
+    name: str
+    path: Path
+    blob: Path
+    size: int
+    used: float
+    refs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """The folder of one repository."""
+
+    repo: str
+    folder: Path
+
+    @classmethod
+    def of(cls, repo: str) -> Repo:
+        return cls(repo, places.models() / f"models--{repo.replace('/', '--')}")
+
+    def refs(self) -> dict[str, str]:
+        """Commits by branch or tag."""
+        found = {}
+        for path in files(self.folder / REFS):
+            with suppress(OSError, UnicodeDecodeError):
+                commit = path.read_text("ascii").strip()
+                if is_commit(commit):
+                    found[path.relative_to(self.folder / REFS).as_posix()] = commit
+        return found
+
+    def held(self) -> list[Held]:
+        """Every GGUF file whose bytes are there, the commits that a name stands for first."""
+        refs = self.refs()
+        names: dict[str, list[str]] = {}
+        for ref, commit in refs.items():
+            names.setdefault(commit, []).append(ref)
+        found = [
+            file
+            for snapshot in folders(self.folder / SNAPSHOTS)
+            if is_commit(snapshot.name)
+            for path in files(snapshot)
+            if path.name.lower().endswith(".gguf") and (file := self._held(snapshot, path, names))
+        ]
+        return sorted(found, key=lambda file: ("main" not in file.refs, not file.refs, -file.used, file.name))
+
+    def _held(self, snapshot: Path, path: Path, names: dict[str, list[str]]) -> Held | None:
+        try:
+            state = path.stat()
+        except OSError:  # a link to what is gone
+            return None
+        blob = Path(os.path.normpath(path.parent / os.readlink(path))) if path.is_symlink() else path
+        name = path.relative_to(snapshot).as_posix()
+        used, refs = max(state.st_atime, state.st_mtime), tuple(sorted(names.get(snapshot.name, ())))
+        return Held(self.repo, snapshot.name, name, path, blob, state.st_size, used, refs)
+
+    def pointer(self, commit: str, file: RemoteFile) -> Path:
+        """Where a snapshot has the file. All three names come from the server, and are checked once more here."""
+        if not (is_commit(commit) and is_safe_file(file.name) and is_digest(file.digest)):
+            raise ValueError(f"unsafe name {file.name!r}")
+        return self.folder / SNAPSHOTS / commit / file.name
+
+    def blob(self, file: RemoteFile) -> Path:
+        return self.folder / BLOBS / file.digest
+
+    def partial(self, file: RemoteFile) -> Path:
+        return self.folder / BLOBS / f"{file.digest}{PARTIAL}"
+
+    def has(self, commit: str, file: RemoteFile) -> bool:
+        """Whether the file is there, complete: as a blob, or in the snapshot where there are no links."""
+        return _size(self.blob(file)) == file.size or _size(self.pointer(commit, file)) == file.size
+
+    def missing(self, commit: str, file: RemoteFile) -> int:
+        """Bytes that must still be fetched."""
+        if self.has(commit, file):
+            return 0
+        return file.size - min(file.size, _size(self.partial(file)) or 0)
+
+    def add(self, commit: str, file: RemoteFile, source: Source, tell: Tell, *, force: bool = False) -> Path:
+        """Fetch the file unless it is there (or `force`), and name it in the snapshot.
+
+        Raises as `fetch` does, and ResourceError where the store cannot be written.
+        """
+        from .download import fetch
+
+        pointer, blob, partial = self.pointer(commit, file), self.blob(file), self.partial(file)
+        try:
+            with self.lock(file.digest, tell):
+                if force or not self.has(commit, file):
+                    if force:
+                        partial.unlink(missing_ok=True)
+                    fetch(file, source, partial, blob, tell)
+                if _size(blob) == file.size and (force or _size(pointer) != file.size):
+                    self._name(blob, pointer)
+        except OSError as error:
+            where = escaped(str(error.filename or self.folder))
+            raise ResourceError(f"{where}: the store cannot be written: {error.strerror}") from error
+        return pointer
+
+    def name_revision(self, listing: Listing) -> None:
+        """Let the branch or tag that was asked for stand for the commit from now on."""
+        if (
+            is_commit(listing.asked)
+            or not is_revision(listing.asked)
+            or self.refs().get(listing.asked) == listing.commit
+        ):
+            return
+        path = self.folder / REFS / listing.asked
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path, force=True) as out:
+            out.write(listing.commit.encode())
+
+    @contextmanager
+    def lock(self, digest: str, tell: Tell) -> Iterator[None]:
+        """The lock of the hub's own library, so that no two tools fetch the same file."""
+        from filelock import Timeout
+
+        lock = import_module("huggingface_hub.utils").WeakFileLock
+        path = places.models() / LOCKS / self.folder.name / f"{digest}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held = lock(path, timeout=0.2)
+            held.__enter__()
+        except Timeout:
+            tell("another program is getting this file: waiting for it")
+            held = lock(path)
+            held.__enter__()
+        try:
+            yield
+        finally:
+            held.__exit__(None, None, None)
+
+    def _name(self, blob: Path, pointer: Path) -> None:
+        """A relative link to the blob; where links cannot be made the file itself moves there, as is usual."""
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        other = pointer.with_name(f".{blob.name[:12]}-{os.urandom(4).hex()}.link")
+        try:
+            if os.environ.get("HF_HUB_DISABLE_SYMLINKS", "").upper() in places.TRUE:
+                raise OSError("links are not wanted")
+            os.symlink(os.path.relpath(blob, pointer.parent), other)
+        except OSError:
+            os.replace(blob, pointer)
+            return
+        try:
+            os.replace(other, pointer)
+        finally:
+            with suppress(OSError):
+                other.unlink()
+
+
+def repos() -> list[Repo]:
+    """Every repository that the store has a folder of."""
+    found = []
+    for folder in folders(places.models()):
+        if match := _FOLDER.fullmatch(folder.name):
+            found.append(Repo(f"{match[1]}/{match[2]}", folder))
+    return found
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file, links followed; None where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def folders(folder: Path) -> list[Path]:
+    """Folders in a folder that are no links, by name."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def files(folder: Path) -> list[Path]:
+    """Everything in a folder, at any depth, that is no folder; links to folders are not entered."""
+    return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
