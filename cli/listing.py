@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 def available_table(entries: Sequence[Entry]) -> Iterator[str]:
     """A line for each entry of the catalog; parameters in billions."""
     rows = [
-        (e.name, f"{e.parameters:g} B" if e.parameters else "?", f"{e.context or 0:,}", e.license or "?", e.repo)
+        (
+            ", ".join((e.name, *e.aliases)),
+            f"{e.parameters:g} B" if e.parameters else "?",
+            f"{e.context or 0:,}",
+            e.license or "?",
+            e.repo,
+        )
         for e in entries
     ]
     return columned(("NAME", "SIZE", "CONTEXT", "LICENSE", "REPOSITORY"), rows, right=(1, 2))

@@ -135,7 +135,9 @@ Folder = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
 Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do it without asking, and where it seems not to fit.")]
+Yes = Annotated[
+    bool, typer.Option("-y", "--yes", help="Do it without asking, also where memory or disk seem too small.")
+]
 Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
 AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
 AliasTarget = Annotated[

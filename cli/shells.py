@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from inspect import unwrap
+from typing import Any, get_type_hints
 
 import typer
 
+from .model_names import ModelName
+
 # The shell splits at colons in bash, so what stands before the last one is cut off again there.
 BASH = r"""_llmlocal() {
-    local line words cur
+    local line words cur IFS
     line="${COMP_LINE:0:COMP_POINT}"
-    read -r -a words <<< "$line"
+    IFS=$' \t' read -r -a words <<< "$line"
     [[ "$line" == *" " ]] && words+=("")
-    cur="${words[-1]}"
-    mapfile -t COMPREPLY < <(llmlocal completion words -- "${words[@]:1}" 2>/dev/null)
+    cur="${words[${#words[@]}-1]}"
+    IFS=$'\n'
+    COMPREPLY=($(llmlocal completion words -- "${words[@]:1}" 2>/dev/null))
     if [[ "$cur" == *:* && "$COMP_WORDBREAKS" == *:* ]]; then
         COMPREPLY=("${COMPREPLY[@]#"${cur%"${cur##*:}"}"}")
     fi
@@ -52,14 +56,13 @@ POWERSHELL = r"""Register-ArgumentCompleter -Native -CommandName llmlocal -Scrip
     param($word, $ast, $point)
     $words = @($ast.CommandElements | Select-Object -Skip 1 | ForEach-Object { $_.ToString() })
     if ($word -eq '') { $words += '""' }
-    $words = $words | ForEach-Object { if ($_ -eq '""') { '' } else { $_ } }
     llmlocal completion words '--' @words 2>$null | ForEach-Object {
         [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
     }
 }
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH, "powershell": POWERSHELL}
-MODELS = ("MODEL", "MODEL...", "FILE")  # arguments that take a model's name, by their metavar
+NAMES = ("MODEL", "MODEL...")  # arguments that are texts and name models, by their metavar
 
 
 def candidates(words: Sequence[str]) -> Iterator[str]:
@@ -67,6 +70,7 @@ def candidates(words: Sequence[str]) -> Iterator[str]:
     from .main import app
 
     *before, typed = words or [""]
+    typed = typed.strip('"')  # how an empty word survives PowerShell
     command: Any = typer.main.get_command(app)
     while before and (names := getattr(command, "commands", None)) is not None:
         name = before.pop(0)
@@ -99,13 +103,21 @@ def _values(command: Any, before: Sequence[str]) -> list[str]:
     last = arguments[min(plain, len(arguments) - 1)]
     if plain >= len(arguments) and last.nargs != -1:
         return []
-    if getattr(last, "metavar", None) in MODELS:
+    if _takes_model(command, last):
         from ..errors import LlmlocalError
         from ..hub.index import names_to_complete
 
         with suppress(LlmlocalError, OSError):
             return names_to_complete()
     return _choices(command, last)
+
+
+def _takes_model(command: Any, parameter: Any) -> bool:
+    """Whether an argument is a MODEL, whatever it is called: its annotation says so."""
+    if getattr(parameter, "metavar", None) in NAMES:
+        return True
+    hint = get_type_hints(unwrap(command.callback), include_extras=True).get(parameter.name)
+    return any(getattr(extra, "parser", None) is ModelName for extra in getattr(hint, "__metadata__", ()))
 
 
 def _choices(command: Any, parameter: Any) -> list[str]:

@@ -18,8 +18,9 @@ from fake_hub import FakeHub, Fault
 from hubs import KIB, REPO, files_below, model
 from terminals import on_terminal
 
-from llmlocal.errors import NetworkError
+from llmlocal.errors import NetworkError, UsageError
 from llmlocal.hub import names, pull, transport
+from llmlocal.hub.download import Source
 from llmlocal.hub.remote_file import Progress
 from llmlocal.hub.safe_names import is_safe_file
 
@@ -387,6 +388,24 @@ def test_proxy(said: Said, hub: FakeHub, store: Path, monkeypatch: pytest.Monkey
         assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
     monkeypatch.setattr(transport, "proxy_bypass", lambda _: True)
     assert source.read(0, 4) == b"GGUF"
+
+
+def test_proxy_for_https_is_a_tunnel(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy learns the host and its own login, and nothing of what is asked there."""
+    with f.running() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//me:pass@"))
+        with pytest.raises(NetworkError, match="407"):
+            Source("https://hub.example/secret", {}, {"Authorization": "Bearer x"}).read(0, 1)
+        assert {(r.method, r.path) for r in proxy.requests} == {("CONNECT", "hub.example:443")}
+        assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
+        assert "Bearer" not in str(proxy.requests[0].headers)
+
+
+def test_socks_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:pass@127.0.0.1:1")
+    with pytest.raises(UsageError, match="only http") as caught:
+        Source("https://hub.example/", {}, {}).read(0, 1)
+    assert "pass" not in str(caught.value)
 
 
 def test_https_is_never_left(monkeypatch: pytest.MonkeyPatch) -> None:

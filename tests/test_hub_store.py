@@ -317,7 +317,14 @@ def test_index_saves_opening_files(said: Said, hub: FakeHub, store: Path, monkey
     monkeypatch.setattr(index, "_read", lambda path: read.append(path) or {})
     assert said("list")[0] == 0
     assert read == []
-    (places.own_cache() / index.FILE).write_text("{ nonsense")
+    kept = places.own_cache() / index.FILE
+    lies = json.loads(kept.read_text())
+    for held in lies["files"].values():
+        held["facts"] = {"quant": [], "architecture": 3, "context": "x", "other": 1}
+    kept.write_text(json.dumps(lies))
+    assert said("list")[0] == 0
+    assert read == []
+    kept.write_text("{ nonsense")
     assert said("list")[0] == 0
     assert len(read) == 4  # blobs, not names
 
@@ -600,6 +607,7 @@ def test_candidates(said: Said, hub: FakeHub, store: Path) -> None:
     assert list(candidates(["run", "--temp", "0", "pe"])) == ["pet"]
     assert list(candidates(["run", "tiny", "pe"])) == []
     assert list(candidates(["pull", "tiny", "pe"])) == ["pet"]
+    assert list(candidates(["show", "pe"])) == ["pet"]
     assert list(candidates(["show", "--te"])) == ["--template", "--tensors"]
     assert list(candidates(["alias", ""])) == ["ls", "rm", "set"]
     assert list(candidates(["alias", "set", "x", "wee"])) == ["wee"]

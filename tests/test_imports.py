@@ -136,7 +136,9 @@ def loaded(code: str) -> set[str]:
 HELP = "from llmlocal.cli.main import main\nassert main({arguments}) == 0"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["bench", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["run", "--help"], ["bench", "--help"], ["pull", "--help"]], ids=" ".join
+)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert not {"numpy", "numba", "llvmlite", "rich"} & loaded(HELP.format(arguments=arguments))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from .store import Held, repos
 from .variants import quant_of, variants
 
 FILE, VERSION = "index.json", 1
+FACTS: dict[str, type] = {"quant": str, "architecture": str, "context": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +120,15 @@ class _Index:
 
     def facts(self, file: Held) -> dict[str, Any]:
         """Quantization, architecture and context as the header has them; nothing of a file that is none of ours."""
-        stamp = [file.size, os.stat(file.path).st_mtime_ns]
-        key = str(file.blob)
+        try:
+            stamp, key = [file.size, os.stat(file.path).st_mtime_ns], str(file.blob)
+        except OSError:  # it went while we looked
+            return {}
         entry = self._seen.get(key) or self._held.get(key)
         if not (isinstance(entry, dict) and entry.get("stamp") == stamp and isinstance(entry.get("facts"), dict)):
             entry, self._changed = {"stamp": stamp, "facts": _read(file.path)}, True
         self._seen[key] = entry
-        return dict(entry["facts"])
+        return {key: value for key, value in entry["facts"].items() if isinstance(value, FACTS.get(key, ()))}
 
     def save(self) -> None:
         """Keep what was seen, and only that. A cache that cannot be written costs time, nothing else."""
@@ -159,8 +161,3 @@ def record(model: Model) -> dict[str, Any]:
     fields = {key: value for key, value in asdict(model).items() if key != "files"}
     used = datetime.fromtimestamp(model.used, UTC).isoformat(timespec="seconds")
     return {**fields, "path": str(model.path), "used": used, "parts": len(model.files)}
-
-
-def matching(models: Iterable[Model], path: Path) -> Model | None:
-    """The model whose first part is `path`."""
-    return next((model for model in models if model.path == path), None)

@@ -200,10 +200,7 @@ def _own() -> list[Leftover]:
         for folder in sorted(root.glob(pattern)):
             with suppress(OSError):
                 if folder.is_dir() and not folder.is_symlink() and time.time() - folder.stat().st_mtime > DAY:
-                    size = sum(
-                        path.stat().st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
-                        for path in files(folder)
-                    )
+                    size = sum(path.stat().st_size for path in files(folder))
                     found.append(Leftover(what, folder, size))
     return found
 
