@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from . import ui
 from .sheet import to_json
 
 if TYPE_CHECKING:
+    from .. import answering
     from ..prompt import Prompt
-    from ..session import Event, Finished
+    from ..session import Event, Finished, Session
 
 STDOUT = Path("-")
 
@@ -45,7 +46,35 @@ class Target:
             yield out
 
 
-def deliver(screen: ui.Screen, events: Iterable[Event], target: Target, model: Path) -> None:
+def said(events: Iterable[answering.Event], screen: ui.Screen, thoughts: list[str]) -> Iterator[Event]:
+    """The events of an answer without its thoughts, a piece a token; those go to stderr and into `thoughts`."""
+    from ..answer_parts import Part
+    from ..answering import Count
+    from ..session import Piece
+
+    pending = b""
+    for event in events:
+        if isinstance(event, Part) and event.kind == "thought":
+            thoughts.append(event.text)
+            screen.thought(event.text)
+        elif isinstance(event, Part):
+            if thoughts and thoughts[-1] != "\n\n":
+                thoughts.append("\n\n")
+                screen.thought("\n\n")
+            pending += event.text.encode("utf-8", "surrogateescape")
+        elif isinstance(event, Count):
+            yield Piece(0, pending)
+            pending = b""
+        else:
+            if pending:
+                yield Piece(0, pending)
+                pending = b""
+            yield event
+
+
+def deliver(
+    screen: ui.Screen, events: Iterable[Event], target: Target, model: Path, thoughts: Sequence[str] = ()
+) -> None:
     """Put an answer where it is to go. A signal that cuts it short leaves what there is on stdout, and no file."""
     with target.open() as out:
         if not target.as_json:
@@ -61,7 +90,32 @@ def deliver(screen: ui.Screen, events: Iterable[Event], target: Target, model: P
                     end = event
         finally:
             if end or pieces:
-                _put(_record(model, pieces, end), out)
+                _put(_record(model, pieces, end, thoughts), out)
+
+
+def reply(
+    screen: ui.Screen,
+    session: Session,
+    ready: Prompt,
+    settings: answering.Settings,
+    target: Target,
+    model: Path,
+    only_prompt: bool = False,
+) -> None:
+    """Answer a prompt, or show it. Of a text that is only continued every byte passes: no thoughts are looked for."""
+    from ..answering import answer
+
+    screen.notes(ready.notes)
+    if only_prompt:
+        return show_prompt(ready, target, model)
+    thoughts: list[str] = []
+    events: Iterable[Event]
+    if ready.chat:
+        events = said(answer(session, ready, settings, errors="surrogateescape"), screen, thoughts)
+    else:
+        s = settings
+        events = session.answer(ready, max_tokens=s.max_tokens, sampling=s.sampling, stop=s.stop)
+    deliver(screen, events, target, model, thoughts)
 
 
 def show_prompt(prompt: Prompt, target: Target, model: Path) -> None:
@@ -87,9 +141,11 @@ def _put(text: str, out: BinaryIO | None) -> None:
         ui.say(text)
 
 
-def _record(model: Path, pieces: list[bytes], end: Finished | None) -> str:
+def _record(model: Path, pieces: list[bytes], end: Finished | None, thoughts: Sequence[str] = ()) -> str:
     """The JSON object of an answer; without `end` it was interrupted."""
     fields: dict[str, Any] = {"model": str(model), "text": b"".join(pieces).decode("utf-8", "replace")}
+    if thoughts:
+        fields["thinking"] = _readable("".join(thoughts).strip())
     if end is None:
         return to_json(**fields, completion_tokens=len(pieces), finish_reason="interrupted")
     timings = {

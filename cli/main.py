@@ -23,6 +23,8 @@ from .model_names import with_models
 
 COMMANDS = (
     "run",
+    "chat",
+    "sessions",
     "show",
     "tokenize",
     "perplexity",

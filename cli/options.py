@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .model_names import ModelName
+from .model_names import ModelName, model_or_question
 
 
 class Layout(StrEnum):
@@ -27,6 +27,39 @@ class ShellName(StrEnum):
     fish = "fish"
     powershell = "powershell"
     words = "words"
+
+
+class Think(StrEnum):
+    """Whether a model thinks."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class ShownThoughts(StrEnum):
+    """How thoughts are shown."""
+
+    show = "show"
+    fold = "fold"
+    hide = "hide"
+
+
+class Rendering(StrEnum):
+    """Whether Markdown is drawn."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class AtEnd(StrEnum):
+    """What to do when a conversation no longer fits its context."""
+
+    ask = "ask"
+    drop = "drop"
+    summarize = "summarize"
+    stop = "stop"
 
 
 # Both take a name, too: `model_names` turns it into a file before the command sees it.
@@ -76,18 +109,74 @@ Ctx = Annotated[
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default one for each physical core.")
 ]
-Temp = Annotated[float, typer.Option("--temp", help="Temperature; 0 always takes the likeliest token.")]
-TopK = Annotated[int, typer.Option("--top-k", help="Draw from the K likeliest tokens; 0 is off.")]
-TopP = Annotated[float, typer.Option("--top-p", help="Draw from the likeliest tokens that make up P; 1 is off.")]
-MinP = Annotated[float, typer.Option("--min-p", help="Drop tokens below P times the likeliest; 0 is off.")]
-Typical = Annotated[float, typer.Option("--typical", help="Locally typical sampling; 1 is off.")]
-RepeatPenalty = Annotated[float, typer.Option("--repeat-penalty", help="Divide what was said lately; 1 is off.")]
-FrequencyPenalty = Annotated[float, typer.Option("--frequency-penalty", help="Subtract per time said; 0 is off.")]
-PresencePenalty = Annotated[float, typer.Option("--presence-penalty", help="Subtract once if said; 0 is off.")]
+Temp = Annotated[
+    float | None,
+    typer.Option("--temp", help="Temperature; 0 always takes the likeliest. As the model recommends, else 0.8."),
+]
+TopK = Annotated[int | None, typer.Option("--top-k", help="Draw from the K likeliest tokens; 0 is off. Else 40.")]
+TopP = Annotated[
+    float | None, typer.Option("--top-p", help="Draw from the likeliest that make up P; 1 is off. Else 0.95.")
+]
+MinP = Annotated[
+    float | None, typer.Option("--min-p", help="Drop tokens below P times the likeliest; 0 is off. Else 0.05.")
+]
+Typical = Annotated[float | None, typer.Option("--typical", help="Locally typical sampling; 1 is off.")]
+RepeatPenalty = Annotated[float | None, typer.Option("--repeat-penalty", help="Divide what was said lately; 1 is off.")]
+FrequencyPenalty = Annotated[
+    float | None, typer.Option("--frequency-penalty", help="Subtract per time said; 0 is off.")
+]
+PresencePenalty = Annotated[float | None, typer.Option("--presence-penalty", help="Subtract once if said; 0 is off.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same text; by default a random one.")]
 Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors on stderr.")]
+PromptCache = Annotated[
+    str,
+    typer.Option(
+        "--prompt-cache", metavar="auto|off|FILE", help="Keep what was read on disk, so that it is not read again."
+    ),
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Speed and seed on stderr at the end.")]
+
+ModelOrQuestion = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        parser=model_or_question,
+        help="A name, hf:org/repo, or a GGUF file; without it the built-in guide answers.",
+        show_default=False,
+    ),
+]
+MaybeModel = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        parser=ModelName,
+        help="A name, hf:org/repo, or a GGUF file; by default the session's, else the built-in guide.",
+        show_default=False,
+    ),
+]
+Continue = Annotated[bool, typer.Option("--continue", help="Go on with the last session.")]
+SessionId = Annotated[
+    str | None, typer.Option("--session", metavar="ID", help="Go on with this session, or begin it under this name.")
+]
+NoSave = Annotated[bool, typer.Option("--no-save", help="Keep nothing on disk: no session, no history, no cache.")]
+ThinkSwitch = Annotated[Think, typer.Option("--think", help="Whether the model thinks; auto leaves it to the model.")]
+ThinkBudget = Annotated[
+    int | None, typer.Option("--think-budget", metavar="N", min=0, help="End the thought after N tokens.")
+]
+Thoughts = Annotated[ShownThoughts, typer.Option("--thoughts", help="How thoughts are shown.")]
+Render = Annotated[Rendering, typer.Option("--render", help="Draw Markdown; auto on terminals with colours.")]
+ContextEnd = Annotated[
+    AtEnd, typer.Option("--context-end", help="When the context is full: ask, drop the oldest turns, summarize, stop.")
+]
+ToolsFile = Annotated[
+    Path | None, typer.Option("--tools", metavar="FILE", help="Functions that the model may call, as JSON.")
+]
+ToolRun = Annotated[
+    str, typer.Option("--tool-run", metavar="ask|never|CMD", help="Ask before a function is run, or have CMD run all.")
+]
+SessionName = Annotated[str, typer.Argument(metavar="ID", help="A session, or the beginning of its id.")]
+Markdown = Annotated[bool, typer.Option("--md", help="As Markdown.")]
 
 BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens of prompt; 0 leaves this test out.")]
 BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from . import options as o
 from . import ui
-from .answers import Target, deliver, show_prompt
+from .answers import Target, reply
+from .opening import chosen, named_or_guide, opened
 from .prompt import prompt_source, read_files
 
 
 def run(
-    model: o.Model,
+    model: o.ModelOrQuestion = None,
     prompt: o.Prompt = None,
     file: o.Files = None,
     system: o.System = None,
@@ -18,14 +19,14 @@ def run(
     max_tokens: o.MaxTokens = None,
     ctx: o.Ctx = None,
     threads: o.Threads = None,
-    temp: o.Temp = 0.8,
-    top_k: o.TopK = 40,
-    top_p: o.TopP = 0.95,
-    min_p: o.MinP = 0.05,
-    typical: o.Typical = 1.0,
-    repeat: o.RepeatPenalty = 1.0,
-    frequency: o.FrequencyPenalty = 0.0,
-    presence: o.PresencePenalty = 0.0,
+    temp: o.Temp = None,
+    top_k: o.TopK = None,
+    top_p: o.TopP = None,
+    min_p: o.MinP = None,
+    typical: o.Typical = None,
+    repeat: o.RepeatPenalty = None,
+    frequency: o.FrequencyPenalty = None,
+    presence: o.PresencePenalty = None,
     seed: o.Seed = None,
     stop: o.Stop = None,
     show_prompt_only: o.ShowPrompt = False,
@@ -33,28 +34,27 @@ def run(
     output: o.OutputFile = None,
     force: o.Force = False,
     no_stdin: o.NoStdin = False,
+    think: o.ThinkSwitch = o.Think.auto,
+    think_budget: o.ThinkBudget = None,
+    prompt_cache: o.PromptCache = "auto",
+    yes: o.Yes = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Answer a question, or continue a text where the model knows no chat. Only the answer goes to stdout.
 
     \b
-    Examples: llmlocal run model.gguf "Why is the sky blue?" -n 100
-              cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief."
+    Example: cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
+    from ..answering import Settings
     from ..prompt import Request
-    from ..sampler import SamplingParams
-    from ..session import Session
 
-    sampling = SamplingParams(
-        temp, top_k, top_p, min_p, typical, repeat, frequency_penalty=frequency, presence_penalty=presence, seed=seed
-    )
-    target, read = Target(output, as_json, force), prompt_source(prompt, use_stdin=not no_stdin, needed=not file)
-    texts = read_files(file or ())
-    screen = ui.Screen(quiet=quiet, verbose=verbose)
-    with screen, Session.open(model, n_ctx=ctx, n_threads=threads) as session:
-        ready = session.prompt(Request(read(), system, texts, raw, template))
-        screen.notes(ready.notes)
-        if show_prompt_only:
-            return show_prompt(ready, target, model)
-        deliver(screen, session.answer(ready, max_tokens=max_tokens, sampling=sampling, stop=stop or ()), target, model)
+    given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
+    given |= {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence}
+    model, question = named_or_guide(model, prompt, quiet=quiet)
+    target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
+    texts, screen = read_files(file or ()), ui.Screen(quiet=quiet, verbose=verbose)
+    with screen, opened(model, ctx, threads, force=yes, cache=prompt_cache) as session:
+        ready = session.prompt(Request(read(), system, texts, raw, template, think.value))
+        settings = Settings(chosen(session, given), max_tokens, stop or (), think_budget=think_budget)
+        reply(screen, session, ready, settings, target, model, show_prompt_only)

@@ -49,7 +49,8 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
     yield "chat template", d.template or "none"
     if d.formats:
         m = d.memory
-        each = f"{in_words(m.weights)} of weights, {in_words(m.cache)} of cache, {in_words(m.scratch)} to work in"
+        work = in_words(m.scratch + m.program)
+        each = f"{in_words(m.weights)} of weights, {in_words(m.cache)} of cache, {work} to work in"
         yield "memory", f"{in_words(m.total)} with a context of {m.n_ctx:,} tokens: {each}"
     if d.license:
         yield "license", d.license

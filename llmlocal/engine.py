@@ -79,6 +79,29 @@ class Engine:
         """Tokens in the cache of a sequence."""
         return len(self._tokens[seq])
 
+    def history(self, seq: int = 0) -> list[int]:
+        """The tokens in the cache of a sequence."""
+        return list(self._tokens[seq])
+
+    def cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
+        """The cache of the first `n` tokens, as `KVCache.first_cells` gives it: what is written there counts."""
+        return self._cache.first_cells(n, seq)
+
+    def adopt(self, tokens: Sequence[int], seq: int = 0) -> None:
+        """Take it that the first cells of a sequence hold `tokens`: they were written there by the caller.
+
+        Raises as `prefill` does where they cannot.
+        """
+        self._tokens[seq] = []
+        if tokens:
+            self._check(tokens, seq)
+            self._tokens[seq] = list(tokens)
+
+    @property
+    def cache_format(self) -> str:
+        """The name of the format that keys and values are kept in."""
+        return self._cache.format.name
+
     def truncate(self, length: int, seq: int = 0) -> None:
         """Forget everything from position `length` on."""
         del self._tokens[seq][length:]

@@ -36,17 +36,24 @@ class KVCache:
         self.stride = -(-n_ctx // ALIGN) * ALIGN
         self.cells = self.stride * n_seqs
         self.layers: list[LayerCache] = []
+        self._planes: list[NDArray[np.uint8]] = []  # keys, values of each layer as (kv_heads, cells, bytes)
 
     def add_layer(self, kv_heads: int, head_dim: int) -> LayerCache:
         """Memory for a further layer."""
         size = kv_heads * self.cells * self.format.row_bytes(padded(head_dim))
         layer = LayerCache(self.format, kv_heads, head_dim, aligned(size), aligned(size))
         self.layers.append(layer)
+        self._planes += [array.reshape(kv_heads, self.cells, -1) for array in (layer.keys, layer.values)]
         return layer
 
     def base(self, seq: int) -> int:
         """First cell of a sequence."""
         return seq * self.stride
+
+    def first_cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
+        """Keys and values of each layer in turn for the first `n` tokens of a sequence: views (kv_heads, n, bytes)."""
+        base = self.base(seq)
+        return [plane[:, base : base + n] for plane in self._planes]
 
     @property
     def nbytes(self) -> int:

@@ -15,20 +15,25 @@ from .quant.tensor import QTensor
 BATCH = 512  # tokens that the engine reads in one step
 ROW = 16  # the cache's cells and the values of a head are padded to this
 HALF, SINGLE = 2, 4  # bytes of a number in the cache and in the working memory
+PROGRAM, TOKEN = (
+    90 << 20,
+    460,
+)  # bytes of the interpreter with its libraries, and of a token of the vocabulary; measured
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes: the mapped weights, the cache of `n_ctx` tokens when it is full, and what a step works in."""
+    """Bytes: the mapped weights, the cache of `n_ctx` tokens when it is full, what a step works in, and the program."""
 
     n_ctx: int
     weights: int
     cache: int
     scratch: int
+    program: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.cache + self.scratch
+        return self.weights + self.cache + self.scratch + self.program
 
 
 def memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int) -> Memory:
@@ -38,7 +43,8 @@ def memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: i
     cache = HALF * cached_heads(metadata) * rounded(n_ctx) * (rounded(keys) + rounded(values))
     activations = 3 * width + 2 * inner + (kv_heads(metadata) or 0) * (keys + values)
     scratch = min(BATCH, n_ctx) * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
-    return Memory(n_ctx, sum(tensor.nbytes for tensor in tensors.values()), cache, scratch)
+    program = PROGRAM + TOKEN * vocabulary_size(metadata)
+    return Memory(n_ctx, sum(tensor.nbytes for tensor in tensors.values()), cache, scratch, program)
 
 
 def hyper(metadata: Mapping[str, Any], name: str) -> int | None:

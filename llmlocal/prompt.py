@@ -12,6 +12,7 @@ from typing import Any
 from .chat_template import ChatTemplate, choose
 from .errors import UsageError
 from .gguf.values import escaped
+from .thinking import COMMON, Style, Think, can_think, style_of, switches
 from .tokenizer import Tokenizer
 
 BASE_NOTE = "the model has no chat template: the text is continued as it is (--template names a template)"
@@ -21,13 +22,17 @@ BASE_NOTE = "the model has no chat template: the text is continued as it is (--t
 class Prompt:
     """`text` and its tokens exactly as the model gets them. `notes` are for the user.
 
-    `continues`: the answer goes on in the middle of a text, so that a space before it counts.
+    `continues`: the answer goes on in the middle of a text, so that a space before it counts. `chat`: a template wrote
+    it; then `style` is how the model thinks aloud, and `opened` says that the prompt ends within a thought.
     """
 
     text: str
     ids: list[int]
     continues: bool
     notes: tuple[str, ...] = ()
+    chat: bool = False
+    style: Style = COMMON
+    opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Request:
     files: Sequence[TextFile] = ()
     raw: bool = False
     template: str | None = None
+    think: Think = "auto"
 
 
 def prompt(request: Request, tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> Prompt:
@@ -65,13 +71,13 @@ def prompt(request: Request, tokenizer: Tokenizer, metadata: Mapping[str, Any]) 
         if request.system is not None:
             hint = "--template NAME gives it one, such as chatml"
             raise UsageError("the model has no chat template, so no place for a system text", hint)
-        return plain(_with_files(request), tokenizer, BASE_NOTE)
+        return plain(with_files(request.files, request.question), tokenizer, BASE_NOTE)
     if not request.question and not request.files:
         raise UsageError("the prompt is empty", "give a text; --raw starts from nothing")
-    messages = [{"role": "user", "content": _decoded(_with_files(request))}]
+    messages = [{"role": "user", "content": _decoded(with_files(request.files, request.question))}]
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": request.system})
-    return conversation(messages, template, tokenizer)
+    return conversation(messages, template, tokenizer, think=request.think)
 
 
 def plain(text: str | bytes, tokenizer: Tokenizer, *notes: str) -> Prompt:
@@ -83,21 +89,49 @@ def plain(text: str | bytes, tokenizer: Tokenizer, *notes: str) -> Prompt:
     return Prompt(text, ids, bool(text), (*tokenizer.notes, *notes))
 
 
-def conversation(messages: Sequence[Mapping[str, Any]], template: ChatTemplate, tokenizer: Tokenizer) -> Prompt:
-    """Messages up to where the model is to answer. Raises what `ChatTemplate.render` raises."""
-    rendered = template.render(messages, fold_system=True)
-    notes = filter(None, [*tokenizer.notes, template.note, *rendered.notes])
-    return Prompt(rendered.text, rendered.encode(tokenizer), False, tuple(notes))
+def conversation(
+    messages: Sequence[Mapping[str, Any]],
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    think: Think = "auto",
+) -> Prompt:
+    """Messages up to where the model is to answer. Raises what `ChatTemplate.render` raises.
+
+    Thinking is switched by the template's own variables; a thought that is not wanted and cannot be switched off there
+    is closed before it begins.
+    """
+    rendered = template.render(messages, tools=tools, fold_system=True, **switches(template.source, think))
+    notes = tuple(filter(None, [*tokenizer.notes, template.note, *rendered.notes]))
+    text, ids = rendered.text, rendered.encode(tokenizer)
+    end = rendered.segments[-1] if rendered.segments else None
+    style = style_of(template.source, "" if end is None or end.from_user else end.text)
+    opened = style.opened(text)
+    if think == "off" and (opened or _cannot_switch(template, style)):
+        closed = style.closing if opened else f"{style.opens}{style.closing}"
+        text, ids, opened = text + closed, ids + marked(closed, tokenizer), False
+    return Prompt(text, ids, False, notes, True, style, opened)
 
 
-def _with_files(request: Request) -> bytes:
+def marked(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Tokens of a text of ours whose tags are to be read as the special tokens that they are."""
+    return tokenizer.encode(text, add_special=False, parse_special=True)
+
+
+def _cannot_switch(template: ChatTemplate, style: Style) -> bool:
+    """Whether a template knows of thoughts, but has no variable that turns them off."""
+    return can_think(template.source) and not style.anywhere and not switches(template.source, "off")
+
+
+def with_files(files: Sequence[TextFile], question: bytes) -> bytes:
     """The files, each between two lines with its name, and then the question."""
     parts = [
         b'<file name="%s">\n%s\n</file>'
         % (escaped(file.name).replace('"', "'").encode(), file.content.removesuffix(b"\n"))
-        for file in request.files
+        for file in files
     ]
-    return b"\n\n".join([*parts, *filter(None, [request.question])])
+    return b"\n\n".join([*parts, *filter(None, [question])])
 
 
 def _decoded(data: bytes) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +15,9 @@ from .engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from .errors import PromptTooLongError, UsageError
 from .gguf import GGUFFile, open_gguf
 from .memory import in_words, memory
+from .memory_limit import check_memory
 from .prompt import Prompt, Request, plain, prompt
+from .prompt_cache import PromptCache
 from .sampler import Sampler, SamplingParams
 from .stops import StopFilter
 from .tokenizer import StreamDecoder, Tokenizer
@@ -77,14 +80,24 @@ class Session:
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, load: Callable[[], Engine]) -> None:
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
         self.load_seconds = 0.0
+        self.cache: PromptCache | None = None  # where prefixes are kept when the session ends
         self._load = load
         self._engine: Engine | None = None
 
     @classmethod
     def open(
-        cls, path: Path | str, *, n_ctx: int | None = None, n_threads: int | None = None, max_outputs: int = 1
+        cls,
+        path: Path | str,
+        *,
+        n_ctx: int | None = None,
+        n_threads: int | None = None,
+        max_outputs: int = 1,
+        force: bool = False,
     ) -> Session:
-        """A model's file with its tokenizer. Raises LlmlocalError's subclasses."""
+        """A model's file with its tokenizer. Raises LlmlocalError's subclasses.
+
+        The engine is not loaded where memory does not suffice, unless `force`.
+        """
         gguf = open_gguf(path)
         try:
             tokenizer = tokenizers.load(gguf.metadata)
@@ -92,12 +105,13 @@ class Session:
         except BaseException:
             gguf.close()
             raise
-        return cls(
-            gguf,
-            tokenizer,
-            n_ctx,
-            lambda: Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs),
-        )
+
+        def load() -> Engine:
+            if not force:
+                check_memory(gguf.metadata, gguf.tensors, n_ctx)
+            return Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs)
+
+        return cls(gguf, tokenizer, n_ctx, load)
 
     @property
     def engine(self) -> Engine:
@@ -108,10 +122,20 @@ class Session:
             self.load_seconds = perf_counter() - clock
         return self._engine
 
+    @property
+    def used(self) -> int:
+        """Tokens in the context."""
+        return self._engine.length() if self._engine is not None else 0
+
     def close(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-        self.gguf.close()
+        """Keep the prefix where there is a cache for it, end the threads, unmap the file."""
+        try:
+            if self._engine is not None and self.cache is not None:
+                self.cache.store(self._engine)
+        finally:
+            if self._engine is not None:
+                self._engine.close()
+            self.gguf.close()
 
     def __enter__(self) -> Session:
         return self
@@ -141,8 +165,13 @@ class Session:
         max_tokens: int | None = None,
         sampling: SamplingParams | None = None,
         stop: Sequence[str] = (),
+        named: Container[int] = (),
+        insert: deque[int] | None = None,
     ) -> Iterator[Event]:
         """The events of an answer: a `Piece` a token, then `Finished`. No `max_tokens`: until the model ends.
+
+        Control tokens in `named` are part of the text. What is put into `insert` while the answer is made is said next,
+        in place of what the model would say.
 
         Raises at once PromptTooLongError, UsageError for a limit without meaning, and what loading the engine raises;
         later BadFileError where the model's output is no number.
@@ -151,9 +180,10 @@ class Session:
             raise UsageError(f"max_tokens is {max_tokens}: must be 0 or more")
         self._check_room(len(prompt.ids), max_tokens)
         stops = StopFilter([text.encode("utf-8", "surrogateescape") for text in stop])
-        decoder = StreamDecoder(self.tokenizer, continues=prompt.continues)
+        decoder = StreamDecoder(self.tokenizer, continues=prompt.continues, named=named)
+        sampler = Sampler(sampling or SamplingParams())
         return self._generate(
-            self.engine, prompt.ids, max_tokens, Sampler(sampling or SamplingParams()), decoder, stops
+            self.engine, prompt.ids, max_tokens, sampler, decoder, stops, deque() if insert is None else insert
         )
 
     def _check_room(self, n: int, max_tokens: int | None) -> None:
@@ -177,10 +207,13 @@ class Session:
         sampler: Sampler,
         decoder: StreamDecoder,
         stops: StopFilter,
+        insert: deque[int],
     ) -> Iterator[Event]:
         history, n = list(ids), 0
         reason: Reason | None = None
         clock = perf_counter()
+        if self.cache is not None:
+            self.cache.restore(engine, ids)
         reused = engine.reuse(ids)
         logits = yield from self._read(engine, ids, reused)
         prefill, decode = perf_counter() - clock, 0.0
@@ -188,7 +221,7 @@ class Session:
             clock = perf_counter()
             if n:
                 logits = engine.decode(history[-1])
-            id = sampler.sample(logits, history, n)
+            id = insert.popleft() if insert else sampler.sample(logits, history, n)
             decode += (perf_counter() - clock) * bool(n)
             history.append(id)
             n += 1

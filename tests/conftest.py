@@ -6,6 +6,7 @@ import os
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hubs import hub, store  # noqa: F401  fixtures
@@ -43,12 +44,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def isolated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's folders or settings."""
+    """No test sees the user's folders or settings, or what another test has read."""
     monkeypatch.setenv("HOME", str(home))
     for name, folder in FOLDERS.items():
         monkeypatch.setenv(name, str(home / folder))
     for name in ("LLMLOCAL_DEBUG", "NO_COLOR", "FORCE_COLOR", *HUB):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("llmlocal.prompt_cache.folder", lambda: home / f"prefixes-{uuid4().hex}")
 
 
 @pytest.fixture(scope="session")

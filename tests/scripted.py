@@ -31,12 +31,21 @@ class ScriptedEngine:
         self.script, self.n_ctx, self.n_vocab, self.n_threads = list(script), n_ctx, n_vocab, 2
         self.tokens: list[int] = []
         self.calls: list[tuple[str, int]] = []
-        self.said, self.closed = 0, False
+        self.said, self.closed, self.cache_format = 0, False, "none"
         metadata = {"general.architecture": "x", "x.context_length": 128}
         self.gguf = SimpleNamespace(metadata=metadata, tensors={}, close=lambda: None)
 
     def length(self) -> int:
         return len(self.tokens)
+
+    def history(self) -> list[int]:
+        return list(self.tokens)
+
+    def cells(self, n: int) -> list[Any]:
+        return []
+
+    def adopt(self, tokens: Sequence[int]) -> None:
+        self.tokens = list(tokens)
 
     def truncate(self, length: int) -> None:
         del self.tokens[length:]

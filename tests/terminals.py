@@ -5,15 +5,23 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
+from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
+from typing import Any
+
+import pyte
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
+EMPTY = re.compile(r"> *(\d+/\d+ +\d+%)?")  # the line editor's prompt with nothing typed
 
 
 class Screen:
@@ -58,3 +66,108 @@ def on_terminal(*arguments: str | Path, columns: int = 80, **environment: str) -
         timeout=120,
     ).returncode
     return code, screen.close().decode()
+
+
+class Person:
+    """A person at a terminal of `columns` x `lines`: types, and sees what a program makes of the screen."""
+
+    def __init__(self, command: list[str | Path], *, columns: int = 80, lines: int = 24, **environment: str) -> None:
+        self.master, self.slave = os.openpty()
+        self.size(columns, lines)
+        self.before = termios.tcgetattr(self.slave)
+        self.screen = pyte.HistoryScreen(columns, lines, history=10_000, ratio=0.5)
+        self.screen.write_process_input = lambda data: self.type(data)  # answers to what the program asks
+        self._stream = pyte.ByteStream(self.screen)
+        self.sent, self.raw = Lock(), bytearray()
+        everything = {**os.environ, "TERM": "xterm-256color", **environment}
+        everything.pop("COLUMNS", None)
+        self.process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            env=everything,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self.master, 65536)
+            except OSError:
+                return
+            with self.sent:
+                self.raw += data
+                self._stream.feed(data)
+
+    def size(self, columns: int, lines: int = 24) -> None:
+        """Give the terminal another size; the program hears of it."""
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        if hasattr(self, "screen"):
+            self.screen.resize(lines, columns)
+            os.killpg(self.process.pid, signal.SIGWINCH)
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self.master, text.encode())
+
+    def say(self, text: str) -> None:
+        """Type a text and send it."""
+        self.type(text + "\r")
+
+    def paste(self, text: str) -> None:
+        """Paste a text as terminals do."""
+        self.type(f"\x1b[200~{text}\x1b[201~")
+
+    def shown(self) -> list[str]:
+        """The lines of the screen, those that went off its top included, without blank ones at the end."""
+        with self.sent:
+            above = [
+                "".join(line[x].data for x in range(self.screen.columns)).rstrip() for line in self.screen.history.top
+            ]
+            lines = above + [line.rstrip() for line in self.screen.display]
+        while lines and not lines[-1]:
+            lines.pop()
+        return lines
+
+    def until(self, wanted: str | Callable[[list[str]], bool], patience: float = 15) -> list[str]:
+        """Wait until a text stands on the screen, or something holds of its lines; then the lines."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            lines = self.shown()
+            if wanted(lines) if callable(wanted) else any(wanted in line for line in lines):
+                return lines
+            if self.process.poll() is not None and time.monotonic() + 2 < end:
+                end = time.monotonic() + 2  # what it sent last may still be on the way
+            time.sleep(0.01)
+        raise AssertionError(f"{wanted!r} did not come:\n" + "\n".join(self.shown()))
+
+    def prompted(self, times: int = 1) -> list[str]:
+        """Wait until it is the person's turn: an empty prompt is the last line; `times` is how many prompts there are."""
+
+        def ready(lines: list[str]) -> bool:
+            mine = [line for line in lines if line.startswith(">")]
+            return len(mine) >= times and bool(lines) and bool(EMPTY.fullmatch(lines[-1]))
+
+        return self.until(ready)
+
+    def modes(self) -> list[Any]:
+        """The terminal's settings."""
+        return termios.tcgetattr(self.slave)
+
+    def close(self, *, end: bool = True) -> int:
+        """Leave (Ctrl-D), and the program's exit code."""
+        if end:
+            self.type("\x04")
+        try:
+            return self.process.wait(60)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            time.sleep(0.05)
+            os.close(self.slave)
+            os.close(self.master)

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"quant": "llmlocal.quant", "llmlocal": "llmlocal", "cli": "llmlocal.cli"}  # lowest first
-DRAWS = "cli/ui.py"
+DRAWS = "cli/ui/"
 DOOR = "llmlocal/__main__.py"  # `python -m llmlocal` must lie in llmlocal and start the terminal program
 FILE_LINES, FUNCTION_LINES = 400, 50
 BUDGETS = (("llmlocal/models/*.py", 120), ("quant/formats/*.py", 150))
@@ -80,7 +80,7 @@ def test_only_ui_draws() -> None:
     """Nobody else prints, writes to a standard stream, or loads a library that draws."""
     wrong = []
     for path in FILES:
-        if name_of(path) == DRAWS:
+        if name_of(path).startswith(DRAWS):
             continue
         wrong += [
             f"{name_of(path)}:{line} {call}()"

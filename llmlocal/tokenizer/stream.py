@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
+from collections.abc import Container
 
 from .base import Tokenizer
 
@@ -11,20 +12,22 @@ class TextStreamDecoder:
     """Ids in, text out, for terminals: bytes that are no UTF-8 show as U+FFFD, as in `Tokenizer.decode`.
 
     `continues` says that the answer goes on in the middle of a text, whose next space must be kept. `special` shows
-    control tokens by name.
+    control tokens by name, `named` those among them that it holds.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, continues: bool = False, special: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, continues: bool = False, special: bool = False, named: Container[int] = ()
+    ) -> None:
         self._tokenizer = tokenizer
         self._first = not continues
-        self._special = special
+        self._special, self._named = special, named
         self._utf8 = getincrementaldecoder("utf-8")(self._errors)
 
     _errors = "replace"
 
     def push(self, id: int) -> str:
         """The text that `id` completes, perhaps empty. Raises ValueError for an id outside the vocabulary."""
-        piece = self._tokenizer.shown(id, first=self._first, special=self._special)
+        piece = self._tokenizer.shown(id, first=self._first, special=self._special or id in self._named)
         if piece is None:
             return ""
         self._first = False
@@ -45,8 +48,10 @@ class StreamDecoder:
     Takes the arguments of `TextStreamDecoder`. Bytes that are no UTF-8 pass unchanged.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, continues: bool = False, special: bool = False) -> None:
-        self._text = _EscapingStreamDecoder(tokenizer, continues=continues, special=special)
+    def __init__(
+        self, tokenizer: Tokenizer, *, continues: bool = False, special: bool = False, named: Container[int] = ()
+    ) -> None:
+        self._text = _EscapingStreamDecoder(tokenizer, continues=continues, special=special, named=named)
 
     def push(self, id: int) -> bytes:
         """The bytes that `id` completes, perhaps none. Raises ValueError for an id outside the vocabulary."""

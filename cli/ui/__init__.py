@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import IO, TYPE_CHECKING, BinaryIO
 
-from ..errors import LlmlocalError, UsageError
+from ...errors import LlmlocalError, UsageError
 
 if TYPE_CHECKING:
-    from ..session import Event, Finished
+    from ...session import Event, Finished
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -162,14 +162,14 @@ class Screen:
         self._drawn = False  # a progress line stands on the terminal, without a line feed
 
     def __enter__(self) -> Screen:
-        from ..quant import jit
+        from ...quant import jit
 
         if not self._quiet:
             jit.listeners.append(self.compiling)
         return self
 
     def __exit__(self, *_: object) -> None:
-        from ..quant import jit
+        from ...quant import jit
 
         if not self._quiet:
             jit.listeners.remove(self.compiling)
@@ -177,7 +177,7 @@ class Screen:
 
     def compiling(self, kernel: str) -> None:
         """Told before each kernel: one line in all, which counts where it can be drawn over."""
-        from ..quant.cpu import target
+        from ...quant.cpu import target
 
         self._compiled += 1
         title = f"compiling kernels for {target().isa} (once)"
@@ -229,7 +229,7 @@ class Screen:
 
     def watch(self, events: Iterable[Event]) -> Iterator[bytes | Finished]:
         """The bytes of an answer and its end, while stderr tells how the prompt is read, and what was a surprise."""
-        from ..session import Finished, Reading
+        from ...session import Finished, Reading
 
         self._since = monotonic()
         for event in events:
@@ -244,6 +244,17 @@ class Screen:
             else:
                 yield event.data
 
+    def thought(self, text: str) -> None:
+        """A piece of what a model thinks, to stderr: dim on a terminal with colours, every byte to a pipe."""
+        if self._quiet or sys.stderr is None:
+            return
+        self.clear()
+        dim = can_draw(sys.stderr) and not os.environ.get("NO_COLOR")
+        shown = visible(text) if sys.stderr.isatty() else text
+        shown = shown.encode("utf-8", "replace").decode()
+        sys.stderr.write(f"[2m{shown}[0m" if dim else shown)
+        sys.stderr.flush()
+
     def answer(self, events: Iterable[Event], out: BinaryIO | None = None) -> None:
         """Stream an answer to `out`, by default stdout."""
         terminal = out is None and _is_terminal()
@@ -256,7 +267,7 @@ class Screen:
         if end.reason == "context":
             self.notes(["the context is full, so the answer ends here; a larger --ctx holds more"])
         if self._verbose:
-            note(_summary(end))
+            note(summary(end))
 
 
 class Stream:
@@ -301,7 +312,8 @@ def clock(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02} min" if whole < 6000 else f"{whole // 3600}:{whole // 60 % 60:02} h"
 
 
-def _summary(end: Finished) -> str:
+def summary(end: Finished) -> str:
+    """The speed of an answer and why it ended, in a line."""
     reused = f", {end.reused_tokens} of them reused" if end.reused_tokens else ""
     return (
         f"prompt: {end.prompt_tokens} tokens{reused}, {end.prefill_speed:.1f} tokens/s; "

@@ -1,0 +1,64 @@
+"""A model opened as the command line says: context, threads, prompt cache, sampling."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import ui
+from .model_names import Question
+
+GUIDE_NOTE = "no MODEL was named: the built-in guide answers (llmlocal pull gets other models)"
+
+if TYPE_CHECKING:
+    from ..prompt_cache import PromptCache
+    from ..sampler import SamplingParams
+    from ..session import Session
+
+
+def guide(*, quiet: bool = False) -> Path:
+    """The built-in model, for those who name none; a terminal is told so."""
+    from ..guide import path
+
+    if not quiet and sys.stderr is not None and sys.stderr.isatty():
+        ui.note(GUIDE_NOTE)
+    return path()
+
+
+def named_or_guide(model: Path | Question | None, prompt: str | None, *, quiet: bool) -> tuple[Path, str | None]:
+    """The model and the prompt that are meant. What stands alone and is no model is a prompt for the guide."""
+    if isinstance(model, Question):
+        return (Path(model), prompt) if prompt is not None else (guide(quiet=quiet), str(model))
+    return (guide(quiet=quiet), prompt) if model is None else (model, prompt)
+
+
+def prompt_cache(wanted: str) -> PromptCache | None:
+    """Where prefixes are kept; None for nowhere. Raises BadFileError for a file of another kind."""
+    from ..prompt_cache import PromptCache
+
+    if wanted == "off":
+        return None
+    return PromptCache() if wanted == "auto" else PromptCache(Path(wanted), named=True)
+
+
+@contextmanager
+def opened(model: Path, n_ctx: int | None, n_threads: int | None, *, force: bool, cache: str) -> Iterator[Session]:
+    """A session; what went wrong with its prompt cache is said at the end. Raises as `Session.open`."""
+    from ..session import Session
+
+    kept = prompt_cache(cache)
+    with Session.open(model, n_ctx=n_ctx, n_threads=n_threads, force=force) as session:
+        session.cache = kept
+        yield session
+    for note in kept.notes if kept else ():
+        ui.note(note)
+
+
+def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
+    """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
+    from ..sampling_defaults import sampling
+
+    return sampling(session.gguf.metadata, given)

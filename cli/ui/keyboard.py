@@ -1,0 +1,245 @@
+"""What a person types: lines with history, completion and paste on a terminal, plain lines elsewhere.
+
+The line editor's library is loaded only where there is a terminal that it can draw on.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from . import can_draw, note
+
+PROMPT = "> "
+
+
+class Keyboard(Protocol):
+    """Where the user's texts come from. `lines`: they are whole lines, which the terminal itself edits."""
+
+    lines: bool
+
+    def read(self, corner: str, default: str = "") -> str | None:
+        """The next text, None at the end. `corner` is shown beside it; raises KeyboardInterrupt for Ctrl-C."""
+
+    def ask(self, question: str, keys: str) -> str:
+        """One of `keys`; the last of them where nothing can be answered."""
+
+    def line(self, question: str) -> str:
+        """One line; empty where nothing can be answered."""
+
+
+def interactive() -> bool:
+    """Whether a person sits at a terminal that can be drawn on, for both input and output."""
+    return sys.stdin is not None and sys.stdin.isatty() and can_draw(sys.stdout)
+
+
+class PlainKeyboard:
+    """Lines of stdin, a turn each. On a terminal a mark says that it is the user's turn."""
+
+    lines = True
+
+    def __init__(self) -> None:
+        self._person = sys.stdin is not None and sys.stdin.isatty()
+
+    def read(self, corner: str, default: str = "") -> str | None:
+        return self._read(PROMPT)
+
+    def ask(self, question: str, keys: str) -> str:
+        if not self._person:
+            return keys[-1]
+        answer = (self._read(f"{question} ") or "").strip().lower()[:1]
+        return answer if answer and answer in keys else keys[-1]
+
+    def line(self, question: str) -> str:
+        return (self._read(f"{question} ") or "") if self._person else ""
+
+    def _read(self, mark: str) -> str | None:
+        if sys.stdin is None:
+            return None
+        if self._person:
+            sys.stderr.write(mark)
+            sys.stderr.flush()
+        data = sys.stdin.buffer.readline()
+        if not data and self._person:
+            note("")
+        return data.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r") if data else None
+
+
+class LineEditor:
+    """A line editor. Enter sends, Alt-Enter and Ctrl-J make a new line, Tab completes, Ctrl-R searches the history.
+
+    `history` is a file, None for none; `complete` gives the words that can replace the end of a text.
+    """
+
+    lines = False
+
+    def __init__(self, history: Path | None, complete: Callable[[str], tuple[int, Iterable[str]]]) -> None:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.history import InMemoryHistory
+
+        self._session: Any = PromptSession(
+            history=_history(history) if history else InMemoryHistory(),
+            multiline=True,
+            prompt_continuation="",
+            complete_while_typing=False,
+            enable_suspend=True,
+            key_bindings=_keys(),
+            completer=_completer(complete),
+            color_depth=_no_colour(),
+        )
+
+    def read(self, corner: str, default: str = "") -> str | None:
+        from prompt_toolkit.application import get_app
+
+        def meter() -> str:
+            return "" if get_app().is_done else corner  # what was sent stands alone
+
+        try:
+            text: str = self._session.prompt(PROMPT, rprompt=meter, default=default)
+        except EOFError:
+            return None
+        return text
+
+    def ask(self, question: str, keys: str) -> str:
+        while True:
+            answer = self.line(question).strip().lower()[:1]
+            if answer and answer in keys:
+                return answer
+            if not answer:
+                return keys[-1]
+
+    def line(self, question: str) -> str:
+        from prompt_toolkit import prompt
+
+        try:
+            text: str = prompt(f"{question} ", color_depth=_no_colour())
+        except (EOFError, KeyboardInterrupt):
+            return ""
+        return text
+
+
+@contextmanager
+def terminal_kept() -> Iterator[None]:
+    """Whatever happens within, the terminal's settings are afterwards what they were before."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        yield
+        return
+    try:
+        import termios
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    handle = sys.stdin.fileno()
+    before = termios.tcgetattr(handle)
+    try:
+        yield
+    finally:
+        with suppress(termios.error):
+            termios.tcsetattr(handle, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def no_echo(*, lines: bool) -> Iterator[None]:
+    """Keys that are pressed within are kept for later and not shown, so that they do not mix with an answer.
+
+    `lines`: they are read as lines later, not key by key.
+    """
+    with terminal_kept():
+        if sys.stdin is not None and sys.stdin.isatty():
+            with suppress(ImportError):
+                import termios
+
+                handle = sys.stdin.fileno()
+                modes = termios.tcgetattr(handle)
+                modes[3] &= ~termios.ECHO
+                if not lines:
+                    modes[3] &= ~termios.ICANON
+                    modes[0] &= ~termios.ICRNL  # Enter stays Enter, and does not become Ctrl-J
+                termios.tcsetattr(handle, termios.TCSADRAIN, modes)
+        yield
+
+
+def edited(text: str) -> str | None:
+    """`text` as the user's editor leaves it; None where there is no editor, or it failed."""
+    import shlex
+    import subprocess
+    from tempfile import TemporaryDirectory
+
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with TemporaryDirectory(prefix="llmlocal-") as folder:
+        path = Path(folder) / "message.md"
+        path.write_text(text, "utf-8", "surrogateescape")
+        try:
+            if subprocess.run([*shlex.split(command), str(path)], check=False).returncode:
+                return None
+        except (OSError, ValueError):
+            return None
+        return path.read_text("utf-8", "surrogateescape").removesuffix("\n")
+
+
+def _no_colour() -> Any:
+    from prompt_toolkit.output import ColorDepth
+
+    return ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None
+
+
+def _history(path: Path) -> Any:
+    """The history in a file that only the user can read; in memory, with a note, where that cannot be written."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600))
+    except OSError as error:
+        note(f"the history cannot be kept: {error.strerror}")
+        return InMemoryHistory()
+
+    class Kept(FileHistory):
+        def store_string(self, string: str) -> None:
+            with suppress(OSError):  # a full disk must not end the chat
+                super().store_string(string.encode("utf-8", "replace").decode())
+
+    return Kept(str(path))
+
+
+def _keys() -> Any:
+    from prompt_toolkit.filters import is_searching
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    keys = KeyBindings()
+
+    @keys.add("enter", filter=~is_searching)
+    def send(event: KeyPressEvent) -> None:
+        event.current_buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    @keys.add("c-j")
+    def new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    @keys.add("c-c", filter=~is_searching)
+    @keys.add("<sigint>")
+    def interrupt(event: KeyPressEvent) -> None:
+        if event.current_buffer.text:
+            event.current_buffer.reset()
+        else:
+            event.app.exit(exception=KeyboardInterrupt)
+
+    return keys
+
+
+def _completer(complete: Callable[[str], tuple[int, Iterable[str]]]) -> Any:
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
+
+    class Words(Completer):
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+            length, words = complete(document.text_before_cursor)
+            for word in words:
+                yield Completion(word, start_position=-length)
+
+    return Words()

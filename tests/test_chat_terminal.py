@@ -1,0 +1,509 @@
+"""`chat` on a terminal, as a person sees it: screens, keys, stops, sessions, and what is left when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terminals import Person
+
+CHATTING = Path(__file__).parent / "chatting.py"
+Chat = Callable[..., Person]
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Iterator[Chat]:
+    """Starts a chat with a scripted model at a terminal; all of them are ended with the test."""
+    people: list[Person] = []
+
+    def start(
+        answers: list[str],
+        *options: str | Path,
+        delay: float = 0,
+        n_ctx: int = 4096,
+        columns: int = 80,
+        template: str = "",
+        **environment: str,
+    ) -> Person:
+        script: dict[str, Any] = {"answers": answers, "delay": delay, "n_ctx": n_ctx}
+        (tmp_path / "script.json").write_text(json.dumps(script | ({"template": template} if template else {})))
+        more = () if template else ("--template", "chatml")
+        command = [sys.executable, CHATTING, tmp_path / "script.json", "chat", "m", *more, *options]
+        homes = {name: str(tmp_path) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
+        people.append(Person(command, columns=columns, **homes, **environment))
+        return people[-1]
+
+    yield start
+    for person in people:
+        if person.process.poll() is None:
+            person.process.kill()
+            person.process.wait()
+
+
+def sessions(tmp_path: Path) -> list[list[dict[str, Any]]]:
+    """The records of all saved sessions; every line must be whole."""
+    files = sorted((tmp_path / "llmlocal" / "sessions").glob("*.jsonl"))
+    return [[json.loads(line) for line in path.read_text().splitlines()] for path in files]
+
+
+def texts(records: list[dict[str, Any]]) -> list[str]:
+    return [m["content"] for record in records if record.get("type") == "turn" for m in record["messages"]]
+
+
+MARKDOWN = (
+    "Hello **world**, a `code` and *it*.\n\n# Title\n\n- one\n- two\n\n```python\ndef f(x):\n    return 'a'\n```\n\n"
+    "| a | b |\n|---|---|\n| 1 | 日本 |\n\n> so\n\n[here](http://x)"
+)
+DRAWN = [
+    "> Hi",
+    "Hello world, a code and it.",
+    "",
+    "Title",
+    "",
+    "• one",
+    "• two",
+    "",
+    "```python",
+    "def f(x):",
+    "    return 'a'",
+    "```",
+    "",
+    "a  b",
+    "─  ────",
+    "1  日本",
+    "",
+    "│ so",
+    "",
+    "here (http://x)",
+]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_an_answer_in_markdown(chat: Chat, columns: int) -> None:
+    person = chat([MARKDOWN], columns=columns)
+    person.prompted()
+    person.say("Hi")
+    lines = person.prompted(2)
+    start = lines.index("> Hi")
+    assert lines[start:-1] == DRAWN
+    assert lines[-1].split() == [">", "179/4096", "4%"]
+    assert len(lines[-1]) == columns - 1 or len(lines[-1]) == columns
+    assert person.close() == 0
+
+
+def test_the_answer_streams(chat: Chat) -> None:
+    person = chat(["a slow answer that goes on"], delay=0.03)
+    person.prompted()
+    person.say("Hi")
+    seen = set()
+    person.until(lambda lines: bool(seen.add(lines[-1])) or any("goes on" in line for line in lines))  # type: ignore[func-returns-value]
+    parts = [line for line in seen if line and "a slow answer that goes on".startswith(line)]
+    assert len(parts) >= 5
+    assert person.close() == 0
+
+
+def test_raw_and_render_off(chat: Chat) -> None:
+    person = chat(["**b**"], "--render", "off")
+    person.prompted()
+    person.say("Hi")
+    person.until("**b**")
+    person.say("/raw")
+    person.until("(Markdown is drawn)")
+    person.say("Hi")
+    lines = person.prompted(4)
+    assert lines[-2] == "b"
+    assert person.close() == 0
+
+
+def test_stop_keeps_the_answer_and_retry_makes_another(chat: Chat, tmp_path: Path) -> None:
+    person = chat(["one two three four five six seven", "short"], delay=0.02)
+    person.prompted()
+    person.say("Hi")
+    person.until("one two")
+    person.type("\x03")
+    lines = person.prompted(2)
+    assert lines[-2] == "(stopped)"
+    assert "one two three".startswith(lines[-3][:8])
+    assert "seven" not in lines[-3]
+    ((_, turn),) = sessions(tmp_path)
+    assert turn["messages"][1]["content"].rstrip() == lines[-3]
+    person.say("/retry")
+    lines = person.prompted(3)
+    assert lines[-2] == "short"
+    assert person.close() == 0
+    (records,) = sessions(tmp_path)
+    assert [record.get("type") for record in records[1:]] == ["turn", "undo", "turn"]
+    assert texts(records)[-2:] == ["Hi", "short"]
+
+
+def test_second_interrupt_leaves(chat: Chat, tmp_path: Path) -> None:
+    person = chat(["one two three four five six seven" * 9], delay=1)
+    person.prompted()
+    person.say("Hi")
+    person.until(lambda lines: lines[-1] == "o")
+    for _ in range(2):
+        os.kill(person.process.pid, signal.SIGINT)
+        time.sleep(0.1)
+    modes = person.before
+    assert person.process.wait(20) == 130
+    assert person.modes() == modes
+    assert texts(sessions(tmp_path)[0])[0] == "Hi"
+
+
+def test_interrupt_at_the_prompt(chat: Chat) -> None:
+    person = chat(["x"])
+    person.prompted()
+    person.type("some text")
+    person.until("> some text")
+    person.type("\x03")
+    person.until(lambda lines: "some text" not in lines[-1])
+    person.type("\x03")
+    person.until("Ctrl-C again or Ctrl-D leaves")
+    person.prompted(2)
+    person.type("\x03")
+    assert person.close(end=False) == 130
+
+
+def test_multi_line_paste_and_keys(chat: Chat, tmp_path: Path) -> None:
+    person = chat(["ok"])
+    person.prompted()
+    person.paste("first\nsecond\tx\nthird")
+    person.until("third")
+    person.type("\n")  # Ctrl-J
+    person.type("fourth")
+    person.type("\x1b\r")  # Alt-Enter
+    person.type("fifth")
+    lines = person.until("fifth")
+    assert not any(line == "ok" for line in lines)
+    person.say("")
+    person.until("ok")
+    lines = person.prompted()
+    at = lines.index("> first")
+    assert [line.split() for line in lines[at : at + 6]] == [
+        [">", "first"], ["second^Ix"], ["third"], ["fourth"], ["fifth"], ["ok"],
+    ]  # fmt: skip
+    assert person.close() == 0
+    assert texts(sessions(tmp_path)[0]) == ["first\nsecond\tx\nthird\nfourth\nfifth", "ok"]
+
+
+THINKING = "<think>\nHm, two.\n</think>\n\nIt is 4."
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("show", ["> Hi", "thinking:", "Hm, two.", "", "It is 4."]),
+        ("fold", ["> Hi", "thought for 0 s, 17 tokens (/think shows it)", "It is 4."]),
+        ("hide", ["> Hi", "It is 4."]),
+    ],
+)
+def test_thoughts(chat: Chat, tmp_path: Path, how: str, expected: list[str]) -> None:
+    person = chat([THINKING], "--thoughts", how)
+    person.prompted()
+    person.say("Hi")
+    lines = person.prompted(2)
+    assert lines[lines.index("> Hi") : -1] == expected
+    assert texts(sessions(tmp_path)[0]) == ["Hi", "It is 4."]
+    person.say("/think")
+    person.until("Hm, two.")
+    assert person.close() == 0
+
+
+def test_thought_is_dim(chat: Chat) -> None:
+    person = chat([THINKING])
+    person.prompted()
+    person.say("Hi")
+    person.prompted(2)
+    person.close()
+    assert b"\x1b[2mH\x1b[0m\x1b[2mm" in person.raw
+    assert b"\x1b[2mI" not in person.raw
+
+
+def test_resize_while_typing_and_while_answering(chat: Chat) -> None:
+    person = chat(["word " * 40], delay=0.005)
+    person.prompted()
+    person.type("a question")
+    person.until("> a question")
+    person.size(40)
+    person.until(lambda lines: any("0/4096 0%" in line and len(line) <= 40 for line in lines))
+    person.say("")
+    person.until("word word")
+    person.size(120)
+    lines = person.prompted()
+    answer = "".join(line for line in lines if line.startswith("word") or line.startswith("ord"))
+    assert answer.count("word") >= 20
+    assert lines[-1].endswith("%")
+    assert len(lines[-1]) > 100
+    assert person.close() == 0
+
+
+def test_sessions_go_on(chat: Chat, tmp_path: Path) -> None:
+    person = chat(["first answer"])
+    person.prompted()
+    person.say("one")
+    person.prompted(2)
+    assert person.close() == 0
+    person = chat(["second answer"], "--continue")
+    person.until("going on after 1 turns")
+    person.prompted()
+    person.say("two")
+    person.prompted(2)
+    person.say("/context")
+    person.until("2 turns are seen")
+    person.close()
+    (records,) = sessions(tmp_path)
+    assert texts(records) == ["one", "first answer", "two", "second answer"]
+    mode = stat.S_IMODE(next((tmp_path / "llmlocal" / "sessions").iterdir()).stat().st_mode)
+    assert mode == 0o600
+    history = tmp_path / "llmlocal" / "history"
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+    assert "+one" in history.read_text()
+
+
+@pytest.mark.parametrize("way", ["--no-save", "LLMLOCAL_NO_HISTORY"])
+def test_nothing_is_kept_that_is_not_wanted(chat: Chat, tmp_path: Path, way: str) -> None:
+    person = chat(["x"], "--no-save") if way == "--no-save" else chat(["x"], LLMLOCAL_NO_HISTORY="1")
+    person.prompted()
+    person.say("secret")
+    person.prompted(2)
+    person.type("\x1b[A")  # the history of this chat is there all the same
+    person.until(lambda lines: "secret" in lines[-1])
+    person.type("\x03")
+    person.prompted(2)
+    person.close()
+    assert not (tmp_path / "llmlocal" / "history").exists()
+    assert len(sessions(tmp_path)) == (0 if way == "--no-save" else 1)
+
+
+def test_unwritable_folder_is_a_warning(chat: Chat, tmp_path: Path) -> None:
+    (tmp_path / "llmlocal").write_text("in the way")
+    person = chat(["x"])
+    person.until("the history cannot be kept")
+    person.prompted()
+    person.say("Hi")
+    person.until("this chat is not saved from here on")
+    person.prompted(2)
+    person.say("again")
+    lines = person.prompted(3)
+    assert "\n".join(lines).replace("\n", "").count("not saved from here on") == 1
+    assert person.close() == 0
+
+
+@pytest.mark.parametrize(("key", "said"), [("d", "no longer sees the"), ("s", "A SUMMARY"), ("p", "no longer fits")])
+def test_the_end_of_the_context(chat: Chat, tmp_path: Path, key: str, said: str) -> None:
+    answers = ["long " * 20, "long " * 20, "A SUMMARY" if key == "s" else "after", "after"]
+    person = chat(answers, n_ctx=420, columns=140)
+    person.prompted()
+    for n in (2, 3):
+        person.say("question")
+        person.prompted(n)
+    person.say("the last one")
+    person.until("or sto[p]?")
+    person.say(key)
+    lines = person.until(said)
+    person.until(lambda lines: bool(lines) and lines[-1].endswith("%"))
+    lines = person.shown()
+    assert any("after" in line for line in lines) == (key != "p")
+    if key == "p":
+        assert "the last one" in lines[-1]  # to be sent after all, in another way
+        person.type("\x03")
+    assert person.close() == 0
+    kinds = [record.get("type") for record in sessions(tmp_path)[0][1:]]
+    assert kinds == {"d": ["turn", "turn", "drop", "turn"], "s": ["turn", "turn", "summary", "turn"]}.get(
+        key, ["turn"] * 2
+    )
+
+
+def test_dumb_terminal(chat: Chat) -> None:
+    person = chat([MARKDOWN], TERM="dumb")
+    person.until(lambda lines: lines[-1:] == [">"])
+    person.type("Hi\n")
+    person.until("[here](http://x)")
+    person.until(lambda lines: lines[-1:] == [">"])
+    person.type("/context\n")
+    person.until("turns are seen")
+    assert person.close() == 0
+    assert b"\x1b" not in person.raw
+    assert b"**world**" in person.raw
+
+
+def test_no_color(chat: Chat) -> None:
+    person = chat([THINKING + MARKDOWN], NO_COLOR="1")
+    person.prompted()
+    person.say("Hi")
+    person.prompted(2)
+    assert person.close() == 0
+    assert not __import__("re").search(rb"\x1b\[(?:[2-9]|[0-9;]*3[0-7]|9[0-7])m", bytes(person.raw))
+    assert b"**world**" in person.raw
+
+
+@pytest.mark.parametrize("columns", [40, 200])
+def test_wide_and_combining_characters(chat: Chat, tmp_path: Path, columns: int) -> None:
+    text = "日本語 naïve e\u0301 👍 שלום"
+    person = chat([f"{text}\n\n| {text} | b |\n|---|---|\n| x | y |"], columns=columns)
+    person.prompted()
+    person.type("日本語 e\u0301x\x7f\x7f")
+    person.until(lambda lines: "本" in lines[-1])
+    person.say("")
+    lines = person.prompted(2)
+    assert any("naïve" in line for line in lines)
+    assert texts(sessions(tmp_path)[0])[0].startswith("日本語")
+    assert person.close() == 0
+
+
+def test_a_model_cannot_move_the_terminal(chat: Chat) -> None:
+    evil = "a\x1b[2Jb\x1b]52;c;aGk=\x07c\x9b1mc `x\x1b[Hy` **\x1b[31mz**\n```python\nx = '\x1b[5m'\n```\n\u202eend"
+    person = chat([evil, f"<think>{evil}</think>{evil}"])
+    person.prompted()
+    for n in (2, 3):
+        person.say("Hi")
+        person.prompted(n)
+    assert person.close() == 0
+    for bad in (b"\x1b[2J", b"\x1b]52", b"\x9b1m".decode("latin-1").encode(), b"\x1b[H", b"\x1b[5m", b"\x1b[31m"):
+        assert bad not in person.raw.split(b"> Hi", 1)[1], bad
+    assert any("\\x1b[2Jb" in line for line in person.shown())
+
+
+def test_completion_and_history_search(chat: Chat, tmp_path: Path) -> None:
+    person = chat(["x"])
+    person.prompted()
+    person.type("/cont\t")
+    person.until("> /context")
+    person.say("")
+    person.until("0 turns are seen")
+    person.prompted(2)
+    person.say("a rare question")
+    person.prompted(3)
+    person.type("\x12rare")  # Ctrl-R
+    person.until(lambda lines: any("reverse" in line or "rare" in line for line in lines[-2:]))
+    person.type("\r")
+    person.until(lambda lines: "> a rare question" in lines[-1])
+    person.type("\x03")
+    assert person.close() == 0
+
+
+def test_copy_goes_through_the_terminal_where_there_is_no_clipboard(chat: Chat) -> None:
+    person = chat(["**b**"], PATH="", DISPLAY="", WAYLAND_DISPLAY="")
+    person.prompted()
+    person.say("Hi")
+    person.prompted(2)
+    person.say("/copy")
+    person.until("(copied by the terminal)")
+    assert person.close() == 0
+    assert b"\x1b]52;c;Kipiioq\x07" in person.raw or b"\x1b]52;c;KipiKio=" in person.raw
+
+
+def test_edit(chat: Chat, tmp_path: Path) -> None:
+    editor = tmp_path / "editor.sh"
+    editor.write_text('#!/bin/sh\nprintf "better question" > "$1"\n')
+    editor.chmod(0o755)
+    person = chat(["one", "two"], EDITOR=str(editor))
+    person.prompted()
+    person.say("question")
+    person.prompted(2)
+    person.say("/edit")
+    lines = person.prompted(3)
+    assert lines[-2] == "two"
+    assert person.close() == 0
+    assert texts(sessions(tmp_path)[0]) == ["question", "one", "better question", "two"]
+
+
+def test_functions_run_only_when_the_user_says_so(chat: Chat, tmp_path: Path) -> None:
+    tool = {
+        "name": "add",
+        "parameters": {"type": "object", "properties": {}},
+        "command": ["sh", "-c", "cat; touch ran"],
+    }
+    (tmp_path / "tools.json").write_text(json.dumps([tool]))
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}{{ m.content }}{% endfor %}<tool_call><|im_start|>a"
+    person = chat([call, call, "three"], "--tools", tmp_path / "tools.json", template=template)
+    person.prompted()
+    person.say("1 + 2?")
+    person.until("calls add(a=1)")
+    person.until("run sh? [y/n]")
+    person.say("n")
+    person.prompted(2)
+    assert not (tmp_path / "ran").exists()
+    person.say("do it")
+    person.until(lambda lines: sum("run sh?" in line for line in lines) == 2)
+    person.say("y")
+    lines = person.until("three")
+    assert any('gives {"a": 1}' in line for line in lines)
+    assert person.close() == 0
+    turn = sessions(tmp_path)[0][2]
+    assert [m["role"] for m in turn["messages"]] == ["user", "assistant", "tool", "assistant"]
+    assert turn["messages"][2]["content"] == '{"a": 1}'
+
+
+# ---- blows --------------------------------------------------------------------------------------------------------
+
+
+def blows(chat: Chat, tmp_path: Path, blow: Callable[[Person], None], n: int) -> list[Person]:
+    """`n` chats, each struck at a random moment of its life."""
+    rng, people = random.Random(n), []
+    for _ in range(n):
+        person = chat(["some words and **more** of them"], "--session", "s", delay=0.001)
+        try:
+            if rng.random() < 0.7:
+                person.prompted()
+            moment = time.monotonic() + rng.uniform(0, 1.2)
+            while time.monotonic() < moment:
+                person.say("question")
+                time.sleep(rng.uniform(0, 0.1))
+        except (AssertionError, OSError):
+            pass
+        blow(person)
+        people.append(person)
+    return people
+
+
+def interrupted(person: Person) -> None:
+    for _ in range(40):
+        if person.process.poll() is not None:
+            break
+        os.kill(person.process.pid, signal.SIGINT)
+        time.sleep(0.05)
+    assert person.process.wait(20) in (0, 130, -signal.SIGINT)  # the last: before or after our program proper
+    assert person.modes() == person.before
+
+
+def killed(person: Person) -> None:
+    person.process.kill()
+    person.process.wait()
+
+
+@pytest.mark.parametrize("n", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_interrupts_at_random_moments(chat: Chat, tmp_path: Path, n: int) -> None:
+    blows(chat, tmp_path, interrupted, n)
+    for records in sessions(tmp_path):
+        assert records[0]["schema"] == 1
+        assert set(texts(records)[::2]) == {"question"}
+
+
+@pytest.mark.parametrize("n", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(chat: Chat, tmp_path: Path, n: int) -> None:
+    """Whatever answer was followed by a new prompt is in the file: at most the unfinished turn is lost."""
+    shown = 0
+
+    def blow(person: Person) -> None:
+        nonlocal shown
+        shown += max(0, sum(line.startswith("some words and more of them") for line in person.shown()) - 1)
+        killed(person)
+
+    blows(chat, tmp_path, blow, n)
+    from llmlocal.saved_sessions import read
+
+    files = list((tmp_path / "llmlocal" / "sessions").glob("*.jsonl"))
+    kept = [turn for path in files for turn in read(path).conversation.turns]
+    assert len(kept) >= shown > 0
+    assert all(turn.answer == "some words and **more** of them" for turn in kept)

@@ -1,0 +1,197 @@
+"""Conversations with a scripted model: what it reads, what of an answer is kept, what happens at the context's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from chatting import opened
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlocal.answer_parts import Part
+from llmlocal.answering import Count, Settings
+from llmlocal.conversation import Conversation, Turn, assistant
+from llmlocal.dialogue import Dialogue
+from llmlocal.errors import PromptTooLongError, UsageError
+from llmlocal.sampler import SamplingParams
+from llmlocal.session import Finished
+
+TEMPLATE = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}"
+THINKS = TEMPLATE + "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+OPENS = TEMPLATE + "<think>\n"
+
+
+def dialogue(answers: Sequence[str], template: str = TEMPLATE, n_ctx: int = 512, **more: Any) -> Dialogue:
+    session = opened({"answers": list(answers), "template": template, "n_ctx": n_ctx})
+    return Dialogue(session, Conversation(), Settings(SamplingParams(temperature=0), **more))
+
+
+def ask(d: Dialogue, text: str) -> tuple[str, Finished]:
+    d.talk.begin(text)
+    *events, end = d.reply()
+    assert isinstance(end, Finished)
+    return "".join(e.text for e in events if isinstance(e, Part) and e.kind == "answer"), end
+
+
+def engine(d: Dialogue) -> Any:
+    return d.session.engine
+
+
+def read(d: Dialogue) -> str:
+    """What the model has in its context."""
+    return d.session.tokenizer.decode(engine(d).tokens).replace("▁", " ")
+
+
+def test_turns_are_read_in_the_template_and_only_what_is_new() -> None:
+    d = dialogue(["one", "two"])
+    assert ask(d, "a?")[0] == "one"
+    assert ask(d, "b?")[0] == "two"
+    assert read(d) == "[user:a?][assistant:one][user:b?]two"
+    assert engine(d).calls[0][1] > 5
+    _, end = ask(d, "c?")
+    assert end.reused_tokens >= len("[user:a?][assistant:one][user:b?]")
+
+
+def test_thoughts_are_kept_apart_and_not_read_again() -> None:
+    d = dialogue(["<think>\nhm</think>\n\n4", "5"], THINKS)
+    assert ask(d, "a?")[0] == "4"
+    assert d.talk.turns[0].messages[1] == {"role": "assistant", "content": "4", "reasoning_content": "hm"}
+    ask(d, "b?")
+    assert read(d).startswith("[user:a?][assistant:4][user:b?]")
+
+
+def test_thought_that_the_template_opens() -> None:
+    d = dialogue(["hm</think>\n\n4"], OPENS)
+    assert ask(d, "a?")[0] == "4"
+    assert d.talk.turns[0].thought == "hm"
+
+
+def test_thinking_off_by_the_template_or_by_closing_it() -> None:
+    d = dialogue(["4"], THINKS, think="off")
+    ask(d, "a?")
+    assert read(d).startswith("[user:a?]<think>\n\n</think>\n\n4")
+    d = dialogue(["4"], OPENS, think="off")
+    ask(d, "a?")
+    assert read(d).startswith("[user:a?]<think>\n</think>\n\n4")
+    assert d.talk.turns[0].messages[1] == {"role": "assistant", "content": "4"}
+
+
+@pytest.mark.parametrize("budget", [0, 1, 5])
+def test_thinking_budget_closes_the_thought(budget: int) -> None:
+    d = dialogue(["abcdefghijklmn</think>no"], OPENS, think_budget=budget)
+    d.talk.begin("a?")
+    events = list(d.reply())
+    thought = "".join(e.text for e in events if isinstance(e, Part) and e.kind == "thought")
+    assert thought == "abcdefghijklmn"[: max(1, budget)]
+    assert "\n</think>\n\n" in read(d)
+    assert max(e.thought for e in events if isinstance(e, Count)) <= budget + len("\n</think>\n\n")
+
+
+def test_stopped_answer_is_kept() -> None:
+    d = dialogue(["one two three"])
+    d.talk.begin("a?")
+    events = d.reply()
+    said = ""
+    while len(said) < 5:
+        event = next(events)
+        said += event.text if isinstance(event, Part) else ""
+    events.close()  # type: ignore[attr-defined]
+    assert d.talk.turns[0].answer == said
+    ask(d, "b?")
+    assert read(d).startswith(f"[user:a?][assistant:{said}][user:b?]")
+
+
+def test_calls_and_their_results() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
+    template = TEMPLATE + "<tool_call>"
+    d = dialogue(['so: <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>', "done"], template, tools=[tool])
+    assert ask(d, "a?")[0] == "so: "
+    ((id, call),) = d.calls
+    assert (call.name, call.arguments) == ("f", {"a": 1})
+    d.results(["42"])
+    list(d.reply())
+    roles = [m["role"] for m in d.talk.turns[0].messages]
+    assert roles == ["user", "assistant", "tool", "assistant"]
+    assert d.talk.turns[0].messages[2]["tool_call_id"] == id == d.talk.turns[0].messages[1]["tool_calls"][0]["id"]
+    assert d.talk.turns[0].answer == "done"
+
+
+def test_what_is_no_call_is_said() -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    d = dialogue(["<tool_call>nonsense {</tool_call> so"], TEMPLATE + "<tool_call>", tools=[tool])
+    assert ask(d, "a?")[0] == "nonsense { so"
+    assert d.calls == []
+
+
+def long_talk(n_ctx: int, turns: int, **more: Any) -> Dialogue:
+    d = dialogue(["the summary"], n_ctx=n_ctx, **more)
+    for n in range(turns):
+        d.talk.turns.append(Turn([{"role": "user", "content": f"question {n}"}, assistant("an answer " * 3)]))
+    d.talk.begin("the last question")
+    return d
+
+
+def test_dropping_frees_half_of_the_context_at_once() -> None:
+    d = long_talk(512, 20)
+    assert not d.fits()
+    dropped = d.drop_to_fit()
+    assert 10 < dropped < 20
+    assert d.fits()
+    assert len(d.prompt().ids) <= 256
+    assert d.talk.first == dropped
+    assert len(d.talk.turns) == 21  # none is lost
+
+
+def test_last_turn_that_does_not_fit_alone() -> None:
+    d = dialogue(["x"], n_ctx=64)
+    d.talk.begin("long " * 40)
+    with pytest.raises(PromptTooLongError, match="the last turn alone"):
+        d.drop_to_fit()
+
+
+def test_summary_takes_the_place_of_what_it_sums_up() -> None:
+    d = long_talk(900, 12)
+    assert not d.fits()
+    list(d.summarize())
+    assert (d.talk.summary, d.talk.first) == ("the summary", 12)
+    assert d.fits()
+    list(d.reply())
+    assert read(d).startswith("[system:Summary of our conversation so far:\n\nthe summary][user:the last question]")
+
+
+def test_summary_that_is_stopped_changes_nothing() -> None:
+    d = long_talk(900, 12)
+    events = d.summarize()
+    next(events)
+    events.close()  # type: ignore[attr-defined]
+    assert (d.talk.summary, d.talk.first) == (None, 0)
+
+
+def test_a_model_without_a_template_cannot_chat() -> None:
+    session = opened({"answers": ["x"], "n_ctx": 64})
+    session.tokenizer.vocab.ids.pop("<|im_start|>")
+    with pytest.raises(UsageError, match="no chat template"):
+        Dialogue(session, Conversation(), Settings())
+
+
+@given(st.lists(st.sampled_from(["begin", "undo", "clear", "drop", "summarize"]), max_size=20))
+def test_no_order_of_changes_breaks_a_conversation(changes: list[str]) -> None:
+    talk = Conversation("Be.")
+    for change in changes:
+        if change == "begin":
+            talk.begin("x")
+        elif change == "undo":
+            talk.undo()
+        elif change == "clear":
+            talk.clear()
+        elif change == "drop":
+            talk.drop(2)
+        else:
+            talk.summarize("s", len(talk.turns) - 1 if talk.turns else 0)
+        assert 0 <= talk.first <= len(talk.turns)
+        assert talk.seen() >= 0
+        messages = talk.messages()
+        assert messages[0]["role"] == "system"
+        assert len(messages) == 1 + talk.seen()

@@ -1,0 +1,123 @@
+"""What fits is run, what does not is refused before it is loaded, with the context that would fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from terminals import PROGRAM
+
+from llmlocal.errors import ResourceError
+from llmlocal.gguf import open_gguf
+from llmlocal.memory import memory
+from llmlocal.memory_limit import available, check_memory, largest_context
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+make_model = import_module("make_model")
+
+
+def own(folder: Path, text: str) -> Path:
+    (folder / "self").write_text(text)
+    return folder / "self"
+
+
+def test_version_2(tmp_path: Path) -> None:
+    for name, content in {
+        "a/b/memory.max": "max\n",
+        "a/b/memory.current": "700\n",
+        "a/memory.max": "1000000\n",
+        "a/memory.current": "400000\n",
+        "a/memory.stat": "anon 5\ninactive_file 100000\nactive_file 50000\nfile 9\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert available(tmp_path, own(tmp_path, "0::/a/b\n")) == 750_000
+    assert available(tmp_path, own(tmp_path, "0::/\n")) > 1_000_000
+
+
+def test_version_1(tmp_path: Path) -> None:
+    for name, content in {
+        "memory/x/memory.limit_in_bytes": "5000\n",
+        "memory/x/memory.usage_in_bytes": "4000\n",
+        "memory/x/memory.stat": "total_inactive_file 100\ninactive_file 9\n",
+        "memory/memory.limit_in_bytes": "9223372036854771712\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert available(tmp_path, own(tmp_path, "5:cpu,cpuacct:/y\n4:memory:/x\n")) == 1100
+
+
+def test_no_groups(tmp_path: Path) -> None:
+    assert available(tmp_path, tmp_path / "none") > 1 << 20
+    assert available(tmp_path, own(tmp_path, "nonsense\n")) > 1 << 20
+
+
+def test_refusal_names_the_largest_context(tmp_path: Path) -> None:
+    make_model.make_model("tiny-llama-256", tmp_path / "m.gguf")
+    with open_gguf(tmp_path / "m.gguf") as file:
+        free = memory(file.metadata, file.tensors, 1000).total
+        check_memory(file.metadata, file.tensors, 1000, free)
+        fits = largest_context(file.metadata, file.tensors, 50_000, free)
+        assert memory(file.metadata, file.tensors, fits).total <= free
+        assert memory(file.metadata, file.tensors, fits + 1).total > free
+        with pytest.raises(ResourceError, match="a context of 50000 tokens takes .* and .* is free") as caught:
+            check_memory(file.metadata, file.tensors, 50_000, free)
+        assert caught.value.hint.startswith(f"--ctx {fits} is the largest context that fits")
+        with pytest.raises(ResourceError) as caught:
+            check_memory(file.metadata, file.tensors, 10, 1 << 20)
+        assert "even a short context does not fit" in caught.value.hint
+
+
+def test_run_and_chat_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: object) -> None:
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf")
+    monkeypatch.setattr("llmlocal.memory_limit.available", lambda: 100 << 20)
+    run = ["run", path, "hi", "--raw", "--no-stdin", "-n", "1", "--temp", "0"]
+    assert said(*run, "-c", "100")[0] == 0  # type: ignore[operator]
+    for command in ([*run, "-c", "60000"], ["chat", path, "--template", "chatml", "-c", "60000", "--no-save"]):
+        code, out, err = said(*command)  # type: ignore[operator]
+        assert (code, out) == (6, "")
+        assert "is the largest context that fits; -y tries it all the same" in err
+    assert said(*run, "-c", "60000", "-y")[0] == 0  # type: ignore[operator]
+
+
+PEAK = """
+import re, sys
+from llmlocal.session import Session
+from llmlocal.memory import memory
+from llmlocal.prompt import Prompt
+path, n = sys.argv[1], int(sys.argv[2])
+with Session.open(path, n_ctx=n) as s:
+    for _ in s.answer(Prompt("", [5 + i % 200 for i in range(n - 4)], False), max_tokens=4): pass
+    told = memory(s.gguf.metadata, s.gguf.tensors, n).total
+status = open("/proc/self/status").read()  # not getrusage, which knows the parent's size too
+print(told / (1024 * int(re.search(r"VmHWM:\\s*(\\d+)", status)[1])))
+"""
+CONFIGURATIONS = [("tiny-llama", 512), ("tiny-llama", 8192), ("tiny-llama-256", 2048), ("tiny-llama-256", 32768)]
+
+
+def ratio(path: Path, n_ctx: int) -> float:
+    run = [sys.executable, "-c", PEAK, str(path), str(n_ctx)]
+    subprocess.run(run, check=True, capture_output=True)  # kernels are compiled now, if they must be
+    return float(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+@pytest.mark.parametrize(("shape", "n_ctx"), CONFIGURATIONS)
+def test_prediction_is_near_the_peak(tmp_path: Path, shape: str, n_ctx: int) -> None:
+    make_model.make_model(shape, tmp_path / "m.gguf")
+    assert ratio(tmp_path / "m.gguf", n_ctx) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "n_ctx"), [("Q4_0", 512), ("Q4_0", 4096), ("Q8_0", 2048)])
+def test_prediction_is_near_the_peak_of_a_large_model(tmp_path: Path, kind: str, n_ctx: int) -> None:
+    make_model.make_model("llama-1b", tmp_path / "m.gguf", form=kind)
+    assert ratio(tmp_path / "m.gguf", n_ctx) == pytest.approx(1, abs=0.1)
+
+
+def test_program_has_the_option() -> None:
+    out = subprocess.run([*PROGRAM, "run", "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--yes" in out

@@ -1,0 +1,172 @@
+"""Prefixes on disk: the same logits as without, used only when they are whole and fit, never more than the limit."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmlocal.engine import Engine
+from llmlocal.errors import BadFileError
+from llmlocal.prompt_cache import DIGEST, MAGIC, WORTH, PromptCache
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+make_model = import_module("make_model")
+N = 200  # tokens of the prompt
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two models that differ in their weights alone."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed in (1, 2):
+        make_model.make_model("tiny-llama", folder / f"{seed}.gguf", seed=seed)
+    return [folder / "1.gguf", folder / "2.gguf"]
+
+
+@pytest.fixture
+def engine(models: list[Path]) -> Any:
+    made: list[Engine] = []
+
+    def make(model: int = 0, n_ctx: int = 512) -> Engine:
+        made.append(Engine.open(models[model], n_ctx=n_ctx, n_threads=1))
+        return made[-1]
+
+    yield make
+    for e in made:
+        e.close()
+
+
+def ids(n: int, seed: int = 0) -> list[int]:
+    return np.random.default_rng(seed).integers(3, 500, n).tolist()
+
+
+def kept(place: Path, engine: Any, prompt: list[int]) -> Any:
+    """Logits after a prompt, which is then kept."""
+    e = engine()
+    logits = e.prefill(prompt)
+    PromptCache(place).store(e)
+    return logits
+
+
+def test_logits_are_the_same_to_the_last_bit(tmp_path: Path, engine: Any) -> None:
+    prompt = ids(N)
+    expected = kept(tmp_path, engine, prompt)
+    e = engine()
+    e.prefill(prompt[:-1])
+    e.truncate(N - 1)
+    expected_last = e.prefill(prompt[-1:])
+    fresh = engine()
+    assert PromptCache(tmp_path).restore(fresh, prompt) == N - 1
+    assert fresh.length() == N - 1
+    got = fresh.prefill(prompt[-1:])
+    assert (got == expected_last).all()
+    assert np.abs(got - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("shared", [WORTH, 150, N - 1])
+def test_part_of_a_prefix_serves_a_prompt_that_goes_on_otherwise(tmp_path: Path, engine: Any, shared: int) -> None:
+    kept(tmp_path, engine, ids(N))
+    prompt = ids(N)[:shared] + [7, 8, 9]
+    assert prompt[shared] != ids(N)[shared] or shared == N - 1
+    e, other = engine(n_ctx=300), engine()
+    assert PromptCache(tmp_path).restore(e, prompt) == shared
+    other.prefill(prompt[:shared])
+    assert (e.prefill(prompt[shared:]) == other.prefill(prompt[shared:])).all() or np.allclose(
+        e._logits, other._logits, atol=1e-3
+    )
+    assert e.history() == prompt
+
+
+def test_little_is_not_worth_while(tmp_path: Path, engine: Any) -> None:
+    kept(tmp_path, engine, ids(WORTH - 1))
+    assert not list(tmp_path.iterdir())
+    kept(tmp_path, engine, ids(N))
+    assert PromptCache(tmp_path).restore(engine(), ids(N)[: WORTH - 1] + [5] * 50) == 0
+    e = engine()
+    e.prefill(ids(N)[:100])
+    assert PromptCache(tmp_path).restore(e, ids(N)) == 0  # 99 tokens more are read as fast
+    assert e.length() == 100
+
+
+def test_other_models_and_formats_are_not_used(tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(tmp_path, engine, ids(N))
+    assert PromptCache(tmp_path).restore(engine(model=1), ids(N)) == 0
+    monkeypatch.setattr(Engine, "cache_format", "Q8_0")
+    assert PromptCache(tmp_path).restore(engine(), ids(N)) == 0
+
+
+def test_every_damage_is_seen(tmp_path: Path, engine: Any) -> None:
+    kept(tmp_path, engine, ids(N))
+    (path,) = tmp_path.iterdir()
+    data, e, rng = path.read_bytes(), engine(), np.random.default_rng(3)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    wrong = [data[:n] for n in (0, 5, len(MAGIC), len(MAGIC) + 2, 300, len(data) // 2, len(data) - 1)] + [data + b"x"]
+    for at in [*rng.integers(0, len(data), 40).tolist(), len(data) - 1, len(data) - DIGEST - 1]:
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        wrong.append(bytes(flipped))
+    for content in wrong:
+        path.write_bytes(content)
+        assert PromptCache(tmp_path).restore(e, ids(N)) == 0
+        assert e.length() == 0
+    path.write_bytes(data)
+    assert PromptCache(tmp_path).restore(e, ids(N)) == N - 1
+
+
+def test_a_longer_text_takes_the_place_of_its_beginning(tmp_path: Path, engine: Any) -> None:
+    kept(tmp_path, engine, ids(N))
+    kept(tmp_path, engine, ids(N)[:150])  # is kept already
+    assert len(list(tmp_path.iterdir())) == 1
+    kept(tmp_path, engine, ids(N) + [9] * 20)
+    kept(tmp_path, engine, ids(N, seed=5))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert PromptCache(tmp_path).restore(engine(), ids(N) + [9] * 30) == N + 20
+
+
+def test_least_used_ones_leave(tmp_path: Path, engine: Any) -> None:
+    for seed in range(4):
+        kept(tmp_path, engine, ids(N, seed))
+        for age, path in enumerate(sorted(tmp_path.iterdir(), key=lambda path: -path.stat().st_mtime_ns)):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    size = max(path.stat().st_size for path in tmp_path.iterdir())
+    e = engine()
+    assert PromptCache(tmp_path).restore(e, ids(N, 0))  # is used, so it stays
+    e = engine()
+    e.prefill(ids(N, 9))
+    PromptCache(tmp_path, limit=2 * size + 100).store(e)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert PromptCache(tmp_path).restore(engine(), ids(N, 0)) == N - 1
+    assert PromptCache(tmp_path).restore(engine(), ids(N, 9)) == N - 1
+    e = engine()
+    e.prefill(ids(N, 11))
+    PromptCache(tmp_path, limit=100).store(e)  # larger than all that may be kept
+    assert PromptCache(tmp_path).restore(engine(), ids(N, 11)) == 0
+
+
+def test_named_file(tmp_path: Path, engine: Any) -> None:
+    place = tmp_path / "p.cache"
+    e = engine()
+    e.prefill(ids(N))
+    PromptCache(place, named=True).store(e)
+    assert PromptCache(place, named=True).restore(engine(), ids(N)) == N - 1
+    place.write_text("a letter")
+    with pytest.raises(BadFileError, match="is no prompt cache"):
+        PromptCache(place, named=True)
+    assert place.read_text() == "a letter"
+
+
+def test_what_cannot_be_written_is_a_note(tmp_path: Path, engine: Any) -> None:
+    (tmp_path / "file").write_text("")
+    e = engine()
+    e.prefill(ids(N))
+    cache = PromptCache(tmp_path / "file" / "folder")
+    cache.store(e)
+    assert "could not be written" in cache.notes[0]
+    assert cache.restore(e, ids(N)) == 0

@@ -1,0 +1,127 @@
+"""Every family's calls are found in what its own template writes of them, and wrong ones are no calls."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlocal.answer_parts import PartSplitter
+from llmlocal.thinking import style_of
+from llmlocal.tool_calls import Call, parse, spans
+
+GOLDEN = Path(__file__).parent / "golden" / "chat_templates.json.xz"
+# Templates that do not write a call the way that their model does, or write none.
+NOT_WRITTEN = {"Reka-Edge", "Kimi-K3", "MiniMax-M3", "ibm-granite-granite-3.3-2B-Instruct"}
+
+
+USER = "naïve 🤖 [INST] </s>"
+
+
+@cache
+def golden() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(lzma.decompress(GOLDEN.read_bytes()))
+    return found
+
+
+def written() -> list[tuple[str, str, str]]:
+    """Model, template, and what its template writes from the first call on."""
+    found = []
+    for model, entry in golden()["models"].items():
+        text = next((t for name in ("tool result", "tool turns") if (t := entry["outputs"][name])), None)
+        if text is None or "Zürich" not in text or model in NOT_WRITTEN:
+            continue
+        text = text.split(USER, 1)[1]
+        begun = (entry["outputs"]["one"] or USER).split(USER, 1)[1]  # what the answer is written after
+        found.append((model, entry["template"], text.removeprefix(begun)))
+    return found
+
+
+def called(template: str, text: str, tools: list[Any]) -> list[Call]:
+    splitter = PartSplitter([*style_of(template).spans, *spans(template)])
+    parts = [part for at in range(0, len(text), 3) for part in splitter.push(text[at : at + 3])]
+    parts += splitter.push("", final=True)
+    return [call for part in parts if part.kind == "call" for call in parse(part.text, tools)]
+
+
+@pytest.mark.parametrize(("model", "template", "text"), written(), ids=[model for model, _, _ in written()])
+def test_a_call_is_read_as_its_template_writes_it(model: str, template: str, text: str) -> None:
+    conversation = golden()["conversations"]["tool result"]
+    calls = [call for m in conversation["messages"] for call in m.get("tool_calls", ())]
+    expected = calls[0]["function"]
+    found = called(template, text, conversation["tools"])
+    assert found, text[:300]
+    assert found[0].name == expected["name"]
+    units = found[0].arguments.get("units")
+    assert units in (None, "None", "null")
+    assert {**found[0].arguments, "units": None} == expected["arguments"]
+
+
+def test_enough_families() -> None:
+    assert len(written()) >= 35
+
+
+F = Call("f", {"a": 1})
+SPELLINGS = {
+    "llama3.1": '{"name": "f", "parameters": {"a": 1}}',
+    "llama3.1, a list": '[{"name": "f", "parameters": {"a": 1}}]',
+    "two": '{"name": "f", "arguments": {"a": 1}}\n{"name": "f", "arguments": "{\\"a\\": 1}"}',
+    "openai": '{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}',
+    "gpt-oss": 'functions.f <|constrain|>json<|message|>{"a": 1}',
+    "gpt-oss, other order": ' to=functions.f<|channel|>commentary json<|message|>{"a": 1}',
+    "granite, phi-4": '[{"name": "f", "arguments": {"a": 1}}]',
+    "deepseek r1": 'function<｜tool▁sep｜>f\n```json\n{"a": 1}\n```',
+    "python": "[f(a=1)]",
+    "qwen3-coder": "\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n",
+    "glm": "f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n",
+    "command-r": '[{"tool_call_id": "0", "tool_name": "f", "parameters": {"a": 1}}]',
+    "mistral": '[TOOL_CALLS][{"name": "f", "arguments": {"a": 1}, "id": "x"}]',
+    "mistral, new": '[TOOL_CALLS]f[ARGS]{"a": 1}',
+    "kimi": '<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{"a": 1}<|tool_call_end|>',
+    "gemma": "call:f{a:1}",
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_spellings(name: str) -> None:
+    assert parse(SPELLINGS[name])[0] == F
+    assert set(map(repr, parse(SPELLINGS[name]))) == {repr(F)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "{",
+        '{"a": 1, "b": 2}',
+        "[1, 2]",
+        '{"name": 3}',
+        '{"name": "f", "arguments": [1]}',
+        "f(1)",
+        "[" * 9999,
+    ],
+)
+def test_no_calls(text: str) -> None:
+    assert parse(text) == []
+
+
+@given(st.text(alphabet="{}[]()<>|\"':,=/ \nfa1tool_callTOOL_CALLSARGSparameter", max_size=60))
+def test_whatever_a_model_writes_is_no_error(text: str) -> None:
+    for call in parse(text):
+        assert isinstance(call.name, str)
+
+
+def test_a_name_alone_is_a_call_of_a_function_that_there_is() -> None:
+    assert parse("\nnow\n", [{"name": "now"}]) == [Call("now", {})]
+
+
+def test_arguments_that_are_declared_as_texts_stay_texts() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}}]
+    assert parse("f\n<arg_key>a</arg_key>\n<arg_value>12</arg_value>", tools) == [Call("f", {"a": "12"})]
