@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +22,8 @@ def guide(*, quiet: bool = False) -> Path:
     """The built-in model, for those who name none; a terminal is told so."""
     from ..guide import path
 
-    if not quiet and sys.stderr is not None and sys.stderr.isatty():
-        ui.note(GUIDE_NOTE)
+    if not quiet:
+        ui.tell_person(GUIDE_NOTE)
     return path()
 
 

@@ -117,7 +117,9 @@ def _takes_model(command: Any, parameter: Any) -> bool:
     if getattr(parameter, "metavar", None) in NAMES:
         return True
     hint = get_type_hints(unwrap(command.callback), include_extras=True).get(parameter.name)
-    return any(getattr(extra, "parser", None) in (ModelName, model_or_question) for extra in getattr(hint, "__metadata__", ()))
+    return any(
+        getattr(extra, "parser", None) in (ModelName, model_or_question) for extra in getattr(hint, "__metadata__", ())
+    )
 
 
 def _choices(command: Any, parameter: Any) -> list[str]:
