@@ -125,7 +125,7 @@ def test_generator_never_says_what_is_held_out() -> None:
     def plain(text: str) -> str:
         return re.sub(r"[^a-z0-9 ]", "", text.lower())
 
-    held = {plain(case.ask) for case in evaluate.cases()}
+    held = {plain(case.ask) for case in evaluate.cases() if case.kind != "development"}
     assert len(held) >= 260
     rng = Random(5)
     drawn = {plain(question) for _ in range(4000) for question, _ in corpus.conversation(rng)}
@@ -179,7 +179,7 @@ def test_guide_answers() -> None:
 def test_nine_of_ten_questions_are_answered_rightly() -> None:
     """Those written by hand, and held-out wordings."""
     shares = evaluate.evaluate(guide.path(), verbose=True)
-    assert shares.keys() == {"by hand", "held out"}
+    assert shares.keys() == {"by hand", "held out", "development"}
     assert min(shares.values()) >= 0.9, shares
 
 

@@ -106,10 +106,11 @@ def question(topic: Topic, rng: Random) -> Turn:
 
 def framed(text: str, rng: Random) -> str:
     """`text` with what people say before and after a question."""
-    if rng.random() < 0.18:
-        text = rng.choice(frames()["before"]) + text
-    if rng.random() < 0.15:
-        text += rng.choice(frames()["after"])
+    if rng.random() < 0.25:
+        text = f"{spoken(rng.choice(frames()['before']), {}, rng)} {text}"
+    if rng.random() < 0.20:
+        said = spoken(rng.choice(frames()["after"]), {}, rng)
+        text += said if said[0] in ",!" else f" {said}"
     return text
 
 

@@ -19,7 +19,10 @@ from llmlocal.prompt import Request
 from llmlocal.sampler import SamplingParams
 from llmlocal.session import Piece, Session
 
-BY_HAND = Path(__file__).parents[2] / "tests/guide_questions.toml"
+BY_HAND = {
+    "by hand": Path(__file__).parents[2] / "tests/guide_questions.toml",
+    "development": Path(__file__).parent / "development.toml",
+}
 LONGEST = 160  # tokens of an answer
 
 
@@ -35,9 +38,9 @@ class Case:
 
 def cases() -> Iterator[Case]:
     """All questions, those written by hand first."""
-    for person in tomllib.loads(BY_HAND.read_text())["person"]:
-        for question in person["questions"]:
-            yield Case("by hand", question["ask"], question["right"])
+    for kind, file in BY_HAND.items():
+        for person in tomllib.loads(file.read_text())["person"]:
+            yield from (Case(kind, question["ask"], question["right"]) for question in person["questions"])
     for ask, command, answer in corpus.held_out():
         yield Case("held out", ask, [command], answer)
 

@@ -17,7 +17,7 @@ SPELLINGS = {
     "llmlocal": "llm-local", "quantize": "quantise", "are": "r", "with": "w/", "want to": "wanna",
 }  # fmt: skip
 SMALL = frozenset(
-    "a an the my i do does to is it of how can you me for please want would like need what's this that".split()
+    ["a", "an", "the", "my", "i", "do", "does", "to", "is", "it", "of", "how", "can", "you", "me", "for", "please", "want", "would", "like", "need", "what's", "this", "that"]
 )
 NEIGHBOURS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 

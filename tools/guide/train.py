@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -88,7 +89,13 @@ def optimizer_of(model: Guide) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, PEAK, betas=(0.9, 0.97), fused=True)
 
 
-def work(rank: int, out: Path, steps: int, seed: int, layers: int) -> None:
+def load(model: Guide, path: Path) -> None:
+    """Weights that `save` wrote."""
+    with np.load(path) as arrays:
+        model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+
+
+def work(rank: int, out: Path, steps: int, seed: int, layers: int, start: Path | None) -> None:
     """One worker: the same weights as the other, other conversations. The first one writes."""
     os.setsid()  # Linux shares a busy machine by sessions
     torch.set_num_threads(1)
@@ -96,6 +103,8 @@ def work(rank: int, out: Path, steps: int, seed: int, layers: int) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{out.resolve()}/meeting", rank=rank, world_size=WORKERS)
     encoder = vocabulary.Encoder(out / "tokenizer.json", ASKED)
     model = Guide(Shape(vocab=encoder.tokenizer.get_vocab_size(), layers=layers))
+    if start:
+        load(model, start / "weights.npz")
     optimizer, began, seen, mean = optimizer_of(model), perf_counter(), 0, 0.0
     stream = batches(encoder, model.shape.context, Random(seed * WORKERS + rank))
     for step, (ids, weights) in zip(range(1, steps + 1), stream, strict=False):
@@ -116,12 +125,15 @@ def work(rank: int, out: Path, steps: int, seed: int, layers: int) -> None:
     distributed.destroy_process_group()
 
 
-def train(out: Path, steps: int, seed: int, layers: int) -> None:
-    """Vocabulary, then weights."""
+def train(out: Path, steps: int, seed: int, layers: int, start: Path | None) -> None:
+    """Vocabulary, then weights; both go on from those in the folder `start`, if there is one."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "meeting").unlink(missing_ok=True)
-    vocabulary.train(out / "tokenizer.json", seed)
-    torch.multiprocessing.spawn(work, (out, steps, seed, layers), WORKERS)
+    if start:
+        shutil.copy(start / "tokenizer.json", out)
+    else:
+        vocabulary.train(out / "tokenizer.json", seed)
+    torch.multiprocessing.spawn(work, (out, steps, seed, layers, start), WORKERS)
 
 
 if __name__ == "__main__":
@@ -130,5 +142,6 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--start", type=Path, help="folder of an earlier run to go on from")
     options = parser.parse_args()
-    train(options.out, options.steps, options.seed, options.layers)
+    train(options.out, options.steps, options.seed, options.layers, options.start)
