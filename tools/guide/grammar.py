@@ -16,9 +16,10 @@ SPELLINGS = {
     "i'd": "id", "won't": "wont", "that's": "thats", "it's": "its", "thanks": "thx", "because": "cause",
     "llmlocal": "llm-local", "quantize": "quantise", "are": "r", "with": "w/", "want to": "wanna",
 }  # fmt: skip
-SMALL = frozenset(
-    ["a", "an", "the", "my", "i", "do", "does", "to", "is", "it", "of", "how", "can", "you", "me", "for", "please", "want", "would", "like", "need", "what's", "this", "that"]
-)
+SMALL = {
+    "a", "an", "the", "my", "i", "do", "does", "to", "is", "it", "of", "how", "can", "you", "me", "for", "please", "want",
+    "would", "like", "need", "what's", "this", "that",
+}  # fmt: skip
 NEIGHBOURS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
 
