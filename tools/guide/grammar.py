@@ -17,8 +17,8 @@ SPELLINGS = {
     "llmlocal": "llm-local", "quantize": "quantise", "are": "r", "with": "w/", "want to": "wanna",
 }  # fmt: skip
 SMALL = {
-    "a", "an", "the", "my", "i", "do", "does", "to", "is", "it", "of", "how", "can", "you", "me", "for", "please", "want",
-    "would", "like", "need", "what's", "this", "that",
+    "a", "an", "the", "my", "i", "do", "does", "to", "is", "it", "of", "how", "can", "you", "me", "for", "please",
+    "want", "would", "like", "need", "what's", "this", "that",
 }  # fmt: skip
 NEIGHBOURS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
