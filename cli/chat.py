@@ -25,6 +25,7 @@ def chat(
     max_tokens: o.MaxTokens = None,
     ctx: o.Ctx = None,
     threads: o.Threads = None,
+    kv_type: o.KvType = o.Cache.f16,
     temp: o.Temp = None,
     top_k: o.TopK = None,
     top_p: o.TopP = None,
@@ -45,7 +46,7 @@ def chat(
     from .ui.chat import ChatScreen
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat}
-    start = Start(model, ctx, threads, yes, prompt_cache, not no_save, template, given | {"seed": seed})
+    start = Start(model, ctx, threads, kv_type, yes, prompt_cache, not no_save, template, given | {"seed": seed})
     functions = start.functions(tools, tool_run, context_end)
     keep, conversation = start.conversation(resume, session, system)
     screen = ChatScreen(render=render, thoughts=thoughts, verbose=verbose)

@@ -44,12 +44,14 @@ def prompt_cache(wanted: str) -> PromptCache | None:
 
 
 @contextmanager
-def opened(model: Path, n_ctx: int | None, n_threads: int | None, *, force: bool, cache: str) -> Iterator[Session]:
+def opened(
+    model: Path, n_ctx: int | None, n_threads: int | None, *, kv_type: str, force: bool, cache: str
+) -> Iterator[Session]:
     """A session; what went wrong with its prompt cache is said at the end. Raises as `Session.open`."""
     from ..session import Session
 
     kept = prompt_cache(cache)
-    with Session.open(model, n_ctx=n_ctx, n_threads=n_threads, force=force) as session:
+    with Session.open(model, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, force=force) as session:
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():
@@ -60,4 +62,15 @@ def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
     """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
     from ..sampling_defaults import sampling
 
-    return sampling(session.gguf.metadata, given)
+    return sampling(session.gguf.metadata, given, recommended(session))
+
+
+def recommended(session: Session) -> dict[str, Any]:
+    """What the catalog recommends for a model, by the names of `SamplingParams`."""
+    from dataclasses import asdict
+
+    from ..hub.catalog import entry_for
+
+    entry = entry_for(session.gguf.path)
+    found = {key: value for key, value in asdict(entry.sampling).items() if value is not None} if entry else {}
+    return {"temperature" if key == "temp" else key: value for key, value in found.items()}

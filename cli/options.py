@@ -16,17 +16,18 @@ class Layout(StrEnum):
 
     md = "md"
     json = "json"
+    jsonl = "jsonl"
     csv = "csv"
 
 
-class ShellName(StrEnum):
-    """A shell that we have a completion script for; `words` is what the scripts ask."""
+class Stored(StrEnum):
+    """What the matrices of a converted model are stored in."""
 
-    bash = "bash"
-    zsh = "zsh"
-    fish = "fish"
-    powershell = "powershell"
-    words = "words"
+    auto = "auto"
+    f16 = "f16"
+    bf16 = "bf16"
+    f32 = "f32"
+    q8_0 = "q8_0"
 
 
 class Think(StrEnum):
@@ -62,10 +63,46 @@ class AtEnd(StrEnum):
     stop = "stop"
 
 
+class Cache(StrEnum):
+    """How keys and values are kept."""
+
+    f16 = "f16"
+    q8_0 = "q8_0"
+
+
+class ShellName(StrEnum):
+    """A shell that we have a completion script for; `words` is what the scripts ask."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+    powershell = "powershell"
+    words = "words"
+
+
 # Both take a name, too: `model_names` turns it into a file before the command sees it.
 Model = Annotated[
     Path,
     typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
+]
+Models = Annotated[
+    list[Path],
+    typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False),
+]
+ModelOrQuestion = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        parser=model_or_question,
+        help="A name, hf:org/repo, or a GGUF file; without it the built-in guide answers.",
+        show_default=False,
+    ),
+]
+MaybeModel = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[MODEL]", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False
+    ),
 ]
 File = Annotated[
     Path,
@@ -109,6 +146,9 @@ Ctx = Annotated[
 Threads = Annotated[
     int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default one for each physical core.")
 ]
+KvType = Annotated[
+    Cache, typer.Option("--kv-type", help="Keys and values as halves, or as bytes: a little over half the memory.")
+]
 Temp = Annotated[
     float | None,
     typer.Option("--temp", help="Temperature; 0 always takes the likeliest. As the model recommends, else 0.8."),
@@ -137,24 +177,6 @@ PromptCache = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Speed and seed on stderr at the end.")]
 
-ModelOrQuestion = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="[MODEL]",
-        parser=model_or_question,
-        help="A name, hf:org/repo, or a GGUF file; without it the built-in guide answers.",
-        show_default=False,
-    ),
-]
-MaybeModel = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="[MODEL]",
-        parser=ModelName,
-        help="A name, hf:org/repo, or a GGUF file; by default the session's, else the built-in guide.",
-        show_default=False,
-    ),
-]
 Continue = Annotated[bool, typer.Option("--continue", help="Go on with the last session.")]
 SessionId = Annotated[
     str | None, typer.Option("--session", metavar="ID", help="Go on with this session, or begin it under this name.")
@@ -182,6 +204,20 @@ BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens 
 BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]
 Depth = Annotated[int, typer.Option("-d", "--depth", min=0, help="Tokens already in the context.")]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", min=1, help="Times that each test is run.")]
+PromptAndAnswer = Annotated[
+    str | None, typer.Option("-pg", metavar="P,N", help="A test that reads P tokens and makes N, timed together.")
+]
+BenchThreads = Annotated[
+    str | None,
+    typer.Option("-t", "--threads", metavar="N,N...", help="Thread counts to try one after the other, or auto."),
+]
+Roofline = Annotated[bool, typer.Option("--roofline", help="Measure this machine's limits, and say what limits.")]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", metavar="FILE", help="Compare with what -o json or jsonl wrote earlier.")
+]
+FailBelow = Annotated[
+    str | None, typer.Option("--fail-below", metavar="P%", help="Exit with 10 if a test lost more than P percent.")
+]
 Output = Annotated[Layout, typer.Option("-o", "--output", help="How the table is written.")]
 
 Key = Annotated[
@@ -207,6 +243,14 @@ TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; -
 ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
 Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
 
+HFFolder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
+NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
+StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option("--lora", metavar="ADAPTER", help="Merge a PEFT folder or GGUF adapter; may be repeated."),
+]
+ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT if it is there.")]
 Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
 Removed = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
@@ -225,7 +269,7 @@ Folder = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
 Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
 Yes = Annotated[
-    bool, typer.Option("-y", "--yes", help="Do it without asking, also where memory or disk seem too small.")
+    bool, typer.Option("-y", "--yes", help="Do not ask, and do it where memory or disk seem too small, too.")
 ]
 Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
 AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
@@ -238,3 +282,57 @@ Fit = Annotated[
 
 Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
+
+QuantizeWords = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SRC [OUT] TYPE",
+        parser=ModelName,
+        help="A model's name, a GGUF file or a Hugging Face folder; the file to make; what it is made of, at the end.",
+        show_default=False,
+    ),
+]
+ListTypes = Annotated[bool, typer.Option("--list", help="List the types: bits per weight, size and memory for SRC.")]
+TargetSize = Annotated[
+    str | None, typer.Option("--target-size", metavar="SIZE", help="Choose the best type whose file fits, as 4G.")
+]
+TensorType = Annotated[
+    list[str] | None,
+    typer.Option("--tensor-type", metavar="PATTERN=TYPE", help="Another type where a name matches; may be repeated."),
+]
+OutputType = Annotated[str | None, typer.Option("--output-type", metavar="TYPE", help="Type of the output tensor.")]
+EmbedType = Annotated[str | None, typer.Option("--embed-type", metavar="TYPE", help="Type of the token embeddings.")]
+Pure = Annotated[bool, typer.Option("--pure", help="One type for all: no tensor gets more bits.")]
+Imatrix = Annotated[
+    Path | None, typer.Option("--imatrix", metavar="FILE", help="Importance matrix: which columns matter more.")
+]
+SplitSize = Annotated[
+    str | None, typer.Option("--split-size", metavar="SIZE", help="Files of at most this size of tensors, as 2G.")
+]
+EffortLevel = Annotated[
+    str,
+    typer.Option("--effort", metavar="normal|high", help="high searches longer for less error, and tells the gain."),
+]
+CheckAfter = Annotated[
+    bool, typer.Option("--check", help="Compare predictions with SRC's on a page of text afterwards.")
+]
+AllowRequantize = Annotated[
+    bool, typer.Option("--allow-requantize", help="Quantize tensors that have lost bits already.")
+]
+EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Relative RMSE of each tensor, on stderr.")]
+
+SetKey = Annotated[str, typer.Argument(metavar="KEY", help="The key, as general.name.", show_default=False)]
+SetValue = Annotated[
+    str | None, typer.Argument(metavar="VALUE", help="Its value; @FILE takes the text of a file.", show_default=False)
+]
+ValueKind = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="u32, i32, u64, i64, f32, f64, bool, string, ...")
+]
+Remove = Annotated[bool, typer.Option("--remove", help="Take the key away.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Change the file itself, by way of a copy.")]
+OutFile = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Where to write.")]
+OldTemplate = Annotated[str, typer.Argument(metavar="OLD", help="Its name.", show_default=False)]
+NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)]
+PartSize = Annotated[str, typer.Argument(metavar="SIZE", help="Most bytes of tensors, as 2G.", show_default=False)]
+MergedFile = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The one file.", show_default=False)]
+OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The file to compare with.", show_default=False)]

@@ -14,6 +14,7 @@ def perplexity(
     ctx: o.ChunkSize = 512,
     chunks: o.Chunks = None,
     threads: o.Threads = None,
+    kv_type: o.KvType = o.Cache.f16,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -27,7 +28,7 @@ def perplexity(
 
     with ui.Screen(quiet=quiet) as screen:
         last = None
-        for last in perplexity(model, text, n_ctx=ctx, chunks=chunks, n_threads=threads):
+        for last in perplexity(model, text, n_ctx=ctx, chunks=chunks, n_threads=threads, kv_type=kv_type):
             value = f"{last.value:.4f} ± {last.error:.4f}"
             screen.progress("chunk", last.chunk, last.n_chunks, more=f", perplexity {value}")
         screen.clear()

@@ -19,6 +19,7 @@ def run(
     max_tokens: o.MaxTokens = None,
     ctx: o.Ctx = None,
     threads: o.Threads = None,
+    kv_type: o.KvType = o.Cache.f16,
     temp: o.Temp = None,
     top_k: o.TopK = None,
     top_p: o.TopP = None,
@@ -54,7 +55,7 @@ def run(
     model, question = named_or_guide(model, prompt, quiet=quiet)
     target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
     texts, screen = read_files(file or ()), ui.Screen(quiet=quiet, verbose=verbose)
-    with screen, opened(model, ctx, threads, force=yes, cache=prompt_cache) as session:
+    with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
         ready = session.prompt(Request(read(), system, texts, raw, template, think.value))
         settings = Settings(chosen(session, given), max_tokens, stop or (), think_budget=think_budget)
         reply(screen, session, ready, settings, target, model, show_prompt_only)

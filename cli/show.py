@@ -15,6 +15,7 @@ def show(
     template: o.ShowTemplate = False,
     fit: o.Fit = False,
     ctx: o.Ctx = None,
+    kv_type: o.KvType = o.Cache.f16,
     as_json: o.Json = False,
 ) -> None:
     """Tell what is in a GGUF file: its shape, its vocabulary, the memory it takes. Runs nothing.
@@ -44,9 +45,9 @@ def show(
             record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))
             ui.say(record) if as_json else ui.rows(fit_sheet.fit_sheet(found))
         elif as_json:
-            ui.say(sheet.record(gguf, file, describe(gguf, ctx)))
+            ui.say(sheet.record(gguf, file, describe(gguf, ctx, kv_type)))
         elif kv or tensors:
             ui.lines(sheet.entries(gguf) if kv else (), hang=4)
             ui.lines(sheet.tensors(gguf) if tensors else (), hang=4)
         else:
-            ui.rows(sheet.sheet(describe(gguf, ctx), gguf.path))
+            ui.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))

@@ -41,6 +41,7 @@ class Start:
     model: Path | None
     n_ctx: int | None
     n_threads: int | None
+    kv_type: str
     force: bool
     cache: str
     save: bool
@@ -77,7 +78,8 @@ class Start:
         if not self.save:
             talk.system = talk.system if system is None else system
             return None, talk
-        file = sessions.named(saved.id if saved else id, model, system) if saved or id else sessions.new(model, system)
+        id = saved.id if saved else id
+        file = sessions.named(id, model, system) if id else sessions.new(model, system)
         if saved and system is not None and system != talk.system:
             talk.system = system
             file.append({"type": "system", "text": system})
@@ -88,10 +90,10 @@ class Start:
         from ..memory_limit import check_memory
         from ..session import Session
 
-        session = Session.open(name, n_ctx=self.n_ctx, n_threads=self.n_threads, force=self.force)
+        session = Session.open(name, n_ctx=self.n_ctx, n_threads=self.n_threads, kv_type=self.kv_type, force=self.force)
         try:
             if not self.force:
-                check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx)
+                check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx, self.kv_type)
             session.cache = prompt_cache(self.cache if self.save else "off")
         except BaseException:
             session.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import LlmlocalError, NotFoundError, ResourceError, UsageError
+from .gguf.temporary import hold, name_beside, sweep
 from .gguf.values import escaped
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,9 +34,13 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         check_absent(path)
     target = path.resolve()  # a link stays a link
     direct = target.exists() and not target.is_file()
-    temporary = target if direct else target.with_name(f".llmlocal-{os.urandom(8).hex()}.part")
+    temporary = target if direct else name_beside(target)
     try:
+        if not direct:
+            sweep(target.parent)
         with open(temporary, "wb" if direct else "xb") as file:
+            if not direct:
+                hold(file)
             yield file
             file.flush()
             if not direct:

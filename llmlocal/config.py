@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import BadFileError
+from .gguf import Array
 
 
 class Config:
@@ -43,6 +44,15 @@ class Config:
         if not isinstance(value, str):
             raise self.fail(f"{self.arch}.{key} must be a string")
         return value
+
+    def flags(self, key: str, count: int) -> list[bool] | None:
+        """An array of `count` booleans; None where the key is absent or no array. Raises BadFileError otherwise."""
+        value = self.metadata.get(f"{self.arch}.{key}")
+        if not isinstance(value, Array | list):
+            return None
+        if len(value) != count or not all(isinstance(flag, int) for flag in value):
+            raise self.fail(f"{self.arch}.{key} must have {count} booleans")
+        return [bool(flag) for flag in value]
 
     def _get(self, key: str, default: Any) -> Any:
         value = self.metadata.get(f"{self.arch}.{key}", default)

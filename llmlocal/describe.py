@@ -90,8 +90,11 @@ class Description:
     memory: Memory
 
 
-def describe(gguf: GGUFFile, n_ctx: int | None = None) -> Description:
-    """All about an open file; memory is told for `n_ctx` tokens, by default for the context that a run would take."""
+def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> Description:
+    """All about an open file; memory is told for `n_ctx` tokens, by default for the context that a run would take.
+
+    Raises UsageError for a `kv_type` that there is not.
+    """
     metadata, tensors = gguf.metadata, gguf.tensors.values()
     architecture = text(metadata, "general.architecture")
     parameters, nbytes = sum(t.rows * t.k for t in tensors), sum(t.nbytes for t in tensors)
@@ -121,7 +124,7 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None) -> Description:
         vocabulary=vocabulary(metadata),
         template=template_kind(metadata),
         license=next((found for key in LICENSES if (found := text(metadata, key))), None),
-        memory=memory(metadata, gguf.tensors, n_ctx or min(context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)),
+        memory=memory(metadata, gguf.tensors, n_ctx or min(context or DEFAULT_CONTEXT, DEFAULT_CONTEXT), kv_type),
     )
 
 

@@ -30,7 +30,9 @@ Logits = NDArray[np.float32]
 class Engine:
     """A model that is ready to run. Sequences are numbered from 0; each has its own tokens and its own cache."""
 
-    def __init__(self, gguf: GGUFFile, n_ctx: int, n_threads: int, n_seqs: int, ubatch: int, max_outputs: int) -> None:
+    def __init__(
+        self, gguf: GGUFFile, n_ctx: int, n_threads: int, n_seqs: int, ubatch: int, max_outputs: int, kv_type: str
+    ) -> None:
         """Check the model against its hyper-parameters, record its program and prepare the kernels.
 
         Raises BadFileError for a model that cannot be right, before any kernel is compiled or run.
@@ -41,13 +43,14 @@ class Engine:
         self.n_vocab = vocabulary_size(gguf)
         self._step = Step(ubatch, max_outputs)
         graph = Graph(self._step, n_threads)
-        self._cache = KVCache(n_ctx, n_seqs)
+        self._cache = KVCache(n_ctx, n_seqs, kv_type)
         self._layers, self.weights = Layers(graph, self._cache), Weights(gguf)
         logits = build(self._layers, Config(gguf.metadata, str(arch), str(gguf.path)), self.weights, self.n_vocab)
         graph.keep(logits)
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
         self._program = graph.finish()
+        self.n_kernels = len(set(graph.kernels))
         self._team = Team(n_threads)
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]
 
@@ -61,16 +64,17 @@ class Engine:
         n_seqs: int = 1,
         ubatch: int = 512,
         max_outputs: int = 1,
+        kv_type: str = "f16",
     ) -> Engine:
         """Map a GGUF file. `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; threads to the cores.
 
-        Raises NotFoundError, BadFileError or UsageError.
+        `kv_type` is the kind of cache, f16 or q8_0. Raises NotFoundError, BadFileError or UsageError.
         """
         gguf = open_gguf(path)
         n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
         ubatch = min(ubatch, n_ctx * n_seqs)
         try:
-            return cls(gguf, n_ctx, n_threads or physical_cores(), n_seqs, ubatch, max(max_outputs, n_seqs))
+            return cls(gguf, n_ctx, n_threads or physical_cores(), n_seqs, ubatch, max(max_outputs, n_seqs), kv_type)
         except BaseException:
             gguf.close()
             raise
@@ -99,8 +103,8 @@ class Engine:
 
     @property
     def cache_format(self) -> str:
-        """The name of the format that keys and values are kept in."""
-        return self._cache.format.name
+        """The name of the kind of cache."""
+        return self._cache.kind.name
 
     def truncate(self, length: int, seq: int = 0) -> None:
         """Forget everything from position `length` on."""
@@ -170,13 +174,13 @@ class Engine:
         """One step of at most ubatch tokens, each appended to its sequence; logits are wanted of `outputs`."""
         step, n = self._step, len(tokens)
         positions = [self.length(seq) + i for i, seq in _numbered(seqs)]
-        step.counts[:] = n, len(outputs)
+        step.count(n, len(outputs))
         step.ids[:n], step.positions[:n] = tokens, positions
         step.bases[:n] = [self._cache.base(seq) for seq in seqs]
         step.cells[:n] = step.bases[:n] + step.positions[:n]
         step.output_rows[: len(outputs)] = outputs
-        for rope in self._layers.ropes:
-            rope.fill(step.positions[:n])
+        for table in self._layers.tables:
+            table.fill(step.positions[:n])
         self._team.run(self._program)
         for token, seq in zip(tokens, seqs, strict=True):
             self._tokens[seq].append(token)

@@ -49,3 +49,9 @@ class PromptTooLongError(LlmlocalError):
     """The prompt does not fit the context."""
 
     exit_code = 7
+
+
+class ThresholdError(LlmlocalError):
+    """What was measured misses the limit that was asked for."""
+
+    exit_code = 10

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .gguf import GGUFFile
 from .machine import free_memory, total_memory
 from .memory import Memory, hyper, memory
+from .roofline import work
 
 STEP = 256  # contexts are told in multiples of this
 
@@ -46,24 +47,9 @@ def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
         free_memory=free_memory(),
         largest=_largest(gguf, total, trained),
         trained=trained,
-        read_per_token=read_per_token(gguf),
+        read_per_token=round(work(gguf.tensors, gguf.metadata).nbytes),
         bandwidth=bandwidth,
     )
-
-
-def read_per_token(gguf: GGUFFile) -> int:
-    """Bytes of weights that a token reads: all, but only the experts in use, and of the embeddings no more than a row.
-
-    Where there is no output matrix the embeddings are read whole, in its place.
-    """
-    experts, used = hyper(gguf.metadata, "expert_count") or 1, hyper(gguf.metadata, "expert_used_count") or 1
-    tied = "output.weight" not in gguf.tensors
-    count = 0
-    for name, tensor in gguf.tensors.items():
-        if name == "token_embd.weight" and not tied:
-            continue
-        count += tensor.nbytes * used // experts if "_exps" in name else tensor.nbytes
-    return count
 
 
 def _largest(gguf: GGUFFile, room: int, trained: int | None) -> int:

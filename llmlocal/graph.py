@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .quant.jit import Kernel
 
 LINE = 64
+AHEAD = 1 << 17  # bytes of the next weights that waiting threads fetch at most: what a short wait has time for
 
 
 def aligned(nbytes: int) -> NDArray[np.uint8]:
@@ -41,6 +42,17 @@ class Step:
         self.ids, self.positions, self.bases, self.cells = (np.zeros(ubatch, np.int64) for _ in range(4))
         self.output_rows = np.zeros(max_outputs, np.int64)
         self.ubatch, self.max_outputs = ubatch, max_outputs
+        self._multiples: dict[int, NDArray[np.int64]] = {}
+
+    def count(self, tokens: int, outputs: int) -> None:
+        """Say how many tokens the next run has, and of how many the logits are wanted."""
+        self.counts[:] = tokens, outputs
+        for factor, count in self._multiples.items():
+            count[0] = factor * tokens
+
+    def times(self, factor: int) -> int:
+        """Address of `factor` times the number of tokens."""
+        return int(self._multiples.setdefault(factor, np.zeros(1, np.int64)).ctypes.data)
 
     @property
     def tokens(self) -> int:
@@ -81,7 +93,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Program:
-    """A recording made runnable: int64 (operations, 3) as `ops.program` reads it; `memory` keeps buffers alive."""
+    """A recording made runnable: int64 (operations, 5) as `ops.program` reads it; `memory` keeps buffers alive."""
 
     operations: NDArray[np.int64]
     memory: list[NDArray[np.uint8] | NDArray[np.int64]] = field(default_factory=list)
@@ -103,6 +115,10 @@ class Graph:
         rows = self.step.max_outputs if outputs else self.step.ubatch
         return Value(width, 4 * width * rows, outputs)
 
+    def integers(self, per_token: int) -> Value:
+        """A new int64 value with `per_token` numbers for each token."""
+        return Value(per_token, 8 * per_token * self.step.ubatch)
+
     def rows_of(self, x: Value) -> int:
         """Address of the number of rows that `x` holds in this step."""
         return self.step.outputs if x.outputs else self.step.tokens
@@ -122,28 +138,50 @@ class Graph:
         self._operations.append(Operation(kernel, operands, self._stage))
         self._stage += meet
 
-    def q8(self, x: Value) -> Value:
-        """`x` as Q8 records, made once however many products read it."""
+    def q8(self, x: Value, per_token: int = 1) -> Value:
+        """`x`, of `per_token` rows for each token, as Q8 records, made once however many products read it."""
         if x not in self._q8:
-            rows = x.nbytes // (4 * x.width)
-            out = Value(x.width, rows * q8_bytes(x.width), x.outputs)
-            self.add(quantize_q8, tokens=self.rows_of(x), x=x, out=out, k=x.width)
+            rows, k = x.nbytes // (4 * x.width) * per_token, x.width // per_token
+            out = Value(x.width, rows * q8_bytes(k), x.outputs)
+            self.add(
+                quantize_q8, tokens=self.step.times(per_token) if per_token > 1 else self.rows_of(x), x=x, out=out, k=k
+            )
             self._q8[x] = out
         return self._q8[x]
 
+    def changed(self, x: Value) -> Value:
+        """`x`, which a kernel has written over: records that were made of it before no longer hold."""
+        self._q8.pop(x, None)
+        return x
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The kernels of the recording, one for each operation."""
+        return [op.kernel for op in self._operations]
+
     def finish(self) -> Program:
         """Plan memory, compile or load the kernels, and pack the argument blocks."""
-        prepare((op.kernel for op in self._operations), self.threads)
+        prepare(self.kernels, self.threads)
         self._scratch.nbytes = self._scratch_bytes * self.threads
         memory: list[NDArray[np.uint8] | NDArray[np.int64]] = [*self._plan()]
-        rows = np.zeros((len(self._operations), 3), np.int64)
+        rows = np.zeros((len(self._operations), 5), np.int64)
         for i, op in enumerate(self._operations):
             operands = {k: v.address if isinstance(v, Value) else v for k, v in op.operands.items()}
             block = np.array(op.kernel.block(**operands), np.int64)
             memory.append(block)
             last = i + 1 == len(self._operations) or self._operations[i + 1].stage != op.stage
-            rows[i] = op.kernel.address(), block.ctypes.data, last
+            rows[i, :3] = op.kernel.address(), block.ctypes.data, last
+        self._look_ahead(rows)
         return Program(rows, memory)
+
+    def _look_ahead(self, rows: NDArray[np.int64]) -> None:
+        """Write to the last two columns which weights, from where to where, are read first after each operation."""
+        start = end = 0
+        for i, op in reversed([*enumerate(self._operations)]):
+            rows[i, 3:] = start, end
+            weights, count, row_bytes = (op.operands.get(name) for name in ("weights", "rows", "row_bytes"))
+            if isinstance(weights, int) and isinstance(count, int) and isinstance(row_bytes, int):
+                start, end = weights, weights + min(count * row_bytes, AHEAD)
 
     def _plan(self) -> Iterator[NDArray[np.uint8]]:
         """Give every value memory; what is read for the last time in a stage is free from the next one on."""

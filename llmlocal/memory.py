@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .gguf import Array
-from .quant.tensor import QTensor
+from .ops.kv_kind import find, padded
 
 BATCH = 512  # tokens that the engine reads in one step
-ROW = 16  # the cache's cells and the values of a head are padded to this
-HALF, SINGLE = 2, 4  # bytes of a number in the cache and in the working memory
-PROGRAM, TOKEN = (
-    90 << 20,
-    460,
-)  # bytes of the interpreter with its libraries, and of a token of the vocabulary; measured
+SINGLE = 4  # bytes of a number in the working memory
+# Bytes of the interpreter with its libraries, and of a token of the vocabulary: measured.
+PROGRAM, TOKEN = 90 << 20, 460
+
+
+class Sized(Protocol):
+    """A tensor that is there, or will be."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,17 @@ class Memory:
         return self.weights + self.cache + self.scratch + self.program
 
 
-def memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int) -> Memory:
-    """What a run with a context of `n_ctx` tokens takes. A file that says nothing of itself has no cache."""
+def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int, kv_type: str = "f16") -> Memory:
+    """What a run with a context of `n_ctx` tokens takes. A file that says nothing of itself has no cache.
+
+    Raises UsageError for a `kv_type` that there is not.
+    """
+    kind = find(kv_type)
     width, inner = hyper(metadata, "embedding_length") or 0, hyper(metadata, "feed_forward_length") or 0
     keys, values = head_sizes(metadata)
-    cache = HALF * cached_heads(metadata) * rounded(n_ctx) * (rounded(keys) + rounded(values))
+    cache = cached_heads(metadata) * padded(n_ctx) * (kind.cell_bytes(keys) + kind.cell_bytes(values))
     activations = 3 * width + 2 * inner + (kv_heads(metadata) or 0) * (keys + values)
+    activations += (hyper(metadata, "expert_used_count") or 0) * expert_activations(metadata)
     scratch = min(BATCH, n_ctx) * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
     program = PROGRAM + TOKEN * vocabulary_size(metadata)
     return Memory(n_ctx, sum(tensor.nbytes for tensor in tensors.values()), cache, scratch, program)
@@ -53,6 +62,12 @@ def hyper(metadata: Mapping[str, Any], name: str) -> int | None:
     if isinstance(value, Array):
         value = max((n for n in value if isinstance(n, int)), default=None)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def expert_activations(metadata: Mapping[str, Any]) -> int:
+    """Numbers for each token and each expert that it uses: what goes in and comes out, and two inner values."""
+    inner = hyper(metadata, "expert_feed_forward_length") or hyper(metadata, "feed_forward_length") or 0
+    return 2 * (hyper(metadata, "embedding_length") or 0) + 2 * inner
 
 
 def head_sizes(metadata: Mapping[str, Any]) -> tuple[int, int]:
@@ -80,11 +95,6 @@ def vocabulary_size(metadata: Mapping[str, Any]) -> int:
     """Tokens of the vocabulary, 0 where there is none."""
     tokens = metadata.get("tokenizer.ggml.tokens")
     return len(tokens) if isinstance(tokens, Array | list) else 0
-
-
-def rounded(n: int) -> int:
-    """`n` up to a whole row of the cache."""
-    return -(-n // ROW) * ROW
 
 
 def in_words(nbytes: int) -> str:

@@ -32,13 +32,20 @@ class Perplexity:
 
 
 def perplexity(
-    path: Path | str, text: str | bytes, *, n_ctx: int = 512, chunks: int | None = None, n_threads: int | None = None
+    path: Path | str,
+    text: str | bytes,
+    *,
+    n_ctx: int = 512,
+    chunks: int | None = None,
+    n_threads: int | None = None,
+    kv_type: str = "f16",
 ) -> Iterator[Perplexity]:
     """The estimate after every chunk; the last one is the result. At most `chunks` are scored.
 
     Raises UsageError for a text below one chunk.
     """
-    with Session.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=min(BATCH, scored(n_ctx))) as session:
+    outputs = min(BATCH, scored(n_ctx))
+    with Session.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=outputs, kv_type=kv_type) as session:
         yield from score(session, text, n_ctx, chunks)
 
 

@@ -1,7 +1,7 @@
 """Keys and values of prompts on disk, so that a prefix that was read once is not read again. Knows no text.
 
-An entry is a file: MAGIC, the length of a JSON header, the header (key, tokens, shapes), the token ids, keys and values
-of each layer (kv_heads, tokens, bytes), and a digest of all before it. It serves every prompt that begins as it does.
+An entry is a file: MAGIC, the length of a JSON header, the header (key, tokens, shapes), the token ids, the planes of
+`KVCache.first_cells`, and a digest of all before it. It serves every prompt that begins as it does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +44,13 @@ class Entry:
     path: Path
     key: str
     ids: NDArray[np.int32]
-    shapes: list[tuple[int, int]]
-    start: int  # offset of the first layer
+    shapes: list[tuple[int, int, int]]
+    start: int  # offset of the first plane
 
     @property
     def nbytes(self) -> int:
         """What the whole file must be."""
-        return self.start + sum(heads * len(self.ids) * row for heads, row in self.shapes) + DIGEST
+        return self.start + sum(map(prod, self.shapes)) + DIGEST
 
 
 class PromptCache:
@@ -113,7 +114,7 @@ class PromptCache:
         cells = engine.cells(len(ids))
         if sum(plane.nbytes for plane in cells) > self.limit:
             return
-        shapes = [(plane.shape[0], plane.shape[2]) for plane in cells]
+        shapes = [plane.shape for plane in cells]
         header = json.dumps({"key": key, "tokens": len(ids), "shapes": shapes}).encode()
         digest = blake2b(digest_size=DIGEST)
         with atomic_file(path, force=True) as file:
@@ -123,8 +124,8 @@ class PromptCache:
                 file.write(part)
             for plane in cells:
                 for head in plane:
-                    digest.update(np.ascontiguousarray(head))
-                    file.write(np.ascontiguousarray(head))
+                    digest.update(np.ascontiguousarray(head).data)
+                    file.write(np.ascontiguousarray(head).data)
             file.write(digest.digest())
 
     def _copy(self, entry: Entry, engine: Engine, length: int) -> bool:
@@ -132,18 +133,17 @@ class PromptCache:
         cells = engine.cells(length)
         try:
             data = np.memmap(entry.path, np.uint8, "r")
-            whole = len(data) == entry.nbytes and entry.shapes == [(p.shape[0], p.shape[2]) for p in cells]
-            if not whole or blake2b(data[:-DIGEST], digest_size=DIGEST).digest() != data[-DIGEST:].tobytes():
+            whole = len(data) == entry.nbytes and _covers(entry.shapes, cells)
+            if not whole or blake2b(data[:-DIGEST].data, digest_size=DIGEST).digest() != data[-DIGEST:].tobytes():
                 self.notes.append(f"the prompt cache {escaped(entry.path.name)} is damaged and is not used")
                 return False
         except (OSError, ValueError):
             return False
         engine.adopt(())  # from here on the cells are no longer what they were
         at = entry.start
-        for plane, (heads, row) in zip(cells, entry.shapes, strict=True):
-            stored = data[at : at + heads * len(entry.ids) * row].reshape(heads, len(entry.ids), row)
-            plane[:] = stored[:, :length]
-            at += heads * len(entry.ids) * row
+        for plane, shape in zip(cells, entry.shapes, strict=True):
+            plane[:] = data[at : at + prod(shape)].reshape(shape)[:, : plane.shape[1]]
+            at += prod(shape)
         engine.adopt(entry.ids[:length].tolist())
         return True
 
@@ -206,7 +206,7 @@ def _entry(path: Path) -> Entry | None:
                 return None
             (length,) = LENGTH.unpack(file.read(LENGTH.size))
             header: Any = json.loads(file.read(min(length, MAX_HEADER)))
-            shapes = [(int(heads), int(row)) for heads, row in header["shapes"]]
+            shapes = [(int(a), int(b), int(c)) for a, b, c in header["shapes"]]
             n = int(header["tokens"])
             size = path.stat().st_size
             if n < 1 or 4 * n > size or any(not 0 < number < size for shape in shapes for number in shape):
@@ -215,6 +215,14 @@ def _entry(path: Path) -> Entry | None:
             return Entry(path, str(header["key"]), ids, shapes, file.tell()) if len(ids) == n else None
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None
+
+
+def _covers(shapes: Sequence[tuple[int, int, int]], cells: Sequence[NDArray[np.uint8]]) -> bool:
+    """Whether planes of these shapes hold at least what the cells take."""
+    return len(shapes) == len(cells) and all(
+        stored[0] == plane.shape[0] and stored[1] >= plane.shape[1] and stored[2] == plane.shape[2]
+        for stored, plane in zip(shapes, cells, strict=True)
+    )
 
 
 def _shared(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:

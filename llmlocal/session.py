@@ -81,6 +81,7 @@ class Session:
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
         self.load_seconds = 0.0
         self.cache: PromptCache | None = None  # where prefixes are kept when the session ends
+        self.kv_type = "f16"
         self._load = load
         self._engine: Engine | None = None
 
@@ -92,9 +93,10 @@ class Session:
         n_ctx: int | None = None,
         n_threads: int | None = None,
         max_outputs: int = 1,
+        kv_type: str = "f16",
         force: bool = False,
     ) -> Session:
-        """A model's file with its tokenizer. Raises LlmlocalError's subclasses.
+        """A model's file with its tokenizer; `kv_type` is the kind of cache. Raises LlmlocalError's subclasses.
 
         The engine is not loaded where memory does not suffice, unless `force`.
         """
@@ -108,10 +110,12 @@ class Session:
 
         def load() -> Engine:
             if not force:
-                check_memory(gguf.metadata, gguf.tensors, n_ctx)
-            return Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs)
+                check_memory(gguf.metadata, gguf.tensors, n_ctx, kv_type)
+            return Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs, kv_type=kv_type)
 
-        return cls(gguf, tokenizer, n_ctx, load)
+        session = cls(gguf, tokenizer, n_ctx, load)
+        session.kv_type = kv_type
+        return session
 
     @property
     def engine(self) -> Engine:
@@ -192,7 +196,7 @@ class Session:
             return
         message = f"the prompt is {n} tokens, {n - self.n_ctx} more than the context of {self.n_ctx}"
         fits, metadata = n + (ROOM if max_tokens is None else max_tokens), self.gguf.metadata
-        takes = in_words(memory(metadata, self.gguf.tensors, fits).total)
+        takes = in_words(memory(metadata, self.gguf.tensors, fits, self.kv_type).total)
         trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
         if isinstance(trained, int) and fits > trained:
             hint = f"shorten it; --ctx {fits} fits and takes {takes} of memory, but the model knows only {trained}"

@@ -48,7 +48,7 @@ def load(path: Path) -> list[Tool]:
             raise ValueError("is too large")
         found = json.loads(data)
         tools = [_tool(item) for item in (found if isinstance(found, list) else [found])]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         hint = 'a list of {"name": ..., "description": ..., "parameters": {JSON schema}, "command": [program, ...]}'
         raise BadFileError(f"{where}: declares no functions: {escaped(str(error))}", hint) from None
     return tools

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[np.uint8]
     Floats = NDArray[np.float32]
+    Step = Callable[[Floats, Floats | None], Bytes]
 
 CHUNK = 1 << 16  # values per step: the temporaries stay in the second-level cache, whatever the tensor's size
 
@@ -39,23 +40,31 @@ def decode(format: type[Format], step: Callable[[Bytes], Floats], data: Bytes) -
     return values.reshape(*data.shape[:-1], width * format.block)
 
 
-def encode(format: type[Format], step: Callable[[Floats], Bytes], values: Floats) -> Bytes:
-    """Apply `step`, (n, block) float32 -> (n, nbytes) uint8, to rows of values (..., k).
+def encode(format: type[Format], step: Step, values: Floats, importance: Floats | None = None) -> Bytes:
+    """Apply `step` to rows of values (..., k): blocks (n, block) float32, their importance -> (n, nbytes) uint8.
 
-    Returns a fresh (..., row_bytes) uint8 array. A finite value beyond the format's range becomes infinite, as in
-    GGUF's reference. Raises ValueError for NaN, infinity, and where `k` is no multiple of the block.
+    `importance` has a shape that spreads over that of `values`. Returns a fresh (..., row_bytes) uint8 array. A finite
+    value beyond the format's range becomes infinite, as in GGUF's reference. Raises ValueError for NaN, infinity, and
+    where `k` is no multiple of the block.
     """
     import numpy as np
 
     row_bytes = format.row_bytes(values.shape[-1])
     blocks = np.ascontiguousarray(values, np.float32).reshape(-1, format.block)
+    if importance is not None:
+        importance = np.broadcast_to(importance, values.shape).reshape(-1, format.block)
     data = np.empty((len(blocks), format.nbytes), np.uint8)
     with np.errstate(all="ignore"):  # a scale may overflow or vanish as a half float, its inverse may be infinite
         for part in _chunks(len(blocks), format.block):
             if not np.isfinite(blocks[part]).all():
                 raise ValueError(f"NaN or infinity cannot be quantized to {format.name}")
-            data[part] = step(blocks[part])
+            data[part] = step(blocks[part], None if importance is None else importance[part])
     return data.reshape(*values.shape[:-1], row_bytes)
+
+
+def unweighted(step: Callable[[Floats], Bytes]) -> Step:
+    """A step that takes no notice of importance."""
+    return lambda blocks, importance: step(blocks)
 
 
 def _chunks(n_blocks: int, block: int) -> list[slice]:

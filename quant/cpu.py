@@ -130,11 +130,17 @@ def physical_cores() -> int:
     """Physical cores that this process may use: the default thread count."""
     import psutil
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or usable, usable, _cgroup_cpus() or usable))
+    usable = usable_cpus()
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
 
 
-def _cgroup_cpus() -> int | None:
+def usable_cpus() -> int:
+    """Logical CPUs that affinity and a container's quota leave to this process."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, cgroup_cpus() or allowed))
+
+
+def cgroup_cpus() -> int | None:
     """Whole CPUs that a Linux container's quota allows, or None where there is no quota."""
     try:
         with open("/sys/fs/cgroup/cpu.max") as f:

@@ -49,14 +49,23 @@ class Format:
         raise NotImplementedError
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Values (..., k) float32 -> rows of bytes (..., row_bytes) uint8. Raises ValueError for NaN or infinity."""
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        """Values (..., k) float32 -> rows of bytes (..., row_bytes) uint8. Raises ValueError for NaN or infinity.
+
+        `importance`, (..., k) or (k,) float32, says how much the error of each column counts, where the format can
+        make use of it.
+        """
         raise NotImplementedError
 
     @classmethod
     def kernels(cls, v: Any) -> Any:
         """The format's SIMD parts in the words of the instruction set `v` (see `matmul`)."""
         raise NotImplementedError
+
+    @classmethod
+    def encoders(cls, v: Any) -> Any:
+        """The format's SIMD quantizers (see `encode`); none where only `quantize` is there."""
+        return None
 
 
 def load_all() -> None:

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from .format import Format
-from .gemm_float import batches
+from .gemm_float import batches, row_chains
 from .parts import DecodedParts
 
 
-def row_dot(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
-    """`(weights, x, k, scratch)` -> float32: a row of blocks times a token, in four chains of sums."""
+def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[[int], Any]:
+    """As gemm_float.row_dots: a block of the row is decoded, then multiplied."""
     f32, nbytes, size, decode = v.row_f32, fmt.nbytes, 4 * fmt.block, v.jitable(parts.decode)
-    step = 4 * f32.n
+    width = 4 * f32.n
+    four = v.each(4, lambda j, p: v.load(f32, p + width * j))
 
-    def chain(j: int) -> Any:
-        return lambda sums, w, x: v.fma(v.load(f32, w + step * j), v.load(f32, x + step * j), sums[j])
+    def of(tokens: int) -> Any:
+        (start, add_row, finish), nothing = row_chains(v, f32, tokens), v.each(tokens, lambda t: v.float32(0))
 
-    four = v.unroll(4, chain)
+        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+            sums = start()
+            for _ in range(4 * k // size):
+                v.prefetch(weights + 1024)
+                decode(weights, scratch)
+                for i in range(0, size, 4 * width):
+                    sums = add_row(sums, four(scratch + i), x + i, x_stride)
+                weights += nbytes
+                x += size
+            finish(sums, nothing(), y, y_stride)
 
-    def dot_row(weights, x, k, scratch):  # type: ignore[no-untyped-def]
-        sums = (v.zero(f32), v.zero(f32), v.zero(f32), v.zero(f32))
-        for _ in range(4 * k // size):
-            v.prefetch(weights + 1024)
-            decode(weights, scratch)
-            for i in range(0, size, 4 * step):
-                sums = four(sums, scratch + i, x + i)
-            weights += nbytes
-            x += size
-        return v.total((sums[0] + sums[1]) + (sums[2] + sums[3]))
+        return v.jitable(dot_row)
 
-    return v.jitable(dot_row)
+    return of
 
 
 def tiles_dot(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import affine
+from .packing import copy_half
 from .parts import Part, of_group
+from .search import HALF, HALF_MIN, MIN_BYTES, SCALE_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +30,34 @@ def scales_and_minima(header: NDArray[np.uint8]) -> tuple[NDArray[np.float32], N
     scale = np.concatenate([first & 63, last & 15 | first >> 2 & 48], axis=1).astype(np.float32)
     low = np.concatenate([second & 63, last >> 4 | second >> 2 & 48], axis=1).astype(np.float32)
     return halves(d) * scale, halves(dmin) * low
+
+
+def pack_header(found: affine.Found) -> NDArray[np.uint8]:
+    """What a search found -> headers (n, 16) uint8."""
+    import numpy as np
+
+    from .blocks import half_bytes
+
+    scale, low = found.scale, found.low
+    first, second = (a[:, :4] | (a[:, 4:] >> np.uint8(4)) << np.uint8(6) for a in (scale, low))
+    last = scale[:, 4:] & np.uint8(15) | low[:, 4:] << np.uint8(4)
+    halves = [half_bytes(d[:, None]) for d in (found.d, found.dmin)]
+    return np.concatenate([*halves, first, second, last], axis=1)
+
+
+def store_header(v: ModuleType) -> Any:
+    """`(out, scratch, group)`: the header from what a search left in its scratch."""
+    copy = copy_half(v)
+
+    def store(out, scratch, group):  # type: ignore[no-untyped-def]
+        copy(out, scratch + HALF + 2 * group)
+        copy(out + 2, scratch + HALF_MIN + 2 * group)
+        scale, low = v.load_i64(scratch + SCALE_BYTES + group), v.load_i64(scratch + MIN_BYTES + group)
+        v.store(out + 4, v.int32(scale | (scale >> 32 & 0x30303030) << 2))
+        v.store(out + 8, v.int32(low | (low >> 32 & 0x30303030) << 2))
+        v.store(out + 12, v.int32(scale >> 32 & 0x0F0F0F0F | (low >> 32 & 0x0F0F0F0F) << 4))
+
+    return v.jitable(store)
 
 
 class ScaleParts(NamedTuple):

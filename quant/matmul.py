@@ -6,12 +6,15 @@ not change it. Knows no model, no thread and no format by name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .activations import q8_bytes
 from .format import Format
 from .jit import Kernel
+from .panels import in_panels
 from .parts import DecodedParts, FloatParts, IntegerParts, float_activations, refuse_stored
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
 ROWS = 64  # rows of one draw in a batch
 ROW_DRAWS, MAX_ROWS = 4, 256  # for a single token: draws per thread, and rows of a draw at most; long ones read faster
+BEGIN = 2048  # bytes of a draw that are asked for before the first is used
 SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of one draw
 
 
@@ -48,27 +52,75 @@ def float_bytes(k: int) -> int:
 
 
 def _build(v: ModuleType, fmt: type[Format]) -> Any:
-    from . import gemm_decoded, gemm_float, gemm_integer
-
-    families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
-    parts = fmt.kernels(v)
-    family = families[type(parts)]
-    row_dot, tiles_dot = family.row_dot(v, fmt, parts), family.tiles_dot(v, fmt, parts)
-    lanes, x_bytes = v.LANES, v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
-        count, x_stride, tile = v.load_i64(tokens), x_bytes(k), scratch + SCRATCH_BYTES * ith
-        draw = ROWS if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
+        count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
+        draw = ROWS if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
         first = v.draw(counter, draw)
         while first < rows:
-            last = min(rows, first + draw)
-            if count > 1:  # whole tiles here, the rows that are left one by one below
-                tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
-                tiles_dot(at, row_bytes, k, x, x_stride, count, out, 4 * y_stride, tiles, tile)
-                first += lanes * tiles
-            for r in range(first, last):
-                for t in range(count):
-                    v.store(y + 4 * (t * y_stride + r), row_dot(weights + r * row_bytes, x + t * x_stride, k, tile))
+            for line in range(0, BEGIN, 64):  # all at once: a CPU that follows the addresses asks for a few at first
+                v.prefetch(weights + row_bytes * first + line)
+            stretch(weights, row_bytes, first, min(rows, first + draw), x, k, count, y, y_stride, tile)
             first = v.draw(counter, draw)
 
     return run
+
+
+def few_tokens(v: ModuleType, fmt: type[Format]) -> int:
+    """The most tokens for which rows are read one by one, as for a single one.
+
+    Blocks that become float32 first are decoded anew for each panel of tokens, so there one panel is all.
+    """
+    if not float_activations(fmt):
+        return int(v.FEW)
+    return int(v.FLOAT_FEW if fmt.block == 1 else v.ROW_TOKENS)
+
+
+def words_of_tiles(v: ModuleType) -> ModuleType:
+    """The words that products are written in: an instruction set's own, or those of its file for them."""
+    return import_module(f"{__package__}.isa.{v.TILES}") if v.TILES else v
+
+
+def rows_by_tokens(v: ModuleType, fmt: type[Format]) -> Any:
+    """`(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch)`: rows `first` to `last` (without it)."""
+    from . import gemm_decoded, gemm_float, gemm_integer
+
+    few, x_bytes = few_tokens(v, fmt), v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    v = words_of_tiles(v)
+    families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
+    parts = fmt.kernels(v)
+    family = families[type(parts)]
+    tiles_dot, row_panels, lanes = (
+        family.tiles_dot(v, fmt, parts),
+        _row_panels(v, family.row_dots(v, fmt, parts)),
+        v.LANES,
+    )
+
+    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        x_stride = x_bytes(k)
+        if tokens > few:  # whole tiles here, the rows that are left one by one below
+            tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
+            tiles_dot(at, row_bytes, k, x, x_stride, tokens, out, 4 * y_stride, tiles, scratch)
+            first += lanes * tiles
+        for r in range(first, last):
+            row_panels(tokens, weights + r * row_bytes, x, x_stride, k, y + 4 * r, 4 * y_stride, scratch)
+
+    return v.jitable(run)
+
+
+def _row_panels(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
+    """`(tokens, weights, x, x_stride, k, y, y_stride, scratch)`: one row by all tokens.
+
+    It is read from memory once; for the second panel of tokens it is in the cache.
+    """
+
+    def panel_of(count: int) -> Any:
+        dot = row_dot_of(count)
+
+        def run(t, weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+            dot(weights, x + t * x_stride, x_stride, k, y + t * y_stride, y_stride, scratch)
+
+        return run
+
+    return in_panels(v, v.ROW_TOKENS, panel_of)

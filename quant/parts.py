@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from .affine import Affine
 from .format import Format
+from .symmetric import Symmetric
 
 Part = Callable[..., Any]
 
@@ -67,6 +69,20 @@ class DecodedParts:
     """A format that is only decoded: `decode(p, out)` writes the block at `p` as float32. Blocks are of 64 or more."""
 
     decode: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """How a format is quantized.
+
+    `direct(x, out)`: one block of float32 at `x` to its bytes at `out`; the result is the bits of its greatest
+        magnitude. `search` and `pack(out, levels, scratch, group)` serve where there is importance, or no `direct`:
+        bytes of a block from what the search has left in `scratch`; `group` is the number of the block's first group.
+    """
+
+    direct: Part | None = None
+    search: Affine | Symmetric | None = None
+    pack: Part | None = None
 
 
 def of_group(v: ModuleType, columns: Part, count: int = 1) -> Part:

@@ -212,6 +212,30 @@ def minimum(b: Any, t: Any, x: Any, y: Any) -> Any:
     return b.select(b.fcmp_unordered("<", x, y), x, y)
 
 
+@word(lambda a, b, x, y: x)
+def choose(b: Any, t: Any, p: Any, q: Any, x: Any, y: Any) -> Any:
+    """`x` in lanes where p > q, `y` in the others, those with a NaN among them."""
+    return b.select(b.fcmp_ordered(">", p, q), x, y)
+
+
+@word(first)
+def product(b: Any, t: Any, x: Any, y: Any) -> Any:
+    """x * y, rounded: a flag of its own, here without meaning, spares it the contraction that others may undergo."""
+    return b.fmul(x, y, flags=("arcp",))
+
+
+@word(first)
+def quotient(b: Any, t: Any, x: Any, y: Any) -> Any:
+    """x / y, rounded once: never a product with 1 / y."""
+    return b.fdiv(x, y, flags=("contract",))
+
+
+@word(first)
+def difference(b: Any, t: Any, x: Any, y: Any) -> Any:
+    """x - y, rounded: not contracted with a product."""
+    return b.fsub(x, y, flags=("arcp",))
+
+
 def _greater(b: Any, x: Any, y: Any) -> Any:
     kind = getattr(x.type, "element", x.type)
     compare = b.icmp_signed if isinstance(kind, ir.IntType) else b.fcmp_unordered
@@ -239,6 +263,12 @@ def total(b: Any, t: Any, x: Any) -> Any:
 def greatest(b: Any, t: Any, x: Any) -> Any:
     """Greatest lane, float32 or signed."""
     return _halves(b, x, lambda low, high: _greater(b, low, high))
+
+
+@word(lambda x: SCALARS[x.elem])
+def least(b: Any, t: Any, x: Any) -> Any:
+    """Least float32 lane."""
+    return _halves(b, x, lambda low, high: b.select(b.fcmp_unordered("<", low, high), low, high))
 
 
 @word(always(types.int64))

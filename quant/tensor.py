@@ -40,6 +40,16 @@ class QTensor:
     def k(self) -> int:
         return self.shape[-1]
 
+    def part(self, first: int, last: int) -> QTensor:
+        """Rows `first` to `last` (without it) of a matrix, or values of a vector, over the same memory."""
+        inner = self.shape[1:]
+        each = self.format.row_bytes(*inner or (1,))
+        return QTensor(self.name, self.format, (last - first, *inner), self.data[first * each : last * each])
+
+    def as_row(self) -> QTensor:
+        """A vector (k,) as a matrix of one row, (1, k)."""
+        return QTensor(self.name, self.format, (1, self.k), self.data)
+
     def bytes_array(self) -> NDArray[np.uint8]:
         """The raw blocks, (rows, row_bytes) uint8, a view."""
         import numpy as np

@@ -15,7 +15,7 @@ import llvmlite.ir as ir
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.imputils import lower_builtin
-from numba.core.types import float32, int32, int64  # noqa: F401  (scalar types, words of kernels too)
+from numba.core.types import float32, int16, int32, int64  # noqa: F401  (scalar types, words of kernels too)
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_jitable, register_model
 
@@ -126,6 +126,20 @@ def shuffle_value(builder: Any, x: Any, y: Any, lanes: list[int]) -> Any:
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
+def pieces(b: Any, x: Any, n: int) -> list[Any]:
+    """The vector as `n` equal parts, in order."""
+    width = x.type.count // n
+    return [shuffle_value(b, x, x, list(range(i * width, (i + 1) * width))) for i in range(n)]
+
+
+def joined(b: Any, parts: list[Any]) -> Any:
+    """The parts, a power of two of them, side by side."""
+    while len(parts) > 1:
+        lanes = list(range(2 * parts[0].type.count))
+        parts = [shuffle_value(b, x, y, lanes) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
 def scalar_value(b: Any, x: Any, kind: Any, vec: Vec) -> Any:
     element = vec.ir.element
     if vec.is_float:
@@ -204,3 +218,62 @@ def chain(steps: list[Callable[..., Any]]) -> Any:
         return chain(steps)
     before, last = chain(steps[:-1]), steps[-1]
     return jitable(lambda state, *args: last(before(state, *args), *args))
+
+
+@word(lambda values, i: values.dtype)
+def item(b: Any, t: Any, values: Any, i: Any) -> Any:
+    """Element `i` of a tuple of equals; once all is inline `i` is a constant, and no choice is left."""
+    value = b.extract_value(values, 0)
+    for j in range(1, t[0].count):
+        value = b.select(b.icmp_signed("==", i, ir.Constant(i.type, j)), b.extract_value(values, j), value)
+    return value
+
+
+def each(n: int, step: Callable[..., Any]) -> Any:
+    """As `unroll`, of one function `(i, *args)`: Numba compiles it once, where `unroll` has it compile n of them."""
+    return _each_from(0, n, jitable(step))
+
+
+def _each_from(i: int, n: int, step: Any) -> Any:
+    """Numba spends more time on a function than on a line, hence these lengths."""
+    if n == 1:
+        return jitable(lambda *args: (step(i, *args),))
+    if n == 2:
+        return jitable(lambda *args: (step(i, *args), step(i + 1, *args)))
+    if n == 4:
+        return jitable(lambda *args: (step(i, *args), step(i + 1, *args), step(i + 2, *args), step(i + 3, *args)))
+    if n == 8:
+        return jitable(
+            lambda *args: (
+                step(i, *args),
+                step(i + 1, *args),
+                step(i + 2, *args),
+                step(i + 3, *args),
+                step(i + 4, *args),
+                step(i + 5, *args),
+                step(i + 6, *args),
+                step(i + 7, *args),
+            )
+        )
+    before, after = _each_from(i, n // 2, step), _each_from(i + n // 2, n - n // 2, step)
+    return jitable(lambda *args: before(*args) + after(*args))
+
+
+def in_turn(n: int, step: Callable[..., Any]) -> Any:
+    """The jitable function that runs `state = step(i, state, *args)` for i = 0 .. n - 1, n a multiple of 4.
+
+    As `chain`, of one function.
+    """
+    return _in_turn_from(0, n, jitable(step))
+
+
+def _in_turn_from(i: int, n: int, step: Any) -> Any:
+    if n == 4:
+
+        def four(state, *args):  # type: ignore[no-untyped-def]
+            state = step(i + 1, step(i, state, *args), *args)
+            return step(i + 3, step(i + 2, state, *args), *args)
+
+        return jitable(four)
+    before, after = _in_turn_from(i, n // 2, step), _in_turn_from(i + n // 2, n - n // 2, step)
+    return jitable(lambda state, *args: after(before(state, *args), *args))

@@ -146,7 +146,7 @@ class Person:
         raise AssertionError(f"{wanted!r} did not come:\n" + "\n".join(self.shown()))
 
     def prompted(self, times: int = 1) -> list[str]:
-        """Wait until it is the person's turn: an empty prompt is the last line; `times` is how many prompts there are."""
+        """Wait until an empty prompt is the last line; `times` is how many prompts there are."""
 
         def ready(lines: list[str]) -> bool:
             mine = [line for line in lines if line.startswith(">")]

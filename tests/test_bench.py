@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from scripted import ScriptedEngine
 
-from llmlocal.bench import Plan, Row, bench, bytes_per_token, measure
+from llmlocal import baseline, roofline
+from llmlocal.bench import Plan, Row, bench, measure, pair_of, thread_counts
 from llmlocal.cli.options import Layout
-from llmlocal.cli.tables import bench_table
+from llmlocal.cli.tables import BAR, bench_bars, bench_table
 from llmlocal.engine import Engine
-from llmlocal.errors import UsageError
-from llmlocal.quant.formats.f32 import F32
+from llmlocal.errors import BadFileError, NotFoundError, UsageError
+from llmlocal.quant.format import BY_NAME, load_all
 from llmlocal.quant.tensor import QTensor
 
+load_all()
+MODEL = Path("a/m.gguf")
 
-def tensor(name: str, rows: int, k: int) -> QTensor:
-    return QTensor(name, F32, (rows, k), memoryview(bytes(4 * rows * k)))
+
+def tensor(name: str, *shape: int, fmt: str = "F32") -> QTensor:
+    rows, k = shape[:-1], shape[-1]
+    size = BY_NAME[fmt].row_bytes(k)
+    for n in rows:
+        size *= n
+    return QTensor(name, BY_NAME[fmt], shape, memoryview(bytes(size)))
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that reads 1 GB/s and multiplies 1e6 times a second, with each thread."""
+    monkeypatch.setattr(roofline, "read_bandwidth", lambda n_threads: n_threads * 1e9)
+    monkeypatch.setattr(roofline, "multiply_peak", lambda n_threads, floats: n_threads * 1e6)
 
 
 def rows_of(engine: ScriptedEngine, plan: Plan) -> list[Row]:
     engine.gguf.tensors["w"] = tensor("w", 10, 10)
-    return list(measure(cast(Engine, engine), plan, lambda n_threads: n_threads * 1e9))
+    return list(measure(cast(Engine, engine), MODEL, plan))
+
+
+def row(name: str = "pp1", samples: tuple[float, ...] = (1.0,), **more: Any) -> Row:
+    return replace(Row(MODEL, name, 2, samples), **more)
 
 
 def test_rows_and_work() -> None:
@@ -32,9 +53,17 @@ def test_rows_and_work() -> None:
     pp, tg = rows_of(engine, Plan(n_prompt=16, n_gen=4, repeats=3))
     assert (pp.name, tg.name, pp.n_threads, len(pp.samples), len(tg.samples)) == ("pp16", "tg4", 2, 3, 3)
     assert engine.calls == [("prefill", 16)] * 4 + [("decode", 1)] * 16  # one of each four does not count
-    assert pp.weight_rate is pp.bandwidth_share is None
+    assert pp.weight_rate is pp.bandwidth_share is pp.multiply_rate is pp.limit is None
     assert tg.weight_rate == pytest.approx(tg.mean * 400)
     assert tg.bandwidth_share == pytest.approx(tg.mean * 400 / 2e9)
+
+
+def test_prompt_and_answer_in_one_test() -> None:
+    engine = ScriptedEngine()
+    (both,) = rows_of(engine, Plan(n_prompt=0, n_gen=0, pair=(8, 3), repeats=1))
+    assert both.name == "pp8+tg3"
+    assert engine.calls == [("prefill", 8), *[("decode", 1)] * 3] * 2
+    assert both.weight_rate is None
 
 
 def test_depth_is_read_once() -> None:
@@ -50,43 +79,149 @@ def test_zero_leaves_a_test_out(plan: Plan, name: str) -> None:
     assert [row.name for row in rows_of(ScriptedEngine(), plan)] == [name]
 
 
-@pytest.mark.parametrize("wrong", [{"repeats": 0}, {"depth": -1}, {"n_prompt": 0, "n_gen": 0}])
-def test_senseless_plans(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize("wrong", [{"repeats": 0}, {"depth": -1}, {"n_prompt": 0, "n_gen": 0}, {"pair": (3, 0)}])
+def test_senseless_plans(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Plan(**wrong)
 
 
 def test_mean_and_deviation() -> None:
-    row = Row("pp1", 1, (1.0, 2.0, 3.0))
-    assert (row.mean, row.sd, Row("pp1", 1, (5.0,)).sd) == (2, 1, 0)
+    some = row(samples=(1.0, 2.0, 3.0))
+    assert (some.mean, some.sd, row(samples=(5.0,)).sd) == (2, 1, 0)
 
 
-def test_bytes_read_per_token() -> None:
+# ---- limits --------------------------------------------------------------------------------------------------------
+
+
+def test_work_of_a_token() -> None:
     tensors = {name: tensor(name, 100, 8) for name in ("token_embd.weight", "blk.0.ffn_up.weight")}
-    assert bytes_per_token(tensors) == 2 * 3200  # tied: the embedding is the output too
+    tied = roofline.work(tensors, {})
+    assert (tied.nbytes, tied.multiply_adds, tied.floats) == (2 * 3200, 800, True)
     tensors["output.weight"] = tensor("output.weight", 100, 8)
-    assert bytes_per_token(tensors) == 2 * 3200 + 32
+    tensors["blk.0.ffn_norm.weight"] = tensor("blk.0.ffn_norm.weight", 8)
+    untied = roofline.work(tensors, {})
+    assert (untied.nbytes, untied.multiply_adds) == (2 * 3200 + 32 + 32, 800)
+
+
+def test_experts_count_as_they_are_chosen() -> None:
+    name = "blk.0.ffn_up_exps.weight"
+    metadata = {"general.architecture": "moe", "moe.expert_count": 8, "moe.expert_used_count": 2}
+    work = roofline.work({name: tensor(name, 8, 4, 32, fmt="Q8_0")}, metadata)
+    assert (work.nbytes, work.multiply_adds, work.floats) == (8 * 4 * 34 / 4, 8 * 4 * 32 / 4, False)
+
+
+def test_limits_are_said() -> None:
+    pp, tg = rows_of(ScriptedEngine(), Plan(n_prompt=4, n_gen=2, repeats=1, roofline=True))
+    assert pp.multiply_rate == pytest.approx(pp.mean * 100)
+    assert pp.multiply_share == pytest.approx(pp.mean * 100 / 2e6)
+    assert pp.limit and "float32 multiply-adds" in pp.limit
+    assert tg.limit and "2 threads" in tg.limit
+    said = [roofline.decode_limit("tg", share, 1) for share in (0.9, 0.6, 0.1)]
+    assert ["faster memory" in line for line in said] == [True, False, False]
+    assert "computing limits" in said[2]
+
+
+@pytest.mark.parametrize(("text", "counts"), [(None, [None]), ("4", [4]), ("1,2,4", [1, 2, 4])])
+def test_thread_counts(text: str | None, counts: list[int | None]) -> None:
+    assert thread_counts(text) == counts
+
+
+def test_all_thread_counts_that_make_sense() -> None:
+    assert roofline.thread_sweep(6, 12) == [1, 2, 4, 6, 8, 12]
+    assert roofline.thread_sweep(1, 1) == [1]
+    assert (thread_counts("auto")[0] or 0) == 1
+
+
+@pytest.mark.parametrize("text", ["0", "a", "1,", "", "-1", "5000"])
+def test_senseless_thread_counts(text: str) -> None:
+    with pytest.raises(UsageError):
+        thread_counts(text)
+
+
+def test_pairs() -> None:
+    assert (pair_of(None), pair_of("512,128")) == (None, (512, 128))
+    for text in ("512", "a,b", "1,2,3"):
+        with pytest.raises(UsageError):
+            pair_of(text)
+
+
+# ---- layouts -------------------------------------------------------------------------------------------------------
 
 
 def test_tables() -> None:
-    rows = [Row("pp8", 2, (10.0, 12.0)), Row("tg4", 2, (5.0,), 2e9, 0.25)]
-    model = Path("a/m.gguf")
-    md = list(bench_table(model, rows, Layout.md))
+    rows = [row("pp8", (10.0, 12.0)), row("tg4", (5.0,), weight_rate=2e9, bandwidth_share=0.25)]
+    md = list(bench_table(rows, Layout.md))
     assert len({line.count("|") for line in md}) == 1
     assert [cell.strip() for cell in md[2].split("|")[1:-1]] == ["m", "2", "pp8", "11.00 ± 1.41", "", ""]
     assert [cell.strip() for cell in md[3].split("|")[1:-1]][3:] == ["5.00 ± 0.00", "2.00", "25%"]
-    head, pp, _ = bench_table(model, rows, Layout.csv)
-    assert head.split(",")[:3] == ["model", "test", "threads"]
-    assert pp.startswith("m,pp8,2,11.0,")
-    (text,) = bench_table(model, rows, Layout.json)
+    head, pp, _ = csv.reader(bench_table(rows, Layout.csv))
+    assert (head[:3], pp[:3]) == (["model", "test", "threads"], ["m", "pp8", "2"])
+    (text,) = bench_table(rows, Layout.json)
     record = json.loads(text)
     assert record["schema"] == 1
     assert record["rows"][1]["weight_bytes_per_second"] == 2e9
+    lines = [json.loads(line) for line in bench_table(rows, Layout.jsonl)]
+    assert [(line["schema"], line["test"]) for line in lines] == [(1, "pp8"), (1, "tg4")]
+    assert [{**record} for record in record["rows"]] == [{k: v for k, v in x.items() if k != "schema"} for x in lines]
 
 
-def test_real_engine(stories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmlocal.bench.read_bandwidth", lambda n_threads: 1e9)
-    plan = Plan(n_prompt=16, n_gen=4, depth=8, repeats=1)
-    rows = list(bench(stories / "stories260K-Q8_0.gguf", plan, n_threads=2))
-    assert [row.name for row in rows] == ["pp16 @ d8", "tg4 @ d8"]
-    assert all(row.mean > 0 for row in rows)
+def test_peak_has_columns_of_its_own() -> None:
+    head, _, line = bench_table([row("pp8", multiply_rate=3e11, multiply_share=0.5)], Layout.md, peak=True)
+    assert len(head) == len(line)
+    assert [cell.strip() for cell in line.split("|")[1:-1]][4:] == ["", "", "300", "50%"]
+
+
+def test_bars() -> None:
+    rows = [replace(row("tg4", (speed,)), n_threads=n) for n, speed in ((1, 5.0), (2, 10.0))]
+    title, one, two = bench_bars([*rows, row("pp8")])
+    assert title == "tg4, tokens/s"
+    assert (one.count("█"), two.count("█")) == (BAR // 2, BAR)
+    assert one.endswith(" 5.0")
+
+
+# ---- a baseline ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [Layout.json, Layout.jsonl])
+def test_changes_since_a_baseline(layout: Layout, tmp_path: Path) -> None:
+    file = tmp_path / "b"
+    file.write_text("\n".join(bench_table([row("pp8", (100.0,)), row("tg4", (10.0,))], layout)))
+    now = [row("pp8", (96.0,)), row("tg4", (9.4,)), row("tg9", (1.0,))]
+    found = baseline.changes(now, baseline.read(file))
+    assert [(c.row.name, round(c.ratio, 2)) for c in found] == [("pp8", 0.96), ("tg4", 0.94)]
+    assert [c.row.name for c in baseline.slower(found, 5)] == ["tg4"]
+    with pytest.raises(UsageError, match="none of these tests"):
+        baseline.changes([row("other")], baseline.read(file))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "[]", "3", "null", '{"rows": 3}', '{"rows": [{}]}', '{"rows": [{"model": 1}]}', "[" * 100_000]
+)
+def test_files_that_are_no_baseline(text: str, tmp_path: Path) -> None:
+    (tmp_path / "b").write_text(text)
+    with pytest.raises(BadFileError, match="not a benchmark"):
+        baseline.read(tmp_path / "b")
+
+
+def test_no_baseline(tmp_path: Path) -> None:
+    for wrong in (tmp_path, tmp_path / "none"):
+        with pytest.raises(NotFoundError):
+            baseline.read(wrong)
+
+
+@pytest.mark.parametrize(("text", "value"), [("5%", 5), ("2.5", 2.5), ("0%", 0)])
+def test_percentages(text: str, value: float) -> None:
+    assert baseline.percentage(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "%", "x", "-1%", "nan", "101"])
+def test_what_is_no_percentage(text: str) -> None:
+    with pytest.raises(UsageError):
+        baseline.percentage(text)
+
+
+def test_real_engine(stories: Path) -> None:
+    plan = Plan(n_prompt=16, n_gen=4, depth=8, repeats=1, roofline=True)
+    rows = list(bench([stories / "stories260K-Q8_0.gguf"], plan, [1, 2]))
+    assert [(row.n_threads, row.name) for row in rows] == [(n, t) for n in (1, 2) for t in ("pp16 @ d8", "tg4 @ d8")]
+    assert all(row.mean > 0 and row.limit for row in rows)

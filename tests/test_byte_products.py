@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from llmlocal.quant import cpu
 from llmlocal.quant.jit import Kernel
+from llmlocal.quant.matmul import words_of_tiles
 
 Array = NDArray[Any]
 Body = Callable[..., None]
@@ -72,23 +73,30 @@ def patterns(width: int) -> list[tuple[int, Array, Array]]:
     return out
 
 
+TILE_KERNEL = Kernel(f"test_tile_dots_{VERSION}", DOT_KERNEL.fields, lambda v: build_dots(words_of_tiles(v)))
+
+
+@pytest.mark.parametrize("kernel", [DOT_KERNEL, TILE_KERNEL], ids=["registers", "tiles"])
 @pytest.mark.parametrize("isa", cpu.offered())
-def test_products_of_bytes_never_saturate(isa: str) -> None:
+def test_products_of_bytes_never_saturate(isa: str, kernel: Kernel) -> None:
     v = import_module(f"llmlocal.quant.isa.{isa}")
+    if kernel is TILE_KERNEL:
+        v = words_of_tiles(v)
     cases, lanes = patterns(4 * v.LANES), v.LANES
     w = np.stack([(w + 128 * (v.FLIP_SIGNED and bits == 8)).astype(np.uint8) for bits, w, _ in cases])
     x = np.stack([(x, -x) for *_, x in cases])
     start = np.random.default_rng(2).integers(-(1 << 20), 1 << 20, (len(cases), lanes)).astype(I32)
     out = np.zeros((len(cases), len(DOTS) + 1, 2, lanes), I32)
-    run(DOT_KERNEL, isa, count=len(cases), w=w, x=x, start=start, out=out)
+    run(kernel, isa, count=len(cases), w=w, x=x, start=start, out=out)
     for (bits, weights, acts), stored, first, got in zip(cases, w, start, out, strict=True):
         weights = stored.astype(I32) if v.FLIP_SIGNED else weights
         each = [sums_of_4(weights[j], np.tile(acts[4 * j : 4 * j + 4], lanes)) for j in range(8)]
         for (n, room), two_tokens in zip(DOTS, got, strict=False):
             if bits <= room and (bits == 8) == (room == 8):
                 assert np.array_equal(two_tokens, [first + sum(each[:n]), first - sum(each[:n])]), (n, room, bits)
-        row = first + sums_of_4(weights[0], acts[: 4 * lanes])
-        assert np.array_equal(got[-1, int(bits == 8)], row), f"a row of {bits} bits"
+        n = v.row_i32.n
+        row = first[:n] + sums_of_4(weights[0, : 4 * n], acts[: 4 * n])
+        assert np.array_equal(got[-1, int(bits == 8), :n], row), f"a row of {bits} bits"
 
 
 def sums_of_4(w: Array, x: Array) -> Array:

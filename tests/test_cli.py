@@ -289,7 +289,7 @@ def test_run_and_bench(said: Said, story: Path, monkeypatch: pytest.MonkeyPatch)
     assert code == 0
     assert out
     assert expected.startswith(out)
-    monkeypatch.setattr("llmlocal.bench.read_bandwidth", lambda n_threads: 1e9)
+    monkeypatch.setattr("llmlocal.roofline.read_bandwidth", lambda n_threads: 1e9)
     code, out, _ = said("bench", story, "-p", "8", "-n", "2", "-r", "1", "-o", "json")
     assert [row["test"] for row in json.loads(out)["rows"]] == ["pp8", "tg2"]
 

@@ -39,10 +39,11 @@ def test_there_are_sixty_escape_sequences() -> None:
 
 
 OPTIONS = {
-    "run": "--file --system --raw --template --show-prompt --json --output --force --no-stdin",
-    "show": "--kv --tensors --template --ctx --json",
+    "run": "--kv-type --file --system --raw --template --show-prompt --json --output --force --no-stdin",
+    "show": "--kv --tensors --template --ctx --kv-type --json",
     "tokenize": "--ids --pieces --count --no-special --decode --no-stdin",
-    "perplexity": "--ctx --chunks --threads --json",
+    "perplexity": "--ctx --chunks --threads --kv-type --json",
+    "bench": "--prompt --gen --depth --threads --kv-type --repeats",
 }
 
 
@@ -50,6 +51,11 @@ OPTIONS = {
 def test_options_are_in_the_help(said: Said, command: str) -> None:
     shown = set(said(command, "--help")[1].replace(",", " ").split())
     assert set(OPTIONS[command].split()) <= shown
+
+
+def test_a_cache_that_the_model_cannot_have_is_refused(said: Said, story: Path) -> None:
+    code, out, err = said("run", story, "a", "--kv-type", "q8_0", "--no-stdin")
+    assert (code, out) == (2, "") and "a multiple of 32 numbers; this model's have 8" in err and "--kv-type f16" in err
 
 
 # ---- prompts ------------------------------------------------------------------------------------------------------

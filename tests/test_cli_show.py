@@ -13,6 +13,7 @@ import pytest
 from terminals import PROGRAM, on_terminal
 from vocabularies import real, spm
 
+from llmlocal.cli import options as o
 from llmlocal.cli.main import COMMANDS
 from llmlocal.gguf import write_gguf
 from llmlocal.quant.format import BY_NAME, load_all
@@ -54,7 +55,7 @@ def test_words_first(said: Said, story: Path) -> None:
         "chat template": "none",
         "memory": told["memory"],
     }
-    assert "with a context of 512 tokens: 322 KiB of weights, 640 KiB of cache, " in told["memory"]
+    assert "with a context of 512 tokens: 322 KiB of weights, 1.25 MiB of cache, " in told["memory"]
     assert "with a context of 100,000 tokens" in said("show", story, "--ctx", "100000")[1]
 
 
@@ -141,11 +142,18 @@ def test_tensors(said: Said, story: Path) -> None:
     assert "token_embd.weight         Q8_0     512 x 64          34 KiB" in out
 
 
+def test_a_cache_in_bytes_takes_less(said: Said, story: Path) -> None:
+    took = [json.loads(said("show", story, "--json", "--kv-type", kind)[1])["memory"]["cache"] for kind in o.Cache]
+    assert 9 * took[0] == 16 * took[1]
+    code, out, err = said("show", story, "--kv-type", "q3")
+    assert (code, out) == (2, "") and "'q3' is not one of 'f16', 'q8_0'" in err
+
+
 def test_json_is_complete(said: Said, story: Path) -> None:
     got = json.loads(said("show", story, "--json", "--ctx", "64")[1])
     assert (got["schema"], got["architecture"], got["supported"], got["parameters"]) == (1, "llama", True, 260032)
     work = {name: got["memory"][name] for name in ("scratch", "program")}
-    assert got["memory"] == {"n_ctx": 64, "weights": 329952, "cache": 81920, **work}
+    assert got["memory"] == {"n_ctx": 64, "weights": 329952, "cache": 163840, **work}
     assert got["metadata"]["tokenizer.ggml.tokens"] == {"type": "array", "elements": "string", "length": 512}
     assert got["metadata"]["llama.block_count"] == {"type": "u32", "value": 5}
     assert len(got["tensors"]) == 47

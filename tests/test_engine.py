@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from llmlocal.executor import Team
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.graph import Graph
-from llmlocal.kv_cache import KVCache
 from llmlocal.quant.format import BY_NAME, load_all
 from llmlocal.quant.tensor import QTensor
 
@@ -108,8 +106,7 @@ def meaning(plain: Path) -> Llama:
 @pytest.fixture
 def engine(plain: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """With a cache in F32: what F16 rounds the other way would hide smaller faults."""
-    monkeypatch.setattr("llmlocal.engine.KVCache", partial(KVCache, kind="F32"))
-    engine = Engine.open(plain, n_threads=2, n_seqs=3, ubatch=7, max_outputs=64)
+    engine = Engine.open(plain, n_threads=2, n_seqs=3, ubatch=7, max_outputs=64, kv_type="f32")
     yield engine
     engine.close()
 
@@ -137,11 +134,11 @@ MODELS = {
 }  # fmt: skip
 
 
-def compare(tiny: Tiny, path: Path) -> float:
+def compare(tiny: Tiny, path: Path, kv_type: str = "f16") -> float:
     """Error of all logits of 64 tokens in batches of 23."""
     with open_gguf(tiny.write(path)) as gguf:
         want = Llama.of(gguf).logits(IDS)
-    engine = Engine.open(path, n_threads=2, ubatch=23, max_outputs=64)
+    engine = Engine.open(path, n_threads=2, ubatch=23, max_outputs=64, kv_type=kv_type)
     got = engine.all_logits(IDS)
     engine.close()
     assert tiny.format != "F32" or np.array_equal(got.argmax(-1), want.argmax(-1))
@@ -150,13 +147,35 @@ def compare(tiny: Tiny, path: Path) -> float:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_mean_what_a_naive_forward_pass_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmlocal.engine.KVCache", partial(KVCache, kind="F32"))
     monkeypatch.setattr(Llama, "CACHE", np.float64)
-    assert compare(MODELS[name], tmp_path / "m.gguf") <= 1e-9
+    assert compare(MODELS[name], tmp_path / "m.gguf", "f32") <= 1e-9
 
 
 def test_cache_of_half_floats_costs_little(tmp_path: Path) -> None:
     assert compare(Tiny(), tmp_path / "m.gguf") <= 1e-8
+
+
+def test_cache_of_bytes_costs_little(tmp_path: Path) -> None:
+    assert 1e-8 < compare(Tiny(format="F16", width=128, head_dim=32), tmp_path / "m.gguf", "q8_0") <= 1e-3
+
+
+def test_a_cache_that_cannot_be_is_refused(plain: Path) -> None:
+    with pytest.raises(UsageError, match="no kind of cache is called 'q4_0'"):
+        Engine.open(plain, n_threads=1, kv_type="q4_0")
+    with pytest.raises(UsageError, match="multiple of 32 numbers; this model's have"):
+        Engine.open(plain, n_threads=1, kv_type="q8_0")
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+def test_cells_may_be_copied_to_another_sequence(kv_type: str, tmp_path: Path) -> None:
+    path = Tiny(width=128, head_dim=32).write(tmp_path / "m.gguf")
+    engine = Engine.open(path, n_threads=1, n_ctx=96, n_seqs=2, kv_type=kv_type)
+    engine.prefill(list(IDS[:41]), 0)
+    for source, target in zip(engine._cache.first_cells(41, 0), engine._cache.first_cells(41, 1), strict=True):
+        target[:] = source
+    engine._tokens[1] = list(IDS[:41])
+    assert np.array_equal(engine.decode(5, 1), engine.decode(5, 0))
+    engine.close()
 
 
 @pytest.mark.parametrize("form", sorted(name for name, f in BY_NAME.items() if f.activations))
@@ -283,7 +302,12 @@ WRONG = {
     "heads as text": ({"llama.attention.head_count": "4"}, "head_count must be an integer"),
     "no width": ({"llama.embedding_length": None}, "embedding_length is missing"),
     "value length": ({"llama.attention.value_length": 8}, "values of another length"),
-    "experts": ({"llama.expert_count": 8}, "mixture of experts"),
+    "experts": ({"llama.expert_count": 8}, "expert_used_count is missing"),
+    "few experts": ({"llama.expert_count": 2, "llama.expert_used_count": 3}, "expert_used_count is 3, must be 1 to 2"),
+    "sigmoid of experts": (
+        {"llama.expert_count": 2, "llama.expert_gating_func": 2},
+        "expert_gating_func is not softmax",
+    ),
     "scaling": ({"llama.rope.scaling.type": "ntk"}, "rope scaling 'ntk' is not supported"),
     "base of yarn": (YARN | {"llama.rope.freq_base": 1.0}, "freq_base"),
     "architecture": ({"general.architecture": "../llama"}, "architecture '../llama' is not supported"),

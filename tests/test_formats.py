@@ -162,7 +162,7 @@ def test_unusual_rows(f: type[Format]) -> None:
     one_hot = np.zeros((3, 512), np.float32)
     one_hot[[0, 1, 2], [0, 300, 511]] = 1, -2, 0.5
     assert not f.dequantize(f.quantize(np.zeros((3, 512), np.float32))).any()
-    if f.name not in ("Q2_K", "Q3_K"):
+    if f.name not in ("Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS"):  # the last two have no level zero
         assert f.dequantize(f.quantize(one_hot)) == pytest.approx(one_hot, rel=0.08, abs=1e-3)
     constant = np.full((2, 512), -0.7, np.float32)
     assert relative_rmse(f.dequantize(f.quantize(constant)), constant) <= max(LARGEST_ERROR[f.name], 1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -562,6 +563,27 @@ def killed(hub: FakeHub, store: Path, times: int, size: int) -> None:
 
 def test_killed(hub: FakeHub, store: Path) -> None:
     killed(hub, store, 3, 8 << 20)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
+def test_killed_at_every_change_of_the_disk(hub: FakeHub, store: Path) -> None:
+    """At each flush, rename, link and removal in turn: the name stands for the whole file or for nothing."""
+    hub.add(REPO, {NAME: DATA})
+    calls = "fsync,ftruncate,rename,renameat,renameat2,symlink,symlinkat,unlink,mkdir,rmdir"
+    command = [sys.executable, "-m", "llmlocal", "pull", MODEL, "-q"]
+    for number in range(1, 60):
+        shutil.rmtree(store, ignore_errors=True)
+        trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"inject={calls}:signal=KILL:when={number}"]
+        code = subprocess.run([*trace, *command], capture_output=True).returncode
+        assert not pointer(store).exists() or pointer(store).read_bytes() == DATA
+        assert subprocess.run(command, capture_output=True).returncode == 0
+        for path in (store / "models--org--tiny-GGUF" / "refs").glob(".llmlocal-*.part"):
+            path.unlink()  # that is left of a killed writer, and no harm
+        whole(store)
+        if code == 0:
+            break
+    assert number > 5
 
 
 @pytest.mark.slow

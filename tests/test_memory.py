@@ -19,13 +19,19 @@ sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
 
 
-@pytest.mark.parametrize("n_ctx", [300, 512, 2048])
-def test_prediction_is_what_the_engine_takes(tmp_path: Path, n_ctx: int) -> None:
-    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf")
+LLAMA, EXPERTS = "tiny-llama-256", "tiny-qwen3moe-256"
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_ctx", "kv_type"),
+    [(LLAMA, 300, "f16"), (LLAMA, 512, "q8_0"), (LLAMA, 2048, "f16"), (LLAMA, 2048, "q8_0"), (EXPERTS, 512, "f16")],
+)
+def test_prediction_is_what_the_engine_takes(tmp_path: Path, shape: str, n_ctx: int, kv_type: str) -> None:
+    make_model.make_model(shape, path := tmp_path / "m.gguf")
     with open_gguf(path) as file:
-        told = memory(file.metadata, file.tensors, n_ctx)
+        told = memory(file.metadata, file.tensors, n_ctx, kv_type)
         weights = sum(tensor.nbytes for tensor in file.tensors.values())
-    model = Engine.open(path, n_ctx=n_ctx, n_threads=1)
+    model = Engine.open(path, n_ctx=n_ctx, n_threads=1, kv_type=kv_type)
     try:
         assert told.weights == weights
         assert told.cache == model._cache.nbytes

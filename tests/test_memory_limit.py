@@ -12,8 +12,9 @@ from terminals import PROGRAM
 
 from llmlocal.errors import ResourceError
 from llmlocal.gguf import open_gguf
+from llmlocal.machine import free_memory, total_memory
 from llmlocal.memory import memory
-from llmlocal.memory_limit import available, check_memory, largest_context
+from llmlocal.memory_limit import check_memory, largest_context
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -34,8 +35,9 @@ def test_version_2(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    assert available(tmp_path, own(tmp_path, "0::/a/b\n")) == 750_000
-    assert available(tmp_path, own(tmp_path, "0::/\n")) > 1_000_000
+    assert free_memory(tmp_path, own(tmp_path, "0::/a/b\n")) == 750_000
+    assert free_memory(tmp_path, own(tmp_path, "0::/\n")) > 1_000_000
+    assert total_memory(tmp_path, own(tmp_path, "0::/a/b\n")) == 1_000_000
 
 
 def test_version_1(tmp_path: Path) -> None:
@@ -47,33 +49,33 @@ def test_version_1(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    assert available(tmp_path, own(tmp_path, "5:cpu,cpuacct:/y\n4:memory:/x\n")) == 1100
+    assert free_memory(tmp_path, own(tmp_path, "5:cpu,cpuacct:/y\n4:memory:/x\n")) == 1100
 
 
 def test_no_groups(tmp_path: Path) -> None:
-    assert available(tmp_path, tmp_path / "none") > 1 << 20
-    assert available(tmp_path, own(tmp_path, "nonsense\n")) > 1 << 20
+    assert free_memory(tmp_path, tmp_path / "none") > 1 << 20
+    assert free_memory(tmp_path, own(tmp_path, "nonsense\n")) > 1 << 20
 
 
 def test_refusal_names_the_largest_context(tmp_path: Path) -> None:
     make_model.make_model("tiny-llama-256", tmp_path / "m.gguf")
     with open_gguf(tmp_path / "m.gguf") as file:
         free = memory(file.metadata, file.tensors, 1000).total
-        check_memory(file.metadata, file.tensors, 1000, free)
+        check_memory(file.metadata, file.tensors, 1000, free=free)
         fits = largest_context(file.metadata, file.tensors, 50_000, free)
         assert memory(file.metadata, file.tensors, fits).total <= free
         assert memory(file.metadata, file.tensors, fits + 1).total > free
-        with pytest.raises(ResourceError, match="a context of 50000 tokens takes .* and .* is free") as caught:
-            check_memory(file.metadata, file.tensors, 50_000, free)
+        with pytest.raises(ResourceError, match=r"a context of 50000 tokens takes .* and .* is free") as caught:
+            check_memory(file.metadata, file.tensors, 50_000, free=free)
         assert caught.value.hint.startswith(f"--ctx {fits} is the largest context that fits")
         with pytest.raises(ResourceError) as caught:
-            check_memory(file.metadata, file.tensors, 10, 1 << 20)
+            check_memory(file.metadata, file.tensors, 10, free=1 << 20)
         assert "even a short context does not fit" in caught.value.hint
 
 
 def test_run_and_chat_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: object) -> None:
     make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf")
-    monkeypatch.setattr("llmlocal.memory_limit.available", lambda: 100 << 20)
+    monkeypatch.setattr("llmlocal.memory_limit.free_memory", lambda: 100 << 20)
     run = ["run", path, "hi", "--raw", "--no-stdin", "-n", "1", "--temp", "0"]
     assert said(*run, "-c", "100")[0] == 0  # type: ignore[operator]
     for command in ([*run, "-c", "60000"], ["chat", path, "--template", "chatml", "-c", "60000", "--no-save"]):

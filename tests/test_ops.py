@@ -12,18 +12,40 @@ import pytest
 from naive import nmse, number, run, turn_neighbours
 from numpy.typing import NDArray
 
-from llmlocal.ops.attention import ALIGN, attention, attention_meaning, padded, scratch_bytes
-from llmlocal.ops.elementwise import add, add_bias, swiglu, swiglu_meaning
+from llmlocal.ops import kv_kind
+from llmlocal.ops.attention import (
+    FEW,
+    PIECE,
+    attention,
+    attention_meaning,
+    attention_merge,
+    partial_bytes,
+    pieces,
+    scratch_bytes,
+)
+from llmlocal.ops.elementwise import add, add_bias, scale, scale_rows, softcap, softcap_meaning
 from llmlocal.ops.exp import exp
+from llmlocal.ops.gates import (
+    geglu,
+    geglu_meaning,
+    gelu,
+    gelu_meaning,
+    swiglu,
+    swiglu_clamped,
+    swiglu_clamped_meaning,
+    swiglu_meaning,
+)
+from llmlocal.ops.kv_kind import ALIGN, padded
 from llmlocal.ops.kv_store import kv_store
+from llmlocal.ops.layer_norm import layer_norm, layer_norm_meaning
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_meaning
 from llmlocal.ops.rope import rope_halves, rope_interleaved, rope_meaning, rope_table
 from llmlocal.ops.select import select
+from llmlocal.ops.softmax import NO_SINK
 from llmlocal.quant import cpu
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.activations import q8_bytes, q8_meaning, quantize_q8
 from llmlocal.quant.jit import Kernel
 
-load_all()
 Array = NDArray[Any]
 ISAS = cpu.offered()
 VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
@@ -83,33 +105,76 @@ def test_rope_meaning_turns_complex_numbers(interleaved: bool) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("width", "per_token"), [(1, 1), (7, 1), (8, 3), (64, 4), (80, 2), (2048, 1), (4099, 1)])
+def test_layer_norm(width: int, per_token: int, isa: str) -> None:
+    x, weight = normal(6, per_token, width), normal(per_token, width, seed=1)
+    for row, size in enumerate((1.0, 0.0, 1e-30, 1e-3, 1e4, 1e17)):
+        x[row] *= np.float32(size)
+    x[0] += np.float32(20)  # a mean far from 0
+    out = np.empty_like(x)
+    run(layer_norm, isa, 2, tokens=number(6), x=x, weight=weight, out=out, width=width, per_token=per_token, eps=1e-5)
+    want = layer_norm_meaning(wide(x), wide(weight), float(np.float32(1e-5)))
+    if width == 1:  # nothing but the mean's rounding is left
+        assert np.abs(out[:4] - want[:4]).max() <= 1e-2
+    else:
+        assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
+
+
+GATES = {"swiglu": swiglu_meaning, "swiglu_clamped": swiglu_clamped_meaning, "geglu": geglu_meaning}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("gated", [swiglu, swiglu_clamped, geglu], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
-def test_swiglu(width: int, isa: str) -> None:
+def test_gates(width: int, gated: Kernel, isa: str) -> None:
     gate, up = normal(20, width), normal(20, width, seed=1)
     gate *= np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
+    up *= np.float32(4)
     gate[-1, :3], gate[-2, -1] = [-1e4, 1e4, -88][:width], 0
     out = np.empty_like(gate)
-    run(swiglu, isa, 2, tokens=number(20), gate=gate, up=up, out=out, width=width)
-    want = swiglu_meaning(wide(gate), wide(up))
+    run(gated, isa, 2, tokens=number(20), gate=gate, up=up, out=out, width=width)
+    want = GATES[gated.name](wide(gate), wide(up))
     assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
-    run(swiglu, isa, tokens=number(20), gate=gate, up=up, out=gate, width=width)
+    run(gated, isa, tokens=number(20), gate=gate, up=up, out=gate, width=width)
     assert np.array_equal(gate, out)
 
 
-def test_swiglu_keeps_what_is_not_finite_visible() -> None:
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 100])
+def test_gelu(width: int, isa: str) -> None:
+    x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
+    out = np.empty_like(x)
+    run(gelu, isa, 2, tokens=number(20), x=x, out=out, width=width)
+    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, gelu_meaning(wide(x)), strict=True))
+
+
+@pytest.mark.parametrize("gated", [swiglu, geglu], ids=lambda kernel: kernel.name)
+def test_gates_keep_what_is_not_finite_visible(gated: Kernel) -> None:
     gate, up = np.ones((1, 19), np.float32), np.ones((1, 19), np.float32)
     gate[0, [1, 18]], up[0, [2, 17]], gate[0, 4] = np.nan, np.nan, np.inf
-    run(swiglu, tokens=number(1), gate=gate, up=up, out=gate, width=19)
+    run(gated, tokens=number(1), gate=gate, up=up, out=gate, width=19)
     assert set(np.flatnonzero(~np.isfinite(gate))) == {1, 2, 4, 17, 18}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 100])
+def test_softcap(width: int, isa: str) -> None:
+    x = normal(5, width) * np.array([[0.1], [3], [30], [300], [1e30]], np.float32)
+    want = softcap_meaning(wide(x), 30.0)
+    run(softcap, isa, 2, tokens=number(5), x=x, width=width, cap=30.0)
+    assert nmse(x, want) <= 1e-12 and np.abs(x - want).max() <= 1e-5
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
 def test_sums_and_copies_are_exact(width: int) -> None:
     x, y, rows = normal(5, width), normal(5, width, seed=1), np.array([4, 0, 0, 2], np.int64)
-    out, chosen, biased = np.empty_like(x), np.empty((4, width), np.float32), x.copy()
+    out, chosen, biased, scaled, own = np.empty_like(x), np.empty((4, width), np.float32), x.copy(), x.copy(), x.copy()
     run(add, None, 2, tokens=number(5), x=x, y=y, out=out, width=width)
     run(add_bias, None, 2, tokens=number(5), x=biased, bias=y[3], width=width)
     run(select, None, 2, outputs=number(4), rows=rows, x=x, out=chosen, width=width)
+    run(scale, None, 2, tokens=number(5), x=scaled, width=width, factor=0.3)
+    run(scale_rows, None, 2, tokens=number(5), x=own, factors=np.ascontiguousarray(y[:, 0]), width=width)
+    assert np.array_equal(scaled, x * np.float32(0.3)) and np.array_equal(own, x * y[:, :1])
     assert np.array_equal(out, x + y) and np.array_equal(biased, x + y[3]) and np.array_equal(chosen, x[rows])
 
 
@@ -145,26 +210,58 @@ def test_exp(isa: str) -> None:
 class Cache:
     """Keys and values of a layer, written by the kernel and read by attention."""
 
-    def __init__(self, kind: str, kv_heads: int, head_dim: int, cells: int) -> None:
-        self.fmt, self.shape = BY_NAME[kind], {"kv_heads": kv_heads, "head_dim": head_dim, "cells": cells}
-        size = kv_heads * cells * self.fmt.row_bytes(padded(head_dim))
-        self.memory = {"keys": np.zeros(size, np.uint8), "values": np.zeros(size, np.uint8)}
+    def __init__(self, kind: str, kv_heads: int, head_dim: int, cells: int, value_dim: int = 0) -> None:
+        dims = {"head_dim": head_dim, "value_dim": value_dim or head_dim}
+        self.kind, self.shape = kv_kind.find(kind), {"kv_heads": kv_heads, "cells": cells, **dims}
+        keys, values = (kv_heads * cells * self.kind.cell_bytes(dim) for dim in dims.values())
+        self.memory = {"keys": np.zeros(keys, np.uint8), "values": np.zeros(values, np.uint8)}
 
     def store(self, k: Array, v: Array, cells: Array, isa: str | None = None) -> None:
-        run(kv_store(self.fmt), isa, 2, tokens=number(len(k)), cells_of=cells, k=k, v=v, **self.shape, **self.memory)
+        run(kv_store(self.kind), isa, 2, tokens=number(len(k)), cells_of=cells, k=k, v=v, **self.shape, **self.memory)
 
-    def attend(self, q: Array, positions: Array, bases: Array, isa: str | None = None, threads: int = 1) -> Array:
-        heads, head_dim = q.shape[1:]
-        each = scratch_bytes(heads, self.shape["kv_heads"], head_dim)
-        scratch, out = (
-            np.full(each * threads + 64, 0x5A, np.uint8),
-            np.full((len(q) + 1, heads, head_dim), 9, np.float32),
-        )
-        where = {"tokens": number(len(q)), "positions": positions, "bases": bases, "scale": float(head_dim**-0.5)}
-        work = {"q": q, "out": out, "heads": heads, "scratch": scratch, "scratch_bytes": each}
-        run(attention(self.fmt), isa, threads, **where, **work, **self.shape, **self.memory)
-        assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all()
+    def attend(
+        self,
+        q: Array,
+        positions: Array,
+        bases: Array,
+        isa: str | None = None,
+        threads: int = 1,
+        *,
+        window: int | None = None,
+        softcap: float = 0.0,
+        sinks: Array | None = None,
+    ) -> Array:
+        """Both kernels; what lies behind their memory stays as it is."""
+        (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], self.shape["cells"]
+        each = scratch_bytes(self.kind, heads, self.shape["kv_heads"], head_dim, value_dim)
+        part = partial_bytes(heads, value_dim, cells)
+        scratch, partials = (np.full(size + 64, 0x5A, np.uint8) for size in (each * threads, part))
+        out = np.full((len(q) + 1, heads, value_dim), 9, np.float32)
+        work = {
+            "tokens": number(len(q)),
+            "positions": positions,
+            "sinks": np.full(heads, NO_SINK, np.float32) if sinks is None else sinks,
+            "out": out,
+            "heads": heads,
+            "window": window or 1 << 62,
+            "scratch": scratch,
+            "scratch_bytes": each,
+            "partials": partials,
+            "pieces": pieces(cells),
+        }
+        where = {"q": self.ready(q, isa), "bases": bases, "scale": float(head_dim**-0.5), **self.shape, **self.memory}
+        run(attention(self.kind, softcap), isa, threads, **work, **where)
+        run(attention_merge, isa, threads, kv_heads=self.shape["kv_heads"], value_dim=value_dim, **work)
+        assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()
         return out[:-1]
+
+    def ready(self, q: Array, isa: str | None) -> Array:
+        """Queries as the kind of cache wants them."""
+        if not self.kind.as_bytes:
+            return q
+        records, k = np.zeros((len(q), q8_bytes(q[0].size)), np.uint8), q[0].size
+        run(quantize_q8, isa, tokens=number(len(q)), x=q, out=records, k=k)
+        return records
 
 
 def sequence(tokens: int, heads: int, kv_heads: int, head_dim: int, seed: int = 0) -> tuple[Array, Array, Array]:
@@ -172,7 +269,7 @@ def sequence(tokens: int, heads: int, kv_heads: int, head_dim: int, seed: int = 
     return q, k, v
 
 
-BOUNDS = {"F16": 1e-6, "F32": 1e-10}
+BOUNDS = {"f16": 1e-6, "f32": 1e-10}
 SHAPES = [(4, 4, 64), (8, 1, 64), (6, 2, 80), (9, 3, 96), (4, 2, 128), (2, 2, 8), (32, 8, 20)]
 LENGTHS = (1, 2, 15, 16, 17, 127, 128, 129, 300)
 
@@ -195,14 +292,14 @@ def test_attention_of_whole_sequences(heads: int, kv_heads: int, head_dim: int, 
 @pytest.mark.parametrize("isa", ISAS[1:])
 def test_attention_in_other_instruction_sets(isa: str) -> None:
     for heads, kv_heads, head_dim, length in ((6, 2, 80, 129), (4, 4, 64, 17)):
-        assert whole("F16", heads, kv_heads, head_dim, length, isa) <= BOUNDS["F16"]
+        assert whole("f16", heads, kv_heads, head_dim, length, isa) <= BOUNDS["f16"]
 
 
 @pytest.mark.parametrize("kind", BOUNDS)
 def test_cached_attention_equals_that_of_the_whole(kind: str) -> None:
     """The same sequence in pieces: each token reads what earlier batches wrote."""
     q, k, v = sequence(300, 6, 2, 80)
-    cache, want, start = Cache(kind, 2, 80, 304), attention_meaning(wide(q), wide(k), wide(v)), 0
+    cache, want, start = Cache(kind, 2, 80, 320), attention_meaning(wide(q), wide(k), wide(v)), 0
     for size in (1, 1, 13, 2, 111, 1, 65, 106):
         part, at = slice(start, start + size), np.arange(start, start + size)
         cache.store(k[part], v[part], at)
@@ -213,8 +310,8 @@ def test_cached_attention_equals_that_of_the_whole(kind: str) -> None:
 
 def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:
     """A cache with two sequences of 40 and 150, and a batch that ends both, their tokens one after the other."""
-    cache, q, positions, bases, want = Cache("F32", 2, 64, 352), [], [], [], []
-    for base, length, tokens in ((0, 150, 70), (176, 40, 3)):
+    cache, q, positions, bases, want = Cache("f32", 2, 64, 384), [], [], [], []
+    for base, length, tokens in ((0, 150, 70), (192, 40, 3)):
         queries, k, v = sequence(length, 8, 2, 64, seed=length)
         cache.store(k, v, base + np.arange(length))
         q.append(queries[-tokens:])
@@ -222,6 +319,109 @@ def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:
         bases.append(np.full(tokens, base))
         want.append(attention_meaning(wide(queries), wide(k), wide(v))[-tokens:])
     return cache, np.concatenate(q), np.concatenate(positions), np.concatenate(bases), np.concatenate(want)
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "window": {"window": 100},
+    "window of one": {"window": 1},
+    "window of all": {"window": 300},
+    "softcap": {"softcap": 1.5},
+    "sinks": {"sinks": np.array([-3.0, 0.0, 2.0, 9.0, -60.0, 70.0], np.float32)},
+    "together": {"window": 129, "softcap": 30.0, "sinks": np.arange(6, dtype=np.float32)},
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rule", RULES)
+def test_windows_caps_and_sinks(rule: str, isa: str) -> None:
+    """In one batch, and token by token at the end: the same bits."""
+    rules, at, bases = RULES[rule], np.arange(300), np.zeros(300, np.int64)
+    q, k, v = sequence(300, 6, 2, 80)
+    q *= np.float32(3)
+    cache = Cache("f32", 2, 80, 320)
+    cache.store(k, v, at, isa)
+    got = cache.attend(q, at, bases, isa, 2, **rules)
+    meant = {name: wide(x) if isinstance(x, np.ndarray) else x for name, x in rules.items()}
+    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v), **meant)) <= 1e-10
+    for t in range(295, 300):
+        one = slice(t, t + 1)
+        assert np.array_equal(cache.attend(q[one], at[one], bases[one], isa, **rules), got[one])
+
+
+def test_keys_before_the_window_are_not_read() -> None:
+    q, k, v = sequence(1000, 4, 2, 64)
+    k[:512], v[:512] = np.nan, np.nan
+    cache, at, late = Cache("f16", 2, 64, 1024), np.arange(1000), slice(900, 1000)
+    cache.store(k, v, at)
+    got = cache.attend(q[late], at[late], np.zeros(100, np.int64), window=380)
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize(("head_dim", "value_dim"), [(48, 32), (20, 40)])
+def test_values_of_another_length_than_keys(head_dim: int, value_dim: int) -> None:
+    q, k, _ = sequence(150, 6, 2, head_dim)
+    v, at = normal(150, 2, value_dim, seed=9), np.arange(150)
+    cache = Cache("f32", 2, head_dim, 160, value_dim)
+    cache.store(k, v, at)
+    got = cache.attend(q, at, np.zeros_like(at), None, 2)
+    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v))) <= 1e-10
+
+
+def in_bytes(x: Array) -> NDArray[np.float64]:
+    """What a cache in bytes keeps of x (..., 32 n): the greatest magnitude of 32 becomes 127."""
+    groups = x.reshape(*x.shape[:-1], -1, 32)
+    peak = np.abs(groups).max(-1, keepdims=True)
+    inverse = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
+    kept = wide(np.rint(groups * inverse)) * wide(np.float32(1 / 127) * peak)
+    return kept.reshape(x.shape)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim", "value_dim"), [(8, 2, 64, 64), (3, 3, 96, 32), (6, 1, 128, 128)]
+)
+def test_a_cache_in_bytes(heads: int, kv_heads: int, head_dim: int, value_dim: int, isa: str) -> None:
+    q, k, _ = sequence(300, heads, kv_heads, head_dim)
+    v, at, bases = normal(300, kv_heads, value_dim, seed=7), np.arange(300), np.zeros(300, np.int64)
+    k[5], v[9, 0, :32], q[20, 0] = 0, 1e-30, 0
+    cache = Cache("q8_0", kv_heads, head_dim, 320, value_dim)
+    cache.store(k, v, at, isa)
+    got = cache.attend(q, at, bases, isa, 2)
+    seen, scales = q8_meaning(q.reshape(300, -1))
+    queries = (wide(seen).reshape(300, -1, 32) * wide(scales)[..., None]).reshape(q.shape)
+    assert nmse(got, attention_meaning(queries, in_bytes(k), in_bytes(v))) <= 1e-10
+    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v))) <= 1e-4
+    for t in (0, 31, 32, 255, 256, 299):
+        one = slice(t, t + 1)
+        assert np.array_equal(cache.attend(q[one], at[one], bases[one], isa), got[one])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("operand", ["k", "v"])
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+def test_the_cache_keeps_what_is_not_finite_visible(kind: str, operand: str, bad: float) -> None:
+    parts = dict(zip("qkv", sequence(20, 2, 1, 32), strict=True))
+    parts["q"][..., 3] = np.abs(parts["q"][..., 3])  # a score of minus infinity would rightly have no weight
+    parts[operand][7, 0, 3] = bad
+    cache, at = Cache(kind, 1, 32, 32), np.arange(20)
+    cache.store(parts["k"], parts["v"], at)
+    seen = cache.attend(parts["q"], at, np.zeros_like(at))
+    assert not np.isfinite(seen[7:]).all(axis=(1, 2)).any()
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+@pytest.mark.parametrize("tokens", [1, 2, FEW, FEW + 1, 70])
+def test_a_token_means_the_same_in_every_batch_and_for_all_threads(kind: str, tokens: int) -> None:
+    """Tokens of a long sequence, over three pieces: alone, a few at a time, and in a long batch."""
+    length = 2 * PIECE + 90
+    q, k, v = sequence(length, 8, 2, 64)
+    cache, at, bases = Cache(kind, 2, 64, padded(length)), np.arange(length), np.zeros(length, np.int64)
+    cache.store(k, v, at)
+    want = cache.attend(q, at, bases)
+    for start in (2 * PIECE - 1, length - tokens):
+        some = slice(start, start + tokens)
+        for threads in (1, 2, 8):
+            assert np.array_equal(cache.attend(q[some], at[some], bases[some], None, threads), want[some])
 
 
 def test_sequences_in_one_batch_do_not_see_each_other() -> None:
@@ -246,7 +446,7 @@ def test_later_tokens_change_no_bit_of_earlier_ones(changed: int) -> None:
     for stir in (0.0, 5.0):
         k[changed:] += np.float32(stir)
         v[changed:] *= np.float32(1 + stir)
-        cache = Cache("F16", 2, 64, 208)
+        cache = Cache("f16", 2, 64, 224)
         cache.store(k, v, at)
         outs.append(cache.attend(q, at, bases))
     assert np.array_equal(outs[0][:changed], outs[1][:changed])
@@ -256,8 +456,8 @@ def test_later_tokens_change_no_bit_of_earlier_ones(changed: int) -> None:
 def test_scores_of_any_size_and_stale_cells_do_no_harm() -> None:
     q, k, v = sequence(40, 4, 2, 64)
     q *= np.float32(300)  # one key takes all
-    cache, at = Cache("F32", 2, 64, 48), np.arange(40)
-    cache.store(np.full((48, 2, 64), 1e30, np.float32), np.full((48, 2, 64), -1e30, np.float32), np.arange(48))
+    cache, at = Cache("f32", 2, 64, 64), np.arange(40)
+    cache.store(np.full((64, 2, 64), 1e30, np.float32), np.full((64, 2, 64), -1e30, np.float32), np.arange(64))
     cache.store(k, v, at)
     assert nmse(cache.attend(q, at, np.zeros_like(at)), attention_meaning(wide(q), wide(k), wide(v))) <= 1e-10
 
@@ -266,7 +466,7 @@ def test_scores_of_any_size_and_stale_cells_do_no_harm() -> None:
 def test_attention_keeps_nan_visible(operand: str) -> None:
     parts = dict(zip("qkv", sequence(20, 2, 1, 16), strict=True))
     parts[operand][7, 0, 3] = np.nan
-    cache, at = Cache("F16", 1, 16, 32), np.arange(20)
+    cache, at = Cache("f16", 1, 16, 32), np.arange(20)
     cache.store(parts["k"], parts["v"], at)
     bad = np.isnan(cache.attend(parts["q"], at, np.zeros_like(at))).any(axis=(1, 2))
     assert bad[7] and (operand == "q" or bad[7:].all())

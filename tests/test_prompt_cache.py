@@ -73,7 +73,7 @@ def test_logits_are_the_same_to_the_last_bit(tmp_path: Path, engine: Any) -> Non
 @pytest.mark.parametrize("shared", [WORTH, 150, N - 1])
 def test_part_of_a_prefix_serves_a_prompt_that_goes_on_otherwise(tmp_path: Path, engine: Any, shared: int) -> None:
     kept(tmp_path, engine, ids(N))
-    prompt = ids(N)[:shared] + [7, 8, 9]
+    prompt = [*ids(N)[:shared], 7, 8, 9]
     assert prompt[shared] != ids(N)[shared] or shared == N - 1
     e, other = engine(n_ctx=300), engine()
     assert PromptCache(tmp_path).restore(e, prompt) == shared
@@ -88,7 +88,7 @@ def test_little_is_not_worth_while(tmp_path: Path, engine: Any) -> None:
     kept(tmp_path, engine, ids(WORTH - 1))
     assert not list(tmp_path.iterdir())
     kept(tmp_path, engine, ids(N))
-    assert PromptCache(tmp_path).restore(engine(), ids(N)[: WORTH - 1] + [5] * 50) == 0
+    assert PromptCache(tmp_path).restore(engine(), [*ids(N)[: WORTH - 1], *[5] * 50]) == 0
     e = engine()
     e.prefill(ids(N)[:100])
     assert PromptCache(tmp_path).restore(e, ids(N)) == 0  # 99 tokens more are read as fast

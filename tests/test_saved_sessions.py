@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -197,5 +196,3 @@ def test_damaged_sessions_are_named(said: Said, here: Path) -> None:
     assert (code, out) == (0, "")
     assert err.startswith("damaged: bad.jsonl: ")
     assert said("sessions", "show", "bad")[0] == 5
-
-

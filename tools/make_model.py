@@ -47,14 +47,30 @@ class Shape:
     architecture: str = "llama"
     head_norm: bool = False  # q and k are normed per head
     llama31_rope: bool = False
+    post_norm: bool = False  # norms after attention and feed-forward, too
+    window: int = 0
+    experts: int = 0  # each of `ffn` inner values
+    used: int = 0
 
 
 SHAPES = {
     "llama-1b": Shape(2048, 16, 32, 8, 64, 8192, 500_000.0, 131_072, llama31_rope=True),
     "qwen3-0.6b": Shape(1024, 28, 16, 8, 128, 3072, 1e6, 40_960, 1e-6, architecture="qwen3", head_norm=True),
+    "gemma3-1b": Shape(
+        1152, 26, 4, 1, 256, 6912, 1e6, 32_768, 1e-6, architecture="gemma3", head_norm=True, post_norm=True, window=512
+    ),
+    "qwen3moe-16": Shape(  # Qwen3-30B-A3B with fewer experts and layers
+        2048, 16, 32, 4, 128, 768, 1e6, 40_960, 1e-6, architecture="qwen3moe", head_norm=True, experts=16, used=4
+    ),
     "smollm2-135m": Shape(576, 30, 9, 3, 64, 1536, 100_000.0, 8192),
     "tiny-llama": Shape(64, 2, 4, 2, 16, 192, 10_000.0, 2048),
     "tiny-llama-256": Shape(256, 2, 8, 2, 32, 768, 10_000.0, 2048),  # as small as K formats allow
+    "tiny-gemma3-256": Shape(
+        256, 7, 4, 1, 64, 768, 1e6, 2048, 1e-6, architecture="gemma3", head_norm=True, post_norm=True, window=16
+    ),
+    "tiny-qwen3moe-256": Shape(
+        256, 2, 4, 2, 64, 256, 1e6, 2048, 1e-6, architecture="qwen3moe", head_norm=True, experts=8, used=2
+    ),
     "tiny-qwen3-256": Shape(256, 2, 4, 2, 64, 768, 1e6, 2048, 1e-6, architecture="qwen3", head_norm=True),
 }
 
@@ -80,6 +96,9 @@ def weights(s: Shape, vocab: int) -> Iterator[Weights]:
     def matrix(name: str, rows: int, k: int, gain: float = 1.0) -> Weights:
         return Weights(f"{name}.weight", (rows, k), 0.0, gain / math.sqrt(k))
 
+    def stack(name: str, rows: int, k: int, gain: float = 1.0) -> Weights:
+        return Weights(f"{name}.weight", (s.experts, rows, k), 0.0, gain / math.sqrt(k))
+
     def norm(name: str, n: int, mean: float = 1.0) -> Weights:
         return Weights(f"{name}.weight", (n,), mean, 0.1)
 
@@ -95,10 +114,19 @@ def weights(s: Shape, vocab: int) -> Iterator[Weights]:
             yield norm(blk + "attn_q_norm", s.head)
             yield norm(blk + "attn_k_norm", s.head)
         yield matrix(blk + "attn_output", s.width, s.heads * s.head, added)
+        if s.post_norm:
+            yield norm(blk + "post_attention_norm", s.width, added)
+            yield norm(blk + "post_ffw_norm", s.width, added)
         yield norm(blk + "ffn_norm", s.width)
-        yield matrix(blk + "ffn_gate", s.ffn, s.width)
-        yield matrix(blk + "ffn_up", s.ffn, s.width)
-        yield matrix(blk + "ffn_down", s.width, s.ffn, added)
+        if s.experts:
+            yield matrix(blk + "ffn_gate_inp", s.experts, s.width)
+            yield stack(blk + "ffn_gate_exps", s.ffn, s.width)
+            yield stack(blk + "ffn_up_exps", s.ffn, s.width)
+            yield stack(blk + "ffn_down_exps", s.width, s.ffn, added)
+        else:
+            yield matrix(blk + "ffn_gate", s.ffn, s.width)
+            yield matrix(blk + "ffn_up", s.ffn, s.width)
+            yield matrix(blk + "ffn_down", s.width, s.ffn, added)
     yield norm("output_norm", s.width, 2.5)
 
 
@@ -126,6 +154,10 @@ def metadata(name: str, s: Shape, vocab: int, form: type[Format]) -> Metadata:
         "rope.freq_base": s.theta,
         "vocab_size": vocab,
     }
+    if s.window:
+        numbers["attention.sliding_window"] = s.window
+    if s.experts:
+        numbers |= {"expert_count": s.experts, "expert_used_count": s.used, "expert_feed_forward_length": s.ffn}
     return {
         "general.architecture": s.architecture,
         "general.name": f"{name} with random weights",
@@ -199,7 +231,9 @@ def make_model(name: str, path: Path, vocabulary: Metadata | None = None, form: 
     s, matrices, vectors = SHAPES[name], BY_NAME[form], BY_NAME["F32"]
     vocabulary = vocabulary or own_vocabulary()
     keys = metadata(name, s, n_tokens(vocabulary), matrices) | vocabulary
-    drawn = [(w, matrices if len(w.shape) > 1 else vectors) for w in weights(s, n_tokens(vocabulary))]
+    drawn = [
+        (w, vectors if len(w.shape) == 1 or "_inp" in w.name else matrices) for w in weights(s, n_tokens(vocabulary))
+    ]
     infos = [TensorInfo(w.name, f, w.shape) for w, f in drawn]
     if s.llama31_rope:
         infos.append(TensorInfo("rope_freqs.weight", vectors, (s.head // 2,)))

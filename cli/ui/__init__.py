@@ -200,10 +200,9 @@ class Screen:
             left = f", {clock(seconds / done * (total - done))} left" if done < total else ""
             self._draw(f"{title}: {done} of {total}{unit}{left}{more}")
 
-    def status(self, text: str) -> None:
-        """A line about what goes on, in the place of the last one; only on terminals."""
-        if not self._quiet:
-            self._draw(text)
+    def status(self, text: str) -> bool:
+        """A line about what goes on, in the place of the last one; false where that cannot be."""
+        return not self._quiet and self._draw(text)
 
     def _draw(self, text: str) -> bool:
         """Put `text` in the place of the last progress line; false where that cannot be."""
@@ -232,6 +231,16 @@ class Screen:
         for text in texts:
             self.clear()
             lines([text])
+
+    def fact(self, name: str, value: str, ok: bool | None, hint: str) -> None:
+        """A line about this machine on stdout, marked where it was judged, with what to do where it is not well."""
+        mark = {None: " ", True: "✓", False: "✗"}[ok]
+        self.lines([f"{mark} {name:<20} {value}", *([f"  {hint}"] if ok is False else [])])
+
+    def bars(self, texts: Iterable[str]) -> None:
+        """A chart on stdout, for eyes only: nothing where stdout is no terminal."""
+        if _is_terminal():
+            self.lines(texts)
 
     def watch(self, events: Iterable[Event]) -> Iterator[bytes | Finished]:
         """The bytes of an answer and its end, while stderr tells how the prompt is read, and what was a surprise."""

@@ -82,10 +82,6 @@ class ChatScreen(Screen):
             writer.close()
         return None
 
-    def status(self, text: str) -> bool:
-        """A line that the next one is drawn over; false where that cannot be."""
-        return not self._quiet and self._draw(text)
-
     def aside(self, text: str) -> None:
         """A line of ours in the chat, dim where there are colours."""
         self.clear()

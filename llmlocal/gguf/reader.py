@@ -20,6 +20,7 @@ from ..errors import BadFileError, NotFoundError, ResourceError
 from ..quant.tensor import QTensor
 from . import split
 from .layout import FETCH_AGAIN, Record, place, supported_format
+from .pages import give_back
 from .values import (
     ALIGNMENT_KEY,
     DEFAULT_ALIGNMENT,
@@ -139,6 +140,11 @@ class GGUFFile:
                 view.release()
         with suppress(BufferError):
             self._map.close()
+
+    def forget(self, tensor: QTensor) -> None:
+        """Give the memory of a tensor that was read back to the system; who looks at it again reads it again."""
+        for file in (self, *self._parts):
+            give_back(file._map, tensor.address, tensor.nbytes)
 
     def __enter__(self) -> GGUFFile:
         return self

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ..errors import LlmlocalError, NotFoundError, ResourceError
 from ..quant.format import Format
 from ..quant.tensor import QTensor
+from . import temporary
 from .values import (
     ALIGNMENT_KEY,
     CODES,
@@ -89,6 +90,11 @@ def write_gguf(
             writer.write(tensor.name, tensor.data)
 
 
+def packed_size(metadata: Mapping[str, Any], infos: list[TensorInfo]) -> int:
+    """Bytes of the file that a writer would make of this. Raises as `GGUFWriter`."""
+    return GGUFWriter("size.gguf", metadata, infos).nbytes
+
+
 class GGUFWriter:
     """Context manager: `write` the tensors' bytes in the order of `infos`, in chunks of any size.
 
@@ -119,7 +125,8 @@ class GGUFWriter:
         self._header = _pack_header(typed, self._infos, self._alignment)
         self._sizes = [info.nbytes for info in self._infos]
         self._at, self._done = 0, 0  # current tensor, and bytes of it that are written
-        self._temporary = self.path.with_name(f".llmlocal-{os.urandom(8).hex()}.part")
+        self._temporary = temporary.name_beside(self.path)
+        self._behind = 0  # bytes that the system was asked to bring to the disk
         self._file: IO[bytes] | None = None
 
     @property
@@ -136,7 +143,9 @@ class GGUFWriter:
                 )
             # O_EXCL: nobody can have put a link here. 0o666: the umask decides, as for any new file.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            temporary.sweep(self.path.parent)
             self._file = os.fdopen(os.open(self._temporary, flags, 0o666), "wb")
+            temporary.hold(self._file)
             self._file.write(self._header)
             self._skip_finished()
         except BaseException as error:
@@ -164,6 +173,7 @@ class GGUFWriter:
             self._file.write(data)
             self._done += data.nbytes
             self._skip_finished()
+            self._behind = temporary.write_behind(self._file, self._behind)
         except OSError as error:
             raise self._explained(error) from error
 

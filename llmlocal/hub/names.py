@@ -34,7 +34,7 @@ RECENT = 60.0  # seconds for which the time of the last use is not written again
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A model of the hub. `file` may be a pattern; `quant` is as `variants` spells it; `entry` the catalog's."""
+    """A model of the hub. `file` may be a pattern, `quant` as `variants` spells it, `entry` what the catalog has."""
 
     text: str
     repo: str
@@ -50,8 +50,7 @@ class Ref:
         if self.file is not None:
             return [v for v in wanted if any(fits(file.name, self.file) for file in v.files)]
         if self.entry and self.entry.file:
-            named = [v for v in wanted if fits(v.name, self.entry.file.replace(QUANT_PLACE, "*"))]
-            return named or wanted
+            return [v for v in wanted if fits(v.name, self.entry.file.replace(QUANT_PLACE, "*"))]
         return wanted
 
 
@@ -82,12 +81,7 @@ def _of_hub(text: str) -> Ref:
     repo, file, quant, revision = match.groups()
     if revision is not None and not (is_revision(revision) or is_commit(revision)):
         raise UsageError(f"{escaped(revision)} is no revision", "a branch, a tag or a commit")
-    from .catalog import entry_for
-
-    entry = entry_for(text)
-    return Ref(
-        text, repo, _quant(quant), file, revision, entry if entry and entry.repo.lower() == repo.lower() else None
-    )
+    return Ref(text, repo, _quant(quant), file, revision)
 
 
 def _quant(text: str | None) -> str | None:

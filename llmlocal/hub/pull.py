@@ -158,7 +158,7 @@ def _with_revision(ref: Ref, revision: str) -> Ref:
 
 def _nothing(ref: Ref, models: list[Variant]) -> NotFoundError:
     """The error for a repository that has nothing of what was asked for."""
-    wanted = ref.quant or ref.file
+    wanted = ref.quant or ref.file or (ref.entry.file if ref.entry else None)
     if not models:
         return NotFoundError(
             f"{ref.repo} has no GGUF file that can be taken", "repositories that have some often end in -GGUF"

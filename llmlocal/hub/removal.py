@@ -24,6 +24,7 @@ from .safe_names import is_commit, is_digest
 from .store import BLOBS, REFS, SNAPSHOTS, Held, Repo, files, folders, repos
 from .variants import Variant
 
+UNNAMED = ".part"  # the end of a name that `atomic_file` gives before the real one
 DAY = 86400.0  # what others have not touched for so long, they have left
 
 
@@ -149,8 +150,8 @@ def _tidy(repo: Repo) -> None:
 def _partials(repo: Repo) -> list[Leftover]:
     """Downloads that nobody goes on with now: ours, and others' that were not touched for a day."""
     found = []
-    for path in files(repo.folder / BLOBS):
-        if not path.name.endswith(".incomplete") or path.is_symlink():
+    for path in [*files(repo.folder / BLOBS), *files(repo.folder / REFS)]:
+        if not path.name.endswith((".incomplete", UNNAMED)) or path.is_symlink():
             continue
         with suppress(OSError):
             state = path.stat()

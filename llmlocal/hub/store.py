@@ -66,10 +66,11 @@ class Repo:
         """Commits by branch or tag."""
         found = {}
         for path in files(self.folder / REFS):
+            name = path.relative_to(self.folder / REFS).as_posix()
             with suppress(OSError, UnicodeDecodeError):
                 commit = path.read_text("ascii").strip()
-                if is_commit(commit):
-                    found[path.relative_to(self.folder / REFS).as_posix()] = commit
+                if is_commit(commit) and is_revision(name):  # not what a killed writer left
+                    found[name] = commit
         return found
 
     def held(self) -> list[Held]:
@@ -176,19 +177,15 @@ class Repo:
     def _name(self, blob: Path, pointer: Path) -> None:
         """A relative link to the blob; where links cannot be made the file itself moves there, as is usual."""
         pointer.parent.mkdir(parents=True, exist_ok=True)
-        other = pointer.with_name(f".{blob.name[:12]}-{os.urandom(4).hex()}.link")
+        pointer.unlink(missing_ok=True)
         try:
             if os.environ.get("HF_HUB_DISABLE_SYMLINKS", "").upper() in places.TRUE:
                 raise OSError("links are not wanted")
-            os.symlink(os.path.relpath(blob, pointer.parent), other)
+            os.symlink(os.path.relpath(blob, pointer.parent), pointer)
+        except FileExistsError:  # a lock that does not hold: somebody was quicker
+            pass
         except OSError:
             os.replace(blob, pointer)
-            return
-        try:
-            os.replace(other, pointer)
-        finally:
-            with suppress(OSError):
-                other.unlink()
 
 
 def repos() -> list[Repo]:

@@ -1,4 +1,4 @@
-"""One file = one architecture, named as GGUF's `general.architecture` names it.
+"""One file = one architecture, named as GGUF's `general.architecture` names it, with `_` for `-`.
 
 Such a file has `build(layers, config, weights, vocab) -> logits`. The file's name is the registry: no list is edited.
 """
@@ -14,7 +14,7 @@ from ..errors import BadFileError
 
 def names() -> list[str]:
     """Architectures that run."""
-    return sorted(m.name for m in iter_modules(__path__))
+    return sorted(m.name.replace("_", "-") for m in iter_modules(__path__))
 
 
 def find(arch: object, path: str) -> ModuleType:
@@ -22,4 +22,4 @@ def find(arch: object, path: str) -> ModuleType:
     if not isinstance(arch, str) or arch not in names():
         said = f"architecture {arch!r:.60} is not supported" if arch else "no architecture in its metadata"
         raise BadFileError(f"{path}: {said}", f"what runs: {', '.join(names())}")
-    return import_module(f"{__name__}.{arch}")
+    return import_module(f"{__name__}.{arch.replace('-', '_')}")

@@ -1,8 +1,10 @@
 """Causal attention over the cache, in pieces of fixed size with a running softmax.
 
 Dao et al. 2022, arXiv 2205.14135. Heads that share keys (GQA) and neighbouring tokens of a sequence are rows of one
-small matrix product, so that every key and value is loaded once for all of them. A piece of the cache is unpacked and
-multiplied like weights are. Pieces are merged in order of position, so nothing depends on the number of threads.
+small matrix product, so that every key and value is loaded once for all of them. A piece of the cache gives every row a
+record: the sum of the values under its weights, the sum of the weights, and the greatest score. A few tokens draw
+pieces too, and `attention_merge` joins them; many merge on the way. Both join record by record in order of position,
+so a token's result depends neither on the threads nor on its batch.
 """
 
 from __future__ import annotations
@@ -10,215 +12,211 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..quant import gemm_float
-from ..quant.format import Format
-from ..quant.jit import Kernel
-from .exp import exp
+from ..quant.jit import Kernel, float_bits
+from .kv_kind import ALIGN, Kind
+from .softmax import Bend, as_they_are, cap, finish, merge, record_bytes, start, weigh
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PIECE = 128  # keys of one softmax step
-ROWS = 64  # queries (tokens x heads of a group) that share a piece
-ALIGN = 16  # cache rows are padded to whole vectors; so is the number of cells
+PIECE = 256  # keys of a record
+ROWS, MOST = 128, 64  # queries (tokens x heads of a group) that share a piece, and tokens: neighbours see the same keys
+FEW = 8  # tokens of a batch whose pieces are drawn one by one
 FIELDS = (
-    "tokens", "positions", "bases", "q", "keys", "values", "out",
-    "heads", "kv_heads", "head_dim", "cells", "scale", "scratch", "scratch_bytes",
+    "tokens", "positions", "bases", "q", "keys", "values", "sinks", "out", "heads", "kv_heads", "head_dim", "value_dim",
+    "cells", "window", "scale", "scratch", "scratch_bytes", "partials", "pieces",
 )  # fmt: skip
-
-
-def padded(head_dim: int) -> int:
-    """Values of a cache row of one head."""
-    return -(-head_dim // ALIGN) * ALIGN
+MERGE_FIELDS = (
+    "tokens", "positions", "sinks", "out", "heads", "kv_heads", "value_dim", "window", "scratch", "scratch_bytes",
+    "partials", "pieces",
+)  # fmt: skip
 
 
 def block_tokens(group: int) -> int:
     """Tokens of one work item when `group` heads share a key."""
-    return max(1, ROWS // group)
+    return max(1, min(MOST, ROWS // group))
 
 
-def scratch_bytes(heads: int, kv_heads: int, head_dim: int) -> int:
-    """Bytes that each thread needs: queries, outputs, scores, a tile, and maximum and sum of every row."""
-    group, width = heads // kv_heads, padded(head_dim)
-    rows = group * block_tokens(group)
-    return 4 * (rows * (2 * width + PIECE + 2) + 16 * max(width, PIECE) + 64)
+def scratch_bytes(kind: Kind, heads: int, kv_heads: int, head_dim: int, value_dim: int) -> int:
+    """Bytes that each thread needs: queries, points twice, and two records of every row."""
+    group = heads // kv_heads
+    return group * block_tokens(group) * (kind.query_bytes(head_dim) + 8 * PIECE + 2 * record_bytes(value_dim))
 
 
-def attention_meaning(q: NDArray[np.float64], k: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The last tokens of a sequence: q (tokens, heads, head_dim), k and v (length, kv_heads, head_dim) -> as q."""
+def partial_bytes(heads: int, value_dim: int, n_ctx: int) -> int:
+    """Bytes of the records of a few tokens: of every head and piece of a context."""
+    return FEW * heads * pieces(n_ctx) * record_bytes(value_dim)
+
+
+def pieces(n_ctx: int) -> int:
+    """Pieces of a context."""
+    return -(-n_ctx // PIECE)
+
+
+def attention_meaning(
+    q: NDArray[np.float64],
+    k: NDArray[np.float64],
+    v: NDArray[np.float64],
+    window: int | None = None,
+    softcap: float = 0.0,
+    sinks: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """The last tokens of a sequence: q (tokens, heads, head_dim), k (length, kv_heads, head_dim), v (length, kv_heads,
+    value_dim) -> (tokens, heads, value_dim). A token sees `window` keys, its own among them.
+
+    Scores become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118); `sinks` (heads,) are scores of a key
+    without a value (gpt-oss, arXiv 2508.10925).
+    """
     import numpy as np
 
     tokens, heads, head_dim = q.shape
     k, v = (np.repeat(a, heads // a.shape[1], axis=1) for a in (k, v))
     scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(head_dim)
-    late = np.arange(len(k))[None, :] > np.arange(len(k) - tokens, len(k))[:, None]
-    scores[:, late] = -np.inf
-    scores = np.exp(scores - scores.max(-1, keepdims=True))
-    out: NDArray[np.float64] = np.einsum("hqk,khd->qhd", scores / scores.sum(-1, keepdims=True), v)
+    if softcap:
+        scores = softcap * np.tanh(scores / softcap)
+    ahead = np.arange(len(k) - tokens, len(k))[:, None] - np.arange(len(k))[None, :]
+    scores[:, (ahead < 0) | (ahead >= (window or len(k)))] = -np.inf
+    sink = np.full((heads, 1, 1), -np.inf) if sinks is None else sinks[:, None, None]
+    top = np.maximum(scores.max(-1, keepdims=True), sink)
+    scores = np.exp(scores - top)
+    total = scores.sum(-1, keepdims=True) + np.exp(sink - top)
+    out: NDArray[np.float64] = np.einsum("hqk,khd->qhd", scores / total, v)
     return out
 
 
-def attention(fmt: type[Format]) -> Kernel:
-    """The kernel for a cache in `fmt`: out (tokens, heads, head_dim) float32 from q of the same shape.
+def attention(kind: Kind, softcap: float = 0.0) -> Kernel:
+    """The kernel for a kind of cache: out (tokens, heads, value_dim) float32 from q (tokens, heads, head_dim).
 
-    `positions` (tokens,) int64 is each token's place in its sequence, `bases` (tokens,) that sequence's first cell.
-    `keys` and `values` are (kv_heads, cells, padded(head_dim)); `scale` is a float that multiplies the scores.
+    `positions` (tokens,) int64 is each token's place in its sequence, `bases` (tokens,) that sequence's first cell, a
+    multiple of ALIGN. `sinks` (heads,) float32, NO_SINK for a head without. A token sees the last `window` keys;
+    `scale` is a float that multiplies scores. Of at most FEW tokens, only `partials` is written: (kv_heads, pieces,
+    FEW * group) records, for `attention_merge`.
     """
-    return Kernel(f"attention_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+    name = f"attention_{kind.name}"
+    if not softcap:
+        return Kernel(name, FIELDS, lambda v: _build(v, kind, as_they_are(v)))
+    return Kernel(f"{name}_cap{float_bits(softcap):x}", FIELDS, lambda v: _build(v, kind, cap(v, softcap)))
 
 
-def _build(v: ModuleType, fmt: type[Format]) -> Any:
-    load_queries, softmax, finish = _load_queries(v), _softmax(v), _finish(v)
-    scores, mix, nbytes, lanes = _scores(v, fmt), _mix(v, fmt), fmt.nbytes, v.LANES
+def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
+    run_of, span, one_run = _run_of(v), _span(v), _one_run(v, kind, bend)
 
-    @v.jitable
-    def one_block(first, last, h, positions, base, q, keys, values, out, heads, group, head_dim, cells, scale, mine):  # type: ignore[no-untyped-def]
-        width = -(-head_dim // ALIGN) * ALIGN
-        rows = (last - first) * group
-        queries, sums = mine, mine + 4 * width * rows
-        points = sums + 4 * width * rows
-        peaks = points + 4 * PIECE * rows
-        tile = (peaks + 8 * rows + 63) // 64 * 64
-        load_queries(q, first, last, h, heads, group, head_dim, width, scale, queries, sums, peaks)
-        length, row_bytes = v.load_i64(positions + 8 * (last - 1)) + 1, width * nbytes
-        at = (h * cells + base) * row_bytes
-        for piece in range(0, length, PIECE):
-            count = min(PIECE, (length - piece + lanes - 1) // lanes * lanes)
-            scores(keys + at + piece * row_bytes, row_bytes, width, queries, rows, count, points, tile)
-            softmax(points, rows, group, count, piece, positions + 8 * first, peaks, sums, width)
-            mix(values + at + piece * row_bytes, row_bytes, width, points, rows, count, sums, tile)
-        finish(sums, peaks, first, last, h, heads, group, head_dim, width, out)
-
-    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, out, heads, kv_heads, head_dim, cells, scale, scratch, scratch_bytes):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, sinks, out, heads, kv_heads, head_dim, value_dim, cells, window, scale, scratch, scratch_bytes, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
         count, group, mine = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
-        some = max(1, ROWS // group)
+        some, few = max(1, min(MOST, ROWS // group)), count <= FEW
         blocks = (count + some - 1) // some
+        low, high = span(positions, 0, count, window) if few else (0, 1)
         item = v.draw(counter, 1)
-        while item < blocks * kv_heads:
-            first, h = (blocks - 1 - item // kv_heads) * some, item % kv_heads  # the long ones first
-            end = min(count, first + some)
-            while first < end:  # a block may hold several sequences
-                base, last = v.load_i64(bases + 8 * first), first + 1
-                while last < end and v.load_i64(bases + 8 * last) == base:
-                    last += 1
-                one_block(first, last, h, positions, base, q, keys, values, out, heads, group, head_dim, cells, v.as_f32(scale), mine)  # fmt: skip  # noqa: E501
+        while item < blocks * kv_heads * (high - low):
+            part, h = low + item % (high - low), item // (high - low) % kv_heads
+            first = (blocks - 1 - item // ((high - low) * kv_heads)) * some  # the long ones first
+            stop = min(count, first + some)
+            while first < stop:  # a block may hold several sequences
+                last = run_of(bases, first, stop)
+                begin, end = span(positions, first, last, window)
+                if few:
+                    begin, end = max(begin, part), min(end, part + 1)
+                if begin < end:
+                    one_run(few, first, last, h, begin, end, positions, v.load_i64(bases + 8 * first), q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, v.as_f32(scale), mine, partials, pieces)  # fmt: skip  # noqa: E501
                 first = last
             item = v.draw(counter, 1)
 
     return run
 
 
-def _load_queries(v: ModuleType) -> Any:
-    """Rows (token, head of the group) of queries, scaled, padded with 0; every row's sums and maximum reset."""
-    f32x8 = v.f32x8
+def _run_of(v: ModuleType) -> Any:
+    """The end of the tokens from `first` on, before `stop`, that belong to one sequence."""
 
-    def run(q, first, last, h, heads, group, head_dim, width, scale, queries, sums, peaks):  # type: ignore[no-untyped-def]
-        row = 0
-        for t in range(first, last):
-            for g in range(group):
-                source = q + 4 * head_dim * (heads * t + h * group + g)
-                target = queries + 4 * width * row
-                for i in range(head_dim):
-                    v.store(target + 4 * i, v.load_f32(source + 4 * i) * scale)
-                for i in range(head_dim, width):
-                    v.store(target + 4 * i, v.float32(0))
-                for i in range(0, width, 8):
-                    v.store(sums + 4 * (width * row + i), v.zero(f32x8))
-                v.store(peaks + 8 * row, v.float32(-3.0e38))
-                v.store(peaks + 8 * row + 4, v.float32(0))
-                row += 1
+    def run(bases, first, stop):  # type: ignore[no-untyped-def]
+        last = first + 1
+        while last < stop and v.load_i64(bases + 8 * last) == v.load_i64(bases + 8 * first):
+            last += 1
+        return last
 
     return v.jitable(run)
 
 
-def _scores(v: ModuleType, fmt: type[Format]) -> Any:
-    """points (rows, PIECE) = queries (rows, width) times `count` keys; count is whole vectors."""
-    parts = fmt.kernels(v)
-    unpack, step, nbytes, lanes, many = v.jitable(parts.unpack), parts.step, fmt.nbytes, v.LANES, v.TOKENS
-    panel_many, panel_one = gemm_float.panel(v, many), gemm_float.panel(v, 1)
+def _span(v: ModuleType) -> Any:
+    """The pieces that tokens first .. last - 1 see: number of the first one, and of the one after the last."""
 
-    def run(keys, row_bytes, width, queries, rows, count, points, tile):  # type: ignore[no-untyped-def]
-        for key in range(0, count, lanes):
-            for i in range(0, width, step):
-                unpack(keys + key * row_bytes + i * nbytes, row_bytes, tile + 4 * lanes * i)
-            r = 0
-            while r + many <= rows:
-                panel_many(
-                    tile, width, queries + 4 * width * r, 4 * width, points + 4 * (PIECE * r + key), 4 * PIECE, 0
-                )
-                r += many
-            while r < rows:
-                panel_one(tile, width, queries + 4 * width * r, 4 * width, points + 4 * (PIECE * r + key), 4 * PIECE, 0)
-                r += 1
+    def run(positions, first, last, window):  # type: ignore[no-untyped-def]
+        low = high = v.load_i64(positions + 8 * first)
+        for t in range(first + 1, last):
+            position = v.load_i64(positions + 8 * t)
+            low, high = min(low, position), max(high, position)
+        return max(low + 1 - window, 0) // PIECE, high // PIECE + 1
 
     return v.jitable(run)
 
 
-def _mix(v: ModuleType, fmt: type[Format]) -> Any:
-    """sums (rows, width) += points (rows, PIECE) times `count` values."""
-    parts = fmt.kernels(v)
-    row, nbytes, lanes, many = v.jitable(parts.row), fmt.nbytes, v.LANES, v.TOKENS
-    panel_many, panel_one = gemm_float.panel(v, many), gemm_float.panel(v, 1)
-
-    def run(values, row_bytes, width, points, rows, count, sums, tile):  # type: ignore[no-untyped-def]
-        for i in range(0, width, lanes):
-            for key in range(count):
-                for j in range(0, lanes, 8):
-                    v.store(tile + 4 * (lanes * key + j), row(values + key * row_bytes + (i + j) * nbytes))
-            r = 0
-            while r + many <= rows:
-                panel_many(tile, count, points + 4 * PIECE * r, 4 * PIECE, sums + 4 * (width * r + i), 4 * width, 1)
-                r += many
-            while r < rows:
-                panel_one(tile, count, points + 4 * PIECE * r, 4 * PIECE, sums + 4 * (width * r + i), 4 * width, 1)
-                r += 1
-
-    return v.jitable(run)
-
-
-def _softmax(v: ModuleType) -> Any:
-    """Points of a piece become weights under the running maximum; keys after the token get 0; sums are scaled along."""
-    f32, power, lanes = v.f32, exp(v, v.f32, v.i32), v.LANES
-    first_lane, minus = v.slice_of(0, 1), v.float32(-3.0e38)
+def _one_run(v: ModuleType, kind: Kind, bend: Bend) -> Any:
+    """Tokens of one sequence by the pieces begin .. end - 1 of it, for the heads that share key head `h`."""
+    parts, stretch = kind.parts(v), kind.stretch_bytes
+    load_query, scores, mix = parts.load_query, parts.scores, parts.mix
+    query_bytes = 2 if kind.as_bytes else 4
+    start_row, weigh_row, merge_row, finish_row = start(v), weigh(v, bend), merge(v), finish(v)
 
     @v.jitable
-    def one_row(points, count, seen, peak, sums, width):  # type: ignore[no-untyped-def]
-        for i in range(max(seen, 0), count):
-            v.store(points + 4 * i, minus)
-        before = v.load_f32(peak)
-        top = v.splat(f32, before)
-        for i in range(0, count, lanes):
-            top = v.maximum(v.load(f32, points + 4 * i), top)
-        now = v.greatest(top)
-        total = v.zero(f32)
-        for i in range(0, count, lanes):
-            weight = power(v.load(f32, points + 4 * i) - v.splat(f32, now))
-            v.store(points + 4 * i, weight)
-            total = total + weight
-        shrink = v.total(first_lane(power(v.splat(f32, before - now))))
-        v.store(peak, now)
-        v.store(peak + 4, v.load_f32(peak + 4) * shrink + v.total(total))
-        for i in range(0, width, lanes):
-            v.store(sums + 4 * i, v.load(f32, sums + 4 * i) * shrink)
+    def load_rows(q, first, last, h, heads, group, head_dim, width, scale, sinks, queries, states, value_width):  # type: ignore[no-untyped-def]
+        for row in range((last - first) * group):
+            t, head = first + row // group, h * group + row % group
+            load_query(q, t, head, heads, head_dim, width, scale, queries + query_bytes * width * row)
+            start_row(states + (4 * value_width + 128) * row, value_width, v.load_f32(sinks + 4 * head))
 
-    def run(points, rows, group, count, piece, positions, peaks, sums, width):  # type: ignore[no-untyped-def]
-        for r in range(rows):
-            seen = v.load_i64(positions + 8 * (r // group)) + 1 - piece
-            one_row(points + 4 * PIECE * r, count, min(seen, count), peaks + 8 * r, sums + 4 * width * r, width)
-
-    return v.jitable(run)
-
-
-def _finish(v: ModuleType) -> Any:
-    def run(sums, peaks, first, last, h, heads, group, head_dim, width, out):  # type: ignore[no-untyped-def]
-        row = 0
-        for t in range(first, last):
-            for g in range(group):
-                scale = v.float32(1) / v.load_f32(peaks + 8 * row + 4)
-                target = out + 4 * head_dim * (heads * t + h * group + g)
-                for i in range(head_dim):
-                    v.store(target + 4 * i, v.load_f32(sums + 4 * (width * row + i)) * scale)
-                row += 1
+    def run(few, first, last, h, begin, end, positions, base, q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, scale, mine, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+        width, value_width = -(-head_dim // ALIGN) * ALIGN, -(-value_dim // ALIGN) * ALIGN
+        rows, record = (last - first) * group, 4 * value_width + 128
+        queries, points = mine, mine + query_bytes * width * rows
+        spare = points + 4 * PIECE * rows
+        states = spare + 4 * PIECE * rows
+        keys += h * cells * (width // ALIGN) * stretch
+        values += h * cells * (value_width // ALIGN) * stretch
+        load_rows(q, first, last, h, heads, group, head_dim, width, scale, sinks, queries, states, value_width)
+        length = v.load_i64(positions + 8 * (last - 1)) + 1
+        for piece in range(begin, end):
+            at, records = piece * PIECE, states + record * rows
+            if few:
+                records = partials + record * ((h * pieces + piece) * FEW + first) * group
+            count = min(PIECE, (length - at + ALIGN - 1) // ALIGN * ALIGN)
+            scores(keys, base + at, width, queries, rows, count, points, 4 * PIECE)
+            for r in range(rows):
+                seen = v.load_i64(positions + 8 * (first + r // group)) + 1 - at
+                weigh_row(points + 4 * PIECE * r, count, seen - window, seen, records + record * r, value_width)
+            mix(values, base + at, cells, value_width, points, 4 * PIECE, rows, count, records, record, spare)
+            if not few:
+                for r in range(rows):
+                    seen = v.load_i64(positions + 8 * (first + r // group)) + 1 - at
+                    if seen > 0 and seen - window < PIECE:
+                        merge_row(states + record * r, records + record * r, value_width)
+        if not few:
+            for r in range(rows):
+                at = heads * (first + r // group) + h * group + r % group
+                finish_row(states + record * r, value_width, out + 4 * value_dim * at, value_dim)
 
     return v.jitable(run)
+
+
+def _build_merge(v: ModuleType) -> Any:
+    start_row, merge_row, finish_row = start(v), merge(v), finish(v)
+
+    def run(counter, ith, nth, tokens, positions, sinks, out, heads, kv_heads, value_dim, window, scratch, scratch_bytes, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+        count, group, state = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
+        width = -(-value_dim // ALIGN) * ALIGN
+        record = 4 * width + 128
+        item = v.draw(counter, 1) if count <= FEW else count * heads
+        while item < count * heads:
+            t, head = item // heads, item % heads
+            position, row = v.load_i64(positions + 8 * t), t * group + head % group
+            start_row(state, width, v.load_f32(sinks + 4 * head))
+            for piece in range(max(position + 1 - window, 0) // PIECE, position // PIECE + 1):
+                at = (head // group * pieces + piece) * FEW * group + row
+                merge_row(state, partials + record * at, width)
+            finish_row(state, width, out + 4 * value_dim * item, value_dim)
+            item = v.draw(counter, 1)
+
+    return run
+
+
+# Joins what `attention` left of a few tokens: out (tokens, heads, value_dim); nothing to do after more.
+attention_merge = Kernel("attention_merge", MERGE_FIELDS, _build_merge)

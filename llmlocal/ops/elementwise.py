@@ -1,4 +1,4 @@
-"""Sums and gates of whole activations: residual, bias, SwiGLU. One value of a token never meets another here."""
+"""Sums, factors and bounds of whole activations. One value of a token never meets another here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _each(v: ModuleType, eight: Any, one: Any) -> Any:
+def each(v: ModuleType, eight: Any, one: Any) -> Any:
     """`(x, y, out, width)`: out = f(x, y) along a row, eight at a time and then the tail."""
     f32x8, eight, one = v.f32x8, v.jitable(eight), v.jitable(one)
 
@@ -29,7 +29,7 @@ def _each(v: ModuleType, eight: Any, one: Any) -> Any:
 @kernel("tokens x y out width")
 def add(v: ModuleType) -> Any:
     """out = x + y, all (tokens, width) float32; out may be x."""
-    row = _each(v, lambda a, b: a + b, lambda a, b: a + b)
+    row = each(v, lambda a, b: a + b, lambda a, b: a + b)
 
     def run(counter, ith, nth, tokens, x, y, out, width):  # type: ignore[no-untyped-def]
         count, t = v.load_i64(tokens), v.draw(counter, 1)
@@ -44,7 +44,7 @@ def add(v: ModuleType) -> Any:
 @kernel("tokens x bias width")
 def add_bias(v: ModuleType) -> Any:
     """x (tokens, width) += bias (width,), float32."""
-    row = _each(v, lambda a, b: a + b, lambda a, b: a + b)
+    row = each(v, lambda a, b: a + b, lambda a, b: a + b)
 
     def run(counter, ith, nth, tokens, x, bias, width):  # type: ignore[no-untyped-def]
         count, t = v.load_i64(tokens), v.draw(counter, 1)
@@ -55,36 +55,61 @@ def add_bias(v: ModuleType) -> Any:
     return run
 
 
-def swiglu_meaning(gate: NDArray[np.float64], up: NDArray[np.float64]) -> NDArray[np.float64]:
-    """silu(gate) * up. Shazeer 2020, arXiv 2002.05202."""
+def _by_number(v: ModuleType, eight: Any) -> Any:
+    """The body of a kernel in place: x = eight(x, number)."""
+    f32x8, lane, eight = v.f32x8, v.slice_of(0, 1), v.jitable(eight)
+
+    def run(counter, ith, nth, tokens, x, width, number):  # type: ignore[no-untyped-def]
+        count, t, by = v.load_i64(tokens), v.draw(counter, 1), v.as_f32(number)
+        while t < count:
+            row = x + 4 * width * t
+            for i in range(0, width - 7, 8):
+                v.store(row + 4 * i, eight(v.load(f32x8, row + 4 * i), by))
+            for i in range(width // 8 * 8, width):
+                v.store(row + 4 * i, lane(eight(v.splat(f32x8, v.load_f32(row + 4 * i)), by)))
+            t = v.draw(counter, 1)
+
+    return run
+
+
+@kernel("tokens x width factor")
+def scale(v: ModuleType) -> Any:
+    """x (tokens, width) float32 times `factor`, a float."""
+    return _by_number(v, lambda x, factor: x * factor)
+
+
+def softcap_meaning(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
+    """cap * tanh(x / cap). Bello et al. 2016, arXiv 1611.09940."""
     import numpy as np
 
-    with np.errstate(over="ignore"):
-        gated: NDArray[np.float64] = gate / (1 + np.exp(-gate)) * up
-    return gated
+    capped: NDArray[np.float64] = cap * np.tanh(x / cap)
+    return capped
 
 
-@kernel("tokens gate up out width")
-def swiglu(v: ModuleType) -> Any:
-    """out = silu(gate) * up, all (tokens, width) float32; out may be gate."""
-    f32x8, i32x8, float32 = v.f32x8, v.i32x8, v.float32
-    power, lane = exp(v, f32x8, i32x8), v.slice_of(0, 1)
+@kernel("tokens x width cap")
+def softcap(v: ModuleType) -> Any:
+    """x (tokens, width) float32 becomes cap * tanh(x / cap); `cap` is a float."""
+    f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
 
-    @v.jitable
-    def eight(g, u):  # type: ignore[no-untyped-def]
-        return g / (power(v.zero(f32x8) - g) + 1.0) * u
+    def eight(x, cap):  # type: ignore[no-untyped-def]
+        return (v.splat(f32x8, 1.0) - v.splat(f32x8, 2.0) / (power(x * 2.0 / cap) + 1.0)) * cap
 
-    @v.jitable
-    def one(g, u):  # type: ignore[no-untyped-def]
-        return v.total(lane(eight(v.splat(f32x8, float32(g)), v.splat(f32x8, float32(u)))))
+    return _by_number(v, eight)
 
-    row = _each(v, eight, one)
 
-    def run(counter, ith, nth, tokens, gate, up, out, width):  # type: ignore[no-untyped-def]
+@kernel("tokens x factors width")
+def scale_rows(v: ModuleType) -> Any:
+    """x (tokens, width) float32: each token times its own of `factors` (tokens,) float32."""
+    f32x8 = v.f32x8
+
+    def run(counter, ith, nth, tokens, x, factors, width):  # type: ignore[no-untyped-def]
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
-            at = 4 * width * t
-            row(gate + at, up + at, out + at, width)
+            row, by = x + 4 * width * t, v.load_f32(factors + 4 * t)
+            for i in range(0, width - 7, 8):
+                v.store(row + 4 * i, v.load(f32x8, row + 4 * i) * by)
+            for i in range(width // 8 * 8, width):
+                v.store(row + 4 * i, v.load_f32(row + 4 * i) * by)
             t = v.draw(counter, 1)
 
     return run

@@ -5,39 +5,34 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ..quant.format import Format
 from ..quant.jit import Kernel
-from .attention import ALIGN
+from .kv_kind import ALIGN, Kind
 
-FIELDS = ("tokens", "cells_of", "k", "v", "keys", "values", "kv_heads", "head_dim", "cells")
+FIELDS = ("tokens", "cells_of", "k", "v", "keys", "values", "kv_heads", "head_dim", "value_dim", "cells")
 
 
-def kv_store(fmt: type[Format]) -> Kernel:
-    """The kernel for a cache in `fmt`: k and v (tokens, kv_heads, head_dim) float32 go to cell `cells_of[t]` (int64).
+def kv_store(kind: Kind) -> Kernel:
+    """The kernel for a kind of cache: float32 k (tokens, kv_heads, head_dim) and v (tokens, kv_heads, value_dim).
 
-    `keys` and `values` are (kv_heads, cells, padded(head_dim)); the padding stays 0.
+    Token t goes to cell `cells_of[t]` (int64) of every head of `keys` and `values`; the padding stays 0.
     """
-    return Kernel(f"kv_store_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+    return Kernel(f"kv_store_{kind.name}", FIELDS, lambda v: _build(v, kind))
 
 
-def _build(v: ModuleType, fmt: type[Format]) -> Any:
-    f32x8, pack, nbytes, lane = v.f32x8, v.jitable(fmt.kernels(v).pack), fmt.nbytes, v.slice_of(0, 1)
+def _build(v: ModuleType, kind: Kind) -> Any:
+    parts, stretch = kind.parts(v), kind.stretch_bytes
+    write_key, write_value = parts.write_key, parts.write_value
 
-    @v.jitable
-    def write(source, target, head_dim):  # type: ignore[no-untyped-def]
-        for i in range(0, head_dim - 7, 8):
-            v.store(target + nbytes * i, pack(v.load(f32x8, source + 4 * i)))
-        for i in range(head_dim // 8 * 8, head_dim):
-            v.store(target + nbytes * i, lane(pack(v.splat(f32x8, v.load_f32(source + 4 * i)))))
-
-    def run(counter, ith, nth, tokens, cells_of, k, values_in, keys, values, kv_heads, head_dim, cells):  # type: ignore[no-untyped-def]
-        count, t, width = v.load_i64(tokens), v.draw(counter, 1), -(-head_dim // ALIGN) * ALIGN
+    def run(counter, ith, nth, tokens, cells_of, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):  # type: ignore[no-untyped-def]
+        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        key_bytes = -(-head_dim // ALIGN) * stretch * cells
+        value_bytes = -(-value_dim // ALIGN) * stretch * cells
         while t < count:
             cell = v.load_i64(cells_of + 8 * t)
             for h in range(kv_heads):
-                source, target = 4 * head_dim * (kv_heads * t + h), nbytes * width * (cells * h + cell)
-                write(k + source, keys + target, head_dim)
-                write(values_in + source, values + target, head_dim)
+                at = kv_heads * t + h
+                write_key(k + 4 * head_dim * at, keys + key_bytes * h, cell, cells, head_dim)
+                write_value(values_in + 4 * value_dim * at, values + value_bytes * h, cell, cells, value_dim)
             t = v.draw(counter, 1)
 
     return run

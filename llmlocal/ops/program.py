@@ -7,15 +7,19 @@ from typing import Any
 
 from ..quant.jit import kernel
 
-# An operation is int64 (kernel's address, argument block's address, 1 if all threads meet after it). The team's block
-# is int64 (arrived, phase, address of a function that yields the CPU), on cache lines of their own.
-OPERATION, ARRIVED, PHASE, YIELD = 24, 0, 64, 128
+# An operation is int64 (kernel's address, argument block's address, 1 if all threads meet after it, first and last
+# address of what is read from memory next). The team's block is int64 (arrived, phase, address of a function that
+# yields the CPU), on cache lines of their own.
+OPERATION, ARRIVED, PHASE, YIELD = 40, 0, 64, 128
 SPINS = 2000  # then yield: a partner that lost its core must not cost a time slice at every barrier
 
 
 @kernel("operations count team")
 def run_program(v: ModuleType) -> Any:
-    """Run `count` operations as thread `ith` of `nth`. The last at a barrier resets the work counters behind it."""
+    """Run `count` operations as thread `ith` of `nth`. The last at a barrier resets the work counters behind it.
+
+    Those who wait there fetch the weights that come next, so that memory is busy while a short operation runs.
+    """
 
     @v.jitable
     def reset(operations, first, last):  # type: ignore[no-untyped-def]
@@ -23,27 +27,34 @@ def run_program(v: ModuleType) -> Any:
             v.atomic_store(v.load_i64(operations + OPERATION * i + 8), 0)
 
     @v.jitable
-    def meet(operations, first, last, team, nth):  # type: ignore[no-untyped-def]
+    def meet(operations, first, last, team, nth, ahead, end):  # type: ignore[no-untyped-def]
         phase = v.atomic_load(team + PHASE)
         if v.atomic_add(team + ARRIVED, 1) == nth - 1:
             reset(operations, first, last)
             v.atomic_store(team + ARRIVED, 0)
             v.atomic_store(team + PHASE, phase + 1)
-            return
+            return ahead
         spins = 0
         while v.atomic_load(team + PHASE) == phase:
+            if ahead < end:
+                v.prefetch(ahead)
+                ahead += 64
+                continue
             v.pause()
             spins += 1
             if spins > SPINS:
                 v.call_plain(v.load_i64(team + YIELD))
+        return ahead
 
     def run(counter, ith, nth, operations, count, team):  # type: ignore[no-untyped-def]
-        first = 0
+        first, ahead, end = 0, 0, 0
         for i in range(count):
             at = operations + OPERATION * i
             v.call_kernel(v.load_i64(at), v.load_i64(at + 8), ith, nth)
+            if v.load_i64(at + 32) != end:
+                ahead, end = v.load_i64(at + 24), v.load_i64(at + 32)
             if v.load_i64(at + 16) != 0:
-                meet(operations, first, i + 1, team, nth)
+                ahead = meet(operations, first, i + 1, team, nth, ahead, end)
                 first = i + 1
 
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode
+from ..blocks import decode, encode, unweighted
 from ..format import Format
 from ..parts import FloatParts
 
@@ -20,8 +20,8 @@ class F32(Format, id=0, block=1, nbytes=4, activations="f32"):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, unweighted(_encode), values)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> FloatParts:

@@ -9,20 +9,32 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, fields, halves
+from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
 from ..format import Format
 from ..levels import NON_LINEAR
-from ..parts import IntegerParts
+from ..packing import copy_half
+from ..parts import Encoders, IntegerParts
+from ..search import HALF
+from ..symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+SEARCH = Symmetric(
+    group=32, groups=1, levels=NON_LINEAR, least=1, most=1, trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)), floor=0.12
+)
+
+
 class IQ4_NL(Format, id=20, block=32, nbytes=18):
     @classmethod
     def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
         return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -47,8 +59,25 @@ class IQ4_NL(Format, id=20, block=32, nbytes=18):
 
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        copy = copy_half(v)
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            copy(out, scratch + HALF + 2 * group)
+            v.store(out + 2, v.load(v.i8x16, q) | v.load(v.i8x16, q + 16) << 4)
+
+        return Encoders(search=SEARCH, pack=pack)
+
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
 
     return halves(blocks[:, :2]) * np.array(NON_LINEAR, np.float32)[fields(blocks[:, 2:], 4)]
+
+
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    import numpy as np
+
+    found = symmetric(x, importance, SEARCH)
+    return np.concatenate([half_bytes(found.d[:, None]), pack_fields(found.q, 4)], axis=1)

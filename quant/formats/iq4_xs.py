@@ -11,20 +11,32 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, fields, halves
+from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
 from ..format import Format
 from ..levels import NON_LINEAR
-from ..parts import IntegerParts, of_group
+from ..packing import copy_half
+from ..parts import Encoders, IntegerParts, of_group
+from ..search import HALF, SCALE_BYTES
+from ..symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+SEARCH = Symmetric(
+    group=32, groups=8, levels=NON_LINEAR, least=-32, most=31, trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)), floor=0.12
+)
+
+
 class IQ4_XS(Format, id=23, block=256, nbytes=136):
     @classmethod
     def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
         return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -53,6 +65,23 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
         scale = of_group(v, columns)
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=scale, columns=columns, signed=True)
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        copy = copy_half(v)
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            copy(out, scratch + HALF + 2 * group)
+            low, top = 0, 0
+            for g in range(8):
+                scale = v.load_i8(scratch + SCALE_BYTES + group + g) + 32
+                low, top = low | (scale & 15) << 4 * g, top | scale >> 4 << 2 * g
+                first, last = v.load(v.i8x16, q + 32 * g), v.load(v.i8x16, q + 32 * g + 16)
+                v.store(out + 8 + 16 * g, first | last << 4)
+            v.store(out + 2, v.int32(top | low << 16))
+            v.store(out + 6, v.int16(low >> 16))
+
+        return Encoders(search=SEARCH, pack=pack)
+
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
@@ -62,3 +91,14 @@ def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     scale = (low >> 4 * steps & 15 | (top >> 2 * steps & 3) << 4).astype(np.float32) - 32
     level = np.array(NON_LINEAR, np.float32)[fields(blocks[:, 8:].reshape(-1, 8, 16), 4)]
     return ((halves(blocks[:, :2]) * scale)[:, :, None] * level).reshape(-1, 256)
+
+
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    import numpy as np
+
+    found = symmetric(x, importance, SEARCH)
+    scale, steps = (found.scale + 32).astype(np.uint32), np.arange(8, dtype=np.uint32)
+    top = np.bitwise_or.reduce(scale >> np.uint32(4) << 2 * steps, axis=1, keepdims=True).astype(np.uint16)
+    low = np.bitwise_or.reduce((scale & np.uint32(15)) << 4 * steps, axis=1, keepdims=True)
+    q = pack_fields(found.q.reshape(-1, 8, 32), 4).reshape(-1, 128)
+    return np.concatenate([half_bytes(found.d[:, None]), top.view(np.uint8), low.view(np.uint8), q], axis=1)

@@ -9,12 +9,13 @@ OCP Microscaling Formats 1.0, with ggml's order of nibbles; e = 255, there NaN, 
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..blocks import decode, encode, fields, pack_fields
+from ..blocks import decode, encode, fields, pack_fields, unweighted
+from ..direct import words
 from ..format import Format
 from ..levels import E2M1
-from ..parts import IntegerParts
+from ..parts import Encoders, IntegerParts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +28,8 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, unweighted(_encode), values)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -58,6 +59,36 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
             return (power(v.f32x8, v.i32x8, v.load_column(i8x8, p, nbytes)),)
 
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
+
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        w, f32x16, i32x16, i8x16 = words(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
+        extreme_of, put_nibbles = w.extreme, w.nibbles
+        i8x1 = v.Vec("i8", 1)
+
+        def stair(i: int) -> Any:
+            middle = (E2M1[i] + E2M1[i + 1]) / 4  # `inverse` is a half of what it should be, so that it never overflows
+            return v.jitable(lambda n, t: n + v.choose(t, v.splat(f32x16, middle), v.splat(f32x16, 1), v.zero(f32x16)))
+
+        climb = v.chain([stair(i) for i in range(7)])
+
+        @v.jitable
+        def number(x, inverse):  # type: ignore[no-untyped-def]
+            """Ties and a minus zero go to the lower number."""
+            n, zero = climb(v.zero(f32x16), v.absolute(x) * inverse), v.zero(f32x16)
+            sign = v.choose(n, zero, v.choose(zero, x, v.splat(f32x16, 8), zero), zero)
+            return v.truncate(i8x16, v.to_i32(i32x16, n + sign))
+
+        def direct(x, out):  # type: ignore[no-untyped-def]
+            bits, _ = extreme_of(x)
+            e = max((bits >> 23) - 2, 0)
+            v.store(out, v.splat(i8x1, e))
+            inverse = v.as_f32(254 - e << 23)
+            first, last = (number(v.load(f32x16, x), inverse), number(v.load(f32x16, x + 64), inverse))
+            put_nibbles(out + 1, first, last)
+            return bits
+
+        return Encoders(direct=direct)
 
 
 def _power(e: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,19 +11,29 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks import decode, fields, halves
+from ..affine import Affine, affine
+from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
 from ..format import Format
-from ..parts import IntegerParts, of_group
+from ..packing import copy_half, pack_quads
+from ..parts import Encoders, IntegerParts, of_group
+from ..search import HALF, HALF_MIN, MIN_BYTES, SCALE_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+SEARCH = Affine(group=16, groups=16, top=3, multiples=15, even=0.25, first=-0.9, step=0.1, trials=19)
+
+
 class Q2_K(Format, id=10, block=256, nbytes=84):
     @classmethod
     def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
         return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -61,6 +71,19 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
             minima=2,
         )
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        copy, quads = copy_half(v), pack_quads(v)
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            low = v.load(v.i8x16, scratch + MIN_BYTES + group) << 4
+            v.store(out, v.load(v.i8x16, scratch + SCALE_BYTES + group) | low)
+            quads(out + 16, q)
+            copy(out + 80, scratch + HALF + 2 * group)
+            copy(out + 82, scratch + HALF_MIN + 2 * group)
+
+        return Encoders(search=SEARCH, pack=pack)
+
 
 def _columns(v: ModuleType) -> tuple[Any, Any]:
     i16x8 = v.Vec("i16", 8)
@@ -84,3 +107,12 @@ def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     scale, low = d * (pairs & np.uint8(15)).astype(np.float32), dmin * (pairs >> np.uint8(4)).astype(np.float32)
     q = fields(blocks[:, 16:80].reshape(-1, 2, 32), 2).reshape(-1, 16, 16).astype(np.float32)
     return (scale[:, :, None] * q - low[:, :, None]).reshape(-1, 256)
+
+
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    import numpy as np
+
+    found = affine(x, importance, SEARCH)
+    q = pack_fields(found.q.reshape(-1, 2, 128), 2).reshape(-1, 64)
+    halves = [half_bytes(d[:, None]) for d in (found.d, found.dmin)]
+    return np.concatenate([found.scale | found.low << np.uint8(4), q, *halves], axis=1)

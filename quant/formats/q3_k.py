@@ -12,19 +12,31 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks import decode, fields, halves
+from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
 from ..format import Format
-from ..parts import IntegerParts, of_group
+from ..packing import copy_half, pack_plane, pack_quads
+from ..parts import Encoders, IntegerParts, of_group
+from ..search import HALF, SCALE_BYTES
+from ..symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+SEARCH = Symmetric(
+    group=16, groups=16, levels=range(-4, 4), least=-32, most=31, trials=((-5.0, 0.1, 19), (2.0, 0.25, 9)), floor=0.1
+)
+
+
 class Q3_K(Format, id=11, block=256, nbytes=110):
     @classmethod
     def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
         return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -58,6 +70,23 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         scale = of_group(v, columns, 2)
         return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=scale, columns=columns, shift=2, scales=2)
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        copy, quads, plane = copy_half(v), pack_quads(v), pack_plane(v, 2)
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            plane(out, q)
+            quads(out + 32, q)
+            scales = scratch + SCALE_BYTES + group
+            v.store(scales, v.load(v.i8x16, scales) + 32)
+            first, last = v.load_i64(scales), v.load_i64(scales + 8)
+            v.store(out + 96, first & 0x0F0F0F0F0F0F0F0F | (last & 0x0F0F0F0F0F0F0F0F) << 4)
+            high = (first & 0x30303030) >> 4 | (first >> 32 & 0x30303030) >> 2
+            v.store(out + 104, v.int32(high | last & 0x30303030 | (last >> 32 & 0x30303030) << 2))
+            copy(out + 108, scratch + HALF + 2 * group)
+
+        return Encoders(search=SEARCH, pack=pack)
+
 
 def _columns(v: ModuleType) -> Any:
     one, i16x8 = v.Vec("i64", 1), v.Vec("i16", 8)
@@ -80,3 +109,14 @@ def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     scale = (fields(blocks[:, 96:104], 4) | fields(blocks[:, 104:108], 2) << np.uint8(4)).astype(np.float32) - 32
     q = (low | high << np.uint8(2)).reshape(-1, 16, 16).astype(np.float32) - 4
     return ((halves(blocks[:, 108:]) * scale)[:, :, None] * q).reshape(-1, 256)
+
+
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    import numpy as np
+
+    found = symmetric(x, importance, SEARCH)
+    high = pack_fields(found.q >> np.uint8(2), 1)
+    low = pack_fields((found.q & np.uint8(3)).reshape(-1, 2, 128), 2).reshape(-1, 64)
+    scale = (found.scale + 32).astype(np.uint8)
+    scales = pack_fields(scale & np.uint8(15), 4), pack_fields(scale >> np.uint8(4), 2)
+    return np.concatenate([high, low, *scales, half_bytes(found.d[:, None])], axis=1)

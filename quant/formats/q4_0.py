@@ -12,12 +12,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks import decode, encode, extreme, fields, half_bytes, halves, inverse, level, pack_fields
+from ..direct import words
 from ..format import Format
-from ..parts import IntegerParts
+from ..packing import copy_half
+from ..parts import Encoders, IntegerParts
+from ..search import HALF
+from ..symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+SEARCH = Symmetric(group=32, groups=1, levels=range(-8, 8), least=1, most=1, trials=((-9.0, 0.1, 21),), floor=0.08)
 
 
 class Q4_0(Format, id=2, block=32, nbytes=18):
@@ -26,8 +33,8 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -51,6 +58,26 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
 
         return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=3)
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        copy, w = copy_half(v), words(v)
+        extreme_of, inverse_of, put_half, levels_of, put_nibbles = w.extreme, w.inverse, w.half, w.levels, w.nibbles
+
+        def direct(x, out):  # type: ignore[no-untyped-def]
+            bits, extreme = extreme_of(x)
+            d = v.quotient(extreme, v.float32(-8))
+            first, last = levels_of(x, v.float32(0), inverse_of(d), 8.5, 15)
+            put_half(out, d)
+            put_nibbles(out + 2, first, last)
+            return bits
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
+            copy(out, scratch + HALF + 2 * group)
+            put_nibbles(out + 2, first, last)
+
+        return Encoders(direct=direct, search=SEARCH, pack=pack)
+
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
@@ -59,9 +86,13 @@ def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return d * (q.astype(np.float32) - 8)
 
 
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
     import numpy as np
 
-    d = extreme(x) / np.float32(-8)
-    q = level(x * inverse(d), 8, 15)
+    if importance is None:
+        d = extreme(x) / np.float32(-8)
+        q = level(x * inverse(d), 8, 15)
+    else:
+        found = symmetric(x, importance, SEARCH)
+        d, q = found.d[:, None], found.q
     return np.concatenate([half_bytes(d), pack_fields(q, 4)], axis=1)

@@ -13,12 +13,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks import decode, encode, extreme, fields, half_bytes, halves, inverse, level, pack_fields
+from ..direct import words
 from ..format import Format
-from ..parts import IntegerParts
+from ..packing import copy_half
+from ..parts import Encoders, IntegerParts
+from ..search import HALF
+from ..symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+SEARCH = Symmetric(group=32, groups=1, levels=range(-16, 16), least=1, most=1, trials=((-17.0, 0.1, 21),), floor=0.08)
 
 
 class Q5_0(Format, id=6, block=32, nbytes=22):
@@ -27,8 +34,8 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -53,6 +60,35 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
 
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        copy, w = copy_half(v), words(v)
+        extreme_of, inverse_of, put_half, levels_of, put_nibbles, put_fifths = (
+            w.extreme,
+            w.inverse,
+            w.half,
+            w.levels,
+            w.nibbles,
+            w.fifths,
+        )
+
+        def direct(x, out):  # type: ignore[no-untyped-def]
+            bits, extreme = extreme_of(x)
+            d = v.quotient(extreme, v.float32(-16))
+            first, last = levels_of(x, v.float32(0), inverse_of(d), 16.5, 31)
+            put_half(out, d)
+            put_fifths(out + 2, first, last)
+            put_nibbles(out + 6, first, last)
+            return bits
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
+            copy(out, scratch + HALF + 2 * group)
+            put_fifths(out + 2, first, last)
+            put_nibbles(out + 6, first, last)
+
+        return Encoders(direct=direct, search=SEARCH, pack=pack)
+
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
@@ -63,10 +99,14 @@ def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return d * (q.astype(np.float32) - 16)
 
 
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
     import numpy as np
 
-    d = extreme(x) / np.float32(-16)
-    q = level(x * inverse(d), 16, 31)
+    if importance is None:
+        d = extreme(x) / np.float32(-16)
+        q = level(x * inverse(d), 16, 31)
+    else:
+        found = symmetric(x, importance, SEARCH)
+        d, q = found.d[:, None], found.q
     high = np.packbits(q >> 4, axis=1, bitorder="little")
     return np.concatenate([half_bytes(d), high, pack_fields(q & np.uint8(15), 4)], axis=1)

@@ -13,13 +13,20 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ..affine import Affine, affine
 from ..blocks import decode, encode, fields, half_bytes, halves, inverse, level, pack_fields
+from ..direct import words
 from ..format import Format
-from ..parts import IntegerParts
+from ..packing import copy_half
+from ..parts import Encoders, IntegerParts
+from ..search import HALF, HALF_MIN
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+SEARCH = Affine(group=32, groups=1, top=31, multiples=1, even=1.3, first=-1.2, step=0.1, trials=25)
 
 
 class Q5_1(Format, id=7, block=32, nbytes=24):
@@ -28,8 +35,8 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -63,6 +70,37 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
             column_min=lambda p: (v.load_f16_column(v.f32x8, p + 2, nbytes),),
         )
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        copy, i16, w = copy_half(v), v.Vec("i16", 1), words(v)
+        span_of, inverse_of, put_half, levels_of, put_nibbles, put_fifths = (
+            w.span,
+            w.inverse,
+            w.half,
+            w.levels,
+            w.nibbles,
+            w.fifths,
+        )
+
+        def direct(x, out):  # type: ignore[no-untyped-def]
+            bits, low, high = span_of(x)
+            d = v.quotient(v.difference(high, low), v.float32(31))
+            first, last = levels_of(x, low, inverse_of(d), 0.5, 31)
+            put_half(out, d)
+            put_half(out + 2, low)
+            put_fifths(out + 4, first, last)
+            put_nibbles(out + 8, first, last)
+            return bits
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
+            copy(out, scratch + HALF + 2 * group)
+            v.store(out + 2, v.load(i16, scratch + HALF_MIN + 2 * group) ^ -0x8000)
+            put_fifths(out + 4, first, last)
+            put_nibbles(out + 8, first, last)
+
+        return Encoders(direct=direct, search=SEARCH, pack=pack)
+
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
@@ -73,11 +111,15 @@ def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return d * q.astype(np.float32) + m
 
 
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
     import numpy as np
 
-    m = x.min(axis=1, keepdims=True)
-    d = (x.max(axis=1, keepdims=True) - m) / 31
-    q = level((x - m) * inverse(d), 0, 31)
+    if importance is None:
+        m = x.min(axis=1, keepdims=True)
+        d = (x.max(axis=1, keepdims=True) - m) / 31
+        q = level((x - m) * inverse(d), 0, 31)
+    else:
+        found = affine(x, importance, SEARCH)
+        d, m, q = found.d[:, None], -found.dmin[:, None], found.q
     high = np.packbits(q >> 4, axis=1, bitorder="little")
     return np.concatenate([half_bytes(d), half_bytes(m), high, pack_fields(q & np.uint8(15), 4)], axis=1)

@@ -12,20 +12,29 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, fields
+from ..affine import Affine, affine
+from ..blocks import decode, encode, fields, pack_fields
 from ..format import Format
-from ..k_scales import scale_parts, scales_and_minima
-from ..parts import IntegerParts
+from ..k_scales import pack_header, scale_parts, scales_and_minima, store_header
+from ..packing import pack_pairs, pack_plane
+from ..parts import Encoders, IntegerParts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+SEARCH = Affine(group=32, groups=8, top=31, multiples=63, even=1.3, first=-1.2, step=0.1, trials=25)
+
+
 class Q5_K(Format, id=13, block=256, nbytes=176):
     @classmethod
     def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
         return decode(cls, _decode, data)
+
+    @classmethod
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -59,6 +68,17 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
             column_min=scales.column_min,
         )
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        header, pairs, plane = store_header(v), pack_pairs(v), pack_plane(v, 4)
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            header(out, scratch, group)
+            plane(out + 16, q)
+            pairs(out + 48, q)
+
+        return Encoders(search=SEARCH, pack=pack)
+
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
@@ -67,3 +87,12 @@ def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     high = fields(blocks[:, 16:48], 1).reshape(-1, 8, 32)
     q = fields(blocks[:, 48:].reshape(-1, 4, 32), 4).reshape(-1, 8, 32) | high << np.uint8(4)
     return (d[:, :, None] * q.astype(np.float32) - low[:, :, None]).reshape(-1, 256)
+
+
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    import numpy as np
+
+    found = affine(x, importance, SEARCH)
+    fifth = pack_fields(found.q >> np.uint8(4), 1)
+    low = pack_fields((found.q & np.uint8(15)).reshape(-1, 4, 64), 4).reshape(-1, 128)
+    return np.concatenate([pack_header(found), fifth, low], axis=1)

@@ -14,13 +14,19 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, fields, half_bytes, halves, inverse, pack_fields
+from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
 from ..format import Format
-from ..parts import IntegerParts
+from ..packing import copy_half
+from ..parts import Encoders, IntegerParts
+from ..search import HALF, SCALE_BYTES
+from ..symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+SEARCH = Symmetric(group=16, groups=16, levels=range(-32, 32), least=-128, most=127, trials=((-34.0, 0.2, 21),))
 
 
 class Q6_K(Format, id=14, block=256, nbytes=210):
@@ -29,8 +35,8 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, _encode, values, importance)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -78,6 +84,22 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
 
         return IntegerParts(bits=6, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=5, scales=2)
 
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        copy, i8x32 = copy_half(v), v.i8x32
+
+        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+            for half in range(2):
+                p, low = q + 128 * half, out + 64 * half
+                a, b, c, d = v.load(i8x32, p), v.load(i8x32, p + 32), v.load(i8x32, p + 64), v.load(i8x32, p + 96)
+                v.store(low, a & 15 | c << 4)
+                v.store(low + 32, b & 15 | d << 4)
+                v.store(out + 128 + 32 * half, a >> 4 | b >> 4 << 2 | (c & 48) | (d & 48) << 2)
+            v.store(out + 192, v.load(v.i8x16, scratch + SCALE_BYTES + group))
+            copy(out + 208, scratch + HALF + 2 * group)
+
+        return Encoders(search=SEARCH, pack=pack)
+
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
@@ -89,44 +111,11 @@ def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return ((d * scale)[:, :, None] * q).reshape(-1, 256)
 
 
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
     import numpy as np
 
-    # Squares must neither overflow nor vanish: search in units of a power of two, which changes no mantissa.
-    unit = np.frexp(np.abs(x).max(axis=1, keepdims=True))[1]
-    groups = np.ldexp(x, -unit).reshape(-1, 16)
-    ideal = _group_scales(np.ascontiguousarray(groups.T)).reshape(-1, 16)
-    largest = np.take_along_axis(ideal, np.abs(ideal).argmax(axis=1, keepdims=True), axis=1)
-    per_d = -128 * inverse(largest)
-    scale = np.rint(per_d * ideal).clip(-128, 127)
-    d = half_bytes(np.ldexp(inverse(per_d), unit))
-    step = (halves(d) * scale)[:, :, None]
-    q = np.where(step == 0, -32, np.rint(x.reshape(-1, 16, 16) / step)).clip(-32, 31)
-    bits = (q + 32).astype(np.uint8).reshape(-1, 2, 128)
-    low, high = (
-        pack_fields(bits & np.uint8(15), 4).reshape(-1, 128),
-        pack_fields(bits >> np.uint8(4), 2).reshape(-1, 64),
-    )
-    return np.concatenate([low, high, scale.astype(np.int8).view(np.uint8), d], axis=1)
-
-
-def _group_scales(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The scale of each group, (16, n) -> (n,): of 19 near the obvious one, that of least error weighted by x * x.
-
-    The weights make large values, which dominate a dot product, the most exact. For the integers q of each trial the
-    best scale is sum(wxq) / sum(wqq), and it lowers the error by sum(wxq)^2 / sum(wqq).
-    """
-    import numpy as np
-
-    w = x * x
-    wx = w * x
-    per_extreme = -inverse(np.take_along_axis(x, np.abs(x).argmax(axis=0, keepdims=True), axis=0))
-    best = np.zeros(x.shape[1], np.float32)
-    scale = np.zeros(x.shape[1], np.float32)
-    for trial in (0, *range(-9, 0), *range(1, 10)):
-        q = np.rint(x * (per_extreme * np.float32(32 + 0.1 * trial))).clip(-32, 31)
-        wxq, wqq = (wx * q).sum(axis=0), (w * q * q).sum(axis=0)
-        better = wxq * wxq > best * wqq
-        scale[better] = (wxq / wqq)[better]
-        best[better] = (scale * wxq)[better]
-    return scale
+    found = symmetric(x, importance, SEARCH)
+    halves = found.q.reshape(-1, 2, 128)
+    low = pack_fields(halves & np.uint8(15), 4).reshape(-1, 128)
+    high = pack_fields(halves >> np.uint8(4), 2).reshape(-1, 64)
+    return np.concatenate([low, high, found.scale.view(np.uint8), half_bytes(found.d[:, None])], axis=1)

@@ -11,9 +11,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, half_bytes, halves, inverse
+from ..blocks import decode, encode, half_bytes, halves, inverse, unweighted
+from ..direct import words
 from ..format import Format
-from ..parts import IntegerParts
+from ..parts import Encoders, IntegerParts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +27,8 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, unweighted(_encode), values)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
@@ -52,6 +53,29 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
             return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
+
+    @classmethod
+    def encoders(cls, v: ModuleType) -> Encoders:
+        w, f32x16, i32x16, i8x16 = words(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
+        extreme_of, inverse_of, put_half = w.extreme, w.inverse, w.half
+
+        @v.jitable
+        def whole(x):  # type: ignore[no-untyped-def]
+            return v.to_f32(f32x16, v.to_i32(i32x16, x))
+
+        def direct(x, out):  # type: ignore[no-untyped-def]
+            bits, extreme = extreme_of(x)
+            d = v.quotient(abs(extreme), v.float32(127))
+            put_half(out, d)
+            inverse, low, top = v.splat(f32x16, inverse_of(d)), v.splat(f32x16, -128), v.splat(f32x16, 128)
+            for half in range(2):
+                scaled = v.minimum(v.maximum(v.product(v.load(f32x16, x + 64 * half), inverse), low), top)
+                near = whole(scaled)
+                q = near + whole(v.difference(scaled, near) * 2)
+                v.store(out + 2 + 16 * half, v.truncate(i8x16, v.to_i32(i32x16, q)))
+            return bits
+
+        return Encoders(direct=direct)
 
 
 def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, half_bytes, halves, inverse, sign_levels
+from ..blocks import decode, encode, half_bytes, halves, inverse, sign_levels, unweighted
 from ..format import Format
 from ..parts import DecodedParts
 
@@ -29,8 +29,8 @@ class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, unweighted(_encode), values)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, fields, half_bytes, halves, inverse, pack_fields, sign_levels
+from ..blocks import decode, encode, fields, half_bytes, halves, inverse, pack_fields, sign_levels, unweighted
 from ..format import Format
 from ..parts import IntegerParts, of_group
 
@@ -26,8 +26,8 @@ class TQ2_0(Format, id=35, block=256, nbytes=66):
         return decode(cls, _decode, data)
 
     @classmethod
-    def quantize(cls, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values)
+    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        return encode(cls, unweighted(_encode), values)
 
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:

@@ -17,14 +17,18 @@ from ..memory import *
 from ..memory import load_splat4
 from ..simd import *
 from ..vector import *
-from ..vector import Vec, always, call, f32x8, first, i8x32, i16x16, i32x8, jitable, unroll, word
-from .rows import keep_narrow, narrow_scale_of
+from ..vector import Vec, always, call, each, f32x8, first, i8x32, i16x16, i32x8, item, jitable, joined, pieces, word
+from .rows import keep_narrow, narrow_scale
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
-keep_row_scales, row_scale_of = keep_narrow, narrow_scale_of
-TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+keep_row_scales, row_scale = keep_narrow, narrow_scale
+TILES = ""  # the file whose words matrix products use instead of these, where there is one
+TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
+ROW_TOKENS = 2  # of those at once
+PROOF = "vpmaddubsw"  # the instruction of its byte products, for those who look whether it is in use
 FLIP_SIGNED = False
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 
@@ -72,8 +76,11 @@ def lookup_by_shuffle(values: Sequence[int]) -> Any:
 
     @word(first)
     def found(b: Any, t: Any, x: Any) -> Any:
-        table = t[0].lanes(list(values) * (t[0].n // 16))
-        return call(b, f"llvm.x86.{names[t[0].n]}", x.type, table, x)
+        registers = max(1, t[0].n // 64)
+        width = t[0].n // registers
+        table = Vec("i8", width).lanes(list(values) * (width // 16))
+        parts = pieces(b, x, registers)
+        return joined(b, [call(b, f"llvm.x86.{names[width]}", part.type, table, part) for part in parts])
 
     return found
 
@@ -116,4 +123,4 @@ def pause(b: Any, t: Any) -> Any:
 def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
     """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
     dot = group_dot(n, bits, signed)
-    return unroll(tokens, lambda t: lambda sums, w, x, stride: dot(sums[t], w, x + t * stride))
+    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))

@@ -12,14 +12,18 @@ from ..memory import *
 from ..memory import load_splat4
 from ..simd import *
 from ..vector import *
-from ..vector import Vec, always, f32x8, first, i8x32, i32x8, jitable, shuffle_value, unroll, word
-from .rows import keep_narrow, narrow_scale_of
+from ..vector import Vec, always, each, f32x8, first, i8x32, i32x8, item, jitable, shuffle_value, word
+from .rows import keep_narrow, narrow_scale
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
-keep_row_scales, row_scale_of = keep_narrow, narrow_scale_of
-TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+keep_row_scales, row_scale = keep_narrow, narrow_scale
+TILES = ""  # the file whose words matrix products use instead of these, where there is one
+TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
+ROW_TOKENS = 2  # of those at once
+PROOF = ""  # no instruction of its own
 FLIP_SIGNED = False
 to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = half_words(widen_by_integers, narrow_by_integers)
 
@@ -85,4 +89,4 @@ def pause(b: Any, t: Any) -> Any:
 def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
     """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
     dot = group_dot(n, bits, signed)
-    return unroll(tokens, lambda t: lambda sums, w, x, stride: dot(sums[t], w, x + t * stride))
+    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))

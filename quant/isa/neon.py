@@ -23,42 +23,35 @@ from ..vector import (
     Vec,
     always,
     call,
+    each,
     f32x8,
     first,
     i8x16,
     i8x32,
     i32x8,
+    item,
     jitable,
+    joined,
     load_value,
+    pieces,
     shuffle_value,
-    unroll,
     word,
 )
-from .rows import keep_wide
+from .rows import keep_wide, shuffled_scale
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales = keep_wide
-TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
+TILES = ""  # the file whose words matrix products use instead of these, where there is one
+TOKENS = FLOAT_TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
+FEW = FLOAT_FEW = 1  # so few tokens go row by row, as one does
+ROW_TOKENS = 1  # of those at once
+PROOF = "smull"  # the instruction of its byte products, for those who look whether it is in use
 FLIP_SIGNED = False
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 i16x32 = Vec("i16", 32)
 I32X4, I16X8 = ir.VectorType(I32, 4), ir.VectorType(ir.IntType(16), 8)
-
-
-def pieces(b: Any, x: Any, n: int) -> list[Any]:
-    """The vector as `n` equal parts, in order."""
-    width = x.type.count // n
-    return [shuffle_value(b, x, x, list(range(i * width, (i + 1) * width))) for i in range(n)]
-
-
-def joined(b: Any, parts: list[Any]) -> Any:
-    """The parts, a power of two of them, side by side."""
-    while len(parts) > 1:
-        lanes = list(range(2 * parts[0].type.count))
-        parts = [shuffle_value(b, x, y, lanes) for x, y in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
 
 
 @word(first)
@@ -123,18 +116,15 @@ def group_dot(n: int, bits: int) -> Any:
 def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
     """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
     dot = group_dot(n, bits)
-    return unroll(tokens, lambda t: lambda sums, w, x, stride: dot(sums[t], w, x + t * stride))
+    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))
 
 
-def row_scale_of(n: int, scales: int) -> Any:
-    """`(scaled, scratch)` -> float32x8: the scales of group n, straight from the lane where `fmla` can read them."""
+def lanes_by_scale(n: int) -> list[int]:
+    """The lanes of group n's scales, straight where `fmla` can read them."""
+    return [n] * 4 + [8 + n] * 4
 
-    @word(always(f32x8))
-    def pick(b: Any, t: Any, low: Any, high: Any) -> Any:
-        return shuffle_value(b, low, high, [n] * 4 + [8 + n] * 4)
 
-    last = scales - 1
-    return jitable(lambda scaled, scratch: pick(scaled[0], scaled[last]))
+row_scale = shuffled_scale(f32x8, [lanes_by_scale(n) for n in range(8)])
 
 
 @word(first)

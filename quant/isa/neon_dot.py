@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..vector import call, chain, first, i8x16, shuffle_value, unroll, word
+from ..vector import call, chain, each, first, i8x16, item, joined, pieces, shuffle_value, word
 from .neon import *
-from .neon import I32X4, joined, load, pieces
+from .neon import I32X4, load
 
-TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
+PROOF = "sdot"  # the instruction of its byte products, for those who look whether it is in use
 
 
 def _sdot(b: Any, acc: Any, w: Any, xs: list[Any]) -> Any:
@@ -44,7 +45,7 @@ def sdot_tokens(tokens: int, n: int, bits: int, signed: bool) -> Any:
 
     def step(j: int) -> Any:
         dot, at = _sdot4_by(j % 4), j // 4 * 16
-        return unroll(tokens, lambda t: lambda sums, w, x, stride: dot(sums[t], w[j], load(i8x16, x + t * stride + at)))
+        return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w[j], load(i8x16, x + t * stride + at)))
 
     return chain([step(j) for j in range(n)])
 

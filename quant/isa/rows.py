@@ -29,11 +29,11 @@ def keep_narrow(scaled, scratch):  # type: ignore[no-untyped-def]
     forget_memory()
 
 
-def narrow_scale_of(n: int, scales: int) -> Any:
-    """`(scaled, scratch)` -> float32x8: the scales of group n."""
+def narrow_scale(scales: int) -> Any:
+    """`(scaled, scratch, n)` -> float32x8: the scales of group n."""
     if scales == 2:
-        return jitable(lambda scaled, scratch: load_two_splats(f32x8, scratch + 4 * n, scratch + 4 * n + 32))
-    return jitable(lambda scaled, scratch: load_splat(f32x8, scratch + 4 * n))
+        return jitable(lambda scaled, scratch, n: load_two_splats(f32x8, scratch + 4 * n, scratch + 4 * n + 32))
+    return jitable(lambda scaled, scratch, n: load_splat(f32x8, scratch + 4 * n))
 
 
 @jitable
@@ -41,15 +41,29 @@ def keep_wide(scaled, scratch):  # type: ignore[no-untyped-def]
     """Wide vectors take the scales from registers."""
 
 
-def wide_scale_of(n: int, scales: int) -> Any:
-    """`(scaled, scratch)` -> float32x16: the scales of groups 2 n and 2 n + 1."""
-    f32x16 = Vec("f32", 16)
+def shuffled_scale(kind: Vec, lanes: list[list[int]]) -> Any:
+    """The part of `scales` that makes `(scaled, scratch, n)` -> lanes[n] of the two float32x8, or of the one twice.
 
-    @word(always(f32x16))
-    def pick(b: Any, t: Any, low: Any, high: Any) -> Any:
-        lanes = [2 * n + half + 8 * part for half in (0, 1) for part in (0, 1) for _ in range(4)]
-        return shuffle_value(b, low, high, lanes)
+    Once all is inline `n` is a constant, and one shuffle is left.
+    """
 
-    if scales == 2:
-        return jitable(lambda scaled, scratch: pick(scaled[0], scaled[1]))
-    return jitable(lambda scaled, scratch: pick(scaled[0], scaled[0]))
+    @word(always(kind))
+    def pick(b: Any, t: Any, low: Any, high: Any, n: Any) -> Any:
+        value = shuffle_value(b, low, high, lanes[0])
+        for i, some in enumerate(lanes[1:], 1):
+            value = b.select(b.icmp_signed("==", n, ir.Constant(n.type, i)), shuffle_value(b, low, high, some), value)
+        return value
+
+    def row_scale(scales: int) -> Any:
+        last = scales - 1
+        return jitable(lambda scaled, scratch, n: pick(scaled[0], scaled[last], n))
+
+    return row_scale
+
+
+def wide_lanes(n: int) -> list[int]:
+    """The lanes of the scales of groups 2 n and 2 n + 1, for 64 weights."""
+    return [2 * n + half + 8 * part for half in (0, 1) for part in (0, 1) for _ in range(4)]
+
+
+wide_scale = shuffled_scale(Vec("f32", 16), [wide_lanes(n) for n in range(4)])

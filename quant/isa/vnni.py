@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ..memory import load_splat4
-from ..vector import Vec, call, chain, first, unroll, word
+from ..vector import Vec, call, each, first, in_turn, item, jitable, joined, pieces, word
 
 
 @word(first)
 def vnni_dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 4 products of bytes: `w` 0..255, `x` -128..127."""
-    return call(b, f"llvm.x86.avx512.vpdpbusd.{8 * t[1].n}", acc.type, acc, w, x)
+    registers = max(1, t[1].n // 64)
+    name = f"llvm.x86.avx512.vpdpbusd.{8 * t[1].n // registers}"
+    parts = zip(*(pieces(b, vector, registers) for vector in (acc, w, x)), strict=True)
+    return joined(b, [call(b, name, part[0].type, *part) for part in parts])
 
 
 def vnni_tokens_dot(i8: Vec) -> Any:
@@ -20,13 +23,12 @@ def vnni_tokens_dot(i8: Vec) -> Any:
     Token by token would be a chain of n dependent instructions; this order keeps all tokens' chains in flight.
     """
 
+    @jitable
+    def one(t, j, sums, w, x, stride):  # type: ignore[no-untyped-def]
+        return vnni_dot4(item(sums, t), item(w, j), load_splat4(i8, x + t * stride + 4 * j))
+
     def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
-        def step(j: int) -> Any:
-            def one(t: int) -> Any:
-                return lambda sums, w, x, stride: vnni_dot4(sums[t], w[j], load_splat4(i8, x + t * stride + 4 * j))
-
-            return unroll(tokens, one)
-
-        return chain([step(j) for j in range(n)])
+        every = each(tokens, one)
+        return in_turn(n, lambda j, sums, w, x, stride: every(j, sums, w, x, stride))
 
     return tokens_dot

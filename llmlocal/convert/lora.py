@@ -1,0 +1,183 @@
+"""LoRA adapters (Hu et al. 2021, arXiv 2106.09685) merged into the weights that they belong to: W + scale * B A.
+
+An adapter is a PEFT folder, which names tensors as transformers does, or a GGUF, which names them as GGUF does. The
+sum is made while rows are read, in float32; the factors alone are held. What PEFT can say beyond that is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadFileError, NotFoundError
+from ..gguf import GGUFFile, open_gguf
+from ..gguf.values import escaped, shown
+from .folder import UNPICKLED
+from .json_file import read_object
+from .safetensors import Safetensors
+from .streams import Stream, Values
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What changes more than W + scale * B A, or the weights that it is added to.
+REFUSED = (
+    *("use_dora", "use_qalora", "use_bdlora", "lora_bias", "megatron_config", "layer_replication", "loftq_config"),
+    *("kasa_config", "velora_config", "monteclora_config", "alora_invocation_tokens", "trainable_token_indices"),
+    "target_parameters",
+)
+MOVED_WEIGHTS = ("pissa", "olora", "loftq", "corda")  # starts that take their part out of the model's weights
+FACTOR = re.compile(r"^(.*)\.lora_(embedding_)?([AB])(?:\.default)?(?:\.weight)?$")
+PREFIX = re.compile(r"^(?:base_model\.model\.)?")
+OTHER = "merge it with the library that made it, and convert the result"
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What is added to rows of one tensor: `scale * left[rows] @ right` for left (rows, rank) and right (rank, k)."""
+
+    left: Floats
+    right: Floats
+    scale: float
+
+    def added(self, x: Stream, where: str) -> Stream:
+        """`x` with this delta. Raises BadFileError where it is of another shape."""
+        shape = (len(self.left), self.right.shape[1])
+        if shape != x.shape or self.left.shape[1] != len(self.right):
+            raise BadFileError(f"{where}: a change of {shape} for a tensor of {x.shape}", "it belongs to another model")
+
+        def read(first: int, end: int) -> Values:
+            change = self.left[first:end] @ self.right
+            return x.read(first, end).astype(np.float32) + np.float32(self.scale) * change
+
+        return replace(x, read=read)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter that is read: deltas by tensor, whole tensors that take another's place, by the same names.
+
+    `architecture` is None where names are transformers', else GGUF's, which names are GGUF's then.
+    """
+
+    where: str
+    architecture: str | None
+    deltas: Mapping[str, Delta]
+    replaced: Mapping[str, Stream]
+
+    def merged(self, tensors: Mapping[str, Stream]) -> dict[str, Stream]:
+        """`tensors` with the adapter in them. Raises BadFileError for a tensor that is not there."""
+        unknown = (self.deltas.keys() | self.replaced.keys()) - tensors.keys()
+        if unknown:
+            raise BadFileError(f"{self.where}: the model has no tensor {shown(min(unknown))}", "it is another model's")
+        out = {**tensors, **self.replaced}
+        for name, new in self.replaced.items():
+            if new.shape != tensors[name].shape:
+                raise BadFileError(f"{self.where}: tensor {shown(name)} is {new.shape}, not {tensors[name].shape}")
+        return out | {name: delta.added(out[name], self.where) for name, delta in self.deltas.items()}
+
+
+def read_adapter(path: Path) -> Adapter:
+    """Read a PEFT folder or a GGUF adapter. Raises NotFoundError, and BadFileError for what cannot be merged."""
+    if path.is_dir():
+        return _read_peft(path)
+    with open_gguf(path) as gguf:
+        return _read_gguf(gguf, escaped(str(path)))
+
+
+def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
+    meta = gguf.metadata
+    if meta.get("general.type") != "adapter" or meta.get("adapter.type") != "lora":
+        raise BadFileError(f"{where}: is no LoRA adapter", "SRC is the model, --lora the adapter")
+    alpha = _alpha(meta.get("adapter.lora.alpha", 0.0), where)
+    deltas = {}
+    for name in sorted({name.rpartition(".lora_")[0] for name in gguf.tensors}):
+        a, b = gguf.tensors.get(f"{name}.lora_a"), gguf.tensors.get(f"{name}.lora_b")
+        if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2:
+            raise BadFileError(f"{where}: tensor {shown(name)} is no pair of LoRA factors", OTHER)
+        left, right = b.dequantize(), a.dequantize()
+        scale = alpha / max(left.shape[1], 1) if alpha else 1.0
+        # Of an embedding the rows are tokens: there the factors are stored the other way round.
+        deltas[name] = Delta(right, left.T, scale) if name == "token_embd.weight" else Delta(left, right, scale)
+    _check_finite(deltas, where)
+    return Adapter(where, str(meta.get("general.architecture")), deltas, {})
+
+
+def _read_peft(path: Path) -> Adapter:
+    where = escaped(str(path))
+    if not (path / CONFIG).is_file():
+        raise NotFoundError(f"{where}: has no {CONFIG}", "--lora is a PEFT folder or a GGUF adapter")
+    if not (path / WEIGHTS).is_file():
+        if (path / "adapter_model.bin").is_file():
+            raise BadFileError(f"{where}: adapter_model.bin is a pickle, which can run any program", UNPICKLED)
+        raise NotFoundError(f"{where}: has no {WEIGHTS}")
+    config = read_object(path / CONFIG)
+    if config.get("peft_type") != "LORA":
+        raise BadFileError(f"{where}: a {config.get('peft_type')!r:.40} adapter, only LORA can be merged", OTHER)
+    if said := next((key for key in REFUSED if config.get(key)), None):
+        raise BadFileError(f"{where}: {said} is not supported", OTHER)
+    if str(config.get("init_lora_weights")).lower().startswith(MOVED_WEIGHTS):
+        raise BadFileError(f"{where}: its start, {shown(str(config['init_lora_weights']))}, changed the model", OTHER)
+    file = Safetensors(path / WEIGHTS)
+    try:
+        return _sorted_out(where, config, file.tensors)
+    finally:
+        file.close()
+
+
+def _sorted_out(where: str, config: Mapping[str, Any], tensors: Mapping[str, Stream]) -> Adapter:
+    factors: dict[str, dict[str, Floats]] = {}
+    replaced: dict[str, Stream] = {}
+    for whole, x in tensors.items():
+        name = PREFIX.sub("", whole)
+        values = _whole(x)
+        if found := FACTOR.match(name):
+            factors.setdefault(found[1], {})[(found[2] or "") + found[3]] = values
+        elif "lora_" in name:
+            raise BadFileError(f"{where}: {shown(name)} is not supported", OTHER)
+        else:
+            name = re.sub(r"\.(modules_to_save|original_module)(\.default)?|\.base_layer", "", name)
+            replaced[name] = replace(x, read=_reader(values), format="F32")
+    deltas = {f"{name}.weight": _delta(name, pair, config, where) for name, pair in factors.items()}
+    _check_finite(deltas, where)
+    return Adapter(where, None, deltas, replaced)
+
+
+def _delta(name: str, pair: Mapping[str, Floats], config: Mapping[str, Any], where: str) -> Delta:
+    """The change that a module's two factors make, scaled as PEFT scales it."""
+    embedding = "embedding_A" in pair
+    a, b = (pair.get(("embedding_" if embedding else "") + letter) for letter in "AB")
+    if a is None or b is None or a.ndim != 2 or b.ndim != 2 or b.shape[1] != len(a) or not len(a):
+        raise BadFileError(f"{where}: {shown(name)} is no pair of LoRA factors", OTHER)
+    alphas = config.get("alpha_pattern") or {}
+    own = [value for key, value in alphas.items() if re.search(rf"(^|\.){re.escape(key)}$", name)]
+    alpha = _alpha(own[0] if own else config.get("lora_alpha"), where)
+    scale = alpha / (len(a) ** 0.5 if config.get("use_rslora") else len(a))
+    turned = embedding or config.get("fan_in_fan_out") is True
+    return Delta(a.T, b.T, scale) if turned else Delta(b, a, scale)
+
+
+def _whole(x: Stream) -> Floats:
+    return x.read(0, x.rows).astype(np.float32).reshape(x.shape)
+
+
+def _reader(values: Floats) -> Callable[[int, int], Values]:
+    flat = values.reshape(-1, values.shape[-1])
+    return lambda first, end: flat[first:end]
+
+
+def _alpha(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+        raise BadFileError(f"{where}: alpha is {value!r:.40}, not a number")
+    return float(value)
+
+
+def _check_finite(deltas: Mapping[str, Delta], where: str) -> None:
+    for name, delta in deltas.items():
+        if not (np.isfinite(delta.left).all() and np.isfinite(delta.right).all()):
+            raise BadFileError(f"{where}: the factors of {shown(name)} hold NaN or infinity", "get the adapter again")

@@ -1,0 +1,93 @@
+"""What a tensor of transformers is called in GGUF. The names themselves are data of the `gguf` package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..errors import BadFileError
+from ..gguf.values import shown
+from .settings import Settings
+from .streams import Stream, stacked
+from .words import Conversion
+
+# Buffers that old checkpoints hold beside their weights, and what belongs to eyes and ears.
+BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias", ".rotary_emb.inv_freq")
+OTHER_SENSES = re.compile(
+    r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|projector\.|image_newline|patch_embed|patch_merge"
+)
+EXPERT = re.compile(r"\.experts\.(\d+)\.")
+SUFFIXES = (".weight", ".bias")
+
+
+def named_for_gguf(
+    tensors: Mapping[str, Stream], conversion: Conversion, arch: str, blocks: int, s: Settings
+) -> dict[str, Stream]:
+    """The tensors of a folder under GGUF's names, after the steps of their architecture, experts stacked.
+
+    Raises BadFileError for a tensor that the architecture has no name for, and for experts that are not complete.
+    """
+    out = dict(conversion.extra(s))
+    table = _table(arch, blocks)
+    for name, stream in _experts_together(_stepped(tensors, conversion, s)).items():
+        new = table.get(name) or next(
+            (f"{table[stem]}{suffix}" for suffix in SUFFIXES if (stem := name.removesuffix(suffix)) in table), None
+        )
+        if new is None:
+            raise BadFileError(f"{s.path}: tensor {shown(name)} has no place in architecture {arch}", "is it damaged?")
+        if new in out:
+            raise BadFileError(f"{s.path}: two tensors want to be {new}, one of them {shown(name)}")
+        out[new] = stream
+    return out
+
+
+def _stepped(tensors: Mapping[str, Stream], conversion: Conversion, s: Settings) -> dict[str, Stream]:
+    """All tensors of the text model, each after the steps whose expression is found in its name."""
+    steps = [(re.compile(pattern), step) for pattern, step in conversion.steps.items()]
+    out: dict[str, Stream] = {}
+    for whole, tensor in tensors.items():
+        if whole.endswith(BUFFERS) or OTHER_SENSES.search(whole):
+            continue
+        made = {whole.replace("language_model.", ""): tensor}
+        for pattern, step in steps:
+            made = {new: y for name, x in made.items() for new, y in _one(pattern, step, name, x, s)}
+        if twice := made.keys() & out.keys():
+            raise BadFileError(f"{s.path}: two tensors want to be {shown(min(twice))}")
+        out |= made
+    return out
+
+
+def _one(pattern: re.Pattern[str], step: object, name: str, x: Stream, s: Settings) -> list[tuple[str, Stream]]:
+    found = pattern.search(name)
+    if found is None or not callable(step):
+        return [(name, x)]
+    made = step(s, x)
+    if isinstance(made, Stream):
+        return [(name, made)]
+    return [(name[: found.start()] + found.expand(new) + name[found.end() :], y) for new, y in made.items()]
+
+
+def _experts_together(tensors: Mapping[str, Stream]) -> dict[str, Stream]:
+    """Tensors of single experts, `...experts.7.up_proj.weight`, as one each: `...experts.up_proj.weight`."""
+    out: dict[str, Stream] = {}
+    groups: dict[str, dict[int, Stream]] = {}
+    for name, stream in tensors.items():
+        if found := EXPERT.search(name):
+            groups.setdefault(EXPERT.sub(".experts.", name, count=1), {})[int(found[1])] = stream
+        else:
+            out[name] = stream
+    for name, experts in groups.items():
+        if sorted(experts) != list(range(len(experts))):
+            raise BadFileError(f"tensor {shown(name)} is not there for every expert", "get the missing files")
+        out[name] = stacked([experts[i] for i in range(len(experts))])
+    return out
+
+
+def _table(arch: str, blocks: int) -> dict[str, str]:
+    """Names without suffix -> GGUF's names without suffix."""
+    import gguf
+
+    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    if arch not in kinds:
+        raise BadFileError(f"architecture {arch} has no table of tensor names")
+    return {name: new for name, (_, new) in gguf.get_tensor_name_map(kinds[arch], blocks).mapping.items()}

@@ -1,0 +1,187 @@
+"""Special ids, which of them are put around a text, and the chat templates: what the tokenizer's JSON files say.
+
+The rules are those of llama.cpp's converter: tokenizer.json's post-processor goes before tokenizer_config.json, and
+that before config.json. Knows no vocabulary but the added tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import BadFileError
+from ..gguf.values import ValueType, escaped
+from .folder import Folder
+from .json_file import read_text
+from .settings import NESTED, Settings
+from .words import Keys
+
+KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+SPELLED = {"unk": "unknown", "sep": "seperator", "pad": "padding"}  # in GGUF's keys
+ADDED = ("bos", "eos", "sep")
+MAX_TEMPLATE = 4 << 20
+
+
+def special_keys(s: Settings, tokens: int) -> Keys:
+    """The keys of a vocabulary of `tokens` tokens. Raises BadFileError where the files contradict themselves."""
+    folder = s.folder
+    named, added = _named(folder)
+    ids = {text: id for text, id in _added_ids(folder).items() if id < tokens}
+    keys: Keys = {}
+    for kind, text in named.items():
+        if text in ids:
+            keys[_key(kind)] = ids[text]
+    nested: Any = next((s.values[key] for key in NESTED if isinstance(s.values.get(key), dict)), {})
+    for kind in named.keys() | set(KINDS):
+        id = s.values.get(f"{kind}_token_id", nested.get(f"{kind}_token_id"))
+        id = id[0] if isinstance(id, list) and id else id
+        if type(id) is int and 0 <= id < tokens:
+            keys.setdefault(_key(kind), id)
+    keys = {_key(kind): keys[_key(kind)] for kind in (*KINDS, "eot", "eom") if _key(kind) in keys}
+    keys |= {f"tokenizer.ggml.add_{kind}_token": added[kind] for kind in ADDED if kind in added}
+    return keys | _template_keys(folder) | _normalizer_keys(folder.json("tokenizer.json").get("normalizer"))
+
+
+def special_texts(folder: Folder) -> set[str]:
+    """Texts of all tokens that the files call special by name."""
+    out: set[str] = set()
+    for file in ("tokenizer_config.json", "special_tokens_map.json"):
+        said = folder.json(file)
+        out |= {text for kind in KINDS if (text := _text(said.get(f"{kind}_token"))) is not None}
+        for name in ("additional_special_tokens", "extra_special_tokens"):
+            more = said.get(name)
+            values = more.values() if isinstance(more, dict) else more if isinstance(more, list) else ()
+            out |= {text for value in values if (text := _text(value)) is not None}
+    return out
+
+
+def _key(kind: str) -> str:
+    return f"tokenizer.ggml.{SPELLED.get(kind, kind)}_token_id"
+
+
+def _text(value: Any) -> str | None:
+    """The text of a token, which is given as it is or as an object."""
+    value = value.get("content") if isinstance(value, Mapping) else value
+    return value if isinstance(value, str) else None
+
+
+def _named(folder: Folder) -> tuple[dict[str, str], dict[str, bool]]:
+    """Texts of the special tokens by kind, and whether each kind is added to a text."""
+    tokenizer, config = folder.json("tokenizer.json"), folder.json("tokenizer_config.json")
+    texts = {kind: text for kind in KINDS if (text := _text(config.get(f"{kind}_token"))) is not None}
+    added: dict[str, bool] = {}
+    if tokenizer:
+        for kind, other in (("bos", "cls"), ("eos", "sep")):
+            if kind not in texts and other in texts:
+                texts[kind] = texts[other]
+        processor = tokenizer.get("post_processor")
+        inner = processor.get("processors", [processor]) if isinstance(processor, Mapping) else []
+        for part in inner if isinstance(inner, list) else []:
+            if isinstance(part, Mapping):
+                _processed(part, texts, added, known=bool(config))
+    for kind in KINDS:
+        said = config.get(f"add_{kind}_token")
+        if isinstance(said, bool):
+            added.setdefault(kind, said)
+    return texts, added
+
+
+def _processed(part: Mapping[str, Any], texts: dict[str, str], added: dict[str, bool], *, known: bool) -> None:
+    """What one post-processor puts around a text. `known`: there is a tokenizer_config.json to be measured against."""
+    match part.get("type"):
+        case "ByteLevel":
+            added.setdefault("bos", False)
+            added.setdefault("eos", False)
+        case "RobertaProcessing":
+            added |= {"bos": True, "eos": True, "sep": True}
+        case "TemplateProcessing":
+            single, pair = part.get("single"), part.get("pair")
+            single = single if isinstance(single, list) and len(single) > 1 else []
+            first, last = (_special(single[0]), _special(single[-1])) if single else (None, None)
+            if first is not None:
+                if known and first not in (texts.get("bos"), texts.get("cls")):
+                    texts.setdefault("bos", first)
+                    texts.setdefault("cls", first)
+                added["bos"] = not known or first in (texts.get("bos"), texts.get("cls"))
+            if last is not None:
+                if known and last != texts.get("eos"):
+                    spare = next((kind for kind in ("eot", "eom") if kind not in texts), None)
+                    if spare is not None and "eos" in texts:
+                        texts[spare] = texts["eos"]
+                    texts["eos"] = last
+                added["eos"] = True
+            between = _between(pair, first, last)
+            if between is not None:
+                ends = (texts.get("sep"), texts.get("eos"))
+                added["sep"] = (between[0] in ends and last is None) or (between[1:2] != [] and between[1] in ends)
+
+
+def _between(pair: Any, first: str | None, last: str | None) -> list[str | None] | None:
+    """The special tokens between the two texts of a pair; None where there are none, or the pair is of another form."""
+    if not isinstance(pair, list) or not pair:
+        return None
+    if first is not None and _special(pair[0]) == first:
+        pair = pair[1:]
+    if last is not None and pair and _special(pair[-1]) == last:
+        pair = pair[:-1]
+    ends = [part.get("Sequence") if isinstance(part, Mapping) else None for part in (*pair[:1], *pair[-1:])]
+    ids = [end.get("id") if isinstance(end, Mapping) else None for end in ends]
+    return [_special(part) for part in pair[1:-1]] or None if ids == ["A", "B"] else None
+
+
+def _special(part: Any) -> str | None:
+    """The special token that a piece of a template stands for."""
+    said = part.get("SpecialToken") if isinstance(part, Mapping) else None
+    id = said.get("id") if isinstance(said, Mapping) else None
+    return id if isinstance(id, str) else None
+
+
+def _added_ids(folder: Folder) -> dict[str, int]:
+    added = folder.json("tokenizer.json").get("added_tokens")
+    ids: dict[str, int] = {}
+    for token in added if isinstance(added, list) else []:
+        match token:
+            case {"id": int(id), "content": str(text)}:
+                ids.setdefault(text, id)
+    return ids
+
+
+def _template_keys(folder: Folder) -> Keys:
+    """The chat template, and those under other names."""
+    said = folder.json("tokenizer_config.json").get("chat_template")
+    if said is None and folder.has("chat_template.jinja"):
+        said = read_text(folder.path / "chat_template.jinja", MAX_TEMPLATE)
+        others = sorted((folder.path / "additional_chat_templates").glob("*.jinja"))
+        if others:
+            more = [{"name": path.stem, "template": read_text(path, MAX_TEMPLATE)} for path in others[:64]]
+            said = [{"name": "default", "template": said}, *more]
+    elif said is None:
+        said = folder.json("chat_template.json").get("chat_template")
+    if said is None or isinstance(said, str):
+        return {"tokenizer.chat_template": said} if said else {}
+    keys: Keys = {}
+    for entry in said if isinstance(said, list) else []:
+        match entry:
+            case {"name": str(name), "template": str(template)} if name:
+                name = re.sub("[^A-Za-z0-9]", "_", name)
+                keys["tokenizer.chat_template" if name == "default" else f"tokenizer.chat_template.{name}"] = template
+            case _:
+                where = escaped(str(folder.path / "tokenizer_config.json"))
+                raise BadFileError(f"{where}: chat_template must be a text, or a list of names with texts")
+    names = sorted(key.split(".", 2)[2] for key in keys if key.count(".") > 1)
+    return keys | ({"tokenizer.chat_templates": (ValueType.STRING, names)} if names else {})
+
+
+def _normalizer_keys(normalizer: Any) -> Keys:
+    match normalizer:
+        case {"type": "Lowercase"}:
+            return {"tokenizer.ggml.normalizer.lowercase": True}
+        case {"type": "StripAccents"}:
+            return {"tokenizer.ggml.normalizer.strip_accents": True}
+        case {"type": "BertNormalizer"}:
+            said = {name: normalizer.get(name) for name in ("lowercase", "strip_accents")}
+            return {f"tokenizer.ggml.normalizer.{name}": on for name, on in said.items() if isinstance(on, bool)}
+        case {"type": "Sequence", "normalizers": list(inner)}:
+            return {key: on for part in inner for key, on in _normalizer_keys(part).items()}
+    return {}

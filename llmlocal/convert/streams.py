@@ -1,0 +1,180 @@
+"""Tensors that are read some rows at a time, and what can be done to them without holding one whole.
+
+Rows are counted over all dimensions but the last. Values stay in half precision where they are stored so, as in
+llama.cpp's converter, else they are float32. Knows no file, no name and no architecture.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import BadFileError
+
+Values = NDArray[Any]  # float16 or float32
+HINT = "the folder is damaged or holds another model; get it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A tensor of `shape`, whose `format` ("F32", "F16", "BF16") holds every value exactly.
+
+    `read(first, end)` returns rows first..end - 1 as (end - first, k), float16 or float32.
+    """
+
+    shape: tuple[int, ...]
+    format: str
+    read: Callable[[int, int], Values]
+
+    @property
+    def rows(self) -> int:
+        """Product of all dimensions but the last; 1 for a vector."""
+        return prod(self.shape[:-1])
+
+    @property
+    def k(self) -> int:
+        return self.shape[-1]
+
+
+def constant(values: ArrayLike) -> Stream:
+    """A tensor that is made here: float32."""
+    held = np.asarray(values, np.float32)
+    flat = held.reshape(-1, held.shape[-1])
+    return Stream(held.shape, "F32", lambda first, end: flat[first:end])
+
+
+def plus(x: Stream, number: float) -> Stream:
+    """`x + number`, rounded to half precision where `x` is stored so."""
+
+    def read(first: int, end: int) -> Values:
+        values = x.read(first, end)
+        total: Values = np.add(values, values.dtype.type(number), dtype=values.dtype)
+        return total
+
+    return Stream(x.shape, "F16" if x.format == "F16" else "F32", read)
+
+
+def take(x: Stream, order: NDArray[np.int64]) -> Stream:
+    """The rows `order` of a vector or matrix, of a vector its elements; cheap where near rows come from near rows."""
+    if len(x.shape) == 1:
+        whole = Stream((len(order),), x.format, lambda first, end: x.read(0, 1)[:, order][first:end])
+        return whole
+
+    def read(first: int, end: int) -> Values:
+        wanted = order[first:end]
+        low = int(wanted.min(initial=x.rows))
+        high = int(wanted.max(initial=low - 1)) + 1
+        return x.read(low, high)[wanted - low]
+
+    return Stream((len(order), x.k), x.format, read)
+
+
+def part(x: Stream, first: int, end: int) -> Stream:
+    """Elements first..end - 1 of the last dimension but one: of a vector its elements, of each stacked matrix rows."""
+    size = x.shape[-2] if len(x.shape) > 1 else x.k
+    if not 0 <= first <= end <= size:
+        raise BadFileError(f"a tensor of {size} rows has no rows {first} to {end}", HINT)
+    if len(x.shape) == 1:
+        return Stream((end - first,), x.format, lambda low, high: x.read(0, 1)[low:high, first:end])
+    count = end - first
+    shape = (*x.shape[:-2], count, x.k)
+
+    def read(low: int, high: int) -> Values:
+        pieces = []
+        while low < high:
+            matrix, row = divmod(low, count)
+            step = min(count - row, high - low)
+            start = matrix * size + first + row
+            pieces.append(x.read(start, start + step))
+            low += step
+        return _together(pieces, x)
+
+    return Stream(shape, x.format, read)
+
+
+def split(x: Stream, sizes: Sequence[int]) -> list[Stream]:
+    """`x` cut along the last dimension but one, a vector along its only one. Raises BadFileError unless all is used."""
+    size = x.shape[-2] if len(x.shape) > 1 else x.k
+    if sum(sizes) != size:
+        raise BadFileError(f"a tensor of {size} rows cannot be cut into {' + '.join(map(str, sizes))}", HINT)
+    return [part(x, first, end) for first, end in pairwise(accumulate(sizes, initial=0))]
+
+
+def joined(xs: Sequence[Stream]) -> Stream:
+    """Vectors end to end, or matrices one below the other."""
+    if len({x.shape[1:] for x in xs}) > 1 or len(xs[0].shape) > 2:
+        raise BadFileError(f"tensors of shapes {', '.join(str(x.shape) for x in xs)} cannot be joined", HINT)
+    if len(xs[0].shape) == 1:
+        size = sum(x.k for x in xs)
+        return Stream((size,), _common(xs), lambda first, end: np.hstack([x.read(0, 1) for x in xs])[first:end])
+    return _below(xs, (sum(x.shape[0] for x in xs), xs[0].k))
+
+
+def stacked(xs: Sequence[Stream]) -> Stream:
+    """Tensors of one shape as one with a dimension more in front. Raises BadFileError where shapes differ."""
+    if len({x.shape for x in xs}) > 1:
+        raise BadFileError(f"tensors of shapes {', '.join(sorted({str(x.shape) for x in xs}))} cannot be stacked", HINT)
+    return _below(xs, (len(xs), *xs[0].shape))
+
+
+def transposed(x: Stream) -> Stream:
+    """The last two dimensions swapped. Every read goes over a whole matrix of `x`, some rows of it at a time."""
+    if len(x.shape) < 2:
+        raise BadFileError(f"a tensor of shape {x.shape} cannot be transposed", HINT)
+    *outer, rows, k = x.shape
+
+    def read(first: int, end: int) -> Values:
+        pieces = []
+        while first < end:
+            matrix, low = divmod(first, k)
+            high = min(k, low + end - first)
+            columns = [x.read(i, j)[:, low:high] for i, j in _steps(matrix * rows, rows, k)]
+            pieces.append(np.concatenate(columns or [x.read(0, 0)[:, low:high]]).T)
+            first += high - low
+        return _together(pieces, x)
+
+    return Stream((*outer, k, rows), x.format, read)
+
+
+def reshaped(x: Stream, *shape: int) -> Stream:
+    """Other dimensions around the same rows. Raises BadFileError where rows or their length would differ."""
+    if prod(shape) != prod(x.shape) or shape[-1] != x.k:
+        raise BadFileError(f"a tensor of shape {x.shape} cannot be taken as {shape}", HINT)
+    return replace(x, shape=shape)
+
+
+def _below(xs: Sequence[Stream], shape: tuple[int, ...]) -> Stream:
+    starts = list(accumulate((x.rows for x in xs), initial=0))
+
+    def read(first: int, end: int) -> Values:
+        pieces = []
+        while first < end:
+            i = bisect_right(starts, first) - 1
+            stop = min(end, starts[i + 1])
+            pieces.append(xs[i].read(first - starts[i], stop - starts[i]))
+            first = stop
+        return _together(pieces, xs[0])
+
+    return Stream(shape, _common(xs), read)
+
+
+def _together(pieces: list[Values], like: Stream) -> Values:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [like.read(0, 0)])
+
+
+def _common(xs: Sequence[Stream]) -> str:
+    formats = {x.format for x in xs}
+    return formats.pop() if len(formats) == 1 else "F32"
+
+
+def _steps(first: int, rows: int, k: int) -> list[tuple[int, int]]:
+    """Ranges of about 4 Mi values that cover `rows` rows from `first` on."""
+    step = max(1, (1 << 22) // max(k, 1))
+    return [(i, min(i + step, first + rows)) for i in range(first, first + rows, step)]

@@ -1,0 +1,271 @@
+"""The vocabulary of a Hugging Face folder as GGUF's keys `tokenizer.*`, whatever files it comes in.
+
+`tokenizer.model` is SentencePiece's own file. Else tokenizer.json: byte-level BPE, or SentencePiece's BPE and Unigram
+in another coat. Ids that no token has, up to the size that config.json says, become `[PADn]`, never used.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import BadFileError, NotFoundError
+from ..gguf.values import ValueType, escaped, shown
+from ..tokenizer.vocab import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
+from .folder import Folder
+from .pretokenizer_names import pretokenizer_name
+from .sentencepiece import UNIGRAM, read_sentencepiece
+from .settings import Settings
+from .special_tokens import special_keys, special_texts
+from .words import Keys
+
+BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
+SPACE = "▁"
+ADDED_SCORE, PAD_SCORE = -1000.0, -10000.0
+MAX_TOKENS = 1 << 24
+
+
+@dataclass
+class Table:
+    """Tokens by id, with GGUF's types, and scores where the kind has some."""
+
+    where: str
+    size: int
+    tokens: dict[int, tuple[str, int, float]] = field(default_factory=dict)
+
+    def put(self, id: Any, text: Any, type: int, score: float = 0.0) -> None:
+        """Give an id its token. Raises BadFileError for what is no id or no text; ids beyond the size are left out."""
+        if isinstance(id, bool) or not isinstance(id, int) or id < 0 or not isinstance(text, str):
+            raise BadFileError(f"{self.where}: {shown(repr(text))} with id {id!r:.40} is no token")
+        if id < self.size:
+            self.tokens[id] = (text, type, score)
+
+    def keys(self, *, scores: bool) -> Keys:
+        """`tokens`, `token_type` and, if wanted, `scores`."""
+        rows = [self.tokens.get(i, (f"[PAD{i}]", UNUSED, PAD_SCORE)) for i in range(self.size)]
+        keys = {
+            "tokenizer.ggml.tokens": (ValueType.STRING, [text for text, _, _ in rows]),
+            "tokenizer.ggml.token_type": (ValueType.I32, [type for _, type, _ in rows]),
+        }
+        return keys | ({"tokenizer.ggml.scores": (ValueType.F32, [score for _, _, score in rows])} if scores else {})
+
+
+def read_vocabulary(s: Settings) -> Keys:
+    """The keys of the folder's tokenizer. Raises NotFoundError without one, BadFileError where it is damaged."""
+    folder = s.folder
+    if folder.has("tokenizer.model"):
+        return sentencepiece_keys(s)
+    if not folder.has("tokenizer.json"):
+        raise NotFoundError(f"{escaped(str(folder.path))}: has no tokenizer.json and no tokenizer.model")
+    where, model = _where(folder, "tokenizer.json"), folder.json("tokenizer.json").get("model")
+    if not isinstance(model, Mapping):
+        raise BadFileError(f"{where}: holds no model")
+    if model.get("type") == "BPE" or (model.get("type") is None and "merges" in model):
+        return _merged_sentencepiece_keys(s, model) if model.get("byte_fallback") is True else byte_level_keys(s, model)
+    if model.get("type") == "Unigram" and isinstance(model.get("vocab"), list):
+        return _unigram_keys(s, model)
+    raise BadFileError(
+        f"{where}: a tokenizer of kind {model.get('type')!r:.40} is not supported", "BPE and Unigram are"
+    )
+
+
+def sentencepiece_keys(s: Settings) -> Keys:
+    """The vocabulary of tokenizer.model, with added tokens from the JSON files."""
+    folder = s.folder
+    found = read_sentencepiece(folder.path / "tokenizer.model")
+    table = Table(_where(folder, "tokenizer.model"), _size(s, len(found.pieces)))
+    for id, (text, score, type) in enumerate(found.pieces):
+        table.put(id, text, NORMAL if type == USER_DEFINED else type, score)
+    for text, id in folder.json("added_tokens.json").items():
+        table.put(id, text, USER_DEFINED, ADDED_SCORE)
+    for id, text, special in _decoder_tokens(folder):
+        _put_added(table, id, text, special)
+    for id, text, special in _added_tokens(folder):
+        if isinstance(id, int) and id not in table.tokens:  # llama.cpp's converter leaves these out
+            _put_added(table, id, text, special)
+    shape: Keys = {} if found.add_dummy_prefix else {"tokenizer.ggml.add_space_prefix": False}
+    if found.kind == UNIGRAM:
+        shape["tokenizer.ggml.add_space_prefix"] = found.add_dummy_prefix
+        shape["tokenizer.ggml.remove_extra_whitespaces"] = found.remove_extra_whitespaces
+        if found.charsmap:
+            shape["tokenizer.ggml.precompiled_charsmap"] = (ValueType.U8, list(found.charsmap))
+    return _scored_keys(s, table, "t5" if found.kind == UNIGRAM else "llama", shape)
+
+
+def byte_level_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
+    """The vocabulary of a tokenizer.json whose tokens are written in GPT-2's 256 signs."""
+    folder = s.folder
+    tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
+    table = _json_table(s, model.get("vocab"), where)
+    special = special_keys(s, table.size)
+    name = pretokenizer_name(tokenizer, where=where, like=s.text("model_type", default=""))
+    merges = [_merge(pair, where) for pair in _merges(model, where) or _merges_file(folder)]
+    kind = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": name}
+    return kind | table.keys(scores=False) | {"tokenizer.ggml.merges": (ValueType.STRING, merges)} | special
+
+
+def _merged_sentencepiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
+    """SentencePiece's BPE as tokenizer.json tells it: the earlier a merge, the better the score of what it makes."""
+    folder = s.folder
+    where = _where(folder, "tokenizer.json")
+    table = _json_table(s, model.get("vocab"), where)
+    scores: dict[str, float] = {}
+    for rank, pair in enumerate(_merges(model, where)):
+        scores.setdefault(_merge(pair, where).replace(" ", ""), -float(rank))
+    for id, (text, type, _) in table.tokens.items():
+        if type == NORMAL:
+            is_byte = BYTE_TEXT.fullmatch(text)
+            table.tokens[id] = (text, BYTE, 0.0) if is_byte else (text, NORMAL, scores.get(text, PAD_SCORE * 1000))
+    unknown = model.get("unk_token")
+    for id in [id for id, (text, _, _) in table.tokens.items() if text == unknown]:
+        table.tokens[id] = (str(unknown), UNKNOWN, 0.0)
+    shape = {} if _prepends(folder.json("tokenizer.json")) else {"tokenizer.ggml.add_space_prefix": False}
+    return _scored_keys(s, table, "llama", shape)
+
+
+def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
+    folder = s.folder
+    tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
+    table = Table(where, _size(s, len(model["vocab"])))
+    for id, piece in enumerate(model["vocab"]):
+        match piece:
+            case [str(text), int() | float() as score]:
+                type = UNKNOWN if id == model.get("unk_id") else BYTE if BYTE_TEXT.fullmatch(text) else NORMAL
+                table.put(id, text, type, float(score))
+            case _:
+                raise BadFileError(f"{where}: entry {id} of the vocabulary is no text with a score")
+    for id, text, special in _added_tokens(folder):
+        _put_added(table, id, text, special)
+    shape: Keys = {"tokenizer.ggml.add_space_prefix": _prepends(tokenizer)}
+    for part in _parts(tokenizer.get("normalizer"), "normalizers"):
+        if part.get("type") == "Precompiled" and isinstance(part.get("precompiled_charsmap"), str):
+            try:
+                charsmap = b64decode(part["precompiled_charsmap"], validate=True)
+            except ValueError:
+                raise BadFileError(f"{where}: its character map is no base64") from None
+            shape["tokenizer.ggml.precompiled_charsmap"] = (ValueType.U8, list(charsmap))
+    return _scored_keys(s, table, "t5", shape)
+
+
+def _scored_keys(s: Settings, table: Table, kind: str, shape: Keys) -> Keys:
+    first = {"tokenizer.ggml.model": kind, "tokenizer.ggml.pre": "default"}
+    prefix = s.folder.json("tokenizer_config.json").get("add_prefix_space")
+    said = {"tokenizer.ggml.add_space_prefix": prefix} if isinstance(prefix, bool) else {}
+    return first | table.keys(scores=True) | shape | said | special_keys(s, table.size)
+
+
+def _json_table(s: Settings, vocab: Any, where: str) -> Table:
+    """The tokens of tokenizer.json's `vocab` and `added_tokens`, and of the other files' added tokens."""
+    folder = s.folder
+    if not isinstance(vocab, dict) or not vocab:
+        raise BadFileError(f"{where}: holds no vocabulary")
+    added = list(_added_tokens(folder))
+    ids = [id for id in (*vocab.values(), *(id for id, _, _ in added)) if type(id) is int]
+    table = Table(where, _size(s, max(ids, default=0) + 1))
+    if max(ids, default=0) >= table.size:
+        raise BadFileError(f"{where}: id {max(ids)} in a vocabulary of {table.size} tokens")
+    for text, id in vocab.items():
+        table.put(id, text, NORMAL, 0.0)
+    for id, text, special in added:
+        _put_added(table, id, text, special)
+    texts = special_texts(folder)
+    for id, (text, type_, score) in table.tokens.items():
+        if type_ in (NORMAL, USER_DEFINED) and text in texts:
+            table.tokens[id] = (text, CONTROL, score)
+    return table
+
+
+def _put_added(table: Table, id: Any, text: Any, special: bool) -> None:
+    """A token that was added to a vocabulary: control, or a word of the user's."""
+    if isinstance(text, str) and not (special or looks_special(text)):
+        table.put(id, text.replace(SPACE, " "), USER_DEFINED, ADDED_SCORE)
+    else:
+        table.put(id, text, CONTROL, ADDED_SCORE)
+
+
+def looks_special(text: str) -> bool:
+    """Whether a token that is not said to be special is meant so (as llama.cpp's converter judges)."""
+    around = (("<|", "|>"), ("<｜", "｜>"), ("<unused", ">"))
+    named = text in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
+    return named or any(text.startswith(first) and text.endswith(last) for first, last in around)
+
+
+def _added_tokens(folder: Folder) -> Iterator[tuple[Any, Any, bool]]:
+    """(id, text, special) of every added token, those of tokenizer.json last, so that they count."""
+    yield from ((id, text, False) for text, id in folder.json("added_tokens.json").items())
+    yield from _decoder_tokens(folder)
+    added = folder.json("tokenizer.json").get("added_tokens")
+    for token in added if isinstance(added, list) else ():
+        if isinstance(token, Mapping):
+            yield token.get("id"), token.get("content"), token.get("special") is True
+
+
+def _decoder_tokens(folder: Folder) -> Iterator[tuple[Any, Any, bool]]:
+    decoder = folder.json("tokenizer_config.json").get("added_tokens_decoder")
+    for id, token in decoder.items() if isinstance(decoder, dict) else ():
+        if not id.isdecimal() or len(id) > 9 or not isinstance(token, Mapping):
+            raise BadFileError(f"{_where(folder, 'tokenizer_config.json')}: added token {shown(id)} has no id")
+        yield int(id), token.get("content"), token.get("special") is True
+
+
+def _merges(model: Mapping[str, Any], where: str) -> list[Any]:
+    merges = model.get("merges") or []
+    if not isinstance(merges, list):
+        raise BadFileError(f"{where}: merges must be a list")
+    return merges
+
+
+def _merge(pair: Any, where: str) -> str:
+    """A merge as GGUF has it, two texts with a blank between; a blank inside a text is written as its sign."""
+    match pair:
+        case str():
+            return pair
+        case [str(left), str(right)]:
+            return f"{left.replace(' ', 'Ġ')} {right.replace(' ', 'Ġ')}"
+    raise BadFileError(f"{where}: {shown(repr(pair))} is no merge")
+
+
+def _merges_file(folder: Folder) -> Iterable[str]:
+    """The lines of merges.txt, which old folders have beside tokenizer.json."""
+    if not folder.has("merges.txt"):
+        raise BadFileError(f"{_where(folder, 'tokenizer.json')}: holds no merges")
+    from .json_file import read_text
+
+    lines = read_text(folder.path / "merges.txt").splitlines()
+    return [line for line in lines if len(line.split()) == 2 and not line.startswith("#version")]
+
+
+def _prepends(tokenizer: Mapping[str, Any]) -> bool:
+    """Whether a blank is put before a text."""
+    parts = [
+        *_parts(tokenizer.get("normalizer"), "normalizers"),
+        *_parts(tokenizer.get("pre_tokenizer"), "pretokenizers"),
+    ]
+    for part in parts:
+        if part.get("type") == "Prepend":
+            return True
+        if part.get("type") == "Metaspace":
+            return part.get("add_prefix_space", True) is True and part.get("prepend_scheme", "always") != "never"
+    return False
+
+
+def _parts(said: Any, inner: str) -> list[Mapping[str, Any]]:
+    """A normalizer or pre-tokenizer as a list of its parts."""
+    if not isinstance(said, Mapping):
+        return []
+    parts = said.get(inner, [said])
+    return [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+
+
+def _size(s: Settings, tokens: int) -> int:
+    size = s.integer("vocab_size", default=tokens) or tokens
+    if size > MAX_TOKENS:
+        raise s.fail(f"vocab_size is {size}, at most {MAX_TOKENS}")
+    return size
+
+
+def _where(folder: Folder, name: str) -> str:
+    return escaped(str(folder.path / name))

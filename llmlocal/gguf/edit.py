@@ -1,0 +1,226 @@
+"""Changes to whole GGUF files: keys, chat template, parts; and what two files differ in. Knows no format's arithmetic.
+
+Every file is written anew and renamed when it is whole; tensors' bytes are copied as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import NotFoundError, UsageError
+from ..quant.tensor import QTensor
+from . import split
+from .reader import GGUFFile, open_gguf
+from .values import ALIGNMENT_KEY, Array, ValueType, escaped, padded, shown
+from .writer import GGUFWriter, TensorInfo
+
+CHUNK = 16 << 20
+TEMPLATE = "tokenizer.chat_template"
+TEMPLATE_NAMES, DEFAULT = "tokenizer.chat_templates", "default"
+SPLIT_KEYS = (split.NUMBER, split.COUNT, split.TENSORS)
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+def check_free(source: Path, out: Path, *, force: bool, in_place: bool = False) -> None:
+    """Raises UsageError where `out` is the source, or a file that may not be written over."""
+    if out.exists():
+        same = source.exists() and out.samefile(source)
+        if same and not in_place:
+            raise UsageError(f"{escaped(str(out))} is what is read", "--in-place changes it, by way of a copy")
+        if not same and (not force or not out.is_file()):
+            raise UsageError(
+                f"{escaped(str(out))} exists", "--force writes over it" if out.is_file() else "name a file"
+            )
+
+
+def copy_with(source: Path, out: Path, changes: Mapping[str, Any], removed: Sequence[str], tell: Progress) -> None:
+    """`source` as one file `out`, with other metadata. Raises NotFoundError for a key that is not there to remove."""
+    with open_gguf(source) as gguf:
+        metadata = dict(gguf.metadata.raw())
+        for key in removed:
+            if key not in metadata:
+                raise NotFoundError(f"{escaped(str(source))}: has no key {shown(key)}")
+            del metadata[key]
+        for key in SPLIT_KEYS:
+            metadata.pop(key, None)
+        _write(out, metadata | dict(changes), list(gguf.tensors.values()), gguf, tell)
+
+
+def renamed_template(gguf: GGUFFile, old: str, new: str) -> tuple[dict[str, Any], list[str]]:
+    """The changes and removals that give chat template `old` the name `new`; "default" is TEMPLATE itself.
+
+    Raises NotFoundError where there is no such template, UsageError where the new name is taken.
+    """
+    raw, before, after = gguf.metadata.raw(), _template_key(old), _template_key(new)
+    if before not in raw:
+        names = [k.removeprefix(f"{TEMPLATE}.") if k != TEMPLATE else DEFAULT for k in raw if k.startswith(TEMPLATE)]
+        have = f"it has {', '.join(names)}" if names else "it has none"
+        raise NotFoundError(f"{escaped(str(gguf.path))}: has no chat template {shown(old)}", have)
+    if after in raw:
+        raise UsageError(f"there is a chat template {shown(new)} already", f"gguf set --remove {after}")
+    others = [k.removeprefix(f"{TEMPLATE}.") for k in raw if k.startswith(f"{TEMPLATE}.") and k != before]
+    names = others + ([new] if new != DEFAULT else [])
+    changes: dict[str, Any] = {after: (raw[before][0], bytes(raw[before][1]))}
+    if names:
+        changes[TEMPLATE_NAMES] = (ValueType.STRING, names)
+    return changes, [before] + ([TEMPLATE_NAMES] if not names and TEMPLATE_NAMES in raw else [])
+
+
+def _template_key(name: str) -> str:
+    return TEMPLATE if name == DEFAULT else f"{TEMPLATE}.{name}"
+
+
+def typed_value(text: str, kind: str | None, before: tuple[ValueType, Any] | None) -> tuple[ValueType, Any]:
+    """A value from the command line: of the type asked for, or that the key has, or the first that fits.
+
+    Raises UsageError where it does not fit.
+    """
+    if kind is None and before is not None and before[0] is not ValueType.ARRAY:
+        return _parsed(text, before[0])
+    if kind is not None:
+        found = {t.label: t for t in ValueType if t is not ValueType.ARRAY}.get(kind.lower())
+        if found is None:
+            raise UsageError(f"{shown(kind)} is no type of a value", "u32, i32, u64, i64, f32, f64, bool or string")
+        return _parsed(text, found)
+    if before is not None:
+        raise UsageError("arrays are not set from here", "--remove takes the key away")
+    for guess in (ValueType.U32, ValueType.I32, ValueType.U64, ValueType.I64, ValueType.F32, ValueType.BOOL):
+        try:
+            return _parsed(text, guess)
+        except UsageError:
+            continue
+    return ValueType.STRING, text
+
+
+def _parsed(text: str, kind: ValueType) -> tuple[ValueType, Any]:
+    try:
+        if kind is ValueType.STRING:
+            return kind, text
+        if kind is ValueType.BOOL:
+            return kind, {"true": True, "false": False}[text.lower()]
+        if kind in (ValueType.F32, ValueType.F64):
+            return kind, float(text)
+        number, bits = int(text), int(kind.label[1:])
+        low, high = (0, 1 << bits) if kind.label[0] == "u" else (-(1 << bits - 1), 1 << bits - 1)
+        if low <= number < high:
+            return kind, number
+    except (ValueError, KeyError):
+        pass
+    raise UsageError(f"{shown(text)} is no {kind.label}", "--type says another type")
+
+
+def split_file(source: Path, stem: Path, nbytes: int, *, force: bool, tell: Progress) -> list[Path]:
+    """`source` in parts `stem-0000i-of-0000n.gguf` of at most `nbytes` of tensors each (a larger tensor is alone).
+
+    The first part comes last: there is never a model that lacks some of its parts.
+    """
+    with open_gguf(source) as gguf:
+        groups: list[list[QTensor]] = [[]]
+        size = 0
+        for tensor in gguf.tensors.values():
+            step = padded(tensor.nbytes, gguf.alignment)
+            if groups[-1] and size + step > nbytes:
+                groups.append([])
+                size = 0
+            groups[-1].append(tensor)
+            size += step
+        if len(groups) > split.MAX_PARTS:
+            raise UsageError(f"that makes {len(groups)} parts, at most {split.MAX_PARTS}", "allow larger ones")
+        paths = [stem.with_name(split.part_name(stem.name, i, len(groups))) for i in range(len(groups))]
+        for path in paths:
+            check_free(source, path, force=force)
+        raw = {key: value for key, value in gguf.metadata.raw().items() if key not in SPLIT_KEYS}
+        for i in reversed(range(len(groups))):
+            own = {
+                split.NUMBER: (ValueType.U16, i),
+                split.COUNT: (ValueType.U16, len(groups)),
+                split.TENSORS: (ValueType.I32, len(gguf.tensors)),
+            }
+            kept = raw if i == 0 else {k: v for k, v in raw.items() if k == ALIGNMENT_KEY}
+            _write(paths[i], kept | own, groups[i], gguf, tell)
+        return paths
+
+
+def _write(out: Path, metadata: Mapping[str, Any], tensors: list[QTensor], gguf: GGUFFile, tell: Progress) -> None:
+    infos = [TensorInfo(t.name, t.format, t.shape) for t in tensors]
+    total, done = sum(t.nbytes for t in gguf.tensors.values()), 0
+    with GGUFWriter(out, metadata, infos) as writer:
+        for tensor in tensors:
+            for at in range(0, tensor.nbytes, CHUNK):
+                piece = tensor.data[at : at + CHUNK]
+                writer.write(tensor.name, piece)
+                done += piece.nbytes
+                tell(done, total)
+            gguf.forget(tensor)
+
+
+# ---- what is in files ---------------------------------------------------------------------------------------------
+
+
+class Difference(NamedTuple):
+    """`where` ("key" or "tensor") `name` differs; `old` and `new` say how, None where it is missing."""
+
+    where: str
+    name: str
+    old: str | None
+    new: str | None
+
+
+def differences(old: GGUFFile, new: GGUFFile) -> Iterator[Difference]:
+    """Keys, then tensors, that are not the same in both, in the order of the first file."""
+    before, after = old.metadata.raw(), new.metadata.raw()
+    for key in [*before, *(k for k in after if k not in before)]:
+        one, two = before.get(key), after.get(key)
+        if _stored(one) != _stored(two):
+            yield Difference("key", key, _said(one), _said(two))
+    for name in [*old.tensors, *(n for n in new.tensors if n not in old.tensors)]:
+        a, b = old.tensors.get(name), new.tensors.get(name)
+        if a is None or b is None or (a.format, a.shape) != (b.format, b.shape):
+            yield Difference("tensor", name, _shape(a), _shape(b))
+        elif a.data != b.data:
+            yield Difference("tensor", name, f"{_shape(a)}", f"{_shape(b)}, other values")
+        for gguf, tensor in ((old, a), (new, b)):
+            if tensor is not None:
+                gguf.forget(tensor)
+
+
+def digests(gguf: GGUFFile, tell: Progress) -> Iterator[tuple[str, str]]:
+    """sha256 of each tensor's bytes, then of all of them in the order of the file, named ""."""
+    total, done, every = sum(t.nbytes for t in gguf.tensors.values()), 0, hashlib.sha256()
+    for tensor in gguf.tensors.values():
+        one = hashlib.sha256()
+        for at in range(0, tensor.nbytes, CHUNK):
+            piece = tensor.data[at : at + CHUNK]
+            one.update(piece)
+            every.update(piece)
+            done += piece.nbytes
+            tell(done, total)
+        gguf.forget(tensor)
+        yield tensor.name, one.hexdigest()
+    yield "", every.hexdigest()
+
+
+def _stored(entry: tuple[ValueType, Any] | None) -> Any:
+    if entry is None:
+        return None
+    kind, value = entry
+    if isinstance(value, Array):
+        return kind, value.type, bytes(value.raw)
+    return kind, bytes(value) if isinstance(value, memoryview) else repr(value)
+
+
+def _said(entry: tuple[ValueType, Any] | None) -> str | None:
+    if entry is None:
+        return None
+    kind, value = entry
+    if isinstance(value, Array):
+        digest = hashlib.sha256(value.raw).hexdigest()[:8]
+        return f"{len(value)} x {value.type.label} (sha256 {digest})"
+    return str(value, "utf-8", "replace") if kind is ValueType.STRING else str(value)
+
+
+def _shape(tensor: QTensor | None) -> str | None:
+    return None if tensor is None else f"{tensor.format.name} {' x '.join(map(str, tensor.shape))}"

@@ -1,0 +1,50 @@
+"""Command R (Cohere 2024): attention and feed-forward read the same layer norm side by side, without biases."""
+
+from __future__ import annotations
+
+from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, decoder_keys
+from ..decoder import attention_output, gated, logits, queries_keys_values
+from ..graph import Value
+from ..hyper import Hyper
+from ..layers import Layers, Rope
+from ..rope_scaling import rotation
+from ..weights import Weights
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
+    h = Hyper.read(c, w)
+    embedding = w.matrix("token_embd.weight", vocab, h.width)
+    rope = g.rope(rotation(c, w, h.turned, h.context, g.cache.n_ctx), interleaved=True)
+    x = g.embed(embedding)
+    for i in range(h.blocks):
+        b = w.block(i)
+        normed = g.layer_norm(x, b.vector("attn_norm.weight", h.width), None, h.eps)
+        attended, fed = attention(g, h, b, normed, rope), gated(g, h, b, normed, g.swiglu)
+        x = g.add(g.add(x, attended), fed)
+    normed = g.layer_norm(g.outputs(x), w.vector("output_norm.weight", h.width), None, h.eps)
+    return g.scale(logits(g, h, w, normed, embedding), c.number("logit_scale", 0, 1e6, 1.0) or 1.0)
+
+
+def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
+    """Grouped-query attention; the largest models norm every head with a weight of its own."""
+    q, k, v = g.linears(x, *queries_keys_values(h, w))
+    if w.has("attn_q_norm.weight"):
+        q = g.layer_norm(q, w.vector("attn_q_norm.weight", h.heads, h.head_dim), None, h.eps)
+        k = g.layer_norm(k, w.vector("attn_k_norm.weight", h.kv_heads, h.head_dim), None, h.eps)
+    g.turn(rope, q, k, head_dim=h.head_dim)
+    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder."""
+    return decoder_keys(s) | {"logit_scale": s.number("logit_scale"), "rope.scaling.type": "none"}
+
+
+CONVERSION = Conversion(
+    classes=("CohereForCausalLM",),
+    defaults={"layer_norm_eps": 1e-5, "logit_scale": 0.0625, "rope_theta": 10000.0},
+    keys=keys,
+)

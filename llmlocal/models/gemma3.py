@@ -1,0 +1,70 @@
+"""Gemma 3, text (Gemma Team 2025, arXiv 2503.19786): normed heads; five local blocks, which rotate by a base of their
+own and never stretch, for each that sees everything."""
+
+from __future__ import annotations
+
+from ..config import Config
+from ..convert.settings import Settings
+from ..convert.words import Conversion, Keys, adds, decoder_keys, drops, window_keys
+from ..decoder import attention_output, gated, logits, norm, queries_keys_values
+from ..graph import Value
+from ..hyper import Hyper, windows
+from ..layers import Layers, Rope
+from ..rope_scaling import plain_rotation, rotation
+from ..weights import Weights
+from .gemma2 import check_scale
+
+LARGEST = 62  # blocks of the 27B model, whose queries are scaled as if all heads shared the width
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
+    h = Hyper.read(c, w)
+    embedding = w.matrix("token_embd.weight", vocab, h.width)
+    whole = g.rope(rotation(c, w, h.turned, h.context, g.cache.n_ctx), interleaved=False)
+    base = c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
+    local = g.rope(plain_rotation(h.turned, base), interleaved=False)
+    x = g.scale(g.embed(embedding), h.width**0.5)
+    for i, window in enumerate(windows(c, h.blocks, period=6)):
+        b = w.block(i)
+        attended = attention(g, h, b, norm(g, h, b, "attn_norm", x), local if window else whole, window)
+        x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
+        fed = gated(g, h, b, norm(g, h, b, "ffn_norm", x), g.geglu)
+        x = g.add(x, norm(g, h, b, "post_ffw_norm", fed))
+    out = logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+    return g.softcap(out, c.number("final_logit_softcapping", 0, 1e6, 0.0))
+
+
+def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
+    """Grouped-query attention of normed heads."""
+    q, k, v = g.linears(x, *queries_keys_values(h, w))
+    q = g.norm(q, w.vector("attn_q_norm.weight", h.head_dim), h.eps)
+    k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
+    g.turn(rope, q, k, head_dim=h.head_dim)
+    size = h.width / h.heads if h.blocks == LARGEST else h.head_dim
+    out = g.attention(q, k, v, head_dim=h.head_dim, scale=size**-0.5, window=window)
+    return attention_output(g, h, w, out)
+
+
+def keys(s: Settings) -> Keys:
+    """Keys of a Hugging Face folder."""
+    check_scale(s, LARGEST)
+    cap = s.number("final_logit_softcapping", default=0.0)
+    return decoder_keys(s) | window_keys(s, period=6) | ({"final_logit_softcapping": cap} if cap else {})
+
+
+CONVERSION = Conversion(
+    classes=("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 131072,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+        "sliding_window": 4096,
+    },
+    keys=keys,
+    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops},
+)

@@ -1,0 +1,38 @@
+"""Qwen2 (Yang et al. 2024, arXiv 2407.10671), Qwen1.5 and Qwen2.5, and what was distilled into them.
+
+Llama with biases on queries, keys and values, and the halves of a head rotated against each other.
+"""
+
+from __future__ import annotations
+
+from ..config import Config
+from ..convert.words import Conversion
+from ..decoder import attention_output, gated, logits, norm, queries_keys_values
+from ..graph import Value
+from ..hyper import Hyper
+from ..layers import Layers, Rope
+from ..rope_scaling import rotation
+from ..weights import Weights
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
+    h = Hyper.read(c, w)
+    embedding = w.matrix("token_embd.weight", vocab, h.width)
+    rope = g.rope(rotation(c, w, h.turned, h.context, g.cache.n_ctx), interleaved=False)
+    x = g.embed(embedding)
+    for i in range(h.blocks):
+        b = w.block(i)
+        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
+        x = g.add(x, gated(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
+    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+
+
+def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
+    """Grouped-query attention with biases."""
+    q, k, v = g.linears(x, *queries_keys_values(h, w))
+    g.turn(rope, q, k, head_dim=h.head_dim)
+    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+CONVERSION = Conversion(classes=("Qwen2ForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0})

@@ -1,0 +1,99 @@
+"""The words for blocks of 32 that are quantized in one go, byte for byte as GGUF's reference does. Knows no format.
+
+Every sum and product is rounded by itself: a contraction would move a level now and then.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+BLOCK = 32
+
+
+class Words(NamedTuple):
+    """`extreme(x)`: bits of the greatest magnitude, and the first value that has it. `inverse(d)`: 1 / d, or 0.
+
+    `span(x)`: bits, least and greatest value. `half(out, d)`: d as a half float to `out`.
+    `levels(x, low, inverse, add, top)`: whole numbers 0..top below (x - low) * inverse + add, as two i8x16.
+    `nibbles(out, first, last)`: both vectors packed. `fifths(out, first, last)`: their bits 4, one after another.
+    """
+
+    extreme: Any
+    span: Any
+    inverse: Any
+    half: Any
+    levels: Any
+    nibbles: Any
+    fifths: Any
+
+
+def words(v: ModuleType) -> Words:
+    """The words of instruction set `v`."""
+    extreme, span = _ends(v)
+    float32, one, half1 = v.float32, v.Vec("f32", 1), v.Vec("f16", 1)
+
+    @v.jitable
+    def inverse(d):  # type: ignore[no-untyped-def]
+        return float32(0) if d == 0 else v.quotient(float32(1), d)
+
+    @v.jitable
+    def half(out, d):  # type: ignore[no-untyped-def]
+        v.store(out, v.to_f16(half1, v.splat(one, d)))
+
+    return Words(extreme, span, inverse, half, *_fields(v))
+
+
+def _ends(v: ModuleType) -> tuple[Any, Any]:
+    """The words `extreme` and `span`."""
+    f16x, i16x = v.Vec("f32", 16), v.Vec("i32", 16)
+
+    @v.jitable
+    def ends(x):  # type: ignore[no-untyped-def]
+        first, last = v.load(f16x, x), v.load(f16x, x + 64)
+        bits = v.greatest(v.maximum(v.bitcast(i16x, first) & 0x7FFFFFFF, v.bitcast(i16x, last) & 0x7FFFFFFF))
+        return v.int64(bits), v.least(v.minimum(first, last)), v.greatest(v.maximum(first, last))
+
+    @v.jitable
+    def extreme(x):  # type: ignore[no-untyped-def]
+        bits, lowest, highest = ends(x)
+        if highest > -lowest:
+            return bits, highest
+        if -lowest > highest:
+            return bits, lowest
+        for i in range(BLOCK):  # both signs have it, or all are zero
+            value = v.load_f32(x + 4 * i)
+            if abs(value) >= highest:
+                return bits, value
+        return bits, v.load_f32(x)
+
+    return extreme, ends
+
+
+def _fields(v: ModuleType) -> tuple[Any, Any, Any]:
+    """The words `levels`, `nibbles` and `fifths`."""
+    f16x, i16x, b16x, bit16 = v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16), v.Vec("i16", 16)
+
+    @v.jitable
+    def level(x, low, inverse, add, top):  # type: ignore[no-untyped-def]
+        scaled = v.product(v.difference(v.load(f16x, x), v.splat(f16x, low)), v.splat(f16x, inverse)) + add
+        return v.truncate(b16x, v.to_i32(i16x, v.minimum(v.maximum(scaled, v.zero(f16x)), v.splat(f16x, top))))
+
+    @v.jitable
+    def levels(x, low, inverse, add, top):  # type: ignore[no-untyped-def]
+        return level(x, low, inverse, add, top), level(x + 64, low, inverse, add, top)
+
+    @v.jitable
+    def nibbles(out, first, last):  # type: ignore[no-untyped-def]
+        v.store(out, first & 15 | last << 4)
+
+    @v.jitable
+    def bits(q):  # type: ignore[no-untyped-def]
+        return v.total(v.widen_unsigned(bit16, q >> 4 & 1) << v.multiples(bit16, 1))
+
+    @v.jitable
+    def fifths(out, first, last):  # type: ignore[no-untyped-def]
+        v.store(out, bits(first))
+        v.store(out + 2, bits(last))
+
+    return levels, nibbles, fifths

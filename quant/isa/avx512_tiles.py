@@ -1,0 +1,13 @@
+"""AVX-512 VNNI as matrix products use it: tiles of two registers, so that each activation broadcast serves both."""
+
+from __future__ import annotations
+
+from .avx512 import *
+from .avx512 import Vec
+from .vnni import vnni_tokens_dot
+
+LANES = 32
+f32, i32, i8 = Vec("f32", 32), Vec("i32", 32), Vec("i8", 128)
+i16, f16 = Vec("i16", 32), Vec("f16", 32)
+TOKENS = 4  # of a batch at once: their sums, two registers each, fill what weights leave
+tokens_dot = vnni_tokens_dot(i8)

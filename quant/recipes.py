@@ -1,0 +1,271 @@
+"""Which tensor gets which format: mixes as tables of rules, the first that applies decides. Reads no tensor's values.
+
+A mix has one format for most tensors; those that errors hurt most (values of attention, what leads back into the
+residual stream, the output) get more bits in some layers. The rules are llama.cpp's (src/llama-quant.cpp), so that a
+mix's name means the same everywhere; what decides is said here in the words of `Place`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .format import BY_NAME, Format, load_all
+
+
+class Mix(NamedTuple):
+    """A name that users give: GGUF's number of the file type, and the format of most tensors ("": as they are)."""
+
+    file_type: int | None
+    format: str
+
+
+MIXES = {
+    "F32": Mix(0, "F32"),
+    "F16": Mix(1, "F16"),
+    "BF16": Mix(32, "BF16"),
+    "Q8_0": Mix(7, "Q8_0"),
+    "Q6_K": Mix(18, "Q6_K"),
+    "Q5_K_M": Mix(17, "Q5_K"),
+    "Q5_K_S": Mix(16, "Q5_K"),
+    "Q5_1": Mix(9, "Q5_1"),
+    "Q5_0": Mix(8, "Q5_0"),
+    "Q4_K_M": Mix(15, "Q4_K"),
+    "Q4_K_S": Mix(14, "Q4_K"),
+    "Q4_1": Mix(3, "Q4_1"),
+    "Q4_0": Mix(2, "Q4_0"),
+    "IQ4_NL": Mix(25, "IQ4_NL"),
+    "IQ4_XS": Mix(30, "IQ4_XS"),
+    "MXFP4_MOE": Mix(38, "MXFP4"),
+    "Q3_K_L": Mix(13, "Q3_K"),
+    "Q3_K_M": Mix(12, "Q3_K"),
+    "Q3_K_S": Mix(11, "Q3_K"),
+    "Q2_K": Mix(10, "Q2_K"),
+    "Q2_K_S": Mix(21, "Q2_K"),
+    "COPY": Mix(None, ""),
+}
+ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
+WHOLE = ("F32", "F16", "BF16")  # single numbers: no recipe applies to them
+
+# Names of tensors that stay as they are, besides norms and what is no matrix: small, or no weights of a product.
+KEPT = (
+    "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
+    "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight",
+    "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight", "time_mix_v0.weight", "time_mix_v1.weight",
+    "time_mix_v2.weight", "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight", "time_mix_g1.weight",
+    "time_mix_g2.weight", "time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight",
+    "attn_rel_b.weight", ".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd",
+    ".patch_merger", "a.rvq.codebook", "mm.a.code_embd",
+)  # fmt: skip
+KEPT_WHOLE = ("position_embd.weight", "token_types.weight")
+# What a tensor is to a recipe, by a part of its name; the first that fits.
+ROLES = (
+    ("attn_qkv.weight", "attn_v"),
+    ("attn_kv_b.weight", "attn_v"),
+    ("attn_v.weight", "attn_v"),
+    ("attn_k.weight", "attn_k"),
+    ("attn_output.weight", "attn_output"),
+    ("ffn_down", "ffn_down"),
+)
+EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
+# Where a row is no multiple of the block: a format of blocks of 32 with as many bits, or the next more.
+FALLBACK = {"IQ4_XS": "IQ4_NL", "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+FALLBACK |= {"TQ1_0": "Q4_0", "TQ2_0": "Q4_0"}
+
+
+class Shape(NamedTuple):
+    """What the rules ask of a model. `values_shared`: heads of queries to a head of values."""
+
+    architecture: str
+    layers: int
+    experts: int = 0
+    values_shared: int = 1
+
+    @property
+    def is_70b(self) -> bool:
+        """Eighty layers whose values are shared: few bytes, so they get more bits."""
+        return self.architecture in ("llama", "qwen2") and self.layers == 80 and self.values_shared > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A tensor as a rule sees it: the number of its kind among `count`, counted by layers."""
+
+    model: Shape
+    index: int
+    count: int
+    important: bool  # there is an importance matrix
+
+    @property
+    def grouped(self) -> bool:
+        return self.model.values_shared >= 4
+
+    @property
+    def eight_experts(self) -> bool:
+        return self.model.experts == 8
+
+    @property
+    def falcon(self) -> bool:
+        return self.model.architecture == "falcon"
+
+    @property
+    def more_bits(self) -> bool:
+        """The first and the last eighth of the layers, and every third between."""
+        eighth = self.count // 8
+        return self.index < eighth or self.index >= 7 * self.count // 8 or (self.index - eighth) % 3 == 2
+
+    def first(self, parts: int) -> bool:
+        """Whether it is among the first count / parts."""
+        return self.index < self.count // parts
+
+
+class Rule(NamedTuple):
+    """In these mixes, where `when` holds, a tensor of the role gets the format."""
+
+    role: str
+    mixes: str
+    format: str
+    when: Callable[[Place], bool] = lambda place: True
+
+
+RULES = (
+    Rule("attn_v", " ".join(MIXES), "Q8_0", lambda p: p.eight_experts),
+    Rule("attn_v", "Q2_K", "Q5_K", lambda p: p.model.is_70b),
+    Rule("attn_v", "Q2_K_S", "Q5_K", lambda p: p.model.is_70b and p.grouped),
+    Rule("attn_v", "Q2_K Q2_K_S", "Q4_K", lambda p: p.grouped),
+    Rule("attn_v", "Q2_K", "Q3_K"),
+    Rule("attn_v", "Q3_K_M", "Q5_K", lambda p: p.index < 2 or p.model.is_70b),
+    Rule("attn_v", "Q3_K_M", "Q4_K"),
+    Rule("attn_v", "Q3_K_L", "Q5_K"),
+    Rule("attn_v", "IQ4_NL IQ4_XS", "Q5_K", lambda p: p.grouped),
+    Rule("attn_v", "Q4_K_M Q5_K_M", "Q6_K", lambda p: p.more_bits),
+    Rule("attn_v", "Q4_K_S", "Q5_K", lambda p: p.index < 4),
+    Rule("attn_v", "Q3_K_S Q4_K_S Q4_K_M", "Q5_K", lambda p: p.model.is_70b),
+    Rule("attn_k", " ".join(MIXES), "Q8_0", lambda p: p.eight_experts),
+    Rule("ffn_down", "Q2_K", "Q3_K"),
+    Rule("ffn_down", "Q2_K_S", "Q4_K", lambda p: p.first(8)),
+    Rule("ffn_down", "Q3_K_M", "Q5_K", lambda p: p.first(16)),
+    Rule("ffn_down", "Q3_K_M", "Q4_K", lambda p: not p.falcon or p.more_bits),
+    Rule("ffn_down", "Q3_K_L", "Q4_K", lambda p: p.falcon),
+    Rule("ffn_down", "Q3_K_L", "Q5_K"),
+    Rule("ffn_down", "Q4_K_M", "Q6_K", lambda p: p.first(16) if p.falcon else p.more_bits),
+    Rule("ffn_down", "Q4_K_M", "Q5_K", lambda p: p.falcon and p.more_bits),
+    Rule("ffn_down", "IQ4_NL IQ4_XS", "Q5_K", lambda p: p.first(8) and not p.important),
+    Rule("ffn_down", "Q5_K_M", "Q6_K", lambda p: p.more_bits),
+    Rule("ffn_down", "Q4_K_S", "Q5_K", lambda p: p.first(8) and not p.falcon),
+    Rule("ffn_down", "Q4_0", "Q4_1", lambda p: p.first(8) and p.important),
+    Rule("ffn_down", "Q5_0", "Q5_1", lambda p: p.first(8) and p.important),
+    Rule("attn_output", "Q3_K_L", "Q4_K", lambda p: p.falcon),
+    Rule(
+        "attn_output",
+        "Q2_K Q3_K_S Q3_K_M IQ4_NL IQ4_XS Q4_K_S Q4_K_M",
+        "Q5_K",
+        lambda p: p.eight_experts and not p.falcon,
+    ),
+    Rule("attn_output", "Q2_K", "Q3_K", lambda p: not p.eight_experts and not p.falcon),
+    Rule("attn_output", "Q3_K_M", "Q4_K", lambda p: not p.eight_experts and not p.falcon),
+    Rule("attn_output", "Q3_K_L", "Q5_K", lambda p: not p.eight_experts and not p.falcon),
+)
+
+
+class Wanted(NamedTuple):
+    """A tensor that is to be quantized; `shape` in NumPy's order, `format` what it is in now."""
+
+    name: str
+    shape: tuple[int, ...]
+    format: type[Format]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A mix and what a user changes of it. `overrides`: the first whose test a name passes gives the format."""
+
+    mix: str
+    overrides: Sequence[tuple[Callable[[str], bool], str]] = ()
+    output: str = ""
+    embeddings: str = ""
+    pure: bool = False
+    important: bool = False
+    notes: list[tuple[str, int, str, str]] = field(default_factory=list, compare=False)
+
+    def formats(self, model: Shape, tensors: Iterable[Wanted]) -> dict[str, type[Format]]:
+        """The format of every tensor, by name. `notes` gains (name, row, wanted, got) where a row's length decided."""
+        load_all()
+        held = sorted(tensors, key=lambda t: _order(t.name))
+        tied = all(t.name != "output.weight" for t in held)
+        counts = {"attn_v": sum(role_of(t.name) == "attn_v" for t in held)}
+        seen: dict[str, int] = {}
+        chosen = {}
+        for tensor in held:
+            chosen[tensor.name] = tensor.format
+            if self.mix != "COPY" and is_quantized(tensor):
+                chosen[tensor.name] = BY_NAME[self._format(model, tensor, tied, counts, seen)]
+        return chosen
+
+    def _format(self, model: Shape, tensor: Wanted, tied: bool, counts: Mapping[str, int], seen: dict[str, int]) -> str:
+        name, role = tensor.name, role_of(tensor.name)
+        if self.embeddings and name in EMBEDDINGS:
+            return self.embeddings
+        if self.output and name == "output.weight":
+            return self.output
+        usual = MIXES[self.mix].format
+        if usual in WHOLE:
+            return usual
+        manual = next((format for fits, format in self.overrides if fits(name)), None)
+        if manual is not None or self.pure:
+            return self._fitting(tensor, manual or usual)
+        if name == "output.weight" or (tied and name in EMBEDDINGS):
+            return self._fitting(tensor, self.output or self._output(model, tensor, usual))
+        if self.mix == "MXFP4_MOE":
+            return self._fitting(tensor, "MXFP4" if len(tensor.shape) > 2 and tensor.shape[-3] > 1 else "Q8_0")
+        index = seen.get(role, 0)
+        seen[role] = index + 1
+        if role == "ffn_down" and model.experts > 1:
+            index = _order(name)[0]  # experts of a layer may be many tensors
+        place = Place(model, index, counts.get(role, model.layers), self.important)
+        format = usual
+        for rule in RULES if name not in EMBEDDINGS else ():
+            if rule.role == role and self.mix in rule.mixes.split() and rule.when(place):
+                format = rule.format
+                break
+        return self._fitting(tensor, format)
+
+    def _output(self, model: Shape, tensor: Wanted, usual: str) -> str:
+        """Logits come from it: never less than six bits."""
+        cut = tensor.shape[-1] % BY_NAME[usual].block != 0
+        return "Q8_0" if self.mix in ("MXFP4_MOE", "Q8_0") or model.architecture == "falcon" or cut else "Q6_K"
+
+    def _fitting(self, tensor: Wanted, format: str) -> str:
+        """`format`, or what takes its place where rows are no multiple of its block."""
+        found, k = format, tensor.shape[-1]
+        if k % BY_NAME[found].block:
+            found = FALLBACK.get(found, "F16")
+        if k % BY_NAME[found].block:
+            found = "F16"
+        if found != format:
+            self.notes.append((tensor.name, k, format, found))
+        return found
+
+
+def is_quantized(tensor: Wanted) -> bool:
+    """Whether mixes concern this tensor: a matrix, or several, of weights."""
+    name = tensor.name
+    return (
+        any(n > 1 for n in tensor.shape[:-1])
+        and name.endswith("weight")
+        and name not in KEPT_WHOLE
+        and not any(part in name for part in KEPT)
+    )
+
+
+def role_of(name: str) -> str:
+    """What the tensor of this name is to a recipe; empty where nothing special."""
+    return next((role for part, role in ROLES if part in name), "")
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Tensors by layer, those of no layer first."""
+    found = re.match(r"blk\.(\d{1,9})\.", name)
+    return (int(found[1]) if found else -1), name

@@ -1,0 +1,203 @@
+"""What every search for scales shares: blocks in units of a power of two, groups side by side in lanes, their weights.
+
+A lane is a group of values with a scale of its own. Squares must neither overflow nor vanish, so a block is searched in
+units of the largest power of two in it, which changes no mantissa. What is minimized is the weighted error: larger
+values, which dominate dot products, and columns of an importance matrix count more. Knows no format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+MOST_VALUES, MOST_GROUPS = 512, 16  # of the blocks that are searched at once
+# A thread's scratch, in bytes: values in their order; then one vector for each place in a group, lane = group; weights
+# likewise; numbers of each group, a slot for each; levels found, a byte for each value; scales and minima as bytes.
+NATURAL, COLUMNS, WEIGHTS, SLOTS = 0, 4 * MOST_VALUES, 8 * MOST_VALUES, 12 * MOST_VALUES
+SLOT = 4 * MOST_GROUPS
+UNIT, SHRINK, FIT, FIT_MIN, SUM_W, SUM_X, SUM_Q, SUM_QQ, SUM_XQ, STEP, LOW, SCALE, MIN, INVERSE, OFFSET = (
+    SLOTS + SLOT * i for i in range(15)
+)
+HALF, HALF_MIN, SCALE_BYTES, MIN_BYTES = (SLOTS + SLOT * i for i in range(15, 19))
+LEVELS = SLOTS + 19 * SLOT
+SCRATCH_BYTES = LEVELS + MOST_VALUES
+# An importance matrix comes from a sample: no column is taken to matter less than this part of its group's mean.
+FLOOR = 1 / 16
+SPREAD = 4  # times the mean square, added to a value's square: how evenly values count beside their importance
+SINGULAR = 1e-5  # a determinant below this part of its first term is rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """`groups` groups of `group` values in a block; what `lanes` lanes hold at once is a unit of `values` values."""
+
+    group: int
+    groups: int
+    lanes: int
+
+    @property
+    def block(self) -> int:
+        return self.group * self.groups
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of a unit."""
+        return max(1, self.lanes // self.groups)
+
+    @property
+    def values(self) -> int:
+        return self.blocks * self.block
+
+    @property
+    def parts(self) -> int:
+        """Vectors of groups in a unit."""
+        return self.blocks * self.groups // self.lanes
+
+    @property
+    def wide(self) -> int:
+        """Lanes that are settled together: the groups of a block, or many blocks of one group."""
+        return self.groups if self.groups > 1 else self.lanes
+
+
+# ---- the meaning, in NumPy: a column is a group -------------------------------------------------------------------
+
+
+def powers(x: Floats) -> tuple[Floats, Floats]:
+    """The largest power of two in each block (n, block), and its inverse: (n, 1) each; 0 where all are subnormal."""
+    import numpy as np
+
+    bits = np.minimum(np.abs(x).max(axis=1, keepdims=True).view(np.int32), 0x7E800000) & 0x7F800000
+    return bits.view(np.float32), (0x7F000000 - bits).view(np.float32)
+
+
+def columns_of(x: Floats, group: int) -> Floats:
+    """Blocks (n, block) -> (group, n * groups): a column for each group."""
+    import numpy as np
+
+    return np.ascontiguousarray(x.reshape(-1, group).T)
+
+
+def important(x: Floats, importance: Floats, floor: float) -> Floats:
+    """Weights of values in columns (group, n), by the importance of each."""
+    import numpy as np
+
+    even = np.float32(SPREAD) * (x * x).mean(axis=0)
+    weights: Floats = (importance + np.float32(floor) * importance.mean(axis=0)) * np.sqrt(even + x * x)
+    return weights
+
+
+# ---- the same in lanes --------------------------------------------------------------------------------------------
+
+
+def load_unit(v: ModuleType, shape: Shape) -> Any:
+    """`(values, scratch) -> bits`: a unit into NATURAL and COLUMNS, in its powers of two; bits of the largest value."""
+    f32, i32, lanes, block, groups = v.f32, v.i32, v.LANES, shape.block, shape.groups
+    blocks = shape.blocks
+    spread = columns(v, shape)
+
+    @v.jitable
+    def largest(p):  # type: ignore[no-untyped-def]
+        peak = v.zero(i32)
+        for i in range(block // lanes):
+            peak = v.maximum(v.bitcast(i32, v.load(f32, p + 4 * lanes * i)) & 0x7FFFFFFF, peak)
+        return v.int64(v.greatest(peak))
+
+    def load(values, scratch):  # type: ignore[no-untyped-def]
+        worst = 0
+        for b in range(blocks):
+            p, out = values + 4 * block * b, scratch + NATURAL + 4 * block * b
+            bits = largest(p)
+            worst = max(worst, bits)
+            power = min(bits, 0x7E800000) & 0x7F800000
+            shrink = v.as_f32(0x7F000000 - power)
+            for i in range(block // lanes):
+                v.store(out + 4 * lanes * i, v.load(f32, p + 4 * lanes * i) * shrink)
+            for g in range(groups):
+                v.store(scratch + UNIT + 4 * (groups * b + g), v.as_f32(power))
+                v.store(scratch + SHRINK + 4 * (groups * b + g), shrink)
+        spread(scratch + NATURAL, scratch + COLUMNS)
+        return worst
+
+    return v.jitable(load)
+
+
+def columns(v: ModuleType, shape: Shape) -> Any:
+    """`(source, out)`: a unit of values at `source`, transposed: vector i of a part holds value i of every group."""
+    i32, lanes, group, parts = v.i32, v.LANES, shape.group, shape.parts
+
+    def spread(source, out):  # type: ignore[no-untyped-def]
+        for part in range(parts):
+            for j in range(group // 4):
+                quads = v.load_rows(i32, source + 4 * group * lanes * part + 16 * j, 4 * group)
+                for i in range(4):
+                    v.store(out + 4 * lanes * (group * part + 4 * j + i), quads[i])
+
+    return v.jitable(spread)
+
+
+def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
+    """`(scratch, importance)`: fill WEIGHTS, where there is no importance (0) by `plain(x, mean square)`."""
+    f32, lanes, group, parts = v.f32, v.LANES, shape.group, shape.parts
+    spread, each = columns(v, shape), 1 / group
+
+    @v.jitable
+    def by_importance(xs, ws, square):  # type: ignore[no-untyped-def]
+        total = v.zero(f32)
+        for i in range(group):
+            total = total + v.load(f32, ws + 4 * lanes * i)
+        floor, even = total * (least * each), square * SPREAD
+        for i in range(group):
+            x = v.load(f32, xs + 4 * lanes * i)
+            v.store(ws + 4 * lanes * i, (v.load(f32, ws + 4 * lanes * i) + floor) * v.sqrt(even + x * x))
+
+    def fill(scratch, importance):  # type: ignore[no-untyped-def]
+        if importance != 0:
+            spread(importance, scratch + WEIGHTS)
+        for part in range(parts):
+            xs = scratch + COLUMNS + 4 * lanes * group * part
+            ws = xs + (WEIGHTS - COLUMNS)
+            square = v.zero(f32)
+            for i in range(group):
+                x = v.load(f32, xs + 4 * lanes * i)
+                square = square + x * x
+            square = square * each
+            if importance != 0:
+                by_importance(xs, ws, square)
+            else:
+                for i in range(group):
+                    v.store(ws + 4 * lanes * i, plain(v.load(f32, xs + 4 * lanes * i), square))
+
+    return v.jitable(fill)
+
+
+def halving(v: ModuleType, shape: Shape) -> Any:
+    """`(x, scratch, at, slot)` -> x as its half float stands for it; the halves are kept in `slot`, `at` lanes on."""
+    wide, half = v.Vec("f32", shape.wide), v.Vec("f16", shape.wide)
+
+    def halved(x, scratch, at, slot):  # type: ignore[no-untyped-def]
+        short = v.to_f16(half, x * v.load(wide, scratch + UNIT + 4 * at))
+        v.store(scratch + slot + 2 * at, short)
+        return v.to_f32(wide, short) * v.load(wide, scratch + SHRINK + 4 * at)
+
+    return v.jitable(halved)
+
+
+def over_block(v: ModuleType, shape: Shape) -> Any:
+    """`x -> the sum of its lanes in all lanes`, where they are the groups of one block; else each for itself."""
+    wide = v.Vec("f32", shape.wide)
+    if shape.groups == 1:
+        return v.jitable(lambda x: x)
+    return v.jitable(lambda x: v.splat(wide, v.total(x)))
+
+
+def kept_bytes(v: ModuleType, shape: Shape) -> Any:
+    """`(x, p)`: whole numbers in lanes to bytes at `p`."""
+    i32, i8 = v.Vec("i32", shape.wide), v.Vec("i8", shape.wide)
+    return v.jitable(lambda x, p: v.store(p, v.truncate(i8, v.to_i32(i32, x))))

@@ -1,0 +1,176 @@
+"""Tiny models of every family as Hugging Face folders: their settings, and weights drawn from the tensors' names.
+
+`tools/make_family_goldens.py` runs them in transformers and keeps the logits; `test_families.py` makes the same
+folders, converts them and runs them here.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+GOLDEN = Path(__file__).parent / "golden" / "families"
+VOCAB = 40
+IDS = np.random.default_rng(11).integers(3, VOCAB, 40).tolist()
+
+DECODER = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 56,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+    "rope_theta": 1000.0,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+GEMMA = {"head_dim": 16, "hidden_act": "gelu_pytorch_tanh", "tie_word_embeddings": True}
+GEMMA2 = GEMMA | {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMA3 |= {"original_max_position_embeddings": 16}
+SHORT, LONG = [1.0, 1.05, 1.1, 1.2], [1.5, 2.0, 3.0, 6.5]
+LONGROPE = {"type": "longrope", "short_factor": SHORT, "long_factor": LONG}
+GRANITE = {"embedding_multiplier": 6.0, "attention_multiplier": 0.2, "residual_multiplier": 0.4, "logits_scaling": 2.0}
+EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+MINISTRAL = YARN | {"type": "yarn", "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}
+MINISTRAL |= {"llama_4_scaling_beta": 0.1, "rope_theta": 1000.0}
+COHERE = {"model_type": "cohere", "logit_scale": 0.25, "layer_norm_eps": 1e-5, "tie_word_embeddings": True}
+GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
+
+# name of the case -> (class of transformers, settings beside DECODER's)
+CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "llama": ("LlamaForCausalLM", {"model_type": "llama", "rope_scaling": LLAMA3}),
+    "qwen2": ("Qwen2ForCausalLM", {"model_type": "qwen2", "tie_word_embeddings": True}),
+    "qwen2-yarn": ("Qwen2ForCausalLM", {"model_type": "qwen2", "rope_scaling": YARN}),
+    "qwen3": ("Qwen3ForCausalLM", {"model_type": "qwen3", "head_dim": 16}),
+    "gemma": ("GemmaForCausalLM", {"model_type": "gemma", **GEMMA}),
+    "gemma2-long-window": ("Gemma2ForCausalLM", {"model_type": "gemma2", **GEMMA2, "sliding_window": 64}),
+    "gemma2-short-window": ("Gemma2ForCausalLM", {"model_type": "gemma2", **GEMMA2, "sliding_window": 8}),
+    "gemma3": (
+        "Gemma3ForCausalLM",
+        {
+            "model_type": "gemma3_text",
+            **GEMMA2,
+            "num_hidden_layers": 7,
+            "sliding_window": 8,
+            "sliding_window_pattern": 6,
+            "rope_local_base_freq": 100.0,
+            "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        },
+    ),
+    "phi3": ("Phi3ForCausalLM", {"model_type": "phi3", "sliding_window": 12}),
+    "phi3-longrope": (
+        "Phi3ForCausalLM",
+        {"model_type": "phi3", "original_max_position_embeddings": 16, "rope_scaling": LONGROPE},
+    ),
+    "granite": ("GraniteForCausalLM", {"model_type": "granite", **GRANITE}),
+    "smollm3": (
+        "SmolLM3ForCausalLM",
+        {"model_type": "smollm3", "num_hidden_layers": 5, "no_rope_layer_interval": 4, "use_sliding_window": False},
+    ),
+    "olmo2": ("Olmo2ForCausalLM", {"model_type": "olmo2"}),
+    "olmo3": (
+        "Olmo3ForCausalLM",
+        {"model_type": "olmo3", "num_hidden_layers": 5, "sliding_window": 8, "rope_scaling": YARN, "rope_theta": 5e5},
+    ),
+    "gpt2": (
+        "GPT2LMHeadModel",
+        {
+            "model_type": "gpt2",
+            "n_embd": 32,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 64,
+            "layer_norm_epsilon": 1e-5,
+            "activation_function": "gelu_new",
+            "tie_word_embeddings": True,
+        },
+    ),
+    "mistral3": (
+        "Ministral3ForCausalLM",
+        {"model_type": "ministral3", "head_dim": 16, "rope_parameters": MINISTRAL, "sliding_window": None},
+    ),
+    "command-r": ("CohereForCausalLM", COHERE),
+    "command-r-plus": ("CohereForCausalLM", {**COHERE, "use_qk_norm": True}),
+    "mixtral": ("MixtralForCausalLM", {"model_type": "mixtral", "num_local_experts": 6, "num_experts_per_tok": 2}),
+    "qwen2moe": (
+        "Qwen2MoeForCausalLM",
+        {"model_type": "qwen2_moe", **EXPERTS, "shared_expert_intermediate_size": 40, "norm_topk_prob": False},
+    ),
+    "qwen3moe": ("Qwen3MoeForCausalLM", {"model_type": "qwen3_moe", **EXPERTS, "head_dim": 16, "norm_topk_prob": True}),
+    "granitemoe": (
+        "GraniteMoeForCausalLM",
+        {"model_type": "granitemoe", **GRANITE, "num_local_experts": 6, "num_experts_per_tok": 2},
+    ),
+    "granitemoe-shared": (
+        "GraniteMoeSharedForCausalLM",
+        {
+            "model_type": "granitemoeshared",
+            **GRANITE,
+            "num_local_experts": 6,
+            "num_experts_per_tok": 2,
+            "shared_intermediate_size": 40,
+        },
+    ),
+    "gpt-oss": (
+        "GptOssForCausalLM",
+        {
+            "model_type": "gpt_oss",
+            "head_dim": 16,
+            "num_hidden_layers": 3,
+            "num_local_experts": 6,
+            "num_experts_per_tok": 2,
+            "sliding_window": 8,
+            "attention_bias": True,
+            "swiglu_limit": 7.0,
+            "rope_scaling": GPT_OSS_ROPE,
+        },
+    ),
+}
+
+
+def settings(case: str) -> dict[str, Any]:
+    """config.json of a case. What GPT-2 calls otherwise is left out of its own."""
+    name, more = CASES[case]
+    shared = {key: value for key, value in DECODER.items() if "n_embd" not in more or "token" in key or "vocab" in key}
+    return {"architectures": [name], **shared, **more}
+
+
+def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Values: norms around 1 (Gemma stores them less 1), biases, matrices that keep the size of what they multiply."""
+    rng = np.random.Generator(np.random.SFC64([7, zlib.crc32(f"{case} {name}".encode())]))
+    values = rng.standard_normal(shape, np.float32)
+    if "norm" in name or "ln_" in name:
+        centre = 0.0 if case.startswith("gemma") or name.endswith("bias") else 1.0
+        return (values * 0.2 + centre).astype(np.float32)
+    if len(shape) == 1 or "bias" in name:
+        return (values * 0.3).astype(np.float32)
+    fan_in = shape[0] if "c_" in name or len(shape) == 3 else shape[-1]  # GPT-2's matrices are input by output
+    return (values / np.float32(1.0 if "embed" in name or "wte" in name else fan_in**0.5)).astype(np.float32)
+
+
+def golden(case: str) -> tuple[dict[str, tuple[int, ...]], NDArray[np.float32]]:
+    """Shapes of the folder's tensors, and the reference's logits (tokens, vocabulary) of IDS."""
+    with np.load(GOLDEN / f"{case}.npz") as kept:
+        shapes = json.loads(bytes(kept["shapes"]))
+        return {name: tuple(shape) for name, shape in shapes.items()}, kept["logits"]
+
+
+def write_weights(folder: Path, case: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """model.safetensors of a case."""
+    from safetensors.numpy import save_file
+
+    tensors = {name: np.ascontiguousarray(draw(case, name, shape)) for name, shape in shapes.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,321 @@
+"""`chat` without a terminal: a line a turn, the answers alone on stdout, exit codes for scripts. And what it saves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terminals import PROGRAM
+
+from llmlocal.engine import Engine
+from llmlocal.errors import BadFileError, NotFoundError
+from llmlocal.sampler import SamplingParams
+from llmlocal.sampling_defaults import parameter, sampling
+from llmlocal.session import Finished, Session
+from llmlocal.tool_calls import Call
+from llmlocal.tools import load, run
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+make_model = import_module("make_model")
+CHATTING = Path(__file__).parent / "chatting.py"
+Talk = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Talk:
+    """Runs a chat with a scripted model: lines in, all that comes out."""
+
+    def run(lines: Sequence[str], answers: list[str], *options: str | Path, **script: Any) -> Any:
+        (tmp_path / "script.json").write_text(json.dumps({"answers": answers, **script}))
+        more = () if "template" in script else ("--template", "chatml")
+        command = [sys.executable, CHATTING, tmp_path / "script.json", "chat", "m", *more, *options]
+        homes = {name: str(tmp_path) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
+        text = "".join(f"{line}\n" for line in lines)
+        environment = os.environ | homes
+        return subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)
+
+    return run
+
+
+def saved(tmp_path: Path) -> list[dict[str, Any]]:
+    (path,) = (tmp_path / "llmlocal" / "sessions").glob("*.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_line_a_turn_and_only_answers_on_stdout(talk: Talk, tmp_path: Path) -> None:
+    out = talk(["one", "", "two"], ["**first**", "\x1b[2Jsecond\n"])
+    assert (out.returncode, out.stdout, out.stderr) == (0, "**first**\n\x1b[2Jsecond\n", "")
+    assert [record["type"] for record in saved(tmp_path)[1:]] == ["turn", "turn"]
+    assert not (tmp_path / "llmlocal" / "history").exists()
+
+
+def test_thoughts_go_to_stderr(talk: Talk) -> None:
+    out = talk(["one"], ["<think>hm</think>yes"])
+    assert (out.stdout, out.stderr) == ("yes\n", "thinking:\nhm\n\n")
+    out = talk(["one"], ["<think>hm</think>yes"], "--thoughts", "hide")
+    assert (out.stdout, out.stderr) == ("yes\n", "")
+
+
+def test_commands(talk: Talk, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("some notes")
+    lines = [
+        "/help", "/system Be brief.", "/system", "/set temp 0.5", "/set", "/set max_tokens 3", "hello", "/stats",
+        "/context", "/undo", "/undo", f"/read {tmp_path}/notes.txt what?", "/retry", f"/save {tmp_path}/o.md",
+        f"/save {tmp_path}/o.json", "//text with a slash", "/model", "/clear", "/context", "/exit", "never",
+    ]  # fmt: skip
+    out = talk(lines, ["abcdef"])
+    assert (out.returncode, out.stdout) == (0, "abc\n" * 4)
+    for words in ("/undo", "Be brief.", "temperature 0.5", "ended by the limit of tokens", "1 turns are seen", "m"):
+        assert words in out.stderr
+    assert "(the last turn is gone)\n(there is no turn)\n" in out.stderr
+    assert "0 of 4096 tokens (0 %): 0 turns are seen" in out.stderr
+    text = (tmp_path / "o.md").read_text()
+    assert text.startswith("## System\n\nBe brief.\n\n## You\n\n<file name=")
+    assert "some notes\n</file>\n\nwhat?\n\n## Model\n\nabc" in text
+    assert [m["role"] for m in json.loads((tmp_path / "o.json").read_text())["messages"]] == [
+        "system", "user", "assistant",
+    ]  # fmt: skip
+    turns = [record for record in saved(tmp_path) if record.get("type") == "turn"]
+    assert turns[-1]["messages"][0]["content"] == "/text with a slash"
+    assert saved(tmp_path)[-1]["type"] == "clear"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("/nonsense", "no command /nonsense"),
+        ("/contxt", "did you mean /context?"),
+        ("/set nothing 3", "no parameter nothing"),
+        ("/set top_k many", "must be a whole number"),
+        ("/set temp -1", "temperature is -1.0: must be 0 or more"),
+        ("/read", "/read needs a file"),
+        ("/read /nowhere/x", "no such file"),
+        ("/think loud", "must be on, off, auto"),
+        ("/retry", "no question"),
+        ("/copy", "no answer"),
+    ],
+)
+def test_mistakes_end_a_script(talk: Talk, line: str, words: str) -> None:
+    out = talk([line, "never"], ["x"])
+    assert (out.returncode in (2, 3), out.stdout) == (True, "")
+    assert words in out.stderr
+    assert len(out.stderr.splitlines()) <= 2
+
+
+def test_full_context_ends_a_script_or_goes_on_as_it_was_told(talk: Talk, tmp_path: Path) -> None:
+    lines, answers = ["question"] * 6, ["long " * 20]
+    out = talk(lines, answers, n_ctx=420)
+    assert out.returncode == 7
+    assert out.stdout.count("long long") >= 2
+    assert "an answer no longer fits" in out.stderr
+    out = talk(lines, answers, "--context-end", "drop", n_ctx=420)
+    assert (out.returncode, out.stdout.count("\n")) == (0, 6)
+    assert "oldest turns)" in out.stderr
+
+
+def test_continue_needs_something(talk: Talk, tmp_path: Path) -> None:
+    assert talk([], ["x"], "--continue").returncode == 3
+    assert talk(["a"], ["x"], "--session", "mine").returncode == 0
+    out = talk(["b", "/context"], ["y"], "--session", "mine")
+    assert "2 turns are seen" in out.stderr
+    assert [record["type"] for record in saved(tmp_path)[1:]] == ["turn", "turn"]
+    assert talk([], ["x"], "--session", "../x").returncode == 2
+    assert talk([], ["x"], "--session", "mine", "--continue").returncode == 2
+
+
+def test_a_damaged_session_is_not_gone_on_with(talk: Talk, tmp_path: Path) -> None:
+    folder = tmp_path / "llmlocal" / "sessions"
+    folder.mkdir(parents=True)
+    (folder / "bad.jsonl").write_text("nonsense\n")
+    out = talk(["a"], ["x"], "--session", "bad")
+    assert (out.returncode, out.stdout) == (5, "")
+    assert (folder / "bad.jsonl").read_text() == "nonsense\n"
+
+
+def test_base_model_cannot_chat(story: Path) -> None:
+    out = subprocess.run([*PROGRAM, "chat", story], input="hi\n", capture_output=True, text=True, check=False)
+    assert (out.returncode, out.stdout) == (2, "")
+    assert "no chat template" in out.stderr
+
+
+def test_interrupt_of_a_script_leaves(tmp_path: Path) -> None:
+    (tmp_path / "script.json").write_text(json.dumps({"answers": ["word " * 99], "delay": 0.05}))
+    command = [sys.executable, CHATTING, tmp_path / "script.json", "chat", "m", "--template", "chatml", "--no-save"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"hi\n")
+        process.stdin.flush()
+        assert process.stdout.read(5) == b"word "
+        for _ in range(40):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+            if process.poll() is not None:
+                break
+        assert process.wait(20) in (130, -signal.SIGINT)  # the last: one more came as it was ending
+
+
+# ---- tools --------------------------------------------------------------------------------------------------------
+
+TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+CALLS = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}<tool_call>"
+CALL = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+
+
+@pytest.mark.parametrize("how", ["ask", "never", "program"])
+def test_no_function_runs_unless_it_was_allowed(talk: Talk, tmp_path: Path, how: str) -> None:
+    (tmp_path / "tools.json").write_text(json.dumps([TOOL | {"command": ["sh", "-c", f"touch {tmp_path}/ran"]}]))
+    program = f"sh -c 'cat > {tmp_path}/got; echo 42'"
+    more = ["--tool-run", program if how == "program" else how]
+    out = talk(["hi"], [CALL, "done"], "--tools", tmp_path / "tools.json", *more, template=CALLS)
+    assert out.returncode == 0
+    assert "calls f(a=1)" in out.stderr
+    assert not (tmp_path / "ran").exists()
+    roles = [m["role"] for m in saved(tmp_path)[1]["messages"]]
+    if how == "program":
+        assert json.loads((tmp_path / "got").read_text()) == {"name": "f", "arguments": {"a": 1}}
+        assert out.stdout == "done\n"
+        assert saved(tmp_path)[1]["messages"][2]["content"] == "42"
+        assert roles == ["user", "assistant", "tool", "assistant"]
+    else:
+        assert roles == ["user", "assistant", "tool"]
+
+
+def test_endless_calls_end(talk: Talk, tmp_path: Path) -> None:
+    (tmp_path / "tools.json").write_text(json.dumps(TOOL))
+    out = talk(["hi"], [CALL], "--tools", tmp_path / "tools.json", "--tool-run", "echo 1", template=CALLS)
+    assert out.returncode == 0
+    assert "functions were called 16 times" in out.stderr
+
+
+@pytest.mark.parametrize(
+    "content", ["", "x", "3", "[3]", '[{"name": 3}]', '[{"name": "f", "parameters": 3}]', "[" * 9999]
+)
+def test_tools_files_that_are_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(BadFileError, match="declares no functions"):
+        load(tmp_path / "t.json")
+    with pytest.raises(NotFoundError):
+        load(tmp_path / "none.json")
+
+
+def test_tools_and_their_programs(tmp_path: Path) -> None:
+    both = [{"type": "function", "function": TOOL, "command": "prog 'a b'"}, {"name": "g"}]
+    (tmp_path / "t.json").write_text(json.dumps(both))
+    first, second = load(tmp_path / "t.json")
+    assert (first.name, first.command, first.declared) == ("f", ("prog", "a b"), {"type": "function", "function": TOOL})
+    assert (second.name, second.command) == ("g", ())
+    call = Call("f", {"a": "é; rm -rf /"})
+    assert json.loads(run(["cat"], call)) == {"a": "é; rm -rf /"}
+    assert run(["sh", "-c", "echo out; echo err >&2; exit 3"], call) == "error: exit code 3\nout\nerr"
+    assert run(["/no such program"], call).startswith("error: /no such program cannot be started")
+
+
+# ---- sampling -----------------------------------------------------------------------------------------------------
+
+
+def test_sampling_of_user_then_catalog_then_file_then_ours() -> None:
+    file = {"general.sampling.temp": 0.6, "general.sampling.top_k": 20, "general.sampling.min_p": 0.0}
+    got = sampling(file, {"temperature": None, "top_k": 5}, {"min_p": 0.1, "unknown": 3})
+    assert (got.temperature, got.top_k, got.min_p, got.top_p) == (0.6, 5, 0.1, SamplingParams().top_p)
+    wrong = {"general.sampling.temp": "hot", "general.sampling.top_k": -4, "general.sampling.top_p": 7.0}
+    assert sampling(wrong, {}) == SamplingParams()
+    assert parameter("top_k", "7") == 7
+
+
+# ---- speed --------------------------------------------------------------------------------------------------------
+
+
+def work(session: Session, prompt: Any) -> tuple[int, Finished]:
+    """Tokens that an answer had to read, and its end."""
+    *_, end = session.answer(prompt, max_tokens=2, sampling=SamplingParams(temperature=0))
+    assert isinstance(end, Finished)
+    return end.prompt_tokens - end.reused_tokens, end
+
+
+def test_second_turn_reads_only_what_is_new_also_after_a_new_start(tmp_path: Path) -> None:
+    """A tenth of the tokens and less: the first token is that much sooner (tools and docs have the times)."""
+    from llmlocal.prompt import Prompt
+    from llmlocal.prompt_cache import PromptCache
+
+    make_model.make_model("tiny-llama", path := tmp_path / "m.gguf")
+    long = [3 + i * 7 % 500 for i in range(2000)]
+    for reopened in (False, True):
+        with Session.open(path, n_ctx=2048) as session:
+            session.cache = PromptCache(tmp_path / "cache")
+            read, _ = work(session, Prompt("", long, False))
+            assert read == (1 if reopened else 2000)
+            read, _ = work(session, Prompt("", [*long, 5, 6, 7, 8], False))
+            assert read <= 6
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_run_twice_with_the_cache(tmp_path: Path, said: Any) -> None:
+    make_model.make_model("tiny-llama", path := tmp_path / "m.gguf")
+    (tmp_path / "long.txt").write_text("word and more " * 100)
+    run = ["run", path, "what?", "-f", tmp_path / "long.txt", "-c", "2048", "-n", "2", "--temp", "0", "--json"]
+    run += ["--no-stdin", "--template", "chatml", "--prompt-cache", tmp_path / "p.cache"]
+    first, second = (json.loads(said(*run)[1]) for _ in range(2))
+    assert first["text"] == second["text"]
+    assert (first["cached_tokens"], second["cached_tokens"]) == (0, second["prompt_tokens"] - 1)
+    (tmp_path / "p.cache").write_text("my own file")
+    code, out, err = said(*run)
+    assert (code, out) == (5, "")
+    assert "is no prompt cache" in err
+
+
+def turns(n: int, path: Path) -> list[tuple[float, int, int]]:
+    """Chats `n` turns with a real engine; seconds, resident bytes and open files, taken ten times on the way."""
+    from llmlocal.answering import Settings
+    from llmlocal.conversation import Conversation
+    from llmlocal.dialogue import Dialogue
+
+    seen, clock = [], time.perf_counter()
+    with Session.open(path, n_ctx=256, n_threads=1) as session:
+        settings = Settings(SamplingParams(seed=1), 4, template="chatml")
+        dialogue = Dialogue(session, Conversation(), settings)
+        for i in range(n):
+            dialogue.talk.begin(f"question {i}")
+            if not dialogue.fits():
+                dialogue.talk.clear()
+                dialogue.talk.begin(f"question {i}")
+            for _ in dialogue.reply():
+                pass
+            if (i + 1) % (n // 10) == 0:
+                now = time.perf_counter()
+                resident = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+                seen.append((now - clock, resident, len(os.listdir("/proc/self/fd"))))
+                clock = now
+    return seen
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+@pytest.mark.parametrize("n", [300, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_many_turns_take_no_more_memory_and_no_more_files(tmp_path: Path, n: int) -> None:
+    make_model.make_model("tiny-llama", path := tmp_path / "m.gguf")
+    seen = turns(n, path)
+    (_, early, files), (_, late, files_late) = seen[2], seen[-1]
+    assert files == files_late
+    assert late - early < 4 << 20
+
+
+def test_engine_says_what_it_holds(tmp_path: Path) -> None:
+    make_model.make_model("tiny-llama", path := tmp_path / "m.gguf")
+    engine = Engine.open(path, n_ctx=64, n_threads=1)
+    try:
+        engine.prefill([5, 6, 7])
+        assert engine.history() == [5, 6, 7]
+        assert engine.cells(2)
+        engine.adopt([5, 6])
+        assert engine.length() == 2
+    finally:
+        engine.close()

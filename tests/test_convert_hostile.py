@@ -1,0 +1,306 @@
+"""Folders that are damaged or mean harm: one line, exit code 5 (3 for what is missing), and no file."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import numpy as np
+import pytest
+from hf_folders import CASES, as_type, safetensors_bytes, weights, write_folder, write_json, write_spm, write_weights
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmlocal.convert.safetensors import Safetensors
+from llmlocal.convert.sentencepiece import read_sentencepiece
+from llmlocal.errors import BadFileError
+
+Said = Callable[..., tuple[int, str, str]]
+INDEX = "model.safetensors.index.json"
+
+
+def config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    write_json(path, {k: v for k, v in (json.loads(path.read_text()) | changes).items() if v != "gone"})
+
+
+def tokenizer(folder: Path, **changes: Any) -> None:
+    path = folder / "tokenizer.json"
+    write_json(path, json.loads(path.read_text()) | changes)
+
+
+def index(folder: Path, change: Callable[[dict[str, str]], None]) -> None:
+    content = json.loads((folder / INDEX).read_text())
+    change(content["weight_map"])
+    write_json(folder / INDEX, content)
+
+
+def first_to(name: str) -> Callable[[dict[str, str]], None]:
+    def change(map: dict[str, str]) -> None:
+        map[next(iter(map))] = name
+
+    return change
+
+
+def pickled(folder: Path) -> None:
+    for path in folder.glob("model*"):
+        path.unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(print))
+
+
+def reweighted(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """The folder's weights, changed before they are stored."""
+
+    def apply(folder: Path) -> None:
+        tensors: dict[str, Any] = weights(json.loads((folder / "config.json").read_text()))
+        change(tensors)
+        write_weights(folder, tensors, "F32", 1)
+
+    return apply
+
+
+def poison(tensors: dict[str, Any]) -> None:
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = np.nan
+
+
+def truncate(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+
+
+def header(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Rewrite the header of model.safetensors, its data untouched."""
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    held = json.loads(data[8 : 8 + length])
+    change(held)
+    packed = json.dumps(held).encode()
+    path.write_bytes(pack("<Q", len(packed)) + packed + data[8 + length :])
+
+
+def entry(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: header(folder, lambda held: held["model.norm.weight"].update(changes))
+
+
+WRONG: dict[str, tuple[str, Callable[[Path], object], int, str]] = {
+    "no config": ("llama-linear", lambda f: (f / "config.json").unlink(), 3, "has no config.json"),
+    "config no json": ("llama-linear", lambda f: (f / "config.json").write_text("{"), 5, "not JSON"),
+    "config a list": ("llama-linear", lambda f: (f / "config.json").write_text("[]"), 5, "must be an object"),
+    "config deep": ("llama-linear", lambda f: (f / "config.json").write_text("[" * 200_000), 5, "nested too deeply"),
+    "config huge number": (
+        "llama-linear",
+        lambda f: (f / "config.json").write_text('{"a": 1' + "0" * 5000 + "}"),
+        5,
+        "not JSON",
+    ),
+    "config not utf-8": ("llama-linear", lambda f: (f / "config.json").write_bytes(b'{"a": "\xff"}'), 5, "not UTF-8"),
+    "config NaN": ("llama-linear", lambda f: (f / "config.json").write_text('{"rms_norm_eps": NaN}'), 5, "NaN"),
+    "no class": ("llama-linear", lambda f: config(f, architectures=[]), 5, "does not say"),
+    "unknown class": ("llama-linear", lambda f: config(f, architectures=["EvilForCausalLM"]), 5, "EvilForCausalLM"),
+    "class no text": ("llama-linear", lambda f: config(f, architectures=[7]), 5, "does not say"),
+    "no width": ("llama-linear", lambda f: config(f, hidden_size="gone", head_dim=16), 5, "hidden_size is missing"),
+    "width a text": ("llama-linear", lambda f: config(f, hidden_size="64"), 5, "hidden_size must be an integer"),
+    "wrong width": ("llama-linear", lambda f: config(f, hidden_size=128), 5, "128 wide"),
+    "no heads": ("llama-linear", lambda f: config(f, num_attention_heads=0), 5, "num_attention_heads"),
+    "odd heads": ("llama-linear", lambda f: config(f, num_attention_heads=5), 5, "heads"),
+    "a billion blocks": ("llama-linear", lambda f: config(f, num_hidden_layers=10**9), 5, "1000000000 blocks"),
+    "a block too many": ("llama-linear", lambda f: config(f, num_hidden_layers=1), 5, "has no place"),
+    "rope no object": ("llama-linear", lambda f: config(f, rope_scaling=[1]), 5, "rope_parameters must be an object"),
+    "rope factor": (
+        "llama-linear",
+        lambda f: config(f, rope_scaling={"type": "linear", "factor": "2"}),
+        5,
+        "factor must be",
+    ),
+    "rope llama3": (
+        "llama-llama3-f16-shards",
+        lambda f: config(f, rope_scaling={"rope_type": "llama3", "low_freq_factor": 4, "high_freq_factor": 4}),
+        5,
+        "out of range",
+    ),
+    "small vocabulary": ("llama-linear", lambda f: config(f, vocab_size=9), 5, "in a vocabulary of 9 tokens"),
+    "endless vocabulary": ("llama-linear", lambda f: config(f, vocab_size=1 << 31), 5, "vocab_size is 2147483648"),
+    "other vocabulary": ("llama-linear", lambda f: config(f, vocab_size=1000), 5, "for a vocabulary of 1000 tokens"),
+    "quantized": (
+        "llama-linear",
+        lambda f: [
+            config(f, quantization_config={"quant_method": "gptq"}),
+            reweighted(lambda t: t.pop("lm_head.weight"))(f),
+            (f / "model-2.safetensors").write_bytes(
+                safetensors_bytes({"lm_head.qweight": ("I32", np.ones((4, 4), np.int32))})
+            ),
+        ],
+        5,
+        "quantized by 'gptq'",
+    ),
+    "pickles": ("llama-linear", pickled, 5, "is a pickle"),
+    "no weights": ("llama-linear", lambda f: (f / "model.safetensors").unlink(), 3, "no safetensors files"),
+    "empty weights": ("llama-linear", lambda f: (f / "model.safetensors").write_bytes(b""), 5, "too short"),
+    "cut header": ("llama-linear", lambda f: truncate(f, 100), 5, "header of"),
+    "cut data": ("llama-linear", lambda f: truncate(f, 60_000), 5, "its header speaks of"),
+    "header length": (
+        "llama-linear",
+        lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 8 + b"{}"),
+        5,
+        "header of 18446744073709551615 bytes",
+    ),
+    "overlap": ("llama-linear", entry(data_offsets=[0, 128]), 5, "overlaps"),
+    "outside": ("llama-linear", entry(data_offsets=[1 << 40, (1 << 40) + 128]), 5, "gap"),
+    "backwards": ("llama-linear", entry(data_offsets=[128, 0]), 5, "needs 128 bytes"),
+    "offsets text": ("llama-linear", entry(data_offsets=["0", "128"]), 5, "no type, shape and offsets"),
+    "offsets true": ("llama-linear", entry(data_offsets=[False, True]), 5, "needs 128 bytes"),
+    "shape negative": ("llama-linear", entry(shape=[-64]), 5, "impossible shape"),
+    "shape huge": ("llama-linear", entry(shape=[1 << 47, 1 << 47, 1 << 47]), 5, "needs"),
+    "shape many": ("llama-linear", entry(shape=[1] * 99), 5, "impossible shape"),
+    "type unknown": ("llama-linear", entry(dtype="F17"), 5, "unknown type 'F17'"),
+    "NaN": ("llama-linear", reweighted(poison), 5, "holds NaN or infinity"),
+    "wrong shape": (
+        "llama-linear",
+        reweighted(lambda t: t.update({"model.layers.0.mlp.down_proj.weight": np.ones((63, 96), np.float32)})),
+        5,
+        "blk.0.ffn_down.weight",
+    ),
+    "strange tensor": ("llama-linear", reweighted(lambda t: t.update({"evil": np.ones(4, np.float32)})), 5, "'evil'"),
+    "name moves the terminal": (
+        "llama-linear",
+        reweighted(lambda t: t.update({"\x1b[2J": np.ones(4, np.float32)})),
+        5,
+        r"\x1b[2J",
+    ),
+    "expert missing": (
+        "mixtral",
+        reweighted(lambda t: t.pop("model.layers.0.block_sparse_moe.experts.1.w1.weight")),
+        5,
+        "not there for every expert",
+    ),
+    "shard missing": (
+        "llama-llama3-f16-shards",
+        lambda f: (f / "model-00002-of-00003.safetensors").unlink(),
+        5,
+        "model-00002-of-00003.safetensors missing",
+    ),
+    "shard above": ("llama-llama3-f16-shards", lambda f: index(f, first_to("../model.safetensors")), 5, "is no name"),
+    "shard absolute": ("llama-llama3-f16-shards", lambda f: index(f, first_to("/etc/passwd")), 5, "is no name"),
+    "shard other name": ("llama-llama3-f16-shards", lambda f: index(f, first_to("config.json")), 5, "is no name"),
+    "index map": ("llama-llama3-f16-shards", lambda f: write_json(f / INDEX, {"weight_map": [1]}), 5, "must map"),
+    "index one too many": (
+        "llama-llama3-f16-shards",
+        lambda f: index(f, lambda m: m.update(x=m["lm_head.weight"])),
+        5,
+        "'x'",
+    ),
+    "index one too few": (
+        "llama-llama3-f16-shards",
+        lambda f: index(f, lambda m: m.pop("lm_head.weight")),
+        5,
+        "lm_head",
+    ),
+    "no tokenizer": ("llama-linear", lambda f: (f / "tokenizer.json").unlink(), 3, "has no tokenizer"),
+    "vocabulary a list": (
+        "llama-linear",
+        lambda f: tokenizer(f, model={"type": "BPE", "vocab": [], "merges": []}),
+        5,
+        "no vocabulary",
+    ),
+    "vocabulary ids": (
+        "llama-linear",
+        lambda f: tokenizer(f, model={"type": "BPE", "vocab": {"a": "0"}, "merges": ["a a"]}),
+        5,
+        "is no token",
+    ),
+    "merges": (
+        "llama-linear",
+        lambda f: tokenizer(f, model={"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b", "c"]]}),
+        5,
+        "is no merge",
+    ),
+    "kind of tokenizer": ("llama-linear", lambda f: tokenizer(f, model={"type": "WordPiece"}), 5, "'WordPiece'"),
+    "unknown cuts": (
+        "llama-linear",
+        lambda f: tokenizer(f, pre_tokenizer={"type": "Split", "pattern": {"Regex": "e+"}, "behavior": "Isolated"}),
+        5,
+        "is not known",
+    ),
+    "sentencepiece": (
+        "mistral",
+        lambda f: (f / "tokenizer.model").write_bytes(b"\x0a\xff\xff"),
+        5,
+        "no SentencePiece model",
+    ),
+    "added token": (
+        "mistral",
+        lambda f: write_json(f / "tokenizer_config.json", {"added_tokens_decoder": {"one": {"content": "x"}}}),
+        5,
+        "'one' has no id",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_folders(name: str, tmp_path: Path, said: Said) -> None:
+    case, change, code, words = WRONG[name]
+    folder = write_folder(tmp_path / "folder", CASES[case])
+    change(folder)
+    out = tmp_path / "out.gguf"
+    got = said("convert", folder, out)
+    assert got[:2] == (code, "") and words in got[2], got
+    error, *hint = got[2].splitlines()
+    assert error.startswith("error: ") and len(hint) <= 1 and "\x1b" not in got[2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
+
+
+def test_output(tmp_path: Path, said: Said) -> None:
+    """What is there stays, unless --force; a file of the source always."""
+    folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
+    out = tmp_path / "out.gguf"
+    assert said("convert", folder, out, "--type", "q8_0")[0] == 0
+    before = out.read_bytes()
+    assert said("convert", folder, out, "--type", "f32")[0] == 2 and out.read_bytes() == before
+    assert said("convert", folder, folder / "model.safetensors", "--force")[0] == 2
+    assert said("convert", folder, tmp_path, "--force")[0] == 2
+    assert said("convert", folder, out, "--type", "f32", "--force")[0] == 0 and out.read_bytes() != before
+    assert said("convert", folder, tmp_path / "none" / "out.gguf")[0] == 3
+    assert said("convert", folder, tmp_path / "o.gguf", "--type", "q4_0")[0] == 2
+    assert said("convert", tmp_path / "none", tmp_path / "o.gguf")[0] == 3
+
+
+def test_too_large_for_f16(tmp_path: Path, said: Said) -> None:
+    folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
+    reweighted(lambda t: t["lm_head.weight"].__setitem__((0, 0), 1e6))(folder)
+    code, _, error = said("convert", folder, tmp_path / "out.gguf", "--type", "f16")
+    assert code == 5 and "--type bf16" in error and not (tmp_path / "out.gguf").exists()
+    assert said("convert", folder, tmp_path / "out.gguf", "--type", "bf16")[0] == 0
+
+
+@given(data=st.data())
+def test_damaged_headers(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever bytes change, a file is read or refused."""
+    whole = bytearray(safetensors_bytes({n: ("BF16", as_type(np.ones((2, 3), np.float32), "BF16")) for n in "ab"}))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("damaged") / "x.safetensors"
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    with suppress(BadFileError):
+        file = Safetensors(path)
+        for x in file.tensors.values():
+            x.read(0, x.rows)
+        file.close()
+
+
+@given(data=st.data())
+def test_damaged_vocabularies(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    write_spm(folder)
+    path = folder / "tokenizer.model"
+    whole = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(whole)
+    with suppress(BadFileError):
+        assert read_sentencepiece(path).pieces

@@ -1,0 +1,229 @@
+"""Tiny models of every family, converted and run, against the logits that transformers computed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from families import CASES, IDS, VOCAB, golden, settings, write_weights
+from hf_folders import write_bpe
+from naive import nmse
+
+from llmlocal.convert.model import open_hf
+from llmlocal.convert.write import write_model
+from llmlocal.engine import Engine
+from llmlocal.errors import BadFileError
+from llmlocal.gguf import open_gguf
+from llmlocal.gguf.writer import write_gguf
+from llmlocal.graph import Graph
+from llmlocal.quant.tensor import QTensor
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+bench_protocol = import_module("bench_protocol")
+BOUND = 1e-6
+EXACT = "f32"  # a cache that rounds nothing: what half floats round would hide smaller faults
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A tokenizer cut to VOCAB tokens: texts do not matter here."""
+    write_bpe(folder)
+    t = json.loads((folder / "tokenizer.json").read_text())
+    added = t["added_tokens"]
+    kept = [*list(t["model"]["vocab"])[: VOCAB - len(added) - 1], "!!"]
+    t["model"] |= {"vocab": {token: i for i, token in enumerate(kept)}, "merges": [["!", "!"]]}
+    for i, token in enumerate(added):
+        token["id"] = len(kept) + i
+    first = t["post_processor"]["processors"][1]["special_tokens"]
+    first[added[0]["content"]]["ids"] = [len(kept)]
+    (folder / "tokenizer.json").write_text(json.dumps(t))
+
+
+def write_converted(case: str, folder: Path) -> Path:
+    """The case's folder, converted."""
+    (folder / "config.json").write_text(json.dumps(settings(case)))
+    write_weights(folder, case, golden(case)[0])
+    write_tokenizer(folder)
+    with open_hf(folder) as model:
+        return write_model(model, folder / "m.gguf", "F32").path
+
+
+@pytest.fixture(scope="module", params=CASES)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    case = request.param
+    return case, write_converted(case, tmp_path_factory.mktemp(case))
+
+
+def test_logits_are_those_of_transformers(model: tuple[str, Path]) -> None:
+    case, path = model
+    engine = Engine.open(path, n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
+    got, (_, want) = engine.all_logits(IDS), golden(case)
+    engine.close()
+    assert want.shape == (len(IDS), VOCAB) and np.array_equal(got.argmax(-1), want.argmax(-1))
+    assert nmse(got, want) <= BOUND
+
+
+def test_logits_through_the_cache(model: tuple[str, Path]) -> None:
+    """Odd batches, one token at a time, and a second sequence between them."""
+    case, path = model
+    engine, (_, want), at = Engine.open(path, n_ctx=48, n_threads=2, n_seqs=2, ubatch=7, kv_type=EXACT), golden(case), 0
+    for size in (1, 3, 13, 1, 1, 5, 9, *[1] * 7):
+        got = engine.prefill(IDS[at : at + size])
+        engine.prefill(IDS[::-1][at : at + size], 1)
+        at += size
+        assert nmse(got, want[at - 1]) <= BOUND
+    engine.close()
+    assert at == len(IDS)
+
+
+def test_threads_change_no_bit(model: tuple[str, Path]) -> None:
+    seen = set()
+    for threads in (1, 2, 5):
+        engine = Engine.open(model[1], n_ctx=48, n_threads=threads, ubatch=16, max_outputs=16)
+        seen.add(engine.all_logits(IDS[:30]).tobytes() + engine.decode(5).tobytes() + engine.decode(6).tobytes())
+        engine.close()
+    assert len(seen) == 1
+
+
+# ---- refusals ------------------------------------------------------------------------------------------------------
+
+
+class Accepted(Exception):
+    """The model passed every check: kernels would be prepared now."""
+
+
+def opened(path: Path, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTensor | None] = {}) -> str:
+    """What is said of the file with other keys and tensors (None takes one away), empty where it is accepted.
+
+    Anything but a refusal of the file fails the test.
+    """
+    with open_gguf(path) as gguf:
+        odd: Any = SimpleNamespace(
+            path=path,
+            metadata={k: v for k, v in {**gguf.metadata, **keys}.items() if v is not None},
+            tensors={k: v for k, v in {**gguf.tensors, **tensors}.items() if v is not None},
+        )
+        try:
+            Engine(odd, n_ctx=16, n_threads=1, n_seqs=1, ubatch=16, max_outputs=1, kv_type="f16")
+        except Accepted:
+            return ""
+        except BadFileError as error:
+            assert error.exit_code == 5 and "\n" not in str(error)
+            return str(error)
+    raise AssertionError("the program ran")
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(_: object) -> None:
+        raise Accepted
+
+    monkeypatch.setattr(Graph, "finish", finish)
+
+
+ODD = (0, 1 << 31, 3, 7.5, float("nan"), float("inf"), -1.0, 1e30, "4", True, [1, 2])
+NOT_READ = ("vocab_size",)
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Path]) -> None:
+    """A text in the place of a number is always refused, whatever reads the key; a model as it was is accepted."""
+    path = model[1]
+    assert not opened(path)
+    with open_gguf(path) as gguf:
+        arch = gguf.metadata["general.architecture"]
+        keys = [key for key in gguf.metadata if key.startswith(f"{arch}.") and not key.endswith(NOT_READ)]
+    assert len(keys) >= 6
+    for key in keys:
+        said = {repr(odd): opened(path, {key: odd}) for odd in ODD}
+        wrong = "7.5" if key.endswith(("rope.scaling.type",)) else "'4'"
+        assert said[wrong], key
+    for key in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length", "context_length"):
+        assert f"{arch}.{key} is missing" in opened(path, {f"{arch}.{key}": None})
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_every_misshapen_tensor_is_refused(model: tuple[str, Path]) -> None:
+    with open_gguf(model[1]) as gguf:
+        tensors = dict(gguf.tensors)
+        for name, tensor in tensors.items():
+            *rows, k = tensor.shape
+            for shape in ((*rows, k + 1), (*rows, k, 2)[-4:], (*rows[:-1], 3 * k)):
+                other = QTensor(name, tensor.format, shape, memoryview(bytes(4 * math.prod(shape))))
+                assert f"'{name}' is" in opened(model[1], tensors={name: other}), shape
+
+
+OPTIONAL = ("bias", "output.weight", "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
+PAIRED = ("attn_q_norm.weight",)  # Command R's largest have it, the others not
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
+    case, path = model
+    with open_gguf(path) as gguf:
+        names = [name for name in gguf.tensors if not name.endswith(OPTIONAL)]
+    assert len(names) >= 10
+    for name in names:
+        if not (case == "command-r-plus" and name.endswith(PAIRED)):
+            said = opened(path, tensors={name: None})
+            assert f"'{name.replace('qkv', 'q')}' is missing" in said
+
+
+UNSAID = [
+    ("gemma2-short-window", {"query_pre_attn_scalar": 20}),
+    ("gemma3", {"query_pre_attn_scalar": 20}),
+    ("smollm3", {"no_rope_layers": [1, 0, 1, 1, 1]}),
+    ("qwen2moe", {"norm_topk_prob": True}),
+    ("qwen3moe", {"norm_topk_prob": False}),
+    ("phi3-longrope", {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": "x"}}),
+]
+
+
+@pytest.mark.parametrize(("case", "other"), UNSAID, ids=lambda value: value if isinstance(value, str) else "")
+def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, Any], tmp_path: Path) -> None:
+    """Nothing is converted into a file that would compute something else."""
+    write_weights(tmp_path, case, golden(case)[0])
+    write_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(settings(case) | other))
+    said = next(iter(other)).replace("rope_scaling", "long_factor")
+    with pytest.raises(BadFileError, match=said), open_hf(tmp_path):
+        pytest.fail("the folder was accepted")
+
+
+# ---- another engine ------------------------------------------------------------------------------------------------
+
+UNKNOWN_THERE = ("command-r-plus",)  # its norms of heads are read in models of 64 blocks and more only
+# What llama.cpp needs otherwise: names of tokens that it looks up, and a yarn that it does not round.
+THERE: dict[str, dict[str, Any]] = {
+    "phi3": {"phi3.attention.sliding_window": None},  # it sees everything
+    "gpt-oss": {"gpt-oss.rope.scaling.type": None, "gpt-oss.rope.scaling.factor": None},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case not in UNKNOWN_THERE])
+def test_logits_are_those_of_llama_cpp(case: str, tmp_path: Path) -> None:
+    """In its own process, over its own cache of half floats, on the same file."""
+    python = os.environ.get("LLMLOCAL_PEER_PYTHON")
+    if not python:
+        pytest.skip("set LLMLOCAL_PEER_PYTHON to an interpreter that has llama-cpp-python")
+    path = write_converted(case, tmp_path)
+    with open_gguf(path) as gguf:
+        tokens = ["<|endoftext|>", "<unk>", "<s>", *list(gguf.metadata["tokenizer.ggml.tokens"])[3:]]
+        meta: dict[str, Any] = {**gguf.metadata.raw(), "tokenizer.ggml.tokens": tokens, **THERE.get(case, {})}
+        write_gguf(tmp_path / "there.gguf", {k: v for k, v in meta.items() if v is not None}, gguf.tensors.values())
+    script = Path(__file__).parents[1] / "tools" / "bench_llama_cpp.py"
+    with bench_protocol.Worker("llama.cpp", Path(python), script, tmp_path / "there.gguf", 1, 48) as worker:
+        worker.ask("logits", n=len(IDS), path=str(tmp_path / "logits.npy"))
+    want = np.load(tmp_path / "logits.npy")
+    engine = Engine.open(tmp_path / "there.gguf", n_ctx=48, n_threads=1, ubatch=64, max_outputs=64)
+    assert nmse(engine.all_logits(bench_protocol.token_ids(len(IDS), VOCAB)), want) <= BOUND
+    engine.close()

@@ -1,0 +1,153 @@
+"""`gguf set`, `rename-template`, `split`, `merge`, `diff` and `hash`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import pytest
+from recipe_models import Small
+from test_quantize import write_small
+
+from llmlocal.gguf import ValueType, open_gguf
+
+Said = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.gguf"
+    write_small(path, Small("llama", 2, 64, 96))
+    return path
+
+
+def raw(path: Path, key: str) -> tuple[ValueType, object]:
+    with open_gguf(path) as file:
+        kind, value = file.metadata.raw()[key]
+        return kind, str(value, "utf-8") if isinstance(value, memoryview) else value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "options", "want"),
+    [
+        ("general.name", "5", (), (ValueType.STRING, "5")),  # it is a string before
+        ("llama.block_count", "7", (), (ValueType.U32, 7)),
+        ("my.number", "-7", (), (ValueType.I32, -7)),
+        ("my.number", "7", ("--type", "u8"), (ValueType.U8, 7)),
+        ("my.number", "1.5", (), (ValueType.F32, 1.5)),
+        ("my.flag", "true", (), (ValueType.BOOL, True)),
+        ("my.text", "some words", (), (ValueType.STRING, "some words")),
+        ("my.text", "7", ("--type", "string"), (ValueType.STRING, "7")),
+    ],
+)
+def test_set(said: Said, model: Path, tmp_path: Path, key: str, value: str, options: tuple[str, ...], want: object) -> None:  # fmt: skip # noqa: E501
+    before, out = model.read_bytes(), tmp_path / "out.gguf"
+    assert said("gguf", "set", *options, "-o", out, "--", model, key, value)[0] == 0
+    assert raw(out, key) == want and model.read_bytes() == before
+    with open_gguf(model) as old, open_gguf(out) as new:
+        assert {n: bytes(t.data) for n, t in old.tensors.items()} == {n: bytes(t.data) for n, t in new.tensors.items()}
+    assert gguf.GGUFReader(out).tensors
+
+
+def test_set_in_place_and_remove(said: Said, model: Path) -> None:
+    assert said("gguf", "set", model, "general.name", "other", "--in-place")[0] == 0
+    assert raw(model, "general.name") == (ValueType.STRING, "other")
+    assert said("gguf", "set", model, "general.name", "--remove", "--in-place")[0] == 0
+    with open_gguf(model) as file:
+        assert "general.name" not in file.metadata
+    assert said("gguf", "set", model, "general.name", "--remove", "--in-place")[0] == 3
+
+
+def test_set_from_a_file(said: Said, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text("{{ 'é' }}\n")
+    key = "tokenizer.chat_template"
+    assert said("gguf", "set", model, key, f"@{tmp_path / 't.jinja'}", "--in-place")[0] == 0
+    assert raw(model, key) == (ValueType.STRING, "{{ 'é' }}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), ("general.name", "x")),
+        (("--in-place",), ("general.name",)),
+        (("--remove", "--in-place"), ("general.name", "x")),
+        (("--in-place",), ("llama.block_count", "many")),
+        (("--type", "u32", "--in-place"), ("llama.block_count", "-1")),
+        (("--type", "f16", "--in-place"), ("a", "x")),
+        (("--in-place",), ("a", "@none")),
+        (("--in-place",), ("tokenizer.ggml.model", "x", "y")),
+    ],
+)
+def test_set_refuses(said: Said, model: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:
+    before = model.read_bytes()
+    code, out, err = said("gguf", "set", *options, "--", model, *words)
+    assert (code, out) == (2, "") and err.startswith("error: ")
+    assert model.read_bytes() == before
+
+
+def test_rename_template(said: Said, model: Path) -> None:
+    key = "tokenizer.chat_template"
+    assert said("gguf", "rename-template", model, "default", "plain", "--in-place")[0] == 3
+    assert said("gguf", "set", model, key, "first", "--in-place")[0] == 0
+    assert said("gguf", "rename-template", model, "default", "plain", "--in-place")[0] == 0
+    assert raw(model, f"{key}.plain") == (ValueType.STRING, "first")
+    with open_gguf(model) as file:
+        assert key not in file.metadata and list(file.metadata["tokenizer.chat_templates"]) == ["plain"]
+    assert said("gguf", "rename-template", model, "plain", "default", "--in-place")[0] == 0
+    assert raw(model, key) == (ValueType.STRING, "first")
+    with open_gguf(model) as file:
+        assert "tokenizer.chat_templates" not in file.metadata
+
+
+def test_split_and_merge_come_back(said: Said, model: Path, tmp_path: Path) -> None:
+    code, out, _ = said("gguf", "split", model, "20K", "-o", tmp_path / "part")
+    parts = [Path(line) for line in out.splitlines()]
+    assert code == 0 and len(parts) > 2
+    assert [p.name for p in parts] == [f"part-{i + 1:05}-of-{len(parts):05}.gguf" for i in range(len(parts))]
+    assert said("gguf", "merge", parts[0], "-o", tmp_path / "whole.gguf")[0] == 0
+    assert said("gguf", "diff", model, tmp_path / "whole.gguf")[:2] == (0, "")
+    assert said("gguf", "split", model, "20K", "-o", tmp_path / "part")[0] == 2
+    parts[1].unlink()
+    assert said("gguf", "merge", parts[0], "-o", tmp_path / "other.gguf")[0] == 5
+    assert not (tmp_path / "other.gguf").exists()
+
+
+def test_diff_tells_keys_and_tensors(said: Said, model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    assert said("quantize", model, other, "Q8_0", "-q")[0] == 0
+    code, out, _ = said("gguf", "diff", model, other)
+    assert code == 1 and "tensor blk.0.ffn_up.weight: F16 96 x 64 -> Q8_0 96 x 64" in out
+    found = json.loads(said("gguf", "diff", model, other, "--json")[1])["differences"]
+    assert {"where": "key", "name": "general.file_type", "old": "1", "new": "7"} in found
+
+
+def test_diff_sees_one_bit(said: Said, model: Path, tmp_path: Path) -> None:
+    data, other = bytearray(model.read_bytes()), tmp_path / "other.gguf"
+    with open_gguf(model) as file:
+        size = file.tensors["output.weight"].nbytes
+    data[len(data) - size + 5] ^= 1
+    other.write_bytes(data)
+    code, out, _ = said("gguf", "diff", model, other)
+    assert code == 1 and out.startswith("tensor output.weight") and len(out.splitlines()) == 1
+
+
+def test_hash(said: Said, model: Path) -> None:
+    code, out, _ = said("gguf", "hash", model, "--json")
+    record = json.loads(out)
+    with open_gguf(model) as file:
+        want = {n: hashlib.sha256(t.data).hexdigest() for n, t in file.tensors.items()}
+        every = hashlib.sha256(b"".join(bytes(t.data) for t in file.tensors.values())).hexdigest()
+    assert code == 0 and record["tensors"] == want and record["all"] == every
+    assert said("gguf", "hash", model)[1].splitlines()[-1] == f"{every}  all tensors"
+
+
+def test_nothing_is_written_over_unasked(said: Said, model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(b"mine")
+    assert said("gguf", "set", model, "a", "b", "-o", other)[0] == 2
+    assert said("gguf", "merge", model, "-o", model, "--force")[0] == 2
+    assert other.read_bytes() == b"mine"
+    assert said("gguf", "set", model, "a", "b", "-o", other, "--force")[0] == 0

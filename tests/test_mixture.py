@@ -1,0 +1,145 @@
+"""Kernels of mixtures of experts against their meanings: who is chosen, how a batch is grouped, products, sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import encoded, nmse, number, run
+from numpy.typing import NDArray
+
+from llmlocal.ops.gates import sigmoid, sigmoid_meaning
+from llmlocal.ops.route import GROUP, add_own_bias, group, groups_bytes, mix, mix_meaning, route, route_meaning
+from llmlocal.quant import cpu
+from llmlocal.quant import matmul_grouped as grouped
+from llmlocal.quant.activations import q8_bytes, q8_meaning, quantize_q8
+from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.matmul import SCRATCH_BYTES
+
+load_all()
+Array = NDArray[Any]
+ISAS = cpu.offered()
+SIZES = [(1, 1, 1), (1, 8, 3), (5, 6, 6), (40, 16, 4), (300, 128, 8)]  # tokens, experts, used
+
+
+def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def chosen_by_kernel(scores: Array, used: int, renormed: bool, factor: float, isa: str | None = None) -> Any:
+    tokens, experts = scores.shape
+    chosen, weights = np.full((tokens, used), -1, np.int64), np.zeros((tokens, used), np.float32)
+    what = {"chosen": chosen, "weights": weights, "experts": experts, "used": used}
+    run(route, isa, 2, tokens=number(tokens), scores=scores.copy(), renormed=int(renormed), factor=factor, **what)
+    return chosen, weights
+
+
+def grouped_by_kernel(chosen: Array, experts: int) -> dict[str, Any]:
+    tokens, used = chosen.shape
+    out = {name: np.full(tokens * used, -1, np.int64) for name in ("source", "owner")}
+    out |= {"place": np.full((tokens, used), -1, np.int64), "groups": np.zeros(groups_bytes(experts) // 8, np.int64)}
+    run(group, None, 3, tokens=number(tokens), chosen=chosen, experts=experts, used=used, **out)
+    return out
+
+
+def listed(groups: Array) -> list[tuple[int, int, int]]:
+    """The groups as the kernel listed them."""
+    count = int(groups[0])
+    return [tuple(row) for row in groups[1 : 1 + GROUP // 8 * count].reshape(count, -1).tolist()]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("renormed", [True, False])
+@pytest.mark.parametrize(("tokens", "experts", "used"), SIZES)
+def test_route(tokens: int, experts: int, used: int, renormed: bool, isa: str) -> None:
+    scores = normal(tokens, experts) * np.float32(3)
+    chosen, weights = chosen_by_kernel(scores, used, renormed, 1.5, isa)
+    want, heavy = route_meaning(scores.astype(np.float64), used, renormed, 1.5)
+    assert np.array_equal(chosen, want) and nmse(weights, heavy) <= 1e-10
+
+
+def test_route_of_equal_and_of_extreme_scores() -> None:
+    scores = np.array([[1, 1, 1, 1], [-1e30, 1e30, 0, 0], [-3e38, -3e38, 3e38, 3e38]], np.float32)
+    chosen, weights = chosen_by_kernel(scores, 3, True, 1.0)
+    assert chosen.tolist()[0] == [0, 1, 2] and chosen[1, 0] == 1 and set(chosen[2, :2]) == {2, 3}
+    assert np.isfinite(weights).all() and np.allclose(weights.sum(1), 1)
+
+
+@pytest.mark.parametrize("renormed", [True, False])
+def test_scores_that_are_no_numbers_choose_somebody_and_stay_visible(renormed: bool) -> None:
+    scores = normal(4, 8)
+    scores[0, 3], scores[1], scores[2, 0] = np.nan, np.nan, np.inf
+    chosen, weights = chosen_by_kernel(scores, 3, renormed, 1.0)
+    assert ((chosen >= 0) & (chosen < 8)).all()
+    assert np.isnan(weights).any(1).tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("tokens", "experts", "used"), SIZES)
+def test_group_sorts_pairs_by_expert_and_token(tokens: int, experts: int, used: int) -> None:
+    chosen = np.random.default_rng(4).permuted(np.tile(np.arange(experts), (tokens, 1)), axis=1)[:, :used].copy()
+    got, order = grouped_by_kernel(chosen, experts), np.argsort(chosen.ravel(), kind="stable")
+    assert np.array_equal(got["source"], order // used) and np.array_equal(got["owner"], chosen.ravel()[order])
+    assert np.array_equal(got["place"].ravel()[order], np.arange(tokens * used))
+    present, first, count = np.unique(chosen.ravel()[order], return_index=True, return_counts=True)
+    assert listed(got["groups"]) == list(zip(present.tolist(), first.tolist(), count.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 64, 100])
+def test_mix_and_biases(width: int, isa: str) -> None:
+    tokens, used, experts = 9, 3, 5
+    x, weights, bias = normal(tokens * used, width), normal(tokens, used, seed=1), normal(experts, width, seed=2)
+    place = np.random.default_rng(3).permutation(tokens * used).reshape(tokens, used)
+    owner, out, biased = np.arange(tokens * used) % experts, np.full((tokens, width), 9, np.float32), x.copy()
+    what = {"place": place, "weights": weights, "out": out, "width": width, "used": used}
+    run(mix, isa, 2, tokens=number(tokens), x=x, **what)
+    assert nmse(out, mix_meaning(x.astype(np.float64), place, weights.astype(np.float64))) <= 1e-12
+    run(add_own_bias, isa, 2, pairs=number(tokens * used), x=biased, owner=owner, bias=bias, width=width)
+    assert np.array_equal(biased, x + bias[owner])
+
+
+@pytest.mark.parametrize("width", [1, 9])
+def test_sigmoid(width: int) -> None:
+    x = normal(30, width) * np.float32(20)
+    out = np.empty_like(x)
+    run(sigmoid, None, 2, tokens=number(30), x=x, out=out, width=width)
+    assert nmse(out, sigmoid_meaning(x.astype(np.float64))) <= 1e-12
+
+
+GROUPS = [(0, 0, 1), (2, 1, 30), (3, 31, 2), (6, 33, 9)]  # matrices 1, 4 and 5 of 7 are not chosen
+
+
+KINDS = [("Q4_0", isa) for isa in ISAS] + [(kind, ISAS[0]) for kind in ("F16", "Q4_K", "MXFP4", "IQ2_S")]
+
+
+@pytest.mark.parametrize(("kind", "isa"), KINDS)
+def test_matmul_grouped(kind: str, isa: str) -> None:
+    fmt, rows, k, tokens = BY_NAME[kind], 70, 512, 42
+    blocks, x = encoded(fmt, normal(7, rows, k)), normal(tokens, k, seed=1)
+    weights, read, want_x = fmt.dequantize(blocks), x, x
+    if fmt.activations == "q8":
+        read = np.zeros((tokens, q8_bytes(k)), np.uint8)
+        run(quantize_q8, isa, tokens=number(tokens), x=x, out=read, k=k)
+        q, scales = q8_meaning(x)
+        want_x = (q.reshape(tokens, -1, 32) * scales[..., None]).reshape(tokens, k)
+    groups = np.array([len(GROUPS), *np.ravel(GROUPS)], np.int64)
+    hidden = blocks.reshape(7, -1).copy()
+    hidden[[1, 4, 5]] = 0xFF  # what was not chosen is not read: these would be NaN
+    want, seen = grouped.matmul_grouped_meaning(weights, want_x, GROUPS), set()
+    for threads in (1, 3):
+        y, scratch = np.full((tokens + 1, rows), 9, np.float32), np.zeros(threads * SCRATCH_BYTES, np.uint8)
+        what = {"groups": groups, "weights": hidden, "matrix_bytes": hidden.shape[1], "x": read, "y": y, "rows": rows}
+        run(
+            grouped.matmul_grouped(fmt),
+            isa,
+            threads,
+            tokens=number(20),
+            k=k,
+            row_bytes=fmt.row_bytes(k),
+            scratch=scratch,
+            **what,
+        )
+        assert nmse(y[:-1], want) <= 1e-11 and (y[-1] == 9).all()
+        seen.add(y.tobytes())
+    assert len(seen) == 1

@@ -1,0 +1,83 @@
+"""The format of every tensor against llama.cpp's choice, and what users change of it."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+from recipe_models import MODELS, Small
+
+from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.recipes import MIXES, Recipe, Shape, Wanted, is_quantized
+
+load_all()
+GOLDENS = json.loads(lzma.decompress((Path(__file__).parent / "golden/recipes.json.xz").read_bytes()))
+
+
+def wanted(model: Small) -> list[Wanted]:
+    return [Wanted(name, shape, BY_NAME["F16" if len(shape) > 1 else "F32"]) for name, shape in model.tensors().items()]
+
+
+def facts(model: Small) -> Shape:
+    return Shape(model.architecture, model.layers, model.experts, model.heads // model.kv)
+
+
+def chosen(model: Small, recipe: Recipe) -> dict[str, str]:
+    return {name: format.name for name, format in recipe.formats(facts(model), wanted(model)).items()}
+
+
+@pytest.mark.parametrize("important", [False, True], ids=["plain", "imatrix"])
+@pytest.mark.parametrize("mix", [mix for mix in MIXES if mix != "COPY"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_tensor_gets_llama_cpps_format(name: str, mix: str, important: bool) -> None:
+    golden = GOLDENS[name].get(mix + "+imatrix" * important)
+    if golden is None:
+        assert mix == "Q2_K_S" and not important  # llama.cpp makes it with an importance matrix only
+        return
+    got = chosen(MODELS[name], Recipe(mix, important=important))
+    wrong = {tensor: (got[tensor], kind) for tensor, kind in golden.items() if got[tensor] != kind}
+    assert not wrong
+
+
+def test_goldens_have_every_model_and_mix() -> None:
+    assert set(GOLDENS) == set(MODELS)
+    assert all(len(mixes) >= 2 * (len(MIXES) - 1) - 1 for mixes in GOLDENS.values())
+
+
+def test_the_order_of_tensors_does_not_matter() -> None:
+    model = MODELS["mixtral"]
+    tensors = wanted(model)
+    recipe = Recipe("Q4_K_M")
+    assert recipe.formats(facts(model), tensors[::-1]) == recipe.formats(facts(model), tensors)
+
+
+def test_copy_changes_nothing() -> None:
+    got = chosen(MODELS["llama"], Recipe("COPY"))
+    assert set(got.values()) == {"F16", "F32"}
+
+
+def test_pure_gives_every_matrix_the_same() -> None:
+    model = MODELS["llama"]
+    got = chosen(model, Recipe("Q4_K_M", pure=True))
+    assert {got[t.name] for t in wanted(model) if is_quantized(t)} == {"Q4_K"}
+
+
+def test_overrides_go_first_and_the_first_of_them_wins() -> None:
+    recipe = Recipe("Q4_K_M", [(lambda name: "ffn_down" in name, "Q8_0"), (lambda name: True, "Q5_K")])
+    got = chosen(MODELS["llama"], recipe)
+    assert got["blk.3.ffn_down.weight"] == "Q8_0" and got["blk.3.attn_q.weight"] == got["output.weight"] == "Q5_K"
+
+
+def test_output_and_embeddings_can_be_chosen() -> None:
+    got = chosen(MODELS["llama"], Recipe("Q4_K_M", output="F16", embeddings="Q8_0"))
+    assert (got["output.weight"], got["token_embd.weight"]) == ("F16", "Q8_0")
+    assert chosen(MODELS["llama-tied"], Recipe("Q4_K_M", output="Q8_0"))["token_embd.weight"] == "Q8_0"
+
+
+def test_rows_that_fit_no_block_are_told() -> None:
+    recipe = Recipe("Q4_K_M")
+    chosen(MODELS["llama-odd"], recipe)
+    assert ("blk.0.attn_q.weight", 96, "Q4_K", "Q5_0") in recipe.notes
+    assert ("blk.0.ffn_down.weight", 172, "Q6_K", "F16") in recipe.notes
