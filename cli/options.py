@@ -92,7 +92,7 @@ Models = Annotated[
 ModelOrQuestion = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[MODEL]",
+        metavar="MODEL",
         parser=model_or_question,
         help="A name, hf:org/repo, or a GGUF file; without it the built-in guide answers.",
         show_default=False,

@@ -44,7 +44,6 @@ def run(
 ) -> None:
     """Answer a question, or continue a text where the model knows no chat. Only the answer goes to stdout.
 
-    \b
     Example: cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
     from ..answering import Settings
