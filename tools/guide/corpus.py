@@ -105,7 +105,12 @@ def question(topic: Topic, rng: Random) -> Turn:
 
 
 def framed(text: str, rng: Random) -> str:
-    """`text` with what people say before and after a question."""
+    """`text` with what people say before and after a question, and sometimes in the midst of it."""
+    if rng.random() < 0.15:
+        words = text.split()
+        for word in rng.choices(frames()["filler"], k=rng.choice((1, 1, 2, 3, 4))):
+            words.insert(rng.choice((0, len(words), rng.randint(0, len(words)))), word)
+        text = " ".join(words)
     if rng.random() < 0.25:
         text = f"{spoken(rng.choice(frames()['before']), {}, rng)} {text}"
     if rng.random() < 0.20:

@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 DRAWN = 4096  # conversations drawn at once and sorted by length, so that little is padding
 WORKERS = 2  # processes of one thread each: they meet once a step, which a busy machine allows better than threads do
 BATCH = 2560  # tokens of one worker and step, padding included
-PEAK, LAST, WARMUP = 3e-3, 0.02, 100  # learning rate, its share at the end, steps to reach it
+LAST, WARMUP = 0.02, 100  # the learning rate's share at the end, steps to reach its peak
 ASKED = 0.1  # weight of a question's tokens in the loss: reading helps, but answers are the aim
 
 
@@ -86,7 +86,7 @@ def optimizer_of(model: Guide) -> torch.optim.Optimizer:
     """AdamW; vectors do not decay."""
     matrices, vectors = ([w for w in model.parameters() if (w.ndim == 2) is flat] for flat in (True, False))
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, PEAK, betas=(0.9, 0.97), fused=True)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.97), fused=True)
 
 
 def load(model: Guide, path: Path) -> None:
@@ -95,7 +95,7 @@ def load(model: Guide, path: Path) -> None:
         model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
 
 
-def work(rank: int, out: Path, steps: int, seed: int, layers: int, start: Path | None) -> None:
+def work(rank: int, out: Path, steps: int, seed: int, layers: int, peak: float, start: Path | None) -> None:
     """One worker: the same weights as the other, other conversations. The first one writes."""
     os.setsid()  # Linux shares a busy machine by sessions
     torch.set_num_threads(1)
@@ -109,7 +109,7 @@ def work(rank: int, out: Path, steps: int, seed: int, layers: int, start: Path |
     stream = batches(encoder, model.shape.context, Random(seed * WORKERS + rank))
     for step, (ids, weights) in zip(range(1, steps + 1), stream, strict=False):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK * rate(step, steps)
+            group["lr"] = peak * rate(step, steps)
         loss = loss_of(model, ids, weights)
         optimizer.zero_grad()
         loss.backward()
@@ -125,7 +125,7 @@ def work(rank: int, out: Path, steps: int, seed: int, layers: int, start: Path |
     distributed.destroy_process_group()
 
 
-def train(out: Path, steps: int, seed: int, layers: int, start: Path | None) -> None:
+def train(out: Path, steps: int, seed: int, layers: int, peak: float, start: Path | None) -> None:
     """Vocabulary, then weights; both go on from those in the folder `start`, if there is one."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "meeting").unlink(missing_ok=True)
@@ -133,7 +133,7 @@ def train(out: Path, steps: int, seed: int, layers: int, start: Path | None) -> 
         shutil.copy(start / "tokenizer.json", out)
     else:
         vocabulary.train(out / "tokenizer.json", seed)
-    torch.multiprocessing.spawn(work, (out, steps, seed, layers, start), WORKERS)
+    torch.multiprocessing.spawn(work, (out, steps, seed, layers, peak, start), WORKERS)
 
 
 if __name__ == "__main__":
@@ -142,6 +142,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--peak", type=float, default=3e-3, help="learning rate")
     parser.add_argument("--start", type=Path, help="folder of an earlier run to go on from")
     options = parser.parse_args()
-    train(options.out, options.steps, options.seed, options.layers, options.start)
+    train(options.out, options.steps, options.seed, options.layers, options.peak, options.start)
