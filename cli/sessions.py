@@ -7,7 +7,12 @@ import typer
 from . import options as o
 from . import ui
 
-sessions = typer.Typer(help="Conversations that were saved: list, show, export or remove them.", no_args_is_help=True)
+sessions = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Conversations that were saved: list, show, export or remove them.",
+)
 
 
 @sessions.command()

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from .gguf import GGUFFile
 from .machine import free_memory, total_memory
 from .memory import Memory, hyper, memory
+from .memory_limit import largest_context
 from .roofline import work
 
 STEP = 256  # contexts are told in multiples of this
+LONGEST = 1 << 20  # where the file does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +47,8 @@ def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
         need=memory(gguf.metadata, gguf.tensors, n_ctx),
         total_memory=total,
         free_memory=free_memory(),
-        largest=_largest(gguf, total, trained),
+        largest=largest_context(gguf.metadata, gguf.tensors, trained or LONGEST, total) // STEP * STEP,
         trained=trained,
         read_per_token=round(work(gguf.tensors, gguf.metadata).nbytes),
         bandwidth=bandwidth,
     )
-
-
-def _largest(gguf: GGUFFile, room: int, trained: int | None) -> int:
-    """The longest context within `room` bytes, no longer than the model knows: memory grows with the context."""
-    low, high = 0, max(1, (trained or 1 << 20) // STEP)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if memory(gguf.metadata, gguf.tensors, middle * STEP).total <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return low * STEP

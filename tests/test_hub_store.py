@@ -426,7 +426,13 @@ def test_prune(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
     stale = tmp_path / "cache" / "kernels" / "avx2-old"
     stale.mkdir(parents=True)
     (stale / "x.o").write_bytes(bytes(5000))
-    os.utime(stale, (0, 0))
+    prompts = tmp_path / "cache" / "prefixes"
+    prompts.mkdir()
+    old, new = prompts / "a.prefix", prompts / "b.prefix"
+    for path in (old, new):
+        path.write_bytes(bytes(10))
+    for path in (old, stale):
+        os.utime(path, (0, 0))
     code, out, _ = said("prune", "--dry-run")
     assert code == 0
     assert [line.split(":")[0] for line in out.splitlines()].count("stopped download") == 2
@@ -436,6 +442,7 @@ def test_prune(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
     code, _, err = said("prune", "-y")
     assert (code, "freed" in err) == (0, True)
     assert (ours.exists(), fresh.exists(), left.exists(), stale.exists()) == (False, True, False, False)
+    assert (old.exists(), new.exists()) == (False, True)
     names_left = [m.name for m in index.installed()]
     assert names_left == ["hf:org/odd/odd.gguf", f"hf:{REPO}:Q4_0", f"hf:{REPO}:Q8_0"]
     assert said("verify")[0] == 0

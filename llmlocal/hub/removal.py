@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from ..errors import NotFoundError, ResourceError, UsageError
 from ..gguf.values import escaped
@@ -26,6 +27,7 @@ from .variants import Variant
 
 UNNAMED = ".part"  # the end of a name that `atomic_file` gives before the real one
 DAY = 86400.0  # what others have not touched for so long, they have left
+WEEK = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def _blob_size(repo: Repo, file: Held) -> int:
 
 
 def _own() -> list[Leftover]:
-    """Kernels compiled for other versions or settings, and headers that a stopped process left."""
+    """Kernels of other versions or settings, headers that a stopped process left, prompts that nobody used lately."""
     from ..quant.jit import cache_root
 
     found = []
@@ -203,6 +205,11 @@ def _own() -> list[Leftover]:
                 if folder.is_dir() and not folder.is_symlink() and time.time() - folder.stat().st_mtime > DAY:
                     size = sum(path.stat().st_size for path in files(folder))
                     found.append(Leftover(what, folder, size))
+    for path in sorted(cache_root().with_name("prefixes").glob("*")):
+        with suppress(OSError):
+            at = path.lstat()
+            if S_ISREG(at.st_mode) and time.time() - at.st_mtime > WEEK:
+                found.append(Leftover("prompt that was not used for a week", path, at.st_size))
     return found
 
 
