@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import typer
-
 from . import options as o
 from . import ui
+from .groups import group
 
-alias = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="""Names of your own for models; kept in your models.toml, whose comments stay.
-
-    \b
-    Example: llmlocal alias set writer qwen3-4b:Q8_0
-    """,
+alias = group(
+    "Names of your own for models; kept in your models.toml, whose comments stay.",
+    "llmlocal alias set writer qwen3-4b:Q8_0",
 )
 
 

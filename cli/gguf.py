@@ -7,13 +7,9 @@ import typer
 from . import options as o
 from . import ui
 from .gguf_files import Change, compared, cut, hashed
+from .groups import group
 
-gguf = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Change and compare files.\n\nExample: llmlocal gguf diff a.gguf b.gguf",
-)
+gguf = group("Change and compare files.", "llmlocal gguf diff a.gguf b.gguf")
 
 
 @gguf.command("set")
@@ -23,7 +19,6 @@ def set_key(
 ) -> None:  # fmt: skip
     """Set a key of the metadata, or --remove it, in a copy of the file: -o OUT, or --in-place.
 
-    \b
     Example: llmlocal gguf set model.gguf tokenizer.chat_template @chat.jinja -o mended.gguf
     """
     Change(file, out, in_place, force, quiet).set(key, value, kind, remove=remove)

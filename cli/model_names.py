@@ -7,6 +7,7 @@ of what it was told; only then the user is asked whether to get the model, and t
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,17 @@ class ModelName(str):
     """A MODEL as it was typed."""
 
     __slots__ = ()
+
+
+class Question(str):
+    """A prompt that was typed where MODEL may stand."""
+
+    __slots__ = ()
+
+
+def model_or_question(text: str) -> ModelName | Question:
+    """What the only positional is: a MODEL if it has no space or a file has that name, otherwise a question."""
+    return Question(text) if any(map(str.isspace, text)) and not os.path.exists(text) else ModelName(text)
 
 
 def with_models(command: Any) -> Any:

@@ -8,11 +8,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import ui
+from .model_names import Question
+
+GUIDE_NOTE = "no MODEL was named: the built-in guide answers (llmlocal pull gets other models)"
 
 if TYPE_CHECKING:
     from ..prompt_cache import PromptCache
     from ..sampler import SamplingParams
     from ..session import Session
+
+
+def guide(*, quiet: bool = False) -> Path:
+    """The built-in model, for those who name none; a terminal is told so."""
+    from ..guide import path
+
+    if not quiet:
+        ui.tell_person(GUIDE_NOTE)
+    return path()
+
+
+def named_or_guide(model: Path | Question | None, prompt: str | None, *, quiet: bool) -> tuple[Path, str | None]:
+    """The model and the prompt that are meant. What stands alone and is no model is a prompt for the guide."""
+    if isinstance(model, Question):
+        return (Path(model), prompt) if prompt is not None else (guide(quiet=quiet), str(model))
+    return (guide(quiet=quiet), prompt) if model is None else (model, prompt)
 
 
 def prompt_cache(wanted: str) -> PromptCache | None:

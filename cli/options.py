@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .model_names import ModelName
+from .model_names import ModelName, model_or_question
 
 
 class Layout(StrEnum):
@@ -88,6 +88,15 @@ Model = Annotated[
 Models = Annotated[
     list[Path],
     typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False),
+]
+ModelOrQuestion = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="MODEL",
+        parser=model_or_question,
+        help="A name, hf:org/repo, or a GGUF file; without it the built-in guide answers.",
+        show_default=False,
+    ),
 ]
 MaybeModel = Annotated[
     Path | None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from . import options as o
 from . import ui
 from .answers import Target, reply
-from .opening import chosen, opened
+from .opening import chosen, named_or_guide, opened
 from .prompt import prompt_source, read_files
 
 
 def run(
-    model: o.Model,
+    model: o.ModelOrQuestion = None,
     prompt: o.Prompt = None,
     file: o.Files = None,
     system: o.System = None,
@@ -44,7 +44,6 @@ def run(
 ) -> None:
     """Answer a question, or continue a text where the model knows no chat. Only the answer goes to stdout.
 
-    \b
     Example: cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
     from ..answering import Settings
@@ -53,7 +52,8 @@ def run(
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
     check(given := given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
-    target, read = Target(output, as_json, force), prompt_source(prompt, use_stdin=not no_stdin, needed=not file)
+    model, question = named_or_guide(model, prompt, quiet=quiet)
+    target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
     texts, screen = read_files(file or ()), ui.Screen(quiet=quiet, verbose=verbose)
     with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
         ready = session.prompt(Request(read(), system, texts, raw, template, think.value))

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import typer
-
 from . import options as o
 from . import ui
+from .groups import group
 
-sessions = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Conversations that were saved: list, show, export or remove them.\n\nExample: llmlocal sessions ls",
-)
+sessions = group("Conversations that were saved: list, show, export or remove them.", "llmlocal sessions ls")
 
 
 @sessions.command()

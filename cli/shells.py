@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import typer
 
-from .model_names import ModelName
+from .model_names import ModelName, model_or_question
 
 # The shell splits at colons in bash, so what stands before the last one is cut off again there.
 BASH = r"""_llmlocal() {
@@ -117,7 +117,9 @@ def _takes_model(command: Any, parameter: Any) -> bool:
     if getattr(parameter, "metavar", None) in NAMES:
         return True
     hint = get_type_hints(unwrap(command.callback), include_extras=True).get(parameter.name)
-    return any(getattr(extra, "parser", None) is ModelName for extra in getattr(hint, "__metadata__", ()))
+    return any(
+        getattr(extra, "parser", None) in (ModelName, model_or_question) for extra in getattr(hint, "__metadata__", ())
+    )
 
 
 def _choices(command: Any, parameter: Any) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .opening import chosen, prompt_cache
+from .opening import chosen, guide, prompt_cache
 from .talk import Options, Talk
 from .talk_commands import complete
 from .ui.chat import ChatScreen
@@ -72,9 +72,7 @@ class Start:
             except NotFoundError:
                 if self.model is None:
                     raise
-        self.model = self.model or (Path(saved.model) if saved else None)
-        if self.model is None:
-            raise UsageError("no model", "name one, or --continue the last session")
+        self.model = self.model or (Path(saved.model) if saved else guide())
         model = str(self.model)
         talk = saved.conversation if saved else Conversation(system)
         if not self.save:

@@ -57,7 +57,8 @@ def test_every_help_shows_an_example(said: Said, command: str) -> None:
     ("arguments", "code", "start"),
     [
         (["rnu"], 2, "error: No such command 'rnu'. Did you mean 'run'?"),
-        (["run"], 2, "error: Missing argument"),
+        (["show"], 2, "error: Missing argument"),
+        (["run", "--no-stdin"], 2, "error: no prompt"),
         (["run", "m", "p", "--nope"], 2, "error: No such option: --nope"),
         (["run", "m", "p", "-n", "many"], 2, "error: Invalid value for '-n'"),
         (["run", "m", "p", "--temp", "-1"], 2, "error: temperature is -1.0: must be 0 or more"),

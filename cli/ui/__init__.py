@@ -99,6 +99,12 @@ def note(text: str) -> None:
         sys.stderr.flush()
 
 
+def tell_person(text: str) -> None:
+    """A note for those who sit before a terminal; a script's stderr stays clean."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        note(text)
+
+
 def confirm(question: str) -> bool:
     """Ask on stderr, and read a line of stdin: whether it is a yes. Both must be terminals."""
     sys.stderr.write(f"{one_line(question)} [y/N] ")

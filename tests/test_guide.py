@@ -1,0 +1,241 @@
+"""The built-in guide: what it says can be typed, it says it to people's questions, and it is what it claims to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import typer
+
+from llmlocal import guide
+from llmlocal.cli.main import ParseError, app
+from llmlocal.gguf import open_gguf
+from llmlocal.gguf.writer import GGUFWriter, TensorInfo
+from llmlocal.prompt import Request
+from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.sampler import SamplingParams
+from llmlocal.session import Piece, Session
+
+TOOLS = Path(__file__).parents[1] / "tools/guide"
+sys.path.append(str(TOOLS))
+corpus, evaluate, stories = map(import_module, ("corpus", "evaluate", "stories"))
+MEGABYTES = 4
+PEER_PYTHON = os.environ.get("LLMLOCAL_PEER_PYTHON", sys.executable)  # where llama-cpp-python is installed
+PEER = """
+import json, sys
+from llama_cpp import Llama
+model = Llama(sys.argv[1], n_ctx=512, n_threads=1, n_threads_batch=1, verbose=False)
+for line in sys.stdin:
+    model.reset()
+    made = []
+    for token in model.generate(json.loads(line), temp=0.0, repeat_penalty=1.0):
+        if token == model.token_eos() or len(made) == 160:
+            break
+        made.append(token)
+    print(json.dumps(made))
+"""
+ASSIGNMENT = re.compile(r"[A-Z_]+=\S+")
+
+
+def typed(answer: str) -> Iterator[list[str]]:
+    """The words after `llmlocal` of every command in an answer, without what a shell takes away."""
+    for code in corpus.commands(answer):
+        lexer = shlex.shlex(code, posix=True, punctuation_chars="|;<>()")
+        lexer.whitespace_split = True
+        words = list(lexer)
+        while words and ASSIGNMENT.fullmatch(words[0]):
+            del words[0]
+        if "llmlocal" in words:
+            words = words[words.index("llmlocal") + 1 :]
+            yield words[
+                : next((i for i, word in enumerate(words) if word in ("|", ";", "<", ">", "(", ")")), len(words))
+            ]
+
+
+def parsed(words: list[str]) -> None:
+    """Raises AssertionError where the program has no such command, option or place for an argument. Runs nothing."""
+    command: Any = typer.main.get_command(app)
+    context = typer.Context(command)
+    rest = list(words)
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        name = rest.pop(0)
+        command = command.get_command(context, name)
+        assert command, f"no command {name!r} in {shlex.join(words)}"
+        context = typer.Context(command, parent=context, info_name=name)
+    try:
+        values, left, _ = command.make_parser(context).parse_args(rest)
+    except ParseError as error:
+        raise AssertionError(f"llmlocal {shlex.join(words)}: {error}") from error
+    assert not left, f"llmlocal {shlex.join(words)}: {left} is too much"
+    if rest and "--help" not in rest:  # a command alone is only spoken of
+        missing = [p.name for p in command.params if p.required and values.get(p.name) is None]
+        assert not missing, f"llmlocal {shlex.join(words)}: {missing} is missing"
+
+
+def options(command: Any) -> set[str]:
+    """Every option of a command, and of those below it."""
+    below = getattr(command, "commands", {})
+    context = typer.Context(command)
+    found = {name for parameter in command.params for name in parameter.opts + parameter.secondary_opts}
+    return found.union(*(options(command.get_command(context, name)) for name in below))
+
+
+def test_every_command_of_every_answer_can_be_typed() -> None:
+    wrong = []
+    for words in (words for answer in corpus.answers() for words in typed(answer)):
+        try:
+            parsed(words)
+        except AssertionError as error:
+            wrong.append(str(error))
+    assert not wrong, "\n".join(dict.fromkeys(wrong))
+
+
+def test_parsing_is_strict() -> None:
+    parsed(["run", "m.gguf", "Hello", "-n", "3"])
+    for wrong in (["fly"], ["run", "m.gguf", "Hello", "--no-such"], ["run", "m.gguf", "Hello", "more"]):
+        with pytest.raises(AssertionError):
+            parsed(wrong)
+
+
+def test_bare_options_of_answers_exist() -> None:
+    """Such as `-f` in "`-f` may be repeated"."""
+    known = options(typer.main.get_command(app)) | {"--upgrade"}
+    bare = {code.split()[0] for answer in corpus.answers() for code in corpus.commands(answer) if code.startswith("-")}
+    assert bare and not bare - known, bare - known
+
+
+def test_right_answers_have_their_command() -> None:
+    for topic in corpus.topics():
+        for case in topic.cases or [{}]:
+            assert topic.filled(topic.command, case) in topic.filled(topic.answer, case), topic.name
+    assert len({topic.name for topic in corpus.topics()}) == len(corpus.topics())
+
+
+def test_answers_are_short() -> None:
+    for answer in corpus.answers():
+        assert len(answer) <= 320 and len(re.findall(r"[.!?](?: |$)", answer)) <= 4, answer
+
+
+def plain(text: str) -> str:
+    """`text` without signs and casing."""
+    return re.sub(r"[^a-z0-9 ]", "", text.lower()).strip()
+
+
+def wordings(pattern: str) -> re.Pattern[str]:
+    """What matches every `plain` text that a pattern of the corpus stands for."""
+    words = corpus.frames()["words"]
+    pattern = re.sub(r"\{(\w+)\}", lambda found: f"({'|'.join(words[found[1]])})", pattern)
+    pattern = re.sub(r"<\w+>", "\0", pattern).lower()  # a slot
+    signs = {"(": "(?:", ")": ")", "|": "|", " ": " *", "\0": "[a-z0-9]+"}
+    return re.compile("".join(signs.get(sign, sign if sign.isalnum() else "") for sign in pattern))
+
+
+def test_no_pattern_says_what_is_held_out() -> None:
+    held = [plain(case.ask) for case in evaluate.cases() if case.kind != "development"]
+    assert len(held) >= 260
+    for topic in corpus.topics():
+        for pattern in topic.ask:
+            matches = wordings(pattern).fullmatch
+            assert not [text for text in held if matches(text)], (topic.name, pattern)
+
+
+def test_generator_never_says_what_is_held_out() -> None:
+    held = {plain(case.ask) for case in evaluate.cases() if case.kind != "development"}
+    rng = Random(5)
+    drawn = {plain(question) for _ in range(4000) for question, _ in corpus.conversation(rng)}
+    assert not drawn & held, drawn & held
+
+
+def test_generator_repeats_itself_from_a_seed() -> None:
+    first, second = ([corpus.conversation(rng) for _ in range(200)] for rng in (Random(3), Random(3)))
+    assert first == second
+    assert len({question for turns in first for question, _ in turns}) > 200
+
+
+def test_slots_are_all_filled() -> None:
+    rng = Random(9)
+    for topic in corpus.topics():
+        for _ in range(20):
+            assert not re.search(
+                r"[<{](type|gb|model|named|new_model)[>}]|\bX\b|[(]\w+[|]", " ".join(corpus.question(topic, rng))
+            )
+
+
+def test_file_says_what_it_is() -> None:
+    assert guide.path().stat().st_size <= MEGABYTES * 1_000_000
+    with open_gguf(guide.path()) as file:
+        metadata = file.metadata
+        assert metadata["general.license"] == "mit" and "llmlocal" in metadata["general.author"]
+        assert "tools/guide" in metadata["general.description"]
+        assert metadata["llama.context_length"] >= 512
+        assert all(tensor.k % 256 == 0 for tensor in file.tensors.values())
+
+
+@cache
+def session() -> Session:
+    return Session.open(guide.path())
+
+
+def said(question: str, **options: Any) -> str:
+    """The guide's greedy answer."""
+    ready = session().prompt(Request(question.encode(), **options))
+    events = session().answer(ready, max_tokens=200, sampling=SamplingParams(temperature=0.0))
+    return b"".join(event.data for event in events if isinstance(event, Piece)).decode()
+
+
+def test_guide_answers() -> None:
+    assert "`llmlocal quantize model.gguf Q4_K_M`" in said("how do I quantize a model?")
+    assert "`llmlocal pull" in said("What is the capital of France?")
+    assert said("tell me a story") == stories.story(stories.data()["unasked"])
+    assert "`llmlocal list`" in said("which models do I have?", system="Be brief.")
+
+
+def test_nine_of_ten_questions_are_answered_rightly() -> None:
+    """Those written by hand, and held-out wordings."""
+    shares = evaluate.evaluate(guide.path(), verbose=True)
+    assert shares.keys() == {"by hand", "held out", "development"}
+    assert min(shares.values()) >= 0.9, shares
+
+
+@pytest.fixture
+def in_f32(tmp_path: Path) -> Path:
+    """The shipped guide with every tensor in F32."""
+    load_all()
+    path, f32 = tmp_path / "guide-F32.gguf", BY_NAME["F32"]
+    with open_gguf(guide.path()) as file:
+        tensors = {name: tensor.dequantize() for name, tensor in file.tensors.items()}
+        infos = [TensorInfo(name, f32, tensor.shape) for name, tensor in tensors.items()]
+        with GGUFWriter(path, file.metadata.raw() | {"general.file_type": 0}, infos) as writer:
+            for name, tensor in tensors.items():
+                writer.write(name, f32.quantize(tensor))
+    return path
+
+
+@pytest.mark.slow
+def test_greedy_tokens_equal_llama_cpp(in_f32: Path) -> None:
+    asked = [case.ask for case in evaluate.cases() if case.kind == "by hand"]
+    greedy = SamplingParams(temperature=0.0)
+    with Session.open(in_f32, n_ctx=512) as ours:
+        prompts = [ours.prompt(Request(question.encode())) for question in asked]
+        answers = [
+            [e.id for e in ours.answer(p, max_tokens=160, sampling=greedy) if isinstance(e, Piece)] for p in prompts
+        ]
+        ends = ours.tokenizer.stop_ids
+    lines = "".join(json.dumps(prompt.ids) + "\n" for prompt in prompts)
+    peer = subprocess.run([PEER_PYTHON, "-c", PEER, in_f32], input=lines, capture_output=True, text=True)
+    if "No module named 'llama_cpp'" in peer.stderr:
+        pytest.skip("needs llama-cpp-python: set LLMLOCAL_PEER_PYTHON")
+    assert not peer.returncode, peer.stderr
+    theirs = [json.loads(line) for line in peer.stdout.splitlines()]
+    assert [[id for id in answer if id not in ends] for answer in answers] == theirs
