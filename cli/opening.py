@@ -58,6 +58,14 @@ def opened(
         ui.note(note)
 
 
+def checked(given: dict[str, Any]) -> dict[str, Any]:
+    """What the user says of sampling. Raises UsageError for values without meaning, before a model is looked for."""
+    from ..sampling_defaults import check
+
+    check(given)
+    return given
+
+
 def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
     """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
     from ..sampling_defaults import sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import options as o
 from . import ui
 from .answers import Target, reply
-from .opening import chosen, named_or_guide, opened
+from .opening import checked, chosen, named_or_guide, opened
 from .prompt import prompt_source, read_files
 
 
@@ -48,10 +48,9 @@ def run(
     """
     from ..answering import Settings
     from ..prompt import Request
-    from ..sampling_defaults import check
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
-    check(given := given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
+    given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
     model, question = named_or_guide(model, prompt, quiet=quiet)
     target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
     texts, screen = read_files(file or ()), ui.Screen(quiet=quiet, verbose=verbose)
