@@ -45,6 +45,15 @@ COMMANDS = (
     "alias",
     "completion",
 )
+NEXT = """Language models on the CPU of this machine. What to do next:
+
+  llmlocal run "what can you do?"   ask the built-in guide; no network is needed
+  llmlocal chat                     talk with it
+  llmlocal list --available         models that have a name
+  llmlocal pull qwen3-0.6b          get one
+  llmlocal chat qwen3-0.6b          talk with it
+  llmlocal doctor                   see whether all is well on this machine
+  llmlocal --help                   all commands"""
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -86,10 +95,10 @@ def llmlocal(
     """Language models on the CPU of this machine.
 
     \b
-    Example: llmlocal run model.gguf "Once upon a time" -n 32
+    Example: llmlocal run "how do I get a model?"
     """
     if ctx.invoked_subcommand is None:
-        ui.say(ctx.get_help())
+        ui.say(NEXT)
 
 
 def main(arguments: list[str] | None = None) -> int:
