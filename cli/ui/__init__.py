@@ -184,9 +184,12 @@ class Screen:
     def compiling(self, kernel: str) -> None:
         """Told before each kernel: one line in all, which counts where it can be drawn over."""
         from ...quant.cpu import target
+        from ...quant.jit import cache_folder
 
         self._compiled += 1
-        title = f"compiling kernels for {target().isa} (once)"
+        folder = cache_folder(target())
+        how_often = "once" if os.access(folder, os.W_OK) else f"each time: {folder.parent} cannot be written"
+        title = f"compiling kernels for {target().isa} ({how_often})"
         if not self._draw(f"{title}: {self._compiled} {kernel}") and self._compiled == 1:
             note(title)
 
