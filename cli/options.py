@@ -100,9 +100,7 @@ ModelOrQuestion = Annotated[
 ]
 MaybeModel = Annotated[
     Path | None,
-    typer.Argument(
-        metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False
-    ),
+    typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
 ]
 File = Annotated[
     Path,

@@ -47,6 +47,8 @@ def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int
     """
     kind = find(kv_type)
     width, inner = hyper(metadata, "embedding_length") or 0, hyper(metadata, "feed_forward_length") or 0
+    if hyper(metadata, "expert_count"):
+        inner = 0  # experts are counted below
     keys, values = head_sizes(metadata)
     cache = cached_heads(metadata) * padded(n_ctx) * (kind.cell_bytes(keys) + kind.cell_bytes(values))
     activations = 3 * width + 2 * inner + (kv_heads(metadata) or 0) * (keys + values)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from hubs import hub, store  # noqa: F401  fixtures
+from hypothesis import settings
 
 DATA = Path(os.environ.get("LLMLOCAL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 FOLDERS = {
@@ -18,6 +19,8 @@ FOLDERS = {
     "XDG_DATA_HOME": ".data",
     "XDG_STATE_HOME": ".state",
 }
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault
+settings.load_profile("no deadline")
 HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE")
 
 

@@ -35,7 +35,9 @@ def test_prediction_is_what_the_engine_takes(tmp_path: Path, shape: str, n_ctx: 
     try:
         assert told.weights == weights
         assert told.cache == model._cache.nbytes
-        assert told.scratch == pytest.approx(sum(part.nbytes for part in model._program.memory), rel=0.1)
+        assert told.scratch == pytest.approx(
+            sum(part.nbytes for part in model._program.memory), rel=0.1 if shape == LLAMA else 0.15
+        )
     finally:
         model.close()
 
