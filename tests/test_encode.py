@@ -19,6 +19,7 @@ from llmlocal.quant.format import BY_NAME, Format, load_all
 
 load_all()
 Floats = NDArray[np.float32]
+SLOW = pytest.mark.slow  # a kernel of its own for each
 FORMATS = [pytest.param(f, id=name) for name, f in sorted(BY_NAME.items()) if can_encode(f)]
 SEARCHED = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 EXACT = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4")  # without importance
@@ -136,7 +137,7 @@ def test_what_is_not_finite_is_seen(f: type[Format], bad: float) -> None:
     assert encoded(f, x)[1] >= FINITE
 
 
-@pytest.mark.parametrize("name", SEARCHED)
+@pytest.mark.parametrize("name", [n if n in ("Q4_K", "Q6_K") else pytest.param(n, marks=SLOW) for n in SEARCHED])
 def test_more_effort_means_less_error(name: str) -> None:
     f, x = BY_NAME[name], heavy(16, 512)
     errors = [relative_rmse(f.dequantize(encoded(f, x, longer=longer)[0]), x) for longer in (True, False)]

@@ -56,11 +56,13 @@ def answers(model: Path) -> Callable[[str], str]:
     return answer
 
 
-def evaluate(model: Path, verbose: bool) -> dict[str, float]:
-    """Share of right answers by kind; those that are wrong are printed where wanted."""
+def evaluate(model: Path, verbose: bool, only: str | None = None) -> dict[str, float]:
+    """Share of right answers by kind, of all kinds or of one; those that are wrong are printed where wanted."""
     ask, right, whole, count = answers(model), dict[str, int](), dict[str, int](), dict[str, int]()
     known = set(corpus.answers())
     for case in cases():
+        if case.kind != (only or case.kind):
+            continue
         said = ask(case.ask)
         good = any(text in said for text in case.right)
         count[case.kind] = count.get(case.kind, 0) + 1
