@@ -126,6 +126,11 @@ def operators(kind: tuple[str, type, int], *ops: Callable[[Any, Any], Any]) -> C
     return Case(f"operators of {vec}x{n}", body, meaning, floats=dtype is F)
 
 
+def _rounded(v: ModuleType, name: str) -> Body:
+    word = getattr(v, name)
+    return v.jitable(lambda p, out: v.store(out, word(v.load(v.f32x8, p), v.load(v.f32x8, p + 128))))
+
+
 def _operator(v: ModuleType, op: Callable[[Any, Any], Any], place: int) -> Body:
     combine = v.jitable(op)
     return lambda x, y, out: v.store(out + place, combine(x, y))
@@ -195,6 +200,13 @@ CASES = [
          lambda x: np.maximum(*two(x, I32, 8))),
     Case("minimum", lambda v: lambda p, out: v.store(out, v.minimum(v.load(v.f32x8, p), v.load(v.f32x8, p + 128))),
          lambda x: picked(*two(x, F, 8), np.less(*two(x, F, 8)))),
+    *(Case(name, lambda v, name=name: _rounded(v, name),
+           lambda x, op=op: op(*two(x, F, 8)), floats=True)
+      for name, op in (("product", np.multiply), ("quotient", np.divide), ("difference", np.subtract))),
+    Case("choose", lambda v: lambda p, out: v.store(out, v.choose(
+         v.load(v.f32x8, p), v.load(v.f32x8, p + 128), v.load(v.f32x8, p + 64), v.load(v.f32x8, p + 192))),
+         lambda x: np.where(np.greater(*two(x, F, 8)), at(x, F, 64, 8), at(x, F, 192, 8))),
+    unary("least", "least", F8, lambda x: halved(x, np.minimum), floats=True),
     unary("total float", "total", F16, lambda x: halved(x, np.add), floats=True),
     unary("total int", "total", I8, lambda x: halved(x, np.add)),
     unary("greatest float", "greatest", F8, lambda x: halved(x, np.maximum), floats=True),

@@ -13,7 +13,7 @@ RESET = "\x1b[0m"
 BOLD, DIM, ITALIC, UNDERLINE, STRIKE, CODE = "\x1b[1m", "\x1b[2m", "\x1b[3m", "\x1b[4m", "\x1b[9m", "\x1b[36m"
 LONGEST = 400  # characters that wait for the end of an emphasis
 
-UNDECIDED = re.compile(r"[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+>]|\d{1,3}[.)]?|[-*_]{2,})?")
+UNDECIDED = re.compile(r"[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+>_]|\d{1,3}[.)]?|[-*_]{2,})?")
 FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 HEADING = re.compile(r"(#{1,6})[ \t]+")
 BULLET = re.compile(r"([ \t]*)[-*+][ \t]+")
