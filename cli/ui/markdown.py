@@ -15,8 +15,9 @@ LONGEST = 400  # characters that wait for the end of an emphasis
 
 UNDECIDED = re.compile(r"[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+>_]|\d{1,3}[.)]?|[-*_]{2,})?")
 FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
-HEADING = re.compile(r"(#{1,6})[ \t]+")
-BULLET = re.compile(r"([ \t]*)[-*+][ \t]+")
+# One blank and no more: whether others follow is not known yet.
+HEADING = re.compile(r"(#{1,6})[ \t]")
+BULLET = re.compile(r"([ \t]*)[-*+][ \t]")
 NUMBER = re.compile(r"([ \t]*\d{1,3}[.)][ \t]+)")
 QUOTE = re.compile(r"[ \t]{0,3}>[ \t]?")
 RULE = re.compile(r"[ \t]{0,3}(?:-{3,}|\*{3,}|_{3,})[ \t]*$")
@@ -174,7 +175,7 @@ class Markdown:
                 return f"{style}{inner}{RESET}{self._style}", found.end()
         run = len(text) - len(text.lstrip(text[0]))
         after = text[run : run + 1]
-        blank = after.isspace() or (text[0] == "_" and self._before.isalnum()) or (text[0] == "~" and run != 2)
+        blank = (after.isspace() and text[0] != "`") or (text[0] == "_" and self._before.isalnum()) or (text[0] == "~" and run != 2)
         if not final and (not after or (not blank and len(text) < LONGEST and text[0] != "\\")):
             return "", 0
         return text[:run], run
