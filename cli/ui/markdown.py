@@ -175,7 +175,8 @@ class Markdown:
                 return f"{style}{inner}{RESET}{self._style}", found.end()
         run = len(text) - len(text.lstrip(text[0]))
         after = text[run : run + 1]
-        blank = (after.isspace() and text[0] != "`") or (text[0] == "_" and self._before.isalnum()) or (text[0] == "~" and run != 2)
+        blank = after.isspace() and text[0] != "`"
+        blank = blank or (text[0] == "_" and self._before.isalnum()) or (text[0] == "~" and run != 2)
         if not final and (not after or (not blank and len(text) < LONGEST and text[0] != "\\")):
             return "", 0
         return text[:run], run
