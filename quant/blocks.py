@@ -1,15 +1,11 @@
-"""The words in which block formats are spelled: rows cut into blocks, half floats, nibbles. Knows no format's layout.
+"""Bit fields, half floats and rounding that the NumPy side of several block formats shares.
 
-A format gives one function for decoding and one for encoding a few thousand blocks; the loop over large tensors, the
-checks and NumPy's warnings are dealt with here, once. NumPy is imported inside, so that formats stay cheap to list.
+NumPy is imported inside the functions, so that formats stay cheap to list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from .format import Format
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,59 +13,6 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[np.uint8]
     Floats = NDArray[np.float32]
-    Step = Callable[[Floats, Floats | None], Bytes]
-
-CHUNK = 1 << 16  # values per step: the temporaries stay in the second-level cache, whatever the tensor's size
-
-
-def decode(format: type[Format], step: Callable[[Bytes], Floats], data: Bytes) -> Floats:
-    """Apply `step`, (n, nbytes) uint8 -> (n, block) float32, to rows of bytes (..., row_bytes).
-
-    Returns a fresh (..., k) float32 array. Raises ValueError where a row holds a part of a block.
-    """
-    import numpy as np
-
-    width, rest = divmod(data.shape[-1], format.nbytes)
-    if rest:
-        raise ValueError(f"row of {data.shape[-1]} bytes is not a multiple of {format.nbytes} ({format.name})")
-    blocks = np.ascontiguousarray(data, np.uint8).reshape(-1, format.nbytes)
-    values = np.empty((len(blocks), format.block), np.float32)
-    with np.errstate(all="ignore"):  # damaged files hold infinite and NaN scales: they stay visible in the values
-        for part in _chunks(len(blocks), format.block):
-            values[part] = step(blocks[part])
-    return values.reshape(*data.shape[:-1], width * format.block)
-
-
-def encode(format: type[Format], step: Step, values: Floats, importance: Floats | None = None) -> Bytes:
-    """Apply `step` to rows of values (..., k): blocks (n, block) float32, their importance -> (n, nbytes) uint8.
-
-    `importance` has a shape that spreads over that of `values`. Returns a fresh (..., row_bytes) uint8 array. A finite
-    value beyond the format's range becomes infinite, as in GGUF's reference. Raises ValueError for NaN, infinity, and
-    where `k` is no multiple of the block.
-    """
-    import numpy as np
-
-    row_bytes = format.row_bytes(values.shape[-1])
-    blocks = np.ascontiguousarray(values, np.float32).reshape(-1, format.block)
-    if importance is not None:
-        importance = np.broadcast_to(importance, values.shape).reshape(-1, format.block)
-    data = np.empty((len(blocks), format.nbytes), np.uint8)
-    with np.errstate(all="ignore"):  # a scale may overflow or vanish as a half float, its inverse may be infinite
-        for part in _chunks(len(blocks), format.block):
-            if not np.isfinite(blocks[part]).all():
-                raise ValueError(f"NaN or infinity cannot be quantized to {format.name}")
-            data[part] = step(blocks[part], None if importance is None else importance[part])
-    return data.reshape(*values.shape[:-1], row_bytes)
-
-
-def unweighted(step: Callable[[Floats], Bytes]) -> Step:
-    """A step that takes no notice of importance."""
-    return lambda blocks, importance: step(blocks)
-
-
-def _chunks(n_blocks: int, block: int) -> list[slice]:
-    size = CHUNK // block
-    return [slice(i, i + size) for i in range(0, n_blocks, size)]
 
 
 def halves(data: Bytes) -> Floats:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Activations = Literal["q8", "f32"] | None
 
+CHUNK = 1 << 16  # values converted at a time: the temporaries stay in the second-level cache
+
 BY_ID: dict[int, type[Format]] = {}
 BY_NAME: dict[str, type[Format]] = {}
 
@@ -45,16 +47,57 @@ class Format:
 
     @classmethod
     def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Rows of bytes (..., row_bytes) uint8 -> values (..., k) float32, bit-equal to `gguf.quants`."""
-        raise NotImplementedError
+        """Rows of bytes (..., row_bytes) -> fresh values (..., k) float32, bit-equal to `gguf.quants`.
+
+        Raises ValueError where a row ends within a block.
+        """
+        import numpy as np
+
+        width, rest = divmod(data.shape[-1], cls.nbytes)
+        if rest:
+            raise ValueError(f"row of {data.shape[-1]} bytes is not a multiple of {cls.nbytes} ({cls.name})")
+        blocks = np.ascontiguousarray(data, np.uint8).reshape(-1, cls.nbytes)
+        values = np.empty((len(blocks), cls.block), np.float32)
+        with np.errstate(all="ignore"):  # damaged files hold infinite and NaN scales: they stay visible in the values
+            for part in cls._chunks(len(blocks)):
+                values[part] = cls.dequantize_blocks(blocks[part])
+        return values.reshape(*data.shape[:-1], width * cls.block)
 
     @classmethod
     def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        """Values (..., k) float32 -> rows of bytes (..., row_bytes) uint8. Raises ValueError for NaN or infinity.
+        """Values (..., k) float32 -> fresh rows of bytes (..., row_bytes) uint8.
 
         `importance`, (..., k) or (k,) float32, says how much the error of each column counts, where the format can
-        make use of it.
+        make use of it. A finite value beyond the format's range becomes infinite, as in GGUF's reference. Raises
+        ValueError for NaN, for infinity, and where `k` is not a multiple of the block.
         """
+        import numpy as np
+
+        row_bytes = cls.row_bytes(values.shape[-1])
+        blocks = np.ascontiguousarray(values, np.float32).reshape(-1, cls.block)
+        if importance is not None:
+            importance = np.broadcast_to(importance, values.shape).reshape(-1, cls.block)
+        data = np.empty((len(blocks), cls.nbytes), np.uint8)
+        with np.errstate(all="ignore"):  # a scale may overflow or vanish as a half float, its inverse may be infinite
+            for part in cls._chunks(len(blocks)):
+                if not np.isfinite(blocks[part]).all():
+                    raise ValueError(f"NaN or infinity cannot be quantized to {cls.name}")
+                data[part] = cls.quantize_blocks(blocks[part], None if importance is None else importance[part])
+        return data.reshape(*values.shape[:-1], row_bytes)
+
+    @classmethod
+    def _chunks(cls, n_blocks: int) -> list[slice]:
+        size = CHUNK // cls.block
+        return [slice(i, i + size) for i in range(0, n_blocks, size)]
+
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Blocks (n, nbytes) uint8 -> values (n, block) float32."""
+        raise NotImplementedError
+
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        """Finite values (n, block) float32 and their importance, of the same shape -> blocks (n, nbytes) uint8."""
         raise NotImplementedError
 
     @classmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, unweighted
 from ..format import Format
 from ..parts import FloatParts
 
@@ -15,14 +14,6 @@ if TYPE_CHECKING:
 
 
 class BF16(Format, id=30, block=1, nbytes=2, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, unweighted(_encode), values)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> FloatParts:
         i16x8 = v.Vec("i16", 8)
@@ -42,16 +33,16 @@ class BF16(Format, id=30, block=1, nbytes=2, activations="f32"):
 
         return FloatParts(step=8, unpack=unpack, row=row, one=lambda p: v.as_f32(v.load_u16(p) << 16), pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        return (blocks.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
 
-    return (blocks.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    import numpy as np
-
-    bits = x.view(np.uint32)
-    odd = (bits >> np.uint32(16)) & np.uint32(1)
-    return ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16).view(np.uint8)
+        bits = x.view(np.uint32)
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        return ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16).view(np.uint8)

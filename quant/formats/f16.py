@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, half_bytes, halves, unweighted
+from ..blocks import half_bytes, halves
 from ..format import Format
 from ..parts import FloatParts
 
@@ -15,14 +15,6 @@ if TYPE_CHECKING:
 
 
 class F16(Format, id=1, block=1, nbytes=2, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, halves, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, unweighted(half_bytes), values)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> FloatParts:
         @v.jitable
@@ -42,3 +34,11 @@ class F16(Format, id=1, block=1, nbytes=2, activations="f32"):
             return v.to_f16(v.f16x8, x)
 
         return FloatParts(step=8, unpack=unpack, row=row, one=lambda p: v.load_f16(p), pack=pack)
+
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return halves(blocks)
+
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        return half_bytes(x)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, unweighted
 from ..format import Format
 from ..parts import FloatParts
 
@@ -15,14 +14,6 @@ if TYPE_CHECKING:
 
 
 class F32(Format, id=0, block=1, nbytes=4, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, unweighted(_encode), values)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> FloatParts:
         def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
@@ -34,14 +25,14 @@ class F32(Format, id=0, block=1, nbytes=4, activations="f32"):
             step=4, unpack=unpack, row=lambda p: v.load(v.f32x8, p), one=lambda p: v.load_f32(p), pack=lambda x: x
         )
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        return blocks.view(np.float32)
 
-    return blocks.view(np.float32)
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    import numpy as np
-
-    return x.view(np.uint8)
+        return x.view(np.uint8)

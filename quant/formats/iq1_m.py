@@ -10,7 +10,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode
 from ..codebooks import codebook, vectors
 from ..format import Format
 from ..parts import DecodedParts
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 
 
 class IQ1_M(Format, id=29, block=256, nbytes=56, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, i16x8 = vectors(v, cls.name), v.Vec("i16", 8)
@@ -43,15 +38,15 @@ class IQ1_M(Format, id=29, block=256, nbytes=56, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    last = np.ascontiguousarray(blocks[:, 48:]).view(np.uint16)
-    half = np.bitwise_or.reduce(last >> 12 << np.arange(0, 16, 4, dtype=np.uint16), axis=1, keepdims=True)
-    scale = (last[..., None] >> np.arange(0, 12, 3, dtype=np.uint16) & 7).reshape(-1, 16)
-    factor = half.view(np.float16).astype(np.float32) * (2 * scale + 1).astype(np.float32)
-    bits = np.stack([blocks[:, 32:48] & 15, blocks[:, 32:48] >> 4], axis=-1)
-    delta = np.where(bits & 8, np.float32(-0.125), np.float32(0.125))
-    values = codebook("IQ1_M")[blocks[:, :32].reshape(-1, 16, 2) + (bits & 7) * np.uint16(256)]
-    return (factor[..., None, None] * (values + delta[..., None])).reshape(-1, 256)
+        last = np.ascontiguousarray(blocks[:, 48:]).view(np.uint16)
+        half = np.bitwise_or.reduce(last >> 12 << np.arange(0, 16, 4, dtype=np.uint16), axis=1, keepdims=True)
+        scale = (last[..., None] >> np.arange(0, 12, 3, dtype=np.uint16) & 7).reshape(-1, 16)
+        factor = half.view(np.float16).astype(np.float32) * (2 * scale + 1).astype(np.float32)
+        bits = np.stack([blocks[:, 32:48] & 15, blocks[:, 32:48] >> 4], axis=-1)
+        delta = np.where(bits & 8, np.float32(-0.125), np.float32(0.125))
+        values = codebook("IQ1_M")[blocks[:, :32].reshape(-1, 16, 2) + (bits & 7) * np.uint16(256)]
+        return (factor[..., None, None] * (values + delta[..., None])).reshape(-1, 256)

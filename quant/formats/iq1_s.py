@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, halves
+from ..blocks import halves
 from ..codebooks import codebook, vectors
 from ..format import Format
 from ..parts import DecodedParts
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 
 class IQ1_S(Format, id=19, block=256, nbytes=50, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector = vectors(v, cls.name)
@@ -42,13 +38,13 @@ class IQ1_S(Format, id=19, block=256, nbytes=50, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    bits = np.ascontiguousarray(blocks[:, 34:]).view(np.uint16)
-    scale = halves(blocks[:, :2]) * (2 * (bits >> 12 & 7) + 1).astype(np.float32)
-    delta = np.where(bits >> 15, np.float32(-0.125), np.float32(0.125))
-    index = blocks[:, 2:34].reshape(-1, 8, 4) + (bits[..., None] >> np.arange(0, 12, 3, dtype=np.uint16) & 7) * 256
-    values = codebook("IQ1_S")[index] + delta[..., None, None]
-    return (scale[..., None, None] * values).reshape(-1, 256)
+        bits = np.ascontiguousarray(blocks[:, 34:]).view(np.uint16)
+        scale = halves(blocks[:, :2]) * (2 * (bits >> 12 & 7) + 1).astype(np.float32)
+        delta = np.where(bits >> 15, np.float32(-0.125), np.float32(0.125))
+        index = blocks[:, 2:34].reshape(-1, 8, 4) + (bits[..., None] >> np.arange(0, 12, 3, dtype=np.uint16) & 7) * 256
+        values = codebook("IQ1_S")[index] + delta[..., None, None]
+        return (scale[..., None, None] * values).reshape(-1, 256)

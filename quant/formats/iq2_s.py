@@ -12,7 +12,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, halves
+from ..blocks import halves
 from ..codebooks import codebook, sign_words, signs, vectors
 from ..format import Format
 from ..parts import DecodedParts
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 
 class IQ2_S(Format, id=22, block=256, nbytes=82, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[0]
@@ -43,12 +39,12 @@ class IQ2_S(Format, id=22, block=256, nbytes=82, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    high = (blocks[:, 66:74, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3).reshape(-1, 32)
-    scale = np.stack([blocks[:, 74:] & 15, blocks[:, 74:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
-    factor = halves(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
-    values = codebook("IQ2_S")[blocks[:, 2:34] + high * np.uint16(256)] * factor.repeat(2, axis=1)[..., None]
-    return (values * signs(blocks[:, 34:66])).reshape(-1, 256)
+        high = (blocks[:, 66:74, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3).reshape(-1, 32)
+        scale = np.stack([blocks[:, 74:] & 15, blocks[:, 74:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
+        factor = halves(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
+        values = codebook("IQ2_S")[blocks[:, 2:34] + high * np.uint16(256)] * factor.repeat(2, axis=1)[..., None]
+        return (values * signs(blocks[:, 34:66])).reshape(-1, 256)

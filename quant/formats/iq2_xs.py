@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, halves
+from ..blocks import halves
 from ..codebooks import codebook, even_signs, sign_words, signs, vectors
 from ..format import Format
 from ..parts import DecodedParts
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 
 class IQ2_XS(Format, id=17, block=256, nbytes=74, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
@@ -41,12 +37,12 @@ class IQ2_XS(Format, id=17, block=256, nbytes=74, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    bits = np.ascontiguousarray(blocks[:, 2:66]).view(np.uint16)
-    scale = np.stack([blocks[:, 66:] & 15, blocks[:, 66:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
-    factor = halves(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
-    values: NDArray[np.float32] = codebook("IQ2_XS")[bits & 511] * factor.repeat(2, axis=1)[..., None]
-    return (values * signs(even_signs()[bits >> 9])).reshape(-1, 256)
+        bits = np.ascontiguousarray(blocks[:, 2:66]).view(np.uint16)
+        scale = np.stack([blocks[:, 66:] & 15, blocks[:, 66:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
+        factor = halves(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
+        values: NDArray[np.float32] = codebook("IQ2_XS")[bits & 511] * factor.repeat(2, axis=1)[..., None]
+        return (values * signs(even_signs()[bits >> 9])).reshape(-1, 256)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, halves
+from ..blocks import halves
 from ..codebooks import codebook, even_signs, sign_words, signs, vectors
 from ..format import Format
 from ..parts import DecodedParts
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 
 class IQ2_XXS(Format, id=16, block=256, nbytes=66, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
@@ -40,13 +36,13 @@ class IQ2_XXS(Format, id=16, block=256, nbytes=66, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    groups = blocks[:, 2:].reshape(-1, 8, 8)
-    bits = np.ascontiguousarray(groups[..., 4:]).view(np.uint32)
-    scale = halves(blocks[:, :2]) * (np.float32(0.5) + (bits[..., 0] >> 28).astype(np.float32)) * np.float32(0.25)
-    patterns = even_signs()[bits >> np.arange(0, 28, 7, dtype=np.uint32) & 127]
-    values = codebook("IQ2_XXS")[groups[..., :4]] * scale[..., None, None]
-    return (values * signs(patterns)).reshape(-1, 256)
+        groups = blocks[:, 2:].reshape(-1, 8, 8)
+        bits = np.ascontiguousarray(groups[..., 4:]).view(np.uint32)
+        scale = halves(blocks[:, :2]) * (np.float32(0.5) + (bits[..., 0] >> 28).astype(np.float32)) * np.float32(0.25)
+        patterns = even_signs()[bits >> np.arange(0, 28, 7, dtype=np.uint32) & 127]
+        values = codebook("IQ2_XXS")[groups[..., :4]] * scale[..., None, None]
+        return (values * signs(patterns)).reshape(-1, 256)

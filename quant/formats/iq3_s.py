@@ -12,7 +12,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, halves
+from ..blocks import halves
 from ..codebooks import codebook, sign_words, signs, vectors
 from ..format import Format
 from ..parts import DecodedParts
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 
 class IQ3_S(Format, id=21, block=256, nbytes=110, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[0]
@@ -45,12 +41,12 @@ class IQ3_S(Format, id=21, block=256, nbytes=110, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    high = np.unpackbits(blocks[:, 66:74], axis=1, bitorder="little")
-    scale = np.stack([blocks[:, 106:] & 15, blocks[:, 106:] >> 4], axis=-1).reshape(-1, 8).astype(np.float32)
-    values = codebook("IQ3_S")[blocks[:, 2:66] + high * np.uint16(256)].reshape(-1, 8, 4, 8)
-    factor = halves(blocks[:, :2]) * (1 + 2 * scale)
-    return (values * factor[..., None, None] * signs(blocks[:, 74:106].reshape(-1, 8, 4))).reshape(-1, 256)
+        high = np.unpackbits(blocks[:, 66:74], axis=1, bitorder="little")
+        scale = np.stack([blocks[:, 106:] & 15, blocks[:, 106:] >> 4], axis=-1).reshape(-1, 8).astype(np.float32)
+        values = codebook("IQ3_S")[blocks[:, 2:66] + high * np.uint16(256)].reshape(-1, 8, 4, 8)
+        factor = halves(blocks[:, :2]) * (1 + 2 * scale)
+        return (values * factor[..., None, None] * signs(blocks[:, 74:106].reshape(-1, 8, 4))).reshape(-1, 256)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, halves
+from ..blocks import halves
 from ..codebooks import codebook, even_signs, sign_words, signs, vectors
 from ..format import Format
 from ..parts import DecodedParts
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 
 class IQ3_XXS(Format, id=18, block=256, nbytes=98, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
@@ -42,12 +38,12 @@ class IQ3_XXS(Format, id=18, block=256, nbytes=98, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    bits = np.ascontiguousarray(blocks[:, 66:]).view(np.uint32)
-    scale = halves(blocks[:, :2]) * (np.float32(0.5) + (bits >> 28).astype(np.float32)) * np.float32(0.5)
-    patterns = even_signs()[bits[..., None] >> np.arange(0, 28, 7, dtype=np.uint32) & 127]
-    values = codebook("IQ3_XXS")[blocks[:, 2:66]].reshape(-1, 8, 4, 8) * scale[..., None, None]
-    return (values * signs(patterns)).reshape(-1, 256)
+        bits = np.ascontiguousarray(blocks[:, 66:]).view(np.uint32)
+        scale = halves(blocks[:, :2]) * (np.float32(0.5) + (bits >> 28).astype(np.float32)) * np.float32(0.5)
+        patterns = even_signs()[bits[..., None] >> np.arange(0, 28, 7, dtype=np.uint32) & 127]
+        values = codebook("IQ3_XXS")[blocks[:, 2:66]].reshape(-1, 8, 4, 8) * scale[..., None, None]
+        return (values * signs(patterns)).reshape(-1, 256)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
+from ..blocks import fields, half_bytes, halves, pack_fields
 from ..format import Format
 from ..levels import NON_LINEAR
 from ..packing import copy_half
@@ -28,14 +28,6 @@ SEARCH = Symmetric(
 
 
 class IQ4_NL(Format, id=20, block=32, nbytes=18):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes, level = cls.nbytes, v.lookup16(NON_LINEAR)
@@ -69,15 +61,15 @@ class IQ4_NL(Format, id=20, block=32, nbytes=18):
 
         return Encoders(search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        return halves(blocks[:, :2]) * np.array(NON_LINEAR, np.float32)[fields(blocks[:, 2:], 4)]
 
-    return halves(blocks[:, :2]) * np.array(NON_LINEAR, np.float32)[fields(blocks[:, 2:], 4)]
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    found = symmetric(x, importance, SEARCH)
-    return np.concatenate([half_bytes(found.d[:, None]), pack_fields(found.q, 4)], axis=1)
+        found = symmetric(x, importance, SEARCH)
+        return np.concatenate([half_bytes(found.d[:, None]), pack_fields(found.q, 4)], axis=1)

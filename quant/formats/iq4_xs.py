@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
+from ..blocks import fields, half_bytes, halves, pack_fields
 from ..format import Format
 from ..levels import NON_LINEAR
 from ..packing import copy_half
@@ -30,14 +30,6 @@ SEARCH = Symmetric(
 
 
 class IQ4_XS(Format, id=23, block=256, nbytes=136):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
@@ -82,23 +74,23 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
 
         return Encoders(search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        steps = np.arange(8, dtype=np.uint32)
+        top, low = blocks[:, 2:4].copy().view(np.uint16), blocks[:, 4:8].copy().view(np.uint32)
+        scale = (low >> 4 * steps & 15 | (top >> 2 * steps & 3) << 4).astype(np.float32) - 32
+        level = np.array(NON_LINEAR, np.float32)[fields(blocks[:, 8:].reshape(-1, 8, 16), 4)]
+        return ((halves(blocks[:, :2]) * scale)[:, :, None] * level).reshape(-1, 256)
 
-    steps = np.arange(8, dtype=np.uint32)
-    top, low = blocks[:, 2:4].copy().view(np.uint16), blocks[:, 4:8].copy().view(np.uint32)
-    scale = (low >> 4 * steps & 15 | (top >> 2 * steps & 3) << 4).astype(np.float32) - 32
-    level = np.array(NON_LINEAR, np.float32)[fields(blocks[:, 8:].reshape(-1, 8, 16), 4)]
-    return ((halves(blocks[:, :2]) * scale)[:, :, None] * level).reshape(-1, 256)
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    found = symmetric(x, importance, SEARCH)
-    scale, steps = (found.scale + 32).astype(np.uint32), np.arange(8, dtype=np.uint32)
-    top = np.bitwise_or.reduce(scale >> np.uint32(4) << 2 * steps, axis=1, keepdims=True).astype(np.uint16)
-    low = np.bitwise_or.reduce((scale & np.uint32(15)) << 4 * steps, axis=1, keepdims=True)
-    q = pack_fields(found.q.reshape(-1, 8, 32), 4).reshape(-1, 128)
-    return np.concatenate([half_bytes(found.d[:, None]), top.view(np.uint8), low.view(np.uint8), q], axis=1)
+        found = symmetric(x, importance, SEARCH)
+        scale, steps = (found.scale + 32).astype(np.uint32), np.arange(8, dtype=np.uint32)
+        top = np.bitwise_or.reduce(scale >> np.uint32(4) << 2 * steps, axis=1, keepdims=True).astype(np.uint16)
+        low = np.bitwise_or.reduce((scale & np.uint32(15)) << 4 * steps, axis=1, keepdims=True)
+        q = pack_fields(found.q.reshape(-1, 8, 32), 4).reshape(-1, 128)
+        return np.concatenate([half_bytes(found.d[:, None]), top.view(np.uint8), low.view(np.uint8), q], axis=1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks import decode, encode, fields, pack_fields, unweighted
+from ..blocks import fields, pack_fields
 from ..direct import words
 from ..format import Format
 from ..levels import E2M1
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 
 class MXFP4(Format, id=39, block=32, nbytes=17):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, unweighted(_encode), values)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes, level, vector = cls.nbytes, v.lookup16([x + 16 for x in E2M1]), 4 * v.LANES
@@ -90,24 +82,24 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
 
         return Encoders(direct=direct)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
+
+        return _power(blocks[:, :1]) * np.array(E2M1, np.float32)[fields(blocks[:, 1:], 4)]
+
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
+
+        peak = np.abs(x).max(axis=1, keepdims=True)
+        e = np.where(peak > 0, np.floor(np.log2(peak)) + 125, 0).clip(0, 255).astype(np.uint8)
+        levels = _power(e)[:, None] * np.array(E2M1, np.float32)[:, None]
+        q = np.abs(levels - x[:, None]).argmin(axis=1).astype(np.uint8)
+        return np.concatenate([e, pack_fields(q, 4)], axis=1)
+
 
 def _power(e: NDArray[np.uint8]) -> NDArray[np.float32]:
     import numpy as np
 
     return np.ldexp(np.float32(1), e.astype(np.int32) - 128)
-
-
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    return _power(blocks[:, :1]) * np.array(E2M1, np.float32)[fields(blocks[:, 1:], 4)]
-
-
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    import numpy as np
-
-    peak = np.abs(x).max(axis=1, keepdims=True)
-    e = np.where(peak > 0, np.floor(np.log2(peak)) + 125, 0).clip(0, 255).astype(np.uint8)
-    levels = _power(e)[:, None] * np.array(E2M1, np.float32)[:, None]
-    q = np.abs(levels - x[:, None]).argmin(axis=1).astype(np.uint8)
-    return np.concatenate([e, pack_fields(q, 4)], axis=1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode
 from ..format import Format
 from ..levels import E2M1
 from ..parts import DecodedParts
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 
 
 class NVFP4(Format, id=40, block=64, nbytes=36, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         level, scales, i8x8 = v.lookup16(E2M1), v.table(_scales().tobytes()), v.Vec("i8", 8)
@@ -43,6 +38,15 @@ class NVFP4(Format, id=40, block=64, nbytes=36, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
+
+        q = blocks[:, 4:].reshape(-1, 4, 8)
+        level = np.array(E2M1, np.float32)[np.concatenate([q & 15, q >> 4], axis=-1)]
+        values: NDArray[np.float32] = _scales()[blocks[:, :4]][..., None] * level
+        return values.reshape(-1, 64)
+
 
 def _scales() -> NDArray[np.float32]:
     """Half the value of each of the 256 scales."""
@@ -52,12 +56,3 @@ def _scales() -> NDArray[np.float32]:
     exponent, mantissa = byte >> 3 & 15, byte & 7
     normal, subnormal = np.ldexp(8 + mantissa, exponent - 11), np.ldexp(mantissa, -10)
     return np.where(byte == 127, 0, np.where(exponent > 0, normal, subnormal)).astype(np.float32)
-
-
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    q = blocks[:, 4:].reshape(-1, 4, 8)
-    level = np.array(E2M1, np.float32)[np.concatenate([q & 15, q >> 4], axis=-1)]
-    values: NDArray[np.float32] = _scales()[blocks[:, :4]][..., None] * level
-    return values.reshape(-1, 64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, halves
+from ..blocks import halves
 from ..codebooks import sign_words
 from ..format import Format
 from ..parts import DecodedParts
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 class Q1_0(Format, id=41, block=128, nbytes=18, activations="f32"):
     @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         with_signs = sign_words(v)[0]
 
@@ -35,9 +31,9 @@ class Q1_0(Format, id=41, block=128, nbytes=18, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    d, bits = halves(blocks[:, :2]), np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")
-    return np.where(bits, d, -d)
+        d, bits = halves(blocks[:, :2]), np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")
+        return np.where(bits, d, -d)

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..affine import Affine, affine
-from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
+from ..blocks import fields, half_bytes, halves, pack_fields
 from ..format import Format
 from ..packing import copy_half, pack_quads
 from ..parts import Encoders, IntegerParts, of_group
@@ -27,14 +27,6 @@ SEARCH = Affine(group=16, groups=16, top=3, multiples=15, even=0.25, first=-0.9,
 
 
 class Q2_K(Format, id=10, block=256, nbytes=84):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         vector, size = 4 * v.LANES, 48 * v.LANES  # of a tile's four weights, and of its 32 with scales and minima
@@ -84,6 +76,24 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
 
         return Encoders(search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
+
+        pairs, d, dmin = blocks[:, :16], halves(blocks[:, 80:82]), halves(blocks[:, 82:84])
+        scale, low = d * (pairs & np.uint8(15)).astype(np.float32), dmin * (pairs >> np.uint8(4)).astype(np.float32)
+        q = fields(blocks[:, 16:80].reshape(-1, 2, 32), 2).reshape(-1, 16, 16).astype(np.float32)
+        return (scale[:, :, None] * q - low[:, :, None]).reshape(-1, 256)
+
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
+
+        found = affine(x, importance, SEARCH)
+        q = pack_fields(found.q.reshape(-1, 2, 128), 2).reshape(-1, 64)
+        halves = [half_bytes(d[:, None]) for d in (found.d, found.dmin)]
+        return np.concatenate([found.scale | found.low << np.uint8(4), q, *halves], axis=1)
+
 
 def _columns(v: ModuleType) -> tuple[Any, Any]:
     i16x8 = v.Vec("i16", 8)
@@ -98,21 +108,3 @@ def _columns(v: ModuleType) -> tuple[Any, Any]:
         return minus * v.to_f32(v.f32x8, pairs >> 4 & 15), minus * v.to_f32(v.f32x8, pairs >> 12 & 15)
 
     return columns, column_min
-
-
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    pairs, d, dmin = blocks[:, :16], halves(blocks[:, 80:82]), halves(blocks[:, 82:84])
-    scale, low = d * (pairs & np.uint8(15)).astype(np.float32), dmin * (pairs >> np.uint8(4)).astype(np.float32)
-    q = fields(blocks[:, 16:80].reshape(-1, 2, 32), 2).reshape(-1, 16, 16).astype(np.float32)
-    return (scale[:, :, None] * q - low[:, :, None]).reshape(-1, 256)
-
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    found = affine(x, importance, SEARCH)
-    q = pack_fields(found.q.reshape(-1, 2, 128), 2).reshape(-1, 64)
-    halves = [half_bytes(d[:, None]) for d in (found.d, found.dmin)]
-    return np.concatenate([found.scale | found.low << np.uint8(4), q, *halves], axis=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
+from ..blocks import fields, half_bytes, halves, pack_fields
 from ..format import Format
 from ..packing import copy_half, pack_plane, pack_quads
 from ..parts import Encoders, IntegerParts, of_group
@@ -30,14 +30,6 @@ SEARCH = Symmetric(
 
 
 class Q3_K(Format, id=11, block=256, nbytes=110):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
@@ -87,6 +79,27 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
 
         return Encoders(search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
+
+        high = fields(blocks[:, :32], 1).reshape(-1, 256)
+        low = fields(blocks[:, 32:96].reshape(-1, 2, 32), 2).reshape(-1, 256)
+        scale = (fields(blocks[:, 96:104], 4) | fields(blocks[:, 104:108], 2) << np.uint8(4)).astype(np.float32) - 32
+        q = (low | high << np.uint8(2)).reshape(-1, 16, 16).astype(np.float32) - 4
+        return ((halves(blocks[:, 108:]) * scale)[:, :, None] * q).reshape(-1, 256)
+
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
+
+        found = symmetric(x, importance, SEARCH)
+        high = pack_fields(found.q >> np.uint8(2), 1)
+        low = pack_fields((found.q & np.uint8(3)).reshape(-1, 2, 128), 2).reshape(-1, 64)
+        scale = (found.scale + 32).astype(np.uint8)
+        scales = pack_fields(scale & np.uint8(15), 4), pack_fields(scale >> np.uint8(4), 2)
+        return np.concatenate([high, low, *scales, half_bytes(found.d[:, None])], axis=1)
+
 
 def _columns(v: ModuleType) -> Any:
     one, i16x8 = v.Vec("i64", 1), v.Vec("i16", 8)
@@ -99,24 +112,3 @@ def _columns(v: ModuleType) -> Any:
         return d * v.to_f32(v.f32x8, (pairs & 63) - 32), d * v.to_f32(v.f32x8, (pairs >> 8) - 32)
 
     return columns
-
-
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    high = fields(blocks[:, :32], 1).reshape(-1, 256)
-    low = fields(blocks[:, 32:96].reshape(-1, 2, 32), 2).reshape(-1, 256)
-    scale = (fields(blocks[:, 96:104], 4) | fields(blocks[:, 104:108], 2) << np.uint8(4)).astype(np.float32) - 32
-    q = (low | high << np.uint8(2)).reshape(-1, 16, 16).astype(np.float32) - 4
-    return ((halves(blocks[:, 108:]) * scale)[:, :, None] * q).reshape(-1, 256)
-
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    found = symmetric(x, importance, SEARCH)
-    high = pack_fields(found.q >> np.uint8(2), 1)
-    low = pack_fields((found.q & np.uint8(3)).reshape(-1, 2, 128), 2).reshape(-1, 64)
-    scale = (found.scale + 32).astype(np.uint8)
-    scales = pack_fields(scale & np.uint8(15), 4), pack_fields(scale >> np.uint8(4), 2)
-    return np.concatenate([high, low, *scales, half_bytes(found.d[:, None])], axis=1)

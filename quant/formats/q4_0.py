@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, extreme, fields, half_bytes, halves, inverse, level, pack_fields
+from ..blocks import extreme, fields, half_bytes, halves, inverse, level, pack_fields
 from ..direct import words
 from ..format import Format
 from ..packing import copy_half
@@ -28,14 +28,6 @@ SEARCH = Symmetric(group=32, groups=1, levels=range(-8, 8), least=1, most=1, tri
 
 
 class Q4_0(Format, id=2, block=32, nbytes=18):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes = cls.nbytes
@@ -78,21 +70,21 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
 
         return Encoders(direct=direct, search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        d, q = halves(blocks[:, :2]), fields(blocks[:, 2:], 4)
+        return d * (q.astype(np.float32) - 8)
 
-    d, q = halves(blocks[:, :2]), fields(blocks[:, 2:], 4)
-    return d * (q.astype(np.float32) - 8)
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    if importance is None:
-        d = extreme(x) / np.float32(-8)
-        q = level(x * inverse(d), 8, 15)
-    else:
-        found = symmetric(x, importance, SEARCH)
-        d, q = found.d[:, None], found.q
-    return np.concatenate([half_bytes(d), pack_fields(q, 4)], axis=1)
+        if importance is None:
+            d = extreme(x) / np.float32(-8)
+            q = level(x * inverse(d), 8, 15)
+        else:
+            found = symmetric(x, importance, SEARCH)
+            d, q = found.d[:, None], found.q
+        return np.concatenate([half_bytes(d), pack_fields(q, 4)], axis=1)

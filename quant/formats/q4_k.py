@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..affine import Affine, affine
-from ..blocks import decode, encode, fields, pack_fields
+from ..blocks import fields, pack_fields
 from ..format import Format
 from ..k_scales import pack_header, scale_parts, scales_and_minima, store_header
 from ..packing import pack_pairs
@@ -27,14 +27,6 @@ SEARCH = Affine(group=32, groups=8, top=15, multiples=63, even=1.3, first=-1.2, 
 
 
 class Q4_K(Format, id=12, block=256, nbytes=144):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with scale and minimum
@@ -74,17 +66,17 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
 
         return Encoders(search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        d, low = scales_and_minima(blocks[:, :16])
+        q = fields(blocks[:, 16:].reshape(-1, 4, 32), 4).reshape(-1, 8, 32)
+        return (d[:, :, None] * q.astype(np.float32) - low[:, :, None]).reshape(-1, 256)
 
-    d, low = scales_and_minima(blocks[:, :16])
-    q = fields(blocks[:, 16:].reshape(-1, 4, 32), 4).reshape(-1, 8, 32)
-    return (d[:, :, None] * q.astype(np.float32) - low[:, :, None]).reshape(-1, 256)
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    found = affine(x, importance, SEARCH)
-    return np.concatenate([pack_header(found), pack_fields(found.q.reshape(-1, 4, 64), 4).reshape(-1, 128)], axis=1)
+        found = affine(x, importance, SEARCH)
+        return np.concatenate([pack_header(found), pack_fields(found.q.reshape(-1, 4, 64), 4).reshape(-1, 128)], axis=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, extreme, fields, half_bytes, halves, inverse, level, pack_fields
+from ..blocks import extreme, fields, half_bytes, halves, inverse, level, pack_fields
 from ..direct import words
 from ..format import Format
 from ..packing import copy_half
@@ -29,14 +29,6 @@ SEARCH = Symmetric(group=32, groups=1, levels=range(-16, 16), least=1, most=1, t
 
 
 class Q5_0(Format, id=6, block=32, nbytes=22):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes = cls.nbytes
@@ -89,24 +81,24 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
 
         return Encoders(direct=direct, search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        d = halves(blocks[:, :2])
+        high = np.unpackbits(blocks[:, 2:6], axis=1, bitorder="little")
+        q = fields(blocks[:, 6:], 4) | high << np.uint8(4)
+        return d * (q.astype(np.float32) - 16)
 
-    d = halves(blocks[:, :2])
-    high = np.unpackbits(blocks[:, 2:6], axis=1, bitorder="little")
-    q = fields(blocks[:, 6:], 4) | high << np.uint8(4)
-    return d * (q.astype(np.float32) - 16)
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    if importance is None:
-        d = extreme(x) / np.float32(-16)
-        q = level(x * inverse(d), 16, 31)
-    else:
-        found = symmetric(x, importance, SEARCH)
-        d, q = found.d[:, None], found.q
-    high = np.packbits(q >> 4, axis=1, bitorder="little")
-    return np.concatenate([half_bytes(d), high, pack_fields(q & np.uint8(15), 4)], axis=1)
+        if importance is None:
+            d = extreme(x) / np.float32(-16)
+            q = level(x * inverse(d), 16, 31)
+        else:
+            found = symmetric(x, importance, SEARCH)
+            d, q = found.d[:, None], found.q
+        high = np.packbits(q >> 4, axis=1, bitorder="little")
+        return np.concatenate([half_bytes(d), high, pack_fields(q & np.uint8(15), 4)], axis=1)

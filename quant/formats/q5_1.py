@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..affine import Affine, affine
-from ..blocks import decode, encode, fields, half_bytes, halves, inverse, level, pack_fields
+from ..blocks import fields, half_bytes, halves, inverse, level, pack_fields
 from ..direct import words
 from ..format import Format
 from ..packing import copy_half
@@ -30,14 +30,6 @@ SEARCH = Affine(group=32, groups=1, top=31, multiples=1, even=1.3, first=-1.2, s
 
 
 class Q5_1(Format, id=7, block=32, nbytes=24):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes = cls.nbytes
@@ -101,25 +93,25 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
 
         return Encoders(direct=direct, search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        d, m = halves(blocks[:, :2]), halves(blocks[:, 2:4])
+        high = np.unpackbits(blocks[:, 4:8], axis=1, bitorder="little")
+        q = fields(blocks[:, 8:], 4) | high << np.uint8(4)
+        return d * q.astype(np.float32) + m
 
-    d, m = halves(blocks[:, :2]), halves(blocks[:, 2:4])
-    high = np.unpackbits(blocks[:, 4:8], axis=1, bitorder="little")
-    q = fields(blocks[:, 8:], 4) | high << np.uint8(4)
-    return d * q.astype(np.float32) + m
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    if importance is None:
-        m = x.min(axis=1, keepdims=True)
-        d = (x.max(axis=1, keepdims=True) - m) / 31
-        q = level((x - m) * inverse(d), 0, 31)
-    else:
-        found = affine(x, importance, SEARCH)
-        d, m, q = found.d[:, None], -found.dmin[:, None], found.q
-    high = np.packbits(q >> 4, axis=1, bitorder="little")
-    return np.concatenate([half_bytes(d), half_bytes(m), high, pack_fields(q & np.uint8(15), 4)], axis=1)
+        if importance is None:
+            m = x.min(axis=1, keepdims=True)
+            d = (x.max(axis=1, keepdims=True) - m) / 31
+            q = level((x - m) * inverse(d), 0, 31)
+        else:
+            found = affine(x, importance, SEARCH)
+            d, m, q = found.d[:, None], -found.dmin[:, None], found.q
+        high = np.packbits(q >> 4, axis=1, bitorder="little")
+        return np.concatenate([half_bytes(d), half_bytes(m), high, pack_fields(q & np.uint8(15), 4)], axis=1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, fields, half_bytes, halves, pack_fields
+from ..blocks import fields, half_bytes, halves, pack_fields
 from ..format import Format
 from ..packing import copy_half
 from ..parts import Encoders, IntegerParts
@@ -30,14 +30,6 @@ SEARCH = Symmetric(group=16, groups=16, levels=range(-32, 32), least=-128, most=
 
 
 class Q6_K(Format, id=14, block=256, nbytes=210):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, _encode, values, importance)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         i16x8 = v.Vec("i16", 8)
@@ -100,22 +92,22 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
 
         return Encoders(search=SEARCH, pack=pack)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        low = fields(blocks[:, :128].reshape(-1, 2, 64), 4)
+        high = fields(blocks[:, 128:192].reshape(-1, 2, 32), 2)
+        scale, d = blocks[:, 192:208].view(np.int8).astype(np.float32), halves(blocks[:, 208:])
+        q = (low | high << np.uint8(4)).reshape(-1, 16, 16).astype(np.float32) - 32
+        return ((d * scale)[:, :, None] * q).reshape(-1, 256)
 
-    low = fields(blocks[:, :128].reshape(-1, 2, 64), 4)
-    high = fields(blocks[:, 128:192].reshape(-1, 2, 32), 2)
-    scale, d = blocks[:, 192:208].view(np.int8).astype(np.float32), halves(blocks[:, 208:])
-    q = (low | high << np.uint8(4)).reshape(-1, 16, 16).astype(np.float32) - 32
-    return ((d * scale)[:, :, None] * q).reshape(-1, 256)
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-    import numpy as np
-
-    found = symmetric(x, importance, SEARCH)
-    halves = found.q.reshape(-1, 2, 128)
-    low = pack_fields(halves & np.uint8(15), 4).reshape(-1, 128)
-    high = pack_fields(halves >> np.uint8(4), 2).reshape(-1, 64)
-    return np.concatenate([low, high, found.scale.view(np.uint8), half_bytes(found.d[:, None])], axis=1)
+        found = symmetric(x, importance, SEARCH)
+        halves = found.q.reshape(-1, 2, 128)
+        low = pack_fields(halves & np.uint8(15), 4).reshape(-1, 128)
+        high = pack_fields(halves >> np.uint8(4), 2).reshape(-1, 64)
+        return np.concatenate([low, high, found.scale.view(np.uint8), half_bytes(found.d[:, None])], axis=1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, half_bytes, halves, inverse, unweighted
+from ..blocks import half_bytes, halves, inverse
 from ..direct import words
 from ..format import Format
 from ..parts import Encoders, IntegerParts
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 
 class Q8_0(Format, id=8, block=32, nbytes=34):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, unweighted(_encode), values)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         flip = 0x80808080 if v.FLIP_SIGNED else 0
@@ -77,19 +69,19 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
 
         return Encoders(direct=direct)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        d, q = halves(blocks[:, :2]), blocks[:, 2:].view(np.int8)
+        return q.astype(np.float32) * d
 
-    d, q = halves(blocks[:, :2]), blocks[:, 2:].view(np.int8)
-    return q.astype(np.float32) * d
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    import numpy as np
-
-    d = np.abs(x).max(axis=1, keepdims=True) / 127
-    scaled = x * inverse(d)
-    whole = np.trunc(scaled)
-    q = whole + np.trunc(2 * (scaled - whole))  # halves away from zero; adding 0.5 would round 0.49999997 up
-    return np.concatenate([half_bytes(d), q.astype(np.int8).view(np.uint8)], axis=1)
+        d = np.abs(x).max(axis=1, keepdims=True) / 127
+        scaled = x * inverse(d)
+        whole = np.trunc(scaled)
+        q = whole + np.trunc(2 * (scaled - whole))  # halves away from zero; adding 0.5 would round 0.49999997 up
+        return np.concatenate([half_bytes(d), q.astype(np.int8).view(np.uint8)], axis=1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..blocks import decode
 from ..format import Format
 
 if TYPE_CHECKING:
@@ -12,37 +12,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def _numbers(dtype: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
+
+        return blocks.view(dtype).astype(np.float32)
+
+    return dequantize_blocks
+
+
 class I8(Format, id=24, block=1, nbytes=1, activations=None):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, lambda blocks: _numbers(blocks, "<i1"), data)
+    dequantize_blocks = staticmethod(_numbers("<i1"))
 
 
 class I16(Format, id=25, block=1, nbytes=2, activations=None):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, lambda blocks: _numbers(blocks, "<i2"), data)
+    dequantize_blocks = staticmethod(_numbers("<i2"))
 
 
 class I32(Format, id=26, block=1, nbytes=4, activations=None):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, lambda blocks: _numbers(blocks, "<i4"), data)
+    dequantize_blocks = staticmethod(_numbers("<i4"))
 
 
 class I64(Format, id=27, block=1, nbytes=8, activations=None):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, lambda blocks: _numbers(blocks, "<i8"), data)
+    dequantize_blocks = staticmethod(_numbers("<i8"))
 
 
 class F64(Format, id=28, block=1, nbytes=8, activations=None):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, lambda blocks: _numbers(blocks, "<f8"), data)
-
-
-def _numbers(blocks: NDArray[np.uint8], kind: str) -> NDArray[np.float32]:
-    import numpy as np
-
-    return blocks.view(kind).astype(np.float32)
+    dequantize_blocks = staticmethod(_numbers("<f8"))

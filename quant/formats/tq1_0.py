@@ -14,7 +14,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, half_bytes, halves, inverse, sign_levels, unweighted
+from ..blocks import half_bytes, halves, inverse, sign_levels
 from ..format import Format
 from ..parts import DecodedParts
 
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
 
 
 class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, unweighted(_encode), values)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> DecodedParts:
         i8x8, i32x2, i32x4 = v.Vec("i8", 8), v.Vec("i32", 2), v.i32x4
@@ -56,6 +48,26 @@ class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
 
         return DecodedParts(decode)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
+
+        q = [_digits(blocks[:, first:last], n) for first, last, n in RUNS]
+        return halves(blocks[:, 52:]) * (np.concatenate(q, axis=1).astype(np.float32) - 1)
+
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
+
+        d = np.abs(x).max(axis=1, keepdims=True)
+        q, parts, at = sign_levels(x * inverse(d)).astype(np.uint16), [], 0
+        for first, last, count in RUNS:
+            digits = q[:, at : at + count * (last - first)].reshape(-1, count, last - first)
+            number = (digits * 3 ** np.arange(4, 4 - count, -1, dtype=np.uint16)[:, None]).sum(axis=1, dtype=np.uint16)
+            parts.append(((number * 256 + 242) // 243).astype(np.uint8))
+            at += count * (last - first)
+        return np.concatenate([*parts, half_bytes(d)], axis=1)
+
 
 RUNS = ((0, 32, 5), (32, 48, 5), (48, 52, 4))  # first and last byte, and digits of each
 
@@ -67,23 +79,3 @@ def _digits(data: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     powers = 3 ** np.arange(count, dtype=np.uint8)[:, None]
     carries = (data[:, None] * powers).astype(np.uint16) * 3 >> 8
     return carries.astype(np.uint8).reshape(len(data), -1)
-
-
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
-
-    q = [_digits(blocks[:, first:last], n) for first, last, n in RUNS]
-    return halves(blocks[:, 52:]) * (np.concatenate(q, axis=1).astype(np.float32) - 1)
-
-
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    import numpy as np
-
-    d = np.abs(x).max(axis=1, keepdims=True)
-    q, parts, at = sign_levels(x * inverse(d)).astype(np.uint16), [], 0
-    for first, last, count in RUNS:
-        digits = q[:, at : at + count * (last - first)].reshape(-1, count, last - first)
-        number = (digits * 3 ** np.arange(4, 4 - count, -1, dtype=np.uint16)[:, None]).sum(axis=1, dtype=np.uint16)
-        parts.append(((number * 256 + 242) // 243).astype(np.uint8))
-        at += count * (last - first)
-    return np.concatenate([*parts, half_bytes(d)], axis=1)

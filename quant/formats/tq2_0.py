@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import decode, encode, fields, half_bytes, halves, inverse, pack_fields, sign_levels, unweighted
+from ..blocks import fields, half_bytes, halves, inverse, pack_fields, sign_levels
 from ..format import Format
 from ..parts import IntegerParts, of_group
 
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 
 
 class TQ2_0(Format, id=35, block=256, nbytes=66):
-    @classmethod
-    def dequantize(cls, data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return decode(cls, _decode, data)
-
-    @classmethod
-    def quantize(cls, values: NDArray[np.float32], importance: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
-        return encode(cls, unweighted(_encode), values)
-
     @classmethod
     def kernels(cls, v: ModuleType) -> IntegerParts:
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
@@ -54,17 +46,17 @@ class TQ2_0(Format, id=35, block=256, nbytes=66):
         scale = of_group(v, columns)
         return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=scale, columns=columns, shift=0)
 
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-def _decode(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import numpy as np
+        q = fields(blocks[:, :64].reshape(-1, 2, 32), 2).reshape(-1, 256)
+        return halves(blocks[:, 64:]) * (q.astype(np.float32) - 1)
 
-    q = fields(blocks[:, :64].reshape(-1, 2, 32), 2).reshape(-1, 256)
-    return halves(blocks[:, 64:]) * (q.astype(np.float32) - 1)
+    @staticmethod
+    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
 
-
-def _encode(x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    import numpy as np
-
-    d = np.abs(x).max(axis=1, keepdims=True)
-    q = sign_levels(x * inverse(d)).reshape(-1, 2, 128)
-    return np.concatenate([pack_fields(q, 2).reshape(-1, 64), half_bytes(d)], axis=1)
+        d = np.abs(x).max(axis=1, keepdims=True)
+        q = sign_levels(x * inverse(d)).reshape(-1, 2, 128)
+        return np.concatenate([pack_fields(q, 2).reshape(-1, 64), half_bytes(d)], axis=1)
