@@ -18,8 +18,8 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import LlmlocalError, ResourceError, UsageError
-from . import ui
-from .model_names import with_models
+from .model_argument import with_models
+from .ui import terminal as ui
 
 COMMANDS = (
     "run",
@@ -70,7 +70,7 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        found = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+        found = getattr(import_module(f".commands.{cmd_name}", __package__), cmd_name)
         if isinstance(found, typer.Typer):  # a command of several words
             return with_models(typer.main.get_group(found))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)

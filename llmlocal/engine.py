@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import models
-from .config import Config
 from .errors import BadFileError, PromptTooLongError, UsageError
-from .executor import Team
 from .gguf.reader import GGUFFile, open_gguf
-from .graph import Graph, Step, Watcher
-from .kv_cache import KVCache
 from .layers import Layers
-from .quant.cpu import physical_cores
-from .weights import Weights
+from .layers.metadata import Config
+from .layers.weights import Weights
+from .quant.jit.cpu import physical_cores
+from .runtime.executor import Team
+from .runtime.graph import Graph, Step, Watcher
+from .runtime.kv_cache import KVCache
 
 DEFAULT_CONTEXT = 4096
 Logits = NDArray[np.float32]

@@ -5,8 +5,6 @@ A format is one subclass in one file of `formats/`; writing that file registers 
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -109,11 +107,3 @@ class Format:
     def encoders(cls, v: Any) -> Any:
         """The format's SIMD quantizers (see `encode`); none where only `quantize` is there."""
         return None
-
-
-def load_all() -> None:
-    """Import every file of `formats/`, so that the registries are complete."""
-    from . import formats
-
-    for module in iter_modules(formats.__path__):
-        import_module(f"{formats.__name__}.{module.name}")

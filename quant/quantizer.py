@@ -13,10 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .encode import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, can_encode, encode
-from .format import BY_NAME, Format, load_all
-from .gather import gather
-from .jit import Kernel
+from .format import BY_NAME, Format
+from .formats import load_all
+from .jit.kernel import Kernel
+from .kernels.get_rows import gather
+from .kernels.quantize_kernel import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, can_encode, encode
 from .tensor import QTensor
 
 CHUNK = 1 << 20  # values at a time: their float32 stay in the cache between both kernels
@@ -198,4 +199,4 @@ def format_named(name: str) -> type[Format] | None:
     """The format of this name, in any case, that tensors can be quantized to."""
     load_all()
     found = BY_NAME.get(name.upper())
-    return found if found is not None and (can_encode(found) or "quantize" in vars(found)) else None
+    return found if found is not None and (can_encode(found) or "quantize_blocks" in vars(found)) else None

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .format import BY_NAME, Format, load_all
+from .format import BY_NAME, Format
+from .formats import load_all
 
 
 class Mix(NamedTuple):

@@ -20,8 +20,8 @@ from vocabularies import spm
 
 from llmlocal import tokenizer as tokenizers
 from llmlocal.engine import Engine
+from llmlocal.generation.session import Session
 from llmlocal.gguf import GGUFFile
-from llmlocal.session import Session
 
 FIRST_BYTE = 3  # id of the token of byte 0
 

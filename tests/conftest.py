@@ -53,7 +53,7 @@ def isolated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(home / folder))
     for name in ("LLMLOCAL_DEBUG", "NO_COLOR", "FORCE_COLOR", *HUB):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("llmlocal.prompt_cache.folder", lambda: home / f"prefixes-{uuid4().hex}")
+    monkeypatch.setattr("llmlocal.generation.prompt_cache.folder", lambda: home / f"prefixes-{uuid4().hex}")
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +107,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
 
     def put(*script: int, **more: object) -> object:
         s, engine = session(script, **more)  # type: ignore[arg-type]
-        monkeypatch.setattr("llmlocal.session.Session.open", lambda *_, **__: s)
+        monkeypatch.setattr("llmlocal.generation.session.Session.open", lambda *_, **__: s)
         return engine
 
     return put

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from llmlocal.gguf.reader import GGUFFile
 from llmlocal.quant.format import Format
-from llmlocal.quant.jit import CALL, Kernel
+from llmlocal.quant.jit.kernel import CALL, Kernel
+from llmlocal.quant.jit.linker import address_of
 
 Floats = NDArray[np.float64]
 Array = NDArray[Any]
@@ -24,7 +25,7 @@ def run(kernel: Kernel, isa: str | None = None, threads: int = 1, **operands: Ar
     """Run a kernel on arrays, counts and floats, on `threads` Python threads at once."""
     fields = {k: x.ctypes.data if isinstance(x, np.ndarray) else x for k, x in operands.items()}
     block = np.array(kernel.block(**fields), np.int64)
-    call = CALL(kernel.address(isa))
+    call = CALL(address_of(kernel, isa))
     team = [Thread(target=call, args=(block.ctypes.data, i, threads)) for i in range(1, threads)]
     for thread in team:
         thread.start()

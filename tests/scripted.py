@@ -13,8 +13,8 @@ from vocabularies import N_FIXED, spm
 
 from llmlocal import tokenizer as tokenizers
 from llmlocal.engine import Engine
+from llmlocal.generation.session import Session
 from llmlocal.gguf import GGUFFile
-from llmlocal.session import Session
 
 WORDS = ("▁a", "▁b", "▁c", "d", "e", "▁the", "end", "STOP", "ST", "OP", "▁")
 EOS = 2

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from llmlocal.quant import cpu
-from llmlocal.quant.format import BY_NAME, load_all
-from llmlocal.quant.jit import compile_assembly
-from llmlocal.quant.matmul import matmul
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
+from llmlocal.quant.jit import cpu
+from llmlocal.quant.jit.compiler import compile_assembly
+from llmlocal.quant.kernels.matmul import matmul
 
 load_all()
 LINUX = "aarch64-unknown-linux-gnu"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llmlocal.atomic_file import atomic_file
 from llmlocal.errors import NotFoundError, ResourceError, UsageError
+from llmlocal.files.atomic_file import atomic_file
 
 
 def test_appears_at_the_end(tmp_path: Path) -> None:

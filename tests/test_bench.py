@@ -11,13 +11,14 @@ from typing import Any, cast
 import pytest
 from scripted import ScriptedEngine
 
-from llmlocal import baseline, roofline
-from llmlocal.bench import Plan, Row, bench, measure, pair_of, thread_counts
-from llmlocal.cli.options import Layout
-from llmlocal.cli.tables import BAR, bench_bars, bench_table
+from llmlocal.cli.choices import Layout
+from llmlocal.cli.views.bench import BAR, bench_bars, bench_table
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError, UsageError
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.measure import baseline, roofline
+from llmlocal.measure.bench import Plan, Row, bench, measure, pair_of, thread_counts
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
 
 load_all()

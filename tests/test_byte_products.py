@@ -14,9 +14,9 @@ import pytest
 from naive import run
 from numpy.typing import NDArray
 
-from llmlocal.quant import cpu
-from llmlocal.quant.jit import Kernel
-from llmlocal.quant.matmul import words_of_tiles
+from llmlocal.quant.jit import cpu
+from llmlocal.quant.jit.kernel import Kernel
+from llmlocal.quant.kernels.matmul import words_of_tiles
 
 Array = NDArray[Any]
 Body = Callable[..., None]

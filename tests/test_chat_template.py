@@ -15,8 +15,9 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from vocabularies import spm
 
-from llmlocal import templates, tokenizer
-from llmlocal.chat_template import ChatTemplate, TemplateRefusedError, choose, shown, special_tokens
+from llmlocal import tokenizer
+from llmlocal.chat_format import templates
+from llmlocal.chat_format.chat_template import ChatTemplate, TemplateRefusedError, choose, shown, special_tokens
 from llmlocal.errors import BadFileError, LlmlocalError, NotFoundError
 
 GOLDEN = Path(__file__).parent / "golden" / "chat_templates.json.xz"
@@ -234,5 +235,5 @@ def test_template_from_a_file(tmp_path: Path) -> None:
 
 
 def test_jinja2_is_loaded_late() -> None:
-    code = "import sys, llmlocal.chat_template; sys.exit('jinja2' in sys.modules)"
+    code = "import sys, llmlocal.chat_format.chat_template; sys.exit('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -503,7 +503,7 @@ def test_killed_at_random_moments(chat: Chat, tmp_path: Path, n: int) -> None:
         killed(person)
 
     blows(chat, tmp_path, blow, n)
-    from llmlocal.saved_sessions import read
+    from llmlocal.chat.store import read
 
     files = list((tmp_path / "llmlocal" / "sessions").glob("*.jsonl"))
     kept = [turn for path in files for turn in read(path).conversation.turns]

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from vocabularies import real, spm
 
-from llmlocal import templates, tokenizer
-from llmlocal.chat_template import HOLE, ChatTemplate, Rendered, Segment, special_tokens
+from llmlocal import tokenizer
+from llmlocal.chat_format import templates
+from llmlocal.chat_format.chat_template import HOLE, ChatTemplate, Rendered, Segment, special_tokens
 from llmlocal.gguf import open_gguf
 from llmlocal.tokenizer import Tokenizer
 from llmlocal.tokenizer.vocab import CONTROL, UNKNOWN

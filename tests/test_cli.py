@@ -18,8 +18,8 @@ import pytest
 from scripted import EOS, session, word
 
 from llmlocal import __version__
-from llmlocal.cli import ui
 from llmlocal.cli.main import COMMANDS
+from llmlocal.cli.ui import terminal as ui
 from llmlocal.errors import LlmlocalError
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
@@ -32,7 +32,7 @@ Said = Callable[..., tuple[int, str, str]]
 def feed(monkeypatch: pytest.MonkeyPatch, data: bytes, *, fed: bool = True) -> None:
     """Make `data` the process's stdin, which looks like a pipe where `fed`."""
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(data)))
-    monkeypatch.setattr("llmlocal.cli.prompt._is_fed", lambda: fed)
+    monkeypatch.setattr("llmlocal.cli.text_input._is_fed", lambda: fed)
 
 
 # ---- help and mistakes --------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def test_our_own_mistakes(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("llmlocal.session.Session.open", fail)
+    monkeypatch.setattr("llmlocal.generation.session.Session.open", fail)
     code, out, err = said("run", "m", "p")
     assert (code, out) == (70, "")
     assert err == "error: internal: RuntimeError: two\\nlines\nhint: set LLMLOCAL_DEBUG=1 for the traceback\n"
@@ -282,7 +282,7 @@ def test_run_and_bench(said: Said, story: Path, monkeypatch: pytest.MonkeyPatch)
     assert code == 0
     assert out
     assert expected.startswith(out)
-    monkeypatch.setattr("llmlocal.roofline.read_bandwidth", lambda n_threads: 1e9)
+    monkeypatch.setattr("llmlocal.measure.roofline.read_bandwidth", lambda n_threads: 1e9)
     code, out, _ = said("bench", story, "-p", "8", "-n", "2", "-r", "1", "-o", "json")
     assert [row["test"] for row in json.loads(out)["rows"]] == ["pp8", "tg2"]
 

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from terminals import PROGRAM
 
+from llmlocal.chat.tools import load, run
+from llmlocal.chat_format.tool_calls import Call
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError
-from llmlocal.sampler import SamplingParams
-from llmlocal.sampling_defaults import parameter, sampling
-from llmlocal.session import Finished, Session
-from llmlocal.tool_calls import Call
-from llmlocal.tools import load, run
+from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_defaults import parameter, sampling
+from llmlocal.generation.session import Finished, Session
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -244,8 +244,8 @@ def work(session: Session, prompt: Any) -> tuple[int, Finished]:
 
 def test_second_turn_reads_only_what_is_new_also_after_a_new_start(tmp_path: Path) -> None:
     """A tenth of the tokens and less: the first token is that much sooner (tools and docs have the times)."""
-    from llmlocal.prompt import Prompt
-    from llmlocal.prompt_cache import PromptCache
+    from llmlocal.chat_format.prompt import Prompt
+    from llmlocal.generation.prompt_cache import PromptCache
 
     make_model.make_model("tiny-llama", path := tmp_path / "m.gguf")
     long = [3 + i * 7 % 500 for i in range(2000)]
@@ -275,9 +275,9 @@ def test_run_twice_with_the_cache(tmp_path: Path, said: Any) -> None:
 
 def turns(n: int, path: Path) -> list[tuple[float, int, int]]:
     """Chats `n` turns with a real engine; seconds, resident bytes and open files, taken ten times on the way."""
-    from llmlocal.answering import Settings
-    from llmlocal.conversation import Conversation
-    from llmlocal.dialogue import Dialogue
+    from llmlocal.chat.answer import Settings
+    from llmlocal.chat.chat import Dialogue
+    from llmlocal.chat.conversation import Conversation
 
     seen, clock = [], time.perf_counter()
     with Session.open(path, n_ctx=256, n_threads=1) as session:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from llmlocal import guide
-from llmlocal.cli import opening
+from llmlocal.cli import open_model as opening
 from llmlocal.cli.main import main
-from llmlocal.cli.model_names import ModelName, Question, model_or_question
+from llmlocal.cli.model_argument import ModelName, Question, model_or_question
 
 
 @pytest.mark.parametrize(

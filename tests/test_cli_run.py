@@ -15,8 +15,8 @@ import pytest
 from scripted import EOS, session, word
 from terminals import PROGRAM, Screen, on_terminal
 
-from llmlocal.cli import ui
-from llmlocal.session import Event, Finished, Piece, Reading
+from llmlocal.cli.ui import terminal as ui
+from llmlocal.generation.session import Event, Finished, Piece, Reading
 
 Said = Callable[..., tuple[int, str, str]]
 CHAT = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}[answer:"

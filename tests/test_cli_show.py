@@ -13,10 +13,11 @@ import pytest
 from terminals import PROGRAM, on_terminal
 from vocabularies import real, spm
 
-from llmlocal.cli import options as o
+from llmlocal.cli import choices
 from llmlocal.cli.main import COMMANDS
 from llmlocal.gguf import write_gguf
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
 
 Said = Callable[..., tuple[int, str, str]]
@@ -143,7 +144,9 @@ def test_tensors(said: Said, story: Path) -> None:
 
 
 def test_a_cache_in_bytes_takes_less(said: Said, story: Path) -> None:
-    took = [json.loads(said("show", story, "--json", "--kv-type", kind)[1])["memory"]["cache"] for kind in o.Cache]
+    took = [
+        json.loads(said("show", story, "--json", "--kv-type", kind)[1])["memory"]["cache"] for kind in choices.Cache
+    ]
     assert 9 * took[0] == 16 * took[1]
     code, out, err = said("show", story, "--kv-type", "q3")
     assert (code, out) == (2, "") and "'q3' is not one of 'f16', 'q8_0'" in err

@@ -16,7 +16,7 @@ from vocabularies import golden, real, spm
 
 from llmlocal import tokenizer as tokenizers
 from llmlocal.errors import UsageError
-from llmlocal.spelling import Spelling
+from llmlocal.model_info.spelling import Spelling
 
 Said = Callable[..., tuple[int, str, str]]
 
@@ -115,7 +115,7 @@ def test_perplexity_of_too_little(said: Said, story: Path, tmp_path: Path) -> No
 
 
 def test_perplexity_shows_progress_on_a_terminal(said: Said, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmlocal.cli import ui
+    from llmlocal.cli.ui import terminal as ui
 
     screen = Screen()
     monkeypatch.setattr("sys.stderr", screen.slave)

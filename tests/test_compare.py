@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from scripted import session, word
 
-from llmlocal.cli.compared import BAR, LABEL, above, bars, fit, labels, table
-from llmlocal.comparison import ANSWER, Comparison, Contender, Way, greedy, opened
-from llmlocal.describe import Description, describe
-from llmlocal.divergence import Divergence, log_probabilities
+from llmlocal.cli.views.comparison import BAR, LABEL, above, bars, fit, labels, table
 from llmlocal.engine import Engine
 from llmlocal.errors import UsageError
 from llmlocal.gguf import GGUFFile, open_gguf, write_gguf
-from llmlocal.perplexity import perplexity
-from llmlocal.sample_text import sample_text
+from llmlocal.measure.comparison import ANSWER, Comparison, Contender, Way, greedy, opened
+from llmlocal.measure.divergence import Divergence, log_probabilities
+from llmlocal.measure.perplexity import perplexity
+from llmlocal.measure.sample_text import sample_text
+from llmlocal.model_info.describe import Description, describe
 
 Said = Callable[..., tuple[int, str, str]]
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "compare.json").read_text())

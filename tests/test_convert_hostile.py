@@ -16,9 +16,9 @@ from hf_folders import CASES, as_type, safetensors_bytes, weights, write_folder,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocal.convert.safetensors import Safetensors
 from llmlocal.convert.sentencepiece import read_sentencepiece
 from llmlocal.errors import BadFileError
+from llmlocal.hf.safetensors import Safetensors
 
 Said = Callable[..., tuple[int, str, str]]
 INDEX = "model.safetensors.index.json"

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from llmlocal.gguf import TensorInfo, ValueType, open_gguf
 from llmlocal.gguf.writer import GGUFWriter
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 
 Said = Callable[..., tuple[int, str, str]]
 Floats = NDArray[np.float32]

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llmlocal.convert import streams
 from llmlocal.convert.model import open_hf
-from llmlocal.convert.safetensors import Safetensors
-from llmlocal.convert.streams import Stream
 from llmlocal.convert.write import write_model
 from llmlocal.errors import BadFileError
+from llmlocal.hf import streams
+from llmlocal.hf.safetensors import Safetensors
+from llmlocal.hf.streams import Stream
 
 Floats = NDArray[np.float32]
 sizes = st.integers(1, 7)

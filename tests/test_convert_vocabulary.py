@@ -15,12 +15,12 @@ import pytest
 from hf_folders import LLAMA3, added_token, message, varint, write_bpe, write_json, write_spm
 from vocabularies import real
 
-from llmlocal.convert.folder import Folder
 from llmlocal.convert.pretokenizer_names import STAGES, pretokenizer_name, stages_of
-from llmlocal.convert.settings import Settings
 from llmlocal.convert.vocabulary import read_vocabulary
 from llmlocal.errors import BadFileError
 from llmlocal.gguf import open_gguf
+from llmlocal.hf.config import Settings
+from llmlocal.hf.folder import Folder
 from llmlocal.tokenizer import load
 from llmlocal.tokenizer.cutting import Splitter
 from llmlocal.tokenizer.pretokenizers import BY_NAME

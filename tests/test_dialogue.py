@@ -10,13 +10,13 @@ from chatting import opened
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocal.answer_parts import Part
-from llmlocal.answering import Count, Settings
-from llmlocal.conversation import Conversation, Turn, assistant
-from llmlocal.dialogue import Dialogue
+from llmlocal.chat.answer import Count, Settings
+from llmlocal.chat.chat import Dialogue
+from llmlocal.chat.conversation import Conversation, Turn, assistant
+from llmlocal.chat_format.tag_splitter import Part
 from llmlocal.errors import PromptTooLongError, UsageError
-from llmlocal.sampler import SamplingParams
-from llmlocal.session import Finished
+from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.session import Finished
 
 TEMPLATE = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}"
 THINKS = TEMPLATE + "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"

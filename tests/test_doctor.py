@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from llmlocal import doctor, self_test
 from llmlocal.cli import main as cli
-from llmlocal.executor import Team
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.doctor import facts as doctor
+from llmlocal.doctor import self_test
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
+from llmlocal.runtime.executor import Team
 
 load_all()
 FEW = ("F32", "Q4_0", "Q6_K")

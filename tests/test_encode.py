@@ -13,9 +13,10 @@ from naive import run
 from numpy.typing import NDArray
 
 from llmlocal.gguf import open_gguf
-from llmlocal.quant import cpu
-from llmlocal.quant.encode import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, can_encode, encode
-from llmlocal.quant.format import BY_NAME, Format, load_all
+from llmlocal.quant.format import BY_NAME, Format
+from llmlocal.quant.formats import load_all
+from llmlocal.quant.jit import cpu
+from llmlocal.quant.kernels.quantize_kernel import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, can_encode, encode
 
 load_all()
 Floats = NDArray[np.float32]

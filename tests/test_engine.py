@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, PromptTooLongError, UsageError
-from llmlocal.executor import Team
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
-from llmlocal.graph import Graph
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
+from llmlocal.runtime.executor import Team
+from llmlocal.runtime.graph import Graph
 
 load_all()
 Array = NDArray[Any]

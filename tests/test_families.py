@@ -24,8 +24,8 @@ from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
-from llmlocal.graph import Graph
 from llmlocal.quant.tensor import QTensor
+from llmlocal.runtime.graph import Graph
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 bench_protocol = import_module("bench_protocol")

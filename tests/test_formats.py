@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llmlocal.quant.format import BY_ID, BY_NAME, Format, load_all
+from llmlocal.quant.format import BY_ID, BY_NAME, Format
+from llmlocal.quant.formats import load_all
 
 load_all()
 FORMATS = [pytest.param(BY_NAME[name], id=name) for name in sorted(BY_NAME)]
@@ -207,7 +208,8 @@ def test_parts_of_blocks_are_not_quantized(f: type[Format]) -> None:
 
 def test_listing_the_formats_imports_no_numpy() -> None:
     code = (
-        "import sys; from llmlocal.quant.format import BY_NAME, load_all; load_all(); assert 'Q4_0' in BY_NAME;"
+        "import sys; from llmlocal.quant.format import BY_NAME; from llmlocal.quant.formats import load_all;"
+        "load_all(); assert 'Q4_0' in BY_NAME;"
         "sys.exit(' '.join({'numpy', 'numba', 'llvmlite'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

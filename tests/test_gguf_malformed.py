@@ -20,7 +20,8 @@ from llmlocal.errors import BadFileError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.layout import Record, tensor_span
 from llmlocal.gguf.values import TENSOR_TYPES
-from llmlocal.quant.format import BY_ID, load_all
+from llmlocal.quant.format import BY_ID
+from llmlocal.quant.formats import load_all
 
 DATA = Path(os.environ.get("LLMLOCAL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 GENERATOR = DATA.parent / "malformed_gguf.py"

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from llmlocal.errors import LlmlocalError, NotFoundError, ResourceError
 from llmlocal.gguf import Array, GGUFWriter, TensorInfo, ValueType, open_gguf, write_gguf
 from llmlocal.gguf.values import ALIGNMENT_KEY, STRUCTS
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
 
 load_all()

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmlocal.graph import AHEAD, Graph, Step
 from llmlocal.ops.elementwise import add
-from llmlocal.quant.format import BY_NAME, load_all
-from llmlocal.quant.matmul import SCRATCH_BYTES, matmul
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
+from llmlocal.quant.kernels.matmul import SCRATCH_BYTES, matmul
+from llmlocal.runtime.graph import AHEAD, Graph, Step
 
 
 def test_waiting_threads_fetch_the_weights_that_are_read_next() -> None:

@@ -19,13 +19,14 @@ import pytest
 import typer
 
 from llmlocal import guide
+from llmlocal.chat_format.prompt import Request
 from llmlocal.cli.main import ParseError, app
+from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.session import Piece, Session
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import GGUFWriter, TensorInfo
-from llmlocal.prompt import Request
-from llmlocal.quant.format import BY_NAME, load_all
-from llmlocal.sampler import SamplingParams
-from llmlocal.session import Piece, Session
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 
 TOOLS = Path(__file__).parents[1] / "tools/guide"
 sys.path.append(str(TOOLS))

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from fake_hub import FakeHub
 from gguf_bytes import STRING, entry
 from hubs import KIB, REPO, files_below, model
 from terminals import Screen
 
-from llmlocal.cli.shells import candidates
+from llmlocal.cli.completion_scripts import candidates
+from llmlocal.cli.main import app
 from llmlocal.errors import UsageError
 from llmlocal.hub import aliases, catalog, index, names, places
 from llmlocal.hub.catalog import Thinking, entry_for
@@ -589,33 +591,36 @@ def test_fit(said: Said, store: Path, story: Path, monkeypatch: pytest.MonkeyPat
     assert fit["fits"] is True
     assert fit["tokens_per_second"] == 1e9 / fit["read_per_token"]
     assert fit["largest"] == 512
-    monkeypatch.setattr("llmlocal.fit.total_memory", lambda: 100)
+    monkeypatch.setattr("llmlocal.model_info.fit.total_memory", lambda: 100)
     assert "none" in said("show", story, "--fit")[1]
 
 
 # ---- completion ---------------------------------------------------------------------------------------------------
 
 
+PROGRAM = typer.main.get_command(app)
+
+
 def test_candidates(said: Said, hub: FakeHub, store: Path) -> None:
     own(ENTRY + "[aliases]\npet = 'tiny'\n")
     filled(hub, said)
-    assert "tokenize" in list(candidates([""]))
-    assert list(candidates(["ru"])) == ["run"]
-    models = list(candidates(["run", ""]))
+    assert "tokenize" in list(candidates(PROGRAM, [""]))
+    assert list(candidates(PROGRAM, ["ru"])) == ["run"]
+    models = list(candidates(PROGRAM, ["run", ""]))
     assert {"tiny", "wee", "pet", "tiny:Q8_0", "hf:org/odd/odd.gguf"} <= set(models)
-    assert list(candidates(["run", "tiny:"])) == ["tiny:Q4_0", "tiny:Q8_0"]
-    assert list(candidates(["run", "--temp", "0", "pe"])) == ["pet"]
-    assert list(candidates(["run", "tiny", "pe"])) == []
-    assert list(candidates(["pull", "tiny", "pe"])) == ["pet"]
-    assert list(candidates(["show", "pe"])) == ["pet"]
-    assert list(candidates(["show", "--te"])) == ["--template", "--tensors"]
-    assert list(candidates(["alias", ""])) == ["ls", "rm", "set"]
-    assert list(candidates(["alias", "set", "x", "wee"])) == ["wee"]
-    assert list(candidates(["completion", "z"])) == ["zsh"]
-    assert {"csv", "json", "md"} <= set(candidates(["bench", "tiny", "-o", ""]))
-    assert list(candidates(["no such", ""])) == []
+    assert list(candidates(PROGRAM, ["run", "tiny:"])) == ["tiny:Q4_0", "tiny:Q8_0"]
+    assert list(candidates(PROGRAM, ["run", "--temp", "0", "pe"])) == ["pet"]
+    assert list(candidates(PROGRAM, ["run", "tiny", "pe"])) == []
+    assert list(candidates(PROGRAM, ["pull", "tiny", "pe"])) == ["pet"]
+    assert list(candidates(PROGRAM, ["show", "pe"])) == ["pet"]
+    assert list(candidates(PROGRAM, ["show", "--te"])) == ["--template", "--tensors"]
+    assert list(candidates(PROGRAM, ["alias", ""])) == ["ls", "rm", "set"]
+    assert list(candidates(PROGRAM, ["alias", "set", "x", "wee"])) == ["wee"]
+    assert list(candidates(PROGRAM, ["completion", "z"])) == ["zsh"]
+    assert {"csv", "json", "md"} <= set(candidates(PROGRAM, ["bench", "tiny", "-o", ""]))
+    assert list(candidates(PROGRAM, ["no such", ""])) == []
     own("broken")
-    assert list(candidates(["run", ""])) == []
+    assert list(candidates(PROGRAM, ["run", ""])) == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

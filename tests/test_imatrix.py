@@ -16,17 +16,17 @@ import pytest
 from naive import Floats, nmse, number, run
 from test_families import write_converted
 
-from llmlocal import importance
 from llmlocal.engine import Engine
+from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf, write_gguf
-from llmlocal.imatrix import Imatrix, TextRead, load_imatrix, read_imatrix, write_imatrix
-from llmlocal.imatrix_stats import statistics
-from llmlocal.importance import Way, measure
+from llmlocal.imatrix import collect as importance
+from llmlocal.imatrix.collect import Way, measure
+from llmlocal.imatrix.file import Imatrix, TextRead, load_imatrix, read_imatrix, write_imatrix
+from llmlocal.imatrix.statistics import statistics
+from llmlocal.measure.perplexity import cut_in_chunks
 from llmlocal.ops.column_squares import column_squares, column_squares_grouped, column_squares_meaning
-from llmlocal.perplexity import cut_in_chunks
-from llmlocal.quant import cpu
+from llmlocal.quant.jit import cpu
 from llmlocal.quant.tensor import QTensor
-from llmlocal.session import Session
 
 ISAS = cpu.offered()
 Said = Callable[..., tuple[int, str, str]]

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from llmlocal.cli.interrupts import Interrupts
+from llmlocal.cli.chat.interrupts import Interrupts
 
 
 def press() -> None:

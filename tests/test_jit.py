@@ -13,17 +13,19 @@ from typing import Any
 
 import pytest
 
-from llmlocal.ops.select import select
-from llmlocal.quant import cpu, jit
+from llmlocal.ops.gather_rows import select
+from llmlocal.ops.kv import find
+from llmlocal.quant.jit import cache, cpu
+from llmlocal.quant.jit.kernel import Kernel
 
 SELECT = """
 import json, sys
 import numpy as np
 from naive import number, run
-from llmlocal.ops.select import select
-from llmlocal.quant import jit
+from llmlocal.ops.gather_rows import select
+from llmlocal.quant.jit import linker
 told = []
-jit.listeners.append(told.append)
+linker.listeners.append(told.append)
 x, rows, out = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 1], np.int64), np.empty((2, 3), np.float32)
 run(select, outputs=number(2), rows=rows, x=x, out=out, width=3)
 print(json.dumps({"out": out.tolist(), "numba": "numba" in sys.modules, "told": told}))
@@ -117,31 +119,51 @@ def test_generic_is_offered_everywhere_and_the_best_comes_first() -> None:
     assert cpu.target("generic").features == "" or sys.platform != "linux"
 
 
+ROOM = "llmlocal.ops"
+
+
 def fingerprint() -> str:
-    return str(jit.fingerprint.__wrapped__(cpu.target("generic")))
+    return str(cache.fingerprint.__wrapped__(cpu.target("generic"), ROOM))
 
 
 def test_fingerprint_covers_every_source_and_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copies = []
-    for i, path in enumerate(jit.sources()):
+    for i, path in enumerate(cache.sources(ROOM)):
         copies.append(tmp_path / f"{i}.py")
         copies[-1].write_bytes(path.read_bytes())
     before = fingerprint()
-    monkeypatch.setattr(jit, "sources", lambda: iter(copies))
+    monkeypatch.setattr(cache, "sources", lambda room: iter(copies))
     assert fingerprint() == before
     for copy in copies:
         text = copy.read_bytes()
         copy.write_bytes(text + b"#")
         assert fingerprint() != before
         copy.write_bytes(text)
-    monkeypatch.setattr(jit, "version", lambda package: "0")
+    monkeypatch.setattr(cache, "version", lambda package: "0")
     assert fingerprint() != before
 
 
 def test_sources_are_all_files_that_kernels_are_made_of() -> None:
     root = Path(__file__).parents[1]
-    found = {path.resolve() for path in jit.sources()}
-    assert found == {*(root / "quant").rglob("*.py"), *(root / "llmlocal" / "ops").glob("*.py")}
+    quant = set((root / "quant").rglob("*.py"))
+    assert {path.resolve() for path in cache.sources("llmlocal.quant")} == quant
+    found = {path.resolve() for path in cache.sources(ROOM)}
+    assert found == quant | set((root / "llmlocal" / "ops").rglob("*.py"))
+
+
+def test_a_kernel_is_keyed_by_the_room_that_it_is_built_in() -> None:
+    from llmlocal.ops.kv.kind import KINDS
+    from llmlocal.ops.kv.store import kv_store
+    from llmlocal.quant.format import BY_NAME
+    from llmlocal.quant.formats import load_all
+    from llmlocal.quant.kernels.matmul import matmul
+
+    load_all()
+    find("f16")
+    assert cache.room(select) == cache.room(kv_store(KINDS["f16"])) == ROOM
+    assert cache.room(matmul(BY_NAME["Q4_0"])) == "llmlocal.quant"
+    own = Kernel("own", (), lambda v: lambda counter, ith, nth: None)
+    assert {*cache.sources(cache.room(own))} == {*cache.sources("llmlocal.quant"), Path(__file__)}
 
 
 def test_folders_of_other_sources_go_when_long_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +173,7 @@ def test_folders_of_other_sources_go_when_long_unused(tmp_path: Path, monkeypatc
         folder.mkdir(parents=True)
     os.utime(old, (0, 0))
     os.utime(recent, (time.time() - 3600,) * 2)
-    folder = jit.cache_folder.__wrapped__(cpu.target("generic"))
+    folder = cache.cache_folder.__wrapped__(cpu.target("generic"), ROOM)
     assert sorted((tmp_path / "kernels").iterdir()) == sorted([folder, recent])
 
 

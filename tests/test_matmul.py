@@ -16,12 +16,13 @@ import pytest
 from naive import encoded, nmse, number, random_blocks, run
 from numpy.typing import NDArray
 
-from llmlocal.quant import cpu
-from llmlocal.quant.activations import SUM_SHIFT, q8_bytes, q8_meaning, quantize_q8
-from llmlocal.quant.format import BY_NAME, Format, load_all
-from llmlocal.quant.gather import gather
-from llmlocal.quant.jit import compile_assembly
-from llmlocal.quant.matmul import ROWS, SCRATCH_BYTES, matmul, matmul_meaning
+from llmlocal.quant.format import BY_NAME, Format
+from llmlocal.quant.formats import load_all
+from llmlocal.quant.jit import cpu
+from llmlocal.quant.jit.compiler import compile_assembly
+from llmlocal.quant.kernels.get_rows import gather
+from llmlocal.quant.kernels.matmul import ROWS, SCRATCH_BYTES, matmul, matmul_meaning
+from llmlocal.quant.kernels.q8_activations import SUM_SHIFT, q8_bytes, q8_meaning, quantize_q8
 
 load_all()
 Array = NDArray[Any]

@@ -9,11 +9,13 @@ from pathlib import Path
 import gguf
 import pytest
 
-from llmlocal import describe, engine
-from llmlocal.describe import FILE_TYPES
+from llmlocal import engine
 from llmlocal.engine import Engine
 from llmlocal.gguf import open_gguf
-from llmlocal.memory import PROGRAM, in_words, memory
+from llmlocal.model_info import describe
+from llmlocal.model_info.describe import FILE_TYPES
+from llmlocal.model_info.memory import PROGRAM, memory
+from llmlocal.text import format_bytes
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -53,7 +55,7 @@ def test_a_lying_file_is_no_trouble() -> None:
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "0.977 KiB"), (770924192, "735 MiB"), (3 << 29, "1.5 GiB")],
 )
 def test_in_words(nbytes: int, words: str) -> None:
-    assert in_words(nbytes) == words
+    assert format_bytes(nbytes) == words
 
 
 def test_file_types_are_those_of_llama_cpp() -> None:

@@ -12,9 +12,9 @@ from terminals import PROGRAM
 
 from llmlocal.errors import ResourceError
 from llmlocal.gguf import open_gguf
-from llmlocal.machine import free_memory, total_memory
-from llmlocal.memory import memory
-from llmlocal.memory_limit import check_memory, largest_context
+from llmlocal.model_info.machine import free_memory, total_memory
+from llmlocal.model_info.memory import memory
+from llmlocal.model_info.memory_limit import check_memory, largest_context
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -75,7 +75,7 @@ def test_refusal_names_the_largest_context(tmp_path: Path) -> None:
 
 def test_run_and_chat_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: object) -> None:
     make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf")
-    monkeypatch.setattr("llmlocal.memory_limit.free_memory", lambda: 100 << 20)
+    monkeypatch.setattr("llmlocal.model_info.memory_limit.free_memory", lambda: 100 << 20)
     run = ["run", path, "hi", "--raw", "--no-stdin", "-n", "1", "--temp", "0"]
     assert said(*run, "-c", "100")[0] == 0  # type: ignore[operator]
     for command in ([*run, "-c", "60000"], ["chat", path, "--template", "chatml", "-c", "60000", "--no-save"]):
@@ -87,9 +87,9 @@ def test_run_and_chat_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sa
 
 PEAK = """
 import re, sys
-from llmlocal.session import Session
+from llmlocal.generation.session import Session
 from llmlocal.memory import memory
-from llmlocal.prompt import Prompt
+from llmlocal.chat_format.prompt import Prompt
 path, n = sys.argv[1], int(sys.argv[2])
 with Session.open(path, n_ctx=n) as s:
     for _ in s.answer(Prompt("", [5 + i % 200 for i in range(n - 4)], False), max_tokens=4): pass

@@ -9,13 +9,14 @@ import pytest
 from naive import encoded, nmse, number, run
 from numpy.typing import NDArray
 
-from llmlocal.ops.gates import sigmoid, sigmoid_meaning
-from llmlocal.ops.route import GROUP, add_own_bias, group, groups_bytes, mix, mix_meaning, route, route_meaning
-from llmlocal.quant import cpu
-from llmlocal.quant import matmul_grouped as grouped
-from llmlocal.quant.activations import q8_bytes, q8_meaning, quantize_q8
-from llmlocal.quant.format import BY_NAME, load_all
-from llmlocal.quant.matmul import SCRATCH_BYTES
+from llmlocal.ops.activations import sigmoid, sigmoid_meaning
+from llmlocal.ops.topk_router import GROUP, add_own_bias, group, groups_bytes, mix, mix_meaning, route, route_meaning
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
+from llmlocal.quant.jit import cpu
+from llmlocal.quant.kernels import matmul_grouped as grouped
+from llmlocal.quant.kernels.matmul import SCRATCH_BYTES
+from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_meaning, quantize_q8
 
 load_all()
 Array = NDArray[Any]

@@ -12,7 +12,16 @@ import pytest
 from naive import nmse, number, run, turn_neighbours
 from numpy.typing import NDArray
 
-from llmlocal.ops import kv_kind
+from llmlocal.ops.activations import (
+    geglu,
+    geglu_meaning,
+    gelu,
+    gelu_meaning,
+    swiglu,
+    swiglu_clamped,
+    swiglu_clamped_meaning,
+    swiglu_meaning,
+)
 from llmlocal.ops.attention import (
     FEW,
     PIECE,
@@ -25,26 +34,17 @@ from llmlocal.ops.attention import (
 )
 from llmlocal.ops.elementwise import add, add_bias, scale, scale_rows, softcap, softcap_meaning
 from llmlocal.ops.exp import exp
-from llmlocal.ops.gates import (
-    geglu,
-    geglu_meaning,
-    gelu,
-    gelu_meaning,
-    swiglu,
-    swiglu_clamped,
-    swiglu_clamped_meaning,
-    swiglu_meaning,
-)
-from llmlocal.ops.kv_kind import ALIGN, padded
-from llmlocal.ops.kv_store import kv_store
+from llmlocal.ops.gather_rows import select
+from llmlocal.ops.kv import kind as kv_kind
+from llmlocal.ops.kv.kind import ALIGN, padded
+from llmlocal.ops.kv.store import kv_store
 from llmlocal.ops.layer_norm import layer_norm, layer_norm_meaning
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_meaning
 from llmlocal.ops.rope import rope_halves, rope_interleaved, rope_meaning, rope_table
-from llmlocal.ops.select import select
 from llmlocal.ops.softmax import NO_SINK
-from llmlocal.quant import cpu
-from llmlocal.quant.activations import q8_bytes, q8_meaning, quantize_q8
-from llmlocal.quant.jit import Kernel
+from llmlocal.quant.jit import cpu
+from llmlocal.quant.jit.kernel import Kernel
+from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_meaning, quantize_q8
 
 Array = NDArray[Any]
 ISAS = cpu.offered()

@@ -11,7 +11,7 @@ import pytest
 from scripted import session, word
 
 from llmlocal.errors import UsageError
-from llmlocal.perplexity import perplexity, score, scored, surprise
+from llmlocal.measure.perplexity import perplexity, score, scored, surprise
 
 FORMATS = ("f32", "f16", "Q8_0", "Q4_0")
 

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_imports import MODULES, edges
 
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError
-from llmlocal.prompt_cache import DIGEST, MAGIC, WORTH, PromptCache
+from llmlocal.generation import prompt_cache
+from llmlocal.generation.prompt_cache import DIGEST, MAGIC, WORTH, PromptCache
+from llmlocal.quant.jit import cache
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -170,3 +173,23 @@ def test_what_cannot_be_written_is_a_note(tmp_path: Path, engine: Any) -> None:
     cache.store(e)
     assert "could not be written" in cache.notes[0]
     assert cache.restore(e, ids(N)) == 0
+
+
+def test_identity_covers_what_keys_and_values_are_computed_by() -> None:
+    """Everything of ours that the engine and the architectures import, but for what reads files and says errors."""
+    root = Path(__file__).parents[1]
+    hashed = {*prompt_cache.sources(), *cache.sources("llmlocal.ops")}
+    wanted = {
+        *(root / "llmlocal").glob("engine.py"),
+        *(path for room in ("runtime", "layers", "models", "ops") for path in (root / "llmlocal" / room).rglob("*.py")),
+        *(root / "quant").rglob("*.py"),
+    }
+    assert {path.resolve() for path in hashed} == wanted
+    passed_over = ("llmlocal.hf", "llmlocal.gguf", "llmlocal.files", "llmlocal.errors", "llmlocal.text")
+    todo, seen = ["llmlocal.engine", *(name for name in MODULES if name.startswith("llmlocal.models."))], set()
+    while todo:
+        name = todo.pop()
+        if name not in seen and not name.startswith(passed_over):
+            seen.add(name)
+            todo += edges(MODULES[name])
+    assert {MODULES[name] for name in seen} <= wanted

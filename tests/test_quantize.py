@@ -15,10 +15,11 @@ from recipe_models import MODELS, Small
 
 from llmlocal.errors import UsageError
 from llmlocal.gguf import ValueType, open_gguf, write_gguf
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
-from llmlocal.quantization.plan import BY_SIZE
-from llmlocal.quantization.request import beside, make_recipe, size_in_bytes
+from llmlocal.requantize.plan import BY_SIZE
+from llmlocal.requantize.request import beside, make_recipe, size_in_bytes
 
 load_all()
 Said = Callable[..., tuple[int, str, str]]

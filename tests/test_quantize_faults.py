@@ -108,7 +108,7 @@ def test_parts_that_are_not_all_there_are_no_model(step: int, source: Path, tmp_
 
 
 def test_a_writer_at_work_is_not_swept(source: Path, tmp_path: Path) -> None:
-    from llmlocal.gguf.temporary import hold, name_beside, sweep
+    from llmlocal.files.temporary import hold, name_beside, sweep
 
     live, dead = name_beside(tmp_path / "x"), name_beside(tmp_path / "x")
     dead.write_bytes(b"")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from recipe_models import MODELS, Small
 
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 from llmlocal.quant.recipes import MIXES, Recipe, Shape, Wanted, is_quantized
 
 load_all()

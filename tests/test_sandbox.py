@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llmlocal.chat_template import ChatTemplate
+from llmlocal.chat_format.chat_template import ChatTemplate
 from llmlocal.errors import BadFileError, LlmlocalError
 
 SECONDS = 4.0  # of processor time: twice what is promised, since a busy machine counts more

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlocal import saved_sessions as sessions
-from llmlocal.conversation import Conversation, Turn, assistant
+from llmlocal.chat import store as sessions
+from llmlocal.chat.conversation import Conversation, Turn, assistant
+from llmlocal.chat.transcript import markdown, record
 from llmlocal.errors import BadFileError, NotFoundError, ResourceError, UsageError
-from llmlocal.transcript import markdown, record
 
 Said = Callable[..., tuple[int, str, str]]
 
@@ -158,7 +158,7 @@ def test_transcripts() -> None:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("llmlocal.saved_sessions.folder", lambda: tmp_path)
+    monkeypatch.setattr("llmlocal.chat.store.folder", lambda: tmp_path)
     return tmp_path
 
 

@@ -13,9 +13,9 @@ from scripted import EOS, WORDS, session, word
 from vocabularies import N_FIXED
 
 from llmlocal.errors import NotFoundError, PromptTooLongError, UsageError
-from llmlocal.sampler import SamplingParams
-from llmlocal.session import Finished, Piece, Reading, Session
-from llmlocal.stops import StopFilter
+from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.session import Finished, Piece, Reading, Session
+from llmlocal.generation.stop_strings import StopFilter
 
 GREEDY = SamplingParams(temperature=0)
 FORMATS = {"f32": None, "f16": None, "Q8_0": 100, "Q4_0": 100}  # how much of the known text must be exact
@@ -123,7 +123,7 @@ def test_half_a_character_comes_at_the_end() -> None:
 
 
 def test_long_prompt_is_read_in_parts_that_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmlocal.session.PARTS", (4,))
+    monkeypatch.setattr("llmlocal.generation.session.PARTS", (4,))
     s, engine = session([word("d")])
     events = list(s.complete("d" * 8, max_tokens=1, sampling=GREEDY))
     assert events[:2] == [Reading(4, 10), Reading(8, 10)]

@@ -15,9 +15,12 @@ from naive import run
 from numba.core.extending import _Intrinsic
 from numpy.typing import NDArray
 
-from llmlocal.quant import cpu, halves, memory, simd
-from llmlocal.quant.halves import half_words, narrow_by_integers, widen_by_integers
-from llmlocal.quant.jit import Kernel
+from llmlocal.quant.jit import cpu
+from llmlocal.quant.jit.kernel import Kernel
+from llmlocal.quant.simd import arithmetic as simd
+from llmlocal.quant.simd import float16 as halves
+from llmlocal.quant.simd import load_store as memory
+from llmlocal.quant.simd.float16 import half_words, narrow_by_integers, widen_by_integers
 
 Array = NDArray[Any]
 Body = Callable[..., None]

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocal.answer_parts import Part, PartSplitter, Span
-from llmlocal.chat_template import ChatTemplate
+from llmlocal.chat_format.chat_template import ChatTemplate
+from llmlocal.chat_format.tag_splitter import Part, PartSplitter, Span
+from llmlocal.chat_format.thinking import COMMON, STYLES, Style, can_think, style_of, switches
 from llmlocal.errors import LlmlocalError
-from llmlocal.thinking import COMMON, STYLES, Style, can_think, style_of, switches
 
 GOLDEN = Path(__file__).parent / "golden" / "chat_templates.json.xz"
 HARMONY = next(style for style in STYLES if style.anywhere)

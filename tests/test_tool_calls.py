@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocal.answer_parts import PartSplitter
-from llmlocal.thinking import style_of
-from llmlocal.tool_calls import Call, parse, spans
+from llmlocal.chat_format.tag_splitter import PartSplitter
+from llmlocal.chat_format.thinking import style_of
+from llmlocal.chat_format.tool_calls import Call, parse, spans
 
 GOLDEN = Path(__file__).parent / "golden" / "chat_templates.json.xz"
 # Templates that do not write a call the way that their model does, or write none.

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from llmlocal.gguf.reader import open_gguf
 from llmlocal.gguf.values import ValueType
 from llmlocal.gguf.writer import GGUFWriter, TensorInfo
-from llmlocal.quant.format import BY_NAME, Format, load_all
+from llmlocal.quant.format import BY_NAME, Format
+from llmlocal.quant.formats import load_all
 
 Metadata = dict[str, Any]  # key -> value, or (type, value), as `GGUFWriter` takes them
 CHUNK = 1 << 22  # values drawn at once

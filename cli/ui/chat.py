@@ -12,14 +12,14 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..options import Rendering, ShownThoughts
-from . import Screen, can_draw, columns, note, visible
+from ..choices import Rendering, ShownThoughts
 from .code import highlighted
 from .markdown import DIM, RESET, Markdown
+from .terminal import Screen, can_draw, columns, note, visible
 
 if TYPE_CHECKING:
-    from ...answering import Event
-    from ...session import Finished
+    from ...chat.answer import Event
+    from ...generation.session import Finished
 
 CLIPBOARDS = (
     ("WAYLAND_DISPLAY", ("wl-copy",)),
@@ -56,9 +56,9 @@ class ChatScreen(Screen):
 
     def reply(self, events: Iterable[Event], stopped: Callable[[], bool]) -> Finished | None:
         """Draw an answer until it ends or `stopped`; its end, None where it was stopped."""
-        from ...answer_parts import Part
-        from ...answering import Count
-        from ...session import Finished, Reading
+        from ...chat.answer import Count
+        from ...chat_format.tag_splitter import Part
+        from ...generation.session import Finished, Reading
 
         self._since = monotonic()
         writer = _Writer(self)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import can_draw, note
+from .terminal import can_draw, note
 
 PROMPT = "> "
 

@@ -1,1 +1,4 @@
-"""Hugging Face folders as streams of tensors and GGUF metadata; each architecture says its part in `words`."""
+"""From a Hugging Face folder or LoRA adapters to the metadata and tensors of a GGUF file.
+
+Knows vocabularies and tensor names; knows no kernel and no engine.
+"""

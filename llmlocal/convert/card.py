@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..gguf.values import ValueType
-from .folder import Folder
-from .streams import Stream
-from .words import Keys
+from ..hf.config import Keys
+from ..hf.folder import Folder
+from ..hf.streams import Stream
 
 MAX_CARD = 1 << 20  # bytes of README.md
 

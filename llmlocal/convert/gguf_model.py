@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ..errors import BadFileError
 from ..gguf import GGUFFile, open_gguf
-from ..gguf.values import escaped
+from ..hf.streams import Stream
 from ..quant.tensor import QTensor
+from ..text import escaped
 from .lora import read_adapter
 from .model import Model, ModelTensor, open_hf, with_adapters
-from .streams import Stream
 
 PEFT = "give the Hugging Face folder of the model as SRC, or convert the adapter to GGUF"
 

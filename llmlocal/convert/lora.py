@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ..errors import BadFileError, NotFoundError
 from ..gguf import GGUFFile, open_gguf
-from ..gguf.values import escaped, shown
-from .folder import UNPICKLED
-from .json_file import read_object
-from .safetensors import Safetensors
-from .streams import Stream, Values
+from ..hf.folder import UNPICKLED
+from ..hf.json_file import read_object
+from ..hf.safetensors import Safetensors
+from ..hf.streams import Stream, Values
+from ..text import escaped, shown
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What changes more than W + scale * B A, or the weights that it is added to.

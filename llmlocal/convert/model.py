@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from .. import models
 from ..errors import BadFileError
-from ..gguf.values import escaped, shown
-from ..quant.format import BY_NAME, Format, load_all
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion
+from ..hf.folder import CONFIG, Folder
+from ..hf.streams import Stream
+from ..quant.format import BY_NAME, Format
+from ..quant.formats import load_all
+from ..text import escaped, shown
 from .card import general_keys
-from .folder import CONFIG, Folder
 from .lora import Adapter, read_adapter
 from .names import named_for_gguf
-from .settings import Settings
-from .streams import Stream
-from .words import Conversion, Keys
+from .vocabulary import read_vocabulary
 
 UNPACKED = "convert the model that it was made from"
 # These read the residual stream, so their rows are as long as the model is wide; those write it.
@@ -97,7 +99,7 @@ def _model(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapte
     tensors = with_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
     streams = with_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
-    vocabulary = conversion.vocabulary(s)
+    vocabulary = (conversion.vocabulary or read_vocabulary)(s)
     _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
     metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
     held = [ModelTensor(name, BY_NAME[x.format], x.shape, x) for name, x in streams.items()]

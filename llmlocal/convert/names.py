@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from ..errors import BadFileError
-from ..gguf.values import shown
-from .settings import Settings
-from .streams import Stream, stacked
-from .words import Conversion
+from ..hf.config import Settings
+from ..hf.conversion import Conversion
+from ..hf.streams import Stream, stacked
+from ..text import shown
 
 # Buffers that old checkpoints hold beside their weights, and what belongs to eyes and ears.
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias", ".rotary_emb.inv_freq")

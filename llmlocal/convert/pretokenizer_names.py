@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadFileError
-from ..gguf.values import shown
+from ..text import shown
 from ..tokenizer.cutting import Pattern
 from ..tokenizer.pretokenizers import BY_NAME
 

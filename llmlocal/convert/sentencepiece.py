@@ -12,7 +12,7 @@ from pathlib import Path
 from struct import unpack
 
 from ..errors import BadFileError
-from ..gguf.values import escaped
+from ..text import escaped
 from ..tokenizer.vocab import BYTE, NORMAL
 
 MAX_BYTES = 64 << 20

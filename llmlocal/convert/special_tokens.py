@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadFileError
-from ..gguf.values import ValueType, escaped
-from .folder import Folder
-from .json_file import read_text
-from .settings import NESTED, Settings
-from .words import Keys
+from ..gguf.values import ValueType
+from ..hf.config import NESTED, Keys, Settings
+from ..hf.folder import Folder
+from ..hf.json_file import read_text
+from ..text import escaped
 
 KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 SPELLED = {"unk": "unknown", "sep": "seperator", "pad": "padding"}  # in GGUF's keys

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError
-from ..gguf.values import ValueType, escaped, shown
+from ..gguf.values import ValueType
+from ..hf.config import Keys, Settings
+from ..hf.folder import Folder
+from ..text import escaped, shown
 from ..tokenizer.vocab import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
-from .folder import Folder
 from .pretokenizer_names import pretokenizer_name
 from .sentencepiece import UNIGRAM, read_sentencepiece
-from .settings import Settings
 from .special_tokens import special_keys, special_texts
-from .words import Keys
 
 BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
 SPACE = "▁"
@@ -232,7 +232,7 @@ def _merges_file(folder: Folder) -> Iterable[str]:
     """The lines of merges.txt, which old folders have beside tokenizer.json."""
     if not folder.has("merges.txt"):
         raise BadFileError(f"{_where(folder, 'tokenizer.json')}: holds no merges")
-    from .json_file import read_text
+    from ..hf.json_file import read_text
 
     lines = read_text(folder.path / "merges.txt").splitlines()
     return [line for line in lines if len(line.split()) == 2 and not line.startswith("#version")]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic_file import check_absent
 from ..errors import BadFileError, UsageError
-from ..gguf.values import escaped, shown
+from ..files.atomic_file import check_absent
 from ..gguf.writer import GGUFWriter, TensorInfo
-from ..quant.format import BY_NAME, Format, load_all
+from ..quant.format import BY_NAME, Format
+from ..quant.formats import load_all
+from ..text import escaped, shown
 from .model import Model, ModelTensor
 
 CHUNK = 1 << 20  # values read at once

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from ..errors import NotFoundError, UsageError
 from ..quant.tensor import QTensor
+from ..text import escaped, shown
 from . import split
 from .reader import GGUFFile, open_gguf
-from .values import ALIGNMENT_KEY, Array, ValueType, escaped, padded, shown
+from .values import ALIGNMENT_KEY, Array, ValueType, padded
 from .writer import GGUFWriter, TensorInfo
 
 CHUNK = 16 << 20

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import BadFileError
-from ..quant.format import BY_ID, Format, load_all
-from .values import REMOVED_TYPES, TENSOR_TYPES, padded, shown
+from ..quant.format import BY_ID, Format
+from ..quant.formats import load_all
+from ..text import shown
+from .values import REMOVED_TYPES, TENSOR_TYPES, padded
 
 FETCH_AGAIN = "fetch the file again: llmlocal pull --force"
 MAX_DIM = (1 << 63) - 1

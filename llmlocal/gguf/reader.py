@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import BadFileError, NotFoundError, ResourceError
 from ..quant.tensor import QTensor
+from ..text import escaped, shown
 from . import split
 from .layout import FETCH_AGAIN, Record, place, supported_format
 from .pages import give_back
@@ -38,9 +39,7 @@ from .values import (
     U64,
     Array,
     ValueType,
-    escaped,
     padded,
-    shown,
 )
 
 LEAST_ENTRY = 13  # bytes of the smallest metadata record: length, type, one byte

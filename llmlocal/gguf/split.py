@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadFileError
-from .values import Array, ValueType, escaped, shown
+from ..text import escaped, shown
+from .values import Array, ValueType
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 MAX_PARTS = 512

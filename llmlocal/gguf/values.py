@@ -100,16 +100,6 @@ REMOVED_TYPES = {
 }
 
 
-def escaped(text: str) -> str:
-    """`text` on one line, with everything that is not printable as an escape: it cannot move a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def shown(name: str) -> str:
-    """A name from a file, quoted for a message: escaped, and cut after 64 characters."""
-    return f"'{escaped(name[:64])}{'…' if len(name) > 64 else ''}'"
-
-
 def padded(position: int, alignment: int) -> int:
     """The first multiple of `alignment` that is not below `position`."""
     return -(-position // alignment) * alignment

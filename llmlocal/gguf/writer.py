@@ -17,9 +17,10 @@ from struct import pack
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import LlmlocalError, NotFoundError, ResourceError
+from ..files import temporary
 from ..quant.format import Format
 from ..quant.tensor import QTensor
-from . import temporary
+from ..text import escaped, shown
 from .values import (
     ALIGNMENT_KEY,
     CODES,
@@ -38,9 +39,7 @@ from .values import (
     U64,
     Array,
     ValueType,
-    escaped,
     padded,
-    shown,
 )
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..atomic_file import atomic_file
 from ..errors import NotFoundError, ResourceError, UsageError
-from ..gguf.values import escaped
+from ..files.atomic_file import atomic_file
+from ..text import escaped
 from . import places
 from .catalog import NAME, catalog
 from .names import nearest, parse

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UsageError
-from ..gguf.values import escaped
+from ..text import escaped
 from . import places
 
 Kind = Literal["chat", "base", "embedding"]

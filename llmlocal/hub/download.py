@@ -17,10 +17,9 @@ from io import FileIO
 from pathlib import Path
 from threading import Event, Thread
 
-from ..atomic_file import FULL
 from ..errors import BadFileError, NetworkError, ResourceError
-from ..gguf.values import escaped
-from ..memory import in_words
+from ..files.atomic_file import FULL
+from ..text import escaped, format_bytes
 from .remote_file import Progress, RemoteFile, Tell, hasher
 from .transport import TransientError, opened
 
@@ -141,7 +140,7 @@ class _Transfer:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            missing = in_words(self.file.size - self.done)
+            missing = format_bytes(self.file.size - self.done)
             hint = "free some and pull again: what came is kept (llmlocal prune removes it)"
             raise ResourceError(
                 f"{escaped(self.file.name)}: the disk is full, {missing} more are needed", hint

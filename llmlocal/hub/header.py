@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from ..errors import BadFileError, ResourceError
 from ..gguf.reader import header_size
-from ..gguf.values import escaped
+from ..text import escaped
 from . import places
 from .download import Source
 from .remote import Listing

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..atomic_file import atomic_file
 from ..errors import LlmlocalError
+from ..files.atomic_file import atomic_file
 from . import places
 from .catalog import QUANT_PLACE, Catalog, Entry, catalog
 from .names import PREFIX, fits
@@ -140,9 +140,9 @@ class _Index:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from ..describe import file_type, text
     from ..gguf import GGUFFile
-    from ..memory import hyper
+    from ..model_info.describe import file_type, text
+    from ..model_info.memory import hyper
 
     with suppress(LlmlocalError), GGUFFile(path) as gguf:
         data = gguf.metadata

@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import NotFoundError, UsageError
-from ..gguf.values import escaped
+from ..text import escaped
 from .catalog import QUANT_PLACE, REPO, Entry, catalog
 from .remote_file import RemoteFile
 from .safe_names import is_commit, is_revision

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..atomic_file import check_absent
-from ..describe import DEFAULT_CONTEXT
 from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
+from ..files.atomic_file import check_absent
 from ..gguf import GGUFFile, open_gguf
-from ..gguf.values import escaped
-from ..machine import free_disk, total_memory
-from ..memory import Memory, hyper, in_words, memory
+from ..model_info.describe import DEFAULT_CONTEXT
+from ..model_info.machine import free_disk, total_memory
+from ..model_info.memory import Memory, hyper, memory
+from ..text import escaped, format_bytes
 from . import places
 from .download import fetch
 from .header import skeleton
@@ -51,10 +51,10 @@ class Plan:
         if not self.fetch:
             return
         if self.fetch + SPARE > self.free_disk:
-            need, have = in_words(self.fetch + SPARE), in_words(self.free_disk)
+            need, have = format_bytes(self.fetch + SPARE), format_bytes(self.free_disk)
             raise ResourceError(f"{self._what} needs {need} of disk, {have} are free", "free some, or -y tries anyway")
         if self.memory.total > self.total_memory:
-            need, have = in_words(self.memory.total), in_words(self.total_memory)
+            need, have = format_bytes(self.memory.total), format_bytes(self.total_memory)
             smaller = [v for v in self.others if v.size < self.variant.size and v.quant]
             other = f"{smaller[0].quant} is smaller; " if smaller else ""
             message = f"{self._what} needs {need} of memory with {self.memory.n_ctx:,} tokens, this machine has {have}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import __version__
 from ..errors import LlmlocalError, NetworkError, NotFoundError
-from ..gguf.values import escaped
+from ..text import escaped
 from . import download, places
 from .download import Source
 from .remote_file import RemoteFile

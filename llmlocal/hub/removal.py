@@ -15,7 +15,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from ..errors import NotFoundError, ResourceError, UsageError
-from ..gguf.values import escaped
+from ..text import escaped
 from . import places
 from .catalog import catalog
 from .index import Model, installed
@@ -193,7 +193,7 @@ def _blob_size(repo: Repo, file: Held) -> int:
 
 def _own() -> list[Leftover]:
     """Kernels of other versions or settings, headers that a stopped process left, prompts that nobody used lately."""
-    from ..quant.jit import cache_root
+    from ..quant.jit.cache import cache_root
 
     found = []
     for what, root, pattern in (

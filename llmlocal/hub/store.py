@@ -19,9 +19,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..atomic_file import atomic_file
 from ..errors import ResourceError
-from ..gguf.values import escaped
+from ..files.atomic_file import atomic_file
+from ..text import escaped
 from . import places
 from .remote_file import PARTIAL, RemoteFile, Tell
 from .safe_names import is_commit, is_digest, is_revision, is_safe_file

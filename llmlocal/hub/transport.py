@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..errors import LlmlocalError, NetworkError, NotFoundError, UsageError
-from ..gguf.values import escaped
+from ..text import escaped
 
 MOST_REDIRECTS = 5
 STALL_SECONDS = 20.0  # without a byte; HF_HUB_DOWNLOAD_TIMEOUT says otherwise

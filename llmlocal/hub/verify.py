@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadFileError
-from ..gguf.values import escaped
+from ..text import escaped
 from .remote_file import Progress, RemoteFile, Tell, hasher
 from .safe_names import is_digest
 from .store import Held

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..config import Config
-from ..convert.settings import Settings
-from ..convert.words import Conversion, Keys, decoder_keys
-from ..decoder import attention_output, gated, logits, queries_keys_values
-from ..graph import Value
-from ..hyper import Hyper
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys
 from ..layers import Layers, Rope
-from ..rope_scaling import rotation
-from ..weights import Weights
+from ..layers.decoder import attention_output, gated, logits, queries_keys_values
+from ..layers.hyperparameters import Hyper
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rotation
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:

@@ -3,15 +3,15 @@ own and never stretch, for each that sees everything."""
 
 from __future__ import annotations
 
-from ..config import Config
-from ..convert.settings import Settings
-from ..convert.words import Conversion, Keys, adds, decoder_keys, drops, window_keys
-from ..decoder import attention_output, gated, logits, norm, queries_keys_values
-from ..graph import Value
-from ..hyper import Hyper, windows
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, adds, decoder_keys, drops, window_keys
 from ..layers import Layers, Rope
-from ..rope_scaling import plain_rotation, rotation
-from ..weights import Weights
+from ..layers.decoder import attention_output, gated, logits, norm, queries_keys_values
+from ..layers.hyperparameters import Hyper, windows
+from ..layers.metadata import Config
+from ..layers.rope_scaling import plain_rotation, rotation
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 from .gemma2 import check_scale
 
 LARGEST = 62  # blocks of the 27B model, whose queries are scaled as if all heads shared the width

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..config import Config
-from ..convert.settings import Settings
-from ..convert.words import Conversion, Keys, decoder_keys, swaps
-from ..decoder import attention_output, logits, queries_keys_values
-from ..graph import Value
-from ..hyper import Hyper
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys, swaps
 from ..layers import Layers
-from ..weights import Weights
+from ..layers.decoder import attention_output, logits, queries_keys_values
+from ..layers.hyperparameters import Hyper
+from ..layers.metadata import Config
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import Config
-from ..convert.settings import Settings
-from ..convert.streams import Stream, reshaped, take, transposed
-from ..convert.words import Conversion, Keys, decoder_keys, renames, window_keys
-from ..decoder import attention_output, logits, mixture, norm, queries_keys_values
-from ..graph import Value
-from ..hyper import Experts, Hyper, windows
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys, renames, window_keys
+from ..hf.streams import Stream, reshaped, take, transposed
 from ..layers import Layers, Rope
-from ..rope_scaling import rotation
-from ..weights import Weights
+from ..layers.decoder import attention_output, logits, mixture, norm, queries_keys_values
+from ..layers.hyperparameters import Experts, Hyper, windows
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rotation
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..config import Config
-from ..convert.settings import Settings
-from ..convert.words import Conversion, Keys
-from ..decoder import attention_output, gated, logits, norm, queries_keys_values
-from ..graph import Value
-from ..hyper import Hyper
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion
 from ..layers import Layers, Rope
-from ..rope_scaling import rotation
-from ..weights import Weights
+from ..layers.decoder import attention_output, gated, logits, norm, queries_keys_values
+from ..layers.hyperparameters import Hyper
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rotation
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 from .llama import TURNED, llama_keys
 
 

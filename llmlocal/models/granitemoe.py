@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..config import Config
-from ..convert.settings import Settings
-from ..convert.words import Conversion, Keys, cuts, renames
-from ..decoder import attention_output, logits, mixture, norm, queries_keys_values, shared
-from ..graph import Value
-from ..hyper import Experts, Hyper
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, cuts, renames
 from ..layers import Layers, Rope
-from ..rope_scaling import rotation
-from ..weights import Weights
+from ..layers.decoder import attention_output, logits, mixture, norm, queries_keys_values, shared
+from ..layers.hyperparameters import Experts, Hyper
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rotation
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 from .granite import keys as granite_keys
 from .llama import TURNED
 

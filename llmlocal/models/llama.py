@@ -5,15 +5,15 @@ With experts it is Mixtral (Jiang et al. 2024, arXiv 2401.04088).
 
 from __future__ import annotations
 
-from ..config import Config
-from ..convert.settings import Settings
-from ..convert.words import Conversion, Keys, decoder_keys, llama3_factors, pairs_turned, renames
-from ..decoder import attention_output, gated, logits, mixture, norm, queries_keys_values
-from ..graph import Value
-from ..hyper import Experts, Hyper
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys, llama3_factors, pairs_turned, renames
 from ..layers import Layers, Rope
-from ..rope_scaling import rotation
-from ..weights import Weights
+from ..layers.decoder import attention_output, gated, logits, mixture, norm, queries_keys_values
+from ..layers.hyperparameters import Experts, Hyper
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rotation
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:

@@ -5,14 +5,14 @@ Llama with biases on queries, keys and values, and the halves of a head rotated 
 
 from __future__ import annotations
 
-from ..config import Config
-from ..convert.words import Conversion
-from ..decoder import attention_output, gated, logits, norm, queries_keys_values
-from ..graph import Value
-from ..hyper import Hyper
+from ..hf.conversion import Conversion
 from ..layers import Layers, Rope
-from ..rope_scaling import rotation
-from ..weights import Weights
+from ..layers.decoder import attention_output, gated, logits, norm, queries_keys_values
+from ..layers.hyperparameters import Hyper
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rotation
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:

@@ -5,16 +5,16 @@ The weights of the chosen are not brought to a sum of 1; the common one has a we
 
 from __future__ import annotations
 
-from ..config import Config
-from ..convert.settings import Settings
-from ..convert.words import Conversion, Keys, decoder_keys
-from ..decoder import attention_output, logits, mixture, norm, queries_keys_values, shared
-from ..graph import Value
-from ..hyper import Experts, Hyper
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys
 from ..layers import Layers, Rope
-from ..mixture import sigmoid_scaled
-from ..rope_scaling import rotation
-from ..weights import Weights
+from ..layers.decoder import attention_output, logits, mixture, norm, queries_keys_values, shared
+from ..layers.hyperparameters import Experts, Hyper
+from ..layers.metadata import Config
+from ..layers.moe import sigmoid_scaled
+from ..layers.rope_scaling import rotation
+from ..layers.weights import Weights
+from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..quant.jit import Kernel, float_bits
-from .kv_kind import ALIGN, Kind
+from ..quant.jit.kernel import Kernel, float_bits
+from .kv.kind import ALIGN, Kind
 from .softmax import Bend, as_they_are, cap, finish, merge, record_bytes, start, weigh
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import time
 from types import ModuleType
 from typing import Any
 
-from ..quant.jit import CALL, kernel
+from ..quant.jit.kernel import CALL, kernel
+from ..quant.jit.linker import address_of
 
 SIZE, CHUNK, RUNS = 1 << 30, 1 << 20, 5
 
@@ -36,7 +37,7 @@ def read_bandwidth(n_threads: int) -> float:
 
     data, sums = np.ones(SIZE // 4, np.int32), np.zeros((n_threads, 16), np.int32)
     block = np.array(read_sum.block(data=data.ctypes.data, size=SIZE, sums=sums.ctypes.data), np.int64)
-    call = CALL(read_sum.address())
+    call = CALL(address_of(read_sum))
     best = float("inf")
     for _ in range(RUNS):
         block[0] = 0

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..quant.jit import kernel
-from .route import GROUP
+from ..quant.jit.kernel import kernel
+from .topk_router import GROUP
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..quant.jit import kernel
+from ..quant.jit.kernel import kernel
 
 if TYPE_CHECKING:
     import numpy as np

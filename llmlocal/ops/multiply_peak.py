@@ -7,7 +7,8 @@ import time
 from types import ModuleType
 from typing import Any
 
-from ..quant.jit import CALL, Kernel
+from ..quant.jit.kernel import CALL, Kernel
+from ..quant.jit.linker import address_of
 
 GROUPS = 8  # vectors of weights in one turn, as in a group of 32 weights
 STRIDE = 64  # bytes from one token's activations to the next
@@ -71,13 +72,13 @@ def multiply_peak(n_threads: int, *, floats: bool) -> float:
 
     import numpy as np
 
-    from ..quant.cpu import target
+    from ..quant.jit.cpu import target
 
     kernel, isa = multiply_peak_kernel(floats), import_module(f"..quant.isa.{target().isa}", __package__)
     data, sums = np.zeros(4096, np.uint8), np.zeros((n_threads, 1024), np.uint8)
     fields = kernel.block(data=-(-data.ctypes.data // 64) * 64, turns=TURNS, sums=sums.ctypes.data)
     block = np.array(fields, np.int64)
-    call, best = CALL(kernel.address()), float("inf")
+    call, best = CALL(address_of(kernel)), float("inf")
     for _ in range(RUNS):
         threads = [threading.Thread(target=call, args=(block.ctypes.data, i, n_threads)) for i in range(1, n_threads)]
         start = time.perf_counter()

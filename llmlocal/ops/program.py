@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from ..quant.jit import kernel
+from ..quant.jit.kernel import kernel
 
 # An operation is int64 (kernel's address, argument block's address, 1 if all threads meet after it, first and last
 # address of what is read from memory next). The team's block is int64 (arrived, phase, address of a function that

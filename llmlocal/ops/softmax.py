@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from .exp import exp, exp_below
-from .kv_kind import padded
+from .kv.kind import padded
 
 NO_SINK = -3.0e38  # a score whose weight is 0 beside any other
 TAIL = 16  # the sum of weights stands among zeros, so that it merges as the sums do, bit by bit

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ..blocks.parts import FloatParts
 from ..format import Format
-from ..parts import FloatParts
 
 if TYPE_CHECKING:
     import numpy as np

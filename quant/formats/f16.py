@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import half_bytes, halves
+from ..blocks.fields import half_bytes, halves
+from ..blocks.parts import FloatParts
 from ..format import Format
-from ..parts import FloatParts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,9 +10,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..codebooks import codebook, vectors
+from ..blocks.codebooks import codebook, vectors
+from ..blocks.parts import DecodedParts
 from ..format import Format
-from ..parts import DecodedParts
 
 if TYPE_CHECKING:
     import numpy as np

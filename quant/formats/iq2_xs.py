@@ -11,10 +11,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import halves
-from ..codebooks import codebook, even_signs, sign_words, signs, vectors
+from ..blocks.codebooks import codebook, even_signs, sign_words, signs, vectors
+from ..blocks.fields import halves
+from ..blocks.parts import DecodedParts
 from ..format import Format
-from ..parts import DecodedParts
 
 if TYPE_CHECKING:
     import numpy as np

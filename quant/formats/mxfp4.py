@@ -11,11 +11,11 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks import fields, pack_fields
-from ..direct import words
+from ..blocks.fields import fields, pack_fields
+from ..blocks.legacy_block_quant import words
+from ..blocks.lookup_levels import E2M1
+from ..blocks.parts import Encoders, IntegerParts
 from ..format import Format
-from ..levels import E2M1
-from ..parts import Encoders, IntegerParts
 
 if TYPE_CHECKING:
     import numpy as np

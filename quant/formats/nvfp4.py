@@ -11,9 +11,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ..blocks.lookup_levels import E2M1
+from ..blocks.parts import DecodedParts
 from ..format import Format
-from ..levels import E2M1
-from ..parts import DecodedParts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,12 +11,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..affine import Affine, affine
-from ..blocks import fields, half_bytes, halves, pack_fields
+from ..blocks.fields import fields, half_bytes, halves, pack_fields
+from ..blocks.packing import copy_half, pack_quads
+from ..blocks.parts import Encoders, IntegerParts, of_group
 from ..format import Format
-from ..packing import copy_half, pack_quads
-from ..parts import Encoders, IntegerParts, of_group
-from ..search import HALF, HALF_MIN, MIN_BYTES, SCALE_BYTES
+from ..scale_search.affine import Affine, affine
+from ..scale_search.search import HALF, HALF_MIN, MIN_BYTES, SCALE_BYTES
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,12 +12,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks import fields, half_bytes, halves, pack_fields
+from ..blocks.fields import fields, half_bytes, halves, pack_fields
+from ..blocks.packing import copy_half, pack_plane, pack_quads
+from ..blocks.parts import Encoders, IntegerParts, of_group
 from ..format import Format
-from ..packing import copy_half, pack_plane, pack_quads
-from ..parts import Encoders, IntegerParts, of_group
-from ..search import HALF, SCALE_BYTES
-from ..symmetric import Symmetric, symmetric
+from ..scale_search.search import HALF, SCALE_BYTES
+from ..scale_search.symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np

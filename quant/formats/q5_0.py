@@ -12,13 +12,13 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import extreme, fields, half_bytes, halves, inverse, level, pack_fields
-from ..direct import words
+from ..blocks.fields import extreme, fields, half_bytes, halves, inverse, level, pack_fields
+from ..blocks.legacy_block_quant import words
+from ..blocks.packing import copy_half
+from ..blocks.parts import Encoders, IntegerParts
 from ..format import Format
-from ..packing import copy_half
-from ..parts import Encoders, IntegerParts
-from ..search import HALF
-from ..symmetric import Symmetric, symmetric
+from ..scale_search.search import HALF
+from ..scale_search.symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,13 +13,13 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..affine import Affine, affine
-from ..blocks import fields, half_bytes, halves, inverse, level, pack_fields
-from ..direct import words
+from ..blocks.fields import fields, half_bytes, halves, inverse, level, pack_fields
+from ..blocks.legacy_block_quant import words
+from ..blocks.packing import copy_half
+from ..blocks.parts import Encoders, IntegerParts
 from ..format import Format
-from ..packing import copy_half
-from ..parts import Encoders, IntegerParts
-from ..search import HALF, HALF_MIN
+from ..scale_search.affine import Affine, affine
+from ..scale_search.search import HALF, HALF_MIN
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,12 +12,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..affine import Affine, affine
-from ..blocks import fields, pack_fields
+from ..blocks.fields import fields, pack_fields
+from ..blocks.k_scales import pack_header, scale_parts, scales_and_minima, store_header
+from ..blocks.packing import pack_pairs, pack_plane
+from ..blocks.parts import Encoders, IntegerParts
 from ..format import Format
-from ..k_scales import pack_header, scale_parts, scales_and_minima, store_header
-from ..packing import pack_pairs, pack_plane
-from ..parts import Encoders, IntegerParts
+from ..scale_search.affine import Affine, affine
 
 if TYPE_CHECKING:
     import numpy as np

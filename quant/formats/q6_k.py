@@ -14,12 +14,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import fields, half_bytes, halves, pack_fields
+from ..blocks.fields import fields, half_bytes, halves, pack_fields
+from ..blocks.packing import copy_half
+from ..blocks.parts import Encoders, IntegerParts
 from ..format import Format
-from ..packing import copy_half
-from ..parts import Encoders, IntegerParts
-from ..search import HALF, SCALE_BYTES
-from ..symmetric import Symmetric, symmetric
+from ..scale_search.search import HALF, SCALE_BYTES
+from ..scale_search.symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
     import numpy as np

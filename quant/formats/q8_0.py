@@ -11,10 +11,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import half_bytes, halves, inverse
-from ..direct import words
+from ..blocks.fields import half_bytes, halves, inverse
+from ..blocks.legacy_block_quant import words
+from ..blocks.parts import Encoders, IntegerParts
 from ..format import Format
-from ..parts import Encoders, IntegerParts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..format import Format
@@ -12,30 +11,37 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _numbers(dtype: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        import numpy as np
+def _numbers(blocks: NDArray[np.uint8], dtype: str) -> NDArray[np.float32]:
+    import numpy as np
 
-        return blocks.view(dtype).astype(np.float32)
-
-    return dequantize_blocks
+    return blocks.view(dtype).astype(np.float32)
 
 
 class I8(Format, id=24, block=1, nbytes=1, activations=None):
-    dequantize_blocks = staticmethod(_numbers("<i1"))
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return _numbers(blocks, "<i1")
 
 
 class I16(Format, id=25, block=1, nbytes=2, activations=None):
-    dequantize_blocks = staticmethod(_numbers("<i2"))
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return _numbers(blocks, "<i2")
 
 
 class I32(Format, id=26, block=1, nbytes=4, activations=None):
-    dequantize_blocks = staticmethod(_numbers("<i4"))
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return _numbers(blocks, "<i4")
 
 
 class I64(Format, id=27, block=1, nbytes=8, activations=None):
-    dequantize_blocks = staticmethod(_numbers("<i8"))
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return _numbers(blocks, "<i8")
 
 
 class F64(Format, id=28, block=1, nbytes=8, activations=None):
-    dequantize_blocks = staticmethod(_numbers("<f8"))
+    @staticmethod
+    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return _numbers(blocks, "<f8")

@@ -14,9 +14,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import half_bytes, halves, inverse, sign_levels
+from ..blocks.fields import half_bytes, halves, inverse, sign_levels
+from ..blocks.parts import DecodedParts
 from ..format import Format
-from ..parts import DecodedParts
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,9 +11,9 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks import fields, half_bytes, halves, inverse, pack_fields, sign_levels
+from ..blocks.fields import fields, half_bytes, halves, inverse, pack_fields, sign_levels
+from ..blocks.parts import IntegerParts, of_group
 from ..format import Format
-from ..parts import IntegerParts, of_group
 
 if TYPE_CHECKING:
     import numpy as np

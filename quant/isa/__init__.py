@@ -1,1 +1,1 @@
-"""One file = one instruction set: the same words, each time in that set's best instructions."""
+"""One file = one instruction set: its intrinsics, and the sizes of its register tiles."""

@@ -12,12 +12,27 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
-from ..halves import *
-from ..memory import *
-from ..memory import load_splat4
-from ..simd import *
-from ..vector import *
-from ..vector import Vec, always, call, each, f32x8, first, i8x32, i16x16, i32x8, item, jitable, joined, pieces, word
+from ..simd.arithmetic import *
+from ..simd.float16 import *
+from ..simd.load_store import *
+from ..simd.load_store import load_splat4
+from ..simd.vector import *
+from ..simd.vector import (
+    Vec,
+    always,
+    call,
+    each,
+    f32x8,
+    first,
+    i8x32,
+    i16x16,
+    i32x8,
+    item,
+    jitable,
+    joined,
+    pieces,
+    word,
+)
 from .rows import keep_narrow, narrow_scale
 
 LANES = 8

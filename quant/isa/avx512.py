@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..halves import *
-from ..memory import *
-from ..simd import *
-from ..vector import *
-from ..vector import Vec
+from ..simd.arithmetic import *
+from ..simd.float16 import *
+from ..simd.load_store import *
+from ..simd.vector import *
+from ..simd.vector import Vec
 from . import avx2
 from .rows import keep_wide, wide_scale
 from .vnni import vnni_dot4, vnni_tokens_dot

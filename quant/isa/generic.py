@@ -7,12 +7,12 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
-from ..halves import half_words, narrow_by_integers, widen_by_integers
-from ..memory import *
-from ..memory import load_splat4
-from ..simd import *
-from ..vector import *
-from ..vector import Vec, always, each, f32x8, first, i8x32, i32x8, item, jitable, shuffle_value, word
+from ..simd.arithmetic import *
+from ..simd.float16 import half_words, narrow_by_integers, widen_by_integers
+from ..simd.load_store import *
+from ..simd.load_store import load_splat4
+from ..simd.vector import *
+from ..simd.vector import Vec, always, each, f32x8, first, i8x32, i32x8, item, jitable, shuffle_value, word
 from .rows import keep_narrow, narrow_scale
 
 LANES = 8

@@ -12,13 +12,13 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
-from ..halves import *
-from ..memory import *
-from ..memory import load
-from ..simd import *
-from ..simd import widen_signed
-from ..vector import *
-from ..vector import (
+from ..simd.arithmetic import *
+from ..simd.arithmetic import widen_signed
+from ..simd.float16 import *
+from ..simd.load_store import *
+from ..simd.load_store import load
+from ..simd.vector import *
+from ..simd.vector import (
     I32,
     Vec,
     always,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..vector import call, chain, each, first, i8x16, item, joined, pieces, shuffle_value, word
+from ..simd.vector import call, chain, each, first, i8x16, item, joined, pieces, shuffle_value, word
 from .neon import *
 from .neon import I32X4, load
 

@@ -11,8 +11,8 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
-from ..memory import load_splat, load_two_splats, store
-from ..vector import Vec, always, f32x8, jitable, shuffle_value, word
+from ..simd.load_store import load_splat, load_two_splats, store
+from ..simd.vector import Vec, always, f32x8, jitable, shuffle_value, word
 
 
 @word(always(types.void))

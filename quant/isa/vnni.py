@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..memory import load_splat4
-from ..vector import Vec, call, each, first, in_turn, item, jitable, joined, pieces, word
+from ..simd.load_store import load_splat4
+from ..simd.vector import Vec, call, each, first, in_turn, item, jitable, joined, pieces, word
 
 
 @word(first)

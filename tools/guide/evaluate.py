@@ -15,9 +15,9 @@ from pathlib import Path
 
 import corpus
 
-from llmlocal.prompt import Request
-from llmlocal.sampler import SamplingParams
-from llmlocal.session import Piece, Session
+from llmlocal.chat_format.prompt import Request
+from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.session import Piece, Session
 
 BY_HAND = {
     "by hand": Path(__file__).parents[2] / "tests/guide_questions.toml",

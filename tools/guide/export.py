@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from llmlocal.gguf.values import ValueType
 from llmlocal.gguf.writer import GGUFWriter, TensorInfo
-from llmlocal.quant.format import BY_NAME, load_all
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 
 HEAD_DIM, CONTEXT, THETA, EPS = 64, 1024, 10_000.0, 1e-5  # as in model.py
 TEMPLATE = """\

@@ -1,0 +1,1 @@
+"""The interactive chat: its loop, slash commands, interrupts, and how it starts."""

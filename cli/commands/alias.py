@@ -1,0 +1,51 @@
+"""`llmlocal alias`: names of one's own for models."""
+
+from __future__ import annotations
+
+from .. import options as o
+from ..command_group import group
+from ..ui import terminal as ui
+
+alias = group(
+    "Names of your own for models; kept in your models.toml, whose comments stay.",
+    "llmlocal alias set writer qwen3-4b:Q8_0",
+)
+
+
+@alias.command("set")
+def set_(name: o.AliasName, model: o.AliasTarget) -> None:
+    """Let NAME mean MODEL, which need not be on this machine yet.
+
+    \b
+    Example: llmlocal alias set writer hf:org/repo:Q4_K_M
+    """
+    from ...hub.aliases import set_alias
+
+    set_alias(name, model)
+
+
+@alias.command("ls")
+def ls(as_json: o.Json = False) -> None:
+    """List your aliases.
+
+    \b
+    Example: llmlocal alias ls
+    """
+    from ...hub.aliases import user_aliases
+    from ..views.model import to_json
+
+    if as_json:
+        return ui.say(to_json(aliases=user_aliases()))
+    ui.rows(user_aliases().items())
+
+
+@alias.command("rm")
+def rm(name: o.AliasName) -> None:
+    """Forget an alias; the model stays.
+
+    \b
+    Example: llmlocal alias rm writer
+    """
+    from ...hub.aliases import remove_alias
+
+    remove_alias(name)

@@ -1,0 +1,55 @@
+"""`llmlocal chat`: a conversation, turn by turn, that is kept."""
+
+from __future__ import annotations
+
+import typer
+
+from .. import choices
+from .. import options as o
+
+
+def chat(
+    model: o.MaybeModel = None,
+    system: o.System = None,
+    template: o.Template = None,
+    resume: o.Continue = False,
+    session: o.SessionId = None,
+    no_save: o.NoSave = False,
+    think: o.ThinkSwitch = choices.Think.auto,
+    think_budget: o.ThinkBudget = None,
+    thoughts: o.Thoughts = choices.ShownThoughts.show,
+    render: o.Render = choices.Rendering.auto,
+    context_end: o.ContextEnd = choices.AtEnd.ask,
+    tools: o.ToolsFile = None,
+    tool_run: o.ToolRun = "ask",
+    prompt_cache: o.PromptCache = "auto",
+    max_tokens: o.MaxTokens = None,
+    ctx: o.Ctx = None,
+    threads: o.Threads = None,
+    kv_type: o.KvType = choices.Cache.f16,
+    temp: o.Temp = None,
+    top_k: o.TopK = None,
+    top_p: o.TopP = None,
+    min_p: o.MinP = None,
+    repeat: o.RepeatPenalty = None,
+    seed: o.Seed = None,
+    stop: o.Stop = None,
+    yes: o.Yes = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Talk with a model. Every turn is saved at once; /help in the chat lists what else there is.
+
+    \b
+    Examples: llmlocal chat model.gguf -s "Be brief."
+              llmlocal chat --continue
+    """
+    from ..chat.start import Limits, Start
+    from ..ui.chat import ChatScreen
+
+    given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat}
+    start = Start(model, ctx, threads, kv_type, yes, prompt_cache, not no_save, template, given | {"seed": seed})
+    functions = start.functions(tools, tool_run, context_end)
+    keep, conversation = start.conversation(resume, session, system)
+    screen = ChatScreen(render=render, thoughts=thoughts, verbose=verbose)
+    limits = Limits(max_tokens, stop or (), think.value, think_budget)
+    raise typer.Exit(start.run(screen, conversation, keep, functions, limits))

@@ -1,0 +1,24 @@
+"""`llmlocal completion`: scripts for shells, and the words that they ask us for."""
+
+from __future__ import annotations
+
+import typer
+
+from .. import choices
+from .. import completion_scripts as shells
+from .. import options as o
+from ..ui import terminal as ui
+
+
+def completion(ctx: typer.Context, shell: o.Shell, words: o.Words = None) -> None:
+    """Print a script that completes commands, options and model names in your shell.
+
+    \b
+    Examples: source <(llmlocal completion bash)
+              llmlocal completion zsh > "${fpath[1]}/_llmlocal"
+              llmlocal completion fish > ~/.config/fish/completions/llmlocal.fish
+              llmlocal completion powershell >> $PROFILE
+    """
+    if shell is choices.ShellName.words:
+        return ui.lines(shells.candidates(ctx.find_root().command, words or [""]))
+    ui.show_text(shells.SCRIPTS[shell.value])

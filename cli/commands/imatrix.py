@@ -1,0 +1,58 @@
+"""`llmlocal imatrix`: which columns of a model's weights matter, measured on a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import options as o
+from ..text_input import read_file
+from ..ui import terminal as ui
+from ..views.imatrix import result_lines, result_record, stats_lines, stats_record
+from ..views.model import to_json
+
+
+def imatrix(
+    model: o.MatrixModel,
+    text_file: o.MaybeTextFile = None,
+    output: o.MatrixFile = None,
+    ctx: o.ChunkSize = 512,
+    chunks: o.Chunks = None,
+    resume: o.Resume = False,
+    with_output: o.WithOutput = False,
+    stats: o.MatrixStats = False,
+    force: o.ForceOut = False,
+    threads: o.Threads = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Measure on a text which columns matter: an importance matrix for `quantize --imatrix`, as llama-imatrix makes.
+
+    What was summed is written every half minute; --resume goes on with a file, with the same text or with another.
+
+    \b
+    Examples: llmlocal imatrix model-F16.gguf text.txt -o model.imatrix.gguf
+              llmlocal imatrix model.imatrix.gguf --stats
+    """
+    from ...errors import UsageError
+    from ...imatrix.collect import Way, measure
+    from ...imatrix.file import load_imatrix
+
+    if text_file is None:
+        if not stats:
+            raise UsageError("no text to measure on", "imatrix MODEL TEXT_FILE -o FILE, or imatrix FILE --stats")
+        matrix, out = load_imatrix(model), model
+    else:
+        text, last = read_file(text_file), None
+        out = output or Path(f"{model.stem}.imatrix.gguf")
+        with ui.Screen(quiet=quiet) as screen:
+            way = Way(ctx, chunks, threads, with_output, resume, force)
+            for last in measure(model, text, text_file.name, out, way):
+                screen.progress("chunk", last.done - last.before, last.total - last.before)
+        assert last is not None  # there is a step before the first chunk
+        matrix = last.matrix
+        if not as_json:
+            ui.lines(result_lines(last, out))
+    if as_json:
+        ui.say(to_json(**result_record(matrix, out), **(stats_record(matrix) if stats else {})))
+    elif stats:
+        ui.lines(stats_lines(matrix))

@@ -1,0 +1,34 @@
+"""`llmlocal list`: the models that are here, or those that have a name."""
+
+from __future__ import annotations
+
+from .. import options as o
+from ..ui import terminal as ui
+from ..views.model import to_json
+from ..views.models import available_table, installed_table
+
+
+def list(available: o.Available = False, as_json: o.Json = False) -> None:
+    """List the models on this machine: size, quantization, last use, and which other tools share them.
+
+    \b
+    Examples: llmlocal list
+              llmlocal list --available
+    """
+    if available:
+        from dataclasses import asdict
+
+        from ...hub.catalog import catalog
+
+        entries = sorted(catalog().entries.values(), key=lambda e: (e.parameters or 0, e.name))
+        if as_json:
+            return ui.say(to_json(models=[asdict(entry) for entry in entries]))
+        return ui.lines(available_table(entries))
+    from ...hub.index import installed, record
+
+    models = installed()
+    if as_json:
+        return ui.say(to_json(models=[record(model) for model in models]))
+    if not models:
+        return ui.note("no models yet: llmlocal list --available shows names, llmlocal pull gets one")
+    ui.lines(installed_table(models))

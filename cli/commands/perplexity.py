@@ -1,0 +1,41 @@
+"""`llmlocal perplexity`: how well a model expects a text."""
+
+from __future__ import annotations
+
+from .. import choices
+from .. import options as o
+from ..text_input import read_file
+from ..ui import terminal as ui
+from ..views.model import to_json
+
+
+def perplexity(
+    model: o.Model,
+    text_file: o.TextFile,
+    ctx: o.ChunkSize = 512,
+    chunks: o.Chunks = None,
+    threads: o.Threads = None,
+    kv_type: o.KvType = choices.Cache.f16,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Measure perplexity as llama-perplexity does: lower is better, and only the same vocabulary and --ctx compare.
+
+    \b
+    Example: llmlocal perplexity model.gguf wiki.test.raw --chunks 20
+    """
+    text = read_file(text_file)
+    from ...measure.perplexity import perplexity
+
+    with ui.Screen(quiet=quiet) as screen:
+        last = None
+        for last in perplexity(model, text, n_ctx=ctx, chunks=chunks, n_threads=threads, kv_type=kv_type):
+            value = f"{last.value:.4f} ± {last.error:.4f}"
+            screen.progress("chunk", last.chunk, last.n_chunks, more=f", perplexity {value}")
+        screen.clear()
+        assert last is not None  # a text without a chunk is refused
+    if as_json:
+        fields = {"perplexity": last.value, "error": last.error, "tokens": last.n_tokens, "chunks": last.n_chunks}
+        ui.say(to_json(model=str(model), text_file=str(text_file), **fields, ctx=ctx))
+    else:
+        ui.say(f"perplexity {value} ({last.n_tokens} tokens scored, {last.n_chunks} chunks of {ctx})")

@@ -1,0 +1,42 @@
+"""`llmlocal pull`: get models, told beforehand what they take."""
+
+from __future__ import annotations
+
+from .. import options as o
+from ..ui import terminal as ui
+from ..views.model import to_json
+from ..views.transfer import pull_one, record
+
+
+def pull(
+    model: o.Remotes,
+    quant: o.Quant = None,
+    file: o.RemoteFile = None,
+    revision: o.Revision = None,
+    to: o.Folder = None,
+    dry_run: o.DryRun = False,
+    force: o.Again = False,
+    yes: o.Yes = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Download models into the cache that llama.cpp and others share, or into a folder; prints their paths.
+
+    MODEL is a name (llmlocal list --available), name:QUANT, or hf:org/repo[:QUANT|/file.gguf][@revision]. A download
+    that stopped goes on where it was. Without a quantization the best that fits this machine comfortably is taken.
+
+    \b
+    Examples: llmlocal pull qwen3-0.6b
+              llmlocal pull hf:Qwen/Qwen3-0.6B-GGUF:Q8_0 --dry-run
+    """
+    done = []
+    for text in model:
+        planned, path = pull_one(
+            text, quant=quant, file=file, revision=revision, to=to, dry_run=dry_run, force=force, yes=yes, quiet=quiet
+        )
+        done.append(record(planned, path))
+        if not as_json and not dry_run:
+            ui.say(str(path))
+            ui.flush()
+    if as_json:
+        ui.say(to_json(dry_run=dry_run, models=done))

@@ -1,0 +1,61 @@
+"""`llmlocal run`: a prompt in, the model's answer out as it is made."""
+
+from __future__ import annotations
+
+from .. import choices
+from .. import options as o
+from ..open_model import checked, chosen, named_or_guide, opened
+from ..text_input import prompt_source, read_files
+from ..ui import terminal as ui
+from ..views.answers import Target, reply
+
+
+def run(
+    model: o.ModelOrQuestion = None,
+    prompt: o.Prompt = None,
+    file: o.Files = None,
+    system: o.System = None,
+    raw: o.Raw = False,
+    template: o.Template = None,
+    max_tokens: o.MaxTokens = None,
+    ctx: o.Ctx = None,
+    threads: o.Threads = None,
+    kv_type: o.KvType = choices.Cache.f16,
+    temp: o.Temp = None,
+    top_k: o.TopK = None,
+    top_p: o.TopP = None,
+    min_p: o.MinP = None,
+    typical: o.Typical = None,
+    repeat: o.RepeatPenalty = None,
+    frequency: o.FrequencyPenalty = None,
+    presence: o.PresencePenalty = None,
+    seed: o.Seed = None,
+    stop: o.Stop = None,
+    show_prompt_only: o.ShowPrompt = False,
+    as_json: o.Json = False,
+    output: o.OutputFile = None,
+    force: o.Force = False,
+    no_stdin: o.NoStdin = False,
+    think: o.ThinkSwitch = choices.Think.auto,
+    think_budget: o.ThinkBudget = None,
+    prompt_cache: o.PromptCache = "auto",
+    yes: o.Yes = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Answer a question, or continue a text where the model knows no chat. Only the answer goes to stdout.
+
+    Example: cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
+    """
+    from ...chat.answer import Settings
+    from ...chat_format.prompt import Request
+
+    given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
+    given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
+    model, question = named_or_guide(model, prompt, quiet=quiet)
+    target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
+    texts, screen = read_files(file or ()), ui.Screen(quiet=quiet, verbose=verbose)
+    with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
+        ready = session.prompt(Request(read(), system, texts, raw, template, think.value))
+        settings = Settings(chosen(session, given), max_tokens, stop or (), think_budget=think_budget)
+        reply(screen, session, ready, settings, target, model, show_prompt_only)

@@ -1,0 +1,56 @@
+"""`llmlocal show`: what a model's file is, before anything is run."""
+
+from __future__ import annotations
+
+from .. import choices
+from .. import options as o
+from ..model_argument import opened_anywhere
+from ..ui import terminal as ui
+from ..views import fit as fit_sheet
+from ..views import model as sheet
+
+
+def show(
+    file: o.File,
+    key: o.Key = None,
+    kv: o.Kv = False,
+    tensors: o.Tensors = False,
+    template: o.ShowTemplate = False,
+    fit: o.Fit = False,
+    ctx: o.Ctx = None,
+    kv_type: o.KvType = choices.Cache.f16,
+    as_json: o.Json = False,
+) -> None:
+    """Tell what is in a GGUF file: its shape, its vocabulary, the memory it takes. Runs nothing.
+
+    Of a model that is not on this machine the header is read from the hub, before any download.
+
+    \b
+    Examples: llmlocal show model.gguf --ctx 8192
+              llmlocal show hf:org/repo:Q4_K_M --fit
+              llmlocal show model.gguf --kv general.name
+              llmlocal show model.gguf --template > template.jinja
+    """
+    from ...model_info.describe import TEMPLATE, describe
+
+    key = TEMPLATE if template and key is None else key
+    with opened_anywhere(file) as gguf:
+        if key is not None:
+            value = sheet.entry(gguf, key)
+            if as_json:
+                ui.say(sheet.to_json(path=str(file), key=key, type=gguf.types[key].label, value=value))
+            elif isinstance(value, list):
+                ui.lines(map(ui.one_line, map(str, value)))
+            else:
+                ui.show_text(str(value))
+        elif fit:
+            found = fit_sheet.measured(gguf, describe(gguf, ctx).memory.n_ctx)
+            record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))
+            ui.say(record) if as_json else ui.rows(fit_sheet.fit_sheet(found))
+        elif as_json:
+            ui.say(sheet.record(gguf, file, describe(gguf, ctx, kv_type)))
+        elif kv or tensors:
+            ui.lines(sheet.entries(gguf) if kv else (), hang=4)
+            ui.lines(sheet.tensors(gguf) if tensors else (), hang=4)
+        else:
+            ui.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))

@@ -1,0 +1,119 @@
+"""Results as text in a chosen layout. Knows the results; draws nothing itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..choices import Layout
+
+if TYPE_CHECKING:
+    from ...measure.baseline import Change
+    from ...measure.bench import Row
+
+BENCH = (("model", 32), ("threads", 7), ("test", 14), ("tokens/s", 18), ("GB/s", 6), ("of memory", 9))
+PEAK = (("GMAC/s", 6), ("of peak", 7))  # with --roofline
+BAR, EIGHTHS = 32, " ▏▎▍▌▋▊▉"
+
+
+def bench_table(rows: Iterable[Row], layout: Layout, *, peak: bool = False) -> Iterator[str]:
+    """The text of a benchmark, line by line as its rows come; JSON in one piece at the end."""
+    if layout is Layout.md:
+        columns = BENCH + PEAK if peak else BENCH
+        for i, row in enumerate(rows):
+            if not i:  # not before it is known that there are rows
+                yield _md([title.ljust(width) for title, width in columns])
+                yield _md(["-" * width for _, width in columns])
+            yield _md([cell.ljust(width) for cell, (_, width) in zip(_cells(row), columns, strict=False)])
+    elif layout is Layout.csv:
+        for i, row in enumerate(rows):
+            record = _record(row)
+            if not i:
+                yield _csv([*record])
+            yield _csv([*record.values()])
+    elif layout is Layout.jsonl:
+        for row in rows:
+            yield json.dumps({"schema": 1, **_record(row)}, ensure_ascii=False)
+    else:
+        yield json.dumps({"schema": 1, "rows": [_record(row) for row in rows]}, indent=1, ensure_ascii=False)
+
+
+def kept(rows: Iterable[Row], into: list[Row]) -> Iterator[Row]:
+    """The rows as they come, and all of them in `into`."""
+    for row in rows:
+        into.append(row)
+        yield row
+
+
+def bench_bars(rows: Sequence[Row]) -> Iterator[str]:
+    """A bar for each test, prompts and answers on scales of their own; nothing to see in a single one of a kind."""
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        kinds.setdefault(row.name, []).append(row)
+    for name, some in kinds.items():
+        if len(some) < 2:
+            continue
+        most, wide = max(row.mean for row in some), max(len(_label(row)) for row in some)
+        yield f"{name}, tokens/s"
+        for row in some:
+            yield f"  {_label(row):<{wide}}  {bar(row.mean / most):<{BAR}} {row.mean:.1f}"
+
+
+def change_lines(changes: Iterable[Change]) -> Iterator[str]:
+    """Each test against the baseline."""
+    for change in changes:
+        row = change.row
+        yield (
+            f"{row.model.stem}, {row.name}, {row.n_threads} threads: {change.before:.2f} -> {row.mean:.2f} tokens/s "
+            f"({change.ratio - 1:+.1%})"
+        )
+
+
+def _label(row: Row) -> str:
+    return f"{row.model.stem}, {row.n_threads} threads" + (f", {row.kv_type}" if row.kv_type != "f16" else "")
+
+
+def bar(share: float) -> str:
+    """A bar whose length is this part of BAR."""
+    whole, rest = divmod(round(share * BAR * 8), 8)
+    return "█" * whole + EIGHTHS[rest].strip()
+
+
+def _cells(row: Row) -> list[str]:
+    cells = [row.model.stem, str(row.n_threads), row.name, f"{row.mean:.2f} ± {row.sd:.2f}"]
+    for rate, share, digits in (
+        (row.weight_rate, row.bandwidth_share, 2),
+        (row.multiply_rate, row.multiply_share, 0),
+    ):
+        cells += [f"{rate / 1e9:.{digits}f}" if rate is not None else "", f"{share:.0%}" if share is not None else ""]
+    return cells
+
+
+def _record(row: Row) -> dict[str, object]:
+    return {
+        "model": row.model.stem,
+        "test": row.name,
+        "threads": row.n_threads,
+        "kv_type": row.kv_type,
+        "tokens_per_second": row.mean,
+        "sd": row.sd,
+        "samples": list(row.samples),
+        "weight_bytes_per_second": row.weight_rate,
+        "bandwidth_share": row.bandwidth_share,
+        "multiply_adds_per_second": row.multiply_rate,
+        "multiply_share": row.multiply_share,
+        "limit": row.limit,
+    }
+
+
+def _md(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _csv(values: Sequence[object]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow([" ".join(map(str, v)) if isinstance(v, list) else v for v in values])
+    return out.getvalue()

@@ -1,0 +1,112 @@
+"""What the commands of `gguf` do, with progress. Draws through ui alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import UsageError
+from ...gguf import edit, open_gguf
+from ..ui import terminal as ui
+from .model import to_json
+
+MOST_TEXT = 4 << 20  # bytes of a file that becomes a value
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file, and where its changed copy goes."""
+
+    file: Path
+    out: Path | None
+    in_place: bool
+    force: bool
+    quiet: bool
+
+    def set(self, key: str, value: str | None, kind: str | None, *, remove: bool) -> None:
+        """Raises UsageError unless there is a value, or none to remove."""
+        if (value is None) != remove:
+            raise UsageError("give a value, or --remove and none")
+        if value is None:
+            return self._write({}, [key])
+        with open_gguf(self.file) as gguf:
+            before = gguf.metadata.raw().get(key)
+            change = {key: edit.typed_value(_text(value), kind, before)}
+        self._write(change, [])
+
+    def rename_template(self, old: str, new: str) -> None:
+        """Raises NotFoundError where there is no template `old`, UsageError where there is one `new`."""
+        with open_gguf(self.file) as gguf:
+            changes, removed = edit.renamed_template(gguf, old, new)
+        self._write(changes, removed)
+
+    def merge(self) -> None:
+        self._write({}, [])
+
+    def _write(self, changes: Mapping[str, Any], removed: Sequence[str]) -> None:
+        if (self.out is None) != self.in_place:
+            raise UsageError("say where to: -o OUT, or --in-place")
+        out = self.file.resolve() if self.out is None else self.out
+        edit.check_free(self.file, out, force=self.force, in_place=self.in_place)
+        with ui.Screen(quiet=self.quiet) as screen:
+            edit.copy_with(self.file, out, changes, removed, _progress(screen, "copying"))
+        ui.say(ui.one_line(str(out)))
+
+
+def cut(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) -> None:
+    """A file in parts; prints their names."""
+    from ...requantize.request import size_in_bytes
+
+    stem = out or file.with_name(file.name.removesuffix(".gguf"))
+    with ui.Screen(quiet=quiet) as screen:
+        tell = _progress(screen, "splitting")
+        paths = edit.split_file(file, stem, size_in_bytes(size), force=force, tell=tell)
+    ui.lines(ui.one_line(str(path)) for path in paths)
+
+
+def compared(old: Path, new: Path, *, as_json: bool) -> bool:
+    """Print the differences; whether there are any."""
+    with open_gguf(old) as one, open_gguf(new) as two:
+        found = list(edit.differences(one, two))
+    if as_json:
+        ui.say(to_json(old=str(old), new=str(new), differences=[d._asdict() for d in found]))
+    else:
+        ui.lines(f"{d.where} {ui.one_line(d.name)}: {_side(d.old)} -> {_side(d.new)}" for d in found)
+    return bool(found)
+
+
+def hashed(file: Path, *, as_json: bool, quiet: bool) -> Iterator[str]:
+    """Lines of digests, or one object."""
+    with open_gguf(file) as gguf, ui.Screen(quiet=quiet) as screen:
+        digests = list(edit.digests(gguf, _progress(screen, "reading")))
+    if as_json:
+        yield to_json(path=str(file), tensors=dict(digests[:-1]), all=digests[-1][1])
+    else:
+        yield from (f"{digest}  {ui.one_line(name) if name else 'all tensors'}" for name, digest in digests)
+
+
+def _text(value: str) -> str:
+    """The value, or what the file after an @ holds."""
+    if not value.startswith("@"):
+        return value
+    try:
+        with open(value[1:], "rb") as file:
+            data = file.read(MOST_TEXT + 1)
+        if len(data) > MOST_TEXT:
+            raise UsageError(f"{value[1:]}: more than {MOST_TEXT} bytes")
+        return data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise UsageError(f"{value[1:]}: {reason}", "a value that begins with @ names a file") from None
+
+
+def _side(text: str | None) -> str:
+    if text is None:
+        return "(missing)"
+    return ui.one_line(text if len(text) <= 80 else text[:80] + "…")
+
+
+def _progress(screen: ui.Screen, title: str) -> edit.Progress:
+    return lambda done, total: screen.progress(title, done >> 20, total >> 20, " MiB")

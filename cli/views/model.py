@@ -1,0 +1,156 @@
+"""A model's file in words and as records, line by line. Knows what `describe` says; draws nothing itself.
+
+Names and texts out of a file are quoted as one line each, so that none can pass for a line of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ...errors import NotFoundError
+from ...gguf import Array, GGUFFile
+from ...model_info.describe import TEMPLATE, Description
+from ...text import format_bytes
+from ..ui.terminal import one_line
+
+LONGEST = 80  # characters of a value that are shown in a list
+FEW = 6  # elements of an array that are shown in a list
+
+
+def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
+    """Label and words of each thing there is to say, the most wanted first."""
+    parts = f" in {d.n_parts} parts" if d.n_parts > 1 else ""
+    yield "model", f"{d.name or path.stem}"
+    yield "file", f"{path.name}, {format_bytes(d.n_bytes)}{parts}, GGUF version {d.version}"
+    yield "architecture", _architecture(d)
+    if d.parameters:
+        yield "parameters", _count(d.parameters)
+    if d.layers is not None:
+        yield "layers", f"{d.layers}" + (f", {d.width} wide" if d.width else "")
+    if d.feed_forward:
+        experts = f"; {d.experts} experts, {d.experts_used} at a time" if d.experts else ""
+        yield "feed-forward", f"{d.feed_forward} wide{experts}"
+    if d.heads:
+        yield "heads", f"{d.heads}, {d.kv_heads} of keys and values, {d.head_size} wide"
+    if d.context:
+        yield "context", f"{d.context:,} tokens"
+    if d.file_type or d.bits_per_weight:
+        bits = [f"{d.bits_per_weight:.2f} bits per weight"] if d.bits_per_weight else []
+        yield "file type", ", ".join([d.file_type or "not named", *bits])
+    if d.formats:
+        yield "tensors", f"{sum(d.formats.values())}: " + ", ".join(f"{n} {name}" for name, n in d.formats.items())
+    yield "vocabulary", _vocabulary(d)
+    yield "chat template", d.template or "none"
+    if d.formats:
+        m = d.memory
+        work = format_bytes(m.scratch + m.program)
+        each = f"{format_bytes(m.weights)} of weights, {format_bytes(m.cache)} of cache, {work} to work in"
+        yield "memory", f"{format_bytes(m.total)} with a context of {m.n_ctx:,} tokens: {each}"
+    if d.license:
+        yield "license", d.license
+    if d.trailing_bytes:
+        yield "note", f"{d.trailing_bytes} bytes behind the last tensor are not part of the model"
+
+
+def entries(gguf: GGUFFile) -> Iterator[str]:
+    """All metadata, a line for each key; long values are cut."""
+    for key, value in gguf.metadata.items():
+        yield f"{one_line(key)} = {_brief(value)}"
+
+
+def tensors(gguf: GGUFFile) -> Iterator[str]:
+    """A line for each tensor: name, format, shape, size."""
+    width = max(map(len, gguf.tensors), default=0)
+    for t in gguf.tensors.values():
+        shape = " x ".join(map(str, t.shape))
+        yield f"{one_line(t.name):<{width}}  {t.format.name:<7}  {shape:<16}  {format_bytes(t.nbytes)}"
+
+
+def entry(gguf: GGUFFile, key: str) -> Any:
+    """The whole value of a key, arrays as lists. Raises NotFoundError, which names what is close."""
+    if key not in gguf.metadata:
+        close = get_close_matches(key, list(gguf.metadata), 3, 0.4)
+        if key == TEMPLATE:
+            raise NotFoundError("the file has no chat template")
+        raise NotFoundError(f"no key {key}", f"there is {', '.join(close)}" if close else "--kv alone lists all keys")
+    value = gguf.metadata[key]
+    return value.tolist() if isinstance(value, Array) else value
+
+
+def record(gguf: GGUFFile, path: Path, d: Description) -> str:
+    """Everything as one JSON object; of an array its type and length."""
+    kinds = gguf.types
+    return to_json(
+        path=str(path),
+        **asdict(d),
+        chat_template=gguf.metadata.get(TEMPLATE),
+        metadata={key: _short(kinds[key].label, value) for key, value in gguf.metadata.items()},
+        tensors=[
+            {"name": t.name, "format": t.format.name, "shape": t.shape, "bytes": t.nbytes}
+            for t in gguf.tensors.values()
+        ],
+    )
+
+
+def to_json(**fields: Any) -> str:
+    """One JSON object in ASCII; numbers that JSON cannot hold become null."""
+    return json.dumps({"schema": 1, **_finite(fields)}, indent=1)
+
+
+def _short(kind: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, Array):
+        return {"type": kind, "elements": value.type.label, "length": len(value)}
+    return {"type": kind, "value": value}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Array):
+        some = [repr(item) for item in value[:FEW]]
+        return f"[{_cut(', '.join(some))}{', …' if len(value) > FEW else ''}] ({len(value):,} {value.type.label})"
+    if isinstance(value, float):
+        return f"{value:.7g}"  # as much as an f32 knows
+    if isinstance(value, str) and len(value) > LONGEST:
+        return f"{_cut(value)} ({len(value):,} characters)"
+    return one_line(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _cut(text: str) -> str:
+    return one_line(text[:LONGEST]) + "…" * (len(text) > LONGEST)
+
+
+def _vocabulary(d: Description) -> str:
+    if d.vocabulary is None:
+        return "none"
+    v = d.vocabulary
+    kind = f"{v.kind} ({v.pre})" if v.pre else v.kind
+    return ", ".join([f"{v.size:,} tokens", kind, *(f"{name} {id} {text}" for name, (id, text) in v.special.items())])
+
+
+def _count(n: int) -> str:
+    """A number of parameters as people say it: 1.24 billion (1,235,814,400)."""
+    for size, word in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
+        if n >= size:
+            return f"{n / size:.3g} {word} ({n:,})"
+    return str(n)
+
+
+def _architecture(d: Description) -> str:
+    if d.architecture is None:
+        return "not named, so it cannot run"
+    if not d.formats:
+        return f"{d.architecture}, but without weights, so it cannot run"
+    return f"{d.architecture}, {'supported' if d.supported else 'not supported yet, so it cannot run here'}"

@@ -1,0 +1,4 @@
+"""Conversations: turns, answers taken apart into thoughts, text and tool calls, saved sessions, transcripts.
+
+Knows `generation`; knows no terminal.
+"""

@@ -1,0 +1,90 @@
+"""Functions that a model may call: a file that declares them, and the programs that do what they say. Draws nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..chat_format.tool_calls import Call
+from ..errors import BadFileError, NotFoundError
+from ..text import escaped
+
+MAX_FILE = 1 << 20
+MAX_RESULT = 64 << 10  # characters of a result that the model gets
+PATIENCE = 120.0  # seconds that a function may take
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function as a template gets it, and the program that is it, if one is named."""
+
+    declared: Mapping[str, Any]
+    command: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.declared["function"]["name"])
+
+
+def load(path: Path) -> list[Tool]:
+    """The functions in a JSON file: a list in OpenAI's notation, each with a "command" if a program is to run it.
+
+    Raises NotFoundError, BadFileError.
+    """
+    where = escaped(str(path))
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise NotFoundError(f"{where}: no such file") from None
+    except OSError as error:
+        raise BadFileError(f"{where}: cannot be read: {error.strerror}") from None
+    try:
+        if len(data) > MAX_FILE:
+            raise ValueError("is too large")
+        found = json.loads(data)
+        tools = [_tool(item) for item in (found if isinstance(found, list) else [found])]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        hint = 'a list of {"name": ..., "description": ..., "parameters": {JSON schema}, "command": [program, ...]}'
+        raise BadFileError(f"{where}: declares no functions: {escaped(str(error))}", hint) from None
+    return tools
+
+
+def run(command: Sequence[str], call: Call, *, whole: bool = False) -> str:
+    """What a program says to a call; where it fails, a text that says so, for the model to read.
+
+    The program gets the arguments as JSON, with `whole` the name too. It is started without a shell.
+    """
+    given: Any = {"name": call.name, "arguments": dict(call.arguments)} if whole else dict(call.arguments)
+    try:
+        done = subprocess.run(
+            list(command),
+            input=json.dumps(given).encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+            start_new_session=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"error: {command[0]} took longer than {PATIENCE:.0f} seconds"
+    except (OSError, ValueError) as error:
+        return f"error: {command[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
+    text = done.stdout.decode("utf-8", "replace")
+    if done.returncode:
+        text = f"error: exit code {done.returncode}\n{text}{done.stderr.decode('utf-8', 'replace')}"
+    return text.strip()[:MAX_RESULT]
+
+
+def _tool(item: Any) -> Tool:
+    function = item.get("function", item)
+    declared = {key: value for key, value in function.items() if key != "command"}
+    if not isinstance(declared.get("name"), str) or not isinstance(declared.get("parameters", {}), dict):
+        raise ValueError("a function needs a name, and parameters as an object")
+    declared = {"description": "", "parameters": {"type": "object", "properties": {}}, **declared}
+    command = item.get("command", function.get("command", ()))
+    words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+    return Tool({"type": "function", "function": declared}, tuple(words))

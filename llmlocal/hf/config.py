@@ -1,0 +1,131 @@
+"""config.json of a Hugging Face folder, read setting by setting with a check. Knows no architecture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from ..errors import BadFileError
+from ..text import escaped
+from .folder import CONFIG, Folder
+
+Keys = dict[str, Any]  # metadata of a GGUF file: value, or (ValueType, value), by key
+HINT = "the folder is damaged or holds a model that is not supported; get it again"
+NESTED = ("text_config", "llm_config", "lm_config", "language_config")
+
+
+class Settings:
+    """What config.json says of the text model; a model of several kinds has that part laid over the whole.
+
+    A method that reads takes the names that a setting goes by, the first that is there counts; null is as absent.
+    `defaults` says what transformers assumes where the file is silent. `files` opens other files of the folder:
+    `settings.folder("tokenizer_config.json")` is its object, empty where there is no such file.
+    """
+
+    def __init__(self, folder: Folder, defaults: Mapping[str, Any]) -> None:
+        values = folder.json(CONFIG)
+        nested: dict[str, Any] = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
+        self.values = {**defaults, **values, **nested}
+        self.folder, self.path = folder, escaped(str(folder.path / CONFIG))
+
+    def fail(self, what: str) -> BadFileError:
+        """The error to raise for a folder that cannot be right."""
+        return BadFileError(f"{self.path}: {what}", HINT)
+
+    def find(self, *names: str) -> Any:
+        """The value as it stands, None where none of the names is there."""
+        return next((self.values[name] for name in names if self.values.get(name) is not None), None)
+
+    def integer(self, *names: str, default: int | None = None) -> int:
+        """An integer, not negative. Raises BadFileError where it is missing without a default or something else."""
+        return as_integer(self, names[0], self._there(names, default))
+
+    def number(self, *names: str, default: float | None = None) -> float:
+        """A finite number. Raises BadFileError as `integer` does."""
+        return as_number(self, names[0], self._there(names, default))
+
+    def flag(self, *names: str, default: bool = False) -> bool:
+        """True or false. Raises BadFileError for anything else."""
+        value = self._there(names, default)
+        if not isinstance(value, bool):
+            raise self.fail(f"{names[0]} must be true or false")
+        return value
+
+    def text(self, *names: str, default: str = "") -> str:
+        """A string. Raises BadFileError for anything else."""
+        value = self._there(names, default)
+        if not isinstance(value, str):
+            raise self.fail(f"{names[0]} must be a string")
+        return value
+
+    def items(self, *names: str) -> list[Any]:
+        """A list, empty where there is none. Raises BadFileError for anything else."""
+        value = self._there(names, [])
+        if not isinstance(value, list):
+            raise self.fail(f"{names[0]} must be a list")
+        return value
+
+    @property
+    def head_dim(self) -> int:
+        """Size of an attention head."""
+        heads = self.integer("num_attention_heads", "n_head")
+        if not heads:
+            raise self.fail("num_attention_heads must be positive")
+        return self.integer("head_dim", default=self.integer("hidden_size", "n_embd") // heads)
+
+    @property
+    def kv_heads(self) -> int:
+        """Number of key heads: of attention heads where nothing else is said."""
+        return self.integer("num_key_value_heads", "n_head_kv", default=self.integer("num_attention_heads", "n_head"))
+
+    @cached_property
+    def rope(self) -> dict[str, Any]:
+        """Rotary settings of layers with full attention, in today's words: rope_theta, rope_type, factor, ..."""
+        return self._rope("full_attention", ("rope_theta", "global_rope_theta", "rotary_emb_base"))
+
+    @cached_property
+    def local_rope(self) -> dict[str, Any]:
+        """Rotary settings of layers with sliding attention, empty where they are not told apart."""
+        return self._rope("sliding_attention", ("rope_local_base_freq", "local_rope_theta", "swa_rope_theta"))
+
+    def _rope(self, kind: str, bases: tuple[str, ...]) -> dict[str, Any]:
+        said = self.find("rope_parameters", "rope_scaling")
+        said = {} if said is None else said
+        if not isinstance(said, dict) or not isinstance(said.get(kind, {}), dict):
+            raise self.fail("rope_parameters must be an object")
+        if {"full_attention", "sliding_attention"} & said.keys():
+            return dict(said.get(kind) or {})
+        out = dict(said) if kind == "full_attention" else {}
+        if (base := self.find(*bases)) is not None:
+            out.setdefault("rope_theta", base)
+        if kind == "full_attention":
+            renamed = {"rope_type": said.get("type")}
+            for name in ("partial_rotary_factor", "original_max_position_embeddings"):
+                renamed[name] = self.find(name)
+            out |= {name: value for name, value in renamed.items() if value is not None and out.get(name) is None}
+        return out
+
+    def _there(self, names: tuple[str, ...], default: Any) -> Any:
+        value = self.find(*names)
+        value = default if value is None else value
+        if value is None:
+            raise self.fail(f"{names[0]} is missing")
+        return value
+
+
+def as_integer(s: Settings, name: str, value: Any) -> int:
+    """`value` of setting `name`, an integer that is not negative. Raises BadFileError."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
+        raise s.fail(f"{name} must be an integer, not {value!r:.40}")
+    return value
+
+
+def as_number(s: Settings, name: str, value: Any) -> float:
+    """`value` of setting `name`, a finite number. Raises BadFileError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise s.fail(f"{name} must be a number, not {value!r:.40}")
+    return float(value)

@@ -1,0 +1,103 @@
+"""A Hugging Face folder: its settings, its JSON files, and the tensors of all its safetensors files by name.
+
+Nothing is ever unpickled, and nothing outside the folder is opened, whatever its files say. Knows no architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadFileError, NotFoundError
+from ..text import escaped, shown
+from .json_file import read_object
+from .safetensors import Safetensors
+from .streams import Stream
+
+CONFIG, INDEX = "config.json", "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+UNPICKLED = "open it once in a sandbox with transformers and save_pretrained(..., safe_serialization=True)"
+
+
+class Folder:
+    """`path`, a folder with config.json. Raises NotFoundError, and BadFileError where its files are damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_dir():
+            raise NotFoundError(f"{escaped(str(path))}: no such folder")
+        if not (path / CONFIG).is_file():
+            hint = (
+                "--lora takes an adapter, SRC the model that it belongs to" if self.has("adapter_config.json") else ""
+            )
+            raise NotFoundError(f"{escaped(str(path))}: has no {CONFIG}", hint or "SRC is a Hugging Face folder")
+        self._read: dict[str, dict[str, Any]] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        return (self.path / name).is_file()
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file of the folder, read once; empty where there is no such file."""
+        if name not in self._read:
+            self._read[name] = read_object(self.path / name) if self.has(name) else {}
+        return self._read[name]
+
+    @contextmanager
+    def tensors(self) -> Iterator[dict[str, Stream]]:
+        """The tensors of all safetensors files, by name, in the order of the files; open while the block runs."""
+        parts: list[Safetensors] = []
+        try:
+            index = self._index()
+            for name in sorted(set(index.values())) if index else self._part_names():
+                parts.append(Safetensors(self.path / name))
+            yield self._together(parts, index)
+        finally:
+            for part in parts:
+                part.close()
+
+    def _index(self) -> dict[str, str]:
+        """Tensor name -> file name, empty without an index. A file name that leads out of the folder is refused."""
+        if not self.has(INDEX):
+            return {}
+        where = escaped(str(self.path / INDEX))
+        index = self.json(INDEX).get("weight_map")
+        if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
+            raise BadFileError(f"{where}: weight_map must map tensors to files")
+        for name in set(index.values()):
+            if Path(name).name != name or "\\" in name or ":" in name or not name.endswith(".safetensors"):
+                raise BadFileError(f"{where}: {shown(name)} is no name of a safetensors file of this folder")
+        missing = sorted(name for name in set(index.values()) if not self.has(name))
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise BadFileError(f"{escaped(str(self.path))}: {missing[0]}{more} missing", "get the missing files")
+        return index
+
+    def _part_names(self) -> list[str]:
+        names = sorted(path.name for path in self.path.glob("model*.safetensors") if path.is_file())
+        if names:
+            return names
+        pickles = sorted(path.name for pattern in PICKLES for path in self.path.glob(pattern))
+        if pickles:
+            raise BadFileError(
+                f"{escaped(str(self.path))}: {shown(pickles[0])} is a pickle, which can run any program", UNPICKLED
+            )
+        raise NotFoundError(f"{escaped(str(self.path))}: no safetensors files")
+
+    def _together(self, parts: list[Safetensors], index: Mapping[str, str]) -> dict[str, Stream]:
+        out: dict[str, Stream] = {}
+        for part in parts:
+            for name, stream in part.tensors.items():
+                if name in out:
+                    raise BadFileError(f"{escaped(str(part.path))}: tensor {shown(name)} is in another file, too")
+                out[name] = stream
+        if index and index.keys() != out.keys():
+            name = min(index.keys() ^ out.keys())
+            where, other = (index[name], INDEX) if name in index else (INDEX, "files")
+            raise BadFileError(
+                f"{escaped(str(self.path))}: tensor {shown(name)} of the {other} is not in {where}",
+                "get the files again",
+            )
+        return out

@@ -1,0 +1,62 @@
+"""JSON files that others wrote: bounded, strict, one clear line for what is wrong. Knows no file's meaning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import BadFileError, NotFoundError
+from ..text import escaped
+
+MAX_BYTES = 128 << 20  # the largest real tokenizer.json has 35 MB
+
+
+def read_object(path: Path, most: int = MAX_BYTES) -> dict[str, Any]:
+    """The object in a JSON file. Raises NotFoundError where there is none, BadFileError for anything but an object."""
+    return parse_object(read_text(path, most), str(path))
+
+
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """A UTF-8 file of at most `most` bytes. Raises NotFoundError, BadFileError."""
+    shown = escaped(str(path))
+    try:
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{shown}: no such file") from error
+    except OSError as error:
+        raise BadFileError(f"{shown}: cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise BadFileError(f"{shown}: larger than {most >> 20} MiB, which no such file is")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadFileError(f"{shown}: not UTF-8") from None
+
+
+def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
+    """The object that `text` is; `where` names it in errors. Names twice, NaN and endless nesting are refused."""
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise BadFileError(f"{escaped(where)}: nested too deeply") from None
+    except ValueError as error:
+        raise BadFileError(f"{escaped(where)}: not JSON: {error}", "get the file again") from None
+    if not isinstance(value, dict):
+        raise BadFileError(f"{escaped(where)}: must be an object, not {type(value).__name__}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held = dict(pairs)
+    if len(held) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{twice!r:.60} is there twice")
+    return held
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")

@@ -1,0 +1,137 @@
+"""A strict reader of one safetensors file. Reads what it is asked for and maps nothing, so memory stays bounded.
+
+The header is JSON behind its length: names with type, shape and bytes from..to. As in the reference the spans must
+cover the data from its first byte to its last, without gaps and overlaps. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadFileError
+from ..gguf.values import U64
+from ..text import escaped, shown
+from .json_file import parse_object
+from .streams import Stream, Values
+
+MAX_HEADER = 100_000_000  # bytes, as in the reference
+MAX_TENSORS = 1 << 18  # with every expert a tensor of its own, the largest models have some 100,000
+MAX_DIMS = 8
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "BOOL": 1}
+SIZES |= {f"{sign}{bits}": bits // 8 for sign in "IU" for bits in (8, 16, 32, 64)}
+KEPT = {"F64": "F32", "F32": "F32", "F16": "F16", "BF16": "BF16"}  # the format that a stream of each type says
+AGAIN = "get the file again"
+
+
+class Safetensors:
+    """An open file: `tensors` holds streams by name, in the order of the data. `close` it.
+
+    Raises BadFileError where the file is damaged, and when rows are read that hold NaN or infinity.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by `close`
+        except OSError as error:
+            raise BadFileError(f"{escaped(str(path))}: cannot be read: {error.strerror}") from error
+        self._lock = Lock()
+        try:
+            self.tensors = dict(self._read_header())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Streams of this file cannot be read any more."""
+        self._file.close()
+
+    def _fail(self, what: str) -> BadFileError:
+        return BadFileError(f"{escaped(str(self.path))}: {what}", AGAIN)
+
+    def _read_header(self) -> Iterator[tuple[str, Stream]]:
+        size = self._file.seek(0, 2)
+        if size < 8:
+            raise self._fail("is no safetensors file: too short")
+        (length,) = U64.unpack(self._bytes(0, 8).tobytes())
+        if length > min(MAX_HEADER, size - 8):
+            raise self._fail(f"header of {length} bytes in a file of {size}")
+        header = parse_object(self._bytes(8, length).tobytes(), str(self.path))
+        header.pop("__metadata__", None)
+        if len(header) > MAX_TENSORS:
+            raise self._fail(f"{len(header)} tensors, at most {MAX_TENSORS}")
+        entries = [(name, *self._entry(name, entry)) for name, entry in header.items()]
+        at = 0
+        for name, dtype, shape, first, end in sorted(entries, key=lambda e: e[3:]):
+            if first != at:
+                raise self._fail(
+                    f"tensor {shown(name)} {'overlaps the one before it' if first < at else 'leaves a gap'}"
+                )
+            at = end
+            yield name, self._stream(name, dtype, shape, 8 + length + first)
+        if 8 + length + at != size:
+            raise self._fail(f"{size} bytes, its header speaks of {8 + length + at}")
+
+    def _entry(self, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+        """Type, shape, first byte and end of a tensor's header entry, each checked."""
+        match entry:
+            case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(end)]}:
+                pass
+            case _:
+                raise self._fail(f"tensor {shown(name)} has no type, shape and offsets")
+        if any(type(n) is not int or not 0 <= n < 1 << 48 for n in shape) or len(shape) > MAX_DIMS:
+            raise self._fail(f"tensor {shown(name)} has an impossible shape")
+        if dtype not in SIZES:
+            raise self._fail(f"tensor {shown(name)} has unknown type {shown(dtype)}")
+        need = prod(shape) * SIZES[dtype]
+        if not 0 <= first <= end or end - first != need:
+            raise self._fail(f"tensor {shown(name)} needs {need} bytes, its offsets are {first} to {end}")
+        return dtype, tuple(shape) or (1,), first, end
+
+    def _stream(self, name: str, dtype: str, shape: tuple[int, ...], at: int) -> Stream:
+        row, rows = shape[-1] * SIZES[dtype], prod(shape[:-1])
+
+        def read(first: int, end: int) -> Values:
+            if not 0 <= first <= end <= rows:
+                raise IndexError(f"rows {first} to {end} of {rows}")
+            if dtype not in KEPT:
+                raise self._fail(f"tensor {shown(name)} is {dtype}: its numbers are packed by a quantizer")
+            values = _floats(self._bytes(at + first * row, (end - first) * row), dtype)
+            if not np.isfinite(values).all():
+                raise self._fail(f"tensor {shown(name)} holds NaN or infinity")
+            return values.reshape(end - first, shape[-1])
+
+        return Stream(shape, KEPT.get(dtype, dtype), read)
+
+    def _bytes(self, at: int, count: int) -> NDArray[np.uint8]:
+        """`count` bytes from `at` on, fresh memory."""
+        data = np.empty(count, np.uint8)
+        view: memoryview[int] = memoryview(data)  # type: ignore[arg-type]  # NumPy's stubs know buffers from Python 3.12 on
+        done = 0
+        with self._lock:
+            self._file.seek(at)
+            while done < count:
+                got = self._file.readinto(view[done:])
+                if not got:
+                    raise self._fail("became shorter while it was read")
+                done += got
+        return data
+
+
+def _floats(data: NDArray[np.uint8], dtype: str) -> Values:
+    """Bytes as float16 where they are, else as float32."""
+    if dtype == "F16":
+        return data.view(np.float16)
+    if dtype == "BF16":
+        return (data.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if dtype == "F64":
+        with np.errstate(over="ignore"):
+            return data.view(np.float64).astype(np.float32)
+    return data.view(np.float32)

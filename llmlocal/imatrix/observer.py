@@ -1,0 +1,80 @@
+"""Watches the products of a recorded program, and sums the squares of what they read, column by column.
+
+An operation is added before a product only where somebody watches; a program that nobody watches is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ops.column_squares import column_squares, column_squares_grouped
+from ..quant.tensor import QTensor
+from ..runtime.graph import Graph, Value
+
+
+@dataclass(slots=True)
+class Columns:
+    """Of the weights `names`, which read the same: sums (matrices, k) and counts (matrices,) since the last drain."""
+
+    names: list[str]
+    sums: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class ColumnSums:
+    """The watcher of one program; `wanted` says of which weights. A weight that is read in parts counts once."""
+
+    wanted: Callable[[str], bool]
+    watched: list[Columns] = field(default_factory=list)
+    _identities: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def product(self, g: Graph, x: Value, weights: Sequence[QTensor]) -> None:
+        """`weights` are about to read x (tokens, k)."""
+        if (columns := self._columns(weights, 1, weights[0].k)) is not None:
+            g.add(
+                column_squares,
+                tokens=g.rows_of(x),
+                x=x,
+                sums=columns.sums.ctypes.data,
+                counts=columns.counts.ctypes.data,
+                k=weights[0].k,
+            )
+
+    def experts(self, g: Graph, x: Value, groups: Value, source: Value | None, stacks: Sequence[QTensor]) -> None:
+        """`stacks` (experts, rows, k) are about to read x: pair p its row source[p], or its row p."""
+        count, _, k = stacks[0].shape
+        if (columns := self._columns(stacks, count, k)) is not None:
+            g.add(
+                column_squares_grouped,
+                groups=groups,
+                source=source or self._identity(x.nbytes // (4 * k)),
+                x=x,
+                sums=columns.sums.ctypes.data,
+                counts=columns.counts.ctypes.data,
+                k=k,
+            )
+
+    def drain(self, add: Callable[[str, NDArray[np.float32], NDArray[np.int64]], None]) -> None:
+        """Hand over name, sums and counts of every weight, and start again from nothing."""
+        for columns in self.watched:
+            for name in columns.names:
+                add(name, columns.sums, columns.counts)
+            columns.sums[:], columns.counts[:] = 0, 0
+
+    def _columns(self, weights: Sequence[QTensor], matrices: int, k: int) -> Columns | None:
+        known = {name for columns in self.watched for name in columns.names}
+        names = [name for name in dict.fromkeys(w.name for w in weights) if self.wanted(name) and name not in known]
+        if not names:
+            return None
+        columns = Columns(names, np.zeros((matrices, k), np.float32), np.zeros(matrices, np.int64))
+        self.watched.append(columns)
+        return columns
+
+    def _identity(self, rows: int) -> int:
+        self._identities.append(np.arange(rows))
+        return int(self._identities[-1].ctypes.data)

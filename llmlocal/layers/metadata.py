@@ -1,0 +1,61 @@
+"""Hyper-parameters out of a file's metadata, checked one by one. Knows types and ranges, no architecture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import BadFileError
+from ..gguf import Array
+
+
+class Config:
+    """Metadata under an architecture's prefix: `config.integer("block_count", 1, 1000)` reads `llama.block_count`."""
+
+    def __init__(self, metadata: Mapping[str, Any], arch: str, path: str) -> None:
+        self.metadata, self.arch, self.path = metadata, arch, path
+
+    def fail(self, what: str) -> BadFileError:
+        """The error to raise for a file that cannot be right."""
+        return BadFileError(f"{self.path}: {what}", "the file is damaged or was converted wrongly; get it again")
+
+    def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
+        """An integer in low..high. Raises BadFileError where it is missing without a default, or out of range."""
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.fail(f"{self.arch}.{key} must be an integer")
+        if not low <= value <= high:
+            raise self.fail(f"{self.arch}.{key} is {value}, must be {low} to {high}")
+        return value
+
+    def number(self, key: str, low: float, high: float, default: float | None = None) -> float:
+        """A finite number in low..high. Raises BadFileError as `integer` does."""
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.fail(f"{self.arch}.{key} must be a number")
+        if not (math.isfinite(value) and low <= value <= high):
+            raise self.fail(f"{self.arch}.{key} is {value}, must be {low:g} to {high:g}")
+        return float(value)
+
+    def text(self, key: str, default: str) -> str:
+        """A string, `default` where the key is absent."""
+        value = self.metadata.get(f"{self.arch}.{key}", default)
+        if not isinstance(value, str):
+            raise self.fail(f"{self.arch}.{key} must be a string")
+        return value
+
+    def flags(self, key: str, count: int) -> list[bool] | None:
+        """An array of `count` booleans; None where the key is absent or no array. Raises BadFileError otherwise."""
+        value = self.metadata.get(f"{self.arch}.{key}")
+        if not isinstance(value, Array | list):
+            return None
+        if len(value) != count or not all(isinstance(flag, int) for flag in value):
+            raise self.fail(f"{self.arch}.{key} must have {count} booleans")
+        return [bool(flag) for flag in value]
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self.metadata.get(f"{self.arch}.{key}", default)
+        if value is None:
+            raise self.fail(f"{self.arch}.{key} is missing")
+        return value

@@ -1,0 +1,1 @@
+"""Speed, perplexity, divergence and comparison of models. Prints nothing."""

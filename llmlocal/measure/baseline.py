@@ -1,0 +1,100 @@
+"""An earlier benchmark to hold a new one against. Knows the files of `bench -o json` and `jsonl`, nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadFileError, NotFoundError, UsageError
+from .bench import Row
+
+Key = tuple[str, str, int, str]
+LARGEST = 1 << 26  # bytes of a file that could be a benchmark
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A test then and now, in tokens a second."""
+
+    row: Row
+    before: float
+
+    @property
+    def ratio(self) -> float:
+        return self.row.mean / self.before
+
+
+def key(row: Row) -> Key:
+    """What makes two rows comparable: model, test, threads, type of the cache."""
+    return row.model.stem, row.name, row.n_threads, row.kv_type
+
+
+def read(path: Path) -> dict[Key, float]:
+    """Tokens a second of every test in `path`. Raises NotFoundError, BadFileError."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise _fail(path)
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no such file: {path}", "make one with bench -o json") from error
+    except OSError as error:
+        raise NotFoundError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _fail(path) from error
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        whole = {"rows": _lines(path, text)}
+    rows = whole.get("rows", [whole]) if isinstance(whole, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise _fail(path)
+    return dict(_entry(path, record) for record in rows)
+
+
+def changes(rows: Iterable[Row], before: dict[Key, float]) -> list[Change]:
+    """Those rows that were measured before. Raises UsageError where none was."""
+    found = [Change(row, before[key(row)]) for row in rows if key(row) in before]
+    if not found:
+        raise UsageError("the baseline has none of these tests", "measure the same model, tests and threads as then")
+    return found
+
+
+def slower(found: Iterable[Change], percent: float) -> list[Change]:
+    """Changes that lost more than `percent` of the speed."""
+    return [change for change in found if change.ratio < 1 - percent / 100]
+
+
+def percentage(text: str) -> float:
+    """ "5%" or "5" as 5.0. Raises UsageError."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise UsageError(f"--fail-below {text}: must be a percentage such as 5%")
+    return value
+
+
+def _lines(path: Path, text: str) -> list[Any]:
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise _fail(path) from error
+
+
+def _entry(path: Path, record: Any) -> tuple[Key, float]:
+    try:
+        name = record["model"], record["test"], record["threads"], record["kv_type"]
+        speed = float(record["tokens_per_second"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _fail(path) from error
+    if [type(part) for part in name] != [str, str, int, str] or not 0 < speed < float("inf"):
+        raise _fail(path)
+    return name, speed
+
+
+def _fail(path: Path) -> BadFileError:
+    return BadFileError(f"{path}: not a benchmark", "make one with bench -o json")

@@ -1,0 +1,199 @@
+"""What fewer bits cost: candidates beside a reference, on the same text, prompt and machine. Prints nothing.
+
+All models read the text together, some tokens at a time, so no logits are kept. Perplexity is `perplexity`'s, KL
+divergence `divergence`'s; speeds are measured in turns, so that what else the machine does falls on all alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from ..chat_format.prompt import Request
+from ..engine import Engine
+from ..errors import UsageError
+from ..generation.session import Session
+from ..gguf import Array, GGUFFile
+from ..model_info.describe import Description, describe
+from ..text import escaped
+from .divergence import Divergence, log_probabilities
+from .perplexity import BATCH, Perplexity, cut_in_chunks, estimate, scored_parts
+
+PROMPT = "Explain in a few sentences why the sky is blue."
+ANSWER = 64  # tokens of the answers that are compared
+LEAST_CONTEXT = 256  # holds the prompt and the answer where chunks are shorter
+READ, MADE, REPEATS = 128, 16, 3  # tokens of the tests of speed, and how often each is run
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What to measure: chunks of `n_ctx` tokens, at most `chunks`; `prompt` is what the answers are given to."""
+
+    n_ctx: int = 512
+    chunks: int | None = None
+    n_threads: int | None = None
+    prompt: str = PROMPT
+
+
+@dataclass(slots=True)
+class Contender:
+    """A model and what was measured of it: surprises in nats, speeds in tokens a second.
+
+    `same_tokens`: how many tokens its greedy answer shares with the reference's before they part.
+    """
+
+    path: Path
+    session: Session
+    about: Description
+    surprises: list[float] = field(default_factory=list)
+    divergence: Divergence = field(default_factory=Divergence)
+    prefill: list[float] = field(default_factory=list)
+    decode: list[float] = field(default_factory=list)
+    same_tokens: int = 0
+
+    @property
+    def engine(self) -> Engine:
+        return self.session.engine
+
+    @property
+    def perplexity(self) -> Perplexity:
+        return estimate(self.surprises, 0, 0)
+
+    @property
+    def prefill_speed(self) -> float:
+        return median(self.prefill)
+
+    @property
+    def decode_speed(self) -> float:
+        return median(self.decode)
+
+    def log_ratio(self, reference: Contender) -> tuple[float, float]:
+        """Logarithm of the perplexity's ratio to the reference's, and its error, which is small: tokens are paired."""
+        differences = np.array(self.surprises) - np.array(reference.surprises)
+        return float(differences.mean()), float(differences.std()) / sqrt(max(1, len(differences) - 1))
+
+
+@dataclass(slots=True)
+class Comparison:
+    """The models, the reference first; `answer` is its greedy answer, `chunks` how many have been read."""
+
+    models: list[Contender]
+    way: Way
+    answer: list[int] = field(default_factory=list)
+    chunks: int = 0
+
+    @property
+    def reference(self) -> Contender:
+        return self.models[0]
+
+    @property
+    def candidates(self) -> list[Contender]:
+        return self.models[1:]
+
+    def run(self, text: str | bytes) -> Iterator[tuple[int, int]]:
+        """Measure everything; after each chunk of the text how many of how many are read.
+
+        Raises UsageError for a text below one chunk, PromptTooLongError, and what loading an engine raises.
+        """
+        cut = cut_in_chunks(self.reference.session.tokenizer, text, self.way.n_ctx, self.way.chunks)
+        self._check_vocabularies()
+        self._answer()
+        self._race()
+        for i, chunk in enumerate(cut, 1):
+            self._read(chunk)
+            self.chunks = i
+            yield i, len(cut)
+
+    def _check_vocabularies(self) -> None:
+        """Raises UsageError for a candidate whose tokens mean something else."""
+        first = _tokens(self.reference.session.gguf)
+        for model in self.candidates:
+            if _tokens(model.session.gguf) != first:
+                where = escaped(str(model.path))
+                message = f"{where} has another vocabulary than {escaped(str(self.reference.path))}"
+                raise UsageError(message, "only predictions of the same tokens can be compared")
+
+    def _read(self, chunk: Sequence[int]) -> None:
+        for model in self.models:
+            model.engine.truncate(0)
+            model.engine.prefill(chunk[: len(chunk) // 2])
+        for part, targets in scored_parts(chunk):
+            wanted = self.reference.engine.all_logits(part)
+            others = [(model, model.engine.all_logits(part)) for model in self.candidates]
+            for i, target in enumerate(targets):  # by rows: float64 of all would be hundreds of megabytes
+                log_p = log_probabilities(wanted[i])
+                self.reference.surprises.append(-float(log_p[target]))
+                for model, logits in others:
+                    log_q = log_probabilities(logits[i])
+                    model.surprises.append(-float(log_q[target]))
+                    model.divergence.add_token(log_p, log_q)
+
+    def _answer(self) -> None:
+        """The reference's greedy answer, and how far each candidate gives the same one."""
+        session = self.reference.session
+        ids = session.prompt(Request(self.way.prompt.encode("utf-8", "surrogateescape"))).ids
+        most = min(ANSWER, self.reference.engine.n_ctx - len(ids))
+        for token in greedy(self.reference.engine, ids, most):
+            self.answer.append(token)
+            if token in session.tokenizer.stop_ids:
+                break
+        for model in self.candidates:
+            said = greedy(model.engine, ids, len(self.answer))
+            pairs = zip(self.answer, said, strict=True)
+            model.same_tokens = next((i for i, (a, b) in enumerate(pairs) if a != b), len(self.answer))
+        self.reference.same_tokens = len(self.answer)
+
+    def _race(self) -> None:
+        """Speeds, each model once before it is the first one's turn again; the first round does not count."""
+        n_read = min(READ, self.way.n_ctx)
+        ids = np.random.default_rng(0).integers(0, self.reference.engine.n_vocab, n_read).tolist()
+        for turn in range(REPEATS + 1):
+            for model in self.models:
+                model.engine.truncate(0)
+                start = perf_counter()
+                model.engine.prefill(ids)
+                middle = perf_counter()
+                model.engine.truncate(0)
+                for id in ids[:MADE]:
+                    model.engine.decode(id)
+                end = perf_counter()
+                if turn:
+                    model.prefill.append(n_read / (middle - start))
+                    model.decode.append(len(ids[:MADE]) / (end - middle))
+
+
+@contextmanager
+def opened(reference: Path, candidates: Sequence[Path], way: Way) -> Iterator[Comparison]:
+    """The models, open; engines are loaded when they are needed. Raises what `Session.open` raises."""
+    with ExitStack() as stack:
+        models = []
+        for path in (reference, *candidates):
+            n_ctx = max(way.n_ctx, LEAST_CONTEXT)
+            session = stack.enter_context(
+                Session.open(path, n_ctx=n_ctx, n_threads=way.n_threads, max_outputs=min(BATCH, n_ctx))
+            )
+            models.append(Contender(path, session, describe(session.gguf, way.n_ctx)))
+        yield Comparison(models, way)
+
+
+def greedy(engine: Engine, ids: Sequence[int], most: int) -> Iterator[int]:
+    """The likeliest token after `ids`, then after it, at most `most` in all."""
+    engine.truncate(0)
+    logits = engine.prefill(ids)
+    for i in range(most):
+        token = int(logits.argmax())
+        yield token
+        if i + 1 < most:
+            logits = engine.decode(token)
+
+
+def _tokens(gguf: GGUFFile) -> bytes | None:
+    held = gguf.metadata.get("tokenizer.ggml.tokens")
+    return bytes(held.raw) if isinstance(held, Array) else None

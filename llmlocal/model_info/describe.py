@@ -1,0 +1,161 @@
+"""What a GGUF file is, in a person's words, as data. Believes nothing: any legal container can be described.
+
+Knows metadata and sizes. Loads no tokenizer, no template engine and no kernel, and imports neither NumPy nor Numba.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import models
+from ..gguf import Array, GGUFFile
+from ..gguf.split import later_parts
+from .memory import Memory, head_sizes, hyper, kv_heads, memory, vocabulary_size
+
+DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
+TEMPLATE = "tokenizer.chat_template"
+LICENSES = ("general.license.name", "general.license", "general.license.link")
+
+# general.file_type as llama.cpp numbers it; a test compares this with `gguf`.
+# fmt: off
+FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4",
+    40: "Q1_0",
+}
+# fmt: on
+
+# A text that only this kind of template writes, the more special kinds first.
+TEMPLATE_KINDS = (
+    ("<|im_start|>", "chatml"),
+    ("<|start_header_id|>", "llama3"),
+    ("<<SYS>>", "llama2"),
+    ("[INST]", "mistral"),
+    ("<start_of_turn>", "gemma"),
+    ("<|start_of_role|>", "granite"),
+    ("<|start|>", "harmony"),
+    ("<|START_OF_TURN_TOKEN|>", "command-r"),
+    ("<｜User｜>", "deepseek"),
+    ("<|assistant|>", "phi3 or zephyr"),
+    ("### Instruction", "alpaca"),
+    ("ASSISTANT:", "vicuna"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """`special` maps names such as bos to (id, the token's text)."""
+
+    kind: str
+    pre: str | None
+    size: int
+    special: dict[str, tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A file as people ask for it; None where it does not say. `n_bytes` counts all parts of a split model.
+
+    `formats` counts tensors by format. `supported`: the architecture is. `template`: its kind.
+    """
+
+    name: str | None
+    n_bytes: int
+    n_parts: int
+    version: int
+    trailing_bytes: int
+    architecture: str | None
+    supported: bool
+    parameters: int
+    bits_per_weight: float | None
+    file_type: str | None
+    formats: dict[str, int]
+    layers: int | None
+    width: int | None
+    feed_forward: int | None
+    heads: int | None
+    kv_heads: int | None
+    head_size: int | None
+    experts: int | None
+    experts_used: int | None
+    context: int | None
+    vocabulary: Vocabulary | None
+    template: str | None
+    license: str | None
+    memory: Memory
+
+
+def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> Description:
+    """All about an open file; memory is told for `n_ctx` tokens, by default for the context that a run would take.
+
+    Raises UsageError for a `kv_type` that there is not.
+    """
+    metadata, tensors = gguf.metadata, gguf.tensors.values()
+    architecture = text(metadata, "general.architecture")
+    parameters, nbytes = sum(t.rows * t.k for t in tensors), sum(t.nbytes for t in tensors)
+    context = hyper(metadata, "context_length")
+    parts = [gguf.path, *(gguf.path.with_name(name) for name in later_parts(gguf.path.name, metadata))]
+    return Description(
+        name=text(metadata, "general.name"),
+        n_bytes=sum(part.stat().st_size for part in parts),
+        n_parts=len(parts),
+        version=gguf.version,
+        trailing_bytes=gguf.trailing_bytes,
+        architecture=architecture,
+        supported=architecture in models.names(),
+        parameters=parameters,
+        bits_per_weight=8 * nbytes / parameters if parameters else None,
+        file_type=file_type(metadata),
+        formats=dict(Counter(tensor.format.name for tensor in tensors).most_common()),
+        layers=hyper(metadata, "block_count"),
+        width=hyper(metadata, "embedding_length"),
+        feed_forward=hyper(metadata, "feed_forward_length"),
+        heads=hyper(metadata, "attention.head_count"),
+        kv_heads=kv_heads(metadata),
+        head_size=head_sizes(metadata)[0] or None,
+        experts=hyper(metadata, "expert_count") or None,
+        experts_used=hyper(metadata, "expert_used_count") or None,
+        context=context,
+        vocabulary=vocabulary(metadata),
+        template=template_kind(metadata),
+        license=next((found for key in LICENSES if (found := text(metadata, key))), None),
+        memory=memory(metadata, gguf.tensors, n_ctx or min(context or DEFAULT_CONTEXT, DEFAULT_CONTEXT), kv_type),
+    )
+
+
+def text(metadata: Mapping[str, Any], key: str) -> str | None:
+    """A string out of metadata, None where there is none or it is something else."""
+    value = metadata.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def file_type(metadata: Mapping[str, Any]) -> str | None:
+    """The name of the mix of formats that the file was made with."""
+    value = metadata.get("general.file_type")
+    return FILE_TYPES.get(value) if isinstance(value, int) else None
+
+
+def template_kind(metadata: Mapping[str, Any]) -> str | None:
+    """What the chat template looks like: a known kind or "its own"; None where there is none."""
+    source = text(metadata, TEMPLATE)
+    if source is None:
+        return None
+    return next((kind for mark, kind in TEMPLATE_KINDS if mark in source), "its own")
+
+
+def vocabulary(metadata: Mapping[str, Any]) -> Vocabulary | None:
+    """The vocabulary as the file states it, None where it brings none."""
+    kind, tokens = text(metadata, "tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
+    if kind is None or not isinstance(tokens, Array):
+        return None
+    special = {}
+    for name in ("bos", "eos", "eot", "unknown", "padding"):
+        id = metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if isinstance(id, int) and 0 <= id < len(tokens):
+            special[name] = id, str(tokens[id])
+    return Vocabulary(kind, text(metadata, "tokenizer.ggml.pre"), vocabulary_size(metadata), special)

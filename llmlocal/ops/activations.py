@@ -1,0 +1,133 @@
+"""The gates of feed-forwards, value by value: SwiGLU, its clamped kin, GeGLU, and GELU without a second factor."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..quant.jit.kernel import kernel
+from .elementwise import each
+from .exp import exp
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+STEEPNESS, LIMIT = 1.702, 7.0  # of the clamped gate, as gpt-oss was trained
+CUBIC, TWICE = 0.044715, 1.5957691216057308  # of GELU's approximation; 2 sqrt(2 / pi)
+
+
+def sigmoid_meaning(x: Floats) -> Floats:
+    """1 / (1 + e^-x)."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        out: Floats = 1 / (1 + np.exp(-x))
+    return out
+
+
+def swiglu_meaning(gate: Floats, up: Floats) -> Floats:
+    """silu(gate) * up. Shazeer 2020, arXiv 2002.05202."""
+    return gate * sigmoid_meaning(gate) * up
+
+
+def swiglu_clamped_meaning(gate: Floats, up: Floats) -> Floats:
+    """As swiglu of a steeper sigmoid, both limited, and 1 added to the second. OpenAI 2025, arXiv 2508.10925."""
+    import numpy as np
+
+    gate, up = np.minimum(gate, LIMIT), np.clip(up, -LIMIT, LIMIT)
+    return gate * sigmoid_meaning(STEEPNESS * gate) * (up + 1)
+
+
+def gelu_meaning(x: Floats) -> Floats:
+    """x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Hendrycks and Gimpel 2016, arXiv 1606.08415."""
+    return x * sigmoid_meaning(TWICE * (x + CUBIC * x * x * x))
+
+
+def geglu_meaning(gate: Floats, up: Floats) -> Floats:
+    """gelu(gate) * up. Shazeer 2020, arXiv 2002.05202."""
+    return gelu_meaning(gate) * up
+
+
+def _sigmoid_of(v: ModuleType) -> Any:
+    """`(x, y)`: x times the sigmoid of y, on eight values."""
+    f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
+    return v.jitable(lambda x, y: x / (power(v.zero(f32x8) - y) + 1.0))
+
+
+def _gelu_of(v: ModuleType) -> Any:
+    gated = _sigmoid_of(v)
+    return v.jitable(lambda x: gated(x, (x * x * x * CUBIC + x) * TWICE))
+
+
+def _gate(v: ModuleType, eight: Any) -> Any:
+    """The kernel's body: out = eight(gate, up)."""
+    f32x8, float32, eight, lane = v.f32x8, v.float32, v.jitable(eight), v.slice_of(0, 1)
+
+    @v.jitable
+    def one(g, u):  # type: ignore[no-untyped-def]
+        return v.total(lane(eight(v.splat(f32x8, float32(g)), v.splat(f32x8, float32(u)))))
+
+    row = each(v, eight, one)
+
+    def run(counter, ith, nth, tokens, gate, up, out, width):  # type: ignore[no-untyped-def]
+        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        while t < count:
+            at = 4 * width * t
+            row(gate + at, up + at, out + at, width)
+            t = v.draw(counter, 1)
+
+    return run
+
+
+@kernel("tokens gate up out width")
+def swiglu(v: ModuleType) -> Any:
+    """out = silu(gate) * up, all (tokens, width) float32; out may be gate."""
+    gated = _sigmoid_of(v)
+    return _gate(v, lambda g, u: gated(g, g) * u)
+
+
+@kernel("tokens gate up out width")
+def swiglu_clamped(v: ModuleType) -> Any:
+    """As `swiglu`, with `swiglu_clamped_meaning`."""
+    f32x8, gated = v.f32x8, _sigmoid_of(v)
+
+    def eight(g, u):  # type: ignore[no-untyped-def]
+        g = v.minimum(g, v.splat(f32x8, LIMIT))
+        u = v.minimum(v.maximum(u, v.splat(f32x8, -LIMIT)), v.splat(f32x8, LIMIT))
+        return gated(g, g * STEEPNESS) * (u + 1.0)
+
+    return _gate(v, eight)
+
+
+@kernel("tokens gate up out width")
+def geglu(v: ModuleType) -> Any:
+    """out = gelu(gate) * up, as `swiglu`."""
+    gelu_of = _gelu_of(v)
+    return _gate(v, lambda g, u: gelu_of(g) * u)
+
+
+@kernel("tokens x out width")
+def gelu(v: ModuleType) -> Any:
+    """out = gelu(x), both (tokens, width) float32; out may be x."""
+    gelu_of = _gelu_of(v)
+    body = v.jitable(_gate(v, lambda x, same: gelu_of(x)))
+
+    def run(counter, ith, nth, tokens, x, out, width):  # type: ignore[no-untyped-def]
+        body(counter, ith, nth, tokens, x, x, out, width)
+
+    return run
+
+
+@kernel("tokens x out width")
+def sigmoid(v: ModuleType) -> Any:
+    """out = 1 / (1 + e^-x), as `gelu`."""
+    f32x8, gated = v.f32x8, _sigmoid_of(v)
+    body = v.jitable(_gate(v, lambda x, same: gated(v.splat(f32x8, 1.0), x)))
+
+    def run(counter, ith, nth, tokens, x, out, width):  # type: ignore[no-untyped-def]
+        body(counter, ith, nth, tokens, x, x, out, width)
+
+    return run

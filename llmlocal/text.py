@@ -1,0 +1,23 @@
+"""Text that is safe and readable on a terminal: names from files, numbers of bytes."""
+
+from __future__ import annotations
+
+
+def escaped(text: str) -> str:
+    """`text` on one line, with everything that is not printable as an escape: it cannot move a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(name: str) -> str:
+    """A name from a file, quoted for a message: escaped, and cut after 64 characters."""
+    return f"'{escaped(name[:64])}{'…' if len(name) > 64 else ''}'"
+
+
+def format_bytes(nbytes: int) -> str:
+    """`nbytes` with a binary unit and three digits: 735 MiB, 1.31 GiB."""
+    value, unit = float(nbytes), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.3g} {unit}"

@@ -1,0 +1,107 @@
+"""The SIMD parts of a format, from which `matmul` builds products. Knows no format and no loop over rows.
+
+A weight is d * (q - offset) + m: `q` a small unsigned number (or a signed byte), `d` the scale of its group, `m` the
+group's minimum where the format has one. All functions are jitable; addresses are int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from ..format import Format
+from ..scale_search.affine import Affine
+from ..scale_search.symmetric import Symmetric
+
+Part = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerParts:
+    """A format whose products run on bytes.
+
+    `unpack(p, stride, tile)`: one block of LANES rows, the first at `p`, into `tile`; for every 32 weights that is 8
+        vectors of bytes (lane = row, 4 consecutive weights), then the scales (1 or 2 float vectors), then the minima.
+    `row(p, g)`: weights 32 g .. 32 g + 31 of the block at `p`, as bytes in their order.
+    `row_scale(p, g)`: their scales as float32x8, lane i for weights 4 i .. 4 i + 3.
+    `row_min(p, g)`: their minima, likewise.
+    `columns(p)`: scales of 256 weights from the block at `p` on: a tuple of float32x8 with a lane for every 32 weights,
+        one vector, or two where the halves of 32 differ. `column_min(p)`: their minima, likewise.
+    """
+
+    bits: int  # of q, rounded up to 4: how many products fit 16 bits
+    unpack: Part
+    row: Part
+    row_scale: Part
+    columns: Part
+    row_min: Part | None = None
+    column_min: Part | None = None
+    shift: int = -1  # the offset is 1 << shift; -1: none
+    scales: int = 1  # per 32 weights
+    minima: int = 1  # per 32 weights, where there are any
+    signed: bool = False
+
+    def tile_bytes(self, lanes: int) -> int:
+        """Bytes of a tile for 32 weights of each row."""
+        return lanes * (32 + 4 * self.scales + (4 * self.minima if self.row_min else 0))
+
+
+@dataclass(frozen=True, slots=True)
+class FloatParts:
+    """A format whose weights become float32.
+
+    `unpack(p, stride, tile)`: `step` weights of LANES rows into `tile`, one float vector per weight (lane = row).
+    `row(p)`: 8 consecutive weights as float32x8. `one(p)`: one weight as float32.
+    `pack(x)`: float32x8 as a vector of 8 weights, rounded to nearest even.
+    """
+
+    step: int
+    unpack: Part
+    row: Part
+    one: Part
+    pack: Part
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedParts:
+    """A format that is only decoded: `decode(p, out)` writes the block at `p` as float32. Blocks are of 64 or more."""
+
+    decode: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """How a format is quantized.
+
+    `direct(x, out)`: one block of float32 at `x` to its bytes at `out`; the result is the bits of its greatest
+        magnitude. `search` and `pack(out, levels, scratch, group)` serve where there is importance, or no `direct`:
+        bytes of a block from what the search has left in `scratch`; `group` is the number of the block's first group.
+    """
+
+    direct: Part | None = None
+    search: Affine | Symmetric | None = None
+    pack: Part | None = None
+
+
+def of_group(v: ModuleType, columns: Part, count: int = 1) -> Part:
+    """`(p, g)`: what `columns`, of one vector or two, tells of one group in a block of 256."""
+    every = v.jitable(columns)
+
+    def of_halves(p, g):  # type: ignore[no-untyped-def]
+        low, high = every(p)
+        return v.join(v.low_half(v.splat_lane(low, g)), v.low_half(v.splat_lane(high, g)))
+
+    return of_halves if count == 2 else lambda p, g: v.splat_lane(every(p)[0], g)
+
+
+def float_activations(fmt: type[Format]) -> bool:
+    """Whether products with `fmt` read float32 activations, not Q8 records."""
+    return fmt.activations == "f32"
+
+
+def refuse_stored(fmt: type[Format]) -> None:
+    """Raises ValueError for a format without parts."""
+    if fmt.activations is None:
+        raise ValueError(f"{fmt.name} tensors are stored, not multiplied: a weight cannot be one")

@@ -1,0 +1,4 @@
+"""Python functions to machine code: the CPU, compile options, the kernel cache, compiling in parallel.
+
+Knows nothing of what kernels compute.
+"""

@@ -1,0 +1,126 @@
+"""Matrix products from a format's parts: one row at a time for a single token, tiles of rows for a batch.
+
+A kernel draws rows from its operation's counter, so any number of threads may run it at once; who computes a row does
+not change it. Knows no model, no thread and no format by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, float_activations, refuse_stored
+from ..format import Format
+from ..jit.kernel import Kernel
+from .panels import in_panels
+from .q8_activations import q8_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
+ROWS = 64  # rows of one draw in a batch
+ROW_DRAWS, MAX_ROWS = 4, 256  # for a single token: draws per thread, and rows of a draw at most; long ones read faster
+BEGIN = 2048  # bytes of a draw that are asked for before the first is used
+SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of one draw
+
+
+def matmul(fmt: type[Format]) -> Kernel:
+    """The kernel y (tokens, rows) = x (tokens, k) @ weights (rows, k).T for weights in `fmt`.
+
+    `tokens` is the address of their number; `x` is float32 (tokens, k) where `float_activations(fmt)`, else the Q8
+    records of `activations`; `y` is float32 with `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
+    for each thread. Raises ValueError for a format that is only stored.
+    """
+    refuse_stored(fmt)
+    return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+
+
+def matmul_meaning(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What the kernel means: dequantized weights (rows, k), activations (tokens, k) -> (tokens, rows) in float64."""
+    import numpy as np
+
+    return x.astype(np.float64) @ weights.astype(np.float64).T
+
+
+def float_bytes(k: int) -> int:
+    """Bytes of a row of `k` float32."""
+    return 4 * k
+
+
+def _build(v: ModuleType, fmt: type[Format]) -> Any:
+    stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
+
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
+        count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
+        draw = ROWS if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
+        first = v.draw(counter, draw)
+        while first < rows:
+            for line in range(0, BEGIN, 64):  # all at once: a CPU that follows the addresses asks for a few at first
+                v.prefetch(weights + row_bytes * first + line)
+            stretch(weights, row_bytes, first, min(rows, first + draw), x, k, count, y, y_stride, tile)
+            first = v.draw(counter, draw)
+
+    return run
+
+
+def few_tokens(v: ModuleType, fmt: type[Format]) -> int:
+    """The most tokens for which rows are read one by one, as for a single one.
+
+    Blocks that become float32 first are decoded anew for each panel of tokens, so there one panel is all.
+    """
+    if not float_activations(fmt):
+        return int(v.FEW)
+    return int(v.FLOAT_FEW if fmt.block == 1 else v.ROW_TOKENS)
+
+
+def words_of_tiles(v: ModuleType) -> ModuleType:
+    """The words that products are written in: an instruction set's own, or those of its file for them."""
+    return import_module(f"..isa.{v.TILES}", __package__) if v.TILES else v
+
+
+def rows_by_tokens(v: ModuleType, fmt: type[Format]) -> Any:
+    """`(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch)`: rows `first` to `last` (without it)."""
+    from . import gemm_decoded, gemm_float, gemm_integer
+
+    few, x_bytes = few_tokens(v, fmt), v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    v = words_of_tiles(v)
+    families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
+    parts = fmt.kernels(v)
+    family = families[type(parts)]
+    tiles_dot, row_panels, lanes = (
+        family.tiles_dot(v, fmt, parts),
+        _row_panels(v, family.row_dots(v, fmt, parts)),
+        v.LANES,
+    )
+
+    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        x_stride = x_bytes(k)
+        if tokens > few:  # whole tiles here, the rows that are left one by one below
+            tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
+            tiles_dot(at, row_bytes, k, x, x_stride, tokens, out, 4 * y_stride, tiles, scratch)
+            first += lanes * tiles
+        for r in range(first, last):
+            row_panels(tokens, weights + r * row_bytes, x, x_stride, k, y + 4 * r, 4 * y_stride, scratch)
+
+    return v.jitable(run)
+
+
+def _row_panels(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
+    """`(tokens, weights, x, x_stride, k, y, y_stride, scratch)`: one row by all tokens.
+
+    It is read from memory once; for the second panel of tokens it is in the cache.
+    """
+
+    def panel_of(count: int) -> Any:
+        dot = row_dot_of(count)
+
+        def run(t, weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+            dot(weights, x + t * x_stride, x_stride, k, y + t * y_stride, y_stride, scratch)
+
+        return run
+
+    return in_panels(v, v.ROW_TOKENS, panel_of)
