@@ -21,8 +21,9 @@ import typer
 from llmlocal import guide
 from llmlocal.chat_format.prompt import Request
 from llmlocal.cli.main import ParseError, app
+from llmlocal.generation.events import Token
 from llmlocal.generation.sampler import SamplingParams
-from llmlocal.generation.session import Piece, Session
+from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import GGUFWriter, TensorInfo
 from llmlocal.quant.format import BY_NAME
@@ -192,7 +193,7 @@ def said(question: str, **options: Any) -> str:
     """The guide's greedy answer."""
     ready = session().prompt(Request(question.encode(), **options))
     events = session().answer(ready, max_tokens=200, sampling=SamplingParams(temperature=0.0))
-    return b"".join(event.data for event in events if isinstance(event, Piece)).decode()
+    return "".join(event.text for event in events if isinstance(event, Token))
 
 
 def test_guide_answers() -> None:
@@ -235,7 +236,7 @@ def test_greedy_tokens_equal_llama_cpp(in_f32: Path) -> None:
     with Session.open(in_f32, n_ctx=512) as ours:
         prompts = [ours.prompt(Request(question.encode())) for question in asked]
         answers = [
-            [e.id for e in ours.answer(p, max_tokens=160, sampling=greedy) if isinstance(e, Piece)] for p in prompts
+            [e.id for e in ours.answer(p, max_tokens=160, sampling=greedy) if isinstance(e, Token)] for p in prompts
         ]
         ends = ours.tokenizer.stop_ids
     lines = "".join(json.dumps(prompt.ids) + "\n" for prompt in prompts)

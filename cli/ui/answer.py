@@ -1,100 +1,170 @@
-"""An answer on its way to a terminal, a pipe or a file, while stderr tells how the prompt is read."""
+"""Draws answers, for `run` and `chat` alike: text to stdout or a file, thoughts and progress to stderr.
+
+A pipe or a file gets the bytes of the answer unchanged; on a terminal control characters are shown, never sent.
+"""
 
 from __future__ import annotations
 
-import codecs
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
-from .terminal import Screen, can_draw, is_terminal, note, stdout, visible
+from ...text import readable
+from ..choices import Rendering, ShownThoughts
+from .code import highlighted
+from .markdown import DIM, RESET, Markdown
+from .terminal import Screen, can_draw, columns, is_terminal, note, stdout, visible
 
 if TYPE_CHECKING:
-    from ...generation.session import Event, Finished
+    from ...generation.events import Event, Finished, Token
 
-ENDS = {"stop": "the model", "length": "the limit of tokens", "context": "a full context"}
+REASONS = {"stop": "finished", "length": "reached the token limit", "context": "filled the context"}
 
 
 class AnswerScreen(Screen):
-    """A screen that answers are drawn on."""
+    """A screen on which answers are drawn.
 
-    def watch(self, events: Iterable[Event]) -> Iterator[bytes | Finished]:
-        """The bytes of an answer and its end, while stderr tells how the prompt is read, and what was a surprise."""
-        from ...generation.session import Finished, Reading
+    `render`: whether Markdown is drawn; auto draws it on a terminal with colours. `thoughts`: what is shown of them.
+    `whole_lines`: end an answer with a line feed also where it does not go to a terminal.
+    """
+
+    def __init__(
+        self,
+        *,
+        render: Rendering = Rendering.off,
+        thoughts: ShownThoughts = ShownThoughts.show,
+        whole_lines: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(quiet=quiet, verbose=verbose)
+        self.render, self.whole_lines = render, whole_lines
+        self.thoughts = ShownThoughts.hide if quiet or sys.stderr is None else thoughts
+
+    @property
+    def draws_markdown(self) -> bool:
+        """Whether Markdown is drawn."""
+        return self.render is Rendering.on or (self.render is Rendering.auto and _coloured(sys.stdout))
+
+    def answer(
+        self, events: Iterable[Event], out: BinaryIO | None = None, stopped: Callable[[], bool] = lambda: False
+    ) -> Finished | None:
+        """Draw an answer to `out`, by default stdout, until it ends or `stopped`. Returns its end, if it came."""
+        from ...generation.events import PromptProgress, Token
 
         self._since = monotonic()
-        for event in events:
-            if isinstance(event, Reading):
-                speed = event.done / max(monotonic() - self._since, 1e-9)
-                self.progress("prompt", event.done, event.total, " tokens", f", {speed:.0f} tokens/s")
-                continue
-            self.clear()
-            if isinstance(event, Finished):
-                self._tell_end(event)
-                yield event
-            else:
-                yield event.data
+        with _Writer(self, out) as writer:
+            for event in events:
+                if isinstance(event, PromptProgress):
+                    speed = event.done / max(monotonic() - self._since, 1e-9)
+                    self.progress("prompt", event.done, event.total, " tokens", f", {speed:.0f} tokens/s")
+                elif isinstance(event, Token):
+                    writer.token(event)
+                else:
+                    writer.close()
+                    self._report_end(event)
+                    return event
+                if stopped():
+                    break
+        return None
 
-    def thought(self, text: str) -> None:
-        """A piece of what a model thinks, to stderr: dim on a terminal with colours, every byte to a pipe."""
-        if self._quiet or sys.stderr is None:
-            return
+    def aside(self, text: str) -> None:
+        """A line about the chat, to stderr; dim where there are colours."""
         self.clear()
-        dim = can_draw(sys.stderr) and not os.environ.get("NO_COLOR")
-        shown = visible(text) if sys.stderr.isatty() else text
-        shown = shown.encode("utf-8", "replace").decode()
-        sys.stderr.write(f"[2m{shown}[0m" if dim else shown)
+        sys.stderr.write(f"{DIM}{visible(text)}{RESET}\n" if _coloured(sys.stderr) else f"{visible(text)}\n")
         sys.stderr.flush()
 
-    def answer(self, events: Iterable[Event], out: BinaryIO | None = None) -> None:
-        """Stream an answer to `out`, by default stdout."""
-        terminal = out is None and is_terminal()
-        with Stream(out or stdout(), terminal=terminal) as stream:
-            for event in self.watch(events):
-                if isinstance(event, bytes):
-                    stream.write(event)
-
-    def _tell_end(self, end: Finished) -> None:
+    def _report_end(self, end: Finished) -> None:
         if end.reason == "context":
             self.notes(["the context is full, so the answer ends here; a larger --ctx holds more"])
         if self._verbose:
             note(summary(end))
 
 
-class Stream:
-    """Bytes of an answer to a pipe or a terminal, each piece at once. A context manager that ends the line it is on."""
+class _Writer:
+    """Writes one answer. A context manager that ends the line it is on, unless nobody takes what is written."""
 
-    def __init__(self, out: BinaryIO, *, terminal: bool) -> None:
-        self._out, self._terminal = out, terminal
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._last = ""
+    def __init__(self, screen: AnswerScreen, out: BinaryIO | None) -> None:
+        self._screen, self._out = screen, out or stdout()
+        self._terminal = out is None and is_terminal()
+        self._whole_lines = self._terminal or screen.whole_lines
+        self._markdown = Markdown(lambda: columns(sys.stdout), highlighted) if screen.draws_markdown else None
+        self._kind, self._last = "", "\n"  # of the part that is being written, and its last character
+        self._thought_since, self._thought_tokens = 0.0, 0
 
-    def write(self, data: bytes) -> None:
-        if data:
-            self._send(data, final=False)
-
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> _Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self._terminal or (kind is not None and issubclass(kind, OSError)):
+        self._screen.clear()
+        if kind is None or not issubclass(kind, OSError):
+            self.close()
+
+    def token(self, token: Token) -> None:
+        """Write the parts that a token completes; a folded thought shows how many tokens it has."""
+        self._thought_tokens += token.thinking
+        for part in token.parts:
+            if part.kind in ("answer", "thought"):
+                self._part(part.kind, part.text)
+        if not token.parts:
             return
-        self._send(b"", final=True)
-        if self._last not in ("", "\n"):
-            self._put(b"\n")
+        if self._kind == "thought" and self._screen.thoughts is ShownThoughts.fold:
+            self._screen.status(f"thinking: {self._thought_tokens} tokens")
 
-    def _send(self, data: bytes, *, final: bool) -> None:
-        if not self._terminal:
-            self._put(data)
-        elif text := self._utf8.decode(data, final):
+    def close(self) -> None:
+        """End the part that is being written."""
+        if self._kind == "thought":
+            self._end_thought()
+        elif self._kind == "answer":
+            if self._markdown:
+                self._put(self._markdown.finish())
+            if self._whole_lines and self._last != "\n":
+                self._put("\n")
+        self._kind = ""
+
+    def _part(self, kind: str, text: str) -> None:
+        self._screen.clear()
+        if kind != self._kind:
+            self.close()
+            self._kind = kind
+            if kind == "thought":
+                self._begin_thought()
+        if kind == "thought":
+            self._put_thought(text)
+        else:
+            shown = visible(readable(text)) if self._terminal else text
+            self._put(self._markdown.push(shown) if self._markdown else shown)
+
+    def _begin_thought(self) -> None:
+        self._thought_since = monotonic()
+        if self._screen.thoughts is ShownThoughts.show:
+            self._screen.aside("thinking:")
+
+    def _put_thought(self, text: str) -> None:
+        if self._screen.thoughts is ShownThoughts.show:
+            shown = readable(text)
+            if sys.stderr.isatty():
+                shown = visible(shown)
+            sys.stderr.write(f"{DIM}{shown}{RESET}" if _coloured(sys.stderr) else shown)
+            sys.stderr.flush()
             self._last = text[-1]
-            self._put(visible(text).encode())
 
-    def _put(self, data: bytes) -> None:
-        self._out.write(data)
-        self._out.flush()
+    def _end_thought(self) -> None:
+        if self._screen.thoughts is ShownThoughts.show:
+            sys.stderr.write("\n\n" if self._last != "\n" else "\n")
+            sys.stderr.flush()
+        elif self._screen.thoughts is ShownThoughts.fold:
+            seconds = monotonic() - self._thought_since
+            self._screen.aside(f"thought for {seconds:.0f} s, {self._thought_tokens} tokens (/think shows it)")
+        self._last, self._thought_tokens = "\n", 0
+
+    def _put(self, text: str) -> None:
+        if text:
+            self._out.write(text.encode("utf-8", "surrogateescape"))
+            self._out.flush()
+            self._last = text[-1]
 
 
 def summary(end: Finished) -> str:
@@ -102,6 +172,11 @@ def summary(end: Finished) -> str:
     reused = f", {end.reused_tokens} of them reused" if end.reused_tokens else ""
     return (
         f"prompt: {end.prompt_tokens} tokens{reused}, {end.prefill_speed:.1f} tokens/s; "
-        f"answer: {end.generated_tokens} tokens, {end.decode_speed:.1f} tokens/s; "
-        f"ended by {ENDS[end.reason]}; seed {end.seed}"
+        f"answer: {end.generated_tokens} tokens, {end.decode_speed:.1f} tokens/s, {REASONS[end.reason]}; "
+        f"seed {end.seed}"
     )
+
+
+def _coloured(stream: IO[str] | None) -> bool:
+    """Whether a stream is a terminal with colours that the user wants."""
+    return can_draw(stream) and not os.environ.get("NO_COLOR")
