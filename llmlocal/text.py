@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 
 def escaped(text: str) -> str:
     """`text` on one line, with everything that is not printable as an escape: it cannot move a terminal."""
@@ -18,15 +16,6 @@ def shown(name: str) -> str:
 def readable(text: str) -> str:
     """`text` with U+FFFD in the place of bytes that were not UTF-8, which `surrogateescape` made surrogates."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def partial_suffix(text: str, marks: Sequence[str]) -> int:
-    """Length of the longest suffix of `text` that one of `marks` begins with, but is not complete in."""
-    longest = max(map(len, marks), default=0) - 1
-    for n in range(min(longest, len(text)), 0, -1):
-        if any(mark.startswith(text[-n:]) for mark in marks):
-            return n
-    return 0
 
 
 def format_bytes(nbytes: int) -> str:

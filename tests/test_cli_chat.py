@@ -203,7 +203,7 @@ def test_endless_calls_end(talk: Chatter, tmp_path: Path) -> None:
 )
 def test_tools_files_that_are_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(BadFileError, match="declares no functions"):
+    with pytest.raises(BadFileError, match="not a list of functions"):
         load(tmp_path / "t.json")
     with pytest.raises(NotFoundError):
         load(tmp_path / "none.json")
@@ -271,7 +271,7 @@ def test_run_twice_with_the_cache(tmp_path: Path, said: Any) -> None:
     (tmp_path / "p.cache").write_text("my own file")
     code, out, err = said(*run)
     assert (code, out) == (5, "")
-    assert "is no prompt cache" in err
+    assert "is not a prompt cache" in err
 
 
 def turns(n: int, path: Path) -> list[tuple[float, int, int]]:

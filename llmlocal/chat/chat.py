@@ -13,7 +13,7 @@ from ..chat_format.thinking import Think
 from ..chat_format.tool_calls import Call, parse, spans
 from ..errors import PromptTooLongError, UsageError
 from ..generation.events import Events, Finished, Token
-from ..generation.sampler import SamplingParams
+from ..generation.sampler import Sampler, SamplingParams
 from ..generation.session import ANSWER_ROOM, Session
 from ..text import readable
 from .conversation import Conversation, Message, Turn, assistant, result
@@ -29,7 +29,8 @@ SUMMARIZE = (
 class ChatSettings:
     """How a chat answers. `max_tokens` and `think_budget` count tokens; `tools` are functions in OpenAI's notation.
 
-    `template` names a chat template to use instead of the model's own.
+    `template` names a chat template to use instead of the model's own. A `sampler` is used in place of a new one with
+    the parameters `sampling`.
     """
 
     sampling: SamplingParams = field(default_factory=SamplingParams)
@@ -39,6 +40,7 @@ class ChatSettings:
     think_budget: int | None = None
     template: str | None = None
     tools: Sequence[Mapping[str, Any]] = ()
+    sampler: Sampler | None = None
 
 
 class Chat:
@@ -116,12 +118,13 @@ class Chat:
         if end is not None:
             yield end
 
-    def reply(self) -> Events:
+    def reply(self, prompt: Prompt | None = None) -> Events:
         """Answer the last turn: events as they come. What was said is added to the turn, also where it is stopped.
 
-        Raises as `Session.answer`, PromptTooLongError before anything else.
+        `prompt` is what `self.prompt()` gave, if the caller has it already. Raises as `Session.answer`,
+        PromptTooLongError before anything else.
         """
-        yield from self._answer(self.prompt(), self.conversation.turns[-1], self.settings.max_tokens)
+        yield from self._answer(prompt or self.prompt(), self.conversation.turns[-1], self.settings.max_tokens)
 
     def add_results(self, contents: Sequence[str]) -> None:
         """Add the results of the last answer's calls to its turn."""
@@ -138,6 +141,7 @@ class Chat:
             stop=s.stop,
             think_budget=s.think_budget,
             call_tags=spans(self.template.source) if s.tools else (),
+            sampler=s.sampler,
         )
         try:
             for event in events:

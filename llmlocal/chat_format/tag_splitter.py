@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from ..text import partial_suffix
+from typing import AnyStr, Literal
 
 Kind = Literal["answer", "thought", "call", "dropped"]
 
@@ -118,3 +116,12 @@ class PartSplitter:
             self._blanks, text = text[len(solid) :], solid
         self._said |= kind == "answer"
         parts.append(Part(kind, text))
+
+
+def partial_suffix(text: AnyStr, tags: Sequence[AnyStr]) -> int:
+    """Length of the longest suffix of `text` that is the beginning of a tag, but not all of it; 0 for none."""
+    longest = max(map(len, tags), default=0) - 1
+    for n in range(min(longest, len(text)), 0, -1):
+        if any(tag.startswith(text[-n:]) for tag in tags):
+            return n
+    return 0

@@ -129,11 +129,13 @@ class Session:
         stop: Sequence[str] = (),
         think_budget: int | None = None,
         call_tags: Sequence[Span] = (),
+        sampler: Sampler | None = None,
     ) -> Events:
         """The events of an answer: one `Token` for each token, then `Finished`.
 
         Without `max_tokens` it goes on until the model ends it or the context is full. A thought is closed after
-        `think_budget` tokens. `call_tags` are the tags of function calls, see `tool_calls.spans`.
+        `think_budget` tokens. `call_tags` are the tags of function calls, see `tool_calls.spans`. A `sampler` is used
+        in place of a new one with the parameters `sampling`.
 
         Raises at once PromptTooLongError, UsageError for invalid limits, and what loading the engine raises; while it
         runs BadFileError where logits are not finite.
@@ -143,7 +145,7 @@ class Session:
         self._check_room(len(prompt.ids), max_tokens)
         text = AnswerText(prompt, self.tokenizer, stop, call_tags)
         closing = [] if think_budget is None else marked(prompt.style.closing, self.tokenizer)
-        sampler = Sampler(sampling or SamplingParams())
+        sampler = sampler or Sampler(sampling or SamplingParams())
         return self._generate(self.engine, prompt.ids, max_tokens, sampler, text, think_budget, closing)
 
     def _check_room(self, n: int, max_tokens: int | None) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..chat_format.tag_splitter import partial_suffix
 from ..errors import UsageError
-from ..text import partial_suffix
 
 
 class StopFilter:
