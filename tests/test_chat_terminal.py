@@ -316,6 +316,9 @@ def test_the_end_of_the_context(chat: Chat, tmp_path: Path, key: str, said: str)
     person.until(lambda lines: bool(lines) and lines[-1].endswith("%"))
     lines = person.shown()
     assert any("after" in line for line in lines) == (key != "p")
+    if key == "s":
+        person.say("/context")
+        person.until("the model sees the last turn and a summary of 2 older ones")
     if key == "p":
         assert "the last one" in lines[-1]  # to be sent after all, in another way
         person.type("\x03")

@@ -237,6 +237,24 @@ def test_json_of_an_interrupted_answer(said: Said, scripted: Any, monkeypatch: p
     assert (got["finish_reason"], got["completion_tokens"]) == ("interrupted", 3)
 
 
+THINKS = b"<think>\nhm\xff</think>\n\na\xffb"
+
+
+def test_thoughts_go_to_stderr_and_every_byte_of_the_answer_to_its_target(
+    said: Said, scripted: Any, tmp_path: Path
+) -> None:
+    run = ["run", "m", "d", "--no-stdin", "--temp", "0"]
+    for more, err in (([], "thinking:\nhm\ufffd\n\n"), (["-q"], "")):
+        scripted(*(3 + byte for byte in THINKS), EOS, template=CHAT, n_ctx=512)
+        assert said(*run, *more) == (0, "a\ufffdb", err)
+        assert said(*run, *more, "-o", tmp_path / "out", "--force") == (0, "", err)
+        assert (tmp_path / "out").read_bytes() == b"a\xffb"
+    got = json.loads(said(*run, "--json")[1])
+    assert (got["text"], got["thinking"], got["completion_tokens"]) == ("a\ufffdb", "hm\ufffd", len(THINKS) + 1)
+    scripted(*(3 + byte for byte in THINKS), EOS, template=CHAT, n_ctx=512)
+    assert said(*run, "--think-budget", "2", "-n", "30")[2] == "thinking:\nh\n\n"
+
+
 # ---- terminals ----------------------------------------------------------------------------------------------------
 
 

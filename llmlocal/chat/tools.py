@@ -57,7 +57,7 @@ def load(path: Path) -> list[Tool]:
 def run(command: Sequence[str], call: Call, *, whole: bool = False) -> str:
     """Run a program for a call. Returns its output; where it fails, an error message for the model to read.
 
-    The program gets the arguments as JSON on stdin, with `whole` also the name. It is started without a shell.
+    The program gets the arguments as JSON input, with `whole` also the name. It is started without a shell.
     """
     given: Any = {"name": call.name, "arguments": dict(call.arguments)} if whole else dict(call.arguments)
     try:
