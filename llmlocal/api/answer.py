@@ -1,0 +1,192 @@
+"""An answer: whole, and as it is made."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from threading import RLock
+from types import TracebackType
+from typing import Literal
+from weakref import ReferenceType, ref
+
+from ..chat.answer import Event
+from ..chat_format.tag_splitter import Part
+from ..errors import UsageError
+from ..generation import session as sessions
+from ..generation.session import Finished
+from .access import Access
+from .choice import Choice
+
+FinishReason = Literal["stop", "length", "context", "interrupted"]
+Events = Iterator[Event]
+Start = Callable[[], tuple[tuple[str, ...], Events]]  # notes for the user, and the events
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds, and tokens per second. Loading is the time that the engine took when it was first needed."""
+
+    load_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    prefill_speed: float = 0.0
+    decode_speed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answered; `str(answer)` is its text.
+
+    `thinking`: the text of its thoughts, which are not part of `text`. `tokens`: the ids that were generated, thoughts
+    and the end token included. `finish_reason`: "stop" (an end token or a stop string), "length" (`max_tokens`),
+    "context" (it is full), or "interrupted" (the stream was not read to its end). `cached_tokens` of the
+    `prompt_tokens` were in the cache already. `notes`: what the user should know, such as a missing chat template.
+    """
+
+    text: str
+    thinking: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    seed: int
+    timings: Timings
+    notes: tuple[str, ...]
+
+    @property
+    def completion_tokens(self) -> int:
+        """How many tokens were generated."""
+        return len(self.tokens)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Stream(Iterator[str]):
+    """An answer as it is made: iterating gives pieces of its text, as soon as they are certain.
+
+    The model is busy until the answer ends, or the stream is closed or forgotten. `answer` is what was said so far.
+    """
+
+    def __init__(self, access: Access, choice: Choice, start: Start) -> None:
+        """Make the first part of the answer, so that what is wrong with a prompt is raised here."""
+        self._access, self._choice = access, choice
+        self._lock, self._running, self._given_up = RLock(), False, False
+        self._parts: list[Part] = []
+        self._notes: list[str] = []
+        self._end: Finished | None = None
+        self._events = _exclusive(access, choice, start, self._notes, ref(self))
+        self._first: Part | None = None
+        self._first = self._next()
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> str:
+        while (part := self._next()) is not None:
+            if part.kind == "answer":
+                return part.text
+        raise StopIteration
+
+    def parts(self) -> Iterator[Part]:
+        """Pieces of thoughts, too: parts with a `kind`, "answer" or "thought", and a `text`."""
+        while (part := self._next()) is not None:
+            yield part
+
+    @property
+    def answer(self) -> Answer:
+        """What was said so far; `finish_reason` is "interrupted" until the answer has ended."""
+        end, ids, n = self._end, self._choice.ids, self._choice.prompt_tokens
+        texts = {
+            kind: "".join(part.text for part in self._parts if part.kind == kind) for kind in ("answer", "thought")
+        }
+        timings = Timings()
+        if end is not None:
+            speeds = end.prefill_speed, end.decode_speed
+            timings = Timings(end.load_seconds, end.prefill_seconds, end.decode_seconds, *speeds)
+        return Answer(
+            texts["answer"],
+            texts["thought"],
+            tuple(ids[n:]),
+            end.reason if end else "interrupted",
+            end.prompt_tokens if end else n,
+            end.reused_tokens if end else 0,
+            self._choice.seed,
+            timings,
+            tuple(self._notes),
+        )
+
+    def close(self) -> None:
+        """Give up the rest of the answer; the model is free again. May be called more than once."""
+        self._given_up, self._first = True, None
+        self.stop()
+
+    def stop(self) -> None:
+        """End the answer here, for who closes the model. Raises UsageError within a function that chooses its tokens."""
+        with self._lock:
+            self._check_idle()
+            self._events.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _next(self) -> Part | None:
+        """The next part, None at the end. Raises UsageError where the model was closed before that."""
+        with self._lock:
+            part, self._first = self._first, None
+            return part or self._make()
+
+    def _make(self) -> Part | None:
+        self._check_idle()
+        if self._end is None and not self._given_up:
+            self._access.session  # noqa: B018  raises when the model is closed
+        self._running = True
+        try:
+            for event in self._events:
+                if isinstance(event, Part):
+                    self._parts.append(event)
+                    return event
+                self._end = event if isinstance(event, Finished) else self._end
+            return None
+        finally:
+            self._running = False
+
+    def _check_idle(self) -> None:
+        if self._running:
+            raise UsageError("this answer is being made: a function that chooses its tokens cannot read or end it")
+
+
+def whole(stream: Stream) -> Answer:
+    """All of an answer. However it ends, the model is free then."""
+    with stream:
+        for _ in stream.parts():
+            pass
+    return stream.answer
+
+
+def continued(events: Iterable[sessions.Event]) -> Events:
+    """The events of a text that is continued, where no thoughts are looked for: its bytes as text."""
+    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+    for event in events:
+        last = isinstance(event, Finished)
+        if text := utf8.decode(event.data if isinstance(event, sessions.Piece) else b"", last):
+            yield Part("answer", text)
+        if not isinstance(event, sessions.Piece):
+            yield event
+
+
+def _exclusive(
+    access: Access, choice: Choice, start: Start, notes: list[str], stream: ReferenceType[Stream]
+) -> Generator[Event, None, None]:
+    """The events of an answer that holds the model. Refers to the stream weakly: a forgotten one frees the model."""
+    with access.exclusive(stream):
+        try:
+            said, events = start()
+            notes += said
+            yield from events
+        finally:
+            access.context = choice.ids or access.context
