@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Protocol
-from weakref import ReferenceType
 
 from ..errors import UsageError
 from ..generation.session import Session
@@ -29,7 +28,7 @@ class Access:
         self._session = session
         self._lock = Lock()
         self._closed = False
-        self._answer: ReferenceType[Stoppable] | None = None
+        self._answer: Callable[[], Stoppable | None] | None = None
         self.context: list[int] = []  # tokens of the last call, those of its answer included
 
     @property
@@ -40,8 +39,8 @@ class Access:
         return self._session
 
     @contextmanager
-    def exclusive(self, answer: ReferenceType[Stoppable] | None = None) -> Iterator[Session]:
-        """The session for the caller alone; closing the model ends `answer`.
+    def exclusive(self, answer: Callable[[], Stoppable | None] | None = None) -> Iterator[Session]:
+        """The session for the caller alone; closing the model ends the `answer` that a weak reference gives.
 
         Raises UsageError when it is closed or in use.
         """
@@ -64,7 +63,7 @@ class Access:
             return
         self._closed = True
         try:
-            if (answer := self._answer and self._answer()) is not None:
+            if self._answer is not None and (answer := self._answer()) is not None:
                 answer.stop()
         except UsageError:
             self._closed = False

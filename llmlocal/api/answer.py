@@ -11,6 +11,7 @@ from typing import Literal
 from weakref import ReferenceType, ref
 
 from ..chat.answer import Event
+from ..chat_format.prompt import Prompt
 from ..chat_format.tag_splitter import Part
 from ..errors import UsageError
 from ..generation import session as sessions
@@ -20,7 +21,7 @@ from .choice import Choice
 
 FinishReason = Literal["stop", "length", "context", "interrupted"]
 Events = Iterator[Event]
-Start = Callable[[], tuple[tuple[str, ...], Events]]  # notes for the user, and the events
+Start = Callable[[], tuple[Prompt, Events]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,9 @@ class Stream(Iterator[str]):
         self._access, self._choice = access, choice
         self._lock, self._running, self._given_up = RLock(), False, False
         self._parts: list[Part] = []
-        self._notes: list[str] = []
+        self._read: list[Prompt] = []  # what the model reads, once it is known
         self._end: Finished | None = None
-        self._events = _exclusive(access, choice, start, self._notes, ref(self))
+        self._events = _exclusive(access, choice, start, self._read, ref(self))
         self._first: Part | None = None
         self._first = self._next()
 
@@ -97,24 +98,22 @@ class Stream(Iterator[str]):
     @property
     def answer(self) -> Answer:
         """What was said so far; `finish_reason` is "interrupted" until the answer has ended."""
-        end, ids, n = self._end, self._choice.ids, self._choice.prompt_tokens
-        texts = {
-            kind: "".join(part.text for part in self._parts if part.kind == kind) for kind in ("answer", "thought")
-        }
+        end, prompt = self._end, self._read[0]
+        text, thinking = ("".join(p.text for p in self._parts if p.kind == kind) for kind in ("answer", "thought"))
         timings = Timings()
         if end is not None:
             speeds = end.prefill_speed, end.decode_speed
             timings = Timings(end.load_seconds, end.prefill_seconds, end.decode_seconds, *speeds)
         return Answer(
-            texts["answer"],
-            texts["thought"],
-            tuple(ids[n:]),
+            text,
+            thinking,
+            tuple(self._choice.ids[len(prompt.ids) :]),
             end.reason if end else "interrupted",
-            end.prompt_tokens if end else n,
+            len(prompt.ids),
             end.reused_tokens if end else 0,
             self._choice.seed,
             timings,
-            tuple(self._notes),
+            prompt.notes,
         )
 
     def close(self) -> None:
@@ -123,7 +122,7 @@ class Stream(Iterator[str]):
         self.stop()
 
     def stop(self) -> None:
-        """End the answer here, for who closes the model. Raises UsageError within a function that chooses its tokens."""
+        """End the answer here; `Model.close` does it. Raises UsageError within a function that chooses its tokens."""
         with self._lock:
             self._check_idle()
             self._events.close()
@@ -180,13 +179,13 @@ def continued(events: Iterable[sessions.Event]) -> Events:
 
 
 def _exclusive(
-    access: Access, choice: Choice, start: Start, notes: list[str], stream: ReferenceType[Stream]
+    access: Access, choice: Choice, start: Start, read: list[Prompt], stream: ReferenceType[Stream]
 ) -> Generator[Event, None, None]:
     """The events of an answer that holds the model. Refers to the stream weakly: a forgotten one frees the model."""
     with access.exclusive(stream):
+        prompt, events = start()
+        read.append(prompt)
         try:
-            said, events = start()
-            notes += said
             yield from events
         finally:
-            access.context = choice.ids or access.context
+            access.context = choice.ids or prompt.ids

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args, overload
 
 from ..chat.chat import Dialogue
 from ..chat.conversation import Conversation, Message, Turn
+from ..chat_format.prompt import Prompt
 from ..errors import UsageError
 from .access import Access
 from .answer import Answer, Events, Stream, whole
@@ -51,7 +53,7 @@ class Chat:
         require(isinstance(text, str) and bool(text), "text", text, "a text that is not empty")
         chosen, choice = settings(self._access.session, given(self._options, options))
 
-        def start() -> tuple[tuple[str, ...], Events]:
+        def start() -> tuple[Prompt, Events]:
             turn = self._talk.begin(text)
             try:
                 dialogue = Dialogue(self._access.session, self._talk, chosen)
@@ -61,7 +63,7 @@ class Chat:
                 self._talk.undo()
                 raise
             note = (f"the model no longer sees the {dropped} oldest turns",) if dropped else ()
-            return (*ready.notes, *note), self._kept(turn, dialogue.reply(ready))
+            return replace(ready, notes=(*ready.notes, *note)), self._kept(turn, dialogue.reply(ready))
 
         made = Stream(self._access, choice, start)
         return made if stream else whole(made)

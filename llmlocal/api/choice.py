@@ -31,7 +31,6 @@ class Choice(Sampler):
         super().__init__(params)
         self._processor, self._function = processor, function
         self._history: Sequence[int] = ()  # the session's own list, to which it adds every token of the answer
-        self.prompt_tokens = 0
 
     @property
     def ids(self) -> list[int]:
@@ -40,8 +39,6 @@ class Choice(Sampler):
 
     def sample(self, logits: Logits, history: Sequence[int] = (), step: int = 0) -> int:
         """As `Sampler.sample`. Raises UsageError too where a function of the caller returns what has no meaning."""
-        if step == 0:
-            self.prompt_tokens = len(history)
         self._history = history
         if self._processor:
             logits = _logits(self._processor(list(history), logits.copy()), logits.size)

@@ -17,7 +17,7 @@ from ..chat.answer import Settings, answer
 from ..chat.chat import Dialogue
 from ..chat.conversation import Conversation, Turn
 from ..chat_format.chat_template import choose
-from ..chat_format.prompt import Request
+from ..chat_format.prompt import Prompt, Request
 from ..engine import vocabulary_size
 from ..errors import UsageError
 from ..generation.session import Session
@@ -284,15 +284,15 @@ def _encoded(text: str) -> bytes:
         raise UsageError(f"the prompt has half a character at {error.start}: it is not valid Unicode") from None
 
 
-def _text(session: Session, request: Request, chosen: Settings) -> tuple[tuple[str, ...], Events]:
+def _text(session: Session, request: Request, chosen: Settings) -> tuple[Prompt, Events]:
     ready = session.prompt(request)
     if ready.chat:
-        return ready.notes, answer(session, ready, chosen)
+        return ready, answer(session, ready, chosen)
     s = chosen
     events = session.answer(ready, max_tokens=s.max_tokens, sampling=s.sampling, stop=s.stop, sampler=s.sampler)
-    return ready.notes, continued(events)
+    return ready, continued(events)
 
 
-def _messages(dialogue: Dialogue) -> tuple[tuple[str, ...], Events]:
+def _messages(dialogue: Dialogue) -> tuple[Prompt, Events]:
     ready = dialogue.prompt()
-    return ready.notes, dialogue.reply(ready)
+    return ready, dialogue.reply(ready)

@@ -23,7 +23,7 @@ TokenSampler = Callable[[list[int], Logits], int]
 
 
 class Options(TypedDict, total=False):
-    """Keyword arguments of `Model.generate`, `Model.chat` and `Chat.send`. None, like leaving it out, is the default."""
+    """Keyword arguments of `Model.generate`, `Model.chat` and `Chat.send`. None stands for the default."""
 
     max_tokens: int | None  # maximum number of tokens to generate; default: until the model ends
     temperature: float | None  # 0 always takes the likeliest token; default of all: the model's recommendation,
@@ -50,9 +50,9 @@ SAMPLING = (*NAMES, "logit_bias")
 WHOLE_NUMBERS = (*WHOLE, "max_tokens", "think_budget")
 
 
-def given(options: Options, *others: Options) -> dict[str, Any]:
+def given(*options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as a dictionary without those that are None; later ones win. Raises UsageError for a bad one."""
-    merged = {name: value for some in (options, *others) for name, value in some.items() if value is not None}
+    merged = {name: value for some in options for name, value in some.items() if value is not None}
     for name, value in merged.items():
         _check(name, value)
     replaced = [name for name in SAMPLING if name in merged]
