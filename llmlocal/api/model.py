@@ -18,7 +18,6 @@ from ..chat.chat import Dialogue
 from ..chat.conversation import Conversation, Turn
 from ..chat_format.chat_template import choose
 from ..chat_format.prompt import Prompt, Request
-from ..engine import vocabulary_size
 from ..errors import UsageError
 from ..generation.session import Session
 from ..hub.names import located, unknown
@@ -216,7 +215,7 @@ class Model:
     @property
     def vocab_size(self) -> int:
         """Tokens in the vocabulary: ids are 0 to vocab_size - 1."""
-        return vocabulary_size(self._access.session.gguf)
+        return self._access.session.tokenizer.n_vocab
 
     @property
     def stop_ids(self) -> frozenset[int]:
