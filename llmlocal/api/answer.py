@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from threading import RLock
 from types import TracebackType
 from typing import Literal
 from weakref import ReferenceType, ref
 
-from ..chat.answer import Event
 from ..chat_format.prompt import Prompt
 from ..chat_format.tag_splitter import Part
 from ..errors import UsageError
-from ..generation import session as sessions
-from ..generation.session import Finished
+from ..generation.events import Event, Events, Finished, Token
+from ..text import readable
 from .access import Access
 from .choice import Choice
 
 FinishReason = Literal["stop", "length", "context", "interrupted"]
-Events = Iterator[Event]
 Start = Callable[[], tuple[Prompt, Events]]
 
 
@@ -74,12 +74,14 @@ class Stream(Iterator[str]):
         """Make the first part of the answer, so that what is wrong with a prompt is raised here."""
         self._access, self._choice = access, choice
         self._lock, self._running, self._given_up = RLock(), False, False
-        self._parts: list[Part] = []
         self._read: list[Prompt] = []  # what the model reads, once it is known
+        self._tokens: list[int] = []
+        self._parts: list[Part] = []
+        self._ready: deque[Part] = deque()  # parts that were made and not given yet
         self._end: Finished | None = None
-        self._events = _exclusive(access, choice, start, self._read, ref(self))
-        self._first: Part | None = None
-        self._first = self._next()
+        self._events = _exclusive(access, start, self._read, ref(self))
+        with self._lock:
+            self._make()
 
     def __iter__(self) -> Stream:
         return self
@@ -99,15 +101,16 @@ class Stream(Iterator[str]):
     def answer(self) -> Answer:
         """What was said so far; `finish_reason` is "interrupted" until the answer has ended."""
         end, prompt = self._end, self._read[0]
-        text, thinking = ("".join(p.text for p in self._parts if p.kind == kind) for kind in ("answer", "thought"))
+        stretches = [(kind, "".join(p.text for p in same)) for kind, same in groupby(self._parts, lambda p: p.kind)]
+        text, thoughts = ([text for kind, text in stretches if kind == wanted] for wanted in ("answer", "thought"))
         timings = Timings()
         if end is not None:
             speeds = end.prefill_speed, end.decode_speed
             timings = Timings(end.load_seconds, end.prefill_seconds, end.decode_seconds, *speeds)
         return Answer(
-            text,
-            thinking,
-            tuple(self._choice.ids[len(prompt.ids) :]),
+            "".join(text),
+            "\n\n".join(thoughts),
+            tuple(self._tokens),
             end.reason if end else "interrupted",
             len(prompt.ids),
             end.reused_tokens if end else 0,
@@ -118,7 +121,8 @@ class Stream(Iterator[str]):
 
     def close(self) -> None:
         """Give up the rest of the answer; the model is free again. May be called more than once."""
-        self._given_up, self._first = True, None
+        self._given_up = True
+        self._ready.clear()
         self.stop()
 
     def stop(self) -> None:
@@ -136,21 +140,26 @@ class Stream(Iterator[str]):
     def _next(self) -> Part | None:
         """The next part, None at the end. Raises UsageError where the model was closed before that."""
         with self._lock:
-            part, self._first = self._first, None
-            return part or self._make()
+            if not self._ready:
+                self._make()
+            return self._ready.popleft() if self._ready else None
 
-    def _make(self) -> Part | None:
+    def _make(self) -> None:
+        """Generate until there are parts, or to the end."""
         self._check_idle()
         if self._end is None and not self._given_up:
             self._access.session  # noqa: B018  raises when the model is closed
         self._running = True
         try:
             for event in self._events:
-                if isinstance(event, Part):
-                    self._parts.append(event)
-                    return event
-                self._end = event if isinstance(event, Finished) else self._end
-            return None
+                if isinstance(event, Finished):
+                    self._end = event
+                elif isinstance(event, Token):
+                    self._tokens.append(event.id)
+                    self._ready += [Part(part.kind, readable(part.text)) for part in event.parts]
+                    if self._ready:
+                        self._parts += self._ready
+                        return
         finally:
             self._running = False
 
@@ -167,25 +176,16 @@ def whole(stream: Stream) -> Answer:
     return stream.answer
 
 
-def continued(events: Iterable[sessions.Event]) -> Events:
-    """The events of a text that is continued, where no thoughts are looked for: its bytes as text."""
-    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-    for event in events:
-        last = isinstance(event, Finished)
-        if text := utf8.decode(event.data if isinstance(event, sessions.Piece) else b"", last):
-            yield Part("answer", text)
-        if not isinstance(event, sessions.Piece):
-            yield event
-
-
 def _exclusive(
-    access: Access, choice: Choice, start: Start, read: list[Prompt], stream: ReferenceType[Stream]
+    access: Access, start: Start, read: list[Prompt], stream: ReferenceType[Stream]
 ) -> Generator[Event, None, None]:
     """The events of an answer that holds the model. Refers to the stream weakly: a forgotten one frees the model."""
     with access.exclusive(stream):
         prompt, events = start()
         read.append(prompt)
-        try:
-            yield from events
-        finally:
-            access.context = choice.ids or prompt.ids
+        access.context = [*prompt.ids]
+        with closing(events):
+            for event in events:
+                if isinstance(event, Token):
+                    access.context.append(event.id)
+                yield event

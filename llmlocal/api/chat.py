@@ -7,12 +7,13 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args, overload
 
-from ..chat.chat import Dialogue
+from ..chat.chat import Chat as ModelChat
 from ..chat.conversation import Conversation, Message, Turn
 from ..chat_format.prompt import Prompt
 from ..errors import UsageError
+from ..generation.events import Events
 from .access import Access
-from .answer import Answer, Events, Stream, whole
+from .answer import Answer, Stream, whole
 from .options import Options, given, require, require_one_of, settings
 
 ContextEnd = Literal["stop", "drop"]
@@ -36,7 +37,7 @@ class Chat:
         require_one_of("context_end", context_end, get_args(ContextEnd))
         self._access, self._options, self._drop = access, given(options), context_end == "drop"
         self._talk = conversation(system, checked(messages)) if messages else Conversation(system)
-        Dialogue(access.session, self._talk, settings(access.session, self._options)[0])  # has it a chat template?
+        ModelChat(access.session, self._talk, settings(access.session, self._options)[0])  # has it a chat template?
 
     @overload
     def send(self, text: str, *, stream: Literal[False] = False, **options: Unpack[Options]) -> Answer: ...
@@ -56,14 +57,14 @@ class Chat:
         def start() -> tuple[Prompt, Events]:
             turn = self._talk.begin(text)
             try:
-                dialogue = Dialogue(self._access.session, self._talk, chosen)
-                dropped = dialogue.drop_to_fit() if self._drop and not dialogue.fits() else 0
-                ready = dialogue.prompt()
+                chat = ModelChat(self._access.session, self._talk, chosen)
+                dropped = chat.drop_to_fit() if self._drop and not chat.fits() else 0
+                ready = chat.prompt()
             except BaseException:
                 self._talk.undo()
                 raise
             note = (f"the model no longer sees the {dropped} oldest turns",) if dropped else ()
-            return replace(ready, notes=(*ready.notes, *note)), self._kept(turn, dialogue.reply(ready))
+            return replace(ready, notes=(*ready.notes, *note)), self._kept(turn, chat.reply(ready))
 
         made = Stream(self._access, choice, start)
         return made if stream else whole(made)

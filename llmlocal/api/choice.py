@@ -16,7 +16,7 @@ Logits = NDArray[np.float32]
 
 
 class Choice(Sampler):
-    """A sampler of one answer that remembers its tokens.
+    """A sampler with functions of the caller.
 
     `processor` is called with all ids so far and the logits (vocab,) before every choice and returns logits;
     `function` is called with both and returns an id instead of the built-in sampler. Both get copies.
@@ -30,16 +30,9 @@ class Choice(Sampler):
     ) -> None:
         super().__init__(params)
         self._processor, self._function = processor, function
-        self._history: Sequence[int] = ()  # the session's own list, to which it adds every token of the answer
-
-    @property
-    def ids(self) -> list[int]:
-        """Prompt and answer so far; empty before the first choice."""
-        return list(self._history)
 
     def sample(self, logits: Logits, history: Sequence[int] = (), step: int = 0) -> int:
         """As `Sampler.sample`. Raises UsageError too where a function of the caller returns what has no meaning."""
-        self._history = history
         if self._processor:
             logits = _logits(self._processor(list(history), logits.copy()), logits.size)
         if self._function is None:

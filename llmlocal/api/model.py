@@ -13,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import guide
-from ..chat.answer import Settings, answer
-from ..chat.chat import Dialogue
+from ..chat.chat import Chat as ModelChat
+from ..chat.chat import ChatSettings
 from ..chat.conversation import Conversation, Turn
 from ..chat_format.chat_template import choose
 from ..chat_format.prompt import Prompt, Request
 from ..errors import UsageError
+from ..generation.events import Events
 from ..generation.session import Session
 from ..hub.names import located, unknown
 from ..ops.kv import find
 from .access import Access
-from .answer import Answer, Events, Stream, continued, whole
+from .answer import Answer, Stream, whole
 from .chat import Chat, ContextEnd, checked
 from .options import Logits, Options, given, require, settings
 
@@ -128,7 +129,7 @@ class Model:
                 hint = 'begin the messages with {"role": "system", ...}' if not raw else "give a text"
                 raise UsageError("raw and system go with a text, not with messages", hint)
             talk = Conversation(turns=[Turn(checked(prompt))])
-            made = Stream(self._access, choice, lambda: _messages(Dialogue(session, talk, chosen)))
+            made = Stream(self._access, choice, lambda: _messages(ModelChat(session, talk, chosen)))
         return made if stream else whole(made)
 
     def chat(
@@ -283,15 +284,19 @@ def _encoded(text: str) -> bytes:
         raise UsageError(f"the prompt has half a character at {error.start}: it is not valid Unicode") from None
 
 
-def _text(session: Session, request: Request, chosen: Settings) -> tuple[Prompt, Events]:
-    ready = session.prompt(request)
-    if ready.chat:
-        return ready, answer(session, ready, chosen)
-    s = chosen
-    events = session.answer(ready, max_tokens=s.max_tokens, sampling=s.sampling, stop=s.stop, sampler=s.sampler)
-    return ready, continued(events)
+def _text(session: Session, request: Request, chosen: ChatSettings) -> tuple[Prompt, Events]:
+    ready, s = session.prompt(request), chosen
+    events = session.answer(
+        ready,
+        max_tokens=s.max_tokens,
+        sampling=s.sampling,
+        stop=s.stop,
+        think_budget=s.think_budget,
+        sampler=s.sampler,
+    )
+    return ready, events
 
 
-def _messages(dialogue: Dialogue) -> tuple[Prompt, Events]:
-    ready = dialogue.prompt()
-    return ready, dialogue.reply(ready)
+def _messages(chat: ModelChat) -> tuple[Prompt, Events]:
+    ready = chat.prompt()
+    return ready, chat.reply(ready)

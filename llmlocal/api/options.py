@@ -9,10 +9,10 @@ from typing import Any, TypedDict, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chat.answer import Settings
+from ..chat.chat import ChatSettings
 from ..chat_format.thinking import Think
 from ..errors import UsageError
-from ..generation.sampling_defaults import NAMES, WHOLE, sampling
+from ..generation.sampling_defaults import INTEGERS, NAMES, sampling
 from ..generation.session import Session
 from ..hub.catalog import recommended_sampling
 from .choice import Choice
@@ -47,7 +47,7 @@ class Options(TypedDict, total=False):
 
 CHOOSE = ("logits_processor", "sampler")
 SAMPLING = (*NAMES, "logit_bias")
-WHOLE_NUMBERS = (*WHOLE, "max_tokens", "think_budget")
+WHOLE_NUMBERS = (*INTEGERS, "max_tokens", "think_budget")
 
 
 def given(*options: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def given(*options: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def settings(session: Session, options: Mapping[str, Any]) -> tuple[Settings, Choice]:
+def settings(session: Session, options: Mapping[str, Any]) -> tuple[ChatSettings, Choice]:
     """How to answer with `options`, checked by `given`, as `llmlocal run` would; and what chooses the tokens.
 
     Raises UsageError for a value that is out of range.
@@ -71,7 +71,7 @@ def settings(session: Session, options: Mapping[str, Any]) -> tuple[Settings, Ch
     params = sampling(session.gguf.metadata, values, recommended_sampling(session.gguf.path))
     choice = Choice(params, *(options.get(name) for name in CHOOSE))
     stop = options.get("stop", ())
-    chosen = Settings(
+    chosen = ChatSettings(
         params,
         options.get("max_tokens"),
         [stop] if isinstance(stop, str) else stop,
