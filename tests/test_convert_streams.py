@@ -13,12 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llmlocal.convert.model import open_hf
-from llmlocal.convert.write import write_model
 from llmlocal.errors import BadFileError
 from llmlocal.hf import streams
 from llmlocal.hf.safetensors import Safetensors
 from llmlocal.hf.streams import Stream
+from llmlocal.quantize.convert import convert_model
 
 Floats = NDArray[np.float32]
 sizes = st.integers(1, 7)
@@ -100,9 +99,7 @@ def test_memory(tmp_path: Path) -> None:
     largest = 4 * 64 * 200_000
     for type_name in ("f32", "q8_0"):
         tracemalloc.start()
-        with open_hf(folder) as model:
-            tracemalloc.reset_peak()
-            write_model(model, tmp_path / f"{type_name}.gguf", type_name)
+        convert_model(folder, tmp_path / f"{type_name}.gguf", type_name)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < largest

@@ -31,7 +31,7 @@ engine model_info
 generation convert hub
 chat measure doctor
 api imatrix
-requantize
+quantize
 cli.choices cli.command_group
 cli.ui
 cli.views

@@ -18,8 +18,8 @@ from llmlocal.gguf import ValueType, open_gguf, write_gguf
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
-from llmlocal.requantize.plan import BY_SIZE
-from llmlocal.requantize.request import beside, make_recipe, size_in_bytes
+from llmlocal.quantize.request import beside, make_recipe, size_in_bytes
+from llmlocal.quantize.type_sizes import BY_SIZE
 
 load_all()
 Said = Callable[..., tuple[int, str, str]]
@@ -138,7 +138,7 @@ def test_what_makes_no_sense(said: Said, small: Path, words: list[str], message:
 
 
 def test_a_pattern_without_end_is_stopped() -> None:
-    recipe = make_recipe("Q4_0", ["^(a|aa)+[bc]$=Q8_0"], None, None, pure=False, important=False)
+    recipe = make_recipe("Q4_0", ["^(a|aa)+[bc]$=Q8_0"], None, None, pure=False, has_imatrix=False)
     with pytest.raises(UsageError, match="takes too long"):
         recipe.overrides[0][0]("a" * 60)
 

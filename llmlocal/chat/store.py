@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError, ResourceError, UsageError
+from ..files.disk import sync_folder
 from ..text import escaped
 from .conversation import Conversation, Turn
 
@@ -65,7 +66,7 @@ class SessionFile:
             header = {"schema": SCHEMA, "created": _now(), **self.header}
             self._write(*([] if started else [header]), {**record, "time": _now()})
             if not started:
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         except BlockingIOError:
             message = f"the session {self.id} is open in another chat"
             raise ResourceError(message, "close that chat, or use --no-save") from None
@@ -229,16 +230,6 @@ def _opened(path: Path) -> int:
         os.close(handle)
         raise
     return handle
-
-
-def _sync_folder(where: Path) -> None:
-    """Make the new file name survive a power failure."""
-    if os.name == "posix":
-        handle = os.open(where, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _now() -> str:

@@ -7,7 +7,7 @@ sum is made while rows are read, in float32; the factors alone are held. What PE
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,17 @@ class Adapter:
             if new.shape != tensors[name].shape:
                 raise BadFileError(f"{self.where}: tensor {shown(name)} is {new.shape}, not {tensors[name].shape}")
         return out | {name: delta.added(out[name], self.where) for name, delta in self.deltas.items()}
+
+
+def merge_adapters(
+    tensors: dict[str, Stream], adapters: Sequence[Adapter], architecture: str | None = None
+) -> dict[str, Stream]:
+    """`tensors` with adapters merged into them. Raises BadFileError for an adapter of another architecture."""
+    for adapter in adapters:
+        if adapter.architecture != architecture:
+            raise BadFileError(f"{adapter.where}: is for {adapter.architecture}, the model is {architecture}")
+        tensors = adapter.merged(tensors)
+    return tensors
 
 
 def read_adapter(path: Path) -> Adapter:
