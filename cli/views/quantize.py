@@ -11,7 +11,7 @@ from ..ui.terminal import Screen, one_line
 
 if TYPE_CHECKING:
     from ...measure.divergence import Divergence
-    from ...quantize.convert import Conversion
+    from ...quantize.convert import ConvertedModel
     from ...quantize.prepare import PreparedQuantization
     from ...quantize.source import TensorSource
     from ...quantize.type_sizes import TypeSize
@@ -81,13 +81,13 @@ def result_record(prepared: PreparedQuantization, result: WriteResult, found: Di
     return record
 
 
-def conversion_line(made: Conversion) -> str:
+def conversion_line(made: ConvertedModel) -> str:
     """What `convert` wrote."""
     formats = ", ".join(f"{name} {nbytes / 1e6:.1f} MB" for name, nbytes in made.by_format.items())
     return f"{made.path}: {made.architecture}, {made.tensors} tensors ({formats})"
 
 
-def conversion_record(made: Conversion) -> dict[str, Any]:
+def conversion_record(made: ConvertedModel) -> dict[str, Any]:
     return {
         "path": str(made.path),
         "architecture": made.architecture,

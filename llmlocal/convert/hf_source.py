@@ -25,7 +25,7 @@ from .stored_format import stored_format
 from .stream_tensor import StreamTensor
 from .vocabulary import read_vocabulary
 
-UNPACKED = "convert the model that it was made from"
+UNQUANTIZED = "convert the original, unquantized model"
 # READS take the residual stream as input, so their rows have embedding_length values; WRITES have as many rows.
 READS = ("attn_q", "attn_k", "attn_v", "attn_qkv", "ffn_gate", "ffn_up", "token_embd", "output")
 WRITES = ("attn_output", "ffn_down")
@@ -85,7 +85,7 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     load_all()
     architecture, conversion = _conversion(folder)
     s = Settings(folder, conversion.defaults)
-    _refuse_packed(s, tensors)
+    _refuse_quantized(s, tensors)
     keys = conversion.keys(s)
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
@@ -102,7 +102,7 @@ def _check_shapes(s: Settings, streams: dict[str, Stream], width: int, tokens: l
         stem = name.removesuffix(".weight").split(".")[-1]
         is_matrix = len(x.shape) == 2 and name.endswith(".weight")
         if (is_matrix and stem in READS and x.k != width) or (is_matrix and stem in WRITES and x.rows != width):
-            raise s.fail(f"tensor {shown(name)} is {x.shape}, but the model is {width} wide")
+            raise s.fail(f"tensor {shown(name)} is {x.shape}, but hidden_size is {width}")
         if name in ("token_embd.weight", "output.weight") and tokens and x.rows != len(tokens):
             raise s.fail(f"tensor {shown(name)} has {x.rows} rows for a vocabulary of {len(tokens)} tokens")
 
@@ -128,10 +128,10 @@ def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) ->
     return {key: value for key, value in whole.items() if value is not None}
 
 
-def _refuse_packed(s: Settings, tensors: dict[str, Stream]) -> None:
-    said = s.find("quantization_config")
-    if isinstance(said, dict) and any(x.format not in ("F32", "F16", "BF16") for x in tensors.values()):
-        raise BadFileError(f"{s.path}: quantized by {shown(str(said.get('quant_method')))}", UNPACKED)
+def _refuse_quantized(s: Settings, tensors: dict[str, Stream]) -> None:
+    config = s.find("quantization_config")
+    if isinstance(config, dict) and any(x.format not in ("F32", "F16", "BF16") for x in tensors.values()):
+        raise BadFileError(f"{s.path}: is quantized by {shown(str(config.get('quant_method')))}", UNQUANTIZED)
 
 
 def _blocks(s: Settings, keys: Keys, tensors: dict[str, Stream]) -> int:

@@ -13,7 +13,7 @@ from .write import TensorWritten, WriteOptions, write_plan
 
 
 @dataclass(frozen=True, slots=True)
-class Conversion:
+class ConvertedModel:
     """What `convert_model` made: bytes of the file, and of its tensors by format; notes are for the user."""
 
     path: Path
@@ -33,7 +33,7 @@ def convert_model(
     threads: int | None = None,
     force: bool = False,
     tell: Callable[[TensorWritten], None] = lambda _: None,
-) -> Conversion:
+) -> ConvertedModel:
     """Write the model at `path`, a Hugging Face folder or a GGUF file, to `out` with matrices of one type.
 
     `type_name` and the errors of a type are those of `plan_conversion`; `lora` are adapters to merge. Raises what
@@ -46,4 +46,4 @@ def convert_model(
         for info in plan.tensors:
             by_format[info.format.name] += info.nbytes
         architecture = str(source.values.get("general.architecture"))
-        return Conversion(out, architecture, len(plan.tensors), result.nbytes, dict(by_format), plan.notes)
+        return ConvertedModel(out, architecture, len(plan.tensors), result.nbytes, dict(by_format), plan.notes)
