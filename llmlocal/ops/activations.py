@@ -67,12 +67,12 @@ def _gate(v: ModuleType, eight: Any) -> Any:
     f32x8, float32, eight, lane = v.f32x8, v.float32, v.jitable(eight), v.slice_of(0, 1)
 
     @v.jitable
-    def one(g, u):  # type: ignore[no-untyped-def]
+    def one(g, u):
         return v.total(lane(eight(v.splat(f32x8, float32(g)), v.splat(f32x8, float32(u)))))
 
     row = each(v, eight, one)
 
-    def run(counter, ith, nth, tokens, gate, up, out, width):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, gate, up, out, width):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             at = 4 * width * t
@@ -94,7 +94,7 @@ def swiglu_clamped(v: ModuleType) -> Any:
     """As `swiglu`, with `swiglu_clamped_meaning`."""
     f32x8, gated = v.f32x8, _sigmoid_of(v)
 
-    def eight(g, u):  # type: ignore[no-untyped-def]
+    def eight(g, u):
         g = v.minimum(g, v.splat(f32x8, LIMIT))
         u = v.minimum(v.maximum(u, v.splat(f32x8, -LIMIT)), v.splat(f32x8, LIMIT))
         return gated(g, g * STEEPNESS) * (u + 1.0)
@@ -115,7 +115,7 @@ def gelu(v: ModuleType) -> Any:
     gelu_of = _gelu_of(v)
     body = v.jitable(_gate(v, lambda x, same: gelu_of(x)))
 
-    def run(counter, ith, nth, tokens, x, out, width):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, out, width):
         body(counter, ith, nth, tokens, x, x, out, width)
 
     return run
@@ -127,7 +127,7 @@ def sigmoid(v: ModuleType) -> Any:
     f32x8, gated = v.f32x8, _sigmoid_of(v)
     body = v.jitable(_gate(v, lambda x, same: gated(v.splat(f32x8, 1.0), x)))
 
-    def run(counter, ith, nth, tokens, x, out, width):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, out, width):
         body(counter, ith, nth, tokens, x, x, out, width)
 
     return run

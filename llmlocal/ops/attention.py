@@ -102,7 +102,7 @@ def attention(kind: Kind, softcap: float = 0.0) -> Kernel:
 def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
     run_of, span, one_run = _run_of(v), _span(v), _one_run(v, kind, bend)
 
-    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, sinks, out, heads, kv_heads, head_dim, value_dim, cells, window, scale, scratch, scratch_bytes, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, sinks, out, heads, kv_heads, head_dim, value_dim, cells, window, scale, scratch, scratch_bytes, partials, pieces):  # fmt: skip  # noqa: E501
         count, group, mine = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
         some, few = max(1, min(MOST, ROWS // group)), count <= FEW
         blocks = (count + some - 1) // some
@@ -128,7 +128,7 @@ def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
 def _run_of(v: ModuleType) -> Any:
     """The end of the tokens from `first` on, before `stop`, that belong to one sequence."""
 
-    def run(bases, first, stop):  # type: ignore[no-untyped-def]
+    def run(bases, first, stop):
         last = first + 1
         while last < stop and v.load_i64(bases + 8 * last) == v.load_i64(bases + 8 * first):
             last += 1
@@ -140,7 +140,7 @@ def _run_of(v: ModuleType) -> Any:
 def _span(v: ModuleType) -> Any:
     """The pieces that tokens first .. last - 1 see: number of the first one, and of the one after the last."""
 
-    def run(positions, first, last, window):  # type: ignore[no-untyped-def]
+    def run(positions, first, last, window):
         low = high = v.load_i64(positions + 8 * first)
         for t in range(first + 1, last):
             position = v.load_i64(positions + 8 * t)
@@ -158,13 +158,13 @@ def _one_run(v: ModuleType, kind: Kind, bend: Bend) -> Any:
     start_row, weigh_row, merge_row, finish_row = start(v), weigh(v, bend), merge(v), finish(v)
 
     @v.jitable
-    def load_rows(q, first, last, h, heads, group, head_dim, width, scale, sinks, queries, states, value_width):  # type: ignore[no-untyped-def]
+    def load_rows(q, first, last, h, heads, group, head_dim, width, scale, sinks, queries, states, value_width):
         for row in range((last - first) * group):
             t, head = first + row // group, h * group + row % group
             load_query(q, t, head, heads, head_dim, width, scale, queries + query_bytes * width * row)
             start_row(states + (4 * value_width + 128) * row, value_width, v.load_f32(sinks + 4 * head))
 
-    def run(few, first, last, h, begin, end, positions, base, q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, scale, mine, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    def run(few, first, last, h, begin, end, positions, base, q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, scale, mine, partials, pieces):  # fmt: skip  # noqa: E501
         width, value_width = -(-head_dim // ALIGN) * ALIGN, -(-value_dim // ALIGN) * ALIGN
         rows, record = (last - first) * group, 4 * value_width + 128
         queries, points = mine, mine + query_bytes * width * rows
@@ -200,7 +200,7 @@ def _one_run(v: ModuleType, kind: Kind, bend: Bend) -> Any:
 def _build_merge(v: ModuleType) -> Any:
     start_row, merge_row, finish_row = start(v), merge(v), finish(v)
 
-    def run(counter, ith, nth, tokens, positions, sinks, out, heads, kv_heads, value_dim, window, scratch, scratch_bytes, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    def run(counter, ith, nth, tokens, positions, sinks, out, heads, kv_heads, value_dim, window, scratch, scratch_bytes, partials, pieces):  # fmt: skip  # noqa: E501
         count, group, state = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
         width = -(-value_dim // ALIGN) * ALIGN
         record = 4 * width + 128

@@ -18,7 +18,7 @@ def read_sum(v: ModuleType) -> Any:
     """sums (nth, 8) int32, by lane, of the int32 of `data` (`size` bytes, whole chunks); threads draw chunks."""
     add = v.unroll(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
 
-    def run(counter, ith, nth, data, size, sums):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, data, size, sums):
         zero = v.zero(v.i32x8)
         parts = (zero, zero, zero, zero)
         at = v.draw(counter, CHUNK)

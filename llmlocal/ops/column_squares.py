@@ -40,7 +40,7 @@ def _summing(v: ModuleType, row: Any) -> Any:
     f32x8, row = v.f32x8, v.jitable(row)
 
     @v.jitable
-    def eight(x, source, first, n, sums, k):  # type: ignore[no-untyped-def]
+    def eight(x, source, first, n, sums, k):
         total = v.load(f32x8, sums)
         for start in range(first, first + n, TOGETHER):
             part = v.zero(f32x8)
@@ -51,7 +51,7 @@ def _summing(v: ModuleType, row: Any) -> Any:
         v.store(sums, total)
 
     @v.jitable
-    def one(x, source, first, n, sums, k):  # type: ignore[no-untyped-def]
+    def one(x, source, first, n, sums, k):
         total = v.load_f32(sums)
         for start in range(first, first + n, TOGETHER):
             part = v.float32(0)
@@ -61,7 +61,7 @@ def _summing(v: ModuleType, row: Any) -> Any:
             total += part
         v.store(sums, total)
 
-    def columns(x, source, first, n, sums, column, k):  # type: ignore[no-untyped-def]
+    def columns(x, source, first, n, sums, column, k):
         last = min(column + COLUMNS, k)
         whole = column + (last - column) // 8 * 8
         for i in range(column, whole, 8):
@@ -77,7 +77,7 @@ def column_squares(v: ModuleType) -> Any:
     """sums (k,) float32 += squares of the columns of x (tokens, k) float32; counts (1,) int64 += tokens."""
     columns = _summing(v, lambda x, source, r, k: x + 4 * k * r)
 
-    def run(counter, ith, nth, tokens, x, sums, counts, k):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, sums, counts, k):
         n, unit = v.load_i64(tokens), v.draw(counter, 1)
         while unit * COLUMNS < k:
             if unit == 0:
@@ -96,7 +96,7 @@ def column_squares_grouped(v: ModuleType) -> Any:
     """
     columns = _summing(v, lambda x, source, r, k: x + 4 * k * v.load_i64(source + 8 * r))
 
-    def run(counter, ith, nth, groups, source, x, sums, counts, k):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, groups, source, x, sums, counts, k):
         each = (k + COLUMNS - 1) // COLUMNS
         units, unit = v.load_i64(groups) * each, v.draw(counter, 1)
         while unit < units:

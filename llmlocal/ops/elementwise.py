@@ -17,7 +17,7 @@ def each(v: ModuleType, eight: Any, one: Any) -> Any:
     """`(x, y, out, width)`: out = f(x, y) along a row, eight at a time and then the tail."""
     f32x8, eight, one = v.f32x8, v.jitable(eight), v.jitable(one)
 
-    def row(x, y, out, width):  # type: ignore[no-untyped-def]
+    def row(x, y, out, width):
         for i in range(0, width - 7, 8):
             v.store(out + 4 * i, eight(v.load(f32x8, x + 4 * i), v.load(f32x8, y + 4 * i)))
         for i in range(width // 8 * 8, width):
@@ -31,7 +31,7 @@ def add(v: ModuleType) -> Any:
     """out = x + y, all (tokens, width) float32; out may be x."""
     row = each(v, lambda a, b: a + b, lambda a, b: a + b)
 
-    def run(counter, ith, nth, tokens, x, y, out, width):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, y, out, width):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             at = 4 * width * t
@@ -46,7 +46,7 @@ def add_bias(v: ModuleType) -> Any:
     """x (tokens, width) += bias (width,), float32."""
     row = each(v, lambda a, b: a + b, lambda a, b: a + b)
 
-    def run(counter, ith, nth, tokens, x, bias, width):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, bias, width):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             row(x + 4 * width * t, bias, x + 4 * width * t, width)
@@ -59,7 +59,7 @@ def _by_number(v: ModuleType, eight: Any) -> Any:
     """The body of a kernel in place: x = eight(x, number)."""
     f32x8, lane, eight = v.f32x8, v.slice_of(0, 1), v.jitable(eight)
 
-    def run(counter, ith, nth, tokens, x, width, number):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, width, number):
         count, t, by = v.load_i64(tokens), v.draw(counter, 1), v.as_f32(number)
         while t < count:
             row = x + 4 * width * t
@@ -91,7 +91,7 @@ def softcap(v: ModuleType) -> Any:
     """x (tokens, width) float32 becomes cap * tanh(x / cap); `cap` is a float."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
 
-    def eight(x, cap):  # type: ignore[no-untyped-def]
+    def eight(x, cap):
         return (v.splat(f32x8, 1.0) - v.splat(f32x8, 2.0) / (power(x * 2.0 / cap) + 1.0)) * cap
 
     return _by_number(v, eight)
@@ -102,7 +102,7 @@ def scale_rows(v: ModuleType) -> Any:
     """x (tokens, width) float32: each token times its own of `factors` (tokens,) float32."""
     f32x8 = v.f32x8
 
-    def run(counter, ith, nth, tokens, x, factors, width):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, factors, width):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             row, by = x + 4 * width * t, v.load_f32(factors + 4 * t)

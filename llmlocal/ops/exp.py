@@ -14,7 +14,7 @@ def exp_below(v: ModuleType, f32: Any, i32: Any) -> Any:
     """As `exp` for weights of a softmax, arguments up to 0: relative error below 3e-6, e^-87 below -87. NaN stays."""
     c5, c4, c3, c2, c1, c0 = COEFFICIENTS[2:]
 
-    def run(x):  # type: ignore[no-untyped-def]
+    def run(x):
         x = v.maximum(x, v.splat(f32, -87.0))
         n = v.round_even(x * 1.4426950408889634)
         r = v.fma(n, v.splat(f32, -LN2_LOW), v.fma(n, v.splat(f32, -LN2_HIGH), x))
@@ -35,7 +35,7 @@ def exp(v: ModuleType, f32: Any, i32: Any) -> Any:
     """
     c7, c6, c5, c4, c3, c2, c1, c0 = COEFFICIENTS
 
-    def run(x):  # type: ignore[no-untyped-def]
+    def run(x):
         x = v.minimum(v.maximum(x, v.splat(f32, -110.0)), v.splat(f32, 89.0))
         n = v.round_even(x * 1.4426950408889634)
         r = v.fma(n, v.splat(f32, -LN2_LOW), v.fma(n, v.splat(f32, -LN2_HIGH), x))

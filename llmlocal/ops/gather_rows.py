@@ -12,7 +12,7 @@ from ..quant.jit.kernel import kernel
 def select(v: ModuleType) -> Any:
     """out (outputs, width) = x (tokens, width) at `rows` (outputs,) int64, float32."""
 
-    def run(counter, ith, nth, outputs, rows, x, out, width):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, outputs, rows, x, out, width):
         count, t = v.load_i64(outputs), v.draw(counter, 1)
         while t < count:
             source = x + 4 * width * v.load_i64(rows + 8 * t)

@@ -30,7 +30,7 @@ def layer_norm(v: ModuleType) -> Any:
     f32x8 = v.f32x8
 
     @v.jitable
-    def mean_of(x, width, centre, squared):  # type: ignore[no-untyped-def]
+    def mean_of(x, width, centre, squared):
         """Mean of x - centre, or of its squares."""
         whole, sums, total = width // 8 * 8, v.zero(f32x8), v.float32(0)
         for i in range(0, whole, 8):
@@ -42,7 +42,7 @@ def layer_norm(v: ModuleType) -> Any:
         return (v.total(sums) + total) / v.float32(width)
 
     @v.jitable
-    def norm_row(x, weight, out, width, eps):  # type: ignore[no-untyped-def]
+    def norm_row(x, weight, out, width, eps):
         whole, centre = width // 8 * 8, mean_of(x, width, v.float32(0), False)
         scale = v.float32(1) / v.sqrt(mean_of(x, width, centre, True) + eps)
         for i in range(0, whole, 8):
@@ -50,7 +50,7 @@ def layer_norm(v: ModuleType) -> Any:
         for i in range(whole, width):
             v.store(out + 4 * i, (v.load_f32(x + 4 * i) - centre) * scale * v.load_f32(weight + 4 * i))
 
-    def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             for i in range(per_token):

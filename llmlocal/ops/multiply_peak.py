@@ -31,7 +31,7 @@ def _byte_build(v: ModuleType) -> Any:
     stores = v.unroll(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
     dot = v.tokens_dot(tokens, GROUPS, 4, False)
 
-    def run(counter, ith, nth, data, turns, sums):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, data, turns, sums):
         parts = zeros(data)
         for i in range(turns):
             p = data + (i & 31) * STRIDE  # else the compiler multiplies once
@@ -56,7 +56,7 @@ def _float_build(v: ModuleType) -> Any:
 
     step = v.chain([turn(j) for j in range(GROUPS)])
 
-    def run(counter, ith, nth, data, turns, sums):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, data, turns, sums):
         parts = zeros(data)
         for i in range(turns):
             p = data + (i & 31) * STRIDE

@@ -22,12 +22,12 @@ def run_program(v: ModuleType) -> Any:
     """
 
     @v.jitable
-    def reset(operations, first, last):  # type: ignore[no-untyped-def]
+    def reset(operations, first, last):
         for i in range(first, last):
             v.atomic_store(v.load_i64(operations + OPERATION * i + 8), 0)
 
     @v.jitable
-    def meet(operations, first, last, team, nth, ahead, end):  # type: ignore[no-untyped-def]
+    def meet(operations, first, last, team, nth, ahead, end):
         phase = v.atomic_load(team + PHASE)
         if v.atomic_add(team + ARRIVED, 1) == nth - 1:
             reset(operations, first, last)
@@ -46,7 +46,7 @@ def run_program(v: ModuleType) -> Any:
                 v.call_plain(v.load_i64(team + YIELD))
         return ahead
 
-    def run(counter, ith, nth, operations, count, team):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, operations, count, team):
         first, ahead, end = 0, 0, 0
         for i in range(count):
             at = operations + OPERATION * i

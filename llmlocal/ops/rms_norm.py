@@ -26,7 +26,7 @@ def rms_norm(v: ModuleType) -> Any:
     f32x8 = v.f32x8
 
     @v.jitable
-    def norm_row(x, weight, out, width, eps):  # type: ignore[no-untyped-def]
+    def norm_row(x, weight, out, width, eps):
         whole = width // 8 * 8
         squares = v.zero(f32x8)
         for i in range(0, whole, 8):
@@ -41,7 +41,7 @@ def rms_norm(v: ModuleType) -> Any:
         for i in range(whole, width):
             v.store(out + 4 * i, v.load_f32(x + 4 * i) * scale * v.load_f32(weight + 4 * i))
 
-    def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             for i in range(t * per_token, (t + 1) * per_token):

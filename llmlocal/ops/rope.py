@@ -50,13 +50,13 @@ def _head(v: ModuleType, interleaved: bool) -> Any:
     f32x8, swap = v.f32x8, v.swap_pairs
 
     @v.jitable
-    def pair(x, i, j, table, turned):  # type: ignore[no-untyped-def]
+    def pair(x, i, j, table, turned):
         a, b = v.load_f32(x + 4 * i), v.load_f32(x + 4 * j)
         other = table + 4 * turned
         v.store(x + 4 * i, a * v.load_f32(table + 4 * i) + b * v.load_f32(other + 4 * i))
         v.store(x + 4 * j, b * v.load_f32(table + 4 * j) + a * v.load_f32(other + 4 * j))
 
-    def neighbours(x, table, turned):  # type: ignore[no-untyped-def]
+    def neighbours(x, table, turned):
         for i in range(0, turned - 7, 8):
             value = v.load(f32x8, x + 4 * i)
             turn = swap(value) * v.load(f32x8, table + 4 * (turned + i))
@@ -64,7 +64,7 @@ def _head(v: ModuleType, interleaved: bool) -> Any:
         for i in range(turned // 8 * 8, turned, 2):
             pair(x, i, i + 1, table, turned)
 
-    def halves(x, table, turned):  # type: ignore[no-untyped-def]
+    def halves(x, table, turned):
         half, other = turned // 2, table + 4 * turned
         for i in range(0, half - 7, 8):
             j = i + half
@@ -80,7 +80,7 @@ def _head(v: ModuleType, interleaved: bool) -> Any:
 def _build(v: ModuleType, interleaved: bool) -> Any:
     head = _head(v, interleaved)
 
-    def run(counter, ith, nth, tokens, x, table, heads, head_dim, turned):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, table, heads, head_dim, turned):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             for h in range(heads):

@@ -33,7 +33,7 @@ def cap(v: ModuleType, softcap: float) -> Bend:
     f32, power = v.f32, exp(v, v.f32, v.i32)
     double, most, less = 2 / softcap, softcap, -2 * softcap
 
-    def run(points, count):  # type: ignore[no-untyped-def]
+    def run(points, count):
         for i in range(0, count, v.LANES):
             e = power(v.load(f32, points + 4 * i) * double)
             v.store(points + 4 * i, v.splat(f32, less) / (e + 1.0) + most)
@@ -45,7 +45,7 @@ def start(v: ModuleType) -> Any:
     """`(record, width, sink)`: a row that has seen nothing but its head's sink."""
     f32x8 = v.f32x8
 
-    def run(record, width, sink):  # type: ignore[no-untyped-def]
+    def run(record, width, sink):
         for i in range(0, width + TAIL, 8):
             v.store(record + 4 * i, v.zero(f32x8))
         v.store(record + 4 * width, v.float32(1))
@@ -62,21 +62,21 @@ def weigh(v: ModuleType, bend: Bend) -> Any:
     f32, f32x8, power, lanes, never = v.f32, v.f32x8, exp_below(v, v.f32, v.i32), v.LANES, v.float32(NO_SINK)
 
     @v.jitable
-    def hide(points, count, begin, end, what):  # type: ignore[no-untyped-def]
+    def hide(points, count, begin, end, what):
         for i in range(min(begin, count)):
             v.store(points + 4 * i, what)
         for i in range(max(end, 0), count):
             v.store(points + 4 * i, what)
 
     @v.jitable
-    def greatest(points, count):  # type: ignore[no-untyped-def]
+    def greatest(points, count):
         low = high = v.splat(f32, never)  # two chains: a comparison waits for the one before
         for i in range(0, 4 * count, 8 * lanes):
             low = v.maximum(v.load(f32, points + i), low)
             high = v.maximum(v.load(f32, points + 4 * lanes + i), high)
         return v.greatest(v.maximum(low, high))
 
-    def run(points, count, begin, end, record, width):  # type: ignore[no-untyped-def]
+    def run(points, count, begin, end, record, width):
         bend(points, count)
         hide(points, count, begin, end, never)
         peak = greatest(points, count)
@@ -100,7 +100,7 @@ def merge(v: ModuleType) -> Any:
     """`(record, other, width)`: the record becomes that of both; `other` comes later in the sequence."""
     f32, f32x8, power, first_lane = v.f32, v.f32x8, exp(v, v.f32x8, v.i32x8), v.slice_of(0, 1)
 
-    def run(record, other, width):  # type: ignore[no-untyped-def]
+    def run(record, other, width):
         peaks = 4 * (width + TAIL)
         before, after = v.load_splat(f32x8, record + peaks), v.load_splat(f32x8, other + peaks)
         top = v.maximum(after, before)
@@ -117,7 +117,7 @@ def finish(v: ModuleType) -> Any:
     """`(record, width, out, dim)`: out (dim,) = the sums over the sum of the weights."""
     f32x8 = v.f32x8
 
-    def run(record, width, out, dim):  # type: ignore[no-untyped-def]
+    def run(record, width, out, dim):
         scale = v.float32(1) / v.load_f32(record + 4 * width)
         for i in range(0, dim - 7, 8):
             v.store(out + 4 * i, v.load(f32x8, record + 4 * i) * scale)

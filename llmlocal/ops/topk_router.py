@@ -47,11 +47,11 @@ def route(v: ModuleType) -> Any:
     power, lane = exp(v, v.f32x8, v.i32x8), v.slice_of(0, 1)
 
     @v.jitable
-    def power_of(x):  # type: ignore[no-untyped-def]
+    def power_of(x):
         return v.total(lane(power(v.splat(v.f32x8, x))))
 
     @v.jitable
-    def one_token(scores, chosen, weights, experts, used, renormed, factor):  # type: ignore[no-untyped-def]
+    def one_token(scores, chosen, weights, experts, used, renormed, factor):
         top = v.load_f32(scores)
         for e in range(experts):
             top = max(top, v.load_f32(scores + 4 * e))
@@ -73,7 +73,7 @@ def route(v: ModuleType) -> Any:
         for j in range(used):
             v.store(weights + 4 * j, v.load_f32(weights + 4 * j) * factor)
 
-    def run(counter, ith, nth, tokens, scores, chosen, weights, experts, used, renormed, factor):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, scores, chosen, weights, experts, used, renormed, factor):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             at = used * t
@@ -94,7 +94,7 @@ def group(v: ModuleType) -> Any:
     """
 
     @v.jitable
-    def count_and_list(chosen, pairs, groups, cursors, experts):  # type: ignore[no-untyped-def]
+    def count_and_list(chosen, pairs, groups, cursors, experts):
         for e in range(experts):
             v.store(cursors + 8 * e, 0)
         for p in range(pairs):
@@ -113,7 +113,7 @@ def group(v: ModuleType) -> Any:
             start += n
         v.store(groups, used_experts)
 
-    def run(counter, ith, nth, tokens, chosen, groups, source, owner, place, experts, used):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, chosen, groups, source, owner, place, experts, used):
         if v.draw(counter, 1) > 0:
             return
         pairs, cursors = v.load_i64(tokens) * used, groups + 8 + GROUP * experts
@@ -142,7 +142,7 @@ def mix(v: ModuleType) -> Any:
     """out (tokens, width) = sums of x (pairs, width) at `place` times `weights`, float32, in the order of choice."""
     f32x8 = v.f32x8
 
-    def run(counter, ith, nth, tokens, x, place, weights, out, width, used):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, place, weights, out, width, used):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             pairs, whole = used * t, width // 8 * 8
@@ -165,7 +165,7 @@ def add_own_bias(v: ModuleType) -> Any:
     """x (pairs, width) += bias (experts, width) at `owner` (pairs,) int64, float32."""
     f32x8 = v.f32x8
 
-    def run(counter, ith, nth, pairs, x, owner, bias, width):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, pairs, x, owner, bias, width):
         count, p = v.load_i64(pairs), v.draw(counter, 1)
         while p < count:
             row, own = x + 4 * width * p, bias + 4 * width * v.load_i64(owner + 8 * p)

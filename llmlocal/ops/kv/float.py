@@ -23,33 +23,33 @@ def _parts(v: ModuleType, nbytes: int, load: Any, pack: Any) -> Parts:
     scatter = v.unroll(8, pick)
 
     @v.jitable
-    def write(source, target, step, dim):  # type: ignore[no-untyped-def]
+    def write(source, target, step, dim):
         for i in range(0, dim - 7, 8):
             scatter(pack(v.load(f32x8, source + 4 * i)), target + step * i, step)
         for i in range(dim // 8 * 8, dim):
             v.store(target + step * i, lane(pack(v.splat(f32x8, v.load_f32(source + 4 * i)))))
 
-    def write_key(source, keys, cell, cells, dim):  # type: ignore[no-untyped-def]
+    def write_key(source, keys, cell, cells, dim):
         width = -(-dim // ALIGN) * ALIGN
         write(source, keys + nbytes * (cell // ALIGN * ALIGN * width + cell % ALIGN), nbytes * ALIGN, dim)
 
-    def write_value(source, values, cell, cells, dim):  # type: ignore[no-untyped-def]
+    def write_value(source, values, cell, cells, dim):
         width = -(-dim // ALIGN) * ALIGN
         write(source, values + nbytes * width * cell, nbytes, dim)
 
-    def load_query(q, t, head, heads, dim, width, scale, target):  # type: ignore[no-untyped-def]
+    def load_query(q, t, head, heads, dim, width, scale, target):
         source = q + 4 * dim * (heads * t + head)
         for i in range(0, dim - 7, 8):
             v.store(target + 4 * i, v.load(f32x8, source + 4 * i) * scale)
         for i in range(dim // 8 * 8, width):
             v.store(target + 4 * i, v.load_f32(source + 4 * i) * scale if i < dim else v.float32(0))
 
-    def scores(keys, cell, width, queries, rows, count, points, stride):  # type: ignore[no-untyped-def]
+    def scores(keys, cell, width, queries, rows, count, points, stride):
         for key in range(0, count, ALIGN):
             group = keys + nbytes * width * (cell + key)
             multiply(queries, 4 * width, rows, points + 4 * key, stride, group, nbytes * ALIGN, width)
 
-    def mix(values, cell, cells, width, points, stride, rows, count, sums, sums_stride, spare):  # type: ignore[no-untyped-def]
+    def mix(values, cell, cells, width, points, stride, rows, count, sums, sums_stride, spare):
         for i in range(0, width, ALIGN):
             first = values + nbytes * (width * cell + i)
             multiply(points, stride, rows, sums + 4 * i, sums_stride, first, nbytes * width, count)

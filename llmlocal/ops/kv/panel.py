@@ -27,7 +27,7 @@ def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
     def some(n: int) -> Any:
         panel = panel_of(n)
 
-        def run(row, x, x_stride, rows, y, y_stride, *rest):  # type: ignore[no-untyped-def]
+        def run(row, x, x_stride, rows, y, y_stride, *rest):
             while row + n <= rows:
                 panel(x + row * x_stride, x_stride, y + row * y_stride, y_stride, *rest)
                 row += n
@@ -37,7 +37,7 @@ def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
 
     every = v.chain([some(n) for n in (8, 4, 2, 1) if n <= v.TOKENS])
 
-    def run(x, x_stride, rows, y, y_stride, *rest):  # type: ignore[no-untyped-def]
+    def run(x, x_stride, rows, y, y_stride, *rest):
         every(0, x, x_stride, rows, y, y_stride, *rest)
 
     return v.jitable(run)
@@ -61,7 +61,7 @@ def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> A
     every, stores = v.unroll(rows * vectors, times), v.unroll(rows * vectors, write)
     zeros = v.unroll(rows * vectors, lambda i: lambda: v.zero(f32))
 
-    def run(x, x_stride, y, y_stride, b, step, depth):  # type: ignore[no-untyped-def]
+    def run(x, x_stride, y, y_stride, b, step, depth):
         for c in range(0, STRETCH, vectors * lanes):
             sums, at = zeros(), b + c * nbytes
             for i in range(depth):

@@ -37,11 +37,11 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
     scatter = v.unroll(8, pick)
 
     @v.jitable
-    def eight(p, inverse):  # type: ignore[no-untyped-def]
+    def eight(p, inverse):
         return v.truncate(i8x8, v.to_i32(i32x8, v.round_even(v.load(f32x8, p) * inverse)))
 
     @v.jitable
-    def rounded(p):  # type: ignore[no-untyped-def]
+    def rounded(p):
         """32 float32 as bytes and their scale; NaN and infinity reach the scale."""
         low = v.maximum(v.absolute(v.load(f32x8, p)), v.absolute(v.load(f32x8, p + 32)))
         high = v.maximum(v.absolute(v.load(f32x8, p + 64)), v.absolute(v.load(f32x8, p + 96)))
@@ -55,7 +55,7 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
         )
         return v.join(low_bytes, high_bytes), scale
 
-    def write_key(source, keys, cell, cells, dim):  # type: ignore[no-untyped-def]
+    def write_key(source, keys, cell, cells, dim):
         tile = keys + cell // lanes * lanes * (dim // BLOCK) * PER_STRETCH + 4 * (cell % lanes)
         for i in range(0, dim, BLOCK):
             found, scale = rounded(source + 4 * i)
@@ -63,7 +63,7 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
             v.store(tile + BLOCK * lanes, scale)
             tile += PER_STRETCH * lanes
 
-    def write_value(source, values, cell, cells, dim):  # type: ignore[no-untyped-def]
+    def write_value(source, values, cell, cells, dim):
         scales = values + cells * dim + 4 * cell
         for i in range(0, dim, BLOCK):
             found, scale = rounded(source + 4 * i)
@@ -76,7 +76,7 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
 def _load_query(v: ModuleType) -> Any:
     """The lines of a head out of a token's Q8 record, their scales multiplied."""
 
-    def run(q, t, head, heads, dim, width, scale, target):  # type: ignore[no-untyped-def]
+    def run(q, t, head, heads, dim, width, scale, target):
         source = q + t * (heads * dim * 27 // 8 + LINE) + head * (dim // BLOCK) * LINE
         for i in range(0, dim // BLOCK * LINE, LINE):
             v.store(target + i, v.load(v.i8x32, source + i))
@@ -90,7 +90,7 @@ def _scores(v: ModuleType) -> Any:
     lanes = v.LANES
     multiply = by_rows(v, lambda rows: _panel(v, rows))
 
-    def run(keys, cell, width, queries, rows, count, points, stride):  # type: ignore[no-untyped-def]
+    def run(keys, cell, width, queries, rows, count, points, stride):
         for key in range(0, count, lanes):
             tile = keys + (cell + key) * (width // BLOCK) * PER_STRETCH
             multiply(queries, 2 * width, rows, points + 4 * key, stride, tile, width)
@@ -117,7 +117,7 @@ def _panel(v: ModuleType, rows: int) -> Any:
         return v.unroll(rows, times)
 
     def scaled(r: int) -> Any:
-        def one(sums, products, d, x, stride):  # type: ignore[no-untyped-def]
+        def one(sums, products, d, x, stride):
             return v.fma(d * v.load_splat(f32, x + r * stride + SCALE), v.to_f32(f32, products[r]), sums[r])
 
         return one
@@ -125,7 +125,7 @@ def _panel(v: ModuleType, rows: int) -> Any:
     starts, every, scale = v.unroll(rows, start), v.chain([four(j) for j in range(8)]), v.unroll(rows, scaled)
     stores = v.unroll(rows, lambda r: lambda sums, y, stride: v.store(y + r * stride, sums[r]))
 
-    def run(x, x_stride, y, y_stride, tile, depth):  # type: ignore[no-untyped-def]
+    def run(x, x_stride, y, y_stride, tile, depth):
         sums = zeros()
         for _ in range(depth // BLOCK):
             products = every(starts(x, x_stride), words(tile), x, x_stride)
@@ -141,7 +141,7 @@ def _mix(v: ModuleType) -> Any:
     f32, bytes_of, lanes = v.f32, v.Vec("i8", v.LANES), v.LANES
     multiply = product(v, lambda p: v.to_f32(f32, v.load(bytes_of, p)), 1)
 
-    def run(values, cell, cells, width, points, stride, rows, count, sums, sums_stride, spare):  # type: ignore[no-untyped-def]
+    def run(values, cell, cells, width, points, stride, rows, count, sums, sums_stride, spare):
         for i in range(0, width, BLOCK):
             scales = values + cells * width + 4 * (cells * (i // BLOCK) + cell)
             for r in range(rows):

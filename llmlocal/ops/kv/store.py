@@ -23,7 +23,7 @@ def _build(v: ModuleType, kind: Kind) -> Any:
     parts, stretch = kind.parts(v), kind.stretch_bytes
     write_key, write_value = parts.write_key, parts.write_value
 
-    def run(counter, ith, nth, tokens, cells_of, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, cells_of, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         key_bytes = -(-head_dim // ALIGN) * stretch * cells
         value_bytes = -(-value_dim // ALIGN) * stretch * cells
