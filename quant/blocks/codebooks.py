@@ -59,7 +59,7 @@ def sign_words(v: ModuleType) -> tuple[Any, Any]:
     i32x8, start = v.i32x8, v.table(even_signs().tobytes())
 
     @v.jitable
-    def by_eight(x, bits):  # type: ignore[no-untyped-def]
+    def by_eight(x, bits):
         places = v.splat(i32x8, 31) - v.multiples(i32x8, 1)
         return v.bitcast(v.f32x8, v.bitcast(i32x8, x) ^ (v.splat(i32x8, bits) << places & 0x80000000))
 

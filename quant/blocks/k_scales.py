@@ -49,7 +49,7 @@ def store_header(v: ModuleType) -> Any:
     """`(out, scratch, group)`: the header from what a search left in its scratch."""
     copy = copy_half(v)
 
-    def store(out, scratch, group):  # type: ignore[no-untyped-def]
+    def store(out, scratch, group):
         copy(out, scratch + HALF + 2 * group)
         copy(out + 2, scratch + HALF_MIN + 2 * group)
         scale, low = v.load_i64(scratch + SCALE_BYTES + group), v.load_i64(scratch + MIN_BYTES + group)
@@ -77,12 +77,12 @@ def scale_parts(v: ModuleType) -> ScaleParts:
     """The parts for blocks that begin with a header."""
     eight = _eight(v)
 
-    def columns(p):  # type: ignore[no-untyped-def]
+    def columns(p):
         first, last = v.load_i64(p + 4), v.load_i32(p + 12)
         high = last & 0x0F0F0F0F | (first >> 2) & 0x30303030
         return (v.load_f16_splat(v.f32x8, p) * eight(first & 0x3F3F3F3F | high << 32),)
 
-    def column_min(p):  # type: ignore[no-untyped-def]
+    def column_min(p):
         first, last = v.load_i64(p + 4) >> 32, v.load_i32(p + 12)
         high = (last >> 4) & 0x0F0F0F0F | (first >> 2) & 0x30303030
         return (v.load_f16_splat(v.f32x8, p + 2) * (v.zero(v.f32x8) - eight(first & 0x3F3F3F3F | high << 32)),)
@@ -100,10 +100,10 @@ def _store(v: ModuleType) -> Part:
     f32, vector = v.f32, 4 * v.LANES
 
     @v.jitable
-    def half_of(x):  # type: ignore[no-untyped-def]
+    def half_of(x):
         return v.to_f32(f32, v.bitcast(v.f16, v.truncate(v.i16, x)))
 
-    def store(p, stride, tile, size):  # type: ignore[no-untyped-def]
+    def store(p, stride, tile, size):
         header = v.load_rows(v.i32, p, stride)
         d, dmin = half_of(header[0]), v.zero(f32) - half_of(header[0] >> 16)
         high = header[3] & 0x0F0F0F0F | (header[1] >> 2) & 0x30303030

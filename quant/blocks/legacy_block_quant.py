@@ -34,11 +34,11 @@ def words(v: ModuleType) -> Words:
     float32, one, half1 = v.float32, v.Vec("f32", 1), v.Vec("f16", 1)
 
     @v.jitable
-    def inverse(d):  # type: ignore[no-untyped-def]
+    def inverse(d):
         return float32(0) if d == 0 else v.quotient(float32(1), d)
 
     @v.jitable
-    def half(out, d):  # type: ignore[no-untyped-def]
+    def half(out, d):
         v.store(out, v.to_f16(half1, v.splat(one, d)))
 
     return Words(extreme, span, inverse, half, *_fields(v))
@@ -49,13 +49,13 @@ def _ends(v: ModuleType) -> tuple[Any, Any]:
     f16x, i16x = v.Vec("f32", 16), v.Vec("i32", 16)
 
     @v.jitable
-    def ends(x):  # type: ignore[no-untyped-def]
+    def ends(x):
         first, last = v.load(f16x, x), v.load(f16x, x + 64)
         bits = v.greatest(v.maximum(v.bitcast(i16x, first) & 0x7FFFFFFF, v.bitcast(i16x, last) & 0x7FFFFFFF))
         return v.int64(bits), v.least(v.minimum(first, last)), v.greatest(v.maximum(first, last))
 
     @v.jitable
-    def extreme(x):  # type: ignore[no-untyped-def]
+    def extreme(x):
         bits, lowest, highest = ends(x)
         if highest > -lowest:
             return bits, highest
@@ -75,24 +75,24 @@ def _fields(v: ModuleType) -> tuple[Any, Any, Any]:
     f16x, i16x, b16x, bit16 = v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16), v.Vec("i16", 16)
 
     @v.jitable
-    def level(x, low, inverse, add, top):  # type: ignore[no-untyped-def]
+    def level(x, low, inverse, add, top):
         scaled = v.product(v.difference(v.load(f16x, x), v.splat(f16x, low)), v.splat(f16x, inverse)) + add
         return v.truncate(b16x, v.to_i32(i16x, v.minimum(v.maximum(scaled, v.zero(f16x)), v.splat(f16x, top))))
 
     @v.jitable
-    def levels(x, low, inverse, add, top):  # type: ignore[no-untyped-def]
+    def levels(x, low, inverse, add, top):
         return level(x, low, inverse, add, top), level(x + 64, low, inverse, add, top)
 
     @v.jitable
-    def nibbles(out, first, last):  # type: ignore[no-untyped-def]
+    def nibbles(out, first, last):
         v.store(out, first & 15 | last << 4)
 
     @v.jitable
-    def bits(q):  # type: ignore[no-untyped-def]
+    def bits(q):
         return v.total(v.widen_unsigned(bit16, q >> 4 & 1) << v.multiples(bit16, 1))
 
     @v.jitable
-    def fifths(out, first, last):  # type: ignore[no-untyped-def]
+    def fifths(out, first, last):
         v.store(out, bits(first))
         v.store(out + 2, bits(last))
 

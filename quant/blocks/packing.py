@@ -15,7 +15,7 @@ def copy_half(v: ModuleType) -> Any:
 def pack_pairs(v: ModuleType) -> Any:
     """`(out, q)`: 256 levels' low nibbles: of 64, those of the first 32 in low halves of bytes."""
 
-    def pack(out, q):  # type: ignore[no-untyped-def]
+    def pack(out, q):
         for pair in range(4):
             low, high = v.load(v.i8x32, q + 64 * pair), v.load(v.i8x32, q + 64 * pair + 32)
             v.store(out + 32 * pair, low & 15 | high << 4)
@@ -26,7 +26,7 @@ def pack_pairs(v: ModuleType) -> Any:
 def pack_quads(v: ModuleType) -> Any:
     """`(out, q)`: 128 levels' two low bits in 32 bytes: of the first 32 levels lowest, and so on; twice."""
 
-    def pack(out, q):  # type: ignore[no-untyped-def]
+    def pack(out, q):
         for half in range(2):
             packed = v.zero(v.i8x32)
             for i in range(4):
@@ -39,7 +39,7 @@ def pack_quads(v: ModuleType) -> Any:
 def pack_plane(v: ModuleType, bit: int) -> Any:
     """`(out, q)`: one bit of 256 levels in 32 bytes: bit g of byte i is that of value i of the g-th 32."""
 
-    def pack(out, q):  # type: ignore[no-untyped-def]
+    def pack(out, q):
         packed = v.zero(v.i8x32)
         for g in range(8):
             packed = packed | (v.load(v.i8x32, q + 32 * g) >> bit & 1) << g

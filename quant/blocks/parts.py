@@ -89,7 +89,7 @@ def of_group(v: ModuleType, columns: Part, count: int = 1) -> Part:
     """`(p, g)`: what `columns`, of one vector or two, tells of one group in a block of 256."""
     every = v.jitable(columns)
 
-    def of_halves(p, g):  # type: ignore[no-untyped-def]
+    def of_halves(p, g):
         low, high = every(p)
         return v.join(v.low_half(v.splat_lane(low, g)), v.low_half(v.splat_lane(high, g)))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class F32(Format, id=0, block=1, nbytes=4, activations="f32"):
     @classmethod
     def kernels(cls, v: ModuleType) -> FloatParts:
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             quads = v.load_rows(v.i32, p, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, quads[j])

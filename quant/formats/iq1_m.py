@@ -24,7 +24,7 @@ class IQ1_M(Format, id=29, block=256, nbytes=56, activations="f32"):
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, i16x8 = vectors(v, cls.name), v.Vec("i16", 8)
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             last = v.load_i64(p + 48)
             half = last >> 12 & 0xF | last >> 24 & 0xF0 | last >> 36 & 0xF00 | last >> 48 & 0xF000
             d = v.to_f32(v.f32x8, v.bitcast(v.f16x8, v.splat(i16x8, half)))

@@ -26,7 +26,7 @@ class IQ1_S(Format, id=19, block=256, nbytes=50, activations="f32"):
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector = vectors(v, cls.name)
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(8):
                 bits = v.load_u16(p + 34 + 2 * g)

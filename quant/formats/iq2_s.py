@@ -27,7 +27,7 @@ class IQ2_S(Format, id=22, block=256, nbytes=82, activations="f32"):
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[0]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(16):
                 nibble, high = v.load_i8(p + 74 + g // 2) >> g % 2 * 4 & 15, v.load_i8(p + 66 + g // 2)

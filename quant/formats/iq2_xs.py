@@ -26,7 +26,7 @@ class IQ2_XS(Format, id=17, block=256, nbytes=74, activations="f32"):
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(16):
                 nibble = v.load_i8(p + 66 + g // 2) >> g % 2 * 4 & 15

@@ -25,7 +25,7 @@ class IQ2_XXS(Format, id=16, block=256, nbytes=66, activations="f32"):
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(8):
                 at, bits = p + 2 + 8 * g, v.load_i32(p + 6 + 8 * g)

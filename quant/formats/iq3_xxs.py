@@ -26,7 +26,7 @@ class IQ3_XXS(Format, id=18, block=256, nbytes=98, activations="f32"):
     def kernels(cls, v: ModuleType) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(8):
                 bits = v.load_i32(p + 66 + 4 * g)

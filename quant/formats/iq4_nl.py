@@ -33,20 +33,20 @@ class IQ4_NL(Format, id=20, block=32, nbytes=18):
         nbytes, level = cls.nbytes, v.lookup16(NON_LINEAR)
         flipped = v.lookup16([x ^ -128 if v.FLIP_SIGNED else x for x in NON_LINEAR])
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             quads = v.load_rows(v.i32, p + 2, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, flipped(v.bitcast(v.i8, quads[j] & 0x0F0F0F0F)))
                 v.store(tile + 4 * v.LANES * (j + 4), flipped(v.bitcast(v.i8, (quads[j] >> 4) & 0x0F0F0F0F)))
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 2)))
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             return v.load_f16_splat(v.f32x8, p)
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
@@ -55,7 +55,7 @@ class IQ4_NL(Format, id=20, block=32, nbytes=18):
     def encoders(cls, v: ModuleType) -> Encoders:
         copy = copy_half(v)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             copy(out, scratch + HALF + 2 * group)
             v.store(out + 2, v.load(v.i8x16, q) | v.load(v.i8x16, q + 16) << 4)
 

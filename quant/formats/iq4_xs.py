@@ -35,7 +35,7 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
         level, flipped = v.lookup16(NON_LINEAR), v.lookup16([x ^ -128 if v.FLIP_SIGNED else x for x in NON_LINEAR])
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             d, top = v.load_f16_column(v.f32, p, stride), v.load_column(v.i32, p, stride) >> 16
             low = v.load_column(v.i32, p + 4, stride)
             for g in range(8):
@@ -46,10 +46,10 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
                 scale = (low >> 4 * g & 15 | (top >> 2 * g & 3) << 4) - 32
                 v.store(at + 8 * vector, d * v.to_f32(v.f32, scale))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 8 + 16 * g)))
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             low = v.load_splat(v.i32x8, p + 4) >> v.multiples(v.i32x8, 4) & 15
             top = v.splat(v.i32x8, v.load_u16(p + 2)) >> v.multiples(v.i32x8, 2) & 3
             return (v.load_f16_splat(v.f32x8, p) * v.to_f32(v.f32x8, (low | top << 4) - 32),)
@@ -61,7 +61,7 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
     def encoders(cls, v: ModuleType) -> Encoders:
         copy = copy_half(v)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             copy(out, scratch + HALF + 2 * group)
             low, top = 0, 0
             for g in range(8):

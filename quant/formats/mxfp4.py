@@ -29,25 +29,25 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
         i8x8, exponents = v.Vec("i8", 8), v.Vec("i8", v.LANES)
 
         @v.jitable
-        def power(kind, numbers, e):  # type: ignore[no-untyped-def]
+        def power(kind, numbers, e):
             """2^(e - 128): a float's exponent, or one of the two subnormal powers, which are less than any other."""
             wide = v.widen_unsigned(numbers, e)
             return v.bitcast(kind, v.maximum((wide - 1) << 23, ((wide & 1) + 1) << 21))
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             quads = v.load_rows(v.i32, p + 1, stride)
             for j in range(4):
                 v.store(tile + vector * j, level(v.bitcast(v.i8, quads[j] & 0x0F0F0F0F)))
                 v.store(tile + vector * (j + 4), level(v.bitcast(v.i8, quads[j] >> 4 & 0x0F0F0F0F)))
             v.store(tile + 8 * vector, power(v.f32, v.i32, v.load_column(exponents, p, stride)))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 1)))
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             return power(v.f32x8, v.i32x8, v.load_splat(i8x8, p))
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (power(v.f32x8, v.i32x8, v.load_column(i8x8, p, nbytes)),)
 
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
@@ -65,13 +65,13 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
         climb = v.chain([stair(i) for i in range(7)])
 
         @v.jitable
-        def number(x, inverse):  # type: ignore[no-untyped-def]
+        def number(x, inverse):
             """Ties and a minus zero go to the lower number."""
             n, zero = climb(v.zero(f32x16), v.absolute(x) * inverse), v.zero(f32x16)
             sign = v.choose(n, zero, v.choose(zero, x, v.splat(f32x16, 8), zero), zero)
             return v.truncate(i8x16, v.to_i32(i32x16, n + sign))
 
-        def direct(x, out):  # type: ignore[no-untyped-def]
+        def direct(x, out):
             bits, _ = extreme_of(x)
             e = max((bits >> 23) - 2, 0)
             v.store(out, v.splat(i8x1, e))

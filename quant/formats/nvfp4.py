@@ -26,10 +26,10 @@ class NVFP4(Format, id=40, block=64, nbytes=36, activations="f32"):
         level, scales, i8x8 = v.lookup16(E2M1), v.table(_scales().tobytes()), v.Vec("i8", 8)
 
         @v.jitable
-        def values(levels, scale):  # type: ignore[no-untyped-def]
+        def values(levels, scale):
             return v.to_f32(v.f32x8, v.widen_signed(v.i32x8, levels)) * scale
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             for g in range(4):
                 scale = v.load_f32(scales() + 4 * (v.load_i8(p + g) & 255))
                 both = level(v.nibbles(v.load(i8x8, p + 4 + 8 * g)))

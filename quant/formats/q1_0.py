@@ -24,7 +24,7 @@ class Q1_0(Format, id=41, block=128, nbytes=18, activations="f32"):
     def kernels(cls, v: ModuleType) -> DecodedParts:
         with_signs = sign_words(v)[0]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             minus = v.zero(v.f32x8) - v.load_f16_splat(v.f32x8, p)
             for i in range(16):
                 v.store(out + 32 * i, with_signs(minus, v.load_i8(p + 2 + i)))

@@ -32,7 +32,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
         vector, size = 4 * v.LANES, 48 * v.LANES  # of a tile's four weights, and of its 32 with scales and minima
         columns, column_min = _columns(v)
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             for half in range(2):
                 for part in range(2):
                     quads = v.load_rows(v.i32, p + 16 + 32 * part + 16 * half, stride)
@@ -48,7 +48,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
                     v.store(at, d * v.to_f32(v.f32, pair & 15))
                     v.store(at + 2 * vector, minus * v.to_f32(v.f32, pair >> 4 & 15))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.shift_bytes(v.load(v.i8x32, p + 16 + 32 * (g // 4)), 2 * (g % 4)) & 3
 
         return IntegerParts(
@@ -67,7 +67,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
     def encoders(cls, v: ModuleType) -> Encoders:
         copy, quads = copy_half(v), pack_quads(v)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             low = v.load(v.i8x16, scratch + MIN_BYTES + group) << 4
             v.store(out, v.load(v.i8x16, scratch + SCALE_BYTES + group) | low)
             quads(out + 16, q)
@@ -98,11 +98,11 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
 def _columns(v: ModuleType) -> tuple[Any, Any]:
     i16x8 = v.Vec("i16", 8)
 
-    def columns(p):  # type: ignore[no-untyped-def]
+    def columns(p):
         pairs, d = v.widen_signed(v.i32x8, v.load(i16x8, p)), v.load_f16_splat(v.f32x8, p + 80)
         return d * v.to_f32(v.f32x8, pairs & 15), d * v.to_f32(v.f32x8, pairs >> 8 & 15)
 
-    def column_min(p):  # type: ignore[no-untyped-def]
+    def column_min(p):
         pairs, dmin = v.widen_signed(v.i32x8, v.load(i16x8, p)), v.load_f16_splat(v.f32x8, p + 82)
         minus = v.zero(v.f32x8) - dmin
         return minus * v.to_f32(v.f32x8, pairs >> 4 & 15), minus * v.to_f32(v.f32x8, pairs >> 12 & 15)

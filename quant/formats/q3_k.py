@@ -35,7 +35,7 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
         columns, i8x32, i16x16 = _columns(v), v.i8x32, v.i16x16
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             for half in range(2):
                 top = v.load_rows(v.i32, p + 16 * half, stride)
                 for part in range(2):
@@ -54,7 +54,7 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
                     scale = d * v.to_f32(v.f32, (four >> 8 * i & 63) - 32)
                     v.store(tile + size * (2 * quarter + i // 2) + vector * (8 + i % 2), scale)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             low, high = v.load(i8x32, p + 32 + 32 * (g // 4)), v.load(i8x32, p)
             third = v.shift_bytes(high, g - 2) if g > 2 else v.bitcast(i8x32, v.bitcast(i16x16, high) << 2 - g)
             return v.shift_bytes(low, 2 * (g % 4)) & 3 | third & 4
@@ -66,7 +66,7 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
     def encoders(cls, v: ModuleType) -> Encoders:
         copy, quads, plane = copy_half(v), pack_quads(v), pack_plane(v, 2)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             plane(out, q)
             quads(out + 32, q)
             scales = scratch + SCALE_BYTES + group
@@ -104,7 +104,7 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
 def _columns(v: ModuleType) -> Any:
     one, i16x8 = v.Vec("i64", 1), v.Vec("i16", 8)
 
-    def columns(p):  # type: ignore[no-untyped-def]
+    def columns(p):
         low, high, d = v.load_i64(p + 96), v.load_i32(p + 104), v.load_f16_splat(v.f32x8, p + 108)
         first = low & 0x0F0F0F0F0F0F0F0F | (high & 0x03030303) << 4 | (high & 0x0C0C0C0C) << 34
         last = (low >> 4) & 0x0F0F0F0F0F0F0F0F | high & 0x30303030 | (high & 0xC0C0C0C0) << 30

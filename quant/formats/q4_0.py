@@ -32,20 +32,20 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes = cls.nbytes
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             quads = v.load_rows(v.i32, p + 2, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F)
                 v.store(tile + 4 * v.LANES * (j + 4), (quads[j] >> 4) & 0x0F0F0F0F)
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.nibbles(v.load(v.i8x16, p + 2))
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             return v.load_f16_splat(v.f32x8, p)
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=3)
@@ -55,7 +55,7 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
         copy, w = copy_half(v), words(v)
         extreme_of, inverse_of, put_half, levels_of, put_nibbles = w.extreme, w.inverse, w.half, w.levels, w.nibbles
 
-        def direct(x, out):  # type: ignore[no-untyped-def]
+        def direct(x, out):
             bits, extreme = extreme_of(x)
             d = v.quotient(extreme, v.float32(-8))
             first, last = levels_of(x, v.float32(0), inverse_of(d), 8.5, 15)
@@ -63,7 +63,7 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
             put_nibbles(out + 2, first, last)
             return bits
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
             copy(out, scratch + HALF + 2 * group)
             put_nibbles(out + 2, first, last)

@@ -33,7 +33,7 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes = cls.nbytes
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             quads = v.load_rows(v.i32, p + 4, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F)
@@ -41,13 +41,13 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
             v.store(tile + 36 * v.LANES, v.load_f16_column(v.f32, p + 2, stride))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.nibbles(v.load(v.i8x16, p + 4))
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             return v.load_f16_splat(v.f32x8, p)
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(
@@ -65,7 +65,7 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
         copy, i16, w = copy_half(v), v.Vec("i16", 1), words(v)
         span_of, inverse_of, put_half, levels_of, put_nibbles = w.span, w.inverse, w.half, w.levels, w.nibbles
 
-        def direct(x, out):  # type: ignore[no-untyped-def]
+        def direct(x, out):
             bits, low, high = span_of(x)
             d = v.quotient(v.difference(high, low), v.float32(15))
             first, last = levels_of(x, low, inverse_of(d), 0.5, 15)
@@ -74,7 +74,7 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
             put_nibbles(out + 4, first, last)
             return bits
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
             copy(out, scratch + HALF + 2 * group)
             v.store(out + 2, v.load(i16, scratch + HALF_MIN + 2 * group) ^ -0x8000)

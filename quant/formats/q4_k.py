@@ -33,7 +33,7 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
         scales = scale_parts(v)
         store_scales = v.jitable(scales.store)
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             store_scales(p, stride, tile + 8 * vector, size)
             for pair in range(4):
                 for half in range(2):
@@ -42,7 +42,7 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
                         v.store(at + 2 * size * pair + vector * j, quads[j] & 0x0F0F0F0F)
                         v.store(at + 2 * size * pair + size + vector * j, (quads[j] >> 4) & 0x0F0F0F0F)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             q = v.load(v.i8x32, p + 16 + 32 * (g // 2))
             return (v.shift_bytes(q, 4) if g % 2 else q) & 15
 
@@ -60,7 +60,7 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
     def encoders(cls, v: ModuleType) -> Encoders:
         header, pairs = store_header(v), pack_pairs(v)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             header(out, scratch, group)
             pairs(out + 16, q)
 

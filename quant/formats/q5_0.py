@@ -33,7 +33,7 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes = cls.nbytes
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             quads, high = v.load_rows(v.i32, p + 6, stride), v.load_column(v.i32, p + 2, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F | v.spread_4_bits(high >> 4 * j) << 4)
@@ -41,13 +41,13 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
                 v.store(tile + 4 * v.LANES * (j + 4), (quads[j] >> 4) & 0x0F0F0F0F | fifth)
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.nibbles(v.load(v.i8x16, p + 6)) | v.load_spread_bits(v.i8x32, p + 2) & 16
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             return v.load_f16_splat(v.f32x8, p)
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
@@ -64,7 +64,7 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
             w.fifths,
         )
 
-        def direct(x, out):  # type: ignore[no-untyped-def]
+        def direct(x, out):
             bits, extreme = extreme_of(x)
             d = v.quotient(extreme, v.float32(-16))
             first, last = levels_of(x, v.float32(0), inverse_of(d), 16.5, 31)
@@ -73,7 +73,7 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
             put_nibbles(out + 6, first, last)
             return bits
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
             copy(out, scratch + HALF + 2 * group)
             put_fifths(out + 2, first, last)

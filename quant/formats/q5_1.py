@@ -34,7 +34,7 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
     def kernels(cls, v: ModuleType) -> IntegerParts:
         nbytes = cls.nbytes
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             quads, high = v.load_rows(v.i32, p + 8, stride), v.load_column(v.i32, p + 4, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F | v.spread_4_bits(high >> 4 * j) << 4)
@@ -43,13 +43,13 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
             v.store(tile + 36 * v.LANES, v.load_f16_column(v.f32, p + 2, stride))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.nibbles(v.load(v.i8x16, p + 8)) | v.load_spread_bits(v.i8x32, p + 4) & 16
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             return v.load_f16_splat(v.f32x8, p)
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(
@@ -74,7 +74,7 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
             w.fifths,
         )
 
-        def direct(x, out):  # type: ignore[no-untyped-def]
+        def direct(x, out):
             bits, low, high = span_of(x)
             d = v.quotient(v.difference(high, low), v.float32(31))
             first, last = levels_of(x, low, inverse_of(d), 0.5, 31)
@@ -84,7 +84,7 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
             put_nibbles(out + 8, first, last)
             return bits
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
             copy(out, scratch + HALF + 2 * group)
             v.store(out + 2, v.load(i16, scratch + HALF_MIN + 2 * group) ^ -0x8000)

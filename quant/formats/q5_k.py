@@ -34,7 +34,7 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
         scales = scale_parts(v)
         store_scales = v.jitable(scales.store)
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             store_scales(p, stride, tile + 8 * vector, size)
             for half in range(2):
                 fifth = v.load_rows(v.i32, p + 16 + 16 * half, stride)
@@ -45,7 +45,7 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
                         v.store(at, quads[j] & 0x0F0F0F0F | (high & 0x01010101) << 4)
                         v.store(at + size, (quads[j] >> 4) & 0x0F0F0F0F | (high & 0x02020202) << 3)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             q, high = v.load(v.i8x32, p + 48 + 32 * (g // 2)), v.load(v.i8x32, p + 16)
             fifth = v.shift_bytes(high, g - 4) if g > 4 else v.bitcast(v.i8x32, v.bitcast(v.i16x16, high) << 4 - g)
             return (v.shift_bytes(q, 4) if g % 2 else q) & 15 | fifth & 16
@@ -64,7 +64,7 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
     def encoders(cls, v: ModuleType) -> Encoders:
         header, pairs, plane = store_header(v), pack_pairs(v), pack_plane(v, 4)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             header(out, scratch, group)
             plane(out + 16, q)
             pairs(out + 48, q)

@@ -36,7 +36,7 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
 
         @v.jitable
-        def unpack_half(p, high, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack_half(p, high, stride, tile):
             """16 bytes of low bits at `p`, as many 32 on, their high bits: a half of each of four groups of 32."""
             first, second = v.load_rows(v.i32, p, stride), v.load_rows(v.i32, p + 32, stride)
             top = v.load_rows(v.i32, high, stride)
@@ -47,7 +47,7 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
                 v.store(at + 2 * size, (first[j] >> 4) & 0x0F0F0F0F | top[j] & 0x30303030)
                 v.store(at + 3 * size, (second[j] >> 4) & 0x0F0F0F0F | (top[j] & 0xC0C0C0C0) >> 2)
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             for half in range(2):
                 for part in range(2):
                     at = tile + 4 * size * half + 4 * vector * part
@@ -58,17 +58,17 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
                     scale = d * v.to_f32(v.f32, v.shift_signed(scales[j] << 24 - 8 * i, 24))
                     v.store(tile + size * (2 * j + i // 2) + 32 * v.LANES + vector * (i % 2), scale)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             low = v.load(v.i8x32, p + 64 * (g // 4) + 32 * (g % 2))
             high = v.load(v.i8x32, p + 128 + 32 * (g // 4))
             low = v.shift_bytes(low, 4) if g % 4 > 1 else low
             return low & 15 | (v.shift_bytes(high, 2 * (g % 4)) & 3) << 4
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             scale = v.load_two_halves(v.f32x8, p + 192 + 2 * g)
             return v.load_f16_splat(v.f32x8, p + 208) * scale
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             pairs, d = v.load(i16x8, p + 192), v.load_f16_splat(v.f32x8, p + 208)
             wide = v.widen_signed(v.i32x8, pairs)
             low = v.to_f32(v.f32x8, v.shift_signed(wide << 24, 24))
@@ -80,7 +80,7 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
     def encoders(cls, v: ModuleType) -> Encoders:
         copy, i8x32 = copy_half(v), v.i8x32
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             for half in range(2):
                 p, low = q + 128 * half, out + 64 * half
                 a, b, c, d = v.load(i8x32, p), v.load(i8x32, p + 32), v.load(i8x32, p + 64), v.load(i8x32, p + 96)

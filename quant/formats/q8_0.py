@@ -28,20 +28,20 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
 
         nbytes = cls.nbytes
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             low, high = v.load_rows(v.i32, p + 2, stride), v.load_rows(v.i32, p + 18, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, low[j] ^ flip)
                 v.store(tile + 4 * v.LANES * (j + 4), high[j] ^ flip)
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.load(v.i8x32, p + 2)
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             return v.load_f16_splat(v.f32x8, p)
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
@@ -52,10 +52,10 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
         extreme_of, inverse_of, put_half = w.extreme, w.inverse, w.half
 
         @v.jitable
-        def whole(x):  # type: ignore[no-untyped-def]
+        def whole(x):
             return v.to_f32(f32x16, v.to_i32(i32x16, x))
 
-        def direct(x, out):  # type: ignore[no-untyped-def]
+        def direct(x, out):
             bits, extreme = extreme_of(x)
             d = v.quotient(abs(extreme), v.float32(127))
             put_half(out, d)

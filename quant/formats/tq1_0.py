@@ -29,12 +29,12 @@ class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
         i8x8, i32x2, i32x4 = v.Vec("i8", 8), v.Vec("i32", 2), v.i32x4
 
         @v.jitable
-        def digit(numbers, powers, d):  # type: ignore[no-untyped-def]
+        def digit(numbers, powers, d):
             """The digit that is first once the number is multiplied by a power of 3, times d."""
             carry = ((numbers * powers & 255) * 3 >> 8) - 1
             return v.to_f32(v.f32x8, carry) * d
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p + 52)
             for i in range(6):  # 8 bytes of 32, or of 16
                 numbers, power = v.widen_unsigned(v.i32x8, v.load(i8x8, p + 8 * i)), 1

@@ -25,7 +25,7 @@ class TQ2_0(Format, id=35, block=256, nbytes=66):
     def kernels(cls, v: ModuleType) -> IntegerParts:
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             d = v.load_f16_column(v.f32, p + 64, stride)
             for part in range(2):
                 for half in range(2):
@@ -37,10 +37,10 @@ class TQ2_0(Format, id=35, block=256, nbytes=66):
             for g in range(8):
                 v.store(tile + size * g + 8 * vector, d)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.shift_bytes(v.load(v.i8x32, p + 32 * (g // 4)), 2 * (g % 4)) & 3
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (v.load_f16_splat(v.f32x8, p + 64),)
 
         scale = of_group(v, columns)

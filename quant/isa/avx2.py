@@ -74,13 +74,13 @@ def sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
 
 
 @jitable
-def dot4(acc, w, x):  # type: ignore[no-untyped-def]
+def dot4(acc, w, x):
     """acc (int32) + sums of 4 products of bytes: `w` 0..127, `x` -127..127."""
     return acc + widen_pairs(maddubs(w, x))
 
 
 @jitable
-def dot4_signed(acc, w, x):  # type: ignore[no-untyped-def]
+def dot4_signed(acc, w, x):
     """As dot4, with `w` -128..127: the sign moves to `x`, so that no pair saturates."""
     return acc + widen_pairs(maddubs(magnitude_bytes(w), sign_bytes(x, w)))
 
@@ -108,7 +108,7 @@ def _products(first_one: int, n: int, signed: bool) -> Any:
     j = first_one + n - 1
 
     @jitable
-    def last(weights, x):  # type: ignore[no-untyped-def]
+    def last(weights, x):
         xs = load_splat4(i8, x + 4 * j)
         if signed:
             return maddubs(magnitude_bytes(weights[j]), sign_bytes(xs, weights[j]))

@@ -53,7 +53,7 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
     before, j = group_dot(n - 1, bits, signed), n - 1
 
     @jitable
-    def step(start, weights, x):  # type: ignore[no-untyped-def]
+    def step(start, weights, x):
         return dot4(before(start, weights, x), weights[j], load_splat4(i8, x + 4 * j))
 
     return step

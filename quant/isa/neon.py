@@ -81,7 +81,7 @@ def fours_of(lane: int) -> Any:
 
 
 @jitable
-def dot4(acc, w, x):  # type: ignore[no-untyped-def]
+def dot4(acc, w, x):
     """acc (int32) + sums of 4 products of bytes: `w` -128..127, `x` -127..127."""
     return add_fours(acc, widen_signed(i16x32, w) * widen_signed(i16x32, x))
 
@@ -95,7 +95,7 @@ def _products(first_one: int, n: int) -> Any:
     fours, at = fours_of(j % 4), j // 4 * 16
 
     @jitable
-    def last(weights, x):  # type: ignore[no-untyped-def]
+    def last(weights, x):
         return widen_signed(i16x32, weights[j]) * widen_signed(i16x32, fours(load(i8x16, x + at)))
 
     if n == 1:

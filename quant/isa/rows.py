@@ -22,7 +22,7 @@ def forget_memory(b: Any, t: Any) -> Any:
 
 
 @jitable
-def keep_narrow(scaled, scratch):  # type: ignore[no-untyped-def]
+def keep_narrow(scaled, scratch):
     """Write the scales where `narrow_scale_of` reads them."""
     for j in range(len(scaled)):
         store(scratch + 32 * j, scaled[j])
@@ -37,7 +37,7 @@ def narrow_scale(scales: int) -> Any:
 
 
 @jitable
-def keep_wide(scaled, scratch):  # type: ignore[no-untyped-def]
+def keep_wide(scaled, scratch):
     """Wide vectors take the scales from registers."""
 
 

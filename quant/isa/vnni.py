@@ -24,7 +24,7 @@ def vnni_tokens_dot(i8: Vec) -> Any:
     """
 
     @jitable
-    def one(t, j, sums, w, x, stride):  # type: ignore[no-untyped-def]
+    def one(t, j, sums, w, x, stride):
         return vnni_dot4(item(sums, t), item(w, j), load_splat4(i8, x + t * stride + 4 * j))
 
     def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:

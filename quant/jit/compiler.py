@@ -74,7 +74,7 @@ def _entry(kernel: Kernel, isa: ModuleType) -> Any:
         return lambda args, ith, nth: body(args, ith, nth)
     fields = unroll(len(kernel.fields), nth_field)
 
-    def entry(args, ith, nth):  # type: ignore[no-untyped-def]
+    def entry(args, ith, nth):
         body(args, ith, nth, *fields(args))
 
     return entry

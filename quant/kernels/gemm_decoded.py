@@ -20,7 +20,7 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[
     def of(tokens: int) -> Any:
         (start, add_row, finish), nothing = row_chains(v, f32, tokens), v.each(tokens, lambda t: v.float32(0))
 
-        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums = start()
             for _ in range(4 * k // size):
                 v.prefetch(weights + 1024)
@@ -40,7 +40,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
     """As gemm_float.tiles_dot; blocks of LANES rows are decoded beside each other, then transposed."""
     block, nbytes, lanes, decode = fmt.block, fmt.nbytes, v.LANES, v.jitable(parts.decode)
 
-    def fill(weights, row_bytes, depth, tile, spare):  # type: ignore[no-untyped-def]
+    def fill(weights, row_bytes, depth, tile, spare):
         for at in range(0, depth, block):
             for r in range(lanes):
                 decode(weights + row_bytes * r + at // block * nbytes, spare + 4 * block * r)

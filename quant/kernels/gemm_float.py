@@ -23,7 +23,7 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Callable[[i
         nothing = v.each(tokens, lambda t: v.float32(0))
         more = v.each(tokens, lambda t, rest, w, x, stride: v.item(rest, t) + w * v.load_f32(x + t * stride))
 
-        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums, rest, i = start(), nothing(), 0
             while i + 32 <= k:
                 v.prefetch(weights + i * nbytes + 2048)
@@ -56,7 +56,7 @@ def row_chains(v: ModuleType, f32: Any, tokens: int) -> RowChains:
     zeros, width = v.each(4, lambda j: v.zero(f32)), 4 * f32.n
     four = v.each(4, lambda j, sums, w, x: v.fma(v.item(w, j), v.load(f32, x + width * j), v.item(sums, j)))
 
-    def finish(t, sums, rest, y, stride):  # type: ignore[no-untyped-def]
+    def finish(t, sums, rest, y, stride):
         a, b, c, d = v.item(sums, t)
         v.store(y + t * stride, v.total((a + b) + (c + d)) + v.item(rest, t))
 
@@ -72,7 +72,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     nbytes, step, lanes = fmt.nbytes, parts.step, v.LANES
     unpack, one = v.jitable(parts.unpack), v.jitable(parts.one)
 
-    def fill(weights, row_bytes, depth, tile, spare):  # type: ignore[no-untyped-def]
+    def fill(weights, row_bytes, depth, tile, spare):
         for i in range(0, depth - step + 1, step):
             unpack(weights + i * nbytes, row_bytes, tile + 4 * lanes * i)
         for i in range(depth // step * step, depth):
@@ -90,7 +90,7 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
     def panel_of(count: int) -> Any:
         dot = panel(v, count)
 
-        def over_tiles(t, x, x_stride, depth, y, y_stride, at, tiles, scratch):  # type: ignore[no-untyped-def]
+        def over_tiles(t, x, x_stride, depth, y, y_stride, at, tiles, scratch):
             for n in range(tiles):
                 tile, out = scratch + 4 * lanes * depth * n, y + t * y_stride + 4 * lanes * n
                 dot(tile, depth, x + t * x_stride, x_stride, out, y_stride, at)
@@ -99,7 +99,7 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
 
     panels = in_panels(v, v.FLOAT_TOKENS, panel_of)
 
-    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):  # type: ignore[no-untyped-def]
+    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
             tile_bytes = 4 * lanes * depth
@@ -123,7 +123,7 @@ def panel(v: ModuleType, tokens: int) -> Any:
     loads = v.each(tokens, lambda t, y, stride: v.load(f32, y + t * stride))
     stores = v.each(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.item(sums, t)))
 
-    def run(tile, depth, x, x_stride, y, y_stride, at):  # type: ignore[no-untyped-def]
+    def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for i in range(depth):
             sums = every(sums, v.load(f32, tile + 4 * v.LANES * i), x + 4 * i, x_stride)

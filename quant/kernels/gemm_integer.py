@@ -24,7 +24,7 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[
     offset = float(1 << _shift(v, parts)) if _shift(v, parts) >= 0 else 0.0
 
     @v.jitable
-    def finish(t, sums, rest, y, stride):  # type: ignore[no-untyped-def]
+    def finish(t, sums, rest, y, stride):
         first, second, owed, least = v.item(sums, t)
         taken = v.total(v.fma(owed, v.splat(v.f32x8, offset), v.zero(v.f32x8) - least))
         v.store(y + t * stride, v.total(first + second) + taken + v.item(rest, t))
@@ -35,7 +35,7 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[
         more = v.each(tokens, lambda t, rest, p, line, stride: v.item(rest, t) + group(p, line + t * stride))
         stretch, finishes = stretches(tokens), v.each(tokens, finish)
 
-        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums, rest = start(v.zero(row_f32), v.zero(v.f32x8)), nothing()
             column, plain = x + 2 * k, x + k * 19 // 8
             for _ in range(k // 256):
@@ -74,7 +74,7 @@ def _stretches(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callabl
     times = v.each(parts.scales, lambda j, found, x: v.item(found, j) * x)
 
     @v.jitable
-    def rest(t, sums, scaled, low, column, stride, column_bytes):  # type: ignore[no-untyped-def]
+    def rest(t, sums, scaled, low, column, stride, column_bytes):
         first, second, owed, least = v.item(sums, t)
         at = column + t * stride
         return first, second, offsets(owed, v.item(scaled, t), at, column_bytes), minima(least, low, at, column_bytes)
@@ -85,7 +85,7 @@ def _stretches(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callabl
         scales = v.each(tokens, lambda t, found, column, stride: times(found, v.load(f32x8, column + t * stride)))
         keep = v.each(tokens, lambda t, scaled, scratch: v.keep_row_scales(v.item(scaled, t), scratch + 64 * t))
 
-        def run(sums, p, plain, stride, column, column_bytes, scratch):  # type: ignore[no-untyped-def]
+        def run(sums, p, plain, stride, column, column_bytes, scratch):
             scaled, low = scales(columns(p), column, stride), found_minima(p)
             keep(scaled, scratch)
             sums = vectors(sums, p, plain, stride, scaled, scratch)
@@ -102,7 +102,7 @@ def _vector_bytes(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     flip, row = 0x80 if parts.signed and v.FLIP_SIGNED else 0, v.jitable(parts.row)
 
     @v.jitable
-    def group(p, g):  # type: ignore[no-untyped-def]
+    def group(p, g):
         return row(p + nbytes * (g // per_block), g % per_block) ^ flip
 
     return v.jitable(lambda p, n: v.join(group(p, 2 * n), group(p, 2 * n + 1)) if wide else group(p, n))
@@ -112,7 +112,7 @@ def _vector_product(v: ModuleType, parts: IntegerParts) -> Any:
     """`(t, n, sums, weights, plain, stride, scaled, scratch)` -> sums of token t + the n-th vector's products."""
     dot, spread, size = v.dot4_signed if parts.signed else v.dot4, v.row_scale(parts.scales), v.row_i8.n
 
-    def product(t, n, sums, w, plain, stride, scaled, scratch):  # type: ignore[no-untyped-def]
+    def product(t, n, sums, w, plain, stride, scaled, scratch):
         first, second, owed, least = v.item(sums, t)
         products = dot(v.zero(v.row_i32), w, v.load(v.row_i8, plain + t * stride + size * n))
         scales = spread(v.item(scaled, t), scratch + 64 * t, n)
@@ -127,11 +127,11 @@ def _offsets(v: ModuleType, parts: IntegerParts) -> Any:
     if _shift(v, parts) < 0:
         return v.jitable(lambda total, scaled, column, column_bytes: total)
 
-    def both(total, scaled, column, column_bytes):  # type: ignore[no-untyped-def]
+    def both(total, scaled, column, column_bytes):
         low, high = v.load(f32x8, column + column_bytes), v.load(f32x8, column + 2 * column_bytes)
         return v.fma(scaled[1], high, v.fma(scaled[0], low, total))
 
-    def one(total, scaled, column, column_bytes):  # type: ignore[no-untyped-def]
+    def one(total, scaled, column, column_bytes):
         sums = v.load(f32x8, column + column_bytes) + v.load(f32x8, column + 2 * column_bytes)
         return v.fma(scaled[0], sums, total)
 
@@ -144,11 +144,11 @@ def _minima(v: ModuleType, parts: IntegerParts) -> Any:
     if parts.column_min is None:
         return v.jitable(lambda total, minima, column, column_bytes: total)
 
-    def both(total, minima, column, column_bytes):  # type: ignore[no-untyped-def]
+    def both(total, minima, column, column_bytes):
         low, high = v.load(f32x8, column + column_bytes), v.load(f32x8, column + 2 * column_bytes)
         return v.fma(v.fma(minima[0], low, minima[1] * high), v.load(f32x8, column), total)
 
-    def one(total, minima, column, column_bytes):  # type: ignore[no-untyped-def]
+    def one(total, minima, column, column_bytes):
         sums = v.load(f32x8, column + column_bytes) + v.load(f32x8, column + 2 * column_bytes)
         return v.fma(minima[0] * v.load(f32x8, column), sums, total)
 
@@ -165,7 +165,7 @@ def _single_group(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     row, row_scale = v.jitable(parts.row), v.jitable(parts.row_scale)
     start, minimum = _row_start(v, parts), _row_minimum(v, parts)
 
-    def run(p, line):  # type: ignore[no-untyped-def]
+    def run(p, line):
         products = v.to_f32(f32x8, dot(start(line), row(p, 0) ^ flip, v.load(v.i8x32, line)))
         return v.total(row_scale(p, 0) * products) * v.load_f32(line + SCALE) + minimum(p, line)
 
@@ -210,7 +210,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     def panel_of(count: int) -> Any:
         panel = _panel(v, parts, count)
 
-        def over_tiles(t, line, x_stride, depth, y, y_stride, at, tiles, scratch):  # type: ignore[no-untyped-def]
+        def over_tiles(t, line, x_stride, depth, y, y_stride, at, tiles, scratch):
             for n in range(tiles):
                 tile, out = scratch + depth // BLOCK * size * n, y + t * y_stride + 4 * lanes * n
                 panel(tile, depth, line + t * x_stride, x_stride, out, y_stride, at)
@@ -219,7 +219,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
 
     panels = in_panels(v, v.TOKENS, panel_of)
 
-    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):  # type: ignore[no-untyped-def]
+    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
             for n in range(tiles):
@@ -247,7 +247,7 @@ def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     loads = v.each(tokens, lambda t, y, stride: v.load(f32, y + t * stride))
     stores = v.each(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.item(sums, t)))
 
-    def run(tile, depth, x, x_stride, y, y_stride, at):  # type: ignore[no-untyped-def]
+    def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
             sums = minima(group(sums, weights(tile), scales(tile), x, x_stride), tile, x, x_stride)
@@ -272,13 +272,13 @@ def _group(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 8, parts.bits, parts.signed)
 
-    def scaled(t, sums, products, d, x, stride):  # type: ignore[no-untyped-def]
+    def scaled(t, sums, products, d, x, stride):
         scale = d[0] * v.load_splat(f32, x + t * stride + SCALE)
         return v.fma(scale, v.to_f32(f32, v.item(products, t)), v.item(sums, t))
 
     every = v.each(tokens, scaled)
 
-    def run(sums, w, d, x, stride):  # type: ignore[no-untyped-def]
+    def run(sums, w, d, x, stride):
         return every(sums, dot(starts(x + SUM, stride), w, x, stride), d, x, stride)
 
     return v.jitable(run)
@@ -289,13 +289,13 @@ def _group_of_two(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 4, parts.bits, parts.signed)
 
-    def scaled(t, sums, low, high, d, x, stride):  # type: ignore[no-untyped-def]
+    def scaled(t, sums, low, high, d, x, stride):
         both = v.fma(d[1], v.to_f32(f32, v.item(high, t)), d[0] * v.to_f32(f32, v.item(low, t)))
         return v.fma(both, v.load_splat(f32, x + t * stride + SCALE), v.item(sums, t))
 
     every = v.each(tokens, scaled)
 
-    def run(sums, w, d, x, stride):  # type: ignore[no-untyped-def]
+    def run(sums, w, d, x, stride):
         low = dot(starts(x + HALVES, stride), w[:4], x, stride)
         high = dot(starts(x + HALVES + 4, stride), w[4:], x + 16, stride)
         return every(sums, low, high, d, x, stride)
@@ -314,7 +314,7 @@ def _panel_minima(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     if parts.minima == 1:
         return v.jitable(lambda sums, tile, x, stride: times(sums, v.load(f32, tile + at), x + SCALED, stride))
 
-    def run(sums, tile, x, stride):  # type: ignore[no-untyped-def]
+    def run(sums, tile, x, stride):
         sums = times(sums, v.load(f32, tile + at), x + SCALED_HALVES, stride)
         return times(sums, v.load(f32, tile + at + 4 * v.LANES), x + SCALED_HALVES + 4, stride)
 

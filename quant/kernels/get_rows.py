@@ -26,7 +26,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
     families: dict[type, Any] = {IntegerParts: _integer_row, FloatParts: _float_row, DecodedParts: _decoded_row}
     copy_row = families[type(parts)](v, fmt, parts)
 
-    def run(counter, ith, nth, tokens, ids, weights, out, k, row_bytes):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, ids, weights, out, k, row_bytes):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             copy_row(weights + row_bytes * v.load_i64(ids + 8 * t), out + 4 * k * t, k)
@@ -38,7 +38,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
 def _float_row(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     row, one, nbytes = v.jitable(parts.row), v.jitable(parts.one), fmt.nbytes
 
-    def copy_row(p, out, k):  # type: ignore[no-untyped-def]
+    def copy_row(p, out, k):
         for i in range(0, k - 7, 8):
             v.store(out + 4 * i, row(p + nbytes * i))
         for i in range(k // 8 * 8, k):
@@ -50,7 +50,7 @@ def _float_row(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
 def _decoded_row(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
     decode, nbytes, block = v.jitable(parts.decode), fmt.nbytes, fmt.block
 
-    def copy_row(p, out, k):  # type: ignore[no-untyped-def]
+    def copy_row(p, out, k):
         for b in range(k // block):
             decode(p + nbytes * b, out + 4 * block * b)
 
@@ -65,7 +65,7 @@ def _integer_row(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     def eight(j: int) -> Any:
         bytes_of, spread = v.slice_of(8 * j, 8), v.splat_of(2 * j)
 
-        def step(q, scale, low, out):  # type: ignore[no-untyped-def]
+        def step(q, scale, low, out):
             number = v.widen_signed(v.i32x8, bytes_of(q)) - offset
             value = v.to_f32(v.f32x8, number) * spread(scale)
             v.store(out + 32 * j, value + spread(low))
@@ -79,7 +79,7 @@ def _integer_row(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
 
     groups = v.unroll(block // 32, group)
 
-    def copy_row(p, out, k):  # type: ignore[no-untyped-def]
+    def copy_row(p, out, k):
         for b in range(k // block):
             groups(p + nbytes * b, out + 4 * block * b)
 

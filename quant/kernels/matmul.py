@@ -54,7 +54,7 @@ def float_bytes(k: int) -> int:
 def _build(v: ModuleType, fmt: type[Format]) -> Any:
     stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
 
-    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
         draw = ROWS if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
         first = v.draw(counter, draw)
@@ -97,7 +97,7 @@ def rows_by_tokens(v: ModuleType, fmt: type[Format]) -> Any:
         v.LANES,
     )
 
-    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):
         x_stride = x_bytes(k)
         if tokens > few:  # whole tiles here, the rows that are left one by one below
             tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
@@ -118,7 +118,7 @@ def _row_panels(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
     def panel_of(count: int) -> Any:
         dot = row_dot_of(count)
 
-        def run(t, weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        def run(t, weights, x, x_stride, k, y, y_stride, scratch):
             dot(weights, x + t * x_stride, x_stride, k, y + t * y_stride, y_stride, scratch)
 
         return run

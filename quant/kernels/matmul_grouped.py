@@ -48,7 +48,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
     stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
-    def run(counter, ith, nth, tokens, groups, weights, matrix_bytes, x, y, rows, k, row_bytes, scratch):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, groups, weights, matrix_bytes, x, y, rows, k, row_bytes, scratch):
         count, tile = v.load_i64(groups), scratch + SCRATCH_BYTES * ith
         alone = max(v.LANES, min(MAX_ROWS, count * rows // (ROW_DRAWS * nth)))
         draw = ROWS if v.load_i64(tokens) > few else alone

@@ -18,7 +18,7 @@ def in_panels(v: ModuleType, most: int, panel_of: Callable[[int], Callable[..., 
     def run_of(n: int) -> Any:
         panel = v.jitable(panel_of(n))
 
-        def run(t, tokens, *args):  # type: ignore[no-untyped-def]
+        def run(t, tokens, *args):
             while t + n <= tokens:
                 panel(t, *args)
                 t += n
@@ -36,7 +36,7 @@ def fetch_rows(v: ModuleType) -> Any:
     So many streams are more than a CPU follows by itself.
     """
 
-    def run(rows, row_bytes, first, last):  # type: ignore[no-untyped-def]
+    def run(rows, row_bytes, first, last):
         for line in range(first // 64, last // 64):
             for r in range(v.LANES):
                 v.prefetch(rows + row_bytes * r + 64 * line)

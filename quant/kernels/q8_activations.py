@@ -46,17 +46,17 @@ def _peak_and_scale(v: ModuleType) -> tuple[Any, Any]:
     f32x8, i32x8 = v.f32x8, v.i32x8
 
     @v.jitable
-    def magnitude(p):  # type: ignore[no-untyped-def]
+    def magnitude(p):
         return v.bitcast(i32x8, v.load(f32x8, p)) & 0x7FFFFFFF
 
     @v.jitable
-    def peak_of(p):  # type: ignore[no-untyped-def]
+    def peak_of(p):
         """Greatest magnitude of 32 values, compared by their bits: NaN is then the greatest of all."""
         low = v.maximum(magnitude(p), magnitude(p + 32))
         return v.as_f32(v.greatest(v.maximum(low, v.maximum(magnitude(p + 64), magnitude(p + 96)))))
 
     @v.jitable
-    def short_scale(x):  # type: ignore[no-untyped-def]
+    def short_scale(x):
         """`x` to 11 significant bits: what other engines keep of a scale as a half, without a half's limits."""
         bits = v.bits_of(x)
         return v.as_f32(bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
@@ -71,7 +71,7 @@ def quantize_q8(v: ModuleType) -> Any:
     peak_of, short_scale = _peak_and_scale(v)
 
     @v.jitable
-    def quantize_group(p, q, column, column_bytes, plain):  # type: ignore[no-untyped-def]
+    def quantize_group(p, q, column, column_bytes, plain):
         peak = peak_of(p)
         inverse = float32(127) / peak if peak > 0 else float32(0)
         for j in range(4):
@@ -93,7 +93,7 @@ def quantize_q8(v: ModuleType) -> Any:
         v.store(column + column_bytes, float32(-low))
         v.store(column + 2 * column_bytes, float32(-high))
 
-    def run(counter, ith, nth, tokens, x, out, k):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, x, out, k):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
         while t < count:
             for i in range(k // BLOCK):

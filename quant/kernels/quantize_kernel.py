@@ -53,7 +53,7 @@ def _build(v: ModuleType, fmt: type[Format], important: bool, longer: bool) -> A
     draw = max(1, DRAW // values)
     block, bytes_of_unit = fmt.block, values // fmt.block * fmt.nbytes
 
-    def run(counter, ith, nth, values_at, out, blocks, importance, k, peaks, scratch):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, values_at, out, blocks, importance, k, peaks, scratch):
         units, mine, peak = (blocks * block + values - 1) // values, scratch + SCRATCH_BYTES * ith, 0
         first = v.draw(counter, draw)
         while first < units:
@@ -77,7 +77,7 @@ def _floats(v: ModuleType, fmt: type[Format]) -> Any:
     parts: FloatParts = fmt.kernels(v)
     pack = v.jitable(parts.pack)
 
-    def direct(x, out):  # type: ignore[no-untyped-def]
+    def direct(x, out):
         eight = v.load(v.f32x8, x)
         v.store(out, pack(eight))
         return v.int64(v.greatest(v.bitcast(v.i32x8, eight) & 0x7FFFFFFF))
@@ -93,7 +93,7 @@ def _searched(v: ModuleType, fmt: type[Format], wanted: Any, pack: Any) -> tuple
     find, levels = family.find(v, shape, wanted), _levels(v, shape, wanted)
     put, blocks, block, groups, nbytes = v.jitable(pack), shape.blocks, fmt.block, wanted.groups, fmt.nbytes
 
-    def unit(x, out, importance, scratch):  # type: ignore[no-untyped-def]
+    def unit(x, out, importance, scratch):
         bits = load(x, scratch)
         weigh(scratch, importance)
         find(scratch)
@@ -113,7 +113,7 @@ def _levels(v: ModuleType, shape: Shape, wanted: Any) -> Any:
         top = wanted.top
 
         @v.jitable
-        def number(x, scratch, at):  # type: ignore[no-untyped-def]
+        def number(x, scratch, at):
             offset, inverse = (
                 v.load_splat(wide, scratch + search.OFFSET + at),
                 v.load_splat(wide, scratch + search.INVERSE + at),
@@ -124,10 +124,10 @@ def _levels(v: ModuleType, shape: Shape, wanted: Any) -> Any:
         nearest = symmetric.number(v, wide, wanted)
 
         @v.jitable
-        def number(x, scratch, at):  # type: ignore[no-untyped-def]
+        def number(x, scratch, at):
             return nearest(x * v.load_splat(wide, scratch + search.INVERSE + at))
 
-    def fill(scratch):  # type: ignore[no-untyped-def]
+    def fill(scratch):
         for g in range(total):
             for j in range(group // 16):
                 at = group * g + 16 * j

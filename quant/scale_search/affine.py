@@ -190,7 +190,7 @@ def find(v: ModuleType, shape: Shape, search: Affine) -> Any:
     fit, sums, rounds = _fit_lanes(v, shape, search), _sum_lanes(v, shape, search), search.rounds
     start, improve = _start(v, shape, search), _improve(v, shape, search)
 
-    def run(scratch):  # type: ignore[no-untyped-def]
+    def run(scratch):
         for part in range(parts):
             fit(scratch, part)
         for row in range(rows):
@@ -209,7 +209,7 @@ def _fit_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
     vector, first, step, trials = 4 * lanes, search.top + search.first, search.step, search.trials
 
     @v.jitable
-    def trial(xs, ws, bottom, per):  # type: ignore[no-untyped-def]
+    def trial(xs, ws, bottom, per):
         sq, sqq, sxq = v.zero(f32), v.zero(f32), v.zero(f32)
         for i in range(group):
             x, w = v.load(f32, xs + vector * i), v.load(f32, ws + vector * i)
@@ -219,7 +219,7 @@ def _fit_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
             sq, sqq, sxq = sq + wq, sqq + wq * q, sxq + wq * x
         return sq, sqq, sxq
 
-    def fit(scratch, part):  # type: ignore[no-untyped-def]
+    def fit(scratch, part):
         xs = scratch + COLUMNS + vector * group * part
         ws, at = xs + (WEIGHTS - COLUMNS), scratch + vector * part
         bottom, highest, zero = v.zero(f32), v.load(f32, xs), v.zero(f32)
@@ -253,7 +253,7 @@ def _sum_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
     f32, lanes, group, top = v.f32, v.LANES, search.group, search.top
     vector = 4 * lanes
 
-    def sums(scratch, part):  # type: ignore[no-untyped-def]
+    def sums(scratch, part):
         xs, at = scratch + COLUMNS + vector * group * part, scratch + vector * part
         inverse, offset = v.load(f32, at + INVERSE), v.load(f32, at + OFFSET)
         sq, sqq, sxq = v.zero(f32), v.zero(f32), v.zero(f32)
@@ -274,7 +274,7 @@ def _settle(v: ModuleType, shape: Shape) -> Any:
     """`(scratch, at, d, dmin, scale, low)`: keep them, `at` lanes on, and what turns values into levels."""
     wide, keep = v.Vec("f32", shape.wide), kept_bytes(v, shape)
 
-    def settle(scratch, at, d, dmin, scale, low):  # type: ignore[no-untyped-def]
+    def settle(scratch, at, d, dmin, scale, low):
         p, step, zero = scratch + 4 * at, d * scale, v.zero(wide)
         v.store(p + STEP, d)
         v.store(p + LOW, dmin)
@@ -292,7 +292,7 @@ def _multiple(v: ModuleType, shape: Shape, search: Affine) -> Any:
     """`(ideal, d, before)`: the multiple of d nearest to `ideal`, or what it was where d is not above zero."""
     wide, most = v.Vec("f32", shape.wide), search.multiples
 
-    def multiple(ideal, d, before):  # type: ignore[no-untyped-def]
+    def multiple(ideal, d, before):
         zero = v.zero(wide)
         whole = v.round_even(v.minimum(v.maximum(ideal / d, zero), v.splat(wide, most)))
         return v.choose(d, zero, whole, before)
@@ -305,7 +305,7 @@ def _start(v: ModuleType, shape: Shape, search: Affine) -> Any:
     multiple, part = _multiple(v, shape, search), 1 / search.multiples
     most = v.jitable((lambda x: v.splat(wide, v.greatest(x))) if shape.groups > 1 else (lambda x: x))
 
-    def start(scratch, at):  # type: ignore[no-untyped-def]
+    def start(scratch, at):
         fit, low, zero = v.load(wide, scratch + FIT + 4 * at), v.load(wide, scratch + FIT_MIN + 4 * at), v.zero(wide)
         d, dmin = halved(most(fit) * part, scratch, at, HALF), halved(most(low) * part, scratch, at, HALF_MIN)
         settle(scratch, at, d, dmin, multiple(fit, d, zero), multiple(low, dmin, zero))
@@ -318,7 +318,7 @@ def _improve(v: ModuleType, shape: Shape, search: Affine) -> Any:
     wide, halved, settle = v.Vec("f32", shape.wide), halving(v, shape), _settle(v, shape)
     multiple, total = _multiple(v, shape, search), over_block(v, shape)
 
-    def improve(scratch, at):  # type: ignore[no-untyped-def]
+    def improve(scratch, at):
         p, zero = scratch + 4 * at, v.zero(wide)
         d, dmin, scale, low = (
             v.load(wide, p + STEP),

@@ -103,13 +103,13 @@ def load_unit(v: ModuleType, shape: Shape) -> Any:
     spread = columns(v, shape)
 
     @v.jitable
-    def largest(p):  # type: ignore[no-untyped-def]
+    def largest(p):
         peak = v.zero(i32)
         for i in range(block // lanes):
             peak = v.maximum(v.bitcast(i32, v.load(f32, p + 4 * lanes * i)) & 0x7FFFFFFF, peak)
         return v.int64(v.greatest(peak))
 
-    def load(values, scratch):  # type: ignore[no-untyped-def]
+    def load(values, scratch):
         worst = 0
         for b in range(blocks):
             p, out = values + 4 * block * b, scratch + NATURAL + 4 * block * b
@@ -132,7 +132,7 @@ def columns(v: ModuleType, shape: Shape) -> Any:
     """`(source, out)`: a unit of values at `source`, transposed: vector i of a part holds value i of every group."""
     i32, lanes, group, parts = v.i32, v.LANES, shape.group, shape.parts
 
-    def spread(source, out):  # type: ignore[no-untyped-def]
+    def spread(source, out):
         for part in range(parts):
             for j in range(group // 4):
                 quads = v.load_rows(i32, source + 4 * group * lanes * part + 16 * j, 4 * group)
@@ -148,7 +148,7 @@ def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
     spread, each = columns(v, shape), 1 / group
 
     @v.jitable
-    def by_importance(xs, ws, square):  # type: ignore[no-untyped-def]
+    def by_importance(xs, ws, square):
         total = v.zero(f32)
         for i in range(group):
             total = total + v.load(f32, ws + 4 * lanes * i)
@@ -157,7 +157,7 @@ def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
             x = v.load(f32, xs + 4 * lanes * i)
             v.store(ws + 4 * lanes * i, (v.load(f32, ws + 4 * lanes * i) + floor) * v.sqrt(even + x * x))
 
-    def fill(scratch, importance):  # type: ignore[no-untyped-def]
+    def fill(scratch, importance):
         if importance != 0:
             spread(importance, scratch + WEIGHTS)
         for part in range(parts):
@@ -181,7 +181,7 @@ def halving(v: ModuleType, shape: Shape) -> Any:
     """`(x, scratch, at, slot)` -> x as its half float stands for it; the halves are kept in `slot`, `at` lanes on."""
     wide, half = v.Vec("f32", shape.wide), v.Vec("f16", shape.wide)
 
-    def halved(x, scratch, at, slot):  # type: ignore[no-untyped-def]
+    def halved(x, scratch, at, slot):
         short = v.to_f16(half, x * v.load(wide, scratch + UNIT + 4 * at))
         v.store(scratch + slot + 2 * at, short)
         return v.to_f32(wide, short) * v.load(wide, scratch + SHRINK + 4 * at)

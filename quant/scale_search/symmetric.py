@@ -192,7 +192,7 @@ def find(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     fit, sums, rounds = _fit_lanes(v, shape, search), _sum_lanes(v, shape, search), search.rounds
     start, improve = _start(v, shape, search), _improve(v, shape, search)
 
-    def run(scratch):  # type: ignore[no-untyped-def]
+    def run(scratch):
         for part in range(parts):
             fit(scratch, part)
         for row in range(rows):
@@ -210,7 +210,7 @@ def _trial(v: ModuleType, search: Symmetric) -> Any:
     """`(xs, inverse)` -> sums of squared levels, and of values times levels, both weighted."""
     f32, group, vector, level = v.f32, search.group, 4 * v.LANES, nearest(v, v.f32, search)
 
-    def trial(xs, inverse):  # type: ignore[no-untyped-def]
+    def trial(xs, inverse):
         sqq, sxq = v.zero(f32), v.zero(f32)
         for i in range(group):
             x, w = v.load(f32, xs + vector * i), v.load(f32, xs + (WEIGHTS - COLUMNS) + vector * i)
@@ -226,7 +226,7 @@ def _fit_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     f32, group, vector, trial = v.f32, search.group, 4 * v.LANES, _trial(v, search)
 
     def run_of(first: float, step: float, count: int) -> Any:
-        def run(state, xs, extreme):  # type: ignore[no-untyped-def]
+        def run(state, xs, extreme):
             best, scale = state
             for i in range(count):
                 sqq, sxq = trial(xs, v.splat(f32, first + step * i) / extreme)
@@ -239,7 +239,7 @@ def _fit_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
 
     runs = v.chain([run_of(*run) for run in search.trials])
 
-    def fit(scratch, part):  # type: ignore[no-untyped-def]
+    def fit(scratch, part):
         xs = scratch + COLUMNS + vector * group * part
         extreme = v.zero(f32)
         for i in range(group):
@@ -255,7 +255,7 @@ def _sum_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     """`(scratch, part)`: sums of the levels that the present scales give."""
     f32, group, vector, trial = v.f32, search.group, 4 * v.LANES, _trial(v, search)
 
-    def sums(scratch, part):  # type: ignore[no-untyped-def]
+    def sums(scratch, part):
         at = scratch + vector * part
         sqq, sxq = trial(scratch + COLUMNS + vector * group * part, v.load(f32, at + INVERSE))
         v.store(at + SUM_QQ, sqq)
@@ -269,11 +269,11 @@ def _settle(v: ModuleType, shape: Shape, search: Symmetric) -> tuple[Any, Any]:
     wide, keep, least, most = v.Vec("f32", shape.wide), kept_bytes(v, shape), search.least, search.most
 
     @v.jitable
-    def multiple(ideal, d, before):  # type: ignore[no-untyped-def]
+    def multiple(ideal, d, before):
         whole = v.round_even(v.minimum(v.maximum(ideal / d, v.splat(wide, least)), v.splat(wide, most)))
         return v.choose(v.absolute(d), v.zero(wide), whole, before)
 
-    def settle(scratch, at, d, scale):  # type: ignore[no-untyped-def]
+    def settle(scratch, at, d, scale):
         p, step, zero = scratch + 4 * at, d * scale, v.zero(wide)
         v.store(p + STEP, d)
         v.store(p + SCALE, scale)
@@ -288,14 +288,14 @@ def _start(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     part = 1 / search.least
 
     @v.jitable
-    def widest(x):  # type: ignore[no-untyped-def]
+    def widest(x):
         """The lane of largest magnitude, with its sign, in all lanes."""
         high, low = v.greatest(x), v.greatest(v.zero(wide) - x)
         return v.splat(wide, high if high >= low else -low)
 
     most = widest if shape.groups > 1 else v.jitable(lambda x: x)
 
-    def start(scratch, at):  # type: ignore[no-untyped-def]
+    def start(scratch, at):
         fit = v.load(wide, scratch + FIT + 4 * at)
         d = halved(most(fit) * part, scratch, at, HALF)
         settle(scratch, at, d, multiple(fit, d, v.zero(wide)))
@@ -308,7 +308,7 @@ def _improve(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     wide, halved, (multiple, settle) = v.Vec("f32", shape.wide), halving(v, shape), _settle(v, shape, search)
     total = over_block(v, shape)
 
-    def improve(scratch, at):  # type: ignore[no-untyped-def]
+    def improve(scratch, at):
         p, zero = scratch + 4 * at, v.zero(wide)
         d, scale = v.load(wide, p + STEP), v.load(wide, p + SCALE)
         sqq, sxq = v.load(wide, p + SUM_QQ), v.load(wide, p + SUM_XQ)

@@ -270,7 +270,7 @@ def in_turn(n: int, step: Callable[..., Any]) -> Any:
 def _in_turn_from(i: int, n: int, step: Any) -> Any:
     if n == 4:
 
-        def four(state, *args):  # type: ignore[no-untyped-def]
+        def four(state, *args):
             state = step(i + 1, step(i, state, *args), *args)
             return step(i + 3, step(i + 2, state, *args), *args)
 
