@@ -1,4 +1,4 @@
-"""How fast this machine reads memory: the roof over decode."""
+"""Measures memory bandwidth, which limits decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE, CHUNK, RUNS = 1 << 30, 1 << 20, 5
 
 @kernel("data size sums")
 def read_sum(v: ModuleType) -> Any:
-    """sums (nth, 8) int32, by lane, of the int32 of `data` (`size` bytes, whole chunks); threads draw chunks."""
+    """sums (nth, 8) int32: sums by lane of `data`, int32, `size` bytes, a multiple of CHUNK."""
     add = v.unroll(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
 
     def run(counter, ith, nth, data, size, sums):
@@ -32,7 +32,7 @@ def read_sum(v: ModuleType) -> Any:
 
 
 def read_bandwidth(n_threads: int) -> float:
-    """Bytes per second that `n_threads` read together: a sum over 1 GiB, the best of five."""
+    """Bytes per second that `n_threads` threads read together: the sum of 1 GiB, best of five runs."""
     import numpy as np
 
     data, sums = np.ones(SIZE // 4, np.int32), np.zeros((n_threads, 16), np.int32)

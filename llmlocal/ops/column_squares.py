@@ -1,7 +1,7 @@
-"""Sums of squares of every column of what a product reads: what an importance matrix is made of.
+"""Column sums of squared activations, from which importance matrices are computed.
 
-A thread takes some columns and goes through all rows, so no sum crosses threads. Of a column few squares are added to
-each other before they are added to the rest: in float32 that keeps the error of 512 rows below 3e-6 of the sum.
+A thread takes some columns and reads all rows, so no sum is shared by threads. Squares are summed in groups before they
+are added to the total, which keeps the float32 error of 512 rows below 3e-6 of the sum.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
-from .topk_router import GROUP
+from .sort_by_expert import GROUP_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-COLUMNS = 64  # that a thread takes at a time
-TOGETHER = 16  # rows whose squares are summed before the rest is added
+COLUMNS = 64  # of one work item
+PARTIAL_ROWS = 16  # rows whose squares are summed before they are added to the total
 
 
-def column_squares_meaning(
+def column_squares_reference(
     x: NDArray[np.float64], groups: Sequence[tuple[int, int, int]], source: NDArray[np.int64], matrices: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sums (matrices, k) and counts (matrices,) of rows of x (rows, k): a group is (matrix, first, number), and its
-    pairs read the rows that `source` says."""
+    """Sums (matrices, k) of squares and counts (matrices,) of rows of x (rows, k).
+
+    A group (matrix, first, n) adds the rows source[first : first + n] to its matrix.
+    """
     import numpy as np
 
     sums, counts = np.zeros((matrices, x.shape[1])), np.zeros(matrices, np.int64)
@@ -36,15 +38,15 @@ def column_squares_meaning(
 
 
 def _summing(v: ModuleType, row: Any) -> Any:
-    """`(x, source, first, n, sums, column, k)`: add to `sums` the squares of COLUMNS columns of n rows."""
+    """`(x, source, first, n, sums, column, k)`: add the squares of COLUMNS columns of n rows to `sums`."""
     f32x8, row = v.f32x8, v.jitable(row)
 
     @v.jitable
     def eight(x, source, first, n, sums, k):
         total = v.load(f32x8, sums)
-        for start in range(first, first + n, TOGETHER):
+        for start in range(first, first + n, PARTIAL_ROWS):
             part = v.zero(f32x8)
-            for r in range(start, min(start + TOGETHER, first + n)):
+            for r in range(start, min(start + PARTIAL_ROWS, first + n)):
                 value = v.load(f32x8, row(x, source, r, k))
                 part = v.fma(value, value, part)
             total = total + part
@@ -53,9 +55,9 @@ def _summing(v: ModuleType, row: Any) -> Any:
     @v.jitable
     def one(x, source, first, n, sums, k):
         total = v.load_f32(sums)
-        for start in range(first, first + n, TOGETHER):
+        for start in range(first, first + n, PARTIAL_ROWS):
             part = v.float32(0)
-            for r in range(start, min(start + TOGETHER, first + n)):
+            for r in range(start, min(start + PARTIAL_ROWS, first + n)):
                 value = v.load_f32(row(x, source, r, k))
                 part += value * value
             total += part
@@ -92,15 +94,15 @@ def column_squares(v: ModuleType) -> Any:
 def column_squares_grouped(v: ModuleType) -> Any:
     """As `column_squares` for each expert: sums (experts, k), counts (experts,).
 
-    `groups` are those of `route.group`; pair p reads the row source[p] of x.
+    `groups` as `sort_by_expert` writes them; pair p reads row source[p] of x.
     """
     columns = _summing(v, lambda x, source, r, k: x + 4 * k * v.load_i64(source + 8 * r))
 
     def run(counter, ith, nth, groups, source, x, sums, counts, k):
-        each = (k + COLUMNS - 1) // COLUMNS
-        units, unit = v.load_i64(groups) * each, v.draw(counter, 1)
+        per_expert = (k + COLUMNS - 1) // COLUMNS
+        units, unit = v.load_i64(groups) * per_expert, v.draw(counter, 1)
         while unit < units:
-            at, column = groups + 8 + GROUP * (unit // each), unit % each * COLUMNS
+            at, column = groups + 8 + GROUP_BYTES * (unit // per_expert), unit % per_expert * COLUMNS
             expert, first, n = v.load_i64(at), v.load_i64(at + 8), v.load_i64(at + 16)
             if column == 0:
                 v.store(counts + 8 * expert, v.load_i64(counts + 8 * expert) + n)

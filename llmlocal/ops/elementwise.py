@@ -1,4 +1,4 @@
-"""Sums, factors and bounds of whole activations. One value of a token never meets another here."""
+"""Addition, scaling and soft capping of activations, element by element."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def each(v: ModuleType, eight: Any, one: Any) -> Any:
-    """`(x, y, out, width)`: out = f(x, y) along a row, eight at a time and then the tail."""
+def elementwise(v: ModuleType, eight: Any, one: Any) -> Any:
+    """`(x, y, out, width)`: out = f(x, y) for rows (width,) float32; `eight` maps f32x8, `one` the rest one by one."""
     f32x8, eight, one = v.f32x8, v.jitable(eight), v.jitable(one)
 
     def row(x, y, out, width):
@@ -29,7 +29,7 @@ def each(v: ModuleType, eight: Any, one: Any) -> Any:
 @kernel("tokens x y out width")
 def add(v: ModuleType) -> Any:
     """out = x + y, all (tokens, width) float32; out may be x."""
-    row = each(v, lambda a, b: a + b, lambda a, b: a + b)
+    row = elementwise(v, lambda a, b: a + b, lambda a, b: a + b)
 
     def run(counter, ith, nth, tokens, x, y, out, width):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
@@ -44,7 +44,7 @@ def add(v: ModuleType) -> Any:
 @kernel("tokens x bias width")
 def add_bias(v: ModuleType) -> Any:
     """x (tokens, width) += bias (width,), float32."""
-    row = each(v, lambda a, b: a + b, lambda a, b: a + b)
+    row = elementwise(v, lambda a, b: a + b, lambda a, b: a + b)
 
     def run(counter, ith, nth, tokens, x, bias, width):
         count, t = v.load_i64(tokens), v.draw(counter, 1)
@@ -55,12 +55,12 @@ def add_bias(v: ModuleType) -> Any:
     return run
 
 
-def _by_number(v: ModuleType, eight: Any) -> Any:
-    """The body of a kernel in place: x = eight(x, number)."""
+def _with_scalar(v: ModuleType, eight: Any) -> Any:
+    """The kernel's body: x = eight(x, scalar) in place, where `eight` maps f32x8."""
     f32x8, lane, eight = v.f32x8, v.slice_of(0, 1), v.jitable(eight)
 
-    def run(counter, ith, nth, tokens, x, width, number):
-        count, t, by = v.load_i64(tokens), v.draw(counter, 1), v.as_f32(number)
+    def run(counter, ith, nth, tokens, x, width, scalar):
+        count, t, by = v.load_i64(tokens), v.draw(counter, 1), v.as_f32(scalar)
         while t < count:
             row = x + 4 * width * t
             for i in range(0, width - 7, 8):
@@ -74,11 +74,11 @@ def _by_number(v: ModuleType, eight: Any) -> Any:
 
 @kernel("tokens x width factor")
 def scale(v: ModuleType) -> Any:
-    """x (tokens, width) float32 times `factor`, a float."""
-    return _by_number(v, lambda x, factor: x * factor)
+    """x (tokens, width) float32 *= `factor`, a float."""
+    return _with_scalar(v, lambda x, factor: x * factor)
 
 
-def softcap_meaning(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
+def softcap_reference(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
     """cap * tanh(x / cap). Bello et al. 2016, arXiv 1611.09940."""
     import numpy as np
 
@@ -88,18 +88,18 @@ def softcap_meaning(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
 
 @kernel("tokens x width cap")
 def softcap(v: ModuleType) -> Any:
-    """x (tokens, width) float32 becomes cap * tanh(x / cap); `cap` is a float."""
+    """x (tokens, width) float32 = cap * tanh(x / cap) in place; `cap` is a float."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
 
     def eight(x, cap):
         return (v.splat(f32x8, 1.0) - v.splat(f32x8, 2.0) / (power(x * 2.0 / cap) + 1.0)) * cap
 
-    return _by_number(v, eight)
+    return _with_scalar(v, eight)
 
 
 @kernel("tokens x factors width")
 def scale_rows(v: ModuleType) -> Any:
-    """x (tokens, width) float32: each token times its own of `factors` (tokens,) float32."""
+    """x (tokens, width) float32 *= factors (tokens,) float32: each token has a factor of its own."""
     f32x8 = v.f32x8
 
     def run(counter, ith, nth, tokens, x, factors, width):

@@ -1,4 +1,4 @@
-"""Copies chosen tokens' rows: only these go on to the output matrix."""
+"""Copies rows by index: the tokens whose logits are wanted, or each pair's token for the experts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ..quant.jit.kernel import kernel
 
 
 @kernel("outputs rows x out width")
-def select(v: ModuleType) -> Any:
-    """out (outputs, width) = x (tokens, width) at `rows` (outputs,) int64, float32."""
+def gather_rows(v: ModuleType) -> Any:
+    """out (outputs, width) = x (any, width) at `rows` (outputs,) int64, float32 or any 4 bytes."""
 
     def run(counter, ith, nth, outputs, rows, x, out, width):
         count, t = v.load_i64(outputs), v.draw(counter, 1)

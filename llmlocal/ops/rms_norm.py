@@ -1,4 +1,4 @@
-"""Root-mean-square norm of every token, times a weight."""
+"""RMS norm: rows divided by their root mean square, times a weight. Zhang and Sennrich 2019, arXiv 1910.07467."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def rms_norm_meaning(x: NDArray[np.float64], weight: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
-    """x (tokens, width), weight (width,) -> (tokens, width). Zhang and Sennrich 2019, arXiv 1910.07467."""
+def rms_norm_reference(x: NDArray[np.float64], weight: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
+    """x / sqrt(mean(x^2) + eps) * weight: x (tokens, width), weight (width,) -> (tokens, width)."""
     import numpy as np
 
     normed: NDArray[np.float64] = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
@@ -22,7 +22,10 @@ def rms_norm_meaning(x: NDArray[np.float64], weight: NDArray[np.float64], eps: f
 
 @kernel("tokens x weight out width per_token eps")
 def rms_norm(v: ModuleType) -> Any:
-    """out = rms_norm(x) for (tokens, per_token, width) float32; `eps` is a float. Heads are rows of a token."""
+    """out = rms_norm(x), both (tokens, per_token, width) float32; `weight` (width,); `eps` is a float.
+
+    `per_token` is 1, or the number of heads, which share the weight.
+    """
     f32x8 = v.f32x8
 
     @v.jitable

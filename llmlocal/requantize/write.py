@@ -20,7 +20,7 @@ from ..quant.jit.kernel import Kernel
 from ..quant.jit.linker import address_of
 from ..quant.jit.parallel_compile import prepare
 from ..quant.quantizer import Error, Quantizer, kernels
-from ..runtime.executor import Team
+from ..runtime.executor import ThreadTeam
 from ..runtime.graph import Program
 from ..text import escaped, shown
 from .plan import Plan, parts_of
@@ -124,7 +124,7 @@ class _Work:
                 important = info.name in self._importance
                 wanted += kernels(formats[info.name], info.format, important=important, longer=self._way.longer)
         prepare(wanted, self._threads)
-        self._team = Team(self._threads)
+        self._team = ThreadTeam(self._threads)
         measure = self._way.measure or self._way.longer
         self._quantizer = Quantizer(self._run, self._threads, longer=self._way.longer, measure=measure)
         self._usual = Quantizer(self._run, self._threads, measure=True) if self._way.longer else None

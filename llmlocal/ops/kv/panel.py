@@ -1,6 +1,6 @@
-"""Small products of float32 rows and packed numbers, with sums in registers: how attention multiplies. Knows no cache.
+"""Small matrix products of float32 rows and packed numbers, with sums in registers, as attention needs them.
 
-Every sum is one chain in order of depth, so a row's result does not depend on the rows beside it.
+Every sum adds its products in order of depth, so a row's result does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -9,20 +9,23 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-STRETCH = 32  # numbers side by side
+COLUMNS = 32
 
 
 def product(v: ModuleType, load: Callable[..., Any], nbytes: int) -> Any:
     """`(x, x_stride, rows, y, y_stride, b, step, depth)`: y (rows, 32) = x (rows, depth) times 32 columns.
 
-    The columns' numbers of one depth lie side by side, `nbytes` each, those of the next `step` bytes further; `load`
-    makes a float vector of LANES of them.
+    At `b`, 32 numbers of `nbytes` bytes lie side by side for each step of depth, `step` bytes apart; `load` turns
+    LANES of them into a float vector.
     """
     return by_rows(v, lambda rows: _panel(v, load, nbytes, rows))
 
 
 def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
-    """`(x, x_stride, rows, y, y_stride, *rest)`: all rows by panels of a few, `(x, x_stride, y, y_stride, *rest)`."""
+    """`(x, x_stride, rows, y, y_stride, *rest)`: all rows, in panels of a few.
+
+    `panel_of(n)` is `(x, x_stride, y, y_stride, *rest)` for n rows.
+    """
 
     def some(n: int) -> Any:
         panel = panel_of(n)
@@ -44,9 +47,9 @@ def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
 
 
 def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> Any:
-    """`rows` rows by 32 columns, or by as many at once as leave registers to the sums."""
+    """`rows` rows by 32 columns, as many columns at a time as leave registers for the sums."""
     f32, lanes = v.f32, v.LANES
-    vectors = 2 if rows > 1 else STRETCH // lanes
+    vectors = 2 if rows > 1 else COLUMNS // lanes
     load = v.jitable(load)
     columns = v.unroll(vectors, lambda j: lambda b: load(b + lanes * nbytes * j))
 
@@ -62,7 +65,7 @@ def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> A
     zeros = v.unroll(rows * vectors, lambda i: lambda: v.zero(f32))
 
     def run(x, x_stride, y, y_stride, b, step, depth):
-        for c in range(0, STRETCH, vectors * lanes):
+        for c in range(0, COLUMNS, vectors * lanes):
             sums, at = zeros(), b + c * nbytes
             for i in range(depth):
                 sums = every(sums, columns(at), x + 4 * i, x_stride)
