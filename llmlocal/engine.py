@@ -118,7 +118,7 @@ class Engine:
     @property
     def cache_format(self) -> str:
         """The name of the kind of cache."""
-        return self._cache.kind.name
+        return self._cache.kv_type.name
 
     def truncate(self, length: int, seq: int = 0) -> None:
         """Forget everything from position `length` on."""

@@ -22,7 +22,7 @@ class Rope:
     @property
     def rotary_dim(self) -> int:
         """Values of a head that are rotated."""
-        return self.table.shape[2]
+        return int(self.table.shape[2])
 
     def fill(self, positions: NDArray[np.int64]) -> None:
         """Compute the table of a batch from positions (tokens,)."""

@@ -21,7 +21,7 @@ from ..quant.jit.linker import address_of
 from ..quant.jit.parallel_compile import prepare
 from ..quant.quantizer import Error, Quantizer, kernels
 from ..runtime.executor import ThreadTeam
-from ..runtime.graph import Program
+from ..runtime.program import Program
 from ..text import escaped, shown
 from .plan import Plan, parts_of
 from .source import Model

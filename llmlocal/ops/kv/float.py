@@ -45,7 +45,7 @@ def _kernels(v: ModuleType, nbytes: int, load: Any, pack: Any) -> KVKernels:
             v.store(target + 4 * i, v.load_f32(source + 4 * i) * scale if i < dim else v.float32(0))
 
     def multiply_keys(keys, cell, width, queries, scores):
-        for key in range(0, scores.count, ALIGN):
+        for key in range(0, scores.keys, ALIGN):
             group = keys + nbytes * width * (cell + key)
             y = scores.address + 4 * key
             multiply(queries, 4 * width, scores.rows, y, scores.stride, group, nbytes * ALIGN, width)
@@ -53,7 +53,7 @@ def _kernels(v: ModuleType, nbytes: int, load: Any, pack: Any) -> KVKernels:
     def multiply_values(values, cell, cells, width, weights, sums, sums_stride, spare):
         for i in range(0, width, ALIGN):
             first = values + nbytes * (width * cell + i)
-            x, y, depth = weights.address, sums + 4 * i, weights.count
+            x, y, depth = weights.address, sums + 4 * i, weights.keys
             multiply(x, weights.stride, weights.rows, y, sums_stride, first, nbytes * width, depth)
 
     parts = (write_key, write_value, load_query, multiply_keys, multiply_values)

@@ -22,12 +22,12 @@ def padded(n: int) -> int:
 
 
 class Scores(NamedTuple):
-    """A matrix (rows, count) float32 of scores or weights: `rows` queries by `count` keys, a multiple of ALIGN."""
+    """A matrix (rows, keys) float32 of scores or weights: `rows` queries by `keys` keys, a multiple of ALIGN."""
 
     address: int
     stride: int  # bytes from row to row
     rows: int
-    count: int
+    keys: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class KVKernels:
 
     `write_key(source, keys, cell, cells, dim)`, `write_value(...)`: `dim` float32 to a cell of one head's memory.
     `load_query(q, t, head, heads, dim, width, scale, target)`: one query times `scale`, to query_bytes(dim) bytes.
-    `multiply_keys(keys, cell, width, queries, scores)`: scores = queries times the keys of `count` cells from `cell`
+    `multiply_keys(keys, cell, width, queries, scores)`: scores = queries times the keys of as many cells from `cell`
         on, a multiple of ALIGN.
     `multiply_values(values, cell, cells, width, weights, sums, sums_stride, spare)`: sums (rows, width) = weights
         (`Scores`) times values; `spare` has room for another matrix of the size of `weights`.

@@ -91,7 +91,7 @@ def _multiply_keys(v: ModuleType) -> Any:
     multiply = by_rows(v, lambda rows: _panel(v, rows))
 
     def run(keys, cell, width, queries, scores):
-        for key in range(0, scores.count, lanes):
+        for key in range(0, scores.keys, lanes):
             tile = keys + (cell + key) * (width // BLOCK) * BLOCK_BYTES
             multiply(queries, 2 * width, scores.rows, scores.address + 4 * key, scores.stride, tile, width)
 
@@ -146,10 +146,10 @@ def _multiply_values(v: ModuleType) -> Any:
             scales = values + cells * width + 4 * (cells * (i // BLOCK) + cell)
             for r in range(weights.rows):
                 row, target = weights.address + r * weights.stride, spare + r * weights.stride
-                for key in range(0, 4 * weights.count, 4 * lanes):
+                for key in range(0, 4 * weights.keys, 4 * lanes):
                     v.store(target + key, v.load(f32, row + key) * v.load(f32, scales + key))
             y, first = sums + 4 * i, values + cell * width + i
-            multiply(spare, weights.stride, weights.rows, y, sums_stride, first, width, weights.count)
+            multiply(spare, weights.stride, weights.rows, y, sums_stride, first, width, weights.keys)
 
     return run
 
