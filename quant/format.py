@@ -104,6 +104,6 @@ class Format:
         raise NotImplementedError
 
     @classmethod
-    def encoders(cls, v: Any) -> Any:
-        """The format's SIMD quantizers (see `encode`); none where only `quantize` is there."""
+    def quantize_parts(cls, v: Any) -> Any:
+        """The format's SIMD quantizers (see `kernels.quantize_kernel`); none where only `quantize` is there."""
         return None

@@ -28,7 +28,7 @@ DOTS = [(n, bits) for bits in (4, 5, 6, 8) for n in (4, 8)]  # 8 bits: signed
 def build_dots(v: ModuleType) -> Any:
     """tokens_dot of every size for two tokens, then dot4 and dot4_signed of a row's vectors, on every pattern."""
     size = 4 * v.LANES
-    weights = {n: v.unroll(n, lambda j: lambda w: v.load(v.i8, w + size * j)) for n in (4, 8)}
+    weights = {n: v.map_parts(n, lambda j: lambda w: v.load(v.i8, w + size * j)) for n in (4, 8)}
 
     def group(i: int) -> Body:
         n, bits = DOTS[i]
@@ -41,7 +41,7 @@ def build_dots(v: ModuleType) -> Any:
 
         return run
 
-    groups, rows = v.unroll(len(DOTS), group), 2 * size * len(DOTS)
+    groups, rows = v.map_parts(len(DOTS), group), 2 * size * len(DOTS)
 
     def main(counter, ith, nth, count, w, x, start, out):  # type: ignore[no-untyped-def]
         for _ in range(count):

@@ -44,7 +44,7 @@ from llmlocal.ops.rope import rope_halves, rope_interleaved, rope_meaning, rope_
 from llmlocal.ops.softmax import NO_SINK
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
-from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_meaning, quantize_q8
+from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
 
 Array = NDArray[Any]
 ISAS = cpu.offered()
@@ -386,7 +386,7 @@ def test_a_cache_in_bytes(heads: int, kv_heads: int, head_dim: int, value_dim: i
     cache = Cache("q8_0", kv_heads, head_dim, 320, value_dim)
     cache.store(k, v, at, isa)
     got = cache.attend(q, at, bases, isa, 2)
-    seen, scales = q8_meaning(q.reshape(300, -1))
+    seen, scales = q8_reference(q.reshape(300, -1))
     queries = (wide(seen).reshape(300, -1, 32) * wide(scales)[..., None]).reshape(q.shape)
     assert nmse(got, attention_meaning(queries, in_bytes(k), in_bytes(v))) <= 1e-10
     assert nmse(got, attention_meaning(wide(q), wide(k), wide(v))) <= 1e-4

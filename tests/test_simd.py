@@ -20,7 +20,7 @@ from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.simd import arithmetic as simd
 from llmlocal.quant.simd import float16 as halves
 from llmlocal.quant.simd import load_store as memory
-from llmlocal.quant.simd.float16 import half_words, narrow_by_integers, widen_by_integers
+from llmlocal.quant.simd.float16 import float16_intrinsics, narrow_by_integers, widen_by_integers
 
 Array = NDArray[Any]
 Body = Callable[..., None]
@@ -122,7 +122,7 @@ def operators(kind: tuple[str, type, int], *ops: Callable[[Any, Any], Any]) -> C
 
     def body(v: ModuleType) -> Body:
         x = v.Vec(vec, n)
-        every = v.unroll(len(ops), lambda i: _operator(v, ops[i], nbytes * i))
+        every = v.map_parts(len(ops), lambda i: _operator(v, ops[i], nbytes * i))
         return lambda p, out: every(v.load(x, p), v.load(x, p + 128), out)
 
     meaning: Callable[[Array], Array] = lambda x: np.concatenate([op(*two(x, dtype, n)) for op in ops])  # noqa: E731
@@ -169,7 +169,7 @@ CASES = [
     Case("splat_of", lambda v: _spread(v), lambda x: np.repeat(at(x, I32, 20, 1), 8)),
     Case("splat_lane", lambda v: lambda p, out: v.store(out, v.splat_lane(v.load(v.i32x8, p), v.load_i8(p) & 7)),
          lambda x: np.repeat(at(x, I32, 0, 8)[x[0] & 7], 8)),
-    Case("multiples", lambda v: lambda p, out: v.store(out, v.multiples(v.i32x8, v.load_i8(p))),
+    Case("iota", lambda v: lambda p, out: v.store(out, v.iota(v.i32x8, v.load_i8(p))),
          lambda x: np.arange(8, dtype=I32) * x[:1].view(B)),
     Case("bits_of", lambda v: lambda p, out: v.store(out, v.bits_of(v.load_f32(p))),
          lambda x: at(x, np.uint32, 0, 1).astype(L)),
@@ -205,15 +205,15 @@ CASES = [
          lambda x: picked(*two(x, F, 8), np.less(*two(x, F, 8)))),
     *(Case(name, lambda v, name=name: _rounded(v, name),
            lambda x, op=op: op(*two(x, F, 8)), floats=True)
-      for name, op in (("product", np.multiply), ("quotient", np.divide), ("difference", np.subtract))),
-    Case("choose", lambda v: lambda p, out: v.store(out, v.choose(
+      for name, op in (("mul_exact", np.multiply), ("div_exact", np.divide), ("sub_exact", np.subtract))),
+    Case("select_gt", lambda v: lambda p, out: v.store(out, v.select_gt(
          v.load(v.f32x8, p), v.load(v.f32x8, p + 128), v.load(v.f32x8, p + 64), v.load(v.f32x8, p + 192))),
          lambda x: np.where(np.greater(*two(x, F, 8)), at(x, F, 64, 8), at(x, F, 192, 8))),
-    unary("least", "least", F8, lambda x: halved(x, np.minimum), floats=True),
-    unary("total float", "total", F16, lambda x: halved(x, np.add), floats=True),
-    unary("total int", "total", I8, lambda x: halved(x, np.add)),
-    unary("greatest float", "greatest", F8, lambda x: halved(x, np.maximum), floats=True),
-    unary("greatest int", "greatest", I16, lambda x: halved(x, np.maximum)),
+    unary("reduce_min", "reduce_min", F8, lambda x: halved(x, np.minimum), floats=True),
+    unary("reduce_add float", "reduce_add", F16, lambda x: halved(x, np.add), floats=True),
+    unary("reduce_add int", "reduce_add", I8, lambda x: halved(x, np.add)),
+    unary("reduce_max float", "reduce_max", F8, lambda x: halved(x, np.maximum), floats=True),
+    unary("reduce_max int", "reduce_max", I16, lambda x: halved(x, np.maximum)),
     Case("as_f32", lambda v: lambda p, out: v.store(out, v.as_f32(v.load_i64(p))), lambda x: at(x, F, 0, 1)),
     loads("load", "i8", B, 32, lambda x: x[:32].view(B), offset=5),
     Case("store", lambda v: lambda p, out: v.store(out + 3, v.load_f32(p)),
@@ -239,7 +239,7 @@ CASES = [
     loads("load_f16_splat", "f32", F, 8, lambda x: np.repeat(at(x, H, 0, 1), 8).astype(F), offset=1),
     Case("load_f16_column", lambda v: lambda p, out: v.store(out, v.load_f16_column(v.f32x8, p, 21)),
          lambda x: np.concatenate([at(x, H, 21 * r, 1) for r in range(8)]).astype(F)),
-    Case("draw", lambda v: lambda p, out: v.store(out, v.draw(out + 8, 5) + v.draw(out + 8, 7)),
+    Case("take_work", lambda v: lambda p, out: v.store(out, v.take_work(out + 8, 5) + v.take_work(out + 8, 7)),
          lambda x: np.array([5, 12], L)),
     Case("atomic_add", lambda v: lambda p, out: v.store(out, v.atomic_add(out + 8, v.load_i64(p))),
          lambda x: np.append(L(0), at(x, L, 0, 1))),
@@ -320,7 +320,7 @@ def test_every_word_has_a_case() -> None:
 
 def build_halves(v: ModuleType) -> Any:
     """Widen and narrow by the words of the set, then by integers, which every set could use."""
-    by_integers = half_words(widen_by_integers, narrow_by_integers)
+    by_integers = float16_intrinsics(widen_by_integers, narrow_by_integers)
     widen, narrow, f16x8, f32x8 = by_integers[0], by_integers[1], v.f16x8, v.f32x8
 
     def main(counter, ith, nth, count, halves, widened, also_widened, singles, narrowed, also_narrowed):  # type: ignore[no-untyped-def]

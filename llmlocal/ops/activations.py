@@ -68,16 +68,16 @@ def _gate(v: ModuleType, eight: Any) -> Any:
 
     @v.jitable
     def one(g, u):
-        return v.total(lane(eight(v.splat(f32x8, float32(g)), v.splat(f32x8, float32(u)))))
+        return v.reduce_add(lane(eight(v.splat(f32x8, float32(g)), v.splat(f32x8, float32(u)))))
 
     row = each(v, eight, one)
 
     def run(counter, ith, nth, tokens, gate, up, out, width):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             at = 4 * width * t
             row(gate + at, up + at, out + at, width)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 

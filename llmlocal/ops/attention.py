@@ -107,7 +107,7 @@ def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
         some, few = max(1, min(MOST, ROWS // group)), count <= FEW
         blocks = (count + some - 1) // some
         low, high = span(positions, 0, count, window) if few else (0, 1)
-        item = v.draw(counter, 1)
+        item = v.take_work(counter, 1)
         while item < blocks * kv_heads * (high - low):
             part, h = low + item % (high - low), item // (high - low) % kv_heads
             first = (blocks - 1 - item // ((high - low) * kv_heads)) * some  # the long ones first
@@ -120,7 +120,7 @@ def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
                 if begin < end:
                     one_run(few, first, last, h, begin, end, positions, v.load_i64(bases + 8 * first), q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, v.as_f32(scale), mine, partials, pieces)  # fmt: skip  # noqa: E501
                 first = last
-            item = v.draw(counter, 1)
+            item = v.take_work(counter, 1)
 
     return run
 
@@ -204,7 +204,7 @@ def _build_merge(v: ModuleType) -> Any:
         count, group, state = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
         width = -(-value_dim // ALIGN) * ALIGN
         record = 4 * width + 128
-        item = v.draw(counter, 1) if count <= FEW else count * heads
+        item = v.take_work(counter, 1) if count <= FEW else count * heads
         while item < count * heads:
             t, head = item // heads, item % heads
             position, row = v.load_i64(positions + 8 * t), t * group + head % group
@@ -213,7 +213,7 @@ def _build_merge(v: ModuleType) -> Any:
                 at = (head // group * pieces + piece) * FEW * group + row
                 merge_row(state, partials + record * at, width)
             finish_row(state, width, out + 4 * value_dim * item, value_dim)
-            item = v.draw(counter, 1)
+            item = v.take_work(counter, 1)
 
     return run
 

@@ -16,16 +16,16 @@ SIZE, CHUNK, RUNS = 1 << 30, 1 << 20, 5
 @kernel("data size sums")
 def read_sum(v: ModuleType) -> Any:
     """sums (nth, 8) int32, by lane, of the int32 of `data` (`size` bytes, whole chunks); threads draw chunks."""
-    add = v.unroll(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
+    add = v.map_parts(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
 
     def run(counter, ith, nth, data, size, sums):
         zero = v.zero(v.i32x8)
         parts = (zero, zero, zero, zero)
-        at = v.draw(counter, CHUNK)
+        at = v.take_work(counter, CHUNK)
         while at < size:
             for i in range(at, at + CHUNK, 128):
                 parts = add(parts, data + i)
-            at = v.draw(counter, CHUNK)
+            at = v.take_work(counter, CHUNK)
         v.store(sums + 64 * ith, (parts[0] + parts[1]) + (parts[2] + parts[3]))
 
     return run

@@ -78,12 +78,12 @@ def column_squares(v: ModuleType) -> Any:
     columns = _summing(v, lambda x, source, r, k: x + 4 * k * r)
 
     def run(counter, ith, nth, tokens, x, sums, counts, k):
-        n, unit = v.load_i64(tokens), v.draw(counter, 1)
+        n, unit = v.load_i64(tokens), v.take_work(counter, 1)
         while unit * COLUMNS < k:
             if unit == 0:
                 v.store(counts, v.load_i64(counts) + n)
             columns(x, 0, 0, n, sums, unit * COLUMNS, k)
-            unit = v.draw(counter, 1)
+            unit = v.take_work(counter, 1)
 
     return run
 
@@ -98,13 +98,13 @@ def column_squares_grouped(v: ModuleType) -> Any:
 
     def run(counter, ith, nth, groups, source, x, sums, counts, k):
         each = (k + COLUMNS - 1) // COLUMNS
-        units, unit = v.load_i64(groups) * each, v.draw(counter, 1)
+        units, unit = v.load_i64(groups) * each, v.take_work(counter, 1)
         while unit < units:
             at, column = groups + 8 + GROUP * (unit // each), unit % each * COLUMNS
             expert, first, n = v.load_i64(at), v.load_i64(at + 8), v.load_i64(at + 16)
             if column == 0:
                 v.store(counts + 8 * expert, v.load_i64(counts + 8 * expert) + n)
             columns(x, source, first, n, sums + 4 * k * expert, column, k)
-            unit = v.draw(counter, 1)
+            unit = v.take_work(counter, 1)
 
     return run

@@ -32,11 +32,11 @@ def add(v: ModuleType) -> Any:
     row = each(v, lambda a, b: a + b, lambda a, b: a + b)
 
     def run(counter, ith, nth, tokens, x, y, out, width):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             at = 4 * width * t
             row(x + at, y + at, out + at, width)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
@@ -47,10 +47,10 @@ def add_bias(v: ModuleType) -> Any:
     row = each(v, lambda a, b: a + b, lambda a, b: a + b)
 
     def run(counter, ith, nth, tokens, x, bias, width):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             row(x + 4 * width * t, bias, x + 4 * width * t, width)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
@@ -60,14 +60,14 @@ def _by_number(v: ModuleType, eight: Any) -> Any:
     f32x8, lane, eight = v.f32x8, v.slice_of(0, 1), v.jitable(eight)
 
     def run(counter, ith, nth, tokens, x, width, number):
-        count, t, by = v.load_i64(tokens), v.draw(counter, 1), v.as_f32(number)
+        count, t, by = v.load_i64(tokens), v.take_work(counter, 1), v.as_f32(number)
         while t < count:
             row = x + 4 * width * t
             for i in range(0, width - 7, 8):
                 v.store(row + 4 * i, eight(v.load(f32x8, row + 4 * i), by))
             for i in range(width // 8 * 8, width):
                 v.store(row + 4 * i, lane(eight(v.splat(f32x8, v.load_f32(row + 4 * i)), by)))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
@@ -103,13 +103,13 @@ def scale_rows(v: ModuleType) -> Any:
     f32x8 = v.f32x8
 
     def run(counter, ith, nth, tokens, x, factors, width):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             row, by = x + 4 * width * t, v.load_f32(factors + 4 * t)
             for i in range(0, width - 7, 8):
                 v.store(row + 4 * i, v.load(f32x8, row + 4 * i) * by)
             for i in range(width // 8 * 8, width):
                 v.store(row + 4 * i, v.load_f32(row + 4 * i) * by)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

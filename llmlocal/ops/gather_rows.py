@@ -13,11 +13,11 @@ def select(v: ModuleType) -> Any:
     """out (outputs, width) = x (tokens, width) at `rows` (outputs,) int64, float32."""
 
     def run(counter, ith, nth, outputs, rows, x, out, width):
-        count, t = v.load_i64(outputs), v.draw(counter, 1)
+        count, t = v.load_i64(outputs), v.take_work(counter, 1)
         while t < count:
             source = x + 4 * width * v.load_i64(rows + 8 * t)
             for i in range(width):
                 v.store(out + 4 * (width * t + i), v.load_f32(source + 4 * i))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

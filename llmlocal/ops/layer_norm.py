@@ -39,7 +39,7 @@ def layer_norm(v: ModuleType) -> Any:
         for i in range(whole, width):
             one = v.load_f32(x + 4 * i) - centre
             total += one * one if squared else one
-        return (v.total(sums) + total) / v.float32(width)
+        return (v.reduce_add(sums) + total) / v.float32(width)
 
     @v.jitable
     def norm_row(x, weight, out, width, eps):
@@ -51,11 +51,11 @@ def layer_norm(v: ModuleType) -> Any:
             v.store(out + 4 * i, (v.load_f32(x + 4 * i) - centre) * scale * v.load_f32(weight + 4 * i))
 
     def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             for i in range(per_token):
                 at = 4 * width * (t * per_token + i)
                 norm_row(x + at, weight + 4 * width * i, out + at, width, v.as_f32(eps))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

@@ -26,9 +26,9 @@ def multiply_peak_kernel(floats: bool) -> Kernel:
 
 def _byte_build(v: ModuleType) -> Any:
     i8, i32, tokens, width, after = v.i8, v.i32, v.TOKENS, v.i8.n, GROUPS * v.i8.n
-    loads = v.unroll(GROUPS, lambda j: lambda p: v.load(i8, p + width * j))
-    zeros = v.unroll(tokens, lambda t: lambda p: v.zero(i32))
-    stores = v.unroll(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
+    loads = v.map_parts(GROUPS, lambda j: lambda p: v.load(i8, p + width * j))
+    zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(i32))
+    stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
     dot = v.tokens_dot(tokens, GROUPS, 4, False)
 
     def run(counter, ith, nth, data, turns, sums):
@@ -43,18 +43,18 @@ def _byte_build(v: ModuleType) -> Any:
 
 def _float_build(v: ModuleType) -> Any:
     f32, tokens, width, after = v.f32, v.TOKENS, 4 * v.f32.n, GROUPS * 4 * v.f32.n
-    zeros = v.unroll(tokens, lambda t: lambda p: v.zero(f32))
-    stores = v.unroll(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
+    zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(f32))
+    stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
 
     def turn(j: int) -> Any:
-        return v.unroll(
+        return v.map_parts(
             tokens,
             lambda t: (
                 lambda sums, p, x: v.fma(v.load(f32, p + width * j), v.load_splat(f32, x + t * STRIDE + 4 * j), sums[t])
             ),
         )
 
-    step = v.chain([turn(j) for j in range(GROUPS)])
+    step = v.fold_parts([turn(j) for j in range(GROUPS)])
 
     def run(counter, ith, nth, data, turns, sums):
         parts = zeros(data)

@@ -81,11 +81,11 @@ def _build(v: ModuleType, interleaved: bool) -> Any:
     head = _head(v, interleaved)
 
     def run(counter, ith, nth, tokens, x, table, heads, head_dim, turned):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             for h in range(heads):
                 head(x + 4 * head_dim * (heads * t + h), table + 8 * turned * t, turned)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 

@@ -74,7 +74,7 @@ def weigh(v: ModuleType, bend: Bend) -> Any:
         for i in range(0, 4 * count, 8 * lanes):
             low = v.maximum(v.load(f32, points + i), low)
             high = v.maximum(v.load(f32, points + 4 * lanes + i), high)
-        return v.greatest(v.maximum(low, high))
+        return v.reduce_max(v.maximum(low, high))
 
     def run(points, count, begin, end, record, width):
         bend(points, count)
@@ -90,7 +90,7 @@ def weigh(v: ModuleType, bend: Bend) -> Any:
         hide(points, count, begin, end, v.float32(0))
         v.store(record + 4 * width, v.zero(f32x8))
         v.store(record + 4 * (width + 8), v.zero(f32x8))
-        v.store(record + 4 * width, v.total(low + high))
+        v.store(record + 4 * width, v.reduce_add(low + high))
         v.store(record + 4 * (width + TAIL), peak)
 
     return v.jitable(run)
@@ -104,11 +104,11 @@ def merge(v: ModuleType) -> Any:
         peaks = 4 * (width + TAIL)
         before, after = v.load_splat(f32x8, record + peaks), v.load_splat(f32x8, other + peaks)
         top = v.maximum(after, before)
-        shrink, factor = v.total(first_lane(power(before - top))), v.total(first_lane(power(after - top)))
+        shrink, factor = v.reduce_add(first_lane(power(before - top))), v.reduce_add(first_lane(power(after - top)))
         for i in range(0, width + TAIL, v.LANES):
             sums = v.load(f32, record + 4 * i) * shrink
             v.store(record + 4 * i, v.fma(v.load(f32, other + 4 * i), v.splat(f32, factor), sums))
-        v.store(record + peaks, v.total(first_lane(top)))
+        v.store(record + peaks, v.reduce_add(first_lane(top)))
 
     return v.jitable(run)
 

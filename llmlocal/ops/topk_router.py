@@ -48,7 +48,7 @@ def route(v: ModuleType) -> Any:
 
     @v.jitable
     def power_of(x):
-        return v.total(lane(power(v.splat(v.f32x8, x))))
+        return v.reduce_add(lane(power(v.splat(v.f32x8, x))))
 
     @v.jitable
     def one_token(scores, chosen, weights, experts, used, renormed, factor):
@@ -74,12 +74,12 @@ def route(v: ModuleType) -> Any:
             v.store(weights + 4 * j, v.load_f32(weights + 4 * j) * factor)
 
     def run(counter, ith, nth, tokens, scores, chosen, weights, experts, used, renormed, factor):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             at = used * t
             row = scores + 4 * experts * t
             one_token(row, chosen + 8 * at, weights + 4 * at, experts, used, renormed, v.as_f32(factor))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
@@ -114,7 +114,7 @@ def group(v: ModuleType) -> Any:
         v.store(groups, used_experts)
 
     def run(counter, ith, nth, tokens, chosen, groups, source, owner, place, experts, used):
-        if v.draw(counter, 1) > 0:
+        if v.take_work(counter, 1) > 0:
             return
         pairs, cursors = v.load_i64(tokens) * used, groups + 8 + GROUP * experts
         count_and_list(chosen, pairs, groups, cursors, experts)
@@ -143,7 +143,7 @@ def mix(v: ModuleType) -> Any:
     f32x8 = v.f32x8
 
     def run(counter, ith, nth, tokens, x, place, weights, out, width, used):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             pairs, whole = used * t, width // 8 * 8
             for j in range(used):
@@ -155,7 +155,7 @@ def mix(v: ModuleType) -> Any:
                 for i in range(whole, width):
                     before_one = v.load_f32(target + 4 * i) if j > 0 else v.float32(0)
                     v.store(target + 4 * i, before_one + v.load_f32(row + 4 * i) * weight)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
@@ -166,13 +166,13 @@ def add_own_bias(v: ModuleType) -> Any:
     f32x8 = v.f32x8
 
     def run(counter, ith, nth, pairs, x, owner, bias, width):
-        count, p = v.load_i64(pairs), v.draw(counter, 1)
+        count, p = v.load_i64(pairs), v.take_work(counter, 1)
         while p < count:
             row, own = x + 4 * width * p, bias + 4 * width * v.load_i64(owner + 8 * p)
             for i in range(0, width - 7, 8):
                 v.store(row + 4 * i, v.load(f32x8, row + 4 * i) + v.load(f32x8, own + 4 * i))
             for i in range(width // 8 * 8, width):
                 v.store(row + 4 * i, v.load_f32(row + 4 * i) + v.load_f32(own + 4 * i))
-            p = v.draw(counter, 1)
+            p = v.take_work(counter, 1)
 
     return run

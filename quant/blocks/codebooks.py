@@ -54,13 +54,13 @@ def vectors(v: ModuleType, name: str) -> Any:
     )
 
 
-def sign_words(v: ModuleType) -> tuple[Any, Any]:
+def apply_signs(v: ModuleType) -> tuple[Any, Any]:
     """The part `(x, bits)`: float32x8, the signs of lanes changed where bits are set; and the same by seven bits."""
     i32x8, start = v.i32x8, v.table(even_signs().tobytes())
 
     @v.jitable
     def by_eight(x, bits):
-        places = v.splat(i32x8, 31) - v.multiples(i32x8, 1)
+        places = v.splat(i32x8, 31) - v.iota(i32x8, 1)
         return v.bitcast(v.f32x8, v.bitcast(i32x8, x) ^ (v.splat(i32x8, bits) << places & 0x80000000))
 
     return by_eight, v.jitable(lambda x, bits: by_eight(x, v.load_i8(start() + bits)))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 BLOCK = 32
 
 
-class Words(NamedTuple):
+class BlockQuant(NamedTuple):
     """`extreme(x)`: bits of the greatest magnitude, and the first value that has it. `inverse(d)`: 1 / d, or 0.
 
     `span(x)`: bits, least and greatest value. `half(out, d)`: d as a half float to `out`.
@@ -28,20 +28,20 @@ class Words(NamedTuple):
     fifths: Any
 
 
-def words(v: ModuleType) -> Words:
+def block_quant(v: ModuleType) -> BlockQuant:
     """The words of instruction set `v`."""
     extreme, span = _ends(v)
     float32, one, half1 = v.float32, v.Vec("f32", 1), v.Vec("f16", 1)
 
     @v.jitable
     def inverse(d):
-        return float32(0) if d == 0 else v.quotient(float32(1), d)
+        return float32(0) if d == 0 else v.div_exact(float32(1), d)
 
     @v.jitable
     def half(out, d):
         v.store(out, v.to_f16(half1, v.splat(one, d)))
 
-    return Words(extreme, span, inverse, half, *_fields(v))
+    return BlockQuant(extreme, span, inverse, half, *_fields(v))
 
 
 def _ends(v: ModuleType) -> tuple[Any, Any]:
@@ -51,8 +51,8 @@ def _ends(v: ModuleType) -> tuple[Any, Any]:
     @v.jitable
     def ends(x):
         first, last = v.load(f16x, x), v.load(f16x, x + 64)
-        bits = v.greatest(v.maximum(v.bitcast(i16x, first) & 0x7FFFFFFF, v.bitcast(i16x, last) & 0x7FFFFFFF))
-        return v.int64(bits), v.least(v.minimum(first, last)), v.greatest(v.maximum(first, last))
+        bits = v.reduce_max(v.maximum(v.bitcast(i16x, first) & 0x7FFFFFFF, v.bitcast(i16x, last) & 0x7FFFFFFF))
+        return v.int64(bits), v.reduce_min(v.minimum(first, last)), v.reduce_max(v.maximum(first, last))
 
     @v.jitable
     def extreme(x):
@@ -76,7 +76,7 @@ def _fields(v: ModuleType) -> tuple[Any, Any, Any]:
 
     @v.jitable
     def level(x, low, inverse, add, top):
-        scaled = v.product(v.difference(v.load(f16x, x), v.splat(f16x, low)), v.splat(f16x, inverse)) + add
+        scaled = v.mul_exact(v.sub_exact(v.load(f16x, x), v.splat(f16x, low)), v.splat(f16x, inverse)) + add
         return v.truncate(b16x, v.to_i32(i16x, v.minimum(v.maximum(scaled, v.zero(f16x)), v.splat(f16x, top))))
 
     @v.jitable
@@ -89,7 +89,7 @@ def _fields(v: ModuleType) -> tuple[Any, Any, Any]:
 
     @v.jitable
     def bits(q):
-        return v.total(v.widen_unsigned(bit16, q >> 4 & 1) << v.multiples(bit16, 1))
+        return v.reduce_add(v.widen_unsigned(bit16, q >> 4 & 1) << v.iota(bit16, 1))
 
     @v.jitable
     def fifths(out, first, last):

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 
-def copy_half(v: ModuleType) -> Any:
+def copy_float16(v: ModuleType) -> Any:
     """`(out, p)`: the two bytes at `p`."""
     one = v.Vec("i16", 1)
     return v.jitable(lambda out, p: v.store(out, v.load(one, p)))

@@ -72,15 +72,15 @@ class DecodedParts:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoders:
+class QuantizeParts:
     """How a format is quantized.
 
-    `direct(x, out)`: one block of float32 at `x` to its bytes at `out`; the result is the bits of its greatest
-        magnitude. `search` and `pack(out, levels, scratch, group)` serve where there is importance, or no `direct`:
+    `one_pass(x, out)`: one block of float32 at `x` to its bytes at `out`; the result is the bits of its greatest
+        magnitude. `search` and `pack(out, levels, scratch, group)` serve where there is importance, or no `one_pass`:
         bytes of a block from what the search has left in `scratch`; `group` is the number of the block's first group.
     """
 
-    direct: Part | None = None
+    one_pass: Part | None = None
     search: Affine | Symmetric | None = None
     pack: Part | None = None
 
@@ -101,7 +101,7 @@ def float_activations(fmt: type[Format]) -> bool:
     return fmt.activations == "f32"
 
 
-def refuse_stored(fmt: type[Format]) -> None:
+def require_kernels(fmt: type[Format]) -> None:
     """Raises ValueError for a format without parts."""
     if fmt.activations is None:
         raise ValueError(f"{fmt.name} tensors are stored, not multiplied: a weight cannot be one")

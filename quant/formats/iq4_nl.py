@@ -9,12 +9,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import fields, half_bytes, halves, pack_fields
+from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.lookup_levels import NON_LINEAR
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.packing import copy_float16
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
-from ..scale_search.search import HALF
+from ..scale_search.search import FLOAT16_D
 from ..scale_search.symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 SEARCH = Symmetric(
-    group=32, groups=1, levels=NON_LINEAR, least=1, most=1, trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)), floor=0.12
+    group=32,
+    groups=1,
+    levels=NON_LINEAR,
+    min_scale=1,
+    max_scale=1,
+    trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)),
+    floor=0.12,
 )
 
 
@@ -52,24 +58,24 @@ class IQ4_NL(Format, id=20, block=32, nbytes=18):
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy = copy_half(v)
+    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+        copy = copy_float16(v)
 
         def pack(out, q, scratch, group):
-            copy(out, scratch + HALF + 2 * group)
+            copy(out, scratch + FLOAT16_D + 2 * group)
             v.store(out + 2, v.load(v.i8x16, q) | v.load(v.i8x16, q + 16) << 4)
 
-        return Encoders(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        return halves(blocks[:, :2]) * np.array(NON_LINEAR, np.float32)[fields(blocks[:, 2:], 4)]
+        return float16_values(blocks[:, :2]) * np.array(NON_LINEAR, np.float32)[fields(blocks[:, 2:], 4)]
 
     @staticmethod
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         import numpy as np
 
         found = symmetric(x, importance, SEARCH)
-        return np.concatenate([half_bytes(found.d[:, None]), pack_fields(found.q, 4)], axis=1)
+        return np.concatenate([float16_bytes(found.d[:, None]), pack_fields(found.q, 4)], axis=1)

@@ -12,9 +12,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..blocks.fields import fields, pack_fields
-from ..blocks.legacy_block_quant import words
+from ..blocks.legacy_block_quant import block_quant
 from ..blocks.lookup_levels import E2M1
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 
 if TYPE_CHECKING:
@@ -53,25 +53,27 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        w, f32x16, i32x16, i8x16 = words(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
+    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+        w, f32x16, i32x16, i8x16 = block_quant(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
         extreme_of, put_nibbles = w.extreme, w.nibbles
         i8x1 = v.Vec("i8", 1)
 
         def stair(i: int) -> Any:
             middle = (E2M1[i] + E2M1[i + 1]) / 4  # `inverse` is a half of what it should be, so that it never overflows
-            return v.jitable(lambda n, t: n + v.choose(t, v.splat(f32x16, middle), v.splat(f32x16, 1), v.zero(f32x16)))
+            return v.jitable(
+                lambda n, t: n + v.select_gt(t, v.splat(f32x16, middle), v.splat(f32x16, 1), v.zero(f32x16))
+            )
 
-        climb = v.chain([stair(i) for i in range(7)])
+        climb = v.fold_parts([stair(i) for i in range(7)])
 
         @v.jitable
         def number(x, inverse):
             """Ties and a minus zero go to the lower number."""
             n, zero = climb(v.zero(f32x16), v.absolute(x) * inverse), v.zero(f32x16)
-            sign = v.choose(n, zero, v.choose(zero, x, v.splat(f32x16, 8), zero), zero)
+            sign = v.select_gt(n, zero, v.select_gt(zero, x, v.splat(f32x16, 8), zero), zero)
             return v.truncate(i8x16, v.to_i32(i32x16, n + sign))
 
-        def direct(x, out):
+        def one_pass(x, out):
             bits, _ = extreme_of(x)
             e = max((bits >> 23) - 2, 0)
             v.store(out, v.splat(i8x1, e))
@@ -80,7 +82,7 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
             put_nibbles(out + 1, first, last)
             return bits
 
-        return Encoders(direct=direct)
+        return QuantizeParts(one_pass=one_pass)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

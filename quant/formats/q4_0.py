@@ -11,12 +11,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import extreme, fields, half_bytes, halves, inverse, level, pack_fields
-from ..blocks.legacy_block_quant import words
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.fields import extreme, fields, float16_bytes, float16_values, inverse, level, pack_fields
+from ..blocks.legacy_block_quant import block_quant
+from ..blocks.packing import copy_float16
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
-from ..scale_search.search import HALF
+from ..scale_search.search import FLOAT16_D
 from ..scale_search.symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SEARCH = Symmetric(group=32, groups=1, levels=range(-8, 8), least=1, most=1, trials=((-9.0, 0.1, 21),), floor=0.08)
+SEARCH = Symmetric(
+    group=32, groups=1, levels=range(-8, 8), min_scale=1, max_scale=1, trials=((-9.0, 0.1, 21),), floor=0.08
+)
 
 
 class Q4_0(Format, id=2, block=32, nbytes=18):
@@ -51,13 +53,13 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
         return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=3)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy, w = copy_half(v), words(v)
+    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+        copy, w = copy_float16(v), block_quant(v)
         extreme_of, inverse_of, put_half, levels_of, put_nibbles = w.extreme, w.inverse, w.half, w.levels, w.nibbles
 
-        def direct(x, out):
+        def one_pass(x, out):
             bits, extreme = extreme_of(x)
-            d = v.quotient(extreme, v.float32(-8))
+            d = v.div_exact(extreme, v.float32(-8))
             first, last = levels_of(x, v.float32(0), inverse_of(d), 8.5, 15)
             put_half(out, d)
             put_nibbles(out + 2, first, last)
@@ -65,16 +67,16 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
 
         def pack(out, q, scratch, group):
             first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
-            copy(out, scratch + HALF + 2 * group)
+            copy(out, scratch + FLOAT16_D + 2 * group)
             put_nibbles(out + 2, first, last)
 
-        return Encoders(direct=direct, search=SEARCH, pack=pack)
+        return QuantizeParts(one_pass=one_pass, search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        d, q = halves(blocks[:, :2]), fields(blocks[:, 2:], 4)
+        d, q = float16_values(blocks[:, :2]), fields(blocks[:, 2:], 4)
         return d * (q.astype(np.float32) - 8)
 
     @staticmethod
@@ -87,4 +89,4 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
         else:
             found = symmetric(x, importance, SEARCH)
             d, q = found.d[:, None], found.q
-        return np.concatenate([half_bytes(d), pack_fields(q, 4)], axis=1)
+        return np.concatenate([float16_bytes(d), pack_fields(q, 4)], axis=1)

@@ -12,20 +12,20 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import fields, half_bytes, halves, inverse, level, pack_fields
-from ..blocks.legacy_block_quant import words
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.fields import fields, float16_bytes, float16_values, inverse, level, pack_fields
+from ..blocks.legacy_block_quant import block_quant
+from ..blocks.packing import copy_float16
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
-from ..scale_search.search import HALF, HALF_MIN
+from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-SEARCH = Affine(group=32, groups=1, top=15, multiples=1, even=1.3, first=-1.2, step=0.1, trials=25)
+SEARCH = Affine(group=32, groups=1, max_level=15, max_scale=1, even=1.3, first=-1.2, step=0.1, trials=25)
 
 
 class Q4_1(Format, id=3, block=32, nbytes=20):
@@ -61,13 +61,13 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
         )
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy, i16, w = copy_half(v), v.Vec("i16", 1), words(v)
+    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+        copy, i16, w = copy_float16(v), v.Vec("i16", 1), block_quant(v)
         span_of, inverse_of, put_half, levels_of, put_nibbles = w.span, w.inverse, w.half, w.levels, w.nibbles
 
-        def direct(x, out):
+        def one_pass(x, out):
             bits, low, high = span_of(x)
-            d = v.quotient(v.difference(high, low), v.float32(15))
+            d = v.div_exact(v.sub_exact(high, low), v.float32(15))
             first, last = levels_of(x, low, inverse_of(d), 0.5, 15)
             put_half(out, d)
             put_half(out + 2, low)
@@ -76,17 +76,17 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
 
         def pack(out, q, scratch, group):
             first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
-            copy(out, scratch + HALF + 2 * group)
-            v.store(out + 2, v.load(i16, scratch + HALF_MIN + 2 * group) ^ -0x8000)
+            copy(out, scratch + FLOAT16_D + 2 * group)
+            v.store(out + 2, v.load(i16, scratch + FLOAT16_DMIN + 2 * group) ^ -0x8000)
             put_nibbles(out + 4, first, last)
 
-        return Encoders(direct=direct, search=SEARCH, pack=pack)
+        return QuantizeParts(one_pass=one_pass, search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        d, m, q = halves(blocks[:, :2]), halves(blocks[:, 2:4]), fields(blocks[:, 4:], 4)
+        d, m, q = float16_values(blocks[:, :2]), float16_values(blocks[:, 2:4]), fields(blocks[:, 4:], 4)
         return d * q.astype(np.float32) + m
 
     @staticmethod
@@ -100,4 +100,4 @@ class Q4_1(Format, id=3, block=32, nbytes=20):
         else:
             found = affine(x, importance, SEARCH)
             d, m, q = found.d[:, None], -found.dmin[:, None], found.q
-        return np.concatenate([half_bytes(d), half_bytes(m), pack_fields(q, 4)], axis=1)
+        return np.concatenate([float16_bytes(d), float16_bytes(m), pack_fields(q, 4)], axis=1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..blocks.fields import fields, pack_fields
 from ..blocks.k_scales import pack_header, scale_parts, scales_and_minima, store_header
 from ..blocks.packing import pack_pairs
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SEARCH = Affine(group=32, groups=8, top=15, multiples=63, even=1.3, first=-1.2, step=0.1, trials=25)
+SEARCH = Affine(group=32, groups=8, max_level=15, max_scale=63, even=1.3, first=-1.2, step=0.1, trials=25)
 
 
 class Q4_K(Format, id=12, block=256, nbytes=144):
@@ -57,14 +57,14 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
         )
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
+    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
         header, pairs = store_header(v), pack_pairs(v)
 
         def pack(out, q, scratch, group):
             header(out, scratch, group)
             pairs(out + 16, q)
 
-        return Encoders(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

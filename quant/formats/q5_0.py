@@ -12,12 +12,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import extreme, fields, half_bytes, halves, inverse, level, pack_fields
-from ..blocks.legacy_block_quant import words
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.fields import extreme, fields, float16_bytes, float16_values, inverse, level, pack_fields
+from ..blocks.legacy_block_quant import block_quant
+from ..blocks.packing import copy_float16
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
-from ..scale_search.search import HALF
+from ..scale_search.search import FLOAT16_D
 from ..scale_search.symmetric import Symmetric, symmetric
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SEARCH = Symmetric(group=32, groups=1, levels=range(-16, 16), least=1, most=1, trials=((-17.0, 0.1, 21),), floor=0.08)
+SEARCH = Symmetric(
+    group=32, groups=1, levels=range(-16, 16), min_scale=1, max_scale=1, trials=((-17.0, 0.1, 21),), floor=0.08
+)
 
 
 class Q5_0(Format, id=6, block=32, nbytes=22):
@@ -53,8 +55,8 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy, w = copy_half(v), words(v)
+    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+        copy, w = copy_float16(v), block_quant(v)
         extreme_of, inverse_of, put_half, levels_of, put_nibbles, put_fifths = (
             w.extreme,
             w.inverse,
@@ -64,9 +66,9 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
             w.fifths,
         )
 
-        def direct(x, out):
+        def one_pass(x, out):
             bits, extreme = extreme_of(x)
-            d = v.quotient(extreme, v.float32(-16))
+            d = v.div_exact(extreme, v.float32(-16))
             first, last = levels_of(x, v.float32(0), inverse_of(d), 16.5, 31)
             put_half(out, d)
             put_fifths(out + 2, first, last)
@@ -75,17 +77,17 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
 
         def pack(out, q, scratch, group):
             first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
-            copy(out, scratch + HALF + 2 * group)
+            copy(out, scratch + FLOAT16_D + 2 * group)
             put_fifths(out + 2, first, last)
             put_nibbles(out + 6, first, last)
 
-        return Encoders(direct=direct, search=SEARCH, pack=pack)
+        return QuantizeParts(one_pass=one_pass, search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        d = halves(blocks[:, :2])
+        d = float16_values(blocks[:, :2])
         high = np.unpackbits(blocks[:, 2:6], axis=1, bitorder="little")
         q = fields(blocks[:, 6:], 4) | high << np.uint8(4)
         return d * (q.astype(np.float32) - 16)
@@ -101,4 +103,4 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
             found = symmetric(x, importance, SEARCH)
             d, q = found.d[:, None], found.q
         high = np.packbits(q >> 4, axis=1, bitorder="little")
-        return np.concatenate([half_bytes(d), high, pack_fields(q & np.uint8(15), 4)], axis=1)
+        return np.concatenate([float16_bytes(d), high, pack_fields(q & np.uint8(15), 4)], axis=1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..blocks.fields import fields, pack_fields
 from ..blocks.k_scales import pack_header, scale_parts, scales_and_minima, store_header
 from ..blocks.packing import pack_pairs, pack_plane
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SEARCH = Affine(group=32, groups=8, top=31, multiples=63, even=1.3, first=-1.2, step=0.1, trials=25)
+SEARCH = Affine(group=32, groups=8, max_level=31, max_scale=63, even=1.3, first=-1.2, step=0.1, trials=25)
 
 
 class Q5_K(Format, id=13, block=256, nbytes=176):
@@ -61,7 +61,7 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
         )
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
+    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
         header, pairs, plane = store_header(v), pack_pairs(v), pack_plane(v, 4)
 
         def pack(out, q, scratch, group):
@@ -69,7 +69,7 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
             plane(out + 16, q)
             pairs(out + 48, q)
 
-        return Encoders(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -19,19 +19,19 @@ from ..simd.load_store import load_splat4
 from ..simd.vector import *
 from ..simd.vector import (
     Vec,
-    always,
     call,
-    each,
     f32x8,
-    first,
     i8x32,
     i16x16,
     i32x8,
-    item,
+    intrinsic,
     jitable,
     joined,
     pieces,
-    word,
+    returns,
+    same_as_first,
+    tuple_get,
+    unroll_map,
 )
 from .rows import keep_narrow, narrow_scale
 
@@ -48,26 +48,26 @@ FLIP_SIGNED = False
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 
 
-@word(always(i16x16))
+@intrinsic(returns(i16x16))
 def maddubs(b: Any, t: Any, w: Any, x: Any) -> Any:
     """Pairs of products uint8 * int8, added into int16 with saturation."""
     return call(b, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, w, x)
 
 
-@word(always(i32x8))
+@intrinsic(returns(i32x8))
 def widen_pairs(b: Any, t: Any, x: Any) -> Any:
     """Pairs of int16 added into int32."""
     return call(b, "llvm.x86.avx2.pmadd.wd", i32x8.ir, x, i16x16.lanes([1] * 16))
 
 
-@word(first)
+@intrinsic(same_as_first)
 def magnitude_bytes(b: Any, t: Any, x: Any) -> Any:
     """Magnitudes of int8 lanes, as uint8."""
     zero = t[0].lanes([0] * t[0].n)
     return b.select(b.icmp_signed("<", x, zero), b.sub(zero, x), x)
 
 
-@word(first)
+@intrinsic(same_as_first)
 def sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
     """`x` with the sign of `w`, 0 where `w` is 0."""
     return call(b, "llvm.x86.avx2.psign.b", x.type, x, w)
@@ -86,10 +86,10 @@ def dot4_signed(acc, w, x):
 
 
 def lookup_by_shuffle(values: Sequence[int]) -> Any:
-    """The word `x -> values[x]` for bytes 0..15: `vpshufb` looks up 16 bytes within every 128 bits."""
+    """The intrinsic `x -> values[x]` for bytes 0..15: `vpshufb` looks up 16 bytes within every 128 bits."""
     names = {16: "ssse3.pshuf.b.128", 32: "avx2.pshuf.b", 64: "avx512.pshuf.b.512"}
 
-    @word(first)
+    @intrinsic(same_as_first)
     def found(b: Any, t: Any, x: Any) -> Any:
         registers = max(1, t[0].n // 64)
         width = t[0].n // registers
@@ -129,7 +129,7 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
     return jitable(lambda start, weights, x: before(start, weights, x) + widen_pairs(products(weights, x)))
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def pause(b: Any, t: Any) -> Any:
     """Tell the CPU that this thread spins."""
     call(b, "llvm.x86.sse2.pause", ir.VoidType())
@@ -138,4 +138,4 @@ def pause(b: Any, t: Any) -> Any:
 def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
     """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
     dot = group_dot(n, bits, signed)
-    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))
+    return unroll_map(tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w, x + t * stride))

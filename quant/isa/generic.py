@@ -8,11 +8,23 @@ import llvmlite.ir as ir
 from numba.core import types
 
 from ..simd.arithmetic import *
-from ..simd.float16 import half_words, narrow_by_integers, widen_by_integers
+from ..simd.float16 import float16_intrinsics, narrow_by_integers, widen_by_integers
 from ..simd.load_store import *
 from ..simd.load_store import load_splat4
 from ..simd.vector import *
-from ..simd.vector import Vec, always, each, f32x8, first, i8x32, i32x8, item, jitable, shuffle_value, word
+from ..simd.vector import (
+    Vec,
+    f32x8,
+    i8x32,
+    i32x8,
+    intrinsic,
+    jitable,
+    returns,
+    same_as_first,
+    shuffle_value,
+    tuple_get,
+    unroll_map,
+)
 from .rows import keep_narrow, narrow_scale
 
 LANES = 8
@@ -25,10 +37,10 @@ FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
 ROW_TOKENS = 2  # of those at once
 PROOF = ""  # no instruction of its own
 FLIP_SIGNED = False
-to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = half_words(widen_by_integers, narrow_by_integers)
+to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = float16_intrinsics(widen_by_integers, narrow_by_integers)
 
 
-@word(first)
+@intrinsic(same_as_first)
 def dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 4 products of bytes: `w` -128..127, `x` -127..127.
 
@@ -59,7 +71,7 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
     return step
 
 
-@word(first)
+@intrinsic(same_as_first)
 def fma_in_two(b: Any, t: Any, x: Any, y: Any, z: Any) -> Any:
     """x * y + z, rounded twice: without the instruction LLVM would call a function for every lane."""
     return b.fadd(b.fmul(x, y), z)
@@ -68,7 +80,7 @@ def fma_in_two(b: Any, t: Any, x: Any, y: Any, z: Any) -> Any:
 fma = fma_in_two
 
 
-@word(first)
+@intrinsic(same_as_first)
 def round_by_magic(b: Any, t: Any, x: Any) -> Any:
     """Every float32 lane of magnitude below 2^22 rounded to the nearest integer, ties to even.
 
@@ -81,7 +93,7 @@ def round_by_magic(b: Any, t: Any, x: Any) -> Any:
 round_even = round_by_magic
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def pause(b: Any, t: Any) -> Any:
     """Nothing here: no portable instruction tells the CPU that a thread spins."""
 
@@ -89,4 +101,4 @@ def pause(b: Any, t: Any) -> Any:
 def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
     """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
     dot = group_dot(n, bits, signed)
-    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))
+    return unroll_map(tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w, x + t * stride))

@@ -21,21 +21,21 @@ from ..simd.vector import *
 from ..simd.vector import (
     I32,
     Vec,
-    always,
     call,
-    each,
     f32x8,
-    first,
     i8x16,
     i8x32,
     i32x8,
-    item,
+    intrinsic,
     jitable,
     joined,
     load_value,
     pieces,
+    returns,
+    same_as_first,
     shuffle_value,
-    word,
+    tuple_get,
+    unroll_map,
 )
 from .rows import keep_wide, shuffled_scale
 
@@ -54,7 +54,7 @@ i16x32 = Vec("i16", 32)
 I32X4, I16X8 = ir.VectorType(I32, 4), ir.VectorType(ir.IntType(16), 8)
 
 
-@word(first)
+@intrinsic(same_as_first)
 def add_fours(b: Any, t: Any, acc: Any, products: Any) -> Any:
     """acc (int32) + sums of 4 neighbours, int16, of which the sum of 2 is an int16 still."""
     parts = pieces(b, products, t[1].n // 8)
@@ -64,13 +64,13 @@ def add_fours(b: Any, t: Any, acc: Any, products: Any) -> Any:
 
 
 def fours_of(lane: int) -> Any:
-    """The word `x -> 32 bytes, again and again the 4 in this lane of x`, for x of 16 bytes.
+    """The intrinsic `x -> 32 bytes, again and again the 4 in this lane of x`, for x of 16 bytes.
 
     LLVM must not see that halves of a register are equal, hence the empty assembly: it would multiply by one of them,
     and move the upper halves of the weights down, which `smull2` reads where they are.
     """
 
-    @word(always(i8x32))
+    @intrinsic(returns(i8x32))
     def copies(b: Any, t: Any, x: Any) -> Any:
         fours = b.bitcast(x, I32X4)
         copy = b.bitcast(shuffle_value(b, fours, fours, [lane] * 4), x.type)
@@ -116,7 +116,7 @@ def group_dot(n: int, bits: int) -> Any:
 def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
     """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
     dot = group_dot(n, bits)
-    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))
+    return unroll_map(tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w, x + t * stride))
 
 
 def lanes_by_scale(n: int) -> list[int]:
@@ -127,7 +127,7 @@ def lanes_by_scale(n: int) -> list[int]:
 row_scale = shuffled_scale(f32x8, [lanes_by_scale(n) for n in range(8)])
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_tested_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Bit i of the bytes at address `p` as lane i: 0, or all ones. Every lane tests its bit in its byte (`cmtst`)."""
     n, byte = t[0].n, ir.IntType(8)
@@ -141,9 +141,9 @@ load_spread_bits = load_tested_bits
 
 
 def lookup_by_table(values: Sequence[int]) -> Any:
-    """The word `x -> values[x]` for bytes 0..15, by `tbl`."""
+    """The intrinsic `x -> values[x]` for bytes 0..15, by `tbl`."""
 
-    @word(first)
+    @intrinsic(same_as_first)
     def found(b: Any, t: Any, x: Any) -> Any:
         table, parts = i8x16.lanes(values), pieces(b, x, t[0].n // 16)
         return joined(b, [call(b, "llvm.aarch64.neon.tbl1.v16i8", i8x16.ir, table, part) for part in parts])
@@ -154,7 +154,7 @@ def lookup_by_table(values: Sequence[int]) -> Any:
 lookup16 = lookup_by_table
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def pause(b: Any, t: Any) -> Any:
     """Tell the CPU that this thread spins: `isb` waits long enough, `yield` is nothing on most cores."""
     call(b, "llvm.aarch64.isb", ir.VoidType(), I32(15))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..simd.vector import call, chain, each, first, i8x16, item, joined, pieces, shuffle_value, word
+from ..simd.vector import (
+    call,
+    fold_parts,
+    i8x16,
+    intrinsic,
+    joined,
+    pieces,
+    same_as_first,
+    shuffle_value,
+    tuple_get,
+    unroll_map,
+)
 from .neon import *
 from .neon import I32X4, load
 
@@ -19,7 +30,7 @@ def _sdot(b: Any, acc: Any, w: Any, xs: list[Any]) -> Any:
     return joined(b, [call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", I32X4, *part) for part in parts])
 
 
-@word(first)
+@intrinsic(same_as_first)
 def sdot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 4 products of bytes, whatever they are."""
     return _sdot(b, acc, w, pieces(b, x, t[2].n // 16))
@@ -29,9 +40,9 @@ dot4 = dot4_signed = sdot4
 
 
 def _sdot4_by(lane: int) -> Any:
-    """The word `(acc, w, x) -> acc + sums of 4 products of w and the 4 bytes in this lane of x`, read in place."""
+    """The intrinsic `(acc, w, x) -> acc + sums of 4 products of w and the 4 bytes in this lane of x`, read in place."""
 
-    @word(first)
+    @intrinsic(same_as_first)
     def step(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
         fours = b.bitcast(x, I32X4)
         copies = b.bitcast(shuffle_value(b, fours, fours, [lane] * 4), x.type)
@@ -45,9 +56,11 @@ def sdot_tokens(tokens: int, n: int, bits: int, signed: bool) -> Any:
 
     def step(j: int) -> Any:
         dot, at = _sdot4_by(j % 4), j // 4 * 16
-        return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w[j], load(i8x16, x + t * stride + at)))
+        return unroll_map(
+            tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w[j], load(i8x16, x + t * stride + at))
+        )
 
-    return chain([step(j) for j in range(n)])
+    return fold_parts([step(j) for j in range(n)])
 
 
 tokens_dot = sdot_tokens

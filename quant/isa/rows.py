@@ -12,10 +12,10 @@ import llvmlite.ir as ir
 from numba.core import types
 
 from ..simd.load_store import load_splat, load_two_splats, store
-from ..simd.vector import Vec, always, f32x8, jitable, shuffle_value, word
+from ..simd.vector import Vec, f32x8, intrinsic, jitable, returns, shuffle_value
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def forget_memory(b: Any, t: Any) -> Any:
     """Nothing, but LLVM must not assume what memory holds: else it turns reading back into shuffles."""
     b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
@@ -47,7 +47,7 @@ def shuffled_scale(kind: Vec, lanes: list[list[int]]) -> Any:
     Once all is inline `n` is a constant, and one shuffle is left.
     """
 
-    @word(always(kind))
+    @intrinsic(returns(kind))
     def pick(b: Any, t: Any, low: Any, high: Any, n: Any) -> Any:
         value = shuffle_value(b, low, high, lanes[0])
         for i, some in enumerate(lanes[1:], 1):

@@ -63,7 +63,7 @@ def _optimize(module: Any, host: Any) -> None:
 def _entry(kernel: Kernel, isa: ModuleType) -> Any:
     """`(args, ith, nth)` that reads the fields from the argument block and runs the kernel's body."""
     from ..simd.load_store import load_i64
-    from ..simd.vector import jitable, unroll
+    from ..simd.vector import jitable, map_parts
 
     body = jitable(kernel.build(isa))
 
@@ -72,7 +72,7 @@ def _entry(kernel: Kernel, isa: ModuleType) -> Any:
 
     if not kernel.fields:
         return lambda args, ith, nth: body(args, ith, nth)
-    fields = unroll(len(kernel.fields), nth_field)
+    fields = map_parts(len(kernel.fields), nth_field)
 
     def entry(args, ith, nth):
         body(args, ith, nth, *fields(args))

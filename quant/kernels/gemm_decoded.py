@@ -15,10 +15,10 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[
     """As gemm_float.row_dots: a block of the row is decoded, then multiplied."""
     f32, nbytes, size, decode = v.row_f32, fmt.nbytes, 4 * fmt.block, v.jitable(parts.decode)
     width = 4 * f32.n
-    four = v.each(4, lambda j, p: v.load(f32, p + width * j))
+    four = v.unroll_map(4, lambda j, p: v.load(f32, p + width * j))
 
     def of(tokens: int) -> Any:
-        (start, add_row, finish), nothing = row_chains(v, f32, tokens), v.each(tokens, lambda t: v.float32(0))
+        (start, add_row, finish), nothing = row_chains(v, f32, tokens), v.unroll_map(tokens, lambda t: v.float32(0))
 
         def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums = start()

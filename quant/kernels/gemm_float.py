@@ -16,12 +16,12 @@ DEPTH = 256  # weights of a row that are unpacked at once
 def row_dots(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Callable[[int], Any]:
     """For a number of tokens, `(weights, x, x_stride, k, y, y_stride, scratch)`: a row in four chains of sums each."""
     nbytes, row, one = fmt.nbytes, v.jitable(parts.row), v.jitable(parts.one)
-    rows = v.each(4, lambda j, p: row(p + 8 * nbytes * j))
+    rows = v.unroll_map(4, lambda j, p: row(p + 8 * nbytes * j))
 
     def of(tokens: int) -> Any:
         start, add_row, finish = row_chains(v, v.f32x8, tokens)
-        nothing = v.each(tokens, lambda t: v.float32(0))
-        more = v.each(tokens, lambda t, rest, w, x, stride: v.item(rest, t) + w * v.load_f32(x + t * stride))
+        nothing = v.unroll_map(tokens, lambda t: v.float32(0))
+        more = v.unroll_map(tokens, lambda t, rest, w, x, stride: v.tuple_get(rest, t) + w * v.load_f32(x + t * stride))
 
         def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums, rest, i = start(), nothing(), 0
@@ -53,17 +53,19 @@ class RowChains(NamedTuple):
 def row_chains(v: ModuleType, f32: Any, tokens: int) -> RowChains:
     """The chains on vectors of the type `f32`."""
 
-    zeros, width = v.each(4, lambda j: v.zero(f32)), 4 * f32.n
-    four = v.each(4, lambda j, sums, w, x: v.fma(v.item(w, j), v.load(f32, x + width * j), v.item(sums, j)))
+    zeros, width = v.unroll_map(4, lambda j: v.zero(f32)), 4 * f32.n
+    four = v.unroll_map(
+        4, lambda j, sums, w, x: v.fma(v.tuple_get(w, j), v.load(f32, x + width * j), v.tuple_get(sums, j))
+    )
 
     def finish(t, sums, rest, y, stride):
-        a, b, c, d = v.item(sums, t)
-        v.store(y + t * stride, v.total((a + b) + (c + d)) + v.item(rest, t))
+        a, b, c, d = v.tuple_get(sums, t)
+        v.store(y + t * stride, v.reduce_add((a + b) + (c + d)) + v.tuple_get(rest, t))
 
     return RowChains(
-        v.each(tokens, lambda t: zeros()),
-        v.each(tokens, lambda t, sums, w, x, stride: four(v.item(sums, t), w, x + t * stride)),
-        v.each(tokens, finish),
+        v.unroll_map(tokens, lambda t: zeros()),
+        v.unroll_map(tokens, lambda t, sums, w, x, stride: four(v.tuple_get(sums, t), w, x + t * stride)),
+        v.unroll_map(tokens, finish),
     )
 
 
@@ -118,10 +120,12 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
 def panel(v: ModuleType, tokens: int) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
     f32 = v.f32
-    every = v.each(tokens, lambda t, sums, w, x, stride: v.fma(w, v.load_splat(f32, x + t * stride), v.item(sums, t)))
-    zeros = v.each(tokens, lambda t, y, stride: v.zero(f32))
-    loads = v.each(tokens, lambda t, y, stride: v.load(f32, y + t * stride))
-    stores = v.each(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.item(sums, t)))
+    every = v.unroll_map(
+        tokens, lambda t, sums, w, x, stride: v.fma(w, v.load_splat(f32, x + t * stride), v.tuple_get(sums, t))
+    )
+    zeros = v.unroll_map(tokens, lambda t, y, stride: v.zero(f32))
+    loads = v.unroll_map(tokens, lambda t, y, stride: v.load(f32, y + t * stride))
+    stores = v.unroll_map(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.tuple_get(sums, t)))
 
     def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, float_activations, refuse_stored
+from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
 from .panels import in_panels
@@ -35,11 +35,11 @@ def matmul(fmt: type[Format]) -> Kernel:
     records of `activations`; `y` is float32 with `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
     for each thread. Raises ValueError for a format that is only stored.
     """
-    refuse_stored(fmt)
+    require_kernels(fmt)
     return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
-def matmul_meaning(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
+def matmul_reference(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
     """What the kernel means: dequantized weights (rows, k), activations (tokens, k) -> (tokens, rows) in float64."""
     import numpy as np
 
@@ -57,12 +57,12 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
         draw = ROWS if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
-        first = v.draw(counter, draw)
+        first = v.take_work(counter, draw)
         while first < rows:
             for line in range(0, BEGIN, 64):  # all at once: a CPU that follows the addresses asks for a few at first
                 v.prefetch(weights + row_bytes * first + line)
             stretch(weights, row_bytes, first, min(rows, first + draw), x, k, count, y, y_stride, tile)
-            first = v.draw(counter, draw)
+            first = v.take_work(counter, draw)
 
     return run
 

@@ -26,7 +26,7 @@ def in_panels(v: ModuleType, most: int, panel_of: Callable[[int], Callable[..., 
 
         return v.jitable(run)
 
-    runs = v.chain([run_of(n) for n in (16, 8, 4, 2, 1) if n <= most])
+    runs = v.fold_parts([run_of(n) for n in (16, 8, 4, 2, 1) if n <= most])
     return v.jitable(lambda tokens, *args: runs(0, tokens, *args))
 
 

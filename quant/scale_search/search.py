@@ -25,7 +25,7 @@ SLOT = 4 * MOST_GROUPS
 UNIT, SHRINK, FIT, FIT_MIN, SUM_W, SUM_X, SUM_Q, SUM_QQ, SUM_XQ, STEP, LOW, SCALE, MIN, INVERSE, OFFSET = (
     SLOTS + SLOT * i for i in range(15)
 )
-HALF, HALF_MIN, SCALE_BYTES, MIN_BYTES = (SLOTS + SLOT * i for i in range(15, 19))
+FLOAT16_D, FLOAT16_DMIN, SCALE_BYTES, MIN_BYTES = (SLOTS + SLOT * i for i in range(15, 19))
 LEVELS = SLOTS + 19 * SLOT
 SCRATCH_BYTES = LEVELS + MOST_VALUES
 # An importance matrix comes from a sample: no column is taken to matter less than this part of its group's mean.
@@ -107,7 +107,7 @@ def load_unit(v: ModuleType, shape: Shape) -> Any:
         peak = v.zero(i32)
         for i in range(block // lanes):
             peak = v.maximum(v.bitcast(i32, v.load(f32, p + 4 * lanes * i)) & 0x7FFFFFFF, peak)
-        return v.int64(v.greatest(peak))
+        return v.int64(v.reduce_max(peak))
 
     def load(values, scratch):
         worst = 0
@@ -177,16 +177,16 @@ def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
     return v.jitable(fill)
 
 
-def halving(v: ModuleType, shape: Shape) -> Any:
+def float16_rounding(v: ModuleType, shape: Shape) -> Any:
     """`(x, scratch, at, slot)` -> x as its half float stands for it; the halves are kept in `slot`, `at` lanes on."""
     wide, half = v.Vec("f32", shape.wide), v.Vec("f16", shape.wide)
 
-    def halved(x, scratch, at, slot):
+    def rounded(x, scratch, at, slot):
         short = v.to_f16(half, x * v.load(wide, scratch + UNIT + 4 * at))
         v.store(scratch + slot + 2 * at, short)
         return v.to_f32(wide, short) * v.load(wide, scratch + SHRINK + 4 * at)
 
-    return v.jitable(halved)
+    return v.jitable(rounded)
 
 
 def over_block(v: ModuleType, shape: Shape) -> Any:
@@ -194,7 +194,7 @@ def over_block(v: ModuleType, shape: Shape) -> Any:
     wide = v.Vec("f32", shape.wide)
     if shape.groups == 1:
         return v.jitable(lambda x: x)
-    return v.jitable(lambda x: v.splat(wide, v.total(x)))
+    return v.jitable(lambda x: v.splat(wide, v.reduce_add(x)))
 
 
 def kept_bytes(v: ModuleType, shape: Shape) -> Any:

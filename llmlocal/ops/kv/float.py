@@ -20,7 +20,7 @@ def _parts(v: ModuleType, nbytes: int, load: Any, pack: Any) -> Parts:
         one = v.slice_of(j, 1)
         return lambda x, target, step: v.store(target + step * j, one(x))
 
-    scatter = v.unroll(8, pick)
+    scatter = v.map_parts(8, pick)
 
     @v.jitable
     def write(source, target, step, dim):

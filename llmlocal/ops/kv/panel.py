@@ -35,7 +35,7 @@ def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
 
         return v.jitable(run)
 
-    every = v.chain([some(n) for n in (8, 4, 2, 1) if n <= v.TOKENS])
+    every = v.fold_parts([some(n) for n in (8, 4, 2, 1) if n <= v.TOKENS])
 
     def run(x, x_stride, rows, y, y_stride, *rest):
         every(0, x, x_stride, rows, y, y_stride, *rest)
@@ -48,7 +48,7 @@ def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> A
     f32, lanes = v.f32, v.LANES
     vectors = 2 if rows > 1 else STRETCH // lanes
     load = v.jitable(load)
-    columns = v.unroll(vectors, lambda j: lambda b: load(b + lanes * nbytes * j))
+    columns = v.map_parts(vectors, lambda j: lambda b: load(b + lanes * nbytes * j))
 
     def times(i: int) -> Any:
         r, j = divmod(i, vectors)
@@ -58,8 +58,8 @@ def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> A
         r, j = divmod(i, vectors)
         return lambda sums, y, stride: v.store(y + r * stride + 4 * lanes * j, sums[i])
 
-    every, stores = v.unroll(rows * vectors, times), v.unroll(rows * vectors, write)
-    zeros = v.unroll(rows * vectors, lambda i: lambda: v.zero(f32))
+    every, stores = v.map_parts(rows * vectors, times), v.map_parts(rows * vectors, write)
+    zeros = v.map_parts(rows * vectors, lambda i: lambda: v.zero(f32))
 
     def run(x, x_stride, y, y_stride, b, step, depth):
         for c in range(0, STRETCH, vectors * lanes):

@@ -34,7 +34,7 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
         one = v.slice_of(j, 1)
         return lambda words, target: v.store(target + 4 * lanes * j, one(words))
 
-    scatter = v.unroll(8, pick)
+    scatter = v.map_parts(8, pick)
 
     @v.jitable
     def eight(p, inverse):
@@ -45,8 +45,10 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
         """32 float32 as bytes and their scale; NaN and infinity reach the scale."""
         low = v.maximum(v.absolute(v.load(f32x8, p)), v.absolute(v.load(f32x8, p + 32)))
         high = v.maximum(v.absolute(v.load(f32x8, p + 64)), v.absolute(v.load(f32x8, p + 96)))
-        peak = v.greatest(v.maximum(low, high))
-        doubt = v.total((v.load(f32x8, p) + v.load(f32x8, p + 32)) + (v.load(f32x8, p + 64) + v.load(f32x8, p + 96)))
+        peak = v.reduce_max(v.maximum(low, high))
+        doubt = v.reduce_add(
+            (v.load(f32x8, p) + v.load(f32x8, p + 32)) + (v.load(f32x8, p + 64) + v.load(f32x8, p + 96))
+        )
         scale = v.float32(1 / 127) * peak + (doubt - doubt)
         inverse = v.float32(127) / peak if peak > 0 else v.float32(0)
         low_bytes, high_bytes = (
@@ -101,8 +103,8 @@ def _scores(v: ModuleType) -> Any:
 def _panel(v: ModuleType, rows: int) -> Any:
     """`(x, x_stride, y, y_stride, tile, depth)`: y (rows, LANES) = lines times LANES keys."""
     f32, i32, lanes = v.f32, v.i32, v.LANES
-    dot, zeros = v.dot4_signed, v.unroll(rows, lambda r: lambda: v.zero(v.f32))
-    words = v.unroll(8, lambda j: lambda p: v.load(v.i8, p + 4 * lanes * j))
+    dot, zeros = v.dot4_signed, v.map_parts(rows, lambda r: lambda: v.zero(v.f32))
+    words = v.map_parts(8, lambda j: lambda p: v.load(v.i8, p + 4 * lanes * j))
 
     def start(r: int) -> Any:
         """Keys that are stored with 128 added: minus 128 times the sum of the query's bytes."""
@@ -114,7 +116,7 @@ def _panel(v: ModuleType, rows: int) -> Any:
         def times(r: int) -> Any:
             return lambda sums, w, x, stride: dot(sums[r], w[j], v.load_splat4(v.i8, x + r * stride + 4 * j))
 
-        return v.unroll(rows, times)
+        return v.map_parts(rows, times)
 
     def scaled(r: int) -> Any:
         def one(sums, products, d, x, stride):
@@ -122,8 +124,12 @@ def _panel(v: ModuleType, rows: int) -> Any:
 
         return one
 
-    starts, every, scale = v.unroll(rows, start), v.chain([four(j) for j in range(8)]), v.unroll(rows, scaled)
-    stores = v.unroll(rows, lambda r: lambda sums, y, stride: v.store(y + r * stride, sums[r]))
+    starts, every, scale = (
+        v.map_parts(rows, start),
+        v.fold_parts([four(j) for j in range(8)]),
+        v.map_parts(rows, scaled),
+    )
+    stores = v.map_parts(rows, lambda r: lambda sums, y, stride: v.store(y + r * stride, sums[r]))
 
     def run(x, x_stride, y, y_stride, tile, depth):
         sums = zeros()

@@ -24,7 +24,7 @@ def _build(v: ModuleType, kind: Kind) -> Any:
     write_key, write_value = parts.write_key, parts.write_value
 
     def run(counter, ith, nth, tokens, cells_of, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         key_bytes = -(-head_dim // ALIGN) * stretch * cells
         value_bytes = -(-value_dim // ALIGN) * stretch * cells
         while t < count:
@@ -33,6 +33,6 @@ def _build(v: ModuleType, kind: Kind) -> Any:
                 at = kv_heads * t + h
                 write_key(k + 4 * head_dim * at, keys + key_bytes * h, cell, cells, head_dim)
                 write_value(values_in + 4 * value_dim * at, values + value_bytes * h, cell, cells, value_dim)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
