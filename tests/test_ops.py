@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -45,6 +44,7 @@ from llmlocal.ops.softmax import NO_SINK
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
+from llmlocal.quant.simd.instruction_set import InstructionSet
 
 Array = NDArray[Any]
 ISAS = cpu.offered()
@@ -178,7 +178,7 @@ def test_sums_and_copies_are_exact(width: int) -> None:
     assert np.array_equal(out, x + y) and np.array_equal(biased, x + y[3]) and np.array_equal(chosen, x[rows])
 
 
-def build_exp(v: ModuleType) -> Any:
+def build_exp(v: InstructionSet) -> Any:
     power = exp(v, v.f32x8, v.i32x8)
 
     def main(counter, ith, nth, count, x, out):  # type: ignore[no-untyped-def]

@@ -9,10 +9,10 @@ so a token's result depends neither on the threads nor on its batch.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import Kernel, float_bits
+from ..quant.simd.instruction_set import InstructionSet
 from .kv.kind import ALIGN, Kind
 from .softmax import Bend, as_they_are, cap, finish, merge, record_bytes, start, weigh
 
@@ -99,7 +99,7 @@ def attention(kind: Kind, softcap: float = 0.0) -> Kernel:
     return Kernel(f"{name}_cap{float_bits(softcap):x}", FIELDS, lambda v: _build(v, kind, cap(v, softcap)))
 
 
-def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
+def _build(v: InstructionSet, kind: Kind, bend: Bend) -> Any:
     run_of, span, one_run = _run_of(v), _span(v), _one_run(v, kind, bend)
 
     def run(counter, ith, nth, tokens, positions, bases, q, keys, values, sinks, out, heads, kv_heads, head_dim, value_dim, cells, window, scale, scratch, scratch_bytes, partials, pieces):  # fmt: skip  # noqa: E501
@@ -125,7 +125,7 @@ def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
     return run
 
 
-def _run_of(v: ModuleType) -> Any:
+def _run_of(v: InstructionSet) -> Any:
     """The end of the tokens from `first` on, before `stop`, that belong to one sequence."""
 
     def run(bases, first, stop):
@@ -137,7 +137,7 @@ def _run_of(v: ModuleType) -> Any:
     return v.jitable(run)
 
 
-def _span(v: ModuleType) -> Any:
+def _span(v: InstructionSet) -> Any:
     """The pieces that tokens first .. last - 1 see: number of the first one, and of the one after the last."""
 
     def run(positions, first, last, window):
@@ -150,7 +150,7 @@ def _span(v: ModuleType) -> Any:
     return v.jitable(run)
 
 
-def _one_run(v: ModuleType, kind: Kind, bend: Bend) -> Any:
+def _one_run(v: InstructionSet, kind: Kind, bend: Bend) -> Any:
     """Tokens of one sequence by the pieces begin .. end - 1 of it, for the heads that share key head `h`."""
     parts, stretch = kind.parts(v), kind.stretch_bytes
     load_query, scores, mix = parts.load_query, parts.scores, parts.mix
@@ -197,7 +197,7 @@ def _one_run(v: ModuleType, kind: Kind, bend: Bend) -> Any:
     return v.jitable(run)
 
 
-def _build_merge(v: ModuleType) -> Any:
+def _build_merge(v: InstructionSet) -> Any:
     start_row, merge_row, finish_row = start(v), merge(v), finish(v)
 
     def run(counter, ith, nth, tokens, positions, sinks, out, heads, kv_heads, value_dim, window, scratch, scratch_bytes, partials, pieces):  # fmt: skip  # noqa: E501

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import CALL, kernel
 from ..quant.jit.linker import address_of
+from ..quant.simd.instruction_set import InstructionSet
 
 SIZE, CHUNK, RUNS = 1 << 30, 1 << 20, 5
 
 
 @kernel("data size sums")
-def read_sum(v: ModuleType) -> Any:
+def read_sum(v: InstructionSet) -> Any:
     """sums (nth, 8) int32, by lane, of the int32 of `data` (`size` bytes, whole chunks); threads draw chunks."""
     add = v.map_parts(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
 

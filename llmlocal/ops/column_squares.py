@@ -7,10 +7,10 @@ each other before they are added to the rest: in float32 that keeps the error of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 from .topk_router import GROUP
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def column_squares_meaning(
     return sums, counts
 
 
-def _summing(v: ModuleType, row: Any) -> Any:
+def _summing(v: InstructionSet, row: Any) -> Any:
     """`(x, source, first, n, sums, column, k)`: add to `sums` the squares of COLUMNS columns of n rows."""
     f32x8, row = v.f32x8, v.jitable(row)
 
@@ -73,7 +73,7 @@ def _summing(v: ModuleType, row: Any) -> Any:
 
 
 @kernel("tokens x sums counts k")
-def column_squares(v: ModuleType) -> Any:
+def column_squares(v: InstructionSet) -> Any:
     """sums (k,) float32 += squares of the columns of x (tokens, k) float32; counts (1,) int64 += tokens."""
     columns = _summing(v, lambda x, source, r, k: x + 4 * k * r)
 
@@ -89,7 +89,7 @@ def column_squares(v: ModuleType) -> Any:
 
 
 @kernel("groups source x sums counts k")
-def column_squares_grouped(v: ModuleType) -> Any:
+def column_squares_grouped(v: InstructionSet) -> Any:
     """As `column_squares` for each expert: sums (experts, k), counts (experts,).
 
     `groups` are those of `route.group`; pair p reads the row source[p] of x.

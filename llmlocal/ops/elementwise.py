@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def each(v: ModuleType, eight: Any, one: Any) -> Any:
+def each(v: InstructionSet, eight: Any, one: Any) -> Any:
     """`(x, y, out, width)`: out = f(x, y) along a row, eight at a time and then the tail."""
     f32x8, eight, one = v.f32x8, v.jitable(eight), v.jitable(one)
 
@@ -27,7 +27,7 @@ def each(v: ModuleType, eight: Any, one: Any) -> Any:
 
 
 @kernel("tokens x y out width")
-def add(v: ModuleType) -> Any:
+def add(v: InstructionSet) -> Any:
     """out = x + y, all (tokens, width) float32; out may be x."""
     row = each(v, lambda a, b: a + b, lambda a, b: a + b)
 
@@ -42,7 +42,7 @@ def add(v: ModuleType) -> Any:
 
 
 @kernel("tokens x bias width")
-def add_bias(v: ModuleType) -> Any:
+def add_bias(v: InstructionSet) -> Any:
     """x (tokens, width) += bias (width,), float32."""
     row = each(v, lambda a, b: a + b, lambda a, b: a + b)
 
@@ -55,7 +55,7 @@ def add_bias(v: ModuleType) -> Any:
     return run
 
 
-def _by_number(v: ModuleType, eight: Any) -> Any:
+def _by_number(v: InstructionSet, eight: Any) -> Any:
     """The body of a kernel in place: x = eight(x, number)."""
     f32x8, lane, eight = v.f32x8, v.slice_of(0, 1), v.jitable(eight)
 
@@ -73,7 +73,7 @@ def _by_number(v: ModuleType, eight: Any) -> Any:
 
 
 @kernel("tokens x width factor")
-def scale(v: ModuleType) -> Any:
+def scale(v: InstructionSet) -> Any:
     """x (tokens, width) float32 times `factor`, a float."""
     return _by_number(v, lambda x, factor: x * factor)
 
@@ -87,7 +87,7 @@ def softcap_meaning(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
 
 
 @kernel("tokens x width cap")
-def softcap(v: ModuleType) -> Any:
+def softcap(v: InstructionSet) -> Any:
     """x (tokens, width) float32 becomes cap * tanh(x / cap); `cap` is a float."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
 
@@ -98,7 +98,7 @@ def softcap(v: ModuleType) -> Any:
 
 
 @kernel("tokens x factors width")
-def scale_rows(v: ModuleType) -> Any:
+def scale_rows(v: InstructionSet) -> Any:
     """x (tokens, width) float32: each token times its own of `factors` (tokens,) float32."""
     f32x8 = v.f32x8
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
+
+from ..quant.simd.instruction_set import InstructionSet
 
 # Taylor's coefficients of exp on |x| <= ln 2 / 2, highest first: the remainder is below half a unit of float32.
 COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
 
 
-def exp_below(v: ModuleType, f32: Any, i32: Any) -> Any:
+def exp_below(v: InstructionSet, f32: Any, i32: Any) -> Any:
     """As `exp` for weights of a softmax, arguments up to 0: relative error below 3e-6, e^-87 below -87. NaN stays."""
     c5, c4, c3, c2, c1, c0 = COEFFICIENTS[2:]
 
@@ -28,7 +29,7 @@ def exp_below(v: ModuleType, f32: Any, i32: Any) -> Any:
     return v.jitable(run)
 
 
-def exp(v: ModuleType, f32: Any, i32: Any) -> Any:
+def exp(v: InstructionSet, f32: Any, i32: Any) -> Any:
     """The jitable function of a float32 vector: relative error below 2e-7; 0 far below -87, infinity above 88.8.
 
     x = n ln 2 + r, so exp(x) = 2^n exp(r); 2^n is made in two factors by writing exponents. NaN stays NaN.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 
 @kernel("outputs rows x out width")
-def select(v: ModuleType) -> Any:
+def select(v: InstructionSet) -> Any:
     """out (outputs, width) = x (tokens, width) at `rows` (outputs,) int64, float32."""
 
     def run(counter, ith, nth, outputs, rows, x, out, width):

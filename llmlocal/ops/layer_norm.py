@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ def layer_norm_meaning(x: NDArray[np.float64], weight: NDArray[np.float64], eps:
 
 
 @kernel("tokens x weight out width per_token eps")
-def layer_norm(v: ModuleType) -> Any:
+def layer_norm(v: InstructionSet) -> Any:
     """out = layer_norm(x) for (tokens, per_token, width) float32; `eps` is a float.
 
     `weight` is (per_token, width): heads, which are rows of a token, have weights of their own.

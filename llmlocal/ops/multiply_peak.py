@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import CALL, Kernel
 from ..quant.jit.linker import address_of
+from ..quant.simd.instruction_set import InstructionSet
 
 GROUPS = 8  # vectors of weights in one turn, as in a group of 32 weights
 STRIDE = 64  # bytes from one token's activations to the next
@@ -24,7 +24,7 @@ def multiply_peak_kernel(floats: bool) -> Kernel:
     return Kernel(name, ("data", "turns", "sums"), _float_build if floats else _byte_build)
 
 
-def _byte_build(v: ModuleType) -> Any:
+def _byte_build(v: InstructionSet) -> Any:
     i8, i32, tokens, width, after = v.i8, v.i32, v.TOKENS, v.i8.n, GROUPS * v.i8.n
     loads = v.map_parts(GROUPS, lambda j: lambda p: v.load(i8, p + width * j))
     zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(i32))
@@ -41,7 +41,7 @@ def _byte_build(v: ModuleType) -> Any:
     return run
 
 
-def _float_build(v: ModuleType) -> Any:
+def _float_build(v: InstructionSet) -> Any:
     f32, tokens, width, after = v.f32, v.TOKENS, 4 * v.f32.n, GROUPS * 4 * v.f32.n
     zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(f32))
     stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 # An operation is int64 (kernel's address, argument block's address, 1 if all threads meet after it, first and last
 # address of what is read from memory next). The team's block is int64 (arrived, phase, address of a function that
@@ -15,7 +15,7 @@ SPINS = 2000  # then yield: a partner that lost its core must not cost a time sl
 
 
 @kernel("operations count team")
-def run_program(v: ModuleType) -> Any:
+def run_program(v: InstructionSet) -> Any:
     """Run `count` operations as thread `ith` of `nth`. The last at a barrier resets the work counters behind it.
 
     Those who wait there fetch the weights that come next, so that memory is busy while a short operation runs.

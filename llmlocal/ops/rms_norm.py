@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ def rms_norm_meaning(x: NDArray[np.float64], weight: NDArray[np.float64], eps: f
 
 
 @kernel("tokens x weight out width per_token eps")
-def rms_norm(v: ModuleType) -> Any:
+def rms_norm(v: InstructionSet) -> Any:
     """out = rms_norm(x) for (tokens, per_token, width) float32; `eps` is a float. Heads are rows of a token."""
     f32x8 = v.f32x8
 

@@ -5,10 +5,10 @@ Su et al. 2021, arXiv 2104.09864. The table of a step is made by `rope_table` on
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def rope_meaning(x: NDArray[np.float64], table: NDArray[np.float64], interleaved
     return out
 
 
-def _head(v: ModuleType, interleaved: bool) -> Any:
+def _head(v: InstructionSet, interleaved: bool) -> Any:
     """`(x, table, turned)`: one head in place."""
     f32x8, swap = v.f32x8, v.swap_pairs
 
@@ -77,7 +77,7 @@ def _head(v: ModuleType, interleaved: bool) -> Any:
     return v.jitable(neighbours if interleaved else halves)
 
 
-def _build(v: ModuleType, interleaved: bool) -> Any:
+def _build(v: InstructionSet, interleaved: bool) -> Any:
     head = _head(v, interleaved)
 
     def run(counter, ith, nth, tokens, x, table, heads, head_dim, turned):
@@ -91,12 +91,12 @@ def _build(v: ModuleType, interleaved: bool) -> Any:
 
 
 @kernel("tokens x table heads head_dim turned")
-def rope_interleaved(v: ModuleType) -> Any:
+def rope_interleaved(v: InstructionSet) -> Any:
     """x (tokens, heads, head_dim) float32 in place: the first `turned` values of every head, neighbours paired."""
     return _build(v, interleaved=True)
 
 
 @kernel("tokens x table heads head_dim turned")
-def rope_halves(v: ModuleType) -> Any:
+def rope_halves(v: InstructionSet) -> Any:
     """As rope_interleaved, with value i paired with i + turned / 2."""
     return _build(v, interleaved=False)

@@ -7,9 +7,9 @@ zeros, the greatest score and 15 places. Weights are powers of e of scores less 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
+from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp, exp_below
 from .kv.kind import padded
 
@@ -23,12 +23,12 @@ def record_bytes(dim: int) -> int:
     return 4 * (padded(dim) + 2 * TAIL)
 
 
-def as_they_are(v: ModuleType) -> Bend:
+def as_they_are(v: InstructionSet) -> Bend:
     """`(points, count)`: scores stay what they are."""
-    return v.jitable(lambda points, count: None)  # type: ignore[no-any-return]
+    return v.jitable(lambda points, count: None)
 
 
-def cap(v: ModuleType, softcap: float) -> Bend:
+def cap(v: InstructionSet, softcap: float) -> Bend:
     """`(points, count)`: scores become softcap * tanh(score / softcap); tanh x = 1 - 2 / (e^2x + 1)."""
     f32, power = v.f32, exp(v, v.f32, v.i32)
     double, most, less = 2 / softcap, softcap, -2 * softcap
@@ -38,10 +38,10 @@ def cap(v: ModuleType, softcap: float) -> Bend:
             e = power(v.load(f32, points + 4 * i) * double)
             v.store(points + 4 * i, v.splat(f32, less) / (e + 1.0) + most)
 
-    return v.jitable(run)  # type: ignore[no-any-return]
+    return v.jitable(run)
 
 
-def start(v: ModuleType) -> Any:
+def start(v: InstructionSet) -> Any:
     """`(record, width, sink)`: a row that has seen nothing but its head's sink."""
     f32x8 = v.f32x8
 
@@ -54,7 +54,7 @@ def start(v: ModuleType) -> Any:
     return v.jitable(run)
 
 
-def weigh(v: ModuleType, bend: Bend) -> Any:
+def weigh(v: InstructionSet, bend: Bend) -> Any:
     """`(points, count, begin, end, record, width)`: scores become weights, those before begin or from end on 0.
 
     The record gets the sum of the weights and the greatest score; the sums of values are the caller's.
@@ -96,7 +96,7 @@ def weigh(v: ModuleType, bend: Bend) -> Any:
     return v.jitable(run)
 
 
-def merge(v: ModuleType) -> Any:
+def merge(v: InstructionSet) -> Any:
     """`(record, other, width)`: the record becomes that of both; `other` comes later in the sequence."""
     f32, f32x8, power, first_lane = v.f32, v.f32x8, exp(v, v.f32x8, v.i32x8), v.slice_of(0, 1)
 
@@ -113,7 +113,7 @@ def merge(v: ModuleType) -> Any:
     return v.jitable(run)
 
 
-def finish(v: ModuleType) -> Any:
+def finish(v: InstructionSet) -> Any:
     """`(record, width, out, dim)`: out (dim,) = the sums over the sum of the weights."""
     f32x8 = v.f32x8
 

@@ -6,10 +6,10 @@ by expert, within one by token: every expert's rows are then neighbours.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def route_meaning(
 
 
 @kernel("tokens scores chosen weights experts used renormed factor")
-def route(v: ModuleType) -> Any:
+def route(v: InstructionSet) -> Any:
     """chosen (tokens, used) int64 and weights (tokens, used) float32 from scores (tokens, experts) float32.
 
     The scores are used up. Of equal ones the first expert is taken; a score that is no number makes the weights so.
@@ -85,7 +85,7 @@ def route(v: ModuleType) -> Any:
 
 
 @kernel("tokens chosen groups source owner place experts used")
-def group(v: ModuleType) -> Any:
+def group(v: InstructionSet) -> Any:
     """Sort the pairs of chosen (tokens, used) by expert, in one thread.
 
     `groups`: int64, the number of experts that were chosen, then of each its number, first pair and number of pairs.
@@ -138,7 +138,7 @@ def mix_meaning(x: NDArray[np.float64], place: NDArray[np.int64], weights: NDArr
 
 
 @kernel("tokens x place weights out width used")
-def mix(v: ModuleType) -> Any:
+def mix(v: InstructionSet) -> Any:
     """out (tokens, width) = sums of x (pairs, width) at `place` times `weights`, float32, in the order of choice."""
     f32x8 = v.f32x8
 
@@ -161,7 +161,7 @@ def mix(v: ModuleType) -> Any:
 
 
 @kernel("pairs x owner bias width")
-def add_own_bias(v: ModuleType) -> Any:
+def add_own_bias(v: InstructionSet) -> Any:
     """x (pairs, width) += bias (experts, width) at `owner` (pairs,) int64, float32."""
     f32x8 = v.f32x8
 

@@ -7,11 +7,11 @@ The 12 bytes follow half d and half dmin, the factors of scales and minima: a he
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..scale_search import affine
 from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN, MIN_BYTES, SCALE_BYTES
+from ..simd.instruction_set import InstructionSet
 from .packing import copy_float16
 from .parts import Part, of_group
 
@@ -45,7 +45,7 @@ def pack_header(found: affine.AffineBlocks) -> NDArray[np.uint8]:
     return np.concatenate([*halves, first, second, last], axis=1)
 
 
-def store_header(v: ModuleType) -> Any:
+def store_header(v: InstructionSet) -> Any:
     """`(out, scratch, group)`: the header from what a search left in its scratch."""
     copy = copy_float16(v)
 
@@ -73,7 +73,7 @@ class ScaleParts(NamedTuple):
     column_min: Part
 
 
-def scale_parts(v: ModuleType) -> ScaleParts:
+def scale_parts(v: InstructionSet) -> ScaleParts:
     """The parts for blocks that begin with a header."""
     eight = _eight(v)
 
@@ -90,13 +90,13 @@ def scale_parts(v: ModuleType) -> ScaleParts:
     return ScaleParts(_store(v), of_group(v, columns), of_group(v, column_min), columns, column_min)
 
 
-def _eight(v: ModuleType) -> Any:
+def _eight(v: InstructionSet) -> Any:
     """The bytes of an int64, below 128, as float32x8."""
     one, i8x8 = v.Vec("i64", 1), v.Vec("i8", 8)
     return v.jitable(lambda x: v.to_f32(v.f32x8, v.widen_signed(v.i32x8, v.bitcast(i8x8, v.splat(one, x)))))
 
 
-def _store(v: ModuleType) -> Part:
+def _store(v: InstructionSet) -> Part:
     f32, vector = v.f32, 4 * v.LANES
 
     @v.jitable

@@ -5,8 +5,9 @@ Every sum and product is rounded by itself: a contraction would move a level now
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, NamedTuple
+
+from ..simd.instruction_set import InstructionSet
 
 BLOCK = 32
 
@@ -28,7 +29,7 @@ class BlockQuant(NamedTuple):
     fifths: Any
 
 
-def block_quant(v: ModuleType) -> BlockQuant:
+def block_quant(v: InstructionSet) -> BlockQuant:
     """The words of instruction set `v`."""
     extreme, span = _ends(v)
     float32, one, half1 = v.float32, v.Vec("f32", 1), v.Vec("f16", 1)
@@ -44,7 +45,7 @@ def block_quant(v: ModuleType) -> BlockQuant:
     return BlockQuant(extreme, span, inverse, half, *_fields(v))
 
 
-def _ends(v: ModuleType) -> tuple[Any, Any]:
+def _ends(v: InstructionSet) -> tuple[Any, Any]:
     """The words `extreme` and `span`."""
     f16x, i16x = v.Vec("f32", 16), v.Vec("i32", 16)
 
@@ -70,7 +71,7 @@ def _ends(v: ModuleType) -> tuple[Any, Any]:
     return extreme, ends
 
 
-def _fields(v: ModuleType) -> tuple[Any, Any, Any]:
+def _fields(v: InstructionSet) -> tuple[Any, Any, Any]:
     """The words `levels`, `nibbles` and `fifths`."""
     f16x, i16x, b16x, bit16 = v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16), v.Vec("i16", 16)
 

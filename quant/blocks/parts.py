@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from ..format import Format
 from ..scale_search.affine import Affine
 from ..scale_search.symmetric import Symmetric
+from ..simd.instruction_set import InstructionSet
 
 Part = Callable[..., Any]
 
@@ -85,7 +85,7 @@ class QuantizeParts:
     pack: Part | None = None
 
 
-def of_group(v: ModuleType, columns: Part, count: int = 1) -> Part:
+def of_group(v: InstructionSet, columns: Part, count: int = 1) -> Part:
     """`(p, g)`: what `columns`, of one vector or two, tells of one group in a block of 256."""
     every = v.jitable(columns)
 

@@ -8,13 +8,13 @@ byte 34  16   16 bits for each group, the lowest first: bits 8..10 of its four i
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.codebooks import codebook, vectors
 from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class IQ1_S(Format, id=19, block=256, nbytes=50, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         vector = vectors(v, cls.name)
 
         def decode(p, out):

@@ -7,13 +7,13 @@ byte 2  64   8 bytes for each group: four indices of a vector; then 32 bits, the
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.codebooks import apply_signs, codebook, even_signs, signs, vectors
 from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class IQ2_XXS(Format, id=16, block=256, nbytes=66, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), apply_signs(v)[1]
 
         def decode(p, out):

@@ -9,13 +9,13 @@ byte 106   4   scale, 4 bits for each group: low nibbles those of even groups, h
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.codebooks import apply_signs, codebook, signs, vectors
 from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 class IQ3_S(Format, id=21, block=256, nbytes=110, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), apply_signs(v)[0]
 
         def decode(p, out):

@@ -8,13 +8,13 @@ byte 66  32   32 bits for each group, the lowest first: four patterns of signs, 
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.codebooks import apply_signs, codebook, even_signs, signs, vectors
 from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class IQ3_XXS(Format, id=18, block=256, nbytes=98, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         vector, with_signs = vectors(v, cls.name), apply_signs(v)[1]
 
         def decode(p, out):

@@ -6,7 +6,6 @@ byte 2  16   q: low nibbles hold values 0..15, high nibbles values 16..31
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
@@ -16,6 +15,7 @@ from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.search import FLOAT16_D
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ SEARCH = Symmetric(
 
 class IQ4_NL(Format, id=20, block=32, nbytes=18):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         nbytes, level = cls.nbytes, v.lookup16(NON_LINEAR)
         flipped = v.lookup16([x ^ -128 if v.FLIP_SIGNED else x for x in NON_LINEAR])
 
@@ -58,7 +58,7 @@ class IQ4_NL(Format, id=20, block=32, nbytes=18):
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         copy = copy_float16(v)
 
         def pack(out, q, scratch, group):

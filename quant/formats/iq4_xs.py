@@ -8,7 +8,6 @@ byte 8  128   q: low nibbles of 16 bytes hold the first half of a group, high ni
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
@@ -18,6 +17,7 @@ from ..blocks.parts import IntegerParts, QuantizeParts, of_group
 from ..format import Format
 from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ SEARCH = Symmetric(
 
 class IQ4_XS(Format, id=23, block=256, nbytes=136):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
         level, flipped = v.lookup16(NON_LINEAR), v.lookup16([x ^ -128 if v.FLIP_SIGNED else x for x in NON_LINEAR])
 
@@ -64,7 +64,7 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=scale, columns=columns, signed=True)
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         copy = copy_float16(v)
 
         def pack(out, q, scratch, group):

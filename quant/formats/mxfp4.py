@@ -8,7 +8,6 @@ OCP Microscaling Formats 1.0, with ggml's order of nibbles; e = 255, there NaN, 
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..blocks.fields import fields, pack_fields
@@ -16,6 +15,7 @@ from ..blocks.legacy_block_quant import block_quant
 from ..blocks.lookup_levels import E2M1
 from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 class MXFP4(Format, id=39, block=32, nbytes=17):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         nbytes, level, vector = cls.nbytes, v.lookup16([x + 16 for x in E2M1]), 4 * v.LANES
         i8x8, exponents = v.Vec("i8", 8), v.Vec("i8", v.LANES)
 
@@ -53,7 +53,7 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         w, f32x16, i32x16, i8x16 = block_quant(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
         extreme_of, put_nibbles = w.extreme, w.nibbles
         i8x1 = v.Vec("i8", 1)

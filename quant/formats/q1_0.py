@@ -6,13 +6,13 @@ byte 2  16   a bit for every value, the lowest first: 1 for d
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.codebooks import apply_signs
 from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class Q1_0(Format, id=41, block=128, nbytes=18, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         with_signs = apply_signs(v)[0]
 
         def decode(p, out):

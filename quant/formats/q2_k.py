@@ -8,7 +8,6 @@ byte 82   2   half dmin
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
@@ -17,6 +16,7 @@ from ..blocks.parts import IntegerParts, QuantizeParts, of_group
 from ..format import Format
 from ..scale_search.affine import Affine, affine
 from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN, MIN_BYTES, SCALE_BYTES
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ SEARCH = Affine(group=16, groups=16, max_level=3, max_scale=15, even=0.25, first
 
 class Q2_K(Format, id=10, block=256, nbytes=84):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 48 * v.LANES  # of a tile's four weights, and of its 32 with scales and minima
         columns, column_min = _columns(v)
 
@@ -64,7 +64,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
         )
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         copy, quads = copy_float16(v), pack_quads(v)
 
         def pack(out, q, scratch, group):
@@ -95,7 +95,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
         return np.concatenate([found.scale | found.low << np.uint8(4), q, *halves], axis=1)
 
 
-def _columns(v: ModuleType) -> tuple[Any, Any]:
+def _columns(v: InstructionSet) -> tuple[Any, Any]:
     i16x8 = v.Vec("i16", 8)
 
     def columns(p):

@@ -9,7 +9,6 @@ byte 108   2   half d
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
@@ -18,6 +17,7 @@ from ..blocks.parts import IntegerParts, QuantizeParts, of_group
 from ..format import Format
 from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ SEARCH = Symmetric(
 
 class Q3_K(Format, id=11, block=256, nbytes=110):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
         columns, i8x32, i16x16 = _columns(v), v.i8x32, v.i16x16
 
@@ -69,7 +69,7 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=scale, columns=columns, shift=2, scales=2)
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         copy, quads, plane = copy_float16(v), pack_quads(v), pack_plane(v, 2)
 
         def pack(out, q, scratch, group):
@@ -107,7 +107,7 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         return np.concatenate([high, low, *scales, float16_bytes(found.d[:, None])], axis=1)
 
 
-def _columns(v: ModuleType) -> Any:
+def _columns(v: InstructionSet) -> Any:
     one, i16x8 = v.Vec("i64", 1), v.Vec("i16", 8)
 
     def columns(p):

@@ -8,7 +8,6 @@ The value of largest magnitude gets q = 0, that is -8, so d may be negative.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import extreme, fields, float16_bytes, float16_values, inverse, level, pack_fields
@@ -18,6 +17,7 @@ from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.search import FLOAT16_D
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ SEARCH = Symmetric(
 
 class Q4_0(Format, id=2, block=32, nbytes=18):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         nbytes = cls.nbytes
 
         def unpack(p, stride, tile):
@@ -53,7 +53,7 @@ class Q4_0(Format, id=2, block=32, nbytes=18):
         return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=3)
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         copy, w = copy_float16(v), block_quant(v)
         extreme_of, inverse_of, put_half, levels_of, put_nibbles = w.extreme, w.inverse, w.half, w.levels, w.nibbles
 

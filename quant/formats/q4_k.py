@@ -8,7 +8,6 @@ byte 16  128   q: low nibbles of 32 bytes hold one group, high nibbles the next
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, pack_fields
@@ -17,6 +16,7 @@ from ..blocks.packing import pack_pairs
 from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ SEARCH = Affine(group=32, groups=8, max_level=15, max_scale=63, even=1.3, first=
 
 class Q4_K(Format, id=12, block=256, nbytes=144):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with scale and minimum
         scales = scale_parts(v)
         store_scales = v.jitable(scales.store)
@@ -57,7 +57,7 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
         )
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         header, pairs = store_header(v), pack_pairs(v)
 
         def pack(out, q, scratch, group):

@@ -9,7 +9,6 @@ The value of largest magnitude gets q = 0, that is -16, so d may be negative.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import extreme, fields, float16_bytes, float16_values, inverse, level, pack_fields
@@ -19,6 +18,7 @@ from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.search import FLOAT16_D
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ SEARCH = Symmetric(
 
 class Q5_0(Format, id=6, block=32, nbytes=22):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         nbytes = cls.nbytes
 
         def unpack(p, stride, tile):
@@ -55,7 +55,7 @@ class Q5_0(Format, id=6, block=32, nbytes=22):
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         copy, w = copy_float16(v), block_quant(v)
         extreme_of, inverse_of, put_half, levels_of, put_nibbles, put_fifths = (
             w.extreme,

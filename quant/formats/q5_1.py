@@ -10,7 +10,6 @@ The smallest value gets q = 0, the largest 31.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, float16_bytes, float16_values, inverse, level, pack_fields
@@ -20,6 +19,7 @@ from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
 from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ SEARCH = Affine(group=32, groups=1, max_level=31, max_scale=1, even=1.3, first=-
 
 class Q5_1(Format, id=7, block=32, nbytes=24):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         nbytes = cls.nbytes
 
         def unpack(p, stride, tile):
@@ -63,7 +63,7 @@ class Q5_1(Format, id=7, block=32, nbytes=24):
         )
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         copy, i16, w = copy_float16(v), v.Vec("i16", 1), block_quant(v)
         span_of, inverse_of, put_half, levels_of, put_nibbles, put_fifths = (
             w.span,

@@ -9,7 +9,6 @@ byte 48  128   bits 0..3 of q: low nibbles of 32 bytes hold one group, high nibb
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, pack_fields
@@ -18,6 +17,7 @@ from ..blocks.packing import pack_pairs, pack_plane
 from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ SEARCH = Affine(group=32, groups=8, max_level=31, max_scale=63, even=1.3, first=
 
 class Q5_K(Format, id=13, block=256, nbytes=176):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with scale and minimum
         scales = scale_parts(v)
         store_scales = v.jitable(scales.store)
@@ -61,7 +61,7 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
         )
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         header, pairs, plane = store_header(v), pack_pairs(v), pack_plane(v, 4)
 
         def pack(out, q, scratch, group):

@@ -11,7 +11,6 @@ Bits lie in two halves of 128 values each. In a half, low nibbles of its 64 byte
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
@@ -20,6 +19,7 @@ from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ SEARCH = Symmetric(
 
 class Q6_K(Format, id=14, block=256, nbytes=210):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         i16x8 = v.Vec("i16", 8)
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
 
@@ -79,7 +79,7 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
         return IntegerParts(bits=6, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=5, scales=2)
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         copy, i8x32 = copy_float16(v), v.i8x32
 
         def pack(out, q, scratch, group):

@@ -8,13 +8,13 @@ The value of largest magnitude gets 127 or -127; d is never negative.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import float16_bytes, float16_values, inverse
 from ..blocks.legacy_block_quant import block_quant
 from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class Q8_0(Format, id=8, block=32, nbytes=34):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         flip = 0x80808080 if v.FLIP_SIGNED else 0
 
         nbytes = cls.nbytes
@@ -47,7 +47,7 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
     @classmethod
-    def quantize_parts(cls, v: ModuleType) -> QuantizeParts:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         w, f32x16, i32x16, i8x16 = block_quant(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
         extreme_of, inverse_of, put_half = w.extreme, w.inverse, w.half
 

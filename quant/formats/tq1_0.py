@@ -11,12 +11,12 @@ bits holds the next ones: Compilade, "Ternary packing", 2024.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import float16_bytes, float16_values, inverse, sign_levels
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         i8x8, i32x2, i32x4 = v.Vec("i8", 8), v.Vec("i32", 2), v.i32x4
 
         @v.jitable

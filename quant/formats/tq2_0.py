@@ -8,12 +8,12 @@ For weights that were trained as -1, 0 and 1; the value of largest magnitude get
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, float16_bytes, float16_values, inverse, pack_fields, sign_levels
 from ..blocks.parts import IntegerParts, of_group
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class TQ2_0(Format, id=35, block=256, nbytes=66):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
 
         def unpack(p, stride, tile):

@@ -49,26 +49,26 @@ PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 
 
 @intrinsic(returns(i16x16))
-def maddubs(b: Any, t: Any, w: Any, x: Any) -> Any:
+def _maddubs(b: Any, t: Any, w: Any, x: Any) -> Any:
     """Pairs of products uint8 * int8, added into int16 with saturation."""
     return call(b, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, w, x)
 
 
 @intrinsic(returns(i32x8))
-def widen_pairs(b: Any, t: Any, x: Any) -> Any:
+def _widen_pairs(b: Any, t: Any, x: Any) -> Any:
     """Pairs of int16 added into int32."""
     return call(b, "llvm.x86.avx2.pmadd.wd", i32x8.ir, x, i16x16.lanes([1] * 16))
 
 
 @intrinsic(same_as_first)
-def magnitude_bytes(b: Any, t: Any, x: Any) -> Any:
+def _magnitude_bytes(b: Any, t: Any, x: Any) -> Any:
     """Magnitudes of int8 lanes, as uint8."""
     zero = t[0].lanes([0] * t[0].n)
     return b.select(b.icmp_signed("<", x, zero), b.sub(zero, x), x)
 
 
 @intrinsic(same_as_first)
-def sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
+def _sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
     """`x` with the sign of `w`, 0 where `w` is 0."""
     return call(b, "llvm.x86.avx2.psign.b", x.type, x, w)
 
@@ -76,13 +76,13 @@ def sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
 @jitable
 def dot4(acc, w, x):
     """acc (int32) + sums of 4 products of bytes: `w` 0..127, `x` -127..127."""
-    return acc + widen_pairs(maddubs(w, x))
+    return acc + _widen_pairs(_maddubs(w, x))
 
 
 @jitable
 def dot4_signed(acc, w, x):
     """As dot4, with `w` -128..127: the sign moves to `x`, so that no pair saturates."""
-    return acc + widen_pairs(maddubs(magnitude_bytes(w), sign_bytes(x, w)))
+    return acc + _widen_pairs(_maddubs(_magnitude_bytes(w), _sign_bytes(x, w)))
 
 
 def lookup_by_shuffle(values: Sequence[int]) -> Any:
@@ -111,8 +111,8 @@ def _products(first_one: int, n: int, signed: bool) -> Any:
     def last(weights, x):
         xs = load_splat4(i8, x + 4 * j)
         if signed:
-            return maddubs(magnitude_bytes(weights[j]), sign_bytes(xs, weights[j]))
-        return maddubs(weights[j], xs)
+            return _maddubs(_magnitude_bytes(weights[j]), _sign_bytes(xs, weights[j]))
+        return _maddubs(weights[j], xs)
 
     if n == 1:
         return last
@@ -126,7 +126,7 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
         return jitable(lambda start, weights, x: start)
     some = min(n, PRODUCTS[bits])
     before, products = group_dot(n - some, bits, signed), _products(n - some, some, signed)
-    return jitable(lambda start, weights, x: before(start, weights, x) + widen_pairs(products(weights, x)))
+    return jitable(lambda start, weights, x: before(start, weights, x) + _widen_pairs(products(weights, x)))
 
 
 @intrinsic(returns(types.void))

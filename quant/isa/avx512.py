@@ -7,9 +7,8 @@ from ..simd.float16 import *
 from ..simd.load_store import *
 from ..simd.vector import *
 from ..simd.vector import Vec
-from . import avx2
+from . import avx2, vnni
 from .rows import keep_wide, wide_scale
-from .vnni import vnni_dot4, vnni_tokens_dot
 
 LANES = 16
 f32, i32, i8 = Vec("f32", 16), Vec("i32", 16), Vec("i8", 64)
@@ -23,6 +22,6 @@ ROW_TOKENS = 4  # of those at once
 PROOF = "vpdpbusd"  # the instruction of its byte products, for those who look whether it is in use
 FLIP_SIGNED = True
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
-dot4 = vnni_dot4
-dot4_signed = vnni_dot4  # signed bytes arrive with 128 added
-tokens_dot = vnni_tokens_dot(i8)
+dot4 = vnni.dot4
+dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
+tokens_dot = vnni.tokens_dot_for(i8)

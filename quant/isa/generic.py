@@ -72,16 +72,16 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
 
 
 @intrinsic(same_as_first)
-def fma_in_two(b: Any, t: Any, x: Any, y: Any, z: Any) -> Any:
+def _fma_in_two(b: Any, t: Any, x: Any, y: Any, z: Any) -> Any:
     """x * y + z, rounded twice: without the instruction LLVM would call a function for every lane."""
     return b.fadd(b.fmul(x, y), z)
 
 
-fma = fma_in_two
+fma = _fma_in_two
 
 
 @intrinsic(same_as_first)
-def round_by_magic(b: Any, t: Any, x: Any) -> Any:
+def _round_by_magic(b: Any, t: Any, x: Any) -> Any:
     """Every float32 lane of magnitude below 2^22 rounded to the nearest integer, ties to even.
 
     In 1.5 * 2^23 + x the last bit is worth 1, so the sum is rounded as wanted; no SSE2 instruction does it.
@@ -90,7 +90,7 @@ def round_by_magic(b: Any, t: Any, x: Any) -> Any:
     return b.fsub(b.fadd(x, magic), magic)
 
 
-round_even = round_by_magic
+round_even = _round_by_magic
 
 
 @intrinsic(returns(types.void))

@@ -55,7 +55,7 @@ I32X4, I16X8 = ir.VectorType(I32, 4), ir.VectorType(ir.IntType(16), 8)
 
 
 @intrinsic(same_as_first)
-def add_fours(b: Any, t: Any, acc: Any, products: Any) -> Any:
+def _add_fours(b: Any, t: Any, acc: Any, products: Any) -> Any:
     """acc (int32) + sums of 4 neighbours, int16, of which the sum of 2 is an int16 still."""
     parts = pieces(b, products, t[1].n // 8)
     twos = [call(b, "llvm.aarch64.neon.addp.v8i16", I16X8, *parts[i : i + 2]) for i in range(0, len(parts), 2)]
@@ -83,7 +83,7 @@ def fours_of(lane: int) -> Any:
 @jitable
 def dot4(acc, w, x):
     """acc (int32) + sums of 4 products of bytes: `w` -128..127, `x` -127..127."""
-    return add_fours(acc, widen_signed(i16x32, w) * widen_signed(i16x32, x))
+    return _add_fours(acc, widen_signed(i16x32, w) * widen_signed(i16x32, x))
 
 
 dot4_signed = dot4
@@ -110,7 +110,7 @@ def group_dot(n: int, bits: int) -> Any:
         return jitable(lambda start, weights, x: start)
     some = min(n, PRODUCTS[bits])
     before, products = group_dot(n - some, bits), _products(n - some, some)
-    return jitable(lambda start, weights, x: add_fours(before(start, weights, x), products(weights, x)))
+    return jitable(lambda start, weights, x: _add_fours(before(start, weights, x), products(weights, x)))
 
 
 def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
@@ -128,7 +128,7 @@ row_scale = shuffled_scale(f32x8, [lanes_by_scale(n) for n in range(8)])
 
 
 @intrinsic(same_as_first)
-def load_tested_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
+def _load_tested_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Bit i of the bytes at address `p` as lane i: 0, or all ones. Every lane tests its bit in its byte (`cmtst`)."""
     n, byte = t[0].n, ir.IntType(8)
     some = load_value(b, p, ir.VectorType(byte, n // 8))
@@ -137,7 +137,7 @@ def load_tested_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     return b.sext(b.icmp_unsigned("!=", tested, t[0].lanes([0] * n)), t[0].ir)
 
 
-load_spread_bits = load_tested_bits
+load_spread_bits = _load_tested_bits
 
 
 def lookup_by_table(values: Sequence[int]) -> Any:

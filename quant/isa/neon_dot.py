@@ -31,12 +31,12 @@ def _sdot(b: Any, acc: Any, w: Any, xs: list[Any]) -> Any:
 
 
 @intrinsic(same_as_first)
-def sdot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+def _sdot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 4 products of bytes, whatever they are."""
     return _sdot(b, acc, w, pieces(b, x, t[2].n // 16))
 
 
-dot4 = dot4_signed = sdot4
+dot4 = dot4_signed = _sdot4
 
 
 def _sdot4_by(lane: int) -> Any:

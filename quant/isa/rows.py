@@ -16,7 +16,7 @@ from ..simd.vector import Vec, f32x8, intrinsic, jitable, returns, shuffle_value
 
 
 @intrinsic(returns(types.void))
-def forget_memory(b: Any, t: Any) -> Any:
+def _forget_memory(b: Any, t: Any) -> Any:
     """Nothing, but LLVM must not assume what memory holds: else it turns reading back into shuffles."""
     b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
@@ -26,7 +26,7 @@ def keep_narrow(scaled, scratch):
     """Write the scales where `narrow_scale_of` reads them."""
     for j in range(len(scaled)):
         store(scratch + 32 * j, scaled[j])
-    forget_memory()
+    _forget_memory()
 
 
 def narrow_scale(scales: int) -> Any:

@@ -20,7 +20,7 @@ from ..simd.vector import (
 
 
 @intrinsic(same_as_first)
-def vnni_dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+def dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 4 products of bytes: `w` 0..255, `x` -128..127."""
     registers = max(1, t[1].n // 64)
     name = f"llvm.x86.avx512.vpdpbusd.{8 * t[1].n // registers}"
@@ -28,7 +28,7 @@ def vnni_dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     return joined(b, [call(b, name, part[0].type, *part) for part in parts])
 
 
-def vnni_tokens_dot(i8: Vec) -> Any:
+def tokens_dot_for(i8: Vec) -> Any:
     """See `generic.tokens_dot`; signed weights arrive with 128 added.
 
     Token by token would be a chain of n dependent instructions; this order keeps all tokens' chains in flight.
@@ -36,7 +36,7 @@ def vnni_tokens_dot(i8: Vec) -> Any:
 
     @jitable
     def one(t, j, sums, w, x, stride):
-        return vnni_dot4(tuple_get(sums, t), tuple_get(w, j), load_splat4(i8, x + t * stride + 4 * j))
+        return dot4(tuple_get(sums, t), tuple_get(w, j), load_splat4(i8, x + t * stride + 4 * j))
 
     def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
         every = unroll_map(tokens, one)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 from .gemm_float import batches, row_chains
 
 
-def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[[int], Any]:
+def row_dots(v: InstructionSet, fmt: type[Format], parts: DecodedParts) -> Callable[[int], Any]:
     """As gemm_float.row_dots: a block of the row is decoded, then multiplied."""
     f32, nbytes, size, decode = v.row_f32, fmt.nbytes, 4 * fmt.block, v.jitable(parts.decode)
     width = 4 * f32.n
@@ -36,7 +36,7 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[
     return of
 
 
-def tiles_dot(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
+def tiles_dot(v: InstructionSet, fmt: type[Format], parts: DecodedParts) -> Any:
     """As gemm_float.tiles_dot; blocks of LANES rows are decoded beside each other, then transposed."""
     block, nbytes, lanes, decode = fmt.block, fmt.nbytes, v.LANES, v.jitable(parts.decode)
 

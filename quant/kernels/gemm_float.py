@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..blocks.parts import FloatParts, Part
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 from .panels import BAND, fetch_rows, in_panels
 
 DEPTH = 256  # weights of a row that are unpacked at once
 
 
-def row_dots(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Callable[[int], Any]:
+def row_dots(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Callable[[int], Any]:
     """For a number of tokens, `(weights, x, x_stride, k, y, y_stride, scratch)`: a row in four chains of sums each."""
     nbytes, row, one = fmt.nbytes, v.jitable(parts.row), v.jitable(parts.one)
     rows = v.unroll_map(4, lambda j, p: row(p + 8 * nbytes * j))
@@ -50,7 +50,7 @@ class RowChains(NamedTuple):
     finish: Part
 
 
-def row_chains(v: ModuleType, f32: Any, tokens: int) -> RowChains:
+def row_chains(v: InstructionSet, f32: Any, tokens: int) -> RowChains:
     """The chains on vectors of the type `f32`."""
 
     zeros, width = v.unroll_map(4, lambda j: v.zero(f32)), 4 * f32.n
@@ -69,7 +69,7 @@ def row_chains(v: ModuleType, f32: Any, tokens: int) -> RowChains:
     )
 
 
-def tiles_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
+def tiles_dot(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Any:
     """As gemm_integer.tiles_dot, with one float vector for each weight of LANES rows."""
     nbytes, step, lanes = fmt.nbytes, parts.step, v.LANES
     unpack, one = v.jitable(parts.unpack), v.jitable(parts.one)
@@ -84,7 +84,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     return batches(v, fmt, fill)
 
 
-def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
+def batches(v: InstructionSet, fmt: type[Format], fill: Part) -> Any:
     """`tiles_dot` by `fill(weights, row_bytes, depth, tile, spare)`, which writes a tile; `spare` is room to do it."""
     fill, block, nbytes, lanes, fetch = v.jitable(fill), fmt.block, fmt.nbytes, v.LANES, fetch_rows(v)
     band = BAND // lanes
@@ -117,7 +117,7 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
     return v.jitable(dot_tiles)
 
 
-def panel(v: ModuleType, tokens: int) -> Any:
+def panel(v: InstructionSet, tokens: int) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
     f32 = v.f32
     every = v.unroll_map(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from ..blocks.parts import IntegerParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 from .panels import BAND, fetch_rows, in_panels
 from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SCALED_HALVES, SUM, SUM_SHIFT
 
 DEPTH = 512  # weights of a row that are unpacked at once
 
 
-def row_dots(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
+def row_dots(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
     """For a number of tokens, `(weights, x, x_stride, k, y, y_stride, scratch)`: a row of blocks times Q8 records.
 
     256 weights at once, then the rest. A token's product does not depend on how many there are. Strides are in bytes.
@@ -57,12 +57,12 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[
     return of
 
 
-def _shift(v: ModuleType, parts: IntegerParts) -> int:
+def _shift(v: InstructionSet, parts: IntegerParts) -> int:
     """Log of the offset under which weights are multiplied: their own, or 128 where signed bytes are made unsigned."""
     return 7 if parts.signed and v.FLIP_SIGNED else parts.shift
 
 
-def _stretches(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
+def _stretches(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
     """For a number of tokens: 256 weights by the records' bytes `plain` and columns.
 
     The sums of each token: two chains of products, then offsets, then minima.
@@ -103,7 +103,7 @@ def _stretches(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callabl
     return of
 
 
-def _vector_bytes(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+def _vector_bytes(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(p, n)` -> the bytes of the n-th vector of 256 weights: one group of 32, or two."""
     nbytes, per_block, wide = fmt.nbytes, fmt.block // BLOCK, v.row_i8.n == 64
     flip, row = 0x80 if parts.signed and v.FLIP_SIGNED else 0, v.jitable(parts.row)
@@ -115,7 +115,7 @@ def _vector_bytes(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     return v.jitable(lambda p, n: v.join(group(p, 2 * n), group(p, 2 * n + 1)) if wide else group(p, n))
 
 
-def _vector_product(v: ModuleType, parts: IntegerParts) -> Any:
+def _vector_product(v: InstructionSet, parts: IntegerParts) -> Any:
     """`(t, n, sums, weights, plain, stride, scaled, scratch)` -> sums of token t + the n-th vector's products."""
     dot, spread, size = v.dot4_signed if parts.signed else v.dot4, v.row_scale(parts.scales), v.row_i8.n
 
@@ -128,7 +128,7 @@ def _vector_product(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable(product)
 
 
-def _offsets(v: ModuleType, parts: IntegerParts) -> Any:
+def _offsets(v: InstructionSet, parts: IntegerParts) -> Any:
     """total + scales times minus the sums of the activations: the zero-point correction for an offset of 1."""
     f32x8 = v.f32x8
     if _shift(v, parts) < 0:
@@ -145,7 +145,7 @@ def _offsets(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable(both if parts.scales == 2 else one)
 
 
-def _minima(v: ModuleType, parts: IntegerParts) -> Any:
+def _minima(v: InstructionSet, parts: IntegerParts) -> Any:
     """total + minima times minus the scaled sums of the activations."""
     f32x8 = v.f32x8
     if parts.column_min is None:
@@ -162,7 +162,7 @@ def _minima(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable(both if parts.minima == 2 else one)
 
 
-def _single_group(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+def _single_group(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(p, line)` -> float32: 32 weights times a line; nothing where blocks are longer."""
     f32x8 = v.f32x8
     if fmt.block > BLOCK:
@@ -179,7 +179,7 @@ def _single_group(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     return v.jitable(run)
 
 
-def _offset_times(v: ModuleType, parts: IntegerParts) -> Any:
+def _offset_times(v: InstructionSet, parts: IntegerParts) -> Any:
     """Minus eight times sums of activations -> minus the offset times them."""
     more = _shift(v, parts) - SUM_SHIFT
     if more < 0:
@@ -187,7 +187,7 @@ def _offset_times(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable((lambda sums: sums << more) if more else (lambda sums: sums))
 
 
-def _row_start(v: ModuleType, parts: IntegerParts) -> Any:
+def _row_start(v: InstructionSet, parts: IntegerParts) -> Any:
     """What a group's product starts from: minus offset times the sum of the activations, under their scales."""
     i32x8 = v.i32x8
     if _shift(v, parts) < 0:
@@ -198,14 +198,14 @@ def _row_start(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable(lambda line: times(v.load_two_lanes(i32x8, line + HALVES)))
 
 
-def _row_minimum(v: ModuleType, parts: IntegerParts) -> Any:
+def _row_minimum(v: InstructionSet, parts: IntegerParts) -> Any:
     if parts.row_min is None:
         return v.jitable(lambda p, line: v.float32(0))
     row_min = v.jitable(parts.row_min)
     return v.jitable(lambda p, line: v.reduce_add(row_min(p, 0) * v.load_lane(v.f32x8, line + SCALED)))
 
 
-def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
 
     A stretch of the rows is unpacked once; then all tokens run over a band of tiles, which stays in the L1 cache.
@@ -243,7 +243,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     return v.jitable(dot_tiles)
 
 
-def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _panel(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
     f32, size = v.f32, parts.tile_bytes(v.LANES)
     weights = v.unroll_map(8, lambda j, p: v.load(v.i8, p + 4 * v.LANES * j))
@@ -265,7 +265,7 @@ def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _starts(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _starts(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """`(sums of activations at, stride)` -> what each token's product starts from: minus offset times sum."""
     i32 = v.i32
     if _shift(v, parts) < 0:
@@ -274,7 +274,7 @@ def _starts(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     return v.unroll_map(tokens, lambda t, at, stride: times(v.load_splat(i32, at + t * stride)))
 
 
-def _group(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _group(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines."""
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 8, parts.bits, parts.signed)
@@ -291,7 +291,7 @@ def _group(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _group_of_two(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """As `_group`, where the halves of 32 weights have scales of their own."""
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 4, parts.bits, parts.signed)
@@ -310,7 +310,7 @@ def _group_of_two(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _panel_minima(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _panel_minima(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """`(sums, tile, x, stride)` -> sums + minima of the rows times the scaled sums of the activations."""
     f32, at = v.f32, 4 * v.LANES * (8 + parts.scales)
     if parts.row_min is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
+from ..simd.instruction_set import InstructionSet
 
 FIELDS = ("tokens", "ids", "weights", "out", "k", "row_bytes")
 
@@ -21,7 +21,7 @@ def get_rows(fmt: type[Format]) -> Kernel:
     return Kernel(f"get_rows_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
-def _build(v: ModuleType, fmt: type[Format]) -> Any:
+def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     parts = fmt.kernels(v)
     families: dict[type, Any] = {IntegerParts: _integer_row, FloatParts: _float_row, DecodedParts: _decoded_row}
     copy_row = families[type(parts)](v, fmt, parts)
@@ -35,7 +35,7 @@ def _build(v: ModuleType, fmt: type[Format]) -> Any:
     return run
 
 
-def _float_row(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
+def _float_row(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Any:
     row, one, nbytes = v.jitable(parts.row), v.jitable(parts.one), fmt.nbytes
 
     def copy_row(p, out, k):
@@ -47,7 +47,7 @@ def _float_row(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     return v.jitable(copy_row)
 
 
-def _decoded_row(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
+def _decoded_row(v: InstructionSet, fmt: type[Format], parts: DecodedParts) -> Any:
     decode, nbytes, block = v.jitable(parts.decode), fmt.nbytes, fmt.block
 
     def copy_row(p, out, k):
@@ -57,7 +57,7 @@ def _decoded_row(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
     return v.jitable(copy_row)
 
 
-def _integer_row(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+def _integer_row(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     row, row_scale, nbytes, block = v.jitable(parts.row), v.jitable(parts.row_scale), fmt.nbytes, fmt.block
     row_min = v.jitable(parts.row_min or (lambda p, g: v.zero(v.f32x8)))
     offset = 1 << parts.shift if parts.shift >= 0 else 0

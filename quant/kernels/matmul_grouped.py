@@ -6,12 +6,12 @@ computes it does not change it. Knows no model, no thread and no format by name.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..blocks.parts import float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
+from ..simd.instruction_set import InstructionSet
 from .matmul import MAX_ROWS, ROW_DRAWS, ROWS, SCRATCH_BYTES, few_tokens, float_bytes, rows_by_tokens
 from .q8_activations import q8_bytes
 
@@ -44,7 +44,7 @@ def matmul_grouped_reference(
     return np.concatenate(parts)
 
 
-def _build(v: ModuleType, fmt: type[Format]) -> Any:
+def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
+
+from ..simd.instruction_set import InstructionSet
 
 BAND = 32  # rows whose unpacked weights stay in the L1 cache while all tokens pass
 
 
-def in_panels(v: ModuleType, most: int, panel_of: Callable[[int], Callable[..., Any]]) -> Any:
+def in_panels(v: InstructionSet, most: int, panel_of: Callable[[int], Callable[..., Any]]) -> Any:
     """The function `(tokens, *args)` that runs `panel_of(n)`, a function `(t, *args)` for tokens t .. t + n - 1.
 
     As many panels of `most` tokens, a power of two, as there are, then at most one of every smaller power.
@@ -30,7 +31,7 @@ def in_panels(v: ModuleType, most: int, panel_of: Callable[[int], Callable[..., 
     return v.jitable(lambda tokens, *args: runs(0, tokens, *args))
 
 
-def fetch_rows(v: ModuleType) -> Any:
+def fetch_rows(v: InstructionSet) -> Any:
     """`(rows, row_bytes, first, last)`: ask for the cache lines in which bytes first .. last - 1 of LANES rows end.
 
     So many streams are more than a CPU follows by itself.

@@ -10,10 +10,10 @@ minus the sums of the low halves, minus the sums of the high halves; and all byt
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..jit.kernel import kernel
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ def q8_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
     return q.reshape(x.shape), (bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13).view(np.float32)
 
 
-def _peak_and_scale(v: ModuleType) -> tuple[Any, Any]:
+def _peak_and_scale(v: InstructionSet) -> tuple[Any, Any]:
     """The greatest magnitude of 32 float32 at an address, and the scale that is kept for a group of a magnitude."""
     f32x8, i32x8 = v.f32x8, v.i32x8
 
@@ -65,7 +65,7 @@ def _peak_and_scale(v: ModuleType) -> tuple[Any, Any]:
 
 
 @kernel("tokens x out k")
-def quantize_q8(v: ModuleType) -> Any:
+def quantize_q8(v: InstructionSet) -> Any:
     """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
     f32x8, i32x8, i8x8, int32, float32 = v.f32x8, v.i32x8, v.Vec("i8", 8), v.int32, v.float32
     peak_of, short_scale = _peak_and_scale(v)

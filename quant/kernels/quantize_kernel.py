@@ -6,7 +6,6 @@ reach beyond the blocks: buffers have SLACK values, and bytes of as many, to spa
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ..blocks.parts import FloatParts, QuantizeParts
@@ -15,6 +14,7 @@ from ..jit.kernel import Kernel
 from ..scale_search import affine, search, symmetric
 from ..scale_search.affine import Affine
 from ..scale_search.search import LEVELS, Shape
+from ..simd.instruction_set import InstructionSet
 
 FIELDS = ("values", "out", "blocks", "importance", "k", "peaks", "scratch")
 SCRATCH_BYTES = search.SCRATCH_BYTES
@@ -43,7 +43,7 @@ def has_quantize_kernel(fmt: type[Format]) -> bool:
     return vars(fmt).get("quantize_parts") is not None or (fmt.block == 1 and fmt.activations == "f32")
 
 
-def _build(v: ModuleType, fmt: type[Format], important: bool, more_effort: bool) -> Any:
+def _build(v: InstructionSet, fmt: type[Format], important: bool, more_effort: bool) -> Any:
     parts: QuantizeParts = fmt.quantize_parts(v) or QuantizeParts(one_pass=_floats(v, fmt))
     if parts.search is not None and (important or more_effort or parts.one_pass is None):
         scale_search = parts.search.with_more_effort() if more_effort else parts.search
@@ -67,12 +67,12 @@ def _build(v: ModuleType, fmt: type[Format], important: bool, more_effort: bool)
     return run
 
 
-def _one_pass(v: ModuleType, one_pass: Any) -> Any:
+def _one_pass(v: InstructionSet, one_pass: Any) -> Any:
     step = v.jitable(one_pass)
     return v.jitable(lambda x, out, importance, scratch: step(x, out))
 
 
-def _floats(v: ModuleType, fmt: type[Format]) -> Any:
+def _floats(v: InstructionSet, fmt: type[Format]) -> Any:
     """Eight values at a time in a format of single numbers."""
     parts: FloatParts = fmt.kernels(v)
     pack = v.jitable(parts.pack)
@@ -85,7 +85,7 @@ def _floats(v: ModuleType, fmt: type[Format]) -> Any:
     return one_pass
 
 
-def _searched(v: ModuleType, fmt: type[Format], scale_search: Any, pack: Any) -> tuple[int, Any]:
+def _searched(v: InstructionSet, fmt: type[Format], scale_search: Any, pack: Any) -> tuple[int, Any]:
     """Values of a unit, and `(x, out, importance, scratch)`: quantize one unit."""
     family = affine if isinstance(scale_search, Affine) else symmetric
     shape = Shape(scale_search.group, scale_search.groups, v.LANES)
@@ -108,7 +108,7 @@ def _searched(v: ModuleType, fmt: type[Format], scale_search: Any, pack: Any) ->
     return shape.values, v.jitable(unit)
 
 
-def _levels(v: ModuleType, shape: Shape, scale_search: Any) -> Any:
+def _levels(v: InstructionSet, shape: Shape, scale_search: Any) -> Any:
     """`(scratch)`: the numbers of the levels of all values, in their order, to LEVELS."""
     wide, i32, i8 = v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
     total, group = shape.blocks * shape.groups, shape.group

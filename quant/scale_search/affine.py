@@ -8,9 +8,9 @@ the two factors are chosen anew for what is given of the others, which never rai
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..simd.instruction_set import InstructionSet
 from .search import (
     COLUMNS,
     FIT,
@@ -178,13 +178,13 @@ def _factors(
 # ---- the same in lanes --------------------------------------------------------------------------------------------
 
 
-def plain_weight(v: ModuleType, search: Affine) -> Any:
+def plain_weight(v: InstructionSet, search: Affine) -> Any:
     """`(x, mean square of the group)` -> weights."""
     even = search.even
     return v.jitable(lambda x, square: v.absolute(x) + v.sqrt(square) * even)
 
 
-def find(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def find(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(scratch)`: from columns and weights to halves, multiples, and what turns values into levels."""
     parts, rows, wide = shape.parts, shape.values // (shape.group * shape.wide), shape.wide
     fit, sums, rounds = _fit_lanes(v, shape, search), _sum_lanes(v, shape, search), search.rounds
@@ -204,7 +204,7 @@ def find(v: ModuleType, shape: Shape, search: Affine) -> Any:
     return v.jitable(run)
 
 
-def _fit_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def _fit_lanes(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     f32, lanes, group, max_level = v.f32, v.LANES, search.group, search.max_level
     vector, first, step, trials = 4 * lanes, search.max_level + search.first, search.step, search.trials
 
@@ -248,7 +248,7 @@ def _fit_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
     return v.jitable(fit)
 
 
-def _sum_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def _sum_lanes(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(scratch, part)`: the levels that the present scales give, and their sums."""
     f32, lanes, group, max_level = v.f32, v.LANES, search.group, search.max_level
     vector = 4 * lanes
@@ -270,7 +270,7 @@ def _sum_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
     return v.jitable(sums)
 
 
-def _settle(v: ModuleType, shape: Shape) -> Any:
+def _settle(v: InstructionSet, shape: Shape) -> Any:
     """`(scratch, at, d, dmin, scale, low)`: keep them, `at` lanes on, and what turns values into levels."""
     wide, keep = v.Vec("f32", shape.wide), kept_bytes(v, shape)
 
@@ -288,7 +288,7 @@ def _settle(v: ModuleType, shape: Shape) -> Any:
     return v.jitable(settle)
 
 
-def _multiple(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def _multiple(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(ideal, d, before)`: the multiple of d nearest to `ideal`, or what it was where d is not above zero."""
     wide, most = v.Vec("f32", shape.wide), search.max_scale
 
@@ -300,7 +300,7 @@ def _multiple(v: ModuleType, shape: Shape, search: Affine) -> Any:
     return v.jitable(multiple)
 
 
-def _start(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def _start(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     wide, rounded, settle = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape)
     multiple, part = _multiple(v, shape, search), 1 / search.max_scale
     most = v.jitable((lambda x: v.splat(wide, v.reduce_max(x))) if shape.groups > 1 else (lambda x: x))
@@ -316,7 +316,7 @@ def _start(v: ModuleType, shape: Shape, search: Affine) -> Any:
     return v.jitable(start)
 
 
-def _improve(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def _improve(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(scratch, at)`: multiples, then factors, that suit the levels best."""
     wide, rounded, settle = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape)
     multiple, total = _multiple(v, shape, search), over_block(v, shape)

@@ -8,8 +8,9 @@ values, which dominate dot products, and columns of an importance matrix count m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +97,7 @@ def important(x: Floats, importance: Floats, floor: float) -> Floats:
 # ---- the same in lanes --------------------------------------------------------------------------------------------
 
 
-def load_unit(v: ModuleType, shape: Shape) -> Any:
+def load_unit(v: InstructionSet, shape: Shape) -> Any:
     """`(values, scratch) -> bits`: a unit into NATURAL and COLUMNS, in its powers of two; bits of the largest value."""
     f32, i32, lanes, block, groups = v.f32, v.i32, v.LANES, shape.block, shape.groups
     blocks = shape.blocks
@@ -128,7 +129,7 @@ def load_unit(v: ModuleType, shape: Shape) -> Any:
     return v.jitable(load)
 
 
-def columns(v: ModuleType, shape: Shape) -> Any:
+def columns(v: InstructionSet, shape: Shape) -> Any:
     """`(source, out)`: a unit of values at `source`, transposed: vector i of a part holds value i of every group."""
     i32, lanes, group, parts = v.i32, v.LANES, shape.group, shape.parts
 
@@ -142,7 +143,7 @@ def columns(v: ModuleType, shape: Shape) -> Any:
     return v.jitable(spread)
 
 
-def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
+def weigh(v: InstructionSet, shape: Shape, plain: Any, least: float) -> Any:
     """`(scratch, importance)`: fill WEIGHTS, where there is no importance (0) by `plain(x, mean square)`."""
     f32, lanes, group, parts = v.f32, v.LANES, shape.group, shape.parts
     spread, each = columns(v, shape), 1 / group
@@ -177,7 +178,7 @@ def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
     return v.jitable(fill)
 
 
-def float16_rounding(v: ModuleType, shape: Shape) -> Any:
+def float16_rounding(v: InstructionSet, shape: Shape) -> Any:
     """`(x, scratch, at, slot)` -> x as its half float stands for it; the halves are kept in `slot`, `at` lanes on."""
     wide, half = v.Vec("f32", shape.wide), v.Vec("f16", shape.wide)
 
@@ -189,7 +190,7 @@ def float16_rounding(v: ModuleType, shape: Shape) -> Any:
     return v.jitable(rounded)
 
 
-def over_block(v: ModuleType, shape: Shape) -> Any:
+def over_block(v: InstructionSet, shape: Shape) -> Any:
     """`x -> the sum of its lanes in all lanes`, where they are the groups of one block; else each for itself."""
     wide = v.Vec("f32", shape.wide)
     if shape.groups == 1:
@@ -197,7 +198,7 @@ def over_block(v: ModuleType, shape: Shape) -> Any:
     return v.jitable(lambda x: v.splat(wide, v.reduce_add(x)))
 
 
-def kept_bytes(v: ModuleType, shape: Shape) -> Any:
+def kept_bytes(v: InstructionSet, shape: Shape) -> Any:
     """`(x, p)`: whole numbers in lanes to bytes at `p`."""
     i32, i8 = v.Vec("i32", shape.wide), v.Vec("i8", shape.wide)
     return v.jitable(lambda x, p: v.store(p, v.truncate(i8, v.to_i32(i32, x))))

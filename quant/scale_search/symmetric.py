@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..simd.instruction_set import InstructionSet
 from .search import (
     COLUMNS,
     FIT,
@@ -153,13 +153,13 @@ def _fit(x: Floats, w: Floats, trials: Trials, nearest: Any) -> Floats:
 # ---- the same in lanes --------------------------------------------------------------------------------------------
 
 
-def plain_weight(v: ModuleType, search: Symmetric) -> Any:
+def plain_weight(v: InstructionSet, search: Symmetric) -> Any:
     """`(x, mean square of the group)` -> weights."""
     even = search.even
     return v.jitable(lambda x, square: x * x + square * even)
 
 
-def nearest(v: ModuleType, kind: Any, search: Symmetric) -> Any:
+def nearest(v: InstructionSet, kind: Any, search: Symmetric) -> Any:
     """`t -> the level nearest to t`, in lanes of `kind`."""
     low, high = search.levels[0], search.levels[-1]
     if search.counts:
@@ -167,7 +167,7 @@ def nearest(v: ModuleType, kind: Any, search: Symmetric) -> Any:
     return _stairs(v, kind, [(b - a) for a, b in zip(search.levels, search.levels[1:], strict=False)], low, search)
 
 
-def number(v: ModuleType, kind: Any, search: Symmetric) -> Any:
+def number(v: InstructionSet, kind: Any, search: Symmetric) -> Any:
     """`t -> the number of the level nearest to t`, from 0."""
     low, level = search.levels[0], nearest(v, kind, search)
     if search.counts:
@@ -175,7 +175,7 @@ def number(v: ModuleType, kind: Any, search: Symmetric) -> Any:
     return _stairs(v, kind, [1] * (len(search.levels) - 1), 0, search)
 
 
-def _stairs(v: ModuleType, kind: Any, rises: Sequence[int], start: int, search: Symmetric) -> Any:
+def _stairs(v: InstructionSet, kind: Any, rises: Sequence[int], start: int, search: Symmetric) -> Any:
     """`t -> start`, plus a rise for every middle between two levels that t does not lie below."""
 
     def stair(i: int) -> Any:
@@ -186,7 +186,7 @@ def _stairs(v: ModuleType, kind: Any, rises: Sequence[int], start: int, search: 
     return v.jitable(lambda t: climb(v.splat(kind, start), t))
 
 
-def find(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def find(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     """`(scratch)`: from columns and weights to a half, multiples, and what turns values into levels."""
     parts, rows, wide = shape.parts, shape.values // (shape.group * shape.wide), shape.wide
     fit, sums, rounds = _fit_lanes(v, shape, search), _sum_lanes(v, shape, search), search.rounds
@@ -206,7 +206,7 @@ def find(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     return v.jitable(run)
 
 
-def _trial(v: ModuleType, search: Symmetric) -> Any:
+def _trial(v: InstructionSet, search: Symmetric) -> Any:
     """`(xs, inverse)` -> sums of squared levels, and of values times levels, both weighted."""
     f32, group, vector, level = v.f32, search.group, 4 * v.LANES, nearest(v, v.f32, search)
 
@@ -222,7 +222,7 @@ def _trial(v: ModuleType, search: Symmetric) -> Any:
     return v.jitable(trial)
 
 
-def _fit_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def _fit_lanes(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     f32, group, vector, trial = v.f32, search.group, 4 * v.LANES, _trial(v, search)
 
     def run_of(first: float, step: float, count: int) -> Any:
@@ -251,7 +251,7 @@ def _fit_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     return v.jitable(fit)
 
 
-def _sum_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def _sum_lanes(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     """`(scratch, part)`: sums of the levels that the present scales give."""
     f32, group, vector, trial = v.f32, search.group, 4 * v.LANES, _trial(v, search)
 
@@ -264,7 +264,7 @@ def _sum_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     return v.jitable(sums)
 
 
-def _settle(v: ModuleType, shape: Shape, search: Symmetric) -> tuple[Any, Any]:
+def _settle(v: InstructionSet, shape: Shape, search: Symmetric) -> tuple[Any, Any]:
     """`(ideal, d, before)`: the multiple of d nearest to `ideal`; `(scratch, at, d, scale)`: keep them."""
     wide, keep, least, most = v.Vec("f32", shape.wide), kept_bytes(v, shape), search.min_scale, search.max_scale
 
@@ -283,7 +283,7 @@ def _settle(v: ModuleType, shape: Shape, search: Symmetric) -> tuple[Any, Any]:
     return multiple, v.jitable(settle)
 
 
-def _start(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def _start(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     wide, rounded, (multiple, settle) = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape, search)
     part = 1 / search.min_scale
 
@@ -303,7 +303,7 @@ def _start(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     return v.jitable(start)
 
 
-def _improve(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def _improve(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     """`(scratch, at)`: multiples, then the half, that suit the levels best."""
     wide, rounded, (multiple, settle) = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape, search)
     total = over_block(v, shape)

@@ -1,7 +1,7 @@
-"""The words for values: arithmetic, conversions, shuffles, atomics. Knows no format and no instruction set.
+"""The intrinsics on values: arithmetic, conversions, shuffles, atomics; the same for every instruction set.
 
-Each word is an LLVM instruction or two; what it means stands in its first line. Words that differ between instruction
-sets (the int8 multiply-add above all) live in `isa/`.
+Each becomes an LLVM instruction or two; its first line says what it computes. Those that differ between instruction
+sets (the int8 multiply-add above all) are defined in `isa/`. `instruction_set.py` lists them all.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ def high_half(b: Any, t: Any, x: Any) -> Any:
 
 @intrinsic(same_as_first)
 def spread_4_bits(b: Any, t: Any, x: Any) -> Any:
-    """Bits 0..3 of every int32 lane as bit 0 of its 4 bytes: a product puts a copy of all where each is wanted."""
+    """Bits 0..3 of every int32 lane, one each as bit 0 of its 4 bytes."""
+    # One multiplication makes four copies, each shifted so that another bit comes first in its byte.
     copies = b.mul(b.and_(x, t[0].lanes([15] * t[0].n)), t[0].lanes([0x00204081] * t[0].n))
     return b.and_(copies, t[0].lanes([0x01010101] * t[0].n))
 
@@ -156,7 +157,7 @@ def shift_signed(b: Any, t: Any, x: Any, n: Any) -> Any:
 
 @intrinsic(same_as_first)
 def shift_bytes(b: Any, t: Any, x: Any, n: Any) -> Any:
-    """Bytes shifted right by way of 16-bit lanes (x86 shifts no bytes); a byte's top bits are then not its own."""
+    """Bytes shifted right; the top n bits of each are its neighbour's: x86 shifts 16-bit lanes at least."""
     pairs = ir.VectorType(ELEMENTS["i16"], t[0].n // 2)
     shifted = b.lshr(b.bitcast(x, pairs), splat_value(b, pairs, b.trunc(n, ELEMENTS["i16"])))
     return b.bitcast(shifted, x.type)
@@ -220,19 +221,20 @@ def select_gt(b: Any, t: Any, p: Any, q: Any, x: Any, y: Any) -> Any:
 
 @intrinsic(same_as_first)
 def mul_exact(b: Any, t: Any, x: Any, y: Any) -> Any:
-    """x * y, rounded: a flag of its own, here without meaning, spares it the contraction that others may undergo."""
+    """x * y, rounded: never contracted to a fused multiply-add."""
+    # Flags of its own replace the function's fast-math flags; `arcp` has no effect on a product.
     return b.fmul(x, y, flags=("arcp",))
 
 
 @intrinsic(same_as_first)
 def div_exact(b: Any, t: Any, x: Any, y: Any) -> Any:
-    """x / y, rounded once: never a product with 1 / y."""
+    """x / y, correctly rounded: never replaced by a product with 1 / y."""
     return b.fdiv(x, y, flags=("contract",))
 
 
 @intrinsic(same_as_first)
 def sub_exact(b: Any, t: Any, x: Any, y: Any) -> Any:
-    """x - y, rounded: not contracted with a product."""
+    """x - y, rounded: never contracted with a product."""
     return b.fsub(x, y, flags=("arcp",))
 
 
@@ -255,7 +257,7 @@ def _reduce(b: Any, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
 
 @intrinsic(lambda x: SCALARS[x.elem])
 def reduce_add(b: Any, t: Any, x: Any) -> Any:
-    """Sum of all lanes, by halves."""
+    """Sum of all lanes; the vector is folded in half until one lane is left."""
     return _reduce(b, x, b.fadd if t[0].is_float else b.add)
 
 
@@ -273,13 +275,13 @@ def reduce_min(b: Any, t: Any, x: Any) -> Any:
 
 @intrinsic(returns(types.int64))
 def bits_of(b: Any, t: Any, x: Any) -> Any:
-    """The bits of a float32, not negative."""
+    """The bits of a float32, as an int64 that is not negative."""
     return b.zext(b.bitcast(x, I32), ELEMENTS["i64"])
 
 
 @intrinsic(returns(types.float32))
 def as_f32(b: Any, t: Any, bits: Any) -> Any:
-    """The float32 whose bits are an int32, or the low half of an int64: so argument blocks carry floats."""
+    """The float32 whose bits are an int32, or the low half of an int64, as in argument blocks."""
     return b.bitcast(bits if t[0].bitwidth == 32 else b.trunc(bits, I32), ELEMENTS["f32"])
 
 

@@ -1,4 +1,4 @@
-"""The words for half floats, by the machine's conversions or, where it has none, by integers. Knows no format."""
+"""The intrinsics for float16: by the machine's conversions or, where it has none, by integer arithmetic."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def like(kind: Any, element: Any) -> Any:
 
 
 def widen_by_machine(b: Any, x: Any) -> Any:
-    """Halves -> singles by the CPU's instruction."""
+    """float16 -> float32 by the CPU's instruction."""
     return b.fpext(x, like(x.type, F32))
 
 
 def narrow_by_machine(b: Any, x: Any) -> Any:
-    """Singles -> halves by the CPU's instruction, to nearest even."""
+    """float32 -> float16 by the CPU's instruction, rounded to nearest even."""
     return b.fptrunc(x, like(x.type, F16))
 
 
@@ -34,7 +34,7 @@ def _number(kind: Any, value: int) -> Any:
 
 
 def widen_by_integers(b: Any, x: Any) -> Any:
-    """Halves -> singles: a multiplication rebases the exponent, exact for subnormals too; infinity and NaN apart."""
+    """float16 -> float32: a multiplication rebases the exponent, exact for subnormals too; infinity and NaN apart."""
     kind = like(x.type, I32)
     bits = b.zext(b.bitcast(x, like(x.type, I16)), kind)
     number = b.shl(b.and_(bits, _number(kind, 0x7FFF)), _number(kind, 13))
@@ -47,7 +47,7 @@ def widen_by_integers(b: Any, x: Any) -> Any:
 
 
 def narrow_by_integers(b: Any, x: Any) -> Any:
-    """Singles -> halves to nearest even. Subnormals are rounded by adding 0.5, whose last bit is a subnormal half's.
+    """float32 -> float16, to nearest even. Subnormals are rounded by adding 0.5, whose last bit is a subnormal's.
 
     After Giesen's float_to_half_fast3_rtne (public domain).
     """
@@ -72,7 +72,7 @@ def float16_intrinsics(widen: Convert, narrow: Convert) -> tuple[Any, ...]:
 
     @intrinsic(same_as_first)
     def to_f32(b: Any, t: Any, kind: Any, x: Any) -> Any:
-        """Signed integers or halves -> float32 lanes."""
+        """Signed integers or float16 -> float32 lanes."""
         return widen(b, x) if t[1].is_float else b.sitofp(x, t[0].ir)
 
     @intrinsic(same_as_first)

@@ -1,4 +1,4 @@
-"""The words for memory: how kernels read and write blocks at int64 addresses. Knows no format's layout."""
+"""The intrinsics for memory: how kernels read and write at int64 addresses. Independent of any format's layout."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def load_two_splats(b: Any, t: Any, kind: Any, p: Any, q: Any) -> Any:
 @intrinsic(same_as_first)
 def load_splat4(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Every 32-bit lane of an int8 vector holds the same 4 bytes, those at address `p`."""
-    words = ir.VectorType(I32, t[0].n // 4)
-    return b.bitcast(splat_value(b, words, load_value(b, p, I32)), t[0].ir)
+    dwords = ir.VectorType(I32, t[0].n // 4)
+    return b.bitcast(splat_value(b, dwords, load_value(b, p, I32)), t[0].ir)
 
 
 @intrinsic(same_as_first)

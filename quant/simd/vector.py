@@ -1,4 +1,4 @@
-"""Vector values inside Numba: the type, its operators, and how a word becomes an LLVM instruction. Knows no word.
+"""Vector values inside Numba: the type, its operators, and how an intrinsic becomes LLVM instructions.
 
 A `Vec` is a Numba type whose machine form is an LLVM vector, so `a + b`, `fma(a, b, c)` and `load(f32x8, p)` in a
 kernel become the single instructions that a C programmer gets from intrinsics.
@@ -16,7 +16,7 @@ from numba import extending
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.imputils import lower_builtin
-from numba.core.types import float32, int16, int32, int64  # noqa: F401  (scalar types, words of kernels too)
+from numba.core.types import float32, int16, int32, int64  # noqa: F401  (scalar types that kernels use too)
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import models, register_jitable, register_model
 
@@ -184,12 +184,15 @@ _binary(operator.lshift, "shl", None)
 _binary(operator.rshift, "lshr", None)  # logical: lanes are bit fields here, not numbers
 
 
-# ---- several at once -----------------------------------------------------------------------------------------------
+# ---- unrolled loops -----------------------------------------------------------------------------------------------
 
 
-def map_parts(n: int, step: Callable[[int], Callable[..., Any]]) -> Any:
-    """The jitable function `(*args) -> (step(0)(*args), ..., step(n - 1)(*args))`: a loop, written out."""
-    return _together([jitable(step(i)) for i in range(n)])
+def map_parts(n: int, part_of: Callable[[int], Callable[..., Any]]) -> Any:
+    """The jitable function `(*args) -> (f0(*args), ..., f[n - 1](*args))`, where `part_of(i)` gives function f[i].
+
+    An unrolled loop whose iterations differ by more than their number; else `unroll_map` compiles faster.
+    """
+    return _together([jitable(part_of(i)) for i in range(n)])
 
 
 def _together(parts: list[Any]) -> Any:
@@ -210,20 +213,20 @@ def _together(parts: list[Any]) -> Any:
     return jitable(lambda *args: (a(*args), b(*args), c(*args), d(*args)))
 
 
-def fold_parts(steps: list[Callable[..., Any]]) -> Any:
-    """The jitable function that runs `state = step(state, *args)` for each step, in order."""
-    if len(steps) == 1:
-        return steps[0]
-    if len(steps) % 2 == 0 and len(steps) > 2:
-        steps = [fold_parts(steps[i : i + 2]) for i in range(0, len(steps), 2)]
-        return fold_parts(steps)
-    before, last = fold_parts(steps[:-1]), steps[-1]
+def fold_parts(parts: list[Callable[..., Any]]) -> Any:
+    """The jitable function `(state, *args)` that runs `state = part(state, *args)` for each part, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) % 2 == 0 and len(parts) > 2:
+        parts = [fold_parts(parts[i : i + 2]) for i in range(0, len(parts), 2)]
+        return fold_parts(parts)
+    before, last = fold_parts(parts[:-1]), parts[-1]
     return jitable(lambda state, *args: last(before(state, *args), *args))
 
 
 @intrinsic(lambda values, i: values.dtype)
 def tuple_get(b: Any, t: Any, values: Any, i: Any) -> Any:
-    """Element `i` of a tuple of equals; once all is inline `i` is a constant, and no choice is left."""
+    """Element `i` of a tuple of one type; once all is inline `i` is a constant, and no selection is left."""
     value = b.extract_value(values, 0)
     for j in range(1, t[0].count):
         value = b.select(b.icmp_signed("==", i, ir.Constant(i.type, j)), b.extract_value(values, j), value)
@@ -231,7 +234,7 @@ def tuple_get(b: Any, t: Any, values: Any, i: Any) -> Any:
 
 
 def unroll_map(n: int, step: Callable[..., Any]) -> Any:
-    """As `unroll`, of one function `(i, *args)`: Numba compiles it once, where `unroll` has it compile n of them."""
+    """The jitable function `(*args) -> (step(0, *args), ..., step(n - 1, *args))`: Numba compiles `step` once."""
     return _map_from(0, n, jitable(step))
 
 
@@ -261,9 +264,9 @@ def _map_from(i: int, n: int, step: Any) -> Any:
 
 
 def unroll_fold(n: int, step: Callable[..., Any]) -> Any:
-    """The jitable function that runs `state = step(i, state, *args)` for i = 0 .. n - 1, n a multiple of 4.
+    """The jitable function `(state, *args)` that runs `state = step(i, state, *args)` for i = 0 .. n - 1.
 
-    As `chain`, of one function.
+    `n` is 4 times a power of two. Numba compiles `step` once.
     """
     return _fold_from(0, n, jitable(step))
 

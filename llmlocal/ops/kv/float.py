@@ -5,14 +5,14 @@ So neither product has to turn anything around: a vector holds the same number o
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
+from ...quant.simd.instruction_set import InstructionSet
 from .kind import ALIGN, Kind, Parts
 from .panel import product
 
 
-def _parts(v: ModuleType, nbytes: int, load: Any, pack: Any) -> Parts:
+def _parts(v: InstructionSet, nbytes: int, load: Any, pack: Any) -> Parts:
     f32x8, pack, multiply = v.f32x8, v.jitable(pack), product(v, load, nbytes)
     lane = v.slice_of(0, 1)
 
@@ -57,11 +57,11 @@ def _parts(v: ModuleType, nbytes: int, load: Any, pack: Any) -> Parts:
     return Parts(*(v.jitable(part) for part in (write_key, write_value, load_query, scores, mix)))
 
 
-def _halves(v: ModuleType) -> Parts:
+def _halves(v: InstructionSet) -> Parts:
     return _parts(v, 2, lambda p: v.to_f32(v.f32, v.load(v.f16, p)), lambda x: v.to_f16(v.f16x8, x))
 
 
-def _singles(v: ModuleType) -> Parts:
+def _singles(v: InstructionSet) -> Parts:
     return _parts(v, 4, lambda p: v.load(v.f32, p), lambda x: x)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
+
+from ...quant.simd.instruction_set import InstructionSet
 
 ALIGN = 32
 Part = Callable[..., Any]
@@ -53,7 +54,7 @@ class Kind:
     number_bytes: int
     scale_bytes: int
     as_bytes: bool
-    parts: Callable[[ModuleType], Parts]
+    parts: Callable[[InstructionSet], Parts]
     multiple: int = 1
 
     def __post_init__(self) -> None:

@@ -6,13 +6,14 @@ Every sum is one chain in order of depth, so a row's result does not depend on t
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
+
+from ...quant.simd.instruction_set import InstructionSet
 
 STRETCH = 32  # numbers side by side
 
 
-def product(v: ModuleType, load: Callable[..., Any], nbytes: int) -> Any:
+def product(v: InstructionSet, load: Callable[..., Any], nbytes: int) -> Any:
     """`(x, x_stride, rows, y, y_stride, b, step, depth)`: y (rows, 32) = x (rows, depth) times 32 columns.
 
     The columns' numbers of one depth lie side by side, `nbytes` each, those of the next `step` bytes further; `load`
@@ -21,7 +22,7 @@ def product(v: ModuleType, load: Callable[..., Any], nbytes: int) -> Any:
     return by_rows(v, lambda rows: _panel(v, load, nbytes, rows))
 
 
-def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
+def by_rows(v: InstructionSet, panel_of: Callable[[int], Any]) -> Any:
     """`(x, x_stride, rows, y, y_stride, *rest)`: all rows by panels of a few, `(x, x_stride, y, y_stride, *rest)`."""
 
     def some(n: int) -> Any:
@@ -43,7 +44,7 @@ def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
     return v.jitable(run)
 
 
-def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> Any:
+def _panel(v: InstructionSet, load: Callable[..., Any], nbytes: int, rows: int) -> Any:
     """`rows` rows by 32 columns, or by as many at once as leave registers to the sums."""
     f32, lanes = v.f32, v.LANES
     vectors = 2 if rows > 1 else STRETCH // lanes

@@ -8,24 +8,24 @@ are float32: 6 % more memory, and no conversion. (Keys' bytes are stored as the 
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ...quant.kernels.q8_activations import BLOCK, LINE, SCALE, SUM, SUM_SHIFT
+from ...quant.simd.instruction_set import InstructionSet
 from .kind import Kind, Parts
 from .panel import by_rows, product
 
 PER_STRETCH = BLOCK + 4
 
 
-def _parts(v: ModuleType) -> Parts:
+def _parts(v: InstructionSet) -> Parts:
     write_key, write_value = _writers(v)
     load_query = _load_query(v)
     scores, mix = _scores(v), _mix(v)
     return Parts(*(v.jitable(part) for part in (write_key, write_value, load_query, scores, mix)))
 
 
-def _writers(v: ModuleType) -> tuple[Any, Any]:
+def _writers(v: InstructionSet) -> tuple[Any, Any]:
     """The functions that write a key and a value, by rounding 32 numbers to bytes of their greatest magnitude."""
     f32x8, i32x8, i8x8, lanes = v.f32x8, v.i32x8, v.Vec("i8", 8), v.LANES
     flip = 0x80808080 if v.FLIP_SIGNED else 0
@@ -75,7 +75,7 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
     return write_key, write_value
 
 
-def _load_query(v: ModuleType) -> Any:
+def _load_query(v: InstructionSet) -> Any:
     """The lines of a head out of a token's Q8 record, their scales multiplied."""
 
     def run(q, t, head, heads, dim, width, scale, target):
@@ -88,7 +88,7 @@ def _load_query(v: ModuleType) -> Any:
     return run
 
 
-def _scores(v: ModuleType) -> Any:
+def _scores(v: InstructionSet) -> Any:
     lanes = v.LANES
     multiply = by_rows(v, lambda rows: _panel(v, rows))
 
@@ -100,7 +100,7 @@ def _scores(v: ModuleType) -> Any:
     return run
 
 
-def _panel(v: ModuleType, rows: int) -> Any:
+def _panel(v: InstructionSet, rows: int) -> Any:
     """`(x, x_stride, y, y_stride, tile, depth)`: y (rows, LANES) = lines times LANES keys."""
     f32, i32, lanes = v.f32, v.i32, v.LANES
     dot, zeros = v.dot4_signed, v.map_parts(rows, lambda r: lambda: v.zero(v.f32))
@@ -143,7 +143,7 @@ def _panel(v: ModuleType, rows: int) -> Any:
     return v.jitable(run)
 
 
-def _mix(v: ModuleType) -> Any:
+def _mix(v: InstructionSet) -> Any:
     f32, bytes_of, lanes = v.f32, v.Vec("i8", v.LANES), v.LANES
     multiply = product(v, lambda p: v.to_f32(f32, v.load(bytes_of, p)), 1)
 

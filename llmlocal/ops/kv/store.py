@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ...quant.jit.kernel import Kernel
+from ...quant.simd.instruction_set import InstructionSet
 from .kind import ALIGN, Kind
 
 FIELDS = ("tokens", "cells_of", "k", "v", "keys", "values", "kv_heads", "head_dim", "value_dim", "cells")
@@ -19,7 +19,7 @@ def kv_store(kind: Kind) -> Kernel:
     return Kernel(f"kv_store_{kind.name}", FIELDS, lambda v: _build(v, kind))
 
 
-def _build(v: ModuleType, kind: Kind) -> Any:
+def _build(v: InstructionSet, kind: Kind) -> Any:
     parts, stretch = kind.parts(v), kind.stretch_bytes
     write_key, write_value = parts.write_key, parts.write_value
 
