@@ -13,7 +13,7 @@ from ..scale_search import affine
 from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN, MIN_BYTES, SCALE_BYTES
 from ..simd.instruction_set import InstructionSet
 from .packing import copy_float16
-from .parts import Part, of_group
+from .parts import IntegerParts, Part, of_group
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +71,10 @@ class ScaleParts(NamedTuple):
     row_min: Part
     columns: Part
     column_min: Part
+
+    def integer_parts(self, bits: int, unpack: Part, row: Part) -> IntegerParts:
+        """The parts of a format whose unsigned numbers are unpacked by `unpack` and `row`."""
+        return IntegerParts(bits, unpack, row, self.row_scale, self.columns, self.row_min, self.column_min)
 
 
 def scale_parts(v: InstructionSet) -> ScaleParts:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..blocks.block32 import float16_at, nibbles_to_tile, pack_nibbles
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.lookup_levels import NON_LINEAR
-from ..blocks.packing import copy_float16
 from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
-from ..scale_search.search import FLOAT16_D
 from ..scale_search.symmetric import Symmetric, symmetric
 from ..simd.instruction_set import InstructionSet
 
@@ -36,36 +35,23 @@ SEARCH = Symmetric(
 class IQ4_NL(Format, id=20, block=32, nbytes=18):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
-        nbytes, level = cls.nbytes, v.lookup16(NON_LINEAR)
+        level, (row_scale, columns) = v.lookup16(NON_LINEAR), float16_at(v, 0, cls.nbytes)
         flipped = v.lookup16([x ^ -128 if v.FLIP_SIGNED else x for x in NON_LINEAR])
 
+        numbers = nibbles_to_tile(v, 2, lambda q: flipped(v.bitcast(v.i8, q)))
+
         def unpack(p, stride, tile):
-            quads = v.load_rows(v.i32, p + 2, stride)
-            for j in range(4):
-                v.store(tile + 4 * v.LANES * j, flipped(v.bitcast(v.i8, quads[j] & 0x0F0F0F0F)))
-                v.store(tile + 4 * v.LANES * (j + 4), flipped(v.bitcast(v.i8, (quads[j] >> 4) & 0x0F0F0F0F)))
+            numbers(p, stride, tile)
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
 
         def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 2)))
 
-        def row_scale(p, g):
-            return v.load_f16_splat(v.f32x8, p)
-
-        def columns(p):
-            return (v.load_f16_column(v.f32x8, p, nbytes),)
-
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
-        copy = copy_float16(v)
-
-        def pack(out, q, scratch, group):
-            copy(out, scratch + FLOAT16_D + 2 * group)
-            v.store(out + 2, v.load(v.i8x16, q) | v.load(v.i8x16, q + 16) << 4)
-
-        return QuantizeParts(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack_nibbles(v))
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..blocks.block32 import nibbles_to_tile
 from ..blocks.fields import fields, pack_fields
 from ..blocks.legacy_block_quant import block_quant
 from ..blocks.lookup_levels import E2M1
@@ -34,11 +35,10 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
             wide = v.widen_unsigned(numbers, e)
             return v.bitcast(kind, v.maximum((wide - 1) << 23, ((wide & 1) + 1) << 21))
 
+        numbers = nibbles_to_tile(v, 1, lambda q: level(v.bitcast(v.i8, q)))
+
         def unpack(p, stride, tile):
-            quads = v.load_rows(v.i32, p + 1, stride)
-            for j in range(4):
-                v.store(tile + vector * j, level(v.bitcast(v.i8, quads[j] & 0x0F0F0F0F)))
-                v.store(tile + vector * (j + 4), level(v.bitcast(v.i8, quads[j] >> 4 & 0x0F0F0F0F)))
+            numbers(p, stride, tile)
             v.store(tile + 8 * vector, power(v.f32, v.i32, v.load_column(exponents, p, stride)))
 
         def row(p, g):
@@ -55,7 +55,7 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         w, f32x16, i32x16, i8x16 = block_quant(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
-        extreme_of, put_nibbles = w.extreme, w.nibbles
+        extreme_of, store_nibbles = w.extreme, w.store_nibbles
         i8x1 = v.Vec("i8", 1)
 
         def stair(i: int) -> Any:
@@ -79,7 +79,7 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
             v.store(out, v.splat(i8x1, e))
             inverse = v.as_f32(254 - e << 23)
             first, last = (number(v.load(f32x16, x), inverse), number(v.load(f32x16, x + 64), inverse))
-            put_nibbles(out + 1, first, last)
+            store_nibbles(out + 1, first, last)
             return bits
 
         return QuantizeParts(one_pass=one_pass)

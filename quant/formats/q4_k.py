@@ -46,15 +46,7 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
             q = v.load(v.i8x32, p + 16 + 32 * (g // 2))
             return (v.shift_bytes(q, 4) if g % 2 else q) & 15
 
-        return IntegerParts(
-            bits=4,
-            unpack=unpack,
-            row=row,
-            row_scale=scales.row_scale,
-            columns=scales.columns,
-            row_min=scales.row_min,
-            column_min=scales.column_min,
-        )
+        return scales.integer_parts(4, unpack, row)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

@@ -50,15 +50,7 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
             fifth = v.shift_bytes(high, g - 4) if g > 4 else v.bitcast(v.i8x32, v.bitcast(v.i16x16, high) << 4 - g)
             return (v.shift_bytes(q, 4) if g % 2 else q) & 15 | fifth & 16
 
-        return IntegerParts(
-            bits=5,
-            unpack=unpack,
-            row=row,
-            row_scale=scales.row_scale,
-            columns=scales.columns,
-            row_min=scales.row_min,
-            column_min=scales.column_min,
-        )
+        return scales.integer_parts(5, unpack, row)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..blocks.block32 import float16_at
 from ..blocks.fields import float16_bytes, float16_values, inverse
 from ..blocks.legacy_block_quant import block_quant
 from ..blocks.parts import IntegerParts, QuantizeParts
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 class Q8_0(Format, id=8, block=32, nbytes=34):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
-        flip = 0x80808080 if v.FLIP_SIGNED else 0
-
-        nbytes = cls.nbytes
+        flip, (row_scale, columns) = 0x80808080 if v.FLIP_SIGNED else 0, float16_at(v, 0, cls.nbytes)
 
         def unpack(p, stride, tile):
             low, high = v.load_rows(v.i32, p + 2, stride), v.load_rows(v.i32, p + 18, stride)
@@ -38,18 +37,12 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
         def row(p, g):
             return v.load(v.i8x32, p + 2)
 
-        def row_scale(p, g):
-            return v.load_f16_splat(v.f32x8, p)
-
-        def columns(p):
-            return (v.load_f16_column(v.f32x8, p, nbytes),)
-
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         w, f32x16, i32x16, i8x16 = block_quant(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
-        extreme_of, inverse_of, put_half = w.extreme, w.inverse, w.half
+        extreme_of, inverse_of, store_float16 = w.extreme, w.inverse, w.store_float16
 
         @v.jitable
         def whole(x):
@@ -58,7 +51,7 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
         def one_pass(x, out):
             bits, extreme = extreme_of(x)
             d = v.div_exact(abs(extreme), v.float32(127))
-            put_half(out, d)
+            store_float16(out, d)
             inverse, low, top = v.splat(f32x16, inverse_of(d)), v.splat(f32x16, -128), v.splat(f32x16, 128)
             for half in range(2):
                 scaled = v.minimum(v.maximum(v.mul_exact(v.load(f32x16, x + 64 * half), inverse), low), top)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..format import Format
 
@@ -11,37 +11,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def _numbers(blocks: NDArray[np.uint8], dtype: str) -> NDArray[np.float32]:
-    import numpy as np
+class Numbers:
+    """The NumPy side of a format of plain numbers."""
 
-    return blocks.view(dtype).astype(np.float32)
+    dtype: ClassVar[str]
 
+    @classmethod
+    def dequantize_blocks(cls, blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
 
-class I8(Format, id=24, block=1, nbytes=1, activations=None):
-    @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return _numbers(blocks, "<i1")
-
-
-class I16(Format, id=25, block=1, nbytes=2, activations=None):
-    @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return _numbers(blocks, "<i2")
+        return blocks.view(cls.dtype).astype(np.float32)
 
 
-class I32(Format, id=26, block=1, nbytes=4, activations=None):
-    @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return _numbers(blocks, "<i4")
+class I8(Numbers, Format, id=24, block=1, nbytes=1, activations=None):
+    dtype = "<i1"
 
 
-class I64(Format, id=27, block=1, nbytes=8, activations=None):
-    @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return _numbers(blocks, "<i8")
+class I16(Numbers, Format, id=25, block=1, nbytes=2, activations=None):
+    dtype = "<i2"
 
 
-class F64(Format, id=28, block=1, nbytes=8, activations=None):
-    @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return _numbers(blocks, "<f8")
+class I32(Numbers, Format, id=26, block=1, nbytes=4, activations=None):
+    dtype = "<i4"
+
+
+class I64(Numbers, Format, id=27, block=1, nbytes=8, activations=None):
+    dtype = "<i8"
+
+
+class F64(Numbers, Format, id=28, block=1, nbytes=8, activations=None):
+    dtype = "<f8"

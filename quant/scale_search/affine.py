@@ -34,6 +34,8 @@ from .search import (
     SUM_XQ,
     WEIGHTS,
     Shape,
+    Steps,
+    alternate,
     columns_of,
     float16_rounding,
     important,
@@ -186,38 +188,33 @@ def plain_weight(v: InstructionSet, search: Affine) -> Any:
 
 def find(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(scratch)`: from columns and weights to halves, multiples, and what turns values into levels."""
-    parts, rows, wide = shape.parts, shape.values // (shape.group * shape.wide), shape.wide
-    fit, sums, rounds = _fit_lanes(v, shape, search), _sum_lanes(v, shape, search), search.rounds
-    start, improve = _start(v, shape, search), _improve(v, shape, search)
+    steps = Steps(
+        _fit_lanes(v, shape, search), _start(v, shape, search), _sum_lanes(v, shape, search), _improve(v, shape, search)
+    )
+    return alternate(v, shape, search.rounds, steps)
 
-    def run(scratch):
-        for part in range(parts):
-            fit(scratch, part)
-        for row in range(rows):
-            start(scratch, wide * row)
-        for _ in range(rounds):
-            for part in range(parts):
-                sums(scratch, part)
-            for row in range(rows):
-                improve(scratch, wide * row)
 
-    return v.jitable(run)
+def _trial(v: InstructionSet, search: Affine) -> Any:
+    """`(xs, bottom, inverse)` -> weighted sums of the levels q of (x - bottom) * inverse, of q * q and of q * x."""
+    f32, group, vector, max_level = v.f32, search.group, 4 * v.LANES, search.max_level
+
+    def trial(xs, bottom, inverse):
+        sq, sqq, sxq = v.zero(f32), v.zero(f32), v.zero(f32)
+        for i in range(group):
+            x, w = v.load(f32, xs + vector * i), v.load(f32, xs + (WEIGHTS - COLUMNS) + vector * i)
+            q = v.round_even((x - bottom) * inverse)
+            q = v.minimum(v.maximum(q, v.zero(f32)), v.splat(f32, max_level))
+            wq = w * q
+            sq, sqq, sxq = sq + wq, sqq + wq * q, sxq + wq * x
+        return sq, sqq, sxq
+
+    return v.jitable(trial)
 
 
 def _fit_lanes(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     f32, lanes, group, max_level = v.f32, v.LANES, search.group, search.max_level
     vector, first, step, trials = 4 * lanes, search.max_level + search.first, search.step, search.trials
-
-    @v.jitable
-    def trial(xs, ws, bottom, per):
-        sq, sqq, sxq = v.zero(f32), v.zero(f32), v.zero(f32)
-        for i in range(group):
-            x, w = v.load(f32, xs + vector * i), v.load(f32, ws + vector * i)
-            q = v.round_even((x - bottom) * per)
-            q = v.minimum(v.maximum(q, v.zero(f32)), v.splat(f32, max_level))
-            wq = w * q
-            sq, sqq, sxq = sq + wq, sqq + wq * q, sxq + wq * x
-        return sq, sqq, sxq
+    trial = _trial(v, search)
 
     def fit(scratch, part):
         xs = scratch + COLUMNS + vector * group * part
@@ -231,7 +228,7 @@ def _fit_lanes(v: InstructionSet, shape: Shape, search: Affine) -> Any:
         span = highest - bottom
         scale, low, best = span * (1 / max_level), bottom, v.splat(f32, -1e30)
         for t in range(trials):
-            sq, sqq, sxq = trial(xs, ws, bottom, v.splat(f32, first + step * t) / span)
+            sq, sqq, sxq = trial(xs, bottom, v.splat(f32, first + step * t) / span)
             det, below = sw * sqq - sq * sq, sq * sxq - sqq * sx
             # A determinant that is only rounding, or a minimum above zero: the scale alone, through zero.
             sign = v.select_gt(det, sw * sqq * SINGULAR, below, zero)
@@ -250,19 +247,11 @@ def _fit_lanes(v: InstructionSet, shape: Shape, search: Affine) -> Any:
 
 def _sum_lanes(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(scratch, part)`: the levels that the present scales give, and their sums."""
-    f32, lanes, group, max_level = v.f32, v.LANES, search.group, search.max_level
-    vector = 4 * lanes
+    f32, group, vector, trial = v.f32, search.group, 4 * v.LANES, _trial(v, search)
 
     def sums(scratch, part):
         xs, at = scratch + COLUMNS + vector * group * part, scratch + vector * part
-        inverse, offset = v.load(f32, at + INVERSE), v.load(f32, at + OFFSET)
-        sq, sqq, sxq = v.zero(f32), v.zero(f32), v.zero(f32)
-        for i in range(group):
-            x, w = v.load(f32, xs + vector * i), v.load(f32, xs + (WEIGHTS - COLUMNS) + vector * i)
-            q = v.round_even((x + offset) * inverse)
-            q = v.minimum(v.maximum(q, v.zero(f32)), v.splat(f32, max_level))
-            wq = w * q
-            sq, sqq, sxq = sq + wq, sqq + wq * q, sxq + wq * x
+        sq, sqq, sxq = trial(xs, v.zero(f32) - v.load(f32, at + OFFSET), v.load(f32, at + INVERSE))
         v.store(at + SUM_Q, sq)
         v.store(at + SUM_QQ, sqq)
         v.store(at + SUM_XQ, sxq)

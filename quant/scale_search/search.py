@@ -8,7 +8,7 @@ values, which dominate dot products, and columns of an importance matrix count m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..simd.instruction_set import InstructionSet
 
@@ -176,6 +176,39 @@ def weigh(v: InstructionSet, shape: Shape, plain: Any, least: float) -> Any:
                     v.store(ws + 4 * lanes * i, plain(v.load(f32, xs + 4 * lanes * i), square))
 
     return v.jitable(fill)
+
+
+class Steps(NamedTuple):
+    """The steps of a search, functions for kernels.
+
+    Of a part, a vector of groups: `fit(scratch, part)` tries scales; `sums(scratch, part)` finds the sums of the levels
+    that the present scales give. Of a row, the lanes that are settled together: `start(scratch, at)` sets the float16
+    factors and the multiples from the fit, `improve(scratch, at)` from the sums; `at` is the number of the first lane.
+    """
+
+    fit: Any
+    start: Any
+    sums: Any
+    improve: Any
+
+
+def alternate(v: InstructionSet, shape: Shape, rounds: int, steps: Steps) -> Any:
+    """`(scratch)`: fit and start, then `rounds` times levels for the scales and scales for the levels."""
+    parts, rows, wide = shape.parts, shape.values // (shape.group * shape.wide), shape.wide
+    fit, start, sums, improve = steps
+
+    def run(scratch):
+        for part in range(parts):
+            fit(scratch, part)
+        for row in range(rows):
+            start(scratch, wide * row)
+        for _ in range(rounds):
+            for part in range(parts):
+                sums(scratch, part)
+            for row in range(rows):
+                improve(scratch, wide * row)
+
+    return v.jitable(run)
 
 
 def float16_rounding(v: InstructionSet, shape: Shape) -> Any:

@@ -25,6 +25,8 @@ from .search import (
     SUM_XQ,
     WEIGHTS,
     Shape,
+    Steps,
+    alternate,
     columns_of,
     float16_rounding,
     important,
@@ -188,22 +190,10 @@ def _stairs(v: InstructionSet, kind: Any, rises: Sequence[int], start: int, sear
 
 def find(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     """`(scratch)`: from columns and weights to a half, multiples, and what turns values into levels."""
-    parts, rows, wide = shape.parts, shape.values // (shape.group * shape.wide), shape.wide
-    fit, sums, rounds = _fit_lanes(v, shape, search), _sum_lanes(v, shape, search), search.rounds
-    start, improve = _start(v, shape, search), _improve(v, shape, search)
-
-    def run(scratch):
-        for part in range(parts):
-            fit(scratch, part)
-        for row in range(rows):
-            start(scratch, wide * row)
-        for _ in range(rounds):
-            for part in range(parts):
-                sums(scratch, part)
-            for row in range(rows):
-                improve(scratch, wide * row)
-
-    return v.jitable(run)
+    steps = Steps(
+        _fit_lanes(v, shape, search), _start(v, shape, search), _sum_lanes(v, shape, search), _improve(v, shape, search)
+    )
+    return alternate(v, shape, search.rounds, steps)
 
 
 def _trial(v: InstructionSet, search: Symmetric) -> Any:
