@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +17,6 @@ from naive import run
 from numba.core.extending import _Intrinsic
 from numpy.typing import NDArray
 
-from llmlocal.quant import isa as sets
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.simd import arithmetic as simd
@@ -325,7 +323,7 @@ def test_every_intrinsic_has_a_case() -> None:
 
 LISTED = {name: x for name, x in vars(InstructionSet).items() if callable(x) and not name.startswith("_")}
 CONSTANTS = set(InstructionSet.__annotations__)
-MODULES = [module.name for module in pkgutil.iter_modules(sets.__path__) if module.name not in ("rows", "vnni")]
+MODULES = [*cpu.NEEDS, *{t for name in cpu.NEEDS if (t := import_module(f"llmlocal.quant.isa.{name}").TILES)}]
 
 
 def parameters(function: Any) -> list[str]:

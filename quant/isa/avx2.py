@@ -20,8 +20,6 @@ from ..simd.vector import *
 from ..simd.vector import (
     Vec,
     call,
-    f32x8,
-    i8x32,
     i16x16,
     i32x8,
     intrinsic,
@@ -30,21 +28,16 @@ from ..simd.vector import (
     pieces,
     returns,
     same_as_first,
-    tuple_get,
-    unroll_map,
 )
+from .lanes8 import *
+from .lanes8 import i8, token_by_token
 from .rows import keep_narrow, narrow_scale
 
-LANES = 8
-f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
-row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales, row_scale = keep_narrow, narrow_scale
-TILES = ""  # the file whose words matrix products use instead of these, where there is one
-TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
-FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
-ROW_TOKENS = 2  # of those at once
-PROOF = "vpmaddubsw"  # the instruction of its byte products, for those who look whether it is in use
-FLIP_SIGNED = False
+TOKENS = FLOAT_TOKENS = 4
+FEW = FLOAT_FEW = 3
+ROW_TOKENS = 2
+PROOF = "vpmaddubsw"
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 
 
@@ -135,7 +128,4 @@ def pause(b: Any, t: Any) -> Any:
     call(b, "llvm.x86.sse2.pause", ir.VoidType())
 
 
-def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
-    """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
-    dot = group_dot(n, bits, signed)
-    return unroll_map(tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w, x + t * stride))
+tokens_dot = token_by_token(group_dot)

@@ -16,10 +16,10 @@ i16, f16 = Vec("i16", 16), Vec("f16", 16)
 row_f32, row_i32, row_i8 = f32, i32, i8
 TILES = "avx512_tiles"
 keep_row_scales, row_scale = keep_wide, wide_scale
-TOKENS = FLOAT_TOKENS = 8  # of a batch at once: their sums fill the registers that weights leave
-FEW, FLOAT_FEW = 6, 8  # so few tokens go row by row, as one does
-ROW_TOKENS = 4  # of those at once
-PROOF = "vpdpbusd"  # the instruction of its byte products, for those who look whether it is in use
+TOKENS = FLOAT_TOKENS = 8
+FEW, FLOAT_FEW = 6, 8
+ROW_TOKENS = 4
+PROOF = "vpdpbusd"
 FLIP_SIGNED = True
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
 dot4 = vnni.dot4

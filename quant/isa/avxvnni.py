@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import vnni
 from .avx2 import *
 
-PROOF = "vpdpbusd"  # the instruction of its byte products, for those who look whether it is in use
+PROOF = "vpdpbusd"
 FLIP_SIGNED = True
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added

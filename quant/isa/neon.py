@@ -25,7 +25,6 @@ from ..simd.vector import (
     f32x8,
     i8x16,
     i8x32,
-    i32x8,
     intrinsic,
     jitable,
     joined,
@@ -34,21 +33,16 @@ from ..simd.vector import (
     returns,
     same_as_first,
     shuffle_value,
-    tuple_get,
-    unroll_map,
 )
+from .lanes8 import *
+from .lanes8 import token_by_token
 from .rows import keep_wide, shuffled_scale
 
-LANES = 8
-f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
-row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales = keep_wide
-TILES = ""  # the file whose words matrix products use instead of these, where there is one
 TOKENS = FLOAT_TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
-FEW = FLOAT_FEW = 1  # so few tokens go row by row, as one does
-ROW_TOKENS = 1  # of those at once
-PROOF = "smull"  # the instruction of its byte products, for those who look whether it is in use
-FLIP_SIGNED = False
+FEW = FLOAT_FEW = 1
+ROW_TOKENS = 1
+PROOF = "smull"
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 i16x32 = Vec("i16", 32)
 I32X4, I16X8 = ir.VectorType(I32, 4), ir.VectorType(ir.IntType(16), 8)
@@ -113,10 +107,7 @@ def group_dot(n: int, bits: int) -> Any:
     return jitable(lambda start, weights, x: _add_fours(before(start, weights, x), products(weights, x)))
 
 
-def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
-    """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
-    dot = group_dot(n, bits)
-    return unroll_map(tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w, x + t * stride))
+tokens_dot = token_by_token(lambda n, bits, signed: group_dot(n, bits))
 
 
 def lanes_by_scale(n: int) -> list[int]:

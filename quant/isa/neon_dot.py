@@ -19,8 +19,8 @@ from ..simd.vector import (
 from .neon import *
 from .neon import I32X4, load
 
-TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
-PROOF = "sdot"  # the instruction of its byte products, for those who look whether it is in use
+TOKENS = FLOAT_TOKENS = 4
+PROOF = "sdot"
 
 
 def _sdot(b: Any, acc: Any, w: Any, xs: list[Any]) -> Any:
@@ -52,7 +52,7 @@ def _sdot4_by(lane: int) -> Any:
 
 
 def sdot_tokens(tokens: int, n: int, bits: int, signed: bool) -> Any:
-    """As `neon.tokens_dot`, with all tokens' sums in flight: one after the other they would be chains of n steps."""
+    """`tokens_dot` with all tokens' sums in flight: one after the other they would be chains of n dependent steps."""
 
     def step(j: int) -> Any:
         dot, at = _sdot4_by(j % 4), j // 4 * 16

@@ -29,7 +29,7 @@ def dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
 
 
 def tokens_dot_for(i8: Vec) -> Any:
-    """See `generic.tokens_dot`; signed weights arrive with 128 added.
+    """`tokens_dot`; signed weights arrive with 128 added.
 
     Token by token would be a chain of n dependent instructions; this order keeps all tokens' chains in flight.
     """

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..blocks.parts import FloatParts, Part
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
-from .panels import BAND, fetch_rows, in_panels
+from .panels import BAND, fetch_rows, in_panels, panel_sums
 
 DEPTH = 256  # weights of a row that are unpacked at once
 
@@ -123,9 +123,7 @@ def panel(v: InstructionSet, tokens: int) -> Any:
     every = v.unroll_map(
         tokens, lambda t, sums, w, x, stride: v.fma(w, v.load_splat(f32, x + t * stride), v.tuple_get(sums, t))
     )
-    zeros = v.unroll_map(tokens, lambda t, y, stride: v.zero(f32))
-    loads = v.unroll_map(tokens, lambda t, y, stride: v.load(f32, y + t * stride))
-    stores = v.unroll_map(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.tuple_get(sums, t)))
+    zeros, loads, stores = panel_sums(v, tokens)
 
     def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)

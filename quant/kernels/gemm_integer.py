@@ -8,7 +8,7 @@ from typing import Any
 from ..blocks.parts import IntegerParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
-from .panels import BAND, fetch_rows, in_panels
+from .panels import BAND, fetch_rows, in_panels, panel_sums
 from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SCALED_HALVES, SUM, SUM_SHIFT
 
 DEPTH = 512  # weights of a row that are unpacked at once
@@ -250,9 +250,7 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     scales = v.unroll_map(parts.scales, lambda j, p: v.load(f32, p + 4 * v.LANES * (8 + j)))
     group = (_group_of_two if parts.scales == 2 else _group)(v, parts, tokens)
     minima = _panel_minima(v, parts, tokens)
-    zeros = v.unroll_map(tokens, lambda t, y, stride: v.zero(f32))
-    loads = v.unroll_map(tokens, lambda t, y, stride: v.load(f32, y + t * stride))
-    stores = v.unroll_map(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.tuple_get(sums, t)))
+    zeros, loads, stores = panel_sums(v, tokens)
 
     def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..simd.instruction_set import InstructionSet
 
@@ -29,6 +29,27 @@ def in_panels(v: InstructionSet, most: int, panel_of: Callable[[int], Callable[.
 
     runs = v.fold_parts([run_of(n) for n in (16, 8, 4, 2, 1) if n <= most])
     return v.jitable(lambda tokens, *args: runs(0, tokens, *args))
+
+
+class PanelSums(NamedTuple):
+    """How a panel's sums, a vector for each token, come from and go to y (tokens, LANES) float32, rows `stride` apart.
+
+    `zeros(y, stride)` and `loads(y, stride)` give them; `stores(sums, y, stride)` writes them.
+    """
+
+    zeros: Any
+    loads: Any
+    stores: Any
+
+
+def panel_sums(v: InstructionSet, tokens: int) -> PanelSums:
+    """The sums of a panel of `tokens` tokens."""
+    f32 = v.f32
+    return PanelSums(
+        v.unroll_map(tokens, lambda t, y, stride: v.zero(f32)),
+        v.unroll_map(tokens, lambda t, y, stride: v.load(f32, y + t * stride)),
+        v.unroll_map(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.tuple_get(sums, t))),
+    )
 
 
 def fetch_rows(v: InstructionSet) -> Any:
