@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from .format import BY_NAME, Format
 from .formats import load_all
 from .jit.kernel import Kernel
-from .kernels.get_rows import gather
-from .kernels.quantize_kernel import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, can_encode, encode
+from .kernels.get_rows import get_rows
+from .kernels.quantize_kernel import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, has_quantize_kernel, quantize_kernel
 from .tensor import QTensor
 
 CHUNK = 1 << 20  # values at a time: their float32 stay in the cache between both kernels
@@ -62,8 +62,10 @@ class Error:
 
 def kernels(source: type[Format], target: type[Format], *, important: bool, longer: bool) -> list[Kernel]:
     """The kernels that take a tensor from one format to another."""
-    found = [gather(source)] if source.activations is not None else []
-    return found + ([encode(target, important=important, longer=longer)] if can_encode(target) else [])
+    found = [get_rows(source)] if source.activations is not None else []
+    return found + (
+        [quantize_kernel(target, important=important, more_effort=longer)] if has_quantize_kernel(target) else []
+    )
 
 
 class Quantizer:
@@ -114,7 +116,7 @@ class Quantizer:
         k, n = tensor.shape[-1], last - first
         values = self._room(n * k)
         steps = self._decoding(tensor, first, last, values)
-        if not can_encode(target):
+        if not has_quantize_kernel(target):
             self._run(steps)
             return target.quantize(values[: n * k].reshape(n, k), None if columns is None else columns[:k])
         size = n * target.row_bytes(k)
@@ -130,7 +132,7 @@ class Quantizer:
             "peaks": self._peaks.ctypes.data,
             "scratch": self._scratch.ctypes.data,
         }
-        self._run([*steps, (encode(target, important=columns is not None, longer=self._longer), fields)])
+        self._run([*steps, (quantize_kernel(target, important=columns is not None, more_effort=self._longer), fields)])
         out = self._out[:size]
         self._check(target, out, n, k)
         if self._measure:
@@ -164,7 +166,7 @@ class Quantizer:
         if len(self._ids) < len(data):
             self._ids = np.arange(len(data), dtype=np.int64)
         self._count[0] = len(data)
-        return gather(format), {
+        return get_rows(format), {
             "tokens": self._count.ctypes.data,
             "ids": self._ids.ctypes.data,
             "weights": data.ctypes.data,
@@ -199,4 +201,4 @@ def format_named(name: str) -> type[Format] | None:
     """The format of this name, in any case, that tensors can be quantized to."""
     load_all()
     found = BY_NAME.get(name.upper())
-    return found if found is not None and (can_encode(found) or "quantize_blocks" in vars(found)) else None
+    return found if found is not None and (has_quantize_kernel(found) or "quantize_blocks" in vars(found)) else None

@@ -19,7 +19,7 @@ from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.kernels import matmul_grouped as grouped
 from llmlocal.quant.kernels.matmul import SCRATCH_BYTES
-from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_meaning, quantize_q8
+from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
 
 load_all()
 Array = NDArray[Any]
@@ -134,12 +134,12 @@ def test_matmul_grouped(kind: str, isa: str) -> None:
     if fmt.activations == "q8":
         read = np.zeros((tokens, q8_bytes(k)), np.uint8)
         run(quantize_q8, isa, tokens=number(tokens), x=x, out=read, k=k)
-        q, scales = q8_meaning(x)
+        q, scales = q8_reference(x)
         want_x = (q.reshape(tokens, -1, 32) * scales[..., None]).reshape(tokens, k)
     groups = np.array([len(GROUPS), *np.ravel(GROUPS)], np.int64)
     hidden = blocks.reshape(7, -1).copy()
     hidden[[1, 4, 5]] = 0xFF  # what was not chosen is not read: these would be NaN
-    want, seen = grouped.matmul_grouped_meaning(weights, want_x, GROUPS), set()
+    want, seen = grouped.matmul_grouped_reference(weights, want_x, GROUPS), set()
     for threads in (1, 3):
         y, scratch = np.full((tokens + 1, rows), 9, np.float32), np.zeros(threads * SCRATCH_BYTES, np.uint8)
         what = {"groups": groups, "weights": hidden, "matrix_bytes": hidden.shape[1], "x": read, "y": y, "rows": rows}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,8 @@ from llmlocal.ops.rope import rope_interleaved, rope_neox, rope_reference, rope_
 from llmlocal.ops.softmax import NO_SINK
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
-from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_meaning, quantize_q8
+from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
+from llmlocal.quant.simd.instruction_set import InstructionSet
 
 Array = NDArray[Any]
 ISAS = cpu.offered()
@@ -178,7 +178,7 @@ def test_sums_and_copies_are_exact(width: int) -> None:
     assert np.array_equal(out, x + y) and np.array_equal(biased, x + y[3]) and np.array_equal(chosen, x[rows])
 
 
-def build_exp(v: ModuleType) -> Any:
+def build_exp(v: InstructionSet) -> Any:
     power = exp(v, v.f32x8, v.i32x8)
 
     def main(counter, ith, nth, count, x, out):  # type: ignore[no-untyped-def]
@@ -402,7 +402,7 @@ def test_a_cache_in_bytes(heads: int, kv_heads: int, head_dim: int, value_dim: i
     cache = Cache("q8_0", kv_heads, head_dim, 320, value_dim)
     cache.store(k, v, at, isa)
     got = cache.attend(q, at, bases, isa, 2)
-    seen, scales = q8_meaning(q.reshape(300, -1))
+    seen, scales = q8_reference(q.reshape(300, -1))
     queries = (wide(seen).reshape(300, -1, 32) * wide(scales)[..., None]).reshape(q.shape)
     assert nmse(got, attention_reference(queries, in_bytes(k), in_bytes(v))) <= 1e-10
     assert nmse(got, attention_reference(wide(q), wide(k), wide(v))) <= 1e-4

@@ -24,8 +24,8 @@ from ..quant.formats import load_all
 from ..quant.jit.kernel import Kernel
 from ..quant.jit.linker import address_of
 from ..quant.jit.parallel_compile import prepare
-from ..quant.kernels.matmul import matmul_meaning
-from ..quant.kernels.q8_activations import BLOCK, q8_meaning
+from ..quant.kernels.matmul import matmul_reference
+from ..quant.kernels.q8_activations import BLOCK, q8_reference
 from ..quant.tensor import QTensor
 from ..runtime.batch import Batch
 from ..runtime.graph import Graph, Value
@@ -140,7 +140,7 @@ def trials() -> Iterator[Trial]:
     yield from (rope_trial(interleaved) for interleaved in (False, True))
     yield from (attention_trial(*kind) for kind in CACHES.items())
     x, gate, up = normal(TOKENS, K), random_tensor("F32", ROWS, K, 1), random_tensor("F32", ROWS, K, 2)
-    g, u = (matmul_meaning(w.dequantize(), x) for w in (gate, up))
+    g, u = (matmul_reference(w.dequantize(), x) for w in (gate, up))
     yield Trial(
         "swiglu",
         lambda layers, v: layers.swiglu(*layers.linears(v, (gate, None), (up, None))),
@@ -164,7 +164,7 @@ def format_trials(fmt: type[Format]) -> Iterator[Trial]:
     yield Trial(f"rows of {fmt.name}", lambda layers, v: layers.embed(weight), ids, exact[:TOKENS], EXACT, [weight])
     for tokens in (1, TOKENS):
         x = normal(tokens, K)
-        want = matmul_meaning(values, x if fmt.activations == "f32" else rounded(x)) + bias.dequantize().astype(
+        want = matmul_reference(values, x if fmt.activations == "f32" else rounded(x)) + bias.dequantize().astype(
             np.float64
         )
         name = f"{fmt.name} times {'a token' if tokens == 1 else 'a batch'}"
@@ -199,7 +199,7 @@ def attention_trial(kv_type: str, bound: float) -> Trial:
         return layers.attention(q, k, values, head_dim=HEAD_DIM, scale=HEAD_DIM**-0.5)
 
     q, k, values = (
-        matmul_meaning(w.dequantize(), x).reshape(TOKENS, n, HEAD_DIM) for w, n in zip(weights, sizes, strict=True)
+        matmul_reference(w.dequantize(), x).reshape(TOKENS, n, HEAD_DIM) for w, n in zip(weights, sizes, strict=True)
     )
     want = attention_reference(q, k, values).reshape(TOKENS, -1)
     return Trial(f"attention over {kv_type}", layer, x, want, bound, weights, kv_type)
@@ -211,7 +211,7 @@ def normal(*shape: int) -> Floats:
 
 def rounded(x: Floats) -> Floats:
     """`x` after quantization to Q8 records."""
-    q, scale = q8_meaning(x)
+    q, scale = q8_reference(x)
     return q.astype(np.float32) * np.repeat(scale, BLOCK, axis=-1)
 
 

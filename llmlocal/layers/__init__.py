@@ -24,7 +24,7 @@ from ..ops.rope import rope_interleaved, rope_neox
 from ..ops.softmax import NO_SINK
 from ..quant.blocks.parts import float_activations
 from ..quant.jit.kernel import Kernel
-from ..quant.kernels.get_rows import gather
+from ..quant.kernels.get_rows import get_rows
 from ..quant.kernels.matmul import SCRATCH_BYTES, matmul
 from ..quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ..quant.tensor import QTensor
@@ -66,7 +66,7 @@ class Layers:
     def _rows(self, table: QTensor, ids: NDArray[np.int64]) -> Value:
         g, out = self.graph, self.graph.value(table.k)
         g.add(
-            gather(table.format),
+            get_rows(table.format),
             tokens=g.batch.tokens,
             ids=ids.ctypes.data,
             weights=table.address,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 from .elementwise import elementwise
 from .exp import exp
 
@@ -51,46 +51,46 @@ def geglu_reference(gate: Floats, up: Floats) -> Floats:
     return gelu_reference(gate) * up
 
 
-def _sigmoid_of(v: ModuleType) -> Any:
+def _sigmoid_of(v: InstructionSet) -> Any:
     """`(x, y)`: x * sigmoid(y) of f32x8."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
     return v.jitable(lambda x, y: x / (power(v.zero(f32x8) - y) + 1.0))
 
 
-def _gelu_of(v: ModuleType) -> Any:
+def _gelu_of(v: InstructionSet) -> Any:
     gated = _sigmoid_of(v)
     return v.jitable(lambda x: gated(x, (x * x * x * CUBIC + x) * SLOPE))
 
 
-def _gate(v: ModuleType, eight: Any) -> Any:
+def _gate(v: InstructionSet, eight: Any) -> Any:
     """The kernel's body: out = eight(gate, up), where `eight` maps f32x8."""
     f32x8, float32, eight, lane = v.f32x8, v.float32, v.jitable(eight), v.slice_of(0, 1)
 
     @v.jitable
     def one(g, u):
-        return v.total(lane(eight(v.splat(f32x8, float32(g)), v.splat(f32x8, float32(u)))))
+        return v.reduce_add(lane(eight(v.splat(f32x8, float32(g)), v.splat(f32x8, float32(u)))))
 
     row = elementwise(v, eight, one)
 
     def run(counter, ith, nth, tokens, gate, up, out, width):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             at = 4 * width * t
             row(gate + at, up + at, out + at, width)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
 @kernel("tokens gate up out width")
-def swiglu(v: ModuleType) -> Any:
+def swiglu(v: InstructionSet) -> Any:
     """out = silu(gate) * up, all (tokens, width) float32; out may be gate."""
     gated = _sigmoid_of(v)
     return _gate(v, lambda g, u: gated(g, g) * u)
 
 
 @kernel("tokens gate up out width")
-def swiglu_clamped(v: ModuleType) -> Any:
+def swiglu_clamped(v: InstructionSet) -> Any:
     """out = swiglu_clamped_reference(gate, up), as `swiglu`."""
     f32x8, gated = v.f32x8, _sigmoid_of(v)
 
@@ -103,14 +103,14 @@ def swiglu_clamped(v: ModuleType) -> Any:
 
 
 @kernel("tokens gate up out width")
-def geglu(v: ModuleType) -> Any:
+def geglu(v: InstructionSet) -> Any:
     """out = gelu(gate) * up, as `swiglu`."""
     gelu_of = _gelu_of(v)
     return _gate(v, lambda g, u: gelu_of(g) * u)
 
 
 @kernel("tokens x out width")
-def gelu(v: ModuleType) -> Any:
+def gelu(v: InstructionSet) -> Any:
     """out = gelu(x), both (tokens, width) float32; out may be x."""
     gelu_of = _gelu_of(v)
     body = v.jitable(_gate(v, lambda x, same: gelu_of(x)))
@@ -122,7 +122,7 @@ def gelu(v: ModuleType) -> Any:
 
 
 @kernel("tokens x out width")
-def sigmoid(v: ModuleType) -> Any:
+def sigmoid(v: InstructionSet) -> Any:
     """out = 1 / (1 + e^-x), as `gelu`."""
     f32x8, gated = v.f32x8, _sigmoid_of(v)
     body = v.jitable(_gate(v, lambda x, same: gated(v.splat(f32x8, 1.0), x)))

@@ -9,10 +9,10 @@ depends neither on the number of threads nor on the rest of the batch.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel, float_bits
+from ..quant.simd.instruction_set import InstructionSet
 from .kv.kv_type import ALIGN, KVType, Scores
 from .softmax import (
     TAIL,
@@ -152,7 +152,7 @@ def attention(kv_type: KVType, softcap: float = 0.0) -> Kernel:
     return Kernel(name, Arguments._fields, lambda v: _build(v, kv_type, softcap_scores(v, softcap)))
 
 
-def _build(v: ModuleType, kv_type: KVType, transform: ScoreTransform) -> Any:
+def _build(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> Any:
     end_of_sequence, chunk_range, attend = _end_of_sequence(v), _chunk_range(v), _attend(v, kv_type, transform)
 
     def run(counter, ith, nth, *fields):
@@ -161,7 +161,7 @@ def _build(v: ModuleType, kv_type: KVType, transform: ScoreTransform) -> Any:
         block, split = max(1, min(BLOCK_TOKENS, BLOCK_ROWS // (a.heads // a.kv_heads))), count <= SPLIT_TOKENS
         blocks = (count + block - 1) // block
         low, high = chunk_range(a, 0, count) if split else (0, 1)
-        item = v.draw(counter, 1)
+        item = v.take_work(counter, 1)
         while item < blocks * a.kv_heads * (high - low):
             chunk, kv_head = low + item % (high - low), item // (high - low) % a.kv_heads
             first = (blocks - 1 - item // ((high - low) * a.kv_heads)) * block  # the longest first
@@ -174,12 +174,12 @@ def _build(v: ModuleType, kv_type: KVType, transform: ScoreTransform) -> Any:
                 if begin < end:
                     attend(a, Segment(first, last, begin, end, kv_head, split), scratch)
                 first = last
-            item = v.draw(counter, 1)
+            item = v.take_work(counter, 1)
 
     return run
 
 
-def _end_of_sequence(v: ModuleType) -> Any:
+def _end_of_sequence(v: InstructionSet) -> Any:
     """`(a, first, stop)`: the end of the tokens from `first` on, before `stop`, that belong to one sequence."""
 
     def run(a, first, stop):
@@ -191,7 +191,7 @@ def _end_of_sequence(v: ModuleType) -> Any:
     return v.jitable(run)
 
 
-def _chunk_range(v: ModuleType) -> Any:
+def _chunk_range(v: InstructionSet) -> Any:
     """`(a, first, last)`: the chunks (begin, end) that tokens first .. last - 1 attend to."""
 
     def run(a, first, last):
@@ -204,7 +204,7 @@ def _chunk_range(v: ModuleType) -> Any:
     return v.jitable(run)
 
 
-def _attend(v: ModuleType, kv_type: KVType, transform: ScoreTransform) -> Any:
+def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> Any:
     """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
     load_query, multiply_keys, multiply_values = kernels.load_query, kernels.multiply_keys, kernels.multiply_values
@@ -259,7 +259,7 @@ def _attend(v: ModuleType, kv_type: KVType, transform: ScoreTransform) -> Any:
     return v.jitable(run)
 
 
-def _build_merge(v: ModuleType) -> Any:
+def _build_merge(v: InstructionSet) -> Any:
     start_row, merge_row, normalize_row = start(v), merge(v), normalize(v)
 
     def run(counter, ith, nth, *fields):
@@ -267,7 +267,7 @@ def _build_merge(v: ModuleType) -> Any:
         count, group, result = v.load_i64(a.tokens), a.heads // a.kv_heads, a.scratch + ith * a.scratch_bytes
         width = -(-a.value_dim // ALIGN) * ALIGN
         nbytes = 4 * (width + 2 * TAIL)
-        item = v.draw(counter, 1) if count <= SPLIT_TOKENS else count * a.heads
+        item = v.take_work(counter, 1) if count <= SPLIT_TOKENS else count * a.heads
         while item < count * a.heads:
             t, head = item // a.heads, item % a.heads
             position, row = v.load_i64(a.positions + 8 * t), t * group + head % group
@@ -276,7 +276,7 @@ def _build_merge(v: ModuleType) -> Any:
                 at = (head // group * a.chunks + chunk) * SPLIT_TOKENS * group + row
                 merge_row(result, a.partials + nbytes * at, width)
             normalize_row(result, width, a.out + 4 * a.value_dim * item, a.value_dim)
-            item = v.draw(counter, 1)
+            item = v.take_work(counter, 1)
 
     return run
 

@@ -7,10 +7,10 @@ are added to the total, which keeps the float32 error of 512 rows below 3e-6 of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 from .sort_by_expert import GROUP_BYTES
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def column_squares_reference(
     return sums, counts
 
 
-def _summing(v: ModuleType, row: Any) -> Any:
+def _summing(v: InstructionSet, row: Any) -> Any:
     """`(x, source, first, n, sums, column, k)`: add the squares of COLUMNS columns of n rows to `sums`."""
     f32x8, row = v.f32x8, v.jitable(row)
 
@@ -75,23 +75,23 @@ def _summing(v: ModuleType, row: Any) -> Any:
 
 
 @kernel("tokens x sums counts k")
-def column_squares(v: ModuleType) -> Any:
+def column_squares(v: InstructionSet) -> Any:
     """sums (k,) float32 += squares of the columns of x (tokens, k) float32; counts (1,) int64 += tokens."""
     columns = _summing(v, lambda x, source, r, k: x + 4 * k * r)
 
     def run(counter, ith, nth, tokens, x, sums, counts, k):
-        n, unit = v.load_i64(tokens), v.draw(counter, 1)
+        n, unit = v.load_i64(tokens), v.take_work(counter, 1)
         while unit * COLUMNS < k:
             if unit == 0:
                 v.store(counts, v.load_i64(counts) + n)
             columns(x, 0, 0, n, sums, unit * COLUMNS, k)
-            unit = v.draw(counter, 1)
+            unit = v.take_work(counter, 1)
 
     return run
 
 
 @kernel("groups source x sums counts k")
-def column_squares_grouped(v: ModuleType) -> Any:
+def column_squares_grouped(v: InstructionSet) -> Any:
     """As `column_squares` for each expert: sums (experts, k), counts (experts,).
 
     `groups` as `sort_by_expert` writes them; pair p reads row source[p] of x.
@@ -100,13 +100,13 @@ def column_squares_grouped(v: ModuleType) -> Any:
 
     def run(counter, ith, nth, groups, source, x, sums, counts, k):
         per_expert = (k + COLUMNS - 1) // COLUMNS
-        units, unit = v.load_i64(groups) * per_expert, v.draw(counter, 1)
+        units, unit = v.load_i64(groups) * per_expert, v.take_work(counter, 1)
         while unit < units:
             at, column = groups + 8 + GROUP_BYTES * (unit // per_expert), unit % per_expert * COLUMNS
             expert, first, n = v.load_i64(at), v.load_i64(at + 8), v.load_i64(at + 16)
             if column == 0:
                 v.store(counts + 8 * expert, v.load_i64(counts + 8 * expert) + n)
             columns(x, source, first, n, sums + 4 * k * expert, column, k)
-            unit = v.draw(counter, 1)
+            unit = v.take_work(counter, 1)
 
     return run

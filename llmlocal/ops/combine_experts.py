@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ def combine_experts_reference(
     return combined
 
 
-def _build(v: ModuleType) -> Any:
+def _build(v: InstructionSet) -> Any:
     f32x8 = v.f32x8
 
     @v.jitable
@@ -50,13 +50,13 @@ def _build(v: ModuleType) -> Any:
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
-        count, t = v.load_i64(a.tokens), v.draw(counter, 1)
+        count, t = v.load_i64(a.tokens), v.take_work(counter, 1)
         while t < count:
             for j in range(a.used):  # in the order of choice
                 choice = a.used * t + j
                 row = a.x + 4 * a.width * v.load_i64(a.pair_of + 8 * choice)
                 add_row(row, v.load_f32(a.weights + 4 * choice), a.out + 4 * a.width * t, a.width, j == 0)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 

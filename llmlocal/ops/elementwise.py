@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def elementwise(v: ModuleType, eight: Any, one: Any) -> Any:
+def elementwise(v: InstructionSet, eight: Any, one: Any) -> Any:
     """`(x, y, out, width)`: out = f(x, y) for rows (width,) float32; `eight` maps f32x8, `one` the rest one by one."""
     f32x8, eight, one = v.f32x8, v.jitable(eight), v.jitable(one)
 
@@ -27,53 +27,53 @@ def elementwise(v: ModuleType, eight: Any, one: Any) -> Any:
 
 
 @kernel("tokens x y out width")
-def add(v: ModuleType) -> Any:
+def add(v: InstructionSet) -> Any:
     """out = x + y, all (tokens, width) float32; out may be x."""
     row = elementwise(v, lambda a, b: a + b, lambda a, b: a + b)
 
     def run(counter, ith, nth, tokens, x, y, out, width):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             at = 4 * width * t
             row(x + at, y + at, out + at, width)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
 @kernel("tokens x bias width")
-def add_bias(v: ModuleType) -> Any:
+def add_bias(v: InstructionSet) -> Any:
     """x (tokens, width) += bias (width,), float32."""
     row = elementwise(v, lambda a, b: a + b, lambda a, b: a + b)
 
     def run(counter, ith, nth, tokens, x, bias, width):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             row(x + 4 * width * t, bias, x + 4 * width * t, width)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
-def _with_scalar(v: ModuleType, eight: Any) -> Any:
+def _with_scalar(v: InstructionSet, eight: Any) -> Any:
     """The kernel's body: x = eight(x, scalar) in place, where `eight` maps f32x8."""
     f32x8, lane, eight = v.f32x8, v.slice_of(0, 1), v.jitable(eight)
 
     def run(counter, ith, nth, tokens, x, width, scalar):
-        count, t, by = v.load_i64(tokens), v.draw(counter, 1), v.as_f32(scalar)
+        count, t, by = v.load_i64(tokens), v.take_work(counter, 1), v.as_f32(scalar)
         while t < count:
             row = x + 4 * width * t
             for i in range(0, width - 7, 8):
                 v.store(row + 4 * i, eight(v.load(f32x8, row + 4 * i), by))
             for i in range(width // 8 * 8, width):
                 v.store(row + 4 * i, lane(eight(v.splat(f32x8, v.load_f32(row + 4 * i)), by)))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
 @kernel("tokens x width factor")
-def scale(v: ModuleType) -> Any:
+def scale(v: InstructionSet) -> Any:
     """x (tokens, width) float32 *= `factor`, a float."""
     return _with_scalar(v, lambda x, factor: x * factor)
 
@@ -87,7 +87,7 @@ def softcap_reference(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]
 
 
 @kernel("tokens x width cap")
-def softcap(v: ModuleType) -> Any:
+def softcap(v: InstructionSet) -> Any:
     """x (tokens, width) float32 = cap * tanh(x / cap) in place; `cap` is a float."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
 
@@ -98,18 +98,18 @@ def softcap(v: ModuleType) -> Any:
 
 
 @kernel("tokens x factors width")
-def scale_rows(v: ModuleType) -> Any:
+def scale_rows(v: InstructionSet) -> Any:
     """x (tokens, width) float32 *= factors (tokens,) float32: each token has a factor of its own."""
     f32x8 = v.f32x8
 
     def run(counter, ith, nth, tokens, x, factors, width):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             row, by = x + 4 * width * t, v.load_f32(factors + 4 * t)
             for i in range(0, width - 7, 8):
                 v.store(row + 4 * i, v.load(f32x8, row + 4 * i) * by)
             for i in range(width // 8 * 8, width):
                 v.store(row + 4 * i, v.load_f32(row + 4 * i) * by)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

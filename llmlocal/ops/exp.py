@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
+
+from ..quant.simd.instruction_set import InstructionSet
 
 # Taylor coefficients of exp, highest first: for |x| <= ln 2 / 2 the remainder is below half an ulp of float32.
 COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
 
 
-def exp_below(v: ModuleType, f32: Any, i32: Any) -> Any:
+def exp_below(v: InstructionSet, f32: Any, i32: Any) -> Any:
     """As `exp`, for x <= 0 (softmax): relative error below 3e-6, e^-87 for x < -87. NaN stays NaN."""
     c5, c4, c3, c2, c1, c0 = COEFFICIENTS[2:]
 
@@ -28,7 +29,7 @@ def exp_below(v: ModuleType, f32: Any, i32: Any) -> Any:
     return v.jitable(run)
 
 
-def exp(v: ModuleType, f32: Any, i32: Any) -> Any:
+def exp(v: InstructionSet, f32: Any, i32: Any) -> Any:
     """`(x)`: exp of a float32 vector; relative error below 2e-7, 0 far below -87, infinity above 88.8, NaN for NaN.
 
     x = n ln 2 + r, so exp(x) = 2^n exp(r); 2^n is built from exponent bits, as two factors.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ def layer_norm_reference(x: NDArray[np.float64], weight: NDArray[np.float64], ep
 
 
 @kernel("tokens x weight out width per_token eps")
-def layer_norm(v: ModuleType) -> Any:
+def layer_norm(v: InstructionSet) -> Any:
     """out = layer_norm(x), both (tokens, per_token, width) float32; `weight` (per_token, width); `eps` is a float.
 
     `per_token` is 1, or the number of heads, each of which has a weight of its own.
@@ -39,7 +39,7 @@ def layer_norm(v: ModuleType) -> Any:
         for i in range(whole, width):
             one = v.load_f32(x + 4 * i) - center
             total += one * one if squared else one
-        return (v.total(sums) + total) / v.float32(width)
+        return (v.reduce_add(sums) + total) / v.float32(width)
 
     @v.jitable
     def norm_row(x, weight, out, width, eps):
@@ -51,11 +51,11 @@ def layer_norm(v: ModuleType) -> Any:
             v.store(out + 4 * i, (v.load_f32(x + 4 * i) - center) * scale * v.load_f32(weight + 4 * i))
 
     def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             for i in range(per_token):
                 at = 4 * width * (t * per_token + i)
                 norm_row(x + at, weight + 4 * width * i, out + at, width, v.as_f32(eps))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

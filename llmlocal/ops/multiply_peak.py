@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import CALL, Kernel
 from ..quant.jit.linker import address_of
+from ..quant.simd.instruction_set import InstructionSet
 
 VECTORS = 8  # of weights in one iteration, as in a block of 32 weights
 STRIDE = 64  # bytes from one token's activations to the next
@@ -24,11 +24,11 @@ def multiply_peak_kernel(floats: bool) -> Kernel:
     return Kernel(name, ("data", "iterations", "sums"), _float_build if floats else _byte_build)
 
 
-def _byte_build(v: ModuleType) -> Any:
+def _byte_build(v: InstructionSet) -> Any:
     i8, i32, tokens, width, after = v.i8, v.i32, v.TOKENS, v.i8.n, VECTORS * v.i8.n
-    loads = v.unroll(VECTORS, lambda j: lambda p: v.load(i8, p + width * j))
-    zeros = v.unroll(tokens, lambda t: lambda p: v.zero(i32))
-    stores = v.unroll(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
+    loads = v.map_parts(VECTORS, lambda j: lambda p: v.load(i8, p + width * j))
+    zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(i32))
+    stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
     dot = v.tokens_dot(tokens, VECTORS, 4, False)
 
     def run(counter, ith, nth, data, iterations, sums):
@@ -41,20 +41,20 @@ def _byte_build(v: ModuleType) -> Any:
     return run
 
 
-def _float_build(v: ModuleType) -> Any:
+def _float_build(v: InstructionSet) -> Any:
     f32, tokens, width, after = v.f32, v.TOKENS, 4 * v.f32.n, VECTORS * 4 * v.f32.n
-    zeros = v.unroll(tokens, lambda t: lambda p: v.zero(f32))
-    stores = v.unroll(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
+    zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(f32))
+    stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
 
     def column(j: int) -> Any:
-        return v.unroll(
+        return v.map_parts(
             tokens,
             lambda t: (
                 lambda sums, p, x: v.fma(v.load(f32, p + width * j), v.load_splat(f32, x + t * STRIDE + 4 * j), sums[t])
             ),
         )
 
-    step = v.chain([column(j) for j in range(VECTORS)])
+    step = v.fold_parts([column(j) for j in range(VECTORS)])
 
     def run(counter, ith, nth, data, iterations, sums):
         parts = zeros(data)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 # An operation is int64 (address of the kernel, address of its argument block, 1 if a barrier follows, start and end
 # address of the bytes to prefetch there). `team` is int64 (threads that arrived, phase, address of a function that
@@ -15,7 +15,7 @@ SPINS = 2000  # of waiting before the thread yields its CPU, which another threa
 
 
 @kernel("operations count team")
-def run_program(v: ModuleType) -> Any:
+def run_program(v: InstructionSet) -> Any:
     """Run `count` operations as thread `ith` of `nth`.
 
     The last thread at a barrier resets the work counters of the operations before it; the others prefetch the next

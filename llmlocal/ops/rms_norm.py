@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ def rms_norm_reference(x: NDArray[np.float64], weight: NDArray[np.float64], eps:
 
 
 @kernel("tokens x weight out width per_token eps")
-def rms_norm(v: ModuleType) -> Any:
+def rms_norm(v: InstructionSet) -> Any:
     """out = rms_norm(x), both (tokens, per_token, width) float32; `weight` (width,); `eps` is a float.
 
     `per_token` is 1, or the number of heads, which share the weight.
@@ -35,7 +35,7 @@ def rms_norm(v: ModuleType) -> Any:
         for i in range(0, whole, 8):
             part = v.load(f32x8, x + 4 * i)
             squares = v.fma(part, part, squares)
-        total = v.total(squares)
+        total = v.reduce_add(squares)
         for i in range(whole, width):
             total += v.load_f32(x + 4 * i) * v.load_f32(x + 4 * i)
         scale = v.float32(1) / v.sqrt(total / v.float32(width) + eps)
@@ -45,10 +45,10 @@ def rms_norm(v: ModuleType) -> Any:
             v.store(out + 4 * i, v.load_f32(x + 4 * i) * scale * v.load_f32(weight + 4 * i))
 
     def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             for i in range(t * per_token, (t + 1) * per_token):
                 norm_row(x + 4 * width * i, weight, out + 4 * width * i, width, v.as_f32(eps))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

@@ -5,10 +5,10 @@ Su et al. 2021, arXiv 2104.09864. `rope_table` computes the cosines and sines of
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ def rope_reference(x: NDArray[np.float64], table: NDArray[np.float64], interleav
     return out
 
 
-def _head(v: ModuleType, interleaved: bool) -> Any:
+def _head(v: InstructionSet, interleaved: bool) -> Any:
     """`(x, table, rotary_dim)`: rotate one head in place."""
     f32x8, swap = v.f32x8, v.swap_pairs
 
@@ -81,26 +81,26 @@ def _head(v: ModuleType, interleaved: bool) -> Any:
     return v.jitable(interleaved_pairs if interleaved else neox_pairs)
 
 
-def _build(v: ModuleType, interleaved: bool) -> Any:
+def _build(v: InstructionSet, interleaved: bool) -> Any:
     head = _head(v, interleaved)
 
     def run(counter, ith, nth, tokens, x, table, heads, head_dim, rotary_dim):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             for h in range(heads):
                 head(x + 4 * head_dim * (heads * t + h), table + 8 * rotary_dim * t, rotary_dim)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
 @kernel("tokens x table heads head_dim rotary_dim")
-def rope_interleaved(v: ModuleType) -> Any:
+def rope_interleaved(v: InstructionSet) -> Any:
     """Rotate x (tokens, heads, head_dim) float32 in place: value 2 i of a head with 2 i + 1, up to `rotary_dim`."""
     return _build(v, interleaved=True)
 
 
 @kernel("tokens x table heads head_dim rotary_dim")
-def rope_neox(v: ModuleType) -> Any:
+def rope_neox(v: InstructionSet) -> Any:
     """As `rope_interleaved`, value i with i + rotary_dim / 2 (the order of GPT-NeoX)."""
     return _build(v, interleaved=False)

@@ -8,9 +8,9 @@ largest score followed by 15 unused places. A weight is exp(score - largest scor
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
+from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp, exp_below
 from .kv.kv_type import padded
 
@@ -24,12 +24,12 @@ def partial_bytes(dim: int) -> int:
     return 4 * (padded(dim) + 2 * TAIL)
 
 
-def no_transform(v: ModuleType) -> ScoreTransform:
+def no_transform(v: InstructionSet) -> ScoreTransform:
     """`(scores, count)`: leave scores (count,) float32 as they are."""
     return v.jitable(lambda scores, count: None)  # type: ignore[no-any-return]
 
 
-def softcap_scores(v: ModuleType, softcap: float) -> ScoreTransform:
+def softcap_scores(v: InstructionSet, softcap: float) -> ScoreTransform:
     """`(scores, count)`: softcap * tanh(score / softcap) in place, with tanh x = 1 - 2 / (e^2x + 1)."""
     f32, power = v.f32, exp(v, v.f32, v.i32)
     double, most, less = 2 / softcap, softcap, -2 * softcap
@@ -39,10 +39,10 @@ def softcap_scores(v: ModuleType, softcap: float) -> ScoreTransform:
             e = power(v.load(f32, scores + 4 * i) * double)
             v.store(scores + 4 * i, v.splat(f32, less) / (e + 1.0) + most)
 
-    return v.jitable(run)  # type: ignore[no-any-return]
+    return v.jitable(run)
 
 
-def start(v: ModuleType) -> Any:
+def start(v: InstructionSet) -> Any:
     """`(result, width, sink)`: initialize a result that holds only its head's sink."""
     f32x8 = v.f32x8
 
@@ -55,7 +55,7 @@ def start(v: ModuleType) -> Any:
     return v.jitable(run)
 
 
-def exponentiate(v: ModuleType, transform: ScoreTransform) -> Any:
+def exponentiate(v: InstructionSet, transform: ScoreTransform) -> Any:
     """`(scores, count, begin, end, result, width)`: scores become weights in place; 0 outside begin .. end - 1.
 
     Writes the sum of weights and the largest score to `result`; the caller writes the weighted sum of values.
@@ -75,7 +75,7 @@ def exponentiate(v: ModuleType, transform: ScoreTransform) -> Any:
         for i in range(0, 4 * count, 8 * lanes):
             low = v.maximum(v.load(f32, scores + i), low)
             high = v.maximum(v.load(f32, scores + 4 * lanes + i), high)
-        return v.greatest(v.maximum(low, high))
+        return v.reduce_max(v.maximum(low, high))
 
     def run(scores, count, begin, end, result, width):
         transform(scores, count)
@@ -91,13 +91,13 @@ def exponentiate(v: ModuleType, transform: ScoreTransform) -> Any:
         mask(scores, count, begin, end, v.float32(0))
         v.store(result + 4 * width, v.zero(f32x8))
         v.store(result + 4 * (width + 8), v.zero(f32x8))
-        v.store(result + 4 * width, v.total(low + high))
+        v.store(result + 4 * width, v.reduce_add(low + high))
         v.store(result + 4 * (width + TAIL), peak)
 
     return v.jitable(run)
 
 
-def merge(v: ModuleType) -> Any:
+def merge(v: InstructionSet) -> Any:
     """`(result, other, width)`: merge `other`, of later keys, into `result`."""
     f32, f32x8, power, first_lane = v.f32, v.f32x8, exp(v, v.f32x8, v.i32x8), v.slice_of(0, 1)
 
@@ -105,16 +105,16 @@ def merge(v: ModuleType) -> Any:
         peaks = 4 * (width + TAIL)
         before, after = v.load_splat(f32x8, result + peaks), v.load_splat(f32x8, other + peaks)
         top = v.maximum(after, before)
-        shrink, factor = v.total(first_lane(power(before - top))), v.total(first_lane(power(after - top)))
+        shrink, factor = v.reduce_add(first_lane(power(before - top))), v.reduce_add(first_lane(power(after - top)))
         for i in range(0, width + TAIL, v.LANES):
             sums = v.load(f32, result + 4 * i) * shrink
             v.store(result + 4 * i, v.fma(v.load(f32, other + 4 * i), v.splat(f32, factor), sums))
-        v.store(result + peaks, v.total(first_lane(top)))
+        v.store(result + peaks, v.reduce_add(first_lane(top)))
 
     return v.jitable(run)
 
 
-def normalize(v: ModuleType) -> Any:
+def normalize(v: InstructionSet) -> Any:
     """`(result, width, out, dim)`: out (dim,) float32 = weighted sum of values / sum of weights."""
     f32x8 = v.f32x8
 

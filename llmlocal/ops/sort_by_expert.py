@@ -5,10 +5,10 @@ A pair is one choice of a token; within an expert, pairs keep the order of their
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 GROUP_BYTES = 24  # of a group: int64 expert, first pair, number of pairs
 
@@ -31,7 +31,7 @@ def groups_bytes(experts: int) -> int:
     return 8 + (GROUP_BYTES + 8) * experts
 
 
-def _build(v: ModuleType) -> Any:
+def _build(v: InstructionSet) -> Any:
     @v.jitable
     def write_groups(a, pairs, counters):
         """Write `groups`; each expert's counter becomes its first pair."""
@@ -55,7 +55,7 @@ def _build(v: ModuleType) -> Any:
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
-        if v.draw(counter, 1) > 0:  # one thread does it all
+        if v.take_work(counter, 1) > 0:  # one thread does it all
             return
         pairs, counters = v.load_i64(a.tokens) * a.used, a.groups + 8 + GROUP_BYTES * a.experts
         write_groups(a, pairs, counters)

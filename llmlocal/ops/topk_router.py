@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel
+from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def topk_router_reference(
     return chosen, factor * (weights / weights.sum(1, keepdims=True) if normalize_weights else weights)
 
 
-def _build(v: ModuleType) -> Any:
+def _build(v: InstructionSet) -> Any:
     power, lane = exp(v, v.f32x8, v.i32x8), v.slice_of(0, 1)
 
     @v.jitable
     def exp_of(x):
-        return v.total(lane(power(v.splat(v.f32x8, x))))
+        return v.reduce_add(lane(power(v.splat(v.f32x8, x))))
 
     @v.jitable
     def route_token(a, t):
@@ -77,10 +77,10 @@ def _build(v: ModuleType) -> Any:
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
-        count, t = v.load_i64(a.tokens), v.draw(counter, 1)
+        count, t = v.load_i64(a.tokens), v.take_work(counter, 1)
         while t < count:
             route_token(a, t)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 

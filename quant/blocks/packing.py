@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
+from ..simd.instruction_set import InstructionSet
 
-def copy_half(v: ModuleType) -> Any:
+
+def copy_float16(v: InstructionSet) -> Any:
     """`(out, p)`: the two bytes at `p`."""
     one = v.Vec("i16", 1)
     return v.jitable(lambda out, p: v.store(out, v.load(one, p)))
 
 
-def pack_pairs(v: ModuleType) -> Any:
+def pack_pairs(v: InstructionSet) -> Any:
     """`(out, q)`: 256 levels' low nibbles: of 64, those of the first 32 in low halves of bytes."""
 
     def pack(out, q):
@@ -23,7 +24,7 @@ def pack_pairs(v: ModuleType) -> Any:
     return v.jitable(pack)
 
 
-def pack_quads(v: ModuleType) -> Any:
+def pack_quads(v: InstructionSet) -> Any:
     """`(out, q)`: 128 levels' two low bits in 32 bytes: of the first 32 levels lowest, and so on; twice."""
 
     def pack(out, q):
@@ -36,7 +37,7 @@ def pack_quads(v: ModuleType) -> Any:
     return v.jitable(pack)
 
 
-def pack_plane(v: ModuleType, bit: int) -> Any:
+def pack_plane(v: InstructionSet, bit: int) -> Any:
     """`(out, q)`: one bit of 256 levels in 32 bytes: bit g of byte i is that of value i of the g-th 32."""
 
     def pack(out, q):

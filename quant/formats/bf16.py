@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.parts import FloatParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class BF16(Format, id=30, block=1, nbytes=2, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> FloatParts:
+    def kernels(cls, v: InstructionSet) -> FloatParts:
         i16x8 = v.Vec("i16", 8)
 
         def unpack(p, stride, tile):

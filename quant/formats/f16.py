@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import half_bytes, halves
+from ..blocks.fields import float16_bytes, float16_values
 from ..blocks.parts import FloatParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class F16(Format, id=1, block=1, nbytes=2, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> FloatParts:
+    def kernels(cls, v: InstructionSet) -> FloatParts:
         @v.jitable
         def low_half(pair):
             return v.to_f32(v.f32, v.bitcast(v.f16, v.truncate(v.i16, pair)))
@@ -37,8 +37,8 @@ class F16(Format, id=1, block=1, nbytes=2, activations="f32"):
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return halves(blocks)
+        return float16_values(blocks)
 
     @staticmethod
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-        return half_bytes(x)
+        return float16_bytes(x)

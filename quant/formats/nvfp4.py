@@ -8,12 +8,12 @@ As in ggml, the top bit of a scale is ignored, and its NaN, 127, is 0. The file'
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.lookup_levels import E2M1
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class NVFP4(Format, id=40, block=64, nbytes=36, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         level, scales, i8x8 = v.lookup16(E2M1), v.table(_scales().tobytes()), v.Vec("i8", 8)
 
         @v.jitable

@@ -5,14 +5,14 @@ So neither product has to transpose: a vector holds the same element of many key
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
+from ...quant.simd.instruction_set import InstructionSet
 from .kv_type import ALIGN, KVKernels, KVType
 from .panel import product
 
 
-def _kernels(v: ModuleType, nbytes: int, load: Any, pack: Any) -> KVKernels:
+def _kernels(v: InstructionSet, nbytes: int, load: Any, pack: Any) -> KVKernels:
     f32x8, pack, multiply = v.f32x8, v.jitable(pack), product(v, load, nbytes)
     lane = v.slice_of(0, 1)
 
@@ -20,7 +20,7 @@ def _kernels(v: ModuleType, nbytes: int, load: Any, pack: Any) -> KVKernels:
         one = v.slice_of(j, 1)
         return lambda x, target, step: v.store(target + step * j, one(x))
 
-    scatter = v.unroll(8, pick)
+    scatter = v.map_parts(8, pick)
 
     @v.jitable
     def write(source, target, step, dim):
@@ -60,11 +60,11 @@ def _kernels(v: ModuleType, nbytes: int, load: Any, pack: Any) -> KVKernels:
     return KVKernels(*(v.jitable(part) for part in parts))
 
 
-def _f16(v: ModuleType) -> KVKernels:
+def _f16(v: InstructionSet) -> KVKernels:
     return _kernels(v, 2, lambda p: v.to_f32(v.f32, v.load(v.f16, p)), lambda x: v.to_f16(v.f16x8, x))
 
 
-def _f32(v: ModuleType) -> KVKernels:
+def _f32(v: InstructionSet) -> KVKernels:
     return _kernels(v, 4, lambda p: v.load(v.f32, p), lambda x: x)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, NamedTuple
+
+from ...quant.simd.instruction_set import InstructionSet
 
 ALIGN = 32
 KernelPart = Callable[..., Any]
@@ -62,7 +63,7 @@ class KVType:
     element_bytes: int
     scale_bytes: int
     q8_queries: bool
-    kernels: Callable[[ModuleType], KVKernels]
+    kernels: Callable[[InstructionSet], KVKernels]
     head_multiple: int = 1
 
     def __post_init__(self) -> None:

@@ -6,13 +6,14 @@ Every sum adds its products in order of depth, so a row's result does not depend
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
+
+from ...quant.simd.instruction_set import InstructionSet
 
 COLUMNS = 32
 
 
-def product(v: ModuleType, load: Callable[..., Any], nbytes: int) -> Any:
+def product(v: InstructionSet, load: Callable[..., Any], nbytes: int) -> Any:
     """`(x, x_stride, rows, y, y_stride, b, step, depth)`: y (rows, 32) = x (rows, depth) times 32 columns.
 
     At `b`, 32 numbers of `nbytes` bytes lie side by side for each step of depth, `step` bytes apart; `load` turns
@@ -21,7 +22,7 @@ def product(v: ModuleType, load: Callable[..., Any], nbytes: int) -> Any:
     return by_rows(v, lambda rows: _panel(v, load, nbytes, rows))
 
 
-def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
+def by_rows(v: InstructionSet, panel_of: Callable[[int], Any]) -> Any:
     """`(x, x_stride, rows, y, y_stride, *rest)`: all rows, in panels of a few.
 
     `panel_of(n)` is `(x, x_stride, y, y_stride, *rest)` for n rows.
@@ -38,7 +39,7 @@ def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
 
         return v.jitable(run)
 
-    every = v.chain([some(n) for n in (8, 4, 2, 1) if n <= v.TOKENS])
+    every = v.fold_parts([some(n) for n in (8, 4, 2, 1) if n <= v.TOKENS])
 
     def run(x, x_stride, rows, y, y_stride, *rest):
         every(0, x, x_stride, rows, y, y_stride, *rest)
@@ -46,12 +47,12 @@ def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
     return v.jitable(run)
 
 
-def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> Any:
+def _panel(v: InstructionSet, load: Callable[..., Any], nbytes: int, rows: int) -> Any:
     """`rows` rows by 32 columns, as many columns at a time as leave registers for the sums."""
     f32, lanes = v.f32, v.LANES
     vectors = 2 if rows > 1 else COLUMNS // lanes
     load = v.jitable(load)
-    columns = v.unroll(vectors, lambda j: lambda b: load(b + lanes * nbytes * j))
+    columns = v.map_parts(vectors, lambda j: lambda b: load(b + lanes * nbytes * j))
 
     def times(i: int) -> Any:
         r, j = divmod(i, vectors)
@@ -61,8 +62,8 @@ def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> A
         r, j = divmod(i, vectors)
         return lambda sums, y, stride: v.store(y + r * stride + 4 * lanes * j, sums[i])
 
-    every, stores = v.unroll(rows * vectors, times), v.unroll(rows * vectors, write)
-    zeros = v.unroll(rows * vectors, lambda i: lambda: v.zero(f32))
+    every, stores = v.map_parts(rows * vectors, times), v.map_parts(rows * vectors, write)
+    zeros = v.map_parts(rows * vectors, lambda i: lambda: v.zero(f32))
 
     def run(x, x_stride, y, y_stride, b, step, depth):
         for c in range(0, COLUMNS, vectors * lanes):

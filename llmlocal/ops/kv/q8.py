@@ -8,24 +8,24 @@ float16: 6 % more memory, but no conversion. Keys are stored in the form that th
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ...quant.kernels.q8_activations import BLOCK, LINE, SCALE, SUM, SUM_SHIFT
+from ...quant.simd.instruction_set import InstructionSet
 from .kv_type import KVKernels, KVType
 from .panel import by_rows, product
 
 BLOCK_BYTES = BLOCK + 4
 
 
-def _kernels(v: ModuleType) -> KVKernels:
+def _kernels(v: InstructionSet) -> KVKernels:
     write_key, write_value = _writers(v)
     load_query = _load_query(v)
     parts = (write_key, write_value, load_query, _multiply_keys(v), _multiply_values(v))
     return KVKernels(*(v.jitable(part) for part in parts))
 
 
-def _writers(v: ModuleType) -> tuple[Any, Any]:
+def _writers(v: InstructionSet) -> tuple[Any, Any]:
     """`write_key` and `write_value`: the largest magnitude of 32 numbers becomes 127."""
     f32x8, i32x8, i8x8, lanes = v.f32x8, v.i32x8, v.Vec("i8", 8), v.LANES
     flip = 0x80808080 if v.FLIP_SIGNED else 0
@@ -34,7 +34,7 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
         one = v.slice_of(j, 1)
         return lambda dwords, target: v.store(target + 4 * lanes * j, one(dwords))
 
-    scatter = v.unroll(8, store_dword)
+    scatter = v.map_parts(8, store_dword)
 
     @v.jitable
     def eight(p, inverse):
@@ -45,8 +45,10 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
         """32 float32 as int8, and their scale, which is NaN if one of them is not finite."""
         low = v.maximum(v.absolute(v.load(f32x8, p)), v.absolute(v.load(f32x8, p + 32)))
         high = v.maximum(v.absolute(v.load(f32x8, p + 64)), v.absolute(v.load(f32x8, p + 96)))
-        peak = v.greatest(v.maximum(low, high))
-        total = v.total((v.load(f32x8, p) + v.load(f32x8, p + 32)) + (v.load(f32x8, p + 64) + v.load(f32x8, p + 96)))
+        peak = v.reduce_max(v.maximum(low, high))
+        total = v.reduce_add(
+            (v.load(f32x8, p) + v.load(f32x8, p + 32)) + (v.load(f32x8, p + 64) + v.load(f32x8, p + 96))
+        )
         scale = v.float32(1 / 127) * peak + (total - total)
         inverse = v.float32(127) / peak if peak > 0 else v.float32(0)
         low_bytes, high_bytes = (
@@ -73,7 +75,7 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
     return write_key, write_value
 
 
-def _load_query(v: ModuleType) -> Any:
+def _load_query(v: InstructionSet) -> Any:
     """Copies the lines of one head from a token's Q8 record, their scales times `scale`."""
 
     def run(q, t, head, heads, dim, width, scale, target):
@@ -86,7 +88,7 @@ def _load_query(v: ModuleType) -> Any:
     return run
 
 
-def _multiply_keys(v: ModuleType) -> Any:
+def _multiply_keys(v: InstructionSet) -> Any:
     lanes = v.LANES
     multiply = by_rows(v, lambda rows: _panel(v, rows))
 
@@ -98,11 +100,11 @@ def _multiply_keys(v: ModuleType) -> Any:
     return run
 
 
-def _panel(v: ModuleType, rows: int) -> Any:
+def _panel(v: InstructionSet, rows: int) -> Any:
     """`(x, x_stride, y, y_stride, tile, depth)`: y (rows, LANES) = Q8 lines times LANES keys."""
     f32, i32, lanes = v.f32, v.i32, v.LANES
-    dot, zeros = v.dot4_signed, v.unroll(rows, lambda r: lambda: v.zero(v.f32))
-    dwords = v.unroll(8, lambda j: lambda p: v.load(v.i8, p + 4 * lanes * j))
+    dot, zeros = v.dot4_signed, v.map_parts(rows, lambda r: lambda: v.zero(v.f32))
+    dwords = v.map_parts(8, lambda j: lambda p: v.load(v.i8, p + 4 * lanes * j))
 
     def start(r: int) -> Any:
         """Where keys are stored with 128 added: -128 times the sum of the query's bytes."""
@@ -114,7 +116,7 @@ def _panel(v: ModuleType, rows: int) -> Any:
         def times(r: int) -> Any:
             return lambda sums, w, x, stride: dot(sums[r], w[j], v.load_splat4(v.i8, x + r * stride + 4 * j))
 
-        return v.unroll(rows, times)
+        return v.map_parts(rows, times)
 
     def scaled(r: int) -> Any:
         def one(sums, products, d, x, stride):
@@ -122,8 +124,12 @@ def _panel(v: ModuleType, rows: int) -> Any:
 
         return one
 
-    starts, every, scale = v.unroll(rows, start), v.chain([four(j) for j in range(8)]), v.unroll(rows, scaled)
-    stores = v.unroll(rows, lambda r: lambda sums, y, stride: v.store(y + r * stride, sums[r]))
+    starts, every, scale = (
+        v.map_parts(rows, start),
+        v.fold_parts([four(j) for j in range(8)]),
+        v.map_parts(rows, scaled),
+    )
+    stores = v.map_parts(rows, lambda r: lambda sums, y, stride: v.store(y + r * stride, sums[r]))
 
     def run(x, x_stride, y, y_stride, tile, depth):
         sums = zeros()
@@ -137,7 +143,7 @@ def _panel(v: ModuleType, rows: int) -> Any:
     return v.jitable(run)
 
 
-def _multiply_values(v: ModuleType) -> Any:
+def _multiply_values(v: InstructionSet) -> Any:
     f32, bytes_of, lanes = v.f32, v.Vec("i8", v.LANES), v.LANES
     multiply = product(v, lambda p: v.to_f32(f32, v.load(bytes_of, p)), 1)
 

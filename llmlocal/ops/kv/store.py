@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ...quant.jit.kernel import Kernel
+from ...quant.simd.instruction_set import InstructionSet
 from .kv_type import ALIGN, KVType
 
 FIELDS = ("tokens", "token_cells", "k", "v", "keys", "values", "kv_heads", "head_dim", "value_dim", "cells")
@@ -19,12 +19,12 @@ def kv_store(kv_type: KVType) -> Kernel:
     return Kernel(f"kv_store_{kv_type.name}", FIELDS, lambda v: _build(v, kv_type))
 
 
-def _build(v: ModuleType, kv_type: KVType) -> Any:
+def _build(v: InstructionSet, kv_type: KVType) -> Any:
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
     write_key, write_value = kernels.write_key, kernels.write_value
 
     def run(counter, ith, nth, tokens, token_cells, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         key_bytes = -(-head_dim // ALIGN) * block_bytes * cells
         value_bytes = -(-value_dim // ALIGN) * block_bytes * cells
         while t < count:
@@ -33,6 +33,6 @@ def _build(v: ModuleType, kv_type: KVType) -> Any:
                 at = kv_heads * t + h
                 write_key(k + 4 * head_dim * at, keys + key_bytes * h, cell, cells, head_dim)
                 write_value(values_in + 4 * value_dim * at, values + value_bytes * h, cell, cells, value_dim)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
