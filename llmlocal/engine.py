@@ -117,15 +117,15 @@ class Engine:
 
     @property
     def cache_format(self) -> str:
-        """The name of the kind of cache."""
+        """The name of the KV cache type, such as f16."""
         return self._cache.kv_type.name
 
     def truncate(self, length: int, seq: int = 0) -> None:
-        """Forget everything from position `length` on."""
+        """Drop the tokens of a sequence from position `length` on."""
         del self._tokens[seq][length:]
 
     def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
-        """Keep of the cache what it shares with the start of `tokens`, at most all but the last; how many that are."""
+        """Keep the cached tokens that `tokens` starts with, at most all but the last of it; returns their number."""
         same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._tokens[seq], tokens[:-1], strict=False))
         shared = sum(1 for _ in same)
         self.truncate(shared, seq)

@@ -95,7 +95,7 @@ def test_rope(head_dim: int, rotary_dim: int, interleaved: bool, isa: str) -> No
 
 
 @pytest.mark.parametrize("interleaved", [True, False])
-def test_rope_meaning_turns_complex_numbers(interleaved: bool) -> None:
+def test_rope_reference_rotates_complex_numbers(interleaved: bool) -> None:
     x, frequencies = wide(normal(9, 2, 20)), 100.0 ** (-np.arange(8) / 8)
     pairs = np.arange(16) if interleaved else np.arange(16).reshape(2, 8).T.ravel()
     want = x.copy()
