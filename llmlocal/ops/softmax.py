@@ -26,7 +26,7 @@ def partial_bytes(dim: int) -> int:
 
 def no_transform(v: InstructionSet) -> ScoreTransform:
     """`(scores, count)`: leave scores (count,) float32 as they are."""
-    return v.jitable(lambda scores, count: None)  # type: ignore[no-any-return]
+    return v.jitable(lambda scores, count: None)
 
 
 def softcap_scores(v: InstructionSet, softcap: float) -> ScoreTransform:
