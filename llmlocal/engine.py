@@ -1,6 +1,6 @@
-"""Token ids in, logits out. Knows nothing about text.
+"""The engine: token ids in, logits out. Text is the business of tokenizer and session.
 
-An engine is an open file, its recorded program, a cache for `n_seqs` sequences and a team of threads.
+An engine is an open GGUF file, its recorded program, a KV cache for `n_seqs` sequences, and threads to run the program.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from .layers import Layers
 from .layers.metadata import Config
 from .layers.weights import Weights
 from .quant.jit.cpu import physical_cores
-from .runtime.executor import Team
-from .runtime.graph import Graph, Step, Watcher
+from .runtime.batch import Batch
+from .runtime.executor import ThreadTeam
+from .runtime.graph import Graph, MatmulObserver
 from .runtime.kv_cache import KVCache
 
 DEFAULT_CONTEXT = 4096
@@ -28,7 +29,7 @@ Logits = NDArray[np.float32]
 
 
 class Engine:
-    """A model that is ready to run. Sequences are numbered from 0; each has its own tokens and its own cache."""
+    """A model that is ready to run. Sequences are numbered from 0 to n_seqs - 1; each has its own tokens and cells."""
 
     def __init__(
         self,
@@ -39,18 +40,18 @@ class Engine:
         ubatch: int,
         max_outputs: int,
         kv_type: str,
-        watcher: Watcher | None = None,
+        observer: MatmulObserver | None = None,
     ) -> None:
-        """Check the model against its hyper-parameters, record its program and prepare the kernels.
+        """Check the model, record its program and prepare the kernels; see `open` for the arguments.
 
-        Raises BadFileError for a model that cannot be right, before any kernel is compiled or run.
+        Raises BadFileError for a wrong or unsupported model, before any kernel is compiled or run.
         """
         self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
         arch = gguf.metadata.get("general.architecture")
         build = models.find(arch, str(gguf.path)).build
         self.n_vocab = vocabulary_size(gguf)
-        self._step = Step(ubatch, max_outputs)
-        graph = Graph(self._step, n_threads, watcher)
+        self._batch = Batch(ubatch, max_outputs)
+        graph = Graph(self._batch, n_threads, observer)
         self._cache = KVCache(n_ctx, n_seqs, kv_type)
         self._layers, self.weights = Layers(graph, self._cache), Weights(gguf)
         logits = build(self._layers, Config(gguf.metadata, str(arch), str(gguf.path)), self.weights, self.n_vocab)
@@ -59,7 +60,7 @@ class Engine:
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
         self._program = graph.finish()
         self.n_kernels = len(set(graph.kernels))
-        self._team = Team(n_threads)
+        self._team = ThreadTeam(n_threads)
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]
 
     @classmethod
@@ -73,19 +74,21 @@ class Engine:
         ubatch: int = 512,
         max_outputs: int = 1,
         kv_type: str = "f16",
-        watcher: Watcher | None = None,
+        observer: MatmulObserver | None = None,
     ) -> Engine:
-        """Map a GGUF file. `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; threads to the cores.
+        """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
 
-        `kv_type` is the kind of cache, f16 or q8_0; `watcher` hears of every product.
-        Raises NotFoundError, BadFileError or UsageError.
+        `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; `n_threads` to the number of physical cores.
+        `ubatch`: tokens of one run at most; `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32;
+        `observer` is called before each matrix product is recorded. Raises NotFoundError for a missing file,
+        BadFileError for a wrong or unsupported one, UsageError for options that the model does not support.
         """
         gguf = open_gguf(path)
         n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
         ubatch = min(ubatch, n_ctx * n_seqs)
         threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
         try:
-            return cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, watcher)
+            return cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, observer)
         except BaseException:
             gguf.close()
             raise
@@ -99,13 +102,13 @@ class Engine:
         return list(self._tokens[seq])
 
     def cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
-        """The cache of the first `n` tokens, as `KVCache.first_cells` gives it: what is written there counts."""
+        """The cache memory of the first `n` tokens: writable views, see `KVCache.first_cells`."""
         return self._cache.first_cells(n, seq)
 
     def adopt(self, tokens: Sequence[int], seq: int = 0) -> None:
-        """Take it that the first cells of a sequence hold `tokens`: they were written there by the caller.
+        """Declare that the caller has written the keys and values of `tokens` to the first cells of a sequence.
 
-        Raises as `prefill` does where they cannot.
+        Raises as `prefill` does.
         """
         self._tokens[seq] = []
         if tokens:
@@ -114,15 +117,15 @@ class Engine:
 
     @property
     def cache_format(self) -> str:
-        """The name of the kind of cache."""
-        return self._cache.kind.name
+        """The name of the KV cache type, such as f16."""
+        return self._cache.kv_type.name
 
     def truncate(self, length: int, seq: int = 0) -> None:
-        """Forget everything from position `length` on."""
+        """Drop the tokens of a sequence from position `length` on."""
         del self._tokens[seq][length:]
 
     def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
-        """Keep of the cache what it shares with the start of `tokens`, at most all but the last; how many that are."""
+        """Keep the cached tokens that `tokens` starts with, at most all but the last of it; returns their number."""
         same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._tokens[seq], tokens[:-1], strict=False))
         shared = sum(1 for _ in same)
         self.truncate(shared, seq)
@@ -131,8 +134,8 @@ class Engine:
     def prefill(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens; logits (n_vocab,) after the last. Raises PromptTooLongError, UsageError for a bad id."""
         self._check(tokens, seq)
-        for start in range(0, len(tokens), self._step.ubatch):
-            part = tokens[start : start + self._step.ubatch]
+        for start in range(0, len(tokens), self._batch.ubatch):
+            part = tokens[start : start + self._batch.ubatch]
             last = start + len(part) == len(tokens)
             self._run(part, [seq] * len(part), [len(part) - 1] if last else [])
         logits: Logits = self._result(1)[0]
@@ -144,8 +147,8 @@ class Engine:
 
     def decode_many(self, tokens: Sequence[int], seqs: Sequence[int]) -> Logits:
         """Append one token to each of several sequences in one batch; logits (sequences, n_vocab)."""
-        if len(set(seqs)) != len(seqs) or len(seqs) != len(tokens) or len(seqs) > self._step.max_outputs:
-            raise UsageError(f"decode_many takes one token for each of at most {self._step.max_outputs} sequences")
+        if len(set(seqs)) != len(seqs) or len(seqs) != len(tokens) or len(seqs) > self._batch.max_outputs:
+            raise UsageError(f"decode_many takes one token for each of at most {self._batch.max_outputs} sequences")
         for token, seq in zip(tokens, seqs, strict=True):
             self._check([token], seq)
         self._run(tokens, seqs, range(len(tokens)))
@@ -155,7 +158,7 @@ class Engine:
         """Append tokens, `max_outputs` at a time; logits (tokens, n_vocab) after each."""
         self._check(tokens, seq)
         out = np.empty((len(tokens), self.n_vocab), np.float32)
-        many = min(self._step.ubatch, self._step.max_outputs)
+        many = min(self._batch.ubatch, self._batch.max_outputs)
         for start in range(0, len(tokens), many):
             part = tokens[start : start + many]
             self._run(part, [seq] * len(part), range(len(part)))
@@ -182,36 +185,36 @@ class Engine:
             )
 
     def _run(self, tokens: Sequence[int], seqs: Sequence[int], outputs: Sequence[int]) -> None:
-        """One step of at most ubatch tokens, each appended to its sequence; logits are wanted of `outputs`."""
-        step, n = self._step, len(tokens)
+        """Run the program once: append at most ubatch tokens, each to its sequence, with the logits of `outputs`."""
+        batch, n = self._batch, len(tokens)
         positions = [self.length(seq) + i for i, seq in _numbered(seqs)]
-        step.count(n, len(outputs))
-        step.ids[:n], step.positions[:n] = tokens, positions
-        step.bases[:n] = [self._cache.base(seq) for seq in seqs]
-        step.cells[:n] = step.bases[:n] + step.positions[:n]
-        step.output_rows[: len(outputs)] = outputs
+        batch.resize(n, len(outputs))
+        batch.ids[:n], batch.positions[:n] = tokens, positions
+        batch.sequence_starts[:n] = [self._cache.start(seq) for seq in seqs]
+        batch.cells[:n] = batch.sequence_starts[:n] + batch.positions[:n]
+        batch.output_rows[: len(outputs)] = outputs
         for table in self._layers.tables:
-            table.fill(step.positions[:n])
+            table.fill(batch.positions[:n])
         self._team.run(self._program)
         for token, seq in zip(tokens, seqs, strict=True):
             self._tokens[seq].append(token)
 
     def _result(self, outputs: int) -> Logits:
-        """A copy of the logits; raises BadFileError where they are not finite, naming the tensor that is to blame."""
+        """A copy of the logits (outputs, n_vocab). Raises BadFileError if they are not finite, and names the tensor."""
         logits = self._logits[:outputs].copy()
         if (
             not np.isfinite(logits.sum()) and not np.isfinite(logits).all()
-        ):  # a sum is quick, and keeps NaN and infinity
+        ):  # the sum is a quick first test: it keeps NaN and infinity
             tensor = self.weights.first_not_finite()
-            blame = f"tensor '{tensor}' holds a value that is not finite" if tensor else "the logits are not finite"
+            cause = f"tensor '{tensor}' holds a value that is not finite" if tensor else "the logits are not finite"
             raise BadFileError(
-                f"{self.gguf.path}: {blame}", "the file is damaged or was converted wrongly; get it again"
+                f"{self.gguf.path}: {cause}", "the file is damaged or was converted wrongly; get it again"
             )
         return logits
 
 
 def _numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
-    """For each token, how many tokens of the same sequence stand before it in the batch, and that sequence."""
+    """For each token, the number of tokens of the same sequence before it in the batch, and the sequence."""
     seen: dict[int, int] = {}
     out = []
     for seq in seqs:
@@ -221,15 +224,15 @@ def _numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def vocabulary_size(gguf: GGUFFile) -> int:
-    """Tokens of the file's vocabulary; of the embedding where it brings none. Raises BadFileError."""
+    """Tokens of the file's vocabulary, or rows of its embedding if it has none. Raises BadFileError without either."""
     tokens = gguf.metadata.get("tokenizer.ggml.tokens")
     table = gguf.tensors.get("token_embd.weight")
     if tokens is None and table is None:
-        raise BadFileError(f"{gguf.path}: neither a vocabulary nor 'token_embd.weight'", "this is no language model")
+        raise BadFileError(f"{gguf.path}: neither a vocabulary nor 'token_embd.weight'", "this is not a language model")
     return len(tokens) if tokens is not None else table.rows if table is not None else 0
 
 
 def trained_context(gguf: GGUFFile) -> int:
-    """The context that the model was trained for, or DEFAULT_CONTEXT where the file does not say."""
+    """The context that the model was trained for in tokens, or DEFAULT_CONTEXT if the file does not say."""
     value = gguf.metadata.get(f"{gguf.metadata.get('general.architecture')}.context_length")
     return value if isinstance(value, int) and 0 < value < 1 << 31 else DEFAULT_CONTEXT

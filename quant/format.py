@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .simd.instruction_set import InstructionSet
+
 Activations = Literal["q8", "f32"] | None
 
 CHUNK = 1 << 16  # values converted at a time: the temporaries stay in the second-level cache
@@ -99,11 +101,11 @@ class Format:
         raise NotImplementedError
 
     @classmethod
-    def kernels(cls, v: Any) -> Any:
-        """The format's SIMD parts in the words of the instruction set `v` (see `matmul`)."""
+    def kernels(cls, v: InstructionSet) -> Any:
+        """The format's SIMD parts written for the instruction set `v` (see `blocks.parts`)."""
         raise NotImplementedError
 
     @classmethod
-    def encoders(cls, v: Any) -> Any:
-        """The format's SIMD quantizers (see `encode`); none where only `quantize` is there."""
+    def quantize_parts(cls, v: InstructionSet) -> Any:
+        """The format's SIMD quantizers (see `kernels.quantize_kernel`); none where only `quantize` is there."""
         return None

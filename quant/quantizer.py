@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from .format import BY_NAME, Format
 from .formats import load_all
 from .jit.kernel import Kernel
-from .kernels.get_rows import gather
-from .kernels.quantize_kernel import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, can_encode, encode
+from .kernels.get_rows import get_rows
+from .kernels.quantize_kernel import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, has_quantize_kernel, quantize_kernel
 from .tensor import QTensor
 
 CHUNK = 1 << 20  # values at a time: their float32 stay in the cache between both kernels
@@ -60,24 +60,26 @@ class ErrorStats:
         self.lost, self.total = self.lost + other.lost, self.total + other.total
 
 
-def kernels(tensor: QTensor | RowReader, target: type[Format], *, important: bool, longer: bool) -> list[Kernel]:
+def kernels(tensor: QTensor | RowReader, target: type[Format], *, important: bool, more_effort: bool) -> list[Kernel]:
     """The kernels that `Quantizer.stream` runs to convert `tensor` to `target`, to be compiled beforehand."""
     if isinstance(tensor, QTensor) and tensor.format is target:
         return []
     decodes = isinstance(tensor, QTensor) and tensor.format.activations is not None
-    found = [gather(tensor.format)] if decodes else []
-    return found + ([encode(target, important=important, longer=longer)] if can_encode(target) else [])
+    found = [get_rows(tensor.format)] if decodes else []
+    if has_quantize_kernel(target):
+        found.append(quantize_kernel(target, important=important, more_effort=more_effort))
+    return found
 
 
 class Quantizer:
     """Converts tensors with `run`, with buffers for `threads` threads.
 
-    `longer` searches longer for less error; `measure` adds up the error of what is encoded.
+    `more_effort` searches longer for less error; `measure` adds up the error of what is encoded.
     """
 
-    def __init__(self, run: Run, threads: int, *, longer: bool = False, measure: bool = False) -> None:
+    def __init__(self, run: Run, threads: int, *, more_effort: bool = False, measure: bool = False) -> None:
         load_all()
-        self._run, self._longer, self._measure = run, longer, measure
+        self._run, self._more_effort, self._measure = run, more_effort, measure
         self._values = np.zeros(0, np.float32)
         self._out = np.zeros(0, np.uint8)
         self._peaks = np.zeros(PEAK_STRIDE // 8 * threads, np.int64)
@@ -124,7 +126,7 @@ class Quantizer:
         k, n = tensor.shape[-1], last - first
         values = self._room(n * k)
         steps = self._decoding(tensor, first, last, values)
-        if not can_encode(target):
+        if not has_quantize_kernel(target):
             self._run(steps)
             return target.quantize(values[: n * k].reshape(n, k), None if columns is None else columns[:k])
         size = n * target.row_bytes(k)
@@ -140,7 +142,9 @@ class Quantizer:
             "peaks": self._peaks.ctypes.data,
             "scratch": self._scratch.ctypes.data,
         }
-        self._run([*steps, (encode(target, important=columns is not None, longer=self._longer), fields)])
+        self._run(
+            [*steps, (quantize_kernel(target, important=columns is not None, more_effort=self._more_effort), fields)]
+        )
         out = self._out[:size]
         self._check(target, out, n, k)
         if self._measure:
@@ -174,7 +178,7 @@ class Quantizer:
         if len(self._ids) < len(data):
             self._ids = np.arange(len(data), dtype=np.int64)
         self._count[0] = len(data)
-        return gather(format), {
+        return get_rows(format), {
             "tokens": self._count.ctypes.data,
             "ids": self._ids.ctypes.data,
             "weights": data.ctypes.data,
@@ -209,4 +213,4 @@ def format_named(name: str) -> type[Format] | None:
     """The format of this name (in any case) if tensors can be quantized to it, else None."""
     load_all()
     found = BY_NAME.get(name.upper())
-    return found if found is not None and (can_encode(found) or "quantize_blocks" in vars(found)) else None
+    return found if found is not None and (has_quantize_kernel(found) or "quantize_blocks" in vars(found)) else None

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.kernels.matmul import words_of_tiles
+from llmlocal.quant.simd.instruction_set import InstructionSet
 
 Array = NDArray[Any]
 Body = Callable[..., None]
@@ -25,10 +25,10 @@ VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]  # the ca
 DOTS = [(n, bits) for bits in (4, 5, 6, 8) for n in (4, 8)]  # 8 bits: signed
 
 
-def build_dots(v: ModuleType) -> Any:
+def build_dots(v: InstructionSet) -> Any:
     """tokens_dot of every size for two tokens, then dot4 and dot4_signed of a row's vectors, on every pattern."""
     size = 4 * v.LANES
-    weights = {n: v.unroll(n, lambda j: lambda w: v.load(v.i8, w + size * j)) for n in (4, 8)}
+    weights = {n: v.map_parts(n, lambda j: lambda w: v.load(v.i8, w + size * j)) for n in (4, 8)}
 
     def group(i: int) -> Body:
         n, bits = DOTS[i]
@@ -41,7 +41,7 @@ def build_dots(v: ModuleType) -> Any:
 
         return run
 
-    groups, rows = v.unroll(len(DOTS), group), 2 * size * len(DOTS)
+    groups, rows = v.map_parts(len(DOTS), group), 2 * size * len(DOTS)
 
     def main(counter, ith, nth, count, w, x, start, out):  # type: ignore[no-untyped-def]
         for _ in range(count):

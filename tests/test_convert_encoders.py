@@ -14,7 +14,7 @@ from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.quantizer import ErrorStats, Quantizer
 from llmlocal.quantize.plan import STORED_TYPES
-from llmlocal.runtime.executor import Team
+from llmlocal.runtime.executor import ThreadTeam
 from llmlocal.runtime.program import program_of
 
 load_all()
@@ -43,7 +43,7 @@ class InMemory:
 
 @pytest.fixture(scope="module")
 def quantizer() -> Iterator[Quantizer]:
-    team = Team(2)
+    team = ThreadTeam(2)
     yield Quantizer(lambda calls: team.run(program_of(calls)), 2)
     team.close()
 

@@ -13,7 +13,7 @@ from llmlocal.doctor import facts as doctor
 from llmlocal.doctor import self_test
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
-from llmlocal.runtime.executor import Team
+from llmlocal.runtime.executor import ThreadTeam
 
 load_all()
 FEW = ("F32", "Q4_0", "Q6_K")
@@ -43,7 +43,7 @@ def test_self_test_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wrong_kernel_is_found() -> None:
     """Against a meaning that is off by a tenth, each trial must fail: it can tell."""
-    team = Team(1)
+    team = ThreadTeam(1)
     for trial in few():
         wrong = replace(trial, want=trial.want * 1.1)
         assert not self_test.Recorded(wrong).run(team).passed, trial.name

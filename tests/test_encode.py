@@ -16,12 +16,19 @@ from llmlocal.gguf import open_gguf
 from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit import cpu
-from llmlocal.quant.kernels.quantize_kernel import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, can_encode, encode
+from llmlocal.quant.kernels.quantize_kernel import (
+    FINITE,
+    PEAK_STRIDE,
+    SCRATCH_BYTES,
+    SLACK,
+    has_quantize_kernel,
+    quantize_kernel,
+)
 
 load_all()
 Floats = NDArray[np.float32]
 SLOW = pytest.mark.slow  # a kernel of its own for each
-FORMATS = [pytest.param(f, id=name) for name, f in sorted(BY_NAME.items()) if can_encode(f)]
+FORMATS = [pytest.param(f, id=name) for name, f in sorted(BY_NAME.items()) if has_quantize_kernel(f)]
 SEARCHED = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
 EXACT = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4")  # without importance
 # A format of every kind of search on the other instruction sets.
@@ -54,7 +61,7 @@ def encoded(
     values[: x.size] = x.reshape(-1)
     out, peaks = np.zeros(n * f.nbytes + 4 * SLACK + 64, np.uint8), np.zeros(PEAK_STRIDE // 8, np.int64)
     held = None if importance is None else np.resize(importance, k + SLACK)
-    kernel = encode(f, important=importance is not None, longer=longer)
+    kernel = quantize_kernel(f, important=importance is not None, more_effort=longer)
     fields: dict[str, Any] = {"values": values, "out": out, "blocks": n, "k": k, "peaks": peaks}
     fields |= {"importance": 0 if held is None else held, "scratch": np.zeros(SCRATCH_BYTES, np.uint8)}
     run(kernel, isa=isa, **fields)

@@ -23,7 +23,7 @@ from llmlocal.gguf.writer import write_gguf
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
-from llmlocal.runtime.executor import Team
+from llmlocal.runtime.executor import ThreadTeam
 from llmlocal.runtime.graph import Graph
 
 load_all()
@@ -161,9 +161,9 @@ def test_cache_of_bytes_costs_little(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_is_refused(plain: Path) -> None:
-    with pytest.raises(UsageError, match="no kind of cache is called 'q4_0'"):
+    with pytest.raises(UsageError, match="unknown KV cache type 'q4_0'"):
         Engine.open(plain, n_threads=1, kv_type="q4_0")
-    with pytest.raises(UsageError, match="multiple of 32 numbers; this model's have"):
+    with pytest.raises(UsageError, match="multiple of 32; this model has"):
         Engine.open(plain, n_threads=1, kv_type="q8_0")
 
 
@@ -297,12 +297,12 @@ WRONG = {
     "layers": ({"llama.block_count": 1 << 31}, "block_count is 2147483648"),
     "odd rotation": ({"llama.rope.dimension_count": 7}, "dimension_count is 7, must be even"),
     "long rotation": ({"llama.rope.dimension_count": 18}, "dimension_count is 18, must be 0 to 16"),
-    "kv heads": ({"llama.attention.head_count_kv": 3}, "4 attention heads cannot share 3 key heads"),
+    "kv heads": ({"llama.attention.head_count_kv": 3}, "4 attention heads are not a multiple of 3 key heads"),
     "many kv heads": ({"llama.attention.head_count_kv": 8}, "head_count_kv is 8"),
     "eps": ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "layer_norm_rms_epsilon is nan"),
     "heads as text": ({"llama.attention.head_count": "4"}, "head_count must be an integer"),
     "no width": ({"llama.embedding_length": None}, "embedding_length is missing"),
-    "value length": ({"llama.attention.value_length": 8}, "values of another length"),
+    "value length": ({"llama.attention.value_length": 8}, "attention.value_length that differs"),
     "experts": ({"llama.expert_count": 8}, "expert_used_count is missing"),
     "few experts": ({"llama.expert_count": 2, "llama.expert_used_count": 3}, "expert_used_count is 3, must be 1 to 2"),
     "sigmoid of experts": (
@@ -374,5 +374,5 @@ def test_idle_team_costs_nothing_and_ends_when_closed(plain: Path) -> None:
 
 def test_team_of_one_starts_no_thread() -> None:
     before = team_threads()
-    Team(1).close()
+    ThreadTeam(1).close()
     assert team_threads() == before

@@ -1,32 +1,36 @@
-"""What a recording becomes: the columns of a program that no result depends on."""
+"""What a recording becomes: the columns of a program that no result depends on, and programs built without a graph."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from llmlocal.ops.elementwise import add
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.kernels.matmul import SCRATCH_BYTES, matmul
-from llmlocal.runtime.graph import AHEAD, Graph, Step
+from llmlocal.runtime.batch import Batch
+from llmlocal.runtime.executor import ThreadTeam
+from llmlocal.runtime.graph import PREFETCH_BYTES, Graph
+from llmlocal.runtime.program import KernelCall, Program
 
 
 def test_waiting_threads_fetch_the_weights_that_are_read_next() -> None:
     load_all()
-    width, step = 64, Step(ubatch=4, max_outputs=1)
-    graph = Graph(step, threads=1)
+    width, batch = 64, Batch(ubatch=4, max_outputs=1)
+    graph = Graph(batch, threads=1)
     x = graph.value(width)
 
     def residual() -> None:
-        graph.add(add, tokens=step.tokens, x=x, y=x, out=x, width=width)
+        graph.add(add, tokens=batch.tokens, x=x, y=x, out=x, width=width)
 
     def product(weights: NDArray[Any]) -> None:
         graph.add(
             matmul(BY_NAME["F32"]),
-            tokens=step.tokens,
+            tokens=batch.tokens,
             weights=weights.ctypes.data,
             x=x,
             y=graph.value(len(weights)),
@@ -43,7 +47,27 @@ def test_waiting_threads_fetch_the_weights_that_are_read_next() -> None:
     residual()
     product(large)
     residual()
-    assert small.nbytes < AHEAD < large.nbytes
+    assert small.nbytes < PREFETCH_BYTES < large.nbytes
     first, second = small.ctypes.data, large.ctypes.data
-    ahead = [[first, first + small.nbytes], [second, second + AHEAD], [second, second + AHEAD], [0, 0], [0, 0]]
+    ahead = [
+        [first, first + small.nbytes],
+        [second, second + PREFETCH_BYTES],
+        [second, second + PREFETCH_BYTES],
+        [0, 0],
+        [0, 0],
+    ]
     assert graph.finish().operations[:, 3:].tolist() == ahead
+
+
+def test_a_program_of_kernel_calls_runs_them_in_order() -> None:
+    x, out, tokens = np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((2, 3), np.float32), np.array([2])
+    shared = {"tokens": tokens.ctypes.data, "width": 3}
+    doubled = {"x": x.ctypes.data, "y": x.ctypes.data, "out": out.ctypes.data}
+    tripled = {"x": out.ctypes.data, "y": x.ctypes.data, "out": out.ctypes.data}
+    program = Program.of([KernelCall(add, shared | doubled), KernelCall(add, shared | tripled)])
+    team = ThreadTeam(2)
+    team.run(program)
+    team.close()
+    assert np.array_equal(out, 3 * x)
+    with pytest.raises(TypeError, match="add takes"):
+        Program.of([KernelCall(add, doubled)])

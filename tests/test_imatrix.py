@@ -24,7 +24,7 @@ from llmlocal.imatrix.collect import Way, measure
 from llmlocal.imatrix.file import Imatrix, TextRead, load_imatrix, read_imatrix, write_imatrix
 from llmlocal.imatrix.statistics import statistics
 from llmlocal.measure.perplexity import cut_in_chunks
-from llmlocal.ops.column_squares import column_squares, column_squares_grouped, column_squares_meaning
+from llmlocal.ops.column_squares import column_squares, column_squares_grouped, column_squares_reference
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.tensor import QTensor
 
@@ -54,7 +54,7 @@ def test_column_squares(tokens: int, k: int, isa: str) -> None:
 def test_column_squares_grouped(k: int, isa: str) -> None:
     rng, seen = np.random.default_rng(1), set()
     x, source = rng.normal(size=(20, k)).astype(np.float32), rng.integers(0, 20, 42)
-    want, numbers = column_squares_meaning(x.astype(np.float64), GROUPS, source, 7)
+    want, numbers = column_squares_reference(x.astype(np.float64), GROUPS, source, 7)
     groups = np.array([len(GROUPS), *np.ravel(GROUPS)], np.int64)
     for threads in (1, 3):
         sums, counts = np.zeros((7, k), np.float32), np.zeros(7, np.int64)
@@ -193,8 +193,8 @@ def test_only_what_is_wanted_is_watched(story: Path) -> None:
     """A program that nobody watches is as it was; another has one operation more for all that read the same."""
     operations = []
     for wanted in (None, ("ffn_up", "ffn_gate", "attn_norm"), ("ffn_down",)):
-        watcher = importance.ColumnSums(lambda name, w=wanted: any(name == f"blk.0.{each}.weight" for each in w or ()))
-        engine = Engine.open(story, n_ctx=CTX, watcher=watcher if wanted else None)
+        observer = importance.ColumnSums(lambda name, w=wanted: any(name == f"blk.0.{each}.weight" for each in w or ()))
+        engine = Engine.open(story, n_ctx=CTX, observer=observer if wanted else None)
         operations.append(len(engine._program.operations))
         engine.close()
     assert operations == [operations[0], operations[0] + 1, operations[0] + 1]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llmlocal.ops.gather_rows import select
+from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.ops.kv import find
 from llmlocal.quant.jit import cache, cpu
 from llmlocal.quant.jit.kernel import Kernel
@@ -22,15 +22,15 @@ SELECT = """
 import json, sys
 import numpy as np
 from naive import number, run
-from llmlocal.ops.gather_rows import select
+from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.quant.jit import linker
 told = []
 linker.listeners.append(told.append)
 x, rows, out = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 1], np.int64), np.empty((2, 3), np.float32)
-run(select, outputs=number(2), rows=rows, x=x, out=out, width=3)
+run(gather_rows, outputs=number(2), rows=rows, x=x, out=out, width=3)
 print(json.dumps({"out": out.tolist(), "numba": "numba" in sys.modules, "told": told}))
 """
-COMPILED = {"out": [[9, 10, 11], [3, 4, 5]], "numba": True, "told": ["select"]}
+COMPILED = {"out": [[9, 10, 11], [3, 4, 5]], "numba": True, "told": ["gather_rows"]}
 LOADED = COMPILED | {"numba": False, "told": []}
 
 
@@ -54,7 +54,7 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def objects(cache: Path) -> list[Path]:
-    return sorted(cache.rglob("select*"))
+    return sorted(cache.rglob("gather_rows*"))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_sources_are_all_files_that_kernels_are_made_of() -> None:
 
 
 def test_a_kernel_is_keyed_by_the_room_that_it_is_built_in() -> None:
-    from llmlocal.ops.kv.kind import KINDS
+    from llmlocal.ops.kv.kv_type import KV_TYPES
     from llmlocal.ops.kv.store import kv_store
     from llmlocal.quant.format import BY_NAME
     from llmlocal.quant.formats import load_all
@@ -160,7 +160,7 @@ def test_a_kernel_is_keyed_by_the_room_that_it_is_built_in() -> None:
 
     load_all()
     find("f16")
-    assert cache.room(select) == cache.room(kv_store(KINDS["f16"])) == ROOM
+    assert cache.room(gather_rows) == cache.room(kv_store(KV_TYPES["f16"])) == ROOM
     assert cache.room(matmul(BY_NAME["Q4_0"])) == "llmlocal.quant"
     own = Kernel("own", (), lambda v: lambda counter, ith, nth: None)
     assert {*cache.sources(cache.room(own))} == {*cache.sources("llmlocal.quant"), Path(__file__)}
@@ -178,7 +178,7 @@ def test_folders_of_other_sources_go_when_long_unused(tmp_path: Path, monkeypatc
 
 
 def test_argument_blocks_are_checked_by_name() -> None:
-    assert select.block(outputs=1, rows=2, x=3, out=4, width=5) == [0, 1, 2, 3, 4, 5]
-    assert select.block(outputs=1, rows=2, x=3, out=4, width=1.0)[-1] == 0x3F800000
-    with pytest.raises(TypeError, match="select takes"):
-        select.block(outputs=1, rows=2, x=3, out=4)
+    assert gather_rows.block(outputs=1, rows=2, x=3, out=4, width=5) == [0, 1, 2, 3, 4, 5]
+    assert gather_rows.block(outputs=1, rows=2, x=3, out=4, width=1.0)[-1] == 0x3F800000
+    with pytest.raises(TypeError, match="gather_rows takes"):
+        gather_rows.block(outputs=1, rows=2, x=3, out=4)

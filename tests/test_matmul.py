@@ -20,9 +20,9 @@ from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.compiler import compile_assembly
-from llmlocal.quant.kernels.get_rows import gather
-from llmlocal.quant.kernels.matmul import ROWS, SCRATCH_BYTES, matmul, matmul_meaning
-from llmlocal.quant.kernels.q8_activations import SUM_SHIFT, q8_bytes, q8_meaning, quantize_q8
+from llmlocal.quant.kernels.get_rows import get_rows
+from llmlocal.quant.kernels.matmul import ROWS, SCRATCH_BYTES, matmul, matmul_reference
+from llmlocal.quant.kernels.q8_activations import SUM_SHIFT, q8_bytes, q8_reference, quantize_q8
 
 load_all()
 Array = NDArray[Any]
@@ -69,7 +69,7 @@ def product(fmt: type[Format], k: int) -> Product:
     x = rng.normal(0, 1, (MOST_TOKENS, k)).astype(np.float32)
     if fmt.activations == "f32":
         return Product(fmt, k, data, common, x, x, x.astype(np.float64))
-    q, scale = q8_meaning(x)
+    q, scale = q8_reference(x)
     exact = q.astype(np.float64) * np.repeat(scale.astype(np.float64), 32, axis=-1)
     return Product(fmt, k, data, common, x, records(x), exact)
 
@@ -104,7 +104,7 @@ def assert_close(p: Product, got: Array) -> None:
     assert (np.abs(got - want) <= 16 * 2.0**-24 * most).all()
     common = weights[:rows][p.common[:rows]]
     if common.size * tokens >= 1 << 16:  # the bound is that of a mean
-        assert nmse(got[:, p.common[:rows]], matmul_meaning(common, p.x[:tokens])) <= 6e-5
+        assert nmse(got[:, p.common[:rows]], matmul_reference(common, p.x[:tokens])) <= 6e-5
 
 
 @lru_cache(1)
@@ -191,7 +191,7 @@ def test_gather_is_bit_equal_to_dequantize(fmt: type[Format]) -> None:
         table = np.concatenate([product(fmt, k).data[:20], random])
         ids = np.array([27, 0, 0, 19, *range(20, 27)], np.int64)
         out = np.full((len(ids) + 2, k), GUARD, np.float32)
-        run(gather(fmt), tokens=number(len(ids)), ids=ids, weights=table, out=out[1:], k=k, row_bytes=row_bytes)
+        run(get_rows(fmt), tokens=number(len(ids)), ids=ids, weights=table, out=out[1:], k=k, row_bytes=row_bytes)
         want, got = fmt.dequantize(table[ids]), out[1:-1]
         same = (
             (got.view(np.uint32) == want.view(np.uint32))
@@ -203,7 +203,7 @@ def test_gather_is_bit_equal_to_dequantize(fmt: type[Format]) -> None:
 
 @pytest.mark.parametrize("fmt", [f for f in BY_NAME.values() if not f.activations])
 def test_formats_that_are_only_stored_are_refused(fmt: type[Format]) -> None:
-    for kernel in (matmul, gather):
+    for kernel in (matmul, get_rows):
         with pytest.raises(ValueError, match=fmt.name):
             kernel(fmt)
 
@@ -224,7 +224,7 @@ def read_up_to_the_last_byte() -> None:
             multiply(p, 37, tokens, weights=weights)
         ids, out = np.array([36], np.int64), np.zeros(p.k, np.float32)
         row_bytes = fmt.row_bytes(p.k)
-        run(gather(fmt), tokens=number(1), ids=ids, weights=weights, out=out, k=p.k, row_bytes=row_bytes)
+        run(get_rows(fmt), tokens=number(1), ids=ids, weights=weights, out=out, k=p.k, row_bytes=row_bytes)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
@@ -261,7 +261,7 @@ def test_q8_records_hold_what_they_say(k: int, isa: str) -> None:
     x[3, : k // 2] = 0
     out = np.full((len(x) + 1, q8_bytes(k)), 0x5A, np.uint8)
     run(quantize_q8, isa, 2, tokens=number(len(x)), x=x, out=out, k=k)
-    q, scale = q8_meaning(x)
+    q, scale = q8_reference(x)
     for record, bytes_of, scales in zip(out, q.reshape(9, -1, 32), scale, strict=False):
         sums, got = -bytes_of.reshape(-1, 2, 16).sum(-1, dtype=np.int32), fields(record, k)
         assert np.array_equal(got["bytes"], bytes_of) and np.array_equal(got["plain"], bytes_of.ravel())

@@ -1,4 +1,4 @@
-"""Kernels of mixtures of experts against their meanings: who is chosen, how a batch is grouped, products, sums."""
+"""Kernels of mixtures of experts against their references: routing, sorting, products, sums."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import pytest
 from naive import encoded, nmse, number, run
 from numpy.typing import NDArray
 
-from llmlocal.ops.activations import sigmoid, sigmoid_meaning
-from llmlocal.ops.topk_router import GROUP, add_own_bias, group, groups_bytes, mix, mix_meaning, route, route_meaning
+from llmlocal.ops.activations import sigmoid, sigmoid_reference
+from llmlocal.ops.combine_experts import combine_experts, combine_experts_reference
+from llmlocal.ops.expert_bias import add_expert_bias
+from llmlocal.ops.sort_by_expert import GROUP_BYTES, groups_bytes, sort_by_expert
+from llmlocal.ops.topk_router import topk_router, topk_router_reference
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.kernels import matmul_grouped as grouped
 from llmlocal.quant.kernels.matmul import SCRATCH_BYTES
-from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_meaning, quantize_q8
+from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
 
 load_all()
 Array = NDArray[Any]
@@ -28,76 +31,85 @@ def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def chosen_by_kernel(scores: Array, used: int, renormed: bool, factor: float, isa: str | None = None) -> Any:
+def chosen_by_kernel(scores: Array, used: int, normalize_weights: bool, factor: float, isa: str | None = None) -> Any:
     tokens, experts = scores.shape
     chosen, weights = np.full((tokens, used), -1, np.int64), np.zeros((tokens, used), np.float32)
     what = {"chosen": chosen, "weights": weights, "experts": experts, "used": used}
-    run(route, isa, 2, tokens=number(tokens), scores=scores.copy(), renormed=int(renormed), factor=factor, **what)
+    run(
+        topk_router,
+        isa,
+        2,
+        tokens=number(tokens),
+        scores=scores.copy(),
+        normalize_weights=int(normalize_weights),
+        factor=factor,
+        **what,
+    )
     return chosen, weights
 
 
 def grouped_by_kernel(chosen: Array, experts: int) -> dict[str, Any]:
     tokens, used = chosen.shape
-    out = {name: np.full(tokens * used, -1, np.int64) for name in ("source", "owner")}
-    out |= {"place": np.full((tokens, used), -1, np.int64), "groups": np.zeros(groups_bytes(experts) // 8, np.int64)}
-    run(group, None, 3, tokens=number(tokens), chosen=chosen, experts=experts, used=used, **out)
+    out = {name: np.full(tokens * used, -1, np.int64) for name in ("token_of", "expert_of")}
+    out |= {"pair_of": np.full((tokens, used), -1, np.int64), "groups": np.zeros(groups_bytes(experts) // 8, np.int64)}
+    run(sort_by_expert, None, 3, tokens=number(tokens), chosen=chosen, experts=experts, used=used, **out)
     return out
 
 
 def listed(groups: Array) -> list[tuple[int, int, int]]:
     """The groups as the kernel listed them."""
     count = int(groups[0])
-    return [tuple(row) for row in groups[1 : 1 + GROUP // 8 * count].reshape(count, -1).tolist()]
+    return [tuple(row) for row in groups[1 : 1 + GROUP_BYTES // 8 * count].reshape(count, -1).tolist()]
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("renormed", [True, False])
+@pytest.mark.parametrize("normalize_weights", [True, False])
 @pytest.mark.parametrize(("tokens", "experts", "used"), SIZES)
-def test_route(tokens: int, experts: int, used: int, renormed: bool, isa: str) -> None:
+def test_topk_router(tokens: int, experts: int, used: int, normalize_weights: bool, isa: str) -> None:
     scores = normal(tokens, experts) * np.float32(3)
-    chosen, weights = chosen_by_kernel(scores, used, renormed, 1.5, isa)
-    want, heavy = route_meaning(scores.astype(np.float64), used, renormed, 1.5)
+    chosen, weights = chosen_by_kernel(scores, used, normalize_weights, 1.5, isa)
+    want, heavy = topk_router_reference(scores.astype(np.float64), used, normalize_weights, 1.5)
     assert np.array_equal(chosen, want) and nmse(weights, heavy) <= 1e-10
 
 
-def test_route_of_equal_and_of_extreme_scores() -> None:
+def test_topk_router_with_equal_and_of_extreme_scores() -> None:
     scores = np.array([[1, 1, 1, 1], [-1e30, 1e30, 0, 0], [-3e38, -3e38, 3e38, 3e38]], np.float32)
     chosen, weights = chosen_by_kernel(scores, 3, True, 1.0)
     assert chosen.tolist()[0] == [0, 1, 2] and chosen[1, 0] == 1 and set(chosen[2, :2]) == {2, 3}
     assert np.isfinite(weights).all() and np.allclose(weights.sum(1), 1)
 
 
-@pytest.mark.parametrize("renormed", [True, False])
-def test_scores_that_are_no_numbers_choose_somebody_and_stay_visible(renormed: bool) -> None:
+@pytest.mark.parametrize("normalize_weights", [True, False])
+def test_nan_scores_choose_valid_experts_and_give_nan_weights(normalize_weights: bool) -> None:
     scores = normal(4, 8)
     scores[0, 3], scores[1], scores[2, 0] = np.nan, np.nan, np.inf
-    chosen, weights = chosen_by_kernel(scores, 3, renormed, 1.0)
+    chosen, weights = chosen_by_kernel(scores, 3, normalize_weights, 1.0)
     assert ((chosen >= 0) & (chosen < 8)).all()
     assert np.isnan(weights).any(1).tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize(("tokens", "experts", "used"), SIZES)
-def test_group_sorts_pairs_by_expert_and_token(tokens: int, experts: int, used: int) -> None:
+def test_sort_by_expert_sorts_pairs_by_expert_and_token(tokens: int, experts: int, used: int) -> None:
     chosen = np.random.default_rng(4).permuted(np.tile(np.arange(experts), (tokens, 1)), axis=1)[:, :used].copy()
     got, order = grouped_by_kernel(chosen, experts), np.argsort(chosen.ravel(), kind="stable")
-    assert np.array_equal(got["source"], order // used) and np.array_equal(got["owner"], chosen.ravel()[order])
-    assert np.array_equal(got["place"].ravel()[order], np.arange(tokens * used))
+    assert np.array_equal(got["token_of"], order // used) and np.array_equal(got["expert_of"], chosen.ravel()[order])
+    assert np.array_equal(got["pair_of"].ravel()[order], np.arange(tokens * used))
     present, first, count = np.unique(chosen.ravel()[order], return_index=True, return_counts=True)
     assert listed(got["groups"]) == list(zip(present.tolist(), first.tolist(), count.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("width", [1, 7, 64, 100])
-def test_mix_and_biases(width: int, isa: str) -> None:
+def test_combine_experts_and_biases(width: int, isa: str) -> None:
     tokens, used, experts = 9, 3, 5
     x, weights, bias = normal(tokens * used, width), normal(tokens, used, seed=1), normal(experts, width, seed=2)
-    place = np.random.default_rng(3).permutation(tokens * used).reshape(tokens, used)
-    owner, out, biased = np.arange(tokens * used) % experts, np.full((tokens, width), 9, np.float32), x.copy()
-    what = {"place": place, "weights": weights, "out": out, "width": width, "used": used}
-    run(mix, isa, 2, tokens=number(tokens), x=x, **what)
-    assert nmse(out, mix_meaning(x.astype(np.float64), place, weights.astype(np.float64))) <= 1e-12
-    run(add_own_bias, isa, 2, pairs=number(tokens * used), x=biased, owner=owner, bias=bias, width=width)
-    assert np.array_equal(biased, x + bias[owner])
+    pair_of = np.random.default_rng(3).permutation(tokens * used).reshape(tokens, used)
+    expert_of, out, biased = np.arange(tokens * used) % experts, np.full((tokens, width), 9, np.float32), x.copy()
+    what = {"pair_of": pair_of, "weights": weights, "out": out, "width": width, "used": used}
+    run(combine_experts, isa, 2, tokens=number(tokens), x=x, **what)
+    assert nmse(out, combine_experts_reference(x.astype(np.float64), pair_of, weights.astype(np.float64))) <= 1e-12
+    run(add_expert_bias, isa, 2, pairs=number(tokens * used), x=biased, expert_of=expert_of, bias=bias, width=width)
+    assert np.array_equal(biased, x + bias[expert_of])
 
 
 @pytest.mark.parametrize("width", [1, 9])
@@ -105,7 +117,7 @@ def test_sigmoid(width: int) -> None:
     x = normal(30, width) * np.float32(20)
     out = np.empty_like(x)
     run(sigmoid, None, 2, tokens=number(30), x=x, out=out, width=width)
-    assert nmse(out, sigmoid_meaning(x.astype(np.float64))) <= 1e-12
+    assert nmse(out, sigmoid_reference(x.astype(np.float64))) <= 1e-12
 
 
 GROUPS = [(0, 0, 1), (2, 1, 30), (3, 31, 2), (6, 33, 9)]  # matrices 1, 4 and 5 of 7 are not chosen
@@ -122,12 +134,12 @@ def test_matmul_grouped(kind: str, isa: str) -> None:
     if fmt.activations == "q8":
         read = np.zeros((tokens, q8_bytes(k)), np.uint8)
         run(quantize_q8, isa, tokens=number(tokens), x=x, out=read, k=k)
-        q, scales = q8_meaning(x)
+        q, scales = q8_reference(x)
         want_x = (q.reshape(tokens, -1, 32) * scales[..., None]).reshape(tokens, k)
     groups = np.array([len(GROUPS), *np.ravel(GROUPS)], np.int64)
     hidden = blocks.reshape(7, -1).copy()
     hidden[[1, 4, 5]] = 0xFF  # what was not chosen is not read: these would be NaN
-    want, seen = grouped.matmul_grouped_meaning(weights, want_x, GROUPS), set()
+    want, seen = grouped.matmul_grouped_reference(weights, want_x, GROUPS), set()
     for threads in (1, 3):
         y, scratch = np.full((tokens + 1, rows), 9, np.float32), np.zeros(threads * SCRATCH_BYTES, np.uint8)
         what = {"groups": groups, "weights": hidden, "matrix_bytes": hidden.shape[1], "x": read, "y": y, "rows": rows}

@@ -1,10 +1,9 @@
-"""The float kernels against their meanings in float64: norm, rotation, attention, gates, sums, copies."""
+"""The float kernels against their references in float64."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,37 +13,38 @@ from numpy.typing import NDArray
 
 from llmlocal.ops.activations import (
     geglu,
-    geglu_meaning,
+    geglu_reference,
     gelu,
-    gelu_meaning,
+    gelu_reference,
     swiglu,
     swiglu_clamped,
-    swiglu_clamped_meaning,
-    swiglu_meaning,
+    swiglu_clamped_reference,
+    swiglu_reference,
 )
 from llmlocal.ops.attention import (
-    FEW,
-    PIECE,
+    CHUNK,
+    SPLIT_TOKENS,
     attention,
-    attention_meaning,
     attention_merge,
-    partial_bytes,
-    pieces,
+    attention_reference,
+    chunks,
+    partials_bytes,
     scratch_bytes,
 )
-from llmlocal.ops.elementwise import add, add_bias, scale, scale_rows, softcap, softcap_meaning
+from llmlocal.ops.elementwise import add, add_bias, scale, scale_rows, softcap, softcap_reference
 from llmlocal.ops.exp import exp
-from llmlocal.ops.gather_rows import select
-from llmlocal.ops.kv import kind as kv_kind
-from llmlocal.ops.kv.kind import ALIGN, padded
+from llmlocal.ops.gather_rows import gather_rows
+from llmlocal.ops.kv import find as find_kv_type
+from llmlocal.ops.kv.kv_type import ALIGN, padded
 from llmlocal.ops.kv.store import kv_store
-from llmlocal.ops.layer_norm import layer_norm, layer_norm_meaning
-from llmlocal.ops.rms_norm import rms_norm, rms_norm_meaning
-from llmlocal.ops.rope import rope_halves, rope_interleaved, rope_meaning, rope_table
+from llmlocal.ops.layer_norm import layer_norm, layer_norm_reference
+from llmlocal.ops.rms_norm import rms_norm, rms_norm_reference
+from llmlocal.ops.rope import rope_interleaved, rope_neox, rope_reference, rope_table
 from llmlocal.ops.softmax import NO_SINK
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
-from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_meaning, quantize_q8
+from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
+from llmlocal.quant.simd.instruction_set import InstructionSet
 
 Array = NDArray[Any]
 ISAS = cpu.offered()
@@ -67,7 +67,7 @@ def test_rms_norm(width: int, per_token: int, isa: str) -> None:
         x[row * per_token] *= np.float32(size)
     out = np.empty_like(x)
     run(rms_norm, isa, 2, tokens=number(6), x=x, weight=weight, out=out, width=width, per_token=per_token, eps=1e-5)
-    want = rms_norm_meaning(wide(x), wide(weight), float(np.float32(1e-5)))
+    want = rms_norm_reference(wide(x), wide(weight), float(np.float32(1e-5)))
     assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
 
 
@@ -82,25 +82,25 @@ def test_rms_norm_keeps_what_is_not_finite_visible() -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("interleaved", [True, False])
 @pytest.mark.parametrize(
-    ("head_dim", "turned"), [(64, 64), (128, 128), (80, 80), (80, 32), (6, 6), (10, 6), (17, 14), (8, 0)]
+    ("head_dim", "rotary_dim"), [(64, 64), (128, 128), (80, 80), (80, 32), (6, 6), (10, 6), (17, 14), (8, 0)]
 )
-def test_rope(head_dim: int, turned: int, interleaved: bool, isa: str) -> None:
+def test_rope(head_dim: int, rotary_dim: int, interleaved: bool, isa: str) -> None:
     x, positions = normal(5, 3, head_dim), np.array([0, 1, 77, 4095, 131_071])
-    table = rope_table(positions, 10000.0 ** (-np.arange(0, turned, 2) / max(turned, 1)), 1.2, interleaved)
+    table = rope_table(positions, 10000.0 ** (-np.arange(0, rotary_dim, 2) / max(rotary_dim, 1)), 1.2, interleaved)
     out = x.copy()
-    kernel = rope_interleaved if interleaved else rope_halves
-    run(kernel, isa, 2, tokens=number(5), x=out, table=table, heads=3, head_dim=head_dim, turned=turned)
-    assert nmse(out, rope_meaning(wide(x), wide(table), interleaved)) <= 1e-10
-    assert np.array_equal(out[..., turned:], x[..., turned:])
+    kernel = rope_interleaved if interleaved else rope_neox
+    run(kernel, isa, 2, tokens=number(5), x=out, table=table, heads=3, head_dim=head_dim, rotary_dim=rotary_dim)
+    assert nmse(out, rope_reference(wide(x), wide(table), interleaved)) <= 1e-10
+    assert np.array_equal(out[..., rotary_dim:], x[..., rotary_dim:])
 
 
 @pytest.mark.parametrize("interleaved", [True, False])
-def test_rope_meaning_turns_complex_numbers(interleaved: bool) -> None:
+def test_rope_reference_rotates_complex_numbers(interleaved: bool) -> None:
     x, frequencies = wide(normal(9, 2, 20)), 100.0 ** (-np.arange(8) / 8)
     pairs = np.arange(16) if interleaved else np.arange(16).reshape(2, 8).T.ravel()
     want = x.copy()
     want[..., pairs] = turn_neighbours(x[..., pairs], frequencies, 0.9)
-    got = rope_meaning(x, wide(rope_table(np.arange(9), frequencies, 0.9, interleaved)), interleaved)
+    got = rope_reference(x, wide(rope_table(np.arange(9), frequencies, 0.9, interleaved)), interleaved)
     assert nmse(got, want) <= 1e-14
 
 
@@ -113,14 +113,14 @@ def test_layer_norm(width: int, per_token: int, isa: str) -> None:
     x[0] += np.float32(20)  # a mean far from 0
     out = np.empty_like(x)
     run(layer_norm, isa, 2, tokens=number(6), x=x, weight=weight, out=out, width=width, per_token=per_token, eps=1e-5)
-    want = layer_norm_meaning(wide(x), wide(weight), float(np.float32(1e-5)))
+    want = layer_norm_reference(wide(x), wide(weight), float(np.float32(1e-5)))
     if width == 1:  # nothing but the mean's rounding is left
         assert np.abs(out[:4] - want[:4]).max() <= 1e-2
     else:
         assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
 
 
-GATES = {"swiglu": swiglu_meaning, "swiglu_clamped": swiglu_clamped_meaning, "geglu": geglu_meaning}
+GATES = {"swiglu": swiglu_reference, "swiglu_clamped": swiglu_clamped_reference, "geglu": geglu_reference}
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -145,7 +145,7 @@ def test_gelu(width: int, isa: str) -> None:
     x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
     out = np.empty_like(x)
     run(gelu, isa, 2, tokens=number(20), x=x, out=out, width=width)
-    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, gelu_meaning(wide(x)), strict=True))
+    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, gelu_reference(wide(x)), strict=True))
 
 
 @pytest.mark.parametrize("gated", [swiglu, geglu], ids=lambda kernel: kernel.name)
@@ -160,7 +160,7 @@ def test_gates_keep_what_is_not_finite_visible(gated: Kernel) -> None:
 @pytest.mark.parametrize("width", [1, 7, 100])
 def test_softcap(width: int, isa: str) -> None:
     x = normal(5, width) * np.array([[0.1], [3], [30], [300], [1e30]], np.float32)
-    want = softcap_meaning(wide(x), 30.0)
+    want = softcap_reference(wide(x), 30.0)
     run(softcap, isa, 2, tokens=number(5), x=x, width=width, cap=30.0)
     assert nmse(x, want) <= 1e-12 and np.abs(x - want).max() <= 1e-5
 
@@ -171,14 +171,14 @@ def test_sums_and_copies_are_exact(width: int) -> None:
     out, chosen, biased, scaled, own = np.empty_like(x), np.empty((4, width), np.float32), x.copy(), x.copy(), x.copy()
     run(add, None, 2, tokens=number(5), x=x, y=y, out=out, width=width)
     run(add_bias, None, 2, tokens=number(5), x=biased, bias=y[3], width=width)
-    run(select, None, 2, outputs=number(4), rows=rows, x=x, out=chosen, width=width)
+    run(gather_rows, None, 2, outputs=number(4), rows=rows, x=x, out=chosen, width=width)
     run(scale, None, 2, tokens=number(5), x=scaled, width=width, factor=0.3)
     run(scale_rows, None, 2, tokens=number(5), x=own, factors=np.ascontiguousarray(y[:, 0]), width=width)
     assert np.array_equal(scaled, x * np.float32(0.3)) and np.array_equal(own, x * y[:, :1])
     assert np.array_equal(out, x + y) and np.array_equal(biased, x + y[3]) and np.array_equal(chosen, x[rows])
 
 
-def build_exp(v: ModuleType) -> Any:
+def build_exp(v: InstructionSet) -> Any:
     power = exp(v, v.f32x8, v.i32x8)
 
     def main(counter, ith, nth, count, x, out):  # type: ignore[no-untyped-def]
@@ -212,12 +212,22 @@ class Cache:
 
     def __init__(self, kind: str, kv_heads: int, head_dim: int, cells: int, value_dim: int = 0) -> None:
         dims = {"head_dim": head_dim, "value_dim": value_dim or head_dim}
-        self.kind, self.shape = kv_kind.find(kind), {"kv_heads": kv_heads, "cells": cells, **dims}
-        keys, values = (kv_heads * cells * self.kind.cell_bytes(dim) for dim in dims.values())
+        self.kv_type, self.shape = find_kv_type(kind), {"kv_heads": kv_heads, "cells": cells, **dims}
+        keys, values = (kv_heads * cells * self.kv_type.cell_bytes(dim) for dim in dims.values())
         self.memory = {"keys": np.zeros(keys, np.uint8), "values": np.zeros(values, np.uint8)}
 
     def store(self, k: Array, v: Array, cells: Array, isa: str | None = None) -> None:
-        run(kv_store(self.kind), isa, 2, tokens=number(len(k)), cells_of=cells, k=k, v=v, **self.shape, **self.memory)
+        run(
+            kv_store(self.kv_type),
+            isa,
+            2,
+            tokens=number(len(k)),
+            token_cells=cells,
+            k=k,
+            v=v,
+            **self.shape,
+            **self.memory,
+        )
 
     def attend(
         self,
@@ -233,8 +243,8 @@ class Cache:
     ) -> Array:
         """Both kernels; what lies behind their memory stays as it is."""
         (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], self.shape["cells"]
-        each = scratch_bytes(self.kind, heads, self.shape["kv_heads"], head_dim, value_dim)
-        part = partial_bytes(heads, value_dim, cells)
+        each = scratch_bytes(self.kv_type, heads, self.shape["kv_heads"], head_dim, value_dim)
+        part = partials_bytes(heads, value_dim, cells)
         scratch, partials = (np.full(size + 64, 0x5A, np.uint8) for size in (each * threads, part))
         out = np.full((len(q) + 1, heads, value_dim), 9, np.float32)
         work = {
@@ -247,17 +257,23 @@ class Cache:
             "scratch": scratch,
             "scratch_bytes": each,
             "partials": partials,
-            "pieces": pieces(cells),
+            "chunks": chunks(cells),
         }
-        where = {"q": self.ready(q, isa), "bases": bases, "scale": float(head_dim**-0.5), **self.shape, **self.memory}
-        run(attention(self.kind, softcap), isa, threads, **work, **where)
+        where = {
+            "q": self.ready(q, isa),
+            "sequence_starts": bases,
+            "scale": float(head_dim**-0.5),
+            **self.shape,
+            **self.memory,
+        }
+        run(attention(self.kv_type, softcap), isa, threads, **work, **where)
         run(attention_merge, isa, threads, kv_heads=self.shape["kv_heads"], value_dim=value_dim, **work)
         assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()
         return out[:-1]
 
     def ready(self, q: Array, isa: str | None) -> Array:
         """Queries as the kind of cache wants them."""
-        if not self.kind.as_bytes:
+        if not self.kv_type.q8_queries:
             return q
         records, k = np.zeros((len(q), q8_bytes(q[0].size)), np.uint8), q[0].size
         run(quantize_q8, isa, tokens=number(len(q)), x=q, out=records, k=k)
@@ -279,7 +295,7 @@ def whole(kind: str, heads: int, kv_heads: int, head_dim: int, length: int, isa:
     q, k, v = sequence(length, heads, kv_heads, head_dim, seed=length)
     cache, at = Cache(kind, kv_heads, head_dim, -(-length // ALIGN) * ALIGN), np.arange(length)
     cache.store(k, v, at, isa)
-    return nmse(cache.attend(q, at, np.zeros_like(at), isa, 2), attention_meaning(wide(q), wide(k), wide(v)))
+    return nmse(cache.attend(q, at, np.zeros_like(at), isa, 2), attention_reference(wide(q), wide(k), wide(v)))
 
 
 @pytest.mark.parametrize("kind", BOUNDS)
@@ -299,7 +315,7 @@ def test_attention_in_other_instruction_sets(isa: str) -> None:
 def test_cached_attention_equals_that_of_the_whole(kind: str) -> None:
     """The same sequence in pieces: each token reads what earlier batches wrote."""
     q, k, v = sequence(300, 6, 2, 80)
-    cache, want, start = Cache(kind, 2, 80, 320), attention_meaning(wide(q), wide(k), wide(v)), 0
+    cache, want, start = Cache(kind, 2, 80, 320), attention_reference(wide(q), wide(k), wide(v)), 0
     for size in (1, 1, 13, 2, 111, 1, 65, 106):
         part, at = slice(start, start + size), np.arange(start, start + size)
         cache.store(k[part], v[part], at)
@@ -317,7 +333,7 @@ def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:
         q.append(queries[-tokens:])
         positions.append(np.arange(length - tokens, length))
         bases.append(np.full(tokens, base))
-        want.append(attention_meaning(wide(queries), wide(k), wide(v))[-tokens:])
+        want.append(attention_reference(wide(queries), wide(k), wide(v))[-tokens:])
     return cache, np.concatenate(q), np.concatenate(positions), np.concatenate(bases), np.concatenate(want)
 
 
@@ -341,7 +357,7 @@ def test_windows_caps_and_sinks(rule: str, isa: str) -> None:
     cache.store(k, v, at, isa)
     got = cache.attend(q, at, bases, isa, 2, **rules)
     meant = {name: wide(x) if isinstance(x, np.ndarray) else x for name, x in rules.items()}
-    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v), **meant)) <= 1e-10
+    assert nmse(got, attention_reference(wide(q), wide(k), wide(v), **meant)) <= 1e-10
     for t in range(295, 300):
         one = slice(t, t + 1)
         assert np.array_equal(cache.attend(q[one], at[one], bases[one], isa, **rules), got[one])
@@ -363,7 +379,7 @@ def test_values_of_another_length_than_keys(head_dim: int, value_dim: int) -> No
     cache = Cache("f32", 2, head_dim, 160, value_dim)
     cache.store(k, v, at)
     got = cache.attend(q, at, np.zeros_like(at), None, 2)
-    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v))) <= 1e-10
+    assert nmse(got, attention_reference(wide(q), wide(k), wide(v))) <= 1e-10
 
 
 def in_bytes(x: Array) -> NDArray[np.float64]:
@@ -386,10 +402,10 @@ def test_a_cache_in_bytes(heads: int, kv_heads: int, head_dim: int, value_dim: i
     cache = Cache("q8_0", kv_heads, head_dim, 320, value_dim)
     cache.store(k, v, at, isa)
     got = cache.attend(q, at, bases, isa, 2)
-    seen, scales = q8_meaning(q.reshape(300, -1))
+    seen, scales = q8_reference(q.reshape(300, -1))
     queries = (wide(seen).reshape(300, -1, 32) * wide(scales)[..., None]).reshape(q.shape)
-    assert nmse(got, attention_meaning(queries, in_bytes(k), in_bytes(v))) <= 1e-10
-    assert nmse(got, attention_meaning(wide(q), wide(k), wide(v))) <= 1e-4
+    assert nmse(got, attention_reference(queries, in_bytes(k), in_bytes(v))) <= 1e-10
+    assert nmse(got, attention_reference(wide(q), wide(k), wide(v))) <= 1e-4
     for t in (0, 31, 32, 255, 256, 299):
         one = slice(t, t + 1)
         assert np.array_equal(cache.attend(q[one], at[one], bases[one], isa), got[one])
@@ -409,15 +425,15 @@ def test_the_cache_keeps_what_is_not_finite_visible(kind: str, operand: str, bad
 
 
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
-@pytest.mark.parametrize("tokens", [1, 2, FEW, FEW + 1, 70])
+@pytest.mark.parametrize("tokens", [1, 2, SPLIT_TOKENS, SPLIT_TOKENS + 1, 70])
 def test_a_token_means_the_same_in_every_batch_and_for_all_threads(kind: str, tokens: int) -> None:
     """Tokens of a long sequence, over three pieces: alone, a few at a time, and in a long batch."""
-    length = 2 * PIECE + 90
+    length = 2 * CHUNK + 90
     q, k, v = sequence(length, 8, 2, 64)
     cache, at, bases = Cache(kind, 2, 64, padded(length)), np.arange(length), np.zeros(length, np.int64)
     cache.store(k, v, at)
     want = cache.attend(q, at, bases)
-    for start in (2 * PIECE - 1, length - tokens):
+    for start in (2 * CHUNK - 1, length - tokens):
         some = slice(start, start + tokens)
         for threads in (1, 2, 8):
             assert np.array_equal(cache.attend(q[some], at[some], bases[some], None, threads), want[some])
@@ -458,7 +474,7 @@ def test_scores_of_any_size_and_stale_cells_do_no_harm() -> None:
     cache, at = Cache("f32", 2, 64, 64), np.arange(40)
     cache.store(np.full((64, 2, 64), 1e30, np.float32), np.full((64, 2, 64), -1e30, np.float32), np.arange(64))
     cache.store(k, v, at)
-    assert nmse(cache.attend(q, at, np.zeros_like(at)), attention_meaning(wide(q), wide(k), wide(v))) <= 1e-10
+    assert nmse(cache.attend(q, at, np.zeros_like(at)), attention_reference(wide(q), wide(k), wide(v))) <= 1e-10
 
 
 @pytest.mark.parametrize("operand", ["q", "k", "v"])

@@ -1,12 +1,14 @@
-"""Every SIMD word against its NumPy twin, in every instruction set that this CPU offers."""
+"""Every intrinsic against its NumPy twin, in every instruction set that this CPU offers."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,13 @@ from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.simd import arithmetic as simd
 from llmlocal.quant.simd import float16 as halves
 from llmlocal.quant.simd import load_store as memory
-from llmlocal.quant.simd.float16 import half_words, narrow_by_integers, widen_by_integers
+from llmlocal.quant.simd.float16 import float16_intrinsics, narrow_by_integers, widen_by_integers
+from llmlocal.quant.simd.instruction_set import InstructionSet
 
 Array = NDArray[Any]
 Body = Callable[..., None]
 ISAS = cpu.offered()
-RUNS, SLOT = 64, 256  # how often each word is tried, and the bytes of its operands and of its result
+RUNS, SLOT = 64, 256  # how often each intrinsic is tried, and the bytes of its operands and of its result
 F, I32, B, H, L = np.float32, np.int32, np.int8, np.float16, np.int64
 # The cache knows kernels by name, and its key covers the package's sources only: this file's text is in the name.
 VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
@@ -33,11 +36,11 @@ VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`body(v)` gives `(p, out)`, which applies a word to the bytes at `p`; `meaning(x)` is its twin on those bytes."""
+    """`body(v)` gives `(p, out)`, an intrinsic on the bytes at `p`; `reference(x)` is its NumPy twin on those bytes."""
 
     name: str
-    body: Callable[[ModuleType], Body]
-    meaning: Callable[[Array], Array]
+    body: Callable[[InstructionSet], Body]
+    reference: Callable[[Array], Array]
     floats: bool = False  # the bytes are floats of moderate size, with zeros and infinities
     rtol: float = 0.0
 
@@ -47,31 +50,33 @@ def at(x: Array, kind: type, start: int, n: int) -> Array:
     return x[start : start + n * np.dtype(kind).itemsize].view(kind)
 
 
-def unary(name: str, word: str, kind: tuple[str, type, int], meaning: Callable[[Array], Array], **more: Any) -> Case:
-    """`word(x)` for a vector x."""
+def unary(
+    name: str, intrinsic: str, kind: tuple[str, type, int], reference: Callable[[Array], Array], **more: Any
+) -> Case:
+    """`intrinsic(x)` for a vector x."""
     vec, dtype, n = kind
 
-    def body(v: ModuleType) -> Body:
-        f, x = getattr(v, word), v.Vec(vec, n)
+    def body(v: InstructionSet) -> Body:
+        f, x = getattr(v, intrinsic), v.Vec(vec, n)
         return lambda p, out: v.store(out, f(v.load(x, p)))
 
-    return Case(name, body, lambda x: meaning(at(x, dtype, 0, n)), **more)
+    return Case(name, body, lambda x: reference(at(x, dtype, 0, n)), **more)
 
 
-def loads(name: str, vec: str, dtype: type, n: int, meaning: Callable[[Array], Any], offset: int = 0) -> Case:
-    """`word(kind, p)`: a vector from memory."""
+def loads(name: str, vec: str, dtype: type, n: int, reference: Callable[[Array], Any], offset: int = 0) -> Case:
+    """`intrinsic(kind, p)`: a vector from memory."""
 
-    def body(v: ModuleType) -> Body:
+    def body(v: InstructionSet) -> Body:
         f, kind = getattr(v, name), v.Vec(vec, n)
         return lambda p, out: v.store(out, f(kind, p + offset))
 
-    return Case(name, body, lambda x: np.asarray(meaning(x[offset:]), dtype))
+    return Case(name, body, lambda x: np.asarray(reference(x[offset:]), dtype))
 
 
 def scalar(name: str, dtype: type) -> Case:
-    """`word(p)`: a number from memory."""
+    """`intrinsic(p)`: a number from memory."""
 
-    def body(v: ModuleType) -> Body:
+    def body(v: InstructionSet) -> Body:
         f = getattr(v, name)
         return lambda p, out: v.store(out, v.int64(f(p + 3)))
 
@@ -120,21 +125,21 @@ def operators(kind: tuple[str, type, int], *ops: Callable[[Any, Any], Any]) -> C
     vec, dtype, n = kind
     nbytes = n * np.dtype(dtype).itemsize
 
-    def body(v: ModuleType) -> Body:
+    def body(v: InstructionSet) -> Body:
         x = v.Vec(vec, n)
-        every = v.unroll(len(ops), lambda i: _operator(v, ops[i], nbytes * i))
+        every = v.map_parts(len(ops), lambda i: _operator(v, ops[i], nbytes * i))
         return lambda p, out: every(v.load(x, p), v.load(x, p + 128), out)
 
-    meaning: Callable[[Array], Array] = lambda x: np.concatenate([op(*two(x, dtype, n)) for op in ops])  # noqa: E731
-    return Case(f"operators of {vec}x{n}", body, meaning, floats=dtype is F)
+    reference: Callable[[Array], Array] = lambda x: np.concatenate([op(*two(x, dtype, n)) for op in ops])  # noqa: E731
+    return Case(f"operators of {vec}x{n}", body, reference, floats=dtype is F)
 
 
-def _rounded(v: ModuleType, name: str) -> Body:
-    word = getattr(v, name)
-    return v.jitable(lambda p, out: v.store(out, word(v.load(v.f32x8, p), v.load(v.f32x8, p + 128))))
+def _rounded(v: InstructionSet, name: str) -> Body:
+    f = getattr(v, name)
+    return v.jitable(lambda p, out: v.store(out, f(v.load(v.f32x8, p), v.load(v.f32x8, p + 128))))
 
 
-def _operator(v: ModuleType, op: Callable[[Any, Any], Any], place: int) -> Body:
+def _operator(v: InstructionSet, op: Callable[[Any, Any], Any], place: int) -> Body:
     combine = v.jitable(op)
     return lambda x, y, out: v.store(out + place, combine(x, y))
 
@@ -169,7 +174,7 @@ CASES = [
     Case("splat_of", lambda v: _spread(v), lambda x: np.repeat(at(x, I32, 20, 1), 8)),
     Case("splat_lane", lambda v: lambda p, out: v.store(out, v.splat_lane(v.load(v.i32x8, p), v.load_i8(p) & 7)),
          lambda x: np.repeat(at(x, I32, 0, 8)[x[0] & 7], 8)),
-    Case("multiples", lambda v: lambda p, out: v.store(out, v.multiples(v.i32x8, v.load_i8(p))),
+    Case("iota", lambda v: lambda p, out: v.store(out, v.iota(v.i32x8, v.load_i8(p))),
          lambda x: np.arange(8, dtype=I32) * x[:1].view(B)),
     Case("bits_of", lambda v: lambda p, out: v.store(out, v.bits_of(v.load_f32(p))),
          lambda x: at(x, np.uint32, 0, 1).astype(L)),
@@ -205,15 +210,15 @@ CASES = [
          lambda x: picked(*two(x, F, 8), np.less(*two(x, F, 8)))),
     *(Case(name, lambda v, name=name: _rounded(v, name),
            lambda x, op=op: op(*two(x, F, 8)), floats=True)
-      for name, op in (("product", np.multiply), ("quotient", np.divide), ("difference", np.subtract))),
-    Case("choose", lambda v: lambda p, out: v.store(out, v.choose(
+      for name, op in (("mul_exact", np.multiply), ("div_exact", np.divide), ("sub_exact", np.subtract))),
+    Case("select_gt", lambda v: lambda p, out: v.store(out, v.select_gt(
          v.load(v.f32x8, p), v.load(v.f32x8, p + 128), v.load(v.f32x8, p + 64), v.load(v.f32x8, p + 192))),
          lambda x: np.where(np.greater(*two(x, F, 8)), at(x, F, 64, 8), at(x, F, 192, 8))),
-    unary("least", "least", F8, lambda x: halved(x, np.minimum), floats=True),
-    unary("total float", "total", F16, lambda x: halved(x, np.add), floats=True),
-    unary("total int", "total", I8, lambda x: halved(x, np.add)),
-    unary("greatest float", "greatest", F8, lambda x: halved(x, np.maximum), floats=True),
-    unary("greatest int", "greatest", I16, lambda x: halved(x, np.maximum)),
+    unary("reduce_min", "reduce_min", F8, lambda x: halved(x, np.minimum), floats=True),
+    unary("reduce_add float", "reduce_add", F16, lambda x: halved(x, np.add), floats=True),
+    unary("reduce_add int", "reduce_add", I8, lambda x: halved(x, np.add)),
+    unary("reduce_max float", "reduce_max", F8, lambda x: halved(x, np.maximum), floats=True),
+    unary("reduce_max int", "reduce_max", I16, lambda x: halved(x, np.maximum)),
     Case("as_f32", lambda v: lambda p, out: v.store(out, v.as_f32(v.load_i64(p))), lambda x: at(x, F, 0, 1)),
     loads("load", "i8", B, 32, lambda x: x[:32].view(B), offset=5),
     Case("store", lambda v: lambda p, out: v.store(out + 3, v.load_f32(p)),
@@ -239,7 +244,7 @@ CASES = [
     loads("load_f16_splat", "f32", F, 8, lambda x: np.repeat(at(x, H, 0, 1), 8).astype(F), offset=1),
     Case("load_f16_column", lambda v: lambda p, out: v.store(out, v.load_f16_column(v.f32x8, p, 21)),
          lambda x: np.concatenate([at(x, H, 21 * r, 1) for r in range(8)]).astype(F)),
-    Case("draw", lambda v: lambda p, out: v.store(out, v.draw(out + 8, 5) + v.draw(out + 8, 7)),
+    Case("take_work", lambda v: lambda p, out: v.store(out, v.take_work(out + 8, 5) + v.take_work(out + 8, 7)),
          lambda x: np.array([5, 12], L)),
     Case("atomic_add", lambda v: lambda p, out: v.store(out, v.atomic_add(out + 8, v.load_i64(p))),
          lambda x: np.append(L(0), at(x, L, 0, 1))),
@@ -250,37 +255,37 @@ CASES = [
 ]  # fmt: skip
 
 
-def _looked_up(v: ModuleType) -> Body:
+def _looked_up(v: InstructionSet) -> Body:
     found = v.lookup16(TABLE)
     return lambda p, out: v.store(out, found(v.load(v.i8x32, p) & 15))
 
 
-def _sliced(v: ModuleType) -> Body:
+def _sliced(v: InstructionSet) -> Body:
     part = v.slice_of(3, 4)
     return lambda p, out: v.store(out, part(v.load(v.f32x8, p)))
 
 
-def _wide_rows(v: ModuleType) -> Body:
+def _wide_rows(v: InstructionSet) -> Body:
     i32x16 = v.Vec("i32", 16)
     return lambda p, out: v.store(out, v.load_rows(i32x16, p, 13)[2])
 
 
-def _spread(v: ModuleType) -> Body:
+def _spread(v: InstructionSet) -> Body:
     one = v.splat_of(5)
     return lambda p, out: v.store(out, one(v.load(v.i32x8, p)))
 
 
-def build(v: ModuleType) -> Any:
+def build(v: InstructionSet) -> Any:
     """All bodies in a row; written as text, because a function for each step would take Numba half a minute."""
     size = RUNS * SLOT
-    calls = [f"        word{i}(x + {size * i} + at, out + {size * i} + at)" for i in range(len(CASES))]
-    names = {f"word{i}": v.jitable(case.body(v)) for i, case in enumerate(CASES)}
+    calls = [f"        case{i}(x + {size * i} + at, out + {size * i} + at)" for i in range(len(CASES))]
+    names = {f"case{i}": v.jitable(case.body(v)) for i, case in enumerate(CASES)}
     head = ["def main(counter, ith, nth, x, out):", f"    for at in range(0, {size}, {SLOT}):"]
     exec("\n".join([*head, *calls]), names)
     return names["main"]
 
 
-WORDS = Kernel(f"test_words_{VERSION}", ("x", "out"), build)
+INTRINSICS = Kernel(f"test_intrinsics_{VERSION}", ("x", "out"), build)
 
 
 def operands(case: Case, seed: int) -> Array:
@@ -295,35 +300,82 @@ def operands(case: Case, seed: int) -> Array:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_words_do_what_numpy_does(isa: str) -> None:
+def test_intrinsics_equal_numpy(isa: str) -> None:
     x = np.stack([operands(case, i) for i, case in enumerate(CASES)])
     out = np.zeros_like(x)
-    run(WORDS, isa, x=x, out=out)
+    run(INTRINSICS, isa, x=x, out=out)
     with np.errstate(all="ignore"):
         for case, rows, results in zip(CASES, x, out, strict=True):
             for row, result in zip(rows, results, strict=True):
-                want = case.meaning(row)
+                want = case.reference(row)
                 want = want.astype(F) if want.dtype == np.float64 else want
                 got = result[: want.nbytes].view(want.dtype)
                 np.testing.assert_allclose(got, want, case.rtol, 0, err_msg=f"{case.name} in {isa}")
 
 
-def test_every_word_has_a_case() -> None:
-
-    words = {name for m in (simd, memory, halves) for name, x in vars(m).items() if isinstance(x, _Intrinsic)}
+def test_every_intrinsic_has_a_case() -> None:
+    names = {name for m in (simd, memory, halves) for name, x in vars(m).items() if isinstance(x, _Intrinsic)}
     elsewhere = {"call_kernel", "call_plain", "to_f16"}  # in test_engine's programs, and below
-    assert words - {case.name.split()[0] for case in CASES} == elsewhere
+    assert names - {case.name.split()[0] for case in CASES} == elsewhere
 
 
-# ---- half floats ---------------------------------------------------------------------------------------------------
+# ---- the list of what kernels may use ------------------------------------------------------------------------------
+
+LISTED = {name: x for name, x in vars(InstructionSet).items() if callable(x) and not name.startswith("_")}
+CONSTANTS = set(InstructionSet.__annotations__)
+MODULES = [*cpu.NEEDS, *{t for name in cpu.NEEDS if (t := import_module(f"llmlocal.quant.isa.{name}").TILES)}]
 
 
-def build_halves(v: ModuleType) -> Any:
-    """Widen and narrow by the words of the set, then by integers, which every set could use."""
-    by_integers = half_words(widen_by_integers, narrow_by_integers)
+def parameters(function: Any) -> list[str]:
+    """Names of the parameters that a caller gives: of a Protocol's method, an intrinsic or a plain function."""
+    names = list(inspect.signature(function._defn if isinstance(function, _Intrinsic) else function).parameters)
+    return names[1:] if names[:1] in (["self"], ["typingctx"]) else names
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_instruction_set_offers_what_is_listed(name: str) -> None:
+    """Every name, with the same parameters, and no public intrinsic beside them."""
+    module = import_module(f"llmlocal.quant.isa.{name}")
+    offered = {n for n, x in vars(module).items() if isinstance(x, _Intrinsic) and not n.startswith("_")}
+    assert offered <= set(LISTED), "intrinsics that instruction_set.py does not list"
+    assert {n for n in {*LISTED, *CONSTANTS} if not hasattr(module, n)} == set(), "listed, but not offered"
+    wrong = {
+        n: parameters(getattr(module, n)) for n, x in LISTED.items() if parameters(getattr(module, n)) != parameters(x)
+    }
+    assert not wrong
+
+
+def test_shared_intrinsics_are_described_as_where_they_are_defined() -> None:
+    for module in (simd, memory, halves):
+        for name, x in vars(module).items():
+            if isinstance(x, _Intrinsic):
+                assert LISTED[name].__doc__ == x._defn.__doc__.splitlines()[0], name
+
+
+def test_kernels_use_only_what_is_listed() -> None:
+    root, used = Path(__file__).parents[1], set()
+    for path in [p for folder in ("quant", "llmlocal") for p in (root / folder).rglob("*.py")]:
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef) or "v" not in [a.arg for a in node.args.args]:
+                continue
+            (kind,) = [a.annotation for a in node.args.args if a.arg == "v"]
+            if kind is not None and ast.unparse(kind) == "InstructionSet":
+                found = [x for x in ast.walk(node) if isinstance(x, ast.Attribute) and ast.unparse(x.value) == "v"]
+                used |= {x.attr for x in found}
+    assert used - {*LISTED, *CONSTANTS} == set()
+    assert CONSTANTS - used == {"PROOF"}  # for `doctor`
+
+
+# ---- float16 ---------------------------------------------------------------------------------------------------
+
+
+def build_halves(v: InstructionSet) -> Any:
+    """Widen and narrow by the intrinsics of the set, then by integers, which every set could use."""
+    by_integers = float16_intrinsics(widen_by_integers, narrow_by_integers)
     widen, narrow, f16x8, f32x8 = by_integers[0], by_integers[1], v.f16x8, v.f32x8
 
-    def main(counter, ith, nth, count, halves, widened, also_widened, singles, narrowed, also_narrowed):  # type: ignore[no-untyped-def]
+    def main(counter, ith, nth, count, halves, widened, also_widened, singles, narrowed, also_narrowed):
         for i in range(0, count, 8):
             v.store(widened + 4 * i, v.to_f32(f32x8, v.load(f16x8, halves + 2 * i)))
             v.store(also_widened + 4 * i, widen(f32x8, v.load(f16x8, halves + 2 * i)))

@@ -69,7 +69,7 @@ def measure(model: Path, text: bytes, name: str, out: Path, way: Way) -> Iterato
         return
     sums = ColumnSums(lambda weight: way.output or weight.startswith(BLOCKS))
     outputs = BATCH if way.output else 1
-    engine = Engine.open(model, n_ctx=way.n_ctx, n_threads=way.n_threads, max_outputs=outputs, watcher=sums)
+    engine = Engine.open(model, n_ctx=way.n_ctx, n_threads=way.n_threads, max_outputs=outputs, observer=sums)
     saved = monotonic()
     try:
         for i, chunk in enumerate(cut[before:], before + 1):

@@ -33,7 +33,7 @@ class ColumnSums:
     watched: list[Columns] = field(default_factory=list)
     _identities: list[NDArray[np.int64]] = field(default_factory=list)
 
-    def product(self, g: Graph, x: Value, weights: Sequence[QTensor]) -> None:
+    def before_matmul(self, g: Graph, x: Value, weights: Sequence[QTensor]) -> None:
         """`weights` are about to read x (tokens, k)."""
         if (columns := self._columns(weights, 1, weights[0].k)) is not None:
             g.add(
@@ -45,7 +45,9 @@ class ColumnSums:
                 k=weights[0].k,
             )
 
-    def experts(self, g: Graph, x: Value, groups: Value, source: Value | None, stacks: Sequence[QTensor]) -> None:
+    def before_expert_matmul(
+        self, g: Graph, x: Value, groups: Value, source: Value | None, stacks: Sequence[QTensor]
+    ) -> None:
         """`stacks` (experts, rows, k) are about to read x: pair p its row source[p], or its row p."""
         count, _, k = stacks[0].shape
         if (columns := self._columns(stacks, count, k)) is not None:

@@ -1,90 +1,73 @@
-"""The words that architectures are written in. Each records the kernels of one step; none computes anything now.
+"""The layers that architectures are written in, and how they read a file's weights and hyperparameters.
 
-Values are (tokens, width) float32; heads lie side by side in the width. Knows no architecture.
+A layer records kernels into a graph; nothing is computed before the program runs. Values are (tokens, width) float32,
+and heads lie side by side in the width. The room does not depend on any architecture.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..ops import attention as attend
+from ..ops import attention as attention_ops
 from ..ops.activations import geglu, gelu, swiglu, swiglu_clamped
 from ..ops.elementwise import add, add_bias, scale, scale_rows, softcap
-from ..ops.gather_rows import select
+from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
 from ..ops.layer_norm import layer_norm
 from ..ops.rms_norm import rms_norm
-from ..ops.rope import rope_halves, rope_interleaved, rope_table
+from ..ops.rope import rope_interleaved, rope_neox
 from ..ops.softmax import NO_SINK
 from ..quant.blocks.parts import float_activations
 from ..quant.jit.kernel import Kernel
-from ..quant.kernels.get_rows import gather
+from ..quant.kernels.get_rows import get_rows
 from ..quant.kernels.matmul import SCRATCH_BYTES, matmul
+from ..quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ..quant.tensor import QTensor
-from ..runtime.graph import Graph, Value, aligned
+from ..runtime.buffers import aligned
+from ..runtime.graph import Graph, Value
 from ..runtime.kv_cache import KVCache
-from .rope_scaling import Rotation
+from .rope import PositionScale, Rope
+from .rope_scaling import RopeParameters
 
-ALL_KEYS = 1 << 62  # a window that no context fills
-
-
-@dataclass(slots=True)
-class Rope:
-    """A rotation, how it pairs values, and its table of the step, (ubatch, 2, turned)."""
-
-    rotation: Rotation
-    interleaved: bool
-    table: NDArray[np.float32]
-
-    def fill(self, positions: NDArray[np.int64]) -> None:
-        """Compute the table of a step from positions (tokens,)."""
-        r = self.rotation
-        self.table[: len(positions)] = rope_table(positions, r.frequencies, r.scale, self.interleaved)
-
-
-@dataclass(slots=True)
-class Temper:
-    """A factor for every token of the step, (ubatch,), that grows with its position."""
-
-    sharper: float
-    every: int
-    table: NDArray[np.float32]
-
-    def fill(self, positions: NDArray[np.int64]) -> None:
-        """Compute the factors of a step from positions (tokens,)."""
-        self.table[: len(positions)] = 1 + self.sharper * np.log1p(positions // self.every)
+NO_WINDOW = 1 << 62  # longer than any context
 
 
 class Layers:
-    """The vocabulary, bound to a recorder and a cache."""
+    """The layers, recorded into `graph`, with keys and values in `cache`.
+
+    `tables` must be filled with the positions of a batch before the program runs.
+    """
 
     def __init__(self, graph: Graph, cache: KVCache) -> None:
         self.graph, self.cache = graph, cache
-        self.tables: list[Rope | Temper] = []  # to be filled before a step runs
-        self._kept: list[NDArray[np.float32]] = []
+        self.tables: list[Rope | PositionScale] = []
+        self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
+        self._q8: dict[Value, Value] = {}
 
     def embed(self, table: QTensor) -> Value:
-        """The rows of `table` (vocabulary, width) of the step's tokens."""
-        return self._rows(table, self.graph.step.ids)
+        """Token embedding: rows of `table` (vocab, width) by token id -> (tokens, width)."""
+        return self._rows(table, self.graph.batch.ids)
 
     def embed_positions(self, table: QTensor) -> Value:
-        """The rows of `table` (positions, width) of the step's positions. Raises UsageError for a longer context."""
+        """Learned position embedding: rows of `table` (positions, width) -> (tokens, width).
+
+        Raises UsageError for a context longer than the table.
+        """
         if self.cache.n_ctx > table.rows:
-            message = f"this model knows {table.rows} positions, not a context of {self.cache.n_ctx}"
+            message = f"the model has {table.rows} positions, too few for a context of {self.cache.n_ctx}"
             raise UsageError(message, f"use --ctx {table.rows} or less")
-        return self._rows(table, self.graph.step.positions)
+        return self._rows(table, self.graph.batch.positions)
 
     def _rows(self, table: QTensor, ids: NDArray[np.int64]) -> Value:
         g, out = self.graph, self.graph.value(table.k)
         g.add(
-            gather(table.format),
-            tokens=g.step.tokens,
+            get_rows(table.format),
+            tokens=g.batch.tokens,
             ids=ids.ctypes.data,
             weights=table.address,
             out=out,
@@ -94,7 +77,7 @@ class Layers:
         return out
 
     def norm(self, x: Value, weight: QTensor, eps: float) -> Value:
-        """RMS norm of every row of `weight`'s size: of whole tokens, or of each head."""
+        """RMS norm over rows of the size of `weight`: (width,) for whole tokens, (head_dim,) for each head."""
         g, out = self.graph, self.graph.value(x.width, outputs=x.outputs)
         per_token = x.width // weight.k
         g.add(
@@ -110,7 +93,7 @@ class Layers:
         return out
 
     def layer_norm(self, x: Value, weight: QTensor, bias: QTensor | None, eps: float) -> Value:
-        """Layer norm of whole tokens for a weight (width,); of each head for one (heads, head_dim)."""
+        """Layer norm: of whole tokens for a weight (width,), of each head for a weight (heads, head_dim)."""
         g, out = self.graph, self.graph.value(x.width, outputs=x.outputs)
         g.add(
             layer_norm,
@@ -127,20 +110,20 @@ class Layers:
         return out
 
     def linear(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
-        """x @ weight.T + bias for a weight (rows, width)."""
+        """x @ weight.T + bias for a weight (rows, width) -> (tokens, rows)."""
         return self.linears(x, (weight, bias))[0]
 
     def linears(self, x: Value, *weights: tuple[QTensor, QTensor | None]) -> list[Value]:
-        """Several products of the same input; threads go from one to the next without meeting."""
+        """Several linear layers of the same input, without barriers between them."""
         g = self.graph
-        if g.watcher:
-            g.watcher.product(g, x, [weight for weight, _ in weights])
-        inputs = [x if float_activations(weight.format) else g.q8(x) for weight, _ in weights]
+        if g.observer:
+            g.observer.before_matmul(g, x, [weight for weight, _ in weights])
+        inputs = [x if float_activations(weight.format) else self.q8(x) for weight, _ in weights]
         outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
         for i, ((weight, _), source, out) in enumerate(zip(weights, inputs, outs, strict=True)):
             g.add(
                 matmul(weight.format),
-                meet=i == len(outs) - 1,
+                barrier=i == len(outs) - 1,
                 tokens=g.rows_of(x),
                 weights=weight.address,
                 x=source,
@@ -156,32 +139,35 @@ class Layers:
                 g.add(add_bias, tokens=g.rows_of(x), x=out, bias=bias.address, width=weight.rows)
         return outs
 
-    def rope(self, rotation: Rotation, *, interleaved: bool) -> Rope:
-        """A rotation shared by layers: `turn` uses it."""
-        shape = (self.graph.step.ubatch, 2, 2 * len(rotation.frequencies))
-        rope = Rope(rotation, interleaved, aligned(4 * math.prod(shape)).view(np.float32).reshape(shape))
+    def rope(self, parameters: RopeParameters, *, interleaved: bool) -> Rope:
+        """The rotary embedding that several layers share, for `apply_rope`.
+
+        Interleaved: value 2 i of a head is paired with 2 i + 1; otherwise (NeoX) value i with i + rotary_dim / 2.
+        """
+        shape = (self.graph.batch.ubatch, 2, 2 * len(parameters.frequencies))
+        rope = Rope(parameters, interleaved, aligned(4 * math.prod(shape)).view(np.float32).reshape(shape))
         self.tables.append(rope)
         return rope
 
-    def temper(self, x: Value, sharper: float, every: int) -> None:
-        """Multiply each token by 1 + sharper * ln(1 + position // every), in place (Llama 4's queries)."""
-        factors = aligned(4 * self.graph.step.ubatch).view(np.float32)
-        self.tables.append(Temper(sharper, every, factors))
+    def position_scale(self, x: Value, scale: float, every: int) -> None:
+        """x times 1 + scale * ln(1 + position // every), in place (queries of Llama 4)."""
+        factors = aligned(4 * self.graph.batch.ubatch).view(np.float32)
+        self.tables.append(PositionScale(scale, every, factors))
         self.graph.add(scale_rows, tokens=self.graph.rows_of(x), x=x, factors=factors.ctypes.data, width=x.width)
 
-    def turn(self, rope: Rope, *xs: Value, head_dim: int) -> None:
-        """Rotate queries and keys in place."""
-        g, kernel = self.graph, rope_interleaved if rope.interleaved else rope_halves
+    def apply_rope(self, rope: Rope, *xs: Value, head_dim: int) -> None:
+        """Rotate queries and keys, each (tokens, heads * head_dim), in place."""
+        g, kernel = self.graph, rope_interleaved if rope.interleaved else rope_neox
         for i, x in enumerate(xs):
             g.add(
                 kernel,
-                meet=i == len(xs) - 1,
-                tokens=g.step.tokens,
+                barrier=i == len(xs) - 1,
+                tokens=g.batch.tokens,
                 x=x,
                 table=rope.table.ctypes.data,
                 heads=x.width // head_dim,
                 head_dim=head_dim,
-                turned=rope.table.shape[2],
+                rotary_dim=rope.rotary_dim,
             )
 
     def attention(
@@ -196,87 +182,102 @@ class Layers:
         softcap: float = 0.0,
         sinks: QTensor | None = None,
     ) -> Value:
-        """Causal attention of q (tokens, heads * head_dim) over the cache, to which k and v are added first.
+        """Causal grouped-query attention over the cache, to which k and v are added -> (tokens, heads * value_dim).
 
-        Values may have another length than keys: the result is (tokens, heads * value_dim). A token sees the last
-        `window` keys, its own among them. `softcap` bounds the scores by a tanh; `sinks` (heads,) float32 are scores
-        that take weight without a value.
+        q (tokens, heads * head_dim), k (tokens, kv_heads * head_dim), v (tokens, kv_heads * value_dim). `scale`
+        multiplies scores. A token attends to the last `window` keys, its own included; None is all of them. Scores
+        become softcap * tanh(score / softcap) unless `softcap` is 0. `sinks` (heads,) float32 are scores that take part
+        in the softmax without a value. Raises UsageError for a head size that the cache type cannot hold.
         """
-        g, step, heads, kv_heads = self.graph, self.graph.step, q.width // head_dim, k.width // head_dim
+        g, batch, heads, kv_heads = self.graph, self.graph.batch, q.width // head_dim, k.width // head_dim
         value_dim = v.width // kv_heads
         layer, out = self.cache.add_layer(kv_heads, head_dim, value_dim), g.value(heads * value_dim)
-        stored = layer.operands()
-        g.add(kv_store(layer.kind), tokens=step.tokens, cells_of=step.cells.ctypes.data, k=k, v=v, **stored)
-        scratch_bytes = attend.scratch_bytes(layer.kind, heads, kv_heads, head_dim, value_dim)
-        work: dict[str, Any] = {
-            "tokens": step.tokens,
-            "positions": step.positions.ctypes.data,
-            "sinks": sinks.address if sinks else self._no_sinks(heads),
+        stored = layer.arguments()
+        g.add(kv_store(layer.kv_type), tokens=batch.tokens, token_cells=batch.cells.ctypes.data, k=k, v=v, **stored)
+        scratch_bytes = attention_ops.scratch_bytes(layer.kv_type, heads, kv_heads, head_dim, value_dim)
+        shared: dict[str, Any] = {
+            "tokens": batch.tokens,
+            "positions": batch.positions.ctypes.data,
+            "sinks": sinks.address if sinks else self._sinks_of(heads),
             "out": out,
             "heads": heads,
-            "window": window or ALL_KEYS,
+            "window": window or NO_WINDOW,
             "scratch": g.scratch(scratch_bytes),
             "scratch_bytes": scratch_bytes,
-            "partials": Value(0, attend.partial_bytes(heads, value_dim, self.cache.n_ctx)),
-            "pieces": attend.pieces(self.cache.n_ctx),
+            "partials": Value(0, attention_ops.partials_bytes(heads, value_dim, self.cache.n_ctx)),
+            "chunks": attention_ops.chunks(self.cache.n_ctx),
         }
         g.add(
-            attend.attention(layer.kind, softcap),
-            q=g.q8(q) if layer.kind.as_bytes else q,
-            bases=step.bases.ctypes.data,
+            attention_ops.attention(layer.kv_type, softcap),
+            q=self.q8(q) if layer.kv_type.q8_queries else q,
+            sequence_starts=batch.sequence_starts.ctypes.data,
             scale=float(scale),
             **stored,
-            **work,
+            **shared,
         )
-        g.add(attend.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **work)
+        g.add(attention_ops.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **shared)
         return out
 
-    def _no_sinks(self, heads: int) -> int:
-        """Address of scores (heads,) that take no weight."""
-        self._kept.append(np.full(heads, NO_SINK, np.float32))
-        return int(self._kept[-1].ctypes.data)
+    def _sinks_of(self, heads: int) -> int:
+        """Address of sinks (heads,) float32 without any weight."""
+        return int(self._no_sinks.setdefault(heads, np.full(heads, NO_SINK, np.float32)).ctypes.data)
 
     def swiglu(self, gate: Value, up: Value) -> Value:
-        """silu(gate) * up, in the place of `gate`."""
-        return self._gate(swiglu, gate, up)
+        """silu(gate) * up, in place of `gate`."""
+        return self._gated(swiglu, gate, up)
 
     def swiglu_clamped(self, gate: Value, up: Value) -> Value:
-        """gate * sigmoid(1.702 gate) * (up + 1), both limited to 7, in the place of `gate`."""
-        return self._gate(swiglu_clamped, gate, up)
+        """gate * sigmoid(1.702 gate) * (up + 1) with gate and up limited to 7, in place of `gate`."""
+        return self._gated(swiglu_clamped, gate, up)
 
     def geglu(self, gate: Value, up: Value) -> Value:
-        """gelu(gate) * up, in the place of `gate`."""
-        return self._gate(geglu, gate, up)
+        """gelu(gate) * up, in place of `gate`."""
+        return self._gated(geglu, gate, up)
 
-    def _gate(self, kernel: Kernel, gate: Value, up: Value) -> Value:
+    def _gated(self, kernel: Kernel, gate: Value, up: Value) -> Value:
         self.graph.add(kernel, tokens=self.graph.rows_of(gate), gate=gate, up=up, out=gate, width=gate.width)
-        return self.graph.changed(gate)
+        return self.overwritten(gate)
 
     def gelu(self, x: Value) -> Value:
-        """gelu(x), in the place of `x`."""
+        """gelu(x), in place."""
         self.graph.add(gelu, tokens=self.graph.rows_of(x), x=x, out=x, width=x.width)
-        return self.graph.changed(x)
+        return self.overwritten(x)
 
     def add(self, x: Value, y: Value) -> Value:
-        """x + y, in the place of `x`."""
+        """x + y, in place."""
         self.graph.add(add, tokens=self.graph.rows_of(x), x=x, y=y, out=x, width=x.width)
-        return self.graph.changed(x)
+        return self.overwritten(x)
 
     def scale(self, x: Value, factor: float) -> Value:
-        """x * factor, in the place of `x`; nothing is done for a factor of 1."""
+        """x * factor, in place; records nothing for a factor of 1."""
         if factor != 1:
             self.graph.add(scale, tokens=self.graph.rows_of(x), x=x, width=x.width, factor=float(factor))
-        return self.graph.changed(x)
+        return self.overwritten(x)
 
     def softcap(self, x: Value, cap: float) -> Value:
-        """cap * tanh(x / cap), in the place of `x`; a cap of 0 is none."""
+        """cap * tanh(x / cap), in place; records nothing for a cap of 0."""
         if cap:
             self.graph.add(softcap, tokens=self.graph.rows_of(x), x=x, width=x.width, cap=float(cap))
-        return self.graph.changed(x)
+        return self.overwritten(x)
 
     def outputs(self, x: Value) -> Value:
-        """The rows of the tokens whose logits are wanted."""
+        """The rows of x (tokens, width) of the tokens whose logits are computed -> (outputs, width)."""
         g, out = self.graph, self.graph.value(x.width, outputs=True)
-        rows = g.step.output_rows.ctypes.data
-        g.add(select, outputs=g.step.outputs, rows=rows, x=x, out=out, width=x.width)
+        rows = g.batch.output_rows.ctypes.data
+        g.add(gather_rows, outputs=g.batch.outputs, rows=rows, x=x, out=out, width=x.width)
         return out
+
+    def q8(self, x: Value, per_token: int = 1) -> Value:
+        """`x` as Q8 records, quantized once for all products that read it; `per_token` rows for each token."""
+        if x not in self._q8:
+            g, rows, k = self.graph, x.nbytes // (4 * x.width) * per_token, x.width // per_token
+            out = Value(x.width, rows * q8_bytes(k), x.outputs)
+            tokens = g.batch.tokens_times(per_token) if per_token > 1 else g.rows_of(x)
+            g.add(quantize_q8, tokens=tokens, x=x, out=out, k=k)
+            self._q8[x] = out
+        return self._q8[x]
+
+    def overwritten(self, x: Value) -> Value:
+        """`x`, after a kernel wrote over it: Q8 records made of it before are dropped."""
+        self._q8.pop(x, None)
+        return x

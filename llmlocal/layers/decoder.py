@@ -1,6 +1,7 @@
-"""The pieces that causal decoders have in common, by GGUF's names of their tensors. Knows no architecture.
+"""Blocks that most causal decoders share, with weights under GGUF's tensor names.
 
-What an architecture does otherwise is written in its own file, in the words of `layers`.
+Where an architecture differs, its own file says so in terms of `Layers`. `h` are the hyperparameters, `w` the tensors
+of one block.
 """
 
 from __future__ import annotations
@@ -10,65 +11,65 @@ from collections.abc import Callable
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
-from .hyperparameters import Experts, Hyper
-from .moe import choose, experts_of_pairs, experts_of_tokens, mixed
+from .hyperparameters import Experts, Hyperparameters
+from .moe import combine, expert_linears, route, sorted_expert_linear
 from .weights import Weights
 
-Linear = tuple[QTensor, QTensor | None]
-Gate = Callable[[Value, Value], Value]
+Linear = tuple[QTensor, QTensor | None]  # weight (rows, k), bias (rows,)
+Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
 
 
-def norm(g: Layers, h: Hyper, w: Weights, name: str, x: Value) -> Value:
-    """RMS norm of whole tokens."""
+def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Value:
+    """RMS norm of whole tokens, with the weight `name`.weight."""
     return g.norm(x, w.vector(f"{name}.weight", h.width), h.eps)
 
 
-def queries_keys_values(h: Hyper, w: Weights) -> tuple[Linear, Linear, Linear]:
-    """What `linears` takes for the three projections: tensors of their own, or rows of one fused tensor."""
-    q, k = h.queries, h.keys
+def qkv_weights(h: Hyperparameters, w: Weights) -> tuple[Linear, Linear, Linear]:
+    """Weights and biases of the projections to queries, keys and values: three tensors, or rows of a fused one."""
+    q, k = h.q_dim, h.kv_dim
     if not w.has("attn_qkv.weight"):
         names = (("attn_q", q), ("attn_k", k), ("attn_v", k))
-        one, two, three = (w.linear(name, rows, h.width) for name, rows in names)
-        return one, two, three
+        q_linear, k_linear, v_linear = (w.linear(name, rows, h.width) for name, rows in names)
+        return q_linear, k_linear, v_linear
     fused = w.linear("attn_qkv", q + 2 * k, h.width)
-    return part(fused, 0, q), part(fused, q, q + k), part(fused, q + k, q + 2 * k)
+    return slice_linear(fused, 0, q), slice_linear(fused, q, q + k), slice_linear(fused, q + k, q + 2 * k)
 
 
-def part(linear: Linear, first: int, last: int) -> Linear:
-    """Outputs `first` to `last` (without it) of a product."""
+def slice_linear(linear: Linear, first: int, last: int) -> Linear:
+    """The linear layer that computes outputs first .. last - 1 of `linear`."""
     weight, bias = linear
     return weight.part(first, last), bias and bias.part(first, last)
 
 
-def attention_output(g: Layers, h: Hyper, w: Weights, heads: Value) -> Value:
-    """The heads' values back to the model's width."""
-    return g.linear(heads, *w.linear("attn_output", h.width, h.queries))
+def attention_output(g: Layers, h: Hyperparameters, w: Weights, heads: Value) -> Value:
+    """Output projection of attention: heads (tokens, heads * head_dim) -> (tokens, width)."""
+    return g.linear(heads, *w.linear("attn_output", h.width, h.q_dim))
 
 
-def gated(g: Layers, h: Hyper, w: Weights, x: Value, gate: Gate) -> Value:
-    """A feed-forward of three matrices: down(gate(first x, second x))."""
-    first, second = g.linears(x, w.linear("ffn_gate", h.ffn, h.width), w.linear("ffn_up", h.ffn, h.width))
-    return g.linear(gate(first, second), *w.linear("ffn_down", h.width, h.ffn))
+def gated_mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value, activation: Activation) -> Value:
+    """MLP of three matrices: down(activation(gate x, up x)). Shazeer 2020, arXiv 2002.05202."""
+    gate, up = g.linears(x, w.linear("ffn_gate", h.ffn, h.width), w.linear("ffn_up", h.ffn, h.width))
+    return g.linear(activation(gate, up), *w.linear("ffn_down", h.width, h.ffn))
 
 
-def shared(g: Layers, h: Hyper, e: Experts, w: Weights, x: Value, gate: Gate) -> Value:
-    """As `gated`, by the expert that all tokens use."""
-    inner = e.shared_ffn
-    first, second = g.linears(x, w.linear("ffn_gate_shexp", inner, h.width), w.linear("ffn_up_shexp", inner, h.width))
-    return g.linear(gate(first, second), *w.linear("ffn_down_shexp", h.width, inner))
+def shared_expert(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value, activation: Activation) -> Value:
+    """As `gated_mlp`, with the weights of the expert that all tokens use."""
+    ffn = e.shared_ffn
+    gate, up = g.linears(x, w.linear("ffn_gate_shexp", ffn, h.width), w.linear("ffn_up_shexp", ffn, h.width))
+    return g.linear(activation(gate, up), *w.linear("ffn_down_shexp", h.width, ffn))
 
 
-def mixture(g: Layers, h: Hyper, e: Experts, w: Weights, x: Value, gate: Gate, *, renormed: bool) -> Value:
-    """As `gated`, by the experts that each token chooses; their weights sum to 1 where `renormed`."""
+def mixture_of_experts(
+    g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value, activation: Activation, *, normalize_weights: bool
+) -> Value:
+    """Weighted sum of the `gated_mlp`s of each token's best experts; weights sum to 1 if `normalize_weights`."""
     scores = g.linear(x, *w.linear("ffn_gate_inp", e.count, h.width))
-    routing = choose(g.graph, scores, e.used, renormed=renormed, factor=e.factor)
-    wide, down = (e.count, e.ffn, h.width), w.stack("ffn_down_exps", e.count, h.width, e.ffn)
-    first, second = experts_of_tokens(
-        g.graph, x, routing, w.stack("ffn_gate_exps", *wide), w.stack("ffn_up_exps", *wide)
-    )
-    return mixed(g.graph, experts_of_pairs(g.graph, gate(first, second), routing, down), routing)
+    routing = route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)
+    shape, down = (e.count, e.ffn, h.width), w.stack("ffn_down_exps", e.count, h.width, e.ffn)
+    gate, up = expert_linears(g, x, routing, w.stack("ffn_gate_exps", *shape), w.stack("ffn_up_exps", *shape))
+    return combine(g, sorted_expert_linear(g, activation(gate, up), routing, down), routing)
 
 
-def logits(g: Layers, h: Hyper, w: Weights, x: Value, embedding: QTensor) -> Value:
-    """The output matrix, which is the embedding where the file has none of its own."""
+def logits(g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor) -> Value:
+    """Logits (outputs, vocab) of x (outputs, width): by `output.weight`, or by the embedding if it is tied."""
     return g.linear(x, *(w.linear("output", embedding.rows, h.width) if w.has("output.weight") else (embedding, None)))

@@ -1,4 +1,4 @@
-"""The hyper-parameters that causal decoders share, each in its range. Knows metadata keys, no architecture."""
+"""The hyperparameters that causal decoders share, read from metadata and checked against their ranges."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from .weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Hyper:
-    """Sizes of one decoder. `turned`: values of a head that rotate; `context`: tokens that it was trained for."""
+class Hyperparameters:
+    """Sizes of a decoder.
+
+    `width` of a token, `ffn` of the MLP's hidden layer; `rotary_dim`: values of a head with rotary embedding;
+    `eps` of the norms; `context`: the trained context in tokens.
+    """
 
     blocks: int
     width: int
@@ -18,41 +22,41 @@ class Hyper:
     heads: int
     kv_heads: int
     head_dim: int
-    turned: int
+    rotary_dim: int
     eps: float
     context: int
 
     @property
-    def queries(self) -> int:
-        """Width of all queries."""
+    def q_dim(self) -> int:
+        """Width of the queries of all heads."""
         return self.heads * self.head_dim
 
     @property
-    def keys(self) -> int:
-        """Width of all keys, and of all values."""
+    def kv_dim(self) -> int:
+        """Width of the keys of all heads, and of their values."""
         return self.kv_heads * self.head_dim
 
     @classmethod
-    def read(cls, c: Config, w: Weights) -> Hyper:
-        """From metadata; a file has more tensors than blocks. Raises BadFileError."""
+    def read(cls, c: Config, w: Weights) -> Hyperparameters:
+        """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
         width, heads = c.integer("embedding_length", 1, 1 << 20), c.integer("attention.head_count", 1, 1 << 12)
         kv_heads = c.integer("attention.head_count_kv", 1, heads, heads)
         head_dim = c.integer("attention.key_length", 1, 1 << 12, max(1, width // heads))
-        turned = c.integer("rope.dimension_count", 0, head_dim, head_dim // 2 * 2)
+        rotary_dim = c.integer("rope.dimension_count", 0, head_dim, head_dim // 2 * 2)
         if heads % kv_heads:
-            raise c.fail(f"{heads} attention heads cannot share {kv_heads} key heads")
-        if turned % 2:
-            raise c.fail(f"{c.arch}.rope.dimension_count is {turned}, must be even")
+            raise c.fail(f"{heads} attention heads are not a multiple of {kv_heads} key heads")
+        if rotary_dim % 2:
+            raise c.fail(f"{c.arch}.rope.dimension_count is {rotary_dim}, must be even")
         if c.integer("attention.value_length", 1, 1 << 12, head_dim) != head_dim:
-            raise c.fail("values of another length than keys are not supported")
+            raise c.fail("attention.value_length that differs from attention.key_length is not supported")
         return cls(
-            blocks=c.integer("block_count", 1, len(w.gguf.tensors)),
+            blocks=c.integer("block_count", 1, len(w.gguf.tensors)),  # every block has tensors
             width=width,
             ffn=c.integer("feed_forward_length", 1, 1 << 22),
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
-            turned=turned,
+            rotary_dim=rotary_dim,
             eps=c.number(
                 "attention.layer_norm_rms_epsilon", 0, 1, c.number("attention.layer_norm_epsilon", 0, 1, 1e-5)
             ),
@@ -62,8 +66,10 @@ class Hyper:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """How many feed-forwards there are to choose from, how many a token uses, their inner width, and the width of one
-    that all tokens use (0: none); `factor` multiplies the weights of the chosen."""
+    """Sizes of a mixture of experts: how many there are, how many each token uses, and the hidden width of their MLPs.
+
+    `shared_ffn` is the hidden width of the shared expert, 0 for none; `factor` multiplies the weights of the chosen.
+    """
 
     count: int
     used: int
@@ -72,10 +78,10 @@ class Experts:
     factor: float
 
     @classmethod
-    def read(cls, c: Config, h: Hyper) -> Experts:
-        """From metadata. Raises BadFileError."""
+    def read(cls, c: Config, h: Hyperparameters) -> Experts:
+        """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
         if c.integer("expert_gating_func", 0, 100, SOFTMAX) not in (0, SOFTMAX, SOFTMAX_OF_CHOSEN):
-            raise c.fail(f"{c.arch}.expert_gating_func is not softmax, which is not supported")
+            raise c.fail(f"{c.arch}.expert_gating_func is not softmax; other functions are not supported")
         count = c.integer("expert_count", 1, 1 << 12)
         return cls(
             count=count,
@@ -86,14 +92,14 @@ class Experts:
         )
 
 
-SOFTMAX, SOFTMAX_OF_CHOSEN = 1, 3  # GGUF's numbers of what turns scores into weights
+SOFTMAX, SOFTMAX_OF_CHOSEN = 1, 3  # values of expert_gating_func
 
 
 def windows(c: Config, blocks: int, *, period: int, default: int = 0) -> list[int | None]:
-    """Each block's sliding window in tokens, None where it sees everything. Raises BadFileError.
+    """The sliding window of each block in tokens, None for full attention. Raises BadFileError.
 
-    The last of every `period` blocks sees everything; none does where `period` is 0. A file may give another period, or
-    say it of every block, under `attention.sliding_window_pattern`; a window of 0 is none.
+    The last of every `period` blocks has full attention; with a period of 0, no block has. Under
+    `attention.sliding_window_pattern` a file may give another period, or a flag for each block. A window of 0 is none.
     """
     window = c.integer("attention.sliding_window", 0, 1 << 31, default)
     pattern = c.flags("attention.sliding_window_pattern", blocks)

@@ -1,4 +1,4 @@
-"""Hyper-parameters out of a file's metadata, checked one by one. Knows types and ranges, no architecture."""
+"""Reads single values of a file's metadata, checking type and range."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Config:
         self.metadata, self.arch, self.path = metadata, arch, path
 
     def fail(self, what: str) -> BadFileError:
-        """The error to raise for a file that cannot be right."""
+        """The error to raise for a file that is wrong: `what` is the problem."""
         return BadFileError(f"{self.path}: {what}", "the file is damaged or was converted wrongly; get it again")
 
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        """An integer in low..high. Raises BadFileError where it is missing without a default, or out of range."""
+        """An integer in low..high. Raises BadFileError if it is missing without a default, or out of range."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.fail(f"{self.arch}.{key} must be an integer")
@@ -39,14 +39,14 @@ class Config:
         return float(value)
 
     def text(self, key: str, default: str) -> str:
-        """A string, `default` where the key is absent."""
+        """A string, `default` if the key is missing. Raises BadFileError for another type."""
         value = self.metadata.get(f"{self.arch}.{key}", default)
         if not isinstance(value, str):
             raise self.fail(f"{self.arch}.{key} must be a string")
         return value
 
     def flags(self, key: str, count: int) -> list[bool] | None:
-        """An array of `count` booleans; None where the key is absent or no array. Raises BadFileError otherwise."""
+        """An array of `count` booleans; None for a missing key or a scalar. Raises BadFileError for another array."""
         value = self.metadata.get(f"{self.arch}.{key}")
         if not isinstance(value, Array | list):
             return None

@@ -1,6 +1,7 @@
-"""The words of mixtures of experts: choose, group by expert, multiply, mix. Each records kernels, as in `layers`.
+"""Mixture of experts, step by step: route, sort rows by expert, multiply, combine.
 
-Rows of a batch that were grouped by expert are (tokens * used, width): a value of `used * width` numbers a token.
+Each token uses `used` experts. Rows sorted by expert are (tokens * used, width): a value of `used * width` numbers for
+each token.
 """
 
 from __future__ import annotations
@@ -8,92 +9,100 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ops.activations import sigmoid
+from ..ops.combine_experts import combine_experts
 from ..ops.elementwise import scale_rows
-from ..ops.gather_rows import select
-from ..ops.topk_router import add_own_bias, group, groups_bytes, mix, route
+from ..ops.expert_bias import add_expert_bias
+from ..ops.gather_rows import gather_rows
+from ..ops.sort_by_expert import groups_bytes, sort_by_expert
+from ..ops.topk_router import topk_router
 from ..quant.blocks.parts import float_activations
 from ..quant.kernels.matmul import SCRATCH_BYTES
 from ..quant.kernels.matmul_grouped import matmul_grouped
 from ..quant.kernels.q8_activations import q8_bytes
 from ..quant.tensor import QTensor
-from ..runtime.graph import Graph, Value
+from ..runtime.graph import Value
+from . import Layers
 
-Stack = tuple[QTensor, QTensor | None]  # matrices (experts, rows, k), biases (experts, rows)
+ExpertLinear = tuple[QTensor, QTensor | None]  # weights (experts, rows, k), biases (experts, rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Who reads what: weights and places (tokens, used) of the choices; of each sorted pair its token and expert."""
+    """Which experts process which tokens, as `ops.sort_by_expert` writes it; `weights` are (tokens, used) float32."""
 
     used: int
     weights: Value
     groups: Value
-    source: Value
-    owner: Value
-    place: Value
+    token_of: Value
+    expert_of: Value
+    pair_of: Value
 
 
-def choose(g: Graph, scores: Value, used: int, *, renormed: bool, factor: float) -> Routing:
-    """The `used` best experts of scores (tokens, experts), which are used up; weights by `ops.route`."""
-    experts, tokens = scores.width, g.step.tokens
-    chosen, weights = g.integers(used), g.value(used)
+def route(layers: Layers, scores: Value, used: int, *, normalize_weights: bool, factor: float) -> Routing:
+    """The `used` best experts of each token by scores (tokens, experts), which are overwritten: `ops.topk_router`."""
+    g, experts = layers.graph, scores.width
+    tokens, chosen, weights = g.batch.tokens, g.integers(used), g.value(used)
     g.add(
-        route,
+        topk_router,
         tokens=tokens,
         scores=scores,
         chosen=chosen,
         weights=weights,
         experts=experts,
         used=used,
-        renormed=int(renormed),
+        normalize_weights=int(normalize_weights),
         factor=float(factor),
     )
-    source, owner, place = (g.integers(used) for _ in range(3))
+    token_of, expert_of, pair_of = (g.integers(used) for _ in range(3))
     groups = Value(1, groups_bytes(experts))
     g.add(
-        group,
+        sort_by_expert,
         tokens=tokens,
         chosen=chosen,
         groups=groups,
-        source=source,
-        owner=owner,
-        place=place,
+        token_of=token_of,
+        expert_of=expert_of,
+        pair_of=pair_of,
         experts=experts,
         used=used,
     )
-    return Routing(used, weights, groups, source, owner, place)
+    return Routing(used, weights, groups, token_of, expert_of, pair_of)
 
 
-def experts_of_tokens(g: Graph, x: Value, r: Routing, *stacks: Stack) -> list[Value]:
-    """Products of each token of `x` (tokens, k) with the matrices that it chose, of several stacks."""
-    if g.watcher:
-        g.watcher.experts(g, x, r.groups, r.source, [stack for stack, _ in stacks])
+def expert_linears(layers: Layers, x: Value, r: Routing, *stacks: ExpertLinear) -> list[Value]:
+    """Linear layers of each token of `x` (tokens, k) by its experts -> (tokens * used, rows), sorted by expert."""
+    g = layers.graph
+    if g.observer:
+        g.observer.before_expert_matmul(g, x, r.groups, r.token_of, [stack for stack, _ in stacks])
     rows: dict[bool, Value] = {}
     for floats in sorted({float_activations(stack.format) for stack, _ in stacks}):
         row_bytes = 4 * x.width if floats else q8_bytes(x.width)
-        rows[floats] = Value(r.used * x.width, r.used * row_bytes * g.step.ubatch)
-        source, out = x if floats else g.q8(x), rows[floats]
-        g.add(select, outputs=g.step.times(r.used), rows=r.source, x=source, out=out, width=row_bytes // 4)
-    return _products(g, [rows[float_activations(stack.format)] for stack, _ in stacks], r, stacks)
+        rows[floats] = Value(r.used * x.width, r.used * row_bytes * g.batch.ubatch)
+        source, out = x if floats else layers.q8(x), rows[floats]
+        count = g.batch.tokens_times(r.used)
+        g.add(gather_rows, outputs=count, rows=r.token_of, x=source, out=out, width=row_bytes // 4)
+    return _matmuls(layers, [rows[float_activations(stack.format)] for stack, _ in stacks], r, stacks)
 
 
-def experts_of_pairs(g: Graph, x: Value, r: Routing, stack: Stack) -> Value:
-    """Products of rows that are already grouped."""
-    if g.watcher:
-        g.watcher.experts(g, x, r.groups, None, [stack[0]])
-    rows = x if float_activations(stack[0].format) else g.q8(x, r.used)
-    return _products(g, [rows], r, (stack,))[0]
+def sorted_expert_linear(layers: Layers, x: Value, r: Routing, stack: ExpertLinear) -> Value:
+    """As `expert_linears`, of rows x (tokens * used, k) that are sorted by expert."""
+    g = layers.graph
+    if g.observer:
+        g.observer.before_expert_matmul(g, x, r.groups, None, [stack[0]])
+    rows = x if float_activations(stack[0].format) else layers.q8(x, r.used)
+    return _matmuls(layers, [rows], r, (stack,))[0]
 
 
-def _products(g: Graph, xs: list[Value], r: Routing, stacks: tuple[Stack, ...]) -> list[Value]:
+def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLinear, ...]) -> list[Value]:
+    g = layers.graph
     outs = [g.value(r.used * stack.shape[1]) for stack, _ in stacks]
     for i, ((stack, _), x, out) in enumerate(zip(stacks, xs, outs, strict=True)):
         _, rows, k = stack.shape
         row_bytes = stack.format.row_bytes(k)
         g.add(
             matmul_grouped(stack.format),
-            meet=i == len(outs) - 1,
-            tokens=g.step.tokens,
+            barrier=i == len(outs) - 1,
+            tokens=g.batch.tokens,
             groups=r.groups,
             weights=stack.address,
             matrix_bytes=rows * row_bytes,
@@ -106,21 +115,31 @@ def _products(g: Graph, xs: list[Value], r: Routing, stacks: tuple[Stack, ...]) 
         )
     for (stack, bias), out in zip(stacks, outs, strict=True):
         if bias is not None:
-            pairs, width = g.step.times(r.used), stack.shape[1]
-            g.add(add_own_bias, pairs=pairs, x=out, owner=r.owner, bias=bias.address, width=width)
+            pairs, width = g.batch.tokens_times(r.used), stack.shape[1]
+            g.add(add_expert_bias, pairs=pairs, x=out, expert_of=r.expert_of, bias=bias.address, width=width)
     return outs
 
 
-def mixed(g: Graph, x: Value, r: Routing) -> Value:
-    """The weighted sum of each token's grouped rows."""
-    width = x.width // r.used
+def combine(layers: Layers, x: Value, r: Routing) -> Value:
+    """The weighted sum of each token's rows: x (tokens * used, width), sorted by expert -> (tokens, width)."""
+    g, width = layers.graph, x.width // r.used
     out = g.value(width)
-    g.add(mix, tokens=g.step.tokens, x=x, place=r.place, weights=r.weights, out=out, width=width, used=r.used)
+    g.add(
+        combine_experts,
+        tokens=g.batch.tokens,
+        x=x,
+        pair_of=r.pair_of,
+        weights=r.weights,
+        out=out,
+        width=width,
+        used=r.used,
+    )
     return out
 
 
-def sigmoid_scaled(g: Graph, x: Value, score: Value) -> Value:
-    """Each token of `x` times the sigmoid of its `score` (tokens, 1), in the place of `x`."""
-    g.add(sigmoid, tokens=g.step.tokens, x=score, out=score, width=1)
-    g.add(scale_rows, tokens=g.step.tokens, x=x, factors=score, width=x.width)
-    return g.changed(x)
+def scale_by_sigmoid(layers: Layers, x: Value, score: Value) -> Value:
+    """x (tokens, width) times sigmoid(score) (tokens, 1), in place of `x`."""
+    g = layers.graph
+    g.add(sigmoid, tokens=g.batch.tokens, x=score, out=score, width=1)
+    g.add(scale_rows, tokens=g.batch.tokens, x=x, factors=score, width=x.width)
+    return layers.overwritten(x)

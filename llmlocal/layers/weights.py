@@ -1,4 +1,4 @@
-"""Tensors by name, each checked against the shape that the hyper-parameters ask for. Knows no architecture."""
+"""Tensors of a file by name, checked against the shape that the hyperparameters require."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ from ..quant.tensor import QTensor
 
 
 class Weights:
-    """The tensors of an open file, those whose names begin with `prefix`. `used` collects what a model asked for."""
+    """The tensors of an open file whose names begin with `prefix`; `used` collects those that a model asked for."""
 
     def __init__(self, gguf: GGUFFile, prefix: str = "", used: dict[str, QTensor] | None = None) -> None:
         self.gguf, self.prefix = gguf, prefix
         self.used: dict[str, QTensor] = {} if used is None else used
 
     def block(self, i: int) -> Weights:
-        """The tensors of the i-th block, by their names within it."""
+        """The tensors of block `i`, by their names without its prefix."""
         return Weights(self.gguf, f"blk.{i}.", self.used)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a tensor."""
+        """Whether the file has this tensor."""
         return self.prefix + name in self.gguf.tensors
 
     def matrix(self, name: str, *shape: int) -> QTensor:
-        """A (rows, k) matrix, or several. Raises BadFileError where it is missing, of another shape, or only stored."""
+        """A matrix (rows, k) or matrices (count, rows, k) of any format that can be multiplied.
+
+        Raises BadFileError if it is missing or has another shape or format.
+        """
         tensor = self._checked(name, shape)
         if not tensor.format.activations:
             raise self._fail(f"tensor '{tensor.name}' is {tensor.format.name}, which cannot be multiplied")
         return tensor
 
     def vector(self, name: str, *shape: int) -> QTensor:
-        """A vector in F32, or several under each other, all finite. Raises BadFileError."""
+        """A vector (n,) or vectors (count, n) in F32.
+
+        Raises BadFileError if it is missing, has another shape or format, or a value that is not finite.
+        """
         tensor = self._checked(name, shape)
         if tensor.format.id != 0:
             raise self._fail(f"tensor '{tensor.name}' is {tensor.format.name}, must be F32")
@@ -43,23 +49,19 @@ class Weights:
         return tensor
 
     def maybe_vector(self, name: str, *shape: int) -> QTensor | None:
-        """As `vector`, None where the file has no such tensor."""
+        """As `vector`, but None if the file does not have it."""
         return self.vector(name, *shape) if self.has(name) else None
 
-    def maybe_matrix(self, name: str, rows: int, k: int) -> QTensor | None:
-        """As `matrix`, None where the file has no such tensor."""
-        return self.matrix(name, rows, k) if self.has(name) else None
-
     def linear(self, name: str, rows: int, k: int) -> tuple[QTensor, QTensor | None]:
-        """What a product takes: `name.weight` (rows, k), and `name.bias` (rows,) where the file has it."""
+        """Weight and bias of a linear layer: `name`.weight (rows, k), and `name`.bias (rows,) if the file has it."""
         return self.matrix(f"{name}.weight", rows, k), self.maybe_vector(f"{name}.bias", rows)
 
     def stack(self, name: str, count: int, rows: int, k: int) -> tuple[QTensor, QTensor | None]:
-        """As `linear` for `count` matrices in one tensor (count, rows, k), with biases (count, rows)."""
+        """As `linear` for `count` experts: `name`.weight (count, rows, k), and `name`.bias (count, rows)."""
         return self.matrix(f"{name}.weight", count, rows, k), self.maybe_vector(f"{name}.bias", count, rows)
 
     def first_not_finite(self) -> str | None:
-        """Name of the first tensor in use with a value that is not finite, or None. Reads all of them."""
+        """Name of the first used tensor with a value that is not finite, or None. Reads all used tensors."""
         for name, tensor in self.used.items():
             step = max(1, (1 << 22) // tensor.k)
             rows = tensor.bytes_array()
@@ -74,7 +76,7 @@ class Weights:
         if tensor is None:
             raise self._fail(f"tensor '{name}' is missing")
         outer = len(tensor.shape) - len(shape)
-        if tensor.shape != (1,) * outer + shape:  # dimensions of 1 around it say nothing
+        if tensor.shape != (1,) * outer + shape:  # leading dimensions of 1 are accepted
             raise self._fail(f"tensor '{name}' is {tensor.shape}, must be {shape}")
         self.used[name] = tensor = replace(tensor, shape=shape)
         return tensor

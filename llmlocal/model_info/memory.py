@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..gguf import Array
 from ..ops.kv import find
-from ..ops.kv.kind import padded
+from ..ops.kv.kv_type import padded
 
 BATCH = 512  # tokens that the engine reads in one step
 SINGLE = 4  # bytes of a number in the working memory

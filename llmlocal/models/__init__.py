@@ -1,6 +1,8 @@
-"""One file = one architecture, named as GGUF's `general.architecture` names it, with `_` for `-`.
+"""Model architectures: one file each, named after GGUF's `general.architecture` with `_` for `-`.
 
-Such a file has `build(layers, config, weights, vocab) -> logits`. The file's name is the registry: no list is edited.
+Each file defines `build(layers, config, weights, vocab) -> logits`, which records the forward pass, and `CONVERSION`,
+which says how to convert a Hugging Face folder. A file is found by its name: there is no list to edit. The room does
+not depend on kernels or threads.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from ..errors import BadFileError
 
 
 def names() -> list[str]:
-    """Architectures that run."""
+    """Names of the supported architectures, as in `general.architecture`."""
     return sorted(m.name.replace("_", "-") for m in iter_modules(__path__))
 
 
 def find(arch: object, path: str) -> ModuleType:
-    """The module of an architecture. Raises BadFileError for one that is not there."""
+    """The module of an architecture. Raises BadFileError if `arch` is missing or not supported."""
     if not isinstance(arch, str) or arch not in names():
-        said = f"architecture {arch!r:.60} is not supported" if arch else "no architecture in its metadata"
-        raise BadFileError(f"{path}: {said}", f"what runs: {', '.join(names())}")
+        problem = f"architecture {arch!r:.60} is not supported" if arch else "no architecture in its metadata"
+        raise BadFileError(f"{path}: {problem}", f"supported architectures: {', '.join(names())}")
     return import_module(f"{__name__}.{arch.replace('-', '_')}")

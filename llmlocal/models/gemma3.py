@@ -1,54 +1,55 @@
-"""Gemma 3, text (Gemma Team 2025, arXiv 2503.19786): normed heads; five local blocks, which rotate by a base of their
-own and never stretch, for each that sees everything."""
+"""Gemma 3, text (Gemma Team 2025, arXiv 2503.19786): norms of queries and keys; five blocks with a sliding
+window for each one with full attention. Windowed blocks have a RoPE base of their own and no RoPE scaling."""
 
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, adds, decoder_keys, drops, window_keys
-from ..layers import Layers, Rope
-from ..layers.decoder import attention_output, gated, logits, norm, queries_keys_values
-from ..layers.hyperparameters import Hyper, windows
+from ..layers import Layers
+from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
+from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
-from ..layers.rope_scaling import plain_rotation, rotation
+from ..layers.rope import Rope
+from ..layers.rope_scaling import rope_parameters, unscaled_rope
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .gemma2 import check_scale
 
-LARGEST = 62  # blocks of the 27B model, whose queries are scaled as if all heads shared the width
+BLOCKS_27B = 62  # the 27B model scales scores by (width / heads)^-0.5, the others by head_dim^-0.5
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
-    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
-    h = Hyper.read(c, w)
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
     embedding = w.matrix("token_embd.weight", vocab, h.width)
-    whole = g.rope(rotation(c, w, h.turned, h.context, g.cache.n_ctx), interleaved=False)
+    full = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     base = c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
-    local = g.rope(plain_rotation(h.turned, base), interleaved=False)
+    local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
     x = g.scale(g.embed(embedding), h.width**0.5)
     for i, window in enumerate(windows(c, h.blocks, period=6)):
         b = w.block(i)
-        attended = attention(g, h, b, norm(g, h, b, "attn_norm", x), local if window else whole, window)
+        attended = attention(g, h, b, norm(g, h, b, "attn_norm", x), local if window else full, window)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
-        fed = gated(g, h, b, norm(g, h, b, "ffn_norm", x), g.geglu)
-        x = g.add(x, norm(g, h, b, "post_ffw_norm", fed))
+        mlp = gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.geglu)
+        x = g.add(x, norm(g, h, b, "post_ffw_norm", mlp))
     out = logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
     return g.softcap(out, c.number("final_logit_softcapping", 0, 1e6, 0.0))
 
 
-def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
-    """Grouped-query attention of normed heads."""
-    q, k, v = g.linears(x, *queries_keys_values(h, w))
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
+    """Grouped-query attention with norms of queries and keys."""
+    q, k, v = g.linears(x, *qkv_weights(h, w))
     q = g.norm(q, w.vector("attn_q_norm.weight", h.head_dim), h.eps)
     k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
-    g.turn(rope, q, k, head_dim=h.head_dim)
-    size = h.width / h.heads if h.blocks == LARGEST else h.head_dim
+    g.apply_rope(rope, q, k, head_dim=h.head_dim)
+    size = h.width / h.heads if h.blocks == BLOCKS_27B else h.head_dim
     out = g.attention(q, k, v, head_dim=h.head_dim, scale=size**-0.5, window=window)
     return attention_output(g, h, w, out)
 
 
 def keys(s: Settings) -> Keys:
-    """Keys of a Hugging Face folder."""
-    check_scale(s, LARGEST)
+    """Metadata from config.json."""
+    check_scale(s, BLOCKS_27B)
     cap = s.number("final_logit_softcapping", default=0.0)
     return decoder_keys(s) | window_keys(s, period=6) | ({"final_logit_softcapping": cap} if cap else {})
 

@@ -1,49 +1,49 @@
-"""GPT-2 (Radford et al. 2019): learned positions, layer norms, biases everywhere, GELU between two matrices."""
+"""GPT-2 (Radford et al. 2019): learned position embeddings, layer norms, biases, an MLP of two matrices with GELU."""
 
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, swaps
 from ..layers import Layers
-from ..layers.decoder import attention_output, logits, queries_keys_values
-from ..layers.hyperparameters import Hyper
+from ..layers.decoder import attention_output, logits, qkv_weights
+from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
-    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
-    h = Hyper.read(c, w)
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     positions = g.embed_positions(w.matrix("position_embd.weight", h.context, h.width))
     x = g.add(g.embed(embedding), positions)
     for i in range(h.blocks):
         b = w.block(i)
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x)))
-        x = g.add(x, feed_forward(g, h, b, norm(g, h, b, "ffn_norm", x)))
+        x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x)))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
-def norm(g: Layers, h: Hyper, w: Weights, name: str, x: Value) -> Value:
+def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Value:
     """Layer norm of whole tokens."""
     return g.layer_norm(x, w.vector(f"{name}.weight", h.width), w.vector(f"{name}.bias", h.width), h.eps)
 
 
-def attention(g: Layers, h: Hyper, w: Weights, x: Value) -> Value:
-    """Attention that knows no position: the embedding brought it."""
-    q, k, v = g.linears(x, *queries_keys_values(h, w))
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
+    """Multi-head attention without rotary embedding: positions are added to the embedding."""
+    q, k, v = g.linears(x, *qkv_weights(h, w))
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
-def feed_forward(g: Layers, h: Hyper, w: Weights, x: Value) -> Value:
-    """Two matrices with GELU between them."""
+def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
+    """down(gelu(up(x)))."""
     x = g.gelu(g.linear(x, *w.linear("ffn_up", h.ffn, h.width)))
     return g.linear(x, *w.linear("ffn_down", h.width, h.ffn))
 
 
 def keys(s: Settings) -> Keys:
-    """Keys of a Hugging Face folder."""
+    """Metadata from config.json."""
     return {"feed_forward_length": 4 * s.integer("n_embd")} | decoder_keys(s)
 
 

@@ -1,45 +1,46 @@
-"""Ministral 3 (Mistral AI 2025): llama stretched by yarn, with queries that grow sharper far into the context."""
+"""Ministral 3 (Mistral AI 2025): Llama with YaRN, and queries scaled up with their position."""
 
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import Conversion
-from ..layers import Layers, Rope
-from ..layers.decoder import attention_output, gated, logits, norm, queries_keys_values
-from ..layers.hyperparameters import Hyper
+from ..layers import Layers
+from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
+from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.rope_scaling import rotation
+from ..layers.rope import Rope
+from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
-from .llama import TURNED, llama_keys
+from .llama import PERMUTED_QK, llama_keys
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
-    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
-    h = Hyper.read(c, w)
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
     embedding = w.matrix("token_embd.weight", vocab, h.width)
-    rope = g.rope(rotation(c, w, h.turned, h.context, g.cache.n_ctx), interleaved=True)
-    sharper = c.number("attention.temperature_scale", 0, 1e3, 0.0)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
+    scale = c.number("attention.temperature_scale", 0, 1e3, 0.0)
     every = c.integer("rope.scaling.original_context_length", 1, 1 << 31, h.context)
     x = g.embed(embedding)
     for i in range(h.blocks):
         b = w.block(i)
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, sharper, every))
-        x = g.add(x, gated(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
+        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, scale, every))
+        x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
-def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope, sharper: float, every: int) -> Value:
-    """Grouped-query attention of tempered queries."""
-    q, k, v = g.linears(x, *queries_keys_values(h, w))
-    g.turn(rope, q, k, head_dim=h.head_dim)
-    if sharper:
-        g.temper(q, sharper, every)
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, scale: float, every: int) -> Value:
+    """Grouped-query attention; queries are scaled by their position (Llama 4's temperature tuning)."""
+    q, k, v = g.linears(x, *qkv_weights(h, w))
+    g.apply_rope(rope, q, k, head_dim=h.head_dim)
+    if scale:
+        g.position_scale(q, scale, every)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
 def keys(s: Settings) -> Keys:
-    """Keys of a Hugging Face folder: how queries are tempered stands among the rotary settings."""
+    """Metadata from config.json; the scale of queries is one of its RoPE settings."""
     names = {
         "rope.scaling.yarn_log_multiplier": "mscale_all_dim",
         "attention.temperature_scale": "llama_4_scaling_beta",
@@ -51,5 +52,5 @@ CONVERSION = Conversion(
     classes=("Mistral3ForConditionalGeneration", "Ministral3ForCausalLM"),
     defaults={"rms_norm_eps": 1e-5, "rope_theta": 1e6, "head_dim": 128},
     keys=keys,
-    steps=TURNED,
+    steps=PERMUTED_QK,
 )

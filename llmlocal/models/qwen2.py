@@ -1,37 +1,38 @@
-"""Qwen2 (Yang et al. 2024, arXiv 2407.10671), Qwen1.5 and Qwen2.5, and what was distilled into them.
+"""Qwen2 (Yang et al. 2024, arXiv 2407.10671), Qwen1.5 and Qwen2.5, and models distilled into them.
 
-Llama with biases on queries, keys and values, and the halves of a head rotated against each other.
+Llama with biases of queries, keys and values, and RoPE over the two halves of a head (NeoX order).
 """
 
 from __future__ import annotations
 
 from ..hf.conversion import Conversion
-from ..layers import Layers, Rope
-from ..layers.decoder import attention_output, gated, logits, norm, queries_keys_values
-from ..layers.hyperparameters import Hyper
+from ..layers import Layers
+from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
+from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.rope_scaling import rotation
+from ..layers.rope import Rope
+from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
-    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
-    h = Hyper.read(c, w)
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
     embedding = w.matrix("token_embd.weight", vocab, h.width)
-    rope = g.rope(rotation(c, w, h.turned, h.context, g.cache.n_ctx), interleaved=False)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     x = g.embed(embedding)
     for i in range(h.blocks):
         b = w.block(i)
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
-        x = g.add(x, gated(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
+        x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
-def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -> Value:
     """Grouped-query attention with biases."""
-    q, k, v = g.linears(x, *queries_keys_values(h, w))
-    g.turn(rope, q, k, head_dim=h.head_dim)
+    q, k, v = g.linears(x, *qkv_weights(h, w))
+    g.apply_rope(rope, q, k, head_dim=h.head_dim)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 

@@ -1,30 +1,31 @@
-"""Qwen1.5-MoE and Qwen2-57B-A14B (Yang et al. 2024, arXiv 2407.10671): chosen experts beside one that all tokens use.
+"""Qwen1.5-MoE and Qwen2-57B-A14B (Yang et al. 2024, arXiv 2407.10671): routed experts and a shared expert.
 
-The weights of the chosen are not brought to a sum of 1; the common one has a weight of its own, a sigmoid.
+The weights of the routed experts are not normalized; the shared expert is weighted by the sigmoid of its own score.
 """
 
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys
-from ..layers import Layers, Rope
-from ..layers.decoder import attention_output, logits, mixture, norm, queries_keys_values, shared
-from ..layers.hyperparameters import Experts, Hyper
+from ..layers import Layers
+from ..layers.decoder import attention_output, logits, mixture_of_experts, norm, qkv_weights, shared_expert
+from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
-from ..layers.moe import sigmoid_scaled
-from ..layers.rope_scaling import rotation
+from ..layers.moe import scale_by_sigmoid
+from ..layers.rope import Rope
+from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
-    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong shape."""
-    h = Hyper.read(c, w)
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
     e = Experts.read(c, h)
     if not e.shared_ffn:
         raise c.fail(f"{c.arch}.expert_shared_feed_forward_length is missing")
     embedding = w.matrix("token_embd.weight", vocab, h.width)
-    rope = g.rope(rotation(c, w, h.turned, h.context, g.cache.n_ctx), interleaved=False)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     x = g.embed(embedding)
     for i in range(h.blocks):
         b = w.block(i)
@@ -33,24 +34,24 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
-def attention(g: Layers, h: Hyper, w: Weights, x: Value, rope: Rope) -> Value:
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -> Value:
     """Grouped-query attention with biases."""
-    q, k, v = g.linears(x, *queries_keys_values(h, w))
-    g.turn(rope, q, k, head_dim=h.head_dim)
+    q, k, v = g.linears(x, *qkv_weights(h, w))
+    g.apply_rope(rope, q, k, head_dim=h.head_dim)
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
-def feed_forward(g: Layers, h: Hyper, e: Experts, w: Weights, x: Value) -> Value:
-    """The chosen experts, and the common one times its sigmoid."""
-    chosen = mixture(g, h, e, w, x, g.swiglu, renormed=False)
+def feed_forward(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value) -> Value:
+    """The routed experts, plus the shared expert times its sigmoid weight."""
+    routed = mixture_of_experts(g, h, e, w, x, g.swiglu, normalize_weights=False)
     score = g.linear(x, w.vector("ffn_gate_inp_shexp.weight", h.width).as_row())
-    return g.add(chosen, sigmoid_scaled(g.graph, shared(g, h, e, w, x, g.swiglu), score))
+    return g.add(routed, scale_by_sigmoid(g, shared_expert(g, h, e, w, x, g.swiglu), score))
 
 
 def keys(s: Settings) -> Keys:
-    """Keys of a Hugging Face folder. Raises BadFileError where weights are brought to a sum of 1."""
+    """Metadata from config.json. Raises BadFileError for normalized expert weights."""
     if s.flag("norm_topk_prob"):
-        raise s.fail("norm_topk_prob is true, and GGUF has no key to say so")
+        raise s.fail("norm_topk_prob is true, and GGUF has no key for it")
     return decoder_keys(s) | {
         "expert_feed_forward_length": s.integer("moe_intermediate_size"),
         "expert_shared_feed_forward_length": s.integer("shared_expert_intermediate_size"),

@@ -1,4 +1,5 @@
-"""Kernels over float32 activations and the KV cache. One file, one operation, each with its NumPy reference.
+"""Kernels over float32 activations and the KV cache: one file for one operation, with its NumPy reference.
 
-Knows no layer, no model and no thread: a kernel is given addresses and takes its work from a counter.
+A kernel gets addresses and sizes, and takes its work from a counter that its threads share. The room does not depend on
+layers, models or threads.
 """

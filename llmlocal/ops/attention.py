@@ -1,60 +1,117 @@
-"""Causal attention over the cache, in pieces of fixed size with a running softmax.
+"""Causal attention over the KV cache, chunk by chunk with an online softmax. Dao et al. 2022, arXiv 2205.14135.
 
-Dao et al. 2022, arXiv 2205.14135. Heads that share keys (GQA) and neighbouring tokens of a sequence are rows of one
-small matrix product, so that every key and value is loaded once for all of them. A piece of the cache gives every row a
-record: the sum of the values under its weights, the sum of the weights, and the greatest score. A few tokens draw
-pieces too, and `attention_merge` joins them; many merge on the way. Both join record by record in order of position,
-so a token's result depends neither on the threads nor on its batch.
+The query heads that share a key head (GQA) and neighbouring tokens of a sequence are rows of one small matrix product,
+so that each key and value is loaded once for all of them. Each chunk of the cache gives each row a partial result (see
+`softmax`). In a batch of few tokens threads take chunks as well, and `attention_merge` merges the partial results
+(flash decoding); otherwise a row is merged as it goes. Both merge chunks in the order of positions, so a token's result
+depends neither on the number of threads nor on the rest of the batch.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel, float_bits
-from .kv.kind import ALIGN, Kind
-from .softmax import Bend, as_they_are, cap, finish, merge, record_bytes, start, weigh
+from ..quant.simd.instruction_set import InstructionSet
+from .kv.kv_type import ALIGN, KVType, Scores
+from .softmax import (
+    TAIL,
+    ScoreTransform,
+    exponentiate,
+    merge,
+    no_transform,
+    normalize,
+    partial_bytes,
+    softcap_scores,
+    start,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PIECE = 256  # keys of a record
-ROWS, MOST = 128, 64  # queries (tokens x heads of a group) that share a piece, and tokens: neighbours see the same keys
-FEW = 8  # tokens of a batch whose pieces are drawn one by one
-FIELDS = (
-    "tokens", "positions", "bases", "q", "keys", "values", "sinks", "out", "heads", "kv_heads", "head_dim", "value_dim",
-    "cells", "window", "scale", "scratch", "scratch_bytes", "partials", "pieces",
-)  # fmt: skip
-MERGE_FIELDS = (
-    "tokens", "positions", "sinks", "out", "heads", "kv_heads", "value_dim", "window", "scratch", "scratch_bytes",
-    "partials", "pieces",
-)  # fmt: skip
+CHUNK = 256  # keys of a partial result
+BLOCK_ROWS, BLOCK_TOKENS = 128, 64  # of a work item at most: rows (tokens x heads of a group), and tokens
+SPLIT_TOKENS = 8  # in batches of at most so many tokens, chunks are work items of their own
+
+
+class Arguments(NamedTuple):
+    """Keys and values of a layer as `kv_type` lays them out; `chunks` of a full context."""
+
+    tokens: int  # address of their number
+    positions: int  # (tokens,) int64: position of each token in its sequence
+    sequence_starts: int  # (tokens,) int64: first cell of each token's sequence, a multiple of ALIGN
+    q: int  # (tokens, heads, head_dim) float32, or Q8 records
+    keys: int
+    values: int
+    sinks: int  # (heads,) float32, NO_SINK for none
+    out: int  # (tokens, heads, value_dim) float32
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    cells: int
+    window: int  # keys that a token attends to, its own included
+    scale: int  # a float that multiplies scores
+    scratch: int
+    scratch_bytes: int  # of each thread
+    partials: int  # (kv_heads, chunks, SPLIT_TOKENS * heads / kv_heads) partial results
+    chunks: int
+
+
+class MergeArguments(NamedTuple):
+    """As `Arguments`."""
+
+    tokens: int
+    positions: int
+    sinks: int
+    out: int
+    heads: int
+    kv_heads: int
+    value_dim: int
+    window: int
+    scratch: int
+    scratch_bytes: int
+    partials: int
+    chunks: int
+
+
+class Segment(NamedTuple):
+    """Tokens first .. last - 1 of a batch, of one sequence, with chunks begin .. end - 1 of its cache and one key head.
+
+    If `split`, each chunk's partial result goes to `partials`, otherwise the merged result goes to `out`.
+    """
+
+    first: int
+    last: int
+    begin: int
+    end: int
+    kv_head: int
+    split: bool
 
 
 def block_tokens(group: int) -> int:
-    """Tokens of one work item when `group` heads share a key."""
-    return max(1, min(MOST, ROWS // group))
+    """Tokens of one work item if `group` query heads share a key head."""
+    return max(1, min(BLOCK_TOKENS, BLOCK_ROWS // group))
 
 
-def scratch_bytes(kind: Kind, heads: int, kv_heads: int, head_dim: int, value_dim: int) -> int:
-    """Bytes that each thread needs: queries, points twice, and two records of every row."""
+def scratch_bytes(kv_type: KVType, heads: int, kv_heads: int, head_dim: int, value_dim: int) -> int:
+    """Scratch bytes of each thread: queries, scores twice, and two partial results of every row."""
     group = heads // kv_heads
-    return group * block_tokens(group) * (kind.query_bytes(head_dim) + 8 * PIECE + 2 * record_bytes(value_dim))
+    return group * block_tokens(group) * (kv_type.query_bytes(head_dim) + 8 * CHUNK + 2 * partial_bytes(value_dim))
 
 
-def partial_bytes(heads: int, value_dim: int, n_ctx: int) -> int:
-    """Bytes of the records of a few tokens: of every head and piece of a context."""
-    return FEW * heads * pieces(n_ctx) * record_bytes(value_dim)
+def partials_bytes(heads: int, value_dim: int, n_ctx: int) -> int:
+    """Bytes of the partial results of SPLIT_TOKENS tokens over a context of `n_ctx` tokens."""
+    return SPLIT_TOKENS * heads * chunks(n_ctx) * partial_bytes(value_dim)
 
 
-def pieces(n_ctx: int) -> int:
-    """Pieces of a context."""
-    return -(-n_ctx // PIECE)
+def chunks(n_ctx: int) -> int:
+    """Chunks of a context of `n_ctx` tokens."""
+    return -(-n_ctx // CHUNK)
 
 
-def attention_meaning(
+def attention_reference(
     q: NDArray[np.float64],
     k: NDArray[np.float64],
     v: NDArray[np.float64],
@@ -62,11 +119,11 @@ def attention_meaning(
     softcap: float = 0.0,
     sinks: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """The last tokens of a sequence: q (tokens, heads, head_dim), k (length, kv_heads, head_dim), v (length, kv_heads,
-    value_dim) -> (tokens, heads, value_dim). A token sees `window` keys, its own among them.
+    """Causal attention of the last tokens of a sequence; the result is (tokens, heads, value_dim).
 
-    Scores become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118); `sinks` (heads,) are scores of a key
-    without a value (gpt-oss, arXiv 2508.10925).
+    q (tokens, heads, head_dim), k (length, kv_heads, head_dim), v (length, kv_heads, value_dim). A token attends to
+    the last `window` keys, its own included. Scores become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118).
+    `sinks` (heads,) are scores that take part in the softmax without a value (gpt-oss, arXiv 2508.10925).
     """
     import numpy as np
 
@@ -85,138 +142,144 @@ def attention_meaning(
     return out
 
 
-def attention(kind: Kind, softcap: float = 0.0) -> Kernel:
-    """The kernel for a kind of cache: out (tokens, heads, value_dim) float32 from q (tokens, heads, head_dim).
-
-    `positions` (tokens,) int64 is each token's place in its sequence, `bases` (tokens,) that sequence's first cell, a
-    multiple of ALIGN. `sinks` (heads,) float32, NO_SINK for a head without. A token sees the last `window` keys;
-    `scale` is a float that multiplies scores. Of at most FEW tokens, only `partials` is written: (kv_heads, pieces,
-    FEW * group) records, for `attention_merge`.
-    """
-    name = f"attention_{kind.name}"
+def attention(kv_type: KVType, softcap: float = 0.0) -> Kernel:
+    """The kernel for a cache type, with `Arguments`. For at most SPLIT_TOKENS tokens it leaves `out` to
+    `attention_merge`."""
+    name = f"attention_{kv_type.name}"
     if not softcap:
-        return Kernel(name, FIELDS, lambda v: _build(v, kind, as_they_are(v)))
-    return Kernel(f"{name}_cap{float_bits(softcap):x}", FIELDS, lambda v: _build(v, kind, cap(v, softcap)))
+        return Kernel(name, Arguments._fields, lambda v: _build(v, kv_type, no_transform(v)))
+    name = f"{name}_cap{float_bits(softcap):x}"
+    return Kernel(name, Arguments._fields, lambda v: _build(v, kv_type, softcap_scores(v, softcap)))
 
 
-def _build(v: ModuleType, kind: Kind, bend: Bend) -> Any:
-    run_of, span, one_run = _run_of(v), _span(v), _one_run(v, kind, bend)
+def _build(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> Any:
+    end_of_sequence, chunk_range, attend = _end_of_sequence(v), _chunk_range(v), _attend(v, kv_type, transform)
 
-    def run(counter, ith, nth, tokens, positions, bases, q, keys, values, sinks, out, heads, kv_heads, head_dim, value_dim, cells, window, scale, scratch, scratch_bytes, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
-        count, group, mine = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
-        some, few = max(1, min(MOST, ROWS // group)), count <= FEW
-        blocks = (count + some - 1) // some
-        low, high = span(positions, 0, count, window) if few else (0, 1)
-        item = v.draw(counter, 1)
-        while item < blocks * kv_heads * (high - low):
-            part, h = low + item % (high - low), item // (high - low) % kv_heads
-            first = (blocks - 1 - item // ((high - low) * kv_heads)) * some  # the long ones first
-            stop = min(count, first + some)
+    def run(counter, ith, nth, *fields):
+        a = Arguments(*fields)
+        count, scratch = v.load_i64(a.tokens), a.scratch + ith * a.scratch_bytes
+        block, split = max(1, min(BLOCK_TOKENS, BLOCK_ROWS // (a.heads // a.kv_heads))), count <= SPLIT_TOKENS
+        blocks = (count + block - 1) // block
+        low, high = chunk_range(a, 0, count) if split else (0, 1)
+        item = v.take_work(counter, 1)
+        while item < blocks * a.kv_heads * (high - low):
+            chunk, kv_head = low + item % (high - low), item // (high - low) % a.kv_heads
+            first = (blocks - 1 - item // ((high - low) * a.kv_heads)) * block  # the longest first
+            stop = min(count, first + block)
             while first < stop:  # a block may hold several sequences
-                last = run_of(bases, first, stop)
-                begin, end = span(positions, first, last, window)
-                if few:
-                    begin, end = max(begin, part), min(end, part + 1)
+                last = end_of_sequence(a, first, stop)
+                begin, end = chunk_range(a, first, last)
+                if split:
+                    begin, end = max(begin, chunk), min(end, chunk + 1)
                 if begin < end:
-                    one_run(few, first, last, h, begin, end, positions, v.load_i64(bases + 8 * first), q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, v.as_f32(scale), mine, partials, pieces)  # fmt: skip  # noqa: E501
+                    attend(a, Segment(first, last, begin, end, kv_head, split), scratch)
                 first = last
-            item = v.draw(counter, 1)
+            item = v.take_work(counter, 1)
 
     return run
 
 
-def _run_of(v: ModuleType) -> Any:
-    """The end of the tokens from `first` on, before `stop`, that belong to one sequence."""
+def _end_of_sequence(v: InstructionSet) -> Any:
+    """`(a, first, stop)`: the end of the tokens from `first` on, before `stop`, that belong to one sequence."""
 
-    def run(bases, first, stop):  # type: ignore[no-untyped-def]
+    def run(a, first, stop):
         last = first + 1
-        while last < stop and v.load_i64(bases + 8 * last) == v.load_i64(bases + 8 * first):
+        while last < stop and v.load_i64(a.sequence_starts + 8 * last) == v.load_i64(a.sequence_starts + 8 * first):
             last += 1
         return last
 
     return v.jitable(run)
 
 
-def _span(v: ModuleType) -> Any:
-    """The pieces that tokens first .. last - 1 see: number of the first one, and of the one after the last."""
+def _chunk_range(v: InstructionSet) -> Any:
+    """`(a, first, last)`: the chunks (begin, end) that tokens first .. last - 1 attend to."""
 
-    def run(positions, first, last, window):  # type: ignore[no-untyped-def]
-        low = high = v.load_i64(positions + 8 * first)
+    def run(a, first, last):
+        low = high = v.load_i64(a.positions + 8 * first)
         for t in range(first + 1, last):
-            position = v.load_i64(positions + 8 * t)
+            position = v.load_i64(a.positions + 8 * t)
             low, high = min(low, position), max(high, position)
-        return max(low + 1 - window, 0) // PIECE, high // PIECE + 1
+        return max(low + 1 - a.window, 0) // CHUNK, high // CHUNK + 1
 
     return v.jitable(run)
 
 
-def _one_run(v: ModuleType, kind: Kind, bend: Bend) -> Any:
-    """Tokens of one sequence by the pieces begin .. end - 1 of it, for the heads that share key head `h`."""
-    parts, stretch = kind.parts(v), kind.stretch_bytes
-    load_query, scores, mix = parts.load_query, parts.scores, parts.mix
-    query_bytes = 2 if kind.as_bytes else 4
-    start_row, weigh_row, merge_row, finish_row = start(v), weigh(v, bend), merge(v), finish(v)
+def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> Any:
+    """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
+    kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
+    load_query, multiply_keys, multiply_values = kernels.load_query, kernels.multiply_keys, kernels.multiply_values
+    query_bytes = 2 if kv_type.q8_queries else 4
+    start_row, exponentiate_row = start(v), exponentiate(v, transform)
+    merge_row, normalize_row = merge(v), normalize(v)
 
     @v.jitable
-    def load_rows(q, first, last, h, heads, group, head_dim, width, scale, sinks, queries, states, value_width):  # type: ignore[no-untyped-def]
-        for row in range((last - first) * group):
-            t, head = first + row // group, h * group + row % group
-            load_query(q, t, head, heads, head_dim, width, scale, queries + query_bytes * width * row)
-            start_row(states + (4 * value_width + 128) * row, value_width, v.load_f32(sinks + 4 * head))
+    def load_rows(a, s, width, value_width, queries, results):
+        """The queries of a segment, and results that have seen no key."""
+        group = a.heads // a.kv_heads
+        for row in range((s.last - s.first) * group):
+            t, head = s.first + row // group, s.kv_head * group + row % group
+            target = queries + query_bytes * width * row
+            load_query(a.q, t, head, a.heads, a.head_dim, width, v.as_f32(a.scale), target)
+            start_row(results + 4 * (value_width + 2 * TAIL) * row, value_width, v.load_f32(a.sinks + 4 * head))
 
-    def run(few, first, last, h, begin, end, positions, base, q, keys, values, sinks, out, heads, group, head_dim, value_dim, cells, window, scale, mine, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
-        width, value_width = -(-head_dim // ALIGN) * ALIGN, -(-value_dim // ALIGN) * ALIGN
-        rows, record = (last - first) * group, 4 * value_width + 128
-        queries, points = mine, mine + query_bytes * width * rows
-        spare = points + 4 * PIECE * rows
-        states = spare + 4 * PIECE * rows
-        keys += h * cells * (width // ALIGN) * stretch
-        values += h * cells * (value_width // ALIGN) * stretch
-        load_rows(q, first, last, h, heads, group, head_dim, width, scale, sinks, queries, states, value_width)
-        length = v.load_i64(positions + 8 * (last - 1)) + 1
-        for piece in range(begin, end):
-            at, records = piece * PIECE, states + record * rows
-            if few:
-                records = partials + record * ((h * pieces + piece) * FEW + first) * group
-            count = min(PIECE, (length - at + ALIGN - 1) // ALIGN * ALIGN)
-            scores(keys, base + at, width, queries, rows, count, points, 4 * PIECE)
+    def run(a, s, scratch):
+        group = a.heads // a.kv_heads
+        width, value_width = -(-a.head_dim // ALIGN) * ALIGN, -(-a.value_dim // ALIGN) * ALIGN
+        rows, nbytes = (s.last - s.first) * group, 4 * (value_width + 2 * TAIL)
+        queries, scores = scratch, scratch + query_bytes * width * rows
+        spare = scores + 4 * CHUNK * rows
+        results = spare + 4 * CHUNK * rows
+        keys = a.keys + s.kv_head * a.cells * (width // ALIGN) * block_bytes
+        values = a.values + s.kv_head * a.cells * (value_width // ALIGN) * block_bytes
+        load_rows(a, s, width, value_width, queries, results)
+        start_cell = v.load_i64(a.sequence_starts + 8 * s.first)
+        length = v.load_i64(a.positions + 8 * (s.last - 1)) + 1
+        for chunk in range(s.begin, s.end):
+            at, partials = chunk * CHUNK, results + nbytes * rows
+            if s.split:
+                partials = a.partials + nbytes * ((s.kv_head * a.chunks + chunk) * SPLIT_TOKENS + s.first) * group
+            count = min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN)
+            block = Scores(scores, 4 * CHUNK, rows, count)
+            multiply_keys(keys, start_cell + at, width, queries, block)
             for r in range(rows):
-                seen = v.load_i64(positions + 8 * (first + r // group)) + 1 - at
-                weigh_row(points + 4 * PIECE * r, count, seen - window, seen, records + record * r, value_width)
-            mix(values, base + at, cells, value_width, points, 4 * PIECE, rows, count, records, record, spare)
-            if not few:
+                seen = v.load_i64(a.positions + 8 * (s.first + r // group)) + 1 - at
+                row = scores + 4 * CHUNK * r
+                exponentiate_row(row, count, seen - a.window, seen, partials + nbytes * r, value_width)
+            multiply_values(values, start_cell + at, a.cells, value_width, block, partials, nbytes, spare)
+            if not s.split:
                 for r in range(rows):
-                    seen = v.load_i64(positions + 8 * (first + r // group)) + 1 - at
-                    if seen > 0 and seen - window < PIECE:
-                        merge_row(states + record * r, records + record * r, value_width)
-        if not few:
+                    seen = v.load_i64(a.positions + 8 * (s.first + r // group)) + 1 - at
+                    if seen > 0 and seen - a.window < CHUNK:
+                        merge_row(results + nbytes * r, partials + nbytes * r, value_width)
+        if not s.split:
             for r in range(rows):
-                at = heads * (first + r // group) + h * group + r % group
-                finish_row(states + record * r, value_width, out + 4 * value_dim * at, value_dim)
+                at = a.heads * (s.first + r // group) + s.kv_head * group + r % group
+                normalize_row(results + nbytes * r, value_width, a.out + 4 * a.value_dim * at, a.value_dim)
 
     return v.jitable(run)
 
 
-def _build_merge(v: ModuleType) -> Any:
-    start_row, merge_row, finish_row = start(v), merge(v), finish(v)
+def _build_merge(v: InstructionSet) -> Any:
+    start_row, merge_row, normalize_row = start(v), merge(v), normalize(v)
 
-    def run(counter, ith, nth, tokens, positions, sinks, out, heads, kv_heads, value_dim, window, scratch, scratch_bytes, partials, pieces):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
-        count, group, state = v.load_i64(tokens), heads // kv_heads, scratch + ith * scratch_bytes
-        width = -(-value_dim // ALIGN) * ALIGN
-        record = 4 * width + 128
-        item = v.draw(counter, 1) if count <= FEW else count * heads
-        while item < count * heads:
-            t, head = item // heads, item % heads
-            position, row = v.load_i64(positions + 8 * t), t * group + head % group
-            start_row(state, width, v.load_f32(sinks + 4 * head))
-            for piece in range(max(position + 1 - window, 0) // PIECE, position // PIECE + 1):
-                at = (head // group * pieces + piece) * FEW * group + row
-                merge_row(state, partials + record * at, width)
-            finish_row(state, width, out + 4 * value_dim * item, value_dim)
-            item = v.draw(counter, 1)
+    def run(counter, ith, nth, *fields):
+        a = MergeArguments(*fields)
+        count, group, result = v.load_i64(a.tokens), a.heads // a.kv_heads, a.scratch + ith * a.scratch_bytes
+        width = -(-a.value_dim // ALIGN) * ALIGN
+        nbytes = 4 * (width + 2 * TAIL)
+        item = v.take_work(counter, 1) if count <= SPLIT_TOKENS else count * a.heads
+        while item < count * a.heads:
+            t, head = item // a.heads, item % a.heads
+            position, row = v.load_i64(a.positions + 8 * t), t * group + head % group
+            start_row(result, width, v.load_f32(a.sinks + 4 * head))
+            for chunk in range(max(position + 1 - a.window, 0) // CHUNK, position // CHUNK + 1):
+                at = (head // group * a.chunks + chunk) * SPLIT_TOKENS * group + row
+                merge_row(result, a.partials + nbytes * at, width)
+            normalize_row(result, width, a.out + 4 * a.value_dim * item, a.value_dim)
+            item = v.take_work(counter, 1)
 
     return run
 
 
-# Joins what `attention` left of a few tokens: out (tokens, heads, value_dim); nothing to do after more.
-attention_merge = Kernel("attention_merge", MERGE_FIELDS, _build_merge)
+# Merges the partial results of `attention` into `out` for at most SPLIT_TOKENS tokens; does nothing for more.
+attention_merge = Kernel("attention_merge", MergeArguments._fields, _build_merge)

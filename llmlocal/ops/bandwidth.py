@@ -1,38 +1,38 @@
-"""How fast this machine reads memory: the roof over decode."""
+"""Measures memory bandwidth, which limits decoding."""
 
 from __future__ import annotations
 
 import threading
 import time
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import CALL, kernel
 from ..quant.jit.linker import address_of
+from ..quant.simd.instruction_set import InstructionSet
 
 SIZE, CHUNK, RUNS = 1 << 30, 1 << 20, 5
 
 
 @kernel("data size sums")
-def read_sum(v: ModuleType) -> Any:
-    """sums (nth, 8) int32, by lane, of the int32 of `data` (`size` bytes, whole chunks); threads draw chunks."""
-    add = v.unroll(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
+def read_sum(v: InstructionSet) -> Any:
+    """sums (nth, 8) int32: sums by lane of `data`, int32, `size` bytes, a multiple of CHUNK."""
+    add = v.map_parts(4, lambda j: lambda sums, p: sums[j] + v.load(v.i32x8, p + 32 * j))
 
-    def run(counter, ith, nth, data, size, sums):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, data, size, sums):
         zero = v.zero(v.i32x8)
         parts = (zero, zero, zero, zero)
-        at = v.draw(counter, CHUNK)
+        at = v.take_work(counter, CHUNK)
         while at < size:
             for i in range(at, at + CHUNK, 128):
                 parts = add(parts, data + i)
-            at = v.draw(counter, CHUNK)
+            at = v.take_work(counter, CHUNK)
         v.store(sums + 64 * ith, (parts[0] + parts[1]) + (parts[2] + parts[3]))
 
     return run
 
 
 def read_bandwidth(n_threads: int) -> float:
-    """Bytes per second that `n_threads` read together: a sum over 1 GiB, the best of five."""
+    """Bytes per second that `n_threads` threads read together: the sum of 1 GiB, best of five runs."""
     import numpy as np
 
     data, sums = np.ones(SIZE // 4, np.int32), np.zeros((n_threads, 16), np.int32)

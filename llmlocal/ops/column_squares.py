@@ -1,31 +1,33 @@
-"""Sums of squares of every column of what a product reads: what an importance matrix is made of.
+"""Column sums of squared activations, from which importance matrices are computed.
 
-A thread takes some columns and goes through all rows, so no sum crosses threads. Of a column few squares are added to
-each other before they are added to the rest: in float32 that keeps the error of 512 rows below 3e-6 of the sum.
+A thread takes some columns and reads all rows, so no sum is shared by threads. Squares are summed in groups before they
+are added to the total, which keeps the float32 error of 512 rows below 3e-6 of the sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
-from .topk_router import GROUP
+from ..quant.simd.instruction_set import InstructionSet
+from .sort_by_expert import GROUP_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-COLUMNS = 64  # that a thread takes at a time
-TOGETHER = 16  # rows whose squares are summed before the rest is added
+COLUMNS = 64  # of one work item
+PARTIAL_ROWS = 16  # rows whose squares are summed before they are added to the total
 
 
-def column_squares_meaning(
+def column_squares_reference(
     x: NDArray[np.float64], groups: Sequence[tuple[int, int, int]], source: NDArray[np.int64], matrices: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sums (matrices, k) and counts (matrices,) of rows of x (rows, k): a group is (matrix, first, number), and its
-    pairs read the rows that `source` says."""
+    """Sums (matrices, k) of squares and counts (matrices,) of rows of x (rows, k).
+
+    A group (matrix, first, n) adds the rows source[first : first + n] to its matrix.
+    """
     import numpy as np
 
     sums, counts = np.zeros((matrices, x.shape[1])), np.zeros(matrices, np.int64)
@@ -35,33 +37,33 @@ def column_squares_meaning(
     return sums, counts
 
 
-def _summing(v: ModuleType, row: Any) -> Any:
-    """`(x, source, first, n, sums, column, k)`: add to `sums` the squares of COLUMNS columns of n rows."""
+def _summing(v: InstructionSet, row: Any) -> Any:
+    """`(x, source, first, n, sums, column, k)`: add the squares of COLUMNS columns of n rows to `sums`."""
     f32x8, row = v.f32x8, v.jitable(row)
 
     @v.jitable
-    def eight(x, source, first, n, sums, k):  # type: ignore[no-untyped-def]
+    def eight(x, source, first, n, sums, k):
         total = v.load(f32x8, sums)
-        for start in range(first, first + n, TOGETHER):
+        for start in range(first, first + n, PARTIAL_ROWS):
             part = v.zero(f32x8)
-            for r in range(start, min(start + TOGETHER, first + n)):
+            for r in range(start, min(start + PARTIAL_ROWS, first + n)):
                 value = v.load(f32x8, row(x, source, r, k))
                 part = v.fma(value, value, part)
             total = total + part
         v.store(sums, total)
 
     @v.jitable
-    def one(x, source, first, n, sums, k):  # type: ignore[no-untyped-def]
+    def one(x, source, first, n, sums, k):
         total = v.load_f32(sums)
-        for start in range(first, first + n, TOGETHER):
+        for start in range(first, first + n, PARTIAL_ROWS):
             part = v.float32(0)
-            for r in range(start, min(start + TOGETHER, first + n)):
+            for r in range(start, min(start + PARTIAL_ROWS, first + n)):
                 value = v.load_f32(row(x, source, r, k))
                 part += value * value
             total += part
         v.store(sums, total)
 
-    def columns(x, source, first, n, sums, column, k):  # type: ignore[no-untyped-def]
+    def columns(x, source, first, n, sums, column, k):
         last = min(column + COLUMNS, k)
         whole = column + (last - column) // 8 * 8
         for i in range(column, whole, 8):
@@ -73,38 +75,38 @@ def _summing(v: ModuleType, row: Any) -> Any:
 
 
 @kernel("tokens x sums counts k")
-def column_squares(v: ModuleType) -> Any:
+def column_squares(v: InstructionSet) -> Any:
     """sums (k,) float32 += squares of the columns of x (tokens, k) float32; counts (1,) int64 += tokens."""
     columns = _summing(v, lambda x, source, r, k: x + 4 * k * r)
 
-    def run(counter, ith, nth, tokens, x, sums, counts, k):  # type: ignore[no-untyped-def]
-        n, unit = v.load_i64(tokens), v.draw(counter, 1)
+    def run(counter, ith, nth, tokens, x, sums, counts, k):
+        n, unit = v.load_i64(tokens), v.take_work(counter, 1)
         while unit * COLUMNS < k:
             if unit == 0:
                 v.store(counts, v.load_i64(counts) + n)
             columns(x, 0, 0, n, sums, unit * COLUMNS, k)
-            unit = v.draw(counter, 1)
+            unit = v.take_work(counter, 1)
 
     return run
 
 
 @kernel("groups source x sums counts k")
-def column_squares_grouped(v: ModuleType) -> Any:
+def column_squares_grouped(v: InstructionSet) -> Any:
     """As `column_squares` for each expert: sums (experts, k), counts (experts,).
 
-    `groups` are those of `route.group`; pair p reads the row source[p] of x.
+    `groups` as `sort_by_expert` writes them; pair p reads row source[p] of x.
     """
     columns = _summing(v, lambda x, source, r, k: x + 4 * k * v.load_i64(source + 8 * r))
 
-    def run(counter, ith, nth, groups, source, x, sums, counts, k):  # type: ignore[no-untyped-def]
-        each = (k + COLUMNS - 1) // COLUMNS
-        units, unit = v.load_i64(groups) * each, v.draw(counter, 1)
+    def run(counter, ith, nth, groups, source, x, sums, counts, k):
+        per_expert = (k + COLUMNS - 1) // COLUMNS
+        units, unit = v.load_i64(groups) * per_expert, v.take_work(counter, 1)
         while unit < units:
-            at, column = groups + 8 + GROUP * (unit // each), unit % each * COLUMNS
+            at, column = groups + 8 + GROUP_BYTES * (unit // per_expert), unit % per_expert * COLUMNS
             expert, first, n = v.load_i64(at), v.load_i64(at + 8), v.load_i64(at + 16)
             if column == 0:
                 v.store(counts + 8 * expert, v.load_i64(counts + 8 * expert) + n)
             columns(x, source, first, n, sums + 4 * k * expert, column, k)
-            unit = v.draw(counter, 1)
+            unit = v.take_work(counter, 1)
 
     return run

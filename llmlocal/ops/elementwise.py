@@ -1,11 +1,11 @@
-"""Sums, factors and bounds of whole activations. One value of a token never meets another here."""
+"""Addition, scaling and soft capping of activations, element by element."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def each(v: ModuleType, eight: Any, one: Any) -> Any:
-    """`(x, y, out, width)`: out = f(x, y) along a row, eight at a time and then the tail."""
+def elementwise(v: InstructionSet, eight: Any, one: Any) -> Any:
+    """`(x, y, out, width)`: out = f(x, y) for rows (width,) float32; `eight` maps f32x8, `one` the rest one by one."""
     f32x8, eight, one = v.f32x8, v.jitable(eight), v.jitable(one)
 
-    def row(x, y, out, width):  # type: ignore[no-untyped-def]
+    def row(x, y, out, width):
         for i in range(0, width - 7, 8):
             v.store(out + 4 * i, eight(v.load(f32x8, x + 4 * i), v.load(f32x8, y + 4 * i)))
         for i in range(width // 8 * 8, width):
@@ -27,58 +27,58 @@ def each(v: ModuleType, eight: Any, one: Any) -> Any:
 
 
 @kernel("tokens x y out width")
-def add(v: ModuleType) -> Any:
+def add(v: InstructionSet) -> Any:
     """out = x + y, all (tokens, width) float32; out may be x."""
-    row = each(v, lambda a, b: a + b, lambda a, b: a + b)
+    row = elementwise(v, lambda a, b: a + b, lambda a, b: a + b)
 
-    def run(counter, ith, nth, tokens, x, y, out, width):  # type: ignore[no-untyped-def]
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+    def run(counter, ith, nth, tokens, x, y, out, width):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             at = 4 * width * t
             row(x + at, y + at, out + at, width)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
 @kernel("tokens x bias width")
-def add_bias(v: ModuleType) -> Any:
+def add_bias(v: InstructionSet) -> Any:
     """x (tokens, width) += bias (width,), float32."""
-    row = each(v, lambda a, b: a + b, lambda a, b: a + b)
+    row = elementwise(v, lambda a, b: a + b, lambda a, b: a + b)
 
-    def run(counter, ith, nth, tokens, x, bias, width):  # type: ignore[no-untyped-def]
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+    def run(counter, ith, nth, tokens, x, bias, width):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             row(x + 4 * width * t, bias, x + 4 * width * t, width)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
-def _by_number(v: ModuleType, eight: Any) -> Any:
-    """The body of a kernel in place: x = eight(x, number)."""
+def _with_scalar(v: InstructionSet, eight: Any) -> Any:
+    """The kernel's body: x = eight(x, scalar) in place, where `eight` maps f32x8."""
     f32x8, lane, eight = v.f32x8, v.slice_of(0, 1), v.jitable(eight)
 
-    def run(counter, ith, nth, tokens, x, width, number):  # type: ignore[no-untyped-def]
-        count, t, by = v.load_i64(tokens), v.draw(counter, 1), v.as_f32(number)
+    def run(counter, ith, nth, tokens, x, width, scalar):
+        count, t, by = v.load_i64(tokens), v.take_work(counter, 1), v.as_f32(scalar)
         while t < count:
             row = x + 4 * width * t
             for i in range(0, width - 7, 8):
                 v.store(row + 4 * i, eight(v.load(f32x8, row + 4 * i), by))
             for i in range(width // 8 * 8, width):
                 v.store(row + 4 * i, lane(eight(v.splat(f32x8, v.load_f32(row + 4 * i)), by)))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
 @kernel("tokens x width factor")
-def scale(v: ModuleType) -> Any:
-    """x (tokens, width) float32 times `factor`, a float."""
-    return _by_number(v, lambda x, factor: x * factor)
+def scale(v: InstructionSet) -> Any:
+    """x (tokens, width) float32 *= `factor`, a float."""
+    return _with_scalar(v, lambda x, factor: x * factor)
 
 
-def softcap_meaning(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
+def softcap_reference(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
     """cap * tanh(x / cap). Bello et al. 2016, arXiv 1611.09940."""
     import numpy as np
 
@@ -87,29 +87,29 @@ def softcap_meaning(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]:
 
 
 @kernel("tokens x width cap")
-def softcap(v: ModuleType) -> Any:
-    """x (tokens, width) float32 becomes cap * tanh(x / cap); `cap` is a float."""
+def softcap(v: InstructionSet) -> Any:
+    """x (tokens, width) float32 = cap * tanh(x / cap) in place; `cap` is a float."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
 
-    def eight(x, cap):  # type: ignore[no-untyped-def]
+    def eight(x, cap):
         return (v.splat(f32x8, 1.0) - v.splat(f32x8, 2.0) / (power(x * 2.0 / cap) + 1.0)) * cap
 
-    return _by_number(v, eight)
+    return _with_scalar(v, eight)
 
 
 @kernel("tokens x factors width")
-def scale_rows(v: ModuleType) -> Any:
-    """x (tokens, width) float32: each token times its own of `factors` (tokens,) float32."""
+def scale_rows(v: InstructionSet) -> Any:
+    """x (tokens, width) float32 *= factors (tokens,) float32: each token has a factor of its own."""
     f32x8 = v.f32x8
 
-    def run(counter, ith, nth, tokens, x, factors, width):  # type: ignore[no-untyped-def]
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+    def run(counter, ith, nth, tokens, x, factors, width):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             row, by = x + 4 * width * t, v.load_f32(factors + 4 * t)
             for i in range(0, width - 7, 8):
                 v.store(row + 4 * i, v.load(f32x8, row + 4 * i) * by)
             for i in range(width // 8 * 8, width):
                 v.store(row + 4 * i, v.load_f32(row + 4 * i) * by)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

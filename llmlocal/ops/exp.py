@@ -1,20 +1,21 @@
-"""e to the power of x on vectors, the one transcendental that the float kernels need."""
+"""exp(x) of float32 vectors."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
-# Taylor's coefficients of exp on |x| <= ln 2 / 2, highest first: the remainder is below half a unit of float32.
+from ..quant.simd.instruction_set import InstructionSet
+
+# Taylor coefficients of exp, highest first: for |x| <= ln 2 / 2 the remainder is below half an ulp of float32.
 COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
 
 
-def exp_below(v: ModuleType, f32: Any, i32: Any) -> Any:
-    """As `exp` for weights of a softmax, arguments up to 0: relative error below 3e-6, e^-87 below -87. NaN stays."""
+def exp_below(v: InstructionSet, f32: Any, i32: Any) -> Any:
+    """As `exp`, for x <= 0 (softmax): relative error below 3e-6, e^-87 for x < -87. NaN stays NaN."""
     c5, c4, c3, c2, c1, c0 = COEFFICIENTS[2:]
 
-    def run(x):  # type: ignore[no-untyped-def]
+    def run(x):
         x = v.maximum(x, v.splat(f32, -87.0))
         n = v.round_even(x * 1.4426950408889634)
         r = v.fma(n, v.splat(f32, -LN2_LOW), v.fma(n, v.splat(f32, -LN2_HIGH), x))
@@ -28,14 +29,14 @@ def exp_below(v: ModuleType, f32: Any, i32: Any) -> Any:
     return v.jitable(run)
 
 
-def exp(v: ModuleType, f32: Any, i32: Any) -> Any:
-    """The jitable function of a float32 vector: relative error below 2e-7; 0 far below -87, infinity above 88.8.
+def exp(v: InstructionSet, f32: Any, i32: Any) -> Any:
+    """`(x)`: exp of a float32 vector; relative error below 2e-7, 0 far below -87, infinity above 88.8, NaN for NaN.
 
-    x = n ln 2 + r, so exp(x) = 2^n exp(r); 2^n is made in two factors by writing exponents. NaN stays NaN.
+    x = n ln 2 + r, so exp(x) = 2^n exp(r); 2^n is built from exponent bits, as two factors.
     """
     c7, c6, c5, c4, c3, c2, c1, c0 = COEFFICIENTS
 
-    def run(x):  # type: ignore[no-untyped-def]
+    def run(x):
         x = v.minimum(v.maximum(x, v.splat(f32, -110.0)), v.splat(f32, 89.0))
         n = v.round_even(x * 1.4426950408889634)
         r = v.fma(n, v.splat(f32, -LN2_LOW), v.fma(n, v.splat(f32, -LN2_HIGH), x))

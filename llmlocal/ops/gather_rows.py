@@ -1,23 +1,23 @@
-"""Copies chosen tokens' rows: only these go on to the output matrix."""
+"""Copies rows by index: the tokens whose logits are wanted, or each pair's token for the experts."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 
 @kernel("outputs rows x out width")
-def select(v: ModuleType) -> Any:
-    """out (outputs, width) = x (tokens, width) at `rows` (outputs,) int64, float32."""
+def gather_rows(v: InstructionSet) -> Any:
+    """out (outputs, width) = x (any, width) at `rows` (outputs,) int64, float32 or any 4 bytes."""
 
-    def run(counter, ith, nth, outputs, rows, x, out, width):  # type: ignore[no-untyped-def]
-        count, t = v.load_i64(outputs), v.draw(counter, 1)
+    def run(counter, ith, nth, outputs, rows, x, out, width):
+        count, t = v.load_i64(outputs), v.take_work(counter, 1)
         while t < count:
             source = x + 4 * width * v.load_i64(rows + 8 * t)
             for i in range(width):
                 v.store(out + 4 * (width * t + i), v.load_f32(source + 4 * i))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

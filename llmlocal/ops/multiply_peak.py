@@ -1,64 +1,64 @@
-"""How many multiply-adds this machine does at most: the roof over prefill."""
+"""Measures the peak rate of multiply-adds, which limits prefill."""
 
 from __future__ import annotations
 
 import threading
 import time
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import CALL, Kernel
 from ..quant.jit.linker import address_of
+from ..quant.simd.instruction_set import InstructionSet
 
-GROUPS = 8  # vectors of weights in one turn, as in a group of 32 weights
+VECTORS = 8  # of weights in one iteration, as in a block of 32 weights
 STRIDE = 64  # bytes from one token's activations to the next
-TURNS, RUNS = 1 << 18, 5
+ITERATIONS, RUNS = 1 << 18, 5
 
 
 def multiply_peak_kernel(floats: bool) -> Kernel:
-    """Products in registers and the L1 cache, scales left out: float32 ones, or those of bytes as 4-bit weights use.
+    """Multiply-adds in registers and the L1 cache, without scales: of float32, or of int8 as for 4-bit weights.
 
-    `data` has room for GROUPS vectors and 8 tokens of activations; what stands there does not matter.
+    `data` holds VECTORS vectors of weights and activations of 8 tokens, of any value.
     """
     name = "multiply_peak_f32" if floats else "multiply_peak_q8"
-    return Kernel(name, ("data", "turns", "sums"), _float_build if floats else _byte_build)
+    return Kernel(name, ("data", "iterations", "sums"), _float_build if floats else _byte_build)
 
 
-def _byte_build(v: ModuleType) -> Any:
-    i8, i32, tokens, width, after = v.i8, v.i32, v.TOKENS, v.i8.n, GROUPS * v.i8.n
-    loads = v.unroll(GROUPS, lambda j: lambda p: v.load(i8, p + width * j))
-    zeros = v.unroll(tokens, lambda t: lambda p: v.zero(i32))
-    stores = v.unroll(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
-    dot = v.tokens_dot(tokens, GROUPS, 4, False)
+def _byte_build(v: InstructionSet) -> Any:
+    i8, i32, tokens, width, after = v.i8, v.i32, v.TOKENS, v.i8.n, VECTORS * v.i8.n
+    loads = v.map_parts(VECTORS, lambda j: lambda p: v.load(i8, p + width * j))
+    zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(i32))
+    stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
+    dot = v.tokens_dot(tokens, VECTORS, 4, False)
 
-    def run(counter, ith, nth, data, turns, sums):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, data, iterations, sums):
         parts = zeros(data)
-        for i in range(turns):
-            p = data + (i & 31) * STRIDE  # else the compiler multiplies once
+        for i in range(iterations):
+            p = data + (i & 31) * STRIDE  # a changing address, or the compiler would multiply once
             parts = dot(parts, loads(p), p + after, STRIDE)
         stores(parts, sums + 1024 * ith)
 
     return run
 
 
-def _float_build(v: ModuleType) -> Any:
-    f32, tokens, width, after = v.f32, v.TOKENS, 4 * v.f32.n, GROUPS * 4 * v.f32.n
-    zeros = v.unroll(tokens, lambda t: lambda p: v.zero(f32))
-    stores = v.unroll(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
+def _float_build(v: InstructionSet) -> Any:
+    f32, tokens, width, after = v.f32, v.TOKENS, 4 * v.f32.n, VECTORS * 4 * v.f32.n
+    zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(f32))
+    stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
 
-    def turn(j: int) -> Any:
-        return v.unroll(
+    def column(j: int) -> Any:
+        return v.map_parts(
             tokens,
             lambda t: (
                 lambda sums, p, x: v.fma(v.load(f32, p + width * j), v.load_splat(f32, x + t * STRIDE + 4 * j), sums[t])
             ),
         )
 
-    step = v.chain([turn(j) for j in range(GROUPS)])
+    step = v.fold_parts([column(j) for j in range(VECTORS)])
 
-    def run(counter, ith, nth, data, turns, sums):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, data, iterations, sums):
         parts = zeros(data)
-        for i in range(turns):
+        for i in range(iterations):
             p = data + (i & 31) * STRIDE
             parts = step(parts, p, p + after)
         stores(parts, sums + 1024 * ith)
@@ -67,7 +67,7 @@ def _float_build(v: ModuleType) -> Any:
 
 
 def multiply_peak(n_threads: int, *, floats: bool) -> float:
-    """Multiply-adds a second of `n_threads` together: the best of five."""
+    """Multiply-adds per second of `n_threads` threads together, best of five runs."""
     from importlib import import_module
 
     import numpy as np
@@ -76,7 +76,7 @@ def multiply_peak(n_threads: int, *, floats: bool) -> float:
 
     kernel, isa = multiply_peak_kernel(floats), import_module(f"..quant.isa.{target().isa}", __package__)
     data, sums = np.zeros(4096, np.uint8), np.zeros((n_threads, 1024), np.uint8)
-    fields = kernel.block(data=-(-data.ctypes.data // 64) * 64, turns=TURNS, sums=sums.ctypes.data)
+    fields = kernel.block(data=-(-data.ctypes.data // 64) * 64, iterations=ITERATIONS, sums=sums.ctypes.data)
     block = np.array(fields, np.int64)
     call, best = CALL(address_of(kernel)), float("inf")
     for _ in range(RUNS):
@@ -88,5 +88,5 @@ def multiply_peak(n_threads: int, *, floats: bool) -> float:
         for t in threads:
             t.join()
         best = min(best, time.perf_counter() - start)
-    products = int(isa.LANES * (1 if floats else 4) * GROUPS * isa.TOKENS)
-    return n_threads * TURNS * products / best
+    products = int(isa.LANES * (1 if floats else 4) * VECTORS * isa.TOKENS)
+    return n_threads * ITERATIONS * products / best

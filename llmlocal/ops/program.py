@@ -1,33 +1,34 @@
-"""The loop that a thread runs: every kernel of a program in order, meeting the others at barriers. Knows no kernel."""
+"""The loop that each thread runs: the kernels of a program in order, with barriers between them."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
-# An operation is int64 (kernel's address, argument block's address, 1 if all threads meet after it, first and last
-# address of what is read from memory next). The team's block is int64 (arrived, phase, address of a function that
-# yields the CPU), on cache lines of their own.
+# An operation is int64 (address of the kernel, address of its argument block, 1 if a barrier follows, start and end
+# address of the bytes to prefetch there). `team` is int64 (threads that arrived, phase, address of a function that
+# yields the CPU), each on a cache line of its own.
 OPERATION, ARRIVED, PHASE, YIELD = 40, 0, 64, 128
-SPINS = 2000  # then yield: a partner that lost its core must not cost a time slice at every barrier
+SPINS = 2000  # of waiting before the thread yields its CPU, which another thread of the team may need
 
 
 @kernel("operations count team")
-def run_program(v: ModuleType) -> Any:
-    """Run `count` operations as thread `ith` of `nth`. The last at a barrier resets the work counters behind it.
+def run_program(v: InstructionSet) -> Any:
+    """Run `count` operations as thread `ith` of `nth`.
 
-    Those who wait there fetch the weights that come next, so that memory is busy while a short operation runs.
+    The last thread at a barrier resets the work counters of the operations before it; the others prefetch the next
+    weights while they wait, so that memory is busy during short operations.
     """
 
     @v.jitable
-    def reset(operations, first, last):  # type: ignore[no-untyped-def]
+    def reset(operations, first, last):
         for i in range(first, last):
             v.atomic_store(v.load_i64(operations + OPERATION * i + 8), 0)
 
     @v.jitable
-    def meet(operations, first, last, team, nth, ahead, end):  # type: ignore[no-untyped-def]
+    def barrier(operations, first, last, team, nth, ahead, end):
         phase = v.atomic_load(team + PHASE)
         if v.atomic_add(team + ARRIVED, 1) == nth - 1:
             reset(operations, first, last)
@@ -46,7 +47,7 @@ def run_program(v: ModuleType) -> Any:
                 v.call_plain(v.load_i64(team + YIELD))
         return ahead
 
-    def run(counter, ith, nth, operations, count, team):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, operations, count, team):
         first, ahead, end = 0, 0, 0
         for i in range(count):
             at = operations + OPERATION * i
@@ -54,7 +55,7 @@ def run_program(v: ModuleType) -> Any:
             if v.load_i64(at + 32) != end:
                 ahead, end = v.load_i64(at + 24), v.load_i64(at + 32)
             if v.load_i64(at + 16) != 0:
-                ahead = meet(operations, first, i + 1, team, nth, ahead, end)
+                ahead = barrier(operations, first, i + 1, team, nth, ahead, end)
                 first = i + 1
 
     return run

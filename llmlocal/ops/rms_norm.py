@@ -1,19 +1,19 @@
-"""Root-mean-square norm of every token, times a weight."""
+"""RMS norm: rows divided by their root mean square, times a weight. Zhang and Sennrich 2019, arXiv 1910.07467."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def rms_norm_meaning(x: NDArray[np.float64], weight: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
-    """x (tokens, width), weight (width,) -> (tokens, width). Zhang and Sennrich 2019, arXiv 1910.07467."""
+def rms_norm_reference(x: NDArray[np.float64], weight: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
+    """x / sqrt(mean(x^2) + eps) * weight: x (tokens, width), weight (width,) -> (tokens, width)."""
     import numpy as np
 
     normed: NDArray[np.float64] = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
@@ -21,18 +21,21 @@ def rms_norm_meaning(x: NDArray[np.float64], weight: NDArray[np.float64], eps: f
 
 
 @kernel("tokens x weight out width per_token eps")
-def rms_norm(v: ModuleType) -> Any:
-    """out = rms_norm(x) for (tokens, per_token, width) float32; `eps` is a float. Heads are rows of a token."""
+def rms_norm(v: InstructionSet) -> Any:
+    """out = rms_norm(x), both (tokens, per_token, width) float32; `weight` (width,); `eps` is a float.
+
+    `per_token` is 1, or the number of heads, which share the weight.
+    """
     f32x8 = v.f32x8
 
     @v.jitable
-    def norm_row(x, weight, out, width, eps):  # type: ignore[no-untyped-def]
+    def norm_row(x, weight, out, width, eps):
         whole = width // 8 * 8
         squares = v.zero(f32x8)
         for i in range(0, whole, 8):
             part = v.load(f32x8, x + 4 * i)
             squares = v.fma(part, part, squares)
-        total = v.total(squares)
+        total = v.reduce_add(squares)
         for i in range(whole, width):
             total += v.load_f32(x + 4 * i) * v.load_f32(x + 4 * i)
         scale = v.float32(1) / v.sqrt(total / v.float32(width) + eps)
@@ -41,11 +44,11 @@ def rms_norm(v: ModuleType) -> Any:
         for i in range(whole, width):
             v.store(out + 4 * i, v.load_f32(x + 4 * i) * scale * v.load_f32(weight + 4 * i))
 
-    def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):  # type: ignore[no-untyped-def]
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+    def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             for i in range(t * per_token, (t + 1) * per_token):
                 norm_row(x + 4 * width * i, weight, out + 4 * width * i, width, v.as_f32(eps))
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

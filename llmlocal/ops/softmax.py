@@ -1,127 +1,128 @@
-"""Rows of a softmax that comes in pieces: their records, and how two become one. Knows no cache and no thread.
+"""Online softmax: the partial result of one query over some keys, and how to merge two of them.
 
-A record of `width` values is float32: the sums of values under the weights (width,), the sum of the weights and 15
-zeros, the greatest score and 15 places. Weights are powers of e of scores less the greatest.
+A partial result is float32: the weighted sum of values (width,), the sum of weights followed by 15 zeros, and the
+largest score followed by 15 unused places. A weight is exp(score - largest score). Milakov and Gimelshein 2018, arXiv
+1805.02867.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
+from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp, exp_below
-from .kv.kind import padded
+from .kv.kv_type import padded
 
-NO_SINK = -3.0e38  # a score whose weight is 0 beside any other
-TAIL = 16  # the sum of weights stands among zeros, so that it merges as the sums do, bit by bit
-Bend = Callable[..., Any]
+NO_SINK = -3.0e38  # a score whose weight is 0 beside that of any other score
+TAIL = 16  # numbers of the sum of weights with its zeros: it is merged in vectors, as the sums of values are
+ScoreTransform = Callable[..., Any]
 
 
-def record_bytes(dim: int) -> int:
-    """Bytes of the record of a row of `dim` values."""
+def partial_bytes(dim: int) -> int:
+    """Bytes of a partial result of `dim` values."""
     return 4 * (padded(dim) + 2 * TAIL)
 
 
-def as_they_are(v: ModuleType) -> Bend:
-    """`(points, count)`: scores stay what they are."""
-    return v.jitable(lambda points, count: None)  # type: ignore[no-any-return]
+def no_transform(v: InstructionSet) -> ScoreTransform:
+    """`(scores, count)`: leave scores (count,) float32 as they are."""
+    return v.jitable(lambda scores, count: None)
 
 
-def cap(v: ModuleType, softcap: float) -> Bend:
-    """`(points, count)`: scores become softcap * tanh(score / softcap); tanh x = 1 - 2 / (e^2x + 1)."""
+def softcap_scores(v: InstructionSet, softcap: float) -> ScoreTransform:
+    """`(scores, count)`: softcap * tanh(score / softcap) in place, with tanh x = 1 - 2 / (e^2x + 1)."""
     f32, power = v.f32, exp(v, v.f32, v.i32)
     double, most, less = 2 / softcap, softcap, -2 * softcap
 
-    def run(points, count):  # type: ignore[no-untyped-def]
+    def run(scores, count):
         for i in range(0, count, v.LANES):
-            e = power(v.load(f32, points + 4 * i) * double)
-            v.store(points + 4 * i, v.splat(f32, less) / (e + 1.0) + most)
-
-    return v.jitable(run)  # type: ignore[no-any-return]
-
-
-def start(v: ModuleType) -> Any:
-    """`(record, width, sink)`: a row that has seen nothing but its head's sink."""
-    f32x8 = v.f32x8
-
-    def run(record, width, sink):  # type: ignore[no-untyped-def]
-        for i in range(0, width + TAIL, 8):
-            v.store(record + 4 * i, v.zero(f32x8))
-        v.store(record + 4 * width, v.float32(1))
-        v.store(record + 4 * (width + TAIL), sink)
+            e = power(v.load(f32, scores + 4 * i) * double)
+            v.store(scores + 4 * i, v.splat(f32, less) / (e + 1.0) + most)
 
     return v.jitable(run)
 
 
-def weigh(v: ModuleType, bend: Bend) -> Any:
-    """`(points, count, begin, end, record, width)`: scores become weights, those before begin or from end on 0.
+def start(v: InstructionSet) -> Any:
+    """`(result, width, sink)`: initialize a result that holds only its head's sink."""
+    f32x8 = v.f32x8
 
-    The record gets the sum of the weights and the greatest score; the sums of values are the caller's.
+    def run(result, width, sink):
+        for i in range(0, width + TAIL, 8):
+            v.store(result + 4 * i, v.zero(f32x8))
+        v.store(result + 4 * width, v.float32(1))
+        v.store(result + 4 * (width + TAIL), sink)
+
+    return v.jitable(run)
+
+
+def exponentiate(v: InstructionSet, transform: ScoreTransform) -> Any:
+    """`(scores, count, begin, end, result, width)`: scores become weights in place; 0 outside begin .. end - 1.
+
+    Writes the sum of weights and the largest score to `result`; the caller writes the weighted sum of values.
     """
-    f32, f32x8, power, lanes, never = v.f32, v.f32x8, exp_below(v, v.f32, v.i32), v.LANES, v.float32(NO_SINK)
+    f32, f32x8, power, lanes, hidden = v.f32, v.f32x8, exp_below(v, v.f32, v.i32), v.LANES, v.float32(NO_SINK)
 
     @v.jitable
-    def hide(points, count, begin, end, what):  # type: ignore[no-untyped-def]
+    def mask(scores, count, begin, end, value):
         for i in range(min(begin, count)):
-            v.store(points + 4 * i, what)
+            v.store(scores + 4 * i, value)
         for i in range(max(end, 0), count):
-            v.store(points + 4 * i, what)
+            v.store(scores + 4 * i, value)
 
     @v.jitable
-    def greatest(points, count):  # type: ignore[no-untyped-def]
-        low = high = v.splat(f32, never)  # two chains: a comparison waits for the one before
+    def largest(scores, count):
+        low = high = v.splat(f32, hidden)  # two chains hide the latency of maximum
         for i in range(0, 4 * count, 8 * lanes):
-            low = v.maximum(v.load(f32, points + i), low)
-            high = v.maximum(v.load(f32, points + 4 * lanes + i), high)
-        return v.greatest(v.maximum(low, high))
+            low = v.maximum(v.load(f32, scores + i), low)
+            high = v.maximum(v.load(f32, scores + 4 * lanes + i), high)
+        return v.reduce_max(v.maximum(low, high))
 
-    def run(points, count, begin, end, record, width):  # type: ignore[no-untyped-def]
-        bend(points, count)
-        hide(points, count, begin, end, never)
-        peak = greatest(points, count)
+    def run(scores, count, begin, end, result, width):
+        transform(scores, count)
+        mask(scores, count, begin, end, hidden)
+        peak = largest(scores, count)
         low = high = v.zero(f32)
         for i in range(0, 4 * count, 8 * lanes):
-            first = power(v.load(f32, points + i) - v.splat(f32, peak))
-            second = power(v.load(f32, points + 4 * lanes + i) - v.splat(f32, peak))
-            v.store(points + i, first)
-            v.store(points + 4 * lanes + i, second)
+            first = power(v.load(f32, scores + i) - v.splat(f32, peak))
+            second = power(v.load(f32, scores + 4 * lanes + i) - v.splat(f32, peak))
+            v.store(scores + i, first)
+            v.store(scores + 4 * lanes + i, second)
             low, high = low + first, high + second
-        hide(points, count, begin, end, v.float32(0))
-        v.store(record + 4 * width, v.zero(f32x8))
-        v.store(record + 4 * (width + 8), v.zero(f32x8))
-        v.store(record + 4 * width, v.total(low + high))
-        v.store(record + 4 * (width + TAIL), peak)
+        mask(scores, count, begin, end, v.float32(0))
+        v.store(result + 4 * width, v.zero(f32x8))
+        v.store(result + 4 * (width + 8), v.zero(f32x8))
+        v.store(result + 4 * width, v.reduce_add(low + high))
+        v.store(result + 4 * (width + TAIL), peak)
 
     return v.jitable(run)
 
 
-def merge(v: ModuleType) -> Any:
-    """`(record, other, width)`: the record becomes that of both; `other` comes later in the sequence."""
+def merge(v: InstructionSet) -> Any:
+    """`(result, other, width)`: merge `other`, of later keys, into `result`."""
     f32, f32x8, power, first_lane = v.f32, v.f32x8, exp(v, v.f32x8, v.i32x8), v.slice_of(0, 1)
 
-    def run(record, other, width):  # type: ignore[no-untyped-def]
+    def run(result, other, width):
         peaks = 4 * (width + TAIL)
-        before, after = v.load_splat(f32x8, record + peaks), v.load_splat(f32x8, other + peaks)
+        before, after = v.load_splat(f32x8, result + peaks), v.load_splat(f32x8, other + peaks)
         top = v.maximum(after, before)
-        shrink, factor = v.total(first_lane(power(before - top))), v.total(first_lane(power(after - top)))
+        shrink, factor = v.reduce_add(first_lane(power(before - top))), v.reduce_add(first_lane(power(after - top)))
         for i in range(0, width + TAIL, v.LANES):
-            sums = v.load(f32, record + 4 * i) * shrink
-            v.store(record + 4 * i, v.fma(v.load(f32, other + 4 * i), v.splat(f32, factor), sums))
-        v.store(record + peaks, v.total(first_lane(top)))
+            sums = v.load(f32, result + 4 * i) * shrink
+            v.store(result + 4 * i, v.fma(v.load(f32, other + 4 * i), v.splat(f32, factor), sums))
+        v.store(result + peaks, v.reduce_add(first_lane(top)))
 
     return v.jitable(run)
 
 
-def finish(v: ModuleType) -> Any:
-    """`(record, width, out, dim)`: out (dim,) = the sums over the sum of the weights."""
+def normalize(v: InstructionSet) -> Any:
+    """`(result, width, out, dim)`: out (dim,) float32 = weighted sum of values / sum of weights."""
     f32x8 = v.f32x8
 
-    def run(record, width, out, dim):  # type: ignore[no-untyped-def]
-        scale = v.float32(1) / v.load_f32(record + 4 * width)
+    def run(result, width, out, dim):
+        scale = v.float32(1) / v.load_f32(result + 4 * width)
         for i in range(0, dim - 7, 8):
-            v.store(out + 4 * i, v.load(f32x8, record + 4 * i) * scale)
+            v.store(out + 4 * i, v.load(f32x8, result + 4 * i) * scale)
         for i in range(dim // 8 * 8, dim):
-            v.store(out + 4 * i, v.load_f32(record + 4 * i) * scale)
+            v.store(out + 4 * i, v.load_f32(result + 4 * i) * scale)
 
     return v.jitable(run)

@@ -18,8 +18,8 @@ from ..quant.jit.cpu import physical_cores
 from ..quant.jit.kernel import Kernel
 from ..quant.jit.parallel_compile import prepare
 from ..quant.quantizer import ErrorStats, Quantizer, kernels
-from ..runtime.executor import Team
-from ..runtime.program import program_of
+from ..runtime.executor import ThreadTeam
+from ..runtime.program import KernelCall, Program
 from ..text import escaped, shown
 from .plan import GGUFPlan
 from .source import TensorSource
@@ -110,11 +110,11 @@ class _TensorWriter:
         needed: list[Kernel] = []
         for info in self._plan.tensors:
             needed += kernels(
-                self._source.tensor(info.name), info.format, important=info.name in self._importance, longer=high
+                self._source.tensor(info.name), info.format, important=info.name in self._importance, more_effort=high
             )
         prepare(needed, self._threads)
-        self._team = Team(self._threads)
-        self._quantizer = Quantizer(self._run, self._threads, longer=high, measure=self._options.measure or high)
+        self._team = ThreadTeam(self._threads)
+        self._quantizer = Quantizer(self._run, self._threads, more_effort=high, measure=self._options.measure or high)
         self._normal = Quantizer(self._run, self._threads, measure=True) if high else None
         return self
 
@@ -142,4 +142,4 @@ class _TensorWriter:
     def _run(self, calls: list[tuple[Kernel, Mapping[str, int]]]) -> None:
         """Run kernels one after another, each on all threads."""
         if calls:
-            self._team.run(program_of(calls))
+            self._team.run(Program.of(KernelCall(kernel, fields) for kernel, fields in calls))

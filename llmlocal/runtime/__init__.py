@@ -1,4 +1,4 @@
-"""How a forward pass runs: the graph that records it, the program, the team of threads, the KV cache.
+"""How a forward pass runs: the graph that records it, the program it becomes, the threads that run it, the KV cache.
 
-Knows kernels by their fields; knows no architecture, no file and no text.
+Kernels are known by their names and argument fields only; the room does not depend on layers, architectures or files.
 """

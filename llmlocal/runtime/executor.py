@@ -1,7 +1,7 @@
-"""The team of threads that runs a program: the only threaded file. Knows no kernel and no architecture.
+"""The threads that run programs.
 
-Every thread runs the whole program inside one native call and meets the others at barriers (`ops.program`). Between
-runs the team waits on locks and costs nothing.
+Every thread runs the whole program inside one native call and waits for the others at barriers (`ops.program`). Between
+runs the threads wait on semaphores and use no CPU time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import numpy as np
 from ..ops.program import YIELD, run_program
 from ..quant.jit.kernel import CALL
 from ..quant.jit.linker import address_of
-from .graph import Program, aligned
+from .buffers import aligned
+from .program import Program
 
-HELD_BACK = (signal.SIGINT, signal.SIGTERM)
+DEFERRED = (signal.SIGINT, signal.SIGTERM)
 
 
 def yield_address() -> int:
-    """Address of the system's function that gives the CPU to another thread."""
+    """Address of the system's function that yields the CPU to another thread."""
     if sys.platform == "win32":
         function = ctypes.windll.kernel32.SwitchToThread
     else:
@@ -34,19 +35,19 @@ def yield_address() -> int:
 
 
 @contextmanager
-def signals_later() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back: an exception within a run would leave threads in memory that goes away."""
+def deferred_signals() -> Iterator[None]:
+    """Defer SIGINT and SIGTERM: an exception during a run would free memory that other threads still use."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python runs signal handlers in the main thread only
         return
-    came: list[tuple[int, FrameType | None]] = []
-    before = {number: signal.signal(number, lambda *seen: came.append(seen)) for number in HELD_BACK}
+    received: list[tuple[int, FrameType | None]] = []
+    before = {number: signal.signal(number, lambda *args: received.append(args)) for number in DEFERRED}
     try:
         yield
     finally:
-        for held, handler in before.items():
-            signal.signal(held, handler if handler is not None else signal.SIG_DFL)
-    for number, frame in came:
+        for deferred, handler in before.items():
+            signal.signal(deferred, handler if handler is not None else signal.SIG_DFL)
+    for number, frame in received:
         handler = before[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)
@@ -54,8 +55,8 @@ def signals_later() -> Iterator[None]:
             signal.raise_signal(signal.Signals(number))
 
 
-class Team:
-    """`n_threads` threads, the caller among them."""
+class ThreadTeam:
+    """`n_threads` threads, of which the caller's is one."""
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
@@ -63,14 +64,14 @@ class Team:
         self._sync[YIELD : YIELD + 8].view(np.int64)[0] = yield_address()
         self._call = CALL(address_of(run_program))
         self._block = 0
-        self._go = [threading.Semaphore(0) for _ in range(1, n_threads)]
+        self._start = [threading.Semaphore(0) for _ in range(1, n_threads)]
         self._done = threading.Semaphore(0)
         self._open = True
         for i in range(1, n_threads):
             threading.Thread(target=self._work, args=(i,), name=f"llmlocal-{i}", daemon=True).start()
 
     def run(self, program: Program) -> None:
-        """Run the whole program and return when all threads are through with it."""
+        """Run the program; returns when all threads have finished it."""
         block = np.array(
             run_program.block(
                 operations=program.operations.ctypes.data,
@@ -80,24 +81,24 @@ class Team:
             np.int64,
         )
         self._block = block.ctypes.data
-        with signals_later():
-            for go in self._go:
-                go.release()
+        with deferred_signals():
+            for start in self._start:
+                start.release()
             self._call(self._block, 0, self.n_threads)
-            for _ in self._go:
+            for _ in self._start:
                 self._done.acquire()
 
     def _work(self, ith: int) -> None:
-        go = self._go[ith - 1]
+        start = self._start[ith - 1]
         while True:
-            go.acquire()
+            start.acquire()
             if not self._open:
                 return
             self._call(self._block, ith, self.n_threads)
             self._done.release()
 
     def close(self) -> None:
-        """Let the threads end."""
+        """End the threads."""
         self._open = False
-        for go in self._go:
-            go.release()
+        for start in self._start:
+            start.release()

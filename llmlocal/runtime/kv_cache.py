@@ -1,4 +1,4 @@
-"""Keys and values of every layer, for several sequences side by side. Knows cells, not tokens' texts."""
+"""The KV cache: memory for keys and values of every layer, for several sequences side by side."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..ops.kv import find
-from ..ops.kv.kind import ALIGN, Kind, padded
-from .graph import aligned
+from ..ops.kv.kv_type import ALIGN, KVType, padded
+from .buffers import aligned
 
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """Memory of one layer's keys and values, each (kv_heads, cells) as `kind` lays them out."""
+    """Keys and values of one layer, each (kv_heads, cells, dim) in the layout of `kv_type`."""
 
-    kind: Kind
+    kv_type: KVType
     kv_heads: int
     head_dim: int
     value_dim: int
@@ -27,8 +27,8 @@ class LayerCache:
     keys: NDArray[np.uint8]
     values: NDArray[np.uint8]
 
-    def operands(self) -> dict[str, Any]:
-        """What kernels are told of it."""
+    def arguments(self) -> dict[str, Any]:
+        """Fields of the kernels that read or write this layer."""
         return {
             "keys": self.keys.ctypes.data,
             "values": self.values.ctypes.data,
@@ -39,57 +39,57 @@ class LayerCache:
         }
 
     def planes(self) -> Iterator[NDArray[np.uint8]]:
-        """Views (any, cells / ALIGN, bytes) that make up all of it."""
-        heads, width, stretches = self.kv_heads, padded(self.value_dim), self.cells // ALIGN
-        yield self.keys.reshape(heads, stretches, -1)
-        values, rows = self.values.reshape(heads, -1), self.cells * width * self.kind.number_bytes
-        yield values[:, :rows].reshape(heads, stretches, -1)
-        if self.kind.scale_bytes:
-            scales = values[:, rows:].reshape(heads, width // ALIGN, stretches, -1)
+        """Views (n, cells / ALIGN, bytes) that together cover keys and values, ALIGN cells to an entry."""
+        heads, width, blocks = self.kv_heads, padded(self.value_dim), self.cells // ALIGN
+        yield self.keys.reshape(heads, blocks, -1)
+        values, rows = self.values.reshape(heads, -1), self.cells * width * self.kv_type.element_bytes
+        yield values[:, :rows].reshape(heads, blocks, -1)
+        if self.kv_type.scale_bytes:
+            scales = values[:, rows:].reshape(heads, width // ALIGN, blocks, -1)
             yield from (scales[:, i] for i in range(width // ALIGN))
 
 
 class KVCache:
-    """Room for `n_seqs` sequences of `n_ctx` tokens; sequence s owns the cells from `base(s)` on.
+    """Cells for `n_seqs` sequences of `n_ctx` tokens each; sequence s uses the cells from `start(s)` on.
 
-    Pages are taken from the system when they are first written, so an unused context costs nothing.
+    The system provides pages when they are first written, so an unused part of the context takes no memory.
     """
 
-    def __init__(self, n_ctx: int, n_seqs: int, kind: str = "f16") -> None:
-        """Raises UsageError for a kind that there is not."""
-        self.kind = find(kind)
+    def __init__(self, n_ctx: int, n_seqs: int, kv_type: str = "f16") -> None:
+        """Raises UsageError for an unknown `kv_type`."""
+        self.kv_type = find(kv_type)
         self.n_ctx, self.n_seqs = n_ctx, n_seqs
         self.stride = padded(n_ctx)
         self.cells = self.stride * n_seqs
         self.layers: list[LayerCache] = []
 
     def add_layer(self, kv_heads: int, head_dim: int, value_dim: int) -> LayerCache:
-        """Memory for a further layer."""
+        """Allocate one more layer. Raises UsageError for a head size that the cache type cannot hold."""
         for dim in (head_dim, value_dim):
-            if dim % self.kind.multiple:
+            if dim % self.kv_type.head_multiple:
                 raise UsageError(
-                    f"a {self.kind.name} cache holds heads of a multiple of {self.kind.multiple} numbers; "
-                    f"this model's have {dim}",
+                    f"a {self.kv_type.name} KV cache needs a head size that is a multiple of "
+                    f"{self.kv_type.head_multiple}; this model has {dim}",
                     "use --kv-type f16",
                 )
-        keys, values = (kv_heads * self.cells * self.kind.cell_bytes(dim) for dim in (head_dim, value_dim))
-        layer = LayerCache(self.kind, kv_heads, head_dim, value_dim, self.cells, aligned(keys), aligned(values))
+        keys, values = (kv_heads * self.cells * self.kv_type.cell_bytes(dim) for dim in (head_dim, value_dim))
+        layer = LayerCache(self.kv_type, kv_heads, head_dim, value_dim, self.cells, aligned(keys), aligned(values))
         self.layers.append(layer)
         return layer
 
-    def base(self, seq: int) -> int:
+    def start(self, seq: int) -> int:
         """First cell of a sequence."""
         return seq * self.stride
 
     def first_cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
-        """The memory of the first `n` tokens of a sequence, in whole stretches: views (any, ceil(n / ALIGN), bytes).
+        """The memory of the first `n` tokens of a sequence: views (m, ceil(n / ALIGN), bytes).
 
-        What is copied from them may be copied into those of another cache of the same kind and model.
+        Their contents may be copied to those of another cache of the same type and model.
         """
-        some = slice(self.base(seq) // ALIGN, (self.base(seq) + padded(n)) // ALIGN)
+        some = slice(self.start(seq) // ALIGN, (self.start(seq) + padded(n)) // ALIGN)
         return [plane[:, some] for layer in self.layers for plane in layer.planes()]
 
     @property
     def nbytes(self) -> int:
-        """Bytes when every cell is used."""
+        """Bytes of the full cache."""
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)

@@ -1,24 +1,55 @@
-"""Programs of kernels with fixed arguments, without a recorded graph: what quantizers run on a team of threads."""
+"""A program: kernels in the order in which threads run them, each with its argument block."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..ops.program import OPERATION
 from ..quant.jit.linker import address_of
-from .graph import Program
 
 if TYPE_CHECKING:
     from ..quant.jit.kernel import Kernel
 
+Memory = NDArray[np.uint8] | NDArray[np.int64]
 
-def program_of(calls: Sequence[tuple[Kernel, Mapping[str, int]]]) -> Program:
-    """Kernels one after another, each on all threads, with arguments by field; addresses stay valid while it runs."""
-    blocks = [np.array(kernel.block(**fields), np.int64) for kernel, fields in calls]
-    rows = np.zeros((len(calls), OPERATION // 8), np.int64)
-    for row, (kernel, _), block in zip(rows, calls, blocks, strict=True):
-        row[:3] = address_of(kernel), block.ctypes.data, 1
-    return Program(rows, list(blocks))
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """A kernel and the values of its fields: addresses, counts or floats.
+
+    `barrier`: all threads finish it before any of them goes on. `prefetch` is the range of addresses (start, end) that
+    threads fetch while they wait at that barrier; an empty range is none.
+    """
+
+    kernel: Kernel
+    arguments: Mapping[str, int | float]
+    barrier: bool = True
+    prefetch: tuple[int, int] = (0, 0)
+
+
+@dataclass(slots=True)
+class Program:
+    """Rows int64 (operations, 5) as `ops.program` reads them; `memory` keeps alive what they point to."""
+
+    operations: NDArray[np.int64]
+    memory: list[Memory] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, calls: Iterable[KernelCall], memory: Iterable[Memory] = ()) -> Program:
+        """The program of `calls`, in order; kernels are compiled unless the cache holds them.
+
+        The caller keeps alive what the arguments point to, or passes it as `memory`. Raises TypeError for arguments
+        that are not the kernel's fields.
+        """
+        calls, held = list(calls), list(memory)
+        rows = np.zeros((len(calls), OPERATION // 8), np.int64)
+        for row, call in zip(rows, calls, strict=True):
+            block = np.array(call.kernel.block(**call.arguments), np.int64)
+            held.append(block)
+            row[:] = address_of(call.kernel), block.ctypes.data, call.barrier, *call.prefetch
+        return cls(rows, held)

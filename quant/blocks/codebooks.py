@@ -6,8 +6,9 @@ The vectors are those of the `gguf` package; nothing of it is needed once a kern
 from __future__ import annotations
 
 from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def signs(bits: NDArray[np.uint8]) -> NDArray[np.float32]:
     return 1 - 2 * np.unpackbits(bits[..., None], axis=-1, bitorder="little").astype(np.float32)
 
 
-def vectors(v: ModuleType, name: str) -> Any:
+def vectors(v: InstructionSet, name: str) -> Any:
     """The part `(i) -> float32x8`: vector i of eight; or `(i, j)`, vectors i and j of four."""
     book = codebook(name)
     count, start = book.shape[1], v.table(book.tobytes())
@@ -54,13 +55,13 @@ def vectors(v: ModuleType, name: str) -> Any:
     )
 
 
-def sign_words(v: ModuleType) -> tuple[Any, Any]:
+def apply_signs(v: InstructionSet) -> tuple[Any, Any]:
     """The part `(x, bits)`: float32x8, the signs of lanes changed where bits are set; and the same by seven bits."""
     i32x8, start = v.i32x8, v.table(even_signs().tobytes())
 
     @v.jitable
-    def by_eight(x, bits):  # type: ignore[no-untyped-def]
-        places = v.splat(i32x8, 31) - v.multiples(i32x8, 1)
+    def by_eight(x, bits):
+        places = v.splat(i32x8, 31) - v.iota(i32x8, 1)
         return v.bitcast(v.f32x8, v.bitcast(i32x8, x) ^ (v.splat(i32x8, bits) << places & 0x80000000))
 
     return by_eight, v.jitable(lambda x, bits: by_eight(x, v.load_i8(start() + bits)))

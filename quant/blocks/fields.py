@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 
-def halves(data: Bytes) -> Floats:
+def float16_values(data: Bytes) -> Floats:
     """Bytes of half floats (..., 2n) -> their values (..., n) float32."""
     import numpy as np
 
     return data.view(np.float16).astype(np.float32)
 
 
-def half_bytes(values: Floats) -> Bytes:
+def float16_bytes(values: Floats) -> Bytes:
     """Values (..., n) -> bytes of half floats (..., 2n) uint8, rounded to nearest even."""
     import numpy as np
 

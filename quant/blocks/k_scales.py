@@ -7,13 +7,13 @@ The 12 bytes follow half d and half dmin, the factors of scales and minima: a he
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..scale_search import affine
-from ..scale_search.search import HALF, HALF_MIN, MIN_BYTES, SCALE_BYTES
-from .packing import copy_half
-from .parts import Part, of_group
+from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN, MIN_BYTES, SCALE_BYTES
+from ..simd.instruction_set import InstructionSet
+from .packing import copy_float16
+from .parts import IntegerParts, Part, of_group
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,34 +24,34 @@ def scales_and_minima(header: NDArray[np.uint8]) -> tuple[NDArray[np.float32], N
     """Headers (n, 16) uint8 -> scales and what is to be subtracted, (n, 8) float32 each."""
     import numpy as np
 
-    from .fields import halves
+    from .fields import float16_values
 
     d, dmin, first, second, last = np.split(header, [2, 4, 8, 12], axis=1)
     scale = np.concatenate([first & 63, last & 15 | first >> 2 & 48], axis=1).astype(np.float32)
     low = np.concatenate([second & 63, last >> 4 | second >> 2 & 48], axis=1).astype(np.float32)
-    return halves(d) * scale, halves(dmin) * low
+    return float16_values(d) * scale, float16_values(dmin) * low
 
 
-def pack_header(found: affine.Found) -> NDArray[np.uint8]:
+def pack_header(found: affine.AffineBlocks) -> NDArray[np.uint8]:
     """What a search found -> headers (n, 16) uint8."""
     import numpy as np
 
-    from .fields import half_bytes
+    from .fields import float16_bytes
 
     scale, low = found.scale, found.low
     first, second = (a[:, :4] | (a[:, 4:] >> np.uint8(4)) << np.uint8(6) for a in (scale, low))
     last = scale[:, 4:] & np.uint8(15) | low[:, 4:] << np.uint8(4)
-    halves = [half_bytes(d[:, None]) for d in (found.d, found.dmin)]
+    halves = [float16_bytes(d[:, None]) for d in (found.d, found.dmin)]
     return np.concatenate([*halves, first, second, last], axis=1)
 
 
-def store_header(v: ModuleType) -> Any:
+def store_header(v: InstructionSet) -> Any:
     """`(out, scratch, group)`: the header from what a search left in its scratch."""
-    copy = copy_half(v)
+    copy = copy_float16(v)
 
-    def store(out, scratch, group):  # type: ignore[no-untyped-def]
-        copy(out, scratch + HALF + 2 * group)
-        copy(out + 2, scratch + HALF_MIN + 2 * group)
+    def store(out, scratch, group):
+        copy(out, scratch + FLOAT16_D + 2 * group)
+        copy(out + 2, scratch + FLOAT16_DMIN + 2 * group)
         scale, low = v.load_i64(scratch + SCALE_BYTES + group), v.load_i64(scratch + MIN_BYTES + group)
         v.store(out + 4, v.int32(scale | (scale >> 32 & 0x30303030) << 2))
         v.store(out + 8, v.int32(low | (low >> 32 & 0x30303030) << 2))
@@ -72,17 +72,21 @@ class ScaleParts(NamedTuple):
     columns: Part
     column_min: Part
 
+    def integer_parts(self, bits: int, unpack: Part, row: Part) -> IntegerParts:
+        """The parts of a format whose unsigned numbers are unpacked by `unpack` and `row`."""
+        return IntegerParts(bits, unpack, row, self.row_scale, self.columns, self.row_min, self.column_min)
 
-def scale_parts(v: ModuleType) -> ScaleParts:
+
+def scale_parts(v: InstructionSet) -> ScaleParts:
     """The parts for blocks that begin with a header."""
     eight = _eight(v)
 
-    def columns(p):  # type: ignore[no-untyped-def]
+    def columns(p):
         first, last = v.load_i64(p + 4), v.load_i32(p + 12)
         high = last & 0x0F0F0F0F | (first >> 2) & 0x30303030
         return (v.load_f16_splat(v.f32x8, p) * eight(first & 0x3F3F3F3F | high << 32),)
 
-    def column_min(p):  # type: ignore[no-untyped-def]
+    def column_min(p):
         first, last = v.load_i64(p + 4) >> 32, v.load_i32(p + 12)
         high = (last >> 4) & 0x0F0F0F0F | (first >> 2) & 0x30303030
         return (v.load_f16_splat(v.f32x8, p + 2) * (v.zero(v.f32x8) - eight(first & 0x3F3F3F3F | high << 32)),)
@@ -90,20 +94,20 @@ def scale_parts(v: ModuleType) -> ScaleParts:
     return ScaleParts(_store(v), of_group(v, columns), of_group(v, column_min), columns, column_min)
 
 
-def _eight(v: ModuleType) -> Any:
+def _eight(v: InstructionSet) -> Any:
     """The bytes of an int64, below 128, as float32x8."""
     one, i8x8 = v.Vec("i64", 1), v.Vec("i8", 8)
     return v.jitable(lambda x: v.to_f32(v.f32x8, v.widen_signed(v.i32x8, v.bitcast(i8x8, v.splat(one, x)))))
 
 
-def _store(v: ModuleType) -> Part:
+def _store(v: InstructionSet) -> Part:
     f32, vector = v.f32, 4 * v.LANES
 
     @v.jitable
-    def half_of(x):  # type: ignore[no-untyped-def]
+    def half_of(x):
         return v.to_f32(f32, v.bitcast(v.f16, v.truncate(v.i16, x)))
 
-    def store(p, stride, tile, size):  # type: ignore[no-untyped-def]
+    def store(p, stride, tile, size):
         header = v.load_rows(v.i32, p, stride)
         d, dmin = half_of(header[0]), v.zero(f32) - half_of(header[0] >> 16)
         high = header[3] & 0x0F0F0F0F | (header[1] >> 2) & 0x30303030

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
+from ..simd.instruction_set import InstructionSet
 
-def copy_half(v: ModuleType) -> Any:
+
+def copy_float16(v: InstructionSet) -> Any:
     """`(out, p)`: the two bytes at `p`."""
     one = v.Vec("i16", 1)
     return v.jitable(lambda out, p: v.store(out, v.load(one, p)))
 
 
-def pack_pairs(v: ModuleType) -> Any:
+def pack_pairs(v: InstructionSet) -> Any:
     """`(out, q)`: 256 levels' low nibbles: of 64, those of the first 32 in low halves of bytes."""
 
-    def pack(out, q):  # type: ignore[no-untyped-def]
+    def pack(out, q):
         for pair in range(4):
             low, high = v.load(v.i8x32, q + 64 * pair), v.load(v.i8x32, q + 64 * pair + 32)
             v.store(out + 32 * pair, low & 15 | high << 4)
@@ -23,10 +24,10 @@ def pack_pairs(v: ModuleType) -> Any:
     return v.jitable(pack)
 
 
-def pack_quads(v: ModuleType) -> Any:
+def pack_quads(v: InstructionSet) -> Any:
     """`(out, q)`: 128 levels' two low bits in 32 bytes: of the first 32 levels lowest, and so on; twice."""
 
-    def pack(out, q):  # type: ignore[no-untyped-def]
+    def pack(out, q):
         for half in range(2):
             packed = v.zero(v.i8x32)
             for i in range(4):
@@ -36,10 +37,10 @@ def pack_quads(v: ModuleType) -> Any:
     return v.jitable(pack)
 
 
-def pack_plane(v: ModuleType, bit: int) -> Any:
+def pack_plane(v: InstructionSet, bit: int) -> Any:
     """`(out, q)`: one bit of 256 levels in 32 bytes: bit g of byte i is that of value i of the g-th 32."""
 
-    def pack(out, q):  # type: ignore[no-untyped-def]
+    def pack(out, q):
         packed = v.zero(v.i8x32)
         for g in range(8):
             packed = packed | (v.load(v.i8x32, q + 32 * g) >> bit & 1) << g

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from ..format import Format
 from ..scale_search.affine import Affine
 from ..scale_search.symmetric import Symmetric
+from ..simd.instruction_set import InstructionSet
 
 Part = Callable[..., Any]
 
@@ -72,24 +72,24 @@ class DecodedParts:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoders:
+class QuantizeParts:
     """How a format is quantized.
 
-    `direct(x, out)`: one block of float32 at `x` to its bytes at `out`; the result is the bits of its greatest
-        magnitude. `search` and `pack(out, levels, scratch, group)` serve where there is importance, or no `direct`:
+    `one_pass(x, out)`: one block of float32 at `x` to its bytes at `out`; the result is the bits of its greatest
+        magnitude. `search` and `pack(out, levels, scratch, group)` serve where there is importance, or no `one_pass`:
         bytes of a block from what the search has left in `scratch`; `group` is the number of the block's first group.
     """
 
-    direct: Part | None = None
+    one_pass: Part | None = None
     search: Affine | Symmetric | None = None
     pack: Part | None = None
 
 
-def of_group(v: ModuleType, columns: Part, count: int = 1) -> Part:
+def of_group(v: InstructionSet, columns: Part, count: int = 1) -> Part:
     """`(p, g)`: what `columns`, of one vector or two, tells of one group in a block of 256."""
     every = v.jitable(columns)
 
-    def of_halves(p, g):  # type: ignore[no-untyped-def]
+    def of_halves(p, g):
         low, high = every(p)
         return v.join(v.low_half(v.splat_lane(low, g)), v.low_half(v.splat_lane(high, g)))
 
@@ -101,7 +101,7 @@ def float_activations(fmt: type[Format]) -> bool:
     return fmt.activations == "f32"
 
 
-def refuse_stored(fmt: type[Format]) -> None:
+def require_kernels(fmt: type[Format]) -> None:
     """Raises ValueError for a format without parts."""
     if fmt.activations is None:
         raise ValueError(f"{fmt.name} tensors are stored, not multiplied: a weight cannot be one")

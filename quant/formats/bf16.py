@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.parts import FloatParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 class BF16(Format, id=30, block=1, nbytes=2, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> FloatParts:
+    def kernels(cls, v: InstructionSet) -> FloatParts:
         i16x8 = v.Vec("i16", 8)
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             pairs = v.load_rows(v.i32, p, stride)
             for j in range(4):
                 v.store(tile + 8 * v.LANES * j, pairs[j] << 16)
                 v.store(tile + 8 * v.LANES * j + 4 * v.LANES, pairs[j] & 0xFFFF0000)
 
-        def row(p):  # type: ignore[no-untyped-def]
+        def row(p):
             return v.bitcast(v.f32x8, v.widen_unsigned(v.i32x8, v.load(i16x8, p)) << 16)
 
-        def pack(x):  # type: ignore[no-untyped-def]
+        def pack(x):
             bits = v.bitcast(v.i32x8, x)
             return v.truncate(i16x8, (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
 

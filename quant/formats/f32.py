@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.parts import FloatParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 class F32(Format, id=0, block=1, nbytes=4, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> FloatParts:
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+    def kernels(cls, v: InstructionSet) -> FloatParts:
+        def unpack(p, stride, tile):
             quads = v.load_rows(v.i32, p, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, quads[j])

@@ -7,12 +7,12 @@ byte 48   8   four times 16 bits, the lowest first: scale of four groups, 3 bits
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.codebooks import codebook, vectors
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 class IQ1_M(Format, id=29, block=256, nbytes=56, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         vector, i16x8 = vectors(v, cls.name), v.Vec("i16", 8)
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             last = v.load_i64(p + 48)
             half = last >> 12 & 0xF | last >> 24 & 0xF0 | last >> 36 & 0xF00 | last >> 48 & 0xF000
             d = v.to_f32(v.f32x8, v.bitcast(v.f16x8, v.splat(i16x8, half)))

@@ -8,13 +8,13 @@ byte 34  16   16 bits for each group, the lowest first: bits 8..10 of its four i
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.codebooks import codebook, vectors
-from ..blocks.fields import halves
+from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 class IQ1_S(Format, id=19, block=256, nbytes=50, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         vector = vectors(v, cls.name)
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(8):
                 bits = v.load_u16(p + 34 + 2 * g)
@@ -43,7 +43,7 @@ class IQ1_S(Format, id=19, block=256, nbytes=50, activations="f32"):
         import numpy as np
 
         bits = np.ascontiguousarray(blocks[:, 34:]).view(np.uint16)
-        scale = halves(blocks[:, :2]) * (2 * (bits >> 12 & 7) + 1).astype(np.float32)
+        scale = float16_values(blocks[:, :2]) * (2 * (bits >> 12 & 7) + 1).astype(np.float32)
         delta = np.where(bits >> 15, np.float32(-0.125), np.float32(0.125))
         index = blocks[:, 2:34].reshape(-1, 8, 4) + (bits[..., None] >> np.arange(0, 12, 3, dtype=np.uint16) & 7) * 256
         values = codebook("IQ1_S")[index] + delta[..., None, None]

@@ -9,13 +9,13 @@ byte 74   8   scale, 4 bits for each group: low nibbles those of even groups, hi
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import codebook, sign_words, signs, vectors
-from ..blocks.fields import halves
+from ..blocks.codebooks import apply_signs, codebook, signs, vectors
+from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 class IQ2_S(Format, id=22, block=256, nbytes=82, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), sign_words(v)[0]
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
+        vector, with_signs = vectors(v, cls.name), apply_signs(v)[0]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(16):
                 nibble, high = v.load_i8(p + 74 + g // 2) >> g % 2 * 4 & 15, v.load_i8(p + 66 + g // 2)
@@ -45,6 +45,6 @@ class IQ2_S(Format, id=22, block=256, nbytes=82, activations="f32"):
 
         high = (blocks[:, 66:74, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3).reshape(-1, 32)
         scale = np.stack([blocks[:, 74:] & 15, blocks[:, 74:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
-        factor = halves(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
+        factor = float16_values(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
         values = codebook("IQ2_S")[blocks[:, 2:34] + high * np.uint16(256)] * factor.repeat(2, axis=1)[..., None]
         return (values * signs(blocks[:, 34:66])).reshape(-1, 256)

@@ -8,13 +8,13 @@ byte 66   8   scale, 4 bits for each group: low nibbles those of even groups, hi
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import codebook, even_signs, sign_words, signs, vectors
-from ..blocks.fields import halves
+from ..blocks.codebooks import apply_signs, codebook, even_signs, signs, vectors
+from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 class IQ2_XS(Format, id=17, block=256, nbytes=74, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
+        vector, with_signs = vectors(v, cls.name), apply_signs(v)[1]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(16):
                 nibble = v.load_i8(p + 66 + g // 2) >> g % 2 * 4 & 15
@@ -43,6 +43,6 @@ class IQ2_XS(Format, id=17, block=256, nbytes=74, activations="f32"):
 
         bits = np.ascontiguousarray(blocks[:, 2:66]).view(np.uint16)
         scale = np.stack([blocks[:, 66:] & 15, blocks[:, 66:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
-        factor = halves(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
+        factor = float16_values(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
         values: NDArray[np.float32] = codebook("IQ2_XS")[bits & 511] * factor.repeat(2, axis=1)[..., None]
         return (values * signs(even_signs()[bits >> 9])).reshape(-1, 256)

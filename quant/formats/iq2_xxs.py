@@ -7,13 +7,13 @@ byte 2  64   8 bytes for each group: four indices of a vector; then 32 bits, the
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import codebook, even_signs, sign_words, signs, vectors
-from ..blocks.fields import halves
+from ..blocks.codebooks import apply_signs, codebook, even_signs, signs, vectors
+from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 class IQ2_XXS(Format, id=16, block=256, nbytes=66, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
+        vector, with_signs = vectors(v, cls.name), apply_signs(v)[1]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(8):
                 at, bits = p + 2 + 8 * g, v.load_i32(p + 6 + 8 * g)
@@ -42,7 +42,11 @@ class IQ2_XXS(Format, id=16, block=256, nbytes=66, activations="f32"):
 
         groups = blocks[:, 2:].reshape(-1, 8, 8)
         bits = np.ascontiguousarray(groups[..., 4:]).view(np.uint32)
-        scale = halves(blocks[:, :2]) * (np.float32(0.5) + (bits[..., 0] >> 28).astype(np.float32)) * np.float32(0.25)
+        scale = (
+            float16_values(blocks[:, :2])
+            * (np.float32(0.5) + (bits[..., 0] >> 28).astype(np.float32))
+            * np.float32(0.25)
+        )
         patterns = even_signs()[bits >> np.arange(0, 28, 7, dtype=np.uint32) & 127]
         values = codebook("IQ2_XXS")[groups[..., :4]] * scale[..., None, None]
         return (values * signs(patterns)).reshape(-1, 256)

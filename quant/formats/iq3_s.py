@@ -9,13 +9,13 @@ byte 106   4   scale, 4 bits for each group: low nibbles those of even groups, h
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import codebook, sign_words, signs, vectors
-from ..blocks.fields import halves
+from ..blocks.codebooks import apply_signs, codebook, signs, vectors
+from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 class IQ3_S(Format, id=21, block=256, nbytes=110, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), sign_words(v)[0]
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
+        vector, with_signs = vectors(v, cls.name), apply_signs(v)[0]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(8):
                 scale = d * v.float32(2 * (v.load_i8(p + 106 + g // 2) >> g % 2 * 4 & 15) + 1)
@@ -48,5 +48,5 @@ class IQ3_S(Format, id=21, block=256, nbytes=110, activations="f32"):
         high = np.unpackbits(blocks[:, 66:74], axis=1, bitorder="little")
         scale = np.stack([blocks[:, 106:] & 15, blocks[:, 106:] >> 4], axis=-1).reshape(-1, 8).astype(np.float32)
         values = codebook("IQ3_S")[blocks[:, 2:66] + high * np.uint16(256)].reshape(-1, 8, 4, 8)
-        factor = halves(blocks[:, :2]) * (1 + 2 * scale)
+        factor = float16_values(blocks[:, :2]) * (1 + 2 * scale)
         return (values * factor[..., None, None] * signs(blocks[:, 74:106].reshape(-1, 8, 4))).reshape(-1, 256)

@@ -8,13 +8,13 @@ byte 66  32   32 bits for each group, the lowest first: four patterns of signs, 
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import codebook, even_signs, sign_words, signs, vectors
-from ..blocks.fields import halves
+from ..blocks.codebooks import apply_signs, codebook, even_signs, signs, vectors
+from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 class IQ3_XXS(Format, id=18, block=256, nbytes=98, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), sign_words(v)[1]
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
+        vector, with_signs = vectors(v, cls.name), apply_signs(v)[1]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p)
             for g in range(8):
                 bits = v.load_i32(p + 66 + 4 * g)
@@ -43,7 +43,7 @@ class IQ3_XXS(Format, id=18, block=256, nbytes=98, activations="f32"):
         import numpy as np
 
         bits = np.ascontiguousarray(blocks[:, 66:]).view(np.uint32)
-        scale = halves(blocks[:, :2]) * (np.float32(0.5) + (bits >> 28).astype(np.float32)) * np.float32(0.5)
+        scale = float16_values(blocks[:, :2]) * (np.float32(0.5) + (bits >> 28).astype(np.float32)) * np.float32(0.5)
         patterns = even_signs()[bits[..., None] >> np.arange(0, 28, 7, dtype=np.uint32) & 127]
         values = codebook("IQ3_XXS")[blocks[:, 2:66]].reshape(-1, 8, 4, 8) * scale[..., None, None]
         return (values * signs(patterns)).reshape(-1, 256)

@@ -6,16 +6,15 @@ byte 2  16   q: low nibbles hold values 0..15, high nibbles values 16..31
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import fields, half_bytes, halves, pack_fields
+from ..blocks.block32 import float16_at, nibbles_to_tile, pack_nibbles
+from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.lookup_levels import NON_LINEAR
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
-from ..scale_search.search import HALF
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,53 +22,46 @@ if TYPE_CHECKING:
 
 
 SEARCH = Symmetric(
-    group=32, groups=1, levels=NON_LINEAR, least=1, most=1, trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)), floor=0.12
+    group=32,
+    groups=1,
+    levels=NON_LINEAR,
+    min_scale=1,
+    max_scale=1,
+    trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)),
+    floor=0.12,
 )
 
 
 class IQ4_NL(Format, id=20, block=32, nbytes=18):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
-        nbytes, level = cls.nbytes, v.lookup16(NON_LINEAR)
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
+        level, (row_scale, columns) = v.lookup16(NON_LINEAR), float16_at(v, 0, cls.nbytes)
         flipped = v.lookup16([x ^ -128 if v.FLIP_SIGNED else x for x in NON_LINEAR])
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
-            quads = v.load_rows(v.i32, p + 2, stride)
-            for j in range(4):
-                v.store(tile + 4 * v.LANES * j, flipped(v.bitcast(v.i8, quads[j] & 0x0F0F0F0F)))
-                v.store(tile + 4 * v.LANES * (j + 4), flipped(v.bitcast(v.i8, (quads[j] >> 4) & 0x0F0F0F0F)))
+        numbers = nibbles_to_tile(v, 2, lambda q: flipped(v.bitcast(v.i8, q)))
+
+        def unpack(p, stride, tile):
+            numbers(p, stride, tile)
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 2)))
-
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
-            return v.load_f16_splat(v.f32x8, p)
-
-        def columns(p):  # type: ignore[no-untyped-def]
-            return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy = copy_half(v)
-
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
-            copy(out, scratch + HALF + 2 * group)
-            v.store(out + 2, v.load(v.i8x16, q) | v.load(v.i8x16, q + 16) << 4)
-
-        return Encoders(search=SEARCH, pack=pack)
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
+        return QuantizeParts(search=SEARCH, pack=pack_nibbles(v))
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        return halves(blocks[:, :2]) * np.array(NON_LINEAR, np.float32)[fields(blocks[:, 2:], 4)]
+        return float16_values(blocks[:, :2]) * np.array(NON_LINEAR, np.float32)[fields(blocks[:, 2:], 4)]
 
     @staticmethod
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         import numpy as np
 
         found = symmetric(x, importance, SEARCH)
-        return np.concatenate([half_bytes(found.d[:, None]), pack_fields(found.q, 4)], axis=1)
+        return np.concatenate([float16_bytes(found.d[:, None]), pack_fields(found.q, 4)], axis=1)

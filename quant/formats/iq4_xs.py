@@ -8,16 +8,16 @@ byte 8  128   q: low nibbles of 16 bytes hold the first half of a group, high ni
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import fields, half_bytes, halves, pack_fields
+from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.lookup_levels import NON_LINEAR
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts, of_group
+from ..blocks.packing import copy_float16
+from ..blocks.parts import IntegerParts, QuantizeParts, of_group
 from ..format import Format
-from ..scale_search.search import HALF, SCALE_BYTES
+from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,17 +25,23 @@ if TYPE_CHECKING:
 
 
 SEARCH = Symmetric(
-    group=32, groups=8, levels=NON_LINEAR, least=-32, most=31, trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)), floor=0.12
+    group=32,
+    groups=8,
+    levels=NON_LINEAR,
+    min_scale=-32,
+    max_scale=31,
+    trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)),
+    floor=0.12,
 )
 
 
 class IQ4_XS(Format, id=23, block=256, nbytes=136):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
         level, flipped = v.lookup16(NON_LINEAR), v.lookup16([x ^ -128 if v.FLIP_SIGNED else x for x in NON_LINEAR])
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             d, top = v.load_f16_column(v.f32, p, stride), v.load_column(v.i32, p, stride) >> 16
             low = v.load_column(v.i32, p + 4, stride)
             for g in range(8):
@@ -46,23 +52,23 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
                 scale = (low >> 4 * g & 15 | (top >> 2 * g & 3) << 4) - 32
                 v.store(at + 8 * vector, d * v.to_f32(v.f32, scale))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 8 + 16 * g)))
 
-        def columns(p):  # type: ignore[no-untyped-def]
-            low = v.load_splat(v.i32x8, p + 4) >> v.multiples(v.i32x8, 4) & 15
-            top = v.splat(v.i32x8, v.load_u16(p + 2)) >> v.multiples(v.i32x8, 2) & 3
+        def columns(p):
+            low = v.load_splat(v.i32x8, p + 4) >> v.iota(v.i32x8, 4) & 15
+            top = v.splat(v.i32x8, v.load_u16(p + 2)) >> v.iota(v.i32x8, 2) & 3
             return (v.load_f16_splat(v.f32x8, p) * v.to_f32(v.f32x8, (low | top << 4) - 32),)
 
         scale = of_group(v, columns)
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=scale, columns=columns, signed=True)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy = copy_half(v)
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
+        copy = copy_float16(v)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
-            copy(out, scratch + HALF + 2 * group)
+        def pack(out, q, scratch, group):
+            copy(out, scratch + FLOAT16_D + 2 * group)
             low, top = 0, 0
             for g in range(8):
                 scale = v.load_i8(scratch + SCALE_BYTES + group + g) + 32
@@ -72,7 +78,7 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
             v.store(out + 2, v.int32(top | low << 16))
             v.store(out + 6, v.int16(low >> 16))
 
-        return Encoders(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -82,7 +88,7 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
         top, low = blocks[:, 2:4].copy().view(np.uint16), blocks[:, 4:8].copy().view(np.uint32)
         scale = (low >> 4 * steps & 15 | (top >> 2 * steps & 3) << 4).astype(np.float32) - 32
         level = np.array(NON_LINEAR, np.float32)[fields(blocks[:, 8:].reshape(-1, 8, 16), 4)]
-        return ((halves(blocks[:, :2]) * scale)[:, :, None] * level).reshape(-1, 256)
+        return ((float16_values(blocks[:, :2]) * scale)[:, :, None] * level).reshape(-1, 256)
 
     @staticmethod
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
@@ -93,4 +99,4 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
         top = np.bitwise_or.reduce(scale >> np.uint32(4) << 2 * steps, axis=1, keepdims=True).astype(np.uint16)
         low = np.bitwise_or.reduce((scale & np.uint32(15)) << 4 * steps, axis=1, keepdims=True)
         q = pack_fields(found.q.reshape(-1, 8, 32), 4).reshape(-1, 128)
-        return np.concatenate([half_bytes(found.d[:, None]), top.view(np.uint8), low.view(np.uint8), q], axis=1)
+        return np.concatenate([float16_bytes(found.d[:, None]), top.view(np.uint8), low.view(np.uint8), q], axis=1)

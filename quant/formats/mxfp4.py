@@ -8,14 +8,15 @@ OCP Microscaling Formats 1.0, with ggml's order of nibbles; e = 255, there NaN, 
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..blocks.block32 import nibbles_to_tile
 from ..blocks.fields import fields, pack_fields
-from ..blocks.legacy_block_quant import words
+from ..blocks.legacy_block_quant import block_quant
 from ..blocks.lookup_levels import E2M1
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,63 +25,64 @@ if TYPE_CHECKING:
 
 class MXFP4(Format, id=39, block=32, nbytes=17):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         nbytes, level, vector = cls.nbytes, v.lookup16([x + 16 for x in E2M1]), 4 * v.LANES
         i8x8, exponents = v.Vec("i8", 8), v.Vec("i8", v.LANES)
 
         @v.jitable
-        def power(kind, numbers, e):  # type: ignore[no-untyped-def]
+        def power(kind, numbers, e):
             """2^(e - 128): a float's exponent, or one of the two subnormal powers, which are less than any other."""
             wide = v.widen_unsigned(numbers, e)
             return v.bitcast(kind, v.maximum((wide - 1) << 23, ((wide & 1) + 1) << 21))
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
-            quads = v.load_rows(v.i32, p + 1, stride)
-            for j in range(4):
-                v.store(tile + vector * j, level(v.bitcast(v.i8, quads[j] & 0x0F0F0F0F)))
-                v.store(tile + vector * (j + 4), level(v.bitcast(v.i8, quads[j] >> 4 & 0x0F0F0F0F)))
+        numbers = nibbles_to_tile(v, 1, lambda q: level(v.bitcast(v.i8, q)))
+
+        def unpack(p, stride, tile):
+            numbers(p, stride, tile)
             v.store(tile + 8 * vector, power(v.f32, v.i32, v.load_column(exponents, p, stride)))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 1)))
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             return power(v.f32x8, v.i32x8, v.load_splat(i8x8, p))
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (power(v.f32x8, v.i32x8, v.load_column(i8x8, p, nbytes)),)
 
         return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        w, f32x16, i32x16, i8x16 = words(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
-        extreme_of, put_nibbles = w.extreme, w.nibbles
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
+        w, f32x16, i32x16, i8x16 = block_quant(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
+        extreme_of, store_nibbles = w.extreme, w.store_nibbles
         i8x1 = v.Vec("i8", 1)
 
         def stair(i: int) -> Any:
             middle = (E2M1[i] + E2M1[i + 1]) / 4  # `inverse` is a half of what it should be, so that it never overflows
-            return v.jitable(lambda n, t: n + v.choose(t, v.splat(f32x16, middle), v.splat(f32x16, 1), v.zero(f32x16)))
+            return v.jitable(
+                lambda n, t: n + v.select_gt(t, v.splat(f32x16, middle), v.splat(f32x16, 1), v.zero(f32x16))
+            )
 
-        climb = v.chain([stair(i) for i in range(7)])
+        climb = v.fold_parts([stair(i) for i in range(7)])
 
         @v.jitable
-        def number(x, inverse):  # type: ignore[no-untyped-def]
+        def number(x, inverse):
             """Ties and a minus zero go to the lower number."""
             n, zero = climb(v.zero(f32x16), v.absolute(x) * inverse), v.zero(f32x16)
-            sign = v.choose(n, zero, v.choose(zero, x, v.splat(f32x16, 8), zero), zero)
+            sign = v.select_gt(n, zero, v.select_gt(zero, x, v.splat(f32x16, 8), zero), zero)
             return v.truncate(i8x16, v.to_i32(i32x16, n + sign))
 
-        def direct(x, out):  # type: ignore[no-untyped-def]
+        def one_pass(x, out):
             bits, _ = extreme_of(x)
             e = max((bits >> 23) - 2, 0)
             v.store(out, v.splat(i8x1, e))
             inverse = v.as_f32(254 - e << 23)
             first, last = (number(v.load(f32x16, x), inverse), number(v.load(f32x16, x + 64), inverse))
-            put_nibbles(out + 1, first, last)
+            store_nibbles(out + 1, first, last)
             return bits
 
-        return Encoders(direct=direct)
+        return QuantizeParts(one_pass=one_pass)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

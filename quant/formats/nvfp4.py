@@ -8,12 +8,12 @@ As in ggml, the top bit of a scale is ignored, and its NaN, 127, is 0. The file'
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.lookup_levels import E2M1
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 class NVFP4(Format, id=40, block=64, nbytes=36, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         level, scales, i8x8 = v.lookup16(E2M1), v.table(_scales().tobytes()), v.Vec("i8", 8)
 
         @v.jitable
-        def values(levels, scale):  # type: ignore[no-untyped-def]
+        def values(levels, scale):
             return v.to_f32(v.f32x8, v.widen_signed(v.i32x8, levels)) * scale
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             for g in range(4):
                 scale = v.load_f32(scales() + 4 * (v.load_i8(p + g) & 255))
                 both = level(v.nibbles(v.load(i8x8, p + 4 + 8 * g)))

@@ -6,13 +6,13 @@ byte 2  16   a bit for every value, the lowest first: 1 for d
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import sign_words
-from ..blocks.fields import halves
+from ..blocks.codebooks import apply_signs
+from ..blocks.fields import float16_values
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 class Q1_0(Format, id=41, block=128, nbytes=18, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
-        with_signs = sign_words(v)[0]
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
+        with_signs = apply_signs(v)[0]
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             minus = v.zero(v.f32x8) - v.load_f16_splat(v.f32x8, p)
             for i in range(16):
                 v.store(out + 32 * i, with_signs(minus, v.load_i8(p + 2 + i)))
@@ -35,5 +35,5 @@ class Q1_0(Format, id=41, block=128, nbytes=18, activations="f32"):
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        d, bits = halves(blocks[:, :2]), np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")
+        d, bits = float16_values(blocks[:, :2]), np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")
         return np.where(bits, d, -d)

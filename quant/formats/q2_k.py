@@ -8,31 +8,31 @@ byte 82   2   half dmin
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks.fields import fields, half_bytes, halves, pack_fields
-from ..blocks.packing import copy_half, pack_quads
-from ..blocks.parts import Encoders, IntegerParts, of_group
+from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
+from ..blocks.packing import copy_float16, pack_quads
+from ..blocks.parts import IntegerParts, QuantizeParts, of_group
 from ..format import Format
 from ..scale_search.affine import Affine, affine
-from ..scale_search.search import HALF, HALF_MIN, MIN_BYTES, SCALE_BYTES
+from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN, MIN_BYTES, SCALE_BYTES
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-SEARCH = Affine(group=16, groups=16, top=3, multiples=15, even=0.25, first=-0.9, step=0.1, trials=19)
+SEARCH = Affine(group=16, groups=16, max_level=3, max_scale=15, even=0.25, first=-0.9, step=0.1, trials=19)
 
 
 class Q2_K(Format, id=10, block=256, nbytes=84):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 48 * v.LANES  # of a tile's four weights, and of its 32 with scales and minima
         columns, column_min = _columns(v)
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             for half in range(2):
                 for part in range(2):
                     quads = v.load_rows(v.i32, p + 16 + 32 * part + 16 * half, stride)
@@ -48,7 +48,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
                     v.store(at, d * v.to_f32(v.f32, pair & 15))
                     v.store(at + 2 * vector, minus * v.to_f32(v.f32, pair >> 4 & 15))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.shift_bytes(v.load(v.i8x32, p + 16 + 32 * (g // 4)), 2 * (g % 4)) & 3
 
         return IntegerParts(
@@ -64,23 +64,23 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
         )
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy, quads = copy_half(v), pack_quads(v)
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
+        copy, quads = copy_float16(v), pack_quads(v)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             low = v.load(v.i8x16, scratch + MIN_BYTES + group) << 4
             v.store(out, v.load(v.i8x16, scratch + SCALE_BYTES + group) | low)
             quads(out + 16, q)
-            copy(out + 80, scratch + HALF + 2 * group)
-            copy(out + 82, scratch + HALF_MIN + 2 * group)
+            copy(out + 80, scratch + FLOAT16_D + 2 * group)
+            copy(out + 82, scratch + FLOAT16_DMIN + 2 * group)
 
-        return Encoders(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        pairs, d, dmin = blocks[:, :16], halves(blocks[:, 80:82]), halves(blocks[:, 82:84])
+        pairs, d, dmin = blocks[:, :16], float16_values(blocks[:, 80:82]), float16_values(blocks[:, 82:84])
         scale, low = d * (pairs & np.uint8(15)).astype(np.float32), dmin * (pairs >> np.uint8(4)).astype(np.float32)
         q = fields(blocks[:, 16:80].reshape(-1, 2, 32), 2).reshape(-1, 16, 16).astype(np.float32)
         return (scale[:, :, None] * q - low[:, :, None]).reshape(-1, 256)
@@ -91,18 +91,18 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
 
         found = affine(x, importance, SEARCH)
         q = pack_fields(found.q.reshape(-1, 2, 128), 2).reshape(-1, 64)
-        halves = [half_bytes(d[:, None]) for d in (found.d, found.dmin)]
+        halves = [float16_bytes(d[:, None]) for d in (found.d, found.dmin)]
         return np.concatenate([found.scale | found.low << np.uint8(4), q, *halves], axis=1)
 
 
-def _columns(v: ModuleType) -> tuple[Any, Any]:
+def _columns(v: InstructionSet) -> tuple[Any, Any]:
     i16x8 = v.Vec("i16", 8)
 
-    def columns(p):  # type: ignore[no-untyped-def]
+    def columns(p):
         pairs, d = v.widen_signed(v.i32x8, v.load(i16x8, p)), v.load_f16_splat(v.f32x8, p + 80)
         return d * v.to_f32(v.f32x8, pairs & 15), d * v.to_f32(v.f32x8, pairs >> 8 & 15)
 
-    def column_min(p):  # type: ignore[no-untyped-def]
+    def column_min(p):
         pairs, dmin = v.widen_signed(v.i32x8, v.load(i16x8, p)), v.load_f16_splat(v.f32x8, p + 82)
         minus = v.zero(v.f32x8) - dmin
         return minus * v.to_f32(v.f32x8, pairs >> 4 & 15), minus * v.to_f32(v.f32x8, pairs >> 12 & 15)

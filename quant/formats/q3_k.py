@@ -9,15 +9,15 @@ byte 108   2   half d
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks.fields import fields, half_bytes, halves, pack_fields
-from ..blocks.packing import copy_half, pack_plane, pack_quads
-from ..blocks.parts import Encoders, IntegerParts, of_group
+from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
+from ..blocks.packing import copy_float16, pack_plane, pack_quads
+from ..blocks.parts import IntegerParts, QuantizeParts, of_group
 from ..format import Format
-from ..scale_search.search import HALF, SCALE_BYTES
+from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,17 +25,23 @@ if TYPE_CHECKING:
 
 
 SEARCH = Symmetric(
-    group=16, groups=16, levels=range(-4, 4), least=-32, most=31, trials=((-5.0, 0.1, 19), (2.0, 0.25, 9)), floor=0.1
+    group=16,
+    groups=16,
+    levels=range(-4, 4),
+    min_scale=-32,
+    max_scale=31,
+    trials=((-5.0, 0.1, 19), (2.0, 0.25, 9)),
+    floor=0.1,
 )
 
 
 class Q3_K(Format, id=11, block=256, nbytes=110):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
         columns, i8x32, i16x16 = _columns(v), v.i8x32, v.i16x16
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             for half in range(2):
                 top = v.load_rows(v.i32, p + 16 * half, stride)
                 for part in range(2):
@@ -54,7 +60,7 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
                     scale = d * v.to_f32(v.f32, (four >> 8 * i & 63) - 32)
                     v.store(tile + size * (2 * quarter + i // 2) + vector * (8 + i % 2), scale)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             low, high = v.load(i8x32, p + 32 + 32 * (g // 4)), v.load(i8x32, p)
             third = v.shift_bytes(high, g - 2) if g > 2 else v.bitcast(i8x32, v.bitcast(i16x16, high) << 2 - g)
             return v.shift_bytes(low, 2 * (g % 4)) & 3 | third & 4
@@ -63,10 +69,10 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=scale, columns=columns, shift=2, scales=2)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy, quads, plane = copy_half(v), pack_quads(v), pack_plane(v, 2)
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
+        copy, quads, plane = copy_float16(v), pack_quads(v), pack_plane(v, 2)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             plane(out, q)
             quads(out + 32, q)
             scales = scratch + SCALE_BYTES + group
@@ -75,9 +81,9 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
             v.store(out + 96, first & 0x0F0F0F0F0F0F0F0F | (last & 0x0F0F0F0F0F0F0F0F) << 4)
             high = (first & 0x30303030) >> 4 | (first >> 32 & 0x30303030) >> 2
             v.store(out + 104, v.int32(high | last & 0x30303030 | (last >> 32 & 0x30303030) << 2))
-            copy(out + 108, scratch + HALF + 2 * group)
+            copy(out + 108, scratch + FLOAT16_D + 2 * group)
 
-        return Encoders(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -87,7 +93,7 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         low = fields(blocks[:, 32:96].reshape(-1, 2, 32), 2).reshape(-1, 256)
         scale = (fields(blocks[:, 96:104], 4) | fields(blocks[:, 104:108], 2) << np.uint8(4)).astype(np.float32) - 32
         q = (low | high << np.uint8(2)).reshape(-1, 16, 16).astype(np.float32) - 4
-        return ((halves(blocks[:, 108:]) * scale)[:, :, None] * q).reshape(-1, 256)
+        return ((float16_values(blocks[:, 108:]) * scale)[:, :, None] * q).reshape(-1, 256)
 
     @staticmethod
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
@@ -98,13 +104,13 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         low = pack_fields((found.q & np.uint8(3)).reshape(-1, 2, 128), 2).reshape(-1, 64)
         scale = (found.scale + 32).astype(np.uint8)
         scales = pack_fields(scale & np.uint8(15), 4), pack_fields(scale >> np.uint8(4), 2)
-        return np.concatenate([high, low, *scales, half_bytes(found.d[:, None])], axis=1)
+        return np.concatenate([high, low, *scales, float16_bytes(found.d[:, None])], axis=1)
 
 
-def _columns(v: ModuleType) -> Any:
+def _columns(v: InstructionSet) -> Any:
     one, i16x8 = v.Vec("i64", 1), v.Vec("i16", 8)
 
-    def columns(p):  # type: ignore[no-untyped-def]
+    def columns(p):
         low, high, d = v.load_i64(p + 96), v.load_i32(p + 104), v.load_f16_splat(v.f32x8, p + 108)
         first = low & 0x0F0F0F0F0F0F0F0F | (high & 0x03030303) << 4 | (high & 0x0C0C0C0C) << 34
         last = (low >> 4) & 0x0F0F0F0F0F0F0F0F | high & 0x30303030 | (high & 0xC0C0C0C0) << 30

@@ -9,95 +9,16 @@ The smallest value gets q = 0, the largest 15.
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-from ..blocks.fields import fields, half_bytes, halves, inverse, level, pack_fields
-from ..blocks.legacy_block_quant import words
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.block32 import NibbleBlock
 from ..format import Format
-from ..scale_search.affine import Affine, affine
-from ..scale_search.search import HALF, HALF_MIN
+from ..scale_search.affine import Affine
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-SEARCH = Affine(group=32, groups=1, top=15, multiples=1, even=1.3, first=-1.2, step=0.1, trials=25)
+BLOCK = NibbleBlock(
+    bits=4,
+    search=Affine(group=32, groups=1, max_level=15, max_scale=1, even=1.3, first=-1.2, step=0.1, trials=25),
+)
 
 
 class Q4_1(Format, id=3, block=32, nbytes=20):
-    @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
-        nbytes = cls.nbytes
-
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
-            quads = v.load_rows(v.i32, p + 4, stride)
-            for j in range(4):
-                v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F)
-                v.store(tile + 4 * v.LANES * (j + 4), (quads[j] >> 4) & 0x0F0F0F0F)
-            v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
-            v.store(tile + 36 * v.LANES, v.load_f16_column(v.f32, p + 2, stride))
-
-        def row(p, g):  # type: ignore[no-untyped-def]
-            return v.nibbles(v.load(v.i8x16, p + 4))
-
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
-            return v.load_f16_splat(v.f32x8, p)
-
-        def columns(p):  # type: ignore[no-untyped-def]
-            return (v.load_f16_column(v.f32x8, p, nbytes),)
-
-        return IntegerParts(
-            bits=4,
-            unpack=unpack,
-            row=row,
-            row_scale=row_scale,
-            columns=columns,
-            row_min=lambda p, g: v.load_f16_splat(v.f32x8, p + 2),
-            column_min=lambda p: (v.load_f16_column(v.f32x8, p + 2, nbytes),),
-        )
-
-    @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy, i16, w = copy_half(v), v.Vec("i16", 1), words(v)
-        span_of, inverse_of, put_half, levels_of, put_nibbles = w.span, w.inverse, w.half, w.levels, w.nibbles
-
-        def direct(x, out):  # type: ignore[no-untyped-def]
-            bits, low, high = span_of(x)
-            d = v.quotient(v.difference(high, low), v.float32(15))
-            first, last = levels_of(x, low, inverse_of(d), 0.5, 15)
-            put_half(out, d)
-            put_half(out + 2, low)
-            put_nibbles(out + 4, first, last)
-            return bits
-
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
-            first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
-            copy(out, scratch + HALF + 2 * group)
-            v.store(out + 2, v.load(i16, scratch + HALF_MIN + 2 * group) ^ -0x8000)
-            put_nibbles(out + 4, first, last)
-
-        return Encoders(direct=direct, search=SEARCH, pack=pack)
-
-    @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        import numpy as np
-
-        d, m, q = halves(blocks[:, :2]), halves(blocks[:, 2:4]), fields(blocks[:, 4:], 4)
-        return d * q.astype(np.float32) + m
-
-    @staticmethod
-    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-        import numpy as np
-
-        if importance is None:
-            m = x.min(axis=1, keepdims=True)
-            d = (x.max(axis=1, keepdims=True) - m) / 15
-            q = level((x - m) * inverse(d), 0, 15)
-        else:
-            found = affine(x, importance, SEARCH)
-            d, m, q = found.d[:, None], -found.dmin[:, None], found.q
-        return np.concatenate([half_bytes(d), half_bytes(m), pack_fields(q, 4)], axis=1)
+    kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
+    dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks

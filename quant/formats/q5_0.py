@@ -9,96 +9,18 @@ The value of largest magnitude gets q = 0, that is -16, so d may be negative.
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import TYPE_CHECKING
-
-from ..blocks.fields import extreme, fields, half_bytes, halves, inverse, level, pack_fields
-from ..blocks.legacy_block_quant import words
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.block32 import NibbleBlock
 from ..format import Format
-from ..scale_search.search import HALF
-from ..scale_search.symmetric import Symmetric, symmetric
+from ..scale_search.symmetric import Symmetric
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-SEARCH = Symmetric(group=32, groups=1, levels=range(-16, 16), least=1, most=1, trials=((-17.0, 0.1, 21),), floor=0.08)
+BLOCK = NibbleBlock(
+    bits=5,
+    search=Symmetric(
+        group=32, groups=1, levels=range(-16, 16), min_scale=1, max_scale=1, trials=((-17.0, 0.1, 21),), floor=0.08
+    ),
+)
 
 
 class Q5_0(Format, id=6, block=32, nbytes=22):
-    @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
-        nbytes = cls.nbytes
-
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
-            quads, high = v.load_rows(v.i32, p + 6, stride), v.load_column(v.i32, p + 2, stride)
-            for j in range(4):
-                v.store(tile + 4 * v.LANES * j, quads[j] & 0x0F0F0F0F | v.spread_4_bits(high >> 4 * j) << 4)
-                fifth = v.spread_4_bits(high >> 4 * j + 16) << 4
-                v.store(tile + 4 * v.LANES * (j + 4), (quads[j] >> 4) & 0x0F0F0F0F | fifth)
-            v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
-
-        def row(p, g):  # type: ignore[no-untyped-def]
-            return v.nibbles(v.load(v.i8x16, p + 6)) | v.load_spread_bits(v.i8x32, p + 2) & 16
-
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
-            return v.load_f16_splat(v.f32x8, p)
-
-        def columns(p):  # type: ignore[no-untyped-def]
-            return (v.load_f16_column(v.f32x8, p, nbytes),)
-
-        return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
-
-    @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy, w = copy_half(v), words(v)
-        extreme_of, inverse_of, put_half, levels_of, put_nibbles, put_fifths = (
-            w.extreme,
-            w.inverse,
-            w.half,
-            w.levels,
-            w.nibbles,
-            w.fifths,
-        )
-
-        def direct(x, out):  # type: ignore[no-untyped-def]
-            bits, extreme = extreme_of(x)
-            d = v.quotient(extreme, v.float32(-16))
-            first, last = levels_of(x, v.float32(0), inverse_of(d), 16.5, 31)
-            put_half(out, d)
-            put_fifths(out + 2, first, last)
-            put_nibbles(out + 6, first, last)
-            return bits
-
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
-            first, last = v.load(v.i8x16, q), v.load(v.i8x16, q + 16)
-            copy(out, scratch + HALF + 2 * group)
-            put_fifths(out + 2, first, last)
-            put_nibbles(out + 6, first, last)
-
-        return Encoders(direct=direct, search=SEARCH, pack=pack)
-
-    @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-        import numpy as np
-
-        d = halves(blocks[:, :2])
-        high = np.unpackbits(blocks[:, 2:6], axis=1, bitorder="little")
-        q = fields(blocks[:, 6:], 4) | high << np.uint8(4)
-        return d * (q.astype(np.float32) - 16)
-
-    @staticmethod
-    def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-        import numpy as np
-
-        if importance is None:
-            d = extreme(x) / np.float32(-16)
-            q = level(x * inverse(d), 16, 31)
-        else:
-            found = symmetric(x, importance, SEARCH)
-            d, q = found.d[:, None], found.q
-        high = np.packbits(q >> 4, axis=1, bitorder="little")
-        return np.concatenate([half_bytes(d), high, pack_fields(q & np.uint8(15), 4)], axis=1)
+    kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
+    dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks

@@ -9,32 +9,32 @@ byte 48  128   bits 0..3 of q: low nibbles of 32 bytes hold one group, high nibb
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, pack_fields
 from ..blocks.k_scales import pack_header, scale_parts, scales_and_minima, store_header
 from ..blocks.packing import pack_pairs, pack_plane
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-SEARCH = Affine(group=32, groups=8, top=31, multiples=63, even=1.3, first=-1.2, step=0.1, trials=25)
+SEARCH = Affine(group=32, groups=8, max_level=31, max_scale=63, even=1.3, first=-1.2, step=0.1, trials=25)
 
 
 class Q5_K(Format, id=13, block=256, nbytes=176):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with scale and minimum
         scales = scale_parts(v)
         store_scales = v.jitable(scales.store)
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             store_scales(p, stride, tile + 8 * vector, size)
             for half in range(2):
                 fifth = v.load_rows(v.i32, p + 16 + 16 * half, stride)
@@ -45,31 +45,23 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
                         v.store(at, quads[j] & 0x0F0F0F0F | (high & 0x01010101) << 4)
                         v.store(at + size, (quads[j] >> 4) & 0x0F0F0F0F | (high & 0x02020202) << 3)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             q, high = v.load(v.i8x32, p + 48 + 32 * (g // 2)), v.load(v.i8x32, p + 16)
             fifth = v.shift_bytes(high, g - 4) if g > 4 else v.bitcast(v.i8x32, v.bitcast(v.i16x16, high) << 4 - g)
             return (v.shift_bytes(q, 4) if g % 2 else q) & 15 | fifth & 16
 
-        return IntegerParts(
-            bits=5,
-            unpack=unpack,
-            row=row,
-            row_scale=scales.row_scale,
-            columns=scales.columns,
-            row_min=scales.row_min,
-            column_min=scales.column_min,
-        )
+        return scales.integer_parts(5, unpack, row)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
         header, pairs, plane = store_header(v), pack_pairs(v), pack_plane(v, 4)
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             header(out, scratch, group)
             plane(out + 16, q)
             pairs(out + 48, q)
 
-        return Encoders(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,32 +11,34 @@ Bits lie in two halves of 128 values each. In a half, low nibbles of its 64 byte
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import fields, half_bytes, halves, pack_fields
-from ..blocks.packing import copy_half
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
+from ..blocks.packing import copy_float16
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
-from ..scale_search.search import HALF, SCALE_BYTES
+from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-SEARCH = Symmetric(group=16, groups=16, levels=range(-32, 32), least=-128, most=127, trials=((-34.0, 0.2, 21),))
+SEARCH = Symmetric(
+    group=16, groups=16, levels=range(-32, 32), min_scale=-128, max_scale=127, trials=((-34.0, 0.2, 21),)
+)
 
 
 class Q6_K(Format, id=14, block=256, nbytes=210):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         i16x8 = v.Vec("i16", 8)
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
 
         @v.jitable
-        def unpack_half(p, high, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack_half(p, high, stride, tile):
             """16 bytes of low bits at `p`, as many 32 on, their high bits: a half of each of four groups of 32."""
             first, second = v.load_rows(v.i32, p, stride), v.load_rows(v.i32, p + 32, stride)
             top = v.load_rows(v.i32, high, stride)
@@ -47,7 +49,7 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
                 v.store(at + 2 * size, (first[j] >> 4) & 0x0F0F0F0F | top[j] & 0x30303030)
                 v.store(at + 3 * size, (second[j] >> 4) & 0x0F0F0F0F | (top[j] & 0xC0C0C0C0) >> 2)
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             for half in range(2):
                 for part in range(2):
                     at = tile + 4 * size * half + 4 * vector * part
@@ -58,17 +60,17 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
                     scale = d * v.to_f32(v.f32, v.shift_signed(scales[j] << 24 - 8 * i, 24))
                     v.store(tile + size * (2 * j + i // 2) + 32 * v.LANES + vector * (i % 2), scale)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             low = v.load(v.i8x32, p + 64 * (g // 4) + 32 * (g % 2))
             high = v.load(v.i8x32, p + 128 + 32 * (g // 4))
             low = v.shift_bytes(low, 4) if g % 4 > 1 else low
             return low & 15 | (v.shift_bytes(high, 2 * (g % 4)) & 3) << 4
 
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
+        def row_scale(p, g):
             scale = v.load_two_halves(v.f32x8, p + 192 + 2 * g)
             return v.load_f16_splat(v.f32x8, p + 208) * scale
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             pairs, d = v.load(i16x8, p + 192), v.load_f16_splat(v.f32x8, p + 208)
             wide = v.widen_signed(v.i32x8, pairs)
             low = v.to_f32(v.f32x8, v.shift_signed(wide << 24, 24))
@@ -77,10 +79,10 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
         return IntegerParts(bits=6, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=5, scales=2)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        copy, i8x32 = copy_half(v), v.i8x32
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
+        copy, i8x32 = copy_float16(v), v.i8x32
 
-        def pack(out, q, scratch, group):  # type: ignore[no-untyped-def]
+        def pack(out, q, scratch, group):
             for half in range(2):
                 p, low = q + 128 * half, out + 64 * half
                 a, b, c, d = v.load(i8x32, p), v.load(i8x32, p + 32), v.load(i8x32, p + 64), v.load(i8x32, p + 96)
@@ -88,9 +90,9 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
                 v.store(low + 32, b & 15 | d << 4)
                 v.store(out + 128 + 32 * half, a >> 4 | b >> 4 << 2 | (c & 48) | (d & 48) << 2)
             v.store(out + 192, v.load(v.i8x16, scratch + SCALE_BYTES + group))
-            copy(out + 208, scratch + HALF + 2 * group)
+            copy(out + 208, scratch + FLOAT16_D + 2 * group)
 
-        return Encoders(search=SEARCH, pack=pack)
+        return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -98,7 +100,7 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
 
         low = fields(blocks[:, :128].reshape(-1, 2, 64), 4)
         high = fields(blocks[:, 128:192].reshape(-1, 2, 32), 2)
-        scale, d = blocks[:, 192:208].view(np.int8).astype(np.float32), halves(blocks[:, 208:])
+        scale, d = blocks[:, 192:208].view(np.int8).astype(np.float32), float16_values(blocks[:, 208:])
         q = (low | high << np.uint8(4)).reshape(-1, 16, 16).astype(np.float32) - 32
         return ((d * scale)[:, :, None] * q).reshape(-1, 256)
 
@@ -110,4 +112,4 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
         halves = found.q.reshape(-1, 2, 128)
         low = pack_fields(halves & np.uint8(15), 4).reshape(-1, 128)
         high = pack_fields(halves >> np.uint8(4), 2).reshape(-1, 64)
-        return np.concatenate([low, high, found.scale.view(np.uint8), half_bytes(found.d[:, None])], axis=1)
+        return np.concatenate([low, high, found.scale.view(np.uint8), float16_bytes(found.d[:, None])], axis=1)

@@ -8,13 +8,14 @@ The value of largest magnitude gets 127 or -127; d is never negative.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import half_bytes, halves, inverse
-from ..blocks.legacy_block_quant import words
-from ..blocks.parts import Encoders, IntegerParts
+from ..blocks.block32 import float16_at
+from ..blocks.fields import float16_bytes, float16_values, inverse
+from ..blocks.legacy_block_quant import block_quant
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,57 +24,49 @@ if TYPE_CHECKING:
 
 class Q8_0(Format, id=8, block=32, nbytes=34):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
-        flip = 0x80808080 if v.FLIP_SIGNED else 0
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
+        flip, (row_scale, columns) = 0x80808080 if v.FLIP_SIGNED else 0, float16_at(v, 0, cls.nbytes)
 
-        nbytes = cls.nbytes
-
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             low, high = v.load_rows(v.i32, p + 2, stride), v.load_rows(v.i32, p + 18, stride)
             for j in range(4):
                 v.store(tile + 4 * v.LANES * j, low[j] ^ flip)
                 v.store(tile + 4 * v.LANES * (j + 4), high[j] ^ flip)
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.load(v.i8x32, p + 2)
-
-        def row_scale(p, g):  # type: ignore[no-untyped-def]
-            return v.load_f16_splat(v.f32x8, p)
-
-        def columns(p):  # type: ignore[no-untyped-def]
-            return (v.load_f16_column(v.f32x8, p, nbytes),)
 
         return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
 
     @classmethod
-    def encoders(cls, v: ModuleType) -> Encoders:
-        w, f32x16, i32x16, i8x16 = words(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
-        extreme_of, inverse_of, put_half = w.extreme, w.inverse, w.half
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
+        w, f32x16, i32x16, i8x16 = block_quant(v), v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
+        extreme_of, inverse_of, store_float16 = w.extreme, w.inverse, w.store_float16
 
         @v.jitable
-        def whole(x):  # type: ignore[no-untyped-def]
+        def whole(x):
             return v.to_f32(f32x16, v.to_i32(i32x16, x))
 
-        def direct(x, out):  # type: ignore[no-untyped-def]
+        def one_pass(x, out):
             bits, extreme = extreme_of(x)
-            d = v.quotient(abs(extreme), v.float32(127))
-            put_half(out, d)
+            d = v.div_exact(abs(extreme), v.float32(127))
+            store_float16(out, d)
             inverse, low, top = v.splat(f32x16, inverse_of(d)), v.splat(f32x16, -128), v.splat(f32x16, 128)
             for half in range(2):
-                scaled = v.minimum(v.maximum(v.product(v.load(f32x16, x + 64 * half), inverse), low), top)
+                scaled = v.minimum(v.maximum(v.mul_exact(v.load(f32x16, x + 64 * half), inverse), low), top)
                 near = whole(scaled)
-                q = near + whole(v.difference(scaled, near) * 2)
+                q = near + whole(v.sub_exact(scaled, near) * 2)
                 v.store(out + 2 + 16 * half, v.truncate(i8x16, v.to_i32(i32x16, q)))
             return bits
 
-        return Encoders(direct=direct)
+        return QuantizeParts(one_pass=one_pass)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        d, q = halves(blocks[:, :2]), blocks[:, 2:].view(np.int8)
+        d, q = float16_values(blocks[:, :2]), blocks[:, 2:].view(np.int8)
         return q.astype(np.float32) * d
 
     @staticmethod
@@ -84,4 +77,4 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
         scaled = x * inverse(d)
         whole = np.trunc(scaled)
         q = whole + np.trunc(2 * (scaled - whole))  # halves away from zero; adding 0.5 would round 0.49999997 up
-        return np.concatenate([half_bytes(d), q.astype(np.int8).view(np.uint8)], axis=1)
+        return np.concatenate([float16_bytes(d), q.astype(np.int8).view(np.uint8)], axis=1)

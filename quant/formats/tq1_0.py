@@ -11,12 +11,12 @@ bits holds the next ones: Compilade, "Ternary packing", 2024.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import half_bytes, halves, inverse, sign_levels
+from ..blocks.fields import float16_bytes, float16_values, inverse, sign_levels
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
     @classmethod
-    def kernels(cls, v: ModuleType) -> DecodedParts:
+    def kernels(cls, v: InstructionSet) -> DecodedParts:
         i8x8, i32x2, i32x4 = v.Vec("i8", 8), v.Vec("i32", 2), v.i32x4
 
         @v.jitable
-        def digit(numbers, powers, d):  # type: ignore[no-untyped-def]
+        def digit(numbers, powers, d):
             """The digit that is first once the number is multiplied by a power of 3, times d."""
             carry = ((numbers * powers & 255) * 3 >> 8) - 1
             return v.to_f32(v.f32x8, carry) * d
 
-        def decode(p, out):  # type: ignore[no-untyped-def]
+        def decode(p, out):
             d = v.load_f16(p + 52)
             for i in range(6):  # 8 bytes of 32, or of 16
                 numbers, power = v.widen_unsigned(v.i32x8, v.load(i8x8, p + 8 * i)), 1
@@ -53,7 +53,7 @@ class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
         import numpy as np
 
         q = [_digits(blocks[:, first:last], n) for first, last, n in RUNS]
-        return halves(blocks[:, 52:]) * (np.concatenate(q, axis=1).astype(np.float32) - 1)
+        return float16_values(blocks[:, 52:]) * (np.concatenate(q, axis=1).astype(np.float32) - 1)
 
     @staticmethod
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
@@ -66,7 +66,7 @@ class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
             number = (digits * 3 ** np.arange(4, 4 - count, -1, dtype=np.uint16)[:, None]).sum(axis=1, dtype=np.uint16)
             parts.append(((number * 256 + 242) // 243).astype(np.uint8))
             at += count * (last - first)
-        return np.concatenate([*parts, half_bytes(d)], axis=1)
+        return np.concatenate([*parts, float16_bytes(d)], axis=1)
 
 
 RUNS = ((0, 32, 5), (32, 48, 5), (48, 52, 4))  # first and last byte, and digits of each

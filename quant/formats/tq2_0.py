@@ -8,12 +8,12 @@ For weights that were trained as -1, 0 and 1; the value of largest magnitude get
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..blocks.fields import fields, half_bytes, halves, inverse, pack_fields, sign_levels
+from ..blocks.fields import fields, float16_bytes, float16_values, inverse, pack_fields, sign_levels
 from ..blocks.parts import IntegerParts, of_group
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 class TQ2_0(Format, id=35, block=256, nbytes=66):
     @classmethod
-    def kernels(cls, v: ModuleType) -> IntegerParts:
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
 
-        def unpack(p, stride, tile):  # type: ignore[no-untyped-def]
+        def unpack(p, stride, tile):
             d = v.load_f16_column(v.f32, p + 64, stride)
             for part in range(2):
                 for half in range(2):
@@ -37,10 +37,10 @@ class TQ2_0(Format, id=35, block=256, nbytes=66):
             for g in range(8):
                 v.store(tile + size * g + 8 * vector, d)
 
-        def row(p, g):  # type: ignore[no-untyped-def]
+        def row(p, g):
             return v.shift_bytes(v.load(v.i8x32, p + 32 * (g // 4)), 2 * (g % 4)) & 3
 
-        def columns(p):  # type: ignore[no-untyped-def]
+        def columns(p):
             return (v.load_f16_splat(v.f32x8, p + 64),)
 
         scale = of_group(v, columns)
@@ -51,7 +51,7 @@ class TQ2_0(Format, id=35, block=256, nbytes=66):
         import numpy as np
 
         q = fields(blocks[:, :64].reshape(-1, 2, 32), 2).reshape(-1, 256)
-        return halves(blocks[:, 64:]) * (q.astype(np.float32) - 1)
+        return float16_values(blocks[:, 64:]) * (q.astype(np.float32) - 1)
 
     @staticmethod
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
@@ -59,4 +59,4 @@ class TQ2_0(Format, id=35, block=256, nbytes=66):
 
         d = np.abs(x).max(axis=1, keepdims=True)
         q = sign_levels(x * inverse(d)).reshape(-1, 2, 128)
-        return np.concatenate([pack_fields(q, 2).reshape(-1, 64), half_bytes(d)], axis=1)
+        return np.concatenate([pack_fields(q, 2).reshape(-1, 64), float16_bytes(d)], axis=1)

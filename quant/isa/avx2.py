@@ -19,77 +19,70 @@ from ..simd.load_store import load_splat4
 from ..simd.vector import *
 from ..simd.vector import (
     Vec,
-    always,
     call,
-    each,
-    f32x8,
-    first,
-    i8x32,
     i16x16,
     i32x8,
-    item,
+    intrinsic,
     jitable,
     joined,
     pieces,
-    word,
+    returns,
+    same_as_first,
 )
+from .lanes8 import *
+from .lanes8 import i8, token_by_token
 from .rows import keep_narrow, narrow_scale
 
-LANES = 8
-f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
-row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales, row_scale = keep_narrow, narrow_scale
-TILES = ""  # the file whose words matrix products use instead of these, where there is one
-TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
-FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
-ROW_TOKENS = 2  # of those at once
-PROOF = "vpmaddubsw"  # the instruction of its byte products, for those who look whether it is in use
-FLIP_SIGNED = False
+TOKENS = FLOAT_TOKENS = 4
+FEW = FLOAT_FEW = 3
+ROW_TOKENS = 2
+PROOF = "vpmaddubsw"
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 
 
-@word(always(i16x16))
-def maddubs(b: Any, t: Any, w: Any, x: Any) -> Any:
+@intrinsic(returns(i16x16))
+def _maddubs(b: Any, t: Any, w: Any, x: Any) -> Any:
     """Pairs of products uint8 * int8, added into int16 with saturation."""
     return call(b, "llvm.x86.avx2.pmadd.ub.sw", i16x16.ir, w, x)
 
 
-@word(always(i32x8))
-def widen_pairs(b: Any, t: Any, x: Any) -> Any:
+@intrinsic(returns(i32x8))
+def _widen_pairs(b: Any, t: Any, x: Any) -> Any:
     """Pairs of int16 added into int32."""
     return call(b, "llvm.x86.avx2.pmadd.wd", i32x8.ir, x, i16x16.lanes([1] * 16))
 
 
-@word(first)
-def magnitude_bytes(b: Any, t: Any, x: Any) -> Any:
+@intrinsic(same_as_first)
+def _magnitude_bytes(b: Any, t: Any, x: Any) -> Any:
     """Magnitudes of int8 lanes, as uint8."""
     zero = t[0].lanes([0] * t[0].n)
     return b.select(b.icmp_signed("<", x, zero), b.sub(zero, x), x)
 
 
-@word(first)
-def sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
+@intrinsic(same_as_first)
+def _sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
     """`x` with the sign of `w`, 0 where `w` is 0."""
     return call(b, "llvm.x86.avx2.psign.b", x.type, x, w)
 
 
 @jitable
-def dot4(acc, w, x):  # type: ignore[no-untyped-def]
+def dot4(acc, w, x):
     """acc (int32) + sums of 4 products of bytes: `w` 0..127, `x` -127..127."""
-    return acc + widen_pairs(maddubs(w, x))
+    return acc + _widen_pairs(_maddubs(w, x))
 
 
 @jitable
-def dot4_signed(acc, w, x):  # type: ignore[no-untyped-def]
+def dot4_signed(acc, w, x):
     """As dot4, with `w` -128..127: the sign moves to `x`, so that no pair saturates."""
-    return acc + widen_pairs(maddubs(magnitude_bytes(w), sign_bytes(x, w)))
+    return acc + _widen_pairs(_maddubs(_magnitude_bytes(w), _sign_bytes(x, w)))
 
 
 def lookup_by_shuffle(values: Sequence[int]) -> Any:
-    """The word `x -> values[x]` for bytes 0..15: `vpshufb` looks up 16 bytes within every 128 bits."""
+    """The intrinsic `x -> values[x]` for bytes 0..15: `vpshufb` looks up 16 bytes within every 128 bits."""
     names = {16: "ssse3.pshuf.b.128", 32: "avx2.pshuf.b", 64: "avx512.pshuf.b.512"}
 
-    @word(first)
+    @intrinsic(same_as_first)
     def found(b: Any, t: Any, x: Any) -> Any:
         registers = max(1, t[0].n // 64)
         width = t[0].n // registers
@@ -108,11 +101,11 @@ def _products(first_one: int, n: int, signed: bool) -> Any:
     j = first_one + n - 1
 
     @jitable
-    def last(weights, x):  # type: ignore[no-untyped-def]
+    def last(weights, x):
         xs = load_splat4(i8, x + 4 * j)
         if signed:
-            return maddubs(magnitude_bytes(weights[j]), sign_bytes(xs, weights[j]))
-        return maddubs(weights[j], xs)
+            return _maddubs(_magnitude_bytes(weights[j]), _sign_bytes(xs, weights[j]))
+        return _maddubs(weights[j], xs)
 
     if n == 1:
         return last
@@ -126,16 +119,13 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
         return jitable(lambda start, weights, x: start)
     some = min(n, PRODUCTS[bits])
     before, products = group_dot(n - some, bits, signed), _products(n - some, some, signed)
-    return jitable(lambda start, weights, x: before(start, weights, x) + widen_pairs(products(weights, x)))
+    return jitable(lambda start, weights, x: before(start, weights, x) + _widen_pairs(products(weights, x)))
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def pause(b: Any, t: Any) -> Any:
     """Tell the CPU that this thread spins."""
     call(b, "llvm.x86.sse2.pause", ir.VoidType())
 
 
-def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
-    """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
-    dot = group_dot(n, bits, signed)
-    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))
+tokens_dot = token_by_token(group_dot)

@@ -7,9 +7,8 @@ from ..simd.float16 import *
 from ..simd.load_store import *
 from ..simd.vector import *
 from ..simd.vector import Vec
-from . import avx2
+from . import avx2, vnni
 from .rows import keep_wide, wide_scale
-from .vnni import vnni_dot4, vnni_tokens_dot
 
 LANES = 16
 f32, i32, i8 = Vec("f32", 16), Vec("i32", 16), Vec("i8", 64)
@@ -17,12 +16,12 @@ i16, f16 = Vec("i16", 16), Vec("f16", 16)
 row_f32, row_i32, row_i8 = f32, i32, i8
 TILES = "avx512_tiles"
 keep_row_scales, row_scale = keep_wide, wide_scale
-TOKENS = FLOAT_TOKENS = 8  # of a batch at once: their sums fill the registers that weights leave
-FEW, FLOAT_FEW = 6, 8  # so few tokens go row by row, as one does
-ROW_TOKENS = 4  # of those at once
-PROOF = "vpdpbusd"  # the instruction of its byte products, for those who look whether it is in use
+TOKENS = FLOAT_TOKENS = 8
+FEW, FLOAT_FEW = 6, 8
+ROW_TOKENS = 4
+PROOF = "vpdpbusd"
 FLIP_SIGNED = True
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
-dot4 = vnni_dot4
-dot4_signed = vnni_dot4  # signed bytes arrive with 128 added
-tokens_dot = vnni_tokens_dot(i8)
+dot4 = vnni.dot4
+dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
+tokens_dot = vnni.tokens_dot_for(i8)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from . import vnni
 from .avx2 import *
-from .vnni import vnni_dot4, vnni_tokens_dot
 
-PROOF = "vpdpbusd"  # the instruction of its byte products, for those who look whether it is in use
+PROOF = "vpdpbusd"
 FLIP_SIGNED = True
-dot4 = vnni_dot4
-dot4_signed = vnni_dot4  # signed bytes arrive with 128 added
-tokens_dot = vnni_tokens_dot(i8)
+dot4 = vnni.dot4
+dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
+tokens_dot = vnni.tokens_dot_for(i8)

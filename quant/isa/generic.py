@@ -8,27 +8,30 @@ import llvmlite.ir as ir
 from numba.core import types
 
 from ..simd.arithmetic import *
-from ..simd.float16 import half_words, narrow_by_integers, widen_by_integers
+from ..simd.float16 import float16_intrinsics, narrow_by_integers, widen_by_integers
 from ..simd.load_store import *
 from ..simd.load_store import load_splat4
 from ..simd.vector import *
-from ..simd.vector import Vec, always, each, f32x8, first, i8x32, i32x8, item, jitable, shuffle_value, word
+from ..simd.vector import (
+    intrinsic,
+    jitable,
+    returns,
+    same_as_first,
+    shuffle_value,
+)
+from .lanes8 import *
+from .lanes8 import i8, token_by_token
 from .rows import keep_narrow, narrow_scale
 
-LANES = 8
-f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
-row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales, row_scale = keep_narrow, narrow_scale
-TILES = ""  # the file whose words matrix products use instead of these, where there is one
-TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
-FEW = FLOAT_FEW = 3  # so few tokens go row by row, as one does
-ROW_TOKENS = 2  # of those at once
-PROOF = ""  # no instruction of its own
-FLIP_SIGNED = False
-to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = half_words(widen_by_integers, narrow_by_integers)
+TOKENS = FLOAT_TOKENS = 4
+FEW = FLOAT_FEW = 3
+ROW_TOKENS = 2
+PROOF = ""
+to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = float16_intrinsics(widen_by_integers, narrow_by_integers)
 
 
-@word(first)
+@intrinsic(same_as_first)
 def dot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 4 products of bytes: `w` -128..127, `x` -127..127.
 
@@ -53,23 +56,23 @@ def group_dot(n: int, bits: int, signed: bool) -> Any:
     before, j = group_dot(n - 1, bits, signed), n - 1
 
     @jitable
-    def step(start, weights, x):  # type: ignore[no-untyped-def]
+    def step(start, weights, x):
         return dot4(before(start, weights, x), weights[j], load_splat4(i8, x + 4 * j))
 
     return step
 
 
-@word(first)
-def fma_in_two(b: Any, t: Any, x: Any, y: Any, z: Any) -> Any:
+@intrinsic(same_as_first)
+def _fma_in_two(b: Any, t: Any, x: Any, y: Any, z: Any) -> Any:
     """x * y + z, rounded twice: without the instruction LLVM would call a function for every lane."""
     return b.fadd(b.fmul(x, y), z)
 
 
-fma = fma_in_two
+fma = _fma_in_two
 
 
-@word(first)
-def round_by_magic(b: Any, t: Any, x: Any) -> Any:
+@intrinsic(same_as_first)
+def _round_by_magic(b: Any, t: Any, x: Any) -> Any:
     """Every float32 lane of magnitude below 2^22 rounded to the nearest integer, ties to even.
 
     In 1.5 * 2^23 + x the last bit is worth 1, so the sum is rounded as wanted; no SSE2 instruction does it.
@@ -78,15 +81,12 @@ def round_by_magic(b: Any, t: Any, x: Any) -> Any:
     return b.fsub(b.fadd(x, magic), magic)
 
 
-round_even = round_by_magic
+round_even = _round_by_magic
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def pause(b: Any, t: Any) -> Any:
     """Nothing here: no portable instruction tells the CPU that a thread spins."""
 
 
-def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
-    """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
-    dot = group_dot(n, bits, signed)
-    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))
+tokens_dot = token_by_token(group_dot)

@@ -21,41 +21,35 @@ from ..simd.vector import *
 from ..simd.vector import (
     I32,
     Vec,
-    always,
     call,
-    each,
     f32x8,
-    first,
     i8x16,
     i8x32,
-    i32x8,
-    item,
+    intrinsic,
     jitable,
     joined,
     load_value,
     pieces,
+    returns,
+    same_as_first,
     shuffle_value,
-    word,
 )
+from .lanes8 import *
+from .lanes8 import token_by_token
 from .rows import keep_wide, shuffled_scale
 
-LANES = 8
-f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
-row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32  # a single row streams through these
 keep_row_scales = keep_wide
-TILES = ""  # the file whose words matrix products use instead of these, where there is one
 TOKENS = FLOAT_TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
-FEW = FLOAT_FEW = 1  # so few tokens go row by row, as one does
-ROW_TOKENS = 1  # of those at once
-PROOF = "smull"  # the instruction of its byte products, for those who look whether it is in use
-FLIP_SIGNED = False
+FEW = FLOAT_FEW = 1
+ROW_TOKENS = 1
+PROOF = "smull"
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 i16x32 = Vec("i16", 32)
 I32X4, I16X8 = ir.VectorType(I32, 4), ir.VectorType(ir.IntType(16), 8)
 
 
-@word(first)
-def add_fours(b: Any, t: Any, acc: Any, products: Any) -> Any:
+@intrinsic(same_as_first)
+def _add_fours(b: Any, t: Any, acc: Any, products: Any) -> Any:
     """acc (int32) + sums of 4 neighbours, int16, of which the sum of 2 is an int16 still."""
     parts = pieces(b, products, t[1].n // 8)
     twos = [call(b, "llvm.aarch64.neon.addp.v8i16", I16X8, *parts[i : i + 2]) for i in range(0, len(parts), 2)]
@@ -64,13 +58,13 @@ def add_fours(b: Any, t: Any, acc: Any, products: Any) -> Any:
 
 
 def fours_of(lane: int) -> Any:
-    """The word `x -> 32 bytes, again and again the 4 in this lane of x`, for x of 16 bytes.
+    """The intrinsic `x -> 32 bytes, again and again the 4 in this lane of x`, for x of 16 bytes.
 
     LLVM must not see that halves of a register are equal, hence the empty assembly: it would multiply by one of them,
     and move the upper halves of the weights down, which `smull2` reads where they are.
     """
 
-    @word(always(i8x32))
+    @intrinsic(returns(i8x32))
     def copies(b: Any, t: Any, x: Any) -> Any:
         fours = b.bitcast(x, I32X4)
         copy = b.bitcast(shuffle_value(b, fours, fours, [lane] * 4), x.type)
@@ -81,9 +75,9 @@ def fours_of(lane: int) -> Any:
 
 
 @jitable
-def dot4(acc, w, x):  # type: ignore[no-untyped-def]
+def dot4(acc, w, x):
     """acc (int32) + sums of 4 products of bytes: `w` -128..127, `x` -127..127."""
-    return add_fours(acc, widen_signed(i16x32, w) * widen_signed(i16x32, x))
+    return _add_fours(acc, widen_signed(i16x32, w) * widen_signed(i16x32, x))
 
 
 dot4_signed = dot4
@@ -95,7 +89,7 @@ def _products(first_one: int, n: int) -> Any:
     fours, at = fours_of(j % 4), j // 4 * 16
 
     @jitable
-    def last(weights, x):  # type: ignore[no-untyped-def]
+    def last(weights, x):
         return widen_signed(i16x32, weights[j]) * widen_signed(i16x32, fours(load(i8x16, x + at)))
 
     if n == 1:
@@ -110,13 +104,10 @@ def group_dot(n: int, bits: int) -> Any:
         return jitable(lambda start, weights, x: start)
     some = min(n, PRODUCTS[bits])
     before, products = group_dot(n - some, bits), _products(n - some, some)
-    return jitable(lambda start, weights, x: add_fours(before(start, weights, x), products(weights, x)))
+    return jitable(lambda start, weights, x: _add_fours(before(start, weights, x), products(weights, x)))
 
 
-def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
-    """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first token's bytes."""
-    dot = group_dot(n, bits)
-    return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w, x + t * stride))
+tokens_dot = token_by_token(lambda n, bits, signed: group_dot(n, bits))
 
 
 def lanes_by_scale(n: int) -> list[int]:
@@ -127,8 +118,8 @@ def lanes_by_scale(n: int) -> list[int]:
 row_scale = shuffled_scale(f32x8, [lanes_by_scale(n) for n in range(8)])
 
 
-@word(first)
-def load_tested_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
+@intrinsic(same_as_first)
+def _load_tested_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Bit i of the bytes at address `p` as lane i: 0, or all ones. Every lane tests its bit in its byte (`cmtst`)."""
     n, byte = t[0].n, ir.IntType(8)
     some = load_value(b, p, ir.VectorType(byte, n // 8))
@@ -137,13 +128,13 @@ def load_tested_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     return b.sext(b.icmp_unsigned("!=", tested, t[0].lanes([0] * n)), t[0].ir)
 
 
-load_spread_bits = load_tested_bits
+load_spread_bits = _load_tested_bits
 
 
 def lookup_by_table(values: Sequence[int]) -> Any:
-    """The word `x -> values[x]` for bytes 0..15, by `tbl`."""
+    """The intrinsic `x -> values[x]` for bytes 0..15, by `tbl`."""
 
-    @word(first)
+    @intrinsic(same_as_first)
     def found(b: Any, t: Any, x: Any) -> Any:
         table, parts = i8x16.lanes(values), pieces(b, x, t[0].n // 16)
         return joined(b, [call(b, "llvm.aarch64.neon.tbl1.v16i8", i8x16.ir, table, part) for part in parts])
@@ -154,7 +145,7 @@ def lookup_by_table(values: Sequence[int]) -> Any:
 lookup16 = lookup_by_table
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def pause(b: Any, t: Any) -> Any:
     """Tell the CPU that this thread spins: `isb` waits long enough, `yield` is nothing on most cores."""
     call(b, "llvm.aarch64.isb", ir.VoidType(), I32(15))

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..simd.vector import call, chain, each, first, i8x16, item, joined, pieces, shuffle_value, word
+from ..simd.vector import (
+    call,
+    fold_parts,
+    i8x16,
+    intrinsic,
+    joined,
+    pieces,
+    same_as_first,
+    shuffle_value,
+    tuple_get,
+    unroll_map,
+)
 from .neon import *
 from .neon import I32X4, load
 
-TOKENS = FLOAT_TOKENS = 4  # of a batch at once: their sums fill the registers that weights leave
-PROOF = "sdot"  # the instruction of its byte products, for those who look whether it is in use
+TOKENS = FLOAT_TOKENS = 4
+PROOF = "sdot"
 
 
 def _sdot(b: Any, acc: Any, w: Any, xs: list[Any]) -> Any:
@@ -19,19 +30,19 @@ def _sdot(b: Any, acc: Any, w: Any, xs: list[Any]) -> Any:
     return joined(b, [call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", I32X4, *part) for part in parts])
 
 
-@word(first)
-def sdot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+@intrinsic(same_as_first)
+def _sdot4(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 4 products of bytes, whatever they are."""
     return _sdot(b, acc, w, pieces(b, x, t[2].n // 16))
 
 
-dot4 = dot4_signed = sdot4
+dot4 = dot4_signed = _sdot4
 
 
 def _sdot4_by(lane: int) -> Any:
-    """The word `(acc, w, x) -> acc + sums of 4 products of w and the 4 bytes in this lane of x`, read in place."""
+    """The intrinsic `(acc, w, x) -> acc + sums of 4 products of w and the 4 bytes in this lane of x`, read in place."""
 
-    @word(first)
+    @intrinsic(same_as_first)
     def step(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
         fours = b.bitcast(x, I32X4)
         copies = b.bitcast(shuffle_value(b, fours, fours, [lane] * 4), x.type)
@@ -41,13 +52,15 @@ def _sdot4_by(lane: int) -> Any:
 
 
 def sdot_tokens(tokens: int, n: int, bits: int, signed: bool) -> Any:
-    """As `neon.tokens_dot`, with all tokens' sums in flight: one after the other they would be chains of n steps."""
+    """`tokens_dot` with all tokens' sums in flight: one after the other they would be chains of n dependent steps."""
 
     def step(j: int) -> Any:
         dot, at = _sdot4_by(j % 4), j // 4 * 16
-        return each(tokens, lambda t, sums, w, x, stride: dot(item(sums, t), w[j], load(i8x16, x + t * stride + at)))
+        return unroll_map(
+            tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w[j], load(i8x16, x + t * stride + at))
+        )
 
-    return chain([step(j) for j in range(n)])
+    return fold_parts([step(j) for j in range(n)])
 
 
 tokens_dot = sdot_tokens

@@ -12,21 +12,21 @@ import llvmlite.ir as ir
 from numba.core import types
 
 from ..simd.load_store import load_splat, load_two_splats, store
-from ..simd.vector import Vec, always, f32x8, jitable, shuffle_value, word
+from ..simd.vector import Vec, f32x8, intrinsic, jitable, returns, shuffle_value
 
 
-@word(always(types.void))
-def forget_memory(b: Any, t: Any) -> Any:
+@intrinsic(returns(types.void))
+def _forget_memory(b: Any, t: Any) -> Any:
     """Nothing, but LLVM must not assume what memory holds: else it turns reading back into shuffles."""
     b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
 
 @jitable
-def keep_narrow(scaled, scratch):  # type: ignore[no-untyped-def]
+def keep_narrow(scaled, scratch):
     """Write the scales where `narrow_scale_of` reads them."""
     for j in range(len(scaled)):
         store(scratch + 32 * j, scaled[j])
-    forget_memory()
+    _forget_memory()
 
 
 def narrow_scale(scales: int) -> Any:
@@ -37,7 +37,7 @@ def narrow_scale(scales: int) -> Any:
 
 
 @jitable
-def keep_wide(scaled, scratch):  # type: ignore[no-untyped-def]
+def keep_wide(scaled, scratch):
     """Wide vectors take the scales from registers."""
 
 
@@ -47,7 +47,7 @@ def shuffled_scale(kind: Vec, lanes: list[list[int]]) -> Any:
     Once all is inline `n` is a constant, and one shuffle is left.
     """
 
-    @word(always(kind))
+    @intrinsic(returns(kind))
     def pick(b: Any, t: Any, low: Any, high: Any, n: Any) -> Any:
         value = shuffle_value(b, low, high, lanes[0])
         for i, some in enumerate(lanes[1:], 1):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from importlib import import_module
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+from ..simd.instruction_set import InstructionSet
 from .cpu import Target, target
 from .kernel import Kernel
 from .loader import machine
@@ -33,7 +33,8 @@ def _module(kernel: Kernel, where: Target, symbol: str) -> Any:
     import llvmlite.binding as llvm
 
     host = machine(where)
-    text, name = _lower(_entry(kernel, import_module(f"..isa.{where.isa}", __package__)))
+    v = cast(InstructionSet, import_module(f"..isa.{where.isa}", __package__))
+    text, name = _lower(_entry(kernel, v))
     module = llvm.parse_assembly(text + _wrapper(symbol, name))
     module.triple, module.data_layout = host.triple, str(host.target_data)
     for item in [*module.functions, *module.global_variables]:
@@ -60,21 +61,21 @@ def _optimize(module: Any, host: Any) -> None:
         passes.run(module, builder)
 
 
-def _entry(kernel: Kernel, isa: ModuleType) -> Any:
+def _entry(kernel: Kernel, v: InstructionSet) -> Any:
     """`(args, ith, nth)` that reads the fields from the argument block and runs the kernel's body."""
     from ..simd.load_store import load_i64
-    from ..simd.vector import jitable, unroll
+    from ..simd.vector import jitable, map_parts
 
-    body = jitable(kernel.build(isa))
+    body = jitable(kernel.build(v))
 
     def nth_field(i: int) -> Any:
         return lambda args: load_i64(args + 8 * (i + 1))
 
     if not kernel.fields:
         return lambda args, ith, nth: body(args, ith, nth)
-    fields = unroll(len(kernel.fields), nth_field)
+    fields = map_parts(len(kernel.fields), nth_field)
 
-    def entry(args, ith, nth):  # type: ignore[no-untyped-def]
+    def entry(args, ith, nth):
         body(args, ith, nth, *fields(args))
 
     return entry

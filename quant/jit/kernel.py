@@ -6,11 +6,12 @@ import ctypes
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
+
+from ..simd.instruction_set import InstructionSet
 
 # Called as kernel(args, ith, nth): the address of the argument block, this thread's number, the number of threads.
 CALL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-Builder = Callable[[ModuleType], Callable[..., None]]
+Builder = Callable[[InstructionSet], Callable[..., None]]
 
 
 @dataclass(frozen=True, slots=True)

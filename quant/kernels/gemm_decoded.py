@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from ..blocks.parts import DecodedParts
 from ..format import Format
+from ..simd.instruction_set import InstructionSet
 from .gemm_float import batches, row_chains
 
 
-def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[[int], Any]:
+def row_dots(v: InstructionSet, fmt: type[Format], parts: DecodedParts) -> Callable[[int], Any]:
     """As gemm_float.row_dots: a block of the row is decoded, then multiplied."""
     f32, nbytes, size, decode = v.row_f32, fmt.nbytes, 4 * fmt.block, v.jitable(parts.decode)
     width = 4 * f32.n
-    four = v.each(4, lambda j, p: v.load(f32, p + width * j))
+    four = v.unroll_map(4, lambda j, p: v.load(f32, p + width * j))
 
     def of(tokens: int) -> Any:
-        (start, add_row, finish), nothing = row_chains(v, f32, tokens), v.each(tokens, lambda t: v.float32(0))
+        (start, add_row, finish), nothing = row_chains(v, f32, tokens), v.unroll_map(tokens, lambda t: v.float32(0))
 
-        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums = start()
             for _ in range(4 * k // size):
                 v.prefetch(weights + 1024)
@@ -36,11 +36,11 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Callable[
     return of
 
 
-def tiles_dot(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
+def tiles_dot(v: InstructionSet, fmt: type[Format], parts: DecodedParts) -> Any:
     """As gemm_float.tiles_dot; blocks of LANES rows are decoded beside each other, then transposed."""
     block, nbytes, lanes, decode = fmt.block, fmt.nbytes, v.LANES, v.jitable(parts.decode)
 
-    def fill(weights, row_bytes, depth, tile, spare):  # type: ignore[no-untyped-def]
+    def fill(weights, row_bytes, depth, tile, spare):
         for at in range(0, depth, block):
             for r in range(lanes):
                 decode(weights + row_bytes * r + at // block * nbytes, spare + 4 * block * r)

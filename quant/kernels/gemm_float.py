@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..blocks.parts import FloatParts, Part
 from ..format import Format
-from .panels import BAND, fetch_rows, in_panels
+from ..simd.instruction_set import InstructionSet
+from .panels import BAND, fetch_rows, in_panels, panel_sums
 
 DEPTH = 256  # weights of a row that are unpacked at once
 
 
-def row_dots(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Callable[[int], Any]:
+def row_dots(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Callable[[int], Any]:
     """For a number of tokens, `(weights, x, x_stride, k, y, y_stride, scratch)`: a row in four chains of sums each."""
     nbytes, row, one = fmt.nbytes, v.jitable(parts.row), v.jitable(parts.one)
-    rows = v.each(4, lambda j, p: row(p + 8 * nbytes * j))
+    rows = v.unroll_map(4, lambda j, p: row(p + 8 * nbytes * j))
 
     def of(tokens: int) -> Any:
         start, add_row, finish = row_chains(v, v.f32x8, tokens)
-        nothing = v.each(tokens, lambda t: v.float32(0))
-        more = v.each(tokens, lambda t, rest, w, x, stride: v.item(rest, t) + w * v.load_f32(x + t * stride))
+        nothing = v.unroll_map(tokens, lambda t: v.float32(0))
+        more = v.unroll_map(tokens, lambda t, rest, w, x, stride: v.tuple_get(rest, t) + w * v.load_f32(x + t * stride))
 
-        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums, rest, i = start(), nothing(), 0
             while i + 32 <= k:
                 v.prefetch(weights + i * nbytes + 2048)
@@ -50,29 +50,31 @@ class RowChains(NamedTuple):
     finish: Part
 
 
-def row_chains(v: ModuleType, f32: Any, tokens: int) -> RowChains:
+def row_chains(v: InstructionSet, f32: Any, tokens: int) -> RowChains:
     """The chains on vectors of the type `f32`."""
 
-    zeros, width = v.each(4, lambda j: v.zero(f32)), 4 * f32.n
-    four = v.each(4, lambda j, sums, w, x: v.fma(v.item(w, j), v.load(f32, x + width * j), v.item(sums, j)))
+    zeros, width = v.unroll_map(4, lambda j: v.zero(f32)), 4 * f32.n
+    four = v.unroll_map(
+        4, lambda j, sums, w, x: v.fma(v.tuple_get(w, j), v.load(f32, x + width * j), v.tuple_get(sums, j))
+    )
 
-    def finish(t, sums, rest, y, stride):  # type: ignore[no-untyped-def]
-        a, b, c, d = v.item(sums, t)
-        v.store(y + t * stride, v.total((a + b) + (c + d)) + v.item(rest, t))
+    def finish(t, sums, rest, y, stride):
+        a, b, c, d = v.tuple_get(sums, t)
+        v.store(y + t * stride, v.reduce_add((a + b) + (c + d)) + v.tuple_get(rest, t))
 
     return RowChains(
-        v.each(tokens, lambda t: zeros()),
-        v.each(tokens, lambda t, sums, w, x, stride: four(v.item(sums, t), w, x + t * stride)),
-        v.each(tokens, finish),
+        v.unroll_map(tokens, lambda t: zeros()),
+        v.unroll_map(tokens, lambda t, sums, w, x, stride: four(v.tuple_get(sums, t), w, x + t * stride)),
+        v.unroll_map(tokens, finish),
     )
 
 
-def tiles_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
+def tiles_dot(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Any:
     """As gemm_integer.tiles_dot, with one float vector for each weight of LANES rows."""
     nbytes, step, lanes = fmt.nbytes, parts.step, v.LANES
     unpack, one = v.jitable(parts.unpack), v.jitable(parts.one)
 
-    def fill(weights, row_bytes, depth, tile, spare):  # type: ignore[no-untyped-def]
+    def fill(weights, row_bytes, depth, tile, spare):
         for i in range(0, depth - step + 1, step):
             unpack(weights + i * nbytes, row_bytes, tile + 4 * lanes * i)
         for i in range(depth // step * step, depth):
@@ -82,7 +84,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     return batches(v, fmt, fill)
 
 
-def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
+def batches(v: InstructionSet, fmt: type[Format], fill: Part) -> Any:
     """`tiles_dot` by `fill(weights, row_bytes, depth, tile, spare)`, which writes a tile; `spare` is room to do it."""
     fill, block, nbytes, lanes, fetch = v.jitable(fill), fmt.block, fmt.nbytes, v.LANES, fetch_rows(v)
     band = BAND // lanes
@@ -90,7 +92,7 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
     def panel_of(count: int) -> Any:
         dot = panel(v, count)
 
-        def over_tiles(t, x, x_stride, depth, y, y_stride, at, tiles, scratch):  # type: ignore[no-untyped-def]
+        def over_tiles(t, x, x_stride, depth, y, y_stride, at, tiles, scratch):
             for n in range(tiles):
                 tile, out = scratch + 4 * lanes * depth * n, y + t * y_stride + 4 * lanes * n
                 dot(tile, depth, x + t * x_stride, x_stride, out, y_stride, at)
@@ -99,7 +101,7 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
 
     panels = in_panels(v, v.FLOAT_TOKENS, panel_of)
 
-    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):  # type: ignore[no-untyped-def]
+    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
             tile_bytes = 4 * lanes * depth
@@ -115,15 +117,15 @@ def batches(v: ModuleType, fmt: type[Format], fill: Part) -> Any:
     return v.jitable(dot_tiles)
 
 
-def panel(v: ModuleType, tokens: int) -> Any:
+def panel(v: InstructionSet, tokens: int) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
     f32 = v.f32
-    every = v.each(tokens, lambda t, sums, w, x, stride: v.fma(w, v.load_splat(f32, x + t * stride), v.item(sums, t)))
-    zeros = v.each(tokens, lambda t, y, stride: v.zero(f32))
-    loads = v.each(tokens, lambda t, y, stride: v.load(f32, y + t * stride))
-    stores = v.each(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.item(sums, t)))
+    every = v.unroll_map(
+        tokens, lambda t, sums, w, x, stride: v.fma(w, v.load_splat(f32, x + t * stride), v.tuple_get(sums, t))
+    )
+    zeros, loads, stores = panel_sums(v, tokens)
 
-    def run(tile, depth, x, x_stride, y, y_stride, at):  # type: ignore[no-untyped-def]
+    def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for i in range(depth):
             sums = every(sums, v.load(f32, tile + 4 * v.LANES * i), x + 4 * i, x_stride)

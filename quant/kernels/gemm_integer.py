@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 from ..blocks.parts import IntegerParts
 from ..format import Format
-from .panels import BAND, fetch_rows, in_panels
+from ..simd.instruction_set import InstructionSet
+from .panels import BAND, fetch_rows, in_panels, panel_sums
 from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SCALED_HALVES, SUM, SUM_SHIFT
 
 DEPTH = 512  # weights of a row that are unpacked at once
 
 
-def row_dots(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
+def row_dots(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
     """For a number of tokens, `(weights, x, x_stride, k, y, y_stride, scratch)`: a row of blocks times Q8 records.
 
     256 weights at once, then the rest. A token's product does not depend on how many there are. Strides are in bytes.
@@ -24,18 +24,18 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[
     offset = float(1 << _shift(v, parts)) if _shift(v, parts) >= 0 else 0.0
 
     @v.jitable
-    def finish(t, sums, rest, y, stride):  # type: ignore[no-untyped-def]
-        first, second, owed, least = v.item(sums, t)
-        taken = v.total(v.fma(owed, v.splat(v.f32x8, offset), v.zero(v.f32x8) - least))
-        v.store(y + t * stride, v.total(first + second) + taken + v.item(rest, t))
+    def finish(t, sums, rest, y, stride):
+        first, second, correction, minimum = v.tuple_get(sums, t)
+        taken = v.reduce_add(v.fma(correction, v.splat(v.f32x8, offset), v.zero(v.f32x8) - minimum))
+        v.store(y + t * stride, v.reduce_add(first + second) + taken + v.tuple_get(rest, t))
 
     def of(tokens: int) -> Any:
-        start = v.each(tokens, lambda t, wide, zero: (wide, wide, zero, zero))
-        nothing = v.each(tokens, lambda t: v.float32(0))
-        more = v.each(tokens, lambda t, rest, p, line, stride: v.item(rest, t) + group(p, line + t * stride))
-        stretch, finishes = stretches(tokens), v.each(tokens, finish)
+        start = v.unroll_map(tokens, lambda t, wide, zero: (wide, wide, zero, zero))
+        nothing = v.unroll_map(tokens, lambda t: v.float32(0))
+        more = v.unroll_map(tokens, lambda t, rest, p, line, stride: v.tuple_get(rest, t) + group(p, line + t * stride))
+        stretch, finishes = stretches(tokens), v.unroll_map(tokens, finish)
 
-        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
             sums, rest = start(v.zero(row_f32), v.zero(v.f32x8)), nothing()
             column, plain = x + 2 * k, x + k * 19 // 8
             for _ in range(k // 256):
@@ -57,12 +57,12 @@ def row_dots(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[
     return of
 
 
-def _shift(v: ModuleType, parts: IntegerParts) -> int:
+def _shift(v: InstructionSet, parts: IntegerParts) -> int:
     """Log of the offset under which weights are multiplied: their own, or 128 where signed bytes are made unsigned."""
     return 7 if parts.signed and v.FLIP_SIGNED else parts.shift
 
 
-def _stretches(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
+def _stretches(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
     """For a number of tokens: 256 weights by the records' bytes `plain` and columns.
 
     The sums of each token: two chains of products, then offsets, then minima.
@@ -71,21 +71,28 @@ def _stretches(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callabl
     columns, offsets, minima = v.jitable(parts.columns), _offsets(v, parts), _minima(v, parts)
     found_minima = v.jitable(parts.column_min or (lambda p: ()))
     bytes_of, product = _vector_bytes(v, fmt, parts), _vector_product(v, parts)
-    times = v.each(parts.scales, lambda j, found, x: v.item(found, j) * x)
+    times = v.unroll_map(parts.scales, lambda j, found, x: v.tuple_get(found, j) * x)
 
     @v.jitable
-    def rest(t, sums, scaled, low, column, stride, column_bytes):  # type: ignore[no-untyped-def]
-        first, second, owed, least = v.item(sums, t)
+    def rest(t, sums, scaled, low, column, stride, column_bytes):
+        first, second, correction, minimum = v.tuple_get(sums, t)
         at = column + t * stride
-        return first, second, offsets(owed, v.item(scaled, t), at, column_bytes), minima(least, low, at, column_bytes)
+        return (
+            first,
+            second,
+            offsets(correction, v.tuple_get(scaled, t), at, column_bytes),
+            minima(minimum, low, at, column_bytes),
+        )
 
     def of(tokens: int) -> Any:
-        products, rests = v.each(tokens, product), v.each(tokens, rest)
-        vectors = v.in_turn(8 // groups, lambda n, sums, p, *more: products(n, sums, bytes_of(p, n), *more))
-        scales = v.each(tokens, lambda t, found, column, stride: times(found, v.load(f32x8, column + t * stride)))
-        keep = v.each(tokens, lambda t, scaled, scratch: v.keep_row_scales(v.item(scaled, t), scratch + 64 * t))
+        products, rests = v.unroll_map(tokens, product), v.unroll_map(tokens, rest)
+        vectors = v.unroll_fold(8 // groups, lambda n, sums, p, *more: products(n, sums, bytes_of(p, n), *more))
+        scales = v.unroll_map(tokens, lambda t, found, column, stride: times(found, v.load(f32x8, column + t * stride)))
+        keep = v.unroll_map(
+            tokens, lambda t, scaled, scratch: v.keep_row_scales(v.tuple_get(scaled, t), scratch + 64 * t)
+        )
 
-        def run(sums, p, plain, stride, column, column_bytes, scratch):  # type: ignore[no-untyped-def]
+        def run(sums, p, plain, stride, column, column_bytes, scratch):
             scaled, low = scales(columns(p), column, stride), found_minima(p)
             keep(scaled, scratch)
             sums = vectors(sums, p, plain, stride, scaled, scratch)
@@ -96,66 +103,66 @@ def _stretches(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Callabl
     return of
 
 
-def _vector_bytes(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+def _vector_bytes(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(p, n)` -> the bytes of the n-th vector of 256 weights: one group of 32, or two."""
     nbytes, per_block, wide = fmt.nbytes, fmt.block // BLOCK, v.row_i8.n == 64
     flip, row = 0x80 if parts.signed and v.FLIP_SIGNED else 0, v.jitable(parts.row)
 
     @v.jitable
-    def group(p, g):  # type: ignore[no-untyped-def]
+    def group(p, g):
         return row(p + nbytes * (g // per_block), g % per_block) ^ flip
 
     return v.jitable(lambda p, n: v.join(group(p, 2 * n), group(p, 2 * n + 1)) if wide else group(p, n))
 
 
-def _vector_product(v: ModuleType, parts: IntegerParts) -> Any:
+def _vector_product(v: InstructionSet, parts: IntegerParts) -> Any:
     """`(t, n, sums, weights, plain, stride, scaled, scratch)` -> sums of token t + the n-th vector's products."""
     dot, spread, size = v.dot4_signed if parts.signed else v.dot4, v.row_scale(parts.scales), v.row_i8.n
 
-    def product(t, n, sums, w, plain, stride, scaled, scratch):  # type: ignore[no-untyped-def]
-        first, second, owed, least = v.item(sums, t)
+    def product(t, n, sums, w, plain, stride, scaled, scratch):
+        first, second, correction, minimum = v.tuple_get(sums, t)
         products = dot(v.zero(v.row_i32), w, v.load(v.row_i8, plain + t * stride + size * n))
-        scales = spread(v.item(scaled, t), scratch + 64 * t, n)
-        return second, v.fma(scales, v.to_f32(v.row_f32, products), first), owed, least
+        scales = spread(v.tuple_get(scaled, t), scratch + 64 * t, n)
+        return second, v.fma(scales, v.to_f32(v.row_f32, products), first), correction, minimum
 
     return v.jitable(product)
 
 
-def _offsets(v: ModuleType, parts: IntegerParts) -> Any:
-    """total + scales times minus the sums of the activations: what the offset, a factor of all, is owed."""
+def _offsets(v: InstructionSet, parts: IntegerParts) -> Any:
+    """total + scales times minus the sums of the activations: the zero-point correction for an offset of 1."""
     f32x8 = v.f32x8
     if _shift(v, parts) < 0:
         return v.jitable(lambda total, scaled, column, column_bytes: total)
 
-    def both(total, scaled, column, column_bytes):  # type: ignore[no-untyped-def]
+    def both(total, scaled, column, column_bytes):
         low, high = v.load(f32x8, column + column_bytes), v.load(f32x8, column + 2 * column_bytes)
         return v.fma(scaled[1], high, v.fma(scaled[0], low, total))
 
-    def one(total, scaled, column, column_bytes):  # type: ignore[no-untyped-def]
+    def one(total, scaled, column, column_bytes):
         sums = v.load(f32x8, column + column_bytes) + v.load(f32x8, column + 2 * column_bytes)
         return v.fma(scaled[0], sums, total)
 
     return v.jitable(both if parts.scales == 2 else one)
 
 
-def _minima(v: ModuleType, parts: IntegerParts) -> Any:
+def _minima(v: InstructionSet, parts: IntegerParts) -> Any:
     """total + minima times minus the scaled sums of the activations."""
     f32x8 = v.f32x8
     if parts.column_min is None:
         return v.jitable(lambda total, minima, column, column_bytes: total)
 
-    def both(total, minima, column, column_bytes):  # type: ignore[no-untyped-def]
+    def both(total, minima, column, column_bytes):
         low, high = v.load(f32x8, column + column_bytes), v.load(f32x8, column + 2 * column_bytes)
         return v.fma(v.fma(minima[0], low, minima[1] * high), v.load(f32x8, column), total)
 
-    def one(total, minima, column, column_bytes):  # type: ignore[no-untyped-def]
+    def one(total, minima, column, column_bytes):
         sums = v.load(f32x8, column + column_bytes) + v.load(f32x8, column + 2 * column_bytes)
         return v.fma(minima[0] * v.load(f32x8, column), sums, total)
 
     return v.jitable(both if parts.minima == 2 else one)
 
 
-def _single_group(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+def _single_group(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(p, line)` -> float32: 32 weights times a line; nothing where blocks are longer."""
     f32x8 = v.f32x8
     if fmt.block > BLOCK:
@@ -165,14 +172,14 @@ def _single_group(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     row, row_scale = v.jitable(parts.row), v.jitable(parts.row_scale)
     start, minimum = _row_start(v, parts), _row_minimum(v, parts)
 
-    def run(p, line):  # type: ignore[no-untyped-def]
+    def run(p, line):
         products = v.to_f32(f32x8, dot(start(line), row(p, 0) ^ flip, v.load(v.i8x32, line)))
-        return v.total(row_scale(p, 0) * products) * v.load_f32(line + SCALE) + minimum(p, line)
+        return v.reduce_add(row_scale(p, 0) * products) * v.load_f32(line + SCALE) + minimum(p, line)
 
     return v.jitable(run)
 
 
-def _offset_times(v: ModuleType, parts: IntegerParts) -> Any:
+def _offset_times(v: InstructionSet, parts: IntegerParts) -> Any:
     """Minus eight times sums of activations -> minus the offset times them."""
     more = _shift(v, parts) - SUM_SHIFT
     if more < 0:
@@ -180,7 +187,7 @@ def _offset_times(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable((lambda sums: sums << more) if more else (lambda sums: sums))
 
 
-def _row_start(v: ModuleType, parts: IntegerParts) -> Any:
+def _row_start(v: InstructionSet, parts: IntegerParts) -> Any:
     """What a group's product starts from: minus offset times the sum of the activations, under their scales."""
     i32x8 = v.i32x8
     if _shift(v, parts) < 0:
@@ -191,14 +198,14 @@ def _row_start(v: ModuleType, parts: IntegerParts) -> Any:
     return v.jitable(lambda line: times(v.load_two_lanes(i32x8, line + HALVES)))
 
 
-def _row_minimum(v: ModuleType, parts: IntegerParts) -> Any:
+def _row_minimum(v: InstructionSet, parts: IntegerParts) -> Any:
     if parts.row_min is None:
         return v.jitable(lambda p, line: v.float32(0))
     row_min = v.jitable(parts.row_min)
-    return v.jitable(lambda p, line: v.total(row_min(p, 0) * v.load_lane(v.f32x8, line + SCALED)))
+    return v.jitable(lambda p, line: v.reduce_add(row_min(p, 0) * v.load_lane(v.f32x8, line + SCALED)))
 
 
-def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
 
     A stretch of the rows is unpacked once; then all tokens run over a band of tiles, which stays in the L1 cache.
@@ -210,7 +217,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     def panel_of(count: int) -> Any:
         panel = _panel(v, parts, count)
 
-        def over_tiles(t, line, x_stride, depth, y, y_stride, at, tiles, scratch):  # type: ignore[no-untyped-def]
+        def over_tiles(t, line, x_stride, depth, y, y_stride, at, tiles, scratch):
             for n in range(tiles):
                 tile, out = scratch + depth // BLOCK * size * n, y + t * y_stride + 4 * lanes * n
                 panel(tile, depth, line + t * x_stride, x_stride, out, y_stride, at)
@@ -219,7 +226,7 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
 
     panels = in_panels(v, v.TOKENS, panel_of)
 
-    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):  # type: ignore[no-untyped-def]
+    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
             for n in range(tiles):
@@ -236,18 +243,16 @@ def tiles_dot(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     return v.jitable(dot_tiles)
 
 
-def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _panel(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
     f32, size = v.f32, parts.tile_bytes(v.LANES)
-    weights = v.each(8, lambda j, p: v.load(v.i8, p + 4 * v.LANES * j))
-    scales = v.each(parts.scales, lambda j, p: v.load(f32, p + 4 * v.LANES * (8 + j)))
+    weights = v.unroll_map(8, lambda j, p: v.load(v.i8, p + 4 * v.LANES * j))
+    scales = v.unroll_map(parts.scales, lambda j, p: v.load(f32, p + 4 * v.LANES * (8 + j)))
     group = (_group_of_two if parts.scales == 2 else _group)(v, parts, tokens)
     minima = _panel_minima(v, parts, tokens)
-    zeros = v.each(tokens, lambda t, y, stride: v.zero(f32))
-    loads = v.each(tokens, lambda t, y, stride: v.load(f32, y + t * stride))
-    stores = v.each(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.item(sums, t)))
+    zeros, loads, stores = panel_sums(v, tokens)
 
-    def run(tile, depth, x, x_stride, y, y_stride, at):  # type: ignore[no-untyped-def]
+    def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
             sums = minima(group(sums, weights(tile), scales(tile), x, x_stride), tile, x, x_stride)
@@ -258,44 +263,44 @@ def _panel(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _starts(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _starts(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """`(sums of activations at, stride)` -> what each token's product starts from: minus offset times sum."""
     i32 = v.i32
     if _shift(v, parts) < 0:
-        return v.each(tokens, lambda t, at, stride: v.zero(i32))
+        return v.unroll_map(tokens, lambda t, at, stride: v.zero(i32))
     times = _offset_times(v, parts)
-    return v.each(tokens, lambda t, at, stride: times(v.load_splat(i32, at + t * stride)))
+    return v.unroll_map(tokens, lambda t, at, stride: times(v.load_splat(i32, at + t * stride)))
 
 
-def _group(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _group(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines."""
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 8, parts.bits, parts.signed)
 
-    def scaled(t, sums, products, d, x, stride):  # type: ignore[no-untyped-def]
+    def scaled(t, sums, products, d, x, stride):
         scale = d[0] * v.load_splat(f32, x + t * stride + SCALE)
-        return v.fma(scale, v.to_f32(f32, v.item(products, t)), v.item(sums, t))
+        return v.fma(scale, v.to_f32(f32, v.tuple_get(products, t)), v.tuple_get(sums, t))
 
-    every = v.each(tokens, scaled)
+    every = v.unroll_map(tokens, scaled)
 
-    def run(sums, w, d, x, stride):  # type: ignore[no-untyped-def]
+    def run(sums, w, d, x, stride):
         return every(sums, dot(starts(x + SUM, stride), w, x, stride), d, x, stride)
 
     return v.jitable(run)
 
 
-def _group_of_two(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """As `_group`, where the halves of 32 weights have scales of their own."""
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 4, parts.bits, parts.signed)
 
-    def scaled(t, sums, low, high, d, x, stride):  # type: ignore[no-untyped-def]
-        both = v.fma(d[1], v.to_f32(f32, v.item(high, t)), d[0] * v.to_f32(f32, v.item(low, t)))
-        return v.fma(both, v.load_splat(f32, x + t * stride + SCALE), v.item(sums, t))
+    def scaled(t, sums, low, high, d, x, stride):
+        both = v.fma(d[1], v.to_f32(f32, v.tuple_get(high, t)), d[0] * v.to_f32(f32, v.tuple_get(low, t)))
+        return v.fma(both, v.load_splat(f32, x + t * stride + SCALE), v.tuple_get(sums, t))
 
-    every = v.each(tokens, scaled)
+    every = v.unroll_map(tokens, scaled)
 
-    def run(sums, w, d, x, stride):  # type: ignore[no-untyped-def]
+    def run(sums, w, d, x, stride):
         low = dot(starts(x + HALVES, stride), w[:4], x, stride)
         high = dot(starts(x + HALVES + 4, stride), w[4:], x + 16, stride)
         return every(sums, low, high, d, x, stride)
@@ -303,18 +308,18 @@ def _group_of_two(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _panel_minima(v: ModuleType, parts: IntegerParts, tokens: int) -> Any:
+def _panel_minima(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """`(sums, tile, x, stride)` -> sums + minima of the rows times the scaled sums of the activations."""
     f32, at = v.f32, 4 * v.LANES * (8 + parts.scales)
     if parts.row_min is None:
         return v.jitable(lambda sums, tile, x, stride: sums)
-    times = v.each(
-        tokens, lambda t, sums, low, x, stride: v.fma(low, v.load_splat(f32, x + t * stride), v.item(sums, t))
+    times = v.unroll_map(
+        tokens, lambda t, sums, low, x, stride: v.fma(low, v.load_splat(f32, x + t * stride), v.tuple_get(sums, t))
     )
     if parts.minima == 1:
         return v.jitable(lambda sums, tile, x, stride: times(sums, v.load(f32, tile + at), x + SCALED, stride))
 
-    def run(sums, tile, x, stride):  # type: ignore[no-untyped-def]
+    def run(sums, tile, x, stride):
         sums = times(sums, v.load(f32, tile + at), x + SCALED_HALVES, stride)
         return times(sums, v.load(f32, tile + at + 4 * v.LANES), x + SCALED_HALVES + 4, stride)
 

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
-from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, refuse_stored
+from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
+from ..simd.instruction_set import InstructionSet
 
 FIELDS = ("tokens", "ids", "weights", "out", "k", "row_bytes")
 
 
-def gather(fmt: type[Format]) -> Kernel:
+def get_rows(fmt: type[Format]) -> Kernel:
     """The kernel out (tokens, k) float32 = rows `ids` (tokens,) int64 of weights (rows, k); callers check the ids.
 
     Raises ValueError for a format that is only stored.
     """
-    refuse_stored(fmt)
-    return Kernel(f"gather_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+    require_kernels(fmt)
+    return Kernel(f"get_rows_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
-def _build(v: ModuleType, fmt: type[Format]) -> Any:
+def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     parts = fmt.kernels(v)
     families: dict[type, Any] = {IntegerParts: _integer_row, FloatParts: _float_row, DecodedParts: _decoded_row}
     copy_row = families[type(parts)](v, fmt, parts)
 
-    def run(counter, ith, nth, tokens, ids, weights, out, k, row_bytes):  # type: ignore[no-untyped-def]
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+    def run(counter, ith, nth, tokens, ids, weights, out, k, row_bytes):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             copy_row(weights + row_bytes * v.load_i64(ids + 8 * t), out + 4 * k * t, k)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run
 
 
-def _float_row(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
+def _float_row(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Any:
     row, one, nbytes = v.jitable(parts.row), v.jitable(parts.one), fmt.nbytes
 
-    def copy_row(p, out, k):  # type: ignore[no-untyped-def]
+    def copy_row(p, out, k):
         for i in range(0, k - 7, 8):
             v.store(out + 4 * i, row(p + nbytes * i))
         for i in range(k // 8 * 8, k):
@@ -47,17 +47,17 @@ def _float_row(v: ModuleType, fmt: type[Format], parts: FloatParts) -> Any:
     return v.jitable(copy_row)
 
 
-def _decoded_row(v: ModuleType, fmt: type[Format], parts: DecodedParts) -> Any:
+def _decoded_row(v: InstructionSet, fmt: type[Format], parts: DecodedParts) -> Any:
     decode, nbytes, block = v.jitable(parts.decode), fmt.nbytes, fmt.block
 
-    def copy_row(p, out, k):  # type: ignore[no-untyped-def]
+    def copy_row(p, out, k):
         for b in range(k // block):
             decode(p + nbytes * b, out + 4 * block * b)
 
     return v.jitable(copy_row)
 
 
-def _integer_row(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
+def _integer_row(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     row, row_scale, nbytes, block = v.jitable(parts.row), v.jitable(parts.row_scale), fmt.nbytes, fmt.block
     row_min = v.jitable(parts.row_min or (lambda p, g: v.zero(v.f32x8)))
     offset = 1 << parts.shift if parts.shift >= 0 else 0
@@ -65,21 +65,21 @@ def _integer_row(v: ModuleType, fmt: type[Format], parts: IntegerParts) -> Any:
     def eight(j: int) -> Any:
         bytes_of, spread = v.slice_of(8 * j, 8), v.splat_of(2 * j)
 
-        def step(q, scale, low, out):  # type: ignore[no-untyped-def]
+        def step(q, scale, low, out):
             number = v.widen_signed(v.i32x8, bytes_of(q)) - offset
             value = v.to_f32(v.f32x8, number) * spread(scale)
             v.store(out + 32 * j, value + spread(low))
 
         return step
 
-    four = v.unroll(4, eight)
+    four = v.map_parts(4, eight)
 
     def group(g: int) -> Any:
         return lambda p, out: four(row(p, g), row_scale(p, g), row_min(p, g), out + 128 * g)
 
-    groups = v.unroll(block // 32, group)
+    groups = v.map_parts(block // 32, group)
 
-    def copy_row(p, out, k):  # type: ignore[no-untyped-def]
+    def copy_row(p, out, k):
         for b in range(k // block):
             groups(p + nbytes * b, out + 4 * block * b)
 

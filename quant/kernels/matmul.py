@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, float_activations, refuse_stored
+from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
+from ..simd.instruction_set import InstructionSet
 from .panels import in_panels
 from .q8_activations import q8_bytes
 
@@ -35,11 +35,11 @@ def matmul(fmt: type[Format]) -> Kernel:
     records of `activations`; `y` is float32 with `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
     for each thread. Raises ValueError for a format that is only stored.
     """
-    refuse_stored(fmt)
+    require_kernels(fmt)
     return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
-def matmul_meaning(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
+def matmul_reference(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
     """What the kernel means: dequantized weights (rows, k), activations (tokens, k) -> (tokens, rows) in float64."""
     import numpy as np
 
@@ -51,23 +51,23 @@ def float_bytes(k: int) -> int:
     return 4 * k
 
 
-def _build(v: ModuleType, fmt: type[Format]) -> Any:
+def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
 
-    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
         draw = ROWS if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
-        first = v.draw(counter, draw)
+        first = v.take_work(counter, draw)
         while first < rows:
             for line in range(0, BEGIN, 64):  # all at once: a CPU that follows the addresses asks for a few at first
                 v.prefetch(weights + row_bytes * first + line)
             stretch(weights, row_bytes, first, min(rows, first + draw), x, k, count, y, y_stride, tile)
-            first = v.draw(counter, draw)
+            first = v.take_work(counter, draw)
 
     return run
 
 
-def few_tokens(v: ModuleType, fmt: type[Format]) -> int:
+def few_tokens(v: InstructionSet, fmt: type[Format]) -> int:
     """The most tokens for which rows are read one by one, as for a single one.
 
     Blocks that become float32 first are decoded anew for each panel of tokens, so there one panel is all.
@@ -77,17 +77,17 @@ def few_tokens(v: ModuleType, fmt: type[Format]) -> int:
     return int(v.FLOAT_FEW if fmt.block == 1 else v.ROW_TOKENS)
 
 
-def words_of_tiles(v: ModuleType) -> ModuleType:
-    """The words that products are written in: an instruction set's own, or those of its file for them."""
-    return import_module(f"..isa.{v.TILES}", __package__) if v.TILES else v
+def set_for_tiles(v: InstructionSet) -> InstructionSet:
+    """The instruction set that products are built with: `v` itself, or its module for tiles."""
+    return cast(InstructionSet, import_module(f"..isa.{v.TILES}", __package__)) if v.TILES else v
 
 
-def rows_by_tokens(v: ModuleType, fmt: type[Format]) -> Any:
+def rows_by_tokens(v: InstructionSet, fmt: type[Format]) -> Any:
     """`(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch)`: rows `first` to `last` (without it)."""
     from . import gemm_decoded, gemm_float, gemm_integer
 
     few, x_bytes = few_tokens(v, fmt), v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
-    v = words_of_tiles(v)
+    v = set_for_tiles(v)
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
     parts = fmt.kernels(v)
     family = families[type(parts)]
@@ -97,7 +97,7 @@ def rows_by_tokens(v: ModuleType, fmt: type[Format]) -> Any:
         v.LANES,
     )
 
-    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):
         x_stride = x_bytes(k)
         if tokens > few:  # whole tiles here, the rows that are left one by one below
             tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
@@ -109,7 +109,7 @@ def rows_by_tokens(v: ModuleType, fmt: type[Format]) -> Any:
     return v.jitable(run)
 
 
-def _row_panels(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
+def _row_panels(v: InstructionSet, row_dot_of: Callable[[int], Any]) -> Any:
     """`(tokens, weights, x, x_stride, k, y, y_stride, scratch)`: one row by all tokens.
 
     It is read from memory once; for the second panel of tokens it is in the cache.
@@ -118,7 +118,7 @@ def _row_panels(v: ModuleType, row_dot_of: Callable[[int], Any]) -> Any:
     def panel_of(count: int) -> Any:
         dot = row_dot_of(count)
 
-        def run(t, weights, x, x_stride, k, y, y_stride, scratch):  # type: ignore[no-untyped-def]
+        def run(t, weights, x, x_stride, k, y, y_stride, scratch):
             dot(weights, x + t * x_stride, x_stride, k, y + t * y_stride, y_stride, scratch)
 
         return run

@@ -6,12 +6,12 @@ computes it does not change it. Knows no model, no thread and no format by name.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..blocks.parts import float_activations, refuse_stored
+from ..blocks.parts import float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
+from ..simd.instruction_set import InstructionSet
 from .matmul import MAX_ROWS, ROW_DRAWS, ROWS, SCRATCH_BYTES, few_tokens, float_bytes, rows_by_tokens
 from .q8_activations import q8_bytes
 
@@ -30,11 +30,11 @@ def matmul_grouped(fmt: type[Format]) -> Kernel:
     `matrix_bytes` apart. `tokens` is the address of the batch's size, for which stretches are chosen; the rest is as
     for `matmul`. Raises ValueError for a format that is only stored.
     """
-    refuse_stored(fmt)
+    require_kernels(fmt)
     return Kernel(f"matmul_grouped_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
-def matmul_grouped_meaning(
+def matmul_grouped_reference(
     weights: NDArray[np.float32], x: NDArray[np.float32], groups: list[tuple[int, int, int]]
 ) -> NDArray[np.float64]:
     """Dequantized weights (matrices, rows, k), activations (grouped, k) -> (grouped, rows) in float64."""
@@ -44,21 +44,21 @@ def matmul_grouped_meaning(
     return np.concatenate(parts)
 
 
-def _build(v: ModuleType, fmt: type[Format]) -> Any:
+def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
-    def run(counter, ith, nth, tokens, groups, weights, matrix_bytes, x, y, rows, k, row_bytes, scratch):  # type: ignore[no-untyped-def]
+    def run(counter, ith, nth, tokens, groups, weights, matrix_bytes, x, y, rows, k, row_bytes, scratch):
         count, tile = v.load_i64(groups), scratch + SCRATCH_BYTES * ith
         alone = max(v.LANES, min(MAX_ROWS, count * rows // (ROW_DRAWS * nth)))
         draw = ROWS if v.load_i64(tokens) > few else alone
         stretches = (rows + draw - 1) // draw
-        item = v.draw(counter, 1)
+        item = v.take_work(counter, 1)
         while item < count * stretches:
             group, first = groups + 8 + GROUP * (item // stretches), item % stretches * draw
             matrix, at, n = v.load_i64(group), v.load_i64(group + 8), v.load_i64(group + 16)
             mine, last = weights + matrix * matrix_bytes, min(rows, first + draw)
             stretch(mine, row_bytes, first, last, x + at * x_bytes(k), k, n, y + 4 * at * rows, rows, tile)
-            item = v.draw(counter, 1)
+            item = v.take_work(counter, 1)
 
     return run

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
+
+from ..simd.instruction_set import InstructionSet
 
 BAND = 32  # rows whose unpacked weights stay in the L1 cache while all tokens pass
 
 
-def in_panels(v: ModuleType, most: int, panel_of: Callable[[int], Callable[..., Any]]) -> Any:
+def in_panels(v: InstructionSet, most: int, panel_of: Callable[[int], Callable[..., Any]]) -> Any:
     """The function `(tokens, *args)` that runs `panel_of(n)`, a function `(t, *args)` for tokens t .. t + n - 1.
 
     As many panels of `most` tokens, a power of two, as there are, then at most one of every smaller power.
@@ -18,7 +19,7 @@ def in_panels(v: ModuleType, most: int, panel_of: Callable[[int], Callable[..., 
     def run_of(n: int) -> Any:
         panel = v.jitable(panel_of(n))
 
-        def run(t, tokens, *args):  # type: ignore[no-untyped-def]
+        def run(t, tokens, *args):
             while t + n <= tokens:
                 panel(t, *args)
                 t += n
@@ -26,17 +27,38 @@ def in_panels(v: ModuleType, most: int, panel_of: Callable[[int], Callable[..., 
 
         return v.jitable(run)
 
-    runs = v.chain([run_of(n) for n in (16, 8, 4, 2, 1) if n <= most])
+    runs = v.fold_parts([run_of(n) for n in (16, 8, 4, 2, 1) if n <= most])
     return v.jitable(lambda tokens, *args: runs(0, tokens, *args))
 
 
-def fetch_rows(v: ModuleType) -> Any:
+class PanelSums(NamedTuple):
+    """How a panel's sums, a vector for each token, come from and go to y (tokens, LANES) float32, rows `stride` apart.
+
+    `zeros(y, stride)` and `loads(y, stride)` give them; `stores(sums, y, stride)` writes them.
+    """
+
+    zeros: Any
+    loads: Any
+    stores: Any
+
+
+def panel_sums(v: InstructionSet, tokens: int) -> PanelSums:
+    """The sums of a panel of `tokens` tokens."""
+    f32 = v.f32
+    return PanelSums(
+        v.unroll_map(tokens, lambda t, y, stride: v.zero(f32)),
+        v.unroll_map(tokens, lambda t, y, stride: v.load(f32, y + t * stride)),
+        v.unroll_map(tokens, lambda t, sums, y, stride: v.store(y + t * stride, v.tuple_get(sums, t))),
+    )
+
+
+def fetch_rows(v: InstructionSet) -> Any:
     """`(rows, row_bytes, first, last)`: ask for the cache lines in which bytes first .. last - 1 of LANES rows end.
 
     So many streams are more than a CPU follows by itself.
     """
 
-    def run(rows, row_bytes, first, last):  # type: ignore[no-untyped-def]
+    def run(rows, row_bytes, first, last):
         for line in range(first // 64, last // 64):
             for r in range(v.LANES):
                 v.prefetch(rows + row_bytes * r + 64 * line)

@@ -10,10 +10,10 @@ minus the sums of the low halves, minus the sums of the high halves; and all byt
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..jit.kernel import kernel
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ def q8_bytes(k: int) -> int:
     return k * 27 // 8 + LINE
 
 
-def q8_meaning(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def q8_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """What the kernel computes: x (..., k) float32 -> bytes (..., k) and scales (..., k / 32); x ~ bytes * scale."""
     import numpy as np
 
@@ -41,22 +41,22 @@ def q8_meaning(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.flo
     return q.reshape(x.shape), (bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13).view(np.float32)
 
 
-def _peak_and_scale(v: ModuleType) -> tuple[Any, Any]:
+def _peak_and_scale(v: InstructionSet) -> tuple[Any, Any]:
     """The greatest magnitude of 32 float32 at an address, and the scale that is kept for a group of a magnitude."""
     f32x8, i32x8 = v.f32x8, v.i32x8
 
     @v.jitable
-    def magnitude(p):  # type: ignore[no-untyped-def]
+    def magnitude(p):
         return v.bitcast(i32x8, v.load(f32x8, p)) & 0x7FFFFFFF
 
     @v.jitable
-    def peak_of(p):  # type: ignore[no-untyped-def]
+    def peak_of(p):
         """Greatest magnitude of 32 values, compared by their bits: NaN is then the greatest of all."""
         low = v.maximum(magnitude(p), magnitude(p + 32))
-        return v.as_f32(v.greatest(v.maximum(low, v.maximum(magnitude(p + 64), magnitude(p + 96)))))
+        return v.as_f32(v.reduce_max(v.maximum(low, v.maximum(magnitude(p + 64), magnitude(p + 96)))))
 
     @v.jitable
-    def short_scale(x):  # type: ignore[no-untyped-def]
+    def short_scale(x):
         """`x` to 11 significant bits: what other engines keep of a scale as a half, without a half's limits."""
         bits = v.bits_of(x)
         return v.as_f32(bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
@@ -65,13 +65,13 @@ def _peak_and_scale(v: ModuleType) -> tuple[Any, Any]:
 
 
 @kernel("tokens x out k")
-def quantize_q8(v: ModuleType) -> Any:
+def quantize_q8(v: InstructionSet) -> Any:
     """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
     f32x8, i32x8, i8x8, int32, float32 = v.f32x8, v.i32x8, v.Vec("i8", 8), v.int32, v.float32
     peak_of, short_scale = _peak_and_scale(v)
 
     @v.jitable
-    def quantize_group(p, q, column, column_bytes, plain):  # type: ignore[no-untyped-def]
+    def quantize_group(p, q, column, column_bytes, plain):
         peak = peak_of(p)
         inverse = float32(127) / peak if peak > 0 else float32(0)
         for j in range(4):
@@ -80,7 +80,7 @@ def quantize_q8(v: ModuleType) -> Any:
         bytes_of = v.load(v.i8x32, q)
         v.store(plain, bytes_of)
         sums = v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), bytes_of)
-        low, high = v.total(v.low_half(sums)), v.total(v.high_half(sums))
+        low, high = v.reduce_add(v.low_half(sums)), v.reduce_add(v.high_half(sums))
         scale = short_scale(peak * float32(1 / 127))
         v.store(q + SCALE, scale)
         v.store(q + SUM, int32(-(low + high) << SUM_SHIFT))
@@ -93,13 +93,13 @@ def quantize_q8(v: ModuleType) -> Any:
         v.store(column + column_bytes, float32(-low))
         v.store(column + 2 * column_bytes, float32(-high))
 
-    def run(counter, ith, nth, tokens, x, out, k):  # type: ignore[no-untyped-def]
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
+    def run(counter, ith, nth, tokens, x, out, k):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             for i in range(k // BLOCK):
                 at, record = BLOCK * i, out + (k * 27 // 8 + LINE) * t
                 plain = record + k * 19 // 8 + at
                 quantize_group(x + 4 * (k * t + at), record + LINE * i, record + 2 * k + 4 * i, k // 8, plain)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

@@ -1,4 +1,4 @@
-"""The search behind formats with minima: x ~ scale * q - low in every group, q in 0..top, low not negative.
+"""The search behind formats with minima: x ~ scale * q - low in every group, q in 0..max_level, low not negative.
 
 Each group tries several spreads of its levels; for the integers q of a trial the best scale and minimum are those of
 weighted least squares. Scales and minima become whole multiples of two half floats; then, in turn, q, the multiples and
@@ -8,16 +8,16 @@ the two factors are chosen anew for what is given of the others, which never rai
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..simd.instruction_set import InstructionSet
 from .search import (
     COLUMNS,
     FIT,
     FIT_MIN,
+    FLOAT16_D,
+    FLOAT16_DMIN,
     FLOOR,
-    HALF,
-    HALF_MIN,
     INVERSE,
     LOW,
     MIN,
@@ -34,8 +34,10 @@ from .search import (
     SUM_XQ,
     WEIGHTS,
     Shape,
+    Steps,
+    alternate,
     columns_of,
-    halving,
+    float16_rounding,
     important,
     kept_bytes,
     over_block,
@@ -52,17 +54,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """`groups` groups of `group` values, q in 0..top, scales and minima in 0..multiples of the block's two factors.
+    """`groups` groups of `group` values, q in 0..max_level; scales and minima are 0..max_scale times d and dmin.
 
     `even`: how much a group's root mean square adds to the weight of a value, which is else its magnitude. Trials
-    spread top + `first`, + `first` + `step`, ... levels over the group's range; `rounds`: of choosing anew;
+    spread max_level + `first`, + `first` + `step`, ... levels over the group's range; `rounds`: of choosing anew;
     `floor`: see `search.FLOOR`.
     """
 
     group: int
     groups: int
-    top: int
-    multiples: int
+    max_level: int
+    max_scale: int
     even: float
     first: float
     step: float
@@ -70,14 +72,14 @@ class Affine:
     rounds: int = 2
     floor: float = FLOOR
 
-    def longer(self) -> Affine:
+    def with_more_effort(self) -> Affine:
         """The search of more effort."""
         return replace(
             self, first=1.5 * self.first, step=self.step / 2, trials=3 * self.trials - 2, rounds=4 * self.rounds
         )
 
 
-class Found(NamedTuple):
+class AffineBlocks(NamedTuple):
     """What a block is stored as: halves (n,) as float32, multiples (n, groups) and levels (n, block), uint8."""
 
     d: Floats
@@ -90,11 +92,11 @@ class Found(NamedTuple):
 # ---- the meaning, in NumPy ----------------------------------------------------------------------------------------
 
 
-def affine(x: Floats, importance: Floats | None, search: Affine) -> Found:
+def affine(x: Floats, importance: Floats | None, search: Affine) -> AffineBlocks:
     """Blocks (n, block) float32, their importance likewise -> how they are stored."""
     import numpy as np
 
-    n, groups, most = len(x), search.groups, np.float32(search.multiples)
+    n, groups, most = len(x), search.groups, np.float32(search.max_scale)
     unit, shrink = powers(x)
     values = columns_of(x * shrink, search.group)
     if importance is None:
@@ -104,7 +106,7 @@ def affine(x: Floats, importance: Floats | None, search: Affine) -> Found:
     fit, low = (a.reshape(n, groups) for a in _fit(values, weights, search))
     sums = [s.reshape(n, groups) for s in (weights.sum(axis=0), (weights * values).sum(axis=0))]
 
-    def halved(d: Floats) -> Floats:
+    def rounded(d: Floats) -> Floats:
         return (d * unit).astype(np.float16).astype(np.float32) * shrink
 
     def multiple(ideal: Floats, d: Floats, before: Floats | None = None) -> Floats:
@@ -114,10 +116,10 @@ def affine(x: Floats, importance: Floats | None, search: Affine) -> Found:
     def levels() -> Floats:
         step = (d * scale).reshape(-1)
         inverse = np.where(step > 0, 1 / step, np.float32(0))
-        q: Floats = np.rint((values + (dmin * lows).reshape(-1)) * inverse).clip(0, search.top)
+        q: Floats = np.rint((values + (dmin * lows).reshape(-1)) * inverse).clip(0, search.max_level)
         return q
 
-    d, dmin = (halved(a.max(axis=1, keepdims=True) * (1 / most)) for a in (fit, low))
+    d, dmin = (rounded(a.max(axis=1, keepdims=True) * (1 / most)) for a in (fit, low))
     scale, lows = multiple(fit, d), multiple(low, dmin)
     for _ in range(search.rounds):
         q = levels()
@@ -125,10 +127,10 @@ def affine(x: Floats, importance: Floats | None, search: Affine) -> Found:
         qs = [s.reshape(n, groups) for s in (wq.sum(axis=0), (wq * q).sum(axis=0), (wq * values).sum(axis=0))]
         lows = multiple(d * scale * qs[0] - sums[1], sums[0] * dmin, lows)
         scale = multiple(qs[2] + dmin * lows * qs[0], d * qs[1], scale)
-        d, dmin = (halved(a) for a in _factors(d, dmin, scale, lows, *sums, *qs))
+        d, dmin = (rounded(a) for a in _factors(d, dmin, scale, lows, *sums, *qs))
     q = levels().T.reshape(n, -1)
     d, dmin = (a[:, 0] * unit[:, 0] for a in (d, dmin))
-    return Found(d, dmin, scale.astype(np.uint8), lows.astype(np.uint8), q.astype(np.uint8))
+    return AffineBlocks(d, dmin, scale.astype(np.uint8), lows.astype(np.uint8), q.astype(np.uint8))
 
 
 def _fit(x: Floats, w: Floats, search: Affine) -> tuple[Floats, Floats]:
@@ -141,10 +143,10 @@ def _fit(x: Floats, w: Floats, search: Affine) -> tuple[Floats, Floats]:
     bottom = np.minimum(x.min(axis=0), 0)
     span = x.max(axis=0) - bottom
     sw, sx = w.sum(axis=0), (w * x).sum(axis=0)
-    scale, low, best = span * np.float32(1 / search.top), bottom, np.full_like(span, -np.inf)
+    scale, low, best = span * np.float32(1 / search.max_level), bottom, np.full_like(span, -np.inf)
     for trial in range(search.trials):
-        per = np.float32(search.top + search.first + search.step * trial) / span
-        q = np.rint((x - bottom) * per).clip(0, search.top)
+        per = np.float32(search.max_level + search.first + search.step * trial) / span
+        q = np.rint((x - bottom) * per).clip(0, search.max_level)
         wq = w * q
         sq, sqq, sxq = wq.sum(axis=0), (wq * q).sum(axis=0), (wq * x).sum(axis=0)
         det = sw * sqq - sq * sq
@@ -178,48 +180,43 @@ def _factors(
 # ---- the same in lanes --------------------------------------------------------------------------------------------
 
 
-def plain_weight(v: ModuleType, search: Affine) -> Any:
+def plain_weight(v: InstructionSet, search: Affine) -> Any:
     """`(x, mean square of the group)` -> weights."""
     even = search.even
     return v.jitable(lambda x, square: v.absolute(x) + v.sqrt(square) * even)
 
 
-def find(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def find(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(scratch)`: from columns and weights to halves, multiples, and what turns values into levels."""
-    parts, rows, wide = shape.parts, shape.values // (shape.group * shape.wide), shape.wide
-    fit, sums, rounds = _fit_lanes(v, shape, search), _sum_lanes(v, shape, search), search.rounds
-    start, improve = _start(v, shape, search), _improve(v, shape, search)
-
-    def run(scratch):  # type: ignore[no-untyped-def]
-        for part in range(parts):
-            fit(scratch, part)
-        for row in range(rows):
-            start(scratch, wide * row)
-        for _ in range(rounds):
-            for part in range(parts):
-                sums(scratch, part)
-            for row in range(rows):
-                improve(scratch, wide * row)
-
-    return v.jitable(run)
+    steps = Steps(
+        _fit_lanes(v, shape, search), _start(v, shape, search), _sum_lanes(v, shape, search), _improve(v, shape, search)
+    )
+    return alternate(v, shape, search.rounds, steps)
 
 
-def _fit_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
-    f32, lanes, group, top = v.f32, v.LANES, search.group, search.top
-    vector, first, step, trials = 4 * lanes, search.top + search.first, search.step, search.trials
+def _trial(v: InstructionSet, search: Affine) -> Any:
+    """`(xs, bottom, inverse)` -> weighted sums of the levels q of (x - bottom) * inverse, of q * q and of q * x."""
+    f32, group, vector, max_level = v.f32, search.group, 4 * v.LANES, search.max_level
 
-    @v.jitable
-    def trial(xs, ws, bottom, per):  # type: ignore[no-untyped-def]
+    def trial(xs, bottom, inverse):
         sq, sqq, sxq = v.zero(f32), v.zero(f32), v.zero(f32)
         for i in range(group):
-            x, w = v.load(f32, xs + vector * i), v.load(f32, ws + vector * i)
-            q = v.round_even((x - bottom) * per)
-            q = v.minimum(v.maximum(q, v.zero(f32)), v.splat(f32, top))
+            x, w = v.load(f32, xs + vector * i), v.load(f32, xs + (WEIGHTS - COLUMNS) + vector * i)
+            q = v.round_even((x - bottom) * inverse)
+            q = v.minimum(v.maximum(q, v.zero(f32)), v.splat(f32, max_level))
             wq = w * q
             sq, sqq, sxq = sq + wq, sqq + wq * q, sxq + wq * x
         return sq, sqq, sxq
 
-    def fit(scratch, part):  # type: ignore[no-untyped-def]
+    return v.jitable(trial)
+
+
+def _fit_lanes(v: InstructionSet, shape: Shape, search: Affine) -> Any:
+    f32, lanes, group, max_level = v.f32, v.LANES, search.group, search.max_level
+    vector, first, step, trials = 4 * lanes, search.max_level + search.first, search.step, search.trials
+    trial = _trial(v, search)
+
+    def fit(scratch, part):
         xs = scratch + COLUMNS + vector * group * part
         ws, at = xs + (WEIGHTS - COLUMNS), scratch + vector * part
         bottom, highest, zero = v.zero(f32), v.load(f32, xs), v.zero(f32)
@@ -229,17 +226,17 @@ def _fit_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
             bottom, highest = v.minimum(bottom, x), v.maximum(highest, x)
             sw, sx = sw + w, sx + w * x
         span = highest - bottom
-        scale, low, best = span * (1 / top), bottom, v.splat(f32, -1e30)
+        scale, low, best = span * (1 / max_level), bottom, v.splat(f32, -1e30)
         for t in range(trials):
-            sq, sqq, sxq = trial(xs, ws, bottom, v.splat(f32, first + step * t) / span)
+            sq, sqq, sxq = trial(xs, bottom, v.splat(f32, first + step * t) / span)
             det, below = sw * sqq - sq * sq, sq * sxq - sqq * sx
             # A determinant that is only rounding, or a minimum above zero: the scale alone, through zero.
-            sign = v.choose(det, sw * sqq * SINGULAR, below, zero)
-            shift = v.choose(sign, zero, (zero - below) / det, zero)
-            size = v.choose(sign, zero, (sw * sxq - sx * sq) / det, sxq / sqq)
+            sign = v.select_gt(det, sw * sqq * SINGULAR, below, zero)
+            shift = v.select_gt(sign, zero, (zero - below) / det, zero)
+            size = v.select_gt(sign, zero, (sw * sxq - sx * sq) / det, sxq / sqq)
             gain = size * sxq + shift * sx
-            scale, low = v.choose(gain, best, size, scale), v.choose(gain, best, shift, low)
-            best = v.choose(gain, best, gain, best)
+            scale, low = v.select_gt(gain, best, size, scale), v.select_gt(gain, best, shift, low)
+            best = v.select_gt(gain, best, gain, best)
         v.store(at + FIT, scale)
         v.store(at + FIT_MIN, zero - low)
         v.store(at + SUM_W, sw)
@@ -248,21 +245,13 @@ def _fit_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
     return v.jitable(fit)
 
 
-def _sum_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def _sum_lanes(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(scratch, part)`: the levels that the present scales give, and their sums."""
-    f32, lanes, group, top = v.f32, v.LANES, search.group, search.top
-    vector = 4 * lanes
+    f32, group, vector, trial = v.f32, search.group, 4 * v.LANES, _trial(v, search)
 
-    def sums(scratch, part):  # type: ignore[no-untyped-def]
+    def sums(scratch, part):
         xs, at = scratch + COLUMNS + vector * group * part, scratch + vector * part
-        inverse, offset = v.load(f32, at + INVERSE), v.load(f32, at + OFFSET)
-        sq, sqq, sxq = v.zero(f32), v.zero(f32), v.zero(f32)
-        for i in range(group):
-            x, w = v.load(f32, xs + vector * i), v.load(f32, xs + (WEIGHTS - COLUMNS) + vector * i)
-            q = v.round_even((x + offset) * inverse)
-            q = v.minimum(v.maximum(q, v.zero(f32)), v.splat(f32, top))
-            wq = w * q
-            sq, sqq, sxq = sq + wq, sqq + wq * q, sxq + wq * x
+        sq, sqq, sxq = trial(xs, v.zero(f32) - v.load(f32, at + OFFSET), v.load(f32, at + INVERSE))
         v.store(at + SUM_Q, sq)
         v.store(at + SUM_QQ, sqq)
         v.store(at + SUM_XQ, sxq)
@@ -270,17 +259,17 @@ def _sum_lanes(v: ModuleType, shape: Shape, search: Affine) -> Any:
     return v.jitable(sums)
 
 
-def _settle(v: ModuleType, shape: Shape) -> Any:
+def _settle(v: InstructionSet, shape: Shape) -> Any:
     """`(scratch, at, d, dmin, scale, low)`: keep them, `at` lanes on, and what turns values into levels."""
     wide, keep = v.Vec("f32", shape.wide), kept_bytes(v, shape)
 
-    def settle(scratch, at, d, dmin, scale, low):  # type: ignore[no-untyped-def]
+    def settle(scratch, at, d, dmin, scale, low):
         p, step, zero = scratch + 4 * at, d * scale, v.zero(wide)
         v.store(p + STEP, d)
         v.store(p + LOW, dmin)
         v.store(p + SCALE, scale)
         v.store(p + MIN, low)
-        v.store(p + INVERSE, v.choose(step, zero, v.splat(wide, 1) / step, zero))
+        v.store(p + INVERSE, v.select_gt(step, zero, v.splat(wide, 1) / step, zero))
         v.store(p + OFFSET, dmin * low)
         keep(scale, scratch + SCALE_BYTES + at)
         keep(low, scratch + MIN_BYTES + at)
@@ -288,37 +277,40 @@ def _settle(v: ModuleType, shape: Shape) -> Any:
     return v.jitable(settle)
 
 
-def _multiple(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def _multiple(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(ideal, d, before)`: the multiple of d nearest to `ideal`, or what it was where d is not above zero."""
-    wide, most = v.Vec("f32", shape.wide), search.multiples
+    wide, most = v.Vec("f32", shape.wide), search.max_scale
 
-    def multiple(ideal, d, before):  # type: ignore[no-untyped-def]
+    def multiple(ideal, d, before):
         zero = v.zero(wide)
         whole = v.round_even(v.minimum(v.maximum(ideal / d, zero), v.splat(wide, most)))
-        return v.choose(d, zero, whole, before)
+        return v.select_gt(d, zero, whole, before)
 
     return v.jitable(multiple)
 
 
-def _start(v: ModuleType, shape: Shape, search: Affine) -> Any:
-    wide, halved, settle = v.Vec("f32", shape.wide), halving(v, shape), _settle(v, shape)
-    multiple, part = _multiple(v, shape, search), 1 / search.multiples
-    most = v.jitable((lambda x: v.splat(wide, v.greatest(x))) if shape.groups > 1 else (lambda x: x))
+def _start(v: InstructionSet, shape: Shape, search: Affine) -> Any:
+    wide, rounded, settle = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape)
+    multiple, part = _multiple(v, shape, search), 1 / search.max_scale
+    most = v.jitable((lambda x: v.splat(wide, v.reduce_max(x))) if shape.groups > 1 else (lambda x: x))
 
-    def start(scratch, at):  # type: ignore[no-untyped-def]
+    def start(scratch, at):
         fit, low, zero = v.load(wide, scratch + FIT + 4 * at), v.load(wide, scratch + FIT_MIN + 4 * at), v.zero(wide)
-        d, dmin = halved(most(fit) * part, scratch, at, HALF), halved(most(low) * part, scratch, at, HALF_MIN)
+        d, dmin = (
+            rounded(most(fit) * part, scratch, at, FLOAT16_D),
+            rounded(most(low) * part, scratch, at, FLOAT16_DMIN),
+        )
         settle(scratch, at, d, dmin, multiple(fit, d, zero), multiple(low, dmin, zero))
 
     return v.jitable(start)
 
 
-def _improve(v: ModuleType, shape: Shape, search: Affine) -> Any:
+def _improve(v: InstructionSet, shape: Shape, search: Affine) -> Any:
     """`(scratch, at)`: multiples, then factors, that suit the levels best."""
-    wide, halved, settle = v.Vec("f32", shape.wide), halving(v, shape), _settle(v, shape)
+    wide, rounded, settle = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape)
     multiple, total = _multiple(v, shape, search), over_block(v, shape)
 
-    def improve(scratch, at):  # type: ignore[no-untyped-def]
+    def improve(scratch, at):
         p, zero = scratch + 4 * at, v.zero(wide)
         d, dmin, scale, low = (
             v.load(wide, p + STEP),
@@ -334,10 +326,10 @@ def _improve(v: ModuleType, shape: Shape, search: Affine) -> Any:
         u, t = total(scale * sxq), total(low * sx)
         det, one = a * c - b * b, u / a
         both, least = (c * u - b * t) / det, (b * u - a * t) / det
-        regular = v.choose(det, a * c * SINGULAR, v.choose(both, zero, least, zero), zero)
-        alone = v.choose(dmin, zero, zero, one)
-        d = v.choose(regular, zero, both, v.choose(alone, zero, one, d))
-        dmin = v.choose(regular, zero, least, dmin)
-        settle(scratch, at, halved(d, scratch, at, HALF), halved(dmin, scratch, at, HALF_MIN), scale, low)
+        regular = v.select_gt(det, a * c * SINGULAR, v.select_gt(both, zero, least, zero), zero)
+        alone = v.select_gt(dmin, zero, zero, one)
+        d = v.select_gt(regular, zero, both, v.select_gt(alone, zero, one, d))
+        dmin = v.select_gt(regular, zero, least, dmin)
+        settle(scratch, at, rounded(d, scratch, at, FLOAT16_D), rounded(dmin, scratch, at, FLOAT16_DMIN), scale, low)
 
     return v.jitable(improve)

@@ -8,8 +8,9 @@ values, which dominate dot products, and columns of an importance matrix count m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ SLOT = 4 * MOST_GROUPS
 UNIT, SHRINK, FIT, FIT_MIN, SUM_W, SUM_X, SUM_Q, SUM_QQ, SUM_XQ, STEP, LOW, SCALE, MIN, INVERSE, OFFSET = (
     SLOTS + SLOT * i for i in range(15)
 )
-HALF, HALF_MIN, SCALE_BYTES, MIN_BYTES = (SLOTS + SLOT * i for i in range(15, 19))
+FLOAT16_D, FLOAT16_DMIN, SCALE_BYTES, MIN_BYTES = (SLOTS + SLOT * i for i in range(15, 19))
 LEVELS = SLOTS + 19 * SLOT
 SCRATCH_BYTES = LEVELS + MOST_VALUES
 # An importance matrix comes from a sample: no column is taken to matter less than this part of its group's mean.
@@ -96,20 +97,20 @@ def important(x: Floats, importance: Floats, floor: float) -> Floats:
 # ---- the same in lanes --------------------------------------------------------------------------------------------
 
 
-def load_unit(v: ModuleType, shape: Shape) -> Any:
+def load_unit(v: InstructionSet, shape: Shape) -> Any:
     """`(values, scratch) -> bits`: a unit into NATURAL and COLUMNS, in its powers of two; bits of the largest value."""
     f32, i32, lanes, block, groups = v.f32, v.i32, v.LANES, shape.block, shape.groups
     blocks = shape.blocks
     spread = columns(v, shape)
 
     @v.jitable
-    def largest(p):  # type: ignore[no-untyped-def]
+    def largest(p):
         peak = v.zero(i32)
         for i in range(block // lanes):
             peak = v.maximum(v.bitcast(i32, v.load(f32, p + 4 * lanes * i)) & 0x7FFFFFFF, peak)
-        return v.int64(v.greatest(peak))
+        return v.int64(v.reduce_max(peak))
 
-    def load(values, scratch):  # type: ignore[no-untyped-def]
+    def load(values, scratch):
         worst = 0
         for b in range(blocks):
             p, out = values + 4 * block * b, scratch + NATURAL + 4 * block * b
@@ -128,11 +129,11 @@ def load_unit(v: ModuleType, shape: Shape) -> Any:
     return v.jitable(load)
 
 
-def columns(v: ModuleType, shape: Shape) -> Any:
+def columns(v: InstructionSet, shape: Shape) -> Any:
     """`(source, out)`: a unit of values at `source`, transposed: vector i of a part holds value i of every group."""
     i32, lanes, group, parts = v.i32, v.LANES, shape.group, shape.parts
 
-    def spread(source, out):  # type: ignore[no-untyped-def]
+    def spread(source, out):
         for part in range(parts):
             for j in range(group // 4):
                 quads = v.load_rows(i32, source + 4 * group * lanes * part + 16 * j, 4 * group)
@@ -142,13 +143,13 @@ def columns(v: ModuleType, shape: Shape) -> Any:
     return v.jitable(spread)
 
 
-def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
+def weigh(v: InstructionSet, shape: Shape, plain: Any, least: float) -> Any:
     """`(scratch, importance)`: fill WEIGHTS, where there is no importance (0) by `plain(x, mean square)`."""
     f32, lanes, group, parts = v.f32, v.LANES, shape.group, shape.parts
     spread, each = columns(v, shape), 1 / group
 
     @v.jitable
-    def by_importance(xs, ws, square):  # type: ignore[no-untyped-def]
+    def by_importance(xs, ws, square):
         total = v.zero(f32)
         for i in range(group):
             total = total + v.load(f32, ws + 4 * lanes * i)
@@ -157,7 +158,7 @@ def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
             x = v.load(f32, xs + 4 * lanes * i)
             v.store(ws + 4 * lanes * i, (v.load(f32, ws + 4 * lanes * i) + floor) * v.sqrt(even + x * x))
 
-    def fill(scratch, importance):  # type: ignore[no-untyped-def]
+    def fill(scratch, importance):
         if importance != 0:
             spread(importance, scratch + WEIGHTS)
         for part in range(parts):
@@ -177,27 +178,60 @@ def weigh(v: ModuleType, shape: Shape, plain: Any, least: float) -> Any:
     return v.jitable(fill)
 
 
-def halving(v: ModuleType, shape: Shape) -> Any:
+class Steps(NamedTuple):
+    """The steps of a search, functions for kernels.
+
+    Of a part, a vector of groups: `fit(scratch, part)` tries scales; `sums(scratch, part)` finds the sums of the levels
+    that the present scales give. Of a row, the lanes that are settled together: `start(scratch, at)` sets the float16
+    factors and the multiples from the fit, `improve(scratch, at)` from the sums; `at` is the number of the first lane.
+    """
+
+    fit: Any
+    start: Any
+    sums: Any
+    improve: Any
+
+
+def alternate(v: InstructionSet, shape: Shape, rounds: int, steps: Steps) -> Any:
+    """`(scratch)`: fit and start, then `rounds` times levels for the scales and scales for the levels."""
+    parts, rows, wide = shape.parts, shape.values // (shape.group * shape.wide), shape.wide
+    fit, start, sums, improve = steps
+
+    def run(scratch):
+        for part in range(parts):
+            fit(scratch, part)
+        for row in range(rows):
+            start(scratch, wide * row)
+        for _ in range(rounds):
+            for part in range(parts):
+                sums(scratch, part)
+            for row in range(rows):
+                improve(scratch, wide * row)
+
+    return v.jitable(run)
+
+
+def float16_rounding(v: InstructionSet, shape: Shape) -> Any:
     """`(x, scratch, at, slot)` -> x as its half float stands for it; the halves are kept in `slot`, `at` lanes on."""
     wide, half = v.Vec("f32", shape.wide), v.Vec("f16", shape.wide)
 
-    def halved(x, scratch, at, slot):  # type: ignore[no-untyped-def]
+    def rounded(x, scratch, at, slot):
         short = v.to_f16(half, x * v.load(wide, scratch + UNIT + 4 * at))
         v.store(scratch + slot + 2 * at, short)
         return v.to_f32(wide, short) * v.load(wide, scratch + SHRINK + 4 * at)
 
-    return v.jitable(halved)
+    return v.jitable(rounded)
 
 
-def over_block(v: ModuleType, shape: Shape) -> Any:
+def over_block(v: InstructionSet, shape: Shape) -> Any:
     """`x -> the sum of its lanes in all lanes`, where they are the groups of one block; else each for itself."""
     wide = v.Vec("f32", shape.wide)
     if shape.groups == 1:
         return v.jitable(lambda x: x)
-    return v.jitable(lambda x: v.splat(wide, v.total(x)))
+    return v.jitable(lambda x: v.splat(wide, v.reduce_add(x)))
 
 
-def kept_bytes(v: ModuleType, shape: Shape) -> Any:
+def kept_bytes(v: InstructionSet, shape: Shape) -> Any:
     """`(x, p)`: whole numbers in lanes to bytes at `p`."""
     i32, i8 = v.Vec("i32", shape.wide), v.Vec("i8", shape.wide)
     return v.jitable(lambda x, p: v.store(p, v.truncate(i8, v.to_i32(i32, x))))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..simd.instruction_set import InstructionSet
 from .search import (
     COLUMNS,
     FIT,
+    FLOAT16_D,
     FLOOR,
-    HALF,
     INVERSE,
     SCALE,
     SCALE_BYTES,
@@ -25,8 +25,10 @@ from .search import (
     SUM_XQ,
     WEIGHTS,
     Shape,
+    Steps,
+    alternate,
     columns_of,
-    halving,
+    float16_rounding,
     important,
     kept_bytes,
     over_block,
@@ -47,7 +49,7 @@ Trials = tuple[tuple[float, float, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Symmetric:
-    """`groups` groups of `group` values; the values of q are `levels`, rising; scales are `least`..`most` times a half.
+    """`groups` groups of `group` values; the values of q are `levels`, rising; scales are min_scale..max_scale times d.
 
     `even`: how much a group's mean square adds to the weight of a value, which is else its square. `trials`: runs
     (first, step, count) of the levels that the value of largest magnitude is given; `rounds`: of choosing anew;
@@ -57,14 +59,14 @@ class Symmetric:
     group: int
     groups: int
     levels: Sequence[int]
-    least: int
-    most: int
+    min_scale: int
+    max_scale: int
     trials: Trials
     even: float = 1.0
     floor: float = FLOOR
     rounds: int = 2
 
-    def longer(self) -> Symmetric:
+    def with_more_effort(self) -> Symmetric:
         """The search of more effort."""
         finer = tuple((first, step / 3, 3 * count - 2) for first, step, count in self.trials)
         return replace(self, trials=finer, rounds=4 * self.rounds)
@@ -75,7 +77,7 @@ class Symmetric:
         return list(self.levels) == list(range(self.levels[0], self.levels[-1] + 1))
 
 
-class Found(NamedTuple):
+class SymmetricBlocks(NamedTuple):
     """What a block is stored as: half (n,) as float32, multiples (n, groups) int8, levels' numbers (n, block) uint8."""
 
     d: Floats
@@ -86,7 +88,7 @@ class Found(NamedTuple):
 # ---- the meaning, in NumPy ----------------------------------------------------------------------------------------
 
 
-def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> Found:
+def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> SymmetricBlocks:
     """Blocks (n, block) float32, their importance likewise -> how they are stored."""
     import numpy as np
 
@@ -106,11 +108,11 @@ def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> Found:
     def nearest(t: Floats) -> Floats:
         return np.rint(t).clip(table[0], table[-1]) if search.counts else table[number(t)]
 
-    def halved(d: Floats) -> Floats:
+    def rounded(d: Floats) -> Floats:
         return (d * unit).astype(np.float16).astype(np.float32) * shrink
 
     def multiple(ideal: Floats, d: Floats, before: Floats) -> Floats:
-        whole = np.rint((ideal / d).clip(search.least, search.most))
+        whole = np.rint((ideal / d).clip(search.min_scale, search.max_scale))
         return np.where(np.abs(d) > 0, whole, before)
 
     def inverse() -> Floats:
@@ -119,7 +121,7 @@ def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> Found:
 
     fit = _fit(values, weights, search.trials, nearest).reshape(n, groups)
     largest = np.take_along_axis(fit, np.abs(fit).argmax(axis=1, keepdims=True), axis=1)
-    d = halved(largest * np.float32(1 / search.least))
+    d = rounded(largest * np.float32(1 / search.min_scale))
     scale = multiple(fit, d, np.zeros_like(fit))
     for _ in range(search.rounds):
         q = nearest(values * inverse())
@@ -127,10 +129,10 @@ def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> Found:
         sqq, sxq = ((wq * a).sum(axis=0).reshape(n, groups) for a in (q, values))
         scale = multiple(sxq, d * sqq, scale)
         a, u = (scale * scale * sqq).sum(axis=1, keepdims=True), (scale * sxq).sum(axis=1, keepdims=True)
-        d = halved(np.where((a > 0) & np.isfinite(d), u / a, d))
+        d = rounded(np.where((a > 0) & np.isfinite(d), u / a, d))
     t = values * inverse()
     numbers = np.rint(t).clip(table[0], table[-1]) - table[0] if search.counts else number(t)
-    return Found(d[:, 0] * unit[:, 0], scale.astype(np.int8), numbers.T.reshape(n, -1).astype(np.uint8))
+    return SymmetricBlocks(d[:, 0] * unit[:, 0], scale.astype(np.int8), numbers.T.reshape(n, -1).astype(np.uint8))
 
 
 def _fit(x: Floats, w: Floats, trials: Trials, nearest: Any) -> Floats:
@@ -153,13 +155,13 @@ def _fit(x: Floats, w: Floats, trials: Trials, nearest: Any) -> Floats:
 # ---- the same in lanes --------------------------------------------------------------------------------------------
 
 
-def plain_weight(v: ModuleType, search: Symmetric) -> Any:
+def plain_weight(v: InstructionSet, search: Symmetric) -> Any:
     """`(x, mean square of the group)` -> weights."""
     even = search.even
     return v.jitable(lambda x, square: x * x + square * even)
 
 
-def nearest(v: ModuleType, kind: Any, search: Symmetric) -> Any:
+def nearest(v: InstructionSet, kind: Any, search: Symmetric) -> Any:
     """`t -> the level nearest to t`, in lanes of `kind`."""
     low, high = search.levels[0], search.levels[-1]
     if search.counts:
@@ -167,7 +169,7 @@ def nearest(v: ModuleType, kind: Any, search: Symmetric) -> Any:
     return _stairs(v, kind, [(b - a) for a, b in zip(search.levels, search.levels[1:], strict=False)], low, search)
 
 
-def number(v: ModuleType, kind: Any, search: Symmetric) -> Any:
+def number(v: InstructionSet, kind: Any, search: Symmetric) -> Any:
     """`t -> the number of the level nearest to t`, from 0."""
     low, level = search.levels[0], nearest(v, kind, search)
     if search.counts:
@@ -175,42 +177,30 @@ def number(v: ModuleType, kind: Any, search: Symmetric) -> Any:
     return _stairs(v, kind, [1] * (len(search.levels) - 1), 0, search)
 
 
-def _stairs(v: ModuleType, kind: Any, rises: Sequence[int], start: int, search: Symmetric) -> Any:
+def _stairs(v: InstructionSet, kind: Any, rises: Sequence[int], start: int, search: Symmetric) -> Any:
     """`t -> start`, plus a rise for every middle between two levels that t does not lie below."""
 
     def stair(i: int) -> Any:
         middle, rise = (search.levels[i] + search.levels[i + 1]) / 2, rises[i]
-        return v.jitable(lambda y, t: y + v.choose(v.splat(kind, middle), t, v.zero(kind), v.splat(kind, rise)))
+        return v.jitable(lambda y, t: y + v.select_gt(v.splat(kind, middle), t, v.zero(kind), v.splat(kind, rise)))
 
-    climb = v.chain([stair(i) for i in range(len(rises))])
+    climb = v.fold_parts([stair(i) for i in range(len(rises))])
     return v.jitable(lambda t: climb(v.splat(kind, start), t))
 
 
-def find(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def find(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     """`(scratch)`: from columns and weights to a half, multiples, and what turns values into levels."""
-    parts, rows, wide = shape.parts, shape.values // (shape.group * shape.wide), shape.wide
-    fit, sums, rounds = _fit_lanes(v, shape, search), _sum_lanes(v, shape, search), search.rounds
-    start, improve = _start(v, shape, search), _improve(v, shape, search)
-
-    def run(scratch):  # type: ignore[no-untyped-def]
-        for part in range(parts):
-            fit(scratch, part)
-        for row in range(rows):
-            start(scratch, wide * row)
-        for _ in range(rounds):
-            for part in range(parts):
-                sums(scratch, part)
-            for row in range(rows):
-                improve(scratch, wide * row)
-
-    return v.jitable(run)
+    steps = Steps(
+        _fit_lanes(v, shape, search), _start(v, shape, search), _sum_lanes(v, shape, search), _improve(v, shape, search)
+    )
+    return alternate(v, shape, search.rounds, steps)
 
 
-def _trial(v: ModuleType, search: Symmetric) -> Any:
+def _trial(v: InstructionSet, search: Symmetric) -> Any:
     """`(xs, inverse)` -> sums of squared levels, and of values times levels, both weighted."""
     f32, group, vector, level = v.f32, search.group, 4 * v.LANES, nearest(v, v.f32, search)
 
-    def trial(xs, inverse):  # type: ignore[no-untyped-def]
+    def trial(xs, inverse):
         sqq, sxq = v.zero(f32), v.zero(f32)
         for i in range(group):
             x, w = v.load(f32, xs + vector * i), v.load(f32, xs + (WEIGHTS - COLUMNS) + vector * i)
@@ -222,40 +212,40 @@ def _trial(v: ModuleType, search: Symmetric) -> Any:
     return v.jitable(trial)
 
 
-def _fit_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def _fit_lanes(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     f32, group, vector, trial = v.f32, search.group, 4 * v.LANES, _trial(v, search)
 
     def run_of(first: float, step: float, count: int) -> Any:
-        def run(state, xs, extreme):  # type: ignore[no-untyped-def]
+        def run(state, xs, extreme):
             best, scale = state
             for i in range(count):
                 sqq, sxq = trial(xs, v.splat(f32, first + step * i) / extreme)
                 left, right = sxq * sxq, best * sqq * MARGIN
-                scale = v.choose(left, right, sxq / sqq, scale)
-                best = v.choose(left, right, scale * sxq, best)
+                scale = v.select_gt(left, right, sxq / sqq, scale)
+                best = v.select_gt(left, right, scale * sxq, best)
             return best, scale
 
         return v.jitable(run)
 
-    runs = v.chain([run_of(*run) for run in search.trials])
+    runs = v.fold_parts([run_of(*run) for run in search.trials])
 
-    def fit(scratch, part):  # type: ignore[no-untyped-def]
+    def fit(scratch, part):
         xs = scratch + COLUMNS + vector * group * part
         extreme = v.zero(f32)
         for i in range(group):
             x = v.load(f32, xs + vector * i)
-            extreme = v.choose(v.absolute(x), v.absolute(extreme), x, extreme)
+            extreme = v.select_gt(v.absolute(x), v.absolute(extreme), x, extreme)
         _, scale = runs((v.zero(f32), v.zero(f32)), xs, extreme)
         v.store(scratch + FIT + vector * part, scale)
 
     return v.jitable(fit)
 
 
-def _sum_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def _sum_lanes(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     """`(scratch, part)`: sums of the levels that the present scales give."""
     f32, group, vector, trial = v.f32, search.group, 4 * v.LANES, _trial(v, search)
 
-    def sums(scratch, part):  # type: ignore[no-untyped-def]
+    def sums(scratch, part):
         at = scratch + vector * part
         sqq, sxq = trial(scratch + COLUMNS + vector * group * part, v.load(f32, at + INVERSE))
         v.store(at + SUM_QQ, sqq)
@@ -264,57 +254,57 @@ def _sum_lanes(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
     return v.jitable(sums)
 
 
-def _settle(v: ModuleType, shape: Shape, search: Symmetric) -> tuple[Any, Any]:
+def _settle(v: InstructionSet, shape: Shape, search: Symmetric) -> tuple[Any, Any]:
     """`(ideal, d, before)`: the multiple of d nearest to `ideal`; `(scratch, at, d, scale)`: keep them."""
-    wide, keep, least, most = v.Vec("f32", shape.wide), kept_bytes(v, shape), search.least, search.most
+    wide, keep, least, most = v.Vec("f32", shape.wide), kept_bytes(v, shape), search.min_scale, search.max_scale
 
     @v.jitable
-    def multiple(ideal, d, before):  # type: ignore[no-untyped-def]
+    def multiple(ideal, d, before):
         whole = v.round_even(v.minimum(v.maximum(ideal / d, v.splat(wide, least)), v.splat(wide, most)))
-        return v.choose(v.absolute(d), v.zero(wide), whole, before)
+        return v.select_gt(v.absolute(d), v.zero(wide), whole, before)
 
-    def settle(scratch, at, d, scale):  # type: ignore[no-untyped-def]
+    def settle(scratch, at, d, scale):
         p, step, zero = scratch + 4 * at, d * scale, v.zero(wide)
         v.store(p + STEP, d)
         v.store(p + SCALE, scale)
-        v.store(p + INVERSE, v.choose(v.absolute(step), zero, v.splat(wide, 1) / step, zero))
+        v.store(p + INVERSE, v.select_gt(v.absolute(step), zero, v.splat(wide, 1) / step, zero))
         keep(scale, scratch + SCALE_BYTES + at)
 
     return multiple, v.jitable(settle)
 
 
-def _start(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
-    wide, halved, (multiple, settle) = v.Vec("f32", shape.wide), halving(v, shape), _settle(v, shape, search)
-    part = 1 / search.least
+def _start(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
+    wide, rounded, (multiple, settle) = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape, search)
+    part = 1 / search.min_scale
 
     @v.jitable
-    def widest(x):  # type: ignore[no-untyped-def]
+    def widest(x):
         """The lane of largest magnitude, with its sign, in all lanes."""
-        high, low = v.greatest(x), v.greatest(v.zero(wide) - x)
+        high, low = v.reduce_max(x), v.reduce_max(v.zero(wide) - x)
         return v.splat(wide, high if high >= low else -low)
 
     most = widest if shape.groups > 1 else v.jitable(lambda x: x)
 
-    def start(scratch, at):  # type: ignore[no-untyped-def]
+    def start(scratch, at):
         fit = v.load(wide, scratch + FIT + 4 * at)
-        d = halved(most(fit) * part, scratch, at, HALF)
+        d = rounded(most(fit) * part, scratch, at, FLOAT16_D)
         settle(scratch, at, d, multiple(fit, d, v.zero(wide)))
 
     return v.jitable(start)
 
 
-def _improve(v: ModuleType, shape: Shape, search: Symmetric) -> Any:
+def _improve(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
     """`(scratch, at)`: multiples, then the half, that suit the levels best."""
-    wide, halved, (multiple, settle) = v.Vec("f32", shape.wide), halving(v, shape), _settle(v, shape, search)
+    wide, rounded, (multiple, settle) = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape, search)
     total = over_block(v, shape)
 
-    def improve(scratch, at):  # type: ignore[no-untyped-def]
+    def improve(scratch, at):
         p, zero = scratch + 4 * at, v.zero(wide)
         d, scale = v.load(wide, p + STEP), v.load(wide, p + SCALE)
         sqq, sxq = v.load(wide, p + SUM_QQ), v.load(wide, p + SUM_XQ)
         scale = multiple(sxq, d * sqq, scale)
         a, u = total(scale * scale * sqq), total(scale * sxq)
-        d = v.choose(a, zero, v.choose(v.splat(wide, INFINITE), v.absolute(d), u / a, d), d)
-        settle(scratch, at, halved(d, scratch, at, HALF), scale)
+        d = v.select_gt(a, zero, v.select_gt(v.splat(wide, INFINITE), v.absolute(d), u / a, d), d)
+        settle(scratch, at, rounded(d, scratch, at, FLOAT16_D), scale)
 
     return v.jitable(improve)

@@ -1,4 +1,4 @@
-"""The words for half floats, by the machine's conversions or, where it has none, by integers. Knows no format."""
+"""The intrinsics for float16: by the machine's conversions or, where it has none, by integer arithmetic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
-from .vector import ELEMENTS, I32, always, first, load_value, splat_value, word
+from .vector import ELEMENTS, I32, intrinsic, load_value, returns, same_as_first, splat_value
 
 F16, F32, I16 = ELEMENTS["f16"], ELEMENTS["f32"], ELEMENTS["i16"]
 Convert = Callable[[Any, Any], Any]
@@ -20,12 +20,12 @@ def like(kind: Any, element: Any) -> Any:
 
 
 def widen_by_machine(b: Any, x: Any) -> Any:
-    """Halves -> singles by the CPU's instruction."""
+    """float16 -> float32 by the CPU's instruction."""
     return b.fpext(x, like(x.type, F32))
 
 
 def narrow_by_machine(b: Any, x: Any) -> Any:
-    """Singles -> halves by the CPU's instruction, to nearest even."""
+    """float32 -> float16 by the CPU's instruction, rounded to nearest even."""
     return b.fptrunc(x, like(x.type, F16))
 
 
@@ -34,7 +34,7 @@ def _number(kind: Any, value: int) -> Any:
 
 
 def widen_by_integers(b: Any, x: Any) -> Any:
-    """Halves -> singles: a multiplication rebases the exponent, exact for subnormals too; infinity and NaN apart."""
+    """float16 -> float32: a multiplication rebases the exponent, exact for subnormals too; infinity and NaN apart."""
     kind = like(x.type, I32)
     bits = b.zext(b.bitcast(x, like(x.type, I16)), kind)
     number = b.shl(b.and_(bits, _number(kind, 0x7FFF)), _number(kind, 13))
@@ -47,7 +47,7 @@ def widen_by_integers(b: Any, x: Any) -> Any:
 
 
 def narrow_by_integers(b: Any, x: Any) -> Any:
-    """Singles -> halves to nearest even. Subnormals are rounded by adding 0.5, whose last bit is a subnormal half's.
+    """float32 -> float16, to nearest even. Subnormals are rounded by adding 0.5, whose last bit is a subnormal's.
 
     After Giesen's float_to_half_fast3_rtne (public domain).
     """
@@ -67,31 +67,31 @@ def narrow_by_integers(b: Any, x: Any) -> Any:
     return b.bitcast(b.trunc(value, like(kind, I16)), like(kind, F16))
 
 
-def half_words(widen: Convert, narrow: Convert) -> tuple[Any, ...]:
-    """The words to_f32, to_f16, load_f16, load_f16_splat and load_f16_column by the given conversions."""
+def float16_intrinsics(widen: Convert, narrow: Convert) -> tuple[Any, ...]:
+    """The intrinsics to_f32, to_f16, load_f16, load_f16_splat and load_f16_column by the given conversions."""
 
-    @word(first)
+    @intrinsic(same_as_first)
     def to_f32(b: Any, t: Any, kind: Any, x: Any) -> Any:
-        """Signed integers or halves -> float32 lanes."""
+        """Signed integers or float16 -> float32 lanes."""
         return widen(b, x) if t[1].is_float else b.sitofp(x, t[0].ir)
 
-    @word(first)
+    @intrinsic(same_as_first)
     def to_f16(b: Any, t: Any, kind: Any, x: Any) -> Any:
         """float32 -> float16 lanes, rounded to nearest even."""
         return narrow(b, x)
 
-    @word(always(types.float32))
+    @intrinsic(returns(types.float32))
     def load_f16(b: Any, t: Any, p: Any) -> Any:
         """The float16 at address `p` as float32."""
         return widen(b, load_value(b, p, F16))
 
-    @word(first)
+    @intrinsic(same_as_first)
     def load_f16_splat(b: Any, t: Any, kind: Any, p: Any) -> Any:
         """All float32 lanes hold the float16 at address `p`."""
         bits = splat_value(b, ir.VectorType(I16, t[0].n), load_value(b, p, I16))
         return widen(b, b.bitcast(bits, ir.VectorType(F16, t[0].n)))
 
-    @word(first)
+    @intrinsic(same_as_first)
     def load_f16_column(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
         """Lane r of a float32 vector holds the float16 at `p + r * stride`."""
         bits = ir.Constant(ir.VectorType(I16, t[0].n), ir.Undefined)
@@ -103,4 +103,4 @@ def half_words(widen: Convert, narrow: Convert) -> tuple[Any, ...]:
     return to_f32, to_f16, load_f16, load_f16_splat, load_f16_column
 
 
-to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = half_words(widen_by_machine, narrow_by_machine)
+to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = float16_intrinsics(widen_by_machine, narrow_by_machine)

@@ -1,4 +1,4 @@
-"""The words for memory: how kernels read and write blocks at int64 addresses. Knows no format's layout."""
+"""The intrinsics for memory: how kernels read and write at int64 addresses. Independent of any format's layout."""
 
 from __future__ import annotations
 
@@ -10,64 +10,64 @@ from numba.core import types
 from numba.core.cgutils import get_or_insert_function, global_constant
 from numba.core.types.containers import UniTuple
 
-from .vector import ELEMENTS, I32, always, first, load_value, pointer, shuffle_value, splat_value, word
+from .vector import ELEMENTS, I32, intrinsic, load_value, pointer, returns, same_as_first, shuffle_value, splat_value
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """The vector at address `p`, of any alignment."""
     return load_value(b, p, t[0].ir)
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def store(b: Any, t: Any, p: Any, x: Any) -> Any:
     """Write a vector or scalar to address `p`, of any alignment."""
     b.store(x, pointer(b, p, x.type)).align = 1
 
 
-@word(always(types.int64))
+@intrinsic(returns(types.int64))
 def load_i64(b: Any, t: Any, p: Any) -> Any:
     """The int64 at address `p`."""
     return load_value(b, p, ELEMENTS["i64"])
 
 
-@word(always(types.int64))
+@intrinsic(returns(types.int64))
 def load_i32(b: Any, t: Any, p: Any) -> Any:
     """The int32 at address `p`, sign-extended."""
     return b.sext(load_value(b, p, I32), ELEMENTS["i64"])
 
 
-@word(always(types.int64))
+@intrinsic(returns(types.int64))
 def load_i8(b: Any, t: Any, p: Any) -> Any:
     """The int8 at address `p`, sign-extended."""
     return b.sext(load_value(b, p, ELEMENTS["i8"]), ELEMENTS["i64"])
 
 
-@word(always(types.int64))
+@intrinsic(returns(types.int64))
 def load_u16(b: Any, t: Any, p: Any) -> Any:
     """The uint16 at address `p`."""
     return b.zext(load_value(b, p, ELEMENTS["i16"]), ELEMENTS["i64"])
 
 
-@word(always(types.float32))
+@intrinsic(returns(types.float32))
 def load_f32(b: Any, t: Any, p: Any) -> Any:
     """The float32 at address `p`."""
     return load_value(b, p, ELEMENTS["f32"])
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_splat(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """All lanes hold the one element at address `p`."""
     return splat_value(b, t[0].ir, load_value(b, p, t[0].ir.element))
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_lane(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Lane 0 holds the element at address `p`, the others 0."""
     return b.insert_element(t[0].lanes([0] * t[0].n), load_value(b, p, t[0].ir.element), I32(0))
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_two_lanes(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """The first lanes of both halves hold the two elements at address `p`, the others 0."""
     pair, n = load_value(b, p, ir.VectorType(t[0].ir.element, 2)), t[0].n
@@ -75,21 +75,21 @@ def load_two_lanes(b: Any, t: Any, kind: Any, p: Any) -> Any:
     return shuffle_value(b, pair, ir.Constant(pair.type, [0, 0]), lanes)
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_two_splats(b: Any, t: Any, kind: Any, p: Any, q: Any) -> Any:
     """The element at address `p` in the first half of the lanes, the one at `q` in the second half."""
     n, x, y = t[0].n, *(splat_value(b, t[0].ir, load_value(b, at, t[0].ir.element)) for at in (p, q))
     return shuffle_value(b, x, y, [*range(n // 2), *range(n + n // 2, 2 * n)])
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_splat4(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Every 32-bit lane of an int8 vector holds the same 4 bytes, those at address `p`."""
-    words = ir.VectorType(I32, t[0].n // 4)
-    return b.bitcast(splat_value(b, words, load_value(b, p, I32)), t[0].ir)
+    dwords = ir.VectorType(I32, t[0].n // 4)
+    return b.bitcast(splat_value(b, dwords, load_value(b, p, I32)), t[0].ir)
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_column(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
     """Lane r holds the element at `p + r * stride`."""
     vec, value = t[0].ir, ir.Constant(t[0].ir, ir.Undefined)
@@ -99,7 +99,7 @@ def load_column(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
     return value
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_spread_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Bit i of the bytes at address `p` as lane i: 0, or all ones."""
     n = t[0].n
@@ -107,7 +107,7 @@ def load_spread_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     return b.sext(bits, t[0].ir)
 
 
-@word(first)
+@intrinsic(same_as_first)
 def load_two_halves(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """The int8 at address `p` as float32 in the first half of the lanes, the next one in the second half."""
     n, pair = (
@@ -117,7 +117,7 @@ def load_two_halves(b: Any, t: Any, kind: Any, p: Any) -> Any:
     return shuffle_value(b, pair, pair, [0] * n + [1] * n)
 
 
-@word(lambda kind, p, stride: UniTuple(kind, 4))
+@intrinsic(lambda kind, p, stride: UniTuple(kind, 4))
 def load_rows(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
     """16 bytes of as many rows as the int32 vector has lanes, transposed: vector j holds dword j of every row."""
     n, quads = t[0].n, []
@@ -145,10 +145,10 @@ def _transpose(b: Any, rows: list[Any]) -> list[Any]:
 
 
 def table(data: bytes) -> Any:
-    """The word `() -> address` of a copy of `data` that becomes part of the kernel."""
+    """The intrinsic `() -> address` of a copy of `data` that becomes part of the kernel."""
     name = f"table_{sha256(data).hexdigest()[:16]}"
 
-    @word(always(types.int64))
+    @intrinsic(returns(types.int64))
     def address(b: Any, t: Any) -> Any:
         value = ir.Constant(ir.ArrayType(ELEMENTS["i8"], len(data)), bytearray(data))
         found = b.module.globals.get(name) or global_constant(b.module, name, value)
@@ -157,7 +157,7 @@ def table(data: bytes) -> Any:
     return address
 
 
-@word(always(types.void))
+@intrinsic(returns(types.void))
 def prefetch(b: Any, t: Any, p: Any) -> Any:
     """Ask for the cache line at address `p`."""
     byte = pointer(b, p, ELEMENTS["i8"])
@@ -167,7 +167,7 @@ def prefetch(b: Any, t: Any, p: Any) -> Any:
     b.call(fn, [byte, I32(0), I32(3), I32(1)])
 
 
-@word(always(types.int64))
-def draw(b: Any, t: Any, counter: Any, n: Any) -> Any:
+@intrinsic(returns(types.int64))
+def take_work(b: Any, t: Any, counter: Any, n: Any) -> Any:
     """Take `n` pieces of work from the counter at an address; the result is the first of them."""
     return b.atomic_rmw("add", pointer(b, counter, ELEMENTS["i64"]), n, "monotonic")

@@ -1,4 +1,4 @@
-"""Vector values inside Numba: the type, its operators, and how a word becomes an LLVM instruction. Knows no word.
+"""Vector values inside Numba: the type, its operators, and how an intrinsic becomes LLVM instructions.
 
 A `Vec` is a Numba type whose machine form is an LLVM vector, so `a + b`, `fma(a, b, c)` and `load(f32x8, p)` in a
 kernel become the single instructions that a C programmer gets from intrinsics.
@@ -12,12 +12,13 @@ from inspect import Parameter, Signature
 from typing import Any
 
 import llvmlite.ir as ir
+from numba import extending
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.imputils import lower_builtin
-from numba.core.types import float32, int16, int32, int64  # noqa: F401  (scalar types, words of kernels too)
+from numba.core.types import float32, int16, int32, int64  # noqa: F401  (scalar types that kernels use too)
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, models, register_jitable, register_model
+from numba.extending import models, register_jitable, register_model
 
 ELEMENTS = {
     "i8": ir.IntType(8),
@@ -64,7 +65,7 @@ f16x8, f32x8 = Vec("f16", 8), Vec("f32", 8)
 Emit = Callable[..., Any]
 
 
-def word(result: Callable[..., Any]) -> Callable[[Emit], Any]:
+def intrinsic(result: Callable[..., Any]) -> Callable[[Emit], Any]:
     """An intrinsic of result type `result(*argument types)` whose code is `emit(builder, argument types, *values)`.
 
     A Vec passed as a type (`load(f32x8, p)`) reaches `emit` among the types; its value there is a dummy.
@@ -87,16 +88,16 @@ def word(result: Callable[..., Any]) -> Callable[[Emit], Any]:
         names = ["typingctx", *emit.__code__.co_varnames[2 : emit.__code__.co_argcount]]
         typing.__signature__ = Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names])  # type: ignore[attr-defined]
         typing.__name__, typing.__doc__ = emit.__name__, emit.__doc__
-        return intrinsic(typing)
+        return extending.intrinsic(typing)
 
     return decorate
 
 
-def always(kind: Any) -> Callable[..., Any]:
+def returns(kind: Any) -> Callable[..., Any]:
     return lambda *_: kind
 
 
-def first(kind: Any, *_: Any) -> Any:
+def same_as_first(kind: Any, *_: Any) -> Any:
     return kind
 
 
@@ -183,12 +184,15 @@ _binary(operator.lshift, "shl", None)
 _binary(operator.rshift, "lshr", None)  # logical: lanes are bit fields here, not numbers
 
 
-# ---- several at once -----------------------------------------------------------------------------------------------
+# ---- unrolled loops -----------------------------------------------------------------------------------------------
 
 
-def unroll(n: int, step: Callable[[int], Callable[..., Any]]) -> Any:
-    """The jitable function `(*args) -> (step(0)(*args), ..., step(n - 1)(*args))`: a loop, written out."""
-    return _together([jitable(step(i)) for i in range(n)])
+def map_parts(n: int, part_of: Callable[[int], Callable[..., Any]]) -> Any:
+    """The jitable function `(*args) -> (f0(*args), ..., f[n - 1](*args))`, where `part_of(i)` gives function f[i].
+
+    An unrolled loop whose iterations differ by more than their number; else `unroll_map` compiles faster.
+    """
+    return _together([jitable(part_of(i)) for i in range(n)])
 
 
 def _together(parts: list[Any]) -> Any:
@@ -209,32 +213,32 @@ def _together(parts: list[Any]) -> Any:
     return jitable(lambda *args: (a(*args), b(*args), c(*args), d(*args)))
 
 
-def chain(steps: list[Callable[..., Any]]) -> Any:
-    """The jitable function that runs `state = step(state, *args)` for each step, in order."""
-    if len(steps) == 1:
-        return steps[0]
-    if len(steps) % 2 == 0 and len(steps) > 2:
-        steps = [chain(steps[i : i + 2]) for i in range(0, len(steps), 2)]
-        return chain(steps)
-    before, last = chain(steps[:-1]), steps[-1]
+def fold_parts(parts: list[Callable[..., Any]]) -> Any:
+    """The jitable function `(state, *args)` that runs `state = part(state, *args)` for each part, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) % 2 == 0 and len(parts) > 2:
+        parts = [fold_parts(parts[i : i + 2]) for i in range(0, len(parts), 2)]
+        return fold_parts(parts)
+    before, last = fold_parts(parts[:-1]), parts[-1]
     return jitable(lambda state, *args: last(before(state, *args), *args))
 
 
-@word(lambda values, i: values.dtype)
-def item(b: Any, t: Any, values: Any, i: Any) -> Any:
-    """Element `i` of a tuple of equals; once all is inline `i` is a constant, and no choice is left."""
+@intrinsic(lambda values, i: values.dtype)
+def tuple_get(b: Any, t: Any, values: Any, i: Any) -> Any:
+    """Element `i` of a tuple of one type; once all is inline `i` is a constant, and no selection is left."""
     value = b.extract_value(values, 0)
     for j in range(1, t[0].count):
         value = b.select(b.icmp_signed("==", i, ir.Constant(i.type, j)), b.extract_value(values, j), value)
     return value
 
 
-def each(n: int, step: Callable[..., Any]) -> Any:
-    """As `unroll`, of one function `(i, *args)`: Numba compiles it once, where `unroll` has it compile n of them."""
-    return _each_from(0, n, jitable(step))
+def unroll_map(n: int, step: Callable[..., Any]) -> Any:
+    """The jitable function `(*args) -> (step(0, *args), ..., step(n - 1, *args))`: Numba compiles `step` once."""
+    return _map_from(0, n, jitable(step))
 
 
-def _each_from(i: int, n: int, step: Any) -> Any:
+def _map_from(i: int, n: int, step: Any) -> Any:
     """Numba spends more time on a function than on a line, hence these lengths."""
     if n == 1:
         return jitable(lambda *args: (step(i, *args),))
@@ -255,25 +259,25 @@ def _each_from(i: int, n: int, step: Any) -> Any:
                 step(i + 7, *args),
             )
         )
-    before, after = _each_from(i, n // 2, step), _each_from(i + n // 2, n - n // 2, step)
+    before, after = _map_from(i, n // 2, step), _map_from(i + n // 2, n - n // 2, step)
     return jitable(lambda *args: before(*args) + after(*args))
 
 
-def in_turn(n: int, step: Callable[..., Any]) -> Any:
-    """The jitable function that runs `state = step(i, state, *args)` for i = 0 .. n - 1, n a multiple of 4.
+def unroll_fold(n: int, step: Callable[..., Any]) -> Any:
+    """The jitable function `(state, *args)` that runs `state = step(i, state, *args)` for i = 0 .. n - 1.
 
-    As `chain`, of one function.
+    `n` is 4 times a power of two. Numba compiles `step` once.
     """
-    return _in_turn_from(0, n, jitable(step))
+    return _fold_from(0, n, jitable(step))
 
 
-def _in_turn_from(i: int, n: int, step: Any) -> Any:
+def _fold_from(i: int, n: int, step: Any) -> Any:
     if n == 4:
 
-        def four(state, *args):  # type: ignore[no-untyped-def]
+        def four(state, *args):
             state = step(i + 1, step(i, state, *args), *args)
             return step(i + 3, step(i + 2, state, *args), *args)
 
         return jitable(four)
-    before, after = _in_turn_from(i, n // 2, step), _in_turn_from(i + n // 2, n - n // 2, step)
+    before, after = _fold_from(i, n // 2, step), _fold_from(i + n // 2, n - n // 2, step)
     return jitable(lambda state, *args: after(before(state, *args), *args))

@@ -1,15 +1,15 @@
-"""Types of the KV cache: one file each, found by name. Knows no layer and no sequence."""
+"""Types of the KV cache, found by name, and the kernels that write and read them."""
 
 from __future__ import annotations
 
 from ...errors import UsageError
-from .kind import KINDS, Kind
+from .kv_type import KV_TYPES, KVType
 
 
-def find(name: str) -> Kind:
-    """The cache type called `name`. Raises UsageError."""
+def find(name: str) -> KVType:
+    """The cache type called `name`. Raises UsageError for an unknown one."""
     from . import float, q8  # noqa: F401  (they register themselves)
 
-    if name not in KINDS:
-        raise UsageError(f"unknown KV cache type '{name}'", f"use one of: {', '.join(sorted(KINDS))}")
-    return KINDS[name]
+    if name not in KV_TYPES:
+        raise UsageError(f"unknown KV cache type '{name}'", f"use one of: {', '.join(sorted(KV_TYPES))}")
+    return KV_TYPES[name]

@@ -1,33 +1,37 @@
-"""Small products of float32 rows and packed numbers, with sums in registers: how attention multiplies. Knows no cache.
+"""Small matrix products of float32 rows and packed numbers, with sums in registers, as attention needs them.
 
-Every sum is one chain in order of depth, so a row's result does not depend on the rows beside it.
+Every sum adds its products in order of depth, so a row's result does not depend on the other rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
-STRETCH = 32  # numbers side by side
+from ...quant.simd.instruction_set import InstructionSet
+
+COLUMNS = 32
 
 
-def product(v: ModuleType, load: Callable[..., Any], nbytes: int) -> Any:
+def product(v: InstructionSet, load: Callable[..., Any], nbytes: int) -> Any:
     """`(x, x_stride, rows, y, y_stride, b, step, depth)`: y (rows, 32) = x (rows, depth) times 32 columns.
 
-    The columns' numbers of one depth lie side by side, `nbytes` each, those of the next `step` bytes further; `load`
-    makes a float vector of LANES of them.
+    At `b`, 32 numbers of `nbytes` bytes lie side by side for each step of depth, `step` bytes apart; `load` turns
+    LANES of them into a float vector.
     """
     return by_rows(v, lambda rows: _panel(v, load, nbytes, rows))
 
 
-def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
-    """`(x, x_stride, rows, y, y_stride, *rest)`: all rows by panels of a few, `(x, x_stride, y, y_stride, *rest)`."""
+def by_rows(v: InstructionSet, panel_of: Callable[[int], Any]) -> Any:
+    """`(x, x_stride, rows, y, y_stride, *rest)`: all rows, in panels of a few.
+
+    `panel_of(n)` is `(x, x_stride, y, y_stride, *rest)` for n rows.
+    """
 
     def some(n: int) -> Any:
         panel = panel_of(n)
 
-        def run(row, x, x_stride, rows, y, y_stride, *rest):  # type: ignore[no-untyped-def]
+        def run(row, x, x_stride, rows, y, y_stride, *rest):
             while row + n <= rows:
                 panel(x + row * x_stride, x_stride, y + row * y_stride, y_stride, *rest)
                 row += n
@@ -35,20 +39,20 @@ def by_rows(v: ModuleType, panel_of: Callable[[int], Any]) -> Any:
 
         return v.jitable(run)
 
-    every = v.chain([some(n) for n in (8, 4, 2, 1) if n <= v.TOKENS])
+    every = v.fold_parts([some(n) for n in (8, 4, 2, 1) if n <= v.TOKENS])
 
-    def run(x, x_stride, rows, y, y_stride, *rest):  # type: ignore[no-untyped-def]
+    def run(x, x_stride, rows, y, y_stride, *rest):
         every(0, x, x_stride, rows, y, y_stride, *rest)
 
     return v.jitable(run)
 
 
-def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> Any:
-    """`rows` rows by 32 columns, or by as many at once as leave registers to the sums."""
+def _panel(v: InstructionSet, load: Callable[..., Any], nbytes: int, rows: int) -> Any:
+    """`rows` rows by 32 columns, as many columns at a time as leave registers for the sums."""
     f32, lanes = v.f32, v.LANES
-    vectors = 2 if rows > 1 else STRETCH // lanes
+    vectors = 2 if rows > 1 else COLUMNS // lanes
     load = v.jitable(load)
-    columns = v.unroll(vectors, lambda j: lambda b: load(b + lanes * nbytes * j))
+    columns = v.map_parts(vectors, lambda j: lambda b: load(b + lanes * nbytes * j))
 
     def times(i: int) -> Any:
         r, j = divmod(i, vectors)
@@ -58,11 +62,11 @@ def _panel(v: ModuleType, load: Callable[..., Any], nbytes: int, rows: int) -> A
         r, j = divmod(i, vectors)
         return lambda sums, y, stride: v.store(y + r * stride + 4 * lanes * j, sums[i])
 
-    every, stores = v.unroll(rows * vectors, times), v.unroll(rows * vectors, write)
-    zeros = v.unroll(rows * vectors, lambda i: lambda: v.zero(f32))
+    every, stores = v.map_parts(rows * vectors, times), v.map_parts(rows * vectors, write)
+    zeros = v.map_parts(rows * vectors, lambda i: lambda: v.zero(f32))
 
-    def run(x, x_stride, y, y_stride, b, step, depth):  # type: ignore[no-untyped-def]
-        for c in range(0, STRETCH, vectors * lanes):
+    def run(x, x_stride, y, y_stride, b, step, depth):
+        for c in range(0, COLUMNS, vectors * lanes):
             sums, at = zeros(), b + c * nbytes
             for i in range(depth):
                 sums = every(sums, columns(at), x + 4 * i, x_stride)

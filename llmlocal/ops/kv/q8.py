@@ -1,53 +1,55 @@
-"""The cache in bytes: 32 numbers share a float32 scale, 36 bytes. Scores are products of bytes.
+"""The Q8_0 cache: blocks of 32 int8 with a float32 scale, 36 bytes. Scores are integer products.
 
-LANES keys are a tile as products of weights know it: the bytes of four numbers fill a 32-bit lane, and the keys' scales
-follow 32 numbers. Values lie row by row, their scales behind all rows, those of one stretch of 32 side by side: they
-are multiplied into the weights of the softmax, so that values are only converted. In place of Q8_0's halves the scales
-are float32: 6 % more memory, and no conversion. (Keys' bytes are stored as the instruction set multiplies them.)
+LANES keys form a tile as in the matrix products of weights: a 32-bit lane holds four numbers of one key, and the scales
+of the keys follow every 32 numbers. Values lie row by row, their scales after all rows, those of a block side by side;
+they are multiplied into the softmax weights, so values only have to be converted. Scales are float32 instead of GGUF's
+float16: 6 % more memory, but no conversion. Keys are stored in the form that the instruction set multiplies.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ...quant.kernels.q8_activations import BLOCK, LINE, SCALE, SUM, SUM_SHIFT
-from .kind import Kind, Parts
+from ...quant.simd.instruction_set import InstructionSet
+from .kv_type import KVKernels, KVType
 from .panel import by_rows, product
 
-PER_STRETCH = BLOCK + 4
+BLOCK_BYTES = BLOCK + 4
 
 
-def _parts(v: ModuleType) -> Parts:
+def _kernels(v: InstructionSet) -> KVKernels:
     write_key, write_value = _writers(v)
     load_query = _load_query(v)
-    scores, mix = _scores(v), _mix(v)
-    return Parts(*(v.jitable(part) for part in (write_key, write_value, load_query, scores, mix)))
+    parts = (write_key, write_value, load_query, _multiply_keys(v), _multiply_values(v))
+    return KVKernels(*(v.jitable(part) for part in parts))
 
 
-def _writers(v: ModuleType) -> tuple[Any, Any]:
-    """The functions that write a key and a value, by rounding 32 numbers to bytes of their greatest magnitude."""
+def _writers(v: InstructionSet) -> tuple[Any, Any]:
+    """`write_key` and `write_value`: the largest magnitude of 32 numbers becomes 127."""
     f32x8, i32x8, i8x8, lanes = v.f32x8, v.i32x8, v.Vec("i8", 8), v.LANES
     flip = 0x80808080 if v.FLIP_SIGNED else 0
 
-    def pick(j: int) -> Any:
+    def store_dword(j: int) -> Any:
         one = v.slice_of(j, 1)
-        return lambda words, target: v.store(target + 4 * lanes * j, one(words))
+        return lambda dwords, target: v.store(target + 4 * lanes * j, one(dwords))
 
-    scatter = v.unroll(8, pick)
+    scatter = v.map_parts(8, store_dword)
 
     @v.jitable
-    def eight(p, inverse):  # type: ignore[no-untyped-def]
+    def eight(p, inverse):
         return v.truncate(i8x8, v.to_i32(i32x8, v.round_even(v.load(f32x8, p) * inverse)))
 
     @v.jitable
-    def rounded(p):  # type: ignore[no-untyped-def]
-        """32 float32 as bytes and their scale; NaN and infinity reach the scale."""
+    def quantized(p):
+        """32 float32 as int8, and their scale, which is NaN if one of them is not finite."""
         low = v.maximum(v.absolute(v.load(f32x8, p)), v.absolute(v.load(f32x8, p + 32)))
         high = v.maximum(v.absolute(v.load(f32x8, p + 64)), v.absolute(v.load(f32x8, p + 96)))
-        peak = v.greatest(v.maximum(low, high))
-        doubt = v.total((v.load(f32x8, p) + v.load(f32x8, p + 32)) + (v.load(f32x8, p + 64) + v.load(f32x8, p + 96)))
-        scale = v.float32(1 / 127) * peak + (doubt - doubt)
+        peak = v.reduce_max(v.maximum(low, high))
+        total = v.reduce_add(
+            (v.load(f32x8, p) + v.load(f32x8, p + 32)) + (v.load(f32x8, p + 64) + v.load(f32x8, p + 96))
+        )
+        scale = v.float32(1 / 127) * peak + (total - total)
         inverse = v.float32(127) / peak if peak > 0 else v.float32(0)
         low_bytes, high_bytes = (
             v.join(eight(p, inverse), eight(p + 32, inverse)),
@@ -55,28 +57,28 @@ def _writers(v: ModuleType) -> tuple[Any, Any]:
         )
         return v.join(low_bytes, high_bytes), scale
 
-    def write_key(source, keys, cell, cells, dim):  # type: ignore[no-untyped-def]
-        tile = keys + cell // lanes * lanes * (dim // BLOCK) * PER_STRETCH + 4 * (cell % lanes)
+    def write_key(source, keys, cell, cells, dim):
+        tile = keys + cell // lanes * lanes * (dim // BLOCK) * BLOCK_BYTES + 4 * (cell % lanes)
         for i in range(0, dim, BLOCK):
-            found, scale = rounded(source + 4 * i)
-            scatter(v.bitcast(i32x8, found) ^ flip, tile)
+            block, scale = quantized(source + 4 * i)
+            scatter(v.bitcast(i32x8, block) ^ flip, tile)
             v.store(tile + BLOCK * lanes, scale)
-            tile += PER_STRETCH * lanes
+            tile += BLOCK_BYTES * lanes
 
-    def write_value(source, values, cell, cells, dim):  # type: ignore[no-untyped-def]
+    def write_value(source, values, cell, cells, dim):
         scales = values + cells * dim + 4 * cell
         for i in range(0, dim, BLOCK):
-            found, scale = rounded(source + 4 * i)
-            v.store(values + dim * cell + i, found)
+            block, scale = quantized(source + 4 * i)
+            v.store(values + dim * cell + i, block)
             v.store(scales + 4 * cells * (i // BLOCK), scale)
 
     return write_key, write_value
 
 
-def _load_query(v: ModuleType) -> Any:
-    """The lines of a head out of a token's Q8 record, their scales multiplied."""
+def _load_query(v: InstructionSet) -> Any:
+    """Copies the lines of one head from a token's Q8 record, their scales times `scale`."""
 
-    def run(q, t, head, heads, dim, width, scale, target):  # type: ignore[no-untyped-def]
+    def run(q, t, head, heads, dim, width, scale, target):
         source = q + t * (heads * dim * 27 // 8 + LINE) + head * (dim // BLOCK) * LINE
         for i in range(0, dim // BLOCK * LINE, LINE):
             v.store(target + i, v.load(v.i8x32, source + i))
@@ -86,26 +88,26 @@ def _load_query(v: ModuleType) -> Any:
     return run
 
 
-def _scores(v: ModuleType) -> Any:
+def _multiply_keys(v: InstructionSet) -> Any:
     lanes = v.LANES
     multiply = by_rows(v, lambda rows: _panel(v, rows))
 
-    def run(keys, cell, width, queries, rows, count, points, stride):  # type: ignore[no-untyped-def]
-        for key in range(0, count, lanes):
-            tile = keys + (cell + key) * (width // BLOCK) * PER_STRETCH
-            multiply(queries, 2 * width, rows, points + 4 * key, stride, tile, width)
+    def run(keys, cell, width, queries, scores):
+        for key in range(0, scores.keys, lanes):
+            tile = keys + (cell + key) * (width // BLOCK) * BLOCK_BYTES
+            multiply(queries, 2 * width, scores.rows, scores.address + 4 * key, scores.stride, tile, width)
 
     return run
 
 
-def _panel(v: ModuleType, rows: int) -> Any:
-    """`(x, x_stride, y, y_stride, tile, depth)`: y (rows, LANES) = lines times LANES keys."""
+def _panel(v: InstructionSet, rows: int) -> Any:
+    """`(x, x_stride, y, y_stride, tile, depth)`: y (rows, LANES) = Q8 lines times LANES keys."""
     f32, i32, lanes = v.f32, v.i32, v.LANES
-    dot, zeros = v.dot4_signed, v.unroll(rows, lambda r: lambda: v.zero(v.f32))
-    words = v.unroll(8, lambda j: lambda p: v.load(v.i8, p + 4 * lanes * j))
+    dot, zeros = v.dot4_signed, v.map_parts(rows, lambda r: lambda: v.zero(v.f32))
+    dwords = v.map_parts(8, lambda j: lambda p: v.load(v.i8, p + 4 * lanes * j))
 
     def start(r: int) -> Any:
-        """Keys that are stored with 128 added: minus 128 times the sum of the query's bytes."""
+        """Where keys are stored with 128 added: -128 times the sum of the query's bytes."""
         if not v.FLIP_SIGNED:
             return lambda x, stride: v.zero(i32)
         return lambda x, stride: v.load_splat(i32, x + r * stride + SUM) << (7 - SUM_SHIFT)
@@ -114,43 +116,48 @@ def _panel(v: ModuleType, rows: int) -> Any:
         def times(r: int) -> Any:
             return lambda sums, w, x, stride: dot(sums[r], w[j], v.load_splat4(v.i8, x + r * stride + 4 * j))
 
-        return v.unroll(rows, times)
+        return v.map_parts(rows, times)
 
     def scaled(r: int) -> Any:
-        def one(sums, products, d, x, stride):  # type: ignore[no-untyped-def]
+        def one(sums, products, d, x, stride):
             return v.fma(d * v.load_splat(f32, x + r * stride + SCALE), v.to_f32(f32, products[r]), sums[r])
 
         return one
 
-    starts, every, scale = v.unroll(rows, start), v.chain([four(j) for j in range(8)]), v.unroll(rows, scaled)
-    stores = v.unroll(rows, lambda r: lambda sums, y, stride: v.store(y + r * stride, sums[r]))
+    starts, every, scale = (
+        v.map_parts(rows, start),
+        v.fold_parts([four(j) for j in range(8)]),
+        v.map_parts(rows, scaled),
+    )
+    stores = v.map_parts(rows, lambda r: lambda sums, y, stride: v.store(y + r * stride, sums[r]))
 
-    def run(x, x_stride, y, y_stride, tile, depth):  # type: ignore[no-untyped-def]
+    def run(x, x_stride, y, y_stride, tile, depth):
         sums = zeros()
         for _ in range(depth // BLOCK):
-            products = every(starts(x, x_stride), words(tile), x, x_stride)
+            products = every(starts(x, x_stride), dwords(tile), x, x_stride)
             sums = scale(sums, products, v.load(f32, tile + BLOCK * lanes), x, x_stride)
-            tile += PER_STRETCH * lanes
+            tile += BLOCK_BYTES * lanes
             x += LINE
         stores(sums, y, y_stride)
 
     return v.jitable(run)
 
 
-def _mix(v: ModuleType) -> Any:
+def _multiply_values(v: InstructionSet) -> Any:
     f32, bytes_of, lanes = v.f32, v.Vec("i8", v.LANES), v.LANES
     multiply = product(v, lambda p: v.to_f32(f32, v.load(bytes_of, p)), 1)
 
-    def run(values, cell, cells, width, points, stride, rows, count, sums, sums_stride, spare):  # type: ignore[no-untyped-def]
+    def run(values, cell, cells, width, weights, sums, sums_stride, spare):
         for i in range(0, width, BLOCK):
             scales = values + cells * width + 4 * (cells * (i // BLOCK) + cell)
-            for r in range(rows):
-                for key in range(0, 4 * count, 4 * lanes):
-                    weight = v.load(f32, points + r * stride + key) * v.load(f32, scales + key)
-                    v.store(spare + r * stride + key, weight)
-            multiply(spare, stride, rows, sums + 4 * i, sums_stride, values + cell * width + i, width, count)
+            for r in range(weights.rows):
+                row, target = weights.address + r * weights.stride, spare + r * weights.stride
+                for key in range(0, 4 * weights.keys, 4 * lanes):
+                    v.store(target + key, v.load(f32, row + key) * v.load(f32, scales + key))
+            y, first = sums + 4 * i, values + cell * width + i
+            multiply(spare, weights.stride, weights.rows, y, sums_stride, first, width, weights.keys)
 
     return run
 
 
-Q8_0 = Kind("q8_0", number_bytes=1, scale_bytes=4, as_bytes=True, parts=_parts, multiple=BLOCK)
+Q8_0 = KVType("q8_0", element_bytes=1, scale_bytes=4, q8_queries=True, kernels=_kernels, head_multiple=BLOCK)

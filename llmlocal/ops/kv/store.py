@@ -1,38 +1,38 @@
-"""Writes the keys and values of a step into their cells of the cache."""
+"""Writes the keys and values of a batch to the cache."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ...quant.jit.kernel import Kernel
-from .kind import ALIGN, Kind
+from ...quant.simd.instruction_set import InstructionSet
+from .kv_type import ALIGN, KVType
 
-FIELDS = ("tokens", "cells_of", "k", "v", "keys", "values", "kv_heads", "head_dim", "value_dim", "cells")
+FIELDS = ("tokens", "token_cells", "k", "v", "keys", "values", "kv_heads", "head_dim", "value_dim", "cells")
 
 
-def kv_store(kind: Kind) -> Kernel:
-    """The kernel for a kind of cache: float32 k (tokens, kv_heads, head_dim) and v (tokens, kv_heads, value_dim).
+def kv_store(kv_type: KVType) -> Kernel:
+    """The kernel for a cache type: k (tokens, kv_heads, head_dim) and v (tokens, kv_heads, value_dim), float32.
 
-    Token t goes to cell `cells_of[t]` (int64) of every head of `keys` and `values`; the padding stays 0.
+    Token t is written to cell token_cells[t] (int64) of every head of `keys` and `values`; padding stays 0.
     """
-    return Kernel(f"kv_store_{kind.name}", FIELDS, lambda v: _build(v, kind))
+    return Kernel(f"kv_store_{kv_type.name}", FIELDS, lambda v: _build(v, kv_type))
 
 
-def _build(v: ModuleType, kind: Kind) -> Any:
-    parts, stretch = kind.parts(v), kind.stretch_bytes
-    write_key, write_value = parts.write_key, parts.write_value
+def _build(v: InstructionSet, kv_type: KVType) -> Any:
+    kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
+    write_key, write_value = kernels.write_key, kernels.write_value
 
-    def run(counter, ith, nth, tokens, cells_of, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):  # type: ignore[no-untyped-def]
-        count, t = v.load_i64(tokens), v.draw(counter, 1)
-        key_bytes = -(-head_dim // ALIGN) * stretch * cells
-        value_bytes = -(-value_dim // ALIGN) * stretch * cells
+    def run(counter, ith, nth, tokens, token_cells, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
+        key_bytes = -(-head_dim // ALIGN) * block_bytes * cells
+        value_bytes = -(-value_dim // ALIGN) * block_bytes * cells
         while t < count:
-            cell = v.load_i64(cells_of + 8 * t)
+            cell = v.load_i64(token_cells + 8 * t)
             for h in range(kv_heads):
                 at = kv_heads * t + h
                 write_key(k + 4 * head_dim * at, keys + key_bytes * h, cell, cells, head_dim)
                 write_value(values_in + 4 * value_dim * at, values + value_bytes * h, cell, cells, value_dim)
-            t = v.draw(counter, 1)
+            t = v.take_work(counter, 1)
 
     return run

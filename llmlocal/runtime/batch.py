@@ -1,0 +1,43 @@
+"""The tokens that one run of a program reads."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Batch:
+    """What a run reads besides weights and the cache: the number of tokens, their ids, positions and cells.
+
+    `ids`, `positions`, `sequence_starts` (first cache cell of each token's sequence) and `cells` (where its key and
+    value are stored) are int64 (ubatch,), where `ubatch` is the largest batch. `output_rows`, int64 (max_outputs,),
+    are the indices of the tokens whose logits are computed. Kernels are given the addresses of these arrays when the
+    graph is recorded, so one program serves every batch size.
+    """
+
+    def __init__(self, ubatch: int, max_outputs: int) -> None:
+        self.counts = np.zeros(2, np.int64)
+        self.ids, self.positions, self.sequence_starts, self.cells = (np.zeros(ubatch, np.int64) for _ in range(4))
+        self.output_rows = np.zeros(max_outputs, np.int64)
+        self.ubatch, self.max_outputs = ubatch, max_outputs
+        self._multiples: dict[int, NDArray[np.int64]] = {}
+
+    def resize(self, tokens: int, outputs: int) -> None:
+        """Set the number of tokens of the next run, and of how many of them logits are computed."""
+        self.counts[:] = tokens, outputs
+        for factor, count in self._multiples.items():
+            count[0] = factor * tokens
+
+    def tokens_times(self, factor: int) -> int:
+        """Address of an int64 that holds `factor` times the number of tokens."""
+        return int(self._multiples.setdefault(factor, np.zeros(1, np.int64)).ctypes.data)
+
+    @property
+    def tokens(self) -> int:
+        """Address of the number of tokens, int64."""
+        return int(self.counts.ctypes.data)
+
+    @property
+    def outputs(self) -> int:
+        """Address of the number of outputs, int64."""
+        return int(self.counts.ctypes.data) + 8

@@ -1,0 +1,24 @@
+"""What the sets with tiles of eight rows share: their vector types, and how tokens follow each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..simd.vector import Vec, f32x8, i8x32, i32x8, tuple_get, unroll_map
+
+LANES = 8
+f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
+row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32
+TILES = ""
+FLIP_SIGNED = False
+
+
+def token_by_token(group_dot: Callable[[int, int, bool], Any]) -> Callable[[int, int, int, bool], Any]:
+    """`tokens_dot` from `group_dot(n, bits, signed)`, the products of one token."""
+
+    def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
+        dot = group_dot(n, bits, signed)
+        return unroll_map(tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w, x + t * stride))
+
+    return tokens_dot
