@@ -69,16 +69,6 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
 def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
     """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
     from ..generation.sampling_defaults import sampling
+    from ..hub.catalog import recommended_sampling
 
-    return sampling(session.gguf.metadata, given, recommended(session))
-
-
-def recommended(session: Session) -> dict[str, Any]:
-    """What the catalog recommends for a model, by the names of `SamplingParams`."""
-    from dataclasses import asdict
-
-    from ..hub.catalog import entry_for
-
-    entry = entry_for(session.gguf.path)
-    found = {key: value for key, value in asdict(entry.sampling).items() if value is not None} if entry else {}
-    return {"temperature" if key == "temp" else key: value for key, value in found.items()}
+    return sampling(session.gguf.metadata, given, recommended_sampling(session.gguf.path))

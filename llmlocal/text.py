@@ -13,6 +13,11 @@ def shown(name: str) -> str:
     return f"'{escaped(name[:64])}{'…' if len(name) > 64 else ''}'"
 
 
+def readable(text: str) -> str:
+    """`text` with U+FFFD in the place of bytes that were not UTF-8, which `surrogateescape` made surrogates."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def format_bytes(nbytes: int) -> str:
     """`nbytes` with a binary unit and three digits: 735 MiB, 1.31 GiB."""
     value, unit = float(nbytes), "bytes"

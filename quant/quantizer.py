@@ -1,6 +1,6 @@
-"""Tensors from one format to another: rows in, bytes out, a few megabytes at a time. Knows no file and no thread.
+"""Tensors from one format to another: rows in, bytes out, a few megabytes at a time. Independent of files and threads.
 
-Rows are decoded to float32 and encoded again by kernels; whoever has a team of threads runs them.
+Kernels decode rows to float32 and encode them again; the caller passes the function that runs kernels on its threads.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from .kernels.quantize_kernel import FINITE, PEAK_STRIDE, SCRATCH_BYTES, SLACK, 
 from .tensor import QTensor
 
 CHUNK = 1 << 20  # values at a time: their float32 stay in the cache between both kernels
-SAFE = 65504.0  # a scale is at most the greatest magnitude: no half float overflows below this
+SAFE = 65504.0  # the largest half: a scale is at most the greatest magnitude, so none overflows below this
 
 # Runs kernels one after another, each by all threads: (kernel, fields) pairs.
 Run = Callable[[list[tuple[Kernel, Mapping[str, int]]]], None]
 
 
-class Source(Protocol):
-    """A tensor whose values are made when they are asked for."""
+class RowReader(Protocol):
+    """A tensor whose rows are computed when they are read."""
 
     @property
     def name(self) -> str: ...
     @property
     def format(self) -> type[Format]:
-        """What its values are stored in: what stays as it is keeps this."""
+        """What its values are stored in."""
         ...
 
     @property
     def shape(self) -> tuple[int, ...]: ...
     def read(self, first: int, last: int) -> NDArray[np.float32]:
-        """Rows first..last - 1 as float32 (rows, k)."""
+        """Rows first..last - 1 as float32 (last - first, k)."""
         ...
 
 
 @dataclass(slots=True)
-class Error:
-    """Sums of squares of what was lost, and of what was there."""
+class ErrorStats:
+    """Sums of squares over values that were quantized: of their errors (`lost`), and of themselves (`total`)."""
 
     lost: float = 0.0
     total: float = 0.0
@@ -56,20 +56,26 @@ class Error:
         """Relative root mean square error."""
         return sqrt(self.lost / self.total) if self.total else 0.0
 
-    def add(self, other: Error) -> None:
+    def add(self, other: ErrorStats) -> None:
         self.lost, self.total = self.lost + other.lost, self.total + other.total
 
 
-def kernels(source: type[Format], target: type[Format], *, important: bool, longer: bool) -> list[Kernel]:
-    """The kernels that take a tensor from one format to another."""
-    found = [get_rows(source)] if source.activations is not None else []
-    return found + (
-        [quantize_kernel(target, important=important, more_effort=longer)] if has_quantize_kernel(target) else []
-    )
+def kernels(tensor: QTensor | RowReader, target: type[Format], *, important: bool, longer: bool) -> list[Kernel]:
+    """The kernels that `Quantizer.stream` runs to convert `tensor` to `target`, to be compiled beforehand."""
+    if isinstance(tensor, QTensor) and tensor.format is target:
+        return []
+    decodes = isinstance(tensor, QTensor) and tensor.format.activations is not None
+    found = [get_rows(tensor.format)] if decodes else []
+    if has_quantize_kernel(target):
+        found.append(quantize_kernel(target, important=important, more_effort=longer))
+    return found
 
 
 class Quantizer:
-    """Buffers for `threads` threads, and the way through them. `measure`: find the error of every tensor."""
+    """Converts tensors with `run`, with buffers for `threads` threads.
+
+    `longer` searches longer for less error; `measure` adds up the error of what is encoded.
+    """
 
     def __init__(self, run: Run, threads: int, *, longer: bool = False, measure: bool = False) -> None:
         load_all()
@@ -82,12 +88,16 @@ class Quantizer:
         self._ids = np.zeros(0, np.int64)
 
     def stream(
-        self, tensor: QTensor | Source, target: type[Format], importance: NDArray[np.float32] | None, error: Error
+        self,
+        tensor: QTensor | RowReader,
+        target: type[Format],
+        importance: NDArray[np.float32] | None,
+        error: ErrorStats,
     ) -> Iterator[NDArray[np.uint8]]:
-        """The bytes of `tensor` in `target`, in pieces that are good until the next is asked for.
+        """Yield the bytes of `tensor` in `target`, uint8 arrays that are valid until the next one is asked for.
 
-        `importance` is (k,) or (matrices, k) float32. `error` is added to where it is measured. Raises ValueError for
-        NaN, infinity, and what the format has no number for.
+        `importance` is (k,) or (matrices, k) float32; measured errors are added to `error`. A QTensor that is in
+        `target` already is passed on unchanged. Raises ValueError for NaN, infinity, and values too large for `target`.
         """
         k = tensor.shape[-1]
         count = int(np.prod(tensor.shape[:-1], dtype=np.int64))
@@ -106,12 +116,12 @@ class Quantizer:
 
     def _convert(
         self,
-        tensor: QTensor | Source,
+        tensor: QTensor | RowReader,
         target: type[Format],
         first: int,
         last: int,
         columns: NDArray[np.float32] | None,
-        error: Error,
+        error: ErrorStats,
     ) -> NDArray[np.uint8]:
         k, n = tensor.shape[-1], last - first
         values = self._room(n * k)
@@ -136,20 +146,20 @@ class Quantizer:
         out = self._out[:size]
         self._check(target, out, n, k)
         if self._measure:
-            error.add(self._lost(tensor.name, target, out, values[: n * k], n, k))
+            error.add(self._lost(target, out, values[: n * k], n, k))
         return out
 
     def _room(self, count: int) -> NDArray[np.float32]:
-        """Room for `count` values and SLACK more; what lies behind is finite."""
+        """A buffer of `count` values and SLACK zeros behind them."""
         if len(self._values) < count + SLACK:
             self._values = np.zeros(count + SLACK, np.float32)
         self._values[count : count + SLACK] = 0
         return self._values
 
     def _decoding(
-        self, tensor: QTensor | Source, first: int, last: int, out: NDArray[np.float32]
+        self, tensor: QTensor | RowReader, first: int, last: int, out: NDArray[np.float32]
     ) -> list[tuple[Kernel, Mapping[str, int]]]:
-        """What is left to run until rows first..last - 1 are in `out`."""
+        """The kernel calls that are still needed until rows first..last - 1 are in `out`."""
         k, n = tensor.shape[-1], last - first
         if not isinstance(tensor, QTensor):
             out[: n * k] = tensor.read(first, last).reshape(-1)
@@ -190,15 +200,15 @@ class Quantizer:
             raise ValueError(f"holds {peak:.6g}, too large for {target.name}")
 
     def _lost(
-        self, name: str, target: type[Format], out: NDArray[np.uint8], values: NDArray[np.float32], n: int, k: int
-    ) -> Error:
+        self, target: type[Format], out: NDArray[np.uint8], values: NDArray[np.float32], n: int, k: int
+    ) -> ErrorStats:
         back = self._decoded(target, out, n, k)
         back -= values
-        return Error(float(np.dot(back, back)), float(np.dot(values, values)))
+        return ErrorStats(float(np.dot(back, back)), float(np.dot(values, values)))
 
 
 def format_named(name: str) -> type[Format] | None:
-    """The format of this name, in any case, that tensors can be quantized to."""
+    """The format of this name (in any case) if tensors can be quantized to it, else None."""
     load_all()
     found = BY_NAME.get(name.upper())
     return found if found is not None and (has_quantize_kernel(found) or "quantize_blocks" in vars(found)) else None

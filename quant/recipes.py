@@ -1,8 +1,8 @@
-"""Which tensor gets which format: mixes as tables of rules, the first that applies decides. Reads no tensor's values.
+"""Which tensor gets which format, by name and shape: a mix is a table of rules, the first that applies decides.
 
 A mix has one format for most tensors; those that errors hurt most (values of attention, what leads back into the
 residual stream, the output) get more bits in some layers. The rules are llama.cpp's (src/llama-quant.cpp), so that a
-mix's name means the same everywhere; what decides is said here in the words of `Place`.
+mix's name means the same everywhere; a rule's condition is a property of `TensorContext`.
 """
 
 from __future__ import annotations
@@ -15,43 +15,36 @@ from typing import NamedTuple
 from .format import BY_NAME, Format
 from .formats import load_all
 
-
-class Mix(NamedTuple):
-    """A name that users give: GGUF's number of the file type, and the format of most tensors ("": as they are)."""
-
-    file_type: int | None
-    format: str
-
-
+# A name that users give -> the format of most tensors ("": every tensor as it is).
 MIXES = {
-    "F32": Mix(0, "F32"),
-    "F16": Mix(1, "F16"),
-    "BF16": Mix(32, "BF16"),
-    "Q8_0": Mix(7, "Q8_0"),
-    "Q6_K": Mix(18, "Q6_K"),
-    "Q5_K_M": Mix(17, "Q5_K"),
-    "Q5_K_S": Mix(16, "Q5_K"),
-    "Q5_1": Mix(9, "Q5_1"),
-    "Q5_0": Mix(8, "Q5_0"),
-    "Q4_K_M": Mix(15, "Q4_K"),
-    "Q4_K_S": Mix(14, "Q4_K"),
-    "Q4_1": Mix(3, "Q4_1"),
-    "Q4_0": Mix(2, "Q4_0"),
-    "IQ4_NL": Mix(25, "IQ4_NL"),
-    "IQ4_XS": Mix(30, "IQ4_XS"),
-    "MXFP4_MOE": Mix(38, "MXFP4"),
-    "Q3_K_L": Mix(13, "Q3_K"),
-    "Q3_K_M": Mix(12, "Q3_K"),
-    "Q3_K_S": Mix(11, "Q3_K"),
-    "Q2_K": Mix(10, "Q2_K"),
-    "Q2_K_S": Mix(21, "Q2_K"),
-    "COPY": Mix(None, ""),
+    "F32": "F32",
+    "F16": "F16",
+    "BF16": "BF16",
+    "Q8_0": "Q8_0",
+    "Q6_K": "Q6_K",
+    "Q5_K_M": "Q5_K",
+    "Q5_K_S": "Q5_K",
+    "Q5_1": "Q5_1",
+    "Q5_0": "Q5_0",
+    "Q4_K_M": "Q4_K",
+    "Q4_K_S": "Q4_K",
+    "Q4_1": "Q4_1",
+    "Q4_0": "Q4_0",
+    "IQ4_NL": "IQ4_NL",
+    "IQ4_XS": "IQ4_XS",
+    "MXFP4_MOE": "MXFP4",
+    "Q3_K_L": "Q3_K",
+    "Q3_K_M": "Q3_K",
+    "Q3_K_S": "Q3_K",
+    "Q2_K": "Q2_K",
+    "Q2_K_S": "Q2_K",
+    "COPY": "",
 }
 ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
-WHOLE = ("F32", "F16", "BF16")  # single numbers: no recipe applies to them
+FLOATS = ("F32", "F16", "BF16")  # single numbers, no blocks: every matrix gets the same
 
-# Names of tensors that stay as they are, besides norms and what is no matrix: small, or no weights of a product.
-KEPT = (
+# Names of matrices that stay as they are: small, or not the weights of a matrix product.
+KEPT_PARTS = (
     "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
     "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight",
     "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight", "time_mix_v0.weight", "time_mix_v1.weight",
@@ -60,8 +53,8 @@ KEPT = (
     "attn_rel_b.weight", ".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd",
     ".patch_merger", "a.rvq.codebook", "mm.a.code_embd",
 )  # fmt: skip
-KEPT_WHOLE = ("position_embd.weight", "token_types.weight")
-# What a tensor is to a recipe, by a part of its name; the first that fits.
+KEPT_NAMES = ("position_embd.weight", "token_types.weight")
+# Role of a tensor in the rules, by a part of its name; the first that fits.
 ROLES = (
     ("attn_qkv.weight", "attn_v"),
     ("attn_kv_b.weight", "attn_v"),
@@ -71,37 +64,37 @@ ROLES = (
     ("ffn_down", "ffn_down"),
 )
 EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
-# Where a row is no multiple of the block: a format of blocks of 32 with as many bits, or the next more.
+# Where the block does not divide a row: a format of blocks of 32 with as many bits, or the next more.
 FALLBACK = {"IQ4_XS": "IQ4_NL", "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 FALLBACK |= {"TQ1_0": "Q4_0", "TQ2_0": "Q4_0"}
 
 
-class Shape(NamedTuple):
-    """What the rules ask of a model. `values_shared`: heads of queries to a head of values."""
+class ModelTraits(NamedTuple):
+    """What the rules ask of a model. `queries_per_value`: attention heads that share a head of values (GQA)."""
 
     architecture: str
     layers: int
     experts: int = 0
-    values_shared: int = 1
+    queries_per_value: int = 1
 
     @property
     def is_70b(self) -> bool:
-        """Eighty layers whose values are shared: few bytes, so they get more bits."""
-        return self.architecture in ("llama", "qwen2") and self.layers == 80 and self.values_shared > 1
+        """80 layers with shared value heads: attn_v is small there, so more bits cost little."""
+        return self.architecture in ("llama", "qwen2") and self.layers == 80 and self.queries_per_value > 1
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A tensor as a rule sees it: the number of its kind among `count`, counted by layers."""
+class TensorContext:
+    """A tensor as a rule sees it: its number among the `count` tensors of its role, in the order of the layers."""
 
-    model: Shape
+    model: ModelTraits
     index: int
     count: int
-    important: bool  # there is an importance matrix
+    has_imatrix: bool
 
     @property
     def grouped(self) -> bool:
-        return self.model.values_shared >= 4
+        return self.model.queries_per_value >= 4
 
     @property
     def eight_experts(self) -> bool:
@@ -128,7 +121,7 @@ class Rule(NamedTuple):
     role: str
     mixes: str
     format: str
-    when: Callable[[Place], bool] = lambda place: True
+    when: Callable[[TensorContext], bool] = lambda context: True
 
 
 RULES = (
@@ -153,11 +146,11 @@ RULES = (
     Rule("ffn_down", "Q3_K_L", "Q5_K"),
     Rule("ffn_down", "Q4_K_M", "Q6_K", lambda p: p.first(16) if p.falcon else p.more_bits),
     Rule("ffn_down", "Q4_K_M", "Q5_K", lambda p: p.falcon and p.more_bits),
-    Rule("ffn_down", "IQ4_NL IQ4_XS", "Q5_K", lambda p: p.first(8) and not p.important),
+    Rule("ffn_down", "IQ4_NL IQ4_XS", "Q5_K", lambda p: p.first(8) and not p.has_imatrix),
     Rule("ffn_down", "Q5_K_M", "Q6_K", lambda p: p.more_bits),
     Rule("ffn_down", "Q4_K_S", "Q5_K", lambda p: p.first(8) and not p.falcon),
-    Rule("ffn_down", "Q4_0", "Q4_1", lambda p: p.first(8) and p.important),
-    Rule("ffn_down", "Q5_0", "Q5_1", lambda p: p.first(8) and p.important),
+    Rule("ffn_down", "Q4_0", "Q4_1", lambda p: p.first(8) and p.has_imatrix),
+    Rule("ffn_down", "Q5_0", "Q5_1", lambda p: p.first(8) and p.has_imatrix),
     Rule("attn_output", "Q3_K_L", "Q4_K", lambda p: p.falcon),
     Rule(
         "attn_output",
@@ -171,8 +164,8 @@ RULES = (
 )
 
 
-class Wanted(NamedTuple):
-    """A tensor that is to be quantized; `shape` in NumPy's order, `format` what it is in now."""
+class TensorSpec(NamedTuple):
+    """Name, shape in NumPy's order, and the format that the tensor is stored in now."""
 
     name: str
     shape: tuple[int, ...]
@@ -181,17 +174,21 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A mix and what a user changes of it. `overrides`: the first whose test a name passes gives the format."""
+    """A mix and a user's changes to it. `overrides`: (test of a name, format) pairs, the first that passes decides.
+
+    `output` and `embeddings` are formats of these tensors, "" for the mix's choice; `pure` gives every matrix the mix's
+    own format; `has_imatrix`: columns will be weighted by an importance matrix, which some rules depend on.
+    """
 
     mix: str
     overrides: Sequence[tuple[Callable[[str], bool], str]] = ()
     output: str = ""
     embeddings: str = ""
     pure: bool = False
-    important: bool = False
+    has_imatrix: bool = False
     notes: list[tuple[str, int, str, str]] = field(default_factory=list, compare=False)
 
-    def formats(self, model: Shape, tensors: Iterable[Wanted]) -> dict[str, type[Format]]:
+    def formats(self, model: ModelTraits, tensors: Iterable[TensorSpec]) -> dict[str, type[Format]]:
         """The format of every tensor, by name. `notes` gains (name, row, wanted, got) where a row's length decided."""
         load_all()
         held = sorted(tensors, key=lambda t: _order(t.name))
@@ -205,14 +202,16 @@ class Recipe:
                 chosen[tensor.name] = BY_NAME[self._format(model, tensor, tied, counts, seen)]
         return chosen
 
-    def _format(self, model: Shape, tensor: Wanted, tied: bool, counts: Mapping[str, int], seen: dict[str, int]) -> str:
+    def _format(
+        self, model: ModelTraits, tensor: TensorSpec, tied: bool, counts: Mapping[str, int], seen: dict[str, int]
+    ) -> str:
         name, role = tensor.name, role_of(tensor.name)
         if self.embeddings and name in EMBEDDINGS:
             return self.embeddings
         if self.output and name == "output.weight":
             return self.output
-        usual = MIXES[self.mix].format
-        if usual in WHOLE:
+        usual = MIXES[self.mix]
+        if usual in FLOATS:
             return usual
         manual = next((format for fits, format in self.overrides if fits(name)), None)
         if manual is not None or self.pure:
@@ -225,21 +224,21 @@ class Recipe:
         seen[role] = index + 1
         if role == "ffn_down" and model.experts > 1:
             index = _order(name)[0]  # experts of a layer may be many tensors
-        place = Place(model, index, counts.get(role, model.layers), self.important)
+        context = TensorContext(model, index, counts.get(role, model.layers), self.has_imatrix)
         format = usual
         for rule in RULES if name not in EMBEDDINGS else ():
-            if rule.role == role and self.mix in rule.mixes.split() and rule.when(place):
+            if rule.role == role and self.mix in rule.mixes.split() and rule.when(context):
                 format = rule.format
                 break
         return self._fitting(tensor, format)
 
-    def _output(self, model: Shape, tensor: Wanted, usual: str) -> str:
-        """Logits come from it: never less than six bits."""
+    def _output(self, model: ModelTraits, tensor: TensorSpec, usual: str) -> str:
+        """The format of the output matrix: at least six bits, since its errors go straight into the logits."""
         cut = tensor.shape[-1] % BY_NAME[usual].block != 0
         return "Q8_0" if self.mix in ("MXFP4_MOE", "Q8_0") or model.architecture == "falcon" or cut else "Q6_K"
 
-    def _fitting(self, tensor: Wanted, format: str) -> str:
-        """`format`, or what takes its place where rows are no multiple of its block."""
+    def _fitting(self, tensor: TensorSpec, format: str) -> str:
+        """`format`, or its fallback where its block does not divide a row."""
         found, k = format, tensor.shape[-1]
         if k % BY_NAME[found].block:
             found = FALLBACK.get(found, "F16")
@@ -250,23 +249,23 @@ class Recipe:
         return found
 
 
-def is_quantized(tensor: Wanted) -> bool:
-    """Whether mixes concern this tensor: a matrix, or several, of weights."""
+def is_quantized(tensor: TensorSpec) -> bool:
+    """Whether mixes apply to this tensor: the weights of a matrix product (one matrix or a stack)."""
     name = tensor.name
     return (
         any(n > 1 for n in tensor.shape[:-1])
         and name.endswith("weight")
-        and name not in KEPT_WHOLE
-        and not any(part in name for part in KEPT)
+        and name not in KEPT_NAMES
+        and not any(part in name for part in KEPT_PARTS)
     )
 
 
 def role_of(name: str) -> str:
-    """What the tensor of this name is to a recipe; empty where nothing special."""
+    """The role that rules give a tensor of this name, "" for none."""
     return next((role for part, role in ROLES if part in name), "")
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Tensors by layer, those of no layer first."""
+    """Sort key: tensors outside the layers first, then layer by layer."""
     found = re.match(r"blk\.(\d{1,9})\.", name)
     return (int(found[1]) if found else -1), name

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmlocal.errors import NotFoundError, ResourceError, UsageError
-from llmlocal.files.atomic_file import atomic_file
+from llmlocal.files.atomic_file import AtomicFile, atomic_file, check_output
 
 
 def test_appears_at_the_end(tmp_path: Path) -> None:
@@ -56,3 +56,39 @@ def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
     with atomic_file(Path(os.devnull)) as out:
         out.write(b"new")
     assert not Path(os.devnull).is_file()
+
+
+def test_where_a_model_may_be_written(tmp_path: Path) -> None:
+    """Never over its source or a file of its folder, over another file with force only."""
+    source, folder, other = tmp_path / "a.gguf", tmp_path / "folder", tmp_path / "b.gguf"
+    folder.mkdir()
+    for path in (source, other, folder / "weights.safetensors", folder / "old.gguf"):
+        path.write_bytes(b"x")
+    (tmp_path / "link.gguf").hardlink_to(source)
+    refused = [
+        (source, source, "the source itself"),
+        (tmp_path / "link.gguf", source, "the source itself"),
+        (folder / "weights.safetensors", folder, "a file of the source"),
+        (tmp_path, source, "is a folder"),
+    ]
+    for out, of, message in refused:
+        with pytest.raises(UsageError, match=message):
+            check_output(out, of, force=True)
+    with pytest.raises(UsageError, match=r"b\.gguf exists"):
+        check_output(other, source, force=False)
+    check_output(other, source, force=True)
+    check_output(folder / "old.gguf", folder, force=True)
+    check_output(tmp_path / "new.gguf", source, force=False)
+    check_output(source, source, force=False, in_place=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="devices of POSIX")
+def test_no_model_becomes_a_device(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a regular file"):
+        check_output(Path(os.devnull), tmp_path / "a.gguf", force=True)
+
+
+def test_too_little_space_is_found_before_writing(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="needs"), AtomicFile(tmp_path / "x", 1 << 60):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -20,18 +20,19 @@ from llmlocal.chat.tools import load, run
 from llmlocal.chat_format.tool_calls import Call
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError
+from llmlocal.generation.events import Finished
 from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.sampling_defaults import parameter, sampling
-from llmlocal.generation.session import Finished, Session
+from llmlocal.generation.session import Session
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
 CHATTING = Path(__file__).parent / "chatting.py"
-Talk = Callable[..., subprocess.CompletedProcess[str]]
+Chatter = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def talk(tmp_path: Path) -> Talk:
+def talk(tmp_path: Path) -> Chatter:
     """Runs a chat with a scripted model: lines in, all that comes out."""
 
     def run(lines: Sequence[str], answers: list[str], *options: str | Path, **script: Any) -> Any:
@@ -51,21 +52,21 @@ def saved(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_line_a_turn_and_only_answers_on_stdout(talk: Talk, tmp_path: Path) -> None:
+def test_a_line_a_turn_and_only_answers_on_stdout(talk: Chatter, tmp_path: Path) -> None:
     out = talk(["one", "", "two"], ["**first**", "\x1b[2Jsecond\n"])
     assert (out.returncode, out.stdout, out.stderr) == (0, "**first**\n\x1b[2Jsecond\n", "")
     assert [record["type"] for record in saved(tmp_path)[1:]] == ["turn", "turn"]
     assert not (tmp_path / "llmlocal" / "history").exists()
 
 
-def test_thoughts_go_to_stderr(talk: Talk) -> None:
+def test_thoughts_go_to_stderr(talk: Chatter) -> None:
     out = talk(["one"], ["<think>hm</think>yes"])
     assert (out.stdout, out.stderr) == ("yes\n", "thinking:\nhm\n\n")
     out = talk(["one"], ["<think>hm</think>yes"], "--thoughts", "hide")
     assert (out.stdout, out.stderr) == ("yes\n", "")
 
 
-def test_commands(talk: Talk, tmp_path: Path) -> None:
+def test_commands(talk: Chatter, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("some notes")
     lines = [
         "/help", "/system Be brief.", "/system", "/set temp 0.5", "/set", "/set max_tokens 3", "hello", "/stats",
@@ -74,10 +75,10 @@ def test_commands(talk: Talk, tmp_path: Path) -> None:
     ]  # fmt: skip
     out = talk(lines, ["abcdef"])
     assert (out.returncode, out.stdout) == (0, "abc\n" * 4)
-    for words in ("/undo", "Be brief.", "temperature 0.5", "ended by the limit of tokens", "1 turns are seen", "m"):
+    for words in ("/undo", "Be brief.", "temperature 0.5", "reached the token limit", "the model sees 1 turn\n", "m"):
         assert words in out.stderr
-    assert "(the last turn is gone)\n(there is no turn)\n" in out.stderr
-    assert "0 of 4096 tokens (0 %): 0 turns are seen" in out.stderr
+    assert "(removed the last turn)\n(there is no turn to remove)\n" in out.stderr
+    assert "0 of 4096 tokens (0%); the model sees 0 turns" in out.stderr
     text = (tmp_path / "o.md").read_text()
     assert text.startswith("## System\n\nBe brief.\n\n## You\n\n<file name=")
     assert "some notes\n</file>\n\nwhat?\n\n## Model\n\nabc" in text
@@ -100,39 +101,39 @@ def test_commands(talk: Talk, tmp_path: Path) -> None:
         ("/read", "/read needs a file"),
         ("/read /nowhere/x", "no such file"),
         ("/think loud", "must be on, off, auto"),
-        ("/retry", "no question"),
+        ("/retry", "no answer to try again"),
         ("/copy", "no answer"),
     ],
 )
-def test_mistakes_end_a_script(talk: Talk, line: str, words: str) -> None:
+def test_mistakes_end_a_script(talk: Chatter, line: str, words: str) -> None:
     out = talk([line, "never"], ["x"])
     assert (out.returncode in (2, 3), out.stdout) == (True, "")
     assert words in out.stderr
     assert len(out.stderr.splitlines()) <= 2
 
 
-def test_full_context_ends_a_script_or_goes_on_as_it_was_told(talk: Talk, tmp_path: Path) -> None:
+def test_full_context_ends_a_script_or_goes_on_as_it_was_told(talk: Chatter, tmp_path: Path) -> None:
     lines, answers = ["question"] * 6, ["long " * 20]
     out = talk(lines, answers, n_ctx=420)
     assert out.returncode == 7
     assert out.stdout.count("long long") >= 2
-    assert "an answer no longer fits" in out.stderr
+    assert "leaves no room for an answer" in out.stderr
     out = talk(lines, answers, "--context-end", "drop", n_ctx=420)
     assert (out.returncode, out.stdout.count("\n")) == (0, 6)
-    assert "oldest turns)" in out.stderr
+    assert "the model no longer sees the " in out.stderr
 
 
-def test_continue_needs_something(talk: Talk, tmp_path: Path) -> None:
+def test_continue_needs_something(talk: Chatter, tmp_path: Path) -> None:
     assert talk([], ["x"], "--continue").returncode == 3
     assert talk(["a"], ["x"], "--session", "mine").returncode == 0
     out = talk(["b", "/context"], ["y"], "--session", "mine")
-    assert "2 turns are seen" in out.stderr
+    assert "the model sees 2 turns" in out.stderr
     assert [record["type"] for record in saved(tmp_path)[1:]] == ["turn", "turn"]
     assert talk([], ["x"], "--session", "../x").returncode == 2
     assert talk([], ["x"], "--session", "mine", "--continue").returncode == 2
 
 
-def test_a_damaged_session_is_not_gone_on_with(talk: Talk, tmp_path: Path) -> None:
+def test_a_damaged_session_is_not_gone_on_with(talk: Chatter, tmp_path: Path) -> None:
     folder = tmp_path / "llmlocal" / "sessions"
     folder.mkdir(parents=True)
     (folder / "bad.jsonl").write_text("nonsense\n")
@@ -172,13 +173,13 @@ CALL = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
 
 
 @pytest.mark.parametrize("how", ["ask", "never", "program"])
-def test_no_function_runs_unless_it_was_allowed(talk: Talk, tmp_path: Path, how: str) -> None:
+def test_no_function_runs_unless_it_was_allowed(talk: Chatter, tmp_path: Path, how: str) -> None:
     (tmp_path / "tools.json").write_text(json.dumps([TOOL | {"command": ["sh", "-c", f"touch {tmp_path}/ran"]}]))
     program = f"sh -c 'cat > {tmp_path}/got; echo 42'"
     more = ["--tool-run", program if how == "program" else how]
     out = talk(["hi"], [CALL, "done"], "--tools", tmp_path / "tools.json", *more, template=CALLS)
     assert out.returncode == 0
-    assert "calls f(a=1)" in out.stderr
+    assert "call: f(a=1)" in out.stderr
     assert not (tmp_path / "ran").exists()
     roles = [m["role"] for m in saved(tmp_path)[1]["messages"]]
     if how == "program":
@@ -190,11 +191,11 @@ def test_no_function_runs_unless_it_was_allowed(talk: Talk, tmp_path: Path, how:
         assert roles == ["user", "assistant", "tool"]
 
 
-def test_endless_calls_end(talk: Talk, tmp_path: Path) -> None:
+def test_endless_calls_end(talk: Chatter, tmp_path: Path) -> None:
     (tmp_path / "tools.json").write_text(json.dumps(TOOL))
     out = talk(["hi"], [CALL], "--tools", tmp_path / "tools.json", "--tool-run", "echo 1", template=CALLS)
     assert out.returncode == 0
-    assert "functions were called 16 times" in out.stderr
+    assert "called functions 16 times" in out.stderr
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_endless_calls_end(talk: Talk, tmp_path: Path) -> None:
 )
 def test_tools_files_that_are_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(BadFileError, match="declares no functions"):
+    with pytest.raises(BadFileError, match="not a list of functions"):
         load(tmp_path / "t.json")
     with pytest.raises(NotFoundError):
         load(tmp_path / "none.json")
@@ -270,25 +271,24 @@ def test_run_twice_with_the_cache(tmp_path: Path, said: Any) -> None:
     (tmp_path / "p.cache").write_text("my own file")
     code, out, err = said(*run)
     assert (code, out) == (5, "")
-    assert "is no prompt cache" in err
+    assert "is not a prompt cache" in err
 
 
 def turns(n: int, path: Path) -> list[tuple[float, int, int]]:
     """Chats `n` turns with a real engine; seconds, resident bytes and open files, taken ten times on the way."""
-    from llmlocal.chat.answer import Settings
-    from llmlocal.chat.chat import Dialogue
+    from llmlocal.chat.chat import Chat, ChatSettings
     from llmlocal.chat.conversation import Conversation
 
     seen, clock = [], time.perf_counter()
     with Session.open(path, n_ctx=256, n_threads=1) as session:
-        settings = Settings(SamplingParams(seed=1), 4, template="chatml")
-        dialogue = Dialogue(session, Conversation(), settings)
+        settings = ChatSettings(SamplingParams(seed=1), 4, template="chatml")
+        chat = Chat(session, Conversation(), settings)
         for i in range(n):
-            dialogue.talk.begin(f"question {i}")
-            if not dialogue.fits():
-                dialogue.talk.clear()
-                dialogue.talk.begin(f"question {i}")
-            for _ in dialogue.reply():
+            chat.conversation.begin(f"question {i}")
+            if not chat.fits():
+                chat.conversation.clear()
+                chat.conversation.begin(f"question {i}")
+            for _ in chat.reply():
                 pass
             if (i + 1) % (n // 10) == 0:
                 now = time.perf_counter()

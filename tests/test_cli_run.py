@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest
 from scripted import EOS, session, word
 from terminals import PROGRAM, Screen, on_terminal
 
+from llmlocal.chat_format.tag_splitter import Part
 from llmlocal.cli.ui import terminal as ui
-from llmlocal.generation.session import Event, Finished, Piece, Reading
+from llmlocal.cli.ui.answer import AnswerScreen
+from llmlocal.generation.events import Event, Finished, PromptProgress, Token
 
 Said = Callable[..., tuple[int, str, str]]
 CHAT = "{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}[answer:"
@@ -167,7 +170,7 @@ def test_prompt_too_long_is_said_before_any_kernel(story: Path) -> None:
     line, hint = out.stderr.splitlines()
     assert line.startswith("error: the prompt is ")
     assert line.endswith(" more than the context of 512")
-    assert "MiB of memory, but the model knows only 512" in hint
+    assert "MiB of memory, but the model was trained on 512" in hint
 
 
 # ---- answers ------------------------------------------------------------------------------------------------------
@@ -234,6 +237,24 @@ def test_json_of_an_interrupted_answer(said: Said, scripted: Any, monkeypatch: p
     assert (got["finish_reason"], got["completion_tokens"]) == ("interrupted", 3)
 
 
+THINKS = b"<think>\nhm\xff</think>\n\na\xffb"
+
+
+def test_thoughts_go_to_stderr_and_every_byte_of_the_answer_to_its_target(
+    said: Said, scripted: Any, tmp_path: Path
+) -> None:
+    run = ["run", "m", "d", "--no-stdin", "--temp", "0"]
+    for more, err in (([], "thinking:\nhm\ufffd\n\n"), (["-q"], "")):
+        scripted(*(3 + byte for byte in THINKS), EOS, template=CHAT, n_ctx=512)
+        assert said(*run, *more) == (0, "a\ufffdb", err)
+        assert said(*run, *more, "-o", tmp_path / "out", "--force") == (0, "", err)
+        assert (tmp_path / "out").read_bytes() == b"a\xffb"
+    got = json.loads(said(*run, "--json")[1])
+    assert (got["text"], got["thinking"], got["completion_tokens"]) == ("a\ufffdb", "hm\ufffd", len(THINKS) + 1)
+    scripted(*(3 + byte for byte in THINKS), EOS, template=CHAT, n_ctx=512)
+    assert said(*run, "--think-budget", "2", "-n", "30")[2] == "thinking:\nh\n\n"
+
+
 # ---- terminals ----------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +264,30 @@ def splits(data: bytes) -> list[list[bytes]]:
 
 
 def stream(parts: list[bytes]) -> None:
-    ui.Screen().answer([*(Piece(0, part) for part in parts), END])
+    """Draw an answer whose tokens complete these bytes."""
+    utf8 = getincrementaldecoder("utf-8")("surrogateescape")
+    texts = [*map(utf8.decode, parts), utf8.decode(b"", True)]
+    AnswerScreen().answer([*(Token(0, (Part("answer", text),) if text else ()) for text in texts), END])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        ([b"a\tb\n"], "a\tb\n"),
+        ([b"\x1b", b"[2J\r\x7f"], "\\x1b[2J\\r\\x7f\n"),
+        ([b"\xc2", b"\x9bx"], "\\x9bx\n"),
+        (["\u202e".encode()[:2], "\u202e".encode()[2:], "\u2066é".encode()], "\\u202e\\u2066é\n"),
+        ([b"\x9b", b"\xc3"], "\ufffd\ufffd\n"),
+        ([], ""),
+    ],
+)
+def test_terminal_shows_control_characters(monkeypatch: pytest.MonkeyPatch, pieces: list[bytes], shown: str) -> None:
+    screen = Screen()
+    for out in (screen.slave, pipe := TextIOWrapper(BytesIO(), "utf-8")):
+        monkeypatch.setattr(sys, "stdout", out)
+        stream(pieces)
+    assert screen.close().decode() == shown
+    assert pipe.buffer.getvalue() == b"".join(pieces)
 
 
 def test_no_escape_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,15 +310,16 @@ def test_pipe_gets_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_progress_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 0.5, 0.5, 4.0, 4.0, 300.0, 300.0, 9.0, 9.0])
+    now = iter([0.0, 0.0, 0.5, 0.5, 4.0, 4.0, 300.0, 300.0, 9.0, 9.0])
     monkeypatch.setattr(ui, "monotonic", lambda: next(now))
+    monkeypatch.setattr("llmlocal.cli.ui.answer.monotonic", lambda: next(now))
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen.slave)
     monkeypatch.setenv("TERM", "xterm")
-    shown = ui.Screen.__new__(ui.Screen)
-    shown.__dict__ |= {"_quiet": False, "_verbose": False, "_compiled": 0, "_drawn": False, "_since": 0.0}
-    events: list[Event] = [Reading(1, 100), Reading(20, 100), Reading(50, 100), Piece(1, b"a"), END]
-    assert list(shown.watch(events)) == [b"a", END]
+    out = BytesIO()
+    events: list[Event] = [*(PromptProgress(n, 100) for n in (1, 20, 50)), Token(1, (Part("answer", "a"),)), END]
+    assert AnswerScreen().answer(events, out) == END
+    assert out.getvalue() == b"a"
     _, first, second, cleared = screen.close().decode().split("\r")
     assert first == "prompt: 20 of 100 tokens, 16 s left, 5 tokens/s\x1b[K"
     assert second == "prompt: 50 of 100 tokens, 5:00 min left, 0 tokens/s\x1b[K"

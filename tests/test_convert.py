@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from hf_folders import CASES, write_folder
 
-from llmlocal.convert.model import open_hf
-from llmlocal.convert.write import write_model
 from llmlocal.engine import Engine
 from llmlocal.gguf import Array, GGUFFile, open_gguf
 from llmlocal.gguf.values import TENSOR_TYPES
+from llmlocal.quantize.convert import convert_model
 
 GOLDEN = json.loads(lzma.decompress((Path(__file__).parent / "golden" / "convert.json.xz").read_bytes()))
 IDS = [1, 17, 200, 33, 290, 4, 99, 250]
@@ -36,8 +35,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         out = root / f"{name}.{type_name}.gguf"
         if not out.exists():
             folder = root / name
-            with open_hf(folder if folder.exists() else write_folder(folder, CASES[name])) as model:
-                write_model(model, out, type_name)
+            convert_model(folder if folder.exists() else write_folder(folder, CASES[name]), out, type_name)
         return out
 
     return made
@@ -79,8 +77,7 @@ def test_equals_llama_cpp(name: str, type_name: str, converted: Callable[..., Pa
 def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
     """The last tokens of a prompt, all in float32."""
     out = tmp_path / "model.gguf"
-    with open_hf(write_folder(tmp_path / "folder", CASES[name])) as model:
-        write_model(model, out, "f32")
+    convert_model(write_folder(tmp_path / "folder", CASES[name]), out, "f32")
     wanted = np.frombuffer(b64decode(GOLDEN[name]["logits"]), np.float32).astype(np.float64)
     engine = Engine.open(out, n_threads=1)
     wanted = wanted.reshape(-1, engine.n_vocab)

@@ -180,7 +180,7 @@ def magnitude(path: Path) -> None:
         (no_file, 3, "has no adapter_model.safetensors"),
         (pickled, 5, "is a pickle"),
         (other_shape, 5, "for a tensor of (64, 64)"),
-        (lonely, 5, "no pair"),
+        (lonely, 5, "is not a pair"),
         (elsewhere, 5, "no tensor 'other.weight'"),
         (magnitude, 5, "lora_magnitude_vector"),
     ],
@@ -206,7 +206,7 @@ def test_others_gguf(folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: 
     other = write_gguf_adapter(tmp_path / "other.gguf", folder[1], "gemma")
     assert said("convert", folder[0], tmp_path / "out.gguf", "--lora", other)[0] == 5
     code, _, error = said("convert", folder[0], tmp_path / "out.gguf", "--lora", story)
-    assert code == 5 and "is no LoRA adapter" in error
+    assert code == 5 and "is not a LoRA adapter" in error
 
 
 def test_into_a_gguf(folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: Said) -> None:
@@ -222,3 +222,22 @@ def test_into_a_gguf(folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: 
     peft = write_peft(tmp_path / "peft", folder[1])
     code, _, error = said("convert", plain, tmp_path / "out.gguf", "--lora", peft)
     assert code == 5 and "Hugging Face folder" in error and not (tmp_path / "out.gguf").exists()
+
+
+def test_into_a_quantized_gguf(folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: Said) -> None:
+    """Tensors without an adapter keep their bytes; the others are the quantized sum."""
+    adapter = write_gguf_adapter(tmp_path / "adapter.gguf", folder[1])
+    plain, tuned = tmp_path / "plain.gguf", tmp_path / "tuned.gguf"
+    assert said("convert", folder[0], plain, "--type", "q8_0")[0] == 0
+    assert said("convert", plain, tuned, "--lora", adapter)[0] == 0  # auto: Q8_0, as the source
+    changed = {f"blk.{i}.{name}.weight" for i in range(folder[1]["num_hidden_layers"]) for name in MODULES.values()}
+    with open_gguf(plain) as old, open_gguf(tuned) as new, open_gguf(adapter) as factors_of:
+        assert list(old.tensors) == list(new.tensors)
+        for name, tensor in new.tensors.items():
+            before = old.tensors[name]
+            assert (tensor.data == before.data) == (name not in changed)
+            if name in changed:
+                a, b = (factors_of.tensors[f"{name}.lora_{x}"].dequantize() for x in "ab")
+                total = before.dequantize() + np.float32(ALPHA / RANK) * (b @ a)
+                assert tensor.format is before.format is BY_NAME["Q8_0"]
+                assert np.array_equal(tensor.bytes_array(), tensor.format.quantize(total))

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from llmlocal.convert.model import open_hf
-from llmlocal.convert.write import write_model
 from llmlocal.errors import BadFileError
 from llmlocal.hf import streams
 from llmlocal.hf.safetensors import Safetensors
 from llmlocal.hf.streams import Stream
+from llmlocal.quantize.plan import plan_conversion
+from llmlocal.quantize.source import open_source
+from llmlocal.quantize.write import WriteOptions, write_plan
 
 Floats = NDArray[np.float32]
 sizes = st.integers(1, 7)
@@ -100,9 +101,10 @@ def test_memory(tmp_path: Path) -> None:
     largest = 4 * 64 * 200_000
     for type_name in ("f32", "q8_0"):
         tracemalloc.start()
-        with open_hf(folder) as model:
+        with open_source(folder) as source:
             tracemalloc.reset_peak()
-            write_model(model, tmp_path / f"{type_name}.gguf", type_name)
+            plan = plan_conversion(source, type_name)
+            write_plan(source, plan, tmp_path / f"{type_name}.gguf", WriteOptions())
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < largest

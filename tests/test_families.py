@@ -18,13 +18,13 @@ from families import CASES, IDS, VOCAB, golden, settings, write_weights
 from hf_folders import write_bpe
 from naive import nmse
 
-from llmlocal.convert.model import open_hf
-from llmlocal.convert.write import write_model
+from llmlocal.convert.hf_source import open_hf
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.quant.tensor import QTensor
+from llmlocal.quantize.convert import convert_model
 from llmlocal.runtime.graph import Graph
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -52,8 +52,7 @@ def write_converted(case: str, folder: Path) -> Path:
     (folder / "config.json").write_text(json.dumps(settings(case)))
     write_weights(folder, case, golden(case)[0])
     write_tokenizer(folder)
-    with open_hf(folder) as model:
-        return write_model(model, folder / "m.gguf", "F32").path
+    return convert_model(folder, folder / "m.gguf", "F32").path
 
 
 @pytest.fixture(scope="module", params=CASES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,12 +16,14 @@ from typing import Any
 
 import pytest
 import typer
+from command_lines import parsed, typed
 
 from llmlocal import guide
 from llmlocal.chat_format.prompt import Request
-from llmlocal.cli.main import ParseError, app
+from llmlocal.cli.main import app
+from llmlocal.generation.events import Token
 from llmlocal.generation.sampler import SamplingParams
-from llmlocal.generation.session import Piece, Session
+from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import GGUFWriter, TensorInfo
 from llmlocal.quant.format import BY_NAME
@@ -46,42 +47,12 @@ for line in sys.stdin:
         made.append(token)
     print(json.dumps(made))
 """
-ASSIGNMENT = re.compile(r"[A-Z_]+=\S+")
 
 
-def typed(answer: str) -> Iterator[list[str]]:
-    """The words after `llmlocal` of every command in an answer, without what a shell takes away."""
+def typed_in(answer: str) -> Iterator[list[str]]:
+    """The words after `llmlocal` of every command in an answer."""
     for code in corpus.commands(answer):
-        lexer = shlex.shlex(code, posix=True, punctuation_chars="|;<>()")
-        lexer.whitespace_split = True
-        words = list(lexer)
-        while words and ASSIGNMENT.fullmatch(words[0]):
-            del words[0]
-        if "llmlocal" in words:
-            words = words[words.index("llmlocal") + 1 :]
-            yield words[
-                : next((i for i, word in enumerate(words) if word in ("|", ";", "<", ">", "(", ")")), len(words))
-            ]
-
-
-def parsed(words: list[str]) -> None:
-    """Raises AssertionError where the program has no such command, option or place for an argument. Runs nothing."""
-    command: Any = typer.main.get_command(app)
-    context = typer.Context(command)
-    rest = list(words)
-    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
-        name = rest.pop(0)
-        command = command.get_command(context, name)
-        assert command, f"no command {name!r} in {shlex.join(words)}"
-        context = typer.Context(command, parent=context, info_name=name)
-    try:
-        values, left, _ = command.make_parser(context).parse_args(rest)
-    except ParseError as error:
-        raise AssertionError(f"llmlocal {shlex.join(words)}: {error}") from error
-    assert not left, f"llmlocal {shlex.join(words)}: {left} is too much"
-    if rest and "--help" not in rest:  # a command alone is only spoken of
-        missing = [p.name for p in command.params if p.required and values.get(p.name) is None]
-        assert not missing, f"llmlocal {shlex.join(words)}: {missing} is missing"
+        yield from typed(code)
 
 
 def options(command: Any) -> set[str]:
@@ -94,7 +65,7 @@ def options(command: Any) -> set[str]:
 
 def test_every_command_of_every_answer_can_be_typed() -> None:
     wrong = []
-    for words in (words for answer in corpus.answers() for words in typed(answer)):
+    for words in (words for answer in corpus.answers() for words in typed_in(answer)):
         try:
             parsed(words)
         except AssertionError as error:
@@ -192,7 +163,7 @@ def said(question: str, **options: Any) -> str:
     """The guide's greedy answer."""
     ready = session().prompt(Request(question.encode(), **options))
     events = session().answer(ready, max_tokens=200, sampling=SamplingParams(temperature=0.0))
-    return b"".join(event.data for event in events if isinstance(event, Piece)).decode()
+    return "".join(event.text for event in events if isinstance(event, Token))
 
 
 def test_guide_answers() -> None:
@@ -235,7 +206,7 @@ def test_greedy_tokens_equal_llama_cpp(in_f32: Path) -> None:
     with Session.open(in_f32, n_ctx=512) as ours:
         prompts = [ours.prompt(Request(question.encode())) for question in asked]
         answers = [
-            [e.id for e in ours.answer(p, max_tokens=160, sampling=greedy) if isinstance(e, Piece)] for p in prompts
+            [e.id for e in ours.answer(p, max_tokens=160, sampling=greedy) if isinstance(e, Token)] for p in prompts
         ]
         ends = ours.tokenizer.stop_ids
     lines = "".join(json.dumps(prompt.ids) + "\n" for prompt in prompts)

@@ -31,8 +31,8 @@ models
 engine model_info
 generation convert hub
 chat measure doctor
-imatrix
-requantize
+api imatrix
+quantize
 cli.choices cli.command_group
 cli.ui
 cli.views
@@ -121,7 +121,8 @@ def test_rooms_are_listed() -> None:
 
 def test_imports_run_down_the_rooms() -> None:
     """A room imports itself and the rooms of lines above its own; rooms of one line do not know each other."""
-    height = {room: i for i, line in enumerate(ROOMS) for room in line.split()} | {"": -1}
+    height = {room: i for i, line in enumerate(ROOMS) for room in line.split()}
+    height[""] = height["api"] + 1  # llmlocal/__init__ gives out what lies in api
     wrong = [
         f"{name_of(path)} imports {other}"
         for module, path in MODULES.items()

@@ -11,9 +11,8 @@ import pytest
 
 from llmlocal import engine
 from llmlocal.engine import Engine
-from llmlocal.gguf import open_gguf
+from llmlocal.gguf import file_types, open_gguf
 from llmlocal.model_info import describe
-from llmlocal.model_info.describe import FILE_TYPES
 from llmlocal.model_info.memory import PROGRAM, memory
 from llmlocal.text import format_bytes
 
@@ -61,7 +60,7 @@ def test_in_words(nbytes: int, words: str) -> None:
 def test_file_types_are_those_of_llama_cpp() -> None:
     known = {int(t): t.name.removeprefix("MOSTLY_").removeprefix("ALL_") for t in gguf.LlamaFileType}
     known.pop(1024)
-    assert {number: FILE_TYPES[number] for number in known} == known
+    assert {number: file_types.NAMES[number] for number in known} == known
 
 
 def test_default_context_is_the_engines() -> None:

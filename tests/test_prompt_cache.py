@@ -16,7 +16,7 @@ from test_imports import MODULES, edges
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError
 from llmlocal.generation import prompt_cache
-from llmlocal.generation.prompt_cache import DIGEST, MAGIC, WORTH, PromptCache
+from llmlocal.generation.prompt_cache import DIGEST, MAGIC, MIN_TOKENS, PromptCache
 from llmlocal.quant.jit import cache
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -73,7 +73,7 @@ def test_logits_are_the_same_to_the_last_bit(tmp_path: Path, engine: Any) -> Non
     assert np.abs(got - expected).max() < 1e-3
 
 
-@pytest.mark.parametrize("shared", [WORTH, 150, N - 1])
+@pytest.mark.parametrize("shared", [MIN_TOKENS, 150, N - 1])
 def test_part_of_a_prefix_serves_a_prompt_that_goes_on_otherwise(tmp_path: Path, engine: Any, shared: int) -> None:
     kept(tmp_path, engine, ids(N))
     prompt = [*ids(N)[:shared], 7, 8, 9]
@@ -88,10 +88,10 @@ def test_part_of_a_prefix_serves_a_prompt_that_goes_on_otherwise(tmp_path: Path,
 
 
 def test_little_is_not_worth_while(tmp_path: Path, engine: Any) -> None:
-    kept(tmp_path, engine, ids(WORTH - 1))
+    kept(tmp_path, engine, ids(MIN_TOKENS - 1))
     assert not list(tmp_path.iterdir())
     kept(tmp_path, engine, ids(N))
-    assert PromptCache(tmp_path).restore(engine(), [*ids(N)[: WORTH - 1], *[5] * 50]) == 0
+    assert PromptCache(tmp_path).restore(engine(), [*ids(N)[: MIN_TOKENS - 1], *[5] * 50]) == 0
     e = engine()
     e.prefill(ids(N)[:100])
     assert PromptCache(tmp_path).restore(e, ids(N)) == 0  # 99 tokens more are read as fast
@@ -160,7 +160,7 @@ def test_named_file(tmp_path: Path, engine: Any) -> None:
     PromptCache(place, named=True).store(e)
     assert PromptCache(place, named=True).restore(engine(), ids(N)) == N - 1
     place.write_text("a letter")
-    with pytest.raises(BadFileError, match="is no prompt cache"):
+    with pytest.raises(BadFileError, match="is not a prompt cache"):
         PromptCache(place, named=True)
     assert place.read_text() == "a letter"
 

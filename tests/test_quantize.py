@@ -18,8 +18,8 @@ from llmlocal.gguf import ValueType, open_gguf, write_gguf
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
-from llmlocal.requantize.plan import BY_SIZE
-from llmlocal.requantize.request import beside, make_recipe, size_in_bytes
+from llmlocal.quantize.request import beside, make_recipe, size_in_bytes
+from llmlocal.quantize.type_sizes import BY_SIZE
 
 load_all()
 Said = Callable[..., tuple[int, str, str]]
@@ -108,7 +108,7 @@ def test_target_size_takes_the_best_that_fits(said: Said, small: Path, tmp_path:
     plan = json.loads(said("quantize", small, "--target-size", size, "--dry-run", "--json")[1])
     assert rows[plan["type"]] <= size and plan["type"] == next(m for m in BY_SIZE if rows[m] <= size)
     code, _, err = said("quantize", small, "--target-size", "10K")
-    assert code == 2 and "smaller than" in err
+    assert code == 2 and "the smallest type" in err
 
 
 def test_types_that_users_choose(said: Said, small: Path) -> None:
@@ -122,14 +122,14 @@ def test_types_that_users_choose(said: Said, small: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["Q9_9"], "no type"),
-        ([], "which type"),
+        (["Q9_9"], "is not a type"),
+        ([], "TYPE is missing"),
         (["Q4_0", "--tensor-type", "a"], "PATTERN=TYPE"),
-        (["Q4_0", "--tensor-type", "(=Q4_0"], "no pattern"),
-        (["Q4_0", "--output-type", "Q4_7"], "no type of a tensor"),
+        (["Q4_0", "--tensor-type", "(=Q4_0"], "not a regular expression"),
+        (["Q4_0", "--output-type", "Q4_7"], "is not a type of a tensor"),
         (["Q4_0", "--effort", "little"], "--effort"),
-        (["Q4_0", "--split-size", "none"], "no size"),
-        (["Q4_0", "--target-size", "1G"], "leave Q4_0 out"),
+        (["Q4_0", "--split-size", "none"], "is not a size"),
+        (["Q4_0", "--target-size", "1G"], "leave out Q4_0"),
     ],
 )
 def test_what_makes_no_sense(said: Said, small: Path, words: list[str], message: str) -> None:
@@ -138,7 +138,7 @@ def test_what_makes_no_sense(said: Said, small: Path, words: list[str], message:
 
 
 def test_a_pattern_without_end_is_stopped() -> None:
-    recipe = make_recipe("Q4_0", ["^(a|aa)+[bc]$=Q8_0"], None, None, pure=False, important=False)
+    recipe = make_recipe("Q4_0", ["^(a|aa)+[bc]$=Q8_0"], None, None, pure=False, has_imatrix=False)
     with pytest.raises(UsageError, match="takes too long"):
         recipe.overrides[0][0]("a" * 60)
 
@@ -150,7 +150,7 @@ def test_files_in_the_way(said: Said, small: Path, tmp_path: Path) -> None:
     assert said("quantize", small, old, "Q8_0", "--force", "-q")[0] == 0 and old.read_bytes() != b"mine"
     before = small.read_bytes()
     code, _, err = said("quantize", small, small, "Q8_0", "--force")
-    assert code == 2 and "what is read" in err
+    assert code == 2 and "the source itself" in err
     link = tmp_path / "link.gguf"
     link.hardlink_to(small)
     assert said("quantize", small, link, "Q8_0", "--force")[0] == 2

@@ -11,22 +11,24 @@ from recipe_models import MODELS, Small
 
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
-from llmlocal.quant.recipes import MIXES, Recipe, Shape, Wanted, is_quantized
+from llmlocal.quant.recipes import MIXES, ModelTraits, Recipe, TensorSpec, is_quantized
 
 load_all()
 GOLDENS = json.loads(lzma.decompress((Path(__file__).parent / "golden/recipes.json.xz").read_bytes()))
 
 
-def wanted(model: Small) -> list[Wanted]:
-    return [Wanted(name, shape, BY_NAME["F16" if len(shape) > 1 else "F32"]) for name, shape in model.tensors().items()]
+def specs(model: Small) -> list[TensorSpec]:
+    return [
+        TensorSpec(name, shape, BY_NAME["F16" if len(shape) > 1 else "F32"]) for name, shape in model.tensors().items()
+    ]
 
 
-def facts(model: Small) -> Shape:
-    return Shape(model.architecture, model.layers, model.experts, model.heads // model.kv)
+def traits(model: Small) -> ModelTraits:
+    return ModelTraits(model.architecture, model.layers, model.experts, model.heads // model.kv)
 
 
 def chosen(model: Small, recipe: Recipe) -> dict[str, str]:
-    return {name: format.name for name, format in recipe.formats(facts(model), wanted(model)).items()}
+    return {name: format.name for name, format in recipe.formats(traits(model), specs(model)).items()}
 
 
 @pytest.mark.parametrize("important", [False, True], ids=["plain", "imatrix"])
@@ -37,7 +39,7 @@ def test_every_tensor_gets_llama_cpps_format(name: str, mix: str, important: boo
     if golden is None:
         assert mix == "Q2_K_S" and not important  # llama.cpp makes it with an importance matrix only
         return
-    got = chosen(MODELS[name], Recipe(mix, important=important))
+    got = chosen(MODELS[name], Recipe(mix, has_imatrix=important))
     wrong = {tensor: (got[tensor], kind) for tensor, kind in golden.items() if got[tensor] != kind}
     assert not wrong
 
@@ -49,9 +51,9 @@ def test_goldens_have_every_model_and_mix() -> None:
 
 def test_the_order_of_tensors_does_not_matter() -> None:
     model = MODELS["mixtral"]
-    tensors = wanted(model)
+    tensors = specs(model)
     recipe = Recipe("Q4_K_M")
-    assert recipe.formats(facts(model), tensors[::-1]) == recipe.formats(facts(model), tensors)
+    assert recipe.formats(traits(model), tensors[::-1]) == recipe.formats(traits(model), tensors)
 
 
 def test_copy_changes_nothing() -> None:
@@ -62,7 +64,7 @@ def test_copy_changes_nothing() -> None:
 def test_pure_gives_every_matrix_the_same() -> None:
     model = MODELS["llama"]
     got = chosen(model, Recipe("Q4_K_M", pure=True))
-    assert {got[t.name] for t in wanted(model) if is_quantized(t)} == {"Q4_K"}
+    assert {got[t.name] for t in specs(model) if is_quantized(t)} == {"Q4_K"}
 
 
 def test_overrides_go_first_and_the_first_of_them_wins() -> None:

@@ -102,7 +102,7 @@ def test_names(tmp_path: Path) -> None:
     saved(tmp_path, 1, "abc1")
     saved(tmp_path, 1, "abd2")
     assert sessions.find("abc", tmp_path) == "abc1"
-    with pytest.raises(NotFoundError, match="beginning of 2"):
+    with pytest.raises(NotFoundError, match="2 sessions start with"):
         sessions.find("ab", tmp_path)
     for wrong in ("", "x", "../abc1"):
         with pytest.raises(NotFoundError):

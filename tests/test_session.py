@@ -13,8 +13,9 @@ from scripted import EOS, WORDS, session, word
 from vocabularies import N_FIXED
 
 from llmlocal.errors import NotFoundError, PromptTooLongError, UsageError
+from llmlocal.generation.events import Finished, PromptProgress, Token
 from llmlocal.generation.sampler import SamplingParams
-from llmlocal.generation.session import Finished, Piece, Reading, Session
+from llmlocal.generation.session import Session
 from llmlocal.generation.stop_strings import StopFilter
 
 GREEDY = SamplingParams(temperature=0)
@@ -24,10 +25,10 @@ FORMATS = {"f32": None, "f16": None, "Q8_0": 100, "Q4_0": 100}  # how much of th
 def told(
     s: Session, prompt: str | bytes, max_tokens: int | None = None, stop: tuple[str, ...] = ()
 ) -> tuple[list[bytes], Finished]:
-    *pieces, end = s.complete(prompt, max_tokens=max_tokens, sampling=GREEDY, stop=stop)
+    *tokens, end = s.complete(prompt, max_tokens=max_tokens, sampling=GREEDY, stop=stop)
     assert isinstance(end, Finished)
-    assert all(isinstance(piece, Piece) for piece in pieces)
-    return [piece.data for piece in pieces if isinstance(piece, Piece)], end
+    assert all(isinstance(token, Token) for token in tokens)
+    return [token.data for token in tokens if isinstance(token, Token)], end
 
 
 def test_events_until_the_end_token() -> None:
@@ -57,11 +58,11 @@ def test_prompt_too_long_says_by_how_much_and_what_fits() -> None:
     s, engine = session(n_ctx=8)
     with pytest.raises(PromptTooLongError, match="12 tokens, 4 more than the context of 8") as caught:
         s.complete("d" * 10, max_tokens=20)
-    assert caught.value.hint.startswith("--ctx 32 fits and takes ")
+    assert caught.value.hint.startswith("use --ctx 32, which takes ")
     assert not engine.calls
     with pytest.raises(PromptTooLongError) as caught:
         s.complete("d" * 10)
-    assert "knows only 128" in caught.value.hint
+    assert "trained on 128" in caught.value.hint
 
 
 def test_empty_prompt_needs_a_bos() -> None:
@@ -123,12 +124,12 @@ def test_half_a_character_comes_at_the_end() -> None:
 
 
 def test_long_prompt_is_read_in_parts_that_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmlocal.generation.session.PARTS", (4,))
+    monkeypatch.setattr("llmlocal.generation.session.CHUNKS", (4,))
     s, engine = session([word("d")])
     events = list(s.complete("d" * 8, max_tokens=1, sampling=GREEDY))
-    assert events[:2] == [Reading(4, 10), Reading(8, 10)]
+    assert events[:2] == [PromptProgress(4, 10), PromptProgress(8, 10)]
     assert [n for _, n in engine.calls] == [4, 4, 2]
-    assert [type(event) for event in events[2:]] == [Piece, Finished]
+    assert [type(event) for event in events[2:]] == [Token, Finished]
     _, end = told(s, "d" * 12, 0)
     assert (end.reused_tokens, engine.calls[-1]) == (10, ("prefill", 4))
 
@@ -160,21 +161,25 @@ def test_same_seed_same_text() -> None:
     runs = []
     for _ in range(2):
         s, _ = session()
-        *pieces, end = s.complete("d", max_tokens=10, sampling=params)
-        runs.append([piece.id for piece in pieces if isinstance(piece, Piece)])
+        *tokens, end = s.complete("d", max_tokens=10, sampling=params)
+        runs.append([token.id for token in tokens if isinstance(token, Token)])
         assert isinstance(end, Finished)
         assert end.seed == 7
     assert runs[0] == runs[1]
     assert max(runs[0]) < N_FIXED + len(WORDS)
 
 
-@given(st.lists(st.binary(max_size=4)), st.lists(st.binary(min_size=1, max_size=4), min_size=1, max_size=3))
-def test_stop_filter_passes_what_stands_before_the_first_stop(pieces: list[bytes], stops: list[bytes]) -> None:
-    f, out = StopFilter(stops), b""
+def texts(shortest: int) -> st.SearchStrategy[str]:
+    return st.text("ab\udcff", min_size=shortest, max_size=4)
+
+
+@given(st.lists(texts(0)), st.lists(texts(1), min_size=1, max_size=3))
+def test_stop_filter_passes_what_stands_before_the_first_stop(pieces: list[str], stops: list[str]) -> None:
+    f, out = StopFilter(stops), ""
     for piece in pieces:
         out += f.push(piece)
-    out += f.push(b"", final=True)
-    whole = b"".join(pieces)
+    out += f.push("", final=True)
+    whole = "".join(pieces)
     ends = [whole.index(stop) + len(stop) for stop in stops if stop in whole]
     assert f.hit == bool(ends)
     if not ends:

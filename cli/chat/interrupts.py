@@ -1,4 +1,4 @@
-"""Ctrl-C in a chat: the first stops an answer, the second leaves. Draws nothing and knows no model."""
+"""Ctrl-C in a chat: the first one stops an answer, the second leaves."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import FrameType, TracebackType
 
 
 class Interrupts:
-    """A context manager that answers SIGINT for as long as a chat lasts.
+    """A context manager that handles SIGINT for as long as a chat lasts.
 
-    While an answer is made the first one only sets `stopped`, so that nothing is cut in two, and the second raises
-    KeyboardInterrupt. While a line is read each raises it; at any other moment it waits for the next answer's end.
+    While an answer is generated the first one only sets `stopped`, so that the answer ends between two tokens, and the
+    second raises KeyboardInterrupt. While a line is read each one raises it; at any other moment it is ignored.
     """
 
     def __init__(self) -> None:
@@ -21,12 +21,12 @@ class Interrupts:
 
     @property
     def stopped(self) -> bool:
-        """Whether the answer is to end."""
+        """Whether the answer should end."""
         return self._count > 0
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Within, an answer is made."""
+        """While an answer is generated."""
         self._count, self._answering = 0, True
         try:
             yield
@@ -35,7 +35,7 @@ class Interrupts:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Within, the user types."""
+        """While the user types."""
         self._reading = True
         try:
             yield
@@ -44,7 +44,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, nothing is interrupted: what is being written is finished first."""
+        """While something is written that must not be cut short."""
         before, self._held = self._held, True
         try:
             yield

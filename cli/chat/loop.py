@@ -1,4 +1,4 @@
-"""A chat from its first line to its last: reads a line, does what it says. Knows no line editor and no colours."""
+"""The loop of a chat: reads a line, asks the model or runs a slash command, until the user leaves."""
 
 from __future__ import annotations
 
@@ -6,51 +6,51 @@ from ...errors import LlmlocalError
 from ..ui import terminal as ui
 from ..ui.keyboard import no_echo, terminal_kept
 from . import slash_commands
-from .turns import Talk
+from .turns import TurnRunner
 
 INTERRUPTED = 130
 
 
-def chat_loop(talk: Talk) -> int:
-    """Talk until the user leaves; the exit code."""
+def chat_loop(runner: TurnRunner) -> int:
+    """Chat until the user leaves; returns the exit code."""
     pressed = False
-    keys = terminal_kept() if talk.keyboard.lines else no_echo(lines=False)
-    with keys, talk.interrupts:
+    keys = terminal_kept() if runner.keyboard.lines else no_echo(lines=False)
+    with keys, runner.interrupts:
         while True:
             try:
-                with talk.interrupts.reading():
-                    text = talk.keyboard.read(_meter(talk), talk.default)
+                with runner.interrupts.reading():
+                    text = runner.keyboard.read(_context_meter(runner), runner.default)
             except KeyboardInterrupt:
-                if pressed or not talk.person:
+                if pressed or not runner.interactive:
                     return INTERRUPTED
                 pressed = True
-                talk.screen.aside("Ctrl-C again or Ctrl-D leaves")
+                runner.screen.aside("press Ctrl-C again or Ctrl-D to leave")
                 continue
-            pressed, talk.default = False, ""
+            pressed, runner.default = False, ""
             if text is None:
                 return 0
             try:
-                if not _handle(talk, text):
+                if not _handle(runner, text):
                     return 0
             except KeyboardInterrupt:
                 return INTERRUPTED
             except LlmlocalError as error:
-                if not talk.person:
-                    raise  # a script hears of it by the exit code
+                if not runner.interactive:
+                    raise  # a script gets the exit code
                 ui.report(error, None)
 
 
-def _handle(talk: Talk, text: str) -> bool:
-    """Do what a line says; whether the chat goes on."""
+def _handle(runner: TurnRunner, text: str) -> bool:
+    """Send a line to the model, or run the command that it is. Returns whether the chat goes on."""
     if not text.strip():
         return True
     if text.startswith("/") and not text.startswith("//"):
-        return slash_commands.perform(talk, text)
-    talk.ask(text.removeprefix("/") if text.startswith("//") else text)
+        return slash_commands.perform(runner, text)
+    runner.ask(text.removeprefix("/") if text.startswith("//") else text)
     return True
 
 
-def _meter(talk: Talk) -> str:
-    """How full the context is, for the corner."""
-    session = talk.dialogue.session
+def _context_meter(runner: TurnRunner) -> str:
+    """How full the context is, as shown at the right of the prompt."""
+    session = runner.chat.session
     return f"{session.used}/{session.n_ctx} {100 * session.used // session.n_ctx}%"

@@ -1,4 +1,4 @@
-"""What can be typed after a slash in a chat: the name of each command, what it does, how it is completed."""
+"""The commands of a chat: what each `/name` does, its line in /help, and how it is completed with Tab."""
 
 from __future__ import annotations
 
@@ -8,109 +8,113 @@ from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...errors import UsageError
 from ..choices import Rendering, ShownThoughts
 from ..ui import terminal as ui
-from ..ui.chat import copy, tell
+from ..ui.answer import summary
+from ..ui.clipboard import copy
 from ..ui.keyboard import edited
+from .turns import TurnRunner, count
 
-if TYPE_CHECKING:
-    from .turns import Talk
+EXITS = ("exit", "quit", "bye")
 
 
-def perform(talk: Talk, line: str) -> bool:
-    """Do what a line with a slash says; whether the chat goes on. Raises UsageError for an unknown command."""
+def perform(runner: TurnRunner, line: str) -> bool:
+    """Run the command that a line with a slash names. Returns whether the chat goes on; raises UsageError."""
     name, _, rest = line[1:].partition(" ")
-    if name in ("exit", "quit", "bye"):
+    if name in EXITS:
         return False
     found = COMMANDS.get(name)
     if found is None:
         close = get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean /{close[0]}?" if close else "/help lists them; // begins a text with a slash"
-        raise UsageError(f"no command /{name}", hint)
-    found(talk, rest.strip())
+        known = "type /help for the list; start with // to send text that begins with /"
+        raise UsageError(f"no command /{name}", f"did you mean /{close[0]}?" if close else known)
+    found(runner, rest.strip())
     return True
 
 
-def help_(talk: Talk, rest: str) -> None:
-    """list these commands"""
+def help_(runner: TurnRunner, rest: str) -> None:
+    """list the commands"""
     width = max(map(len, COMMANDS)) + 3
-    tell(f"{'/' + name:<{width}}{command.__doc__}" for name, command in COMMANDS.items())
-    tell(
-        [f"{'/exit':<{width}}leave, as Ctrl-D does", "Enter sends, Alt-Enter or Ctrl-J begins a new line, Ctrl-C stops"]
+    runner.screen.notes(f"{'/' + name:<{width}}{command.__doc__}" for name, command in COMMANDS.items())
+    runner.screen.notes(
+        [
+            f"{'/exit':<{width}}leave the chat, as Ctrl-D does",
+            "Enter sends; Alt-Enter or Ctrl-J starts a new line; Ctrl-C stops an answer.",
+            "Start with // to send text that begins with /.",
+        ]
     )
 
 
-def clear(talk: Talk, rest: str) -> None:
-    """forget the conversation; the system text stays"""
-    talk.dialogue.talk.clear()
-    talk.save({"type": "clear"})
-    talk.screen.aside("(a new conversation)")
+def clear(runner: TurnRunner, rest: str) -> None:
+    """start a new conversation; the system prompt stays"""
+    runner.chat.conversation.clear()
+    runner.save({"type": "clear"})
+    runner.screen.aside("(new conversation)")
 
 
-def undo(talk: Talk, rest: str) -> None:
-    """take the last turn away"""
-    talk.screen.aside("(the last turn is gone)" if talk.undo() else "(there is no turn)")
+def undo(runner: TurnRunner, rest: str) -> None:
+    """remove the last turn"""
+    runner.screen.aside("(removed the last turn)" if runner.undo() else "(there is no turn to remove)")
 
 
-def retry(talk: Talk, rest: str) -> None:
-    """answer the last question anew"""
-    turns = talk.dialogue.talk.turns
+def retry(runner: TurnRunner, rest: str) -> None:
+    """try the last answer again"""
+    turns = runner.chat.conversation.turns
     if not turns:
-        raise UsageError("there is no question to answer anew")
-    talk.retry(turns[-1].question)
+        raise UsageError("there is no answer to try again")
+    runner.retry(turns[-1].question)
 
 
-def edit(talk: Talk, rest: str) -> None:
-    """change the last question in $EDITOR, and answer it anew"""
-    turns = talk.dialogue.talk.turns
+def edit(runner: TurnRunner, rest: str) -> None:
+    """edit the last question in $VISUAL or $EDITOR and send it again"""
+    turns = runner.chat.conversation.turns
     text = edited(turns[-1].question if turns else "")
     if text is None:
-        raise UsageError("the editor failed", "set EDITOR")
+        raise UsageError("the editor could not be started or failed", "set EDITOR to the editor to use")
     if not text.strip() or (turns and text == turns[-1].question):
-        talk.screen.aside("(nothing was changed)")
+        runner.screen.aside("(nothing was changed)")
     elif turns:
-        talk.retry(text)
+        runner.retry(text)
     else:
-        talk.ask(text)
+        runner.ask(text)
 
 
-def read(talk: Talk, rest: str) -> None:
-    """FILE [question]: give the model a file to read"""
+def read(runner: TurnRunner, rest: str) -> None:
+    """FILE [question]: send a text file, with a question about it"""
     from ...chat_format.prompt import with_files
     from ..text_input import read_files
 
     name, question = _first_word(rest)
     if not name:
-        raise UsageError("/read needs a file")
+        raise UsageError("/read needs a file", "such as /read notes.txt What is this about?")
     text = with_files(read_files([Path(name).expanduser()]), question.encode("utf-8", "surrogateescape"))
-    talk.ask(text.decode("utf-8", "surrogateescape"))
+    runner.ask(text.decode("utf-8", "surrogateescape"))
 
 
-def system(talk: Talk, rest: str) -> None:
-    """[TEXT]: show or set what the model is told to be; "off" for nothing"""
+def system(runner: TurnRunner, rest: str) -> None:
+    """[TEXT]: show or set the system prompt; /system off removes it"""
+    conversation = runner.chat.conversation
     if not rest:
-        tell([talk.dialogue.talk.system or "(no system text)"])
+        runner.screen.notes([conversation.system or "(no system prompt)"])
         return
-    talk.dialogue.talk.system = None if rest == "off" else rest
-    talk.save({"type": "system", "text": talk.dialogue.talk.system})
+    conversation.system = None if rest == "off" else rest
+    runner.save({"type": "system", "text": conversation.system})
 
 
-def set_(talk: Talk, rest: str) -> None:
-    """[key value]: show or set temperature, top_k, top_p, min_p, seed, max_tokens and others"""
+def set_(runner: TurnRunner, rest: str) -> None:
+    """[NAME VALUE]: show or set temperature, top_k, top_p, min_p, seed, max_tokens and others"""
     from ...generation.sampling_defaults import NAMES, parameter
 
-    settings = talk.dialogue.settings
+    settings = runner.chat.settings
     if not rest:
-        shown = {name: getattr(settings.sampling, name) for name in NAMES} | {"max_tokens": settings.max_tokens}
-        tell(f"{name} {'none' if value is None else value}" for name, value in shown.items())
+        values = {name: getattr(settings.sampling, name) for name in NAMES} | {"max_tokens": settings.max_tokens}
+        runner.screen.notes(f"{name} {'none' if value is None else value}" for name, value in values.items())
         return
     key, value = _first_word(rest)
-    key = {"temp": "temperature", "n": "max_tokens", "typical": "typical_p"}.get(
-        key.replace("-", "_"), key.replace("-", "_")
-    )
+    key = key.replace("-", "_")
+    key = SHORT_NAMES.get(key, key)
     if key in ("max_tokens", "seed") and value == "none":
         if key == "seed":
             settings.sampling = replace(settings.sampling, seed=None)
@@ -125,88 +129,89 @@ def set_(talk: Talk, rest: str) -> None:
         settings.sampling = replace(settings.sampling, **changed)  # type: ignore[arg-type]
 
 
-def model(talk: Talk, rest: str) -> None:
-    """NAME: go on with another model"""
-    from ...chat.chat import Dialogue
+def model(runner: TurnRunner, rest: str) -> None:
+    """[MODEL]: show the model, or continue with another one"""
+    from ...chat.chat import Chat
 
+    old = runner.chat
     if not rest:
-        tell([str(talk.dialogue.session.gguf.path)])
+        runner.screen.notes([str(old.session.gguf.path)])
         return
-    session, old = talk.open_model(rest), talk.dialogue
+    session = runner.open_model(rest)
     try:
-        talk.dialogue = Dialogue(session, old.talk, old.settings)
+        runner.chat = Chat(session, old.conversation, old.settings)
     except BaseException:
         session.close()
         raise
     old.session.close()
-    talk.save({"type": "model", "model": rest})
-    talk.screen.aside(f"(now with {rest})")
+    runner.save({"type": "model", "model": rest})
+    runner.screen.aside(f"(now using {rest})")
 
 
-def think(talk: Talk, rest: str) -> None:
-    """[on|off|auto|show|fold|hide]: how the model thinks and what is shown of it; alone, the last thought"""
+def think(runner: TurnRunner, rest: str) -> None:
+    """[on|off|auto|show|fold|hide]: show the last thought, or set whether the model thinks or how that is shown"""
     if rest in ("on", "off", "auto"):
-        talk.dialogue.settings.think = rest  # type: ignore[assignment]
+        runner.chat.settings.think = rest  # type: ignore[assignment]
     elif rest in list(ShownThoughts):
-        talk.screen.thoughts = ShownThoughts(rest)
+        runner.screen.thoughts = ShownThoughts(rest)
     elif rest:
         raise UsageError(f"/think {rest}: must be on, off, auto, show, fold or hide")
     else:
-        turns = talk.dialogue.talk.turns
-        ui.show_text((turns[-1].thought if turns else "") or "(nothing was thought)")
+        turns = runner.chat.conversation.turns
+        ui.show_text((turns[-1].thought if turns else "") or "(the last answer has no thought)")
 
 
-def context(talk: Talk, rest: str) -> None:
-    """how full the context is"""
-    dialogue = talk.dialogue
-    n, n_ctx, seen = (
-        len(dialogue.prompt().ids) if dialogue.talk.turns else 0,
-        dialogue.session.n_ctx,
-        dialogue.talk.seen(),
-    )
-    hidden = f", {dialogue.talk.first} older ones are not" if dialogue.talk.first else ""
-    summary = ", but for a summary of them" if dialogue.talk.summary else ""
-    tell([f"{n} of {n_ctx} tokens ({100 * n // n_ctx} %): {seen} turns are seen{hidden}{summary}"])
+def context(runner: TurnRunner, rest: str) -> None:
+    """show how full the context is, and which turns the model sees"""
+    conversation, n_ctx = runner.chat.conversation, runner.chat.session.n_ctx
+    n = len(runner.chat.prompt().ids) if conversation.turns else 0
+    visible, hidden = conversation.visible(), conversation.first
+    seen = "the last turn" if visible == 1 and hidden else count(visible, "turn")
+    if hidden:
+        seen += f" and a summary of {hidden} older" if conversation.summary else f", but not the {hidden} older"
+        seen += " one" if hidden == 1 else " ones"
+    runner.screen.notes([f"{n} of {n_ctx} tokens ({100 * n // n_ctx}%); the model sees {seen}"])
 
 
-def stats(talk: Talk, rest: str) -> None:
-    """speed of the last answer"""
-    tell([ui.summary(talk.end) if talk.end else "there is no answer yet"])
+def stats(runner: TurnRunner, rest: str) -> None:
+    """show the speed of the last answer"""
+    runner.screen.notes([summary(runner.end) if runner.end else "there is no answer yet"])
 
 
-def save(talk: Talk, rest: str) -> None:
-    """FILE: write the conversation, as JSON where the name ends so, else as Markdown"""
+def save(runner: TurnRunner, rest: str) -> None:
+    """FILE: write the conversation to a file, as JSON if its name ends in .json, otherwise as Markdown"""
     from ...chat.transcript import markdown, record
     from ...files.atomic_file import atomic_file
     from ..views.model import to_json
 
     if not rest:
-        raise UsageError("/save needs a file")
-    path, conversation = Path(rest).expanduser(), talk.dialogue.talk
+        raise UsageError("/save needs a file", "such as /save chat.md")
+    path, conversation = Path(rest).expanduser(), runner.chat.conversation
     text = to_json(**record(conversation)) + "\n" if path.suffix == ".json" else markdown(conversation)
     with atomic_file(path) as file:
         file.write(text.encode("utf-8", "replace"))
-    talk.screen.aside(f"(written to {path})")
+    runner.screen.aside(f"(written to {path})")
 
 
-def copy_(talk: Talk, rest: str) -> None:
-    """put the last answer into the clipboard"""
-    turns = talk.dialogue.talk.turns
+def copy_(runner: TurnRunner, rest: str) -> None:
+    """copy the last answer to the clipboard"""
+    turns = runner.chat.conversation.turns
     if not turns or not turns[-1].answer:
         raise UsageError("there is no answer to copy")
-    way = copy(turns[-1].answer)
-    if not way:
-        raise UsageError("there is no clipboard here", "/save FILE writes the conversation")
-    talk.screen.aside(f"(copied by {way})")
+    taker = copy(turns[-1].answer)
+    if not taker:
+        raise UsageError("no clipboard was found", "/save FILE writes the conversation to a file")
+    runner.screen.aside(f"(copied with {taker})")
 
 
-def raw(talk: Talk, rest: str) -> None:
-    """draw Markdown, or show it as it is"""
-    talk.screen.render = Rendering.off if talk.screen.rendered else Rendering.on
-    talk.screen.aside("(Markdown is drawn)" if talk.screen.rendered else "(Markdown is shown as it is)")
+def raw(runner: TurnRunner, rest: str) -> None:
+    """switch between formatted Markdown and plain text"""
+    runner.screen.render = Rendering.off if runner.screen.draws_markdown else Rendering.on
+    how = "formatted" if runner.screen.draws_markdown else "shown as plain text"
+    runner.screen.aside(f"(Markdown is {how})")
 
 
-COMMANDS: Mapping[str, Callable[[Talk, str], None]] = {
+COMMANDS: Mapping[str, Callable[[TurnRunner, str], None]] = {
     "help": help_,
     "clear": clear,
     "undo": undo,
@@ -223,6 +228,7 @@ COMMANDS: Mapping[str, Callable[[Talk, str], None]] = {
     "copy": copy_,
     "raw": raw,
 }
+SHORT_NAMES = {"temp": "temperature", "n": "max_tokens", "typical": "typical_p"}  # as the command line has them
 WORDS: Mapping[str, tuple[str, ...]] = {
     "think": ("on", "off", "auto", *ShownThoughts),
     "set": ("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty", "seed", "max_tokens"),
@@ -231,7 +237,7 @@ PATHS = ("read", "save", "model")
 
 
 def complete(text: str) -> tuple[int, Iterable[str]]:
-    """How many characters at the end of `text` can be replaced, and by what."""
+    """Completions of a line: how many characters at its end are replaced, and by what."""
     if not text.startswith("/") or "\n" in text:
         return 0, ()
     name, blank, rest = text[1:].partition(" ")

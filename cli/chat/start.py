@@ -1,4 +1,4 @@
-"""What a chat begins with: the model, the session that is continued, who types, where things are kept."""
+"""Starts a chat: opens the model and the saved session, and chooses the keyboard."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..open_model import chosen, guide, prompt_cache
-from ..ui.chat import ChatScreen
+from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
 from .loop import chat_loop
 from .slash_commands import complete
-from .turns import Options, Talk
+from .turns import TurnOptions, TurnRunner, count
 
 if TYPE_CHECKING:
     from ...chat.conversation import Conversation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long answers and thoughts may be."""
+    """How long answers and thoughts may be, in tokens; `stop` are texts that end an answer."""
 
     max_tokens: int | None
     stop: Sequence[str]
@@ -37,7 +37,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Start:
-    """The choices of the command line that open a model: also another one, later in the chat."""
+    """The options of the command line that open a model, now or with /model later. `given` are sampling parameters."""
 
     model: Path | None
     n_ctx: int | None
@@ -49,23 +49,23 @@ class Start:
     template: str | None
     given: Mapping[str, Any]
 
-    def functions(self, tools: Path | None, tool_run: str, context_end: str) -> Options:
-        """The functions that a model may call. Raises as `tools.load`."""
+    def turn_options(self, tools: Path | None, tool_run: str, context_end: str) -> TurnOptions:
+        """How turns are run. Raises as `tools.load`, and UsageError for an empty `tool_run`."""
         from ...chat.tools import load
 
         how: tuple[str, ...] | str = tool_run if tool_run in ("ask", "never") else tuple(shlex.split(tool_run))
         if not how:
-            raise UsageError("--tool-run needs ask, never or a program")
-        return Options(tuple(load(tools)) if tools is not None else (), how, str(context_end))
+            raise UsageError("--tool-run is empty", "give ask, never or a program")
+        return TurnOptions(tuple(load(tools)) if tools is not None else (), how, str(context_end))
 
     def conversation(self, resume: bool, id: str | None, system: str | None) -> tuple[SessionFile | None, Conversation]:
-        """The session that is continued, or a new one, and what was said in it. Its model is ours, if none is named."""
+        """The saved session to continue, or a new one, and its conversation. Its model is used if none is named."""
         from ...chat import store as sessions
         from ...chat.conversation import Conversation
         from ...errors import NotFoundError
 
         if resume and id is not None:
-            raise UsageError("--continue and --session exclude each other")
+            raise UsageError("--continue and --session cannot be combined", "--session ID continues that session")
         saved = sessions.latest() if resume else None
         if id is not None:
             try:
@@ -75,19 +75,19 @@ class Start:
                     raise
         self.model = self.model or (Path(saved.model) if saved else guide())
         model = str(self.model)
-        talk = saved.conversation if saved else Conversation(system)
+        conversation = saved.conversation if saved else Conversation(system)
         if not self.save:
-            talk.system = talk.system if system is None else system
-            return None, talk
+            conversation.system = conversation.system if system is None else system
+            return None, conversation
         id = saved.id if saved else id
         file = sessions.named(id, model, system) if id else sessions.new(model, system)
-        if saved and system is not None and system != talk.system:
-            talk.system = system
+        if saved and system is not None and system != conversation.system:
+            conversation.system = system
             file.append({"type": "system", "text": system})
-        return file, talk
+        return file, conversation
 
     def session(self, name: str) -> Session:
-        """A model by its name. Raises as `Session.open`, and ResourceError where memory does not suffice."""
+        """Open a model by its name. Raises as `Session.open`, and ResourceError where memory does not suffice."""
         from ...generation.session import Session
         from ...model_info.memory_limit import check_memory
 
@@ -101,52 +101,51 @@ class Start:
             raise
         return session
 
-    def talk(
+    def runner(
         self,
-        screen: ChatScreen,
+        screen: AnswerScreen,
         conversation: Conversation,
-        keep: SessionFile | None,
-        options: Options,
+        file: SessionFile | None,
+        options: TurnOptions,
         limits: Limits,
-    ) -> Talk:
-        """The chat, ready to run. Raises as `session` and `Dialogue`."""
-        from ...chat.answer import Settings
-        from ...chat.chat import Dialogue
+    ) -> TurnRunner:
+        """The chat, ready to run. Raises as `session` and `Chat`."""
+        from ...chat.chat import Chat, ChatSettings
 
         session = self.session(str(self.model))
         try:
             tools = [tool.declared for tool in options.tools]
             sampling = chosen(session, self.given)
-            settings = Settings(
+            settings = ChatSettings(
                 sampling, limits.max_tokens, limits.stop, limits.think, limits.think_budget, self.template, tools
             )
-            dialogue = Dialogue(session, conversation, settings)
+            chat = Chat(session, conversation, settings)
         except BaseException:
             session.close()
             raise
-        screen.notes(filter(None, [*session.tokenizer.notes, dialogue.template.note]))
-        return Talk(dialogue, screen, self._keyboard(), keep, options, self.session)
+        screen.notes(filter(None, [*session.tokenizer.notes, chat.template.note]))
+        return TurnRunner(chat, screen, self._keyboard(), file, options, self.session)
 
     def run(
         self,
-        screen: ChatScreen,
+        screen: AnswerScreen,
         conversation: Conversation,
-        keep: SessionFile | None,
-        options: Options,
+        file: SessionFile | None,
+        options: TurnOptions,
         limits: Limits,
     ) -> int:
-        """Talk, and close what was opened; the exit code. Raises as `talk`."""
+        """Chat, then close what was opened. Returns the exit code; raises as `runner`."""
         turns = len(conversation.turns)
         with screen, ExitStack() as stack:
-            talk = self.talk(screen, conversation, keep, options, limits)
-            stack.callback(lambda: talk.dialogue.session.close())
-            if keep is not None:
-                stack.callback(keep.close)
-            if talk.person:
-                going_on = f", going on after {turns} turns" if turns else ""
-                kept = f"; saved as {keep.id}" if keep else ""
-                screen.notes([f"{self.model}{going_on}{kept}; /help lists commands, Ctrl-D leaves"])
-            return chat_loop(talk)
+            runner = self.runner(screen, conversation, file, options, limits)
+            stack.callback(lambda: runner.chat.session.close())
+            if file is not None:
+                stack.callback(file.close)
+            if runner.interactive:
+                continued = f", continued after {count(turns, 'turn')}" if turns else ""
+                saved = f"; saved as {file.id}" if file else ""
+                screen.notes([f"{self.model}{continued}{saved}; /help lists the commands, Ctrl-D leaves"])
+            return chat_loop(runner)
 
     def _keyboard(self) -> Keyboard:
         if not interactive():

@@ -1,4 +1,4 @@
-"""`llmlocal chat`: a conversation, turn by turn, that is kept."""
+"""`llmlocal chat`: a conversation, saved turn by turn."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def chat(
     yes: o.Yes = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Talk with a model. Every turn is saved at once; /help in the chat lists what else there is.
+    """Chat with a model. Every turn is saved at once; type /help in the chat for its commands.
 
     \b
     Examples: llmlocal chat model.gguf -s "Be brief."
               llmlocal chat --continue
     """
     from ..chat.start import Limits, Start
-    from ..ui.chat import ChatScreen
+    from ..ui.answer import AnswerScreen
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat}
     start = Start(model, ctx, threads, kv_type, yes, prompt_cache, not no_save, template, given | {"seed": seed})
-    functions = start.functions(tools, tool_run, context_end)
-    keep, conversation = start.conversation(resume, session, system)
-    screen = ChatScreen(render=render, thoughts=thoughts, verbose=verbose)
+    turn_options = start.turn_options(tools, tool_run, context_end)
+    file, conversation = start.conversation(resume, session, system)
+    screen = AnswerScreen(render=render, thoughts=thoughts, whole_lines=True, verbose=verbose)
     limits = Limits(max_tokens, stop or (), think.value, think_budget)
-    raise typer.Exit(start.run(screen, conversation, keep, functions, limits))
+    raise typer.Exit(start.run(screen, conversation, file, turn_options, limits))

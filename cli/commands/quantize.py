@@ -1,9 +1,6 @@
-"""`llmlocal quantize`: a model in fewer bits."""
+"""`llmlocal quantize`: a smaller file of a model."""
 
 from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
 
 from .. import options as o
 from ..ui import terminal as ui
@@ -30,30 +27,34 @@ def quantize(
     quiet: o.Quiet = False,
     verbose: o.EachTensor = False,
 ) -> None:
-    """Make a smaller file of a model: SRC [OUT] TYPE, where SRC is a GGUF file or a Hugging Face folder.
+    """Quantize a model: write a smaller GGUF file of type TYPE. SRC is a GGUF file or a Hugging Face folder.
+
+    OUT is by default SRC's name with TYPE, in the same folder.
 
     \b
     Examples: llmlocal quantize model-F16.gguf Q4_K_M
               llmlocal quantize model-F16.gguf --list
               llmlocal quantize model-F16.gguf small.gguf --target-size 4G
     """
-    from ...requantize.run import Request, listed, prepared
-    from ..views import quantize as report
+    from ...quantize.prepare import QuantizeRequest, listed_types, prepare_quantization
+    from ..views import quantize as view
 
-    more: dict[str, Any] = {"pure": pure, "imatrix": imatrix, "allow_requantize": allow_requantize, "force": force}
-    request = Request([*map(str, words)], tensor_type or (), output_type, embed_type, target_size=target_size, **more)
-    request = report.completed(request, split_size, effort, threads, verbose)
+    request = QuantizeRequest(
+        [*map(str, words)], tensor_type or (), output_type, embed_type, pure=pure, imatrix=imatrix,
+        target_size=target_size, split_size=split_size, allow_requantize=allow_requantize, force=force, effort=effort,
+        threads=threads, measure=verbose,
+    )  # fmt: skip
     if list_types:
-        with listed(request) as (model, rows):
-            ui.say(to_json(**report.list_record(model, rows))) if as_json else ui.lines(report.list_lines(rows))
+        with listed_types(request) as (source, rows):
+            ui.say(to_json(**view.list_record(source, rows))) if as_json else ui.lines(view.list_lines(rows))
         return
-    with prepared(request) as ready, ui.Screen(quiet=quiet) as screen:
-        screen.notes(ready.notes)
+    with prepare_quantization(request) as prepared, ui.Screen(quiet=quiet) as screen:
+        screen.notes(prepared.notes)
         if dry_run:
-            ui.say(to_json(**report.plan_record(ready))) if as_json else ui.lines(report.plan_lines(ready))
+            ui.say(to_json(**view.plan_record(prepared))) if as_json else ui.lines(view.plan_lines(prepared))
             return
-        result = ready.write(report.Progress(screen, verbose))
-        found = report.checked(Path(ready.model.path), result.paths[0], threads, screen) if check else None
+        result = prepared.write(view.Progress(screen, "quantizing", each_tensor=verbose))
+        found = view.check_quality(prepared.source.path, result.paths[0], threads, screen) if check else None
         screen.clear()
-        record = report.result_record(ready, result, found)
-        ui.say(to_json(**record)) if as_json else ui.lines(report.result_lines(ready, result, found))
+        record = view.result_record(prepared, result, found)
+        ui.say(to_json(**record)) if as_json else ui.lines(view.result_lines(prepared, result, found))

@@ -1,4 +1,4 @@
-"""`llmlocal run`: a prompt in, the model's answer out as it is made."""
+"""`llmlocal run`: answers one prompt."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from .. import choices
 from .. import options as o
 from ..open_model import checked, chosen, named_or_guide, opened
 from ..text_input import prompt_source, read_files
-from ..ui import terminal as ui
-from ..views.answers import Target, reply
+from ..ui.answer import AnswerScreen
+from ..views.answers import Target, deliver, show_prompt
 
 
 def run(
@@ -43,19 +43,24 @@ def run(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Answer a question, or continue a text where the model knows no chat. Only the answer goes to stdout.
+    """Answer a prompt, or continue a text if the model has no chat template. Only the answer goes to stdout.
 
     Example: cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
-    from ...chat.answer import Settings
     from ...chat_format.prompt import Request
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
     given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
     model, question = named_or_guide(model, prompt, quiet=quiet)
     target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
-    texts, screen = read_files(file or ()), ui.Screen(quiet=quiet, verbose=verbose)
+    texts, screen = read_files(file or ()), AnswerScreen(quiet=quiet, verbose=verbose)
     with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
         ready = session.prompt(Request(read(), system, texts, raw, template, think.value))
-        settings = Settings(chosen(session, given), max_tokens, stop or (), think_budget=think_budget)
-        reply(screen, session, ready, settings, target, model, show_prompt_only)
+        screen.notes(ready.notes)
+        if show_prompt_only:
+            return show_prompt(ready, target, model)
+        sampling = chosen(session, given)
+        events = session.answer(
+            ready, max_tokens=max_tokens, sampling=sampling, stop=stop or (), think_budget=think_budget
+        )
+        deliver(screen, events, target, model)

@@ -1,29 +1,32 @@
-"""Where an answer goes: to stdout as it is made, into a file, or into one JSON object. Draws nothing itself."""
+"""Where an answer of `run` goes: to stdout as it is generated, to a file, or into a JSON object."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ...text import readable
 from ..ui import terminal as ui
+from ..ui.answer import AnswerScreen
 from .model import to_json
 
 if TYPE_CHECKING:
-    from ...chat import answer as answering
     from ...chat_format.prompt import Prompt
-    from ...generation.session import Event, Finished, Session
+    from ...generation.events import Event, Finished, Token
 
 STDOUT = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A file or stdout (None or -), as text or as JSON; `force` writes over a file that is there.
+    """A file or stdout (None or -), as text or as JSON; `force` overwrites an existing file.
 
-    Raises UsageError where the answer could not be put: before any work is done for it.
+    Raises UsageError where the file exists or its folder does not: before any work is done for the answer.
     """
 
     path: Path | None = None
@@ -46,84 +49,73 @@ class Target:
             yield out
 
 
-def said(events: Iterable[answering.Event], screen: ui.Screen, thoughts: list[str]) -> Iterator[Event]:
-    """The events of an answer without its thoughts, a piece a token; those go to stderr and into `thoughts`."""
-    from ...chat.answer import Count
-    from ...chat_format.tag_splitter import Part
-    from ...generation.session import Piece
+@dataclass(slots=True)
+class _Record:
+    """What an answer consisted of, for its JSON object; without `end` it was interrupted."""
 
-    pending = b""
-    for event in events:
-        if isinstance(event, Part) and event.kind == "thought":
-            thoughts.append(event.text)
-            screen.thought(event.text)
-        elif isinstance(event, Part):
-            if thoughts and thoughts[-1] != "\n\n":
-                thoughts.append("\n\n")
-                screen.thought("\n\n")
-            pending += event.text.encode("utf-8", "surrogateescape")
-        elif isinstance(event, Count):
-            yield Piece(0, pending)
-            pending = b""
-        else:
-            if pending:
-                yield Piece(0, pending)
-                pending = b""
+    tokens: list[Token] = field(default_factory=list)
+    end: Finished | None = None
+
+    def of(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Pass on the events of an answer, and keep them."""
+        from ...generation.events import Finished, Token
+
+        for event in events:
+            if isinstance(event, Token):
+                self.tokens.append(event)
+            elif isinstance(event, Finished):
+                self.end = event
             yield event
 
+    def json(self, model: Path) -> str:
+        """The JSON object."""
+        parts = [part for token in self.tokens for part in token.parts]
+        stretches = [(kind, "".join(part.text for part in same)) for kind, same in groupby(parts, lambda p: p.kind)]
+        text, thoughts = ([text for kind, text in stretches if kind == wanted] for wanted in ("answer", "thought"))
+        fields: dict[str, Any] = {"model": str(model), "text": readable("".join(text))}
+        if thoughts:
+            fields["thinking"] = readable("\n\n".join(thoughts).strip())
+        end = self.end
+        if end is None:
+            return to_json(**fields, completion_tokens=len(self.tokens), finish_reason="interrupted")
+        timings = {
+            "load_s": end.load_seconds,
+            "prefill_s": end.prefill_seconds,
+            "prefill_tokens_per_s": end.prefill_speed,
+            "decode_s": end.decode_seconds,
+            "decode_tokens_per_s": end.decode_speed,
+        }
+        return to_json(
+            **fields,
+            prompt_tokens=end.prompt_tokens,
+            cached_tokens=end.reused_tokens,
+            completion_tokens=end.generated_tokens,
+            finish_reason=end.reason,
+            seed=end.seed,
+            timings=timings,
+        )
 
-def deliver(
-    screen: ui.Screen, events: Iterable[Event], target: Target, model: Path, thoughts: Sequence[str] = ()
-) -> None:
-    """Put an answer where it is to go. A signal that cuts it short leaves what there is on stdout, and no file."""
+
+def deliver(screen: AnswerScreen, events: Iterable[Event], target: Target, model: Path) -> None:
+    """Write an answer to its target. A signal that cuts it short leaves what there is on stdout, and no file."""
     with target.open() as out:
         if not target.as_json:
             screen.answer(events, out)
             return
-        pieces: list[bytes] = []
-        end: Finished | None = None
+        record = _Record()
         try:
-            for event in screen.watch(events):
-                if isinstance(event, bytes):
-                    pieces.append(event)
-                else:
-                    end = event
+            screen.answer(record.of(events), BytesIO())
         finally:
-            if end or pieces:
-                _put(_record(model, pieces, end, thoughts), out)
-
-
-def reply(
-    screen: ui.Screen,
-    session: Session,
-    ready: Prompt,
-    settings: answering.Settings,
-    target: Target,
-    model: Path,
-    only_prompt: bool = False,
-) -> None:
-    """Answer a prompt, or show it. Of a text that is only continued every byte passes: no thoughts are looked for."""
-    from ...chat.answer import answer
-
-    screen.notes(ready.notes)
-    if only_prompt:
-        return show_prompt(ready, target, model)
-    thoughts: list[str] = []
-    events: Iterable[Event]
-    if ready.chat:
-        events = said(answer(session, ready, settings, errors="surrogateescape"), screen, thoughts)
-    else:
-        s = settings
-        events = session.answer(ready, max_tokens=s.max_tokens, sampling=s.sampling, stop=s.stop)
-    deliver(screen, events, target, model, thoughts)
+            if record.end or record.tokens:
+                _put(record.json(model), out)
 
 
 def show_prompt(prompt: Prompt, target: Target, model: Path) -> None:
-    """The exact text and ids of a prompt."""
+    """The exact text and token ids of a prompt."""
     ids = " ".join(map(str, prompt.ids))
     with target.open() as out:
         if target.as_json:
-            text = to_json(model=str(model), text=_readable(prompt.text), prompt_tokens=len(prompt.ids), ids=prompt.ids)
+            text = to_json(model=str(model), text=readable(prompt.text), prompt_tokens=len(prompt.ids), ids=prompt.ids)
             _put(text, out)
             return
         end = "" if prompt.text.endswith("\n") else "\n"
@@ -139,32 +131,3 @@ def _put(text: str, out: BinaryIO | None) -> None:
         out.write(text.encode() + b"\n")
     else:
         ui.say(text)
-
-
-def _record(model: Path, pieces: list[bytes], end: Finished | None, thoughts: Sequence[str] = ()) -> str:
-    """The JSON object of an answer; without `end` it was interrupted."""
-    fields: dict[str, Any] = {"model": str(model), "text": b"".join(pieces).decode("utf-8", "replace")}
-    if thoughts:
-        fields["thinking"] = _readable("".join(thoughts).strip())
-    if end is None:
-        return to_json(**fields, completion_tokens=len(pieces), finish_reason="interrupted")
-    timings = {
-        "load_s": end.load_seconds,
-        "prefill_s": end.prefill_seconds,
-        "prefill_tokens_per_s": end.prefill_speed,
-        "decode_s": end.decode_seconds,
-        "decode_tokens_per_s": end.decode_speed,
-    }
-    return to_json(
-        **fields,
-        prompt_tokens=end.prompt_tokens,
-        cached_tokens=end.reused_tokens,
-        completion_tokens=end.generated_tokens,
-        finish_reason=end.reason,
-        seed=end.seed,
-        timings=timings,
-    )
-
-
-def _readable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from ...files.atomic_file import check_output
 from ...gguf import edit, open_gguf
 from ..ui import terminal as ui
 from .model import to_json
@@ -49,7 +50,7 @@ class Change:
         if (self.out is None) != self.in_place:
             raise UsageError("say where to: -o OUT, or --in-place")
         out = self.file.resolve() if self.out is None else self.out
-        edit.check_free(self.file, out, force=self.force, in_place=self.in_place)
+        check_output(out, self.file, force=self.force, in_place=self.in_place)
         with ui.Screen(quiet=self.quiet) as screen:
             edit.copy_with(self.file, out, changes, removed, _progress(screen, "copying"))
         ui.say(ui.one_line(str(out)))
@@ -57,7 +58,7 @@ class Change:
 
 def cut(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) -> None:
     """A file in parts; prints their names."""
-    from ...requantize.request import size_in_bytes
+    from ...quantize.request import size_in_bytes
 
     stem = out or file.with_name(file.name.removesuffix(".gguf"))
     with ui.Screen(quiet=quiet) as screen:

@@ -1,9 +1,8 @@
-"""Plans and results of a quantization, in words and as records. Draws nothing itself."""
+"""Plans and results of `quantize` and `convert` as lines of text and as records for JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,103 +11,119 @@ from ..ui.terminal import Screen, one_line
 
 if TYPE_CHECKING:
     from ...measure.divergence import Divergence
-    from ...requantize.plan import Listed
-    from ...requantize.run import Ready, Request
-    from ...requantize.source import Model
-    from ...requantize.write import Done, Result
+    from ...quantize.convert import ConvertedModel
+    from ...quantize.prepare import PreparedQuantization
+    from ...quantize.source import TensorSource
+    from ...quantize.type_sizes import TypeSize
+    from ...quantize.write import TensorWritten, WriteResult
 
 
-def completed(request: Request, split_size: str | None, effort: str, threads: int | None, measure: bool) -> Request:
-    """The request with how it is to be carried out."""
-    return replace(request, split_size=split_size, effort=effort, threads=threads, measure=measure)
-
-
-def list_lines(rows: Sequence[Listed]) -> Iterator[str]:
-    """A table of the types for one model."""
+def list_lines(rows: Sequence[TypeSize]) -> Iterator[str]:
+    """A table of the types that a model can have."""
     yield f"{'type':<10}  {'bits per weight':>15}  {'file':>9}  {'memory':>9}"
     for row in rows:
         sizes = f"{format_bytes(row.nbytes):>9}  {format_bytes(row.memory):>9}"
-        yield f"{row.mix:<10}  {row.bits_per_weight:>15.2f}  {sizes}"
+        yield f"{row.type_name:<10}  {row.bits_per_weight:>15.2f}  {sizes}"
 
 
-def list_record(model: Model, rows: Sequence[Listed]) -> dict[str, Any]:
+def list_record(source: TensorSource, rows: Sequence[TypeSize]) -> dict[str, Any]:
     types = [
-        {"type": r.mix, "bits_per_weight": r.bits_per_weight, "bytes": r.nbytes, "memory_bytes": r.memory} for r in rows
+        {"type": r.type_name, "bits_per_weight": r.bits_per_weight, "bytes": r.nbytes, "memory_bytes": r.memory}
+        for r in rows
     ]
-    return {"source": str(model.path), "types": types}
+    return {"source": str(source.path), "types": types}
 
 
-def plan_lines(ready: Ready) -> Iterator[str]:
-    """What each tensor is and becomes."""
-    formats = {tensor.name: tensor.format.name for tensor in ready.model.tensors}
-    for info in ready.plan.infos:
+def plan_lines(prepared: PreparedQuantization) -> Iterator[str]:
+    """A line for each tensor: shape, types before and after, size."""
+    formats = {tensor.name: tensor.format.name for tensor in prepared.source.tensors}
+    for info in prepared.plan.tensors:
         shape = " x ".join(map(str, info.shape))
         change = f"{formats[info.name]} -> {info.format.name}"
         yield f"{one_line(info.name):<32}  {shape:<16}  {change:<16}  {format_bytes(info.nbytes):>9}"
-    yield f"{ready.out.name}: {_summary(ready)}; nothing was written"
+    yield f"{prepared.out.name}: {_summary(prepared)}; nothing was written"
 
 
-def plan_record(ready: Ready) -> dict[str, Any]:
-    formats = {tensor.name: tensor.format.name for tensor in ready.model.tensors}
+def plan_record(prepared: PreparedQuantization) -> dict[str, Any]:
+    formats = {tensor.name: tensor.format.name for tensor in prepared.source.tensors}
     tensors = [
         {"name": i.name, "shape": i.shape, "from": formats[i.name], "to": i.format.name, "bytes": i.nbytes}
-        for i in ready.plan.infos
+        for i in prepared.plan.tensors
     ]
-    return _head(ready) | {"path": str(ready.out), "bytes": ready.plan.nbytes, "tensors": tensors}
+    return _head(prepared) | {"path": str(prepared.out), "bytes": prepared.plan.nbytes, "tensors": tensors}
 
 
-def result_lines(ready: Ready, result: Result, found: Divergence | None) -> Iterator[str]:
-    """The files, and what it cost."""
+def result_lines(prepared: PreparedQuantization, result: WriteResult, found: Divergence | None) -> Iterator[str]:
+    """The files, their size, and the measured loss."""
     for path in result.paths:
         yield one_line(str(path))
-    yield _summary(ready)
+    yield _summary(prepared)
     if result.error.total:
-        yield f"relative RMSE {result.error.relative:.5f} of what was quantized"
-    if result.usual.lost:
-        yield f"--effort high: {1 - result.error.relative / result.usual.relative:.2%} less than without"
+        yield f"relative RMSE of the quantized tensors: {result.error.relative:.5f}"
+    if result.normal_error.lost:
+        gain = 1 - result.error.relative / result.normal_error.relative
+        yield f"--effort high: {gain:.2%} less error than normal effort"
     if found is not None:
         yield (
             f"on {len(found.kl)} tokens of text: KL divergence {found.mean:.5f} ± {found.error:.5f}, "
-            f"99 % below {found.worst:.5f}, same best token {found.same_best:.1%}"
+            f"99 % below {found.worst:.5f}, same top token {found.same_best:.1%}"
         )
 
 
-def result_record(ready: Ready, result: Result, found: Divergence | None) -> dict[str, Any]:
-    record = _head(ready) | {"paths": [str(path) for path in result.paths], "bytes": result.nbytes}
+def result_record(prepared: PreparedQuantization, result: WriteResult, found: Divergence | None) -> dict[str, Any]:
+    record = _head(prepared) | {"paths": [str(path) for path in result.paths], "bytes": result.nbytes}
     if result.error.total:
         record["relative_rmse"] = result.error.relative
-    if result.usual.lost:
-        record["relative_rmse_of_normal_effort"] = result.usual.relative
+    if result.normal_error.lost:
+        record["relative_rmse_of_normal_effort"] = result.normal_error.relative
     if found is not None:
         record |= {"kl_mean": found.mean, "kl_error": found.error, "kl_99": found.worst, "top1": found.same_best}
     return record
 
 
+def conversion_line(made: ConvertedModel) -> str:
+    """What `convert` wrote."""
+    formats = ", ".join(f"{name} {nbytes / 1e6:.1f} MB" for name, nbytes in made.by_format.items())
+    return f"{made.path}: {made.architecture}, {made.tensors} tensors ({formats})"
+
+
+def conversion_record(made: ConvertedModel) -> dict[str, Any]:
+    return {
+        "path": str(made.path),
+        "architecture": made.architecture,
+        "tensors": made.tensors,
+        "bytes": made.nbytes,
+        "bytes_by_format": made.by_format,
+        "notes": made.notes,
+    }
+
+
 class Progress:
-    """Told of each tensor: a line on the terminal, or with `verbose` one for each with its error."""
+    """Called after each tensor: draws a line of progress; with `each_tensor` also prints the tensor and its error."""
 
-    def __init__(self, screen: Screen, verbose: bool) -> None:
-        self._screen, self._verbose = screen, verbose
+    def __init__(self, screen: Screen, title: str, *, each_tensor: bool = False) -> None:
+        self._screen, self._title, self._each_tensor = screen, title, each_tensor
 
-    def __call__(self, done: Done) -> None:
-        self._screen.progress("quantizing", done.done >> 20, done.total >> 20, " MiB", f", {done.info.name}")
-        if self._verbose:
-            error = f"relative RMSE {done.error.relative:.5f}" if done.error.total else "as it was"
-            self._screen.notes([f"{done.number:>4} {done.info.name:<32} {done.info.format.name:<7} {error}"])
+    def __call__(self, written: TensorWritten) -> None:
+        done, total, info = written.done >> 20, written.total >> 20, written.info
+        self._screen.progress(self._title, done, total, " MiB", f", {info.name}")
+        if self._each_tensor:
+            error = f"relative RMSE {written.error.relative:.5f}" if written.error.total else "unchanged"
+            self._screen.notes([f"{written.number:>4} {info.name:<32} {info.format.name:<7} {error}"])
 
 
-def checked(reference: Path, candidate: Path, threads: int | None, screen: Screen) -> Divergence:
-    """The divergence on a page of text, with progress."""
-    from ...requantize.check import check
+def check_quality(reference: Path, candidate: Path, threads: int | None, screen: Screen) -> Divergence:
+    """How far the predictions of `candidate` are from those of `reference` on a page of text, with progress."""
+    from ...quantize.check import check
 
     return check(reference, candidate, threads, lambda done, total: screen.progress("checking", done, total, " tokens"))
 
 
-def _head(ready: Ready) -> dict[str, Any]:
-    plan = ready.plan
-    return {"source": str(ready.model.path), "type": plan.mix, "bits_per_weight": plan.bits_per_weight}
+def _head(prepared: PreparedQuantization) -> dict[str, Any]:
+    plan = prepared.plan
+    return {"source": str(prepared.source.path), "type": plan.type_name, "bits_per_weight": plan.bits_per_weight}
 
 
-def _summary(ready: Ready) -> str:
-    plan = ready.plan
-    return f"{plan.mix}, {plan.bits_per_weight:.2f} bits per weight, {format_bytes(plan.nbytes)}"
+def _summary(prepared: PreparedQuantization) -> str:
+    plan = prepared.plan
+    return f"{plan.type_name}, {plan.bits_per_weight:.2f} bits per weight, {format_bytes(plan.nbytes)}"

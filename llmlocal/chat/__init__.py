@@ -1,4 +1,4 @@
-"""Conversations: turns, answers taken apart into thoughts, text and tool calls, saved sessions, transcripts.
+"""Conversations: their turns, the chat that answers them, functions, saved sessions, transcripts.
 
-Knows `generation`; knows no terminal.
+Uses `generation`; does not depend on a terminal.
 """

@@ -1,7 +1,7 @@
-"""Conversations on disk, a file each: JSON lines that are only ever appended. Knows no model and no terminal.
+"""Saved sessions: one file for each conversation, JSON lines that are only ever appended.
 
-The first line says what the session is, every further one what happened: a turn, an undo, a new system text. A line
-counts once its line feed is on the disk, so that a crash can cost no more than the line that was being written.
+The first line describes the session, each further one is an event: a turn, an undo, a new system prompt. A line counts
+once its line feed is on disk, so that a crash costs at most the line that was being written.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError, ResourceError, UsageError
+from ..files.disk import sync_folder
 from ..text import escaped
 from .conversation import Conversation, Turn
 
 SCHEMA = 1
 ENDING = ".jsonl"
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-TITLE = 60  # characters of the first question that stand for a session
+TITLE = 60  # characters of the first question that are the title of a session
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """What a file holds: its first line, the conversation, and when it was last written to."""
+class SavedSession:
+    """The contents of a session file. `changed` is when it was last written, in seconds since the epoch."""
 
     id: str
     created: str
@@ -46,7 +47,7 @@ class Saved:
 
 @dataclass(slots=True)
 class SessionFile:
-    """A session that is being written. The file is made with the first line after the header: no chat, no file."""
+    """A session that is being written. The file is created with the first record: no turn, no file."""
 
     path: Path
     header: dict[str, Any] = field(default_factory=dict)
@@ -57,22 +58,23 @@ class SessionFile:
         return self.path.name.removesuffix(ENDING)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add a line and wait until it is on the disk. Raises ResourceError where it cannot be, or is in use."""
+        """Add a record and wait until it is on disk. Raises ResourceError if it cannot be written or is in use."""
         try:
             if self._handle is None:
                 self._handle = _opened(self.path)
-            begun = os.fstat(self._handle).st_size > 0
+            started = os.fstat(self._handle).st_size > 0
             header = {"schema": SCHEMA, "created": _now(), **self.header}
-            self._write(*([] if begun else [header]), {**record, "time": _now()})
-            if not begun:
-                _sync_folder(self.path.parent)
+            self._write(*([] if started else [header]), {**record, "time": _now()})
+            if not started:
+                sync_folder(self.path.parent)
         except BlockingIOError:
-            raise ResourceError(f"the session {self.id} is open in another chat", "--no-save keeps nothing") from None
+            message = f"the session {self.id} is open in another chat"
+            raise ResourceError(message, "close that chat, or use --no-save") from None
         except OSError as error:
             raise ResourceError(f"{escaped(str(self.path))}: cannot be written: {error.strerror}") from error
 
     def turn(self, turn: Turn, **more: Any) -> None:
-        """Add a turn that has ended."""
+        """Add a finished turn."""
         self.append({"type": "turn", "messages": turn.messages, **more})
 
     def close(self) -> None:
@@ -81,7 +83,7 @@ class SessionFile:
         self._handle = None
 
     def _write(self, *records: Mapping[str, Any]) -> None:
-        """All lines in one call: a process that is killed writes them all or none."""
+        """Write all lines with one call, so that a process that is killed writes all of them or none."""
         data = b"".join(json.dumps(record, ensure_ascii=True).encode() + b"\n" for record in records)
         assert self._handle is not None
         while data:
@@ -90,53 +92,53 @@ class SessionFile:
 
 
 def folder() -> Path:
-    """The user's folder of sessions."""
+    """The user's folder of saved sessions."""
     from platformdirs import user_data_path
 
     return user_data_path("llmlocal") / "sessions"
 
 
 def new(model: str, system: str | None, where: Path | None = None) -> SessionFile:
-    """A session of its own name, by the time of day."""
+    """A new session, named after the time."""
     id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     return SessionFile((where or folder()) / (id + ENDING), {"model": model, "system": system})
 
 
 def named(id: str, model: str, system: str | None, where: Path | None = None) -> SessionFile:
-    """The session `id`, which may not be there yet. Raises UsageError for a name that is none."""
+    """The session `id`, which need not exist yet. Raises UsageError for an invalid name."""
     if not ID.fullmatch(id):
-        raise UsageError(f"{escaped(id)} is no name for a session", "use letters, digits, - _ and .")
+        raise UsageError(f"{escaped(id)} cannot be the name of a session", "use letters, digits, - _ and .")
     return SessionFile((where or folder()) / (id + ENDING), {"model": model, "system": system})
 
 
 def find(id: str, where: Path | None = None) -> str:
-    """The whole id of a session, of which `id` may be a beginning that no other has. Raises NotFoundError."""
+    """The full id of the session whose id is `id`, or the only one that starts with it. Raises NotFoundError."""
     where = where or folder()
     names = [path.name.removesuffix(ENDING) for path in _files(where)]
-    fitting = [name for name in names if name == id] or [name for name in names if name.startswith(id)]
-    if not id or not fitting:
-        raise NotFoundError(f"no session {escaped(id)}", "llmlocal sessions ls lists them")
-    if len(fitting) > 1:
-        raise NotFoundError(f"{escaped(id)} is the beginning of {len(fitting)} sessions", f"such as {fitting[0]}")
-    return fitting[0]
+    matches = [name for name in names if name == id] or [name for name in names if name.startswith(id)]
+    if not id or not matches:
+        raise NotFoundError(f"no session {escaped(id)}", "list them with llmlocal sessions ls")
+    if len(matches) > 1:
+        raise NotFoundError(f"{len(matches)} sessions start with {escaped(id)}", f"such as {matches[0]}")
+    return matches[0]
 
 
-def load(id: str, where: Path | None = None) -> Saved:
-    """A session by its id or a beginning of it. Raises NotFoundError and BadFileError."""
+def load(id: str, where: Path | None = None) -> SavedSession:
+    """A session by its id or the beginning of it. Raises NotFoundError and BadFileError."""
     where = where or folder()
     return read(where / (find(id, where) + ENDING))
 
 
-def latest(where: Path | None = None) -> Saved:
-    """The session that was last written to. Raises NotFoundError where there is none, BadFileError."""
+def latest(where: Path | None = None) -> SavedSession:
+    """The session that was written to last. Raises NotFoundError if there is none, and BadFileError."""
     files = _files(where or folder())
     if not files:
-        raise NotFoundError("there is no session to continue", "llmlocal chat MODEL starts one")
+        raise NotFoundError("there is no session to continue", "start one with llmlocal chat MODEL")
     return read(max(files, key=lambda path: path.stat().st_mtime_ns))
 
 
-def listing(where: Path | None = None) -> Iterator[Saved | BadFileError]:
-    """All sessions, the latest first; in the place of a damaged one, what is wrong with it."""
+def listing(where: Path | None = None) -> Iterator[SavedSession | BadFileError]:
+    """All sessions, the latest first; for a damaged one, the error."""
     for path in sorted(_files(where or folder()), key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             yield read(path)
@@ -145,45 +147,45 @@ def listing(where: Path | None = None) -> Iterator[Saved | BadFileError]:
 
 
 def remove(id: str, where: Path | None = None) -> None:
-    """Remove a session by its whole id, damaged or not. Raises NotFoundError."""
+    """Remove a session by its full id, damaged or not. Raises NotFoundError."""
     path = (where or folder()) / (id + ENDING)
     if not ID.fullmatch(id) or path not in _files(where or folder()):
-        raise NotFoundError(f"no session {escaped(id)}", "llmlocal sessions ls lists them")
+        raise NotFoundError(f"no session {escaped(id)}", "list them with llmlocal sessions ls")
     path.unlink()
 
 
-def read(path: Path) -> Saved:
-    """What a file holds, up to a last line that was not finished. Raises BadFileError."""
+def read(path: Path) -> SavedSession:
+    """Read a session file; an unfinished last line is ignored. Raises BadFileError."""
     try:
         with path.open("rb") as file:
             stat, lines = os.fstat(file.fileno()), file.read().split(b"\n")[:-1]
     except OSError as error:
         raise BadFileError(f"{escaped(str(path))}: cannot be read: {error.strerror}") from None
     if not lines:
-        raise BadFileError(f"{escaped(path.name)}: holds nothing", "sessions rm removes it")
+        raise BadFileError(f"{escaped(path.name)}: is empty", "remove it with llmlocal sessions rm")
     try:
         header = _record(lines[0])
         if header.get("schema") != SCHEMA:
-            raise ValueError("was made by another version")
+            raise ValueError("was written by another version of llmlocal")
         system = header.get("system")
         conversation = Conversation(system if isinstance(system, str) else None)
         for number, line in enumerate(lines[1:], 2):
             _replay(conversation, _record(line), number)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         message = f"{escaped(path.name)}: {escaped(str(error))[:200]}"
-        raise BadFileError(message, "sessions rm removes it") from None
+        raise BadFileError(message, "remove it with llmlocal sessions rm") from None
     id = path.name.removesuffix(ENDING)
     created, model = str(header.get("created", "")), str(header.get("model", ""))
-    return Saved(id, created, model, conversation, stat.st_mtime, stat.st_size)
+    return SavedSession(id, created, model, conversation, stat.st_mtime, stat.st_size)
 
 
 def _replay(conversation: Conversation, record: Mapping[str, Any], number: int) -> None:
-    """What one line did to the conversation; lines of unknown types are left out."""
+    """Apply one record to the conversation; records of unknown types are ignored."""
     kind = record.get("type")
     if kind == "turn":
         messages = record["messages"]
         if not messages or not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages):
-            raise ValueError(f"line {number} is no turn")
+            raise ValueError(f"line {number} is not a valid turn")
         conversation.turns.append(Turn([dict(message) for message in messages]))
     elif kind == "undo":
         conversation.undo()
@@ -200,20 +202,20 @@ def _replay(conversation: Conversation, record: Mapping[str, Any], number: int) 
 def _record(line: bytes) -> dict[str, Any]:
     found = json.loads(line)
     if not isinstance(found, dict):
-        raise ValueError("a line is no record")
+        raise ValueError("a line is not a JSON object")
     return found
 
 
 def _files(where: Path) -> list[Path]:
     try:
         found = [path for path in where.iterdir() if path.name.endswith(ENDING) and path.is_file()]
-        return sorted(path for path in found if path.stat().st_size)  # an empty one was not begun
+        return sorted(path for path in found if path.stat().st_size)  # empty: created, never written
     except OSError:
         return []
 
 
 def _opened(path: Path) -> int:
-    """The file, ready for a whole line: locked, and without a last line that was not finished."""
+    """Open and lock a session file for appending; an unfinished last line is cut off."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -228,16 +230,6 @@ def _opened(path: Path) -> int:
         os.close(handle)
         raise
     return handle
-
-
-def _sync_folder(where: Path) -> None:
-    """Let the new name survive a power cut, too."""
-    if os.name == "posix":
-        handle = os.open(where, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""Functions that a model may call: a file that declares them, and the programs that do what they say. Draws nothing."""
+"""Functions that a model may call: the file that declares them and the programs that run them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..errors import BadFileError, NotFoundError
 from ..text import escaped
 
 MAX_FILE = 1 << 20
-MAX_RESULT = 64 << 10  # characters of a result that the model gets
+MAX_RESULT = 64 << 10  # characters of a result that the model gets to read
 PATIENCE = 120.0  # seconds that a function may take
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function as a template gets it, and the program that is it, if one is named."""
+    """A function as chat templates take it, and the program that runs it, if there is one."""
 
     declared: Mapping[str, Any]
     command: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Tool:
 
 
 def load(path: Path) -> list[Tool]:
-    """The functions in a JSON file: a list in OpenAI's notation, each with a "command" if a program is to run it.
+    """The functions in a JSON file: a list in OpenAI's notation, each with a "command" if a program runs it.
 
     Raises NotFoundError, BadFileError.
     """
@@ -50,14 +50,14 @@ def load(path: Path) -> list[Tool]:
         tools = [_tool(item) for item in (found if isinstance(found, list) else [found])]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         hint = 'a list of {"name": ..., "description": ..., "parameters": {JSON schema}, "command": [program, ...]}'
-        raise BadFileError(f"{where}: declares no functions: {escaped(str(error))}", hint) from None
+        raise BadFileError(f"{where}: not a list of functions: {escaped(str(error))}", hint) from None
     return tools
 
 
 def run(command: Sequence[str], call: Call, *, whole: bool = False) -> str:
-    """What a program says to a call; where it fails, a text that says so, for the model to read.
+    """Run a program for a call. Returns its output; where it fails, an error message for the model to read.
 
-    The program gets the arguments as JSON, with `whole` the name too. It is started without a shell.
+    The program gets the arguments as JSON input, with `whole` also the name. It is started without a shell.
     """
     given: Any = {"name": call.name, "arguments": dict(call.arguments)} if whole else dict(call.arguments)
     try:
@@ -83,7 +83,7 @@ def _tool(item: Any) -> Tool:
     function = item.get("function", item)
     declared = {key: value for key, value in function.items() if key != "command"}
     if not isinstance(declared.get("name"), str) or not isinstance(declared.get("parameters", {}), dict):
-        raise ValueError("a function needs a name, and parameters as an object")
+        raise ValueError("a function needs a name (text) and parameters (an object)")
     declared = {"description": "", "parameters": {"type": "object", "properties": {}}, **declared}
     command = item.get("command", function.get("command", ()))
     words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]

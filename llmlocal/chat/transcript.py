@@ -1,4 +1,4 @@
-"""A conversation as a document for people or programs. Knows no terminal."""
+"""A conversation as a document: Markdown for people, plain data for programs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from .conversation import Conversation, Message
 NAMES = {"user": "You", "assistant": "Model", "tool": "Function"}
 
 
-def markdown(talk: Conversation) -> str:
-    """Headings for who speaks, their words as they are."""
-    parts = [f"## System\n\n{talk.system}"] if talk.system else []
-    parts += [part for turn in talk.turns for message in turn.messages for part in _part(message)]
+def markdown(conversation: Conversation) -> str:
+    """Markdown: a heading for each speaker, texts unchanged."""
+    parts = [f"## System\n\n{conversation.system}"] if conversation.system else []
+    parts += [part for turn in conversation.turns for message in turn.messages for part in _part(message)]
     return "\n\n".join(parts) + "\n"
 
 
-def record(talk: Conversation) -> dict[str, Any]:
-    """Plain data: the system text and all messages, as chat interfaces take them."""
-    messages = [message for turn in talk.turns for message in turn.messages]
-    return {"messages": [*([{"role": "system", "content": talk.system}] if talk.system else []), *messages]}
+def record(conversation: Conversation) -> dict[str, Any]:
+    """Plain data: the system prompt and all messages in OpenAI's notation."""
+    messages = [message for turn in conversation.turns for message in turn.messages]
+    system = [{"role": "system", "content": conversation.system}] if conversation.system else []
+    return {"messages": [*system, *messages]}
 
 
 def _part(message: Message) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import AnyStr, Literal
 
 Kind = Literal["answer", "thought", "call", "dropped"]
 
@@ -66,7 +66,7 @@ class PartSplitter:
         tags = [self._inside.closes] if self._inside else [span.opens for span in self._openers()]
         found = [(at, -len(tag), tag) for tag in tags if tag and (at := self._held.find(tag)) >= 0]
         if not found:
-            end = len(self._held) if final else len(self._held) - self._doubtful(tags)
+            end = len(self._held) if final else len(self._held) - partial_suffix(self._held, tags)
             self._take(parts, end)
             return False
         at, _, tag = min(found)
@@ -117,10 +117,11 @@ class PartSplitter:
         self._said |= kind == "answer"
         parts.append(Part(kind, text))
 
-    def _doubtful(self, tags: Sequence[str]) -> int:
-        """Length of the longest end of the held text that begins a tag."""
-        longest = max(map(len, tags), default=0) - 1
-        for n in range(min(longest, len(self._held)), 0, -1):
-            if any(tag.startswith(self._held[-n:]) for tag in tags):
-                return n
-        return 0
+
+def partial_suffix(text: AnyStr, tags: Sequence[AnyStr]) -> int:
+    """Length of the longest suffix of `text` that is the beginning of a tag, but not all of it; 0 for none."""
+    longest = max(map(len, tags), default=0) - 1
+    for n in range(min(longest, len(text)), 0, -1):
+        if any(tag.startswith(text[-n:]) for tag in tags):
+            return n
+    return 0

@@ -1,4 +1,4 @@
-"""From a Hugging Face folder or LoRA adapters to the metadata and tensors of a GGUF file.
+"""Hugging Face folders as sources of tensors with GGUF's names and metadata; LoRA adapters merged into a model.
 
-Knows vocabularies and tensor names; knows no kernel and no engine.
+`hf_source` is the door; `quantize` plans what a source becomes and writes it.
 """

@@ -1,6 +1,6 @@
-"""The keys `general.*`: what a model is called, of what size it is, and how its makers say to draw tokens.
+"""The keys `general.*`: name, size and recommended sampling, from the model card and the name of the folder.
 
-The rules by which names are read out of a model card and a folder's name are the `gguf` package's own.
+The `gguf` package reads the card, so the keys are those of llama.cpp's converter.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ MAX_CARD = 1 << 20  # bytes of README.md
 
 
 def general_keys(folder: Folder, tensors: Mapping[str, Stream]) -> Keys:
-    """The keys for a folder and its tensors under their GGUF names, each as (type, value)."""
+    """The keys for a folder and its tensors (by GGUF name), each as (type, value)."""
     import gguf
 
     card, counts = folder.path / "README.md", count(tensors)
     path = None if card.is_file() and card.stat().st_size > MAX_CARD else folder.path.resolve()
     try:
         return _keys(gguf.Metadata.load(None, path, None, counts[0]), folder, counts)
-    except Exception:  # a card that is no YAML, or has a number for a name: no reason to stop, it is only a description
+    except Exception:  # a card with broken YAML or odd values is only a description: go on without it
         return _keys(gguf.Metadata(), folder, counts)
 
 
 def count(tensors: Mapping[str, Stream]) -> tuple[int, int, int, int]:
-    """Parameters in all, those that every token meets, those of one expert, and the number of experts."""
+    """Parameters in all, parameters outside of experts, parameters of one expert in all layers, and experts."""
     total = shared = expert = experts = stacks = 0
     for name, x in tensors.items():
         size = x.rows * x.k
@@ -42,17 +42,17 @@ def count(tensors: Mapping[str, Stream]) -> tuple[int, int, int, int]:
     return total, shared, expert, experts // stacks if stacks else 0
 
 
-def _keys(said: Any, folder: Folder, counts: tuple[int, int, int, int]) -> Keys:
-    """What `gguf` makes of a description, recorded by a writer that writes nothing."""
+def _keys(description: Any, folder: Folder, counts: tuple[int, int, int, int]) -> Keys:
+    """The keys that `gguf` makes of a description, collected from a writer without a file."""
     import gguf
 
-    said.name = said.name or folder.path.resolve().name
-    if said.size_label is None and counts[0]:
-        said.size_label = gguf.size_label(*counts)
-    if said.sampling_penalty_repeat is None:
-        said.sampling_penalty_repeat = folder.json("generation_config.json").get("repetition_penalty")
+    description.name = description.name or folder.path.resolve().name
+    if description.size_label is None and counts[0]:
+        description.size_label = gguf.size_label(*counts)
+    if description.sampling_penalty_repeat is None:
+        description.sampling_penalty_repeat = folder.json("generation_config.json").get("repetition_penalty")
     recorder = gguf.GGUFWriter(path=None, arch="")
-    said.set_gguf_meta_model(recorder)
+    description.set_gguf_meta_model(recorder)
     keys = {key: (ValueType(int(value.type)), value.value) for key, value in recorder.kv_data[0].items()}
     return {
         key: (ValueType.STRING, value) if kind is ValueType.ARRAY else (kind, value)
@@ -62,7 +62,7 @@ def _keys(said: Any, folder: Folder, counts: tuple[int, int, int, int]) -> Keys:
 
 
 def _is_plain(kind: ValueType, value: Any) -> bool:
-    """Whether a value is of the type that it says: a text, a number, or a list of texts."""
+    """Whether a value fits its declared type: a string, a number, or a list of strings."""
     match kind, value:
         case ValueType.ARRAY, list():
             return bool(value) and all(isinstance(text, str) for text in value)

@@ -1,13 +1,13 @@
 """LoRA adapters (Hu et al. 2021, arXiv 2106.09685) merged into the weights that they belong to: W + scale * B A.
 
-An adapter is a PEFT folder, which names tensors as transformers does, or a GGUF, which names them as GGUF does. The
-sum is made while rows are read, in float32; the factors alone are held. What PEFT can say beyond that is refused.
+An adapter is a PEFT folder, with transformers' tensor names, or a GGUF file, with GGUF's. The sum is computed in
+float32 while rows are read; only the factors stay in memory. PEFT's variants beyond this formula are refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,17 @@ from ..hf.streams import Stream, Values
 from ..text import escaped, shown
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# What changes more than W + scale * B A, or the weights that it is added to.
+# Settings of PEFT that change more than W + scale * B A, or the weights that it is added to.
 REFUSED = (
     *("use_dora", "use_qalora", "use_bdlora", "lora_bias", "megatron_config", "layer_replication", "loftq_config"),
     *("kasa_config", "velora_config", "monteclora_config", "alora_invocation_tokens", "trainable_token_indices"),
     "target_parameters",
 )
-MOVED_WEIGHTS = ("pissa", "olora", "loftq", "corda")  # starts that take their part out of the model's weights
+MOVED_WEIGHTS = ("pissa", "olora", "loftq", "corda")  # initializations that subtract the adapter from the model
 FACTOR = re.compile(r"^(.*)\.lora_(embedding_)?([AB])(?:\.default)?(?:\.weight)?$")
 PREFIX = re.compile(r"^(?:base_model\.model\.)?")
 OTHER = "merge it with the library that made it, and convert the result"
+OTHER_MODEL = "the adapter belongs to another model"
 Floats = NDArray[np.float32]
 
 
@@ -46,10 +47,10 @@ class Delta:
     scale: float
 
     def added(self, x: Stream, where: str) -> Stream:
-        """`x` with this delta. Raises BadFileError where it is of another shape."""
+        """`x` plus this delta. Raises BadFileError where the shapes differ."""
         shape = (len(self.left), self.right.shape[1])
         if shape != x.shape or self.left.shape[1] != len(self.right):
-            raise BadFileError(f"{where}: a change of {shape} for a tensor of {x.shape}", "it belongs to another model")
+            raise BadFileError(f"{where}: factors of shape {shape} for a tensor of {x.shape}", OTHER_MODEL)
 
         def read(first: int, end: int) -> Values:
             change = self.left[first:end] @ self.right
@@ -60,9 +61,9 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter that is read: deltas by tensor, whole tensors that take another's place, by the same names.
+    """An adapter in memory: `deltas` to add and tensors to replace (`replaced`), both by name of the model's tensor.
 
-    `architecture` is None where names are transformers', else GGUF's, which names are GGUF's then.
+    `architecture` is None for PEFT, whose names are transformers'; else GGUF's architecture, and names are GGUF's.
     """
 
     where: str
@@ -71,15 +72,28 @@ class Adapter:
     replaced: Mapping[str, Stream]
 
     def merged(self, tensors: Mapping[str, Stream]) -> dict[str, Stream]:
-        """`tensors` with the adapter in them. Raises BadFileError for a tensor that is not there."""
+        """`tensors` with the adapter merged. Raises BadFileError for a tensor that the model does not have."""
         unknown = (self.deltas.keys() | self.replaced.keys()) - tensors.keys()
         if unknown:
-            raise BadFileError(f"{self.where}: the model has no tensor {shown(min(unknown))}", "it is another model's")
+            raise BadFileError(f"{self.where}: the model has no tensor {shown(min(unknown))}", OTHER_MODEL)
         out = {**tensors, **self.replaced}
         for name, new in self.replaced.items():
             if new.shape != tensors[name].shape:
-                raise BadFileError(f"{self.where}: tensor {shown(name)} is {new.shape}, not {tensors[name].shape}")
+                raise BadFileError(
+                    f"{self.where}: tensor {shown(name)} is {new.shape}, in the model {tensors[name].shape}"
+                )
         return out | {name: delta.added(out[name], self.where) for name, delta in self.deltas.items()}
+
+
+def merge_adapters(
+    tensors: dict[str, Stream], adapters: Sequence[Adapter], architecture: str | None = None
+) -> dict[str, Stream]:
+    """`tensors` with adapters merged into them. Raises BadFileError for an adapter of another architecture."""
+    for adapter in adapters:
+        if adapter.architecture != architecture:
+            raise BadFileError(f"{adapter.where}: is for {adapter.architecture}, the model is {architecture}")
+        tensors = adapter.merged(tensors)
+    return tensors
 
 
 def read_adapter(path: Path) -> Adapter:
@@ -93,16 +107,16 @@ def read_adapter(path: Path) -> Adapter:
 def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
     meta = gguf.metadata
     if meta.get("general.type") != "adapter" or meta.get("adapter.type") != "lora":
-        raise BadFileError(f"{where}: is no LoRA adapter", "SRC is the model, --lora the adapter")
+        raise BadFileError(f"{where}: is not a LoRA adapter", "SRC is the model, --lora the adapter")
     alpha = _alpha(meta.get("adapter.lora.alpha", 0.0), where)
     deltas = {}
     for name in sorted({name.rpartition(".lora_")[0] for name in gguf.tensors}):
         a, b = gguf.tensors.get(f"{name}.lora_a"), gguf.tensors.get(f"{name}.lora_b")
         if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2:
-            raise BadFileError(f"{where}: tensor {shown(name)} is no pair of LoRA factors", OTHER)
+            raise BadFileError(f"{where}: tensor {shown(name)} is not a pair of LoRA factors", OTHER)
         left, right = b.dequantize(), a.dequantize()
         scale = alpha / max(left.shape[1], 1) if alpha else 1.0
-        # Of an embedding the rows are tokens: there the factors are stored the other way round.
+        # Rows of an embedding are tokens: its factors are stored transposed.
         deltas[name] = Delta(right, left.T, scale) if name == "token_embd.weight" else Delta(left, right, scale)
     _check_finite(deltas, where)
     return Adapter(where, str(meta.get("general.architecture")), deltas, {})
@@ -111,31 +125,34 @@ def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
 def _read_peft(path: Path) -> Adapter:
     where = escaped(str(path))
     if not (path / CONFIG).is_file():
-        raise NotFoundError(f"{where}: has no {CONFIG}", "--lora is a PEFT folder or a GGUF adapter")
+        raise NotFoundError(f"{where}: has no {CONFIG}", "--lora takes a PEFT folder or a GGUF adapter")
     if not (path / WEIGHTS).is_file():
         if (path / "adapter_model.bin").is_file():
-            raise BadFileError(f"{where}: adapter_model.bin is a pickle, which can run any program", UNPICKLED)
+            raise BadFileError(f"{where}: adapter_model.bin is a pickle, which could run any code", UNPICKLED)
         raise NotFoundError(f"{where}: has no {WEIGHTS}")
     config = read_object(path / CONFIG)
     if config.get("peft_type") != "LORA":
         raise BadFileError(f"{where}: a {config.get('peft_type')!r:.40} adapter, only LORA can be merged", OTHER)
-    if said := next((key for key in REFUSED if config.get(key)), None):
-        raise BadFileError(f"{where}: {said} is not supported", OTHER)
+    if setting := next((key for key in REFUSED if config.get(key)), None):
+        raise BadFileError(f"{where}: {setting} is not supported", OTHER)
     if str(config.get("init_lora_weights")).lower().startswith(MOVED_WEIGHTS):
-        raise BadFileError(f"{where}: its start, {shown(str(config['init_lora_weights']))}, changed the model", OTHER)
+        raise BadFileError(
+            f"{where}: init_lora_weights {shown(str(config['init_lora_weights']))} changed the model's own weights",
+            OTHER,
+        )
     file = Safetensors(path / WEIGHTS)
     try:
-        return _sorted_out(where, config, file.tensors)
+        return _peft_adapter(where, config, file.tensors)
     finally:
         file.close()
 
 
-def _sorted_out(where: str, config: Mapping[str, Any], tensors: Mapping[str, Stream]) -> Adapter:
+def _peft_adapter(where: str, config: Mapping[str, Any], tensors: Mapping[str, Stream]) -> Adapter:
     factors: dict[str, dict[str, Floats]] = {}
     replaced: dict[str, Stream] = {}
     for whole, x in tensors.items():
         name = PREFIX.sub("", whole)
-        values = _whole(x)
+        values = _all_rows(x)
         if found := FACTOR.match(name):
             factors.setdefault(found[1], {})[(found[2] or "") + found[3]] = values
         elif "lora_" in name:
@@ -149,20 +166,20 @@ def _sorted_out(where: str, config: Mapping[str, Any], tensors: Mapping[str, Str
 
 
 def _delta(name: str, pair: Mapping[str, Floats], config: Mapping[str, Any], where: str) -> Delta:
-    """The change that a module's two factors make, scaled as PEFT scales it."""
+    """The delta of a module's two factors, scaled as in PEFT."""
     embedding = "embedding_A" in pair
     a, b = (pair.get(("embedding_" if embedding else "") + letter) for letter in "AB")
     if a is None or b is None or a.ndim != 2 or b.ndim != 2 or b.shape[1] != len(a) or not len(a):
-        raise BadFileError(f"{where}: {shown(name)} is no pair of LoRA factors", OTHER)
+        raise BadFileError(f"{where}: {shown(name)} is not a pair of LoRA factors", OTHER)
     alphas = config.get("alpha_pattern") or {}
     own = [value for key, value in alphas.items() if re.search(rf"(^|\.){re.escape(key)}$", name)]
     alpha = _alpha(own[0] if own else config.get("lora_alpha"), where)
     scale = alpha / (len(a) ** 0.5 if config.get("use_rslora") else len(a))
-    turned = embedding or config.get("fan_in_fan_out") is True
-    return Delta(a.T, b.T, scale) if turned else Delta(b, a, scale)
+    transposed = embedding or config.get("fan_in_fan_out") is True
+    return Delta(a.T, b.T, scale) if transposed else Delta(b, a, scale)
 
 
-def _whole(x: Stream) -> Floats:
+def _all_rows(x: Stream) -> Floats:
     return x.read(0, x.rows).astype(np.float32).reshape(x.shape)
 
 
@@ -180,4 +197,4 @@ def _alpha(value: Any, where: str) -> float:
 def _check_finite(deltas: Mapping[str, Delta], where: str) -> None:
     for name, delta in deltas.items():
         if not (np.isfinite(delta.left).all() and np.isfinite(delta.right).all()):
-            raise BadFileError(f"{where}: the factors of {shown(name)} hold NaN or infinity", "get the adapter again")
+            raise BadFileError(f"{where}: the factors of {shown(name)} contain NaN or infinity", "train it again")

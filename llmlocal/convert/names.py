@@ -1,4 +1,4 @@
-"""What a tensor of transformers is called in GGUF. The names themselves are data of the `gguf` package."""
+"""GGUF's names for the tensors of transformers, from the tables of the `gguf` package."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..hf.conversion import Conversion
 from ..hf.streams import Stream, stacked
 from ..text import shown
 
-# Buffers that old checkpoints hold beside their weights, and what belongs to eyes and ears.
+# Buffers that old checkpoints hold beside their weights, and the parts for images and sound.
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias", ".rotary_emb.inv_freq")
-OTHER_SENSES = re.compile(
+MULTIMODAL = re.compile(
     r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|projector\.|image_newline|patch_embed|patch_merge"
 )
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
@@ -23,9 +23,9 @@ SUFFIXES = (".weight", ".bias")
 def named_for_gguf(
     tensors: Mapping[str, Stream], conversion: Conversion, arch: str, blocks: int, s: Settings
 ) -> dict[str, Stream]:
-    """The tensors of a folder under GGUF's names, after the steps of their architecture, experts stacked.
+    """The tensors of a folder under GGUF's names: the architecture's steps applied, experts stacked.
 
-    Raises BadFileError for a tensor that the architecture has no name for, and for experts that are not complete.
+    Raises BadFileError for a tensor that the architecture does not have, and for missing experts.
     """
     out = dict(conversion.extra(s))
     table = _table(arch, blocks)
@@ -34,25 +34,28 @@ def named_for_gguf(
             (f"{table[stem]}{suffix}" for suffix in SUFFIXES if (stem := name.removesuffix(suffix)) in table), None
         )
         if new is None:
-            raise BadFileError(f"{s.path}: tensor {shown(name)} has no place in architecture {arch}", "is it damaged?")
+            raise BadFileError(
+                f"{s.path}: tensor {shown(name)} is unknown in architecture {arch}",
+                "the folder is damaged, or not of this class",
+            )
         if new in out:
-            raise BadFileError(f"{s.path}: two tensors want to be {new}, one of them {shown(name)}")
+            raise BadFileError(f"{s.path}: two tensors map to {new}, one of them is {shown(name)}")
         out[new] = stream
     return out
 
 
 def _stepped(tensors: Mapping[str, Stream], conversion: Conversion, s: Settings) -> dict[str, Stream]:
-    """All tensors of the text model, each after the steps whose expression is found in its name."""
+    """The tensors of the text model, after the steps whose expressions match their names."""
     steps = [(re.compile(pattern), step) for pattern, step in conversion.steps.items()]
     out: dict[str, Stream] = {}
-    for whole, tensor in tensors.items():
-        if whole.endswith(BUFFERS) or OTHER_SENSES.search(whole):
+    for full_name, tensor in tensors.items():
+        if full_name.endswith(BUFFERS) or MULTIMODAL.search(full_name):
             continue
-        made = {whole.replace("language_model.", ""): tensor}
+        made = {full_name.replace("language_model.", ""): tensor}
         for pattern, step in steps:
             made = {new: y for name, x in made.items() for new, y in _one(pattern, step, name, x, s)}
         if twice := made.keys() & out.keys():
-            raise BadFileError(f"{s.path}: two tensors want to be {shown(min(twice))}")
+            raise BadFileError(f"{s.path}: two tensors map to {shown(min(twice))}")
         out |= made
     return out
 
@@ -68,7 +71,7 @@ def _one(pattern: re.Pattern[str], step: object, name: str, x: Stream, s: Settin
 
 
 def _experts_together(tensors: Mapping[str, Stream]) -> dict[str, Stream]:
-    """Tensors of single experts, `...experts.7.up_proj.weight`, as one each: `...experts.up_proj.weight`."""
+    """Tensors of single experts, `...experts.7.up_proj.weight`, stacked into one: `...experts.up_proj.weight`."""
     out: dict[str, Stream] = {}
     groups: dict[str, dict[int, Stream]] = {}
     for name, stream in tensors.items():
@@ -78,7 +81,7 @@ def _experts_together(tensors: Mapping[str, Stream]) -> dict[str, Stream]:
             out[name] = stream
     for name, experts in groups.items():
         if sorted(experts) != list(range(len(experts))):
-            raise BadFileError(f"tensor {shown(name)} is not there for every expert", "get the missing files")
+            raise BadFileError(f"tensor {shown(name)} is missing for some experts", "download the missing files")
         out[name] = stacked([experts[i] for i in range(len(experts))])
     return out
 
@@ -89,5 +92,7 @@ def _table(arch: str, blocks: int) -> dict[str, str]:
 
     kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
     if arch not in kinds:
-        raise BadFileError(f"architecture {arch} has no table of tensor names")
+        raise BadFileError(
+            f"architecture {arch} has no table of tensor names in the gguf package", "a newer gguf package may have it"
+        )
     return {name: new for name, (_, new) in gguf.get_tensor_name_map(kinds[arch], blocks).mapping.items()}

@@ -1,8 +1,7 @@
 """Which pre-tokenizer a tokenizer.json describes, by the name that GGUF gives it.
 
-What tokenizer.json says is brought into one spelling, a tuple of stages, and looked up. To add one: a line in STAGES.
-Where several names stand for the same cuts, it counts whether words that are tokens are merged (`ignore_merges`), and
-then what family the model is of. Knows no vocabulary.
+The pre-tokenizer is normalized to a tuple of stages and looked up; to add one, add a line to STAGES. Where several
+names have the same stages, `ignore_merges` decides, and then the model's family.
 """
 
 from __future__ import annotations
@@ -83,17 +82,15 @@ SPELLINGS = (
 
 
 def pretokenizer_name(tokenizer: Mapping[str, Any], *, where: str, like: str = "") -> str:
-    """GGUF's name for the pre-tokenizer of a byte-level tokenizer.json; `like`, where that is a name of the same.
+    """GGUF's name for the pre-tokenizer of a byte-level tokenizer.json; `like` wins where it has the same stages.
 
-    Raises BadFileError for a pre-tokenizer that is not known: a wrong guess would change texts silently.
+    Raises BadFileError for an unknown pre-tokenizer: a wrong guess would tokenize differently without a word.
     """
     stages = stages_of(tokenizer.get("pre_tokenizer"))
     name = STAGES.get(stages)
     if name is None:
         told = shown(" | ".join(stages)) if stages else "nothing"
-        raise BadFileError(
-            f"{where}: its pre-tokenizer, {told}, is not known", "convert it where it is, then use the GGUF"
-        )
+        raise BadFileError(f"{where}: pre-tokenizer {told} is not known", "use a GGUF that its publisher converted")
     model = tokenizer.get("model")
     whole_words = isinstance(model, Mapping) and model.get("ignore_merges") is True
     cuts = BY_NAME[name].stages
@@ -103,7 +100,7 @@ def pretokenizer_name(tokenizer: Mapping[str, Any], *, where: str, like: str = "
 
 
 def stages_of(pre_tokenizer: Any) -> tuple[str, ...]:
-    """The cuts of a `pre_tokenizer` in one spelling, in order; what cannot be named so is named by its type."""
+    """The stages of a `pre_tokenizer` in order, in one spelling; a stage of another kind is its type."""
     if not isinstance(pre_tokenizer, Mapping):
         return ()
     match pre_tokenizer:

@@ -1,7 +1,7 @@
-"""A reader of SentencePiece's `.model` files: the pieces with scores and types, and how a text is prepared.
+"""A reader of SentencePiece's `.model` files: pieces with scores and types, and the settings of the normalizer.
 
-Of protobuf it knows what those files need: fields by number, in any order, unknown ones skipped. Field numbers are
-those of sentencepiece_model.proto.
+Reads the part of protobuf that these files need: fields by number, in any order, unknown ones skipped. Field numbers
+are those of sentencepiece_model.proto.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VARINT, WIDE, BYTES, NARROW = 0, 1, 2, 5  # protobuf's wire types
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """`pieces`: (text, score, type) by id, types as in GGUF; `kind` UNIGRAM or BPE; the rest is the normalizer's."""
+    """`pieces`: (text, score, GGUF's token type) by id; `kind`: UNIGRAM or BPE; the others are the normalizer's."""
 
     pieces: list[tuple[str, float, int]]
     kind: int
@@ -32,7 +32,7 @@ class Pieces:
 
 
 def read_sentencepiece(path: Path) -> Pieces:
-    """Raises BadFileError for a file that is damaged, or is of another kind of SentencePiece than BPE and Unigram."""
+    """Read a file. Raises BadFileError where it is damaged, or where its model is neither BPE nor Unigram."""
     where = escaped(str(path))
     try:
         with open(path, "rb") as file:
@@ -40,11 +40,11 @@ def read_sentencepiece(path: Path) -> Pieces:
     except OSError as error:
         raise BadFileError(f"{where}: cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise BadFileError(f"{where}: larger than {MAX_BYTES >> 20} MiB, which no vocabulary is")
+        raise BadFileError(f"{where}: larger than {MAX_BYTES >> 20} MiB, too large for a vocabulary")
     try:
         found = _model(data)
     except (ValueError, IndexError) as error:
-        raise BadFileError(f"{where}: is no SentencePiece model: {error}", "get the file again") from None
+        raise BadFileError(f"{where}: is not a SentencePiece model: {error}", "download the file again") from None
     if not found.pieces or found.kind not in (UNIGRAM, BPE):
         raise BadFileError(f"{where}: holds no BPE or Unigram vocabulary")
     return found
@@ -60,13 +60,13 @@ def _model(data: bytes) -> Pieces:
             case 2, bytes():
                 kind = next((v for n, v in _fields(value) if n == 3 and isinstance(v, int)), kind)
             case 3, bytes():
-                for inner, said in _fields(value):
-                    if inner == 2 and isinstance(said, bytes):
-                        charsmap = said
+                for inner, setting in _fields(value):
+                    if inner == 2 and isinstance(setting, bytes):
+                        charsmap = setting
                     elif inner == 3:
-                        prefix = bool(said)
+                        prefix = bool(setting)
                     elif inner == 4:
-                        squeeze = bool(said)
+                        squeeze = bool(setting)
     return Pieces(pieces, kind, charsmap, prefix, squeeze)
 
 
@@ -86,7 +86,7 @@ def _piece(data: bytes) -> tuple[str, float, int]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
-    """(number, value) of each field. Raises ValueError or IndexError where the bytes are no message."""
+    """(number, value) of each field. Raises ValueError or IndexError where the bytes are not a protobuf message."""
     at, end = 0, len(data)
     while at < end:
         tag, at = _varint(data, at)
@@ -99,7 +99,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
         if wire == BYTES:
             size, at = _varint(data, at)
         if size < 0 or at + size > end:
-            raise ValueError("a field ends behind the file")
+            raise ValueError("a field ends after the end of the file")
         raw = data[at : at + size]
         at += size
         yield number, unpack("<f", raw)[0] if wire == NARROW else raw

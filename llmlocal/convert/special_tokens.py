@@ -1,7 +1,7 @@
-"""Special ids, which of them are put around a text, and the chat templates: what the tokenizer's JSON files say.
+"""Special token ids, which of them are added to a text, and chat templates, from the tokenizer's JSON files.
 
-The rules are those of llama.cpp's converter: tokenizer.json's post-processor goes before tokenizer_config.json, and
-that before config.json. Knows no vocabulary but the added tokens.
+The rules are those of llama.cpp's converter: tokenizer.json's post-processor wins over tokenizer_config.json, and
+that over config.json.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_TEMPLATE = 4 << 20
 
 
 def special_keys(s: Settings, tokens: int) -> Keys:
-    """The keys of a vocabulary of `tokens` tokens. Raises BadFileError where the files contradict themselves."""
+    """The keys for a vocabulary of `tokens` tokens. Raises BadFileError for a malformed chat template."""
     folder = s.folder
     named, added = _named(folder)
     ids = {text: id for text, id in _added_ids(folder).items() if id < tokens}
@@ -44,13 +44,13 @@ def special_keys(s: Settings, tokens: int) -> Keys:
 
 
 def special_texts(folder: Folder) -> set[str]:
-    """Texts of all tokens that the files call special by name."""
+    """Texts of all tokens that the JSON files declare special."""
     out: set[str] = set()
     for file in ("tokenizer_config.json", "special_tokens_map.json"):
-        said = folder.json(file)
-        out |= {text for kind in KINDS if (text := _text(said.get(f"{kind}_token"))) is not None}
+        config = folder.json(file)
+        out |= {text for kind in KINDS if (text := _text(config.get(f"{kind}_token"))) is not None}
         for name in ("additional_special_tokens", "extra_special_tokens"):
-            more = said.get(name)
+            more = config.get(name)
             values = more.values() if isinstance(more, dict) else more if isinstance(more, list) else ()
             out |= {text for value in values if (text := _text(value)) is not None}
     return out
@@ -61,7 +61,7 @@ def _key(kind: str) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """The text of a token, which is given as it is or as an object."""
+    """The text of a token, given as a string or as an object with `content`."""
     value = value.get("content") if isinstance(value, Mapping) else value
     return value if isinstance(value, str) else None
 
@@ -81,14 +81,14 @@ def _named(folder: Folder) -> tuple[dict[str, str], dict[str, bool]]:
             if isinstance(part, Mapping):
                 _processed(part, texts, added, known=bool(config))
     for kind in KINDS:
-        said = config.get(f"add_{kind}_token")
-        if isinstance(said, bool):
-            added.setdefault(kind, said)
+        adds = config.get(f"add_{kind}_token")
+        if isinstance(adds, bool):
+            added.setdefault(kind, adds)
     return texts, added
 
 
 def _processed(part: Mapping[str, Any], texts: dict[str, str], added: dict[str, bool], *, known: bool) -> None:
-    """What one post-processor puts around a text. `known`: there is a tokenizer_config.json to be measured against."""
+    """Add what one post-processor says to `texts` and `added`. `known`: the folder has a tokenizer_config.json."""
     match part.get("type"):
         case "ByteLevel":
             added.setdefault("bos", False)
@@ -118,7 +118,7 @@ def _processed(part: Mapping[str, Any], texts: dict[str, str], added: dict[str, 
 
 
 def _between(pair: Any, first: str | None, last: str | None) -> list[str | None] | None:
-    """The special tokens between the two texts of a pair; None where there are none, or the pair is of another form."""
+    """The special tokens between the two texts of a pair; None where there are none or the form is another."""
     if not isinstance(pair, list) or not pair:
         return None
     if first is not None and _special(pair[0]) == first:
@@ -131,9 +131,9 @@ def _between(pair: Any, first: str | None, last: str | None) -> list[str | None]
 
 
 def _special(part: Any) -> str | None:
-    """The special token that a piece of a template stands for."""
-    said = part.get("SpecialToken") if isinstance(part, Mapping) else None
-    id = said.get("id") if isinstance(said, Mapping) else None
+    """The special token of a template's piece, None for other pieces."""
+    token = part.get("SpecialToken") if isinstance(part, Mapping) else None
+    id = token.get("id") if isinstance(token, Mapping) else None
     return id if isinstance(id, str) else None
 
 
@@ -148,27 +148,27 @@ def _added_ids(folder: Folder) -> dict[str, int]:
 
 
 def _template_keys(folder: Folder) -> Keys:
-    """The chat template, and those under other names."""
-    said = folder.json("tokenizer_config.json").get("chat_template")
-    if said is None and folder.has("chat_template.jinja"):
-        said = read_text(folder.path / "chat_template.jinja", MAX_TEMPLATE)
+    """The chat template, and named templates."""
+    template = folder.json("tokenizer_config.json").get("chat_template")
+    if template is None and folder.has("chat_template.jinja"):
+        template = read_text(folder.path / "chat_template.jinja", MAX_TEMPLATE)
         others = sorted((folder.path / "additional_chat_templates").glob("*.jinja"))
         if others:
             more = [{"name": path.stem, "template": read_text(path, MAX_TEMPLATE)} for path in others[:64]]
-            said = [{"name": "default", "template": said}, *more]
-    elif said is None:
-        said = folder.json("chat_template.json").get("chat_template")
-    if said is None or isinstance(said, str):
-        return {"tokenizer.chat_template": said} if said else {}
+            template = [{"name": "default", "template": template}, *more]
+    elif template is None:
+        template = folder.json("chat_template.json").get("chat_template")
+    if template is None or isinstance(template, str):
+        return {"tokenizer.chat_template": template} if template else {}
     keys: Keys = {}
-    for entry in said if isinstance(said, list) else []:
+    for entry in template if isinstance(template, list) else []:
         match entry:
-            case {"name": str(name), "template": str(template)} if name:
+            case {"name": str(name), "template": str(text)} if name:
                 name = re.sub("[^A-Za-z0-9]", "_", name)
-                keys["tokenizer.chat_template" if name == "default" else f"tokenizer.chat_template.{name}"] = template
+                keys["tokenizer.chat_template" if name == "default" else f"tokenizer.chat_template.{name}"] = text
             case _:
                 where = escaped(str(folder.path / "tokenizer_config.json"))
-                raise BadFileError(f"{where}: chat_template must be a text, or a list of names with texts")
+                raise BadFileError(f"{where}: chat_template must be a string or a list of {{name, template}}")
     names = sorted(key.split(".", 2)[2] for key in keys if key.count(".") > 1)
     return keys | ({"tokenizer.chat_templates": (ValueType.STRING, names)} if names else {})
 
@@ -180,8 +180,8 @@ def _normalizer_keys(normalizer: Any) -> Keys:
         case {"type": "StripAccents"}:
             return {"tokenizer.ggml.normalizer.strip_accents": True}
         case {"type": "BertNormalizer"}:
-            said = {name: normalizer.get(name) for name in ("lowercase", "strip_accents")}
-            return {f"tokenizer.ggml.normalizer.{name}": on for name, on in said.items() if isinstance(on, bool)}
+            flags = {name: normalizer.get(name) for name in ("lowercase", "strip_accents")}
+            return {f"tokenizer.ggml.normalizer.{name}": on for name, on in flags.items() if isinstance(on, bool)}
         case {"type": "Sequence", "normalizers": list(inner)}:
             return {key: on for part in inner for key, on in _normalizer_keys(part).items()}
     return {}

@@ -1,7 +1,7 @@
 """The vocabulary of a Hugging Face folder as GGUF's keys `tokenizer.*`, whatever files it comes in.
 
 `tokenizer.model` is SentencePiece's own file. Else tokenizer.json: byte-level BPE, or SentencePiece's BPE and Unigram
-in another coat. Ids that no token has, up to the size that config.json says, become `[PADn]`, never used.
+in JSON. Unused ids up to config.json's vocab_size become `[PADn]`.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ MAX_TOKENS = 1 << 24
 
 @dataclass
 class Table:
-    """Tokens by id, with GGUF's types, and scores where the kind has some."""
+    """Tokens by id as (text, GGUF's token type, score)."""
 
     where: str
     size: int
     tokens: dict[int, tuple[str, int, float]] = field(default_factory=dict)
 
     def put(self, id: Any, text: Any, type: int, score: float = 0.0) -> None:
-        """Give an id its token. Raises BadFileError for what is no id or no text; ids beyond the size are left out."""
+        """Set the token of an id; ids beyond the size are ignored. Raises BadFileError for a bad id or text."""
         if isinstance(id, bool) or not isinstance(id, int) or id < 0 or not isinstance(text, str):
-            raise BadFileError(f"{self.where}: {shown(repr(text))} with id {id!r:.40} is no token")
+            raise BadFileError(f"{self.where}: {shown(repr(text))} with id {id!r:.40} is not a token")
         if id < self.size:
             self.tokens[id] = (text, type, score)
 
     def keys(self, *, scores: bool) -> Keys:
-        """`tokens`, `token_type` and, if wanted, `scores`."""
+        """The keys `tokens`, `token_type` and, if `scores`, `scores`."""
         rows = [self.tokens.get(i, (f"[PAD{i}]", UNUSED, PAD_SCORE)) for i in range(self.size)]
         keys = {
             "tokenizer.ggml.tokens": (ValueType.STRING, [text for text, _, _ in rows]),
@@ -59,17 +59,18 @@ def read_vocabulary(s: Settings) -> Keys:
     if folder.has("tokenizer.model"):
         return sentencepiece_keys(s)
     if not folder.has("tokenizer.json"):
-        raise NotFoundError(f"{escaped(str(folder.path))}: has no tokenizer.json and no tokenizer.model")
+        raise NotFoundError(
+            f"{escaped(str(folder.path))}: has no tokenizer.json and no tokenizer.model",
+            "download them into the folder",
+        )
     where, model = _where(folder, "tokenizer.json"), folder.json("tokenizer.json").get("model")
     if not isinstance(model, Mapping):
-        raise BadFileError(f"{where}: holds no model")
+        raise BadFileError(f"{where}: has no model")
     if model.get("type") == "BPE" or (model.get("type") is None and "merges" in model):
         return _merged_sentencepiece_keys(s, model) if model.get("byte_fallback") is True else byte_level_keys(s, model)
     if model.get("type") == "Unigram" and isinstance(model.get("vocab"), list):
         return _unigram_keys(s, model)
-    raise BadFileError(
-        f"{where}: a tokenizer of kind {model.get('type')!r:.40} is not supported", "BPE and Unigram are"
-    )
+    raise BadFileError(f"{where}: tokenizer type {model.get('type')!r:.40} is not supported", "supported: BPE, Unigram")
 
 
 def sentencepiece_keys(s: Settings) -> Keys:
@@ -96,7 +97,7 @@ def sentencepiece_keys(s: Settings) -> Keys:
 
 
 def byte_level_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
-    """The vocabulary of a tokenizer.json whose tokens are written in GPT-2's 256 signs."""
+    """The vocabulary of a tokenizer.json whose tokens are written in GPT-2's 256 byte characters."""
     folder = s.folder
     tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
     table = _json_table(s, model.get("vocab"), where)
@@ -108,7 +109,7 @@ def byte_level_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
 
 
 def _merged_sentencepiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
-    """SentencePiece's BPE as tokenizer.json tells it: the earlier a merge, the better the score of what it makes."""
+    """SentencePiece's BPE in tokenizer.json: the earlier a merge, the higher the score of its result."""
     folder = s.folder
     where = _where(folder, "tokenizer.json")
     table = _json_table(s, model.get("vocab"), where)
@@ -136,7 +137,7 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
                 type = UNKNOWN if id == model.get("unk_id") else BYTE if BYTE_TEXT.fullmatch(text) else NORMAL
                 table.put(id, text, type, float(score))
             case _:
-                raise BadFileError(f"{where}: entry {id} of the vocabulary is no text with a score")
+                raise BadFileError(f"{where}: entry {id} of the vocabulary is not a text with a score")
     for id, text, special in _added_tokens(folder):
         _put_added(table, id, text, special)
     shape: Keys = {"tokenizer.ggml.add_space_prefix": _prepends(tokenizer)}
@@ -145,7 +146,7 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
             try:
                 charsmap = b64decode(part["precompiled_charsmap"], validate=True)
             except ValueError:
-                raise BadFileError(f"{where}: its character map is no base64") from None
+                raise BadFileError(f"{where}: precompiled_charsmap is not base64") from None
             shape["tokenizer.ggml.precompiled_charsmap"] = (ValueType.U8, list(charsmap))
     return _scored_keys(s, table, "t5", shape)
 
@@ -153,15 +154,15 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
 def _scored_keys(s: Settings, table: Table, kind: str, shape: Keys) -> Keys:
     first = {"tokenizer.ggml.model": kind, "tokenizer.ggml.pre": "default"}
     prefix = s.folder.json("tokenizer_config.json").get("add_prefix_space")
-    said = {"tokenizer.ggml.add_space_prefix": prefix} if isinstance(prefix, bool) else {}
-    return first | table.keys(scores=True) | shape | said | special_keys(s, table.size)
+    stated = {"tokenizer.ggml.add_space_prefix": prefix} if isinstance(prefix, bool) else {}
+    return first | table.keys(scores=True) | shape | stated | special_keys(s, table.size)
 
 
 def _json_table(s: Settings, vocab: Any, where: str) -> Table:
     """The tokens of tokenizer.json's `vocab` and `added_tokens`, and of the other files' added tokens."""
     folder = s.folder
     if not isinstance(vocab, dict) or not vocab:
-        raise BadFileError(f"{where}: holds no vocabulary")
+        raise BadFileError(f"{where}: has no vocabulary")
     added = list(_added_tokens(folder))
     ids = [id for id in (*vocab.values(), *(id for id, _, _ in added)) if type(id) is int]
     table = Table(where, _size(s, max(ids, default=0) + 1))
@@ -179,7 +180,7 @@ def _json_table(s: Settings, vocab: Any, where: str) -> Table:
 
 
 def _put_added(table: Table, id: Any, text: Any, special: bool) -> None:
-    """A token that was added to a vocabulary: control, or a word of the user's."""
+    """Put a token that was added to a vocabulary: a control token or a user-defined one."""
     if isinstance(text, str) and not (special or looks_special(text)):
         table.put(id, text.replace(SPACE, " "), USER_DEFINED, ADDED_SCORE)
     else:
@@ -187,14 +188,14 @@ def _put_added(table: Table, id: Any, text: Any, special: bool) -> None:
 
 
 def looks_special(text: str) -> bool:
-    """Whether a token that is not said to be special is meant so (as llama.cpp's converter judges)."""
+    """Whether a token's text has the form of a special token (the rule of llama.cpp's converter)."""
     around = (("<|", "|>"), ("<｜", "｜>"), ("<unused", ">"))
     named = text in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
     return named or any(text.startswith(first) and text.endswith(last) for first, last in around)
 
 
 def _added_tokens(folder: Folder) -> Iterator[tuple[Any, Any, bool]]:
-    """(id, text, special) of every added token, those of tokenizer.json last, so that they count."""
+    """(id, text, special) of every added token; those of tokenizer.json come last and win."""
     yield from ((id, text, False) for text, id in folder.json("added_tokens.json").items())
     yield from _decoder_tokens(folder)
     added = folder.json("tokenizer.json").get("added_tokens")
@@ -219,13 +220,13 @@ def _merges(model: Mapping[str, Any], where: str) -> list[Any]:
 
 
 def _merge(pair: Any, where: str) -> str:
-    """A merge as GGUF has it, two texts with a blank between; a blank inside a text is written as its sign."""
+    """A merge as in GGUF: two texts with a space between; a space inside a text becomes its byte character."""
     match pair:
         case str():
             return pair
         case [str(left), str(right)]:
             return f"{left.replace(' ', 'Ġ')} {right.replace(' ', 'Ġ')}"
-    raise BadFileError(f"{where}: {shown(repr(pair))} is no merge")
+    raise BadFileError(f"{where}: {shown(repr(pair))} is not a merge")
 
 
 def _merges_file(folder: Folder) -> Iterable[str]:
@@ -239,7 +240,7 @@ def _merges_file(folder: Folder) -> Iterable[str]:
 
 
 def _prepends(tokenizer: Mapping[str, Any]) -> bool:
-    """Whether a blank is put before a text."""
+    """Whether a space is added in front of a text."""
     parts = [
         *_parts(tokenizer.get("normalizer"), "normalizers"),
         *_parts(tokenizer.get("pre_tokenizer"), "pretokenizers"),
@@ -252,11 +253,11 @@ def _prepends(tokenizer: Mapping[str, Any]) -> bool:
     return False
 
 
-def _parts(said: Any, inner: str) -> list[Mapping[str, Any]]:
-    """A normalizer or pre-tokenizer as a list of its parts."""
-    if not isinstance(said, Mapping):
+def _parts(stage: Any, inner: str) -> list[Mapping[str, Any]]:
+    """The parts of a normalizer or pre-tokenizer: those of a sequence, or itself."""
+    if not isinstance(stage, Mapping):
         return []
-    parts = said.get(inner, [said])
+    parts = stage.get(inner, [stage])
     return [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
 
 

@@ -1,1 +1,1 @@
-"""Files on disk that appear whole or not at all. Knows no format."""
+"""Writing files: whole or not at all, with clear errors. Independent of what they contain."""

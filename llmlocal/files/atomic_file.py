@@ -1,75 +1,144 @@
-"""A file that is there whole or not at all: written under another name, flushed to the disk, then renamed."""
+"""A file that appears whole or not at all: written under a temporary name, flushed to the disk, then renamed."""
 
 from __future__ import annotations
 
-import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from ..errors import LlmlocalError, NotFoundError, ResourceError, UsageError
+from ..errors import ResourceError, UsageError
 from ..text import escaped
-from .temporary import hold, name_beside, sweep
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from .disk import disk_error, sync_folder
+from .temporary import hold, name_beside, sweep, write_behind
 
 
 def check_absent(path: Path) -> None:
-    """Raises UsageError where `path` is a file already: asked before long work, so that none is lost."""
-    if path.is_file() or path.is_dir():
-        hint = "--force writes over it" if path.is_file() else "name a file"
-        raise UsageError(f"{escaped(str(path))} exists", hint)
+    """Raises UsageError where `path` is a file or a folder. Call it before long work; devices and pipes are allowed."""
+    if path.is_dir():
+        raise UsageError(f"{escaped(str(path))} exists and is a folder", "name a file")
+    if path.is_file():
+        raise UsageError(f"{escaped(str(path))} exists", "--force overwrites it")
+
+
+def check_output(out: Path, source: Path, *, force: bool, in_place: bool = False) -> None:
+    """Raises UsageError where a model must not be written to `out`. Call it before long work.
+
+    That is: `out` is `source` (unless `in_place`) or one of its files, or it exists and is not a file, or it is a file
+    and `force` is False.
+    """
+    where = escaped(str(out))
+    if out.exists() and source.exists():
+        if out.samefile(source):
+            if in_place:
+                return
+            raise UsageError(f"{where} is the source itself", "write to another file")
+        if out.suffix != ".gguf" and out.resolve().is_relative_to(source.resolve()):
+            raise UsageError(f"{where} is a file of the source", "write to another file")
+    if out.exists() and not out.is_file() and not out.is_dir():
+        raise UsageError(f"{where} is not a regular file", "name a file")
+    if not force or out.is_dir():
+        check_absent(out)
+
+
+class AtomicFile:
+    """Context manager: `write` bytes; `path` appears when the block ends, and is as it was if an exception ends it.
+
+    Devices and pipes are written to directly; a link stays a link. `size`, if known, is compared with the free space
+    first. Raises ResourceError where the disk is full or refuses, NotFoundError where the folder does not exist.
+    """
+
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        self.path, self._size = path, size
+        self._target = path.resolve()
+        self._direct = self._target.exists() and not self._target.is_file()
+        self._temporary = self._target if self._direct else name_beside(self._target)
+        self._flushed = 0  # bytes that the system was asked to bring to the disk
+        self._file: BinaryIO | None = None
+
+    @property
+    def file(self) -> BinaryIO:
+        """The open file. Raises ValueError outside of the block."""
+        if self._file is None:
+            raise ValueError(f"{self.path} is not open")
+        return self._file
+
+    def __enter__(self) -> AtomicFile:
+        try:
+            self._open()
+        except OSError as error:
+            self._discard()
+            raise disk_error(error, self.path, self._size) from error
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes."""
+        try:
+            self.file.write(data)
+            if not self._direct:
+                self._flushed = write_behind(self.file, self._flushed)
+        except OSError as error:
+            raise disk_error(error, self.path, self._size) from error
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._publish()
+        except OSError as error:
+            raise disk_error(error, self.path, self._size) from error
+        finally:
+            self._discard()
+
+    def _open(self) -> None:
+        if self._direct:
+            self._file = open(self._target, "wb")  # noqa: SIM115  # closed by `_discard`
+            return
+        folder = self._target.parent
+        free = shutil.disk_usage(folder).free
+        if self._size is not None and free < self._size:
+            where = escaped(str(self.path))
+            raise ResourceError(f"{where}: needs {self._size} bytes, the disk has {free} free", "free some space")
+        sweep(folder)
+        # O_EXCL: nobody can have put a link here. 0o666: the umask decides, as for any new file.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        self._file = cast(BinaryIO, os.fdopen(os.open(self._temporary, flags, 0o666), "wb"))
+        hold(self._file)
+
+    def _publish(self) -> None:
+        """Give the complete file its name; after this it survives a power cut."""
+        self.file.flush()
+        if not self._direct:
+            os.fsync(self.file.fileno())
+            self.file.close()
+            os.replace(self._temporary, self._target)
+            sync_folder(self._target.parent)
+
+    def _discard(self) -> None:
+        """Close the file, and remove it where it still has its temporary name."""
+        if self._file is not None:
+            with suppress(OSError):  # closing flushes, and the disk may be full
+                self._file.close()
+            if not self._direct:
+                with suppress(OSError):
+                    self._temporary.unlink()
+            self._file = None
 
 
 @contextmanager
 def atomic_file(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
-    """What is written appears as `path` when the block ends; when an exception ends it, `path` is as it was.
+    """The file of an `AtomicFile`, for writers of small files: every OSError in the block is one of this file.
 
-    Devices and pipes are written to directly. Raises UsageError where the file exists, unless `force`; ResourceError
-    where the disk refuses, NotFoundError where there is no such folder.
+    Raises UsageError where `path` exists, unless `force`, and what `AtomicFile` raises.
     """
     if not force:
         check_absent(path)
-    target = path.resolve()  # a link stays a link
-    direct = target.exists() and not target.is_file()
-    temporary = target if direct else name_beside(target)
-    try:
-        if not direct:
-            sweep(target.parent)
-        with open(temporary, "wb" if direct else "xb") as file:
-            if not direct:
-                hold(file)
-            yield file
-            file.flush()
-            if not direct:
-                os.fsync(file.fileno())
-        if not direct:
-            os.replace(temporary, target)
-            _sync_folder(target.parent)
-    except OSError as error:
-        raise _explained(error, path) from error
-    finally:
-        if not direct:
-            with suppress(OSError):
-                temporary.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the new name survive a power cut, too."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
+    with AtomicFile(path) as out:
         try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _explained(error: OSError, path: Path) -> LlmlocalError:
-    where = escaped(str(path))
-    if error.errno in FULL:
-        return ResourceError(f"{where}: the disk is full", "free some space")
-    if isinstance(error, FileNotFoundError):
-        return NotFoundError(f"{where}: no such folder")
-    return ResourceError(f"{where}: cannot be written: {error.strerror}")
+            yield out.file
+        except OSError as error:
+            raise disk_error(error, path) from error

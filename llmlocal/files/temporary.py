@@ -1,4 +1,4 @@
-"""Files on their way to a name: what they are called, who still writes them, and which were left by a crash."""
+"""Temporary files: their names, locks that show which are being written, removal of those a crash left behind."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _START_WRITING = 2  # SYNC_FILE_RANGE_WRITE
 
 
 def name_beside(path: Path) -> Path:
-    """A name in the same folder that nobody has."""
+    """An unused name in the same folder."""
     return path.with_name(f".llmlocal-{os.urandom(8).hex()}.part")
 
 
 def hold(file: IO[Any]) -> None:
-    """Say that this file is being written, for as long as it is open. Where that cannot be said, nobody sweeps."""
+    """Lock the file while it is open, so that `sweep` leaves it alone."""
     if sys.platform != "win32":
         with suppress(OSError):
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left in `folder`: files of our names that nobody holds."""
+    """Remove the temporary files that killed writers left in `folder`: those that are not locked."""
     with suppress(OSError):
         for path in folder.iterdir():
             if _NAME.fullmatch(path.name):
@@ -53,9 +53,9 @@ def _remove_unheld(path: Path) -> None:
 
 
 def write_behind(file: IO[Any], behind: int) -> int:
-    """Let the disk begin with what lies from byte `behind` on, so that little is left for the end.
+    """Start writing the bytes from `behind` on to the disk, so that the final fsync is short.
 
-    Returns the byte from which to go on.
+    Returns the `behind` of the next call.
     """
     end = file.tell()
     if end - behind < STEP or _sync_file_range() is None:
@@ -67,7 +67,7 @@ def write_behind(file: IO[Any], behind: int) -> int:
 
 @cache
 def _sync_file_range() -> Any:
-    """Linux's function of that name; None where there is none."""
+    """Linux's `sync_file_range`, None on other systems."""
     try:
         function = ctypes.CDLL(None).sync_file_range
     except (AttributeError, OSError, TypeError):

@@ -1,4 +1,4 @@
-"""Token by token: a prompt in, events with text out; sampling, stop strings, prompts cached on disk.
+"""Generation, token by token: a prompt in, events out; sampling, stop strings, the prompt cache on disk.
 
-The only room that knows engine, tokenizer and prompt together. Knows no conversation and no terminal.
+Brings engine, tokenizer and prompt together. Conversations are in `chat`; nothing here depends on a terminal.
 """

@@ -1,7 +1,7 @@
-"""Keys and values of prompts on disk, so that a prefix that was read once is not read again. Knows no text.
+"""The prompt cache: keys and values of prompts on disk, so that a prefix is read by the model only once.
 
 An entry is a file: MAGIC, the length of a JSON header, the header (key, tokens, shapes), the token ids, the planes of
-`KVCache.first_cells`, and a digest of all before it. It serves every prompt that begins as it does.
+`KVCache.first_cells`, and a digest of everything before it. It serves every prompt that begins with its tokens.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 MAGIC = b"llmlocal prefix 1\n"
 LENGTH = struct.Struct("<I")
 DIGEST = 32  # bytes
-WORTH = 128  # tokens that make it worth while to keep or to fetch a prefix
-LIMIT = 4 << 30  # bytes of all entries together
+MIN_TOKENS = 128  # shorter prefixes are neither stored nor restored
+MAX_BYTES = 4 << 30  # of all entries together
 MAX_HEADER = 1 << 20
-SAMPLE = 256  # bytes of a tensor's beginning, middle and end that identify it
+SAMPLE = 256  # bytes at the beginning, middle and end of a tensor that identify it
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file whose header can be that of a prefix; its content was not looked at yet."""
+    """A file with the header of an entry; its content has not been checked yet."""
 
     path: Path
     key: str
@@ -49,34 +49,34 @@ class Entry:
 
     @property
     def nbytes(self) -> int:
-        """What the whole file must be."""
+        """The size that the whole file must have."""
         return self.start + sum(map(prod, self.shapes)) + DIGEST
 
 
 class PromptCache:
-    """Prefixes in a folder of their own, the least used leaving first, or one prefix in one named file.
+    """Prefixes in a folder, where the least recently used are evicted first, or one prefix in a named file.
 
-    What does not fit the model, or is damaged, is not used. Nothing that goes wrong with a folder stops an answer:
-    `notes` says it.
+    Entries of another model and damaged ones are not used. Problems with the folder never stop an answer: they are
+    added to `notes`.
     """
 
-    def __init__(self, place: Path | None = None, *, named: bool = False, limit: int = LIMIT) -> None:
-        """`named`: `place` is a file. Raises BadFileError where it is a file of another kind."""
+    def __init__(self, place: Path | None = None, *, named: bool = False, limit: int = MAX_BYTES) -> None:
+        """`named`: `place` is a file. Raises BadFileError if it exists and is not a prompt cache."""
         self.place, self.named, self.limit = place or folder(), named, limit
         self.notes: list[str] = []
         self._key: str | None = None
         if named and self.place.exists() and _entry(self.place) is None:
-            hint = "name a file that a prompt cache was kept in, or a new one"
-            raise BadFileError(f"{escaped(str(self.place))} is no prompt cache", hint)
+            hint = "--prompt-cache needs a prompt cache or a new file"
+            raise BadFileError(f"{escaped(str(self.place))} is not a prompt cache", hint)
 
     def restore(self, engine: Engine, ids: Sequence[int]) -> int:
-        """Put the longest prefix of `ids` that is kept into sequence 0; how many tokens came from the disk."""
+        """Restore the longest stored prefix of `ids` into sequence 0. Returns how many tokens came from disk."""
         entries = list(self._entries())
         if not entries:
             return 0
         wanted = np.array(ids[:-1], np.int32)
         have = _shared(np.array(engine.history(), np.int32), wanted)
-        best, best_length = None, have + WORTH - 1
+        best, best_length = None, have + MIN_TOKENS - 1
         for entry in entries:
             length = _shared(entry.ids, wanted)
             if length > best_length and entry.key == self._key_of(engine):
@@ -88,8 +88,8 @@ class PromptCache:
         return best_length
 
     def store(self, engine: Engine) -> None:
-        """Keep what sequence 0 holds, unless it is kept already or not worth while."""
-        if engine.length() < WORTH:
+        """Store the tokens of sequence 0, unless they are stored already or too few."""
+        if engine.length() < MIN_TOKENS:
             return
         ids = np.array(engine.history(), np.int32)
         entries = [entry for entry in self._entries() if entry.key == self._key_of(engine)]
@@ -99,7 +99,7 @@ class PromptCache:
             self._write(engine, ids)
             for entry in () if self.named else entries:
                 if _shared(entry.ids, ids) == len(entry.ids):
-                    entry.path.unlink(missing_ok=True)  # the new one begins as it does, and goes on
+                    entry.path.unlink(missing_ok=True)  # a prefix of the new entry
             self._evict()
         except (OSError, LlmlocalError) as error:
             if self.named and isinstance(error, LlmlocalError):
@@ -129,17 +129,17 @@ class PromptCache:
             file.write(digest.digest())
 
     def _copy(self, entry: Entry, engine: Engine, length: int) -> bool:
-        """Copy the first `length` cells of an entry into the engine, if all of the entry is as it was written."""
+        """Copy the first `length` cells of an entry into the engine, if its digest is right."""
         cells = engine.cells(length)
         try:
             data = np.memmap(entry.path, np.uint8, "r")
             whole = len(data) == entry.nbytes and _covers(entry.shapes, cells)
             if not whole or blake2b(data[:-DIGEST].data, digest_size=DIGEST).digest() != data[-DIGEST:].tobytes():
-                self.notes.append(f"the prompt cache {escaped(entry.path.name)} is damaged and is not used")
+                self.notes.append(f"the prompt cache {escaped(entry.path.name)} is damaged and was not used")
                 return False
         except (OSError, ValueError):
             return False
-        engine.adopt(())  # from here on the cells are no longer what they were
+        engine.adopt(())  # the cells are overwritten from here on
         at = entry.start
         for plane, shape in zip(cells, entry.shapes, strict=True):
             plane[:] = data[at : at + prod(shape)].reshape(shape)[:, : plane.shape[1]]
@@ -152,7 +152,7 @@ class PromptCache:
         yield from filter(None, map(_entry, paths))
 
     def _evict(self) -> None:
-        """Remove the least used entries until the rest is within the limit."""
+        """Remove the least recently used entries until the rest is within the limit."""
         if self.named:
             return
         found = [(path.stat(), path) for path in self.place.glob("*.prefix")]
@@ -170,14 +170,14 @@ class PromptCache:
 
 
 def folder() -> Path:
-    """The user's folder of prefixes."""
+    """The user's folder of prompt caches."""
     from ..quant.jit.cache import cache_root
 
     return cache_root().with_name("prefixes")
 
 
 def sources() -> Iterator[Path]:
-    """Every file of ours that keys and values depend on, besides kernels: how a forward pass is recorded and run."""
+    """Every source file that keys and values depend on besides the kernels: how a forward pass is recorded and run."""
     here = Path(__file__).parents[1]
     for room in ("runtime", "layers", "models"):
         yield from sorted((here / room).rglob("*.py"))
@@ -185,7 +185,7 @@ def sources() -> Iterator[Path]:
 
 
 def identity(gguf: GGUFFile, n_ctx: int) -> str:
-    """What keys and values depend on besides tokens: the model's content, by samples of every tensor, and our code."""
+    """Digest of what keys and values depend on besides tokens: the model, by samples of its tensors, and our code."""
     from .. import ops
     from ..quant.jit.cache import fingerprint
     from ..quant.jit.cpu import target
@@ -197,7 +197,7 @@ def identity(gguf: GGUFFile, n_ctx: int) -> str:
     for name in sorted(gguf.metadata):
         if name.startswith(prefix):
             digest.update(f"{name}={gguf.metadata[name]!r};".encode())
-            digest.update(str(n_ctx).encode() if "rope.scaling" in name else b"")  # some scale by the context
+            digest.update(str(n_ctx).encode() if "rope.scaling" in name else b"")  # some scale with the context
     for tensor in gguf.tensors.values():
         digest.update(f"{tensor.name} {tensor.format.name} {tensor.shape};".encode("utf-8", "surrogateescape"))
         middle, end = tensor.nbytes // 2, max(0, tensor.nbytes - SAMPLE)
@@ -207,7 +207,7 @@ def identity(gguf: GGUFFile, n_ctx: int) -> str:
 
 
 def _entry(path: Path) -> Entry | None:
-    """The entry in a file, None where it is none."""
+    """The entry in a file, None where the file is not an entry."""
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
@@ -226,7 +226,7 @@ def _entry(path: Path) -> Entry | None:
 
 
 def _covers(shapes: Sequence[tuple[int, int, int]], cells: Sequence[NDArray[np.uint8]]) -> bool:
-    """Whether planes of these shapes hold at least what the cells take."""
+    """Whether stored planes of these shapes contain the cells."""
     return len(shapes) == len(cells) and all(
         stored[0] == plane.shape[0] and stored[1] >= plane.shape[1] and stored[2] == plane.shape[2]
         for stored, plane in zip(shapes, cells, strict=True)
@@ -234,7 +234,7 @@ def _covers(shapes: Sequence[tuple[int, int, int]], cells: Sequence[NDArray[np.u
 
 
 def _shared(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
-    """How many tokens two texts begin with in common."""
+    """Length of the common prefix of two arrays of token ids."""
     n = min(len(a), len(b))
     differ = np.flatnonzero(a[:n] != b[:n])
     return int(differ[0]) if differ.size else n

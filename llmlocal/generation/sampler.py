@@ -1,7 +1,7 @@
-"""Logits to a token id: bias, penalties, cuts, temperature, one draw. Knows no model and no text.
+"""Logits to a token id: bias, penalties, truncation (top-k, typical, top-p, min-p), temperature, one draw.
 
-Stages run in the order of llama.cpp's default chain. What survives a cut is held as rising ids and their logits in
-float64: not in order of rank, so that two logits that swap ranks by a rounding do not swap the outcome of a draw.
+Stages run in the order of llama.cpp's default chain. Candidates are kept as ascending ids and their logits in float64:
+not in order of rank, so that two logits that swap ranks by a rounding error do not change the outcome of a draw.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ F64 = NDArray[np.float64]
 Ids = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
-FEW = 256  # how many of the best are sorted at first, where a cut needs an order
+FIRST_SORTED = 256  # candidates that are sorted at first, where a stage needs an order
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to choose a token. Raises UsageError for values without meaning.
+    """How to choose a token. Raises UsageError for invalid values.
 
-    `temperature` 0 is greedy. `top_k` 0 and `top_p`, `typical_p` 1 and `min_p` 0 cut nothing. Penalties count the last
-    `repeat_last_n` ids of the history, -1 for all of it. `logit_bias` adds to the logits of ids, -inf forbids one.
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1, `typical_p` 1 and `min_p` 0 turn these stages off. Penalties count
+    the last `repeat_last_n` ids of the history, -1 for all of it. `logit_bias` is added to the logits of ids; -inf
+    forbids one.
     """
 
     temperature: float = 0.8
@@ -62,18 +63,18 @@ class SamplingParams:
 
 
 class Sampler:
-    """Chooses ids. Holds no state but the seed: what it draws depends on its arguments alone."""
+    """Chooses token ids. Its only state is the seed: a draw depends on nothing but the arguments."""
 
     def __init__(self, params: SamplingParams) -> None:
         self.params = params
         self.seed = secrets.randbits(64) if params.seed is None else params.seed
 
     def sample(self, logits: F32, history: Sequence[int] = (), step: int = 0) -> int:
-        """One id for logits (n_vocab,) float32, which are not changed.
+        """Choose an id from logits (n_vocab,) float32, which are not changed.
 
-        `history` are the ids before it, prompt included. `step` counts the draws of an answer: draw n depends only on
-        the seed and n, so an answer can be resumed anywhere. Raises BadFileError where the logits are not finite (-inf
-        is allowed for some) and UsageError for a bias outside the vocabulary.
+        `history` are the ids before it, prompt included. `step` is the number of the draw in its answer: the random
+        number depends only on the seed and `step`. Raises BadFileError where the logits are not finite (-inf is
+        allowed for some) and UsageError for a bias outside the vocabulary.
         """
         logits = self._adjusted(logits, history)
         if self.params.temperature == 0:
@@ -85,7 +86,7 @@ class Sampler:
         return int(ids[np.searchsorted(ends[:-1], uniform(self.seed, step) * ends[-1], side="right")])
 
     def probabilities(self, logits: F32, history: Sequence[int] = ()) -> F64:
-        """What `sample` draws from, (n_vocab,) float64, sum 1. Raises as `sample` does."""
+        """The distribution that `sample` draws from, (n_vocab,) float64, sum 1. Raises as `sample`."""
         logits = self._adjusted(logits, history)
         whole = np.zeros(logits.shape, np.float64)
         if self.params.temperature == 0:
@@ -121,7 +122,7 @@ class Sampler:
         logits[ids] = scaled - counts * p.frequency_penalty - p.presence_penalty
 
     def _survivors(self, logits: F32) -> tuple[Ids, F64]:
-        """Ids that pass all cuts, rising, at least one, and their probabilities."""
+        """Ids that pass all stages, ascending, at least one, and their probabilities."""
         p = self.params
         ids = _top_k(logits, p.top_k)
         kept = logits[ids].astype(np.float64)
@@ -137,8 +138,8 @@ class Sampler:
 
 
 def softmax(logits: F64, temperature: float = 1.0) -> F64:
-    """Probabilities (n,) of finite logits (n,) at a temperature above 0."""
-    with np.errstate(over="ignore", under="ignore"):  # a temperature of 1e-308 leaves the best alone
+    """Probabilities (n,) float64 of finite logits (n,) at a temperature above 0."""
+    with np.errstate(over="ignore", under="ignore"):  # at a temperature of 1e-308 only the best is left
         powers: F64 = np.exp((logits - logits.max()) / temperature)
     powers /= powers.sum()
     return powers
@@ -151,10 +152,10 @@ def uniform(seed: int, step: int) -> float:
 
 
 def _top_k(logits: F32, k: int) -> Ids:
-    """Rising ids of the `k` best logits (0: of all) but for those of -inf; the lower id first among equals."""
+    """Ascending ids of the `k` best logits (0: all) that are not -inf; of equal ones the lower ids."""
     if 0 < k < logits.size:
         ids = np.flatnonzero(logits >= np.partition(logits, logits.size - k)[logits.size - k])
-        if ids.size > k:  # equals at the edge
+        if ids.size > k:  # more than k because of equal logits
             ids = np.sort(ids[np.argsort(-logits[ids], kind="stable")[:k]])
     else:
         ids = np.arange(logits.size)
@@ -162,14 +163,14 @@ def _top_k(logits: F32, k: int) -> Ids:
 
 
 def _typical(logits: F64, limit: float) -> Ids:
-    """Locally typical sampling (Meister et al., arXiv:2202.00666): those of a surprise nearest to the entropy."""
+    """Locally typical sampling (Meister et al., arXiv:2202.00666): tokens whose surprisal is nearest to the entropy."""
     probabilities = softmax(logits)
-    surprise = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    return _fewest(probabilities, np.abs(surprise - probabilities @ surprise), limit)
+    surprisal = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return _fewest(probabilities, np.abs(surprisal - probabilities @ surprisal), limit)
 
 
 def _top_p(logits: F64, limit: float) -> Ids:
-    """Nucleus sampling (Holtzman et al., arXiv:1904.09751): the best ones."""
+    """Nucleus sampling (Holtzman et al., arXiv:1904.09751): the fewest best tokens with a mass of `limit`."""
     probabilities = softmax(logits)
     return _fewest(probabilities, -probabilities, limit)
 
@@ -181,11 +182,11 @@ def _min_p(logits: F64, limit: float) -> Bools:
 
 
 def _fewest(probabilities: F64, keys: F64, limit: float) -> Ids:
-    """Rising indices of the fewest entries of the smallest keys whose mass reaches `limit`, at least one.
+    """Ascending indices of the fewest entries with the smallest keys whose mass reaches `limit`, at least one.
 
-    Sorts no more than it must: the few smallest keys, and more only where their mass is too small.
+    Sorts only the smallest keys, and more of them where their mass is too small.
     """
-    few = FEW
+    few = FIRST_SORTED
     while few < keys.size:
         indices = np.flatnonzero(keys <= np.partition(keys, few)[few])
         if probabilities[indices].sum() > limit:

@@ -1,4 +1,4 @@
-"""How to sample where the user does not say: as the catalog recommends, else as the file does, else as we do."""
+"""Sampling parameters: the user's, otherwise the catalog's, otherwise the model file's, otherwise our defaults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UsageError
 from .sampler import SamplingParams
 
-# Our names -> the keys that GGUF files recommend them under.
+# Names of parameters -> metadata keys of GGUF files with recommended values.
 KEYS = {
     "temperature": "general.sampling.temp",
     "top_k": "general.sampling.top_k",
@@ -18,16 +18,16 @@ KEYS = {
     "repeat_penalty": "general.sampling.penalty_repeat",
     "repeat_last_n": "general.sampling.penalty_last_n",
 }
-WHOLE = ("top_k", "repeat_last_n", "seed")  # the fields that are whole numbers
+INTEGERS = ("top_k", "repeat_last_n", "seed")
 NAMES = tuple(field.name for field in fields(SamplingParams) if field.name != "logit_bias")
 
 
 def sampling(
     metadata: Mapping[str, Any], given: Mapping[str, Any], recommended: Mapping[str, Any] | None = None
 ) -> SamplingParams:
-    """The parameters to use. `given` are the user's, None where there is none; `recommended` those of the catalog.
+    """The parameters to use. `given` are the user's, None where not given; `recommended` are the catalog's.
 
-    Raises UsageError for values of the user without meaning; those of a file are then left out.
+    Raises UsageError for invalid values of the user; invalid values of a file are ignored.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     for source in (recommended or {}, _of_file(metadata)):
@@ -38,18 +38,18 @@ def sampling(
 
 
 def check(given: Mapping[str, Any]) -> None:
-    """Raises UsageError for values of the user without meaning: told before a model is looked for."""
+    """Raises UsageError for invalid values of the user, before a model is opened."""
     SamplingParams(**{name: value for name, value in given.items() if value is not None})
 
 
 def parameter(name: str, text: str) -> int | float:
-    """The value of a parameter that a person typed. Raises UsageError for an unknown name, or for no number."""
+    """The value of a parameter as typed. Raises UsageError for an unknown name and for text that is not a number."""
     if name not in NAMES:
-        raise UsageError(f"no parameter {name}", f"there is {', '.join(NAMES)}")
+        raise UsageError(f"no parameter {name}", f"parameters are {', '.join(NAMES)} and max_tokens")
     try:
-        return int(text) if name in WHOLE else float(text)
+        return int(text) if name in INTEGERS else float(text)
     except ValueError:
-        raise UsageError(f"{name} is {text}: must be a {'whole ' * (name in WHOLE)}number") from None
+        raise UsageError(f"{name} is {text}: must be a {'whole ' * (name in INTEGERS)}number") from None
 
 
 def _of_file(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _of_file(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _valid(name: str, value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int if name in WHOLE else int | float):
+    if isinstance(value, bool) or not isinstance(value, int if name in INTEGERS else int | float):
         return False
     try:
         SamplingParams(**{name: value})  # type: ignore[arg-type]

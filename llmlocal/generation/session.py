@@ -1,87 +1,43 @@
-"""Prompts in, events out: the only place that knows the engine, the tokenizer and the sampler. Knows no terminal."""
+"""Prompts in, events out: engine, tokenizer, sampler and prompt cache at work together."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Literal
 
 from .. import tokenizer as tokenizers
-from ..chat_format.prompt import Prompt, Request, plain, prompt
+from ..chat_format.prompt import Prompt, Request, marked, plain, prompt
+from ..chat_format.tag_splitter import Span
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
 from ..text import format_bytes
-from ..tokenizer import StreamDecoder, Tokenizer
+from ..tokenizer import Tokenizer
+from .answer_text import AnswerText
+from .events import Event, Events, Finished, FinishReason, PromptProgress, Token
 from .prompt_cache import PromptCache
 from .sampler import Sampler, SamplingParams
-from .stop_strings import StopFilter
 
-Reason = Literal["stop", "length", "context"]
-ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
-WORK = 400e9  # multiply-adds in one part of a prompt: a few seconds, after which one may hear of it or stop it
-PARTS = (32, 64, 128, 256, 512)  # tokens; the choice depends on the model alone, so that answers can be repeated
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A part of a long prompt was read: `done` of `total` tokens."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A token of the answer. `data` are the bytes that it completes: none while they may be part of a stop string."""
-
-    id: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The last event. `reason`: an end token or a stop string, the limit of tokens, or a full context."""
-
-    reason: Reason
-    prompt_tokens: int
-    reused_tokens: int
-    generated_tokens: int
-    load_seconds: float
-    prefill_seconds: float
-    decode_seconds: float
-    seed: int
-
-    @property
-    def prefill_speed(self) -> float:
-        """Tokens a second, of those that were read."""
-        return (self.prompt_tokens - self.reused_tokens) / max(self.prefill_seconds, 1e-9)
-
-    @property
-    def decode_speed(self) -> float:
-        """Tokens a second; the first token of an answer comes with the prompt."""
-        return max(0, self.generated_tokens - 1) / max(self.decode_seconds, 1e-9)
-
-
-Event = Reading | Piece | Finished
+ANSWER_ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
+CHUNK_WORK = 400e9  # multiply-adds in a chunk of a prompt: a few seconds until it can be reported on or stopped
+CHUNKS = (32, 64, 128, 256, 512)  # tokens; the choice depends on the model alone, so that answers can be repeated
 
 
 class Session:
-    """One model and one conversation with it. Whatever prefix a prompt shares with the one before is not read again.
+    """A model that answers one prompt after another. The prefix that a prompt shares with the last is not read again.
 
-    The engine is loaded when the first answer is wanted: a prompt that is refused costs no kernel.
+    The engine is loaded with the first answer, so that a prompt that is refused compiles no kernels.
     """
 
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, load: Callable[[], Engine]) -> None:
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
         self.load_seconds = 0.0
-        self.cache: PromptCache | None = None  # where prefixes are kept when the session ends
+        self.cache: PromptCache | None = None  # where the context is saved when the session is closed
         self.kv_type = "f16"
         self._load = load
         self._engine: Engine | None = None
@@ -97,9 +53,10 @@ class Session:
         kv_type: str = "f16",
         force: bool = False,
     ) -> Session:
-        """A model's file with its tokenizer; `kv_type` is the kind of cache. Raises LlmlocalError's subclasses.
+        """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
-        The engine is not loaded where memory does not suffice, unless `force`.
+        `kv_type` is `f16` or `q8_0`. `force` loads the engine even where memory does not suffice. Raises
+        NotFoundError, BadFileError, UsageError; ResourceError when the engine is loaded.
         """
         gguf = open_gguf(path)
         try:
@@ -120,7 +77,7 @@ class Session:
 
     @property
     def engine(self) -> Engine:
-        """The engine, loaded the first time. Raises as `Engine.open` does."""
+        """The engine, loaded on first use. Raises as `Engine.open` does."""
         if self._engine is None:
             clock = perf_counter()
             self._engine = self._load()
@@ -133,7 +90,7 @@ class Session:
         return self._engine.length() if self._engine is not None else 0
 
     def close(self) -> None:
-        """Keep the prefix where there is a cache for it, end the threads, unmap the file."""
+        """Save the context to the prompt cache, if there is one, stop the threads and unmap the file."""
         try:
             if self._engine is not None and self.cache is not None:
                 self.cache.store(self._engine)
@@ -149,7 +106,7 @@ class Session:
         self.close()
 
     def prompt(self, request: Request) -> Prompt:
-        """What this model is to read for a request. Raises as `prompt.prompt` does."""
+        """The prompt for a request to this model. Raises as `chat_format.prompt.prompt`."""
         return prompt(request, self.tokenizer, self.gguf.metadata)
 
     def complete(
@@ -159,8 +116,8 @@ class Session:
         max_tokens: int | None = None,
         sampling: SamplingParams | None = None,
         stop: Sequence[str] = (),
-    ) -> Iterator[Event]:
-        """As `answer`, for a text that is to be continued. Raises UsageError for an empty one that has no BOS."""
+    ) -> Events:
+        """As `answer`, for a text to be continued. Raises UsageError for an empty one where the model has no BOS."""
         return self.answer(plain(text, self.tokenizer), max_tokens=max_tokens, sampling=sampling, stop=stop)
 
     def answer(
@@ -170,39 +127,39 @@ class Session:
         max_tokens: int | None = None,
         sampling: SamplingParams | None = None,
         stop: Sequence[str] = (),
-        named: Container[int] = (),
-        insert: deque[int] | None = None,
-    ) -> Iterator[Event]:
-        """The events of an answer: a `Piece` a token, then `Finished`. No `max_tokens`: until the model ends.
+        think_budget: int | None = None,
+        call_tags: Sequence[Span] = (),
+        sampler: Sampler | None = None,
+    ) -> Events:
+        """The events of an answer: one `Token` for each token, then `Finished`.
 
-        Control tokens in `named` are part of the text. What is put into `insert` while the answer is made is said next,
-        in place of what the model would say.
+        Without `max_tokens` it goes on until the model ends it or the context is full. A thought is closed after
+        `think_budget` tokens. `call_tags` are the tags of function calls, see `tool_calls.spans`. A `sampler` is used
+        in place of a new one with the parameters `sampling`.
 
-        Raises at once PromptTooLongError, UsageError for a limit without meaning, and what loading the engine raises;
-        later BadFileError where the model's output is no number.
+        Raises at once PromptTooLongError, UsageError for invalid limits, and what loading the engine raises; while it
+        runs BadFileError where logits are not finite.
         """
         if max_tokens is not None and max_tokens < 0:
             raise UsageError(f"max_tokens is {max_tokens}: must be 0 or more")
         self._check_room(len(prompt.ids), max_tokens)
-        stops = StopFilter([text.encode("utf-8", "surrogateescape") for text in stop])
-        decoder = StreamDecoder(self.tokenizer, continues=prompt.continues, named=named)
-        sampler = Sampler(sampling or SamplingParams())
-        return self._generate(
-            self.engine, prompt.ids, max_tokens, sampler, decoder, stops, deque() if insert is None else insert
-        )
+        text = AnswerText(prompt, self.tokenizer, stop, call_tags)
+        closing = [] if think_budget is None else marked(prompt.style.closing, self.tokenizer)
+        sampler = sampler or Sampler(sampling or SamplingParams())
+        return self._generate(self.engine, prompt.ids, max_tokens, sampler, text, think_budget, closing)
 
     def _check_room(self, n: int, max_tokens: int | None) -> None:
         """Raises PromptTooLongError where `n` tokens of prompt do not fit."""
         if n <= self.n_ctx:
             return
         message = f"the prompt is {n} tokens, {n - self.n_ctx} more than the context of {self.n_ctx}"
-        fits, metadata = n + (ROOM if max_tokens is None else max_tokens), self.gguf.metadata
+        fits, metadata = n + (ANSWER_ROOM if max_tokens is None else max_tokens), self.gguf.metadata
         takes = format_bytes(memory(metadata, self.gguf.tensors, fits, self.kv_type).total)
         trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+        hint = f"use --ctx {fits}, which takes {takes} of memory"
         if isinstance(trained, int) and fits > trained:
-            hint = f"shorten it; --ctx {fits} fits and takes {takes} of memory, but the model knows only {trained}"
-            raise PromptTooLongError(message, hint)
-        raise PromptTooLongError(message, f"--ctx {fits} fits and takes {takes} of memory")
+            hint = f"shorten it; --ctx {fits} would take {takes} of memory, but the model was trained on {trained}"
+        raise PromptTooLongError(message, hint)
 
     def _generate(
         self,
@@ -210,47 +167,52 @@ class Session:
         ids: list[int],
         max_tokens: int | None,
         sampler: Sampler,
-        decoder: StreamDecoder,
-        stops: StopFilter,
-        insert: deque[int],
-    ) -> Iterator[Event]:
-        history, n = list(ids), 0
-        reason: Reason | None = None
+        text: AnswerText,
+        think_budget: int | None,
+        closing: Sequence[int],
+    ) -> Events:
+        """`closing` are the tokens that end a thought which has spent its budget."""
+        history, n, thought = list(ids), 0, 0
+        forced: deque[int] = deque()  # tokens to take in place of sampled ones
+        reason: FinishReason | None = None
         clock = perf_counter()
         if self.cache is not None:
             self.cache.restore(engine, ids)
         reused = engine.reuse(ids)
-        logits = yield from self._read(engine, ids, reused)
+        logits = yield from self._prefill(engine, ids, reused)
         prefill, decode = perf_counter() - clock, 0.0
         while n != max_tokens:
             clock = perf_counter()
             if n:
                 logits = engine.decode(history[-1])
-            id = insert.popleft() if insert else sampler.sample(logits, history, n)
+            id = forced.popleft() if forced else sampler.sample(logits, history, n)
             decode += (perf_counter() - clock) * bool(n)
             history.append(id)
             n += 1
-            reason = self._reason(id, n, max_tokens)
-            data = b"" if reason == "stop" else decoder.push(id)
-            data = stops.push(data + (decoder.flush() if reason else b""), final=reason is not None)
-            reason = "stop" if stops.hit else reason
-            yield Piece(id, data)
+            reason, thinking = self._finish_reason(id, n, max_tokens), text.thinking
+            parts = text.push(None if reason == "stop" else id, final=reason is not None)
+            reason = "stop" if text.stopped else reason
+            yield Token(id, parts, thinking)
             if reason:
                 break
+            thought += thinking
+            if think_budget is not None and text.thinking and thought >= think_budget:
+                forced.extend(closing)
+                think_budget = None
         yield Finished(reason or "length", len(ids), reused, n, self.load_seconds, prefill, decode, sampler.seed)
 
-    def _read(self, engine: Engine, ids: list[int], start: int) -> Generator[Event, None, Logits]:
-        """Read a prompt from token `start` on in parts, between which the caller can say so or stop."""
+    def _prefill(self, engine: Engine, ids: list[int], start: int) -> Generator[Event, None, Logits]:
+        """Read a prompt from token `start` on in chunks, between which the caller can report progress or stop."""
         weights = sum(tensor.rows * tensor.k for tensor in self.gguf.tensors.values())
-        part = max((n for n in PARTS if n * weights <= WORK), default=PARTS[0])
-        for at in range(start, len(ids), part):
-            logits = engine.prefill(ids[at : at + part])
-            if at + part < len(ids):
-                yield Reading(at + part, len(ids))
+        chunk = max((n for n in CHUNKS if n * weights <= CHUNK_WORK), default=CHUNKS[0])
+        for at in range(start, len(ids), chunk):
+            logits = engine.prefill(ids[at : at + chunk])
+            if at + chunk < len(ids):
+                yield PromptProgress(at + chunk, len(ids))
         return logits
 
-    def _reason(self, id: int, n: int, max_tokens: int | None) -> Reason | None:
-        """Why the `n`-th token, `id`, is the last one, if it is."""
+    def _finish_reason(self, id: int, n: int, max_tokens: int | None) -> FinishReason | None:
+        """Why the `n`-th token, `id`, is the last one; None where it is not."""
         if id in self.tokenizer.stop_ids:
             return "stop"
         if n == max_tokens:

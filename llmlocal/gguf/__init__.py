@@ -1,4 +1,4 @@
-"""GGUF files: a strict reader over a mapping, an atomic writer. Knows nothing of formats' arithmetic."""
+"""GGUF files: a strict reader over a mapping, an atomic writer. Independent of the formats' arithmetic."""
 
 from .reader import GGUFFile, Metadata, open_gguf
 from .values import Array, ValueType

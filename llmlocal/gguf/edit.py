@@ -1,6 +1,6 @@
-"""Changes to whole GGUF files: keys, chat template, parts; and what two files differ in. Knows no format's arithmetic.
+"""Copies of GGUF files with other keys, another chat template or in parts; and the differences of two files.
 
-Every file is written anew and renamed when it is whole; tensors' bytes are copied as they are.
+Every change writes a new file, renamed when it is complete; the bytes of tensors are copied unchanged.
 """
 
 from __future__ import annotations
@@ -11,49 +11,37 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import NotFoundError, UsageError
+from ..files.atomic_file import check_output
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
 from . import split
 from .reader import GGUFFile, open_gguf
-from .values import ALIGNMENT_KEY, Array, ValueType, padded
+from .values import ALIGNMENT_KEY, Array, ValueType
 from .writer import GGUFWriter, TensorInfo
 
 CHUNK = 16 << 20
 TEMPLATE = "tokenizer.chat_template"
 TEMPLATE_NAMES, DEFAULT = "tokenizer.chat_templates", "default"
-SPLIT_KEYS = (split.NUMBER, split.COUNT, split.TENSORS)
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 
-def check_free(source: Path, out: Path, *, force: bool, in_place: bool = False) -> None:
-    """Raises UsageError where `out` is the source, or a file that may not be written over."""
-    if out.exists():
-        same = source.exists() and out.samefile(source)
-        if same and not in_place:
-            raise UsageError(f"{escaped(str(out))} is what is read", "--in-place changes it, by way of a copy")
-        if not same and (not force or not out.is_file()):
-            raise UsageError(
-                f"{escaped(str(out))} exists", "--force writes over it" if out.is_file() else "name a file"
-            )
-
-
 def copy_with(source: Path, out: Path, changes: Mapping[str, Any], removed: Sequence[str], tell: Progress) -> None:
-    """`source` as one file `out`, with other metadata. Raises NotFoundError for a key that is not there to remove."""
+    """Copy `source` to one file `out` with changed metadata. Raises NotFoundError for a missing key in `removed`."""
     with open_gguf(source) as gguf:
         metadata = dict(gguf.metadata.raw())
         for key in removed:
             if key not in metadata:
                 raise NotFoundError(f"{escaped(str(source))}: has no key {shown(key)}")
             del metadata[key]
-        for key in SPLIT_KEYS:
+        for key in split.KEYS:
             metadata.pop(key, None)
         _write(out, metadata | dict(changes), list(gguf.tensors.values()), gguf, tell)
 
 
 def renamed_template(gguf: GGUFFile, old: str, new: str) -> tuple[dict[str, Any], list[str]]:
-    """The changes and removals that give chat template `old` the name `new`; "default" is TEMPLATE itself.
+    """(changes, removed keys) that rename chat template `old` to `new`; "default" is the key TEMPLATE itself.
 
-    Raises NotFoundError where there is no such template, UsageError where the new name is taken.
+    Raises NotFoundError where the file has no template `old`, UsageError where it has a template `new`.
     """
     raw, before, after = gguf.metadata.raw(), _template_key(old), _template_key(new)
     if before not in raw:
@@ -61,7 +49,7 @@ def renamed_template(gguf: GGUFFile, old: str, new: str) -> tuple[dict[str, Any]
         have = f"it has {', '.join(names)}" if names else "it has none"
         raise NotFoundError(f"{escaped(str(gguf.path))}: has no chat template {shown(old)}", have)
     if after in raw:
-        raise UsageError(f"there is a chat template {shown(new)} already", f"gguf set --remove {after}")
+        raise UsageError(f"the file already has a chat template {shown(new)}", f"gguf set --remove {after}")
     others = [k.removeprefix(f"{TEMPLATE}.") for k in raw if k.startswith(f"{TEMPLATE}.") and k != before]
     names = others + ([new] if new != DEFAULT else [])
     changes: dict[str, Any] = {after: (raw[before][0], bytes(raw[before][1]))}
@@ -75,19 +63,19 @@ def _template_key(name: str) -> str:
 
 
 def typed_value(text: str, kind: str | None, before: tuple[ValueType, Any] | None) -> tuple[ValueType, Any]:
-    """A value from the command line: of the type asked for, or that the key has, or the first that fits.
+    """A value from the command line as (type, value): of type `kind`, else as before, else the first that fits.
 
-    Raises UsageError where it does not fit.
+    Raises UsageError where the text is not of that type.
     """
     if kind is None and before is not None and before[0] is not ValueType.ARRAY:
         return _parsed(text, before[0])
     if kind is not None:
         found = {t.label: t for t in ValueType if t is not ValueType.ARRAY}.get(kind.lower())
         if found is None:
-            raise UsageError(f"{shown(kind)} is no type of a value", "u32, i32, u64, i64, f32, f64, bool or string")
+            raise UsageError(f"{shown(kind)} is not a type of a value", "u32, i32, u64, i64, f32, f64, bool, string")
         return _parsed(text, found)
     if before is not None:
-        raise UsageError("arrays are not set from here", "--remove takes the key away")
+        raise UsageError("arrays cannot be set", "--remove deletes the key")
     for guess in (ValueType.U32, ValueType.I32, ValueType.U64, ValueType.I64, ValueType.F32, ValueType.BOOL):
         try:
             return _parsed(text, guess)
@@ -110,36 +98,23 @@ def _parsed(text: str, kind: ValueType) -> tuple[ValueType, Any]:
             return kind, number
     except (ValueError, KeyError):
         pass
-    raise UsageError(f"{shown(text)} is no {kind.label}", "--type says another type")
+    raise UsageError(f"{shown(text)} is not a {kind.label}", "--type chooses another type")
 
 
-def split_file(source: Path, stem: Path, nbytes: int, *, force: bool, tell: Progress) -> list[Path]:
-    """`source` in parts `stem-0000i-of-0000n.gguf` of at most `nbytes` of tensors each (a larger tensor is alone).
+def split_file(source: Path, stem: Path, max_bytes: int, *, force: bool, tell: Progress) -> list[Path]:
+    """Copy `source` to parts `stem-0000i-of-0000n.gguf` of at most `max_bytes` of tensors each; returns their paths.
 
-    The first part comes last: there is never a model that lacks some of its parts.
+    The first part is written last, so a first part on disk always has all its parts. Raises UsageError where a file
+    exists and `force` is False.
     """
     with open_gguf(source) as gguf:
-        groups: list[list[QTensor]] = [[]]
-        size = 0
-        for tensor in gguf.tensors.values():
-            step = padded(tensor.nbytes, gguf.alignment)
-            if groups[-1] and size + step > nbytes:
-                groups.append([])
-                size = 0
-            groups[-1].append(tensor)
-            size += step
-        if len(groups) > split.MAX_PARTS:
-            raise UsageError(f"that makes {len(groups)} parts, at most {split.MAX_PARTS}", "allow larger ones")
+        groups = split.group_tensors(gguf.tensors.values(), max_bytes, gguf.alignment)
         paths = [stem.with_name(split.part_name(stem.name, i, len(groups))) for i in range(len(groups))]
         for path in paths:
-            check_free(source, path, force=force)
-        raw = {key: value for key, value in gguf.metadata.raw().items() if key not in SPLIT_KEYS}
+            check_output(path, source, force=force)
+        raw = {key: value for key, value in gguf.metadata.raw().items() if key not in split.KEYS}
         for i in reversed(range(len(groups))):
-            own = {
-                split.NUMBER: (ValueType.U16, i),
-                split.COUNT: (ValueType.U16, len(groups)),
-                split.TENSORS: (ValueType.I32, len(gguf.tensors)),
-            }
+            own = split.part_keys(i, len(groups), len(gguf.tensors))
             kept = raw if i == 0 else {k: v for k, v in raw.items() if k == ALIGNMENT_KEY}
             _write(paths[i], kept | own, groups[i], gguf, tell)
         return paths
@@ -158,11 +133,11 @@ def _write(out: Path, metadata: Mapping[str, Any], tensors: list[QTensor], gguf:
             gguf.forget(tensor)
 
 
-# ---- what is in files ---------------------------------------------------------------------------------------------
+# ---- contents of files ---------------------------------------------------------------------------------------------
 
 
 class Difference(NamedTuple):
-    """`where` ("key" or "tensor") `name` differs; `old` and `new` say how, None where it is missing."""
+    """Key or tensor `name` (`where` is "key" or "tensor") differs: `old` and `new` describe it, None where missing."""
 
     where: str
     name: str
@@ -171,7 +146,7 @@ class Difference(NamedTuple):
 
 
 def differences(old: GGUFFile, new: GGUFFile) -> Iterator[Difference]:
-    """Keys, then tensors, that are not the same in both, in the order of the first file."""
+    """Keys, then tensors, that differ, in the order of the first file."""
     before, after = old.metadata.raw(), new.metadata.raw()
     for key in [*before, *(k for k in after if k not in before)]:
         one, two = before.get(key), after.get(key)
@@ -189,7 +164,7 @@ def differences(old: GGUFFile, new: GGUFFile) -> Iterator[Difference]:
 
 
 def digests(gguf: GGUFFile, tell: Progress) -> Iterator[tuple[str, str]]:
-    """sha256 of each tensor's bytes, then of all of them in the order of the file, named ""."""
+    """(name, sha256 of its bytes) of each tensor, then ("", sha256 of all of them in the order of the file)."""
     total, done, every = sum(t.nbytes for t in gguf.tensors.values()), 0, hashlib.sha256()
     for tensor in gguf.tensors.values():
         one = hashlib.sha256()

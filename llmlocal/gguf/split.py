@@ -1,4 +1,4 @@
-"""Models split over files `<name>-00001-of-0000N.gguf`: names, counts, agreement. Opens no file.
+"""Models split over files `<name>-00001-of-0000N.gguf`: names, keys, which tensors go where. Opens no file.
 
 Names of parts come from the opened file's own name only, never from its content.
 """
@@ -6,14 +6,15 @@ Names of parts come from the opened file's own name only, never from its content
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
 
-from ..errors import BadFileError
+from ..errors import BadFileError, UsageError
 from ..text import escaped, shown
-from .values import Array, ValueType
+from .values import Array, ValueType, padded
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
+KEYS = (NUMBER, COUNT, TENSORS)
 MAX_PARTS = 512
 _NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
@@ -23,10 +24,44 @@ def part_name(stem: str, number: int, count: int) -> str:
     return f"{stem}-{number + 1:05d}-of-{count:05d}.gguf"
 
 
-def later_parts(name: str, metadata: Mapping[str, Any]) -> list[str]:
-    """File names of the parts that belong to the first part `name`; none where the model is in one file.
+class Sized(Protocol):
+    """A tensor, or what a writer knows of one."""
 
-    Raises BadFileError where this is not the first part, or the name and the keys do not agree.
+    @property
+    def nbytes(self) -> int: ...
+
+
+AnySized = TypeVar("AnySized", bound=Sized)
+
+
+def group_tensors(tensors: Iterable[AnySized], max_bytes: int | None, alignment: int) -> list[list[AnySized]]:
+    """The tensors of each part, in order: at most `max_bytes` a part (None: one part); a larger tensor has its own.
+
+    Raises UsageError where that makes more than MAX_PARTS parts.
+    """
+    parts: list[list[AnySized]] = [[]]
+    size = 0
+    for tensor in tensors:
+        step = padded(tensor.nbytes, alignment)
+        if max_bytes is not None and parts[-1] and size + step > max_bytes:
+            parts.append([])
+            size = 0
+        parts[-1].append(tensor)
+        size += step
+    if len(parts) > MAX_PARTS:
+        raise UsageError(f"that makes {len(parts)} files, at most {MAX_PARTS} are allowed", "give a larger size")
+    return parts
+
+
+def part_keys(number: int, count: int, tensors: int) -> dict[str, tuple[ValueType, int]]:
+    """The keys `split.*` of part `number` (from 0) of `count`; `tensors` is the number in all parts together."""
+    return {NUMBER: (ValueType.U16, number), COUNT: (ValueType.U16, count), TENSORS: (ValueType.I32, tensors)}
+
+
+def later_parts(name: str, metadata: Mapping[str, Any]) -> list[str]:
+    """File names of the parts that follow the first part `name`; none where the model is one file.
+
+    Raises BadFileError where this is not the first part, or where its name and its keys contradict each other.
     """
     count = _integer(metadata, COUNT, 1) if COUNT in metadata else 1
     if count in (0, 1):
@@ -50,7 +85,7 @@ def later_parts(name: str, metadata: Mapping[str, Any]) -> list[str]:
 def check_part(
     number: int, first: Mapping[str, tuple[ValueType, Any]], part: Mapping[str, tuple[ValueType, Any]]
 ) -> None:
-    """Raises BadFileError unless a part is the one its name says and no key of it contradicts the first part's."""
+    """Raises BadFileError unless the part has the number of its name and its keys agree with the first part's."""
     if NUMBER not in part or part[NUMBER][1] != number:
         raise BadFileError(f"{NUMBER} is not {number}")
     if COUNT not in part:

@@ -1,26 +1,19 @@
-"""Atomic writer of GGUF version 3: the whole file, or no trace of it. Streams; never holds more than one chunk.
-
-Knows the container and the disk. Does not know what a key means, nor how a tensor's bytes were made.
-"""
+"""Atomic writer of GGUF version 3: the whole file, or no trace of it. Streams; never holds more than one chunk."""
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import error as StructError
 from struct import pack
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import LlmlocalError, NotFoundError, ResourceError
-from ..files import temporary
+from ..files.atomic_file import AtomicFile
 from ..quant.format import Format
 from ..quant.tensor import QTensor
-from ..text import escaped, shown
+from ..text import shown
 from .values import (
     ALIGNMENT_KEY,
     CODES,
@@ -48,7 +41,6 @@ if TYPE_CHECKING:
     Chunk = bytes | bytearray | memoryview | NDArray[Any]
 
 VERSION = 3
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _INTEGERS = {
     ValueType.U32: range(1 << 32),
     ValueType.I32: range(-1 << 31, 1 << 31),
@@ -59,7 +51,7 @@ _INTEGERS = {
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A tensor that is still to be written; `shape` in NumPy's order, its last dimension cut into blocks."""
+    """A tensor that a file will hold; `shape` in NumPy's order, its last dimension is cut into blocks."""
 
     name: str
     format: type[Format]
@@ -67,7 +59,7 @@ class TensorInfo:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the data. Raises ValueError where a row is no multiple of the format's block."""
+        """Bytes of the data. Raises ValueError where the format's block does not divide a row."""
         count = self.format.row_bytes(self.shape[-1])
         for n in self.shape[:-1]:
             count *= n
@@ -90,7 +82,7 @@ def write_gguf(
 
 
 def packed_size(metadata: Mapping[str, Any], infos: list[TensorInfo]) -> int:
-    """Bytes of the file that a writer would make of this. Raises as `GGUFWriter`."""
+    """Size in bytes of the file that a writer would make. Raises as `GGUFWriter`."""
     return GGUFWriter("size.gguf", metadata, infos).nbytes
 
 
@@ -102,8 +94,8 @@ class GGUFWriter:
     bytes string. `GGUFFile.metadata.raw()` copies a file's metadata unchanged. `alignment` in bytes is by default what
     the metadata says, else 32.
 
-    The file is made under a temporary name in the same folder, flushed to the disk and then renamed. When the block is
-    left by an exception, or before all data came, the temporary file is removed and `path` is as it was.
+    The file appears under its name when the block ends (`files.atomic_file`). When an exception ends it, or before all
+    data came, `path` is as it was.
 
     Raises ValueError or TypeError for what GGUF cannot hold, ResourceError where the disk is full or refuses,
     NotFoundError where there is no such folder.
@@ -124,9 +116,7 @@ class GGUFWriter:
         self._header = _pack_header(typed, self._infos, self._alignment)
         self._sizes = [info.nbytes for info in self._infos]
         self._at, self._done = 0, 0  # current tensor, and bytes of it that are written
-        self._temporary = temporary.name_beside(self.path)
-        self._behind = 0  # bytes that the system was asked to bring to the disk
-        self._file: IO[bytes] | None = None
+        self._out = AtomicFile(self.path, self.nbytes)
 
     @property
     def nbytes(self) -> int:
@@ -134,30 +124,17 @@ class GGUFWriter:
         return len(self._header) + sum(padded(n, self._alignment) for n in self._sizes)
 
     def __enter__(self) -> GGUFWriter:
+        self._out.__enter__()
         try:
-            free = shutil.disk_usage(self.path.parent).free
-            if free < self.nbytes:
-                raise ResourceError(
-                    f"{self._where}: needs {self.nbytes} bytes, the disk has {free} free", "free some space"
-                )
-            # O_EXCL: nobody can have put a link here. 0o666: the umask decides, as for any new file.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-            temporary.sweep(self.path.parent)
-            self._file = os.fdopen(os.open(self._temporary, flags, 0o666), "wb")
-            temporary.hold(self._file)
-            self._file.write(self._header)
+            self._out.write(self._header)
             self._skip_finished()
         except BaseException as error:
-            self._discard()
-            if isinstance(error, OSError):
-                raise self._explained(error) from error
+            self._out.__exit__(type(error))
             raise
         return self
 
     def write(self, name: str, chunk: Chunk) -> None:
         """The next bytes of tensor `name` (any C-contiguous buffer). Raises ValueError out of turn or past its end."""
-        if self._file is None:
-            raise ValueError("the writer is not open")
         data = memoryview(chunk)  # type: ignore[arg-type]  # NumPy's stubs know buffers from Python 3.12 on
         if not data.nbytes:
             return
@@ -168,66 +145,21 @@ class GGUFWriter:
             raise ValueError(f"tensor {shown(name)} comes in the place of {shown(info.name)}")
         if self._done + data.nbytes > self._sizes[self._at]:
             raise ValueError(f"tensor {shown(name)} has {self._sizes[self._at]} bytes, more were given")
-        try:
-            self._file.write(data)
-            self._done += data.nbytes
-            self._skip_finished()
-            self._behind = temporary.write_behind(self._file, self._behind)
-        except OSError as error:
-            raise self._explained(error) from error
+        self._out.write(data)
+        self._done += data.nbytes
+        self._skip_finished()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._publish()
-        except OSError as error:
-            raise self._explained(error) from error
-        finally:
-            self._discard()
-
-    @property
-    def _where(self) -> str:
-        return escaped(str(self.path))
+        incomplete = self._infos[self._at] if kind is None and self._at < len(self._infos) else None
+        self._out.__exit__(ValueError if incomplete else kind)
+        if incomplete:
+            raise ValueError(f"tensor {shown(incomplete.name)} is not complete")
 
     def _skip_finished(self) -> None:
         """Pad the tensor that is complete, and move to the next one that has bytes."""
-        assert self._file is not None
         while self._at < len(self._infos) and self._done == self._sizes[self._at]:
-            self._file.write(bytes(padded(self._done, self._alignment) - self._done))
+            self._out.write(bytes(padded(self._done, self._alignment) - self._done))
             self._at, self._done = self._at + 1, 0
-
-    def _publish(self) -> None:
-        """Give the complete file its name; after this it survives a power cut."""
-        assert self._file is not None
-        if self._at < len(self._infos):
-            raise ValueError(f"tensor {shown(self._infos[self._at].name)} is not complete")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self.path)
-        if os.name == "posix":
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-
-    def _discard(self) -> None:
-        """Close and remove the temporary file, if there still is one."""
-        if self._file is not None:
-            with suppress(OSError):  # closing flushes, and the disk may be full
-                self._file.close()
-            with suppress(OSError):
-                os.unlink(self._temporary)
-            self._file = None
-
-    def _explained(self, error: OSError) -> LlmlocalError:
-        """The one line for what the disk said."""
-        if error.errno in _FULL:
-            return ResourceError(f"{self._where}: the disk is full", f"{self.nbytes} bytes are needed")
-        if isinstance(error, FileNotFoundError):
-            return NotFoundError(f"{self._where}: no such folder")
-        return ResourceError(f"{self._where}: cannot be written: {error.strerror}")
 
 
 def _agree_on_alignment(typed: dict[str, tuple[ValueType, Any]], alignment: int | None) -> int:
@@ -287,7 +219,7 @@ def _typed(key: str, value: Any) -> tuple[ValueType, Any]:
             kind = _inferred(key, [value])
     if isinstance(value, Array):
         if kind not in (ValueType.ARRAY, value.type):
-            raise TypeError(f"key {shown(key)}: an array of {value.type.label} is no {kind.label}")
+            raise TypeError(f"key {shown(key)}: an array of {value.type.label}, not {kind.label}")
         return ValueType.ARRAY, value
     if kind is ValueType.ARRAY:
         raise TypeError(f"key {shown(key)}: give the type of the elements")

@@ -1,4 +1,4 @@
-"""config.json of a Hugging Face folder, read setting by setting with a check. Knows no architecture."""
+"""config.json of a Hugging Face folder: every setting is checked when it is read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ NESTED = ("text_config", "llm_config", "lm_config", "language_config")
 
 
 class Settings:
-    """What config.json says of the text model; a model of several kinds has that part laid over the whole.
+    """The settings of the text model; in a multimodal config those of its text part override the others.
 
-    A method that reads takes the names that a setting goes by, the first that is there counts; null is as absent.
-    `defaults` says what transformers assumes where the file is silent. `files` opens other files of the folder:
-    `settings.folder("tokenizer_config.json")` is its object, empty where there is no such file.
+    Methods take the names that a setting may have, the first one present counts; null counts as absent. `defaults`
+    are those of transformers. `folder.json("tokenizer_config.json")` reads other files.
     """
 
     def __init__(self, folder: Folder, defaults: Mapping[str, Any]) -> None:
@@ -31,15 +30,15 @@ class Settings:
         self.folder, self.path = folder, escaped(str(folder.path / CONFIG))
 
     def fail(self, what: str) -> BadFileError:
-        """The error to raise for a folder that cannot be right."""
+        """The error to raise for settings that cannot be right."""
         return BadFileError(f"{self.path}: {what}", HINT)
 
     def find(self, *names: str) -> Any:
-        """The value as it stands, None where none of the names is there."""
+        """The unchecked value, None where none of the names is present."""
         return next((self.values[name] for name in names if self.values.get(name) is not None), None)
 
     def integer(self, *names: str, default: int | None = None) -> int:
-        """An integer, not negative. Raises BadFileError where it is missing without a default or something else."""
+        """A non-negative integer. Raises BadFileError for other values, and where it is missing without a default."""
         return as_integer(self, names[0], self._there(names, default))
 
     def number(self, *names: str, default: float | None = None) -> float:
@@ -77,31 +76,31 @@ class Settings:
 
     @property
     def kv_heads(self) -> int:
-        """Number of key heads: of attention heads where nothing else is said."""
+        """Number of key/value heads, by default the number of attention heads."""
         return self.integer("num_key_value_heads", "n_head_kv", default=self.integer("num_attention_heads", "n_head"))
 
     @cached_property
     def rope(self) -> dict[str, Any]:
-        """Rotary settings of layers with full attention, in today's words: rope_theta, rope_type, factor, ..."""
+        """Rotary settings of layers with full attention by current name: rope_theta, rope_type, factor, ..."""
         return self._rope("full_attention", ("rope_theta", "global_rope_theta", "rotary_emb_base"))
 
     @cached_property
     def local_rope(self) -> dict[str, Any]:
-        """Rotary settings of layers with sliding attention, empty where they are not told apart."""
+        """Rotary settings of layers with sliding attention, empty where the config does not separate them."""
         return self._rope("sliding_attention", ("rope_local_base_freq", "local_rope_theta", "swa_rope_theta"))
 
     def _rope(self, kind: str, bases: tuple[str, ...]) -> dict[str, Any]:
-        said = self.find("rope_parameters", "rope_scaling")
-        said = {} if said is None else said
-        if not isinstance(said, dict) or not isinstance(said.get(kind, {}), dict):
+        scaling = self.find("rope_parameters", "rope_scaling")
+        scaling = {} if scaling is None else scaling
+        if not isinstance(scaling, dict) or not isinstance(scaling.get(kind, {}), dict):
             raise self.fail("rope_parameters must be an object")
-        if {"full_attention", "sliding_attention"} & said.keys():
-            return dict(said.get(kind) or {})
-        out = dict(said) if kind == "full_attention" else {}
+        if {"full_attention", "sliding_attention"} & scaling.keys():
+            return dict(scaling.get(kind) or {})
+        out = dict(scaling) if kind == "full_attention" else {}
         if (base := self.find(*bases)) is not None:
             out.setdefault("rope_theta", base)
         if kind == "full_attention":
-            renamed = {"rope_type": said.get("type")}
+            renamed = {"rope_type": scaling.get("type")}
             for name in ("partial_rotary_factor", "original_max_position_embeddings"):
                 renamed[name] = self.find(name)
             out |= {name: value for name, value in renamed.items() if value is not None and out.get(name) is None}

@@ -1,9 +1,9 @@
-"""The words in which an architecture says how it comes out of a Hugging Face folder.
+"""The rules by which an architecture is converted from a Hugging Face folder.
 
-`llmlocal/models/<arch>.py` has a `CONVERSION = Conversion(classes=("LlamaForCausalLM",), ...)`, and that is all: the
-file's name is GGUF's name of the architecture, and no list is edited. What is not said is as in a plain decoder: keys
-are `decoder_keys`, tensors get GGUF's names from the `gguf` package's map, experts of one layer are stacked, vectors
-and norms stay F32, the vocabulary is what the folder holds.
+`llmlocal/models/<arch>.py` has a `CONVERSION = Conversion(classes=("LlamaForCausalLM",), ...)`; the file's name is
+GGUF's name of the architecture, and no list is edited. The defaults are those of a plain decoder: keys are
+`decoder_keys`, tensors get their names from the `gguf` package's map, experts of one layer are stacked, vectors and
+norms stay F32, the vocabulary is read from the folder.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 from .config import Keys, Settings, as_integer, as_number
 from .streams import Stream, constant, plus, split, take, transposed
 
-Step = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
+TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
 
 def decoder_keys(s: Settings) -> Keys:
-    """The keys of a decoder that config.json speaks of in the usual words, under the architecture's prefix.
+    """The keys of a decoder with the usual settings; the architecture's prefix is added later.
 
     An architecture adds its own: `decoder_keys(s) | {"vocab_size": s.integer("vocab_size")}`; a key that begins with
-    `general.` or `tokenizer.` gets no prefix. None stands for a key that is not written.
+    `general.` or `tokenizer.` gets no prefix. A key with value None is not written.
     """
     shapes = {
         "block_count": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
@@ -73,7 +73,7 @@ def rope_keys(s: Settings) -> Keys:
 
 
 def window_keys(s: Settings, *, period: int) -> Keys:
-    """The sliding window, and which blocks have it where the last of every `period` is not the only one without."""
+    """The sliding window; also its pattern, unless every `period`-th layer alone has full attention."""
     if s.find("sliding_window") is None:
         return {}
     out: Keys = {"attention.sliding_window": s.integer("sliding_window")}
@@ -87,10 +87,10 @@ def window_keys(s: Settings, *, period: int) -> Keys:
 
 
 def longrope_keys(s: Settings) -> Keys:
-    """What rotates, the original context, and by how much longrope enlarges the rotated values."""
-    turned = int(s.head_dim * as_number(s, "partial_rotary_factor", s.rope.get("partial_rotary_factor", 1.0)))
+    """Rotary dimensions, the original context, and longrope's scale of the rotated values (attn_factor)."""
+    rotary = int(s.head_dim * as_number(s, "partial_rotary_factor", s.rope.get("partial_rotary_factor", 1.0)))
     original = s.integer("original_max_position_embeddings", default=s.integer("max_position_embeddings"))
-    out: Keys = {"rope.dimension_count": turned, "rope.scaling.original_context_length": original}
+    out: Keys = {"rope.dimension_count": rotary, "rope.scaling.original_context_length": original}
     if "long_factor" not in s.rope:
         return out
     scale = s.integer("max_position_embeddings") / max(original, 1)
@@ -101,96 +101,86 @@ def longrope_keys(s: Settings) -> Keys:
 
 
 def no_tensors(_: Settings) -> dict[str, Stream]:
-    """Nothing that is not in the safetensors files."""
+    """No tensors besides those of the safetensors files."""
     return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """How the folders of some classes of transformers become GGUF files of one architecture.
+    """How folders of some classes of transformers become GGUF files of one architecture.
 
-    `classes`: what config.json calls the model. `keys`: hyper-parameters as GGUF's keys; they win over the
-    vocabulary's. `defaults`: what transformers assumes of settings that config.json leaves out. `steps`: regular
-    expressions, searched in a tensor's name, each with what is done to the tensor; all that match are done in order.
-    A step returns the tensor, or several: what the expression matched is replaced by each one's name, in which \\1 is
-    its first group; none drops the tensor. `extra`: tensors made from the settings, by their GGUF names.
-    `vocabulary`: the keys `tokenizer.*`; None reads the tokenizer files of the folder, of whatever kind they are.
+    `classes`: values of `architectures` in config.json. `keys`: hyper-parameters as GGUF's keys; they override the
+    vocabulary's. `defaults`: transformers' defaults of settings that config.json may leave out. `steps`: regular
+    expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule returns a
+    tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
+    drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys `tokenizer.*`; None
+    reads the tokenizer files of the folder.
     """
 
     classes: tuple[str, ...]
     keys: Callable[[Settings], Keys] = decoder_keys
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    steps: Mapping[str, Step] = field(default_factory=dict)
+    steps: Mapping[str, TensorRule] = field(default_factory=dict)
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
 
 
-# ---- steps --------------------------------------------------------------------------------------------------------
+# ---- rules --------------------------------------------------------------------------------------------------------
 
 
-def adds(number: float) -> Step:
-    """Every value plus `number`: Gemma's norms are stored less one."""
+def adds(number: float) -> TensorRule:
+    """Add `number` to every value: transformers stores Gemma's norms minus one."""
     return lambda _, x: plus(x, number)
 
 
 def swaps(_: Settings, x: Stream) -> Stream:
-    """A matrix that is stored input by output: GPT-2's."""
+    """Transpose: GPT-2's matrices are stored (inputs, outputs)."""
     return transposed(x)
 
 
 def drops(_: Settings, __: Stream) -> dict[str, Stream]:
-    """A tensor that GGUF has no use for."""
+    """Leave the tensor out."""
     return {}
 
 
-def renames(name: str) -> Step:
-    """Another name in the place of what the expression matched."""
+def renames(name: str) -> TensorRule:
+    """Replace what the expression matched by `name`."""
     return lambda _, x: {name: x}
 
 
-def cuts(*names: str) -> Step:
-    """Equal parts of the rows (of each expert), by name: `"gate_up_proj": cuts("gate_proj", "up_proj")`."""
+def cuts(*names: str) -> TensorRule:
+    """Cut the rows (of each expert) into equal parts: `"gate_up_proj": cuts("gate_proj", "up_proj")`."""
 
     def step(s: Settings, x: Stream) -> dict[str, Stream]:
         size = x.shape[-2] if len(x.shape) > 1 else x.k
         if size % len(names):
-            raise s.fail(f"a fused tensor of {size} rows is no {len(names)} equal parts")
+            raise s.fail(f"a fused tensor of {size} rows cannot be cut into {len(names)} equal parts")
         return dict(zip(names, split(x, [size // len(names)] * len(names)), strict=True))
 
     return step
 
 
-def cuts_qkv(*names: str) -> Step:
-    """The rows of queries, keys and values: `"qkv_proj": cuts_qkv("q_proj", "k_proj", "v_proj")`."""
-
-    def step(s: Settings, x: Stream) -> dict[str, Stream]:
-        heads = [s.integer("num_attention_heads"), s.kv_heads, s.kv_heads]
-        return dict(zip(names, split(x, [n * s.head_dim for n in heads]), strict=True))
-
-    return step
-
-
-def pairs_turned(*heads: str) -> Step:
-    """Rows of each head from transformers' order, all first halves of the rotated pairs and then all second halves, to
-    pairs side by side (Llama's in GGUF). `heads` are the names of the setting that counts them.
+def pairs_turned(*heads: str) -> TensorRule:
+    """Reorder the rows of each head from transformers' halves (first elements of all rotated pairs, then second) to
+    interleaved pairs (Llama in GGUF). `heads` are the names of the setting with the number of heads.
     """
 
     def step(s: Settings, x: Stream) -> Stream:
         count, size = s.integer(*heads), x.shape[0]
         if not count or size % (2 * count):
-            raise s.fail(f"a tensor of {size} rows is no {count} heads of pairs")
+            raise s.fail(f"a tensor of {size} rows cannot be divided into {count} heads of pairs")
         return take(x, np.arange(size).reshape(count, 2, -1).swapaxes(1, 2).reshape(-1))
 
     return step
 
 
-# ---- tensors out of settings --------------------------------------------------------------------------------------
+# ---- tensors made from settings --------------------------------------------------------------------------------------
 
 
 def llama3_factors(s: Settings) -> dict[str, Stream]:
-    """`rope_freqs.weight`: by what Llama 3.1 divides each pair's frequency, (head_dim / 2,); nothing for other ropes.
+    """`rope_freqs.weight` (head_dim / 2,): Llama 3.1's divisors of the rotary frequencies; empty for other rope types.
 
-    Short waves turn as before, long ones slower by `factor`, those between by a mean (transformers' rope type llama3).
+    High frequencies stay, low ones are divided by `factor`, those between by a mean (transformers' rope type llama3).
     """
     if str(s.rope.get("rope_type", "")).lower() != "llama3":
         return {}
@@ -208,7 +198,7 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
 
 
 def longrope_factors(s: Settings) -> dict[str, Stream]:
-    """`rope_factors_short.weight` and `_long`: by what longrope divides each pair's frequency, (turned / 2,)."""
+    """`rope_factors_short.weight` and `_long` (rotary_dim / 2,): longrope's divisors of the rotary frequencies."""
     out = {}
     for size in ("short", "long"):
         factors = s.rope.get(f"{size}_factor")

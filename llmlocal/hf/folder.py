@@ -1,6 +1,6 @@
 """A Hugging Face folder: its settings, its JSON files, and the tensors of all its safetensors files by name.
 
-Nothing is ever unpickled, and nothing outside the folder is opened, whatever its files say. Knows no architecture.
+Nothing is ever unpickled, and nothing outside the folder is opened, whatever its files say.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ UNPICKLED = "open it once in a sandbox with transformers and save_pretrained(...
 
 
 class Folder:
-    """`path`, a folder with config.json. Raises NotFoundError, and BadFileError where its files are damaged."""
+    """A folder with config.json. Raises NotFoundError without one; methods raise BadFileError for damaged files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_dir():
             raise NotFoundError(f"{escaped(str(path))}: no such folder")
         if not (path / CONFIG).is_file():
-            hint = (
-                "--lora takes an adapter, SRC the model that it belongs to" if self.has("adapter_config.json") else ""
-            )
-            raise NotFoundError(f"{escaped(str(path))}: has no {CONFIG}", hint or "SRC is a Hugging Face folder")
+            hint = "SRC must be a Hugging Face folder"
+            if self.has("adapter_config.json"):
+                hint = "this is an adapter: give it to --lora, and its base model as SRC"
+            raise NotFoundError(f"{escaped(str(path))}: has no {CONFIG}", hint)
         self._read: dict[str, dict[str, Any]] = {}
 
     def has(self, name: str) -> bool:
@@ -40,7 +40,7 @@ class Folder:
         return (self.path / name).is_file()
 
     def json(self, name: str) -> dict[str, Any]:
-        """The object in a JSON file of the folder, read once; empty where there is no such file."""
+        """The object in a JSON file of the folder, read once; empty if the file does not exist."""
         if name not in self._read:
             self._read[name] = read_object(self.path / name) if self.has(name) else {}
         return self._read[name]
@@ -68,11 +68,11 @@ class Folder:
             raise BadFileError(f"{where}: weight_map must map tensors to files")
         for name in set(index.values()):
             if Path(name).name != name or "\\" in name or ":" in name or not name.endswith(".safetensors"):
-                raise BadFileError(f"{where}: {shown(name)} is no name of a safetensors file of this folder")
+                raise BadFileError(f"{where}: {shown(name)} is not the name of a safetensors file in this folder")
         missing = sorted(name for name in set(index.values()) if not self.has(name))
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise BadFileError(f"{escaped(str(self.path))}: {missing[0]}{more} missing", "get the missing files")
+            raise BadFileError(f"{escaped(str(self.path))}: {missing[0]}{more} missing", "download the missing files")
         return index
 
     def _part_names(self) -> list[str]:
@@ -82,7 +82,7 @@ class Folder:
         pickles = sorted(path.name for pattern in PICKLES for path in self.path.glob(pattern))
         if pickles:
             raise BadFileError(
-                f"{escaped(str(self.path))}: {shown(pickles[0])} is a pickle, which can run any program", UNPICKLED
+                f"{escaped(str(self.path))}: {shown(pickles[0])} is a pickle, which could run any code", UNPICKLED
             )
         raise NotFoundError(f"{escaped(str(self.path))}: no safetensors files")
 
@@ -91,13 +91,13 @@ class Folder:
         for part in parts:
             for name, stream in part.tensors.items():
                 if name in out:
-                    raise BadFileError(f"{escaped(str(part.path))}: tensor {shown(name)} is in another file, too")
+                    raise BadFileError(f"{escaped(str(part.path))}: tensor {shown(name)} is also in another file")
                 out[name] = stream
         if index and index.keys() != out.keys():
             name = min(index.keys() ^ out.keys())
             where, other = (index[name], INDEX) if name in index else (INDEX, "files")
             raise BadFileError(
                 f"{escaped(str(self.path))}: tensor {shown(name)} of the {other} is not in {where}",
-                "get the files again",
+                "download the files again",
             )
         return out

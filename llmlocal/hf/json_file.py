@@ -1,4 +1,4 @@
-"""JSON files that others wrote: bounded, strict, one clear line for what is wrong. Knows no file's meaning."""
+"""JSON files from others: bounded in size, parsed strictly, with one clear line for every error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
     except OSError as error:
         raise BadFileError(f"{shown}: cannot be read: {error.strerror}") from error
     if len(data) > most:
-        raise BadFileError(f"{shown}: larger than {most >> 20} MiB, which no such file is")
+        raise BadFileError(f"{shown}: larger than {most >> 20} MiB, too large for this file")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -36,14 +36,14 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
 
 
 def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
-    """The object that `text` is; `where` names it in errors. Names twice, NaN and endless nesting are refused."""
+    """Parse a JSON object; `where` names it in errors. Raises BadFileError; duplicate names and NaN are errors, too."""
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError:
         raise BadFileError(f"{escaped(where)}: nested too deeply") from None
     except ValueError as error:
-        raise BadFileError(f"{escaped(where)}: not JSON: {error}", "get the file again") from None
+        raise BadFileError(f"{escaped(where)}: not JSON: {error}", "download the file again") from None
     if not isinstance(value, dict):
         raise BadFileError(f"{escaped(where)}: must be an object, not {type(value).__name__}")
     return value
@@ -54,9 +54,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(held) != len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice!r:.60} is there twice")
+        raise ValueError(f"duplicate name {twice!r:.60}")
     return held
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not allowed")

@@ -1,7 +1,9 @@
-"""A strict reader of one safetensors file. Reads what it is asked for and maps nothing, so memory stays bounded.
+"""A strict reader of one safetensors file. Reads only the rows it is asked for, so memory stays bounded.
 
-The header is JSON behind its length: names with type, shape and bytes from..to. As in the reference the spans must
-cover the data from its first byte to its last, without gaps and overlaps. Knows no model.
+The file is the header's length, a JSON header (type, shape and byte offsets by name), and the data. As in the
+reference implementation the offsets must cover the data without gaps and overlaps.
+
+The safetensors package is not used: it maps whole files, and has no BF16 for NumPy.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ MAX_TENSORS = 1 << 18  # with every expert a tensor of its own, the largest mode
 MAX_DIMS = 8
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "BOOL": 1}
 SIZES |= {f"{sign}{bits}": bits // 8 for sign in "IU" for bits in (8, 16, 32, 64)}
-KEPT = {"F64": "F32", "F32": "F32", "F16": "F16", "BF16": "BF16"}  # the format that a stream of each type says
-AGAIN = "get the file again"
+STREAM_FORMATS = {"F64": "F32", "F32": "F32", "F16": "F16", "BF16": "BF16"}  # by stored type
+AGAIN = "download the file again"
 
 
 class Safetensors:
@@ -50,7 +52,7 @@ class Safetensors:
             raise
 
     def close(self) -> None:
-        """Streams of this file cannot be read any more."""
+        """Close the file; its streams cannot be read any more."""
         self._file.close()
 
     def _fail(self, what: str) -> BadFileError:
@@ -59,7 +61,7 @@ class Safetensors:
     def _read_header(self) -> Iterator[tuple[str, Stream]]:
         size = self._file.seek(0, 2)
         if size < 8:
-            raise self._fail("is no safetensors file: too short")
+            raise self._fail("is too short for a safetensors file")
         (length,) = U64.unpack(self._bytes(0, 8).tobytes())
         if length > min(MAX_HEADER, size - 8):
             raise self._fail(f"header of {length} bytes in a file of {size}")
@@ -77,7 +79,7 @@ class Safetensors:
             at = end
             yield name, self._stream(name, dtype, shape, 8 + length + first)
         if 8 + length + at != size:
-            raise self._fail(f"{size} bytes, its header speaks of {8 + length + at}")
+            raise self._fail(f"{size} bytes, its header describes {8 + length + at}")
 
     def _entry(self, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
         """Type, shape, first byte and end of a tensor's header entry, each checked."""
@@ -85,7 +87,7 @@ class Safetensors:
             case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(first), int(end)]}:
                 pass
             case _:
-                raise self._fail(f"tensor {shown(name)} has no type, shape and offsets")
+                raise self._fail(f"tensor {shown(name)} needs dtype, shape and data_offsets")
         if any(type(n) is not int or not 0 <= n < 1 << 48 for n in shape) or len(shape) > MAX_DIMS:
             raise self._fail(f"tensor {shown(name)} has an impossible shape")
         if dtype not in SIZES:
@@ -101,14 +103,14 @@ class Safetensors:
         def read(first: int, end: int) -> Values:
             if not 0 <= first <= end <= rows:
                 raise IndexError(f"rows {first} to {end} of {rows}")
-            if dtype not in KEPT:
-                raise self._fail(f"tensor {shown(name)} is {dtype}: its numbers are packed by a quantizer")
+            if dtype not in STREAM_FORMATS:
+                raise self._fail(f"tensor {shown(name)} is {dtype}, which stores quantized numbers")
             values = _floats(self._bytes(at + first * row, (end - first) * row), dtype)
             if not np.isfinite(values).all():
-                raise self._fail(f"tensor {shown(name)} holds NaN or infinity")
+                raise self._fail(f"tensor {shown(name)} contains NaN or infinity")
             return values.reshape(end - first, shape[-1])
 
-        return Stream(shape, KEPT.get(dtype, dtype), read)
+        return Stream(shape, STREAM_FORMATS.get(dtype, dtype), read)
 
     def _bytes(self, at: int, count: int) -> NDArray[np.uint8]:
         """`count` bytes from `at` on, fresh memory."""
@@ -120,7 +122,7 @@ class Safetensors:
             while done < count:
                 got = self._file.readinto(view[done:])
                 if not got:
-                    raise self._fail("became shorter while it was read")
+                    raise self._fail("was truncated while it was read")
                 done += got
         return data
 

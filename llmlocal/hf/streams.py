@@ -1,7 +1,7 @@
-"""Tensors that are read some rows at a time, and what can be done to them without holding one whole.
+"""Tensors that are read a few rows at a time, and operations on them that never hold a whole tensor.
 
-Rows are counted over all dimensions but the last. Values stay in half precision where they are stored so, as in
-llama.cpp's converter, else they are float32. Knows no file, no name and no architecture.
+Rows are counted over all dimensions but the last. Values stored in half precision stay so, as in llama.cpp's
+converter; others are float32.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import BadFileError
 
 Values = NDArray[Any]  # float16 or float32
-HINT = "the folder is damaged or holds another model; get it again"
+HINT = "the folder is damaged or of another model; download it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Stream:
 
 
 def constant(values: ArrayLike) -> Stream:
-    """A tensor that is made here: float32."""
+    """A tensor of given values, float32."""
     held = np.asarray(values, np.float32)
     flat = held.reshape(-1, held.shape[-1])
     return Stream(held.shape, "F32", lambda first, end: flat[first:end])
 
 
 def plus(x: Stream, number: float) -> Stream:
-    """`x + number`, rounded to half precision where `x` is stored so."""
+    """`x + number`, rounded to half precision where `x` is F16."""
 
     def read(first: int, end: int) -> Values:
         values = x.read(first, end)
@@ -62,7 +62,7 @@ def plus(x: Stream, number: float) -> Stream:
 
 
 def take(x: Stream, order: NDArray[np.int64]) -> Stream:
-    """The rows `order` of a vector or matrix, of a vector its elements; cheap where near rows come from near rows."""
+    """The rows `order` of a matrix, or elements of a vector; reads are cheap where neighbours come from neighbours."""
     if len(x.shape) == 1:
         whole = Stream((len(order),), x.format, lambda first, end: x.read(0, 1)[:, order][first:end])
         return whole
@@ -100,7 +100,7 @@ def part(x: Stream, first: int, end: int) -> Stream:
 
 
 def split(x: Stream, sizes: Sequence[int]) -> list[Stream]:
-    """`x` cut along the last dimension but one, a vector along its only one. Raises BadFileError unless all is used."""
+    """`x` cut along the last dimension but one (a vector: its only one). Raises BadFileError unless sizes add up."""
     size = x.shape[-2] if len(x.shape) > 1 else x.k
     if sum(sizes) != size:
         raise BadFileError(f"a tensor of {size} rows cannot be cut into {' + '.join(map(str, sizes))}", HINT)
@@ -108,7 +108,7 @@ def split(x: Stream, sizes: Sequence[int]) -> list[Stream]:
 
 
 def joined(xs: Sequence[Stream]) -> Stream:
-    """Vectors end to end, or matrices one below the other."""
+    """Vectors concatenated, or matrices concatenated along their rows. Raises BadFileError where shapes differ."""
     if len({x.shape[1:] for x in xs}) > 1 or len(xs[0].shape) > 2:
         raise BadFileError(f"tensors of shapes {', '.join(str(x.shape) for x in xs)} cannot be joined", HINT)
     if len(xs[0].shape) == 1:
@@ -118,14 +118,14 @@ def joined(xs: Sequence[Stream]) -> Stream:
 
 
 def stacked(xs: Sequence[Stream]) -> Stream:
-    """Tensors of one shape as one with a dimension more in front. Raises BadFileError where shapes differ."""
+    """Tensors of one shape stacked along a new first dimension. Raises BadFileError where shapes differ."""
     if len({x.shape for x in xs}) > 1:
         raise BadFileError(f"tensors of shapes {', '.join(sorted({str(x.shape) for x in xs}))} cannot be stacked", HINT)
     return _below(xs, (len(xs), *xs[0].shape))
 
 
 def transposed(x: Stream) -> Stream:
-    """The last two dimensions swapped. Every read goes over a whole matrix of `x`, some rows of it at a time."""
+    """The last two dimensions swapped. Every read passes over a whole matrix of `x`, a few rows at a time."""
     if len(x.shape) < 2:
         raise BadFileError(f"a tensor of shape {x.shape} cannot be transposed", HINT)
     *outer, rows, k = x.shape
@@ -144,7 +144,7 @@ def transposed(x: Stream) -> Stream:
 
 
 def reshaped(x: Stream, *shape: int) -> Stream:
-    """Other dimensions around the same rows. Raises BadFileError where rows or their length would differ."""
+    """The same rows with other leading dimensions. Raises BadFileError where the sizes do not fit."""
     if prod(shape) != prod(x.shape) or shape[-1] != x.k:
         raise BadFileError(f"a tensor of shape {x.shape} cannot be taken as {shape}", HINT)
     return replace(x, shape=shape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -116,6 +116,13 @@ def entry_for(model: str | Path) -> Entry | None:
     stem = _plain(Path(text).name.removesuffix(".gguf"))
     known = [entry for entry in found.entries.values() if any(_starts(stem, name) for name in _spellings(entry))]
     return max(known, key=lambda entry: len(entry.name), default=None)
+
+
+def recommended_sampling(model: Path) -> dict[str, Any]:
+    """What the catalog recommends for a model's file, by the names of `SamplingParams`; empty where it says nothing."""
+    entry = entry_for(model)
+    found = {key: value for key, value in asdict(entry.sampling).items() if value is not None} if entry else {}
+    return {"temperature" if key == "temp" else key: value for key, value in found.items()}
 
 
 def catalog() -> Catalog:

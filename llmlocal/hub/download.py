@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from ..errors import BadFileError, NetworkError, ResourceError
-from ..files.atomic_file import FULL
+from ..files.disk import FULL
 from ..text import escaped, format_bytes
 from .remote_file import Progress, RemoteFile, Tell, hasher
 from .transport import TransientError, opened

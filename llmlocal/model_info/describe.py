@@ -11,24 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import models
-from ..gguf import Array, GGUFFile
+from ..gguf import Array, GGUFFile, file_types
 from ..gguf.split import later_parts
 from .memory import Memory, head_sizes, hyper, kv_heads, memory, vocabulary_size
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
 TEMPLATE = "tokenizer.chat_template"
 LICENSES = ("general.license.name", "general.license", "general.license.link")
-
-# general.file_type as llama.cpp numbers it; a test compares this with `gguf`.
-# fmt: off
-FILE_TYPES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
-    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
-    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
-    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4",
-    40: "Q1_0",
-}
-# fmt: on
 
 # A text that only this kind of template writes, the more special kinds first.
 TEMPLATE_KINDS = (
@@ -136,8 +125,8 @@ def text(metadata: Mapping[str, Any], key: str) -> str | None:
 
 def file_type(metadata: Mapping[str, Any]) -> str | None:
     """The name of the mix of formats that the file was made with."""
-    value = metadata.get("general.file_type")
-    return FILE_TYPES.get(value) if isinstance(value, int) else None
+    value = metadata.get(file_types.KEY)
+    return file_types.NAMES.get(value) if isinstance(value, int) else None
 
 
 def template_kind(metadata: Mapping[str, Any]) -> str | None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..errors import BadFileError
 from .base import KINDS, Tokenizer
-from .stream import StreamDecoder, TextStreamDecoder
+from .stream import StreamDecoder
 from .vocab import Conventions, Vocab
 
-__all__ = ["Conventions", "StreamDecoder", "TextStreamDecoder", "Tokenizer", "Vocab", "load"]
+__all__ = ["Conventions", "StreamDecoder", "Tokenizer", "Vocab", "load"]
 
 
 def load(metadata: Mapping[str, Any]) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""Tokens to output while they are made: never half a character. Knows no terminal and no model."""
+"""Tokens to text while they are generated: never half a character."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from collections.abc import Container
 from .base import Tokenizer
 
 
-class TextStreamDecoder:
-    """Ids in, text out, for terminals: bytes that are no UTF-8 show as U+FFFD, as in `Tokenizer.decode`.
+class StreamDecoder:
+    """Token ids in, text out. `push` holds back at most 3 bytes of a character that is not complete yet.
 
-    `continues` says that the answer goes on in the middle of a text, whose next space must be kept. `special` shows
-    control tokens by name, `named` those among them that it holds.
+    `continues`: the text goes on where another ended, so that its first space is kept. `special` writes control tokens
+    by name, `named` only those that it contains. `errors` is what becomes of bytes that are not UTF-8: lone surrogates,
+    from which the bytes can be had back, or with "replace" U+FFFD, as in `Tokenizer.decode`.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, *, continues: bool = False, special: bool = False, named: Container[int] = ()
+        self,
+        tokenizer: Tokenizer,
+        *,
+        continues: bool = False,
+        special: bool = False,
+        named: Container[int] = (),
+        errors: str = "surrogateescape",
     ) -> None:
         self._tokenizer = tokenizer
         self._first = not continues
         self._special, self._named = special, named
-        self._utf8 = getincrementaldecoder("utf-8")(self._errors)
-
-    _errors = "replace"
+        self._utf8 = getincrementaldecoder("utf-8")(errors)
 
     def push(self, id: int) -> str:
         """The text that `id` completes, perhaps empty. Raises ValueError for an id outside the vocabulary."""
@@ -36,27 +41,3 @@ class TextStreamDecoder:
     def flush(self) -> str:
         """What was held back; the decoder then starts a new character."""
         return self._utf8.decode(b"", final=True)
-
-
-class _EscapingStreamDecoder(TextStreamDecoder):
-    _errors = "surrogateescape"
-
-
-class StreamDecoder:
-    """Ids in, bytes out, for pipes: `push` holds back at most 3 bytes of a character that is not complete yet.
-
-    Takes the arguments of `TextStreamDecoder`. Bytes that are no UTF-8 pass unchanged.
-    """
-
-    def __init__(
-        self, tokenizer: Tokenizer, *, continues: bool = False, special: bool = False, named: Container[int] = ()
-    ) -> None:
-        self._text = _EscapingStreamDecoder(tokenizer, continues=continues, special=special, named=named)
-
-    def push(self, id: int) -> bytes:
-        """The bytes that `id` completes, perhaps none. Raises ValueError for an id outside the vocabulary."""
-        return self._text.push(id).encode("utf-8", "surrogateescape")
-
-    def flush(self) -> bytes:
-        """What was held back; the decoder then starts a new character."""
-        return self._text.flush().encode("utf-8", "surrogateescape")

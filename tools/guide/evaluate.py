@@ -16,8 +16,9 @@ from pathlib import Path
 import corpus
 
 from llmlocal.chat_format.prompt import Request
+from llmlocal.generation.events import Token
 from llmlocal.generation.sampler import SamplingParams
-from llmlocal.generation.session import Piece, Session
+from llmlocal.generation.session import Session
 
 BY_HAND = {
     "by hand": Path(__file__).parents[2] / "tests/guide_questions.toml",
@@ -51,7 +52,7 @@ def answers(model: Path) -> Callable[[str], str]:
 
     def answer(question: str) -> str:
         events = session.answer(session.prompt(Request(question.encode())), max_tokens=LONGEST, sampling=greedy)
-        return b"".join(event.data for event in events if isinstance(event, Piece)).decode("utf-8", "replace")
+        return "".join(event.text for event in events if isinstance(event, Token))
 
     return answer
 

@@ -1,4 +1,4 @@
-"""What a quantization cost, on a page of text: both models read it, and their predictions are compared."""
+"""What a quantization costs in quality: source and result read a page of text, and their predictions are compared."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from ..generation.session import Session
 from ..measure.divergence import BATCH, Divergence, diverge
 from ..measure.sample_text import sample_text
 
-TOKENS = 256  # that are compared at most
+TOKENS = 256  # compared at most
 
 
 def check(reference: Path, candidate: Path, threads: int | None, tell: Callable[[int, int], None]) -> Divergence:
-    """The divergence of `candidate` from `reference` on a page of text. Raises UsageError where a folder is given."""
+    """The divergence of `candidate` from `reference` on a page of text; `tell` gets tokens done and their number.
+
+    Raises UsageError where `reference` is a folder.
+    """
     if reference.is_dir():
-        raise UsageError("--check runs the source, so it needs a GGUF file", "convert the folder first")
+        raise UsageError("--check runs SRC, so SRC must be a GGUF file", "llmlocal convert the folder first")
     found = Divergence()
     with (
         Session.open(reference, n_ctx=TOKENS, n_threads=threads, max_outputs=BATCH) as old,

@@ -10,42 +10,45 @@ from chatting import opened
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocal.chat.answer import Count, Settings
-from llmlocal.chat.chat import Dialogue
+from llmlocal.chat.chat import Chat, ChatSettings
 from llmlocal.chat.conversation import Conversation, Turn, assistant
-from llmlocal.chat_format.tag_splitter import Part
 from llmlocal.errors import PromptTooLongError, UsageError
+from llmlocal.generation.events import Event, Finished, Token
 from llmlocal.generation.sampler import SamplingParams
-from llmlocal.generation.session import Finished
 
 TEMPLATE = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}"
 THINKS = TEMPLATE + "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
 OPENS = TEMPLATE + "<think>\n"
 
 
-def dialogue(answers: Sequence[str], template: str = TEMPLATE, n_ctx: int = 512, **more: Any) -> Dialogue:
+def chat(answers: Sequence[str], template: str = TEMPLATE, n_ctx: int = 512, **more: Any) -> Chat:
     session = opened({"answers": list(answers), "template": template, "n_ctx": n_ctx})
-    return Dialogue(session, Conversation(), Settings(SamplingParams(temperature=0), **more))
+    return Chat(session, Conversation(), ChatSettings(SamplingParams(temperature=0), **more))
 
 
-def ask(d: Dialogue, text: str) -> tuple[str, Finished]:
-    d.talk.begin(text)
+def ask(d: Chat, text: str) -> tuple[str, Finished]:
+    d.conversation.begin(text)
     *events, end = d.reply()
     assert isinstance(end, Finished)
-    return "".join(e.text for e in events if isinstance(e, Part) and e.kind == "answer"), end
+    return "".join(e.text for e in events if isinstance(e, Token)), end
 
 
-def engine(d: Dialogue) -> Any:
+def thought(events: Sequence[Event]) -> str:
+    tokens = [e for e in events if isinstance(e, Token)]
+    return "".join(part.text for token in tokens for part in token.parts if part.kind == "thought")
+
+
+def engine(d: Chat) -> Any:
     return d.session.engine
 
 
-def read(d: Dialogue) -> str:
+def read(d: Chat) -> str:
     """What the model has in its context."""
     return d.session.tokenizer.decode(engine(d).tokens).replace("▁", " ")
 
 
 def test_turns_are_read_in_the_template_and_only_what_is_new() -> None:
-    d = dialogue(["one", "two"])
+    d = chat(["one", "two"])
     assert ask(d, "a?")[0] == "one"
     assert ask(d, "b?")[0] == "two"
     assert read(d) == "[user:a?][assistant:one][user:b?]two"
@@ -55,50 +58,49 @@ def test_turns_are_read_in_the_template_and_only_what_is_new() -> None:
 
 
 def test_thoughts_are_kept_apart_and_not_read_again() -> None:
-    d = dialogue(["<think>\nhm</think>\n\n4", "5"], THINKS)
+    d = chat(["<think>\nhm</think>\n\n4", "5"], THINKS)
     assert ask(d, "a?")[0] == "4"
-    assert d.talk.turns[0].messages[1] == {"role": "assistant", "content": "4", "reasoning_content": "hm"}
+    assert d.conversation.turns[0].messages[1] == {"role": "assistant", "content": "4", "reasoning_content": "hm"}
     ask(d, "b?")
     assert read(d).startswith("[user:a?][assistant:4][user:b?]")
 
 
 def test_thought_that_the_template_opens() -> None:
-    d = dialogue(["hm</think>\n\n4"], OPENS)
+    d = chat(["hm</think>\n\n4"], OPENS)
     assert ask(d, "a?")[0] == "4"
-    assert d.talk.turns[0].thought == "hm"
+    assert d.conversation.turns[0].thought == "hm"
 
 
 def test_thinking_off_by_the_template_or_by_closing_it() -> None:
-    d = dialogue(["4"], THINKS, think="off")
+    d = chat(["4"], THINKS, think="off")
     ask(d, "a?")
     assert read(d).startswith("[user:a?]<think>\n\n</think>\n\n4")
-    d = dialogue(["4"], OPENS, think="off")
+    d = chat(["4"], OPENS, think="off")
     ask(d, "a?")
     assert read(d).startswith("[user:a?]<think>\n</think>\n\n4")
-    assert d.talk.turns[0].messages[1] == {"role": "assistant", "content": "4"}
+    assert d.conversation.turns[0].messages[1] == {"role": "assistant", "content": "4"}
 
 
 @pytest.mark.parametrize("budget", [0, 1, 5])
 def test_thinking_budget_closes_the_thought(budget: int) -> None:
-    d = dialogue(["abcdefghijklmn</think>no"], OPENS, think_budget=budget)
-    d.talk.begin("a?")
+    d = chat(["abcdefghijklmn</think>no"], OPENS, think_budget=budget)
+    d.conversation.begin("a?")
     events = list(d.reply())
-    thought = "".join(e.text for e in events if isinstance(e, Part) and e.kind == "thought")
-    assert thought == "abcdefghijklmn"[: max(1, budget)]
+    assert thought(events) == "abcdefghijklmn"[: max(1, budget)]
     assert "\n</think>\n\n" in read(d)
-    assert max(e.thought for e in events if isinstance(e, Count)) <= budget + len("\n</think>\n\n")
+    assert sum(e.thinking for e in events if isinstance(e, Token)) <= budget + len("\n</think>\n\n")
 
 
 def test_stopped_answer_is_kept() -> None:
-    d = dialogue(["one two three"])
-    d.talk.begin("a?")
+    d = chat(["one two three"])
+    d.conversation.begin("a?")
     events = d.reply()
     said = ""
     while len(said) < 5:
         event = next(events)
-        said += event.text if isinstance(event, Part) else ""
-    events.close()  # type: ignore[attr-defined]
-    assert d.talk.turns[0].answer == said
+        said += event.text if isinstance(event, Token) else ""
+    events.close()
+    assert d.conversation.turns[0].answer == said
     ask(d, "b?")
     assert read(d).startswith(f"[user:a?][assistant:{said}][user:b?]")
 
@@ -106,92 +108,96 @@ def test_stopped_answer_is_kept() -> None:
 def test_calls_and_their_results() -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
     template = TEMPLATE + "<tool_call>"
-    d = dialogue(['so: <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>', "done"], template, tools=[tool])
+    d = chat(['so: <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>', "done"], template, tools=[tool])
     assert ask(d, "a?")[0] == "so: "
     ((id, call),) = d.calls
     assert (call.name, call.arguments) == ("f", {"a": 1})
-    d.results(["42"])
+    d.add_results(["42"])
     list(d.reply())
-    roles = [m["role"] for m in d.talk.turns[0].messages]
+    roles = [m["role"] for m in d.conversation.turns[0].messages]
     assert roles == ["user", "assistant", "tool", "assistant"]
-    assert d.talk.turns[0].messages[2]["tool_call_id"] == id == d.talk.turns[0].messages[1]["tool_calls"][0]["id"]
-    assert d.talk.turns[0].answer == "done"
+    assert (
+        d.conversation.turns[0].messages[2]["tool_call_id"]
+        == id
+        == d.conversation.turns[0].messages[1]["tool_calls"][0]["id"]
+    )
+    assert d.conversation.turns[0].answer == "done"
 
 
 def test_what_is_no_call_is_said() -> None:
     tool = {"type": "function", "function": {"name": "f"}}
-    d = dialogue(["<tool_call>nonsense {</tool_call> so"], TEMPLATE + "<tool_call>", tools=[tool])
+    d = chat(["<tool_call>nonsense {</tool_call> so"], TEMPLATE + "<tool_call>", tools=[tool])
     assert ask(d, "a?")[0] == "nonsense { so"
     assert d.calls == []
 
 
-def long_talk(n_ctx: int, turns: int, **more: Any) -> Dialogue:
-    d = dialogue(["the summary"], n_ctx=n_ctx, **more)
+def long_chat(n_ctx: int, turns: int, **more: Any) -> Chat:
+    d = chat(["the summary"], n_ctx=n_ctx, **more)
     for n in range(turns):
-        d.talk.turns.append(Turn([{"role": "user", "content": f"question {n}"}, assistant("an answer " * 3)]))
-    d.talk.begin("the last question")
+        d.conversation.turns.append(Turn([{"role": "user", "content": f"question {n}"}, assistant("an answer " * 3)]))
+    d.conversation.begin("the last question")
     return d
 
 
 def test_dropping_frees_half_of_the_context_at_once() -> None:
-    d = long_talk(512, 20)
+    d = long_chat(512, 20)
     assert not d.fits()
     dropped = d.drop_to_fit()
     assert 10 < dropped < 20
     assert d.fits()
     assert len(d.prompt().ids) <= 256
-    assert d.talk.first == dropped
-    assert len(d.talk.turns) == 21  # none is lost
+    assert d.conversation.first == dropped
+    assert len(d.conversation.turns) == 21  # none is lost
 
 
 def test_last_turn_that_does_not_fit_alone() -> None:
-    d = dialogue(["x"], n_ctx=64)
-    d.talk.begin("long " * 40)
+    d = chat(["x"], n_ctx=64)
+    d.conversation.begin("long " * 40)
     with pytest.raises(PromptTooLongError, match="the last turn alone"):
         d.drop_to_fit()
 
 
 def test_summary_takes_the_place_of_what_it_sums_up() -> None:
-    d = long_talk(900, 12)
+    d = long_chat(900, 12)
     assert not d.fits()
     list(d.summarize())
-    assert (d.talk.summary, d.talk.first) == ("the summary", 12)
+    assert (d.conversation.summary, d.conversation.first) == ("the summary", 12)
     assert d.fits()
     list(d.reply())
     assert read(d).startswith("[system:Summary of our conversation so far:\n\nthe summary][user:the last question]")
 
 
 def test_summary_that_is_stopped_changes_nothing() -> None:
-    d = long_talk(900, 12)
+    d = long_chat(900, 12)
     events = d.summarize()
     next(events)
-    events.close()  # type: ignore[attr-defined]
-    assert (d.talk.summary, d.talk.first) == (None, 0)
+    events.close()
+    assert (d.conversation.summary, d.conversation.first) == (None, 0)
 
 
 def test_a_model_without_a_template_cannot_chat() -> None:
     session = opened({"answers": ["x"], "n_ctx": 64})
     session.tokenizer.vocab.ids.pop("<|im_start|>")
     with pytest.raises(UsageError, match="no chat template"):
-        Dialogue(session, Conversation(), Settings())
+        Chat(session, Conversation(), ChatSettings())
 
 
 @given(st.lists(st.sampled_from(["begin", "undo", "clear", "drop", "summarize"]), max_size=20))
 def test_no_order_of_changes_breaks_a_conversation(changes: list[str]) -> None:
-    talk = Conversation("Be.")
+    whole = Conversation("Be.")
     for change in changes:
         if change == "begin":
-            talk.begin("x")
+            whole.begin("x")
         elif change == "undo":
-            talk.undo()
+            whole.undo()
         elif change == "clear":
-            talk.clear()
+            whole.clear()
         elif change == "drop":
-            talk.drop(2)
+            whole.drop(2)
         else:
-            talk.summarize("s", len(talk.turns) - 1 if talk.turns else 0)
-        assert 0 <= talk.first <= len(talk.turns)
-        assert talk.seen() >= 0
-        messages = talk.messages()
+            whole.summarize("s", len(whole.turns) - 1 if whole.turns else 0)
+        assert 0 <= whole.first <= len(whole.turns)
+        assert whole.visible() >= 0
+        messages = whole.messages()
         assert messages[0]["role"] == "system"
-        assert len(messages) == 1 + talk.seen()
+        assert len(messages) == 1 + whole.visible()

@@ -1,0 +1,182 @@
+"""Draws answers, for `run` and `chat` alike: text to stdout or a file, thoughts and progress to stderr.
+
+A pipe or a file gets the bytes of the answer unchanged; on a terminal control characters are shown, never sent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import IO, TYPE_CHECKING, BinaryIO
+
+from ...text import readable
+from ..choices import Rendering, ShownThoughts
+from .code import highlighted
+from .markdown import DIM, RESET, Markdown
+from .terminal import Screen, can_draw, columns, is_terminal, note, stdout, visible
+
+if TYPE_CHECKING:
+    from ...generation.events import Event, Finished, Token
+
+REASONS = {"stop": "finished", "length": "reached the token limit", "context": "filled the context"}
+
+
+class AnswerScreen(Screen):
+    """A screen on which answers are drawn.
+
+    `render`: whether Markdown is drawn; auto draws it on a terminal with colours. `thoughts`: what is shown of them.
+    `whole_lines`: end an answer with a line feed also where it does not go to a terminal.
+    """
+
+    def __init__(
+        self,
+        *,
+        render: Rendering = Rendering.off,
+        thoughts: ShownThoughts = ShownThoughts.show,
+        whole_lines: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(quiet=quiet, verbose=verbose)
+        self.render, self.whole_lines = render, whole_lines
+        self.thoughts = ShownThoughts.hide if quiet or sys.stderr is None else thoughts
+
+    @property
+    def draws_markdown(self) -> bool:
+        """Whether Markdown is drawn."""
+        return self.render is Rendering.on or (self.render is Rendering.auto and _coloured(sys.stdout))
+
+    def answer(
+        self, events: Iterable[Event], out: BinaryIO | None = None, stopped: Callable[[], bool] = lambda: False
+    ) -> Finished | None:
+        """Draw an answer to `out`, by default stdout, until it ends or `stopped`. Returns its end, if it came."""
+        from ...generation.events import PromptProgress, Token
+
+        self._since = monotonic()
+        with _Writer(self, out) as writer:
+            for event in events:
+                if isinstance(event, PromptProgress):
+                    speed = event.done / max(monotonic() - self._since, 1e-9)
+                    self.progress("prompt", event.done, event.total, " tokens", f", {speed:.0f} tokens/s")
+                elif isinstance(event, Token):
+                    writer.token(event)
+                else:
+                    writer.close()
+                    self._report_end(event)
+                    return event
+                if stopped():
+                    break
+        return None
+
+    def aside(self, text: str) -> None:
+        """A line about the chat, to stderr; dim where there are colours."""
+        self.clear()
+        sys.stderr.write(f"{DIM}{visible(text)}{RESET}\n" if _coloured(sys.stderr) else f"{visible(text)}\n")
+        sys.stderr.flush()
+
+    def _report_end(self, end: Finished) -> None:
+        if end.reason == "context":
+            self.notes(["the context is full, so the answer ends here; a larger --ctx holds more"])
+        if self._verbose:
+            note(summary(end))
+
+
+class _Writer:
+    """Writes one answer. A context manager that ends the line it is on, unless nobody takes what is written."""
+
+    def __init__(self, screen: AnswerScreen, out: BinaryIO | None) -> None:
+        self._screen, self._out = screen, out or stdout()
+        self._terminal = out is None and is_terminal()
+        self._whole_lines = self._terminal or screen.whole_lines
+        self._markdown = Markdown(lambda: columns(sys.stdout), highlighted) if screen.draws_markdown else None
+        self._kind, self._last = "", "\n"  # of the part that is being written, and its last character
+        self._thought_since, self._thought_tokens = 0.0, 0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._screen.clear()
+        if kind is None or not issubclass(kind, OSError):
+            self.close()
+
+    def token(self, token: Token) -> None:
+        """Write the parts that a token completes; a folded thought shows how many tokens it has."""
+        self._thought_tokens += token.thinking
+        for part in token.parts:
+            if part.kind in ("answer", "thought"):
+                self._part(part.kind, part.text)
+        if not token.parts:
+            return
+        if self._kind == "thought" and self._screen.thoughts is ShownThoughts.fold:
+            self._screen.status(f"thinking: {self._thought_tokens} tokens")
+
+    def close(self) -> None:
+        """End the part that is being written."""
+        if self._kind == "thought":
+            self._end_thought()
+        elif self._kind == "answer":
+            if self._markdown:
+                self._put(self._markdown.finish())
+            if self._whole_lines and self._last != "\n":
+                self._put("\n")
+        self._kind = ""
+
+    def _part(self, kind: str, text: str) -> None:
+        self._screen.clear()
+        if kind != self._kind:
+            self.close()
+            self._kind = kind
+            if kind == "thought":
+                self._begin_thought()
+        if kind == "thought":
+            self._put_thought(text)
+        else:
+            shown = visible(readable(text)) if self._terminal else text
+            self._put(self._markdown.push(shown) if self._markdown else shown)
+
+    def _begin_thought(self) -> None:
+        self._thought_since = monotonic()
+        if self._screen.thoughts is ShownThoughts.show:
+            self._screen.aside("thinking:")
+
+    def _put_thought(self, text: str) -> None:
+        if self._screen.thoughts is ShownThoughts.show:
+            shown = readable(text)
+            if sys.stderr.isatty():
+                shown = visible(shown)
+            sys.stderr.write(f"{DIM}{shown}{RESET}" if _coloured(sys.stderr) else shown)
+            sys.stderr.flush()
+            self._last = text[-1]
+
+    def _end_thought(self) -> None:
+        if self._screen.thoughts is ShownThoughts.show:
+            sys.stderr.write("\n\n" if self._last != "\n" else "\n")
+            sys.stderr.flush()
+        elif self._screen.thoughts is ShownThoughts.fold:
+            seconds = monotonic() - self._thought_since
+            self._screen.aside(f"thought for {seconds:.0f} s, {self._thought_tokens} tokens (/think shows it)")
+        self._last, self._thought_tokens = "\n", 0
+
+    def _put(self, text: str) -> None:
+        if text:
+            self._out.write(text.encode("utf-8", "surrogateescape"))
+            self._out.flush()
+            self._last = text[-1]
+
+
+def summary(end: Finished) -> str:
+    """The speed of an answer and why it ended, in a line."""
+    reused = f", {end.reused_tokens} of them reused" if end.reused_tokens else ""
+    return (
+        f"prompt: {end.prompt_tokens} tokens{reused}, {end.prefill_speed:.1f} tokens/s; "
+        f"answer: {end.generated_tokens} tokens, {end.decode_speed:.1f} tokens/s, {REASONS[end.reason]}; "
+        f"seed {end.seed}"
+    )
+
+
+def _coloured(stream: IO[str] | None) -> bool:
+    """Whether a stream is a terminal with colours that the user wants."""
+    return can_draw(stream) and not os.environ.get("NO_COLOR")

@@ -1,0 +1,144 @@
+"""A Hugging Face folder as a source of tensors under GGUF's names, with GGUF's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import models
+from ..errors import BadFileError
+from ..gguf.values import ValueType
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion
+from ..hf.folder import CONFIG, Folder
+from ..hf.streams import Stream
+from ..quant.format import BY_NAME
+from ..quant.formats import load_all
+from ..quant.recipes import TensorSpec
+from ..text import escaped, shown
+from .card import general_keys
+from .lora import Adapter, merge_adapters, read_adapter
+from .names import named_for_gguf
+from .stored_format import stored_format
+from .stream_tensor import StreamTensor
+from .vocabulary import read_vocabulary
+
+UNQUANTIZED = "convert the original, unquantized model"
+# READS take the residual stream as input, so their rows have embedding_length values; WRITES have as many rows.
+READS = ("attn_q", "attn_k", "attn_v", "attn_qkv", "ffn_gate", "ffn_up", "token_embd", "output")
+WRITES = ("attn_output", "ffn_down")
+
+
+class HFSource:
+    """A `TensorSource`: the tensors of a folder under GGUF's names. Its metadata lacks `general.file_type`.
+
+    The format of a spec is what a conversion without rounding gives the tensor: F32 for vectors and what must be
+    precise, else what the folder stores (F32, F16, BF16).
+    """
+
+    def __init__(self, path: Path, metadata: dict[str, Any], streams: Mapping[str, Stream]) -> None:
+        self.path, self.metadata = path, metadata
+        self.values = {key: _value(value) for key, value in metadata.items()}
+        self._held = {name: StreamTensor(name, BY_NAME[x.format], x) for name, x in streams.items()}
+        self.tensors = [
+            TensorSpec(t.name, t.shape, stored_format(t.name, t.shape, t.format)) for t in self._held.values()
+        ]
+
+    def tensor(self, name: str) -> StreamTensor:
+        return self._held[name]
+
+    def release(self, name: str) -> None:
+        """Streams keep nothing in memory."""
+
+
+def _value(value: Any) -> Any:
+    """The value of a metadata entry without its type."""
+    return value[1] if isinstance(value, tuple) and value and isinstance(value[0], ValueType) else value
+
+
+@contextmanager
+def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[HFSource]:
+    """Open a Hugging Face folder, with LoRA adapters merged into it (PEFT folders or GGUF files).
+
+    Raises NotFoundError where files are missing; BadFileError where it is damaged, holds pickles or quantized numbers,
+    has an architecture that is not supported, or where an adapter belongs to another model.
+    """
+    folder = Folder(Path(path))
+    adapters = [read_adapter(Path(adapter)) for adapter in lora]
+    with folder.tensors() as tensors:
+        yield _source(folder, tensors, adapters)
+
+
+def classes() -> dict[str, tuple[str, Conversion]]:
+    """(architecture, conversion) of every class of transformers that can be converted, by the name of the class."""
+    out: dict[str, tuple[str, Conversion]] = {}
+    for arch in models.names():
+        conversion = getattr(models.find(arch, ""), "CONVERSION", None)
+        if conversion is not None:
+            out |= dict.fromkeys(conversion.classes, (arch, conversion))
+    return out
+
+
+def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter]) -> HFSource:
+    load_all()
+    architecture, conversion = _conversion(folder)
+    s = Settings(folder, conversion.defaults)
+    _refuse_quantized(s, tensors)
+    keys = conversion.keys(s)
+    tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
+    streams = named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
+    streams = merge_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
+    vocabulary = (conversion.vocabulary or read_vocabulary)(s)
+    _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
+    metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
+    return HFSource(folder.path, metadata, streams)
+
+
+def _check_shapes(s: Settings, streams: dict[str, Stream], width: int, tokens: list[str]) -> None:
+    """Raises BadFileError where a tensor's shape contradicts the settings or the vocabulary."""
+    for name, x in streams.items():
+        stem = name.removesuffix(".weight").split(".")[-1]
+        is_matrix = len(x.shape) == 2 and name.endswith(".weight")
+        if (is_matrix and stem in READS and x.k != width) or (is_matrix and stem in WRITES and x.rows != width):
+            raise s.fail(f"tensor {shown(name)} is {x.shape}, but hidden_size is {width}")
+        if name in ("token_embd.weight", "output.weight") and tokens and x.rows != len(tokens):
+            raise s.fail(f"tensor {shown(name)} has {x.rows} rows for a vocabulary of {len(tokens)} tokens")
+
+
+def _conversion(folder: Folder) -> tuple[str, Conversion]:
+    where, named = escaped(str(folder.path / CONFIG)), folder.json(CONFIG).get("architectures")
+    if not isinstance(named, list) or not named or not isinstance(named[0], str):
+        raise BadFileError(f"{where}: does not name the model's class (architectures)")
+    known = classes()
+    if named[0] not in known:
+        raise BadFileError(f"{where}: {shown(named[0])} is not supported", f"supported: {', '.join(sorted(known))}")
+    return known[named[0]]
+
+
+def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:
+    """All keys in GGUF's order: general, vocabulary, hyper-parameters. Hyper-parameters override the others."""
+    own = {
+        key if key.startswith(("general.", "tokenizer.")) else f"{architecture}.{key}": value
+        for key, value in keys.items()
+    }
+    first = {"general.architecture": architecture, "general.type": "model"}
+    whole = first | general | {"general.quantization_version": 2} | vocabulary | own
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def _refuse_quantized(s: Settings, tensors: dict[str, Stream]) -> None:
+    config = s.find("quantization_config")
+    if isinstance(config, dict) and any(x.format not in ("F32", "F16", "BF16") for x in tensors.values()):
+        raise BadFileError(f"{s.path}: is quantized by {shown(str(config.get('quant_method')))}", UNQUANTIZED)
+
+
+def _blocks(s: Settings, keys: Keys, tensors: dict[str, Stream]) -> int:
+    """The number of layers, checked: every layer has at least one tensor."""
+    blocks = keys.get("block_count")
+    if not isinstance(blocks, int) or not 1 <= blocks <= len(tensors):
+        raise s.fail(f"{blocks} layers in a model of {len(tensors)} tensors")
+    if not isinstance(keys.get("embedding_length"), int):
+        raise s.fail("hidden_size is missing")
+    return blocks

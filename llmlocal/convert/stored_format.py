@@ -1,0 +1,16 @@
+"""Which tensors stay F32 when a model is converted, and the format of the others."""
+
+from __future__ import annotations
+
+from ..quant.format import BY_NAME, Format
+
+# Small tensors that decide much, and tables that are added to activations, stay F32 (as in llama.cpp).
+PRECISE = ("ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv")
+
+
+def stored_format(name: str, shape: tuple[int, ...], wanted: type[Format]) -> type[Format]:
+    """The format of a tensor in a file whose matrices are `wanted`; F16 where its block does not divide a row."""
+    stem, _, last = name.rpartition(".")
+    if len(shape) == 1 or last != "weight" or stem.endswith(("_norm", *PRECISE)):
+        return BY_NAME["F32"]
+    return wanted if shape[-1] % wanted.block == 0 else BY_NAME["F16"]

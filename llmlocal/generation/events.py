@@ -1,0 +1,75 @@
+"""What happens while an answer is generated: the events of `Session.answer`, up to whoever draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+from ..chat_format.tag_splitter import Part
+from ..text import readable
+
+FinishReason = Literal["stop", "length", "context"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptProgress:
+    """A chunk of a long prompt has been read: `done` of `total` tokens."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A generated token, and the parts of the answer that it completes.
+
+    There are no parts while the text may still be half a character, a tag, or the beginning of a stop string. In the
+    texts of parts, bytes that are not UTF-8 are lone surrogates (`surrogateescape`), so that `data` has every byte.
+    `thinking`: the token belongs to a thought.
+    """
+
+    id: int
+    parts: tuple[Part, ...] = ()
+    thinking: bool = False
+
+    @property
+    def text(self) -> str:
+        """What it adds to the answer proper, without thoughts and calls; U+FFFD stands for bytes that are not UTF-8."""
+        return readable(self._answer())
+
+    @property
+    def data(self) -> bytes:
+        """The exact bytes of `text`."""
+        return self._answer().encode("utf-8", "surrogateescape")
+
+    def _answer(self) -> str:
+        return "".join(part.text for part in self.parts if part.kind == "answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event. `reason`: an end token or a stop string, the token limit, or a full context."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    reused_tokens: int
+    generated_tokens: int
+    load_seconds: float
+    prefill_seconds: float
+    decode_seconds: float
+    seed: int
+
+    @property
+    def prefill_speed(self) -> float:
+        """Prompt tokens read per second; reused tokens are not counted."""
+        return (self.prompt_tokens - self.reused_tokens) / max(self.prefill_seconds, 1e-9)
+
+    @property
+    def decode_speed(self) -> float:
+        """Tokens generated per second, without the first one: its logits come with the prompt."""
+        return max(0, self.generated_tokens - 1) / max(self.decode_seconds, 1e-9)
+
+
+Event = PromptProgress | Token | Finished
+Events = Generator[Event, None, None]

@@ -1,0 +1,50 @@
+"""Every type that a model can be quantized to, with the size of the file and the memory of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from ..errors import UsageError
+from ..model_info.memory import memory
+from ..quant.recipes import MIXES, Recipe
+from .plan import plan_quantization
+from .source import TensorSource
+
+CONTEXT = 4096  # tokens of the run whose memory is estimated
+# From more to fewer bits: what --target-size chooses from.
+BY_SIZE = (
+    *("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "IQ4_NL", "IQ4_XS"),
+    *("Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K"),
+)
+
+
+class TypeSize(NamedTuple):
+    """A type for one model; `nbytes` is the size of the file, `memory` the bytes of a run with CONTEXT tokens."""
+
+    type_name: str
+    bits_per_weight: float
+    nbytes: int
+    memory: int
+
+
+def type_sizes(source: TensorSource, recipe: Recipe) -> list[TypeSize]:
+    """Every mix, each with the user's changes in `recipe`, the largest first."""
+    rows = []
+    for mix in MIXES:
+        if mix != "COPY":
+            plan = plan_quantization(source, replace(recipe, mix=mix), allow_requantize=True)
+            run = memory(source.values, {info.name: info for info in plan.tensors}, CONTEXT)
+            rows.append(TypeSize(mix, plan.bits_per_weight, plan.nbytes, run.total))
+    return sorted(rows, key=lambda row: -row.nbytes)
+
+
+def best_that_fits(rows: Sequence[TypeSize], max_bytes: int) -> str:
+    """The type of most bits whose file has at most `max_bytes`. Raises UsageError where even the smallest is larger."""
+    sizes = {row.type_name: row.nbytes for row in rows}
+    for mix in BY_SIZE:
+        if sizes[mix] <= max_bytes:
+            return mix
+    least = min(sizes[mix] for mix in BY_SIZE)
+    raise UsageError(f"the smallest type of this model takes {least} bytes", f"--target-size {least}")
