@@ -1,1 +1,1 @@
-"""Arrays and blocks: formats, SIMD kernels, matrix products. Knows no file, model, thread or text."""
+"""Arrays and blocks: formats, SIMD kernels, matrix products. Independent of files, models, threads and text."""

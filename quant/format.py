@@ -25,7 +25,7 @@ class Format:
     """A way to store rows of numbers in blocks of `block` values and `nbytes` bytes.
 
     Subclasses say `class Q4_0(Format, id=2, block=32, nbytes=18)`; the class name is GGUF's name of the type.
-    `activations` is what products with it read: Q8 records, or float32; nothing where it is only stored.
+    `activations` is what products with it read: Q8 records, or float32; None where it is only stored.
     """
 
     name: ClassVar[str]
@@ -40,7 +40,7 @@ class Format:
 
     @classmethod
     def row_bytes(cls, k: int) -> int:
-        """Bytes of a row of `k` values. Raises ValueError where `k` is no multiple of the block."""
+        """Bytes of a row of `k` values. Raises ValueError where `k` is not a multiple of the block."""
         if k % cls.block:
             raise ValueError(f"row of {k} is not a multiple of {cls.block} ({cls.name})")
         return k // cls.block * cls.nbytes
@@ -78,7 +78,7 @@ class Format:
         if importance is not None:
             importance = np.broadcast_to(importance, values.shape).reshape(-1, cls.block)
         data = np.empty((len(blocks), cls.nbytes), np.uint8)
-        with np.errstate(all="ignore"):  # a scale may overflow or vanish as a half float, its inverse may be infinite
+        with np.errstate(all="ignore"):  # a scale may overflow or vanish as float16, its inverse may be infinite
             for part in cls._chunks(len(blocks)):
                 if not np.isfinite(blocks[part]).all():
                     raise ValueError(f"NaN or infinity cannot be quantized to {cls.name}")
@@ -102,7 +102,7 @@ class Format:
 
     @classmethod
     def kernels(cls, v: InstructionSet) -> Any:
-        """The format's SIMD parts written for the instruction set `v` (see `blocks.parts`)."""
+        """The format's SIMD parts for the instruction set `v` (see `blocks.parts`)."""
         raise NotImplementedError
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A named block-quantized tensor over borrowed memory. No copy, no arithmetic, no file."""
+"""A named block-quantized tensor over memory that something else owns: a view, nothing is copied."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
-from llmlocal.quant.kernels.matmul import words_of_tiles
+from llmlocal.quant.kernels.matmul import set_for_tiles
 from llmlocal.quant.simd.instruction_set import InstructionSet
 
 Array = NDArray[Any]
@@ -73,7 +73,7 @@ def patterns(width: int) -> list[tuple[int, Array, Array]]:
     return out
 
 
-TILE_KERNEL = Kernel(f"test_tile_dots_{VERSION}", DOT_KERNEL.fields, lambda v: build_dots(words_of_tiles(v)))
+TILE_KERNEL = Kernel(f"test_tile_dots_{VERSION}", DOT_KERNEL.fields, lambda v: build_dots(set_for_tiles(v)))
 
 
 @pytest.mark.parametrize("kernel", [DOT_KERNEL, TILE_KERNEL], ids=["registers", "tiles"])
@@ -81,7 +81,7 @@ TILE_KERNEL = Kernel(f"test_tile_dots_{VERSION}", DOT_KERNEL.fields, lambda v: b
 def test_products_of_bytes_never_saturate(isa: str, kernel: Kernel) -> None:
     v = import_module(f"llmlocal.quant.isa.{isa}")
     if kernel is TILE_KERNEL:
-        v = words_of_tiles(v)
+        v = set_for_tiles(v)
     cases, lanes = patterns(4 * v.LANES), v.LANES
     w = np.stack([(w + 128 * (v.FLIP_SIGNED and bits == 8)).astype(np.uint8) for bits, w, _ in cases])
     x = np.stack([(x, -x) for *_, x in cases])

@@ -1,4 +1,4 @@
-"""Codebooks: the small vectors of values, and the patterns of signs, that formats of few bits look up. Knows no format.
+"""Codebooks: the small vectors of values, and the patterns of signs, that formats of few bits look up.
 
 The vectors are those of the `gguf` package; nothing of it is needed once a kernel is compiled.
 """

@@ -1,4 +1,4 @@
-"""Bit fields, half floats and rounding that the NumPy side of several block formats shares.
+"""Bit fields, float16 and rounding that the NumPy side of several block formats shares.
 
 NumPy is imported inside the functions, so that formats stay cheap to list.
 """
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def float16_values(data: Bytes) -> Floats:
-    """Bytes of half floats (..., 2n) -> their values (..., n) float32."""
+    """Bytes of float16 (..., 2n) -> their values (..., n) float32."""
     import numpy as np
 
     return data.view(np.float16).astype(np.float32)
 
 
 def float16_bytes(values: Floats) -> Bytes:
-    """Values (..., n) -> bytes of half floats (..., 2n) uint8, rounded to nearest even."""
+    """Values (..., n) -> bytes of float16 (..., 2n) uint8, rounded to nearest even."""
     import numpy as np
 
     return values.astype(np.float16).view(np.uint8)

@@ -1,8 +1,8 @@
-"""The 6-bit scales and minima of eight groups of 32 in 12 bytes, which two formats share. Knows no other part of them.
+"""The 6-bit scales and minima of eight groups of 32 in 12 bytes, which Q4_K and Q5_K share.
 
 Bytes 0..3: scales 0..3, and in their upper two bits those of scales 4..7. Bytes 4..7: the same for minima.
 Bytes 8..11: the lower four bits, of scales 4..7 in low nibbles, of minima 4..7 in high ones.
-The 12 bytes follow half d and half dmin, the factors of scales and minima: a header of 16 bytes.
+The 12 bytes follow float16 d and float16 dmin, the factors of scales and minima: a header of 16 bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The levels of 4-bit numbers that do not count evenly: each is the value of an index 0..15. Knows no format."""
+"""The levels of 4-bit numbers that are not evenly spaced: the value of each index 0..15."""
 
 from __future__ import annotations
 

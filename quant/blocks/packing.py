@@ -1,4 +1,4 @@
-"""The words that pack levels, a byte each, into the bit fields of blocks of 256. Knows no format's layout."""
+"""Functions for kernels that pack levels, a byte each, into the bit fields of blocks of 256."""
 
 from __future__ import annotations
 

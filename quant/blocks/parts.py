@@ -1,4 +1,4 @@
-"""The SIMD parts of a format, from which `matmul` builds products. Knows no format and no loop over rows.
+"""The SIMD parts of a format, from which the kernels build their loops.
 
 A weight is d * (q - offset) + m: `q` a small unsigned number (or a signed byte), `d` the scale of its group, `m` the
 group's minimum where the format has one. All functions are jitable; addresses are int64.
@@ -102,6 +102,6 @@ def float_activations(fmt: type[Format]) -> bool:
 
 
 def require_kernels(fmt: type[Format]) -> None:
-    """Raises ValueError for a format without parts."""
+    """Raises ValueError for a format without kernels, that is one that is only stored."""
     if fmt.activations is None:
         raise ValueError(f"{fmt.name} tensors are stored, not multiplied: a weight cannot be one")

@@ -1,4 +1,4 @@
-"""F16: one little-endian IEEE half per value. Beyond 65504 there is only infinity."""
+"""F16: one little-endian IEEE float16 per value. Beyond 65504 there is only infinity."""
 
 from __future__ import annotations
 

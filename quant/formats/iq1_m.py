@@ -2,7 +2,7 @@
 
 byte  0  32   bits 0..7 of every vector's index
 byte 32  16   4 bits for every vector, low nibbles first: bits 8..10 of its index, and 1 where an eighth is subtracted
-byte 48   8   four times 16 bits, the lowest first: scale of four groups, 3 bits each, and 4 bits of half d
+byte 48   8   four times 16 bits, the lowest first: scale of four groups, 3 bits each, and 4 bits of float16 d
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """IQ1_S: 256 values in 8 groups of 32, x = d * (2 * scale + 1) * (y +- 1/8), y of four vectors of eight in a codebook.
 
-byte  0   2   half d
+byte  0   2   float16 d
 byte  2  32   bits 0..7 of every vector's index
 byte 34  16   16 bits for each group, the lowest first: bits 8..10 of its four indices, 3 bits of scale, and 1 where
               an eighth is subtracted

@@ -1,6 +1,6 @@
 """IQ2_S: 256 values in 16 groups of 16, x = d * (scale + 1/2) / 4 * y, y of two vectors of eight in a codebook.
 
-byte  0   2   half d
+byte  0   2   float16 d
 byte  2  32   bits 0..7 of every vector's index
 byte 34  32   sign bits of every vector
 byte 66   8   bits 8..9 of the indices, the lowest field first

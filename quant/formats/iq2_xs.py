@@ -1,6 +1,6 @@
 """IQ2_XS: 256 values in 16 groups of 16, x = d * (scale + 1/2) / 4 * y, y of two vectors of eight in a codebook.
 
-byte  0   2   half d
+byte  0   2   float16 d
 byte  2  64   16 bits for every eight values: index of a vector in the lower 9, pattern of signs in the upper 7
               (see `codebooks`)
 byte 66   8   scale, 4 bits for each group: low nibbles those of even groups, high nibbles of odd ones

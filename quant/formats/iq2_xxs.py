@@ -1,6 +1,6 @@
 """IQ2_XXS: 256 values in 8 groups of 32, x = d * (scale + 1/2) / 4 * y, y of four vectors of eight in a codebook.
 
-byte 0   2   half d
+byte 0   2   float16 d
 byte 2  64   8 bytes for each group: four indices of a vector; then 32 bits, the lowest first:
              four patterns of signs, 7 bits each (see `codebooks`), and the scale in the upper 4
 """

@@ -1,6 +1,6 @@
 """IQ3_S: 256 values in 8 groups of 32, x = d * (2 * scale + 1) * y, y of eight vectors of four in a codebook.
 
-byte   0   2   half d
+byte   0   2   float16 d
 byte   2  64   bits 0..7 of every vector's index
 byte  66   8   bit 8 of the indices, the lowest first
 byte  74  32   sign bits of every eight values

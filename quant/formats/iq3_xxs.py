@@ -1,6 +1,6 @@
 """IQ3_XXS: 256 values in 8 groups of 32, x = d * (scale + 1/2) / 2 * y, y of eight vectors of four in a codebook.
 
-byte  0   2   half d
+byte  0   2   float16 d
 byte  2  64   index of every vector
 byte 66  32   32 bits for each group, the lowest first: four patterns of signs, each of 7 bits for eight values
               (see `codebooks`), and the scale in the upper 4

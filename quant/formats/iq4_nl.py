@@ -1,6 +1,6 @@
-"""IQ4_NL: 32 values as x = d * level of q, q in 0..15 (see `levels`).
+"""IQ4_NL: 32 values as x = d * level of q, q in 0..15 (see `lookup_levels`).
 
-byte 0   2   half d
+byte 0   2   float16 d
 byte 2  16   q: low nibbles hold values 0..15, high nibbles values 16..31
 """
 

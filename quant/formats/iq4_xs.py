@@ -1,6 +1,6 @@
-"""IQ4_XS: 256 values in 8 groups of 32, x = d * (scale - 32) * level of q, q in 0..15 (see `levels`), scale in 0..63.
+"""IQ4_XS: 256 values in 8 groups of 32, x = d * (scale - 32) * level of q (see `lookup_levels`), scale in 0..63.
 
-byte 0    2   half d
+byte 0    2   float16 d
 byte 2    2   bits 4..5 of scale: the lowest 2-bit field belongs to group 0
 byte 4    4   bits 0..3 of scale, likewise
 byte 8  128   q: low nibbles of 16 bytes hold the first half of a group, high nibbles the second half

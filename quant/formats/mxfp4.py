@@ -1,4 +1,4 @@
-"""MXFP4: 32 values as x = 2^(e - 128) * level of q, q in 0..15 (see `levels`: twice the value of an E2M1 float).
+"""MXFP4: 32 values as x = 2^(e - 128) * level of q, q in 0..15 (see `lookup_levels`: twice the value of an E2M1 float).
 
     byte 0   1   e
     byte 1  16   q: low nibbles hold values 0..15, high nibbles values 16..31

@@ -1,4 +1,4 @@
-"""NVFP4: 64 values in 4 groups of 16, x = scale / 2 * level of q, q in 0..15 (see `levels`: twice an E2M1 float).
+"""NVFP4: 64 values in 4 groups of 16, x = scale / 2 * level of q (see `lookup_levels`: twice an E2M1 float).
 
     byte 0   4   scale of every group, an unsigned E4M3 float: 4 bits of exponent, 3 of mantissa
     byte 4  32   q, 8 bytes for each group: low nibbles hold values 0..7, high nibbles values 8..15

@@ -1,6 +1,6 @@
 """Q1_0: 128 values, each d or -d.
 
-byte 0   2   half d
+byte 0   2   float16 d
 byte 2  16   a bit for every value, the lowest first: 1 for d
 """
 

@@ -2,8 +2,8 @@
 
 byte  0  16   low nibbles: scale of every group; high nibbles: low
 byte 16  64   q: the four 2-bit fields of 32 bytes hold 128 values, 32 after 32
-byte 80   2   half d
-byte 82   2   half dmin
+byte 80   2   float16 d
+byte 82   2   float16 dmin
 """
 
 from __future__ import annotations

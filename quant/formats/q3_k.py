@@ -4,7 +4,7 @@ byte   0  32   bit 2 of q: bit g of byte i belongs to value i of the g-th 32 val
 byte  32  64   bits 0..1 of q: the four 2-bit fields of 32 bytes hold 128 values, 32 after 32
 byte  96   8   bits 0..3 of scale: low nibbles those of groups 0..7, high nibbles of groups 8..15
 byte 104   4   bits 4..5 of scale: the lowest 2-bit fields those of groups 0..3, and so on
-byte 108   2   half d
+byte 108   2   float16 d
 """
 
 from __future__ import annotations

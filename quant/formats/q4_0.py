@@ -1,6 +1,6 @@
 """Q4_0: 32 values as x = d * (q - 8), q in 0..15.
 
-    byte 0   2   half d
+    byte 0   2   float16 d
     byte 2  16   q: low nibbles hold values 0..15, high nibbles values 16..31
 
 The value of largest magnitude gets q = 0, that is -8, so d may be negative.

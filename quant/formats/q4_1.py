@@ -1,7 +1,7 @@
 """Q4_1: 32 values as x = d * q + m, q in 0..15.
 
-    byte 0   2   half d
-    byte 2   2   half m, the smallest value
+    byte 0   2   float16 d
+    byte 2   2   float16 m, the smallest value
     byte 4  16   q: low nibbles hold values 0..15, high nibbles values 16..31
 
 The smallest value gets q = 0, the largest 15.

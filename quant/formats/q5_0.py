@@ -1,6 +1,6 @@
 """Q5_0: 32 values as x = d * (q - 16), q in 0..31.
 
-    byte 0   2   half d
+    byte 0   2   float16 d
     byte 2   4   bit 4 of q: bit j of these 32 belongs to value j
     byte 6  16   bits 0..3 of q: low nibbles hold values 0..15, high nibbles values 16..31
 

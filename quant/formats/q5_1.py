@@ -1,7 +1,7 @@
 """Q5_1: 32 values as x = d * q + m, q in 0..31.
 
-    byte 0   2   half d
-    byte 2   2   half m, the smallest value
+    byte 0   2   float16 d
+    byte 2   2   float16 m, the smallest value
     byte 4   4   bit 4 of q: bit j of these 32 belongs to value j
     byte 8  16   bits 0..3 of q: low nibbles hold values 0..15, high nibbles values 16..31
 

@@ -1,7 +1,7 @@
 """Q5_K: 256 values in 8 groups of 32, x = d * scale * q - dmin * low, q in 0..31, scale and low in 0..63.
 
-byte  0    2   half d
-byte  2    2   half dmin
+byte  0    2   float16 d
+byte  2    2   float16 dmin
 byte  4   12   scale and low of every group, 6 bits each (see `k_scales`)
 byte 16   32   bit 4 of q: bit g of byte i belongs to value i of group g
 byte 48  128   bits 0..3 of q: low nibbles of 32 bytes hold one group, high nibbles the next

@@ -3,7 +3,7 @@
     byte   0  128   bits 0..3 of q
     byte 128   64   bits 4..5 of q
     byte 192   16   scale of every group, int8
-    byte 208    2   half d
+    byte 208    2   float16 d
 
 Bits lie in two halves of 128 values each. In a half, low nibbles of its 64 bytes hold values 0..63, high nibbles values
 64..127; the four 2-bit fields of its 32 high bytes hold values 0..31, 32..63, 64..95 and 96..127.

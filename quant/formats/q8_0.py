@@ -1,6 +1,6 @@
 """Q8_0: 32 values as x = d * q, q in -127..127.
 
-    byte 0   2   half d
+    byte 0   2   float16 d
     byte 2  32   q, int8
 
 The value of largest magnitude gets 127 or -127; d is never negative.

@@ -3,7 +3,7 @@
     byte  0  32   digits of values 0..159: the first digits of all 32 bytes, then the second ones, ...
     byte 32  16   digits of values 160..239, likewise
     byte 48   4   four digits each, of values 240..255
-    byte 52   2   half d
+    byte 52   2   float16 d
 
 A byte is ceil(256 / 243 * number), so its first digit is the carry of 3 * byte out of 8 bits, and what stays in the 8
 bits holds the next ones: Compilade, "Ternary packing", 2024.

@@ -1,7 +1,7 @@
 """TQ2_0: 256 values as x = d * (q - 1), q in 0..2.
 
     byte  0  64   q: the four 2-bit fields of 32 bytes hold 128 values, 32 after 32
-    byte 64   2   half d
+    byte 64   2   float16 d
 
 For weights that were trained as -1, 0 and 1; the value of largest magnitude gets 0 or 2.
 """

@@ -1,4 +1,4 @@
-"""Any CPU: plain LLVM vectors of 256 bits, which LLVM splits to what the machine has; halves by integers."""
+"""Any CPU: plain LLVM vectors of 256 bits, which LLVM splits to what the machine has; float16 by integer arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,1 @@
-"""Python functions to machine code: the CPU, compile options, the kernel cache, compiling in parallel.
-
-Knows nothing of what kernels compute.
-"""
+"""Python functions to machine code: the CPU, compile options, the kernel cache, compiling in parallel."""

@@ -1,4 +1,4 @@
-"""Which instruction set this CPU offers, and how to tell LLVM about it. Knows no kernel; imports no Numba.
+"""Which instruction set this CPU offers, and how to tell LLVM about it. Imports no Numba.
 
 `LLMLOCAL_ISA` overrides the choice (for tests and for comparing); a set that the CPU lacks is refused.
 """

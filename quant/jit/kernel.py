@@ -33,7 +33,7 @@ class Kernel:
 
 
 def kernel(fields: str) -> Callable[[Builder], Kernel]:
-    """Decorate a builder: its name becomes the kernel's, `fields` the words of its argument block."""
+    """Decorate a builder: its name becomes the kernel's, `fields` the names in its argument block."""
     return lambda build: Kernel(build.__name__, tuple(fields.split()), build)
 
 

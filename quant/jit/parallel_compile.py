@@ -1,4 +1,4 @@
-"""Fills the kernel cache with several processes, so that a first start waits half as long. Knows no kernel."""
+"""Fills the kernel cache with several processes, so that a first start waits half as long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """Kernels built from the parts of a format: matrix products, row look-up, quantization of rows.
 
-Knows arrays of blocks; knows no file, model, thread or text.
+They work on arrays of blocks, independent of files, models, threads and text.
 """

@@ -1,4 +1,4 @@
-"""Products of formats that are only decoded: a block becomes float32, then it is as with floats. Knows no format."""
+"""Products of formats that are only decoded: a block becomes float32, then it is multiplied as float weights are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of byte weights and Q8 activations: a row by a token, and a tile of rows by many tokens. Knows no format."""
+"""Products of byte weights and Q8 activations: a row by a token, and a tile of rows by many tokens."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def _row_minimum(v: InstructionSet, parts: IntegerParts) -> Any:
 def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
 
-    A stretch of the rows is unpacked once; then all tokens run over a band of tiles, which stays in the L1 cache.
+    DEPTH weights of the rows are unpacked at once; then all tokens run over a band of tiles in the L1 cache.
     Strides are in bytes.
     """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)

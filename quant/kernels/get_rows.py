@@ -1,4 +1,4 @@
-"""Rows of a quantized matrix as float32: how token embeddings are read. Knows no format by name."""
+"""Rows of a quantized matrix as float32: how token embeddings are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELDS = ("tokens", "ids", "weights", "out", "k", "row_bytes")
 def get_rows(fmt: type[Format]) -> Kernel:
     """The kernel out (tokens, k) float32 = rows `ids` (tokens,) int64 of weights (rows, k); callers check the ids.
 
-    Raises ValueError for a format that is only stored.
+    Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
     return Kernel(f"get_rows_{fmt.name}", FIELDS, lambda v: _build(v, fmt))

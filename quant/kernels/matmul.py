@@ -1,7 +1,7 @@
 """Matrix products from a format's parts: one row at a time for a single token, tiles of rows for a batch.
 
-A kernel draws rows from its operation's counter, so any number of threads may run it at once; who computes a row does
-not change it. Knows no model, no thread and no format by name.
+A kernel takes rows from its operation's work counter, so any number of threads may run it at once; the result does not
+depend on which thread computes a row.
 """
 
 from __future__ import annotations
@@ -22,25 +22,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
-ROWS = 64  # rows of one draw in a batch
-ROW_DRAWS, MAX_ROWS = 4, 256  # for a single token: draws per thread, and rows of a draw at most; long ones read faster
-BEGIN = 2048  # bytes of a draw that are asked for before the first is used
-SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of one draw
+ROWS = 64  # rows that a thread takes at once in a batch
+ROW_DRAWS, MAX_ROWS = (
+    4,
+    256,
+)  # for a single token: how often a thread takes rows, and how many at most; long runs read faster
+BEGIN = 2048  # bytes of those rows that are prefetched before the first is used
+SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of the rows taken at once
 
 
 def matmul(fmt: type[Format]) -> Kernel:
     """The kernel y (tokens, rows) = x (tokens, k) @ weights (rows, k).T for weights in `fmt`.
 
     `tokens` is the address of their number; `x` is float32 (tokens, k) where `float_activations(fmt)`, else the Q8
-    records of `activations`; `y` is float32 with `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
-    for each thread. Raises ValueError for a format that is only stored.
+    records of `q8_activations`; `y` is float32, `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
+    for each thread. Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
     return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
 def matmul_reference(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What the kernel means: dequantized weights (rows, k), activations (tokens, k) -> (tokens, rows) in float64."""
+    """Dequantized weights (rows, k), activations (tokens, k) -> what `matmul` computes, (tokens, rows) float64."""
     import numpy as np
 
     return x.astype(np.float64) @ weights.astype(np.float64).T
@@ -59,7 +62,7 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
         draw = ROWS if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
         first = v.take_work(counter, draw)
         while first < rows:
-            for line in range(0, BEGIN, 64):  # all at once: a CPU that follows the addresses asks for a few at first
+            for line in range(0, BEGIN, 64):  # all at once: a hardware prefetcher starts with a few lines
                 v.prefetch(weights + row_bytes * first + line)
             stretch(weights, row_bytes, first, min(rows, first + draw), x, k, count, y, y_stride, tile)
             first = v.take_work(counter, draw)

@@ -1,7 +1,7 @@
 """Products of stacked matrices, each with the rows of a batch that were grouped for it: mixtures of experts.
 
-Only the matrices that some row was grouped for are read. Threads draw a stretch of one matrix's rows at a time; who
-computes it does not change it. Knows no model, no thread and no format by name.
+Only the matrices that some row was grouped for are read. Threads take a range of one matrix's rows at a time;
+the result does not depend on which thread computes it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def matmul_grouped(fmt: type[Format]) -> Kernel:
     """The kernel y (grouped, rows) = x (grouped, k) @ the matrix (rows, k) of each one's group, transposed.
 
     `groups` are int64: their number, then of each its matrix, its first row of x and how many. Matrices begin
-    `matrix_bytes` apart. `tokens` is the address of the batch's size, for which stretches are chosen; the rest is as
-    for `matmul`. Raises ValueError for a format that is only stored.
+    `matrix_bytes` apart. `tokens` is the address of the batch's size, which decides how many rows a thread
+    takes at once; the rest is as for `matmul`. Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
     return Kernel(f"matmul_grouped_{fmt.name}", FIELDS, lambda v: _build(v, fmt))

@@ -1,4 +1,4 @@
-"""How the tokens of a batch are cut into panels, which share each weight that is loaded. Knows no weights."""
+"""How the tokens of a batch are cut into panels, which share each weight that is loaded."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Activations as bytes, the partner of every integer format: Q8 records, one per token. Knows no weights.
+"""Activations as bytes, the other operand of every integer format: Q8 records, one per token.
 
 A record begins with a cache line for every 32 values: the bytes, int8, at 0; their scale, float32, at SCALE; minus
 eight times their sum, int32, at SUM; scale times sum, float32, at SCALED; minus eight times the sums of both halves,
 int32, at HALVES; scale times those, float32, at SCALED_HALVES. The sums let a format's offset and minimum leave the
-inner loop: products start from them, so they are negative and already multiplied by the commonest offset, 1 <<
+inner loop: products start from them, so they are negative and already multiplied by the most common offset, 1 <<
 SUM_SHIFT. After the lines come three columns, float32 (k / 32,) each, for reading eight groups at once: the scales,
 minus the sums of the low halves, minus the sums of the high halves; and all bytes once more, without gaps.
 """
@@ -30,7 +30,7 @@ def q8_bytes(k: int) -> int:
 
 
 def q8_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """What the kernel computes: x (..., k) float32 -> bytes (..., k) and scales (..., k / 32); x ~ bytes * scale."""
+    """What `quantize_q8` computes: x (..., k) float32 -> bytes (..., k), scales (..., k / 32); x ~ bytes * scale."""
     import numpy as np
 
     groups = x.reshape(*x.shape[:-1], -1, BLOCK)
@@ -57,7 +57,7 @@ def _peak_and_scale(v: InstructionSet) -> tuple[Any, Any]:
 
     @v.jitable
     def short_scale(x):
-        """`x` to 11 significant bits: what other engines keep of a scale as a half, without a half's limits."""
+        """`x` to 11 significant bits: the precision of the float16 scales of other engines, without their range."""
         bits = v.bits_of(x)
         return v.as_f32(bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
 

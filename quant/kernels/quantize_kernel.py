@@ -1,4 +1,4 @@
-"""The kernels that quantize: blocks of float32 to a format's bytes, drawn by any number of threads. Knows no format.
+"""The kernels that quantize: blocks of float32 to a format's bytes, taken by any number of threads.
 
 The result does not depend on which thread quantizes a block. Units are whole vectors of groups, so the last one may
 reach beyond the blocks: buffers have SLACK values, and bytes of as many, to spare.

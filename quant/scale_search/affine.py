@@ -1,8 +1,9 @@
 """The search behind formats with minima: x ~ scale * q - low in every group, q in 0..max_level, low not negative.
 
 Each group tries several spreads of its levels; for the integers q of a trial the best scale and minimum are those of
-weighted least squares. Scales and minima become whole multiples of two half floats; then, in turn, q, the multiples and
-the two factors are chosen anew for what is given of the others, which never raises the error. Knows no format's bytes.
+weighted least squares. Scales and minima become whole multiples of two float16 factors, d and dmin; then q, the
+multiples and the factors are chosen anew in turn, the others held fixed, which never raises the error. The layout in
+bytes is each format's own.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ class Affine:
 
 
 class AffineBlocks(NamedTuple):
-    """What a block is stored as: halves (n,) as float32, multiples (n, groups) and levels (n, block), uint8."""
+    """What n blocks are stored as.
+
+    d and dmin (n,), float32 of float16 precision; their multiples (n, groups) and the levels (n, block), uint8.
+    """
 
     d: Floats
     dmin: Floats
@@ -89,7 +93,7 @@ class AffineBlocks(NamedTuple):
     q: Bytes
 
 
-# ---- the meaning, in NumPy ----------------------------------------------------------------------------------------
+# ---- the reference, in NumPy --------------------------------------------------------------------------------------
 
 
 def affine(x: Floats, importance: Floats | None, search: Affine) -> AffineBlocks:
@@ -177,7 +181,7 @@ def _factors(
     return np.where(regular, both, np.where(alone, one, d)), np.where(regular, least, dmin)
 
 
-# ---- the same in lanes --------------------------------------------------------------------------------------------
+# ---- the same in SIMD ---------------------------------------------------------------------------------------------
 
 
 def plain_weight(v: InstructionSet, search: Affine) -> Any:
@@ -187,7 +191,7 @@ def plain_weight(v: InstructionSet, search: Affine) -> Any:
 
 
 def find(v: InstructionSet, shape: Shape, search: Affine) -> Any:
-    """`(scratch)`: from columns and weights to halves, multiples, and what turns values into levels."""
+    """`(scratch)`: from columns and weights to d and dmin, multiples, and what turns values into levels."""
     steps = Steps(
         _fit_lanes(v, shape, search), _start(v, shape, search), _sum_lanes(v, shape, search), _improve(v, shape, search)
     )

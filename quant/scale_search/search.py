@@ -2,7 +2,7 @@
 
 A lane is a group of values with a scale of its own. Squares must neither overflow nor vanish, so a block is searched in
 units of the largest power of two in it, which changes no mantissa. What is minimized is the weighted error: larger
-values, which dominate dot products, and columns of an importance matrix count more. Knows no format.
+values, which dominate dot products, and columns of an importance matrix count more. Independent of any format.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Shape:
         return self.groups if self.groups > 1 else self.lanes
 
 
-# ---- the meaning, in NumPy: a column is a group -------------------------------------------------------------------
+# ---- the reference, in NumPy: a column is a group -----------------------------------------------------------------
 
 
 def powers(x: Floats) -> tuple[Floats, Floats]:
@@ -94,7 +94,7 @@ def important(x: Floats, importance: Floats, floor: float) -> Floats:
     return weights
 
 
-# ---- the same in lanes --------------------------------------------------------------------------------------------
+# ---- the same in SIMD ---------------------------------------------------------------------------------------------
 
 
 def load_unit(v: InstructionSet, shape: Shape) -> Any:
@@ -144,7 +144,7 @@ def columns(v: InstructionSet, shape: Shape) -> Any:
 
 
 def weigh(v: InstructionSet, shape: Shape, plain: Any, least: float) -> Any:
-    """`(scratch, importance)`: fill WEIGHTS, where there is no importance (0) by `plain(x, mean square)`."""
+    """`(scratch, importance)`: fill WEIGHTS, where there is no importance (0) by `plain_weight(x, mean square)`."""
     f32, lanes, group, parts = v.f32, v.LANES, shape.group, shape.parts
     spread, each = columns(v, shape), 1 / group
 
@@ -212,7 +212,7 @@ def alternate(v: InstructionSet, shape: Shape, rounds: int, steps: Steps) -> Any
 
 
 def float16_rounding(v: InstructionSet, shape: Shape) -> Any:
-    """`(x, scratch, at, slot)` -> x as its half float stands for it; the halves are kept in `slot`, `at` lanes on."""
+    """`(x, scratch, at, slot)` -> x rounded to float16; its bytes are kept in `slot`, `at` lanes on."""
     wide, half = v.Vec("f32", shape.wide), v.Vec("f16", shape.wide)
 
     def rounded(x, scratch, at, slot):

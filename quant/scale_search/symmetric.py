@@ -1,8 +1,9 @@
 """The search behind formats without minima: x ~ scale * level of q, levels around zero, the scale of either sign.
 
 Each group tries several levels for its value of largest magnitude; for the levels of a trial the best scale is that of
-weighted least squares, and it lowers the error by sum(wxl)^2 / sum(wll). Scales become whole multiples of a half float;
-then, in turn, levels, multiples and the half are chosen anew for what is given of the others. Knows no format's bytes.
+weighted least squares, and it lowers the error by sum(wxl)^2 / sum(wll). Scales become whole multiples of a
+float16 factor d; then, in turn, levels, multiples and d are chosen anew, the others held fixed. The layout in bytes is
+each format's own.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
 
 MARGIN = 1 + 1e-6  # a later trial is better only by more than rounding: mirrored levels often are as good
-INFINITE = 3.4e38  # a half that overflowed stays infinite: whoever asked for it is told
+INFINITE = 3.4e38  # a factor that overflows as float16 stays infinite, and the caller is told
 Trials = tuple[tuple[float, float, int], ...]
 
 
@@ -78,14 +79,17 @@ class Symmetric:
 
 
 class SymmetricBlocks(NamedTuple):
-    """What a block is stored as: half (n,) as float32, multiples (n, groups) int8, levels' numbers (n, block) uint8."""
+    """What n blocks are stored as.
+
+    d (n,), float32 of float16 precision; its multiples (n, groups) int8; the numbers of the levels (n, block) uint8.
+    """
 
     d: Floats
     scale: NDArray[np.int8]
     q: Bytes
 
 
-# ---- the meaning, in NumPy ----------------------------------------------------------------------------------------
+# ---- the reference, in NumPy --------------------------------------------------------------------------------------
 
 
 def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> SymmetricBlocks:
@@ -152,7 +156,7 @@ def _fit(x: Floats, w: Floats, trials: Trials, nearest: Any) -> Floats:
     return scale
 
 
-# ---- the same in lanes --------------------------------------------------------------------------------------------
+# ---- the same in SIMD ---------------------------------------------------------------------------------------------
 
 
 def plain_weight(v: InstructionSet, search: Symmetric) -> Any:
@@ -189,7 +193,7 @@ def _stairs(v: InstructionSet, kind: Any, rises: Sequence[int], start: int, sear
 
 
 def find(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
-    """`(scratch)`: from columns and weights to a half, multiples, and what turns values into levels."""
+    """`(scratch)`: from columns and weights to d, multiples, and what turns values into levels."""
     steps = Steps(
         _fit_lanes(v, shape, search), _start(v, shape, search), _sum_lanes(v, shape, search), _improve(v, shape, search)
     )
@@ -294,7 +298,7 @@ def _start(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
 
 
 def _improve(v: InstructionSet, shape: Shape, search: Symmetric) -> Any:
-    """`(scratch, at)`: multiples, then the half, that suit the levels best."""
+    """`(scratch, at)`: multiples, then d, that suit the levels best."""
     wide, rounded, (multiple, settle) = v.Vec("f32", shape.wide), float16_rounding(v, shape), _settle(v, shape, search)
     total = over_block(v, shape)
 

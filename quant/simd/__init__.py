@@ -1,1 +1,1 @@
-"""Vector values inside Numba and the intrinsics that every instruction set shares. Knows no format."""
+"""Vector values inside Numba and the intrinsics that every instruction set shares."""
