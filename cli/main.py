@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..errors import LlmlocalError, ResourceError, UsageError
 from .model_argument import with_models
-from .ui import terminal as ui
+from .ui import terminal
 
 COMMANDS = (
     "run",
@@ -83,7 +83,7 @@ app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, inv
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        ui.say(f"llmlocal {__version__}")
+        terminal.say(f"llmlocal {__version__}")
         raise typer.Exit
 
 
@@ -98,7 +98,7 @@ def llmlocal(
     Example: llmlocal run "how do I get a model?"
     """
     if ctx.invoked_subcommand is None:
-        ui.say(NEXT)
+        terminal.say(NEXT)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         code = _invoke(sys.argv[1:] if arguments is None else arguments)
-        ui.flush()
+        terminal.flush()
         return code
     except BaseException as error:
         return _reported(error)
@@ -132,20 +132,20 @@ def _reported(error: BaseException) -> int:
     """Say what went wrong, and return the exit code for it."""
     try:
         if isinstance(error, BrokenPipeError):
-            ui.drop_output()
+            terminal.drop_output()
             return BROKEN_PIPE
         if isinstance(error, KeyboardInterrupt):
-            ui.flush()
+            terminal.flush()
             return INTERRUPTED
         if isinstance(error, SystemExit):
-            ui.flush()
+            terminal.flush()
             return error.code if isinstance(error.code, int) else 70
         known = _for_users(error)
-        ui.report(known, error if os.environ.get("LLMLOCAL_DEBUG") else None)
-        ui.flush_or_drop()
+        terminal.report(known, error if os.environ.get("LLMLOCAL_DEBUG") else None)
+        terminal.flush_or_drop()
         return known.exit_code
     except BrokenPipeError:
-        ui.drop_output()
+        terminal.drop_output()
         return BROKEN_PIPE
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFoundError
-from .ui import terminal as ui
+from .ui import terminal
 
 if TYPE_CHECKING:
     from ..gguf import GGUFFile
@@ -96,7 +96,7 @@ def opened_anywhere(path: Path) -> Iterator[GGUFFile]:
     from ..hub.pull import opened_remote
 
     with opened_remote(str(path)) as gguf:
-        ui.note(f"{path} is not on this machine: this is what the hub has")
+        terminal.note(f"{path} is not on this machine: this is what the hub has")
         yield gguf
 
 
@@ -123,7 +123,7 @@ def _pulled(name: str, options: dict[str, Any]) -> bool:
         return False
     from .views.transfer import pull_one
 
-    if not ui.confirm(f"{name} is not on this machine. Get it?"):
+    if not terminal.confirm(f"{name} is not on this machine. Get it?"):
         return False
     pull_one(name, quiet=False, ask=True)
     return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model_argument import Question
-from .ui import terminal as ui
+from .ui import terminal
 
 GUIDE_NOTE = "no MODEL was named: the built-in guide answers (llmlocal pull gets other models)"
 
@@ -23,7 +23,7 @@ def guide(*, quiet: bool = False) -> Path:
     from ..guide import path
 
     if not quiet:
-        ui.tell_person(GUIDE_NOTE)
+        terminal.tell_person(GUIDE_NOTE)
     return path()
 
 
@@ -55,7 +55,7 @@ def opened(
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():
-        ui.note(note)
+        terminal.note(note)
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:

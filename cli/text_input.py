@@ -11,7 +11,7 @@ from threading import Timer
 from typing import TYPE_CHECKING
 
 from ..errors import BadFileError, NotFoundError, UsageError
-from .ui import terminal as ui
+from .ui import terminal
 
 if TYPE_CHECKING:
     from ..chat_format.prompt import TextFile
@@ -77,7 +77,7 @@ def _read(what: str) -> bytes:
     if sys.stdin is None:
         return b""
     ends = "end with Ctrl-D" if sys.stdin.isatty() else "--no-stdin turns that off"
-    timer = Timer(0 if sys.stdin.isatty() else PATIENCE, ui.note, [f"reading the {what} from stdin ({ends})"])
+    timer = Timer(0 if sys.stdin.isatty() else PATIENCE, terminal.note, [f"reading the {what} from stdin ({ends})"])
     timer.daemon = True
     timer.start()
     try:

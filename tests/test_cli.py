@@ -19,7 +19,7 @@ from scripted import EOS, session, word
 
 from llmlocal import __version__
 from llmlocal.cli.main import COMMANDS
-from llmlocal.cli.ui import terminal as ui
+from llmlocal.cli.ui import terminal
 from llmlocal.errors import LlmlocalError
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
@@ -216,12 +216,12 @@ def test_stop_and_prompt_too_long(said: Said, scripted: Any) -> None:
     ],
 )
 def test_terminal_shows_control_characters(pieces: list[bytes], shown: str) -> None:
-    terminal, pipe = BytesIO(), BytesIO()
-    for out in (terminal, pipe):
-        with ui.Stream(out, terminal=out is terminal) as stream:
+    tty, pipe = BytesIO(), BytesIO()
+    for out in (tty, pipe):
+        with terminal.Stream(out, terminal=out is tty) as stream:
             for piece in pieces:
                 stream.write(piece)
-    assert terminal.getvalue().decode() == shown
+    assert tty.getvalue().decode() == shown
     assert pipe.getvalue() == b"".join(pieces)
 
 
@@ -240,31 +240,31 @@ class Terminal(TextIOWrapper):
 
 
 def test_compile_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(sys, "stderr", tty := Terminal())
     monkeypatch.setenv("TERM", "xterm")
-    with ui.Screen() as screen:
+    with terminal.Screen() as screen:
         screen.compiling("gemm")
         screen.compiling("x" * 500)
-    *lines, erased = terminal.text().split("\r")
+    *lines, erased = tty.text().split("\r")
     assert lines[1].startswith("compiling kernels for ")
     assert "(once): 1 gemm" in lines[1]
     assert len(lines[2]) < 90
     assert erased == "\x1b[K"
     monkeypatch.setenv("TERM", "dumb")
-    with ui.Screen() as screen:
+    with terminal.Screen() as screen:
         screen.compiling("gemm")
         screen.compiling("gemv")
-    assert terminal.text().count("\n") == 1
+    assert tty.text().count("\n") == 1
 
 
 @pytest.mark.parametrize(("name", "value"), [("TERM", "xterm"), ("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_colour_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(sys, "stderr", tty := Terminal())
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv(name, value)
-    ui.report(LlmlocalError("a\x1bb", "c"), None)
+    terminal.report(LlmlocalError("a\x1bb", "c"), None)
     error = "\x1b[31merror:\x1b[0m" if value == "xterm" else "error:"
-    assert terminal.text() == f"{error} a\\x1bb\nhint: c\n"
+    assert tty.text() == f"{error} a\\x1bb\nhint: c\n"
 
 
 # ---- pipes and signals, on a trained model ------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 from scripted import EOS, session, word
 from terminals import PROGRAM, Screen, on_terminal
 
-from llmlocal.cli.ui import terminal as ui
+from llmlocal.cli.ui import terminal
 from llmlocal.generation.session import Event, Finished, Piece, Reading
 
 Said = Callable[..., tuple[int, str, str]]
@@ -243,7 +243,7 @@ def splits(data: bytes) -> list[list[bytes]]:
 
 
 def stream(parts: list[bytes]) -> None:
-    ui.Screen().answer([*(Piece(0, part) for part in parts), END])
+    terminal.Screen().answer([*(Piece(0, part) for part in parts), END])
 
 
 def test_no_escape_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_no_escape_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         for parts in splits(f"é{sequence}z".encode()):
             stream(parts)
     text = screen.close().decode()
-    assert not ui.CONTROLS.search(text)
+    assert not terminal.CONTROLS.search(text)
     assert text.count("é") == text.count("\n") == sum(len(f"é{s}z".encode()) + 2 for s in ESCAPES)
 
 
@@ -267,11 +267,11 @@ def test_pipe_gets_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 0.5, 0.5, 4.0, 4.0, 300.0, 300.0, 9.0, 9.0])
-    monkeypatch.setattr(ui, "monotonic", lambda: next(now))
+    monkeypatch.setattr(terminal, "monotonic", lambda: next(now))
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen.slave)
     monkeypatch.setenv("TERM", "xterm")
-    shown = ui.Screen.__new__(ui.Screen)
+    shown = terminal.Screen.__new__(terminal.Screen)
     shown.__dict__ |= {"_quiet": False, "_verbose": False, "_compiled": 0, "_drawn": False, "_since": 0.0}
     events: list[Event] = [Reading(1, 100), Reading(20, 100), Reading(50, 100), Piece(1, b"a"), END]
     assert list(shown.watch(events)) == [b"a", END]
@@ -296,9 +296,9 @@ def test_run_on_a_terminal(story: Path, columns: int) -> None:
 def test_width_is_that_of_the_stream_that_is_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     screen = Screen(40)
-    assert (ui.columns(screen.slave), ui.columns(TextIOWrapper(BytesIO()))) == (40, 80)
+    assert (terminal.columns(screen.slave), terminal.columns(TextIOWrapper(BytesIO()))) == (40, 80)
     monkeypatch.setenv("COLUMNS", "100")
-    assert ui.columns(screen.slave) == 100
+    assert terminal.columns(screen.slave) == 100
     screen.close()
 
 

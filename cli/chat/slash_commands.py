@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import UsageError
 from ..choices import Rendering, ShownThoughts
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..ui.chat import copy, tell
 from ..ui.keyboard import edited
 
@@ -153,7 +153,7 @@ def think(talk: Talk, rest: str) -> None:
         raise UsageError(f"/think {rest}: must be on, off, auto, show, fold or hide")
     else:
         turns = talk.dialogue.talk.turns
-        ui.show_text((turns[-1].thought if turns else "") or "(nothing was thought)")
+        terminal.show_text((turns[-1].thought if turns else "") or "(nothing was thought)")
 
 
 def context(talk: Talk, rest: str) -> None:
@@ -171,7 +171,7 @@ def context(talk: Talk, rest: str) -> None:
 
 def stats(talk: Talk, rest: str) -> None:
     """speed of the last answer"""
-    tell([ui.summary(talk.end) if talk.end else "there is no answer yet"])
+    tell([terminal.summary(talk.end) if talk.end else "there is no answer yet"])
 
 
 def save(talk: Talk, rest: str) -> None:

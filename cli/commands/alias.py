@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import options as o
 from ..command_group import group
-from ..ui import terminal as ui
+from ..ui import terminal
 
 alias = group(
     "Names of your own for models; kept in your models.toml, whose comments stay.",
@@ -35,8 +35,8 @@ def ls(as_json: o.Json = False) -> None:
     from ..views.model import to_json
 
     if as_json:
-        return ui.say(to_json(aliases=user_aliases()))
-    ui.rows(user_aliases().items())
+        return terminal.say(to_json(aliases=user_aliases()))
+    terminal.rows(user_aliases().items())
 
 
 @alias.command("rm")

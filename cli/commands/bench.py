@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import choices
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.bench import bench_bars, bench_table, change_lines, kept
 
 
@@ -43,7 +43,7 @@ def bench(
     before = earlier.read(baseline) if baseline is not None else None
     plan = Plan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, roofline)
     rows: list[Row] = []
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         measured = kept(bench(models, plan, thread_counts(threads)), rows)
         screen.lines(bench_table(measured, output, peak=roofline))
         screen.notes(row.limit for row in rows if row.limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import options as o
 from ..text_input import read_file
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.comparison import above, bars, record, table
 from ..views.model import to_json
 
@@ -36,13 +36,13 @@ def compare(
 
     read = sample_text() if text is None else read_file(text)
     way = Way(ctx, chunks, threads, PROMPT if prompt is None else prompt)
-    with opened(reference, candidates, way) as found, ui.Screen(quiet=quiet) as screen:
+    with opened(reference, candidates, way) as found, terminal.Screen(quiet=quiet) as screen:
         if text is None:
             screen.notes(["no --text: measured on a short text of ours; what counts is what you use the model for"])
         for done, total in found.run(read):
             screen.progress("chunk", done, total)
         if as_json:
-            ui.say(to_json(**record(found, text)))
+            terminal.say(to_json(**record(found, text)))
         else:
             screen.lines(table(found))
             screen.bars(bars(found))

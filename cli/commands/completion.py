@@ -7,7 +7,7 @@ import typer
 from .. import choices
 from .. import completion_scripts as shells
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 
 
 def completion(ctx: typer.Context, shell: o.Shell, words: o.Words = None) -> None:
@@ -20,5 +20,5 @@ def completion(ctx: typer.Context, shell: o.Shell, words: o.Words = None) -> Non
               llmlocal completion powershell >> $PROFILE
     """
     if shell is choices.ShellName.words:
-        return ui.lines(shells.candidates(ctx.find_root().command, words or [""]))
-    ui.show_text(shells.SCRIPTS[shell.value])
+        return terminal.lines(shells.candidates(ctx.find_root().command, words or [""]))
+    terminal.show_text(shells.SCRIPTS[shell.value])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import choices
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 
 
@@ -33,7 +33,7 @@ def convert(
     if folder.is_file() and not lora:
         raise UsageError(f"{folder} is a file: SRC is a folder, or a GGUF with --lora", "quantize changes types")
     check_output(out, folder, force=force)
-    with ui.Screen(quiet=quiet) as screen, open_model(folder, lora or ()) as model:
+    with terminal.Screen(quiet=quiet) as screen, open_model(folder, lora or ()) as model:
 
         def show(done: int, total: int) -> None:
             screen.progress("writing", done >> 20, total >> 20, " MiB")
@@ -43,4 +43,6 @@ def convert(
         screen.notes([*made.notes, f"{out}: {made.architecture}, {made.tensors} tensors ({formats})"])
     if as_json:
         fields = {"architecture": made.architecture, "tensors": made.tensors, "bytes": made.nbytes}
-        ui.say(to_json(source=str(folder), path=str(out), **fields, bytes_by_format=made.by_format, notes=made.notes))
+        terminal.say(
+            to_json(source=str(folder), path=str(out), **fields, bytes_by_format=made.by_format, notes=made.notes)
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def doctor(as_json: o.Json = False, threads: o.Threads = None, quiet: o.Quiet = 
     from ...quant.jit.cpu import physical_cores
 
     found, tests, total = [], [], sum(1 for _ in trials())
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         for fact in facts():
             found.append(fact)
             if not as_json:
@@ -39,7 +39,7 @@ def doctor(as_json: o.Json = False, threads: o.Threads = None, quiet: o.Quiet = 
         healthy = not failed and all(fact.ok is not False for fact in found)
         if as_json:
             kernels = [{"name": t.name, "error": t.error, "bound": t.bound, "ok": t.passed} for t in tests]
-            ui.say(to_json(ok=healthy, facts=[_record(fact) for fact in found], self_test=kernels))
+            terminal.say(to_json(ok=healthy, facts=[_record(fact) for fact in found], self_test=kernels))
         else:
             told = f"{len(tests) - len(failed)} of {len(tests)} kernels do what they mean"
             screen.fact("self-test", told, not failed, "please report it, with this list")

@@ -6,7 +6,7 @@ import typer
 
 from .. import options as o
 from ..command_group import group
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.gguf import Change, compared, cut, hashed
 
 gguf = group("Change and compare files.", "llmlocal gguf diff a.gguf b.gguf")
@@ -57,4 +57,4 @@ def diff(old: o.File, new: o.OtherFile, as_json: o.Json = False) -> None:
 @gguf.command("hash")
 def hash_tensors(file: o.File, as_json: o.Json = False, quiet: o.Quiet = False) -> None:
     """Print sha256 of every tensor's bytes, and of all of them."""
-    ui.lines(hashed(file, as_json=as_json, quiet=quiet))
+    terminal.lines(hashed(file, as_json=as_json, quiet=quiet))

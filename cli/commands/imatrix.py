@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import options as o
 from ..text_input import read_file
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.imatrix import result_lines, result_record, stats_lines, stats_record
 from ..views.model import to_json
 
@@ -44,15 +44,15 @@ def imatrix(
     else:
         text, last = read_file(text_file), None
         out = output or Path(f"{model.stem}.imatrix.gguf")
-        with ui.Screen(quiet=quiet) as screen:
+        with terminal.Screen(quiet=quiet) as screen:
             way = Way(ctx, chunks, threads, with_output, resume, force)
             for last in measure(model, text, text_file.name, out, way):
                 screen.progress("chunk", last.done - last.before, last.total - last.before)
         assert last is not None  # there is a step before the first chunk
         matrix = last.matrix
         if not as_json:
-            ui.lines(result_lines(last, out))
+            terminal.lines(result_lines(last, out))
     if as_json:
-        ui.say(to_json(**result_record(matrix, out), **(stats_record(matrix) if stats else {})))
+        terminal.say(to_json(**result_record(matrix, out), **(stats_record(matrix) if stats else {})))
     elif stats:
-        ui.lines(stats_lines(matrix))
+        terminal.lines(stats_lines(matrix))

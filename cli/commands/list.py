@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 from ..views.models import available_table, installed_table
 
@@ -22,13 +22,13 @@ def list(available: o.Available = False, as_json: o.Json = False) -> None:
 
         entries = sorted(catalog().entries.values(), key=lambda e: (e.parameters or 0, e.name))
         if as_json:
-            return ui.say(to_json(models=[asdict(entry) for entry in entries]))
-        return ui.lines(available_table(entries))
+            return terminal.say(to_json(models=[asdict(entry) for entry in entries]))
+        return terminal.lines(available_table(entries))
     from ...hub.index import installed, record
 
     models = installed()
     if as_json:
-        return ui.say(to_json(models=[record(model) for model in models]))
+        return terminal.say(to_json(models=[record(model) for model in models]))
     if not models:
-        return ui.note("no models yet: llmlocal list --available shows names, llmlocal pull gets one")
-    ui.lines(installed_table(models))
+        return terminal.note("no models yet: llmlocal list --available shows names, llmlocal pull gets one")
+    terminal.lines(installed_table(models))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 
 
 def path(model: o.Model) -> None:
@@ -18,4 +18,4 @@ def path(model: o.Model) -> None:
 
     if not model.is_file():
         raise NotFoundError(f"{escaped(str(model))}: no such file")
-    ui.say(str(model))
+    terminal.say(str(model))

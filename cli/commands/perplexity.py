@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import choices
 from .. import options as o
 from ..text_input import read_file
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 
 
@@ -27,7 +27,7 @@ def perplexity(
     text = read_file(text_file)
     from ...measure.perplexity import perplexity
 
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         last = None
         for last in perplexity(model, text, n_ctx=ctx, chunks=chunks, n_threads=threads, kv_type=kv_type):
             value = f"{last.value:.4f} ± {last.error:.4f}"
@@ -36,6 +36,6 @@ def perplexity(
         assert last is not None  # a text without a chunk is refused
     if as_json:
         fields = {"perplexity": last.value, "error": last.error, "tokens": last.n_tokens, "chunks": last.n_chunks}
-        ui.say(to_json(model=str(model), text_file=str(text_file), **fields, ctx=ctx))
+        terminal.say(to_json(model=str(model), text_file=str(text_file), **fields, ctx=ctx))
     else:
-        ui.say(f"perplexity {value} ({last.n_tokens} tokens scored, {last.n_chunks} chunks of {ctx})")
+        terminal.say(f"perplexity {value} ({last.n_tokens} tokens scored, {last.n_chunks} chunks of {ctx})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..ui.confirm import ensure
 
 
@@ -19,9 +19,9 @@ def prune(dry_run: o.DryRun = False, yes: o.Yes = False) -> None:
 
     items = leftovers()
     for item in items:
-        ui.say(f"{item.what}: {format_bytes(item.size)}  {ui.one_line(str(item.path))}")
+        terminal.say(f"{item.what}: {format_bytes(item.size)}  {terminal.one_line(str(item.path))}")
     if not items:
-        return ui.note("nothing to remove")
+        return terminal.note("nothing to remove")
     if not dry_run:
         ensure("Remove?", yes)
-        ui.note(f"{format_bytes(remove(items))} freed")
+        terminal.note(f"{format_bytes(remove(items))} freed")

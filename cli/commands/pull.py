@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 from ..views.transfer import pull_one, record
 
@@ -36,7 +36,7 @@ def pull(
         )
         done.append(record(planned, path))
         if not as_json and not dry_run:
-            ui.say(str(path))
-            ui.flush()
+            terminal.say(str(path))
+            terminal.flush()
     if as_json:
-        ui.say(to_json(dry_run=dry_run, models=done))
+        terminal.say(to_json(dry_run=dry_run, models=done))

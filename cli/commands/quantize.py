@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 
 
@@ -45,15 +45,17 @@ def quantize(
     request = report.completed(request, split_size, effort, threads, verbose)
     if list_types:
         with listed(request) as (model, rows):
-            ui.say(to_json(**report.list_record(model, rows))) if as_json else ui.lines(report.list_lines(rows))
+            terminal.say(to_json(**report.list_record(model, rows))) if as_json else terminal.lines(
+                report.list_lines(rows)
+            )
         return
-    with prepared(request) as ready, ui.Screen(quiet=quiet) as screen:
+    with prepared(request) as ready, terminal.Screen(quiet=quiet) as screen:
         screen.notes(ready.notes)
         if dry_run:
-            ui.say(to_json(**report.plan_record(ready))) if as_json else ui.lines(report.plan_lines(ready))
+            terminal.say(to_json(**report.plan_record(ready))) if as_json else terminal.lines(report.plan_lines(ready))
             return
         result = ready.write(report.Progress(screen, verbose))
         found = report.checked(Path(ready.model.path), result.paths[0], threads, screen) if check else None
         screen.clear()
         record = report.result_record(ready, result, found)
-        ui.say(to_json(**record)) if as_json else ui.lines(report.result_lines(ready, result, found))
+        terminal.say(to_json(**record)) if as_json else terminal.lines(report.result_lines(ready, result, found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..ui.confirm import ensure
 
 
@@ -20,8 +20,8 @@ def rm(model: o.Removed, dry_run: o.DryRun = False, yes: o.Yes = False) -> None:
     models = [found for text in model for found in named(text)]
     for found in models:
         tools = f", which {' and '.join(found.shared)} find there, too" if len(found.shared) > 1 else ""
-        ui.note(f"{found.name}: {format_bytes(freed_by(found))} in {found.path}{tools}")
+        terminal.note(f"{found.name}: {format_bytes(freed_by(found))} in {found.path}{tools}")
     if dry_run:
         return
     ensure("Remove?", yes)
-    ui.note(f"{format_bytes(sum(remove(found) for found in models))} freed")
+    terminal.note(f"{format_bytes(sum(remove(found) for found in models))} freed")

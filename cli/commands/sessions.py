@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import options as o
 from ..command_group import group
-from ..ui import terminal as ui
+from ..ui import terminal
 
 sessions = group("Conversations that were saved: list, show, export or remove them.", "llmlocal sessions ls")
 
@@ -23,7 +23,7 @@ def show(session: o.SessionName) -> None:
     from ...chat.store import load
     from ...chat.transcript import markdown
 
-    ui.show_text(markdown(load(session).conversation))
+    terminal.show_text(markdown(load(session).conversation))
 
 
 @sessions.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import choices
 from .. import options as o
 from ..model_argument import opened_anywhere
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views import fit as fit_sheet
 from ..views import model as sheet
 
@@ -38,19 +38,19 @@ def show(
         if key is not None:
             value = sheet.entry(gguf, key)
             if as_json:
-                ui.say(sheet.to_json(path=str(file), key=key, type=gguf.types[key].label, value=value))
+                terminal.say(sheet.to_json(path=str(file), key=key, type=gguf.types[key].label, value=value))
             elif isinstance(value, list):
-                ui.lines(map(ui.one_line, map(str, value)))
+                terminal.lines(map(terminal.one_line, map(str, value)))
             else:
-                ui.show_text(str(value))
+                terminal.show_text(str(value))
         elif fit:
             found = fit_sheet.measured(gguf, describe(gguf, ctx).memory.n_ctx)
             record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))
-            ui.say(record) if as_json else ui.rows(fit_sheet.fit_sheet(found))
+            terminal.say(record) if as_json else terminal.rows(fit_sheet.fit_sheet(found))
         elif as_json:
-            ui.say(sheet.record(gguf, file, describe(gguf, ctx, kv_type)))
+            terminal.say(sheet.record(gguf, file, describe(gguf, ctx, kv_type)))
         elif kv or tensors:
-            ui.lines(sheet.entries(gguf) if kv else (), hang=4)
-            ui.lines(sheet.tensors(gguf) if tensors else (), hang=4)
+            terminal.lines(sheet.entries(gguf) if kv else (), hang=4)
+            terminal.lines(sheet.tensors(gguf) if tensors else (), hang=4)
         else:
-            ui.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))
+            terminal.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))

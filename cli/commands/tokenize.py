@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import options as o
 from ..text_input import prompt_source
-from ..ui import terminal as ui
+from ..ui import terminal
 
 
 def tokenize(
@@ -34,11 +34,13 @@ def tokenize(
     read = prompt_source(text, use_stdin=not no_stdin, what="text", exact=True)
     spelling = Spelling.open(model, special=not no_special)
     if decode:
-        return ui.show_text(spelling.decode(read()))
+        return terminal.show_text(spelling.decode(read()))
     found = spelling.encode(read())
     if count:
-        ui.say(str(len(found)))
+        terminal.say(str(len(found)))
     elif ids:
-        ui.say(" ".join(str(id) for id, _ in found))
+        terminal.say(" ".join(str(id) for id, _ in found))
     else:
-        ui.lines(ui.quoted(piece) if pieces else f"{id:>6}  {ui.quoted(piece)}" for id, piece in found)
+        terminal.lines(
+            terminal.quoted(piece) if pieces else f"{id:>6}  {terminal.quoted(piece)}" for id, piece in found
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.transfer import Meter
 
 
@@ -22,7 +22,7 @@ def verify(model: o.Verified = None, quiet: o.Quiet = False) -> None:
     models = [found for text in model for found in named(text, one=False)] if model else installed()
     words = {True: "right", False: "damaged", None: "no sha256 is known"}
     bad = 0
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         for verdict in verify([file for found in models for file in found.files], Meter(screen)):
             bad += verdict.right is False
             screen.lines([f"{words[verdict.right]}: {verdict.file.path}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 
 
 def warmup(model: o.MaybeModel = None, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
@@ -15,7 +15,7 @@ def warmup(model: o.MaybeModel = None, threads: o.Threads = None, quiet: o.Quiet
     """
     from ...quant.jit.cpu import physical_cores, target
 
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         if model is not None:
             from ...engine import Engine
 

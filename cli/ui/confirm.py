@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ...errors import UsageError
-from . import terminal as ui
+from . import terminal
 
 
 def ensure(question: str, yes: bool) -> None:
@@ -14,5 +14,5 @@ def ensure(question: str, yes: bool) -> None:
         return
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         raise UsageError("this removes files, and nobody is here to be asked", "-y does it")
-    if not ui.confirm(question):
+    if not terminal.confirm(question):
         raise UsageError("nothing was removed")

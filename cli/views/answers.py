@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..ui import terminal as ui
+from ..ui import terminal
 from .model import to_json
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Target:
             yield out
 
 
-def said(events: Iterable[answering.Event], screen: ui.Screen, thoughts: list[str]) -> Iterator[Event]:
+def said(events: Iterable[answering.Event], screen: terminal.Screen, thoughts: list[str]) -> Iterator[Event]:
     """The events of an answer without its thoughts, a piece a token; those go to stderr and into `thoughts`."""
     from ...chat.answer import Count
     from ...chat_format.tag_splitter import Part
@@ -73,7 +73,7 @@ def said(events: Iterable[answering.Event], screen: ui.Screen, thoughts: list[st
 
 
 def deliver(
-    screen: ui.Screen, events: Iterable[Event], target: Target, model: Path, thoughts: Sequence[str] = ()
+    screen: terminal.Screen, events: Iterable[Event], target: Target, model: Path, thoughts: Sequence[str] = ()
 ) -> None:
     """Put an answer where it is to go. A signal that cuts it short leaves what there is on stdout, and no file."""
     with target.open() as out:
@@ -94,7 +94,7 @@ def deliver(
 
 
 def reply(
-    screen: ui.Screen,
+    screen: terminal.Screen,
     session: Session,
     ready: Prompt,
     settings: answering.Settings,
@@ -131,14 +131,14 @@ def show_prompt(prompt: Prompt, target: Target, model: Path) -> None:
         if out:
             out.write(text.encode("utf-8", "surrogateescape"))
         else:
-            ui.show_text(text)
+            terminal.show_text(text)
 
 
 def _put(text: str, out: BinaryIO | None) -> None:
     if out:
         out.write(text.encode() + b"\n")
     else:
-        ui.say(text)
+        terminal.say(text)
 
 
 def _record(model: Path, pieces: list[bytes], end: Finished | None, thoughts: Sequence[str] = ()) -> str:

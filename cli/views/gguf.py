@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import UsageError
 from ...gguf import edit, open_gguf
-from ..ui import terminal as ui
+from ..ui import terminal
 from .model import to_json
 
 MOST_TEXT = 4 << 20  # bytes of a file that becomes a value
@@ -50,9 +50,9 @@ class Change:
             raise UsageError("say where to: -o OUT, or --in-place")
         out = self.file.resolve() if self.out is None else self.out
         edit.check_free(self.file, out, force=self.force, in_place=self.in_place)
-        with ui.Screen(quiet=self.quiet) as screen:
+        with terminal.Screen(quiet=self.quiet) as screen:
             edit.copy_with(self.file, out, changes, removed, _progress(screen, "copying"))
-        ui.say(ui.one_line(str(out)))
+        terminal.say(terminal.one_line(str(out)))
 
 
 def cut(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) -> None:
@@ -60,10 +60,10 @@ def cut(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) ->
     from ...requantize.request import size_in_bytes
 
     stem = out or file.with_name(file.name.removesuffix(".gguf"))
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         tell = _progress(screen, "splitting")
         paths = edit.split_file(file, stem, size_in_bytes(size), force=force, tell=tell)
-    ui.lines(ui.one_line(str(path)) for path in paths)
+    terminal.lines(terminal.one_line(str(path)) for path in paths)
 
 
 def compared(old: Path, new: Path, *, as_json: bool) -> bool:
@@ -71,20 +71,20 @@ def compared(old: Path, new: Path, *, as_json: bool) -> bool:
     with open_gguf(old) as one, open_gguf(new) as two:
         found = list(edit.differences(one, two))
     if as_json:
-        ui.say(to_json(old=str(old), new=str(new), differences=[d._asdict() for d in found]))
+        terminal.say(to_json(old=str(old), new=str(new), differences=[d._asdict() for d in found]))
     else:
-        ui.lines(f"{d.where} {ui.one_line(d.name)}: {_side(d.old)} -> {_side(d.new)}" for d in found)
+        terminal.lines(f"{d.where} {terminal.one_line(d.name)}: {_side(d.old)} -> {_side(d.new)}" for d in found)
     return bool(found)
 
 
 def hashed(file: Path, *, as_json: bool, quiet: bool) -> Iterator[str]:
     """Lines of digests, or one object."""
-    with open_gguf(file) as gguf, ui.Screen(quiet=quiet) as screen:
+    with open_gguf(file) as gguf, terminal.Screen(quiet=quiet) as screen:
         digests = list(edit.digests(gguf, _progress(screen, "reading")))
     if as_json:
         yield to_json(path=str(file), tensors=dict(digests[:-1]), all=digests[-1][1])
     else:
-        yield from (f"{digest}  {ui.one_line(name) if name else 'all tensors'}" for name, digest in digests)
+        yield from (f"{digest}  {terminal.one_line(name) if name else 'all tensors'}" for name, digest in digests)
 
 
 def _text(value: str) -> str:
@@ -105,8 +105,8 @@ def _text(value: str) -> str:
 def _side(text: str | None) -> str:
     if text is None:
         return "(missing)"
-    return ui.one_line(text if len(text) <= 80 else text[:80] + "…")
+    return terminal.one_line(text if len(text) <= 80 else text[:80] + "…")
 
 
-def _progress(screen: ui.Screen, title: str) -> edit.Progress:
+def _progress(screen: terminal.Screen, title: str) -> edit.Progress:
     return lambda done, total: screen.progress(title, done >> 20, total >> 20, " MiB")

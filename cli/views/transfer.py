@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ...text import format_bytes
-from ..ui import terminal as ui
+from ..ui import terminal
 
 if TYPE_CHECKING:
     from ...hub.pull import Plan
@@ -21,7 +21,7 @@ REDRAW = 0.1
 class Meter:
     """Turns the events of transfers into a line that is drawn over, and notes."""
 
-    def __init__(self, screen: ui.Screen) -> None:
+    def __init__(self, screen: terminal.Screen) -> None:
         self._screen = screen
         self._seen: deque[tuple[float, int]] = deque()
         self._drawn = 0.0
@@ -43,7 +43,9 @@ class Meter:
         (since, before), name = self._seen[0], event.name.rsplit("/", 1)[-1]
         speed = (event.done - before) / (now - since) if now > since else 0.0
         rate = f", {format_bytes(round(speed))}/s" if speed else ""
-        left = f", {ui.clock((event.total - event.done) / speed)} left" if speed and event.done < event.total else ""
+        left = (
+            f", {terminal.clock((event.total - event.done) / speed)} left" if speed and event.done < event.total else ""
+        )
         share = f"{event.done / event.total:.0%} of {format_bytes(event.total)}"
         self._screen.status(f"{share}{rate}{left}  {name}")
 
@@ -62,7 +64,7 @@ def pull_one(
     from ...errors import ResourceError
     from ...hub.pull import plan, pull
 
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         screen.status(f"asking the hub about {text}")
         planned = plan(text, **options)
         screen.notes(_notes(planned))
@@ -70,7 +72,7 @@ def pull_one(
             planned.check()
         if dry_run:
             return planned, planned.path
-        if ask and not ui.confirm(f"{format_bytes(planned.fetch)} to download. Go on?"):
+        if ask and not terminal.confirm(f"{format_bytes(planned.fetch)} to download. Go on?"):
             raise ResourceError("not downloaded", f"llmlocal pull {text}")
         try:
             return planned, pull(planned, Meter(screen), force=force)
