@@ -20,6 +20,7 @@ from scripted import EOS, session, word
 from llmlocal import __version__
 from llmlocal.cli.main import COMMANDS
 from llmlocal.cli.ui import terminal
+from llmlocal.cli.ui.answer import Stream
 from llmlocal.errors import LlmlocalError
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
@@ -218,7 +219,7 @@ def test_stop_and_prompt_too_long(said: Said, scripted: Any) -> None:
 def test_terminal_shows_control_characters(pieces: list[bytes], shown: str) -> None:
     tty, pipe = BytesIO(), BytesIO()
     for out in (tty, pipe):
-        with terminal.Stream(out, terminal=out is tty) as stream:
+        with Stream(out, terminal=out is tty) as stream:
             for piece in pieces:
                 stream.write(piece)
     assert tty.getvalue().decode() == shown

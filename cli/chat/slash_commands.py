@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ...errors import UsageError
 from ..choices import Rendering, ShownThoughts
 from ..ui import terminal
+from ..ui.answer import summary
 from ..ui.chat import copy, tell
 from ..ui.keyboard import edited
 
@@ -171,7 +172,7 @@ def context(talk: Talk, rest: str) -> None:
 
 def stats(talk: Talk, rest: str) -> None:
     """speed of the last answer"""
-    tell([terminal.summary(talk.end) if talk.end else "there is no answer yet"])
+    tell([summary(talk.end) if talk.end else "there is no answer yet"])
 
 
 def save(talk: Talk, rest: str) -> None:

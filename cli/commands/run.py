@@ -6,7 +6,7 @@ from .. import choices
 from .. import options as o
 from ..open_model import checked, chosen, named_or_guide, opened
 from ..text_input import prompt_source, read_files
-from ..ui import terminal
+from ..ui.answer import AnswerScreen
 from ..views.answers import Target, reply
 
 
@@ -54,7 +54,7 @@ def run(
     given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
     model, question = named_or_guide(model, prompt, quiet=quiet)
     target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
-    texts, screen = read_files(file or ()), terminal.Screen(quiet=quiet, verbose=verbose)
+    texts, screen = read_files(file or ()), AnswerScreen(quiet=quiet, verbose=verbose)
     with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
         ready = session.prompt(Request(read(), system, texts, raw, template, think.value))
         settings = Settings(chosen(session, given), max_tokens, stop or (), think_budget=think_budget)

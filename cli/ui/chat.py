@@ -13,9 +13,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..choices import Rendering, ShownThoughts
+from .answer import AnswerScreen
 from .code import highlighted
 from .markdown import DIM, RESET, Markdown
-from .terminal import Screen, can_draw, columns, note, visible
+from .terminal import can_draw, columns, note, visible
 
 if TYPE_CHECKING:
     from ...chat.answer import Event
@@ -33,7 +34,7 @@ OSC_LIMIT = 74_994  # bytes that terminals take in base64
 CLIPBOARD_SECONDS = 5
 
 
-class ChatScreen(Screen):
+class ChatScreen(AnswerScreen):
     """Draws the answers of a chat: to stdout what is said, on stderr, or dim on the terminal, what is thought."""
 
     def __init__(

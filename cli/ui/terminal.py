@@ -6,26 +6,21 @@ control characters are shown, never sent. Knows no model.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import re
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from time import monotonic
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, BinaryIO
 
 from ...errors import LlmlocalError, UsageError
-
-if TYPE_CHECKING:
-    from ...generation.session import Event, Finished
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 PATIENCE = 1.0  # seconds of silence before progress is shown
-ENDS = {"stop": "the model", "length": "the limit of tokens", "context": "a full context"}
 
 
 def visible(text: str) -> str:
@@ -66,12 +61,12 @@ def columns(stream: IO[str]) -> int:
 
 def say(text: str) -> None:
     """A line of what was asked for, to stdout."""
-    _stdout().write(text.encode() + b"\n")
+    stdout().write(text.encode() + b"\n")
 
 
 def lines(texts: Iterable[str], *, hang: int | None = None) -> None:
     """Lines of a result, each as soon as it is there; with `hang` a terminal's long ones go on, indented by it."""
-    wide = columns(sys.stdout) if hang is not None and _is_terminal() else 0
+    wide = columns(sys.stdout) if hang is not None and is_terminal() else 0
     for text in texts:
         folded = textwrap.wrap(text, wide, subsequent_indent=" " * (hang or 0)) if wide > 2 * (hang or 0) else []
         for line in folded or [text]:
@@ -88,8 +83,12 @@ def rows(pairs: Iterable[tuple[str, str]]) -> None:
 
 def show_text(data: str | bytes) -> None:
     """A text of many lines to stdout: its bytes to a pipe, safe and with an end of line on a terminal."""
-    with Stream(_stdout(), terminal=_is_terminal()) as stream:
-        stream.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+    data = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    if is_terminal():
+        text = visible(data.decode("utf-8", "replace"))
+        data = (text if text.endswith("\n") or not text else f"{text}\n").encode()
+    stdout().write(data)
+    flush()
 
 
 def note(text: str) -> None:
@@ -145,17 +144,19 @@ def drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def _stdout() -> BinaryIO:
+def stdout() -> BinaryIO:
+    """The binary stream of stdout. Raises UsageError where it is closed."""
     if sys.stdout is None:
         raise UsageError("standard output is closed")
     return sys.stdout.buffer
 
 
-# ---- an answer ----------------------------------------------------------------------------------------------------
+# ---- what goes on -------------------------------------------------------------------------------------------------
 
 
 class Screen:
@@ -241,84 +242,8 @@ class Screen:
 
     def bars(self, texts: Iterable[str]) -> None:
         """A chart on stdout, for eyes only: nothing where stdout is no terminal."""
-        if _is_terminal():
+        if is_terminal():
             self.lines(texts)
-
-    def watch(self, events: Iterable[Event]) -> Iterator[bytes | Finished]:
-        """The bytes of an answer and its end, while stderr tells how the prompt is read, and what was a surprise."""
-        from ...generation.session import Finished, Reading
-
-        self._since = monotonic()
-        for event in events:
-            if isinstance(event, Reading):
-                speed = event.done / max(monotonic() - self._since, 1e-9)
-                self.progress("prompt", event.done, event.total, " tokens", f", {speed:.0f} tokens/s")
-                continue
-            self.clear()
-            if isinstance(event, Finished):
-                self._tell_end(event)
-                yield event
-            else:
-                yield event.data
-
-    def thought(self, text: str) -> None:
-        """A piece of what a model thinks, to stderr: dim on a terminal with colours, every byte to a pipe."""
-        if self._quiet or sys.stderr is None:
-            return
-        self.clear()
-        dim = can_draw(sys.stderr) and not os.environ.get("NO_COLOR")
-        shown = visible(text) if sys.stderr.isatty() else text
-        shown = shown.encode("utf-8", "replace").decode()
-        sys.stderr.write(f"[2m{shown}[0m" if dim else shown)
-        sys.stderr.flush()
-
-    def answer(self, events: Iterable[Event], out: BinaryIO | None = None) -> None:
-        """Stream an answer to `out`, by default stdout."""
-        terminal = out is None and _is_terminal()
-        with Stream(out or _stdout(), terminal=terminal) as stream:
-            for event in self.watch(events):
-                if isinstance(event, bytes):
-                    stream.write(event)
-
-    def _tell_end(self, end: Finished) -> None:
-        if end.reason == "context":
-            self.notes(["the context is full, so the answer ends here; a larger --ctx holds more"])
-        if self._verbose:
-            note(summary(end))
-
-
-class Stream:
-    """Bytes of an answer to a pipe or a terminal, each piece at once. A context manager that ends the line it is on."""
-
-    def __init__(self, out: BinaryIO, *, terminal: bool) -> None:
-        self._out, self._terminal = out, terminal
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._last = ""
-
-    def write(self, data: bytes) -> None:
-        if data:
-            self._send(data, final=False)
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self._terminal or (kind is not None and issubclass(kind, OSError)):
-            return
-        self._send(b"", final=True)
-        if self._last not in ("", "\n"):
-            self._put(b"\n")
-
-    def _send(self, data: bytes, *, final: bool) -> None:
-        if not self._terminal:
-            self._put(data)
-        elif text := self._utf8.decode(data, final):
-            self._last = text[-1]
-            self._put(visible(text).encode())
-
-    def _put(self, data: bytes) -> None:
-        self._out.write(data)
-        self._out.flush()
 
 
 def clock(seconds: float) -> str:
@@ -327,13 +252,3 @@ def clock(seconds: float) -> str:
     if whole < 100:
         return f"{whole} s"
     return f"{whole // 60}:{whole % 60:02} min" if whole < 6000 else f"{whole // 3600}:{whole // 60 % 60:02} h"
-
-
-def summary(end: Finished) -> str:
-    """The speed of an answer and why it ended, in a line."""
-    reused = f", {end.reused_tokens} of them reused" if end.reused_tokens else ""
-    return (
-        f"prompt: {end.prompt_tokens} tokens{reused}, {end.prefill_speed:.1f} tokens/s; "
-        f"answer: {end.generated_tokens} tokens, {end.decode_speed:.1f} tokens/s; "
-        f"ended by {ENDS[end.reason]}; seed {end.seed}"
-    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..ui import terminal
+from ..ui.answer import AnswerScreen
 from .model import to_json
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Target:
             yield out
 
 
-def said(events: Iterable[answering.Event], screen: terminal.Screen, thoughts: list[str]) -> Iterator[Event]:
+def said(events: Iterable[answering.Event], screen: AnswerScreen, thoughts: list[str]) -> Iterator[Event]:
     """The events of an answer without its thoughts, a piece a token; those go to stderr and into `thoughts`."""
     from ...chat.answer import Count
     from ...chat_format.tag_splitter import Part
@@ -73,7 +74,7 @@ def said(events: Iterable[answering.Event], screen: terminal.Screen, thoughts: l
 
 
 def deliver(
-    screen: terminal.Screen, events: Iterable[Event], target: Target, model: Path, thoughts: Sequence[str] = ()
+    screen: AnswerScreen, events: Iterable[Event], target: Target, model: Path, thoughts: Sequence[str] = ()
 ) -> None:
     """Put an answer where it is to go. A signal that cuts it short leaves what there is on stdout, and no file."""
     with target.open() as out:
@@ -94,7 +95,7 @@ def deliver(
 
 
 def reply(
-    screen: terminal.Screen,
+    screen: AnswerScreen,
     session: Session,
     ready: Prompt,
     settings: answering.Settings,
