@@ -80,7 +80,7 @@ def candidates(program: Any, words: Sequence[str]) -> Iterator[str]:
         command = command.get_command(None, name)
     if typed.startswith("-"):
         options = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
-        yield from sorted(name for name in {*options, "--help"} if name.startswith(typed))
+        yield from sorted(name for name in {*options, "-h", "--help"} if name.startswith(typed))
         return
     choices = list(getattr(command, "commands", ())) or _values(command, before)
     yield from sorted(choice for choice in choices if choice.lower().startswith(typed.lower()))

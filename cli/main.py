@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import LlmlocalError, ResourceError, UsageError
+from .help_names import plain_names
 from .model_argument import with_models
 from .ui import terminal
 
@@ -44,16 +45,17 @@ COMMANDS = (
     "verify",
     "alias",
     "completion",
+    "help",
 )
-NEXT = """Language models on the CPU of this machine. What to do next:
+NEXT = """Run language models on this machine's CPU. Next steps:
 
-  llmlocal run "what can you do?"   ask the built-in guide; no network is needed
-  llmlocal chat                     talk with it
-  llmlocal list --available         models that have a name
-  llmlocal pull qwen3-0.6b          get one
-  llmlocal chat qwen3-0.6b          talk with it
-  llmlocal doctor                   see whether all is well on this machine
-  llmlocal --help                   all commands"""
+  llmlocal run "what can you do?"   ask the built-in guide; no network needed
+  llmlocal chat                     chat with the guide
+  llmlocal list --available         list models that can be downloaded
+  llmlocal pull qwen3-0.6b          download a model
+  llmlocal chat qwen3-0.6b          chat with it
+  llmlocal doctor                   check this machine
+  llmlocal --help                   list all commands"""
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -71,14 +73,20 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         found = getattr(import_module(f".commands.{cmd_name}", __package__), cmd_name)
-        if isinstance(found, typer.Typer):  # a command of several words
-            return with_models(typer.main.get_group(found))
+        if isinstance(found, typer.Typer):  # a command with subcommands
+            return plain_names(with_models(typer.main.get_group(found)))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(cmd_name)(found)
-        return with_models(typer.main.get_command(app))
+        return plain_names(with_models(typer.main.get_command(app)))
 
 
-app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, invoke_without_command=True)
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _show_version(wanted: bool) -> None:
@@ -90,12 +98,15 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def llmlocal(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Language models on the CPU of this machine.
+    """Run language models on this machine's CPU.
 
     \b
-    Example: llmlocal run "how do I get a model?"
+    Examples: llmlocal run "how do I get a model?"
+              llmlocal help run
     """
     if ctx.invoked_subcommand is None:
         terminal.say(NEXT)
@@ -154,7 +165,7 @@ def _for_users(error: BaseException) -> LlmlocalError:
     if isinstance(error, LlmlocalError):
         return error
     if isinstance(error, MemoryError):
-        return ResourceError("not enough memory", "a smaller model or a smaller --ctx needs less")
+        return ResourceError("not enough memory", "use a smaller model or a smaller --ctx")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"cannot write: {error.strerror}")
     return LlmlocalError(f"internal: {type(error).__name__}: {error}", "set LLMLOCAL_DEBUG=1 for the traceback")

@@ -32,9 +32,9 @@ generation convert hub
 chat measure doctor
 imatrix
 requantize
-cli.choices cli.command_group
+cli.choices cli.help_names
 cli.ui
-cli.views
+cli.views cli.command_group
 cli.model_argument cli.text_input
 cli.options cli.open_model cli.completion_scripts
 cli.chat

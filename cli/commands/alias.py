@@ -1,4 +1,4 @@
-"""`llmlocal alias`: names of one's own for models."""
+"""`llmlocal alias`: the user's own names for models."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from ..command_group import group
 from ..ui import terminal
 
 alias = group(
-    "Names of your own for models; kept in your models.toml, whose comments stay.",
+    "Manage your own names for models. They are kept in your models.toml.",
     "llmlocal alias set writer qwen3-4b:Q8_0",
 )
 
 
 @alias.command("set")
 def set_(name: o.AliasName, model: o.AliasTarget) -> None:
-    """Let NAME mean MODEL, which need not be on this machine yet.
+    """Define an alias; the model need not be downloaded yet.
 
     \b
     Example: llmlocal alias set writer hf:org/repo:Q4_K_M
@@ -41,7 +41,7 @@ def ls(as_json: o.Json = False) -> None:
 
 @alias.command("rm")
 def rm(name: o.AliasName) -> None:
-    """Forget an alias; the model stays.
+    """Remove an alias; the model stays.
 
     \b
     Example: llmlocal alias rm writer

@@ -1,4 +1,4 @@
-"""`llmlocal completion`: scripts for shells, and the words that they ask us for."""
+"""`llmlocal completion`: shell completion scripts, and the words that they ask for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ..ui import terminal
 
 
 def completion(ctx: typer.Context, shell: o.Shell, words: o.Words = None) -> None:
-    """Print a script that completes commands, options and model names in your shell.
+    """Print a shell completion script.
+
+    It completes commands, options and model names.
 
     \b
     Examples: source <(llmlocal completion bash)

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def doctor(as_json: o.Json = False, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
-    """Tell what this machine is, and test every kernel on it against plain arithmetic. Exit code 1 if one fails.
+    """Show hardware facts and run health checks.
 
-    The first time kernels have to be compiled, which takes a minute or two.
+    Every kernel is run on this machine and compared with plain arithmetic; the exit code is 1 if a check fails. The
+    first run compiles all kernels, which takes a minute or two.
 
     \b
     Example: llmlocal doctor
@@ -41,8 +42,8 @@ def doctor(as_json: o.Json = False, threads: o.Threads = None, quiet: o.Quiet = 
             kernels = [{"name": t.name, "error": t.error, "bound": t.bound, "ok": t.passed} for t in tests]
             terminal.say(to_json(ok=healthy, facts=[_record(fact) for fact in found], self_test=kernels))
         else:
-            told = f"{len(tests) - len(failed)} of {len(tests)} kernels do what they mean"
-            screen.fact("self-test", told, not failed, "please report it, with this list")
+            passed = f"{len(tests) - len(failed)} of {len(tests)} kernels passed"
+            screen.fact("self-test", passed, not failed, "please report this, with the list below")
             screen.lines(f"  failed: {t.name}, error {t.error:.1e}, allowed {t.bound:.0e}" for t in failed)
     if not healthy:
         raise typer.Exit(1)

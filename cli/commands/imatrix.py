@@ -1,4 +1,4 @@
-"""`llmlocal imatrix`: which columns of a model's weights matter, measured on a text."""
+"""`llmlocal imatrix`: an importance matrix, computed from a calibration text."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def imatrix(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Measure on a text which columns matter: an importance matrix for `quantize --imatrix`, as llama-imatrix makes.
+    """Compute an importance matrix from a calibration text.
 
-    What was summed is written every half minute; --resume goes on with a file, with the same text or with another.
+    It says which columns of a model's weights matter most, for quantize --imatrix; the file is the same as that of
+    llama-imatrix. Progress is saved every 30 seconds, and --resume continues from there.
 
     \b
     Examples: llmlocal imatrix model-F16.gguf text.txt -o model.imatrix.gguf
@@ -39,7 +40,7 @@ def imatrix(
 
     if text_file is None:
         if not stats:
-            raise UsageError("no text to measure on", "imatrix MODEL TEXT_FILE -o FILE, or imatrix FILE --stats")
+            raise UsageError("no TEXT_FILE", "give a calibration text, or --stats to show an existing matrix")
         matrix, out = load_imatrix(model), model
     else:
         text, last = read_file(text_file), None

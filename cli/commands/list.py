@@ -1,4 +1,4 @@
-"""`llmlocal list`: the models that are here, or those that have a name."""
+"""`llmlocal list`: the models on this machine, or those that can be downloaded by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from ..views.models import available_table, installed_table
 
 
 def list(available: o.Available = False, as_json: o.Json = False) -> None:
-    """List the models on this machine: size, quantization, last use, and which other tools share them.
+    """List the models on this machine.
+
+    Shows name, size, quantization, architecture, last use, and which other tools share the file.
 
     \b
     Examples: llmlocal list
@@ -30,5 +32,5 @@ def list(available: o.Available = False, as_json: o.Json = False) -> None:
     if as_json:
         return terminal.say(to_json(models=[record(model) for model in models]))
     if not models:
-        return terminal.note("no models yet: llmlocal list --available shows names, llmlocal pull gets one")
+        return terminal.note("no models yet: llmlocal list --available shows names, llmlocal pull NAME downloads one")
     terminal.lines(installed_table(models))

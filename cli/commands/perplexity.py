@@ -1,4 +1,4 @@
-"""`llmlocal perplexity`: how well a model expects a text."""
+"""`llmlocal perplexity`: how well a model predicts a text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def perplexity(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Measure perplexity as llama-perplexity does: lower is better, and only the same vocabulary and --ctx compare.
+    """Measure perplexity on a text; lower is better.
+
+    Computed as llama-perplexity does. Compare only figures of the same text, vocabulary and chunk size.
 
     \b
     Example: llmlocal perplexity model.gguf wiki.test.raw --chunks 20

@@ -1,4 +1,4 @@
-"""`llmlocal show`: what a model's file is, before anything is run."""
+"""`llmlocal show`: what a model is and what it needs, without running it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def show(
     kv_type: o.KvType = choices.Cache.f16,
     as_json: o.Json = False,
 ) -> None:
-    """Tell what is in a GGUF file: its shape, its vocabulary, the memory it takes. Runs nothing.
+    """Show what a model is and how much memory it needs.
 
-    Of a model that is not on this machine the header is read from the hub, before any download.
+    Shows the architecture, sizes, vocabulary and chat template of a GGUF file, or its metadata and tensors; the model
+    is not run. For a model that is not on this machine only the header is read from the hub.
 
     \b
     Examples: llmlocal show model.gguf --ctx 8192

@@ -1,4 +1,4 @@
-"""`llmlocal tokenize`: what a model makes of a text, or a text of token ids."""
+"""`llmlocal tokenize`: a text as tokens, or token ids as text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def tokenize(
     decode: o.Decode = False,
     no_stdin: o.NoStdin = False,
 ) -> None:
-    """Cut a text into tokens: a line with id and piece for each. A file with nothing but a vocabulary will do.
+    """Split a text into tokens, or decode token ids.
 
-    Names of special tokens in the text become those tokens here, unless --no-special; in a prompt they never do.
+    Prints a line with id and text for each token. A GGUF file with only a vocabulary is enough. Special tokens written
+    out in TEXT are recognized, unless --no-special; in a prompt of run or chat they never are.
 
     \b
     Examples: llmlocal tokenize model.gguf "Once upon a time"

@@ -1,4 +1,4 @@
-"""`llmlocal warmup`: compile kernels now, not when the first answer is wanted."""
+"""`llmlocal warmup`: compile kernels ahead of time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from .. import options as o
 from ..ui import terminal
 
 
-def warmup(model: o.MaybeModel = None, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
-    """Compile the kernels that a model needs, or those of every format, and keep them. Later starts take no compiler.
+def warmup(model: o.WarmupModel = None, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
+    """Compile kernels now, so that later starts are fast.
+
+    Compiles and caches the kernels that MODEL needs, or those of every format.
 
     \b
     Examples: llmlocal warmup model.gguf

@@ -39,7 +39,7 @@ def table(found: Comparison) -> Iterator[str]:
     yield f"{n} tokens scored, {chunks}; reference: {names[0]}"
 
 
-def bars(found: Comparison) -> Iterator[str]:
+def divergence_bars(found: Comparison) -> Iterator[str]:
     """A bar for each candidate's mean KL divergence; nothing to see in a single one."""
     most = max(model.divergence.mean for model in found.candidates)
     if len(found.candidates) < 2 or not most > 0:
@@ -65,8 +65,8 @@ def record(found: Comparison, text: Path | None) -> dict[str, Any]:
     }
 
 
-def above(found: Comparison, limit: float) -> list[str]:
-    """Names and figures of the candidates whose mean is not within the limit."""
+def over_limit(found: Comparison, limit: float) -> list[str]:
+    """Names and mean KL divergences of the candidates that are over the limit."""
     names = labels([model.path for model in found.models])[1:]
     means = [(name, model.divergence.mean) for name, model in zip(names, found.candidates, strict=True)]
     return [f"{name} {mean:.5f}" for name, mean in means if not mean <= limit]

@@ -1,4 +1,4 @@
-"""What the commands of `gguf` do, with progress. Draws through ui alone."""
+"""What the commands of `gguf` do, with progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...gguf import edit, open_gguf
 from ..ui import terminal
 from .model import to_json
 
-MOST_TEXT = 4 << 20  # bytes of a file that becomes a value
+MAX_VALUE = 4 << 20  # bytes of a file that becomes a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,10 @@ class Change:
     def set(self, key: str, value: str | None, kind: str | None, *, remove: bool) -> None:
         """Raises UsageError unless there is a value, or none to remove."""
         if (value is None) != remove:
-            raise UsageError("give a value, or --remove and none")
+            raise UsageError(
+                "VALUE and --remove exclude each other" if remove else "no VALUE",
+                "give VALUE, or --remove to delete the key",
+            )
         if value is None:
             return self._write({}, [key])
         with open_gguf(self.file) as gguf:
@@ -47,7 +50,7 @@ class Change:
 
     def _write(self, changes: Mapping[str, Any], removed: Sequence[str]) -> None:
         if (self.out is None) != self.in_place:
-            raise UsageError("say where to: -o OUT, or --in-place")
+            raise UsageError("one of -o OUT and --in-place is needed", "-o OUT writes a copy, --in-place replaces FILE")
         out = self.file.resolve() if self.out is None else self.out
         edit.check_free(self.file, out, force=self.force, in_place=self.in_place)
         with terminal.Screen(quiet=self.quiet) as screen:
@@ -55,8 +58,8 @@ class Change:
         terminal.say(terminal.one_line(str(out)))
 
 
-def cut(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) -> None:
-    """A file in parts; prints their names."""
+def split_into_parts(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) -> None:
+    """Split a file, and print the names of its parts."""
     from ...requantize.request import size_in_bytes
 
     stem = out or file.with_name(file.name.removesuffix(".gguf"))
@@ -66,8 +69,8 @@ def cut(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) ->
     terminal.lines(terminal.one_line(str(path)) for path in paths)
 
 
-def compared(old: Path, new: Path, *, as_json: bool) -> bool:
-    """Print the differences; whether there are any."""
+def print_differences(old: Path, new: Path, *, as_json: bool) -> bool:
+    """Print the differences of two files; true if there are any."""
     with open_gguf(old) as one, open_gguf(new) as two:
         found = list(edit.differences(one, two))
     if as_json:
@@ -77,8 +80,8 @@ def compared(old: Path, new: Path, *, as_json: bool) -> bool:
     return bool(found)
 
 
-def hashed(file: Path, *, as_json: bool, quiet: bool) -> Iterator[str]:
-    """Lines of digests, or one object."""
+def hash_lines(file: Path, *, as_json: bool, quiet: bool) -> Iterator[str]:
+    """A line per tensor with its SHA-256, or one JSON object."""
     with open_gguf(file) as gguf, terminal.Screen(quiet=quiet) as screen:
         digests = list(edit.digests(gguf, _progress(screen, "reading")))
     if as_json:
@@ -93,12 +96,12 @@ def _text(value: str) -> str:
         return value
     try:
         with open(value[1:], "rb") as file:
-            data = file.read(MOST_TEXT + 1)
-        if len(data) > MOST_TEXT:
-            raise UsageError(f"{value[1:]}: more than {MOST_TEXT} bytes")
+            data = file.read(MAX_VALUE + 1)
+        if len(data) > MAX_VALUE:
+            raise UsageError(f"{value[1:]}: larger than {MAX_VALUE >> 20} MiB")
         return data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UsageError(f"{value[1:]}: {reason}", "a value that begins with @ names a file") from None
 
 

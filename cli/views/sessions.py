@@ -48,16 +48,16 @@ def export(id: str, output: Path | None, *, as_json: bool) -> None:
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
-def remove(id: str, yes: bool) -> None:
-    """Remove a session. Raises UsageError where nobody said yes."""
+def remove_session(id: str, yes: bool) -> None:
+    """Delete a session. Raises UsageError if nobody can be asked and --yes was not given."""
     from ...chat.store import find, remove
     from ..ui.keyboard import PlainKeyboard
 
     whole = find(id)
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
-            raise UsageError(f"removes {whole} for good", "say so with --yes")
-        if PlainKeyboard().ask(f"remove {whole} for good? [y/n]", "yn") != "y":
+            raise UsageError(f"this deletes {whole} permanently", "add --yes to confirm")
+        if PlainKeyboard().ask(f"Delete {whole} permanently? [y/n]", "yn") != "y":
             return
     remove(whole)
-    terminal.note(f"removed {whole}")
+    terminal.note(f"deleted {whole}")
