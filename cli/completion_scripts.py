@@ -77,7 +77,7 @@ def candidates(program: Any, words: Sequence[str]) -> Iterator[str]:
             continue
         if name not in names:
             return
-        command = command.get_command(None, name)
+        command = program if name == "help" else command.get_command(None, name)  # help takes names of commands
     if typed.startswith("-"):
         options = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
         yield from sorted(name for name in {*options, "-h", "--help"} if name.startswith(typed))

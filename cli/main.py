@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import LlmlocalError, ResourceError, UsageError
-from .help_names import plain_names
+from .help_format import format_help
 from .model_argument import with_models
 from .ui import terminal
 
@@ -74,10 +74,10 @@ class Commands(TyperGroup):
             return None
         found = getattr(import_module(f".commands.{cmd_name}", __package__), cmd_name)
         if isinstance(found, typer.Typer):  # a command with subcommands
-            return plain_names(with_models(typer.main.get_group(found)))
+            return format_help(with_models(typer.main.get_group(found)))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(cmd_name)(found)
-        return plain_names(with_models(typer.main.get_command(app)))
+        return format_help(with_models(typer.main.get_command(app)))
 
 
 app = typer.Typer(

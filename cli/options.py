@@ -83,7 +83,10 @@ Files = Annotated[
     typer.Option("-f", "--file", metavar="FILE", help="Put this text file before the prompt; may be repeated."),
 ]
 System = Annotated[
-    str | None, typer.Option("-s", "--system", metavar="TEXT", help="System prompt. Default: the chat template's own.")
+    str | None,
+    typer.Option(
+        "-s", "--system", metavar="TEXT", help="System prompt. Default: none, unless the chat template has one."
+    ),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Text completion: send the prompt as it is, without a chat template.")]
 Template = Annotated[

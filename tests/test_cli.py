@@ -49,11 +49,17 @@ def test_help_and_version(said: Said) -> None:
     assert said("--version") == (0, f"llmlocal {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_help_shows_an_example(said: Said, command: str) -> None:
-    code, out, _ = said(command, "--help")
-    assert code == 0
-    assert f"llmlocal {command}" in out.partition("Example")[2]
+@pytest.mark.parametrize("words", [(), ("run",), ("gguf",), ("gguf", "set"), ("alias", "ls")], ids=" ".join)
+def test_help_in_all_its_spellings(said: Said, words: tuple[str, ...]) -> None:
+    code, out, err = said(*words, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(" ".join(["Usage: llmlocal", *words]))
+    assert said(*words, "-h") == said("help", *words) == (0, out, "")
+
+
+@pytest.mark.parametrize("group", ["alias", "gguf", "sessions"])
+def test_group_alone_prints_its_help(said: Said, group: str) -> None:
+    assert said(group) == said(group, "--help")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,8 @@ def test_every_help_shows_an_example(said: Said, command: str) -> None:
     [
         (["rnu"], 2, "error: No such command 'rnu'. Did you mean 'run'?"),
         (["show"], 2, "error: Missing argument"),
+        (["help", "run", "nope"], 2, "error: no command 'nope' in llmlocal run"),
+        (["gguf", "nope"], 2, "error: No such command 'nope'."),
         (["run", "--no-stdin"], 2, "error: no prompt"),
         (["run", "m", "p", "--nope"], 2, "error: No such option: --nope"),
         (["run", "m", "p", "-n", "many"], 2, "error: Invalid value for '-n'"),

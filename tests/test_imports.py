@@ -32,7 +32,7 @@ generation convert hub
 chat measure doctor
 imatrix
 requantize
-cli.choices cli.help_names
+cli.choices cli.help_format
 cli.ui
 cli.views cli.command_group
 cli.model_argument cli.text_input

@@ -55,7 +55,9 @@ def split(
 
 @gguf.command("merge")
 def merge(file: o.File, out: o.MergedFile, force: o.ForceOut = False, quiet: o.Quiet = False) -> None:
-    """Merge a split model into one file; FILE is its first part.
+    """Merge a split model into one file.
+
+    FILE is its first part.
 
     \b
     Example: llmlocal gguf merge model-00001-of-00003.gguf -o model.gguf
@@ -78,7 +80,7 @@ def diff(old: o.File, new: o.OtherFile, as_json: o.Json = False) -> None:
 
 @gguf.command("hash")
 def hash_tensors(file: o.File, as_json: o.Json = False, quiet: o.Quiet = False) -> None:
-    """Print the SHA-256 of each tensor's bytes, and of all of them.
+    """Print SHA-256 checksums of the tensors.
 
     \b
     Example: llmlocal gguf hash model.gguf
