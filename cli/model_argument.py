@@ -43,23 +43,23 @@ def with_models(command: Any) -> Any:
     for other in getattr(command, "commands", {}).values():
         with_models(other)
     if command.callback:
-        command.callback = _resolving(command.callback)
+        command.callback = _with_paths(command.callback)
     return command
 
 
-def _resolving(callback: Callable[..., Any]) -> Callable[..., Any]:
+def _with_paths(callback: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(callback)
     def call(*positional: Any, **options: Any) -> Any:
         missing: list[ModelName] = []
-        found = {key: _resolved(value, missing) for key, value in options.items()}
+        found = {key: _resolve(value, missing) for key, value in options.items()}
         try:
             return callback(*positional, **found)
         except NotFoundError as error:
             name = next((name for name in missing if _is_about(error, name)), None)
             if name is None:
                 raise
-            if not _pulled(name, options):
-                raise _told(name) from None
+            if not _offer_download(name, options):
+                raise _unknown(name) from None
         return call(*positional, **options)
 
     return call
@@ -71,10 +71,10 @@ def _is_about(error: NotFoundError, name: str) -> bool:
     return str(error).startswith(f"{escaped(name)}: ")
 
 
-def _resolved(value: Any, missing: list[ModelName]) -> Any:
+def _resolve(value: Any, missing: list[ModelName]) -> Any:
     """Names as paths; those that are nowhere here stay as they are and are put into `missing`."""
     if isinstance(value, list | tuple) and any(isinstance(item, ModelName) for item in value):
-        return [_resolved(item, missing) for item in value]
+        return [_resolve(item, missing) for item in value]
     if not isinstance(value, ModelName):
         return value
     path = _path(value)
@@ -96,7 +96,7 @@ def opened_anywhere(path: Path) -> Iterator[GGUFFile]:
     from ..hub.pull import opened_remote
 
     with opened_remote(str(path)) as gguf:
-        terminal.note(f"{path} is not on this machine: this is what the hub has")
+        terminal.note(f"{path} is not on this machine: read from the hub")
         yield gguf
 
 
@@ -106,13 +106,13 @@ def _path(name: str) -> Path | None:
     return located(name)
 
 
-def _told(name: str) -> NotFoundError:
+def _unknown(name: str) -> NotFoundError:
     from ..hub.names import unknown
 
     return unknown(name)
 
 
-def _pulled(name: str, options: dict[str, Any]) -> bool:
+def _offer_download(name: str, options: dict[str, Any]) -> bool:
     """Get a model that the hub may have, if somebody is there who wants it."""
     from ..hub.names import Ref, parse
 
@@ -123,7 +123,7 @@ def _pulled(name: str, options: dict[str, Any]) -> bool:
         return False
     from .views.transfer import pull_one
 
-    if not terminal.confirm(f"{name} is not on this machine. Get it?"):
+    if not terminal.confirm(f"{name} is not on this machine. Download it?"):
         return False
     pull_one(name, quiet=False, ask=True)
     return True

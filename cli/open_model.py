@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .model_argument import Question
 from .ui import terminal
 
-GUIDE_NOTE = "no MODEL was named: the built-in guide answers (llmlocal pull gets other models)"
+GUIDE_NOTE = "no MODEL given: the built-in guide answers (llmlocal pull downloads other models)"
 
 if TYPE_CHECKING:
     from ..generation.prompt_cache import PromptCache

@@ -34,9 +34,9 @@ def prompt_source(
 
     if argument == "-" or (argument is None and needed):
         if not use_stdin and argument == "-":
-            raise UsageError("- reads stdin, and --no-stdin forbids it")
+            raise UsageError("- reads stdin, but --no-stdin was given")
         if argument is None and (not use_stdin or sys.stdin is None or sys.stdin.isatty()):
-            raise UsageError(f"no {what}", "give a text, or - to type it on stdin")
+            raise UsageError(f"no {what}", "give a text, or - to type it in")
         return read
     text = (argument or "").encode("utf-8", "surrogateescape")
     if not use_stdin or not _is_fed():
@@ -76,7 +76,7 @@ def _read(what: str) -> bytes:
     """All of stdin; what we wait for is said where it takes long."""
     if sys.stdin is None:
         return b""
-    ends = "end with Ctrl-D" if sys.stdin.isatty() else "--no-stdin turns that off"
+    ends = "end with Ctrl-D" if sys.stdin.isatty() else "--no-stdin turns this off"
     timer = Timer(0 if sys.stdin.isatty() else PATIENCE, terminal.note, [f"reading the {what} from stdin ({ends})"])
     timer.daemon = True
     timer.start()

@@ -169,7 +169,7 @@ def test_prompt(
 def test_a_long_wait_on_a_pipe_is_said(story: Path) -> None:
     with start("run", story, "Once", "-n", "2", "--raw", stdin=subprocess.PIPE) as process:
         assert process.stderr and process.stdin
-        assert b"reading the prompt from stdin (--no-stdin turns that off)" in process.stderr.readline()
+        assert b"reading the prompt from stdin (--no-stdin turns this off)" in process.stderr.readline()
         out, err = process.communicate(b" upon a time")
     assert process.returncode == 0
     assert all(line.startswith(b"compiling") for line in err.splitlines())

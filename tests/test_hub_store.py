@@ -276,11 +276,11 @@ def test_terminal_offers_to_pull(hub: FakeHub, store: Path, stories: Path) -> No
     hub.add(REPO, {"tiny-Q8_0.gguf": (stories / "stories260K-Q8_0.gguf").read_bytes()})
     code, out, screen = on_terminal("n\n", "path", "tiny")
     assert (code, out) == (3, "")
-    assert "tiny is not on this machine. Get it? [y/N]" in screen
+    assert "tiny is not on this machine. Download it? [y/N]" in screen
     assert not hub.requests
     code, out, screen = on_terminal("y\nn\n", "path", "tiny")
     assert (code, out) == (6, "")
-    assert "to download. Go on? [y/N]" in screen
+    assert "to download. Continue? [y/N]" in screen
     code, out, screen = on_terminal("y\ny\n", "path", "tiny")
     assert code == 0
     assert out.endswith("tiny-Q8_0.gguf\n")
@@ -308,7 +308,7 @@ def test_list(said: Said, hub: FakeHub, store: Path) -> None:
     code, out, err = said("list")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].split() == ["NAME", "SIZE", "QUANT", "KIND", "USED", "SHARED", "WITH"]
+    assert lines[0].split() == ["NAME", "SIZE", "QUANT", "ARCHITECTURE", "USED", "SHARED", "WITH"]
     assert [line.split()[0] for line in lines[1:]] == [
         "hf:org/odd/odd.gguf",
         "tiny:Q4_0",

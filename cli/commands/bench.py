@@ -5,7 +5,8 @@ from __future__ import annotations
 from .. import choices
 from .. import options as o
 from ..ui import terminal
-from ..views.bench import bench_bars, bench_table, change_lines, kept
+from ..ui.tables import show_charts
+from ..views.bench import bench_charts, bench_table, change_lines, collect
 
 
 def bench(
@@ -45,11 +46,11 @@ def bench(
     plan = Plan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, roofline)
     rows: list[Row] = []
     with terminal.Screen(quiet=quiet) as screen:
-        measured = kept(bench(models, plan, thread_counts(threads)), rows)
+        measured = collect(bench(models, plan, thread_counts(threads)), rows)
         screen.lines(bench_table(measured, output, peak=roofline))
         screen.notes(row.limit for row in rows if row.limit)
         if output is choices.Layout.md:
-            screen.bars(bench_bars(rows))
+            show_charts(bench_charts(rows))
         if before is not None:
             changes = earlier.changes(rows, before)
             screen.notes(change_lines(changes))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .. import options as o
 from ..text_input import read_file
 from ..ui import terminal
-from ..views.comparison import divergence_bars, over_limit, record, table
+from ..ui.tables import show_charts
+from ..views.comparison import divergence_charts, over_limit, record, table
 from ..views.model import to_json
 
 
@@ -46,6 +47,6 @@ def compare(
             terminal.say(to_json(**record(found, text)))
         else:
             screen.lines(table(found))
-            screen.bars(divergence_bars(found))
+            show_charts(divergence_charts(found))
         if max_kl is not None and (over := over_limit(found, max_kl)):
             raise ThresholdError(f"KL divergence above {max_kl:g}: {', '.join(over)}")

@@ -7,7 +7,8 @@ from pathlib import Path
 from .. import options as o
 from ..text_input import read_file
 from ..ui import terminal
-from ..views.imatrix import result_lines, result_record, stats_lines, stats_record
+from ..ui.tables import show_table
+from ..views.imatrix import LEGEND, result_lines, result_record, stats_record, stats_table
 from ..views.model import to_json
 
 
@@ -56,4 +57,5 @@ def imatrix(
     if as_json:
         terminal.say(to_json(**result_record(matrix, out), **(stats_record(matrix) if stats else {})))
     elif stats:
-        terminal.lines(stats_lines(matrix))
+        show_table(stats_table(matrix))
+        terminal.lines(LEGEND)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import options as o
 from ..ui import terminal
+from ..ui.tables import show_table
 from ..views.model import to_json
 from ..views.models import available_table, installed_table
 
@@ -25,7 +26,7 @@ def list(available: o.Available = False, as_json: o.Json = False) -> None:
         entries = sorted(catalog().entries.values(), key=lambda e: (e.parameters or 0, e.name))
         if as_json:
             return terminal.say(to_json(models=[asdict(entry) for entry in entries]))
-        return terminal.lines(available_table(entries))
+        return show_table(available_table(entries))
     from ...hub.index import installed, record
 
     models = installed()
@@ -33,4 +34,4 @@ def list(available: o.Available = False, as_json: o.Json = False) -> None:
         return terminal.say(to_json(models=[record(model) for model in models]))
     if not models:
         return terminal.note("no models yet: llmlocal list --available shows names, llmlocal pull NAME downloads one")
-    terminal.lines(installed_table(models))
+    show_table(installed_table(models))

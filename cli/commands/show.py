@@ -45,7 +45,7 @@ def show(
             else:
                 terminal.show_text(str(value))
         elif fit:
-            found = fit_sheet.measured(gguf, describe(gguf, ctx).memory.n_ctx)
+            found = fit_sheet.measure_fit(gguf, describe(gguf, ctx).memory.n_ctx)
             record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))
             terminal.say(record) if as_json else terminal.rows(fit_sheet.fit_sheet(found))
         elif as_json:
