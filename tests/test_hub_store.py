@@ -481,7 +481,7 @@ def test_verify_finds_a_flipped_byte(said: Said, hub: FakeHub, store: Path) -> N
     assert [line for line in out.splitlines() if line.startswith("damaged: ")] == [
         f"damaged: {store}/models--org--odd/snapshots/{'a' * 40}/odd.gguf"
     ]
-    assert "pull --force" in err
+    assert "--force downloads again" in err
 
 
 def test_last_use_is_kept(said: Said, hub: FakeHub, store: Path) -> None:
@@ -598,29 +598,31 @@ def test_fit(said: Said, store: Path, story: Path, monkeypatch: pytest.MonkeyPat
 # ---- completion ---------------------------------------------------------------------------------------------------
 
 
-PROGRAM = typer.main.get_command(app)
+COMPLETED = typer.main.get_command(app)
 
 
 def test_candidates(said: Said, hub: FakeHub, store: Path) -> None:
     own(ENTRY + "[aliases]\npet = 'tiny'\n")
     filled(hub, said)
-    assert "tokenize" in list(candidates(PROGRAM, [""]))
-    assert list(candidates(PROGRAM, ["ru"])) == ["run"]
-    models = list(candidates(PROGRAM, ["run", ""]))
+    assert "tokenize" in list(candidates(COMPLETED, [""]))
+    assert list(candidates(COMPLETED, ["ru"])) == ["run"]
+    models = list(candidates(COMPLETED, ["run", ""]))
     assert {"tiny", "wee", "pet", "tiny:Q8_0", "hf:org/odd/odd.gguf"} <= set(models)
-    assert list(candidates(PROGRAM, ["run", "tiny:"])) == ["tiny:Q4_0", "tiny:Q8_0"]
-    assert list(candidates(PROGRAM, ["run", "--temp", "0", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["run", "tiny", "pe"])) == []
-    assert list(candidates(PROGRAM, ["pull", "tiny", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["show", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["show", "--te"])) == ["--template", "--tensors"]
-    assert list(candidates(PROGRAM, ["alias", ""])) == ["ls", "rm", "set"]
-    assert list(candidates(PROGRAM, ["alias", "set", "x", "wee"])) == ["wee"]
-    assert list(candidates(PROGRAM, ["completion", "z"])) == ["zsh"]
-    assert {"csv", "json", "md"} <= set(candidates(PROGRAM, ["bench", "tiny", "-o", ""]))
-    assert list(candidates(PROGRAM, ["no such", ""])) == []
+    assert list(candidates(COMPLETED, ["run", "tiny:"])) == ["tiny:Q4_0", "tiny:Q8_0"]
+    assert list(candidates(COMPLETED, ["run", "--temp", "0", "pe"])) == ["pet"]
+    assert list(candidates(COMPLETED, ["run", "tiny", "pe"])) == []
+    assert list(candidates(COMPLETED, ["pull", "tiny", "pe"])) == ["pet"]
+    assert list(candidates(COMPLETED, ["show", "pe"])) == ["pet"]
+    assert list(candidates(COMPLETED, ["show", "--te"])) == ["--template", "--tensors"]
+    assert list(candidates(COMPLETED, ["alias", ""])) == ["ls", "rm", "set"]
+    assert list(candidates(COMPLETED, ["alias", "set", "x", "wee"])) == ["wee"]
+    assert list(candidates(COMPLETED, ["completion", "z"])) == ["zsh"]
+    assert list(candidates(COMPLETED, ["help", "ru"])) == ["run"]
+    assert list(candidates(COMPLETED, ["help", "alias", ""])) == ["ls", "rm", "set"]
+    assert {"csv", "json", "md"} <= set(candidates(COMPLETED, ["bench", "tiny", "-o", ""]))
+    assert list(candidates(COMPLETED, ["no such", ""])) == []
     own("broken")
-    assert list(candidates(PROGRAM, ["run", ""])) == []
+    assert list(candidates(COMPLETED, ["run", ""])) == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ...text import format_bytes
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -65,9 +67,15 @@ def _progress(names: tuple[str, ...]) -> Progress:
     """rich's view of a task in these columns, which is never started: it only keeps the time and makes the line."""
     from rich import progress
     from rich.table import Column
+    from rich.text import Text
 
     def whole() -> Column:
         return Column(no_wrap=True, overflow="ellipsis")
+
+    class Speed(progress.ProgressColumn):  # rich's own has units of 1000, unlike the sizes beside it
+        def render(self, task: progress.Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{format_bytes(round(speed))}/s" if speed else "")
 
     columns: dict[str, progress.ProgressColumn] = {
         "title": progress.TextColumn("{task.description}", markup=False, table_column=whole()),
@@ -76,6 +84,6 @@ def _progress(names: tuple[str, ...]) -> Progress:
         "left": progress.TimeRemainingColumn(compact=True, table_column=whole()),
         "more": progress.TextColumn("{task.fields[more]}", markup=False, table_column=whole()),
         "bytes": progress.DownloadColumn(binary_units=True, table_column=whole()),
-        "speed": progress.TransferSpeedColumn(table_column=whole()),
+        "speed": Speed(table_column=whole()),
     }
     return progress.Progress(*(columns[name] for name in names), auto_refresh=False)
