@@ -1,4 +1,4 @@
-"""Completion in four shells: small scripts that ask us, and our answers. No network, and no file of a model is opened.
+"""Completion in four shells: scripts that call llmlocal, and the answers. Uses no network and opens no model.
 
 A shell passes the words of the line, the last one being the word that is typed; we print what it may become. Names
 of files are the shell's own business: it adds them where we have nothing.

@@ -1,7 +1,7 @@
-"""MODEL on the command line: names become files before a command runs; what is not here is offered or explained after.
+"""MODEL on the command line: a name becomes the path of a file before the command runs.
 
-A command sees a path in any case. One that is no file fails where it is opened, after the command has checked the rest
-of what it was told; only then the user is asked whether to get the model, and the command runs once more.
+For a model that is not on this machine the command runs with the name as the path and fails where it opens the file,
+after it has checked its other options; only then the user is asked whether to download it, and the command runs again.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Question(str):
 
 
 def model_or_question(text: str) -> ModelName | Question:
-    """What the only positional is: a MODEL if it has no space or a file has that name, otherwise a question."""
+    """Read the first argument: a MODEL if it has no space or a file has that name, otherwise a question."""
     return Question(text) if any(map(str.isspace, text)) and not os.path.exists(text) else ModelName(text)
 
 
 def with_models(command: Any) -> Any:
-    """`command` (a parsed one, or a group) with its MODEL arguments resolved."""
+    """`command` (a parsed one, or a group), whose MODEL arguments become paths."""
     for other in getattr(command, "commands", {}).values():
         with_models(other)
     if command.callback:
@@ -72,7 +72,7 @@ def _is_about(error: NotFoundError, name: str) -> bool:
 
 
 def _resolve(value: Any, missing: list[ModelName]) -> Any:
-    """Names as paths; those that are nowhere here stay as they are and are put into `missing`."""
+    """Names as paths; a name without a file on this machine stays and is added to `missing`."""
     if isinstance(value, list | tuple) and any(isinstance(item, ModelName) for item in value):
         return [_resolve(item, missing) for item in value]
     if not isinstance(value, ModelName):
@@ -84,8 +84,8 @@ def _resolve(value: Any, missing: list[ModelName]) -> Any:
 
 
 @contextmanager
-def opened_anywhere(path: Path) -> Iterator[GGUFFile]:
-    """A model's file, or where it is not on this machine what the hub's header says of it. Raises as both do."""
+def open_local_or_remote(path: Path) -> Iterator[GGUFFile]:
+    """Open a model's file, or its header on the hub if it is not on this machine. Raises what both raise."""
     from ..gguf import open_gguf
     from ..hub.names import Ref, parse
 
@@ -113,7 +113,7 @@ def _unknown(name: str) -> NotFoundError:
 
 
 def _offer_download(name: str, options: dict[str, Any]) -> bool:
-    """Get a model that the hub may have, if somebody is there who wants it."""
+    """Ask whether to download a model, and do it; false if nobody can be asked, or the answer is no."""
     from ..hub.names import Ref, parse
 
     streams = (sys.stdin, sys.stderr)

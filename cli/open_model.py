@@ -1,4 +1,4 @@
-"""A model opened as the command line says: context, threads, prompt cache, sampling."""
+"""Opens a model with the options of the command line: context, threads, prompt cache, sampling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def guide(*, quiet: bool = False) -> Path:
-    """The built-in model, for those who name none; a terminal is told so."""
+    """The path of the built-in model; a note on a terminal says that it is used."""
     from ..guide import path
 
     if not quiet:
@@ -28,14 +28,14 @@ def guide(*, quiet: bool = False) -> Path:
 
 
 def named_or_guide(model: Path | Question | None, prompt: str | None, *, quiet: bool) -> tuple[Path, str | None]:
-    """The model and the prompt that are meant. What stands alone and is no model is a prompt for the guide."""
+    """The model and the prompt. A single argument that is a question goes to the built-in guide."""
     if isinstance(model, Question):
         return (Path(model), prompt) if prompt is not None else (guide(quiet=quiet), str(model))
     return (guide(quiet=quiet), prompt) if model is None else (model, prompt)
 
 
 def prompt_cache(wanted: str) -> PromptCache | None:
-    """Where prefixes are kept; None for nowhere. Raises BadFileError for a file of another kind."""
+    """The prompt cache that --prompt-cache names, None for off. Raises BadFileError for a file of another kind."""
     from ..generation.prompt_cache import PromptCache
 
     if wanted == "off":
@@ -47,7 +47,7 @@ def prompt_cache(wanted: str) -> PromptCache | None:
 def opened(
     model: Path, n_ctx: int | None, n_threads: int | None, *, kv_type: str, force: bool, cache: str
 ) -> Iterator[Session]:
-    """A session; what went wrong with its prompt cache is said at the end. Raises as `Session.open`."""
+    """A session; problems of its prompt cache are reported at the end. Raises what `Session.open` raises."""
     from ..generation.session import Session
 
     kept = prompt_cache(cache)
@@ -59,7 +59,7 @@ def opened(
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:
-    """What the user says of sampling. Raises UsageError for values without meaning, before a model is looked for."""
+    """Check sampling options before a model is opened. Raises UsageError for values out of range."""
     from ..generation.sampling_defaults import check
 
     check(given)
@@ -67,14 +67,14 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
-    """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
+    """Sampling parameters: the user's, otherwise those recommended for the model. Raises UsageError for bad values."""
     from ..generation.sampling_defaults import sampling
 
     return sampling(session.gguf.metadata, given, recommended(session))
 
 
 def recommended(session: Session) -> dict[str, Any]:
-    """What the catalog recommends for a model, by the names of `SamplingParams`."""
+    """Sampling parameters that the catalog recommends for a model, by the names of `SamplingParams`."""
     from dataclasses import asdict
 
     from ..hub.catalog import entry_for

@@ -1,4 +1,4 @@
-"""Where a text comes from: the argument, stdin, or both; files. Reads stdin only where that was meant."""
+"""Where a text comes from: the argument, stdin or both, or files. Reads stdin only when it is meant to."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .ui import terminal
 if TYPE_CHECKING:
     from ..chat_format.prompt import TextFile
 
-PATIENCE = 2.0  # seconds on an open pipe before we say what we wait for
+PATIENCE = 2.0  # seconds of waiting on an open pipe before a note says so
 
 
 def prompt_source(
     argument: str | None, *, use_stdin: bool = True, needed: bool = True, what: str = "prompt", exact: bool = False
 ) -> Callable[[], bytes]:
-    """What will read the prompt, chosen before anything slow is done. Bytes that are not UTF-8 are kept.
+    """A function that reads the prompt, chosen before anything slow is done. Bytes that are not UTF-8 are kept.
 
     Without an argument stdin must be there, unless the prompt is not `needed`. Of stdin the last line feed is left
     out, as a shell's $(...) does, unless `exact`. Raises UsageError where there is nothing to read.
@@ -64,7 +64,7 @@ def read_files(paths: Sequence[Path]) -> list[TextFile]:
 
 
 def _is_fed() -> bool:
-    """Whether stdin is a pipe or a file: what somebody chose, not what a script happens to inherit."""
+    """Whether stdin is a pipe or a file."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError, ValueError):
@@ -73,7 +73,7 @@ def _is_fed() -> bool:
 
 
 def _read(what: str) -> bytes:
-    """All of stdin; what we wait for is said where it takes long."""
+    """All of stdin; a note says so if it takes long."""
     if sys.stdin is None:
         return b""
     ends = "end with Ctrl-D" if sys.stdin.isatty() else "--no-stdin turns this off"

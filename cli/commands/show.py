@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import choices
 from .. import options as o
-from ..model_argument import opened_anywhere
+from ..model_argument import open_local_or_remote
 from ..ui import terminal
 from ..views import fit as fit_sheet
 from ..views import model as sheet
@@ -35,7 +35,7 @@ def show(
     from ...model_info.describe import TEMPLATE, describe
 
     key = TEMPLATE if template and key is None else key
-    with opened_anywhere(file) as gguf:
+    with open_local_or_remote(file) as gguf:
         if key is not None:
             value = sheet.entry(gguf, key)
             if as_json:

@@ -64,7 +64,7 @@ def plain_lines(table: Table) -> Iterable[str]:
 
 
 def show_charts(charts: Iterable[Chart]) -> None:
-    """Bars beside each other, for eyes only: nothing where stdout is no terminal."""
+    """Bar charts, on a terminal only."""
     if not can_draw(sys.stdout):
         return
     from rich.bar import Bar

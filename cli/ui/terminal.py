@@ -184,7 +184,7 @@ class Screen:
         self.clear()
 
     def compiling(self, kernel: str) -> None:
-        """Told before each kernel: one line in all, which counts where it can be drawn over."""
+        """Called before each kernel is compiled: shows a counting line on a terminal, one note elsewhere."""
         from ...quant.jit.cache import cache_root, is_kept
         from ...quant.jit.cpu import target
 

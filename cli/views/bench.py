@@ -1,4 +1,4 @@
-"""Results as text in a chosen layout. Knows the results; draws nothing itself."""
+"""Benchmark results as Markdown, JSON, CSV and charts. Draws nothing itself."""
 
 from __future__ import annotations
 

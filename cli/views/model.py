@@ -1,6 +1,6 @@
-"""A model's file in words and as records, line by line. Knows what `describe` says; draws nothing itself.
+"""A model's file as lines and as JSON records. Draws nothing itself.
 
-Names and texts out of a file are quoted as one line each, so that none can pass for a line of ours.
+Names and texts from a file are escaped to one line each, so that none can pass for another line of the output.
 """
 
 from __future__ import annotations
