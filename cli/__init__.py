@@ -1,1 +1,1 @@
-"""The terminal. A command parses, makes one call into llmlocal, prints; only `ui` draws."""
+"""The terminal. A command parses its options, makes one call into llmlocal and prints the result; only `ui` draws."""

@@ -1,4 +1,4 @@
-"""Values of options that take one of a few words."""
+"""Options that take one of a fixed set of values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Layout(StrEnum):
 
 
 class Stored(StrEnum):
-    """What the matrices of a converted model are stored in."""
+    """Type of the weight matrices of a converted model."""
 
     auto = "auto"
     f16 = "f16"
@@ -25,7 +25,7 @@ class Stored(StrEnum):
 
 
 class Think(StrEnum):
-    """Whether a model thinks."""
+    """Whether a model thinks before it answers."""
 
     auto = "auto"
     on = "on"
@@ -33,7 +33,7 @@ class Think(StrEnum):
 
 
 class ShownThoughts(StrEnum):
-    """How thoughts are shown."""
+    """How thinking is shown."""
 
     show = "show"
     fold = "fold"
@@ -41,7 +41,7 @@ class ShownThoughts(StrEnum):
 
 
 class Rendering(StrEnum):
-    """Whether Markdown is drawn."""
+    """Whether Markdown is rendered."""
 
     auto = "auto"
     on = "on"
@@ -49,7 +49,7 @@ class Rendering(StrEnum):
 
 
 class AtEnd(StrEnum):
-    """What to do when a conversation no longer fits its context."""
+    """What to do when a chat no longer fits the context."""
 
     ask = "ask"
     drop = "drop"
@@ -58,14 +58,14 @@ class AtEnd(StrEnum):
 
 
 class Cache(StrEnum):
-    """How keys and values are kept."""
+    """KV cache types."""
 
     f16 = "f16"
     q8_0 = "q8_0"
 
 
 class ShellName(StrEnum):
-    """A shell that we have a completion script for; `words` is what the scripts ask."""
+    """A shell with a completion script; `words` is what the scripts themselves call."""
 
     bash = "bash"
     zsh = "zsh"

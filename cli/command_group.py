@@ -1,11 +1,20 @@
-"""Commands of several words: what they all have in common."""
+"""What all commands with subcommands have in common."""
 
 from __future__ import annotations
 
 import typer
 
+from .ui import terminal
+
 
 def group(help: str, example: str) -> typer.Typer:
-    """A command whose first argument is another command. No markup: it would load a library that draws."""
+    """A command whose first argument is another command; without one it prints its help. No markup: it loads rich."""
     text = f"{help}\n\n\b\nExample: {example}\n"
-    return typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=text)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, invoke_without_command=True, help=text)
+
+    @app.callback()
+    def print_help(ctx: typer.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            terminal.say(ctx.get_help())
+
+    return app

@@ -1,4 +1,4 @@
-"""Completion in four shells: small scripts that ask us, and our answers. No network, and no file of a model is opened.
+"""Completion in four shells: scripts that call llmlocal, and the answers. Uses no network and opens no model.
 
 A shell passes the words of the line, the last one being the word that is typed; we print what it may become. Names
 of files are the shell's own business: it adds them where we have nothing.
@@ -77,10 +77,10 @@ def candidates(program: Any, words: Sequence[str]) -> Iterator[str]:
             continue
         if name not in names:
             return
-        command = command.get_command(None, name)
+        command = program if name == "help" else command.get_command(None, name)  # help takes names of commands
     if typed.startswith("-"):
         options = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
-        yield from sorted(name for name in {*options, "--help"} if name.startswith(typed))
+        yield from sorted(name for name in {*options, "-h", "--help"} if name.startswith(typed))
         return
     choices = list(getattr(command, "commands", ())) or _values(command, before)
     yield from sorted(choice for choice in choices if choice.lower().startswith(typed.lower()))

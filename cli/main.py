@@ -18,8 +18,9 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import LlmlocalError, ResourceError, UsageError
+from .help_format import format_help
 from .model_argument import with_models
-from .ui import terminal as ui
+from .ui import terminal
 
 COMMANDS = (
     "run",
@@ -44,16 +45,17 @@ COMMANDS = (
     "verify",
     "alias",
     "completion",
+    "help",
 )
-NEXT = """Language models on the CPU of this machine. What to do next:
+NEXT = """Run language models on this machine's CPU. Next steps:
 
-  llmlocal run "what can you do?"   ask the built-in guide; no network is needed
-  llmlocal chat                     talk with it
-  llmlocal list --available         models that have a name
-  llmlocal pull qwen3-0.6b          get one
-  llmlocal chat qwen3-0.6b          talk with it
-  llmlocal doctor                   see whether all is well on this machine
-  llmlocal --help                   all commands"""
+  llmlocal run "what can you do?"   ask the built-in guide; no network needed
+  llmlocal chat                     chat with the guide
+  llmlocal list --available         list models that can be downloaded
+  llmlocal pull qwen3-0.6b          download a model
+  llmlocal chat qwen3-0.6b          chat with it
+  llmlocal doctor                   check this machine
+  llmlocal --help                   list all commands"""
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -71,34 +73,43 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         found = getattr(import_module(f".commands.{cmd_name}", __package__), cmd_name)
-        if isinstance(found, typer.Typer):  # a command of several words
-            return with_models(typer.main.get_group(found))
+        if isinstance(found, typer.Typer):  # a command with subcommands
+            return format_help(with_models(typer.main.get_group(found)))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(cmd_name)(found)
-        return with_models(typer.main.get_command(app))
+        return format_help(with_models(typer.main.get_command(app)))
 
 
-app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, invoke_without_command=True)
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        ui.say(f"llmlocal {__version__}")
+        terminal.say(f"llmlocal {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def llmlocal(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Language models on the CPU of this machine.
+    """Run language models on this machine's CPU.
 
     \b
-    Example: llmlocal run "how do I get a model?"
+    Examples: llmlocal run "how do I get a model?"
+              llmlocal help run
     """
     if ctx.invoked_subcommand is None:
-        ui.say(NEXT)
+        terminal.say(NEXT)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         code = _invoke(sys.argv[1:] if arguments is None else arguments)
-        ui.flush()
+        terminal.flush()
         return code
     except BaseException as error:
         return _reported(error)
@@ -132,20 +143,20 @@ def _reported(error: BaseException) -> int:
     """Say what went wrong, and return the exit code for it."""
     try:
         if isinstance(error, BrokenPipeError):
-            ui.drop_output()
+            terminal.drop_output()
             return BROKEN_PIPE
         if isinstance(error, KeyboardInterrupt):
-            ui.flush()
+            terminal.flush()
             return INTERRUPTED
         if isinstance(error, SystemExit):
-            ui.flush()
+            terminal.flush()
             return error.code if isinstance(error.code, int) else 70
         known = _for_users(error)
-        ui.report(known, error if os.environ.get("LLMLOCAL_DEBUG") else None)
-        ui.flush_or_drop()
+        terminal.report(known, error if os.environ.get("LLMLOCAL_DEBUG") else None)
+        terminal.flush_or_drop()
         return known.exit_code
     except BrokenPipeError:
-        ui.drop_output()
+        terminal.drop_output()
         return BROKEN_PIPE
 
 
@@ -154,7 +165,7 @@ def _for_users(error: BaseException) -> LlmlocalError:
     if isinstance(error, LlmlocalError):
         return error
     if isinstance(error, MemoryError):
-        return ResourceError("not enough memory", "a smaller model or a smaller --ctx needs less")
+        return ResourceError("not enough memory", "use a smaller model or a smaller --ctx")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"cannot write: {error.strerror}")
     return LlmlocalError(f"internal: {type(error).__name__}: {error}", "set LLMLOCAL_DEBUG=1 for the traceback")

@@ -1,7 +1,7 @@
-"""MODEL on the command line: names become files before a command runs; what is not here is offered or explained after.
+"""MODEL on the command line: a name becomes the path of a file before the command runs.
 
-A command sees a path in any case. One that is no file fails where it is opened, after the command has checked the rest
-of what it was told; only then the user is asked whether to get the model, and the command runs once more.
+For a model that is not on this machine the command runs with the name as the path and fails where it opens the file,
+after it has checked its other options; only then the user is asked whether to download it, and the command runs again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFoundError
-from .ui import terminal as ui
+from .ui import terminal
 
 if TYPE_CHECKING:
     from ..gguf import GGUFFile
@@ -34,32 +34,32 @@ class Question(str):
 
 
 def model_or_question(text: str) -> ModelName | Question:
-    """What the only positional is: a MODEL if it has no space or a file has that name, otherwise a question."""
+    """Read the first argument: a MODEL if it has no space or a file has that name, otherwise a question."""
     return Question(text) if any(map(str.isspace, text)) and not os.path.exists(text) else ModelName(text)
 
 
 def with_models(command: Any) -> Any:
-    """`command` (a parsed one, or a group) with its MODEL arguments resolved."""
+    """`command` (a parsed one, or a group), whose MODEL arguments become paths."""
     for other in getattr(command, "commands", {}).values():
         with_models(other)
     if command.callback:
-        command.callback = _resolving(command.callback)
+        command.callback = _with_paths(command.callback)
     return command
 
 
-def _resolving(callback: Callable[..., Any]) -> Callable[..., Any]:
+def _with_paths(callback: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(callback)
     def call(*positional: Any, **options: Any) -> Any:
         missing: list[ModelName] = []
-        found = {key: _resolved(value, missing) for key, value in options.items()}
+        found = {key: _resolve(value, missing) for key, value in options.items()}
         try:
             return callback(*positional, **found)
         except NotFoundError as error:
             name = next((name for name in missing if _is_about(error, name)), None)
             if name is None:
                 raise
-            if not _pulled(name, options):
-                raise _told(name) from None
+            if not _offer_download(name, options):
+                raise _unknown(name) from None
         return call(*positional, **options)
 
     return call
@@ -71,10 +71,10 @@ def _is_about(error: NotFoundError, name: str) -> bool:
     return str(error).startswith(f"{escaped(name)}: ")
 
 
-def _resolved(value: Any, missing: list[ModelName]) -> Any:
-    """Names as paths; those that are nowhere here stay as they are and are put into `missing`."""
+def _resolve(value: Any, missing: list[ModelName]) -> Any:
+    """Names as paths; a name without a file on this machine stays and is added to `missing`."""
     if isinstance(value, list | tuple) and any(isinstance(item, ModelName) for item in value):
-        return [_resolved(item, missing) for item in value]
+        return [_resolve(item, missing) for item in value]
     if not isinstance(value, ModelName):
         return value
     path = _path(value)
@@ -84,8 +84,8 @@ def _resolved(value: Any, missing: list[ModelName]) -> Any:
 
 
 @contextmanager
-def opened_anywhere(path: Path) -> Iterator[GGUFFile]:
-    """A model's file, or where it is not on this machine what the hub's header says of it. Raises as both do."""
+def open_local_or_remote(path: Path) -> Iterator[GGUFFile]:
+    """Open a model's file, or its header on the hub if it is not on this machine. Raises what both raise."""
     from ..gguf import open_gguf
     from ..hub.names import Ref, parse
 
@@ -96,7 +96,7 @@ def opened_anywhere(path: Path) -> Iterator[GGUFFile]:
     from ..hub.pull import opened_remote
 
     with opened_remote(str(path)) as gguf:
-        ui.note(f"{path} is not on this machine: this is what the hub has")
+        terminal.note(f"{path} is not on this machine: read from the hub")
         yield gguf
 
 
@@ -106,14 +106,14 @@ def _path(name: str) -> Path | None:
     return located(name)
 
 
-def _told(name: str) -> NotFoundError:
+def _unknown(name: str) -> NotFoundError:
     from ..hub.names import unknown
 
     return unknown(name)
 
 
-def _pulled(name: str, options: dict[str, Any]) -> bool:
-    """Get a model that the hub may have, if somebody is there who wants it."""
+def _offer_download(name: str, options: dict[str, Any]) -> bool:
+    """Ask whether to download a model, and do it; false if nobody can be asked, or the answer is no."""
     from ..hub.names import Ref, parse
 
     streams = (sys.stdin, sys.stderr)
@@ -123,7 +123,7 @@ def _pulled(name: str, options: dict[str, Any]) -> bool:
         return False
     from .views.transfer import pull_one
 
-    if not ui.confirm(f"{name} is not on this machine. Get it?"):
+    if not terminal.confirm(f"{name} is not on this machine. Download it?"):
         return False
     pull_one(name, quiet=False, ask=True)
     return True

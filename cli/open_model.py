@@ -1,4 +1,4 @@
-"""A model opened as the command line says: context, threads, prompt cache, sampling."""
+"""Opens a model with the options of the command line: context, threads, prompt cache, sampling."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model_argument import Question
-from .ui import terminal as ui
+from .ui import terminal
 
-GUIDE_NOTE = "no MODEL was named: the built-in guide answers (llmlocal pull gets other models)"
+GUIDE_NOTE = "no MODEL given: the built-in guide answers (llmlocal pull downloads other models)"
 
 if TYPE_CHECKING:
     from ..generation.prompt_cache import PromptCache
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 def guide(*, quiet: bool = False) -> Path:
-    """The built-in model, for those who name none; a terminal is told so."""
+    """The path of the built-in model; a note on a terminal says that it is used."""
     from ..guide import path
 
     if not quiet:
-        ui.tell_person(GUIDE_NOTE)
+        terminal.tell_person(GUIDE_NOTE)
     return path()
 
 
 def named_or_guide(model: Path | Question | None, prompt: str | None, *, quiet: bool) -> tuple[Path, str | None]:
-    """The model and the prompt that are meant. What stands alone and is no model is a prompt for the guide."""
+    """The model and the prompt. A single argument that is a question goes to the built-in guide."""
     if isinstance(model, Question):
         return (Path(model), prompt) if prompt is not None else (guide(quiet=quiet), str(model))
     return (guide(quiet=quiet), prompt) if model is None else (model, prompt)
 
 
 def prompt_cache(wanted: str) -> PromptCache | None:
-    """Where prefixes are kept; None for nowhere. Raises BadFileError for a file of another kind."""
+    """The prompt cache that --prompt-cache names, None for off. Raises BadFileError for a file of another kind."""
     from ..generation.prompt_cache import PromptCache
 
     if wanted == "off":
@@ -47,7 +47,7 @@ def prompt_cache(wanted: str) -> PromptCache | None:
 def opened(
     model: Path, n_ctx: int | None, n_threads: int | None, *, kv_type: str, force: bool, cache: str
 ) -> Iterator[Session]:
-    """A session; what went wrong with its prompt cache is said at the end. Raises as `Session.open`."""
+    """A session; problems of its prompt cache are reported at the end. Raises what `Session.open` raises."""
     from ..generation.session import Session
 
     kept = prompt_cache(cache)
@@ -55,11 +55,11 @@ def opened(
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():
-        ui.note(note)
+        terminal.note(note)
 
 
 def checked(given: dict[str, Any]) -> dict[str, Any]:
-    """What the user says of sampling. Raises UsageError for values without meaning, before a model is looked for."""
+    """Check sampling options before a model is opened. Raises UsageError for values out of range."""
     from ..generation.sampling_defaults import check
 
     check(given)
@@ -67,7 +67,7 @@ def checked(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
-    """How to sample: as the user says, else as the model recommends. Raises UsageError for values without meaning."""
+    """Sampling parameters: the user's, otherwise those recommended for the model. Raises UsageError for bad values."""
     from ..generation.sampling_defaults import sampling
     from ..hub.catalog import recommended_sampling
 

@@ -10,290 +10,528 @@ import typer
 from .choices import AtEnd, Cache, Layout, Rendering, ShellName, ShownThoughts, Stored, Think
 from .model_argument import ModelName, model_or_question
 
-# Both take a name, too: `model_names` turns it into a file before the command sees it.
-Model = Annotated[
-    Path,
-    typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
-]
+MODEL = "A model's name, hf:org/repo, or a GGUF file."
+
+# ---- models and files: a name becomes a path before the command sees it (model_argument) ----------------------------
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", parser=ModelName, help=MODEL, show_default=False)]
 Models = Annotated[
-    list[Path],
-    typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False),
+    list[Path], typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False)
+]
+MaybeModel = Annotated[
+    Path | None,
+    typer.Argument(metavar="MODEL", parser=ModelName, help=f"{MODEL} Default: the built-in guide.", show_default=False),
+]
+WarmupModel = Annotated[
+    Path | None,
+    typer.Argument(metavar="MODEL", parser=ModelName, help=f"{MODEL} Default: all kernels.", show_default=False),
 ]
 ModelOrQuestion = Annotated[
     Path | None,
     typer.Argument(
         metavar="MODEL",
         parser=model_or_question,
-        help="A name, hf:org/repo, or a GGUF file; without it the built-in guide answers.",
+        help=f"{MODEL} Default: the built-in guide, which also answers a question given alone.",
         show_default=False,
     ),
-]
-MaybeModel = Annotated[
-    Path | None,
-    typer.Argument(metavar="MODEL", parser=ModelName, help="A name, hf:org/repo, or a GGUF file.", show_default=False),
 ]
 File = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
         parser=ModelName,
-        help="A GGUF file (the first part of a split one), or a MODEL.",
+        help="A GGUF file (of a split model: its first part), or a model's name.",
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+# ---- common to many commands ----------------------------------------------------------------------------------------
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors on stderr.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print speed, stop reason and seed on stderr.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Dry run: print what would be done.")]
+Confirmed = Annotated[bool, typer.Option("-y", "--yes", help="Answer yes to all questions.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
+YesDownload = Annotated[bool, typer.Option("-y", "--yes", help="Download even if memory or disk space seem too small.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("-t", "--threads", metavar="N", min=1, help="Number of threads. Default: one per physical core."),
+]
+Ctx = Annotated[
+    int | None,
+    typer.Option(
+        "-c", "--ctx", metavar="N", min=1, help="Context size in tokens. Default: the model's own, at most 4096."
+    ),
+]
+KvType = Annotated[Cache, typer.Option("--kv-type", help="KV cache type: f16, or q8_0 for about half the memory.")]
+NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
+ForceOut = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
+
+# ---- prompts --------------------------------------------------------------------------------------------------------
+
 Prompt = Annotated[
     str | None,
     typer.Argument(
-        metavar="PROMPT|-", help="The text; - or none reads stdin; a pipe or file on stdin is put after it."
+        metavar="PROMPT",
+        help="The prompt; - reads it from stdin. Text piped to stdin is added after it. Default: stdin.",
+        show_default=False,
     ),
 ]
-NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
 Files = Annotated[
     list[Path] | None,
-    typer.Option("-f", "--file", metavar="FILE", help="A text to read before the prompt; may be repeated."),
+    typer.Option("-f", "--file", metavar="FILE", help="Put this text file before the prompt; may be repeated."),
 ]
-System = Annotated[str | None, typer.Option("-s", "--system", metavar="TEXT", help="What the model is told to be.")]
-Raw = Annotated[bool, typer.Option("--raw", help="Continue the text and files as they are, without a chat template.")]
+System = Annotated[
+    str | None,
+    typer.Option(
+        "-s", "--system", metavar="TEXT", help="System prompt. Default: none, unless the chat template has one."
+    ),
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Text completion: send the prompt as it is, without a chat template.")]
 Template = Annotated[
-    str | None, typer.Option("--template", metavar="NAME|FILE", help="A chat template instead of the model's own.")
+    str | None,
+    typer.Option(
+        "--template", metavar="NAME|FILE", help="Chat template: a built-in name or a Jinja file. Default: the model's."
+    ),
 ]
 ShowPrompt = Annotated[
-    bool, typer.Option("--show-prompt", help="Print the exact prompt and its token ids, and run nothing.")
+    bool, typer.Option("--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.")
 ]
 OutputFile = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the answer there when it is complete.")
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Write to this file once complete. Default: stdout."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Let -o write over a file.")]
-MaxTokens = Annotated[
-    int | None, typer.Option("-n", "--max-tokens", min=0, help="Most tokens to make; by default until the model ends.")
-]
-Ctx = Annotated[
-    int | None, typer.Option("-c", "--ctx", min=1, help="Context in tokens; by default the model's, 4096 at most.")
-]
-Threads = Annotated[
-    int | None, typer.Option("-t", "--threads", min=1, help="Threads; by default one for each physical core.")
-]
-KvType = Annotated[
-    Cache, typer.Option("--kv-type", help="Keys and values as halves, or as bytes: a little over half the memory.")
-]
-Temp = Annotated[
-    float | None,
-    typer.Option("--temp", help="Temperature; 0 always takes the likeliest. As the model recommends, else 0.8."),
-]
-TopK = Annotated[int | None, typer.Option("--top-k", help="Draw from the K likeliest tokens; 0 is off. Else 40.")]
-TopP = Annotated[
-    float | None, typer.Option("--top-p", help="Draw from the likeliest that make up P; 1 is off. Else 0.95.")
-]
-MinP = Annotated[
-    float | None, typer.Option("--min-p", help="Drop tokens below P times the likeliest; 0 is off. Else 0.05.")
-]
-Typical = Annotated[float | None, typer.Option("--typical", help="Locally typical sampling; 1 is off.")]
-RepeatPenalty = Annotated[float | None, typer.Option("--repeat-penalty", help="Divide what was said lately; 1 is off.")]
-FrequencyPenalty = Annotated[
-    float | None, typer.Option("--frequency-penalty", help="Subtract per time said; 0 is off.")
-]
-PresencePenalty = Annotated[float | None, typer.Option("--presence-penalty", help="Subtract once if said; 0 is off.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same text; by default a random one.")]
-Stop = Annotated[list[str] | None, typer.Option("--stop", help="End before this text; may be repeated.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors on stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file of -o if it exists.")]
 PromptCache = Annotated[
     str,
     typer.Option(
-        "--prompt-cache", metavar="auto|off|FILE", help="Keep what was read on disk, so that it is not read again."
+        "--prompt-cache",
+        metavar="auto|off|FILE",
+        help="Keep processed prompts on disk, so that the same beginning is not processed again.",
     ),
 ]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Speed and seed on stderr at the end.")]
 
-Continue = Annotated[bool, typer.Option("--continue", help="Go on with the last session.")]
-SessionId = Annotated[
-    str | None, typer.Option("--session", metavar="ID", help="Go on with this session, or begin it under this name.")
+# ---- generation -----------------------------------------------------------------------------------------------------
+
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "-n",
+        "--max-tokens",
+        metavar="N",
+        min=0,
+        help="Maximum number of tokens to generate. Default: until the model ends.",
+    ),
 ]
-NoSave = Annotated[bool, typer.Option("--no-save", help="Keep nothing on disk: no session, no history, no cache.")]
-ThinkSwitch = Annotated[Think, typer.Option("--think", help="Whether the model thinks; auto leaves it to the model.")]
+Temp = Annotated[
+    float | None,
+    typer.Option(
+        "--temp",
+        metavar="T",
+        help="Temperature; 0 always picks the most likely token. Default: the model's recommendation, otherwise 0.8.",
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        metavar="K",
+        help="Sample from the K most likely tokens; 0 turns it off. Default: the model's recommendation, otherwise 40.",
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p",
+        metavar="P",
+        help="Nucleus sampling: sample from the most likely tokens whose probabilities add up to P; 1 turns it off. "
+        "Default: the model's recommendation, otherwise 0.95.",
+    ),
+]
+MinP = Annotated[
+    float | None,
+    typer.Option(
+        "--min-p",
+        metavar="P",
+        help="Drop tokens less likely than P times the most likely one; 0 turns it off. "
+        "Default: the model's recommendation, otherwise 0.05.",
+    ),
+]
+Typical = Annotated[
+    float | None,
+    typer.Option("--typical", metavar="P", help="Locally typical sampling; 1 turns it off. Default: 1."),
+]
+RepeatPenalty = Annotated[
+    float | None,
+    typer.Option(
+        "--repeat-penalty",
+        metavar="X",
+        help="Penalty for repeating recent tokens; 1 turns it off. Default: the model's recommendation, otherwise 1.",
+    ),
+]
+FrequencyPenalty = Annotated[
+    float | None,
+    typer.Option(
+        "--frequency-penalty",
+        metavar="X",
+        help="Penalty for a recent token, for each time it occurred; 0 turns it off. Default: 0.",
+    ),
+]
+PresencePenalty = Annotated[
+    float | None,
+    typer.Option(
+        "--presence-penalty", metavar="X", help="Penalty for a recent token, once; 0 turns it off. Default: 0."
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        help="Random seed; the same seed gives the same text. Default: a different one each time.",
+    ),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", metavar="TEXT", help="Stop before this text is generated; may be repeated."),
+]
+ThinkSwitch = Annotated[
+    Think,
+    typer.Option("--think", help="Turn the model's thinking on or off, if its template can; auto: as it prefers."),
+]
 ThinkBudget = Annotated[
-    int | None, typer.Option("--think-budget", metavar="N", min=0, help="End the thought after N tokens.")
+    int | None,
+    typer.Option(
+        "--think-budget", metavar="N", min=0, help="Maximum number of thinking tokens per answer. Default: no limit."
+    ),
 ]
-Thoughts = Annotated[ShownThoughts, typer.Option("--thoughts", help="How thoughts are shown.")]
-Render = Annotated[Rendering, typer.Option("--render", help="Draw Markdown; auto on terminals with colours.")]
+
+# ---- chat and sessions ----------------------------------------------------------------------------------------------
+
+Continue = Annotated[bool, typer.Option("--continue", help="Continue the latest session.")]
+SessionId = Annotated[
+    str | None,
+    typer.Option("--session", metavar="ID", help="Continue this session, or start a new one with this name."),
+]
+NoSave = Annotated[bool, typer.Option("--no-save", help="Save nothing to disk: no session, history or prompt cache.")]
+Thoughts = Annotated[
+    ShownThoughts, typer.Option("--thoughts", help="Show thinking in full, as one folded line, or hide it.")
+]
+Render = Annotated[Rendering, typer.Option("--render", help="Render Markdown; auto: on terminals with colours.")]
 ContextEnd = Annotated[
-    AtEnd, typer.Option("--context-end", help="When the context is full: ask, drop the oldest turns, summarize, stop.")
+    AtEnd,
+    typer.Option("--context-end", help="When the context is full: ask, drop or summarize the oldest turns, or stop."),
 ]
 ToolsFile = Annotated[
-    Path | None, typer.Option("--tools", metavar="FILE", help="Functions that the model may call, as JSON.")
+    Path | None,
+    typer.Option("--tools", metavar="FILE", help="JSON file of functions that the model may call (OpenAI format)."),
 ]
 ToolRun = Annotated[
-    str, typer.Option("--tool-run", metavar="ask|never|CMD", help="Ask before a function is run, or have CMD run all.")
+    str,
+    typer.Option(
+        "--tool-run",
+        metavar="ask|never|CMD",
+        help="How function calls run: ask before each, never, or pass every call to the program CMD.",
+    ),
 ]
-SessionName = Annotated[str, typer.Argument(metavar="ID", help="A session, or the beginning of its id.")]
-Markdown = Annotated[bool, typer.Option("--md", help="As Markdown.")]
+SessionName = Annotated[
+    str, typer.Argument(metavar="ID", help="A session's id, or the beginning of it.", show_default=False)
+]
+Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the default).")]
 
-BenchPrompt = Annotated[int, typer.Option("-p", "--prompt", min=0, help="Tokens of prompt; 0 leaves this test out.")]
-BenchAnswer = Annotated[int, typer.Option("-n", "--gen", min=0, help="Tokens to make; 0 leaves this test out.")]
-Depth = Annotated[int, typer.Option("-d", "--depth", min=0, help="Tokens already in the context.")]
-Repeats = Annotated[int, typer.Option("-r", "--repeats", min=1, help="Times that each test is run.")]
+# ---- measurements ---------------------------------------------------------------------------------------------------
+
+BenchPrompt = Annotated[
+    int, typer.Option("-p", "--prompt", metavar="N", min=0, help="Prompt length in tokens; 0 skips the prompt test.")
+]
+BenchAnswer = Annotated[
+    int,
+    typer.Option("-n", "--gen", metavar="N", min=0, help="Number of tokens to generate; 0 skips the generation test."),
+]
+Depth = Annotated[
+    int, typer.Option("-d", "--depth", metavar="N", min=0, help="Number of tokens already in the context.")
+]
+Repeats = Annotated[int, typer.Option("-r", "--repeats", metavar="N", min=1, help="Number of times to run each test.")]
 PromptAndAnswer = Annotated[
-    str | None, typer.Option("-pg", metavar="P,N", help="A test that reads P tokens and makes N, timed together.")
+    str | None,
+    typer.Option(
+        "-pg", metavar="P,N", help="Also time a prompt of P tokens and N generated tokens together. Default: off."
+    ),
 ]
 BenchThreads = Annotated[
     str | None,
-    typer.Option("-t", "--threads", metavar="N,N...", help="Thread counts to try one after the other, or auto."),
+    typer.Option(
+        "-t", "--threads", metavar="N,N...", help="Thread counts to compare, or auto. Default: one per physical core."
+    ),
 ]
-Roofline = Annotated[bool, typer.Option("--roofline", help="Measure this machine's limits, and say what limits.")]
+Roofline = Annotated[
+    bool, typer.Option("--roofline", help="Measure this machine's peak speeds and say what limits each test.")
+]
 Baseline = Annotated[
-    Path | None, typer.Option("--baseline", metavar="FILE", help="Compare with what -o json or jsonl wrote earlier.")
+    Path | None,
+    typer.Option("--baseline", metavar="FILE", help="Compare with earlier results, written by -o json or -o jsonl."),
 ]
 FailBelow = Annotated[
-    str | None, typer.Option("--fail-below", metavar="P%", help="Exit with 10 if a test lost more than P percent.")
+    str | None,
+    typer.Option("--fail-below", metavar="P%", help="Exit with code 10 if a test is more than P percent slower."),
 ]
-Output = Annotated[Layout, typer.Option("-o", "--output", help="How the table is written.")]
+Output = Annotated[Layout, typer.Option("-o", "--output", help="Output format: Markdown, JSON, JSON lines or CSV.")]
+TextFile = Annotated[
+    Path, typer.Argument(metavar="TEXT_FILE", help="The text to score; - reads stdin.", show_default=False)
+]
+ChunkSize = Annotated[int, typer.Option("-c", "--ctx", metavar="N", min=4, help="Chunk size in tokens.")]
+Chunks = Annotated[
+    int | None, typer.Option("--chunks", metavar="N", min=1, help="Use only the first N chunks. Default: all.")
+]
+Reference = Annotated[
+    Path,
+    typer.Argument(
+        metavar="REF", parser=ModelName, help="The reference model, usually the F16 one.", show_default=False
+    ),
+]
+Candidates = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="CAND...", parser=ModelName, help="Quantized models to compare with it.", show_default=False
+    ),
+]
+ComparedText = Annotated[
+    Path | None,
+    typer.Option("--text", metavar="FILE", help="Text to measure on; - reads stdin. Default: a short built-in text."),
+]
+GreedyPrompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt", metavar="TEXT", help="Prompt whose greedy answers are compared. Default: a built-in prompt."
+    ),
+]
+MaxKl = Annotated[
+    float | None,
+    typer.Option(
+        "--max-kl", metavar="X", min=0, help="Exit with code 10 if a mean KL divergence is above X nats per token."
+    ),
+]
+
+# ---- show and tokenize ----------------------------------------------------------------------------------------------
 
 Key = Annotated[
-    str | None, typer.Argument(metavar="KEY", help="The key to print whole, with --kv.", show_default=False)
+    str | None,
+    typer.Argument(metavar="KEY", help="Print the whole value of this metadata key.", show_default=False),
 ]
-Kv = Annotated[bool, typer.Option("--kv", help="List the metadata; with a KEY, its whole value.")]
+Kv = Annotated[bool, typer.Option("--kv", help="List the metadata; with KEY, print its whole value.")]
 Tensors = Annotated[bool, typer.Option("--tensors", help="List the tensors: name, format, shape, size.")]
-ShowTemplate = Annotated[bool, typer.Option("--template", help="Print the chat template as it is.")]
-
+ShowTemplate = Annotated[bool, typer.Option("--template", help="Print the chat template.")]
+Fit = Annotated[
+    bool,
+    typer.Option(
+        "--fit", help="Check whether the model fits this machine, at which context size, and how fast it can be."
+    ),
+]
 Text = Annotated[
     str | None,
-    typer.Argument(metavar="TEXT|-", help="The text; - or none reads stdin; a pipe or file on stdin is put after it."),
+    typer.Argument(
+        metavar="TEXT",
+        help="The text; - reads it from stdin. Text piped to stdin is added after it. Default: stdin.",
+        show_default=False,
+    ),
 ]
-Ids = Annotated[bool, typer.Option("--ids", help="Only the ids, in one line.")]
-Pieces = Annotated[bool, typer.Option("--pieces", help="Only the pieces of text, a line each.")]
-Count = Annotated[bool, typer.Option("--count", help="Only how many tokens there are.")]
+Ids = Annotated[bool, typer.Option("--ids", help="Print only the token ids, on one line.")]
+Pieces = Annotated[bool, typer.Option("--pieces", help="Print only the text of each token, one per line.")]
+Count = Annotated[bool, typer.Option("--count", help="Print only the number of tokens.")]
 NoSpecial = Annotated[
-    bool, typer.Option("--no-special", help="Add no BOS or EOS, and take names of special tokens for plain text.")
+    bool, typer.Option("--no-special", help="Add no BOS or EOS token, and read special tokens in TEXT as plain text.")
 ]
-Decode = Annotated[bool, typer.Option("--decode", help="Take ids, and print their text.")]
+Decode = Annotated[bool, typer.Option("--decode", help="Decode: TEXT is token ids, print the text they stand for.")]
 
-TextFile = Annotated[Path, typer.Argument(metavar="TEXT_FILE", help="The text; - is stdin.", show_default=False)]
-ChunkSize = Annotated[int, typer.Option("-c", "--ctx", min=4, help="Tokens in a chunk.")]
-Chunks = Annotated[int | None, typer.Option("--chunks", metavar="N", min=1, help="Score the first N chunks only.")]
+# ---- imatrix --------------------------------------------------------------------------------------------------------
 
 MatrixModel = Annotated[
     Path,
     typer.Argument(
-        metavar="MODEL", parser=ModelName, help="A name or GGUF file; with --stats alone, a matrix.", show_default=False
+        metavar="MODEL",
+        parser=ModelName,
+        help="A model's name or GGUF file; with --stats and no TEXT_FILE, an importance matrix.",
+        show_default=False,
     ),
 ]
 MaybeTextFile = Annotated[
-    Path | None, typer.Argument(metavar="[TEXT_FILE]", help="The text; - is stdin.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="TEXT_FILE", help="Calibration text; - reads stdin.", show_default=False),
 ]
 MatrixFile = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Where to write; by default MODEL.imatrix.gguf here."),
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="Output file. Default: MODEL.imatrix.gguf in the current folder."
+    ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the file that is there, or add this text to it.")]
-WithOutput = Annotated[bool, typer.Option("--with-output", help="Measure for the output matrix, too.")]
-MatrixStats = Annotated[bool, typer.Option("--stats", help="Tell what each weight reads.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an existing output file, or add another text to it.")]
+WithOutput = Annotated[bool, typer.Option("--with-output", help="Measure the output tensor, too.")]
+MatrixStats = Annotated[bool, typer.Option("--stats", help="Print statistics of each tensor.")]
 
-Reference = Annotated[
+# ---- convert and quantize -------------------------------------------------------------------------------------------
+
+HFFolder = Annotated[
     Path,
-    typer.Argument(metavar="REF", parser=ModelName, help="The model that is right, as F16.", show_default=False),
+    typer.Argument(
+        metavar="SRC", help="A Hugging Face model folder; with --lora, a GGUF file, too.", show_default=False
+    ),
 ]
-Candidates = Annotated[
-    list[Path],
-    typer.Argument(metavar="CAND...", parser=ModelName, help="What it became in fewer bits.", show_default=False),
-]
-ComparedText = Annotated[
-    Path | None, typer.Option("--text", metavar="FILE", help="Your text; - is stdin. By default a short one of ours.")
-]
-GreedyPrompt = Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What the answers are given to.")]
-MaxKl = Annotated[
-    float | None, typer.Option("--max-kl", metavar="X", min=0, help="Exit with 10 where a mean is above X nats.")
-]
-
-HFFolder = Annotated[Path, typer.Argument(metavar="SRC", help="A Hugging Face folder.", show_default=False)]
 NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
-StoredType = Annotated[Stored, typer.Option("--type", help="Of the matrices; auto is what the folder holds.")]
+StoredType = Annotated[
+    Stored,
+    typer.Option("--type", help="Type of the weight matrices; auto keeps BF16 and Q8_0, and uses F16 for the rest."),
+]
 Adapters = Annotated[
     list[Path] | None,
-    typer.Option("--lora", metavar="ADAPTER", help="Merge a PEFT folder or GGUF adapter; may be repeated."),
+    typer.Option(
+        "--lora", metavar="ADAPTER", help="Merge this LoRA adapter (PEFT folder or GGUF file); may be repeated."
+    ),
 ]
-ForceOut = Annotated[bool, typer.Option("--force", help="Write over OUT if it is there.")]
-Remotes = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or hf:org/repo.", show_default=False)]
-Removed = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help="Models of the store, as list names them.", show_default=False)
-]
-Verified = Annotated[
-    list[str] | None, typer.Argument(metavar="MODEL...", help="Models of the store.", show_default=False)
-]
-Quant = Annotated[str | None, typer.Option("--quant", metavar="TYPE", help="The quantization, such as Q4_K_M.")]
-RemoteFile = Annotated[
-    str | None, typer.Option("--file", metavar="PATTERN", help="The file in the repository; * and ? are understood.")
-]
-Revision = Annotated[str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit.")]
-Folder = Annotated[
-    Path | None, typer.Option("--to", metavar="DIR", help="Put the files into this folder, not into the cache.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
-Again = Annotated[bool, typer.Option("--force", help="Get it again, even where it is here.")]
-Yes = Annotated[
-    bool, typer.Option("-y", "--yes", help="Do not ask, and do it where memory or disk seem too small, too.")
-]
-Available = Annotated[bool, typer.Option("--available", help="The models that have a name, here or not.")]
-AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The name to give or to forget.", show_default=False)]
-AliasTarget = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A name, hf:org/repo, or a GGUF file.", show_default=False)
-]
-Fit = Annotated[
-    bool, typer.Option("--fit", help="Does it fit this machine, with which context, and how fast can it be?")
-]
-
-Shell = Annotated[ShellName, typer.Argument(help="The shell; `words` is for the scripts.", show_default=False)]
-Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
-
 QuantizeWords = Annotated[
     list[Path],
     typer.Argument(
         metavar="SRC [OUT] TYPE",
         parser=ModelName,
-        help="A model's name, a GGUF file or a Hugging Face folder; the file to make; what it is made of, at the end.",
+        help="SRC: a model's name, a GGUF file or a Hugging Face folder. OUT: the GGUF file to write. Default: SRC's "
+        "name with TYPE, beside SRC. TYPE: the quantization, such as Q4_K_M.",
         show_default=False,
     ),
 ]
-ListTypes = Annotated[bool, typer.Option("--list", help="List the types: bits per weight, size and memory for SRC.")]
+ListTypes = Annotated[
+    bool, typer.Option("--list", help="List all types with the bits per weight, file size and memory SRC would have.")
+]
 TargetSize = Annotated[
-    str | None, typer.Option("--target-size", metavar="SIZE", help="Choose the best type whose file fits, as 4G.")
+    str | None,
+    typer.Option("--target-size", metavar="SIZE", help="Choose the best type whose file is at most SIZE, such as 4G."),
 ]
 TensorType = Annotated[
     list[str] | None,
-    typer.Option("--tensor-type", metavar="PATTERN=TYPE", help="Another type where a name matches; may be repeated."),
+    typer.Option(
+        "--tensor-type",
+        metavar="PATTERN=TYPE",
+        help="Type of the tensors whose name matches PATTERN (a regular expression); may be repeated.",
+    ),
 ]
-OutputType = Annotated[str | None, typer.Option("--output-type", metavar="TYPE", help="Type of the output tensor.")]
-EmbedType = Annotated[str | None, typer.Option("--embed-type", metavar="TYPE", help="Type of the token embeddings.")]
-Pure = Annotated[bool, typer.Option("--pure", help="One type for all: no tensor gets more bits.")]
+OutputType = Annotated[
+    str | None,
+    typer.Option("--output-type", metavar="TYPE", help="Type of the output tensor. Default: chosen by TYPE."),
+]
+EmbedType = Annotated[
+    str | None,
+    typer.Option("--embed-type", metavar="TYPE", help="Type of the token embeddings. Default: chosen by TYPE."),
+]
+Pure = Annotated[
+    bool, typer.Option("--pure", help="Use the base type for all tensors, also for those that TYPE gives more bits.")
+]
 Imatrix = Annotated[
-    Path | None, typer.Option("--imatrix", metavar="FILE", help="Importance matrix: which columns matter more.")
+    Path | None,
+    typer.Option("--imatrix", metavar="FILE", help="Importance matrix, made by llmlocal imatrix. Default: none."),
 ]
 SplitSize = Annotated[
-    str | None, typer.Option("--split-size", metavar="SIZE", help="Files of at most this size of tensors, as 2G.")
+    str | None,
+    typer.Option("--split-size", metavar="SIZE", help="Split the output into files of at most SIZE, such as 2G."),
 ]
 EffortLevel = Annotated[
     str,
-    typer.Option("--effort", metavar="normal|high", help="high searches longer for less error, and tells the gain."),
+    typer.Option(
+        "--effort", metavar="normal|high", help="high searches longer for a smaller error and reports the gain."
+    ),
 ]
 CheckAfter = Annotated[
-    bool, typer.Option("--check", help="Compare predictions with SRC's on a page of text afterwards.")
+    bool, typer.Option("--check", help="Afterwards compare the predictions with SRC's on a page of text.")
 ]
 AllowRequantize = Annotated[
-    bool, typer.Option("--allow-requantize", help="Quantize tensors that have lost bits already.")
+    bool, typer.Option("--allow-requantize", help="Quantize already quantized tensors again, which loses quality.")
 ]
-EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Relative RMSE of each tensor, on stderr.")]
+EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Print the relative RMSE of each tensor on stderr.")]
 
-SetKey = Annotated[str, typer.Argument(metavar="KEY", help="The key, as general.name.", show_default=False)]
+# ---- the store and the hub ------------------------------------------------------------------------------------------
+
+Remotes = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Model names or hf:org/repo.", show_default=False)
+]
+Removed = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Models, named as llmlocal list shows them.", show_default=False)
+]
+Verified = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODEL...",
+        help="Models, named as llmlocal list shows them. Default: all models.",
+        show_default=False,
+    ),
+]
+Quant = Annotated[
+    str | None,
+    typer.Option(
+        "--quant",
+        metavar="TYPE",
+        help="Quantization, such as Q4_K_M. Default: the best one that fits this machine well.",
+    ),
+]
+RemoteFile = Annotated[
+    str | None, typer.Option("--file", metavar="PATTERN", help="File in the repository; * and ? match as in a shell.")
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="REV", help="Branch, tag or commit. Default: the repository's main branch."),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--to", metavar="DIR", help="Folder to download to. Default: the Hugging Face cache."),
+]
+Again = Annotated[bool, typer.Option("--force", help="Download again, even if the model is here.")]
+Available = Annotated[bool, typer.Option("--available", help="List the models that can be downloaded by name.")]
+AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The alias.", show_default=False)]
+AliasTarget = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
+
+# ---- gguf -----------------------------------------------------------------------------------------------------------
+
+SetKey = Annotated[
+    str, typer.Argument(metavar="KEY", help="The metadata key, such as general.name.", show_default=False)
+]
 SetValue = Annotated[
-    str | None, typer.Argument(metavar="VALUE", help="Its value; @FILE takes the text of a file.", show_default=False)
+    str | None,
+    typer.Argument(metavar="VALUE", help="The new value; @FILE reads it from a text file.", show_default=False),
 ]
 ValueKind = Annotated[
-    str | None, typer.Option("--type", metavar="TYPE", help="u32, i32, u64, i64, f32, f64, bool, string, ...")
+    str | None,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        help="Type of VALUE: u32, i32, u64, i64, f32, f64, bool, string, ... Default: as it was.",
+    ),
 ]
-Remove = Annotated[bool, typer.Option("--remove", help="Take the key away.")]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Change the file itself, by way of a copy.")]
-OutFile = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="Where to write.")]
-OldTemplate = Annotated[str, typer.Argument(metavar="OLD", help="Its name.", show_default=False)]
-NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="Its new name.", show_default=False)]
-PartSize = Annotated[str, typer.Argument(metavar="SIZE", help="Most bytes of tensors, as 2G.", show_default=False)]
-MergedFile = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The one file.", show_default=False)]
-OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The file to compare with.", show_default=False)]
+Remove = Annotated[bool, typer.Option("--remove", help="Remove the key.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace FILE itself, once the changed copy is complete.")]
+OutFile = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="The file to write.")]
+SplitOut = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="NAME", help="Write NAME-00001-of-0000N.gguf and so on. Default: FILE's own name."
+    ),
+]
+OldTemplate = Annotated[str, typer.Argument(metavar="OLD", help="The template's name.", show_default=False)]
+NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="The new name.", show_default=False)]
+PartSize = Annotated[
+    str, typer.Argument(metavar="SIZE", help="Maximum size of a file's tensors, such as 2G.", show_default=False)
+]
+MergedFile = Annotated[
+    Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write.", show_default=False)
+]
+OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The GGUF file to compare with.", show_default=False)]
+
+# ---- help and completion --------------------------------------------------------------------------------------------
+
+Shell = Annotated[
+    ShellName,
+    typer.Argument(
+        metavar="SHELL", help="bash, zsh, fish or powershell (words is for the scripts).", show_default=False
+    ),
+]
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
+HelpWords = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="COMMAND...", help="The command. Default: list all commands.", show_default=False),
+]

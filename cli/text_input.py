@@ -1,4 +1,4 @@
-"""Where a text comes from: the argument, stdin, or both; files. Reads stdin only where that was meant."""
+"""Where a text comes from: the argument, stdin or both, or files. Reads stdin only when it is meant to."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from threading import Timer
 from typing import TYPE_CHECKING
 
 from ..errors import BadFileError, NotFoundError, UsageError
-from .ui import terminal as ui
+from .ui import terminal
 
 if TYPE_CHECKING:
     from ..chat_format.prompt import TextFile
 
-PATIENCE = 2.0  # seconds on an open pipe before we say what we wait for
+PATIENCE = 2.0  # seconds of waiting on an open pipe before a note says so
 
 
 def prompt_source(
     argument: str | None, *, use_stdin: bool = True, needed: bool = True, what: str = "prompt", exact: bool = False
 ) -> Callable[[], bytes]:
-    """What will read the prompt, chosen before anything slow is done. Bytes that are not UTF-8 are kept.
+    """A function that reads the prompt, chosen before anything slow is done. Bytes that are not UTF-8 are kept.
 
     Without an argument stdin must be there, unless the prompt is not `needed`. Of stdin the last line feed is left
     out, as a shell's $(...) does, unless `exact`. Raises UsageError where there is nothing to read.
@@ -34,9 +34,9 @@ def prompt_source(
 
     if argument == "-" or (argument is None and needed):
         if not use_stdin and argument == "-":
-            raise UsageError("- reads stdin, and --no-stdin forbids it")
+            raise UsageError("- reads stdin, but --no-stdin was given")
         if argument is None and (not use_stdin or sys.stdin is None or sys.stdin.isatty()):
-            raise UsageError(f"no {what}", "give a text, or - to type it on stdin")
+            raise UsageError(f"no {what}", "give a text, or - to type it in")
         return read
     text = (argument or "").encode("utf-8", "surrogateescape")
     if not use_stdin or not _is_fed():
@@ -64,7 +64,7 @@ def read_files(paths: Sequence[Path]) -> list[TextFile]:
 
 
 def _is_fed() -> bool:
-    """Whether stdin is a pipe or a file: what somebody chose, not what a script happens to inherit."""
+    """Whether stdin is a pipe or a file."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError, ValueError):
@@ -73,11 +73,11 @@ def _is_fed() -> bool:
 
 
 def _read(what: str) -> bytes:
-    """All of stdin; what we wait for is said where it takes long."""
+    """All of stdin; a note says so if it takes long."""
     if sys.stdin is None:
         return b""
-    ends = "end with Ctrl-D" if sys.stdin.isatty() else "--no-stdin turns that off"
-    timer = Timer(0 if sys.stdin.isatty() else PATIENCE, ui.note, [f"reading the {what} from stdin ({ends})"])
+    ends = "end with Ctrl-D" if sys.stdin.isatty() else "--no-stdin turns this off"
+    timer = Timer(0 if sys.stdin.isatty() else PATIENCE, terminal.note, [f"reading the {what} from stdin ({ends})"])
     timer.daemon = True
     timer.start()
     try:

@@ -17,7 +17,7 @@ from scripted import EOS, session, word
 from terminals import PROGRAM, Screen, on_terminal
 
 from llmlocal.chat_format.tag_splitter import Part
-from llmlocal.cli.ui import terminal as ui
+from llmlocal.cli.ui import terminal
 from llmlocal.cli.ui.answer import AnswerScreen
 from llmlocal.generation.events import Event, Finished, PromptProgress, Token
 
@@ -297,7 +297,7 @@ def test_no_escape_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         for parts in splits(f"é{sequence}z".encode()):
             stream(parts)
     text = screen.close().decode()
-    assert not ui.CONTROLS.search(text)
+    assert not terminal.CONTROLS.search(text)
     assert text.count("é") == text.count("\n") == sum(len(f"é{s}z".encode()) + 2 for s in ESCAPES)
 
 
@@ -311,7 +311,7 @@ def test_pipe_gets_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_progress_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 0.0, 0.5, 0.5, 4.0, 4.0, 300.0, 300.0, 9.0, 9.0])
-    monkeypatch.setattr(ui, "monotonic", lambda: next(now))
+    monkeypatch.setattr(terminal, "monotonic", lambda: next(now))
     monkeypatch.setattr("llmlocal.cli.ui.answer.monotonic", lambda: next(now))
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen.slave)
@@ -341,9 +341,9 @@ def test_run_on_a_terminal(story: Path, columns: int) -> None:
 def test_width_is_that_of_the_stream_that_is_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     screen = Screen(40)
-    assert (ui.columns(screen.slave), ui.columns(TextIOWrapper(BytesIO()))) == (40, 80)
+    assert (terminal.columns(screen.slave), terminal.columns(TextIOWrapper(BytesIO()))) == (40, 80)
     monkeypatch.setenv("COLUMNS", "100")
-    assert ui.columns(screen.slave) == 100
+    assert terminal.columns(screen.slave) == 100
     screen.close()
 
 

@@ -46,9 +46,9 @@ def test_words_first(said: Said, story: Path) -> None:
         "file": "stories260K-Q8_0.gguf, 336 KiB, GGUF version 3",
         "architecture": "llama, supported",
         "parameters": "260 thousand (260,032)",
-        "layers": "5, 64 wide",
-        "feed-forward": "172 wide",
-        "heads": "8, 4 of keys and values, 8 wide",
+        "layers": "5, hidden size 64",
+        "feed-forward": "size 172",
+        "heads": "8, 4 for keys and values, head size 8",
         "context": "512 tokens",
         "file type": "Q8_0, 10.15 bits per weight",
         "tensors": "47: 31 Q8_0, 11 F32, 5 F16",
@@ -56,7 +56,7 @@ def test_words_first(said: Said, story: Path) -> None:
         "chat template": "none",
         "memory": told["memory"],
     }
-    assert "with a context of 512 tokens: 322 KiB of weights, 1.25 MiB of cache, " in told["memory"]
+    assert "with a context of 512 tokens: weights 322 KiB, KV cache 1.25 MiB, " in told["memory"]
     assert "with a context of 100,000 tokens" in said("show", story, "--ctx", "100000")[1]
 
 
@@ -64,12 +64,12 @@ def test_words_first(said: Said, story: Path) -> None:
 def test_vocabulary_alone(said: Said, name: str) -> None:
     code, out, err = said("show", real(f"vocab/ggml-vocab-{name}.gguf"))
     assert (code, err) == (0, "")
-    assert ", but without weights, so it cannot run" in out
+    assert ", no weights in the file, so it cannot run" in out
     assert "memory" not in out
 
 
 def test_unsupported_architecture_says_so(said: Said, tmp_path: Path) -> None:
-    assert "none, not supported yet, so it cannot run here" in said("show", made(tmp_path / "m.gguf"))[1]
+    assert "none, not supported, so it cannot run" in said("show", made(tmp_path / "m.gguf"))[1]
 
 
 def test_split_model(said: Said, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_metadata(said: Said, tmp_path: Path) -> None:
     assert len(said("show", path, "--kv", "tokenizer.ggml.tokens")[1].splitlines()) == 261
     assert json.loads(said("show", path, "--kv", "a.list", "--json")[1])["value"] == [1.5, None]
     code, _, err = said("show", path, "--kv", "a.lomg")
-    assert (code, err) == (3, "error: no key a.lomg\nhint: there is a.long, a.list\n")
+    assert (code, err) == (3, "error: no key a.lomg\nhint: similar keys: a.long, a.list\n")
     assert said("show", path, "--template")[2] == "error: the file has no chat template\n"
 
 

@@ -115,13 +115,13 @@ def test_perplexity_of_too_little(said: Said, story: Path, tmp_path: Path) -> No
 
 
 def test_perplexity_shows_progress_on_a_terminal(said: Said, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmlocal.cli.ui import terminal as ui
+    from llmlocal.cli.ui import terminal
 
     screen = Screen()
     monkeypatch.setattr("sys.stderr", screen.slave)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(ui, "PATIENCE", 0)
+    monkeypatch.setattr(terminal, "PATIENCE", 0)
     assert said("perplexity", story, real("text/val-60k-ascii.txt"), "-c", "64", "--chunks", "3")[0] == 0
     *lines, cleared = screen.close().decode().split("\r")
-    assert any(line.startswith("chunk: 2 of 3, ") and " s left, perplexity " in line for line in lines)
+    assert any(line.startswith("chunk ") and " 2 of 3 " in line and " perplexity " in line for line in lines)
     assert cleared == "\x1b[K"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scripted import session, word
 
-from llmlocal.cli.views.comparison import BAR, LABEL, above, bars, fit, labels, table
+from llmlocal.cli.views.comparison import LABEL, divergence_charts, fit, labels, over_limit, table
 from llmlocal.engine import Engine
 from llmlocal.errors import UsageError
 from llmlocal.gguf import GGUFFile, open_gguf, write_gguf
@@ -195,21 +195,21 @@ def test_tables_fit_80_columns() -> None:
     found.candidates[1].prefill = [123456.78]
     lines = list(table(found))
     assert max(map(len, lines)) <= 80 and "\x1b" not in "".join(lines)
-    assert [len(line) for line in lines[4:5]] == [0] and len(lines) == 1 + 3 + 1 + 1 + 3 + 1
+    assert [len(line) for line in lines[4:5]] == [0] and len(lines) == 1 + 3 + 1 + 1 + 3 + 2
 
 
-def test_bars_and_limits() -> None:
+def test_charts_and_limits() -> None:
     found = comparison([word("d")], [word("d")], [word("d")])
     for model, kl in zip(found.candidates, (0.02, 0.08), strict=True):
         model.divergence.kl = [kl]
-    _, first, second = bars(found)
-    assert second.count("█") == BAR == 4 * first.count("█") and "0.02000" in first
-    assert above(found, 0.05) == ["2 0.08000"] and above(found, 0.08) == []
+    (chart,) = divergence_charts(found)
+    assert [bar[1:] for bar in chart.bars] == [(0.02, "0.02000"), (0.08, "0.08000")]
+    assert over_limit(found, 0.05) == ["2 0.08000"] and over_limit(found, 0.08) == []
     found.candidates[0].divergence.kl = [float("nan")]
-    assert above(found, 0.05) == ["1 nan", "2 0.08000"]
+    assert over_limit(found, 0.05) == ["1 nan", "2 0.08000"]
     single = comparison([word("d")], [word("d")])
     single.candidates[0].divergence.kl = [0.02]
-    assert not list(bars(single))
+    assert not list(divergence_charts(single))
 
 
 @pytest.mark.parametrize(

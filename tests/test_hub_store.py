@@ -276,11 +276,11 @@ def test_terminal_offers_to_pull(hub: FakeHub, store: Path, stories: Path) -> No
     hub.add(REPO, {"tiny-Q8_0.gguf": (stories / "stories260K-Q8_0.gguf").read_bytes()})
     code, out, screen = on_terminal("n\n", "path", "tiny")
     assert (code, out) == (3, "")
-    assert "tiny is not on this machine. Get it? [y/N]" in screen
+    assert "tiny is not on this machine. Download it? [y/N]" in screen
     assert not hub.requests
     code, out, screen = on_terminal("y\nn\n", "path", "tiny")
     assert (code, out) == (6, "")
-    assert "to download. Go on? [y/N]" in screen
+    assert "to download. Continue? [y/N]" in screen
     code, out, screen = on_terminal("y\ny\n", "path", "tiny")
     assert code == 0
     assert out.endswith("tiny-Q8_0.gguf\n")
@@ -308,7 +308,7 @@ def test_list(said: Said, hub: FakeHub, store: Path) -> None:
     code, out, err = said("list")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].split() == ["NAME", "SIZE", "QUANT", "KIND", "USED", "SHARED", "WITH"]
+    assert lines[0].split() == ["NAME", "SIZE", "QUANT", "ARCHITECTURE", "USED", "SHARED", "WITH"]
     assert [line.split()[0] for line in lines[1:]] == [
         "hf:org/odd/odd.gguf",
         "tiny:Q4_0",
@@ -481,7 +481,7 @@ def test_verify_finds_a_flipped_byte(said: Said, hub: FakeHub, store: Path) -> N
     assert [line for line in out.splitlines() if line.startswith("damaged: ")] == [
         f"damaged: {store}/models--org--odd/snapshots/{'a' * 40}/odd.gguf"
     ]
-    assert "pull --force" in err
+    assert "--force downloads again" in err
 
 
 def test_last_use_is_kept(said: Said, hub: FakeHub, store: Path) -> None:
@@ -598,29 +598,31 @@ def test_fit(said: Said, store: Path, story: Path, monkeypatch: pytest.MonkeyPat
 # ---- completion ---------------------------------------------------------------------------------------------------
 
 
-PROGRAM = typer.main.get_command(app)
+COMPLETED = typer.main.get_command(app)
 
 
 def test_candidates(said: Said, hub: FakeHub, store: Path) -> None:
     own(ENTRY + "[aliases]\npet = 'tiny'\n")
     filled(hub, said)
-    assert "tokenize" in list(candidates(PROGRAM, [""]))
-    assert list(candidates(PROGRAM, ["ru"])) == ["run"]
-    models = list(candidates(PROGRAM, ["run", ""]))
+    assert "tokenize" in list(candidates(COMPLETED, [""]))
+    assert list(candidates(COMPLETED, ["ru"])) == ["run"]
+    models = list(candidates(COMPLETED, ["run", ""]))
     assert {"tiny", "wee", "pet", "tiny:Q8_0", "hf:org/odd/odd.gguf"} <= set(models)
-    assert list(candidates(PROGRAM, ["run", "tiny:"])) == ["tiny:Q4_0", "tiny:Q8_0"]
-    assert list(candidates(PROGRAM, ["run", "--temp", "0", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["run", "tiny", "pe"])) == []
-    assert list(candidates(PROGRAM, ["pull", "tiny", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["show", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["show", "--te"])) == ["--template", "--tensors"]
-    assert list(candidates(PROGRAM, ["alias", ""])) == ["ls", "rm", "set"]
-    assert list(candidates(PROGRAM, ["alias", "set", "x", "wee"])) == ["wee"]
-    assert list(candidates(PROGRAM, ["completion", "z"])) == ["zsh"]
-    assert {"csv", "json", "md"} <= set(candidates(PROGRAM, ["bench", "tiny", "-o", ""]))
-    assert list(candidates(PROGRAM, ["no such", ""])) == []
+    assert list(candidates(COMPLETED, ["run", "tiny:"])) == ["tiny:Q4_0", "tiny:Q8_0"]
+    assert list(candidates(COMPLETED, ["run", "--temp", "0", "pe"])) == ["pet"]
+    assert list(candidates(COMPLETED, ["run", "tiny", "pe"])) == []
+    assert list(candidates(COMPLETED, ["pull", "tiny", "pe"])) == ["pet"]
+    assert list(candidates(COMPLETED, ["show", "pe"])) == ["pet"]
+    assert list(candidates(COMPLETED, ["show", "--te"])) == ["--template", "--tensors"]
+    assert list(candidates(COMPLETED, ["alias", ""])) == ["ls", "rm", "set"]
+    assert list(candidates(COMPLETED, ["alias", "set", "x", "wee"])) == ["wee"]
+    assert list(candidates(COMPLETED, ["completion", "z"])) == ["zsh"]
+    assert list(candidates(COMPLETED, ["help", "ru"])) == ["run"]
+    assert list(candidates(COMPLETED, ["help", "alias", ""])) == ["ls", "rm", "set"]
+    assert {"csv", "json", "md"} <= set(candidates(COMPLETED, ["bench", "tiny", "-o", ""]))
+    assert list(candidates(COMPLETED, ["no such", ""])) == []
     own("broken")
-    assert list(candidates(PROGRAM, ["run", ""])) == []
+    assert list(candidates(COMPLETED, ["run", ""])) == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

@@ -349,7 +349,7 @@ def test_command(said: Said, story: Path, data: Path, tmp_path: Path, monkeypatc
     source = data / "text" / "val-60k-ascii.txt"
     code, out, _ = said("imatrix", story, source, "--chunks", "2", "-c", CTX, "-t", 1)
     first, second = out.splitlines()
-    assert (code, first) == (0, "stories260K-Q8_0.imatrix.gguf") and second == f"35 weights; 2 chunks of {CTX} tokens"
+    assert (code, first) == (0, "stories260K-Q8_0.imatrix.gguf") and second == f"35 tensors; 2 chunks of {CTX} tokens"
     code, out, _ = said("imatrix", story, source, "--chunks", "3", "-c", CTX, "--resume", "--json", "--stats")
     record = json.loads(out)
     assert (code, record["schema"], record["chunks"], record["chunk_size"], record["weights"]) == (0, 1, 3, CTX, 35)

@@ -33,9 +33,9 @@ generation convert hub
 chat measure doctor
 api imatrix
 quantize
-cli.choices cli.command_group
+cli.choices cli.help_format
 cli.ui
-cli.views
+cli.views cli.command_group
 cli.model_argument cli.text_input
 cli.options cli.open_model cli.completion_scripts
 cli.chat

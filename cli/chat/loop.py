@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import LlmlocalError
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..ui.keyboard import no_echo, terminal_kept
 from . import slash_commands
 from .turns import TurnRunner
@@ -37,7 +37,7 @@ def chat_loop(runner: TurnRunner) -> int:
             except LlmlocalError as error:
                 if not runner.interactive:
                     raise  # a script gets the exit code
-                ui.report(error, None)
+                terminal.report(error, None)
 
 
 def _handle(runner: TurnRunner, text: str) -> bool:

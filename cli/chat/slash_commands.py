@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...errors import UsageError
 from ..choices import Rendering, ShownThoughts
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..ui.answer import summary
 from ..ui.clipboard import copy
 from ..ui.keyboard import edited
@@ -158,7 +158,7 @@ def think(runner: TurnRunner, rest: str) -> None:
         raise UsageError(f"/think {rest}: must be on, off, auto, show, fold or hide")
     else:
         turns = runner.chat.conversation.turns
-        ui.show_text((turns[-1].thought if turns else "") or "(the last answer has no thought)")
+        terminal.show_text((turns[-1].thought if turns else "") or "(the last answer has no thought)")
 
 
 def context(runner: TurnRunner, rest: str) -> None:

@@ -1,20 +1,20 @@
-"""`llmlocal alias`: names of one's own for models."""
+"""`llmlocal alias`: the user's own names for models."""
 
 from __future__ import annotations
 
 from .. import options as o
 from ..command_group import group
-from ..ui import terminal as ui
+from ..ui import terminal
 
 alias = group(
-    "Names of your own for models; kept in your models.toml, whose comments stay.",
+    "Manage your own names for models. They are kept in your models.toml.",
     "llmlocal alias set writer qwen3-4b:Q8_0",
 )
 
 
 @alias.command("set")
 def set_(name: o.AliasName, model: o.AliasTarget) -> None:
-    """Let NAME mean MODEL, which need not be on this machine yet.
+    """Define an alias; the model need not be downloaded yet.
 
     \b
     Example: llmlocal alias set writer hf:org/repo:Q4_K_M
@@ -35,13 +35,13 @@ def ls(as_json: o.Json = False) -> None:
     from ..views.model import to_json
 
     if as_json:
-        return ui.say(to_json(aliases=user_aliases()))
-    ui.rows(user_aliases().items())
+        return terminal.say(to_json(aliases=user_aliases()))
+    terminal.rows(user_aliases().items())
 
 
 @alias.command("rm")
 def rm(name: o.AliasName) -> None:
-    """Forget an alias; the model stays.
+    """Remove an alias; the model stays.
 
     \b
     Example: llmlocal alias rm writer

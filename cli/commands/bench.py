@@ -1,11 +1,12 @@
-"""`llmlocal bench`: how fast a model reads and answers on this machine."""
+"""`llmlocal bench`: how fast a model processes prompts and generates text on this machine."""
 
 from __future__ import annotations
 
 from .. import choices
 from .. import options as o
-from ..ui import terminal as ui
-from ..views.bench import bench_bars, bench_table, change_lines, kept
+from ..ui import terminal
+from ..ui.tables import show_charts
+from ..views.bench import bench_charts, bench_table, change_lines, collect
 
 
 def bench(
@@ -23,10 +24,11 @@ def bench(
     output: o.Output = choices.Layout.md,
     quiet: o.Quiet = False,
 ) -> None:
-    """Measure speed as llama-bench does: pp reads a prompt, tg makes an answer.
+    """Benchmark prompt processing and text generation.
 
-    GB/s are the bytes of weights read while answering; the share is of what all threads read from memory at best,
-    in a sum over 1 GiB, best of 5. Of several models or thread counts a terminal shows bars, too.
+    The tests are those of llama-bench: pp is prompt processing, tg is text generation. GB/s counts the weights read
+    per second of generation; "of memory" compares it with the memory bandwidth of all threads, measured on 1 GiB.
+    For several models or thread counts a terminal also shows bars.
 
     \b
     Examples: llmlocal bench model.gguf -p 512 -n 128 -t 1,2,4
@@ -38,19 +40,21 @@ def bench(
     from ...measure.bench import Plan, Row, bench, pair_of, thread_counts
 
     if fail_below is not None and baseline is None:
-        raise UsageError("--fail-below needs a --baseline to compare with")
+        raise UsageError("--fail-below needs something to compare with", "add --baseline FILE")
     limit = earlier.percentage(fail_below) if fail_below is not None else None
     before = earlier.read(baseline) if baseline is not None else None
     plan = Plan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, roofline)
     rows: list[Row] = []
-    with ui.Screen(quiet=quiet) as screen:
-        measured = kept(bench(models, plan, thread_counts(threads)), rows)
+    with terminal.Screen(quiet=quiet) as screen:
+        measured = collect(bench(models, plan, thread_counts(threads)), rows)
         screen.lines(bench_table(measured, output, peak=roofline))
         screen.notes(row.limit for row in rows if row.limit)
         if output is choices.Layout.md:
-            screen.bars(bench_bars(rows))
+            show_charts(bench_charts(rows))
         if before is not None:
             changes = earlier.changes(rows, before)
             screen.notes(change_lines(changes))
             if limit is not None and (lost := earlier.slower(changes, limit)):
-                raise ThresholdError(f"{len(lost)} of {len(changes)} tests lost more than {limit:g} % of their speed")
+                raise ThresholdError(
+                    f"{len(lost)} of {len(changes)} tests are more than {limit:g} % slower than the baseline"
+                )

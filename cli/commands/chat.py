@@ -37,7 +37,9 @@ def chat(
     yes: o.Yes = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Chat with a model. Every turn is saved at once; type /help in the chat for its commands.
+    """Chat with a model.
+
+    Each turn is saved as soon as it ends. Type /help in the chat for its commands.
 
     \b
     Examples: llmlocal chat model.gguf -s "Be brief."

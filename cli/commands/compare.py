@@ -1,11 +1,12 @@
-"""`llmlocal compare`: what fewer bits cost."""
+"""`llmlocal compare`: what quantization costs and saves."""
 
 from __future__ import annotations
 
 from .. import options as o
 from ..text_input import read_file
-from ..ui import terminal as ui
-from ..views.comparison import above, bars, record, table
+from ..ui import terminal
+from ..ui.tables import show_charts
+from ..views.comparison import divergence_charts, over_limit, record, table
 from ..views.model import to_json
 
 
@@ -21,10 +22,11 @@ def compare(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Tell what a model loses in fewer bits, on your text: KL divergence, perplexity, answers; and what it gains.
+    """Compare quantized models with their reference model.
 
-    KL divergence says how far the predictions move: 0 is not at all, below 0.01 is hard to notice, above 0.1 is plain.
-    answer: how many tokens of a greedy answer stay the same.
+    Shows size, memory and speed, and how much the predictions change on a text: perplexity, KL divergence (0: not at
+    all; below 0.01: hard to notice; above 0.1: obvious), how often the most likely token is the same (top-1), and how
+    many tokens of a greedy answer are the same (answer).
 
     \b
     Examples: llmlocal compare model-F16.gguf model-Q8_0.gguf model-Q4_K_M.gguf --text mine.txt
@@ -36,15 +38,15 @@ def compare(
 
     read = sample_text() if text is None else read_file(text)
     way = Way(ctx, chunks, threads, PROMPT if prompt is None else prompt)
-    with opened(reference, candidates, way) as found, ui.Screen(quiet=quiet) as screen:
+    with opened(reference, candidates, way) as found, terminal.Screen(quiet=quiet) as screen:
         if text is None:
-            screen.notes(["no --text: measured on a short text of ours; what counts is what you use the model for"])
+            screen.notes(["no --text: measured on a short built-in text; a text of your own kind says more"])
         for done, total in found.run(read):
             screen.progress("chunk", done, total)
         if as_json:
-            ui.say(to_json(**record(found, text)))
+            terminal.say(to_json(**record(found, text)))
         else:
             screen.lines(table(found))
-            screen.bars(bars(found))
-        if max_kl is not None and (over := above(found, max_kl)):
+            show_charts(divergence_charts(found))
+        if max_kl is not None and (over := over_limit(found, max_kl)):
             raise ThresholdError(f"KL divergence above {max_kl:g}: {', '.join(over)}")

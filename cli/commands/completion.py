@@ -1,4 +1,4 @@
-"""`llmlocal completion`: scripts for shells, and the words that they ask us for."""
+"""`llmlocal completion`: shell completion scripts, and the words that they ask for."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import typer
 from .. import choices
 from .. import completion_scripts as shells
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 
 
 def completion(ctx: typer.Context, shell: o.Shell, words: o.Words = None) -> None:
-    """Print a script that completes commands, options and model names in your shell.
+    """Print a shell completion script.
+
+    It completes commands, options and model names.
 
     \b
     Examples: source <(llmlocal completion bash)
@@ -20,5 +22,5 @@ def completion(ctx: typer.Context, shell: o.Shell, words: o.Words = None) -> Non
               llmlocal completion powershell >> $PROFILE
     """
     if shell is choices.ShellName.words:
-        return ui.lines(shells.candidates(ctx.find_root().command, words or [""]))
-    ui.show_text(shells.SCRIPTS[shell.value])
+        return terminal.lines(shells.candidates(ctx.find_root().command, words or [""]))
+    terminal.show_text(shells.SCRIPTS[shell.value])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import choices
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views import quantize as view
 from ..views.model import to_json
 
@@ -35,9 +35,9 @@ def convert(
     if folder.is_file() and not lora:
         raise UsageError(f"{folder} is a file: SRC is a folder, or a GGUF with --lora", "quantize changes types")
     check_output(out, folder, force=force)
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         tell = view.Progress(screen, "writing")
         made = convert_model(folder, out, type.value, lora=lora or (), threads=threads, force=force, tell=tell)
         screen.notes([*made.notes, view.conversion_line(made)])
     if as_json:
-        ui.say(to_json(source=str(folder), **view.conversion_record(made)))
+        terminal.say(to_json(source=str(folder), **view.conversion_record(made)))

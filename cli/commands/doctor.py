@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 
 if TYPE_CHECKING:
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def doctor(as_json: o.Json = False, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
-    """Tell what this machine is, and test every kernel on it against plain arithmetic. Exit code 1 if one fails.
+    """Show hardware facts and run health checks.
 
-    The first time kernels have to be compiled, which takes a minute or two.
+    Every kernel is run on this machine and compared with plain arithmetic; the exit code is 1 if a check fails. The
+    first run compiles all kernels, which takes a minute or two.
 
     \b
     Example: llmlocal doctor
@@ -27,7 +28,7 @@ def doctor(as_json: o.Json = False, threads: o.Threads = None, quiet: o.Quiet = 
     from ...quant.jit.cpu import physical_cores
 
     found, tests, total = [], [], sum(1 for _ in trials())
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         for fact in facts():
             found.append(fact)
             if not as_json:
@@ -39,10 +40,10 @@ def doctor(as_json: o.Json = False, threads: o.Threads = None, quiet: o.Quiet = 
         healthy = not failed and all(fact.ok is not False for fact in found)
         if as_json:
             kernels = [{"name": t.name, "error": t.error, "bound": t.bound, "ok": t.passed} for t in tests]
-            ui.say(to_json(ok=healthy, facts=[_record(fact) for fact in found], self_test=kernels))
+            terminal.say(to_json(ok=healthy, facts=[_record(fact) for fact in found], self_test=kernels))
         else:
-            told = f"{len(tests) - len(failed)} of {len(tests)} kernels do what they mean"
-            screen.fact("self-test", told, not failed, "please report it, with this list")
+            passed = f"{len(tests) - len(failed)} of {len(tests)} kernels passed"
+            screen.fact("self-test", passed, not failed, "please report this, with the list below")
             screen.lines(f"  failed: {t.name}, error {t.error:.1e}, allowed {t.bound:.0e}" for t in failed)
     if not healthy:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`llmlocal gguf`: changes to whole files, and what is in them."""
+"""`llmlocal gguf`: edit, split, merge and compare GGUF files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import typer
 
 from .. import options as o
 from ..command_group import group
-from ..ui import terminal as ui
-from ..views.gguf import Change, compared, cut, hashed
+from ..ui import terminal
+from ..views.gguf import Change, hash_lines, print_differences, split_into_parts
 
-gguf = group("Change and compare files.", "llmlocal gguf diff a.gguf b.gguf")
+gguf = group("Edit, split, merge and compare GGUF files.", "llmlocal gguf diff a.gguf b.gguf")
 
 
 @gguf.command("set")
@@ -17,9 +17,13 @@ def set_key(
     file: o.File, key: o.SetKey, value: o.SetValue = None, out: o.OutFile = None, in_place: o.InPlace = False,
     kind: o.ValueKind = None, remove: o.Remove = False, force: o.ForceOut = False, quiet: o.Quiet = False,
 ) -> None:  # fmt: skip
-    """Set a key of the metadata, or --remove it, in a copy of the file: -o OUT, or --in-place.
+    """Set or remove a metadata key.
 
-    Example: llmlocal gguf set model.gguf tokenizer.chat_template @chat.jinja -o mended.gguf
+    The result goes to -o OUT, or replaces FILE with --in-place.
+
+    \b
+    Examples: llmlocal gguf set model.gguf tokenizer.chat_template @chat.jinja -o fixed.gguf
+              llmlocal gguf set model.gguf general.url --remove --in-place
     """
     Change(file, out, in_place, force, quiet).set(key, value, kind, remove=remove)
 
@@ -29,32 +33,56 @@ def rename_template(
     file: o.File, old: o.OldTemplate, new: o.NewTemplate, out: o.OutFile = None, in_place: o.InPlace = False,
     force: o.ForceOut = False, quiet: o.Quiet = False,
 ) -> None:  # fmt: skip
-    """Give a chat template of the file another name; "default" is the one that is used."""
+    """Rename a chat template; the one named "default" is used.
+
+    \b
+    Example: llmlocal gguf rename-template model.gguf tool_use default -o fixed.gguf
+    """
     Change(file, out, in_place, force, quiet).rename_template(old, new)
 
 
 @gguf.command("split")
 def split(
-    file: o.File, size: o.PartSize, out: o.OutFile = None, force: o.ForceOut = False, quiet: o.Quiet = False
+    file: o.File, size: o.PartSize, out: o.SplitOut = None, force: o.ForceOut = False, quiet: o.Quiet = False
 ) -> None:
-    """Cut a model into files of at most SIZE: -o NAME gives NAME-00001-of-0000N.gguf, by default beside the file."""
-    cut(file, size, out, force=force, quiet=quiet)
+    """Split a model into files of at most SIZE.
+
+    \b
+    Example: llmlocal gguf split model.gguf 2G -o parts/model
+    """
+    split_into_parts(file, size, out, force=force, quiet=quiet)
 
 
 @gguf.command("merge")
 def merge(file: o.File, out: o.MergedFile, force: o.ForceOut = False, quiet: o.Quiet = False) -> None:
-    """Make one file of a model in parts; FILE is the first part."""
+    """Merge a split model into one file.
+
+    FILE is its first part.
+
+    \b
+    Example: llmlocal gguf merge model-00001-of-00003.gguf -o model.gguf
+    """
     Change(file, out, False, force, quiet).merge()
 
 
 @gguf.command("diff")
 def diff(old: o.File, new: o.OtherFile, as_json: o.Json = False) -> None:
-    """Tell in which keys and tensors two files differ: exit code 0 in none, 1 in some."""
-    if compared(old, new, as_json=as_json):
+    """List the metadata keys and tensors that differ.
+
+    The exit code is 0 if there are none, 1 if there are some.
+
+    \b
+    Example: llmlocal gguf diff old.gguf new.gguf
+    """
+    if print_differences(old, new, as_json=as_json):
         raise typer.Exit(1)
 
 
 @gguf.command("hash")
 def hash_tensors(file: o.File, as_json: o.Json = False, quiet: o.Quiet = False) -> None:
-    """Print sha256 of every tensor's bytes, and of all of them."""
-    ui.lines(hashed(file, as_json=as_json, quiet=quiet))
+    """Print SHA-256 checksums of the tensors.
+
+    \b
+    Example: llmlocal gguf hash model.gguf
+    """
+    terminal.lines(hash_lines(file, as_json=as_json, quiet=quiet))

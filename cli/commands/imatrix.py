@@ -1,4 +1,4 @@
-"""`llmlocal imatrix`: which columns of a model's weights matter, measured on a text."""
+"""`llmlocal imatrix`: an importance matrix, computed from a calibration text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 from .. import options as o
 from ..text_input import read_file
-from ..ui import terminal as ui
-from ..views.imatrix import result_lines, result_record, stats_lines, stats_record
+from ..ui import terminal
+from ..ui.tables import show_table
+from ..views.imatrix import LEGEND, result_lines, result_record, stats_record, stats_table
 from ..views.model import to_json
 
 
@@ -25,9 +26,10 @@ def imatrix(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Measure on a text which columns matter: an importance matrix for `quantize --imatrix`, as llama-imatrix makes.
+    """Compute an importance matrix from a calibration text.
 
-    What was summed is written every half minute; --resume goes on with a file, with the same text or with another.
+    It says which columns of a model's weights matter most, for quantize --imatrix; the file is the same as that of
+    llama-imatrix. Progress is saved every 30 seconds, and --resume continues from there.
 
     \b
     Examples: llmlocal imatrix model-F16.gguf text.txt -o model.imatrix.gguf
@@ -39,20 +41,21 @@ def imatrix(
 
     if text_file is None:
         if not stats:
-            raise UsageError("no text to measure on", "imatrix MODEL TEXT_FILE -o FILE, or imatrix FILE --stats")
+            raise UsageError("no TEXT_FILE", "give a calibration text, or --stats to show an existing matrix")
         matrix, out = load_imatrix(model), model
     else:
         text, last = read_file(text_file), None
         out = output or Path(f"{model.stem}.imatrix.gguf")
-        with ui.Screen(quiet=quiet) as screen:
+        with terminal.Screen(quiet=quiet) as screen:
             way = Way(ctx, chunks, threads, with_output, resume, force)
             for last in measure(model, text, text_file.name, out, way):
                 screen.progress("chunk", last.done - last.before, last.total - last.before)
         assert last is not None  # there is a step before the first chunk
         matrix = last.matrix
         if not as_json:
-            ui.lines(result_lines(last, out))
+            terminal.lines(result_lines(last, out))
     if as_json:
-        ui.say(to_json(**result_record(matrix, out), **(stats_record(matrix) if stats else {})))
+        terminal.say(to_json(**result_record(matrix, out), **(stats_record(matrix) if stats else {})))
     elif stats:
-        ui.lines(stats_lines(matrix))
+        show_table(stats_table(matrix))
+        terminal.lines(LEGEND)

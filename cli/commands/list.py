@@ -1,15 +1,18 @@
-"""`llmlocal list`: the models that are here, or those that have a name."""
+"""`llmlocal list`: the models on this machine, or those that can be downloaded by name."""
 
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
+from ..ui.tables import show_table
 from ..views.model import to_json
 from ..views.models import available_table, installed_table
 
 
 def list(available: o.Available = False, as_json: o.Json = False) -> None:
-    """List the models on this machine: size, quantization, last use, and which other tools share them.
+    """List the models on this machine.
+
+    Shows name, size, quantization, architecture, last use, and which other tools share the file.
 
     \b
     Examples: llmlocal list
@@ -22,13 +25,13 @@ def list(available: o.Available = False, as_json: o.Json = False) -> None:
 
         entries = sorted(catalog().entries.values(), key=lambda e: (e.parameters or 0, e.name))
         if as_json:
-            return ui.say(to_json(models=[asdict(entry) for entry in entries]))
-        return ui.lines(available_table(entries))
+            return terminal.say(to_json(models=[asdict(entry) for entry in entries]))
+        return show_table(available_table(entries))
     from ...hub.index import installed, record
 
     models = installed()
     if as_json:
-        return ui.say(to_json(models=[record(model) for model in models]))
+        return terminal.say(to_json(models=[record(model) for model in models]))
     if not models:
-        return ui.note("no models yet: llmlocal list --available shows names, llmlocal pull gets one")
-    ui.lines(installed_table(models))
+        return terminal.note("no models yet: llmlocal list --available shows names, llmlocal pull NAME downloads one")
+    show_table(installed_table(models))

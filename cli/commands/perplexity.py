@@ -1,11 +1,11 @@
-"""`llmlocal perplexity`: how well a model expects a text."""
+"""`llmlocal perplexity`: how well a model predicts a text."""
 
 from __future__ import annotations
 
 from .. import choices
 from .. import options as o
 from ..text_input import read_file
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 
 
@@ -19,7 +19,9 @@ def perplexity(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Measure perplexity as llama-perplexity does: lower is better, and only the same vocabulary and --ctx compare.
+    """Measure perplexity on a text; lower is better.
+
+    Computed as llama-perplexity does. Compare only figures of the same text, vocabulary and chunk size.
 
     \b
     Example: llmlocal perplexity model.gguf wiki.test.raw --chunks 20
@@ -27,7 +29,7 @@ def perplexity(
     text = read_file(text_file)
     from ...measure.perplexity import perplexity
 
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         last = None
         for last in perplexity(model, text, n_ctx=ctx, chunks=chunks, n_threads=threads, kv_type=kv_type):
             value = f"{last.value:.4f} ± {last.error:.4f}"
@@ -36,6 +38,6 @@ def perplexity(
         assert last is not None  # a text without a chunk is refused
     if as_json:
         fields = {"perplexity": last.value, "error": last.error, "tokens": last.n_tokens, "chunks": last.n_chunks}
-        ui.say(to_json(model=str(model), text_file=str(text_file), **fields, ctx=ctx))
+        terminal.say(to_json(model=str(model), text_file=str(text_file), **fields, ctx=ctx))
     else:
-        ui.say(f"perplexity {value} ({last.n_tokens} tokens scored, {last.n_chunks} chunks of {ctx})")
+        terminal.say(f"perplexity {value} ({last.n_tokens} tokens scored, {last.n_chunks} chunks of {ctx})")

@@ -1,14 +1,16 @@
-"""`llmlocal prune`: remove what nobody needs any more."""
+"""`llmlocal prune`: remove files that are no longer needed."""
 
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
-from ..ui.confirm import ensure
+from ..ui import terminal
+from ..ui.confirm import ensure_confirmed
 
 
-def prune(dry_run: o.DryRun = False, yes: o.Yes = False) -> None:
-    """Remove stopped downloads, old revisions that newer ones replace, and caches of other versions. Models stay.
+def prune(dry_run: o.DryRun = False, yes: o.Confirmed = False) -> None:
+    """Remove files that are no longer needed.
+
+    These are unfinished downloads, old revisions of models, and caches of other versions. Current models stay.
 
     \b
     Example: llmlocal prune --dry-run
@@ -19,9 +21,9 @@ def prune(dry_run: o.DryRun = False, yes: o.Yes = False) -> None:
 
     items = leftovers()
     for item in items:
-        ui.say(f"{item.what}: {format_bytes(item.size)}  {ui.one_line(str(item.path))}")
+        terminal.say(f"{item.what}: {format_bytes(item.size)}  {terminal.one_line(str(item.path))}")
     if not items:
-        return ui.note("nothing to remove")
+        return terminal.note("nothing to remove")
     if not dry_run:
-        ensure("Remove?", yes)
-        ui.note(f"{format_bytes(remove(items))} freed")
+        ensure_confirmed("Remove?", yes)
+        terminal.note(f"{format_bytes(remove(items))} freed")

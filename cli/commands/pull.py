@@ -1,9 +1,9 @@
-"""`llmlocal pull`: get models, told beforehand what they take."""
+"""`llmlocal pull`: download models, with size and memory shown first."""
 
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 from ..views.transfer import pull_one, record
 
@@ -16,14 +16,15 @@ def pull(
     to: o.Folder = None,
     dry_run: o.DryRun = False,
     force: o.Again = False,
-    yes: o.Yes = False,
+    yes: o.YesDownload = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Download models into the cache that llama.cpp and others share, or into a folder; prints their paths.
+    """Download models and print the paths of their files.
 
-    MODEL is a name (llmlocal list --available), name:QUANT, or hf:org/repo[:QUANT|/file.gguf][@revision]. A download
-    that stopped goes on where it was. Without a quantization the best that fits this machine comfortably is taken.
+    MODEL is a name (llmlocal list --available shows them), name:QUANT, or hf:org/repo[:QUANT|/file.gguf][@revision].
+    Files go to the Hugging Face cache, which other tools use, too. An interrupted download continues where it
+    stopped. Without a quantization, the best one that fits this machine well is chosen.
 
     \b
     Examples: llmlocal pull qwen3-0.6b
@@ -36,7 +37,7 @@ def pull(
         )
         done.append(record(planned, path))
         if not as_json and not dry_run:
-            ui.say(str(path))
-            ui.flush()
+            terminal.say(str(path))
+            terminal.flush()
     if as_json:
-        ui.say(to_json(dry_run=dry_run, models=done))
+        terminal.say(to_json(dry_run=dry_run, models=done))

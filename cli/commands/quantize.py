@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.model import to_json
 
 
@@ -46,15 +46,19 @@ def quantize(
     )  # fmt: skip
     if list_types:
         with listed_types(request) as (source, rows):
-            ui.say(to_json(**view.list_record(source, rows))) if as_json else ui.lines(view.list_lines(rows))
+            terminal.say(to_json(**view.list_record(source, rows))) if as_json else terminal.lines(
+                view.list_lines(rows)
+            )
         return
-    with prepare_quantization(request) as prepared, ui.Screen(quiet=quiet) as screen:
+    with prepare_quantization(request) as prepared, terminal.Screen(quiet=quiet) as screen:
         screen.notes(prepared.notes)
         if dry_run:
-            ui.say(to_json(**view.plan_record(prepared))) if as_json else ui.lines(view.plan_lines(prepared))
+            terminal.say(to_json(**view.plan_record(prepared))) if as_json else terminal.lines(
+                view.plan_lines(prepared)
+            )
             return
         result = prepared.write(view.Progress(screen, "quantizing", each_tensor=verbose))
         found = view.check_quality(prepared.source.path, result.paths[0], threads, screen) if check else None
         screen.clear()
         record = view.result_record(prepared, result, found)
-        ui.say(to_json(**record)) if as_json else ui.lines(view.result_lines(prepared, result, found))
+        terminal.say(to_json(**record)) if as_json else terminal.lines(view.result_lines(prepared, result, found))

@@ -1,14 +1,16 @@
-"""`llmlocal rm`: remove models from the store."""
+"""`llmlocal rm`: remove models from this machine."""
 
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
-from ..ui.confirm import ensure
+from ..ui import terminal
+from ..ui.confirm import ensure_confirmed
 
 
-def rm(model: o.Removed, dry_run: o.DryRun = False, yes: o.Yes = False) -> None:
-    """Remove models from the store that all tools share. What another snapshot still names stays.
+def rm(model: o.Removed, dry_run: o.DryRun = False, yes: o.Confirmed = False) -> None:
+    """Remove models from this machine.
+
+    Models are in the Hugging Face cache; other tools lose them, too. Files that another revision uses stay.
 
     \b
     Examples: llmlocal rm qwen3-0.6b:Q8_0
@@ -19,9 +21,9 @@ def rm(model: o.Removed, dry_run: o.DryRun = False, yes: o.Yes = False) -> None:
 
     models = [found for text in model for found in named(text)]
     for found in models:
-        tools = f", which {' and '.join(found.shared)} find there, too" if len(found.shared) > 1 else ""
-        ui.note(f"{found.name}: {format_bytes(freed_by(found))} in {found.path}{tools}")
+        tools = f", also used by {' and '.join(found.shared)}" if len(found.shared) > 1 else ""
+        terminal.note(f"{found.name}: {format_bytes(freed_by(found))} in {found.path}{tools}")
     if dry_run:
         return
-    ensure("Remove?", yes)
-    ui.note(f"{format_bytes(sum(remove(found) for found in models))} freed")
+    ensure_confirmed("Remove?", yes)
+    terminal.note(f"{format_bytes(sum(remove(found) for found in models))} freed")

@@ -43,9 +43,13 @@ def run(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Answer a prompt, or continue a text if the model has no chat template. Only the answer goes to stdout.
+    """Answer a prompt with a model.
 
-    Example: cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
+    Only the answer goes to stdout. A model without a chat template continues the text.
+
+    \b
+    Examples: llmlocal run qwen3-0.6b "Why is the sky blue?"
+              cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
     from ...chat_format.prompt import Request
 

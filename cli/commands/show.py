@@ -1,11 +1,11 @@
-"""`llmlocal show`: what a model's file is, before anything is run."""
+"""`llmlocal show`: what a model is and what it needs, without running it."""
 
 from __future__ import annotations
 
 from .. import choices
 from .. import options as o
-from ..model_argument import opened_anywhere
-from ..ui import terminal as ui
+from ..model_argument import open_local_or_remote
+from ..ui import terminal
 from ..views import fit as fit_sheet
 from ..views import model as sheet
 
@@ -21,9 +21,10 @@ def show(
     kv_type: o.KvType = choices.Cache.f16,
     as_json: o.Json = False,
 ) -> None:
-    """Tell what is in a GGUF file: its shape, its vocabulary, the memory it takes. Runs nothing.
+    """Show what a model is and how much memory it needs.
 
-    Of a model that is not on this machine the header is read from the hub, before any download.
+    Shows the architecture, sizes, vocabulary and chat template of a GGUF file, or its metadata and tensors; the model
+    is not run. For a model that is not on this machine only the header is read from the hub.
 
     \b
     Examples: llmlocal show model.gguf --ctx 8192
@@ -34,23 +35,23 @@ def show(
     from ...model_info.describe import TEMPLATE, describe
 
     key = TEMPLATE if template and key is None else key
-    with opened_anywhere(file) as gguf:
+    with open_local_or_remote(file) as gguf:
         if key is not None:
             value = sheet.entry(gguf, key)
             if as_json:
-                ui.say(sheet.to_json(path=str(file), key=key, type=gguf.types[key].label, value=value))
+                terminal.say(sheet.to_json(path=str(file), key=key, type=gguf.types[key].label, value=value))
             elif isinstance(value, list):
-                ui.lines(map(ui.one_line, map(str, value)))
+                terminal.lines(map(terminal.one_line, map(str, value)))
             else:
-                ui.show_text(str(value))
+                terminal.show_text(str(value))
         elif fit:
-            found = fit_sheet.measured(gguf, describe(gguf, ctx).memory.n_ctx)
+            found = fit_sheet.measure_fit(gguf, describe(gguf, ctx).memory.n_ctx)
             record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))
-            ui.say(record) if as_json else ui.rows(fit_sheet.fit_sheet(found))
+            terminal.say(record) if as_json else terminal.rows(fit_sheet.fit_sheet(found))
         elif as_json:
-            ui.say(sheet.record(gguf, file, describe(gguf, ctx, kv_type)))
+            terminal.say(sheet.record(gguf, file, describe(gguf, ctx, kv_type)))
         elif kv or tensors:
-            ui.lines(sheet.entries(gguf) if kv else (), hang=4)
-            ui.lines(sheet.tensors(gguf) if tensors else (), hang=4)
+            terminal.lines(sheet.entries(gguf) if kv else (), hang=4)
+            terminal.lines(sheet.tensors(gguf) if tensors else (), hang=4)
         else:
-            ui.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))
+            terminal.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))

@@ -1,10 +1,10 @@
-"""`llmlocal tokenize`: what a model makes of a text, or a text of token ids."""
+"""`llmlocal tokenize`: a text as tokens, or token ids as text."""
 
 from __future__ import annotations
 
 from .. import options as o
 from ..text_input import prompt_source
-from ..ui import terminal as ui
+from ..ui import terminal
 
 
 def tokenize(
@@ -17,9 +17,10 @@ def tokenize(
     decode: o.Decode = False,
     no_stdin: o.NoStdin = False,
 ) -> None:
-    """Cut a text into tokens: a line with id and piece for each. A file with nothing but a vocabulary will do.
+    """Split a text into tokens, or decode token ids.
 
-    Names of special tokens in the text become those tokens here, unless --no-special; in a prompt they never do.
+    Prints a line with id and text for each token. A GGUF file with only a vocabulary is enough. Special tokens written
+    out in TEXT are recognized, unless --no-special; in a prompt of run or chat they never are.
 
     \b
     Examples: llmlocal tokenize model.gguf "Once upon a time"
@@ -34,11 +35,13 @@ def tokenize(
     read = prompt_source(text, use_stdin=not no_stdin, what="text", exact=True)
     spelling = Spelling.open(model, special=not no_special)
     if decode:
-        return ui.show_text(spelling.decode(read()))
+        return terminal.show_text(spelling.decode(read()))
     found = spelling.encode(read())
     if count:
-        ui.say(str(len(found)))
+        terminal.say(str(len(found)))
     elif ids:
-        ui.say(" ".join(str(id) for id, _ in found))
+        terminal.say(" ".join(str(id) for id, _ in found))
     else:
-        ui.lines(ui.quoted(piece) if pieces else f"{id:>6}  {ui.quoted(piece)}" for id, piece in found)
+        terminal.lines(
+            terminal.quoted(piece) if pieces else f"{id:>6}  {terminal.quoted(piece)}" for id, piece in found
+        )

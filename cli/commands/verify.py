@@ -1,14 +1,14 @@
-"""`llmlocal verify`: are the files still what the hub promised?"""
+"""`llmlocal verify`: are the downloaded files intact?"""
 
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..views.transfer import Meter
 
 
 def verify(model: o.Verified = None, quiet: o.Quiet = False) -> None:
-    """Read models whole and compare them with their sha256; without MODEL all that are in the store.
+    """Check downloaded models against their SHA-256.
 
     \b
     Examples: llmlocal verify
@@ -20,11 +20,13 @@ def verify(model: o.Verified = None, quiet: o.Quiet = False) -> None:
     from ...hub.verify import verify
 
     models = [found for text in model for found in named(text, one=False)] if model else installed()
-    words = {True: "right", False: "damaged", None: "no sha256 is known"}
+    words = {True: "ok", False: "damaged", None: "no SHA-256 known"}
     bad = 0
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         for verdict in verify([file for found in models for file in found.files], Meter(screen)):
             bad += verdict.right is False
             screen.lines([f"{words[verdict.right]}: {verdict.file.path}"])
     if bad:
-        raise BadFileError(f"{bad} of the files are not what they should be", "llmlocal pull --force gets them again")
+        raise BadFileError(
+            f"{bad} file{'s' * (bad != 1)} damaged: checksum mismatch", "llmlocal pull MODEL --force downloads again"
+        )

@@ -1,13 +1,15 @@
-"""`llmlocal warmup`: compile kernels now, not when the first answer is wanted."""
+"""`llmlocal warmup`: compile kernels ahead of time."""
 
 from __future__ import annotations
 
 from .. import options as o
-from ..ui import terminal as ui
+from ..ui import terminal
 
 
-def warmup(model: o.MaybeModel = None, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
-    """Compile the kernels that a model needs, or those of every format, and keep them. Later starts take no compiler.
+def warmup(model: o.WarmupModel = None, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
+    """Compile kernels now, so that later starts are fast.
+
+    Compiles and caches the kernels that MODEL needs, or those of every format.
 
     \b
     Examples: llmlocal warmup model.gguf
@@ -15,7 +17,7 @@ def warmup(model: o.MaybeModel = None, threads: o.Threads = None, quiet: o.Quiet
     """
     from ...quant.jit.cpu import physical_cores, target
 
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         if model is not None:
             from ...engine import Engine
 

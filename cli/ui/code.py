@@ -1,4 +1,4 @@
-"""Colours for lines of code. Knows the highlighter, which is loaded with the first line that has a language."""
+"""Colours for lines of code. The highlighter is imported with the first line that has a language."""
 
 from __future__ import annotations
 

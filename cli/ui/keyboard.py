@@ -164,7 +164,7 @@ def no_echo(*, lines: bool) -> Iterator[None]:
 
 
 def edited(text: str) -> str | None:
-    """`text` as the user's editor leaves it; None where there is no editor, or it failed."""
+    """`text` as the user's editor leaves it; None if there is none or it failed."""
     import shlex
     import subprocess
     from tempfile import TemporaryDirectory

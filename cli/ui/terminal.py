@@ -17,6 +17,7 @@ from time import monotonic
 from typing import IO, BinaryIO
 
 from ...errors import LlmlocalError, UsageError
+from .progress import ProgressLine
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -166,7 +167,7 @@ class Screen:
         self._quiet, self._verbose = quiet, verbose
         self._compiled = 0
         self._since = monotonic()
-        self._drawn = False  # a progress line stands on the terminal, without a line feed
+        self._line = ProgressLine()
 
     def __enter__(self) -> Screen:
         from ...quant.jit import linker
@@ -183,45 +184,43 @@ class Screen:
         self.clear()
 
     def compiling(self, kernel: str) -> None:
-        """Told before each kernel: one line in all, which counts where it can be drawn over."""
+        """Called before each kernel is compiled: shows a counting line on a terminal, one note elsewhere."""
         from ...quant.jit.cache import cache_root, is_kept
         from ...quant.jit.cpu import target
 
         self._compiled += 1
         how_often = "once" if is_kept() else f"each time: {cache_root()} cannot be written"
         title = f"compiling kernels for {target().isa} ({how_often})"
-        if not self._draw(f"{title}: {self._compiled} {kernel}") and self._compiled == 1:
+        if not self.status(f"{title}: {self._compiled} {kernel}") and self._compiled == 1:
             note(title)
 
     def progress(self, title: str, done: int, total: int, unit: str = "", more: str = "") -> None:
-        """A line that says how far the work is and how long it will take; not in the first second, only on terminals.
+        """A bar that says how far the work is and how long it will take; not in the first second, only on terminals.
 
         What matters less comes last: a narrow terminal cuts it off.
         """
-        seconds = monotonic() - self._since
-        if seconds >= PATIENCE and done and not self._quiet:
-            left = f", {clock(seconds / done * (total - done))} left" if done < total else ""
-            self._draw(f"{title}: {done} of {total}{unit}{left}{more}")
+        if monotonic() - self._since >= PATIENCE and done and self._can_draw():
+            more = one_line(more.removeprefix(", "))
+            self._line.steps(one_line(title), done, total, unit, more, columns(sys.stderr) - 1)
+
+    def transfer(self, name: str, done: int, total: int) -> None:
+        """A bar for the bytes of a file, with their speed, in the place of the last line."""
+        if self._can_draw():
+            self._line.transfer(one_line(name), done, total, columns(sys.stderr) - 1)
 
     def status(self, text: str) -> bool:
         """A line about what goes on, in the place of the last one; false where that cannot be."""
-        return not self._quiet and self._draw(text)
-
-    def _draw(self, text: str) -> bool:
-        """Put `text` in the place of the last progress line; false where that cannot be."""
-        if not can_draw(sys.stderr):
+        if not self._can_draw():
             return False
-        self._drawn = True
-        sys.stderr.write(f"\r{one_line(text)[: columns(sys.stderr) - 1]}\x1b[K")
-        sys.stderr.flush()
+        self._line.text(one_line(text), columns(sys.stderr) - 1)
         return True
+
+    def _can_draw(self) -> bool:
+        return not self._quiet and can_draw(sys.stderr)
 
     def clear(self) -> None:
         """Take the progress line away."""
-        if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-        self._drawn = False
+        self._line.clear()
 
     def notes(self, texts: Iterable[str]) -> None:
         """What the user should know, unless silence was asked for."""
@@ -239,16 +238,3 @@ class Screen:
         """A line about this machine on stdout, marked where it was judged, with what to do where it is not well."""
         mark = {None: " ", True: "✓", False: "✗"}[ok]
         self.lines([f"{mark} {name:<20} {value}", *([f"  {hint}"] if ok is False else [])])
-
-    def bars(self, texts: Iterable[str]) -> None:
-        """A chart on stdout, for eyes only: nothing where stdout is no terminal."""
-        if is_terminal():
-            self.lines(texts)
-
-
-def clock(seconds: float) -> str:
-    """A time left as people say it: 42 s, 3:05 min, 2:10 h."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    return f"{whole // 60}:{whole % 60:02} min" if whole < 6000 else f"{whole // 3600}:{whole // 60 % 60:02} h"

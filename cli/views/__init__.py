@@ -1,1 +1,1 @@
-"""Results as lines of text, tables and JSON records. Knows no command line."""
+"""Results as lines of text, tables and JSON records, independent of the command line."""

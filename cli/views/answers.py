@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...text import readable
-from ..ui import terminal as ui
+from ..ui import terminal
 from ..ui.answer import AnswerScreen
 from .model import to_json
 
@@ -123,11 +123,11 @@ def show_prompt(prompt: Prompt, target: Target, model: Path) -> None:
         if out:
             out.write(text.encode("utf-8", "surrogateescape"))
         else:
-            ui.show_text(text)
+            terminal.show_text(text)
 
 
 def _put(text: str, out: BinaryIO | None) -> None:
     if out:
         out.write(text.encode() + b"\n")
     else:
-        ui.say(text)
+        terminal.say(text)

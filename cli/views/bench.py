@@ -1,4 +1,4 @@
-"""Results as text in a chosen layout. Knows the results; draws nothing itself."""
+"""Benchmark results as Markdown, JSON, CSV and charts. Draws nothing itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..choices import Layout
+from ..ui.tables import Chart
 
 if TYPE_CHECKING:
     from ...measure.baseline import Change
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 BENCH = (("model", 32), ("threads", 7), ("test", 14), ("tokens/s", 18), ("GB/s", 6), ("of memory", 9))
 PEAK = (("GMAC/s", 6), ("of peak", 7))  # with --roofline
-BAR, EIGHTHS = 32, " ▏▎▍▌▋▊▉"
 
 
 def bench_table(rows: Iterable[Row], layout: Layout, *, peak: bool = False) -> Iterator[str]:
@@ -41,25 +41,21 @@ def bench_table(rows: Iterable[Row], layout: Layout, *, peak: bool = False) -> I
         yield json.dumps({"schema": 1, "rows": [_record(row) for row in rows]}, indent=1, ensure_ascii=False)
 
 
-def kept(rows: Iterable[Row], into: list[Row]) -> Iterator[Row]:
-    """The rows as they come, and all of them in `into`."""
+def collect(rows: Iterable[Row], into: list[Row]) -> Iterator[Row]:
+    """Pass rows on as they come, and append each to `into`."""
     for row in rows:
         into.append(row)
         yield row
 
 
-def bench_bars(rows: Sequence[Row]) -> Iterator[str]:
-    """A bar for each test, prompts and answers on scales of their own; nothing to see in a single one of a kind."""
+def bench_charts(rows: Sequence[Row]) -> Iterator[Chart]:
+    """A chart of each kind of test that was run more than once, prompts and answers apart."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:
         kinds.setdefault(row.name, []).append(row)
     for name, some in kinds.items():
-        if len(some) < 2:
-            continue
-        most, wide = max(row.mean for row in some), max(len(_label(row)) for row in some)
-        yield f"{name}, tokens/s"
-        for row in some:
-            yield f"  {_label(row):<{wide}}  {bar(row.mean / most):<{BAR}} {row.mean:.1f}"
+        if len(some) > 1:
+            yield Chart(f"{name}, tokens/s", [(_label(row), row.mean, f"{row.mean:.1f}") for row in some])
 
 
 def change_lines(changes: Iterable[Change]) -> Iterator[str]:
@@ -74,12 +70,6 @@ def change_lines(changes: Iterable[Change]) -> Iterator[str]:
 
 def _label(row: Row) -> str:
     return f"{row.model.stem}, {row.n_threads} threads" + (f", {row.kv_type}" if row.kv_type != "f16" else "")
-
-
-def bar(share: float) -> str:
-    """A bar whose length is this part of BAR."""
-    whole, rest = divmod(round(share * BAR * 8), 8)
-    return "█" * whole + EIGHTHS[rest].strip()
 
 
 def _cells(row: Row) -> list[str]:

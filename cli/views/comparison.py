@@ -1,4 +1,4 @@
-"""A comparison as tables of 80 columns, as bars and as a record. Draws nothing itself."""
+"""A comparison as tables of 80 columns, as a chart and as a record. Draws nothing itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...text import format_bytes
+from ..ui.tables import Chart
 from ..ui.terminal import one_line
-from .bench import BAR, bar
 
 if TYPE_CHECKING:
     from ...measure.comparison import Comparison, Contender
@@ -37,18 +37,16 @@ def table(found: Comparison) -> Iterator[str]:
     n = found.reference.perplexity.n_tokens
     chunks = f"{found.chunks} chunk{'s' * (found.chunks != 1)} of {found.way.n_ctx}"
     yield f"{n} tokens scored, {chunks}; reference: {names[0]}"
+    yield "99 %, max: of the KL divergence; answer: tokens of a greedy answer that agree"
 
 
-def bars(found: Comparison) -> Iterator[str]:
-    """A bar for each candidate's mean KL divergence; nothing to see in a single one."""
-    most = max(model.divergence.mean for model in found.candidates)
-    if len(found.candidates) < 2 or not most > 0:
-        return
-    yield "KL divergence"
-    names = labels([model.path for model in found.models])[1:]
-    for name, model in zip(names, found.candidates, strict=True):
-        mean = model.divergence.mean
-        yield f"  {name:<{LABEL}}  {bar(max(0.0, mean / most)):<{BAR}} {mean:.5f}"
+def divergence_charts(found: Comparison) -> Iterator[Chart]:
+    """The mean KL divergences of several candidates; nothing to see in a single one."""
+    means = [model.divergence.mean for model in found.candidates]
+    if len(means) > 1 and max(means) > 0:
+        names = labels([model.path for model in found.models])[1:]
+        bars = [(name, max(0.0, mean), f"{mean:.5f}") for name, mean in zip(names, means, strict=True)]
+        yield Chart("KL divergence", bars)
 
 
 def record(found: Comparison, text: Path | None) -> dict[str, Any]:
@@ -65,8 +63,8 @@ def record(found: Comparison, text: Path | None) -> dict[str, Any]:
     }
 
 
-def above(found: Comparison, limit: float) -> list[str]:
-    """Names and figures of the candidates whose mean is not within the limit."""
+def over_limit(found: Comparison, limit: float) -> list[str]:
+    """Names and mean KL divergences of the candidates that are over the limit."""
     names = labels([model.path for model in found.models])[1:]
     means = [(name, model.divergence.mean) for name, model in zip(names, found.candidates, strict=True)]
     return [f"{name} {mean:.5f}" for name, mean in means if not mean <= limit]

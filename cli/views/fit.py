@@ -1,4 +1,4 @@
-"""Whether a model fits, in words and as a record. Draws nothing itself."""
+"""Whether a model fits this machine, as lines and as a record. Draws nothing itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...model_info.fit import Fit
 
 
-def measured(gguf: GGUFFile, n_ctx: int) -> Fit:
+def measure_fit(gguf: GGUFFile, n_ctx: int) -> Fit:
     """The fit of a model, with the speed of this machine's memory, measured now."""
     from ...model_info.fit import fit
     from ...ops.bandwidth import read_bandwidth
@@ -23,22 +23,24 @@ def measured(gguf: GGUFFile, n_ctx: int) -> Fit:
 
 
 def fit_sheet(fit: Fit) -> Iterator[tuple[str, str]]:
-    """Label and words of each thing there is to say."""
+    """Label and text of each line."""
     need, total, free = fit.need, format_bytes(fit.total_memory), format_bytes(fit.free_memory)
     verdict = "yes" if fit.fits else "no"
     yield (
         "fits",
-        f"{verdict}: {format_bytes(need.total)} with {need.n_ctx:,} tokens; this machine has {total}, {free} free now",
+        f"{verdict}: needs {format_bytes(need.total)} at a context of {need.n_ctx:,}; "
+        f"this machine has {total}, {free} free",
     )
-    known = f" of the {fit.trained:,} that it knows" if fit.trained and fit.largest < fit.trained // 256 * 256 else ""
+    known = (
+        f" of the {fit.trained:,} it was trained for" if fit.trained and fit.largest < fit.trained // 256 * 256 else ""
+    )
     yield (
         "largest context",
-        f"{fit.largest:,} tokens{known}" if fit.largest else "none: the weights alone are too large",
+        f"{fit.largest:,} tokens{known}" if fit.largest else "none: the weights alone do not fit",
     )
     if fit.tokens_per_second and fit.bandwidth:
-        reads = (
-            f"a token reads {format_bytes(fit.read_per_token)}, the memory gives {format_bytes(round(fit.bandwidth))}/s"
-        )
+        bandwidth = format_bytes(round(fit.bandwidth))
+        reads = f"{format_bytes(fit.read_per_token)} read per token, memory bandwidth {bandwidth}/s"
         yield "speed", f"at most {fit.tokens_per_second:.3g} tokens/s: {reads}"
 
 

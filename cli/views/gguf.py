@@ -1,4 +1,4 @@
-"""What the commands of `gguf` do, with progress. Draws through ui alone."""
+"""What the commands of `gguf` do, with progress."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from ...errors import UsageError
 from ...files.atomic_file import check_output
 from ...gguf import edit, open_gguf
-from ..ui import terminal as ui
+from ..ui import terminal
 from .model import to_json
 
-MOST_TEXT = 4 << 20  # bytes of a file that becomes a value
+MAX_VALUE = 4 << 20  # bytes of a file that becomes a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,10 @@ class Change:
     def set(self, key: str, value: str | None, kind: str | None, *, remove: bool) -> None:
         """Raises UsageError unless there is a value, or none to remove."""
         if (value is None) != remove:
-            raise UsageError("give a value, or --remove and none")
+            raise UsageError(
+                "VALUE and --remove exclude each other" if remove else "no VALUE",
+                "give VALUE, or --remove to delete the key",
+            )
         if value is None:
             return self._write({}, [key])
         with open_gguf(self.file) as gguf:
@@ -48,44 +51,44 @@ class Change:
 
     def _write(self, changes: Mapping[str, Any], removed: Sequence[str]) -> None:
         if (self.out is None) != self.in_place:
-            raise UsageError("say where to: -o OUT, or --in-place")
+            raise UsageError("one of -o OUT and --in-place is needed", "-o OUT writes a copy, --in-place replaces FILE")
         out = self.file.resolve() if self.out is None else self.out
         check_output(out, self.file, force=self.force, in_place=self.in_place)
-        with ui.Screen(quiet=self.quiet) as screen:
+        with terminal.Screen(quiet=self.quiet) as screen:
             edit.copy_with(self.file, out, changes, removed, _progress(screen, "copying"))
-        ui.say(ui.one_line(str(out)))
+        terminal.say(terminal.one_line(str(out)))
 
 
-def cut(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) -> None:
-    """A file in parts; prints their names."""
+def split_into_parts(file: Path, size: str, out: Path | None, *, force: bool, quiet: bool) -> None:
+    """Split a file, and print the names of its parts."""
     from ...quantize.request import size_in_bytes
 
     stem = out or file.with_name(file.name.removesuffix(".gguf"))
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         tell = _progress(screen, "splitting")
         paths = edit.split_file(file, stem, size_in_bytes(size), force=force, tell=tell)
-    ui.lines(ui.one_line(str(path)) for path in paths)
+    terminal.lines(terminal.one_line(str(path)) for path in paths)
 
 
-def compared(old: Path, new: Path, *, as_json: bool) -> bool:
-    """Print the differences; whether there are any."""
+def print_differences(old: Path, new: Path, *, as_json: bool) -> bool:
+    """Print the differences of two files; true if there are any."""
     with open_gguf(old) as one, open_gguf(new) as two:
         found = list(edit.differences(one, two))
     if as_json:
-        ui.say(to_json(old=str(old), new=str(new), differences=[d._asdict() for d in found]))
+        terminal.say(to_json(old=str(old), new=str(new), differences=[d._asdict() for d in found]))
     else:
-        ui.lines(f"{d.where} {ui.one_line(d.name)}: {_side(d.old)} -> {_side(d.new)}" for d in found)
+        terminal.lines(f"{d.where} {terminal.one_line(d.name)}: {_side(d.old)} -> {_side(d.new)}" for d in found)
     return bool(found)
 
 
-def hashed(file: Path, *, as_json: bool, quiet: bool) -> Iterator[str]:
-    """Lines of digests, or one object."""
-    with open_gguf(file) as gguf, ui.Screen(quiet=quiet) as screen:
+def hash_lines(file: Path, *, as_json: bool, quiet: bool) -> Iterator[str]:
+    """A line per tensor with its SHA-256, or one JSON object."""
+    with open_gguf(file) as gguf, terminal.Screen(quiet=quiet) as screen:
         digests = list(edit.digests(gguf, _progress(screen, "reading")))
     if as_json:
         yield to_json(path=str(file), tensors=dict(digests[:-1]), all=digests[-1][1])
     else:
-        yield from (f"{digest}  {ui.one_line(name) if name else 'all tensors'}" for name, digest in digests)
+        yield from (f"{digest}  {terminal.one_line(name) if name else 'all tensors'}" for name, digest in digests)
 
 
 def _text(value: str) -> str:
@@ -94,20 +97,20 @@ def _text(value: str) -> str:
         return value
     try:
         with open(value[1:], "rb") as file:
-            data = file.read(MOST_TEXT + 1)
-        if len(data) > MOST_TEXT:
-            raise UsageError(f"{value[1:]}: more than {MOST_TEXT} bytes")
+            data = file.read(MAX_VALUE + 1)
+        if len(data) > MAX_VALUE:
+            raise UsageError(f"{value[1:]}: larger than {MAX_VALUE >> 20} MiB")
         return data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UsageError(f"{value[1:]}: {reason}", "a value that begins with @ names a file") from None
 
 
 def _side(text: str | None) -> str:
     if text is None:
         return "(missing)"
-    return ui.one_line(text if len(text) <= 80 else text[:80] + "…")
+    return terminal.one_line(text if len(text) <= 80 else text[:80] + "…")
 
 
-def _progress(screen: ui.Screen, title: str) -> edit.Progress:
+def _progress(screen: terminal.Screen, title: str) -> edit.Progress:
     return lambda done, total: screen.progress(title, done >> 20, total >> 20, " MiB")

@@ -1,4 +1,4 @@
-"""Importance matrices in words and as records. Draws nothing itself."""
+"""Importance matrices as lines and as records. Draws nothing itself."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..ui.tables import Table
 from ..ui.terminal import one_line
 
 if TYPE_CHECKING:
     from ...imatrix.collect import Step
     from ...imatrix.file import Imatrix
-
-NAME = 30  # columns of a table that a name may take
 
 
 def result_lines(step: Step, out: Path) -> Iterator[str]:
@@ -21,10 +20,10 @@ def result_lines(step: Step, out: Path) -> Iterator[str]:
     matrix, new = step.matrix, step.done - step.before
     yield one_line(str(out))
     went = f"{matrix.chunks} chunks of {matrix.chunk_size} tokens" + (f", {new} of them new" if step.before else "")
-    yield f"{len(matrix.sums)} weights; {went}"
+    yield f"{len(matrix.sums)} tensors; {went}"
     if unused := matrix.unused():
         most = max(unused.values())
-        yield f"up to {most} experts of a weight read nothing: their columns count alike; a longer text may reach them"
+        yield f"up to {most} experts of a tensor were never used: their columns count equally; use a longer text"
 
 
 def result_record(matrix: Imatrix, out: Path) -> dict[str, Any]:
@@ -38,18 +37,29 @@ def result_record(matrix: Imatrix, out: Path) -> dict[str, Any]:
     }
 
 
-def stats_lines(matrix: Imatrix) -> Iterator[str]:
-    """A table of what each weight reads, the largest first."""
+LEGEND = (
+    "sum x², max x²: sum and maximum of the columns' mean squared activations; H/max:",
+    "relative entropy, 1 if all columns count equally; outliers: columns beyond one",
+    "standard deviation; cos: cosine similarity to the same tensor of the block before",
+)
+
+
+def stats_table(matrix: Imatrix) -> Table:
+    """The activations that each tensor reads, the largest first; LEGEND says what the columns are."""
     from ...imatrix.statistics import statistics
 
-    yield f"{'weight':<{NAME}}  {'squares':>9}  {'largest':>9}  {'even':>5}  {'outliers':>8}  {'like':>5}"
-    for s in statistics(matrix):
-        like = f"{s.likeness:.3f}" if s.likeness is not None else "-"
-        figures = f"{s.total:>9.4g}  {s.largest:>9.4g}  {s.evenness:>5.3f}  {s.outliers:>8.1%}  {like:>5}"
-        yield f"{one_line(s.name.removesuffix('.weight')):<{NAME}}  {figures}"
-    yield "squares: sum of the columns' mean squares; even: entropy, 1 where all columns"
-    yield "count alike; outliers: columns beyond one standard deviation; like: cosine to"
-    yield "the block before"
+    rows = [
+        (
+            s.name.removesuffix(".weight"),
+            f"{s.total:.4g}",
+            f"{s.largest:.4g}",
+            f"{s.evenness:.3f}",
+            f"{s.outliers:.1%}",
+            f"{s.likeness:.3f}" if s.likeness is not None else "-",
+        )
+        for s in statistics(matrix)
+    ]
+    return Table(("tensor", "sum x²", "max x²", "H/max", "outliers", "cos"), rows, right=range(1, 6))
 
 
 def stats_record(matrix: Imatrix) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""A model's file in words and as records, line by line. Knows what `describe` says; draws nothing itself.
+"""A model's file as lines and as JSON records. Draws nothing itself.
 
-Names and texts out of a file are quoted as one line each, so that none can pass for a line of ours.
+Names and texts from a file are escaped to one line each, so that none can pass for another line of the output.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FEW = 6  # elements of an array that are shown in a list
 
 
 def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
-    """Label and words of each thing there is to say, the most wanted first."""
+    """Label and text of each line about a model, the most important first."""
     parts = f" in {d.n_parts} parts" if d.n_parts > 1 else ""
     yield "model", f"{d.name or path.stem}"
     yield "file", f"{path.name}, {format_bytes(d.n_bytes)}{parts}, GGUF version {d.version}"
@@ -32,17 +32,17 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
     if d.parameters:
         yield "parameters", _count(d.parameters)
     if d.layers is not None:
-        yield "layers", f"{d.layers}" + (f", {d.width} wide" if d.width else "")
+        yield "layers", f"{d.layers}" + (f", hidden size {d.width}" if d.width else "")
     if d.feed_forward:
-        experts = f"; {d.experts} experts, {d.experts_used} at a time" if d.experts else ""
-        yield "feed-forward", f"{d.feed_forward} wide{experts}"
+        experts = f"; {d.experts} experts, {d.experts_used} used per token" if d.experts else ""
+        yield "feed-forward", f"size {d.feed_forward}{experts}"
     if d.heads:
-        yield "heads", f"{d.heads}, {d.kv_heads} of keys and values, {d.head_size} wide"
+        yield "heads", f"{d.heads}, {d.kv_heads} for keys and values, head size {d.head_size}"
     if d.context:
         yield "context", f"{d.context:,} tokens"
     if d.file_type or d.bits_per_weight:
         bits = [f"{d.bits_per_weight:.2f} bits per weight"] if d.bits_per_weight else []
-        yield "file type", ", ".join([d.file_type or "not named", *bits])
+        yield "file type", ", ".join([d.file_type or "not given", *bits])
     if d.formats:
         yield "tensors", f"{sum(d.formats.values())}: " + ", ".join(f"{n} {name}" for name, n in d.formats.items())
     yield "vocabulary", _vocabulary(d)
@@ -50,12 +50,12 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
     if d.formats:
         m = d.memory
         work = format_bytes(m.scratch + m.program)
-        each = f"{format_bytes(m.weights)} of weights, {format_bytes(m.cache)} of cache, {work} to work in"
+        each = f"weights {format_bytes(m.weights)}, KV cache {format_bytes(m.cache)}, buffers {work}"
         yield "memory", f"{format_bytes(m.total)} with a context of {m.n_ctx:,} tokens: {each}"
     if d.license:
         yield "license", d.license
     if d.trailing_bytes:
-        yield "note", f"{d.trailing_bytes} bytes behind the last tensor are not part of the model"
+        yield "note", f"{d.trailing_bytes} bytes after the last tensor are not part of the model"
 
 
 def entries(gguf: GGUFFile) -> Iterator[str]:
@@ -78,7 +78,9 @@ def entry(gguf: GGUFFile, key: str) -> Any:
         close = get_close_matches(key, list(gguf.metadata), 3, 0.4)
         if key == TEMPLATE:
             raise NotFoundError("the file has no chat template")
-        raise NotFoundError(f"no key {key}", f"there is {', '.join(close)}" if close else "--kv alone lists all keys")
+        raise NotFoundError(
+            f"no key {key}", f"similar keys: {', '.join(close)}" if close else "--kv without KEY lists all keys"
+        )
     value = gguf.metadata[key]
     return value.tolist() if isinstance(value, Array) else value
 
@@ -150,7 +152,7 @@ def _count(n: int) -> str:
 
 def _architecture(d: Description) -> str:
     if d.architecture is None:
-        return "not named, so it cannot run"
+        return "not given, so it cannot run"
     if not d.formats:
-        return f"{d.architecture}, but without weights, so it cannot run"
-    return f"{d.architecture}, {'supported' if d.supported else 'not supported yet, so it cannot run here'}"
+        return f"{d.architecture}, no weights in the file, so it cannot run"
+    return f"{d.architecture}, {'supported' if d.supported else 'not supported, so it cannot run'}"

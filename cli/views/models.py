@@ -1,21 +1,21 @@
-"""Models in columns, and times as people say them. Draws nothing itself."""
+"""Tables of models. Draws nothing itself."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...text import format_bytes
-from ..ui.terminal import one_line
+from ..ui.tables import Table
 
 if TYPE_CHECKING:
     from ...hub.catalog import Entry
     from ...hub.index import Model
 
 
-def available_table(entries: Sequence[Entry]) -> Iterator[str]:
-    """A line for each entry of the catalog; parameters in billions."""
+def available_table(entries: Sequence[Entry]) -> Table:
+    """A row for each entry of the catalog; parameters in billions."""
     rows = [
         (
             ", ".join((e.name, *e.aliases)),
@@ -26,31 +26,19 @@ def available_table(entries: Sequence[Entry]) -> Iterator[str]:
         )
         for e in entries
     ]
-    return columned(("NAME", "SIZE", "CONTEXT", "LICENSE", "REPOSITORY"), rows, right=(1, 2))
+    return Table(("NAME", "PARAMETERS", "CONTEXT", "LICENSE", "REPOSITORY"), rows, right=(1, 2))
 
 
-def installed_table(models: Sequence[Model]) -> Iterator[str]:
-    """A line for each model of the store."""
+def installed_table(models: Sequence[Model]) -> Table:
+    """A row for each model of the store."""
     rows = [
         (m.name, format_bytes(m.size), m.quant or "?", m.architecture or "?", age(m.used), _shared(m)) for m in models
     ]
-    return columned(("NAME", "SIZE", "QUANT", "KIND", "USED", "SHARED WITH"), rows, right=(1,))
+    return Table(("NAME", "SIZE", "QUANT", "ARCHITECTURE", "USED", "SHARED WITH"), rows, right=(1,))
 
 
 def _shared(model: Model) -> str:
     return "old revision" if model.old else ", ".join(model.shared)
-
-
-def columned(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> Iterator[str]:
-    """Lines of a table, each column as wide as its widest cell; those in `right` are numbers."""
-    safe = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in [head, *safe]) for i in range(len(head))]
-    for row in [head, *safe]:
-        cells = [
-            f"{cell:>{width}}" if i in right else f"{cell:<{width}}"
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
 
 
 def age(when: float) -> str:

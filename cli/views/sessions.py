@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...errors import LlmlocalError, UsageError
-from ..ui import terminal as ui
+from ..ui import terminal
 from .model import to_json
 
 
@@ -20,14 +20,16 @@ def list_all(as_json: bool) -> None:
     if as_json:
         names = ("id", "created", "model", "title")
         facts = [{name: getattr(s, name) for name in names} | {"turns": len(s.conversation.turns)} for s in good]
-        ui.say(to_json(sessions=facts))
+        terminal.say(to_json(sessions=facts))
     else:
         for s in good:
             when = datetime.fromtimestamp(s.changed).strftime("%Y-%m-%d %H:%M")
-            ui.lines([f"{s.id}  {when}  {len(s.conversation.turns):>4} turns  {ui.one_line(s.title)}"], hang=4)
+            terminal.lines(
+                [f"{s.id}  {when}  {len(s.conversation.turns):>4} turns  {terminal.one_line(s.title)}"], hang=4
+            )
     for error in found:
         if isinstance(error, LlmlocalError):
-            ui.note(f"damaged: {error}")
+            terminal.note(f"damaged: {error}")
 
 
 def export(id: str, output: Path | None, *, as_json: bool) -> None:
@@ -40,22 +42,22 @@ def export(id: str, output: Path | None, *, as_json: bool) -> None:
     facts = {"id": saved.id, "created": saved.created, "model": saved.model}
     text = to_json(**facts, **record(saved.conversation)) + "\n" if as_json else markdown(saved.conversation)
     if output is None or output == Path("-"):
-        ui.show_text(text)
+        terminal.show_text(text)
         return
     with atomic_file(output) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
-def remove(id: str, yes: bool) -> None:
-    """Remove a session. Raises UsageError where nobody said yes."""
+def remove_session(id: str, yes: bool) -> None:
+    """Delete a session. Raises UsageError if nobody can be asked and --yes was not given."""
     from ...chat.store import find, remove
     from ..ui.keyboard import PlainKeyboard
 
     whole = find(id)
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
-            raise UsageError(f"removes {whole} for good", "say so with --yes")
-        if PlainKeyboard().ask(f"remove {whole} for good? [y/n]", "yn") != "y":
+            raise UsageError(f"this deletes {whole} permanently", "add --yes to confirm")
+        if PlainKeyboard().ask(f"Delete {whole} permanently? [y/n]", "yn") != "y":
             return
     remove(whole)
-    ui.note(f"removed {whole}")
+    terminal.note(f"deleted {whole}")

@@ -1,51 +1,35 @@
-"""A download as people follow it: what it will take, how fast it is, how long it will last. Draws through `ui`."""
+"""A download on the screen: size and memory beforehand, then progress."""
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ...text import format_bytes
-from ..ui import terminal as ui
+from ..ui import terminal
 
 if TYPE_CHECKING:
     from ...hub.pull import Plan
     from ...hub.remote_file import Told
 
-WINDOW = 5.0  # seconds over which the speed is measured
-REDRAW = 0.1
+REDRAW = 0.1  # seconds between two drawings
 
 
 class Meter:
-    """Turns the events of transfers into a line that is drawn over, and notes."""
+    """Draws the events of transfers: a bar for bytes, notes for texts."""
 
-    def __init__(self, screen: ui.Screen) -> None:
+    def __init__(self, screen: terminal.Screen) -> None:
         self._screen = screen
-        self._seen: deque[tuple[float, int]] = deque()
         self._drawn = 0.0
-        self._name = ""
 
     def __call__(self, event: Told) -> None:
         if isinstance(event, str):
             return self._screen.notes([event])
         now = monotonic()
-        if event.name != self._name:
-            self._name = event.name
-            self._seen.clear()
-        self._seen.append((now, event.done))
-        while now - self._seen[0][0] > WINDOW:
-            self._seen.popleft()
-        if now - self._drawn < REDRAW and event.done < event.total:
-            return
-        self._drawn = now
-        (since, before), name = self._seen[0], event.name.rsplit("/", 1)[-1]
-        speed = (event.done - before) / (now - since) if now > since else 0.0
-        rate = f", {format_bytes(round(speed))}/s" if speed else ""
-        left = f", {ui.clock((event.total - event.done) / speed)} left" if speed and event.done < event.total else ""
-        share = f"{event.done / event.total:.0%} of {format_bytes(event.total)}"
-        self._screen.status(f"{share}{rate}{left}  {name}")
+        if now - self._drawn >= REDRAW or event.done == event.total:
+            self._drawn = now
+            self._screen.transfer(event.name.rsplit("/", 1)[-1], event.done, event.total)
 
 
 def pull_one(
@@ -58,11 +42,11 @@ def pull_one(
     dry_run: bool = False,
     **options: Any,
 ) -> tuple[Plan, Path]:
-    """Plan, say what it takes, and get it; `ask`: a person may still say no to a size. Raises what `hub.pull` does."""
+    """Plan a download, say what it needs, and run it; `ask`: ask for the size first. Raises what `hub.pull` does."""
     from ...errors import ResourceError
     from ...hub.pull import plan, pull
 
-    with ui.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=quiet) as screen:
         screen.status(f"asking the hub about {text}")
         planned = plan(text, **options)
         screen.notes(_notes(planned))
@@ -70,12 +54,12 @@ def pull_one(
             planned.check()
         if dry_run:
             return planned, planned.path
-        if ask and not ui.confirm(f"{format_bytes(planned.fetch)} to download. Go on?"):
+        if ask and not terminal.confirm(f"{format_bytes(planned.fetch)} to download. Continue?"):
             raise ResourceError("not downloaded", f"llmlocal pull {text}")
         try:
             return planned, pull(planned, Meter(screen), force=force)
         except KeyboardInterrupt:
-            screen.notes(["stopped; what came is kept, and the same command goes on"])
+            screen.notes(["interrupted; the part that was downloaded is kept, and the same command continues it"])
             raise
 
 
@@ -83,22 +67,19 @@ def _notes(plan: Plan) -> list[str]:
     """What a user should know before a download."""
     parts = f" in {len(plan.variant.files)} parts" if len(plan.variant.files) > 1 else ""
     size, fetch, memory = plan.variant.size, plan.fetch, plan.memory
-    here = (
-        "" if fetch == size else ", all of it here already" if not fetch else f", {format_bytes(fetch)} of it to fetch"
-    )
+    here = "" if fetch == size else ", already downloaded" if not fetch else f", {format_bytes(fetch)} left to download"
     said = [
         f"{plan.variant.name} of {plan.listing.repo}: {format_bytes(size)}{parts}{here}; "
-        f"{format_bytes(plan.free_disk)} of disk are free"
+        f"{format_bytes(plan.free_disk)} of disk free"
     ]
     if plan.listing.now:
         said.append(f"{plan.listing.repo} is now called {plan.listing.now}")
     if plan.why:
         others = ", ".join(dict.fromkeys(v.quant or v.name for v in plan.others))
-        said.append(f"{plan.why}" + (f" (there are also {others})" if others else ""))
+        said.append(f"{plan.why}" + (f" (also available: {others})" if others else ""))
     total = format_bytes(plan.total_memory)
     said.append(
-        f"it takes {format_bytes(memory.total)} of this machine's {total} of memory "
-        f"with {memory.n_ctx:,} tokens of context"
+        f"needs {format_bytes(memory.total)} of this machine's {total} of memory at a context of {memory.n_ctx:,}"
     )
     return said
 

@@ -1,0 +1,115 @@
+"""What the program says about its own commands and options is true: in messages, hints, examples and the reference."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from llmlocal.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
+OPTIONS_OF_OTHERS = {"--clipboard", "--input"}  # xsel's
+EXAMPLE_WIDTH = 95  # an example is one line, also a long one
+PROSE = {"needs", "may", "again"}  # what follows the program's name where it is the subject of a sentence
+
+
+@cache
+def commands() -> dict[tuple[str, ...], Any]:
+    """Every command and subcommand by its words, with the context that its help needs."""
+    program: Any = typer.main.get_command(app)
+    found: dict[tuple[str, ...], Any] = {}
+
+    def walk(command: Any, words: tuple[str, ...], parent: Any) -> None:
+        context = command.make_context(words[-1] if words else "llmlocal", [], parent=parent, resilient_parsing=True)
+        found[words] = context
+        for name in getattr(command, "commands", ()):
+            walk(command.get_command(context, name), (*words, name), context)
+
+    walk(program, (), None)
+    return found
+
+
+def options(words: tuple[str, ...]) -> set[str]:
+    context = commands()[words]
+    return {
+        name for p in context.command.get_params(context) for name in (*p.opts, *p.secondary_opts) if name[0] == "-"
+    }
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and text of every string in a file that is no docstring; what an f-string fills in is an X."""
+    tree = ast.parse(path.read_bytes())
+    inside = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            inside.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            inside.update(value for value in node.values if isinstance(value, ast.Constant))
+            parts = (str(v.value) if isinstance(v, ast.Constant) else "X" for v in node.values)
+            yield node.lineno, "".join(parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inside:
+            yield node.lineno, node.value
+
+
+SOURCES = sorted(path for folder in ("cli", "llmlocal", "quant") for path in (ROOT / folder).rglob("*.py"))
+
+
+def test_messages_and_hints_name_what_exists() -> None:
+    """Every --option belongs to some command, and after `llmlocal COMMAND` to that command."""
+    known = OPTIONS_OF_OTHERS.union(*(options(words) for words in commands()))
+    wrong, seen = [], 0
+    for path in SOURCES:
+        for line, text in texts(path):
+            named = re.findall(r"(?<![\w<-])--[a-z][a-z-]*", text)
+            said = [f"no option {option}" for option in named if option not in known]
+            for call in re.finditer(r"\bllmlocal (?=[a-z])([^;,.()`\n]*)", text):
+                words = call[1].split()
+                if words[0] in PROSE:
+                    continue
+                command = next(tuple(words[:n]) for n in (2, 1, 0) if tuple(words[:n]) in commands())
+                own = {word for word in words if re.match("--[a-z]", word)}
+                said += [f"no command llmlocal {words[0]}"] * (not command)
+                said += [f"llmlocal {' '.join(command)} has no {option}" for option in own - options(command)]
+                seen += bool(command)
+            wrong += [f"{path.relative_to(ROOT)}:{line} {what}" for what in said]
+            seen += len(named)
+    assert not wrong, "\n".join(wrong)
+    assert seen > 100
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_has_an_example_that_parses(words: tuple[str, ...]) -> None:
+    """Every help of 80 columns shows a call of the command itself, or of its subcommands."""
+    context = commands()[words]
+    help = context.get_help()
+    assert max(map(len, help.splitlines())) <= EXAMPLE_WIDTH
+    examples = re.findall(r"(?<!\w)llmlocal [^\n]*", (context.command.help or "").partition("Example")[2])
+    assert any(tuple(example.split()[1:])[: len(words)] == words for example in examples), examples
+    for example in examples:
+        called = shlex.split(re.split(r" [<>|]|\)", example)[0])[1:]
+        depth = max(n for n in (0, 1, 2) if tuple(called[:n]) in commands())
+        command = commands()[tuple(called[:depth])].command
+        with command.make_context("llmlocal", called[depth:]) as parsed:
+            assert parsed.params is not None
+
+
+def test_no_summary_is_cut_off() -> None:
+    """In a list of commands each is told in one whole line."""
+    for words, context in commands().items():
+        assert "..." not in context.get_help().partition("Commands:")[2], words
+
+
+def test_the_command_reference_is_what_the_commands_say() -> None:
+    from make_command_reference import PAGE, reference
+
+    assert PAGE.read_text() == reference(), "run tools/make_command_reference.py"
