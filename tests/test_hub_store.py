@@ -23,7 +23,7 @@ from llmlocal.cli.completion_scripts import candidates
 from llmlocal.cli.main import app
 from llmlocal.errors import UsageError
 from llmlocal.hub import aliases, catalog, index, names, places
-from llmlocal.hub.catalog import Thinking, entry_for
+from llmlocal.hub.catalog import entry_for
 from llmlocal.hub.names import Ref, located, parse
 from llmlocal.hub.remote_file import RemoteFile
 from llmlocal.hub.variants import quant_of, rank, variants
@@ -181,14 +181,9 @@ def test_wrong_user_catalog_is_told(said: Said, store: Path, text: str) -> None:
 
 
 def test_users_entries_come_first(store: Path) -> None:
-    own('[models."qwen3-0.6b"]\nrepo = "my/own"\ncontext = 5\nthinking = { close = "</t>" }')
+    own('[models."qwen3-0.6b"]\nrepo = "my/own"\ncontext = 5')
     found = entry_for("qwen3-0.6b")
-    assert found and (found.repo, found.context, found.own, found.thinking) == (
-        "my/own",
-        5,
-        True,
-        Thinking(close="</t>"),
-    )
+    assert found and (found.repo, found.context, found.own) == ("my/own", 5, True)
 
 
 @pytest.mark.parametrize(

@@ -37,22 +37,6 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Thinking:
-    """How the model thinks aloud. `tags`: between `open` and `close`; `channels`: as gpt-oss's harmony format.
-
-    `opened`: the template has written `open` already, so the answer begins inside. `variable` is the template's switch
-    (a boolean), `off` a text that a user message ends with to turn thinking off; None where there is no such thing.
-    """
-
-    style: Literal["tags", "channels"] = "tags"
-    open: str = "<think>"
-    close: str = "</think>"
-    opened: bool = False
-    variable: str | None = None
-    off: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """A model as the catalog has it.
 
@@ -72,8 +56,6 @@ class Entry:
     gated: bool = False
     aliases: tuple[str, ...] = ()
     sampling: Sampling = Sampling()
-    stop: tuple[str, ...] = ()
-    thinking: Thinking | None = None
     checked: tuple[str, ...] = ()
     own: bool = False
 
@@ -169,10 +151,9 @@ def entry_of(name: str, table: Mapping[str, Any], *, own: bool = False) -> Entry
     values = dict(table)
     if values.pop("unchecked", False) and "checked" in values:
         raise ValueError(f"{name}: both checked and unchecked")
-    for key, kind in (("sampling", Sampling), ("thinking", Thinking)):
-        if key in values:
-            values[key] = _checked(f"{name}.{key}", kind, values[key])
-    for key in ("aliases", "stop", "checked"):
+    if "sampling" in values:
+        values["sampling"] = _checked(f"{name}.sampling", Sampling, values["sampling"])
+    for key in ("aliases", "checked"):
         if key in values:
             values[key] = tuple(values[key])
     entry: Entry = _checked(name, Entry, {**values, "name": name, "own": own})
@@ -193,10 +174,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "tuple": tuple,
     "Kind": str,
     "Sampling": Sampling,
-    "Thinking": Thinking,
-    "Literal": str,
 }
-_CHOICES = {"kind": ("chat", "base", "embedding"), "style": ("tags", "channels")}
+_CHOICES = {"kind": ("chat", "base", "embedding")}
 
 
 def _checked(where: str, kind: type[Any], values: Any) -> Any:

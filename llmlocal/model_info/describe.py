@@ -13,7 +13,8 @@ from typing import Any
 from .. import models
 from ..gguf import Array, GGUFFile
 from ..gguf.split import later_parts
-from .memory import Memory, head_sizes, hyper, kv_heads, memory, vocabulary_size
+from ..tokenizer.vocab import vocabulary_size
+from .memory import Memory, head_sizes, hyper, kv_heads, memory
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
 TEMPLATE = "tokenizer.chat_template"

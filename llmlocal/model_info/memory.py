@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ..gguf import Array
 from ..ops.kv import find
 from ..ops.kv.kind import padded
+from ..tokenizer.vocab import vocabulary_size
 
 BATCH = 512  # tokens that the engine reads in one step
 SINGLE = 4  # bytes of a number in the working memory
@@ -92,9 +93,3 @@ def cached_heads(metadata: Mapping[str, Any]) -> int:
     if isinstance(stored, Array):
         return sum(n for n in stored if isinstance(n, int) and n > 0)
     return (kv_heads(metadata) or 0) * (hyper(metadata, "block_count") or 0)
-
-
-def vocabulary_size(metadata: Mapping[str, Any]) -> int:
-    """Tokens of the vocabulary, 0 where there is none."""
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    return len(tokens) if isinstance(tokens, Array | list) else 0

@@ -11,7 +11,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from .special import Special, partition, strips
-from .vocab import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Conventions, Vocab
+from .vocab import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    SPACE,
+    UNDEFINED,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    Conventions,
+    Vocab,
+    byte_of,
+)
 
 KINDS: dict[str, type[Tokenizer]] = {}
 HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # no character, and no escape of a byte
@@ -44,9 +56,17 @@ class Tokenizer(ABC):
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         """Ids of a text without special tokens; `after_special` where a special token or nothing precedes it."""
 
-    @abstractmethod
     def piece(self, id: int) -> bytes:
-        """The bytes that a token stands for, special tokens by their names. Raises ValueError for an unknown id."""
+        """The bytes that a token stands for, special tokens by their names. Raises ValueError for an unknown id.
+
+        As in SentencePiece: byte tokens are bytes, normal tokens write a space as `▁`.
+        """
+        text, type = self.token_text(id), self.vocab.types[id]
+        if type == BYTE:
+            return byte_of(text)
+        if type in (UNDEFINED, UNUSED):
+            return b""
+        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
 
     def encode(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of `text`; bytes that are not UTF-8, and their surrogate escapes in a str, are kept exactly.
@@ -114,10 +134,6 @@ class Tokenizer(ABC):
     @property
     def eos_id(self) -> int | None:
         return self.vocab.special.get("eos")
-
-    @property
-    def eot_id(self) -> int | None:
-        return self.vocab.special.get("eot")
 
     @property
     def unk_id(self) -> int | None:

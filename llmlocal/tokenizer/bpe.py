@@ -15,12 +15,11 @@ from .base import Tokenizer
 from .cutting import Splitter
 from .pretokenizers import BY_NAME, MISSING
 from .ranked import RankedMerges
-from .spm import SPACE, WORD
+from .spm import WORD
 from .unicode_classes import BLANKS, lower
-from .vocab import BYTE, CONTROL, NORMAL, UNDEFINED, UNKNOWN, UNUSED, Conventions, flag, string_array
+from .vocab import BYTE, CONTROL, NORMAL, SPACE, UNKNOWN, Conventions, flag, string_array
+from .word_cache import WordCache
 
-CACHED_WORDS = 50_000
-CACHED_LENGTH = 64
 NO_MERGES = frozenset(("kimi-k2",))  # files of these may lack merges
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 
@@ -58,35 +57,21 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
         self._words_within = WORD if apart else None
         self._drops_blanks = metadata["tokenizer.ggml.model"] == "whitespace"
         self._lowers = self._drops_blanks and flag(metadata, "normalizer.lowercase", self.pre != "whitespace")
-        self._byte_ids = [vocab.ids.get(f"<0x{byte:02X}>") for byte in range(256)]
-        self._cache: dict[str, list[int]] = {}
+        self._byte_ids = vocab.byte_ids()
+        self._cache = WordCache(self._spell)
 
     @classmethod
     def conventions_for(cls, metadata: Mapping[str, Any]) -> Conventions:
         return Conventions(add_bos=BY_NAME[_pre_name(metadata)].add_bos)
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
-        cache, ids = self._cache, []
-        for word in self._words(text):
-            found = cache.get(word)
-            if found is None:
-                found = self._spell(word)
-                if len(word) <= CACHED_LENGTH:
-                    if len(cache) >= CACHED_WORDS:
-                        cache.clear()
-                    cache[word] = found
-            ids += found
-        return ids
+        return self._cache.encode(self._words(text))
 
     def piece(self, id: int) -> bytes:
-        text, type = self.token_text(id), self.vocab.types[id]
-        if type == BYTE:
-            return bytes.fromhex(text[3:5])
-        if type in (UNDEFINED, UNUSED):
-            return b""
-        if type == NORMAL and self._scheme.joins_words:
-            text = text.replace(SPACE, " ")
-        elif type == NORMAL and self._scheme.byte_level:
+        text = self.token_text(id)
+        if self._scheme.joins_words or self.vocab.types[id] != NORMAL:
+            return super().piece(id)
+        if self._scheme.byte_level:
             return b"".join(BYTES_OF.get(sign) or sign.encode("utf-8", "surrogateescape") for sign in text)
         return text.encode("utf-8", "surrogateescape")
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadFileError
 from .base import Tokenizer
 from .prefixes import Prefixes
-from .vocab import BYTE, CONTROL, UNKNOWN, Conventions
+from .vocab import BYTE, CONTROL, UNKNOWN, Conventions, byte_of
 
 SCALE = 10_000  # scores are whole numbers of this part of one
 WORST, IN_BYTES = -20_000_000, -10_000_000  # at or below it a token is never used; what a character costs in bytes
@@ -28,8 +28,7 @@ class Plamo2(Tokenizer, kinds=("plamo2",)):
         unused = set(vocab.of_type(BYTE, CONTROL, UNKNOWN))
         usable = {text: id for text, id in vocab.ids.items() if id not in unused and self._scores[id] > WORST}
         self._tokens = Prefixes(usable)
-        byte_ids = (vocab.ids.get(f"<0x{byte:02X}>") for byte in range(256))
-        self._byte_ids = [vocab.special["unk"] if id is None else id for id in byte_ids]
+        self._byte_ids = [vocab.special["unk"] if id is None else id for id in vocab.byte_ids()]
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         text = text.removeprefix("\ufeff")
@@ -55,7 +54,7 @@ class Plamo2(Tokenizer, kinds=("plamo2",)):
 
     def piece(self, id: int) -> bytes:
         text = self.token_text(id)
-        return bytes.fromhex(text[3:5]) if self.vocab.types[id] == BYTE else text.encode("utf-8", "surrogateescape")
+        return byte_of(text) if self.vocab.types[id] == BYTE else text.encode("utf-8", "surrogateescape")
 
 
 def _rounded(value: float) -> int:

@@ -14,12 +14,10 @@ from typing import Any
 
 from ..errors import BadFileError
 from .base import Tokenizer
-from .vocab import BYTE, CONTROL, NORMAL, UNDEFINED, UNKNOWN, UNUSED, Conventions
+from .vocab import BYTE, CONTROL, SPACE, UNKNOWN, Conventions
+from .word_cache import WordCache
 
-SPACE = "▁"
 WORD = re.compile("▁+[^▁]*|[^▁]+")
-CACHED_WORDS = 50_000
-CACHED_LENGTH = 64
 
 
 class Spm(Tokenizer, kinds=("llama",)):
@@ -36,10 +34,10 @@ class Spm(Tokenizer, kinds=("llama",)):
         self._ids = dict(vocab.ids)
         for id in vocab.of_type(UNKNOWN, CONTROL, BYTE):
             self._ids.pop(vocab.tokens[id], None)
-        self._byte_ids = [vocab.ids.get(f"<0x{byte:02X}>") for byte in range(256)]
+        self._byte_ids = vocab.byte_ids()
         # Words are independent of each other only if no token reaches over the start of a word.
         self._by_word = not any(SPACE in text.lstrip(SPACE) for text in self._ids)
-        self._cache: dict[str, list[int]] = {}
+        self._words = WordCache(self._spell)
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         text = text.replace(" ", SPACE)
@@ -47,25 +45,7 @@ class Spm(Tokenizer, kinds=("llama",)):
             text = SPACE + text
         if not self._by_word:
             return self._spell(text)
-        cache, ids = self._cache, []
-        for word in WORD.findall(text):
-            found = cache.get(word)
-            if found is None:
-                found = self._spell(word)
-                if len(word) <= CACHED_LENGTH:
-                    if len(cache) >= CACHED_WORDS:
-                        cache.clear()
-                    cache[word] = found
-            ids += found
-        return ids
-
-    def piece(self, id: int) -> bytes:
-        text, type = self.token_text(id), self.vocab.types[id]
-        if type == BYTE:
-            return bytes.fromhex(text[3:5])
-        if type in (UNDEFINED, UNUSED):
-            return b""
-        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
+        return self._words.encode(WORD.findall(text))
 
     def _spell(self, text: str) -> list[int]:
         ids: list[int] = []

@@ -16,9 +16,8 @@ from ..errors import BadFileError
 from .base import Tokenizer
 from .charsmap import Charsmap
 from .prefixes import Prefixes
-from .vocab import BYTE, NORMAL, PREFIX, UNDEFINED, UNUSED, USER_DEFINED, Conventions, flag
+from .vocab import BYTE, NORMAL, PREFIX, SPACE, UNUSED, USER_DEFINED, Conventions, flag
 
-SPACE = "▁"
 UNKNOWN_PENALTY = 10.0
 NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
@@ -42,8 +41,8 @@ class Ugm(Tokenizer, kinds=("t5",)):
         self._tokens = Prefixes({vocab.tokens[id]: id for id in usable if vocab.tokens[id]})
         self._squeezes = flag(metadata, "remove_extra_whitespaces", False)
         self._charsmap = _charsmap(metadata)
-        byte_ids = [vocab.ids.get(f"<0x{byte:02X}>", -1) for byte in range(256)]
-        self._byte_ids = byte_ids if all(id >= 0 and vocab.types[id] == BYTE for id in byte_ids) else None
+        byte_ids = [id for id in vocab.byte_ids() if id is not None and vocab.types[id] == BYTE]
+        self._byte_ids = byte_ids if len(byte_ids) == 256 else None
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         text = self._normalized(text)
@@ -56,14 +55,6 @@ class Ugm(Tokenizer, kinds=("t5",)):
                 ids.append(id)
             previous = id
         return ids
-
-    def piece(self, id: int) -> bytes:
-        text, type = self.token_text(id), self.vocab.types[id]
-        if type == BYTE:
-            return bytes.fromhex(text[3:5])
-        if type in (UNDEFINED, UNUSED):
-            return b""
-        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
 
     def _normalized(self, text: str) -> str:
         if self._byte_ids is None:

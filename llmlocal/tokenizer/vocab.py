@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -33,6 +33,7 @@ ID_KEYS = {
     "fim_sep": ("fim_sep",),
 }
 BYTE_TEXT = re.compile(r"<0x[0-9A-F]{2}>")
+SPACE = "▁"  # how SentencePiece spells a space within a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,10 @@ class Vocab:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def byte_ids(self) -> list[int | None]:
+        """For each of the 256 bytes the id of its token `<0x..>`, None where the vocabulary has none."""
+        return [self.ids.get(f"<0x{byte:02X}>") for byte in range(256)]
 
     def of_type(self, *types: int) -> list[int]:
         """Ids whose type is one of `types`, ascending. Cheap: one scan of the type bytes in C."""
@@ -158,6 +163,17 @@ def _special(metadata: Mapping[str, Any], conventions: Conventions, n: int) -> d
             raise BadFileError(f"{said}, outside the vocabulary of {n} tokens")
         special[name] = id
     return special
+
+
+def byte_of(text: str) -> bytes:
+    """The byte that a byte token such as `<0x0A>` stands for."""
+    return bytes.fromhex(text[3:5])
+
+
+def vocabulary_size(metadata: Mapping[str, Any]) -> int:
+    """Number of tokens in the file's vocabulary, 0 where it has none."""
+    tokens = metadata.get(PREFIX + "tokens")
+    return len(tokens) if isinstance(tokens, Sequence) and not isinstance(tokens, str | bytes) else 0
 
 
 def flag(metadata: Mapping[str, Any], name: str, default: bool) -> bool:

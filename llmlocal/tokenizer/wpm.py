@@ -15,11 +15,9 @@ from .base import Tokenizer
 from .prefixes import Prefixes
 from .unicode_classes import BLANKS, CONTROL, MARK, PUNCTUATION, SYMBOL, UNASSIGNED, classes, lower
 from .vocab import CONTROL as CONTROL_TOKEN
-from .vocab import NORMAL, UNDEFINED, UNKNOWN, UNUSED, Conventions, flag
+from .vocab import SPACE, UNKNOWN, Conventions, flag
+from .word_cache import WordCache
 
-SPACE = "▁"
-CACHED_WORDS = 50_000
-CACHED_LENGTH = 64
 REMEMBERED_CHARS = 50_000
 # Chinese characters are words. The hole at U+2B820 is HuggingFace's and so llama.cpp's: models are trained with it.
 _CHINESE = (
@@ -51,28 +49,13 @@ class Wpm(Tokenizer, kinds=("bert",)):
         self._plain = PlainChars(lowers, flag(metadata, "normalizer.strip_accents", lowers))
         special = set(vocab.of_type(UNKNOWN, CONTROL_TOKEN))
         self._tokens = Prefixes({text: id for text, id in vocab.ids.items() if id not in special})
-        self._cache: dict[str, list[int]] = {}
+        self._words = WordCache(self._spell)
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
-        cache, ids = self._cache, []
-        for word in text.translate(self._plain).split():
-            found = cache.get(word)
-            if found is None:
-                found = self._spell(SPACE + word)
-                if len(word) <= CACHED_LENGTH:
-                    if len(cache) >= CACHED_WORDS:
-                        cache.clear()
-                    cache[word] = found
-            ids += found
-        return ids
-
-    def piece(self, id: int) -> bytes:
-        text, type = self.token_text(id), self.vocab.types[id]
-        if type in (UNDEFINED, UNUSED):
-            return b""
-        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
+        return self._words.encode(text.translate(self._plain).split())
 
     def _spell(self, word: str) -> list[int]:
+        word = SPACE + word
         ids, at = [], 0
         while at < len(word):
             found = self._tokens.longest(word, at)
