@@ -101,15 +101,15 @@ def opened_anywhere(path: Path) -> Iterator[GGUFFile]:
 
 
 def _path(name: str) -> Path | None:
-    from ..hub.names import located
+    from ..hub.names import find_local
 
-    return located(name)
+    return find_local(name)
 
 
 def _told(name: str) -> NotFoundError:
-    from ..hub.names import unknown
+    from ..hub.names import model_not_found
 
-    return unknown(name)
+    return model_not_found(name)
 
 
 def _pulled(name: str, options: dict[str, Any]) -> bool:

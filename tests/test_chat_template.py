@@ -17,7 +17,7 @@ from vocabularies import spm
 
 from llmlocal import tokenizer
 from llmlocal.chat_format import templates
-from llmlocal.chat_format.chat_template import ChatTemplate, TemplateRefusedError, choose, shown, special_tokens
+from llmlocal.chat_format.chat_template import ChatTemplate, TemplateRefusedError, choose, one_line, special_tokens
 from llmlocal.errors import BadFileError, LlmlocalError, NotFoundError
 
 GOLDEN = Path(__file__).parent / "golden" / "chat_templates.json.xz"
@@ -157,8 +157,8 @@ def test_mistakes_are_one_line(source: str, words: str) -> None:
 
 
 def test_shown_is_one_harmless_line() -> None:
-    assert shown("a\n\tb\x1b\x07c\u202ed") == "a b\ufffd\ufffdc\ufffdd"
-    assert len(shown("x" * 9999)) < 400
+    assert one_line("a\n\tb\x1b\x07c\u202ed") == "a b\ufffd\ufffdc\ufffdd"
+    assert len(one_line("x" * 9999)) < 400
 
 
 @pytest.mark.parametrize("source", ["{{ raise_exception('no') if messages[0].role == 'system' }}", ""])

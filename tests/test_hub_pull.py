@@ -21,8 +21,8 @@ from terminals import on_terminal
 
 from llmlocal.errors import NetworkError, UsageError
 from llmlocal.hub import names, pull, transport
-from llmlocal.hub.download import Source
-from llmlocal.hub.remote_file import Progress
+from llmlocal.hub.download import DownloadSource
+from llmlocal.hub.remote_file import DownloadProgress
 from llmlocal.hub.safe_names import is_safe_file
 
 Said = Callable[..., tuple[int, str, str]]
@@ -102,7 +102,7 @@ def test_split_model(said: Said, hub: FakeHub, store: Path, data: Path) -> None:
     code, out, _ = said("pull", MODEL)
     assert code == 0
     assert out.strip().endswith("-00001-of-00002.gguf")
-    assert names.located(MODEL) == Path(out.strip())
+    assert names.find_local(MODEL) == Path(out.strip())
     assert said("show", MODEL, "--json")[0] == 0
 
 
@@ -361,7 +361,7 @@ def test_gated_missing_and_renamed(said: Said, hub: FakeHub, store: Path) -> Non
     hub.repos["old/name"] = replace(hub.repos[REPO], renamed_to=REPO)
     code, out, err = said("pull", "hf:old/name:Q8_0")
     assert (code, f"old/name is now called {REPO}" in err) == (0, True)
-    assert names.located("hf:old/name:Q8_0") == Path(out.strip())
+    assert names.find_local("hf:old/name:Q8_0") == Path(out.strip())
 
 
 def test_offline(said: Said, hub: FakeHub, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +396,7 @@ def test_proxy_for_https_is_a_tunnel(store: Path, monkeypatch: pytest.MonkeyPatc
     with f.running() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//me:pass@"))
         with pytest.raises(NetworkError, match="407"):
-            Source("https://hub.example/secret", {}, {"Authorization": "Bearer x"}).read(0, 1)
+            DownloadSource("https://hub.example/secret", {}, {"Authorization": "Bearer x"}).read(0, 1)
         assert {(r.method, r.path) for r in proxy.requests} == {("CONNECT", "hub.example:443")}
         assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
         assert "Bearer" not in str(proxy.requests[0].headers)
@@ -405,7 +405,7 @@ def test_proxy_for_https_is_a_tunnel(store: Path, monkeypatch: pytest.MonkeyPatc
 def test_socks_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://me:pass@127.0.0.1:1")
     with pytest.raises(UsageError, match="only http") as caught:
-        Source("https://hub.example/", {}, {}).read(0, 1)
+        DownloadSource("https://hub.example/", {}, {}).read(0, 1)
     assert "pass" not in str(caught.value)
 
 
@@ -555,7 +555,7 @@ def killed(hub: FakeHub, store: Path, times: int, size: int) -> None:
         path = pull.pull(code, events.append)
         assert path.read_bytes() == data
         asked = [r for r in hub.asked_for_bytes() if not r.headers["range"].startswith("bytes=0-")]
-        fetched = sum(e.fetched for e in [e for e in events if isinstance(e, Progress)][-1:])
+        fetched = sum(e.fetched for e in [e for e in events if isinstance(e, DownloadProgress)][-1:])
         assert fetched == len(data) - held
         assert [r.first for r in asked] == ([held] if held < len(data) else [])
         whole(store, data)

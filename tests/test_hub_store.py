@@ -24,7 +24,7 @@ from llmlocal.cli.main import app
 from llmlocal.errors import UsageError
 from llmlocal.hub import aliases, catalog, index, names, places
 from llmlocal.hub.catalog import entry_for
-from llmlocal.hub.names import Ref, located, parse
+from llmlocal.hub.names import Ref, find_local, parse
 from llmlocal.hub.remote_file import RemoteFile
 from llmlocal.hub.variants import quant_of, rank, variants
 
@@ -91,7 +91,7 @@ def test_paths_stay_paths(store: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert parse("./tiny") == Path("tiny")
     assert parse("a b") == Path("a b")
     Path("tiny").write_bytes(b"a file goes first")
-    assert located("tiny") == Path("tiny")
+    assert find_local("tiny") == Path("tiny")
 
 
 @pytest.mark.parametrize(
@@ -513,9 +513,9 @@ def test_alias_of_a_file_and_of_an_alias(
     monkeypatch.chdir(tmp_path)
     assert said("alias", "set", "here", "a b.gguf")[0] == 0
     monkeypatch.chdir("/")
-    assert located("here") == tmp_path / "a b.gguf"
+    assert find_local("here") == tmp_path / "a b.gguf"
     assert said("alias", "set", "there", "here")[0] == 0
-    assert located("there") == tmp_path / "a b.gguf"
+    assert find_local("there") == tmp_path / "a b.gguf"
 
 
 @pytest.mark.parametrize(
@@ -593,29 +593,29 @@ def test_fit(said: Said, store: Path, story: Path, monkeypatch: pytest.MonkeyPat
 # ---- completion ---------------------------------------------------------------------------------------------------
 
 
-PROGRAM = typer.main.get_command(app)
+COMMANDS = typer.main.get_command(app)
 
 
 def test_candidates(said: Said, hub: FakeHub, store: Path) -> None:
     own(ENTRY + "[aliases]\npet = 'tiny'\n")
     filled(hub, said)
-    assert "tokenize" in list(candidates(PROGRAM, [""]))
-    assert list(candidates(PROGRAM, ["ru"])) == ["run"]
-    models = list(candidates(PROGRAM, ["run", ""]))
+    assert "tokenize" in list(candidates(COMMANDS, [""]))
+    assert list(candidates(COMMANDS, ["ru"])) == ["run"]
+    models = list(candidates(COMMANDS, ["run", ""]))
     assert {"tiny", "wee", "pet", "tiny:Q8_0", "hf:org/odd/odd.gguf"} <= set(models)
-    assert list(candidates(PROGRAM, ["run", "tiny:"])) == ["tiny:Q4_0", "tiny:Q8_0"]
-    assert list(candidates(PROGRAM, ["run", "--temp", "0", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["run", "tiny", "pe"])) == []
-    assert list(candidates(PROGRAM, ["pull", "tiny", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["show", "pe"])) == ["pet"]
-    assert list(candidates(PROGRAM, ["show", "--te"])) == ["--template", "--tensors"]
-    assert list(candidates(PROGRAM, ["alias", ""])) == ["ls", "rm", "set"]
-    assert list(candidates(PROGRAM, ["alias", "set", "x", "wee"])) == ["wee"]
-    assert list(candidates(PROGRAM, ["completion", "z"])) == ["zsh"]
-    assert {"csv", "json", "md"} <= set(candidates(PROGRAM, ["bench", "tiny", "-o", ""]))
-    assert list(candidates(PROGRAM, ["no such", ""])) == []
+    assert list(candidates(COMMANDS, ["run", "tiny:"])) == ["tiny:Q4_0", "tiny:Q8_0"]
+    assert list(candidates(COMMANDS, ["run", "--temp", "0", "pe"])) == ["pet"]
+    assert list(candidates(COMMANDS, ["run", "tiny", "pe"])) == []
+    assert list(candidates(COMMANDS, ["pull", "tiny", "pe"])) == ["pet"]
+    assert list(candidates(COMMANDS, ["show", "pe"])) == ["pet"]
+    assert list(candidates(COMMANDS, ["show", "--te"])) == ["--template", "--tensors"]
+    assert list(candidates(COMMANDS, ["alias", ""])) == ["ls", "rm", "set"]
+    assert list(candidates(COMMANDS, ["alias", "set", "x", "wee"])) == ["wee"]
+    assert list(candidates(COMMANDS, ["completion", "z"])) == ["zsh"]
+    assert {"csv", "json", "md"} <= set(candidates(COMMANDS, ["bench", "tiny", "-o", ""]))
+    assert list(candidates(COMMANDS, ["no such", ""])) == []
     own("broken")
-    assert list(candidates(PROGRAM, ["run", ""])) == []
+    assert list(candidates(COMMANDS, ["run", ""])) == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])

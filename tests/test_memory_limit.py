@@ -65,7 +65,7 @@ def test_refusal_names_the_largest_context(tmp_path: Path) -> None:
         fits = largest_context(file.metadata, file.tensors, 50_000, free)
         assert memory(file.metadata, file.tensors, fits).total <= free
         assert memory(file.metadata, file.tensors, fits + 1).total > free
-        with pytest.raises(ResourceError, match=r"a context of 50000 tokens takes .* and .* is free") as caught:
+        with pytest.raises(ResourceError, match=r"a context of 50000 tokens takes .* of memory, .* is free") as caught:
             check_memory(file.metadata, file.tensors, 50_000, free=free)
         assert caught.value.hint.startswith(f"--ctx {fits} is the largest context that fits")
         with pytest.raises(ResourceError) as caught:

@@ -19,8 +19,8 @@ from vocabularies import BYTES, bpe, golden, keys, real, real_tokenizer
 from llmlocal.errors import BadFileError
 from llmlocal.gguf.reader import open_gguf
 from llmlocal.tokenizer import load
+from llmlocal.tokenizer.merges import RankedMerges
 from llmlocal.tokenizer.pretokenizers import BY_NAME
-from llmlocal.tokenizer.ranked import RankedMerges
 
 FILES = ("gpt-2", "llama-bpe", "qwen2", "deepseek-llm")
 BYTE_COMPLETE = ("gpt-2", "llama-bpe", "qwen2")

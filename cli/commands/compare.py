@@ -31,12 +31,12 @@ def compare(
               llmlocal compare model-F16.gguf model-Q4_K_M.gguf --max-kl 0.05
     """
     from ...errors import ThresholdError
-    from ...measure.comparison import PROMPT, Way, opened
+    from ...measure.comparison import PROMPT, CompareOptions, opened
     from ...measure.sample_text import sample_text
 
     read = sample_text() if text is None else read_file(text)
-    way = Way(ctx, chunks, threads, PROMPT if prompt is None else prompt)
-    with opened(reference, candidates, way) as found, ui.Screen(quiet=quiet) as screen:
+    options = CompareOptions(ctx, chunks, threads, PROMPT if prompt is None else prompt)
+    with opened(reference, candidates, options) as found, ui.Screen(quiet=quiet) as screen:
         if text is None:
             screen.notes(["no --text: measured on a short text of ours; what counts is what you use the model for"])
         for done, total in found.run(read):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ..ui.terminal import one_line
 
 if TYPE_CHECKING:
-    from ...imatrix.collect import Step
+    from ...imatrix.collect import CollectProgress
     from ...imatrix.file import Imatrix
 
 NAME = 30  # columns of a table that a name may take
 
 
-def result_lines(step: Step, out: Path) -> Iterator[str]:
+def result_lines(step: CollectProgress, out: Path) -> Iterator[str]:
     """The file, and what went into it."""
     matrix, new = step.matrix, step.done - step.before
     yield one_line(str(out))

@@ -10,11 +10,11 @@ from ...text import format_bytes
 from ..ui.terminal import one_line
 
 if TYPE_CHECKING:
-    from ...hub.catalog import Entry
-    from ...hub.index import Model
+    from ...hub.catalog import CatalogEntry
+    from ...hub.index import StoredModel
 
 
-def available_table(entries: Sequence[Entry]) -> Iterator[str]:
+def available_table(entries: Sequence[CatalogEntry]) -> Iterator[str]:
     """A line for each entry of the catalog; parameters in billions."""
     rows = [
         (
@@ -29,7 +29,7 @@ def available_table(entries: Sequence[Entry]) -> Iterator[str]:
     return columned(("NAME", "SIZE", "CONTEXT", "LICENSE", "REPOSITORY"), rows, right=(1, 2))
 
 
-def installed_table(models: Sequence[Model]) -> Iterator[str]:
+def installed_table(models: Sequence[StoredModel]) -> Iterator[str]:
     """A line for each model of the store."""
     rows = [
         (m.name, format_bytes(m.size), m.quant or "?", m.architecture or "?", age(m.used), _shared(m)) for m in models
@@ -37,7 +37,7 @@ def installed_table(models: Sequence[Model]) -> Iterator[str]:
     return columned(("NAME", "SIZE", "QUANT", "KIND", "USED", "SHARED WITH"), rows, right=(1,))
 
 
-def _shared(model: Model) -> str:
+def _shared(model: StoredModel) -> str:
     return "old revision" if model.old else ", ".join(model.shared)
 
 

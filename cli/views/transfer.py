@@ -11,8 +11,8 @@ from ...text import format_bytes
 from ..ui import terminal as ui
 
 if TYPE_CHECKING:
-    from ...hub.pull import Plan
-    from ...hub.remote_file import Told
+    from ...hub.pull import PullPlan
+    from ...hub.remote_file import DownloadNotice
 
 WINDOW = 5.0  # seconds over which the speed is measured
 REDRAW = 0.1
@@ -27,7 +27,7 @@ class Meter:
         self._drawn = 0.0
         self._name = ""
 
-    def __call__(self, event: Told) -> None:
+    def __call__(self, event: DownloadNotice) -> None:
         if isinstance(event, str):
             return self._screen.notes([event])
         now = monotonic()
@@ -57,7 +57,7 @@ def pull_one(
     force: bool = False,
     dry_run: bool = False,
     **options: Any,
-) -> tuple[Plan, Path]:
+) -> tuple[PullPlan, Path]:
     """Plan, say what it takes, and get it; `ask`: a person may still say no to a size. Raises what `hub.pull` does."""
     from ...errors import ResourceError
     from ...hub.pull import plan, pull
@@ -79,7 +79,7 @@ def pull_one(
             raise
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: PullPlan) -> list[str]:
     """What a user should know before a download."""
     parts = f" in {len(plan.variant.files)} parts" if len(plan.variant.files) > 1 else ""
     size, fetch, memory = plan.variant.size, plan.fetch, plan.memory
@@ -103,7 +103,7 @@ def _notes(plan: Plan) -> list[str]:
     return said
 
 
-def record(plan: Plan, path: Path) -> dict[str, Any]:
+def record(plan: PullPlan, path: Path) -> dict[str, Any]:
     """A pull as a JSON object has it."""
     memory = plan.memory
     return {

@@ -162,7 +162,7 @@ class ChatTemplate:
             self._code = self._code or compiled(self.source)
             text = Sandbox(Budget(given), self._now).run(self._code, {**self._special_tokens, **given})
         except TemplateRaisedError as error:
-            said = shown(str(error))
+            said = one_line(str(error))
         except (OverBudgetError, OverflowError) as error:
             raise BadFileError(f"{self.name} was stopped: {error}", HINT) from None
         except Exception as error:  # anything can come out of a foreign program
@@ -184,7 +184,7 @@ def variants(metadata: Mapping[str, Any]) -> dict[str, str]:
     found |= {"default": metadata[KEY]} if KEY in metadata else {}
     for name, source in found.items():
         if not isinstance(source, str):
-            raise BadFileError(f"{KEY} ({shown(name)}) is no text")
+            raise BadFileError(f"{KEY} ({one_line(name)}) is no text")
     return {name: source for name, source in found.items() if source.strip()}
 
 
@@ -199,7 +199,7 @@ def choose(
     own, variables = variants(metadata), special_tokens(tokenizer)
     if wanted is not None:
         source = own.get(wanted) or templates.resolve(wanted, MAX_SOURCE)
-        return ChatTemplate(source, variables, name=f"the template {shown(wanted)}")
+        return ChatTemplate(source, variables, name=f"the template {one_line(wanted)}")
     name = next((name for name in ("tool_use",) * tools + ("default",) if name in own), None)
     if name is not None:
         return ChatTemplate(own[name], variables, name="the model's chat template")
@@ -210,7 +210,7 @@ def choose(
     return ChatTemplate(templates.source(guess), variables, name=f"the template {guess}", note=note)
 
 
-def shown(text: str) -> str:
+def one_line(text: str) -> str:
     """Foreign text in one line that does nothing to a terminal."""
     line = "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in text[:SHOWN_LENGTH])
     return " ".join(line.split()) + "..." * (len(text) > SHOWN_LENGTH)
@@ -273,7 +273,7 @@ def _failure(error: Exception) -> str:
     """What went wrong in a template, for people."""
     from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
 
-    said = shown(str(error))
+    said = one_line(str(error))
     if isinstance(error, TemplateSyntaxError):
         return f"has a mistake in line {error.lineno}: {said}"
     if isinstance(error, SecurityError):

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..text import escaped
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate, choose
-from .thinking import COMMON, Style, Think, can_think, style_of, switches
+from .thinking import COMMON, Think, ThinkingStyle, can_think, style_of, switches
 
 BASE_NOTE = "the model has no chat template: the text is continued as it is (--template names a template)"
 
@@ -31,7 +31,7 @@ class Prompt:
     continues: bool
     notes: tuple[str, ...] = ()
     chat: bool = False
-    style: Style = COMMON
+    style: ThinkingStyle = COMMON
     opened: bool = False
 
 
@@ -44,7 +44,7 @@ class TextFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PromptRequest:
     """What is asked of a model once. `raw`: without a template; `template`: a name or path instead of the model's."""
 
     question: bytes
@@ -55,7 +55,7 @@ class Request:
     think: Think = "auto"
 
 
-def prompt(request: Request, tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> Prompt:
+def prompt(request: PromptRequest, tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> Prompt:
     """The prompt for a request, in a template wherever there is one.
 
     Raises UsageError where the request has no meaning, BadFileError for a bad template, NotFoundError for an unknown.
@@ -119,7 +119,7 @@ def marked(text: str, tokenizer: Tokenizer) -> list[int]:
     return tokenizer.encode(text, add_special=False, parse_special=True)
 
 
-def _cannot_switch(template: ChatTemplate, style: Style) -> bool:
+def _cannot_switch(template: ChatTemplate, style: ThinkingStyle) -> bool:
     """Whether a template knows of thoughts, but has no variable that turns them off."""
     return can_think(template.source) and not style.anywhere and not switches(template.source, "off")
 

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import AnyStr, Literal
 
-Kind = Literal["answer", "thought", "call", "dropped"]
+PartKind = Literal["answer", "thought", "call", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TagSpan:
     """What stands between two tags. Without `closes` it goes on to the end of the answer.
 
     `first`: only before anything was said. `keep`: the opening tag is part of the content.
     """
 
-    kind: Kind
+    kind: PartKind
     opens: str
     closes: str = ""
     first: bool = False
@@ -27,7 +27,7 @@ class Span:
 class Part:
     """A stretch of an answer. A call comes whole, everything else as soon as it is certain."""
 
-    kind: Kind
+    kind: PartKind
     text: str
 
 
@@ -37,7 +37,7 @@ class PartSplitter:
     `opened`: the prompt itself ended within the first thought. Blanks around thoughts are left out.
     """
 
-    def __init__(self, spans: Sequence[Span], *, opened: bool = False) -> None:
+    def __init__(self, spans: Sequence[TagSpan], *, opened: bool = False) -> None:
         self._spans = sorted(spans, key=lambda span: -len(span.opens))
         self._inside = next((span for span in spans if span.kind == "thought"), None) if opened else None
         self._held = ""
@@ -78,7 +78,7 @@ class PartSplitter:
         self._pass(parts, tag)
         return True
 
-    def _openers(self) -> list[Span]:
+    def _openers(self) -> list[TagSpan]:
         return [span for span in self._spans if not (span.first and self._said)]
 
     def _pass(self, parts: list[Part], tag: str) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .tag_splitter import Span
+from .tag_splitter import TagSpan
 
 Think = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class ThinkingStyle:
     """A family's way to think.
 
     `hint`: a text that only its templates contain. `opens` and `closes` are the tags of a thought; `closing` is what
@@ -31,10 +31,10 @@ class Style:
     anywhere: bool = False
 
     @property
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[TagSpan]:
         """The tags as spans of an answer."""
-        thought = Span("thought", self.opens, self.closes, first=not self.anywhere)
-        return [thought, *(Span("dropped", tag) for tag in self.drops)]
+        thought = TagSpan("thought", self.opens, self.closes, first=not self.anywhere)
+        return [thought, *(TagSpan("dropped", tag) for tag in self.drops)]
 
     def opened(self, prompt: str) -> bool:
         """Whether `prompt` ends within a thought that its template began."""
@@ -46,7 +46,7 @@ COMMAND = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TE
 SOLAR = ("<|begin|>assistant", "<|content|>")
 KIMI = ("<|open|>response<|sep|>", "<|close|>response<|sep|>")
 STYLES = (
-    Style(
+    ThinkingStyle(
         "<|channel|>analysis",
         "<|channel|>analysis<|message|>",
         "<|end|>",
@@ -54,40 +54,42 @@ STYLES = (
         HARMONY,
         True,
     ),
-    Style("<|channel>thought", "<|channel>thought\n", "<channel|>", "\n<channel|>", (), True),
-    Style("[THINK]", "[THINK]", "[/THINK]", "[/THINK]"),
-    Style("<|START_THINKING|>", "<|START_THINKING|>", "<|END_THINKING|>", "<|END_THINKING|>", COMMAND),
-    Style("<|open|>think", "<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|close|>think<|sep|>" + KIMI[0], KIMI),
-    Style("<seed:think>", "<seed:think>", "</seed:think>", "</seed:think>"),
-    Style("<mm:think>", "<mm:think>", "</mm:think>", "</mm:think>"),
-    Style("<think:opensource>", "<think:opensource>", "</think:opensource>", "</think:opensource>"),
-    Style("<|inner_prefix|>", "<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>"),
-    Style(
+    ThinkingStyle("<|channel>thought", "<|channel>thought\n", "<channel|>", "\n<channel|>", (), True),
+    ThinkingStyle("[THINK]", "[THINK]", "[/THINK]", "[/THINK]"),
+    ThinkingStyle("<|START_THINKING|>", "<|START_THINKING|>", "<|END_THINKING|>", "<|END_THINKING|>", COMMAND),
+    ThinkingStyle(
+        "<|open|>think", "<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|close|>think<|sep|>" + KIMI[0], KIMI
+    ),
+    ThinkingStyle("<seed:think>", "<seed:think>", "</seed:think>", "</seed:think>"),
+    ThinkingStyle("<mm:think>", "<mm:think>", "</mm:think>", "</mm:think>"),
+    ThinkingStyle("<think:opensource>", "<think:opensource>", "</think:opensource>", "</think:opensource>"),
+    ThinkingStyle("<|inner_prefix|>", "<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>"),
+    ThinkingStyle(
         "<|think|><|",
         "<|think|>",
         "<|end|>",
         "<|end|><|begin|>assistant<|content|>",
         ("<|begin|>assistant", "<|content|>"),
     ),
-    Style(
+    ThinkingStyle(
         "Here are my reasoning steps:",
         "Here are my reasoning steps:\n",
         "[BEGIN FINAL RESPONSE]",
         "\n[BEGIN FINAL RESPONSE]\n",
         ("[END FINAL RESPONSE]",),
     ),
-    Style(
+    ThinkingStyle(
         "Here is my thought process:",
         "Here is my thought process:",
         "Here is my response:",
         "\nHere is my response:",
     ),
-    Style("<thinking>", "<thinking>", "</thinking>", "\n</thinking>\n\n"),
-    Style("<thought>", "<thought>", "</thought>", "\n</thought>\n\n"),
-    Style("◁think▷", "◁think▷", "◁/think▷", "◁/think▷"),
-    Style("<response>", "<think>", "</think>", "\n</think>\n<response>", ("<response>", "</response>")),
+    ThinkingStyle("<thinking>", "<thinking>", "</thinking>", "\n</thinking>\n\n"),
+    ThinkingStyle("<thought>", "<thought>", "</thought>", "\n</thought>\n\n"),
+    ThinkingStyle("◁think▷", "◁think▷", "◁/think▷", "◁/think▷"),
+    ThinkingStyle("<response>", "<think>", "</think>", "\n</think>\n<response>", ("<response>", "</response>")),
 )
-COMMON = Style("<think>", "<think>", "</think>", "\n</think>\n\n")  # the tags of most families
+COMMON = ThinkingStyle("<think>", "<think>", "</think>", "\n</think>\n\n")  # the tags of most families
 
 # Variables by which templates switch thinking; those that a template does not read do nothing.
 SWITCHES: dict[Think, Mapping[str, Any]] = {
@@ -100,7 +102,7 @@ EFFORT = "reasoning_effort"
 LEAST_EFFORTS = ("no_think", "none", "minimal", "low")
 
 
-def style_of(template: str, prompt: str = "") -> Style:
+def style_of(template: str, prompt: str = "") -> ThinkingStyle:
     """The style that fits a chat template, or the end of a prompt that it wrote: some put their tags together."""
     end = prompt[-LOOK_BACK:]
     return next((style for style in STYLES if style.hint in template or style.hint in end), COMMON)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .tag_splitter import Span
+from .tag_splitter import TagSpan
 
 # A text that only templates of a family contain, the tags of its calls ("" for: to the end), and whether the opening
 # tag belongs to the call.
@@ -82,11 +82,11 @@ class Call:
         }
 
 
-def spans(template: str) -> list[Span]:
+def spans(template: str) -> list[TagSpan]:
     """Where the calls of a family stand in its answers."""
-    found = [Span("call", opens, closes, keep=keep) for hint, opens, closes, keep in TAGS if hint in template]
+    found = [TagSpan("call", opens, closes, keep=keep) for hint, opens, closes, keep in TAGS if hint in template]
     if not found or "<|python_tag|>" in template:
-        found += [Span("call", bare, first=True, keep=True) for bare in BARE]
+        found += [TagSpan("call", bare, first=True, keep=True) for bare in BARE]
     return found
 
 

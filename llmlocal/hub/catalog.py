@@ -37,7 +37,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """A model as the catalog has it.
 
     `file` is the name of its files in `repo` with `{quant}` in it, None where any file of the quantization will do.
@@ -64,14 +64,14 @@ class Entry:
 class Catalog:
     """Entries by name, and aliases: the entries' own and the user's, which may be of any MODEL."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, CatalogEntry]
     aliases: Mapping[str, str]
 
     def names(self) -> list[str]:
         """Every short name there is, sorted."""
         return sorted({*self.entries, *self.aliases})
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> CatalogEntry | None:
         """The entry of a name or alias (in any case), without a quantization."""
         name = name.lower()
         for _ in range(4):  # an alias of an alias; a ring ends here
@@ -81,7 +81,7 @@ class Catalog:
         return self.entries.get(name)
 
 
-def entry_for(model: str | Path) -> Entry | None:
+def entry_for(model: str | Path) -> CatalogEntry | None:
     """The catalog's entry of a name, `name:QUANT`, `hf:org/repo`, or of a local file; None where it has none.
 
     A file is known by the repository whose folder of the hub's cache it lies in, else by its own name.
@@ -130,7 +130,7 @@ def _catalog(user: Path, stamp: int | None) -> Catalog:
     return Catalog(entries, aliases)
 
 
-def _read(path: Path, *, own: bool) -> tuple[dict[str, Entry], dict[str, str]]:
+def _read(path: Path, *, own: bool) -> tuple[dict[str, CatalogEntry], dict[str, str]]:
     where = escaped(str(path))
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -144,7 +144,7 @@ def _read(path: Path, *, own: bool) -> tuple[dict[str, Entry], dict[str, str]]:
     return entries, {alias: entry.name for entry in entries.values() for alias in entry.aliases} | aliases
 
 
-def entry_of(name: str, table: Mapping[str, Any], *, own: bool = False) -> Entry:
+def entry_of(name: str, table: Mapping[str, Any], *, own: bool = False) -> CatalogEntry:
     """An entry out of a TOML table. Raises ValueError for a field that is unknown or of the wrong type."""
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name: small letters, digits, dots, dashes")
@@ -156,7 +156,7 @@ def entry_of(name: str, table: Mapping[str, Any], *, own: bool = False) -> Entry
     for key in ("aliases", "checked"):
         if key in values:
             values[key] = tuple(values[key])
-    entry: Entry = _checked(name, Entry, {**values, "name": name, "own": own})
+    entry: CatalogEntry = _checked(name, CatalogEntry, {**values, "name": name, "own": own})
     if not REPO.fullmatch(entry.repo):
         raise ValueError(f"{name}: {entry.repo!r} is no repository (org/name)")
     if entry.file is not None and QUANT_PLACE not in entry.file:
@@ -198,14 +198,14 @@ def _checked(where: str, kind: type[Any], values: Any) -> Any:
         raise ValueError(f"{where}: repo is missing") from None
 
 
-def _of_repo(found: Catalog, repo: str, hint: str) -> Entry | None:
+def _of_repo(found: Catalog, repo: str, hint: str) -> CatalogEntry | None:
     """The entry of a repository; of several the one whose files are named as `hint`."""
     entries = [entry for entry in found.entries.values() if entry.repo.lower() == repo.lower()]
     named = [entry for entry in entries if entry.file and _plain(entry.file.split(QUANT_PLACE)[0]) in _plain(hint)]
     return next(iter(named or entries), None)
 
 
-def _spellings(entry: Entry) -> list[str]:
+def _spellings(entry: CatalogEntry) -> list[str]:
     """How a file of the entry may be called, without the quantization."""
     repo = re.sub("-gguf$", "", entry.repo.split("/")[1].lower())
     return [_plain(name) for name in (entry.name, repo, *(entry.file or "").split(QUANT_PLACE)[:1]) if name]

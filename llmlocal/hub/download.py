@@ -20,7 +20,7 @@ from threading import Event, Thread
 from ..errors import BadFileError, NetworkError, ResourceError
 from ..files.atomic_file import FULL
 from ..text import escaped, format_bytes
-from .remote_file import Progress, RemoteFile, Tell, hasher
+from .remote_file import DownloadProgress, Notify, RemoteFile, hasher
 from .transport import TransientError, opened
 
 RETRIES, BACKOFF = 5, 1.0  # failures in a row without progress; seconds before the first retry, doubled each time
@@ -30,7 +30,7 @@ _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DownloadSource:
     """Where bytes come from: a URL at the hub, headers for whoever has them in the end, the token for the hub alone."""
 
     url: str
@@ -53,7 +53,7 @@ class Source:
                 failures = _wait(error, failures)
 
 
-def fetch(file: RemoteFile, source: Source, partial: Path, target: Path, tell: Tell) -> None:
+def fetch(file: RemoteFile, source: DownloadSource, partial: Path, target: Path, notify: Notify) -> None:
     """Make `target` the file, going on from what `partial` holds. Nothing wrong ever stands under `target`.
 
     Raises NetworkError, NotFoundError, BadFileError where the bytes stay wrong, ResourceError where the disk is full.
@@ -61,7 +61,7 @@ def fetch(file: RemoteFile, source: Source, partial: Path, target: Path, tell: T
     for last_try in (False, True):
         with _opened_partial(partial) as out:
             with _Flusher(out.fileno()) as flusher:
-                transfer = _Transfer(file, source, out, flusher, tell)
+                transfer = _Transfer(file, source, out, flusher, notify)
                 transfer.run()
             right = transfer.digest() == file.digest
             if right:
@@ -71,15 +71,17 @@ def fetch(file: RemoteFile, source: Source, partial: Path, target: Path, tell: T
             return
         partial.unlink()
         if not last_try:
-            tell(f"{file.name}: these are not the bytes that the hub promises; getting them again")
+            notify(f"{file.name}: these are not the bytes that the hub promises; getting them again")
     raise BadFileError(f"{escaped(file.name)}: the hub sends other bytes than it promises", "try again later")
 
 
 class _Transfer:
     """What is known of a file that is on its way: `done` bytes are in `out` and hashed."""
 
-    def __init__(self, file: RemoteFile, source: Source, out: FileIO, flusher: _Flusher, tell: Tell) -> None:
-        self.file, self.source, self.out, self.tell = file, source, out, tell
+    def __init__(
+        self, file: RemoteFile, source: DownloadSource, out: FileIO, flusher: _Flusher, notify: Notify
+    ) -> None:
+        self.file, self.source, self.out, self.notify = file, source, out, notify
         self.fetched, self._flusher = 0, flusher
         self._start()
         while self.done < file.size and (data := out.read(min(CHUNK, file.size - self.done))):
@@ -106,7 +108,7 @@ class _Transfer:
                 failures = 0 if self.done - mark >= PROGRESS else failures
                 mark = self.done
                 if failures < RETRIES:
-                    self.tell(f"{self.file.name}: {error}; trying again")
+                    self.notify(f"{self.file.name}: {error}; trying again")
                 failures = _wait(error, failures)
 
     def _receive(self, answer: HTTPResponse) -> None:
@@ -130,7 +132,7 @@ class _Transfer:
             self.done += len(data)
             self.fetched += len(data)
             self._flusher.written(len(data))
-            self.tell(Progress(self.file.name, self.done, size, self.fetched))
+            self.notify(DownloadProgress(self.file.name, self.done, size, self.fetched))
 
     def _write(self, data: bytes) -> None:
         try:

@@ -14,7 +14,7 @@ from ..errors import BadFileError, ResourceError
 from ..gguf.reader import header_size
 from ..text import escaped
 from . import places
-from .download import Source
+from .download import DownloadSource
 from .remote import Listing
 from .remote_file import RemoteFile
 from .variants import Variant
@@ -42,7 +42,7 @@ def skeleton(listing: Listing, variant: Variant) -> Iterator[Path]:
         yield paths[0]
 
 
-def header(source: Source, file: RemoteFile) -> bytes:
+def header(source: DownloadSource, file: RemoteFile) -> bytes:
     """The bytes of a file before its tensor data. Raises BadFileError for what is no legal GGUF file."""
     head, want = b"", FIRST
     while True:

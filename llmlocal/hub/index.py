@@ -15,10 +15,10 @@ from typing import Any
 from ..errors import LlmlocalError
 from ..files.atomic_file import atomic_file
 from . import places
-from .catalog import QUANT_PLACE, Catalog, Entry, catalog
+from .catalog import QUANT_PLACE, Catalog, CatalogEntry, catalog
 from .names import PREFIX, fits
 from .remote_file import RemoteFile
-from .store import Held, repos
+from .store import StoredFile, repos
 from .variants import quant_of, variants
 
 FILE, VERSION = "index.json", 1
@@ -26,7 +26,7 @@ FACTS: dict[str, type] = {"quant": str, "architecture": str, "context": int}
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class StoredModel:
     """A complete model of the store; of a split one `path` is the first part and `size` counts all.
 
     `name` is what to type. `used` is in seconds since 1970. `old`: no branch or tag stands for it any more.
@@ -44,15 +44,15 @@ class Model:
     used: float
     old: bool
     shared: tuple[str, ...]
-    files: tuple[Held, ...]
+    files: tuple[StoredFile, ...]
 
 
-def installed(*, facts: bool = True) -> list[Model]:
+def installed(*, facts: bool = True) -> list[StoredModel]:
     """Every model of the store, by name. Without `facts` no file is opened: quick, for completion."""
     known, names = _Index() if facts else None, catalog()
     found = []
     for repo in repos():
-        held = repo.held()
+        held = repo.stored_files()
         for commit in dict.fromkeys(file.commit for file in held):
             there = {file.name: file for file in held if file.commit == commit}
             for variant in variants(RemoteFile(file.name, file.size, "") for file in there.values()):
@@ -68,13 +68,13 @@ def names_to_complete() -> list[str]:
     return sorted({*catalog().names(), *(model.name for model in installed(facts=False) if not model.old)})
 
 
-def _model(names: Catalog, files: tuple[Held, ...], facts: dict[str, Any]) -> Model:
+def _model(names: Catalog, files: tuple[StoredFile, ...], facts: dict[str, Any]) -> StoredModel:
     first = files[0]
     quant = quant_of(first.name) or facts.get("quant")
     old = not first.refs
     linked = first.blob != first.path
     tools = ("huggingface_hub", "llama.cpp") if linked and not old else ("huggingface_hub",)
-    return Model(
+    return StoredModel(
         name=f"{_hub_name(first, quant)}@{first.commit[:12]}" if old else _name(names, first, quant),
         repo=first.repo,
         commit=first.commit,
@@ -90,7 +90,7 @@ def _model(names: Catalog, files: tuple[Held, ...], facts: dict[str, Any]) -> Mo
     )
 
 
-def _name(names: Catalog, file: Held, quant: str | None) -> str:
+def _name(names: Catalog, file: StoredFile, quant: str | None) -> str:
     """What a user types for this very file: the catalog's name, or the repository's."""
     for entry in names.entries.values():
         if entry.repo == file.repo and quant_of(file.name) and _is_of(entry, file.name):
@@ -98,11 +98,11 @@ def _name(names: Catalog, file: Held, quant: str | None) -> str:
     return _hub_name(file, quant)
 
 
-def _hub_name(file: Held, quant: str | None) -> str:
+def _hub_name(file: StoredFile, quant: str | None) -> str:
     return f"{PREFIX}{file.repo}:{quant}" if quant_of(file.name) else f"{PREFIX}{file.repo}/{file.name}"
 
 
-def _is_of(entry: Entry, name: str) -> bool:
+def _is_of(entry: CatalogEntry, name: str) -> bool:
     return entry.file is None or fits(name, entry.file.replace(QUANT_PLACE, "*"))
 
 
@@ -118,7 +118,7 @@ class _Index:
             if document.get("version") == VERSION:
                 self._held = dict(document["files"])
 
-    def facts(self, file: Held) -> dict[str, Any]:
+    def facts(self, file: StoredFile) -> dict[str, Any]:
         """Quantization, architecture and context as the header has them; nothing of a file that is none of ours."""
         try:
             stamp, key = [file.size, os.stat(file.path).st_mtime_ns], str(file.blob)
@@ -142,19 +142,19 @@ class _Index:
 def _read(path: Path) -> dict[str, Any]:
     from ..gguf import GGUFFile
     from ..model_info.describe import file_type, text
-    from ..model_info.memory import hyper
+    from ..model_info.memory import arch_value
 
     with suppress(LlmlocalError), GGUFFile(path) as gguf:
         data = gguf.metadata
         return {
             "quant": file_type(data),
             "architecture": text(data, "general.architecture"),
-            "context": hyper(data, "context_length"),
+            "context": arch_value(data, "context_length"),
         }
     return {}
 
 
-def record(model: Model) -> dict[str, Any]:
+def record(model: StoredModel) -> dict[str, Any]:
     """A model as a JSON object has it."""
     from datetime import UTC, datetime
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from ..errors import NotFoundError, UsageError
 from ..text import escaped
-from .catalog import QUANT_PLACE, REPO, Entry, catalog
+from .catalog import QUANT_PLACE, REPO, CatalogEntry, catalog
 from .remote_file import RemoteFile
 from .safe_names import is_commit, is_revision
-from .store import Held, Repo
+from .store import Repo, StoredFile
 from .variants import Variant, plain_quant, variants
 
 PREFIX = "hf:"
@@ -41,7 +41,7 @@ class Ref:
     quant: str | None = None
     file: str | None = None
     revision: str | None = None
-    entry: Entry | None = None
+    entry: CatalogEntry | None = None
 
     def choose(self, found: Sequence[Variant]) -> list[Variant]:
         """Those of a repository's models that are meant, the best first."""
@@ -88,7 +88,7 @@ def _quant(text: str | None) -> str | None:
     return plain_quant(text) if text else None
 
 
-def located(text: str) -> Path | None:
+def find_local(text: str) -> Path | None:
     """The file on disk that MODEL means; None where it is not here. A path is taken as it is.
 
     The time of use is noted, where the file lies in the store.
@@ -96,17 +96,17 @@ def located(text: str) -> Path | None:
     meant = parse(text)
     if isinstance(meant, Path):
         return meant if meant.exists() or not _NAMED.fullmatch(text) else None
-    found = local(meant)
+    found = find_stored(meant)
     if found is None:
         return None
     _note_use(found)
     return found.path
 
 
-def local(ref: Ref) -> Held | None:
+def find_stored(ref: Ref) -> StoredFile | None:
     """The first part of the model in the store, complete; the best of several quantizations."""
     repo = Repo.of(ref.repo)
-    held = repo.held()
+    held = repo.stored_files()
     named = repo.refs().get(ref.revision or "main")
     commits = dict.fromkeys([named] if named else [])
     if ref.revision is None:
@@ -121,7 +121,7 @@ def local(ref: Ref) -> Held | None:
     return None
 
 
-def unknown(text: str) -> NotFoundError:
+def model_not_found(text: str) -> NotFoundError:
     """The error for a MODEL that is nowhere: the command that gets it, or the three nearest names."""
     meant = parse(text)
     if isinstance(meant, Ref):
@@ -139,7 +139,7 @@ def nearest(text: str, count: int = 3) -> list[str]:
     return get_close_matches(text.lower().partition(":")[0], catalog().names(), count, 0.0)
 
 
-def _note_use(file: Held) -> None:
+def _note_use(file: StoredFile) -> None:
     """Set the time of last access, as the hub's own tool reads it: mapping a file does not on many systems."""
     now = time.time()
     with suppress(OSError):

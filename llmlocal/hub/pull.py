@@ -12,14 +12,14 @@ from ..files.atomic_file import check_absent
 from ..gguf import GGUFFile, open_gguf
 from ..model_info.describe import DEFAULT_CONTEXT
 from ..model_info.machine import free_disk, total_memory
-from ..model_info.memory import Memory, hyper, memory
+from ..model_info.memory import Memory, arch_value, memory
 from ..text import escaped, format_bytes
 from . import places
 from .download import fetch
 from .header import skeleton
 from .names import Ref, nearest, parse
 from .remote import Listing, listing
-from .remote_file import PARTIAL, RemoteFile, Tell
+from .remote_file import PARTIAL, Notify, RemoteFile
 from .store import Repo
 from .variants import LAST, RANK, Variant, plain_quant, variants
 
@@ -28,7 +28,7 @@ SPARE = 256 << 20  # bytes of disk that stay free
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PullPlan:
     """What a pull will do. `why` tells how the quantization was chosen, None where the user did.
 
     `memory` is what a run takes with its context; `fetch` the bytes that are not here yet; `path` where it will be.
@@ -67,7 +67,7 @@ class Plan:
 
 def plan(
     text: str, *, quant: str | None = None, file: str | None = None, revision: str | None = None, to: Path | None = None
-) -> Plan:
+) -> PullPlan:
     """Look a MODEL up at the hub, choose a quantization, and read the header. `to`: a folder outside the store.
 
     Raises NotFoundError, NetworkError, BadFileError, UsageError.
@@ -91,7 +91,7 @@ def plan(
     else:
         left = sum(repo.missing(found.commit, item) for item in variant.files)
     others = tuple(v for v in chosen if v is not variant)
-    return Plan(
+    return PullPlan(
         ref, found, variant, others, why, need, total_memory(), left, free_disk(to or places.models()), path, to
     )
 
@@ -110,18 +110,18 @@ def opened_remote(text: str) -> Iterator[GGUFFile]:
         yield gguf
 
 
-def pull(plan: Plan, tell: Tell, *, force: bool = False) -> Path:
+def pull(plan: PullPlan, notify: Notify, *, force: bool = False) -> Path:
     """Get what a plan names; the path of its first part. Raises as `store.Repo.add` does."""
     if plan.folder is not None:
-        return _pull_to(plan.folder, plan, tell, force)
+        return _pull_to(plan.folder, plan, notify, force)
     repo = Repo.of(plan.ref.repo)
     for file in plan.variant.files:
-        repo.add(plan.listing.commit, file, plan.listing.source(file), tell, force=force)
+        repo.add(plan.listing.commit, file, plan.listing.source(file), notify, force=force)
     repo.name_revision(plan.listing)
     return plan.path
 
 
-def _pull_to(folder: Path, plan: Plan, tell: Tell, force: bool) -> Path:
+def _pull_to(folder: Path, plan: PullPlan, notify: Notify, force: bool) -> Path:
     """Put the files into a folder under their own names."""
     from .verify import digest_of
 
@@ -132,8 +132,8 @@ def _pull_to(folder: Path, plan: Plan, tell: Tell, force: bool) -> Path:
             if target.is_file() and target.stat().st_size == file.size and digest_of(target, file) == file.digest:
                 continue
             check_absent(target)
-        with Repo.of(plan.ref.repo).lock(file.digest, tell):
-            fetch(file, plan.listing.source(file), folder / f".{file.digest}{PARTIAL}", target, tell)
+        with Repo.of(plan.ref.repo).lock(file.digest, notify):
+            fetch(file, plan.listing.source(file), folder / f".{file.digest}{PARTIAL}", target, notify)
     return plan.path
 
 
@@ -170,7 +170,7 @@ def _nothing(ref: Ref, models: list[Variant]) -> NotFoundError:
 def _read(found: Listing, variant: Variant) -> Memory:
     """What a run takes, from the header that the hub has."""
     with skeleton(found, variant) as path, open_gguf(path) as gguf:
-        trained = hyper(gguf.metadata, "context_length") or DEFAULT_CONTEXT
+        trained = arch_value(gguf.metadata, "context_length") or DEFAULT_CONTEXT
         return memory(gguf.metadata, gguf.tensors, min(trained, DEFAULT_CONTEXT))
 
 

@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import LlmlocalError, NetworkError, NotFoundError
 from ..text import escaped
 from . import download, places
-from .download import Source
+from .download import DownloadSource
 from .remote_file import RemoteFile
 from .safe_names import is_commit, is_digest, is_safe_file
 from .transport import denied, stall_seconds
@@ -41,7 +41,7 @@ class Listing:
     now: str | None = None
     license: str | None = None
 
-    def source(self, file: RemoteFile) -> Source:
+    def source(self, file: RemoteFile) -> DownloadSource:
         """Where the bytes of a file are. The file is named by commit, so what is fetched is what was listed."""
         from huggingface_hub import constants, hf_hub_url
 
@@ -50,7 +50,7 @@ class Listing:
         headers = _headers()
         token = {name: value for name, value in headers.items() if name.lower() == "authorization"}
         rest = {name: value for name, value in headers.items() if name.lower() != "authorization"}
-        return Source(hf_hub_url(self.repo, file.name, revision=self.commit, endpoint=at), rest, token)
+        return DownloadSource(hf_hub_url(self.repo, file.name, revision=self.commit, endpoint=at), rest, token)
 
 
 def listing(repo: str, revision: str | None = None) -> Listing:

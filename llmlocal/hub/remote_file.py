@@ -19,7 +19,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class DownloadProgress:
     """`done` of `total` bytes of `name` are on disk; `fetched` of them came over the network in this run."""
 
     name: str
@@ -28,8 +28,8 @@ class Progress:
     fetched: int
 
 
-Told = Progress | str  # a string is a note for the user
-Tell = Callable[[Told], None]
+DownloadNotice = DownloadProgress | str  # a string is a note for the user
+Notify = Callable[[DownloadNotice], None]
 
 
 def hasher(file: RemoteFile) -> hashlib._Hash:

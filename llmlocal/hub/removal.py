@@ -18,11 +18,11 @@ from ..errors import NotFoundError, ResourceError, UsageError
 from ..text import escaped
 from . import places
 from .catalog import catalog
-from .index import Model, installed
+from .index import StoredModel, installed
 from .names import Ref, parse
 from .remote_file import PARTIAL, RemoteFile
 from .safe_names import is_commit, is_digest
-from .store import BLOBS, REFS, SNAPSHOTS, Held, Repo, files, folders, repos
+from .store import BLOBS, REFS, SNAPSHOTS, Repo, StoredFile, files, folders, repos
 from .variants import Variant
 
 UNNAMED = ".part"  # the end of a name that `atomic_file` gives before the real one
@@ -39,7 +39,7 @@ class Leftover:
     size: int
 
 
-def named(text: str, *, one: bool = True) -> list[Model]:
+def find_models(text: str, *, one: bool = True) -> list[StoredModel]:
     """The models of the store that MODEL means, of several quantizations all unless `one`.
 
     Raises NotFoundError where there is none, UsageError where one is meant and there are several, or for other files.
@@ -59,22 +59,22 @@ def named(text: str, *, one: bool = True) -> list[Model]:
     return found
 
 
-def _is_meant(ref: Ref, model: Model) -> bool:
+def _is_meant(ref: Ref, model: StoredModel) -> bool:
     if ref.revision and not (model.commit.startswith(ref.revision) or ref.revision in model.files[0].refs):
         return False
     variant = Variant(model.quant, tuple(RemoteFile(file.name, file.size, "") for file in model.files))
     return bool(ref.choose([variant]))
 
 
-def remove(model: Model) -> int:
+def remove(model: StoredModel) -> int:
     """Take a model's files out of the store; the bytes that this frees. Raises ResourceError where it may not."""
     return _drop(Repo.of(model.repo), model.files)
 
 
-def freed_by(model: Model) -> int:
+def freed_by(model: StoredModel) -> int:
     """The bytes that `remove` would free: none for a blob that another snapshot names, too."""
     repo = Repo.of(model.repo)
-    others = {file.blob for file in repo.held() if file.path not in {f.path for f in model.files}}
+    others = {file.blob for file in repo.stored_files() if file.path not in {f.path for f in model.files}}
     return sum(file.size for file in model.files if file.blob not in others)
 
 
@@ -93,7 +93,7 @@ def prune(items: Iterable[Leftover]) -> int:
     for item in items:
         repo = next((repo for repo in repos() if item.path.is_relative_to(repo.folder)), None)
         if repo and item.path.is_relative_to(repo.folder / SNAPSHOTS):
-            freed += _drop(repo, [file for file in repo.held() if file.path == item.path])
+            freed += _drop(repo, [file for file in repo.stored_files() if file.path == item.path])
             continue
         try:
             shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ def prune(items: Iterable[Leftover]) -> int:
     return freed
 
 
-def _drop(repo: Repo, gone: Iterable[Held]) -> int:
+def _drop(repo: Repo, gone: Iterable[StoredFile]) -> int:
     """Remove names of files, and the blobs that have no name left."""
     freed = 0
     gone = list(gone)
@@ -178,17 +178,17 @@ def _is_locked(repo: Repo, digest: str) -> bool:
         return True
 
 
-def _superseded(repo: Repo) -> list[Held]:
+def _superseded(repo: Repo) -> list[StoredFile]:
     """Files of commits that no name stands for, where a commit that has a name brings the same file."""
-    held = repo.held()
+    held = repo.stored_files()
     current = {file.name for file in held if file.refs}
     pinned = {entry.revision for entry in catalog().entries.values() if is_commit(entry.revision)}
     return [file for file in held if not file.refs and file.name in current and file.commit not in pinned]
 
 
-def _blob_size(repo: Repo, file: Held) -> int:
+def _blob_size(repo: Repo, file: StoredFile) -> int:
     """Bytes that go with this name: none where another snapshot has the same blob."""
-    return file.size if sum(other.blob == file.blob for other in repo.held()) == 1 else 0
+    return file.size if sum(other.blob == file.blob for other in repo.stored_files()) == 1 else 0
 
 
 def _own() -> list[Leftover]:

@@ -23,11 +23,11 @@ from ..errors import ResourceError
 from ..files.atomic_file import atomic_file
 from ..text import escaped
 from . import places
-from .remote_file import PARTIAL, RemoteFile, Tell
+from .remote_file import PARTIAL, Notify, RemoteFile
 from .safe_names import is_commit, is_digest, is_revision, is_safe_file
 
 if TYPE_CHECKING:
-    from .download import Source
+    from .download import DownloadSource
     from .remote import Listing
 
 _FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*?)--([\w.-]+)", re.ASCII)
@@ -35,7 +35,7 @@ LOCKS, BLOBS, SNAPSHOTS, REFS = ".locks", "blobs", "snapshots", "refs"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredFile:
     """A GGUF file of a snapshot. `path` is its name there, `blob` what that links to (`path` itself without links).
 
     `refs` are the branches and tags that stand for its commit; none: an old revision.
@@ -73,7 +73,7 @@ class Repo:
                     found[name] = commit
         return found
 
-    def held(self) -> list[Held]:
+    def stored_files(self) -> list[StoredFile]:
         """Every GGUF file whose bytes are there, the commits that a name stands for first."""
         refs = self.refs()
         names: dict[str, list[str]] = {}
@@ -84,11 +84,11 @@ class Repo:
             for snapshot in folders(self.folder / SNAPSHOTS)
             if is_commit(snapshot.name)
             for path in files(snapshot)
-            if path.name.lower().endswith(".gguf") and (file := self._held(snapshot, path, names))
+            if path.name.lower().endswith(".gguf") and (file := self._stored_file(snapshot, path, names))
         ]
         return sorted(found, key=lambda file: ("main" not in file.refs, not file.refs, -file.used, file.name))
 
-    def _held(self, snapshot: Path, path: Path, names: dict[str, list[str]]) -> Held | None:
+    def _stored_file(self, snapshot: Path, path: Path, names: dict[str, list[str]]) -> StoredFile | None:
         try:
             state = path.stat()
         except OSError:  # a link to what is gone
@@ -96,7 +96,7 @@ class Repo:
         blob = Path(os.path.normpath(path.parent / os.readlink(path))) if path.is_symlink() else path
         name = path.relative_to(snapshot).as_posix()
         used, refs = max(state.st_atime, state.st_mtime), tuple(sorted(names.get(snapshot.name, ())))
-        return Held(self.repo, snapshot.name, name, path, blob, state.st_size, used, refs)
+        return StoredFile(self.repo, snapshot.name, name, path, blob, state.st_size, used, refs)
 
     def pointer(self, commit: str, file: RemoteFile) -> Path:
         """Where a snapshot has the file. All three names come from the server, and are checked once more here."""
@@ -120,7 +120,9 @@ class Repo:
             return 0
         return file.size - min(file.size, _size(self.partial(file)) or 0)
 
-    def add(self, commit: str, file: RemoteFile, source: Source, tell: Tell, *, force: bool = False) -> Path:
+    def add(
+        self, commit: str, file: RemoteFile, source: DownloadSource, notify: Notify, *, force: bool = False
+    ) -> Path:
         """Fetch the file unless it is there (or `force`), and name it in the snapshot.
 
         Raises as `fetch` does, and ResourceError where the store cannot be written.
@@ -129,11 +131,11 @@ class Repo:
 
         pointer, blob, partial = self.pointer(commit, file), self.blob(file), self.partial(file)
         try:
-            with self.lock(file.digest, tell):
+            with self.lock(file.digest, notify):
                 if force or not self.has(commit, file):
                     if force:
                         partial.unlink(missing_ok=True)
-                    fetch(file, source, partial, blob, tell)
+                    fetch(file, source, partial, blob, notify)
                 if _size(blob) == file.size and (force or _size(pointer) != file.size):
                     self._name(blob, pointer)
         except OSError as error:
@@ -155,7 +157,7 @@ class Repo:
             out.write(listing.commit.encode())
 
     @contextmanager
-    def lock(self, digest: str, tell: Tell) -> Iterator[None]:
+    def lock(self, digest: str, notify: Notify) -> Iterator[None]:
         """The lock of the hub's own library, so that no two tools fetch the same file."""
         from filelock import Timeout
 
@@ -166,7 +168,7 @@ class Repo:
             held = lock(path, timeout=0.2)
             held.__enter__()
         except Timeout:
-            tell("another program is getting this file: waiting for it")
+            notify("another program is getting this file: waiting for it")
             held = lock(path)
             held.__enter__()
         try:

@@ -28,7 +28,7 @@ BLOCKS = "blk."  # weights of a block; the output matrix is another thing
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class CollectOptions:
     """How to read: chunks of `n_ctx` tokens, at most `chunks` of them; `output`: sum for the output matrix, too.
 
     `resume`: go on with the file that is there; `force`: write over it.
@@ -43,7 +43,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CollectProgress:
     """`done` of `total` chunks of the text have been read, of which `before` were in the file at the start."""
 
     done: int
@@ -52,40 +52,40 @@ class Step:
     matrix: Imatrix
 
 
-def measure(model: Path, text: bytes, name: str, out: Path, way: Way) -> Iterator[Step]:
+def collect(model: Path, text: bytes, name: str, out: Path, options: CollectOptions) -> Iterator[CollectProgress]:
     """Read `text`, called `name`, and write `out`. A step before the first chunk, and one after each.
 
-    Raises UsageError for a text below one chunk, for a file in the way or one that cannot be gone on with,
+    Raises UsageError for a text below one chunk, for a file in the options or one that cannot be gone on with,
     NotFoundError, BadFileError where a sum is no number, and what `Engine.open` and `GGUFWriter` raise.
     """
-    matrix = _begin(model, out, way)
+    matrix = _begin(model, out, options)
     with open_gguf(model) as gguf:
-        cut = cut_in_chunks(tokenizers.load(gguf.metadata), text, way.n_ctx, way.chunks)
-        check_memory(gguf.metadata, gguf.tensors, way.n_ctx)
+        cut = cut_in_chunks(tokenizers.load(gguf.metadata), text, options.n_ctx, options.chunks)
+        check_memory(gguf.metadata, gguf.tensors, options.n_ctx)
     entry = _entry(matrix, TextRead(name, sha256(text).hexdigest(), 0), out)
     before = min(entry.chunks, len(cut))
-    yield Step(before, len(cut), before, matrix)
+    yield CollectProgress(before, len(cut), before, matrix)
     if before == len(cut):
         return
-    sums = ColumnSums(lambda weight: way.output or weight.startswith(BLOCKS))
-    outputs = BATCH if way.output else 1
-    engine = Engine.open(model, n_ctx=way.n_ctx, n_threads=way.n_threads, max_outputs=outputs, watcher=sums)
+    sums = ColumnSums(lambda weight: options.output or weight.startswith(BLOCKS))
+    outputs = BATCH if options.output else 1
+    engine = Engine.open(model, n_ctx=options.n_ctx, n_threads=options.n_threads, max_outputs=outputs, watcher=sums)
     saved = monotonic()
     try:
         for i, chunk in enumerate(cut[before:], before + 1):
-            _read(engine, chunk, way.output)
+            _read(engine, chunk, options.output)
             sums.drain(matrix.add)
             _check(engine, matrix)
             entry.chunks = i
             if i == len(cut) or monotonic() - saved > SAVE_SECONDS:
                 write_imatrix(out, matrix)
                 saved = monotonic()
-            yield Step(i, len(cut), before, matrix)
+            yield CollectProgress(i, len(cut), before, matrix)
     finally:
         engine.close()
 
 
-def _begin(model: Path, out: Path, way: Way) -> Imatrix:
+def _begin(model: Path, out: Path, options: CollectOptions) -> Imatrix:
     """What was summed before, or nothing. Raises UsageError, and NotFoundError where there is no folder for it."""
     where = escaped(str(out))
     if out.is_dir():
@@ -94,12 +94,12 @@ def _begin(model: Path, out: Path, way: Way) -> Imatrix:
         raise NotFoundError(f"{where}: no such folder")
     if out.exists() and model.exists() and out.samefile(model):
         raise UsageError(f"{where} is the model; nothing is written over it", "name another file")
-    if not out.exists() or (way.force and not way.resume):
-        return Imatrix(way.n_ctx)
-    if not way.resume:
+    if not out.exists() or (options.force and not options.resume):
+        return Imatrix(options.n_ctx)
+    if not options.resume:
         raise UsageError(f"{where} exists", "--resume goes on with it, --force writes over it")
     matrix = load_imatrix(out)
-    if matrix.chunk_size != way.n_ctx:
+    if matrix.chunk_size != options.n_ctx:
         raise UsageError(f"{where} was made with chunks of {matrix.chunk_size} tokens", f"use -c {matrix.chunk_size}")
     return matrix
 

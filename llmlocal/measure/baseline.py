@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError, UsageError
-from .bench import Row
+from .bench import BenchResult
 
 Key = tuple[str, str, int, str]
 LARGEST = 1 << 26  # bytes of a file that could be a benchmark
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SpeedChange:
     """A test then and now, in tokens a second."""
 
-    row: Row
+    row: BenchResult
     before: float
 
     @property
@@ -27,7 +27,7 @@ class Change:
         return self.row.mean / self.before
 
 
-def key(row: Row) -> Key:
+def key(row: BenchResult) -> Key:
     """What makes two rows comparable: model, test, threads, type of the cache."""
     return row.model.stem, row.name, row.n_threads, row.kv_type
 
@@ -54,15 +54,15 @@ def read(path: Path) -> dict[Key, float]:
     return dict(_entry(path, record) for record in rows)
 
 
-def changes(rows: Iterable[Row], before: dict[Key, float]) -> list[Change]:
+def changes(rows: Iterable[BenchResult], before: dict[Key, float]) -> list[SpeedChange]:
     """Those rows that were measured before. Raises UsageError where none was."""
-    found = [Change(row, before[key(row)]) for row in rows if key(row) in before]
+    found = [SpeedChange(row, before[key(row)]) for row in rows if key(row) in before]
     if not found:
         raise UsageError("the baseline has none of these tests", "measure the same model, tests and threads as then")
     return found
 
 
-def slower(found: Iterable[Change], percent: float) -> list[Change]:
+def slower(found: Iterable[SpeedChange], percent: float) -> list[SpeedChange]:
     """Changes that lost more than `percent` of the speed."""
     return [change for change in found if change.ratio < 1 - percent / 100]
 

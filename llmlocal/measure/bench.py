@@ -27,7 +27,7 @@ MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BenchResult:
     """One test: `name` as in llama-bench (pp512, tg128, pp512+tg128, pp512 @ d4096), `samples` in tokens a second.
 
     `weight_rate` is in bytes a second, `multiply_rate` in multiply-adds a second; the shares of what the machine can do
@@ -56,7 +56,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchPlan:
     """What to measure: tokens of prompt and of answer (0: not measured), and a pair of both in one test.
 
     All of it after `depth` other tokens. Raises UsageError for what makes no sense.
@@ -89,7 +89,7 @@ class Plan:
         return [test for test in wanted if any(test)]
 
 
-def bench(models: Sequence[Path], plan: Plan, n_threads: Sequence[int | None] = (None,)) -> Iterator[Row]:
+def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | None] = (None,)) -> Iterator[BenchResult]:
     """Rows as they are measured, of every model with every number of threads. Raises what `Engine.open` raises.
 
     All files are looked at before the first is measured: a wrong name is told at once.
@@ -105,7 +105,7 @@ def bench(models: Sequence[Path], plan: Plan, n_threads: Sequence[int | None] = 
                 engine.close()
 
 
-def measure(engine: Engine, path: Path, plan: Plan) -> Iterator[Row]:
+def measure(engine: Engine, path: Path, plan: BenchPlan) -> Iterator[BenchResult]:
     """Rows of an open engine."""
     ids = np.random.default_rng(SEED).integers(0, engine.n_vocab, plan.n_ctx).tolist()
     engine.truncate(0)
@@ -115,7 +115,7 @@ def measure(engine: Engine, path: Path, plan: Plan) -> Iterator[Row]:
         yield _row(engine, path, plan, (n_prompt, n_gen), ids[plan.depth :])
 
 
-def _row(engine: Engine, path: Path, plan: Plan, test: tuple[int, int], ids: list[int]) -> Row:
+def _row(engine: Engine, path: Path, plan: BenchPlan, test: tuple[int, int], ids: list[int]) -> BenchResult:
     n_prompt, n_gen = test
 
     def run() -> None:
@@ -127,20 +127,20 @@ def _row(engine: Engine, path: Path, plan: Plan, test: tuple[int, int], ids: lis
     name = "+".join(f"{kind}{n}" for kind, n in (("pp", n_prompt), ("tg", n_gen)) if n)
     name += f" @ d{plan.depth}" if plan.depth else ""
     samples = _sample(engine, plan, run, n_prompt + n_gen)
-    row, cost = Row(path, name, engine.n_threads, samples, plan.kv_type), work(*_file(engine))
+    row, cost = BenchResult(path, name, engine.n_threads, samples, plan.kv_type), work(*_file(engine))
     if n_prompt and n_gen:
         return row
     return _of_answer(row, cost, plan) if n_gen else _of_prompt(row, cost, plan)
 
 
-def _of_answer(row: Row, work: Work, plan: Plan) -> Row:
+def _of_answer(row: BenchResult, work: Work, plan: BenchPlan) -> BenchResult:
     rate = row.mean * work.nbytes
     share = rate / roofline.read_bandwidth(row.n_threads)
     limit = roofline.decode_limit(row.name, share, row.n_threads) if plan.roofline else None
     return replace(row, weight_rate=rate, bandwidth_share=share, limit=limit)
 
 
-def _of_prompt(row: Row, work: Work, plan: Plan) -> Row:
+def _of_prompt(row: BenchResult, work: Work, plan: BenchPlan) -> BenchResult:
     if not plan.roofline:
         return row
     rate = row.mean * work.multiply_adds
@@ -179,7 +179,7 @@ def pair_of(text: str | None) -> tuple[int, int] | None:
     return n_prompt, n_gen
 
 
-def _sample(engine: Engine, plan: Plan, work: Callable[[], None], n: int) -> tuple[float, ...]:
+def _sample(engine: Engine, plan: BenchPlan, work: Callable[[], None], n: int) -> tuple[float, ...]:
     """Tokens a second of every repetition of `work` on `n` tokens, after one that does not count."""
     samples = []
     for _ in range(plan.repeats + 1):

@@ -16,7 +16,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ..chat_format.prompt import Request
+from ..chat_format.prompt import PromptRequest
 from ..engine import Engine
 from ..errors import UsageError
 from ..generation.session import Session
@@ -33,7 +33,7 @@ READ, MADE, REPEATS = 128, 16, 3  # tokens of the tests of speed, and how often 
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class CompareOptions:
     """What to measure: chunks of `n_ctx` tokens, at most `chunks`; `prompt` is what the answers are given to."""
 
     n_ctx: int = 512
@@ -43,8 +43,8 @@ class Way:
 
 
 @dataclass(slots=True)
-class Contender:
-    """A model and what was measured of it: surprises in nats, speeds in tokens a second.
+class ModelResult:
+    """A model and what was measured of it: token_nlls in nats, speeds in tokens a second.
 
     `same_tokens`: how many tokens its greedy answer shares with the reference's before they part.
     """
@@ -52,7 +52,7 @@ class Contender:
     path: Path
     session: Session
     about: Description
-    surprises: list[float] = field(default_factory=list)
+    token_nlls: list[float] = field(default_factory=list)
     divergence: Divergence = field(default_factory=Divergence)
     prefill: list[float] = field(default_factory=list)
     decode: list[float] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Contender:
 
     @property
     def perplexity(self) -> Perplexity:
-        return estimate(self.surprises, 0, 0)
+        return estimate(self.token_nlls, 0, 0)
 
     @property
     def prefill_speed(self) -> float:
@@ -74,9 +74,9 @@ class Contender:
     def decode_speed(self) -> float:
         return median(self.decode)
 
-    def log_ratio(self, reference: Contender) -> tuple[float, float]:
+    def log_ratio(self, reference: ModelResult) -> tuple[float, float]:
         """Logarithm of the perplexity's ratio to the reference's, and its error, which is small: tokens are paired."""
-        differences = np.array(self.surprises) - np.array(reference.surprises)
+        differences = np.array(self.token_nlls) - np.array(reference.token_nlls)
         return float(differences.mean()), float(differences.std()) / sqrt(max(1, len(differences) - 1))
 
 
@@ -84,17 +84,17 @@ class Contender:
 class Comparison:
     """The models, the reference first; `answer` is its greedy answer, `chunks` how many have been read."""
 
-    models: list[Contender]
-    way: Way
+    models: list[ModelResult]
+    options: CompareOptions
     answer: list[int] = field(default_factory=list)
     chunks: int = 0
 
     @property
-    def reference(self) -> Contender:
+    def reference(self) -> ModelResult:
         return self.models[0]
 
     @property
-    def candidates(self) -> list[Contender]:
+    def candidates(self) -> list[ModelResult]:
         return self.models[1:]
 
     def run(self, text: str | bytes) -> Iterator[tuple[int, int]]:
@@ -102,7 +102,7 @@ class Comparison:
 
         Raises UsageError for a text below one chunk, PromptTooLongError, and what loading an engine raises.
         """
-        cut = cut_in_chunks(self.reference.session.tokenizer, text, self.way.n_ctx, self.way.chunks)
+        cut = cut_in_chunks(self.reference.session.tokenizer, text, self.options.n_ctx, self.options.chunks)
         self._check_vocabularies()
         self._answer()
         self._race()
@@ -129,16 +129,16 @@ class Comparison:
             others = [(model, model.engine.all_logits(part)) for model in self.candidates]
             for i, target in enumerate(targets):  # by rows: float64 of all would be hundreds of megabytes
                 log_p = log_probabilities(wanted[i])
-                self.reference.surprises.append(-float(log_p[target]))
+                self.reference.token_nlls.append(-float(log_p[target]))
                 for model, logits in others:
                     log_q = log_probabilities(logits[i])
-                    model.surprises.append(-float(log_q[target]))
+                    model.token_nlls.append(-float(log_q[target]))
                     model.divergence.add_token(log_p, log_q)
 
     def _answer(self) -> None:
         """The reference's greedy answer, and how far each candidate gives the same one."""
         session = self.reference.session
-        ids = session.prompt(Request(self.way.prompt.encode("utf-8", "surrogateescape"))).ids
+        ids = session.prompt(PromptRequest(self.options.prompt.encode("utf-8", "surrogateescape"))).ids
         most = min(ANSWER, self.reference.engine.n_ctx - len(ids))
         for token in greedy(self.reference.engine, ids, most):
             self.answer.append(token)
@@ -152,7 +152,7 @@ class Comparison:
 
     def _race(self) -> None:
         """Speeds, each model once before it is the first one's turn again; the first round does not count."""
-        n_read = min(READ, self.way.n_ctx)
+        n_read = min(READ, self.options.n_ctx)
         ids = np.random.default_rng(0).integers(0, self.reference.engine.n_vocab, n_read).tolist()
         for turn in range(REPEATS + 1):
             for model in self.models:
@@ -170,17 +170,17 @@ class Comparison:
 
 
 @contextmanager
-def opened(reference: Path, candidates: Sequence[Path], way: Way) -> Iterator[Comparison]:
+def opened(reference: Path, candidates: Sequence[Path], options: CompareOptions) -> Iterator[Comparison]:
     """The models, open; engines are loaded when they are needed. Raises what `Session.open` raises."""
     with ExitStack() as stack:
         models = []
         for path in (reference, *candidates):
-            n_ctx = max(way.n_ctx, LEAST_CONTEXT)
+            n_ctx = max(options.n_ctx, LEAST_CONTEXT)
             session = stack.enter_context(
-                Session.open(path, n_ctx=n_ctx, n_threads=way.n_threads, max_outputs=min(BATCH, n_ctx))
+                Session.open(path, n_ctx=n_ctx, n_threads=options.n_threads, max_outputs=min(BATCH, n_ctx))
             )
-            models.append(Contender(path, session, describe(session.gguf, way.n_ctx)))
-        yield Comparison(models, way)
+            models.append(ModelResult(path, session, describe(session.gguf, options.n_ctx)))
+        yield Comparison(models, options)
 
 
 def greedy(engine: Engine, ids: Sequence[int], most: int) -> Iterator[int]:

@@ -23,7 +23,7 @@ BATCH = 64  # tokens whose logits are held at a time: for a large vocabulary, al
 
 @dataclass(frozen=True, slots=True)
 class Perplexity:
-    """The estimate after `chunk` of `n_chunks`: exp of the mean surprise of `n_tokens`, and its standard error."""
+    """The estimate after `chunk` of `n_chunks`: exp of the mean token_nlls of `n_tokens`, and its standard error."""
 
     value: float
     error: float
@@ -58,13 +58,13 @@ def scored(n_ctx: int) -> int:
 def score(session: Session, text: str | bytes, n_ctx: int, chunks: int | None = None) -> Iterator[Perplexity]:
     """As `perplexity`, on a session whose engine has `n_ctx` positions."""
     cut, half = cut_in_chunks(session.tokenizer, text, n_ctx, chunks), n_ctx // 2
-    engine, surprises = session.engine, list[float]()
+    engine, nlls = session.engine, list[float]()
     for i, chunk in enumerate(cut):
         engine.truncate(0)
         engine.prefill(chunk[:half])
         for part, targets in scored_parts(chunk):
-            surprises += surprise(engine.all_logits(part), targets)
-        yield estimate(surprises, i + 1, len(cut))
+            nlls += token_nlls(engine.all_logits(part), targets)
+        yield estimate(nlls, i + 1, len(cut))
 
 
 def cut_in_chunks(tokenizer: Tokenizer, text: str | bytes, n_ctx: int, chunks: int | None = None) -> list[list[int]]:
@@ -89,7 +89,7 @@ def scored_parts(chunk: Sequence[int]) -> Iterator[tuple[Sequence[int], Sequence
         yield chunk[at:last], chunk[at + 1 : last + 1]
 
 
-def surprise(logits: NDArray[np.float32], targets: Sequence[int]) -> list[float]:
+def token_nlls(logits: NDArray[np.float32], targets: Sequence[int]) -> list[float]:
     """-log of the probability that each row of `logits` (n, n_vocab) gives to its target, in nats."""
     found = []
     for row, target in zip(logits, targets, strict=True):  # by rows: float64 of all would be hundreds of megabytes
@@ -98,9 +98,9 @@ def surprise(logits: NDArray[np.float32], targets: Sequence[int]) -> list[float]
     return found
 
 
-def estimate(surprises: Sequence[float], chunk: int, n_chunks: int) -> Perplexity:
-    """Of surprises in nats."""
-    values, n = np.array(surprises), len(surprises)
+def estimate(nlls: Sequence[float], chunk: int, n_chunks: int) -> Perplexity:
+    """Of nlls in nats."""
+    values, n = np.array(nlls), len(nlls)
     ppl = exp(values.mean())
     error = ppl * sqrt(values.var() / (n - 1)) if n > 1 else 0.0
     return Perplexity(ppl, error, n, chunk, n_chunks)

@@ -14,7 +14,7 @@ from .. import models
 from ..gguf import Array, GGUFFile
 from ..gguf.split import later_parts
 from ..tokenizer.vocab import vocabulary_size
-from .memory import Memory, head_sizes, hyper, kv_heads, memory
+from .memory import Memory, arch_value, head_sizes, kv_heads, memory
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
 TEMPLATE = "tokenizer.chat_template"
@@ -99,7 +99,7 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
     metadata, tensors = gguf.metadata, gguf.tensors.values()
     architecture = text(metadata, "general.architecture")
     parameters, nbytes = sum(t.rows * t.k for t in tensors), sum(t.nbytes for t in tensors)
-    context = hyper(metadata, "context_length")
+    context = arch_value(metadata, "context_length")
     parts = [gguf.path, *(gguf.path.with_name(name) for name in later_parts(gguf.path.name, metadata))]
     return Description(
         name=text(metadata, "general.name"),
@@ -113,14 +113,14 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
         bits_per_weight=8 * nbytes / parameters if parameters else None,
         file_type=file_type(metadata),
         formats=dict(Counter(tensor.format.name for tensor in tensors).most_common()),
-        layers=hyper(metadata, "block_count"),
-        width=hyper(metadata, "embedding_length"),
-        feed_forward=hyper(metadata, "feed_forward_length"),
-        heads=hyper(metadata, "attention.head_count"),
+        layers=arch_value(metadata, "block_count"),
+        width=arch_value(metadata, "embedding_length"),
+        feed_forward=arch_value(metadata, "feed_forward_length"),
+        heads=arch_value(metadata, "attention.head_count"),
         kv_heads=kv_heads(metadata),
         head_size=head_sizes(metadata)[0] or None,
-        experts=hyper(metadata, "expert_count") or None,
-        experts_used=hyper(metadata, "expert_used_count") or None,
+        experts=arch_value(metadata, "expert_count") or None,
+        experts_used=arch_value(metadata, "expert_used_count") or None,
         context=context,
         vocabulary=vocabulary(metadata),
         template=template_kind(metadata),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..gguf import GGUFFile
 from .machine import free_memory, total_memory
-from .memory import Memory, hyper, memory
+from .memory import Memory, arch_value, memory
 from .memory_limit import largest_context
 from .work import work
 
@@ -42,7 +42,7 @@ class Fit:
 
 def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
     """What there is to say about an open model on this machine."""
-    total, trained = total_memory(), hyper(gguf.metadata, "context_length")
+    total, trained = total_memory(), arch_value(gguf.metadata, "context_length")
     return Fit(
         need=memory(gguf.metadata, gguf.tensors, n_ctx),
         total_memory=total,

@@ -48,19 +48,19 @@ def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int
     Raises UsageError for a `kv_type` that there is not.
     """
     kind = find(kv_type)
-    width, inner = hyper(metadata, "embedding_length") or 0, hyper(metadata, "feed_forward_length") or 0
-    if hyper(metadata, "expert_count"):
+    width, inner = arch_value(metadata, "embedding_length") or 0, arch_value(metadata, "feed_forward_length") or 0
+    if arch_value(metadata, "expert_count"):
         inner = 0  # experts are counted below
     keys, values = head_sizes(metadata)
     cache = cached_heads(metadata) * padded(n_ctx) * (kind.cell_bytes(keys) + kind.cell_bytes(values))
     activations = 3 * width + 2 * inner + (kv_heads(metadata) or 0) * (keys + values)
-    activations += (hyper(metadata, "expert_used_count") or 0) * expert_activations(metadata)
+    activations += (arch_value(metadata, "expert_used_count") or 0) * expert_activations(metadata)
     scratch = min(BATCH, n_ctx) * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
     program = PROGRAM + TOKEN * vocabulary_size(metadata)
     return Memory(n_ctx, sum(tensor.nbytes for tensor in tensors.values()), cache, scratch, program)
 
 
-def hyper(metadata: Mapping[str, Any], name: str) -> int | None:
+def arch_value(metadata: Mapping[str, Any], name: str) -> int | None:
     """A hyper-parameter of the file's architecture; of one that differs from layer to layer, the largest."""
     value = metadata.get(f"{metadata.get('general.architecture')}.{name}")
     if isinstance(value, Array):
@@ -70,21 +70,21 @@ def hyper(metadata: Mapping[str, Any], name: str) -> int | None:
 
 def expert_activations(metadata: Mapping[str, Any]) -> int:
     """Numbers for each token and each expert that it uses: what goes in and comes out, and two inner values."""
-    inner = hyper(metadata, "expert_feed_forward_length") or hyper(metadata, "feed_forward_length") or 0
-    return 2 * (hyper(metadata, "embedding_length") or 0) + 2 * inner
+    inner = arch_value(metadata, "expert_feed_forward_length") or arch_value(metadata, "feed_forward_length") or 0
+    return 2 * (arch_value(metadata, "embedding_length") or 0) + 2 * inner
 
 
 def head_sizes(metadata: Mapping[str, Any]) -> tuple[int, int]:
     """Numbers in one head's key and in its value."""
-    size = (hyper(metadata, "embedding_length") or 0) // (hyper(metadata, "attention.head_count") or 1)
-    keys, values = hyper(metadata, "attention.key_length"), hyper(metadata, "attention.value_length")
+    size = (arch_value(metadata, "embedding_length") or 0) // (arch_value(metadata, "attention.head_count") or 1)
+    keys, values = arch_value(metadata, "attention.key_length"), arch_value(metadata, "attention.value_length")
     return (size if keys is None else keys), (size if values is None else values)
 
 
 def kv_heads(metadata: Mapping[str, Any]) -> int | None:
     """Heads of keys and values in a layer; as many as there are of queries, where the file does not say."""
-    heads = hyper(metadata, "attention.head_count_kv")
-    return hyper(metadata, "attention.head_count") if heads is None else heads
+    heads = arch_value(metadata, "attention.head_count_kv")
+    return arch_value(metadata, "attention.head_count") if heads is None else heads
 
 
 def cached_heads(metadata: Mapping[str, Any]) -> int:
@@ -92,4 +92,4 @@ def cached_heads(metadata: Mapping[str, Any]) -> int:
     stored = metadata.get(f"{metadata.get('general.architecture')}.attention.head_count_kv")
     if isinstance(stored, Array):
         return sum(n for n in stored if isinstance(n, int) and n > 0)
-    return (kv_heads(metadata) or 0) * (hyper(metadata, "block_count") or 0)
+    return (kv_heads(metadata) or 0) * (arch_value(metadata, "block_count") or 0)

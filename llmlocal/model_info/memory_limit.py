@@ -9,7 +9,7 @@ from ..errors import ResourceError
 from ..quant.tensor import QTensor
 from ..text import format_bytes
 from .machine import free_memory
-from .memory import hyper, memory
+from .memory import arch_value, memory
 
 
 def check_memory(
@@ -20,7 +20,7 @@ def check_memory(
     free: int | None = None,
 ) -> None:
     """Raises ResourceError where a run with `n_ctx` tokens needs more than is free; it names what would fit."""
-    if (hyper(metadata, "block_count") or 0) > len(tensors):
+    if (arch_value(metadata, "block_count") or 0) > len(tensors):
         return  # the file lies, and the engine will say so
     free = free_memory() if free is None else free
     needed = memory(metadata, tensors, n_ctx, kv_type)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..quant.tensor import QTensor
-from .memory import hyper
+from .memory import arch_value
 
 EMBEDDING, OUTPUT, EXPERTS = "token_embd.weight", "output.weight", "_exps."
 
@@ -23,7 +23,7 @@ class Work:
 
 def work(tensors: Mapping[str, QTensor], metadata: Mapping[str, Any]) -> Work:
     """Of an embedding that is not the output too, one row; of experts, those that a token chooses."""
-    chosen = (hyper(metadata, "expert_used_count") or 1) / (hyper(metadata, "expert_count") or 1)
+    chosen = (arch_value(metadata, "expert_used_count") or 1) / (arch_value(metadata, "expert_count") or 1)
     share = {name: min(chosen, 1.0) if EXPERTS in name else 1.0 for name in tensors}
     if OUTPUT in tensors and EMBEDDING in tensors:
         share[EMBEDDING] = 1 / tensors[EMBEDDING].rows

@@ -96,12 +96,12 @@ class Tokenizer(ABC):
         """Bytes of `ids`; control tokens are hidden unless `special`. The space that `encode` put first is removed."""
         pieces: list[bytes] = []
         for id in ids:
-            piece = self.shown(id, first=not pieces, special=special)
+            piece = self.visible_piece(id, first=not pieces, special=special)
             if piece is not None:
                 pieces.append(piece)
         return b"".join(pieces)
 
-    def shown(self, id: int, *, first: bool, special: bool = False) -> bytes | None:
+    def visible_piece(self, id: int, *, first: bool, special: bool = False) -> bytes | None:
         """The piece as a reader sees it, None where the token is hidden.
 
         `first` says that nothing was shown before: there the space that `encode` puts before a text is dropped.

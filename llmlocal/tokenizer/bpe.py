@@ -12,9 +12,9 @@ from typing import Any
 
 from ..errors import BadFileError
 from .base import Tokenizer
-from .cutting import Splitter
+from .merges import RankedMerges
 from .pretokenizers import BY_NAME, MISSING
-from .ranked import RankedMerges
+from .splitter import Splitter
 from .spm import WORD
 from .unicode_classes import BLANKS, lower
 from .vocab import BYTE, CONTROL, NORMAL, SPACE, UNKNOWN, Conventions, flag, string_array

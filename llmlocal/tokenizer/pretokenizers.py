@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .cutting import (
+from .splitter import (
     HAN_LETTER,
     HAN_OTHER,
     Cut,

@@ -207,7 +207,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _string_method(self, text: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name == "format":
-            return Format(self).whole(text, args, kwargs)
+            return OriginFormatter(self).whole(text, args, kwargs)
         if name not in strings.METHODS:
             raise SecurityError(f"the method {name!r} of a text is not allowed")
         return strings.METHODS[name](self.budget, text, *args, **kwargs)
@@ -231,7 +231,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return strings.as_made_from(self.budget, now.strftime(format), (format,))
 
 
-class Format(SandboxedFormatter):
+class OriginFormatter(SandboxedFormatter):
     """str.format, piece by piece, so that each keeps its origin."""
 
     def __init__(self, environment: Sandbox) -> None:

@@ -10,14 +10,14 @@ from ..gguf import open_gguf
 from ..tokenizer import Tokenizer
 
 
-class Spelling:
+class Tokenization:
     """A tokenizer at work. `special`: BOS and EOS are added, and names of special tokens mean those tokens."""
 
     def __init__(self, tokenizer: Tokenizer, *, special: bool = True) -> None:
         self.tokenizer, self.special = tokenizer, special
 
     @classmethod
-    def open(cls, path: Path | str, *, special: bool = True) -> Spelling:
+    def open(cls, path: Path | str, *, special: bool = True) -> Tokenization:
         """Raises NotFoundError, and BadFileError for a file without a usable vocabulary."""
         with open_gguf(path) as gguf:
             return cls(tokenizers.load(gguf.metadata), special=special)
