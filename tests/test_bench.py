@@ -17,6 +17,7 @@ from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError, UsageError
 from llmlocal.measure import baseline, roofline
 from llmlocal.measure.bench import BenchPlan, BenchResult, bench, measure, pair_of, thread_counts
+from llmlocal.model_info.work import work as token_work
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
@@ -98,18 +99,18 @@ def test_mean_and_deviation() -> None:
 
 def test_work_of_a_token() -> None:
     tensors = {name: tensor(name, 100, 8) for name in ("token_embd.weight", "blk.0.ffn_up.weight")}
-    tied = roofline.work(tensors, {})
+    tied = token_work(tensors, {})
     assert (tied.nbytes, tied.multiply_adds, tied.floats) == (2 * 3200, 800, True)
     tensors["output.weight"] = tensor("output.weight", 100, 8)
     tensors["blk.0.ffn_norm.weight"] = tensor("blk.0.ffn_norm.weight", 8)
-    untied = roofline.work(tensors, {})
+    untied = token_work(tensors, {})
     assert (untied.nbytes, untied.multiply_adds) == (2 * 3200 + 32 + 32, 800)
 
 
 def test_experts_count_as_they_are_chosen() -> None:
     name = "blk.0.ffn_up_exps.weight"
     metadata = {"general.architecture": "moe", "moe.expert_count": 8, "moe.expert_used_count": 2}
-    work = roofline.work({name: tensor(name, 8, 4, 32, fmt="Q8_0")}, metadata)
+    work = token_work({name: tensor(name, 8, 4, 32, fmt="Q8_0")}, metadata)
     assert (work.nbytes, work.multiply_adds, work.floats) == (8 * 4 * 34 / 4, 8 * 4 * 32 / 4, False)
 
 

@@ -357,7 +357,7 @@ def test_rm_spares_what_another_snapshot_names(said: Said, hub: FakeHub, store: 
     filled(hub, said)
     old = f"hf:{REPO}:Q4_0@{OLD}"
     code, _, err = said("rm", f"hf:{REPO}")
-    assert (code, "may be one of 2" in err) == (2, True)
+    assert (code, "matches 2 models" in err) == (2, True)
     assert said("rm", f"hf:{REPO}:Q4_0")[0] == 2  # nobody was asked
     before = files_below(store)
     assert said("rm", f"hf:{REPO}:Q4_0", "--dry-run")[0] == 0
@@ -393,7 +393,7 @@ def test_rm_touches_no_other_file(said: Said, hub: FakeHub, store: Path, tmp_pat
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(model())
     code, _, err = said("rm", str(mine), "-y")
-    assert (code, "not in the store" in err, mine.exists()) == (2, True, True)
+    assert (code, "not in the model store" in err, mine.exists()) == (2, True, True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
@@ -432,7 +432,7 @@ def test_prune(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
         os.utime(path, (0, 0))
     code, out, _ = said("prune", "--dry-run")
     assert code == 0
-    assert [line.split(":")[0] for line in out.splitlines()].count("stopped download") == 2
+    assert [line.split(":")[0] for line in out.splitlines()].count("interrupted download") == 2
     assert [line.split(":")[0] for line in out.splitlines()].count("old revision") == 2
     assert ours.exists() and stale.exists()
     assert said("prune")[0] == 2
@@ -467,7 +467,7 @@ def test_prune_keeps_a_pinned_revision(said: Said, hub: FakeHub, store: Path) ->
 def test_verify_finds_a_flipped_byte(said: Said, hub: FakeHub, store: Path) -> None:
     filled(hub, said)
     assert said("verify")[0] == 0
-    blob = names.local(parse("hf:org/odd")).blob  # type: ignore[union-attr, arg-type]
+    blob = names.find_stored(parse("hf:org/odd")).blob  # type: ignore[union-attr, arg-type]
     data = bytearray(blob.read_bytes())
     data[-5] ^= 1
     blob.write_bytes(data)

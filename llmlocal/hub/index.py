@@ -1,6 +1,6 @@
-"""What is in the store, as people call it. An index file keeps what headers say, so that a list opens no model twice.
+"""The models in the store, by the names users type. An index file caches facts from their headers.
 
-The store itself is always looked at: other tools add and remove models, too.
+The store is scanned every time, since other tools add and remove models too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ FACTS: dict[str, type] = {"quant": str, "architecture": str, "context": int}
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A complete model of the store; of a split one `path` is the first part and `size` counts all.
+    """A complete model in the store. `path` is its first part, `size` the bytes of all parts.
 
-    `name` is what to type. `used` is in seconds since 1970. `old`: no branch or tag stands for it any more.
-    `shared` are other tools that look for models in this place.
+    `name` is what to type as MODEL. `context` is in tokens, `used` in seconds since 1970. `old`: no branch or tag
+    points to its commit any more. `shared` lists other tools that find models in this place.
     """
 
     name: str
@@ -48,7 +48,7 @@ class StoredModel:
 
 
 def installed(*, facts: bool = True) -> list[StoredModel]:
-    """Every model of the store, by name. Without `facts` no file is opened: quick, for completion."""
+    """All models in the store, sorted by name. Without `facts` no file is opened: quick, for completion."""
     known, names = _Index() if facts else None, catalog()
     found = []
     for repo in repos():
@@ -64,7 +64,7 @@ def installed(*, facts: bool = True) -> list[StoredModel]:
 
 
 def names_to_complete() -> list[str]:
-    """What MODEL can begin with: names of the catalog, and everything that is here."""
+    """Completions of MODEL: the names in the catalog, and all models in the store."""
     return sorted({*catalog().names(), *(model.name for model in installed(facts=False) if not model.old)})
 
 
@@ -91,7 +91,7 @@ def _model(names: Catalog, files: tuple[StoredFile, ...], facts: dict[str, Any])
 
 
 def _name(names: Catalog, file: StoredFile, quant: str | None) -> str:
-    """What a user types for this very file: the catalog's name, or the repository's."""
+    """The MODEL that names this file: the catalog's name, or the repository's."""
     for entry in names.entries.values():
         if entry.repo == file.repo and quant_of(file.name) and _is_of(entry, file.name):
             return f"{entry.name}:{quant}"
@@ -107,7 +107,7 @@ def _is_of(entry: CatalogEntry, name: str) -> bool:
 
 
 class _Index:
-    """The index file: facts of headers by blob, valid while size and time of change are the same."""
+    """The index file: header facts by blob, valid while size and modification time are unchanged."""
 
     def __init__(self) -> None:
         self._path, self._changed = places.own_cache() / FILE, False
@@ -119,10 +119,10 @@ class _Index:
                 self._held = dict(document["files"])
 
     def facts(self, file: StoredFile) -> dict[str, Any]:
-        """Quantization, architecture and context as the header has them; nothing of a file that is none of ours."""
+        """Quantization, architecture and context from the header; empty for an unreadable file."""
         try:
             stamp, key = [file.size, os.stat(file.path).st_mtime_ns], str(file.blob)
-        except OSError:  # it went while we looked
+        except OSError:  # deleted in the meantime
             return {}
         entry = self._seen.get(key) or self._held.get(key)
         if not (isinstance(entry, dict) and entry.get("stamp") == stamp and isinstance(entry.get("facts"), dict)):
@@ -131,7 +131,7 @@ class _Index:
         return {key: value for key, value in entry["facts"].items() if isinstance(value, FACTS.get(key, ()))}
 
     def save(self) -> None:
-        """Keep what was seen, and only that. A cache that cannot be written costs time, nothing else."""
+        """Write the facts of the files that were seen. Write errors are ignored: the index is only a cache."""
         if self._changed or self._seen.keys() != self._held.keys():
             with suppress(LlmlocalError, OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def record(model: StoredModel) -> dict[str, Any]:
-    """A model as a JSON object has it."""
+    """A model as a JSON object."""
     from datetime import UTC, datetime
 
     fields = {key: value for key, value in asdict(model).items() if key != "files"}

@@ -1,4 +1,4 @@
-"""Whether the files of the store are still what their names say: a blob's name is its digest."""
+"""Verifies checksums of files in the store: a blob's name is its digest."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class VerifiedFile:
-    """`matches` is None where the store does not say what the digest should be (it has no links here)."""
+    """The result for a file. `matches` is None where the expected digest is unknown: a store without links."""
 
     file: StoredFile
     matches: bool | None
 
 
 def verify(files: list[StoredFile], notify: Notify) -> Iterator[VerifiedFile]:
-    """Read every file whole, each blob once, and compare. Raises BadFileError for one that cannot be read."""
+    """Hash every file, each blob once, and compare digests. Raises BadFileError for an unreadable file."""
     seen: dict[Path, bool | None] = {}
     for file in files:
         if file.blob not in seen:
@@ -36,7 +36,7 @@ def verify(files: list[StoredFile], notify: Notify) -> Iterator[VerifiedFile]:
 
 
 def digest_of(path: Path, file: RemoteFile, notify: Notify = lambda _: None) -> str:
-    """The digest of what is in `path`, of the kind that `file` has."""
+    """The hex digest of the content of `path`, of the same kind as `file.digest`. Raises BadFileError."""
     hashed, done = hasher(file), 0
     buffer = memoryview(bytearray(CHUNK))
     try:

@@ -1,4 +1,4 @@
-"""Which tokens a text goes on with. Knows nothing but texts (or bytes) and ids."""
+"""Finds the tokens that a text (or bytes) has at a position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REMEMBERED_WINDOWS = 50_000
 
 
 class Prefixes(Generic[StrOrBytes]):
-    """Finds all tokens that begin at a place: of the lengths that occur after its first two elements, each is tried."""
+    """An index of tokens by their first two elements, with the lengths that occur: each length is tried."""
 
     def __init__(self, ids: Mapping[StrOrBytes, int]) -> None:
         self._ids: Mapping[StrOrBytes, int] = ids
@@ -30,7 +30,7 @@ class Prefixes(Generic[StrOrBytes]):
         }
 
     def matches(self, text: StrOrBytes, at: int) -> list[tuple[int, int]]:
-        """Length and id of every token that begins at `at`, the longest first. Not to be changed: it is remembered."""
+        """(Length, id) of every token that begins at `at`, longest first. Cached: callers must not change the list."""
         lengths = self._lengths_at(text, at)
         if not lengths:
             return []
@@ -44,7 +44,7 @@ class Prefixes(Generic[StrOrBytes]):
         return found
 
     def longest(self, text: StrOrBytes, at: int) -> tuple[int, int] | None:
-        """End and id of the longest token that begins at `at`, None where there is none."""
+        """(End, id) of the longest token that begins at `at`, None where there is none."""
         for n in self._lengths_at(text, at):
             id = self._ids.get(text[at : at + n])
             if id is not None and at + n <= len(text):

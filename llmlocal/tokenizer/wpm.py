@@ -1,8 +1,8 @@
-"""`bert`: WordPiece. Text is made plain, cut at blanks and signs, and words are cut into the longest tokens.
+"""`bert`: WordPiece. Text is normalized, split at whitespace and punctuation, and words are split into longest tokens.
 
-A word of which some part is no token is the unknown token. As in llama.cpp a word begins with `▁`; BERT's own `##` of
-the parts that go on is gone from GGUF vocabularies. Plain text is lower case and without accents, if the file does not
-say otherwise, so decoding does not give back the text.
+A word that cannot be fully covered becomes the unknown token. As in llama.cpp a word starts with `▁`; GGUF vocabularies
+lack BERT's `##` of continued words. By default normalization lower-cases and strips accents, so decoding does not
+restore the text.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 from unicodedata import normalize
 
-from .base import Tokenizer
+from .base import Tokenizer, WordCache
 from .prefixes import Prefixes
 from .unicode_classes import BLANKS, CONTROL, MARK, PUNCTUATION, SYMBOL, UNASSIGNED, classes, lower
 from .vocab import CONTROL as CONTROL_TOKEN
 from .vocab import SPACE, UNKNOWN, Conventions, flag
-from .word_cache import WordCache
 
 REMEMBERED_CHARS = 50_000
-# Chinese characters are words. The hole at U+2B820 is HuggingFace's and so llama.cpp's: models are trained with it.
+# Chinese characters are words. The gap at U+2B820 is HuggingFace's and llama.cpp's: models are trained with it.
 _CHINESE = (
     *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F)),
     *((0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)),
@@ -27,7 +26,7 @@ _CHINESE = (
 
 
 class Wpm(Tokenizer, kinds=("bert",)):
-    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+    """WordPiece, see the module."""
 
     conventions = Conventions(
         bos=101,
@@ -67,7 +66,7 @@ class Wpm(Tokenizer, kinds=("bert",)):
 
 
 class PlainChars(dict[int, str]):
-    """A table for `str.translate`: each character as plain text; blanks around those that are words of their own."""
+    """A table for `str.translate`: normalized characters, with spaces around those that are words of their own."""
 
     def __init__(self, lowers: bool, strips: bool) -> None:
         super().__init__()
@@ -81,7 +80,7 @@ class PlainChars(dict[int, str]):
 
     def _plain(self, code: int) -> str:
         kind = classes()[code]
-        if self._strips and kind != UNASSIGNED:  # Python may know more characters than llama.cpp
+        if self._strips and kind != UNASSIGNED:  # Python may have a newer Unicode table than llama.cpp
             code = ord(normalize("NFD", chr(code))[0])
             kind = classes()[code]
         char = chr(code)
