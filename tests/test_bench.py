@@ -122,7 +122,7 @@ def test_limits_are_said() -> None:
     assert tg.limit and "2 threads" in tg.limit
     said = [roofline.decode_limit("tg", share, 1) for share in (0.9, 0.6, 0.1)]
     assert ["faster memory" in line for line in said] == [True, False, False]
-    assert "computing limits" in said[2]
+    assert "compute-bound" in said[2]
 
 
 @pytest.mark.parametrize(("text", "counts"), [(None, [None]), ("4", [4]), ("1,2,4", [1, 2, 4])])

@@ -81,7 +81,7 @@ def test_run_and_chat_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sa
     for command in ([*run, "-c", "60000"], ["chat", path, "--template", "chatml", "-c", "60000", "--no-save"]):
         code, out, err = said(*command)  # type: ignore[operator]
         assert (code, out) == (6, "")
-        assert "is the largest context that fits; -y tries it all the same" in err
+        assert "is the largest context that fits; -y tries it anyway" in err
     assert said(*run, "-c", "60000", "-y")[0] == 0  # type: ignore[operator]
 
 

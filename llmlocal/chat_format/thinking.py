@@ -1,6 +1,6 @@
-"""How models think aloud: the tags of each family, its switch in the template, the text that ends a thought.
+"""Reasoning of models: the tags of each family, the template variables that switch it, the text that ends it.
 
-Families are known by what their chat template contains; nothing here knows a model's name.
+Families are recognized by text in their chat template, independent of model names.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Think = Literal["auto", "on", "off"]
 
 @dataclass(frozen=True, slots=True)
 class ThinkingStyle:
-    """A family's way to think.
+    """How a family of models marks its reasoning.
 
-    `hint`: a text that only its templates contain. `opens` and `closes` are the tags of a thought; `closing` is what
-    the model has to read for its thought to be over. `drops` are further tags that are no part of an answer;
-    `anywhere`: thoughts come between other messages too.
+    `hint`: text that only its templates contain. `opens` and `closes` are the tags around reasoning; `closing` is the
+    text that ends it when put into the context. `drops` are further tags to remove from answers; `anywhere`: reasoning
+    may also come between messages.
     """
 
     hint: str
@@ -32,12 +32,12 @@ class ThinkingStyle:
 
     @property
     def spans(self) -> list[TagSpan]:
-        """The tags as spans of an answer."""
+        """The tags as spans for the answer's splitter."""
         thought = TagSpan("thought", self.opens, self.closes, first=not self.anywhere)
         return [thought, *(TagSpan("dropped", tag) for tag in self.drops)]
 
     def opened(self, prompt: str) -> bool:
-        """Whether `prompt` ends within a thought that its template began."""
+        """Whether `prompt` ends with an opening tag that the template wrote."""
         return prompt.rstrip().endswith(self.opens.rstrip())
 
 
@@ -91,19 +91,19 @@ STYLES = (
 )
 COMMON = ThinkingStyle("<think>", "<think>", "</think>", "\n</think>\n\n")  # the tags of most families
 
-# Variables by which templates switch thinking; those that a template does not read do nothing.
+# Template variables that switch thinking; those that a template does not use have no effect.
 SWITCHES: dict[Think, Mapping[str, Any]] = {
     "auto": {},
     "on": {"enable_thinking": True, "thinking": True},
     "off": {"enable_thinking": False, "thinking": False, "skip_thinking": True, "thinking_budget": 0},
 }
-LOOK_BACK = 64  # characters of a prompt's end, where the template itself speaks
+LOOK_BACK = 64  # characters at the end of a prompt, which the template itself wrote
 EFFORT = "reasoning_effort"
 LEAST_EFFORTS = ("no_think", "none", "minimal", "low")
 
 
 def style_of(template: str, prompt: str = "") -> ThinkingStyle:
-    """The style that fits a chat template, or the end of a prompt that it wrote: some put their tags together."""
+    """The style of a chat template, or of the end of its prompt: some templates assemble their tags from pieces."""
     end = prompt[-LOOK_BACK:]
     return next((style for style in STYLES if style.hint in template or style.hint in end), COMMON)
 
@@ -118,6 +118,6 @@ def switches(template: str, think: Think) -> dict[str, Any]:
 
 
 def can_think(template: str) -> bool:
-    """Whether a chat template knows of thoughts at all."""
+    """Whether a chat template supports thinking."""
     style = style_of(template)
     return style is not COMMON or style.opens in template or style.closes in template

@@ -1,6 +1,6 @@
-"""Makes an importance matrix: a model reads a text chunk by chunk, and what its products read is summed.
+"""Computes an importance matrix: evaluates a text chunk by chunk and sums the squared inputs of matmuls.
 
-The file is written now and then, so that work which ends early can go on. Knows no terminal.
+The file is saved every SAVE_SECONDS, so that an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .file import Imatrix, TextRead, load_imatrix, write_imatrix
 from .observer import ColumnSums
 
 SAVE_SECONDS = 30.0
-BLOCKS = "blk."  # weights of a block; the output matrix is another thing
+BLOCKS = "blk."  # prefix of the weights in blocks; the output matrix is optional
 
 
 @dataclass(frozen=True, slots=True)
 class CollectOptions:
-    """How to read: chunks of `n_ctx` tokens, at most `chunks` of them; `output`: sum for the output matrix, too.
+    """Chunks of `n_ctx` tokens, at most `chunks`; `output`: also collect for the output matrix.
 
-    `resume`: go on with the file that is there; `force`: write over it.
+    `resume`: continue an existing file; `force`: overwrite it.
     """
 
     n_ctx: int = 512
@@ -44,7 +44,7 @@ class CollectOptions:
 
 @dataclass(frozen=True, slots=True)
 class CollectProgress:
-    """`done` of `total` chunks of the text have been read, of which `before` were in the file at the start."""
+    """`done` of `total` chunks of the text are evaluated, of which `before` were already in the file."""
 
     done: int
     total: int
@@ -53,10 +53,10 @@ class CollectProgress:
 
 
 def collect(model: Path, text: bytes, name: str, out: Path, options: CollectOptions) -> Iterator[CollectProgress]:
-    """Read `text`, called `name`, and write `out`. A step before the first chunk, and one after each.
+    """Evaluate `text`, recorded as `name`, and write `out`; yields progress before the first chunk and after each.
 
-    Raises UsageError for a text below one chunk, for a file in the options or one that cannot be gone on with,
-    NotFoundError, BadFileError where a sum is no number, and what `Engine.open` and `GGUFWriter` raise.
+    Raises UsageError for a text shorter than one chunk, an existing file, or one that cannot be resumed,
+    NotFoundError, BadFileError for a sum that is not finite, and what `Engine.open` and `GGUFWriter` raise.
     """
     matrix = _begin(model, out, options)
     with open_gguf(model) as gguf:
@@ -86,18 +86,18 @@ def collect(model: Path, text: bytes, name: str, out: Path, options: CollectOpti
 
 
 def _begin(model: Path, out: Path, options: CollectOptions) -> Imatrix:
-    """What was summed before, or nothing. Raises UsageError, and NotFoundError where there is no folder for it."""
+    """The matrix to continue, or an empty one. Raises UsageError, or NotFoundError where the folder is missing."""
     where = escaped(str(out))
     if out.is_dir():
-        raise UsageError(f"{where} is a folder", "name a file")
+        raise UsageError(f"{where} is a folder", "name an output file")
     if not out.parent.is_dir():
         raise NotFoundError(f"{where}: no such folder")
     if out.exists() and model.exists() and out.samefile(model):
-        raise UsageError(f"{where} is the model; nothing is written over it", "name another file")
+        raise UsageError(f"the output {where} is the model itself", "name another output file")
     if not out.exists() or (options.force and not options.resume):
         return Imatrix(options.n_ctx)
     if not options.resume:
-        raise UsageError(f"{where} exists", "--resume goes on with it, --force writes over it")
+        raise UsageError(f"{where} exists", "use --resume to continue it or --force to overwrite it")
     matrix = load_imatrix(out)
     if matrix.chunk_size != options.n_ctx:
         raise UsageError(f"{where} was made with chunks of {matrix.chunk_size} tokens", f"use -c {matrix.chunk_size}")
@@ -105,16 +105,16 @@ def _begin(model: Path, out: Path, options: CollectOptions) -> Imatrix:
 
 
 def _entry(matrix: Imatrix, text: TextRead, out: Path) -> TextRead:
-    """The text's place among those that went into `matrix`: a new one where it is none of them.
+    """The entry of the text in `matrix`, added where it is new.
 
-    A file of llama-imatrix does not say which text it read but by its path: then the name decides. Raises UsageError
-    where a text of that name went in, and it is not known how much of it.
+    A file of llama-imatrix has no hashes; then texts are compared by file name. Raises UsageError where the number of
+    chunks already read of this text is unknown.
     """
     for read in matrix.texts:
         same = read.sha256 == text.sha256 if read.sha256 else Path(read.name).name == Path(text.name).name
         if same and not read.chunks:
-            hint = "make a new file"
-            raise UsageError(f"{escaped(str(out))} does not say how much of {text.name} was read", hint)
+            hint = "start again with --force or another output file"
+            raise UsageError(f"{escaped(str(out))} does not record how much of {escaped(text.name)} was read", hint)
         if same:
             return read
     matrix.texts.append(text)
@@ -135,6 +135,10 @@ def _check(engine: Engine, matrix: Imatrix) -> None:
         if not np.isfinite(sums.sum()):
             tensor = engine.weights.first_not_finite()
             blame = (
-                f"tensor '{tensor}' holds a value that is not finite" if tensor else f"what {name} reads is no number"
+                f"tensor '{tensor}' holds a value that is not finite"
+                if tensor
+                else f"the input of {name} is not finite"
             )
-            raise BadFileError(f"{escaped(str(engine.gguf.path))}: {blame}", "the file is damaged; get it again")
+            raise BadFileError(
+                f"{escaped(str(engine.gguf.path))}: {blame}", "the file is damaged; download or convert it again"
+            )

@@ -1,4 +1,4 @@
-"""An earlier benchmark to hold a new one against. Knows the files of `bench -o json` and `jsonl`, nothing else."""
+"""Compares a benchmark with an earlier one, read from the files of `bench -o json` or `jsonl`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST = 1 << 26  # bytes of a file that could be a benchmark
 
 @dataclass(frozen=True, slots=True)
 class SpeedChange:
-    """A test then and now, in tokens a second."""
+    """A benchmark result, and the speed in tokens/s `before`."""
 
     row: BenchResult
     before: float
@@ -28,12 +28,12 @@ class SpeedChange:
 
 
 def key(row: BenchResult) -> Key:
-    """What makes two rows comparable: model, test, threads, type of the cache."""
+    """What two comparable results share: model, test, threads, KV cache type."""
     return row.model.stem, row.name, row.n_threads, row.kv_type
 
 
 def read(path: Path) -> dict[Key, float]:
-    """Tokens a second of every test in `path`. Raises NotFoundError, BadFileError."""
+    """Tokens/s of every test in `path`. Raises NotFoundError, BadFileError."""
     try:
         if path.stat().st_size > LARGEST:
             raise _fail(path)
@@ -55,15 +55,17 @@ def read(path: Path) -> dict[Key, float]:
 
 
 def changes(rows: Iterable[BenchResult], before: dict[Key, float]) -> list[SpeedChange]:
-    """Those rows that were measured before. Raises UsageError where none was."""
+    """The results whose test is in the baseline. Raises UsageError where there are none."""
     found = [SpeedChange(row, before[key(row)]) for row in rows if key(row) in before]
     if not found:
-        raise UsageError("the baseline has none of these tests", "measure the same model, tests and threads as then")
+        raise UsageError(
+            "the baseline has none of these tests", "run the same model, tests and threads as for the baseline"
+        )
     return found
 
 
 def slower(found: Iterable[SpeedChange], percent: float) -> list[SpeedChange]:
-    """Changes that lost more than `percent` of the speed."""
+    """Changes with a speed more than `percent` below the baseline."""
     return [change for change in found if change.ratio < 1 - percent / 100]
 
 

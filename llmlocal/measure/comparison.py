@@ -1,7 +1,7 @@
-"""What fewer bits cost: candidates beside a reference, on the same text, prompt and machine. Prints nothing.
+"""Compares candidate models with a reference: perplexity, KL divergence, a greedy answer, and speed.
 
-All models read the text together, some tokens at a time, so no logits are kept. Perplexity is `perplexity`'s, KL
-divergence `divergence`'s; speeds are measured in turns, so that what else the machine does falls on all alike.
+All models evaluate the text together in batches, so that no logits need to be stored. Speed is measured in turns, so
+that other load on the machine affects all models alike.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .divergence import Divergence, log_probabilities
 from .perplexity import BATCH, Perplexity, cut_in_chunks, estimate, scored_parts
 
 PROMPT = "Explain in a few sentences why the sky is blue."
-ANSWER = 64  # tokens of the answers that are compared
-LEAST_CONTEXT = 256  # holds the prompt and the answer where chunks are shorter
-READ, MADE, REPEATS = 128, 16, 3  # tokens of the tests of speed, and how often each is run
+ANSWER = 64  # maximum tokens of the compared answers
+LEAST_CONTEXT = 256  # smallest context, for prompt and answer where chunks are shorter
+READ, MADE, REPEATS = 128, 16, 3  # tokens of the prefill and decode tests, and their repetitions
 
 
 @dataclass(frozen=True, slots=True)
 class CompareOptions:
-    """What to measure: chunks of `n_ctx` tokens, at most `chunks`; `prompt` is what the answers are given to."""
+    """Chunks of `n_ctx` tokens of the text, at most `chunks`; `prompt` for the compared answers."""
 
     n_ctx: int = 512
     chunks: int | None = None
@@ -44,9 +44,9 @@ class CompareOptions:
 
 @dataclass(slots=True)
 class ModelResult:
-    """A model and what was measured of it: token_nlls in nats, speeds in tokens a second.
+    """A model and its measurements: `token_nlls` in nats, `prefill` and `decode` samples in tokens/s.
 
-    `same_tokens`: how many tokens its greedy answer shares with the reference's before they part.
+    `same_tokens`: length of the common prefix of its greedy answer and the reference's, in tokens.
     """
 
     path: Path
@@ -75,14 +75,14 @@ class ModelResult:
         return median(self.decode)
 
     def log_ratio(self, reference: ModelResult) -> tuple[float, float]:
-        """Logarithm of the perplexity's ratio to the reference's, and its error, which is small: tokens are paired."""
+        """Natural log of the ratio of perplexities to the reference, and its standard error over paired tokens."""
         differences = np.array(self.token_nlls) - np.array(reference.token_nlls)
         return float(differences.mean()), float(differences.std()) / sqrt(max(1, len(differences) - 1))
 
 
 @dataclass(slots=True)
 class Comparison:
-    """The models, the reference first; `answer` is its greedy answer, `chunks` how many have been read."""
+    """The models, the reference first; `answer` is its greedy answer in token ids, `chunks` the number evaluated."""
 
     models: list[ModelResult]
     options: CompareOptions
@@ -98,9 +98,9 @@ class Comparison:
         return self.models[1:]
 
     def run(self, text: str | bytes) -> Iterator[tuple[int, int]]:
-        """Measure everything; after each chunk of the text how many of how many are read.
+        """Run all measurements; yields (chunks evaluated, chunks in total) after each chunk.
 
-        Raises UsageError for a text below one chunk, PromptTooLongError, and what loading an engine raises.
+        Raises UsageError for a text shorter than one chunk, PromptTooLongError, and what loading an engine raises.
         """
         cut = cut_in_chunks(self.reference.session.tokenizer, text, self.options.n_ctx, self.options.chunks)
         self._check_vocabularies()
@@ -112,13 +112,13 @@ class Comparison:
             yield i, len(cut)
 
     def _check_vocabularies(self) -> None:
-        """Raises UsageError for a candidate whose tokens mean something else."""
+        """Raises UsageError for a candidate with another vocabulary than the reference."""
         first = _tokens(self.reference.session.gguf)
         for model in self.candidates:
             if _tokens(model.session.gguf) != first:
                 where = escaped(str(model.path))
-                message = f"{where} has another vocabulary than {escaped(str(self.reference.path))}"
-                raise UsageError(message, "only predictions of the same tokens can be compared")
+                message = f"{where} has a different vocabulary than {escaped(str(self.reference.path))}"
+                raise UsageError(message, "compare models with the same vocabulary")
 
     def _read(self, chunk: Sequence[int]) -> None:
         for model in self.models:
@@ -127,7 +127,7 @@ class Comparison:
         for part, targets in scored_parts(chunk):
             wanted = self.reference.engine.all_logits(part)
             others = [(model, model.engine.all_logits(part)) for model in self.candidates]
-            for i, target in enumerate(targets):  # by rows: float64 of all would be hundreds of megabytes
+            for i, target in enumerate(targets):  # row by row: float64 copies of all would take hundreds of megabytes
                 log_p = log_probabilities(wanted[i])
                 self.reference.token_nlls.append(-float(log_p[target]))
                 for model, logits in others:
@@ -136,7 +136,7 @@ class Comparison:
                     model.divergence.add_token(log_p, log_q)
 
     def _answer(self) -> None:
-        """The reference's greedy answer, and how far each candidate gives the same one."""
+        """Generate the reference's greedy answer, and compare each candidate's with it."""
         session = self.reference.session
         ids = session.prompt(PromptRequest(self.options.prompt.encode("utf-8", "surrogateescape"))).ids
         most = min(ANSWER, self.reference.engine.n_ctx - len(ids))
@@ -151,7 +151,7 @@ class Comparison:
         self.reference.same_tokens = len(self.answer)
 
     def _race(self) -> None:
-        """Speeds, each model once before it is the first one's turn again; the first round does not count."""
+        """Measure speeds round-robin over the models; the first round is a warm-up."""
         n_read = min(READ, self.options.n_ctx)
         ids = np.random.default_rng(0).integers(0, self.reference.engine.n_vocab, n_read).tolist()
         for turn in range(REPEATS + 1):
@@ -171,7 +171,7 @@ class Comparison:
 
 @contextmanager
 def opened(reference: Path, candidates: Sequence[Path], options: CompareOptions) -> Iterator[Comparison]:
-    """The models, open; engines are loaded when they are needed. Raises what `Session.open` raises."""
+    """Open the models; engines are loaded when first used. Raises what `Session.open` raises."""
     with ExitStack() as stack:
         models = []
         for path in (reference, *candidates):
@@ -184,7 +184,7 @@ def opened(reference: Path, candidates: Sequence[Path], options: CompareOptions)
 
 
 def greedy(engine: Engine, ids: Sequence[int], most: int) -> Iterator[int]:
-    """The likeliest token after `ids`, then after it, at most `most` in all."""
+    """Greedy decoding after `ids`: yields at most `most` token ids."""
     engine.truncate(0)
     logits = engine.prefill(ids)
     for i in range(most):

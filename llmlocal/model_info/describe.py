@@ -1,6 +1,6 @@
-"""What a GGUF file is, in a person's words, as data. Believes nothing: any legal container can be described.
+"""A summary of a GGUF file from its metadata and tensor sizes; works for any valid GGUF file.
 
-Knows metadata and sizes. Loads no tokenizer, no template engine and no kernel, and imports neither NumPy nor Numba.
+Imports neither NumPy nor Numba and loads no tokenizer, template engine or kernel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FILE_TYPES = {
 }
 # fmt: on
 
-# A text that only this kind of template writes, the more special kinds first.
+# Text that identifies a kind of template, the more specific kinds first.
 TEMPLATE_KINDS = (
     ("<|im_start|>", "chatml"),
     ("<|start_header_id|>", "llama3"),
@@ -50,7 +50,7 @@ TEMPLATE_KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """`special` maps names such as bos to (id, the token's text)."""
+    """The vocabulary: tokenizer kind, pre-tokenizer, size in tokens; `special` maps names such as bos to (id, text)."""
 
     kind: str
     pre: str | None
@@ -60,9 +60,9 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A file as people ask for it; None where it does not say. `n_bytes` counts all parts of a split model.
+    """A summary of a model file; None where the file does not state a value. `n_bytes` counts all parts.
 
-    `formats` counts tensors by format. `supported`: the architecture is. `template`: its kind.
+    `formats`: number of tensors by format. `supported`: whether llmlocal has the architecture. `template`: its kind.
     """
 
     name: str | None
@@ -92,9 +92,9 @@ class Description:
 
 
 def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> Description:
-    """All about an open file; memory is told for `n_ctx` tokens, by default for the context that a run would take.
+    """Summarize an open file; memory is estimated for `n_ctx` tokens, by default the default context of a run.
 
-    Raises UsageError for a `kv_type` that there is not.
+    Raises UsageError for an unknown `kv_type`.
     """
     metadata, tensors = gguf.metadata, gguf.tensors.values()
     architecture = text(metadata, "general.architecture")
@@ -130,27 +130,27 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
 
 
 def text(metadata: Mapping[str, Any], key: str) -> str | None:
-    """A string out of metadata, None where there is none or it is something else."""
+    """A string from metadata, None where it is missing, empty or of another type."""
     value = metadata.get(key)
     return value if isinstance(value, str) and value else None
 
 
 def file_type(metadata: Mapping[str, Any]) -> str | None:
-    """The name of the mix of formats that the file was made with."""
+    """The name of the file's general.file_type, such as Q4_K_M; None where unknown."""
     value = metadata.get("general.file_type")
     return FILE_TYPES.get(value) if isinstance(value, int) else None
 
 
 def template_kind(metadata: Mapping[str, Any]) -> str | None:
-    """What the chat template looks like: a known kind or "its own"; None where there is none."""
+    """The kind of chat template, "custom" for an unknown one, None where there is none."""
     source = text(metadata, TEMPLATE)
     if source is None:
         return None
-    return next((kind for mark, kind in TEMPLATE_KINDS if mark in source), "its own")
+    return next((kind for mark, kind in TEMPLATE_KINDS if mark in source), "custom")
 
 
 def vocabulary(metadata: Mapping[str, Any]) -> Vocabulary | None:
-    """The vocabulary as the file states it, None where it brings none."""
+    """The vocabulary of a file, None where it has none."""
     kind, tokens = text(metadata, "tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
     if kind is None or not isinstance(tokens, Array):
         return None

@@ -1,4 +1,4 @@
-"""How much memory and disk this machine has for us. Knows no model."""
+"""Memory and disk of this machine that are available to this process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..quant.cgroups import GROUPS, OWN_GROUP, memory_limits
 
 
 def total_memory(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int:
-    """Bytes of memory that a process may have: the machine's, or less where a control group says so."""
+    """Bytes of memory that this process may use: the machine's, or the limit of its control group."""
     import psutil
 
     return min([int(psutil.virtual_memory().total), *(limit for limit, _ in memory_limits(groups, own))])
 
 
 def free_memory(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int:
-    """Bytes that are available now, without pushing others out: of the machine, and of every control group above us."""
+    """Bytes of memory available now without swapping, in the machine and in every control group of this process."""
     import psutil
 
     left = (max(0, limit - used) for limit, used in memory_limits(groups, own))
@@ -24,7 +24,7 @@ def free_memory(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int:
 
 
 def free_disk(folder: Path) -> int:
-    """Free bytes on the disk where `folder` is or would be."""
+    """Free bytes on the disk of `folder`, which need not exist yet."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
