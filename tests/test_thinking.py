@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocal.chat_format.chat_template import ChatTemplate
-from llmlocal.chat_format.tag_splitter import Part, PartSplitter, TagSpan
+from llmlocal.chat_format.tag_splitter import Part, PartSplitter, Span
 from llmlocal.chat_format.thinking import COMMON, STYLES, ThinkingStyle, can_think, style_of, switches
 from llmlocal.errors import LlmlocalError
 
@@ -78,12 +78,12 @@ def test_nothing_but_tags_and_blanks_is_lost(words: list[str]) -> None:
 
 
 def test_calls_come_whole() -> None:
-    splitter = PartSplitter([TagSpan("call", "<c>", "</c>"), TagSpan("call", '{"name"', first=True, keep=True)])
+    splitter = PartSplitter([Span("call", "<c>", "</c>"), Span("call", '{"name"', first=True, keep=True)])
     parts = [part for char in "Well: <c>f()</c> so" for part in splitter.push(char)] + splitter.push("", final=True)
     assert [part for part in parts if part.kind == "call"] == [Part("call", "f()")]
-    splitter = PartSplitter([TagSpan("call", '{"name"', first=True, keep=True)])
+    splitter = PartSplitter([Span("call", '{"name"', first=True, keep=True)])
     assert splitter.push(' {"name": 3}', final=True) == [Part("call", '{"name": 3}')]
-    splitter = PartSplitter([TagSpan("call", '{"name"', first=True, keep=True)])
+    splitter = PartSplitter([Span("call", '{"name"', first=True, keep=True)])
     assert "".join(part.text for part in splitter.push('a {"name": 3}', final=True)) == 'a {"name": 3}'
 
 

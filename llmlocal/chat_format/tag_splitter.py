@@ -10,7 +10,7 @@ PartKind = Literal["answer", "thought", "call", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
-class TagSpan:
+class Span:
     """A kind of content and its tags. Without `closes` it extends to the end of the answer.
 
     `first`: recognized only before any answer text. `keep`: the opening tag is part of the content.
@@ -37,7 +37,7 @@ class PartSplitter:
     `opened`: the prompt ended within reasoning. Whitespace around reasoning is removed.
     """
 
-    def __init__(self, spans: Sequence[TagSpan], *, opened: bool = False) -> None:
+    def __init__(self, spans: Sequence[Span], *, opened: bool = False) -> None:
         self._spans = sorted(spans, key=lambda span: -len(span.opens))
         self._inside = next((span for span in spans if span.kind == "thought"), None) if opened else None
         self._held = ""
@@ -78,7 +78,7 @@ class PartSplitter:
         self._pass(parts, tag)
         return True
 
-    def _openers(self) -> list[TagSpan]:
+    def _openers(self) -> list[Span]:
         return [span for span in self._spans if not (span.first and self._said)]
 
     def _pass(self, parts: list[Part], tag: str) -> None:

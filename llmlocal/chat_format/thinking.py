@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .tag_splitter import TagSpan
+from .tag_splitter import Span
 
 Think = Literal["auto", "on", "off"]
 
@@ -31,10 +31,10 @@ class ThinkingStyle:
     anywhere: bool = False
 
     @property
-    def spans(self) -> list[TagSpan]:
+    def spans(self) -> list[Span]:
         """The tags as spans for the answer's splitter."""
-        thought = TagSpan("thought", self.opens, self.closes, first=not self.anywhere)
-        return [thought, *(TagSpan("dropped", tag) for tag in self.drops)]
+        thought = Span("thought", self.opens, self.closes, first=not self.anywhere)
+        return [thought, *(Span("dropped", tag) for tag in self.drops)]
 
     def opened(self, prompt: str) -> bool:
         """Whether `prompt` ends with an opening tag that the template wrote."""

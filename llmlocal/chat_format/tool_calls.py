@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .tag_splitter import TagSpan
+from .tag_splitter import Span
 
 # Text that only templates of a family contain, the tags of its calls ("": to the end of the answer), and whether the
 # opening tag is part of the call.
@@ -82,11 +82,11 @@ class Call:
         }
 
 
-def spans(template: str) -> list[TagSpan]:
+def spans(template: str) -> list[Span]:
     """The spans of tool calls in answers, for a chat template."""
-    found = [TagSpan("call", opens, closes, keep=keep) for hint, opens, closes, keep in TAGS if hint in template]
+    found = [Span("call", opens, closes, keep=keep) for hint, opens, closes, keep in TAGS if hint in template]
     if not found or "<|python_tag|>" in template:
-        found += [TagSpan("call", bare, first=True, keep=True) for bare in BARE]
+        found += [Span("call", bare, first=True, keep=True) for bare in BARE]
     return found
 
 
