@@ -454,8 +454,8 @@ def test_prune_spares_a_download_that_runs(said: Said, hub: FakeHub, store: Path
     partial = repo.folder / "blobs" / f"{'d' * 64}.llmlocal.incomplete"
     partial.write_bytes(b"x")
     with repo.lock("d" * 64, lambda _: None):
-        assert "stopped" not in said("prune", "--dry-run")[1]
-    assert "stopped" in said("prune", "--dry-run")[1]
+        assert "interrupted" not in said("prune", "--dry-run")[1]
+    assert "interrupted" in said("prune", "--dry-run")[1]
 
 
 def test_prune_keeps_a_pinned_revision(said: Said, hub: FakeHub, store: Path) -> None:
