@@ -101,15 +101,15 @@ def open_local_or_remote(path: Path) -> Iterator[GGUFFile]:
 
 
 def _path(name: str) -> Path | None:
-    from ..hub.names import located
+    from ..hub.names import find_local
 
-    return located(name)
+    return find_local(name)
 
 
 def _unknown(name: str) -> NotFoundError:
-    from ..hub.names import unknown
+    from ..hub.names import model_not_found
 
-    return unknown(name)
+    return model_not_found(name)
 
 
 def _offer_download(name: str, options: dict[str, Any]) -> bool:

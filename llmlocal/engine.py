@@ -23,6 +23,7 @@ from .runtime.batch import Batch
 from .runtime.executor import ThreadTeam
 from .runtime.graph import Graph, MatmulObserver
 from .runtime.kv_cache import KVCache
+from .tokenizer.vocab import vocabulary_size
 
 DEFAULT_CONTEXT = 4096
 Logits = NDArray[np.float32]
@@ -49,7 +50,7 @@ class Engine:
         self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
         arch = gguf.metadata.get("general.architecture")
         build = models.find(arch, str(gguf.path)).build
-        self.n_vocab = vocabulary_size(gguf)
+        self.n_vocab = logits_size(gguf)
         self._batch = Batch(ubatch, max_outputs)
         graph = Graph(self._batch, n_threads, observer)
         self._cache = KVCache(n_ctx, n_seqs, kv_type)
@@ -223,13 +224,15 @@ def _numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
     return out
 
 
-def vocabulary_size(gguf: GGUFFile) -> int:
-    """Tokens of the file's vocabulary, or rows of its embedding if it has none. Raises BadFileError without either."""
-    tokens = gguf.metadata.get("tokenizer.ggml.tokens")
+def logits_size(gguf: GGUFFile) -> int:
+    """Tokens of the file's vocabulary; of the embedding where it brings none. Raises BadFileError."""
     table = gguf.tensors.get("token_embd.weight")
-    if tokens is None and table is None:
-        raise BadFileError(f"{gguf.path}: neither a vocabulary nor 'token_embd.weight'", "this is not a language model")
-    return len(tokens) if tokens is not None else table.rows if table is not None else 0
+    size = vocabulary_size(gguf.metadata) or (table.rows if table is not None else 0)
+    if not size:
+        raise BadFileError(
+            f"{gguf.path}: neither a vocabulary nor 'token_embd.weight'", "the file holds no language model"
+        )
+    return size
 
 
 def trained_context(gguf: GGUFFile) -> int:

@@ -1,4 +1,4 @@
-"""Everything a user can be told: one line that says what is wrong, one hint that says what to do, one exit code."""
+"""The errors that users see: one line that says what is wrong, a hint that says what to do, and an exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class LlmlocalError(Exception):
-    """A mistake that the user can mend. `str(error)` is one line; `hint` is the next step, or empty."""
+    """Base class of errors that the user can fix. `str(error)` is one line; `hint` is the next step, or empty."""
 
     exit_code: ClassVar[int] = 70
 
@@ -16,25 +16,25 @@ class LlmlocalError(Exception):
 
 
 class UsageError(LlmlocalError):
-    """The command line asks for something that makes no sense."""
+    """Invalid arguments or an invalid combination of options."""
 
     exit_code = 2
 
 
 class NotFoundError(LlmlocalError):
-    """No such model or file."""
+    """The model or file does not exist."""
 
     exit_code = 3
 
 
 class NetworkError(LlmlocalError):
-    """The hub cannot be reached or answered wrongly."""
+    """The hub cannot be reached, refuses the request, or sends an invalid response."""
 
     exit_code = 4
 
 
 class BadFileError(LlmlocalError):
-    """A file is damaged, hostile, or of a kind that is not supported."""
+    """A file is damaged, malicious, or in an unsupported format."""
 
     exit_code = 5
 
@@ -52,6 +52,6 @@ class PromptTooLongError(LlmlocalError):
 
 
 class ThresholdError(LlmlocalError):
-    """What was measured misses the limit that was asked for."""
+    """A measurement misses the requested threshold."""
 
     exit_code = 10

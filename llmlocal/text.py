@@ -1,10 +1,10 @@
-"""Text that is safe and readable on a terminal: names from files, numbers of bytes."""
+"""Text that is safe to print on a terminal: names from files with escapes, sizes with units."""
 
 from __future__ import annotations
 
 
 def escaped(text: str) -> str:
-    """`text` on one line, with everything that is not printable as an escape: it cannot move a terminal."""
+    """`text` on one line, with non-printable characters as escapes, so that it cannot control a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

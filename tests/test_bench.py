@@ -16,7 +16,8 @@ from llmlocal.cli.views.bench import bench_charts, bench_table
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError, UsageError
 from llmlocal.measure import baseline, roofline
-from llmlocal.measure.bench import Plan, Row, bench, measure, pair_of, thread_counts
+from llmlocal.measure.bench import BenchPlan, BenchResult, bench, measure, pair_of, thread_counts
+from llmlocal.model_info.work import work as token_work
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
@@ -40,18 +41,18 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "multiply_peak", lambda n_threads, floats: n_threads * 1e6)
 
 
-def rows_of(engine: ScriptedEngine, plan: Plan) -> list[Row]:
+def rows_of(engine: ScriptedEngine, plan: BenchPlan) -> list[BenchResult]:
     engine.gguf.tensors["w"] = tensor("w", 10, 10)
     return list(measure(cast(Engine, engine), MODEL, plan))
 
 
-def row(name: str = "pp1", samples: tuple[float, ...] = (1.0,), **more: Any) -> Row:
-    return replace(Row(MODEL, name, 2, samples), **more)
+def row(name: str = "pp1", samples: tuple[float, ...] = (1.0,), **more: Any) -> BenchResult:
+    return replace(BenchResult(MODEL, name, 2, samples), **more)
 
 
 def test_rows_and_work() -> None:
     engine = ScriptedEngine()
-    pp, tg = rows_of(engine, Plan(n_prompt=16, n_gen=4, repeats=3))
+    pp, tg = rows_of(engine, BenchPlan(n_prompt=16, n_gen=4, repeats=3))
     assert (pp.name, tg.name, pp.n_threads, len(pp.samples), len(tg.samples)) == ("pp16", "tg4", 2, 3, 3)
     assert engine.calls == [("prefill", 16)] * 4 + [("decode", 1)] * 16  # one of each four does not count
     assert pp.weight_rate is pp.bandwidth_share is pp.multiply_rate is pp.limit is None
@@ -61,7 +62,7 @@ def test_rows_and_work() -> None:
 
 def test_prompt_and_answer_in_one_test() -> None:
     engine = ScriptedEngine()
-    (both,) = rows_of(engine, Plan(n_prompt=0, n_gen=0, pair=(8, 3), repeats=1))
+    (both,) = rows_of(engine, BenchPlan(n_prompt=0, n_gen=0, pair=(8, 3), repeats=1))
     assert both.name == "pp8+tg3"
     assert engine.calls == [("prefill", 8), *[("decode", 1)] * 3] * 2
     assert both.weight_rate is None
@@ -69,21 +70,23 @@ def test_prompt_and_answer_in_one_test() -> None:
 
 def test_depth_is_read_once() -> None:
     engine = ScriptedEngine()
-    names = [row.name for row in rows_of(engine, Plan(n_prompt=8, n_gen=2, depth=32, repeats=1))]
+    names = [row.name for row in rows_of(engine, BenchPlan(n_prompt=8, n_gen=2, depth=32, repeats=1))]
     assert names == ["pp8 @ d32", "tg2 @ d32"]
     assert engine.calls == [("prefill", 32), *[("prefill", 8)] * 2, *[("decode", 1)] * 4]
     assert engine.length() == 34
 
 
-@pytest.mark.parametrize(("plan", "name"), [(Plan(n_prompt=0, n_gen=2), "tg2"), (Plan(n_prompt=3, n_gen=0), "pp3")])
-def test_zero_leaves_a_test_out(plan: Plan, name: str) -> None:
+@pytest.mark.parametrize(
+    ("plan", "name"), [(BenchPlan(n_prompt=0, n_gen=2), "tg2"), (BenchPlan(n_prompt=3, n_gen=0), "pp3")]
+)
+def test_zero_leaves_a_test_out(plan: BenchPlan, name: str) -> None:
     assert [row.name for row in rows_of(ScriptedEngine(), plan)] == [name]
 
 
 @pytest.mark.parametrize("wrong", [{"repeats": 0}, {"depth": -1}, {"n_prompt": 0, "n_gen": 0}, {"pair": (3, 0)}])
 def test_senseless_plans(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Plan(**wrong)
+        BenchPlan(**wrong)
 
 
 def test_mean_and_deviation() -> None:
@@ -96,30 +99,30 @@ def test_mean_and_deviation() -> None:
 
 def test_work_of_a_token() -> None:
     tensors = {name: tensor(name, 100, 8) for name in ("token_embd.weight", "blk.0.ffn_up.weight")}
-    tied = roofline.work(tensors, {})
+    tied = token_work(tensors, {})
     assert (tied.nbytes, tied.multiply_adds, tied.floats) == (2 * 3200, 800, True)
     tensors["output.weight"] = tensor("output.weight", 100, 8)
     tensors["blk.0.ffn_norm.weight"] = tensor("blk.0.ffn_norm.weight", 8)
-    untied = roofline.work(tensors, {})
+    untied = token_work(tensors, {})
     assert (untied.nbytes, untied.multiply_adds) == (2 * 3200 + 32 + 32, 800)
 
 
 def test_experts_count_as_they_are_chosen() -> None:
     name = "blk.0.ffn_up_exps.weight"
     metadata = {"general.architecture": "moe", "moe.expert_count": 8, "moe.expert_used_count": 2}
-    work = roofline.work({name: tensor(name, 8, 4, 32, fmt="Q8_0")}, metadata)
+    work = token_work({name: tensor(name, 8, 4, 32, fmt="Q8_0")}, metadata)
     assert (work.nbytes, work.multiply_adds, work.floats) == (8 * 4 * 34 / 4, 8 * 4 * 32 / 4, False)
 
 
 def test_limits_are_said() -> None:
-    pp, tg = rows_of(ScriptedEngine(), Plan(n_prompt=4, n_gen=2, repeats=1, roofline=True))
+    pp, tg = rows_of(ScriptedEngine(), BenchPlan(n_prompt=4, n_gen=2, repeats=1, roofline=True))
     assert pp.multiply_rate == pytest.approx(pp.mean * 100)
     assert pp.multiply_share == pytest.approx(pp.mean * 100 / 2e6)
     assert pp.limit and "float32 multiply-adds" in pp.limit
     assert tg.limit and "2 threads" in tg.limit
     said = [roofline.decode_limit("tg", share, 1) for share in (0.9, 0.6, 0.1)]
     assert ["faster memory" in line for line in said] == [True, False, False]
-    assert "computing limits" in said[2]
+    assert "compute-bound" in said[2]
 
 
 @pytest.mark.parametrize(("text", "counts"), [(None, [None]), ("4", [4]), ("1,2,4", [1, 2, 4])])
@@ -221,7 +224,7 @@ def test_what_is_no_percentage(text: str) -> None:
 
 
 def test_real_engine(stories: Path) -> None:
-    plan = Plan(n_prompt=16, n_gen=4, depth=8, repeats=1, roofline=True)
+    plan = BenchPlan(n_prompt=16, n_gen=4, depth=8, repeats=1, roofline=True)
     rows = list(bench([stories / "stories260K-Q8_0.gguf"], plan, [1, 2]))
     assert [(row.n_threads, row.name) for row in rows] == [(n, t) for n in (1, 2) for t in ("pp16 @ d8", "tg4 @ d8")]
     assert all(row.mean > 0 and row.limit for row in rows)

@@ -17,7 +17,7 @@ from vocabularies import spm
 
 from llmlocal import tokenizer
 from llmlocal.chat_format import templates
-from llmlocal.chat_format.chat_template import ChatTemplate, TemplateRefusedError, choose, shown, special_tokens
+from llmlocal.chat_format.chat_template import ChatTemplate, TemplateRefusedError, choose, one_line, special_tokens
 from llmlocal.errors import BadFileError, LlmlocalError, NotFoundError
 
 GOLDEN = Path(__file__).parent / "golden" / "chat_templates.json.xz"
@@ -134,16 +134,16 @@ def test_what_the_template_raises_is_shown_safely() -> None:
     template = ChatTemplate("{{ raise_exception('No \\x1b[2J' + messages[0].role + '!\\nat all') }}", {})
     with pytest.raises(TemplateRefusedError) as refused:
         template.render([HELLO])
-    assert str(refused.value) == "the chat template refuses these messages: No \ufffd[2Juser! at all"
+    assert str(refused.value) == "the chat template rejects these messages: No \ufffd[2Juser! at all"
 
 
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("{% for %}", "mistake in line 1"),
+        ("{% for %}", "syntax error in line 1"),
         ("\n\n{{ 'a' | nofilter }}", "line 3"),
-        ("{{ nothing.at.all }}", "uses what is not there"),
-        ("{{ nothing() }}", "uses what is not there"),
+        ("{{ nothing.at.all }}", "uses an undefined value"),
+        ("{{ nothing() }}", "uses an undefined value"),
         ("{{ 1 + 'a' }}", "failed: unsupported operand"),
         ("{% include 'x' %}", "cannot include"),
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested too deeply"),
@@ -157,8 +157,8 @@ def test_mistakes_are_one_line(source: str, words: str) -> None:
 
 
 def test_shown_is_one_harmless_line() -> None:
-    assert shown("a\n\tb\x1b\x07c\u202ed") == "a b\ufffd\ufffdc\ufffdd"
-    assert len(shown("x" * 9999)) < 400
+    assert one_line("a\n\tb\x1b\x07c\u202ed") == "a b\ufffd\ufffdc\ufffdd"
+    assert len(one_line("x" * 9999)) < 400
 
 
 @pytest.mark.parametrize("source", ["{{ raise_exception('no') if messages[0].role == 'system' }}", ""])
@@ -166,7 +166,7 @@ def test_a_system_prompt_that_does_not_fit_is_folded(source: str) -> None:
     source += "{% for m in messages if m.role != 'system' %}{{ m.role }}:{{ m.content }};{% endfor %}"
     template = ChatTemplate(source, {})
     rendered = template.render([SYSTEM, HELLO], fold_system=True)
-    assert rendered.text == "user:Be terse.\n\nHello;" and "no system prompt" in rendered.notes[0]
+    assert rendered.text == "user:Be terse.\n\nHello;" and "does not support a system prompt" in rendered.notes[0]
     assert template.render([HELLO], fold_system=True).notes == ()
     parts = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
     assert "Be terse." in template.render([SYSTEM, parts], fold_system=True).text

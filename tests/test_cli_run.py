@@ -106,9 +106,9 @@ def test_file_alone_is_a_prompt(said: Said, scripted: Any, tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("arguments", "code", "start"),
     [
-        (["-s", "Be.", "--raw"], 2, "error: --raw has no place for a system text or a template"),
-        (["--template", "chatml", "--raw"], 2, "error: --raw has no place"),
-        (["-s", "Be."], 2, "error: the model has no chat template, so no place for a system text"),
+        (["-s", "Be.", "--raw"], 2, "error: --raw cannot be combined with a system prompt or a template"),
+        (["--template", "chatml", "--raw"], 2, "error: --raw cannot be combined"),
+        (["-s", "Be."], 2, "error: a system prompt needs a chat template, and the model has none"),
         (["--template", "no such"], 3, "error: "),
         (["-f", "no such file"], 3, "error: no such file: no such file"),
         (["-f", "/"], 5, "error: /: cannot be read: Is a directory"),

@@ -15,7 +15,7 @@ from llmlocal.cli.views.comparison import LABEL, divergence_charts, fit, labels,
 from llmlocal.engine import Engine
 from llmlocal.errors import UsageError
 from llmlocal.gguf import GGUFFile, open_gguf, write_gguf
-from llmlocal.measure.comparison import ANSWER, Comparison, Contender, Way, greedy, opened
+from llmlocal.measure.comparison import ANSWER, CompareOptions, Comparison, ModelResult, greedy, opened
 from llmlocal.measure.divergence import Divergence, log_probabilities
 from llmlocal.measure.perplexity import perplexity
 from llmlocal.measure.sample_text import sample_text
@@ -68,7 +68,7 @@ def test_figures_are_llama_cpps(said: Said, models: dict[str, Path], text: Path)
 def test_figures_are_numpys(models: dict[str, Path], text: Path) -> None:
     """Against logits of whole chunks, taken one model after the other."""
     paths, ctx = [models["F16"], models["Q4_0"]], 64
-    with opened(paths[0], paths[1:], Way(ctx, 2)) as found:
+    with opened(paths[0], paths[1:], CompareOptions(ctx, 2)) as found:
         assert list(found.run(text.read_bytes())) == [(1, 2), (2, 2)]
         tokenizer = found.reference.session.tokenizer
     ids = tokenizer.encode(text.read_bytes())
@@ -93,16 +93,16 @@ def test_figures_are_numpys(models: dict[str, Path], text: Path) -> None:
     assert d.worst == pytest.approx(np.quantile(kl, 0.99), rel=1e-3)
     assert d.error == pytest.approx(kl.std() / np.sqrt(len(kl) - 1), rel=1e-3)
     assert d.agree == (p.argmax(1) == q.argmax(1)).tolist()
-    surprises = [-rows[range(len(targets)), targets] for rows in (p, q)]
-    assert found.reference.perplexity.value == pytest.approx(np.exp(surprises[0].mean()), rel=1e-3)
+    token_nlls = [-rows[range(len(targets)), targets] for rows in (p, q)]
+    assert found.reference.perplexity.value == pytest.approx(np.exp(token_nlls[0].mean()), rel=1e-3)
     ratio, error = candidate.log_ratio(found.reference)
-    apart = surprises[1] - surprises[0]
+    apart = token_nlls[1] - token_nlls[0]
     assert ratio == pytest.approx(apart.mean(), abs=1e-4)
     assert error == pytest.approx(apart.std() / np.sqrt(len(apart) - 1), rel=1e-2)
 
 
 def test_perplexity_is_that_of_the_command(models: dict[str, Path], text: Path) -> None:
-    with opened(models["F16"], [models["Q8_0"]], Way(256, 3)) as found:
+    with opened(models["F16"], [models["Q8_0"]], CompareOptions(256, 3)) as found:
         list(found.run(text.read_bytes()))
     for model in found.models:
         *_, last = perplexity(model.path, text.read_bytes(), n_ctx=256, chunks=3)
@@ -122,10 +122,10 @@ def test_a_model_beside_itself(said: Said, models: dict[str, Path], text: Path) 
 
 
 def test_greedy_answers_part_where_they_part(models: dict[str, Path], text: Path) -> None:
-    way = Way(256, 1, prompt="Once upon a time")
-    with opened(models["F16"], [models["Q4_0"]], way) as found:
+    options = CompareOptions(256, 1, prompt="Once upon a time")
+    with opened(models["F16"], [models["Q4_0"]], options) as found:
         list(found.run(text.read_bytes()))
-        ids = found.reference.session.tokenizer.encode(way.prompt)
+        ids = found.reference.session.tokenizer.encode(options.prompt)
         first, second = (list(greedy(model.engine, ids, ANSWER)) for model in found.models)
     n = found.candidates[0].same_tokens
     assert found.answer == first and 0 < n < ANSWER and first[:n] == second[:n] and first[n] != second[n]
@@ -144,14 +144,14 @@ def about(n_bytes: int = 5 << 20) -> Description:
     return d
 
 
-def comparison(*scripts: Sequence[int], n_ctx: int = 16, names: Sequence[str] = (), **way: Any) -> Comparison:
+def comparison(*scripts: Sequence[int], n_ctx: int = 16, names: Sequence[str] = (), **options: Any) -> Comparison:
     models = []
     for i, script in enumerate(scripts):
         s, engine = session(script, n_ctx=256)
         s.gguf.metadata["tokenizer.ggml.tokens"] = None
         engine.n_ctx = 256
-        models.append(Contender(Path(names[i] if names else f"m-{i}.gguf"), s, about()))
-    return Comparison(models, Way(n_ctx, **way))
+        models.append(ModelResult(Path(names[i] if names else f"m-{i}.gguf"), s, about()))
+    return Comparison(models, CompareOptions(n_ctx, **options))
 
 
 def test_answers_end_where_the_reference_ends() -> None:
@@ -191,7 +191,7 @@ def test_tables_fit_80_columns() -> None:
     found = comparison([word("d")], [word("e")], [word("d")], names=names)
     list(found.run("d" * 62))
     found.candidates[0].divergence.kl = [12.5, 11.0]
-    found.candidates[1].surprises = [20.0, 9.0]
+    found.candidates[1].token_nlls = [20.0, 9.0]
     found.candidates[1].prefill = [123456.78]
     lines = list(table(found))
     assert max(map(len, lines)) <= 80 and "\x1b" not in "".join(lines)

@@ -22,8 +22,8 @@ from llmlocal.gguf import open_gguf
 from llmlocal.hf.config import Settings
 from llmlocal.hf.folder import Folder
 from llmlocal.tokenizer import load
-from llmlocal.tokenizer.cutting import Splitter
 from llmlocal.tokenizer.pretokenizers import BY_NAME
+from llmlocal.tokenizer.splitter import Splitter
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 random_text = import_module("tokenizer_texts").random_text

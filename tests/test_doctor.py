@@ -67,7 +67,7 @@ def test_the_instruction_is_in_the_code() -> None:
 def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path / "file"))
-    (fact,) = [fact for fact in doctor._room() if fact.name == "kernel cache"]
+    (fact,) = [fact for fact in doctor._storage() if fact.name == "kernel cache"]
     assert fact.ok is False and "LLMLOCAL_CACHE" in fact.hint
 
 

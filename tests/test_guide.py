@@ -19,7 +19,7 @@ import typer
 from command_lines import parsed, typed
 
 from llmlocal import guide
-from llmlocal.chat_format.prompt import Request
+from llmlocal.chat_format.prompt import PromptRequest
 from llmlocal.cli.main import app
 from llmlocal.generation.events import Token
 from llmlocal.generation.sampler import SamplingParams
@@ -161,7 +161,7 @@ def session() -> Session:
 
 def said(question: str, **options: Any) -> str:
     """The guide's greedy answer."""
-    ready = session().prompt(Request(question.encode(), **options))
+    ready = session().prompt(PromptRequest(question.encode(), **options))
     events = session().answer(ready, max_tokens=200, sampling=SamplingParams(temperature=0.0))
     return "".join(event.text for event in events if isinstance(event, Token))
 
@@ -204,7 +204,7 @@ def test_greedy_tokens_equal_llama_cpp(in_f32: Path) -> None:
     asked = [case.ask for case in evaluate.cases() if case.kind == "by hand"]
     greedy = SamplingParams(temperature=0.0)
     with Session.open(in_f32, n_ctx=512) as ours:
-        prompts = [ours.prompt(Request(question.encode())) for question in asked]
+        prompts = [ours.prompt(PromptRequest(question.encode())) for question in asked]
         answers = [
             [e.id for e in ours.answer(p, max_tokens=160, sampling=greedy) if isinstance(e, Token)] for p in prompts
         ]

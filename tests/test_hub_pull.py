@@ -22,8 +22,8 @@ from terminals import on_terminal
 
 from llmlocal.errors import NetworkError, UsageError
 from llmlocal.hub import names, pull, transport
-from llmlocal.hub.download import Source
-from llmlocal.hub.remote_file import Progress
+from llmlocal.hub.download import DownloadSource
+from llmlocal.hub.remote_file import DownloadProgress
 from llmlocal.hub.safe_names import is_safe_file
 
 Said = Callable[..., tuple[int, str, str]]
@@ -103,7 +103,7 @@ def test_split_model(said: Said, hub: FakeHub, store: Path, data: Path) -> None:
     code, out, _ = said("pull", MODEL)
     assert code == 0
     assert out.strip().endswith("-00001-of-00002.gguf")
-    assert names.located(MODEL) == Path(out.strip())
+    assert names.find_local(MODEL) == Path(out.strip())
     assert said("show", MODEL, "--json")[0] == 0
 
 
@@ -173,7 +173,7 @@ SCRIPTS: dict[str, tuple[list[Fault | None], int, str]] = {
     "429 with a wait": ([f.status(429, Retry_After="0")] * 2, 0, ""),
     "429 with nonsense": ([f.status(429, Retry_After="-1e9")], 0, ""),
     "429 for ever": ([f.status(429)] * FIVE_AND_ONE, 4, "429"),
-    "404 for the bytes": ([f.status(404)], 3, "no such file"),
+    "404 for the bytes": ([f.status(404)], 3, "file not found"),
     "403 for the bytes": ([f.status(403)], 4, "HF_TOKEN"),
     "418": ([f.status(418)], 4, "418"),
     "another range": ([f.drop(5000), f.content_range("bytes {off}-{last}/{size}")], 0, ""),
@@ -183,18 +183,18 @@ SCRIPTS: dict[str, tuple[list[Fault | None], int, str]] = {
     "whole file where a range was asked for": ([f.drop(5000), f.ignore_range], 0, ""),
     "416": ([f.drop(5000), f.status(416)], 0, ""),
     "flipped byte": ([f.flip(7000)], 0, "again"),
-    "flipped byte twice": ([f.flip(7000)] * 2, 5, "promises"),
+    "flipped byte twice": ([f.flip(7000)] * 2, 5, "checksum"),
     "short body": ([f.other_bytes(lambda d: d[:-10])], 0, ""),
     "short body for ever": ([f.other_bytes(lambda d: d[:-10])] * FIVE_AND_ONE, 4, "bytes"),
     "longer body": ([f.other_bytes(lambda d: d + b"more")], 0, ""),
     "other bytes after a drop": ([f.drop(5000), f.flip(N - 1)], 0, "again"),
     "slow": ([f.slow(5, 0.05)], 0, ""),
-    "silent": ([f.silent], 0, "no byte"),
+    "silent": ([f.silent], 0, "no data"),
     "chunked, without a length": ([f.chunked], 0, ""),
     "no HTTP": ([f.garbage], 0, ""),
     "no HTTP for ever": ([f.garbage] * FIVE_AND_ONE, 4, ""),
-    "redirected to a file": ([f.redirect("file:///etc/passwd")], 4, "not followed"),
-    "redirected to nowhere": ([f.redirect("http://[::bad/")], 4, "not followed"),
+    "redirected to a file": ([f.redirect("file:///etc/passwd")], 4, "refused a redirect"),
+    "redirected to nowhere": ([f.redirect("http://[::bad/")], 4, "refused a redirect"),
     "redirected for ever": ([f.redirect("/cdn/x")] * 20, 4, "redirects"),
     "dropped, 503, flipped, reset": ([f.drop(9), f.status(503), f.flip(N - 5), f.drop(8, reset=True)], 0, "again"),
 }
@@ -353,7 +353,7 @@ def test_gated_missing_and_renamed(said: Said, hub: FakeHub, store: Path) -> Non
     hub.repos.clear()
     hub.add(REPO, {"README.md": b"nothing"})
     code, _, err = said("pull", f"hf:{REPO}")
-    assert (code, "no GGUF file" in err) == (3, True)
+    assert (code, "no usable GGUF file" in err) == (3, True)
     hub.add(REPO, {NAME: DATA})
     code, _, err = said("pull", f"hf:{REPO}:Q4_K_M")
     assert (code, "it has Q8_0" in err) == (3, True)
@@ -362,7 +362,7 @@ def test_gated_missing_and_renamed(said: Said, hub: FakeHub, store: Path) -> Non
     hub.repos["old/name"] = replace(hub.repos[REPO], renamed_to=REPO)
     code, out, err = said("pull", "hf:old/name:Q8_0")
     assert (code, f"old/name is now called {REPO}" in err) == (0, True)
-    assert names.located("hf:old/name:Q8_0") == Path(out.strip())
+    assert names.find_local("hf:old/name:Q8_0") == Path(out.strip())
 
 
 def test_offline(said: Said, hub: FakeHub, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,7 +397,7 @@ def test_proxy_for_https_is_a_tunnel(store: Path, monkeypatch: pytest.MonkeyPatc
     with f.running() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//me:pass@"))
         with pytest.raises(NetworkError, match="407"):
-            Source("https://hub.example/secret", {}, {"Authorization": "Bearer x"}).read(0, 1)
+            DownloadSource("https://hub.example/secret", {}, {"Authorization": "Bearer x"}).read(0, 1)
         assert {(r.method, r.path) for r in proxy.requests} == {("CONNECT", "hub.example:443")}
         assert proxy.requests[0].headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
         assert "Bearer" not in str(proxy.requests[0].headers)
@@ -406,7 +406,7 @@ def test_proxy_for_https_is_a_tunnel(store: Path, monkeypatch: pytest.MonkeyPatc
 def test_socks_is_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://me:pass@127.0.0.1:1")
     with pytest.raises(UsageError, match="only http") as caught:
-        Source("https://hub.example/", {}, {}).read(0, 1)
+        DownloadSource("https://hub.example/", {}, {}).read(0, 1)
     assert "pass" not in str(caught.value)
 
 
@@ -556,7 +556,7 @@ def killed(hub: FakeHub, store: Path, times: int, size: int) -> None:
         path = pull.pull(code, events.append)
         assert path.read_bytes() == data
         asked = [r for r in hub.asked_for_bytes() if not r.headers["range"].startswith("bytes=0-")]
-        fetched = sum(e.fetched for e in [e for e in events if isinstance(e, Progress)][-1:])
+        fetched = sum(e.fetched for e in [e for e in events if isinstance(e, DownloadProgress)][-1:])
         assert fetched == len(data) - held
         assert [r.first for r in asked] == ([held] if held < len(data) else [])
         whole(store, data)

@@ -23,8 +23,8 @@ from llmlocal.cli.completion_scripts import candidates
 from llmlocal.cli.main import app
 from llmlocal.errors import UsageError
 from llmlocal.hub import aliases, catalog, index, names, places
-from llmlocal.hub.catalog import Thinking, entry_for
-from llmlocal.hub.names import Ref, located, parse
+from llmlocal.hub.catalog import entry_for
+from llmlocal.hub.names import Ref, find_local, parse
 from llmlocal.hub.remote_file import RemoteFile
 from llmlocal.hub.variants import quant_of, rank, variants
 
@@ -91,7 +91,7 @@ def test_paths_stay_paths(store: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert parse("./tiny") == Path("tiny")
     assert parse("a b") == Path("a b")
     Path("tiny").write_bytes(b"a file goes first")
-    assert located("tiny") == Path("tiny")
+    assert find_local("tiny") == Path("tiny")
 
 
 @pytest.mark.parametrize(
@@ -181,14 +181,9 @@ def test_wrong_user_catalog_is_told(said: Said, store: Path, text: str) -> None:
 
 
 def test_users_entries_come_first(store: Path) -> None:
-    own('[models."qwen3-0.6b"]\nrepo = "my/own"\ncontext = 5\nthinking = { close = "</t>" }')
+    own('[models."qwen3-0.6b"]\nrepo = "my/own"\ncontext = 5')
     found = entry_for("qwen3-0.6b")
-    assert found and (found.repo, found.context, found.own, found.thinking) == (
-        "my/own",
-        5,
-        True,
-        Thinking(close="</t>"),
-    )
+    assert found and (found.repo, found.context, found.own) == ("my/own", 5, True)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +357,7 @@ def test_rm_spares_what_another_snapshot_names(said: Said, hub: FakeHub, store: 
     filled(hub, said)
     old = f"hf:{REPO}:Q4_0@{OLD}"
     code, _, err = said("rm", f"hf:{REPO}")
-    assert (code, "may be one of 2" in err) == (2, True)
+    assert (code, "matches 2 models" in err) == (2, True)
     assert said("rm", f"hf:{REPO}:Q4_0")[0] == 2  # nobody was asked
     before = files_below(store)
     assert said("rm", f"hf:{REPO}:Q4_0", "--dry-run")[0] == 0
@@ -398,7 +393,7 @@ def test_rm_touches_no_other_file(said: Said, hub: FakeHub, store: Path, tmp_pat
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(model())
     code, _, err = said("rm", str(mine), "-y")
-    assert (code, "not in the store" in err, mine.exists()) == (2, True, True)
+    assert (code, "not in the model store" in err, mine.exists()) == (2, True, True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
@@ -437,7 +432,7 @@ def test_prune(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
         os.utime(path, (0, 0))
     code, out, _ = said("prune", "--dry-run")
     assert code == 0
-    assert [line.split(":")[0] for line in out.splitlines()].count("stopped download") == 2
+    assert [line.split(":")[0] for line in out.splitlines()].count("interrupted download") == 2
     assert [line.split(":")[0] for line in out.splitlines()].count("old revision") == 2
     assert ours.exists() and stale.exists()
     assert said("prune")[0] == 2
@@ -459,8 +454,8 @@ def test_prune_spares_a_download_that_runs(said: Said, hub: FakeHub, store: Path
     partial = repo.folder / "blobs" / f"{'d' * 64}.llmlocal.incomplete"
     partial.write_bytes(b"x")
     with repo.lock("d" * 64, lambda _: None):
-        assert "stopped" not in said("prune", "--dry-run")[1]
-    assert "stopped" in said("prune", "--dry-run")[1]
+        assert "interrupted" not in said("prune", "--dry-run")[1]
+    assert "interrupted" in said("prune", "--dry-run")[1]
 
 
 def test_prune_keeps_a_pinned_revision(said: Said, hub: FakeHub, store: Path) -> None:
@@ -472,7 +467,7 @@ def test_prune_keeps_a_pinned_revision(said: Said, hub: FakeHub, store: Path) ->
 def test_verify_finds_a_flipped_byte(said: Said, hub: FakeHub, store: Path) -> None:
     filled(hub, said)
     assert said("verify")[0] == 0
-    blob = names.local(parse("hf:org/odd")).blob  # type: ignore[union-attr, arg-type]
+    blob = names.find_stored(parse("hf:org/odd")).blob  # type: ignore[union-attr, arg-type]
     data = bytearray(blob.read_bytes())
     data[-5] ^= 1
     blob.write_bytes(data)
@@ -518,9 +513,9 @@ def test_alias_of_a_file_and_of_an_alias(
     monkeypatch.chdir(tmp_path)
     assert said("alias", "set", "here", "a b.gguf")[0] == 0
     monkeypatch.chdir("/")
-    assert located("here") == tmp_path / "a b.gguf"
+    assert find_local("here") == tmp_path / "a b.gguf"
     assert said("alias", "set", "there", "here")[0] == 0
-    assert located("there") == tmp_path / "a b.gguf"
+    assert find_local("there") == tmp_path / "a b.gguf"
 
 
 @pytest.mark.parametrize(

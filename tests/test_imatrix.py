@@ -20,7 +20,7 @@ from llmlocal.engine import Engine
 from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf, write_gguf
 from llmlocal.imatrix import collect as importance
-from llmlocal.imatrix.collect import Way, measure
+from llmlocal.imatrix.collect import CollectOptions, collect
 from llmlocal.imatrix.file import Imatrix, TextRead, load_imatrix, read_imatrix, write_imatrix
 from llmlocal.imatrix.statistics import statistics
 from llmlocal.measure.perplexity import cut_in_chunks
@@ -124,8 +124,8 @@ class Mixture(naive.Llama):
         return out
 
 
-def measured(path: Path, text: bytes, out: Path, **way: Any) -> Imatrix:
-    *_, last = measure(path, text, "text.txt", out, Way(**{"n_ctx": CTX, **way}))
+def measured(path: Path, text: bytes, out: Path, **options: Any) -> Imatrix:
+    *_, last = collect(path, text, "text.txt", out, CollectOptions(**{"n_ctx": CTX, **options}))
     return last.matrix
 
 
@@ -149,7 +149,7 @@ def test_trained_model(stories: Path, text: bytes, heard: Heard, tmp_path: Path)
     for chunk in chunks_of(path, text, 3):
         heard.block = -1
         model.logits(chunk)
-    check_equal(matrix, heard, 1e-6)  # the cache rounds to halves, perhaps the other way
+    check_equal(matrix, heard, 1e-6)  # the cache rounds to halves, perhaps the other options
 
 
 def test_sums_are_llama_cpps(stories: Path, text: bytes, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_file_comes_back(tmp_path: Path) -> None:
 
 def test_resumed_work_is_that_of_one_run(story: Path, text: bytes, made: Path, tmp_path: Path) -> None:
     whole = measured(story, text, tmp_path / "whole", chunks=5)
-    steps = list(measure(story, text, "text.txt", made, Way(CTX, 5, resume=True)))
+    steps = list(collect(story, text, "text.txt", made, CollectOptions(CTX, 5, resume=True)))
     assert [step.done for step in steps] == [2, 3, 4, 5] and {step.before for step in steps} == {2}
     resumed = load_imatrix(made)
     assert resumed.texts == whole.texts and all(
@@ -252,13 +252,15 @@ def test_resumed_work_is_that_of_one_run(story: Path, text: bytes, made: Path, t
         for name, sums in whole.sums.items()
     )
     before = made.read_bytes()
-    assert len(list(measure(story, text, "text.txt", made, Way(CTX, 5, resume=True)))) == 1  # nothing is left to do
+    assert (
+        len(list(collect(story, text, "text.txt", made, CollectOptions(CTX, 5, resume=True)))) == 1
+    )  # nothing is left to do
     assert made.read_bytes() == before
 
 
 def test_another_text_is_added(story: Path, text: bytes, made: Path, tmp_path: Path) -> None:
     other = text[5000:9000]
-    *_, last = measure(story, other, "text.txt", made, Way(CTX, 1, resume=True))
+    *_, last = collect(story, other, "text.txt", made, CollectOptions(CTX, 1, resume=True))
     assert [(read.name, read.chunks) for read in last.matrix.texts] == [("text.txt", 2), ("text.txt", 1)]
     alone, both, first = measured(story, other, tmp_path / "alone", chunks=1), load_imatrix(made), {}
     first = measured(story, text, tmp_path / "first", chunks=2)
@@ -272,18 +274,18 @@ def test_a_file_of_llama_imatrix_is_gone_on_with(story: Path, text: bytes, made:
         metadata = {k: v for k, v in file.metadata.items() if not k.startswith("llmlocal")}
         metadata["imatrix.datasets"] = ["somewhere/text.txt"]
         write_gguf(tmp_path / "foreign", metadata, list(file.tensors.values()))
-    *_, last = measure(story, text, "text.txt", tmp_path / "foreign", Way(CTX, 3, resume=True))
+    *_, last = collect(story, text, "text.txt", tmp_path / "foreign", CollectOptions(CTX, 3, resume=True))
     assert (last.before, last.done) == (2, 3)
     metadata["imatrix.datasets"] = ["text.txt", "other.txt"]
     with open_gguf(made) as file:
         write_gguf(tmp_path / "foreign", metadata, list(file.tensors.values()))
-    with pytest.raises(importance.UsageError, match="does not say how much of"):
+    with pytest.raises(importance.UsageError, match="does not record how much of"):
         measured(story, text, tmp_path / "foreign", resume=True)
 
 
 def test_it_is_saved_on_the_way(story: Path, text: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importance, "SAVE_SECONDS", -1.0)
-    steps = measure(story, text, "text.txt", tmp_path / "m", Way(CTX))
+    steps = collect(story, text, "text.txt", tmp_path / "m", CollectOptions(CTX))
     for _ in range(4):
         next(steps)
     steps.close()  # as Ctrl-C would
@@ -324,7 +326,7 @@ def test_another_models_matrix(tmp_path: Path, made: Path, text: bytes, story: P
     matrix.sums["blk.0.attn_q.weight"] = np.zeros((1, 32))
     write_imatrix(tmp_path / "other", matrix)
     before = (tmp_path / "other").read_bytes()
-    with pytest.raises(importance.BadFileError, match=r"holds \(1, 32\) sums"):
+    with pytest.raises(importance.BadFileError, match=r"has shape \(1, 32\)"):
         measured(story, text, tmp_path / "other", chunks=3, resume=True)
     assert (tmp_path / "other").read_bytes() == before
 

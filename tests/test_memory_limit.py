@@ -65,7 +65,7 @@ def test_refusal_names_the_largest_context(tmp_path: Path) -> None:
         fits = largest_context(file.metadata, file.tensors, 50_000, free)
         assert memory(file.metadata, file.tensors, fits).total <= free
         assert memory(file.metadata, file.tensors, fits + 1).total > free
-        with pytest.raises(ResourceError, match=r"a context of 50000 tokens takes .* and .* is free") as caught:
+        with pytest.raises(ResourceError, match=r"a context of 50000 tokens takes .* of memory, .* is free") as caught:
             check_memory(file.metadata, file.tensors, 50_000, free=free)
         assert caught.value.hint.startswith(f"--ctx {fits} is the largest context that fits")
         with pytest.raises(ResourceError) as caught:
@@ -81,7 +81,7 @@ def test_run_and_chat_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sa
     for command in ([*run, "-c", "60000"], ["chat", path, "--template", "chatml", "-c", "60000", "--no-save"]):
         code, out, err = said(*command)  # type: ignore[operator]
         assert (code, out) == (6, "")
-        assert "is the largest context that fits; -y tries it all the same" in err
+        assert "is the largest context that fits; -y tries it anyway" in err
     assert said(*run, "-c", "60000", "-y")[0] == 0  # type: ignore[operator]
 
 

@@ -11,14 +11,14 @@ import pytest
 from scripted import session, word
 
 from llmlocal.errors import UsageError
-from llmlocal.measure.perplexity import perplexity, score, scored, surprise
+from llmlocal.measure.perplexity import perplexity, score, scored, token_nlls
 
 FORMATS = ("f32", "f16", "Q8_0", "Q4_0")
 
 
 def test_surprise_of_known_probabilities() -> None:
     logits = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]], np.float32)) + 90
-    assert surprise(logits, [0, 2]) == pytest.approx([log(2), log(10)], rel=1e-5)
+    assert token_nlls(logits, [0, 2]) == pytest.approx([log(2), log(10)], rel=1e-5)
 
 
 def test_uniform_model_is_as_surprised_as_its_vocabulary_is_large() -> None:

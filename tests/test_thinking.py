@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from llmlocal.chat_format.chat_template import ChatTemplate
 from llmlocal.chat_format.tag_splitter import Part, PartSplitter, Span
-from llmlocal.chat_format.thinking import COMMON, STYLES, Style, can_think, style_of, switches
+from llmlocal.chat_format.thinking import COMMON, STYLES, ThinkingStyle, can_think, style_of, switches
 from llmlocal.errors import LlmlocalError
 
 GOLDEN = Path(__file__).parent / "golden" / "chat_templates.json.xz"
@@ -29,7 +29,7 @@ def golden() -> dict[str, Any]:
     return found
 
 
-def split(text: str, style: Style = COMMON, *, opened: bool = False, cuts: int = 1) -> dict[str, str]:
+def split(text: str, style: ThinkingStyle = COMMON, *, opened: bool = False, cuts: int = 1) -> dict[str, str]:
     """What was thought and what was said, the text being given `cuts` characters at a time."""
     splitter, out = PartSplitter(style.spans, opened=opened), {"thought": "", "answer": ""}
     parts = [part for at in range(0, len(text), cuts) for part in splitter.push(text[at : at + cuts])]
@@ -40,7 +40,7 @@ def split(text: str, style: Style = COMMON, *, opened: bool = False, cuts: int =
 
 @pytest.mark.parametrize("style", [*STYLES, COMMON], ids=lambda style: style.opens)
 @pytest.mark.parametrize("cuts", [1, 2, 5, 1000])
-def test_every_family(style: Style, cuts: int) -> None:
+def test_every_family(style: ThinkingStyle, cuts: int) -> None:
     text = f"{style.opens}\nTwo and two.\n{style.closing}\nIt is <4>.\n"
     assert split(text, style, cuts=cuts) == {"thought": "Two and two.", "answer": "It is <4>.\n"}
     opened = text.removeprefix(style.opens)
@@ -71,7 +71,7 @@ def test_nothing_but_tags_and_blanks_is_lost(words: list[str]) -> None:
     text = "".join(words)
     whole = split(text, cuts=1000)
     assert split(text) == whole
-    letters = "".join(whole.values()).replace("<think>", "").replace("</think>", "")
+    letters = "".join(part.replace("<think>", "").replace("</think>", "") for part in whole.values())
     assert [c for c in letters if not c.isspace()] == [
         c for c in text.replace("<think>", "").replace("</think>", "") if not c.isspace()
     ]

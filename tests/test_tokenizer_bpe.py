@@ -19,8 +19,8 @@ from vocabularies import BYTES, bpe, golden, keys, real, real_tokenizer
 from llmlocal.errors import BadFileError
 from llmlocal.gguf.reader import open_gguf
 from llmlocal.tokenizer import load
+from llmlocal.tokenizer.merges import RankedMerges
 from llmlocal.tokenizer.pretokenizers import BY_NAME
-from llmlocal.tokenizer.ranked import RankedMerges
 
 FILES = ("gpt-2", "llama-bpe", "qwen2", "deepseek-llm")
 BYTE_COMPLETE = ("gpt-2", "llama-bpe", "qwen2")
@@ -102,10 +102,10 @@ def test_bos_by_default_is_the_pretokenizers() -> None:
 @pytest.mark.parametrize(
     ("over", "message"),
     [
-        ({"pre": "gpt-99\n"}, r"pre is 'gpt-99\\n', an unknown pre-tokenizer"),
-        ({"pre": 7}, "pre is '7', an unknown pre-tokenizer"),
+        ({"pre": "gpt-99\n"}, r"pre is 'gpt-99\\n', an unsupported pre-tokenizer"),
+        ({"pre": 7}, "pre is '7', an unsupported pre-tokenizer"),
         ({"merges": None}, "merges is missing"),
-        ({"merges": ["a b", "abc"]}, r"merges\[1\] is 'abc', not two texts and one space"),
+        ({"merges": ["a b", "abc"]}, r"merges\[1\] is 'abc', expected two texts separated by one space"),
         ({"merges": ["a b c"]}, r"merges\[0\] is 'a b c'"),
         ({"merges": [1, 2]}, "merges must hold strings, not int"),
         ({"merges": "a b"}, "merges is 'a b', not an array"),

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlocal.tokenizer.cutting import Splitter, ascii_thousands, blanks_by_powers_of_two, thousands
 from llmlocal.tokenizer.pretokenizers import BY_NAME, SCHEMES
+from llmlocal.tokenizer.splitter import Splitter, ascii_thousands, blanks_by_powers_of_two, thousands
 from llmlocal.tokenizer.unicode_classes import BLANKS, UNASSIGNED, classes, lower
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))

@@ -31,15 +31,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "types bools": ({"token_type": [True] * N}, "token_type must hold integers, not bool"),
     "type 9": ({"token_type": [9] * N}, r"token_type\[0\] is 9"),
     "type negative": ({"token_type": [1] * (N - 1) + [-1]}, rf"token_type\[{N - 1}\] is -1"),
-    "byte type, no byte": ({"token_type": [2, 3, 3] + [6] * (N - 3)}, r"type byte but reads '▁a', not <0x00>"),
+    "byte type, no byte": ({"token_type": [2, 3, 3] + [6] * (N - 3)}, r"type byte, but its text is '▁a', not <0x00>"),
     "bos outside": ({"bos_token_id": N}, f"bos_token_id is {N}, outside the vocabulary of {N} tokens"),
     "eos negative": ({"eos_token_id": -1}, "eos_token_id is -1, outside"),
     "pad float": ({"padding_token_id": 1.0}, r"padding_token_id is 1\.0, outside"),
     "default outside": ({"tokens": ["a"], "scores": [0.0], "token_type": [1]}, "bos_token_id is absent.*default is 1"),
     "flag number": ({"add_bos_token": 1}, "add_bos_token is 1, not true or false"),
     "sep without id": ({"add_sep_token": True}, "add_sep_token is true but there is no .*seperator_token_id"),
-    "unknown kind": ({"model": "gpt-99\x1b[2J"}, r"model is 'gpt-99\\x1b\[2J', which is not supported \(supp.*llama"),
-    "no kind": ({"model": None}, "holds no tokenizer"),
+    "unknown kind": ({"model": "gpt-99\x1b[2J"}, r"model is 'gpt-99\\x1b\[2J', which is not supported; supp.*llama"),
+    "no kind": ({"model": None}, "has no tokenizer"),
 }
 
 
@@ -55,7 +55,7 @@ def test_refused_in_one_line(case: str) -> None:
 def test_byte_tokens_are_two_capital_hex_digits(text: str) -> None:
     metadata = spm("a")
     metadata["tokenizer.ggml.tokens"][5] = text
-    with pytest.raises(BadFileError, match=r"tokens\[5\] is of type byte but reads"):
+    with pytest.raises(BadFileError, match=r"tokens\[5\] has type byte, but its text is"):
         load(metadata)
 
 

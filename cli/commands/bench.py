@@ -37,14 +37,14 @@ def bench(
     """
     from ...errors import ThresholdError, UsageError
     from ...measure import baseline as earlier
-    from ...measure.bench import Plan, Row, bench, pair_of, thread_counts
+    from ...measure.bench import BenchPlan, BenchResult, bench, pair_of, thread_counts
 
     if fail_below is not None and baseline is None:
         raise UsageError("--fail-below needs something to compare with", "add --baseline FILE")
     limit = earlier.percentage(fail_below) if fail_below is not None else None
     before = earlier.read(baseline) if baseline is not None else None
-    plan = Plan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, roofline)
-    rows: list[Row] = []
+    plan = BenchPlan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, roofline)
+    rows: list[BenchResult] = []
     with terminal.Screen(quiet=quiet) as screen:
         measured = collect(bench(models, plan, thread_counts(threads)), rows)
         screen.lines(bench_table(measured, output, peak=roofline))

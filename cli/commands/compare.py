@@ -33,12 +33,12 @@ def compare(
               llmlocal compare model-F16.gguf model-Q4_K_M.gguf --max-kl 0.05
     """
     from ...errors import ThresholdError
-    from ...measure.comparison import PROMPT, Way, opened
+    from ...measure.comparison import PROMPT, CompareOptions, opened
     from ...measure.sample_text import sample_text
 
     read = sample_text() if text is None else read_file(text)
-    way = Way(ctx, chunks, threads, PROMPT if prompt is None else prompt)
-    with opened(reference, candidates, way) as found, terminal.Screen(quiet=quiet) as screen:
+    options = CompareOptions(ctx, chunks, threads, PROMPT if prompt is None else prompt)
+    with opened(reference, candidates, options) as found, terminal.Screen(quiet=quiet) as screen:
         if text is None:
             screen.notes(["no --text: measured on a short built-in text; a text of your own kind says more"])
         for done, total in found.run(read):

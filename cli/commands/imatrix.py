@@ -36,7 +36,7 @@ def imatrix(
               llmlocal imatrix model.imatrix.gguf --stats
     """
     from ...errors import UsageError
-    from ...imatrix.collect import Way, measure
+    from ...imatrix.collect import CollectOptions, collect
     from ...imatrix.file import load_imatrix
 
     if text_file is None:
@@ -47,8 +47,8 @@ def imatrix(
         text, last = read_file(text_file), None
         out = output or Path(f"{model.stem}.imatrix.gguf")
         with terminal.Screen(quiet=quiet) as screen:
-            way = Way(ctx, chunks, threads, with_output, resume, force)
-            for last in measure(model, text, text_file.name, out, way):
+            options = CollectOptions(ctx, chunks, threads, with_output, resume, force)
+            for last in collect(model, text, text_file.name, out, options):
                 screen.progress("chunk", last.done - last.before, last.total - last.before)
         assert last is not None  # there is a step before the first chunk
         matrix = last.matrix

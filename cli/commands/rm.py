@@ -16,10 +16,10 @@ def rm(model: o.Removed, dry_run: o.DryRun = False, yes: o.Confirmed = False) ->
     Examples: llmlocal rm qwen3-0.6b:Q8_0
               llmlocal rm hf:org/repo:Q4_K_M -y
     """
-    from ...hub.removal import freed_by, named, remove
+    from ...hub.removal import find_models, freed_by, remove
     from ...text import format_bytes
 
-    models = [found for text in model for found in named(text)]
+    models = [found for text in model for found in find_models(text)]
     for found in models:
         tools = f", also used by {' and '.join(found.shared)}" if len(found.shared) > 1 else ""
         terminal.note(f"{found.name}: {format_bytes(freed_by(found))} in {found.path}{tools}")

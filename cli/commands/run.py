@@ -51,7 +51,7 @@ def run(
     Examples: llmlocal run qwen3-0.6b "Why is the sky blue?"
               cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
-    from ...chat_format.prompt import Request
+    from ...chat_format.prompt import PromptRequest
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
     given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
@@ -59,7 +59,7 @@ def run(
     target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
     texts, screen = read_files(file or ()), AnswerScreen(quiet=quiet, verbose=verbose)
     with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
-        ready = session.prompt(Request(read(), system, texts, raw, template, think.value))
+        ready = session.prompt(PromptRequest(read(), system, texts, raw, template, think.value))
         screen.notes(ready.notes)
         if show_prompt_only:
             return show_prompt(ready, target, model)

@@ -28,15 +28,15 @@ def tokenize(
               llmlocal tokenize model.gguf --decode "1 403 407"
     """
     from ...errors import UsageError
-    from ...model_info.spelling import Spelling
+    from ...model_info.tokenization import Tokenization
 
     if ids + pieces + count + decode > 1:
         raise UsageError("--ids, --pieces, --count and --decode exclude each other")
     read = prompt_source(text, use_stdin=not no_stdin, what="text", exact=True)
-    spelling = Spelling.open(model, special=not no_special)
+    tokenization = Tokenization.open(model, special=not no_special)
     if decode:
-        return terminal.show_text(spelling.decode(read()))
-    found = spelling.encode(read())
+        return terminal.show_text(tokenization.decode(read()))
+    found = tokenization.encode(read())
     if count:
         terminal.say(str(len(found)))
     elif ids:

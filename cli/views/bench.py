@@ -12,14 +12,14 @@ from ..choices import Layout
 from ..ui.tables import Chart
 
 if TYPE_CHECKING:
-    from ...measure.baseline import Change
-    from ...measure.bench import Row
+    from ...measure.baseline import SpeedChange
+    from ...measure.bench import BenchResult
 
 BENCH = (("model", 32), ("threads", 7), ("test", 14), ("tokens/s", 18), ("GB/s", 6), ("of memory", 9))
 PEAK = (("GMAC/s", 6), ("of peak", 7))  # with --roofline
 
 
-def bench_table(rows: Iterable[Row], layout: Layout, *, peak: bool = False) -> Iterator[str]:
+def bench_table(rows: Iterable[BenchResult], layout: Layout, *, peak: bool = False) -> Iterator[str]:
     """The text of a benchmark, line by line as its rows come; JSON in one piece at the end."""
     if layout is Layout.md:
         columns = BENCH + PEAK if peak else BENCH
@@ -41,16 +41,16 @@ def bench_table(rows: Iterable[Row], layout: Layout, *, peak: bool = False) -> I
         yield json.dumps({"schema": 1, "rows": [_record(row) for row in rows]}, indent=1, ensure_ascii=False)
 
 
-def collect(rows: Iterable[Row], into: list[Row]) -> Iterator[Row]:
+def collect(rows: Iterable[BenchResult], into: list[BenchResult]) -> Iterator[BenchResult]:
     """Pass rows on as they come, and append each to `into`."""
     for row in rows:
         into.append(row)
         yield row
 
 
-def bench_charts(rows: Sequence[Row]) -> Iterator[Chart]:
+def bench_charts(rows: Sequence[BenchResult]) -> Iterator[Chart]:
     """A chart of each kind of test that was run more than once, prompts and answers apart."""
-    kinds: dict[str, list[Row]] = {}
+    kinds: dict[str, list[BenchResult]] = {}
     for row in rows:
         kinds.setdefault(row.name, []).append(row)
     for name, some in kinds.items():
@@ -58,7 +58,7 @@ def bench_charts(rows: Sequence[Row]) -> Iterator[Chart]:
             yield Chart(f"{name}, tokens/s", [(_label(row), row.mean, f"{row.mean:.1f}") for row in some])
 
 
-def change_lines(changes: Iterable[Change]) -> Iterator[str]:
+def change_lines(changes: Iterable[SpeedChange]) -> Iterator[str]:
     """Each test against the baseline."""
     for change in changes:
         row = change.row
@@ -68,11 +68,11 @@ def change_lines(changes: Iterable[Change]) -> Iterator[str]:
         )
 
 
-def _label(row: Row) -> str:
+def _label(row: BenchResult) -> str:
     return f"{row.model.stem}, {row.n_threads} threads" + (f", {row.kv_type}" if row.kv_type != "f16" else "")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: BenchResult) -> list[str]:
     cells = [row.model.stem, str(row.n_threads), row.name, f"{row.mean:.2f} ± {row.sd:.2f}"]
     for rate, share, digits in (
         (row.weight_rate, row.bandwidth_share, 2),
@@ -82,7 +82,7 @@ def _cells(row: Row) -> list[str]:
     return cells
 
 
-def _record(row: Row) -> dict[str, object]:
+def _record(row: BenchResult) -> dict[str, object]:
     return {
         "model": row.model.stem,
         "test": row.name,

@@ -11,7 +11,7 @@ from ..ui.tables import Chart
 from ..ui.terminal import one_line
 
 if TYPE_CHECKING:
-    from ...measure.comparison import Comparison, Contender
+    from ...measure.comparison import Comparison, ModelResult
 
 LABEL = 13
 SEPARATORS = "-. "  # not _: Q4_0 and Q4_K_M are names
@@ -35,7 +35,7 @@ def table(found: Comparison) -> Iterator[str]:
         line = f"{label} {fit(p.value, 7, 3)} ± {fit(p.error, 5, 3)}"
         yield line if model is found.reference else f"{line}  {_predictions(found, model)}"
     n = found.reference.perplexity.n_tokens
-    chunks = f"{found.chunks} chunk{'s' * (found.chunks != 1)} of {found.way.n_ctx}"
+    chunks = f"{found.chunks} chunk{'s' * (found.chunks != 1)} of {found.options.n_ctx}"
     yield f"{n} tokens scored, {chunks}; reference: {names[0]}"
     yield "99 %, max: of the KL divergence; answer: tokens of a greedy answer that agree"
 
@@ -53,10 +53,10 @@ def record(found: Comparison, text: Path | None) -> dict[str, Any]:
     """Everything, for programs."""
     return {
         "text": None if text is None else str(text),
-        "ctx": found.way.n_ctx,
+        "ctx": found.options.n_ctx,
         "chunks": found.chunks,
         "tokens": found.reference.perplexity.n_tokens,
-        "prompt": found.way.prompt,
+        "prompt": found.options.prompt,
         "answer_tokens": len(found.answer),
         "reference": _figures(found.reference),
         "candidates": [_figures(model) | _distance(found, model) for model in found.candidates],
@@ -88,14 +88,14 @@ def fit(value: float, width: int, digits: int) -> str:
     return next((text for text in texts if len(text) <= width), f"{value:.0e}").rjust(width)
 
 
-def _predictions(found: Comparison, model: Contender) -> str:
+def _predictions(found: Comparison, model: ModelResult) -> str:
     d, same = model.divergence, model.same_tokens
     answer = "same" if same == len(found.answer) else f"{same}/{len(found.answer)}"
     kl = f"{fit(d.mean, 7, 5)} ± {fit(d.error, 7, 5)}"
     return f"{kl}  {fit(d.worst, 6, 4)}  {fit(d.largest, 6, 3)}  {d.same_best:>6.1%}  {answer:>6}"
 
 
-def _figures(model: Contender) -> dict[str, Any]:
+def _figures(model: ModelResult) -> dict[str, Any]:
     return {
         "path": str(model.path),
         "bytes": model.about.n_bytes,
@@ -108,7 +108,7 @@ def _figures(model: Contender) -> dict[str, Any]:
     }
 
 
-def _distance(found: Comparison, model: Contender) -> dict[str, Any]:
+def _distance(found: Comparison, model: ModelResult) -> dict[str, Any]:
     d, (ratio, error) = model.divergence, model.log_ratio(found.reference)
     return {
         "log_perplexity_ratio": ratio,

@@ -11,11 +11,11 @@ from ..ui.tables import Table
 from ..ui.terminal import one_line
 
 if TYPE_CHECKING:
-    from ...imatrix.collect import Step
+    from ...imatrix.collect import CollectProgress
     from ...imatrix.file import Imatrix
 
 
-def result_lines(step: Step, out: Path) -> Iterator[str]:
+def result_lines(step: CollectProgress, out: Path) -> Iterator[str]:
     """The file, and what went into it."""
     matrix, new = step.matrix, step.done - step.before
     yield one_line(str(out))

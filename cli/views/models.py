@@ -10,11 +10,11 @@ from ...text import format_bytes
 from ..ui.tables import Table
 
 if TYPE_CHECKING:
-    from ...hub.catalog import Entry
-    from ...hub.index import Model
+    from ...hub.catalog import CatalogEntry
+    from ...hub.index import StoredModel
 
 
-def available_table(entries: Sequence[Entry]) -> Table:
+def available_table(entries: Sequence[CatalogEntry]) -> Table:
     """A row for each entry of the catalog; parameters in billions."""
     rows = [
         (
@@ -29,7 +29,7 @@ def available_table(entries: Sequence[Entry]) -> Table:
     return Table(("NAME", "PARAMETERS", "CONTEXT", "LICENSE", "REPOSITORY"), rows, right=(1, 2))
 
 
-def installed_table(models: Sequence[Model]) -> Table:
+def installed_table(models: Sequence[StoredModel]) -> Table:
     """A row for each model of the store."""
     rows = [
         (m.name, format_bytes(m.size), m.quant or "?", m.architecture or "?", age(m.used), _shared(m)) for m in models
@@ -37,7 +37,7 @@ def installed_table(models: Sequence[Model]) -> Table:
     return Table(("NAME", "SIZE", "QUANT", "ARCHITECTURE", "USED", "SHARED WITH"), rows, right=(1,))
 
 
-def _shared(model: Model) -> str:
+def _shared(model: StoredModel) -> str:
     return "old revision" if model.old else ", ".join(model.shared)
 
 

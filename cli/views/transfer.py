@@ -10,8 +10,8 @@ from ...text import format_bytes
 from ..ui import terminal
 
 if TYPE_CHECKING:
-    from ...hub.pull import Plan
-    from ...hub.remote_file import Told
+    from ...hub.pull import PullPlan
+    from ...hub.remote_file import DownloadNotice
 
 REDRAW = 0.1  # seconds between two drawings
 
@@ -23,7 +23,7 @@ class Meter:
         self._screen = screen
         self._drawn = 0.0
 
-    def __call__(self, event: Told) -> None:
+    def __call__(self, event: DownloadNotice) -> None:
         if isinstance(event, str):
             return self._screen.notes([event])
         now = monotonic()
@@ -41,7 +41,7 @@ def pull_one(
     force: bool = False,
     dry_run: bool = False,
     **options: Any,
-) -> tuple[Plan, Path]:
+) -> tuple[PullPlan, Path]:
     """Plan a download, say what it needs, and run it; `ask`: ask for the size first. Raises what `hub.pull` does."""
     from ...errors import ResourceError
     from ...hub.pull import plan, pull
@@ -63,7 +63,7 @@ def pull_one(
             raise
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: PullPlan) -> list[str]:
     """What a user should know before a download."""
     parts = f" in {len(plan.variant.files)} parts" if len(plan.variant.files) > 1 else ""
     size, fetch, memory = plan.variant.size, plan.fetch, plan.memory
@@ -84,7 +84,7 @@ def _notes(plan: Plan) -> list[str]:
     return said
 
 
-def record(plan: Plan, path: Path) -> dict[str, Any]:
+def record(plan: PullPlan, path: Path) -> dict[str, Any]:
     """A pull as a JSON object has it."""
     memory = plan.memory
     return {

@@ -17,11 +17,11 @@ from ..chat.chat import Chat as ModelChat
 from ..chat.chat import ChatSettings
 from ..chat.conversation import Conversation, Turn
 from ..chat_format.chat_template import choose
-from ..chat_format.prompt import Prompt, Request
+from ..chat_format.prompt import Prompt, PromptRequest
 from ..errors import UsageError
 from ..generation.events import Events
 from ..generation.session import Session
-from ..hub.names import located, unknown
+from ..hub.names import find_local, model_not_found
 from ..ops.kv import find
 from .access import Access
 from .answer import Answer, Stream, whole
@@ -122,7 +122,7 @@ class Model:
         if raw and (chosen.think != "auto" or chosen.think_budget is not None):
             raise UsageError("raw text is continued as it is: think and think_budget have no effect", "leave them out")
         if isinstance(prompt, str):
-            request = Request(_encoded(prompt), system, (), raw, chosen.template, chosen.think)
+            request = PromptRequest(_encoded(prompt), system, (), raw, chosen.template, chosen.think)
             made = Stream(self._access, choice, lambda: _text(session, request, chosen))
         else:
             if raw or system is not None:
@@ -169,7 +169,7 @@ class Model:
         tokenizer, listed = self._access.session.tokenizer, self._ids(ids)
         if not continues:
             return tokenizer.decode_bytes(listed, special=special)
-        shown = (tokenizer.shown(id, first=False, special=special) for id in listed)
+        shown = (tokenizer.visible_piece(id, first=False, special=special) for id in listed)
         return b"".join(piece for piece in shown if piece is not None)
 
     def logits(self, text_or_ids: str | Iterable[int]) -> NDArray[np.float32]:
@@ -271,9 +271,9 @@ def _located(name: str | os.PathLike[str] | None) -> Path:
     if not isinstance(name, str):
         require(isinstance(name, os.PathLike), "name_or_path", name, "a name or a path")
         return Path(name)
-    path = located(name)
+    path = find_local(name)
     if path is None:
-        raise unknown(name)
+        raise model_not_found(name)
     return path
 
 
@@ -284,7 +284,7 @@ def _encoded(text: str) -> bytes:
         raise UsageError(f"the prompt has half a character at {error.start}: it is not valid Unicode") from None
 
 
-def _text(session: Session, request: Request, chosen: ChatSettings) -> tuple[Prompt, Events]:
+def _text(session: Session, request: PromptRequest, chosen: ChatSettings) -> tuple[Prompt, Events]:
     ready, s = session.prompt(request), chosen
     events = session.answer(
         ready,

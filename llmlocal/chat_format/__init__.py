@@ -1,4 +1,4 @@
-"""How a conversation is written for a model, and how its answer is read: templates, thoughts, tool calls.
+"""Chat templates: conversation to prompt; and parsing of answers: reasoning, tool calls.
 
-Knows text and tokens; knows no engine and no sampling.
+Depends on text and tokenizers, not on the engine.
 """

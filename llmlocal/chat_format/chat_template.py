@@ -1,7 +1,7 @@
-"""A conversation as one prompt: the model's own template, or a built-in one. Knows no model and no terminal.
+"""Renders a conversation to a prompt with the model's own chat template or a built-in one.
 
-Every character of a rendered prompt is known to come from the template or from what it was given (messages, tools,
-documents). Only the template's own text can make special tokens. jinja2 is loaded when the first template is rendered.
+The origin of every character of a rendered prompt is tracked: the template, or its input (messages, tools, documents).
+Only the template's own text can become special tokens. jinja2 is imported when the first template is rendered.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .sandbox.budget import Budget, OverBudgetError
 from .sandbox.origin import mark_user, runs
 
 KEY = "tokenizer.chat_template"
-MAX_SOURCE = 64 << 10  # characters; the longest of real ones has 17 thousand
+MAX_SOURCE = 64 << 10  # characters; the longest real template has 17,000
 SPECIAL_NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-REASONING = ("reasoning_content", "thinking", "reasoning")  # names that one thing goes by
+REASONING = ("reasoning_content", "thinking", "reasoning")  # message keys for reasoning, all with the same meaning
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
-HOLE = "\ufdd0"  # no character: it stands for one that must not be read as part of a special token
+HOLE = "\ufdd0"  # a noncharacter: replaces characters that must not be parsed as part of a special token
 HOLES = re.compile(f"{HOLE}+")
-HIDDEN = re.compile(r"[^ \t\n\v\f\r]+")  # blanks stay, as special tokens may swallow them
+HIDDEN = re.compile(r"[^ \t\n\v\f\r]+")  # whitespace stays, since special tokens may strip it
 SHOWN_LENGTH = 300
 HINT = "choose another template with --template"
 
@@ -35,12 +35,12 @@ Message = Mapping[str, Any]
 
 
 class TemplateRefusedError(UsageError):
-    """The template raised an error of its own: it does not take this conversation."""
+    """The template itself raised an error: it does not accept this conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a prompt. `from_user`: given with the messages, tools or documents, not the template's own."""
+    """A part of a prompt. `from_user`: from the messages, tools or documents, not from the template itself."""
 
     text: str
     from_user: bool
@@ -48,20 +48,20 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt with the origin of its parts, and notes for people on what was done to fit the template."""
+    """A rendered prompt with the origin of its parts; `notes` tell the user what was changed to fit the template."""
 
     segments: tuple[Segment, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """Exactly what the template wrote."""
+        """The rendered text, exactly as the template produced it."""
         return "".join(segment.text for segment in self.segments)
 
     def encode(self, tokenizer: Tokenizer) -> list[int]:
-        """Token ids: special tokens from the template's own text only, BOS once where the model or template wants it.
+        """Token ids: special tokens only from the template's own text, BOS once where model or template add it.
 
-        What lies between two special tokens is encoded as one text, whatever its origin.
+        The text between two special tokens is encoded as a whole, whatever its origin.
         """
         hidden: list[str] = []
 
@@ -88,9 +88,9 @@ class Rendered:
 
 
 class ChatTemplate:
-    """A Jinja template that turns messages into a prompt; `special_tokens` are variables such as bos_token.
+    """A Jinja template that renders messages to a prompt; `special_tokens` are variables such as bos_token.
 
-    `name` and `note` are for people: which template it is, and what they should know about the choice.
+    `name` and `note` are for messages: which template this is, and a remark about its choice.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class ChatTemplate:
     ) -> Rendered:
         """The prompt for `messages`, exactly as transformers renders it.
 
-        `fold_system` puts a system prompt that the template refuses or leaves out into the first user's message, and
-        notes it. Raises TemplateRefusedError where the template refuses the messages, BadFileError where it is wrong,
-        hostile or endless.
+        `fold_system` moves a system prompt that the template refuses or ignores into the first user message, and adds
+        a note. Raises TemplateRefusedError where the template rejects the messages, BadFileError where it is invalid,
+        does something forbidden, or exceeds its budget.
         """
         rest = {**variables, "tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}
         folded = _folded(messages) if fold_system else None
@@ -138,7 +138,7 @@ class ChatTemplate:
             if not self._leaves_out_system(rendered, messages, rest):
                 return rendered
             fitted = self._rendered(folded, rest)
-        note = "the model's chat template has no system prompt: it was put before the first message"
+        note = "the model's chat template does not support a system prompt; it was put before the first message"
         return replace(fitted, notes=(note,))
 
     def _leaves_out_system(self, rendered: Rendered, messages: Sequence[Message], rest: Mapping[str, Any]) -> bool:
@@ -162,14 +162,14 @@ class ChatTemplate:
             self._code = self._code or compiled(self.source)
             text = Sandbox(Budget(given), self._now).run(self._code, {**self._special_tokens, **given})
         except TemplateRaisedError as error:
-            said = shown(str(error))
+            said = one_line(str(error))
         except (OverBudgetError, OverflowError) as error:
             raise BadFileError(f"{self.name} was stopped: {error}", HINT) from None
-        except Exception as error:  # anything can come out of a foreign program
+        except Exception as error:  # an untrusted template can raise anything
             raise BadFileError(f"{self.name} {_failure(error)}", HINT) from None
         else:
             return Rendered(tuple(Segment(*run) for run in runs(text)))
-        raise TemplateRefusedError(f"{self.name} refuses these messages: {said}")
+        raise TemplateRefusedError(f"{self.name} rejects these messages: {said}")
 
 
 def special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
@@ -179,39 +179,39 @@ def special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
 
 
 def variants(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """The templates in a file by name, "default" for the one without; blank ones are none. Raises BadFileError."""
+    """The templates in a file by name ("default" for the unnamed one), blank ones left out. Raises BadFileError."""
     found = {key.removeprefix(KEY + "."): value for key, value in metadata.items() if key.startswith(KEY + ".")}
     found |= {"default": metadata[KEY]} if KEY in metadata else {}
     for name, source in found.items():
         if not isinstance(source, str):
-            raise BadFileError(f"{KEY} ({shown(name)}) is no text")
+            raise BadFileError(f"{KEY} ({one_line(name)}) is not a string")
     return {name: source for name, source in found.items() if source.strip()}
 
 
 def choose(
     metadata: Mapping[str, Any], tokenizer: Tokenizer, wanted: str | None = None, *, tools: bool = False
 ) -> ChatTemplate | None:
-    """The template to chat with: `wanted` (a name in the file, a built-in one, or a path), else the file's own.
+    """The chat template: `wanted` (a name in the file, a built-in template, or a path), otherwise the file's own.
 
-    With `tools`, the file's "tool_use" where it has one. A file without any gets a built-in one that its vocabulary
-    hints at, with a note; None where nothing does. Raises NotFoundError and BadFileError.
+    With `tools`, the file's "tool_use" template where it has one. For a file without templates, a built-in one guessed
+    from its vocabulary or name, with a note; None where there is no match. Raises NotFoundError, BadFileError.
     """
     own, variables = variants(metadata), special_tokens(tokenizer)
     if wanted is not None:
         source = own.get(wanted) or templates.resolve(wanted, MAX_SOURCE)
-        return ChatTemplate(source, variables, name=f"the template {shown(wanted)}")
+        return ChatTemplate(source, variables, name=f"the template {one_line(wanted)}")
     name = next((name for name in ("tool_use",) * tools + ("default",) if name in own), None)
     if name is not None:
         return ChatTemplate(own[name], variables, name="the model's chat template")
     guess = templates.guess(tokenizer.vocab.ids, str(metadata.get("general.name", "")))
     if guess is None:
         return None
-    note = f"the file has no chat template: {guess} is used, going by its vocabulary; --template names another"
+    note = f"the file has no chat template; using {guess}, guessed from its vocabulary (choose with --template)"
     return ChatTemplate(templates.source(guess), variables, name=f"the template {guess}", note=note)
 
 
-def shown(text: str) -> str:
-    """Foreign text in one line that does nothing to a terminal."""
+def one_line(text: str) -> str:
+    """Untrusted text on one line, without control characters, cut after SHOWN_LENGTH characters."""
     line = "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in text[:SHOWN_LENGTH])
     return " ".join(line.split()) + "..." * (len(text) > SHOWN_LENGTH)
 
@@ -227,7 +227,7 @@ def _with_one_bos(ids: list[int], tokenizer: Tokenizer) -> list[int]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    """A message as templates get it, its reasoning by every name that one of them reads."""
+    """A message as passed to templates, its reasoning under all names that templates read."""
     given: dict[str, Any] = _given(message)
     reasoning = next((given[name] for name in REASONING if given.get(name) is not None), None)
     if reasoning is not None:
@@ -237,12 +237,12 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _word(value: object) -> str | None:
-    """`value` where it is a single word, such as a role. Templates make special tokens of those: <|user|>."""
+    """`value` where it is a single word such as a role, from which templates make special tokens: <|user|>."""
     return str(value) if isinstance(value, str) and WORD.fullmatch(value) else None
 
 
 def _given(value: Any) -> Any:
-    """Plain data out of `value`, its text marked as given; what is no plain data becomes <its type>."""
+    """`value` as plain data, its text marked as input; other objects become the text <type name>."""
     if value is None or type(value) in (bool, int, float):
         return value
     if isinstance(value, str):
@@ -256,7 +256,7 @@ def _given(value: Any) -> Any:
 
 
 def _folded(messages: Sequence[Message]) -> list[Message] | None:
-    """The messages with the system prompt in front of the first user's text; None where there is nothing to fold."""
+    """The messages with the system prompt before the first user's text; None where there is nothing to move."""
     roles = [message.get("role") for message in messages]
     if roles[:1] != ["system"] or "user" not in roles or not isinstance(messages[0].get("content"), str):
         return None
@@ -270,16 +270,16 @@ def _folded(messages: Sequence[Message]) -> list[Message] | None:
 
 
 def _failure(error: Exception) -> str:
-    """What went wrong in a template, for people."""
+    """A message that describes a template's error."""
     from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
 
-    said = shown(str(error))
+    said = one_line(str(error))
     if isinstance(error, TemplateSyntaxError):
-        return f"has a mistake in line {error.lineno}: {said}"
+        return f"has a syntax error in line {error.lineno}: {said}"
     if isinstance(error, SecurityError):
-        return f"was stopped, as it reaches for more than text: {said}"
+        return f"was stopped, it attempts a forbidden operation: {said}"
     if isinstance(error, (RecursionError, MemoryError, SyntaxError)):
         return "is nested too deeply"
     if isinstance(error, UndefinedError):
-        return f"uses what is not there: {said}"
+        return f"uses an undefined value: {said}"
     return f"failed: {said or type(error).__name__}"

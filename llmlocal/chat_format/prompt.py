@@ -1,6 +1,6 @@
-"""What a model is to read: a conversation in its chat template, or a text as it is. Knows no engine and no terminal.
+"""Builds prompts: a conversation in the model's chat template, or plain text.
 
-Texts of users and files never make special tokens; only a template's own text does.
+Text of users and files never becomes special tokens; only a template's own text does.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ..errors import UsageError
 from ..text import escaped
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate, choose
-from .thinking import COMMON, Style, Think, can_think, style_of, switches
+from .thinking import COMMON, Think, ThinkingStyle, can_think, style_of, switches
 
-BASE_NOTE = "the model has no chat template: the text is continued as it is (--template names a template)"
+BASE_NOTE = "the model has no chat template: it continues the plain text (--template chooses a template)"
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`text` and its tokens exactly as the model gets them. `notes` are for the user.
+    """`text` and token `ids` exactly as the model gets them. `notes` are messages for the user.
 
-    `continues`: the answer goes on in the middle of a text, so that a space before it counts. `chat`: a template wrote
-    it; then `style` is how the model thinks aloud, and `opened` says that the prompt ends within a thought.
+    `continues`: the answer continues a text, so that its leading space counts. `chat`: rendered by a template; then
+    `style` has the tags of the model's reasoning, and `opened` says that the prompt ends within reasoning.
     """
 
     text: str
@@ -31,21 +31,21 @@ class Prompt:
     continues: bool
     notes: tuple[str, ...] = ()
     chat: bool = False
-    style: Style = COMMON
+    style: ThinkingStyle = COMMON
     opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file to be read with a question; bytes that are not UTF-8 are kept."""
+    """A file to include in a prompt; bytes that are not UTF-8 are kept."""
 
     name: str
     content: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of a model once. `raw`: without a template; `template`: a name or path instead of the model's."""
+class PromptRequest:
+    """The parts of a single prompt. `raw`: no template; `template`: a name or path that replaces the model's own."""
 
     question: bytes
     system: str | None = None
@@ -55,25 +55,25 @@ class Request:
     think: Think = "auto"
 
 
-def prompt(request: Request, tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> Prompt:
-    """The prompt for a request, in a template wherever there is one.
+def prompt(request: PromptRequest, tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> Prompt:
+    """The prompt for a request, rendered by a template where there is one.
 
-    Raises UsageError where the request has no meaning, BadFileError for a bad template, NotFoundError for an unknown.
+    Raises UsageError for an invalid combination, BadFileError for a bad template, NotFoundError for an unknown one.
     """
     if request.raw:
         if request.system is not None or request.template is not None:
-            raise UsageError("--raw has no place for a system text or a template")
+            raise UsageError("--raw cannot be combined with a system prompt or a template")
         return plain(
             b"\n".join([*(file.content for file in request.files), *filter(None, [request.question])]), tokenizer
         )
     template = choose(metadata, tokenizer, request.template)
     if template is None:
         if request.system is not None:
-            hint = "--template NAME gives it one, such as chatml"
-            raise UsageError("the model has no chat template, so no place for a system text", hint)
+            hint = "choose a template, for example --template chatml"
+            raise UsageError("a system prompt needs a chat template, and the model has none", hint)
         return plain(with_files(request.files, request.question), tokenizer, BASE_NOTE)
     if not request.question and not request.files:
-        raise UsageError("the prompt is empty", "give a text; --raw starts from nothing")
+        raise UsageError("the prompt is empty", "give a prompt; --raw allows an empty one")
     messages = [{"role": "user", "content": _decoded(with_files(request.files, request.question))}]
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": request.system})
@@ -81,7 +81,7 @@ def prompt(request: Request, tokenizer: Tokenizer, metadata: Mapping[str, Any]) 
 
 
 def plain(text: str | bytes, tokenizer: Tokenizer, *notes: str) -> Prompt:
-    """A text to be continued. Raises UsageError for an empty one where the model has nothing to start from."""
+    """A prompt of plain text. Raises UsageError for an empty text where the model has no BOS token."""
     text = _decoded(text) if isinstance(text, bytes) else text
     ids = tokenizer.encode(text)
     if not ids:
@@ -97,10 +97,10 @@ def conversation(
     tools: Sequence[Mapping[str, Any]] | None = None,
     think: Think = "auto",
 ) -> Prompt:
-    """Messages up to where the model is to answer. Raises what `ChatTemplate.render` raises.
+    """The prompt for the model's next message. Raises what `ChatTemplate.render` raises.
 
-    Thinking is switched by the template's own variables; a thought that is not wanted and cannot be switched off there
-    is closed before it begins.
+    Thinking is switched by the template's variables; where the template cannot turn it off, the prompt ends with empty
+    reasoning.
     """
     rendered = template.render(messages, tools=tools, fold_system=True, **switches(template.source, think))
     notes = tuple(filter(None, [*tokenizer.notes, template.note, *rendered.notes]))
@@ -115,17 +115,17 @@ def conversation(
 
 
 def marked(text: str, tokenizer: Tokenizer) -> list[int]:
-    """Tokens of a text of ours whose tags are to be read as the special tokens that they are."""
+    """Token ids of trusted text, in which tags become special tokens."""
     return tokenizer.encode(text, add_special=False, parse_special=True)
 
 
-def _cannot_switch(template: ChatTemplate, style: Style) -> bool:
-    """Whether a template knows of thoughts, but has no variable that turns them off."""
+def _cannot_switch(template: ChatTemplate, style: ThinkingStyle) -> bool:
+    """Whether a template supports thinking but has no variable that turns it off."""
     return can_think(template.source) and not style.anywhere and not switches(template.source, "off")
 
 
 def with_files(files: Sequence[TextFile], question: bytes) -> bytes:
-    """The files, each between two lines with its name, and then the question."""
+    """The files, each between <file name="..."> and </file>, followed by the question."""
     parts = [
         b'<file name="%s">\n%s\n</file>'
         % (escaped(file.name).replace('"', "'").encode(), file.content.removesuffix(b"\n"))

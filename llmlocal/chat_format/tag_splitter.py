@@ -1,4 +1,4 @@
-"""A streamed answer split at tags into what is thought, said and called. Knows no family's tags and no tokens."""
+"""Splits a streamed answer at tags into reasoning, answer text and tool calls; the tags are given by the caller."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import AnyStr, Literal
 
-Kind = Literal["answer", "thought", "call", "dropped"]
+PartKind = Literal["answer", "thought", "call", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What stands between two tags. Without `closes` it goes on to the end of the answer.
+    """A kind of content and its tags. Without `closes` it extends to the end of the answer.
 
-    `first`: only before anything was said. `keep`: the opening tag is part of the content.
+    `first`: recognized only before any answer text. `keep`: the opening tag is part of the content.
     """
 
-    kind: Kind
+    kind: PartKind
     opens: str
     closes: str = ""
     first: bool = False
@@ -25,34 +25,34 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of an answer. A call comes whole, everything else as soon as it is certain."""
+    """A part of an answer. A call comes whole, all other text as soon as its kind is certain."""
 
-    kind: Kind
+    kind: PartKind
     text: str
 
 
 class PartSplitter:
-    """Cuts a stream of text into parts, wherever its pieces end; holds back only what may be the beginning of a tag.
+    """Splits a stream of text into parts; holds back only text that may be the beginning of a tag.
 
-    `opened`: the prompt itself ended within the first thought. Blanks around thoughts are left out.
+    `opened`: the prompt ended within reasoning. Whitespace around reasoning is removed.
     """
 
     def __init__(self, spans: Sequence[Span], *, opened: bool = False) -> None:
         self._spans = sorted(spans, key=lambda span: -len(span.opens))
         self._inside = next((span for span in spans if span.kind == "thought"), None) if opened else None
         self._held = ""
-        self._said = False  # something that is not blank was answered or called
-        self._fresh = True  # nothing of the present part was given yet: its leading blanks are left out
-        self._blanks = ""  # trailing blanks of a thought, which count only if it goes on
+        self._said = False  # answer text or a call has been emitted
+        self._fresh = True  # the current part is empty so far: its leading whitespace is removed
+        self._blanks = ""  # trailing whitespace of reasoning, emitted only if more follows
         self._body = ""
 
     @property
     def thinking(self) -> bool:
-        """Whether what comes next belongs to a thought."""
+        """Whether the next text belongs to reasoning."""
         return self._inside is not None and self._inside.kind == "thought"
 
     def push(self, text: str, *, final: bool = False) -> list[Part]:
-        """The parts that `text` completes; with `final` nothing is held back."""
+        """The parts that `text` completes; `final` ends the stream, so that nothing is held back."""
         self._held += text
         parts: list[Part] = []
         while self._step(parts, final):
@@ -62,7 +62,7 @@ class PartSplitter:
         return [part for part in parts if part.text and part.kind != "dropped"]
 
     def _step(self, parts: list[Part], final: bool) -> bool:
-        """Take what is certain out of the held text; whether a tag was passed, so that more may be certain."""
+        """Consume text whose kind is certain; returns whether a tag was passed, so that more may be certain."""
         tags = [self._inside.closes] if self._inside else [span.opens for span in self._openers()]
         found = [(at, -len(tag), tag) for tag in tags if tag and (at := self._held.find(tag)) >= 0]
         if not found:
@@ -73,7 +73,7 @@ class PartSplitter:
         said = self._said
         self._take(parts, at)
         if self._inside is None and said != self._said and any(s.opens == tag and s.first for s in self._spans):
-            return True  # something was said before this tag, so it is none
+            return True  # answer text precedes the tag, so it is ordinary text
         self._held = self._held[len(tag) :]
         self._pass(parts, tag)
         return True
@@ -82,7 +82,7 @@ class PartSplitter:
         return [span for span in self._spans if not (span.first and self._said)]
 
     def _pass(self, parts: list[Part], tag: str) -> None:
-        """Go through a tag."""
+        """Enter or leave a span at a tag."""
         if self._inside:
             parts += self._ended()
             return
@@ -93,13 +93,13 @@ class PartSplitter:
         self._inside, self._fresh, self._body = span, True, tag if span.keep else ""
 
     def _ended(self) -> list[Part]:
-        """Leave the span, if we are in one; a call is given now that it is whole."""
+        """Leave the current span, if any; emits a call, which is now whole."""
         span, body, self._body, self._blanks = self._inside, self._body, "", ""
         self._inside, self._fresh = None, span.kind == "thought" if span else self._fresh
         return [Part("call", body)] if span and span.kind == "call" else []
 
     def _take(self, parts: list[Part], end: int) -> None:
-        """Move `end` characters of the held text to the part they belong to."""
+        """Emit the first `end` characters of the held text as part of the current span."""
         text, self._held = self._held[:end], self._held[end:]
         kind = self._inside.kind if self._inside else "answer"
         if kind == "call":

@@ -1,6 +1,6 @@
-"""How models think aloud: the tags of each family, its switch in the template, the text that ends a thought.
+"""Reasoning of models: the tags of each family, the template variables that switch it, the text that ends it.
 
-Families are known by what their chat template contains; nothing here knows a model's name.
+Families are recognized by text in their chat template, independent of model names.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ Think = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
-    """A family's way to think.
+class ThinkingStyle:
+    """How a family of models marks its reasoning.
 
-    `hint`: a text that only its templates contain. `opens` and `closes` are the tags of a thought; `closing` is what
-    the model has to read for its thought to be over. `drops` are further tags that are no part of an answer;
-    `anywhere`: thoughts come between other messages too.
+    `hint`: text that only its templates contain. `opens` and `closes` are the tags around reasoning; `closing` is the
+    text that ends it when put into the context. `drops` are further tags to remove from answers; `anywhere`: reasoning
+    may also come between messages.
     """
 
     hint: str
@@ -32,12 +32,12 @@ class Style:
 
     @property
     def spans(self) -> list[Span]:
-        """The tags as spans of an answer."""
+        """The tags as spans for the answer's splitter."""
         thought = Span("thought", self.opens, self.closes, first=not self.anywhere)
         return [thought, *(Span("dropped", tag) for tag in self.drops)]
 
     def opened(self, prompt: str) -> bool:
-        """Whether `prompt` ends within a thought that its template began."""
+        """Whether `prompt` ends with an opening tag that the template wrote."""
         return prompt.rstrip().endswith(self.opens.rstrip())
 
 
@@ -46,7 +46,7 @@ COMMAND = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TE
 SOLAR = ("<|begin|>assistant", "<|content|>")
 KIMI = ("<|open|>response<|sep|>", "<|close|>response<|sep|>")
 STYLES = (
-    Style(
+    ThinkingStyle(
         "<|channel|>analysis",
         "<|channel|>analysis<|message|>",
         "<|end|>",
@@ -54,54 +54,56 @@ STYLES = (
         HARMONY,
         True,
     ),
-    Style("<|channel>thought", "<|channel>thought\n", "<channel|>", "\n<channel|>", (), True),
-    Style("[THINK]", "[THINK]", "[/THINK]", "[/THINK]"),
-    Style("<|START_THINKING|>", "<|START_THINKING|>", "<|END_THINKING|>", "<|END_THINKING|>", COMMAND),
-    Style("<|open|>think", "<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|close|>think<|sep|>" + KIMI[0], KIMI),
-    Style("<seed:think>", "<seed:think>", "</seed:think>", "</seed:think>"),
-    Style("<mm:think>", "<mm:think>", "</mm:think>", "</mm:think>"),
-    Style("<think:opensource>", "<think:opensource>", "</think:opensource>", "</think:opensource>"),
-    Style("<|inner_prefix|>", "<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>"),
-    Style(
+    ThinkingStyle("<|channel>thought", "<|channel>thought\n", "<channel|>", "\n<channel|>", (), True),
+    ThinkingStyle("[THINK]", "[THINK]", "[/THINK]", "[/THINK]"),
+    ThinkingStyle("<|START_THINKING|>", "<|START_THINKING|>", "<|END_THINKING|>", "<|END_THINKING|>", COMMAND),
+    ThinkingStyle(
+        "<|open|>think", "<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|close|>think<|sep|>" + KIMI[0], KIMI
+    ),
+    ThinkingStyle("<seed:think>", "<seed:think>", "</seed:think>", "</seed:think>"),
+    ThinkingStyle("<mm:think>", "<mm:think>", "</mm:think>", "</mm:think>"),
+    ThinkingStyle("<think:opensource>", "<think:opensource>", "</think:opensource>", "</think:opensource>"),
+    ThinkingStyle("<|inner_prefix|>", "<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>"),
+    ThinkingStyle(
         "<|think|><|",
         "<|think|>",
         "<|end|>",
         "<|end|><|begin|>assistant<|content|>",
         ("<|begin|>assistant", "<|content|>"),
     ),
-    Style(
+    ThinkingStyle(
         "Here are my reasoning steps:",
         "Here are my reasoning steps:\n",
         "[BEGIN FINAL RESPONSE]",
         "\n[BEGIN FINAL RESPONSE]\n",
         ("[END FINAL RESPONSE]",),
     ),
-    Style(
+    ThinkingStyle(
         "Here is my thought process:",
         "Here is my thought process:",
         "Here is my response:",
         "\nHere is my response:",
     ),
-    Style("<thinking>", "<thinking>", "</thinking>", "\n</thinking>\n\n"),
-    Style("<thought>", "<thought>", "</thought>", "\n</thought>\n\n"),
-    Style("◁think▷", "◁think▷", "◁/think▷", "◁/think▷"),
-    Style("<response>", "<think>", "</think>", "\n</think>\n<response>", ("<response>", "</response>")),
+    ThinkingStyle("<thinking>", "<thinking>", "</thinking>", "\n</thinking>\n\n"),
+    ThinkingStyle("<thought>", "<thought>", "</thought>", "\n</thought>\n\n"),
+    ThinkingStyle("◁think▷", "◁think▷", "◁/think▷", "◁/think▷"),
+    ThinkingStyle("<response>", "<think>", "</think>", "\n</think>\n<response>", ("<response>", "</response>")),
 )
-COMMON = Style("<think>", "<think>", "</think>", "\n</think>\n\n")  # the tags of most families
+COMMON = ThinkingStyle("<think>", "<think>", "</think>", "\n</think>\n\n")  # the tags of most families
 
-# Variables by which templates switch thinking; those that a template does not read do nothing.
+# Template variables that switch thinking; those that a template does not use have no effect.
 SWITCHES: dict[Think, Mapping[str, Any]] = {
     "auto": {},
     "on": {"enable_thinking": True, "thinking": True},
     "off": {"enable_thinking": False, "thinking": False, "skip_thinking": True, "thinking_budget": 0},
 }
-LOOK_BACK = 64  # characters of a prompt's end, where the template itself speaks
+LOOK_BACK = 64  # characters at the end of a prompt, which the template itself wrote
 EFFORT = "reasoning_effort"
 LEAST_EFFORTS = ("no_think", "none", "minimal", "low")
 
 
-def style_of(template: str, prompt: str = "") -> Style:
-    """The style that fits a chat template, or the end of a prompt that it wrote: some put their tags together."""
+def style_of(template: str, prompt: str = "") -> ThinkingStyle:
+    """The style of a chat template, or of the end of its prompt: some templates assemble their tags from pieces."""
     end = prompt[-LOOK_BACK:]
     return next((style for style in STYLES if style.hint in template or style.hint in end), COMMON)
 
@@ -116,6 +118,6 @@ def switches(template: str, think: Think) -> dict[str, Any]:
 
 
 def can_think(template: str) -> bool:
-    """Whether a chat template knows of thoughts at all."""
+    """Whether a chat template supports thinking."""
     style = style_of(template)
     return style is not COMMON or style.opens in template or style.closes in template

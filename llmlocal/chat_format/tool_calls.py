@@ -1,6 +1,6 @@
-"""Calls of functions as models write them: where each family's calls stand, and what they say. Runs none of them.
+"""Parses tool calls: the tags of each family, and the notations of a call. Executes nothing.
 
-Where calls stand is known by what the chat template contains; how one is written is seen from the call itself.
+The tags follow from text in the chat template, the notation from the call itself.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from .tag_splitter import Span
 
-# A text that only templates of a family contain, the tags of its calls ("" for: to the end), and whether the opening
-# tag belongs to the call.
+# Text that only templates of a family contain, the tags of its calls ("": to the end of the answer), and whether the
+# opening tag is part of the call.
 # fmt: off
 TAGS: tuple[tuple[str, str, str, bool], ...] = (
     ("<tool_call>", "<tool_call>", "</tool_call>", False),
@@ -46,7 +46,7 @@ TAGS: tuple[tuple[str, str, str, bool], ...] = (
     ("function_calls>", "<atem:function_calls>", "</atem:function_calls>", False),
 )
 # fmt: on
-BARE = ('{"name":', '{"type": "function"', '{"function":')  # calls without tags, for templates that name none
+BARE = ('{"name":', '{"type": "function"', '{"function":')  # untagged calls, for templates without tags
 DECODER = json.JSONDecoder()
 
 MISTRAL = re.compile(r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[CALL_ID\]([\w-]+))?\s*\[ARGS\]\s*(?=\{)")
@@ -74,7 +74,7 @@ class Call:
     arguments: Mapping[str, Any]
 
     def message(self, id: str) -> dict[str, Any]:
-        """As it stands in a conversation's message."""
+        """As an entry of `tool_calls` in a message, in OpenAI's format."""
         return {
             "type": "function",
             "id": id,
@@ -83,7 +83,7 @@ class Call:
 
 
 def spans(template: str) -> list[Span]:
-    """Where the calls of a family stand in its answers."""
+    """The spans of tool calls in answers, for a chat template."""
     found = [Span("call", opens, closes, keep=keep) for hint, opens, closes, keep in TAGS if hint in template]
     if not found or "<|python_tag|>" in template:
         found += [Span("call", bare, first=True, keep=True) for bare in BARE]
@@ -91,7 +91,7 @@ def spans(template: str) -> list[Span]:
 
 
 def parse(body: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[Call]:
-    """The calls in a stretch of an answer; none where it is no call. `tools` say which arguments are texts."""
+    """The calls in a part of an answer, empty where it has none. `tools` declare which arguments are strings."""
     for notation in (_mistral, _headed, _pairs, _elements, _gemma, _json, _python):
         try:
             calls = notation(body, Declared.of(tools))
@@ -104,14 +104,14 @@ def parse(body: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[Call]:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """Of the functions that a model was told of: their names, and which (function, argument) is a text."""
+    """The declared functions: their names, and which (function, argument) pairs are strings."""
 
     names: frozenset[str]
     texts: frozenset[tuple[str, str]]
 
     @classmethod
     def of(cls, tools: Sequence[Mapping[str, Any]]) -> Declared:
-        """What `tools`, in OpenAI's notation, declare."""
+        """From `tools` in OpenAI's format."""
         names, texts = set(), set()
         for tool in tools:
             function = tool.get("function", tool)
@@ -123,12 +123,12 @@ class Declared:
 
 
 def _mistral(body: str, _: object) -> list[Call]:
-    """[TOOL_CALLS]name[ARGS]{...}, one after the other."""
+    """[TOOL_CALLS]name[ARGS]{...}, repeated."""
     return _before_json(MISTRAL, body)
 
 
 def _headed(body: str, _: object) -> list[Call]:
-    """A head with the name, then JSON: gpt-oss, Kimi, DeepSeek, Solar."""
+    """A header with the name, then JSON: gpt-oss, Kimi, DeepSeek, Solar."""
     head = body if "to=" in body or "begin" in body or "<|tool_call:name|>" in body else f"to={body}"
     return _before_json(HEADED, head) or _before_json(OLD_DEEPSEEK, head)
 
@@ -163,7 +163,7 @@ def _elements(body: str, declared: Declared) -> list[Call]:
 
 
 def _gemma(body: str, _: object) -> list[Call]:
-    """call:name{key:<|"|>text<|"|>,other:3}: JSON with bare keys and another quote."""
+    """call:name{key:<|"|>text<|"|>,other:3}: JSON with unquoted keys and <|"|> as quote."""
     calls = []
     for found in GEMMA.finditer(body):
         texts = body[found.end() :].split('<|"|>')
@@ -176,7 +176,7 @@ def _gemma(body: str, _: object) -> list[Call]:
 
 
 def _json(body: str, _: object) -> list[Call]:
-    """JSON objects that name a function, alone, one after the other, or in a list."""
+    """JSON objects that name a function: one, several in a row, or a list."""
     calls: list[Call] = []
     at = min((i for i in map(body.find, "{[") if i >= 0), default=-1)
     while at >= 0:
@@ -186,7 +186,7 @@ def _json(body: str, _: object) -> list[Call]:
             value, end = DECODER.raw_decode(body, at)
         except ValueError:
             if calls:
-                break  # what follows the calls is not for us
+                break  # the text after the calls is ignored
             raise
         calls += [call for item in (value if isinstance(value, list) else [value]) for call in _called(item)]
         rest = body[end:]
@@ -196,7 +196,7 @@ def _json(body: str, _: object) -> list[Call]:
 
 
 def _called(item: Any) -> Iterable[Call]:
-    """The call that a JSON object stands for: {"name": f, "arguments": {...}} and its kin, or {f: {...}}."""
+    """The call in a JSON object: {"name": f, "arguments": {...}} or a variant, or {f: {...}}."""
     if not isinstance(item, Mapping):
         return
     inner = item.get("function")
@@ -213,7 +213,7 @@ def _called(item: Any) -> Iterable[Call]:
 
 
 def _python(body: str, _: object) -> list[Call]:
-    """[f(a=1, b='x')]: Python's own notation; only constants count as values."""
+    """[f(a=1, b='x')]: Python syntax with constant values."""
     if not PYTHON.match(body):
         return []
     tree = ast.parse(body.strip(), mode="eval").body
@@ -228,7 +228,7 @@ def _python(body: str, _: object) -> list[Call]:
 
 
 class _JsonNames(ast.NodeTransformer):
-    """true, false and null, as JSON has them inside of Python."""
+    """Accepts JSON's true, false and null in Python syntax."""
 
     NAMES: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 
@@ -241,16 +241,16 @@ def _constant(node: ast.expr) -> Any:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """Arguments, also where they are JSON in a string. Raises ValueError for what are none."""
+    """The arguments as a dict, parsed where they are JSON in a string. Raises ValueError for other values."""
     if isinstance(value, str):
         value = json.loads(value)
     if not isinstance(value, Mapping):
-        raise ValueError("arguments are no object")
+        raise ValueError("arguments are not an object")
     return dict(value)
 
 
 def _value(text: str, is_text: bool) -> Any:
-    """An argument between tags: as it is for a text, else read as JSON or as Python where it is one."""
+    """An argument between tags: unchanged for a string, otherwise parsed as JSON or a Python constant if possible."""
     text = text.removeprefix("\n").removesuffix("\n")
     if text.startswith("<![CDATA[") and text.endswith("]]>"):
         text = text[len("<![CDATA[") : -len("]]>")]

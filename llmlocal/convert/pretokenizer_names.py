@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import BadFileError
 from ..text import shown
-from ..tokenizer.cutting import Pattern
 from ..tokenizer.pretokenizers import BY_NAME
+from ..tokenizer.splitter import Pattern
 
 # Parts of patterns as tokenizer.json has them.
 _OF = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"

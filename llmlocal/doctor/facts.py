@@ -1,6 +1,6 @@
-"""What this machine is to llmlocal, and whether everything works on it. Prints nothing; knows no model.
+"""Hardware and software facts of this machine, and health checks on them.
 
-Each fact is a line for people; those that can be wrong are checks, with what to do about it.
+A fact is one line to show; a check also has a result, and a hint for when it fails.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..quant.jit.cpu import offered, physical_cores, target, usable_cpus
 from ..text import format_bytes
 
 SHOWN = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE")
-SECRET = re.compile(r"//[^/@]*@")  # a user's name and password in an address
+SECRET = re.compile(r"//[^/@]*@")  # user name and password in a URL
 CPUINFO, CPU_CACHES = Path("/proc/cpuinfo"), Path("/sys/devices/system/cpu/cpu0/cache")
-PROBE = "Q4_0"  # the format whose product is read for the proof
+PROBE = "Q4_0"  # the format whose matmul kernel is checked for the instruction
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """`ok` is None where there is nothing to judge; `hint` says what to do where it is not."""
+    """One line of the report. `ok` is the result of a check, None for a plain fact; `hint` is for a failed check."""
 
     name: str
     value: str
@@ -37,10 +37,10 @@ class Fact:
 
 
 def facts() -> Iterator[Fact]:
-    """Everything but the self-test, which takes longer (`self_test`)."""
+    """All facts and checks except the self-test of the kernels (`self_test`), which takes longer."""
     yield from _software()
     yield from _processor()
-    yield from _room()
+    yield from _storage()
     for name in SHOWN:
         if value := os.environ.get(name) or os.environ.get(name.lower()):
             yield Fact(name, SECRET.sub("//...@", value))
@@ -63,9 +63,9 @@ def _processor() -> Iterator[Fact]:
     try:
         where = target()
     except ValueError as error:
-        yield Fact("instructions", str(error), False, "unset LLMLOCAL_ISA, or choose one of these")
+        yield Fact("instructions", str(error), False, "unset LLMLOCAL_ISA, or set it to one of these")
         return
-    yield Fact("instructions", f"{where.isa}, of {', '.join(offered())}")
+    yield Fact("instructions", f"{where.isa} (available: {', '.join(offered())})")
     yield proof()
     logical, usable = os.cpu_count() or 1, usable_cpus()
     yield Fact("cores", f"{physical_cores()} physical in use by default, {usable} of {logical} CPUs usable")
@@ -74,7 +74,7 @@ def _processor() -> Iterator[Fact]:
 
 
 def proof() -> Fact:
-    """Whether the instruction that the set exists for is in the code that a product of bytes became."""
+    """Check that the compiled int8 matmul kernel contains the instruction set's multiply-add instruction."""
     from ..quant.format import BY_NAME
     from ..quant.formats import load_all
     from ..quant.jit.compiler import compile_assembly
@@ -82,15 +82,15 @@ def proof() -> Fact:
 
     load_all()
     isa = import_module(f"..quant.isa.{target().isa}", __package__)
-    name = f"proof, {PROBE} product"
+    name = f"compiled {PROBE} kernel"
     if not isa.PROOF:
-        return Fact(name, "plain vector arithmetic, no instruction to look for")
+        return Fact(name, "generic vector arithmetic, no special instruction expected")
     count = len(re.findall(rf"\b{isa.PROOF}\b", compile_assembly(matmul(BY_NAME[PROBE]))))
-    hint = "the compiler did not use this CPU's instructions; please report it"
-    return Fact(name, f"{count} {isa.PROOF} on {32 * isa.LANES}-bit vectors in the compiled code", count > 0, hint)
+    hint = "the compiler did not use this CPU's vector instructions; please report this"
+    return Fact(name, f"{count} {isa.PROOF} instructions on {32 * isa.LANES}-bit vectors", count > 0, hint)
 
 
-def _room() -> Iterator[Fact]:
+def _storage() -> Iterator[Fact]:
     import psutil
     from platformdirs import user_cache_path
 
@@ -105,7 +105,7 @@ def _room() -> Iterator[Fact]:
         "kernel cache",
         f"{folder}, {format_bytes(size)}",
         _writable(folder),
-        "no kernel can be kept there, so each start compiles anew; set LLMLOCAL_CACHE to a folder that can be written",
+        "kernels are compiled at every start; set LLMLOCAL_CACHE to a writable folder",
     )
     store = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or _hf_home()) / "hub")
     free = psutil.disk_usage(str(_existing(store))).free
@@ -131,7 +131,7 @@ def _existing(path: Path) -> Path:
 
 
 def cpu_name() -> str:
-    """What the CPU calls itself."""
+    """Model name of the CPU."""
     try:
         found = re.search(r"^(?:model name|Model)\s*: (.+)$", CPUINFO.read_text(), re.M)
     except OSError:
@@ -140,7 +140,7 @@ def cpu_name() -> str:
 
 
 def cpu_caches() -> str:
-    """Sizes of the first CPU's caches, where the system tells."""
+    """Cache sizes of the first CPU; empty where the system does not report them."""
     try:
         found = {
             (int((folder / "level").read_text()), (folder / "type").read_text().strip()): (folder / "size").read_text()

@@ -9,7 +9,7 @@ from time import perf_counter
 from types import TracebackType
 
 from .. import tokenizer as tokenizers
-from ..chat_format.prompt import Prompt, Request, marked, plain, prompt
+from ..chat_format.prompt import Prompt, PromptRequest, marked, plain, prompt
 from ..chat_format.tag_splitter import Span
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from ..errors import PromptTooLongError, UsageError
@@ -105,7 +105,7 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def prompt(self, request: Request) -> Prompt:
+    def prompt(self, request: PromptRequest) -> Prompt:
         """The prompt for a request to this model. Raises as `chat_format.prompt.prompt`."""
         return prompt(request, self.tokenizer, self.gguf.metadata)
 

@@ -1,4 +1,4 @@
-"""Where tensors lie in a GGUF file: spans, order, completeness. Knows no bytes, only integers that never wrap."""
+"""Byte spans of tensors in a GGUF file: order, alignment, completeness. Computes with Python integers only."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .values import REMOVED_TYPES, TENSOR_TYPES, padded
 
 FETCH_AGAIN = "fetch the file again: llmlocal pull --force"
 MAX_DIM = (1 << 63) - 1
-MAX_TENSOR_BYTES = 1 << 48  # above that it is a lie, not a download that stopped
+MAX_TENSOR_BYTES = 1 << 48  # more means a corrupt header, not an interrupted download
 
 
 class Record(NamedTuple):
-    """A tensor as the header declares it: `dims` in GGUF's order, the row first; `offset` from the data's start."""
+    """A tensor record: `dims` in GGUF's order (row length first), ggml `type`, `offset` from the start of the data."""
 
     name: str
     dims: tuple[int, ...]
@@ -26,19 +26,21 @@ class Record(NamedTuple):
 
 
 def supported_format(record: Record) -> type[Format]:
-    """The registered format of a tensor. Raises BadFileError for a type that is known but not supported."""
+    """The format of a tensor's type. Raises BadFileError for a type that llmlocal does not support."""
     if record.type not in BY_ID:
         load_all()
     if record.type not in BY_ID:
         kind = f"type {record.type} ({TENSOR_TYPES[record.type][0]})"
-        raise BadFileError(f"tensor {shown(record.name)}: {kind} is not supported yet", "use a file in another format")
+        raise BadFileError(
+            f"tensor {shown(record.name)}: {kind} is not supported yet", "use a file in another quantization"
+        )
     return BY_ID[record.type]
 
 
 def tensor_span(record: Record, start: int) -> tuple[int, int]:
-    """First byte and end of a tensor's data, in a file whose tensor data begins at byte `start`.
+    """Start and end of a tensor's bytes in a file whose tensor data begins at byte `start`.
 
-    Raises BadFileError for an unknown type, a dimension outside 0..2^63-1, or a row that is no multiple of its block.
+    Raises BadFileError for an unknown type, a dimension outside 0..2^63-1, or rows that are not whole blocks.
     """
     name, block, nbytes = _block_of(record)
     count = 1
@@ -56,8 +58,8 @@ def tensor_span(record: Record, start: int) -> tuple[int, int]:
 def place(records: Sequence[Record], start: int, alignment: int, size: int) -> list[tuple[int, int]]:
     """The spans of all tensors in a file of `size` bytes: aligned, disjoint, in order, without gaps, inside the file.
 
-    `start` is the first byte of tensor data, a multiple of `alignment`. Gaps are refused as in llama.cpp: no writer
-    leaves any, and a hole may hide bytes. Raises BadFileError for the first fault.
+    `start` is the first byte of tensor data, a multiple of `alignment`. Gaps are refused as in llama.cpp: writers leave
+    none, and a gap may hide data. Raises BadFileError for the first fault.
     """
     spans: list[tuple[int, int]] = []
     expected = start
@@ -80,7 +82,7 @@ def place(records: Sequence[Record], start: int, alignment: int, size: int) -> l
 def _misplaced(
     records: Sequence[Record], before: list[tuple[int, int]], span: tuple[int, int], alignment: int, size: int
 ) -> str:
-    """What to say of a tensor that does not begin where the one before it ends."""
+    """The message for a tensor that does not start where the one before it ends."""
     record = records[len(before)]
     name = shown(record.name)
     if span[0] > size:
@@ -94,7 +96,7 @@ def _misplaced(
 
 
 def _block_of(record: Record) -> tuple[str, int, int]:
-    """Name, values and bytes of the block of a tensor's type."""
+    """Name, values per block and bytes per block of a tensor's type."""
     kind, name = record.type, shown(record.name)
     if kind in BY_ID:
         return BY_ID[kind].name, BY_ID[kind].block, BY_ID[kind].nbytes

@@ -1,4 +1,4 @@
-"""Memory of a mapping that was read, given back to the system. Knows no file."""
+"""Returns pages of a memory mapping to the system."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import mmap
 from .values import padded
 
 
-def give_back(map: mmap.mmap, address: int, nbytes: int) -> None:
-    """Let the whole pages between two addresses go, where they lie in `map`; who looks there again reads them again."""
+def drop_pages(map: mmap.mmap, address: int, nbytes: int) -> None:
+    """Drop the whole pages within `nbytes` at `address`, where these lie in `map`; later access reads them again."""
     import numpy as np
 
     advice = getattr(mmap, "MADV_DONTNEED", None)
     first = address - int(np.frombuffer(map, np.uint8).ctypes.data)
     if advice is None or not 0 <= first < len(map):
         return
-    start = padded(first, mmap.PAGESIZE)  # the page before belongs to the tensor before, too
+    start = padded(first, mmap.PAGESIZE)  # the page before may hold the end of the previous tensor
     end = (first + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if end > start:
         map.madvise(advice, start, end - start)

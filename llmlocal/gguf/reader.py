@@ -1,6 +1,6 @@
-"""Strict reader of GGUF versions 2 and 3 over a mapping. Any bytes give a legal file, or one line that says why not.
+"""Strict reader of GGUF versions 2 and 3 over a memory mapping: a valid file, or an error that names the fault.
 
-Knows the container. Does not know what a key means to a model, and imports neither NumPy nor Numba.
+Reads the container only, independent of what keys mean to a model; imports neither NumPy nor Numba.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..quant.tensor import QTensor
 from ..text import escaped, shown
 from . import split
 from .layout import FETCH_AGAIN, Record, place, supported_format
-from .pages import give_back
+from .pages import drop_pages
 from .values import (
     ALIGNMENT_KEY,
     DEFAULT_ALIGNMENT,
@@ -51,11 +51,11 @@ _TENSOR_TAILS = [Struct(f"<{n}QIQ") for n in range(MAX_DIMS + 1)]
 def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     """Open a GGUF file and, where it is the first part of a split model, all the other parts in its folder.
 
-    Raises BadFileError for anything but a complete legal file, NotFoundError where there is none.
+    Raises BadFileError for an invalid or incomplete file, NotFoundError where it does not exist.
     """
     file = GGUFFile(path)
     try:
-        with _blamed_on(file.path):
+        with _errors_name(file.path):
             names = split.later_parts(file.path.name, file.metadata)
             for number, name in enumerate(names, start=2):
                 if not file.path.with_name(name).exists():
@@ -63,7 +63,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
         for name in names:
             file._join(GGUFFile(file.path.with_name(name)))
         if names:
-            with _blamed_on(file.path):
+            with _errors_name(file.path):
                 split.check_total(file.metadata, len(file.tensors))
     except BaseException:
         file.close()
@@ -74,7 +74,7 @@ def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
 class Metadata(Mapping[str, Any]):
     """Keys and values in the order of the file: int, float, bool, str, or a lazy `Array`.
 
-    A string's bytes that are not UTF-8 read as U+FFFD; `raw` has them as stored.
+    Bytes of strings that are not UTF-8 read as U+FFFD; `raw` has them as stored.
     """
 
     def __init__(self, values: dict[str, tuple[ValueType, Any]]) -> None:
@@ -91,15 +91,15 @@ class Metadata(Mapping[str, Any]):
         return len(self._values)
 
     def raw(self) -> dict[str, tuple[ValueType, Any]]:
-        """Type and value of every key, strings as memoryviews: what the writer takes to copy them unchanged."""
+        """Type and value by key, strings as memoryviews, so that the writer can copy them unchanged."""
         return dict(self._values)
 
 
 class GGUFFile:
-    """A legal GGUF file, mapped. The constructor reads one file; `open_gguf` also joins the parts of a split model.
+    """A valid GGUF file, memory-mapped. The constructor opens one file; `open_gguf` also joins a split model's parts.
 
-    `tensors` are views of the mapping in the order of the file; `types` the metadata's value types;
-    `trailing_bytes` what lies behind the last tensor, legal but of no use.
+    `tensors` are views of the mapping by name, in the order of the file; `types` the value types of the metadata;
+    `trailing_bytes` the number of unused bytes after the last tensor.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -112,7 +112,7 @@ class GGUFFile:
         self._values: dict[str, tuple[ValueType, Any]] = {}
         self.metadata = Metadata(self._values)
         try:
-            with _blamed_on(self.path):
+            with _errors_name(self.path):
                 self._parse()
         except BaseException:
             self.close()
@@ -124,9 +124,9 @@ class GGUFFile:
         return {key: kind for key, (kind, _) in self._values.items()}
 
     def close(self) -> None:
-        """Let go of the mapping. Views handed out are released, so late use fails loudly.
+        """Release the mapping and all views of it; later use of a view raises ValueError.
 
-        Memory that a NumPy array still looks at stays mapped until that array goes.
+        Memory that a NumPy array still refers to stays mapped until the array is deleted.
         """
         for part in self._parts:
             part.close()
@@ -141,9 +141,9 @@ class GGUFFile:
             self._map.close()
 
     def forget(self, tensor: QTensor) -> None:
-        """Give the memory of a tensor that was read back to the system; who looks at it again reads it again."""
+        """Return the pages of a tensor to the system; a later access reads them from the file again."""
         for file in (self, *self._parts):
-            give_back(file._map, tensor.address, tensor.nbytes)
+            drop_pages(file._map, tensor.address, tensor.nbytes)
 
     def __enter__(self) -> GGUFFile:
         return self
@@ -161,13 +161,13 @@ class GGUFFile:
         self.trailing_bytes = max(0, size - padded(spans[-1][1] if spans else start, self.alignment))
 
     def _join(self, part: GGUFFile) -> None:
-        """Take in the next part of a split model; from here on it is closed with this file."""
+        """Add the next part of a split model, which is then closed with this file."""
         self._parts.append(part)
-        with _blamed_on(part.path):
+        with _errors_name(part.path):
             split.check_part(len(self._parts), self._values, part._values)
             for name in part.tensors:
                 if name in self.tensors:
-                    raise BadFileError(f"tensor {shown(name)} is also in an earlier part")
+                    raise BadFileError(f"duplicate tensor {shown(name)}: it is also in an earlier part")
             if len(self.tensors) + len(part.tensors) > MAX_TENSORS:
                 raise BadFileError(f"more than {MAX_TENSORS} tensors in all parts")
         self.tensors.update(part.tensors)
@@ -175,9 +175,9 @@ class GGUFFile:
 
 
 def header_size(head: bytes, size: int) -> int | None:
-    """First byte of tensor data in a file of `size` bytes that begins with `head`; None where that is too short.
+    """Offset of the tensor data in a file of `size` bytes that begins with `head`; None where `head` is too short.
 
-    Raises BadFileError for what is wrong in the part that is there.
+    Raises BadFileError for a fault within `head`.
     """
     try:
         return _read_tables(memoryview(head), size, {})[-1]
@@ -188,9 +188,9 @@ def header_size(head: bytes, size: int) -> int | None:
 def _read_tables(
     view: memoryview, size: int, values: dict[str, tuple[ValueType, Any]]
 ) -> tuple[int, int, dict[str, Record], int]:
-    """Version, alignment, tensor records, first byte of tensor data in a file of `size` bytes; metadata into `values`.
+    """Version, alignment, tensor records and offset of the tensor data of a file of `size` bytes; fills `values`.
 
-    Where the view is only the file's beginning, StructError or _ShortError says that it ends too early.
+    Raises StructError or _ShortError where the view is only the beginning of the file and ends within the header.
     """
     version, n_tensors, n_entries = _read_header(view, size)
     cursor = _Cursor(view, HEADER.size, size)
@@ -207,11 +207,11 @@ def _read_tables(
 
 
 class _ShortError(Exception):
-    """The file goes on, but what we have of it does not."""
+    """The view ends within the header, before the file does."""
 
 
 class _Cursor:
-    """A place in the header that moves forward and never passes the end of the file, which has `size` bytes."""
+    """A read position in the header that never passes the end of the file, which has `size` bytes."""
 
     __slots__ = ("position", "size", "view")
 
@@ -219,7 +219,7 @@ class _Cursor:
         self.view, self.position, self.size = view, position, size
 
     def unpack(self, form: Struct, what: str) -> tuple[Any, ...]:
-        """The numbers at the cursor; `what` is named where the file ends before they do."""
+        """Unpack numbers at the cursor. Raises BadFileError, naming `what`, where the file ends within them."""
         if form.size > self.size - self.position:
             raise BadFileError(f"{what} is cut at end of file", FETCH_AGAIN)
         values = form.unpack_from(self.view, self.position)
@@ -227,7 +227,7 @@ class _Cursor:
         return values
 
     def take(self, count: int) -> memoryview:
-        """The next `count` bytes, which the caller knows to be in the file."""
+        """The next `count` bytes; the caller has checked that they lie in the file."""
         self.position += count
         if self.position > len(self.view):
             raise _ShortError
@@ -268,7 +268,7 @@ class _Cursor:
             raise BadFileError(f"{label} has unknown type {kind}")
 
     def string_size(self, label: str) -> int:
-        """Bytes of the string that begins here; the cursor moves behind its length."""
+        """Read the length in bytes of the string at the cursor."""
         (size,) = self.unpack(U64, f"{label}: value")
         if size > self.size - self.position:
             raise BadFileError(f"{label}: string of {size} bytes passes the end of file", FETCH_AGAIN)
@@ -277,7 +277,7 @@ class _Cursor:
         return int(size)
 
     def read_array(self, label: str) -> Array:
-        """An array whose elements are known to lie in the file; only strings are walked one by one."""
+        """Read an array after checking that its elements lie in the file; only strings are visited one by one."""
         kind, count = self.unpack(_ARRAY_HEAD, f"{label}: value")
         if kind == ValueType.ARRAY:
             raise BadFileError(f"{label}: nested arrays are not allowed")
@@ -296,9 +296,9 @@ class _Cursor:
         return Array(ValueType(kind), count, raw)
 
     def strings_size(self, label: str, count: int) -> int:
-        """Bytes that `count` strings with their lengths take. The hot loop of opening a vocabulary."""
+        """Bytes of `count` strings with their length fields. The hot loop of opening a vocabulary."""
         read, view, position = U64.unpack_from, self.view, self.position
-        last = self.size - U64.size  # the last place where a length can stand
+        last = self.size - U64.size  # the last position of a length field
         for i in range(count):
             if position > last:
                 break
@@ -312,7 +312,7 @@ class _Cursor:
         raise BadFileError(f"{label}: array of {count} elements passes the end of file", FETCH_AGAIN)
 
     def read_record(self, i: int) -> Record:
-        """Tensor record #i."""
+        """Read tensor record #i."""
         name = self.read_name(f"tensor #{i} name", MAX_TENSOR_NAME)
         label = f"tensor {shown(name)}"
         (n_dims,) = self.unpack(U32, label)
@@ -323,8 +323,8 @@ class _Cursor:
 
 
 @contextmanager
-def _blamed_on(path: Path) -> Iterator[None]:
-    """Put the file's name in front of a BadFileError."""
+def _errors_name(path: Path) -> Iterator[None]:
+    """Prefix a BadFileError with the file's name."""
     try:
         yield
     except BadFileError as error:
@@ -332,7 +332,7 @@ def _blamed_on(path: Path) -> Iterator[None]:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    """The whole file, mapped for reading."""
+    """Map the whole file for reading."""
     where = escaped(str(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a pipe would wait for a writer
@@ -344,14 +344,14 @@ def _mapped(path: Path) -> mmap.mmap:
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"{where}: no such file") from None
     except ValueError:
-        raise NotFoundError(f"{where}: no file can have this name") from None
+        raise NotFoundError(f"{where}: invalid file name") from None
     except OSError as error:
         kind = ResourceError if error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE) else BadFileError
         raise kind(f"{where}: cannot be read: {error.strerror}") from None
 
 
 def _read_header(view: memoryview, size: int) -> tuple[int, int, int]:
-    """Version, number of tensors, number of metadata entries; both counts can fit in the file."""
+    """Version, number of tensors and number of metadata entries, checked to fit the file's size."""
     head = bytes(view[: HEADER.size])
     if size < len(MAGIC):
         raise BadFileError(f"only {size} bytes, too short for a GGUF header ({HEADER.size})", FETCH_AGAIN)
@@ -386,7 +386,7 @@ def _check_version(version: int) -> None:
 
 
 def _alignment(values: dict[str, tuple[ValueType, Any]]) -> int:
-    """Bytes to whose multiples tensors are aligned."""
+    """Alignment of tensor data in bytes, a power of two."""
     kind, value = values.get(ALIGNMENT_KEY, (ValueType.U32, DEFAULT_ALIGNMENT))
     if kind is not ValueType.U32:
         raise BadFileError(f"{ALIGNMENT_KEY} must be u32, is {kind.label}")

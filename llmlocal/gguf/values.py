@@ -1,7 +1,4 @@
-"""GGUF's vocabulary: the 13 value types, lazy arrays, the sizes of all tensor types, names made safe to show.
-
-Knows how a value lies in bytes. Knows no file, no header and no tensor data.
-"""
+"""GGUF constants: the 13 value types and their binary layout, lazy arrays, block sizes of all tensor types."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ MAX_DIMS = 4
 
 
 class ValueType(IntEnum):
-    """Type of a metadata value, spelled as in error messages when lower-cased."""
+    """Type of a metadata value."""
 
     U8 = 0
     I8 = 1
@@ -51,7 +48,7 @@ CODES: dict[ValueType, str] = dict(zip(_SCALARS, "BbHhIif?Qqd", strict=True))
 STRUCTS = {kind: Struct("<" + code) for kind, code in CODES.items()}
 U32, U64 = STRUCTS[ValueType.U32], STRUCTS[ValueType.U64]
 
-# Every tensor type in GGUF's public list: name, values a block, bytes a block. A test compares it with `gguf`.
+# All tensor types of GGUF: name, values per block, bytes per block. A test compares it with the `gguf` package.
 TENSOR_TYPES: dict[int, tuple[str, int, int]] = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
@@ -101,15 +98,15 @@ REMOVED_TYPES = {
 
 
 def padded(position: int, alignment: int) -> int:
-    """The first multiple of `alignment` that is not below `position`."""
+    """`position` rounded up to a multiple of `alignment`."""
     return -(-position // alignment) * alignment
 
 
 class Array(Sequence[Any]):
-    """A metadata array that stays in the file: nothing is decoded before it is asked for.
+    """A metadata array that stays in the mapping; elements are decoded on access.
 
-    `type` is the elements' type and `raw` their bytes as stored, without a copy (strings: each behind its u64
-    length). Strings are decoded as UTF-8 with U+FFFD for every bad byte; `strings_as_bytes` is exact.
+    `type` is the element type, `raw` the bytes as stored, not copied (each string preceded by its u64 length). Strings
+    are decoded as UTF-8 with U+FFFD for invalid bytes; `strings_as_bytes` is exact.
     """
 
     __slots__ = ("_count", "_ends", "raw", "type")
@@ -150,9 +147,9 @@ class Array(Sequence[Any]):
         return list(unpack_from(f"<{self._count}{CODES[self.type]}", self.raw))
 
     def strings_as_bytes(self) -> list[bytes]:
-        """The strings exactly as stored, which need not be UTF-8. Raises TypeError for other elements."""
+        """The strings exactly as stored, possibly invalid UTF-8. Raises TypeError for other element types."""
         if self.type is not ValueType.STRING:
-            raise TypeError(f"an array of {self.type.label} has no strings")
+            raise TypeError(f"the elements are {self.type.label}, not strings")
         data, start, out = bytes(self.raw), 8, []
         for end in self._walk():
             out.append(data[start:end])
@@ -160,7 +157,7 @@ class Array(Sequence[Any]):
         return out
 
     def _walk(self) -> Iterator[int]:
-        """The end of every string; the reader has checked that all of them lie inside."""
+        """End offset of each string; the reader has checked that all lie inside `raw`."""
         read, data, position = U64.unpack_from, self.raw, 0
         for _ in range(self._count):
             position += 8 + read(data, position)[0]

@@ -1,4 +1,4 @@
-"""The built-in model that answers questions about llmlocal: `guide.gguf` beside this file. Made by tools/guide."""
+"""The built-in model that answers questions about llmlocal: `guide.gguf` in this folder, trained by tools/guide."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ FILE = "guide.gguf"
 
 
 def path() -> Path:
-    """The guide's file, in a checkout as in an installed wheel."""
+    """Path of the guide's model file, in a checkout and in an installed wheel."""
     return Path(str(files(__name__).joinpath(FILE)))

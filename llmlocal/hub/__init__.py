@@ -1,4 +1,5 @@
-"""Names to files: the catalog, the store on disk, and the only user of the network. Knows no engine and no terminal.
+"""From model names to files: the catalog, the model store on disk, and downloads.
 
-Imports nothing heavy: `names`, `catalog` and `index` serve completion and `list`; only `remote` loads the hub's client.
+The only room that uses the network. `names`, `catalog` and `index` import nothing heavy, since completion and `list`
+use them; only `remote` imports huggingface_hub.
 """

@@ -1,4 +1,4 @@
-"""The user's aliases: kept in the user's own catalog, whose comments and order stay. Knows TOML, no network."""
+"""The user's aliases, stored in the user's catalog file; its comments and order are preserved."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ TABLE = "aliases"
 
 
 def user_aliases() -> dict[str, str]:
-    """MODEL by alias, as the user set them."""
+    """The user's aliases: MODEL by alias."""
     return {str(alias): str(target) for alias, target in _document().get(TABLE, {}).items()}
 
 
 def set_alias(alias: str, model: str) -> None:
-    """Let `alias` mean `model`. Raises UsageError for what is no name, NotFoundError for what is no MODEL."""
+    """Make `alias` a name of `model`. Raises UsageError for an invalid alias, NotFoundError for an unknown MODEL."""
     alias = alias.lower()
     if not NAME.fullmatch(alias):
-        raise UsageError(f"{escaped(alias)} is no name", "small letters, digits, dots and dashes")
+        raise UsageError(
+            f"invalid alias {escaped(alias)}", "use lower-case letters, digits, dots, dashes and underscores"
+        )
     if alias in catalog().entries:
-        raise UsageError(f"{alias} is a model of the catalog", "choose another name")
+        raise UsageError(f"{alias} is already a model in the catalog", "choose another name")
     meant = parse(model)
     if isinstance(meant, Path):
         if not meant.is_file():
-            raise NotFoundError(
-                f"no model is called {escaped(model)}", f"the nearest names are {', '.join(nearest(model))}"
-            )
+            raise NotFoundError(f"unknown model {escaped(model)}", f"did you mean {', '.join(nearest(model))}?")
         model = str(meant.resolve())
     if alias == model.partition(":")[0]:
-        raise UsageError(f"{alias} would mean itself")
+        raise UsageError(f"{alias} would be an alias of itself", "name another model")
     document = _document()
     document.setdefault(TABLE, {})[alias] = model
     _write(document)
 
 
 def remove_alias(alias: str) -> None:
-    """Raises NotFoundError for what the user did not set."""
+    """Delete an alias. Raises NotFoundError where the user has not set it."""
     document = _document()
     if alias not in document.get(TABLE, {}):
         known = ", ".join(user_aliases())
-        raise NotFoundError(f"no alias {escaped(alias)}", f"there is {known}" if known else "none is set")
+        raise NotFoundError(f"no alias {escaped(alias)}", f"your aliases: {known}" if known else "you have no aliases")
     del document[TABLE][alias]
     _write(document)
 
 
 def _document() -> Any:
-    """The user's catalog, which is checked first; empty where there is none."""
+    """The user's catalog as a TOML document, validated; empty where the file does not exist."""
     import tomlkit
 
     catalog()
@@ -69,6 +69,6 @@ def _write(document: Any) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ResourceError(f"{escaped(str(path.parent))}: cannot be made: {error.strerror}") from None
+        raise ResourceError(f"{escaped(str(path.parent))}: cannot be created: {error.strerror}") from None
     with atomic_file(path, force=True) as out:
         out.write(tomlkit.dumps(document).encode())

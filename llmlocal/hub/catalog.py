@@ -1,6 +1,6 @@
-"""The catalog of models: short names, and what their makers recommend. Reads two TOML files, nothing else.
+"""The catalog of models: short names, repositories and the makers' sampling settings, from two TOML files.
 
-The user's entries and aliases go before ours. Sizes and hashes are not here: those only the hub knows.
+The user's entries and aliases override the built-in ones. File sizes and hashes come from the hub, never from here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..errors import UsageError
 from ..text import escaped
 from . import places
 
-Kind = Literal["chat", "base", "embedding"]
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # no colon: that starts the quantization
+ModelKind = Literal["chat", "base", "embedding"]
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # no colon: it separates the quantization
 REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 QUANT_PLACE = "{quant}"
 _FOLDER = re.compile(r"models--([^/\\]+?)--([^/\\]+)")
@@ -27,7 +27,7 @@ _WORDS = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the maker says to sample; None where nothing is said. Spelled as the options of `run`."""
+    """Sampling settings that the model's maker recommends, named as the options of `run`; None where not stated."""
 
     temp: float | None = None
     top_k: int | None = None
@@ -37,28 +37,12 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Thinking:
-    """How the model thinks aloud. `tags`: between `open` and `close`; `channels`: as gpt-oss's harmony format.
+class CatalogEntry:
+    """A model in the catalog.
 
-    `opened`: the template has written `open` already, so the answer begins inside. `variable` is the template's switch
-    (a boolean), `off` a text that a user message ends with to turn thinking off; None where there is no such thing.
-    """
-
-    style: Literal["tags", "channels"] = "tags"
-    open: str = "<think>"
-    close: str = "</think>"
-    opened: bool = False
-    variable: str | None = None
-    off: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A model as the catalog has it.
-
-    `file` is the name of its files in `repo` with `{quant}` in it, None where any file of the quantization will do.
-    `context` in tokens, `parameters` in billions. `checked` names the fields that were compared with
-    public documentation. `own`: the user's.
+    `file` is the pattern of its file names in `repo`, with `{quant}` for the quantization; None accepts any file.
+    `context` is in tokens, `parameters` in billions. `checked` lists the fields that were verified against public
+    documentation. `own`: from the user's catalog.
     """
 
     name: str
@@ -68,41 +52,39 @@ class Entry:
     parameters: float | None = None
     context: int | None = None
     license: str | None = None
-    kind: Kind = "chat"
+    kind: ModelKind = "chat"
     gated: bool = False
     aliases: tuple[str, ...] = ()
     sampling: Sampling = Sampling()
-    stop: tuple[str, ...] = ()
-    thinking: Thinking | None = None
     checked: tuple[str, ...] = ()
     own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Entries by name, and aliases: the entries' own and the user's, which may be of any MODEL."""
+    """Entries by name, and aliases: those of the entries, and the user's, which may stand for any MODEL."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, CatalogEntry]
     aliases: Mapping[str, str]
 
     def names(self) -> list[str]:
-        """Every short name there is, sorted."""
+        """All short names and aliases, sorted."""
         return sorted({*self.entries, *self.aliases})
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> CatalogEntry | None:
         """The entry of a name or alias (in any case), without a quantization."""
         name = name.lower()
-        for _ in range(4):  # an alias of an alias; a ring ends here
+        for _ in range(4):  # aliases of aliases; a cycle ends here
             if name in self.entries or name not in self.aliases:
                 break
             name = self.aliases[name].lower().partition(":")[0]
         return self.entries.get(name)
 
 
-def entry_for(model: str | Path) -> Entry | None:
-    """The catalog's entry of a name, `name:QUANT`, `hf:org/repo`, or of a local file; None where it has none.
+def entry_for(model: str | Path) -> CatalogEntry | None:
+    """The catalog's entry for a name, `name:QUANT`, `hf:org/repo` or a local file; None where it has none.
 
-    A file is known by the repository whose folder of the hub's cache it lies in, else by its own name.
+    A local file is matched by its repository where it lies in the hub's cache, otherwise by its file name.
     """
     found = catalog()
     text = str(model)
@@ -126,9 +108,9 @@ def recommended_sampling(model: Path) -> dict[str, Any]:
 
 
 def catalog() -> Catalog:
-    """Our entries with the user's over them, read once in a process for each state of the user's file.
+    """The built-in entries, overridden by the user's; read again when the user's file changes.
 
-    Raises UsageError, which names the line, where the user's file is wrong.
+    Raises UsageError, naming file and line, where the user's file is invalid.
     """
     user = places.user_catalog()
     try:
@@ -148,7 +130,7 @@ def _catalog(user: Path, stamp: int | None) -> Catalog:
     return Catalog(entries, aliases)
 
 
-def _read(path: Path, *, own: bool) -> tuple[dict[str, Entry], dict[str, str]]:
+def _read(path: Path, *, own: bool) -> tuple[dict[str, CatalogEntry], dict[str, str]]:
     where = escaped(str(path))
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -158,30 +140,29 @@ def _read(path: Path, *, own: bool) -> tuple[dict[str, Entry], dict[str, str]]:
             if not (NAME.fullmatch(alias) and isinstance(target, str)):
                 raise ValueError(f"alias {alias!r} must be a short name of a MODEL")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{where}: {escaped(str(error))}", "mend or remove the file") from None
+        raise UsageError(f"{where}: {escaped(str(error))}", "correct or delete the file") from None
     return entries, {alias: entry.name for entry in entries.values() for alias in entry.aliases} | aliases
 
 
-def entry_of(name: str, table: Mapping[str, Any], *, own: bool = False) -> Entry:
-    """An entry out of a TOML table. Raises ValueError for a field that is unknown or of the wrong type."""
+def entry_of(name: str, table: Mapping[str, Any], *, own: bool = False) -> CatalogEntry:
+    """An entry from a TOML table. Raises ValueError for an unknown field or one of the wrong type."""
     if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name: small letters, digits, dots, dashes")
+        raise ValueError(f"invalid name {name!r}: use lower-case letters, digits, dots, dashes and underscores")
     values = dict(table)
     if values.pop("unchecked", False) and "checked" in values:
         raise ValueError(f"{name}: both checked and unchecked")
-    for key, kind in (("sampling", Sampling), ("thinking", Thinking)):
-        if key in values:
-            values[key] = _checked(f"{name}.{key}", kind, values[key])
-    for key in ("aliases", "stop", "checked"):
+    if "sampling" in values:
+        values["sampling"] = _checked(f"{name}.sampling", Sampling, values["sampling"])
+    for key in ("aliases", "checked"):
         if key in values:
             values[key] = tuple(values[key])
-    entry: Entry = _checked(name, Entry, {**values, "name": name, "own": own})
+    entry: CatalogEntry = _checked(name, CatalogEntry, {**values, "name": name, "own": own})
     if not REPO.fullmatch(entry.repo):
-        raise ValueError(f"{name}: {entry.repo!r} is no repository (org/name)")
+        raise ValueError(f"{name}: invalid repository {entry.repo!r}, expected org/name")
     if entry.file is not None and QUANT_PLACE not in entry.file:
-        raise ValueError(f"{name}: file must have {QUANT_PLACE} in it")
+        raise ValueError(f"{name}: file must contain {QUANT_PLACE}")
     if bad := [alias for alias in entry.aliases if not NAME.fullmatch(alias)]:
-        raise ValueError(f"{name}: {bad[0]!r} is no alias")
+        raise ValueError(f"{name}: invalid alias {bad[0]!r}")
     return entry
 
 
@@ -191,16 +172,14 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "int": int,
     "bool": bool,
     "tuple": tuple,
-    "Kind": str,
+    "ModelKind": str,
     "Sampling": Sampling,
-    "Thinking": Thinking,
-    "Literal": str,
 }
-_CHOICES = {"kind": ("chat", "base", "embedding"), "style": ("tags", "channels")}
+_CHOICES = {"kind": ("chat", "base", "embedding")}
 
 
 def _checked(where: str, kind: type[Any], values: Any) -> Any:
-    """An object of the dataclass `kind` whose values have the types that it names."""
+    """An instance of the dataclass `kind`, each value checked against the type of its field."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be a table")
     types = {field.name: re.split(r"[\[ ]", str(field.type))[0] for field in fields(kind)}
@@ -219,15 +198,15 @@ def _checked(where: str, kind: type[Any], values: Any) -> Any:
         raise ValueError(f"{where}: repo is missing") from None
 
 
-def _of_repo(found: Catalog, repo: str, hint: str) -> Entry | None:
-    """The entry of a repository; of several the one whose files are named as `hint`."""
+def _of_repo(found: Catalog, repo: str, hint: str) -> CatalogEntry | None:
+    """The entry of a repository; where several share it, the one whose file pattern matches `hint`."""
     entries = [entry for entry in found.entries.values() if entry.repo.lower() == repo.lower()]
     named = [entry for entry in entries if entry.file and _plain(entry.file.split(QUANT_PLACE)[0]) in _plain(hint)]
     return next(iter(named or entries), None)
 
 
-def _spellings(entry: Entry) -> list[str]:
-    """How a file of the entry may be called, without the quantization."""
+def _spellings(entry: CatalogEntry) -> list[str]:
+    """Possible file names of the entry, without the quantization."""
     repo = re.sub("-gguf$", "", entry.repo.split("/")[1].lower())
     return [_plain(name) for name in (entry.name, repo, *(entry.file or "").split(QUANT_PLACE)[:1]) if name]
 

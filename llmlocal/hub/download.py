@@ -1,6 +1,6 @@
-"""The bytes of one file: fetched by ranges, kept when it stops, checked before they get their name.
+"""Downloads one file: resumable range requests, verified by checksum before the file gets its name.
 
-Does not know where files belong, nor who else may be getting the same one: `store` holds the lock.
+`store` decides where files go and holds the lock against concurrent downloads.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from threading import Event, Thread
 from ..errors import BadFileError, NetworkError, ResourceError
 from ..files.disk import FULL
 from ..text import escaped, format_bytes
-from .remote_file import Progress, RemoteFile, Tell, hasher
+from .remote_file import DownloadProgress, Notify, RemoteFile, hasher
 from .transport import TransientError, opened
 
 RETRIES, BACKOFF = 5, 1.0  # failures in a row without progress; seconds before the first retry, doubled each time
-PROGRESS = 1 << 20  # bytes after which a failure counts as the first one again
+PROGRESS = 1 << 20  # bytes received after which the count of failures starts again
 CHUNK, FLUSH = 1 << 20, 32 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where bytes come from: a URL at the hub, headers for whoever has them in the end, the token for the hub alone."""
+class DownloadSource:
+    """A URL at the hub, headers for every host it redirects to, and token headers for the hub only."""
 
     url: str
     headers: dict[str, str]
     token: dict[str, str]
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` bytes from `first` on, fewer at the end of the file. Raises NetworkError, NotFoundError."""
+        """`count` bytes at offset `first`, fewer at the end of the file. Raises NetworkError, NotFoundError."""
         failures = 0
         while True:
             try:
                 with opened(self.url, self.headers, self.token, first=first, last=first + count - 1) as answer:
                     if answer.status == 416:
                         return b""
-                    skip = first if answer.status == 200 else 0  # it knows no ranges
+                    skip = first if answer.status == 200 else 0  # the server ignored the range
                     if answer.status == 206:
                         _check_range(answer, first, None)
                     return answer.read(skip + count)[skip:]
@@ -53,42 +53,44 @@ class Source:
                 failures = _wait(error, failures)
 
 
-def fetch(file: RemoteFile, source: Source, partial: Path, target: Path, tell: Tell) -> None:
-    """Make `target` the file, going on from what `partial` holds. Nothing wrong ever stands under `target`.
+def fetch(file: RemoteFile, source: DownloadSource, partial: Path, target: Path, notify: Notify) -> None:
+    """Download `file` to `target`, resuming from `partial`; `target` appears only with the right checksum.
 
-    Raises NetworkError, NotFoundError, BadFileError where the bytes stay wrong, ResourceError where the disk is full.
+    Raises NetworkError, NotFoundError, BadFileError where the checksum is wrong twice, ResourceError for a full disk.
     """
     for last_try in (False, True):
         with _opened_partial(partial) as out:
             with _Flusher(out.fileno()) as flusher:
-                transfer = _Transfer(file, source, out, flusher, tell)
+                transfer = _Transfer(file, source, out, flusher, notify)
                 transfer.run()
-            right = transfer.digest() == file.digest
-            if right:
+            verified = transfer.digest() == file.digest
+            if verified:
                 os.fsync(out.fileno())
-        if right:
+        if verified:
             os.replace(partial, target)
             return
         partial.unlink()
         if not last_try:
-            tell(f"{file.name}: these are not the bytes that the hub promises; getting them again")
-    raise BadFileError(f"{escaped(file.name)}: the hub sends other bytes than it promises", "try again later")
+            notify(f"{file.name}: checksum mismatch; downloading it again")
+    raise BadFileError(f"{escaped(file.name)}: checksum mismatch, twice", "pull again later")
 
 
 class _Transfer:
-    """What is known of a file that is on its way: `done` bytes are in `out` and hashed."""
+    """State of one download: the first `done` bytes are in `out` and hashed."""
 
-    def __init__(self, file: RemoteFile, source: Source, out: FileIO, flusher: _Flusher, tell: Tell) -> None:
-        self.file, self.source, self.out, self.tell = file, source, out, tell
+    def __init__(
+        self, file: RemoteFile, source: DownloadSource, out: FileIO, flusher: _Flusher, notify: Notify
+    ) -> None:
+        self.file, self.source, self.out, self.notify = file, source, out, notify
         self.fetched, self._flusher = 0, flusher
         self._start()
         while self.done < file.size and (data := out.read(min(CHUNK, file.size - self.done))):
             self._hash.update(data)
             self.done += len(data)
-        out.truncate(self.done)  # what is longer than the file is no part of it
+        out.truncate(self.done)  # drop what is beyond the size of the file
 
     def _start(self) -> None:
-        """Forget what there is."""
+        """Start again from the first byte."""
         self.out.seek(0)
         self.done, self._hash = 0, hasher(self.file)
 
@@ -96,7 +98,7 @@ class _Transfer:
         return self._hash.hexdigest()
 
     def run(self) -> None:
-        """Fetch what is missing."""
+        """Download the missing bytes, retrying after transient errors."""
         failures, mark = 0, self.done
         while self.done < self.file.size:
             try:
@@ -106,31 +108,33 @@ class _Transfer:
                 failures = 0 if self.done - mark >= PROGRESS else failures
                 mark = self.done
                 if failures < RETRIES:
-                    self.tell(f"{self.file.name}: {error}; trying again")
+                    self.notify(f"{self.file.name}: {error}; trying again")
                 failures = _wait(error, failures)
 
     def _receive(self, answer: HTTPResponse) -> None:
-        """Write what one answer brings. Raises TransientError where that is not the rest of the file."""
+        """Write the body of one response. Raises TransientError where it is not the rest of the file."""
         size = self.file.size
         if answer.status == 416:
-            raise TransientError("the server has no such range")
+            raise TransientError("the server does not have this range")
         if answer.status == 206:
             _check_range(answer, self.done, size)
         else:
             if answer.length is not None and answer.length != size:
                 raise TransientError(f"the server has {answer.length} bytes, not {size}")
-            self._start()  # the whole file: the server knows no ranges
+            self._start()  # the server ignored the range and sends the whole file
             self.out.truncate(0)
         while self.done < size:
-            data = answer.read1(min(CHUNK, size - self.done))  # what is there: nothing is lost when the rest fails
+            data = answer.read1(
+                min(CHUNK, size - self.done)
+            )  # whatever has arrived, so that nothing is lost if the rest fails
             if not data:
-                raise TransientError("the connection ended too early")
+                raise TransientError("the connection was closed early")
             self._write(data)
             self._hash.update(data)
             self.done += len(data)
             self.fetched += len(data)
             self._flusher.written(len(data))
-            self.tell(Progress(self.file.name, self.done, size, self.fetched))
+            self.notify(DownloadProgress(self.file.name, self.done, size, self.fetched))
 
     def _write(self, data: bytes) -> None:
         try:
@@ -141,14 +145,12 @@ class _Transfer:
             if error.errno not in FULL:
                 raise
             missing = format_bytes(self.file.size - self.done)
-            hint = "free some and pull again: what came is kept (llmlocal prune removes it)"
-            raise ResourceError(
-                f"{escaped(self.file.name)}: the disk is full, {missing} more are needed", hint
-            ) from None
+            hint = "free some space and pull again to resume (llmlocal prune removes the partial file)"
+            raise ResourceError(f"{escaped(self.file.name)}: the disk is full, {missing} more needed", hint) from None
 
 
 class _Flusher(Thread):
-    """Has the disk write what came while more comes, so that the last flush is short. A context manager."""
+    """Flushes received bytes to disk in the background, so that the final flush is short. A context manager."""
 
     def __init__(self, handle: int) -> None:
         super().__init__(daemon=True)
@@ -165,7 +167,7 @@ class _Flusher(Thread):
         self.join()
 
     def written(self, count: int) -> None:
-        """So many bytes more are with the system."""
+        """Report `count` more bytes written to the file."""
         self._waiting += count
         if self._waiting >= FLUSH:
             self._waiting = 0
@@ -174,28 +176,28 @@ class _Flusher(Thread):
     def run(self) -> None:
         while self._due.wait() and not self._ends:
             self._due.clear()
-            with suppress(OSError):  # the last flush will tell
+            with suppress(OSError):  # the final flush reports errors
                 os.fsync(self._handle)
 
 
 def _check_range(answer: HTTPResponse, first: int, size: int | None) -> None:
-    """Raises TransientError unless a partial answer begins where it was asked to, in a file of `size` bytes."""
+    """Raises TransientError unless a 206 response starts at `first` of a file of `size` bytes."""
     match = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if not match or int(match[1]) != first or (size is not None and match[2] not in ("*", str(size))):
-        raise TransientError("the server sends another range than was asked for")
+        raise TransientError("the server sent a different range than requested")
 
 
 def _wait(error: TransientError, failures: int) -> int:
-    """Sleep before the next try; the number of failures now. Raises NetworkError after the last one."""
+    """Sleep before the next attempt; returns the new number of failures. Raises NetworkError after RETRIES."""
     if failures >= RETRIES:
-        raise NetworkError(str(error), "pull again later: it goes on where it stopped") from None
+        raise NetworkError(str(error), "pull again later to resume") from None
     time.sleep(max(error.wait, BACKOFF * 2**failures))
     return failures + 1
 
 
 @contextmanager
 def _opened_partial(path: Path) -> Iterator[FileIO]:
-    """The file that is filled, at its start. A link or a device in its place is removed, never written through."""
+    """The partial file, open at its start. A link or device in its place is removed, never written through."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() or (path.exists() and not stat.S_ISREG(path.stat().st_mode)):
         path.unlink()

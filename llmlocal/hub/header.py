@@ -1,6 +1,6 @@
-"""A remote model's header as a local file: the first bytes by range requests, and a hole where the weights are.
+"""The GGUF header of a remote model as a local sparse file: header bytes by range requests, a hole for the weights.
 
-So everything that reads files reads remote ones, too, before any download: shape, tensors, template, memory.
+All code that reads GGUF files can so inspect a remote model before any download: shapes, template, memory.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from ..errors import BadFileError, ResourceError
 from ..gguf.reader import header_size
 from ..text import escaped
 from . import places
-from .download import Source
+from .download import DownloadSource
 from .remote import Listing
 from .remote_file import RemoteFile
 from .variants import Variant
 
-FIRST, MOST = 1 << 20, 256 << 20  # bytes of the first request, and of a header at most
+FIRST, MOST = 1 << 20, 256 << 20  # bytes: the first request, and the largest header accepted
 
 
 @contextmanager
 def skeleton(listing: Listing, variant: Variant) -> Iterator[Path]:
-    """A file that has all of a model but the weights, under its own name, with its other parts beside it.
+    """Temporary sparse files of a model, all parts, with headers but without weights; yields the first one's path.
 
-    It goes when the block ends. Raises NetworkError, NotFoundError, BadFileError, ResourceError.
+    They are deleted when the block ends. Raises NetworkError, NotFoundError, BadFileError, ResourceError.
     """
     cache = places.own_cache()
     try:
@@ -42,8 +42,8 @@ def skeleton(listing: Listing, variant: Variant) -> Iterator[Path]:
         yield paths[0]
 
 
-def header(source: Source, file: RemoteFile) -> bytes:
-    """The bytes of a file before its tensor data. Raises BadFileError for what is no legal GGUF file."""
+def header(source: DownloadSource, file: RemoteFile) -> bytes:
+    """The bytes before a file's tensor data. Raises BadFileError for an invalid GGUF file."""
     head, want = b"", FIRST
     while True:
         asked = min(want, file.size) - len(head)
@@ -56,12 +56,12 @@ def header(source: Source, file: RemoteFile) -> bytes:
         if end is not None:
             return head[:end]
         if len(more) < asked or want >= min(MOST, file.size):
-            raise BadFileError(f"{escaped(file.name)}: no end of the header in {len(head)} bytes")
+            raise BadFileError(f"{escaped(file.name)}: the header does not end within {len(head)} bytes")
         want *= 2
 
 
 def _write(path: Path, head: bytes, size: int) -> None:
-    """The header, and nothing up to the file's size: no disk is used for that on most systems."""
+    """Write the header, then extend to `size`: a hole, which takes no disk space on most systems."""
     try:
         with open(path, "xb") as out:
             out.write(head)

@@ -1,6 +1,6 @@
-"""What is in the store, as people call it. An index file keeps what headers say, so that a list opens no model twice.
+"""The models in the store, by the names users type. An index file caches facts from their headers.
 
-The store itself is always looked at: other tools add and remove models, too.
+The store is scanned every time, since other tools add and remove models too.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from ..errors import LlmlocalError
 from ..files.atomic_file import atomic_file
 from . import places
-from .catalog import QUANT_PLACE, Catalog, Entry, catalog
+from .catalog import QUANT_PLACE, Catalog, CatalogEntry, catalog
 from .names import PREFIX, fits
 from .remote_file import RemoteFile
-from .store import Held, repos
+from .store import StoredFile, repos
 from .variants import quant_of, variants
 
 FILE, VERSION = "index.json", 1
@@ -26,11 +26,11 @@ FACTS: dict[str, type] = {"quant": str, "architecture": str, "context": int}
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """A complete model of the store; of a split one `path` is the first part and `size` counts all.
+class StoredModel:
+    """A complete model in the store. `path` is its first part, `size` the bytes of all parts.
 
-    `name` is what to type. `used` is in seconds since 1970. `old`: no branch or tag stands for it any more.
-    `shared` are other tools that look for models in this place.
+    `name` is what to type as MODEL. `context` is in tokens, `used` in seconds since 1970. `old`: no branch or tag
+    points to its commit any more. `shared` lists other tools that find models in this place.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Model:
     used: float
     old: bool
     shared: tuple[str, ...]
-    files: tuple[Held, ...]
+    files: tuple[StoredFile, ...]
 
 
-def installed(*, facts: bool = True) -> list[Model]:
-    """Every model of the store, by name. Without `facts` no file is opened: quick, for completion."""
+def installed(*, facts: bool = True) -> list[StoredModel]:
+    """All models in the store, sorted by name. Without `facts` no file is opened: quick, for completion."""
     known, names = _Index() if facts else None, catalog()
     found = []
     for repo in repos():
-        held = repo.held()
+        held = repo.stored_files()
         for commit in dict.fromkeys(file.commit for file in held):
             there = {file.name: file for file in held if file.commit == commit}
             for variant in variants(RemoteFile(file.name, file.size, "") for file in there.values()):
@@ -64,17 +64,17 @@ def installed(*, facts: bool = True) -> list[Model]:
 
 
 def names_to_complete() -> list[str]:
-    """What MODEL can begin with: names of the catalog, and everything that is here."""
+    """Completions of MODEL: the names in the catalog, and all models in the store."""
     return sorted({*catalog().names(), *(model.name for model in installed(facts=False) if not model.old)})
 
 
-def _model(names: Catalog, files: tuple[Held, ...], facts: dict[str, Any]) -> Model:
+def _model(names: Catalog, files: tuple[StoredFile, ...], facts: dict[str, Any]) -> StoredModel:
     first = files[0]
     quant = quant_of(first.name) or facts.get("quant")
     old = not first.refs
     linked = first.blob != first.path
     tools = ("huggingface_hub", "llama.cpp") if linked and not old else ("huggingface_hub",)
-    return Model(
+    return StoredModel(
         name=f"{_hub_name(first, quant)}@{first.commit[:12]}" if old else _name(names, first, quant),
         repo=first.repo,
         commit=first.commit,
@@ -90,24 +90,24 @@ def _model(names: Catalog, files: tuple[Held, ...], facts: dict[str, Any]) -> Mo
     )
 
 
-def _name(names: Catalog, file: Held, quant: str | None) -> str:
-    """What a user types for this very file: the catalog's name, or the repository's."""
+def _name(names: Catalog, file: StoredFile, quant: str | None) -> str:
+    """The MODEL that names this file: the catalog's name, or the repository's."""
     for entry in names.entries.values():
         if entry.repo == file.repo and quant_of(file.name) and _is_of(entry, file.name):
             return f"{entry.name}:{quant}"
     return _hub_name(file, quant)
 
 
-def _hub_name(file: Held, quant: str | None) -> str:
+def _hub_name(file: StoredFile, quant: str | None) -> str:
     return f"{PREFIX}{file.repo}:{quant}" if quant_of(file.name) else f"{PREFIX}{file.repo}/{file.name}"
 
 
-def _is_of(entry: Entry, name: str) -> bool:
+def _is_of(entry: CatalogEntry, name: str) -> bool:
     return entry.file is None or fits(name, entry.file.replace(QUANT_PLACE, "*"))
 
 
 class _Index:
-    """The index file: facts of headers by blob, valid while size and time of change are the same."""
+    """The index file: header facts by blob, valid while size and modification time are unchanged."""
 
     def __init__(self) -> None:
         self._path, self._changed = places.own_cache() / FILE, False
@@ -118,11 +118,11 @@ class _Index:
             if document.get("version") == VERSION:
                 self._held = dict(document["files"])
 
-    def facts(self, file: Held) -> dict[str, Any]:
-        """Quantization, architecture and context as the header has them; nothing of a file that is none of ours."""
+    def facts(self, file: StoredFile) -> dict[str, Any]:
+        """Quantization, architecture and context from the header; empty for an unreadable file."""
         try:
             stamp, key = [file.size, os.stat(file.path).st_mtime_ns], str(file.blob)
-        except OSError:  # it went while we looked
+        except OSError:  # deleted in the meantime
             return {}
         entry = self._seen.get(key) or self._held.get(key)
         if not (isinstance(entry, dict) and entry.get("stamp") == stamp and isinstance(entry.get("facts"), dict)):
@@ -131,7 +131,7 @@ class _Index:
         return {key: value for key, value in entry["facts"].items() if isinstance(value, FACTS.get(key, ()))}
 
     def save(self) -> None:
-        """Keep what was seen, and only that. A cache that cannot be written costs time, nothing else."""
+        """Write the facts of the files that were seen. Write errors are ignored: the index is only a cache."""
         if self._changed or self._seen.keys() != self._held.keys():
             with suppress(LlmlocalError, OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,20 +142,20 @@ class _Index:
 def _read(path: Path) -> dict[str, Any]:
     from ..gguf import GGUFFile
     from ..model_info.describe import file_type, text
-    from ..model_info.memory import hyper
+    from ..model_info.memory import arch_value
 
     with suppress(LlmlocalError), GGUFFile(path) as gguf:
         data = gguf.metadata
         return {
             "quant": file_type(data),
             "architecture": text(data, "general.architecture"),
-            "context": hyper(data, "context_length"),
+            "context": arch_value(data, "context_length"),
         }
     return {}
 
 
-def record(model: Model) -> dict[str, Any]:
-    """A model as a JSON object has it."""
+def record(model: StoredModel) -> dict[str, Any]:
+    """A model as a JSON object."""
     from datetime import UTC, datetime
 
     fields = {key: value for key, value in asdict(model).items() if key != "files"}

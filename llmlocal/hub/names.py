@@ -1,8 +1,8 @@
-"""What a user writes for MODEL, and the file on disk that it means. No network.
+"""Parses MODEL and finds the file on disk that it names; never uses the network.
 
-qwen3-0.6b, qwen3-0.6b:Q8_0                     a name of the catalog, or an alias
+qwen3-0.6b, qwen3-0.6b:Q8_0                     a name from the catalog, or an alias
 hf:org/repo[:QUANT|/file.gguf][@revision]       any repository
-folder/model.gguf                               a file, the first part of a split one
+folder/model.gguf                               a file; of a split model, the first part
 """
 
 from __future__ import annotations
@@ -19,34 +19,36 @@ from pathlib import Path
 
 from ..errors import NotFoundError, UsageError
 from ..text import escaped
-from .catalog import QUANT_PLACE, REPO, Entry, catalog
+from .catalog import QUANT_PLACE, REPO, CatalogEntry, catalog
 from .remote_file import RemoteFile
 from .safe_names import is_commit, is_revision
-from .store import Held, Repo
+from .store import Repo, StoredFile
 from .variants import Variant, plain_quant, variants
 
 PREFIX = "hf:"
 _HUB = re.compile(r"hf:([^/:@]+/[^/:@]+)(?:/([^@:]+)|:([^@/:]+))?(?:@(.+))?")
 _NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)(?::([\w-]+))?", re.ASCII)
-SHORT_COMMIT = 7  # digits by which a commit may be named
-RECENT = 60.0  # seconds for which the time of the last use is not written again
+SHORT_COMMIT = 7  # shortest abbreviation of a commit
+RECENT = 60.0  # seconds before the time of last use is updated again
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A model of the hub. `file` may be a pattern, `quant` as `variants` spells it, `entry` what the catalog has."""
+    """A parsed MODEL at the hub. `file` may be a pattern, `quant` is as in `variants`, `entry` is the catalog's."""
 
     text: str
     repo: str
     quant: str | None = None
     file: str | None = None
     revision: str | None = None
-    entry: Entry | None = None
+    entry: CatalogEntry | None = None
 
     def choose(self, found: Sequence[Variant]) -> list[Variant]:
-        """Those of a repository's models that are meant, the best first."""
+        """The variants of a repository that match, best first."""
         wanted = [v for v in found if self.quant is None or v.quant in (self.quant, f"UD-{self.quant}")]
-        wanted.sort(key=lambda v: self.quant is not None and v.quant != self.quant)  # unsloth's kind comes second
+        wanted.sort(
+            key=lambda v: self.quant is not None and v.quant != self.quant
+        )  # unsloth's UD- variants come second
         if self.file is not None:
             return [v for v in wanted if any(fits(file.name, self.file) for file in v.files)]
         if self.entry and self.entry.file:
@@ -55,7 +57,7 @@ class Ref:
 
 
 def parse(text: str) -> Ref | Path:
-    """What is meant by MODEL: a model of the hub, or a path. Raises UsageError for hf: without sense."""
+    """Parse MODEL: a model at the hub, or a path. Raises UsageError for an invalid hf: name."""
     return _parse(text, 4)
 
 
@@ -77,10 +79,12 @@ def _parse(text: str, depth: int) -> Ref | Path:
 def _of_hub(text: str) -> Ref:
     match = _HUB.fullmatch(text)
     if not match or not REPO.fullmatch(match[1]):
-        raise UsageError(f"{escaped(text)} is no model", "hf:org/repo, hf:org/repo:Q4_K_M, hf:org/repo/file.gguf")
+        raise UsageError(
+            f"invalid model name {escaped(text)}", "use hf:org/repo, hf:org/repo:Q4_K_M or hf:org/repo/file.gguf"
+        )
     repo, file, quant, revision = match.groups()
     if revision is not None and not (is_revision(revision) or is_commit(revision)):
-        raise UsageError(f"{escaped(revision)} is no revision", "a branch, a tag or a commit")
+        raise UsageError(f"invalid revision {escaped(revision)}", "use a branch, a tag or a commit")
     return Ref(text, repo, _quant(quant), file, revision)
 
 
@@ -88,25 +92,25 @@ def _quant(text: str | None) -> str | None:
     return plain_quant(text) if text else None
 
 
-def located(text: str) -> Path | None:
-    """The file on disk that MODEL means; None where it is not here. A path is taken as it is.
+def find_local(text: str) -> Path | None:
+    """The file on disk that MODEL names, None where it is not on this machine; a path is returned as it is.
 
-    The time of use is noted, where the file lies in the store.
+    Updates the time of last use of a file in the store.
     """
     meant = parse(text)
     if isinstance(meant, Path):
         return meant if meant.exists() or not _NAMED.fullmatch(text) else None
-    found = local(meant)
+    found = find_stored(meant)
     if found is None:
         return None
     _note_use(found)
     return found.path
 
 
-def local(ref: Ref) -> Held | None:
-    """The first part of the model in the store, complete; the best of several quantizations."""
+def find_stored(ref: Ref) -> StoredFile | None:
+    """The first part of a complete model in the store; of several quantizations, the best."""
     repo = Repo.of(ref.repo)
-    held = repo.held()
+    held = repo.stored_files()
     named = repo.refs().get(ref.revision or "main")
     commits = dict.fromkeys([named] if named else [])
     if ref.revision is None:
@@ -121,8 +125,8 @@ def local(ref: Ref) -> Held | None:
     return None
 
 
-def unknown(text: str) -> NotFoundError:
-    """The error for a MODEL that is nowhere: the command that gets it, or the three nearest names."""
+def model_not_found(text: str) -> NotFoundError:
+    """The error for a MODEL that was not found, with the command to download it or the nearest names."""
     meant = parse(text)
     if isinstance(meant, Ref):
         message = f"{escaped(text)} is not on this machine"
@@ -130,17 +134,17 @@ def unknown(text: str) -> NotFoundError:
     if not _NAMED.fullmatch(text):
         return NotFoundError(f"{escaped(text)}: no such file")
     close = nearest(text)
-    hint = f"the nearest names are {', '.join(close)}" if close else "llmlocal list --available shows all names"
+    hint = f"did you mean {', '.join(close)}?" if close else "llmlocal list --available shows all names"
     return NotFoundError(f"{escaped(text)}: no such file or model", hint)
 
 
 def nearest(text: str, count: int = 3) -> list[str]:
-    """The names of the catalog that are spelled most like `text`."""
+    """The `count` catalog names that are most similar to `text`."""
     return get_close_matches(text.lower().partition(":")[0], catalog().names(), count, 0.0)
 
 
-def _note_use(file: Held) -> None:
-    """Set the time of last access, as the hub's own tool reads it: mapping a file does not on many systems."""
+def _note_use(file: StoredFile) -> None:
+    """Set the access time, which the hub's own tool shows: mapping a file does not update it on many systems."""
     now = time.time()
     with suppress(OSError):
         state = os.stat(file.blob)
@@ -149,6 +153,6 @@ def _note_use(file: Held) -> None:
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Whether a file's name in the repository, with or without its folder, is as the pattern says."""
+    """Whether a file's name in the repository, with or without its folder, matches a pattern, ignoring case."""
     name, pattern = name.lower(), pattern.lower()
     return fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern)

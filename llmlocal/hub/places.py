@@ -1,6 +1,6 @@
-"""Where things lie: the hub's cache that all tools share, our own config and cache, the hub's address and its mood.
+"""Folders and settings: the shared Hugging Face cache, our cache and config, the hub's URL, offline mode.
 
-Reads the environment each time it is asked, by the rules of the hub's own client, and without importing it.
+Reads the environment at each call, by the rules of huggingface_hub but without importing it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ def models() -> Path:
 
 
 def own_cache() -> Path:
-    """Our folder for what can be made again: `LLMLOCAL_CACHE`, or the user's cache folder."""
+    """llmlocal's cache folder: `LLMLOCAL_CACHE`, or a folder in the user's cache folder."""
     from platformdirs import user_cache_path
 
     return Path(os.environ.get("LLMLOCAL_CACHE") or user_cache_path("llmlocal"))
 
 
 def user_catalog() -> Path:
-    """The user's own entries and aliases."""
+    """The file with the user's entries and aliases."""
     from platformdirs import user_config_path
 
     return user_config_path("llmlocal") / CATALOG
 
 
 def catalog() -> Path:
-    """The catalog that comes with the program: in a checkout at the top, installed where its data files went.
+    """The built-in catalog: at the top of a checkout, or among the data files of an installation.
 
     Raises FileNotFoundError where the installation is broken.
     """
@@ -54,16 +54,16 @@ def catalog() -> Path:
     for file in files("llmlocal") or ():
         if file.parts[-2:] == ("llmlocal", CATALOG) and (found := Path(str(file.locate()))).is_file():
             return found
-    raise FileNotFoundError(f"{CATALOG} is missing: install llmlocal again")
+    raise FileNotFoundError(f"{CATALOG} is missing: reinstall llmlocal")
 
 
 def endpoint() -> str | None:
-    """The hub's address where the user named another one."""
+    """The hub's URL from HF_ENDPOINT, None for the default."""
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
 def offline() -> bool:
-    """Whether the network must not be used."""
+    """Whether HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids the network."""
     return (os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or "").upper() in TRUE
 
 

@@ -1,4 +1,4 @@
-"""Getting a model: what it is, what it takes and whether that is there are known before the first byte of weights."""
+"""Downloads a model; size, memory and disk are checked before the first byte of weights is fetched."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from ..files.atomic_file import check_absent
 from ..gguf import GGUFFile, open_gguf
 from ..model_info.describe import DEFAULT_CONTEXT
 from ..model_info.machine import free_disk, total_memory
-from ..model_info.memory import Memory, hyper, memory
+from ..model_info.memory import Memory, arch_value, memory
 from ..text import escaped, format_bytes
 from . import places
 from .download import fetch
 from .header import skeleton
 from .names import Ref, nearest, parse
 from .remote import Listing, listing
-from .remote_file import PARTIAL, RemoteFile, Tell
+from .remote_file import PARTIAL, Notify, RemoteFile
 from .store import Repo
 from .variants import LAST, RANK, Variant, plain_quant, variants
 
-COMFORT = 0.6  # share of the machine's memory that a model may take by default: the system and a browser live, too
+COMFORT = 0.6  # share of the machine's memory that a model may take by default, leaving room for other programs
 SPARE = 256 << 20  # bytes of disk that stay free
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a pull will do. `why` tells how the quantization was chosen, None where the user did.
+class PullPlan:
+    """What a pull will do. `why` says why this quantization was chosen, None where the user chose it.
 
-    `memory` is what a run takes with its context; `fetch` the bytes that are not here yet; `path` where it will be.
+    `memory` is the estimate for a run; `fetch` the bytes to download; `path` where the first part will be;
+    `folder` the target outside the store, None for the store.
     """
 
     ref: Ref
@@ -47,18 +48,20 @@ class Plan:
     folder: Path | None
 
     def check(self) -> None:
-        """Raises ResourceError where the machine has too little disk or memory for what is to come."""
+        """Raises ResourceError where the download does not fit the disk or the model does not fit the memory."""
         if not self.fetch:
             return
         if self.fetch + SPARE > self.free_disk:
             need, have = format_bytes(self.fetch + SPARE), format_bytes(self.free_disk)
-            raise ResourceError(f"{self._what} needs {need} of disk, {have} are free", "free some, or -y tries anyway")
+            raise ResourceError(
+                f"{self._what} needs {need} of disk, {have} is free", "free some space, or use -y to try anyway"
+            )
         if self.memory.total > self.total_memory:
             need, have = format_bytes(self.memory.total), format_bytes(self.total_memory)
             smaller = [v for v in self.others if v.size < self.variant.size and v.quant]
-            other = f"{smaller[0].quant} is smaller; " if smaller else ""
+            other = f"choose a smaller one such as {smaller[0].quant}, or " if smaller else ""
             message = f"{self._what} needs {need} of memory with {self.memory.n_ctx:,} tokens, this machine has {have}"
-            raise ResourceError(message, f"{other}-y gets it anyway")
+            raise ResourceError(message, f"{other}use -y to download it anyway")
 
     @property
     def _what(self) -> str:
@@ -67,8 +70,8 @@ class Plan:
 
 def plan(
     text: str, *, quant: str | None = None, file: str | None = None, revision: str | None = None, to: Path | None = None
-) -> Plan:
-    """Look a MODEL up at the hub, choose a quantization, and read the header. `to`: a folder outside the store.
+) -> PullPlan:
+    """Look up MODEL at the hub, choose a quantization, and read the header. `to`: a folder outside the store.
 
     Raises NotFoundError, NetworkError, BadFileError, UsageError.
     """
@@ -91,14 +94,14 @@ def plan(
     else:
         left = sum(repo.missing(found.commit, item) for item in variant.files)
     others = tuple(v for v in chosen if v is not variant)
-    return Plan(
+    return PullPlan(
         ref, found, variant, others, why, need, total_memory(), left, free_disk(to or places.models()), path, to
     )
 
 
 @contextmanager
 def opened_remote(text: str) -> Iterator[GGUFFile]:
-    """A model of the hub as a file without its weights' bytes. Raises as `plan` does."""
+    """A model at the hub, opened without downloading its weights. Raises as `plan` does."""
     ref = _reference(text, None, None, None)
     found = listing(ref.repo, ref.revision)
     models = variants(found.files)
@@ -110,19 +113,19 @@ def opened_remote(text: str) -> Iterator[GGUFFile]:
         yield gguf
 
 
-def pull(plan: Plan, tell: Tell, *, force: bool = False) -> Path:
-    """Get what a plan names; the path of its first part. Raises as `store.Repo.add` does."""
+def pull(plan: PullPlan, notify: Notify, *, force: bool = False) -> Path:
+    """Download the files of a plan; returns the path of the first part. Raises as `store.Repo.add` does."""
     if plan.folder is not None:
-        return _pull_to(plan.folder, plan, tell, force)
+        return _pull_to(plan.folder, plan, notify, force)
     repo = Repo.of(plan.ref.repo)
     for file in plan.variant.files:
-        repo.add(plan.listing.commit, file, plan.listing.source(file), tell, force=force)
+        repo.add(plan.listing.commit, file, plan.listing.source(file), notify, force=force)
     repo.name_revision(plan.listing)
     return plan.path
 
 
-def _pull_to(folder: Path, plan: Plan, tell: Tell, force: bool) -> Path:
-    """Put the files into a folder under their own names."""
+def _pull_to(folder: Path, plan: PullPlan, notify: Notify, force: bool) -> Path:
+    """Download the files into a folder outside the store."""
     from .verify import digest_of
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,19 +135,19 @@ def _pull_to(folder: Path, plan: Plan, tell: Tell, force: bool) -> Path:
             if target.is_file() and target.stat().st_size == file.size and digest_of(target, file) == file.digest:
                 continue
             check_absent(target)
-        with Repo.of(plan.ref.repo).lock(file.digest, tell):
-            fetch(file, plan.listing.source(file), folder / f".{file.digest}{PARTIAL}", target, tell)
+        with Repo.of(plan.ref.repo).lock(file.digest, notify):
+            fetch(file, plan.listing.source(file), folder / f".{file.digest}{PARTIAL}", target, notify)
     return plan.path
 
 
 def _reference(text: str, quant: str | None, file: str | None, revision: str | None) -> Ref:
-    """The model of the hub that MODEL and the options name."""
+    """The model at the hub that MODEL and the options name."""
     ref = parse(text)
     if isinstance(ref, Path):
         if ref.exists():
-            raise UsageError(f"{escaped(text)} is a file already", "name a model: qwen3-0.6b or hf:org/repo")
-        hint = f"the nearest names are {', '.join(nearest(text))}; hf:org/repo names any repository"
-        raise NotFoundError(f"no model is called {escaped(text)}", hint)
+            raise UsageError(f"{escaped(text)} is a local file", "name a model such as qwen3-0.6b or hf:org/repo")
+        hint = f"did you mean {', '.join(nearest(text))}? Use hf:org/repo for other repositories"
+        raise NotFoundError(f"unknown model {escaped(text)}", hint)
     if revision is not None:
         ref = _with_revision(ref, revision)
     return replace(ref, quant=plain_quant(quant) if quant else ref.quant, file=ref.file if file is None else file)
@@ -157,25 +160,25 @@ def _with_revision(ref: Ref, revision: str) -> Ref:
 
 
 def _nothing(ref: Ref, models: list[Variant]) -> NotFoundError:
-    """The error for a repository that has nothing of what was asked for."""
+    """The error for a repository without a matching model."""
     wanted = ref.quant or ref.file or (ref.entry.file if ref.entry else None)
     if not models:
         return NotFoundError(
-            f"{ref.repo} has no GGUF file that can be taken", "repositories that have some often end in -GGUF"
+            f"{ref.repo} contains no usable GGUF file", "names of repositories with GGUF files often end in -GGUF"
         )
     there = ", ".join(dict.fromkeys(escaped(v.quant or v.name) for v in models))
     return NotFoundError(f"{ref.repo} has no {escaped(wanted or 'such file')}", f"it has {there}")
 
 
 def _read(found: Listing, variant: Variant) -> Memory:
-    """What a run takes, from the header that the hub has."""
+    """The memory estimate of a run, from the remote header."""
     with skeleton(found, variant) as path, open_gguf(path) as gguf:
-        trained = hyper(gguf.metadata, "context_length") or DEFAULT_CONTEXT
+        trained = arch_value(gguf.metadata, "context_length") or DEFAULT_CONTEXT
         return memory(gguf.metadata, gguf.tensors, min(trained, DEFAULT_CONTEXT))
 
 
 def _comfortable(found: Listing, chosen: list[Variant]) -> tuple[Variant, Memory, str]:
-    """The best variant that leaves room on this machine. What it takes besides weights is the same for all of them."""
+    """The best variant that fits within COMFORT of the memory; memory besides weights is alike for all variants."""
     ranked = [v for v in chosen if (v.quant or "").removeprefix("UD-") in RANK]
     ranked = ranked or [v for v in chosen if v.quant in LAST] or chosen
     room, smallest = COMFORT * total_memory(), min(ranked, key=lambda v: v.size)
@@ -186,15 +189,20 @@ def _comfortable(found: Listing, chosen: list[Variant]) -> tuple[Variant, Memory
             continue
         try:
             need = _read(found, variant)
-        except BadFileError as error:  # a format that we do not run: another may do
+        except BadFileError as error:  # an unsupported format: another variant may work
             refused = refused or error
             continue
         extra = need.total - need.weights
         if need.total <= room or variant is smallest:
-            fits = "the best that fits" if need.total <= room else "the smallest there is; it does not fit"
+            fits = need.total <= room
             name = variant.quant or escaped(variant.name)
-            return variant, need, f"{name} is {fits} this machine's memory comfortably"
-    raise refused or NotFoundError(f"{found.repo} has nothing that can be taken")
+            why = (
+                "the best that fits comfortably into"
+                if fits
+                else "the smallest available, but does not fit comfortably into"
+            )
+            return variant, need, f"{name} is {why} this machine's memory"
+    raise refused or NotFoundError(f"{found.repo} contains no usable GGUF")
 
 
 def _base(file: RemoteFile) -> str:

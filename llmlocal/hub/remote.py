@@ -1,7 +1,7 @@
-"""What the hub says: the files of a repository, their sizes and digests. The only place that loads the hub's library.
+"""Lists the files of a repository at the hub with sizes and digests. The only file that imports huggingface_hub.
 
-The library brings authentication, addresses and its own errors, which are turned into ours here. Its answers are not
-trusted: a name that could leave the store, or a digest that is none, is as if it were not there.
+The library does authentication and URLs; its errors are converted to ours. Responses are not trusted: files with an
+unsafe name, an invalid size or an invalid digest are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .. import __version__
 from ..errors import LlmlocalError, NetworkError, NotFoundError
 from ..text import escaped
 from . import download, places
-from .download import Source
+from .download import DownloadSource
 from .remote_file import RemoteFile
 from .safe_names import is_commit, is_digest, is_safe_file
 from .transport import denied, stall_seconds
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 MAIN = "main"
 MOST_BYTES = 1 << 50
-FEW = 2  # tries more where nobody answers: people wait for the first word
+FEW = 2  # retries where the hub cannot be reached: the user is waiting
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repository at one commit. `asked` is the revision that was named, `now` its new name where it was renamed."""
+    """A repository at one commit. `asked` is the requested revision, `now` the new name of a renamed repository."""
 
     repo: str
     asked: str
@@ -41,8 +41,8 @@ class Listing:
     now: str | None = None
     license: str | None = None
 
-    def source(self, file: RemoteFile) -> Source:
-        """Where the bytes of a file are. The file is named by commit, so what is fetched is what was listed."""
+    def source(self, file: RemoteFile) -> DownloadSource:
+        """The download source of a file, pinned to the listed commit."""
         from huggingface_hub import constants, hf_hub_url
 
         _forbid_offline()
@@ -50,7 +50,7 @@ class Listing:
         headers = _headers()
         token = {name: value for name, value in headers.items() if name.lower() == "authorization"}
         rest = {name: value for name, value in headers.items() if name.lower() != "authorization"}
-        return Source(hf_hub_url(self.repo, file.name, revision=self.commit, endpoint=at), rest, token)
+        return DownloadSource(hf_hub_url(self.repo, file.name, revision=self.commit, endpoint=at), rest, token)
 
 
 def listing(repo: str, revision: str | None = None) -> Listing:
@@ -61,7 +61,7 @@ def listing(repo: str, revision: str | None = None) -> Listing:
     )
     commit = info.sha
     if not is_commit(commit):
-        raise NetworkError(f"{repo}: the hub names no commit", "HF_ENDPOINT names the hub")
+        raise NetworkError(f"{repo}: the hub sent no commit", "check HF_ENDPOINT")
     files = [file for sibling in info.siblings or () if (file := _file(sibling))]
     card = info.card_data
     stated = getattr(card, "license", None) if card else None
@@ -76,7 +76,7 @@ def listing(repo: str, revision: str | None = None) -> Listing:
 
 
 def _file(sibling: Any) -> RemoteFile | None:
-    """A file as the hub lists it, None where something about it cannot be right."""
+    """A listed file, None where its name, size or digest is invalid."""
     lfs = sibling.lfs
     size, digest = (lfs.size, lfs.sha256) if lfs else (sibling.size, sibling.blob_id)
     if (
@@ -90,16 +90,19 @@ def _file(sibling: Any) -> RemoteFile | None:
 
 
 def _headers() -> dict[str, str]:
-    utils: Any = import_module("huggingface_hub.utils")  # has what it does not list as its own
+    utils: Any = import_module("huggingface_hub.utils")  # build_hf_headers is missing from its __all__
     return dict(utils.build_hf_headers(library_name="llmlocal", library_version=__version__))
 
 
 def _asked(repo: str, question: Callable[[HfApi], T]) -> T:
-    """The answer of the hub's API, asked again while it is busy. Raises LlmlocalError's subclasses."""
+    """Call the hub's API, retrying while it is busy. Raises NetworkError, NotFoundError."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    unreachable: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__mro__[1:2])  # its HTTP client's own error
+    unreachable: tuple[type[Exception], ...] = (
+        OSError,
+        *HfHubHTTPError.__mro__[1:2],
+    )  # the base class of its HTTP client's errors
     api = HfApi(endpoint=places.endpoint(), library_name="llmlocal", library_version=__version__)
     failures = 0
     while True:
@@ -111,11 +114,11 @@ def _asked(repo: str, question: Callable[[HfApi], T]) -> T:
             known = _explained(repo, error)
         except unreachable as error:
             busy = failures < FEW
-            known = NetworkError(f"the hub cannot be reached: {error}", "is there a network? a proxy?")
+            known = NetworkError(
+                f"the hub cannot be reached: {error}", "check the network connection and proxy settings"
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise NetworkError(
-                f"{repo}: the hub's answer makes no sense: {error}", "HF_ENDPOINT names the hub"
-            ) from None
+            raise NetworkError(f"{repo}: invalid response from the hub: {error}", "check HF_ENDPOINT") from None
         if not busy or failures >= download.RETRIES:
             raise known
         time.sleep(download.BACKOFF * 2**failures)
@@ -129,14 +132,16 @@ def _explained(repo: str, error: Any) -> LlmlocalError:
     if isinstance(error, GatedRepoError):
         return denied("GatedRepo", status)
     if isinstance(error, RevisionNotFoundError):
-        return NotFoundError(f"{repo} has no such revision", "leave out @ for the newest")
+        return NotFoundError(f"{repo}: revision not found", "leave out @REVISION for the newest")
     if isinstance(error, RepositoryNotFoundError) or status == 404:
-        return NotFoundError(f"the hub has no repository {repo}", "if it is private, set HF_TOKEN")
+        return NotFoundError(f"repository {repo} not found", "check the name; for a private repository set HF_TOKEN")
     if status in (401, 403):
         return denied(None, status)
-    return NetworkError(f"the hub answers {status}", "try again later")
+    return NetworkError(f"the hub responded with status {status}", "try again later")
 
 
 def _forbid_offline() -> None:
     if places.offline():
-        raise NetworkError("HF_HUB_OFFLINE is set, and this needs the network", "unset it to go on")
+        raise NetworkError(
+            "offline mode is on, but this needs the network", "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
+        )

@@ -1,4 +1,4 @@
-"""A file of a repository and what is told while it comes: words that all of the hub shares. Imports nothing heavy."""
+"""A file of a repository, and the progress of its download. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-PARTIAL = ".llmlocal.incomplete"  # `prune` of this tool and of others knows the end of the name
+PARTIAL = ".llmlocal.incomplete"  # `prune`, and other tools, recognize this suffix
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository: its name there, bytes, and digest in hex: 64 digits sha256, 40 git's sha1 of a blob."""
+    """A file of a repository: name, size in bytes, and hex digest: sha256 (64 digits) or git's blob sha1 (40)."""
 
     name: str
     size: int
@@ -19,8 +19,8 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """`done` of `total` bytes of `name` are on disk; `fetched` of them came over the network in this run."""
+class DownloadProgress:
+    """`done` of `total` bytes of `name` are on disk or verified; `fetched` were downloaded in this run."""
 
     name: str
     done: int
@@ -28,12 +28,12 @@ class Progress:
     fetched: int
 
 
-Told = Progress | str  # a string is a note for the user
-Tell = Callable[[Told], None]
+DownloadNotice = DownloadProgress | str  # a string is a message for the user
+Notify = Callable[[DownloadNotice], None]
 
 
 def hasher(file: RemoteFile) -> hashlib._Hash:
-    """What computes the digest of a file: feed it all bytes."""
+    """A hash object for the kind of digest that `file` has."""
     if len(file.digest) == 64:
         return hashlib.sha256()
     return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)

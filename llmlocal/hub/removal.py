@@ -1,6 +1,6 @@
-"""Taking models and leftovers out of the store, and nothing that anybody else still names. Knows no network.
+"""Removes models and leftovers from the store, and only what nothing else refers to.
 
-A blob goes when no snapshot of its repository names it any more; a repository's folder when nothing is left in it.
+A blob is deleted when no snapshot of its repository links to it any more, a repository's folder when it is empty.
 """
 
 from __future__ import annotations
@@ -18,68 +18,70 @@ from ..errors import NotFoundError, ResourceError, UsageError
 from ..text import escaped
 from . import places
 from .catalog import catalog
-from .index import Model, installed
+from .index import StoredModel, installed
 from .names import Ref, parse
 from .remote_file import PARTIAL, RemoteFile
 from .safe_names import is_commit, is_digest
-from .store import BLOBS, REFS, SNAPSHOTS, Held, Repo, files, folders, repos
+from .store import BLOBS, REFS, SNAPSHOTS, Repo, StoredFile, files, folders, repos
 from .variants import Variant
 
-UNNAMED = ".part"  # the end of a name that `atomic_file` gives before the real one
-DAY = 86400.0  # what others have not touched for so long, they have left
+UNNAMED = ".part"  # suffix of the temporary files of `atomic_file`
+DAY = 86400.0  # partial files of other tools count as abandoned after this time
 WEEK = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something that `prune` would remove: `what` it is, where, and how many bytes that frees."""
+    """Something that `prune` would remove: what it is, its path, and the bytes that this frees."""
 
     what: str
     path: Path
     size: int
 
 
-def named(text: str, *, one: bool = True) -> list[Model]:
-    """The models of the store that MODEL means, of several quantizations all unless `one`.
+def find_models(text: str, *, one: bool = True) -> list[StoredModel]:
+    """The models in the store that MODEL names; with `one`, exactly one.
 
-    Raises NotFoundError where there is none, UsageError where one is meant and there are several, or for other files.
+    Raises NotFoundError for none, UsageError for several with `one`, and for a file outside the store.
     """
     ref, models = parse(text), installed()
     if isinstance(ref, Path):
         found = [model for model in models if model.path == ref.absolute()]
         if not found and ref.is_file():
-            raise UsageError(f"{escaped(text)} is not in the store", "it is a file of yours: remove it as such")
+            raise UsageError(f"{escaped(text)} is not in the model store", "delete the file yourself")
     else:
         held = [model for model in models if model.repo == ref.repo and _is_meant(ref, model)]
         found = [model for model in held if not model.old] or held
     if not found:
-        raise NotFoundError(f"{escaped(text)} is not on this machine", "llmlocal list shows what is")
+        raise NotFoundError(f"{escaped(text)} is not on this machine", "llmlocal list shows the models that are")
     if one and len(found) > 1:
-        raise UsageError(f"{escaped(text)} may be one of {len(found)}", "name " + " or ".join(m.name for m in found))
+        raise UsageError(
+            f"{escaped(text)} matches {len(found)} models", "name one: " + ", ".join(m.name for m in found)
+        )
     return found
 
 
-def _is_meant(ref: Ref, model: Model) -> bool:
+def _is_meant(ref: Ref, model: StoredModel) -> bool:
     if ref.revision and not (model.commit.startswith(ref.revision) or ref.revision in model.files[0].refs):
         return False
     variant = Variant(model.quant, tuple(RemoteFile(file.name, file.size, "") for file in model.files))
     return bool(ref.choose([variant]))
 
 
-def remove(model: Model) -> int:
-    """Take a model's files out of the store; the bytes that this frees. Raises ResourceError where it may not."""
+def remove(model: StoredModel) -> int:
+    """Delete a model's files from the store; returns the bytes freed. Raises ResourceError where that fails."""
     return _drop(Repo.of(model.repo), model.files)
 
 
-def freed_by(model: Model) -> int:
-    """The bytes that `remove` would free: none for a blob that another snapshot names, too."""
+def freed_by(model: StoredModel) -> int:
+    """The bytes that `remove` would free: blobs that another snapshot links to do not count."""
     repo = Repo.of(model.repo)
-    others = {file.blob for file in repo.held() if file.path not in {f.path for f in model.files}}
+    others = {file.blob for file in repo.stored_files() if file.path not in {f.path for f in model.files}}
     return sum(file.size for file in model.files if file.blob not in others)
 
 
 def leftovers() -> list[Leftover]:
-    """Downloads that stopped, revisions that newer ones replace, kernels of other versions of this program."""
+    """Interrupted downloads, superseded revisions, kernels of other versions, and old caches."""
     found = []
     for repo in repos():
         found += _partials(repo)
@@ -88,12 +90,12 @@ def leftovers() -> list[Leftover]:
 
 
 def prune(items: Iterable[Leftover]) -> int:
-    """Remove what `leftovers` found; the bytes that this frees. Raises ResourceError where something cannot go."""
+    """Remove what `leftovers` found; returns the bytes freed. Raises ResourceError where that fails."""
     freed = 0
     for item in items:
         repo = next((repo for repo in repos() if item.path.is_relative_to(repo.folder)), None)
         if repo and item.path.is_relative_to(repo.folder / SNAPSHOTS):
-            freed += _drop(repo, [file for file in repo.held() if file.path == item.path])
+            freed += _drop(repo, [file for file in repo.stored_files() if file.path == item.path])
             continue
         try:
             shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
@@ -105,8 +107,8 @@ def prune(items: Iterable[Leftover]) -> int:
     return freed
 
 
-def _drop(repo: Repo, gone: Iterable[Held]) -> int:
-    """Remove names of files, and the blobs that have no name left."""
+def _drop(repo: Repo, gone: Iterable[StoredFile]) -> int:
+    """Delete snapshot files, and the blobs that no snapshot links to any more; returns the bytes freed."""
     freed = 0
     gone = list(gone)
     try:
@@ -117,7 +119,7 @@ def _drop(repo: Repo, gone: Iterable[Held]) -> int:
         named = _named_blobs(repo)
         for blob, size in {file.blob: file.size for file in gone if file.blob != file.path}.items():
             if blob.parent == repo.folder / BLOBS and blob not in named and os.path.lexists(blob):
-                freed += 0 if blob.is_symlink() else size  # a link into a store that repositories share frees nothing
+                freed += 0 if blob.is_symlink() else size  # a link into a store shared by repositories frees nothing
                 blob.unlink()
     except OSError as error:
         raise _refused(Path(error.filename or repo.folder), error) from None
@@ -126,13 +128,13 @@ def _drop(repo: Repo, gone: Iterable[Held]) -> int:
 
 
 def _named_blobs(repo: Repo) -> set[Path]:
-    """Every blob that a file of any snapshot links to, GGUF or not."""
+    """Every blob that a file of any snapshot links to, GGUF or other."""
     paths = [path for snapshot in folders(repo.folder / SNAPSHOTS) for path in files(snapshot)]
     return {Path(os.path.normpath(path.parent / os.readlink(path))) for path in paths if path.is_symlink()}
 
 
 def _tidy(repo: Repo) -> None:
-    """Remove folders that became empty, names of commits that are gone, and a repository with nothing left in it."""
+    """Remove empty snapshot folders, and the whole repository folder once it holds no snapshot and no blob."""
     for snapshot in folders(repo.folder / SNAPSHOTS):
         for where, _, _ in os.walk(snapshot, topdown=False):
             with suppress(OSError):
@@ -150,7 +152,7 @@ def _tidy(repo: Repo) -> None:
 
 
 def _partials(repo: Repo) -> list[Leftover]:
-    """Downloads that nobody goes on with now: ours, and others' that were not touched for a day."""
+    """Partial downloads that no running program holds: ours, and other tools' untouched for a day."""
     found = []
     for path in [*files(repo.folder / BLOBS), *files(repo.folder / REFS)]:
         if not path.name.endswith((".incomplete", UNNAMED)) or path.is_symlink():
@@ -160,12 +162,12 @@ def _partials(repo: Repo) -> list[Leftover]:
             ours = path.name.endswith(PARTIAL)
             left = time.time() - state.st_mtime > DAY
             if (ours or left) and not _is_locked(repo, path.name.split(".")[0]):
-                found.append(Leftover("stopped download", path, state.st_size))
+                found.append(Leftover("interrupted download", path, state.st_size))
     return found
 
 
 def _is_locked(repo: Repo, digest: str) -> bool:
-    """Whether a program is getting this blob now."""
+    """Whether a running program is downloading this blob."""
     from filelock import FileLock, Timeout
 
     path = places.models() / ".locks" / repo.folder.name / f"{digest}.lock"
@@ -178,27 +180,27 @@ def _is_locked(repo: Repo, digest: str) -> bool:
         return True
 
 
-def _superseded(repo: Repo) -> list[Held]:
-    """Files of commits that no name stands for, where a commit that has a name brings the same file."""
-    held = repo.held()
+def _superseded(repo: Repo) -> list[StoredFile]:
+    """Files of commits without a branch or tag, where a commit that has one contains the same file."""
+    held = repo.stored_files()
     current = {file.name for file in held if file.refs}
     pinned = {entry.revision for entry in catalog().entries.values() if is_commit(entry.revision)}
     return [file for file in held if not file.refs and file.name in current and file.commit not in pinned]
 
 
-def _blob_size(repo: Repo, file: Held) -> int:
-    """Bytes that go with this name: none where another snapshot has the same blob."""
-    return file.size if sum(other.blob == file.blob for other in repo.held()) == 1 else 0
+def _blob_size(repo: Repo, file: StoredFile) -> int:
+    """Bytes freed by deleting this file: 0 where another snapshot shares the blob."""
+    return file.size if sum(other.blob == file.blob for other in repo.stored_files()) == 1 else 0
 
 
 def _own() -> list[Leftover]:
-    """Kernels of other versions or settings, headers that a stopped process left, prompts that nobody used lately."""
+    """Kernels of other versions or settings, temporary headers of a killed process, prompts unused for a week."""
     from ..quant.jit.cache import cache_root
 
     found = []
     for what, root, pattern in (
         ("kernels of another version", cache_root(), "*-*"),
-        ("header of a remote model", places.own_cache(), "header-*"),
+        ("temporary header of a remote model", places.own_cache(), "header-*"),
     ):
         for folder in sorted(root.glob(pattern)):
             with suppress(OSError):
@@ -209,7 +211,7 @@ def _own() -> list[Leftover]:
         with suppress(OSError):
             at = path.lstat()
             if S_ISREG(at.st_mode) and time.time() - at.st_mtime > WEEK:
-                found.append(Leftover("prompt that was not used for a week", path, at.st_size))
+                found.append(Leftover("cached prompt unused for a week", path, at.st_size))
     return found
 
 

@@ -1,11 +1,11 @@
-"""The hub's cache on disk, in its own layout, so that every tool finds the same file once.
+"""The Hugging Face cache on disk, in its standard layout, so that all tools share one copy of a file.
 
     models--ORG--NAME/blobs/DIGEST                the bytes
-    models--ORG--NAME/snapshots/COMMIT/FILE       a link to a blob, or the file itself where there are no links
-    models--ORG--NAME/refs/main                   the commit that a branch stands for
-    .locks/models--ORG--NAME/DIGEST.lock          who gets a file
+    models--ORG--NAME/snapshots/COMMIT/FILE       a link to a blob, or the file itself where links are not supported
+    models--ORG--NAME/refs/main                   the commit that a branch points to
+    .locks/models--ORG--NAME/DIGEST.lock          held during a download
 
-Knows no network and imports no library of the hub, but for its lock when a file is to come in.
+Independent of the network; imports huggingface_hub only for its lock, when a file is downloaded.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ..errors import ResourceError
 from ..files.atomic_file import atomic_file
 from ..text import escaped
 from . import places
-from .remote_file import PARTIAL, RemoteFile, Tell
+from .remote_file import PARTIAL, Notify, RemoteFile
 from .safe_names import is_commit, is_digest, is_revision, is_safe_file
 
 if TYPE_CHECKING:
-    from .download import Source
+    from .download import DownloadSource
     from .remote import Listing
 
 _FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*?)--([\w.-]+)", re.ASCII)
@@ -35,10 +35,11 @@ LOCKS, BLOBS, SNAPSHOTS, REFS = ".locks", "blobs", "snapshots", "refs"
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A GGUF file of a snapshot. `path` is its name there, `blob` what that links to (`path` itself without links).
+class StoredFile:
+    """A GGUF file in a snapshot. `path` is its link there, `blob` the file it links to (`path` itself without links).
 
-    `refs` are the branches and tags that stand for its commit; none: an old revision.
+    `size` is in bytes, `used` in seconds since 1970. `refs` are the branches and tags that point to its commit; empty
+    for an old revision.
     """
 
     repo: str
@@ -53,7 +54,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Repo:
-    """The folder of one repository."""
+    """The folder of one repository in the store."""
 
     repo: str
     folder: Path
@@ -63,18 +64,18 @@ class Repo:
         return cls(repo, places.models() / f"models--{repo.replace('/', '--')}")
 
     def refs(self) -> dict[str, str]:
-        """Commits by branch or tag."""
+        """Commit by branch or tag."""
         found = {}
         for path in files(self.folder / REFS):
             name = path.relative_to(self.folder / REFS).as_posix()
             with suppress(OSError, UnicodeDecodeError):
                 commit = path.read_text("ascii").strip()
-                if is_commit(commit) and is_revision(name):  # not what a killed writer left
+                if is_commit(commit) and is_revision(name):  # skips what a killed writer left
                     found[name] = commit
         return found
 
-    def held(self) -> list[Held]:
-        """Every GGUF file whose bytes are there, the commits that a name stands for first."""
+    def stored_files(self) -> list[StoredFile]:
+        """All complete GGUF files, those of the main branch first, then of other refs, then most recently used."""
         refs = self.refs()
         names: dict[str, list[str]] = {}
         for ref, commit in refs.items():
@@ -84,22 +85,22 @@ class Repo:
             for snapshot in folders(self.folder / SNAPSHOTS)
             if is_commit(snapshot.name)
             for path in files(snapshot)
-            if path.name.lower().endswith(".gguf") and (file := self._held(snapshot, path, names))
+            if path.name.lower().endswith(".gguf") and (file := self._stored_file(snapshot, path, names))
         ]
         return sorted(found, key=lambda file: ("main" not in file.refs, not file.refs, -file.used, file.name))
 
-    def _held(self, snapshot: Path, path: Path, names: dict[str, list[str]]) -> Held | None:
+    def _stored_file(self, snapshot: Path, path: Path, names: dict[str, list[str]]) -> StoredFile | None:
         try:
             state = path.stat()
-        except OSError:  # a link to what is gone
+        except OSError:  # a dangling link
             return None
         blob = Path(os.path.normpath(path.parent / os.readlink(path))) if path.is_symlink() else path
         name = path.relative_to(snapshot).as_posix()
         used, refs = max(state.st_atime, state.st_mtime), tuple(sorted(names.get(snapshot.name, ())))
-        return Held(self.repo, snapshot.name, name, path, blob, state.st_size, used, refs)
+        return StoredFile(self.repo, snapshot.name, name, path, blob, state.st_size, used, refs)
 
     def pointer(self, commit: str, file: RemoteFile) -> Path:
-        """Where a snapshot has the file. All three names come from the server, and are checked once more here."""
+        """Path of the file in a snapshot. Commit, name and digest come from the server and are checked again here."""
         if not (is_commit(commit) and is_safe_file(file.name) and is_digest(file.digest)):
             raise ValueError(f"unsafe name {file.name!r}")
         return self.folder / SNAPSHOTS / commit / file.name
@@ -111,17 +112,19 @@ class Repo:
         return self.folder / BLOBS / f"{file.digest}{PARTIAL}"
 
     def has(self, commit: str, file: RemoteFile) -> bool:
-        """Whether the file is there, complete: as a blob, or in the snapshot where there are no links."""
+        """Whether the complete file is there: as a blob, or in the snapshot where links are not supported."""
         return _size(self.blob(file)) == file.size or _size(self.pointer(commit, file)) == file.size
 
     def missing(self, commit: str, file: RemoteFile) -> int:
-        """Bytes that must still be fetched."""
+        """Bytes that still have to be downloaded."""
         if self.has(commit, file):
             return 0
         return file.size - min(file.size, _size(self.partial(file)) or 0)
 
-    def add(self, commit: str, file: RemoteFile, source: Source, tell: Tell, *, force: bool = False) -> Path:
-        """Fetch the file unless it is there (or `force`), and name it in the snapshot.
+    def add(
+        self, commit: str, file: RemoteFile, source: DownloadSource, notify: Notify, *, force: bool = False
+    ) -> Path:
+        """Download the file where it is missing (or with `force`), link it in the snapshot; returns that path.
 
         Raises as `fetch` does, and ResourceError where the store cannot be written.
         """
@@ -129,20 +132,20 @@ class Repo:
 
         pointer, blob, partial = self.pointer(commit, file), self.blob(file), self.partial(file)
         try:
-            with self.lock(file.digest, tell):
+            with self.lock(file.digest, notify):
                 if force or not self.has(commit, file):
                     if force:
                         partial.unlink(missing_ok=True)
-                    fetch(file, source, partial, blob, tell)
+                    fetch(file, source, partial, blob, notify)
                 if _size(blob) == file.size and (force or _size(pointer) != file.size):
-                    self._name(blob, pointer)
+                    self._link(blob, pointer)
         except OSError as error:
             where = escaped(str(error.filename or self.folder))
             raise ResourceError(f"{where}: the store cannot be written: {error.strerror}") from error
         return pointer
 
     def name_revision(self, listing: Listing) -> None:
-        """Let the branch or tag that was asked for stand for the commit from now on."""
+        """Point the requested branch or tag to the listed commit."""
         if (
             is_commit(listing.asked)
             or not is_revision(listing.asked)
@@ -155,8 +158,8 @@ class Repo:
             out.write(listing.commit.encode())
 
     @contextmanager
-    def lock(self, digest: str, tell: Tell) -> Iterator[None]:
-        """The lock of the hub's own library, so that no two tools fetch the same file."""
+    def lock(self, digest: str, notify: Notify) -> Iterator[None]:
+        """Hold huggingface_hub's lock of a blob, so that no two tools download the same file."""
         from filelock import Timeout
 
         lock = import_module("huggingface_hub.utils").WeakFileLock
@@ -166,7 +169,7 @@ class Repo:
             held = lock(path, timeout=0.2)
             held.__enter__()
         except Timeout:
-            tell("another program is getting this file: waiting for it")
+            notify("waiting for another program that is downloading this file")
             held = lock(path)
             held.__enter__()
         try:
@@ -174,22 +177,22 @@ class Repo:
         finally:
             held.__exit__(None, None, None)
 
-    def _name(self, blob: Path, pointer: Path) -> None:
-        """A relative link to the blob; where links cannot be made the file itself moves there, as is usual."""
+    def _link(self, blob: Path, pointer: Path) -> None:
+        """Link the snapshot's file to the blob; where links are not supported, move the blob there instead."""
         pointer.parent.mkdir(parents=True, exist_ok=True)
         pointer.unlink(missing_ok=True)
         try:
             if os.environ.get("HF_HUB_DISABLE_SYMLINKS", "").upper() in places.TRUE:
-                raise OSError("links are not wanted")
+                raise OSError("links are disabled")
             os.symlink(os.path.relpath(blob, pointer.parent), pointer)
-        except FileExistsError:  # a lock that does not hold: somebody was quicker
+        except FileExistsError:  # the lock does not work on this file system, and another process was faster
             pass
         except OSError:
             os.replace(blob, pointer)
 
 
 def repos() -> list[Repo]:
-    """Every repository that the store has a folder of."""
+    """All repositories in the store."""
     found = []
     for folder in folders(places.models()):
         if match := _FOLDER.fullmatch(folder.name):
@@ -198,7 +201,7 @@ def repos() -> list[Repo]:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a file, links followed; None where there is none."""
+    """Size of a file in bytes, links followed; None where it does not exist."""
     try:
         return path.stat().st_size
     except OSError:
@@ -206,7 +209,7 @@ def _size(path: Path) -> int | None:
 
 
 def folders(folder: Path) -> list[Path]:
-    """Folders in a folder that are no links, by name."""
+    """The subfolders of a folder, without links, by name."""
     try:
         with os.scandir(folder) as entries:
             return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -215,5 +218,5 @@ def folders(folder: Path) -> list[Path]:
 
 
 def files(folder: Path) -> list[Path]:
-    """Everything in a folder, at any depth, that is no folder; links to folders are not entered."""
+    """All files in a folder and its subfolders; links to folders are not followed."""
     return [Path(where, name) for where, _, names in os.walk(folder) for name in names]

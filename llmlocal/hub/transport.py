@@ -1,6 +1,6 @@
-"""One GET over HTTP, streamed: redirects, proxies, TLS, and a token that never leaves the hub. Knows no files.
+"""One streamed HTTP GET: redirects, proxies, TLS, and a token that is sent to the hub only.
 
-The standard library's client, because it reads into our buffer: twice as fast as the one that the hub's library has.
+Uses http.client because it reads into our buffer: twice as fast as the client of huggingface_hub.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ..errors import LlmlocalError, NetworkError, NotFoundError, UsageError
 from ..text import escaped
 
 MOST_REDIRECTS = 5
-STALL_SECONDS = 20.0  # without a byte; HF_HUB_DOWNLOAD_TIMEOUT says otherwise
-MOST_WAIT = 120.0  # seconds that a server can make us wait by Retry-After
+STALL_SECONDS = 20.0  # without a byte; HF_HUB_DOWNLOAD_TIMEOUT overrides it
+MOST_WAIT = 120.0  # seconds of Retry-After that are respected
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
 class TransientError(Exception):
-    """It may work the next time; `wait` are the seconds that the server asks for."""
+    """An error worth a retry; `wait` is the delay in seconds that the server asked for."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -36,10 +36,10 @@ class TransientError(Exception):
 def opened(
     url: str, headers: Mapping[str, str], token: Mapping[str, str], *, first: int = 0, last: int | None = None
 ) -> Iterator[http.client.HTTPResponse]:
-    """The answer to a GET of bytes first..last: status 200 or 206, or 416. `token` goes to `url`'s own origin only.
+    """The response to a GET of bytes first..last, status 200, 206 or 416. `token` is sent to the origin of `url` only.
 
-    Raises TransientError for what may pass (also out of the block, while the answer is read), NotFoundError for 404,
-    NetworkError for all else.
+    Raises TransientError for errors worth a retry (also while the body is read in the block), NotFoundError for 404
+    and 410, NetworkError for all others.
     """
     headers = {"Accept-Encoding": "identity", **headers}
     if first or last is not None:
@@ -69,34 +69,36 @@ def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError:
-        return ""  # is refused as an address
+        return ""  # refused as an invalid URL
 
 
 def stall_seconds() -> float:
-    """How long a server may be silent."""
+    """Seconds without a byte after which a connection counts as stalled. Raises UsageError."""
     text = os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
     try:
         return float(text) if text else STALL_SECONDS
     except ValueError:
-        raise UsageError(f"HF_HUB_DOWNLOAD_TIMEOUT is {escaped(text)}: must be seconds") from None
+        raise UsageError(f"HF_HUB_DOWNLOAD_TIMEOUT is {escaped(text)}: must be a number of seconds") from None
 
 
 def _checked(url: str, home: SplitResult) -> SplitResult:
-    """The parts of a URL that may be followed. Plain HTTP only where the hub itself was named so."""
+    """The parts of a URL that may be followed: https, or http where the hub's own URL is http."""
     try:
         where = urlsplit(url)
         _ = where.port
     except ValueError:
-        raise NetworkError("the hub redirects to no address") from None
+        raise NetworkError("the hub redirects to an invalid URL") from None
     schemes = ("https", "http") if home.scheme == "http" else ("https",)
     if where.scheme not in schemes or not where.hostname:
         target = escaped(f"{where.scheme}://{where.netloc}"[:80])
-        raise NetworkError(f"{target} is not followed: only {' or '.join(schemes)} is", "HF_ENDPOINT names the hub")
+        raise NetworkError(
+            f"refused a redirect to {target}: only {' or '.join(schemes)} is allowed", "check HF_ENDPOINT"
+        )
     return where
 
 
 def _request(where: SplitResult, headers: dict[str, str]) -> http.client.HTTPConnection:
-    """Send the request, through a proxy where the environment names one."""
+    """Send the request, through the proxy that the environment names, if any."""
     proxy = _proxy(where)
     host, port = where.hostname or "", where.port
     reached = proxy or where
@@ -125,7 +127,7 @@ class _Secure(http.client.HTTPSConnection):
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """The system's certificates, or those that the user names; with none of either, those of a Python package."""
+    """TLS context with the system's certificates or those the user names; where there are none, with certifi's."""
     named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     context = ssl.create_default_context(cafile=named or None)
     if not context.cert_store_stats()["x509_ca"] and not os.environ.get("SSL_CERT_DIR"):
@@ -138,7 +140,7 @@ def _trust() -> ssl.SSLContext:
 
 
 def _proxy(where: SplitResult) -> SplitResult | None:
-    """The proxy for an address, by the usual variables."""
+    """The proxy for a URL by the standard environment variables, None for a direct connection."""
     proxies = getproxies()
     named = proxies.get(where.scheme) or proxies.get("all")
     if not named or proxy_bypass(where.netloc.rpartition("@")[2]):
@@ -157,34 +159,39 @@ def _login(proxy: SplitResult) -> dict[str, str]:
 
 
 def _check(answer: http.client.HTTPResponse, where: SplitResult) -> None:
-    """Raises for every status that is no answer to a request for bytes."""
+    """Raises for every status other than 200, 206 and 416."""
     status, host = answer.status, where.hostname
     if status in _AGAIN:
         asked = answer.headers.get("Retry-After", "")
-        raise TransientError(f"{host} answers {status}", min(float(asked), MOST_WAIT) if asked.isdecimal() else 0.0)
+        raise TransientError(
+            f"{host} responded with status {status}", min(float(asked), MOST_WAIT) if asked.isdecimal() else 0.0
+        )
     if status in (401, 403):
         raise denied(answer.headers.get("X-Error-Code"), status)
     if status in (404, 410):
-        raise NotFoundError(f"{host} has no such file (any more)", "pull again to see what it has")
+        raise NotFoundError(f"file not found at {host}", "pull again to refresh the list of files")
     if status not in (200, 206, 416):
-        raise NetworkError(f"{host} answers {status}")
+        raise NetworkError(f"{host} responded with status {status}")
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise NetworkError(f"{host} sends compressed bytes that were not asked for")
+        raise NetworkError(f"{host} sent compressed content, which was not requested")
 
 
 def denied(code: str | None, status: int) -> NetworkError:
-    """What to do about a hub that wants to know who asks."""
+    """The error for a response of 401 or 403, with what to do."""
     if code == "GatedRepo":
         return NetworkError(
-            "the repository is gated", "accept its terms on its page, then set HF_TOKEN to a token of that account"
+            "the repository is gated", "accept its terms on its web page, then set HF_TOKEN to a token of that account"
         )
-    return NetworkError(f"the hub refuses ({status})", "set HF_TOKEN to a token that may read the repository")
+    return NetworkError(f"access denied ({status})", "set HF_TOKEN to a token with read access to the repository")
 
 
 def _explained(error: Exception) -> LlmlocalError | TransientError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return NetworkError(f"the certificate is not trusted: {error.verify_message}", "SSL_CERT_FILE names others")
+        return NetworkError(
+            f"the TLS certificate is not trusted: {error.verify_message}",
+            "set SSL_CERT_FILE to a file with the right one",
+        )
     if isinstance(error, TimeoutError):
-        return TransientError(f"no byte for {stall_seconds():g} s")
+        return TransientError(f"no data for {stall_seconds():g} s")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return TransientError(reason)

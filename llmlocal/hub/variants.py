@@ -1,4 +1,4 @@
-"""The models that a list of files holds: parts put together, quantizations told from names. Knows no network."""
+"""Groups a list of files into models: split parts joined, quantizations taken from file names."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from .remote_file import RemoteFile
 
-# From the best to the smallest; what stands here may be chosen by default. Twice Q8_0's bytes buy nothing measurable.
+# Best first; these may be chosen by default. Twice Q8_0's bytes improve nothing measurable.
 # fmt: off
 RANK = (
     "Q8_0", "Q6_K_L", "Q6_K", "Q5_K_L", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_L", "Q4_K_M", "Q4_K_S", "IQ4_NL",
     "MXFP4", "Q4_1", "Q4_0", "IQ4_XS", "Q3_K_XL", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K_L", "Q2_K",
 )
 # fmt: on
-LAST = ("BF16", "F16", "F32")  # taken by default only where there is nothing else
+LAST = ("BF16", "F16", "F32")  # chosen by default only where there is nothing else
 _PART = re.compile(r"-(\d{5})-of-(\d{5})$")
 _QUANT = re.compile(
     r"(?:^|[-._ ])((?:UD-)?(?:I?Q\d_[A-Z0-9]+(?:_(?:XXS|XS|S|M|L|XL|NL))?|I?Q\d|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4"
@@ -27,14 +27,14 @@ _NOT_MODELS = re.compile(r"(^|[-_./])(mmproj|imatrix)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One model as one file or several parts in order; `quant` is None where the name does not say it."""
+    """One model: a file, or several parts in order. `quant` is None where the name does not state it."""
 
     quant: str | None
     files: tuple[RemoteFile, ...]
 
     @property
     def size(self) -> int:
-        """Bytes of all parts."""
+        """Bytes of all parts together."""
         return sum(file.size for file in self.files)
 
     @property
@@ -44,7 +44,7 @@ class Variant:
 
 
 def quant_of(name: str) -> str | None:
-    """The quantization that a file's name states, in capitals: `model-q4_k_m-00001-of-00002.gguf` is Q4_K_M."""
+    """The quantization in a file's name, in upper case: `model-q4_k_m-00001-of-00002.gguf` is Q4_K_M."""
     base = name.rsplit("/", 1)[-1]
     stem = _PART.sub("", base.removesuffix(".gguf"))
     found = _QUANT.findall(stem) or _QUANT.findall(name.rpartition("/")[0].rsplit("/", 1)[-1])
@@ -52,7 +52,7 @@ def quant_of(name: str) -> str | None:
 
 
 def plain_quant(text: str) -> str:
-    """A quantization as we spell it."""
+    """A quantization in standard spelling: fp16 is F16, q4 is Q4_0."""
     text = text.upper()
     return {"FP16": "F16", "FP32": "F32", "MXFP4_MOE": "MXFP4", "Q4": "Q4_0", "Q5": "Q5_0", "Q8": "Q8_0"}.get(
         text, text
@@ -60,14 +60,14 @@ def plain_quant(text: str) -> str:
 
 
 def rank(quant: str | None) -> int:
-    """Place in the order of quality; what is in no list comes last."""
+    """Position in the order of quality, 0 the best; unlisted quantizations come last."""
     order = (*RANK, *LAST)
     plain = (quant or "").removeprefix("UD-")
     return order.index(plain) if plain in order else len(order)
 
 
 def variants(files: Iterable[RemoteFile]) -> list[Variant]:
-    """All complete models among files, the best first. Projectors and statistics of other tools are left out."""
+    """All complete models among files, best first, without projectors (mmproj) and importance matrices."""
     groups: dict[tuple[str, int], dict[int, RemoteFile]] = {}
     for file in files:
         if not file.name.lower().endswith(".gguf") or _NOT_MODELS.search(file.name):

@@ -1,4 +1,4 @@
-"""Whether the files of the store are still what their names say: a blob's name is its digest."""
+"""Verifies checksums of files in the store: a blob's name is its digest."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from pathlib import Path
 
 from ..errors import BadFileError
 from ..text import escaped
-from .remote_file import Progress, RemoteFile, Tell, hasher
+from .remote_file import DownloadProgress, Notify, RemoteFile, hasher
 from .safe_names import is_digest
-from .store import Held
+from .store import StoredFile
 
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """`right` is None where the store does not say what the digest should be (it has no links here)."""
+class VerifiedFile:
+    """The result for a file. `matches` is None where the expected digest is unknown: a store without links."""
 
-    file: Held
-    right: bool | None
+    file: StoredFile
+    matches: bool | None
 
 
-def verify(files: list[Held], tell: Tell) -> Iterator[Verdict]:
-    """Read every file whole, each blob once, and compare. Raises BadFileError for one that cannot be read."""
+def verify(files: list[StoredFile], notify: Notify) -> Iterator[VerifiedFile]:
+    """Hash every file, each blob once, and compare digests. Raises BadFileError for an unreadable file."""
     seen: dict[Path, bool | None] = {}
     for file in files:
         if file.blob not in seen:
             digest = file.blob.name
             known = is_digest(digest) and file.blob != file.path
             remote = RemoteFile(file.name, file.size, digest)
-            seen[file.blob] = digest_of(file.blob, remote, tell) == digest if known else None
-        yield Verdict(file, seen[file.blob])
+            seen[file.blob] = digest_of(file.blob, remote, notify) == digest if known else None
+        yield VerifiedFile(file, seen[file.blob])
 
 
-def digest_of(path: Path, file: RemoteFile, tell: Tell = lambda _: None) -> str:
-    """The digest of what is in `path`, of the kind that `file` has."""
+def digest_of(path: Path, file: RemoteFile, notify: Notify = lambda _: None) -> str:
+    """The hex digest of the content of `path`, of the same kind as `file.digest`. Raises BadFileError."""
     hashed, done = hasher(file), 0
     buffer = memoryview(bytearray(CHUNK))
     try:
@@ -44,7 +44,7 @@ def digest_of(path: Path, file: RemoteFile, tell: Tell = lambda _: None) -> str:
             while n := data.readinto(buffer):
                 hashed.update(buffer[:n])
                 done += n
-                tell(Progress(file.name, done, file.size, 0))
+                notify(DownloadProgress(file.name, done, file.size, 0))
     except OSError as error:
         raise BadFileError(f"{escaped(str(path))}: cannot be read: {error.strerror}") from None
     return hashed.hexdigest()

@@ -1,6 +1,6 @@
-"""Makes an importance matrix: a model reads a text chunk by chunk, and what its products read is summed.
+"""Computes an importance matrix: evaluates a text chunk by chunk and sums the squared inputs of matmuls.
 
-The file is written now and then, so that work which ends early can go on. Knows no terminal.
+The file is saved every SAVE_SECONDS, so that an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .file import Imatrix, TextRead, load_imatrix, write_imatrix
 from .observer import ColumnSums
 
 SAVE_SECONDS = 30.0
-BLOCKS = "blk."  # weights of a block; the output matrix is another thing
+BLOCKS = "blk."  # prefix of the weights in blocks; the output matrix is optional
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How to read: chunks of `n_ctx` tokens, at most `chunks` of them; `output`: sum for the output matrix, too.
+class CollectOptions:
+    """Chunks of `n_ctx` tokens, at most `chunks`; `output`: also collect for the output matrix.
 
-    `resume`: go on with the file that is there; `force`: write over it.
+    `resume`: continue an existing file; `force`: overwrite it.
     """
 
     n_ctx: int = 512
@@ -43,8 +43,8 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """`done` of `total` chunks of the text have been read, of which `before` were in the file at the start."""
+class CollectProgress:
+    """`done` of `total` chunks of the text are evaluated, of which `before` were already in the file."""
 
     done: int
     total: int
@@ -52,69 +52,69 @@ class Step:
     matrix: Imatrix
 
 
-def measure(model: Path, text: bytes, name: str, out: Path, way: Way) -> Iterator[Step]:
-    """Read `text`, called `name`, and write `out`. A step before the first chunk, and one after each.
+def collect(model: Path, text: bytes, name: str, out: Path, options: CollectOptions) -> Iterator[CollectProgress]:
+    """Evaluate `text`, recorded as `name`, and write `out`; yields progress before the first chunk and after each.
 
-    Raises UsageError for a text below one chunk, for a file in the way or one that cannot be gone on with,
-    NotFoundError, BadFileError where a sum is no number, and what `Engine.open` and `GGUFWriter` raise.
+    Raises UsageError for a text shorter than one chunk, an existing file, or one that cannot be resumed,
+    NotFoundError, BadFileError for a sum that is not finite, and what `Engine.open` and `GGUFWriter` raise.
     """
-    matrix = _begin(model, out, way)
+    matrix = _begin(model, out, options)
     with open_gguf(model) as gguf:
-        cut = cut_in_chunks(tokenizers.load(gguf.metadata), text, way.n_ctx, way.chunks)
-        check_memory(gguf.metadata, gguf.tensors, way.n_ctx)
+        cut = cut_in_chunks(tokenizers.load(gguf.metadata), text, options.n_ctx, options.chunks)
+        check_memory(gguf.metadata, gguf.tensors, options.n_ctx)
     entry = _entry(matrix, TextRead(name, sha256(text).hexdigest(), 0), out)
     before = min(entry.chunks, len(cut))
-    yield Step(before, len(cut), before, matrix)
+    yield CollectProgress(before, len(cut), before, matrix)
     if before == len(cut):
         return
-    sums = ColumnSums(lambda weight: way.output or weight.startswith(BLOCKS))
-    outputs = BATCH if way.output else 1
-    engine = Engine.open(model, n_ctx=way.n_ctx, n_threads=way.n_threads, max_outputs=outputs, observer=sums)
+    sums = ColumnSums(lambda weight: options.output or weight.startswith(BLOCKS))
+    outputs = BATCH if options.output else 1
+    engine = Engine.open(model, n_ctx=options.n_ctx, n_threads=options.n_threads, max_outputs=outputs, observer=sums)
     saved = monotonic()
     try:
         for i, chunk in enumerate(cut[before:], before + 1):
-            _read(engine, chunk, way.output)
+            _read(engine, chunk, options.output)
             sums.drain(matrix.add)
             _check(engine, matrix)
             entry.chunks = i
             if i == len(cut) or monotonic() - saved > SAVE_SECONDS:
                 write_imatrix(out, matrix)
                 saved = monotonic()
-            yield Step(i, len(cut), before, matrix)
+            yield CollectProgress(i, len(cut), before, matrix)
     finally:
         engine.close()
 
 
-def _begin(model: Path, out: Path, way: Way) -> Imatrix:
-    """What was summed before, or nothing. Raises UsageError, and NotFoundError where there is no folder for it."""
+def _begin(model: Path, out: Path, options: CollectOptions) -> Imatrix:
+    """The matrix to continue, or an empty one. Raises UsageError, or NotFoundError where the folder is missing."""
     where = escaped(str(out))
     if out.is_dir():
-        raise UsageError(f"{where} is a folder", "name a file")
+        raise UsageError(f"{where} is a folder", "name an output file")
     if not out.parent.is_dir():
         raise NotFoundError(f"{where}: no such folder")
     if out.exists() and model.exists() and out.samefile(model):
-        raise UsageError(f"{where} is the model; nothing is written over it", "name another file")
-    if not out.exists() or (way.force and not way.resume):
-        return Imatrix(way.n_ctx)
-    if not way.resume:
-        raise UsageError(f"{where} exists", "--resume goes on with it, --force writes over it")
+        raise UsageError(f"the output {where} is the model itself", "name another output file")
+    if not out.exists() or (options.force and not options.resume):
+        return Imatrix(options.n_ctx)
+    if not options.resume:
+        raise UsageError(f"{where} exists", "use --resume to continue it or --force to overwrite it")
     matrix = load_imatrix(out)
-    if matrix.chunk_size != way.n_ctx:
+    if matrix.chunk_size != options.n_ctx:
         raise UsageError(f"{where} was made with chunks of {matrix.chunk_size} tokens", f"use -c {matrix.chunk_size}")
     return matrix
 
 
 def _entry(matrix: Imatrix, text: TextRead, out: Path) -> TextRead:
-    """The text's place among those that went into `matrix`: a new one where it is none of them.
+    """The entry of the text in `matrix`, added where it is new.
 
-    A file of llama-imatrix does not say which text it read but by its path: then the name decides. Raises UsageError
-    where a text of that name went in, and it is not known how much of it.
+    A file of llama-imatrix has no hashes; then texts are compared by file name. Raises UsageError where the number of
+    chunks already read of this text is unknown.
     """
     for read in matrix.texts:
         same = read.sha256 == text.sha256 if read.sha256 else Path(read.name).name == Path(text.name).name
         if same and not read.chunks:
-            hint = "make a new file"
-            raise UsageError(f"{escaped(str(out))} does not say how much of {text.name} was read", hint)
+            hint = "start again with --force or another output file"
+            raise UsageError(f"{escaped(str(out))} does not record how much of {escaped(text.name)} was read", hint)
         if same:
             return read
     matrix.texts.append(text)
@@ -135,6 +135,10 @@ def _check(engine: Engine, matrix: Imatrix) -> None:
         if not np.isfinite(sums.sum()):
             tensor = engine.weights.first_not_finite()
             blame = (
-                f"tensor '{tensor}' holds a value that is not finite" if tensor else f"what {name} reads is no number"
+                f"tensor '{tensor}' holds a value that is not finite"
+                if tensor
+                else f"the input of {name} is not finite"
             )
-            raise BadFileError(f"{escaped(str(engine.gguf.path))}: {blame}", "the file is damaged; get it again")
+            raise BadFileError(
+                f"{escaped(str(engine.gguf.path))}: {blame}", "the file is damaged; download or convert it again"
+            )

@@ -1,9 +1,9 @@
-"""Importance matrices: for each product the mean square of every column of its input, in llama.cpp's GGUF form.
+"""Importance matrix files: for each matmul the mean square of every input column, in llama.cpp's GGUF layout.
 
-For a weight NAME a file holds `NAME.in_sum2`, sums of squares (matrices, k) float32, and `NAME.counts`, how many inputs
-went into them, (matrices, 1): a matrix for each expert. `imatrix.datasets` names the texts, `imatrix.chunk_count` says
-how many chunks of `imatrix.chunk_size` tokens were read; how many of each text, and which text that was, are keys of
-our own that others pass over. Knows no model.
+For a weight NAME a file has `NAME.in_sum2`, sums of squares (matrices, k) float32, and `NAME.counts`, the number of
+inputs summed, (matrices, 1): one matrix per expert. `imatrix.datasets` names the texts, `imatrix.chunk_count` counts
+the chunks of `imatrix.chunk_size` tokens. Chunks per text and hashes of the texts are keys of our own, which other
+tools ignore.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OWN_CHUNKS, OWN_HASHES = "llmlocal.imatrix.file.chunks", "llmlocal.imatrix.file.
 
 @dataclass(slots=True)
 class TextRead:
-    """A text that went in: its name, the sha256 of its bytes ("" where nobody noted it), and chunks read of it."""
+    """An evaluated text: its name, the sha256 of its bytes ("" where unknown), and the number of chunks read."""
 
     name: str
     sha256: str
@@ -38,7 +38,7 @@ class TextRead:
 
 @dataclass(slots=True)
 class Imatrix:
-    """Sums of squares (matrices, k) float64 and counts of inputs (matrices,) float64 by the weight's name."""
+    """Sums of squares (matrices, k) float64 and counts of inputs (matrices,) float64 by weight name."""
 
     chunk_size: int
     sums: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -47,45 +47,45 @@ class Imatrix:
 
     @property
     def chunks(self) -> int:
-        """Of all texts."""
+        """Chunks of all texts together."""
         return sum(text.chunks for text in self.texts)
 
     def add(self, name: str, sums: NDArray[np.float32], counts: NDArray[np.int64]) -> None:
-        """More inputs of the weight `name`. Raises BadFileError where what is there is of another shape."""
+        """Add sums (matrices, k) and counts (matrices,) of a weight. Raises BadFileError where the shapes differ."""
         if name not in self.sums:
             self.sums[name], self.counts[name] = np.zeros(sums.shape), np.zeros(len(counts))
         if self.sums[name].shape != sums.shape:
             held = self.sums[name].shape
-            raise BadFileError(f"the matrix holds {held} sums for {shown(name)}, the model has {sums.shape}")
+            raise BadFileError(f"{shown(name)} has shape {held} in the importance matrix, {sums.shape} in the model")
         self.sums[name] += sums
         self.counts[name] += counts
 
     def means(self, name: str) -> NDArray[np.float32]:
-        """Mean squares (matrices, k) of a weight; 1 for a matrix that nothing went into."""
+        """Mean squares (matrices, k) float32 of a weight; 1 for a matrix without inputs."""
         n = self.counts[name].reshape(-1, 1)
         with np.errstate(all="ignore"):
             return np.where(n > 0, self.sums[name] / n, 1).astype(np.float32)
 
     def unused(self) -> dict[str, int]:
-        """Of the weights with experts that nothing went into: how many those are."""
+        """Number of matrices (experts) without inputs, by weight name, where there are any."""
         return {name: int((n == 0).sum()) for name, n in self.counts.items() if (n == 0).any()}
 
 
 def read_imatrix(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Mean squares by the weight's name, (matrices, k) float32; where nothing was counted all columns count alike.
+    """Mean squares (matrices, k) float32 by weight name; all 1 for a matrix without inputs.
 
-    Raises BadFileError for another file, NaN or infinity, NotFoundError.
+    Raises NotFoundError, or BadFileError for another kind of file, NaN or infinity.
     """
     held = load_imatrix(path)
     return {name: held.means(name) for name in held.sums}
 
 
 def load_imatrix(path: Path) -> Imatrix:
-    """All that a file holds. Raises as `read_imatrix`."""
+    """The content of a file. Raises as `read_imatrix`."""
     where = escaped(str(path))
     with open_gguf(path) as gguf:
         if gguf.metadata.get("general.type") != "imatrix":
-            raise BadFileError(f"{where}: no importance matrix (general.type is not imatrix)")
+            raise BadFileError(f"{where}: not an importance matrix (general.type is not imatrix)")
         size = gguf.metadata.get(CHUNK_SIZE)
         found = Imatrix(size if isinstance(size, int) else 0, texts=_texts(gguf))
         for name, tensor in gguf.tensors.items():
@@ -94,18 +94,18 @@ def load_imatrix(path: Path) -> Imatrix:
             stem = name.removesuffix(SUMS)
             counts = gguf.tensors.get(stem + COUNTS)
             if counts is None or counts.format.name != "F32" or tensor.format.name != "F32":
-                raise BadFileError(f"{where}: {shown(stem)} has no sums and counts in F32")
+                raise BadFileError(f"{where}: {shown(stem)} lacks sums and counts in F32")
             sums, n = tensor.dequantize().reshape(-1, tensor.k), counts.dequantize().reshape(-1)
             if len(n) != len(sums) or not (np.isfinite(sums).all() and np.isfinite(n).all()):
-                raise BadFileError(f"{where}: {shown(stem)} has counts that do not fit, or NaN, or infinity")
+                raise BadFileError(f"{where}: {shown(stem)} has mismatched counts, NaN or infinity")
             found.sums[stem], found.counts[stem] = sums.astype(np.float64), n.astype(np.float64)
     if not found.sums:
-        raise BadFileError(f"{where}: holds no sums")
+        raise BadFileError(f"{where}: contains no sums")
     return found
 
 
 def write_imatrix(path: Path, matrix: Imatrix) -> None:
-    """Write a file, in place of one that is there. It appears whole or not at all; raises as `GGUFWriter`."""
+    """Write a file atomically, replacing an existing one. Raises as `GGUFWriter`."""
     load_all()
     metadata: dict[str, Any] = {
         "general.type": "imatrix",
@@ -128,7 +128,7 @@ def _tensor(name: str, values: NDArray[Any]) -> QTensor:
 
 
 def _texts(gguf: GGUFFile) -> list[TextRead]:
-    """The texts that a file names; where it does not say how many chunks each had, a single one had all of them."""
+    """The texts that a file names; without chunks per text, the last text gets all of them."""
     names, chunks, hashes = (_listed(gguf, key) for key in (DATASETS, OWN_CHUNKS, OWN_HASHES))
     names = [str(name) for name in names] or ["unknown"]
     counts = [n if isinstance(n, int) else 0 for n in chunks]

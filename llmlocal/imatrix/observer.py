@@ -1,6 +1,6 @@
-"""Watches the products of a recorded program, and sums the squares of what they read, column by column.
+"""Sums the squared inputs of the matmuls in a recorded program, column by column.
 
-An operation is added before a product only where somebody watches; a program that nobody watches is as it was.
+An operation is recorded before each observed matmul; programs without an observer are unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..runtime.graph import Graph, Value
 
 @dataclass(slots=True)
 class Columns:
-    """Of the weights `names`, which read the same: sums (matrices, k) and counts (matrices,) since the last drain."""
+    """The weights `names` with a common input: sums (matrices, k) and counts (matrices,) since the last drain."""
 
     names: list[str]
     sums: NDArray[np.float32]
@@ -27,7 +27,7 @@ class Columns:
 
 @dataclass(slots=True)
 class ColumnSums:
-    """The watcher of one program; `wanted` says of which weights. A weight that is read in parts counts once."""
+    """The observer of one program; `wanted` selects weights by name. A weight that is read in parts counts once."""
 
     wanted: Callable[[str], bool]
     watched: list[Columns] = field(default_factory=list)
@@ -62,7 +62,7 @@ class ColumnSums:
             )
 
     def drain(self, add: Callable[[str, NDArray[np.float32], NDArray[np.int64]], None]) -> None:
-        """Hand over name, sums and counts of every weight, and start again from nothing."""
+        """Pass name, sums and counts of every weight to `add`, then reset them to 0."""
         for columns in self.watched:
             for name in columns.names:
                 add(name, columns.sums, columns.counts)

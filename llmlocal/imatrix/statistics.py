@@ -1,4 +1,4 @@
-"""What an importance matrix says of each weight, by the definitions of llama-imatrix. Knows no file."""
+"""Statistics of each weight in an importance matrix, by the definitions of llama-imatrix."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BLOCK = re.compile(r"^blk\.(\d+)\.")
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Of the mean squares of a weight's columns: their `total`, `largest` and standard deviation.
+    """Statistics of the mean squares of a weight's columns: their sum, maximum and standard deviation.
 
-    `evenness`: entropy of their shares over that of equal ones, 1 where all columns count alike; `outliers`: the share
-    of columns further than a standard deviation from the mean; `likeness`: cosine to the same weight of the block
-    before, None for the first. `used` of `matrices` are counted: only experts that read something.
+    `evenness`: normalized entropy, 1 where all columns are equal; `outliers`: the share of columns more than one
+    standard deviation from the mean; `likeness`: cosine similarity to the same weight in the previous block, None for
+    the first. Only the `used` of `matrices` (experts) with inputs are counted.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Stats:
 
 
 def statistics(matrix: Imatrix) -> Iterator[Stats]:
-    """Of every weight that something went into, the largest total first."""
+    """The statistics of every weight with inputs, the largest total first."""
     found = [_of(matrix, name) for name in matrix.sums if (matrix.counts[name] > 0).any()]
     yield from sorted(found, key=lambda stats: (-stats.total, stats.name))
 
@@ -77,6 +77,6 @@ def _likeness(matrix: Imatrix, name: str) -> float | None:
 
 
 def _filled(matrix: Imatrix, name: str) -> NDArray[np.float64]:
-    """Mean squares of all matrices, 0 where nothing went in."""
+    """Mean squares of all matrices, flattened; 0 for a matrix without inputs."""
     n = matrix.counts[name].reshape(-1, 1)
     return (matrix.sums[name] / np.maximum(n, 1)).ravel()

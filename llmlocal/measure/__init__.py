@@ -1,1 +1,1 @@
-"""Speed, perplexity, divergence and comparison of models. Prints nothing."""
+"""Measurements of models: speed, perplexity, KL divergence, comparison."""

@@ -1,4 +1,4 @@
-"""An earlier benchmark to hold a new one against. Knows the files of `bench -o json` and `jsonl`, nothing else."""
+"""Compares a benchmark with an earlier one, read from the files of `bench -o json` or `jsonl`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError, UsageError
-from .bench import Row
+from .bench import BenchResult
 
 Key = tuple[str, str, int, str]
 LARGEST = 1 << 26  # bytes of a file that could be a benchmark
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A test then and now, in tokens a second."""
+class SpeedChange:
+    """A benchmark result, and the speed in tokens/s `before`."""
 
-    row: Row
+    row: BenchResult
     before: float
 
     @property
@@ -27,13 +27,13 @@ class Change:
         return self.row.mean / self.before
 
 
-def key(row: Row) -> Key:
-    """What makes two rows comparable: model, test, threads, type of the cache."""
+def key(row: BenchResult) -> Key:
+    """What two comparable results share: model, test, threads, KV cache type."""
     return row.model.stem, row.name, row.n_threads, row.kv_type
 
 
 def read(path: Path) -> dict[Key, float]:
-    """Tokens a second of every test in `path`. Raises NotFoundError, BadFileError."""
+    """Tokens/s of every test in `path`. Raises NotFoundError, BadFileError."""
     try:
         if path.stat().st_size > LARGEST:
             raise _fail(path)
@@ -54,16 +54,18 @@ def read(path: Path) -> dict[Key, float]:
     return dict(_entry(path, record) for record in rows)
 
 
-def changes(rows: Iterable[Row], before: dict[Key, float]) -> list[Change]:
-    """Those rows that were measured before. Raises UsageError where none was."""
-    found = [Change(row, before[key(row)]) for row in rows if key(row) in before]
+def changes(rows: Iterable[BenchResult], before: dict[Key, float]) -> list[SpeedChange]:
+    """The results whose test is in the baseline. Raises UsageError where there are none."""
+    found = [SpeedChange(row, before[key(row)]) for row in rows if key(row) in before]
     if not found:
-        raise UsageError("the baseline has none of these tests", "measure the same model, tests and threads as then")
+        raise UsageError(
+            "the baseline has none of these tests", "run the same model, tests and threads as for the baseline"
+        )
     return found
 
 
-def slower(found: Iterable[Change], percent: float) -> list[Change]:
-    """Changes that lost more than `percent` of the speed."""
+def slower(found: Iterable[SpeedChange], percent: float) -> list[SpeedChange]:
+    """Changes with a speed more than `percent` below the baseline."""
     return [change for change in found if change.ratio < 1 - percent / 100]
 
 

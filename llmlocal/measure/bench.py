@@ -1,6 +1,6 @@
-"""Speed of a model as llama-bench measures it: random tokens, no sampling, tokens a second. Prints nothing.
+"""Measures speed in tokens/s as llama-bench does: random tokens, no sampling.
 
-Decode is also given in bytes of weights a second, to be held against what this machine can read from memory at all.
+Decode is also given in bytes of weights per second, to compare with this machine's memory bandwidth.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One test: `name` as in llama-bench (pp512, tg128, pp512+tg128, pp512 @ d4096), `samples` in tokens a second.
+class BenchResult:
+    """The result of one test: `name` as in llama-bench (pp512, tg128, pp512+tg128, pp512 @ d4096).
 
-    `weight_rate` is in bytes a second, `multiply_rate` in multiply-adds a second; the shares of what the machine can do
-    are parts of 1. None where a rate says nothing or was not asked for. `limit` is one sentence on what limits.
+    `samples` are in tokens/s, `weight_rate` in bytes/s, `multiply_rate` in multiply-adds/s; the shares of the machine's
+    peak are 0..1. None where a rate does not apply or was not requested. `limit` is a sentence on the bottleneck.
     """
 
     model: Path
@@ -56,10 +56,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure: tokens of prompt and of answer (0: not measured), and a pair of both in one test.
+class BenchPlan:
+    """The tests to run: tokens of prefill and of decode (0 skips a test), and a `pair` of both in one test.
 
-    All of it after `depth` other tokens. Raises UsageError for what makes no sense.
+    Each test starts with `depth` tokens in the KV cache. Raises UsageError for invalid values.
     """
 
     n_prompt: int = 512
@@ -75,24 +75,24 @@ class Plan:
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}: must be {least} or more")
         if self.pair is not None and min(self.pair) < 1:
-            raise UsageError("a test of prompt and answer together needs a token of each")
+            raise UsageError("-pg needs at least one token of prompt and of generation")
         if not self.n_ctx - self.depth:
-            raise UsageError("nothing to measure: no prompt and no answer")
+            raise UsageError("nothing to measure: give -p, -n or -pg more than 0")
 
     @property
     def n_ctx(self) -> int:
         return self.depth + max(self.n_prompt, self.n_gen, sum(self.pair or ()))
 
     def tests(self) -> list[tuple[int, int]]:
-        """Tokens of prompt and of answer of every test."""
+        """(Prefill tokens, decode tokens) of every test."""
         wanted = [(self.n_prompt, 0), (0, self.n_gen), self.pair or (0, 0)]
         return [test for test in wanted if any(test)]
 
 
-def bench(models: Sequence[Path], plan: Plan, n_threads: Sequence[int | None] = (None,)) -> Iterator[Row]:
-    """Rows as they are measured, of every model with every number of threads. Raises what `Engine.open` raises.
+def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | None] = (None,)) -> Iterator[BenchResult]:
+    """Run the tests for every model and thread count, yielding each result. Raises what `Engine.open` raises.
 
-    All files are looked at before the first is measured: a wrong name is told at once.
+    All files are opened before the first test, so that a wrong name is reported at once.
     """
     for path in models:
         open_gguf(path).close()
@@ -105,8 +105,8 @@ def bench(models: Sequence[Path], plan: Plan, n_threads: Sequence[int | None] = 
                 engine.close()
 
 
-def measure(engine: Engine, path: Path, plan: Plan) -> Iterator[Row]:
-    """Rows of an open engine."""
+def measure(engine: Engine, path: Path, plan: BenchPlan) -> Iterator[BenchResult]:
+    """Run the tests on an open engine."""
     ids = np.random.default_rng(SEED).integers(0, engine.n_vocab, plan.n_ctx).tolist()
     engine.truncate(0)
     if plan.depth:
@@ -115,7 +115,7 @@ def measure(engine: Engine, path: Path, plan: Plan) -> Iterator[Row]:
         yield _row(engine, path, plan, (n_prompt, n_gen), ids[plan.depth :])
 
 
-def _row(engine: Engine, path: Path, plan: Plan, test: tuple[int, int], ids: list[int]) -> Row:
+def _row(engine: Engine, path: Path, plan: BenchPlan, test: tuple[int, int], ids: list[int]) -> BenchResult:
     n_prompt, n_gen = test
 
     def run() -> None:
@@ -127,20 +127,20 @@ def _row(engine: Engine, path: Path, plan: Plan, test: tuple[int, int], ids: lis
     name = "+".join(f"{kind}{n}" for kind, n in (("pp", n_prompt), ("tg", n_gen)) if n)
     name += f" @ d{plan.depth}" if plan.depth else ""
     samples = _sample(engine, plan, run, n_prompt + n_gen)
-    row, cost = Row(path, name, engine.n_threads, samples, plan.kv_type), work(*_file(engine))
+    row, cost = BenchResult(path, name, engine.n_threads, samples, plan.kv_type), work(*_file(engine))
     if n_prompt and n_gen:
         return row
     return _of_answer(row, cost, plan) if n_gen else _of_prompt(row, cost, plan)
 
 
-def _of_answer(row: Row, work: Work, plan: Plan) -> Row:
+def _of_answer(row: BenchResult, work: Work, plan: BenchPlan) -> BenchResult:
     rate = row.mean * work.nbytes
     share = rate / roofline.read_bandwidth(row.n_threads)
     limit = roofline.decode_limit(row.name, share, row.n_threads) if plan.roofline else None
     return replace(row, weight_rate=rate, bandwidth_share=share, limit=limit)
 
 
-def _of_prompt(row: Row, work: Work, plan: Plan) -> Row:
+def _of_prompt(row: BenchResult, work: Work, plan: BenchPlan) -> BenchResult:
     if not plan.roofline:
         return row
     rate = row.mean * work.multiply_adds
@@ -154,7 +154,7 @@ def _file(engine: Engine) -> tuple[Mapping[str, QTensor], Mapping[str, Any]]:
 
 
 def thread_counts(text: str | None) -> list[int | None]:
-    """`-t`: "4", "1,2,4", or "auto" for all that make sense here; None lets the engine choose. Raises UsageError."""
+    """Parse -t: "4", "1,2,4", or "auto" for a sweep; None lets the engine choose. Raises UsageError."""
     if text is None:
         return [None]
     if text == "auto":
@@ -169,7 +169,7 @@ def thread_counts(text: str | None) -> list[int | None]:
 
 
 def pair_of(text: str | None) -> tuple[int, int] | None:
-    """`-pg`: "512,128" as (512, 128). Raises UsageError."""
+    """Parse -pg: "512,128" is (512, 128). Raises UsageError."""
     if text is None:
         return None
     try:
@@ -179,8 +179,8 @@ def pair_of(text: str | None) -> tuple[int, int] | None:
     return n_prompt, n_gen
 
 
-def _sample(engine: Engine, plan: Plan, work: Callable[[], None], n: int) -> tuple[float, ...]:
-    """Tokens a second of every repetition of `work` on `n` tokens, after one that does not count."""
+def _sample(engine: Engine, plan: BenchPlan, work: Callable[[], None], n: int) -> tuple[float, ...]:
+    """Tokens/s of every repetition of `work` on `n` tokens, after one warm-up."""
     samples = []
     for _ in range(plan.repeats + 1):
         engine.truncate(plan.depth)

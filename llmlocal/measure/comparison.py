@@ -1,7 +1,7 @@
-"""What fewer bits cost: candidates beside a reference, on the same text, prompt and machine. Prints nothing.
+"""Compares candidate models with a reference: perplexity, KL divergence, a greedy answer, and speed.
 
-All models read the text together, some tokens at a time, so no logits are kept. Perplexity is `perplexity`'s, KL
-divergence `divergence`'s; speeds are measured in turns, so that what else the machine does falls on all alike.
+All models evaluate the text together in batches, so that no logits need to be stored. Speed is measured in turns, so
+that other load on the machine affects all models alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ..chat_format.prompt import Request
+from ..chat_format.prompt import PromptRequest
 from ..engine import Engine
 from ..errors import UsageError
 from ..generation.session import Session
@@ -27,14 +27,14 @@ from .divergence import Divergence, log_probabilities
 from .perplexity import BATCH, Perplexity, cut_in_chunks, estimate, scored_parts
 
 PROMPT = "Explain in a few sentences why the sky is blue."
-ANSWER = 64  # tokens of the answers that are compared
-LEAST_CONTEXT = 256  # holds the prompt and the answer where chunks are shorter
-READ, MADE, REPEATS = 128, 16, 3  # tokens of the tests of speed, and how often each is run
+ANSWER = 64  # maximum tokens of the compared answers
+LEAST_CONTEXT = 256  # smallest context, for prompt and answer where chunks are shorter
+READ, MADE, REPEATS = 128, 16, 3  # tokens of the prefill and decode tests, and their repetitions
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """What to measure: chunks of `n_ctx` tokens, at most `chunks`; `prompt` is what the answers are given to."""
+class CompareOptions:
+    """Chunks of `n_ctx` tokens of the text, at most `chunks`; `prompt` for the compared answers."""
 
     n_ctx: int = 512
     chunks: int | None = None
@@ -43,16 +43,16 @@ class Way:
 
 
 @dataclass(slots=True)
-class Contender:
-    """A model and what was measured of it: surprises in nats, speeds in tokens a second.
+class ModelResult:
+    """A model and its measurements: `token_nlls` in nats, `prefill` and `decode` samples in tokens/s.
 
-    `same_tokens`: how many tokens its greedy answer shares with the reference's before they part.
+    `same_tokens`: length of the common prefix of its greedy answer and the reference's, in tokens.
     """
 
     path: Path
     session: Session
     about: Description
-    surprises: list[float] = field(default_factory=list)
+    token_nlls: list[float] = field(default_factory=list)
     divergence: Divergence = field(default_factory=Divergence)
     prefill: list[float] = field(default_factory=list)
     decode: list[float] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Contender:
 
     @property
     def perplexity(self) -> Perplexity:
-        return estimate(self.surprises, 0, 0)
+        return estimate(self.token_nlls, 0, 0)
 
     @property
     def prefill_speed(self) -> float:
@@ -74,35 +74,35 @@ class Contender:
     def decode_speed(self) -> float:
         return median(self.decode)
 
-    def log_ratio(self, reference: Contender) -> tuple[float, float]:
-        """Logarithm of the perplexity's ratio to the reference's, and its error, which is small: tokens are paired."""
-        differences = np.array(self.surprises) - np.array(reference.surprises)
+    def log_ratio(self, reference: ModelResult) -> tuple[float, float]:
+        """Natural log of the ratio of perplexities to the reference, and its standard error over paired tokens."""
+        differences = np.array(self.token_nlls) - np.array(reference.token_nlls)
         return float(differences.mean()), float(differences.std()) / sqrt(max(1, len(differences) - 1))
 
 
 @dataclass(slots=True)
 class Comparison:
-    """The models, the reference first; `answer` is its greedy answer, `chunks` how many have been read."""
+    """The models, the reference first; `answer` is its greedy answer in token ids, `chunks` the number evaluated."""
 
-    models: list[Contender]
-    way: Way
+    models: list[ModelResult]
+    options: CompareOptions
     answer: list[int] = field(default_factory=list)
     chunks: int = 0
 
     @property
-    def reference(self) -> Contender:
+    def reference(self) -> ModelResult:
         return self.models[0]
 
     @property
-    def candidates(self) -> list[Contender]:
+    def candidates(self) -> list[ModelResult]:
         return self.models[1:]
 
     def run(self, text: str | bytes) -> Iterator[tuple[int, int]]:
-        """Measure everything; after each chunk of the text how many of how many are read.
+        """Run all measurements; yields (chunks evaluated, chunks in total) after each chunk.
 
-        Raises UsageError for a text below one chunk, PromptTooLongError, and what loading an engine raises.
+        Raises UsageError for a text shorter than one chunk, PromptTooLongError, and what loading an engine raises.
         """
-        cut = cut_in_chunks(self.reference.session.tokenizer, text, self.way.n_ctx, self.way.chunks)
+        cut = cut_in_chunks(self.reference.session.tokenizer, text, self.options.n_ctx, self.options.chunks)
         self._check_vocabularies()
         self._answer()
         self._race()
@@ -112,13 +112,13 @@ class Comparison:
             yield i, len(cut)
 
     def _check_vocabularies(self) -> None:
-        """Raises UsageError for a candidate whose tokens mean something else."""
+        """Raises UsageError for a candidate with another vocabulary than the reference."""
         first = _tokens(self.reference.session.gguf)
         for model in self.candidates:
             if _tokens(model.session.gguf) != first:
                 where = escaped(str(model.path))
-                message = f"{where} has another vocabulary than {escaped(str(self.reference.path))}"
-                raise UsageError(message, "only predictions of the same tokens can be compared")
+                message = f"{where} has a different vocabulary than {escaped(str(self.reference.path))}"
+                raise UsageError(message, "compare models with the same vocabulary")
 
     def _read(self, chunk: Sequence[int]) -> None:
         for model in self.models:
@@ -127,18 +127,18 @@ class Comparison:
         for part, targets in scored_parts(chunk):
             wanted = self.reference.engine.all_logits(part)
             others = [(model, model.engine.all_logits(part)) for model in self.candidates]
-            for i, target in enumerate(targets):  # by rows: float64 of all would be hundreds of megabytes
+            for i, target in enumerate(targets):  # row by row: float64 copies of all would take hundreds of megabytes
                 log_p = log_probabilities(wanted[i])
-                self.reference.surprises.append(-float(log_p[target]))
+                self.reference.token_nlls.append(-float(log_p[target]))
                 for model, logits in others:
                     log_q = log_probabilities(logits[i])
-                    model.surprises.append(-float(log_q[target]))
+                    model.token_nlls.append(-float(log_q[target]))
                     model.divergence.add_token(log_p, log_q)
 
     def _answer(self) -> None:
-        """The reference's greedy answer, and how far each candidate gives the same one."""
+        """Generate the reference's greedy answer, and compare each candidate's with it."""
         session = self.reference.session
-        ids = session.prompt(Request(self.way.prompt.encode("utf-8", "surrogateescape"))).ids
+        ids = session.prompt(PromptRequest(self.options.prompt.encode("utf-8", "surrogateescape"))).ids
         most = min(ANSWER, self.reference.engine.n_ctx - len(ids))
         for token in greedy(self.reference.engine, ids, most):
             self.answer.append(token)
@@ -151,8 +151,8 @@ class Comparison:
         self.reference.same_tokens = len(self.answer)
 
     def _race(self) -> None:
-        """Speeds, each model once before it is the first one's turn again; the first round does not count."""
-        n_read = min(READ, self.way.n_ctx)
+        """Measure speeds round-robin over the models; the first round is a warm-up."""
+        n_read = min(READ, self.options.n_ctx)
         ids = np.random.default_rng(0).integers(0, self.reference.engine.n_vocab, n_read).tolist()
         for turn in range(REPEATS + 1):
             for model in self.models:
@@ -170,21 +170,21 @@ class Comparison:
 
 
 @contextmanager
-def opened(reference: Path, candidates: Sequence[Path], way: Way) -> Iterator[Comparison]:
-    """The models, open; engines are loaded when they are needed. Raises what `Session.open` raises."""
+def opened(reference: Path, candidates: Sequence[Path], options: CompareOptions) -> Iterator[Comparison]:
+    """Open the models; engines are loaded when first used. Raises what `Session.open` raises."""
     with ExitStack() as stack:
         models = []
         for path in (reference, *candidates):
-            n_ctx = max(way.n_ctx, LEAST_CONTEXT)
+            n_ctx = max(options.n_ctx, LEAST_CONTEXT)
             session = stack.enter_context(
-                Session.open(path, n_ctx=n_ctx, n_threads=way.n_threads, max_outputs=min(BATCH, n_ctx))
+                Session.open(path, n_ctx=n_ctx, n_threads=options.n_threads, max_outputs=min(BATCH, n_ctx))
             )
-            models.append(Contender(path, session, describe(session.gguf, way.n_ctx)))
-        yield Comparison(models, way)
+            models.append(ModelResult(path, session, describe(session.gguf, options.n_ctx)))
+        yield Comparison(models, options)
 
 
 def greedy(engine: Engine, ids: Sequence[int], most: int) -> Iterator[int]:
-    """The likeliest token after `ids`, then after it, at most `most` in all."""
+    """Greedy decoding after `ids`: yields at most `most` token ids."""
     engine.truncate(0)
     logits = engine.prefill(ids)
     for i in range(most):

@@ -1,7 +1,7 @@
-"""How far one model's predictions are from another's, token by token. Knows no file and no text.
+"""Kullback-Leibler divergence of a model from a reference, token by token, as llama-perplexity computes it.
 
-Kullback-Leibler divergence as llama-perplexity counts it: at every token the sum over the vocabulary of
-p (log p - log q), p the reference's probabilities and q the candidate's.
+At every token the sum over the vocabulary of p (log p - log q), with p the reference's probabilities and q the
+candidate's.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ..engine import Engine
 
-BATCH = 32  # tokens whose logits are held at once
+BATCH = 32  # tokens whose logits are in memory at once
 
 
 @dataclass(slots=True)
 class Divergence:
-    """Of every token: KL divergence of the candidate from the reference in nats, and whether both like one best."""
+    """Per token: `kl`, the KL divergence from the reference in nats, and `agree`, whether the top tokens are equal."""
 
     kl: list[float] = field(default_factory=list)
     agree: list[bool] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Divergence:
 
     @property
     def worst(self) -> float:
-        """What 99 % of the tokens stay below."""
+        """The 99th percentile."""
         return float(np.quantile(self.kl, 0.99))
 
     @property
@@ -50,18 +50,20 @@ class Divergence:
         return float(np.mean(self.agree))
 
     def add(self, reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> None:
-        """Logits (tokens, n_vocab) of both."""
-        for p, q in zip(reference, candidate, strict=True):  # by rows: float64 of all would be hundreds of megabytes
+        """Add tokens by the logits (tokens, n_vocab) float32 of both models."""
+        for p, q in zip(
+            reference, candidate, strict=True
+        ):  # row by row: float64 copies of all would take hundreds of megabytes
             self.add_token(log_probabilities(p), log_probabilities(q))
 
     def add_token(self, log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> None:
-        """Log-probabilities (n_vocab,) of the reference and of the candidate."""
+        """Add a token by the log-probabilities (n_vocab,) float64 of the reference and of the candidate."""
         self.kl.append(float(np.dot(np.exp(log_p), log_p - log_q)))
         self.agree.append(int(log_p.argmax()) == int(log_q.argmax()))
 
 
 def diverge(reference: Engine, candidate: Engine, ids: Sequence[int], found: Divergence) -> Iterator[int]:
-    """Add the divergence at every position of `ids`, from an empty context; yields how many are done."""
+    """Add every position of `ids`, from an empty context, to `found`; yields the number of positions done."""
     for engine in (reference, candidate):
         engine.truncate(0)
     for at in range(0, len(ids), BATCH):
@@ -72,7 +74,7 @@ def diverge(reference: Engine, candidate: Engine, ids: Sequence[int], found: Div
 
 
 def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Natural logarithms of the probabilities that logits (n_vocab,) mean."""
+    """Log-softmax of logits (n_vocab,), in float64."""
     shifted = logits.astype(np.float64) - float(logits.max())
     found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum())
     return found

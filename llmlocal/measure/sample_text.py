@@ -1,6 +1,6 @@
-"""A short text of ours, for measuring what nobody gave a text for: prose, talk, letters, code, lists, three languages.
+"""The default text for measurements: prose, dialogue, letters, code, lists, in three languages.
 
-It was written for this project; its license is the project's.
+Written for this project, under the project's license.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from pathlib import Path
 
 
 def sample_text() -> str:
-    """About 1,200 words, nearly two thousand tokens of a large vocabulary."""
+    """The text: about 1,200 words, nearly 2,000 tokens with a large vocabulary."""
     return Path(__file__).with_name("sample_text.txt").read_text("utf-8")

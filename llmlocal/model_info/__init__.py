@@ -1,4 +1,4 @@
-"""What can be said of a model without running it: metadata, memory, work per token, how a text is tokenized.
+"""Facts about a model without running it: metadata, memory estimate, work per token, tokenization of a text.
 
-Needs neither kernels nor weights, so that `show` and `list` are quick.
+Needs neither kernels nor weights, so that `show` and `list` are fast.
 """

@@ -1,6 +1,6 @@
-"""What a GGUF file is, in a person's words, as data. Believes nothing: any legal container can be described.
+"""A summary of a GGUF file from its metadata and tensor sizes; works for any valid GGUF file.
 
-Knows metadata and sizes. Loads no tokenizer, no template engine and no kernel, and imports neither NumPy nor Numba.
+Imports neither NumPy nor Numba and loads no tokenizer, template engine or kernel.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 from .. import models
 from ..gguf import Array, GGUFFile, file_types
 from ..gguf.split import later_parts
-from .memory import Memory, head_sizes, hyper, kv_heads, memory, vocabulary_size
+from ..tokenizer.vocab import vocabulary_size
+from .memory import Memory, arch_value, head_sizes, kv_heads, memory
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
 TEMPLATE = "tokenizer.chat_template"
 LICENSES = ("general.license.name", "general.license", "general.license.link")
 
-# A text that only this kind of template writes, the more special kinds first.
+# Text that identifies a kind of template, the more specific kinds first.
 TEMPLATE_KINDS = (
     ("<|im_start|>", "chatml"),
     ("<|start_header_id|>", "llama3"),
@@ -38,7 +39,7 @@ TEMPLATE_KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """`special` maps names such as bos to (id, the token's text)."""
+    """The vocabulary: tokenizer kind, pre-tokenizer, size in tokens; `special` maps names such as bos to (id, text)."""
 
     kind: str
     pre: str | None
@@ -48,9 +49,9 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A file as people ask for it; None where it does not say. `n_bytes` counts all parts of a split model.
+    """A summary of a model file; None where the file does not state a value. `n_bytes` counts all parts.
 
-    `formats` counts tensors by format. `supported`: the architecture is. `template`: its kind.
+    `formats`: number of tensors by format. `supported`: whether llmlocal has the architecture. `template`: its kind.
     """
 
     name: str | None
@@ -80,14 +81,14 @@ class Description:
 
 
 def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> Description:
-    """All about an open file; memory is told for `n_ctx` tokens, by default for the context that a run would take.
+    """Summarize an open file; memory is estimated for `n_ctx` tokens, by default the default context of a run.
 
-    Raises UsageError for a `kv_type` that there is not.
+    Raises UsageError for an unknown `kv_type`.
     """
     metadata, tensors = gguf.metadata, gguf.tensors.values()
     architecture = text(metadata, "general.architecture")
     parameters, nbytes = sum(t.rows * t.k for t in tensors), sum(t.nbytes for t in tensors)
-    context = hyper(metadata, "context_length")
+    context = arch_value(metadata, "context_length")
     parts = [gguf.path, *(gguf.path.with_name(name) for name in later_parts(gguf.path.name, metadata))]
     return Description(
         name=text(metadata, "general.name"),
@@ -101,14 +102,14 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
         bits_per_weight=8 * nbytes / parameters if parameters else None,
         file_type=file_type(metadata),
         formats=dict(Counter(tensor.format.name for tensor in tensors).most_common()),
-        layers=hyper(metadata, "block_count"),
-        width=hyper(metadata, "embedding_length"),
-        feed_forward=hyper(metadata, "feed_forward_length"),
-        heads=hyper(metadata, "attention.head_count"),
+        layers=arch_value(metadata, "block_count"),
+        width=arch_value(metadata, "embedding_length"),
+        feed_forward=arch_value(metadata, "feed_forward_length"),
+        heads=arch_value(metadata, "attention.head_count"),
         kv_heads=kv_heads(metadata),
         head_size=head_sizes(metadata)[0] or None,
-        experts=hyper(metadata, "expert_count") or None,
-        experts_used=hyper(metadata, "expert_used_count") or None,
+        experts=arch_value(metadata, "expert_count") or None,
+        experts_used=arch_value(metadata, "expert_used_count") or None,
         context=context,
         vocabulary=vocabulary(metadata),
         template=template_kind(metadata),
@@ -118,7 +119,7 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
 
 
 def text(metadata: Mapping[str, Any], key: str) -> str | None:
-    """A string out of metadata, None where there is none or it is something else."""
+    """A string from metadata, None where it is missing, empty or of another type."""
     value = metadata.get(key)
     return value if isinstance(value, str) and value else None
 
@@ -130,15 +131,15 @@ def file_type(metadata: Mapping[str, Any]) -> str | None:
 
 
 def template_kind(metadata: Mapping[str, Any]) -> str | None:
-    """What the chat template looks like: a known kind or "its own"; None where there is none."""
+    """The kind of chat template, "custom" for an unknown one, None where there is none."""
     source = text(metadata, TEMPLATE)
     if source is None:
         return None
-    return next((kind for mark, kind in TEMPLATE_KINDS if mark in source), "its own")
+    return next((kind for mark, kind in TEMPLATE_KINDS if mark in source), "custom")
 
 
 def vocabulary(metadata: Mapping[str, Any]) -> Vocabulary | None:
-    """The vocabulary as the file states it, None where it brings none."""
+    """The vocabulary of a file, None where it has none."""
     kind, tokens = text(metadata, "tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
     if kind is None or not isinstance(tokens, Array):
         return None

@@ -1,4 +1,4 @@
-"""Whether a model fits this machine, with which context, and how fast it can be at best. Knows no engine."""
+"""Whether a model fits this machine, the largest context, and an upper bound of its speed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 from ..gguf import GGUFFile
 from .machine import free_memory, total_memory
-from .memory import Memory, hyper, memory
+from .memory import Memory, arch_value, memory
 from .memory_limit import largest_context
 from .work import work
 
-STEP = 256  # contexts are told in multiples of this
-LONGEST = 1 << 20  # where the file does not say
+STEP = 256  # contexts are rounded down to a multiple of this
+LONGEST = 1 << 20  # the limit where the file does not state a trained context
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """`need` for the context that was asked for; `largest` context that the machine's memory holds, 0 for none.
+    """`need` for the requested context; `largest` context in tokens that fits the machine's memory, 0 for none.
 
-    `read_per_token` are the bytes of weights that one token of an answer reads; `bandwidth` bytes per second, None
-    where it was not measured.
+    Memory is in bytes. `read_per_token`: bytes of weights that decoding one token reads; `bandwidth`: memory bandwidth
+    in bytes per second, None where it was not measured.
     """
 
     need: Memory
@@ -36,13 +36,13 @@ class Fit:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """At best: the weights can be read no faster."""
+        """Upper bound of decode speed: memory bandwidth over bytes read per token."""
         return self.bandwidth / self.read_per_token if self.bandwidth and self.read_per_token else None
 
 
 def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
-    """What there is to say about an open model on this machine."""
-    total, trained = total_memory(), hyper(gguf.metadata, "context_length")
+    """Compare the memory that an open model needs for `n_ctx` tokens with this machine's."""
+    total, trained = total_memory(), arch_value(gguf.metadata, "context_length")
     return Fit(
         need=memory(gguf.metadata, gguf.tensors, n_ctx),
         total_memory=total,

@@ -1,4 +1,4 @@
-"""Whether a run fits the memory that is free: asked before anything is loaded."""
+"""Checks before loading that a run fits the free memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import ResourceError
 from ..quant.tensor import QTensor
 from ..text import format_bytes
 from .machine import free_memory
-from .memory import hyper, memory
+from .memory import arch_value, memory
 
 
 def check_memory(
@@ -19,9 +19,9 @@ def check_memory(
     kv_type: str = "f16",
     free: int | None = None,
 ) -> None:
-    """Raises ResourceError where a run with `n_ctx` tokens needs more than is free; it names what would fit."""
-    if (hyper(metadata, "block_count") or 0) > len(tensors):
-        return  # the file lies, and the engine will say so
+    """Raises ResourceError, naming a context that fits, where `n_ctx` tokens need more than `free` bytes."""
+    if (arch_value(metadata, "block_count") or 0) > len(tensors):
+        return  # invalid metadata, which the engine reports
     free = free_memory() if free is None else free
     needed = memory(metadata, tensors, n_ctx, kv_type)
     if needed.total <= free:
@@ -29,15 +29,15 @@ def check_memory(
     fits = largest_context(metadata, tensors, n_ctx, free, kv_type)
     message = f"a context of {n_ctx} tokens takes {format_bytes(needed.total)} of memory, {format_bytes(free)} is free"
     if fits:
-        raise ResourceError(message, f"--ctx {fits} is the largest context that fits; -y tries it all the same")
+        raise ResourceError(message, f"--ctx {fits} is the largest context that fits; -y tries it anyway")
     hint = f"even a short context does not fit: the weights alone take {format_bytes(needed.weights)}"
-    raise ResourceError(message, f"{hint}; choose a smaller model, or try all the same with -y")
+    raise ResourceError(message, f"{hint}; choose a smaller model, or use -y to try anyway")
 
 
 def largest_context(
     metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int, free: int, kv_type: str = "f16"
 ) -> int:
-    """The largest context up to `n_ctx` that fits into `free` bytes, 0 where none does."""
+    """The largest context up to `n_ctx` tokens that fits into `free` bytes, 0 for none."""
     low, high = 0, n_ctx
     while low < high:
         middle = (low + high + 1) // 2

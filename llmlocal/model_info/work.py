@@ -1,4 +1,4 @@
-"""What one token costs: bytes of weights that decode reads, and multiply-adds of prefill. From metadata and shapes."""
+"""Cost of one token from metadata and shapes: bytes of weights read in decode, multiply-adds in prefill."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..quant.tensor import QTensor
-from .memory import hyper
+from .memory import arch_value
 
 EMBEDDING, OUTPUT, EXPERTS = "token_embd.weight", "output.weight", "_exps."
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one token takes: bytes of weights that decode reads, multiply-adds of prefill (attention left out)."""
+    """Cost of one token: bytes of weights read in decode, multiply-adds in prefill (without attention)."""
 
     nbytes: float
     multiply_adds: float
-    floats: bool  # most of the products are of float32, not of bytes
+    floats: bool  # most multiply-adds are in float32, not int8
 
 
 def work(tensors: Mapping[str, QTensor], metadata: Mapping[str, Any]) -> Work:
-    """Of an embedding that is not the output too, one row; of experts, those that a token chooses."""
-    chosen = (hyper(metadata, "expert_used_count") or 1) / (hyper(metadata, "expert_count") or 1)
+    """The cost of a token: one row of an untied embedding, and only the experts that it uses."""
+    chosen = (arch_value(metadata, "expert_used_count") or 1) / (arch_value(metadata, "expert_count") or 1)
     share = {name: min(chosen, 1.0) if EXPERTS in name else 1.0 for name in tensors}
     if OUTPUT in tensors and EMBEDDING in tensors:
         share[EMBEDDING] = 1 / tensors[EMBEDDING].rows
-    # The logits of a prompt are wanted of its last token only.
+    # Prefill computes the logits of the last token only.
     inner = [t for name, t in tensors.items() if name not in (EMBEDDING, OUTPUT) and len(t.shape) > 1]
     counts = {t.name: share[t.name] * t.rows * t.k for t in inner}
     floats = sum(counts[t.name] for t in inner if t.format.activations != "q8")

@@ -1,4 +1,4 @@
-"""Text to token ids and back. Knows no model and no chat."""
+"""Tokenizers: text to token ids and back, from the vocabulary in GGUF metadata."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Conventions", "StreamDecoder", "Tokenizer", "Vocab", "load"]
 def load(metadata: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that GGUF metadata describes; arrays are lists or have `tolist()`.
 
-    Raises BadFileError for a damaged vocabulary or a kind that is not supported.
+    Raises BadFileError for a damaged vocabulary or an unsupported kind of tokenizer.
     """
     for module in iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     kind = metadata.get("tokenizer.ggml.model")
     if not isinstance(kind, str):
-        raise BadFileError("tokenizer.ggml.model is missing: the file holds no tokenizer")
+        raise BadFileError("tokenizer.ggml.model is missing: the file has no tokenizer")
     if kind not in KINDS:
         known = ", ".join(sorted(KINDS))
-        raise BadFileError(f"tokenizer.ggml.model is {kind[:60]!r}, which is not supported (supported: {known})")
+        raise BadFileError(f"tokenizer.ggml.model is {kind[:60]!r}, which is not supported; supported are {known}")
     return KINDS[kind](metadata)

@@ -1,27 +1,41 @@
-"""What every tokenizer can do, and the table of kinds. Knows no algorithm.
+"""The interface of all tokenizers, and the registry of their kinds.
 
-A kind is one subclass in one file of this folder; writing that file registers it, and nothing else is edited.
+A kind is one subclass in one file of this folder; adding the file registers it.
 """
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from .special import Special, partition, strips
-from .vocab import CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Conventions, Vocab
+from .vocab import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    SPACE,
+    UNDEFINED,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    Conventions,
+    Vocab,
+    byte_of,
+)
 
 KINDS: dict[str, type[Tokenizer]] = {}
-HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # no character, and no escape of a byte
+HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # lone surrogates that are not surrogate escapes of bytes
+CACHED_WORDS = 50_000
+CACHED_LENGTH = 64  # characters of the longest word that is cached
 
 
 class Tokenizer(ABC):
     """Text to token ids and back.
 
-    Subclasses say `class Spm(Tokenizer, kinds=("llama",))`, the names being values of `tokenizer.ggml.model`, and
-    bring `encode_part` and `piece`. Raises BadFileError where the vocabulary is damaged; `notes` says what is doubtful.
+    A subclass is declared as `class Spm(Tokenizer, kinds=("llama",))`, with values of `tokenizer.ggml.model`, and
+    implements `encode_part`. The constructor raises BadFileError for a damaged vocabulary; `notes` are warnings.
     """
 
     conventions: ClassVar[Conventions] = Conventions()
@@ -30,29 +44,37 @@ class Tokenizer(ABC):
         KINDS.update(dict.fromkeys(kinds, cls))
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self.notes: list[str] = []  # what the user should know about this vocabulary, a line each
+        self.notes: list[str] = []  # warnings for the user about this vocabulary, a line each
         self.vocab = Vocab(metadata, self.conventions_for(metadata))
         self._hidden = frozenset(self.vocab.of_type(CONTROL, UNKNOWN))
         self._specials = self._longest_first(metadata)
 
     @classmethod
     def conventions_for(cls, metadata: Mapping[str, Any]) -> Conventions:
-        """Defaults where the metadata is silent; a kind whose pre-tokenizers differ in them overrides this."""
+        """Defaults for keys that the metadata lacks; overridden where they depend on the pre-tokenizer."""
         return cls.conventions
 
     @abstractmethod
     def encode_part(self, text: str, after_special: bool) -> list[int]:
-        """Ids of a text without special tokens; `after_special` where a special token or nothing precedes it."""
+        """Ids of a text without special tokens; `after_special` where a special token or the start precedes it."""
 
-    @abstractmethod
     def piece(self, id: int) -> bytes:
-        """The bytes that a token stands for, special tokens by their names. Raises ValueError for an unknown id."""
+        """The bytes that a token stands for, special tokens by their names. Raises ValueError for an unknown id.
+
+        As in SentencePiece: byte tokens are bytes, normal tokens write a space as `▁`.
+        """
+        text, type = self.token_text(id), self.vocab.types[id]
+        if type == BYTE:
+            return byte_of(text)
+        if type in (UNDEFINED, UNUSED):
+            return b""
+        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
 
     def encode(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of `text`; bytes that are not UTF-8, and their surrogate escapes in a str, are kept exactly.
 
-        `add_special` adds BOS and EOS as the model wants them. `parse_special` turns names of control tokens in the
-        text into those tokens: for templates only, never for what a user wrote.
+        `add_special` adds BOS and EOS where the model expects them. `parse_special` turns the text of control tokens
+        into those tokens: for chat templates only, never for text of users.
         """
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogateescape")
@@ -69,22 +91,22 @@ class Tokenizer(ABC):
         return ids + after
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
-        """Text of `ids`, U+FFFD for bytes that are no UTF-8. Raises ValueError for an id outside the vocabulary."""
+        """Text of `ids`, with U+FFFD for invalid UTF-8. Raises ValueError for an id outside the vocabulary."""
         return self.decode_bytes(ids, special=special).decode("utf-8", "replace")
 
     def decode_bytes(self, ids: Iterable[int], *, special: bool = False) -> bytes:
         """Bytes of `ids`; control tokens are hidden unless `special`. The space that `encode` put first is removed."""
         pieces: list[bytes] = []
         for id in ids:
-            piece = self.shown(id, first=not pieces, special=special)
+            piece = self.visible_piece(id, first=not pieces, special=special)
             if piece is not None:
                 pieces.append(piece)
         return b"".join(pieces)
 
-    def shown(self, id: int, *, first: bool, special: bool = False) -> bytes | None:
-        """The piece as a reader sees it, None where the token is hidden.
+    def visible_piece(self, id: int, *, first: bool, special: bool = False) -> bytes | None:
+        """The piece as `decode` outputs it, None for a hidden token.
 
-        `first` says that nothing was shown before: there the space that `encode` puts before a text is dropped.
+        `first`: the first visible piece, which loses the space that `encode` puts before a text.
         """
         piece = self.piece(id)
         if id in self._hidden and not special:
@@ -93,7 +115,7 @@ class Tokenizer(ABC):
         return piece.removeprefix(b" ") if strip else piece
 
     def token_text(self, id: int) -> str:
-        """The token as the vocabulary spells it. Raises ValueError for an id outside the vocabulary."""
+        """The token's text in the vocabulary. Raises ValueError for an id outside the vocabulary."""
         if not 0 <= id < len(self.vocab):
             raise ValueError(f"token id {id} is outside the vocabulary of {len(self.vocab)} tokens")
         return self.vocab.tokens[id]
@@ -104,7 +126,7 @@ class Tokenizer(ABC):
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """End of sequence, of turn and of message: generation ends with any of them."""
+        """Ids that end generation: end of sequence, of turn and of message."""
         return self.vocab.stop_ids
 
     @property
@@ -114,10 +136,6 @@ class Tokenizer(ABC):
     @property
     def eos_id(self) -> int | None:
         return self.vocab.special.get("eos")
-
-    @property
-    def eot_id(self) -> int | None:
-        return self.vocab.special.get("eot")
 
     @property
     def unk_id(self) -> int | None:
@@ -132,3 +150,25 @@ class Tokenizer(ABC):
         texts = [(id, vocab.tokens[id]) for id in vocab.of_type(CONTROL, USER_DEFINED, UNKNOWN) if vocab.tokens[id]]
         specials = [Special(i, text, vocab.types[i] == USER_DEFINED, **strips(metadata, text)) for i, text in texts]
         return sorted(specials, key=lambda special: -len(special.text.encode("utf-8", "surrogateescape")))
+
+
+class WordCache:
+    """Token ids by word, computed by `encode_word` for a new word; emptied when full. Texts repeat few words often."""
+
+    def __init__(self, encode_word: Callable[[str], list[int]]) -> None:
+        self._encode_word = encode_word
+        self._ids: dict[str, list[int]] = {}
+
+    def encode(self, words: Iterable[str]) -> list[int]:
+        """Token ids of all words in their order."""
+        cache, ids = self._ids, list[int]()
+        for word in words:
+            found = cache.get(word)
+            if found is None:
+                found = self._encode_word(word)
+                if len(word) <= CACHED_LENGTH:
+                    if len(cache) >= CACHED_WORDS:
+                        cache.clear()
+                    cache[word] = found
+            ids += found
+        return ids

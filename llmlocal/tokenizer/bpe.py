@@ -1,7 +1,7 @@
-"""`gpt2`: byte pair encoding of words, which a pre-tokenizer cuts; `gemma4`: the same over SentencePiece's spelling.
+"""`gpt2`: byte pair encoding of words, which a pre-tokenizer splits; `gemma4`: the same with `▁` for a space.
 
-In most files a token is spelled in 256 signs, one for each byte, so that it is readable and holds no blank. Merges
-never form control, unknown or byte tokens (llama.cpp's may): no user text becomes a special token by luck.
+In most files tokens are byte-level: 256 printable characters stand for the 256 bytes. Merges never form control,
+unknown or byte tokens (llama.cpp's may), so user text cannot become a special token.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import BadFileError
-from .base import Tokenizer
-from .cutting import Splitter
+from .base import Tokenizer, WordCache
+from .merges import RankedMerges
 from .pretokenizers import BY_NAME, MISSING
-from .ranked import RankedMerges
-from .spm import SPACE, WORD
+from .splitter import Splitter
+from .spm import WORD
 from .unicode_classes import BLANKS, lower
-from .vocab import BYTE, CONTROL, NORMAL, UNDEFINED, UNKNOWN, UNUSED, Conventions, flag, string_array
+from .vocab import BYTE, CONTROL, NORMAL, SPACE, UNKNOWN, Conventions, flag, string_array
 
-CACHED_WORDS = 50_000
-CACHED_LENGTH = 64
-NO_MERGES = frozenset(("kimi-k2",))  # files of these may lack merges
+NO_MERGES = frozenset(("kimi-k2",))  # files with these pre-tokenizers may lack merges
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 
 
 def _signs() -> str:
-    """The sign of each byte: itself where it is a printable character of Latin-1, else the next one from U+0100 on."""
+    """GPT-2's character for each byte: itself where Latin-1 can print it, otherwise the next one from U+0100 on."""
     spare = iter(range(0x100, 0x200))
     return "".join(chr(byte if byte in _PRINTABLE else next(spare)) for byte in range(256))
 
@@ -36,16 +34,16 @@ BYTES_OF = {sign: bytes([byte]) for byte, sign in enumerate(SIGNS)}
 
 
 class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
-    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+    """Byte pair encoding with ranked merges, see the module."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         self.pre = _pre_name(metadata)
         self._scheme = BY_NAME[self.pre]
         super().__init__(metadata)
         if "tokenizer.ggml.pre" not in metadata and metadata["tokenizer.ggml.model"] == "gpt2":
-            self.notes.append("the file names no pre-tokenizer: words are cut in a general way, perhaps wrongly")
+            self.notes.append("the file names no pre-tokenizer: the default one is used, tokens may be wrong")
         if self._scheme.newline_words and "bos" in self.vocab.special:
-            self.vocab.add_bos = True  # as llama.cpp does: files of this kind deny it by mistake
+            self.vocab.add_bos = True  # as llama.cpp does: files of this kind say false by mistake
         vocab = self.vocab
         self._ids = dict(vocab.ids)
         for id in vocab.of_type(UNKNOWN, CONTROL, BYTE):
@@ -53,40 +51,26 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
         ranks = _ranks(metadata, optional=self.pre in NO_MERGES)
         self._merges = RankedMerges(vocab.tokens, self._ids, ranks)
         self._splitter = Splitter(self._scheme.stages)
-        # Blanks end words only if no merge reaches over one.
+        # Words can be encoded one by one only if no merge crosses a space.
         apart = self._scheme.joins_words and not re.search(f"[^{SPACE}\0 ] ?{SPACE}", "\0".join(ranks))
         self._words_within = WORD if apart else None
         self._drops_blanks = metadata["tokenizer.ggml.model"] == "whitespace"
         self._lowers = self._drops_blanks and flag(metadata, "normalizer.lowercase", self.pre != "whitespace")
-        self._byte_ids = [vocab.ids.get(f"<0x{byte:02X}>") for byte in range(256)]
-        self._cache: dict[str, list[int]] = {}
+        self._byte_ids = vocab.byte_ids()
+        self._cache = WordCache(self._spell)
 
     @classmethod
     def conventions_for(cls, metadata: Mapping[str, Any]) -> Conventions:
         return Conventions(add_bos=BY_NAME[_pre_name(metadata)].add_bos)
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
-        cache, ids = self._cache, []
-        for word in self._words(text):
-            found = cache.get(word)
-            if found is None:
-                found = self._spell(word)
-                if len(word) <= CACHED_LENGTH:
-                    if len(cache) >= CACHED_WORDS:
-                        cache.clear()
-                    cache[word] = found
-            ids += found
-        return ids
+        return self._cache.encode(self._words(text))
 
     def piece(self, id: int) -> bytes:
-        text, type = self.token_text(id), self.vocab.types[id]
-        if type == BYTE:
-            return bytes.fromhex(text[3:5])
-        if type in (UNDEFINED, UNUSED):
-            return b""
-        if type == NORMAL and self._scheme.joins_words:
-            text = text.replace(SPACE, " ")
-        elif type == NORMAL and self._scheme.byte_level:
+        text = self.token_text(id)
+        if self._scheme.joins_words or self.vocab.types[id] != NORMAL:
+            return super().piece(id)
+        if self._scheme.byte_level:
             return b"".join(BYTES_OF.get(sign) or sign.encode("utf-8", "surrogateescape") for sign in text)
         return text.encode("utf-8", "surrogateescape")
 
@@ -114,7 +98,7 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
         return [id for symbol in symbols for id in ([symbol] if symbol < n else self._fallback(symbol))]
 
     def _fallback(self, symbol: int) -> list[int]:
-        """Ids for a text that is no token: those of its characters or bytes, else the unknown token if there is one."""
+        """Ids for a text that is not a token: of its characters or bytes, otherwise the unknown token, if any."""
         text = self._merges.text(symbol)
         if self._scheme.byte_level:
             ids = [self._ids.get(sign) for sign in text]
@@ -133,23 +117,25 @@ def _pre_name(metadata: Mapping[str, Any]) -> str:
     name = metadata.get("tokenizer.ggml.pre") or MISSING
     if name not in BY_NAME:
         raise BadFileError(
-            f"tokenizer.ggml.pre is {str(name)[:60]!r}, an unknown pre-tokenizer",
-            "a newer release may know it; without it every prompt would be cut wrongly",
+            f"tokenizer.ggml.pre is {str(name)[:60]!r}, an unsupported pre-tokenizer",
+            "a newer release of llmlocal may support it",
         )
     return str(name)
 
 
 def _ranks(metadata: Mapping[str, Any], *, optional: bool) -> dict[str, int]:
-    """The merges, "left right", with their ranks."""
+    """Rank of each merge by its text "left right", 0 the first."""
     merges = string_array(metadata, "merges")
     if merges is None:
         if optional:
             return {}
-        raise BadFileError("tokenizer.ggml.merges is missing, and this tokenizer merges by rank")
+        raise BadFileError("tokenizer.ggml.merges is missing, which this tokenizer needs")
     if {merge.count(" ") for merge in merges} - {1}:
         bad = next(i for i, merge in enumerate(merges) if merge.count(" ") != 1)
-        raise BadFileError(f"tokenizer.ggml.merges[{bad}] is {merges[bad][:60]!r}, not two texts and one space")
+        raise BadFileError(
+            f"tokenizer.ggml.merges[{bad}] is {merges[bad][:60]!r}, expected two texts separated by one space"
+        )
     ranks = dict(zip(merges, range(len(merges)), strict=True))
-    if len(ranks) != len(merges):  # the first of equal ones counts
+    if len(ranks) != len(merges):  # the first of duplicates counts
         ranks = dict(zip(reversed(merges), range(len(merges) - 1, -1, -1), strict=True))
     return ranks

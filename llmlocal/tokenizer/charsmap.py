@@ -1,7 +1,7 @@
-"""SentencePiece's precompiled map of characters: what some sequences of bytes are replaced by before tokens are sought.
+"""SentencePiece's precompiled normalization map: byte sequences and their replacements.
 
 The map is a trie in a compact double array (S. Kanda, Space- and Time-Efficient String Dictionaries, 2018) followed by
-the replacements. Knows no vocabulary.
+the replacements.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ REMEMBERED_PAIRS = 50_000
 
 
 class Charsmap:
-    """Raises BadFileError for a map that cannot be one, at once or while it is used."""
+    """A normalization map. Raises BadFileError for an invalid one, in the constructor or in `replace`."""
 
     def __init__(self, data: bytes) -> None:
         size = int.from_bytes(data[:4], "little")
@@ -44,7 +44,7 @@ class Charsmap:
         return "".join(pieces)
 
     def _longest(self, text: str, at: int) -> tuple[tuple[int, str], bool]:
-        """Characters at `at` that are replaced, and by what; and whether two characters were enough to know."""
+        """(Number of characters at `at`, their replacement), and whether two characters sufficed to decide."""
         node, best = self._base(0), (1, text[at])
         for end in range(at, len(text)):
             for byte in text[end].encode("utf-8", "surrogateescape"):

@@ -1,4 +1,4 @@
-"""`plamo2`: the tokens with the best sum of scores, sought from the end of the text; bytes for what no token spells."""
+"""`plamo2`: the tokenization with the highest sum of scores, by dynamic programming from the end; bytes as fallback."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from ..errors import BadFileError
 from .base import Tokenizer
 from .prefixes import Prefixes
-from .vocab import BYTE, CONTROL, UNKNOWN, Conventions
+from .vocab import BYTE, CONTROL, UNKNOWN, Conventions, byte_of
 
-SCALE = 10_000  # scores are whole numbers of this part of one
-WORST, IN_BYTES = -20_000_000, -10_000_000  # at or below it a token is never used; what a character costs in bytes
+SCALE = 10_000  # scores are stored as integers in units of 1 / SCALE
+WORST, IN_BYTES = -20_000_000, -10_000_000  # scores at or below WORST are never used; score of a character in bytes
 
 
 class Plamo2(Tokenizer, kinds=("plamo2",)):
-    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+    """The tokenizer of PLaMo 2, see the module."""
 
     conventions = Conventions(bos=1, eos=2, unk=0, pad=3)
 
@@ -23,13 +23,12 @@ class Plamo2(Tokenizer, kinds=("plamo2",)):
         super().__init__(metadata)
         vocab = self.vocab
         if vocab.scores is None:
-            raise BadFileError("tokenizer.ggml.scores is missing, and this tokenizer chooses by score")
+            raise BadFileError("tokenizer.ggml.scores is missing, which this tokenizer needs")
         self._scores = [_rounded(score * SCALE) for score in vocab.scores]
         unused = set(vocab.of_type(BYTE, CONTROL, UNKNOWN))
         usable = {text: id for text, id in vocab.ids.items() if id not in unused and self._scores[id] > WORST}
         self._tokens = Prefixes(usable)
-        byte_ids = (vocab.ids.get(f"<0x{byte:02X}>") for byte in range(256))
-        self._byte_ids = [vocab.special["unk"] if id is None else id for id in byte_ids]
+        self._byte_ids = [vocab.special["unk"] if id is None else id for id in vocab.byte_ids()]
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         text = text.removeprefix("\ufeff")
@@ -55,9 +54,9 @@ class Plamo2(Tokenizer, kinds=("plamo2",)):
 
     def piece(self, id: int) -> bytes:
         text = self.token_text(id)
-        return bytes.fromhex(text[3:5]) if self.vocab.types[id] == BYTE else text.encode("utf-8", "surrogateescape")
+        return byte_of(text) if self.vocab.types[id] == BYTE else text.encode("utf-8", "surrogateescape")
 
 
 def _rounded(value: float) -> int:
-    """The nearest whole number, halves away from zero."""
+    """The nearest integer, halves rounded away from zero."""
     return int(value + 0.5) if value >= 0 else -int(0.5 - value)

@@ -1,21 +1,21 @@
-"""Which tokens a text goes on with. Knows nothing but texts (or bytes) and ids."""
+"""Finds the tokens that a text (or bytes) has at a position."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
-Text = TypeVar("Text", str, bytes)
+StrOrBytes = TypeVar("StrOrBytes", str, bytes)
 REMEMBERED_WINDOWS = 50_000
 
 
-class Prefixes(Generic[Text]):
-    """Finds all tokens that begin at a place: of the lengths that occur after its first two elements, each is tried."""
+class Prefixes(Generic[StrOrBytes]):
+    """An index of tokens by their first two elements, with the lengths that occur: each length is tried."""
 
-    def __init__(self, ids: Mapping[Text, int]) -> None:
-        self._ids: Mapping[Text, int] = ids
-        self._seen: dict[Text, list[tuple[int, int]]] = {}
-        lengths: dict[Text, set[int]] = {}
+    def __init__(self, ids: Mapping[StrOrBytes, int]) -> None:
+        self._ids: Mapping[StrOrBytes, int] = ids
+        self._seen: dict[StrOrBytes, list[tuple[int, int]]] = {}
+        lengths: dict[StrOrBytes, set[int]] = {}
         for text in ids:
             start = text[:2]
             if start in lengths:
@@ -25,10 +25,12 @@ class Prefixes(Generic[Text]):
         for start in lengths:  # a token of one element begins at every place where a longer one does
             if start[:1] in lengths:
                 lengths[start].add(1)
-        self._lengths: dict[Text, list[int]] = {start: sorted(all, reverse=True) for start, all in lengths.items()}
+        self._lengths: dict[StrOrBytes, list[int]] = {
+            start: sorted(all, reverse=True) for start, all in lengths.items()
+        }
 
-    def matches(self, text: Text, at: int) -> list[tuple[int, int]]:
-        """Length and id of every token that begins at `at`, the longest first. Not to be changed: it is remembered."""
+    def matches(self, text: StrOrBytes, at: int) -> list[tuple[int, int]]:
+        """(Length, id) of every token that begins at `at`, longest first. Cached: callers must not change the list."""
         lengths = self._lengths_at(text, at)
         if not lengths:
             return []
@@ -41,14 +43,14 @@ class Prefixes(Generic[Text]):
             found = self._seen[window] = [(n, id) for n, id in tried if id is not None]
         return found
 
-    def longest(self, text: Text, at: int) -> tuple[int, int] | None:
-        """End and id of the longest token that begins at `at`, None where there is none."""
+    def longest(self, text: StrOrBytes, at: int) -> tuple[int, int] | None:
+        """(End, id) of the longest token that begins at `at`, None where there is none."""
         for n in self._lengths_at(text, at):
             id = self._ids.get(text[at : at + n])
             if id is not None and at + n <= len(text):
                 return at + n, id
         return None
 
-    def _lengths_at(self, text: Text, at: int) -> Sequence[int]:
+    def _lengths_at(self, text: StrOrBytes, at: int) -> Sequence[int]:
         found = self._lengths.get(text[at : at + 2])
         return found if found is not None else self._lengths.get(text[at : at + 1], [])

@@ -1,13 +1,13 @@
-"""The pre-tokenizers that llama.cpp knows, by the names that `tokenizer.ggml.pre` gives them.
+"""The pre-tokenizers of llama.cpp by their names in `tokenizer.ggml.pre`: how each splits text, and its defaults.
 
-To add one: a line in SCHEMES. Knows how each one cuts a text and what it assumes of a vocabulary; cuts nothing itself.
+To add one, add a line to SCHEMES.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .cutting import (
+from .splitter import (
     HAN_LETTER,
     HAN_OTHER,
     Cut,
@@ -28,17 +28,17 @@ from .cutting import (
 
 
 class Scheme(NamedTuple):
-    """One pre-tokenizer."""
+    """One pre-tokenizer: the patterns that split text, and what it implies for the tokenizer."""
 
     stages: tuple[Pattern | Cut, ...]
-    whole_words: bool = False  # a word that is a token is not spelled by merges
+    whole_words: bool = False  # a word that is a token is used whole, without merges
     add_bos: bool = False
-    byte_level: bool = True  # tokens are written in GPT-2's 256 signs, not in UTF-8
-    joins_words: bool = False  # blanks are `▁` as in SentencePiece, and merges cross them
+    byte_level: bool = True  # tokens are written in GPT-2's 256 byte characters, not in UTF-8
+    joins_words: bool = False  # spaces are `▁` as in SentencePiece, and merges may cross them
     newline_words: bool = False  # as whole_words, for newlines alone
 
 
-# Parts of patterns. U and l: capitals and small letters, where letters that are not ASCII are both.
+# Parts of patterns. U and l: upper and lower case; non-ASCII letters count as both.
 _OF = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 _LEAD = rf"[^\r\n{L}{N}]?"
 _WORD = rf"{_LEAD}[{L}]+"
@@ -108,7 +108,7 @@ _YOUTU_SCRIPTS = by_characters(
 _STARCODER = (_DIGIT, _GPT2)
 _DEEPSEEK_V3 = (_THREE_DIGITS, _HAN_KANA, _DEEPSEEK3)
 
-MISSING = "default"  # what stands in for a missing name
+MISSING = "default"  # used where the file names none
 SCHEMES = {
     "default": Scheme((by_classes(rf"[{P}$+<=>\^~|]+"), _GPT2, _DIGITS, _THREE_ASCII_DIGITS)),
     "gpt-2 phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert": Scheme((_GPT2,)),

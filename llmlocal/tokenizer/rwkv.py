@@ -1,4 +1,4 @@
-"""`rwkv`: always the longest token that the bytes go on with. Tokens may be any bytes, spelled with escapes in GGUF."""
+"""`rwkv`: greedy longest match over bytes. Tokens may be any bytes, written with escapes in GGUF."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 
 
 class Rwkv(Tokenizer, kinds=("rwkv",)):
-    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+    """The tokenizer of RWKV, see the module."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         super().__init__(metadata)
@@ -40,7 +40,7 @@ class Rwkv(Tokenizer, kinds=("rwkv",)):
 
 
 def unescaped(text: str) -> bytes:
-    """The bytes that a token of the file stands for: `\\n`, `\\x1f` and the like are undone."""
+    """The bytes of a token in the file, with escapes such as `\\n` and `\\x1f` decoded."""
 
     def undo(found: re.Match[bytes]) -> bytes:
         return bytes.fromhex(found[1].decode()) if found[1] else _NAMED.get(found[2], found[2])

@@ -1,6 +1,6 @@
-"""Tokens that are not text: which ones end an answer, which swallow blanks, and cutting them out of a text.
+"""Special tokens: which ones end generation, which strip whitespace beside them, and splitting a text at them.
 
-GGUF does not say all of this, so some is told by the tokens' texts and the model's name, as llama.cpp does.
+GGUF does not state all of this; the rest follows from the tokens' texts and the model's name, as in llama.cpp.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ CONTROL_TEXTS = STOP_TEXTS | frozenset((
     "<|prefix|>", "<|suffix|>", "<|middle|>",
 ))
 # fmt: on
-# In these families <|end|> closes one message of several and the answer goes on.
+# In these families <|end|> closes one message of several, and generation continues.
 ENDS_A_PART = ({"<|return|>", "<|call|>"}, {"<|call|>", "<|flush|>"}, {"<|calls|>", "<|flush|>"})
 BLANKS = " \t\n\v\f\r"
 
 
 def control_texts(ids: Mapping[str, int], special: Mapping[str, int]) -> frozenset[str]:
-    """The tokens among `ids` that are control tokens whatever type the file gives them; converters forget it."""
+    """Tokens among `ids` that are control tokens whatever type the file gives them: converters get it wrong."""
     return (CONTROL_TEXTS & ids.keys()) | _closing_tag(ids, special)
 
 
 def stop_ids(ids: Mapping[str, int], special: Mapping[str, int]) -> frozenset[int]:
-    """The ids after which a model has nothing more to say."""
+    """The ids that end generation."""
     texts = (STOP_TEXTS & ids.keys()) | _closing_tag(ids, special)
     if any(family <= texts for family in ENDS_A_PART):
         texts -= {"<|end|>"}
@@ -44,29 +44,29 @@ def stop_ids(ids: Mapping[str, int], special: Mapping[str, int]) -> frozenset[in
 
 
 def _closing_tag(ids: Mapping[str, int], special: Mapping[str, int]) -> frozenset[str]:
-    """`</s>` where it closes what BOS opens; in other vocabularies it is HTML's tag (llama.cpp stops at that too)."""
+    """`</s>` where BOS is `<s>`; elsewhere it is only an HTML tag (llama.cpp stops at that too)."""
     closes = "</s>" in ids and "bos" in special and ids.get("<s>") == special["bos"]
     return frozenset({"</s>"} if closes else ())
 
 
 @dataclass(frozen=True, slots=True)
 class Special:
-    """A token that is cut out of the text before the tokenizer's algorithm runs."""
+    """A token that is split off before the tokenizer's algorithm runs."""
 
     id: int
     text: str
-    always: bool  # user-defined: also cut where special tokens are not to be parsed
-    lstrip: bool = False  # swallows blanks before it
-    rstrip: bool = False  # swallows blanks after it
+    always: bool  # user-defined: split off even without `parse_special`
+    lstrip: bool = False  # removes whitespace before it
+    rstrip: bool = False  # removes whitespace after it
 
 
 def partition(text: str, specials: Iterable[Special], parse_special: bool) -> list[str | int]:
-    """`text` as a list of ids of special tokens and non-empty rests; `specials` come longest first.
+    """Split `text` into ids of special tokens and the non-empty texts between them; `specials` are longest first.
 
-    An earlier entry wins over a later one wherever they overlap, as in llama.cpp.
+    Where matches overlap, an earlier entry of `specials` wins, as in llama.cpp.
     """
     parts: list[str | int] = [text] if text else []
-    there = set(text)  # some vocabularies have thousands of special tokens: most are ruled out by a character
+    there = set(text)  # rules out most of the thousands of special tokens of some vocabularies
     for special in specials:
         if not (special.always or parse_special) or special.text[0] not in there or special.text[-1] not in there:
             continue
@@ -88,7 +88,7 @@ def _cut(text: str, special: Special) -> list[str | int]:
 
 
 def strips(metadata: Mapping[str, Any], text: str) -> dict[str, bool]:
-    """The strip flags of the special token `text`: not in GGUF, so llama.cpp's rules by the model's name are used."""
+    """The strip flags of a special token. GGUF lacks them, so llama.cpp's rules by model name are used."""
     name, pre, architecture = (
         str(metadata.get(key, "")) for key in ("general.name", "tokenizer.ggml.pre", "general.architecture")
     )

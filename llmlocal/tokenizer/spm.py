@@ -1,8 +1,8 @@
-"""`llama`: SentencePiece's BPE, which merges whichever neighbours form the token with the best score.
+"""`llama`: SentencePiece's BPE, which merges the neighbours that form the token with the highest score.
 
-Blanks are written `▁`, a text starts with one, and what the vocabulary lacks is spelled in bytes. The result equals
-llama.cpp's `llm_tokenizer_spm`, except that merges never form control, unknown or byte tokens (as in SentencePiece):
-no user text becomes a special token by luck.
+Spaces are written `▁`, a text starts with one, and characters outside the vocabulary become byte tokens. The result
+equals llama.cpp's `llm_tokenizer_spm`, except that merges never form control, unknown or byte tokens (as in
+SentencePiece), so user text cannot become a special token.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..errors import BadFileError
-from .base import Tokenizer
-from .vocab import BYTE, CONTROL, NORMAL, UNDEFINED, UNKNOWN, UNUSED, Conventions
+from .base import Tokenizer, WordCache
+from .vocab import BYTE, CONTROL, SPACE, UNKNOWN, Conventions
 
-SPACE = "▁"
 WORD = re.compile("▁+[^▁]*|[^▁]+")
-CACHED_WORDS = 50_000
-CACHED_LENGTH = 64
 
 
 class Spm(Tokenizer, kinds=("llama",)):
-    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+    """SentencePiece BPE, see the module."""
 
     conventions = Conventions(bos=1, eos=2, unk=0, add_bos=True, add_space_prefix=True)
 
@@ -31,15 +28,15 @@ class Spm(Tokenizer, kinds=("llama",)):
         super().__init__(metadata)
         vocab = self.vocab
         if vocab.scores is None:
-            raise BadFileError("tokenizer.ggml.scores is missing, and this tokenizer merges by score")
+            raise BadFileError("tokenizer.ggml.scores is missing, which this tokenizer needs")
         self._scores = vocab.scores
         self._ids = dict(vocab.ids)
         for id in vocab.of_type(UNKNOWN, CONTROL, BYTE):
             self._ids.pop(vocab.tokens[id], None)
-        self._byte_ids = [vocab.ids.get(f"<0x{byte:02X}>") for byte in range(256)]
-        # Words are independent of each other only if no token reaches over the start of a word.
+        self._byte_ids = vocab.byte_ids()
+        # Words can be encoded one by one only if no token crosses the start of a word.
         self._by_word = not any(SPACE in text.lstrip(SPACE) for text in self._ids)
-        self._cache: dict[str, list[int]] = {}
+        self._words = WordCache(self._spell)
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         text = text.replace(" ", SPACE)
@@ -47,25 +44,7 @@ class Spm(Tokenizer, kinds=("llama",)):
             text = SPACE + text
         if not self._by_word:
             return self._spell(text)
-        cache, ids = self._cache, []
-        for word in WORD.findall(text):
-            found = cache.get(word)
-            if found is None:
-                found = self._spell(word)
-                if len(word) <= CACHED_LENGTH:
-                    if len(cache) >= CACHED_WORDS:
-                        cache.clear()
-                    cache[word] = found
-            ids += found
-        return ids
-
-    def piece(self, id: int) -> bytes:
-        text, type = self.token_text(id), self.vocab.types[id]
-        if type == BYTE:
-            return bytes.fromhex(text[3:5])
-        if type in (UNDEFINED, UNUSED):
-            return b""
-        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
+        return self._words.encode(WORD.findall(text))
 
     def _spell(self, text: str) -> list[int]:
         ids: list[int] = []
@@ -80,7 +59,7 @@ class Spm(Tokenizer, kinds=("llama",)):
     def _spell_in_bytes(self, char: str) -> list[int]:
         try:
             data = char.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:  # half of a surrogate pair is no character
+        except UnicodeEncodeError:  # a lone surrogate
             data = "\ufffd".encode()
         ids = [self._byte_ids[byte] for byte in data]
         if None in ids:
@@ -89,10 +68,10 @@ class Spm(Tokenizer, kinds=("llama",)):
 
 
 class Candidates:
-    """Positions of possible merges: the best score first, in it the leftmost.
+    """A priority queue of possible merges: highest score first, among equal scores the leftmost.
 
-    A bucket for each score, as scores are few and positions many. A bucket is sorted once, when its turn comes; what is
-    pushed into it later lies in a heap beside it.
+    One bucket per score, since scores are few and positions many. A bucket is sorted when its turn comes; positions
+    pushed later go into a heap beside it.
     """
 
     def __init__(self) -> None:
@@ -128,9 +107,9 @@ class Candidates:
 
 
 def merge(text: str, ids: Mapping[str, int], scores: Sequence[float]) -> list[str]:
-    """Cut `text` into the symbols that are left when no two neighbours form a token any more.
+    """The symbols of `text` after all merges, in near linear time.
 
-    Again and again merges the pair whose token has the best score, the leftmost of equals: near linear in time.
+    Repeatedly merges the pair that forms the token with the highest score, the leftmost among equals.
     """
     n = len(text)
     after, before = list(range(1, n + 1)), list(range(-1, n - 1))  # the symbol at i is text[i:after[i]]

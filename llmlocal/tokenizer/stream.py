@@ -32,7 +32,7 @@ class StreamDecoder:
 
     def push(self, id: int) -> str:
         """The text that `id` completes, perhaps empty. Raises ValueError for an id outside the vocabulary."""
-        piece = self._tokenizer.shown(id, first=self._first, special=self._special or id in self._named)
+        piece = self._tokenizer.visible_piece(id, first=self._first, special=self._special or id in self._named)
         if piece is None:
             return ""
         self._first = False

@@ -1,6 +1,6 @@
-"""`t5`: SentencePiece's Unigram, the tokens with the best sum of scores of all that spell the text.
+"""`t5`: SentencePiece's Unigram model, the tokenization with the highest sum of scores (Viterbi).
 
-What no token spells is the unknown token, one for a whole stretch, or bytes where the vocabulary has all 256 of them.
+A stretch that no token covers becomes one unknown token, or bytes where the vocabulary has all 256 byte tokens.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from ..errors import BadFileError
 from .base import Tokenizer
 from .charsmap import Charsmap
 from .prefixes import Prefixes
-from .vocab import BYTE, NORMAL, PREFIX, UNDEFINED, UNUSED, USER_DEFINED, Conventions, flag
+from .vocab import BYTE, NORMAL, PREFIX, SPACE, UNUSED, USER_DEFINED, Conventions, flag
 
-SPACE = "▁"
 UNKNOWN_PENALTY = 10.0
 NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 
 class Ugm(Tokenizer, kinds=("t5",)):
-    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+    """SentencePiece Unigram, see the module."""
 
     conventions = Conventions(eos=1, unk=2, pad=0, add_eos=True)
 
@@ -32,18 +31,18 @@ class Ugm(Tokenizer, kinds=("t5",)):
         super().__init__(metadata)
         vocab = self.vocab
         if vocab.scores is None:
-            raise BadFileError("tokenizer.ggml.scores is missing, and this tokenizer chooses by score")
+            raise BadFileError("tokenizer.ggml.scores is missing, which this tokenizer needs")
         self._scores = list(vocab.scores)
         for id in vocab.of_type(USER_DEFINED):
             self._scores[id] = 0.0
         lowest = min((vocab.scores[id] for id in vocab.of_type(NORMAL)), default=0.0)
-        self._unknown_score: float = unpack("f", pack("f", lowest - UNKNOWN_PENALTY))[0]  # llama.cpp counts in floats
+        self._unknown_score: float = unpack("f", pack("f", lowest - UNKNOWN_PENALTY))[0]  # float32, as in llama.cpp
         usable = vocab.of_type(NORMAL, USER_DEFINED, UNUSED)
         self._tokens = Prefixes({vocab.tokens[id]: id for id in usable if vocab.tokens[id]})
         self._squeezes = flag(metadata, "remove_extra_whitespaces", False)
         self._charsmap = _charsmap(metadata)
-        byte_ids = [vocab.ids.get(f"<0x{byte:02X}>", -1) for byte in range(256)]
-        self._byte_ids = byte_ids if all(id >= 0 and vocab.types[id] == BYTE for id in byte_ids) else None
+        byte_ids = [id for id in vocab.byte_ids() if id is not None and vocab.types[id] == BYTE]
+        self._byte_ids = byte_ids if len(byte_ids) == 256 else None
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         text = self._normalized(text)
@@ -56,14 +55,6 @@ class Ugm(Tokenizer, kinds=("t5",)):
                 ids.append(id)
             previous = id
         return ids
-
-    def piece(self, id: int) -> bytes:
-        text, type = self.token_text(id), self.vocab.types[id]
-        if type == BYTE:
-            return bytes.fromhex(text[3:5])
-        if type in (UNDEFINED, UNUSED):
-            return b""
-        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
 
     def _normalized(self, text: str) -> str:
         if self._byte_ids is None:
@@ -78,7 +69,7 @@ class Ugm(Tokenizer, kinds=("t5",)):
         return text.replace(" ", SPACE)
 
     def _best(self, text: str) -> list[tuple[int, int, int]]:
-        """Start, end and id of the tokens whose scores have the largest sum, of equal ones those that start first."""
+        """(Start, end, id) of the tokens with the largest sum of scores; of equal ones the first found."""
         n = len(text)
         sums = [-inf] * (n + 1)
         sums[0] = 0.0
@@ -90,7 +81,7 @@ class Ugm(Tokenizer, kinds=("t5",)):
                 score, end = here + scores[id], at + length
                 if score > sums[end]:
                     sums[end], starts[end], ids[end] = score, at, id
-            if length != 1:  # the shortest comes last
+            if length != 1:  # matches are longest first: `length` is the shortest
                 score, end = here + self._unknown_score, at + 1
                 if score > sums[end]:
                     sums[end], starts[end], ids[end] = score, at, unknown

@@ -1,7 +1,7 @@
-"""The class of every character: letter, number, mark, ... Knows no text and no pattern.
+"""The Unicode class of every character: letter, number, mark, ...
 
-Unicode 15.1's general categories by their first letter, X where nothing was assigned: what llama.cpp cuts words by.
-A table of our own, for Python's is another one in every release, and a prompt must get the same tokens in all of them.
+The first letter of the general category in Unicode 15.1, X where unassigned, as llama.cpp uses. A table of our own,
+since Python's changes with its release, and a prompt must get the same tokens in all of them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ BLANKS = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) 
 
 @cache
 def classes() -> str:
-    """A string that holds, at the place of each code point, the letter of its class."""
+    """A string with the class letter of each code point at its index."""
     return "".join(kind * int(count or 1) for kind, count in re.findall(r"([A-Z])(\d*)", RUNS))
 
 
 def lower(char: str) -> str:
-    """The small letter of `char`, one character; itself where Python knows more characters than this table."""
+    """`char` in lower case, one character; unchanged where it is unassigned in this table."""
     return char if classes()[ord(char)] == UNASSIGNED else char.lower()[0]
 
 
-# The classes from U+0000 on, each with the number of characters in a row that have it (one where none is given).
+# Run-length encoded classes from U+0000 on: a class letter and the length of its run (1 where none is given).
 RUNS = """
 C32ZP3SP6SP4N10P2S3P2L26P3SPSL26PSPSC33ZPS5PS2LPSCS4N2SLP2SNLPN3PL23SL31SL458S4L12S14L5S7LSLS17M112L5SL2X2L4PLX4S2
 LPL3XLXL20XL83SL139SM7L166XL38X2LP6L41P2X2S3XM45PMPM2PM2PMX8L27X4L4P2X11C6S3P2SP2S2M11PCP3L43M21N10P4L2ML99PLM7CS

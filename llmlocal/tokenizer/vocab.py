@@ -1,9 +1,9 @@
-"""A vocabulary as GGUF metadata states it, checked before anything trusts it. Knows no text and no algorithm."""
+"""The vocabulary from GGUF metadata, validated before use."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -14,7 +14,7 @@ from .special import control_texts, stop_ids
 PREFIX = "tokenizer.ggml."
 UNDEFINED, NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(7)  # GGUF's token types
 
-# Our name of a special id -> GGUF's keys, the first that is present counts ("seperator" is GGUF's own spelling).
+# Name of a special id -> GGUF's keys, of which the first present counts ("seperator" is GGUF's spelling).
 ID_KEYS = {
     "bos": ("bos",),
     "eos": ("eos",),
@@ -33,11 +33,12 @@ ID_KEYS = {
     "fim_sep": ("fim_sep",),
 }
 BYTE_TEXT = re.compile(r"<0x[0-9A-F]{2}>")
+SPACE = "▁"  # how SentencePiece spells a space within a token
 
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """What a kind of tokenizer does where the metadata is silent (llama.cpp's defaults for that kind)."""
+    """Defaults of a kind of tokenizer for keys that the metadata lacks, as in llama.cpp."""
 
     bos: int | None = None
     eos: int | None = None
@@ -49,16 +50,15 @@ class Conventions:
     add_eos: bool = False
     add_sep: bool = False
     add_space_prefix: bool = False
-    closing: str = "eos"  # the special token that stands behind a text: "eos" or "sep"
+    closing: str = "eos"  # the special token after a text: "eos" or "sep"
 
 
 class Vocab:
     """Tokens with their types, scores and special ids.
 
-    `tokens[id]` is the text, `types[id]` GGUF's token type, `scores` as many floats or None, `ids` the inverse of
-    `tokens` (empty texts left out), `special` the special ids that exist by name ("bos", "eos", "unk", ...),
-    `stop_ids` those that end an answer.
-    Raises BadFileError where the metadata contradicts itself.
+    `tokens[id]` is the text, `types[id]` GGUF's token type, `scores` one float per token or None, `ids` the inverse of
+    `tokens` (without empty texts), `special` the existing special ids by name ("bos", "eos", "unk", ...), `stop_ids`
+    those that end generation. The constructor raises BadFileError for inconsistent metadata.
     """
 
     def __init__(self, metadata: Mapping[str, Any], conventions: Conventions) -> None:
@@ -78,7 +78,7 @@ class Vocab:
         self.add_space_prefix = flag(metadata, "add_space_prefix", conventions.add_space_prefix)
 
     def _adds(self, metadata: Mapping[str, Any], name: str, default: bool) -> bool:
-        """Whether a special token is added to texts; by default only where there is one."""
+        """Whether a special token is added to texts; by default only where the vocabulary has it."""
         if flag(metadata, f"add_{name}_token", False) and name not in self.special:
             raise BadFileError(f"{PREFIX}add_{name}_token is true but there is no {PREFIX}{ID_KEYS[name][0]}_token_id")
         return flag(metadata, f"add_{name}_token", default and name in self.special)
@@ -86,12 +86,16 @@ class Vocab:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def byte_ids(self) -> list[int | None]:
+        """For each of the 256 bytes the id of its token `<0x..>`, None where the vocabulary has none."""
+        return [self.ids.get(f"<0x{byte:02X}>") for byte in range(256)]
+
     def of_type(self, *types: int) -> list[int]:
         """Ids whose type is one of `types`, ascending. Cheap: one scan of the type bytes in C."""
         return [found.start() for found in re.finditer(b"[%s]" % re.escape(bytes(types)), self.types)]
 
     def prefix_and_suffix(self) -> tuple[list[int], list[int]]:
-        """The ids that stand before and after a text that is encoded with `add_special`."""
+        """The ids that `add_special` puts before and after a text."""
         closes = self.add_sep if self.closing == "sep" else self.add_eos
         return [self.special["bos"]] if self.add_bos else [], [self.special[self.closing]] if closes else []
 
@@ -103,7 +107,9 @@ def _tokens(metadata: Mapping[str, Any]) -> list[str]:
     _of_kind(tokens, str, "tokens", "strings")
     stored = metadata[PREFIX + "tokens"]
     if hasattr(stored, "strings_as_bytes") and any("\ufffd" in text for text in tokens):
-        return [text.decode("utf-8", "surrogateescape") for text in stored.strings_as_bytes()]  # not all are UTF-8
+        return [
+            text.decode("utf-8", "surrogateescape") for text in stored.strings_as_bytes()
+        ]  # some tokens are not UTF-8
     return tokens
 
 
@@ -112,7 +118,7 @@ def _ids(tokens: list[str]) -> dict[str, int]:
     named = len(tokens) - (tokens.count("") if ids.pop("", None) is not None else 0)
     if len(ids) != named:
         twice = next(text for i, text in enumerate(tokens) if text and ids[text] != i)
-        raise BadFileError(f"{PREFIX}tokens holds {_shown(twice)} twice")
+        raise BadFileError(f"{PREFIX}tokens contains {_shown(twice)} twice")
     return ids
 
 
@@ -133,13 +139,13 @@ def _types(metadata: Mapping[str, Any], tokens: list[str]) -> bytes:
     _of_kind(types, int, "token_type", "integers")
     strange = set(types) - set(range(BYTE + 1))
     if strange:
-        raise BadFileError(f"{PREFIX}token_type[{types.index(min(strange))}] is {min(strange)}, known are 0 to {BYTE}")
+        raise BadFileError(f"{PREFIX}token_type[{types.index(min(strange))}] is {min(strange)}, expected 0 to {BYTE}")
     packed = bytes(types)
     at = packed.find(BYTE)
     while at >= 0:
         if not BYTE_TEXT.fullmatch(tokens[at]):
             raise BadFileError(
-                f"{PREFIX}tokens[{at}] is of type byte but reads {_shown(tokens[at])}, not <0x00>..<0xFF>"
+                f"{PREFIX}tokens[{at}] has type byte, but its text is {_shown(tokens[at])}, not <0x00>..<0xFF>"
             )
         at = packed.find(BYTE, at + 1)
     return packed
@@ -160,8 +166,19 @@ def _special(metadata: Mapping[str, Any], conventions: Conventions, n: int) -> d
     return special
 
 
+def byte_of(text: str) -> bytes:
+    """The byte that a byte token such as `<0x0A>` stands for."""
+    return bytes.fromhex(text[3:5])
+
+
+def vocabulary_size(metadata: Mapping[str, Any]) -> int:
+    """Number of tokens in the file's vocabulary, 0 where it has none."""
+    tokens = metadata.get(PREFIX + "tokens")
+    return len(tokens) if isinstance(tokens, Sequence) and not isinstance(tokens, str | bytes) else 0
+
+
 def flag(metadata: Mapping[str, Any], name: str, default: bool) -> bool:
-    """A boolean among the tokenizer's keys. Raises BadFileError where it is something else."""
+    """A boolean among the tokenizer's keys. Raises BadFileError for another type."""
     value = metadata.get(PREFIX + name, default)
     if type(value) is not bool:
         raise BadFileError(f"{PREFIX}{name} is {_shown(value)}, not true or false")

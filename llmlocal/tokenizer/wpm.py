@@ -1,8 +1,8 @@
-"""`bert`: WordPiece. Text is made plain, cut at blanks and signs, and words are cut into the longest tokens.
+"""`bert`: WordPiece. Text is normalized, split at whitespace and punctuation, and words are split into longest tokens.
 
-A word of which some part is no token is the unknown token. As in llama.cpp a word begins with `▁`; BERT's own `##` of
-the parts that go on is gone from GGUF vocabularies. Plain text is lower case and without accents, if the file does not
-say otherwise, so decoding does not give back the text.
+A word that cannot be fully covered becomes the unknown token. As in llama.cpp a word starts with `▁`; GGUF vocabularies
+lack BERT's `##` of continued words. By default normalization lower-cases and strips accents, so decoding does not
+restore the text.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 from unicodedata import normalize
 
-from .base import Tokenizer
+from .base import Tokenizer, WordCache
 from .prefixes import Prefixes
 from .unicode_classes import BLANKS, CONTROL, MARK, PUNCTUATION, SYMBOL, UNASSIGNED, classes, lower
 from .vocab import CONTROL as CONTROL_TOKEN
-from .vocab import NORMAL, UNDEFINED, UNKNOWN, UNUSED, Conventions, flag
+from .vocab import SPACE, UNKNOWN, Conventions, flag
 
-SPACE = "▁"
-CACHED_WORDS = 50_000
-CACHED_LENGTH = 64
 REMEMBERED_CHARS = 50_000
-# Chinese characters are words. The hole at U+2B820 is HuggingFace's and so llama.cpp's: models are trained with it.
+# Chinese characters are words. The gap at U+2B820 is HuggingFace's and llama.cpp's: models are trained with it.
 _CHINESE = (
     *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F)),
     *((0x2B920, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)),
@@ -29,7 +26,7 @@ _CHINESE = (
 
 
 class Wpm(Tokenizer, kinds=("bert",)):
-    """See the module; `piece`, `encode` and `decode` as in Tokenizer."""
+    """WordPiece, see the module."""
 
     conventions = Conventions(
         bos=101,
@@ -51,28 +48,13 @@ class Wpm(Tokenizer, kinds=("bert",)):
         self._plain = PlainChars(lowers, flag(metadata, "normalizer.strip_accents", lowers))
         special = set(vocab.of_type(UNKNOWN, CONTROL_TOKEN))
         self._tokens = Prefixes({text: id for text, id in vocab.ids.items() if id not in special})
-        self._cache: dict[str, list[int]] = {}
+        self._words = WordCache(self._spell)
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
-        cache, ids = self._cache, []
-        for word in text.translate(self._plain).split():
-            found = cache.get(word)
-            if found is None:
-                found = self._spell(SPACE + word)
-                if len(word) <= CACHED_LENGTH:
-                    if len(cache) >= CACHED_WORDS:
-                        cache.clear()
-                    cache[word] = found
-            ids += found
-        return ids
-
-    def piece(self, id: int) -> bytes:
-        text, type = self.token_text(id), self.vocab.types[id]
-        if type in (UNDEFINED, UNUSED):
-            return b""
-        return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
+        return self._words.encode(text.translate(self._plain).split())
 
     def _spell(self, word: str) -> list[int]:
+        word = SPACE + word
         ids, at = [], 0
         while at < len(word):
             found = self._tokens.longest(word, at)
@@ -84,7 +66,7 @@ class Wpm(Tokenizer, kinds=("bert",)):
 
 
 class PlainChars(dict[int, str]):
-    """A table for `str.translate`: each character as plain text; blanks around those that are words of their own."""
+    """A table for `str.translate`: normalized characters, with spaces around those that are words of their own."""
 
     def __init__(self, lowers: bool, strips: bool) -> None:
         super().__init__()
@@ -98,7 +80,7 @@ class PlainChars(dict[int, str]):
 
     def _plain(self, code: int) -> str:
         kind = classes()[code]
-        if self._strips and kind != UNASSIGNED:  # Python may know more characters than llama.cpp
+        if self._strips and kind != UNASSIGNED:  # Python may have a newer Unicode table than llama.cpp
             code = ord(normalize("NFD", chr(code))[0])
             kind = classes()[code]
         char = chr(code)

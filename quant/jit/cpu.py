@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
+from ..cgroups import cpu_quota
+
 # Best first. A set is offered where the host has all of these LLVM features; no ARM feature has an x86 one's name.
 NEEDS: dict[str, frozenset[str]] = {
     "avx512": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx2", "fma", "f16c"}),
@@ -137,14 +139,4 @@ def physical_cores() -> int:
 def usable_cpus() -> int:
     """Logical CPUs that affinity and a container's quota leave to this process."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, cgroup_cpus() or allowed))
-
-
-def cgroup_cpus() -> int | None:
-    """Whole CPUs that a Linux container's quota allows, or None where there is no quota."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as f:
-            quota, period = f.read().split()
-        return None if quota == "max" else max(1, int(quota) // int(period))
-    except (OSError, ValueError):
-        return None
+    return max(1, min(allowed, cpu_quota() or allowed))

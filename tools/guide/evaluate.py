@@ -15,7 +15,7 @@ from pathlib import Path
 
 import corpus
 
-from llmlocal.chat_format.prompt import Request
+from llmlocal.chat_format.prompt import PromptRequest
 from llmlocal.generation.events import Token
 from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.session import Session
@@ -51,7 +51,7 @@ def answers(model: Path) -> Callable[[str], str]:
     session, greedy = Session.open(model), SamplingParams(temperature=0.0)
 
     def answer(question: str) -> str:
-        events = session.answer(session.prompt(Request(question.encode())), max_tokens=LONGEST, sampling=greedy)
+        events = session.answer(session.prompt(PromptRequest(question.encode())), max_tokens=LONGEST, sampling=greedy)
         return "".join(event.text for event in events if isinstance(event, Token))
 
     return answer

@@ -1,4 +1,4 @@
-"""Foreign Jinja templates run here: in a budget, without Python's internals, with text that knows its origin.
+"""A sandbox for untrusted Jinja templates: limits on resources, no access to Python's internals, text with origin.
 
-Knows no chat and no tokens. `environment` and `filters` load jinja2, the others do not.
+Only `environment` and `filters` import jinja2.
 """

@@ -1,7 +1,7 @@
-"""What a foreign template may use up: steps, seconds, sizes. Knows no Jinja; counts what the sandbox reports.
+"""Limits on what an untrusted template may use: steps, seconds, sizes. Counts what the sandbox reports.
 
-No thread, process or signal is needed: the sandbox reports every block, call, filter and comparison, and no single
-one of them works on more than `max_size` characters.
+Needs no thread, process or signal: the sandbox reports every block, call, filter and comparison, and none of them
+processes more than `max_size` characters.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any, TypeVar
 from .origin import is_user
 
 T = TypeVar("T")
-STEPS, SECONDS, SIZE = 250_000, 0.7, 4 << 20  # what a template may use on the shortest conversation
-STEPS_A_VALUE, SECONDS_A_VALUE = 200, 0.001  # more for long conversations; seconds are processor time
-ROUNDS = 32  # texts of the largest size that may be made in all
-ENTRY = 16  # size of a value that stands in a list, besides its own text
+STEPS, SECONDS, SIZE = 250_000, 0.7, 4 << 20  # limits for the shortest conversation
+STEPS_A_VALUE, SECONDS_A_VALUE = 200, 0.001  # additional for each input value; seconds are CPU time
+ROUNDS = 32  # total size of texts, in units of the largest single one
+ENTRY = 16  # size of a list entry, besides its own text
 INTEGER_BITS = 4096
 CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
 class OverBudgetError(Exception):
-    """The template wants more than it may have; the message says of what."""
+    """The template exceeds a limit; the message names it."""
 
 
 class Budget:
-    """The budget of one rendering; `inputs` are the variables that it gets, which may be large and are then met."""
+    """The budget of one rendering; it grows with the size of `inputs`, the template's variables."""
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         self._known: dict[int, tuple[object, int, bool]] = {}  # by id; the object is kept, so that its id stays its own
@@ -39,19 +39,19 @@ class Budget:
         self._end = thread_time() + SECONDS + SECONDS_A_VALUE * values
 
     def tick(self) -> bool:
-        """One more step. Always true, so that it can stand in an expression. Raises OverBudgetError."""
+        """Count one step. Returns True, for use in expressions. Raises OverBudgetError."""
         self._steps -= 1
         if self._steps < 0 or thread_time() > self._end:
             raise OverBudgetError("it takes too many steps")
         return True
 
     def allow(self, size: int) -> None:
-        """Raises OverBudgetError where a text or list of `size` is too large to be made."""
+        """Raises OverBudgetError where a text or list of `size` would be too large."""
         if size > self.max_size:
             raise OverBudgetError("it makes a text or list that is too large")
 
     def hold(self, value: T) -> T:
-        """`value`, which the template has just made, when it is still affordable. Raises OverBudgetError."""
+        """Charge for `value`, which the template has just created, and return it. Raises OverBudgetError."""
         if isinstance(value, str):
             self._charge(len(value))
         elif isinstance(value, CONTAINERS):
@@ -62,7 +62,7 @@ class Budget:
         return value
 
     def is_marked(self, value: object) -> bool:
-        """Whether text of a user is in `value`, however deep; also where that cannot be told."""
+        """Whether `value` contains user text at any depth; True where that is unknown."""
         return self._measured(value)[1]
 
     def _charge(self, size: int) -> None:
@@ -72,7 +72,7 @@ class Budget:
             raise OverBudgetError("it makes too many large texts or lists")
 
     def _measured(self, value: object) -> tuple[int, bool]:
-        """Size of `value` when written out, and whether it is marked. Lists are never changed, so it is kept."""
+        """Size of `value` when written out, and whether it is marked; cached, since lists are immutable here."""
         if isinstance(value, str):
             return ENTRY + len(value), is_user(value)
         if value is None or isinstance(value, (int, float)):

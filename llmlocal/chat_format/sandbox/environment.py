@@ -1,8 +1,8 @@
-"""jinja2's immutable sandbox as transformers sets it up, closed further. Knows no chat.
+"""jinja2's immutable sandbox as transformers configures it, with further restrictions.
 
 jinja2 compiles a template to Python. The code generator here reports every block, call, filter, comparison and new
-list or text to the budget, and keeps the origin of text in every operation that moves it. Whatever cannot be
-followed, such as a call of something that is no method of plain data, is refused.
+list or text to the budget, and keeps the origin of text in every operation that moves it. Operations that cannot be
+tracked, such as calls of anything but methods of plain data, are refused.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ SPEC_WIDTH = 4  # digits
 
 
 class TemplateRaisedError(TemplateError):
-    """The template itself refuses the conversation, by raise_exception."""
+    """The template rejects the conversation by calling raise_exception."""
 
 
 class Generation(Extension):
-    """{% generation %} marks what an assistant said; it matters for training only, and the text passes."""
+    """{% generation %} marks assistant text for training; here its content passes unchanged."""
 
     tags = {"generation"}  # noqa: RUF012 -- jinja2 declares it so
 
@@ -59,7 +59,7 @@ class Generation(Extension):
 
 
 class PlainNamespace(Namespace):
-    """jinja2's namespace without names that begin with an underscore."""
+    """jinja2's namespace, refusing names that begin with an underscore."""
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
@@ -71,14 +71,14 @@ class PlainNamespace(Namespace):
 
 
 class ReportingCode(CodeGenerator):
-    """jinja2's compiler, whose code tells the environment what it does."""
+    """jinja2's compiler, generating code that reports its operations to the environment."""
 
     def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
         self.writeline("environment.tick()")
         super().blockvisit(nodes, frame)
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:
-        self.writeline("environment.tick()")  # a loop whose body never runs takes time as well
+        self.writeline("environment.tick()")  # a loop without iterations takes time as well
         super().visit_For(node, frame)
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
@@ -112,7 +112,7 @@ class ReportingCode(CodeGenerator):
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: Any) -> str:
         if not isinstance(node, nodes.TemplateData):
-            raise nodes.Impossible  # nothing is computed while compiling: no budget counts there
+            raise nodes.Impossible  # nothing is evaluated at compile time, where there is no budget
         return super()._output_child_to_const(node, frame, finalize)
 
     def _refuse(self, node: nodes.Node, frame: Frame) -> NoReturn:
@@ -145,12 +145,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._callable = {id(function) for function in self.globals.values()}
 
     def run(self, code: CodeType, variables: Mapping[str, Any]) -> str:
-        """The text that compiled template makes of `variables`, its characters with their origin."""
+        """Render a compiled template with `variables`; each character keeps its origin."""
         template = Template.from_code(self, code, self.make_globals(None))
         return self.concat(template.root_render_func(template.new_context(dict(variables))))
 
     def concat(self, pieces: Iterable[str]) -> str:
-        """What the output of a template, macro or block is made with."""
+        """Joins the output of a template, macro or block."""
         kept, size = [], 0
         for piece in pieces:
             kept.append(piece)
@@ -181,7 +181,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         __self.tick()
         owner = getattr(__obj, "__self__", None)
         if isinstance(__obj, BuiltinMethodType) and isinstance(owner, str):
-            for scope in ("_loop_vars", "_block_vars"):  # jinja2 adds them for functions that want the context
+            for scope in ("_loop_vars", "_block_vars"):  # jinja2 adds them for functions that take the context
                 kwargs.pop(scope, None)
             return __self.hold(__self._string_method(owner, __obj.__name__, args, kwargs))
         if not (isinstance(__obj, CALLABLE) or id(__obj) in __self._callable or __self._is_method(__obj, owner)):
@@ -190,14 +190,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if attribute.startswith("__"):
-            self.unsafe_undefined(obj, attribute)  # also where there is none
+            self.unsafe_undefined(obj, attribute)  # also where the attribute does not exist
         return super().getattr(obj, attribute)
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
         raise SecurityError(f"attribute {attribute!r} is not allowed")
 
     def wrap_str_format(self, value: Any) -> None:
-        """Nothing: `call` sees to it."""
+        """Does nothing: `call` handles str.format."""
 
     def _is_method(self, function: Any, owner: Any) -> bool:
         if isinstance(owner, Generation):
@@ -207,13 +207,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _string_method(self, text: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name == "format":
-            return Format(self).whole(text, args, kwargs)
+            return OriginFormatter(self).whole(text, args, kwargs)
         if name not in strings.METHODS:
             raise SecurityError(f"the method {name!r} of a text is not allowed")
         return strings.METHODS[name](self.budget, text, *args, **kwargs)
 
     def shown(self, value: Any) -> str:
-        """What {{ value }} writes."""
+        """The text that {{ value }} outputs."""
         if not isinstance(value, SHOWN):
             raise SecurityError(f"a {type(value).__name__} cannot be written out")
         return self._text(value)
@@ -231,8 +231,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return strings.as_made_from(self.budget, now.strftime(format), (format,))
 
 
-class Format(SandboxedFormatter):
-    """str.format, piece by piece, so that each keeps its origin."""
+class OriginFormatter(SandboxedFormatter):
+    """str.format, piece by piece, so that each piece keeps its origin."""
 
     def __init__(self, environment: Sandbox) -> None:
         super().__init__(environment)
@@ -265,6 +265,6 @@ class Format(SandboxedFormatter):
 
 
 def compiled(source: str) -> CodeType:
-    """The template as Python code, for `Sandbox.run`. Raises jinja2's errors and those of Python's own compiler."""
+    """Compile a template for `Sandbox.run`. Raises jinja2's errors and those of Python's compiler."""
     code: CodeType = Sandbox().compile(source)
     return code

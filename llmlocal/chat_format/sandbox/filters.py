@@ -1,4 +1,4 @@
-"""jinja2's filters under a budget, with the origin of text kept. Knows no chat.
+"""jinja2's filters, charged to a budget and keeping the origin of text.
 
 A filter that is not named here runs as jinja2 has it; where it makes new text out of a user's, all of that is the
 user's. Those that search with regular expressions or format for people (`urlize`, `pprint`, ...) are left out.
@@ -21,7 +21,9 @@ from .budget import Budget, OverBudgetError
 from .origin import Safe, joined
 
 LEFT_OUT = ("forceescape", "pprint", "striptags", "urlize", "wordwrap", "xmlattr")
-PASSING = frozenset(("attr", "d", "default", "first", "last", "max", "min", "random", "safe"))  # give what they get
+PASSING = frozenset(
+    ("attr", "d", "default", "first", "last", "max", "min", "random", "safe")
+)  # return one of their arguments unchanged
 WIDTHS = frozenset(("batch", "center", "indent", "round", "slice", "tojson", "truncate"))
 WIDTH = 10_000
 JSON_INDENT = 16
@@ -29,7 +31,7 @@ SURROUNDINGS = (Context, Environment, EvalContext, Undefined)
 
 
 def under_budget(budget: Budget, filters: Mapping[str, Any]) -> dict[str, Any]:
-    """The filters that a template may use, out of jinja2's."""
+    """The filters that templates may use, from jinja2's."""
     rest = {name: function for name, function in filters.items() if name not in LEFT_OUT}
     own = Own(budget)
     known = rest | {name: getattr(own, name) for name in Own.NAMES}
@@ -37,7 +39,7 @@ def under_budget(budget: Budget, filters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def under_clock(budget: Budget, tests: Mapping[str, Any]) -> dict[str, Any]:
-    """jinja2's tests, each a step of the budget."""
+    """jinja2's tests, each counted as a step of the budget."""
 
     def metered(test: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(test)
@@ -66,7 +68,7 @@ def _metered(budget: Budget, name: str, function: Callable[..., Any]) -> Callabl
 
 
 class Own:
-    """The filters that keep each character's origin, or could make too much in one step. Arguments as in jinja2."""
+    """Filters that keep each character's origin or need a size check. Arguments as in jinja2."""
 
     NAMES = ("e", "escape", "format", "indent", "join", "lower", "replace", "safe", "string", "tojson", "trim", "upper")
 

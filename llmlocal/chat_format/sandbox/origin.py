@@ -1,8 +1,8 @@
-"""Text that knows which of its characters came from outside the template. Knows no Jinja and no limits.
+"""Strings that track which of their characters came from outside the template.
 
-A mask holds one byte a character: 1 for text of users and files, 0 for the template's own. Text without any 1 is a
-plain str. Python's own string methods forget the mask, so the sandbox calls those of `strings` instead; what it
-cannot follow becomes text of the user as a whole.
+A mask holds one byte per character: 1 for text of users and files, 0 for the template's own. Text without any 1 is a
+plain str. Python's own string methods lose the mask, so the sandbox calls those of `strings` instead; the result of
+an operation that cannot be tracked counts as user text as a whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ RUN = re.compile(rb"\x00+|\x01+")
 
 
 class Marked(str):
-    """A str with a mask. Reads and compares like the plain one."""
+    """A str with a mask. Compares like the plain str."""
 
     __slots__ = ("mask",)
     mask: bytes
@@ -34,25 +34,25 @@ class Marked(str):
 
 
 class Safe(Marked):
-    """What jinja2's `safe` and `escape` give: HTML. Any other text is escaped where `+` adds it to this."""
+    """HTML, the result of jinja2's `safe` and `escape`; other text is escaped where `+` adds it."""
 
     __slots__ = ()
 
     @classmethod
     def of(cls, text: str) -> Safe:
-        """`text` as HTML, its characters with their origin."""
+        """`text` as HTML, each character keeping its origin."""
         safe = cls(plain(text))
         safe.mask = mask_of(text)
         return safe
 
 
 def is_user(text: str) -> bool:
-    """Whether any of `text` is a user's."""
+    """Whether `text` contains user text."""
     return isinstance(text, Marked) and 1 in text.mask
 
 
 def with_mask(text: str, mask: bytes) -> str:
-    """`text` with `mask`, which is as long; a plain str where nothing is marked."""
+    """`text` with a mask of the same length; a plain str where nothing is marked."""
     if 1 not in mask:
         return plain(text)
     marked = Marked(text)
@@ -66,7 +66,7 @@ def plain(text: str) -> str:
 
 
 def mark_user(text: str) -> str:
-    """The whole of `text` as a user's."""
+    """All of `text` marked as user text."""
     return with_mask(plain(text), b"\x01" * len(text))
 
 
@@ -75,7 +75,7 @@ def mask_of(text: str) -> bytes:
 
 
 def joined(pieces: Iterable[str]) -> str:
-    """The pieces in a row, each character with its origin."""
+    """The pieces joined, each character keeping its origin."""
     pieces = list(pieces)
     text = "".join(pieces)
     if not any(isinstance(piece, Marked) for piece in pieces):
@@ -84,7 +84,7 @@ def joined(pieces: Iterable[str]) -> str:
 
 
 def runs(text: str) -> Iterator[tuple[str, bool]]:
-    """`text` cut where the origin changes: pairs of a plain str and whether it is a user's."""
+    """`text` split where the origin changes: pairs of a plain str and whether it is user text."""
     whole = plain(text)
     for run in RUN.finditer(mask_of(text)):
         yield whole[run.start() : run.end()], run[0][0] == 1

@@ -1,7 +1,7 @@
-"""str's methods for text that knows its origin. Knows no Jinja.
+"""str's methods for text with origin.
 
-Each takes the budget, the text and the method's arguments, and gives what Python's method gives, the origin kept for
-each character where the method moves text, the whole as a user's where it makes other text from a user's.
+Each takes the budget, the text and the method's arguments and returns what Python's method returns. Moved characters
+keep their origin; new text made from user text counts as user text as a whole.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def text_of(budget: Budget, value: Any) -> str:
 
 
 def escaped(text: str) -> Safe:
-    """`text` as HTML, which it may already be."""
+    """`text` as HTML; unchanged where it already is."""
     if isinstance(text, Safe):
         return text
     pieces, at = [], 0
@@ -57,7 +57,7 @@ def added(left: str, right: str) -> str:
 
 
 def as_made_from(budget: Budget, text: str, sources: Iterable[Any]) -> str:
-    """`text` as some operation made it from `sources`: a user's where it forgot its origin and one of them is."""
+    """`text`, the result of an operation on `sources`; user text where it lost its origin and a source is user text."""
     if isinstance(text, Marked) or any(text is source for source in sources):
         return text
     return mark_user(text) if any(map(budget.is_marked, sources)) else plain(text)
@@ -97,7 +97,7 @@ def _found(text: str, pieces: list[str], sep: str | None) -> list[str]:
         return pieces
     found, at = [], 0
     for piece in pieces:
-        at = text.find(piece, at)  # with a separator it stands right there; without, only blanks are before it
+        at = text.find(piece, at)  # with a separator it is right there; without, only whitespace precedes it
         found.append(text[at : at + len(piece)])
         at += len(piece) + len(sep or "")
     return found
@@ -146,7 +146,7 @@ def join(budget: Budget, sep: str, values: Iterable[str]) -> str:
 
 
 def joined_with(sep: str, pieces: list[str]) -> str:
-    """`sep.join(pieces)`, each character with its origin."""
+    """`sep.join(pieces)`, each character keeping its origin."""
     text = plain(sep).join(pieces)
     if not any(isinstance(piece, Marked) for piece in (sep, *pieces)):
         return text
@@ -175,7 +175,7 @@ def percent(budget: Budget, text: str, values: Any) -> str:
 
 
 def _formatted(budget: Budget, directive: str, values: Any, rest: Iterable[Any]) -> str:
-    """What one directive of a %-format makes."""
+    """The result of one directive of a %-format."""
     if directive.endswith("%"):
         return "%"
     if directive.startswith("%(") and isinstance(values, Mapping):

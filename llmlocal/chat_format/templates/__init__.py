@@ -1,4 +1,4 @@
-"""Chat templates for files that have none, one Jinja file each. Knows which words in a vocabulary hint at which."""
+"""Built-in chat templates, one Jinja file each, and hints in vocabularies and names that select one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ...errors import BadFileError, NotFoundError
 
 ENDING = ".jinja"
-# All of these tokens in the vocabulary, or this word in the model's name: the first that fits counts.
+# All of these tokens in the vocabulary, or this word in the model's name: the first match counts.
 HINTS = (
     (("<|im_start|>", "<|im_end|>"), "chatml"),
     (("<start_of_turn>", "<end_of_turn>"), "gemma"),
@@ -30,7 +30,7 @@ NAME_HINTS = (
 
 
 def names() -> tuple[str, ...]:
-    """The built-in templates."""
+    """Names of the built-in templates, sorted."""
     entries = (entry.name for entry in files(__name__).iterdir())
     return tuple(sorted(name.removesuffix(ENDING) for name in entries if name.endswith(ENDING)))
 
@@ -41,7 +41,7 @@ def source(name: str) -> str:
 
 
 def guess(vocabulary: Container[str], model_name: str) -> str | None:
-    """The built-in template that fits a model, going by its tokens and its name; None where neither says anything."""
+    """The built-in template for a model, by its tokens or its name; None where neither matches."""
     for tokens, name in HINTS:
         if all(token in vocabulary for token in tokens):
             return name
@@ -49,7 +49,7 @@ def guess(vocabulary: Container[str], model_name: str) -> str | None:
 
 
 def resolve(wanted: str, max_size: int) -> str:
-    """The text of a template by its name or in a file. Raises NotFoundError, BadFileError."""
+    """The text of a built-in template or of a file. Raises NotFoundError, BadFileError."""
     if wanted in names():
         return source(wanted)
     try:
@@ -57,7 +57,9 @@ def resolve(wanted: str, max_size: int) -> str:
             data = file.read(4 * max_size + 1)
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadFileError(f"{wanted!r} is no UTF-8 text") from None
+        raise BadFileError(f"{wanted!r} is not UTF-8 text", "give a Jinja template in UTF-8") from None
     except (OSError, ValueError):
         known = ", ".join(names())
-        raise NotFoundError(f"no template {wanted!r}", f"give a file, or one of {known}") from None
+        raise NotFoundError(
+            f"no template {wanted!r}", f"give a file or one of the built-in templates: {known}"
+        ) from None

@@ -1,4 +1,4 @@
-"""How a model's vocabulary spells a text, for people who want to see it. Needs no weights, NumPy or kernel."""
+"""Shows how a model's tokenizer splits a text; needs no weights, NumPy or kernels."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from ..gguf import open_gguf
 from ..tokenizer import Tokenizer
 
 
-class Spelling:
-    """A tokenizer at work. `special`: BOS and EOS are added, and names of special tokens mean those tokens."""
+class Tokenization:
+    """Encodes and decodes text to show. `special`: adds BOS and EOS, and parses special tokens by name."""
 
     def __init__(self, tokenizer: Tokenizer, *, special: bool = True) -> None:
         self.tokenizer, self.special = tokenizer, special
 
     @classmethod
-    def open(cls, path: Path | str, *, special: bool = True) -> Spelling:
-        """Raises NotFoundError, and BadFileError for a file without a usable vocabulary."""
+    def open(cls, path: Path | str, *, special: bool = True) -> Tokenization:
+        """Load the tokenizer of a file. Raises NotFoundError, or BadFileError where it has no usable vocabulary."""
         with open_gguf(path) as gguf:
             return cls(tokenizers.load(gguf.metadata), special=special)
 
     def encode(self, text: str | bytes) -> list[tuple[int, bytes]]:
-        """Every token's id and the bytes that it stands for."""
+        """(Id, bytes) of every token."""
         ids = self.tokenizer.encode(text, add_special=self.special, parse_special=self.special)
         return [(id, self.tokenizer.piece(id)) for id in ids]
 
     def decode(self, text: bytes) -> bytes:
-        """The text of ids that stand between blanks or commas, as `encode` had it: without the BOS and EOS it adds.
+        """The text of ids separated by whitespace or commas, without the BOS and EOS that `encode` adds.
 
-        Without `special`, control tokens are left out. Raises UsageError for what is no id of this vocabulary.
+        Without `special`, control tokens are left out. Raises UsageError for an invalid id.
         """
         ids = [self._id(word) for word in text.replace(b",", b" ").split()]
         before, after = self.tokenizer.vocab.prefix_and_suffix() if self.special else ([], [])
@@ -43,5 +43,5 @@ class Spelling:
     def _id(self, word: bytes) -> int:
         text, n = word.decode("utf-8", "backslashreplace"), self.tokenizer.n_vocab
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) < n):
-            raise UsageError(f"{text[:40]} is no token id: ids are 0 to {n - 1}")
+            raise UsageError(f"invalid token id {text[:40]}: ids are 0 to {n - 1}")
         return int(text)

@@ -1,10 +1,10 @@
-"""Ways to cut a text into words. Knows no pre-tokenizer's name and no vocabulary.
+"""Splits a text into words with regular expressions and functions: the building blocks of pre-tokenizers.
 
-As in llama.cpp a pattern sees a text of classes: ASCII stays, any other character becomes the sign of its class, and
-blanks become `\\v`. So patterns are plain ASCII, Python's own `re` will do, and the result does not depend on the
-release of Python. What a pattern does not match stays together as a word of its own.
+As in llama.cpp a pattern is matched against a text of classes: ASCII stays, any other character becomes the marker of
+its Unicode class, and whitespace becomes `\\v`. So patterns are plain ASCII, Python's own `re` suffices, and the result
+does not depend on the release of Python. Text between matches becomes a word of its own.
 
-Nothing here may take more than linear time: alternatives that fail must fail after one look at each character.
+All patterns must run in linear time: alternatives that fail must fail after one look at each character.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .unicode_classes import BLANKS, LETTER, MARK, NUMBER, PUNCTUATION, SYMBOL, 
 
 Cut = Callable[[str], list[str]]
 
-# What stands in a bracket for \p{L} and so on: the ASCII characters of the class and the sign of all others.
+# Bracket contents for \p{L} and so on: the ASCII characters of the class and the marker of all others.
 L, N, M = "A-Za-z\x81", "0-9\x82", "\x83"
 P, S = r"!-#%-*,-/:;?@\[-\]_{}" + "\x84", r"$+<=>\^`|~" + "\x85"
-HAN_LETTER, HAN_OTHER = "\x86", "\x87"  # only in `by_han_classes`, where L does not hold them
+HAN_LETTER, HAN_OTHER = "\x86", "\x87"  # only in `by_han_classes`, where L excludes them
 _SIGNS = {LETTER: "\x81", NUMBER: "\x82", MARK: "\x83", PUNCTUATION: "\x84", SYMBOL: "\x85"}
 _HAN = (
     *(range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0xF900, 0xFB00)),
@@ -34,7 +34,7 @@ REMEMBERED_LENGTH = 16
 
 
 class Pattern(NamedTuple):
-    """A regular expression whose matches are words, and what it looks at instead of the text."""
+    """A regular expression whose matches are words, and the function that maps a text to what it is matched against."""
 
     text: str
     view: Callable[[str], str]
@@ -42,7 +42,7 @@ class Pattern(NamedTuple):
 
 @cache
 def _signs() -> str:
-    """A table for `str.translate`: the sign of every character."""
+    """A table for `str.translate`: the class marker of every character."""
     table = classes().translate({ord(kind): _SIGNS.get(kind, "\x80") for kind in "LNMPSZCX"})
     signs = list(table[:0x3001])
     signs[:128] = map(chr, range(128))
@@ -61,7 +61,7 @@ def _han_signs() -> str:
 
 
 def classes_of(text: str) -> str:
-    """The text of classes that most patterns look at."""
+    """`text` with each non-ASCII character replaced by its class marker."""
     return text if text.isascii() else text.translate(_signs())
 
 
@@ -74,22 +74,22 @@ def _characters_of(text: str) -> str:
 
 
 def by_classes(pattern: str) -> Pattern:
-    """A pattern over classes."""
+    """A pattern that is matched against classes."""
     return Pattern(pattern, classes_of)
 
 
 def by_han_classes(pattern: str) -> Pattern:
-    """A pattern over classes in which Chinese characters have signs of their own."""
+    """A pattern that is matched against classes, with separate markers for Chinese characters."""
     return Pattern(pattern, _han_classes_of)
 
 
 def by_characters(pattern: str) -> Pattern:
-    """A pattern over the characters themselves; only blanks are `\\v`."""
+    """A pattern that is matched against the characters themselves, with non-ASCII whitespace as `\\v`."""
     return Pattern(pattern, _characters_of)
 
 
 def thousands(text: str) -> list[str]:
-    """Numbers in threes counted from their end; what stands before a number goes with its first digits."""
+    """Split numbers into groups of three digits from their end; text before a number stays with its first digits."""
     cuts: list[int] = []
     for run in re.finditer(f"[{N}]+", classes_of(text)):
         start, end = run.span()
@@ -98,7 +98,7 @@ def thousands(text: str) -> list[str]:
 
 
 def ascii_thousands(text: str) -> list[str]:
-    """A cut before every three ASCII digits, counted from the end of a number."""
+    """Split before every three ASCII digits, counted from the end of a number."""
     cuts: list[int] = []
     for run in re.finditer("[0-9]+", text):
         start, end = run.span()
@@ -107,12 +107,12 @@ def ascii_thousands(text: str) -> list[str]:
 
 
 def blanks_at_end(text: str) -> list[str]:
-    """The blanks at the end are a word. (As a pattern, `\\s+$`, it takes quadratic time.)"""
+    """Split off trailing whitespace. (As a pattern, `\\s+$`, it takes quadratic time.)"""
     return _cut_at(text, [len(_characters_of(text).rstrip(" \t\n\v\f\r"))])
 
 
 def blanks_by_powers_of_two(text: str) -> list[str]:
-    """A word of nothing but blanks, without a newline at its end, in pieces of 512, 256, ... 1."""
+    """Split a word of whitespace that does not end with a newline into pieces of 512, 256, ... 1 characters."""
     if len(text) < 2 or not re.fullmatch(f"{_BLANK}*[ \t\v\f]", _characters_of(text)):
         return [text]
     cuts = list(range(512, len(text), 512))
@@ -129,13 +129,13 @@ def _cut_at(text: str, cuts: Iterable[int]) -> list[str]:
 
 
 class Splitter:
-    """Cuts in sequence: each cuts the words that those before it left."""
+    """Applies patterns and functions in sequence, each to the words that the previous one returned."""
 
     def __init__(self, stages: Iterable[Pattern | Cut]) -> None:
         self._cuts = [_compiled(stage) if isinstance(stage, Pattern) else stage for stage in stages]
 
     def split(self, text: str) -> list[str]:
-        """The words of `text`; joined they are the text again."""
+        """The words of `text`; joined they give the text again."""
         words = [text] if text else []
         for cut in self._cuts:
             words = _each(cut, words)
@@ -145,7 +145,7 @@ class Splitter:
 def _each(cut: Cut, words: list[str]) -> list[str]:
     if len(words) == 1:
         return cut(words[0])
-    known: dict[str, list[str]] = {}  # a mebibyte of newlines is a million words
+    known: dict[str, list[str]] = {}  # for example, a mebibyte of newlines is a million equal words
     pieces: list[str] = []
     for word in words:
         found = known.get(word)

@@ -1,7 +1,4 @@
-"""Byte pair encoding's merges: again and again the pair of neighbours that comes first in a list becomes one symbol.
-
-Knows symbols and ranks; knows no bytes, no words and no special tokens.
-"""
+"""The merges of byte pair encoding: repeatedly joins the neighbouring pair of symbols with the lowest rank."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
 
-GONE, END = -1, -2  # no symbols: merged into the one before, and what lies beyond both ends
+GONE, END = -1, -2  # sentinels: merged into the symbol before, and beyond either end
 REMEMBERED_PAIRS = 500_000
 
 
 class Merge(NamedTuple):
-    """Two symbols that become one; the lowest rank goes first."""
+    """Two symbols that become one; the lowest rank is merged first."""
 
     rank: int
     left: int
@@ -27,25 +24,25 @@ UNKNOWN = Merge(GONE, GONE, GONE, GONE)  # a pair that has not been looked up
 
 
 class RankedMerges:
-    """Symbols are numbered: a token by its id, any other text by a number of its own behind the last id."""
+    """Merges over numbered symbols: a token has its id, any other text a number above the last id."""
 
     def __init__(self, tokens: Sequence[str], ids: Mapping[str, int], ranks: Mapping[str, int]) -> None:
-        """`ids` are the tokens that a text may become; `ranks` has "left right" as keys, as GGUF spells merges."""
+        """`ids` are the tokens that merges may form; keys of `ranks` are "left right", as in GGUF."""
         self._tokens, self._ids, self._ranks = tokens, ids, ranks
         self._others: list[str] = []
         self._numbers: dict[str, int] = {}
         self._pairs: dict[tuple[int, int], Merge | None] = {}
 
     def text(self, symbol: int) -> str:
-        """The text that a symbol stands for."""
+        """The text of a symbol."""
         n = len(self._tokens)
         return self._tokens[symbol] if symbol < n else self._others[symbol - n]
 
     def spell(self, word: str) -> list[int]:
-        """The symbols that are left of `word` when no two neighbours can be merged: near linear in time.
+        """The symbols of `word` after all merges, in near linear time.
 
-        All candidates of the lowest rank are taken from left to right before the next rank is looked for, unless a
-        merge makes a candidate of a lower one.
+        All candidates of the lowest rank are merged from left to right before the next rank, unless a merge creates a
+        candidate of a lower rank.
         """
         symbols = list(map(self._number, word))
         if len(symbols) < 2:
@@ -62,7 +59,7 @@ class RankedMerges:
             for at, i in enumerate(positions):
                 j = after[i]
                 if symbols[i] != left or symbols[j] != right:
-                    continue  # one of the two has become part of something else
+                    continue  # one of the two has already been merged
                 symbols[i], symbols[j] = result, GONE
                 k = after[i] = after[j]
                 before[k] = i
@@ -89,7 +86,7 @@ class RankedMerges:
         return [symbol for symbol in symbols if symbol >= 0]
 
     def _candidates(self, symbols: list[int]) -> tuple[dict[int, tuple[Merge, list[int]]], list[int]]:
-        """The places where two neighbours may be merged, by rank, and the heap of the ranks."""
+        """Positions of mergeable neighbours by rank, and a heap of the ranks."""
         waiting: dict[int, tuple[Merge, list[int]]] = {}
         pairs, find = self._pairs, self._find
         for i, key in enumerate(pairwise(symbols)):
@@ -112,7 +109,7 @@ class RankedMerges:
         return number
 
     def _find(self, key: tuple[int, int]) -> Merge | None:
-        """The merge of a pair; what is found is remembered, as texts hold few pairs many times."""
+        """The merge of a pair, None where there is none; cached, as texts repeat few pairs many times."""
         if END in key:
             return None
         left, right = map(self.text, key)
