@@ -15,7 +15,7 @@ from llmlocal.quant.formats import load_all
 from llmlocal.quant.quantizer import ErrorStats, Quantizer
 from llmlocal.quantize.plan import STORED_TYPES
 from llmlocal.runtime.executor import ThreadTeam
-from llmlocal.runtime.program import program_of
+from llmlocal.runtime.program import KernelCall, Program
 
 load_all()
 Floats = NDArray[np.float32]
@@ -44,7 +44,7 @@ class InMemory:
 @pytest.fixture(scope="module")
 def quantizer() -> Iterator[Quantizer]:
     team = ThreadTeam(2)
-    yield Quantizer(lambda calls: team.run(program_of(calls)), 2)
+    yield Quantizer(lambda calls: team.run(Program.of(KernelCall(kernel, fields) for kernel, fields in calls)), 2)
     team.close()
 
 
