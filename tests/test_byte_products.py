@@ -34,7 +34,7 @@ def build_dots(v: InstructionSet) -> Any:
         n, bits = DOTS[i]
         dot, load = v.tokens_dot(2, n, bits, bits == 8), weights[n]
 
-        def run(w, x, start, out):  # type: ignore[no-untyped-def]
+        def run(w, x, start, out):
             sums = dot((start, start), load(w), x, 64)
             v.store(out + 2 * size * i, sums[0])
             v.store(out + 2 * size * i + size, sums[1])
@@ -43,7 +43,7 @@ def build_dots(v: InstructionSet) -> Any:
 
     groups, rows = v.map_parts(len(DOTS), group), 2 * size * len(DOTS)
 
-    def main(counter, ith, nth, count, w, x, start, out):  # type: ignore[no-untyped-def]
+    def main(counter, ith, nth, count, w, x, start, out):
         for _ in range(count):
             groups(w, x, v.load(v.i32, start), out)
             first, weight, act = v.load(v.row_i32, start), v.load(v.row_i8, w), v.load(v.row_i8, x)

@@ -82,7 +82,7 @@ def assert_same(f: type[Format], got: NDArray[np.uint8], want: NDArray[np.uint8]
 
 
 @pytest.mark.parametrize("f", FORMATS)
-def test_kernel_equals_its_meaning(f: type[Format]) -> None:
+def test_kernel_equals_its_reference(f: type[Format]) -> None:
     for x in (normal(5, 512), heavy(3, 768), normal(1, 256), heavy(7, 1280, 5)):
         got, bits = encoded(f, x)
         assert bits == int(np.abs(x).max().view(np.int32))
@@ -93,7 +93,7 @@ def test_kernel_equals_its_meaning(f: type[Format]) -> None:
 
 
 @pytest.mark.parametrize("name", SEARCHED)
-def test_kernel_with_importance_equals_its_meaning(name: str) -> None:
+def test_kernel_with_importance_equals_its_reference(name: str) -> None:
     f = BY_NAME[name]
     for x in (normal(5, 512), heavy(3, 768), normal(1, 256)):
         importance = columns(x.shape[1])
