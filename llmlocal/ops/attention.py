@@ -9,6 +9,7 @@ depends neither on the number of threads nor on the rest of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel, float_bits
@@ -204,23 +205,28 @@ def _chunk_range(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> Any:
-    """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
-    kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
-    load_query, multiply_keys, multiply_values = kernels.load_query, kernels.multiply_keys, kernels.multiply_values
-    query_bytes = 2 if kv_type.q8_queries else 4
-    start_row, exponentiate_row = start(v), exponentiate(v, transform)
-    merge_row, normalize_row = merge(v), normalize(v)
+def _load_rows(v: InstructionSet, load_query: Callable[..., Any], query_bytes: int) -> Any:
+    """`(a, segment, width, value_width, queries, results)`: load queries, and initialize results that saw no key."""
+    start_row = start(v)
 
-    @v.jitable
-    def load_rows(a, s, width, value_width, queries, results):
-        """The queries of a segment, and results that have seen no key."""
+    def run(a, s, width, value_width, queries, results):
         group = a.heads // a.kv_heads
         for row in range((s.last - s.first) * group):
             t, head = s.first + row // group, s.kv_head * group + row % group
             target = queries + query_bytes * width * row
             load_query(a.q, t, head, a.heads, a.head_dim, width, v.as_f32(a.scale), target)
             start_row(results + 4 * (value_width + 2 * TAIL) * row, value_width, v.load_f32(a.sinks + 4 * head))
+
+    return v.jitable(run)
+
+
+def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> Any:
+    """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
+    kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
+    multiply_keys, multiply_values = kernels.multiply_keys, kernels.multiply_values
+    query_bytes = 2 if kv_type.q8_queries else 4
+    load_rows, exponentiate_row = _load_rows(v, kernels.load_query, query_bytes), exponentiate(v, transform)
+    merge_row, normalize_row = merge(v), normalize(v)
 
     def run(a, s, scratch):
         group = a.heads // a.kv_heads
