@@ -178,7 +178,7 @@ def test_the_first_part_opens_all(tmp_path: Path) -> None:
         ({2: {"split.tensors.count": (I32, 4)}}, "key 'split.tensors.count' differs"),
         ({2: {"name": (STRING, "other")}}, "00003-of-00003.gguf: key 'name' differs"),
         ({2: {"name": (ARRAY, (U8, [1]))}}, "key 'name' differs"),
-        ({2: {"tensor": (0, "t0")}}, "tensor 't0' is also in an earlier part"),
+        ({2: {"tensor": (0, "t0")}}, "tensor 't0': it is also in an earlier part"),
         ({i: {"split.tensors.count": (I32, 7)} for i in range(3)}, "split.tensors.count is 7, the parts hold 3"),
         ({0: {"split.count": (STRING, "3")}}, "split.count is not an integer"),
         ({0: {"split.count": (U16, 513)}}, "split into 513 files, at most 512"),

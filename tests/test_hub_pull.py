@@ -164,7 +164,7 @@ SCRIPTS: dict[str, tuple[list[Fault | None], int, str]] = {
     "dropped before the last byte": ([f.drop(N - 1)], 0, ""),
     "dropped three times": ([f.drop(N // 4)] * 3, 0, ""),
     "dropped five times without a byte": ([f.drop(0)] * 5, 0, ""),
-    "dropped for ever": ([f.drop(0)] * FIVE_AND_ONE, 4, "ended"),
+    "dropped for ever": ([f.drop(0)] * FIVE_AND_ONE, 4, "closed early"),
     "reset": ([f.drop(1000, reset=True)], 0, ""),
     "reset for ever": ([f.drop(0, reset=True)] * FIVE_AND_ONE, 4, ""),
     "503": ([f.status(503)] * 2, 0, ""),
@@ -271,7 +271,7 @@ def test_too_little_disk_or_memory_is_told_before(
     monkeypatch.setattr("llmlocal.hub.pull.free_disk", lambda _: 1000)
     code, _, err = said("pull", MODEL)
     assert code == 6
-    assert "of disk, 1000 bytes are free" in err or "of disk, 0.977 KiB are free" in err
+    assert "of disk, 1000 bytes is free" in err or "of disk, 0.977 KiB is free" in err
     monkeypatch.setattr("llmlocal.hub.pull.free_disk", lambda _: 1 << 50)
     monkeypatch.setattr("llmlocal.hub.pull.total_memory", lambda: 1000)
     code, _, err = said("pull", MODEL)
