@@ -1,0 +1,87 @@
+"""Products of interleaved tiles of byte weights: a tile of LANES rows by a few tokens, or unpacked once for a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..blocks.parts import IntegerParts
+from ..format import Format
+from ..simd.instruction_set import InstructionSet
+from .gemm_integer import batch_dot, panel_group, panel_group_of_two, panel_minima
+from .interleave import tile_intrinsics, unpack_of
+from .panels import in_panels, panel_sums
+from .q8_activations import BLOCK, LINE
+
+AHEAD = 1024  # bytes in front of what is computed with that are asked for
+
+
+def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: int) -> Any:
+    """`(tile, k, x, x_stride, y, y_stride, scratch)`: y (tokens, LANES) = the tile of LANES rows times Q8 records.
+
+    Weights stay in registers; the scales of a block go through `scratch`. Strides are in bytes.
+    """
+    f32, lanes, size, groups = v.f32, v.LANES, parts.tile_bytes(v.LANES), fmt.block // BLOCK
+    nbytes, lines = fmt.nbytes * v.LANES, fmt.nbytes * v.LANES // 64 + 1
+    own = fmt.kernels(tile_intrinsics(v)).tile
+    unit, tile_scales, tile_weights = own.unit, v.jitable(own.scales), v.jitable(own.weights)
+    scales = v.unroll_map(parts.scales, lambda j, p: v.load(f32, p + 4 * lanes * (8 + j)))
+    group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens)
+    minima = panel_minima(v, parts, tokens)
+    zeros, _, stores = panel_sums(v, tokens)
+
+    def step_of(i: int) -> Any:
+        def step(sums, p, n, at, x, x_stride):
+            at, x = at + size * i, x + LINE * i
+            return minima(group(sums, tile_weights(p, 0, n, i), scales(at), x, x_stride), at, x, x_stride)
+
+        return v.jitable(step)
+
+    steps = v.fold_parts([step_of(i) for i in range(unit)])
+
+    def run(tile, k, x, x_stride, y, y_stride, scratch):
+        sums = zeros(y, y_stride)
+        for _ in range(k // (BLOCK * groups)):
+            for line in range(lines):
+                v.prefetch(tile + AHEAD + 64 * line)
+            p = tile // lanes
+            tile_scales(p, 0, scratch)
+            for n in range(groups // unit):
+                sums = steps(sums, p, n, scratch + size * unit * n, x, x_stride)
+                x += LINE * unit
+            tile += nbytes
+        stores(sums, y, y_stride)
+
+    return v.jitable(run)
+
+
+def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
+    """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: as `gemm_integer.tiles_dot`."""
+    lanes, nbytes, unpack = v.LANES, fmt.nbytes * v.LANES, unpack_of(v, fmt)
+
+    size = fmt.block // BLOCK * parts.tile_bytes(lanes)
+
+    def unpack_rows(tile, row_bytes, first, blocks, target, ahead):
+        for b in range(blocks):
+            unpack(tile + (first + b) * nbytes, target + b * size)
+
+    batch = batch_dot(v, fmt, parts, unpack_rows)
+
+    def panel_of(count: int) -> Any:
+        dot = tile_dot(v, fmt, parts, count)
+
+        def run(t, tile, k, x, x_stride, y, y_stride, scratch):
+            dot(tile, k, x + t * x_stride, x_stride, y + t * y_stride, y_stride, scratch)
+
+        return run
+
+    panels = in_panels(v, v.TOKENS, panel_of)
+
+    def run(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
+        if tokens > v.TOKENS:  # more than one panel: the tile is unpacked once for all of them
+            batch(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)
+        else:
+            for n in range(tiles):
+                tile = weights + lanes * row_bytes * n
+                panels(tokens, tile, k, x, x_stride, y + 4 * lanes * n, y_stride, scratch)
+
+    return v.jitable(run)
