@@ -49,9 +49,11 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
             q = v.load(v.i8x32, p + 16 + 32 * (g // 2))
             return (v.shift_bytes(q, 4) if g % 2 else q) & 15
 
-        nibbles = v.unroll_map(
-            8, lambda j, low, high, i: v.bitcast(v.i8, (low if j < 4 else high)[j % 4] >> 4 * i & NIBBLES)
-        )
+        @v.jitable
+        def four_bits(j, quads, i):
+            return v.bitcast(v.i8, quads[j // 4][j % 4] >> 4 * i & NIBBLES)
+
+        numbers = v.unroll_map(8, four_bits)
 
         def weights(p, stride, n, i):
             at = p + 16 + 32 * n

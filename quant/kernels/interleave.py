@@ -118,28 +118,12 @@ def tile_intrinsics(v: InstructionSet) -> Any:
     lanes = v.LANES
     four = v.unroll_map(4, lambda j, kind, at: v.load(kind, at + 4 * lanes * j))
 
-    @v.jitable
-    def load_column(kind, p, stride):
-        return v.load(kind, p * lanes)
-
-    @v.jitable
-    def load_rows(kind, p, stride):
-        at = p * lanes
-        return (
-            v.load(kind, at),
-            v.load(kind, at + 4 * lanes),
-            v.load(kind, at + 8 * lanes),
-            v.load(kind, at + 12 * lanes),
-        )
-
-    @v.jitable
-    def load_f16_column(kind, p, stride):
-        return v.to_f32(kind, v.load(v.f16, p * lanes))
-
-    tiles = ModuleType(f"{v.__name__}_tiles")  # Numba resolves the attributes of modules while it compiles
-    vars(tiles).update(
-        {**vars(v), "load_column": load_column, "load_rows": load_rows, "load_f16_column": load_f16_column}
-    )
+    four = v.unroll_map(4, lambda j, kind, at: v.load(kind, at + 4 * lanes * j))
+    tiles: Any = ModuleType("tile_intrinsics")  # Numba resolves attributes of modules while it compiles
+    vars(tiles).update(vars(v))
+    tiles.load_column = v.jitable(lambda kind, p, stride: v.load(kind, p * lanes))
+    tiles.load_rows = v.jitable(lambda kind, p, stride: four(kind, p * lanes))
+    tiles.load_f16_column = v.jitable(lambda kind, p, stride: v.to_f32(kind, v.load(v.f16, p * lanes)))
     return tiles
 
 
