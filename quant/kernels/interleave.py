@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def can_interleave(fmt: type[Format], rows: int, lanes: int) -> bool:
-    """Whether a matrix of `rows` rows is made of whole tiles, in a format whose products run on bytes."""
-    return fmt.short_units is not None and rows % lanes == 0
+MOST_LANES = 32  # of any instruction set
+
+
+def can_interleave(fmt: type[Format], rows: int) -> bool:
+    """Whether a matrix of `rows` rows is made of whole tiles on every CPU, in a format that gains by it."""
+    return fmt.short_units is not None and rows % MOST_LANES == 0
 
 
 def units(fmt: type[Format]) -> list[tuple[int, int]]:
