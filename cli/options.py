@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .choices import AtEnd, Cache, Layout, Rendering, ShellName, ShownThoughts, Stored, Think
+from .choices import AtEnd, Cache, Layout, Rendering, ShellName, ShownThoughts, Stored, Think, Weights
 from .model_argument import ModelName, model_or_question
 
 MODEL = "A model's name, hf:org/repo, or a GGUF file."
@@ -65,6 +65,14 @@ Ctx = Annotated[
     ),
 ]
 KvType = Annotated[Cache, typer.Option("--kv-type", help="KV cache type: f16, or q8_0 for about half the memory.")]
+WeightsMode = Annotated[
+    Weights,
+    typer.Option(
+        "--weights",
+        help="map reads weights from the file as they are needed; copy loads them into memory in an order that makes "
+        "generation faster; auto copies where memory suffices.",
+    ),
+]
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
 ForceOut = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 

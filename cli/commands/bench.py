@@ -17,6 +17,7 @@ def bench(
     depth: o.Depth = 0,
     threads: o.BenchThreads = None,
     kv_type: o.KvType = choices.Cache.f16,
+    weights: o.WeightsMode = choices.Weights.auto,
     repeats: o.Repeats = 5,
     roofline: o.Roofline = False,
     baseline: o.Baseline = None,
@@ -43,7 +44,7 @@ def bench(
         raise UsageError("--fail-below needs something to compare with", "add --baseline FILE")
     limit = earlier.percentage(fail_below) if fail_below is not None else None
     before = earlier.read(baseline) if baseline is not None else None
-    plan = BenchPlan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, roofline)
+    plan = BenchPlan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, weights, roofline)
     rows: list[BenchResult] = []
     with terminal.Screen(quiet=quiet) as screen:
         measured = collect(bench(models, plan, thread_counts(threads)), rows)

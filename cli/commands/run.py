@@ -21,6 +21,7 @@ def run(
     ctx: o.Ctx = None,
     threads: o.Threads = None,
     kv_type: o.KvType = choices.Cache.f16,
+    weights: o.WeightsMode = choices.Weights.auto,
     temp: o.Temp = None,
     top_k: o.TopK = None,
     top_p: o.TopP = None,
@@ -58,7 +59,10 @@ def run(
     model, question = named_or_guide(model, prompt, quiet=quiet)
     target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
     texts, screen = read_files(file or ()), AnswerScreen(quiet=quiet, verbose=verbose)
-    with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
+    with (
+        screen,
+        opened(model, ctx, threads, kv_type=kv_type, weights=weights, force=yes, cache=prompt_cache) as session,
+    ):
         ready = session.prompt(PromptRequest(read(), system, texts, raw, template, think.value))
         screen.notes(ready.notes)
         if show_prompt_only:

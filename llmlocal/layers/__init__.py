@@ -47,7 +47,7 @@ class Layers:
     def __init__(
         self, graph: Graph, cache: KVCache, place: Callable[[QTensor], QTensor] = lambda weight: weight
     ) -> None:
-        """`place` gives the tensor that a linear layer reads in place of the file's: the same values, laid out otherwise."""
+        """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout."""
         self.graph, self.cache, self.place = graph, cache, place
         self.tables: list[Rope | PositionScale] = []
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
