@@ -196,7 +196,7 @@ def test_verbose_and_quiet(said: Said, scripted: Any) -> None:
     assert "answer: 3 tokens, " in err
     assert err.endswith(", reached the token limit; seed 5\n")
     scripted(word("d"), n_ctx=5)
-    assert "filled the context" in said("run", "m", "de")[2]
+    assert "context is full" in said("run", "m", "de")[2]
     scripted(word("d"), n_ctx=5)
     assert said("run", "m", "de", "-q")[2] == ""
 
