@@ -194,7 +194,7 @@ def test_verbose_and_quiet(said: Said, scripted: Any) -> None:
     assert (code, out) == (0, "ddd")
     assert "prompt: 4 tokens, " in err
     assert "answer: 3 tokens, " in err
-    assert err.endswith("; ended by the limit of tokens; seed 5\n")
+    assert err.endswith(", reached the token limit; seed 5\n")
     scripted(word("d"), n_ctx=5)
     assert "context is full" in said("run", "m", "de")[2]
     scripted(word("d"), n_ctx=5)
@@ -209,7 +209,7 @@ def test_stop_and_prompt_too_long(said: Said, scripted: Any) -> None:
     assert (code, out) == (7, "")
     first, hint = err.splitlines()
     assert first == "error: the prompt is 6 tokens, 2 more than the context of 4"
-    assert re.fullmatch(r"hint: --ctx 16 fits and takes \S+ \w+ of memory", hint)
+    assert re.fullmatch(r"hint: use --ctx 16, which takes \S+ \w+ of memory", hint)
 
 
 class Terminal(TextIOWrapper):
