@@ -80,7 +80,7 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
-        draw = ROWS if count > v.TOKENS else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
+        draw = ROWS if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
         first = v.take_work(counter, draw)
         while first < rows:
             tiles, at = (min(rows, first + draw) - first) // lanes, weights + row_bytes * first
