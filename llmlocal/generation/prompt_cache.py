@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..errors import BadFileError, LlmlocalError
 from ..files.atomic_file import atomic_file
 from ..gguf import GGUFFile
+from ..quant.private_folder import make_private, why_foreign, why_foreign_file
 from ..text import escaped
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class PromptCache:
 
     def restore(self, engine: Engine, ids: Sequence[int]) -> int:
         """Restore the longest stored prefix of `ids` into sequence 0. Returns how many tokens came from disk."""
+        if not self._is_ours():
+            return 0
         entries = list(self._entries())
         if not entries:
             return 0
@@ -89,7 +92,7 @@ class PromptCache:
 
     def store(self, engine: Engine) -> None:
         """Store the tokens of sequence 0, unless they are stored already or too few."""
-        if engine.length() < MIN_TOKENS:
+        if engine.length() < MIN_TOKENS or not self._is_ours():
             return
         ids = np.array(engine.history(), np.int32)
         entries = [entry for entry in self._entries() if entry.key == self._key_of(engine)]
@@ -109,7 +112,7 @@ class PromptCache:
     def _write(self, engine: Engine, ids: NDArray[np.int32]) -> None:
         key, path = self._key_of(engine), self.place
         if not self.named:
-            self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.place)
             path = self.place / f"{blake2b(key.encode() + ids.tobytes(), digest_size=16).hexdigest()}.prefix"
         cells = engine.cells(len(ids))
         if sum(plane.nbytes for plane in cells) > self.limit:
@@ -147,9 +150,16 @@ class PromptCache:
         engine.adopt(entry.ids[:length].tolist())
         return True
 
+    def _is_ours(self) -> bool:
+        """Whether the folder is this user's alone. A file that the user names is used whoever wrote it."""
+        reason = None if self.named else why_foreign(self.place)
+        if reason and not self.notes:
+            self.notes.append(f"the prompt cache is not used: {escaped(reason)}")
+        return reason is None
+
     def _entries(self) -> Iterator[Entry]:
         paths = [self.place] if self.named else sorted(self.place.glob("*.prefix"))
-        yield from filter(None, map(_entry, paths))
+        yield from filter(None, (_entry(path, private=not self.named) for path in paths))
 
     def _evict(self) -> None:
         """Remove the least recently used entries until the rest is within the limit."""
@@ -206,10 +216,12 @@ def identity(gguf: GGUFFile, n_ctx: int) -> str:
     return digest.hexdigest()
 
 
-def _entry(path: Path) -> Entry | None:
-    """The entry in a file, None where the file is not an entry."""
+def _entry(path: Path, *, private: bool = False) -> Entry | None:
+    """The entry in a file, None where the file is not an entry, or with `private` not this user's alone."""
     try:
         with path.open("rb") as file:
+            if private and why_foreign_file(path, file.fileno()):
+                return None
             if file.read(len(MAGIC)) != MAGIC:
                 return None
             (length,) = LENGTH.unpack(file.read(LENGTH.size))
