@@ -171,7 +171,7 @@ def test_what_cannot_be_written_is_a_note(tmp_path: Path, engine: Any) -> None:
     e.prefill(ids(N))
     cache = PromptCache(tmp_path / "file" / "folder")
     cache.store(e)
-    assert "could not be written" in cache.notes[0]
+    assert "is not used" in cache.notes[0]
     assert cache.restore(e, ids(N)) == 0
 
 

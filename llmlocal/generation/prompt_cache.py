@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadFileError, LlmlocalError
 from ..files.atomic_file import atomic_file
+from ..files.signature import PROMPT_CACHE, carries
 from ..gguf import GGUFFile
 from ..quant.private_folder import make_private, why_foreign, why_foreign_file
 from ..text import escaped
@@ -29,7 +30,7 @@ from ..text import escaped
 if TYPE_CHECKING:
     from ..engine import Engine
 
-MAGIC = b"llmlocal prefix 1\n"
+MAGIC = PROMPT_CACHE + b"1\n"
 LENGTH = struct.Struct("<I")
 DIGEST = 32  # bytes
 MIN_TOKENS = 128  # shorter prefixes are neither stored nor restored
@@ -165,7 +166,7 @@ class PromptCache:
         """Remove the least recently used entries until the rest is within the limit."""
         if self.named:
             return
-        found = [(path.stat(), path) for path in self.place.glob("*.prefix")]
+        found = [(path.stat(), path) for path in self.place.glob("*.prefix") if carries(path, PROMPT_CACHE)]
         total = sum(stat.st_size for stat, _ in found)
         for stat, path in sorted(found, key=lambda pair: pair[0].st_mtime_ns):
             if total <= self.limit:

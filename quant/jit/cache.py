@@ -18,6 +18,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from ..cache_tag import remove_tagged, tag
 from ..private_folder import make_private, read_private, why_foreign
 from .cpu import Target
 from .kernel import Kernel
@@ -60,7 +61,7 @@ def cache_root() -> Path:
 
 @cache
 def cache_folder(where: Target, room: str) -> Path:
-    """The folder of a room's kernels, made on first use (0700); folders that were not used for long are removed.
+    """The folder of a room's kernels, made on first use (0700); those of ours not used for long are removed.
 
     Where the cache cannot be used it is a folder of this process alone.
     """
@@ -70,10 +71,12 @@ def cache_folder(where: Target, room: str) -> Path:
         folder = _run_folder() / folder.name
     with contextlib.suppress(OSError):
         make_private(folder)
+        tag(folder)
         os.utime(folder)
         for other in folder.parent.iterdir():
-            if time.time() - other.stat().st_mtime > UNUSED_SECONDS:
-                shutil.rmtree(other, ignore_errors=True)
+            if time.time() - other.lstat().st_mtime > UNUSED_SECONDS:
+                with contextlib.suppress(OSError):
+                    remove_tagged(other)
     return folder
 
 
