@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from test_imports import MODULES, edges
 
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError
+from llmlocal.files import content_digest
 from llmlocal.generation import prompt_cache
 from llmlocal.generation.prompt_cache import DIGEST, MAGIC, MIN_TOKENS, PromptCache
+from llmlocal.gguf import open_gguf
 from llmlocal.quant.jit import cache
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -103,6 +107,69 @@ def test_other_models_and_formats_are_not_used(tmp_path: Path, engine: Any, monk
     assert PromptCache(tmp_path).restore(engine(model=1), ids(N)) == 0
     monkeypatch.setattr(Engine, "cache_format", "Q8_0")
     assert PromptCache(tmp_path).restore(engine(), ids(N)) == 0
+
+
+def changed(path: Path, at: int) -> None:
+    """Flip a bit where the samples of former versions did not look; the file keeps its name and size."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def test_a_model_that_differs_in_one_bit_is_another(tmp_path: Path, models: list[Path]) -> None:
+    """Metadata that is not the architecture's, and the middle of a tensor."""
+    seen = set()
+    with open_gguf(models[0]) as gguf:
+        largest = max(gguf.tensors.values(), key=lambda tensor: tensor.nbytes)
+        middle = models[0].read_bytes().index(largest.data) + largest.nbytes // 3
+    for spot in (None, middle, models[0].read_bytes().index(b"general.name") + 5):
+        path = tmp_path / "copy.gguf"
+        path.write_bytes(models[0].read_bytes())
+        if spot is not None:
+            changed(path, spot)
+        with open_gguf(path) as gguf:
+            seen.add(prompt_cache.identity(gguf, 512))
+    assert len(seen) == 3 and None not in seen
+
+
+def test_digest_is_computed_once_for_a_file_and_never_before_an_answer(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(prompt_cache, "AT_ONCE", 0)
+    path = tmp_path / "model.gguf"
+    path.write_bytes(models[0].read_bytes())
+
+    def found(*, wait: bool) -> str | None:
+        with open_gguf(path) as gguf:
+            return prompt_cache.identity(gguf, 512, wait=wait)
+
+    fresh = found(wait=True)
+    assert fresh and found(wait=False) is None  # so young that it could change without a new time
+    monkeypatch.setattr(content_digest, "SETTLED", -1)
+    assert found(wait=True) == fresh
+    monkeypatch.setattr(content_digest.hashlib, "sha256", Mock(side_effect=content_digest.hashlib.sha256))
+    assert found(wait=False) == fresh
+    assert sum(call.args == () for call in content_digest.hashlib.sha256.mock_calls) == 0  # type: ignore[attr-defined]
+    os.utime(path, ns=(0, path.stat().st_mtime_ns))  # the change time is another one
+    assert found(wait=False) is None and found(wait=True) == fresh
+    for kept in (tmp_path / "cache" / "digests").iterdir():
+        kept.write_bytes(b"llmlocal digest 1\nnonsense\n")
+    assert found(wait=False) is None
+
+
+def test_a_file_that_changed_while_it_was_mapped_is_not_kept(tmp_path: Path, models: list[Path]) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(models[0].read_bytes())
+    with closing(Engine.open(path, n_ctx=512, n_threads=1)) as e:
+        e.prefill(ids(N))
+        changed(path, path.stat().st_size - 100)
+        cache = PromptCache(tmp_path / "kept")
+        cache.store(e)
+        assert cache.notes == ["the prompt was not cached: the model file has changed"]
+        assert not list((tmp_path / "kept").glob("*"))
 
 
 def test_every_damage_is_seen(tmp_path: Path, engine: Any) -> None:

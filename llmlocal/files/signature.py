@@ -9,6 +9,7 @@ from pathlib import Path
 from ..quant.private_folder import why_foreign_file
 
 PROMPT_CACHE = b"llmlocal prefix "
+DIGEST = b"llmlocal digest "
 
 
 def carries(path: Path, signature: bytes) -> bool:

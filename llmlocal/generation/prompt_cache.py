@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadFileError, LlmlocalError
 from ..files.atomic_file import atomic_file
+from ..files.content_digest import content_digest, is_unchanged, known_digest
 from ..files.signature import PROMPT_CACHE, carries
 from ..gguf import GGUFFile
 from ..quant.private_folder import make_private, why_foreign, why_foreign_file
@@ -36,7 +37,7 @@ DIGEST = 32  # bytes
 MIN_TOKENS = 128  # shorter prefixes are neither stored nor restored
 MAX_BYTES = 4 << 30  # of all entries together
 MAX_HEADER = 1 << 20
-SAMPLE = 256  # bytes at the beginning, middle and end of a tensor that identify it
+AT_ONCE = 16 << 20  # bytes of a model whose digest may be computed before an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,16 @@ class PromptCache:
         """`named`: `place` is a file. Raises BadFileError if it exists and is not a prompt cache."""
         self.place, self.named, self.limit = place or folder(), named, limit
         self.notes: list[str] = []
-        self._key: str | None = None
+        self._identity: str | None = None
         if named and self.place.exists() and _entry(self.place) is None:
             hint = "--prompt-cache needs a prompt cache or a new file"
             raise BadFileError(f"{escaped(str(self.place))} is not a prompt cache", hint)
 
     def restore(self, engine: Engine, ids: Sequence[int]) -> int:
-        """Restore the longest stored prefix of `ids` into sequence 0. Returns how many tokens came from disk."""
+        """Restore the longest stored prefix of `ids` into sequence 0. Returns how many tokens came from disk.
+
+        Nothing is restored where the model's digest is not known and would take long, unless the user named a file.
+        """
         if not self._is_ours():
             return 0
         entries = list(self._entries())
@@ -83,7 +87,7 @@ class PromptCache:
         best, best_length = None, have + MIN_TOKENS - 1
         for entry in entries:
             length = _shared(entry.ids, wanted)
-            if length > best_length and entry.key == self._key_of(engine):
+            if length > best_length and entry.key == self._key_of(engine, wait=self.named):
                 best, best_length = entry, length
         if best is None or not self._copy(best, engine, best_length):
             return 0
@@ -95,12 +99,15 @@ class PromptCache:
         """Store the tokens of sequence 0, unless they are stored already or too few."""
         if engine.length() < MIN_TOKENS or not self._is_ours():
             return
-        ids = np.array(engine.history(), np.int32)
-        entries = [entry for entry in self._entries() if entry.key == self._key_of(engine)]
+        ids, key = np.array(engine.history(), np.int32), self._key_of(engine)
+        if key is None:
+            self.notes.append("the prompt was not cached: the model file has changed")
+            return
+        entries = [entry for entry in self._entries() if entry.key == key]
         if any(_shared(entry.ids, ids) == len(ids) for entry in entries):
             return
         try:
-            self._write(engine, ids)
+            self._write(engine, key, ids)
             for entry in () if self.named else entries:
                 if _shared(entry.ids, ids) == len(entry.ids):
                     entry.path.unlink(missing_ok=True)  # a prefix of the new entry
@@ -110,8 +117,8 @@ class PromptCache:
                 raise
             self.notes.append(f"the prompt cache could not be written: {error}")
 
-    def _write(self, engine: Engine, ids: NDArray[np.int32]) -> None:
-        key, path = self._key_of(engine), self.place
+    def _write(self, engine: Engine, key: str, ids: NDArray[np.int32]) -> None:
+        path = self.place
         if not self.named:
             make_private(self.place)
             path = self.place / f"{blake2b(key.encode() + ids.tobytes(), digest_size=16).hexdigest()}.prefix"
@@ -174,10 +181,10 @@ class PromptCache:
             path.unlink(missing_ok=True)
             total -= stat.st_size
 
-    def _key_of(self, engine: Engine) -> str:
-        if self._key is None:
-            self._key = f"{identity(engine.gguf, engine.n_ctx)}-{engine.cache_format}"
-        return self._key
+    def _key_of(self, engine: Engine, *, wait: bool = True) -> str | None:
+        """The key of the engine's entries, None where it has none; with `wait` False only if it is found quickly."""
+        self._identity = self._identity or identity(engine.gguf, engine.n_ctx, wait=wait)
+        return f"{self._identity}-{engine.cache_format}" if self._identity else None
 
 
 def folder() -> Path:
@@ -195,25 +202,28 @@ def sources() -> Iterator[Path]:
     yield here / "engine.py"
 
 
-def identity(gguf: GGUFFile, n_ctx: int) -> str:
-    """Digest of what keys and values depend on besides tokens: the model, by samples of its tensors, and our code."""
+def identity(gguf: GGUFFile, n_ctx: int, *, wait: bool = True) -> str | None:
+    """Digest of what keys and values depend on besides tokens: every byte of the model's files, and our code.
+
+    None where a file has changed since it was mapped, and with `wait` False where hashing it would take long.
+    """
     from .. import ops
     from ..quant.jit.cache import fingerprint
     from ..quant.jit.cpu import target
 
+    wait = wait or sum(state.st_size for _, state, _ in gguf.files()) <= AT_ONCE
     digest = blake2b(fingerprint(target(), ops.__name__).encode(), digest_size=20)
     for path in sources():
         digest.update(path.read_bytes())
-    prefix = f"{gguf.metadata.get('general.architecture')}."
-    for name in sorted(gguf.metadata):
-        if name.startswith(prefix):
-            digest.update(f"{name}={gguf.metadata[name]!r};".encode())
-            digest.update(str(n_ctx).encode() if "rope.scaling" in name else b"")  # some scale with the context
-    for tensor in gguf.tensors.values():
-        digest.update(f"{tensor.name} {tensor.format.name} {tensor.shape};".encode("utf-8", "surrogateescape"))
-        middle, end = tensor.nbytes // 2, max(0, tensor.nbytes - SAMPLE)
-        for at in (0, middle, end):
-            digest.update(tensor.data[at : at + SAMPLE])
+    if any("rope.scaling" in key for key in gguf.metadata):
+        digest.update(str(n_ctx).encode())  # some scale with the context
+    for path, state, data in gguf.files():
+        known = known_digest(state) if is_unchanged(path, state) else None
+        if known is None and wait:
+            known = content_digest(data, path, state)
+        if known is None:
+            return None
+        digest.update(known.encode())
     return digest.hexdigest()
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from ..errors import BadFileError, NetworkError, ResourceError
+from ..files.content_digest import keep_digest
 from ..files.disk import FULL
 from ..text import escaped, format_bytes
 from .remote_file import DownloadProgress, Notify, RemoteFile, hasher
@@ -68,6 +69,8 @@ def fetch(file: RemoteFile, source: DownloadSource, partial: Path, target: Path,
                 os.fsync(out.fileno())
         if verified:
             os.replace(partial, target)
+            if len(file.digest) == 64:  # a SHA-256
+                keep_digest(os.stat(target), file.digest)
             return
         partial.unlink()
         if not last_try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import NotFoundError, ResourceError, UsageError
-from ..files.signature import PROMPT_CACHE, carries
+from ..files.signature import DIGEST, PROMPT_CACHE, carries
 from ..files.temporary import is_temporary
 from ..quant.cache_tag import is_tagged, remove_tagged
 from ..text import escaped
@@ -208,11 +208,12 @@ def _own() -> list[Leftover]:
                 if is_tagged(folder) and time.time() - folder.stat().st_mtime > DAY:
                     size = sum(path.stat().st_size for path in files(folder))
                     found.append(Leftover(what, folder, size))
-    for path in sorted(cache_root().with_name("prefixes").glob("*.prefix")):
-        with suppress(OSError):
-            at = path.lstat()
-            if carries(path, PROMPT_CACHE) and time.time() - at.st_mtime > WEEK:
-                found.append(Leftover("cached prompt unused for a week", path, at.st_size))
+    for what, name, signature in (("cached prompt", "prefixes", PROMPT_CACHE), ("kept checksum", "digests", DIGEST)):
+        for path in sorted(cache_root().with_name(name).glob("*")):
+            with suppress(OSError):
+                at = path.lstat()
+                if carries(path, signature) and time.time() - at.st_mtime > WEEK:
+                    found.append(Leftover(f"{what} unused for a week", path, at.st_size))
     return found
 
 
