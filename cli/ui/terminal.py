@@ -171,7 +171,9 @@ class Screen:
 
     def __enter__(self) -> Screen:
         from ...quant.jit import linker
+        from . import mapped_file_error
 
+        mapped_file_error.install()
         if not self._quiet:
             linker.listeners.append(self.compiling)
         return self
