@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
@@ -188,6 +189,14 @@ def test_every_damage_is_seen(tmp_path: Path, engine: Any) -> None:
         assert e.length() == 0
     path.write_bytes(data)
     assert PromptCache(tmp_path).restore(e, ids(N)) == N - 1
+
+
+@pytest.mark.parametrize("number", [float("inf"), 200.0, "200", None, True, [200]], ids=str)
+def test_numbers_of_a_header_are_whole(tmp_path: Path, number: Any) -> None:
+    for header in ({"tokens": number, "shapes": [[1, 1, 1]]}, {"tokens": 1, "shapes": [[1, 1, number]]}):
+        data = json.dumps({"key": "k", **header}).encode()
+        (tmp_path / "x.prefix").write_bytes(MAGIC + prompt_cache.LENGTH.pack(len(data)) + data + bytes(9999))
+        assert prompt_cache._entry(tmp_path / "x.prefix") is None
 
 
 def test_a_longer_text_takes_the_place_of_its_beginning(tmp_path: Path, engine: Any) -> None:

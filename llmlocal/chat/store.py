@@ -26,6 +26,8 @@ from .conversation import Conversation, Turn
 SCHEMA = 1
 ENDING = ".jsonl"
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+# Halves of surrogate pairs that stand for no character; the rest stand for bytes that are not UTF-8 (surrogateescape).
+HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 PRIVATE = "let only yourself write the folder and the file; use --no-save to chat without saving"
 TITLE = 60  # characters of the first question that are the title of a session
 
@@ -198,13 +200,21 @@ def _replay(conversation: Conversation, record: Mapping[str, Any], number: int) 
     elif kind == "system":
         conversation.system = None if record["text"] is None else str(record["text"])
     elif kind == "drop":
-        conversation.drop(max(0, int(record["turns"])))
+        conversation.drop(_count(record["turns"]))
     elif kind == "summary":
-        conversation.summarize(str(record["text"]), max(0, int(record["upto"])))
+        conversation.summarize(str(record["text"]), _count(record["upto"]))
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value} is not a number of turns")
+    return value
 
 
 def _record(line: bytes) -> dict[str, Any]:
     found = json.loads(line)
+    if b"\\ud" in line.lower():
+        found = json.loads(HALVES.sub("\ufffd", json.dumps(found, ensure_ascii=False)))
     if not isinstance(found, dict):
         raise ValueError("a line is not a JSON object")
     return found

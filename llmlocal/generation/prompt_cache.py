@@ -237,14 +237,15 @@ def _entry(path: Path, *, private: bool = False) -> Entry | None:
                 return None
             (length,) = LENGTH.unpack(file.read(LENGTH.size))
             header: Any = json.loads(file.read(min(length, MAX_HEADER)))
-            shapes = [(int(a), int(b), int(c)) for a, b, c in header["shapes"]]
-            n = int(header["tokens"])
-            size = path.stat().st_size
+            shapes = [(a, b, c) for a, b, c in header["shapes"]]
+            n, size = header["tokens"], path.stat().st_size
+            if any(type(number) is not int for shape in [(n,), *shapes] for number in shape):
+                return None
             if n < 1 or 4 * n > size or any(not 0 < number < size for shape in shapes for number in shape):
                 return None
             ids = np.frombuffer(file.read(4 * n), np.int32)
             return Entry(path, str(header["key"]), ids, shapes, file.tell()) if len(ids) == n else None
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
         return None
 
 
