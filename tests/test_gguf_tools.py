@@ -151,3 +151,37 @@ def test_nothing_is_written_over_unasked(said: Said, model: Path, tmp_path: Path
     assert said("gguf", "merge", model, "-o", model, "--force")[0] == 2
     assert other.read_bytes() == b"mine"
     assert said("gguf", "set", model, "a", "b", "-o", other, "--force")[0] == 0
+
+
+def test_no_part_that_is_read_is_overwritten(said: Said, model: Path, tmp_path: Path) -> None:
+    """Merge, quantize, imatrix, set and run read every part of a split model; links to a part count, too."""
+    assert said("gguf", "split", model, "16K", "-o", tmp_path / "m", "-q")[0] == 0
+    first, *later = sorted(tmp_path.glob("m-*"))
+    link, value, text = tmp_path / "link.gguf", tmp_path / "value.txt", tmp_path / "text.txt"
+    link.hardlink_to(later[-1])
+    value.write_text("x"), text.write_text("x")
+    commands = [
+        ("gguf", "merge", first, "--force", "-o"),
+        ("gguf", "set", first, "general.name", "x", "--force", "-o"),
+        ("quantize", first, "Q8_0", "--force"),
+        ("imatrix", first, text, "--force", "-o"),
+        ("run", first, "hello", "--force", "--no-stdin", "-o"),
+    ]
+    for name, *words in commands:
+        for out in (first, *later, link):
+            call = [name, words[0], out, *words[1:]] if name == "quantize" else [name, *words, out]
+            before = out.read_bytes()
+            code, stdout, error = said(*call)
+            assert (code, stdout) == (2, "") and "would be overwritten" in error, (call, error)
+            assert out.read_bytes() == before
+    others = [
+        ("gguf", "set", model, "general.name", f"@{value}", "--force", "-o", value),
+        ("imatrix", model, text, "--force", "-o", text),
+        ("quantize", model, text, "Q8_0", "--force", "--imatrix", text),
+        ("run", model, "hello", "--no-stdin", "--force", "-f", text, "-o", text),
+        ("run", model, "hello", "--no-stdin", "--force", "--template", text, "-o", text),
+    ]
+    for call in others:
+        code, _, error = said(*call)
+        assert code != 0 and (text.read_text(), value.read_text()) == ("x", "x"), call
+        assert "would be overwritten" in error or "--imatrix" in call, (call, error)

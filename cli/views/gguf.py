@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import UsageError
 from ...files.atomic_file import check_output
 from ...gguf import edit, open_gguf
+from ...gguf.split import files_of
 from ..ui import terminal
 from .model import to_json
 
@@ -38,7 +39,7 @@ class Change:
         with open_gguf(self.file) as gguf:
             before = gguf.metadata.raw().get(key)
             change = {key: edit.typed_value(_text(value), kind, before)}
-        self._write(change, [])
+        self._write(change, [], *([Path(value[1:])] if value.startswith("@") else []))
 
     def rename_template(self, old: str, new: str) -> None:
         """Raises NotFoundError where there is no template `old`, UsageError where there is one `new`."""
@@ -49,11 +50,11 @@ class Change:
     def merge(self) -> None:
         self._write({}, [])
 
-    def _write(self, changes: Mapping[str, Any], removed: Sequence[str]) -> None:
+    def _write(self, changes: Mapping[str, Any], removed: Sequence[str], *read: Path) -> None:
         if (self.out is None) != self.in_place:
             raise UsageError("one of -o OUT and --in-place is needed", "-o OUT writes a copy, --in-place replaces FILE")
         out = self.file.resolve() if self.out is None else self.out
-        check_output(out, self.file, force=self.force, in_place=self.in_place)
+        check_output(out, *files_of(self.file), *read, force=self.force, in_place=self.in_place)
         with terminal.Screen(quiet=self.quiet) as screen:
             edit.copy_with(self.file, out, changes, removed, _progress(screen, "copying"))
         terminal.say(terminal.one_line(str(out)))

@@ -23,20 +23,38 @@ def check_absent(path: Path) -> None:
         raise UsageError(f"{escaped(str(path))} exists", "--force overwrites it")
 
 
-def check_output(out: Path, source: Path, *, force: bool, in_place: bool = False) -> None:
+def check_not_input(out: Path, *inputs: Path) -> None:
+    """Raises UsageError where `out` is one of the files that are read, also by a hard or symbolic link.
+
+    Of an input that is a folder every file counts but GGUF files, which are made from it. Inputs need not exist.
+    """
+    if not out.is_file():
+        return
+    where, own = escaped(str(out)), out.stat()
+    for given in inputs:
+        for path in _files_of(given):
+            if path.is_file() and os.path.samestat(own, path.stat()):
+                what = "is read by this command" if path == given else f"is a file of {escaped(str(given))}"
+                raise UsageError(f"{where} {what} and would be overwritten", "write to another file")
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (file for file in path.rglob("*") if file.suffix != ".gguf")
+    else:
+        yield path
+
+
+def check_output(out: Path, *inputs: Path, force: bool, in_place: bool = False) -> None:
     """Raises UsageError where a model must not be written to `out`. Call it before long work.
 
-    That is: `out` is `source` (unless `in_place`) or one of its files, or it exists and is not a file, or it is a file
-    and `force` is False.
+    That is: `out` is one of `inputs` (see `check_not_input`; with `in_place` it may be the first of them), or it exists
+    and is not a file, or it is a file and `force` is False.
     """
     where = escaped(str(out))
-    if out.exists() and source.exists():
-        if out.samefile(source):
-            if in_place:
-                return
-            raise UsageError(f"{where} is the source itself", "write to another file")
-        if out.suffix != ".gguf" and out.resolve().is_relative_to(source.resolve()):
-            raise UsageError(f"{where} is a file of the source", "write to another file")
+    if in_place and out.is_file() and inputs[0].is_file() and out.samefile(inputs[0]):
+        return
+    check_not_input(out, *inputs)
     if out.exists() and not out.is_file() and not out.is_dir():
         raise UsageError(f"{where} is not a regular file", "name a file")
     if not force or out.is_dir():

@@ -111,7 +111,7 @@ def split_file(source: Path, stem: Path, max_bytes: int, *, force: bool, tell: P
         groups = split.group_tensors(gguf.tensors.values(), max_bytes, gguf.alignment)
         paths = [stem.with_name(split.part_name(stem.name, i, len(groups))) for i in range(len(groups))]
         for path in paths:
-            check_output(path, source, force=force)
+            check_output(path, *split.files_of(source), force=force)
         raw = {key: value for key, value in gguf.metadata.raw().items() if key not in split.KEYS}
         for i in reversed(range(len(groups))):
             own = split.part_keys(i, len(groups), len(gguf.tensors))

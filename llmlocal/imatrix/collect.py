@@ -16,7 +16,9 @@ import numpy as np
 from .. import tokenizer as tokenizers
 from ..engine import Engine
 from ..errors import BadFileError, NotFoundError, UsageError
+from ..files.atomic_file import check_not_input
 from ..gguf import open_gguf
+from ..gguf.split import files_of
 from ..measure.perplexity import BATCH, cut_in_chunks
 from ..model_info.memory_limit import check_memory
 from ..text import escaped
@@ -92,8 +94,7 @@ def _begin(model: Path, out: Path, options: CollectOptions) -> Imatrix:
         raise UsageError(f"{where} is a folder", "name an output file")
     if not out.parent.is_dir():
         raise NotFoundError(f"{where}: no such folder")
-    if out.exists() and model.exists() and out.samefile(model):
-        raise UsageError(f"the output {where} is the model itself", "name another output file")
+    check_not_input(out, *files_of(model))
     if not out.exists() or (options.force and not options.resume):
         return Imatrix(options.n_ctx)
     if not options.resume:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files.atomic_file import check_output
+from ..gguf import split
 from ..quant.recipes import Recipe
 from .plan import GGUFPlan, plan_quantization
 from .request import beside, checked_mix, importance_for, make_recipe, mix_named, size_in_bytes
@@ -77,8 +78,11 @@ def prepare_quantization(request: QuantizeRequest) -> Iterator[PreparedQuantizat
         if mix == "Q2_K_S" and not importance:
             notes.append("Q2_K_S needs an importance matrix (--imatrix) to be good; without one Q2_K is better")
         out = out or beside(path, mix)
-        check_output(out, source.path, force=request.force)
-        options = WriteOptions(request.threads, request.effort == "high", request.measure, split_size, request.force)
+        read = (request.imatrix,) if request.imatrix else ()
+        check_output(out, *split.files_of(source.path), *read, force=request.force)
+        options = WriteOptions(
+            request.threads, request.effort == "high", request.measure, split_size, request.force, read
+        )
         yield PreparedQuantization(source, plan, out, options, importance, [*plan.notes, *notes])
 
 

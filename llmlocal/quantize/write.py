@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class WriteOptions:
     measure: bool = False
     split_size: int | None = None
     force: bool = False
+    also_read: Sequence[Path] = ()  # files besides the source, which are never overwritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def write_plan(
     names = [out.name] if len(parts) == 1 else [split.part_name(stem, i, len(parts)) for i in range(len(parts))]
     result = WriteResult([out.with_name(name) for name in names])
     for path in result.paths:
-        check_output(path, source.path, force=options.force)
+        check_output(path, *split.files_of(source.path), *options.also_read, force=options.force)
     with _TensorWriter(source, plan, options, importance or {}) as tensors:
         for i in reversed(range(len(parts))):
             metadata = plan.metadata if i == 0 else {}
