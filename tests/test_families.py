@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -182,6 +183,14 @@ UNSAID = [
     ("smollm3", {"no_rope_layers": [1, 0, 1, 1, 1]}),
     ("qwen2moe", {"norm_topk_prob": True}),
     ("qwen3moe", {"norm_topk_prob": False}),
+    ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
+    ("qwen3moe", {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 8}),
+    ("granite", {"layer_types": ["sliding_attention"] * 2, "sliding_window": 8}),
+    ("command-r", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
+    ("gpt2", {"scale_attn_weights": False}),
+    ("gpt-oss", {"swiglu_limit": 3.0}),
+    ("gemma3", {"use_bidirectional_attention": True}),
+    *((case, {"hidden_act": "relu"}) for case in CASES),
     ("phi3-longrope", {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": "x"}}),
 ]
 
@@ -192,9 +201,21 @@ def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, A
     write_weights(tmp_path, case, golden(case)[0])
     write_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(settings(case) | other))
-    said = next(iter(other)).replace("rope_scaling", "long_factor")
+    said = next(iter(other)).replace("rope_scaling", "long_factor|'linear' is not supported")
+    said = re.sub("use_sliding_window|layer_types", "a sliding window of 8 tokens", said)
     with pytest.raises(BadFileError, match=said), open_hf(tmp_path):
         pytest.fail("the folder was accepted")
+
+
+@pytest.mark.parametrize("case", ["gemma", "gemma2-long-window", "gemma3"])
+def test_an_output_matrix_of_its_own_is_kept(case: str, tmp_path: Path) -> None:
+    """With tie_word_embeddings false, as transformers does; where it is true, the embedding is used."""
+    write_weights(tmp_path, case, golden(case)[0] | {"lm_head.weight": (VOCAB, 32)})
+    write_tokenizer(tmp_path)
+    for tied in (True, False):
+        (tmp_path / "config.json").write_text(json.dumps(settings(case) | {"tie_word_embeddings": tied}))
+        with open_hf(tmp_path) as source:
+            assert ("output.weight" in {t.name for t in source.tensors}) is not tied
 
 
 # ---- another engine ------------------------------------------------------------------------------------------------
