@@ -139,7 +139,8 @@ def e4m3_values() -> NDArray[np.float16]:
     exponent, mantissa = codes >> 3 & 15, codes & 7
     values = np.where(exponent > 0, np.ldexp(8.0 + mantissa, exponent - 10), np.ldexp(mantissa * 1.0, -9))
     values[codes & 127 == 127] = np.nan
-    return np.where(codes > 127, -values, values).astype(np.float16)
+    signed: NDArray[np.float16] = np.where(codes > 127, -values, values).astype(np.float16)
+    return signed
 
 
 def _floats(data: NDArray[np.uint8], dtype: str) -> Values:

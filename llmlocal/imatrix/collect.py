@@ -100,6 +100,8 @@ def _begin(model: Path, out: Path, options: CollectOptions) -> Imatrix:
     if not options.resume:
         raise UsageError(f"{where} exists", "use --resume to continue it or --force to overwrite it")
     matrix = load_imatrix(out)
+    if not matrix.chunk_size:
+        raise UsageError(f"{where} does not record its chunk size", "start again with --force or another output file")
     if matrix.chunk_size != options.n_ctx:
         raise UsageError(f"{where} was made with chunks of {matrix.chunk_size} tokens", f"use -c {matrix.chunk_size}")
     return matrix
