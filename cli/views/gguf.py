@@ -82,14 +82,27 @@ def print_differences(old: Path, new: Path, *, as_json: bool) -> bool:
     return bool(found)
 
 
-def hash_lines(file: Path, *, as_json: bool, quiet: bool) -> Iterator[str]:
-    """A line per tensor with its SHA-256, or one JSON object."""
-    with open_gguf(file) as gguf, terminal.Screen(quiet=quiet) as screen:
-        digests = list(edit.digests(gguf, _progress(screen, "reading")))
+def merged_name(first: Path) -> Path:
+    """The default output of merging the parts of `first`. Raises UsageError where that is not named as a part."""
+    if len(files_of(first)) == 1:
+        raise UsageError(f"{terminal.one_line(str(first))} is not named as the first part of several", "give -o OUT")
+    return first.with_name(f"{first.name[: -len('-00001-of-00002.gguf')]}.gguf")
+
+
+def hash_lines(files: Sequence[Path], *, as_json: bool, quiet: bool) -> Iterator[str]:
+    """A line per tensor with its SHA-256, of several files with the file's name, or one JSON object."""
+    records = []
+    for file in files:
+        with open_gguf(file) as gguf, terminal.Screen(quiet=quiet) as screen:
+            digests = list(edit.digests(gguf, _progress(screen, "reading")))
+        records.append({"path": str(file), "tensors": dict(digests[:-1]), "all": digests[-1][1]})
+        where = f"{terminal.one_line(str(file))}: " if len(files) > 1 else ""
+        if not as_json:
+            yield from (
+                f"{digest}  {where}{terminal.one_line(name) if name else 'all tensors'}" for name, digest in digests
+            )
     if as_json:
-        yield to_json(path=str(file), tensors=dict(digests[:-1]), all=digests[-1][1])
-    else:
-        yield from (f"{digest}  {terminal.one_line(name) if name else 'all tensors'}" for name, digest in digests)
+        yield to_json(**records[0]) if len(records) == 1 else to_json(files=records)
 
 
 def _text(value: str) -> str:

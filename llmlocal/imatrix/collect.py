@@ -135,7 +135,7 @@ def _read(engine: Engine, chunk: list[int], output: bool) -> None:
 def _check(engine: Engine, matrix: Imatrix) -> None:
     """Raises BadFileError where a sum is not finite."""
     for name, sums in matrix.sums.items():
-        if not np.isfinite(sums.sum()):
+        if not np.isfinite(sums).all():
             tensor = engine.weights.first_not_finite()
             blame = (
                 f"tensor '{tensor}' holds a value that is not finite"
