@@ -197,6 +197,8 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], int, str]] = {
         "'longrope' is not supported",
     ),
     "rope partly": ("llama-linear", lambda f: config(f, partial_rotary_factor=0.5), 5, "partial_rotary_factor"),
+    "rope partly an object": ("llama-linear", lambda f: config(f, partial_rotary_factor={}), 5, "must be a number"),
+    "rope part huge": ("llama-linear", lambda f: config(f, partial_rotary_factor=1e38), 5, "partial_rotary_factor"),
     "yarn mscale": (
         "llama-yarn-biased",
         lambda f: config(f, rope_scaling={"type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.5}),

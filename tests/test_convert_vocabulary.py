@@ -260,7 +260,7 @@ def test_every_end_of_an_answer_is_kept(tmp_path: Path) -> None:
     keys = vocabulary(tmp_path)
     assert [keys[f"{PREFIX}{kind}_token_id"] for kind in ("eos", "eot", "eom")] == [known, 40, 41]
     assert load(keys).stop_ids >= {eos, known, 40, 41}
-    write_json(tmp_path / "generation_config.json", {"eos_token_id": [known, 41, 42, 43]})
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": [known, 41, {}, True, -1, 1 << 40, 42, 43]})
     s = Settings(Folder(tmp_path), {})
     read_vocabulary(s)
     assert len(s.notes) == 1 and "tokens 42, 43" in s.notes[0] and "--stop" in s.notes[0]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,11 +22,12 @@ from naive import nmse
 
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.engine import Engine
-from llmlocal.errors import BadFileError
+from llmlocal.errors import BadFileError, LlmlocalError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
+from llmlocal.quantize.plan import plan_conversion
 from llmlocal.runtime.graph import Graph
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -205,6 +207,54 @@ def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, A
     said = re.sub("use_sliding_window|layer_types", "a sliding window of 8 tokens", said)
     with pytest.raises(BadFileError, match=said), open_hf(tmp_path):
         pytest.fail("the folder was accepted")
+
+
+ANYTHING: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    3,
+    16,
+    1 << 31,
+    1 << 32,
+    1 << 63,
+    10**30,
+    0.5,
+    -0.5,
+    1e308,
+    1e39,
+    "",
+    "x",
+]
+ANYTHING += ["\ud800", [], [1], [None], {}, {"a": 1}, ["sliding_attention"], {"rope_type": "yarn", "factor": 1e308}]
+ANYTHING += [{"type": "longrope", "short_factor": [1], "long_factor": []}, {"full_attention": 3}, 1 << 1100]
+MORE = "head_dim sliding_window rope_scaling rope_parameters layer_types use_sliding_window max_window_layers".split()
+MORE += "partial_rotary_factor hidden_act vocab_size num_experts eos_token_id text_config rope_local_base_freq".split()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("case", CASES)
+def test_any_setting_is_converted_or_refused_in_one_line(case: str, seed: int, tmp_path: Path) -> None:
+    """Odd values in every setting: never another exception, never a warning of a library."""
+    write_weights(tmp_path, case, golden(case)[0])
+    write_tokenizer(tmp_path)
+    rng = Random(f"{case} {seed}")
+    for _ in range(100):
+        config, generation = settings(case), {"eos_token_id": rng.choice(ANYTHING)}
+        for _ in range(rng.choice((1, 1, 2))):
+            config[rng.choice([*config, *MORE])] = rng.choice(ANYTHING)
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+        try:
+            with open_hf(tmp_path) as source:
+                assert plan_conversion(source, "auto").nbytes
+        except LlmlocalError as error:
+            assert "\n" not in str(error), config
 
 
 @pytest.mark.parametrize("case", ["gemma", "gemma2-long-window", "gemma3"])

@@ -58,7 +58,8 @@ def _add_ends(s: Settings, keys: Keys, texts: Mapping[str, int], tokens: int) ->
         listed += value if isinstance(value, list) else [value]
     special = {kind: keys[_key(kind)] for kind in (*KINDS, "eot", "eom") if _key(kind) in keys}
     known = stop_ids(texts, special)
-    ends = [id for id in dict.fromkeys(listed) if type(id) is int and 0 <= id < tokens and id not in known]
+    ids = [id for id in listed if type(id) is int and 0 <= id < tokens]
+    ends = [id for id in dict.fromkeys(ids) if id not in known]
     for kind in ("eos", "eot", "eom"):
         if ends and _key(kind) not in keys:
             keys[_key(kind)] = ends.pop(0)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .config import NESTED, Keys, Settings, as_integer
+from .config import NESTED, Keys, Settings, as_integer, as_number
 from .conversion import Conversion
 
 ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
@@ -103,7 +103,8 @@ def _check_rope(s: Settings, keys: Keys, extra: Collection[str]) -> None:
         if s.rope.get(name) and "rope.scaling.yarn_log_multiplier" not in keys:
             raise s.fail(f"{name} of RoPE scaling is not supported for this architecture", "")
     part, rotated = s.rope.get("partial_rotary_factor"), keys.get("rope.dimension_count")
-    if part not in (None, 1) and (rotated is None or rotated != int(s.head_dim * part)):
+    part = 1.0 if part is None else as_number(s, "partial_rotary_factor", part)
+    if part != 1 and (not 0 <= part < 1 or rotated != int(s.head_dim * part)):
         raise s.fail(f"partial_rotary_factor {part!r:.40} is not supported for this architecture", "")
 
 
