@@ -341,6 +341,14 @@ def test_output(tmp_path: Path, said: Said) -> None:
     assert said("convert", tmp_path / "none", tmp_path / "o.gguf")[0] == 3
 
 
+def test_a_folder_where_a_file_is_wanted(tmp_path: Path, said: Said) -> None:
+    """Commands that read GGUF files say how to make one of the folder."""
+    folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
+    for words in (("show", folder), ("run", folder, "hello", "--no-stdin"), ("gguf", "hash", folder)):
+        code, _, err = said(*words)
+        assert code == 5 and "is a Hugging Face folder" in err and "hint: llmlocal convert FOLDER" in err
+
+
 def test_too_large_for_f16(tmp_path: Path, said: Said) -> None:
     folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
     reweighted(lambda t: t["lm_head.weight"].__setitem__((0, 0), 1e6))(folder)

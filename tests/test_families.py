@@ -231,8 +231,24 @@ ANYTHING: list[Any] = [
 ]
 ANYTHING += ["\ud800", [], [1], [None], {}, {"a": 1}, ["sliding_attention"], {"rope_type": "yarn", "factor": 1e308}]
 ANYTHING += [{"type": "longrope", "short_factor": [1], "long_factor": []}, {"full_attention": 3}, 1 << 1100]
-MORE = "head_dim sliding_window rope_scaling rope_parameters layer_types use_sliding_window max_window_layers".split()
-MORE += "partial_rotary_factor hidden_act vocab_size num_experts eos_token_id text_config rope_local_base_freq".split()
+MORE = [
+    "head_dim",
+    "sliding_window",
+    "rope_scaling",
+    "rope_parameters",
+    "layer_types",
+    "use_sliding_window",
+    "max_window_layers",
+]
+MORE += [
+    "partial_rotary_factor",
+    "hidden_act",
+    "vocab_size",
+    "num_experts",
+    "eos_token_id",
+    "text_config",
+    "rope_local_base_freq",
+]
 
 
 @pytest.mark.slow
