@@ -426,7 +426,11 @@ Pure = Annotated[
 ]
 Imatrix = Annotated[
     Path | None,
-    typer.Option("--imatrix", metavar="FILE", help="Importance matrix, made by llmlocal imatrix. Default: none."),
+    typer.Option(
+        "--imatrix",
+        metavar="FILE",
+        help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
+    ),
 ]
 SplitSize = Annotated[
     str | None,

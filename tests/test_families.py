@@ -64,6 +64,15 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return case, write_converted(case, tmp_path_factory.mktemp(case))
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_no_setting_of_a_usual_folder_is_called_unused(case: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(settings(case)))
+    write_weights(tmp_path, case, golden(case)[0])
+    write_tokenizer(tmp_path)
+    with open_hf(tmp_path) as source:
+        assert not [note for note in source.notes if "not used" in note]
+
+
 def test_logits_are_those_of_transformers(model: tuple[str, Path]) -> None:
     case, path = model
     engine = Engine.open(path, n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
@@ -282,6 +291,8 @@ def test_an_output_matrix_of_its_own_is_kept(case: str, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps(settings(case) | {"tie_word_embeddings": tied}))
         with open_hf(tmp_path) as source:
             assert ("output.weight" in {t.name for t in source.tensors}) is not tied
+            assert [note for note in source.notes if "llama.cpp" not in note] == []
+            assert bool(source.notes) is (not tied and case != "gemma3")  # llama.cpp reads it for Gemma 3
 
 
 # ---- another engine ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..hf.folder import CONFIG, Folder
 from ..hf.safetensors import UNQUANTIZED
-from ..hf.settings_check import check_settings
+from ..hf.settings_check import check_settings, note_unused
 from ..hf.streams import Stream
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all
@@ -101,6 +101,7 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     if s.find("tie_word_embeddings") is False and "output.weight" not in streams:
         raise s.fail("tensor 'output.weight' is missing (lm_head), and tie_word_embeddings is false", MISSING)
     metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
+    note_unused(s)
     source = HFSource(folder.path, metadata, streams, s.notes)
     check_complete(folder.path, models.find(architecture, ""), source.values, source.held)
     return source

@@ -154,9 +154,20 @@ def swaps(_: Settings, x: Stream) -> Stream:
     return transposed(x)
 
 
-def drops_if_tied(s: Settings, x: Stream) -> Stream | dict[str, Stream]:
-    """Leave the output matrix out where the embedding is used in its place, as transformers does by default."""
-    return {} if s.flag("tie_word_embeddings", default=True) else x
+def drops_if_tied(*, llama_cpp_reads_it: bool) -> TensorRule:
+    """Leave the output matrix out where the embedding is used in its place, as transformers does by default.
+
+    Elsewhere it is kept, with a note where llama.cpp refuses files of this architecture that have one.
+    """
+
+    def step(s: Settings, x: Stream) -> Stream | dict[str, Stream]:
+        if s.flag("tie_word_embeddings", default=True):
+            return {}
+        if not llama_cpp_reads_it:
+            s.note("the model has an output matrix of its own, with which llama.cpp does not load this architecture")
+        return x
+
+    return step
 
 
 def renames(name: str) -> TensorRule:

@@ -31,6 +31,7 @@ INERT = frozenset((
     "is_decoder", "is_encoder_decoder", "return_dict", "torchscript", "pruned_heads", "chunk_size_feed_forward",
     "initializer_range", "initializer_factor", "pretraining_tp", "attn_implementation", "cache_implementation",
     "router_jitter_noise", "quantization_config", "reorder_and_upcast_attn", "embedding_initializer_range",
+    "is_llama_config",
     # what the tensors themselves say
     "attention_bias", "mlp_bias", "qkv_bias", "use_qk_norm", "qk_layernorm", "decoder_sparse_step", "mlp_only_layers",
     # other names of what is read, and settings that are checked here
@@ -49,7 +50,7 @@ MOST_NAMED = 6
 
 
 def check_settings(s: Settings, conversion: Conversion, keys: Keys, extra: Collection[str]) -> None:
-    """Add notes to `s` on settings that are not obeyed. Raises BadFileError where they change what is computed.
+    """Raises BadFileError for settings that are not obeyed and change what is computed; adds notes on others to `s`.
 
     `keys` and `extra` (names of tensors) are what the conversion made of the settings.
     """
@@ -64,6 +65,10 @@ def check_settings(s: Settings, conversion: Conversion, keys: Keys, extra: Colle
         given = s.values.get(name)
         if name not in s.used and given is not None and given != value:
             raise s.fail(f"{name} is {given!r:.40}, and GGUF has no key for it", "")
+
+
+def note_unused(s: Settings) -> None:
+    """Add a note to `s` that names the settings nobody asked for; call it at the end of a conversion."""
     unused = [name for name, value in s.own.items() if value and name not in s.used and not _is_inert(name)]
     if unused:
         more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""

@@ -37,6 +37,6 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -
 CONVERSION = Conversion(
     classes=("GemmaForCausalLM",),
     defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 256},
-    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied},
+    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=False)},
     activations=TANH_GELU,
 )

@@ -70,6 +70,6 @@ CONVERSION = Conversion(
         "final_logit_softcapping": 30.0,
     },
     keys=keys,
-    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied},
+    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=False)},
     activations=TANH_GELU,
 )

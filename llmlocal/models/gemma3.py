@@ -68,6 +68,6 @@ CONVERSION = Conversion(
         "sliding_window": 4096,
     },
     keys=keys,
-    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied},
+    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=True)},
     activations=TANH_GELU,
 )
