@@ -434,7 +434,11 @@ Pure = Annotated[
 ]
 Imatrix = Annotated[
     Path | None,
-    typer.Option("--imatrix", metavar="FILE", help="Importance matrix, made by llmlocal imatrix. Default: none."),
+    typer.Option(
+        "--imatrix",
+        metavar="FILE",
+        help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
+    ),
 ]
 SplitSize = Annotated[
     str | None,
@@ -466,7 +470,7 @@ Verified = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="MODEL...",
-        help="Models, named as llmlocal list shows them. Default: all models.",
+        help="Models, named as llmlocal list shows them, or GGUF files. Default: all models.",
         show_default=False,
     ),
 ]
@@ -526,7 +530,14 @@ PartSize = Annotated[
     str, typer.Argument(metavar="SIZE", help="Maximum size of a file's tensors, such as 2G.", show_default=False)
 ]
 MergedFile = Annotated[
-    Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write.", show_default=False)
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="OUT", help="The file to write. Default: FILE's own name without -00001-of-0000N."
+    ),
+]
+HashedFiles = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", parser=ModelName, help="GGUF files, or models' names.", show_default=False),
 ]
 OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The GGUF file to compare with.", show_default=False)]
 

@@ -6,8 +6,9 @@ An engine is an open GGUF file, its recorded program, a KV cache for `n_seqs` se
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from .errors import BadFileError, PromptTooLongError, UsageError
 from .gguf.reader import GGUFFile, open_gguf
 from .layers import Layers
 from .layers.metadata import Config
-from .layers.weights import Weights
+from .layers.weights import NamedTensors, Weights
 from .quant.jit.cpu import physical_cores
 from .quant.jit.parallel_compile import prepare
 from .runtime.batch import Batch
@@ -238,7 +239,14 @@ def _numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
     return out
 
 
-def logits_size(gguf: GGUFFile) -> int:
+class Described(NamedTensors, Protocol):
+    """An open GGUF file, or one that is planned."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
+def logits_size(gguf: Described) -> int:
     """Tokens of the file's vocabulary; of the embedding where it brings none. Raises BadFileError."""
     table = gguf.tensors.get("token_embd.weight")
     size = vocabulary_size(gguf.metadata) or (table.rows if table is not None else 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .. import choices
 from .. import options as o
 from ..open_model import checked, chosen, named_or_guide, opened
@@ -57,7 +59,9 @@ def run(
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
     given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
     model, question = named_or_guide(model, prompt, quiet=quiet)
-    target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
+    inputs = [model, *(file or ()), *([Path(template)] if template else [])]
+    target = Target(output, as_json, force, inputs)
+    read = prompt_source(question, use_stdin=not no_stdin, needed=not file)
     texts, screen = read_files(file or ()), AnswerScreen(quiet=quiet, verbose=verbose)
     with (
         screen,

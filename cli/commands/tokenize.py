@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import options as o
 from ..text_input import prompt_source
 from ..ui import terminal
+from ..views.model import to_json
 
 
 def tokenize(
@@ -16,6 +17,7 @@ def tokenize(
     no_special: o.NoSpecial = False,
     decode: o.Decode = False,
     no_stdin: o.NoStdin = False,
+    as_json: o.Json = False,
 ) -> None:
     """Split a text into tokens, or decode token ids.
 
@@ -35,9 +37,13 @@ def tokenize(
     read = prompt_source(text, use_stdin=not no_stdin, what="text", exact=True)
     tokenization = Tokenization.open(model, special=not no_special)
     if decode:
-        return terminal.show_text(tokenization.decode(read()))
+        data = tokenization.decode(read())
+        return terminal.say(to_json(text=data.decode("utf-8", "replace"))) if as_json else terminal.show_text(data)
     found = tokenization.encode(read())
-    if count:
+    if as_json:
+        tokens = [{"id": id, "text": piece.decode("utf-8", "replace"), "bytes": piece.hex()} for id, piece in found]
+        terminal.say(to_json(model=str(model), count=len(tokens), **({} if count else {"tokens": tokens})))
+    elif count:
         terminal.say(str(len(found)))
     elif ids:
         terminal.say(" ".join(str(id) for id, _ in found))

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from time import monotonic
 from typing import IO, BinaryIO
 
@@ -63,6 +64,11 @@ def columns(stream: IO[str]) -> int:
 def say(text: str) -> None:
     """A line of what was asked for, to stdout."""
     stdout().write(text.encode() + b"\n")
+
+
+def say_path(path: Path) -> None:
+    """A path on a line of stdout: byte for byte as the system has it, on a terminal with control characters shown."""
+    stdout().write((one_line(str(path)).encode() if is_terminal() else os.fsencode(path)) + b"\n")
 
 
 def lines(texts: Iterable[str], *, hang: int | None = None) -> None:

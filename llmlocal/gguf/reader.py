@@ -341,7 +341,10 @@ def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
     where = escaped(str(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a pipe would wait for a writer
-            raise BadFileError(f"{where}: {'is a directory' if path.is_dir() else 'is not a regular file'}")
+            is_model = (path / "config.json").is_file()
+            what = "is a Hugging Face folder, not a GGUF file" if is_model else "is a directory"
+            hint = "llmlocal convert FOLDER model.gguf makes one" if is_model else ""
+            raise BadFileError(f"{where}: {what if path.is_dir() else 'is not a regular file'}", hint)
         with open(path, "rb") as file:
             state = os.fstat(file.fileno())
             if not state.st_size:
