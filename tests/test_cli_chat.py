@@ -18,6 +18,7 @@ from terminals import PROGRAM
 
 from llmlocal.chat.tools import load, run
 from llmlocal.chat_format.tool_calls import Call
+from llmlocal.cli.views.calls import call_lines
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError
 from llmlocal.generation.events import Finished
@@ -189,6 +190,39 @@ def test_no_function_runs_unless_it_was_allowed(talk: Chatter, tmp_path: Path, h
         assert roles == ["user", "assistant", "tool", "assistant"]
     else:
         assert roles == ["user", "assistant", "tool"]
+
+
+def test_a_function_that_was_not_declared_is_not_handed_on(talk: Chatter, tmp_path: Path) -> None:
+    (tmp_path / "tools.json").write_text(json.dumps(TOOL))
+    call = CALL.replace('"f"', '"rm\\nrun sh? [y/n] y"')
+    more = ["--tools", tmp_path / "tools.json", "--tool-run", f"sh -c 'touch {tmp_path}/ran; echo 1'"]
+    out = talk(["hi"], [call, "done"], *more, template=CALLS)
+    assert (out.returncode, out.stdout) == (0, "done\n")
+    assert not (tmp_path / "ran").exists()
+    assert saved(tmp_path)[1]["messages"][2]["content"] == "error: there is no function 'rm\\nrun sh? [y/n] y'"
+    assert out.stderr.splitlines() == ["call: 'rm\\nrun sh? [y/n] y'(a=1)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "lines"),
+    [
+        ("f", {"a": 1, "b": "x\ny"}, ["call: f(a=1, b='x\\ny')"]),
+        ("f", {"a=1)\nrun sh? ": "\x1b[2J\u202e"}, ["call: f('a=1)\\nrun sh? '='\\x1b[2J\\u202e')"]),
+        ("f" * 99, {}, [f"call: {'f' * 64}… (99 characters)"]),
+        ("f", {"a": "日" * 40}, ["call: f", f"    a = '{'日' * 31}", f"      {'日' * 9}'"]),
+        (
+            "f",
+            {f"a{n}": n for n in range(40)},
+            ["call: f", *(f"    a{n} = {n}" for n in range(32)), "    … and 8 more arguments"],
+        ),
+    ],
+)
+def test_a_call_cannot_draw_a_line_of_its_own(name: str, arguments: dict[str, Any], lines: list[str]) -> None:
+    found = list(call_lines(name, arguments, 80))
+    assert found == lines
+    long = list(call_lines("f", {"a": "x" * 300}, 80))
+    assert max(map(len, long)) < 80
+    assert "".join(line.strip() for line in long[1:]) == f"a = '{'x' * 199}… (302 characters)"
 
 
 def test_endless_calls_end(talk: Chatter, tmp_path: Path) -> None:

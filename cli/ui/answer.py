@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 
 from ...text import readable
 from ..choices import Rendering, ShownThoughts
+from . import error_stream
 from .code import highlighted
 from .markdown import DIM, RESET, Markdown
 from .terminal import Screen, can_draw, columns, is_terminal, note, stdout, visible
@@ -73,8 +74,7 @@ class AnswerScreen(Screen):
     def aside(self, text: str) -> None:
         """A line about the chat, to stderr; dim where there are colours."""
         self.clear()
-        sys.stderr.write(f"{DIM}{visible(text)}{RESET}\n" if _coloured(sys.stderr) else f"{visible(text)}\n")
-        sys.stderr.flush()
+        error_stream.write(f"{DIM}{visible(text)}{RESET}\n" if _coloured(sys.stderr) else f"{visible(text)}\n")
 
     def _report_end(self, end: Finished) -> None:
         if end.reason == "context":
@@ -147,14 +147,12 @@ class _Writer:
             shown = readable(text)
             if sys.stderr.isatty():
                 shown = visible(shown)
-            sys.stderr.write(f"{DIM}{shown}{RESET}" if _coloured(sys.stderr) else shown)
-            sys.stderr.flush()
+            error_stream.write(f"{DIM}{shown}{RESET}" if _coloured(sys.stderr) else shown)
             self._last = text[-1]
 
     def _end_thought(self) -> None:
         if self._screen.thoughts is ShownThoughts.show:
-            sys.stderr.write("\n\n" if self._last != "\n" else "\n")
-            sys.stderr.flush()
+            error_stream.write("\n\n" if self._last != "\n" else "\n")
         elif self._screen.thoughts is ShownThoughts.fold:
             seconds = monotonic() - self._thought_since
             self._screen.aside(f"thought for {seconds:.0f} s, {self._thought_tokens} tokens (/think shows it)")

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import IO, BinaryIO
 
 from ...errors import LlmlocalError, UsageError
+from . import error_stream
 from .progress import ProgressLine
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
@@ -45,14 +46,14 @@ def can_draw(stream: IO[str] | None) -> bool:
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def columns(stream: IO[str]) -> int:
+def columns(stream: IO[str] | None) -> int:
     """How wide the terminal behind `stream` is; the user's COLUMNS goes first."""
     try:
         return int(os.environ.get("COLUMNS", "")) or 80
     except ValueError:
         pass
     try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno()).columns or 80 if stream is not None else 80
     except (OSError, ValueError):  # no file behind it
         return 80
 
@@ -94,9 +95,7 @@ def show_text(data: str | bytes) -> None:
 
 def note(text: str) -> None:
     """One line about what happens, to stderr."""
-    if sys.stderr is not None:
-        sys.stderr.write(one_line(text) + "\n")
-        sys.stderr.flush()
+    error_stream.write(one_line(text) + "\n")
 
 
 def tell_person(text: str) -> None:
@@ -107,19 +106,16 @@ def tell_person(text: str) -> None:
 
 def confirm(question: str) -> bool:
     """Ask on stderr, and read a line of stdin: whether it is a yes. Both must be terminals."""
-    sys.stderr.write(f"{one_line(question)} [y/N] ")
-    sys.stderr.flush()
+    error_stream.write(f"{one_line(question)} [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def report(error: LlmlocalError, cause: BaseException | None) -> None:
     """What went wrong and what to do next; before it the traceback of `cause`, for developers."""
-    if sys.stderr is None:
-        return
     if cause:
-        traceback.print_exception(cause)
+        error_stream.write("".join(traceback.format_exception(cause)))
     colour = can_draw(sys.stderr) and not os.environ.get("NO_COLOR")
-    sys.stderr.write("\x1b[31merror:\x1b[0m " if colour else "error: ")
+    error_stream.write("\x1b[31merror:\x1b[0m " if colour else "error: ")
     note(str(error))
     if error.hint:
         note(f"hint: {error.hint}")
