@@ -238,6 +238,9 @@ ToolRun = Annotated[
 SessionName = Annotated[
     str, typer.Argument(metavar="ID", help="A session's id, or the beginning of it.", show_default=False)
 ]
+Commands = Annotated[
+    bool, typer.Option("--commands", help="Run lines that begin with / as commands also when they come from a pipe.")
+]
 Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the default).")]
 
 # ---- measurements ---------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_commands(talk: Chatter, tmp_path: Path) -> None:
         "/context", "/undo", "/undo", f"/read {tmp_path}/notes.txt what?", "/retry", f"/save {tmp_path}/o.md",
         f"/save {tmp_path}/o.json", "//text with a slash", "/model", "/clear", "/context", "/exit", "never",
     ]  # fmt: skip
-    out = talk(lines, ["abcdef"])
+    out = talk(lines, ["abcdef"], "--commands")
     assert (out.returncode, out.stdout) == (0, "abc\n" * 4)
     for words in ("/undo", "Be brief.", "temperature 0.5", "reached the token limit", "the model sees 1 turn\n", "m"):
         assert words in out.stderr
@@ -89,6 +89,21 @@ def test_commands(talk: Chatter, tmp_path: Path) -> None:
     turns = [record for record in saved(tmp_path) if record.get("type") == "turn"]
     assert turns[-1]["messages"][0]["content"] == "/text with a slash"
     assert saved(tmp_path)[-1]["type"] == "clear"
+
+
+def test_no_line_of_a_pipe_is_a_command(talk: Chatter, tmp_path: Path) -> None:
+    lines = [f"/save {tmp_path}/o.md", "/exit", "// a comment", "/usr/bin", "/edit", "/model other"]
+    out = talk(lines, ["x"])
+    assert (out.returncode, out.stdout) == (0, "x\n" * 6)
+    assert out.stderr == "a line that begins with / was sent as text; --commands runs such lines as commands\n"
+    assert not (tmp_path / "o.md").exists()
+    turns = [record for record in saved(tmp_path) if record.get("type") == "turn"]
+    assert [turn["messages"][0]["content"] for turn in turns] == lines
+
+
+def test_quiet(talk: Chatter) -> None:
+    out = talk(["/help", "hi"], ["<think>hm</think>x"], "-q", "--no-save")
+    assert (out.returncode, out.stdout, out.stderr) == (0, "x\nx\n", "")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +122,7 @@ def test_commands(talk: Chatter, tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_end_a_script(talk: Chatter, line: str, words: str) -> None:
-    out = talk([line, "never"], ["x"])
+    out = talk([line, "never"], ["x"], "--commands")
     assert (out.returncode in (2, 3), out.stdout) == (True, "")
     assert words in out.stderr
     assert len(out.stderr.splitlines()) <= 2
@@ -127,7 +142,7 @@ def test_full_context_ends_a_script_or_goes_on_as_it_was_told(talk: Chatter, tmp
 def test_continue_needs_something(talk: Chatter, tmp_path: Path) -> None:
     assert talk([], ["x"], "--continue").returncode == 3
     assert talk(["a"], ["x"], "--session", "mine").returncode == 0
-    out = talk(["b", "/context"], ["y"], "--session", "mine")
+    out = talk(["b", "/context"], ["y"], "--session", "mine", "--commands")
     assert "the model sees 2 turns" in out.stderr
     assert [record["type"] for record in saved(tmp_path)[1:]] == ["turn", "turn"]
     assert talk([], ["x"], "--session", "../x").returncode == 2

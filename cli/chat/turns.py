@@ -36,6 +36,7 @@ class TurnOptions:
     tools: tuple[Tool, ...] = ()
     tool_run: tuple[str, ...] | str = "ask"  # "ask", "never", or a program with its arguments
     context_end: str = "ask"  # "ask", "drop", "summarize" or "stop"
+    commands: bool = False  # whether lines that nobody types can be commands
 
 
 class TurnRunner:
@@ -57,6 +58,7 @@ class TurnRunner:
         self.saved, self.open_model = saved, open_model
         self.interrupts = Interrupts()
         self.end: Finished | None = None  # of the last answer
+        self._noted: set[str] = set()
         self._always: set[str] = set()  # functions that may run without asking again
         self.default = ""  # the text that the next line begins with
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
@@ -164,6 +166,12 @@ class TurnRunner:
             self.screen.notes([f"warning: {error}; this chat is no longer saved"])
             self.saved = None
 
+    def note_once(self, text: str) -> None:
+        """A note, the first time only."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.screen.notes([text])
+
     # ---- functions --------------------------------------------------------------------------------------------------
 
     def _call(self, call: Call) -> str | None:
@@ -171,7 +179,7 @@ class TurnRunner:
         from ...chat.tools import run
 
         for line in call_lines(call.name, call.arguments, columns(sys.stderr)):
-            self.screen.aside(line)
+            self.screen.aside(line, always=self.options.tool_run == "ask" and self.interactive)
         how = self.options.tool_run
         tool = next((tool for tool in self.options.tools if tool.name == call.name), None)
         if tool is None:

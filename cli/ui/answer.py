@@ -71,8 +71,10 @@ class AnswerScreen(Screen):
                     break
         return None
 
-    def aside(self, text: str) -> None:
-        """A line about the chat, to stderr; dim where there are colours."""
+    def aside(self, text: str, *, always: bool = False) -> None:
+        """A line about the chat, to stderr, unless silence was asked for; dim where there are colours."""
+        if self._quiet and not always:
+            return
         self.clear()
         error_stream.write(f"{DIM}{visible(text)}{RESET}\n" if _coloured(sys.stderr) else f"{visible(text)}\n")
 

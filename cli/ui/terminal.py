@@ -224,6 +224,12 @@ class Screen:
             self.clear()
             note(text)
 
+    def told(self, texts: Iterable[str]) -> None:
+        """What the user has asked for in a chat, also where silence was asked for."""
+        for text in texts:
+            self.clear()
+            note(text)
+
     def lines(self, texts: Iterable[str]) -> None:
         """Lines of a result to stdout, each as soon as it is there."""
         for text in texts:
