@@ -174,7 +174,8 @@ def test_a_call_of_any_size_is_parsed_up_to_a_limit() -> None:
     ("text", "arguments"),
     [
         ("[f(a=(1, 2), b=(3), c=(), d=(4,))]", {"a": [1, 2], "b": 3, "c": [], "d": [4]}),
-        ("f(a={'x': [None, true]}, b='it\\'s')", {"a": {"x": [None, True]}, "b": "it's"}), ("f(a=-1.5e3)", {"a": -1500.0}),
+        ("f(a={'x': [None, true]}, b='it\\'s')", {"a": {"x": [None, True]}, "b": "it's"}),
+        ("f(a=-1.5e3)", {"a": -1500.0}),
         ('f(a="""a "b" c""", b="\\ud83d\\ude00 \\x41")', None),
         ("call:f{a:<|\"|>it's {x:1}<|\"|>, b:[{c:null}], 'd':1}", {"a": "it's {x:1}", "b": [{"c": None}], "d": 1}),
         ("f(a={1, 2})", ()), ("f(a=b'x')", ()), ("f(a=1j)", ()), ("f(a=...)", ()), ("f(a=1e999)", ()), ("f(*a)", ()),
