@@ -311,3 +311,70 @@ def test_closed_stdout(story: Path) -> None:
     out = subprocess.run(shell, capture_output=True, text=True)
     assert out.returncode == 2
     assert "error: standard output is closed" in out.stderr
+
+
+# ---- closed and full streams, no home -----------------------------------------------------------------------------
+
+
+def shell(line: str, **environment: str) -> tuple[int, str]:
+    """Exit code and stderr of a line of shell, in which $L is the program."""
+    program = f"{sys.executable} -m llmlocal"
+    out = subprocess.run(
+        ["sh", "-c", line.replace("$L", program)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+    )
+    return out.returncode, out.stderr
+
+
+def test_closed_stdout_is_one_line(story: Path) -> None:
+    for line in (f"$L run {story} hi -n 1 --no-stdin >&-", f"echo hi | $L chat {story} --template chatml >&-"):
+        code, err = shell(line)
+        assert (code, err.splitlines()[0]) == (2, "error: standard output is closed")
+        assert len(err.splitlines()) == 2
+
+
+def test_an_answer_does_not_fail_where_stderr_takes_nothing(story: Path) -> None:
+    assert shell(f'test -n "$($L run {story} hi -n 2 -v --no-stdin 2>/dev/full)"')[0] == 0
+    assert shell("$L run nosuch hi --no-stdin 2>/dev/full")[0] == 3
+    assert shell("$L list 0<&- 1>&- 2>&-")[0] == 0
+
+
+def test_a_file_never_becomes_a_closed_stream(tmp_path: Path) -> None:
+    code = "from llmlocal.cli.main import main; main(['list']); print(open(__file__).fileno(), file=open('n', 'w'))"
+    (tmp_path / "p.py").write_text(code)
+    subprocess.run(["sh", "-c", f"{sys.executable} p.py <&- >&- 2>&-"], cwd=tmp_path, check=True)
+    assert int((tmp_path / "n").read_text()) > 2
+
+
+def test_no_home(said: Said, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in list(os.environ):
+        if name == "HOME" or name.startswith("XDG_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    scripted(word("d"))
+    assert said("run", "m", "d", "-n", "1", "--raw", "-q", "--no-stdin") == (0, "d", "")
+    for command in (["list"], ["sessions", "ls"], ["alias", "ls"], ["prune"], ["list", "--available"]):
+        assert said(*command)[0] == 0
+    assert said("sessions", "show", "x")[0] == said("path", "x")[0] == 3
+
+
+def test_a_failure_of_json_is_an_object(said: Said) -> None:
+    for arguments, exit_code in (
+        (["show", "/no such"], 3),
+        (["sessions", "ls", "--nonsense"], 2),
+        (["run", "--ctx", "x"], 2),
+    ):
+        code, out, err = said(*arguments, "--json")
+        got = json.loads(out)
+        assert code == got["error"]["exit_code"] == exit_code
+        assert err.startswith(f"error: {got['error']['message']}\n")
+        assert set(got) == {"schema", "error"} and set(got["error"]) == {"message", "hint", "exit_code"}
+    assert said("show", "/no such", "--", "--json")[1] == ""

@@ -94,7 +94,7 @@ def read(runner: TurnRunner, rest: str) -> None:
     name, question = _first_word(rest)
     if not name:
         raise UsageError("/read needs a file", "such as /read notes.txt What is this about?")
-    text = with_files(read_files([Path(name).expanduser()]), question.encode("utf-8", "surrogateescape"))
+    text = with_files(read_files([_path(name)]), question.encode("utf-8", "surrogateescape"))
     runner.ask(text.decode("utf-8", "surrogateescape"))
 
 
@@ -191,7 +191,7 @@ def save(runner: TurnRunner, rest: str) -> None:
 
     if not rest:
         raise UsageError("/save needs a file", "such as /save chat.md")
-    path, conversation = Path(rest).expanduser(), runner.chat.conversation
+    path, conversation = _path(rest), runner.chat.conversation
     text = to_json(**record(conversation)) + "\n" if path.suffix == ".json" else markdown(conversation)
     with atomic_file(path) as file:
         file.write(text.encode("utf-8", "replace"))
@@ -253,11 +253,16 @@ def complete(text: str) -> tuple[int, Iterable[str]]:
     return (len(rest), _paths(rest)) if name in PATHS else (0, ())
 
 
+def _path(text: str) -> Path:
+    """A path as it was typed, with ~ for a home folder; of an unknown user it stays."""
+    return Path(os.path.expanduser(text))
+
+
 def _paths(start: str) -> list[str]:
     folder, last = os.path.split(start)
     found = []
     with suppress(OSError):
-        for entry in sorted(Path(folder or ".").expanduser().iterdir()):
+        for entry in sorted(_path(folder or ".").iterdir()):
             if entry.name.startswith(last) and (last or not entry.name.startswith(".")):
                 found.append(os.path.join(folder, entry.name) + ("/" if entry.is_dir() else ""))
     return found

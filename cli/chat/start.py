@@ -14,6 +14,7 @@ from ...errors import UsageError
 from ..open_model import chosen, guide, prompt_cache
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
+from ..ui.terminal import check_stdout
 from .loop import chat_loop
 from .slash_commands import complete
 from .turns import TurnOptions, TurnRunner, count
@@ -136,6 +137,7 @@ class Start:
         limits: Limits,
     ) -> int:
         """Chat, then close what was opened. Returns the exit code; raises as `runner`."""
+        check_stdout()
         turns = len(conversation.turns)
         with screen, ExitStack() as stack:
             runner = self.runner(screen, conversation, file, options, limits)

@@ -7,6 +7,7 @@ control characters are shown, never sent. Knows no model.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
@@ -23,6 +24,7 @@ from .progress import ProgressLine
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 PATIENCE = 1.0  # seconds of silence before progress is shown
+_written = False  # whether the command has used stdout
 
 
 def visible(text: str) -> str:
@@ -121,6 +123,15 @@ def report(error: LlmlocalError, cause: BaseException | None) -> None:
         note(f"hint: {error.hint}")
 
 
+def report_json(error: LlmlocalError) -> None:
+    """An error as an object on stdout, for programs that read one there; none where they have got another already."""
+    if _written or sys.stdout is None:
+        return
+    facts = {"message": str(error), "hint": error.hint or None, "exit_code": error.exit_code}
+    with contextlib.suppress(OSError):
+        say(json.dumps({"schema": 1, "error": facts}))
+
+
 def flush() -> None:
     """Hand over what was written; raises OSError where nobody takes it."""
     if sys.stdout is not None:
@@ -148,9 +159,22 @@ def is_terminal() -> bool:
 
 def stdout() -> BinaryIO:
     """The binary stream of stdout. Raises UsageError where it is closed."""
-    if sys.stdout is None:
-        raise UsageError("standard output is closed")
+    global _written
+    check_stdout()
+    _written = True
     return sys.stdout.buffer
+
+
+def check_stdout() -> None:
+    """Raises UsageError where stdout is closed: to be asked before work is done for it."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", "redirect it to a file, or to /dev/null")
+
+
+def begin() -> None:
+    """Forget what was written to stdout: a command begins."""
+    global _written
+    _written = False
 
 
 # ---- what goes on -------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ STDOUT = Path("-")
 class Target:
     """A file or stdout (None or -), as text or as JSON; `force` overwrites an existing file.
 
-    Raises UsageError where the file exists or its folder does not: before any work is done for the answer.
+    Raises UsageError where the file exists, its folder does not, or stdout is closed: before any work is done.
     """
 
     path: Path | None = None
@@ -36,7 +36,9 @@ class Target:
     def __post_init__(self) -> None:
         from ...files.atomic_file import check_absent
 
-        if self.path is not None and self.path != STDOUT and not self.force:
+        if self.path is None or self.path == STDOUT:
+            terminal.check_stdout()
+        elif not self.force:
             check_absent(self.path)
 
     @contextmanager
