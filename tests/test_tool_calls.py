@@ -190,6 +190,13 @@ def test_arguments_are_values_that_json_has(text: str, arguments: Any) -> None:
         assert calls == ([Call("f", arguments)] if arguments != () else [])
 
 
+def test_arguments_can_be_encoded() -> None:
+    bodies = ('{"name": "f", "arguments": {"\\ud800": ["\\udfff é"]}}', 'call:f{a:"\\ud800"}', "f(a='\\ud800')")
+    for body in (*bodies, "f<arg_key>a</arg_key><arg_value>'\\ud800'</arg_value>"):
+        (call,) = parse(body)
+        assert "\ufffd" in json.dumps(call.message("1"), ensure_ascii=False).encode().decode()
+
+
 def test_what_stands_in_an_argument_is_no_call() -> None:
     inner = "[TOOL_CALLS]g[ARGS]{}"
     assert parse(f'[TOOL_CALLS]f[ARGS]{{"a": "{inner}"}}') == [Call("f", {"a": inner})]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from ..text import encodable
 from .literals import calls as python_calls
 from .literals import constant, mapping_at
 from .tag_splitter import Span
@@ -117,7 +118,7 @@ def parse(body: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[Call]:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         if calls:
-            return calls
+            return [Call(encodable(call.name), encodable(dict(call.arguments))) for call in calls]
     return []
 
 
