@@ -19,8 +19,9 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import LlmlocalError, ResourceError, UsageError
+from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
 from ..files import home
+from ..text import shown
 from .help_format import format_help
 from .model_argument import with_models
 from .ui import standard_streams, terminal
@@ -179,4 +180,8 @@ def _for_users(error: BaseException) -> LlmlocalError:
         return ResourceError("not enough memory", "use a smaller model or a smaller --ctx")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"cannot write: {error.strerror}")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # asked of a file, before it is opened
+        return NotFoundError(f"{shown(str(error.filename))}: no such file: its name is too long")
+    if isinstance(error, PermissionError):
+        return BadFileError(f"{shown(str(error.filename))}: {error.strerror}")
     return LlmlocalError(f"internal: {type(error).__name__}: {error}", "set LLMLOCAL_DEBUG=1 for the traceback")

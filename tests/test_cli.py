@@ -366,6 +366,18 @@ def test_no_home(said: Said, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> 
     assert said("sessions", "show", "x")[0] == said("path", "x")[0] == 3
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["show"], ["run"], ["path"], ["rm"], ["verify"], ["alias", "set", "a"], ["gguf", "hash"], ["run", "m", "-f"]],
+    ids=" ".join,
+)
+def test_names_that_no_file_can_have(said: Said, arguments: list[str]) -> None:
+    for name in ("x" * 300, "a/" * 3000):
+        code, out, err = said(*arguments, name)
+        assert (code in (2, 3, 5), out) == (True, ""), err
+        assert len(err.splitlines()) <= 2
+
+
 def test_a_failure_of_json_is_an_object(said: Said) -> None:
     for arguments, exit_code in (
         (["show", "/no such"], 3),
