@@ -65,6 +65,9 @@ Ctx = Annotated[
     ),
 ]
 KvType = Annotated[Cache, typer.Option("--kv-type", help="KV cache type: f16, or q8_0 for about half the memory.")]
+NoNewline = Annotated[
+    bool, typer.Option("--no-newline", help="End the output as the model does; otherwise it ends with a line feed.")
+]
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
 ForceOut = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 
@@ -246,24 +249,26 @@ Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the defaul
 # ---- measurements ---------------------------------------------------------------------------------------------------
 
 BenchPrompt = Annotated[
-    int, typer.Option("-p", "--prompt", metavar="N", min=0, help="Prompt length in tokens; 0 skips the prompt test.")
+    list[str], typer.Option("-p", "--prompt", metavar="N,N...", help="Prompt lengths in tokens; 0 skips these tests.")
 ]
 BenchAnswer = Annotated[
-    int,
-    typer.Option("-n", "--gen", metavar="N", min=0, help="Number of tokens to generate; 0 skips the generation test."),
+    list[str],
+    typer.Option("-n", "--gen", metavar="N,N...", help="Numbers of tokens to generate; 0 skips these tests."),
 ]
 Depth = Annotated[
-    int, typer.Option("-d", "--depth", metavar="N", min=0, help="Number of tokens already in the context.")
+    list[str], typer.Option("-d", "--depth", metavar="N,N...", help="Numbers of tokens already in the context.")
 ]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", metavar="N", min=1, help="Number of times to run each test.")]
 PromptAndAnswer = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "-pg", metavar="P,N", help="Also time a prompt of P tokens and N generated tokens together. Default: off."
+        "-pg",
+        metavar="P,N",
+        help="Also time a prompt of P tokens and N generated tokens together; may be repeated. Default: off.",
     ),
 ]
 BenchThreads = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "-t", "--threads", metavar="N,N...", help="Thread counts to compare, or auto. Default: one per physical core."
     ),

@@ -319,7 +319,7 @@ def test_run_twice_with_the_cache(tmp_path: Path, said: Any) -> None:
     assert (first["cached_tokens"], second["cached_tokens"]) == (0, second["prompt_tokens"] - 1)
     (tmp_path / "p.cache").write_text("my own file")
     code, out, err = said(*run)
-    assert (code, out) == (5, "")
+    assert (code, json.loads(out)["error"]["exit_code"]) == (5, 5)
     assert "is not a prompt cache" in err
 
 

@@ -35,6 +35,7 @@ def run(
     as_json: o.Json = False,
     output: o.OutputFile = None,
     force: o.Force = False,
+    no_newline: o.NoNewline = False,
     no_stdin: o.NoStdin = False,
     think: o.ThinkSwitch = choices.Think.auto,
     think_budget: o.ThinkBudget = None,
@@ -45,7 +46,8 @@ def run(
 ) -> None:
     """Answer a prompt with a model.
 
-    Only the answer goes to stdout. A model without a chat template continues the text.
+    Only the answer goes to stdout, and a final line feed unless --no-newline or --raw -q is given. A model without a
+    chat template continues the text.
 
     \b
     Examples: llmlocal run qwen3-0.6b "Why is the sky blue?"
@@ -56,8 +58,10 @@ def run(
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
     given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
     model, question = named_or_guide(model, prompt, quiet=quiet)
-    target, read = Target(output, as_json, force), prompt_source(question, use_stdin=not no_stdin, needed=not file)
-    texts, screen = read_files(file or ()), AnswerScreen(quiet=quiet, verbose=verbose)
+    target = Target(output, as_json, force)
+    read = prompt_source(question, use_stdin=not no_stdin, needed=not file, quiet=quiet)
+    whole_lines = not (no_newline or (raw and quiet))
+    texts, screen = read_files(file or ()), AnswerScreen(whole_lines=whole_lines, quiet=quiet, verbose=verbose)
     with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
         ready = session.prompt(PromptRequest(read(), system, texts, raw, template, think.value))
         screen.notes(ready.notes)
