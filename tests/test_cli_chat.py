@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,12 @@ def test_full_context_ends_a_script_or_goes_on_as_it_was_told(talk: Chatter, tmp
     assert out.returncode == 7
     assert out.stdout.count("long long") >= 2
     assert "leaves no room for an answer" in out.stderr
+    assert out.stderr.splitlines()[-1].endswith("or with --context-end drop or summarize")
+    assert "/clear" not in out.stderr
+    for end in ("drop", "summarize", "stop"):
+        out = talk(["long " * 200], answers, "--context-end", end, n_ctx=420)
+        assert (out.returncode, out.stderr.count("--context-end")) == (7, 0)
+        assert re.fullmatch(r"hint: shorten the question, or start with --ctx \d+", out.stderr.splitlines()[-1])
     out = talk(lines, answers, "--context-end", "drop", n_ctx=420)
     assert (out.returncode, out.stdout.count("\n")) == (0, 6)
     assert "the model no longer sees the " in out.stderr

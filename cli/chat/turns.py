@@ -121,14 +121,21 @@ class TurnRunner:
             if n < n_ctx and chat.conversation.visible() < 2:
                 return  # one long turn: its answer ends where the context is full, with a note
             message = f"the conversation is {n} tokens, which leaves no room for an answer in a context of {n_ctx}"
-            hint = "start again with /clear, or restart with a larger --ctx or with --context-end drop or summarize"
-            raise PromptTooLongError(message, hint)
+            raise PromptTooLongError(message, self._room_hint(n))
         if choice == "summarize":
             self._summarize()
         dropped = chat.drop_to_fit() if not chat.fits() else 0
         if dropped:
             self.save({"type": "drop", "turns": dropped})
             self.screen.aside(f"(the model no longer sees the {count(dropped, 'oldest turn')})")
+
+    def _room_hint(self, n: int) -> str:
+        """What makes room for a conversation of `n` tokens: neither what was given already nor what cannot help."""
+        larger = f"start with --ctx {n + self.chat.answer_room}"
+        if self.chat.conversation.visible() < 2:
+            return f"shorten the question, or {larger}"
+        clear = "/clear begins a new conversation; or " if self.interactive else ""
+        return f"{clear}{larger}, or with --context-end drop or summarize"
 
     def _summarize(self) -> None:
         conversation = self.chat.conversation

@@ -111,13 +111,14 @@ def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | Non
 def measure(engine: Engine, path: Path, plan: BenchPlan) -> Iterator[BenchResult]:
     """Run the tests on an open engine."""
     ids = np.random.default_rng(SEED).integers(0, engine.n_vocab, plan.n_ctx).tolist()
-    engine.truncate(0)
+    held = 0
     for depth in sorted(set(plan.depths)):
-        if depth > engine.length():
-            engine.prefill(ids[engine.length() : depth])
+        engine.truncate(held)
+        if depth > held:
+            engine.prefill(ids[held:depth])
+        held = depth
         for test in plan.tests():
             yield _row(engine, path, plan, test, depth, ids[depth:])
-        engine.truncate(depth)
 
 
 def _row(engine: Engine, path: Path, plan: BenchPlan, test: tuple[int, int], depth: int, ids: list[int]) -> BenchResult:
