@@ -194,7 +194,7 @@ def test_verbose_and_quiet(said: Said, scripted: Any) -> None:
     assert (code, out) == (0, "ddd\n")
     assert "prompt: 4 tokens, " in err
     assert "answer: 3 tokens, " in err
-    assert err.endswith("; reached the token limit; seed 5\n")
+    assert err.endswith(", reached the token limit; seed 5\n")
     scripted(word("d"), n_ctx=5)
     assert "context is full" in said("run", "m", "de")[2]
     scripted(word("d"), n_ctx=5)

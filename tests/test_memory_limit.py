@@ -88,7 +88,7 @@ def test_run_and_chat_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sa
 PEAK = """
 import re, sys
 from llmlocal.generation.session import Session
-from llmlocal.memory import memory
+from llmlocal.model_info.memory import memory
 from llmlocal.chat_format.prompt import Prompt
 path, n = sys.argv[1], int(sys.argv[2])
 with Session.open(path, n_ctx=n) as s:

@@ -287,7 +287,7 @@ def test_stop_strings_and_limits() -> None:
         ({"logit_bias": [1]}, "a dictionary"),
         ({"sampler": 1}, "sampler is 1: must be a function"),
         ({"sampler": max, "top_k": 1}, "sampler and top_k exclude each other"),
-        ({"raw": True, "system": "x"}, "no place for a system text"),
+        ({"raw": True, "system": "x"}, "cannot be combined with a system prompt"),
         ({"raw": True, "think": "off"}, "no effect"),
         ({"system": 1}, "system is 1: must be a text"),
     ],

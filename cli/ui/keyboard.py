@@ -145,7 +145,7 @@ def _chosen(question: str, answers: Mapping[str, str], read: Callable[[str], str
     refused = list(answers.values())[-1]
     if read is None:
         return refused
-    shortest = {meaning: answer for answer, meaning in reversed(answers.items())}
+    shortest = {meaning: answer for answer, meaning in reversed(list(answers.items()))}
     mark = f"[{'/'.join(shortest[meaning] for meaning in dict.fromkeys(answers.values()))}] "
     _put_question(question)
     while (text := read(mark)) is not None:

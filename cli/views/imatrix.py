@@ -38,9 +38,10 @@ def result_record(matrix: Imatrix, out: Path) -> dict[str, Any]:
 
 
 LEGEND = (
-    "sum x², max x²: sum and maximum of the columns' mean squared activations; H/max:",
-    "relative entropy, 1 if all columns count equally; outliers: columns beyond one",
-    "standard deviation; cos: cosine similarity to the same tensor of the block before",
+    "sum x², max x²: sum and maximum of the columns' mean squared activations;",
+    "H/max: relative entropy, 1 if all columns count equally; outliers: columns",
+    "beyond one standard deviation; cos: cosine similarity to the same tensor of",
+    "the block before",
 )
 
 
