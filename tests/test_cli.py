@@ -366,6 +366,17 @@ def test_no_home(said: Said, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> 
     assert said("sessions", "show", "x")[0] == said("path", "x")[0] == 3
 
 
+def test_warnings_of_libraries_stay_away_from_users() -> None:
+    code = "import sys, numpy as np; from llmlocal.cli.main import main; sys.argv[1:] = ['--version']; main()"
+    code += "; np.add.reduce(np.full(9, 3e38, np.float32))"
+    for debug, said in (("", 0), ("1", 1)):
+        environment = os.environ | {"LLMLOCAL_DEBUG": debug}
+        out = subprocess.run(
+            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment, check=True
+        )
+        assert out.stderr.count("RuntimeWarning") == said
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["show"], ["run"], ["path"], ["rm"], ["verify"], ["alias", "set", "a"], ["gguf", "hash"], ["run", "m", "-f"]],
