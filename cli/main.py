@@ -10,17 +10,21 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from importlib import import_module
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import LlmlocalError, ResourceError, UsageError
+from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
+from ..files import home
+from ..text import shown
 from .help_format import format_help
 from .model_argument import with_models
-from .ui import terminal
+from .ui import standard_streams, terminal
 
 COMMANDS = (
     "run",
@@ -114,13 +118,19 @@ def llmlocal(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program on `arguments` (those of the process) and return its exit code: the one error boundary."""
+    standard_streams.fill()
+    home.ensure()
+    if arguments is None and not os.environ.get("LLMLOCAL_DEBUG"):
+        warnings.simplefilter("ignore")  # libraries' remarks for developers; tests see them
+    arguments = sys.argv[1:] if arguments is None else arguments
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    terminal.begin()
     try:
-        code = _invoke(sys.argv[1:] if arguments is None else arguments)
+        code = _invoke(arguments)
         terminal.flush()
         return code
     except BaseException as error:
-        return _reported(error)
+        return _reported(error, as_json="--json" in takewhile("--".__ne__, arguments))
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -139,8 +149,8 @@ def _invoke(arguments: list[str]) -> int:
     return 0
 
 
-def _reported(error: BaseException) -> int:
-    """Say what went wrong, and return the exit code for it."""
+def _reported(error: BaseException, *, as_json: bool) -> int:
+    """Say what went wrong, and return the exit code for it; `as_json`: on stdout as an object, too."""
     try:
         if isinstance(error, BrokenPipeError):
             terminal.drop_output()
@@ -153,6 +163,8 @@ def _reported(error: BaseException) -> int:
             return error.code if isinstance(error.code, int) else 70
         known = _for_users(error)
         terminal.report(known, error if os.environ.get("LLMLOCAL_DEBUG") else None)
+        if as_json:
+            terminal.report_json(known)
         terminal.flush_or_drop()
         return known.exit_code
     except BrokenPipeError:
@@ -168,4 +180,8 @@ def _for_users(error: BaseException) -> LlmlocalError:
         return ResourceError("not enough memory", "use a smaller model or a smaller --ctx")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"cannot write: {error.strerror}")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # asked of a file, before it is opened
+        return NotFoundError(f"{shown(str(error.filename))}: no such file: its name is too long")
+    if isinstance(error, PermissionError):
+        return BadFileError(f"{shown(str(error.filename))}: {error.strerror}")
     return LlmlocalError(f"internal: {type(error).__name__}: {error}", "set LLMLOCAL_DEBUG=1 for the traceback")

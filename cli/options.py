@@ -73,6 +73,9 @@ WeightsMode = Annotated[
         "generation faster; auto copies where memory suffices.",
     ),
 ]
+NoNewline = Annotated[
+    bool, typer.Option("--no-newline", help="End the output as the model does; otherwise it ends with a line feed.")
+]
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
 ForceOut = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 
@@ -246,29 +249,34 @@ ToolRun = Annotated[
 SessionName = Annotated[
     str, typer.Argument(metavar="ID", help="A session's id, or the beginning of it.", show_default=False)
 ]
+Commands = Annotated[
+    bool, typer.Option("--commands", help="Run lines that begin with / as commands also when they come from a pipe.")
+]
 Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the default).")]
 
 # ---- measurements ---------------------------------------------------------------------------------------------------
 
 BenchPrompt = Annotated[
-    int, typer.Option("-p", "--prompt", metavar="N", min=0, help="Prompt length in tokens; 0 skips the prompt test.")
+    list[str], typer.Option("-p", "--prompt", metavar="N,N...", help="Prompt lengths in tokens; 0 skips these tests.")
 ]
 BenchAnswer = Annotated[
-    int,
-    typer.Option("-n", "--gen", metavar="N", min=0, help="Number of tokens to generate; 0 skips the generation test."),
+    list[str],
+    typer.Option("-n", "--gen", metavar="N,N...", help="Numbers of tokens to generate; 0 skips these tests."),
 ]
 Depth = Annotated[
-    int, typer.Option("-d", "--depth", metavar="N", min=0, help="Number of tokens already in the context.")
+    list[str], typer.Option("-d", "--depth", metavar="N,N...", help="Numbers of tokens already in the context.")
 ]
 Repeats = Annotated[int, typer.Option("-r", "--repeats", metavar="N", min=1, help="Number of times to run each test.")]
 PromptAndAnswer = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "-pg", metavar="P,N", help="Also time a prompt of P tokens and N generated tokens together. Default: off."
+        "-pg",
+        metavar="P,N",
+        help="Also time a prompt of P tokens and N generated tokens together; may be repeated. Default: off.",
     ),
 ]
 BenchThreads = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "-t", "--threads", metavar="N,N...", help="Thread counts to compare, or auto. Default: one per physical core."
     ),

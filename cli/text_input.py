@@ -20,12 +20,20 @@ PATIENCE = 2.0  # seconds of waiting on an open pipe before a note says so
 
 
 def prompt_source(
-    argument: str | None, *, use_stdin: bool = True, needed: bool = True, what: str = "prompt", exact: bool = False
+    argument: str | None,
+    *,
+    use_stdin: bool = True,
+    needed: bool = True,
+    what: str = "prompt",
+    exact: bool = False,
+    quiet: bool = True,
 ) -> Callable[[], bytes]:
     """A function that reads the prompt, chosen before anything slow is done. Bytes that are not UTF-8 are kept.
 
     Without an argument stdin must be there, unless the prompt is not `needed`. Of stdin the last line feed is left
-    out, as a shell's $(...) does, unless `exact`. Raises UsageError where there is nothing to read.
+    out, as a shell's $(...) does, unless `exact`. A file that somebody else is reading, as the lines of a shell's loop,
+    is not read after a prompt. Unless `quiet`, a note on a terminal says what was read there. Raises UsageError where
+    there is nothing to read.
     """
 
     def read() -> bytes:
@@ -41,7 +49,14 @@ def prompt_source(
     text = (argument or "").encode("utf-8", "surrogateescape")
     if not use_stdin or not _is_fed():
         return lambda: text
-    return lambda: b"\n".join(part for part in (text, read()) if part)
+
+    def both() -> bytes:
+        more = read()
+        if more and not quiet:
+            terminal.tell_person(f"{len(more)} bytes of stdin are part of the {what} (--no-stdin leaves them out)")
+        return b"\n".join(part for part in (text, more) if part)
+
+    return both
 
 
 def read_file(path: Path) -> bytes:
@@ -64,12 +79,13 @@ def read_files(paths: Sequence[Path]) -> list[TextFile]:
 
 
 def _is_fed() -> bool:
-    """Whether stdin is a pipe or a file."""
+    """Whether stdin is a pipe, or a file of which nothing was read: what is left of a file belongs to its reader."""
     try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
+        handle = sys.stdin.fileno()
+        mode = os.fstat(handle).st_mode
+        return stat.S_ISFIFO(mode) or (stat.S_ISREG(mode) and os.lseek(handle, 0, os.SEEK_CUR) == 0)
     except (AttributeError, OSError, ValueError):
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
 def _read(what: str) -> bytes:

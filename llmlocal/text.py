@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for bytes that are not UTF-8
+
 
 def escaped(text: str) -> str:
     """`text` on one line, with non-printable characters as escapes, so that it cannot control a terminal."""
@@ -16,6 +21,17 @@ def shown(name: str) -> str:
 def readable(text: str) -> str:
     """`text` with U+FFFD in the place of bytes that were not UTF-8, which `surrogateescape` made surrogates."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def encodable(value: Any) -> Any:
+    """A value of JSON, in whose texts surrogates that stand for no byte are U+FFFD: they could not be encoded."""
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    return value
 
 
 def format_bytes(nbytes: int) -> str:

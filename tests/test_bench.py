@@ -16,7 +16,7 @@ from llmlocal.cli.views.bench import bench_charts, bench_table
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError, UsageError
 from llmlocal.measure import baseline, roofline
-from llmlocal.measure.bench import BenchPlan, BenchResult, bench, measure, pair_of, thread_counts
+from llmlocal.measure.bench import BenchPlan, BenchResult, bench, measure, pairs_of, thread_counts, token_counts
 from llmlocal.model_info.work import work as token_work
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
@@ -52,7 +52,7 @@ def row(name: str = "pp1", samples: tuple[float, ...] = (1.0,), **more: Any) -> 
 
 def test_rows_and_work() -> None:
     engine = ScriptedEngine()
-    pp, tg = rows_of(engine, BenchPlan(n_prompt=16, n_gen=4, repeats=3))
+    pp, tg = rows_of(engine, BenchPlan(prompts=(16,), gens=(4,), repeats=3))
     assert (pp.name, tg.name, pp.n_threads, len(pp.samples), len(tg.samples)) == ("pp16", "tg4", 2, 3, 3)
     assert engine.calls == [("prefill", 16)] * 4 + [("decode", 1)] * 16  # one of each four does not count
     assert pp.weight_rate is pp.bandwidth_share is pp.multiply_rate is pp.limit is None
@@ -62,7 +62,7 @@ def test_rows_and_work() -> None:
 
 def test_prompt_and_answer_in_one_test() -> None:
     engine = ScriptedEngine()
-    (both,) = rows_of(engine, BenchPlan(n_prompt=0, n_gen=0, pair=(8, 3), repeats=1))
+    (both,) = rows_of(engine, BenchPlan(prompts=(0,), gens=(0,), pairs=((8, 3),), repeats=1))
     assert both.name == "pp8+tg3"
     assert engine.calls == [("prefill", 8), *[("decode", 1)] * 3] * 2
     assert both.weight_rate is None
@@ -70,20 +70,35 @@ def test_prompt_and_answer_in_one_test() -> None:
 
 def test_depth_is_read_once() -> None:
     engine = ScriptedEngine()
-    names = [row.name for row in rows_of(engine, BenchPlan(n_prompt=8, n_gen=2, depth=32, repeats=1))]
+    names = [row.name for row in rows_of(engine, BenchPlan(prompts=(8,), gens=(2,), depths=(32,), repeats=1))]
     assert names == ["pp8 @ d32", "tg2 @ d32"]
     assert engine.calls == [("prefill", 32), *[("prefill", 8)] * 2, *[("decode", 1)] * 4]
     assert engine.length() == 34
 
 
+def test_lists_of_tests() -> None:
+    engine = ScriptedEngine(n_ctx=128)
+    plan = BenchPlan((8, 16, 8), (0, 2), ((4, 1),), (32, 0), repeats=1)
+    names = ["pp8", "pp16", "tg2", "pp4+tg1"]
+    assert [row.name for row in rows_of(engine, plan)] == [*names, *(f"{name} @ d32" for name in names)]
+    assert plan.n_ctx == 48
+    assert engine.calls.count(("prefill", 32)) == 1
+    assert token_counts("-p", ["512,2912", "7"]) == (512, 2912, 7)
+    for wrong in ("", "a", "1,", "-1", "1.5", "²", "9" * 30):
+        with pytest.raises(UsageError, match="-p"):
+            token_counts("-p", ["3", wrong])
+
+
 @pytest.mark.parametrize(
-    ("plan", "name"), [(BenchPlan(n_prompt=0, n_gen=2), "tg2"), (BenchPlan(n_prompt=3, n_gen=0), "pp3")]
+    ("plan", "name"), [(BenchPlan(prompts=(0,), gens=(2,)), "tg2"), (BenchPlan(prompts=(3,), gens=(0,)), "pp3")]
 )
 def test_zero_leaves_a_test_out(plan: BenchPlan, name: str) -> None:
     assert [row.name for row in rows_of(ScriptedEngine(), plan)] == [name]
 
 
-@pytest.mark.parametrize("wrong", [{"repeats": 0}, {"depth": -1}, {"n_prompt": 0, "n_gen": 0}, {"pair": (3, 0)}])
+@pytest.mark.parametrize(
+    "wrong", [{"repeats": 0}, {"depths": (-1,)}, {"prompts": (0,), "gens": ()}, {"pairs": ((3, 0),)}]
+)
 def test_senseless_plans(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         BenchPlan(**wrong)
@@ -115,7 +130,7 @@ def test_experts_count_as_they_are_chosen() -> None:
 
 
 def test_limits_are_said() -> None:
-    pp, tg = rows_of(ScriptedEngine(), BenchPlan(n_prompt=4, n_gen=2, repeats=1, roofline=True))
+    pp, tg = rows_of(ScriptedEngine(), BenchPlan(prompts=(4,), gens=(2,), repeats=1, roofline=True))
     assert pp.multiply_rate == pytest.approx(pp.mean * 100)
     assert pp.multiply_share == pytest.approx(pp.mean * 100 / 2e6)
     assert pp.limit and "float32 multiply-adds" in pp.limit
@@ -127,26 +142,26 @@ def test_limits_are_said() -> None:
 
 @pytest.mark.parametrize(("text", "counts"), [(None, [None]), ("4", [4]), ("1,2,4", [1, 2, 4])])
 def test_thread_counts(text: str | None, counts: list[int | None]) -> None:
-    assert thread_counts(text) == counts
+    assert thread_counts(None if text is None else [text]) == counts
 
 
 def test_all_thread_counts_that_make_sense() -> None:
     assert roofline.thread_sweep(6, 12) == [1, 2, 4, 6, 8, 12]
     assert roofline.thread_sweep(1, 1) == [1]
-    assert (thread_counts("auto")[0] or 0) == 1
+    assert (thread_counts(["auto"])[0] or 0) == 1
 
 
 @pytest.mark.parametrize("text", ["0", "a", "1,", "", "-1", "5000"])
 def test_senseless_thread_counts(text: str) -> None:
     with pytest.raises(UsageError):
-        thread_counts(text)
+        thread_counts([text])
 
 
 def test_pairs() -> None:
-    assert (pair_of(None), pair_of("512,128")) == (None, (512, 128))
+    assert (pairs_of(None), pairs_of(["512,128", "1,2"])) == ((), ((512, 128), (1, 2)))
     for text in ("512", "a,b", "1,2,3"):
         with pytest.raises(UsageError):
-            pair_of(text)
+            pairs_of([text])
 
 
 # ---- layouts -------------------------------------------------------------------------------------------------------
@@ -224,7 +239,7 @@ def test_what_is_no_percentage(text: str) -> None:
 
 
 def test_real_engine(stories: Path) -> None:
-    plan = BenchPlan(n_prompt=16, n_gen=4, depth=8, repeats=1, roofline=True)
+    plan = BenchPlan(prompts=(16,), gens=(4,), depths=(8,), repeats=1, roofline=True)
     rows = list(bench([stories / "stories260K-Q8_0.gguf"], plan, [1, 2]))
     assert [(row.n_threads, row.name) for row in rows] == [(n, t) for n in (1, 2) for t in ("pp16 @ d8", "tg4 @ d8")]
     assert all(row.mean > 0 and row.limit for row in rows)

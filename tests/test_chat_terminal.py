@@ -310,7 +310,9 @@ def test_the_end_of_the_context(chat: Chat, tmp_path: Path, key: str, said: str)
         person.say("question")
         person.prompted(n)
     person.say("the last one")
-    person.until("or sto[p]?")
+    person.until("[d/s/p]")
+    person.say("perhaps")  # no answer: asked again
+    person.until(lambda lines: sum("[d/s/p]" in line for line in lines) == 2)
     person.say(key)
     lines = person.until(said)
     person.until(lambda lines: bool(lines) and lines[-1].endswith("%"))
@@ -436,12 +438,13 @@ def test_functions_run_only_when_the_user_says_so(chat: Chat, tmp_path: Path) ->
     person.prompted()
     person.say("1 + 2?")
     person.until("call: add(a=1)")
-    person.until("run sh? [y/n]")
+    person.until("run sh?")
+    person.until("[y/always/n]")
     person.say("n")
     person.prompted(2)
     assert not (tmp_path / "ran").exists()
     person.say("do it")
-    person.until(lambda lines: sum("run sh?" in line for line in lines) == 2)
+    person.until(lambda lines: sum("[y/always/n]" in line for line in lines) == 2)
     person.say("y")
     lines = person.until("three")
     assert any('result: {"a": 1}' in line for line in lines)
@@ -450,6 +453,33 @@ def test_functions_run_only_when_the_user_says_so(chat: Chat, tmp_path: Path) ->
     turn = sessions(tmp_path)[0][2]
     assert [m["role"] for m in turn["messages"]] == ["user", "assistant", "tool", "assistant"]
     assert turn["messages"][2]["content"] == '{"a": 1}'
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_only_a_whole_answer_typed_after_the_question_is_consent(chat: Chat, tmp_path: Path, term: str) -> None:
+    tool = {"name": "add", "parameters": {}, "command": ["sh", "-c", f"echo >> {tmp_path}/ran; echo 3"]}
+    (tmp_path / "tools.json").write_text(json.dumps([tool]))
+    call = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}{{ m.content }}{% endfor %}<tool_call><|im_start|>a"
+    answers = [f"one moment {call}", "three", call, "four"]
+    person = chat(answers, "--tools", tmp_path / "tools.json", template=template, delay=0.004, TERM=term)
+    person.until(lambda lines: bool(lines) and lines[-1].startswith(">"))
+    person.say("1 + 2?")
+    person.until("one mom")
+    person.say("y")
+    person.say("yes")
+    person.until("[y/always/n]")
+    for n, text in enumerate(("yellow is nice", "", "yes please"), 2):
+        person.say(text)
+        person.until(lambda lines, n=n: sum("[y/always/n]" in line for line in lines) == n)  # type: ignore[misc]
+    assert not (tmp_path / "ran").exists()
+    person.say(" Always ")
+    person.until("three")
+    person.until(lambda lines: lines[-1].startswith(">"))
+    person.say("again")
+    person.until("four")
+    assert (tmp_path / "ran").read_text() == "\n\n"
+    assert person.close() == 0
 
 
 # ---- blows --------------------------------------------------------------------------------------------------------

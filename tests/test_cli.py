@@ -160,7 +160,7 @@ def test_prompt(
 ) -> None:
     engine = scripted(EOS)
     feed(monkeypatch, data, fed=fed)
-    assert said("run", "m", *arguments) == (0, "", NOTE)
+    assert said("run", "m", *arguments) == (0, "", f"{NOTE}the model answered nothing\n")
     s, _ = session()
     assert engine.tokens == s.tokenizer.encode(prompt)
 
@@ -185,13 +185,13 @@ def start(*arguments: str | Path, **more: Any) -> subprocess.Popen[bytes]:
 
 def test_answer_alone_on_stdout(said: Said, scripted: Any) -> None:
     scripted(word("▁a"), word("d"), EOS)
-    assert said("run", "m", "de") == (0, " ad", NOTE)
+    assert said("run", "m", "de") == (0, " ad\n", NOTE)
 
 
 def test_verbose_and_quiet(said: Said, scripted: Any) -> None:
     scripted(word("d"))
     code, out, err = said("run", "m", "de", "-n", "3", "-v", "--seed", "5")
-    assert (code, out) == (0, "ddd")
+    assert (code, out) == (0, "ddd\n")
     assert "prompt: 4 tokens, " in err
     assert "answer: 3 tokens, " in err
     assert err.endswith(", reached the token limit; seed 5\n")
@@ -203,7 +203,7 @@ def test_verbose_and_quiet(said: Said, scripted: Any) -> None:
 
 def test_stop_and_prompt_too_long(said: Said, scripted: Any) -> None:
     scripted(word("d"), word("e"))
-    assert said("run", "m", "d", "--stop", "x", "--stop", "ed") == (0, "d", NOTE)
+    assert said("run", "m", "d", "--stop", "x", "--stop", "ed") == (0, "d\n", NOTE)
     scripted(word("d"), n_ctx=4)
     code, out, err = said("run", "m", "dddd", "-n", "10", "--raw")
     assert (code, out) == (7, "")
@@ -268,7 +268,7 @@ def test_run_and_bench(said: Said, story: Path, monkeypatch: pytest.MonkeyPatch)
     code, out, _ = said("run", story, "Once upon a time", "--raw", "--temp", "0", "-n", "30", "-t", "2")
     assert code == 0
     assert out
-    assert expected.startswith(out)
+    assert expected.startswith(out.removesuffix("\n"))
     monkeypatch.setattr("llmlocal.measure.roofline.read_bandwidth", lambda n_threads: 1e9)
     code, out, _ = said("bench", story, "-p", "8", "-n", "2", "-r", "1", "-o", "json")
     assert [row["test"] for row in json.loads(out)["rows"]] == ["pp8", "tg2"]
@@ -311,3 +311,93 @@ def test_closed_stdout(story: Path) -> None:
     out = subprocess.run(shell, capture_output=True, text=True)
     assert out.returncode == 2
     assert "error: standard output is closed" in out.stderr
+
+
+# ---- closed and full streams, no home -----------------------------------------------------------------------------
+
+
+def shell(line: str, **environment: str) -> tuple[int, str]:
+    """Exit code and stderr of a line of shell, in which $L is the program."""
+    program = f"{sys.executable} -m llmlocal"
+    out = subprocess.run(
+        ["sh", "-c", line.replace("$L", program)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+    )
+    return out.returncode, out.stderr
+
+
+def test_closed_stdout_is_one_line(story: Path) -> None:
+    for line in (f"$L run {story} hi -n 1 --no-stdin >&-", f"echo hi | $L chat {story} --template chatml >&-"):
+        code, err = shell(line)
+        assert (code, err.splitlines()[0]) == (2, "error: standard output is closed")
+        assert len(err.splitlines()) == 2
+
+
+def test_an_answer_does_not_fail_where_stderr_takes_nothing(story: Path) -> None:
+    assert shell(f'test -n "$($L run {story} hi -n 2 -v --no-stdin 2>/dev/full)"')[0] == 0
+    assert shell("$L run nosuch hi --no-stdin 2>/dev/full")[0] == 3
+    assert shell("$L list 0<&- 1>&- 2>&-")[0] == 0
+
+
+def test_a_file_never_becomes_a_closed_stream(tmp_path: Path) -> None:
+    code = "from llmlocal.cli.main import main; main(['list']); print(open(__file__).fileno(), file=open('n', 'w'))"
+    (tmp_path / "p.py").write_text(code)
+    subprocess.run(["sh", "-c", f"{sys.executable} p.py <&- >&- 2>&-"], cwd=tmp_path, check=True)
+    assert int((tmp_path / "n").read_text()) > 2
+
+
+def test_no_home(said: Said, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in list(os.environ):
+        if name == "HOME" or name.startswith("XDG_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    scripted(word("d"))
+    assert said("run", "m", "d", "-n", "1", "--raw", "-q", "--no-stdin") == (0, "d", "")
+    for command in (["list"], ["sessions", "ls"], ["alias", "ls"], ["prune"], ["list", "--available"]):
+        assert said(*command)[0] == 0
+    assert said("sessions", "show", "x")[0] == said("path", "x")[0] == 3
+
+
+def test_warnings_of_libraries_stay_away_from_users() -> None:
+    code = "import sys, numpy as np; from llmlocal.cli.main import main; sys.argv[1:] = ['--version']; main()"
+    code += "; np.add.reduce(np.full(9, 3e38, np.float32))"
+    for debug, said in (("", 0), ("1", 1)):
+        environment = os.environ | {"LLMLOCAL_DEBUG": debug}
+        out = subprocess.run(
+            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment, check=True
+        )
+        assert out.stderr.count("RuntimeWarning") == said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show"], ["run"], ["path"], ["rm"], ["verify"], ["alias", "set", "a"], ["gguf", "hash"], ["run", "m", "-f"]],
+    ids=" ".join,
+)
+def test_names_that_no_file_can_have(said: Said, arguments: list[str]) -> None:
+    for name in ("x" * 300, "a/" * 3000):
+        code, out, err = said(*arguments, name)
+        assert (code in (2, 3, 5), out) == (True, ""), err
+        assert len(err.splitlines()) <= 2
+
+
+def test_a_failure_of_json_is_an_object(said: Said) -> None:
+    for arguments, exit_code in (
+        (["show", "/no such"], 3),
+        (["sessions", "ls", "--nonsense"], 2),
+        (["run", "--ctx", "x"], 2),
+    ):
+        code, out, err = said(*arguments, "--json")
+        got = json.loads(out)
+        assert code == got["error"]["exit_code"] == exit_code
+        assert err.startswith(f"error: {got['error']['message']}\n")
+        assert set(got) == {"schema", "error"} and set(got["error"]) == {"message", "hint", "exit_code"}
+    assert said("show", "/no such", "--", "--json")[1] == ""

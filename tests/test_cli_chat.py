@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from terminals import PROGRAM
 
 from llmlocal.chat.tools import load, run
 from llmlocal.chat_format.tool_calls import Call
+from llmlocal.cli.views.calls import call_lines
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError
 from llmlocal.generation.events import Finished
@@ -73,7 +75,7 @@ def test_commands(talk: Chatter, tmp_path: Path) -> None:
         "/context", "/undo", "/undo", f"/read {tmp_path}/notes.txt what?", "/retry", f"/save {tmp_path}/o.md",
         f"/save {tmp_path}/o.json", "//text with a slash", "/model", "/clear", "/context", "/exit", "never",
     ]  # fmt: skip
-    out = talk(lines, ["abcdef"])
+    out = talk(lines, ["abcdef"], "--commands")
     assert (out.returncode, out.stdout) == (0, "abc\n" * 4)
     for words in ("/undo", "Be brief.", "temperature 0.5", "reached the token limit", "the model sees 1 turn\n", "m"):
         assert words in out.stderr
@@ -88,6 +90,21 @@ def test_commands(talk: Chatter, tmp_path: Path) -> None:
     turns = [record for record in saved(tmp_path) if record.get("type") == "turn"]
     assert turns[-1]["messages"][0]["content"] == "/text with a slash"
     assert saved(tmp_path)[-1]["type"] == "clear"
+
+
+def test_no_line_of_a_pipe_is_a_command(talk: Chatter, tmp_path: Path) -> None:
+    lines = [f"/save {tmp_path}/o.md", "/exit", "// a comment", "/usr/bin", "/edit", "/model other"]
+    out = talk(lines, ["x"])
+    assert (out.returncode, out.stdout) == (0, "x\n" * 6)
+    assert out.stderr == "a line that begins with / was sent as text; --commands runs such lines as commands\n"
+    assert not (tmp_path / "o.md").exists()
+    turns = [record for record in saved(tmp_path) if record.get("type") == "turn"]
+    assert [turn["messages"][0]["content"] for turn in turns] == lines
+
+
+def test_quiet(talk: Chatter) -> None:
+    out = talk(["/help", "hi"], ["<think>hm</think>x"], "-q", "--no-save")
+    assert (out.returncode, out.stdout, out.stderr) == (0, "x\nx\n", "")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +123,7 @@ def test_commands(talk: Chatter, tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_end_a_script(talk: Chatter, line: str, words: str) -> None:
-    out = talk([line, "never"], ["x"])
+    out = talk([line, "never"], ["x"], "--commands")
     assert (out.returncode in (2, 3), out.stdout) == (True, "")
     assert words in out.stderr
     assert len(out.stderr.splitlines()) <= 2
@@ -118,6 +135,12 @@ def test_full_context_ends_a_script_or_goes_on_as_it_was_told(talk: Chatter, tmp
     assert out.returncode == 7
     assert out.stdout.count("long long") >= 2
     assert "leaves no room for an answer" in out.stderr
+    assert out.stderr.splitlines()[-1].endswith("or with --context-end drop or summarize")
+    assert "/clear" not in out.stderr
+    for end in ("drop", "summarize", "stop"):
+        out = talk(["long " * 200], answers, "--context-end", end, n_ctx=420)
+        assert (out.returncode, out.stderr.count("--context-end")) == (7, 0)
+        assert re.fullmatch(r"hint: shorten the question, or start with --ctx \d+", out.stderr.splitlines()[-1])
     out = talk(lines, answers, "--context-end", "drop", n_ctx=420)
     assert (out.returncode, out.stdout.count("\n")) == (0, 6)
     assert "the model no longer sees the " in out.stderr
@@ -126,7 +149,7 @@ def test_full_context_ends_a_script_or_goes_on_as_it_was_told(talk: Chatter, tmp
 def test_continue_needs_something(talk: Chatter, tmp_path: Path) -> None:
     assert talk([], ["x"], "--continue").returncode == 3
     assert talk(["a"], ["x"], "--session", "mine").returncode == 0
-    out = talk(["b", "/context"], ["y"], "--session", "mine")
+    out = talk(["b", "/context"], ["y"], "--session", "mine", "--commands")
     assert "the model sees 2 turns" in out.stderr
     assert [record["type"] for record in saved(tmp_path)[1:]] == ["turn", "turn"]
     assert talk([], ["x"], "--session", "../x").returncode == 2
@@ -189,6 +212,39 @@ def test_no_function_runs_unless_it_was_allowed(talk: Chatter, tmp_path: Path, h
         assert roles == ["user", "assistant", "tool", "assistant"]
     else:
         assert roles == ["user", "assistant", "tool"]
+
+
+def test_a_function_that_was_not_declared_is_not_handed_on(talk: Chatter, tmp_path: Path) -> None:
+    (tmp_path / "tools.json").write_text(json.dumps(TOOL))
+    call = CALL.replace('"f"', '"rm\\nrun sh? [y/n] y"')
+    more = ["--tools", tmp_path / "tools.json", "--tool-run", f"sh -c 'touch {tmp_path}/ran; echo 1'"]
+    out = talk(["hi"], [call, "done"], *more, template=CALLS)
+    assert (out.returncode, out.stdout) == (0, "done\n")
+    assert not (tmp_path / "ran").exists()
+    assert saved(tmp_path)[1]["messages"][2]["content"] == "error: there is no function 'rm\\nrun sh? [y/n] y'"
+    assert out.stderr.splitlines() == ["call: 'rm\\nrun sh? [y/n] y'(a=1)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "lines"),
+    [
+        ("f", {"a": 1, "b": "x\ny"}, ["call: f(a=1, b='x\\ny')"]),
+        ("f", {"a=1)\nrun sh? ": "\x1b[2J\u202e"}, ["call: f('a=1)\\nrun sh? '='\\x1b[2J\\u202e')"]),
+        ("f" * 99, {}, [f"call: {'f' * 64}… (99 characters)"]),
+        ("f", {"a": "日" * 40}, ["call: f", f"    a = '{'日' * 31}", f"      {'日' * 9}'"]),
+        (
+            "f",
+            {f"a{n}": n for n in range(40)},
+            ["call: f", *(f"    a{n} = {n}" for n in range(32)), "    … and 8 more arguments"],
+        ),
+    ],
+)
+def test_a_call_cannot_draw_a_line_of_its_own(name: str, arguments: dict[str, Any], lines: list[str]) -> None:
+    found = list(call_lines(name, arguments, 80))
+    assert found == lines
+    long = list(call_lines("f", {"a": "x" * 300}, 80))
+    assert max(map(len, long)) < 80
+    assert "".join(line.strip() for line in long[1:]) == f"a = '{'x' * 199}… (302 characters)"
 
 
 def test_endless_calls_end(talk: Chatter, tmp_path: Path) -> None:
@@ -270,7 +326,7 @@ def test_run_twice_with_the_cache(tmp_path: Path, said: Any) -> None:
     assert (first["cached_tokens"], second["cached_tokens"]) == (0, second["prompt_tokens"] - 1)
     (tmp_path / "p.cache").write_text("my own file")
     code, out, err = said(*run)
-    assert (code, out) == (5, "")
+    assert (code, json.loads(out)["error"]["exit_code"]) == (5, 5)
     assert "is not a prompt cache" in err
 
 

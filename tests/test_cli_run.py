@@ -67,7 +67,7 @@ def test_a_cache_that_the_model_cannot_have_is_refused(said: Said, story: Path) 
 
 def test_template_of_the_file_is_used_without_a_word(said: Said, scripted: Any) -> None:
     engine = scripted(word("▁a"), EOS, template=CHAT)
-    assert said("run", "m", "hi", "-s", "Be.", "--no-stdin") == (0, "a", "")
+    assert said("run", "m", "hi", "-s", "Be.", "--no-stdin") == (0, "a\n", "")
     s, _ = session()
     assert engine.tokens[:-1] == s.tokenizer.encode("[system: Be.][user: hi][answer:")[: len(engine.tokens) - 1]
 
@@ -101,7 +101,7 @@ def test_file_alone_is_a_prompt(said: Said, scripted: Any, tmp_path: Path, monke
     (tmp_path / "f").write_text("d")
     scripted(EOS, template=CHAT, n_ctx=512)
     monkeypatch.setattr(sys, "stdin", None)
-    assert said("run", "m", "-f", tmp_path / "f") == (0, "", "")
+    assert said("run", "m", "-f", tmp_path / "f", "-q") == (0, "", "")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_system_text_that_a_template_leaves_out_is_kept_and_noted(said: Said, sc
         EOS, template="{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% endif %}{% endfor %}"
     )
     code, _, err = said("run", "m", "d", "-s", "bee", "--no-stdin")
-    assert (code, err.count("\n")) == (0, 1)
+    assert (code, err.count("\n")) == (0, 2)  # the other: that there was no answer
     assert session()[0].tokenizer.decode(engine.tokens) == "[bee\n\nd]"
 
 
@@ -203,7 +203,7 @@ def test_json(said: Said, scripted: Any) -> None:
 
 def test_output_file(said: Said, scripted: Any, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    run = ["run", "m", "d", "-n", "2", "--raw", "--no-stdin", "--temp", "0"]
+    run = ["run", "m", "d", "-n", "2", "--raw", "-q", "--no-stdin", "--temp", "0"]
     scripted(word("d"), 3 + 0xFF)
     assert said(*run, "-o", target) == (0, "", "")
     assert target.read_bytes() == b"d\xff"
@@ -244,7 +244,7 @@ THINKS = b"<think>\nhm\xff</think>\n\na\xffb"
 def test_thoughts_go_to_stderr_and_every_byte_of_the_answer_to_its_target(
     said: Said, scripted: Any, tmp_path: Path
 ) -> None:
-    run = ["run", "m", "d", "--no-stdin", "--temp", "0"]
+    run = ["run", "m", "d", "--no-stdin", "--no-newline", "--temp", "0"]
     for more, err in (([], "thinking:\nhm\ufffd\n\n"), (["-q"], "")):
         scripted(*(3 + byte for byte in THINKS), EOS, template=CHAT, n_ctx=512)
         assert said(*run, *more) == (0, "a\ufffdb", err)
@@ -254,6 +254,80 @@ def test_thoughts_go_to_stderr_and_every_byte_of_the_answer_to_its_target(
     assert (got["text"], got["thinking"], got["completion_tokens"]) == ("a\ufffdb", "hm\ufffd", len(THINKS) + 1)
     scripted(*(3 + byte for byte in THINKS), EOS, template=CHAT, n_ctx=512)
     assert said(*run, "--think-budget", "2", "-n", "30")[2] == "thinking:\nh\n\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--raw"], "dd\n"), (["--raw", "-q"], "dd"), (["--no-newline"], "dd"), (["-q"], "dd\n"),
+        (["--raw", "--stop", "d"], ""),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_output_ends_with_a_line_feed(
+    said: Said, scripted: Any, tmp_path: Path, options: list[str], text: str
+) -> None:
+    scripted(word("d"))
+    run = ["run", "m", "d", "-n", "2", "--no-stdin", "--temp", "0", *options]
+    assert said(*run)[:2] == (0, text)
+    assert said(*run, "-o", tmp_path / "out")[:2] == (0, "")
+    assert (tmp_path / "out").read_text() == text
+    scripted(3 + ord("\n"))
+    assert said("run", "m", "d", "-n", "2", "--no-stdin", "--temp", "0", "--raw")[1] == "\n\n"
+
+
+def test_a_thought_within_an_answer_changes_no_byte() -> None:
+    parts = (Part("answer", "a"), Part("thought", "b"), Part("answer", "c"))
+    AnswerScreen(whole_lines=True).answer([Token(1, parts), END], out := BytesIO())
+    assert out.getvalue() == b"ac\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "note"),
+    [
+        (b"", [], "the model answered nothing\n"),
+        (b"", ["-q"], ""),
+        (b"", ["--json"], "the model answered nothing\n"),
+        (b"", ["-n", "0"], ""),
+        (b"<think>\nhm</think>", ["--temp", "0"], "thinking:\nhm\n\nthe model answered nothing\n"),
+        (b"<think>\nhmmmm", ["-n", "12"], "there is no answer: the model reached the token limit before it began one "),
+    ],
+)
+def test_an_answer_of_nothing_is_said(said: Said, scripted: Any, script: bytes, options: list[str], note: str) -> None:
+    scripted(*(3 + byte for byte in script), EOS, template=CHAT, n_ctx=512)
+    code, out, err = said("run", "m", "d", "--no-stdin", *options)
+    assert (code, out if "--json" not in options else "") == (0, "")
+    assert note in err if note else not err
+
+
+# ---- what others read of stdin ------------------------------------------------------------------------------------
+
+
+def test_the_lines_of_a_loop_are_left_to_it(said: Said, scripted: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """`while read q; do llmlocal run M "$q"; done < file`: the file is being read by the shell."""
+    (tmp_path / "qs.txt").write_text("d\nd\nd\n")
+    for at, tokens in ((0, "d\nd\nd\nd"), (2, "d")):
+        engine = scripted(word("e"))
+        with (tmp_path / "qs.txt").open() as file:
+            os.lseek(file.fileno(), at, os.SEEK_SET)
+            monkeypatch.setattr(sys, "stdin", file)
+            assert said("run", "m", "d", "--raw", "-n", "1") == (0, "e\n", "")
+            assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == (at or 6)
+        assert session()[0].tokenizer.decode(engine.tokens) == f"{tokens}e"[: len(tokens)]
+
+
+def test_what_is_read_of_stdin_is_said_on_a_terminal(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmlocal.cli import text_input
+
+    said: list[str] = []
+    monkeypatch.setattr(terminal, "tell_person", said.append)
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"abc\n")))
+    monkeypatch.setattr(text_input, "_is_fed", lambda: True)
+    assert text_input.prompt_source("d", quiet=False)() == b"d\nabc"
+    assert said == ["3 bytes of stdin are part of the prompt (--no-stdin leaves them out)"]
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"")))
+    assert text_input.prompt_source("d", quiet=False)() == b"d"
+    assert len(said) == 1
 
 
 # ---- terminals ----------------------------------------------------------------------------------------------------

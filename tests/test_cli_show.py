@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hf_folders import CASES, write_folder
 from terminals import PROGRAM, on_terminal
 from vocabularies import real, spm
 
@@ -90,7 +91,8 @@ def test_malformed_and_odd_files(said: Said, malformed: dict[str, Path], name: s
     code, out, err = said("show", malformed[name], *more)
     if name == "M52" or name <= "M40":
         lines = [line for line in err.splitlines() if not line.startswith("hint: ")]
-        assert (code, out, len(lines)) == (5, "", 1)
+        assert (code, len(lines)) == (5, 1)
+        assert json.loads(out)["error"]["exit_code"] == 5 if "--json" in more else not out
         assert lines[0].startswith("error: ")
     else:
         assert (code, err) == (0, "")
@@ -128,7 +130,7 @@ def test_metadata(said: Said, tmp_path: Path) -> None:
     assert f"a.long = {'x' * 80}… (500 characters)\n" in out
     tokens = "['<unk>', '<s>', '</s>', '<0x00>', '<0x01>', '<0x02>', …] (261 string)"
     assert f"tokenizer.ggml.tokens = {tokens}\n" in out
-    assert said("show", path, "--kv", "a.long")[1] == "x" * 500
+    assert said("show", path, "--kv", "a.long")[1] == "x" * 500 + "\n"
     assert said("show", path, "--kv", "a.list")[1] == "1.5\nnan\n"
     assert len(said("show", path, "--kv", "tokenizer.ggml.tokens")[1].splitlines()) == 261
     assert json.loads(said("show", path, "--kv", "a.list", "--json")[1])["value"] == [1.5, None]
@@ -192,3 +194,22 @@ def test_reader_that_leaves(story: Path) -> None:
 def test_no_command_but_those_that_say_so_touches_stdin(story: Path) -> None:
     out = subprocess.run([*PROGRAM, "show", story], input=b"x", capture_output=True, check=True)
     assert out.stderr == b""
+
+
+def test_a_hugging_face_folder(said: Said, tmp_path: Path) -> None:
+    """What convert would make of it, in the same fields as of a file."""
+    folder, case = tmp_path / "tiny", next(name for name in CASES if name.startswith("llama"))
+    write_folder(folder, CASES[case])
+    code, out, err = said("show", folder)
+    assert (code, err) == (0, "")
+    assert "architecture   llama\n" in out and out.splitlines()[-1].endswith(f"llmlocal convert {folder} model.gguf")
+    got = json.loads(said("show", folder, "--json")[1])
+    assert (got["architecture"], got["supported"], got["path"]) == ("llama", True, str(folder))
+    assert sum(got["formats"].values()) > 0 and got["parameters"] > 0 and got["vocabulary_size"] > 0
+    assert said("show", folder, "general.architecture") == (0, "llama\n", "")
+    assert [said("show", folder, option)[0] for option in ("--kv", "--tensors", "--fit")] == [2, 2, 2]
+    assert said("show", folder, "no.such")[0] == 3
+    (folder / "config.json").write_text('{"architectures": ["Nothing"]}')
+    code, out, err = said("show", folder)
+    assert (code, out, "'Nothing' is not supported" in err) == (5, "", True)
+    assert said("show", tmp_path)[0] == 3

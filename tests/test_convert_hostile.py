@@ -258,6 +258,12 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], int, str]] = {
         "not the name",
     ),
     "shard absolute": ("llama-llama3-f16-shards", lambda f: index(f, first_to("/etc/passwd")), 5, "not the name"),
+    "shard with a long name": (
+        "llama-llama3-f16-shards",
+        lambda f: index(f, first_to(f"{'x' * 4000}.safetensors")),
+        5,
+        "xxx missing",
+    ),
     "shard other name": ("llama-llama3-f16-shards", lambda f: index(f, first_to("config.json")), 5, "not the name"),
     "index map": ("llama-llama3-f16-shards", lambda f: write_json(f / INDEX, {"weight_map": [1]}), 5, "must map"),
     "index one too many": (

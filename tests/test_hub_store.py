@@ -171,6 +171,11 @@ def test_our_catalog_is_right(store: Path) -> None:
         "[aliases]\nx = 3",
         "[aliases]\n'x y' = 'z'",
         "models = 3",
+        "aliases = [1]",
+        "[models]\nx = 3",
+        "[models.x]\nrepo = 'a/b'\naliases = 3",
+        f"a = {'[' * 5000}",
+        f"a = {'{a = ' * 3000}1{'}' * 3000}",
         "not toml",
     ],
 )

@@ -98,6 +98,73 @@ def test_damaged_files_are_errors_of_one_line(tmp_path: Path, content: bytes) ->
     assert [type(found) for found in sessions.listing(tmp_path)] == [BadFileError]
 
 
+LONE = '"\\ud800"'
+VALUES = (
+    "Infinity",
+    "-Infinity",
+    "NaN",
+    "1e999",
+    "-1",
+    "1.5",
+    "true",
+    "null",
+    '"x"',
+    '"\\ud800"',
+    "[]",
+    "{}",
+    "[[1]]",
+    "9" * 5000,
+)
+TURN = '{"type": "turn", "messages": [{"role": "user", "content": "q"}, {"role": "assistant", %s}]}'
+FIELDS = (
+    '{"type": "drop", "turns": %s}', '{"type": "summary", "text": "t", "upto": %s}', '{"type": %s}',
+    '{"type": "summary", "text": %s, "upto": 0}', '{"type": "system", "text": %s}', '{"type": "turn", "messages": %s}',
+    TURN % '"content": %s', TURN % '"content": "", "reasoning_content": %s', TURN % '"tool_calls": %s',
+    TURN % '"tool_calls": [%s]', TURN % '"tool_calls": [{"function": %s}]',
+    TURN % '"tool_calls": [{"function": {"name": "f", "arguments": {"a": %s}}}]', TURN % '"other": %s', "%s",
+)  # fmt: skip
+
+
+def wrong_sessions(where: Path) -> int:
+    """A good session, and every field with every wrong value; returns how many there are."""
+    saved(where, 2, "good")
+    for i, field in enumerate(FIELDS):
+        for j, value in enumerate(VALUES):
+            (where / f"f{i}-{j}.jsonl").write_text('{"schema": 1, "system": "s"}\n' + field % value + "\n")
+    for k, value in enumerate(VALUES):
+        header = f'{{"schema": 1, "created": {value}, "model": {value}, "system": {value}}}\n'
+        (where / f"h{k}.jsonl").write_text(header + TURN % '"content": "x"' + "\n")
+    return len(VALUES) * (len(FIELDS) + 1) + 1
+
+
+def test_wrong_values_cost_no_other_session(said: Said, here: Path) -> None:
+    n = wrong_sessions(here)
+    code, out, err = said("sessions", "ls")
+    assert (code, "2 turns  question 0" in out) == (0, True)
+    assert all(line.startswith("damaged: ") for line in err.splitlines())
+    listed = json.loads(said("sessions", "ls", "--json")[1])["sessions"]
+    assert len(listed) + len(err.splitlines()) == n
+    code, _, err = said("sessions", "show", "f0-0")
+    assert (code, err.splitlines()[0]) == (5, "error: f0-0.jsonl: line 2: turns is not a whole number of 0 or more")
+    assert said("sessions", "show", f"f6-{VALUES.index(LONE)}")[1].endswith("## Model\n\n\ufffd\n")
+
+
+@pytest.mark.slow
+def test_every_session_with_a_wrong_value_is_shown_or_one_line(said: Said, here: Path) -> None:
+    wrong_sessions(here)
+    for path in here.glob("*.jsonl"):
+        id = path.name.removesuffix(".jsonl")
+        for how in (["show", id], ["export", id, "--json"]):
+            code, _, err = said("sessions", *how)
+            assert (code, len(err.splitlines())) in ((0, 0), (5, 2)), (path.read_text(), err)
+
+
+def test_a_session_without_a_readable_folder_is_not_found(said: Said, here: Path) -> None:
+    (here / "folder.jsonl").mkdir()
+    (here / "x.jsonl").symlink_to(here / "nowhere")
+    assert said("sessions", "ls") == (0, "", "")
+
+
 def test_names(tmp_path: Path) -> None:
     saved(tmp_path, 1, "abc1")
     saved(tmp_path, 1, "abd2")

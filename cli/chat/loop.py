@@ -44,9 +44,14 @@ def _handle(runner: TurnRunner, text: str) -> bool:
     """Send a line to the model, or run the command that it is. Returns whether the chat goes on."""
     if not text.strip():
         return True
-    if text.startswith("/") and not text.startswith("//"):
+    if not runner.interactive and not runner.options.commands:  # text of others: none of it is obeyed or changed
+        if slash_commands.is_command(text):
+            runner.note_once("a line that begins with / was sent as text; --commands runs such lines as commands")
+        runner.ask(text)
+    elif text.startswith("/") and not text.startswith("//"):
         return slash_commands.perform(runner, text)
-    runner.ask(text.removeprefix("/") if text.startswith("//") else text)
+    else:
+        runner.ask(text.removeprefix("/") if text.startswith("//") else text)
     return True
 
 

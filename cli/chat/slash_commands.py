@@ -34,11 +34,16 @@ def perform(runner: TurnRunner, line: str) -> bool:
     return True
 
 
+def is_command(line: str) -> bool:
+    """Whether a line names one of the commands."""
+    return line[:1] == "/" and line[1:].split(" ")[0] in (*COMMANDS, *EXITS)
+
+
 def help_(runner: TurnRunner, rest: str) -> None:
     """list the commands"""
     width = max(map(len, COMMANDS)) + 3
-    runner.screen.notes(f"{'/' + name:<{width}}{command.__doc__}" for name, command in COMMANDS.items())
-    runner.screen.notes(
+    runner.screen.told(f"{'/' + name:<{width}}{command.__doc__}" for name, command in COMMANDS.items())
+    runner.screen.told(
         [
             f"{'/exit':<{width}}leave the chat, as Ctrl-D does",
             "Enter sends; Alt-Enter or Ctrl-J starts a new line; Ctrl-C stops an answer.",
@@ -89,7 +94,7 @@ def read(runner: TurnRunner, rest: str) -> None:
     name, question = _first_word(rest)
     if not name:
         raise UsageError("/read needs a file", "such as /read notes.txt What is this about?")
-    text = with_files(read_files([Path(name).expanduser()]), question.encode("utf-8", "surrogateescape"))
+    text = with_files(read_files([_path(name)]), question.encode("utf-8", "surrogateescape"))
     runner.ask(text.decode("utf-8", "surrogateescape"))
 
 
@@ -97,7 +102,7 @@ def system(runner: TurnRunner, rest: str) -> None:
     """[TEXT]: show or set the system prompt; /system off removes it"""
     conversation = runner.chat.conversation
     if not rest:
-        runner.screen.notes([conversation.system or "(no system prompt)"])
+        runner.screen.told([conversation.system or "(no system prompt)"])
         return
     conversation.system = None if rest == "off" else rest
     runner.save({"type": "system", "text": conversation.system})
@@ -110,7 +115,7 @@ def set_(runner: TurnRunner, rest: str) -> None:
     settings = runner.chat.settings
     if not rest:
         values = {name: getattr(settings.sampling, name) for name in NAMES} | {"max_tokens": settings.max_tokens}
-        runner.screen.notes(f"{name} {'none' if value is None else value}" for name, value in values.items())
+        runner.screen.told(f"{name} {'none' if value is None else value}" for name, value in values.items())
         return
     key, value = _first_word(rest)
     key = key.replace("-", "_")
@@ -135,7 +140,7 @@ def model(runner: TurnRunner, rest: str) -> None:
 
     old = runner.chat
     if not rest:
-        runner.screen.notes([str(old.session.gguf.path)])
+        runner.screen.told([str(old.session.gguf.path)])
         return
     session = runner.open_model(rest)
     try:
@@ -170,12 +175,12 @@ def context(runner: TurnRunner, rest: str) -> None:
     if hidden:
         seen += f" and a summary of {hidden} older" if conversation.summary else f", but not the {hidden} older"
         seen += " one" if hidden == 1 else " ones"
-    runner.screen.notes([f"{n} of {n_ctx} tokens ({100 * n // n_ctx}%); the model sees {seen}"])
+    runner.screen.told([f"{n} of {n_ctx} tokens ({100 * n // n_ctx}%); the model sees {seen}"])
 
 
 def stats(runner: TurnRunner, rest: str) -> None:
     """show the speed of the last answer"""
-    runner.screen.notes([summary(runner.end) if runner.end else "there is no answer yet"])
+    runner.screen.told([summary(runner.end) if runner.end else "there is no answer yet"])
 
 
 def save(runner: TurnRunner, rest: str) -> None:
@@ -186,7 +191,7 @@ def save(runner: TurnRunner, rest: str) -> None:
 
     if not rest:
         raise UsageError("/save needs a file", "such as /save chat.md")
-    path, conversation = Path(rest).expanduser(), runner.chat.conversation
+    path, conversation = _path(rest), runner.chat.conversation
     text = to_json(**record(conversation)) + "\n" if path.suffix == ".json" else markdown(conversation)
     with atomic_file(path) as file:
         file.write(text.encode("utf-8", "replace"))
@@ -248,11 +253,16 @@ def complete(text: str) -> tuple[int, Iterable[str]]:
     return (len(rest), _paths(rest)) if name in PATHS else (0, ())
 
 
+def _path(text: str) -> Path:
+    """A path as it was typed, with ~ for a home folder; of an unknown user it stays."""
+    return Path(os.path.expanduser(text))
+
+
 def _paths(start: str) -> list[str]:
     folder, last = os.path.split(start)
     found = []
     with suppress(OSError):
-        for entry in sorted(Path(folder or ".").expanduser().iterdir()):
+        for entry in sorted(_path(folder or ".").iterdir()):
             if entry.name.startswith(last) and (last or not entry.name.startswith(".")):
                 found.append(os.path.join(folder, entry.name) + ("/" if entry.is_dir() else ""))
     return found

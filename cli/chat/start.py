@@ -14,6 +14,7 @@ from ...errors import UsageError
 from ..open_model import chosen, guide, prompt_cache
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
+from ..ui.terminal import check_stdout
 from .loop import chat_loop
 from .slash_commands import complete
 from .turns import TurnOptions, TurnRunner, count
@@ -49,15 +50,16 @@ class Start:
     save: bool
     template: str | None
     given: Mapping[str, Any]
+    quiet: bool = False
 
-    def turn_options(self, tools: Path | None, tool_run: str, context_end: str) -> TurnOptions:
+    def turn_options(self, tools: Path | None, tool_run: str, context_end: str, commands: bool) -> TurnOptions:
         """How turns are run. Raises as `tools.load`, and UsageError for an empty `tool_run`."""
         from ...chat.tools import load
 
         how: tuple[str, ...] | str = tool_run if tool_run in ("ask", "never") else tuple(shlex.split(tool_run))
         if not how:
             raise UsageError("--tool-run is empty", "give ask, never or a program")
-        return TurnOptions(tuple(load(tools)) if tools is not None else (), how, str(context_end))
+        return TurnOptions(tuple(load(tools)) if tools is not None else (), how, str(context_end), commands)
 
     def conversation(self, resume: bool, id: str | None, system: str | None) -> tuple[SessionFile | None, Conversation]:
         """The saved session to continue, or a new one, and its conversation. Its model is used if none is named."""
@@ -74,7 +76,7 @@ class Start:
             except NotFoundError:
                 if self.model is None:
                     raise
-        self.model = self.model or (Path(saved.model) if saved else guide())
+        self.model = self.model or (Path(saved.model) if saved else guide(quiet=self.quiet))
         model = str(self.model)
         conversation = saved.conversation if saved else Conversation(system)
         if not self.save:
@@ -143,6 +145,7 @@ class Start:
         limits: Limits,
     ) -> int:
         """Chat, then close what was opened. Returns the exit code; raises as `runner`."""
+        check_stdout()
         turns = len(conversation.turns)
         with screen, ExitStack() as stack:
             runner = self.runner(screen, conversation, file, options, limits)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import PromptTooLongError, ResourceError
+from ...text import escaped, shown
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, no_echo
+from ..ui.terminal import columns
+from ..views.calls import call_lines, cut
 from .interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from ...generation.session import Session
 
 MAX_CALL_ROUNDS = 16  # answers with function calls in one turn
+CONTEXT_ENDS = {"d": "drop", "drop": "drop", "s": "summarize", "summarize": "summarize", "p": "stop", "stop": "stop"}
+CONSENT = {"y": "yes", "yes": "yes", "always": "always", "n": "no", "no": "no"}
 
 
 @dataclass(slots=True)
@@ -31,6 +36,7 @@ class TurnOptions:
     tools: tuple[Tool, ...] = ()
     tool_run: tuple[str, ...] | str = "ask"  # "ask", "never", or a program with its arguments
     context_end: str = "ask"  # "ask", "drop", "summarize" or "stop"
+    commands: bool = False  # whether lines that nobody types can be commands
 
 
 class TurnRunner:
@@ -52,6 +58,8 @@ class TurnRunner:
         self.saved, self.open_model = saved, open_model
         self.interrupts = Interrupts()
         self.end: Finished | None = None  # of the last answer
+        self._noted: set[str] = set()
+        self._always: set[str] = set()  # functions that may run without asking again
         self.default = ""  # the text that the next line begins with
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
 
@@ -108,19 +116,26 @@ class TurnRunner:
         if choice == "ask":
             full = f"The context is full (the conversation is {n} tokens, the context {n_ctx})"
             question = f"{full}: [d]rop the oldest turns, [s]ummarize them, or sto[p]?"
-            choice = {"d": "drop", "s": "summarize"}.get(self.keyboard.ask(question, "dsp"), "stop")
+            choice = self._asked(question, CONTEXT_ENDS)
         if choice == "stop" or chat.conversation.visible() < 2:
             if n < n_ctx and chat.conversation.visible() < 2:
                 return  # one long turn: its answer ends where the context is full, with a note
             message = f"the conversation is {n} tokens, which leaves no room for an answer in a context of {n_ctx}"
-            hint = "start again with /clear, or restart with a larger --ctx or with --context-end drop or summarize"
-            raise PromptTooLongError(message, hint)
+            raise PromptTooLongError(message, self._room_hint(n))
         if choice == "summarize":
             self._summarize()
         dropped = chat.drop_to_fit() if not chat.fits() else 0
         if dropped:
             self.save({"type": "drop", "turns": dropped})
             self.screen.aside(f"(the model no longer sees the {count(dropped, 'oldest turn')})")
+
+    def _room_hint(self, n: int) -> str:
+        """What makes room for a conversation of `n` tokens: neither what was given already nor what cannot help."""
+        larger = f"start with --ctx {n + self.chat.answer_room}"
+        if self.chat.conversation.visible() < 2:
+            return f"shorten the question, or {larger}"
+        clear = "/clear begins a new conversation; or " if self.interactive else ""
+        return f"{clear}{larger}, or with --context-end drop or summarize"
 
     def _summarize(self) -> None:
         conversation = self.chat.conversation
@@ -158,29 +173,52 @@ class TurnRunner:
             self.screen.notes([f"warning: {error}; this chat is no longer saved"])
             self.saved = None
 
+    def note_once(self, text: str) -> None:
+        """A note, the first time only."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.screen.notes([text])
+
     # ---- functions --------------------------------------------------------------------------------------------------
 
     def _call(self, call: Call) -> str | None:
         """The result of a function call, None where the function is not run."""
         from ...chat.tools import run
 
-        self.screen.aside(f"call: {call.name}({', '.join(f'{k}={v!r}' for k, v in call.arguments.items())})")
+        for line in call_lines(call.name, call.arguments, columns(sys.stderr)):
+            self.screen.aside(line, always=self.options.tool_run == "ask" and self.interactive)
         how = self.options.tool_run
+        tool = next((tool for tool in self.options.tools if tool.name == call.name), None)
+        if tool is None:
+            return f"error: there is no function {shown(call.name)}"
         if how == "never":
             return None
         if isinstance(how, tuple):
             result = run(how, call, whole=True)
-        else:
-            tool = next((tool for tool in self.options.tools if tool.name == call.name), None)
-            if tool is None:
-                return f"error: there is no function {call.name}"
-            if not tool.command:
+        elif not tool.command:
+            with self.interrupts.reading():
                 return self.keyboard.line("result of the call (empty to refuse it):") or None
-            if self.keyboard.ask(f"run {tool.command[0]}? [y/n]", "yn") != "y":
-                return None
+        elif not self._may_run(tool):
+            return None
+        else:
             result = run(tool.command, call)
-        self.screen.aside(f"result: {result[:200]}{'…' if len(result) > 200 else ''}")
+        self.screen.aside(f"result: {cut(result)}")
         return result or "(no output)"
+
+    def _may_run(self, tool: Tool) -> bool:
+        """Whether the user allows a call of this function; "always" holds for the rest of the chat."""
+        if tool.name not in self._always:
+            answer = self._asked(
+                f"run {escaped(tool.command[0])}? (always: also each later call of this function)", CONSENT
+            )
+            if answer == "always":
+                self._always.add(tool.name)
+            return answer != "no"
+        return True
+
+    def _asked(self, question: str, answers: Mapping[str, str]) -> str:
+        with self.interrupts.reading():
+            return self.keyboard.ask(question, answers)
 
 
 def count(n: int, noun: str) -> str:

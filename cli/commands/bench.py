@@ -11,10 +11,10 @@ from ..views.bench import bench_charts, bench_table, change_lines, collect
 
 def bench(
     models: o.Models,
-    prompt: o.BenchPrompt = 512,
-    gen: o.BenchAnswer = 128,
+    prompt: o.BenchPrompt = ["512"],  # noqa: B006  not changed, and the parser's default
+    gen: o.BenchAnswer = ["128"],  # noqa: B006
     prompt_gen: o.PromptAndAnswer = None,
-    depth: o.Depth = 0,
+    depth: o.Depth = ["0"],  # noqa: B006
     threads: o.BenchThreads = None,
     kv_type: o.KvType = choices.Cache.f16,
     weights: o.WeightsMode = choices.Weights.auto,
@@ -29,7 +29,7 @@ def bench(
 
     The tests are those of llama-bench: pp is prompt processing, tg is text generation. GB/s counts the weights read
     per second of generation; "of memory" compares it with the memory bandwidth of all threads, measured on 1 GiB.
-    For several models or thread counts a terminal also shows bars.
+    Lists have commas, or the option is repeated. For several models or thread counts a terminal also shows bars.
 
     \b
     Examples: llmlocal bench model.gguf -p 512 -n 128 -t 1,2,4
@@ -38,13 +38,14 @@ def bench(
     """
     from ...errors import ThresholdError, UsageError
     from ...measure import baseline as earlier
-    from ...measure.bench import BenchPlan, BenchResult, bench, pair_of, thread_counts
+    from ...measure.bench import BenchPlan, BenchResult, bench, pairs_of, thread_counts, token_counts
 
     if fail_below is not None and baseline is None:
         raise UsageError("--fail-below needs something to compare with", "add --baseline FILE")
     limit = earlier.percentage(fail_below) if fail_below is not None else None
     before = earlier.read(baseline) if baseline is not None else None
-    plan = BenchPlan(prompt, gen, pair_of(prompt_gen), depth, repeats, kv_type, weights, roofline)
+    prompts, gens, depths = (token_counts(*given) for given in (("-p", prompt), ("-n", gen), ("-d", depth)))
+    plan = BenchPlan(prompts, gens, pairs_of(prompt_gen), depths, repeats, kv_type, weights, roofline)
     rows: list[BenchResult] = []
     with terminal.Screen(quiet=quiet) as screen:
         measured = collect(bench(models, plan, thread_counts(threads)), rows)

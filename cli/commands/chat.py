@@ -22,6 +22,7 @@ def chat(
     context_end: o.ContextEnd = choices.AtEnd.ask,
     tools: o.ToolsFile = None,
     tool_run: o.ToolRun = "ask",
+    commands: o.Commands = False,
     prompt_cache: o.PromptCache = "auto",
     max_tokens: o.MaxTokens = None,
     ctx: o.Ctx = None,
@@ -36,11 +37,13 @@ def chat(
     seed: o.Seed = None,
     stop: o.Stop = None,
     yes: o.Yes = False,
+    quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Chat with a model.
 
-    Each turn is saved as soon as it ends. Type /help in the chat for its commands.
+    Each turn is saved as soon as it ends. Type /help in the chat for its commands. From a pipe each line is a turn, and
+    is sent as it is.
 
     \b
     Examples: llmlocal chat model.gguf -s "Be brief."
@@ -50,11 +53,10 @@ def chat(
     from ..ui.answer import AnswerScreen
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat}
-    start = Start(
-        model, ctx, threads, kv_type, weights, yes, prompt_cache, not no_save, template, given | {"seed": seed}
-    )
-    turn_options = start.turn_options(tools, tool_run, context_end)
+    given |= {"seed": seed}
+    start = Start(model, ctx, threads, kv_type, weights, yes, prompt_cache, not no_save, template, given, quiet)
+    turn_options = start.turn_options(tools, tool_run, context_end, commands)
     file, conversation = start.conversation(resume, session, system)
-    screen = AnswerScreen(render=render, thoughts=thoughts, whole_lines=True, verbose=verbose)
+    screen = AnswerScreen(render=render, thoughts=thoughts, whole_lines=True, quiet=quiet, verbose=verbose)
     limits = Limits(max_tokens, stop or (), think.value, think_budget)
     raise typer.Exit(start.run(screen, conversation, file, turn_options, limits))

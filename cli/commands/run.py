@@ -38,6 +38,7 @@ def run(
     as_json: o.Json = False,
     output: o.OutputFile = None,
     force: o.Force = False,
+    no_newline: o.NoNewline = False,
     no_stdin: o.NoStdin = False,
     think: o.ThinkSwitch = choices.Think.auto,
     think_budget: o.ThinkBudget = None,
@@ -48,7 +49,8 @@ def run(
 ) -> None:
     """Answer a prompt with a model.
 
-    Only the answer goes to stdout. A model without a chat template continues the text.
+    Only the answer goes to stdout, and a final line feed unless --no-newline or --raw -q is given. A model without a
+    chat template continues the text.
 
     \b
     Examples: llmlocal run qwen3-0.6b "Why is the sky blue?"
@@ -61,8 +63,9 @@ def run(
     model, question = named_or_guide(model, prompt, quiet=quiet)
     inputs = [model, *(file or ()), *([Path(template)] if template else [])]
     target = Target(output, as_json, force, inputs)
-    read = prompt_source(question, use_stdin=not no_stdin, needed=not file)
-    texts, screen = read_files(file or ()), AnswerScreen(quiet=quiet, verbose=verbose)
+    read = prompt_source(question, use_stdin=not no_stdin, needed=not file, quiet=quiet)
+    whole_lines = not (no_newline or (raw and quiet))
+    texts, screen = read_files(file or ()), AnswerScreen(whole_lines=whole_lines, quiet=quiet, verbose=verbose)
     with (
         screen,
         opened(model, ctx, threads, kv_type=kv_type, weights=weights, force=yes, cache=prompt_cache) as session,

@@ -8,6 +8,7 @@ from ..model_argument import open_local_or_remote
 from ..ui import terminal
 from ..views import fit as fit_sheet
 from ..views import model as sheet
+from ..views.hf_folder import show_folder
 
 
 def show(
@@ -24,7 +25,8 @@ def show(
     """Show what a model is and how much memory it needs.
 
     Shows the architecture, sizes, vocabulary and chat template of a GGUF file, or its metadata and tensors; the model
-    is not run. For a model that is not on this machine only the header is read from the hub.
+    is not run. For a model that is not on this machine only the header is read from the hub. For a Hugging Face folder
+    it shows what convert would make of it.
 
     \b
     Examples: llmlocal show model.gguf --ctx 8192
@@ -35,6 +37,8 @@ def show(
     from ...model_info.describe import TEMPLATE, describe
 
     key = TEMPLATE if template and key is None else key
+    if file.is_dir():
+        return show_folder(file, key, as_json=as_json, more=(kv and key is None) or tensors or fit)
     with open_local_or_remote(file) as gguf:
         if key is not None:
             value = sheet.entry(gguf, key)
@@ -43,7 +47,7 @@ def show(
             elif isinstance(value, list):
                 terminal.lines(map(terminal.one_line, map(str, value)))
             else:
-                terminal.show_text(str(value))
+                terminal.show_text(f"{value}" if key == TEMPLATE else f"{value}\n")  # a template is a file of its own
         elif fit:
             found = fit_sheet.measure_fit(gguf, describe(gguf, ctx).memory.n_ctx)
             record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import options as o
 from ..text_input import prompt_source
 from ..ui import terminal
-from ..views.model import to_json
+from ..views.model import as_text, to_json
 
 
 def tokenize(
@@ -16,8 +16,8 @@ def tokenize(
     count: o.Count = False,
     no_special: o.NoSpecial = False,
     decode: o.Decode = False,
-    no_stdin: o.NoStdin = False,
     as_json: o.Json = False,
+    no_stdin: o.NoStdin = False,
 ) -> None:
     """Split a text into tokens, or decode token ids.
 
@@ -32,16 +32,16 @@ def tokenize(
     from ...errors import UsageError
     from ...model_info.tokenization import Tokenization
 
-    if ids + pieces + count + decode > 1:
-        raise UsageError("--ids, --pieces, --count and --decode exclude each other")
+    if ids + pieces + count + (decode or as_json) > 1:
+        raise UsageError("--ids, --pieces, --count and --decode or --json exclude each other")
     read = prompt_source(text, use_stdin=not no_stdin, what="text", exact=True)
     tokenization = Tokenization.open(model, special=not no_special)
     if decode:
         data = tokenization.decode(read())
-        return terminal.say(to_json(text=data.decode("utf-8", "replace"))) if as_json else terminal.show_text(data)
+        return terminal.say(to_json(text=as_text(data))) if as_json else terminal.show_text(data)
     found = tokenization.encode(read())
     if as_json:
-        tokens = [{"id": id, "text": piece.decode("utf-8", "replace"), "bytes": piece.hex()} for id, piece in found]
+        tokens = [{"id": id, "text": as_text(piece), "bytes": piece.hex()} for id, piece in found]
         terminal.say(to_json(model=str(model), count=len(tokens), **({} if count else {"tokens": tokens})))
     elif count:
         terminal.say(str(len(found)))

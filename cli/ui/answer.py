@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 
 from ...text import readable
 from ..choices import Rendering, ShownThoughts
+from . import error_stream
 from .code import highlighted
 from .markdown import DIM, RESET, Markdown
 from .terminal import Screen, can_draw, columns, is_terminal, note, stdout, visible
@@ -20,6 +21,10 @@ from .terminal import Screen, can_draw, columns, is_terminal, note, stdout, visi
 if TYPE_CHECKING:
     from ...generation.events import Event, Finished, Token
 
+EMPTY = {
+    "stop": "the model answered nothing",
+    "length": "there is no answer: the model reached the token limit before it began one (-n allows more)",
+}
 REASONS = {"stop": "finished", "length": "reached the token limit", "context": "filled the context"}
 
 
@@ -27,7 +32,7 @@ class AnswerScreen(Screen):
     """A screen on which answers are drawn.
 
     `render`: whether Markdown is drawn; auto draws it on a terminal with colours. `thoughts`: what is shown of them.
-    `whole_lines`: end an answer with a line feed also where it does not go to a terminal.
+    `whole_lines`: end an answer with a line feed also where it does not go to a terminal; without a text there is none.
     """
 
     def __init__(
@@ -63,20 +68,23 @@ class AnswerScreen(Screen):
                 elif isinstance(event, Token):
                     writer.token(event)
                 else:
-                    writer.close()
-                    self._report_end(event)
+                    writer.finish()
+                    self._report_end(event, answered=bool(writer.said) or writer.called)
                     return event
                 if stopped():
                     break
         return None
 
-    def aside(self, text: str) -> None:
-        """A line about the chat, to stderr; dim where there are colours."""
+    def aside(self, text: str, *, always: bool = False) -> None:
+        """A line about the chat, to stderr, unless silence was asked for; dim where there are colours."""
+        if self._quiet and not always:
+            return
         self.clear()
-        sys.stderr.write(f"{DIM}{visible(text)}{RESET}\n" if _coloured(sys.stderr) else f"{visible(text)}\n")
-        sys.stderr.flush()
+        error_stream.write(f"{DIM}{visible(text)}{RESET}\n" if _coloured(sys.stderr) else f"{visible(text)}\n")
 
-    def _report_end(self, end: Finished) -> None:
+    def _report_end(self, end: Finished, *, answered: bool) -> None:
+        if not answered and end.reason in EMPTY and end.generated_tokens:
+            self.notes([EMPTY[end.reason]])
         if end.reason == "context":
             self.notes(["the context is full, so the answer ends here; a larger --ctx holds more"])
         if self._verbose:
@@ -89,10 +97,11 @@ class _Writer:
     def __init__(self, screen: AnswerScreen, out: BinaryIO | None) -> None:
         self._screen, self._out = screen, out or stdout()
         self._terminal = out is None and is_terminal()
-        self._whole_lines = self._terminal or screen.whole_lines
         self._markdown = Markdown(lambda: columns(sys.stdout), highlighted) if screen.draws_markdown else None
         self._kind, self._last = "", "\n"  # of the part that is being written, and its last character
         self._thought_since, self._thought_tokens = 0.0, 0
+        self.said = ""  # the last character of the answer, empty as long as there is none
+        self.called = False
 
     def __enter__(self) -> _Writer:
         return self
@@ -100,12 +109,13 @@ class _Writer:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._screen.clear()
         if kind is None or not issubclass(kind, OSError):
-            self.close()
+            self.finish()
 
     def token(self, token: Token) -> None:
         """Write the parts that a token completes; a folded thought shows how many tokens it has."""
         self._thought_tokens += token.thinking
         for part in token.parts:
+            self.called |= part.kind == "call"
             if part.kind in ("answer", "thought"):
                 self._part(part.kind, part.text)
         if not token.parts:
@@ -120,9 +130,15 @@ class _Writer:
         elif self._kind == "answer":
             if self._markdown:
                 self._put(self._markdown.finish())
-            if self._whole_lines and self._last != "\n":
+            if self._terminal and self._last != "\n":
                 self._put("\n")
         self._kind = ""
+
+    def finish(self) -> None:
+        """End the answer, with a line feed where whole lines are wanted."""
+        self.close()
+        if self._screen.whole_lines and self.said not in ("", "\n"):
+            self._put("\n")
 
     def _part(self, kind: str, text: str) -> None:
         self._screen.clear()
@@ -147,14 +163,12 @@ class _Writer:
             shown = readable(text)
             if sys.stderr.isatty():
                 shown = visible(shown)
-            sys.stderr.write(f"{DIM}{shown}{RESET}" if _coloured(sys.stderr) else shown)
-            sys.stderr.flush()
+            error_stream.write(f"{DIM}{shown}{RESET}" if _coloured(sys.stderr) else shown)
             self._last = text[-1]
 
     def _end_thought(self) -> None:
         if self._screen.thoughts is ShownThoughts.show:
-            sys.stderr.write("\n\n" if self._last != "\n" else "\n")
-            sys.stderr.flush()
+            error_stream.write("\n\n" if self._last != "\n" else "\n")
         elif self._screen.thoughts is ShownThoughts.fold:
             seconds = monotonic() - self._thought_since
             self._screen.aside(f"thought for {seconds:.0f} s, {self._thought_tokens} tokens (/think shows it)")
@@ -164,7 +178,7 @@ class _Writer:
         if text:
             self._out.write(text.encode("utf-8", "surrogateescape"))
             self._out.flush()
-            self._last = text[-1]
+            self._last = self.said = text[-1]
 
 
 def summary(end: Finished) -> str:

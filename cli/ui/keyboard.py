@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from . import error_stream, typeahead
 from .terminal import can_draw, note
 
 PROMPT = "> "
+YES_NO = {"y": "yes", "yes": "yes", "n": "no", "no": "no"}
+ANSWER = ": "  # before the answer to a question that any text answers
 
 
 class Keyboard(Protocol):
@@ -25,11 +28,15 @@ class Keyboard(Protocol):
     def read(self, corner: str, default: str = "") -> str | None:
         """The next text, None at the end. `corner` is shown beside it; raises KeyboardInterrupt for Ctrl-C."""
 
-    def ask(self, question: str, keys: str) -> str:
-        """One of `keys`; the last of them where nothing can be answered."""
+    def ask(self, question: str, answers: Mapping[str, str]) -> str:
+        """What `answers` says that the line typed means; the last meaning where nothing can be answered.
+
+        Only a whole line that is one of `answers` counts, in any case of its letters; any other is asked for again.
+        What was typed before the question was on the screen is forgotten.
+        """
 
     def line(self, question: str) -> str:
-        """One line; empty where nothing can be answered."""
+        """One line, typed after the question was on the screen; empty where nothing can be answered."""
 
 
 def interactive() -> bool:
@@ -48,21 +55,27 @@ class PlainKeyboard:
     def read(self, corner: str, default: str = "") -> str | None:
         return self._read(PROMPT)
 
-    def ask(self, question: str, keys: str) -> str:
-        if not self._person:
-            return keys[-1]
-        answer = (self._read(f"{question} ") or "").strip().lower()[:1]
-        return answer if answer and answer in keys else keys[-1]
+    def ask(self, question: str, answers: Mapping[str, str]) -> str:
+        return _chosen(question, answers, self._answer if self._person else None)
 
     def line(self, question: str) -> str:
-        return (self._read(f"{question} ") or "") if self._person else ""
+        if not self._person:
+            return ""
+        _put_question(question)
+        return self._answer(ANSWER) or ""
+
+    def _answer(self, mark: str) -> str | None:
+        try:
+            return self._read(mark)
+        except KeyboardInterrupt:
+            note("")
+            return None
 
     def _read(self, mark: str) -> str | None:
         if sys.stdin is None:
             return None
         if self._person:
-            sys.stderr.write(mark)
-            sys.stderr.flush()
+            error_stream.write(mark)
         data = sys.stdin.buffer.readline()
         if not data and self._person:
             note("")
@@ -104,22 +117,42 @@ class LineEditor:
             return None
         return text
 
-    def ask(self, question: str, keys: str) -> str:
-        while True:
-            answer = self.line(question).strip().lower()[:1]
-            if answer and answer in keys:
-                return answer
-            if not answer:
-                return keys[-1]
+    def ask(self, question: str, answers: Mapping[str, str]) -> str:
+        return _chosen(question, answers, self._answer)
 
     def line(self, question: str) -> str:
+        _put_question(question)
+        return self._answer(ANSWER) or ""
+
+    def _answer(self, mark: str) -> str | None:
         from prompt_toolkit import prompt
 
         try:
-            text: str = prompt(f"{question} ", color_depth=_no_colour())
+            text: str = prompt(mark, color_depth=_no_colour())
         except (EOFError, KeyboardInterrupt):
-            return ""
+            return None
         return text
+
+
+def _put_question(question: str) -> None:
+    """Show a question, then forget what was typed before it could be seen."""
+    note(question)
+    typeahead.discard()
+
+
+def _chosen(question: str, answers: Mapping[str, str], read: Callable[[str], str | None] | None) -> str:
+    """What the answer to a question means, asked until it is one of `answers`; the last meaning where none comes."""
+    refused = list(answers.values())[-1]
+    if read is None:
+        return refused
+    shortest = {meaning: answer for answer, meaning in reversed(list(answers.items()))}
+    mark = f"[{'/'.join(shortest[meaning] for meaning in dict.fromkeys(answers.values()))}] "
+    _put_question(question)
+    while (text := read(mark)) is not None:
+        if (answer := answers.get(text.strip().lower())) is not None:
+            return answer
+        typeahead.discard()
+    return refused
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ...text import format_bytes
+from . import error_stream
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -41,8 +42,7 @@ class ProgressLine:
     def clear(self) -> None:
         """Take the line away."""
         if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            error_stream.write("\r\x1b[K")
         self._drawn, self._what = False, None
 
     def _bar(self, columns: tuple[str, ...], title: str, done: int, total: int, width: int, **fields: str) -> None:
@@ -59,8 +59,7 @@ class ProgressLine:
 
     def _send(self, line: str) -> None:
         self._drawn = True
-        sys.stderr.write(f"\r{line}\x1b[K")
-        sys.stderr.flush()
+        error_stream.write(f"\r{line}\x1b[K")
 
 
 def _progress(names: tuple[str, ...]) -> Progress:

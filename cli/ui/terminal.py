@@ -7,6 +7,7 @@ control characters are shown, never sent. Knows no model.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
@@ -18,11 +19,13 @@ from time import monotonic
 from typing import IO, BinaryIO
 
 from ...errors import LlmlocalError, UsageError
+from . import error_stream
 from .progress import ProgressLine
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 PATIENCE = 1.0  # seconds of silence before progress is shown
+_written = False  # whether the command has used stdout
 
 
 def visible(text: str) -> str:
@@ -46,14 +49,14 @@ def can_draw(stream: IO[str] | None) -> bool:
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def columns(stream: IO[str]) -> int:
+def columns(stream: IO[str] | None) -> int:
     """How wide the terminal behind `stream` is; the user's COLUMNS goes first."""
     try:
         return int(os.environ.get("COLUMNS", "")) or 80
     except ValueError:
         pass
     try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno()).columns or 80 if stream is not None else 80
     except (OSError, ValueError):  # no file behind it
         return 80
 
@@ -100,9 +103,7 @@ def show_text(data: str | bytes) -> None:
 
 def note(text: str) -> None:
     """One line about what happens, to stderr."""
-    if sys.stderr is not None:
-        sys.stderr.write(one_line(text) + "\n")
-        sys.stderr.flush()
+    error_stream.write(one_line(text) + "\n")
 
 
 def tell_person(text: str) -> None:
@@ -113,22 +114,28 @@ def tell_person(text: str) -> None:
 
 def confirm(question: str) -> bool:
     """Ask on stderr, and read a line of stdin: whether it is a yes. Both must be terminals."""
-    sys.stderr.write(f"{one_line(question)} [y/N] ")
-    sys.stderr.flush()
+    error_stream.write(f"{one_line(question)} [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def report(error: LlmlocalError, cause: BaseException | None) -> None:
     """What went wrong and what to do next; before it the traceback of `cause`, for developers."""
-    if sys.stderr is None:
-        return
     if cause:
-        traceback.print_exception(cause)
+        error_stream.write("".join(traceback.format_exception(cause)))
     colour = can_draw(sys.stderr) and not os.environ.get("NO_COLOR")
-    sys.stderr.write("\x1b[31merror:\x1b[0m " if colour else "error: ")
+    error_stream.write("\x1b[31merror:\x1b[0m " if colour else "error: ")
     note(str(error))
     if error.hint:
         note(f"hint: {error.hint}")
+
+
+def report_json(error: LlmlocalError) -> None:
+    """An error as an object on stdout, for programs that read one there; none where they have got another already."""
+    if _written or sys.stdout is None:
+        return
+    facts = {"message": str(error), "hint": error.hint or None, "exit_code": error.exit_code}
+    with contextlib.suppress(OSError):
+        say(json.dumps({"schema": 1, "error": facts}))
 
 
 def flush() -> None:
@@ -158,9 +165,22 @@ def is_terminal() -> bool:
 
 def stdout() -> BinaryIO:
     """The binary stream of stdout. Raises UsageError where it is closed."""
-    if sys.stdout is None:
-        raise UsageError("standard output is closed")
+    global _written
+    check_stdout()
+    _written = True
     return sys.stdout.buffer
+
+
+def check_stdout() -> None:
+    """Raises UsageError where stdout is closed: to be asked before work is done for it."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", "redirect it to a file, or to /dev/null")
+
+
+def begin() -> None:
+    """Forget what was written to stdout: a command begins."""
+    global _written
+    _written = False
 
 
 # ---- what goes on -------------------------------------------------------------------------------------------------
@@ -235,6 +255,12 @@ class Screen:
     def notes(self, texts: Iterable[str]) -> None:
         """What the user should know, unless silence was asked for."""
         for text in texts if not self._quiet else ():
+            self.clear()
+            note(text)
+
+    def told(self, texts: Iterable[str]) -> None:
+        """What the user has asked for in a chat, also where silence was asked for."""
+        for text in texts:
             self.clear()
             note(text)
 

@@ -26,7 +26,8 @@ STDOUT = Path("-")
 class Target:
     """A file or stdout (None or -), as text or as JSON; `force` overwrites an existing file, but none of `inputs`.
 
-    Raises UsageError where the file exists or is read by the command: before any work is done for the answer.
+    Raises UsageError where the file exists or is read by the command, its folder does not exist, or stdout is closed:
+    before any work is done for the answer.
     """
 
     path: Path | None = None
@@ -39,6 +40,7 @@ class Target:
         from ...gguf.split import files_of
 
         if self.path is None or self.path == STDOUT:
+            terminal.check_stdout()
             return
         check_not_input(self.path, *(file for given in self.inputs for file in files_of(given)))
         if not self.force:

@@ -105,6 +105,11 @@ def to_json(**fields: Any) -> str:
     return json.dumps({"schema": 1, **_finite(fields)}, indent=1)
 
 
+def as_text(data: bytes) -> str:
+    """Bytes as JSON can hold them: those that are not UTF-8 are U+FFFD."""
+    return data.decode("utf-8", "replace")
+
+
 def _short(kind: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Array):
         return {"type": kind, "elements": value.type.label, "length": len(value)}

@@ -51,13 +51,13 @@ def export(id: str, output: Path | None, *, as_json: bool) -> None:
 def remove_session(id: str, yes: bool) -> None:
     """Delete a session. Raises UsageError if nobody can be asked and --yes was not given."""
     from ...chat.store import find, remove
-    from ..ui.keyboard import PlainKeyboard
+    from ..ui.keyboard import YES_NO, PlainKeyboard
 
     whole = find(id)
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
             raise UsageError(f"this deletes {whole} permanently", "add --yes to confirm")
-        if PlainKeyboard().ask(f"Delete {whole} permanently? [y/n]", "yn") != "y":
+        if PlainKeyboard().ask(f"Delete {whole} permanently?", YES_NO) != "yes":
             return
     remove(whole)
     terminal.note(f"deleted {whole}")

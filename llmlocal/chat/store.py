@@ -20,14 +20,12 @@ from typing import Any
 from ..errors import BadFileError, NotFoundError, ResourceError, UsageError
 from ..files.disk import sync_folder
 from ..quant.private_folder import make_private, why_foreign, why_foreign_file
-from ..text import escaped
+from ..text import encodable, escaped
 from .conversation import Conversation, Turn
 
 SCHEMA = 1
 ENDING = ".jsonl"
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-# Halves of surrogate pairs that stand for no character; the rest stand for bytes that are not UTF-8 (surrogateescape).
-HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 PRIVATE = "let only yourself write the folder and the file; use --no-save to chat without saving"
 TITLE = 60  # characters of the first question that are the title of a session
 
@@ -177,7 +175,7 @@ def read(path: Path) -> SavedSession:
         conversation = Conversation(system if isinstance(system, str) else None)
         for number, line in enumerate(lines[1:], 2):
             _replay(conversation, _record(line), number)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         message = f"{escaped(path.name)}: {escaped(str(error))[:200]}"
         raise BadFileError(message, "remove it with llmlocal sessions rm") from None
     id = path.name.removesuffix(ENDING)
@@ -190,7 +188,7 @@ def _replay(conversation: Conversation, record: Mapping[str, Any], number: int) 
     kind = record.get("type")
     if kind == "turn":
         messages = record["messages"]
-        if not messages or not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in messages):
+        if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
             raise ValueError(f"line {number} is not a valid turn")
         conversation.turns.append(Turn([dict(message) for message in messages]))
     elif kind == "undo":
@@ -198,26 +196,44 @@ def _replay(conversation: Conversation, record: Mapping[str, Any], number: int) 
     elif kind == "clear":
         conversation.clear()
     elif kind == "system":
-        conversation.system = None if record["text"] is None else str(record["text"])
+        conversation.system = None if record["text"] is None else _text(record, "text", number)
     elif kind == "drop":
-        conversation.drop(_count(record["turns"]))
+        conversation.drop(_number(record, "turns", number))
     elif kind == "summary":
-        conversation.summarize(str(record["text"]), _count(record["upto"]))
+        conversation.summarize(_text(record, "text", number), _number(record, "upto", number))
 
 
-def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value} is not a number of turns")
-    return value
+def _is_message(message: Any) -> bool:
+    """Whether a message has the fields that we write, each of its kind."""
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        return False
+    texts = ("content", "reasoning_content", "name", "tool_call_id")
+    if not all(isinstance(message.get(key), str | None) for key in texts):
+        return False
+    calls = message.get("tool_calls") or []
+    return isinstance(calls, list) and all(
+        isinstance(call, dict) and isinstance(call.get("function"), dict) for call in calls
+    )
+
+
+def _text(record: Mapping[str, Any], key: str, number: int) -> str:
+    if not isinstance(found := record[key], str):
+        raise ValueError(f"line {number}: {key} is not a text")
+    return found
+
+
+def _number(record: Mapping[str, Any], key: str, number: int) -> int:
+    found = record[key]
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise ValueError(f"line {number}: {key} is not a whole number of 0 or more")
+    return found
 
 
 def _record(line: bytes) -> dict[str, Any]:
     found = json.loads(line)
-    if b"\\ud" in line.lower():
-        found = json.loads(HALVES.sub("\ufffd", json.dumps(found, ensure_ascii=False)))
     if not isinstance(found, dict):
         raise ValueError("a line is not a JSON object")
-    return found
+    return dict(encodable(found))
 
 
 def _files(where: Path) -> list[Path]:

@@ -44,7 +44,7 @@ class PartSplitter:
         self._said = False  # answer text or a call has been emitted
         self._fresh = True  # the current part is empty so far: its leading whitespace is removed
         self._blanks = ""  # trailing whitespace of reasoning, emitted only if more follows
-        self._body = ""
+        self._body: list[str] = []
 
     @property
     def thinking(self) -> bool:
@@ -90,11 +90,11 @@ class PartSplitter:
         self._said |= span.kind == "call"
         if span.kind == "dropped" and not span.closes:
             return
-        self._inside, self._fresh, self._body = span, True, tag if span.keep else ""
+        self._inside, self._fresh, self._body = span, True, [tag] if span.keep else []
 
     def _ended(self) -> list[Part]:
         """Leave the current span, if any; emits a call, which is now whole."""
-        span, body, self._body, self._blanks = self._inside, self._body, "", ""
+        span, body, self._body, self._blanks = self._inside, "".join(self._body), [], ""
         self._inside, self._fresh = None, span.kind == "thought" if span else self._fresh
         return [Part("call", body)] if span and span.kind == "call" else []
 
@@ -103,7 +103,7 @@ class PartSplitter:
         text, self._held = self._held[:end], self._held[end:]
         kind = self._inside.kind if self._inside else "answer"
         if kind == "call":
-            self._body += text
+            self._body.append(text)
             return
         if self._fresh:
             text = text.lstrip()

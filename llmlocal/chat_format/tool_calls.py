@@ -5,13 +5,16 @@ The tags follow from text in the chat template, the notation from the call itsel
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
+from ..text import encodable
+from .literals import calls as python_calls
+from .literals import constant, mapping_at
 from .tag_splitter import Span
 
 # Text that only templates of a family contain, the tags of its calls ("": to the end of the answer), and whether the
@@ -47,23 +50,37 @@ TAGS: tuple[tuple[str, str, str, bool], ...] = (
 )
 # fmt: on
 BARE = ('{"name":', '{"type": "function"', '{"function":')  # untagged calls, for templates without tags
-DECODER = json.JSONDecoder()
+MAX_BODY = 256 << 10  # characters of a call; what is longer is no call
 
-MISTRAL = re.compile(r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[CALL_ID\]([\w-]+))?\s*\[ARGS\]\s*(?=\{)")
+
+def _finite(text: str) -> float:
+    """A number of JSON. Raises ValueError for one that JSON could not write again."""
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError("a number is not finite")
+    return value
+
+
+DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+
+# Quantifiers are possessive (*+) and spans of tags exclude "<": each pattern takes time linear in the text.
+MISTRAL = re.compile(r"\[TOOL_CALLS\]\s*+([\w.-]++)\s*+(?:\[CALL_ID\]([\w-]++))?+\s*+\[ARGS\]\s*+(?=\{)")
 HEADED = re.compile(
-    r"(?:to=|begin[｜|]>|<\|tool_call:name\|>)\s*(?:functions?\.)?([\w.-]+?)(?::\d+)?\s*"
-    r"(?:<\|channel\|>commentary)?\s*(?:(?:<\|constrain\|>)?\s*json)?\s*"
-    r"(?:<\|message\|>|<\|tool_call_argument_begin\|>|<｜tool▁sep｜>|<\|tool_call:args\|>)\s*(?=\{)"
+    r"(?:to=|begin[｜|]>|<\|tool_call:name\|>)\s*+(?:functions?+\.)?+([\w.-]++)(?::\d++)?+\s*+"
+    r"(?:<\|channel\|>commentary)?+\s*+(?:(?:<\|constrain\|>)?+\s*+json)?+\s*+"
+    r"(?:<\|message\|>|<\|tool_call_argument_begin\|>|<｜tool▁sep｜>|<\|tool_call:args\|>)\s*+(?=\{)"
 )
-OLD_DEEPSEEK = re.compile(r"function<｜tool▁sep｜>([\w.-]+)\s*```json\s*(?=\{)")
-PAIRS = re.compile(r"\s*([\w.-]+)\s*(?:<tool_sep[^>]*>)?\s*(?=<arg_key|$)")
-PAIR = re.compile(r"<arg_key[^>]*>(.*?)</arg_key[^>]*>\s*<arg_value[^>]*>(.*?)</arg_value[^>]*>", re.DOTALL)
-ELEMENT = re.compile(r"<(?:\S*?)(?:function=|function name=|invoke name=)\"?([\w.-]+)\"?\s*>")
-VALUE = re.compile(
-    r"<\S*?(?:parameter=|(?:parameter|param) name=)\"?([\w.-]+)\"?(?:\s[^>]*)?>(.*?)</\S*?param(?:eter)?>", re.DOTALL
-)
-PYTHON = re.compile(r"\s*\[?\s*[A-Za-z_][\w.]*\(")
-GEMMA = re.compile(r"call:([\w.-]+)(?=\{)")
+OLD_DEEPSEEK = re.compile(r"function<｜tool▁sep｜>([\w.-]++)\s*+```json\s*+(?=\{)")
+PART = re.compile(r"<tool_call[^<>]*+>")
+PAIRS = re.compile(r"\s*+([\w.-]++)\s*+(?:<tool_sep[^<>]*+>)?+\s*+(?=<arg_key|$)")
+KEY_OPENS, KEY_CLOSES = re.compile(r"<arg_key[^<>]*+>"), re.compile(r"</arg_key[^<>]*+>\s*+(<arg_value[^<>]*+>)?+")
+ARG_CLOSES = re.compile(r"</arg_value[^<>]*+>")
+ELEMENT = re.compile(r"<[^\s<>]*?(?:function=|function name=|invoke name=)\"?+([\w.-]++)\"?+\s*+>")
+VALUE_OPENS = re.compile(r"<[^\s<>]*?(?:parameter=|param(?:eter)?+ name=)\"?+([\w.-]++)\"?+(?:\s[^<>]*+)?+>")
+VALUE_CLOSES = re.compile(r"</[^\s<>]*?param(?:eter)?+>")
+PYTHON = re.compile(r"\s*+\[?+\s*+[A-Za-z_][\w.]*+\(")
+GEMMA = re.compile(r"call:([\w.-]++)(?=\{)")
+FOLLOWS = re.compile(r"[\s;,]*+(?=\{)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +109,16 @@ def spans(template: str) -> list[Span]:
 
 def parse(body: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[Call]:
     """The calls in a part of an answer, empty where it has none. `tools` declare which arguments are strings."""
+    if len(body) > MAX_BODY:
+        return []
+    declared = Declared.of(tools)
     for notation in (_mistral, _headed, _pairs, _elements, _gemma, _json, _python):
         try:
-            calls = notation(body, Declared.of(tools))
+            calls = notation(body, declared)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         if calls:
-            return calls
+            return [Call(encodable(call.name), encodable(dict(call.arguments))) for call in calls]
     return []
 
 
@@ -134,18 +154,33 @@ def _headed(body: str, _: object) -> list[Call]:
 
 
 def _before_json(head: re.Pattern[str], body: str) -> list[Call]:
-    return [Call(found[1], _mapping(DECODER.raw_decode(body, found.end())[0])) for found in head.finditer(body)]
+    calls, at = [], 0
+    while found := head.search(body, at):  # after its arguments: what stands within them is no call
+        arguments, at = DECODER.raw_decode(body, found.end())
+        calls.append(Call(found[1], _mapping(arguments)))
+    return calls
 
 
 def _pairs(body: str, declared: Declared) -> list[Call]:
     """GLM: name, then <arg_key>k</arg_key><arg_value>v</arg_value>."""
     calls = []
-    for part in re.split(r"<tool_call[^>]*>", body):
+    for part in PART.split(body):
         found = PAIRS.match(part)
-        if found and (PAIR.search(part) or found[1] in declared.names):
-            pairs = {k.strip(): _value(v, (found[1], k.strip()) in declared.texts) for k, v in PAIR.findall(part)}
-            calls.append(Call(found[1], pairs))
+        if found and ((pairs := list(_arguments(part))) or found[1] in declared.names):
+            calls.append(Call(found[1], {k: _value(v, (found[1], k) in declared.texts) for k, v in pairs}))
     return calls
+
+
+def _arguments(part: str) -> Iterator[tuple[str, str]]:
+    """Each key with its value; a key without one is passed over."""
+    at = 0
+    while (opens := KEY_OPENS.search(part, at)) and (closes := KEY_CLOSES.search(part, opens.end())):
+        at = closes.end()
+        if closes[1] is not None:
+            if (end := ARG_CLOSES.search(part, at)) is None:
+                return
+            yield part[opens.end() : closes.start()].strip(), part[at : end.start()]
+            at = end.end()
 
 
 def _elements(body: str, declared: Declared) -> list[Call]:
@@ -157,21 +192,24 @@ def _elements(body: str, declared: Declared) -> list[Call]:
         if inside.lstrip().startswith("{"):
             calls.append(Call(found[1], _mapping(DECODER.raw_decode(inside.lstrip())[0])))
         else:
-            pairs = {key: _value(value, (found[1], key) in declared.texts) for key, value in VALUE.findall(inside)}
+            pairs = {key: _value(value, (found[1], key) in declared.texts) for key, value in _values(inside)}
             calls.append(Call(found[1], pairs))
     return calls
 
 
+def _values(inside: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    while (opens := VALUE_OPENS.search(inside, at)) and (closes := VALUE_CLOSES.search(inside, opens.end())):
+        yield opens[1], inside[opens.end() : closes.start()]
+        at = closes.end()
+
+
 def _gemma(body: str, _: object) -> list[Call]:
     """call:name{key:<|"|>text<|"|>,other:3}: JSON with unquoted keys and <|"|> as quote."""
-    calls = []
-    for found in GEMMA.finditer(body):
-        texts = body[found.end() :].split('<|"|>')
-        bare = [re.sub(r"([{,]\s*)([A-Za-z_][\w-]*)\s*:", r'\1"\2":', text) for text in texts[::2]]
-        bare = [re.sub(r"\bNone\b", "null", text) for text in bare]
-        strings = [json.dumps(text) for text in texts[1::2]]
-        joined = "".join(part for pair in zip(bare, [*strings, ""], strict=False) for part in pair)
-        calls.append(Call(found[1], _mapping(DECODER.raw_decode(joined)[0])))
+    calls, at = [], 0
+    while found := GEMMA.search(body, at):
+        arguments, at = mapping_at(body, found.end(), '<|"|>')
+        calls.append(Call(found[1], arguments))
     return calls
 
 
@@ -189,9 +227,8 @@ def _json(body: str, _: object) -> list[Call]:
                 break  # the text after the calls is ignored
             raise
         calls += [call for item in (value if isinstance(value, list) else [value]) for call in _called(item)]
-        rest = body[end:]
-        follows = re.match(r"[\s;,]*(?=\{)", rest)
-        at = end + follows.end() if follows else -1
+        follows = FOLLOWS.match(body, end)
+        at = follows.end() if follows else -1
     return calls
 
 
@@ -216,34 +253,13 @@ def _python(body: str, _: object) -> list[Call]:
     """[f(a=1, b='x')]: Python syntax with constant values."""
     if not PYTHON.match(body):
         return []
-    tree = ast.parse(body.strip(), mode="eval").body
-    nodes = tree.elts if isinstance(tree, ast.List | ast.Tuple) else [tree]
-    calls = []
-    for node in nodes:
-        if not isinstance(node, ast.Call) or node.args:
-            return []
-        text = ast.unparse(node.func)
-        calls.append(Call(text, {key.arg: _constant(key.value) for key in node.keywords if key.arg}))
-    return calls
-
-
-class _JsonNames(ast.NodeTransformer):
-    """Accepts JSON's true, false and null in Python syntax."""
-
-    NAMES: Mapping[str, Any] = {"true": True, "false": False, "null": None}
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        return ast.Constant(self.NAMES[node.id]) if node.id in self.NAMES else node
-
-
-def _constant(node: ast.expr) -> Any:
-    return ast.literal_eval(_JsonNames().visit(node))
+    return [Call(name, arguments) for name, arguments in python_calls(body)]
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     """The arguments as a dict, parsed where they are JSON in a string. Raises ValueError for other values."""
     if isinstance(value, str):
-        value = json.loads(value)
+        value = DECODER.decode(value)
     if not isinstance(value, Mapping):
         raise ValueError("arguments are not an object")
     return dict(value)
@@ -256,8 +272,7 @@ def _value(text: str, is_text: bool) -> Any:
         text = text[len("<![CDATA[") : -len("]]>")]
     if is_text:
         return text
-    readers: tuple[Callable[[str], Any], ...] = (json.loads, lambda text: _constant(ast.parse(text, mode="eval").body))
-    for read in readers:
+    for read in (DECODER.decode, constant):
         try:
             return read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):

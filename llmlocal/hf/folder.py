@@ -5,6 +5,7 @@ Nothing is ever unpickled, and nothing outside the folder is opened, whatever it
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name."""
-        return (self.path / name).is_file()
+        return os.path.isfile(self.path / name)  # false for names that no file can have, too
 
     def json(self, name: str) -> dict[str, Any]:
         """The object in a JSON file of the folder, read once; empty if the file does not exist."""
@@ -74,7 +75,8 @@ class Folder:
         missing = sorted(name for name in set(index.values()) if not self.has(name))
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise BadFileError(f"{escaped(str(self.path))}: {missing[0]}{more} missing", "download the missing files")
+            name = escaped(missing[0][:64])
+            raise BadFileError(f"{escaped(str(self.path))}: {name}{more} missing", "download the missing files")
         return index
 
     def _part_names(self) -> list[str]:

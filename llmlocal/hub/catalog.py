@@ -135,12 +135,16 @@ def _read(path: Path, *, own: bool) -> tuple[dict[str, CatalogEntry], dict[str, 
     try:
         document = tomllib.loads(path.read_text("utf-8"))
         models, aliases = document.get("models", {}), document.get("aliases", {})
+        if not all(isinstance(table, dict) for table in (models, aliases, *models.values())):
+            raise ValueError("models, each model, and aliases must be tables")
         entries = {name: entry_of(name, table, own=own) for name, table in models.items()}
         for alias, target in aliases.items():
             if not (NAME.fullmatch(alias) and isinstance(target, str)):
                 raise ValueError(f"alias {alias!r} must be a short name of a MODEL")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{where}: {escaped(str(error))}", "correct or delete the file") from None
+    except (OSError, UnicodeDecodeError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{where}: {escaped(str(error))[:200]}", "correct or delete the file") from None
+    except RecursionError:
+        raise UsageError(f"{where}: is too deeply nested", "correct or delete the file") from None
     return entries, {alias: entry.name for entry in entries.values() for alias in entry.aliases} | aliases
 
 

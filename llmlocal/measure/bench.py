@@ -25,6 +25,7 @@ from . import roofline
 
 SEED = 0
 MOST_THREADS = 1024
+MOST_TOKENS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +59,39 @@ class BenchResult:
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """The tests to run: tokens of prefill and of decode (0 skips a test), and a `pair` of both in one test.
+    """The tests to run: tokens of prefill and of decode (0 skips a test), and `pairs` of both in one test.
 
-    Each test starts with `depth` tokens in the KV cache. Raises UsageError for invalid values.
+    Each test is run with each of `depths` tokens in the KV cache before it. Raises UsageError for invalid values.
     """
 
-    n_prompt: int = 512
-    n_gen: int = 128
-    pair: tuple[int, int] | None = None
-    depth: int = 0
+    prompts: tuple[int, ...] = (512,)
+    gens: tuple[int, ...] = (128,)
+    pairs: tuple[tuple[int, int], ...] = ()
+    depths: tuple[int, ...] = (0,)
     repeats: int = 5
     kv_type: str = "f16"
     weights: str = "auto"
     roofline: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("n_prompt", 0), ("n_gen", 0), ("depth", 0), ("repeats", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}: must be {least} or more")
-        if self.pair is not None and min(self.pair) < 1:
+        for n in (*self.prompts, *self.gens, *self.depths):
+            if n < 0:
+                raise UsageError(f"{n} tokens: must be 0 or more")
+        if self.repeats < 1:
+            raise UsageError(f"{self.repeats} repeats: must be 1 or more")
+        if any(min(pair) < 1 for pair in self.pairs):
             raise UsageError("-pg needs at least one token of prompt and of generation")
-        if not self.n_ctx - self.depth:
+        if not self.tests():
             raise UsageError("nothing to measure: give -p, -n or -pg more than 0")
 
     @property
     def n_ctx(self) -> int:
-        return self.depth + max(self.n_prompt, self.n_gen, sum(self.pair or ()))
+        return max(self.depths) + max(map(sum, self.tests()))
 
     def tests(self) -> list[tuple[int, int]]:
         """(Prefill tokens, decode tokens) of every test."""
-        wanted = [(self.n_prompt, 0), (0, self.n_gen), self.pair or (0, 0)]
-        return [test for test in wanted if any(test)]
+        wanted = [*((n, 0) for n in self.prompts), *((0, n) for n in self.gens), *self.pairs]
+        return [test for test in dict.fromkeys(wanted) if any(test)]
 
 
 def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | None] = (None,)) -> Iterator[BenchResult]:
@@ -114,14 +117,17 @@ def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | Non
 def measure(engine: Engine, path: Path, plan: BenchPlan) -> Iterator[BenchResult]:
     """Run the tests on an open engine."""
     ids = np.random.default_rng(SEED).integers(0, engine.n_vocab, plan.n_ctx).tolist()
-    engine.truncate(0)
-    if plan.depth:
-        engine.prefill(ids[: plan.depth])
-    for n_prompt, n_gen in plan.tests():
-        yield _row(engine, path, plan, (n_prompt, n_gen), ids[plan.depth :])
+    held = 0
+    for depth in sorted(set(plan.depths)):
+        engine.truncate(held)
+        if depth > held:
+            engine.prefill(ids[held:depth])
+        held = depth
+        for test in plan.tests():
+            yield _row(engine, path, plan, test, depth, ids[depth:])
 
 
-def _row(engine: Engine, path: Path, plan: BenchPlan, test: tuple[int, int], ids: list[int]) -> BenchResult:
+def _row(engine: Engine, path: Path, plan: BenchPlan, test: tuple[int, int], depth: int, ids: list[int]) -> BenchResult:
     n_prompt, n_gen = test
 
     def run() -> None:
@@ -131,8 +137,8 @@ def _row(engine: Engine, path: Path, plan: BenchPlan, test: tuple[int, int], ids
             engine.decode(id)
 
     name = "+".join(f"{kind}{n}" for kind, n in (("pp", n_prompt), ("tg", n_gen)) if n)
-    name += f" @ d{plan.depth}" if plan.depth else ""
-    samples = _sample(engine, plan, run, n_prompt + n_gen)
+    name += f" @ d{depth}" if depth else ""
+    samples = _sample(engine, plan.repeats, depth, run, n_prompt + n_gen)
     row, cost = BenchResult(path, name, engine.n_threads, samples, plan.kv_type), work(*_file(engine))
     if n_prompt and n_gen:
         return row
@@ -159,37 +165,46 @@ def _file(engine: Engine) -> tuple[Mapping[str, QTensor], Mapping[str, Any]]:
     return engine.gguf.tensors, engine.gguf.metadata
 
 
-def thread_counts(text: str | None) -> list[int | None]:
-    """Parse -t: "4", "1,2,4", or "auto" for a sweep; None lets the engine choose. Raises UsageError."""
-    if text is None:
+def thread_counts(texts: Sequence[str] | None) -> list[int | None]:
+    """Parse -t: "4", "1,2,4", or "auto" for a sweep; none lets the engine choose. Raises UsageError."""
+    if not texts:
         return [None]
-    if text == "auto":
+    if list(texts) == ["auto"]:
         return [*roofline.thread_sweep(physical_cores(), usable_cpus())]
-    try:
-        counts: list[int | None] = [int(word) for word in text.split(",")]
-    except ValueError:
-        counts = [0]
-    if any(n is None or not 1 <= n <= MOST_THREADS for n in counts):
-        raise UsageError(f"-t {text}: must be numbers such as 4 or 1,2,4, or auto")
-    return counts
+    return [*_numbers("-t", texts, 1, MOST_THREADS, ", or auto")]
 
 
-def pair_of(text: str | None) -> tuple[int, int] | None:
+def token_counts(option: str, texts: Sequence[str]) -> tuple[int, ...]:
+    """Parse -p, -n or -d: "512" or "512,2912". Raises UsageError."""
+    return tuple(_numbers(option, texts, 0, MOST_TOKENS))
+
+
+def _numbers(option: str, texts: Sequence[str], least: int, most: int, more: str = "") -> list[int]:
+    """The numbers in lists with commas, each once."""
+    words = [word.strip() for text in texts for word in text.split(",")]
+    for word in words:
+        if not (word.isascii() and word.isdecimal() and len(word) < 10 and least <= int(word) <= most):
+            raise UsageError(f"{option} {','.join(texts)}: must be numbers such as 4 or 1,2,4{more}")
+    return list(dict.fromkeys(map(int, words)))
+
+
+def pairs_of(texts: Sequence[str] | None) -> tuple[tuple[int, int], ...]:
     """Parse -pg: "512,128" is (512, 128). Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        n_prompt, n_gen = map(int, text.split(","))
-    except ValueError as error:
-        raise UsageError(f"-pg {text}: must be two numbers such as 512,128") from error
-    return n_prompt, n_gen
+    found = []
+    for text in texts or ():
+        try:
+            n_prompt, n_gen = map(int, text.split(","))
+        except ValueError as error:
+            raise UsageError(f"-pg {text}: must be two numbers such as 512,128") from error
+        found.append((n_prompt, n_gen))
+    return tuple(found)
 
 
-def _sample(engine: Engine, plan: BenchPlan, work: Callable[[], None], n: int) -> tuple[float, ...]:
+def _sample(engine: Engine, repeats: int, depth: int, work: Callable[[], None], n: int) -> tuple[float, ...]:
     """Tokens/s of every repetition of `work` on `n` tokens, after one warm-up."""
     samples = []
-    for _ in range(plan.repeats + 1):
-        engine.truncate(plan.depth)
+    for _ in range(repeats + 1):
+        engine.truncate(depth)
         start = perf_counter()
         work()
         samples.append(n / (perf_counter() - start))
