@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from vocabularies import golden, real_tokenizer
+from vocabularies import golden, keys, real_tokenizer
 
+from llmlocal.tokenizer import load
 from llmlocal.tokenizer.vocab import CONTROL, UNKNOWN
 
 FILES = ("bert-bge", "deepseek-llm", "gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2")
@@ -39,6 +40,28 @@ def test_scaffolding_is_parsed(name: str) -> None:
     vocab = tokenizer.vocab
     for id in vocab.of_type(CONTROL):
         assert id in tokenizer.encode(f"x{vocab.tokens[id]}x", add_special=False, parse_special=True)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        keys({"model": "gpt2", "pre": "gpt-2", "tokens": ["<|endoftext|>", "a", "b"], "merges": ["a b"]}),
+        keys({"model": "gemma4", "tokens": ["<|endoftext|>", "a", "b", "<s>"], "merges": ["a b"]}),
+        keys({"model": "rwkv", "tokens": ["<|endoftext|>", "a", "b"]}),
+        keys({"model": "llama", "tokens": ["<|endoftext|>", "a", "b"], "scores": [0.0] * 3, "add_bos_token": False}),
+        keys({"model": "plamo2", "tokens": ["<|endoftext|>", "a", "b", "<pad>"], "scores": [0.0] * 4}),
+        keys({"model": "t5", "tokens": ["<|endoftext|>", "a", "b"], "scores": [0.0] * 3, "add_eos_token": False}),
+        keys({"model": "bert", "tokens": ["<|endoftext|>", "▁a", "▁b", "[SEP]"], "seperator_token_id": 3}),
+    ],
+    ids=lambda metadata: str(metadata["tokenizer.ggml.model"]),
+)
+def test_what_the_vocabulary_lacks_never_becomes_a_control_token(metadata: dict[str, object]) -> None:
+    """Where the file names its end of text as the unknown token, as SmolLM2 and StarCoder do."""
+    ids = dict.fromkeys(("bos", "eos", "unknown", "padding", "mask"), 0)
+    tokenizer = load({f"tokenizer.ggml.{name}_token_id": id for name, id in ids.items()} | metadata)
+    assert 0 in tokenizer.stop_ids
+    assert tokenizer.encode("a\x04 éb", add_special=False)
+    assert 0 not in tokenizer.encode("a\x04 é日 c b", add_special=False)
 
 
 def test_all_golden_files_are_there() -> None:

@@ -98,17 +98,18 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
         return [id for symbol in symbols for id in ([symbol] if symbol < n else self._fallback(symbol))]
 
     def _fallback(self, symbol: int) -> list[int]:
-        """Ids for a text that is not a token: of its characters or bytes, otherwise the unknown token, if any."""
+        """Ids for a text that is not a token: of its bytes, otherwise the unknown token, if any.
+
+        Bytes that a byte-level vocabulary lacks are left out, as in llama.cpp: there the unknown token is often the end
+        of a text.
+        """
         text = self._merges.text(symbol)
         if self._scheme.byte_level:
-            ids = [self._ids.get(sign) for sign in text]
-        else:
-            ids = [self._byte_ids[byte] for byte in text.encode("utf-8", "surrogateescape")]
-        unknown = self.vocab.special.get("unk")
-        if not self._scheme.byte_level and None in ids and unknown is not None:
-            return [unknown]
-        known = (unknown if id is None else id for id in ids)
-        return [id for id in known if id is not None]
+            return [self._ids[sign] for sign in text if sign in self._ids]
+        ids = [self._byte_ids[byte] for byte in text.encode("utf-8", "surrogateescape")]
+        if None in ids and self.vocab.unknown is not None:
+            return [self.vocab.unknown]
+        return [id for id in ids if id is not None]
 
 
 def _pre_name(metadata: Mapping[str, Any]) -> str:

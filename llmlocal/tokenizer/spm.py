@@ -62,8 +62,8 @@ class Spm(Tokenizer, kinds=("llama",)):
         except UnicodeEncodeError:  # a lone surrogate
             data = "\ufffd".encode()
         ids = [self._byte_ids[byte] for byte in data]
-        if None in ids:
-            return [self.vocab.special["unk"]]
+        if None in ids and self.vocab.unknown is not None:
+            return [self.vocab.unknown]
         return [id for id in ids if id is not None]
 
 

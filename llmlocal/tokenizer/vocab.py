@@ -86,6 +86,12 @@ class Vocab:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def unknown(self) -> int | None:
+        """The token that stands for text which the vocabulary lacks; None where the file names a control token."""
+        id = self.special.get("unk")
+        return None if id is None or self.types[id] == CONTROL else id
+
     def byte_ids(self) -> list[int | None]:
         """For each of the 256 bytes the id of its token `<0x..>`, None where the vocabulary has none."""
         return [self.ids.get(f"<0x{byte:02X}>") for byte in range(256)]
