@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from time import thread_time
 from types import CodeType
 from typing import Any
 
@@ -111,6 +112,7 @@ class ChatTemplate:
         self.source, self.name, self.note = source, name, note
         self._special_tokens, self._now = dict(special_tokens), now
         self._code: CodeType | None = None
+        self._start = 0.0  # of the rendering, with all attempts to fit the messages
 
     def render(
         self,
@@ -132,6 +134,7 @@ class ChatTemplate:
         exceeds its budget, BadFileError where it is invalid or does something forbidden.
         """
         rest = {**variables, "tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}
+        self._start = thread_time()
         return self._fitted(messages, rest) if fit else self._rendered(messages, rest)
 
     def _fitted(self, messages: Sequence[Message], rest: Mapping[str, Any]) -> Rendered:
@@ -222,7 +225,7 @@ class ChatTemplate:
             given: dict[str, Any] = {"messages": [_message(message) for message in messages]}
             given |= {name: _word(value) or _given(value) for name, value in rest.items()}
             self._code = self._code or compiled(self.source)
-            text = Sandbox(Budget(given), self._now).run(self._code, {**self._special_tokens, **given})
+            text = Sandbox(Budget(given, self._start), self._now).run(self._code, {**self._special_tokens, **given})
         except TemplateRaisedError as error:
             said = one_line(str(error))
         except (OverBudgetError, OverflowError) as error:
