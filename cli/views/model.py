@@ -54,6 +54,8 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
         yield "memory", f"{format_bytes(m.total)} with a context of {m.n_ctx:,} tokens: {each}"
     if d.license:
         yield "license", d.license
+    for note in d.vocabulary.notes if d.vocabulary else ():
+        yield "note", note
     if d.trailing_bytes:
         yield "note", f"{d.trailing_bytes} bytes after the last tensor are not part of the model"
 

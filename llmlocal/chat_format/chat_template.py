@@ -112,7 +112,7 @@ class ChatTemplate:
         self.source, self.name, self.note = source, name, note
         self._special_tokens, self._now = dict(special_tokens), now
         self._code: CodeType | None = None
-        self._start = 0.0  # of the rendering, with all attempts to fit the messages
+        self._start: float | None = None  # processor time at the first of several attempts to fit the messages
 
     def render(
         self,
@@ -134,7 +134,7 @@ class ChatTemplate:
         exceeds its budget, BadFileError where it is invalid or does something forbidden.
         """
         rest = {**variables, "tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}
-        self._start = thread_time()
+        self._start = None
         return self._fitted(messages, rest) if fit else self._rendered(messages, rest)
 
     def _fitted(self, messages: Sequence[Message], rest: Mapping[str, Any]) -> Rendered:
@@ -225,6 +225,7 @@ class ChatTemplate:
             given: dict[str, Any] = {"messages": [_message(message) for message in messages]}
             given |= {name: _word(value) or _given(value) for name, value in rest.items()}
             self._code = self._code or compiled(self.source)
+            self._start = thread_time() if self._start is None else self._start
             text = Sandbox(Budget(given, self._start), self._now).run(self._code, {**self._special_tokens, **given})
         except TemplateRaisedError as error:
             said = one_line(str(error))

@@ -14,7 +14,7 @@ from ..chat_format.tag_splitter import Span
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
-from ..model_info.memory import memory
+from ..model_info.memory import arch_value, memory
 from ..model_info.memory_limit import check_memory
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
@@ -155,9 +155,9 @@ class Session:
         message = f"the prompt is {n} tokens, {n - self.n_ctx} more than the context of {self.n_ctx}"
         fits, metadata = n + (ANSWER_ROOM if max_tokens is None else max_tokens), self.gguf.metadata
         takes = format_bytes(memory(metadata, self.gguf.tensors, fits, self.kv_type).total)
-        trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+        trained = arch_value(metadata, "context_length")
         hint = f"use --ctx {fits}, which takes {takes} of memory"
-        if isinstance(trained, int) and fits > trained:
+        if trained is not None and fits > trained:
             hint = f"shorten it; --ctx {fits} would take {takes} of memory, but the model was trained on {trained}"
         raise PromptTooLongError(message, hint)
 

@@ -44,8 +44,8 @@ class Tokenizer(ABC):
         KINDS.update(dict.fromkeys(kinds, cls))
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self.notes: list[str] = []  # warnings for the user about this vocabulary, a line each
         self.vocab = Vocab(metadata, self.conventions_for(metadata))
+        self.notes = list(self.vocab.notes)  # warnings for the user about this vocabulary, a line each
         self._hidden = frozenset(self.vocab.of_type(CONTROL, UNKNOWN))
         self._specials = self._longest_first(metadata)
 
