@@ -165,6 +165,22 @@ def test_prompt(
     assert engine.tokens == s.tokenizer.encode(prompt)
 
 
+@pytest.mark.parametrize("more", [[], ["--raw"]])
+def test_what_cannot_fit_is_refused_before_it_is_read_or_encoded(
+    more: list[str], said: Said, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 MB on one line, and files without an end."""
+    monkeypatch.setattr("llmlocal.tokenizer.base.Tokenizer.encode", lambda *_, **__: pytest.fail("it was encoded"))
+    feed(monkeypatch, b"word " * 10_000_000, fed=True)
+    code, out, err = said("run", story, *more)
+    assert (code, out) == (7, "") and err.startswith("error: stdin has more than") and sys.stdin.buffer.tell() < 4 << 20
+    code, _, err = said("run", story, "a", "-f", "/dev/zero", "--no-stdin", *more)
+    assert code == 7 and err.startswith("error: /dev/zero has more than") and "hint: " in err
+    monkeypatch.setattr("llmlocal.generation.session.BLANKS", 0)
+    code, _, err = said("run", story, "a" * 100_000, "--no-stdin", *more)
+    assert code == 7 and "a context of 512 tokens holds" in err
+
+
 def test_a_long_wait_on_a_pipe_is_said(story: Path) -> None:
     with start("run", story, "Once", "-n", "2", "--raw", stdin=subprocess.PIPE) as process:
         assert process.stderr and process.stdin

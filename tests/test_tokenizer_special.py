@@ -7,7 +7,7 @@ import random
 import pytest
 from vocabularies import golden, keys, real_tokenizer
 
-from llmlocal.tokenizer import load
+from llmlocal.tokenizer import base, load
 from llmlocal.tokenizer.vocab import CONTROL, UNKNOWN
 
 FILES = ("bert-bge", "deepseek-llm", "gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2")
@@ -66,3 +66,24 @@ def test_what_the_vocabulary_lacks_never_becomes_a_control_token(metadata: dict[
 
 def test_all_golden_files_are_there() -> None:
     assert sum(len(golden(name)[1]) for name in FILES) == 322
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_text_in_pieces_has_the_same_tokens(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "PIECE", 100)
+    tokenizer = real_tokenizer(name)
+    text = "\n".join(text for text, _ in golden(name)[1]) * 2 + "the end of the text"
+    data = text.encode()
+    pieces = [data[at : at + 37] for at in range(0, len(data), 37)]
+    found = list(tokenizer.encode_pieces(pieces, parse_special=True))
+    assert [id for part in found for id in part] == tokenizer.encode(text, parse_special=True)
+    assert len(found) > 10
+
+
+def test_what_cannot_fit_is_known_without_encoding() -> None:
+    """No text with fewer tokens is longer; where a token can stand for any text, nothing is known."""
+    for name in FILES:
+        tokenizer = real_tokenizer(name)
+        for text, ids in golden(name)[1]:
+            most = tokenizer.most_bytes(len(ids))
+            assert (most is None) == (name == "bert-bge") and (most is None or len(text.encode()) <= most + 1)

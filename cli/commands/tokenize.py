@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..text_input import prompt_source
+from ..text_input import text_source
 from ..ui import terminal
 
 
@@ -32,13 +32,13 @@ def tokenize(
 
     if ids + pieces + count + decode > 1:
         raise UsageError("--ids, --pieces, --count and --decode exclude each other")
-    read = prompt_source(text, use_stdin=not no_stdin, what="text", exact=True)
+    read = text_source(text, use_stdin=not no_stdin)
     tokenization = Tokenization.open(model, special=not no_special)
     if decode:
-        return terminal.show_text(tokenization.decode(read()))
-    found = tokenization.encode(read())
+        return terminal.show_text(tokenization.decode(b"".join(read())))
+    found = tokenization.encode_pieces(read())
     if count:
-        terminal.say(str(len(found)))
+        terminal.say(str(sum(1 for _ in found)))
     elif ids:
         terminal.say(" ".join(str(id) for id, _ in found))
     else:

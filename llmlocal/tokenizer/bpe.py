@@ -66,6 +66,14 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         return self._cache.encode(self._words(text))
 
+    @property
+    def _splits_at_spaces(self) -> bool:
+        return not self._scheme.joins_words or self._words_within is not None
+
+    @property
+    def _longest(self) -> int | None:
+        return None if self._drops_blanks else super()._longest
+
     def piece(self, id: int) -> bytes:
         text = self.token_text(id)
         if self._scheme.joins_words or self.vocab.types[id] != NORMAL:

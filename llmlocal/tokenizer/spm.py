@@ -46,6 +46,10 @@ class Spm(Tokenizer, kinds=("llama",)):
             return self._spell(text)
         return self._words.encode(WORD.findall(text))
 
+    @property
+    def _splits_at_spaces(self) -> bool:
+        return self._by_word
+
     def _spell(self, text: str) -> list[int]:
         ids: list[int] = []
         for symbol in merge(text, self._ids, self._scores):

@@ -56,6 +56,10 @@ class Ugm(Tokenizer, kinds=("t5",)):
             previous = id
         return ids
 
+    @property
+    def _longest(self) -> int | None:
+        return None  # so does a stretch that is not in the vocabulary
+
     def _normalized(self, text: str) -> str:
         if self._byte_ids is None:
             text = NOT_UTF8.sub("\ufffd", text)

@@ -56,6 +56,14 @@ class Wpm(Tokenizer, kinds=("bert",)):
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         return self._words.encode(text.translate(self._plain).split())
 
+    @property
+    def _splits_at_spaces(self) -> bool:
+        return True
+
+    @property
+    def _longest(self) -> int | None:
+        return None  # a word that is not in the vocabulary becomes one token
+
     def _spell(self, word: str) -> list[int]:
         word = SPACE + word
         ids, at = [], 0
