@@ -133,6 +133,34 @@ def test_malformed_file_in_a_process_of_its_own(malformed: dict[str, Path], name
     assert len(lines) == 1
 
 
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode there")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["path"], []),
+        (["show"], ["--json"]),
+        (["tokenize"], ["a", "--no-stdin"]),
+        (["gguf", "set"], ["general.name", "x", "--in-place"]),
+        (["gguf", "hash"], []),
+        (["gguf", "diff"], ["{}"]),
+        (["run"], ["a", "-n", "1", "--raw", "--json", "--no-stdin"]),
+    ],
+    ids=lambda words: words[0] if words else "",
+)
+def test_names_that_are_not_utf8(before: list[str], after: list[str], said: Said, story: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    path.write_bytes(story.read_bytes())
+    code, _, err = said(*before, path, *(word.replace("{}", str(path)) for word in after))
+    assert code == 0 and "error" not in err
+
+
+def test_an_alias_cannot_hold_a_name_that_is_not_utf8(said: Said, story: Path, tmp_path: Path, store: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    path.write_bytes(story.read_bytes())
+    code, _, err = said("alias", "set", "cafe", path)
+    assert code == 2 and "is not UTF-8: an alias cannot be stored for it" in err
+
+
 # ---- prompts ------------------------------------------------------------------------------------------------------
 
 
