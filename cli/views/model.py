@@ -93,7 +93,7 @@ def record(gguf: GGUFFile, path: Path, d: Description) -> str:
     return to_json(
         path=str(path),
         **asdict(d),
-        chat_template=gguf.metadata.get(TEMPLATE),
+        chat_template=template if isinstance(template := gguf.metadata.get(TEMPLATE), str) else None,
         metadata={key: _short(kinds[key].label, value) for key, value in gguf.metadata.items()},
         tensors=[
             {"name": t.name, "format": t.format.name, "shape": t.shape, "bytes": t.nbytes}
