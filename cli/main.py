@@ -60,6 +60,8 @@ NEXT = """Run language models on this machine's CPU. Next steps:
   llmlocal chat qwen3-0.6b          chat with it
   llmlocal doctor                   check this machine
   llmlocal --help                   list all commands"""
+# What the system's loader and the libraries say when memory ends.
+NO_MEMORY = ("failed to map segment", "annot allocate memory", "can't start new thread", "Unable to allocate")
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -172,11 +174,25 @@ def _reported(error: BaseException, *, as_json: bool) -> int:
         return BROKEN_PIPE
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ended; libraries that cannot be loaded then, or start no thread, say so in their own errors."""
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in chain:
+        chain.append(at)
+        at = at.__cause__ or at.__context__
+    return any(
+        isinstance(e, MemoryError) or getattr(e, "errno", 0) == errno.ENOMEM or any(s in str(e) for s in NO_MEMORY)
+        for e in chain
+        if isinstance(e, MemoryError | OSError | ImportError | RuntimeError | SystemError)
+    )
+
+
 def _for_users(error: BaseException) -> LlmlocalError:
     """`error` in words for users; what they cannot have caused is our bug."""
     if isinstance(error, LlmlocalError):
         return error
-    if isinstance(error, MemoryError):
+    if _is_out_of_memory(error):
         return ResourceError("not enough memory", "use a smaller model or a smaller --ctx")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"cannot write: {error.strerror}")

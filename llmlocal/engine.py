@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import models
 from .errors import BadFileError, PromptTooLongError, UsageError
 from .gguf.reader import GGUFFile, open_gguf
+from .gguf.values import scalar
 from .layers import Layers
 from .layers.metadata import Config
 from .layers.weights import NamedTensors, Weights
@@ -259,5 +260,8 @@ def logits_size(gguf: Described) -> int:
 
 def trained_context(gguf: GGUFFile) -> int:
     """The context that the model was trained for in tokens, or DEFAULT_CONTEXT if the file does not say."""
-    value = gguf.metadata.get(f"{gguf.metadata.get('general.architecture')}.context_length")
+    try:
+        value = scalar(gguf.metadata.get(f"{gguf.metadata.get('general.architecture')}.context_length"))
+    except ValueError:  # an array of different numbers
+        return DEFAULT_CONTEXT
     return value if isinstance(value, int) and 0 < value < 1 << 31 else DEFAULT_CONTEXT

@@ -165,17 +165,54 @@ def test_shown_is_one_harmless_line() -> None:
 def test_a_system_prompt_that_does_not_fit_is_folded(source: str) -> None:
     source += "{% for m in messages if m.role != 'system' %}{{ m.role }}:{{ m.content }};{% endfor %}"
     template = ChatTemplate(source, {})
-    rendered = template.render([SYSTEM, HELLO], fold_system=True)
+    rendered = template.render([SYSTEM, HELLO], fit=True)
     assert rendered.text == "user:Be terse.\n\nHello;" and "does not support a system prompt" in rendered.notes[0]
-    assert template.render([HELLO], fold_system=True).notes == ()
+    assert template.render([HELLO], fit=True).notes == ()
     parts = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
-    assert "Be terse." in template.render([SYSTEM, parts], fold_system=True).text
+    assert "Be terse." in template.render([SYSTEM, parts], fit=True).text
 
 
 def test_a_system_prompt_that_fits_stays() -> None:
-    template = ChatTemplate("{{ messages[0].content | upper }}", {})
-    rendered = template.render([SYSTEM, HELLO], fold_system=True)
-    assert rendered.text == "BE TERSE." and not rendered.notes
+    template = ChatTemplate("{{ messages | map(attribute='content') | join(' ') | upper }}", {})
+    rendered = template.render([SYSTEM, HELLO], fit=True)
+    assert rendered.text == "BE TERSE. HELLO" and not rendered.notes
+
+
+PARTS = (
+    "{% for m in messages %}{{ m.role }}: {% for p in m['content'] %}{% if p['type'] == 'text' %}{{ p['text'] }}"
+    "{% endif %}{% endfor %};{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        PARTS,
+        "{% for m in messages %}{{ m.role }}: {{ m.content[0].text }};{% endfor %}",
+        "{% for m in messages %}{{ m.role }}: {{ m.content | map(attribute='text') | join }};{% endfor %}",
+        "{% for m in messages %}{% if m.content is string %}{{ raise_exception('a list') }}{% endif %}{% endfor %}"
+        + PARTS,
+    ],
+)
+def test_a_template_that_reads_parts_gets_parts(source: str) -> None:
+    template, hi = ChatTemplate(source, {}), {"role": "assistant", "content": "Hi"}
+    rendered = template.render([SYSTEM, HELLO, hi, HELLO], fit=True)
+    assert rendered.text == "system: Be terse.;user: Hello;assistant: Hi;user: Hello;" and not rendered.notes
+    assert all(s.from_user for s in rendered.segments if s.text in ("Hello", "Hi", "Be terse."))
+    no_system = template.source.replace("in messages %}", "in messages if m.role == 'user' %}")
+    folded = ChatTemplate(no_system, {}).render([SYSTEM, HELLO], fit=True)
+    assert "Be terse." in folded.text and "Hello" in folded.text and folded.notes
+
+
+def test_nothing_that_the_user_says_vanishes_silently() -> None:
+    first, last = (ChatTemplate("{{ messages[AT].content }}".replace("AT", at), {}) for at in ("0", "-1"))
+    talk = [HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Why?"}]
+    with pytest.raises(TemplateRefusedError, match="message 3 of 3 is not in the prompt"):
+        first.render(talk, fit=True)
+    assert "message 1 of 3" in last.render(talk, fit=True).notes[0]
+    for changed in ("upper", "tojson", "replace('l', 'L')", "trim | title"):
+        rendered = ChatTemplate("{{ messages[0].content | " + changed + " }}", {}).render([HELLO], fit=True)
+        assert rendered.text and not rendered.notes
 
 
 BUILT_IN = {

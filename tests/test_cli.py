@@ -133,6 +133,34 @@ def test_malformed_file_in_a_process_of_its_own(malformed: dict[str, Path], name
     assert len(lines) == 1
 
 
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode there")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["path"], []),
+        (["show"], ["--json"]),
+        (["tokenize"], ["a", "--no-stdin"]),
+        (["gguf", "set"], ["general.name", "x", "--in-place"]),
+        (["gguf", "hash"], []),
+        (["gguf", "diff"], ["{}"]),
+        (["run"], ["a", "-n", "1", "--raw", "--json", "--no-stdin"]),
+    ],
+    ids=lambda words: words[0] if words else "",
+)
+def test_names_that_are_not_utf8(before: list[str], after: list[str], said: Said, story: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    path.write_bytes(story.read_bytes())
+    code, _, err = said(*before, path, *(word.replace("{}", str(path)) for word in after))
+    assert code == 0 and "error" not in err
+
+
+def test_an_alias_cannot_hold_a_name_that_is_not_utf8(said: Said, story: Path, tmp_path: Path, store: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    path.write_bytes(story.read_bytes())
+    code, _, err = said("alias", "set", "cafe", path)
+    assert code == 2 and "is not UTF-8: an alias cannot be stored for it" in err
+
+
 # ---- prompts ------------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +191,22 @@ def test_prompt(
     assert said("run", "m", *arguments) == (0, "", f"{NOTE}the model answered nothing\n")
     s, _ = session()
     assert engine.tokens == s.tokenizer.encode(prompt)
+
+
+@pytest.mark.parametrize("more", [[], ["--raw"]])
+def test_what_cannot_fit_is_refused_before_it_is_read_or_encoded(
+    more: list[str], said: Said, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 MB on one line, and files without an end."""
+    monkeypatch.setattr("llmlocal.tokenizer.base.Tokenizer.encode", lambda *_, **__: pytest.fail("it was encoded"))
+    feed(monkeypatch, b"word " * 10_000_000, fed=True)
+    code, out, err = said("run", story, *more)
+    assert (code, out) == (7, "") and err.startswith("error: stdin has more than") and sys.stdin.buffer.tell() < 4 << 20
+    code, _, err = said("run", story, "a", "-f", "/dev/zero", "--no-stdin", *more)
+    assert code == 7 and err.startswith("error: /dev/zero has more than") and "hint: " in err
+    monkeypatch.setattr("llmlocal.generation.session.BLANKS", 0)
+    code, _, err = said("run", story, "a" * 100_000, "--no-stdin", *more)
+    assert code == 7 and "a context of 512 tokens holds" in err
 
 
 def test_a_long_wait_on_a_pipe_is_said(story: Path) -> None:

@@ -73,6 +73,36 @@ def test_unsupported_architecture_says_so(said: Said, tmp_path: Path) -> None:
     assert "none, not supported, so it cannot run" in said("show", made(tmp_path / "m.gguf"))[1]
 
 
+@pytest.mark.parametrize("value", [7, ["a", "b"]])
+@pytest.mark.parametrize("key", ["tokenizer.chat_template", "tokenizer.ggml.tokens", "tokenizer.ggml.pre"])
+def test_values_of_a_wrong_kind(key: str, value: Any, said: Said, tmp_path: Path) -> None:
+    path = made(tmp_path / "m.gguf", **{key: value})
+    for more in ((), ("--kv",), ("--fit",), ("--json",)):
+        code, out, err = said("show", path, *more)
+        assert code == 0 and not err
+    assert json.loads(out)["chat_template"] is None
+    for command in (("run", "a", "-n", "1", "--no-stdin"), ("tokenize", "a"), ("bench", "-p", "2"), ("warmup",)):
+        code, _, err = said(command[0], path, *command[1:])
+        assert code in (0, 3, 5) and len(err.splitlines()) <= 3, err
+
+
+def test_special_ids_outside_the_vocabulary_are_said(said: Said, tmp_path: Path) -> None:
+    path = made(tmp_path / "m.gguf", **{"tokenizer.ggml.padding_token_id": 2**32 - 1})
+    words = "tokenizer.ggml.padding_token_id is 4294967295, outside the vocabulary of 261 tokens"
+    assert words in said("show", path)[1]
+    assert json.loads(said("show", path, "--json")[1])["vocabulary"]["notes"] == [words]
+
+
+def test_a_kv_head_count_for_each_layer_takes_the_same_memory(said: Said, tmp_path: Path) -> None:
+    sizes = {"embedding_length": 64, "block_count": 5, "attention.head_count": 8, "context_length": 64}
+    keys = {f"none.{key}": value for key, value in sizes.items()}
+    shown = [
+        said("show", made(tmp_path / f"{i}.gguf", **keys, **{"none.attention.head_count_kv": heads}), "--json")[1]
+        for i, heads in enumerate((4, [4], [4] * 5))
+    ]
+    assert len({json.loads(text)["memory"]["cache"] for text in shown}) == 1
+
+
 def test_split_model(said: Said, tmp_path: Path) -> None:
     first, second = (tmp_path / f"m-0000{i}-of-00002.gguf" for i in (1, 2))
     both = {"split.count": 2, "split.tensors.count": 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,18 @@ Said = Callable[..., tuple[int, str, str]]
 
 def program(*arguments: str | Path, data: bytes = b"") -> bytes:
     return subprocess.run([*PROGRAM, *map(str, arguments)], input=data, capture_output=True, check=True).stdout
+
+
+def test_a_text_is_encoded_while_it_is_read(story: Path) -> None:
+    read: list[bytes] = []
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(50):
+            read.append(b"once upon a time " * 5000)
+            yield read[-1]
+
+    found = Tokenization.open(story).encode_pieces(pieces())
+    assert [next(found) for _ in range(3)] and len(read) < 3
 
 
 def test_a_line_for_each_token(said: Said, story: Path) -> None:

@@ -389,3 +389,48 @@ def test_damaged_vocabularies(data: st.DataObject, tmp_path_factory: pytest.Temp
     path.write_bytes(whole)
     with suppress(BadFileError):
         assert read_sentencepiece(path).pieces
+
+
+OPENED = (
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"),
+    *("chat_template.jinja", "additional_chat_templates/tool.jinja", "README.md", "special_tokens_map.json", INDEX),
+)
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_nothing_outside_the_folder_is_opened(name: str, tmp_path: Path, said: Said) -> None:
+    folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
+    if name.startswith("additional"):
+        (folder / "chat_template.jinja").write_text("own")
+        (folder / "additional_chat_templates").mkdir()
+    file = folder / name
+    outside = file.rename(tmp_path / "secret") if file.exists() else tmp_path / "secret"
+    if not outside.exists():
+        outside.write_text("{}")
+    file.symlink_to(outside)
+    code, _, error = said("convert", folder, tmp_path / "out.gguf")
+    assert code == 5 and "is a link to a file outside of the folder" in error and not (tmp_path / "out.gguf").exists()
+
+
+def test_a_folder_of_links_outside_is_outside(tmp_path: Path, said: Said) -> None:
+    folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
+    (folder / "chat_template.jinja").write_text("own")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "tool.jinja").write_text("secret")
+    (folder / "additional_chat_templates").symlink_to(tmp_path / "elsewhere")
+    assert said("convert", folder, tmp_path / "out.gguf")[0] == 5
+
+
+def test_the_hubs_cache_is_made_of_links(tmp_path: Path, said: Said) -> None:
+    home = tmp_path / "models--org--name"
+    folder = write_folder(home / "snapshots" / "0123", CASES["llama-linear"])
+    (home / "blobs").mkdir()
+    for number, file in enumerate([path for path in folder.iterdir() if path.is_file()]):
+        file.rename(home / "blobs" / str(number))
+        file.symlink_to(Path("../../blobs") / str(number))
+    assert said("convert", folder, tmp_path / "out.gguf")[0] == 0
+    (tmp_path / "secret").write_text("secret")
+    (home / "blobs" / "n").symlink_to(tmp_path / "secret")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "generation_config.json").symlink_to("../../blobs/n")
+    assert said("convert", folder, tmp_path / "other.gguf")[0] == 5

@@ -162,6 +162,23 @@ def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Pa
 
 
 @pytest.mark.usefixtures("nothing_runs")
+def test_a_value_may_be_an_array_of_equal_ones(model: tuple[str, Path]) -> None:
+    """Some converters repeat a value for each layer, or write a single one as an array."""
+    path = model[1]
+    with open_gguf(path) as gguf:
+        arch = gguf.metadata["general.architecture"]
+        values = {key: value for key, value in gguf.metadata.items() if key.startswith(f"{arch}.")}
+    values = {key: value for key, value in values.items() if type(value) in (int, float)}
+    assert f"{arch}.attention.head_count_kv" in values or f"{arch}.attention.head_count" in values
+    for times in (1, values[f"{arch}.block_count"]):
+        assert not opened(path, {key: [value] * times for key, value in values.items()})
+    for key in ("attention.head_count", "feed_forward_length"):
+        value = values[f"{arch}.{key}"]
+        said = opened(path, {f"{arch}.{key}": [value] * 2 + [2 * value]})
+        assert f"{arch}.{key} differs between layers, which is not supported" in said
+
+
+@pytest.mark.usefixtures("nothing_runs")
 def test_every_misshapen_tensor_is_refused(model: tuple[str, Path]) -> None:
     with open_gguf(model[1]) as gguf:
         tensors = dict(gguf.tensors)

@@ -242,6 +242,14 @@ def assert_agrees(file: GGUFFile, oracle: gguf.GGUFReader) -> None:
         assert bytes(held.data) == tensor.data.tobytes()
 
 
+def test_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 123456\n")
+    with pytest.raises(BadFileError, match=r"m\.gguf: a Git LFS pointer") as caught:
+        open_gguf(path)
+    assert "git lfs pull" in caught.value.hint
+
+
 def test_every_error_is_one_line_with_an_exit_code(tmp_path: Path) -> None:
     path = saved(tmp_path, container([entry("\x1b[2J\n" + "k" * 99, U8, 1)] * 2, []), "\x1b]0;x.gguf")
     with pytest.raises(LlmlocalError) as caught:

@@ -13,7 +13,7 @@ import pytest
 from recipe_models import Small
 from test_quantize import write_small
 
-from llmlocal.gguf import ValueType, open_gguf
+from llmlocal.gguf import ValueType, open_gguf, write_gguf
 
 Said = Callable[..., tuple[int, str, str]]
 
@@ -101,6 +101,14 @@ def test_rename_template(said: Said, model: Path) -> None:
     assert raw(model, key) == (ValueType.STRING, "first")
     with open_gguf(model) as file:
         assert "tokenizer.chat_templates" not in file.metadata
+
+
+@pytest.mark.parametrize("value", [7, ["a", "b"], True])
+def test_a_template_that_is_no_text_is_not_renamed(value: object, said: Said, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    write_gguf(path, {"general.architecture": "none", "tokenizer.chat_template": value}, [])
+    code, out, err = said("gguf", "rename-template", path, "default", "plain", "--in-place")
+    assert (code, out) == (5, "") and "tokenizer.chat_template is not a text" in err
 
 
 def test_split_and_merge_come_back(said: Said, model: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -123,3 +124,32 @@ def test_prediction_is_near_the_peak_of_a_large_model(tmp_path: Path, kind: str,
 def test_program_has_the_option() -> None:
     out = subprocess.run([*PROGRAM, "run", "--help"], capture_output=True, text=True, check=True).stdout
     assert "--yes" in out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        ImportError("libx.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_end_of_memory_is_no_internal_error(
+    error: Exception, wrapped: bool, said: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a library wraps it, as llvmlite does when it cannot be loaded."""
+
+    def fail(*_: object, **__: object) -> None:
+        try:
+            raise error
+        except Exception as cause:
+            if wrapped:
+                raise OSError("could not load a library") from cause
+            raise
+
+    monkeypatch.setattr("llmlocal.generation.session.Session.open", fail)
+    code, out, err = said("run", "m", "a", "--no-stdin")
+    assert (code, out) == (6, "") and err.splitlines()[0] == "error: not enough memory"

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmlocal.chat_format.chat_template import ChatTemplate
+from llmlocal.chat_format.sandbox import strings
+from llmlocal.chat_format.sandbox.budget import Budget
 from llmlocal.errors import BadFileError, LlmlocalError
 
 SECONDS = 4.0  # of processor time: twice what is promised, since a busy machine counts more
@@ -79,6 +83,9 @@ ESCAPES = [
 ]
 
 LOOP = "{% for a in range(99999) %}"
+GROW = "{% set n = namespace(x=START) %}{% for a in range(9000) %}{% set n.x = n.x + ITEM %}{% endfor %}"
+COLLIDING = GROW.replace("START", "[]").replace("ITEM", "[a * (2 ** 61 - 1)]")
+CHARS = GROW.replace("START", "''").replace("ITEM", "'%c' % (a + 256)")
 BOMBS = [
     M50,
     LOOP * 2 + "x" + "{% endfor %}" * 2,
@@ -151,6 +158,34 @@ BOMBS = [
     "{{ cycler(*range(99999)).next.x.y }}",
     "{{ dict.fromkeys(range(99999), 'x') }}",
 ]
+BURNS = [  # what Python itself does in quadratic time
+    "{{ ('%' ~ '0' * 1000000) % 1 }}",
+    "{{ ('%999d' * 200000) % ((1,) * 200000) }}",
+    "{{ ('%(a)s' * 200000) % {'a': 'x' * 1000000} }}",
+    "{{ ('{0}' * 300000).format('x' * 1000000) }}",
+    "{{ range(60000) | map('float') | list | unique | list }}" * 9,
+    COLLIDING + "{{ n.x | unique | list | length }}",
+    COLLIDING + "{{ dict(n.x | map('batch', 1) | map('first') | list) }}",
+    CHARS + LOOP + "{% set z = (n.x[0] * 900000 ~ n.x).rstrip(n.x) %}{% endfor %}",
+    CHARS + LOOP + "{% set z = (n.x ~ n.x[-1] * 900000) | trim(n.x) %}{% endfor %}",
+    *(
+        "{% set s = 'a' * 200000 %}{% set x = 'b' ~ s[:90000] %}" + LOOP + f"{{% set z = s.{name}(x) %}}{{% endfor %}}"
+        for name in ("rfind", "rsplit", "rpartition")
+    ),
+    *(
+        f"{{% set p = 'real' ~ '.real' * 12000 %}}{{{{ range(60000) | {call} | list }}}}"
+        for call in ("map(attribute=p)", "groupby(p)", "sort(attribute=p)", "selectattr(p)", "unique(attribute=p)")
+    ),
+    *(
+        f"{{% set p = 'real' ~ '.real' * 12000 %}}{{{{ range(60000) | {call} }}}}"
+        for call in ("join(attribute=p)", "sum(attribute=p)", "max(attribute=p)")
+    ),
+    "{{ range(60000)" + " | map(attribute='real')" * 700 + " | list | length }}",
+    "{{ range(60000)" + " | batch(1) | map('first')" * 300 + " | list | length }}",
+    "{{ ('<' * 1000000) | e }}" * 9,
+    "{{ ('x\n' * 500000) | indent }}" * 40,
+    "{{ ('a b ' * 250000) | title }}" * 40,
+]
 
 
 def refused(source: str) -> str:
@@ -178,6 +213,54 @@ def test_bombs_are_stopped(source: str) -> None:
     refused(source)
     assert process.memory_info().rss - before < MEMORY
     assert threading.active_count() == threads and not process.children()
+
+
+@pytest.mark.parametrize("source", BURNS, ids=lambda source: source[:60])
+def test_burns_are_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a smaller budget, to save the time of the test: what does not look at the clock takes far longer."""
+    monkeypatch.setattr("llmlocal.chat_format.sandbox.budget.SECONDS", 0.1)
+    start = time.process_time()
+    refused(source)
+    assert time.process_time() - start < 1.5
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ('%' ~ '0' * 1000000 ~ 'd') % 1 }}",
+        "{{ (('%' ~ '0' * 1000 ~ 'd') * 900) % ((1,) * 900) }}",
+        CHARS.replace("9000", "5000") + "{{ (n.x[0] * 900000).lstrip(n.x) }}",
+        "{{ ('a' * 900000).rfind('b' ~ 'a' * 400000) }}",
+        "{{ ('ab' * 100000).rsplit('b' ~ 'a' * 90000) | length }}",
+    ],
+    ids=lambda source: str(source)[:60],
+)
+def test_ends_soon(source: str) -> None:
+    start = time.process_time()
+    ChatTemplate(source, {}).render(MESSAGES)
+    assert time.process_time() - start < SECONDS / 4
+
+
+def test_attempts_to_fit_share_their_time() -> None:
+    slow = "{% for a in range(9000) %}{% set x = ('x' * 10000) | upper %}{% endfor %}"
+    start = time.process_time()
+    with pytest.raises(LlmlocalError):
+        ChatTemplate(slow, {}).render([{"role": "system", "content": "Be terse."}, *MESSAGES], fit=True)
+    assert time.process_time() - start < SECONDS / 2
+
+
+@given(st.text("ab", max_size=40), st.integers(0, 24), st.integers(1, 20), st.integers(-9, 9), st.integers(-9, 50))
+def test_searches_from_the_end_are_pythons(text: str, at: int, size: int, start: int, end: int) -> None:
+    budget, text = Budget({}), text * 3
+    for sep in (text[at : at + size] or "a", "b" + "a" * 17, "ab" * size):
+        assert strings.rfind(budget, text, sep) == text.rfind(sep)
+        assert strings.rfind(budget, text, sep, start) == text.rfind(sep, start)
+        assert strings.rfind(budget, text, sep, start, end) == text.rfind(sep, start, end)
+        assert strings.rsplit(budget, text, sep, start) == text.rsplit(sep, start)
+        assert strings.rpartition(budget, text, sep) == text.rpartition(sep)
+        chars = sep + "".join(map(chr, range(256, 400)))
+        for name in ("strip", "lstrip", "rstrip"):
+            assert strings.METHODS[name](budget, text, chars) == getattr(text, name)(chars)
 
 
 def test_escapes_have_names_that_fit() -> None:

@@ -13,7 +13,9 @@ from zlib import crc32
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vocabularies import bpe
 
+from llmlocal.tokenizer import base, load
 from llmlocal.tokenizer.pretokenizers import BY_NAME, SCHEMES
 from llmlocal.tokenizer.splitter import Splitter, ascii_thousands, blanks_by_powers_of_two, thousands
 from llmlocal.tokenizer.unicode_classes import BLANKS, UNASSIGNED, classes, lower
@@ -137,3 +139,16 @@ def test_classes_agree_with_python_where_both_know_the_character() -> None:
 
 def test_lower() -> None:
     assert [lower(char) for char in "AÉİΣ1日\u0378"] == [*"aéiσ1日\u0378"]
+
+
+@pytest.mark.parametrize("name", sorted(BY_NAME))
+def test_a_text_in_pieces_has_the_same_tokens(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are cut between words wherever that is allowed; here at every chance."""
+    monkeypatch.setattr(base, "PIECE", 8)
+    tokenizer = load(bpe("a b", "Ġ a", "b a", "▁ a", pre=name))
+    rng = Random(name)
+    for _ in range(60):
+        text = "".join(rng.choices(("a b", " ab", "ba ", "a", " ", "\n", "1234", "é", "日", "'s", "!", " <s>a"), k=40))
+        pieces = [text.encode()[at : at + 5] for at in range(0, len(text.encode()), 5)]
+        ids = [id for part in tokenizer.encode_pieces(pieces, parse_special=True) for id in part]
+        assert ids == tokenizer.encode(text, parse_special=True), repr(text)

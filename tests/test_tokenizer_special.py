@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from vocabularies import golden, real_tokenizer
+from vocabularies import golden, keys, real_tokenizer
 
+from llmlocal.tokenizer import base, load
 from llmlocal.tokenizer.vocab import CONTROL, UNKNOWN
 
 FILES = ("bert-bge", "deepseek-llm", "gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2")
@@ -41,5 +42,48 @@ def test_scaffolding_is_parsed(name: str) -> None:
         assert id in tokenizer.encode(f"x{vocab.tokens[id]}x", add_special=False, parse_special=True)
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        keys({"model": "gpt2", "pre": "gpt-2", "tokens": ["<|endoftext|>", "a", "b"], "merges": ["a b"]}),
+        keys({"model": "gemma4", "tokens": ["<|endoftext|>", "a", "b", "<s>"], "merges": ["a b"]}),
+        keys({"model": "rwkv", "tokens": ["<|endoftext|>", "a", "b"]}),
+        keys({"model": "llama", "tokens": ["<|endoftext|>", "a", "b"], "scores": [0.0] * 3, "add_bos_token": False}),
+        keys({"model": "plamo2", "tokens": ["<|endoftext|>", "a", "b", "<pad>"], "scores": [0.0] * 4}),
+        keys({"model": "t5", "tokens": ["<|endoftext|>", "a", "b"], "scores": [0.0] * 3, "add_eos_token": False}),
+        keys({"model": "bert", "tokens": ["<|endoftext|>", "▁a", "▁b", "[SEP]"], "seperator_token_id": 3}),
+    ],
+    ids=lambda metadata: str(metadata["tokenizer.ggml.model"]),
+)
+def test_what_the_vocabulary_lacks_never_becomes_a_control_token(metadata: dict[str, object]) -> None:
+    """Where the file names its end of text as the unknown token, as SmolLM2 and StarCoder do."""
+    ids = dict.fromkeys(("bos", "eos", "unknown", "padding", "mask"), 0)
+    tokenizer = load({f"tokenizer.ggml.{name}_token_id": id for name, id in ids.items()} | metadata)
+    assert 0 in tokenizer.stop_ids
+    assert tokenizer.encode("a\x04 éb", add_special=False)
+    assert 0 not in tokenizer.encode("a\x04 é日 c b", add_special=False)
+
+
 def test_all_golden_files_are_there() -> None:
     assert sum(len(golden(name)[1]) for name in FILES) == 322
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_text_in_pieces_has_the_same_tokens(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "PIECE", 100)
+    tokenizer = real_tokenizer(name)
+    text = "\n".join(text for text, _ in golden(name)[1]) * 2 + "the end of the text"
+    data = text.encode()
+    pieces = [data[at : at + 37] for at in range(0, len(data), 37)]
+    found = list(tokenizer.encode_pieces(pieces, parse_special=True))
+    assert [id for part in found for id in part] == tokenizer.encode(text, parse_special=True)
+    assert len(found) > 10
+
+
+def test_what_cannot_fit_is_known_without_encoding() -> None:
+    """No text with fewer tokens is longer; where a token can stand for any text, nothing is known."""
+    for name in FILES:
+        tokenizer = real_tokenizer(name)
+        for text, ids in golden(name)[1]:
+            most = tokenizer.most_bytes(len(ids))
+            assert (most is None) == (name == "bert-bge") and (most is None or len(text.encode()) <= most + 1)

@@ -17,6 +17,7 @@ from vocabularies import BYTES, unigram
 from llmlocal.errors import BadFileError
 from llmlocal.tokenizer import load
 from llmlocal.tokenizer.charsmap import Charsmap
+from llmlocal.tokenizer.vocab import SPACE
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 charsmap = import_module("tokenizer_vocabularies").charsmap
@@ -132,3 +133,17 @@ def test_linear_time(unit: str) -> None:
     start = time.process_time()
     tokenizer.encode(unit * (2**18 // len(unit.encode())))
     assert time.process_time() - start < 2  # a mebibyte takes less on a quiet machine
+
+
+def test_a_file_cannot_ask_for_quadratic_time() -> None:
+    """Maps that walk far at each character, replacements without measure, and tokens that are prefixes of others."""
+    far = Charsmap(charsmap({"a" * 100: "b"}))
+    with pytest.raises(BadFileError, match="more than 64 characters"):
+        far.replace("a" * 8000)
+    assert Charsmap(charsmap({"a" * 60: "b"})).replace("a" * 59 + "c") == "a" * 59 + "c"
+    with pytest.raises(BadFileError, match="a replacement of 5000 bytes"):
+        Charsmap(charsmap({"a": "b" * 5000})).replace("a")
+    with pytest.raises(BadFileError, match="lengths of tokens that begin with 'aa', up to 6000"):
+        load(unigram({"a" * n: -float(n) for n in range(1, 6001)}))
+    blanks = load(unigram({SPACE * n: -float(n) for n in range(1, 257)}))
+    assert blanks.encode("  ")

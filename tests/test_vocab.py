@@ -32,9 +32,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "type 9": ({"token_type": [9] * N}, r"token_type\[0\] is 9"),
     "type negative": ({"token_type": [1] * (N - 1) + [-1]}, rf"token_type\[{N - 1}\] is -1"),
     "byte type, no byte": ({"token_type": [2, 3, 3] + [6] * (N - 3)}, r"type byte, but its text is '▁a', not <0x00>"),
-    "bos outside": ({"bos_token_id": N}, f"bos_token_id is {N}, outside the vocabulary of {N} tokens"),
-    "eos negative": ({"eos_token_id": -1}, "eos_token_id is -1, outside"),
-    "pad float": ({"padding_token_id": 1.0}, r"padding_token_id is 1\.0, outside"),
+    "eot outside, sep needed": ({"seperator_token_id": N, "add_sep_token": True}, "there is no .*seperator_token_id"),
+    "pad float": ({"padding_token_id": 1.0}, r"padding_token_id is 1\.0, not a token id"),
     "default outside": ({"tokens": ["a"], "scores": [0.0], "token_type": [1]}, "bos_token_id is absent.*default is 1"),
     "flag number": ({"add_bos_token": 1}, "add_bos_token is 1, not true or false"),
     "sep without id": ({"add_sep_token": True}, "add_sep_token is true but there is no .*seperator_token_id"),
@@ -57,6 +56,26 @@ def test_byte_tokens_are_two_capital_hex_digits(text: str) -> None:
     metadata["tokenizer.ggml.tokens"][5] = text
     with pytest.raises(BadFileError, match=r"tokens\[5\] has type byte, but its text is"):
         load(metadata)
+
+
+@pytest.mark.parametrize(
+    ("key", "id", "name", "used"),
+    [
+        ("padding_token_id", 2**32 - 1, "pad", None),
+        ("bos_token_id", N, "bos", 1),
+        ("eos_token_id", -1, "eos", 2),
+        ("unknown_token_id", 10**6, "unk", 0),
+        ("eot_token_id", N, "eot", None),
+        ("prefix_token_id", N, "fim_pre", None),
+    ],
+)
+def test_special_ids_outside_the_vocabulary(key: str, id: int, name: str, used: int | None) -> None:
+    """A warning, and the default where there is one, as in llama.cpp."""
+    tokenizer = load(spm("▁a", "a", **{key: id}))
+    said = "it is ignored" if used is None else f"the default, {used}, is used"
+    assert tokenizer.notes == [f"tokenizer.ggml.{key} is {id}, outside the vocabulary of {N} tokens: {said}"]
+    assert tokenizer.vocab.special.get(name) == used
+    assert tokenizer.encode("a") == [1, N - 2]
 
 
 def test_special_ids_flags_and_defaults() -> None:

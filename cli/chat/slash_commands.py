@@ -89,12 +89,13 @@ def edit(runner: TurnRunner, rest: str) -> None:
 def read(runner: TurnRunner, rest: str) -> None:
     """FILE [question]: send a text file, with a question about it"""
     from ...chat_format.prompt import with_files
-    from ..text_input import read_files
+    from ..text_input import files_source
 
     name, question = _first_word(rest)
     if not name:
         raise UsageError("/read needs a file", "such as /read notes.txt What is this about?")
-    text = with_files(read_files([_path(name)]), question.encode("utf-8", "surrogateescape"))
+    files = files_source([_path(name)])(runner.chat.session.most_bytes)
+    text = with_files(files, question.encode("utf-8", "surrogateescape"))
     runner.ask(text.decode("utf-8", "surrogateescape"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import choices
 from .. import options as o
 from ..open_model import checked, chosen, named_or_guide, opened
-from ..text_input import prompt_source, read_files
+from ..text_input import files_source, prompt_source
 from ..ui.answer import AnswerScreen
 from ..views.answers import Target, deliver, show_prompt
 
@@ -65,12 +65,17 @@ def run(
     target = Target(output, as_json, force, inputs)
     read = prompt_source(question, use_stdin=not no_stdin, needed=not file, quiet=quiet)
     whole_lines = not (no_newline or (raw and quiet))
-    texts, screen = read_files(file or ()), AnswerScreen(whole_lines=whole_lines, quiet=quiet, verbose=verbose)
+    read_files, screen = (
+        files_source(file or ()),
+        AnswerScreen(whole_lines=whole_lines, quiet=quiet, verbose=verbose),
+    )
     with (
         screen,
         opened(model, ctx, threads, kv_type=kv_type, weights=weights, force=yes, cache=prompt_cache) as session,
     ):
-        ready = session.prompt(PromptRequest(read(), system, texts, raw, template, think.value))
+        most = session.most_bytes
+        texts = read_files(most)
+        ready = session.prompt(PromptRequest(read(most), system, texts, raw, template, think.value))
         screen.notes(ready.notes)
         if show_prompt_only:
             return show_prompt(ready, target, model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import options as o
-from ..text_input import prompt_source
+from ..text_input import text_source
 from ..ui import terminal
 from ..views.model import as_text, to_json
 
@@ -34,17 +34,17 @@ def tokenize(
 
     if ids + pieces + count + (decode or as_json) > 1:
         raise UsageError("--ids, --pieces, --count and --decode or --json exclude each other")
-    read = prompt_source(text, use_stdin=not no_stdin, what="text", exact=True)
+    read = text_source(text, use_stdin=not no_stdin)
     tokenization = Tokenization.open(model, special=not no_special)
     if decode:
-        data = tokenization.decode(read())
+        data = tokenization.decode(b"".join(read()))
         return terminal.say(to_json(text=as_text(data))) if as_json else terminal.show_text(data)
-    found = tokenization.encode(read())
+    found = tokenization.encode_pieces(read())
     if as_json:
         tokens = [{"id": id, "text": as_text(piece), "bytes": piece.hex()} for id, piece in found]
         terminal.say(to_json(model=str(model), count=len(tokens), **({} if count else {"tokens": tokens})))
     elif count:
-        terminal.say(str(len(found)))
+        terminal.say(str(sum(1 for _ in found)))
     elif ids:
         terminal.say(" ".join(str(id) for id, _ in found))
     else:

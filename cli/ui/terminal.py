@@ -65,8 +65,19 @@ def columns(stream: IO[str] | None) -> int:
 
 
 def say(text: str) -> None:
-    """A line of what was asked for, to stdout."""
-    stdout().write(text.encode() + b"\n")
+    """A line of what was asked for, to stdout. Names that are not UTF-8 go to a pipe as they are."""
+    stdout().write((_spelled(text) if is_terminal() else _exact(text)) + b"\n")
+
+
+def _spelled(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _exact(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character, which stands for no byte
+        return _spelled(text)
 
 
 def say_path(path: Path) -> None:

@@ -54,6 +54,8 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
         yield "memory", f"{format_bytes(m.total)} with a context of {m.n_ctx:,} tokens: {each}"
     if d.license:
         yield "license", d.license
+    for note in d.vocabulary.notes if d.vocabulary else ():
+        yield "note", note
     if d.trailing_bytes:
         yield "note", f"{d.trailing_bytes} bytes after the last tensor are not part of the model"
 
@@ -91,7 +93,7 @@ def record(gguf: GGUFFile, path: Path, d: Description) -> str:
     return to_json(
         path=str(path),
         **asdict(d),
-        chat_template=gguf.metadata.get(TEMPLATE),
+        chat_template=template if isinstance(template := gguf.metadata.get(TEMPLATE), str) else None,
         metadata={key: _short(kinds[key].label, value) for key, value in gguf.metadata.items()},
         tensors=[
             {"name": t.name, "format": t.format.name, "shape": t.shape, "bytes": t.nbytes}

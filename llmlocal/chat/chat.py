@@ -64,7 +64,12 @@ class Chat:
         return template
 
     def prompt(self, more: Sequence[Message] = (), think: Think | None = None) -> Prompt:
-        """The conversation, and `more` after it, as a prompt. Raises as `chat_format.prompt.conversation`."""
+        """The conversation, and `more` after it, as a prompt.
+
+        Raises as `chat_format.prompt.conversation`, PromptTooLongError where the last turn alone cannot fit.
+        """
+        last = self.conversation.turns[-1].messages if self.conversation.turns else ()
+        self.session.check_size(*(m["content"] for m in last if isinstance(m.get("content"), str)))
         tools = self.settings.tools or None
         messages, think = self.conversation.messages(more), think or self.settings.think
         return conversation(messages, self.template, self.session.tokenizer, tools=tools, think=think)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from time import thread_time
 from types import CodeType
 from typing import Any
 
@@ -36,6 +37,10 @@ Message = Mapping[str, Any]
 
 class TemplateRefusedError(UsageError):
     """The template itself raised an error: it does not accept this conversation."""
+
+
+class TemplateStoppedError(BadFileError):
+    """The template exceeded its budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class ChatTemplate:
         self.source, self.name, self.note = source, name, note
         self._special_tokens, self._now = dict(special_tokens), now
         self._code: CodeType | None = None
+        self._start: float | None = None  # processor time at the first of several attempts to fit the messages
 
     def render(
         self,
@@ -115,17 +121,54 @@ class ChatTemplate:
         tools: Sequence[Any] | None = None,
         documents: Sequence[Any] | None = None,
         add_generation_prompt: bool = True,
-        fold_system: bool = False,
+        fit: bool = False,
         **variables: Any,
     ) -> Rendered:
         """The prompt for `messages`, exactly as transformers renders it.
 
-        `fold_system` moves a system prompt that the template refuses or ignores into the first user message, and adds
-        a note. Raises TemplateRefusedError where the template rejects the messages, BadFileError where it is invalid,
-        does something forbidden, or exceeds its budget.
+        `fit` adapts the messages to the template: texts become lists of parts where it reads only those, and a system
+        prompt that it refuses or ignores moves into the first user message, with a note. Then TemplateRefusedError is
+        also raised where the template leaves out the last user message; a note names earlier ones.
+
+        Raises TemplateRefusedError where the template rejects the messages, TemplateStoppedError where it
+        exceeds its budget, BadFileError where it is invalid or does something forbidden.
         """
         rest = {**variables, "tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}
-        folded = _folded(messages) if fold_system else None
+        self._start = None
+        return self._fitted(messages, rest) if fit else self._rendered(messages, rest)
+
+    def _fitted(self, messages: Sequence[Message], rest: Mapping[str, Any]) -> Rendered:
+        failure, whole = None, None
+        try:
+            whole = self._with_system(messages, rest)
+        except TemplateStoppedError:
+            raise
+        except LlmlocalError as error:
+            failure = error
+        left_out = self._left_out(whole, messages, rest) if whole else []
+        if whole and not left_out:
+            return whole
+        parts = [_in_parts(message) for message in messages]
+        in_parts = self._attempt(parts, rest, self._with_system)
+        if in_parts is not None:
+            still = self._left_out(in_parts, parts, rest)
+            if whole is None or len(still) < len(left_out):
+                whole, left_out = in_parts, still
+        if whole is None:
+            assert failure is not None
+            raise failure
+        if not left_out:
+            return whole
+        last = max(i for i, message in enumerate(messages) if message.get("role") == "user")
+        numbers = ", ".join(str(i + 1) for i in left_out)
+        said = f"{self.name} leaves out what the user says: message {numbers} of {len(messages)} is not in the prompt"
+        if last in left_out:
+            raise TemplateRefusedError(said, HINT)
+        return replace(whole, notes=(*whole.notes, said))
+
+    def _with_system(self, messages: Sequence[Message], rest: Mapping[str, Any]) -> Rendered:
+        """The prompt, with the system prompt in the first user message where the template has no place for it."""
+        folded = _folded(messages)
         if folded is None:
             return self._rendered(messages, rest)
         try:
@@ -142,14 +185,36 @@ class ChatTemplate:
         return replace(fitted, notes=(note,))
 
     def _leaves_out_system(self, rendered: Rendered, messages: Sequence[Message], rest: Mapping[str, Any]) -> bool:
-        if str(messages[0]["content"]).strip() in rendered.text:
+        if _text(messages[0]).strip() in rendered.text:
             return False
         without = self._attempt(messages[1:], rest)
         return without is not None and without.text == rendered.text
 
-    def _attempt(self, messages: Sequence[Message], rest: Mapping[str, Any]) -> Rendered | None:
+    def _left_out(self, rendered: Rendered, messages: Sequence[Message], rest: Mapping[str, Any]) -> list[int]:
+        """Indices of user messages whose text is not in the prompt, in whatever form the template writes texts."""
+        missing = [
+            i
+            for i, message in enumerate(messages)
+            if message.get("role") == "user" and _text(message).strip() not in rendered.text
+        ]
+        if not missing:
+            return []
+        # The template may have changed the text (quoted, in capitals, ...): words in its place show whether it is used.
+        words = {i: f"word{i}end" for i in missing}
+        probe = [_with_text(message, words[i]) if i in words else message for i, message in enumerate(messages)]
+        probed = self._attempt(probe, rest, self._with_system)
+        return [i for i in missing if probed is None or words[i] not in probed.text.lower()]
+
+    def _attempt(
+        self,
+        messages: Sequence[Message],
+        rest: Mapping[str, Any],
+        render: Callable[[Sequence[Message], Mapping[str, Any]], Rendered] | None = None,
+    ) -> Rendered | None:
         try:
-            return self._rendered(messages, rest)
+            return (render or self._rendered)(messages, rest)
+        except TemplateStoppedError:
+            raise
         except LlmlocalError:
             return None
 
@@ -160,11 +225,12 @@ class ChatTemplate:
             given: dict[str, Any] = {"messages": [_message(message) for message in messages]}
             given |= {name: _word(value) or _given(value) for name, value in rest.items()}
             self._code = self._code or compiled(self.source)
-            text = Sandbox(Budget(given), self._now).run(self._code, {**self._special_tokens, **given})
+            self._start = thread_time() if self._start is None else self._start
+            text = Sandbox(Budget(given, self._start), self._now).run(self._code, {**self._special_tokens, **given})
         except TemplateRaisedError as error:
             said = one_line(str(error))
         except (OverBudgetError, OverflowError) as error:
-            raise BadFileError(f"{self.name} was stopped: {error}", HINT) from None
+            raise TemplateStoppedError(f"{self.name} was stopped: {error}", HINT) from None
         except Exception as error:  # an untrusted template can raise anything
             raise BadFileError(f"{self.name} {_failure(error)}", HINT) from None
         else:
@@ -255,17 +321,42 @@ def _given(value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
+def _text(message: Message) -> str:
+    """The text of a message, that of its parts joined."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list | tuple) else ()
+    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+
+
+def _with_text(message: Message, text: str) -> Message:
+    """The message with another text, in the form that its own has: a string, or a part of that type."""
+    content = message.get("content")
+    return {**message, "content": text if isinstance(content, str) else [{"type": "text", "text": text}]}
+
+
+def _in_parts(message: Message) -> Message:
+    """The message with its text as a list of one part, the form that templates of models with images read."""
+    content = message.get("content")
+    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+
+
 def _folded(messages: Sequence[Message]) -> list[Message] | None:
     """The messages with the system prompt before the first user's text; None where there is nothing to move."""
     roles = [message.get("role") for message in messages]
-    if roles[:1] != ["system"] or "user" not in roles or not isinstance(messages[0].get("content"), str):
+    if roles[:1] != ["system"] or "user" not in roles or not _text(messages[0]):
         return None
     at = roles.index("user")
-    system, content = messages[0]["content"], messages[at].get("content")
+    system, content = _text(messages[0]), messages[at].get("content")
     if isinstance(content, str):
         content = f"{system}\n\n{content}"
     else:
-        content = [{"type": "text", "text": system}, *(content or ())]
+        first, *others = content or [{}]
+        if isinstance(first, Mapping) and isinstance(first.get("text"), str):
+            content = [{**first, "text": f"{system}\n\n{first['text']}"}, *others]
+        else:
+            content = [{"type": "text", "text": system}, *(content or ())]
     return [*messages[1:at], {**messages[at], "content": content}, *messages[at + 1 :]]
 
 

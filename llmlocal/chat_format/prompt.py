@@ -102,7 +102,7 @@ def conversation(
     Thinking is switched by the template's variables; where the template cannot turn it off, the prompt ends with empty
     reasoning.
     """
-    rendered = template.render(messages, tools=tools, fold_system=True, **switches(template.source, think))
+    rendered = template.render(messages, tools=tools, fit=True, **switches(template.source, think))
     notes = tuple(filter(None, [*tokenizer.notes, template.note, *rendered.notes]))
     text, ids = rendered.text, rendered.encode(tokenizer)
     end = rendered.segments[-1] if rendered.segments else None

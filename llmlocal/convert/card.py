@@ -20,8 +20,9 @@ def general_keys(folder: Folder, tensors: Mapping[str, Stream]) -> Keys:
     """The keys for a folder and its tensors (by GGUF name), each as (type, value)."""
     import gguf
 
-    card, counts = folder.path / "README.md", count(tensors)
-    path = None if card.is_file() and card.stat().st_size > MAX_CARD else folder.path.resolve()
+    counts, size = count(tensors), (folder.path / "README.md").stat().st_size if folder.has("README.md") else 0
+    folder.has("generation_config.json")  # the package opens it, so a link to a file outside is refused here
+    path = None if size > MAX_CARD else folder.path.resolve()
     try:
         return _keys(gguf.Metadata.load(None, path, None, counts[0]), folder, counts)
     except Exception:  # a card with broken YAML or odd values is only a description: go on without it

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadFileError, NotFoundError
 from ..gguf import GGUFFile, open_gguf
-from ..hf.folder import UNPICKLED
+from ..hf.folder import UNPICKLED, inside
 from ..hf.json_file import read_object
 from ..hf.safetensors import Safetensors
 from ..hf.streams import Stream, Values
@@ -124,9 +124,9 @@ def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
 
 def _read_peft(path: Path) -> Adapter:
     where = escaped(str(path))
-    if not (path / CONFIG).is_file():
+    if not inside(path / CONFIG, path).is_file():
         raise NotFoundError(f"{where}: has no {CONFIG}", "--lora takes a PEFT folder or a GGUF adapter")
-    if not (path / WEIGHTS).is_file():
+    if not inside(path / WEIGHTS, path).is_file():
         if (path / "adapter_model.bin").is_file():
             raise BadFileError(f"{where}: adapter_model.bin is a pickle, which could run any code", UNPICKLED)
         raise NotFoundError(f"{where}: has no {WEIGHTS}")

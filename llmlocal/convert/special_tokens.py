@@ -176,7 +176,7 @@ def _template_keys(folder: Folder) -> Keys:
     template = folder.json("tokenizer_config.json").get("chat_template")
     if folder.has("chat_template.jinja"):
         template = read_text(folder.path / "chat_template.jinja", MAX_TEMPLATE)
-        others = sorted((folder.path / "additional_chat_templates").glob("*.jinja"))
+        others = folder.files("additional_chat_templates/*.jinja")
         if others:
             more = [{"name": path.stem, "template": read_text(path, MAX_TEMPLATE)} for path in others[:64]]
             template = [{"name": "default", "template": template}, *more]

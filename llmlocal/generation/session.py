@@ -14,7 +14,7 @@ from ..chat_format.tag_splitter import Span
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
-from ..model_info.memory import memory
+from ..model_info.memory import arch_value, memory
 from ..model_info.memory_limit import check_memory
 from ..model_info.weight_memory import copies_weights
 from ..text import format_bytes
@@ -25,6 +25,7 @@ from .prompt_cache import PromptCache
 from .sampler import Sampler, SamplingParams
 
 ANSWER_ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
+MOST_TEXT, BLANKS = 1 << 28, 1 << 20  # bytes of a text for any context; blanks that templates and tokenizers drop
 CHUNK_WORK = 400e9  # multiply-adds in a chunk of a prompt: a few seconds until it can be reported on or stopped
 CHUNKS = (32, 64, 128, 256, 512)  # tokens; the choice depends on the model alone, so that answers can be repeated
 
@@ -115,8 +116,23 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def most_bytes(self) -> int:
+        """The largest size in bytes of a text that is read for the context; larger ones cannot fit."""
+        most = self.tokenizer.most_bytes(self.n_ctx)
+        return MOST_TEXT if most is None else min(most + BLANKS, MOST_TEXT)
+
+    def check_size(self, *texts: str | bytes) -> None:
+        """Raises PromptTooLongError for texts that cannot fit the context, without the time to encode them."""
+        size = sum(len(text.strip()) for text in texts)  # an str has at least as many bytes
+        if size > self.most_bytes:
+            most = format_bytes(self.most_bytes)
+            said = f"the prompt has {format_bytes(size)}: a context of {self.n_ctx} tokens holds {most} at most"
+            raise PromptTooLongError(said, "shorten it, or use a larger --ctx")
+
     def prompt(self, request: PromptRequest) -> Prompt:
-        """The prompt for a request to this model. Raises as `chat_format.prompt.prompt`."""
+        """The prompt for a request to this model. Raises as `chat_format.prompt.prompt`, and as `check_size`."""
+        self.check_size(request.question, *(file.content for file in request.files))
         return prompt(request, self.tokenizer, self.gguf.metadata)
 
     def complete(
@@ -128,6 +144,7 @@ class Session:
         stop: Sequence[str] = (),
     ) -> Events:
         """As `answer`, for a text to be continued. Raises UsageError for an empty one where the model has no BOS."""
+        self.check_size(text)
         return self.answer(plain(text, self.tokenizer), max_tokens=max_tokens, sampling=sampling, stop=stop)
 
     def answer(
@@ -165,9 +182,9 @@ class Session:
         message = f"the prompt is {n} tokens, {n - self.n_ctx} more than the context of {self.n_ctx}"
         fits, metadata = n + (ANSWER_ROOM if max_tokens is None else max_tokens), self.gguf.metadata
         takes = format_bytes(memory(metadata, self.gguf.tensors, fits, self.kv_type).total)
-        trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+        trained = arch_value(metadata, "context_length")
         hint = f"use --ctx {fits}, which takes {takes} of memory"
-        if isinstance(trained, int) and fits > trained:
+        if trained is not None and fits > trained:
             hint = f"shorten it; --ctx {fits} would take {takes} of memory, but the model was trained on {trained}"
         raise PromptTooLongError(message, hint)
 

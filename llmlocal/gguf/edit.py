@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import NotFoundError, UsageError
+from ..errors import BadFileError, NotFoundError, UsageError
 from ..files.atomic_file import AtomicGroup, check_output
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
@@ -48,6 +48,9 @@ def renamed_template(gguf: GGUFFile, old: str, new: str) -> tuple[dict[str, Any]
         names = [k.removeprefix(f"{TEMPLATE}.") if k != TEMPLATE else DEFAULT for k in raw if k.startswith(TEMPLATE)]
         have = f"it has {', '.join(names)}" if names else "it has none"
         raise NotFoundError(f"{escaped(str(gguf.path))}: has no chat template {shown(old)}", have)
+    if raw[before][0] is not ValueType.STRING:
+        kind = raw[before][0].label
+        raise BadFileError(f"{escaped(str(gguf.path))}: {before} is not a text ({kind})", f"gguf set --remove {before}")
     if after in raw:
         raise UsageError(f"the file already has a chat template {shown(new)}", f"gguf set --remove {after}")
     others = [k.removeprefix(f"{TEMPLATE}.") for k in raw if k.startswith(f"{TEMPLATE}.") and k != before]

@@ -44,6 +44,7 @@ from .values import (
 
 LEAST_ENTRY = 13  # bytes of the smallest metadata record: length, type, one byte
 LEAST_TENSOR = 24  # bytes of the smallest tensor record: length, dimensions, type, offset
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _ARRAY_HEAD = Struct("<IQ")
 _TENSOR_TAILS = [Struct(f"<{n}QIQ") for n in range(MAX_DIMS + 1)]
 
@@ -364,6 +365,8 @@ def _read_header(view: memoryview, size: int) -> tuple[int, int, int]:
     head = bytes(view[: HEADER.size])
     if size < len(MAGIC):
         raise BadFileError(f"only {size} bytes, too short for a GGUF header ({HEADER.size})", FETCH_AGAIN)
+    if bytes(view[: len(LFS_POINTER)]) == LFS_POINTER:
+        raise BadFileError("a Git LFS pointer, not the model itself", "in its repository, git lfs pull fetches it")
     if head[:4] != MAGIC:
         raise BadFileError(f"not a GGUF file (starts with {shown(head[:4].decode('ascii', 'backslashreplace'))})")
     if size >= 8:

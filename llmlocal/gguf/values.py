@@ -97,6 +97,19 @@ REMOVED_TYPES = {
 }
 
 
+def scalar(value: Any) -> Any:
+    """A metadata value, or the one value that all elements of an array have: some files repeat it for each layer.
+
+    Raises ValueError for an array of different values. An array without elements is None, as a missing key.
+    """
+    if not isinstance(value, Array | list):
+        return value
+    elements = list(value)
+    if any(element != elements[0] for element in elements):
+        raise ValueError("the elements differ")
+    return elements[0] if elements else None
+
+
 def padded(position: int, alignment: int) -> int:
     """`position` rounded up to a multiple of `alignment`."""
     return -(-position // alignment) * alignment

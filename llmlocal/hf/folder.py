@@ -24,6 +24,23 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 UNPICKLED = "open it once in a sandbox with transformers and save_pretrained(..., safe_serialization=True)"
 
 
+def inside(path: Path, folder: Path) -> Path:
+    """`path`, which is to be opened as a file of `folder`. Raises BadFileError where it is a link that leads outside.
+
+    In the hub's cache (models--org--name/snapshots/revision) files are links into the folder `blobs` beside snapshots.
+    """
+    home, target = folder.resolve(), path.resolve()
+    allowed = [home]
+    for place in (home, *home.parents):
+        if place.name == "snapshots" and place.parent.name.startswith("models--"):
+            allowed.append(place.parent / "blobs")
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise BadFileError(
+            f"{escaped(str(path))}: is a link to a file outside of the folder", "put the file itself into the folder"
+        )
+    return path
+
+
 class Folder:
     """A folder with config.json. Raises NotFoundError without one; methods raise BadFileError for damaged files."""
 
@@ -31,7 +48,7 @@ class Folder:
         self.path = path
         if not path.is_dir():
             raise NotFoundError(f"{escaped(str(path))}: no such folder")
-        if not (path / CONFIG).is_file():
+        if not self.has(CONFIG):
             hint = "SRC must be a Hugging Face folder"
             if self.has("adapter_config.json"):
                 hint = "this is an adapter: give it to --lora, and its base model as SRC"
@@ -39,8 +56,12 @@ class Folder:
         self._read: dict[str, dict[str, Any]] = {}
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of that name."""
-        return os.path.isfile(self.path / name)  # false for names that no file can have, too
+        """Whether there is a file of that name. Raises BadFileError where it is a link to a file outside."""
+        return os.path.isfile(inside(self.path / name, self.path))  # false for names that no file can have, too
+
+    def files(self, pattern: str) -> list[Path]:
+        """The files that match, sorted by name. Raises BadFileError where one is a link to a file outside."""
+        return sorted(path for path in self.path.glob(pattern) if inside(path, self.path).is_file())
 
     def json(self, name: str) -> dict[str, Any]:
         """The object in a JSON file of the folder, read once; empty if the file does not exist."""
@@ -80,7 +101,7 @@ class Folder:
         return index
 
     def _part_names(self) -> list[str]:
-        names = sorted(path.name for path in self.path.glob("model*.safetensors") if path.is_file())
+        names = [path.name for path in self.files("model*.safetensors")]
         if names:
             self._check_all_parts(names)
             return names

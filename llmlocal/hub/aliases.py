@@ -34,11 +34,21 @@ def set_alias(alias: str, model: str) -> None:
         if not meant.is_file():
             raise NotFoundError(f"unknown model {escaped(model)}", f"did you mean {', '.join(nearest(model))}?")
         model = str(meant.resolve())
+        if not _is_utf8(model):
+            raise UsageError(f"{escaped(model)} is not UTF-8: an alias cannot be stored for it", "rename the file")
     if alias == model.partition(":")[0]:
         raise UsageError(f"{alias} would be an alias of itself", "name another model")
     document = _document()
     document.setdefault(TABLE, {})[alias] = model
     _write(document)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def remove_alias(alias: str) -> None:

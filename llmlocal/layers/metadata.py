@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadFileError
-from ..gguf import Array
+from ..gguf.values import Array, scalar
 
 
 class Config:
-    """Metadata under an architecture's prefix: `config.integer("block_count", 1, 1000)` reads `llama.block_count`."""
+    """Metadata under an architecture's prefix: `config.integer("block_count", 1, 1000)` reads `llama.block_count`.
+
+    A value may also be written as an array, once or for each layer, if all elements are equal.
+    """
 
     def __init__(self, metadata: Mapping[str, Any], arch: str, path: str) -> None:
         self.metadata, self.arch, self.path = metadata, arch, path
@@ -40,22 +43,25 @@ class Config:
 
     def text(self, key: str, default: str) -> str:
         """A string, `default` if the key is missing. Raises BadFileError for another type."""
-        value = self.metadata.get(f"{self.arch}.{key}", default)
+        value = self._get(key, default)
         if not isinstance(value, str):
             raise self.fail(f"{self.arch}.{key} must be a string")
         return value
 
     def flags(self, key: str, count: int) -> list[bool] | None:
-        """An array of `count` booleans; None for a missing key or a scalar. Raises BadFileError for another array."""
+        """An array of `count` booleans, None for a missing key or a single value. Raises BadFileError for others."""
         value = self.metadata.get(f"{self.arch}.{key}")
-        if not isinstance(value, Array | list):
+        if not isinstance(value, Array | list) or len(value) == 1 < count:
             return None
         if len(value) != count or not all(isinstance(flag, int) for flag in value):
             raise self.fail(f"{self.arch}.{key} must have {count} booleans")
         return [bool(flag) for flag in value]
 
     def _get(self, key: str, default: Any) -> Any:
-        value = self.metadata.get(f"{self.arch}.{key}", default)
-        if value is None:
+        try:
+            value = scalar(self.metadata.get(f"{self.arch}.{key}"))
+        except ValueError:
+            raise self.fail(f"{self.arch}.{key} differs between layers, which is not supported") from None
+        if value is None and default is None:
             raise self.fail(f"{self.arch}.{key} is missing")
-        return value
+        return default if value is None else value

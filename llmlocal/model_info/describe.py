@@ -13,7 +13,7 @@ from typing import Any
 from .. import models
 from ..gguf import Array, GGUFFile, file_types
 from ..gguf.split import later_parts
-from ..tokenizer.vocab import vocabulary_size
+from ..tokenizer.vocab import ids_outside, vocabulary_size
 from .memory import Memory, arch_value, head_sizes, kv_heads, memory
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
@@ -39,12 +39,16 @@ TEMPLATE_KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The vocabulary: tokenizer kind, pre-tokenizer, size in tokens; `special` maps names such as bos to (id, text)."""
+    """The vocabulary: tokenizer kind, pre-tokenizer, size in tokens; `special` maps names such as bos to (id, text).
+
+    `notes`: what is wrong with the special ids.
+    """
 
     kind: str
     pre: str | None
     size: int
     special: dict[str, tuple[int, str]]
+    notes: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +152,5 @@ def vocabulary(metadata: Mapping[str, Any]) -> Vocabulary | None:
         id = metadata.get(f"tokenizer.ggml.{name}_token_id")
         if isinstance(id, int) and 0 <= id < len(tokens):
             special[name] = id, str(tokens[id])
-    return Vocabulary(kind, text(metadata, "tokenizer.ggml.pre"), vocabulary_size(metadata), special)
+    notes = list(ids_outside(metadata, len(tokens)).values())
+    return Vocabulary(kind, text(metadata, "tokenizer.ggml.pre"), vocabulary_size(metadata), special, notes)

@@ -90,6 +90,7 @@ def kv_heads(metadata: Mapping[str, Any]) -> int | None:
 def cached_heads(metadata: Mapping[str, Any]) -> int:
     """Number of KV heads in all layers together."""
     stored = metadata.get(f"{metadata.get('general.architecture')}.attention.head_count_kv")
-    if isinstance(stored, Array):
+    layers = arch_value(metadata, "block_count") or 0
+    if isinstance(stored, Array) and len(stored) == layers:
         return sum(n for n in stored if isinstance(n, int) and n > 0)
-    return (kv_heads(metadata) or 0) * (arch_value(metadata, "block_count") or 0)
+    return (kv_heads(metadata) or 0) * layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .. import tokenizer as tokenizers
@@ -24,8 +25,12 @@ class Tokenization:
 
     def encode(self, text: str | bytes) -> list[tuple[int, bytes]]:
         """(Id, bytes) of every token."""
-        ids = self.tokenizer.encode(text, add_special=self.special, parse_special=self.special)
-        return [(id, self.tokenizer.piece(id)) for id in ids]
+        return list(self.encode_pieces([text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text]))
+
+    def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """As `encode`, for a text in pieces: tokens come as soon as they are certain."""
+        for ids in self.tokenizer.encode_pieces(pieces, add_special=self.special, parse_special=self.special):
+            yield from ((id, self.tokenizer.piece(id)) for id in ids)
 
     def decode(self, text: bytes) -> bytes:
         """The text of ids separated by whitespace or commas, without the BOS and EOS that `encode` adds.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from .special import Special, partition, strips
@@ -27,6 +27,8 @@ from .vocab import (
 
 KINDS: dict[str, type[Tokenizer]] = {}
 HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # lone surrogates that are not surrogate escapes of bytes
+PIECE = 1 << 16  # bytes of text that are encoded together
+BETWEEN_WORDS = re.compile(rb".*[A-Za-z](?= [A-Za-z])", re.DOTALL)  # to the last place
 CACHED_WORDS = 50_000
 CACHED_LENGTH = 64  # characters of the longest word that is cached
 
@@ -44,8 +46,8 @@ class Tokenizer(ABC):
         KINDS.update(dict.fromkeys(kinds, cls))
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self.notes: list[str] = []  # warnings for the user about this vocabulary, a line each
         self.vocab = Vocab(metadata, self.conventions_for(metadata))
+        self.notes = list(self.vocab.notes)  # warnings for the user about this vocabulary, a line each
         self._hidden = frozenset(self.vocab.of_type(CONTROL, UNKNOWN))
         self._specials = self._longest_first(metadata)
 
@@ -81,14 +83,55 @@ class Tokenizer(ABC):
         elif HALF_PAIR.search(text):
             text = HALF_PAIR.sub("\ufffd", text)
         before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
-        ids, after_special = before, True
-        for part in partition(text, self._specials, parse_special):
+        return before + self._encode_parts(partition(text, self._specials, parse_special), True) + after
+
+    def encode_pieces(
+        self, pieces: Iterable[bytes], *, add_special: bool = True, parse_special: bool = False
+    ) -> Iterator[list[int]]:
+        """The ids that `encode` gives for all pieces of a text together, in lists.
+
+        Where the tokenizer permits it, the text is cut between words, so that a text of any size takes little memory.
+        """
+        before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
+        yield before
+        cuts = self._splits_at_spaces and not any(" " in special.text for special in self._specials)
+        kept, after_special = b"", True
+        for piece in pieces:
+            kept += piece
+            found = BETWEEN_WORDS.search(kept) if cuts and len(kept) >= PIECE else None
+            if found is None:
+                continue
+            text, rest = kept[: found.end()], kept[found.end() :]
+            parts = partition(text.decode("utf-8", "surrogateescape"), self._specials, parse_special)
+            if isinstance(parts[-1], str):
+                yield self._encode_parts(parts, after_special)
+                kept, after_special = rest, False
+        parts = partition(kept.decode("utf-8", "surrogateescape"), self._specials, parse_special)
+        yield self._encode_parts(parts, after_special) + after
+
+    def _encode_parts(self, parts: Iterable[str | int], after_special: bool) -> list[int]:
+        ids: list[int] = []
+        for part in parts:
             if isinstance(part, int):
                 ids.append(part)
             else:
                 ids += self.encode_part(part, after_special)
             after_special = isinstance(part, int)
-        return ids + after
+        return ids
+
+    def most_bytes(self, tokens: int) -> int | None:
+        """The largest size in bytes of a text that `tokens` tokens can spell; None where a token can spell any text."""
+        return tokens * self._longest if self._longest is not None else None
+
+    @property
+    def _longest(self) -> int | None:
+        """Bytes of the longest text that one token spells; an upper bound, since its characters are counted."""
+        return 4 * max(map(len, self.vocab.tokens))
+
+    @property
+    def _splits_at_spaces(self) -> bool:
+        """Whether a text can be cut before a space between two ASCII letters without changing its tokens."""
+        return False
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
         """Text of `ids`, with U+FFFD for invalid UTF-8. Raises ValueError for an id outside the vocabulary."""

@@ -66,6 +66,14 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         return self._cache.encode(self._words(text))
 
+    @property
+    def _splits_at_spaces(self) -> bool:
+        return not self._scheme.joins_words or self._words_within is not None
+
+    @property
+    def _longest(self) -> int | None:
+        return None if self._drops_blanks else super()._longest
+
     def piece(self, id: int) -> bytes:
         text = self.token_text(id)
         if self._scheme.joins_words or self.vocab.types[id] != NORMAL:
@@ -98,17 +106,18 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
         return [id for symbol in symbols for id in ([symbol] if symbol < n else self._fallback(symbol))]
 
     def _fallback(self, symbol: int) -> list[int]:
-        """Ids for a text that is not a token: of its characters or bytes, otherwise the unknown token, if any."""
+        """Ids for a text that is not a token: of its bytes, otherwise the unknown token, if any.
+
+        Bytes that a byte-level vocabulary lacks are left out, as in llama.cpp: there the unknown token is often the end
+        of a text.
+        """
         text = self._merges.text(symbol)
         if self._scheme.byte_level:
-            ids = [self._ids.get(sign) for sign in text]
-        else:
-            ids = [self._byte_ids[byte] for byte in text.encode("utf-8", "surrogateescape")]
-        unknown = self.vocab.special.get("unk")
-        if not self._scheme.byte_level and None in ids and unknown is not None:
-            return [unknown]
-        known = (unknown if id is None else id for id in ids)
-        return [id for id in known if id is not None]
+            return [self._ids[sign] for sign in text if sign in self._ids]
+        ids = [self._byte_ids[byte] for byte in text.encode("utf-8", "surrogateescape")]
+        if None in ids and self.vocab.unknown is not None:
+            return [self.vocab.unknown]
+        return [id for id in ids if id is not None]
 
 
 def _pre_name(metadata: Mapping[str, Any]) -> str:

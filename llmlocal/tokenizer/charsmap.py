@@ -11,6 +11,7 @@ from sys import byteorder
 
 from ..errors import BadFileError
 
+LONGEST, LONGEST_REPLACEMENT = 64, 1024  # characters, bytes; real maps have some 10 and 50
 REMEMBERED_PAIRS = 50_000
 
 
@@ -47,6 +48,8 @@ class Charsmap:
         """(Number of characters at `at`, their replacement), and whether two characters sufficed to decide."""
         node, best = self._base(0), (1, text[at])
         for end in range(at, len(text)):
+            if end - at == LONGEST:
+                raise BadFileError(f"tokenizer.ggml.precompiled_charsmap: sequences of more than {LONGEST} characters")
             for byte in text[end].encode("utf-8", "surrogateescape"):
                 if not byte:
                     return best, end - at < 2
@@ -70,6 +73,8 @@ class Charsmap:
 
     def _replacement(self, start: int) -> str:
         end = self._replacements.find(b"\0", start)
+        if end - start > LONGEST_REPLACEMENT:
+            raise BadFileError(f"tokenizer.ggml.precompiled_charsmap: a replacement of {end - start} bytes")
         if end < 0:
             raise BadFileError(f"tokenizer.ggml.precompiled_charsmap: no replacement at {start}")
         return self._replacements[start:end].decode("utf-8", "replace")

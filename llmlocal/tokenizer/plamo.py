@@ -28,7 +28,7 @@ class Plamo2(Tokenizer, kinds=("plamo2",)):
         unused = set(vocab.of_type(BYTE, CONTROL, UNKNOWN))
         usable = {text: id for text, id in vocab.ids.items() if id not in unused and self._scores[id] > WORST}
         self._tokens = Prefixes(usable)
-        self._byte_ids = [vocab.special["unk"] if id is None else id for id in vocab.byte_ids()]
+        self._byte_ids = [vocab.unknown if id is None else id for id in vocab.byte_ids()]
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         text = text.removeprefix("\ufeff")
@@ -48,7 +48,8 @@ class Plamo2(Tokenizer, kinds=("plamo2",)):
             if ids[at] >= 0:
                 found.append(ids[at])
             else:
-                found += (self._byte_ids[byte] for byte in text[at].encode("utf-8", "surrogateescape"))
+                ids_of_bytes = (self._byte_ids[byte] for byte in text[at].encode("utf-8", "surrogateescape"))
+                found += (id for id in ids_of_bytes if id is not None)
             at += lengths[at]
         return found
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
+from ..errors import BadFileError
+
 StrOrBytes = TypeVar("StrOrBytes", str, bytes)
+MOST_TRIED = 1 << 16  # elements that are compared at one place of a text; 256 lengths of runs of spaces need half
 REMEMBERED_WINDOWS = 50_000
 
 
 class Prefixes(Generic[StrOrBytes]):
-    """An index of tokens by their first two elements, with the lengths that occur: each length is tried."""
+    """An index of tokens by their first two elements, with the lengths that occur: each length is tried.
+
+    The constructor raises BadFileError for a vocabulary that would make this slow: many long tokens with one beginning.
+    """
 
     def __init__(self, ids: Mapping[StrOrBytes, int]) -> None:
         self._ids: Mapping[StrOrBytes, int] = ids
@@ -25,6 +31,10 @@ class Prefixes(Generic[StrOrBytes]):
         for start in lengths:  # a token of one element begins at every place where a longer one does
             if start[:1] in lengths:
                 lengths[start].add(1)
+        for start, all in lengths.items():
+            if sum(all) > MOST_TRIED:
+                said = f"{len(all)} lengths of tokens that begin with {start!r}, up to {max(all)}: too many"
+                raise BadFileError(f"tokenizer.ggml.tokens: {said}")
         self._lengths: dict[StrOrBytes, list[int]] = {
             start: sorted(all, reverse=True) for start, all in lengths.items()
         }

@@ -25,7 +25,7 @@ class Rwkv(Tokenizer, kinds=("rwkv",)):
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         data = text.encode("utf-8", "surrogateescape")
-        unknown = self.vocab.special.get("unk")
+        unknown = self.vocab.unknown
         ids, at = [], 0
         while at < len(data):
             found = self._tokens.longest(data, at)

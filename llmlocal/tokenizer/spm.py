@@ -46,6 +46,10 @@ class Spm(Tokenizer, kinds=("llama",)):
             return self._spell(text)
         return self._words.encode(WORD.findall(text))
 
+    @property
+    def _splits_at_spaces(self) -> bool:
+        return self._by_word
+
     def _spell(self, text: str) -> list[int]:
         ids: list[int] = []
         for symbol in merge(text, self._ids, self._scores):
@@ -62,8 +66,8 @@ class Spm(Tokenizer, kinds=("llama",)):
         except UnicodeEncodeError:  # a lone surrogate
             data = "\ufffd".encode()
         ids = [self._byte_ids[byte] for byte in data]
-        if None in ids:
-            return [self.vocab.special["unk"]]
+        if None in ids and self.vocab.unknown is not None:
+            return [self.vocab.unknown]
         return [id for id in ids if id is not None]
 
 

@@ -51,10 +51,14 @@ class Ugm(Tokenizer, kinds=("t5",)):
         for start, end, id in self._best(text):
             if id == unknown and self._byte_ids is not None:
                 ids += (self._byte_ids[byte] for byte in text[start:end].encode("utf-8", "surrogateescape"))
-            elif id != unknown or previous != unknown:
+            elif id != unknown or (previous != unknown and self.vocab.unknown is not None):
                 ids.append(id)
             previous = id
         return ids
+
+    @property
+    def _longest(self) -> int | None:
+        return None  # so does a stretch that is not in the vocabulary
 
     def _normalized(self, text: str) -> str:
         if self._byte_ids is None:

@@ -32,6 +32,7 @@ ID_KEYS = {
     "fim_rep": ("fim_rep",),
     "fim_sep": ("fim_sep",),
 }
+NEEDED = ("bos", "eos", "unk", "sep")  # by tokenizers whose conventions name a default
 BYTE_TEXT = re.compile(r"<0x[0-9A-F]{2}>")
 SPACE = "▁"  # how SentencePiece spells a space within a token
 
@@ -58,14 +59,15 @@ class Vocab:
 
     `tokens[id]` is the text, `types[id]` GGUF's token type, `scores` one float per token or None, `ids` the inverse of
     `tokens` (without empty texts), `special` the existing special ids by name ("bos", "eos", "unk", ...), `stop_ids`
-    those that end generation. The constructor raises BadFileError for inconsistent metadata.
+    those that end generation, `notes` warnings for the user. The constructor raises BadFileError for inconsistent
+    metadata.
     """
 
     def __init__(self, metadata: Mapping[str, Any], conventions: Conventions) -> None:
         self.tokens = _tokens(metadata)
         self.ids = _ids(self.tokens)
         self.scores = _scores(metadata, len(self.tokens))
-        self.special = _special(metadata, conventions, len(self.tokens))
+        self.special, self.notes = _special(metadata, conventions, len(self.tokens))
         self.stop_ids = stop_ids(self.ids, self.special)
         types = bytearray(_types(metadata, self.tokens))
         for text in control_texts(self.ids, self.special):
@@ -85,6 +87,12 @@ class Vocab:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def unknown(self) -> int | None:
+        """The token that stands for text which the vocabulary lacks; None where the file names a control token."""
+        id = self.special.get("unk")
+        return None if id is None or self.types[id] == CONTROL else id
 
     def byte_ids(self) -> list[int | None]:
         """For each of the 256 bytes the id of its token `<0x..>`, None where the vocabulary has none."""
@@ -151,19 +159,41 @@ def _types(metadata: Mapping[str, Any], tokens: list[str]) -> bytes:
     return packed
 
 
-def _special(metadata: Mapping[str, Any], conventions: Conventions, n: int) -> dict[str, int]:
+def _special(metadata: Mapping[str, Any], conventions: Conventions, n: int) -> tuple[dict[str, int], list[str]]:
+    """Special ids by name, and a warning for each that lies outside the vocabulary of `n` tokens.
+
+    In its place the default of the tokenizer's kind counts, as in llama.cpp. Raises BadFileError where that is needed
+    and lies outside, too.
+    """
     special: dict[str, int] = {}
+    outside, notes = ids_outside(metadata, n), []
     for name, spellings in ID_KEYS.items():
         keys = [f"{PREFIX}{spelling}_token_id" for spelling in spellings]
-        key = next((key for key in keys if key in metadata), None)
-        id = metadata[key] if key else getattr(conventions, name, None)
+        key, default = next((key for key in keys if key in metadata), None), getattr(conventions, name, None)
+        if name not in outside:
+            id = metadata[key] if key else default
+        else:
+            id = default if default is not None and (default < n or name in NEEDED) else None
+            notes.append(f"{outside[name]}: {'it is ignored' if id is None else f'the default, {id}, is used'}")
         if id is None:
             continue
-        if type(id) is not int or not 0 <= id < n:
-            said = f"{key} is {_shown(id)}" if key else f"{keys[0]} is absent and its default is {id}"
-            raise BadFileError(f"{said}, outside the vocabulary of {n} tokens")
+        if type(id) is not int:
+            raise BadFileError(f"{key} is {_shown(id)}, not a token id")
+        if id >= n:
+            raise BadFileError(f"{keys[0]} is absent and its default is {id}, outside the vocabulary of {n} tokens")
         special[name] = id
-    return special
+    return special, notes
+
+
+def ids_outside(metadata: Mapping[str, Any], n: int) -> dict[str, str]:
+    """The special ids that lie outside a vocabulary of `n` tokens: a sentence for each, by name."""
+    found = {}
+    for name, spellings in ID_KEYS.items():
+        keys = (f"{PREFIX}{spelling}_token_id" for spelling in spellings)
+        key = next((key for key in keys if key in metadata), None)
+        if key and type(metadata[key]) is int and not 0 <= metadata[key] < n:
+            found[name] = f"{key} is {metadata[key]}, outside the vocabulary of {n} tokens"
+    return found
 
 
 def byte_of(text: str) -> bytes:

@@ -48,10 +48,21 @@ class Wpm(Tokenizer, kinds=("bert",)):
         self._plain = PlainChars(lowers, flag(metadata, "normalizer.strip_accents", lowers))
         special = set(vocab.of_type(UNKNOWN, CONTROL_TOKEN))
         self._tokens = Prefixes({text: id for text, id in vocab.ids.items() if id not in special})
+        before, after = vocab.prefix_and_suffix()
+        unknown = vocab.special["unk"]  # a control token in most files of this kind
+        self._unknown = [] if unknown in {*before, *after, *vocab.stop_ids} else [unknown]
         self._words = WordCache(self._spell)
 
     def encode_part(self, text: str, after_special: bool) -> list[int]:
         return self._words.encode(text.translate(self._plain).split())
+
+    @property
+    def _splits_at_spaces(self) -> bool:
+        return True
+
+    @property
+    def _longest(self) -> int | None:
+        return None  # a word that is not in the vocabulary becomes one token
 
     def _spell(self, word: str) -> list[int]:
         word = SPACE + word
@@ -59,7 +70,7 @@ class Wpm(Tokenizer, kinds=("bert",)):
         while at < len(word):
             found = self._tokens.longest(word, at)
             if found is None:
-                return [self.vocab.special["unk"]]
+                return self._unknown
             at, id = found
             ids.append(id)
         return ids

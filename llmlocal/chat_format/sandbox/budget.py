@@ -1,23 +1,24 @@
 """Limits on what an untrusted template may use: steps, seconds, sizes. Counts what the sandbox reports.
 
-Needs no thread, process or signal: the sandbox reports every block, call, filter and comparison, and none of them
-processes more than `max_size` characters.
+Needs no thread, process or signal: the sandbox reports every block, call, filter, comparison and item of a generator,
+and no operation between two reports takes more than linear time in `max_size` characters. So also Ctrl-C acts soon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import thread_time
 from typing import Any, TypeVar
 
 from .origin import is_user
 
 T = TypeVar("T")
-STEPS, SECONDS, SIZE = 250_000, 0.7, 4 << 20  # limits for the shortest conversation
+STEPS, SECONDS, SIZE = 250_000, 0.7, 1 << 20  # limits for the shortest conversation
 STEPS_A_VALUE, SECONDS_A_VALUE = 200, 0.001  # additional for each input value; seconds are CPU time
-ROUNDS = 32  # total size of texts, in units of the largest single one
+ROUNDS = 32  # total size of texts, in units of several megabytes and the size of the input
 ENTRY = 16  # size of a list entry, besides its own text
-INTEGER_BITS = 4096
+INTEGER_BITS = 60  # larger ones could be chosen so that all have the same hash
+ITEMS = 64  # between two looks at the clock
 CONTAINERS = (list, tuple, set, frozenset, dict)
 
 
@@ -28,15 +29,17 @@ class OverBudgetError(Exception):
 class Budget:
     """The budget of one rendering; it grows with the size of `inputs`, the template's variables."""
 
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Mapping[str, Any], start: float | None = None) -> None:
+        """`start` is the `thread_time()` of the first of several renderings: all take at most twice the time of one."""
         self._known: dict[int, tuple[object, int, bool]] = {}  # by id; the object is kept, so that its id stays its own
         self.max_size = 1 << 62
         size = sum(self._measured(value)[0] for value in inputs.values())
         values = len(self._known)
         self.max_size = SIZE + 8 * size
         self._steps = STEPS + STEPS_A_VALUE * values
-        self._room = ROUNDS * self.max_size
-        self._end = thread_time() + SECONDS + SECONDS_A_VALUE * values
+        self._room = ROUNDS * (4 * SIZE + 8 * size)
+        seconds, now = SECONDS + SECONDS_A_VALUE * values, thread_time()
+        self._end = min(now, (now if start is None else start) + seconds) + seconds
 
     def tick(self) -> bool:
         """Count one step. Returns True, for use in expressions. Raises OverBudgetError."""
@@ -44,6 +47,17 @@ class Budget:
         if self._steps < 0 or thread_time() > self._end:
             raise OverBudgetError("it takes too many steps")
         return True
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, with a look at the clock now and then. Raises OverBudgetError."""
+        for i, item in enumerate(items):
+            if not i % ITEMS and thread_time() > self._end:
+                raise OverBudgetError("it takes too many steps")
+            yield item
+
+    def size(self, value: object) -> int:
+        """Size of `value` when written out."""
+        return self._measured(value)[0]
 
     def allow(self, size: int) -> None:
         """Raises OverBudgetError where a text or list of `size` would be too large."""

@@ -37,6 +37,7 @@ METHODS: dict[type, frozenset[str]] = {
 }
 SHOWN = (str, int, float, list, tuple, dict, set, range, Undefined, type(None))
 SPEC_WIDTH = 4  # digits
+LOOKUPS = 64  # counted as one step
 
 
 class TemplateRaisedError(TemplateError):
@@ -136,6 +137,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             finalize=self.shown,
         )
         self.budget = budget or Budget({})
+        self._lookups = 0
         self.tick, self.hold = self.budget.tick, self.budget.hold
         self.filters = under_budget(self.budget, self.filters)
         self.tests = under_clock(self.budget, self.tests)
@@ -165,7 +167,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         self.tick()
         if operator == "+" and isinstance(left, str) and isinstance(right, str):
-            return self.hold(strings.added(left, right))
+            return self.hold(strings.added(self.budget, left, right))
         if operator == "%" and isinstance(left, str):
             return strings.percent(self.budget, left, right)
         if operator == "*":
@@ -187,6 +189,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if not (isinstance(__obj, CALLABLE) or id(__obj) in __self._callable or __self._is_method(__obj, owner)):
             raise SecurityError(f"a call of a {type(__obj).__name__} is not allowed")
         return __self.hold(super().call(__context, __obj, *args, **kwargs))
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        self._lookups += 1
+        if not self._lookups % LOOKUPS:  # filters look up long paths such as 'a.a.a' in every item of a list
+            self.tick()
+        return super().getitem(obj, argument)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if attribute.startswith("__"):
@@ -222,7 +230,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return str(value) if isinstance(value, Undefined) else strings.text_of(self.budget, value)
 
     def _dict(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict(*args, **kwargs)
+        made: dict[Any, Any] = {}
+        for given in (*args, kwargs):  # item by item: the keys can be chosen so that all have the same hash
+            made.update(self.budget.each(given.items() if isinstance(given, Mapping) else given))
+        return made
 
     def _raise(self, message: object) -> NoReturn:
         raise TemplateRaisedError(self._text(message))
@@ -241,8 +252,8 @@ class OriginFormatter(SandboxedFormatter):
     def whole(self, text: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """`text.format(*args, **kwargs)`."""
         pieces: list[str] = []
-        automatic = 0
-        for literal, name, spec, conversion in self.parse(text):
+        automatic = size = 0
+        for literal, name, spec, conversion in self._sandbox.budget.each(self.parse(text)):
             pieces.append(literal)
             if name is None:
                 continue
@@ -250,6 +261,8 @@ class OriginFormatter(SandboxedFormatter):
                 name, automatic = f"{automatic}{name}", automatic + 1
             value = self.get_field(name, args, kwargs)[0]
             pieces.append(self._piece(value, spec or "", conversion))
+            size += len(pieces[-1])
+            self._sandbox.budget.allow(size)
         result = joined(pieces)
         return mark_user(result) if self._sandbox.budget.is_marked(text) else result
 

@@ -7,17 +7,18 @@ user's. Those that search with regular expressions or format for people (`urlize
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from types import GeneratorType
 from typing import Any
 
 from jinja2 import Environment, Undefined, pass_environment
-from jinja2.filters import make_attrgetter
+from jinja2.filters import ignore_case, make_attrgetter
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context
 
 from . import strings
-from .budget import Budget, OverBudgetError
+from .budget import ENTRY, Budget, OverBudgetError
 from .origin import Safe, joined
 
 LEFT_OUT = ("forceescape", "pprint", "striptags", "urlize", "wordwrap", "xmlattr")
@@ -27,6 +28,7 @@ PASSING = frozenset(
 WIDTHS = frozenset(("batch", "center", "indent", "round", "slice", "tojson", "truncate"))
 WIDTH = 10_000
 JSON_INDENT = 16
+ITERATING = frozenset(("batch", "list", "map", "reject", "select", "slice", "sort", "title", "unique"))
 SURROUNDINGS = (Context, Environment, EvalContext, Undefined)
 
 
@@ -59,7 +61,11 @@ def _metered(budget: Budget, name: str, function: Callable[..., Any]) -> Callabl
         given = [value for value in (*args, *kwargs.values()) if not isinstance(value, SURROUNDINGS)]
         if name in WIDTHS and any(isinstance(value, int) and abs(value) > WIDTH for value in given[1:]):
             raise OverBudgetError(f"it gives {name} too large a number")
+        if name in ITERATING and given and isinstance(given[0], str):
+            budget.allow(ENTRY * len(given[0]))
         result = budget.hold(function(*args, **kwargs))
+        if isinstance(result, GeneratorType):
+            return budget.each(result)
         if name in PASSING or not isinstance(result, str):
             return result
         return strings.as_made_from(budget, result, given)
@@ -70,7 +76,12 @@ def _metered(budget: Budget, name: str, function: Callable[..., Any]) -> Callabl
 class Own:
     """Filters that keep each character's origin or need a size check. Arguments as in jinja2."""
 
-    NAMES = ("e", "escape", "format", "indent", "join", "lower", "replace", "safe", "string", "tojson", "trim", "upper")
+    # fmt: off
+    NAMES = (
+        "e", "escape", "format", "indent", "join", "lower", "replace", "safe", "string", "sum", "tojson", "trim",
+        "unique", "upper",
+    )
+    # fmt: on
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -82,7 +93,7 @@ class Own:
         return Safe.of(self.string(value))
 
     def escape(self, s: Any) -> str:
-        return strings.escaped(self.string(s))
+        return strings.escaped(self._budget, self.string(s))
 
     e = escape
 
@@ -93,6 +104,33 @@ class Own:
         values = map(make_attrgetter(environment, attribute), value) if attribute is not None else value
         return strings.join(self._budget, self.string(d), map(self.string, values))
 
+    @pass_environment
+    def sum(
+        self, environment: Environment, iterable: Iterable[Any], attribute: str | int | None = None, start: Any = 0
+    ) -> Any:
+        if isinstance(start, str):
+            raise TypeError("sum() can't sum strings")
+        values = map(make_attrgetter(environment, attribute), iterable) if attribute is not None else iterable
+        for value in self._budget.each(values):
+            start = self._budget.hold(start + value)
+        return start
+
+    @pass_environment
+    def unique(
+        self,
+        environment: Environment,
+        value: Iterable[Any],
+        case_sensitive: bool = False,
+        attribute: str | int | None = None,
+    ) -> Iterator[Any]:
+        key_of = make_attrgetter(environment, attribute, postprocess=None if case_sensitive else ignore_case)
+        seen = set()
+        for item in self._budget.each(value):
+            key = key_of(item)
+            if key not in seen:
+                seen.add(key)
+                yield item
+
     def replace(self, s: Any, old: str, new: str, count: int | None = None) -> str:
         text, old, new = map(self.string, (s, old, new))
         return strings.replace(self._budget, text, old, new, -1 if count is None else count)
@@ -101,7 +139,7 @@ class Own:
         margin = self.string(width) if isinstance(width, str) else " " * width
         lines = strings.splitlines(self._budget, joined((self.string(s), "\n")))
         self._budget.allow(len(s) + len(lines) * len(margin))
-        moved = (joined((margin, line)) if line or blank else line for line in lines[1:])
+        moved = (joined((margin, line)) if line or blank else line for line in self._budget.each(lines[1:]))
         return joined((margin if first else "", strings.joined_with("\n", [*lines[:1], *moved])))
 
     def format(self, value: Any, *args: Any, **kwargs: Any) -> str:

@@ -13,15 +13,17 @@ from typing import Any
 from .budget import Budget, OverBudgetError
 from .origin import Marked, Safe, joined, mark_user, mask_of, plain, with_mask
 
-DIRECTIVE = re.compile(r"%(?:\([^()]*\))?[#0\- +]*(?P<width>\*|\d*)(?:\.(?P<precision>\*|\d*))?[hlL]?[a-zA-Z%]")
+DIRECTIVE = re.compile(r"%(?:\([^()]*\))?[#0\- +]*+(?P<width>\*|\d*+)(?:\.(?P<precision>\*|\d*+))?[hlL]?[a-zA-Z%]")
 HTML = re.compile("[&<>'\"]")
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&#39;", '"': "&#34;"}
+LONGEST_ESCAPE = len(r"\U0010ffff")  # a character in %r and %a
+FEW_CHARS, SHORT = 64, 16  # up to here Python's own methods are fast although they search for each character
 WIDE = re.compile(r"\d{4}|\*")
 NUMBER = re.compile(r"\d+")
 NESTED = re.compile(r"%\([^)]*\(")  # Python counts the brackets in a name; DIRECTIVE would lose its place
 # fmt: off
 QUERIES = (
-    "startswith", "endswith", "find", "rfind", "index", "rindex", "count", "isalnum", "isalpha", "isascii", "isdecimal",
+    "startswith", "endswith", "find", "index", "count", "isalnum", "isalpha", "isascii", "isdecimal",
     "isdigit", "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper",
 )
 # fmt: on
@@ -37,22 +39,23 @@ def text_of(budget: Budget, value: Any) -> str:
     return mark_user(text) if budget.is_marked(value) else text
 
 
-def escaped(text: str) -> Safe:
+def escaped(budget: Budget, text: str) -> Safe:
     """`text` as HTML; unchanged where it already is."""
     if isinstance(text, Safe):
         return text
-    pieces, at = [], 0
-    for found in HTML.finditer(text):
+    pieces: list[str] = []
+    at = 0
+    for found in budget.each(HTML.finditer(text)):
         entity = ENTITIES[found[0]]
         pieces += [text[at : found.start()], with_mask(entity, mask_of(text[found.start()]) * len(entity))]
         at = found.end()
     return Safe.of(joined([*pieces, text[at:]]))
 
 
-def added(left: str, right: str) -> str:
+def added(budget: Budget, left: str, right: str) -> str:
     """`left + right`."""
     if isinstance(left, Safe) or isinstance(right, Safe):
-        return Safe.of(joined((escaped(left), escaped(right))))
+        return Safe.of(joined((escaped(budget, left), escaped(budget, right))))
     return joined((left, right))
 
 
@@ -68,11 +71,22 @@ def strip(budget: Budget, text: str, chars: str | None = None) -> str:
 
 
 def lstrip(budget: Budget, text: str, chars: str | None = None) -> str:
-    return text[len(text) - len(str.lstrip(text, chars)) :]
+    if chars is None or len(chars) <= FEW_CHARS:
+        return text[len(text) - len(str.lstrip(text, chars)) :]
+    strange = _first_outside(budget, plain(text), chars)
+    return text[strange:]
 
 
 def rstrip(budget: Budget, text: str, chars: str | None = None) -> str:
-    return text[: len(str.rstrip(text, chars))]
+    if chars is None or len(chars) <= FEW_CHARS:
+        return text[: len(str.rstrip(text, chars))]
+    return text[: len(text) - _first_outside(budget, plain(text)[::-1], chars)]
+
+
+def _first_outside(budget: Budget, text: str, chars: str) -> int:
+    """Index of the first character that is not among `chars`; the length of the text where all are."""
+    among = set(plain(chars))
+    return next((i for i, char in enumerate(budget.each(text)) if char not in among), len(text))
 
 
 def removeprefix(budget: Budget, text: str, prefix: str) -> str:
@@ -84,19 +98,23 @@ def removesuffix(budget: Budget, text: str, suffix: str) -> str:
 
 
 def split(budget: Budget, text: str, sep: str | None = None, maxsplit: int = -1) -> list[str]:
-    return _found(text, str.split(text, sep, maxsplit), sep)
+    return _found(budget, text, str.split(text, sep, maxsplit), sep)
 
 
 def rsplit(budget: Budget, text: str, sep: str | None = None, maxsplit: int = -1) -> list[str]:
-    return _found(text, str.rsplit(text, sep, maxsplit), sep)
+    if sep is None or len(sep) <= SHORT:
+        pieces = str.rsplit(text, sep, maxsplit)
+    else:
+        pieces = [piece[::-1] for piece in plain(text)[::-1].split(plain(sep)[::-1], maxsplit)][::-1]
+    return _found(budget, text, pieces, sep)
 
 
-def _found(text: str, pieces: list[str], sep: str | None) -> list[str]:
+def _found(budget: Budget, text: str, pieces: list[str], sep: str | None) -> list[str]:
     """The pieces as slices of `text`, from which they were split."""
     if not isinstance(text, Marked):
         return pieces
     found, at = [], 0
-    for piece in pieces:
+    for piece in budget.each(pieces):
         at = text.find(piece, at)  # with a separator it is right there; without, only whitespace precedes it
         found.append(text[at : at + len(piece)])
         at += len(piece) + len(sep or "")
@@ -105,7 +123,7 @@ def _found(text: str, pieces: list[str], sep: str | None) -> list[str]:
 
 def splitlines(budget: Budget, text: str, keepends: bool = False) -> list[str]:
     lines, at = [], 0
-    for whole, line in zip(str.splitlines(text, True), str.splitlines(text, keepends), strict=True):
+    for whole, line in budget.each(zip(str.splitlines(text, True), str.splitlines(text, keepends), strict=True)):
         lines.append(text[at : at + len(line)])
         at += len(whole)
     return lines
@@ -118,9 +136,24 @@ def partition(budget: Budget, text: str, sep: str) -> tuple[str, str, str]:
 
 
 def rpartition(budget: Budget, text: str, sep: str) -> tuple[str, str, str]:
-    before, found, _ = str.rpartition(text, sep)
-    cut = len(before) + len(found)
-    return text[: len(before)], text[len(before) : cut], text[cut:]
+    at = rfind(budget, text, sep) if sep else text.rindex(sep)
+    return ("", "", text) if at < 0 else (text[:at], text[at : at + len(sep)], text[at + len(sep) :])
+
+
+def rfind(budget: Budget, text: str, sub: str, *span: int | None) -> int:
+    """Python's own searches from the end in quadratic time; from the start it does not."""
+    if len(sub) <= SHORT:
+        return str.rfind(text, sub, *span)
+    start, end, _ = slice(*(*span, None, None)[:2]).indices(len(text))
+    at = plain(text)[start:end][::-1].find(plain(sub)[::-1])
+    return -1 if at < 0 else end - at - len(sub)
+
+
+def rindex(budget: Budget, text: str, sub: str, *span: int | None) -> int:
+    at = rfind(budget, text, sub, *span)
+    if at < 0:
+        raise ValueError("substring not found")
+    return at
 
 
 def replace(budget: Budget, text: str, old: str, new: str, count: int = -1) -> str:
@@ -131,7 +164,7 @@ def replace(budget: Budget, text: str, old: str, new: str, count: int = -1) -> s
         return result
     if not old:
         return mark_user(result)
-    return joined_with(new, _found(text, str.split(text, old, n), old))
+    return joined_with(new, _found(budget, text, str.split(text, old, n), old))
 
 
 def join(budget: Budget, sep: str, values: Iterable[str]) -> str:
@@ -158,6 +191,9 @@ def percent(budget: Budget, text: str, values: Any) -> str:
     directives = list(DIRECTIVE.finditer(text))
     if NESTED.search(text) or any(WIDE.search(number or "") for found in directives for number in found.groups()):
         raise OverBudgetError("it asks for a format that is too wide")
+    widths = sum(int(number or 0) for found in directives for number in found.groups())
+    times = len(directives) if isinstance(values, Mapping) else 1
+    budget.allow(len(text) + widths + times * LONGEST_ESCAPE * budget.size(values))
     whole: str = plain(text) % values
     budget.hold(whole)
     if isinstance(text, Marked):
@@ -166,7 +202,7 @@ def percent(budget: Budget, text: str, values: Any) -> str:
         return whole
     rest = iter(values if isinstance(values, tuple) else (values,))
     pieces, at = [], 0
-    for found in directives:
+    for found in budget.each(directives):
         pieces.append(text[at : found.start()])
         pieces.append(_formatted(budget, found[0], values, rest))
         at = found.end()
@@ -223,7 +259,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         *(strip, lstrip, rstrip, removeprefix, removesuffix, split, rsplit, splitlines, partition, rpartition),
-        *(replace, join),
+        *(replace, join, rfind, rindex),
     )
 }
 METHODS |= {name: _cased(name) for name in CASES}
