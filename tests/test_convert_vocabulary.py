@@ -263,6 +263,10 @@ def test_every_end_of_an_answer_is_kept(tmp_path: Path) -> None:
     write_json(tmp_path / "generation_config.json", {"eos_token_id": [known, 41, {}, True, -1, 1 << 40, 42, 43]})
     s = Settings(Folder(tmp_path), {})
     read_vocabulary(s)
+    for stale, kept in ((40, False), (tokens[0]["id"], True)):  # a single id that is an ordinary token is a leftover
+        write_json(tmp_path / "config.json", {"vocab_size": size, "eos_token_id": stale})
+        (tmp_path / "generation_config.json").unlink(missing_ok=True)
+        assert (stale in load(vocabulary(tmp_path)).stop_ids) is kept
     assert len(s.notes) == 1 and "tokens 42, 43" in s.notes[0] and "--stop" in s.notes[0]
 
 

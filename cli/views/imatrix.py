@@ -39,9 +39,8 @@ def result_record(matrix: Imatrix, out: Path) -> dict[str, Any]:
 
 LEGEND = (
     "sum x², max x²: sum and maximum of the columns' mean squared activations;",
-    "H/max: relative entropy, 1 if all columns count equally; outliers: columns",
-    "beyond one standard deviation; cos: cosine similarity to the same tensor of",
-    "the block before",
+    "H/max: relative entropy, 1 if all columns count equally; outliers: columns more",
+    "than one deviation off; cos: cosine similarity to this tensor a block before",
 )
 
 

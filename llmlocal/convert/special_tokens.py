@@ -51,11 +51,13 @@ def special_keys(s: Settings, texts: Mapping[str, int], tokens: int) -> Keys:
 def _add_ends(s: Settings, keys: Keys, texts: Mapping[str, int], tokens: int) -> None:
     """Make every end of an answer that the configs list one that readers of the file know.
 
-    What readers do not know by its text becomes the token that ends a turn or a message (eot, eom).
+    What readers do not know by its text becomes the token that ends a turn or a message (eot, eom). A single id in
+    config.json that names an ordinary token is left over from another vocabulary.
     """
-    listed: list[Any] = []
-    for value in (s.find("eos_token_id"), s.folder.json("generation_config.json").get("eos_token_id")):
-        listed += value if isinstance(value, list) else [value]
+    own, added = s.find("eos_token_id"), _added_ids(s.folder).values()
+    listed: list[Any] = [*own] if isinstance(own, list) else [own] if own in added else []
+    generation = s.folder.json("generation_config.json").get("eos_token_id")
+    listed += generation if isinstance(generation, list) else [generation]
     special = {kind: keys[_key(kind)] for kind in (*KINDS, "eot", "eom") if _key(kind) in keys}
     known = stop_ids(texts, special)
     ids = [id for id in listed if type(id) is int and 0 <= id < tokens]
