@@ -64,6 +64,14 @@ class Cache(StrEnum):
     q8_0 = "q8_0"
 
 
+class Weights(StrEnum):
+    """Where weights are kept."""
+
+    auto = "auto"
+    map = "map"
+    copy = "copy"
+
+
 class ShellName(StrEnum):
     """A shell with a completion script; `words` is what the scripts themselves call."""
 

@@ -45,13 +45,15 @@ def prompt_cache(wanted: str) -> PromptCache | None:
 
 @contextmanager
 def opened(
-    model: Path, n_ctx: int | None, n_threads: int | None, *, kv_type: str, force: bool, cache: str
+    model: Path, n_ctx: int | None, n_threads: int | None, *, kv_type: str, weights: str, force: bool, cache: str
 ) -> Iterator[Session]:
     """A session; problems of its prompt cache are reported at the end. Raises what `Session.open` raises."""
     from ..generation.session import Session
 
     kept = prompt_cache(cache)
-    with Session.open(model, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, force=force) as session:
+    with Session.open(
+        model, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, weights=weights, force=force
+    ) as session:
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():

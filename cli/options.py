@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .choices import AtEnd, Cache, Layout, Rendering, ShellName, ShownThoughts, Stored, Think
+from .choices import AtEnd, Cache, Layout, Rendering, ShellName, ShownThoughts, Stored, Think, Weights
 from .model_argument import ModelName, model_or_question
 
 MODEL = "A model's name, hf:org/repo, or a GGUF file."
@@ -65,6 +65,14 @@ Ctx = Annotated[
     ),
 ]
 KvType = Annotated[Cache, typer.Option("--kv-type", help="KV cache type: f16, or q8_0 for about half the memory.")]
+WeightsMode = Annotated[
+    Weights,
+    typer.Option(
+        "--weights",
+        help="map reads weights from the file as they are needed; copy loads them into memory in an order that makes "
+        "generation faster; auto copies where memory suffices.",
+    ),
+]
 NoNewline = Annotated[
     bool, typer.Option("--no-newline", help="End the output as the model does; otherwise it ends with a line feed.")
 ]
@@ -434,7 +442,11 @@ Pure = Annotated[
 ]
 Imatrix = Annotated[
     Path | None,
-    typer.Option("--imatrix", metavar="FILE", help="Importance matrix, made by llmlocal imatrix. Default: none."),
+    typer.Option(
+        "--imatrix",
+        metavar="FILE",
+        help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
+    ),
 ]
 SplitSize = Annotated[
     str | None,
@@ -466,7 +478,7 @@ Verified = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="MODEL...",
-        help="Models, named as llmlocal list shows them. Default: all models.",
+        help="Models, named as llmlocal list shows them, or GGUF files. Default: all models.",
         show_default=False,
     ),
 ]
@@ -526,7 +538,14 @@ PartSize = Annotated[
     str, typer.Argument(metavar="SIZE", help="Maximum size of a file's tensors, such as 2G.", show_default=False)
 ]
 MergedFile = Annotated[
-    Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write.", show_default=False)
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="OUT", help="The file to write. Default: FILE's own name without -00001-of-0000N."
+    ),
+]
+HashedFiles = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", parser=ModelName, help="GGUF files, or models' names.", show_default=False),
 ]
 OtherFile = Annotated[Path, typer.Argument(metavar="OTHER", help="The GGUF file to compare with.", show_default=False)]
 

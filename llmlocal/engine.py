@@ -6,8 +6,9 @@ An engine is an open GGUF file, its recorded program, a KV cache for `n_seqs` se
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,15 @@ from .errors import BadFileError, PromptTooLongError, UsageError
 from .gguf.reader import GGUFFile, open_gguf
 from .layers import Layers
 from .layers.metadata import Config
-from .layers.weights import Weights
+from .layers.weights import NamedTensors, Weights
 from .quant.jit.cpu import physical_cores
+from .quant.jit.parallel_compile import prepare
 from .runtime.batch import Batch
 from .runtime.executor import ThreadTeam
 from .runtime.graph import Graph, MatmulObserver
 from .runtime.kv_cache import KVCache
+from .runtime.program import Program
+from .runtime.weight_copy import WeightCopy
 from .tokenizer.vocab import vocabulary_size
 
 DEFAULT_CONTEXT = 4096
@@ -42,6 +46,7 @@ class Engine:
         max_outputs: int,
         kv_type: str,
         observer: MatmulObserver | None = None,
+        copy_weights: bool = False,
     ) -> None:
         """Check the model, record its program and prepare the kernels; see `open` for the arguments.
 
@@ -54,15 +59,23 @@ class Engine:
         self._batch = Batch(ubatch, max_outputs)
         graph = Graph(self._batch, n_threads, observer)
         self._cache = KVCache(n_ctx, n_seqs, kv_type)
-        self._layers, self.weights = Layers(graph, self._cache), Weights(gguf)
+        self.weights = Weights(gguf)
+        self._copy = WeightCopy(gguf.tensors.values()) if copy_weights else None
+        self._layers = Layers(graph, self._cache, self._copy.place) if self._copy else Layers(graph, self._cache)
         logits = build(self._layers, Config(gguf.metadata, str(arch), str(gguf.path)), self.weights, self.n_vocab)
         graph.keep(logits)
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
         self._program = graph.finish()
+        filling = self._copy.calls() if self._copy else []
+        prepare([call.kernel for call in filling], n_threads)
         self.n_kernels = len(set(graph.kernels))
         self._team = ThreadTeam(n_threads)
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]
+        if self._copy:
+            self._team.run(Program.of(filling))
+            for original, _ in self._copy.copies.values():
+                gguf.forget(original)
 
     @classmethod
     def open(
@@ -76,12 +89,14 @@ class Engine:
         max_outputs: int = 1,
         kv_type: str = "f16",
         observer: MatmulObserver | None = None,
+        copy_weights: bool = False,
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
 
         `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; `n_threads` to the number of physical cores.
         `ubatch`: tokens of one run at most; `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32;
-        `observer` is called before each matrix product is recorded. Raises NotFoundError for a missing file,
+        `observer` is called before each matrix product is recorded; `copy_weights` copies matrices into memory of their
+        own, laid out for decode (experts stay mapped). Raises NotFoundError for a missing file,
         BadFileError for a wrong or unsupported one, UsageError for options that the model does not support.
         """
         gguf = open_gguf(path)
@@ -89,7 +104,7 @@ class Engine:
         ubatch = min(ubatch, n_ctx * n_seqs)
         threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
         try:
-            return cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, observer)
+            return cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, observer, copy_weights)
         except BaseException:
             gguf.close()
             raise
@@ -118,8 +133,8 @@ class Engine:
 
     @property
     def cache_format(self) -> str:
-        """The name of the KV cache type, such as f16."""
-        return self._cache.kv_type.name
+        """The KV cache type, such as f16, and how the weights lie: both decide the exact bits of keys and values."""
+        return self._cache.kv_type.name + ("-copied" if self._copy else "")
 
     def truncate(self, length: int, seq: int = 0) -> None:
         """Drop the tokens of a sequence from position `length` on."""
@@ -224,7 +239,14 @@ def _numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
     return out
 
 
-def logits_size(gguf: GGUFFile) -> int:
+class Described(NamedTensors, Protocol):
+    """An open GGUF file, or one that is planned."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
+def logits_size(gguf: Described) -> int:
     """Tokens of the file's vocabulary; of the embedding where it brings none. Raises BadFileError."""
     table = gguf.tensors.get("token_embd.weight")
     size = vocabulary_size(gguf.metadata) or (table.rows if table is not None else 0)

@@ -33,6 +33,8 @@ class Format:
     block: ClassVar[int]
     nbytes: ClassVar[int]
     activations: ClassVar[Activations]
+    # Formats with TileParts can be interleaved: offset and size of the numbers in a block that take less than 4 bytes.
+    short_units: ClassVar[dict[int, int] | None] = None
 
     def __init_subclass__(cls, *, id: int, block: int, nbytes: int, activations: Activations = "q8") -> None:
         cls.name, cls.id, cls.block, cls.nbytes, cls.activations = cls.__name__, id, block, nbytes, activations

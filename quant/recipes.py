@@ -202,22 +202,25 @@ class Recipe:
                 chosen[tensor.name] = BY_NAME[self._format(model, tensor, tied, counts, seen)]
         return chosen
 
+    def own_option(self, name: str) -> str | None:
+        """The format that `embeddings` or `output` gives the tensor of this name, which no override changes."""
+        if self.embeddings and name in EMBEDDINGS:
+            return self.embeddings
+        return self.output if self.output and name == "output.weight" else None
+
     def _format(
         self, model: ModelTraits, tensor: TensorSpec, tied: bool, counts: Mapping[str, int], seen: dict[str, int]
     ) -> str:
         name, role = tensor.name, role_of(tensor.name)
-        if self.embeddings and name in EMBEDDINGS:
-            return self.embeddings
-        if self.output and name == "output.weight":
-            return self.output
-        usual = MIXES[self.mix]
-        if usual in FLOATS:
-            return usual
+        usual, is_output = MIXES[self.mix], name == "output.weight" or (tied and name in EMBEDDINGS)
+        if (own := self.own_option(name)) is not None:
+            return self._fitting(tensor, own)
         manual = next((format for fits, format in self.overrides if fits(name)), None)
-        if manual is not None or self.pure:
+        manual = manual or (self.output if is_output else None)
+        if manual or self.pure or usual in FLOATS:
             return self._fitting(tensor, manual or usual)
-        if name == "output.weight" or (tied and name in EMBEDDINGS):
-            return self._fitting(tensor, self.output or self._output(model, tensor, usual))
+        if is_output:
+            return self._fitting(tensor, self._output(model, tensor, usual))
         if self.mix == "MXFP4_MOE":
             return self._fitting(tensor, "MXFP4" if len(tensor.shape) > 2 and tensor.shape[-3] > 1 else "Q8_0")
         index = seen.get(role, 0)

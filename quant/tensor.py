@@ -23,6 +23,7 @@ class QTensor:
     format: type[Format]
     shape: tuple[int, ...]
     data: memoryview
+    interleaved: bool = False  # rows lie in tiles (see `kernels.interleave`), for matrix products only
 
     @property
     def nbytes(self) -> int:

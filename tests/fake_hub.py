@@ -77,7 +77,7 @@ class FakeHub:
         self.blobs: dict[str, Blob] = {}
         self.requests: list[Request] = []
         self.faults: list[Fault | None] = []
-        self.api_faults: list[int] = []
+        self.api_faults: list[int | Callable[[Handler], None]] = []
         handler = type("Bound", (Handler,), {"hub": hub})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
@@ -156,7 +156,8 @@ class Handler(BaseHTTPRequestHandler):
     def _repo(self, name: str) -> Repository | None:
         """The repository, or None after it was said why not."""
         if self.hub.api_faults:
-            self.answer(self.hub.api_faults.pop(0))
+            fault = self.hub.api_faults.pop(0)
+            self.answer(fault) if isinstance(fault, int) else fault(self)
             return None
         repo = self.hub.repos.get(name)
         if repo is None:
@@ -358,3 +359,24 @@ def garbage(handler: Handler, blob: Blob, first: int) -> None:
     handler.connection.sendall(b"\x00\xff\x00 hello\r\n\r\n")
     handler.connection.shutdown(socket.SHUT_RDWR)
     handler.close_connection = True
+
+
+# ---- ways in which an answer of the API burns time or memory --------------------------------------------------------
+
+
+def pour(head: bytes, piece: bytes, pause: float = 0.0) -> Callable[[Handler], None]:
+    """Bytes after the status line, then a piece again and again until the client hangs up."""
+
+    def fault(handler: Handler) -> None:
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.connection.sendall(head)
+            for _ in range(1 << 20):
+                handler.connection.sendall(piece)
+                time.sleep(pause)
+
+    return fault
+
+
+def body(data: bytes, **headers: str) -> Callable[[Handler], None]:
+    return lambda handler: handler.answer(200, data, **headers)

@@ -65,15 +65,21 @@ def test_where_a_model_may_be_written(tmp_path: Path) -> None:
     for path in (source, other, folder / "weights.safetensors", folder / "old.gguf"):
         path.write_bytes(b"x")
     (tmp_path / "link.gguf").hardlink_to(source)
+    (tmp_path / "soft.gguf").symlink_to(source)
+    (tmp_path / "elsewhere.gguf").hardlink_to(folder / "weights.safetensors")
     refused = [
-        (source, source, "the source itself"),
-        (tmp_path / "link.gguf", source, "the source itself"),
-        (folder / "weights.safetensors", folder, "a file of the source"),
+        (source, source, "would be overwritten"),
+        (tmp_path / "link.gguf", source, "would be overwritten"),
+        (tmp_path / "soft.gguf", source, "would be overwritten"),
+        (tmp_path / "elsewhere.gguf", folder, "a file of"),
+        (folder / "weights.safetensors", folder, "a file of"),
         (tmp_path, source, "is a folder"),
     ]
     for out, of, message in refused:
         with pytest.raises(UsageError, match=message):
             check_output(out, of, force=True)
+    with pytest.raises(UsageError, match="would be overwritten"):
+        check_output(other, source, other, force=True)
     with pytest.raises(UsageError, match=r"b\.gguf exists"):
         check_output(other, source, force=False)
     check_output(other, source, force=True)

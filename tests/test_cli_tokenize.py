@@ -34,13 +34,13 @@ def test_a_line_for_each_token(said: Said, story: Path) -> None:
     assert said("tokenize", story, "", "--count", "--no-special", "--no-stdin")[1] == "0\n"
 
 
-def test_json(said: Said, story: Path) -> None:
-    got = json.loads(said("tokenize", story, "Once\n", "--json", "--no-stdin")[1])
-    tokens = [{"id": 1, "text": "<s>"}, {"id": 403, "text": " Once"}, {"id": 13, "text": "\n"}]
-    assert got == {"schema": 1, "model": str(story), "count": 3, "tokens": tokens}
-    got = json.loads(said("tokenize", story, "1 403", "--decode", "--json", "--no-stdin")[1])
-    assert got == {"schema": 1, "text": "Once"}
-    assert said("tokenize", story, "a", "--ids", "--json", "--no-stdin")[0] == 2
+def test_tokens_as_json(said: Said, story: Path) -> None:
+    record = json.loads(said("tokenize", story, "Once\n\x00", "--json", "--no-stdin")[1])
+    assert record["count"] == len(record["tokens"]) == 4
+    assert record["tokens"][1] == {"id": 403, "text": " Once", "bytes": b" Once".hex()}
+    record = json.loads(said("tokenize", story, "Once", "--json", "--count", "--no-stdin")[1])
+    assert record["count"] == 2 and "tokens" not in record
+    assert json.loads(said("tokenize", story, "1 403", "--decode", "--json", "--no-stdin")[1])["text"] == "Once"
 
 
 def test_special_tokens(said: Said, story: Path) -> None:

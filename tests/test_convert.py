@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hf_folders import CASES, write_folder
+from hf_folders import BASE, CASES, Case, write_folder
 
 from llmlocal.engine import Engine
 from llmlocal.gguf import Array, GGUFFile, open_gguf
@@ -84,3 +84,31 @@ def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
     engine.prefill(IDS[: len(IDS) - len(wanted)])
     ours = np.array([engine.decode(id).copy() for id in IDS[len(IDS) - len(wanted) :]])
     assert np.sum((ours - wanted) ** 2) <= 1e-6 * np.sum(wanted**2)
+
+
+@pytest.mark.parametrize("name", ["MistralForCausalLM", "Ministral3ForCausalLM"])
+def test_a_sliding_window_is_obeyed(name: str, tmp_path: Path) -> None:
+    """In a model of one layer the last token sees the tokens of the window and no others."""
+    case = Case(name, BASE | {"num_hidden_layers": 1, "head_dim": 16, "sliding_window": 3})
+    made = convert_model(write_folder(tmp_path / "folder", case), tmp_path / "m.gguf", "f32")
+    assert any("sliding window of 3 tokens" in note for note in made.notes)
+    engine, logits = Engine.open(made.path, n_threads=1, kv_type="f32"), []
+    for first in range(len(IDS) - 1):
+        engine.truncate(0)
+        logits.append(engine.prefill(IDS[first:]).astype(np.float64))
+    error = [float(np.sum((x - logits[0]) ** 2) / np.sum(logits[0] ** 2)) for x in logits]
+    assert max(error[: len(IDS) - 2]) < 1e-9 < 1e-4 < error[len(IDS) - 2]
+
+
+def test_settings_that_are_not_used_are_named(tmp_path: Path) -> None:
+    """Those of training and generation are not worth a word; a byte order mark changes nothing."""
+    silent = {"torch_dtype": "float32", "attention_dropout": 0.1, "temperature": 0.7, "num_beams": 4, "unknown": None}
+    folder = write_folder(tmp_path / "folder", Case("LlamaForCausalLM", BASE | silent))
+    assert convert_model(folder, tmp_path / "a.gguf", "f32").notes == []
+    config = json.loads((folder / "config.json").read_text()) | {"sliding_window": 8, "logit_scale": 0.5}
+    (folder / "config.json").write_text("\ufeff" + json.dumps(config), encoding="utf-8")
+    (note,) = convert_model(folder, tmp_path / "b.gguf", "f32").notes
+    assert note == "settings of config.json that are not used: logit_scale, sliding_window"
+    dynamic = config | {"rope_scaling": {"type": "dynamic", "factor": 2.0}}
+    (folder / "config.json").write_text(json.dumps(dynamic))
+    assert any("dynamic" in note for note in convert_model(folder, tmp_path / "c.gguf", "f32").notes)

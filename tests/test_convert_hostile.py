@@ -53,13 +53,13 @@ def pickled(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(print))
 
 
-def reweighted(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+def reweighted(change: Callable[[dict[str, Any]], object], dtype: str = "F32") -> Callable[[Path], None]:
     """The folder's weights, changed before they are stored."""
 
     def apply(folder: Path) -> None:
         tensors: dict[str, Any] = weights(json.loads((folder / "config.json").read_text()))
         change(tensors)
-        write_weights(folder, tensors, "F32", 1)
+        write_weights(folder, tensors, dtype, 1)
 
     return apply
 
@@ -138,6 +138,72 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], int, str]] = {
         ],
         5,
         "quantized by 'gptq'",
+    ),
+    "fp8 with scales": (
+        "llama-linear",
+        reweighted(lambda t: t.update({"lm_head.weight_scale_inv": np.ones((1, 1), np.float32)})),
+        5,
+        "belongs to a quantized model",
+    ),
+    "integers": (
+        "llama-linear",
+        reweighted(lambda t: t.update({"model.norm.weight": np.ones(64, np.float32)}), "I32"),
+        5,
+        "is I32, belongs to a quantized model",
+    ),
+    "half of a model": (
+        "llama-llama3-f16-shards",
+        lambda f: [(f / INDEX).unlink(), (f / "model-00002-of-00003.safetensors").unlink()],
+        5,
+        "model-00002-of-00003.safetensors' missing",
+    ),
+    "tensor missing": (
+        "llama-linear",
+        reweighted(lambda t: t.pop("model.layers.1.self_attn.k_proj.weight")),
+        5,
+        "'blk.1.attn_k.weight' is missing",
+    ),
+    "output missing": (
+        "llama-linear",
+        reweighted(lambda t: t.pop("lm_head.weight")),
+        5,
+        "'output.weight' is missing",
+    ),
+    "norm missing": ("mistral", reweighted(lambda t: t.pop("model.norm.weight")), 5, "'output_norm.weight' is missing"),
+    "last layer missing": ("llama-linear", lambda f: config(f, num_hidden_layers=3), 5, "blk.2."),
+    "tensor empty": (
+        "llama-linear",
+        reweighted(lambda t: t.update({"model.norm.weight": np.ones(0, np.float32)})),
+        5,
+        "is empty",
+    ),
+    "heads huge": ("llama-linear", lambda f: config(f, num_attention_heads=1 << 31), 5, "attention heads have 0"),
+    "head_dim huge": ("llama-llama3-f16-shards", lambda f: config(f, head_dim=400_000_000), 5, "have 400000000 values"),
+    "head_dim other": ("llama-llama3-f16-shards", lambda f: config(f, head_dim=32), 5, "attn_q.weight"),
+    "context huge": ("llama-linear", lambda f: config(f, max_position_embeddings=4_000_000_000), 5, "context_length"),
+    "number beyond float32": ("llama-linear", lambda f: config(f, rms_norm_eps=1e308), 5, "rms_norm_eps must be"),
+    "epsilon large": ("llama-linear", lambda f: config(f, rms_norm_eps=1e30), 5, "layer_norm_rms_epsilon"),
+    "half a surrogate pair": (
+        "llama-linear",
+        lambda f: (f / "tokenizer_config.json").write_text('{"chat_template": "\\ud800"}'),
+        5,
+        "surrogates",
+    ),
+    "other activation": ("llama-linear", lambda f: config(f, hidden_act="gelu"), 5, "hidden_act is 'gelu'"),
+    "rope of another family": (
+        "llama-linear",
+        lambda f: config(f, rope_scaling={"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}),
+        5,
+        "'longrope' is not supported",
+    ),
+    "rope partly": ("llama-linear", lambda f: config(f, partial_rotary_factor=0.5), 5, "partial_rotary_factor"),
+    "rope partly an object": ("llama-linear", lambda f: config(f, partial_rotary_factor={}), 5, "must be a number"),
+    "rope part huge": ("llama-linear", lambda f: config(f, partial_rotary_factor=1e38), 5, "partial_rotary_factor"),
+    "yarn mscale": (
+        "llama-yarn-biased",
+        lambda f: config(f, rope_scaling={"type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.5}),
+        5,
+        "mscale",
     ),
     "pickles": ("llama-linear", pickled, 5, "is a pickle"),
     "no weights": ("llama-linear", lambda f: (f / "model.safetensors").unlink(), 3, "no safetensors files"),
@@ -279,6 +345,14 @@ def test_output(tmp_path: Path, said: Said) -> None:
     assert said("convert", folder, tmp_path / "none" / "out.gguf")[0] == 3
     assert said("convert", folder, tmp_path / "o.gguf", "--type", "q4_0")[0] == 2
     assert said("convert", tmp_path / "none", tmp_path / "o.gguf")[0] == 3
+
+
+def test_a_folder_where_a_file_is_wanted(tmp_path: Path, said: Said) -> None:
+    """Commands that read GGUF files say how to make one of the folder."""
+    folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
+    for words in (("show", folder), ("run", folder, "hello", "--no-stdin"), ("gguf", "hash", folder)):
+        code, _, err = said(*words)
+        assert code == 5 and "is a Hugging Face folder" in err and "hint: llmlocal convert FOLDER" in err
 
 
 def test_too_large_for_f16(tmp_path: Path, said: Said) -> None:

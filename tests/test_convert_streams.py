@@ -108,3 +108,31 @@ def test_memory(tmp_path: Path) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < largest
+
+
+def test_fp8_without_scales_is_read_exactly(tmp_path: Path) -> None:
+    """Every finite value of both types, as ml_dtypes and the OCP tables have them; NaN is refused."""
+    codes = np.arange(256, dtype=np.uint8)
+    e4m3 = np.array([_fp8(code, 4, 3, 7) for code in codes])
+    e5m2 = np.array([_fp8(code, 5, 2, 15) for code in codes])
+    kept = {"F8_E4M3": codes & 127 != 127, "F8_E5M2": codes >> 2 & 31 != 31}
+    for (dtype, finite), values in zip(kept.items(), (e4m3, e5m2), strict=True):
+        path = tmp_path / f"{dtype}.safetensors"
+        for mask in (finite, ~finite):
+            n = int(mask.sum())
+            head = json.dumps({"x": {"dtype": dtype, "shape": [n], "data_offsets": [0, n]}}).encode()
+            path.write_bytes(len(head).to_bytes(8, "little") + head + codes[mask].tobytes())
+            file = Safetensors(path)
+            if mask is finite:
+                assert np.array_equal(file.tensors["x"].read(0, 1)[0], values[mask].astype(np.float16))
+            else:
+                with pytest.raises(BadFileError, match="NaN or infinity"):
+                    file.tensors["x"].read(0, 1)
+            file.close()
+
+
+def _fp8(code: int, exponent_bits: int, mantissa_bits: int, bias: int) -> float:
+    exponent = int(code) >> mantissa_bits & (1 << exponent_bits) - 1
+    mantissa = (int(code) & (1 << mantissa_bits) - 1) / (1 << mantissa_bits)
+    size = (1 + mantissa) * 2.0 ** (exponent - bias) if exponent else mantissa * 2.0 ** (1 - bias)
+    return -size if code > 127 else size

@@ -154,6 +154,7 @@ def test_special_tokens(tmp_path: Path) -> None:
     tokens = write_bpe(tmp_path)
     write_json(tmp_path / "config.json", {"vocab_size": tokens + 2, "pad_token_id": 5, "eos_token_id": [7, 8]})
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "chat_template.jinja").unlink()
     templates = [{"name": "default", "template": "A"}, {"name": "tool-use", "template": "B"}]
     decoder = {str(tokens): {"content": "<|new|>", "special": False}}
     write_json(
@@ -246,3 +247,31 @@ def test_cuts_equal_tokenizers(stages: tuple[str, ...]) -> None:
             at = end
         if STAGES[stages] not in APPROXIMATED | OTHERWISE or (text.isascii() and STAGES[stages] in APPROXIMATED):
             assert ours.split(text) == theirs
+
+
+def test_every_end_of_an_answer_is_kept(tmp_path: Path) -> None:
+    """Ends of both configs: those known by their text need no key, two others have one, the rest is said."""
+    size = write_bpe(tmp_path)
+    tokens = json.loads((tmp_path / "tokenizer.json").read_text())["added_tokens"]
+    known = next(token["id"] for token in tokens if token["content"] == "<|eot_id|>")
+    eos = next(token["id"] for token in tokens if token["content"] == "<|end_of_text|>")
+    write_json(tmp_path / "config.json", {"vocab_size": size, "eos_token_id": [eos, 40]})
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": [known, 41]})
+    keys = vocabulary(tmp_path)
+    assert [keys[f"{PREFIX}{kind}_token_id"] for kind in ("eos", "eot", "eom")] == [known, 40, 41]
+    assert load(keys).stop_ids >= {eos, known, 40, 41}
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": [known, 41, {}, True, -1, 1 << 40, 42, 43]})
+    s = Settings(Folder(tmp_path), {})
+    read_vocabulary(s)
+    assert len(s.notes) == 1 and "tokens 42, 43" in s.notes[0] and "--stop" in s.notes[0]
+
+
+def test_the_template_of_its_own_file_wins(tmp_path: Path) -> None:
+    """As in transformers, whatever tokenizer_config.json says, also as a list."""
+    write_bpe(tmp_path)
+    write_json(tmp_path / "config.json", {})
+    (tmp_path / "chat_template.jinja").write_text("NEW", encoding="utf-8-sig")
+    for old in ("OLD", [{"name": "default", "template": "OLD"}, {"name": "rag", "template": "RAG"}]):
+        write_json(tmp_path / "tokenizer_config.json", {"chat_template": old})
+        keys = vocabulary(tmp_path)
+        assert {k: v for k, v in keys.items() if "chat_template" in k} == {"tokenizer.chat_template": "NEW"}

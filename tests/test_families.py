@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,11 +22,12 @@ from naive import nmse
 
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.engine import Engine
-from llmlocal.errors import BadFileError
+from llmlocal.errors import BadFileError, LlmlocalError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
+from llmlocal.quantize.plan import plan_conversion
 from llmlocal.runtime.graph import Graph
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -59,6 +62,15 @@ def write_converted(case: str, folder: Path) -> Path:
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     case = request.param
     return case, write_converted(case, tmp_path_factory.mktemp(case))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_setting_of_a_usual_folder_is_called_unused(case: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(settings(case)))
+    write_weights(tmp_path, case, golden(case)[0])
+    write_tokenizer(tmp_path)
+    with open_hf(tmp_path) as source:
+        assert not [note for note in source.notes if "not used" in note]
 
 
 def test_logits_are_those_of_transformers(model: tuple[str, Path]) -> None:
@@ -182,6 +194,14 @@ UNSAID = [
     ("smollm3", {"no_rope_layers": [1, 0, 1, 1, 1]}),
     ("qwen2moe", {"norm_topk_prob": True}),
     ("qwen3moe", {"norm_topk_prob": False}),
+    ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
+    ("qwen3moe", {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 8}),
+    ("granite", {"layer_types": ["sliding_attention"] * 2, "sliding_window": 8}),
+    ("command-r", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
+    ("gpt2", {"scale_attn_weights": False}),
+    ("gpt-oss", {"swiglu_limit": 3.0}),
+    ("gemma3", {"use_bidirectional_attention": True}),
+    *((case, {"hidden_act": "relu"}) for case in CASES),
     ("phi3-longrope", {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": "x"}}),
 ]
 
@@ -192,9 +212,87 @@ def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, A
     write_weights(tmp_path, case, golden(case)[0])
     write_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(settings(case) | other))
-    said = next(iter(other)).replace("rope_scaling", "long_factor")
+    said = next(iter(other)).replace("rope_scaling", "long_factor|'linear' is not supported")
+    said = re.sub("use_sliding_window|layer_types", "a sliding window of 8 tokens", said)
     with pytest.raises(BadFileError, match=said), open_hf(tmp_path):
         pytest.fail("the folder was accepted")
+
+
+ANYTHING: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    3,
+    16,
+    1 << 31,
+    1 << 32,
+    1 << 63,
+    10**30,
+    0.5,
+    -0.5,
+    1e308,
+    1e39,
+    "",
+    "x",
+]
+ANYTHING += ["\ud800", [], [1], [None], {}, {"a": 1}, ["sliding_attention"], {"rope_type": "yarn", "factor": 1e308}]
+ANYTHING += [{"type": "longrope", "short_factor": [1], "long_factor": []}, {"full_attention": 3}, 1 << 1100]
+MORE = [
+    "head_dim",
+    "sliding_window",
+    "rope_scaling",
+    "rope_parameters",
+    "layer_types",
+    "use_sliding_window",
+    "max_window_layers",
+]
+MORE += [
+    "partial_rotary_factor",
+    "hidden_act",
+    "vocab_size",
+    "num_experts",
+    "eos_token_id",
+    "text_config",
+    "rope_local_base_freq",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("case", CASES)
+def test_any_setting_is_converted_or_refused_in_one_line(case: str, seed: int, tmp_path: Path) -> None:
+    """Odd values in every setting: never another exception, never a warning of a library."""
+    write_weights(tmp_path, case, golden(case)[0])
+    write_tokenizer(tmp_path)
+    rng = Random(f"{case} {seed}")
+    for _ in range(100):
+        config, generation = settings(case), {"eos_token_id": rng.choice(ANYTHING)}
+        for _ in range(rng.choice((1, 1, 2))):
+            config[rng.choice([*config, *MORE])] = rng.choice(ANYTHING)
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+        try:
+            with open_hf(tmp_path) as source:
+                assert plan_conversion(source, "auto").nbytes
+        except LlmlocalError as error:
+            assert "\n" not in str(error), config
+
+
+@pytest.mark.parametrize("case", ["gemma", "gemma2-long-window", "gemma3"])
+def test_an_output_matrix_of_its_own_is_kept(case: str, tmp_path: Path) -> None:
+    """With tie_word_embeddings false, as transformers does; where it is true, the embedding is used."""
+    write_weights(tmp_path, case, golden(case)[0] | {"lm_head.weight": (VOCAB, 32)})
+    write_tokenizer(tmp_path)
+    for tied in (True, False):
+        (tmp_path / "config.json").write_text(json.dumps(settings(case) | {"tie_word_embeddings": tied}))
+        with open_hf(tmp_path) as source:
+            assert ("output.weight" in {t.name for t in source.tensors}) is not tied
+            assert [note for note in source.notes if "llama.cpp" not in note] == []
+            assert bool(source.notes) is (not tied and case != "gemma3")  # llama.cpp reads it for Gemma 3
 
 
 # ---- another engine ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +111,9 @@ def test_split_and_merge_come_back(said: Said, model: Path, tmp_path: Path) -> N
     assert said("gguf", "merge", parts[0], "-o", tmp_path / "whole.gguf")[0] == 0
     assert said("gguf", "diff", model, tmp_path / "whole.gguf")[:2] == (0, "")
     assert said("gguf", "split", model, "20K", "-o", tmp_path / "part")[0] == 2
+    assert said("gguf", "merge", parts[0], "-q")[:2] == (0, f"{tmp_path / 'part.gguf'}\n")  # its own name by default
+    assert said("gguf", "diff", model, tmp_path / "part.gguf")[:2] == (0, "")
+    assert said("gguf", "merge", model)[0] == 2 and said("gguf", "merge", parts[0])[0] == 2
     parts[1].unlink()
     assert said("gguf", "merge", parts[0], "-o", tmp_path / "other.gguf")[0] == 5
     assert not (tmp_path / "other.gguf").exists()
@@ -142,6 +146,32 @@ def test_hash(said: Said, model: Path) -> None:
         every = hashlib.sha256(b"".join(bytes(t.data) for t in file.tensors.values())).hexdigest()
     assert code == 0 and record["tensors"] == want and record["all"] == every
     assert said("gguf", "hash", model)[1].splitlines()[-1] == f"{every}  all tensors"
+    other = Path(shutil.copy(model, model.with_name("other.gguf")))
+    lines = said("gguf", "hash", model, other)[1].splitlines()
+    assert len(lines) == 2 * (len(want) + 1) and lines[-1] == f"{every}  {other}: all tensors"
+    files = json.loads(said("gguf", "hash", model, other, "--json")[1])["files"]
+    assert [file["path"] for file in files] == [str(model), str(other)] and files[1]["tensors"] == want
+
+
+def test_path_shows_control_characters_on_a_terminal(said: Said, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = Path(shutil.copy(model, model.with_name("a\x1b[2Jb.gguf")))
+    assert said("path", odd) == (0, f"{odd}\n", "")
+    monkeypatch.setattr("llmlocal.cli.ui.terminal.is_terminal", lambda: True)
+    assert said("path", odd)[1] == f"{odd}\n".replace("\x1b", r"\x1b")
+
+
+def test_verify_a_file_of_ones_own(said: Said, model: Path, tmp_path: Path) -> None:
+    """Structure, sizes and numbers; nobody is told to remove it."""
+    code, out, err = said("verify", model)
+    assert (code, err) == (0, "") and out.startswith(f"ok: {model}")
+    cut, odd = tmp_path / "cut.gguf", tmp_path / "odd.gguf"
+    cut.write_bytes(model.read_bytes()[:-100])
+    write_small(odd, Small("llama", 2, 64, 96), bad={"blk.1.ffn_up.weight": float("nan")})
+    for path, what in ((cut, "100 bytes short"), (odd, "'blk.1.ffn_up.weight' contains NaN")):
+        code, out, err = said("verify", model, path)
+        assert code == 5 and f"damaged: {path}" in out and what in out and f"ok: {model}" in out
+        assert "1 file damaged" in err and "delete" not in err and "pull" not in err
+    assert said("verify", tmp_path / "none.gguf")[0] == 3
 
 
 def test_nothing_is_written_over_unasked(said: Said, model: Path, tmp_path: Path) -> None:
@@ -151,3 +181,37 @@ def test_nothing_is_written_over_unasked(said: Said, model: Path, tmp_path: Path
     assert said("gguf", "merge", model, "-o", model, "--force")[0] == 2
     assert other.read_bytes() == b"mine"
     assert said("gguf", "set", model, "a", "b", "-o", other, "--force")[0] == 0
+
+
+def test_no_part_that_is_read_is_overwritten(said: Said, model: Path, tmp_path: Path) -> None:
+    """Merge, quantize, imatrix, set and run read every part of a split model; links to a part count, too."""
+    assert said("gguf", "split", model, "16K", "-o", tmp_path / "m", "-q")[0] == 0
+    first, *later = sorted(tmp_path.glob("m-*"))
+    link, value, text = tmp_path / "link.gguf", tmp_path / "value.txt", tmp_path / "text.txt"
+    link.hardlink_to(later[-1])
+    value.write_text("x"), text.write_text("x")
+    commands = [
+        ("gguf", "merge", first, "--force", "-o"),
+        ("gguf", "set", first, "general.name", "x", "--force", "-o"),
+        ("quantize", first, "Q8_0", "--force"),
+        ("imatrix", first, text, "--force", "-o"),
+        ("run", first, "hello", "--force", "--no-stdin", "-o"),
+    ]
+    for name, *words in commands:
+        for out in (first, *later, link):
+            call = [name, words[0], out, *words[1:]] if name == "quantize" else [name, *words, out]
+            before = out.read_bytes()
+            code, stdout, error = said(*call)
+            assert (code, stdout) == (2, "") and "would be overwritten" in error, (call, error)
+            assert out.read_bytes() == before
+    others = [
+        ("gguf", "set", model, "general.name", f"@{value}", "--force", "-o", value),
+        ("imatrix", model, text, "--force", "-o", text),
+        ("quantize", model, text, "Q8_0", "--force", "--imatrix", text),
+        ("run", model, "hello", "--no-stdin", "--force", "-f", text, "-o", text),
+        ("run", model, "hello", "--no-stdin", "--force", "--template", text, "-o", text),
+    ]
+    for call in others:
+        code, _, error = said(*call)
+        assert code != 0 and (text.read_text(), value.read_text()) == ("x", "x"), call
+        assert "would be overwritten" in error or "--imatrix" in call, (call, error)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +23,9 @@ from fake_hub import FakeHub, Fault
 from hubs import KIB, REPO, files_below, model
 from terminals import on_terminal
 
+from llmlocal import __version__
 from llmlocal.errors import NetworkError, UsageError
-from llmlocal.hub import names, pull, transport
+from llmlocal.hub import names, places, pull, transport
 from llmlocal.hub.download import DownloadSource
 from llmlocal.hub.remote_file import DownloadProgress
 from llmlocal.hub.safe_names import is_safe_file
@@ -64,7 +68,7 @@ def test_pull_in_the_layout_of_the_hub(said: Said, hub: FakeHub, store: Path) ->
 
     hub.requests.clear()
     assert hf_hub_download(REPO, NAME, endpoint=hub.url, cache_dir=store) == str(pointer(store))
-    assert not [r for r in hub.requests if r.method == "GET"]
+    assert not [r for r in hub.requests if r.method == "GET" and REPO in r.path]
     assert try_to_load_from_cache(REPO, NAME, cache_dir=store) == str(pointer(store))
     found = scan_cache_dir(store)
     assert not found.warnings
@@ -239,6 +243,83 @@ def test_a_hub_that_is_busy(said: Said, hub: FakeHub, store: Path, faults: list[
     assert said("pull", MODEL)[0] == code
 
 
+OK, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = "sent more than 1000000 bytes"
+SLOW = "took longer than 0.4 s to answer"
+BURNING: dict[str, tuple[Callable[[f.Handler], None], str]] = {
+    "gzip bomb": (f.body(gzip.compress(bytes(10 << 20)), Content_Encoding="gzip"), "sent compressed content"),
+    "brotli": (f.body(b"x", Content_Encoding="br"), "sent compressed content"),
+    "endless JSON": (f.pour(OK + b"\r\n[", b"[]," * 10_000), ENDLESS),
+    "endless chunks": (f.pour(CHUNKED, b"7530\r\n" + b"[]," * 10_000 + b"\r\n"), ENDLESS),
+    "promised length": (f.body(b"{}", Content_Length="99999999999"), ENDLESS),
+    "slow body": (f.pour(OK + b"\r\n{", b" ", 0.05), SLOW),
+    "slow chunk size": (f.pour(CHUNKED, b"0", 0.05), SLOW),
+    "slow trailers": (f.pour(CHUNKED + b"0\r\n", b"a: b\r\n", 0.01), SLOW),
+    "slow header": (f.pour(OK + b"X: ", b"x", 0.05), SLOW),
+    "slow status": (f.pour(b"", b"H", 0.05), SLOW),
+    "endless continues": (f.pour(b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01), SLOW),
+    "silence": (f.pour(b"", b"", 0.05), SLOW),
+    "deep lists": (f.body(b"[" * 900_000), "nested too deeply"),
+    "deep objects": (f.body(b'{"a":' * 100_000), "nested too deeply"),
+    "long number": (f.body(b'{"sha": ' + b"9" * 100_000 + b"}"), "invalid response"),
+    "text": (f.body(b"<html>"), "invalid response"),
+    "list": (f.body(b"[]"), "invalid response"),
+    "nothing": (f.body(b""), "invalid response"),
+    "cut": (f.body(b'{"sha": '), "invalid response"),
+    "not UTF-8": (f.body(b'{"sha": "\xff"}'), "invalid response"),
+    "wrong kinds": (f.body(b'{"sha": {}, "siblings": 3, "cardData": [], "id": 7}'), "sent no commit"),
+}
+
+
+@pytest.mark.parametrize("how", BURNING)
+def test_api_answers_that_burn(
+    said: Said, hub: FakeHub, store: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line and exit 4, within the time and the memory that an answer may take."""
+    monkeypatch.setattr("llmlocal.hub.remote.ANSWER_SECONDS", 0.4)
+    monkeypatch.setattr("llmlocal.hub.remote.MOST_ANSWER", 1_000_000)
+    fault, message = BURNING[how]
+    hub.api_faults = [fault] * 10
+    began = time.monotonic()
+    code, out, err = said("pull", MODEL)
+    assert (code, out, message in err) == (4, "", True), err
+    assert len([line for line in err.splitlines() if not line.startswith("hint")]) == 1
+    assert time.monotonic() - began < 3
+    assert not files_below(store)
+
+
+@pytest.mark.parametrize(
+    "siblings",
+    [
+        None,
+        "text",
+        [None, 3, "a", [], {"rfilename": 4}, {"rfilename": NAME, "lfs": 5}, {"rfilename": NAME, "size": 1e9}],
+    ],
+    ids=["none", "text", "list"],
+)
+def test_files_that_a_hub_lists_wrongly_are_left_out(said: Said, hub: FakeHub, store: Path, siblings: Any) -> None:
+    answer = {"id": REPO, "sha": COMMIT, "siblings": siblings, "cardData": {"license": {}}}
+    hub.api_faults = [f.body(json.dumps(answer).encode())]
+    code, _, err = said("pull", MODEL)
+    assert (code, "contains no usable GGUF" in err) == (3, True)
+
+
+def test_slow_headers_of_a_file_end(hub: FakeHub, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both for a transfer, whose body may take any time, and for the header of a remote model."""
+    hub.add(REPO, {NAME: DATA})
+    plan = pull.plan(MODEL)
+    monkeypatch.setattr(transport, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr("llmlocal.hub.download.HEADER_SECONDS", 0.3)
+    hub.faults = [lambda handler, blob, first: f.pour(OK + b"X: ", b"x", 0.05)(handler)] * 2
+    with pytest.raises(NetworkError, match=r"took longer than 0.3 s"):
+        pull.pull(plan, lambda _: None)
+    hub.faults = [lambda handler, blob, first: f.pour(b"HTTP/1.1 206 OK\r\nContent-Range: ", b"b", 0.05)(handler)]
+    with pytest.raises(NetworkError, match=r"took longer than 0.3"):
+        plan.listing.source(plan.variant.files[0]).read(0, 10)
+    hub.faults = [f.slow(5, 0.1)]
+    assert pull.pull(plan, lambda _: None).exists()
+
+
 def test_disk_full(said: Said, hub: FakeHub, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(REPO, {NAME: DATA})
     from llmlocal.hub import download
@@ -342,6 +423,51 @@ def test_token_goes_to_the_hub_alone(said: Said, store: Path, monkeypatch: pytes
         assert {r.headers.get("authorization") for r in hub.requests} == {"Bearer hf_secret"}
         assert other.requests
         assert not [r for r in other.requests if "hf_secret" in str(r.headers)]
+
+
+AGENTS = ("AI_AGENT", "CLAUDECODE", "CURSOR_TRACE_ID", "GEMINI_CLI", "CODEX_SANDBOX", "HF_HUB_USER_AGENT_ORIGIN", "CI")
+
+
+def test_nothing_is_told_of_the_environment(
+    said: Said, hub: FakeHub, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests are those that docs/security.md lists, and their headers are the same on every machine."""
+    for name in AGENTS:
+        monkeypatch.setenv(name, "marker-of-the-environment")
+    hub.add(REPO, {NAME: DATA})
+    assert said("show", MODEL)[0] == 0
+    assert said("pull", MODEL)[0] == 0
+    assert said("pull", f"{MODEL}@v1", "--force")[0] == 0
+    kinds = {re.sub("[0-9a-f]{40,}", "HASH", request.path.replace(REPO, "REPO")) for request in hub.requests}
+    assert kinds == {
+        "/api/models/REPO?blobs=true",
+        "/api/models/REPO/revision/v1?blobs=true",
+        f"/REPO/resolve/HASH/{NAME}",
+        "/cdn/HASH?signature=1",
+    }
+    for request in hub.requests:
+        assert request.method == "GET"
+        assert set(request.headers) <= {"host", "user-agent", "accept-encoding", "range"}
+        assert request.headers["user-agent"] == f"llmlocal/{__version__}"
+        assert "marker" not in str(request.headers) and request.headers["accept-encoding"] == "identity"
+
+
+def test_token_is_found_where_the_hubs_library_puts_it(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert places.token() is None
+    (tmp_path / "token").write_text(" hf_file\n")
+    monkeypatch.delenv("HF_TOKEN_PATH")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert places.token() == "hf_file"
+    monkeypatch.setenv("HF_TOKEN", "hf_named\n")
+    assert places.token() == "hf_named"
+    for wrong in ("a\r\nX: y", "caf\u00e9"):
+        monkeypatch.setenv("HF_TOKEN", wrong)
+        with pytest.raises(UsageError, match="the token for the hub"):
+            places.token()
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    assert places.token() is None
 
 
 def test_gated_missing_and_renamed(said: Said, hub: FakeHub, store: Path) -> None:

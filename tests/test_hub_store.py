@@ -22,11 +22,13 @@ from terminals import Screen
 from llmlocal.cli.completion_scripts import candidates
 from llmlocal.cli.main import app
 from llmlocal.errors import UsageError
+from llmlocal.files.signature import PROMPT_CACHE
 from llmlocal.hub import aliases, catalog, index, names, places
 from llmlocal.hub.catalog import entry_for
 from llmlocal.hub.names import Ref, find_local, parse
 from llmlocal.hub.remote_file import RemoteFile
 from llmlocal.hub.variants import quant_of, rank, variants
+from llmlocal.quant.cache_tag import tag
 
 Said = Callable[..., tuple[int, str, str]]
 PROGRAM = [sys.executable, "-m", "llmlocal"]
@@ -415,6 +417,21 @@ def test_rm_follows_no_link_out_of_the_store(said: Said, hub: FakeHub, store: Pa
     assert not os.path.lexists(blob)
 
 
+def not_ours(cache: Path, blobs: Path) -> list[Path]:
+    """Old files and folders without our marker, under names like ours."""
+    paths = [cache / "kernels" / "avx2-notes" / "a.txt", cache / "header-letters" / "a.txt", blobs / "thesis.part"]
+    paths += [cache / "prefixes" / name for name in ("list.txt", "c.prefix")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        os.utime(path, (0, 0))
+        if path.parent.name in ("avx2-notes", "header-letters"):
+            os.utime(path.parent, (0, 0))
+    (cache / "prefixes" / "d.prefix").symlink_to(cache / "prefixes" / "b.prefix")
+    os.utime(cache / "prefixes" / "d.prefix", (0, 0), follow_symlinks=False)
+    return [*paths, cache / "prefixes" / "d.prefix"]
+
+
 def test_prune(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
     filled(hub, said)
     blobs = store / f"models--{REPO.replace('/', '--')}" / "blobs"
@@ -428,12 +445,17 @@ def test_prune(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
     stale = tmp_path / "cache" / "kernels" / "avx2-old"
     stale.mkdir(parents=True)
     (stale / "x.o").write_bytes(bytes(5000))
+    header = tmp_path / "cache" / "header-abc"
+    header.mkdir()
+    for folder in (stale, header):
+        tag(folder)
     prompts = tmp_path / "cache" / "prefixes"
     prompts.mkdir()
     old, new = prompts / "a.prefix", prompts / "b.prefix"
     for path in (old, new):
-        path.write_bytes(bytes(10))
-    for path in (old, stale):
+        path.write_bytes(PROMPT_CACHE + b"1")
+    foreign = not_ours(tmp_path / "cache", blobs)
+    for path in (old, stale, header):
         os.utime(path, (0, 0))
     code, out, _ = said("prune", "--dry-run")
     assert code == 0
@@ -444,7 +466,8 @@ def test_prune(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
     code, _, err = said("prune", "-y")
     assert (code, "freed" in err) == (0, True)
     assert (ours.exists(), fresh.exists(), left.exists(), stale.exists()) == (False, True, False, False)
-    assert (old.exists(), new.exists()) == (False, True)
+    assert (old.exists(), new.exists(), header.exists()) == (False, True, False)
+    assert all(path.exists() for path in foreign)
     names_left = [m.name for m in index.installed()]
     assert names_left == ["hf:org/odd/odd.gguf", f"hf:{REPO}:Q4_0", f"hf:{REPO}:Q8_0"]
     assert said("verify")[0] == 0

@@ -21,7 +21,7 @@ from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf, write_gguf
 from llmlocal.imatrix import collect as importance
 from llmlocal.imatrix.collect import CollectOptions, collect
-from llmlocal.imatrix.file import Imatrix, TextRead, load_imatrix, read_imatrix, write_imatrix
+from llmlocal.imatrix.file import Imatrix, TextRead, load_imatrix, write_imatrix
 from llmlocal.imatrix.statistics import statistics
 from llmlocal.measure.perplexity import cut_in_chunks
 from llmlocal.ops.column_squares import column_squares, column_squares_grouped, column_squares_reference
@@ -238,7 +238,7 @@ def test_a_file_comes_back(tmp_path: Path) -> None:
     back = load_imatrix(tmp_path / "m")
     assert back.texts == matrix.texts and back.chunks == 3 and back.chunk_size == 8
     assert np.array_equal(back.sums["w"], 2 * sums) and back.counts["w"].tolist() == [4, 0, 8]
-    assert read_imatrix(tmp_path / "m")["w"].tolist() == [[0, 0.5, 1, 1.5], [1] * 4, [2, 2.25, 2.5, 2.75]]
+    assert load_imatrix(tmp_path / "m").means("w").tolist() == [[0, 0.5, 1, 1.5], [1] * 4, [2, 2.25, 2.5, 2.75]]
     assert matrix.unused() == {"w": 1}
 
 
@@ -382,9 +382,9 @@ def test_quantize_with_it_loses_less_where_it_matters(
     assert said("imatrix", model, data / "text" / "val-60k-ascii.txt", "-o", matrix, "-c", 256, "--chunks", 8)[0] == 0
     assert said("quantize", model, tmp_path / "plain.gguf", kind, "-q")[0] == 0
     assert said("quantize", model, tmp_path / "weighed.gguf", kind, "--imatrix", matrix, "-q")[0] == 0
-    plain, weighed = (
-        lost(Path(model), tmp_path / f"{name}.gguf", read_imatrix(matrix)) for name in ("plain", "weighed")
-    )
+    held = load_imatrix(matrix)
+    means = {name: held.means(name) for name in held.sums}
+    plain, weighed = (lost(Path(model), tmp_path / f"{name}.gguf", means) for name in ("plain", "weighed"))
     assert len(plain) >= 30 and all(weighed[name] <= plain[name] for name in plain)
     assert sum(weighed.values()) < 0.97 * sum(plain.values())
 

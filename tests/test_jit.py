@@ -15,6 +15,7 @@ import pytest
 
 from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.ops.kv import find
+from llmlocal.quant import cache_tag
 from llmlocal.quant.jit import cache, cpu
 from llmlocal.quant.jit.kernel import Kernel
 
@@ -84,7 +85,7 @@ def test_folder_is_private_and_holds_nothing_but_objects(warm: Path) -> None:
     (path,) = objects(warm)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path.parent / cache_tag.NAME, path]
 
 
 def test_processes_that_race_on_a_cold_cache_all_succeed(tmp_path: Path) -> None:
@@ -168,13 +169,38 @@ def test_a_kernel_is_keyed_by_the_room_that_it_is_built_in() -> None:
 
 def test_folders_of_other_sources_go_when_long_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path))
-    old, recent = tmp_path / "kernels" / "generic-old", tmp_path / "kernels" / "generic-recent"
-    for folder in (old, recent):
+    root = tmp_path / "kernels"
+    old, recent, foreign, other_tag, link = (root / f"generic-{x}" for x in ("old", "recent", "foreign", "tag", "link"))
+    for folder in (old, recent, foreign, other_tag):
         folder.mkdir(parents=True)
-    os.utime(old, (0, 0))
+        (folder / "kernel.o").write_bytes(b"code")
+    for folder in (old, recent):
+        cache_tag.tag(folder)
+    (other_tag / cache_tag.NAME).write_bytes(cache_tag.CONTENT.splitlines()[0])  # as other programs mark theirs
+    link.symlink_to(recent)
+    for path in (old, foreign, other_tag):
+        os.utime(path, (0, 0))
+    os.utime(link, (0, 0), follow_symlinks=False)
     os.utime(recent, (time.time() - 3600,) * 2)
     folder = cache.cache_folder.__wrapped__(cpu.target("generic"), ROOM)
-    assert sorted((tmp_path / "kernels").iterdir()) == sorted([folder, recent])
+    assert sorted(root.iterdir()) == sorted([folder, recent, foreign, other_tag, link])
+
+
+def test_only_the_files_of_a_marked_folder_go(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "below").mkdir(parents=True)
+    cache_tag.tag(folder)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "letter").write_text("dear")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "file.o").write_text("code")
+    cache_tag.remove_tagged(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [cache_tag.NAME, "below"]
+    (folder / "below").rmdir()
+    cache_tag.remove_tagged(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+    cache_tag.remove_tagged(tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere" / "letter").read_text() == "dear"
 
 
 def test_argument_blocks_are_checked_by_name() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,8 +18,10 @@ from test_imports import MODULES, edges
 
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError
+from llmlocal.files import content_digest
 from llmlocal.generation import prompt_cache
 from llmlocal.generation.prompt_cache import DIGEST, MAGIC, MIN_TOKENS, PromptCache
+from llmlocal.gguf import open_gguf
 from llmlocal.quant.jit import cache
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -105,6 +110,69 @@ def test_other_models_and_formats_are_not_used(tmp_path: Path, engine: Any, monk
     assert PromptCache(tmp_path).restore(engine(), ids(N)) == 0
 
 
+def changed(path: Path, at: int) -> None:
+    """Flip a bit where the samples of former versions did not look; the file keeps its name and size."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def test_a_model_that_differs_in_one_bit_is_another(tmp_path: Path, models: list[Path]) -> None:
+    """Metadata that is not the architecture's, and the middle of a tensor."""
+    seen = set()
+    with open_gguf(models[0]) as gguf:
+        largest = max(gguf.tensors.values(), key=lambda tensor: tensor.nbytes)
+        middle = models[0].read_bytes().index(largest.data) + largest.nbytes // 3
+    for spot in (None, middle, models[0].read_bytes().index(b"general.name") + 5):
+        path = tmp_path / "copy.gguf"
+        path.write_bytes(models[0].read_bytes())
+        if spot is not None:
+            changed(path, spot)
+        with open_gguf(path) as gguf:
+            seen.add(prompt_cache.identity(gguf, 512))
+    assert len(seen) == 3 and None not in seen
+
+
+def test_digest_is_computed_once_for_a_file_and_never_before_an_answer(
+    tmp_path: Path, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(prompt_cache, "AT_ONCE", 0)
+    path = tmp_path / "model.gguf"
+    path.write_bytes(models[0].read_bytes())
+
+    def found(*, wait: bool) -> str | None:
+        with open_gguf(path) as gguf:
+            return prompt_cache.identity(gguf, 512, wait=wait)
+
+    fresh = found(wait=True)
+    assert fresh and found(wait=False) is None  # so young that it could change without a new time
+    monkeypatch.setattr(content_digest, "SETTLED", -1)
+    assert found(wait=True) == fresh
+    monkeypatch.setattr(content_digest.hashlib, "sha256", Mock(side_effect=content_digest.hashlib.sha256))
+    assert found(wait=False) == fresh
+    assert sum(call.args == () for call in content_digest.hashlib.sha256.mock_calls) == 0  # type: ignore[attr-defined]
+    os.utime(path, ns=(0, path.stat().st_mtime_ns))  # the change time is another one
+    assert found(wait=False) is None and found(wait=True) == fresh
+    for kept in (tmp_path / "cache" / "digests").iterdir():
+        kept.write_bytes(b"llmlocal digest 1\nnonsense\n")
+    assert found(wait=False) is None
+
+
+def test_a_file_that_changed_while_it_was_mapped_is_not_kept(tmp_path: Path, models: list[Path]) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(models[0].read_bytes())
+    with closing(Engine.open(path, n_ctx=512, n_threads=1)) as e:
+        e.prefill(ids(N))
+        changed(path, path.stat().st_size - 100)
+        cache = PromptCache(tmp_path / "kept")
+        cache.store(e)
+        assert cache.notes == ["the prompt was not cached: the model file has changed"]
+        assert not list((tmp_path / "kept").glob("*"))
+
+
 def test_every_damage_is_seen(tmp_path: Path, engine: Any) -> None:
     kept(tmp_path, engine, ids(N))
     (path,) = tmp_path.iterdir()
@@ -121,6 +189,14 @@ def test_every_damage_is_seen(tmp_path: Path, engine: Any) -> None:
         assert e.length() == 0
     path.write_bytes(data)
     assert PromptCache(tmp_path).restore(e, ids(N)) == N - 1
+
+
+@pytest.mark.parametrize("number", [float("inf"), 200.0, "200", None, True, [200]], ids=str)
+def test_numbers_of_a_header_are_whole(tmp_path: Path, number: Any) -> None:
+    for header in ({"tokens": number, "shapes": [[1, 1, 1]]}, {"tokens": 1, "shapes": [[1, 1, number]]}):
+        data = json.dumps({"key": "k", **header}).encode()
+        (tmp_path / "x.prefix").write_bytes(MAGIC + prompt_cache.LENGTH.pack(len(data)) + data + bytes(9999))
+        assert prompt_cache._entry(tmp_path / "x.prefix") is None
 
 
 def test_a_longer_text_takes_the_place_of_its_beginning(tmp_path: Path, engine: Any) -> None:
@@ -171,7 +247,7 @@ def test_what_cannot_be_written_is_a_note(tmp_path: Path, engine: Any) -> None:
     e.prefill(ids(N))
     cache = PromptCache(tmp_path / "file" / "folder")
     cache.store(e)
-    assert "could not be written" in cache.notes[0]
+    assert "is not used" in cache.notes[0]
     assert cache.restore(e, ids(N)) == 0
 
 

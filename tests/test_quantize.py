@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import gguf
@@ -108,7 +109,10 @@ def test_target_size_takes_the_best_that_fits(said: Said, small: Path, tmp_path:
     plan = json.loads(said("quantize", small, "--target-size", size, "--dry-run", "--json")[1])
     assert rows[plan["type"]] <= size and plan["type"] == next(m for m in BY_SIZE if rows[m] <= size)
     code, _, err = said("quantize", small, "--target-size", "10K")
-    assert code == 2 and "the smallest type" in err
+    assert code == 2 and "the smallest type" in err and str(min(rows.values())) in err
+    assert rows["Q2_K_S"] < min(rows[mix] for mix in BY_SIZE)  # not in the default list: offered last, with its warning
+    code, out, err = said("quantize", small, "--target-size", rows["Q2_K_S"], "--dry-run", "--json")
+    assert code == 0 and json.loads(out)["type"] == "Q2_K_S" and "needs an importance matrix" in err
 
 
 def test_types_that_users_choose(said: Said, small: Path) -> None:
@@ -117,12 +121,36 @@ def test_types_that_users_choose(said: Said, small: Path) -> None:
     got = {t["name"]: t["to"] for t in plan["tensors"]}
     assert got["blk.2.ffn_up.weight"] == got["blk.0.ffn_gate.weight"] == "Q8_0"
     assert (got["output.weight"], got["token_embd.weight"]) == ("F16", "Q5_K")
+    plan = json.loads(said("quantize", small, "f32", "--dry-run", "--json", "--tensor-type", "ffn_up=q8_0")[1])
+    got = {t["name"]: t["to"] for t in plan["tensors"]}
+    assert (got["blk.0.ffn_up.weight"], got["blk.0.ffn_gate.weight"]) == ("Q8_0", "F32")
+
+
+@pytest.mark.parametrize("option", ["--embed-type", "--output-type", "--tensor-type"])
+@pytest.mark.parametrize("mix", ["Q4_0", "F16"])
+def test_a_type_that_does_not_fit_falls_back(said: Said, tmp_path: Path, option: str, mix: str) -> None:
+    """Rows of 96 hold no block of 256; the note is the same for every option."""
+    path = tmp_path / "odd.gguf"
+    write_small(path, Small("llama", 1, 96, 160))
+    kind = "token_embd|output=q4_k" if option == "--tensor-type" else "q4_k"
+    code, _, err = said("quantize", path, tmp_path / "out.gguf", mix, option, kind)
+    assert code == 0 and "Q5_0, not Q4_K: rows of 96 are not divisible by 256" in err
+    assert "Q5_0" in formats(tmp_path / "out.gguf").values()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["Q9_9"], "is not a type"),
+        (["IQ3_M"], "IQ3_M' files can be run, but not made"),
+        (["iq2_xxs"], "files can be run, but not made"),
+        (["Q4_0", "--tensor-type", "ffn_up=iq3_s"], "tensors can be run, but not made"),
+        (["Q4_0", "--tensor-type", "nosuch=q8_0"], "nosuch=q8_0' matches no tensor"),
+        (["Q4_0", "--tensor-type", "attn_norm=q8_0"], "matches no tensor to quantize"),
+        (["Q4_0", "--tensor-type", "ffn=q8_0", "--tensor-type", "ffn_up=f16"], "an earlier --tensor-type"),
+        (["Q4_0", "--embed-type", "f16", "--tensor-type", "token_embd=q8_0"], "matches no tensor"),
+        (["COPY", "--tensor-type", "ffn_up=q8_0"], "COPY keeps"),
+        (["--list", "--tensor-type", "nosuch=q8_0"], "matches no tensor"),
         ([], "TYPE is missing"),
         (["Q4_0", "--tensor-type", "a"], "PATTERN=TYPE"),
         (["Q4_0", "--tensor-type", "(=Q4_0"], "not a regular expression"),
@@ -150,7 +178,7 @@ def test_files_in_the_way(said: Said, small: Path, tmp_path: Path) -> None:
     assert said("quantize", small, old, "Q8_0", "--force", "-q")[0] == 0 and old.read_bytes() != b"mine"
     before = small.read_bytes()
     code, _, err = said("quantize", small, small, "Q8_0", "--force")
-    assert code == 2 and "the source itself" in err
+    assert code == 2 and "would be overwritten" in err
     link = tmp_path / "link.gguf"
     link.hardlink_to(small)
     assert said("quantize", small, link, "Q8_0", "--force")[0] == 2
@@ -252,6 +280,47 @@ def test_importance_changes_what_is_kept(said: Said, small: Path, tmp_path: Path
     write_imatrix(matrix, dict.fromkeys(wide, (3, 8)))
     assert said("quantize", small, tmp_path / "x.gguf", "Q4_K_S", "--imatrix", matrix)[0] == 5
     assert said("quantize", small, tmp_path / "x.gguf", "Q4_K_S", "--imatrix", small)[0] == 5
+
+
+def legacy_imatrix(means: dict[str, np.ndarray[Any, Any]], calls: int, tail: bytes = b"") -> bytes:
+    """The binary form that llama-imatrix wrote before GGUF."""
+    parts = [pack("<i", len(means))]
+    for name, values in means.items():
+        parts += [pack("<i", len(name)), name.encode(), pack("<ii", calls, values.size)]
+        parts.append((values * calls).astype("<f4").tobytes())
+    return b"".join(parts) + tail
+
+
+def test_the_older_form_of_an_importance_matrix_is_read(said: Said, small: Path, tmp_path: Path) -> None:
+    """The same bytes as with the GGUF form, also of experts; truncated and odd files are refused."""
+    with open_gguf(small) as file:
+        wide = {t.name: t.shape for t in file.tensors.values() if len(t.shape) == 2}
+    write_imatrix(tmp_path / "m.gguf", wide)
+    means = {name: np.where(np.arange(shape[-1]) % 8, 1.0, 100.0) for name, shape in wide.items()}
+    old = legacy_imatrix(means, 4, pack("<ii", 7, 8) + b"wiki.txt")
+    (tmp_path / "m.dat").write_bytes(old)
+    for name in ("m.gguf", "m.dat"):
+        assert said("quantize", small, tmp_path / f"{name}.q", "Q4_K_S", "--imatrix", tmp_path / name, "-q")[0] == 0
+    with open_gguf(tmp_path / "m.gguf.q") as a, open_gguf(tmp_path / "m.dat.q") as b:
+        assert all(a.tensors[name].data == b.tensors[name].data for name in a.tensors)
+        keys = {k: (b.types[k].name, v) for k, v in b.metadata.items() if "imatrix" in k}
+    assert keys == {
+        "quantize.imatrix.file": ("STRING", str(tmp_path / "m.dat")[:127]),
+        "quantize.imatrix.dataset": ("STRING", "wiki.txt"),
+        "quantize.imatrix.entries_count": ("U32", len(wide)),
+        "quantize.imatrix.chunks_count": ("U32", 7),
+    }
+    for odd in (old[:-3], old[:40], old[: len(old) // 2], old.replace(pack("<i", 4), pack("<i", -1) * 1, 1)[:200]):
+        (tmp_path / "odd.dat").write_bytes(odd)
+        code, _, err = said("quantize", small, tmp_path / "x", "Q4_K_S", "--imatrix", tmp_path / "odd.dat")
+        assert code == 5 and len(err.splitlines()) <= 2 and not (tmp_path / "x").exists()
+    experts = tmp_path / "experts.gguf"
+    write_small(experts, MODELS["experts-4"])
+    with open_gguf(experts) as file:
+        values = {t.name: np.ones(t.shape[-1] * t.rows // t.shape[-2]) for t in file.tensors.values() if t.rows > 1}
+    (tmp_path / "e.dat").write_bytes(legacy_imatrix(values, 1))
+    assert said("quantize", experts, tmp_path / "e.q", "Q4_0", "--imatrix", tmp_path / "e.dat", "-q")[0] == 0
+    assert "blk.0." in said("imatrix", tmp_path / "e.dat", "--stats")[1]
 
 
 def write_imatrix(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:

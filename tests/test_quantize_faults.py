@@ -107,6 +107,23 @@ def test_parts_that_are_not_all_there_are_no_model(step: int, source: Path, tmp_
     assert not first or formats(first[0])
 
 
+@pytest.mark.parametrize("words", [("gguf", "split"), ("quantize",)], ids=["split", "quantize"])
+def test_parts_appear_together_or_not_at_all(words: tuple[str, ...], source: Path, tmp_path: Path) -> None:
+    """On a full disk, whichever write, fsync or rename it stops, no part is left."""
+    split = (*words, source, "8K", "-o", tmp_path / "cut", "-q")
+    quantize = (*words, source, tmp_path / "cut.gguf", "F16", "--split-size", "8K", "-q")
+    command = split if words[0] == "gguf" else quantize
+    count = steps(source, *command)
+    parts = sorted(tmp_path.glob("cut-*"))
+    assert len(parts) > 3
+    for path in parts:
+        path.unlink()
+    for step in (count // 3, count - 2 * len(parts), count - 3):  # a write, the first rename, the last but one
+        done = run("ENOSPC", step, *command)
+        assert done.returncode == 6 and "Traceback" not in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
+
+
 def test_a_writer_at_work_is_not_swept(source: Path, tmp_path: Path) -> None:
     from llmlocal.files.temporary import hold, name_beside, sweep
 

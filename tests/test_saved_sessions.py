@@ -263,3 +263,19 @@ def test_damaged_sessions_are_named(said: Said, here: Path) -> None:
     assert (code, out) == (0, "")
     assert err.startswith("damaged: bad.jsonl: ")
     assert said("sessions", "show", "bad")[0] == 5
+
+
+@pytest.mark.parametrize("turns", ["Infinity", "NaN", "1e999", "-1", "1.5", "true", '"1"', "null", "9" * 5000])
+def test_wrong_numbers_damage_one_session_alone(here: Path, turns: str) -> None:
+    path = saved(here, 1)
+    (here / "bad.jsonl").write_bytes(path.read_bytes() + f'{{"type": "drop", "turns": {turns}}}\n'.encode())
+    found = list(sessions.listing(here))
+    assert sorted(type(item).__name__ for item in found) == ["BadFileError", "SavedSession"]
+
+
+def test_half_characters_are_shown_as_replacements(said: Said, here: Path) -> None:
+    path = saved(here, 1)
+    path.write_bytes(path.read_bytes().replace(b"question 0", b"a \\ud800 b \\ud83d\\ude00"))
+    for words in (("show", "s"), ("export", "s"), ("ls",)):
+        code, out, _ = said("sessions", *words)
+        assert (code, "a \ufffd b \U0001f600" in out) == (0, True)

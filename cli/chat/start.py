@@ -44,6 +44,7 @@ class Start:
     n_ctx: int | None
     n_threads: int | None
     kv_type: str
+    weights: str
     force: bool
     cache: str
     save: bool
@@ -93,7 +94,14 @@ class Start:
         from ...generation.session import Session
         from ...model_info.memory_limit import check_memory
 
-        session = Session.open(name, n_ctx=self.n_ctx, n_threads=self.n_threads, kv_type=self.kv_type, force=self.force)
+        session = Session.open(
+            name,
+            n_ctx=self.n_ctx,
+            n_threads=self.n_threads,
+            kv_type=self.kv_type,
+            weights=self.weights,
+            force=self.force,
+        )
         try:
             if not self.force:
                 check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx, self.kv_type)

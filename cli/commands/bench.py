@@ -17,6 +17,7 @@ def bench(
     depth: o.Depth = ["0"],  # noqa: B006
     threads: o.BenchThreads = None,
     kv_type: o.KvType = choices.Cache.f16,
+    weights: o.WeightsMode = choices.Weights.auto,
     repeats: o.Repeats = 5,
     roofline: o.Roofline = False,
     baseline: o.Baseline = None,
@@ -44,7 +45,7 @@ def bench(
     limit = earlier.percentage(fail_below) if fail_below is not None else None
     before = earlier.read(baseline) if baseline is not None else None
     prompts, gens, depths = (token_counts(*given) for given in (("-p", prompt), ("-n", gen), ("-d", depth)))
-    plan = BenchPlan(prompts, gens, pairs_of(prompt_gen), depths, repeats, kv_type, roofline)
+    plan = BenchPlan(prompts, gens, pairs_of(prompt_gen), depths, repeats, kv_type, weights, roofline)
     rows: list[BenchResult] = []
     with terminal.Screen(quiet=quiet) as screen:
         measured = collect(bench(models, plan, thread_counts(threads)), rows)

@@ -28,6 +28,7 @@ def chat(
     ctx: o.Ctx = None,
     threads: o.Threads = None,
     kv_type: o.KvType = choices.Cache.f16,
+    weights: o.WeightsMode = choices.Weights.auto,
     temp: o.Temp = None,
     top_k: o.TopK = None,
     top_p: o.TopP = None,
@@ -52,7 +53,8 @@ def chat(
     from ..ui.answer import AnswerScreen
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat}
-    start = Start(model, ctx, threads, kv_type, yes, prompt_cache, not no_save, template, given | {"seed": seed}, quiet)
+    given |= {"seed": seed}
+    start = Start(model, ctx, threads, kv_type, weights, yes, prompt_cache, not no_save, template, given, quiet)
     turn_options = start.turn_options(tools, tool_run, context_end, commands)
     file, conversation = start.conversation(resume, session, system)
     screen = AnswerScreen(render=render, thoughts=thoughts, whole_lines=True, quiet=quiet, verbose=verbose)

@@ -29,12 +29,10 @@ def convert(
               llmlocal convert ./base tuned.gguf --lora ./adapter --type q8_0
     """
     from ...errors import UsageError
-    from ...files.atomic_file import check_output
     from ...quantize.convert import convert_model
 
     if folder.is_file() and not lora:
         raise UsageError(f"{folder} is a file: SRC is a folder, or a GGUF with --lora", "quantize changes types")
-    check_output(out, folder, force=force)
     with terminal.Screen(quiet=quiet) as screen:
         tell = view.Progress(screen, "writing")
         made = convert_model(folder, out, type.value, lora=lora or (), threads=threads, force=force, tell=tell)

@@ -7,7 +7,7 @@ import typer
 from .. import options as o
 from ..command_group import group
 from ..ui import terminal
-from ..views.gguf import Change, hash_lines, print_differences, split_into_parts
+from ..views.gguf import Change, hash_lines, merged_name, print_differences, split_into_parts
 
 gguf = group("Edit, split, merge and compare GGUF files.", "llmlocal gguf diff a.gguf b.gguf")
 
@@ -54,15 +54,16 @@ def split(
 
 
 @gguf.command("merge")
-def merge(file: o.File, out: o.MergedFile, force: o.ForceOut = False, quiet: o.Quiet = False) -> None:
+def merge(file: o.File, out: o.MergedFile = None, force: o.ForceOut = False, quiet: o.Quiet = False) -> None:
     """Merge a split model into one file.
 
     FILE is its first part.
 
     \b
-    Example: llmlocal gguf merge model-00001-of-00003.gguf -o model.gguf
+    Examples: llmlocal gguf merge model-00001-of-00003.gguf
+              llmlocal gguf merge model-00001-of-00003.gguf -o whole.gguf
     """
-    Change(file, out, False, force, quiet).merge()
+    Change(file, out or merged_name(file), False, force, quiet).merge()
 
 
 @gguf.command("diff")
@@ -79,10 +80,11 @@ def diff(old: o.File, new: o.OtherFile, as_json: o.Json = False) -> None:
 
 
 @gguf.command("hash")
-def hash_tensors(file: o.File, as_json: o.Json = False, quiet: o.Quiet = False) -> None:
+def hash_tensors(files: o.HashedFiles, as_json: o.Json = False, quiet: o.Quiet = False) -> None:
     """Print SHA-256 checksums of the tensors.
 
     \b
-    Example: llmlocal gguf hash model.gguf
+    Examples: llmlocal gguf hash model.gguf
+              llmlocal gguf hash old.gguf new.gguf
     """
-    terminal.lines(hash_lines(file, as_json=as_json, quiet=quiet))
+    terminal.lines(hash_lines(files, as_json=as_json, quiet=quiet))

@@ -36,6 +36,7 @@ def imatrix(
               llmlocal imatrix model.imatrix.gguf --stats
     """
     from ...errors import UsageError
+    from ...files.atomic_file import check_not_input
     from ...imatrix.collect import CollectOptions, collect
     from ...imatrix.file import load_imatrix
 
@@ -46,6 +47,7 @@ def imatrix(
     else:
         text, last = read_file(text_file), None
         out = output or Path(f"{model.stem}.imatrix.gguf")
+        check_not_input(out, text_file)
         with terminal.Screen(quiet=quiet) as screen:
             options = CollectOptions(ctx, chunks, threads, with_output, resume, force)
             for last in collect(model, text, text_file.name, out, options):

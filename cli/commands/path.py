@@ -20,4 +20,4 @@ def path(model: o.Model) -> None:
 
     if not model.is_file():
         raise NotFoundError(f"{escaped(str(model))}: no such file")
-    terminal.say(str(model))
+    terminal.say_path(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .. import choices
 from .. import options as o
 from ..open_model import checked, chosen, named_or_guide, opened
@@ -21,6 +23,7 @@ def run(
     ctx: o.Ctx = None,
     threads: o.Threads = None,
     kv_type: o.KvType = choices.Cache.f16,
+    weights: o.WeightsMode = choices.Weights.auto,
     temp: o.Temp = None,
     top_k: o.TopK = None,
     top_p: o.TopP = None,
@@ -58,11 +61,15 @@ def run(
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
     given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
     model, question = named_or_guide(model, prompt, quiet=quiet)
-    target = Target(output, as_json, force)
+    inputs = [model, *(file or ()), *([Path(template)] if template else [])]
+    target = Target(output, as_json, force, inputs)
     read = prompt_source(question, use_stdin=not no_stdin, needed=not file, quiet=quiet)
     whole_lines = not (no_newline or (raw and quiet))
     texts, screen = read_files(file or ()), AnswerScreen(whole_lines=whole_lines, quiet=quiet, verbose=verbose)
-    with screen, opened(model, ctx, threads, kv_type=kv_type, force=yes, cache=prompt_cache) as session:
+    with (
+        screen,
+        opened(model, ctx, threads, kv_type=kv_type, weights=weights, force=yes, cache=prompt_cache) as session,
+    ):
         ready = session.prompt(PromptRequest(read(), system, texts, raw, template, think.value))
         screen.notes(ready.notes)
         if show_prompt_only:

@@ -37,12 +37,12 @@ def tokenize(
     read = prompt_source(text, use_stdin=not no_stdin, what="text", exact=True)
     tokenization = Tokenization.open(model, special=not no_special)
     if decode:
-        whole = tokenization.decode(read())
-        return terminal.say(to_json(text=as_text(whole))) if as_json else terminal.show_text(whole)
+        data = tokenization.decode(read())
+        return terminal.say(to_json(text=as_text(data))) if as_json else terminal.show_text(data)
     found = tokenization.encode(read())
     if as_json:
-        tokens = [{"id": id, "text": as_text(piece)} for id, piece in found]
-        terminal.say(to_json(model=str(model), count=len(tokens), tokens=tokens))
+        tokens = [{"id": id, "text": as_text(piece), "bytes": piece.hex()} for id, piece in found]
+        terminal.say(to_json(model=str(model), count=len(tokens), **({} if count else {"tokens": tokens})))
     elif count:
         terminal.say(str(len(found)))
     elif ids:

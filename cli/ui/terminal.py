@@ -14,6 +14,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from time import monotonic
 from typing import IO, BinaryIO
 
@@ -66,6 +67,11 @@ def columns(stream: IO[str] | None) -> int:
 def say(text: str) -> None:
     """A line of what was asked for, to stdout."""
     stdout().write(text.encode() + b"\n")
+
+
+def say_path(path: Path) -> None:
+    """A path on a line of stdout: byte for byte as the system has it, on a terminal with control characters shown."""
+    stdout().write((one_line(str(path)).encode() if is_terminal() else os.fsencode(path)) + b"\n")
 
 
 def lines(texts: Iterable[str], *, hang: int | None = None) -> None:
@@ -191,7 +197,9 @@ class Screen:
 
     def __enter__(self) -> Screen:
         from ...quant.jit import linker
+        from . import mapped_file_error
 
+        mapped_file_error.install()
         if not self._quiet:
             linker.listeners.append(self.compiling)
         return self
@@ -205,13 +213,15 @@ class Screen:
 
     def compiling(self, kernel: str) -> None:
         """Called before each kernel is compiled: shows a counting line on a terminal, one note elsewhere."""
-        from ...quant.jit.cache import cache_root, is_kept
+        from ...quant.jit.cache import why_unused
         from ...quant.jit.cpu import target
 
         self._compiled += 1
-        how_often = "once" if is_kept() else f"each time: {cache_root()} cannot be written"
-        title = f"compiling kernels for {target().isa} ({how_often})"
-        if not self.status(f"{title}: {self._compiled} {kernel}") and self._compiled == 1:
+        reason = why_unused()
+        title = f"compiling kernels for {target().isa} ({'for this run only' if reason else 'once'})"
+        if self._compiled == 1 and reason:
+            self.notes([f"kernels are compiled for this run only: {reason}"])
+        if not self.status(f"{title}: {self._compiled} {kernel}") and self._compiled == 1 and not reason:
             note(title)
 
     def progress(self, title: str, done: int, total: int, unit: str = "", more: str = "") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -24,21 +24,26 @@ STDOUT = Path("-")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A file or stdout (None or -), as text or as JSON; `force` overwrites an existing file.
+    """A file or stdout (None or -), as text or as JSON; `force` overwrites an existing file, but none of `inputs`.
 
-    Raises UsageError where the file exists, its folder does not, or stdout is closed: before any work is done.
+    Raises UsageError where the file exists or is read by the command, its folder does not exist, or stdout is closed:
+    before any work is done for the answer.
     """
 
     path: Path | None = None
     as_json: bool = False
     force: bool = False
+    inputs: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
-        from ...files.atomic_file import check_absent
+        from ...files.atomic_file import check_absent, check_not_input
+        from ...gguf.split import files_of
 
         if self.path is None or self.path == STDOUT:
             terminal.check_stdout()
-        elif not self.force:
+            return
+        check_not_input(self.path, *(file for given in self.inputs for file in files_of(given)))
+        if not self.force:
             check_absent(self.path)
 
     @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import UsageError
 from ...files.atomic_file import check_output
 from ...gguf import edit, open_gguf
+from ...gguf.split import files_of
 from ..ui import terminal
 from .model import to_json
 
@@ -38,7 +39,7 @@ class Change:
         with open_gguf(self.file) as gguf:
             before = gguf.metadata.raw().get(key)
             change = {key: edit.typed_value(_text(value), kind, before)}
-        self._write(change, [])
+        self._write(change, [], *([Path(value[1:])] if value.startswith("@") else []))
 
     def rename_template(self, old: str, new: str) -> None:
         """Raises NotFoundError where there is no template `old`, UsageError where there is one `new`."""
@@ -49,11 +50,11 @@ class Change:
     def merge(self) -> None:
         self._write({}, [])
 
-    def _write(self, changes: Mapping[str, Any], removed: Sequence[str]) -> None:
+    def _write(self, changes: Mapping[str, Any], removed: Sequence[str], *read: Path) -> None:
         if (self.out is None) != self.in_place:
             raise UsageError("one of -o OUT and --in-place is needed", "-o OUT writes a copy, --in-place replaces FILE")
         out = self.file.resolve() if self.out is None else self.out
-        check_output(out, self.file, force=self.force, in_place=self.in_place)
+        check_output(out, *files_of(self.file), *read, force=self.force, in_place=self.in_place)
         with terminal.Screen(quiet=self.quiet) as screen:
             edit.copy_with(self.file, out, changes, removed, _progress(screen, "copying"))
         terminal.say(terminal.one_line(str(out)))
@@ -81,14 +82,27 @@ def print_differences(old: Path, new: Path, *, as_json: bool) -> bool:
     return bool(found)
 
 
-def hash_lines(file: Path, *, as_json: bool, quiet: bool) -> Iterator[str]:
-    """A line per tensor with its SHA-256, or one JSON object."""
-    with open_gguf(file) as gguf, terminal.Screen(quiet=quiet) as screen:
-        digests = list(edit.digests(gguf, _progress(screen, "reading")))
+def merged_name(first: Path) -> Path:
+    """The default output of merging the parts of `first`. Raises UsageError where that is not named as a part."""
+    if len(files_of(first)) == 1:
+        raise UsageError(f"{terminal.one_line(str(first))} is not named as the first part of several", "give -o OUT")
+    return first.with_name(f"{first.name[: -len('-00001-of-00002.gguf')]}.gguf")
+
+
+def hash_lines(files: Sequence[Path], *, as_json: bool, quiet: bool) -> Iterator[str]:
+    """A line per tensor with its SHA-256, of several files with the file's name, or one JSON object."""
+    records = []
+    for file in files:
+        with open_gguf(file) as gguf, terminal.Screen(quiet=quiet) as screen:
+            digests = list(edit.digests(gguf, _progress(screen, "reading")))
+        records.append({"path": str(file), "tensors": dict(digests[:-1]), "all": digests[-1][1]})
+        where = f"{terminal.one_line(str(file))}: " if len(files) > 1 else ""
+        if not as_json:
+            yield from (
+                f"{digest}  {where}{terminal.one_line(name) if name else 'all tensors'}" for name, digest in digests
+            )
     if as_json:
-        yield to_json(path=str(file), tensors=dict(digests[:-1]), all=digests[-1][1])
-    else:
-        yield from (f"{digest}  {terminal.one_line(name) if name else 'all tensors'}" for name, digest in digests)
+        yield to_json(**records[0]) if len(records) == 1 else to_json(files=records)
 
 
 def _text(value: str) -> str:

@@ -32,6 +32,20 @@ class Meter:
             self._screen.transfer(event.name.rsplit("/", 1)[-1], event.done, event.total)
 
 
+def is_whole(path: Path, screen: terminal.Screen) -> bool:
+    """Check a GGUF file that is not in the store, and print what was found."""
+    from ...errors import BadFileError
+    from ...model_info.intact import check_intact
+
+    try:
+        tensors = check_intact(path, lambda done, total: screen.progress("checking", done >> 20, total >> 20, " MiB"))
+    except BadFileError as error:
+        screen.lines([f"damaged: {error}"])
+        return False
+    screen.lines([f"ok: {path}: structure, sizes and the numbers of {tensors} tensors"])
+    return True
+
+
 def pull_one(
     text: str,
     *,

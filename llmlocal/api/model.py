@@ -22,6 +22,7 @@ from ..errors import UsageError
 from ..generation.events import Events
 from ..generation.session import Session
 from ..hub.names import find_local, model_not_found
+from ..model_info.weight_memory import MODES
 from ..ops.kv import find
 from .access import Access
 from .answer import Answer, Stream, whole
@@ -37,13 +38,16 @@ def load(
     ctx: int | None = None,
     threads: int | None = None,
     kv_type: Literal["f16", "q8_0", "f32"] = "f16",
+    weights: Literal["auto", "map", "copy"] = "auto",
     force: bool = False,
 ) -> Model:
     """Open a model: a GGUF file, a name or an alias as `llmlocal run` takes it, or "hf:org/repo" that was pulled.
 
     Without a name it is the built-in guide, which answers questions about llmlocal. Nothing is downloaded.
     `ctx` is the context in tokens; default: what the model was trained for, at most 4096. `threads` defaults to the
-    physical cores. `kv_type` is the type of the KV cache. `force` loads where memory seems too small.
+    physical cores. `kv_type` is the type of the KV cache. `weights`: "map" reads them from the file as they are needed,
+    "copy" loads them into memory in an order that makes generation faster, "auto" copies where memory suffices.
+    `force` loads where memory seems too small.
 
     The file is mapped, so this returns at once; the engine is prepared by the first call that needs it. Raises
     NotFoundError where the model is not on this machine, BadFileError for a file that cannot be used, UsageError.
@@ -51,10 +55,15 @@ def load(
     for name, value in (("ctx", ctx), ("threads", threads)):
         whole_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
         require(value is None or whole_number, name, value, "a whole number, 1 or more")
+    require(weights in MODES, "weights", weights, "one of auto, map, copy")
     find(kv_type)
     path = _located(name_or_path)
     outputs = min(LOGITS_AT_ONCE, ctx or LOGITS_AT_ONCE)
-    return Model(Session.open(path, n_ctx=ctx, n_threads=threads, max_outputs=outputs, kv_type=kv_type, force=force))
+    return Model(
+        Session.open(
+            path, n_ctx=ctx, n_threads=threads, max_outputs=outputs, kv_type=kv_type, weights=weights, force=force
+        )
+    )
 
 
 class Model:

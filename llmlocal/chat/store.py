@@ -19,12 +19,14 @@ from typing import Any
 
 from ..errors import BadFileError, NotFoundError, ResourceError, UsageError
 from ..files.disk import sync_folder
+from ..quant.private_folder import make_private, why_foreign, why_foreign_file
 from ..text import encodable, escaped
 from .conversation import Conversation, Turn
 
 SCHEMA = 1
 ENDING = ".jsonl"
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+PRIVATE = "let only yourself write the folder and the file; use --no-save to chat without saving"
 TITLE = 60  # characters of the first question that are the title of a session
 
 
@@ -158,6 +160,8 @@ def read(path: Path) -> SavedSession:
     """Read a session file; an unfinished last line is ignored. Raises BadFileError."""
     try:
         with path.open("rb") as file:
+            if reason := why_foreign(path.parent) or why_foreign_file(path, file.fileno()):
+                raise BadFileError(f"{escaped(path.name)} is not read: {escaped(reason)}", PRIVATE)
             stat, lines = os.fstat(file.fileno()), file.read().split(b"\n")[:-1]
     except OSError as error:
         raise BadFileError(f"{escaped(str(path))}: cannot be read: {error.strerror}") from None
@@ -242,9 +246,11 @@ def _files(where: Path) -> list[Path]:
 
 def _opened(path: Path) -> int:
     """Open and lock a session file for appending; an unfinished last line is cut off."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
+        if reason := why_foreign(path.parent) or why_foreign_file(path, handle):
+            raise ResourceError(f"the session is not saved: {escaped(reason)}", PRIVATE)
         with suppress(ImportError):
             from fcntl import LOCK_EX, LOCK_NB, flock
 

@@ -13,21 +13,24 @@ from ..gguf.values import ValueType
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..hf.folder import CONFIG, Folder
+from ..hf.safetensors import UNQUANTIZED
+from ..hf.settings_check import check_settings, note_unused
 from ..hf.streams import Stream
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all
-from ..quant.recipes import TensorSpec
+from ..quant.recipes import FLOATS, TensorSpec
 from ..text import escaped, shown
 from .card import general_keys
+from .completeness import MISSING, check_complete
 from .lora import Adapter, merge_adapters, read_adapter
-from .names import named_for_gguf
+from .names import is_dropped, named_for_gguf
 from .stored_format import stored_format
 from .stream_tensor import StreamTensor
 from .vocabulary import read_vocabulary
 
-UNQUANTIZED = "convert the original, unquantized model"
 # READS take the residual stream as input, so their rows have embedding_length values; WRITES have as many rows.
 READS = ("attn_q", "attn_k", "attn_v", "attn_qkv", "ffn_gate", "ffn_up", "token_embd", "output")
+SCALES = ("_scale", "_scale_inv", ".scales", ".qzeros", ".g_idx", ".absmax", ".quant_state")  # of quantized tensors
 WRITES = ("attn_output", "ffn_down")
 
 
@@ -38,16 +41,18 @@ class HFSource:
     precise, else what the folder stores (F32, F16, BF16).
     """
 
-    def __init__(self, path: Path, metadata: dict[str, Any], streams: Mapping[str, Stream]) -> None:
-        self.path, self.metadata = path, metadata
+    def __init__(
+        self, path: Path, metadata: dict[str, Any], streams: Mapping[str, Stream], notes: Sequence[str] = ()
+    ) -> None:
+        self.path, self.metadata, self.notes = path, metadata, list(notes)
         self.values = {key: _value(value) for key, value in metadata.items()}
-        self._held = {name: StreamTensor(name, BY_NAME[x.format], x) for name, x in streams.items()}
+        self.held = {name: StreamTensor(name, BY_NAME[x.format], x) for name, x in streams.items()}
         self.tensors = [
-            TensorSpec(t.name, t.shape, stored_format(t.name, t.shape, t.format)) for t in self._held.values()
+            TensorSpec(t.name, t.shape, stored_format(t.name, t.shape, t.format)) for t in self.held.values()
         ]
 
     def tensor(self, name: str) -> StreamTensor:
-        return self._held[name]
+        return self.held[name]
 
     def release(self, name: str) -> None:
         """Streams keep nothing in memory."""
@@ -86,14 +91,20 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     architecture, conversion = _conversion(folder)
     s = Settings(folder, conversion.defaults)
     _refuse_quantized(s, tensors)
-    keys = conversion.keys(s)
+    keys, extra = conversion.keys(s), dict(conversion.extra(s))
+    check_settings(s, conversion, keys, extra)
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
-    streams = named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
+    streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
     streams = merge_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
     vocabulary = (conversion.vocabulary or read_vocabulary)(s)
     _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
+    if s.find("tie_word_embeddings") is False and "output.weight" not in streams:
+        raise s.fail("tensor 'output.weight' is missing (lm_head), and tie_word_embeddings is false", MISSING)
     metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
-    return HFSource(folder.path, metadata, streams)
+    note_unused(s)
+    source = HFSource(folder.path, metadata, streams, s.notes)
+    check_complete(folder.path, models.find(architecture, ""), source.values, source.held)
+    return source
 
 
 def _check_shapes(s: Settings, streams: dict[str, Stream], width: int, tokens: list[str]) -> None:
@@ -129,9 +140,18 @@ def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) ->
 
 
 def _refuse_quantized(s: Settings, tensors: dict[str, Stream]) -> None:
+    """Raises BadFileError for tensors that are not plain numbers, or that need scales beside them."""
     config = s.find("quantization_config")
-    if isinstance(config, dict) and any(x.format not in ("F32", "F16", "BF16") for x in tensors.values()):
+    kept = {name: x for name, x in tensors.items() if not is_dropped(name)}
+    odd = next((name for name, x in kept.items() if x.format not in FLOATS or name.endswith(SCALES)), None)
+    if odd is not None and isinstance(config, dict):
         raise BadFileError(f"{s.path}: is quantized by {shown(str(config.get('quant_method')))}", UNQUANTIZED)
+    if odd is not None:
+        what = f"is {kept[odd].format}, " if kept[odd].format not in FLOATS else ""
+        raise BadFileError(f"{s.path}: tensor {shown(odd)} {what}belongs to a quantized model", UNQUANTIZED)
+    empty = next((name for name, x in kept.items() if 0 in x.shape), None)
+    if empty is not None:
+        raise BadFileError(f"{s.path}: tensor {shown(empty)} is empty", "download the folder again")
 
 
 def _blocks(s: Settings, keys: Keys, tensors: dict[str, Stream]) -> int:

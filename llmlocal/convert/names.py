@@ -27,7 +27,7 @@ def named_for_gguf(
 
     Raises BadFileError for a tensor that the architecture does not have, and for missing experts.
     """
-    out = dict(conversion.extra(s))
+    out: dict[str, Stream] = {}
     table = _table(arch, blocks)
     for name, stream in _experts_together(_stepped(tensors, conversion, s)).items():
         new = table.get(name) or next(
@@ -44,12 +44,17 @@ def named_for_gguf(
     return out
 
 
+def is_dropped(name: str) -> bool:
+    """Whether a tensor of transformers is not part of the text model's weights."""
+    return name.endswith(BUFFERS) or MULTIMODAL.search(name) is not None
+
+
 def _stepped(tensors: Mapping[str, Stream], conversion: Conversion, s: Settings) -> dict[str, Stream]:
     """The tensors of the text model, after the steps whose expressions match their names."""
     steps = [(re.compile(pattern), step) for pattern, step in conversion.steps.items()]
     out: dict[str, Stream] = {}
     for full_name, tensor in tensors.items():
-        if full_name.endswith(BUFFERS) or MULTIMODAL.search(full_name):
+        if is_dropped(full_name):
             continue
         made = {full_name.replace("language_model.", ""): tensor}
         for pattern, step in steps:
@@ -95,4 +100,6 @@ def _table(arch: str, blocks: int) -> dict[str, str]:
         raise BadFileError(
             f"architecture {arch} has no table of tensor names in the gguf package", "a newer gguf package may have it"
         )
-    return {name: new for name, (_, new) in gguf.get_tensor_name_map(kinds[arch], blocks).mapping.items()}
+    # The package lists no output matrix where the published models use the embedding; some trained from them have one.
+    output = {"lm_head": "output"}
+    return output | {name: new for name, (_, new) in gguf.get_tensor_name_map(kinds[arch], blocks).mapping.items()}

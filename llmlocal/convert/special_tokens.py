@@ -16,6 +16,7 @@ from ..hf.config import NESTED, Keys, Settings
 from ..hf.folder import Folder
 from ..hf.json_file import read_text
 from ..text import escaped
+from ..tokenizer.special import stop_ids
 
 KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 SPELLED = {"unk": "unknown", "sep": "seperator", "pad": "padding"}  # in GGUF's keys
@@ -23,8 +24,11 @@ ADDED = ("bos", "eos", "sep")
 MAX_TEMPLATE = 4 << 20
 
 
-def special_keys(s: Settings, tokens: int) -> Keys:
-    """The keys for a vocabulary of `tokens` tokens. Raises BadFileError for a malformed chat template."""
+def special_keys(s: Settings, texts: Mapping[str, int], tokens: int) -> Keys:
+    """The keys for a vocabulary of `tokens` tokens, `texts` with their ids.
+
+    Ends of an answer that cannot be stored get a note. Raises BadFileError for a malformed chat template.
+    """
     folder = s.folder
     named, added = _named(folder)
     ids = {text: id for text, id in _added_ids(folder).items() if id < tokens}
@@ -38,9 +42,29 @@ def special_keys(s: Settings, tokens: int) -> Keys:
         id = id[0] if isinstance(id, list) and id else id
         if type(id) is int and 0 <= id < tokens:
             keys.setdefault(_key(kind), id)
+    _add_ends(s, keys, texts, tokens)
     keys = {_key(kind): keys[_key(kind)] for kind in (*KINDS, "eot", "eom") if _key(kind) in keys}
     keys |= {f"tokenizer.ggml.add_{kind}_token": added[kind] for kind in ADDED if kind in added}
     return keys | _template_keys(folder) | _normalizer_keys(folder.json("tokenizer.json").get("normalizer"))
+
+
+def _add_ends(s: Settings, keys: Keys, texts: Mapping[str, int], tokens: int) -> None:
+    """Make every end of an answer that the configs list one that readers of the file know.
+
+    What readers do not know by its text becomes the token that ends a turn or a message (eot, eom).
+    """
+    listed: list[Any] = []
+    for value in (s.find("eos_token_id"), s.folder.json("generation_config.json").get("eos_token_id")):
+        listed += value if isinstance(value, list) else [value]
+    special = {kind: keys[_key(kind)] for kind in (*KINDS, "eot", "eom") if _key(kind) in keys}
+    known = stop_ids(texts, special)
+    ids = [id for id in listed if type(id) is int and 0 <= id < tokens]
+    ends = [id for id in dict.fromkeys(ids) if id not in known]
+    for kind in ("eos", "eot", "eom"):
+        if ends and _key(kind) not in keys:
+            keys[_key(kind)] = ends.pop(0)
+    if ends:
+        s.note(f"answers also end with tokens {', '.join(map(str, ends))}, for which GGUF has no key: give --stop")
 
 
 def special_texts(folder: Folder) -> set[str]:
@@ -148,9 +172,9 @@ def _added_ids(folder: Folder) -> dict[str, int]:
 
 
 def _template_keys(folder: Folder) -> Keys:
-    """The chat template, and named templates."""
+    """The chat template, and named templates; a file of its own wins over tokenizer_config.json, as in transformers."""
     template = folder.json("tokenizer_config.json").get("chat_template")
-    if template is None and folder.has("chat_template.jinja"):
+    if folder.has("chat_template.jinja"):
         template = read_text(folder.path / "chat_template.jinja", MAX_TEMPLATE)
         others = sorted((folder.path / "additional_chat_templates").glob("*.jinja"))
         if others:

@@ -43,6 +43,11 @@ class Table:
         if id < self.size:
             self.tokens[id] = (text, type, score)
 
+    @property
+    def ids(self) -> dict[str, int]:
+        """Ids by text."""
+        return {text: id for id, (text, _, _) in self.tokens.items()}
+
     def keys(self, *, scores: bool) -> Keys:
         """The keys `tokens`, `token_type` and, if `scores`, `scores`."""
         rows = [self.tokens.get(i, (f"[PAD{i}]", UNUSED, PAD_SCORE)) for i in range(self.size)]
@@ -101,7 +106,7 @@ def byte_level_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     folder = s.folder
     tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
     table = _json_table(s, model.get("vocab"), where)
-    special = special_keys(s, table.size)
+    special = special_keys(s, table.ids, table.size)
     name = pretokenizer_name(tokenizer, where=where, like=s.text("model_type", default=""))
     merges = [_merge(pair, where) for pair in _merges(model, where) or _merges_file(folder)]
     kind = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": name}
@@ -155,7 +160,7 @@ def _scored_keys(s: Settings, table: Table, kind: str, shape: Keys) -> Keys:
     first = {"tokenizer.ggml.model": kind, "tokenizer.ggml.pre": "default"}
     prefix = s.folder.json("tokenizer_config.json").get("add_prefix_space")
     stated = {"tokenizer.ggml.add_space_prefix": prefix} if isinstance(prefix, bool) else {}
-    return first | table.keys(scores=True) | shape | stated | special_keys(s, table.size)
+    return first | table.keys(scores=True) | shape | stated | special_keys(s, table.ids, table.size)
 
 
 def _json_table(s: Settings, vocab: Any, where: str) -> Table:

@@ -10,7 +10,6 @@ import platform
 import re
 import struct
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..quant.jit.cpu import offered, physical_cores, target, usable_cpus
+from ..quant.private_folder import why_foreign
 from ..text import format_bytes
 
 SHOWN = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE")
@@ -92,21 +92,25 @@ def proof() -> Fact:
 
 def _storage() -> Iterator[Fact]:
     import psutil
-    from platformdirs import user_cache_path
+    from platformdirs import user_cache_path, user_data_path
 
-    from ..quant.jit.cache import cache_root
+    from ..generation.prompt_cache import folder as prompt_folder
+    from ..quant.jit.cache import cache_root, why_unused
 
     memory = psutil.virtual_memory()
     yield Fact("memory", f"{format_bytes(memory.available)} available of {format_bytes(memory.total)}")
     folder, size = cache_root(), 0
     for path in folder.rglob("*"):
         size += path.stat().st_size if path.is_file() else 0
+    reason = why_unused()
     yield Fact(
         "kernel cache",
         f"{folder}, {format_bytes(size)}",
-        _writable(folder),
-        "kernels are compiled at every start; set LLMLOCAL_CACHE to a writable folder",
+        reason is None,
+        f"{reason}: kernels are compiled at every start; set LLMLOCAL_CACHE to a folder that only you can write",
     )
+    yield _private("prompt cache", prompt_folder(), "prompts are not cached")
+    yield _private("data folder", user_data_path("llmlocal"), "sessions are neither saved nor continued")
     store = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or _hf_home()) / "hub")
     free = psutil.disk_usage(str(_existing(store))).free
     yield Fact("model store", f"{store}, {format_bytes(free)} free on its disk")
@@ -117,13 +121,10 @@ def _hf_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
 
 
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
+def _private(name: str, folder: Path, otherwise: str) -> Fact:
+    """A check that a folder is this user's alone; `otherwise` says what follows where it is not."""
+    reason = why_foreign(folder)
+    return Fact(name, str(folder), reason is None, f"{reason}: {otherwise}; let only yourself write it")
 
 
 def _existing(path: Path) -> Path:

@@ -23,20 +23,38 @@ def check_absent(path: Path) -> None:
         raise UsageError(f"{escaped(str(path))} exists", "--force overwrites it")
 
 
-def check_output(out: Path, source: Path, *, force: bool, in_place: bool = False) -> None:
+def check_not_input(out: Path, *inputs: Path) -> None:
+    """Raises UsageError where `out` is one of the files that are read, also by a hard or symbolic link.
+
+    Of an input that is a folder every file counts but GGUF files, which are made from it. Inputs need not exist.
+    """
+    if not out.is_file():
+        return
+    where, own = escaped(str(out)), out.stat()
+    for given in inputs:
+        for path in _files_of(given):
+            if path.is_file() and os.path.samestat(own, path.stat()):
+                what = "is read by this command" if path == given else f"is a file of {escaped(str(given))}"
+                raise UsageError(f"{where} {what} and would be overwritten", "write to another file")
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from (file for file in path.rglob("*") if file.suffix != ".gguf")
+    else:
+        yield path
+
+
+def check_output(out: Path, *inputs: Path, force: bool, in_place: bool = False) -> None:
     """Raises UsageError where a model must not be written to `out`. Call it before long work.
 
-    That is: `out` is `source` (unless `in_place`) or one of its files, or it exists and is not a file, or it is a file
-    and `force` is False.
+    That is: `out` is one of `inputs` (see `check_not_input`; with `in_place` it may be the first of them), or it exists
+    and is not a file, or it is a file and `force` is False.
     """
     where = escaped(str(out))
-    if out.exists() and source.exists():
-        if out.samefile(source):
-            if in_place:
-                return
-            raise UsageError(f"{where} is the source itself", "write to another file")
-        if out.suffix != ".gguf" and out.resolve().is_relative_to(source.resolve()):
-            raise UsageError(f"{where} is a file of the source", "write to another file")
+    if in_place and out.is_file() and inputs[0].is_file() and out.samefile(inputs[0]):
+        return
+    check_not_input(out, *inputs)
     if out.exists() and not out.is_file() and not out.is_dir():
         raise UsageError(f"{where} is not a regular file", "name a file")
     if not force or out.is_dir():
@@ -47,11 +65,12 @@ class AtomicFile:
     """Context manager: `write` bytes; `path` appears when the block ends, and is as it was if an exception ends it.
 
     Devices and pipes are written to directly; a link stays a link. `size`, if known, is compared with the free space
-    first. Raises ResourceError where the disk is full or refuses, NotFoundError where the folder does not exist.
+    first. A file of a `group` appears with the others of the group, when the group's block ends. Raises ResourceError
+    where the disk is full or refuses, NotFoundError where the folder does not exist.
     """
 
-    def __init__(self, path: Path, size: int | None = None) -> None:
-        self.path, self._size = path, size
+    def __init__(self, path: Path, size: int | None = None, group: AtomicGroup | None = None) -> None:
+        self.path, self._size, self._group = path, size, group
         self._target = path.resolve()
         self._direct = self._target.exists() and not self._target.is_file()
         self._temporary = self._target if self._direct else name_beside(self._target)
@@ -69,10 +88,10 @@ class AtomicFile:
         try:
             self._open()
         except OSError as error:
-            self._discard()
+            self.discard()
             raise disk_error(error, self.path, self._size) from error
         except BaseException:
-            self._discard()
+            self.discard()
             raise
         return self
 
@@ -86,17 +105,24 @@ class AtomicFile:
             raise disk_error(error, self.path, self._size) from error
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        waits = False
         try:
             if kind is None:
-                self._publish()
+                self._sync()
+                waits = self._group is not None and not self._direct
+                if self._group is not None and waits:
+                    self._group.files.append(self)
+                else:
+                    self.publish()
         except OSError as error:
             raise disk_error(error, self.path, self._size) from error
         finally:
-            self._discard()
+            if not waits:
+                self.discard()
 
     def _open(self) -> None:
         if self._direct:
-            self._file = open(self._target, "wb")  # noqa: SIM115  # closed by `_discard`
+            self._file = open(self._target, "wb")  # noqa: SIM115  # closed by `discard`
             return
         folder = self._target.parent
         free = shutil.disk_usage(folder).free
@@ -109,16 +135,25 @@ class AtomicFile:
         self._file = cast(BinaryIO, os.fdopen(os.open(self._temporary, flags, 0o666), "wb"))
         hold(self._file)
 
-    def _publish(self) -> None:
-        """Give the complete file its name; after this it survives a power cut."""
+    def _sync(self) -> None:
+        """Bring the content to the disk."""
         self.file.flush()
         if not self._direct:
             os.fsync(self.file.fileno())
+
+    def publish(self) -> None:
+        """Give the complete file its name; after this it survives a power cut."""
+        if not self._direct:
             self.file.close()
             os.replace(self._temporary, self._target)
             sync_folder(self._target.parent)
 
-    def _discard(self) -> None:
+    def withdraw(self) -> None:
+        """Remove the file under its own name again."""
+        with suppress(OSError):
+            self._target.unlink()
+
+    def discard(self) -> None:
         """Close the file, and remove it where it still has its temporary name."""
         if self._file is not None:
             with suppress(OSError):  # closing flushes, and the disk may be full
@@ -127,6 +162,37 @@ class AtomicFile:
                 with suppress(OSError):
                     self._temporary.unlink()
             self._file = None
+
+
+class AtomicGroup:
+    """Context manager: its `files`, complete ones, get their names when the block ends, or all of them are discarded.
+
+    The last is renamed last: where it exists, all do. If a rename fails, those already renamed are removed again,
+    unless they replaced other files. Raises ResourceError.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[AtomicFile] = []
+
+    def __enter__(self) -> AtomicGroup:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        new: list[AtomicFile] = []
+        try:
+            for file in self.files if kind is None else ():
+                is_new = not file.path.exists()
+                file.publish()
+                new += [file] if is_new else []
+        except BaseException as error:
+            for done in new:
+                done.withdraw()
+            if isinstance(error, OSError):
+                raise disk_error(error, file.path) from error
+            raise
+        finally:
+            for file in self.files:
+                file.discard()
 
 
 @contextmanager

@@ -24,6 +24,11 @@ def name_beside(path: Path) -> Path:
     return path.with_name(f".llmlocal-{os.urandom(8).hex()}.part")
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file has a name that `name_beside` gives."""
+    return _NAME.fullmatch(path.name) is not None
+
+
 def hold(file: IO[Any]) -> None:
     """Lock the file while it is open, so that `sweep` leaves it alone."""
     if sys.platform != "win32":
@@ -35,7 +40,7 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that killed writers left in `folder`: those that are not locked."""
     with suppress(OSError):
         for path in folder.iterdir():
-            if _NAME.fullmatch(path.name):
+            if is_temporary(path):
                 with suppress(OSError):
                     _remove_unheld(path)
 

@@ -22,19 +22,22 @@ from numpy.typing import NDArray
 
 from ..errors import BadFileError, LlmlocalError
 from ..files.atomic_file import atomic_file
+from ..files.content_digest import content_digest, is_unchanged, known_digest
+from ..files.signature import PROMPT_CACHE, carries
 from ..gguf import GGUFFile
+from ..quant.private_folder import make_private, why_foreign, why_foreign_file
 from ..text import escaped
 
 if TYPE_CHECKING:
     from ..engine import Engine
 
-MAGIC = b"llmlocal prefix 1\n"
+MAGIC = PROMPT_CACHE + b"1\n"
 LENGTH = struct.Struct("<I")
 DIGEST = 32  # bytes
 MIN_TOKENS = 128  # shorter prefixes are neither stored nor restored
 MAX_BYTES = 4 << 30  # of all entries together
 MAX_HEADER = 1 << 20
-SAMPLE = 256  # bytes at the beginning, middle and end of a tensor that identify it
+AT_ONCE = 16 << 20  # bytes of a model whose digest may be computed before an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,18 @@ class PromptCache:
         """`named`: `place` is a file. Raises BadFileError if it exists and is not a prompt cache."""
         self.place, self.named, self.limit = place or folder(), named, limit
         self.notes: list[str] = []
-        self._key: str | None = None
+        self._identity: str | None = None
         if named and self.place.exists() and _entry(self.place) is None:
             hint = "--prompt-cache needs a prompt cache or a new file"
             raise BadFileError(f"{escaped(str(self.place))} is not a prompt cache", hint)
 
     def restore(self, engine: Engine, ids: Sequence[int]) -> int:
-        """Restore the longest stored prefix of `ids` into sequence 0. Returns how many tokens came from disk."""
+        """Restore the longest stored prefix of `ids` into sequence 0. Returns how many tokens came from disk.
+
+        Nothing is restored where the model's digest is not known and would take long, unless the user named a file.
+        """
+        if not self._is_ours():
+            return 0
         entries = list(self._entries())
         if not entries:
             return 0
@@ -79,7 +87,7 @@ class PromptCache:
         best, best_length = None, have + MIN_TOKENS - 1
         for entry in entries:
             length = _shared(entry.ids, wanted)
-            if length > best_length and entry.key == self._key_of(engine):
+            if length > best_length and entry.key == self._key_of(engine, wait=self.named):
                 best, best_length = entry, length
         if best is None or not self._copy(best, engine, best_length):
             return 0
@@ -89,14 +97,17 @@ class PromptCache:
 
     def store(self, engine: Engine) -> None:
         """Store the tokens of sequence 0, unless they are stored already or too few."""
-        if engine.length() < MIN_TOKENS:
+        if engine.length() < MIN_TOKENS or not self._is_ours():
             return
-        ids = np.array(engine.history(), np.int32)
-        entries = [entry for entry in self._entries() if entry.key == self._key_of(engine)]
+        ids, key = np.array(engine.history(), np.int32), self._key_of(engine)
+        if key is None:
+            self.notes.append("the prompt was not cached: the model file has changed")
+            return
+        entries = [entry for entry in self._entries() if entry.key == key]
         if any(_shared(entry.ids, ids) == len(ids) for entry in entries):
             return
         try:
-            self._write(engine, ids)
+            self._write(engine, key, ids)
             for entry in () if self.named else entries:
                 if _shared(entry.ids, ids) == len(entry.ids):
                     entry.path.unlink(missing_ok=True)  # a prefix of the new entry
@@ -106,10 +117,10 @@ class PromptCache:
                 raise
             self.notes.append(f"the prompt cache could not be written: {error}")
 
-    def _write(self, engine: Engine, ids: NDArray[np.int32]) -> None:
-        key, path = self._key_of(engine), self.place
+    def _write(self, engine: Engine, key: str, ids: NDArray[np.int32]) -> None:
+        path = self.place
         if not self.named:
-            self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.place)
             path = self.place / f"{blake2b(key.encode() + ids.tobytes(), digest_size=16).hexdigest()}.prefix"
         cells = engine.cells(len(ids))
         if sum(plane.nbytes for plane in cells) > self.limit:
@@ -147,15 +158,22 @@ class PromptCache:
         engine.adopt(entry.ids[:length].tolist())
         return True
 
+    def _is_ours(self) -> bool:
+        """Whether the folder is this user's alone. A file that the user names is used whoever wrote it."""
+        reason = None if self.named else why_foreign(self.place)
+        if reason and not self.notes:
+            self.notes.append(f"the prompt cache is not used: {escaped(reason)}")
+        return reason is None
+
     def _entries(self) -> Iterator[Entry]:
         paths = [self.place] if self.named else sorted(self.place.glob("*.prefix"))
-        yield from filter(None, map(_entry, paths))
+        yield from filter(None, (_entry(path, private=not self.named) for path in paths))
 
     def _evict(self) -> None:
         """Remove the least recently used entries until the rest is within the limit."""
         if self.named:
             return
-        found = [(path.stat(), path) for path in self.place.glob("*.prefix")]
+        found = [(path.stat(), path) for path in self.place.glob("*.prefix") if carries(path, PROMPT_CACHE)]
         total = sum(stat.st_size for stat, _ in found)
         for stat, path in sorted(found, key=lambda pair: pair[0].st_mtime_ns):
             if total <= self.limit:
@@ -163,10 +181,10 @@ class PromptCache:
             path.unlink(missing_ok=True)
             total -= stat.st_size
 
-    def _key_of(self, engine: Engine) -> str:
-        if self._key is None:
-            self._key = f"{identity(engine.gguf, engine.n_ctx)}-{engine.cache_format}"
-        return self._key
+    def _key_of(self, engine: Engine, *, wait: bool = True) -> str | None:
+        """The key of the engine's entries, None where it has none; with `wait` False only if it is found quickly."""
+        self._identity = self._identity or identity(engine.gguf, engine.n_ctx, wait=wait)
+        return f"{self._identity}-{engine.cache_format}" if self._identity else None
 
 
 def folder() -> Path:
@@ -184,44 +202,50 @@ def sources() -> Iterator[Path]:
     yield here / "engine.py"
 
 
-def identity(gguf: GGUFFile, n_ctx: int) -> str:
-    """Digest of what keys and values depend on besides tokens: the model, by samples of its tensors, and our code."""
+def identity(gguf: GGUFFile, n_ctx: int, *, wait: bool = True) -> str | None:
+    """Digest of what keys and values depend on besides tokens: every byte of the model's files, and our code.
+
+    None where a file has changed since it was mapped, and with `wait` False where hashing it would take long.
+    """
     from .. import ops
     from ..quant.jit.cache import fingerprint
     from ..quant.jit.cpu import target
 
+    wait = wait or sum(state.st_size for _, state, _ in gguf.files()) <= AT_ONCE
     digest = blake2b(fingerprint(target(), ops.__name__).encode(), digest_size=20)
     for path in sources():
         digest.update(path.read_bytes())
-    prefix = f"{gguf.metadata.get('general.architecture')}."
-    for name in sorted(gguf.metadata):
-        if name.startswith(prefix):
-            digest.update(f"{name}={gguf.metadata[name]!r};".encode())
-            digest.update(str(n_ctx).encode() if "rope.scaling" in name else b"")  # some scale with the context
-    for tensor in gguf.tensors.values():
-        digest.update(f"{tensor.name} {tensor.format.name} {tensor.shape};".encode("utf-8", "surrogateescape"))
-        middle, end = tensor.nbytes // 2, max(0, tensor.nbytes - SAMPLE)
-        for at in (0, middle, end):
-            digest.update(tensor.data[at : at + SAMPLE])
+    if any("rope.scaling" in key for key in gguf.metadata):
+        digest.update(str(n_ctx).encode())  # some scale with the context
+    for path, state, data in gguf.files():
+        known = known_digest(state) if is_unchanged(path, state) else None
+        if known is None and wait:
+            known = content_digest(data, path, state)
+        if known is None:
+            return None
+        digest.update(known.encode())
     return digest.hexdigest()
 
 
-def _entry(path: Path) -> Entry | None:
-    """The entry in a file, None where the file is not an entry."""
+def _entry(path: Path, *, private: bool = False) -> Entry | None:
+    """The entry in a file, None where the file is not an entry, or with `private` not this user's alone."""
     try:
         with path.open("rb") as file:
+            if private and why_foreign_file(path, file.fileno()):
+                return None
             if file.read(len(MAGIC)) != MAGIC:
                 return None
             (length,) = LENGTH.unpack(file.read(LENGTH.size))
             header: Any = json.loads(file.read(min(length, MAX_HEADER)))
-            shapes = [(int(a), int(b), int(c)) for a, b, c in header["shapes"]]
-            n = int(header["tokens"])
-            size = path.stat().st_size
+            shapes = [(a, b, c) for a, b, c in header["shapes"]]
+            n, size = header["tokens"], path.stat().st_size
+            if any(type(number) is not int for shape in [(n,), *shapes] for number in shape):
+                return None
             if n < 1 or 4 * n > size or any(not 0 < number < size for shape in shapes for number in shape):
                 return None
             ids = np.frombuffer(file.read(4 * n), np.int32)
             return Entry(path, str(header["key"]), ids, shapes, file.tell()) if len(ids) == n else None
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
         return None
 
 

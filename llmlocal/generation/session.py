@@ -16,6 +16,7 @@ from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
+from ..model_info.weight_memory import copies_weights
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
@@ -51,11 +52,13 @@ class Session:
         n_threads: int | None = None,
         max_outputs: int = 1,
         kv_type: str = "f16",
+        weights: str = "auto",
         force: bool = False,
     ) -> Session:
         """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
-        `kv_type` is `f16` or `q8_0`. `force` loads the engine even where memory does not suffice. Raises
+        `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`,
+        `copy` or `auto`. `force` loads the engine even where memory does not suffice. Raises
         NotFoundError, BadFileError, UsageError; ResourceError when the engine is loaded.
         """
         gguf = open_gguf(path)
@@ -69,7 +72,14 @@ class Session:
         def load() -> Engine:
             if not force:
                 check_memory(gguf.metadata, gguf.tensors, n_ctx, kv_type)
-            return Engine.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=max_outputs, kv_type=kv_type)
+            return Engine.open(
+                path,
+                n_ctx=n_ctx,
+                n_threads=n_threads,
+                max_outputs=max_outputs,
+                kv_type=kv_type,
+                copy_weights=copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx, kv_type),
+            )
 
         session = cls(gguf, tokenizer, n_ctx, load)
         session.kv_type = kv_type

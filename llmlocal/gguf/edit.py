@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import NotFoundError, UsageError
-from ..files.atomic_file import check_output
+from ..files.atomic_file import AtomicGroup, check_output
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
 from . import split
@@ -104,26 +104,34 @@ def _parsed(text: str, kind: ValueType) -> tuple[ValueType, Any]:
 def split_file(source: Path, stem: Path, max_bytes: int, *, force: bool, tell: Progress) -> list[Path]:
     """Copy `source` to parts `stem-0000i-of-0000n.gguf` of at most `max_bytes` of tensors each; returns their paths.
 
-    The first part is written last, so a first part on disk always has all its parts. Raises UsageError where a file
-    exists and `force` is False.
+    The parts appear together, when all are complete, the first part last. Raises UsageError where a file exists and
+    `force` is False.
     """
     with open_gguf(source) as gguf:
         groups = split.group_tensors(gguf.tensors.values(), max_bytes, gguf.alignment)
         paths = [stem.with_name(split.part_name(stem.name, i, len(groups))) for i in range(len(groups))]
         for path in paths:
-            check_output(path, source, force=force)
+            check_output(path, *split.files_of(source), force=force)
         raw = {key: value for key, value in gguf.metadata.raw().items() if key not in split.KEYS}
-        for i in reversed(range(len(groups))):
-            own = split.part_keys(i, len(groups), len(gguf.tensors))
-            kept = raw if i == 0 else {k: v for k, v in raw.items() if k == ALIGNMENT_KEY}
-            _write(paths[i], kept | own, groups[i], gguf, tell)
+        with AtomicGroup() as parts:
+            for i in reversed(range(len(groups))):
+                own = split.part_keys(i, len(groups), len(gguf.tensors))
+                kept = raw if i == 0 else {k: v for k, v in raw.items() if k == ALIGNMENT_KEY}
+                _write(paths[i], kept | own, groups[i], gguf, tell, parts)
         return paths
 
 
-def _write(out: Path, metadata: Mapping[str, Any], tensors: list[QTensor], gguf: GGUFFile, tell: Progress) -> None:
+def _write(
+    out: Path,
+    metadata: Mapping[str, Any],
+    tensors: list[QTensor],
+    gguf: GGUFFile,
+    tell: Progress,
+    parts: AtomicGroup | None = None,
+) -> None:
     infos = [TensorInfo(t.name, t.format, t.shape) for t in tensors]
     total, done = sum(t.nbytes for t in gguf.tensors.values()), 0
-    with GGUFWriter(out, metadata, infos) as writer:
+    with GGUFWriter(out, metadata, infos, group=parts) as writer:
         for tensor in tensors:
             for at in range(0, tensor.nbytes, CHUNK):
                 piece = tensor.data[at : at + CHUNK]

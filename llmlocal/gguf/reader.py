@@ -99,7 +99,7 @@ class GGUFFile:
     """A valid GGUF file, memory-mapped. The constructor opens one file; `open_gguf` also joins a split model's parts.
 
     `tensors` are views of the mapping by name, in the order of the file; `types` the value types of the metadata;
-    `trailing_bytes` the number of unused bytes after the last tensor.
+    `state` the file's size and times when it was mapped; `trailing_bytes` the number of unused bytes at its end.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -107,7 +107,7 @@ class GGUFFile:
         self.path = Path(path)
         self.tensors: dict[str, QTensor] = {}
         self._parts: list[GGUFFile] = []
-        self._map = _mapped(self.path)
+        self._map, self.state = _mapped(self.path)
         self._view = memoryview(self._map)
         self._values: dict[str, tuple[ValueType, Any]] = {}
         self.metadata = Metadata(self._values)
@@ -139,6 +139,11 @@ class GGUFFile:
                 view.release()
         with suppress(BufferError):
             self._map.close()
+
+    def files(self) -> Iterator[tuple[Path, os.stat_result, memoryview]]:
+        """Path, state when it was mapped, and content of the file and of the other parts of a split model."""
+        for file in (self, *self._parts):
+            yield file.path, file.state, file._view
 
     def forget(self, tensor: QTensor) -> None:
         """Return the pages of a tensor to the system; a later access reads them from the file again."""
@@ -331,16 +336,20 @@ def _errors_name(path: Path) -> Iterator[None]:
         raise BadFileError(f"{escaped(str(path))}: {error}", error.hint) from None
 
 
-def _mapped(path: Path) -> mmap.mmap:
-    """Map the whole file for reading."""
+def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
+    """Map the whole file for reading; its state was taken before."""
     where = escaped(str(path))
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: a pipe would wait for a writer
-            raise BadFileError(f"{where}: {'is a directory' if path.is_dir() else 'is not a regular file'}")
+            is_model = (path / "config.json").is_file()
+            what = "is a Hugging Face folder, not a GGUF file" if is_model else "is a directory"
+            hint = "llmlocal convert FOLDER model.gguf makes one" if is_model else ""
+            raise BadFileError(f"{where}: {what if path.is_dir() else 'is not a regular file'}", hint)
         with open(path, "rb") as file:
-            if not os.fstat(file.fileno()).st_size:
+            state = os.fstat(file.fileno())
+            if not state.st_size:
                 raise BadFileError(f"{where}: file is empty, not a GGUF model", FETCH_AGAIN)
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), state
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"{where}: no such file") from None
     except ValueError:

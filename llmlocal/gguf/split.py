@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..errors import BadFileError, UsageError
@@ -22,6 +23,14 @@ _NAME = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 def part_name(stem: str, number: int, count: int) -> str:
     """File name of part `number` (from 0) of `count`."""
     return f"{stem}-{number + 1:05d}-of-{count:05d}.gguf"
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file and, where it is named as the first part of a split model, the files of all parts; opens nothing."""
+    match = _NAME.fullmatch(path.name)
+    if match is None or int(match[2]) != 1 or int(match[3]) > MAX_PARTS:
+        return [path]
+    return [path, *(path.with_name(part_name(match[1], i, int(match[3]))) for i in range(1, int(match[3])))]
 
 
 class Sized(Protocol):

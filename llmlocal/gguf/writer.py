@@ -10,7 +10,7 @@ from struct import error as StructError
 from struct import pack
 from typing import TYPE_CHECKING, Any
 
-from ..files.atomic_file import AtomicFile
+from ..files.atomic_file import AtomicFile, AtomicGroup
 from ..quant.format import Format
 from ..quant.tensor import QTensor
 from ..text import shown
@@ -95,7 +95,7 @@ class GGUFWriter:
     the metadata says, else 32.
 
     The file appears under its name when the block ends (`files.atomic_file`). When an exception ends it, or before all
-    data came, `path` is as it was.
+    data came, `path` is as it was. With a `group` it appears with the other files of the group.
 
     Raises ValueError or TypeError for what GGUF cannot hold, ResourceError where the disk is full or refuses,
     NotFoundError where there is no such folder.
@@ -108,6 +108,7 @@ class GGUFWriter:
         infos: Iterable[TensorInfo],
         *,
         alignment: int | None = None,
+        group: AtomicGroup | None = None,
     ) -> None:
         self.path = Path(path)
         self._infos = list(infos)
@@ -116,7 +117,7 @@ class GGUFWriter:
         self._header = _pack_header(typed, self._infos, self._alignment)
         self._sizes = [info.nbytes for info in self._infos]
         self._at, self._done = 0, 0  # current tensor, and bytes of it that are written
-        self._out = AtomicFile(self.path, self.nbytes)
+        self._out = AtomicFile(self.path, self.nbytes, group)
 
     @property
     def nbytes(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -13,6 +12,8 @@ from .folder import CONFIG, Folder
 
 Keys = dict[str, Any]  # metadata of a GGUF file: value, or (ValueType, value), by key
 HINT = "the folder is damaged or holds a model that is not supported; get it again"
+MAX_HEAD_DIM = 1 << 12  # what models are built with; tables are made of it before any tensor is looked at
+LARGEST = 3.4e38  # what a float32 holds
 NESTED = ("text_config", "llm_config", "lm_config", "language_config")
 
 
@@ -21,20 +22,31 @@ class Settings:
 
     Methods take the names that a setting may have, the first one present counts; null counts as absent. `defaults`
     are those of transformers. `folder.json("tokenizer_config.json")` reads other files.
+
+    `own`: the config of the text model alone, without defaults. `used`: names that were asked for. `notes`: what the
+    user should know about the conversion, one line each.
     """
 
     def __init__(self, folder: Folder, defaults: Mapping[str, Any]) -> None:
         values = folder.json(CONFIG)
         nested: dict[str, Any] = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
         self.values = {**defaults, **values, **nested}
+        self.own = nested or values
+        self.used: set[str] = set()
+        self.notes: list[str] = []
         self.folder, self.path = folder, escaped(str(folder.path / CONFIG))
 
-    def fail(self, what: str) -> BadFileError:
-        """The error to raise for settings that cannot be right."""
-        return BadFileError(f"{self.path}: {what}", HINT)
+    def fail(self, what: str, hint: str = HINT) -> BadFileError:
+        """The error to raise for settings that cannot be right, or that cannot be converted."""
+        return BadFileError(f"{self.path}: {what}", hint)
+
+    def note(self, what: str) -> None:
+        """Tell the user about a setting."""
+        self.notes.append(what)
 
     def find(self, *names: str) -> Any:
         """The unchecked value, None where none of the names is present."""
+        self.used.update(names)
         return next((self.values[name] for name in names if self.values.get(name) is not None), None)
 
     def integer(self, *names: str, default: int | None = None) -> int:
@@ -72,7 +84,10 @@ class Settings:
         heads = self.integer("num_attention_heads", "n_head")
         if not heads:
             raise self.fail("num_attention_heads must be positive")
-        return self.integer("head_dim", default=self.integer("hidden_size", "n_embd") // heads)
+        size = self.integer("head_dim", default=self.integer("hidden_size", "n_embd") // heads)
+        if not 1 <= size <= MAX_HEAD_DIM:
+            raise self.fail(f"attention heads have {size} values, must be 1 to {MAX_HEAD_DIM}")
+        return size
 
     @property
     def kv_heads(self) -> int:
@@ -124,7 +139,7 @@ def as_integer(s: Settings, name: str, value: Any) -> int:
 
 
 def as_number(s: Settings, name: str, value: Any) -> float:
-    """`value` of setting `name`, a finite number. Raises BadFileError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """`value` of setting `name`, a number that float32 holds. Raises BadFileError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
         raise s.fail(f"{name} must be a number, not {value!r:.40}")
     return float(value)

@@ -86,6 +86,19 @@ def window_keys(s: Settings, *, period: int) -> Keys:
     return out
 
 
+def plain_window_keys(s: Settings) -> Keys:
+    """The sliding window of an architecture whose every layer has it; none where it is as long as the context.
+
+    llama.cpp reads files of such an architecture without the key, which gets a note.
+    """
+    keys = window_keys(s, period=0)
+    window = keys.get("attention.sliding_window", 0)
+    if not 0 < window < s.integer("max_position_embeddings", default=1 << 31):
+        return {}
+    s.note(f"attention has a sliding window of {window} tokens, which llama.cpp ignores for this architecture")
+    return keys
+
+
 def longrope_keys(s: Settings) -> Keys:
     """Rotary dimensions, the original context, and longrope's scale of the rotated values (attn_factor)."""
     rotary = int(s.head_dim * as_number(s, "partial_rotary_factor", s.rope.get("partial_rotary_factor", 1.0)))
@@ -114,7 +127,8 @@ class Conversion:
     expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule returns a
     tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
     drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys `tokenizer.*`; None
-    reads the tokenizer files of the folder.
+    reads the tokenizer files of the folder. `activations`: the names of the activation function that is computed;
+    `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
     """
 
     classes: tuple[str, ...]
@@ -123,6 +137,8 @@ class Conversion:
     steps: Mapping[str, TensorRule] = field(default_factory=dict)
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
+    activations: tuple[str, ...] = ("silu", "swish")
+    whole_pairs: bool = True
 
 
 # ---- rules --------------------------------------------------------------------------------------------------------
@@ -138,9 +154,20 @@ def swaps(_: Settings, x: Stream) -> Stream:
     return transposed(x)
 
 
-def drops(_: Settings, __: Stream) -> dict[str, Stream]:
-    """Leave the tensor out."""
-    return {}
+def drops_if_tied(*, llama_cpp_reads_it: bool) -> TensorRule:
+    """Leave the output matrix out where the embedding is used in its place, as transformers does by default.
+
+    Elsewhere it is kept, with a note where llama.cpp refuses files of this architecture that have one.
+    """
+
+    def step(s: Settings, x: Stream) -> Stream | dict[str, Stream]:
+        if s.flag("tie_word_embeddings", default=True):
+            return {}
+        if not llama_cpp_reads_it:
+            s.note("the model has an output matrix of its own, with which llama.cpp does not load this architecture")
+        return x
+
+    return step
 
 
 def renames(name: str) -> TensorRule:

@@ -6,6 +6,7 @@ Nothing is ever unpickled, and nothing outside the folder is opened, whatever it
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from .safetensors import Safetensors
 from .streams import Stream
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
+PART = re.compile(r"(.*)-[0-9]{5}-of-([0-9]{5})\.safetensors")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 UNPICKLED = "open it once in a sandbox with transformers and save_pretrained(..., safe_serialization=True)"
 
@@ -80,6 +82,7 @@ class Folder:
     def _part_names(self) -> list[str]:
         names = sorted(path.name for path in self.path.glob("model*.safetensors") if path.is_file())
         if names:
+            self._check_all_parts(names)
             return names
         pickles = sorted(path.name for pattern in PICKLES for path in self.path.glob(pattern))
         if pickles:
@@ -87,6 +90,15 @@ class Folder:
                 f"{escaped(str(self.path))}: {shown(pickles[0])} is a pickle, which could run any code", UNPICKLED
             )
         raise NotFoundError(f"{escaped(str(self.path))}: no safetensors files")
+
+    def _check_all_parts(self, names: list[str]) -> None:
+        """Raises BadFileError where a part is missing of files that are numbered `-00001-of-0000N`."""
+        for match in filter(None, map(PART.fullmatch, names)):
+            missing = [part for part in (_part(match, i) for i in range(1, int(match[2]) + 1)) if part not in names]
+            if missing:
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                where = escaped(str(self.path))
+                raise BadFileError(f"{where}: {shown(missing[0])}{more} missing", "download the missing files")
 
     def _together(self, parts: list[Safetensors], index: Mapping[str, str]) -> dict[str, Stream]:
         out: dict[str, Stream] = {}
@@ -103,3 +115,7 @@ class Folder:
                 "download the files again",
             )
         return out
+
+
+def _part(match: re.Match[str], number: int) -> str:
+    return f"{match[1]}-{number:05d}-of-{match[2]}.safetensors"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import BadFileError, NotFoundError
 from ..text import escaped
 
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 MAX_BYTES = 128 << 20  # the largest real tokenizer.json has 35 MB
 
 
@@ -18,7 +20,7 @@ def read_object(path: Path, most: int = MAX_BYTES) -> dict[str, Any]:
 
 
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
-    """A UTF-8 file of at most `most` bytes. Raises NotFoundError, BadFileError."""
+    """A UTF-8 file of at most `most` bytes, with or without a byte order mark. Raises NotFoundError, BadFileError."""
     shown = escaped(str(path))
     try:
         with open(path, "rb") as file:
@@ -30,7 +32,7 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
     if len(data) > most:
         raise BadFileError(f"{shown}: larger than {most >> 20} MiB, too large for this file")
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadFileError(f"{shown}: not UTF-8") from None
 
@@ -39,7 +41,9 @@ def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
     """Parse a JSON object; `where` names it in errors. Raises BadFileError; duplicate names and NaN are errors, too."""
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        if SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # an error where one stands alone
     except RecursionError:
         raise BadFileError(f"{escaped(where)}: nested too deeply") from None
     except ValueError as error:

@@ -9,6 +9,7 @@ The safetensors package is not used: it maps whole files, and has no BF16 for Nu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -28,8 +29,10 @@ MAX_TENSORS = 1 << 18  # with every expert a tensor of its own, the largest mode
 MAX_DIMS = 8
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "BOOL": 1}
 SIZES |= {f"{sign}{bits}": bits // 8 for sign in "IU" for bits in (8, 16, 32, 64)}
-STREAM_FORMATS = {"F64": "F32", "F32": "F32", "F16": "F16", "BF16": "BF16"}  # by stored type
+# Formats of streams by stored type. FP8 without scales is a plain number; every one of its values is an F16, too.
+STREAM_FORMATS = {"F64": "F32", "F32": "F32", "F16": "F16", "BF16": "BF16", "F8_E4M3": "F16", "F8_E5M2": "F16"}
 AGAIN = "download the file again"
+UNQUANTIZED = "convert the original, unquantized model"
 
 
 class Safetensors:
@@ -91,7 +94,8 @@ class Safetensors:
         if any(type(n) is not int or not 0 <= n < 1 << 48 for n in shape) or len(shape) > MAX_DIMS:
             raise self._fail(f"tensor {shown(name)} has an impossible shape")
         if dtype not in SIZES:
-            raise self._fail(f"tensor {shown(name)} has unknown type {shown(dtype)}")
+            where = escaped(str(self.path))
+            raise BadFileError(f"{where}: tensor {shown(name)} has unknown type {shown(dtype)}", UNQUANTIZED)
         need = prod(shape) * SIZES[dtype]
         if not 0 <= first <= end or end - first != need:
             raise self._fail(f"tensor {shown(name)} needs {need} bytes, its offsets are {first} to {end}")
@@ -104,7 +108,8 @@ class Safetensors:
             if not 0 <= first <= end <= rows:
                 raise IndexError(f"rows {first} to {end} of {rows}")
             if dtype not in STREAM_FORMATS:
-                raise self._fail(f"tensor {shown(name)} is {dtype}, which stores quantized numbers")
+                where = escaped(str(self.path))
+                raise BadFileError(f"{where}: tensor {shown(name)} is {dtype}, which is not a number", UNQUANTIZED)
             values = _floats(self._bytes(at + first * row, (end - first) * row), dtype)
             if not np.isfinite(values).all():
                 raise self._fail(f"tensor {shown(name)} contains NaN or infinity")
@@ -127,12 +132,28 @@ class Safetensors:
         return data
 
 
+@cache
+def e4m3_values() -> NDArray[np.float16]:
+    """The numbers (256,) that bytes of FP8 E4M3 stand for (Micikevicius et al. 2022, arXiv 2209.05433)."""
+    codes = np.arange(256)
+    exponent, mantissa = codes >> 3 & 15, codes & 7
+    values = np.where(exponent > 0, np.ldexp(8.0 + mantissa, exponent - 10), np.ldexp(mantissa * 1.0, -9))
+    values[codes & 127 == 127] = np.nan
+    signed: NDArray[np.float16] = np.where(codes > 127, -values, values).astype(np.float16)
+    return signed
+
+
 def _floats(data: NDArray[np.uint8], dtype: str) -> Values:
-    """Bytes as float16 where they are, else as float32."""
+    """Bytes as float16 where that holds them, else as float32."""
     if dtype == "F16":
         return data.view(np.float16)
     if dtype == "BF16":
         return (data.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if dtype == "F8_E4M3":
+        values: Values = e4m3_values()[data]
+        return values
+    if dtype == "F8_E5M2":
+        return (data.astype(np.uint16) << np.uint16(8)).view(np.float16)
     if dtype == "F64":
         with np.errstate(over="ignore"):
             return data.view(np.float64).astype(np.float32)

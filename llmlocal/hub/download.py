@@ -18,13 +18,15 @@ from pathlib import Path
 from threading import Event, Thread
 
 from ..errors import BadFileError, NetworkError, ResourceError
+from ..files.content_digest import keep_digest
 from ..files.disk import FULL
 from ..text import escaped, format_bytes
 from .remote_file import DownloadProgress, Notify, RemoteFile, hasher
-from .transport import TransientError, opened
+from .transport import HEADER_SECONDS, TransientError, opened
 
 RETRIES, BACKOFF = 5, 1.0  # failures in a row without progress; seconds before the first retry, doubled each time
 PROGRESS = 1 << 20  # bytes received after which the count of failures starts again
+LEAST_SPEED = 16 << 10  # bytes a second at which the header of a remote model must arrive
 CHUNK, FLUSH = 1 << 20, 32 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
@@ -38,11 +40,14 @@ class DownloadSource:
     token: dict[str, str]
 
     def read(self, first: int, count: int) -> bytes:
-        """`count` bytes at offset `first`, fewer at the end of the file. Raises NetworkError, NotFoundError."""
-        failures = 0
+        """`count` bytes at offset `first`, fewer at the end of the file, within a time that slow networks keep.
+
+        Raises NetworkError, NotFoundError.
+        """
+        failures, last, seconds = 0, first + count - 1, HEADER_SECONDS + (first + count) / LEAST_SPEED
         while True:
             try:
-                with opened(self.url, self.headers, self.token, first=first, last=first + count - 1) as answer:
+                with opened(self.url, self.headers, self.token, first=first, last=last, seconds=seconds) as answer:
                     if answer.status == 416:
                         return b""
                     skip = first if answer.status == 200 else 0  # the server ignored the range
@@ -68,6 +73,8 @@ def fetch(file: RemoteFile, source: DownloadSource, partial: Path, target: Path,
                 os.fsync(out.fileno())
         if verified:
             os.replace(partial, target)
+            if len(file.digest) == 64:  # a SHA-256
+                keep_digest(os.stat(target), file.digest)
             return
         partial.unlink()
         if not last_try:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from ..errors import BadFileError, ResourceError
 from ..gguf.reader import header_size
+from ..quant.cache_tag import tag
 from ..text import escaped
 from . import places
 from .download import DownloadSource
@@ -32,6 +33,7 @@ def skeleton(listing: Listing, variant: Variant) -> Iterator[Path]:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         folder = TemporaryDirectory(prefix="header-", dir=cache, ignore_cleanup_errors=True)
+        tag(Path(folder.name))
     except OSError as error:
         raise ResourceError(f"{escaped(str(cache))}: cannot be written: {error.strerror}") from None
     with folder as name:

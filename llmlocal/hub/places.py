@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+from ..errors import UsageError
 
 TRUE = {"1", "ON", "YES", "TRUE"}
 CATALOG = "models.toml"
+MOST_TOKEN = 10_000  # bytes of the token file that are read
 
 
 def models() -> Path:
@@ -60,6 +64,27 @@ def catalog() -> Path:
 def endpoint() -> str | None:
     """The hub's URL from HF_ENDPOINT, None for the default."""
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+
+
+def token() -> str | None:
+    """The token for the hub: HF_TOKEN, else the file that `hf auth login` wrote. None without one.
+
+    Raises UsageError for one that cannot be sent.
+    """
+    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in TRUE:
+        return None
+    text = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
+    if not text:
+        home = os.environ.get("HF_HOME") or os.path.join(
+            os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "huggingface"
+        )
+        file = os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")
+        with suppress(OSError), open(_expanded(file), "rb") as data:
+            text = data.read(MOST_TOKEN).decode("utf-8", "replace")
+    text = (text or "").strip()
+    if not text.isascii() or not text.isprintable():
+        raise UsageError("the token for the hub has characters that a token cannot have", "set HF_TOKEN to a token")
+    return text or None
 
 
 def offline() -> bool:

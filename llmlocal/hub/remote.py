@@ -1,33 +1,35 @@
-"""Lists the files of a repository at the hub with sizes and digests. The only file that imports huggingface_hub.
+"""Lists the files of a repository at the hub with sizes and digests, by requests of our own.
 
-The library does authentication and URLs; its errors are converted to ours. Responses are not trusted: files with an
-unsafe name, an invalid size or an invalid digest are left out.
+The client of huggingface_hub would ask for more than we need, and put facts about the environment into its headers.
+Responses are not trusted: their size, their time and their depth are limited, and files with an unsafe name, an invalid
+size or an invalid digest are left out.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from http.client import HTTPResponse
+from typing import Any
+from urllib.parse import quote
 
 from .. import __version__
-from ..errors import LlmlocalError, NetworkError, NotFoundError
+from ..errors import NetworkError, NotFoundError
 from ..text import escaped
 from . import download, places
 from .download import DownloadSource
 from .remote_file import RemoteFile
 from .safe_names import is_commit, is_digest, is_safe_file
-from .transport import denied, stall_seconds
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+from .transport import BusyError, TransientError, check_busy, denied, read_answer
 
 MAIN = "main"
 MOST_BYTES = 1 << 50
+MOST_ANSWER, ANSWER_SECONDS = 16 << 20, 60.0  # bytes of a listing: some 60,000 files; seconds until it is complete
+MOST_PAUSE = 10.0  # seconds of Retry-After that are respected
 FEW = 2  # retries where the hub cannot be reached: the user is waiting
-T = TypeVar("T")
+HEADERS = {"User-Agent": f"llmlocal/{__version__}"}  # the same for everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,101 +45,112 @@ class Listing:
 
     def source(self, file: RemoteFile) -> DownloadSource:
         """The download source of a file, pinned to the listed commit."""
-        from huggingface_hub import constants, hf_hub_url
-
         _forbid_offline()
-        at = places.endpoint() or constants.ENDPOINT
-        headers = _headers()
-        token = {name: value for name, value in headers.items() if name.lower() == "authorization"}
-        rest = {name: value for name, value in headers.items() if name.lower() != "authorization"}
-        return DownloadSource(hf_hub_url(self.repo, file.name, revision=self.commit, endpoint=at), rest, token)
+        path = f"{quote(self.repo)}/resolve/{quote(self.commit, safe='')}/{quote(file.name)}"
+        return DownloadSource(f"{_endpoint()}/{path}", HEADERS, _token())
 
 
 def listing(repo: str, revision: str | None = None) -> Listing:
     """The files of a repository. Raises NotFoundError, NetworkError."""
     _forbid_offline()
-    info = _asked(
-        repo, lambda api: api.model_info(repo, revision=revision, files_metadata=True, timeout=stall_seconds())
-    )
-    commit = info.sha
+    at = f"/revision/{quote(revision, safe='')}" if revision else ""
+    info = _parsed(repo, _asked(repo, f"{_endpoint()}/api/models/{quote(repo)}{at}?blobs=true"))
+    commit, name, card, siblings = (info.get(key) for key in ("sha", "id", "cardData", "siblings"))
     if not is_commit(commit):
         raise NetworkError(f"{repo}: the hub sent no commit", "check HF_ENDPOINT")
-    files = [file for sibling in info.siblings or () if (file := _file(sibling))]
-    card = info.card_data
-    stated = getattr(card, "license", None) if card else None
+    files = [file for sibling in siblings or () if (file := _file(sibling))] if isinstance(siblings, list) else []
+    stated = card.get("license") if isinstance(card, dict) else None
     return Listing(
         repo=repo,
         asked=revision or MAIN,
         commit=str(commit),
         files=tuple(files),
-        now=escaped(str(info.id)) if str(info.id).lower() != repo.lower() else None,
+        now=escaped(name) if isinstance(name, str) and name.lower() != repo.lower() else None,
         license=stated if isinstance(stated, str) else None,
     )
 
 
+def _parsed(repo: str, answer: bytes) -> Mapping[str, Any]:
+    """The JSON object of an answer. Raises NetworkError."""
+    try:
+        info = json.loads(answer)
+        if not isinstance(info, dict):
+            raise ValueError("not a JSON object")
+    except RecursionError:
+        raise NetworkError(f"{repo}: invalid response from the hub: nested too deeply", "check HF_ENDPOINT") from None
+    except ValueError as error:
+        message = escaped(str(error))[:200]
+        raise NetworkError(f"{repo}: invalid response from the hub: {message}", "check HF_ENDPOINT") from None
+    return info
+
+
 def _file(sibling: Any) -> RemoteFile | None:
     """A listed file, None where its name, size or digest is invalid."""
-    lfs = sibling.lfs
-    size, digest = (lfs.size, lfs.sha256) if lfs else (sibling.size, sibling.blob_id)
-    if (
-        type(size) is not int
-        or not 0 < size < MOST_BYTES
-        or not is_digest(digest)
-        or not is_safe_file(sibling.rfilename)
-    ):
+    if not isinstance(sibling, dict):
         return None
-    return RemoteFile(sibling.rfilename, size, digest)
+    lfs, name = sibling.get("lfs"), sibling.get("rfilename")
+    size, digest = sibling.get("size"), sibling.get("blobId")
+    if lfs:
+        size, digest = (lfs.get("size"), lfs.get("sha256")) if isinstance(lfs, dict) else (None, None)
+    if type(size) is not int or not 0 < size < MOST_BYTES or not is_digest(digest) or not is_safe_file(name):
+        return None
+    return RemoteFile(str(name), size, str(digest))
 
 
-def _headers() -> dict[str, str]:
-    utils: Any = import_module("huggingface_hub.utils")  # build_hf_headers is missing from its __all__
-    return dict(utils.build_hf_headers(library_name="llmlocal", library_version=__version__))
+def _endpoint() -> str:
+    """The hub's URL."""
+    if at := places.endpoint():
+        return at
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
 
 
-def _asked(repo: str, question: Callable[[HfApi], T]) -> T:
-    """Call the hub's API, retrying while it is busy. Raises NetworkError, NotFoundError."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+def _token() -> dict[str, str]:
+    """The header that carries the user's token, if there is one."""
+    token = places.token()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
-    unreachable: tuple[type[Exception], ...] = (
-        OSError,
-        *HfHubHTTPError.__mro__[1:2],
-    )  # the base class of its HTTP client's errors
-    api = HfApi(endpoint=places.endpoint(), library_name="llmlocal", library_version=__version__)
+
+def _asked(repo: str, url: str) -> bytes:
+    """Ask the hub's API, retrying while it is busy. Raises NetworkError, NotFoundError."""
+
+    def check(answer: HTTPResponse, host: str) -> None:
+        _check(repo, answer, host)
+
     failures = 0
     while True:
         try:
-            return question(api)
-        except HfHubHTTPError as error:
-            status = error.response.status_code
-            busy = status in (408, 429) or status >= 500
-            known = _explained(repo, error)
-        except unreachable as error:
-            busy = failures < FEW
-            known = NetworkError(
-                f"the hub cannot be reached: {error}", "check the network connection and proxy settings"
-            )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise NetworkError(f"{repo}: invalid response from the hub: {error}", "check HF_ENDPOINT") from None
-        if not busy or failures >= download.RETRIES:
+            return read_answer(url, HEADERS, _token(), most=MOST_ANSWER, seconds=ANSWER_SECONDS, check=check)
+        except BusyError as error:
+            tries, wait = download.RETRIES, min(error.wait, MOST_PAUSE)
+            known = NetworkError(str(error), "try again later")
+        except TransientError as error:
+            tries, wait = FEW, 0.0
+            message = f"the hub cannot be reached: {error}"
+            known = NetworkError(message, "check the network connection and proxy settings")
+        if failures >= tries:
             raise known
-        time.sleep(download.BACKOFF * 2**failures)
+        time.sleep(max(wait, download.BACKOFF * 2**failures))
         failures += 1
 
 
-def _explained(repo: str, error: Any) -> LlmlocalError:
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    status = error.response.status_code
-    if isinstance(error, GatedRepoError):
-        return denied("GatedRepo", status)
-    if isinstance(error, RevisionNotFoundError):
-        return NotFoundError(f"{repo}: revision not found", "leave out @REVISION for the newest")
-    if isinstance(error, RepositoryNotFoundError) or status == 404:
-        return NotFoundError(f"repository {repo} not found", "check the name; for a private repository set HF_TOKEN")
+def _check(repo: str, answer: HTTPResponse, host: str) -> None:
+    """Raises for every status but 200, in the words for a repository."""
+    status, code = answer.status, answer.headers.get("X-Error-Code")
+    if status == 200:
+        return
+    check_busy(answer, host)
+    if code == "GatedRepo":
+        raise denied(code, status)
+    if code == "RevisionNotFound":
+        raise NotFoundError(f"{repo}: revision not found", "leave out @REVISION for the newest")
+    refused = status == 401 and "Invalid credentials" in answer.headers.get("X-Error-Message", "")
+    if code == "RepoNotFound" or status == 404 or (status == 401 and not refused):  # 401: private, or not there
+        raise NotFoundError(f"repository {repo} not found", "check the name; for a private repository set HF_TOKEN")
     if status in (401, 403):
-        return denied(None, status)
-    return NetworkError(f"the hub responded with status {status}", "try again later")
+        raise denied(None, status)
+    raise NetworkError(f"the hub responded with status {status}", "try again later")
 
 
 def _forbid_offline() -> None:

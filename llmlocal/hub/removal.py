@@ -1,20 +1,22 @@
 """Removes models and leftovers from the store, and only what nothing else refers to.
 
-A blob is deleted when no snapshot of its repository links to it any more, a repository's folder when it is empty.
+A blob is deleted when no snapshot of its repository links to it any more, a repository's folder when it is empty. In
+our own cache only what carries our marker is deleted.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 
 from ..errors import NotFoundError, ResourceError, UsageError
+from ..files.signature import DIGEST, PROMPT_CACHE, carries
+from ..files.temporary import is_temporary
+from ..quant.cache_tag import is_tagged, remove_tagged
 from ..text import escaped
 from . import places
 from .catalog import catalog
@@ -25,7 +27,6 @@ from .safe_names import is_commit, is_digest
 from .store import BLOBS, REFS, SNAPSHOTS, Repo, StoredFile, files, folders, repos
 from .variants import Variant
 
-UNNAMED = ".part"  # suffix of the temporary files of `atomic_file`
 DAY = 86400.0  # partial files of other tools count as abandoned after this time
 WEEK = 7 * DAY
 
@@ -98,7 +99,7 @@ def prune(items: Iterable[Leftover]) -> int:
             freed += _drop(repo, [file for file in repo.stored_files() if file.path == item.path])
             continue
         try:
-            shutil.rmtree(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
+            remove_tagged(item.path) if item.path.is_dir() else item.path.unlink(missing_ok=True)
             freed += item.size
         except OSError as error:
             raise _refused(item.path, error) from None
@@ -155,7 +156,7 @@ def _partials(repo: Repo) -> list[Leftover]:
     """Partial downloads that no running program holds: ours, and other tools' untouched for a day."""
     found = []
     for path in [*files(repo.folder / BLOBS), *files(repo.folder / REFS)]:
-        if not path.name.endswith((".incomplete", UNNAMED)) or path.is_symlink():
+        if not (path.name.endswith(".incomplete") or is_temporary(path)) or path.is_symlink():
             continue
         with suppress(OSError):
             state = path.stat()
@@ -204,14 +205,15 @@ def _own() -> list[Leftover]:
     ):
         for folder in sorted(root.glob(pattern)):
             with suppress(OSError):
-                if folder.is_dir() and not folder.is_symlink() and time.time() - folder.stat().st_mtime > DAY:
+                if is_tagged(folder) and time.time() - folder.stat().st_mtime > DAY:
                     size = sum(path.stat().st_size for path in files(folder))
                     found.append(Leftover(what, folder, size))
-    for path in sorted(cache_root().with_name("prefixes").glob("*")):
-        with suppress(OSError):
-            at = path.lstat()
-            if S_ISREG(at.st_mode) and time.time() - at.st_mtime > WEEK:
-                found.append(Leftover("cached prompt unused for a week", path, at.st_size))
+    for what, name, signature in (("cached prompt", "prefixes", PROMPT_CACHE), ("kept checksum", "digests", DIGEST)):
+        for path in sorted(cache_root().with_name(name).glob("*")):
+            with suppress(OSError):
+                at = path.lstat()
+                if carries(path, signature) and time.time() - at.st_mtime > WEEK:
+                    found.append(Leftover(f"{what} unused for a week", path, at.st_size))
     return found
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ..errors import BadFileError
 from ..text import escaped
+from .index import installed
+from .names import parse
 from .remote_file import DownloadProgress, Notify, RemoteFile, hasher
 from .safe_names import is_digest
 from .store import StoredFile
@@ -21,6 +23,15 @@ class VerifiedFile:
 
     file: StoredFile
     matches: bool | None
+
+
+def outside_store(text: str) -> Path | None:
+    """The file that MODEL names, where it is not one of the store, whose SHA-256 is known; else None."""
+    ref = parse(text)
+    if not isinstance(ref, Path) or not ref.is_file():
+        return None
+    held = {file.path for model in installed(facts=False) for file in model.files}
+    return None if ref.absolute() in held else ref
 
 
 def verify(files: list[StoredFile], notify: Notify) -> Iterator[VerifiedFile]:

@@ -16,7 +16,9 @@ import numpy as np
 from .. import tokenizer as tokenizers
 from ..engine import Engine
 from ..errors import BadFileError, NotFoundError, UsageError
+from ..files.atomic_file import check_not_input
 from ..gguf import open_gguf
+from ..gguf.split import files_of
 from ..measure.perplexity import BATCH, cut_in_chunks
 from ..model_info.memory_limit import check_memory
 from ..text import escaped
@@ -92,13 +94,14 @@ def _begin(model: Path, out: Path, options: CollectOptions) -> Imatrix:
         raise UsageError(f"{where} is a folder", "name an output file")
     if not out.parent.is_dir():
         raise NotFoundError(f"{where}: no such folder")
-    if out.exists() and model.exists() and out.samefile(model):
-        raise UsageError(f"the output {where} is the model itself", "name another output file")
+    check_not_input(out, *files_of(model))
     if not out.exists() or (options.force and not options.resume):
         return Imatrix(options.n_ctx)
     if not options.resume:
         raise UsageError(f"{where} exists", "use --resume to continue it or --force to overwrite it")
     matrix = load_imatrix(out)
+    if not matrix.chunk_size:
+        raise UsageError(f"{where} does not record its chunk size", "start again with --force or another output file")
     if matrix.chunk_size != options.n_ctx:
         raise UsageError(f"{where} was made with chunks of {matrix.chunk_size} tokens", f"use -c {matrix.chunk_size}")
     return matrix
@@ -132,7 +135,7 @@ def _read(engine: Engine, chunk: list[int], output: bool) -> None:
 def _check(engine: Engine, matrix: Imatrix) -> None:
     """Raises BadFileError where a sum is not finite."""
     for name, sums in matrix.sums.items():
-        if not np.isfinite(sums.sum()):
+        if not np.isfinite(sums).all():
             tensor = engine.weights.first_not_finite()
             blame = (
                 f"tensor '{tensor}' holds a value that is not finite"

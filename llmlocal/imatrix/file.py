@@ -1,5 +1,7 @@
 """Importance matrix files: for each matmul the mean square of every input column, in llama.cpp's GGUF layout.
 
+The older binary layout is read only (`legacy`).
+
 For a weight NAME a file has `NAME.in_sum2`, sums of squares (matrices, k) float32, and `NAME.counts`, the number of
 inputs summed, (matrices, 1): one matrix per expert. `imatrix.datasets` names the texts, `imatrix.chunk_count` counts
 the chunks of `imatrix.chunk_size` tokens. Chunks per text and hashes of the texts are keys of our own, which other
@@ -21,9 +23,11 @@ from ..quant.format import BY_NAME
 from ..quant.formats import load_all
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
+from .legacy import LegacyImatrix, is_legacy, read_legacy
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 DATASETS, CHUNK_COUNT, CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
+UNKNOWN_TEXT = "unknown"  # the name of a text that a file does not record
 OWN_CHUNKS, OWN_HASHES = "llmlocal.imatrix.file.chunks", "llmlocal.imatrix.file.sha256"
 
 
@@ -71,17 +75,13 @@ class Imatrix:
         return {name: int((n == 0).sum()) for name, n in self.counts.items() if (n == 0).any()}
 
 
-def read_imatrix(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Mean squares (matrices, k) float32 by weight name; all 1 for a matrix without inputs.
+def load_imatrix(path: Path) -> Imatrix:
+    """The content of a GGUF file, or of one in llama-imatrix's older binary form (.dat).
 
     Raises NotFoundError, or BadFileError for another kind of file, NaN or infinity.
     """
-    held = load_imatrix(path)
-    return {name: held.means(name) for name in held.sums}
-
-
-def load_imatrix(path: Path) -> Imatrix:
-    """The content of a file. Raises as `read_imatrix`."""
+    if is_legacy(path):
+        return _from_legacy(read_legacy(path))
     where = escaped(str(path))
     with open_gguf(path) as gguf:
         if gguf.metadata.get("general.type") != "imatrix":
@@ -101,6 +101,15 @@ def load_imatrix(path: Path) -> Imatrix:
             found.sums[stem], found.counts[stem] = sums.astype(np.float64), n.astype(np.float64)
     if not found.sums:
         raise BadFileError(f"{where}: contains no sums")
+    return found
+
+
+def _from_legacy(held: LegacyImatrix) -> Imatrix:
+    """The size of its chunks is not known (0), and experts of a weight are one row."""
+    found = Imatrix(0, texts=[TextRead(held.dataset or UNKNOWN_TEXT, "", held.chunks)])
+    for name, weight in held.weights.items():
+        found.sums[name] = weight.sums.astype(np.float64).reshape(1, -1)
+        found.counts[name] = np.array([float(weight.calls)])
     return found
 
 
@@ -130,7 +139,7 @@ def _tensor(name: str, values: NDArray[Any]) -> QTensor:
 def _texts(gguf: GGUFFile) -> list[TextRead]:
     """The texts that a file names; without chunks per text, the last text gets all of them."""
     names, chunks, hashes = (_listed(gguf, key) for key in (DATASETS, OWN_CHUNKS, OWN_HASHES))
-    names = [str(name) for name in names] or ["unknown"]
+    names = [str(name) for name in names] or [UNKNOWN_TEXT]
     counts = [n if isinstance(n, int) else 0 for n in chunks]
     if len(counts) != len(names):
         total = gguf.metadata.get(CHUNK_COUNT)

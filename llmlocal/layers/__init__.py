@@ -7,6 +7,7 @@ and heads lie side by side in the width. The room does not depend on any archite
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,11 @@ class Layers:
     `tables` must be filled with the positions of a batch before the program runs.
     """
 
-    def __init__(self, graph: Graph, cache: KVCache) -> None:
-        self.graph, self.cache = graph, cache
+    def __init__(
+        self, graph: Graph, cache: KVCache, place: Callable[[QTensor], QTensor] = lambda weight: weight
+    ) -> None:
+        """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout."""
+        self.graph, self.cache, self.place = graph, cache, place
         self.tables: list[Rope | PositionScale] = []
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._q8: dict[Value, Value] = {}
@@ -118,11 +122,12 @@ class Layers:
         g = self.graph
         if g.observer:
             g.observer.before_matmul(g, x, [weight for weight, _ in weights])
+        weights = tuple((self.place(weight), bias) for weight, bias in weights)
         inputs = [x if float_activations(weight.format) else self.q8(x) for weight, _ in weights]
         outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
         for i, ((weight, _), source, out) in enumerate(zip(weights, inputs, outs, strict=True)):
             g.add(
-                matmul(weight.format),
+                matmul(weight.format, interleaved=weight.interleaved),
                 barrier=i == len(outs) - 1,
                 tokens=g.rows_of(x),
                 weights=weight.address,

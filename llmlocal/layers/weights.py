@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from ..errors import BadFileError
-from ..gguf.reader import GGUFFile
 from ..quant.tensor import QTensor
+
+
+class NamedTensors(Protocol):
+    """An open GGUF file, or one that is planned."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def tensors(self) -> dict[str, QTensor]: ...
 
 
 class Weights:
     """The tensors of an open file whose names begin with `prefix`; `used` collects those that a model asked for."""
 
-    def __init__(self, gguf: GGUFFile, prefix: str = "", used: dict[str, QTensor] | None = None) -> None:
+    def __init__(self, gguf: NamedTensors, prefix: str = "", used: dict[str, QTensor] | None = None) -> None:
         self.gguf, self.prefix = gguf, prefix
         self.used: dict[str, QTensor] = {} if used is None else used
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..engine import Engine
 from ..errors import UsageError
 from ..gguf import open_gguf
+from ..model_info.weight_memory import copies_weights
 from ..model_info.work import Work, work
 from ..quant.jit.cpu import physical_cores, usable_cpus
 from ..quant.tensor import QTensor
@@ -69,6 +70,7 @@ class BenchPlan:
     depths: tuple[int, ...] = (0,)
     repeats: int = 5
     kv_type: str = "f16"
+    weights: str = "auto"
     roofline: bool = False
 
     def __post_init__(self) -> None:
@@ -97,11 +99,15 @@ def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | Non
 
     All files are opened before the first test, so that a wrong name is reported at once.
     """
+    copied = {}
     for path in models:
-        open_gguf(path).close()
+        with open_gguf(path) as gguf:
+            copied[path] = copies_weights(plan.weights, gguf.metadata, gguf.tensors, plan.n_ctx, plan.kv_type)
     for path in models:
         for threads in n_threads:
-            engine = Engine.open(path, n_ctx=plan.n_ctx, n_threads=threads, kv_type=plan.kv_type)
+            engine = Engine.open(
+                path, n_ctx=plan.n_ctx, n_threads=threads, kv_type=plan.kv_type, copy_weights=copied[path]
+            )
             try:
                 yield from measure(engine, path, plan)
             finally:

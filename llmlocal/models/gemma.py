@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..hf.conversion import Conversion, adds, drops
+from ..hf.conversion import Conversion, adds, drops_if_tied
+from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
 from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
 from ..layers.hyperparameters import Hyperparameters
@@ -36,5 +37,6 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -
 CONVERSION = Conversion(
     classes=("GemmaForCausalLM",),
     defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 256},
-    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops},
+    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=False)},
+    activations=TANH_GELU,
 )

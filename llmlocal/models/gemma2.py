@@ -4,7 +4,8 @@ and a sliding window in every other block."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, adds, decoder_keys, drops, window_keys
+from ..hf.conversion import Conversion, adds, decoder_keys, drops_if_tied, window_keys
+from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
 from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
 from ..layers.hyperparameters import Hyperparameters, windows
@@ -69,5 +70,6 @@ CONVERSION = Conversion(
         "final_logit_softcapping": 30.0,
     },
     keys=keys,
-    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops},
+    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=False)},
+    activations=TANH_GELU,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, swaps
+from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
 from ..layers.decoder import attention_output, logits, qkv_weights
 from ..layers.hyperparameters import Hyperparameters
@@ -52,4 +53,5 @@ CONVERSION = Conversion(
     defaults={"layer_norm_epsilon": 1e-5},
     keys=keys,
     steps={r"\.c_(attn|proj|fc)\.weight$": swaps},
+    activations=TANH_GELU,
 )

@@ -74,6 +74,7 @@ CONVERSION = Conversion(
     classes=("GptOssForCausalLM",),
     defaults={"rms_norm_eps": 1e-5, "rope_theta": 150000.0, "head_dim": 64, "sliding_window": 128},
     keys=keys,
+    whole_pairs=False,
     steps={
         EXPERTS + "gate_up_proj(_bias)?$": deinterleaved,
         EXPERTS + "down_proj(_bias)?$": down,

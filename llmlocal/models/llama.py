@@ -6,10 +6,10 @@ With a mixture of experts it is Mixtral (Jiang et al. 2024, arXiv 2401.04088).
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, llama3_factors, pairs_turned, renames
+from ..hf.conversion import Conversion, decoder_keys, llama3_factors, pairs_turned, plain_window_keys, renames
 from ..layers import Layers
 from ..layers.decoder import attention_output, gated_mlp, logits, mixture_of_experts, norm, qkv_weights
-from ..layers.hyperparameters import Experts, Hyperparameters
+from ..layers.hyperparameters import Experts, Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
@@ -24,9 +24,9 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
     x = g.embed(embedding)
-    for i in range(h.blocks):
+    for i, window in enumerate(windows(c, h.blocks, period=0)):
         b = w.block(i)
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
+        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window))
         n = norm(g, h, b, "ffn_norm", x)
         if e:
             x = g.add(x, mixture_of_experts(g, h, e, b, n, g.swiglu, normalize_weights=True))
@@ -35,11 +35,12 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -> Value:
-    """Grouped-query attention with rotary embedding; biases if the file has them."""
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
+    """Grouped-query attention with rotary embedding; biases if the file has them, a sliding window in Mistral 7B."""
     q, k, v = g.linears(x, *qkv_weights(h, w))
     g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
+    return attention_output(g, h, w, out)
 
 
 # Keys that the folders of two families leave out, recognized by vocabulary size: Code Llama's end-of-infill token, and
@@ -57,6 +58,14 @@ def llama_keys(s: Settings) -> Keys:
     return decoder_keys(s) | sizes | VOCABULARIES.get(sizes["vocab_size"], {})
 
 
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json; of these classes Mistral's and Mixtral's have a sliding window."""
+    name = str(s.items("architectures")[0])
+    if name == "MistralForCausalLM":
+        s.values.setdefault("sliding_window", 4096)  # transformers' default for this class alone
+    return llama_keys(s) | ({} if "llama" in name.lower() else plain_window_keys(s))
+
+
 PERMUTED_QK = {
     r"q_proj\.(weight|bias)$": pairs_turned("num_attention_heads"),
     r"k_proj\.(weight|bias)$": pairs_turned("num_key_value_heads", "num_attention_heads"),
@@ -64,7 +73,7 @@ PERMUTED_QK = {
 CONVERSION = Conversion(
     classes=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
     defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    keys=llama_keys,
+    keys=keys,
     steps=PERMUTED_QK | {r"^model\.(.*)\.block_sparse_moe\.experts\.": renames(r"\1.feed_forward.experts.")},
     extra=llama3_factors,
 )

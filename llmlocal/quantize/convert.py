@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.atomic_file import check_output
+from ..gguf.split import files_of
 from .plan import plan_conversion
 from .source import open_source
 from .write import TensorWritten, WriteOptions, write_plan
@@ -39,9 +41,11 @@ def convert_model(
     `type_name` and the errors of a type are those of `plan_conversion`; `lora` are adapters to merge. Raises what
     `open_source` and `write_plan` raise.
     """
+    adapters = [file for adapter in lora for file in files_of(adapter)]
+    check_output(out, *files_of(path), *adapters, force=force)
     with open_source(path, lora) as source:
         plan = plan_conversion(source, type_name)
-        result = write_plan(source, plan, out, WriteOptions(threads, force=force), tell)
+        result = write_plan(source, plan, out, WriteOptions(threads, force=force, also_read=adapters), tell)
         by_format: Counter[str] = Counter()
         for info in plan.tensors:
             by_format[info.format.name] += info.nbytes

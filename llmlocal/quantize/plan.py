@@ -102,7 +102,7 @@ def _plan(
     if type_name in file_types.NUMBERS:
         metadata[file_types.KEY] = (ValueType.U32, file_types.NUMBERS[type_name])
     tensors = [TensorInfo(t.name, formats[t.name], t.shape) for t in source.tensors]
-    return GGUFPlan(type_name, tensors, metadata, notes, hint)
+    return GGUFPlan(type_name, tensors, metadata, [*source.notes, *notes], hint)
 
 
 def _prevailing_type(source: TensorSource) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files.atomic_file import check_output
+from ..gguf import split
 from ..quant.recipes import Recipe
 from .plan import GGUFPlan, plan_quantization
-from .request import beside, checked_mix, importance_for, make_recipe, mix_named, size_in_bytes
+from .request import beside, check_overrides, checked_mix, importance_for, make_recipe, mix_named, size_in_bytes
 from .source import TensorSource, open_source
 from .type_sizes import TypeSize, best_that_fits, type_sizes
 from .write import Importance, TensorWritten, WriteOptions, WriteResult, write_plan
@@ -58,7 +59,9 @@ def listed_types(request: QuantizeRequest) -> Iterator[tuple[TensorSource, list[
     if len(request.words) != 1:
         raise UsageError("--list takes SRC only", "llmlocal quantize SRC --list")
     with open_source(Path(request.words[0])) as source:
-        yield source, type_sizes(source, _recipe(request, "Q8_0"))
+        recipe = _recipe(request, "Q8_0")
+        check_overrides(recipe, request.tensor_types, source.tensors)
+        yield source, type_sizes(source, recipe)
 
 
 @contextmanager
@@ -72,13 +75,18 @@ def prepare_quantization(request: QuantizeRequest) -> Iterator[PreparedQuantizat
         if mix is None:
             assert request.target_size is not None
             mix = best_that_fits(type_sizes(source, _recipe(request, "Q8_0")), size_in_bytes(request.target_size))
-        plan = plan_quantization(source, _recipe(request, mix), allow_requantize=request.allow_requantize)
+        recipe = _recipe(request, mix)
+        check_overrides(recipe, request.tensor_types, source.tensors)
+        plan = plan_quantization(source, recipe, allow_requantize=request.allow_requantize)
         importance, notes = importance_for(source, plan, request.imatrix) if request.imatrix else ({}, [])
         if mix == "Q2_K_S" and not importance:
             notes.append("Q2_K_S needs an importance matrix (--imatrix) to be good; without one Q2_K is better")
         out = out or beside(path, mix)
-        check_output(out, source.path, force=request.force)
-        options = WriteOptions(request.threads, request.effort == "high", request.measure, split_size, request.force)
+        read = (request.imatrix,) if request.imatrix else ()
+        check_output(out, *split.files_of(source.path), *read, force=request.force)
+        options = WriteOptions(
+            request.threads, request.effort == "high", request.measure, split_size, request.force, read
+        )
         yield PreparedQuantization(source, plan, out, options, importance, [*plan.notes, *notes])
 
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import regex
 
 from ..errors import BadFileError, UsageError
-from ..imatrix.file import read_imatrix
+from ..gguf import file_types
+from ..gguf.values import ValueType
+from ..imatrix.file import UNKNOWN_TEXT, Imatrix, load_imatrix
+from ..quant.format import BY_NAME
+from ..quant.formats import load_all
 from ..quant.quantizer import format_named
-from ..quant.recipes import ALIASES, MIXES, Recipe
+from ..quant.recipes import ALIASES, MIXES, Recipe, TensorSpec, is_quantized
 from ..text import escaped, shown
 from .plan import GGUFPlan
 from .source import TensorSource
 from .write import Importance
 
+MAX_KEPT = 127  # bytes of a file's name in the keys of the importance matrix, as in llama-quantize
 TIMEOUT = 0.1  # seconds that a user's pattern may take for one name
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _TYPE_SUFFIX = re.compile(r"(?i)(.*?)[-._](?:f32|f16|bf16|i?q[0-9][0-9a-z_]*|mxfp4(?:_moe)?)")
@@ -32,8 +38,17 @@ def checked_mix(name: str) -> str:
     """As `mix_named`; raises UsageError for an unknown name."""
     mix = mix_named(name)
     if mix is None:
-        raise UsageError(f"{shown(name)} is not a type", f"types: {' '.join(MIXES)}")
+        what = "files can be run, but not made" if _can_run(name) else "is not a type"
+        raise UsageError(f"{shown(name)} {what}", f"types: {' '.join(MIXES)}")
     return mix
+
+
+def _can_run(name: str) -> bool:
+    """Whether files of a type of llama.cpp can be run: the formats of its matrices are known."""
+    load_all()
+    family = name.upper().rpartition("_")[0]
+    runs = [format.name for format in BY_NAME.values() if format.activations is not None]
+    return name.upper() in file_types.NUMBERS and any(r == name.upper() or r.startswith(f"{family}_") for r in runs)
 
 
 def make_recipe(
@@ -42,6 +57,21 @@ def make_recipe(
     """The recipe of these options. Raises UsageError for an unknown type or a bad pattern."""
     overrides = [_override(text) for text in tensor_types]
     return Recipe(mix, overrides, _format(output), _format(embeddings), pure, has_imatrix)
+
+
+def check_overrides(recipe: Recipe, texts: Sequence[str], tensors: Sequence[TensorSpec]) -> None:
+    """Raises UsageError where one of `texts`, the patterns of --tensor-type, changes nothing, or COPY is to change."""
+    if recipe.mix == "COPY" and (texts or recipe.output or recipe.embeddings or recipe.pure):
+        raise UsageError(
+            "COPY keeps the type of every tensor", "leave out --tensor-type and the other options of types"
+        )
+    names = [t.name for t in tensors if is_quantized(t) and recipe.own_option(t.name) is None]
+    deciding = {next((i for i, (fits, _) in enumerate(recipe.overrides) if fits(name)), None) for name in names}
+    for i, text in enumerate(texts):
+        if i not in deciding:
+            taken = any(recipe.overrides[i][0](name) for name in names)
+            why = "matches only tensors of an earlier --tensor-type" if taken else "matches no tensor to quantize"
+            raise UsageError(f"--tensor-type {shown(text)} {why}", "llmlocal show SRC --tensors lists the names")
 
 
 def size_in_bytes(text: str) -> int:
@@ -63,9 +93,12 @@ def beside(source: Path, mix: str) -> Path:
 def importance_for(source: TensorSource, plan: GGUFPlan, path: Path) -> tuple[Importance, list[str]]:
     """The importance of the columns of each tensor that will be quantized, and notes for the user.
 
-    Raises BadFileError for an importance matrix of another model, and what `read_imatrix` raises.
+    The plan's metadata gains the keys by which llama-quantize names the matrix. Raises BadFileError for an importance
+    matrix of another model, and what `load_imatrix` raises.
     """
-    found = read_imatrix(path)
+    matrix = load_imatrix(path)
+    plan.metadata.update(_imatrix_keys(matrix, path))
+    found = {name: matrix.means(name) for name in matrix.sums}
     formats = {tensor.name: tensor.format for tensor in source.tensors}
     used, missing = {}, []
     for info in plan.tensors:
@@ -81,9 +114,26 @@ def importance_for(source: TensorSource, plan: GGUFPlan, path: Path) -> tuple[Im
                     "it belongs to another model",
                 )
         else:
-            used[info.name] = values if len(info.shape) > 2 else values[0]
+            used[info.name] = values.reshape(-1, info.shape[-1]) if len(info.shape) > 2 else values[0]
     notes = [f"the importance matrix has no values for {len(missing)} tensors: {missing[0]}, ..."] if missing else []
     return used, notes
+
+
+def _imatrix_keys(matrix: Imatrix, path: Path) -> dict[str, tuple[ValueType, Any]]:
+    """The keys `quantize.imatrix.*` as llama-quantize writes them."""
+    keys: dict[str, tuple[ValueType, Any]] = {"quantize.imatrix.file": (ValueType.STRING, _kept(str(path)))}
+    if matrix.texts and matrix.texts[0].name != UNKNOWN_TEXT:
+        keys["quantize.imatrix.dataset"] = (ValueType.STRING, _kept(matrix.texts[0].name))
+    keys["quantize.imatrix.entries_count"] = (ValueType.U32, len(matrix.sums))
+    if matrix.chunks:
+        keys["quantize.imatrix.chunks_count"] = (ValueType.U32, matrix.chunks)
+    return keys
+
+
+def _kept(text: str) -> bytes:
+    """As much of a text as llama-quantize keeps, in whole characters."""
+    data = text.encode("utf-8", "replace")[:MAX_KEPT]
+    return data.decode("utf-8", "ignore").encode("utf-8")
 
 
 def _format(name: str | None) -> str:
@@ -91,7 +141,9 @@ def _format(name: str | None) -> str:
         return ""
     found = format_named(name)
     if found is None:
-        raise UsageError(f"{shown(name)} is not a type of a tensor", "types are Q8_0, Q6_K, F16, ...")
+        runs = name.upper() in BY_NAME and BY_NAME[name.upper()].activations is not None
+        what = "tensors can be run, but not made" if runs else "is not a type of a tensor"
+        raise UsageError(f"{shown(name)} {what}", "types are Q8_0, Q6_K, F16, ...")
     return found.name
 
 

@@ -34,6 +34,11 @@ class TensorSource(Protocol):
         ...
 
     @property
+    def notes(self) -> list[str]:
+        """What the user should know of the source."""
+        ...
+
+    @property
     def values(self) -> Mapping[str, Any]:
         """The metadata's values without their types."""
         ...
@@ -75,7 +80,7 @@ class GGUFSource:
 
     def __init__(self, gguf: GGUFFile, adapters: Sequence[Adapter] = ()) -> None:
         self._gguf = gguf
-        self.path, self.values = gguf.path, gguf.metadata
+        self.path, self.values, self.notes = gguf.path, gguf.metadata, list[str]()
         self.metadata = {k: v for k, v in gguf.metadata.raw().items() if k not in (ALIGNMENT_KEY, *split.KEYS)}
         self._merged: dict[str, RowReader] = _merged(gguf, adapters) if adapters else {}
         self.tensors = [TensorSpec(t.name, t.shape, t.format) for t in gguf.tensors.values()]

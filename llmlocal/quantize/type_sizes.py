@@ -41,10 +41,13 @@ def type_sizes(source: TensorSource, recipe: Recipe) -> list[TypeSize]:
 
 
 def best_that_fits(rows: Sequence[TypeSize], max_bytes: int) -> str:
-    """The type of most bits whose file has at most `max_bytes`. Raises UsageError where even the smallest is larger."""
+    """The type of most bits whose file has at most `max_bytes`; types not in BY_SIZE only where none of these fits.
+
+    `rows` as `type_sizes` gives them. Raises UsageError where even the smallest is larger.
+    """
     sizes = {row.type_name: row.nbytes for row in rows}
-    for mix in BY_SIZE:
+    for mix in (*BY_SIZE, *(row.type_name for row in rows)):
         if sizes[mix] <= max_bytes:
             return mix
-    least = min(sizes[mix] for mix in BY_SIZE)
+    least = min(sizes.values())
     raise UsageError(f"the smallest type of this model takes {least} bytes", f"--target-size {least}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadFileError
-from ..files.atomic_file import check_output
+from ..files.atomic_file import AtomicGroup, check_output
 from ..gguf import split
 from ..gguf.values import DEFAULT_ALIGNMENT
 from ..gguf.writer import GGUFWriter, TensorInfo
@@ -39,6 +39,7 @@ class WriteOptions:
     measure: bool = False
     split_size: int | None = None
     force: bool = False
+    also_read: Sequence[Path] = ()  # files besides the source, which are never overwritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +78,20 @@ def write_plan(
     """Write `plan` to `out`, or to parts of it; `tell` is called after each tensor.
 
     Raises UsageError where a file is in the way, BadFileError for numbers that cannot be stored, and what `GGUFWriter`
-    raises. Of several parts the first is written last: where it exists, all parts do.
+    raises. Several parts appear together, when all are complete, the first part last.
     """
     parts = split.group_tensors(plan.tensors, options.split_size, DEFAULT_ALIGNMENT)
     stem = out.name.removesuffix(".gguf")
     names = [out.name] if len(parts) == 1 else [split.part_name(stem, i, len(parts)) for i in range(len(parts))]
     result = WriteResult([out.with_name(name) for name in names])
     for path in result.paths:
-        check_output(path, source.path, force=options.force)
-    with _TensorWriter(source, plan, options, importance or {}) as tensors:
+        check_output(path, *split.files_of(source.path), *options.also_read, force=options.force)
+    with _TensorWriter(source, plan, options, importance or {}) as tensors, AtomicGroup() as group:
         for i in reversed(range(len(parts))):
             metadata = plan.metadata if i == 0 else {}
             if len(parts) > 1:
                 metadata = metadata | split.part_keys(i, len(parts), len(plan.tensors))
-            with GGUFWriter(result.paths[i], metadata, parts[i]) as writer:
+            with GGUFWriter(result.paths[i], metadata, parts[i], group=group) as writer:
                 for info in parts[i]:
                     tell(tensors.write(info, writer, result))
                 result.nbytes += writer.nbytes

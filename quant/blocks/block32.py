@@ -16,7 +16,7 @@ from ..simd.instruction_set import InstructionSet
 from .fields import extreme, fields, float16_bytes, float16_values, inverse, level, pack_fields
 from .legacy_block_quant import block_quant
 from .packing import copy_float16
-from .parts import IntegerParts, Part, QuantizeParts
+from .parts import IntegerParts, Part, QuantizeParts, TileParts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,12 @@ def nibbles_to_tile(v: InstructionSet, at: int, decode: Callable[[Any], Any]) ->
             v.store(tile + vector * (j + 4), number((quads[j] >> 4) & NIBBLES))
 
     return v.jitable(unpack)
+
+
+def tile_nibbles(v: InstructionSet, at: int) -> Part:
+    """`(p, stride)` -> the nibbles at byte `at` of LANES blocks as 8 vectors of bytes (lane = row)."""
+    split = v.unroll_map(8, lambda j, quads: v.bitcast(v.i8, quads[j % 4] >> 4 * (j // 4) & NIBBLES))
+    return v.jitable(lambda p, stride: split(v.load_rows(v.i32, p + at, stride)))
 
 
 def pack_nibbles(v: InstructionSet) -> Part:
@@ -91,18 +97,32 @@ class NibbleBlock:
         numbers, row = self._unpack_5(v) if self.bits == 5 else self._unpack_4(v)
         (row_scale, columns), (row_min, column_min) = float16_at(v, 0, self.nbytes), float16_at(v, 2, self.nbytes)
 
-        def unpack(p, stride, tile):
-            numbers(p, stride, tile)
+        def scale(p, stride, tile):
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
 
-        def unpack_with_minimum(p, stride, tile):
-            numbers(p, stride, tile)
+        def scale_and_minimum(p, stride, tile):
             v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
             v.store(tile + 36 * v.LANES, v.load_f16_column(v.f32, p + 2, stride))
 
-        if not isinstance(self.search, Affine):
-            return IntegerParts(self.bits, unpack, row, row_scale, columns, shift=self.bits - 1)
-        return IntegerParts(self.bits, unpack_with_minimum, row, row_scale, columns, row_min, column_min)
+        affine_block = isinstance(self.search, Affine)
+        scales = v.jitable(scale_and_minimum if affine_block else scale)
+
+        def unpack(p, stride, tile):
+            numbers(p, stride, tile)
+            scales(p, stride, tile)
+
+        tile = TileParts(self._tile_weights(v), scales)
+        if not affine_block:
+            return IntegerParts(self.bits, unpack, row, row_scale, columns, shift=self.bits - 1, tile=tile)
+        return IntegerParts(self.bits, unpack, row, row_scale, columns, row_min, column_min, tile=tile)
+
+    def _tile_weights(self, v: InstructionSet) -> Part:
+        at, high_at = self.nibbles_at, self.bits_4_at
+        nibbles = tile_nibbles(v, at)
+        if self.bits == 4:
+            return lambda p, stride, n, i: nibbles(p, stride)
+        add_bits = v.unroll_map(8, lambda j, low, high: low[j] | v.bitcast(v.i8, v.spread_4_bits(high >> 4 * j) << 4))
+        return lambda p, stride, n, i: add_bits(nibbles(p, stride), v.load_column(v.i32, p + high_at, stride))
 
     def _unpack_4(self, v: InstructionSet) -> tuple[Part, Part]:
         at = self.nibbles_at

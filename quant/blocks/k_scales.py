@@ -13,7 +13,7 @@ from ..scale_search import affine
 from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN, MIN_BYTES, SCALE_BYTES
 from ..simd.instruction_set import InstructionSet
 from .packing import copy_float16
-from .parts import IntegerParts, Part, of_group
+from .parts import IntegerParts, Part, TileParts, of_group
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,9 +72,9 @@ class ScaleParts(NamedTuple):
     columns: Part
     column_min: Part
 
-    def integer_parts(self, bits: int, unpack: Part, row: Part) -> IntegerParts:
-        """The parts of a format whose unsigned numbers are unpacked by `unpack` and `row`."""
-        return IntegerParts(bits, unpack, row, self.row_scale, self.columns, self.row_min, self.column_min)
+    def integer_parts(self, bits: int, unpack: Part, row: Part, tile: TileParts) -> IntegerParts:
+        """The parts of a format whose unsigned numbers are unpacked by `unpack`, `row` and `tile`."""
+        return IntegerParts(bits, unpack, row, self.row_scale, self.columns, self.row_min, self.column_min, tile=tile)
 
 
 def scale_parts(v: InstructionSet) -> ScaleParts:

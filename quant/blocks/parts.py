@@ -19,6 +19,19 @@ Part = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
+class TileParts:
+    """How products of interleaved rows keep the weights of a block in registers (see `kernels.interleave`).
+
+    `weights(p, stride, n, i)`: group `unit * n + i` of 32 weights of LANES rows as 8 vectors of bytes (lane = row, 4
+    consecutive weights); `i` is a constant. `scales(p, stride, tile)`: writes scales and minima where `unpack` does.
+    """
+
+    weights: Part
+    scales: Part
+    unit: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class IntegerParts:
     """A format whose products run on bytes.
 
@@ -42,6 +55,7 @@ class IntegerParts:
     scales: int = 1  # per 32 weights
     minima: int = 1  # per 32 weights, where there are any
     signed: bool = False
+    tile: TileParts | None = None  # None: rows are not interleaved, since nothing is gained
 
     def tile_bytes(self, lanes: int) -> int:
         """Bytes of a tile for 32 weights of each row."""

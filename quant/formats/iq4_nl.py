@@ -6,12 +6,12 @@ byte 2  16   q: low nibbles hold values 0..15, high nibbles values 16..31
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from ..blocks.block32 import float16_at, nibbles_to_tile, pack_nibbles
+from ..blocks.block32 import float16_at, nibbles_to_tile, pack_nibbles, tile_nibbles
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.lookup_levels import NON_LINEAR
-from ..blocks.parts import IntegerParts, QuantizeParts
+from ..blocks.parts import IntegerParts, QuantizeParts, TileParts
 from ..format import Format
 from ..scale_search.symmetric import Symmetric, symmetric
 from ..simd.instruction_set import InstructionSet
@@ -33,6 +33,8 @@ SEARCH = Symmetric(
 
 
 class IQ4_NL(Format, id=20, block=32, nbytes=18):
+    short_units: ClassVar[dict[int, int]] = {0: 2}
+
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         level, (row_scale, columns) = v.lookup16(NON_LINEAR), float16_at(v, 0, cls.nbytes)
@@ -47,7 +49,13 @@ class IQ4_NL(Format, id=20, block=32, nbytes=18):
         def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 2)))
 
-        return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
+        nibbles, look_up = tile_nibbles(v, 2), v.unroll_map(8, lambda j, q: flipped(q[j]))
+
+        def scale(p, stride, tile):
+            v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
+
+        tile = TileParts(lambda p, stride, n, i: look_up(nibbles(p, stride)), scale)
+        return IntegerParts(8, unpack, row, row_scale, columns, signed=True, tile=tile)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

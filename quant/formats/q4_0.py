@@ -8,6 +8,8 @@ The value of largest magnitude gets q = 0, that is -8, so d may be negative.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.symmetric import Symmetric
@@ -21,5 +23,6 @@ BLOCK = NibbleBlock(
 
 
 class Q4_0(Format, id=2, block=32, nbytes=18):
+    short_units: ClassVar[dict[int, int]] = {0: 2}
     kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
     dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks

@@ -8,12 +8,13 @@ byte 16  128   q: low nibbles of 32 bytes hold one group, high nibbles the next
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from ..blocks.block32 import NIBBLES
 from ..blocks.fields import fields, pack_fields
 from ..blocks.k_scales import pack_header, scale_parts, scales_and_minima, store_header
 from ..blocks.packing import pack_pairs
-from ..blocks.parts import IntegerParts, QuantizeParts
+from ..blocks.parts import IntegerParts, QuantizeParts, TileParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
 from ..simd.instruction_set import InstructionSet
@@ -27,6 +28,8 @@ SEARCH = Affine(group=32, groups=8, max_level=15, max_scale=63, even=1.3, first=
 
 
 class Q4_K(Format, id=12, block=256, nbytes=144):
+    short_units: ClassVar[dict[int, int]] = {}
+
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with scale and minimum
@@ -46,7 +49,20 @@ class Q4_K(Format, id=12, block=256, nbytes=144):
             q = v.load(v.i8x32, p + 16 + 32 * (g // 2))
             return (v.shift_bytes(q, 4) if g % 2 else q) & 15
 
-        return scales.integer_parts(4, unpack, row)
+        @v.jitable
+        def four_bits(j, quads, i):
+            return v.bitcast(v.i8, quads[j // 4][j % 4] >> 4 * i & NIBBLES)
+
+        numbers = v.unroll_map(8, four_bits)
+
+        def weights(p, stride, n, i):
+            at = p + 16 + 32 * n
+            return numbers((v.load_rows(v.i32, at, stride), v.load_rows(v.i32, at + 16, stride)), i)
+
+        def tile_scales(p, stride, tile):
+            store_scales(p, stride, tile + 8 * vector, size)
+
+        return scales.integer_parts(4, unpack, row, TileParts(weights, tile_scales, unit=2))
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

@@ -9,6 +9,8 @@ The value of largest magnitude gets q = 0, that is -16, so d may be negative.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.symmetric import Symmetric
@@ -22,5 +24,6 @@ BLOCK = NibbleBlock(
 
 
 class Q5_0(Format, id=6, block=32, nbytes=22):
+    short_units: ClassVar[dict[int, int]] = {0: 2}
     kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
     dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks

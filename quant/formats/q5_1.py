@@ -10,6 +10,8 @@ The smallest value gets q = 0, the largest 31.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.affine import Affine
@@ -21,5 +23,6 @@ BLOCK = NibbleBlock(
 
 
 class Q5_1(Format, id=7, block=32, nbytes=24):
+    short_units: ClassVar[dict[int, int]] = {0: 2, 2: 2}
     kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
     dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks

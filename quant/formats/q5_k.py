@@ -9,12 +9,13 @@ byte 48  128   bits 0..3 of q: low nibbles of 32 bytes hold one group, high nibb
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from ..blocks.block32 import NIBBLES
 from ..blocks.fields import fields, pack_fields
 from ..blocks.k_scales import pack_header, scale_parts, scales_and_minima, store_header
 from ..blocks.packing import pack_pairs, pack_plane
-from ..blocks.parts import IntegerParts, QuantizeParts
+from ..blocks.parts import IntegerParts, QuantizeParts, TileParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
 from ..simd.instruction_set import InstructionSet
@@ -28,6 +29,8 @@ SEARCH = Affine(group=32, groups=8, max_level=31, max_scale=63, even=1.3, first=
 
 
 class Q5_K(Format, id=13, block=256, nbytes=176):
+    short_units: ClassVar[dict[int, int]] = {}
+
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with scale and minimum
@@ -50,7 +53,23 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
             fifth = v.shift_bytes(high, g - 4) if g > 4 else v.bitcast(v.i8x32, v.bitcast(v.i16x16, high) << 4 - g)
             return (v.shift_bytes(q, 4) if g % 2 else q) & 15 | fifth & 16
 
-        return scales.integer_parts(5, unpack, row)
+        @v.jitable
+        def five_bits(j, quads, fifth, n, i):
+            low, high = quads[j // 4][j % 4], fifth[j // 4][j % 4] >> 2 * n
+            return v.bitcast(v.i8, low >> 4 * i & NIBBLES | (high >> i & 0x01010101) << 4)
+
+        numbers = v.unroll_map(8, five_bits)
+
+        def weights(p, stride, n, i):
+            at, high = p + 48 + 32 * n, p + 16
+            quads = v.load_rows(v.i32, at, stride), v.load_rows(v.i32, at + 16, stride)
+            fifth = v.load_rows(v.i32, high, stride), v.load_rows(v.i32, high + 16, stride)
+            return numbers(quads, fifth, n, i)
+
+        def tile_scales(p, stride, tile):
+            store_scales(p, stride, tile + 8 * vector, size)
+
+        return scales.integer_parts(5, unpack, row, TileParts(weights, tile_scales, unit=2))
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

@@ -8,12 +8,12 @@ The value of largest magnitude gets 127 or -127; d is never negative.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..blocks.block32 import float16_at
 from ..blocks.fields import float16_bytes, float16_values, inverse
 from ..blocks.legacy_block_quant import block_quant
-from ..blocks.parts import IntegerParts, QuantizeParts
+from ..blocks.parts import IntegerParts, QuantizeParts, TileParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 class Q8_0(Format, id=8, block=32, nbytes=34):
+    short_units: ClassVar[dict[int, int]] = {0: 2}
+
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         flip, (row_scale, columns) = 0x80808080 if v.FLIP_SIGNED else 0, float16_at(v, 0, cls.nbytes)
@@ -37,7 +39,15 @@ class Q8_0(Format, id=8, block=32, nbytes=34):
         def row(p, g):
             return v.load(v.i8x32, p + 2)
 
-        return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=row_scale, columns=columns, signed=True)
+        flipped = v.unroll_map(8, lambda j, low, high: v.bitcast(v.i8, (low if j < 4 else high)[j % 4] ^ flip))
+
+        def weights(p, stride, n, i):
+            return flipped(v.load_rows(v.i32, p + 2, stride), v.load_rows(v.i32, p + 18, stride))
+
+        def scale(p, stride, tile):
+            v.store(tile + 32 * v.LANES, v.load_f16_column(v.f32, p, stride))
+
+        return IntegerParts(8, unpack, row, row_scale, columns, signed=True, tile=TileParts(weights, scale))
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

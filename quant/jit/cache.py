@@ -1,7 +1,11 @@
-"""The kernel cache on disk: object code keyed by sources, compiler versions and CPU."""
+"""The kernel cache on disk: object code keyed by sources, compiler versions and CPU.
+
+Object code is run, so a cache that another user could have written is not used.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
@@ -14,7 +18,9 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from .cpu import Target, target
+from ..cache_tag import remove_tagged, tag
+from ..private_folder import make_private, read_private, why_foreign
+from .cpu import Target
 from .kernel import Kernel
 
 QUANT = Path(__file__).parents[1]
@@ -55,21 +61,44 @@ def cache_root() -> Path:
 
 @cache
 def cache_folder(where: Target, room: str) -> Path:
-    """The folder of a room's kernels, made on first use (0700); folders that were not used for long are removed."""
+    """The folder of a room's kernels, made on first use (0700); those of ours not used for long are removed.
+
+    Where the cache cannot be used it is a folder of this process alone.
+    """
     root = cache_root()
     folder = root / f"{where.isa}-{fingerprint(where, room)}"
+    if why_unused(folder):
+        folder = _run_folder() / folder.name
     with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
+        tag(folder)
         os.utime(folder)
-        for other in root.iterdir():
-            if time.time() - other.stat().st_mtime > UNUSED_SECONDS:
-                shutil.rmtree(other, ignore_errors=True)
+        for other in folder.parent.iterdir():
+            if time.time() - other.lstat().st_mtime > UNUSED_SECONDS:
+                with contextlib.suppress(OSError):
+                    remove_tagged(other)
     return folder
 
 
-def is_kept() -> bool:
-    """Whether what is compiled now will be found by the next process."""
-    return os.access(cache_folder(target(), f"{__package__}".rpartition(".")[0]), os.W_OK)
+def why_unused(folder: Path | None = None) -> str | None:
+    """Why kernels are compiled for this run only, None where they are kept in `folder`, by default `cache_root`."""
+    folder = folder or cache_root()
+    with contextlib.suppress(OSError):
+        make_private(folder)
+    if reason := why_foreign(folder):
+        return reason
+    return None if os.access(folder, os.W_OK) else f"{folder} cannot be written"
+
+
+@cache
+def _run_folder() -> Path:
+    """A folder that goes when this process ends, for all processes that compile for it."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="llmlocal-"))
+    except OSError:
+        return Path(os.devnull)  # nothing is found there, and nothing can be kept
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def path_of(kernel: Kernel, where: Target) -> Path:
@@ -78,10 +107,9 @@ def path_of(kernel: Kernel, where: Target) -> Path:
 
 
 def read(path: Path) -> bytes | None:
-    """The object code at `path` if it is whole: its sha256 stands before it."""
-    try:
-        data = path.read_bytes()
-    except OSError:
+    """The object code at `path` if it is ours alone and whole: its sha256 stands before it."""
+    data = read_private(path)
+    if data is None:
         return None
     return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
 

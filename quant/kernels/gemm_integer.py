@@ -208,11 +208,27 @@ def _row_minimum(v: InstructionSet, parts: IntegerParts) -> Any:
 def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
 
-    DEPTH weights of the rows are unpacked at once; then all tokens run over a band of tiles in the L1 cache.
     Strides are in bytes.
     """
+    nbytes, unpack, fetch = fmt.nbytes, v.jitable(parts.unpack), fetch_rows(v)
+    size = fmt.block // BLOCK * parts.tile_bytes(v.LANES)
+
+    def unpack_rows(rows, row_bytes, first, blocks, target, ahead):
+        for b in range(blocks):
+            fetch(ahead, row_bytes, b * nbytes, (b + 1) * nbytes)
+            unpack(rows + (first + b) * nbytes, row_bytes, target + b * size)
+
+    return batch_dot(v, fmt, parts, unpack_rows)
+
+
+def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_rows: Any) -> Any:
+    """As `tiles_dot`, for weights that `unpack_rows(tile, row_bytes, first, blocks, target, ahead)` makes bytes of.
+
+    It unpacks so many blocks of the LANES rows at `tile`; the rows at `ahead` are the next ones. A stretch of the rows
+    is unpacked once; then all tokens run over a band of tiles, which stays in the L1 cache.
+    """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)
-    unpack, lanes, band, fetch = v.jitable(parts.unpack), v.LANES, BAND // v.LANES, fetch_rows(v)
+    unpack, lanes, band = v.jitable(unpack_rows), v.LANES, BAND // v.LANES
 
     def panel_of(count: int) -> Any:
         panel = _panel(v, parts, count)
@@ -230,11 +246,11 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
             for n in range(tiles):
-                rows, tile = weights + lanes * row_bytes * n + at // block * nbytes, scratch + depth // BLOCK * size * n
-                ahead = rows + lanes * row_bytes if n + 1 < tiles else weights + (at + depth) // block * nbytes
-                for b in range(depth // block):
-                    fetch(ahead, row_bytes, b * nbytes, (b + 1) * nbytes)
-                    unpack(rows + b * nbytes, row_bytes, tile + b * (block // BLOCK) * size)
+                rows, tile = weights + lanes * row_bytes * n, scratch + depth // BLOCK * size * n
+                ahead = rows + lanes * row_bytes + at // block * nbytes
+                if n + 1 == tiles:
+                    ahead = weights + (at + depth) // block * nbytes
+                unpack(rows, row_bytes, at // block, depth // block, tile, ahead)
             for n in range(0, tiles, band):
                 out, first = y + 4 * lanes * n, scratch + depth // BLOCK * size * n
                 some = min(band, tiles - n)
@@ -248,8 +264,8 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     f32, size = v.f32, parts.tile_bytes(v.LANES)
     weights = v.unroll_map(8, lambda j, p: v.load(v.i8, p + 4 * v.LANES * j))
     scales = v.unroll_map(parts.scales, lambda j, p: v.load(f32, p + 4 * v.LANES * (8 + j)))
-    group = (_group_of_two if parts.scales == 2 else _group)(v, parts, tokens)
-    minima = _panel_minima(v, parts, tokens)
+    group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens)
+    minima = panel_minima(v, parts, tokens)
     zeros, loads, stores = panel_sums(v, tokens)
 
     def run(tile, depth, x, x_stride, y, y_stride, at):
@@ -272,7 +288,7 @@ def _starts(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     return v.unroll_map(tokens, lambda t, at, stride: times(v.load_splat(i32, at + t * stride)))
 
 
-def _group(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines."""
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 8, parts.bits, parts.signed)
@@ -289,8 +305,8 @@ def _group(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
-    """As `_group`, where the halves of 32 weights have scales of their own."""
+def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+    """As `panel_group`, where the halves of 32 weights have scales of their own."""
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 4, parts.bits, parts.signed)
 
@@ -308,7 +324,7 @@ def _group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _panel_minima(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+def panel_minima(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """`(sums, tile, x, stride)` -> sums + minima of the rows times the scaled sums of the activations."""
     f32, at = v.f32, 4 * v.LANES * (8 + parts.scales)
     if parts.row_min is None:

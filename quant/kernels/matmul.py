@@ -7,14 +7,13 @@ depend on which thread computes a row.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.instruction_set import InstructionSet
-from .panels import in_panels
+from .panels import in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
 if TYPE_CHECKING:
@@ -31,14 +30,17 @@ BEGIN = 2048  # bytes of those rows that are prefetched before the first is used
 SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of the rows taken at once
 
 
-def matmul(fmt: type[Format]) -> Kernel:
+def matmul(fmt: type[Format], *, interleaved: bool = False) -> Kernel:
     """The kernel y (tokens, rows) = x (tokens, k) @ weights (rows, k).T for weights in `fmt`.
 
     `tokens` is the address of their number; `x` is float32 (tokens, k) where `float_activations(fmt)`, else the Q8
     records of `q8_activations`; `y` is float32, `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
-    for each thread. Raises ValueError for a format without kernels.
+    for each thread. `interleaved` weights lie in tiles (see `interleave`). Raises ValueError for a format without
+    kernels.
     """
     require_kernels(fmt)
+    if interleaved:
+        return Kernel(f"matmul_{fmt.name}_interleaved", FIELDS, lambda v: _build_interleaved(v, fmt))
     return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
@@ -70,6 +72,24 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     return run
 
 
+def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
+    from .gemm_interleaved import tiles_by_tokens
+
+    v = set_for_tiles(v)
+    dot, q8_stride, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v)), v.jitable(q8_bytes), v.LANES
+
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
+        count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
+        draw = ROWS if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
+        first = v.take_work(counter, draw)
+        while first < rows:
+            tiles, at = (min(rows, first + draw) - first) // lanes, weights + row_bytes * first
+            dot(at, row_bytes, k, x, q8_stride(k), count, y + 4 * first, 4 * y_stride, tiles, tile)
+            first = v.take_work(counter, draw)
+
+    return run
+
+
 def few_tokens(v: InstructionSet, fmt: type[Format]) -> int:
     """The most tokens for which rows are read one by one, as for a single one.
 
@@ -78,11 +98,6 @@ def few_tokens(v: InstructionSet, fmt: type[Format]) -> int:
     if not float_activations(fmt):
         return int(v.FEW)
     return int(v.FLOAT_FEW if fmt.block == 1 else v.ROW_TOKENS)
-
-
-def set_for_tiles(v: InstructionSet) -> InstructionSet:
-    """The instruction set that products are built with: `v` itself, or its module for tiles."""
-    return cast(InstructionSet, import_module(f"..isa.{v.TILES}", __package__)) if v.TILES else v
 
 
 def rows_by_tokens(v: InstructionSet, fmt: type[Format]) -> Any:

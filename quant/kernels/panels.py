@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple, cast
 
 from ..simd.instruction_set import InstructionSet
 
@@ -64,3 +65,8 @@ def fetch_rows(v: InstructionSet) -> Any:
                 v.prefetch(rows + row_bytes * r + 64 * line)
 
     return v.jitable(run)
+
+
+def set_for_tiles(v: InstructionSet) -> InstructionSet:
+    """The instruction set that products are built with: `v` itself, or its module for tiles."""
+    return cast(InstructionSet, import_module(f"..isa.{v.TILES}", __package__)) if v.TILES else v

@@ -1,0 +1,95 @@
+"""Interleaved rows: the copy holds what the reference says, and its products are those of the rows it was made of."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import number, run
+from test_matmul import assert_close, multiply, product
+
+from llmlocal.engine import Engine
+from llmlocal.quant.format import BY_NAME, Format
+from llmlocal.quant.formats import load_all
+from llmlocal.quant.jit import cpu
+from llmlocal.quant.kernels.interleave import MOST_LANES, can_interleave, interleave, interleave_reference, units
+from llmlocal.quant.kernels.matmul import SCRATCH_BYTES, matmul
+from llmlocal.quant.kernels.panels import set_for_tiles
+from llmlocal.quant.tensor import QTensor
+from llmlocal.runtime.buffers import aligned
+from llmlocal.runtime.weight_copy import WeightCopy, copied_bytes
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+make_model = import_module("make_model")
+load_all()
+BEST = cpu.target().isa
+QUICK = ("Q4_0", "Q4_K", "Q5_1")  # the others share their parts, and take as long to compile
+FORMATS = [
+    pytest.param(f, BEST, id=name, marks=() if name in QUICK else pytest.mark.slow)
+    for name, f in sorted(BY_NAME.items())
+    if f.short_units is not None
+]
+OTHERS = [
+    pytest.param(BY_NAME[name], "generic", id=f"{name}-generic", marks=pytest.mark.slow)
+    for name in ("Q4_0", "Q5_K", "IQ4_NL")
+]
+ROWS, K = 64, 512
+
+
+def lanes(isa: str) -> int:
+    v: Any = import_module(f"llmlocal.quant.isa.{isa}")
+    return set_for_tiles(v).LANES
+
+
+def interleaved(data: Any, fmt: type[Format], isa: str) -> Any:
+    out = aligned(data.nbytes)
+    run(interleave(fmt), isa, source=data, target=out, rows=len(data), row_bytes=data.shape[1])
+    return out.reshape(data.shape)
+
+
+@pytest.mark.parametrize(("fmt", "isa"), FORMATS)
+def test_units_cover_a_block(fmt: type[Format], isa: str) -> None:
+    assert sum(size for _, size in units(fmt)) == fmt.nbytes
+    assert set(fmt.short_units or {}) <= {at for at, _ in units(fmt)}
+    assert lanes(isa) <= MOST_LANES and can_interleave(fmt, 2 * MOST_LANES) and not can_interleave(fmt, MOST_LANES + 8)
+
+
+@pytest.mark.parametrize(("fmt", "isa"), FORMATS + OTHERS)
+def test_copy_and_its_products(fmt: type[Format], isa: str) -> None:
+    p = product(fmt, K)
+    data = np.ascontiguousarray(p.data[:ROWS])
+    tiles = interleaved(data, fmt, isa)
+    assert np.array_equal(tiles.reshape(-1), interleave_reference(fmt, data, lanes(isa)).reshape(-1))
+    for tokens in (1, 2, 4, 7, 9, 17):
+        y, scratch = np.full((tokens, ROWS), np.nan, np.float32), aligned(2 * SCRATCH_BYTES)
+        shape = {"rows": ROWS, "k": K, "row_bytes": fmt.row_bytes(K), "y_stride": ROWS}
+        kernel, operands = matmul(fmt, interleaved=True), {"weights": tiles, "x": p.acts, "y": y, "scratch": scratch}
+        run(kernel, isa, 2, tokens=number(tokens), **operands, **shape)
+        assert_close(p, y)
+        if tokens == 17:
+            assert np.array_equal(y, multiply(p, ROWS, tokens, isa))  # batches compute the same sums
+
+
+def test_an_engine_with_copied_weights_says_the_same(tmp_path: Path) -> None:
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form="Q4_0")
+    ids = [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    logits = []
+    for copy in (False, True):
+        engine = Engine.open(path, n_ctx=64, n_threads=2, copy_weights=copy)
+        try:
+            logits += [engine.prefill(ids).copy(), engine.decode(10).copy()]
+        finally:
+            engine.close()
+    for mapped, copied in zip(logits[:2], logits[2:], strict=True):
+        assert np.argmax(mapped) == np.argmax(copied)
+        assert ((mapped - copied) ** 2).sum() <= 1e-6 * (mapped**2).sum()
+
+
+def test_what_cannot_be_interleaved_stays_where_it_is() -> None:
+    odd = QTensor("odd", BY_NAME["Q4_0"], (36, 64), memoryview(bytes(36 * 36)))
+    copy = WeightCopy([odd])
+    assert copied_bytes([odd]) == 0 and copy.place(odd) is odd and not copy.calls()
