@@ -224,7 +224,7 @@ def test_commands_take_names(said: Said, hub: FakeHub, store: Path, stories: Pat
         code, out, _ = said("path", name)
         assert (code, Path(out.strip()).name) == (0, f"tiny-{quant}.gguf")
     assert said("tokenize", "tiny", "Once", "--count")[0] == 0
-    assert said("show", "tiny", "--kv", "general.architecture")[:2] == (0, "llama")
+    assert said("show", "tiny", "--kv", "general.architecture")[:2] == (0, "llama\n")
     assert not hub.requests
     code, out, err = said("run", "tiny:Q6_K", "x")
     assert (code, out) == (3, "")
