@@ -108,3 +108,15 @@ def _block_of(record: Record) -> tuple[str, int, int]:
     if kind not in BY_ID:
         raise BadFileError(f"tensor {name} has unknown type {kind}")
     return BY_ID[kind].name, BY_ID[kind].block, BY_ID[kind].nbytes
+
+
+def check_version(version: int) -> None:
+    """Raises BadFileError for a version of GGUF that is not read."""
+    if version and not version & 0xFFFF:
+        raise BadFileError("big-endian GGUF is not supported", "convert the model again on this machine")
+    if version == 0:
+        raise BadFileError("bad GGUF version 0")
+    if version == 1:
+        raise BadFileError("GGUF version 1 is too old, convert again")
+    if version > 3:
+        raise BadFileError(f"GGUF version {version} is newer than supported (3)", "a newer llmlocal may read it")

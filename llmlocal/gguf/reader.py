@@ -20,7 +20,7 @@ from ..errors import BadFileError, NotFoundError, ResourceError
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
 from . import split
-from .layout import FETCH_AGAIN, Record, place, supported_format
+from .layout import FETCH_AGAIN, Record, check_version, place, supported_format
 from .pages import drop_pages
 from .values import (
     ALIGNMENT_KEY,
@@ -370,7 +370,7 @@ def _read_header(view: memoryview, size: int) -> tuple[int, int, int]:
     if head[:4] != MAGIC:
         raise BadFileError(f"not a GGUF file (starts with {shown(head[:4].decode('ascii', 'backslashreplace'))})")
     if size >= 8:
-        _check_version(int.from_bytes(head[4:8], "little"))
+        check_version(int.from_bytes(head[4:8], "little"))
     if size < HEADER.size:
         raise BadFileError(f"header is cut at byte {size} of {HEADER.size}", FETCH_AGAIN)
     _, version, n_tensors, n_entries = HEADER.unpack(head)
@@ -384,17 +384,6 @@ def _read_header(view: memoryview, size: int) -> tuple[int, int, int]:
         if count > most:
             raise BadFileError(f"{count} {what}, at most {most}")
     return version, n_tensors, n_entries
-
-
-def _check_version(version: int) -> None:
-    if version and not version & 0xFFFF:
-        raise BadFileError("big-endian GGUF is not supported", "convert the model again on this machine")
-    if version == 0:
-        raise BadFileError("bad GGUF version 0")
-    if version == 1:
-        raise BadFileError("GGUF version 1 is too old, convert again")
-    if version > 3:
-        raise BadFileError(f"GGUF version {version} is newer than supported (3)", "a newer llmlocal may read it")
 
 
 def _alignment(values: dict[str, tuple[ValueType, Any]]) -> int:
