@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from llmlocal.convert.sentencepiece import read_sentencepiece
 from llmlocal.errors import BadFileError
+from llmlocal.hf.folder import Folder
 from llmlocal.hf.safetensors import Safetensors
 
 Said = Callable[..., tuple[int, str, str]]
@@ -410,6 +411,12 @@ def test_nothing_outside_the_folder_is_opened(name: str, tmp_path: Path, said: S
     file.symlink_to(outside)
     code, _, error = said("convert", folder, tmp_path / "out.gguf")
     assert code == 5 and "is a link to a file outside of the folder" in error and not (tmp_path / "out.gguf").exists()
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    folder = Folder(write_folder(tmp_path / "folder", CASES["llama-linear"]))
+    assert folder.has("config.json")
+    assert not any(folder.has(name) for name in ("a\0b", "\ud800", "x" * 9999, "none"))
 
 
 def test_a_folder_of_links_outside_is_outside(tmp_path: Path, said: Said) -> None:

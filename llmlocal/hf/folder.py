@@ -57,7 +57,8 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name. Raises BadFileError where it is a link to a file outside."""
-        return os.path.isfile(inside(self.path / name, self.path))  # false for names that no file can have, too
+        file = self.path / name
+        return os.path.isfile(file) and inside(file, self.path) == file  # false for names that no file can have, too
 
     def files(self, pattern: str) -> list[Path]:
         """The files that match, sorted by name. Raises BadFileError where one is a link to a file outside."""
