@@ -34,7 +34,9 @@ class ScriptedEngine:
         self.calls: list[tuple[str, int]] = []
         self.said, self.closed, self.cache_format = 0, False, "none"
         metadata = {"general.architecture": "x", "x.context_length": 128}
-        self.gguf = SimpleNamespace(metadata=metadata, tensors={}, path=Path("scripted.gguf"), close=lambda: None)
+        self.gguf = SimpleNamespace(
+            metadata=metadata, tensors={}, path=Path("scripted.gguf"), files=lambda: iter(()), close=lambda: None
+        )
 
     def length(self) -> int:
         return len(self.tokens)
