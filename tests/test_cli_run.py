@@ -323,10 +323,10 @@ def test_what_is_read_of_stdin_is_said_on_a_terminal(scripted: Any, monkeypatch:
     monkeypatch.setattr(terminal, "tell_person", said.append)
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"abc\n")))
     monkeypatch.setattr(text_input, "_is_fed", lambda: True)
-    assert text_input.prompt_source("d", quiet=False)() == b"d\nabc"
+    assert text_input.prompt_source("d", quiet=False)(99) == b"d\nabc"
     assert said == ["3 bytes of stdin are part of the prompt (--no-stdin leaves them out)"]
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"")))
-    assert text_input.prompt_source("d", quiet=False)() == b"d"
+    assert text_input.prompt_source("d", quiet=False)(99) == b"d"
     assert len(said) == 1
 
 

@@ -32,8 +32,8 @@ def tokenize(
     from ...errors import UsageError
     from ...model_info.tokenization import Tokenization
 
-    if ids + pieces + count + (decode or as_json) > 1:
-        raise UsageError("--ids, --pieces, --count and --decode or --json exclude each other")
+    if ids + pieces + count + decode > 1 or (as_json and ids + pieces):
+        raise UsageError("--ids, --pieces, --count and --decode exclude each other; --json goes with the last two")
     read = text_source(text, use_stdin=not no_stdin)
     tokenization = Tokenization.open(model, special=not no_special)
     if decode:
