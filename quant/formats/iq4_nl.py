@@ -21,15 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SEARCH = Symmetric(
-    group=32,
-    groups=1,
-    levels=NON_LINEAR,
-    min_scale=1,
-    max_scale=1,
-    trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)),
-    floor=0.12,
-)
+SEARCH = Symmetric(group=32, levels=NON_LINEAR, trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)), floor=0.12)
 
 
 class IQ4_NL(Format, id=20, block=32, nbytes=18):
