@@ -24,9 +24,6 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return pre_norm_decoder(g, h, w, vocab, attention, mlp, embedding_scale=h.width**0.5)
 
 
-CONVERSION = Conversion(
-    classes=("GemmaForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 256},
-    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=False)},
-    activations=TANH_GELU,
-)
+DEFAULTS = {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 256}
+STEPS = {r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=False)}
+CONVERSION = Conversion(classes=("GemmaForCausalLM",), defaults=DEFAULTS, steps=STEPS, activations=TANH_GELU)
