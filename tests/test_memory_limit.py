@@ -26,30 +26,26 @@ def own(folder: Path, text: str) -> Path:
     return folder / "self"
 
 
+def control_group(folder: Path, **files: str) -> None:
+    """Write the files `memory.NAME` of a control group."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / f"memory.{name}").write_text(content)
+
+
 def test_version_2(tmp_path: Path) -> None:
-    for name, content in {
-        "a/b/memory.max": "max\n",
-        "a/b/memory.current": "700\n",
-        "a/memory.max": "1000000\n",
-        "a/memory.current": "400000\n",
-        "a/memory.stat": "anon 5\ninactive_file 100000\nactive_file 50000\nfile 9\n",
-    }.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content)
+    stat = "anon 5\ninactive_file 100000\nactive_file 50000\nfile 9\n"
+    control_group(tmp_path / "a", max="1000000\n", current="400000\n", stat=stat)
+    control_group(tmp_path / "a/b", max="max\n", current="700\n")
     assert free_memory(tmp_path, own(tmp_path, "0::/a/b\n")) == 750_000
     assert free_memory(tmp_path, own(tmp_path, "0::/\n")) > 1_000_000
     assert total_memory(tmp_path, own(tmp_path, "0::/a/b\n")) == 1_000_000
 
 
 def test_version_1(tmp_path: Path) -> None:
-    for name, content in {
-        "memory/x/memory.limit_in_bytes": "5000\n",
-        "memory/x/memory.usage_in_bytes": "4000\n",
-        "memory/x/memory.stat": "total_inactive_file 100\ninactive_file 9\n",
-        "memory/memory.limit_in_bytes": "9223372036854771712\n",
-    }.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content)
+    stat = "total_inactive_file 100\ninactive_file 9\n"
+    control_group(tmp_path / "memory", limit_in_bytes="9223372036854771712\n")
+    control_group(tmp_path / "memory/x", limit_in_bytes="5000\n", usage_in_bytes="4000\n", stat=stat)
     assert free_memory(tmp_path, own(tmp_path, "5:cpu,cpuacct:/y\n4:memory:/x\n")) == 1100
 
 

@@ -82,35 +82,19 @@ class Layers:
 
     def norm(self, x: Value, weight: QTensor, eps: float) -> Value:
         """RMS norm over rows of the size of `weight`: (width,) for whole tokens, (head_dim,) for each head."""
-        g, out = self.graph, self.graph.value(x.width, outputs=x.outputs)
-        per_token = x.width // weight.k
-        g.add(
-            rms_norm,
-            tokens=g.rows_of(x),
-            x=x,
-            weight=weight.address,
-            out=out,
-            width=weight.k,
-            per_token=per_token,
-            eps=float(eps),
-        )
-        return out
+        return self._norm(rms_norm, x, weight, x.width // weight.k, eps)
 
     def layer_norm(self, x: Value, weight: QTensor, bias: QTensor | None, eps: float) -> Value:
         """Layer norm: of whole tokens for a weight (width,), of each head for a weight (heads, head_dim)."""
-        g, out = self.graph, self.graph.value(x.width, outputs=x.outputs)
-        g.add(
-            layer_norm,
-            tokens=g.rows_of(x),
-            x=x,
-            weight=weight.address,
-            out=out,
-            width=weight.k,
-            per_token=weight.rows,
-            eps=float(eps),
-        )
+        g, out = self.graph, self._norm(layer_norm, x, weight, weight.rows, eps)
         if bias is not None:
             g.add(add_bias, tokens=g.rows_of(x), x=out, bias=bias.address, width=x.width)
+        return out
+
+    def _norm(self, kernel: Kernel, x: Value, weight: QTensor, per_token: int, eps: float) -> Value:
+        g, out = self.graph, self.graph.value(x.width, outputs=x.outputs)
+        rows: dict[str, Any] = {"weight": weight.address, "width": weight.k, "per_token": per_token, "eps": float(eps)}
+        g.add(kernel, tokens=g.rows_of(x), x=x, out=out, **rows)
         return out
 
     def linear(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:

@@ -13,10 +13,36 @@ from ..runtime.graph import Value
 from . import Layers
 from .hyperparameters import Experts, Hyperparameters
 from .moe import combine, expert_linears, route, sorted_expert_linear
+from .rope import Rope
 from .weights import Weights
 
 Linear = tuple[QTensor, QTensor | None]  # weight (rows, k), bias (rows,)
 Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
+Sublayer = Callable[[Weights, Value], Value]  # of one block's tensors and its normed input (tokens, width)
+
+
+def pre_norm_decoder(
+    g: Layers,
+    h: Hyperparameters,
+    w: Weights,
+    vocab: int,
+    attention: Sublayer,
+    feed_forward: Sublayer,
+    *,
+    embedding_scale: float = 1.0,
+    residual_scale: float = 1.0,
+) -> Value:
+    """Logits (outputs, vocab) of a decoder whose blocks add attention of a norm, then an MLP of a norm, to their input.
+
+    The embedding is multiplied by `embedding_scale`, what the sublayers give by `residual_scale`.
+    """
+    embedding = w.matrix("token_embd.weight", vocab, h.width)
+    x = g.scale(g.embed(embedding), embedding_scale)
+    for i in range(h.blocks):
+        b = w.block(i)
+        x = g.add(x, g.scale(attention(b, norm(g, h, b, "attn_norm", x)), residual_scale))
+        x = g.add(x, g.scale(feed_forward(b, norm(g, h, b, "ffn_norm", x)), residual_scale))
+    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
 def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Value:
@@ -39,6 +65,20 @@ def slice_linear(linear: Linear, first: int, last: int) -> Linear:
     """The linear layer that computes outputs first .. last - 1 of `linear`."""
     weight, bias = linear
     return weight.part(first, last), bias and bias.part(first, last)
+
+
+def rope_attention(
+    g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope | None, scale: float | None = None
+) -> Value:
+    """Grouped-query attention of x (tokens, width), with biases if the file has them -> (tokens, width).
+
+    Without `rope`, queries and keys are not rotated. `scale` multiplies scores: head_dim^-0.5 by default.
+    """
+    q, k, v = g.linears(x, *qkv_weights(h, w))
+    if rope is not None:
+        g.apply_rope(rope, q, k, head_dim=h.head_dim)
+    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5 if scale is None else scale)
+    return attention_output(g, h, w, out)
 
 
 def attention_output(g: Layers, h: Hyperparameters, w: Weights, heads: Value) -> Value:

@@ -7,6 +7,7 @@ each token.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..ops.activations import sigmoid
 from ..ops.combine_experts import combine_experts
@@ -41,31 +42,12 @@ class Routing:
 def route(layers: Layers, scores: Value, used: int, *, normalize_weights: bool, factor: float) -> Routing:
     """The `used` best experts of each token by scores (tokens, experts), which are overwritten: `ops.topk_router`."""
     g, experts = layers.graph, scores.width
-    tokens, chosen, weights = g.batch.tokens, g.integers(used), g.value(used)
-    g.add(
-        topk_router,
-        tokens=tokens,
-        scores=scores,
-        chosen=chosen,
-        weights=weights,
-        experts=experts,
-        used=used,
-        normalize_weights=int(normalize_weights),
-        factor=float(factor),
-    )
-    token_of, expert_of, pair_of = (g.integers(used) for _ in range(3))
+    weights, token_of, expert_of, pair_of = g.value(used), g.integers(used), g.integers(used), g.integers(used)
+    shared: dict[str, Any] = {"tokens": g.batch.tokens, "chosen": g.integers(used), "experts": experts, "used": used}
+    rule: dict[str, Any] = {"normalize_weights": int(normalize_weights), "factor": float(factor)}
+    g.add(topk_router, scores=scores, weights=weights, **rule, **shared)
     groups = Value(1, groups_bytes(experts))
-    g.add(
-        sort_by_expert,
-        tokens=tokens,
-        chosen=chosen,
-        groups=groups,
-        token_of=token_of,
-        expert_of=expert_of,
-        pair_of=pair_of,
-        experts=experts,
-        used=used,
-    )
+    g.add(sort_by_expert, groups=groups, token_of=token_of, expert_of=expert_of, pair_of=pair_of, **shared)
     return Routing(used, weights, groups, token_of, expert_of, pair_of)
 
 

@@ -4,7 +4,7 @@ and a sliding window in every other block."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, adds, decoder_keys, drops_if_tied, window_keys
+from ..hf.conversion import Conversion, decoder_keys, window_keys
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
 from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
@@ -14,6 +14,7 @@ from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
+from .gemma import DEFAULTS, STEPS
 
 BLOCKS_27B = 46  # the 27B model scales scores by (width / heads)^-0.5, the others by head_dim^-0.5
 
@@ -61,15 +62,8 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Gemma2ForCausalLM",),
-    defaults={
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 10000.0,
-        "head_dim": 256,
-        "sliding_window": 4096,
-        "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0,
-    },
+    defaults=DEFAULTS | {"sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
     keys=keys,
-    steps={r"norm\.weight$": adds(1), r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=False)},
+    steps=STEPS,
     activations=TANH_GELU,
 )

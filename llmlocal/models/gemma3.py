@@ -14,6 +14,7 @@ from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters, unscaled_rope
 from ..layers.weights import Weights
 from ..runtime.graph import Value
+from .gemma import DEFAULTS
 from .gemma2 import check_scale
 
 BLOCKS_27B = 62  # the 27B model scales scores by (width / heads)^-0.5, the others by head_dim^-0.5
@@ -57,12 +58,11 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
-    defaults={
-        "rms_norm_eps": 1e-6,
+    defaults=DEFAULTS
+    | {
         "max_position_embeddings": 131072,
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
-        "head_dim": 256,
         "rope_theta": 1e6,
         "rope_local_base_freq": 1e4,
         "sliding_window": 4096,

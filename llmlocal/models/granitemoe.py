@@ -6,14 +6,13 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, cuts, renames
 from ..layers import Layers
-from ..layers.decoder import attention_output, logits, mixture_of_experts, norm, qkv_weights, shared_expert
+from ..layers.decoder import mixture_of_experts, shared_expert
 from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
-from ..layers.rope import Rope
-from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .granite import keys as granite_keys
+from .granite import scaled_decoder
 from .llama import PERMUTED_QK
 
 
@@ -21,24 +20,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     e = Experts.read(c, h)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
-    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    score_scale = c.number("attention.scale", 0, 1e6, 0.0) or h.head_dim**-0.5
-    residual_scale = c.number("residual_scale", 0, 1e6, 1.0) or 1.0
-    x = g.scale(g.embed(embedding), c.number("embedding_scale", 0, 1e6, 1.0) or 1.0)
-    for i in range(h.blocks):
-        b = w.block(i)
-        x = g.add(x, g.scale(attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, score_scale), residual_scale))
-        x = g.add(x, g.scale(feed_forward(g, h, e, b, norm(g, h, b, "ffn_norm", x)), residual_scale))
-    out = logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
-    return g.scale(out, 1 / c.number("logit_scale", 1e-6, 1e6))
-
-
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, scale: float) -> Value:
-    """Grouped-query attention; the file gives the scale of the scores."""
-    q, k, v = g.linears(x, *qkv_weights(h, w))
-    g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=scale))
+    return scaled_decoder(g, c, h, w, vocab, lambda b, x: feed_forward(g, h, e, b, x))
 
 
 def feed_forward(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value) -> Value:

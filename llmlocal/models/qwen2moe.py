@@ -8,11 +8,10 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys
 from ..layers import Layers
-from ..layers.decoder import attention_output, logits, mixture_of_experts, norm, qkv_weights, shared_expert
+from ..layers.decoder import mixture_of_experts, pre_norm_decoder, rope_attention, shared_expert
 from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
 from ..layers.moe import scale_by_sigmoid
-from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
@@ -24,21 +23,15 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     e = Experts.read(c, h)
     if not e.shared_ffn:
         raise c.fail(f"{c.arch}.expert_shared_feed_forward_length is missing")
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        b = w.block(i)
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
-        x = g.add(x, feed_forward(g, h, e, b, norm(g, h, b, "ffn_norm", x)))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
-
-
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -> Value:
-    """Grouped-query attention with biases."""
-    q, k, v = g.linears(x, *qkv_weights(h, w))
-    g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+    return pre_norm_decoder(
+        g,
+        h,
+        w,
+        vocab,
+        attention=lambda b, x: rope_attention(g, h, b, x, rope),
+        feed_forward=lambda b, x: feed_forward(g, h, e, b, x),
+    )
 
 
 def feed_forward(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..hf.conversion import Conversion
 from ..layers import Layers
-from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
+from ..layers.decoder import attention_output, gated_mlp, pre_norm_decoder, qkv_weights
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope import Rope
@@ -16,14 +16,10 @@ from ..runtime.graph import Value
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        b = w.block(i)
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
-        x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+    return pre_norm_decoder(
+        g, h, w, vocab, lambda b, x: attention(g, h, b, x, rope), lambda b, x: gated_mlp(g, h, b, x, g.swiglu)
+    )
 
 
 def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -> Value:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..layers import Layers
-from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
+from ..layers.decoder import gated_mlp, logits, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
@@ -26,17 +25,9 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     for i in range(h.blocks):
         b = w.block(i)
         rope_or_none = rope if (i + 1) % NOPE_PERIOD else None
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope_or_none))
+        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope_or_none))
         x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
-
-
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope | None) -> Value:
-    """Grouped-query attention, with or without rotary embedding."""
-    q, k, v = g.linears(x, *qkv_weights(h, w))
-    if rope is not None:
-        g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
 def keys(s: Settings) -> Keys:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
 from ..quant.simd.instruction_set import InstructionSet
-from .elementwise import elementwise
+from .elementwise import elementwise, rowwise
 from .exp import exp
 
 if TYPE_CHECKING:
@@ -70,16 +70,7 @@ def _gate(v: InstructionSet, eight: Any) -> Any:
     def one(g, u):
         return v.reduce_add(lane(eight(v.splat(f32x8, float32(g)), v.splat(f32x8, float32(u)))))
 
-    row = elementwise(v, eight, one)
-
-    def run(counter, ith, nth, tokens, gate, up, out, width):
-        count, t = v.load_i64(tokens), v.take_work(counter, 1)
-        while t < count:
-            at = 4 * width * t
-            row(gate + at, up + at, out + at, width)
-            t = v.take_work(counter, 1)
-
-    return run
+    return rowwise(v, elementwise(v, eight, one))
 
 
 @kernel("tokens gate up out width")

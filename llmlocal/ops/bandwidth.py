@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 
-from ..quant.jit.kernel import CALL, kernel
-from ..quant.jit.linker import address_of
+from ..quant.jit.kernel import kernel
 from ..quant.simd.instruction_set import InstructionSet
+from .timing import best_seconds
 
-SIZE, CHUNK, RUNS = 1 << 30, 1 << 20, 5
+SIZE, CHUNK = 1 << 30, 1 << 20
 
 
 @kernel("data size sums")
@@ -37,16 +35,4 @@ def read_bandwidth(n_threads: int) -> float:
 
     data, sums = np.ones(SIZE // 4, np.int32), np.zeros((n_threads, 16), np.int32)
     block = np.array(read_sum.block(data=data.ctypes.data, size=SIZE, sums=sums.ctypes.data), np.int64)
-    call = CALL(address_of(read_sum))
-    best = float("inf")
-    for _ in range(RUNS):
-        block[0] = 0
-        threads = [threading.Thread(target=call, args=(block.ctypes.data, i, n_threads)) for i in range(1, n_threads)]
-        start = time.perf_counter()
-        for t in threads:
-            t.start()
-        call(block.ctypes.data, 0, n_threads)
-        for t in threads:
-            t.join()
-        best = min(best, time.perf_counter() - start)
-    return SIZE / best
+    return SIZE / best_seconds(read_sum, block, n_threads)

@@ -26,10 +26,8 @@ def elementwise(v: InstructionSet, eight: Any, one: Any) -> Any:
     return v.jitable(row)
 
 
-@kernel("tokens x y out width")
-def add(v: InstructionSet) -> Any:
-    """out = x + y, all (tokens, width) float32; out may be x."""
-    row = elementwise(v, lambda a, b: a + b, lambda a, b: a + b)
+def rowwise(v: InstructionSet, row: Any) -> Any:
+    """A kernel's body: `row(x, y, out, width)` for each token's rows of x, y and out, all (tokens, width) float32."""
 
     def run(counter, ith, nth, tokens, x, y, out, width):
         count, t = v.load_i64(tokens), v.take_work(counter, 1)
@@ -39,6 +37,12 @@ def add(v: InstructionSet) -> Any:
             t = v.take_work(counter, 1)
 
     return run
+
+
+@kernel("tokens x y out width")
+def add(v: InstructionSet) -> Any:
+    """out = x + y, all (tokens, width) float32; out may be x."""
+    return rowwise(v, elementwise(v, lambda a, b: a + b, lambda a, b: a + b))
 
 
 @kernel("tokens x bias width")

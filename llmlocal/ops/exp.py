@@ -11,19 +11,29 @@ COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
 
 
-def exp_below(v: InstructionSet, f32: Any, i32: Any) -> Any:
-    """As `exp`, for x <= 0 (softmax): relative error below 3e-6, e^-87 for x < -87. NaN stays NaN."""
-    c5, c4, c3, c2, c1, c0 = COEFFICIENTS[2:]
+def _reduced(v: InstructionSet, f32: Any, coefficients: tuple[float, ...]) -> Any:
+    """`(x)` -> n and a polynomial of r, where x = n ln 2 + r; coefficients are the highest first."""
+    first = coefficients[0]
+
+    def term(coefficient: float) -> Any:
+        return v.jitable(lambda p, r: v.fma(p, r, v.splat(f32, coefficient)))
+
+    polynomial = v.fold_parts([term(c) for c in coefficients[1:]])
 
     def run(x):
-        x = v.maximum(x, v.splat(f32, -87.0))
         n = v.round_even(x * 1.4426950408889634)
         r = v.fma(n, v.splat(f32, -LN2_LOW), v.fma(n, v.splat(f32, -LN2_HIGH), x))
-        p = v.fma(v.splat(f32, c5), r, v.splat(f32, c4))
-        p = v.fma(p, r, v.splat(f32, c3))
-        p = v.fma(p, r, v.splat(f32, c2))
-        p = v.fma(p, r, v.splat(f32, c1))
-        p = v.fma(p, r, v.splat(f32, c0))
+        return n, polynomial(v.splat(f32, first), r)
+
+    return v.jitable(run)
+
+
+def exp_below(v: InstructionSet, f32: Any, i32: Any) -> Any:
+    """As `exp`, for x <= 0 (softmax): relative error below 3e-6, e^-87 for x < -87. NaN stays NaN."""
+    reduced = _reduced(v, f32, COEFFICIENTS[2:])
+
+    def run(x):
+        n, p = reduced(v.maximum(x, v.splat(f32, -87.0)))
         return v.bitcast(f32, v.bitcast(i32, p) + (v.to_i32(i32, n) << 23))
 
     return v.jitable(run)
@@ -34,19 +44,10 @@ def exp(v: InstructionSet, f32: Any, i32: Any) -> Any:
 
     x = n ln 2 + r, so exp(x) = 2^n exp(r); 2^n is built from exponent bits, as two factors.
     """
-    c7, c6, c5, c4, c3, c2, c1, c0 = COEFFICIENTS
+    reduced = _reduced(v, f32, COEFFICIENTS)
 
     def run(x):
-        x = v.minimum(v.maximum(x, v.splat(f32, -110.0)), v.splat(f32, 89.0))
-        n = v.round_even(x * 1.4426950408889634)
-        r = v.fma(n, v.splat(f32, -LN2_LOW), v.fma(n, v.splat(f32, -LN2_HIGH), x))
-        p = v.fma(v.splat(f32, c7), r, v.splat(f32, c6))
-        p = v.fma(p, r, v.splat(f32, c5))
-        p = v.fma(p, r, v.splat(f32, c4))
-        p = v.fma(p, r, v.splat(f32, c3))
-        p = v.fma(p, r, v.splat(f32, c2))
-        p = v.fma(p, r, v.splat(f32, c1))
-        p = v.fma(p, r, v.splat(f32, c0))
+        n, p = reduced(v.minimum(v.maximum(x, v.splat(f32, -110.0)), v.splat(f32, 89.0)))
         whole = v.to_i32(i32, n)
         half = v.shift_signed(whole, 1)
         first = v.bitcast(f32, (half + 127) << 23)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 
-from ..quant.jit.kernel import CALL, Kernel
-from ..quant.jit.linker import address_of
+from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
+from .timing import best_seconds
 
 VECTORS = 8  # of weights in one iteration, as in a block of 32 weights
 STRIDE = 64  # bytes from one token's activations to the next
-ITERATIONS, RUNS = 1 << 18, 5
+ITERATIONS = 1 << 18
 
 
 def multiply_peak_kernel(floats: bool) -> Kernel:
@@ -78,15 +76,5 @@ def multiply_peak(n_threads: int, *, floats: bool) -> float:
     data, sums = np.zeros(4096, np.uint8), np.zeros((n_threads, 1024), np.uint8)
     fields = kernel.block(data=-(-data.ctypes.data // 64) * 64, iterations=ITERATIONS, sums=sums.ctypes.data)
     block = np.array(fields, np.int64)
-    call, best = CALL(address_of(kernel)), float("inf")
-    for _ in range(RUNS):
-        threads = [threading.Thread(target=call, args=(block.ctypes.data, i, n_threads)) for i in range(1, n_threads)]
-        start = time.perf_counter()
-        for t in threads:
-            t.start()
-        call(block.ctypes.data, 0, n_threads)
-        for t in threads:
-            t.join()
-        best = min(best, time.perf_counter() - start)
     products = int(isa.LANES * (1 if floats else 4) * VECTORS * isa.TOKENS)
-    return n_threads * ITERATIONS * products / best
+    return n_threads * ITERATIONS * products / best_seconds(kernel, block, n_threads)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import apply_signs, codebook, signs, vectors
 from ..blocks.fields import float16_values
-from ..blocks.parts import DecodedParts
+from ..blocks.parts import Part
+from ..blocks.signed_vectors import SignedVectors
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -22,29 +22,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ2_S(Format, id=22, block=256, nbytes=82, activations="f32"):
-    @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), apply_signs(v)[0]
-
-        def decode(p, out):
-            d = v.load_f16(p)
-            for g in range(16):
-                nibble, high = v.load_i8(p + 74 + g // 2) >> g % 2 * 4 & 15, v.load_i8(p + 66 + g // 2)
-                scale = d * (v.float32(0.5) + v.float32(nibble)) * v.float32(0.25)
-                for i in range(2):
-                    n = 2 * g + i
-                    index = v.load_i8(p + 2 + n) & 255 | (high >> n % 4 * 2 & 3) << 8
-                    v.store(out + 32 * n, with_signs(vector(index) * scale, v.load_i8(p + 34 + n)))
-
-        return DecodedParts(decode)
+class IQ2_S(SignedVectors, Format, id=22, block=256, nbytes=82, activations="f32"):
+    groups = 16
 
     @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
+        def group(p, d, g, out):
+            nibble, high = v.load_i8(p + 74 + g // 2) >> g % 2 * 4 & 15, v.load_i8(p + 66 + g // 2)
+            scale = d * (v.float32(0.5) + v.float32(nibble)) * v.float32(0.25)
+            for i in range(2):
+                n = 2 * g + i
+                index = v.load_i8(p + 2 + n) & 255 | (high >> n % 4 * 2 & 3) << 8
+                v.store(out + 32 * n, with_signs(vector(index) * scale, v.load_i8(p + 34 + n)))
+
+        return group
+
+    @staticmethod
+    def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:
         import numpy as np
 
         high = (blocks[:, 66:74, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3).reshape(-1, 32)
         scale = np.stack([blocks[:, 74:] & 15, blocks[:, 74:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
         factor = float16_values(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
-        values = codebook("IQ2_S")[blocks[:, 2:34] + high * np.uint16(256)] * factor.repeat(2, axis=1)[..., None]
-        return (values * signs(blocks[:, 34:66])).reshape(-1, 256)
+        return blocks[:, 2:34] + high * np.uint16(256), factor, blocks[:, 34:66]

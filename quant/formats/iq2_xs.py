@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import apply_signs, codebook, even_signs, signs, vectors
+from ..blocks.codebooks import even_signs
 from ..blocks.fields import float16_values
-from ..blocks.parts import DecodedParts
+from ..blocks.parts import Part
+from ..blocks.signed_vectors import SignedVectors
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -21,28 +22,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ2_XS(Format, id=17, block=256, nbytes=74, activations="f32"):
-    @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), apply_signs(v)[1]
-
-        def decode(p, out):
-            d = v.load_f16(p)
-            for g in range(16):
-                nibble = v.load_i8(p + 66 + g // 2) >> g % 2 * 4 & 15
-                scale = d * (v.float32(0.5) + v.float32(nibble)) * v.float32(0.25)
-                for i in range(2):
-                    bits = v.load_u16(p + 2 + 4 * g + 2 * i)
-                    v.store(out + 64 * g + 32 * i, with_signs(vector(bits & 511) * scale, bits >> 9))
-
-        return DecodedParts(decode)
+class IQ2_XS(SignedVectors, Format, id=17, block=256, nbytes=74, activations="f32"):
+    groups = 16
 
     @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
+        def group(p, d, g, out):
+            nibble = v.load_i8(p + 66 + g // 2) >> g % 2 * 4 & 15
+            scale = d * (v.float32(0.5) + v.float32(nibble)) * v.float32(0.25)
+            for i in range(2):
+                bits = v.load_u16(p + 2 + 4 * g + 2 * i)
+                v.store(out + 64 * g + 32 * i, with_seven(vector(bits & 511) * scale, bits >> 9))
+
+        return group
+
+    @staticmethod
+    def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:
         import numpy as np
 
         bits = np.ascontiguousarray(blocks[:, 2:66]).view(np.uint16)
         scale = np.stack([blocks[:, 66:] & 15, blocks[:, 66:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
         factor = float16_values(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
-        values: NDArray[np.float32] = codebook("IQ2_XS")[bits & 511] * factor.repeat(2, axis=1)[..., None]
-        return (values * signs(even_signs()[bits >> 9])).reshape(-1, 256)
+        return bits & 511, factor, even_signs()[bits >> 9]

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import apply_signs, codebook, even_signs, signs, vectors
+from ..blocks.codebooks import even_signs
 from ..blocks.fields import float16_values
-from ..blocks.parts import DecodedParts
+from ..blocks.parts import Part
+from ..blocks.signed_vectors import SignedVectors
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -20,33 +21,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ2_XXS(Format, id=16, block=256, nbytes=66, activations="f32"):
-    @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), apply_signs(v)[1]
+class IQ2_XXS(SignedVectors, Format, id=16, block=256, nbytes=66, activations="f32"):
+    @staticmethod
+    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
+        def group(p, d, g, out):
+            at, bits = p + 2 + 8 * g, v.load_i32(p + 6 + 8 * g)
+            scale = d * (v.float32(0.5) + v.float32(bits >> 28 & 15)) * v.float32(0.25)
+            for i in range(4):
+                values = vector(v.load_i8(at + i) & 255) * scale
+                v.store(out + 128 * g + 32 * i, with_seven(values, bits >> 7 * i & 127))
 
-        def decode(p, out):
-            d = v.load_f16(p)
-            for g in range(8):
-                at, bits = p + 2 + 8 * g, v.load_i32(p + 6 + 8 * g)
-                scale = d * (v.float32(0.5) + v.float32(bits >> 28 & 15)) * v.float32(0.25)
-                for i in range(4):
-                    values = vector(v.load_i8(at + i) & 255) * scale
-                    v.store(out + 128 * g + 32 * i, with_signs(values, bits >> 7 * i & 127))
-
-        return DecodedParts(decode)
+        return group
 
     @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:
         import numpy as np
 
         groups = blocks[:, 2:].reshape(-1, 8, 8)
         bits = np.ascontiguousarray(groups[..., 4:]).view(np.uint32)
-        scale = (
-            float16_values(blocks[:, :2])
-            * (np.float32(0.5) + (bits[..., 0] >> 28).astype(np.float32))
-            * np.float32(0.25)
-        )
+        scale = np.float32(0.5) + (bits[..., 0] >> 28).astype(np.float32)
         patterns = even_signs()[bits >> np.arange(0, 28, 7, dtype=np.uint32) & 127]
-        values = codebook("IQ2_XXS")[groups[..., :4]] * scale[..., None, None]
-        return (values * signs(patterns)).reshape(-1, 256)
+        return groups[..., :4], float16_values(blocks[:, :2]) * scale * np.float32(0.25), patterns

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import apply_signs, codebook, signs, vectors
 from ..blocks.fields import float16_values
-from ..blocks.parts import DecodedParts
+from ..blocks.parts import Part
+from ..blocks.signed_vectors import SignedVectors
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -22,31 +22,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ3_S(Format, id=21, block=256, nbytes=110, activations="f32"):
-    @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        vector, with_signs = vectors(v, cls.name), apply_signs(v)[0]
+class IQ3_S(SignedVectors, Format, id=21, block=256, nbytes=110, activations="f32"):
+    @staticmethod
+    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
+        def group(p, d, g, out):
+            scale = d * v.float32(2 * (v.load_i8(p + 106 + g // 2) >> g % 2 * 4 & 15) + 1)
+            high = v.load_i8(p + 66 + g)
+            for i in range(4):
+                at = p + 2 + 8 * g + 2 * i
+                first = v.load_i8(at) & 255 | (high >> 2 * i & 1) << 8
+                second = v.load_i8(at + 1) & 255 | (high >> 2 * i + 1 & 1) << 8
+                values = vector(first, second) * scale
+                v.store(out + 128 * g + 32 * i, with_signs(values, v.load_i8(p + 74 + 4 * g + i)))
 
-        def decode(p, out):
-            d = v.load_f16(p)
-            for g in range(8):
-                scale = d * v.float32(2 * (v.load_i8(p + 106 + g // 2) >> g % 2 * 4 & 15) + 1)
-                high = v.load_i8(p + 66 + g)
-                for i in range(4):
-                    at = p + 2 + 8 * g + 2 * i
-                    first = v.load_i8(at) & 255 | (high >> 2 * i & 1) << 8
-                    second = v.load_i8(at + 1) & 255 | (high >> 2 * i + 1 & 1) << 8
-                    values = vector(first, second) * scale
-                    v.store(out + 128 * g + 32 * i, with_signs(values, v.load_i8(p + 74 + 4 * g + i)))
-
-        return DecodedParts(decode)
+        return group
 
     @staticmethod
-    def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:
         import numpy as np
 
         high = np.unpackbits(blocks[:, 66:74], axis=1, bitorder="little")
         scale = np.stack([blocks[:, 106:] & 15, blocks[:, 106:] >> 4], axis=-1).reshape(-1, 8).astype(np.float32)
-        values = codebook("IQ3_S")[blocks[:, 2:66] + high * np.uint16(256)].reshape(-1, 8, 4, 8)
         factor = float16_values(blocks[:, :2]) * (1 + 2 * scale)
-        return (values * factor[..., None, None] * signs(blocks[:, 74:106].reshape(-1, 8, 4))).reshape(-1, 256)
+        return blocks[:, 2:66] + high * np.uint16(256), factor, blocks[:, 74:106]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..blocks.block32 import float16_at, nibbles_to_tile, pack_nibbles, tile_nibbles
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
-from ..blocks.lookup_levels import NON_LINEAR
+from ..blocks.lookup_levels import NON_LINEAR, NON_LINEAR_TRIALS
 from ..blocks.parts import IntegerParts, QuantizeParts, TileParts
 from ..format import Format
 from ..scale_search.symmetric import Symmetric, symmetric
@@ -21,15 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SEARCH = Symmetric(
-    group=32,
-    groups=1,
-    levels=NON_LINEAR,
-    min_scale=1,
-    max_scale=1,
-    trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)),
-    floor=0.12,
-)
+SEARCH = Symmetric(group=32, levels=NON_LINEAR, trials=NON_LINEAR_TRIALS, floor=0.12)
 
 
 class IQ4_NL(Format, id=20, block=32, nbytes=18):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
-from ..blocks.lookup_levels import NON_LINEAR
+from ..blocks.lookup_levels import NON_LINEAR, NON_LINEAR_TRIALS
 from ..blocks.packing import copy_float16
 from ..blocks.parts import IntegerParts, QuantizeParts, of_group
 from ..format import Format
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
 
 SEARCH = Symmetric(
-    group=32,
-    groups=8,
-    levels=NON_LINEAR,
-    min_scale=-32,
-    max_scale=31,
-    trials=((-150.0, 5.0, 12), (95.0, 5.0, 12)),
-    floor=0.12,
+    group=32, groups=8, levels=NON_LINEAR, min_scale=-32, max_scale=31, trials=NON_LINEAR_TRIALS, floor=0.12
 )
 
 

@@ -14,12 +14,7 @@ from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.symmetric import Symmetric
 
-BLOCK = NibbleBlock(
-    bits=4,
-    search=Symmetric(
-        group=32, groups=1, levels=range(-8, 8), min_scale=1, max_scale=1, trials=((-9.0, 0.1, 21),), floor=0.08
-    ),
-)
+BLOCK = NibbleBlock(bits=4, search=Symmetric(group=32, levels=range(-8, 8), trials=((-9.0, 0.1, 21),), floor=0.08))
 
 
 class Q4_0(Format, id=2, block=32, nbytes=18):

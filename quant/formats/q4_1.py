@@ -15,10 +15,7 @@ from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.affine import Affine
 
-BLOCK = NibbleBlock(
-    bits=4,
-    search=Affine(group=32, groups=1, max_level=15, max_scale=1, even=1.3, first=-1.2, step=0.1, trials=25),
-)
+BLOCK = NibbleBlock(bits=4, search=Affine(group=32, max_level=15))
 
 
 class Q4_1(Format, id=3, block=32, nbytes=20):

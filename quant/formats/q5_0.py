@@ -15,12 +15,7 @@ from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.symmetric import Symmetric
 
-BLOCK = NibbleBlock(
-    bits=5,
-    search=Symmetric(
-        group=32, groups=1, levels=range(-16, 16), min_scale=1, max_scale=1, trials=((-17.0, 0.1, 21),), floor=0.08
-    ),
-)
+BLOCK = NibbleBlock(bits=5, search=Symmetric(group=32, levels=range(-16, 16), trials=((-17.0, 0.1, 21),), floor=0.08))
 
 
 class Q5_0(Format, id=6, block=32, nbytes=22):

@@ -16,10 +16,7 @@ from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.affine import Affine
 
-BLOCK = NibbleBlock(
-    bits=5,
-    search=Affine(group=32, groups=1, max_level=31, max_scale=1, even=1.3, first=-1.2, step=0.1, trials=25),
-)
+BLOCK = NibbleBlock(bits=5, search=Affine(group=32, max_level=31))
 
 
 class Q5_1(Format, id=7, block=32, nbytes=24):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SEARCH = Affine(group=32, groups=8, max_level=31, max_scale=63, even=1.3, first=-1.2, step=0.1, trials=25)
+SEARCH = Affine(group=32, groups=8, max_level=31, max_scale=63)
 
 
 class Q5_K(Format, id=13, block=256, nbytes=176):

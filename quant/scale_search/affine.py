@@ -63,13 +63,13 @@ class Affine:
     """
 
     group: int
-    groups: int
     max_level: int
-    max_scale: int
-    even: float
-    first: float
-    step: float
-    trials: int
+    groups: int = 1
+    max_scale: int = 1
+    even: float = 1.3
+    first: float = -1.2
+    step: float = 0.1
+    trials: int = 25
     rounds: int = 2
     floor: float = FLOOR
 

@@ -58,11 +58,11 @@ class Symmetric:
     """
 
     group: int
-    groups: int
     levels: Sequence[int]
-    min_scale: int
-    max_scale: int
     trials: Trials
+    groups: int = 1
+    min_scale: int = 1
+    max_scale: int = 1
     even: float = 1.0
     floor: float = FLOOR
     rounds: int = 2

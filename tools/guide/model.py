@@ -14,17 +14,14 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Shape:
-    """Hyper-parameters. Every row length is a multiple of 256, which K types need."""
+    """Hyper-parameters; vocabulary and layers vary. Every row length is a multiple of 256, which K types need."""
 
     vocab: int = 2560
-    width: int = 256
     layers: int = 3
-    heads: int = 4
-    kv_heads: int = 2
-    ffn: int = 512
-    context: int = 1024
-    theta: float = 10_000.0
-    eps: float = 1e-5
+
+    width, ffn, context = 256, 512, 1024
+    heads, kv_heads = 4, 2
+    theta, eps = 10_000.0, 1e-5
 
     @property
     def head_dim(self) -> int:
