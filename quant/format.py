@@ -5,6 +5,7 @@ A format is one subclass in one file of `formats/`; writing that file registers 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Format:
 
     Subclasses say `class Q4_0(Format, id=2, block=32, nbytes=18)`; the class name is GGUF's name of the type.
     `activations` is what products with it read: Q8 records, or float32; None where it is only stored.
+    Formats with TileParts can be interleaved: `short_units` is offset and size of the numbers in a block that take less
+    than 4 bytes; None for the others.
     """
 
     name: ClassVar[str]
@@ -33,11 +36,19 @@ class Format:
     block: ClassVar[int]
     nbytes: ClassVar[int]
     activations: ClassVar[Activations]
-    # Formats with TileParts can be interleaved: offset and size of the numbers in a block that take less than 4 bytes.
-    short_units: ClassVar[dict[int, int] | None] = None
+    short_units: ClassVar[Mapping[int, int] | None]
 
-    def __init_subclass__(cls, *, id: int, block: int, nbytes: int, activations: Activations = "q8") -> None:
-        cls.name, cls.id, cls.block, cls.nbytes, cls.activations = cls.__name__, id, block, nbytes, activations
+    def __init_subclass__(
+        cls,
+        *,
+        id: int,
+        block: int,
+        nbytes: int,
+        activations: Activations = "q8",
+        short_units: Mapping[int, int] | None = None,
+    ) -> None:
+        cls.name, cls.id, cls.block, cls.nbytes = cls.__name__, id, block, nbytes
+        cls.activations, cls.short_units = activations, short_units
         BY_ID[id] = BY_NAME[cls.name] = cls
 
     @classmethod

@@ -68,16 +68,24 @@ def slice_linear(linear: Linear, first: int, last: int) -> Linear:
 
 
 def rope_attention(
-    g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope | None, scale: float | None = None
+    g: Layers,
+    h: Hyperparameters,
+    w: Weights,
+    x: Value,
+    rope: Rope | None,
+    *,
+    scale: float | None = None,
+    window: int | None = None,
 ) -> Value:
     """Grouped-query attention of x (tokens, width), with biases if the file has them -> (tokens, width).
 
-    Without `rope`, queries and keys are not rotated. `scale` multiplies scores: head_dim^-0.5 by default.
+    Without `rope`, queries and keys are not rotated. `scale` multiplies scores: head_dim^-0.5 by default. A token
+    sees the last `window` tokens, all by default.
     """
     q, k, v = g.linears(x, *qkv_weights(h, w))
     if rope is not None:
         g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5 if scale is None else scale)
+    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5 if scale is None else scale, window=window)
     return attention_output(g, h, w, out)
 
 

@@ -30,7 +30,7 @@ def scaled_decoder(g: Layers, c: Config, h: Hyperparameters, w: Weights, vocab: 
         h,
         w,
         vocab,
-        attention=lambda b, x: rope_attention(g, h, b, x, rope, score_scale),
+        attention=lambda b, x: rope_attention(g, h, b, x, rope, scale=score_scale),
         feed_forward=feed_forward,
         embedding_scale=c.number("embedding_scale", 0, 1e6, 1.0) or 1.0,
         residual_scale=c.number("residual_scale", 0, 1e6, 1.0) or 1.0,

@@ -8,10 +8,9 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, llama3_factors, pairs_turned, plain_window_keys, renames
 from ..layers import Layers
-from ..layers.decoder import attention_output, gated_mlp, logits, mixture_of_experts, norm, qkv_weights
+from ..layers.decoder import gated_mlp, logits, mixture_of_experts, norm, rope_attention
 from ..layers.hyperparameters import Experts, Hyperparameters, windows
 from ..layers.metadata import Config
-from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
@@ -26,21 +25,13 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     x = g.embed(embedding)
     for i, window in enumerate(windows(c, h.blocks, period=0)):
         b = w.block(i)
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window))
+        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=window))
         n = norm(g, h, b, "ffn_norm", x)
         if e:
             x = g.add(x, mixture_of_experts(g, h, e, b, n, g.swiglu, normalize_weights=True))
         else:
             x = g.add(x, gated_mlp(g, h, b, n, g.swiglu))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
-
-
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
-    """Grouped-query attention with rotary embedding; biases if the file has them, a sliding window in Mistral 7B."""
-    q, k, v = g.linears(x, *qkv_weights(h, w))
-    g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
-    return attention_output(g, h, w, out)
 
 
 # Keys that the folders of two families leave out, recognized by vocabulary size: Code Llama's end-of-infill token, and

@@ -9,10 +9,9 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, longrope_factors, longrope_keys, window_keys
 from ..layers import Layers
-from ..layers.decoder import attention_output, logits, norm, qkv_weights, slice_linear
+from ..layers.decoder import logits, norm, rope_attention, slice_linear
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
-from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
@@ -26,17 +25,9 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     x = g.embed(embedding)
     for i, window in enumerate(windows(c, h.blocks, period=0)):
         b = w.block(i)
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window))
+        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=window))
         x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x)))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
-
-
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
-    """Grouped-query attention."""
-    q, k, v = g.linears(x, *qkv_weights(h, w))
-    g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
-    return attention_output(g, h, w, out)
 
 
 def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:

@@ -72,8 +72,10 @@ class ScaleParts(NamedTuple):
     columns: Part
     column_min: Part
 
-    def integer_parts(self, bits: int, unpack: Part, row: Part, tile: TileParts) -> IntegerParts:
-        """The parts of a format whose unsigned numbers are unpacked by `unpack`, `row` and `tile`."""
+    def integer_parts(self, v: InstructionSet, bits: int, unpack: Part, row: Part, weights: Part) -> IntegerParts:
+        """The parts of a format whose unsigned numbers are unpacked by `unpack`, `row` and, two groups apart, `weights`."""
+        store, first, size = v.jitable(self.store), 32 * v.LANES, 40 * v.LANES
+        tile = TileParts(weights, lambda p, stride, tile: store(p, stride, tile + first, size), unit=2)
         return IntegerParts(bits, unpack, row, self.row_scale, self.columns, self.row_min, self.column_min, tile=tile)
 
 

@@ -6,7 +6,7 @@ byte 2  16   q: low nibbles hold values 0..15, high nibbles values 16..31
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ..blocks.block32 import float16_at, nibbles_to_tile, pack_nibbles, tile_nibbles
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 SEARCH = Symmetric(group=32, levels=NON_LINEAR, trials=NON_LINEAR_TRIALS, floor=0.12)
 
 
-class IQ4_NL(Format, id=20, block=32, nbytes=18):
-    short_units: ClassVar[dict[int, int]] = {0: 2}
-
+class IQ4_NL(Format, id=20, block=32, nbytes=18, short_units={0: 2}):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         level, (row_scale, columns) = v.lookup16(NON_LINEAR), float16_at(v, 0, cls.nbytes)

@@ -8,8 +8,6 @@ The value of largest magnitude gets q = 0, that is -8, so d may be negative.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.symmetric import Symmetric
@@ -17,7 +15,6 @@ from ..scale_search.symmetric import Symmetric
 BLOCK = NibbleBlock(bits=4, search=Symmetric(group=32, levels=range(-8, 8), trials=((-9.0, 0.1, 21),), floor=0.08))
 
 
-class Q4_0(Format, id=2, block=32, nbytes=18):
-    short_units: ClassVar[dict[int, int]] = {0: 2}
+class Q4_0(Format, id=2, block=32, nbytes=18, short_units={0: 2}):
     kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
     dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks

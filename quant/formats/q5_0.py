@@ -9,8 +9,6 @@ The value of largest magnitude gets q = 0, that is -16, so d may be negative.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.symmetric import Symmetric
@@ -18,7 +16,6 @@ from ..scale_search.symmetric import Symmetric
 BLOCK = NibbleBlock(bits=5, search=Symmetric(group=32, levels=range(-16, 16), trials=((-17.0, 0.1, 21),), floor=0.08))
 
 
-class Q5_0(Format, id=6, block=32, nbytes=22):
-    short_units: ClassVar[dict[int, int]] = {0: 2}
+class Q5_0(Format, id=6, block=32, nbytes=22, short_units={0: 2}):
     kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
     dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks

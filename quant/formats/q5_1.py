@@ -10,8 +10,6 @@ The smallest value gets q = 0, the largest 31.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..blocks.block32 import NibbleBlock
 from ..format import Format
 from ..scale_search.affine import Affine
@@ -19,7 +17,6 @@ from ..scale_search.affine import Affine
 BLOCK = NibbleBlock(bits=5, search=Affine(group=32, max_level=31))
 
 
-class Q5_1(Format, id=7, block=32, nbytes=24):
-    short_units: ClassVar[dict[int, int]] = {0: 2, 2: 2}
+class Q5_1(Format, id=7, block=32, nbytes=24, short_units={0: 2, 2: 2}):
     kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
     dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks

@@ -9,13 +9,13 @@ byte 48  128   bits 0..3 of q: low nibbles of 32 bytes hold one group, high nibb
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ..blocks.block32 import NIBBLES
 from ..blocks.fields import fields, pack_fields
 from ..blocks.k_scales import pack_header, scale_parts, scales_and_minima, store_header
 from ..blocks.packing import pack_pairs, pack_plane
-from ..blocks.parts import IntegerParts, QuantizeParts, TileParts
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
 from ..scale_search.affine import Affine, affine
 from ..simd.instruction_set import InstructionSet
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 SEARCH = Affine(group=32, groups=8, max_level=31, max_scale=63)
 
 
-class Q5_K(Format, id=13, block=256, nbytes=176):
-    short_units: ClassVar[dict[int, int]] = {}
-
+class Q5_K(Format, id=13, block=256, nbytes=176, short_units={}):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with scale and minimum
@@ -66,10 +64,7 @@ class Q5_K(Format, id=13, block=256, nbytes=176):
             fifth = v.load_rows(v.i32, high, stride), v.load_rows(v.i32, high + 16, stride)
             return numbers(quads, fifth, n, i)
 
-        def tile_scales(p, stride, tile):
-            store_scales(p, stride, tile + 8 * vector, size)
-
-        return scales.integer_parts(5, unpack, row, TileParts(weights, tile_scales, unit=2))
+        return scales.integer_parts(v, 5, unpack, row, weights)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

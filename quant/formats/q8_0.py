@@ -8,7 +8,7 @@ The value of largest magnitude gets 127 or -127; d is never negative.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from ..blocks.block32 import float16_at
 from ..blocks.fields import float16_bytes, float16_values, inverse
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Q8_0(Format, id=8, block=32, nbytes=34):
-    short_units: ClassVar[dict[int, int]] = {0: 2}
-
+class Q8_0(Format, id=8, block=32, nbytes=34, short_units={0: 2}):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         flip, (row_scale, columns) = 0x80808080 if v.FLIP_SIGNED else 0, float16_at(v, 0, cls.nbytes)
