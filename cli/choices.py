@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-
-class Layout(StrEnum):
-    """How a table is written."""
-
-    md = "md"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
+Layout = StrEnum("Layout", ["md", "json", "jsonl", "csv"])  # of a table
+Stored = StrEnum("Stored", ["auto", "f16", "bf16", "f32", "q8_0"])  # type of the matrices of a converted model
 
 
-class Stored(StrEnum):
-    """Type of the weight matrices of a converted model."""
-
-    auto = "auto"
-    f16 = "f16"
-    bf16 = "bf16"
-    f32 = "f32"
-    q8_0 = "q8_0"
-
-
-class Think(StrEnum):
+class Think(StrEnum):  # values whose type is a literal
     """Whether a model thinks before it answers."""
 
     auto = "auto"
@@ -32,51 +16,10 @@ class Think(StrEnum):
     off = "off"
 
 
-class ShownThoughts(StrEnum):
-    """How thinking is shown."""
-
-    show = "show"
-    fold = "fold"
-    hide = "hide"
-
-
-class Rendering(StrEnum):
-    """Whether Markdown is rendered."""
-
-    auto = "auto"
-    on = "on"
-    off = "off"
-
-
-class AtEnd(StrEnum):
-    """What to do when a chat no longer fits the context."""
-
-    ask = "ask"
-    drop = "drop"
-    summarize = "summarize"
-    stop = "stop"
-
-
-class Cache(StrEnum):
-    """KV cache types."""
-
-    f16 = "f16"
-    q8_0 = "q8_0"
-
-
-class Weights(StrEnum):
-    """Where weights are kept."""
-
-    auto = "auto"
-    map = "map"
-    copy = "copy"
-
-
-class ShellName(StrEnum):
-    """A shell with a completion script; `words` is what the scripts themselves call."""
-
-    bash = "bash"
-    zsh = "zsh"
-    fish = "fish"
-    powershell = "powershell"
-    words = "words"
+ShownThoughts = StrEnum("ShownThoughts", ["show", "fold", "hide"])
+Rendering = StrEnum("Rendering", ["auto", "on", "off"])  # of Markdown
+AtEnd = StrEnum("AtEnd", ["ask", "drop", "summarize", "stop"])  # what to do when a chat no longer fits the context
+Cache = StrEnum("Cache", ["f16", "q8_0"])  # KV cache types
+Weights = StrEnum("Weights", ["auto", "map", "copy"])  # where weights are kept
+# A shell with a completion script; `words` is what the scripts themselves call.
+ShellName = StrEnum("ShellName", ["bash", "zsh", "fish", "powershell", "words"])

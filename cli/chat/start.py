@@ -50,6 +50,7 @@ class Start:
     save: bool
     template: str | None
     given: Mapping[str, Any]
+    limits: Limits
     quiet: bool = False
 
     def turn_options(self, tools: Path | None, tool_run: str, context_end: str, commands: bool) -> TurnOptions:
@@ -117,7 +118,6 @@ class Start:
         conversation: Conversation,
         file: SessionFile | None,
         options: TurnOptions,
-        limits: Limits,
     ) -> TurnRunner:
         """The chat, ready to run. Raises as `session` and `Chat`."""
         from ...chat.chat import Chat, ChatSettings
@@ -127,7 +127,13 @@ class Start:
             tools = [tool.declared for tool in options.tools]
             sampling = chosen(session, self.given)
             settings = ChatSettings(
-                sampling, limits.max_tokens, limits.stop, limits.think, limits.think_budget, self.template, tools
+                sampling,
+                self.limits.max_tokens,
+                self.limits.stop,
+                self.limits.think,
+                self.limits.think_budget,
+                self.template,
+                tools,
             )
             chat = Chat(session, conversation, settings)
         except BaseException:
@@ -142,13 +148,12 @@ class Start:
         conversation: Conversation,
         file: SessionFile | None,
         options: TurnOptions,
-        limits: Limits,
     ) -> int:
         """Chat, then close what was opened. Returns the exit code; raises as `runner`."""
         check_stdout()
         turns = len(conversation.turns)
         with screen, ExitStack() as stack:
-            runner = self.runner(screen, conversation, file, options, limits)
+            runner = self.runner(screen, conversation, file, options)
             stack.callback(lambda: runner.chat.session.close())
             if file is not None:
                 stack.callback(file.close)

@@ -54,9 +54,9 @@ def chat(
 
     given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat}
     given |= {"seed": seed}
-    start = Start(model, ctx, threads, kv_type, weights, yes, prompt_cache, not no_save, template, given, quiet)
+    limits = Limits(max_tokens, stop or (), think.value, think_budget)
+    start = Start(model, ctx, threads, kv_type, weights, yes, prompt_cache, not no_save, template, given, limits, quiet)
     turn_options = start.turn_options(tools, tool_run, context_end, commands)
     file, conversation = start.conversation(resume, session, system)
     screen = AnswerScreen(render=render, thoughts=thoughts, whole_lines=True, quiet=quiet, verbose=verbose)
-    limits = Limits(max_tokens, stop or (), think.value, think_budget)
-    raise typer.Exit(start.run(screen, conversation, file, turn_options, limits))
+    raise typer.Exit(start.run(screen, conversation, file, turn_options))

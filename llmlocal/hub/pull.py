@@ -75,12 +75,7 @@ def plan(
 
     Raises NotFoundError, NetworkError, BadFileError, UsageError.
     """
-    ref = _reference(text, quant, file, revision)
-    found = listing(ref.repo, ref.revision)
-    models = variants(found.files)
-    chosen = ref.choose(models)
-    if not chosen:
-        raise _nothing(ref, models)
+    ref, found, chosen = _choices(_reference(text, quant, file, revision))
     first = chosen[0]
     if ref.quant or ref.file or len(chosen) == 1:
         variant, why = first, None
@@ -99,15 +94,20 @@ def plan(
     )
 
 
-@contextmanager
-def opened_remote(text: str) -> Iterator[GGUFFile]:
-    """A model at the hub, opened without downloading its weights. Raises as `plan` does."""
-    ref = _reference(text, None, None, None)
+def _choices(ref: Ref) -> tuple[Ref, Listing, list[Variant]]:
+    """What is at the hub, and the variants that fit. Raises NotFoundError where there are none."""
     found = listing(ref.repo, ref.revision)
     models = variants(found.files)
     chosen = ref.choose(models)
     if not chosen:
         raise _nothing(ref, models)
+    return ref, found, chosen
+
+
+@contextmanager
+def opened_remote(text: str) -> Iterator[GGUFFile]:
+    """A model at the hub, opened without downloading its weights. Raises as `plan` does."""
+    ref, found, chosen = _choices(_reference(text, None, None, None))
     variant = chosen[0] if ref.quant or ref.file or len(chosen) == 1 else _comfortable(found, chosen)[0]
     with skeleton(found, variant) as path, open_gguf(path) as gguf:
         yield gguf

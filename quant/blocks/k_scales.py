@@ -73,7 +73,7 @@ class ScaleParts(NamedTuple):
     column_min: Part
 
     def integer_parts(self, v: InstructionSet, bits: int, unpack: Part, row: Part, weights: Part) -> IntegerParts:
-        """The parts of a format whose unsigned numbers are unpacked by `unpack`, `row` and, two groups apart, `weights`."""
+        """The parts of a format whose unsigned numbers are unpacked by `unpack`, `row` and `weights` (of TileParts)."""
         store, first, size = v.jitable(self.store), 32 * v.LANES, 40 * v.LANES
         tile = TileParts(weights, lambda p, stride, tile: store(p, stride, tile + first, size), unit=2)
         return IntegerParts(bits, unpack, row, self.row_scale, self.columns, self.row_min, self.column_min, tile=tile)
