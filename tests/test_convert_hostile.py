@@ -351,7 +351,7 @@ def test_output(tmp_path: Path, said: Said) -> None:
 def test_a_folder_where_a_file_is_wanted(tmp_path: Path, said: Said) -> None:
     """Commands that read GGUF files say how to make one of the folder."""
     folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
-    for words in (("show", folder), ("run", folder, "hello", "--no-stdin"), ("gguf", "hash", folder)):
+    for words in (("run", folder, "hello", "--no-stdin"), ("gguf", "hash", folder)):
         code, _, err = said(*words)
         assert code == 5 and "is a Hugging Face folder" in err and "hint: llmlocal convert FOLDER" in err
 
