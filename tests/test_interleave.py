@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
 load_all()
 BEST = cpu.target().isa
-QUICK = ("Q4_0", "Q4_K", "Q5_1")  # the others share their parts, and take as long to compile
+QUICK = ("Q4_0", "Q4_K")  # the others share their parts, and take as long to compile
 FORMATS = [
     pytest.param(f, BEST, id=name, marks=() if name in QUICK else pytest.mark.slow)
     for name, f in sorted(BY_NAME.items())
