@@ -16,8 +16,12 @@ class Llmlocal:
 
     def __init__(self, path: str, threads: int, n_ctx: int) -> None:
         from llmlocal.engine import Engine
+        from llmlocal.gguf import open_gguf
+        from llmlocal.model_info.weight_memory import copies_weights
 
-        self._engine: Any = Engine.open(path, n_ctx=n_ctx, n_threads=threads, max_outputs=64)
+        with open_gguf(path) as gguf:
+            copy = copies_weights("auto", gguf.metadata, gguf.tensors, n_ctx)
+        self._engine: Any = Engine.open(path, n_ctx=n_ctx, n_threads=threads, max_outputs=64, copy_weights=copy)
         self.n_vocab: int = self._engine.n_vocab
         self.info = f"llmlocal {version('llmlocal')}"
 
