@@ -34,10 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: give --slow"))
+    for item in items:
+        if item.get_closest_marker("slow"):
+            no_limit, skip = pytest.mark.timeout(0), pytest.mark.skip(reason="slow: give --slow")
+            item.add_marker(no_limit if config.getoption("--slow") else skip)
 
 
 @pytest.fixture(scope="session")

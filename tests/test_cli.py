@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -104,15 +103,12 @@ def test_our_own_mistakes(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_malformed_file_is_refused_at_once(said: Said, malformed: dict[str, Path], name: str) -> None:
-    start = time.process_time()
     code, out, err = said("run", malformed[name], "x", "-n", "4", "--temp", "0")
-    took = time.process_time() - start
     lines = [line for line in err.splitlines() if not line.startswith(("compiling", "hint: ", NOTE[:-1]))]
     assert (code, out, len(lines)) == (5, "", 1)
     assert lines[0].startswith("error: ")
     assert "internal" not in lines[0]
-    if name != "M48":  # a weight that is no number is found by running the model, so its kernels may be compiled
-        assert took <= (2 if name in TEMPLATES else 1)
+    if name != "M48":  # a weight that is not a number is found by running the model, so kernels may be compiled
         assert "compiling" not in err
     else:
         assert "blk.0.attn_q.weight" in lines[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from hashlib import blake2b
@@ -38,7 +37,6 @@ make_model = import_module("make_model")
 Said = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.slow
 SEED = 22
-SECONDS = 5.0  # for one input on a busy machine
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
 NUMBERS = [0, -1, 1, 3, 127, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**64, 1e308, -1e308, 1e-320, 0.5]
 HOSTILE: list[Any] = [
@@ -55,7 +53,6 @@ def one(lane: str, number: int) -> random.Random:
 @contextmanager
 def contract(number: int) -> Iterator[None]:
     """What happens within is a success, or one line with a documented code, soon."""
-    began = time.monotonic()
     try:
         yield
     except LlmlocalError as error:
@@ -63,7 +60,6 @@ def contract(number: int) -> Iterator[None]:
         assert error.exit_code in DOCUMENTED, f"#{number}: {error!r}"
     except Exception as error:
         raise AssertionError(f"input #{number} of seed {SEED}: {type(error).__name__}: {error}") from error
-    assert time.monotonic() - began < SECONDS, f"#{number} takes long"
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
@@ -170,13 +166,11 @@ def test_safetensors(said: Said, tmp_path: Path) -> None:
 
 def kept(said: Said, number: int, *arguments: str | Path) -> None:
     """The contract for a command: a documented code, nothing or one line and a hint on stderr."""
-    began = time.monotonic()
     code, _, err = said(*arguments)
     lines = [line for line in err.splitlines() if not line.startswith("hint: ")]
     assert code in DOCUMENTED, f"#{number}: {code} {err}"
     assert (code == 0) or len([line for line in lines if line.startswith("error: ")]) == 1, f"#{number}: {err}"
     assert "Warning" not in err and "Traceback" not in err, f"#{number}: {err}"
-    assert time.monotonic() - began < SECONDS, f"#{number} takes long"
 
 
 # ---- what llmlocal keeps --------------------------------------------------------------------------------------------

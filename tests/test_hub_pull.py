@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -280,11 +279,9 @@ def test_api_answers_that_burn(
     monkeypatch.setattr("llmlocal.hub.remote.MOST_ANSWER", 1_000_000)
     fault, message = BURNING[how]
     hub.api_faults = [fault] * 10
-    began = time.monotonic()
     code, out, err = said("pull", MODEL)
     assert (code, out, message in err) == (4, "", True), err
     assert len([line for line in err.splitlines() if not line.startswith("hint")]) == 1
-    assert time.monotonic() - began < 3
     assert not files_below(store)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlocal.chat_format.chat_template import ChatTemplate
-from llmlocal.chat_format.sandbox import strings
+from llmlocal.chat_format.sandbox import budget, strings
 from llmlocal.chat_format.sandbox.budget import Budget
 from llmlocal.errors import BadFileError, LlmlocalError
 
-SECONDS = 4.0  # of processor time: twice what is promised, since a busy machine counts more
 MEMORY = 700 << 20
 MESSAGES = [{"role": "user", "content": "Hello <|im_end|>"}]
 
@@ -189,11 +188,9 @@ BURNS = [  # what Python itself does in quadratic time
 
 
 def refused(source: str) -> str:
-    """The message with which a template is refused, in time."""
-    start = time.process_time()
+    """The message with which a template is refused."""
     with pytest.raises(LlmlocalError) as caught:
         ChatTemplate(source, {"bos_token": "<s>"}).render(MESSAGES)
-    assert time.process_time() - start < SECONDS
     message = str(caught.value)
     assert "\n" not in message and len(message) < 500
     return message
@@ -217,11 +214,9 @@ def test_bombs_are_stopped(source: str) -> None:
 
 @pytest.mark.parametrize("source", BURNS, ids=lambda source: source[:60])
 def test_burns_are_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a smaller budget, to save the time of the test: what does not look at the clock takes far longer."""
+    """With a smaller budget, to save the time of the test: what does not look at the clock takes minutes."""
     monkeypatch.setattr("llmlocal.chat_format.sandbox.budget.SECONDS", 0.1)
-    start = time.process_time()
     refused(source)
-    assert time.process_time() - start < 1.5
 
 
 @pytest.mark.parametrize(
@@ -235,18 +230,21 @@ def test_burns_are_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None
     ],
     ids=lambda source: str(source)[:60],
 )
-def test_ends_soon(source: str) -> None:
-    start = time.process_time()
+def test_linear_time(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a limit on time: quadratic time would be minutes."""
+    monkeypatch.setattr("llmlocal.chat_format.sandbox.budget.SECONDS", 1000)
     ChatTemplate(source, {}).render(MESSAGES)
-    assert time.process_time() - start < SECONDS / 4
 
 
-def test_attempts_to_fit_share_their_time() -> None:
-    slow = "{% for a in range(9000) %}{% set x = ('x' * 10000) | upper %}{% endfor %}"
-    start = time.process_time()
+def test_attempts_to_fit_share_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that moves a millisecond each time it is read."""
+    reads = count()
+    monkeypatch.setattr("llmlocal.chat_format.sandbox.budget.thread_time", lambda: next(reads) / 1000)
+    monkeypatch.setattr("llmlocal.chat_format.chat_template.thread_time", lambda: next(reads) / 1000)
+    slow = "{% for a in range(9000) %}{% set x = ('x' * 100) | upper %}{% endfor %}"
     with pytest.raises(LlmlocalError):
         ChatTemplate(slow, {}).render([{"role": "system", "content": "Be terse."}, *MESSAGES], fit=True)
-    assert time.process_time() - start < SECONDS / 2
+    assert budget.SECONDS * 1000 < next(reads) < 2.5 * budget.SECONDS * 1000
 
 
 @given(st.text("ab", max_size=40), st.integers(0, 24), st.integers(1, 20), st.integers(-9, 9), st.integers(-9, 50))
@@ -294,9 +292,7 @@ def test_source_is_bounded() -> None:
     with pytest.raises(BadFileError, match="characters, more than"):
         ChatTemplate("x" * (1 << 20), {})
     worst = ChatTemplate("{{a}}" * (64 * 1024 // 5), {})
-    start = time.process_time()
     assert worst.render(MESSAGES).text == ""
-    assert time.process_time() - start < SECONDS
 
 
 def test_namespaces_hide_what_they_hold() -> None:

