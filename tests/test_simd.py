@@ -249,10 +249,19 @@ CASES = [
     Case("atomic_add", lambda v: lambda p, out: v.store(out, v.atomic_add(out + 8, v.load_i64(p))),
          lambda x: np.append(L(0), at(x, L, 0, 1))),
     Case("atomic_load", lambda v: lambda p, out: v.store(out, v.atomic_load(p + 8)), lambda x: at(x, L, 8, 1)),
+    Case("atomic_compare_exchange", lambda v: _exchanges(v), lambda x: np.array([1, 0, 7], L)),
     Case("atomic_store", lambda v: lambda p, out: v.atomic_store(out, v.load_i64(p)), lambda x: at(x, L, 0, 1)),
     Case("prefetch", lambda v: lambda p, out: v.prefetch(p), lambda x: np.zeros(1, F)),
     Case("pause", lambda v: lambda p, out: v.pause(), lambda x: np.zeros(1, F)),
 ]  # fmt: skip
+
+
+def _exchanges(v: InstructionSet) -> Body:
+    def body(p, out):
+        v.store(out, v.atomic_compare_exchange(out + 16, 0, 7))
+        v.store(out + 8, v.atomic_compare_exchange(out + 16, 5, 9))
+
+    return body
 
 
 def _looked_up(v: InstructionSet) -> Body:

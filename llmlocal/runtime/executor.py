@@ -1,7 +1,7 @@
 """The threads that run programs.
 
-Every thread runs the whole program inside one native call and waits for the others at barriers (`ops.program`). Between
-runs the threads wait on semaphores and use no CPU time.
+Every thread runs the program's stages inside one native call (`ops.program`). Between runs the threads wait on
+semaphores and use no CPU time.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ import ctypes
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import numpy as np
 
-from ..ops.program import YIELD, run_program
+from ..ops.program import CLOSED, COUNT, OPERATIONS, STATE, TEAM_BYTES, YIELD, run_program
 from ..quant.jit.kernel import CALL
 from ..quant.jit.linker import address_of
 from .buffers import aligned
 from .program import Program
 
 DEFERRED = (signal.SIGINT, signal.SIGTERM)
+LATE, LOST_SHARE = 0.001, 0.25  # seconds and share of a run without a core that are not worth a strike
+STRIKES = 2  # before a thread rests; a run without loss takes one back
+SHORTEST_REST, LONGEST_REST = 0.05, 2.0  # seconds
 
 
 def yield_address() -> int:
@@ -55,50 +59,74 @@ def deferred_signals() -> Iterator[None]:
             signal.raise_signal(signal.Signals(number))
 
 
+class Helper:
+    """A thread of a team besides the caller's; it rests for a while after it has lost its core.
+
+    A thread that loses its core inside a stage holds up the others, so on a busy machine fewer threads are faster.
+    """
+
+    def __init__(self) -> None:
+        self.start = threading.Semaphore(0)
+        self._asked, self._asked_at = False, 0.0
+        self._strikes, self._rest, self._until = 0, SHORTEST_REST, 0.0
+
+    def ask(self, now: float) -> None:
+        """Wake the thread to take part in a run that starts at `now`, unless it rests or has not come back yet."""
+        if not self._asked and now >= self._until:
+            self._asked, self._asked_at = True, now
+            self.start.release()
+
+    def took_part(self, cpu: float, now: float) -> None:
+        """Note that the thread has come back at `now` with `cpu` seconds of CPU time since it was asked."""
+        wall = now - self._asked_at
+        if wall - cpu > max(LATE, LOST_SHARE * wall):
+            self._strikes += 1
+            if self._strikes >= STRIKES:
+                self._until, self._rest = now + self._rest, min(2 * self._rest, LONGEST_REST)
+        elif self._strikes:
+            self._strikes -= 1
+        else:
+            self._rest = max(self._rest / 2, SHORTEST_REST)
+        self._asked = False
+
+
 class ThreadTeam:
-    """`n_threads` threads, of which the caller's is one."""
+    """At most `n_threads` threads, of which the caller's is one; how many take part never changes a result."""
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
-        self._sync = aligned(YIELD + 64)
-        self._sync[YIELD : YIELD + 8].view(np.int64)[0] = yield_address()
+        self._team = aligned(TEAM_BYTES)
+        self._words = self._team.view(np.int64)
+        self._words[STATE // 8] = CLOSED
+        self._words[YIELD // 8] = yield_address()
         self._call = CALL(address_of(run_program))
-        self._block = 0
-        self._start = [threading.Semaphore(0) for _ in range(1, n_threads)]
-        self._done = threading.Semaphore(0)
+        self._block = np.array(run_program.block(team=self._team.ctypes.data), np.int64)
+        self._helpers = [Helper() for _ in range(1, n_threads)]
         self._open = True
-        for i in range(1, n_threads):
-            threading.Thread(target=self._work, args=(i,), name=f"llmlocal-{i}", daemon=True).start()
+        for i, helper in enumerate(self._helpers, 1):
+            threading.Thread(target=self._work, args=(i, helper), name=f"llmlocal-{i}", daemon=True).start()
 
     def run(self, program: Program) -> None:
-        """Run the program; returns when all threads have finished it."""
-        block = np.array(
-            run_program.block(
-                operations=program.operations.ctypes.data,
-                count=len(program.operations),
-                team=self._sync.ctypes.data,
-            ),
-            np.int64,
-        )
-        self._block = block.ctypes.data
+        """Run the program; returns when all its work is done."""
+        self._words[OPERATIONS // 8] = program.operations.ctypes.data
+        self._words[COUNT // 8] = len(program.operations)
         with deferred_signals():
-            for start in self._start:
-                start.release()
-            self._call(self._block, 0, self.n_threads)
-            for _ in self._start:
-                self._done.acquire()
+            now = time.perf_counter()
+            for helper in self._helpers:
+                helper.ask(now)
+            self._call(self._block.ctypes.data, 0, self.n_threads)
 
-    def _work(self, ith: int) -> None:
-        start = self._start[ith - 1]
+    def _work(self, ith: int, helper: Helper) -> None:
         while True:
-            start.acquire()
+            helper.start.acquire()
             if not self._open:
                 return
-            self._call(self._block, ith, self.n_threads)
-            self._done.release()
+            before = time.thread_time()
+            self._call(self._block.ctypes.data, ith, self.n_threads)
+            helper.took_part(time.thread_time() - before, time.perf_counter())
 
     def close(self) -> None:
         """End the threads."""
         self._open = False
-        for start in self._start:
-            start.release()
+        for helper in self._helpers:
+            helper.start.release()

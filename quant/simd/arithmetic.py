@@ -306,6 +306,13 @@ def atomic_store(b: Any, t: Any, p: Any, n: Any) -> Any:
     b.store_atomic(n, pointer(b, p, ELEMENTS["i64"]), "release", 8)
 
 
+@intrinsic(returns(types.int64))
+def atomic_compare_exchange(b: Any, t: Any, p: Any, expected: Any, new: Any) -> Any:
+    """Write `new` to the int64 at address `p` if that holds `expected`; the result is 1 if it did, else 0."""
+    both = b.cmpxchg(pointer(b, p, ELEMENTS["i64"]), expected, new, "acq_rel", "acquire")
+    return b.zext(b.extract_value(both, 1), ELEMENTS["i64"])
+
+
 @intrinsic(returns(types.void))
 def call_kernel(b: Any, t: Any, kernel: Any, args: Any, ith: Any, nth: Any) -> Any:
     """Call the kernel at an address (see jit.CALL)."""

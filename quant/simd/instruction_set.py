@@ -278,6 +278,9 @@ class InstructionSet(Protocol):
     def atomic_add(self, p: int, n: int) -> Any:
         """Add to the int64 at address `p`; the result is what it was before."""
 
+    def atomic_compare_exchange(self, p: int, expected: int, new: int) -> Any:
+        """Write `new` to the int64 at address `p` if that holds `expected`; the result is 1 if it did, else 0."""
+
     def atomic_load(self, p: int) -> Any:
         """The int64 at address `p`; what its writer wrote before is visible."""
 

@@ -1,0 +1,119 @@
+"""The team of threads: late and missing threads change no result, and those that lose their cores rest for a while."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from llmlocal.ops.elementwise import add
+from llmlocal.runtime import executor
+from llmlocal.runtime.executor import Helper, ThreadTeam
+from llmlocal.runtime.program import KernelCall, Program
+
+TOKENS, WIDTH, STEPS = 7, 24, 40
+
+
+class Sums:
+    """A program of many short stages: each adds the numbers of one array to another, in turn."""
+
+    def __init__(self) -> None:
+        self.a, self.b = (np.ones((TOKENS, WIDTH), np.float32) for _ in range(2))
+        self.tokens = np.array([TOKENS])
+        address = [self.a.ctypes.data, self.b.ctypes.data]
+        calls = [
+            KernelCall(add, {"tokens": self.tokens.ctypes.data, "width": WIDTH, "x": x, "y": y, "out": x}, i % 3 > 0)
+            for i in range(STEPS)
+            for x, y in [address if i // 3 % 2 else address[::-1]]
+        ]
+        self.program = Program.of(calls)
+
+    def expected(self) -> tuple[float, float]:
+        a, b = 1.0, 1.0
+        for i in range(STEPS):
+            a, b = (a + b, b) if i // 3 % 2 else (a, a + b)
+        return a, b
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("asked", [0.0, 0.5, 1.0])
+def test_threads_that_come_late_or_never_change_nothing(
+    n_threads: int, asked: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, ask = random.Random(1), Helper.ask
+    monkeypatch.setattr(Helper, "ask", lambda helper, now: ask(helper, now) if rng.random() < asked else None)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    team = ThreadTeam(n_threads)
+    try:
+        for _ in range(60):
+            sums = Sums()
+            team.run(sums.program)
+            assert (sums.a[0, 0], sums.b[0, 0]) == sums.expected()
+            assert (sums.a == sums.a[0, 0]).all() and (sums.b == sums.b[0, 0]).all()
+    finally:
+        team.close()
+        sys.setswitchinterval(interval)
+
+
+def test_counters_are_reset_when_a_run_is_done() -> None:
+    sums, team = Sums(), ThreadTeam(2)
+    for turn in range(3):
+        team.run(sums.program)
+        assert [int(block[0]) for block in sums.program.memory] == [0] * STEPS, turn
+    team.close()
+
+
+class TestHelper:
+    """On a clock of its own; `took_part(cpu, now)` after a run of 0.1 s."""
+
+    def run(self, helper: Helper, now: float, cpu: float) -> bool:
+        """Whether the helper took part in a run that starts at `now`, takes 0.1 s and gives it `cpu` seconds."""
+        helper.ask(now)
+        if not helper.start.acquire(blocking=False):
+            return False
+        helper.took_part(cpu, now + 0.1)
+        return True
+
+    def test_a_thread_that_keeps_its_core_takes_part_in_each_run(self) -> None:
+        helper = Helper()
+        assert all(self.run(helper, t, 0.09) for t in range(100))
+
+    def test_one_loss_is_forgiven_two_are_not(self) -> None:
+        helper = Helper()
+        assert self.run(helper, 0, 0.01) and self.run(helper, 1, 0.1) and self.run(helper, 2, 0.01)
+        assert self.run(helper, 3, 0.01)
+        assert not self.run(helper, 3.1 + executor.SHORTEST_REST / 2, 0.1)
+        assert self.run(helper, 3.1 + 2 * executor.SHORTEST_REST, 0.1)
+
+    def test_rests_grow_longer_and_end(self) -> None:
+        helper, now, took = Helper(), 0.0, []
+        while now < 60:
+            if self.run(helper, now, 0.01):
+                took.append(now)
+            now += 0.1
+        gaps = np.diff(took)
+        assert gaps.max() <= executor.LONGEST_REST + 0.3 and len(took) < 60
+        while now < 80:
+            took.append(now) if self.run(helper, now, 0.1) else None
+            now += 0.1
+        assert sum(t >= 65 for t in took) >= 150
+
+    def test_a_thread_that_has_not_come_back_is_not_asked_again(self) -> None:
+        helper = Helper()
+        for now in range(5):
+            helper.ask(now)
+        assert helper.start.acquire(blocking=False) and not helper.start.acquire(blocking=False)
+
+
+def test_closing_ends_the_threads() -> None:
+    before = set(threading.enumerate())
+    team = ThreadTeam(4)
+    threads = set(threading.enumerate()) - before
+    team.close()
+    for thread in threads:
+        thread.join(10)
+    assert len(threads) == 3 and not any(thread.is_alive() for thread in threads)
