@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import models
 from .errors import BadFileError, PromptTooLongError, UsageError
+from .gguf.pages import large_share
 from .gguf.reader import GGUFFile, open_gguf
 from .gguf.values import scalar
 from .layers import Layers
@@ -54,6 +55,7 @@ class Engine:
         Raises BadFileError for a wrong or unsupported model, before any kernel is compiled or run.
         """
         self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
+        gguf.prefer_large_pages(again=not copy_weights)
         arch = gguf.metadata.get("general.architecture")
         build = models.find(arch, str(gguf.path)).build
         self.n_vocab = logits_size(gguf)
@@ -75,6 +77,7 @@ class Engine:
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]
         if self._copy:
             self._team.run(Program.of(filling))
+            self._copy.copy_rows(n_threads)
             for original, _ in self._copy.copies.values():
                 gguf.forget(original)
 
@@ -97,7 +100,7 @@ class Engine:
         `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; `n_threads` to the number of physical cores.
         `ubatch`: tokens of one run at most; `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32;
         `observer` is called before each matrix product is recorded; `copy_weights` copies matrices into memory of their
-        own, laid out for decode (experts stay mapped). Raises NotFoundError for a missing file,
+        own, in large pages and laid out for decode (experts stay mapped). Raises NotFoundError for a missing file,
         BadFileError for a wrong or unsupported one, UsageError for options that the model does not support.
         """
         gguf = open_gguf(path)
@@ -136,6 +139,13 @@ class Engine:
     def cache_format(self) -> str:
         """The KV cache type, such as f16, and how the weights lie: both decide the exact bits of keys and values."""
         return self._cache.kv_type.name + ("-copied" if self._copy else "")
+
+    def pages(self) -> str:
+        """Where the weights lie and in which pages, such as "copied, 98 % in large pages"."""
+        maps = [*self.gguf.mappings(), *([self._copy.memory] if self._copy else [])]
+        share = large_share(maps)
+        where = "copied" if self._copy else "mapped"
+        return where if share is None else f"{where}, {share:.0%} in large pages"
 
     def truncate(self, length: int, seq: int = 0) -> None:
         """Drop the tokens of a sequence from position `length` on."""

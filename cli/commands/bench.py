@@ -6,7 +6,7 @@ from .. import choices
 from .. import options as o
 from ..ui import terminal
 from ..ui.tables import show_charts
-from ..views.bench import bench_charts, bench_table, change_lines, collect
+from ..views.bench import bench_charts, bench_table, change_lines, collect, page_lines
 
 
 def bench(
@@ -50,6 +50,7 @@ def bench(
     with terminal.Screen(quiet=quiet) as screen:
         measured = collect(bench(models, plan, thread_counts(threads)), rows)
         screen.lines(bench_table(measured, output, peak=roofline))
+        screen.notes(page_lines(rows))
         screen.notes(row.limit for row in rows if row.limit)
         if output is choices.Layout.md:
             show_charts(bench_charts(rows))

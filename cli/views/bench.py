@@ -48,6 +48,12 @@ def collect(rows: Iterable[BenchResult], into: list[BenchResult]) -> Iterator[Be
         yield row
 
 
+def page_lines(rows: Iterable[BenchResult]) -> Iterator[str]:
+    """Where the weights of each model lie, once."""
+    seen = {row.model.stem: row.weights for row in rows}
+    yield from (f"{name}: weights {weights}" for name, weights in seen.items())
+
+
 def bench_charts(rows: Sequence[BenchResult]) -> Iterator[Chart]:
     """A chart of each kind of test that was run more than once, prompts and answers apart."""
     kinds: dict[str, list[BenchResult]] = {}
@@ -96,6 +102,7 @@ def _record(row: BenchResult) -> dict[str, object]:
         "multiply_adds_per_second": row.multiply_rate,
         "multiply_share": row.multiply_share,
         "limit": row.limit,
+        "weights": row.weights,
     }
 
 

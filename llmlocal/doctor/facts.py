@@ -23,6 +23,7 @@ from ..text import format_bytes
 SHOWN = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE")
 SECRET = re.compile(r"//[^/@]*@")  # user name and password in a URL
 CPUINFO, CPU_CACHES = Path("/proc/cpuinfo"), Path("/sys/devices/system/cpu/cpu0/cache")
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PROBE = "Q4_0"  # the format whose matmul kernel is checked for the instruction
 
 
@@ -99,6 +100,10 @@ def _storage() -> Iterator[Fact]:
 
     memory = psutil.virtual_memory()
     yield Fact("memory", f"{format_bytes(memory.available)} available of {format_bytes(memory.total)}")
+    if LARGE_PAGES.exists():
+        mode = LARGE_PAGES.read_text().partition("[")[2].partition("]")[0]
+        uses = "not used: decode is slower" if mode == "never" else "used for weights"
+        yield Fact("large pages", f"{mode}, {uses} (bench says what a model got)")
     folder, size = cache_root(), 0
     for path in folder.rglob("*"):
         size += path.stat().st_size if path.is_file() else 0

@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 from ..errors import ResourceError, UsageError
 from ..text import escaped
 from .disk import disk_error, sync_folder
+from .page_cache import give_back
 from .temporary import hold, name_beside, sweep, write_behind
 
 
@@ -140,6 +141,7 @@ class AtomicFile:
         self.file.flush()
         if not self._direct:
             os.fsync(self.file.fileno())
+            give_back(self.file.fileno())
 
     def publish(self) -> None:
         """Give the complete file its name; after this it survives a power cut."""

@@ -1,21 +1,102 @@
-"""Returns pages of a memory mapping to the system."""
+"""The pages of memory under a file's mapping: large ones where the system has them, and returned when not needed.
+
+Linux maps a file that lies in the page cache in 2 MB pieces with one entry each. The pieces are that large where the
+file was read through a mapping that asked for it, and small where it has just been written.
+"""
 
 from __future__ import annotations
 
 import mmap
+import os
+import re
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from .values import padded
+
+SMAPS = Path("/proc/self/smaps")
+RANGE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
+WORTHWHILE, PIECE = 64 << 20, 32 << 20  # bytes: of a file, and of its first piece, a multiple of a large page
+FAST = 1e9  # bytes/s of a disk that is read again unasked
+LARGE = ("AnonHugePages:", "FilePmdMapped:", "ShmemPmdMapped:")
+
+
+def address_of(map: mmap.mmap) -> int:
+    """Where the mapping begins."""
+    import numpy as np
+
+    return int(np.frombuffer(map, np.uint8).ctypes.data)
+
+
+def prefer_large_pages(map: mmap.mmap, path: Path | None = None) -> None:
+    """Ask for large pages; of use before the mapping is read for the first time. For `path` see `read_again`."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            map.madvise(mmap.MADV_HUGEPAGE)
+    if path is not None:
+        read_again(path, map)
 
 
 def drop_pages(map: mmap.mmap, address: int, nbytes: int) -> None:
     """Drop the whole pages within `nbytes` at `address`, where these lie in `map`; later access reads them again."""
-    import numpy as np
-
-    advice = getattr(mmap, "MADV_DONTNEED", None)
-    first = address - int(np.frombuffer(map, np.uint8).ctypes.data)
+    advice, first = getattr(mmap, "MADV_DONTNEED", None), address - address_of(map)
     if advice is None or not 0 <= first < len(map):
         return
     start = padded(first, mmap.PAGESIZE)  # the page before may hold the end of the previous tensor
     end = (first + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if end > start:
         map.madvise(advice, start, end - start)
+
+
+def large_share(maps: Iterable[mmap.mmap]) -> float | None:
+    """Share (0..1) of the memory of `maps` that lies in large pages; None where the system does not tell."""
+    ranges = [(start, start + len(map)) for map in maps for start in [address_of(map)]]
+    resident = large = 0
+    inside = False
+    try:
+        with open(SMAPS, encoding="ascii", errors="replace") as lines:
+            for line in lines:
+                if found := RANGE.match(line):
+                    at = int(found[1], 16)
+                    inside = any(start <= at < end for start, end in ranges)
+                elif inside and line.startswith(("Rss:", *LARGE)):
+                    kilobytes = int(line.split()[1])
+                    resident += kilobytes if line.startswith("Rss:") else 0
+                    large += 0 if line.startswith("Rss:") else kilobytes
+    except (OSError, ValueError):
+        return None
+    return large / resident if resident else None
+
+
+def read_again(path: Path, map: mmap.mmap) -> bool:
+    """Bring a file that lies in the page cache in small pieces into large ones: drop it and read it again.
+
+    Only where that is cheap: a first piece of the file must come back in large pages and at `FAST` bytes/s. Nothing is
+    dropped that another process has mapped. Returns whether the file was read again.
+    """
+    if len(map) < WORTHWHILE or not hasattr(os, "posix_fadvise") or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return False
+    for at in range(0, len(map), len(map) // 8):
+        map[at]  # what is not in the cache comes in large pages now
+    if large_share([map]) != 0:
+        return False
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        started = time.perf_counter()
+        _drop(map, handle, 0, PIECE)
+        for at in range(0, PIECE, mmap.PAGESIZE):
+            map[at]
+        if PIECE / (time.perf_counter() - started) < FAST or not large_share([map]):
+            return False
+        _drop(map, handle, PIECE, len(map) - PIECE)
+    finally:
+        os.close(handle)
+    return True
+
+
+def _drop(map: mmap.mmap, handle: int, start: int, nbytes: int) -> None:
+    """Unmap a part of a file and drop it from the page cache; the next access reads it from the disk."""
+    map.madvise(mmap.MADV_DONTNEED, start, nbytes)
+    os.posix_fadvise(handle, start, nbytes, os.POSIX_FADV_DONTNEED)

@@ -21,7 +21,7 @@ from ..quant.tensor import QTensor
 from ..text import escaped, shown
 from . import split
 from .layout import FETCH_AGAIN, Record, check_version, place, supported_format
-from .pages import drop_pages
+from .pages import drop_pages, prefer_large_pages
 from .values import (
     ALIGNMENT_KEY,
     DEFAULT_ALIGNMENT,
@@ -146,10 +146,22 @@ class GGUFFile:
         for file in (self, *self._parts):
             yield file.path, file.state, file._view
 
+    def mappings(self) -> list[mmap.mmap]:
+        """The mappings of the file and of the other parts of a split model."""
+        return [file._map for file in (self, *self._parts)]
+
+    def prefer_large_pages(self, *, again: bool) -> None:
+        """Ask for large pages, which make reading all weights faster and reading a few bytes slower.
+
+        `again`: read the file into the page cache again where it lies there in small pieces and that is cheap.
+        """
+        for file in (self, *self._parts):
+            prefer_large_pages(file._map, file.path if again else None)
+
     def forget(self, tensor: QTensor) -> None:
         """Return the pages of a tensor to the system; a later access reads them from the file again."""
-        for file in (self, *self._parts):
-            drop_pages(file._map, tensor.address, tensor.nbytes)
+        for map in self.mappings():
+            drop_pages(map, tensor.address, tensor.nbytes)
 
     def __enter__(self) -> GGUFFile:
         return self

@@ -20,6 +20,7 @@ from threading import Event, Thread
 from ..errors import BadFileError, NetworkError, ResourceError
 from ..files.content_digest import keep_digest
 from ..files.disk import FULL
+from ..files.page_cache import give_back
 from ..text import escaped, format_bytes
 from .remote_file import DownloadProgress, Notify, RemoteFile, hasher
 from .transport import HEADER_SECONDS, TransientError, opened
@@ -71,6 +72,7 @@ def fetch(file: RemoteFile, source: DownloadSource, partial: Path, target: Path,
             verified = transfer.digest() == file.digest
             if verified:
                 os.fsync(out.fileno())
+                give_back(out.fileno())
         if verified:
             os.replace(partial, target)
             if len(file.digest) == 64:  # a SHA-256

@@ -33,7 +33,8 @@ class BenchResult:
     """The result of one test: `name` as in llama-bench (pp512, tg128, pp512+tg128, pp512 @ d4096).
 
     `samples` are in tokens/s, `weight_rate` in bytes/s, `multiply_rate` in multiply-adds/s; the shares of the machine's
-    peak are 0..1. None where a rate does not apply or was not requested. `limit` is a sentence on the bottleneck.
+    peak are 0..1. None where a rate does not apply or was not requested. `limit` is a sentence on the bottleneck;
+    `weights` says where the weights lie and in which pages.
     """
 
     model: Path
@@ -46,6 +47,7 @@ class BenchResult:
     multiply_rate: float | None = None
     multiply_share: float | None = None
     limit: str | None = None
+    weights: str = "mapped"
 
     @property
     def mean(self) -> float:
@@ -139,7 +141,8 @@ def _row(engine: Engine, path: Path, plan: BenchPlan, test: tuple[int, int], dep
     name = "+".join(f"{kind}{n}" for kind, n in (("pp", n_prompt), ("tg", n_gen)) if n)
     name += f" @ d{depth}" if depth else ""
     samples = _sample(engine, plan.repeats, depth, run, n_prompt + n_gen)
-    row, cost = BenchResult(path, name, engine.n_threads, samples, plan.kv_type), work(*_file(engine))
+    row = BenchResult(path, name, engine.n_threads, samples, plan.kv_type, weights=engine.pages())
+    cost = work(*_file(engine))
     if n_prompt and n_gen:
         return row
     return _of_answer(row, cost, plan) if n_gen else _of_prompt(row, cost, plan)

@@ -31,6 +31,42 @@ def run_program(v: InstructionSet) -> Any:
     that memory is busy during short operations.
     """
 
+    opened, joined = _entering(v)
+    left, wait = _leaving(v)
+
+    @v.jitable
+    def reset(operations, first, last):
+        for i in range(first, last):
+            v.atomic_store(v.load_i64(operations + OPERATION * i + 8), 0)
+
+    def run(counter, ith, nth, team):
+        state, ahead, end = opened(team) if ith == 0 else joined(team), 0, 0
+        while state & CLOSED == 0:
+            operations, count = v.load_i64(team + OPERATIONS), v.load_i64(team + COUNT)
+            first = (state >> STAGE) & OPERATION_BITS
+            i, more = first, 1 if first < count else 0
+            while more != 0:
+                at = operations + OPERATION * i
+                v.call_kernel(v.load_i64(at), v.load_i64(at + 8), ith, nth)
+                if v.load_i64(at + 32) != end:
+                    ahead, end = v.load_i64(at + 24), v.load_i64(at + 32)
+                i += 1
+                more = 1 - v.load_i64(at + 16) if i < count else 0
+            run_bits = (state >> RUN) << RUN
+            following = run_bits | (count << STAGE) | CLOSED if first == count else run_bits | (i << STAGE) | 1
+            if left(team, state, following) != 0:
+                state = following
+                reset(operations, first, i)
+            else:
+                ahead = wait(team, state, ahead, end)
+                state = joined(team)
+
+    return run
+
+
+def _entering(v: InstructionSet) -> tuple[Any, Any]:
+    """`opened(team)` begins a run, `joined(team)` enters its current stage; both give the state."""
+
     @v.jitable
     def opened(team):
         while True:
@@ -47,10 +83,11 @@ def run_program(v: InstructionSet) -> Any:
             v.atomic_add(team + STATE, -1)
         return state
 
-    @v.jitable
-    def reset(operations, first, last):
-        for i in range(first, last):
-            v.atomic_store(v.load_i64(operations + OPERATION * i + 8), 0)
+    return opened, joined
+
+
+def _leaving(v: InstructionSet) -> tuple[Any, Any]:
+    """`left(team, state, following)` leaves the stage of `state`; `wait(team, state, ahead, end)` waits for its end."""
 
     @v.jitable
     def left(team, state, following):
@@ -76,26 +113,4 @@ def run_program(v: InstructionSet) -> Any:
                 v.call_plain(v.load_i64(team + YIELD))
         return ahead
 
-    def run(counter, ith, nth, team):
-        state, ahead, end = opened(team) if ith == 0 else joined(team), 0, 0
-        while state & CLOSED == 0:
-            operations, count = v.load_i64(team + OPERATIONS), v.load_i64(team + COUNT)
-            first = (state >> STAGE) & OPERATION_BITS
-            i, more = first, 1 if first < count else 0
-            while more != 0:
-                at = operations + OPERATION * i
-                v.call_kernel(v.load_i64(at), v.load_i64(at + 8), ith, nth)
-                if v.load_i64(at + 32) != end:
-                    ahead, end = v.load_i64(at + 24), v.load_i64(at + 32)
-                i += 1
-                more = 1 - v.load_i64(at + 16) if i < count else 0
-            run_bits = (state >> RUN) << RUN
-            following = run_bits | (count << STAGE) | CLOSED if first == count else run_bits | (i << STAGE) | 1
-            if left(team, state, following) != 0:
-                state = following
-                reset(operations, first, i)
-            else:
-                ahead = wait(team, state, ahead, end)
-                state = joined(team)
-
-    return run
+    return left, wait

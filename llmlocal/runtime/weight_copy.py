@@ -1,50 +1,50 @@
-"""Weights copied into memory of their own and interleaved for decode."""
+"""Weights copied into memory of their own: in large pages, and interleaved for decode where the format allows it."""
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
+
+from ..gguf.pages import prefer_large_pages
 from ..quant.kernels.interleave import can_interleave, interleave
 from ..quant.tensor import QTensor
 from .program import KernelCall
 
-ALIGN = 64
+ALIGN, PIECE = 64, 4 << 20
 
 
 def copied_bytes(tensors: Iterable[QTensor]) -> int:
-    """Bytes that a copy of `tensors` takes at most: those of matrices that can be interleaved."""
-    return sum(-(-tensor.nbytes // ALIGN) * ALIGN for tensor in tensors if _fits(tensor))
+    """Bytes that a copy of `tensors` takes at most: those of all matrices but stacks of experts, which stay mapped."""
+    return sum(_aligned(tensor.nbytes) for tensor in tensors if len(tensor.shape) == 2)
 
 
 class WeightCopy:
-    """Room for the matrices among `tensors` that can be interleaved; `place` hands it out.
+    """Room for the matrices among `tensors`; `place` hands it out.
 
     The memory comes in huge pages where the system has them, and only when it is written.
     """
 
     def __init__(self, tensors: Iterable[QTensor]) -> None:
-        self._memory = mmap.mmap(-1, max(copied_bytes(tensors), 1))
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with suppress(OSError):
-                self._memory.madvise(mmap.MADV_HUGEPAGE)
-        self._view, self._used = memoryview(self._memory), 0
+        self.memory = mmap.mmap(-1, max(copied_bytes(tensors), 1))
+        prefer_large_pages(self.memory)
+        self._view, self._used = memoryview(self.memory), 0
         self.copies: dict[int, tuple[QTensor, QTensor]] = {}  # (original, copy) by the original's address
 
     def place(self, weight: QTensor) -> QTensor:
-        """The copy of `weight`, still to be filled by `calls`; `weight` itself where it cannot be interleaved."""
-        if not _fits(weight):
-            return weight
+        """The copy of the matrix `weight`, still to be filled by `calls` and `copy_rows`."""
         if weight.address not in self.copies:
             room = self._view[self._used : self._used + weight.nbytes]
-            self._used += -(-weight.nbytes // ALIGN) * ALIGN
-            self.copies[weight.address] = weight, replace(weight, data=room, interleaved=True)
+            self._used += _aligned(weight.nbytes)
+            interleaved = can_interleave(weight.format, weight.rows)
+            self.copies[weight.address] = weight, replace(weight, data=room, interleaved=interleaved)
         return self.copies[weight.address][1]
 
     def calls(self) -> list[KernelCall]:
-        """The kernels that fill all copies."""
+        """The kernels that fill the interleaved copies."""
         return [
             KernelCall(
                 interleave(old.format),
@@ -57,8 +57,26 @@ class WeightCopy:
                 barrier=False,
             )
             for old, new in self.copies.values()
+            if new.interleaved
         ]
 
+    def copy_rows(self, n_threads: int) -> None:
+        """Fill the other copies, with `n_threads` threads."""
+        pieces = [
+            (new.data[start : start + PIECE], old.data[start : start + PIECE])
+            for old, new in self.copies.values()
+            if not new.interleaved
+            for start in range(0, new.nbytes, PIECE)
+        ]
+        with ThreadPoolExecutor(n_threads) as threads:
+            for _ in threads.map(_copy, pieces):
+                pass
 
-def _fits(tensor: QTensor) -> bool:
-    return len(tensor.shape) > 1 and can_interleave(tensor.format, tensor.shape[-2])
+
+def _copy(piece: tuple[memoryview, memoryview]) -> None:
+    target, source = (np.frombuffer(data, np.uint8) for data in piece)
+    np.copyto(target, source)  # without the GIL
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGN) * ALIGN
