@@ -83,7 +83,7 @@ def test_engines_run_in_turn(script: Path, monkeypatch: pytest.MonkeyPatch, capf
 
     monkeypatch.setattr(bench_protocol.Worker, "ask", recorded)
     monkeypatch.setattr(bench_peers, "SCRIPTS", {"llmlocal": script, "llama.cpp": script})
-    args = Namespace(only=None, threads=1, peer_python=Path(sys.executable))
+    args = Namespace(threads=1, peer=[("llama.cpp", Path(sys.executable))], without=False, cold=False)
     with ExitStack() as stack:
         workers = bench_peers.start(stack, args, Path("m.gguf"), 64)
         (result,) = bench_peers.run(workers, Path("m.gguf"), [bench_peers.Test("pp", 8, 0)], 3)
@@ -96,7 +96,15 @@ def test_table() -> None:
     table = list(bench_peers.markdown([bench_peers.Result("m.gguf", bench_peers.Test("tg", 8, 512).name, rates)]))
     assert table[2] == "| m.gguf | tg8 @ d512 | 20.00 (10.00 .. 30.00) | 10.00 (5.00 .. 20.00) | 2.00 |"
     alone = bench_peers.Result("m.gguf", "pp8", {"llama.cpp": [1.0]})
-    assert alone.ratio is None and list(bench_peers.markdown([alone]))[2].endswith("|  |")
+    assert not alone.ratios and list(bench_peers.markdown([alone]))[2].endswith("| 1.00 (1.00 .. 1.00) |")
+
+
+def test_names_of_peers() -> None:
+    args = bench_peers.parse(["m.gguf", "--peer", "ik=a", "--peer", "ik-repacked=b"])
+    assert args.peer == [("ik", Path("a")), ("ik-repacked", Path("b"))]
+    for wrong in ("llmlocal=x", "ik", "ik=", "vllm=x"):
+        with pytest.raises(SystemExit):
+            bench_peers.parse(["m.gguf", "--peer", wrong])
 
 
 def test_comparison_of_logits_counts_only_clear_positions() -> None:

@@ -23,7 +23,8 @@ class Llmlocal:
             copy = copies_weights("auto", gguf.metadata, gguf.tensors, n_ctx)
         self._engine: Any = Engine.open(path, n_ctx=n_ctx, n_threads=threads, max_outputs=64, copy_weights=copy)
         self.n_vocab: int = self._engine.n_vocab
-        self.info = f"llmlocal {version('llmlocal')}"
+        self._engine.prefill(bench_protocol.token_ids(2, self.n_vocab))
+        self.info = f"llmlocal {version('llmlocal')}, weights {self._engine.pages()}"
 
     def clear(self) -> None:
         self._engine.truncate(0)

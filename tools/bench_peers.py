@@ -1,15 +1,18 @@
-"""Time llmlocal and llama.cpp on the same files and tokens, run by run in turn, and print medians and their ratio.
+"""Time llmlocal and its peers on the same files and tokens, run by run in turn, and print medians and ratios.
 
-    python tools/bench_peers.py a.gguf b.gguf --peer-python PATH -p 512 -n 64 -d 0 -t 2 -r 5
+    python tools/bench_peers.py a.gguf --peer llama.cpp=PYTHON --peer ik-repacked=PYTHON -p 512 -n 64 -t 2 -r 5
 
-Both engines stay loaded; while one measures, the other sleeps. In turn, because a machine's speed drifts within
-minutes by more than the engines differ.
+PYTHON is an interpreter that has the peer's package. All engines stay loaded; while one measures, the others sleep. In
+turn, because a machine's speed drifts within minutes by more than the engines differ. The speed also depends on the
+pages under a mapped file: the first line of llmlocal says which it got; `--cold` drops the file from the page cache
+before it is loaded, so that it comes in large pages where the system has them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -20,7 +23,15 @@ from statistics import median
 from bench_protocol import Worker
 
 HERE = Path(__file__).parent
-SCRIPTS = {"llmlocal": HERE / "bench_llmlocal.py", "llama.cpp": HERE / "bench_llama_cpp.py"}
+SCRIPTS = {
+    "llmlocal": HERE / "bench_llmlocal.py",
+    "llama.cpp": HERE / "bench_llama_cpp.py",
+    "ik": HERE / "bench_ik_llama_cpp.py",
+    "ik-repacked": HERE / "bench_ik_llama_cpp.py",
+    "openvino": HERE / "bench_openvino.py",
+}
+ENVIRONMENT = {"ik-repacked": {"IK_REPACK": "1"}}
+OURS = "llmlocal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +56,24 @@ class Result:
     rates: dict[str, list[float]]
 
     @property
-    def ratio(self) -> float | None:
-        """llmlocal's median over llama.cpp's; None where one of them did not run."""
-        if not self.rates.keys() >= SCRIPTS.keys():
-            return None
-        return median(self.rates["llmlocal"]) / median(self.rates["llama.cpp"])
+    def ratios(self) -> dict[str, float]:
+        """llmlocal's median over that of each peer; empty where llmlocal did not run."""
+        ours = self.rates.get(OURS)
+        peers = {name: median(rates) for name, rates in self.rates.items() if name != OURS}
+        return {name: median(ours) / rate for name, rate in peers.items()} if ours else {}
 
 
 def start(stack: ExitStack, args: argparse.Namespace, model: Path, n_ctx: int) -> list[Worker]:
     """Load the model in one worker per engine; the engines' own lines go to stderr."""
-    pythons = {"llmlocal": Path(sys.executable), "llama.cpp": args.peer_python}
+    pythons = {} if args.without else {OURS: Path(sys.executable)}
+    pythons |= dict(args.peer)
+    if args.cold:
+        with open(model, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     workers = []
-    for name in args.only or SCRIPTS:
-        worker = stack.enter_context(Worker(name, pythons[name], SCRIPTS[name], model, args.threads, n_ctx))
+    for name, python in pythons.items():
+        env = ENVIRONMENT.get(name)
+        worker = stack.enter_context(Worker(name, python, SCRIPTS[name], model, args.threads, n_ctx, env))
         print(f"{name}: {worker.info}", file=sys.stderr)
         workers.append(worker)
     return workers
@@ -75,27 +91,38 @@ def run(workers: Sequence[Worker], model: Path, tests: Sequence[Test], repetitio
 
 
 def markdown(results: Sequence[Result]) -> Iterator[str]:
-    """A table: median tokens per second, smallest and largest run, ratio."""
-    engines = list(results[0].rates)
-    yield "| file | test | " + " | ".join(f"{name} t/s (min .. max)" for name in engines) + " | ratio |"
-    yield "|---|---|" + "---:|" * (len(engines) + 1)
+    """A table: median tokens per second, smallest and largest run, and the ratio to each peer."""
+    first = results[0]
+    titles = [f"{name} t/s (min .. max)" for name in first.rates] + [f"to {name}" for name in first.ratios]
+    yield f"| file | test | {' | '.join(titles)} |"
+    yield "|---|---|" + "---:|" * len(titles)
     for r in results:
         cells = [f"{median(v):.2f} ({min(v):.2f} .. {max(v):.2f})" for v in r.rates.values()]
-        ratio = "" if r.ratio is None else f"{r.ratio:.2f}"
-        yield f"| {r.file} | {r.test} | " + " | ".join(cells) + f" | {ratio} |"
+        cells += [f"{ratio:.2f}" for ratio in r.ratios.values()]
+        yield f"| {r.file} | {r.test} | {' | '.join(cells)} |"
+
+
+def peer(text: str) -> tuple[str, Path]:
+    """Parse NAME=PYTHON. Raises ValueError, which argparse reports."""
+    name, _, python = text.partition("=")
+    if name == OURS or name not in SCRIPTS or not python:
+        raise ValueError(text)
+    return name, Path(python)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time llmlocal and llama.cpp on the same files, in turn.")
+    parser = argparse.ArgumentParser(description="Time llmlocal and its peers on the same files, in turn.")
     parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--peer-python", type=Path, default=sys.executable, help="one with llama-cpp-python")
+    peers = ", ".join(name for name in SCRIPTS if name != OURS)
+    parser.add_argument("--peer", type=peer, action="append", default=[], metavar="NAME=PYTHON", help=f"one of {peers}")
     parser.add_argument("-p", type=int, nargs="*", default=[512], help="prompt lengths (0: none)")
     parser.add_argument("-n", type=int, nargs="*", default=[64], help="tokens generated one by one (0: none)")
     parser.add_argument("-d", type=int, nargs="*", default=[0], help="tokens already in the context")
     parser.add_argument("-t", "--threads", type=int, default=2)
     parser.add_argument("-r", "--repetitions", type=int, default=5)
     parser.add_argument("-o", "--output", choices=["md", "json"], default="md")
-    parser.add_argument("--only", action="append", choices=list(SCRIPTS), help="run this engine alone")
+    parser.add_argument("--without", action="store_true", help="run the peers alone, without llmlocal")
+    parser.add_argument("--cold", action="store_true", help="drop each file from the page cache first")
     return parser.parse_args(argv)
 
 
@@ -109,7 +136,7 @@ def main() -> None:
             workers = start(stack, args, model, n_ctx)
             results += run(workers, model, tests, args.repetitions)
     if args.output == "json":
-        print(json.dumps([asdict(r) | {"ratio": r.ratio} for r in results], indent=2))
+        print(json.dumps([asdict(r) | {"ratios": r.ratios} for r in results], indent=2))
     else:
         print(*markdown(results), sep="\n")
 

@@ -1,6 +1,6 @@
 """The line between a benchmark and its engines: each engine is a process that answers JSON lines on stdin and stdout.
 
-Knows how a run is timed and which tokens it is fed, so that both engines do exactly the same work. Knows no engine.
+Knows how a run is timed and which tokens it is fed, so that all engines do exactly the same work. Knows no engine.
 Imports the standard library alone, because one side runs in an interpreter that has none of our packages.
 
     {"op": "pp", "n": 512, "depth": 0}            seconds to read 512 tokens at once
@@ -16,7 +16,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -58,12 +58,16 @@ def measure(engine: Engine, op: str, n: int, depth: int = 0) -> float:
     return time.perf_counter() - start
 
 
-def serve(engine: Engine) -> None:
-    """Warm up, say so, and answer requests until stdin ends. What libraries print goes to stderr."""
+def serve(engine: Engine, seconds: Callable[[str, int, int], float] | None = None) -> None:
+    """Warm up, say so, and answer requests until stdin ends. What libraries print goes to stderr.
+
+    `seconds` measures instead of `measure`, for an engine that cannot be fed token by token.
+    """
+    timed = seconds or (lambda op, n, depth: measure(engine, op, n, depth))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     for op, n in ("pp", 64), ("tg", 4):
-        measure(engine, op, n)
+        timed(op, n, 0)
     print(json.dumps({"info": engine.info, "n_vocab": engine.n_vocab}), file=answers)
     for line in sys.stdin:
         request = json.loads(line)
@@ -72,17 +76,29 @@ def serve(engine: Engine) -> None:
             engine.save_logits(token_ids(request["n"], engine.n_vocab), request["path"])
             answer = {"path": request["path"]}
         else:
-            answer = {"seconds": measure(engine, request["op"], request["n"], request.get("depth", 0))}
+            answer = {"seconds": timed(request["op"], request["n"], request.get("depth", 0))}
         print(json.dumps(answer), file=answers)
 
 
 class Worker:
     """A running engine process; a context manager that ends it. Raises RuntimeError when it dies."""
 
-    def __init__(self, name: str, python: Path, script: Path, model: Path, threads: int, n_ctx: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        python: Path,
+        script: Path,
+        model: Path,
+        threads: int,
+        n_ctx: int,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`env`: environment variables besides those of this process."""
         self.name = name
         command = [str(python), str(script), str(model), str(threads), str(n_ctx)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+        )
         ready = self._answer()
         self.info: str = ready["info"]
         self.n_vocab: int = ready["n_vocab"]
