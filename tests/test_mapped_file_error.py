@@ -31,7 +31,19 @@ with Screen(quiet=True):
     os.truncate(sys.argv[1], 10)
     held[len(held) - 1]
 """
-TRUNCATIONS, SEED = 200, 22
+READ = """
+import os, sys
+from llmlocal.cli.main import main
+from llmlocal.model_info import describe
+
+def cut_and_read(gguf, *_):
+    os.truncate(gguf.path, 10)
+    return bytes(next(gguf.files())[2])
+
+describe.describe = cut_and_read
+code = main(["show", sys.argv[1]])
+"""
+TRUNCATIONS, SEED = int(os.environ.get("LLMLOCAL_TRUNCATIONS", "200")), 22
 
 
 @pytest.fixture
@@ -43,6 +55,12 @@ def file(tmp_path: Path) -> Path:
 
 def test_one_line_and_the_code_of_a_bad_file(file: Path) -> None:
     done = subprocess.run([sys.executable, "-c", CUT, str(file)], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (5, b"", MESSAGE)
+
+
+def test_commands_that_only_read_a_header_say_it_too(story: Path, tmp_path: Path) -> None:
+    shutil.copy(story, tmp_path / "model.gguf")
+    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path / "model.gguf")], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (5, b"", MESSAGE)
 
 

@@ -17,6 +17,7 @@ from struct import error as StructError
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError, ResourceError
+from ..files import mapped
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
 from . import split
@@ -362,6 +363,7 @@ def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
             state = os.fstat(file.fileno())
             if not state.st_size:
                 raise BadFileError(f"{where}: file is empty, not a GGUF model", FETCH_AGAIN)
+            mapped.announce()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), state
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"{where}: no such file") from None
