@@ -20,7 +20,8 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
-from ..files import home, mapped
+from ..files import mapped
+from ..quant.user_folders import ensure_home
 from ..text import shown
 from .help_format import format_help
 from .model_argument import with_models
@@ -121,7 +122,7 @@ def llmlocal(
 def main(arguments: list[str] | None = None) -> int:
     """Run the program on `arguments` (those of the process) and return its exit code: the one error boundary."""
     standard_streams.fill()
-    home.ensure()
+    ensure_home()
     if arguments is None and not os.environ.get("LLMLOCAL_DEBUG"):
         warnings.simplefilter("ignore")  # libraries' remarks for developers; tests see them
     arguments = sys.argv[1:] if arguments is None else arguments
