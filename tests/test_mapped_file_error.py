@@ -43,7 +43,7 @@ def cut_and_read(gguf, *_):
 describe.describe = cut_and_read
 code = main(["show", sys.argv[1]])
 """
-TRUNCATIONS, SEED = int(os.environ.get("LLMLOCAL_TRUNCATIONS", "200")), 22
+TRUNCATIONS, FIRST = int(os.environ.get("LLMLOCAL_FUZZ", "200")), int(os.environ.get("LLMLOCAL_FUZZ_FROM", "0"))
 
 
 @pytest.fixture
@@ -90,12 +90,16 @@ def test_other_bus_errors_end_the_process_as_before() -> None:
 
 @pytest.mark.slow
 def test_models_cut_at_random_moments(stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of runs and chats, from before the file is opened until after the last token."""
-    rng, data = random.Random(SEED), tmp_path / "data"
+    """Of runs and chats, from before the file is opened until after the last token.
+
+    LLMLOCAL_FUZZ is their number, LLMLOCAL_FUZZ_FROM that of the first, as in test_fuzz.py.
+    """
+    data = tmp_path / "data"
     original, model = stories / "stories260K-f32.gguf", tmp_path / "model.gguf"
     environment = {**os.environ, "XDG_DATA_HOME": str(data)}
     codes: dict[int, int] = {}
-    for i in range(TRUNCATIONS):
+    for i in range(FIRST, FIRST + TRUNCATIONS):
+        rng = random.Random(f"22 {i}")
         shutil.copy(original, model)
         size, chat = model.stat().st_size, i % 2
         words = ["chat", model, "--template", "chatml"] if chat else ["run", model, "once", "-n", "200", "--no-stdin"]
