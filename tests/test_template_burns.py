@@ -105,7 +105,7 @@ def test_ctrl_c_acts() -> None:
     rng, waited = random.Random(SEED), list[tuple[float, str]]()
     signal.signal(signal.SIGPROF, stopped)
     for source in templates():
-        moment = rng.uniform(0.01, 0.6)
+        moment = rng.uniform(0.01, 0.2)
         began = time.process_time()
         try:
             signal.setitimer(signal.ITIMER_PROF, moment)  # counts processor time
@@ -114,5 +114,5 @@ def test_ctrl_c_acts() -> None:
             waited.append((time.process_time() - began - moment, source[:150]))
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-    assert len(waited) > 50
+    assert len(waited) > 30
     said(f"{len(waited)} interrupted; the latest, in seconds:", waited)
