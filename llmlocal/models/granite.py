@@ -51,7 +51,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("GraniteForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK,
 )

@@ -37,7 +37,7 @@ def keys(s: Settings) -> Keys:
 LAYER = r"^model\.layers\.(\d+)\."
 CONVERSION = Conversion(
     classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK
     | {

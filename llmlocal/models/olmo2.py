@@ -56,6 +56,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Olmo2ForCausalLM", "Olmo3ForCausalLM"),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 5e5},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "rope_theta": 5e5},
     keys=keys,
 )

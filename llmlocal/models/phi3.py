@@ -45,7 +45,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Phi3ForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},
     keys=keys,
     extra=longrope_factors,
 )
