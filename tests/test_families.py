@@ -173,9 +173,25 @@ def test_a_value_may_be_an_array_of_equal_ones(model: tuple[str, Path]) -> None:
     for times in (1, values[f"{arch}.block_count"]):
         assert not opened(path, {key: [value] * times for key, value in values.items()})
     for key in ("attention.head_count", "feed_forward_length"):
-        value = values[f"{arch}.{key}"]
-        said = opened(path, {f"{arch}.{key}": [value] * 2 + [2 * value]})
-        assert f"{arch}.{key} differs between layers, which is not supported" in said
+        value, count = values[f"{arch}.{key}"], values[f"{arch}.block_count"] + 1
+        assert f"{arch}.{key} has {count} elements" in opened(path, {f"{arch}.{key}": [value] * count})
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
+    """The shapes that are asked for in the last layer follow the last element of an array."""
+    path = model[1]
+    with open_gguf(path) as gguf:
+        arch = gguf.metadata["general.architecture"]
+        last, heads = gguf.metadata[f"{arch}.block_count"] - 1, gguf.metadata[f"{arch}.attention.head_count"]
+        head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
+        size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
+        dense, ffn = "blk.0.ffn_up.weight" in gguf.tensors, gguf.metadata[f"{arch}.feed_forward_length"]
+    said = opened(path, {f"{arch}.attention.head_count": [heads] * last + [2 * heads], **size})
+    assert re.search(rf"'blk.{last}.attn_\w+.weight' is .*, must be", said)
+    if dense:
+        said = opened(path, {f"{arch}.feed_forward_length": [ffn] * last + [2 * ffn]})
+        assert re.search(rf"'blk.{last}.ffn_\w+.weight' is .*, must be", said)
 
 
 @pytest.mark.usefixtures("nothing_runs")

@@ -32,6 +32,7 @@ from ..quant.tensor import QTensor
 from ..runtime.buffers import aligned
 from ..runtime.graph import Graph, Value
 from ..runtime.kv_cache import KVCache
+from .expert_matrices import ExpertMatrices
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
 
@@ -50,6 +51,7 @@ class Layers:
         """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout."""
         self.graph, self.cache, self.place = graph, cache, place
         self.tables: list[Rope | PositionScale] = []
+        self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._q8: dict[Value, Value] = {}
 

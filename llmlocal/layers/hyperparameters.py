@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .metadata import Config
 from .weights import Weights
@@ -10,10 +10,10 @@ from .weights import Weights
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Sizes of a decoder.
+    """Sizes of a decoder; heads and `ffn` are those of the first block, `block` gives those of another.
 
     `width` of a token, `ffn` of the MLP's hidden layer; `rotary_dim`: values of a head with rotary embedding;
-    `eps` of the norms; `context`: the trained context in tokens.
+    `eps` of the norms; `context`: the trained context in tokens. `by_block`: (heads, kv_heads, ffn) of each block.
     """
 
     blocks: int
@@ -25,6 +25,7 @@ class Hyperparameters:
     rotary_dim: int
     eps: float
     context: int
+    by_block: tuple[tuple[int, int, int], ...]
 
     @property
     def q_dim(self) -> int:
@@ -36,23 +37,33 @@ class Hyperparameters:
         """Width of the keys of all heads, and of their values."""
         return self.kv_heads * self.head_dim
 
+    def block(self, i: int) -> Hyperparameters:
+        """The sizes of block `i`."""
+        heads, kv_heads, ffn = self.by_block[i]
+        return replace(self, heads=heads, kv_heads=kv_heads, ffn=ffn)
+
     @classmethod
     def read(cls, c: Config, w: Weights) -> Hyperparameters:
         """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
-        width, heads = c.integer("embedding_length", 1, 1 << 20), c.integer("attention.head_count", 1, 1 << 12)
-        kv_heads = c.integer("attention.head_count_kv", 1, heads, heads)
+        width = c.integer("embedding_length", 1, 1 << 20)
+        blocks = c.integer("block_count", 1, len(w.gguf.tensors))  # every block has tensors
+        all_heads = c.integers("attention.head_count", blocks, 1, 1 << 12)
+        all_kv_heads = c.integers("attention.head_count_kv", blocks, 1, 1 << 12, all_heads)
+        all_ffn = c.integers("feed_forward_length", blocks, 1, 1 << 22)
+        heads, kv_heads = all_heads[0], all_kv_heads[0]
         head_dim = c.integer("attention.key_length", 1, 1 << 12, max(1, width // heads))
         rotary_dim = c.integer("rope.dimension_count", 0, head_dim, head_dim // 2 * 2)
-        if heads % kv_heads:
-            raise c.fail(f"{heads} attention heads are not a multiple of {kv_heads} key heads")
+        odd = next((some for some in zip(all_heads, all_kv_heads, strict=True) if some[0] % some[1]), None)
+        if odd:
+            raise c.fail(f"{odd[0]} attention heads are not a multiple of {odd[1]} key heads")
         if rotary_dim % 2:
             raise c.fail(f"{c.arch}.rope.dimension_count is {rotary_dim}, must be even")
         if c.integer("attention.value_length", 1, 1 << 12, head_dim) != head_dim:
             raise c.fail("attention.value_length that differs from attention.key_length is not supported")
         return cls(
-            blocks=c.integer("block_count", 1, len(w.gguf.tensors)),  # every block has tensors
+            blocks=blocks,
             width=width,
-            ffn=c.integer("feed_forward_length", 1, 1 << 22),
+            ffn=all_ffn[0],
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
@@ -61,6 +72,7 @@ class Hyperparameters:
                 "attention.layer_norm_rms_epsilon", 0, 1, c.number("attention.layer_norm_epsilon", 0, 1, 1e-5)
             ),
             context=c.integer("context_length", 1, 1 << 31),
+            by_block=tuple(zip(all_heads, all_kv_heads, all_ffn, strict=True)),
         )
 
 

@@ -23,8 +23,9 @@ from ..quant.kernels.q8_activations import q8_bytes
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
+from .expert_matrices import ExpertMatrices
 
-ExpertLinear = tuple[QTensor, QTensor | None]  # weights (experts, rows, k), biases (experts, rows)
+ExpertLinear = tuple[ExpertMatrices, QTensor | None]  # weights (experts, rows, k), biases (experts, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +81,18 @@ def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLi
     outs = [g.value(r.used * stack.shape[1]) for stack, _ in stacks]
     for i, ((stack, _), x, out) in enumerate(zip(stacks, xs, outs, strict=True)):
         _, rows, k = stack.shape
-        row_bytes = stack.format.row_bytes(k)
+        layers.expert_matrices.append(stack)
         g.add(
             matmul_grouped(stack.format),
             barrier=i == len(outs) - 1,
             tokens=g.batch.tokens,
             groups=r.groups,
-            weights=stack.address,
-            matrix_bytes=rows * row_bytes,
+            matrices=stack.addresses.ctypes.data,
             x=x,
             y=out,
             rows=rows,
             k=k,
-            row_bytes=row_bytes,
+            row_bytes=stack.format.row_bytes(k),
             scratch=g.scratch(SCRATCH_BYTES),
         )
     for (stack, bias), out in zip(stacks, outs, strict=True):

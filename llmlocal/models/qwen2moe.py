@@ -29,8 +29,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
         h,
         w,
         vocab,
-        attention=lambda b, x: rope_attention(g, h, b, x, rope),
-        feed_forward=lambda b, x: feed_forward(g, h, e, b, x),
+        attention=lambda h, b, x: rope_attention(g, h, b, x, rope),
+        feed_forward=lambda h, b, x: feed_forward(g, h, e, b, x),
     )
 
 
