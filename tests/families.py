@@ -47,6 +47,7 @@ EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 
 MINISTRAL = YARN | {"type": "yarn", "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}
 MINISTRAL |= {"llama_4_scaling_beta": 0.1, "rope_theta": 1000.0}
 COHERE = {"model_type": "cohere", "logit_scale": 0.25, "layer_norm_eps": 1e-5, "tie_word_embeddings": True}
+LFM2 = {"num_hidden_layers": 4, "norm_eps": 1e-5, "conv_L_cache": 3, "conv_bias": False, "tie_word_embeddings": True}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -124,6 +125,30 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "shared_intermediate_size": 40,
         },
     ),
+    "lfm2": (
+        "Lfm2ForCausalLM",
+        {
+            "model_type": "lfm2",
+            **LFM2,
+            "layer_types": ["conv", "full_attention", "conv", "full_attention"],
+            "block_multiple_of": 8,
+            "block_ffn_dim_multiplier": 1.0,
+            "block_auto_adjust_ff_dim": True,
+        },
+    ),
+    "lfm2moe": (
+        "Lfm2MoeForCausalLM",
+        {
+            "model_type": "lfm2_moe",
+            **LFM2,
+            **EXPERTS,
+            "layer_types": ["full_attention", "conv", "conv", "full_attention"],
+            "num_dense_layers": 1,
+            "use_expert_bias": True,
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 1.0,
+        },
+    ),
     "gpt-oss": (
         "GptOssForCausalLM",
         {
@@ -157,7 +182,8 @@ def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return (values * 0.2 + centre).astype(np.float32)
     if len(shape) == 1 or "bias" in name:
         return (values * 0.3).astype(np.float32)
-    fan_in = shape[0] if "c_" in name or len(shape) == 3 else shape[-1]  # GPT-2's matrices are input by output
+    by_output = "c_" in name or (len(shape) == 3 and "conv" not in name)  # GPT-2's matrices are input by output
+    fan_in = shape[0] if by_output else shape[-1]
     return (values / np.float32(1.0 if "embed" in name or "wte" in name else fan_in**0.5)).astype(np.float32)
 
 

@@ -186,7 +186,7 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
         last, heads = gguf.metadata[f"{arch}.block_count"] - 1, gguf.metadata[f"{arch}.attention.head_count"]
         head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
         size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
-        dense, ffn = "blk.0.ffn_up.weight" in gguf.tensors, gguf.metadata[f"{arch}.feed_forward_length"]
+        dense, ffn = f"blk.{last}.ffn_up.weight" in gguf.tensors, gguf.metadata[f"{arch}.feed_forward_length"]
     said = opened(path, {f"{arch}.attention.head_count": [heads] * last + [2 * heads], **size})
     assert re.search(rf"'blk.{last}.attn_\w+.weight' is .*, must be", said)
     if dense:

@@ -33,6 +33,7 @@ from ..runtime.buffers import aligned
 from ..runtime.graph import Graph, Value
 from ..runtime.kv_cache import KVCache
 from .expert_matrices import ExpertMatrices
+from ..runtime.state_cache import StateCache
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
 
@@ -40,19 +41,25 @@ NO_WINDOW = 1 << 62  # longer than any context
 
 
 class Layers:
-    """The layers, recorded into `graph`, with keys and values in `cache`.
+    """The layers, recorded into `graph`, with keys and values in `cache` and recurrent states in `states`.
 
     `tables` must be filled with the positions of a batch before the program runs.
     """
 
     def __init__(
-        self, graph: Graph, cache: KVCache, place: Callable[[QTensor], QTensor] = lambda weight: weight
+        self,
+        graph: Graph,
+        cache: KVCache,
+        place: Callable[[QTensor], QTensor] = lambda weight: weight,
+        states: StateCache | None = None,
     ) -> None:
         """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout."""
         self.graph, self.cache, self.place = graph, cache, place
+        self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
         self.tables: list[Rope | PositionScale] = []
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
+        self._constants: list[NDArray[np.float32]] = []
         self._q8: dict[Value, Value] = {}
 
     def embed(self, table: QTensor) -> Value:
@@ -208,6 +215,11 @@ class Layers:
         )
         g.add(attention_ops.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **shared)
         return out
+
+    def constant(self, values: NDArray[Any]) -> int:
+        """Address of a copy of `values` as float32: weights in another layout than the file's, for kernels to read."""
+        self._constants.append(np.ascontiguousarray(values, np.float32).copy())
+        return int(self._constants[-1].ctypes.data)
 
     def _sinks_of(self, heads: int) -> int:
         """Address of sinks (heads,) float32 without any weight."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
-from .hyperparameters import Experts, Hyperparameters
-from .moe import ExpertLinear, combine, expert_linears, route, sorted_expert_linear
+from .hyperparameters import SIGMOID, Experts, Hyperparameters
+from .moe import ExpertLinear, combine, Routing, expert_linears, route, route_by_sigmoid, sorted_expert_linear
 from .rope import Rope
 from .weights import Weights
 
@@ -112,10 +112,17 @@ def mixture_of_experts(
 ) -> Value:
     """Weighted sum of the `gated_mlp`s of each token's best experts; weights sum to 1 if `normalize_weights`."""
     scores = g.linear(x, *w.linear("ffn_gate_inp", e.count, h.width))
-    routing = route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)
+    routing = _routing(g, e, w, scores, normalize_weights)
     down = w.stack("ffn_down", e.count, h.width, e.ffn)
     gate, up = expert_linears(g, x, routing, *gate_up_experts(h, e, w))
     return combine(g, sorted_expert_linear(g, activation(gate, up), routing, down), routing)
+
+
+def _routing(g: Layers, e: Experts, w: Weights, scores: Value, normalize_weights: bool) -> Routing:
+    if e.gating != SIGMOID:
+        return route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)
+    bias = w.maybe_vector("exp_probs_b.bias", e.count)
+    return route_by_sigmoid(g, scores, e.used, bias, normalize_weights=normalize_weights, factor=e.factor)
 
 
 def gate_up_experts(h: Hyperparameters, e: Experts, w: Weights) -> tuple[ExpertLinear, ExpertLinear]:

@@ -10,10 +10,12 @@ from .weights import Weights
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Sizes of a decoder; heads and `ffn` are those of the first block, `block` gives those of another.
+    """Sizes of a decoder; heads and `ffn` are those of the first block that has them, `block` gives
+    those of one.
 
     `width` of a token, `ffn` of the MLP's hidden layer; `rotary_dim`: values of a head with rotary embedding;
-    `eps` of the norms; `context`: the trained context in tokens. `by_block`: (heads, kv_heads, ffn) of each block.
+    `eps` of the norms; `context`: the trained context in tokens. `by_block`: (heads, kv_heads, ffn) of each block, 0 for
+    parts that it does not have.
     """
 
     blocks: int
@@ -43,17 +45,21 @@ class Hyperparameters:
         return replace(self, heads=heads, kv_heads=kv_heads, ffn=ffn)
 
     @classmethod
-    def read(cls, c: Config, w: Weights) -> Hyperparameters:
-        """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
+    def read(cls, c: Config, w: Weights, *, hybrid: bool = False) -> Hyperparameters:
+        """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values.
+
+        In a `hybrid` model blocks may have no attention (no heads) or no feed-forward.
+        """
         width = c.integer("embedding_length", 1, 1 << 20)
         blocks = c.integer("block_count", 1, len(w.gguf.tensors))  # every block has tensors
-        all_heads = c.integers("attention.head_count", blocks, 1, 1 << 12)
-        all_kv_heads = c.integers("attention.head_count_kv", blocks, 1, 1 << 12, all_heads)
-        all_ffn = c.integers("feed_forward_length", blocks, 1, 1 << 22)
-        heads, kv_heads = all_heads[0], all_kv_heads[0]
+        least = 0 if hybrid else 1
+        all_heads = c.integers("attention.head_count", blocks, least, 1 << 12)
+        all_kv_heads = c.integers("attention.head_count_kv", blocks, least, 1 << 12, all_heads)
+        all_ffn = c.integers("feed_forward_length", blocks, least, 1 << 22)
+        heads, kv_heads, ffn = (next((n for n in some if n), 1) for some in (all_heads, all_kv_heads, all_ffn))
         head_dim = c.integer("attention.key_length", 1, 1 << 12, max(1, width // heads))
         rotary_dim = c.integer("rope.dimension_count", 0, head_dim, head_dim // 2 * 2)
-        odd = next((some for some in zip(all_heads, all_kv_heads, strict=True) if some[0] % some[1]), None)
+        odd = next((some for some in zip(all_heads, all_kv_heads, strict=True) if some[1] and some[0] % some[1]), None)
         if odd:
             raise c.fail(f"{odd[0]} attention heads are not a multiple of {odd[1]} key heads")
         if rotary_dim % 2:
@@ -63,7 +69,7 @@ class Hyperparameters:
         return cls(
             blocks=blocks,
             width=width,
-            ffn=all_ffn[0],
+            ffn=ffn,
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
@@ -81,6 +87,7 @@ class Experts:
     """Sizes of a mixture of experts: how many there are, how many each token uses, and the hidden width of their MLPs.
 
     `shared_ffn` is the hidden width of the shared expert, 0 for none; `factor` multiplies the weights of the chosen.
+    `gating`: the function that makes weights of scores, as in `expert_gating_func`.
     """
 
     count: int
@@ -88,12 +95,14 @@ class Experts:
     ffn: int
     shared_ffn: int
     factor: float
+    gating: int
 
     @classmethod
     def read(cls, c: Config, h: Hyperparameters) -> Experts:
         """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
-        if c.integer("expert_gating_func", 0, 100, SOFTMAX) not in (0, SOFTMAX, SOFTMAX_OF_CHOSEN):
-            raise c.fail(f"{c.arch}.expert_gating_func is not softmax; other functions are not supported")
+        gating = c.integer("expert_gating_func", 0, 100, SOFTMAX) or SOFTMAX
+        if gating not in (SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN):
+            raise c.fail(f"{c.arch}.expert_gating_func is {gating}; supported are softmax (1, 3) and sigmoid (2)")
         count = c.integer("expert_count", 1, 1 << 12)
         return cls(
             count=count,
@@ -101,10 +110,11 @@ class Experts:
             ffn=c.integer("expert_feed_forward_length", 1, 1 << 22, h.ffn),
             shared_ffn=c.integer("expert_shared_feed_forward_length", 0, 1 << 22, 0),
             factor=c.number("expert_weights_scale", 0, 1e3, 1.0) or 1.0,
+            gating=gating,
         )
 
 
-SOFTMAX, SOFTMAX_OF_CHOSEN = 1, 3  # values of expert_gating_func
+SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN = 1, 2, 3  # values of expert_gating_func
 
 
 def windows(c: Config, blocks: int, *, period: int, default: int = 0) -> list[int | None]:

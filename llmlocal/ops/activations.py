@@ -51,14 +51,14 @@ def geglu_reference(gate: Floats, up: Floats) -> Floats:
     return gelu_reference(gate) * up
 
 
-def _sigmoid_of(v: InstructionSet) -> Any:
+def sigmoid_of(v: InstructionSet) -> Any:
     """`(x, y)`: x * sigmoid(y) of f32x8."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
     return v.jitable(lambda x, y: x / (power(v.zero(f32x8) - y) + 1.0))
 
 
 def _gelu_of(v: InstructionSet) -> Any:
-    gated = _sigmoid_of(v)
+    gated = sigmoid_of(v)
     return v.jitable(lambda x: gated(x, (x * x * x * CUBIC + x) * SLOPE))
 
 
@@ -76,14 +76,14 @@ def _gate(v: InstructionSet, eight: Any) -> Any:
 @kernel("tokens gate up out width")
 def swiglu(v: InstructionSet) -> Any:
     """out = silu(gate) * up, all (tokens, width) float32; out may be gate."""
-    gated = _sigmoid_of(v)
+    gated = sigmoid_of(v)
     return _gate(v, lambda g, u: gated(g, g) * u)
 
 
 @kernel("tokens gate up out width")
 def swiglu_clamped(v: InstructionSet) -> Any:
     """out = swiglu_clamped_reference(gate, up), as `swiglu`."""
-    f32x8, gated = v.f32x8, _sigmoid_of(v)
+    f32x8, gated = v.f32x8, sigmoid_of(v)
 
     def eight(g, u):
         g = v.minimum(g, v.splat(f32x8, LIMIT))
@@ -115,7 +115,7 @@ def gelu(v: InstructionSet) -> Any:
 @kernel("tokens x out width")
 def sigmoid(v: InstructionSet) -> Any:
     """out = 1 / (1 + e^-x), as `gelu`."""
-    f32x8, gated = v.f32x8, _sigmoid_of(v)
+    f32x8, gated = v.f32x8, sigmoid_of(v)
     body = v.jitable(_gate(v, lambda x, same: gated(v.splat(f32x8, 1.0), x)))
 
     def run(counter, ith, nth, tokens, x, out, width):
