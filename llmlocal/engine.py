@@ -1,7 +1,7 @@
 """The engine: token ids in, logits out. Text is the business of tokenizer and session.
 
-An engine is an open GGUF file, its recorded program, a KV cache and recurrent states for `n_seqs` sequences, and threads
-to run the program.
+An engine is an open GGUF file, its recorded program, a KV cache and recurrent states for `n_seqs` sequences, and
+threads to run the program.
 """
 
 from __future__ import annotations

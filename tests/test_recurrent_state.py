@@ -1,4 +1,4 @@
-"""A recurrent state behaves like a cache: whatever was done to a sequence before, it goes on as if it were read afresh."""
+"""A recurrent state behaves like a cache: whatever was done to a sequence, it goes on as if it were read afresh."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read(engine: Engine, tokens: list[int]) -> np.ndarray:
     return engine.prefill(tokens)
 
 
-# ---- which states are kept ---------------------------------------------------------------------------------------------
+# ---- which states are kept -----------------------------------------------------------------------------------------
 
 
 def test_how_many_checkpoints_are_kept() -> None:
@@ -81,7 +81,7 @@ def test_checkpoints_are_dense_near_the_end() -> None:
     assert len(kept) == 8
 
 
-# ---- sequences -----------------------------------------------------------------------------------------------------------
+# ---- sequences -----------------------------------------------------------------------------------------------------
 
 
 def test_truncation_at_any_position(engine: Engine, fresh: Engine) -> None:
@@ -170,7 +170,7 @@ def test_a_thousand_random_edits(path: Path, fresh: Engine, monkeypatch: pytest.
         edited(path, fresh, seed, 200)
 
 
-# ---- on disk --------------------------------------------------------------------------------------------------------------
+# ---- on disk -------------------------------------------------------------------------------------------------------
 
 
 def test_another_process_goes_on_from_the_prompt_cache(path: Path, fresh: Engine, tmp_path: Path) -> None:

@@ -141,11 +141,12 @@ class PromptCache:
         digest = blake2b(digest_size=DIGEST)
         with atomic_file(path, force=True) as file:
             os.chmod(file.fileno(), 0o600)
-            heads = (np.ascontiguousarray(head).data for plane in cells for head in plane)
-            layers = (layer.data for state in states.values() for layer in state)
-            for part in chain((MAGIC + LENGTH.pack(len(header)) + header, ids.tobytes()), heads, layers):
-                digest.update(part)
-                file.write(part)
+            first = np.frombuffer(MAGIC + LENGTH.pack(len(header)) + header, np.uint8)
+            heads = (np.ascontiguousarray(head) for plane in cells for head in plane)
+            parts: Iterator[NDArray[Any]] = chain((first, ids), heads, *states.values())
+            for part in parts:
+                digest.update(part.data)
+                file.write(part.data)
             file.write(digest.digest())
 
     def _copy(self, entry: Entry, engine: Engine, length: int) -> bool:

@@ -32,8 +32,8 @@ from ..quant.tensor import QTensor
 from ..runtime.buffers import aligned
 from ..runtime.graph import Graph, Value
 from ..runtime.kv_cache import KVCache
-from .expert_matrices import ExpertMatrices
 from ..runtime.state_cache import StateCache
+from .expert_matrices import ExpertMatrices
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
 

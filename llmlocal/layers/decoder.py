@@ -12,7 +12,7 @@ from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
 from .hyperparameters import SIGMOID, Experts, Hyperparameters
-from .moe import ExpertLinear, combine, Routing, expert_linears, route, route_by_sigmoid, sorted_expert_linear
+from .moe import ExpertLinear, Routing, combine, expert_linears, route, route_by_sigmoid, sorted_expert_linear
 from .rope import Rope
 from .weights import Weights
 

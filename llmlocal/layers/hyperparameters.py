@@ -14,8 +14,8 @@ class Hyperparameters:
     those of one.
 
     `width` of a token, `ffn` of the MLP's hidden layer; `rotary_dim`: values of a head with rotary embedding;
-    `eps` of the norms; `context`: the trained context in tokens. `by_block`: (heads, kv_heads, ffn) of each block, 0 for
-    parts that it does not have.
+    `eps` of the norms; `context`: the trained context in tokens. `by_block`: (heads, kv_heads, ffn) of each block, 0
+    for parts that it does not have.
     """
 
     blocks: int

@@ -12,7 +12,7 @@ from . import Layers
 
 
 def gated_short_conv(g: Layers, x: Value, weight: QTensor) -> Value:
-    """LFM2's convolution: x (tokens, 3 * channels) is an input gate, an output gate and the input -> (tokens, channels).
+    """LFM2's convolution of x (tokens, 3 * channels): input gate, output gate and input -> (tokens, channels).
 
     `weight` (channels, size) float32, the last column for the newest input.
     """

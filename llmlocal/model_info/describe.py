@@ -14,7 +14,8 @@ from .. import models
 from ..gguf import Array, GGUFFile, file_types
 from ..gguf.split import later_parts
 from ..tokenizer.vocab import ids_outside, vocabulary_size
-from .memory import Memory, arch_value, head_sizes, kv_heads, memory
+from .arch_value import arch_value
+from .memory import Memory, head_sizes, kv_heads, memory
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
 TEMPLATE = "tokenizer.chat_template"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..quant.tensor import QTensor
-from .memory import arch_value
+from .arch_value import arch_value
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 EXPERTS = re.compile(r"_exps\.|\.ffn_(gate|up|down)\.\d+\.")  # stacked, or a tensor for each expert

@@ -47,15 +47,15 @@ def short_conv(g: Layers, h: Hyperparameters, w: Weights, x: Value, size: int) -
 
 
 # Sizes that the tensors say too, and how the weights were drawn.
-UNREAD = ("block_dim", "conv_dim", "conv_dim_out", "num_heads", "block_use_swiglu", "use_pos_enc", "theta")
-UNREAD += ("block_norm_eps", "block_mlp_init_scale", "block_out_init_scale", "block_use_xavier_init")
+SIZES = ("block_dim", "conv_dim", "conv_dim_out", "num_heads", "block_use_swiglu", "use_pos_enc", "theta")
+DRAWN = ("block_mlp_init_scale", "block_out_init_scale", "block_use_xavier_init", "conv_use_xavier_init")
 
 
 def hybrid_keys(s: Settings) -> Keys:
     """The decoder's keys, blocks with a convolution having no key heads. Raises BadFileError for biases."""
     if s.flag("conv_bias"):
         raise s.fail("conv_bias is true, and GGUF has no tensor for it")
-    s.find(*UNREAD, "conv_use_xavier_init", "tie_embedding")
+    s.find(*SIZES, *DRAWN, "block_norm_eps", "tie_embedding")
     kinds, attends = s.items("layer_types"), s.items("full_attn_idxs")
     if not kinds:
         layers = range(s.integer("num_hidden_layers"))

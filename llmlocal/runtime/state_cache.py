@@ -1,14 +1,15 @@
 """Recurrent states of sequences: what layers such as a short convolution carry from one token to the next.
 
-A slot has room for one state of every layer. A run reads the state of a sequence from one slot and writes the new one to
-another or to the same; a slot that is not written again is a checkpoint, so keeping and going back to one copies nothing.
-Slot 0 is the state before the first token: zeros that are never written.
+A slot has room for one state of every layer. A run reads the state of a sequence from one slot and writes the new one
+to another or to the same; a slot that is not written again is a checkpoint, so keeping one and going back to it copies
+nothing. Slot 0 is the state before the first token: zeros that are never written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ class StateCache:
         self.layers.append(StateLayer(slot_bytes, Value(floats, slot_bytes)))
         return self.layers[-1]
 
-    def arguments(self, layer: StateLayer) -> dict[str, int | Value]:
+    def arguments(self, layer: StateLayer) -> dict[str, Any]:
         """Fields of the kernels that read and write the states of a layer."""
         return {
             "runs": self._runs.ctypes.data,
