@@ -154,6 +154,17 @@ def swaps(_: Settings, x: Stream) -> Stream:
     return transposed(x)
 
 
+def drops(note: str) -> TensorRule:
+    """Leave the tensor out, and tell the user `note` once."""
+
+    def step(s: Settings, x: Stream) -> dict[str, Stream]:
+        if note not in s.notes:
+            s.note(note)
+        return {}
+
+    return step
+
+
 def squeezes(s: Settings, x: Stream) -> Stream:
     """Drop a dimension of 1 in the middle: taps of a convolution of single channels, (channels, 1, size)."""
     if len(x.shape) != 3 or x.shape[1] != 1:

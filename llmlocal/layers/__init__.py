@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..ops import attention as attention_ops
-from ..ops.activations import geglu, gelu, swiglu, swiglu_clamped
+from ..ops.activations import geglu, gelu, sigmoid_gate, swiglu, swiglu_clamped
 from ..ops.elementwise import add, add_bias, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
@@ -23,6 +23,7 @@ from ..ops.layer_norm import layer_norm
 from ..ops.rms_norm import rms_norm
 from ..ops.rope import rope_interleaved, rope_neox
 from ..ops.softmax import NO_SINK
+from ..ops.take_columns import take_columns
 from ..quant.blocks.parts import float_activations
 from ..quant.jit.kernel import Kernel
 from ..quant.kernels.get_rows import get_rows
@@ -237,6 +238,10 @@ class Layers:
         """gelu(gate) * up, in place of `gate`."""
         return self._gated(geglu, gate, up)
 
+    def sigmoid_gate(self, gate: Value, up: Value) -> Value:
+        """sigmoid(gate) * up, in place of `gate`."""
+        return self._gated(sigmoid_gate, gate, up)
+
     def _gated(self, kernel: Kernel, gate: Value, up: Value) -> Value:
         self.graph.add(kernel, tokens=self.graph.rows_of(gate), gate=gate, up=up, out=gate, width=gate.width)
         return self.overwritten(gate)
@@ -262,6 +267,28 @@ class Layers:
         if cap:
             self.graph.add(softcap, tokens=self.graph.rows_of(x), x=x, width=x.width, cap=float(cap))
         return self.overwritten(x)
+
+    def columns(self, x: Value, *, first: int, width: int, groups: int = 1) -> Value:
+        """Columns first .. first + width - 1 of each of `groups` parts of x (tokens, n) -> (tokens, groups * width)."""
+        out = self.graph.value(groups * width)
+        self.copy_columns(x, out, 0, first=first, width=width, groups=groups)
+        return out
+
+    def copy_columns(self, x: Value, out: Value, at: int, *, first: int, width: int, groups: int = 1) -> None:
+        """As `columns`, into the columns of `out` from `at` on."""
+        self.graph.add(
+            take_columns,
+            tokens=self.graph.rows_of(x),
+            x=x,
+            out=out,
+            groups=groups,
+            width=width,
+            x_group=x.width // groups,
+            x_column=first,
+            x_row=x.width,
+            out_column=at,
+            out_row=out.width,
+        )
 
     def outputs(self, x: Value) -> Value:
         """The rows of x (tokens, width) of the tokens whose logits are computed -> (outputs, width)."""

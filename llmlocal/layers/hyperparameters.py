@@ -45,17 +45,18 @@ class Hyperparameters:
         return replace(self, heads=heads, kv_heads=kv_heads, ffn=ffn)
 
     @classmethod
-    def read(cls, c: Config, w: Weights, *, hybrid: bool = False) -> Hyperparameters:
+    def read(cls, c: Config, w: Weights, *, hybrid: bool = False, dense: bool = True) -> Hyperparameters:
         """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values.
 
-        In a `hybrid` model blocks may have no attention (no heads) or no feed-forward.
+        In a `hybrid` model blocks may have no attention (no heads) or no feed-forward. Files of models whose every
+        feed-forward is a mixture of experts, not `dense`, may leave out its size.
         """
         width = c.integer("embedding_length", 1, 1 << 20)
         blocks = c.integer("block_count", 1, len(w.gguf.tensors))  # every block has tensors
         least = 0 if hybrid else 1
         all_heads = c.integers("attention.head_count", blocks, least, 1 << 12)
         all_kv_heads = c.integers("attention.head_count_kv", blocks, least, 1 << 12, all_heads)
-        all_ffn = c.integers("feed_forward_length", blocks, least, 1 << 22)
+        all_ffn = c.integers("feed_forward_length", blocks, least, 1 << 22, None if dense else (1,) * blocks)
         heads, kv_heads, ffn = (next((n for n in some if n), 1) for some in (all_heads, all_kv_heads, all_ffn))
         head_dim = c.integer("attention.key_length", 1, 1 << 12, max(1, width // heads))
         rotary_dim = c.integer("rope.dimension_count", 0, head_dim, head_dim // 2 * 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ops.gated_delta import delta_gates, gated_delta
 from ..ops.short_conv import gated_conv, silu_conv
 from ..quant.jit.kernel import Kernel
 from ..quant.tensor import QTensor
@@ -40,5 +41,33 @@ def _conv(g: Layers, kernel: Kernel, x: Value, first: int, weight: QTensor, bias
         bias=bias.address if bias else g.constant(np.zeros(channels)),
         out=out,
         channels=channels,
+    )
+    return out
+
+
+def gated_delta_rule(
+    g: Layers, x: Value, alpha: Value, beta: Value, rate: QTensor, bias: QTensor, *, dim: int, group: int
+) -> Value:
+    """The gated delta rule over queries, keys and values in x (tokens, (2 * key_heads + heads) * dim) -> as values.
+
+    alpha, beta (tokens, heads) are overwritten: the state decays by exp(rate softplus(alpha + bias)) and learns the share
+    sigmoid(beta); rate, bias (heads,) float32. Value head h has the key head h // group % key_heads. `dim` is a multiple
+    of 8.
+    """
+    heads = alpha.width
+    out = g.graph.value(heads * dim)
+    gates = {"alpha": alpha, "beta": beta, "rate": rate.address, "bias": bias.address, "heads": heads}
+    g.graph.add(delta_gates, tokens=g.graph.batch.tokens, **gates)
+    g.graph.add(
+        gated_delta(dim),
+        **g.states.arguments(g.states.add_layer(heads * dim * dim)),
+        x=x,
+        decay=alpha,
+        beta=beta,
+        out=out,
+        heads=heads,
+        key_heads=(x.width // dim - heads) // 2,
+        group=group,
+        dim=dim,
     )
     return out

@@ -1,4 +1,4 @@
-"""Activation functions of MLPs: SwiGLU, clamped SwiGLU, GeGLU, GELU and sigmoid."""
+"""Activation functions: SwiGLU, clamped SwiGLU, GeGLU, GELU, sigmoid and the sigmoid gate."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def swiglu_clamped_reference(gate: Floats, up: Floats) -> Floats:
 def gelu_reference(x: Floats) -> Floats:
     """x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Hendrycks and Gimpel 2016, arXiv 1606.08415."""
     return x * sigmoid_reference(SLOPE * (x + CUBIC * x * x * x))
+
+
+def sigmoid_gate_reference(gate: Floats, up: Floats) -> Floats:
+    """sigmoid(gate) * up: the output gate of attention. Qiu et al. 2025, arXiv 2505.06708."""
+    return sigmoid_reference(gate) * up
 
 
 def geglu_reference(gate: Floats, up: Floats) -> Floats:
@@ -98,6 +103,13 @@ def geglu(v: InstructionSet) -> Any:
     """out = gelu(gate) * up, as `swiglu`."""
     gelu_of = _gelu_of(v)
     return _gate(v, lambda g, u: gelu_of(g) * u)
+
+
+@kernel("tokens gate up out width")
+def sigmoid_gate(v: InstructionSet) -> Any:
+    """out = sigmoid(gate) * up, as `swiglu`."""
+    gated = sigmoid_of(v)
+    return _gate(v, lambda g, u: gated(u, g))
 
 
 @kernel("tokens x out width")
