@@ -49,8 +49,10 @@ MINISTRAL |= {"llama_4_scaling_beta": 0.1, "rope_theta": 1000.0}
 COHERE = {"model_type": "cohere", "logit_scale": 0.25, "layer_norm_eps": 1e-5, "tie_word_embeddings": True}
 LFM2 = {"num_hidden_layers": 4, "norm_eps": 1e-5, "conv_L_cache": 3, "conv_bias": False, "tie_word_embeddings": True}
 DELTA = {"num_hidden_layers": 4, "head_dim": 16, "linear_conv_kernel_dim": 4, "full_attention_interval": 4}
-DELTA |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 6}
-DELTA |= {"rms_norm_eps": 1e-6, "partial_rotary_factor": 0.5}
+DELTA |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "linear_num_key_heads": 2}
+DELTA |= {"linear_num_value_heads": 6, "rms_norm_eps": 1e-6, "partial_rotary_factor": 0.5}
+MROPE = {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1]}
+QWEN35 = {**DELTA, "rope_parameters": {**MROPE, "mrope_interleaved": True}}
 SHARED = {**EXPERTS, "shared_expert_intermediate_size": 40}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
@@ -153,8 +155,8 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "routed_scaling_factor": 1.0,
         },
     ),
-    "qwen35": ("Qwen3_5ForCausalLM", {"model_type": "qwen3_5_text", **DELTA}),
-    "qwen35moe": ("Qwen3_5MoeForCausalLM", {"model_type": "qwen3_5_moe_text", **DELTA, **SHARED}),
+    "qwen35": ("Qwen3_5ForCausalLM", {"model_type": "qwen3_5_text", **QWEN35}),
+    "qwen35moe": ("Qwen3_5MoeForCausalLM", {"model_type": "qwen3_5_moe_text", **QWEN35, **SHARED}),
     "qwen3next": (
         "Qwen3NextForCausalLM",
         {"model_type": "qwen3_next", **DELTA, **SHARED, "norm_topk_prob": True, "decoder_sparse_step": 1},
@@ -184,7 +186,7 @@ def settings(case: str) -> dict[str, Any]:
 
 
 def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Values: norms around 1 (Gemma and Qwen3.5 store them less 1), biases, matrices that keep the size of what they multiply."""
+    """Values: norms around 1 (some store them less 1), biases, matrices that keep the size of what they multiply."""
     rng = np.random.Generator(np.random.SFC64([7, zlib.crc32(f"{case} {name}".encode())]))
     values = rng.standard_normal(shape, np.float32)
     if "norm" in name or "ln_" in name:

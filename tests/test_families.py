@@ -157,7 +157,10 @@ def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Pa
         said = {repr(odd): opened(path, {key: odd}) for odd in ODD}
         wrong = "7.5" if key.endswith(("rope.scaling.type",)) else "'4'"
         assert said[wrong], key
-    for key in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length", "context_length"):
+    needed = ["embedding_length", "block_count", "attention.head_count", "context_length"]
+    if arch not in ("qwen35moe", "qwen3next"):  # every feed-forward is a mixture of experts
+        needed.append("feed_forward_length")
+    for key in needed:
         assert f"{arch}.{key} is missing" in opened(path, {f"{arch}.{key}": None})
 
 
@@ -218,7 +221,7 @@ def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
     for name in names:
         if not (case == "command-r-plus" and name.endswith(PAIRED)):
             said = opened(path, tensors={name: None})
-            assert f"'{name.replace('qkv', 'q')}' is missing" in said
+            assert any(f"'{missing}' is missing" in said for missing in (name, name.replace("qkv", "q")))
 
 
 UNSAID = [
@@ -351,7 +354,7 @@ def test_logits_are_those_of_llama_cpp(case: str, tmp_path: Path) -> None:
         meta: dict[str, Any] = {**gguf.metadata.raw(), "tokenizer.ggml.tokens": tokens, **THERE.get(case, {})}
         write_gguf(tmp_path / "there.gguf", {k: v for k, v in meta.items() if v is not None}, gguf.tensors.values())
     script = Path(__file__).parents[1] / "tools" / "bench_llama_cpp.py"
-    with bench_protocol.Worker("llama.cpp", Path(python), script, tmp_path / "there.gguf", 1, 48) as worker:
+    with bench_protocol.Worker("llama.cpp", Path(python), script, tmp_path / "there.gguf", 1, 512) as worker:
         worker.ask("logits", n=len(IDS), path=str(tmp_path / "logits.npy"))
     want = np.load(tmp_path / "logits.npy")
     engine = Engine.open(tmp_path / "there.gguf", n_ctx=48, n_threads=1, ubatch=64, max_outputs=64)

@@ -16,7 +16,7 @@ from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.runtime import checkpoints
 from llmlocal.runtime.checkpoints import FEWEST, INTERVAL, MOST, TAIL, capacity, least_useful, stops
 
-CASES = ("lfm2",)
+CASES = ("lfm2", "qwen35")
 BOUND = 1e-9  # of logits in float32, which way ever a sequence was read
 CONTEXT = 600
 

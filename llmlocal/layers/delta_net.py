@@ -82,6 +82,8 @@ def recurrent_blocks(c: Config, blocks: int) -> list[bool]:
     run = blocks - c.integer("nextn_predict_layers", 0, blocks - 1, 0)
     every = c.integer("full_attention_interval", 1, 1 << 12, 4)
     flags = c.flags("attention.recurrent_layers", blocks)
+    if flags is None and f"{c.arch}.attention.recurrent_layers" in c.metadata:
+        raise c.fail(f"{c.arch}.attention.recurrent_layers must have {blocks} booleans")
     return flags[:run] if flags else [(i + 1) % every > 0 for i in range(run)]
 
 

@@ -50,14 +50,21 @@ def gated_delta_rule(
 ) -> Value:
     """The gated delta rule over queries, keys and values in x (tokens, (2 * key_heads + heads) * dim) -> as values.
 
-    alpha, beta (tokens, heads) are overwritten: the state decays by exp(rate softplus(alpha + bias)) and learns the share
-    sigmoid(beta); rate, bias (heads,) float32. Value head h has the key head h // group % key_heads. `dim` is a multiple
-    of 8.
+    alpha, beta (tokens, heads) are overwritten: the state decays by exp(rate softplus(alpha + bias)) and learns the
+    share sigmoid(beta); rate, bias (heads,) float32. Value head h has the key head h // group % key_heads. `dim` is a
+    multiple of 8.
     """
     heads = alpha.width
     out = g.graph.value(heads * dim)
-    gates = {"alpha": alpha, "beta": beta, "rate": rate.address, "bias": bias.address, "heads": heads}
-    g.graph.add(delta_gates, tokens=g.graph.batch.tokens, **gates)
+    g.graph.add(
+        delta_gates,
+        tokens=g.graph.batch.tokens,
+        alpha=alpha,
+        beta=beta,
+        rate=rate.address,
+        bias=bias.address,
+        heads=heads,
+    )
     g.graph.add(
         gated_delta(dim),
         **g.states.arguments(g.states.add_layer(heads * dim * dim)),

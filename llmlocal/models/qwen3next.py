@@ -5,6 +5,8 @@ The inputs of a delta net come from fused projections, in which each key head ha
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..hf.streams import Stream, joined, part
@@ -67,7 +69,7 @@ def qkv_and_gate(s: Settings, x: Stream) -> dict[str, Stream]:
     values = s.integer("linear_num_value_heads") // max(heads, 1) * dim
     ends = (0, dim, 2 * dim, 2 * dim + values, 2 * (dim + values))
     starts = [2 * (dim + values) * i for i in range(heads)]
-    parts = [joined([part(x, at + a, at + b) for at in starts]) for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [joined([part(x, at + a, at + b) for at in starts]) for a, b in pairwise(ends)]
     return {"in_proj_qkv": joined(parts[:3]), "in_proj_z": parts[3]}
 
 
