@@ -12,7 +12,10 @@ from naive import nmse
 from test_families import write_converted
 
 from llmlocal.engine import Engine
+from llmlocal.generation.events import Finished, Token
 from llmlocal.generation.prompt_cache import PromptCache
+from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.session import Session
 from llmlocal.runtime import checkpoints
 from llmlocal.runtime.checkpoints import FEWEST, INTERVAL, MOST, TAIL, capacity, least_useful, stops
 
@@ -168,6 +171,26 @@ def test_a_thousand_random_edits(path: Path, fresh: Engine, monkeypatch: pytest.
     monkeypatch.setattr(checkpoints, "MEMORY", 0)  # few checkpoints, so that many are given up
     for seed in range(1, 6):
         edited(path, fresh, seed, 200)
+
+
+# ---- sessions ------------------------------------------------------------------------------------------------------
+
+
+def told(session: Session, text: str) -> tuple[list[int], Finished]:
+    *tokens, end = session.complete(text, max_tokens=6, sampling=SamplingParams(temperature=1.0, seed=5))
+    assert isinstance(end, Finished)
+    return [token.id for token in tokens if isinstance(token, Token)], end
+
+
+def test_another_try_and_the_next_turn_read_little_again(path: Path) -> None:
+    """And with the same seed another try says the same."""
+    with Session.open(path, n_ctx=CONTEXT, n_threads=1, kv_type="f32") as session:
+        first, end = told(session, "!" * 300)
+        again, end_again = told(session, "!" * 300)
+        assert first == again and (end.reused_tokens, end_again.reused_tokens) == (0, end.prompt_tokens - TAIL)
+        longer = "!" * 300 + session.tokenizer.decode_bytes(first).decode()
+        _, next_end = told(session, longer + "!" * 20)
+        assert next_end.reused_tokens >= end.prompt_tokens - TAIL
 
 
 # ---- on disk -------------------------------------------------------------------------------------------------------
