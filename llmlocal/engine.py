@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from .quant.jit.cpu import physical_cores
 from .quant.jit.parallel_compile import prepare
 from .runtime.batch import Batch
 from .runtime.checkpoints import TAIL
-from .runtime.executor import ThreadTeam
+from .runtime.executor import ThreadTeam, deferred_signals
 from .runtime.graph import Graph, MatmulObserver
 from .runtime.kv_cache import KVCache
 from .runtime.program import Program
@@ -170,6 +171,8 @@ class Engine:
 
         With recurrent layers, tokens since the last checkpoint are read again.
         """
+        if length >= self.length(seq):
+            return
         tokens = self._tokens[seq][:length]
         self._rewind(length, seq)
         self._states.keep_at(length, seq)
@@ -264,10 +267,12 @@ class Engine:
         batch.output_rows[: len(outputs)] = outputs
         for table in self._layers.tables:
             table.fill(batch.positions[:n])
-        self._states.plan((seq, self.length(seq), len(list(run))) for seq, run in itertools.groupby(seqs))
-        self._team.run(self._program)
-        for token, seq in zip(tokens, seqs, strict=True):
-            self._tokens[seq].append(token)
+        # A state moves with each run: nothing may come between it and the tokens that it stands for.
+        with deferred_signals() if self.state_bytes else nullcontext():
+            self._states.plan((seq, self.length(seq), len(list(run))) for seq, run in itertools.groupby(seqs))
+            self._team.run(self._program)
+            for token, seq in zip(tokens, seqs, strict=True):
+                self._tokens[seq].append(token)
 
     def _result(self, outputs: int) -> Logits:
         """A copy of the logits (outputs, n_vocab). Raises BadFileError if they are not finite, and names the tensor."""

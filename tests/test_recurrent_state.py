@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -18,6 +19,7 @@ from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.runtime import checkpoints
 from llmlocal.runtime.checkpoints import FEWEST, INTERVAL, MOST, TAIL, capacity, least_useful, stops
+from llmlocal.runtime.program import Program
 
 CASES = ("lfm2", "qwen35")
 BOUND = 1e-9  # of logits in float32, which way ever a sequence was read
@@ -131,6 +133,23 @@ def test_long_sequences_have_regular_checkpoints(engine: Engine, fresh: Engine) 
     other = [*tokens[: INTERVAL + 20], 5, 6]
     assert engine.reuse(other) == INTERVAL
     assert nmse(engine.prefill(other[INTERVAL:]), read(fresh, other)) <= BOUND
+
+
+def test_an_interrupt_leaves_tokens_and_state_together(
+    engine: Engine, fresh: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, run = ids(40), engine._team.run
+    engine.prefill(tokens)
+
+    def interrupted(program: Program) -> None:
+        run(program)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(engine._team, "run", interrupted)
+        engine.decode(7)
+    assert engine.history() == [*tokens, 7]
+    assert nmse(engine.decode(8), read(fresh, [*tokens, 7, 8])) <= BOUND
 
 
 def test_sequences_do_not_touch_each_other(engine: Engine, fresh: Engine) -> None:
