@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .config import Keys, Settings, as_integer, as_number
-from .streams import Stream, constant, plus, split, take, transposed
+from .streams import Stream, constant, plus, reshaped, split, take, transposed
 
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
@@ -152,6 +152,24 @@ def adds(number: float) -> TensorRule:
 def swaps(_: Settings, x: Stream) -> Stream:
     """Transpose: GPT-2's matrices are stored (inputs, outputs)."""
     return transposed(x)
+
+
+def drops(note: str) -> TensorRule:
+    """Leave the tensor out, and tell the user `note` once."""
+
+    def step(s: Settings, x: Stream) -> dict[str, Stream]:
+        if note not in s.notes:
+            s.note(note)
+        return {}
+
+    return step
+
+
+def squeezes(s: Settings, x: Stream) -> Stream:
+    """Drop a dimension of 1 in the middle: taps of a convolution of single channels, (channels, 1, size)."""
+    if len(x.shape) != 3 or x.shape[1] != 1:
+        raise s.fail(f"a convolution has the shape {x.shape}, its second dimension must be 1")
+    return reshaped(x, x.shape[0], x.k)
 
 
 def drops_if_tied(*, llama_cpp_reads_it: bool) -> TensorRule:

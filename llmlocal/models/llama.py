@@ -24,7 +24,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
     x = g.embed(embedding)
     for i, window in enumerate(windows(c, h.blocks, period=0)):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=window))
         n = norm(g, h, b, "ffn_norm", x)
         if e:

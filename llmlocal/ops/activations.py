@@ -1,4 +1,4 @@
-"""Activation functions of MLPs: SwiGLU, clamped SwiGLU, GeGLU, GELU and sigmoid."""
+"""Activation functions: SwiGLU, clamped SwiGLU, GeGLU, GELU, sigmoid and the sigmoid gate."""
 
 from __future__ import annotations
 
@@ -46,19 +46,24 @@ def gelu_reference(x: Floats) -> Floats:
     return x * sigmoid_reference(SLOPE * (x + CUBIC * x * x * x))
 
 
+def sigmoid_gate_reference(gate: Floats, up: Floats) -> Floats:
+    """sigmoid(gate) * up: the output gate of attention. Qiu et al. 2025, arXiv 2505.06708."""
+    return sigmoid_reference(gate) * up
+
+
 def geglu_reference(gate: Floats, up: Floats) -> Floats:
     """gelu(gate) * up. Shazeer 2020, arXiv 2002.05202."""
     return gelu_reference(gate) * up
 
 
-def _sigmoid_of(v: InstructionSet) -> Any:
+def sigmoid_of(v: InstructionSet) -> Any:
     """`(x, y)`: x * sigmoid(y) of f32x8."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
     return v.jitable(lambda x, y: x / (power(v.zero(f32x8) - y) + 1.0))
 
 
 def _gelu_of(v: InstructionSet) -> Any:
-    gated = _sigmoid_of(v)
+    gated = sigmoid_of(v)
     return v.jitable(lambda x: gated(x, (x * x * x * CUBIC + x) * SLOPE))
 
 
@@ -76,14 +81,14 @@ def _gate(v: InstructionSet, eight: Any) -> Any:
 @kernel("tokens gate up out width")
 def swiglu(v: InstructionSet) -> Any:
     """out = silu(gate) * up, all (tokens, width) float32; out may be gate."""
-    gated = _sigmoid_of(v)
+    gated = sigmoid_of(v)
     return _gate(v, lambda g, u: gated(g, g) * u)
 
 
 @kernel("tokens gate up out width")
 def swiglu_clamped(v: InstructionSet) -> Any:
     """out = swiglu_clamped_reference(gate, up), as `swiglu`."""
-    f32x8, gated = v.f32x8, _sigmoid_of(v)
+    f32x8, gated = v.f32x8, sigmoid_of(v)
 
     def eight(g, u):
         g = v.minimum(g, v.splat(f32x8, LIMIT))
@@ -98,6 +103,13 @@ def geglu(v: InstructionSet) -> Any:
     """out = gelu(gate) * up, as `swiglu`."""
     gelu_of = _gelu_of(v)
     return _gate(v, lambda g, u: gelu_of(g) * u)
+
+
+@kernel("tokens gate up out width")
+def sigmoid_gate(v: InstructionSet) -> Any:
+    """out = sigmoid(gate) * up, as `swiglu`."""
+    gated = sigmoid_of(v)
+    return _gate(v, lambda g, u: gated(u, g))
 
 
 @kernel("tokens x out width")
@@ -115,7 +127,7 @@ def gelu(v: InstructionSet) -> Any:
 @kernel("tokens x out width")
 def sigmoid(v: InstructionSet) -> Any:
     """out = 1 / (1 + e^-x), as `gelu`."""
-    f32x8, gated = v.f32x8, _sigmoid_of(v)
+    f32x8, gated = v.f32x8, sigmoid_of(v)
     body = v.jitable(_gate(v, lambda x, same: gated(v.splat(f32x8, 1.0), x)))
 
     def run(counter, ith, nth, tokens, x, out, width):
