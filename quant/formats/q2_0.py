@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LEVELS = 0x03030303
+LEVELS, SHIFTS = 0x03030303, (0, 2, 4, 6)
 
 
 class Q2_0(Format, id=42, block=64, nbytes=18, short_units={0: 2}):
@@ -65,13 +65,14 @@ class Q2_0(Format, id=42, block=64, nbytes=18, short_units={0: 2}):
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        q = blocks[:, 2:, None] >> np.arange(0, 8, 2, np.uint8) & 3
-        return float16_values(blocks[:, :2]) * (q.reshape(-1, 64).astype(np.float32) - 1)
+        q = blocks[:, 2:, None] >> np.array(SHIFTS, np.uint8) & np.uint8(3)
+        values: NDArray[np.float32] = float16_values(blocks[:, :2]) * (q.reshape(-1, 64).astype(np.float32) - 1)
+        return values
 
     @staticmethod
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         import numpy as np
 
         d = np.abs(x).max(axis=1, keepdims=True)
-        q = sign_levels(x * inverse(d)).reshape(-1, 16, 4) << np.arange(0, 8, 2, np.uint8)
+        q = sign_levels(x * inverse(d)).reshape(-1, 16, 4) << np.array(SHIFTS, np.uint8)
         return np.concatenate([float16_bytes(d), np.bitwise_or.reduce(q, axis=2)], axis=1)
