@@ -54,6 +54,14 @@ DELTA |= {"linear_num_value_heads": 6, "rms_norm_eps": 1e-6, "partial_rotary_fac
 MROPE = {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1]}
 QWEN35 = {**DELTA, "rope_parameters": {**MROPE, "mrope_interleaved": True}}
 SHARED = {**EXPERTS, "shared_expert_intermediate_size": 40}
+HYBRID = {"mamba_n_heads": 4, "mamba_n_groups": 1, "mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2}
+HYBRID |= {
+    "mamba_d_head": 16,
+    "num_hidden_layers": 4,
+    "shared_intermediate_size": 40,
+    "position_embedding_type": "nope",
+}
+HYBRID |= {"model_type": "granitemoehybrid", "layer_types": ["mamba", "mamba", "mamba", "attention"], **GRANITE}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -160,6 +168,25 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "qwen3next": (
         "Qwen3NextForCausalLM",
         {"model_type": "qwen3_next", **DELTA, **SHARED, "norm_topk_prob": True, "decoder_sparse_step": 1},
+    ),
+    "mamba2": (
+        "Mamba2ForCausalLM",
+        {
+            "model_type": "mamba2",
+            "num_heads": 6,
+            "head_dim": 16,
+            "expand": 3,
+            "n_groups": 2,
+            "state_size": 16,
+            "conv_kernel": 4,
+            "layer_norm_epsilon": 1e-5,
+            **dict.fromkeys(("rms_norm_eps", "max_position_embeddings", "num_attention_heads", "num_key_value_heads")),
+        },
+    ),
+    "granitehybrid": ("GraniteMoeHybridForCausalLM", {**HYBRID, "num_local_experts": 0}),
+    "granitehybrid-experts": (
+        "GraniteMoeHybridForCausalLM",
+        {**HYBRID, "num_local_experts": 6, "num_experts_per_tok": 2},
     ),
     "gpt-oss": (
         "GptOssForCausalLM",

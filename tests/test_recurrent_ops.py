@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llmlocal.ops.gated_delta import columns, delta_gates, delta_gates_reference, gated_delta, gated_delta_reference
 from llmlocal.ops.short_conv import gated_conv, gated_conv_reference, silu_conv, silu_conv_reference
 from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
+from llmlocal.ops.ssd_scan import scan_gates, scan_gates_reference, ssd_scan, ssd_scan_reference
 from llmlocal.ops.take_columns import take_columns
 from llmlocal.quant.jit import cpu
 
@@ -152,3 +153,50 @@ def test_sigmoid_router(normalize_weights: bool) -> None:
     scores[2, 5] = np.nan
     run(sigmoid_router, scores=scores, **shared, **rule)
     assert np.isnan(weights[2]).all() and np.isfinite(np.delete(weights, 2, 0)).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("dim", "size", "heads", "groups"), [(64, 128, 2, 1), (16, 24, 6, 3)])
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+def test_ssd_scan(dim: int, size: int, heads: int, groups: int, cuts: Any, isa: str) -> None:
+    tokens, width = sum(map(sum, cuts)), columns(dim)
+    x = normal(tokens, heads * dim + 2 * groups * size)
+    decay, step = (np.random.default_rng(i).uniform(0, 1, (tokens, heads)).astype(np.float32) for i in (1, 2))
+    states, out = normal(2 * len(cuts), heads, size, dim, seed=3), np.full((tokens, heads, dim), np.nan, np.float32)
+    tiles, skip = states.reshape(-1, heads, size, dim // width, width).swapaxes(2, 3).copy(), normal(heads, seed=4)
+    run(
+        ssd_scan(dim),
+        isa,
+        threads=3,
+        **cut(*cuts),
+        state=tiles,
+        slot_bytes=4 * heads * size * dim,
+        x=x,
+        decay=decay,
+        step=step,
+        skip=skip,
+        out=out,
+        heads=heads,
+        groups=groups,
+        dim=dim,
+        size=size,
+    )
+    got, at, group_of = tiles.swapaxes(2, 3).reshape(states.shape), 0, np.arange(heads) * groups // heads
+    for r, some in enumerate(cuts):
+        rows = slice(at, at + sum(some))
+        inputs, b, c = np.split(x[rows].astype(np.float64), [heads * dim, heads * dim + groups * size], axis=1)
+        b, c = (y.reshape(-1, groups, size)[:, group_of] for y in (b, c))
+        gates = (y.astype(np.float64) for y in (decay[rows], step[rows], skip, states[2 * r]))
+        want, state = ssd_scan_reference(inputs.reshape(-1, heads, dim), b, c, *gates)
+        assert nmse(out[rows], want) <= BOUND
+        assert nmse(got[2 * r + 1], state) <= BOUND and np.array_equal(got[2 * r], states[2 * r])
+        at += sum(some)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_scan_gates(isa: str) -> None:
+    step, rate, bias = 8 * normal(20, 11), -np.exp(normal(11, seed=2)), normal(11, seed=3)
+    decay, want = np.empty_like(step), scan_gates_reference(*(a.astype(np.float64) for a in (step, rate, bias)))
+    run(scan_gates, isa, threads=2, tokens=number(20), step=step, decay=decay, rate=rate, bias=bias, heads=11)
+    np.testing.assert_allclose(step, want[0], rtol=2e-6)
+    np.testing.assert_allclose(decay, want[1], rtol=2e-5, atol=1e-30)

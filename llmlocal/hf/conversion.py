@@ -165,6 +165,16 @@ def drops(note: str) -> TensorRule:
     return step
 
 
+def decay_rates(_: Settings, x: Stream) -> Stream:
+    """A_log, a vector, as -e^x: the rates at which recurrent states decay."""
+    return constant(-np.exp(x.read(0, 1)[0].astype(np.float32)))
+
+
+def as_column(_: Settings, x: Stream) -> Stream:
+    """A vector (n,) as (n, 1), as GGUF has the rates and skips of Mamba."""
+    return constant(x.read(0, 1)[0][:, None])
+
+
 def squeezes(s: Settings, x: Stream) -> Stream:
     """Drop a dimension of 1 in the middle: taps of a convolution of single channels, (channels, 1, size)."""
     if len(x.shape) != 3 or x.shape[1] != 1:

@@ -20,7 +20,7 @@ from ..ops.elementwise import add, add_bias, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
 from ..ops.layer_norm import layer_norm
-from ..ops.rms_norm import rms_norm
+from ..ops.rms_norm import grouped_rms_norm, rms_norm
 from ..ops.rope import rope_interleaved, rope_neox
 from ..ops.softmax import NO_SINK
 from ..ops.take_columns import take_columns
@@ -93,6 +93,10 @@ class Layers:
     def norm(self, x: Value, weight: QTensor, eps: float) -> Value:
         """RMS norm over rows of the size of `weight`: (width,) for whole tokens, (head_dim,) for each head."""
         return self._norm(rms_norm, x, weight, x.width // weight.k, eps)
+
+    def grouped_norm(self, x: Value, weight: QTensor, eps: float) -> Value:
+        """RMS norm of each of several parts of a token, for a weight (parts, width)."""
+        return self._norm(grouped_rms_norm, x, weight, weight.rows, eps)
 
     def layer_norm(self, x: Value, weight: QTensor, bias: QTensor | None, eps: float) -> Value:
         """Layer norm: of whole tokens for a weight (width,), of each head for a weight (heads, head_dim)."""

@@ -49,6 +49,13 @@ class Config:
             raise self.fail(f"{self.arch}.{key} is {value}, must be {low:g} to {high:g}")
         return float(value)
 
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false, `default` if the key is missing. Raises BadFileError for another type."""
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise self.fail(f"{self.arch}.{key} must be true or false")
+        return value
+
     def text(self, key: str, default: str) -> str:
         """A string, `default` if the key is missing. Raises BadFileError for another type."""
         value = self._get(key, default)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hf.config import Keys, Settings, as_number
-from ..hf.conversion import Conversion, adds, decoder_keys, drops, renames, squeezes
-from ..hf.streams import Stream, constant, joined, split, take, take_columns
+from ..hf.conversion import Conversion, adds, decay_rates, decoder_keys, drops, renames, squeezes
+from ..hf.streams import Stream, joined, split, take, take_columns
 from ..layers import Layers
 from ..layers.decoder import gated_mlp
 from ..layers.delta_net import DeltaNet, delta_net_decoder, gated_delta_net
@@ -91,17 +91,12 @@ def turns_columns(s: Settings, x: Stream) -> Stream:
     return take_columns(x, tiled(s, s.integer("linear_value_head_dim")))
 
 
-def rates(s: Settings, x: Stream) -> Stream:
-    """A_log as -e^x."""
-    return constant(-np.exp(x.read(0, 1)[0].astype(np.float32)))
-
-
 MTP = "the block that predicts further tokens (MTP) is left out"
 STEPS = {
     r"^(model\.)?mtp\.": drops(MTP),
     r"(?<!linear_attn\.)norm\.weight$": adds(1),
     r"linear_attn\.conv1d\.weight$": squeezes,
-    r"\.A_log$": rates,
+    r"\.A_log$": decay_rates,
     r"\.dt_bias$": renames(".dt_proj.bias"),
 }
 TURNS = {
