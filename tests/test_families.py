@@ -147,6 +147,7 @@ def opened(path: Path, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTens
     with open_gguf(path) as gguf:
         odd: Any = SimpleNamespace(
             path=path,
+            prefer_large_pages=lambda **_: None,
             metadata={k: v for k, v in {**gguf.metadata, **keys}.items() if v is not None},
             tensors={k: v for k, v in {**gguf.tensors, **tensors}.items() if v is not None},
         )

@@ -21,7 +21,7 @@ from llmlocal.runtime import checkpoints
 from llmlocal.runtime.checkpoints import FEWEST, INTERVAL, MOST, TAIL, capacity, least_useful, stops
 from llmlocal.runtime.program import Program
 
-CASES = ("lfm2", "qwen35")
+CASES = ("lfm2", "qwen35", pytest.param("granitehybrid", marks=pytest.mark.slow))
 BOUND = 1e-9  # of logits in float32, which way ever a sequence was read
 CONTEXT = 600
 

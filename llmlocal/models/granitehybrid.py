@@ -25,8 +25,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h, m = Hyperparameters.read(c, w, hybrid=True), Mamba2.read(c)
     e = Experts.read(c, h) if c.integer("expert_count", 0, 1 << 12, 0) else None
-    turned = c.flag("rope.scaling.finetuned", True)
-    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True) if turned else None
+    parameters = rope_parameters(c, w, h, g.cache.n_ctx)
+    rope = g.rope(parameters, interleaved=True) if c.flag("rope.scaling.finetuned", True) else None
     scale = c.number("attention.scale", 0, 1e6, 0.0) or h.head_dim**-0.5
 
     def mix(h: Hyperparameters, b: Weights, x: Value) -> Value:
