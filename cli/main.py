@@ -32,6 +32,7 @@ COMMANDS = (
     "sessions",
     "show",
     "tokenize",
+    "embed",
     "perplexity",
     "bench",
     "convert",

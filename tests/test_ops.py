@@ -13,13 +13,19 @@ from numpy.typing import NDArray
 
 from llmlocal.ops.activations import (
     geglu,
+    geglu_erf,
+    geglu_erf_reference,
     geglu_reference,
     gelu,
+    gelu_erf,
+    gelu_erf_reference,
     gelu_reference,
     swiglu,
     swiglu_clamped,
     swiglu_clamped_reference,
     swiglu_reference,
+    tanh,
+    tanh_reference,
 )
 from llmlocal.ops.attention import (
     CHUNK,
@@ -38,6 +44,7 @@ from llmlocal.ops.kv import find as find_kv_type
 from llmlocal.ops.kv.kv_type import ALIGN, padded
 from llmlocal.ops.kv.store import kv_store
 from llmlocal.ops.layer_norm import layer_norm, layer_norm_reference
+from llmlocal.ops.mean_rows import mean_rows, mean_rows_reference
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_reference
 from llmlocal.ops.rope import rope_interleaved, rope_neox, rope_reference, rope_table
 from llmlocal.ops.softmax import NO_SINK
@@ -121,10 +128,12 @@ def test_layer_norm(width: int, per_token: int, isa: str) -> None:
 
 
 GATES = {"swiglu": swiglu_reference, "swiglu_clamped": swiglu_clamped_reference, "geglu": geglu_reference}
+GATES["geglu_erf"] = geglu_erf_reference
+UNARY = {"gelu": gelu_reference, "gelu_erf": gelu_erf_reference, "tanh": tanh_reference}
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("gated", [swiglu, swiglu_clamped, geglu], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("gated", [swiglu, swiglu_clamped, geglu, geglu_erf], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
 def test_gates(width: int, gated: Kernel, isa: str) -> None:
     gate, up = normal(20, width), normal(20, width, seed=1)
@@ -140,15 +149,33 @@ def test_gates(width: int, gated: Kernel, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kernel", [gelu, gelu_erf], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 100])
-def test_gelu(width: int, isa: str) -> None:
+def test_gelu(width: int, kernel: Kernel, isa: str) -> None:
     x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
     out = np.empty_like(x)
-    run(gelu, isa, 2, tokens=number(20), x=x, out=out, width=width)
-    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, gelu_reference(wide(x)), strict=True))
+    run(kernel, isa, 2, tokens=number(20), x=x, out=out, width=width)
+    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, UNARY[kernel.name](wide(x)), strict=True))
 
 
-@pytest.mark.parametrize("gated", [swiglu, geglu], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("isa", ISAS)
+def test_tanh(isa: str) -> None:
+    x = np.concatenate([normal(3, 37) * np.float32(4), np.full((1, 37), 200), np.full((1, 37), -200)]).astype("f4")
+    out = np.empty_like(x)
+    run(tanh, isa, 2, tokens=number(5), x=x, out=out, width=37)
+    assert nmse(out, tanh_reference(wide(x))) <= 1e-13 and np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 8, 100])
+def test_mean_rows(width: int, isa: str) -> None:
+    x, starts = normal(70, width), np.array([0, 1, 3, 70], np.int64)
+    out = np.empty((3, width), np.float32)
+    run(mean_rows, isa, 2, outputs=number(3), starts=starts, x=x, out=out, width=width)
+    assert nmse(out, mean_rows_reference(wide(x), starts)) <= 1e-12 and np.array_equal(out[0], x[0])
+
+
+@pytest.mark.parametrize("gated", [swiglu, geglu, geglu_erf], ids=lambda kernel: kernel.name)
 def test_gates_keep_what_is_not_finite_visible(gated: Kernel) -> None:
     gate, up = np.ones((1, 19), np.float32), np.ones((1, 19), np.float32)
     gate[0, [1, 18]], up[0, [2, 17]], gate[0, 4] = np.nan, np.nan, np.inf

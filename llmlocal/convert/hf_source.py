@@ -24,6 +24,8 @@ from .card import general_keys
 from .completeness import MISSING, check_complete
 from .lora import Adapter, merge_adapters, read_adapter
 from .names import is_dropped, named_for_gguf
+from .sentence_transformers import PREFIX as SENTENCE
+from .sentence_transformers import sentence_keys
 from .stored_format import stored_format
 from .stream_tensor import StreamTensor
 from .vocabulary import read_vocabulary
@@ -91,7 +93,7 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     architecture, conversion = _conversion(folder)
     s = Settings(folder, conversion.defaults)
     _refuse_quantized(s, tensors)
-    keys, extra = conversion.keys(s), dict(conversion.extra(s))
+    keys, extra = conversion.keys(s) | sentence_keys(s), dict(conversion.extra(s))
     check_settings(s, conversion, keys, extra)
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
@@ -131,7 +133,7 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
 def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:
     """All keys in GGUF's order: general, vocabulary, hyper-parameters. Hyper-parameters override the others."""
     own = {
-        key if key.startswith(("general.", "tokenizer.")) else f"{architecture}.{key}": value
+        key if key.startswith(("general.", "tokenizer.", SENTENCE)) else f"{architecture}.{key}": value
         for key, value in keys.items()
     }
     first = {"general.architecture": architecture, "general.type": "model"}

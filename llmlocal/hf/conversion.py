@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from ..gguf.values import ValueType
 from .config import Keys, Settings, as_integer, as_number
 from .streams import Stream, constant, plus, split, take, transposed
 
+RANK = 4  # GGUF's pooling type of models that score texts
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
 
@@ -127,7 +129,8 @@ class Conversion:
     expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule returns a
     tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
     drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys `tokenizer.*`; None
-    reads the tokenizer files of the folder. `activations`: the names of the activation function that is computed;
+    reads the tokenizer files of the folder. `own_names`: names, without suffix, that the `gguf` package's map lacks and
+    that `steps` give. `activations`: the names of the activation function that is computed;
     `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
     """
 
@@ -137,8 +140,25 @@ class Conversion:
     steps: Mapping[str, TensorRule] = field(default_factory=dict)
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
+    own_names: tuple[str, ...] = ()
     activations: tuple[str, ...] = ("silu", "swish")
     whole_pairs: bool = True
+
+
+def head_keys(s: Settings) -> Keys:
+    """Keys of the head that an encoder's class adds to it: how it pools, and its labels.
+
+    A head for masked words gets a note: llama.cpp does not load files that have one.
+    """
+    name = str(s.items("architectures")[0])
+    if name.endswith("ForMaskedLM"):
+        s.note("the head for masked words is kept, for `fill`; llama.cpp does not load files that have one")
+    if not name.endswith("ForSequenceClassification"):
+        return {}
+    labels = s.find("id2label")
+    names = [text for text in labels.values() if isinstance(text, str)] if isinstance(labels, dict) else []
+    stated = {"classifier.output_labels": (ValueType.STRING, names)} if names else {}
+    return {"pooling_type": (ValueType.U32, RANK), **stated}
 
 
 # ---- rules --------------------------------------------------------------------------------------------------------
@@ -152,6 +172,11 @@ def adds(number: float) -> TensorRule:
 def swaps(_: Settings, x: Stream) -> Stream:
     """Transpose: GPT-2's matrices are stored (inputs, outputs)."""
     return transposed(x)
+
+
+def drops(_: Settings, x: Stream) -> dict[str, Stream]:
+    """Leave the tensor out."""
+    return {}
 
 
 def drops_if_tied(*, llama_cpp_reads_it: bool) -> TensorRule:

@@ -120,4 +120,4 @@ def mixture_of_experts(
 
 def logits(g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor) -> Value:
     """Logits (outputs, vocab) of x (outputs, width): by `output.weight`, or by the embedding if it is tied."""
-    return g.linear(x, *(w.linear("output", embedding.rows, h.width) if w.has("output.weight") else (embedding, None)))
+    return g.logits(x, *(w.linear("output", embedding.rows, h.width) if w.has("output.weight") else (embedding, None)))

@@ -48,6 +48,13 @@ class Config:
             raise self.fail(f"{self.arch}.{key} must be a string")
         return value
 
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false, `default` if the key is missing. Raises BadFileError for another type."""
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise self.fail(f"{self.arch}.{key} must be true or false")
+        return value
+
     def flags(self, key: str, count: int) -> list[bool] | None:
         """An array of `count` booleans, None for a missing key or a single value. Raises BadFileError for others."""
         value = self.metadata.get(f"{self.arch}.{key}")

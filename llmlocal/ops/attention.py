@@ -1,4 +1,4 @@
-"""Causal attention over the KV cache, chunk by chunk with an online softmax. Dao et al. 2022, arXiv 2205.14135.
+"""Attention over the KV cache, chunk by chunk with an online softmax. Dao et al. 2022, arXiv 2205.14135.
 
 The query heads that share a key head (GQA) and neighbouring tokens of a sequence are rows of one small matrix product,
 so that each key and value is loaded once for all of them. Each chunk of the cache gives each row a partial result (see
@@ -40,7 +40,7 @@ class Arguments(NamedTuple):
     """Keys and values of a layer as `kv_type` lays them out; `chunks` of a full context."""
 
     tokens: int  # address of their number
-    positions: int  # (tokens,) int64: position of each token in its sequence
+    last_keys: int  # (tokens,) int64: position of the last key that a token attends to; its own for causal attention
     sequence_starts: int  # (tokens,) int64: first cell of each token's sequence, a multiple of ALIGN
     q: int  # (tokens, heads, head_dim) float32, or Q8 records
     keys: int
@@ -64,7 +64,7 @@ class MergeArguments(NamedTuple):
     """As `Arguments`."""
 
     tokens: int
-    positions: int
+    last_keys: int
     sinks: int
     out: int
     heads: int
@@ -196,9 +196,9 @@ def _chunk_range(v: InstructionSet) -> Any:
     """`(a, first, last)`: the chunks (begin, end) that tokens first .. last - 1 attend to."""
 
     def run(a, first, last):
-        low = high = v.load_i64(a.positions + 8 * first)
+        low = high = v.load_i64(a.last_keys + 8 * first)
         for t in range(first + 1, last):
-            position = v.load_i64(a.positions + 8 * t)
+            position = v.load_i64(a.last_keys + 8 * t)
             low, high = min(low, position), max(high, position)
         return max(low + 1 - a.window, 0) // CHUNK, high // CHUNK + 1
 
@@ -239,7 +239,7 @@ def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> An
         values = a.values + s.kv_head * a.cells * (value_width // ALIGN) * block_bytes
         load_rows(a, s, width, value_width, queries, results)
         start_cell = v.load_i64(a.sequence_starts + 8 * s.first)
-        length = v.load_i64(a.positions + 8 * (s.last - 1)) + 1
+        length = v.load_i64(a.last_keys + 8 * (s.last - 1)) + 1
         for chunk in range(s.begin, s.end):
             at, partials = chunk * CHUNK, results + nbytes * rows
             if s.split:
@@ -248,13 +248,13 @@ def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> An
             block = Scores(scores, 4 * CHUNK, rows, count)
             multiply_keys(keys, start_cell + at, width, queries, block)
             for r in range(rows):
-                seen = v.load_i64(a.positions + 8 * (s.first + r // group)) + 1 - at
+                seen = v.load_i64(a.last_keys + 8 * (s.first + r // group)) + 1 - at
                 row = scores + 4 * CHUNK * r
                 exponentiate_row(row, count, seen - a.window, seen, partials + nbytes * r, value_width)
             multiply_values(values, start_cell + at, a.cells, value_width, block, partials, nbytes, spare)
             if not s.split:
                 for r in range(rows):
-                    seen = v.load_i64(a.positions + 8 * (s.first + r // group)) + 1 - at
+                    seen = v.load_i64(a.last_keys + 8 * (s.first + r // group)) + 1 - at
                     if seen > 0 and seen - a.window < CHUNK:
                         merge_row(results + nbytes * r, partials + nbytes * r, value_width)
         if not s.split:
@@ -276,7 +276,7 @@ def _build_merge(v: InstructionSet) -> Any:
         item = v.take_work(counter, 1) if count <= SPLIT_TOKENS else count * a.heads
         while item < count * a.heads:
             t, head = item // a.heads, item % a.heads
-            position, row = v.load_i64(a.positions + 8 * t), t * group + head % group
+            position, row = v.load_i64(a.last_keys + 8 * t), t * group + head % group
             start_row(result, width, v.load_f32(a.sinks + 4 * head))
             for chunk in range(max(position + 1 - a.window, 0) // CHUNK, position // CHUNK + 1):
                 at = (head // group * a.chunks + chunk) * SPLIT_TOKENS * group + row
