@@ -33,6 +33,8 @@ COMMANDS = (
     "show",
     "tokenize",
     "embed",
+    "rerank",
+    "fill",
     "perplexity",
     "bench",
     "convert",

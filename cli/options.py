@@ -631,3 +631,9 @@ TextLimit = Annotated[
         "-c", "--ctx", metavar="N", min=1, help="Tokens of a text at most. Default: the model's own, at most 8192."
     ),
 ]
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="What the texts should answer.", show_default=False)]
+Top = Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="Print only the K best. Default: all.")]
+MaskedText = Annotated[
+    str, typer.Argument(metavar="TEXT", help="A text with one or more gaps, written [MASK].", show_default=False)
+]
+TopWords = Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many words to print for each gap.")]

@@ -276,7 +276,7 @@ class Cache:
         out = np.full((len(q) + 1, heads, value_dim), 9, np.float32)
         work = {
             "tokens": number(len(q)),
-            "positions": positions,
+            "last_keys": positions,
             "sinks": np.full(heads, NO_SINK, np.float32) if sinks is None else sinks,
             "out": out,
             "heads": heads,
@@ -349,6 +349,20 @@ def test_cached_attention_equals_that_of_the_whole(kind: str) -> None:
         assert nmse(cache.attend(q[part], at, np.zeros_like(at)), want[part]) <= BOUNDS[kind]
         start += size
     assert start == 300
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("lengths", [(5,), (3, 4), (1, 33, 300, 2, 64, 7)])
+def test_attention_without_a_mask_over_packed_texts(lengths: tuple[int, ...], isa: str) -> None:
+    """A token attends to all tokens of its text, also where the batch is small and chunks are split."""
+    texts = [sequence(n, 6, 2, 48, seed=n) for n in lengths]
+    first = np.cumsum([0, *(padded(n) for n in lengths)])
+    cache = Cache("f32", 2, 48, int(first[-1]))
+    q, k, v = (np.concatenate(parts) for parts in zip(*texts, strict=True))
+    bases, last = np.repeat(first[:-1], lengths), np.repeat(np.array(lengths) - 1, lengths)
+    cache.store(k, v, bases + np.concatenate([np.arange(n) for n in lengths]), isa)
+    want = [attention_reference(wide(q), wide(k), wide(v), causal=False) for q, k, v in texts]
+    assert nmse(cache.attend(q, last, bases, isa, 2), np.concatenate(want)) <= 1e-10
 
 
 def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:

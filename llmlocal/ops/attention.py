@@ -119,12 +119,14 @@ def attention_reference(
     window: int | None = None,
     softcap: float = 0.0,
     sinks: NDArray[np.float64] | None = None,
+    causal: bool = True,
 ) -> NDArray[np.float64]:
-    """Causal attention of the last tokens of a sequence; the result is (tokens, heads, value_dim).
+    """Attention of the last tokens of a sequence; the result is (tokens, heads, value_dim).
 
     q (tokens, heads, head_dim), k (length, kv_heads, head_dim), v (length, kv_heads, value_dim). A token attends to
     the last `window` keys, its own included. Scores become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118).
-    `sinks` (heads,) are scores that take part in the softmax without a value (gpt-oss, arXiv 2508.10925).
+    `sinks` (heads,) are scores that take part in the softmax without a value (gpt-oss, arXiv 2508.10925). Unless
+    `causal`, a token attends to later keys, too.
     """
     import numpy as np
 
@@ -134,7 +136,7 @@ def attention_reference(
     if softcap:
         scores = softcap * np.tanh(scores / softcap)
     ahead = np.arange(len(k) - tokens, len(k))[:, None] - np.arange(len(k))[None, :]
-    scores[:, (ahead < 0) | (ahead >= (window or len(k)))] = -np.inf
+    scores[:, (causal & (ahead < 0)) | (ahead >= (window or len(k)))] = -np.inf
     sink = np.full((heads, 1, 1), -np.inf) if sinks is None else sinks[:, None, None]
     top = np.maximum(scores.max(-1, keepdims=True), sink)
     scores = np.exp(scores - top)
