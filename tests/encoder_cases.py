@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from families import IDS, VOCAB
+from families import CASES as CASES_OF_DECODERS
+from families import DECODER, IDS, VOCAB
 from numpy.typing import NDArray
 
 GOLDEN = Path(__file__).parent / "golden" / "encoders"
@@ -45,6 +46,22 @@ DISTILBERT = {
     "activation": "gelu",
     "pad_token_id": 0,
 }
+MODERN = {
+    key: value for key, value in ENCODER.items() if key not in ("hidden_act", "layer_norm_eps", "type_vocab_size")
+}
+MODERN |= {"model_type": "modernbert", "norm_eps": 1e-5, "num_hidden_layers": 5, "hidden_activation": "gelu"}
+MODERN |= {
+    "local_attention": 12,
+    "global_attn_every_n_layers": 3,
+    "global_rope_theta": 1000.0,
+    "local_rope_theta": 100.0,
+}
+EUROBERT = DECODER | {"model_type": "eurobert"}
+EUROBERT.pop("tie_word_embeddings")
+GEMMA = DECODER | CASES_OF_DECODERS["gemma3"][1] | {"use_bidirectional_attention": True, "sliding_window": 12}
+GEMMA |= {"rope_scaling": None}
+NOMIC = ENCODER | {"model_type": "nomic_bert", "hidden_act": "silu"}
+NOMIC |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}
 ELECTRA = {"model_type": "electra", **ENCODER, "embedding_size": 32}
 
 # name of the case -> (class of transformers, settings); the result depends on the class: states, scores, or logits
@@ -60,6 +77,13 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "distilbert": ("DistilBertModel", DISTILBERT),
     "distilbert-masked": ("DistilBertForMaskedLM", DISTILBERT),
+    "modern-bert": ("ModernBertModel", MODERN),
+    "modern-bert-masked": ("ModernBertForMaskedLM", MODERN),
+    "modern-bert-classifier": ("ModernBertForSequenceClassification", MODERN | LABELS | {"classifier_pooling": "mean"}),
+    "eurobert": ("EuroBertModel", EUROBERT),
+    "gemma-embedding": ("Gemma3TextModel", GEMMA),
+    "qwen3": ("Qwen3Model", DECODER | {"model_type": "qwen3", "head_dim": 16, "tie_word_embeddings": True}),
+    "nomic-bert": ("NomicBertModel", NOMIC),
     "electra": ("ElectraModel", ELECTRA),
     "electra-masked": ("ElectraForMaskedLM", ELECTRA),
 }

@@ -17,6 +17,7 @@ from test_families import BOUND, ODD, Accepted, write_tokenizer
 
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.embedding.heads import classifier, masked_words
+from llmlocal.embedding.settings import rank_pooling
 from llmlocal.encoder import CLS, Encoder, Head
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, UsageError
@@ -48,6 +49,8 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def opened(case: str, gguf: GGUFFile, threads: int = 2) -> Encoder:
     pooling, head = HEADS[result_of(case)]
+    if pooling == CLS:
+        pooling = rank_pooling(gguf)
     return Encoder(gguf, pooling, n_ctx=40, n_threads=threads, head=head, rows=128)
 
 

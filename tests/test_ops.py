@@ -11,6 +11,7 @@ import pytest
 from naive import nmse, number, run, turn_neighbours
 from numpy.typing import NDArray
 
+from llmlocal.layers.key_range import KeyRange
 from llmlocal.ops.activations import (
     geglu,
     geglu_erf,
@@ -52,6 +53,7 @@ from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
 from llmlocal.quant.simd.instruction_set import InstructionSet
+from llmlocal.runtime.batch import Batch
 
 Array = NDArray[Any]
 ISAS = cpu.offered()
@@ -267,6 +269,7 @@ class Cache:
         window: int | None = None,
         softcap: float = 0.0,
         sinks: Array | None = None,
+        first: Array | None = None,
     ) -> Array:
         """Both kernels; what lies behind their memory stays as it is."""
         (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], self.shape["cells"]
@@ -276,11 +279,11 @@ class Cache:
         out = np.full((len(q) + 1, heads, value_dim), 9, np.float32)
         work = {
             "tokens": number(len(q)),
+            "first_keys": np.maximum(positions - (window or 1 << 40) + 1, 0) if first is None else first,
             "last_keys": positions,
             "sinks": np.full(heads, NO_SINK, np.float32) if sinks is None else sinks,
             "out": out,
             "heads": heads,
-            "window": window or 1 << 62,
             "scratch": scratch,
             "scratch_bytes": each,
             "partials": partials,
@@ -360,9 +363,15 @@ def test_attention_without_a_mask_over_packed_texts(lengths: tuple[int, ...], is
     cache = Cache("f32", 2, 48, int(first[-1]))
     q, k, v = (np.concatenate(parts) for parts in zip(*texts, strict=True))
     bases, last = np.repeat(first[:-1], lengths), np.repeat(np.array(lengths) - 1, lengths)
-    cache.store(k, v, bases + np.concatenate([np.arange(n) for n in lengths]), isa)
-    want = [attention_reference(wide(q), wide(k), wide(v), causal=False) for q, k, v in texts]
-    assert nmse(cache.attend(q, last, bases, isa, 2), np.concatenate(want)) <= 1e-10
+    positions = np.concatenate([np.arange(n) for n in lengths])
+    cache.store(k, v, bases + positions, isa)
+    for window in (None, 40):
+        want = [attention_reference(wide(q), wide(k), wide(v), window, causal=False) for q, k, v in texts]
+        keys = KeyRange(batch := Batch(len(q), 1), window, causal=False)
+        batch.last_positions[:] = last
+        keys.fill(positions)
+        got = cache.attend(q, keys.last, bases, isa, 2, first=keys.first)
+        assert nmse(got, np.concatenate(want)) <= 1e-10
 
 
 def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:

@@ -93,7 +93,7 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     architecture, conversion = _conversion(folder)
     s = Settings(folder, conversion.defaults)
     _refuse_quantized(s, tensors)
-    keys, extra = conversion.keys(s) | sentence_keys(s), dict(conversion.extra(s))
+    keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
     check_settings(s, conversion, keys, extra)
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)

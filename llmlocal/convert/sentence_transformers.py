@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..gguf.values import ValueType
@@ -24,13 +24,16 @@ OLD = {  # flags that stood in the place of pooling_mode before
 KNOWN = ("Transformer", "Pooling", "Normalize")
 
 
-def sentence_keys(s: Settings) -> Keys:
-    """The keys of a folder that has modules.json, none for others. Raises BadFileError for modules with weights."""
+def sentence_keys(s: Settings, own: Collection[str]) -> Keys:
+    """The keys of a folder that has modules.json, none for others.
+
+    `own` are the kinds of modules that the architecture reads itself. Raises BadFileError for other modules.
+    """
     modules = [module for module in s.folder.json_list("modules.json") if isinstance(module, Mapping)]
     if not modules:
         return {}
     kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
-    if unknown := next((kind for kind in kinds if kind not in KNOWN), None):
+    if unknown := next((kind for kind in kinds if kind not in (*KNOWN, *own)), None):
         raise s.fail(f"modules.json names a module {unknown!r:.40}, which is not supported", "")
     keys: Keys = {PREFIX + "normalize": "Normalize" in kinds}
     if "Pooling" in kinds:

@@ -17,6 +17,7 @@ from ..gguf import GGUFFile, open_gguf
 from ..model_info.memory_limit import check_memory
 from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
+from .heads import projection
 from .settings import EmbeddingSettings, default_pooling
 
 LONGEST = 8192  # tokens of a text at most, unless the caller asks for more
@@ -66,7 +67,7 @@ class Embedder:
             tokenizer, longest = tokenizers.load(gguf.metadata), text_limit(gguf, settings, n_ctx)
             if not force:
                 check_memory(gguf.metadata, gguf.tensors, longest)
-            encoder = Encoder(gguf, pooling, longest, n_threads or physical_cores())
+            encoder = Encoder(gguf, pooling, longest, n_threads or physical_cores(), projection)
         except BaseException:
             gguf.close()
             raise

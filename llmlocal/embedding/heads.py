@@ -11,6 +11,14 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 
 
+def projection(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
+    """Vectors of pooled states x (outputs, width): what the architecture makes of them, if it makes anything."""
+    if not hasattr(module, "projection"):
+        return x
+    vectors: Value = module.projection(g, c, w, x)
+    return vectors
+
+
 def classifier(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
     """Scores (outputs, labels) of pooled states x. Raises UsageError for a model without such a head."""
     if not hasattr(module, "classifier") or not w.has("cls.output.weight"):

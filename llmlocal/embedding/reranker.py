@@ -7,14 +7,14 @@ from pathlib import Path
 from types import TracebackType
 
 from .. import tokenizer as tokenizers
-from ..encoder import BATCH_TOKENS, CLS, Encoder
+from ..encoder import BATCH_TOKENS, Encoder
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
 from .embedder import text_limit
 from .heads import classifier
-from .settings import EmbeddingSettings
+from .settings import EmbeddingSettings, rank_pooling
 from .text_pair import pair_ids
 
 
@@ -33,7 +33,8 @@ class Reranker:
         gguf = open_gguf(path)
         try:
             settings, tokenizer = EmbeddingSettings.read(gguf.metadata, str(gguf.path)), tokenizers.load(gguf.metadata)
-            encoder = Encoder(gguf, CLS, text_limit(gguf, settings, n_ctx), n_threads or physical_cores(), classifier)
+            pooling, longest = rank_pooling(gguf), text_limit(gguf, settings, n_ctx)
+            encoder = Encoder(gguf, pooling, longest, n_threads or physical_cores(), classifier)
             if encoder.width != 1:
                 encoder.close()
                 said = f"{gguf.path} sorts texts into {encoder.width} classes, it gives no single score"

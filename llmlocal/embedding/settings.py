@@ -18,6 +18,7 @@ from typing import Any
 from .. import models
 from ..encoder import CLS, LAST, MEAN
 from ..errors import BadFileError, UsageError
+from ..gguf import GGUFFile
 from ..gguf.values import scalar
 
 PREFIX = "sentence_transformers."
@@ -78,6 +79,13 @@ class EmbeddingSettings:
             known = ", ".join(sorted(self.prompts))
             raise UsageError(f"unknown prompt '{name}'", f"the model has: {known}" if known else "the model has none")
         return self.prompts[name]
+
+
+def rank_pooling(gguf: GGUFFile) -> str:
+    """What the head that scores texts reads: the state of the first token, or what the architecture says."""
+    module = models.find(gguf.metadata.get("general.architecture"), str(gguf.path))
+    pooling: str = getattr(module, "RANK_POOLING", CLS)
+    return pooling
 
 
 def default_pooling(arch: object, path: str) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..gguf.values import ValueType
 from .config import Keys, Settings, as_integer, as_number
+from .safetensors import Safetensors
 from .streams import Stream, constant, plus, split, take, transposed
 
 RANK = 4  # GGUF's pooling type of models that score texts
@@ -130,8 +131,8 @@ class Conversion:
     tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
     drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys `tokenizer.*`; None
     reads the tokenizer files of the folder. `own_names`: names, without suffix, that the `gguf` package's map lacks and
-    that `steps` give. `activations`: the names of the activation function that is computed;
-    `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
+    that `steps` give. `modules`: kinds of sentence-transformers' modules that `keys` and `extra` read. `activations`:
+    the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
     """
 
     classes: tuple[str, ...]
@@ -141,6 +142,7 @@ class Conversion:
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
     own_names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     activations: tuple[str, ...] = ("silu", "swish")
     whole_pairs: bool = True
 
@@ -247,6 +249,31 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
     between = 1 / ((1 - smooth) / factor + smooth)
     factors = np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between))
     return {"rope_freqs.weight": constant(factors)}
+
+
+def dense_modules(s: Settings) -> list[tuple[str, Stream]]:
+    """The matrices of sentence-transformers' Dense modules, in order, as (name, matrix): dense_2, dense_3.
+
+    They are linear layers without bias and activation; others raise BadFileError.
+    """
+    modules = [module for module in s.folder.json_list("modules.json") if isinstance(module, Mapping)]
+    paths = [str(module.get("path")) for module in modules if str(module.get("type", "")).endswith("Dense")]
+    found = []
+    for number, path in enumerate(paths, 2):
+        config = s.folder.json(f"{path}/config.json")
+        if config.get("bias") or not str(config.get("activation_function", "Identity")).endswith("Identity"):
+            raise s.fail(f"module {path!r:.40} has a bias or an activation, which is not supported", "")
+        if not s.folder.has(f"{path}/model.safetensors"):
+            raise s.fail(f"module {path!r:.40} has no model.safetensors", "download the folder again")
+        file = Safetensors(s.folder.path / path / "model.safetensors")
+        try:
+            matrix = file.tensors.get("linear.weight")
+            if matrix is None or len(matrix.shape) != 2:
+                raise s.fail(f"module {path!r:.40} has no matrix linear.weight", "download the folder again")
+            found.append((f"dense_{number}", constant(matrix.read(0, matrix.rows))))
+        finally:
+            file.close()
+    return found
 
 
 def longrope_factors(s: Settings) -> dict[str, Stream]:

@@ -33,10 +33,9 @@ from ..quant.tensor import QTensor
 from ..runtime.buffers import aligned
 from ..runtime.graph import Graph, Value
 from ..runtime.kv_cache import KVCache
+from .key_range import KeyRange
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
-
-NO_WINDOW = 1 << 62  # longer than any context
 
 
 class Layers:
@@ -52,7 +51,7 @@ class Layers:
         """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout."""
         self.graph, self.cache, self.place = graph, cache, place
         self.causal = True
-        self.tables: list[Rope | PositionScale] = []
+        self.tables: list[Rope | PositionScale | KeyRange] = []
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._q8: dict[Value, Value] = {}
 
@@ -181,12 +180,13 @@ class Layers:
         """Grouped-query attention over the cache, to which k and v are added -> (tokens, heads * value_dim).
 
         q (tokens, heads * head_dim), k (tokens, kv_heads * head_dim), v (tokens, kv_heads * value_dim). `scale`
-        multiplies scores. A token attends to the last `window` keys, its own included; None is all of them. Scores
+        multiplies scores. A token attends to the last `window` keys, its own included, see `KeyRange`. Scores
         become softcap * tanh(score / softcap) unless `softcap` is 0. `sinks` (heads,) float32 are scores that take part
         in the softmax without a value. Unless the layers are `causal`, a token attends to all tokens of its text, which
         lies in one batch. Raises UsageError for a head size that the cache type cannot hold.
         """
         g, batch, heads, kv_heads = self.graph, self.graph.batch, q.width // head_dim, k.width // head_dim
+        keys = self._key_range(window)
         value_dim = v.width // kv_heads
         layer, out = self.cache.add_layer(kv_heads, head_dim, value_dim), g.value(heads * value_dim)
         stored = layer.arguments()
@@ -194,11 +194,11 @@ class Layers:
         scratch_bytes = attention_ops.scratch_bytes(layer.kv_type, heads, kv_heads, head_dim, value_dim)
         shared: dict[str, Any] = {
             "tokens": batch.tokens,
-            "last_keys": (batch.positions if self.causal else batch.last_positions).ctypes.data,
+            "first_keys": keys.first.ctypes.data,
+            "last_keys": keys.last.ctypes.data,
             "sinks": sinks.address if sinks else self._sinks_of(heads),
             "out": out,
             "heads": heads,
-            "window": window or NO_WINDOW,
             "scratch": g.scratch(scratch_bytes),
             "scratch_bytes": scratch_bytes,
             "partials": Value(0, attention_ops.partials_bytes(heads, value_dim, self.cache.n_ctx)),
@@ -214,6 +214,14 @@ class Layers:
         )
         g.add(attention_ops.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **shared)
         return out
+
+    def _key_range(self, window: int | None) -> KeyRange:
+        """The keys that tokens attend to, the same object for all layers with this window."""
+        for table in self.tables:
+            if isinstance(table, KeyRange) and (table.window, table.causal) == (window, self.causal):
+                return table
+        self.tables.append(KeyRange(self.graph.batch, window, self.causal))
+        return self._key_range(window)
 
     def _sinks_of(self, heads: int) -> int:
         """Address of sinks (heads,) float32 without any weight."""

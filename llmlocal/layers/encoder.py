@@ -6,10 +6,9 @@ logits. `h` are the hyperparameters, `w` the tensors of one block, or of the fil
 
 from __future__ import annotations
 
-from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
-from .decoder import Sublayer, attention_output, qkv_weights
+from .decoder import Linear, Sublayer, attention_output, qkv_weights
 from .hyperparameters import Hyperparameters
 from .weights import Weights
 
@@ -53,7 +52,13 @@ def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
 def tanh_classifier(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
     """Scores (outputs, labels) of pooled states x (outputs, width): out(tanh(dense(x))). Raises BadFileError."""
     x = g.tanh(g.linear(x, *w.linear("cls", h.width, h.width)))
-    return g.linear(x, *_table_with_bias(w, "cls.output", h.width))
+    return g.linear(x, *labels(w, h.width))
+
+
+def labels(w: Weights, width: int) -> Linear:
+    """Weight and bias of the layer that gives a score for each label, however many there are."""
+    weight = w.table("cls.output.weight", width)
+    return weight, w.maybe_vector("cls.output.bias", weight.rows)
 
 
 def masked_word_logits(g: Layers, h: Hyperparameters, w: Weights, vocab: int, x: Value) -> Value:
@@ -62,11 +67,6 @@ def masked_word_logits(g: Layers, h: Hyperparameters, w: Weights, vocab: int, x:
     dense, GELU and layer norm, then the output matrix, which is the token embedding unless the file has its own.
     """
     x = g.gelu_erf(g.linear(x, *w.linear("mlm_dense", h.width, h.width)))
-    x = norm(g, h, w, "mlm_norm", x)
+    x = g.layer_norm(x, w.vector("mlm_norm.weight", h.width), w.maybe_vector("mlm_norm.bias", h.width), h.eps)
     name = "output.weight" if w.has("output.weight") else "token_embd.weight"
     return g.linear(x, w.matrix(name, vocab, h.width), w.maybe_vector("output.bias", vocab))
-
-
-def _table_with_bias(w: Weights, name: str, k: int) -> tuple[QTensor, QTensor | None]:
-    weight = w.table(f"{name}.weight", k)
-    return weight, w.maybe_vector(f"{name}.bias", weight.rows)

@@ -3,8 +3,9 @@
 Each file defines `build(layers, config, weights, vocab)`, which records the forward pass, and `CONVERSION`, which says
 how to convert a Hugging Face folder. `build` gives logits (outputs, vocab), or, if `KIND = ENCODER`, the states
 (tokens, width) of whole texts. An encoder may also define `classifier(layers, config, weights, pooled) -> scores` and
-`word_logits(layers, config, weights, vocab, states) -> logits` of masked words. A file is found by its name: there is
-no list to edit. The room does not depend on kernels or threads.
+`word_logits(layers, config, weights, vocab, states) -> logits` of masked words; `RANK_POOLING` says which states the
+classifier reads, and `projection(layers, config, weights, pooled)` makes the vectors. A file is found by its name:
+there is no list to edit. The room does not depend on kernels or threads.
 """
 
 from __future__ import annotations

@@ -32,5 +32,5 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -
 
 
 CONVERSION = Conversion(
-    classes=("Qwen3ForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128}
+    classes=("Qwen3ForCausalLM", "Qwen3Model"), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128}
 )
