@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from encoder_cases import golden, settings
-from families import VOCAB, write_weights
+from families import VOCAB, draw, write_weights
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 import llmlocal
 from llmlocal.convert.hf_source import open_hf
@@ -310,6 +311,34 @@ def test_poolings(pooling: dict[str, Any], kind: int | None, tmp_path: Path) -> 
         return
     with open_hf(tmp_path) as source:
         assert source.values["bert.pooling_type"] == kind and not source.values["sentence_transformers.normalize"]
+
+
+def test_matrices_after_pooling(tmp_path: Path) -> None:
+    """EmbeddingGemma's two Dense modules: what they make of the mean states is the vector."""
+    folder = write_model("gemma-embedding", tmp_path)
+    first, second = draw("dense", "first", (48, 32)), draw("dense", "second", (24, 48))
+    write_sentence_files(folder)
+    names = {"2_Dense": first, "3_Dense": second}
+    for name, matrix in names.items():
+        (folder / name).mkdir()
+        save_file({"linear.weight": matrix}, folder / name / "model.safetensors")
+        (folder / name / "config.json").write_text(
+            json.dumps({"bias": False, "activation_function": "torch.nn.Identity"})
+        )
+    dense = [{"type": "sentence_transformers.models.Dense", "path": name} for name in names]
+    pooling = [MODULES[0] | {"path": ""}, MODULES[1] | {"path": "1_Pooling"}]
+    (folder / "modules.json").write_text(json.dumps([*pooling, *dense]))
+    path = convert_model(folder, folder / "m.gguf", "F32").path
+    with open_gguf(path) as gguf, Embedder.open(path, n_threads=1) as embedder:
+        assert gguf.metadata["gemma-embedding.dense_2_feat_out"] == 48 and embedder.width == 24
+        encoder = Encoder(gguf, "mean", 48, 1)
+        want = encoder.run([TEXT_IDS[0]]) @ first.T @ second.T
+        encoder.close()
+        (got,) = embedder.embed(["a cat"])
+    np.testing.assert_allclose(got.rows, want, rtol=1e-4, atol=1e-5)
+    (folder / "2_Dense" / "config.json").write_text(json.dumps({"bias": True}))
+    with pytest.raises(BadFileError, match="bias"), open_hf(folder):
+        pytest.fail("the folder was accepted")
 
 
 @pytest.mark.parametrize("modules", [[*MODULES, {"type": "a.Dense"}], {"a": 1}, [{"type": 3}], "x"])

@@ -6,11 +6,15 @@ logits. `h` are the hyperparameters, `w` the tensors of one block, or of the fil
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..runtime.graph import Value
 from . import Layers
 from .decoder import Linear, Sublayer, attention_output, qkv_weights
 from .hyperparameters import Hyperparameters
 from .weights import Weights
+
+Norm = Callable[[Layers, Hyperparameters, Weights, str, Value], Value]  # of whole tokens, by the name of its weights
 
 
 def embedding(g: Layers, h: Hyperparameters, w: Weights, vocab: int) -> Value:
@@ -61,12 +65,12 @@ def labels(w: Weights, width: int) -> Linear:
     return weight, w.maybe_vector("cls.output.bias", weight.rows)
 
 
-def masked_word_logits(g: Layers, h: Hyperparameters, w: Weights, vocab: int, x: Value) -> Value:
+def masked_word_logits(g: Layers, h: Hyperparameters, w: Weights, vocab: int, x: Value, norm: Norm) -> Value:
     """Logits (outputs, vocab) of states x (outputs, width) at masked tokens, by the head of a masked language model.
 
-    dense, GELU and layer norm, then the output matrix, which is the token embedding unless the file has its own.
+    dense, GELU and norm, then the output matrix, which is the token embedding unless the file has its own.
     """
     x = g.gelu_erf(g.linear(x, *w.linear("mlm_dense", h.width, h.width)))
-    x = g.layer_norm(x, w.vector("mlm_norm.weight", h.width), w.maybe_vector("mlm_norm.bias", h.width), h.eps)
     name = "output.weight" if w.has("output.weight") else "token_embd.weight"
+    x = norm(g, h, w, "mlm_norm", x)
     return g.linear(x, w.matrix(name, vocab, h.width), w.maybe_vector("output.bias", vocab))

@@ -34,7 +34,7 @@ def classifier(g: Layers, c: Config, w: Weights, x: Value) -> Value:
 
 def word_logits(g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
     """Logits (outputs, vocab) of the states of masked tokens (outputs, width)."""
-    return blocks.masked_word_logits(g, Hyperparameters.read(c, w), w, vocab, x)
+    return blocks.masked_word_logits(g, Hyperparameters.read(c, w), w, vocab, x, blocks.norm)
 
 
 def keys(s: Settings) -> Keys:
