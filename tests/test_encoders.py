@@ -33,6 +33,8 @@ HEADS: Mapping[str, tuple[str, Head | None]] = {
     "words": ("tokens", masked_words),
 }
 
+DECODERS = ("qwen3",)
+
 
 def write_folder(case: str, folder: Path, more: Mapping[str, Any] = {}) -> None:
     (folder / "config.json").write_text(json.dumps(settings(case) | more))
@@ -87,8 +89,12 @@ def test_no_setting_of_a_usual_folder_is_called_unused(model: tuple[str, Path]) 
 
 
 def test_generation_says_what_to_use(model: tuple[str, Path]) -> None:
+    case, path = model
+    if case in DECODERS:
+        Engine.open(path, n_ctx=16, n_threads=1).close()
+        return
     with pytest.raises(UsageError, match="is an encoder") as raised:
-        Engine.open(model[1])
+        Engine.open(path)
     assert "llmlocal embed" in raised.value.hint
 
 
