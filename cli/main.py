@@ -20,11 +20,12 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
-from ..files import home
+from ..files import mapped
+from ..quant.user_folders import ensure_home
 from ..text import shown
 from .help_format import format_help
 from .model_argument import with_models
-from .ui import standard_streams, terminal
+from .ui import mapped_file_error, standard_streams, terminal
 
 COMMANDS = (
     "run",
@@ -124,11 +125,12 @@ def llmlocal(
 def main(arguments: list[str] | None = None) -> int:
     """Run the program on `arguments` (those of the process) and return its exit code: the one error boundary."""
     standard_streams.fill()
-    home.ensure()
+    ensure_home()
     if arguments is None and not os.environ.get("LLMLOCAL_DEBUG"):
         warnings.simplefilter("ignore")  # libraries' remarks for developers; tests see them
     arguments = sys.argv[1:] if arguments is None else arguments
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    mapped.listeners[:] = [mapped_file_error.install_for_reading]
     terminal.begin()
     try:
         code = _invoke(arguments)

@@ -1,7 +1,20 @@
-"""`python -m llmlocal`: the only file of this package that knows there is a terminal program."""
+"""The start of the terminal program: the only file of this package that knows there is one."""
 
+import signal
 import sys
 
-from .cli.main import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the program on the arguments of the process, and return its exit code.
+
+    Ctrl-C ends the process as a signal does while modules are loaded, since nothing could report it there.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from .cli.main import main
+
+    signal.signal(signal.SIGINT, before)
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -66,7 +66,9 @@ class Encoder:
         self._layers.causal = config.flag("attention.causal", decodes)
         if self._layers.causal and not decodes:
             raise config.fail(f"{config.arch}.attention.causal is true, which is not supported")
-        states = self._layers.states(module, config, self.weights, self._vocab)
+        states = self._layers.record(module, config, self.weights, self._vocab)
+        if self._layers.states.state_bytes:
+            raise UsageError(f"{gguf.path}: vectors of models with recurrent layers are not supported", "use another")
         out = self._layers.mean(states) if pooling == MEAN else self._layers.gathered(states)
         if head is not None:
             out = head(module, self._layers, config, self.weights, self._vocab, out)
@@ -156,7 +158,7 @@ class Encoder:
 class _States(Layers):
     """Records an architecture up to the states of all tokens; of a decoder those that its output matrix would read."""
 
-    def states(self, module: ModuleType, config: Config, weights: Weights, vocab: int) -> Value:
+    def record(self, module: ModuleType, config: Config, weights: Weights, vocab: int) -> Value:
         """States (tokens, width)."""
         try:
             made: Value = module.build(self, config, weights, vocab)

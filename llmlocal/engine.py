@@ -1,12 +1,14 @@
 """The engine: token ids in, logits out. Text is the business of tokenizer and session.
 
-An engine is an open GGUF file, its recorded program, a KV cache for `n_seqs` sequences, and threads to run the program.
+An engine is an open GGUF file, its recorded program, a KV cache and recurrent states for `n_seqs` sequences, and
+threads to run the program.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,10 +26,12 @@ from .layers.weights import NamedTensors, Weights
 from .quant.jit.cpu import physical_cores
 from .quant.jit.parallel_compile import prepare
 from .runtime.batch import Batch
-from .runtime.executor import ThreadTeam
+from .runtime.checkpoints import TAIL
+from .runtime.executor import ThreadTeam, deferred_signals
 from .runtime.graph import Graph, MatmulObserver
 from .runtime.kv_cache import KVCache
 from .runtime.program import Program
+from .runtime.state_cache import StateCache
 from .runtime.weight_copy import WeightCopy
 from .tokenizer.vocab import vocabulary_size
 
@@ -70,8 +74,11 @@ class Engine:
         if not config.flag("attention.causal", True):
             raise UsageError(f"{gguf.path}: attention is not causal, so no next token follows", "use llmlocal embed")
         self._copy = WeightCopy(gguf.tensors.values()) if copy_weights else None
-        self._layers = Layers(graph, self._cache, self._copy.place) if self._copy else Layers(graph, self._cache)
+        self._states = StateCache(n_seqs, ubatch)
+        place = self._copy.place if self._copy else lambda weight: weight
+        self._layers = Layers(graph, self._cache, place, self._states)
         logits = build(self._layers, config, self.weights, self.n_vocab)
+        self._states.allocate()
         graph.keep(logits)
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
@@ -131,14 +138,26 @@ class Engine:
         """The cache memory of the first `n` tokens: writable views, see `KVCache.first_cells`."""
         return self._cache.first_cells(n, seq)
 
-    def adopt(self, tokens: Sequence[int], seq: int = 0) -> None:
+    def states(self, seq: int = 0) -> dict[int, list[NDArray[np.uint8]]]:
+        """The recurrent states of a sequence by position, see `StateCache.stored`; empty for models without."""
+        return self._states.stored(self.length(seq), seq)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of one recurrent state of all layers, 0 for models without."""
+        return self._states.state_bytes
+
+    def adopt(self, tokens: Sequence[int], seq: int = 0, states: Mapping[int, NDArray[np.uint8]] = {}) -> None:
         """Declare that the caller has written the keys and values of `tokens` to the first cells of a sequence.
 
-        Raises as `prefill` does.
+        `states` are recurrent states by position, of which the last is that after all `tokens`; see `states`. Raises as
+        `prefill` does.
         """
         self._tokens[seq] = []
+        self._states.restore({}, seq)
         if tokens:
             self._check(tokens, seq)
+            self._states.restore(states, seq)
             self._tokens[seq] = list(tokens)
 
     @property
@@ -154,15 +173,41 @@ class Engine:
         return where if share is None else f"{where}, {share:.0%} in large pages"
 
     def truncate(self, length: int, seq: int = 0) -> None:
-        """Drop the tokens of a sequence from position `length` on."""
-        del self._tokens[seq][length:]
+        """Drop the tokens of a sequence from position `length` on.
+
+        With recurrent layers, tokens since the last checkpoint are read again.
+        """
+        if length >= self.length(seq):
+            return
+        tokens = self._tokens[seq][:length]
+        self._rewind(length, seq)
+        self._states.keep_at(length, seq)
+        for start in range(self.length(seq), len(tokens), self._batch.ubatch):
+            part = tokens[start : start + self._batch.ubatch]
+            self._run(part, [seq] * len(part), [])
 
     def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
-        """Keep the cached tokens that `tokens` starts with, at most all but the last of it; returns their number."""
-        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._tokens[seq], tokens[:-1], strict=False))
-        shared = sum(1 for _ in same)
-        self.truncate(shared, seq)
-        return shared
+        """Keep the cached tokens that `tokens` starts with, at most all but the last of it; returns their number.
+
+        With recurrent layers, only the tokens up to a checkpoint are kept; another one is made when the end of `tokens`
+        is near.
+        """
+        self._rewind(self._shared(tokens, seq), seq)
+        self._states.keep_at(len(tokens) - TAIL, seq)
+        return self.length(seq)
+
+    def reusable(self, tokens: Sequence[int], seq: int = 0) -> int:
+        """How many tokens `reuse` would keep."""
+        return self._states.reachable(self._shared(tokens, seq), self.length(seq), seq)
+
+    def _shared(self, tokens: Sequence[int], seq: int) -> int:
+        """The number of cached tokens that `tokens` starts with, at most all but its last."""
+        pairs = zip(self._tokens[seq], tokens[:-1], strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    def _rewind(self, length: int, seq: int) -> None:
+        """Drop the tokens from position `length` on, and those after the last state that is left."""
+        del self._tokens[seq][self._states.rewind(length, self.length(seq), seq) :]
 
     def prefill(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens; logits (n_vocab,) after the last. Raises PromptTooLongError, UsageError for a bad id."""
@@ -228,9 +273,12 @@ class Engine:
         batch.output_rows[: len(outputs)] = outputs
         for table in self._layers.tables:
             table.fill(batch.positions[:n])
-        self._team.run(self._program)
-        for token, seq in zip(tokens, seqs, strict=True):
-            self._tokens[seq].append(token)
+        # A state moves with each run: nothing may come between it and the tokens that it stands for.
+        with deferred_signals() if self.state_bytes else nullcontext():
+            self._states.plan((seq, self.length(seq), len(list(run))) for seq, run in itertools.groupby(seqs))
+            self._team.run(self._program)
+            for token, seq in zip(tokens, seqs, strict=True):
+                self._tokens[seq].append(token)
 
     def _result(self, outputs: int) -> Logits:
         """A copy of the logits (outputs, n_vocab). Raises BadFileError if they are not finite, and names the tensor."""

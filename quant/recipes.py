@@ -38,9 +38,13 @@ MIXES = {
     "Q3_K_S": "Q3_K",
     "Q2_K": "Q2_K",
     "Q2_K_S": "Q2_K",
+    "TQ1_0": "TQ1_0",
+    "TQ2_0": "TQ2_0",
+    "Q2_0": "Q2_0",
     "COPY": "",
 }
 ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
+TERNARY = ("TQ1_0", "TQ2_0", "Q2_0")  # for weights that were trained as -1, 0 and 1
 FLOATS = ("F32", "F16", "BF16")  # single numbers, no blocks: every matrix gets the same
 
 # Names of matrices that stay as they are: small, or not the weights of a matrix product.
@@ -66,7 +70,7 @@ ROLES = (
 EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 # Where the block does not divide a row: a format of blocks of 32 with as many bits, or the next more.
 FALLBACK = {"IQ4_XS": "IQ4_NL", "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
-FALLBACK |= {"TQ1_0": "Q4_0", "TQ2_0": "Q4_0"}
+FALLBACK |= {"TQ1_0": "Q4_0", "TQ2_0": "Q4_0", "Q2_0": "Q4_0"}
 
 
 class ModelTraits(NamedTuple):
@@ -223,6 +227,8 @@ class Recipe:
             return self._fitting(tensor, self._output(model, tensor, usual))
         if self.mix == "MXFP4_MOE":
             return self._fitting(tensor, "MXFP4" if len(tensor.shape) > 2 and tensor.shape[-3] > 1 else "Q8_0")
+        if self.mix in TERNARY and name in EMBEDDINGS:
+            return self._fitting(tensor, "Q4_K")
         index = seen.get(role, 0)
         seen[role] = index + 1
         if role == "ffn_down" and model.experts > 1:

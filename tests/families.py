@@ -47,6 +47,21 @@ EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 
 MINISTRAL = YARN | {"type": "yarn", "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}
 MINISTRAL |= {"llama_4_scaling_beta": 0.1, "rope_theta": 1000.0}
 COHERE = {"model_type": "cohere", "logit_scale": 0.25, "layer_norm_eps": 1e-5, "tie_word_embeddings": True}
+LFM2 = {"num_hidden_layers": 4, "norm_eps": 1e-5, "conv_L_cache": 3, "conv_bias": False, "tie_word_embeddings": True}
+DELTA = {"num_hidden_layers": 4, "head_dim": 16, "linear_conv_kernel_dim": 4, "full_attention_interval": 4}
+DELTA |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16, "linear_num_key_heads": 2}
+DELTA |= {"linear_num_value_heads": 6, "rms_norm_eps": 1e-6, "partial_rotary_factor": 0.5}
+MROPE = {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1]}
+QWEN35 = {**DELTA, "rope_parameters": {**MROPE, "mrope_interleaved": True}}
+SHARED = {**EXPERTS, "shared_expert_intermediate_size": 40}
+HYBRID = {"mamba_n_heads": 4, "mamba_n_groups": 1, "mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2}
+HYBRID |= {
+    "mamba_d_head": 16,
+    "num_hidden_layers": 4,
+    "shared_intermediate_size": 40,
+    "position_embedding_type": "nope",
+}
+HYBRID |= {"model_type": "granitemoehybrid", "layer_types": ["mamba", "mamba", "mamba", "attention"], **GRANITE}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -124,6 +139,55 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "shared_intermediate_size": 40,
         },
     ),
+    "lfm2": (
+        "Lfm2ForCausalLM",
+        {
+            "model_type": "lfm2",
+            **LFM2,
+            "layer_types": ["conv", "full_attention", "conv", "full_attention"],
+            "block_multiple_of": 8,
+            "block_ffn_dim_multiplier": 1.0,
+            "block_auto_adjust_ff_dim": True,
+        },
+    ),
+    "lfm2moe": (
+        "Lfm2MoeForCausalLM",
+        {
+            "model_type": "lfm2_moe",
+            **LFM2,
+            **EXPERTS,
+            "layer_types": ["full_attention", "conv", "conv", "full_attention"],
+            "num_dense_layers": 1,
+            "use_expert_bias": True,
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 1.0,
+        },
+    ),
+    "qwen35": ("Qwen3_5ForCausalLM", {"model_type": "qwen3_5_text", **QWEN35}),
+    "qwen35moe": ("Qwen3_5MoeForCausalLM", {"model_type": "qwen3_5_moe_text", **QWEN35, **SHARED}),
+    "qwen3next": (
+        "Qwen3NextForCausalLM",
+        {"model_type": "qwen3_next", **DELTA, **SHARED, "norm_topk_prob": True, "decoder_sparse_step": 1},
+    ),
+    "mamba2": (
+        "Mamba2ForCausalLM",
+        {
+            "model_type": "mamba2",
+            "num_heads": 6,
+            "head_dim": 16,
+            "expand": 3,
+            "n_groups": 2,
+            "state_size": 16,
+            "conv_kernel": 4,
+            "layer_norm_epsilon": 1e-5,
+            **dict.fromkeys(("rms_norm_eps", "max_position_embeddings", "num_attention_heads", "num_key_value_heads")),
+        },
+    ),
+    "granitehybrid": ("GraniteMoeHybridForCausalLM", {**HYBRID, "num_local_experts": 0}),
+    "granitehybrid-experts": (
+        "GraniteMoeHybridForCausalLM",
+        {**HYBRID, "num_local_experts": 6, "num_experts_per_tok": 2},
+    ),
     "gpt-oss": (
         "GptOssForCausalLM",
         {
@@ -149,15 +213,17 @@ def settings(case: str) -> dict[str, Any]:
 
 
 def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Values: norms around 1 (Gemma stores them less 1), biases, matrices that keep the size of what they multiply."""
+    """Values: norms around 1 (some store them less 1), biases, matrices that keep the size of what they multiply."""
     rng = np.random.Generator(np.random.SFC64([7, zlib.crc32(f"{case} {name}".encode())]))
     values = rng.standard_normal(shape, np.float32)
     if "norm" in name.lower() or "ln_" in name:
-        centre = 0.0 if case.startswith("gemma") or name.endswith("bias") else 1.0
+        less_one = case.startswith("gemma") or ("linear_attn" not in name and case.startswith(("qwen35", "qwen3next")))
+        centre = 0.0 if less_one or name.endswith("bias") else 1.0
         return (values * 0.2 + centre).astype(np.float32)
     if len(shape) == 1 or "bias" in name:
         return (values * 0.3).astype(np.float32)
-    fan_in = shape[0] if "c_" in name or len(shape) == 3 else shape[-1]  # GPT-2's matrices are input by output
+    by_output = "c_" in name or (len(shape) == 3 and "conv" not in name)  # GPT-2's matrices are input by output
+    fan_in = shape[0] if by_output else shape[-1]
     return (values / np.float32(1.0 if "embed" in name or "wte" in name else fan_in**0.5)).astype(np.float32)
 
 

@@ -32,7 +32,7 @@ class ScriptedEngine:
         self.script, self.n_ctx, self.n_vocab, self.n_threads = list(script), n_ctx, n_vocab, 2
         self.tokens: list[int] = []
         self.calls: list[tuple[str, int]] = []
-        self.said, self.closed, self.cache_format = 0, False, "none"
+        self.said, self.closed, self.cache_format, self.state_bytes = 0, False, "none", 0
         metadata = {"general.architecture": "x", "x.context_length": 128}
         self.gguf = SimpleNamespace(
             metadata=metadata, tensors={}, path=Path("scripted.gguf"), files=lambda: iter(()), close=lambda: None
@@ -47,18 +47,24 @@ class ScriptedEngine:
     def cells(self, n: int) -> list[Any]:
         return []
 
-    def adopt(self, tokens: Sequence[int]) -> None:
+    def states(self) -> dict[int, Any]:
+        return {}
+
+    def adopt(self, tokens: Sequence[int], states: Any = ()) -> None:
         self.tokens = list(tokens)
 
     def truncate(self, length: int) -> None:
         del self.tokens[length:]
 
-    def reuse(self, tokens: Sequence[int]) -> int:
+    def reusable(self, tokens: Sequence[int]) -> int:
         n = 0
         while n < min(len(tokens) - 1, len(self.tokens)) and self.tokens[n] == tokens[n]:
             n += 1
-        self.truncate(n)
         return n
+
+    def reuse(self, tokens: Sequence[int]) -> int:
+        self.truncate(self.reusable(tokens))
+        return len(self.tokens)
 
     def prefill(self, tokens: Sequence[int]) -> Any:
         self.calls.append(("prefill", len(tokens)))

@@ -382,6 +382,22 @@ def test_an_answer_does_not_fail_where_stderr_takes_nothing(story: Path) -> None
     assert shell("$L list 0<&- 1>&- 2>&-")[0] == 0
 
 
+def test_ctrl_c_while_modules_are_loaded() -> None:
+    """The process ends by the signal, which shells show as 130, and prints nothing."""
+    code = """
+import os, signal, sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupted())
+from llmlocal.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
 def test_a_file_never_becomes_a_closed_stream(tmp_path: Path) -> None:
     code = "from llmlocal.cli.main import main; main(['list']); print(open(__file__).fileno(), file=open('n', 'w'))"
     (tmp_path / "p.py").write_text(code)

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -20,11 +21,13 @@ from families import CASES, IDS, VOCAB, golden, settings, write_weights
 from hf_folders import write_bpe
 from naive import nmse
 
+from llmlocal.cli.views.model import sheet
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, LlmlocalError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
+from llmlocal.model_info.describe import describe
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
 from llmlocal.quantize.plan import plan_conversion
@@ -104,6 +107,31 @@ def test_threads_change_no_bit(model: tuple[str, Path]) -> None:
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("case", ["qwen35", "qwen35moe", "qwen3next"])
+def test_a_block_that_predicts_further_tokens_is_not_run(case: str, tmp_path: Path) -> None:
+    """It lies behind the others, and `show` says so; a folder is converted without it."""
+    shapes = golden(case)[0]
+    predicting = {name.replace("model.layers.3", "mtp.layers.0"): s for name, s in shapes.items() if ".3." in name}
+    (tmp_path / "config.json").write_text(json.dumps(settings(case)))
+    write_weights(tmp_path, case, shapes | predicting | {"mtp.fc.weight": (32, 64)})
+    write_tokenizer(tmp_path)
+    path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
+    with open_hf(tmp_path) as source:
+        assert "the block that predicts further tokens (MTP) is left out" in source.notes
+    with open_gguf(path) as gguf:
+        meta = {**gguf.metadata.raw(), f"{case}.block_count": 5, f"{case}.nextn_predict_layers": 1}
+        meta[f"{case}.attention.recurrent_layers"] = [True, True, True, False, False]
+        copies = [(t.name.replace("blk.3.", "blk.4."), t) for t in gguf.tensors.values() if t.name.startswith("blk.3.")]
+        tensors = [*gguf.tensors.values(), *(replace(t, name=name) for name, t in copies)]
+        write_gguf(tmp_path / "with.gguf", meta, tensors)
+    engine = Engine.open(tmp_path / "with.gguf", n_ctx=48, n_threads=1, ubatch=64, max_outputs=64, kv_type=EXACT)
+    assert nmse(engine.all_logits(IDS), golden(case)[1]) <= BOUND
+    engine.close()
+    with open_gguf(tmp_path / "with.gguf") as gguf:
+        rows = dict(sheet(describe(gguf), gguf.path))
+    assert rows["note"] == "1 of the layers predict further tokens (MTP) and are not used"
+
+
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 
@@ -157,7 +185,10 @@ def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Pa
         said = {repr(odd): opened(path, {key: odd}) for odd in ODD}
         wrong = "7.5" if key.endswith(("rope.scaling.type",)) else "'4'"
         assert said[wrong], key
-    for key in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length", "context_length"):
+    needed = ["embedding_length", "block_count", "attention.head_count", "context_length"]
+    if arch not in ("qwen35moe", "qwen3next"):  # every feed-forward is a mixture of experts
+        needed.append("feed_forward_length")
+    for key in needed:
         assert f"{arch}.{key} is missing" in opened(path, {f"{arch}.{key}": None})
 
 
@@ -173,9 +204,28 @@ def test_a_value_may_be_an_array_of_equal_ones(model: tuple[str, Path]) -> None:
     for times in (1, values[f"{arch}.block_count"]):
         assert not opened(path, {key: [value] * times for key, value in values.items()})
     for key in ("attention.head_count", "feed_forward_length"):
-        value = values[f"{arch}.{key}"]
-        said = opened(path, {f"{arch}.{key}": [value] * 2 + [2 * value]})
-        assert f"{arch}.{key} differs between layers, which is not supported" in said
+        value, count = values[f"{arch}.{key}"], values[f"{arch}.block_count"] + 1
+        assert f"{arch}.{key} has {count} elements" in opened(path, {f"{arch}.{key}": [value] * count})
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
+    """The shapes that are asked for in the last layer follow the last element of an array."""
+    path = model[1]
+    with open_gguf(path) as gguf:
+        arch = gguf.metadata["general.architecture"]
+        last, heads = gguf.metadata[f"{arch}.block_count"] - 1, gguf.metadata[f"{arch}.attention.head_count"]
+        if not heads:
+            assert arch == "mamba2"  # has neither heads nor a feed-forward
+            return
+        head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
+        size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
+        dense, ffn = f"blk.{last}.ffn_up.weight" in gguf.tensors, gguf.metadata[f"{arch}.feed_forward_length"]
+    said = opened(path, {f"{arch}.attention.head_count": [heads] * last + [2 * heads], **size})
+    assert re.search(rf"'blk.{last}.attn_\w+.weight' is .*, must be", said)
+    if dense:
+        said = opened(path, {f"{arch}.feed_forward_length": [ffn] * last + [2 * ffn]})
+        assert re.search(rf"'blk.{last}.ffn_\w+.weight' is .*, must be", said)
 
 
 @pytest.mark.usefixtures("nothing_runs")
@@ -202,7 +252,7 @@ def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
     for name in names:
         if not (case == "command-r-plus" and name.endswith(PAIRED)):
             said = opened(path, tensors={name: None})
-            assert f"'{name.replace('qkv', 'q')}' is missing" in said
+            assert any(f"'{missing}' is missing" in said for missing in (name, name.replace("qkv", "q")))
 
 
 UNSAID = [
@@ -335,7 +385,7 @@ def test_logits_are_those_of_llama_cpp(case: str, tmp_path: Path) -> None:
         meta: dict[str, Any] = {**gguf.metadata.raw(), "tokenizer.ggml.tokens": tokens, **THERE.get(case, {})}
         write_gguf(tmp_path / "there.gguf", {k: v for k, v in meta.items() if v is not None}, gguf.tensors.values())
     script = Path(__file__).parents[1] / "tools" / "bench_llama_cpp.py"
-    with bench_protocol.Worker("llama.cpp", Path(python), script, tmp_path / "there.gguf", 1, 48) as worker:
+    with bench_protocol.Worker("llama.cpp", Path(python), script, tmp_path / "there.gguf", 1, 512) as worker:
         worker.ask("logits", n=len(IDS), path=str(tmp_path / "logits.npy"))
     want = np.load(tmp_path / "logits.npy")
     engine = Engine.open(tmp_path / "there.gguf", n_ctx=48, n_threads=1, ubatch=64, max_outputs=64)

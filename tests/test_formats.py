@@ -24,7 +24,7 @@ LARGEST_ERROR = {
     "F32": 0.0, "F16": 0.0002075, "BF16": 0.0016590, "Q8_0": 0.0053539, "Q6_K": 0.0177480, "Q5_K": 0.0361109,
     "Q5_1": 0.0378380, "Q5_0": 0.0427216, "Q4_K": 0.0712925, "IQ4_NL": 0.0761015, "IQ4_XS": 0.0766950,
     "Q4_1": 0.0781653, "Q4_0": 0.0859589, "Q3_K": 0.1509249, "Q2_K": 0.2966946, "MXFP4": 0.1140584,
-    "TQ1_0": 0.8073702, "TQ2_0": 0.8073702,
+    "TQ1_0": 0.8073702, "TQ2_0": 0.8073702, "Q2_0": 0.7179872,
 }  # fmt: skip
 
 
@@ -35,12 +35,22 @@ def signs_times_scale(data: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (d[..., None] * np.where(bits[:, :, ::-1], np.float32(1), np.float32(-1))).reshape(len(data), -1)
 
 
+def two_bits_times_scale(data: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Q2_0: every two bits of 16 bytes, less 1, times the half before them."""
+    blocks = data.reshape(-1, 18)
+    d, bits = blocks[:, :2].copy().view(np.float16).astype(np.float32), np.unpackbits(blocks[:, 2:], axis=1)
+    pairs = bits.reshape(-1, 16, 4, 2)[:, :, ::-1]
+    q = (2 * pairs[..., 0] + pairs[..., 1]).reshape(-1, 64).astype(np.float32)
+    return (d * (q - 1)).reshape(len(data), -1)
+
+
 def plain(kind: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     return lambda data: data.view(kind).astype(np.float32)
 
 
 # What `gguf.quants` knows the size of, but not the meaning.
-BEYOND_GGUF = {"Q1_0": signs_times_scale, "F64": plain("<f8")} | {f"I{8 * n}": plain(f"<i{n}") for n in (1, 2, 4, 8)}
+BEYOND_GGUF = {"Q1_0": signs_times_scale, "Q2_0": two_bits_times_scale, "F64": plain("<f8")}
+BEYOND_GGUF |= {f"I{8 * n}": plain(f"<i{n}") for n in (1, 2, 4, 8)}
 
 
 def relative_rmse(got: NDArray[np.float32], want: NDArray[np.float32]) -> float:
@@ -76,8 +86,11 @@ def weights(rows: int, k: int, seed: int = 0) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("f", FORMATS)
 def test_id_and_sizes_are_those_of_gguf(f: type[Format]) -> None:
-    assert f.id == reference_type(f).value
-    assert (f.block, f.nbytes) == gguf.GGML_QUANT_SIZES[reference_type(f)]
+    if f.name == "Q2_0":
+        assert (f.id, f.block, f.nbytes) == (42, 64, 18)  # ggml.h; the package does not have it yet
+    else:
+        assert f.id == reference_type(f).value
+        assert (f.block, f.nbytes) == gguf.GGML_QUANT_SIZES[reference_type(f)]
     assert BY_ID[f.id] is BY_NAME[f.name] is f
 
 
@@ -109,9 +122,22 @@ def test_quantize_is_byte_equal_where_the_reference_can(f: type[Format]) -> None
     with np.errstate(all="ignore"):
         try:
             want = gguf.quants.quantize(values, reference_type(f)).view(np.uint8)
-        except NotImplementedError:
+        except (NotImplementedError, KeyError):
             pytest.skip("the reference cannot quantize this format")
     assert np.array_equal(f.quantize(values), want)
+
+
+def test_q2_0_is_ggmls() -> None:
+    """Bytes of `ggml_quantize_chunk` and values of `dequantize_row_q2_0`, llama-cpp-python 0.3.36."""
+    values = np.random.default_rng(1).normal(0, 1, (3, 64)).astype(np.float32)
+    values[1] = np.sign(values[1]) * np.float32(0.5)  # ties
+    values[2, ::3] = 0
+    assert BY_NAME["Q2_0"].quantize(values).tobytes() == bytes.fromhex(
+        "6c41555555555555506559515555555555550038a228a8000a0aaa2088880a82a8888282be4155555559555555555565554555955555"
+    )
+    data = np.frombuffer(bytes.fromhex("c1586bd64803f9426471fb1b63ea694c1eb1"), np.uint8)
+    expected = [304.25, 152.125, 152.125, 0.0, 152.125, 0.0, 0.0, 304.25, -152.125]
+    assert BY_NAME["Q2_0"].dequantize(data[None])[0, :9].tolist() == expected
 
 
 @pytest.mark.parametrize("f", QUANTIZERS)

@@ -1,12 +1,16 @@
 """Damaged input of every kind: it works, or fails with one line and a documented exit code, and no library warns.
 
-A lane draws its inputs from SEED and a number, which a failure names: `one(reader, number)` makes the input again.
+A lane draws its inputs from SEED and a number, which a failure names: `one(lane, number)` makes the input again.
+LLMLOCAL_FUZZ is the count of inputs of each lane, LLMLOCAL_FUZZ_FROM the number of the first. Many inputs are read
+fastest from a file system in memory: pytest --slow -n 0 tests/test_fuzz.py --basetemp /dev/shm/fuzz.
+
 Warnings are errors in all tests.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -25,12 +29,19 @@ from llmlocal import tokenizer
 from llmlocal.chat import store
 from llmlocal.chat_format.chat_template import ChatTemplate
 from llmlocal.chat_format.tool_calls import parse
+from llmlocal.convert.hf_source import open_hf
+from llmlocal.convert.sentencepiece import read_sentencepiece
 from llmlocal.engine import Engine
 from llmlocal.errors import LlmlocalError
 from llmlocal.generation import prompt_cache
 from llmlocal.generation.prompt_cache import DIGEST, LENGTH, MAGIC, PromptCache
 from llmlocal.gguf import open_gguf
+from llmlocal.gguf.reader import header_size
+from llmlocal.hub import catalog, places, remote
+from llmlocal.hub.variants import variants
+from llmlocal.imatrix.file import load_imatrix, write_imatrix
 from llmlocal.model_info.describe import describe
+from llmlocal.quantize.plan import plan_conversion
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -48,6 +59,13 @@ HOSTILE: list[Any] = [
 
 def one(lane: str, number: int) -> random.Random:
     return random.Random(f"{SEED} {lane} {number}")
+
+
+def inputs(lane: str, count: int) -> Iterator[tuple[int, random.Random]]:
+    """Number and source of chance for each input of a lane, which usually has `count`."""
+    first, count = int(os.environ.get("LLMLOCAL_FUZZ_FROM", "0")), int(os.environ.get("LLMLOCAL_FUZZ", str(count)))
+    for number in range(first, first + count):
+        yield number, one(lane, number)
 
 
 @contextmanager
@@ -114,10 +132,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 @pytest.mark.parametrize(("which", "count"), [(0, 20_000), (1, 3_000)], ids=["every type", "a model"])
 def test_gguf(models: list[bytes], tmp_path: Path, which: int, count: int) -> None:
-    path, head = tmp_path / "model.gguf", models[which][: 200_000 if which else None]
-    for number in range(count):
-        rng = one(f"gguf {which}", number)
-        path.write_bytes(damaged(head, rng) + models[which][len(head) :])
+    """Every change in the bytes before the tensors, which are zeros here."""
+    path, whole = tmp_path / "model.gguf", models[which]
+    head = whole[: header_size(whole, len(whole))] if which else whole
+    for number, rng in inputs(f"gguf {which}", count):
+        changed = damaged(head, rng)
+        path.write_bytes(changed)
+        os.truncate(path, len(changed) + len(whole) - len(head))
         with contract(number), open_gguf(path) as gguf:
             describe(gguf)
             if which:
@@ -127,8 +148,11 @@ def test_gguf(models: list[bytes], tmp_path: Path, which: int, count: int) -> No
 def test_gguf_that_is_run(models: list[bytes], tmp_path: Path) -> None:
     """Metadata and tensor table damaged: everything is checked before the first kernel."""
     path, start = tmp_path / "model.gguf", models[1].index(b"general.architecture")
-    for number in range(300):
-        path.write_bytes(models[1][:start] + damaged(models[1][start:], one("run", number)))
+    path.write_bytes(models[1])
+    with closing(Engine.open(path, n_ctx=64, n_threads=1)) as engine:
+        engine.prefill([1, 2, 3])  # kernels are compiled now
+    for number, rng in inputs("run", 300):
+        path.write_bytes(models[1][:start] + damaged(models[1][start:], rng))
         with contract(number), closing(Engine.open(path, n_ctx=64, n_threads=1)) as engine:
             engine.prefill([1, 2, 3])
 
@@ -141,10 +165,9 @@ def test_json_of_folders(said: Said, tmp_path: Path, file: str) -> None:
         json.loads(path.read_text()) if path.exists() else {"eos_token": "</s>", "eos_token_id": [1, 2], "top_p": 1}
     )
     assert said("convert", folder, out, "-q")[0] == 0  # kernels are compiled now
-    for number in range(250):
-        rng = one(file, number)
+    for number, rng in inputs(file, 500):
         path.write_bytes(written(altered(content, rng)) if rng.random() < 0.9 else damaged(written(content), rng))
-        kept(said, number, "convert", folder, out, "--force", "-q")
+        converted(said, number, folder, out)
 
 
 def test_safetensors(said: Said, tmp_path: Path) -> None:
@@ -154,14 +177,88 @@ def test_safetensors(said: Said, tmp_path: Path) -> None:
     size = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:size])
     assert said("convert", folder, out, "-q")[0] == 0  # kernels are compiled now
-    for number in range(400):
-        rng = one("safetensors", number)
+    for number, rng in inputs("safetensors", 500):
         if rng.random() < 0.6:
             changed = written(altered(header, rng))
             path.write_bytes(len(changed).to_bytes(8, "little") + changed + data[size:])
         else:
             path.write_bytes(damaged(data[:size], rng) + data[size:])
+        converted(said, number, folder, out)
+
+
+def converted(said: Said, number: int, folder: Path, out: Path) -> None:
+    """The contract for a folder: all that `convert` checks before it writes, and now and then the whole command."""
+    if number % 20 == 0:
         kept(said, number, "convert", folder, out, "--force", "-q")
+    else:
+        with contract(number), open_hf(folder) as source:
+            plan_conversion(source, "auto")
+
+
+def test_sentencepiece(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.model"
+    pieces = b"".join(
+        b"\x0a" + bytes([len(piece)]) + piece
+        for text, kind in [("<unk>", 2), ("<s>", 3), ("</s>", 3), ("<0x0A>", 6), ("\u2581a", 1), ("é", 1)]
+        for piece in [b"\x0a" + bytes([len(text.encode())]) + text.encode() + b"\x15\0\0\x80\xbf\x18" + bytes([kind])]
+    )
+    whole = pieces + b"\x12\x06\x18\x02\x20\x06\x70\x01"
+    path.write_bytes(whole)
+    assert len(read_sentencepiece(path).pieces) == 6
+    for number, rng in inputs("sentencepiece", 10_000):
+        path.write_bytes(damaged(whole, rng))
+        with contract(number):
+            read_sentencepiece(path)
+
+
+def test_imatrix(tmp_path: Path) -> None:
+    """Both forms of importance matrices."""
+    new, old = tmp_path / "new.gguf", tmp_path / "old.dat"
+    weights = [("blk.0.attn_q.weight", 64), ("blk.0.ffn_down.weight", 128), ("output.weight", 64)]
+    data = (len(weights)).to_bytes(4, "little")
+    for name, n in weights:
+        data += len(name).to_bytes(4, "little") + name.encode() + (3).to_bytes(4, "little") + n.to_bytes(4, "little")
+        data += np.linspace(0, 1, n, dtype=np.float32).tobytes()
+    old.write_bytes(data + (7).to_bytes(4, "little") + (4).to_bytes(4, "little") + b"text")
+    write_imatrix(new, load_imatrix(old))
+    wholes = {path: path.read_bytes() for path in (new, old)}
+    for number, rng in inputs("imatrix", 10_000):
+        path = rng.choice((new, old))
+        path.write_bytes(damaged(wholes[path], rng))
+        with contract(number):
+            load_imatrix(path)
+
+
+# ---- catalogs and answers of hubs -----------------------------------------------------------------------------------
+
+
+def test_answers_of_hubs() -> None:
+    """A hub's list of files, and what `pull` reads from it."""
+    files = [
+        {"rfilename": f"model-{quant}.gguf", "size": 10**9, "lfs": {"sha256": "0" * 64, "size": 10**9}}
+        for quant in ("Q4_K_M", "Q8_0", "F16-00001-of-00002", "F16-00002-of-00002")
+    ]
+    answer = {
+        "id": "a/b",
+        "sha": "0" * 40,
+        "siblings": [*files, {"rfilename": "README.md", "size": 3, "blobId": "1" * 40}],
+    }
+    for number, rng in inputs("hub", 20_000):
+        data = written(altered(answer, rng)) if rng.random() < 0.8 else damaged(written(answer), rng)
+        with contract(number):
+            found = remote._parsed("a/b", data)
+            siblings = found.get("siblings")
+            files_of = [remote._file(sibling) for sibling in siblings] if isinstance(siblings, list) else []
+            variants([file for file in files_of if file is not None])
+
+
+def test_catalogs(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    whole = places.catalog().read_bytes()[:3000].rpartition(b"\n\n")[0]
+    for number, rng in inputs("catalog", 10_000):
+        path.write_bytes(damaged(whole, rng))
+        with contract(number):
+            catalog._read(path, own=True)
 
 
 def kept(said: Said, number: int, *arguments: str | Path) -> None:
@@ -189,8 +286,7 @@ def test_sessions(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     file.close()
     whole = file.path.read_bytes()
     lines = [json.loads(line) for line in whole.splitlines()]
-    for number in range(3_000):
-        rng = one("sessions", number)
+    for number, rng in inputs("sessions", 3_000):
         if rng.random() < 0.8:
             at = rng.randrange(len(lines))
             changed = [*lines[:at], altered(lines[at], rng), *lines[at + 1 :]]
@@ -200,7 +296,7 @@ def test_sessions(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with contract(number):
             list(store.listing(where))
             store.read(file.path)
-        if number % 20 == 0:
+        if number % 100 == 0:
             kept(said, number, "sessions", "ls")
             kept(said, number, "sessions", "show", "one")
             kept(said, number, "sessions", "export", "one")
@@ -220,8 +316,7 @@ def test_prompt_caches(models: list[bytes], tmp_path: Path) -> None:
         start = len(MAGIC) + LENGTH.size
         end = start + LENGTH.unpack(whole[len(MAGIC) : start])[0]
         header = json.loads(whole[start:end])
-        for number in range(3_000):
-            rng = one("prompts", number)
+        for number, rng in inputs("prompts", 3_000):
             if rng.random() < 0.5:
                 changed = damaged(whole, rng)
             else:
@@ -413,8 +508,7 @@ JINJA = [
 
 def test_tool_calls() -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}}]
-    for number in range(20_000):
-        rng = one("calls", number)
+    for number, rng in inputs("calls", 20_000):
         body = "".join(rng.choices(PIECES, k=rng.randrange(1, 40)))
         with contract(number):
             for call in parse(body, tools):
@@ -428,8 +522,7 @@ def test_templates() -> None:
         "{% for message in messages %}{{ '<|' ~ message.role ~ '|>' ~ message['content'] | trim }}{% endfor %}",
         "{% if messages[0]['role'] == 'system' %}{{ messages[0].content }}{% endif %}{{ bos_token }}",
     ]
-    for number in range(10_000):
-        rng = one("templates", number)
+    for number, rng in inputs("templates", 10_000):
         if rng.random() < 0.5:
             inside = " ".join(rng.choices(JINJA, k=rng.randrange(1, 12)))
             source = rng.choice(("{{ %s }}", "{%% %s %%}", "{%% for x in %s %%}{{ x }}{%% endfor %%}", "%s")) % inside

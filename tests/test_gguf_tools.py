@@ -180,6 +180,8 @@ def test_verify_a_file_of_ones_own(said: Said, model: Path, tmp_path: Path) -> N
         assert code == 5 and f"damaged: {path}" in out and what in out and f"ok: {model}" in out
         assert "1 file damaged" in err and "delete" not in err and "pull" not in err
     assert said("verify", tmp_path / "none.gguf")[0] == 3
+    code, _, err = said("verify", tmp_path)
+    assert code == 2 and "is a folder, not a GGUF file" in err and "llmlocal show" in err
 
 
 def test_nothing_is_written_over_unasked(said: Said, model: Path, tmp_path: Path) -> None:

@@ -31,7 +31,19 @@ with Screen(quiet=True):
     os.truncate(sys.argv[1], 10)
     held[len(held) - 1]
 """
-TRUNCATIONS, SEED = 200, 22
+READ = """
+import os, sys
+from llmlocal.cli.main import main
+from llmlocal.model_info import describe
+
+def cut_and_read(gguf, *_):
+    os.truncate(gguf.path, 10)
+    return bytes(next(gguf.files())[2])
+
+describe.describe = cut_and_read
+code = main(["show", sys.argv[1]])
+"""
+TRUNCATIONS, FIRST = int(os.environ.get("LLMLOCAL_FUZZ", "200")), int(os.environ.get("LLMLOCAL_FUZZ_FROM", "0"))
 
 
 @pytest.fixture
@@ -43,6 +55,12 @@ def file(tmp_path: Path) -> Path:
 
 def test_one_line_and_the_code_of_a_bad_file(file: Path) -> None:
     done = subprocess.run([sys.executable, "-c", CUT, str(file)], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (5, b"", MESSAGE)
+
+
+def test_commands_that_only_read_a_header_say_it_too(story: Path, tmp_path: Path) -> None:
+    shutil.copy(story, tmp_path / "model.gguf")
+    done = subprocess.run([sys.executable, "-c", READ, str(tmp_path / "model.gguf")], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (5, b"", MESSAGE)
 
 
@@ -72,12 +90,16 @@ def test_other_bus_errors_end_the_process_as_before() -> None:
 
 @pytest.mark.slow
 def test_models_cut_at_random_moments(stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of runs and chats, from before the file is opened until after the last token."""
-    rng, data = random.Random(SEED), tmp_path / "data"
+    """Of runs and chats, from before the file is opened until after the last token.
+
+    LLMLOCAL_FUZZ is their number, LLMLOCAL_FUZZ_FROM that of the first, as in test_fuzz.py.
+    """
+    data = tmp_path / "data"
     original, model = stories / "stories260K-f32.gguf", tmp_path / "model.gguf"
     environment = {**os.environ, "XDG_DATA_HOME": str(data)}
     codes: dict[int, int] = {}
-    for i in range(TRUNCATIONS):
+    for i in range(FIRST, FIRST + TRUNCATIONS):
+        rng = random.Random(f"22 {i}")
         shutil.copy(original, model)
         size, chat = model.stat().st_size, i % 2
         words = ["chat", model, "--template", "chatml"] if chat else ["run", model, "once", "-n", "200", "--no-stdin"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gguf
 import pytest
+from test_families import write_converted
 
 from llmlocal import engine
 from llmlocal.engine import Engine
@@ -39,6 +40,18 @@ def test_prediction_is_what_the_engine_takes(tmp_path: Path, shape: str, n_ctx: 
         assert told.scratch == pytest.approx(
             sum(part.nbytes for part in model._program.memory), rel=0.1 if shape == LLAMA else 0.15
         )
+    finally:
+        model.close()
+
+
+@pytest.mark.parametrize("case", ["lfm2", "lfm2moe"])
+def test_states_of_recurrent_layers_are_told(tmp_path: Path, case: str) -> None:
+    with open_gguf(path := write_converted(case, tmp_path)) as file:
+        told = memory(file.metadata, file.tensors, 512)
+    model = Engine.open(path, n_ctx=512, n_threads=1)
+    try:
+        assert told.states == sum(layer.slots[1:].nbytes for layer in model._states.layers) > 0
+        assert told.cache == model._cache.nbytes
     finally:
         model.close()
 

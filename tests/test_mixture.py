@@ -139,10 +139,12 @@ def test_matmul_grouped(kind: str, isa: str) -> None:
     groups = np.array([len(GROUPS), *np.ravel(GROUPS)], np.int64)
     hidden = blocks.reshape(7, -1).copy()
     hidden[[1, 4, 5]] = 0xFF  # what was not chosen is not read: these would be NaN
+    hidden = hidden[::-1].copy()  # matrices may lie anywhere, here last first
     want, seen = grouped.matmul_grouped_reference(weights, want_x, GROUPS), set()
     for threads in (1, 3):
         y, scratch = np.full((tokens + 1, rows), 9, np.float32), np.zeros(threads * SCRATCH_BYTES, np.uint8)
-        what = {"groups": groups, "weights": hidden, "matrix_bytes": hidden.shape[1], "x": read, "y": y, "rows": rows}
+        matrices = hidden.ctypes.data + hidden.shape[1] * np.arange(6, -1, -1)
+        what = {"groups": groups, "matrices": matrices, "x": read, "y": y, "rows": rows}
         run(
             grouped.matmul_grouped(fmt),
             isa,

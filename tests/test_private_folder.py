@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import pytest
@@ -143,6 +144,83 @@ def test_as_another_user(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMLOCAL_CACHE", str(theirs))
     folder = cache.cache_folder.__wrapped__(cpu.target("generic"), "llmlocal.ops")
     assert not folder.is_relative_to(theirs) and folder.is_dir()
+
+
+def given(*names: str) -> Callable[[Path, Path], None]:
+    """Gives the folder or file of that name below the base, and nothing in it, to another user."""
+    return lambda base, _: os.chown(base.joinpath(*names), NOBODY, NOBODY)
+
+
+def replaced(base: Path, code: Path, link: Callable[[Path, Path], object]) -> None:
+    """Another user's file stands in the place of our kernel."""
+    shutil.copy(code, base / "evil")
+    os.chown(base / "evil", NOBODY, NOBODY)
+    code.unlink()
+    link(base / "evil", code)
+
+
+def linked(base: Path, owner: int, target_owner: int) -> None:
+    """The cache is a link of `owner` to a folder of `target_owner`."""
+    (base / "cache").rename(base / "elsewhere")
+    (base / "cache").symlink_to("elsewhere")
+    os.lchown(base / "cache", owner, owner)
+    os.chown(base / "elsewhere", target_owner, target_owner)
+
+
+def group_writes(base: Path, _: Path) -> None:
+    os.chown(base / "cache" / "kernels", 0, NOBODY)
+    (base / "cache" / "kernels").chmod(0o770)
+
+
+def access_list(base: Path, _: Path) -> None:
+    """user::rwx user:nobody:rwx group::--- mask::rwx other::---, in a group that is ours alone."""
+    entries = [(1, 7, -1), (2, 7, NOBODY), (4, 0, -1), (16, 7, -1), (32, 0, -1)]
+    data = pack("<I", 2) + b"".join(pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(base / "cache" / "kernels", "system.posix_acl_access", data)
+    except OSError as error:
+        pytest.skip(f"no access lists here: {error}")
+
+
+OTHERS: dict[str, Callable[[Path, Path], object]] = {
+    "base": given(),
+    "cache": given("cache"),
+    "kernels": given("cache", "kernels"),
+    "folder of kernels": lambda _, code: os.chown(code.parent, NOBODY, NOBODY),
+    "kernel": lambda _, code: os.chown(code, NOBODY, NOBODY),
+    "link in the place of a kernel": lambda base, code: replaced(base, code, lambda evil, at: at.symlink_to(evil)),
+    "hard link in the place of a kernel": lambda base, code: replaced(base, code, os.link),
+    "their link to our cache": lambda base, _: linked(base, NOBODY, 0),
+    "our link to their cache": lambda base, _: linked(base, 0, NOBODY),
+    "group": group_writes,
+    "access list": access_list,
+    "pipe in the place of a kernel": lambda _, code: [code.unlink(), os.mkfifo(code)],
+}
+
+
+@root_only
+@pytest.mark.parametrize("way", OTHERS)
+def test_no_code_of_another_owner_is_read(base: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its SHA-256 is right. The same of a cache that is named by a path through another user's folder."""
+    monkeypatch.setenv("LLMLOCAL_CACHE", str(base / "cache"))
+
+    def found() -> Path:
+        return Path(cache.cache_folder.__wrapped__(cpu.target("generic"), "llmlocal.ops")) / "kernel.o"
+
+    code = found()
+    cache.keep(code, b"code")
+    assert code.is_relative_to(base) and cache.read(found()) == b"code"
+    OTHERS[way](base, code)
+    assert cache.read(found()) is None
+
+
+@root_only
+def test_no_code_is_read_through_a_folder_of_another_owner(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (base / "theirs").mkdir()
+    os.chown(base / "theirs", NOBODY, NOBODY)
+    monkeypatch.setenv("LLMLOCAL_CACHE", str(base / "theirs" / ".." / "cache"))
+    folder = cache.cache_folder.__wrapped__(cpu.target("generic"), "llmlocal.ops")
+    assert not folder.is_relative_to(base) and not (base / "cache" / "kernels").is_relative_to(folder)
 
 
 # ---- the three stores ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -572,3 +573,22 @@ def test_threads_with_a_lock_get_what_one_alone_gets(tale: Model) -> None:
     for thread in threads:
         thread.join()
     assert [got[text] for text in texts] == alone
+
+
+def test_a_user_without_a_home(stories: Path) -> None:
+    """Names are looked up, and kernels compiled or found, where neither HOME nor the user database knows a home."""
+    code = """
+import os, pwd, sys
+def unknown(uid): raise KeyError(uid)
+pwd.getpwuid = unknown
+import llmlocal
+for name in ("nosuch-0.1b", "~/nosuch.gguf"):
+    try:
+        llmlocal.load(name)
+    except llmlocal.NotFoundError as error:
+        assert name in str(error)
+with llmlocal.load(sys.argv[1]) as model:
+    print(len(model.tokenize("a b")))
+"""
+    without = {name: value for name, value in os.environ.items() if name != "HOME" and not name.startswith("XDG_")}
+    subprocess.run([sys.executable, "-c", code, stories / "stories260K-Q8_0.gguf"], env=without, check=True)

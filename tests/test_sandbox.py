@@ -291,8 +291,17 @@ def test_long_conversations_are_no_bomb() -> None:
 def test_source_is_bounded() -> None:
     with pytest.raises(BadFileError, match="characters, more than"):
         ChatTemplate("x" * (1 << 20), {})
-    worst = ChatTemplate("{{a}}" * (64 * 1024 // 5), {})
-    assert worst.render(MESSAGES).text == ""
+    assert ChatTemplate("{{a}}" * 3_000, {}).render(MESSAGES).text == ""
+    assert "words and signs" in refused("{{a}}" * (64 * 1024 // 5))
+
+
+@pytest.mark.parametrize("way", ["tokens", "nodes"])
+def test_compiling_counts(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the budget of time, which a template with many names and branches could use up before it is run."""
+    source = "".join(f"{{% if v{i} %}}{{% endif %}}" for i in range(900))
+    assert ChatTemplate(source, {}).render(MESSAGES).text == ""
+    monkeypatch.setattr("llmlocal.chat_format.sandbox.budget.STEPS", {"tokens": 1_000, "nodes": 7_000}[way])
+    assert "too many steps" in refused(source)
 
 
 def test_namespaces_hide_what_they_hold() -> None:

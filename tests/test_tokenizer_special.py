@@ -80,6 +80,14 @@ def test_a_text_in_pieces_has_the_same_tokens(name: str, monkeypatch: pytest.Mon
     assert len(found) > 10
 
 
+def test_a_long_text_without_spaces_is_read_once() -> None:
+    """The search for a place to cut took quadratic time: hours for this text."""
+    tokenizer = real_tokenizer("llama-bpe")
+    text = b"a" * base.PIECE * 2
+    found = list(tokenizer.encode_pieces([text[: base.PIECE], text[base.PIECE :], b"b c"]))
+    assert tokenizer.decode_bytes([id for part in found for id in part]) == text + b"b c"
+
+
 def test_what_cannot_fit_is_known_without_encoding() -> None:
     """No text with fewer tokens is longer; where a token can stand for any text, nothing is known."""
     for name in FILES:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.formats import load_all
 
 Metadata = dict[str, Any]  # key -> value, or (type, value), as `GGUFWriter` takes them
+Draw = Callable[..., "Weights"]  # a matrix or a norm by its name, sizes and gain
 CHUNK = 1 << 22  # values drawn at once
 
 
@@ -52,8 +53,16 @@ class Shape:
     window: int = 0
     experts: int = 0  # each of `ffn` inner values
     used: int = 0
+    rotary: int = 0  # rotated values of a head; 0: all
+    attends: tuple[int, ...] | None = None  # the blocks with attention; None: all
+    delta: tuple[int, int] = (0, 0)  # heads of a gated delta net, for keys and values, and the size of each
+
+    def mixes(self, i: int) -> bool:
+        """Whether block `i` has a recurrent layer in place of attention."""
+        return self.attends is not None and i not in self.attends
 
 
+PRECISE = ("_inp", "conv1d", "shortconv.conv")  # matrices that stay F32
 SHAPES = {
     "llama-1b": Shape(2048, 16, 32, 8, 64, 8192, 500_000.0, 131_072, llama31_rope=True),
     "qwen3-0.6b": Shape(1024, 28, 16, 8, 128, 3072, 1e6, 40_960, 1e-6, architecture="qwen3", head_norm=True),
@@ -62,6 +71,25 @@ SHAPES = {
     ),
     "qwen3moe-16": Shape(  # Qwen3-30B-A3B with fewer experts and layers
         2048, 16, 32, 4, 128, 768, 1e6, 40_960, 1e-6, architecture="qwen3moe", head_norm=True, experts=16, used=4
+    ),
+    "qwen35-0.8b": Shape(
+        1024,
+        24,
+        8,
+        2,
+        256,
+        3584,
+        1e7,
+        262_144,
+        1e-6,
+        architecture="qwen35",
+        head_norm=True,
+        rotary=64,
+        attends=tuple(range(3, 24, 4)),
+        delta=(16, 128),
+    ),
+    "lfm2-1.2b": Shape(
+        2048, 16, 32, 8, 64, 8192, 1e6, 128_000, architecture="lfm2", head_norm=True, attends=(2, 5, 8, 10, 12, 14)
     ),
     "smollm2-135m": Shape(576, 30, 9, 3, 64, 1536, 100_000.0, 8192),
     "tiny-llama": Shape(64, 2, 4, 2, 16, 192, 10_000.0, 2048),
@@ -108,17 +136,14 @@ def weights(s: Shape, vocab: int) -> Iterator[Weights]:
     for i in range(s.layers):
         blk = f"blk.{i}."
         yield norm(blk + "attn_norm", s.width)
-        yield matrix(blk + "attn_q", s.heads * s.head, s.width)
-        yield matrix(blk + "attn_k", s.kv_heads * s.head, s.width)
-        yield matrix(blk + "attn_v", s.kv_heads * s.head, s.width)
-        if s.head_norm:
-            yield norm(blk + "attn_q_norm", s.head)
-            yield norm(blk + "attn_k_norm", s.head)
-        yield matrix(blk + "attn_output", s.width, s.heads * s.head, added)
+        if s.mixes(i):
+            yield from recurrent_layer(s, blk, matrix, norm, added)
+        else:
+            yield from attention_layer(s, blk, matrix, norm, added)
         if s.post_norm:
             yield norm(blk + "post_attention_norm", s.width, added)
             yield norm(blk + "post_ffw_norm", s.width, added)
-        yield norm(blk + "ffn_norm", s.width)
+        yield norm(blk + ("post_attention_norm" if s.architecture == "qwen35" else "ffn_norm"), s.width)
         if s.experts:
             yield matrix(blk + "ffn_gate_inp", s.experts, s.width)
             yield stack(blk + "ffn_gate_exps", s.ffn, s.width)
@@ -128,7 +153,37 @@ def weights(s: Shape, vocab: int) -> Iterator[Weights]:
             yield matrix(blk + "ffn_gate", s.ffn, s.width)
             yield matrix(blk + "ffn_up", s.ffn, s.width)
             yield matrix(blk + "ffn_down", s.width, s.ffn, added)
-    yield norm("output_norm", s.width, 2.5)
+    yield norm("token_embd_norm" if s.architecture == "lfm2" else "output_norm", s.width, 2.5)
+
+
+def attention_layer(s: Shape, blk: str, matrix: Draw, norm: Draw, added: float) -> Iterator[Weights]:
+    """Tensors of an attention; Qwen3.5's queries have gates beside them."""
+    yield matrix(blk + "attn_q", s.heads * s.head * (2 if s.architecture == "qwen35" else 1), s.width)
+    yield matrix(blk + "attn_k", s.kv_heads * s.head, s.width)
+    yield matrix(blk + "attn_v", s.kv_heads * s.head, s.width)
+    if s.head_norm:
+        yield norm(blk + "attn_q_norm", s.head)
+        yield norm(blk + "attn_k_norm", s.head)
+    yield matrix(blk + "attn_output", s.width, s.heads * s.head, added)
+
+
+def recurrent_layer(s: Shape, blk: str, matrix: Draw, norm: Draw, added: float) -> Iterator[Weights]:
+    """Tensors of a gated delta net (Qwen3.5), or of a gated short convolution (LFM2)."""
+    heads, size = s.delta
+    if not heads:
+        yield matrix(blk + "shortconv.in_proj", 3 * s.width, s.width)
+        yield matrix(blk + "shortconv.conv", s.width, 3)
+        yield matrix(blk + "shortconv.out_proj", s.width, s.width, added)
+        return
+    yield matrix(blk + "attn_qkv", 3 * heads * size, s.width)
+    yield matrix(blk + "attn_gate", heads * size, s.width)
+    yield matrix(blk + "ssm_conv1d", 3 * heads * size, 4)
+    yield Weights(blk + "ssm_dt.bias", (heads,), 0.0, 0.3)
+    yield Weights(blk + "ssm_a", (heads,), -1.0, 0.2)
+    yield matrix(blk + "ssm_alpha", heads, s.width)
+    yield matrix(blk + "ssm_beta", heads, s.width)
+    yield norm(blk + "ssm_norm", size)
+    yield matrix(blk + "ssm_out", s.width, heads * size, added)
 
 
 def llama31_factors(s: Shape) -> NDArray[np.float32]:
@@ -151,7 +206,7 @@ def metadata(name: str, s: Shape, vocab: int, form: type[Format]) -> Metadata:
         "attention.key_length": s.head,
         "attention.value_length": s.head,
         "attention.layer_norm_rms_epsilon": s.eps,
-        "rope.dimension_count": s.head,
+        "rope.dimension_count": s.rotary or s.head,
         "rope.freq_base": s.theta,
         "vocab_size": vocab,
     }
@@ -159,6 +214,8 @@ def metadata(name: str, s: Shape, vocab: int, form: type[Format]) -> Metadata:
         numbers["attention.sliding_window"] = s.window
     if s.experts:
         numbers |= {"expert_count": s.experts, "expert_used_count": s.used, "expert_feed_forward_length": s.ffn}
+    if s.attends is not None:
+        numbers |= recurrent_numbers(s)
     return {
         "general.architecture": s.architecture,
         "general.name": f"{name} with random weights",
@@ -166,6 +223,17 @@ def metadata(name: str, s: Shape, vocab: int, form: type[Format]) -> Metadata:
         "general.quantization_version": gguf.GGML_QUANT_VERSION,
         **{f"{s.architecture}.{key}": value for key, value in numbers.items()},
     }
+
+
+def recurrent_numbers(s: Shape) -> dict[str, Any]:
+    """Keys of recurrent layers."""
+    heads, size = s.delta
+    if not heads:
+        kv_heads = [0 if s.mixes(i) else s.kv_heads for i in range(s.layers)]
+        return {"attention.head_count_kv": (ValueType.I32, kv_heads), "shortconv.l_cache": 3}
+    sizes = {"ssm.conv_kernel": 4, "ssm.state_size": size, "ssm.group_count": heads, "ssm.time_step_rank": heads}
+    sections = (ValueType.I32, [s.rotary // 4, s.rotary // 8, s.rotary // 8, 0])
+    return sizes | {"ssm.inner_size": heads * size, "full_attention_interval": 4, "rope.dimension_sections": sections}
 
 
 def file_type(form: type[Format]) -> int:
@@ -233,7 +301,8 @@ def make_model(name: str, path: Path, vocabulary: Metadata | None = None, form: 
     vocabulary = vocabulary or own_vocabulary()
     keys = metadata(name, s, n_tokens(vocabulary), matrices) | vocabulary
     drawn = [
-        (w, vectors if len(w.shape) == 1 or "_inp" in w.name else matrices) for w in weights(s, n_tokens(vocabulary))
+        (w, vectors if len(w.shape) == 1 or any(kind in w.name for kind in PRECISE) else matrices)
+        for w in weights(s, n_tokens(vocabulary))
     ]
     infos = [TensorInfo(w.name, f, w.shape) for w, f in drawn]
     if s.llama31_rope:

@@ -171,6 +171,6 @@ class Start:
 
 
 def _history() -> Path:
-    from platformdirs import user_state_path
+    from ...quant.user_folders import user_folder
 
-    return user_state_path("llmlocal") / "history"
+    return user_folder("state") / "history"

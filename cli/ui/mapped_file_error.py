@@ -3,19 +3,24 @@
 The system then raises SIGBUS in whatever thread touches a page that is gone. A handler in Python would only run once
 the failed instruction has been completed, which never happens; so the handler is machine code made with llvmlite. It
 restores the terminal, writes fixed bytes and ends the process.
+
+Commands that only read a model's header do not load llvmlite. For them a function in Python is called from C: the
+thread that reads is in Python's hands and can run it, unlike those that compute.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import BadFileError
+
+if TYPE_CHECKING:
+    import ctypes
 
 MESSAGE = b"error: a model file changed while it was mapped\n"
 # Colours off, cursor on, no bracketed paste, and a new line after what stands there.
@@ -25,7 +30,7 @@ CODE_AT = 8  # offset of si_code in siginfo_t
 TERMIOS = 256  # bytes, more than any system's struct termios
 NOW = 0  # TCSANOW
 SYSTEMS = {"linux": ("@P128sI4xP", 4), "darwin": ("@P4sI", 0x40)}  # struct sigaction; SA_SIGINFO
-_kept: list[Any] = []  # what the machine code refers to
+_kept: list[Any] = []  # the handler, and what its machine code refers to
 
 
 @cache
@@ -36,8 +41,40 @@ def install() -> None:
             _install()
 
 
-def _install() -> None:
+@cache
+def install_for_reading() -> None:
+    """As `install`, without loading llvmlite; leaves the handler of `install` in place."""
+    if sys.platform in SYSTEMS and not _kept:
+        with suppress(Exception):
+            _install_for_reading()
+
+
+def _install_for_reading() -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+
+    def on_bus_error(number: int, info: int, _: int) -> None:
+        if ctypes.c_int.from_address(info + CODE_AT).value == NO_SUCH_PAGE:
+            os.write(2, MESSAGE)
+            os._exit(BadFileError.exit_code)
+        libc.signal(number, 0)  # SIG_DFL: the fault comes again
+
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(on_bus_error)
+    _kept.append(handler)
+    _set(libc, int(ctypes.cast(handler, ctypes.c_void_p).value or 0))
+
+
+def _set(libc: ctypes.CDLL, handler: int) -> None:
     import struct
+
+    layout, flags = SYSTEMS[sys.platform]
+    action = struct.pack(layout, *([handler, b"", flags, 0] if layout.endswith("P") else [handler, b"", flags]))
+    libc.sigaction(signal.SIGBUS, action, None)
+
+
+def _install() -> None:
+    import ctypes
 
     libc = ctypes.CDLL(None)
     terminals = [fd for fd in (0, 1, 2) if os.isatty(fd)]
@@ -50,14 +87,13 @@ def _install() -> None:
     if terminals and libc.tcgetattr(terminals[0], state) == 0:
         calls.insert(0, ("tcsetattr", [terminals[0], NOW, ctypes.addressof(state)]))
     addresses = {name: _address(libc, name) for name in ("write", "_exit", "tcsetattr", "signal")}
-    layout, flags = SYSTEMS[sys.platform]
-    handler = _compiled([(addresses[name], *arguments) for name, arguments in calls], addresses["signal"])
-    action = struct.pack(layout, *([handler, b"", flags, 0] if layout.endswith("P") else [handler, b"", flags]))
     _kept.extend((text, state))
-    libc.sigaction(signal.SIGBUS, action, None)
+    _set(libc, _compiled([(addresses[name], *arguments) for name, arguments in calls], addresses["signal"]))
 
 
 def _address(libc: ctypes.CDLL, name: str) -> int:
+    import ctypes
+
     return int(ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0)
 
 

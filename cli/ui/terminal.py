@@ -19,7 +19,7 @@ from time import monotonic
 from typing import IO, BinaryIO
 
 from ...errors import LlmlocalError, UsageError
-from . import error_stream
+from . import error_stream, typeahead
 from .progress import ProgressLine
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
@@ -124,8 +124,13 @@ def tell_person(text: str) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask on stderr, and read a line of stdin: whether it is a yes. Both must be terminals."""
-    error_stream.write(f"{one_line(question)} [y/N] ")
+    """Ask on stderr, and read a line of stdin: whether it is a yes. Both must be terminals.
+
+    What was typed before the question is forgotten.
+    """
+    error_stream.write(one_line(question))
+    typeahead.discard()
+    error_stream.write(" [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -44,7 +44,7 @@ def show_folder(path: Path, key: str | None, *, as_json: bool, more: bool) -> No
 
 def folder_facts(source: HFSource) -> dict[str, Any]:
     """The facts of a folder, named as those of a GGUF file are; None where they are not stated."""
-    from ...model_info.memory import arch_value
+    from ...model_info.arch_value import arch_value
 
     values = source.values
     return {

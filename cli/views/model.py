@@ -50,12 +50,15 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
     if d.formats:
         m = d.memory
         work = format_bytes(m.scratch + m.program)
-        each = f"weights {format_bytes(m.weights)}, KV cache {format_bytes(m.cache)}, buffers {work}"
+        states = f", recurrent states {format_bytes(m.states)}" if m.states else ""
+        each = f"weights {format_bytes(m.weights)}, KV cache {format_bytes(m.cache)}{states}, buffers {work}"
         yield "memory", f"{format_bytes(m.total)} with a context of {m.n_ctx:,} tokens: {each}"
     if d.license:
         yield "license", d.license
     for note in d.vocabulary.notes if d.vocabulary else ():
         yield "note", note
+    if d.unused_blocks:
+        yield "note", f"{d.unused_blocks} of the layers predict further tokens (MTP) and are not used"
     if d.trailing_bytes:
         yield "note", f"{d.trailing_bytes} bytes after the last tensor are not part of the model"
 

@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import BadFileError, NotFoundError, ResourceError, UsageError
 from ..files.disk import sync_folder
 from ..quant.private_folder import make_private, why_foreign, why_foreign_file
+from ..quant.user_folders import user_folder
 from ..text import encodable, escaped
 from .conversation import Conversation, Turn
 
@@ -95,9 +96,7 @@ class SessionFile:
 
 def folder() -> Path:
     """The user's folder of saved sessions."""
-    from platformdirs import user_data_path
-
-    return user_data_path("llmlocal") / "sessions"
+    return user_folder("data") / "sessions"
 
 
 def new(model: str, system: str | None, where: Path | None = None) -> SessionFile:

@@ -224,8 +224,8 @@ class ChatTemplate:
         try:
             given: dict[str, Any] = {"messages": [_message(message) for message in messages]}
             given |= {name: _word(value) or _given(value) for name, value in rest.items()}
-            self._code = self._code or compiled(self.source)
             self._start = thread_time() if self._start is None else self._start
+            self._code = self._code or compiled(self.source)
             text = Sandbox(Budget(given, self._start), self._now).run(self._code, {**self._special_tokens, **given})
         except TemplateRaisedError as error:
             said = one_line(str(error))

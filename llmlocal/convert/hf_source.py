@@ -100,7 +100,8 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     streams = merge_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
     vocabulary = (conversion.vocabulary or read_vocabulary)(s)
     _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
-    if s.find("tie_word_embeddings") is False and "output.weight" not in streams:
+    headless = str(s.items("architectures")[0]).endswith("Model")  # what embeds has no output matrix
+    if s.find("tie_word_embeddings") is False and "output.weight" not in streams and not headless:
         raise s.fail("tensor 'output.weight' is missing (lm_head), and tie_word_embeddings is false", MISSING)
     metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
     note_unused(s)

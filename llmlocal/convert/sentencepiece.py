@@ -12,6 +12,7 @@ from pathlib import Path
 from struct import unpack
 
 from ..errors import BadFileError
+from ..files.lfs_pointer import check_no_pointer
 from ..text import escaped
 from ..tokenizer.vocab import BYTE, NORMAL
 
@@ -41,6 +42,7 @@ def read_sentencepiece(path: Path) -> Pieces:
         raise BadFileError(f"{where}: cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise BadFileError(f"{where}: larger than {MAX_BYTES >> 20} MiB, too large for a vocabulary")
+    check_no_pointer(data, where)
     try:
         found = _model(data)
     except (ValueError, IndexError) as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..quant.jit.cpu import offered, physical_cores, target, usable_cpus
 from ..quant.private_folder import why_foreign
+from ..quant.user_folders import user_folder
 from ..text import format_bytes
 
 SHOWN = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE")
@@ -93,7 +94,6 @@ def proof() -> Fact:
 
 def _storage() -> Iterator[Fact]:
     import psutil
-    from platformdirs import user_cache_path, user_data_path
 
     from ..generation.prompt_cache import folder as prompt_folder
     from ..quant.jit.cache import cache_root, why_unused
@@ -115,11 +115,11 @@ def _storage() -> Iterator[Fact]:
         f"{reason}: kernels are compiled at every start; set LLMLOCAL_CACHE to a folder that only you can write",
     )
     yield _private("prompt cache", prompt_folder(), "prompts are not cached")
-    yield _private("data folder", user_data_path("llmlocal"), "sessions are neither saved nor continued")
+    yield _private("data folder", user_folder("data"), "sessions are neither saved nor continued")
     store = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or _hf_home()) / "hub")
     free = psutil.disk_usage(str(_existing(store))).free
     yield Fact("model store", f"{store}, {format_bytes(free)} free on its disk")
-    yield Fact("cache folder", str(user_cache_path("llmlocal")))
+    yield Fact("cache folder", str(user_folder("cache")))
 
 
 def _hf_home() -> Path:

@@ -1,7 +1,8 @@
 """The prompt cache: keys and values of prompts on disk, so that a prefix is read by the model only once.
 
-An entry is a file: MAGIC, the length of a JSON header, the header (key, tokens, shapes), the token ids, the planes of
-`KVCache.first_cells`, and a digest of everything before it. It serves every prompt that begins with its tokens.
+An entry is a file: MAGIC, the length of a JSON header, the header (key, tokens, shapes, states), the token ids, the
+planes of `KVCache.first_cells`, the recurrent states of models that have them, and a digest of everything before it. It
+serves every prompt that begins with its tokens.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,12 +50,20 @@ class Entry:
     key: str
     ids: NDArray[np.int32]
     shapes: list[tuple[int, int, int]]
+    states: list[int]  # the positions of recurrent states, ascending
+    state_bytes: int
     start: int  # offset of the first plane
 
     @property
     def nbytes(self) -> int:
         """The size that the whole file must have."""
-        return self.start + sum(map(prod, self.shapes)) + DIGEST
+        return self.start + sum(map(prod, self.shapes)) + len(self.states) * self.state_bytes + DIGEST
+
+    def usable(self, length: int) -> int:
+        """How many of the first `length` tokens can be restored: all, or those before a recurrent state."""
+        if not self.state_bytes:
+            return length
+        return max((position for position in self.states if position <= length), default=0)
 
 
 class PromptCache:
@@ -83,10 +93,9 @@ class PromptCache:
         if not entries:
             return 0
         wanted = np.array(ids[:-1], np.int32)
-        have = _shared(np.array(engine.history(), np.int32), wanted)
-        best, best_length = None, have + MIN_TOKENS - 1
+        best, best_length = None, engine.reusable(ids) + MIN_TOKENS - 1
         for entry in entries:
-            length = _shared(entry.ids, wanted)
+            length = entry.usable(_shared(entry.ids, wanted))
             if length > best_length and entry.key == self._key_of(engine, wait=self.named):
                 best, best_length = entry, length
         if best is None or not self._copy(best, engine, best_length):
@@ -122,21 +131,22 @@ class PromptCache:
         if not self.named:
             make_private(self.place)
             path = self.place / f"{blake2b(key.encode() + ids.tobytes(), digest_size=16).hexdigest()}.prefix"
-        cells = engine.cells(len(ids))
-        if sum(plane.nbytes for plane in cells) > self.limit:
+        cells, states = engine.cells(len(ids)), engine.states()
+        state_bytes = engine.state_bytes
+        if sum(plane.nbytes for plane in cells) + len(states) * state_bytes > self.limit:
             return
         shapes = [plane.shape for plane in cells]
-        header = json.dumps({"key": key, "tokens": len(ids), "shapes": shapes}).encode()
+        about = {"shapes": shapes, "states": list(states), "state_bytes": state_bytes}
+        header = json.dumps({"key": key, "tokens": len(ids), **about}).encode()
         digest = blake2b(digest_size=DIGEST)
         with atomic_file(path, force=True) as file:
             os.chmod(file.fileno(), 0o600)
-            for part in (MAGIC + LENGTH.pack(len(header)) + header, ids.tobytes()):
-                digest.update(part)
-                file.write(part)
-            for plane in cells:
-                for head in plane:
-                    digest.update(np.ascontiguousarray(head).data)
-                    file.write(np.ascontiguousarray(head).data)
+            first = np.frombuffer(MAGIC + LENGTH.pack(len(header)) + header, np.uint8)
+            heads = (np.ascontiguousarray(head) for plane in cells for head in plane)
+            parts: Iterator[NDArray[Any]] = chain((first, ids), heads, *states.values())
+            for part in parts:
+                digest.update(part.data)
+                file.write(part.data)
             file.write(digest.digest())
 
     def _copy(self, entry: Entry, engine: Engine, length: int) -> bool:
@@ -145,6 +155,7 @@ class PromptCache:
         try:
             data = np.memmap(entry.path, np.uint8, "r")
             whole = len(data) == entry.nbytes and _covers(entry.shapes, cells)
+            whole = whole and entry.state_bytes == engine.state_bytes
             if not whole or blake2b(data[:-DIGEST].data, digest_size=DIGEST).digest() != data[-DIGEST:].tobytes():
                 self.notes.append(f"the prompt cache {escaped(entry.path.name)} is damaged and was not used")
                 return False
@@ -155,7 +166,9 @@ class PromptCache:
         for plane, shape in zip(cells, entry.shapes, strict=True):
             plane[:] = data[at : at + prod(shape)].reshape(shape)[:, : plane.shape[1]]
             at += prod(shape)
-        engine.adopt(entry.ids[:length].tolist())
+        nbytes, kept = entry.state_bytes, [position for position in entry.states if position <= length]
+        states = {position: data[at + i * nbytes :][:nbytes] for i, position in enumerate(kept)}
+        engine.adopt(entry.ids[:length].tolist(), states=states)
         return True
 
     def _is_ours(self) -> bool:
@@ -238,13 +251,17 @@ def _entry(path: Path, *, private: bool = False) -> Entry | None:
             (length,) = LENGTH.unpack(file.read(LENGTH.size))
             header: Any = json.loads(file.read(min(length, MAX_HEADER)))
             shapes = [(a, b, c) for a, b, c in header["shapes"]]
+            states, state_bytes = [*header["states"]], header["state_bytes"]
             n, size = header["tokens"], path.stat().st_size
-            if any(type(number) is not int for shape in [(n,), *shapes] for number in shape):
+            if any(type(number) is not int for some in [(n, state_bytes), states, *shapes] for number in some):
                 return None
             if n < 1 or 4 * n > size or any(not 0 < number < size for shape in shapes for number in shape):
                 return None
+            if not 0 <= state_bytes < size or states != sorted({*states}) or any(not 0 < p <= n for p in states):
+                return None
             ids = np.frombuffer(file.read(4 * n), np.int32)
-            return Entry(path, str(header["key"]), ids, shapes, file.tell()) if len(ids) == n else None
+            key = str(header["key"])
+            return Entry(path, key, ids, shapes, states, state_bytes, file.tell()) if len(ids) == n else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
         return None
 

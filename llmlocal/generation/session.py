@@ -14,7 +14,8 @@ from ..chat_format.tag_splitter import Span
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
-from ..model_info.memory import arch_value, memory
+from ..model_info.arch_value import arch_value
+from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
 from ..model_info.weight_memory import copies_weights
 from ..text import format_bytes

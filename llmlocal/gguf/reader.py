@@ -17,6 +17,8 @@ from struct import error as StructError
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError, ResourceError
+from ..files import mapped
+from ..files.lfs_pointer import BEGINNING, check_no_pointer
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
 from . import split
@@ -44,7 +46,6 @@ from .values import (
 
 LEAST_ENTRY = 13  # bytes of the smallest metadata record: length, type, one byte
 LEAST_TENSOR = 24  # bytes of the smallest tensor record: length, dimensions, type, offset
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _ARRAY_HEAD = Struct("<IQ")
 _TENSOR_TAILS = [Struct(f"<{n}QIQ") for n in range(MAX_DIMS + 1)]
 
@@ -362,6 +363,7 @@ def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
             state = os.fstat(file.fileno())
             if not state.st_size:
                 raise BadFileError(f"{where}: file is empty, not a GGUF model", FETCH_AGAIN)
+            mapped.announce()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), state
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"{where}: no such file") from None
@@ -377,8 +379,7 @@ def _read_header(view: memoryview, size: int) -> tuple[int, int, int]:
     head = bytes(view[: HEADER.size])
     if size < len(MAGIC):
         raise BadFileError(f"only {size} bytes, too short for a GGUF header ({HEADER.size})", FETCH_AGAIN)
-    if bytes(view[: len(LFS_POINTER)]) == LFS_POINTER:
-        raise BadFileError("a Git LFS pointer, not the model itself", "in its repository, git lfs pull fetches it")
+    check_no_pointer(bytes(view[: len(BEGINNING)]))
     if head[:4] != MAGIC:
         raise BadFileError(f"not a GGUF file (starts with {shown(head[:4].decode('ascii', 'backslashreplace'))})")
     if size >= 8:

@@ -18,7 +18,7 @@ import numpy as np
 from ..gguf.values import ValueType
 from .config import Keys, Settings, as_integer, as_number
 from .safetensors import Safetensors
-from .streams import Stream, constant, plus, split, take, transposed
+from .streams import Stream, constant, plus, reshaped, split, take, transposed
 
 RANK = 4  # GGUF's pooling type of models that score texts
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
@@ -176,9 +176,32 @@ def swaps(_: Settings, x: Stream) -> Stream:
     return transposed(x)
 
 
-def drops(_: Settings, x: Stream) -> dict[str, Stream]:
-    """Leave the tensor out."""
-    return {}
+def drops(note: str = "") -> TensorRule:
+    """Leave the tensor out, and tell the user `note` once, if there is one."""
+
+    def step(s: Settings, x: Stream) -> dict[str, Stream]:
+        if note and note not in s.notes:
+            s.note(note)
+        return {}
+
+    return step
+
+
+def decay_rates(_: Settings, x: Stream) -> Stream:
+    """A_log, a vector, as -e^x: the rates at which recurrent states decay."""
+    return constant(-np.exp(x.read(0, 1)[0].astype(np.float32)))
+
+
+def as_column(_: Settings, x: Stream) -> Stream:
+    """A vector (n,) as (n, 1), as GGUF has the rates and skips of Mamba."""
+    return constant(x.read(0, 1)[0][:, None])
+
+
+def squeezes(s: Settings, x: Stream) -> Stream:
+    """Drop a dimension of 1 in the middle: taps of a convolution of single channels, (channels, 1, size)."""
+    if len(x.shape) != 3 or x.shape[1] != 1:
+        raise s.fail(f"a convolution has the shape {x.shape}, its second dimension must be 1")
+    return reshaped(x, x.shape[0], x.k)
 
 
 def drops_if_tied(*, llama_cpp_reads_it: bool) -> TensorRule:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import BadFileError, NotFoundError
+from ..files.lfs_pointer import check_no_pointer
 from ..text import escaped
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -37,6 +38,7 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
         raise NotFoundError(f"{shown}: no such file") from error
     except OSError as error:
         raise BadFileError(f"{shown}: cannot be read: {error.strerror}") from error
+    check_no_pointer(data, shown)
     if len(data) > most:
         raise BadFileError(f"{shown}: larger than {most >> 20} MiB, too large for this file")
     try:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadFileError
+from ..files.lfs_pointer import BEGINNING, check_no_pointer
 from ..gguf.values import U64
 from ..text import escaped, shown
 from .json_file import parse_object
@@ -65,6 +66,7 @@ class Safetensors:
         size = self._file.seek(0, 2)
         if size < 8:
             raise self._fail("is too short for a safetensors file")
+        check_no_pointer(self._bytes(0, min(size, len(BEGINNING))).tobytes(), escaped(str(self.path)))
         (length,) = U64.unpack(self._bytes(0, 8).tobytes())
         if length > min(MAX_HEADER, size - 8):
             raise self._fail(f"header of {length} bytes in a file of {size}")

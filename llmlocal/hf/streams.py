@@ -76,6 +76,11 @@ def take(x: Stream, order: NDArray[np.int64]) -> Stream:
     return Stream((len(order), x.k), x.format, read)
 
 
+def take_columns(x: Stream, order: NDArray[np.int64]) -> Stream:
+    """The columns `order` of a matrix or of stacked matrices."""
+    return Stream((*x.shape[:-1], len(order)), x.format, lambda first, end: x.read(first, end)[:, order])
+
+
 def part(x: Stream, first: int, end: int) -> Stream:
     """Elements first..end - 1 of the last dimension but one: of a vector its elements, of each stacked matrix rows."""
     size = x.shape[-2] if len(x.shape) > 1 else x.k

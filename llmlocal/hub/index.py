@@ -141,8 +141,8 @@ class _Index:
 
 def _read(path: Path) -> dict[str, Any]:
     from ..gguf import GGUFFile
+    from ..model_info.arch_value import arch_value
     from ..model_info.describe import file_type, text
-    from ..model_info.memory import arch_value
 
     with suppress(LlmlocalError), GGUFFile(path) as gguf:
         data = gguf.metadata

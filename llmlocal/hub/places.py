@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import UsageError
+from ..quant.user_folders import expanded, user_folder
 
 TRUE = {"1", "ON", "YES", "TRUE"}
 CATALOG = "models.toml"
@@ -21,25 +22,21 @@ def models() -> Path:
     """The Hugging Face cache, where downloads go and where llama.cpp and others look for them."""
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
-        return _expanded(named)
+        return expanded(named)
     if home := os.environ.get("HF_HOME"):
-        return _expanded(home) / "hub"
+        return expanded(home) / "hub"
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    return _expanded(cache) / "huggingface" / "hub"
+    return expanded(cache) / "huggingface" / "hub"
 
 
 def own_cache() -> Path:
     """llmlocal's cache folder: `LLMLOCAL_CACHE`, or a folder in the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get("LLMLOCAL_CACHE") or user_cache_path("llmlocal"))
+    return Path(os.environ.get("LLMLOCAL_CACHE") or user_folder("cache"))
 
 
 def user_catalog() -> Path:
     """The file with the user's entries and aliases."""
-    from platformdirs import user_config_path
-
-    return user_config_path("llmlocal") / CATALOG
+    return user_folder("config") / CATALOG
 
 
 def catalog() -> Path:
@@ -79,7 +76,7 @@ def token() -> str | None:
             os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "huggingface"
         )
         file = os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")
-        with suppress(OSError), open(_expanded(file), "rb") as data:
+        with suppress(OSError), open(expanded(file), "rb") as data:
             text = data.read(MOST_TOKEN).decode("utf-8", "replace")
     text = (text or "").strip()
     if not text.isascii() or not text.isprintable():
@@ -90,7 +87,3 @@ def token() -> str | None:
 def offline() -> bool:
     """Whether HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids the network."""
     return (os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or "").upper() in TRUE
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(os.path.expanduser(path)))

@@ -10,9 +10,10 @@ from pathlib import Path
 from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
 from ..files.atomic_file import check_absent
 from ..gguf import GGUFFile, open_gguf
+from ..model_info.arch_value import arch_value
 from ..model_info.describe import DEFAULT_CONTEXT
 from ..model_info.machine import free_disk, total_memory
-from ..model_info.memory import Memory, arch_value, memory
+from ..model_info.memory import Memory, memory
 from ..text import escaped, format_bytes
 from . import places
 from .download import fetch

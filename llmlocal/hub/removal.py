@@ -48,8 +48,9 @@ def find_models(text: str, *, one: bool = True) -> list[StoredModel]:
     ref, models = parse(text), installed()
     if isinstance(ref, Path):
         found = [model for model in models if model.path == ref.absolute()]
-        if not found and ref.is_file():
-            raise UsageError(f"{escaped(text)} is not in the model store", "delete the file yourself")
+        if not found and ref.exists():
+            what = "folder" if ref.is_dir() else "file"
+            raise UsageError(f"{escaped(text)} is not in the model store", f"delete the {what} yourself")
     else:
         held = [model for model in models if model.repo == ref.repo and _is_meant(ref, model)]
         found = [model for model in held if not model.old] or held

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BadFileError
+from ..errors import BadFileError, UsageError
 from ..text import escaped
 from .index import installed
 from .names import parse
@@ -26,8 +26,15 @@ class VerifiedFile:
 
 
 def outside_store(text: str) -> Path | None:
-    """The file that MODEL names, where it is not one of the store, whose SHA-256 is known; else None."""
+    """The file that MODEL names, where it is not one of the store, whose SHA-256 is known; else None.
+
+    Raises UsageError for a folder.
+    """
     ref = parse(text)
+    if isinstance(ref, Path) and ref.is_dir():
+        raise UsageError(
+            f"{escaped(text)} is a folder, not a GGUF file", "llmlocal show FOLDER tells whether it is whole"
+        )
     if not isinstance(ref, Path) or not ref.is_file():
         return None
     held = {file.path for model in installed(facts=False) for file in model.files}

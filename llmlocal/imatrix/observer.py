@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from ..ops.column_squares import column_squares, column_squares_grouped
 from ..quant.tensor import QTensor
-from ..runtime.graph import Graph, Value
+from ..runtime.graph import Graph, MatrixStack, Value
 
 
 @dataclass(slots=True)
 class Columns:
-    """The weights `names` with a common input: sums (matrices, k) and counts (matrices,) since the last drain."""
+    """The weights `names` with a common input: sums (matrices, k) and counts (matrices,) since the last drain.
 
-    names: list[str]
+    Each entry of `names` has the name of one tensor with all matrices, or a name for each matrix.
+    """
+
+    names: list[tuple[str, ...]]
     sums: NDArray[np.float32]
     counts: NDArray[np.int64]
 
@@ -35,7 +38,7 @@ class ColumnSums:
 
     def before_matmul(self, g: Graph, x: Value, weights: Sequence[QTensor]) -> None:
         """`weights` are about to read x (tokens, k)."""
-        if (columns := self._columns(weights, 1, weights[0].k)) is not None:
+        if (columns := self._columns([(w.name,) for w in weights], 1, weights[0].k)) is not None:
             g.add(
                 column_squares,
                 tokens=g.rows_of(x),
@@ -46,11 +49,11 @@ class ColumnSums:
             )
 
     def before_expert_matmul(
-        self, g: Graph, x: Value, groups: Value, source: Value | None, stacks: Sequence[QTensor]
+        self, g: Graph, x: Value, groups: Value, source: Value | None, stacks: Sequence[MatrixStack]
     ) -> None:
         """`stacks` (experts, rows, k) are about to read x: pair p its row source[p], or its row p."""
         count, _, k = stacks[0].shape
-        if (columns := self._columns(stacks, count, k)) is not None:
+        if (columns := self._columns([stack.names for stack in stacks], count, k)) is not None:
             g.add(
                 column_squares_grouped,
                 groups=groups,
@@ -64,13 +67,16 @@ class ColumnSums:
     def drain(self, add: Callable[[str, NDArray[np.float32], NDArray[np.int64]], None]) -> None:
         """Pass name, sums and counts of every weight to `add`, then reset them to 0."""
         for columns in self.watched:
-            for name in columns.names:
-                add(name, columns.sums, columns.counts)
+            for names in columns.names:
+                each = len(columns.counts) // len(names)  # matrices of a tensor
+                for i, name in enumerate(names):
+                    own = slice(i * each, (i + 1) * each)
+                    add(name, columns.sums[own], columns.counts[own])
             columns.sums[:], columns.counts[:] = 0, 0
 
-    def _columns(self, weights: Sequence[QTensor], matrices: int, k: int) -> Columns | None:
-        known = {name for columns in self.watched for name in columns.names}
-        names = [name for name in dict.fromkeys(w.name for w in weights) if self.wanted(name) and name not in known]
+    def _columns(self, weights: Sequence[tuple[str, ...]], matrices: int, k: int) -> Columns | None:
+        known = {names for columns in self.watched for names in columns.names}
+        names = [names for names in dict.fromkeys(weights) if self.wanted(names[0]) and names not in known]
         if not names:
             return None
         columns = Columns(names, np.zeros((matrices, k), np.float32), np.zeros(matrices, np.int64))

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..ops import attention as attention_ops
-from ..ops.activations import geglu, geglu_erf, gelu, gelu_erf, swiglu, swiglu_clamped, tanh
+from ..ops.activations import geglu, geglu_erf, gelu, gelu_erf, sigmoid_gate, swiglu, swiglu_clamped, tanh
 from ..ops.elementwise import add, add_bias, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
 from ..ops.layer_norm import layer_norm
 from ..ops.mean_rows import mean_rows
-from ..ops.rms_norm import rms_norm
+from ..ops.rms_norm import grouped_rms_norm, rms_norm
 from ..ops.rope import rope_interleaved, rope_neox
 from ..ops.softmax import NO_SINK
+from ..ops.take_columns import take_columns
 from ..quant.blocks.parts import float_activations
 from ..quant.jit.kernel import Kernel
 from ..quant.kernels.get_rows import get_rows
@@ -33,26 +34,35 @@ from ..quant.tensor import QTensor
 from ..runtime.buffers import aligned
 from ..runtime.graph import Graph, Value
 from ..runtime.kv_cache import KVCache
+from ..runtime.state_cache import StateCache
+from .expert_matrices import ExpertMatrices
 from .key_range import KeyRange
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
 
 
 class Layers:
-    """The layers, recorded into `graph`, with keys and values in `cache`.
+    """The layers, recorded into `graph`, with keys and values in `cache` and recurrent states in `states`.
 
     `tables` must be filled with the positions of a batch before the program runs. `causal`: a token attends to itself
     and to those before it; an encoder sets it to False.
     """
 
     def __init__(
-        self, graph: Graph, cache: KVCache, place: Callable[[QTensor], QTensor] = lambda weight: weight
+        self,
+        graph: Graph,
+        cache: KVCache,
+        place: Callable[[QTensor], QTensor] = lambda weight: weight,
+        states: StateCache | None = None,
     ) -> None:
         """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout."""
         self.graph, self.cache, self.place = graph, cache, place
         self.causal = True
+        self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
         self.tables: list[Rope | PositionScale | KeyRange] = []
+        self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
+        self._constants: list[NDArray[np.float32]] = []
         self._q8: dict[Value, Value] = {}
 
     def embed(self, table: QTensor) -> Value:
@@ -89,6 +99,10 @@ class Layers:
     def norm(self, x: Value, weight: QTensor, eps: float) -> Value:
         """RMS norm over rows of the size of `weight`: (width,) for whole tokens, (head_dim,) for each head."""
         return self._norm(rms_norm, x, weight, x.width // weight.k, eps)
+
+    def grouped_norm(self, x: Value, weight: QTensor, eps: float) -> Value:
+        """RMS norm of each of several parts of a token, for a weight (parts, width)."""
+        return self._norm(grouped_rms_norm, x, weight, weight.rows, eps)
 
     def layer_norm(self, x: Value, weight: QTensor, bias: QTensor | None, eps: float) -> Value:
         """Layer norm: of whole tokens for a weight (width,), of each head for a weight (heads, head_dim)."""
@@ -223,6 +237,11 @@ class Layers:
         self.tables.append(KeyRange(self.graph.batch, window, self.causal))
         return self._key_range(window)
 
+    def constant(self, values: NDArray[Any]) -> int:
+        """Address of a copy of `values` as float32: weights in another layout than the file's, for kernels to read."""
+        self._constants.append(np.ascontiguousarray(values, np.float32).copy())
+        return int(self._constants[-1].ctypes.data)
+
     def _sinks_of(self, heads: int) -> int:
         """Address of sinks (heads,) float32 without any weight."""
         return int(self._no_sinks.setdefault(heads, np.full(heads, NO_SINK, np.float32)).ctypes.data)
@@ -238,6 +257,10 @@ class Layers:
     def geglu(self, gate: Value, up: Value) -> Value:
         """gelu(gate) * up, in place of `gate`."""
         return self._gated(geglu, gate, up)
+
+    def sigmoid_gate(self, gate: Value, up: Value) -> Value:
+        """sigmoid(gate) * up, in place of `gate`."""
+        return self._gated(sigmoid_gate, gate, up)
 
     def _gated(self, kernel: Kernel, gate: Value, up: Value) -> Value:
         self.graph.add(kernel, tokens=self.graph.rows_of(gate), gate=gate, up=up, out=gate, width=gate.width)
@@ -279,6 +302,28 @@ class Layers:
         if cap:
             self.graph.add(softcap, tokens=self.graph.rows_of(x), x=x, width=x.width, cap=float(cap))
         return self.overwritten(x)
+
+    def columns(self, x: Value, *, first: int, width: int, groups: int = 1) -> Value:
+        """Columns first .. first + width - 1 of each of `groups` parts of x (tokens, n) -> (tokens, groups * width)."""
+        out = self.graph.value(groups * width)
+        self.copy_columns(x, out, 0, first=first, width=width, groups=groups)
+        return out
+
+    def copy_columns(self, x: Value, out: Value, at: int, *, first: int, width: int, groups: int = 1) -> None:
+        """As `columns`, into the columns of `out` from `at` on."""
+        self.graph.add(
+            take_columns,
+            tokens=self.graph.rows_of(x),
+            x=x,
+            out=out,
+            groups=groups,
+            width=width,
+            x_group=x.width // groups,
+            x_column=first,
+            x_row=x.width,
+            out_column=at,
+            out_row=out.width,
+        )
 
     def outputs(self, x: Value) -> Value:
         """The rows of x (tokens, width) of the tokens whose logits are computed -> (outputs, width)."""

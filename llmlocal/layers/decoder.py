@@ -11,14 +11,14 @@ from collections.abc import Callable
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
-from .hyperparameters import Experts, Hyperparameters
-from .moe import combine, expert_linears, route, sorted_expert_linear
+from .hyperparameters import SIGMOID, Experts, Hyperparameters
+from .moe import ExpertLinear, Routing, combine, expert_linears, route, route_by_sigmoid, sorted_expert_linear
 from .rope import Rope
 from .weights import Weights
 
 Linear = tuple[QTensor, QTensor | None]  # weight (rows, k), bias (rows,)
 Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
-Sublayer = Callable[[Weights, Value], Value]  # of one block's tensors and its normed input (tokens, width)
+Sublayer = Callable[[Hyperparameters, Weights, Value], Value]  # sizes and tensors of a block, its normed input
 
 
 def pre_norm_decoder(
@@ -39,9 +39,9 @@ def pre_norm_decoder(
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     x = g.scale(g.embed(embedding), embedding_scale)
     for i in range(h.blocks):
-        b = w.block(i)
-        x = g.add(x, g.scale(attention(b, norm(g, h, b, "attn_norm", x)), residual_scale))
-        x = g.add(x, g.scale(feed_forward(b, norm(g, h, b, "ffn_norm", x)), residual_scale))
+        h, b = h.block(i), w.block(i)
+        x = g.add(x, g.scale(attention(h, b, norm(g, h, b, "attn_norm", x)), residual_scale))
+        x = g.add(x, g.scale(feed_forward(h, b, norm(g, h, b, "ffn_norm", x)), residual_scale))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
@@ -112,10 +112,27 @@ def mixture_of_experts(
 ) -> Value:
     """Weighted sum of the `gated_mlp`s of each token's best experts; weights sum to 1 if `normalize_weights`."""
     scores = g.linear(x, *w.linear("ffn_gate_inp", e.count, h.width))
-    routing = route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)
-    shape, down = (e.count, e.ffn, h.width), w.stack("ffn_down_exps", e.count, h.width, e.ffn)
-    gate, up = expert_linears(g, x, routing, w.stack("ffn_gate_exps", *shape), w.stack("ffn_up_exps", *shape))
+    routing = _routing(g, e, w, scores, normalize_weights)
+    down = w.stack("ffn_down", e.count, h.width, e.ffn)
+    gate, up = expert_linears(g, x, routing, *gate_up_experts(h, e, w))
     return combine(g, sorted_expert_linear(g, activation(gate, up), routing, down), routing)
+
+
+def _routing(g: Layers, e: Experts, w: Weights, scores: Value, normalize_weights: bool) -> Routing:
+    if e.gating != SIGMOID:
+        return route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)
+    bias = w.maybe_vector("exp_probs_b.bias", e.count)
+    return route_by_sigmoid(g, scores, e.used, bias, normalize_weights=normalize_weights, factor=e.factor)
+
+
+def gate_up_experts(h: Hyperparameters, e: Experts, w: Weights) -> tuple[ExpertLinear, ExpertLinear]:
+    """Weights and biases of the experts' gate and up projections: two tensors, or rows of a fused one, gate first."""
+    if not w.has("ffn_gate_up_exps.weight"):
+        return w.stack("ffn_gate", e.count, e.ffn, h.width), w.stack("ffn_up", e.count, e.ffn, h.width)
+    fused, bias = w.stack("ffn_gate_up", e.count, 2 * e.ffn, h.width)
+    if bias is not None:
+        raise w.fail(f"tensor '{bias.name}' is not supported: a bias of fused experts")
+    return (fused.part(0, e.ffn), None), (fused.part(e.ffn, 2 * e.ffn), None)
 
 
 def logits(g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor) -> Value:

@@ -35,9 +35,9 @@ def post_norm_encoder(
 ) -> Value:
     """States (tokens, width) of blocks that normalize the sum of their input and what a sublayer makes of it."""
     for i in range(h.blocks):
-        b = w.block(i)
-        x = norm(g, h, b, "attn_output_norm", g.add(attention(b, x), x))
-        x = norm(g, h, b, "layer_output_norm", g.add(feed_forward(b, x), x))
+        h, b = h.block(i), w.block(i)
+        x = norm(g, h, b, "attn_output_norm", g.add(attention(h, b, x), x))
+        x = norm(g, h, b, "layer_output_norm", g.add(feed_forward(h, b, x), x))
     return x
 
 

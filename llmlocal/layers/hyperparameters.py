@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .metadata import Config
 from .weights import Weights
@@ -10,10 +10,12 @@ from .weights import Weights
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Sizes of a decoder.
+    """Sizes of a decoder; heads and `ffn` are those of the first block that has them, `block` gives
+    those of one.
 
     `width` of a token, `ffn` of the MLP's hidden layer; `rotary_dim`: values of a head with rotary embedding;
-    `eps` of the norms; `context`: the trained context in tokens.
+    `eps` of the norms; `context`: the trained context in tokens. `by_block`: (heads, kv_heads, ffn) of each block, 0
+    for parts that it does not have.
     """
 
     blocks: int
@@ -25,6 +27,7 @@ class Hyperparameters:
     rotary_dim: int
     eps: float
     context: int
+    by_block: tuple[tuple[int, int, int], ...]
 
     @property
     def q_dim(self) -> int:
@@ -36,23 +39,38 @@ class Hyperparameters:
         """Width of the keys of all heads, and of their values."""
         return self.kv_heads * self.head_dim
 
+    def block(self, i: int) -> Hyperparameters:
+        """The sizes of block `i`."""
+        heads, kv_heads, ffn = self.by_block[i]
+        return replace(self, heads=heads, kv_heads=kv_heads, ffn=ffn)
+
     @classmethod
-    def read(cls, c: Config, w: Weights) -> Hyperparameters:
-        """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
-        width, heads = c.integer("embedding_length", 1, 1 << 20), c.integer("attention.head_count", 1, 1 << 12)
-        kv_heads = c.integer("attention.head_count_kv", 1, heads, heads)
+    def read(cls, c: Config, w: Weights, *, hybrid: bool = False, dense: bool = True) -> Hyperparameters:
+        """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values.
+
+        In a `hybrid` model blocks may have no attention (no heads) or no feed-forward. Files of models whose every
+        feed-forward is a mixture of experts, not `dense`, may leave out its size.
+        """
+        width = c.integer("embedding_length", 1, 1 << 20)
+        blocks = c.integer("block_count", 1, len(w.gguf.tensors))  # every block has tensors
+        least = 0 if hybrid else 1
+        all_heads = c.integers("attention.head_count", blocks, least, 1 << 12)
+        all_kv_heads = c.integers("attention.head_count_kv", blocks, least, 1 << 12, all_heads)
+        all_ffn = c.integers("feed_forward_length", blocks, least, 1 << 22, None if dense else (1,) * blocks)
+        heads, kv_heads, ffn = (next((n for n in some if n), 1) for some in (all_heads, all_kv_heads, all_ffn))
         head_dim = c.integer("attention.key_length", 1, 1 << 12, max(1, width // heads))
         rotary_dim = c.integer("rope.dimension_count", 0, head_dim, head_dim // 2 * 2)
-        if heads % kv_heads:
-            raise c.fail(f"{heads} attention heads are not a multiple of {kv_heads} key heads")
+        odd = next((some for some in zip(all_heads, all_kv_heads, strict=True) if some[1] and some[0] % some[1]), None)
+        if odd:
+            raise c.fail(f"{odd[0]} attention heads are not a multiple of {odd[1]} key heads")
         if rotary_dim % 2:
             raise c.fail(f"{c.arch}.rope.dimension_count is {rotary_dim}, must be even")
         if c.integer("attention.value_length", 1, 1 << 12, head_dim) != head_dim:
             raise c.fail("attention.value_length that differs from attention.key_length is not supported")
         return cls(
-            blocks=c.integer("block_count", 1, len(w.gguf.tensors)),  # every block has tensors
+            blocks=blocks,
             width=width,
-            ffn=c.integer("feed_forward_length", 1, 1 << 22),
+            ffn=ffn,
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
@@ -61,6 +79,7 @@ class Hyperparameters:
                 "attention.layer_norm_rms_epsilon", 0, 1, c.number("attention.layer_norm_epsilon", 0, 1, 1e-5)
             ),
             context=c.integer("context_length", 1, 1 << 31),
+            by_block=tuple(zip(all_heads, all_kv_heads, all_ffn, strict=True)),
         )
 
 
@@ -69,6 +88,7 @@ class Experts:
     """Sizes of a mixture of experts: how many there are, how many each token uses, and the hidden width of their MLPs.
 
     `shared_ffn` is the hidden width of the shared expert, 0 for none; `factor` multiplies the weights of the chosen.
+    `gating`: the function that makes weights of scores, as in `expert_gating_func`.
     """
 
     count: int
@@ -76,12 +96,14 @@ class Experts:
     ffn: int
     shared_ffn: int
     factor: float
+    gating: int
 
     @classmethod
     def read(cls, c: Config, h: Hyperparameters) -> Experts:
         """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
-        if c.integer("expert_gating_func", 0, 100, SOFTMAX) not in (0, SOFTMAX, SOFTMAX_OF_CHOSEN):
-            raise c.fail(f"{c.arch}.expert_gating_func is not softmax; other functions are not supported")
+        gating = c.integer("expert_gating_func", 0, 100, SOFTMAX) or SOFTMAX
+        if gating not in (SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN):
+            raise c.fail(f"{c.arch}.expert_gating_func is {gating}; supported are softmax (1, 3) and sigmoid (2)")
         count = c.integer("expert_count", 1, 1 << 12)
         return cls(
             count=count,
@@ -89,10 +111,11 @@ class Experts:
             ffn=c.integer("expert_feed_forward_length", 1, 1 << 22, h.ffn),
             shared_ffn=c.integer("expert_shared_feed_forward_length", 0, 1 << 22, 0),
             factor=c.number("expert_weights_scale", 0, 1e3, 1.0) or 1.0,
+            gating=gating,
         )
 
 
-SOFTMAX, SOFTMAX_OF_CHOSEN = 1, 3  # values of expert_gating_func
+SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN = 1, 2, 3  # values of expert_gating_func
 
 
 def windows(c: Config, blocks: int, *, period: int, default: int = 0) -> list[int | None]:

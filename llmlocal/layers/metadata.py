@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import BadFileError
@@ -13,7 +13,7 @@ from ..gguf.values import Array, scalar
 class Config:
     """Metadata under an architecture's prefix: `config.integer("block_count", 1, 1000)` reads `llama.block_count`.
 
-    A value may also be written as an array, once or for each layer, if all elements are equal.
+    A value may also be written as an array, once or for each layer; only `integers` takes one whose elements differ.
     """
 
     def __init__(self, metadata: Mapping[str, Any], arch: str, path: str) -> None:
@@ -25,12 +25,20 @@ class Config:
 
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         """An integer in low..high. Raises BadFileError if it is missing without a default, or out of range."""
-        value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.fail(f"{self.arch}.{key} must be an integer")
-        if not low <= value <= high:
-            raise self.fail(f"{self.arch}.{key} is {value}, must be {low} to {high}")
-        return value
+        return self._integer(key, self._get(key, default), low, high)
+
+    def integers(
+        self, key: str, count: int, low: int, high: int, default: Sequence[int] | None = None
+    ) -> tuple[int, ...]:
+        """`count` integers in low..high: one for each layer, or one for all. Raises BadFileError as `integer` does."""
+        value = self.metadata.get(f"{self.arch}.{key}")
+        if not isinstance(value, Array | list) or len(value) <= 1:
+            if default is not None and (value is None or (isinstance(value, Array | list) and not len(value))):
+                return tuple(default)
+            return (self.integer(key, low, high),) * count
+        if len(value) != count:
+            raise self.fail(f"{self.arch}.{key} has {len(value)} elements, must have {count}")
+        return tuple(self._integer(key, each, low, high) for each in value)
 
     def number(self, key: str, low: float, high: float, default: float | None = None) -> float:
         """A finite number in low..high. Raises BadFileError as `integer` does."""
@@ -41,18 +49,18 @@ class Config:
             raise self.fail(f"{self.arch}.{key} is {value}, must be {low:g} to {high:g}")
         return float(value)
 
-    def text(self, key: str, default: str) -> str:
-        """A string, `default` if the key is missing. Raises BadFileError for another type."""
-        value = self._get(key, default)
-        if not isinstance(value, str):
-            raise self.fail(f"{self.arch}.{key} must be a string")
-        return value
-
     def flag(self, key: str, default: bool) -> bool:
         """True or false, `default` if the key is missing. Raises BadFileError for another type."""
         value = self._get(key, default)
         if not isinstance(value, bool):
             raise self.fail(f"{self.arch}.{key} must be true or false")
+        return value
+
+    def text(self, key: str, default: str) -> str:
+        """A string, `default` if the key is missing. Raises BadFileError for another type."""
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            raise self.fail(f"{self.arch}.{key} must be a string")
         return value
 
     def flags(self, key: str, count: int) -> list[bool] | None:
@@ -63,6 +71,13 @@ class Config:
         if len(value) != count or not all(isinstance(flag, int) for flag in value):
             raise self.fail(f"{self.arch}.{key} must have {count} booleans")
         return [bool(flag) for flag in value]
+
+    def _integer(self, key: str, value: Any, low: int, high: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.fail(f"{self.arch}.{key} must be an integer")
+        if not low <= value <= high:
+            raise self.fail(f"{self.arch}.{key} is {value}, must be {low} to {high}")
+        return value
 
     def _get(self, key: str, default: Any) -> Any:
         try:

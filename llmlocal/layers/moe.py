@@ -9,22 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..ops.activations import sigmoid
 from ..ops.combine_experts import combine_experts
 from ..ops.elementwise import scale_rows
 from ..ops.expert_bias import add_expert_bias
 from ..ops.gather_rows import gather_rows
+from ..ops.sigmoid_router import sigmoid_router
 from ..ops.sort_by_expert import groups_bytes, sort_by_expert
 from ..ops.topk_router import topk_router
 from ..quant.blocks.parts import float_activations
+from ..quant.jit.kernel import Kernel
 from ..quant.kernels.matmul import SCRATCH_BYTES
 from ..quant.kernels.matmul_grouped import matmul_grouped
 from ..quant.kernels.q8_activations import q8_bytes
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
+from .expert_matrices import ExpertMatrices
 
-ExpertLinear = tuple[QTensor, QTensor | None]  # weights (experts, rows, k), biases (experts, rows)
+ExpertLinear = tuple[ExpertMatrices, QTensor | None]  # weights (experts, rows, k), biases (experts, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,24 @@ class Routing:
 
 def route(layers: Layers, scores: Value, used: int, *, normalize_weights: bool, factor: float) -> Routing:
     """The `used` best experts of each token by scores (tokens, experts), which are overwritten: `ops.topk_router`."""
+    rule = {"normalize_weights": int(normalize_weights), "factor": float(factor)}
+    return _routing(layers, topk_router, scores, used, rule)
+
+
+def route_by_sigmoid(
+    layers: Layers, scores: Value, used: int, bias: QTensor | None, *, normalize_weights: bool, factor: float
+) -> Routing:
+    """As `route`, by sigmoid scores plus `bias` (experts,), if there is one: `ops.sigmoid_router`."""
+    address = bias.address if bias else layers.constant(np.zeros(scores.width))
+    rule = {"normalize_weights": int(normalize_weights), "factor": float(factor), "bias": address}
+    return _routing(layers, sigmoid_router, scores, used, rule)
+
+
+def _routing(layers: Layers, router: Kernel, scores: Value, used: int, rule: dict[str, Any]) -> Routing:
     g, experts = layers.graph, scores.width
     weights, token_of, expert_of, pair_of = g.value(used), g.integers(used), g.integers(used), g.integers(used)
     shared: dict[str, Any] = {"tokens": g.batch.tokens, "chosen": g.integers(used), "experts": experts, "used": used}
-    rule: dict[str, Any] = {"normalize_weights": int(normalize_weights), "factor": float(factor)}
-    g.add(topk_router, scores=scores, weights=weights, **rule, **shared)
+    g.add(router, scores=scores, weights=weights, **rule, **shared)
     groups = Value(1, groups_bytes(experts))
     g.add(sort_by_expert, groups=groups, token_of=token_of, expert_of=expert_of, pair_of=pair_of, **shared)
     return Routing(used, weights, groups, token_of, expert_of, pair_of)
@@ -80,19 +98,18 @@ def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLi
     outs = [g.value(r.used * stack.shape[1]) for stack, _ in stacks]
     for i, ((stack, _), x, out) in enumerate(zip(stacks, xs, outs, strict=True)):
         _, rows, k = stack.shape
-        row_bytes = stack.format.row_bytes(k)
+        layers.expert_matrices.append(stack)
         g.add(
             matmul_grouped(stack.format),
             barrier=i == len(outs) - 1,
             tokens=g.batch.tokens,
             groups=r.groups,
-            weights=stack.address,
-            matrix_bytes=rows * row_bytes,
+            matrices=stack.addresses.ctypes.data,
             x=x,
             y=out,
             rows=rows,
             k=k,
-            row_bytes=row_bytes,
+            row_bytes=stack.format.row_bytes(k),
             scratch=g.scratch(SCRATCH_BYTES),
         )
     for (stack, bias), out in zip(stacks, outs, strict=True):

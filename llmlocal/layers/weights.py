@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import BadFileError
 from ..quant.tensor import QTensor
+from .expert_matrices import ExpertMatrices
 
 
 class NamedTensors(Protocol):
@@ -43,7 +44,7 @@ class Weights:
         """
         tensor = self._checked(name, shape)
         if not tensor.format.activations:
-            raise self._fail(f"tensor '{tensor.name}' is {tensor.format.name}, which cannot be multiplied")
+            raise self.fail(f"tensor '{tensor.name}' is {tensor.format.name}, which cannot be multiplied")
         return tensor
 
     def table(self, name: str, k: int) -> QTensor:
@@ -58,9 +59,9 @@ class Weights:
         """
         tensor = self._checked(name, shape)
         if tensor.format.id != 0:
-            raise self._fail(f"tensor '{tensor.name}' is {tensor.format.name}, must be F32")
+            raise self.fail(f"tensor '{tensor.name}' is {tensor.format.name}, must be F32")
         if not np.isfinite(tensor.dequantize()).all():
-            raise self._fail(f"tensor '{tensor.name}' holds a value that is not finite")
+            raise self.fail(f"tensor '{tensor.name}' holds a value that is not finite")
         return tensor
 
     def maybe_vector(self, name: str, *shape: int) -> QTensor | None:
@@ -71,9 +72,23 @@ class Weights:
         """Weight and bias of a linear layer: `name`.weight (rows, k), and `name`.bias (rows,) if the file has it."""
         return self.matrix(f"{name}.weight", rows, k), self.maybe_vector(f"{name}.bias", rows)
 
-    def stack(self, name: str, count: int, rows: int, k: int) -> tuple[QTensor, QTensor | None]:
-        """As `linear` for `count` experts: `name`.weight (count, rows, k), and `name`.bias (count, rows)."""
-        return self.matrix(f"{name}.weight", count, rows, k), self.maybe_vector(f"{name}.bias", count, rows)
+    def stack(self, name: str, count: int, rows: int, k: int) -> tuple[ExpertMatrices, QTensor | None]:
+        """As `linear` for `count` experts: `name`_exps.weight (count, rows, k), and `name`_exps.bias (count, rows).
+
+        Files of 2023 have a tensor for each expert, `name`.0.weight (rows, k) and so on.
+        """
+        if not self.has(f"{name}_exps.weight") and self.has(f"{name}.0.weight"):
+            return self._single_experts(name, count, rows, k), None
+        weights = self.matrix(f"{name}_exps.weight", count, rows, k)
+        return ExpertMatrices.stacked(weights), self.maybe_vector(f"{name}_exps.bias", count, rows)
+
+    def _single_experts(self, name: str, count: int, rows: int, k: int) -> ExpertMatrices:
+        tensors = [self.matrix(f"{name}.{i}.weight", rows, k) for i in range(count)]
+        odd = next((t for t in tensors if t.format is not tensors[0].format), None)
+        if odd is not None:
+            formats = f"{odd.format.name} and '{tensors[0].name}' {tensors[0].format.name}"
+            raise self.fail(f"tensor '{odd.name}' is {formats}; experts of a layer must have one type")
+        return ExpertMatrices.single(tensors)
 
     def first_not_finite(self) -> str | None:
         """Name of the first used tensor with a value that is not finite, or None. Reads all used tensors."""
@@ -89,12 +104,13 @@ class Weights:
         name = self.prefix + name
         tensor = self.gguf.tensors.get(name)
         if tensor is None:
-            raise self._fail(f"tensor '{name}' is missing")
+            raise self.fail(f"tensor '{name}' is missing")
         outer = len(tensor.shape) - len(shape)
         if tensor.shape != (1,) * outer + shape:  # leading dimensions of 1 are accepted
-            raise self._fail(f"tensor '{name}' is {tensor.shape}, must be {shape}")
+            raise self.fail(f"tensor '{name}' is {tensor.shape}, must be {shape}")
         self.used[name] = tensor = replace(tensor, shape=shape)
         return tensor
 
-    def _fail(self, what: str) -> BadFileError:
+    def fail(self, what: str) -> BadFileError:
+        """The error to raise for a file that is wrong: `what` is the problem."""
         return BadFileError(f"{self.gguf.path}: {what}", "the file is damaged or was converted wrongly; get it again")

@@ -14,7 +14,8 @@ from .. import models
 from ..gguf import Array, GGUFFile, file_types
 from ..gguf.split import later_parts
 from ..tokenizer.vocab import ids_outside, vocabulary_size
-from .memory import Memory, arch_value, head_sizes, kv_heads, memory
+from .arch_value import arch_value
+from .memory import Memory, head_sizes, kv_heads, memory
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
 TEMPLATE = "tokenizer.chat_template"
@@ -56,6 +57,7 @@ class Description:
     """A summary of a model file; None where the file does not state a value. `n_bytes` counts all parts.
 
     `formats`: number of tensors by format. `supported`: whether llmlocal has the architecture. `template`: its kind.
+    `unused_blocks` predict further tokens (MTP) and are not run.
     """
 
     name: str | None
@@ -78,6 +80,7 @@ class Description:
     experts: int | None
     experts_used: int | None
     context: int | None
+    unused_blocks: int
     vocabulary: Vocabulary | None
     template: str | None
     license: str | None
@@ -115,6 +118,7 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
         experts=arch_value(metadata, "expert_count") or None,
         experts_used=arch_value(metadata, "expert_used_count") or None,
         context=context,
+        unused_blocks=arch_value(metadata, "nextn_predict_layers") or 0,
         vocabulary=vocabulary(metadata),
         template=template_kind(metadata),
         license=next((found for key in LICENSES if (found := text(metadata, key))), None),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..gguf import GGUFFile
+from .arch_value import arch_value
 from .machine import free_memory, total_memory
-from .memory import Memory, arch_value, memory
+from .memory import Memory, memory
 from .memory_limit import largest_context
 from .work import work
 

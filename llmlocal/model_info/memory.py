@@ -13,6 +13,8 @@ from ..gguf import Array
 from ..ops.kv import find
 from ..ops.kv.kv_type import padded
 from ..tokenizer.vocab import vocabulary_size
+from .arch_value import arch_value, stored
+from .recurrent_memory import attention_blocks, mixed_values, state_memory
 
 BATCH = 512  # tokens per step of prefill
 SINGLE = 4  # bytes of a float32 activation
@@ -29,17 +31,21 @@ class Sized(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of the mapped weights, the KV cache of `n_ctx` tokens, activations (`scratch`) and the program itself."""
+    """Bytes of the mapped weights, the KV cache of `n_ctx` tokens, activations (`scratch`) and the program itself.
+
+    `states`: recurrent states with their checkpoints, 0 for most models.
+    """
 
     n_ctx: int
     weights: int
     cache: int
     scratch: int
     program: int
+    states: int = 0
 
     @property
     def total(self) -> int:
-        return self.weights + self.cache + self.scratch + self.program
+        return self.weights + self.cache + self.states + self.scratch + self.program
 
 
 def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int, kv_type: str = "f16") -> Memory:
@@ -53,19 +59,12 @@ def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int
         inner = 0  # experts are counted below
     keys, values = head_sizes(metadata)
     cache = cached_heads(metadata) * padded(n_ctx) * (kind.cell_bytes(keys) + kind.cell_bytes(values))
-    activations = 3 * width + 2 * inner + (kv_heads(metadata) or 0) * (keys + values)
+    activations = 3 * width + max(2 * inner, mixed_values(metadata)) + (kv_heads(metadata) or 0) * (keys + values)
     activations += (arch_value(metadata, "expert_used_count") or 0) * expert_activations(metadata)
     scratch = min(BATCH, n_ctx) * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
     program = PROGRAM + TOKEN * vocabulary_size(metadata)
-    return Memory(n_ctx, sum(tensor.nbytes for tensor in tensors.values()), cache, scratch, program)
-
-
-def arch_value(metadata: Mapping[str, Any], name: str) -> int | None:
-    """The integer at `<architecture>.<name>`, the largest of an array per layer; None where missing or invalid."""
-    value = metadata.get(f"{metadata.get('general.architecture')}.{name}")
-    if isinstance(value, Array):
-        value = max((n for n in value if isinstance(n, int)), default=None)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    weights = sum(tensor.nbytes for tensor in tensors.values())
+    return Memory(n_ctx, weights, cache, scratch, program, state_memory(metadata))
 
 
 def expert_activations(metadata: Mapping[str, Any]) -> int:
@@ -89,8 +88,7 @@ def kv_heads(metadata: Mapping[str, Any]) -> int | None:
 
 def cached_heads(metadata: Mapping[str, Any]) -> int:
     """Number of KV heads in all layers together."""
-    stored = metadata.get(f"{metadata.get('general.architecture')}.attention.head_count_kv")
-    layers = arch_value(metadata, "block_count") or 0
-    if isinstance(stored, Array) and len(stored) == layers:
-        return sum(n for n in stored if isinstance(n, int) and n > 0)
-    return (kv_heads(metadata) or 0) * layers
+    heads, layers = stored(metadata, "attention.head_count_kv"), arch_value(metadata, "block_count") or 0
+    if isinstance(heads, Array) and len(heads) == layers:
+        return sum(n for n in heads if isinstance(n, int) and n > 0)
+    return (kv_heads(metadata) or 0) * attention_blocks(metadata)

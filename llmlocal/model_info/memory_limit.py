@@ -8,8 +8,9 @@ from typing import Any
 from ..errors import ResourceError
 from ..quant.tensor import QTensor
 from ..text import format_bytes
+from .arch_value import arch_value
 from .machine import free_memory
-from .memory import arch_value, memory
+from .memory import memory
 
 
 def check_memory(

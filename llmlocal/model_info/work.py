@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..quant.tensor import QTensor
-from .memory import arch_value
+from .arch_value import arch_value
 
-EMBEDDING, OUTPUT, EXPERTS = "token_embd.weight", "output.weight", "_exps."
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+EXPERTS = re.compile(r"_exps\.|\.ffn_(gate|up|down)\.\d+\.")  # stacked, or a tensor for each expert
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Work:
 def work(tensors: Mapping[str, QTensor], metadata: Mapping[str, Any]) -> Work:
     """The cost of a token: one row of an untied embedding, and only the experts that it uses."""
     chosen = (arch_value(metadata, "expert_used_count") or 1) / (arch_value(metadata, "expert_count") or 1)
-    share = {name: min(chosen, 1.0) if EXPERTS in name else 1.0 for name in tensors}
+    share = {name: min(chosen, 1.0) if EXPERTS.search(name) else 1.0 for name in tensors}
     if OUTPUT in tensors and EMBEDDING in tensors:
         share[EMBEDDING] = 1 / tensors[EMBEDDING].rows
     # Prefill computes the logits of the last token only.

@@ -23,7 +23,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     positions = g.embed_positions(w.matrix("position_embd.weight", h.context, h.width))
     x = blocks.norm(g, h, w, "token_embd_norm", g.add(blocks.embedding(g, h, w, vocab), positions))
     return blocks.post_norm_encoder(
-        g, h, w, x, lambda b, x: blocks.attention(g, h, b, x), lambda b, x: blocks.mlp(g, h, b, x)
+        g, h, w, x, lambda h, b, x: blocks.attention(g, h, b, x), lambda h, b, x: blocks.mlp(g, h, b, x)
     )
 
 
@@ -81,7 +81,7 @@ STEPS: dict[str, TensorRule] = {
     r"^(bert|roberta|distilbert|electra)\.": renames(""),
     r"\.gamma$": renames(".weight"),
     r"\.beta$": renames(".bias"),
-    r"^cls\.seq_relationship\.|\.decoder\.bias$|^discriminator_predictions\.": drops,
+    r"^cls\.seq_relationship\.|\.decoder\.bias$|^discriminator_predictions\.": drops(),
     r"^embeddings\.position_embeddings\.weight$": positions_from_first,
     r"^pooler\.dense\.": only_in(SORTS, "cls."),
     r"^classifier\.(weight|bias)$": only_in(SORTS, r"cls.output.\1"),

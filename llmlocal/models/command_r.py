@@ -21,7 +21,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
     x = g.embed(embedding)
     for i in range(h.blocks):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         normed = g.layer_norm(x, b.vector("attn_norm.weight", h.width), None, h.eps)
         attended, mlp = attention(g, h, b, normed, rope), gated_mlp(g, h, b, normed, g.swiglu)
         x = g.add(g.add(x, attended), mlp)

@@ -21,7 +21,12 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     return pre_norm_decoder(
-        g, h, w, vocab, lambda b, x: rope_attention(g, h, b, x, rope), lambda b, x: gated_mlp(g, h, b, x, g.swiglu)
+        g,
+        h,
+        w,
+        vocab,
+        lambda h, b, x: rope_attention(g, h, b, x, rope),
+        lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu),
     )
 
 

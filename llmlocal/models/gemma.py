@@ -19,8 +19,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    mlp = partial(gated_mlp, g, h, activation=g.geglu)
-    attention = partial(rope_attention, g, h, rope=rope)
+    mlp = partial(gated_mlp, g, activation=g.geglu)
+    attention = partial(rope_attention, g, rope=rope)
     return pre_norm_decoder(g, h, w, vocab, attention, mlp, embedding_scale=h.width**0.5)
 
 

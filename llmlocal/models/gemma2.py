@@ -27,7 +27,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     cap = c.number("attn_logit_softcapping", 0, 1e6, 50.0)
     x = g.scale(g.embed(embedding), h.width**0.5)
     for i, window in enumerate(windows(c, h.blocks, period=2, default=4096)):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         attended = attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window, cap)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
         mlp = gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.geglu)

@@ -29,7 +29,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
     x = g.scale(g.embed(embedding), h.width**0.5)
     for i, window in enumerate(windows(c, h.blocks, period=6)):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         attended = attention(g, h, b, norm(g, h, b, "attn_norm", x), local if window else full, window)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
         mlp = gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.geglu)

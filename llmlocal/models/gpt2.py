@@ -20,7 +20,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     positions = g.embed_positions(w.matrix("position_embd.weight", h.context, h.width))
     x = g.add(g.embed(embedding), positions)
     for i in range(h.blocks):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x)))
         x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x)))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)

@@ -26,7 +26,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx, whole_pairs=False), interleaved=False)
     x = g.embed(embedding)
     for i, window in enumerate(windows(c, h.blocks, period=2)):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window))
         n = norm(g, h, b, "post_attention_norm", x)  # GGUF's name; it is the norm before the experts
         x = g.add(x, mixture_of_experts(g, h, e, b, n, g.swiglu_clamped, normalize_weights=True))
@@ -72,7 +72,13 @@ def down(s: Settings, x: Stream) -> dict[str, Stream]:
 EXPERTS = r"^model\.layers\.(\d+)\.mlp\.experts\."
 CONVERSION = Conversion(
     classes=("GptOssForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 150000.0, "head_dim": 64, "sliding_window": 128},
+    defaults={
+        "tie_word_embeddings": False,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 150000.0,
+        "head_dim": 64,
+        "sliding_window": 128,
+    },
     keys=keys,
     whole_pairs=False,
     steps={

@@ -18,7 +18,7 @@ from .llama import PERMUTED_QK, llama_keys
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    return scaled_decoder(g, c, h, w, vocab, lambda b, x: gated_mlp(g, h, b, x, g.swiglu))
+    return scaled_decoder(g, c, h, w, vocab, lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu))
 
 
 def scaled_decoder(g: Layers, c: Config, h: Hyperparameters, w: Weights, vocab: int, feed_forward: Sublayer) -> Value:
@@ -30,7 +30,7 @@ def scaled_decoder(g: Layers, c: Config, h: Hyperparameters, w: Weights, vocab: 
         h,
         w,
         vocab,
-        attention=lambda b, x: rope_attention(g, h, b, x, rope, scale=score_scale),
+        attention=lambda h, b, x: rope_attention(g, h, b, x, rope, scale=score_scale),
         feed_forward=feed_forward,
         embedding_scale=c.number("embedding_scale", 0, 1e6, 1.0) or 1.0,
         residual_scale=c.number("residual_scale", 0, 1e6, 1.0) or 1.0,
@@ -51,7 +51,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("GraniteForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK,
 )

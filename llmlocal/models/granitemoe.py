@@ -20,7 +20,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     e = Experts.read(c, h)
-    return scaled_decoder(g, c, h, w, vocab, lambda b, x: feed_forward(g, h, e, b, x))
+    return scaled_decoder(g, c, h, w, vocab, lambda h, b, x: feed_forward(g, h, e, b, x))
 
 
 def feed_forward(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value) -> Value:
@@ -37,7 +37,7 @@ def keys(s: Settings) -> Keys:
 LAYER = r"^model\.layers\.(\d+)\."
 CONVERSION = Conversion(
     classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK
     | {

@@ -24,7 +24,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
     x = g.embed(embedding)
     for i, window in enumerate(windows(c, h.blocks, period=0)):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=window))
         n = norm(g, h, b, "ffn_norm", x)
         if e:
@@ -66,7 +66,7 @@ CONVERSION = Conversion(
         *("LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"),
         *("MistralForCausalLM", "MistralModel", "MixtralForCausalLM"),
     ),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK | {r"^model\.(.*)\.block_sparse_moe\.experts\.": renames(r"\1.feed_forward.experts.")},
     extra=llama3_factors,

@@ -24,7 +24,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     every = c.integer("rope.scaling.original_context_length", 1, 1 << 31, h.context)
     x = g.embed(embedding)
     for i, window in enumerate(windows(c, h.blocks, period=0)):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window, scale, every))
         x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)

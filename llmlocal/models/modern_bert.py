@@ -30,7 +30,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     period = c.integer("attention.sliding_window_pattern", 1, 1 << 12, 3)
     x = norm(g, h, w, "token_embd_norm", g.embed(w.matrix("token_embd.weight", vocab, h.width)))
     for i in range(h.blocks):
-        b, slides = w.block(i), i % period > 0
+        h, b, slides = h.block(i), w.block(i), i % period > 0
         normed = norm(g, h, b, "attn_norm", x) if i else x
         rope, reach = (local, window) if slides else (full, None)
         x = g.add(rope_attention(g, h, b, normed, rope, window=reach), x)

@@ -23,7 +23,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     x = blocks.norm(g, h, w, "token_embd_norm", blocks.embedding(g, h, w, vocab))
     return blocks.post_norm_encoder(
-        g, h, w, x, lambda b, x: rope_attention(g, h, b, x, rope), lambda b, x: gated_mlp(g, h, b, x, g.swiglu)
+        g, h, w, x, lambda h, b, x: rope_attention(g, h, b, x, rope), lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu)
     )
 
 

@@ -27,7 +27,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
     x = g.embed(embedding)
     for i, window in enumerate(windows(c, h.blocks, period=4)):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         attended = attention(g, h, b, x, local if window else full, window)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
         x = g.add(x, norm(g, h, b, "post_ffw_norm", gated_mlp(g, h, b, x, g.swiglu)))
@@ -56,6 +56,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Olmo2ForCausalLM", "Olmo3ForCausalLM"),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 5e5},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "rope_theta": 5e5},
     keys=keys,
 )

@@ -24,7 +24,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     x = g.embed(embedding)
     for i, window in enumerate(windows(c, h.blocks, period=0)):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=window))
         x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x)))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
@@ -45,7 +45,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Phi3ForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},
     keys=keys,
     extra=longrope_factors,
 )

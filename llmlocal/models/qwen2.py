@@ -5,6 +5,8 @@ Llama with biases of queries, keys and values, and RoPE over the two halves of a
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..hf.conversion import Conversion
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
@@ -19,11 +21,11 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    return pre_norm_decoder(
-        g, h, w, vocab, lambda b, x: rope_attention(g, h, b, x, rope), lambda b, x: gated_mlp(g, h, b, x, g.swiglu)
-    )
+    attention = partial(rope_attention, g, rope=rope)
+    return pre_norm_decoder(g, h, w, vocab, attention, partial(gated_mlp, g, activation=g.swiglu))
 
 
 CONVERSION = Conversion(
-    classes=("Qwen2ForCausalLM", "Qwen2Model"), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0}
+    classes=("Qwen2ForCausalLM", "Qwen2Model"),
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
 )

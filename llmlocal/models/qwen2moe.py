@@ -29,14 +29,16 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
         h,
         w,
         vocab,
-        attention=lambda b, x: rope_attention(g, h, b, x, rope),
-        feed_forward=lambda b, x: feed_forward(g, h, e, b, x),
+        attention=lambda h, b, x: rope_attention(g, h, b, x, rope),
+        feed_forward=lambda h, b, x: feed_forward(g, h, e, b, x),
     )
 
 
-def feed_forward(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value) -> Value:
+def feed_forward(
+    g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value, *, normalize_weights: bool = False
+) -> Value:
     """The routed experts, plus the shared expert times its sigmoid weight."""
-    routed = mixture_of_experts(g, h, e, w, x, g.swiglu, normalize_weights=False)
+    routed = mixture_of_experts(g, h, e, w, x, g.swiglu, normalize_weights=normalize_weights)
     score = g.linear(x, w.vector("ffn_gate_inp_shexp.weight", h.width).as_row())
     return g.add(routed, scale_by_sigmoid(g, shared_expert(g, h, e, w, x, g.swiglu), score))
 
@@ -53,6 +55,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Qwen2MoeForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
 )

@@ -18,19 +18,21 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     return pre_norm_decoder(
-        g, h, w, vocab, lambda b, x: attention(g, h, b, x, rope), lambda b, x: gated_mlp(g, h, b, x, g.swiglu)
+        g, h, w, vocab, lambda h, b, x: attention(g, h, b, x, rope), lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu)
     )
 
 
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -> Value:
-    """Grouped-query attention with norms of queries and keys."""
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None = None) -> Value:
+    """Grouped-query attention with norms of queries and keys; a token sees the last `window` tokens, all by default."""
     q, k, v = g.linears(x, *qkv_weights(h, w))
     q = g.norm(q, w.vector("attn_q_norm.weight", h.head_dim), h.eps)
     k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
     g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
+    return attention_output(g, h, w, out)
 
 
 CONVERSION = Conversion(
-    classes=("Qwen3ForCausalLM", "Qwen3Model"), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128}
+    classes=("Qwen3ForCausalLM", "Qwen3Model"),
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
 )

@@ -24,8 +24,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
         h,
         w,
         vocab,
-        attention=lambda b, x: attention(g, h, b, x, rope),
-        feed_forward=lambda b, x: mixture_of_experts(g, h, e, b, x, g.swiglu, normalize_weights=True),
+        attention=lambda h, b, x: attention(g, h, b, x, rope),
+        feed_forward=lambda h, b, x: mixture_of_experts(g, h, e, b, x, g.swiglu, normalize_weights=True),
     )
 
 
@@ -38,6 +38,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Qwen3MoeForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
     keys=keys,
 )

@@ -23,7 +23,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
     x = g.embed(embedding)
     for i in range(h.blocks):
-        b = w.block(i)
+        h, b = h.block(i), w.block(i)
         rope_or_none = rope if (i + 1) % NOPE_PERIOD else None
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope_or_none))
         x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))

@@ -1,4 +1,4 @@
-"""Activation functions of MLPs: SwiGLU, clamped SwiGLU, GeGLU, GELU and its exact form, tanh and sigmoid."""
+"""Activation functions: SwiGLU, clamped SwiGLU, GeGLU, GELU and its exact form, tanh, sigmoid and the sigmoid gate."""
 
 from __future__ import annotations
 
@@ -73,19 +73,24 @@ def tanh_reference(x: Floats) -> Floats:
     return out
 
 
+def sigmoid_gate_reference(gate: Floats, up: Floats) -> Floats:
+    """sigmoid(gate) * up: the output gate of attention. Qiu et al. 2025, arXiv 2505.06708."""
+    return sigmoid_reference(gate) * up
+
+
 def geglu_reference(gate: Floats, up: Floats) -> Floats:
     """gelu(gate) * up. Shazeer 2020, arXiv 2002.05202."""
     return gelu_reference(gate) * up
 
 
-def _sigmoid_of(v: InstructionSet) -> Any:
+def sigmoid_of(v: InstructionSet) -> Any:
     """`(x, y)`: x * sigmoid(y) of f32x8."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
     return v.jitable(lambda x, y: x / (power(v.zero(f32x8) - y) + 1.0))
 
 
 def _gelu_of(v: InstructionSet) -> Any:
-    gated = _sigmoid_of(v)
+    gated = sigmoid_of(v)
     return v.jitable(lambda x: gated(x, (x * x * x * CUBIC + x) * SLOPE))
 
 
@@ -120,14 +125,14 @@ def _gate(v: InstructionSet, eight: Any) -> Any:
 @kernel("tokens gate up out width")
 def swiglu(v: InstructionSet) -> Any:
     """out = silu(gate) * up, all (tokens, width) float32; out may be gate."""
-    gated = _sigmoid_of(v)
+    gated = sigmoid_of(v)
     return _gate(v, lambda g, u: gated(g, g) * u)
 
 
 @kernel("tokens gate up out width")
 def swiglu_clamped(v: InstructionSet) -> Any:
     """out = swiglu_clamped_reference(gate, up), as `swiglu`."""
-    f32x8, gated = v.f32x8, _sigmoid_of(v)
+    f32x8, gated = v.f32x8, sigmoid_of(v)
 
     def eight(g, u):
         g = v.minimum(g, v.splat(f32x8, LIMIT))
@@ -149,6 +154,13 @@ def geglu_erf(v: InstructionSet) -> Any:
     """out = gelu_erf(gate) * up, as `swiglu`."""
     gelu_of = _gelu_erf_of(v)
     return _gate(v, lambda g, u: gelu_of(g) * u)
+
+
+@kernel("tokens gate up out width")
+def sigmoid_gate(v: InstructionSet) -> Any:
+    """out = sigmoid(gate) * up, as `swiglu`."""
+    gated = sigmoid_of(v)
+    return _gate(v, lambda g, u: gated(u, g))
 
 
 def _unary(v: InstructionSet, eight: Any) -> Any:
@@ -183,5 +195,5 @@ def tanh(v: InstructionSet) -> Any:
 @kernel("tokens x out width")
 def sigmoid(v: InstructionSet) -> Any:
     """out = 1 / (1 + e^-x), as `gelu`."""
-    f32x8, gated = v.f32x8, _sigmoid_of(v)
+    f32x8, gated = v.f32x8, sigmoid_of(v)
     return _unary(v, v.jitable(lambda x: gated(v.splat(f32x8, 1.0), x)))

@@ -1,4 +1,4 @@
-"""exp(x) of float32 vectors."""
+"""exp(x) and softplus(x) of float32 vectors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from ..quant.simd.instruction_set import InstructionSet
 
 # Taylor coefficients of exp, highest first: for |x| <= ln 2 / 2 the remainder is below half an ulp of float32.
 COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
+# atanh(s) = s (1 + s^2 / 3 + s^4 / 5 + ...), highest power first: relative error below 1e-8 for s <= 1 / 3.
+ATANH = (1 / 15, 1 / 13, 1 / 11, 1 / 9, 1 / 7, 1 / 5, 1 / 3, 1.0)
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
 
 
@@ -53,5 +55,26 @@ def exp(v: InstructionSet, f32: Any, i32: Any) -> Any:
         first = v.bitcast(f32, (half + 127) << 23)
         second = v.bitcast(f32, (whole - half + 127) << 23)
         return p * first * second
+
+    return v.jitable(run)
+
+
+def softplus(v: InstructionSet, f32: Any, i32: Any) -> Any:
+    """`(x)`: ln(1 + e^x) of a float32 vector; relative error below 1e-6, NaN for NaN.
+
+    It is max(x, 0) + ln(1 + u) with u = e^-|x|, and ln(1 + u) = 2 atanh(u / (2 + u)).
+    """
+    power = exp(v, f32, i32)
+
+    def term(coefficient: float) -> Any:
+        return v.jitable(lambda p, square: v.fma(p, square, v.splat(f32, coefficient)))
+
+    series = v.fold_parts([term(c) for c in ATANH[1:]])
+    first = ATANH[0]
+
+    def run(x):
+        u = power(v.zero(f32) - v.absolute(x))
+        s = u / (u + 2.0)
+        return v.maximum(x, v.zero(f32)) + s * series(v.splat(f32, first), s * s) * 2.0
 
     return v.jitable(run)

@@ -26,6 +26,16 @@ def rms_norm(v: InstructionSet) -> Any:
 
     `per_token` is 1, or the number of heads, which share the weight.
     """
+    return _rows(v, shared=True)
+
+
+@kernel("tokens x weight out width per_token eps")
+def grouped_rms_norm(v: InstructionSet) -> Any:
+    """As `rms_norm`, with `weight` (per_token, width): each group has a weight of its own."""
+    return _rows(v, shared=False)
+
+
+def _rows(v: InstructionSet, *, shared: bool) -> Any:
     f32x8 = v.f32x8
 
     @v.jitable
@@ -48,7 +58,8 @@ def rms_norm(v: InstructionSet) -> Any:
         count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             for i in range(t * per_token, (t + 1) * per_token):
-                norm_row(x + 4 * width * i, weight, out + 4 * width * i, width, v.as_f32(eps))
+                own = weight if shared else weight + 4 * width * (i - t * per_token)
+                norm_row(x + 4 * width * i, own, out + 4 * width * i, width, v.as_f32(eps))
             t = v.take_work(counter, 1)
 
     return run

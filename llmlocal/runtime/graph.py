@@ -47,6 +47,15 @@ class Operation:
         return (v for v in self.operands.values() if isinstance(v, Value))
 
 
+class MatrixStack(Protocol):
+    """Matrices of experts, `shape` (experts, rows, k), by the names of one tensor for all or of one for each."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+
 class MatmulObserver(Protocol):
     """Called before each matrix product is recorded, and may record operations of its own; see `imatrix.observer`."""
 
@@ -55,7 +64,7 @@ class MatmulObserver(Protocol):
         ...
 
     def before_expert_matmul(
-        self, g: Graph, x: Value, groups: Value, source: Value | None, stacks: Sequence[QTensor]
+        self, g: Graph, x: Value, groups: Value, source: Value | None, stacks: Sequence[MatrixStack]
     ) -> None:
         """`stacks`, each (experts, rows, k), are about to be multiplied with rows of x (rows, k) float32.
 

@@ -29,6 +29,7 @@ KINDS: dict[str, type[Tokenizer]] = {}
 HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # lone surrogates that are not surrogate escapes of bytes
 PIECE = 1 << 16  # bytes of text that are encoded together
 BETWEEN_WORDS = re.compile(rb".*[A-Za-z](?= [A-Za-z])", re.DOTALL)  # to the last place
+CUT_LENGTH = 3  # bytes that show such a place
 CACHED_WORDS = 50_000
 CACHED_LENGTH = 64  # characters of the longest word that is cached
 
@@ -100,17 +101,20 @@ class Tokenizer(ABC):
         before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
         yield before
         cuts = self._splits_at_spaces and not any(" " in special.text for special in self._specials)
-        kept, after_special = b"", True
+        kept, new, after_special = bytearray(), 0, True  # bytes from `new` on have not been searched
         for piece in pieces:
             kept += piece
-            found = BETWEEN_WORDS.search(kept) if cuts and len(kept) >= PIECE else None
+            if not cuts or len(kept) < PIECE:
+                continue
+            found = BETWEEN_WORDS.match(kept, new)  # `search` would try every place where a line has none
+            new = max(len(kept) - CUT_LENGTH + 1, 0)
             if found is None:
                 continue
-            text, rest = kept[: found.end()], kept[found.end() :]
-            parts = partition(text.decode("utf-8", "surrogateescape"), self._specials, parse_special)
+            parts = partition(kept[: found.end()].decode("utf-8", "surrogateescape"), self._specials, parse_special)
             if isinstance(parts[-1], str):
                 yield self._encode_parts(parts, after_special)
-                kept, after_special = rest, False
+                del kept[: found.end()]
+                new, after_special = 0, False
         parts = partition(kept.decode("utf-8", "surrogateescape"), self._specials, parse_special)
         yield self._encode_parts(parts, after_special) + after
 

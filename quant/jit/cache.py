@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..cache_tag import remove_tagged, tag
 from ..private_folder import make_private, read_private, why_foreign
+from ..user_folders import user_folder
 from .cpu import Target
 from .kernel import Kernel
 
@@ -54,9 +55,7 @@ def fingerprint(where: Target, room: str) -> str:
 
 def cache_root() -> Path:
     """The folder above all kernel caches: `LLMLOCAL_CACHE`, or the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get("LLMLOCAL_CACHE") or user_cache_path("llmlocal")) / "kernels"
+    return Path(os.environ.get("LLMLOCAL_CACHE") or user_folder("cache")) / "kernels"
 
 
 @cache

@@ -87,6 +87,8 @@ def _lower(function: Any) -> tuple[str, str]:
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
 
+    from ..simd.pipeline import KernelPipeline
+
     flags = compiler.Flags()
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True  # we call it from C, and warm starts have no Numba
     flags.no_compile = True  # machine code is made below, for the target that we chose
@@ -104,6 +106,7 @@ def _lower(function: Any) -> tuple[str, str]:
             types.void,
             flags,
             {},
+            pipeline_class=KernelPipeline,
         )
         result.library.finalize()
     return result.library.get_llvm_str(), result.fndesc.llvm_func_name
@@ -111,11 +114,12 @@ def _lower(function: Any) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _linking_only() -> Iterator[None]:
-    """Let Numba link the parts of a kernel without optimizing and compiling each of them on its own: 3 times as fast.
+    """Let Numba link the parts of a kernel without optimizing, compiling and timing each of them on its own.
 
     We optimize once, when everything is inline. This reaches into Numba, hence the narrow range of its version in
     pyproject.toml.
     """
+    from numba.core import event
     from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 
     def finalized(library: Any) -> None:
@@ -125,6 +129,8 @@ def _linking_only() -> Iterator[None]:
         (JITCodeLibrary, "_optimize_final_module", lambda library: None),
         (JITCodeLibrary, "_finalize_final_module", finalized),
         (JITCPUCodegen, "set_env", lambda codegen, name, env: None),
+        (event, "start_event", lambda kind, data=None: None),
+        (event, "end_event", lambda kind, data=None, exc_details=None: None),
     ]
     before = [getattr(owner, name) for owner, name, _ in spared]
     for owner, name, nothing in spared:

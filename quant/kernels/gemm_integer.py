@@ -19,7 +19,7 @@ def row_dots(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Calla
 
     256 weights at once, then the rest. A token's product does not depend on how many there are. Strides are in bytes.
     """
-    nbytes, per_stretch, row_f32 = fmt.nbytes, 256 // fmt.block, v.row_f32
+    nbytes, per_stretch, per_block, row_f32 = fmt.nbytes, 256 // fmt.block, fmt.block // BLOCK, v.row_f32
     stretches, group = _stretches(v, fmt, parts), _single_group(v, fmt, parts)
     offset = float(1 << _shift(v, parts)) if _shift(v, parts) >= 0 else 0.0
 
@@ -32,7 +32,9 @@ def row_dots(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Calla
     def of(tokens: int) -> Any:
         start = v.unroll_map(tokens, lambda t, wide, zero: (wide, wide, zero, zero))
         nothing = v.unroll_map(tokens, lambda t: v.float32(0))
-        more = v.unroll_map(tokens, lambda t, rest, p, line, stride: v.tuple_get(rest, t) + group(p, line + t * stride))
+        more = v.unroll_map(
+            tokens, lambda t, rest, p, g, line, stride: v.tuple_get(rest, t) + group(p, g, line + t * stride)
+        )
         stretch, finishes = stretches(tokens), v.unroll_map(tokens, finish)
 
         def dot_row(weights, x, x_stride, k, y, y_stride, scratch):
@@ -46,9 +48,8 @@ def row_dots(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Calla
                 x += LINE * 8
                 column += 32
                 plain += 256
-            for _ in range(k // BLOCK % 8):  # only formats with blocks of 32 leave a rest
-                rest = more(rest, weights, x, x_stride)
-                weights += nbytes
+            for g in range(k // BLOCK % 8):  # only formats with blocks below 256 leave a rest
+                rest = more(rest, weights + nbytes * (g // per_block), g % per_block, x, x_stride)
                 x += LINE
             finishes(sums, rest, y, y_stride)
 
@@ -163,18 +164,18 @@ def _minima(v: InstructionSet, parts: IntegerParts) -> Any:
 
 
 def _single_group(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(p, line)` -> float32: 32 weights times a line; nothing where blocks are longer."""
+    """`(p, g, line)` -> float32: group g of 32 weights of a block times a line; nothing where blocks are of 256."""
     f32x8 = v.f32x8
-    if fmt.block > BLOCK:
-        return v.jitable(lambda p, line: v.float32(0))
+    if fmt.block == 256:
+        return v.jitable(lambda p, g, line: v.float32(0))
     dot = v.dot4_signed if parts.signed else v.dot4
     flip = 0x80 if parts.signed and v.FLIP_SIGNED else 0
     row, row_scale = v.jitable(parts.row), v.jitable(parts.row_scale)
     start, minimum = _row_start(v, parts), _row_minimum(v, parts)
 
-    def run(p, line):
-        products = v.to_f32(f32x8, dot(start(line), row(p, 0) ^ flip, v.load(v.i8x32, line)))
-        return v.reduce_add(row_scale(p, 0) * products) * v.load_f32(line + SCALE) + minimum(p, line)
+    def run(p, g, line):
+        products = v.to_f32(f32x8, dot(start(line), row(p, g) ^ flip, v.load(v.i8x32, line)))
+        return v.reduce_add(row_scale(p, g) * products) * v.load_f32(line + SCALE) + minimum(p, g, line)
 
     return v.jitable(run)
 
@@ -200,9 +201,9 @@ def _row_start(v: InstructionSet, parts: IntegerParts) -> Any:
 
 def _row_minimum(v: InstructionSet, parts: IntegerParts) -> Any:
     if parts.row_min is None:
-        return v.jitable(lambda p, line: v.float32(0))
+        return v.jitable(lambda p, g, line: v.float32(0))
     row_min = v.jitable(parts.row_min)
-    return v.jitable(lambda p, line: v.reduce_add(row_min(p, 0) * v.load_lane(v.f32x8, line + SCALED)))
+    return v.jitable(lambda p, g, line: v.reduce_add(row_min(p, g) * v.load_lane(v.f32x8, line + SCALED)))
 
 
 def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:

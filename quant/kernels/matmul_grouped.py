@@ -1,4 +1,4 @@
-"""Products of stacked matrices, each with the rows of a batch that were grouped for it: mixtures of experts.
+"""Products of matrices of one shape, each with the rows of a batch that were grouped for it: mixtures of experts.
 
 Only the matrices that some row was grouped for are read. Threads take a range of one matrix's rows at a time;
 the result does not depend on which thread computes it.
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FIELDS = ("tokens", "groups", "weights", "matrix_bytes", "x", "y", "rows", "k", "row_bytes", "scratch")
+FIELDS = ("tokens", "groups", "matrices", "x", "y", "rows", "k", "row_bytes", "scratch")
 GROUP = 24  # bytes of a group: int64 number of the matrix, first row of x, number of rows
 
 
 def matmul_grouped(fmt: type[Format]) -> Kernel:
     """The kernel y (grouped, rows) = x (grouped, k) @ the matrix (rows, k) of each one's group, transposed.
 
-    `groups` are int64: their number, then of each its matrix, its first row of x and how many. Matrices begin
-    `matrix_bytes` apart. `tokens` is the address of the batch's size, which decides how many rows a thread
-    takes at once; the rest is as for `matmul`. Raises ValueError for a format without kernels.
+    `groups` are int64: their number, then of each its matrix, its first row of x and how many. `matrices` are
+    the addresses of all matrices, int64. `tokens` is the address of the batch's size, which decides how many rows a
+    thread takes at once; the rest is as for `matmul`. Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
     return Kernel(f"matmul_grouped_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
@@ -48,7 +48,7 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
-    def run(counter, ith, nth, tokens, groups, weights, matrix_bytes, x, y, rows, k, row_bytes, scratch):
+    def run(counter, ith, nth, tokens, groups, matrices, x, y, rows, k, row_bytes, scratch):
         count, tile = v.load_i64(groups), scratch + SCRATCH_BYTES * ith
         alone = max(v.LANES, min(MAX_ROWS, count * rows // (ROW_DRAWS * nth)))
         draw = ROWS if v.load_i64(tokens) > few else alone
@@ -57,7 +57,7 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
         while item < count * stretches:
             group, first = groups + 8 + GROUP * (item // stretches), item % stretches * draw
             matrix, at, n = v.load_i64(group), v.load_i64(group + 8), v.load_i64(group + 16)
-            mine, last = weights + matrix * matrix_bytes, min(rows, first + draw)
+            mine, last = v.load_i64(matrices + 8 * matrix), min(rows, first + draw)
             stretch(mine, row_bytes, first, last, x + at * x_bytes(k), k, n, y + 4 * at * rows, rows, tile)
             item = v.take_work(counter, 1)
 

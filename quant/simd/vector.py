@@ -20,6 +20,8 @@ from numba.core.types import float32, int16, int32, int64  # noqa: F401  (scalar
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import models, register_jitable, register_model
 
+from .pipeline import KernelPipeline
+
 ELEMENTS = {
     "i8": ir.IntType(8),
     "i16": ir.IntType(16),
@@ -34,7 +36,8 @@ SCALARS = {"i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": type
 
 def jitable(function: Callable[..., Any]) -> Any:
     """A part of a kernel: compiled into whatever calls it, always inline, so that its vectors stay in registers."""
-    return register_jitable(forceinline=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function)
+    options = {"forceinline": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+    return register_jitable(pipeline_class=KernelPipeline, **options)(function)
 
 
 class Vec(types.Type):

@@ -7,7 +7,7 @@ tracked, such as calls of anything but methods of plain data, are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import BuiltinMethodType, CodeType, MethodType
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.environment import Template
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.ext import Extension
+from jinja2.lexer import Token
 from jinja2.parser import Parser
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
@@ -38,6 +39,7 @@ METHODS: dict[type, frozenset[str]] = {
 SHOWN = (str, int, float, list, tuple, dict, set, range, Undefined, type(None))
 SPEC_WIDTH = 4  # digits
 LOOKUPS = 64  # counted as one step
+MAX_TOKENS = 10_000  # of jinja2 in a template; the largest real ones have some 4,000
 
 
 class TemplateRaisedError(TemplateError):
@@ -45,7 +47,7 @@ class TemplateRaisedError(TemplateError):
 
 
 class Generation(Extension):
-    """{% generation %} marks assistant text for training; here its content passes unchanged."""
+    """{% generation %} marks assistant text for training; here its content passes unchanged. Counts tokens."""
 
     tags = {"generation"}  # noqa: RUF012 -- jinja2 declares it so
 
@@ -57,6 +59,15 @@ class Generation(Extension):
     def passed(self, caller: Macro) -> str:
         text: str = caller()
         return text
+
+    def filter_stream(self, stream: Iterable[Token]) -> Iterator[Token]:
+        """The tokens, each reported as it is read by the parser."""
+        assert isinstance(self.environment, Sandbox)
+        for i, token in enumerate(stream):
+            if i == MAX_TOKENS:
+                raise OverBudgetError(f"it has more than {MAX_TOKENS} words and signs")
+            self.environment.tick()
+            yield token
 
 
 class PlainNamespace(Namespace):
@@ -73,6 +84,10 @@ class PlainNamespace(Namespace):
 
 class ReportingCode(CodeGenerator):
     """jinja2's compiler, generating code that reports its operations to the environment."""
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        self.environment.tick()  # type: ignore[attr-defined]  # compiling takes time, too
+        return super().visit(node, *args, **kwargs)
 
     def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
         self.writeline("environment.tick()")
@@ -278,6 +293,6 @@ class OriginFormatter(SandboxedFormatter):
 
 
 def compiled(source: str) -> CodeType:
-    """Compile a template for `Sandbox.run`. Raises jinja2's errors and those of Python's compiler."""
+    """Compile a template for `Sandbox.run`, under a budget. Raises OverBudgetError, jinja2's and Python's errors."""
     code: CodeType = Sandbox().compile(source)
     return code

@@ -1,0 +1,46 @@
+"""The matrices of a layer's experts, wherever they lie in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..quant.format import Format
+from ..quant.tensor import QTensor
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertMatrices:
+    """One matrix for each expert, `shape` (experts, rows, k), all in `format`.
+
+    `addresses` (experts,) int64 are where they begin. `names` of the file's tensors: one of all experts, or one each.
+    """
+
+    names: tuple[str, ...]
+    format: type[Format]
+    shape: tuple[int, int, int]
+    addresses: NDArray[np.int64]
+
+    @classmethod
+    def stacked(cls, tensor: QTensor) -> ExpertMatrices:
+        """The matrices of one tensor (experts, rows, k)."""
+        count, rows, k = tensor.shape
+        step = rows * tensor.format.row_bytes(k)
+        addresses = tensor.address + step * np.arange(count, dtype=np.int64)
+        return cls((tensor.name,), tensor.format, (count, rows, k), addresses)
+
+    @classmethod
+    def single(cls, tensors: Sequence[QTensor]) -> ExpertMatrices:
+        """The matrices of tensors (rows, k), one for each expert, all of one shape and format."""
+        rows, k = tensors[0].shape
+        addresses = np.array([tensor.address for tensor in tensors], np.int64)
+        return cls(tuple(t.name for t in tensors), tensors[0].format, (len(tensors), rows, k), addresses)
+
+    def part(self, first: int, last: int) -> ExpertMatrices:
+        """Rows first .. last - 1 of each matrix."""
+        count, _, k = self.shape
+        addresses = self.addresses + first * self.format.row_bytes(k)
+        return ExpertMatrices(self.names, self.format, (count, last - first, k), addresses)

@@ -1,0 +1,71 @@
+"""Recurrent layers in a file's metadata: how many blocks have one, and what its state takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..gguf import Array
+from ..runtime.checkpoints import kept_bytes
+from .arch_value import arch_value, stored
+
+SINGLE, LINE = 4, 64  # bytes of a float32, and of a cache line, of which a layer's state is a multiple
+
+
+def state_memory(metadata: Mapping[str, Any]) -> int:
+    """Bytes of all states of a run with one sequence: the current one and its checkpoints."""
+    sizes = (size for size in (conv_state(metadata), scan_state(metadata)) if size)
+    each = sum(-(-SINGLE * size // LINE) * LINE for size in sizes)
+    return kept_bytes(recurrent_blocks(metadata) * each)
+
+
+def recurrent_blocks(metadata: Mapping[str, Any]) -> int:
+    """Number of blocks with a recurrent state."""
+    blocks = run_blocks(metadata)
+    if not conv_state(metadata):
+        return 0
+    kv_heads, ffn = stored(metadata, "attention.head_count_kv"), stored(metadata, "feed_forward_length")
+    if isinstance(kv_heads, Array):
+        alone = ffn if isinstance(ffn, Array) else [0] * len(kv_heads)  # a block may be a feed-forward and no more
+        return sum(not heads and not inner for heads, inner in zip(kv_heads, alone, strict=False))
+    flags, every = stored(metadata, "attention.recurrent_layers"), arch_value(metadata, "full_attention_interval")
+    if isinstance(flags, Array):
+        return sum(map(bool, flags))
+    return blocks - blocks // every if every else blocks
+
+
+def attention_blocks(metadata: Mapping[str, Any]) -> int:
+    """Number of blocks that keep keys and values; `attention.head_count_kv` is the same in all of them."""
+    recurrent = recurrent_blocks(metadata)
+    return run_blocks(metadata) - recurrent if recurrent < run_blocks(metadata) else 0
+
+
+def run_blocks(metadata: Mapping[str, Any]) -> int:
+    """Number of blocks without those that predict further tokens (MTP), which are not run."""
+    return max((arch_value(metadata, "block_count") or 0) - (arch_value(metadata, "nextn_predict_layers") or 0), 0)
+
+
+def mixed_values(metadata: Mapping[str, Any]) -> int:
+    """Activations of a recurrent layer for each token."""
+    if arch_value(metadata, "shortconv.l_cache"):
+        return 4 * (arch_value(metadata, "embedding_length") or 0)
+    return 2 * _channels(metadata) + 2 * (arch_value(metadata, "ssm.inner_size") or 0)
+
+
+def conv_state(metadata: Mapping[str, Any]) -> int:
+    """Numbers in the state of a short convolution, 0 where the model has none."""
+    size = arch_value(metadata, "shortconv.l_cache") or arch_value(metadata, "ssm.conv_kernel") or 0
+    return max(size - 1, 0) * _channels(metadata)
+
+
+def scan_state(metadata: Mapping[str, Any]) -> int:
+    """Numbers in the state of a delta rule or a scan, 0 where the model has none."""
+    return (arch_value(metadata, "ssm.inner_size") or 0) * (arch_value(metadata, "ssm.state_size") or 0)
+
+
+def _channels(metadata: Mapping[str, Any]) -> int:
+    """Channels of the convolution."""
+    if arch_value(metadata, "shortconv.l_cache"):
+        return arch_value(metadata, "embedding_length") or 0
+    groups, size = arch_value(metadata, "ssm.group_count") or 0, arch_value(metadata, "ssm.state_size") or 0
+    return (arch_value(metadata, "ssm.inner_size") or 0) + 2 * groups * size

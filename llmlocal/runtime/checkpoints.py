@@ -1,0 +1,40 @@
+"""Which states of a sequence are kept as checkpoints, and how many: rules without NumPy, so that `show` can tell.
+
+A recurrent state holds all tokens before it and cannot be cut back. A shorter sequence goes on from the last checkpoint
+within it, and the tokens after that are read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+INTERVAL = 512  # tokens from one checkpoint to the next
+TAIL = 16  # tokens before the end of a prompt where one is kept: longer than what a chat template ends it with
+MEMORY = 128 << 20  # bytes of all checkpoints, unless FEWEST take more
+FEWEST, MOST = 4, 64
+
+
+def capacity(state_bytes: int, n_seqs: int = 1) -> int:
+    """Checkpoints that each of `n_seqs` sequences keeps, for states of `state_bytes`."""
+    return min(max(MEMORY // max(state_bytes * n_seqs, 1), FEWEST), MOST)
+
+
+def kept_bytes(state_bytes: int, n_seqs: int = 1) -> int:
+    """Bytes of all states: the current one of each sequence, and its checkpoints."""
+    return state_bytes * n_seqs * (1 + capacity(state_bytes, n_seqs))
+
+
+def stops(start: int, end: int, wanted: int) -> list[int]:
+    """The positions in start + 1 .. end after which a state is kept: multiples of INTERVAL, and `wanted`."""
+    regular = range(start // INTERVAL * INTERVAL + INTERVAL, end + 1, INTERVAL)
+    return sorted({*regular, wanted} if start < wanted <= end else regular)
+
+
+def least_useful(positions: Sequence[int], end: int) -> int:
+    """The checkpoint to give up when a sequence of `end` tokens has too many: `positions` ascending, without 0.
+
+    It is the one whose loss makes the smallest gap in relation to its distance from the end, so that checkpoints are
+    dense near the end, where conversations go back to, and sparse before.
+    """
+    around = zip((0, *positions), positions, (*positions[1:], end), strict=False)
+    return min(around, key=lambda p: ((p[2] - p[0]) / (end - p[1] + INTERVAL), p[1]))[1]

@@ -1,0 +1,202 @@
+"""Kernels that carry a state from token to token against their references in float64, and however a batch is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from naive import nmse, number, run
+from numpy.typing import NDArray
+
+from llmlocal.ops.gated_delta import columns, delta_gates, delta_gates_reference, gated_delta, gated_delta_reference
+from llmlocal.ops.short_conv import gated_conv, gated_conv_reference, silu_conv, silu_conv_reference
+from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
+from llmlocal.ops.ssd_scan import scan_gates, scan_gates_reference, ssd_scan, ssd_scan_reference
+from llmlocal.ops.take_columns import take_columns
+from llmlocal.quant.jit import cpu
+
+Array = NDArray[Any]
+ISAS = cpu.offered()
+BOUND = 1e-12
+
+
+def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def cut(*lengths: Sequence[int]) -> dict[str, Array | float]:
+    """Operands of runs, each given as lengths of its segments: run r begins in slot 2 r and ends in slot 2 r + 1."""
+    rows, starts, at = [], [0], 0
+    for r, some in enumerate(lengths):
+        for i, n in enumerate(some):
+            rows.append((at, at + n, 2 * r + (i > 0), 2 * r + 1))
+            at += n
+        starts.append(len(rows))
+    return {
+        "runs": np.array([len(lengths)]),
+        "run_starts": np.array(starts),
+        "segments": np.array(rows),
+    }
+
+
+CUTS = [((9,),), ((1,), (1,), (1,)), ((2, 1, 4), (1, 7))]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("gated", "size"), [(False, 4), (True, 3)], ids=["silu", "gated"])
+@pytest.mark.parametrize("channels", [5, 32, 300])
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+def test_short_conv(channels: int, size: int, gated: bool, cuts: Any, isa: str) -> None:
+    """Inputs lie in the middle of wider rows; states are left where they were unless a segment writes them."""
+    tokens, kernel = sum(map(sum, cuts)), (gated_conv if gated else silu_conv)(size)
+    parts, reference = (3, gated_conv_reference) if gated else (1, silu_conv_reference)
+    x = normal(tokens, parts * channels + 7)
+    states, weight = normal(2 * len(cuts), size - 1, channels, seed=1), normal(channels, size, seed=2)
+    bias, out = normal(channels, seed=3), np.full((tokens, channels), np.nan, np.float32)
+    before = states.astype(np.float64)
+    run(
+        kernel,
+        isa,
+        threads=3,
+        **cut(*cuts),
+        state=states,
+        slot_bytes=4 * (size - 1) * channels,
+        x=x,
+        row_bytes=4 * x.shape[1],
+        column=12,
+        weight=np.ascontiguousarray(weight.T),
+        bias=bias,
+        out=out,
+        channels=channels,
+    )
+    at = 0
+    for r, some in enumerate(cuts):
+        n = sum(some)
+        rows = x[at : at + n, 3 : 3 + parts * channels].astype(np.float64)
+        want, state = reference(rows, before[2 * r], weight.astype(np.float64), bias.astype(np.float64))
+        assert nmse(out[at : at + n], want) <= BOUND
+        assert nmse(states[2 * r + 1], state) <= BOUND and np.array_equal(states[2 * r], before[2 * r])
+        at += n
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("dim", "heads", "key_heads", "group"), [(32, 4, 2, 1), (128, 2, 2, 1), (16, 6, 2, 3)])
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+def test_gated_delta(dim: int, heads: int, key_heads: int, group: int, cuts: Any, isa: str) -> None:
+    tokens, width = sum(map(sum, cuts)), columns(dim)
+    x = normal(tokens, 2 * key_heads + heads, dim)
+    decay, beta = (np.random.default_rng(i).uniform(0, 1, (tokens, heads)).astype(np.float32) for i in (1, 2))
+    states, out = normal(2 * len(cuts), heads, dim, dim, seed=3), np.full((tokens, heads, dim), np.nan, np.float32)
+    tiles = states.reshape(-1, heads, dim, dim // width, width).swapaxes(2, 3).copy()
+    run(
+        gated_delta(dim),
+        isa,
+        threads=3,
+        **cut(*cuts),
+        state=tiles,
+        slot_bytes=4 * heads * dim * dim,
+        x=x,
+        decay=decay,
+        beta=beta,
+        out=out,
+        heads=heads,
+        key_heads=key_heads,
+        group=group,
+        dim=dim,
+    )
+    got, at = tiles.swapaxes(2, 3).reshape(states.shape), 0
+    key_of = np.arange(heads) // group % key_heads
+    for r, some in enumerate(cuts):
+        rows = slice(at, at + sum(some))
+        q, k, v = x[rows, key_of], x[rows, key_heads + key_of], x[rows, 2 * key_heads :]
+        args = (a.astype(np.float64) for a in (q, k, v, decay[rows], beta[rows], states[2 * r]))
+        want, state = gated_delta_reference(*args)
+        assert nmse(out[rows], want) <= BOUND
+        assert nmse(got[2 * r + 1], state) <= BOUND and np.array_equal(got[2 * r], states[2 * r])
+        at += sum(some)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("heads", [8, 11])
+def test_delta_gates(heads: int, isa: str) -> None:
+    alpha, beta = 8 * normal(20, heads), normal(20, heads, seed=1)
+    alpha[0, :5] = 200, -200, 0, 60, -60
+    rate, bias = -np.exp(normal(heads, seed=2)), normal(heads, seed=3)
+    want = delta_gates_reference(*(a.astype(np.float64) for a in (alpha, beta, rate, bias)))
+    run(delta_gates, isa, threads=2, tokens=number(20), alpha=alpha, beta=beta, rate=rate, bias=bias, heads=heads)
+    np.testing.assert_allclose(alpha, want[0], rtol=2e-5, atol=1e-30)
+    np.testing.assert_allclose(beta, want[1], rtol=1e-6)
+
+
+def test_take_columns() -> None:
+    x, out = normal(3, 50), np.zeros((3, 31), np.float32)
+    places = {"x_group": 11, "x_column": 4, "x_row": 50, "out_column": 2, "out_row": 31}
+    run(take_columns, tokens=number(3), x=x, out=out, groups=3, width=9, **places)
+    want = np.concatenate([x[:, 4 + 11 * g : 13 + 11 * g] for g in range(3)], axis=1)
+    assert np.array_equal(out[:, 2:29], want) and not out[:, :2].any() and not out[:, 29:].any()
+
+
+@pytest.mark.parametrize("normalize_weights", [False, True])
+def test_sigmoid_router(normalize_weights: bool) -> None:
+    """The bias changes the choice and no weight; a NaN makes all weights of its token NaN."""
+    scores, bias = 3 * normal(9, 13), normal(13, seed=1)
+    chosen, weights = np.zeros((9, 4), np.int64), np.zeros((9, 4), np.float32)
+    rule = {"normalize_weights": int(normalize_weights), "factor": 1.5}
+    want = sigmoid_router_reference(scores.astype(np.float64), bias.astype(np.float64), 4, normalize_weights, 1.5)
+    assert (want[0] != np.argsort(-scores, axis=1)[:, :4]).any()
+    shared = {"tokens": number(9), "bias": bias, "chosen": chosen, "weights": weights, "experts": 13, "used": 4}
+    run(sigmoid_router, threads=2, scores=scores.copy(), **shared, **rule)
+    assert np.array_equal(chosen, want[0])
+    np.testing.assert_allclose(weights, want[1], rtol=1e-6)
+    scores[2, 5] = np.nan
+    run(sigmoid_router, scores=scores, **shared, **rule)
+    assert np.isnan(weights[2]).all() and np.isfinite(np.delete(weights, 2, 0)).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("dim", "size", "heads", "groups"), [(64, 128, 2, 1), (16, 24, 6, 3)])
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+def test_ssd_scan(dim: int, size: int, heads: int, groups: int, cuts: Any, isa: str) -> None:
+    tokens, width = sum(map(sum, cuts)), columns(dim)
+    x = normal(tokens, heads * dim + 2 * groups * size)
+    decay, step = (np.random.default_rng(i).uniform(0, 1, (tokens, heads)).astype(np.float32) for i in (1, 2))
+    states, out = normal(2 * len(cuts), heads, size, dim, seed=3), np.full((tokens, heads, dim), np.nan, np.float32)
+    tiles, skip = states.reshape(-1, heads, size, dim // width, width).swapaxes(2, 3).copy(), normal(heads, seed=4)
+    run(
+        ssd_scan(dim),
+        isa,
+        threads=3,
+        **cut(*cuts),
+        state=tiles,
+        slot_bytes=4 * heads * size * dim,
+        x=x,
+        decay=decay,
+        step=step,
+        skip=skip,
+        out=out,
+        heads=heads,
+        groups=groups,
+        dim=dim,
+        size=size,
+    )
+    got, at, group_of = tiles.swapaxes(2, 3).reshape(states.shape), 0, np.arange(heads) * groups // heads
+    for r, some in enumerate(cuts):
+        rows = slice(at, at + sum(some))
+        inputs, b, c = np.split(x[rows].astype(np.float64), [heads * dim, heads * dim + groups * size], axis=1)
+        b, c = (y.reshape(-1, groups, size)[:, group_of] for y in (b, c))
+        gates = (y.astype(np.float64) for y in (decay[rows], step[rows], skip, states[2 * r]))
+        want, state = ssd_scan_reference(inputs.reshape(-1, heads, dim), b, c, *gates)
+        assert nmse(out[rows], want) <= BOUND
+        assert nmse(got[2 * r + 1], state) <= BOUND and np.array_equal(got[2 * r], states[2 * r])
+        at += sum(some)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_scan_gates(isa: str) -> None:
+    step, rate, bias = 8 * normal(20, 11), -np.exp(normal(11, seed=2)), normal(11, seed=3)
+    decay, want = np.empty_like(step), scan_gates_reference(*(a.astype(np.float64) for a in (step, rate, bias)))
+    run(scan_gates, isa, threads=2, tokens=number(20), step=step, decay=decay, rate=rate, bias=bias, heads=11)
+    np.testing.assert_allclose(step, want[0], rtol=2e-6)
+    np.testing.assert_allclose(decay, want[1], rtol=2e-5, atol=1e-30)

@@ -1,0 +1,239 @@
+"""A recurrent state behaves like a cache: whatever was done to a sequence, it goes on as if it were read afresh."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from naive import nmse
+from test_families import write_converted
+
+from llmlocal.engine import Engine
+from llmlocal.generation.events import Finished, Token
+from llmlocal.generation.prompt_cache import PromptCache
+from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.session import Session
+from llmlocal.runtime import checkpoints
+from llmlocal.runtime.checkpoints import FEWEST, INTERVAL, MOST, TAIL, capacity, least_useful, stops
+from llmlocal.runtime.program import Program
+
+CASES = ("lfm2", "qwen35")
+BOUND = 1e-9  # of logits in float32, which way ever a sequence was read
+CONTEXT = 600
+
+
+@pytest.fixture(scope="module", params=CASES)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_converted(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def fresh(path: Path) -> Iterator[Engine]:
+    """An engine that reads every sequence from its beginning."""
+    engine = opened(path)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[Engine]:
+    engine = opened(path, n_seqs=2)
+    yield engine
+    engine.close()
+
+
+def opened(path: Path, n_seqs: int = 1) -> Engine:
+    return Engine.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=n_seqs, ubatch=64, kv_type="f32")
+
+
+def ids(n: int, seed: int = 0) -> list[int]:
+    return np.random.default_rng(seed).integers(3, 40, n).tolist()
+
+
+def read(engine: Engine, tokens: list[int]) -> np.ndarray:
+    engine.truncate(0)
+    return engine.prefill(tokens)
+
+
+# ---- which states are kept -----------------------------------------------------------------------------------------
+
+
+def test_how_many_checkpoints_are_kept() -> None:
+    assert capacity(1) == capacity(0) == MOST
+    assert capacity(1 << 30) == FEWEST
+    assert capacity(10 << 20) == 12 and capacity(10 << 20, n_seqs=2) == 6
+
+
+def test_where_checkpoints_are_kept() -> None:
+    assert stops(0, 10, 0) == [] and stops(0, 10, 10) == [10] and stops(10, 20, 10) == []
+    assert stops(0, 2 * INTERVAL, 700) == [INTERVAL, 700, 2 * INTERVAL]
+    assert stops(INTERVAL, 2 * INTERVAL - 1, 3) == []
+
+
+def test_checkpoints_are_dense_near_the_end() -> None:
+    kept: list[int] = []
+    for end in range(INTERVAL, 200 * INTERVAL, INTERVAL):
+        if len(kept) == 8:
+            kept.remove(least_useful(kept, end))
+        kept.append(end)
+        for back in range(INTERVAL, end, 997):
+            place = end - back
+            assert place - max((p for p in kept if p <= place), default=0) <= 3 * back
+    assert len(kept) == 8
+
+
+# ---- sequences -----------------------------------------------------------------------------------------------------
+
+
+def test_truncation_at_any_position(engine: Engine, fresh: Engine) -> None:
+    tokens = ids(90)
+    for length in (89, 64, 50, 1, 0):
+        read(engine, tokens)
+        engine.truncate(length)
+        assert engine.history() == tokens[:length]
+        assert nmse(engine.prefill([7, 8, 9]), read(fresh, [*tokens[:length], 7, 8, 9])) <= BOUND
+
+
+def test_the_end_of_a_prompt_is_a_checkpoint(engine: Engine, fresh: Engine) -> None:
+    """So that another try, and a prompt that ends otherwise, read the last tokens only."""
+    tokens = ids(80)
+    assert engine.reuse(tokens) == 0
+    engine.prefill(tokens)
+    for id in ids(20, seed=1):
+        engine.decode(id)
+    assert engine.reuse(tokens) == 80 - TAIL
+    assert nmse(engine.prefill(tokens[80 - TAIL :]), read(fresh, tokens)) <= BOUND
+    longer = [*tokens[: 80 - TAIL + 3], *ids(30, seed=2)]
+    assert engine.reusable(longer) == engine.reuse(longer) == 80 - TAIL
+    assert nmse(engine.prefill(longer[80 - TAIL :]), read(fresh, longer)) <= BOUND
+
+
+def test_another_try_gives_the_same_bits(engine: Engine) -> None:
+    tokens = ids(60)
+    engine.reuse(tokens)
+    first = engine.prefill(tokens)
+    engine.decode(7)
+    assert np.array_equal(engine.prefill(tokens[engine.reuse(tokens) :]), first)
+
+
+def test_a_prompt_that_goes_on_reads_only_what_is_new(engine: Engine) -> None:
+    tokens = ids(80)
+    engine.reuse(tokens[:50])
+    engine.prefill(tokens[:50])
+    assert engine.reuse(tokens) == 50
+
+
+def test_long_sequences_have_regular_checkpoints(engine: Engine, fresh: Engine) -> None:
+    tokens = ids(CONTEXT - 5)
+    engine.prefill(tokens)
+    other = [*tokens[: INTERVAL + 20], 5, 6]
+    assert engine.reuse(other) == INTERVAL
+    assert nmse(engine.prefill(other[INTERVAL:]), read(fresh, other)) <= BOUND
+
+
+def test_an_interrupt_leaves_tokens_and_state_together(
+    engine: Engine, fresh: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, run = ids(40), engine._team.run
+    engine.prefill(tokens)
+
+    def interrupted(program: Program) -> None:
+        run(program)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(engine._team, "run", interrupted)
+        engine.decode(7)
+    assert engine.history() == [*tokens, 7]
+    assert nmse(engine.decode(8), read(fresh, [*tokens, 7, 8])) <= BOUND
+
+
+def test_sequences_do_not_touch_each_other(engine: Engine, fresh: Engine) -> None:
+    a, b = ids(40), ids(30, seed=1)
+    engine.prefill(a, 0)
+    engine.prefill(b, 1)
+    got = engine.decode_many([7, 8], [1, 0])
+    assert nmse(got[0], read(fresh, [*b, 7])) <= BOUND
+    assert nmse(got[1], read(fresh, [*a, 8])) <= BOUND
+    engine.truncate(11, 1)
+    assert nmse(engine.decode(9, 0), read(fresh, [*a, 8, 9])) <= BOUND
+    assert nmse(engine.decode(9, 1), read(fresh, [*b[:11], 9])) <= BOUND
+
+
+def edited(path: Path, fresh: Engine, seed: int, edits: int) -> None:
+    """Random edits of two conversations: append, truncate, retry, another prompt, the other sequence."""
+    rng, engine = Random(seed), opened(path, n_seqs=2)
+    held: list[list[int]] = [[], []]
+    for _ in range(edits):
+        seq, before = rng.randrange(2), [*held[0]]
+        new = [rng.randrange(3, 40) for _ in range(rng.choice((1, 1, 2, 9, 40)))]
+        if len(held[seq]) + len(new) > CONTEXT:
+            held[seq] = []
+            engine.truncate(0, seq)
+        if rng.random() < 0.3:
+            cut = rng.randrange(len(held[seq]) + 1)
+            engine.truncate(cut, seq)
+            held[seq] = held[seq][:cut]
+        if rng.random() < 0.5:
+            prompt = [*held[seq][: rng.randrange(len(held[seq]) + 1)], *new]
+            logits = engine.prefill(prompt[engine.reuse(prompt, seq) :], seq)
+        else:
+            prompt, logits = [*held[seq], *new], engine.prefill(new, seq)
+        held[seq] = prompt
+        assert engine.history(seq) == prompt and (seq == 0 or held[0] == before)
+        assert nmse(logits, read(fresh, prompt)) <= BOUND
+    engine.close()
+
+
+def test_random_edits(path: Path, fresh: Engine) -> None:
+    edited(path, fresh, 0, 60)
+
+
+@pytest.mark.slow
+def test_a_thousand_random_edits(path: Path, fresh: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "MEMORY", 0)  # few checkpoints, so that many are given up
+    for seed in range(1, 6):
+        edited(path, fresh, seed, 200)
+
+
+# ---- sessions ------------------------------------------------------------------------------------------------------
+
+
+def told(session: Session, text: str) -> tuple[list[int], Finished]:
+    *tokens, end = session.complete(text, max_tokens=6, sampling=SamplingParams(temperature=1.0, seed=5))
+    assert isinstance(end, Finished)
+    return [token.id for token in tokens if isinstance(token, Token)], end
+
+
+def test_another_try_and_the_next_turn_read_little_again(path: Path) -> None:
+    """And with the same seed another try says the same."""
+    with Session.open(path, n_ctx=CONTEXT, n_threads=1, kv_type="f32") as session:
+        first, end = told(session, "!" * 300)
+        again, end_again = told(session, "!" * 300)
+        assert first == again and (end.reused_tokens, end_again.reused_tokens) == (0, end.prompt_tokens - TAIL)
+        longer = "!" * 300 + session.tokenizer.decode_bytes(first).decode()
+        _, next_end = told(session, longer + "!" * 20)
+        assert next_end.reused_tokens >= end.prompt_tokens - TAIL
+
+
+# ---- on disk -------------------------------------------------------------------------------------------------------
+
+
+def test_another_process_goes_on_from_the_prompt_cache(path: Path, fresh: Engine, tmp_path: Path) -> None:
+    prompt, answer = ids(300), ids(20, seed=1)
+    first, second, third = (opened(path) for _ in range(3))
+    first.reuse(prompt)
+    first.prefill([*prompt, *answer])
+    PromptCache(tmp_path).store(first)
+    assert PromptCache(tmp_path).restore(second, prompt) == second.reuse(prompt) == 300 - TAIL
+    assert nmse(second.prefill(prompt[300 - TAIL :]), read(fresh, prompt)) <= BOUND
+    longer = [*prompt, *answer, 5, 6]
+    assert PromptCache(tmp_path).restore(third, longer) == third.reuse(longer) == 320
+    assert nmse(third.prefill(longer[320:]), read(fresh, longer)) <= BOUND
+    assert PromptCache(tmp_path).restore(second, [*prompt[:200], 5, 6]) == 0  # no state that far back
+    for engine in (first, second, third):
+        engine.close()
