@@ -8,6 +8,10 @@ Layout = StrEnum("Layout", ["md", "json", "jsonl", "csv"])  # of a table
 Stored = StrEnum("Stored", ["auto", "f16", "bf16", "f32", "q8_0"])  # type of the matrices of a converted model
 
 
+VectorLayout = StrEnum("VectorLayout", ["jsonl", "npy", "csv", "raw"])  # of vectors
+Pooling = StrEnum("Pooling", ["mean", "cls", "last"])  # what becomes of the states of a text's tokens
+
+
 class Think(StrEnum):  # values whose type is a literal
     """Whether a model thinks before it answers."""
 

@@ -56,22 +56,28 @@ class Engine:
     ) -> None:
         """Check the model, record its program and prepare the kernels; see `open` for the arguments.
 
-        Raises BadFileError for a wrong or unsupported model, before any kernel is compiled or run.
+        Raises BadFileError for a wrong or unsupported model, UsageError for one that is no decoder, before any kernel
+        is compiled or run.
         """
         self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
         gguf.prefer_large_pages(again=not copy_weights)
         arch = gguf.metadata.get("general.architecture")
-        build = models.find(arch, str(gguf.path)).build
+        model = models.find(arch, str(gguf.path))
+        if models.kind(model) == models.ENCODER:
+            raise UsageError(f"{gguf.path}: {arch} is an encoder, it predicts no next token", "use llmlocal embed")
+        build = model.build
         self.n_vocab = logits_size(gguf)
         self._batch = Batch(ubatch, max_outputs)
         graph = Graph(self._batch, n_threads, observer)
         self._cache = KVCache(n_ctx, n_seqs, kv_type)
-        self.weights = Weights(gguf)
+        config, self.weights = Config(gguf.metadata, str(arch), str(gguf.path)), Weights(gguf)
+        if not config.flag("attention.causal", True):
+            raise UsageError(f"{gguf.path}: attention is not causal, so no next token follows", "use llmlocal embed")
         self._copy = WeightCopy(gguf.tensors.values()) if copy_weights else None
         self._states = StateCache(n_seqs, ubatch)
         place = self._copy.place if self._copy else lambda weight: weight
         self._layers = Layers(graph, self._cache, place, self._states)
-        logits = build(self._layers, Config(gguf.metadata, str(arch), str(gguf.path)), self.weights, self.n_vocab)
+        logits = build(self._layers, config, self.weights, self.n_vocab)
         self._states.allocate()
         graph.keep(logits)
         assert logits.kept is not None

@@ -216,7 +216,7 @@ def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Values: norms around 1 (some store them less 1), biases, matrices that keep the size of what they multiply."""
     rng = np.random.Generator(np.random.SFC64([7, zlib.crc32(f"{case} {name}".encode())]))
     values = rng.standard_normal(shape, np.float32)
-    if "norm" in name or "ln_" in name:
+    if "norm" in name.lower() or "ln_" in name:
         less_one = case.startswith("gemma") or ("linear_attn" not in name and case.startswith(("qwen35", "qwen3next")))
         centre = 0.0 if less_one or name.endswith("bias") else 1.0
         return (values * 0.2 + centre).astype(np.float32)

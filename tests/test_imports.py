@@ -29,7 +29,8 @@ runtime
 layers
 models
 engine model_info
-generation convert hub
+encoder
+generation convert hub embedding
 chat measure doctor
 api imatrix
 quantize
@@ -37,7 +38,7 @@ cli.choices cli.help_format
 cli.ui
 cli.views cli.command_group
 cli.model_argument cli.text_input
-cli.options cli.open_model cli.completion_scripts
+cli.options cli.open_model cli.completion_scripts cli.texts
 cli.chat
 cli.commands cli.main
 cli __main__

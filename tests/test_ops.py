@@ -11,15 +11,22 @@ import pytest
 from naive import nmse, number, run, turn_neighbours
 from numpy.typing import NDArray
 
+from llmlocal.layers.key_range import KeyRange
 from llmlocal.ops.activations import (
     geglu,
+    geglu_erf,
+    geglu_erf_reference,
     geglu_reference,
     gelu,
+    gelu_erf,
+    gelu_erf_reference,
     gelu_reference,
     swiglu,
     swiglu_clamped,
     swiglu_clamped_reference,
     swiglu_reference,
+    tanh,
+    tanh_reference,
 )
 from llmlocal.ops.attention import (
     CHUNK,
@@ -38,6 +45,7 @@ from llmlocal.ops.kv import find as find_kv_type
 from llmlocal.ops.kv.kv_type import ALIGN, padded
 from llmlocal.ops.kv.store import kv_store
 from llmlocal.ops.layer_norm import layer_norm, layer_norm_reference
+from llmlocal.ops.mean_rows import mean_rows, mean_rows_reference
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_reference
 from llmlocal.ops.rope import rope_interleaved, rope_neox, rope_reference, rope_table
 from llmlocal.ops.softmax import NO_SINK
@@ -45,6 +53,7 @@ from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
 from llmlocal.quant.simd.instruction_set import InstructionSet
+from llmlocal.runtime.batch import Batch
 
 Array = NDArray[Any]
 ISAS = cpu.offered()
@@ -121,10 +130,12 @@ def test_layer_norm(width: int, per_token: int, isa: str) -> None:
 
 
 GATES = {"swiglu": swiglu_reference, "swiglu_clamped": swiglu_clamped_reference, "geglu": geglu_reference}
+GATES["geglu_erf"] = geglu_erf_reference
+UNARY = {"gelu": gelu_reference, "gelu_erf": gelu_erf_reference, "tanh": tanh_reference}
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("gated", [swiglu, swiglu_clamped, geglu], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("gated", [swiglu, swiglu_clamped, geglu, geglu_erf], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
 def test_gates(width: int, gated: Kernel, isa: str) -> None:
     gate, up = normal(20, width), normal(20, width, seed=1)
@@ -140,15 +151,33 @@ def test_gates(width: int, gated: Kernel, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kernel", [gelu, gelu_erf], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 100])
-def test_gelu(width: int, isa: str) -> None:
+def test_gelu(width: int, kernel: Kernel, isa: str) -> None:
     x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
     out = np.empty_like(x)
-    run(gelu, isa, 2, tokens=number(20), x=x, out=out, width=width)
-    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, gelu_reference(wide(x)), strict=True))
+    run(kernel, isa, 2, tokens=number(20), x=x, out=out, width=width)
+    assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, UNARY[kernel.name](wide(x)), strict=True))
 
 
-@pytest.mark.parametrize("gated", [swiglu, geglu], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("isa", ISAS)
+def test_tanh(isa: str) -> None:
+    x = np.concatenate([normal(3, 37) * np.float32(4), np.full((1, 37), 200), np.full((1, 37), -200)]).astype("f4")
+    out = np.empty_like(x)
+    run(tanh, isa, 2, tokens=number(5), x=x, out=out, width=37)
+    assert nmse(out, tanh_reference(wide(x))) <= 1e-13 and np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 8, 100])
+def test_mean_rows(width: int, isa: str) -> None:
+    x, starts = normal(70, width), np.array([0, 1, 3, 70], np.int64)
+    out = np.empty((3, width), np.float32)
+    run(mean_rows, isa, 2, outputs=number(3), starts=starts, x=x, out=out, width=width)
+    assert nmse(out, mean_rows_reference(wide(x), starts)) <= 1e-12 and np.array_equal(out[0], x[0])
+
+
+@pytest.mark.parametrize("gated", [swiglu, geglu, geglu_erf], ids=lambda kernel: kernel.name)
 def test_gates_keep_what_is_not_finite_visible(gated: Kernel) -> None:
     gate, up = np.ones((1, 19), np.float32), np.ones((1, 19), np.float32)
     gate[0, [1, 18]], up[0, [2, 17]], gate[0, 4] = np.nan, np.nan, np.inf
@@ -240,6 +269,7 @@ class Cache:
         window: int | None = None,
         softcap: float = 0.0,
         sinks: Array | None = None,
+        first: Array | None = None,
     ) -> Array:
         """Both kernels; what lies behind their memory stays as it is."""
         (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], self.shape["cells"]
@@ -249,11 +279,11 @@ class Cache:
         out = np.full((len(q) + 1, heads, value_dim), 9, np.float32)
         work = {
             "tokens": number(len(q)),
-            "positions": positions,
+            "first_keys": np.maximum(positions - (window or 1 << 40) + 1, 0) if first is None else first,
+            "last_keys": positions,
             "sinks": np.full(heads, NO_SINK, np.float32) if sinks is None else sinks,
             "out": out,
             "heads": heads,
-            "window": window or 1 << 62,
             "scratch": scratch,
             "scratch_bytes": each,
             "partials": partials,
@@ -322,6 +352,26 @@ def test_cached_attention_equals_that_of_the_whole(kind: str) -> None:
         assert nmse(cache.attend(q[part], at, np.zeros_like(at)), want[part]) <= BOUNDS[kind]
         start += size
     assert start == 300
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("lengths", [(5,), (3, 4), (1, 33, 300, 2, 64, 7)])
+def test_attention_without_a_mask_over_packed_texts(lengths: tuple[int, ...], isa: str) -> None:
+    """A token attends to all tokens of its text, also where the batch is small and chunks are split."""
+    texts = [sequence(n, 6, 2, 48, seed=n) for n in lengths]
+    first = np.cumsum([0, *(padded(n) for n in lengths)])
+    cache = Cache("f32", 2, 48, int(first[-1]))
+    q, k, v = (np.concatenate(parts) for parts in zip(*texts, strict=True))
+    bases, last = np.repeat(first[:-1], lengths), np.repeat(np.array(lengths) - 1, lengths)
+    positions = np.concatenate([np.arange(n) for n in lengths])
+    cache.store(k, v, bases + positions, isa)
+    for window in (None, 40):
+        want = [attention_reference(wide(q), wide(k), wide(v), window, causal=False) for q, k, v in texts]
+        keys = KeyRange(batch := Batch(len(q), 1), window, causal=False)
+        batch.last_positions[:] = last
+        keys.fill(positions)
+        got = cache.attend(q, keys.last, bases, isa, 2, first=keys.first)
+        assert nmse(got, np.concatenate(want)) <= 1e-10
 
 
 def two_sequences() -> tuple[Cache, Array, Array, Array, Array]:

@@ -18,6 +18,7 @@ from ..chat.chat import ChatSettings
 from ..chat.conversation import Conversation, Turn
 from ..chat_format.chat_template import choose
 from ..chat_format.prompt import Prompt, PromptRequest
+from ..embedding.embedder import Embedder
 from ..errors import UsageError
 from ..generation.events import Events
 from ..generation.session import Session
@@ -62,7 +63,8 @@ def load(
     return Model(
         Session.open(
             path, n_ctx=ctx, n_threads=threads, max_outputs=outputs, kv_type=kv_type, weights=weights, force=force
-        )
+        ),
+        threads,
     )
 
 
@@ -74,8 +76,9 @@ class Model:
     raise UsageError when it is closed.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._access = Access(session)
+    def __init__(self, session: Session, threads: int | None = None) -> None:
+        self._access, self._threads = Access(session), threads
+        self._embedder: Embedder | None = None
         self._path, self._ctx = session.gguf.path, session.n_ctx
 
     @overload
@@ -206,6 +209,33 @@ class Model:
             self._access.context = ids
             return session.engine.prefill(ids[shared:])
 
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        prompt_name: str | None = None,
+        normalize: bool | None = None,
+        dimensions: int | None = None,
+        truncate: bool = False,
+    ) -> NDArray[np.float32]:
+        """Vectors (texts, width) float32 of texts, in their order; of a single text (1, width).
+
+        Pooling, and by default `normalize` (scaled to length 1) and the prompt before each text, are those that the
+        model's metadata names. `dimensions` keeps the first numbers of each vector. `truncate` cuts texts that are too
+        long, which otherwise raise PromptTooLongError. Raises UsageError for an unknown prompt, BadFileError.
+        """
+        listed = [texts] if isinstance(texts, str) else list(texts)
+        for text in listed:
+            require(isinstance(text, str), "texts", text, "a text, or texts")
+        with self._access.exclusive():
+            if self._embedder is None:
+                self._embedder = Embedder.open(self._path, n_threads=self._threads)
+            embedder = self._embedder
+            options: dict[str, Any] = {"normalize": normalize, "dimensions": dimensions, "truncate": truncate}
+            groups = embedder.embed(listed, prompt=embedder.settings.prompt(prompt_name), **options)
+            rows = [group.rows for group in groups]
+        return np.concatenate(rows) if rows else np.zeros((0, dimensions or embedder.width), np.float32)
+
     @property
     def context(self) -> list[int]:
         """Ids that the last call read and generated, as a copy; the end token of an answer included."""
@@ -249,6 +279,9 @@ class Model:
         May be called more than once.
         """
         self._access.close()
+        if self._embedder is not None:
+            self._embedder.close()
+            self._embedder = None
 
     def __enter__(self) -> Model:
         return self

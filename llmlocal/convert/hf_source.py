@@ -24,6 +24,8 @@ from .card import general_keys
 from .completeness import MISSING, check_complete
 from .lora import Adapter, merge_adapters, read_adapter
 from .names import is_dropped, named_for_gguf
+from .sentence_transformers import PREFIX as SENTENCE
+from .sentence_transformers import sentence_keys
 from .stored_format import stored_format
 from .stream_tensor import StreamTensor
 from .vocabulary import read_vocabulary
@@ -91,14 +93,15 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     architecture, conversion = _conversion(folder)
     s = Settings(folder, conversion.defaults)
     _refuse_quantized(s, tensors)
-    keys, extra = conversion.keys(s), dict(conversion.extra(s))
+    keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
     check_settings(s, conversion, keys, extra)
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
     streams = merge_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
     vocabulary = (conversion.vocabulary or read_vocabulary)(s)
     _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
-    if s.find("tie_word_embeddings") is False and "output.weight" not in streams:
+    headless = str(s.items("architectures")[0]).endswith("Model")  # what embeds has no output matrix
+    if s.find("tie_word_embeddings") is False and "output.weight" not in streams and not headless:
         raise s.fail("tensor 'output.weight' is missing (lm_head), and tie_word_embeddings is false", MISSING)
     metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
     note_unused(s)
@@ -131,7 +134,7 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
 def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:
     """All keys in GGUF's order: general, vocabulary, hyper-parameters. Hyper-parameters override the others."""
     own = {
-        key if key.startswith(("general.", "tokenizer.")) else f"{architecture}.{key}": value
+        key if key.startswith(("general.", "tokenizer.", SENTENCE)) else f"{architecture}.{key}": value
         for key, value in keys.items()
     }
     first = {"general.architecture": architecture, "general.type": "model"}

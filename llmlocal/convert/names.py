@@ -13,8 +13,9 @@ from ..text import shown
 
 # Buffers that old checkpoints hold beside their weights, and the parts for images and sound.
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias", ".rotary_emb.inv_freq")
+TABLES = ("embeddings.position_ids", "embeddings.token_type_ids")  # of integers
 MULTIMODAL = re.compile(
-    r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|projector\.|image_newline|patch_embed|patch_merge"
+    r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!vocab_)projector\.|image_newline|patch_embed|patch_merge"
 )
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
 SUFFIXES = (".weight", ".bias")
@@ -28,7 +29,7 @@ def named_for_gguf(
     Raises BadFileError for a tensor that the architecture does not have, and for missing experts.
     """
     out: dict[str, Stream] = {}
-    table = _table(arch, blocks)
+    table = _table(arch, blocks) | {name: name for name in conversion.own_names}
     for name, stream in _experts_together(_stepped(tensors, conversion, s)).items():
         new = table.get(name) or next(
             (f"{table[stem]}{suffix}" for suffix in SUFFIXES if (stem := name.removesuffix(suffix)) in table), None
@@ -46,7 +47,7 @@ def named_for_gguf(
 
 def is_dropped(name: str) -> bool:
     """Whether a tensor of transformers is not part of the text model's weights."""
-    return name.endswith(BUFFERS) or MULTIMODAL.search(name) is not None
+    return name.endswith((*BUFFERS, *TABLES)) or MULTIMODAL.search(name) is not None
 
 
 def _stepped(tensors: Mapping[str, Stream], conversion: Conversion, s: Settings) -> dict[str, Stream]:
@@ -102,4 +103,7 @@ def _table(arch: str, blocks: int) -> dict[str, str]:
         )
     # The package lists no output matrix where the published models use the embedding; some trained from them have one.
     output = {"lm_head": "output"}
-    return output | {name: new for name, (_, new) in gguf.get_tensor_name_map(kinds[arch], blocks).mapping.items()}
+    table = {name: new for name, (_, new) in gguf.get_tensor_name_map(kinds[arch], blocks).mapping.items()}
+    # A model saved without its head, as embedding models are, has names without the prefix.
+    bare = {name.removeprefix("model."): new for name, new in table.items() if name.startswith("model.")}
+    return bare | output | table

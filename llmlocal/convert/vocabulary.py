@@ -1,7 +1,7 @@
 """The vocabulary of a Hugging Face folder as GGUF's keys `tokenizer.*`, whatever files it comes in.
 
-`tokenizer.model` is SentencePiece's own file. Else tokenizer.json: byte-level BPE, or SentencePiece's BPE and Unigram
-in JSON. Unused ids up to config.json's vocab_size become `[PADn]`.
+`tokenizer.model` is SentencePiece's own file. Else tokenizer.json: byte-level BPE, WordPiece, or SentencePiece's BPE
+and Unigram in JSON. Unused ids up to config.json's vocab_size become `[PADn]`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ def read_vocabulary(s: Settings) -> Keys:
         return _merged_sentencepiece_keys(s, model) if model.get("byte_fallback") is True else byte_level_keys(s, model)
     if model.get("type") == "Unigram" and isinstance(model.get("vocab"), list):
         return _unigram_keys(s, model)
-    raise BadFileError(f"{where}: tokenizer type {model.get('type')!r:.40} is not supported", "supported: BPE, Unigram")
+    if model.get("type") == "WordPiece":
+        return _wordpiece_keys(s, model)
+    kind = f"{model.get('type')!r:.40}"
+    raise BadFileError(f"{where}: tokenizer type {kind} is not supported", "supported: BPE, Unigram, WordPiece")
 
 
 def sentencepiece_keys(s: Settings) -> Keys:
@@ -154,6 +157,21 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
                 raise BadFileError(f"{where}: precompiled_charsmap is not base64") from None
             shape["tokenizer.ggml.precompiled_charsmap"] = (ValueType.U8, list(charsmap))
     return _scored_keys(s, table, "t5", shape)
+
+
+def _wordpiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
+    """BERT's vocabulary in tokenizer.json. A token that begins a word gets `▁`, one that goes on loses its `##`."""
+    where, prefix = _where(s.folder, "tokenizer.json"), model.get("continuing_subword_prefix", "##")
+    table = _json_table(s, model.get("vocab"), where)
+    special = special_keys(s, table.ids, table.size)
+    if not isinstance(prefix, str) or not prefix:
+        raise BadFileError(f"{where}: continuing_subword_prefix must be a text")
+    for id, (text, type, score) in table.tokens.items():
+        if type != CONTROL:
+            inner = text.startswith(prefix)
+            table.tokens[id] = (text.removeprefix(prefix) if inner else SPACE + text, type, score)
+    kind = {"tokenizer.ggml.model": "bert", "tokenizer.ggml.pre": "default"}
+    return kind | table.keys(scores=False) | special
 
 
 def _scored_keys(s: Settings, table: Table, kind: str, shape: Keys) -> Keys:

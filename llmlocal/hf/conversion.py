@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from ..gguf.values import ValueType
 from .config import Keys, Settings, as_integer, as_number
+from .safetensors import Safetensors
 from .streams import Stream, constant, plus, reshaped, split, take, transposed
 
+RANK = 4  # GGUF's pooling type of models that score texts
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
 
@@ -127,8 +130,9 @@ class Conversion:
     expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule returns a
     tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
     drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys `tokenizer.*`; None
-    reads the tokenizer files of the folder. `activations`: the names of the activation function that is computed;
-    `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
+    reads the tokenizer files of the folder. `own_names`: names, without suffix, that the `gguf` package's map lacks and
+    that `steps` give. `modules`: kinds of sentence-transformers' modules that `keys` and `extra` read. `activations`:
+    the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
     """
 
     classes: tuple[str, ...]
@@ -137,8 +141,26 @@ class Conversion:
     steps: Mapping[str, TensorRule] = field(default_factory=dict)
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
+    own_names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     activations: tuple[str, ...] = ("silu", "swish")
     whole_pairs: bool = True
+
+
+def head_keys(s: Settings) -> Keys:
+    """Keys of the head that an encoder's class adds to it: how it pools, and its labels.
+
+    A head for masked words gets a note: llama.cpp does not load files that have one.
+    """
+    name = str(s.items("architectures")[0])
+    if name.endswith("ForMaskedLM"):
+        s.note("the head for masked words is kept, for `fill`; llama.cpp does not load files that have one")
+    if not name.endswith("ForSequenceClassification"):
+        return {}
+    labels = s.find("id2label")
+    names = [text for text in labels.values() if isinstance(text, str)] if isinstance(labels, dict) else []
+    stated = {"classifier.output_labels": (ValueType.STRING, names)} if names else {}
+    return {"pooling_type": (ValueType.U32, RANK), **stated}
 
 
 # ---- rules --------------------------------------------------------------------------------------------------------
@@ -154,11 +176,11 @@ def swaps(_: Settings, x: Stream) -> Stream:
     return transposed(x)
 
 
-def drops(note: str) -> TensorRule:
-    """Leave the tensor out, and tell the user `note` once."""
+def drops(note: str = "") -> TensorRule:
+    """Leave the tensor out, and tell the user `note` once, if there is one."""
 
     def step(s: Settings, x: Stream) -> dict[str, Stream]:
-        if note not in s.notes:
+        if note and note not in s.notes:
             s.note(note)
         return {}
 
@@ -250,6 +272,31 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
     between = 1 / ((1 - smooth) / factor + smooth)
     factors = np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between))
     return {"rope_freqs.weight": constant(factors)}
+
+
+def dense_modules(s: Settings) -> list[tuple[str, Stream]]:
+    """The matrices of sentence-transformers' Dense modules, in order, as (name, matrix): dense_2, dense_3.
+
+    They are linear layers without bias and activation; others raise BadFileError.
+    """
+    modules = [module for module in s.folder.json_list("modules.json") if isinstance(module, Mapping)]
+    paths = [str(module.get("path")) for module in modules if str(module.get("type", "")).endswith("Dense")]
+    found = []
+    for number, path in enumerate(paths, 2):
+        config = s.folder.json(f"{path}/config.json")
+        if config.get("bias") or not str(config.get("activation_function", "Identity")).endswith("Identity"):
+            raise s.fail(f"module {path!r:.40} has a bias or an activation, which is not supported", "")
+        if not s.folder.has(f"{path}/model.safetensors"):
+            raise s.fail(f"module {path!r:.40} has no model.safetensors", "download the folder again")
+        file = Safetensors(s.folder.path / path / "model.safetensors")
+        try:
+            matrix = file.tensors.get("linear.weight")
+            if matrix is None or len(matrix.shape) != 2:
+                raise s.fail(f"module {path!r:.40} has no matrix linear.weight", "download the folder again")
+            found.append((f"dense_{number}", constant(matrix.read(0, matrix.rows))))
+        finally:
+            file.close()
+    return found
 
 
 def longrope_factors(s: Settings) -> dict[str, Stream]:

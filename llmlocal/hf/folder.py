@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import BadFileError, NotFoundError
 from ..text import escaped, shown
-from .json_file import read_object
+from .json_file import read_list, read_object
 from .safetensors import Safetensors
 from .streams import Stream
 
@@ -69,6 +69,10 @@ class Folder:
         if name not in self._read:
             self._read[name] = read_object(self.path / name) if self.has(name) else {}
         return self._read[name]
+
+    def json_list(self, name: str) -> list[Any]:
+        """The list in a JSON file of the folder; empty if the file does not exist."""
+        return read_list(self.path / name) if self.has(name) else []
 
     @contextmanager
     def tensors(self) -> Iterator[dict[str, Stream]]:

@@ -20,6 +20,14 @@ def read_object(path: Path, most: int = MAX_BYTES) -> dict[str, Any]:
     return parse_object(read_text(path, most), str(path))
 
 
+def read_list(path: Path, most: int = MAX_BYTES) -> list[Any]:
+    """The list in a JSON file. Raises as `read_object` does."""
+    value = _parsed(read_text(path, most), str(path))
+    if not isinstance(value, list):
+        raise BadFileError(f"{escaped(str(path))}: must be a list, not {type(value).__name__}")
+    return value
+
+
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
     """A UTF-8 file of at most `most` bytes, with or without a byte order mark. Raises NotFoundError, BadFileError."""
     shown = escaped(str(path))
@@ -41,6 +49,13 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
 
 def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
     """Parse a JSON object; `where` names it in errors. Raises BadFileError; duplicate names and NaN are errors, too."""
+    value = _parsed(text, where)
+    if not isinstance(value, dict):
+        raise BadFileError(f"{escaped(where)}: must be an object, not {type(value).__name__}")
+    return value
+
+
+def _parsed(text: str | bytes, where: str) -> Any:
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
         value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -50,8 +65,6 @@ def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
         raise BadFileError(f"{escaped(where)}: nested too deeply") from None
     except ValueError as error:
         raise BadFileError(f"{escaped(where)}: not JSON: {error}", "download the file again") from None
-    if not isinstance(value, dict):
-        raise BadFileError(f"{escaped(where)}: must be an object, not {type(value).__name__}")
     return value
 
 

@@ -22,6 +22,7 @@ FIXED: Mapping[str, Any] = {
     "use_bidirectional_attention": False,
     "attn_logit_softcapping": 0,
     "swiglu_limit": 7.0,
+    "position_embedding_type": "absolute",
 }
 # fmt: off
 INERT = frozenset((
@@ -31,7 +32,7 @@ INERT = frozenset((
     "is_decoder", "is_encoder_decoder", "return_dict", "torchscript", "pruned_heads", "chunk_size_feed_forward",
     "initializer_range", "initializer_factor", "pretraining_tp", "attn_implementation", "cache_implementation",
     "router_jitter_noise", "quantization_config", "reorder_and_upcast_attn", "embedding_initializer_range",
-    "is_llama_config",
+    "is_llama_config", "tie_weights_", "sinusoidal_pos_embds", "directionality",
     # what the tensors themselves say
     "attention_bias", "mlp_bias", "qkv_bias", "use_qk_norm", "qk_layernorm", "decoder_sparse_step", "mlp_only_layers",
     # other names of what is read, and settings that are checked here
@@ -43,7 +44,7 @@ INERT = frozenset((
     "encoder_no_repeat_ngram_size", "num_return_sequences", "return_dict_in_generate", "prefix",
 ))
 INERT_PATTERN = re.compile(
-    r"^_|dropout|_pdrop$|_token_ids?$|_token_index$|_loss_coef$|^summary_|^output_|^transformers|^unsloth|_config$"
+    r"^_|dropout|_pdrop$|_token_ids?$|_token_index$|_loss_coef$|^summary_|^output_|^transformers|^unsloth|_config$|^pooler_"
 )
 # fmt: on
 MOST_NAMED = 6

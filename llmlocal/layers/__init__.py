@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..ops import attention as attention_ops
-from ..ops.activations import geglu, gelu, sigmoid_gate, swiglu, swiglu_clamped
+from ..ops.activations import geglu, geglu_erf, gelu, gelu_erf, sigmoid_gate, swiglu, swiglu_clamped, tanh
 from ..ops.elementwise import add, add_bias, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
 from ..ops.layer_norm import layer_norm
+from ..ops.mean_rows import mean_rows
 from ..ops.rms_norm import grouped_rms_norm, rms_norm
 from ..ops.rope import rope_interleaved, rope_neox
 from ..ops.softmax import NO_SINK
@@ -35,16 +36,16 @@ from ..runtime.graph import Graph, Value
 from ..runtime.kv_cache import KVCache
 from ..runtime.state_cache import StateCache
 from .expert_matrices import ExpertMatrices
+from .key_range import KeyRange
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
-
-NO_WINDOW = 1 << 62  # longer than any context
 
 
 class Layers:
     """The layers, recorded into `graph`, with keys and values in `cache` and recurrent states in `states`.
 
-    `tables` must be filled with the positions of a batch before the program runs.
+    `tables` must be filled with the positions of a batch before the program runs. `causal`: a token attends to itself
+    and to those before it; an encoder sets it to False.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Layers:
     ) -> None:
         """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout."""
         self.graph, self.cache, self.place = graph, cache, place
+        self.causal = True
         self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
-        self.tables: list[Rope | PositionScale] = []
+        self.tables: list[Rope | PositionScale | KeyRange] = []
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._constants: list[NDArray[np.float32]] = []
@@ -76,6 +78,10 @@ class Layers:
             message = f"the model has {table.rows} positions, too few for a context of {self.cache.n_ctx}"
             raise UsageError(message, f"use --ctx {table.rows} or less")
         return self._rows(table, self.graph.batch.positions)
+
+    def embed_token_types(self, table: QTensor) -> Value:
+        """Token type embedding: rows of `table` (types, width) by the part of a pair -> (tokens, width)."""
+        return self._rows(table, self.graph.batch.token_types)
 
     def _rows(self, table: QTensor, ids: NDArray[np.int64]) -> Value:
         g, out = self.graph, self.graph.value(table.k)
@@ -185,14 +191,16 @@ class Layers:
         softcap: float = 0.0,
         sinks: QTensor | None = None,
     ) -> Value:
-        """Causal grouped-query attention over the cache, to which k and v are added -> (tokens, heads * value_dim).
+        """Grouped-query attention over the cache, to which k and v are added -> (tokens, heads * value_dim).
 
         q (tokens, heads * head_dim), k (tokens, kv_heads * head_dim), v (tokens, kv_heads * value_dim). `scale`
-        multiplies scores. A token attends to the last `window` keys, its own included; None is all of them. Scores
+        multiplies scores. A token attends to the last `window` keys, its own included, see `KeyRange`. Scores
         become softcap * tanh(score / softcap) unless `softcap` is 0. `sinks` (heads,) float32 are scores that take part
-        in the softmax without a value. Raises UsageError for a head size that the cache type cannot hold.
+        in the softmax without a value. Unless the layers are `causal`, a token attends to all tokens of its text, which
+        lies in one batch. Raises UsageError for a head size that the cache type cannot hold.
         """
         g, batch, heads, kv_heads = self.graph, self.graph.batch, q.width // head_dim, k.width // head_dim
+        keys = self._key_range(window)
         value_dim = v.width // kv_heads
         layer, out = self.cache.add_layer(kv_heads, head_dim, value_dim), g.value(heads * value_dim)
         stored = layer.arguments()
@@ -200,11 +208,11 @@ class Layers:
         scratch_bytes = attention_ops.scratch_bytes(layer.kv_type, heads, kv_heads, head_dim, value_dim)
         shared: dict[str, Any] = {
             "tokens": batch.tokens,
-            "positions": batch.positions.ctypes.data,
+            "first_keys": keys.first.ctypes.data,
+            "last_keys": keys.last.ctypes.data,
             "sinks": sinks.address if sinks else self._sinks_of(heads),
             "out": out,
             "heads": heads,
-            "window": window or NO_WINDOW,
             "scratch": g.scratch(scratch_bytes),
             "scratch_bytes": scratch_bytes,
             "partials": Value(0, attention_ops.partials_bytes(heads, value_dim, self.cache.n_ctx)),
@@ -220,6 +228,14 @@ class Layers:
         )
         g.add(attention_ops.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **shared)
         return out
+
+    def _key_range(self, window: int | None) -> KeyRange:
+        """The keys that tokens attend to, the same object for all layers with this window."""
+        for table in self.tables:
+            if isinstance(table, KeyRange) and (table.window, table.causal) == (window, self.causal):
+                return table
+        self.tables.append(KeyRange(self.graph.batch, window, self.causal))
+        return self._key_range(window)
 
     def constant(self, values: NDArray[Any]) -> int:
         """Address of a copy of `values` as float32: weights in another layout than the file's, for kernels to read."""
@@ -250,9 +266,24 @@ class Layers:
         self.graph.add(kernel, tokens=self.graph.rows_of(gate), gate=gate, up=up, out=gate, width=gate.width)
         return self.overwritten(gate)
 
+    def geglu_erf(self, gate: Value, up: Value) -> Value:
+        """gelu_erf(gate) * up, in place of `gate`."""
+        return self._gated(geglu_erf, gate, up)
+
     def gelu(self, x: Value) -> Value:
-        """gelu(x), in place."""
-        self.graph.add(gelu, tokens=self.graph.rows_of(x), x=x, out=x, width=x.width)
+        """GELU by its tanh approximation, in place."""
+        return self._activated(gelu, x)
+
+    def gelu_erf(self, x: Value) -> Value:
+        """GELU itself, x / 2 (1 + erf(x / sqrt 2)), in place."""
+        return self._activated(gelu_erf, x)
+
+    def tanh(self, x: Value) -> Value:
+        """tanh(x), in place."""
+        return self._activated(tanh, x)
+
+    def _activated(self, kernel: Kernel, x: Value) -> Value:
+        self.graph.add(kernel, tokens=self.graph.rows_of(x), x=x, out=x, width=x.width)
         return self.overwritten(x)
 
     def add(self, x: Value, y: Value) -> Value:
@@ -296,10 +327,25 @@ class Layers:
 
     def outputs(self, x: Value) -> Value:
         """The rows of x (tokens, width) of the tokens whose logits are computed -> (outputs, width)."""
+        return self.gathered(x)
+
+    def gathered(self, x: Value) -> Value:
+        """The rows of x (tokens, width) that the batch names -> (outputs, width)."""
         g, out = self.graph, self.graph.value(x.width, outputs=True)
         rows = g.batch.output_rows.ctypes.data
         g.add(gather_rows, outputs=g.batch.outputs, rows=rows, x=x, out=out, width=x.width)
         return out
+
+    def mean(self, x: Value) -> Value:
+        """The mean of x (tokens, width) over the tokens of each text -> (outputs, width)."""
+        g, out = self.graph, self.graph.value(x.width, outputs=True)
+        starts = g.batch.text_starts.ctypes.data
+        g.add(mean_rows, outputs=g.batch.outputs, starts=starts, x=x, out=out, width=x.width)
+        return out
+
+    def logits(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
+        """Logits (outputs, vocab) of the last states x (outputs, width) by the output matrix (vocab, width)."""
+        return self.linear(x, weight, bias)
 
     def q8(self, x: Value, per_token: int = 1) -> Value:
         """`x` as Q8 records, quantized once for all products that read it; `per_token` rows for each token."""

@@ -137,4 +137,4 @@ def gate_up_experts(h: Hyperparameters, e: Experts, w: Weights) -> tuple[ExpertL
 
 def logits(g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor) -> Value:
     """Logits (outputs, vocab) of x (outputs, width): by `output.weight`, or by the embedding if it is tied."""
-    return g.linear(x, *(w.linear("output", embedding.rows, h.width) if w.has("output.weight") else (embedding, None)))
+    return g.logits(x, *(w.linear("output", embedding.rows, h.width) if w.has("output.weight") else (embedding, None)))

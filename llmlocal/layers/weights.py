@@ -47,6 +47,11 @@ class Weights:
             raise self.fail(f"tensor '{tensor.name}' is {tensor.format.name}, which cannot be multiplied")
         return tensor
 
+    def table(self, name: str, k: int) -> QTensor:
+        """As `matrix`, of any number of rows."""
+        found = self.gguf.tensors.get(self.prefix + name)
+        return self.matrix(name, found.rows if found is not None else 1, k)
+
     def vector(self, name: str, *shape: int) -> QTensor:
         """A vector (n,) or vectors (count, n) in F32.
 

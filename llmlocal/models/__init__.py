@@ -1,8 +1,11 @@
 """Model architectures: one file each, named after GGUF's `general.architecture` with `_` for `-`.
 
-Each file defines `build(layers, config, weights, vocab) -> logits`, which records the forward pass, and `CONVERSION`,
-which says how to convert a Hugging Face folder. A file is found by its name: there is no list to edit. The room does
-not depend on kernels or threads.
+Each file defines `build(layers, config, weights, vocab)`, which records the forward pass, and `CONVERSION`, which says
+how to convert a Hugging Face folder. `build` gives logits (outputs, vocab), or, if `KIND = ENCODER`, the states
+(tokens, width) of whole texts. An encoder may also define `classifier(layers, config, weights, pooled) -> scores` and
+`word_logits(layers, config, weights, vocab, states) -> logits` of masked words; `RANK_POOLING` says which states the
+classifier reads, and `projection(layers, config, weights, pooled)` makes the vectors. A file is found by its name:
+there is no list to edit. The room does not depend on kernels or threads.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from ..errors import BadFileError
+
+DECODER, ENCODER = "decoder", "encoder"  # kinds of architectures
 
 
 def names() -> list[str]:
@@ -25,3 +30,9 @@ def find(arch: object, path: str) -> ModuleType:
         problem = f"architecture {arch!r:.60} is not supported" if arch else "no architecture in its metadata"
         raise BadFileError(f"{path}: {problem}", f"supported architectures: {', '.join(names())}")
     return import_module(f"{__name__}.{arch.replace('-', '_')}")
+
+
+def kind(model: ModuleType) -> str:
+    """What a module of this room builds: DECODER, which predicts the next token, or ENCODER, which reads texts."""
+    found: str = getattr(model, "KIND", DECODER)
+    return found

@@ -62,7 +62,10 @@ PERMUTED_QK = {
     r"k_proj\.(weight|bias)$": pairs_turned("num_key_value_heads", "num_attention_heads"),
 }
 CONVERSION = Conversion(
-    classes=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
+    classes=(
+        *("LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"),
+        *("MistralForCausalLM", "MistralModel", "MixtralForCausalLM"),
+    ),
     defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK | {r"^model\.(.*)\.block_sparse_moe\.experts\.": renames(r"\1.feed_forward.experts.")},

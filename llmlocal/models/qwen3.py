@@ -33,6 +33,6 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, w
 
 
 CONVERSION = Conversion(
-    classes=("Qwen3ForCausalLM",),
+    classes=("Qwen3ForCausalLM", "Qwen3Model"),
     defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
 )

@@ -1,4 +1,4 @@
-"""Causal attention over the KV cache, chunk by chunk with an online softmax. Dao et al. 2022, arXiv 2205.14135.
+"""Attention over the KV cache, chunk by chunk with an online softmax. Dao et al. 2022, arXiv 2205.14135.
 
 The query heads that share a key head (GQA) and neighbouring tokens of a sequence are rows of one small matrix product,
 so that each key and value is loaded once for all of them. Each chunk of the cache gives each row a partial result (see
@@ -40,7 +40,8 @@ class Arguments(NamedTuple):
     """Keys and values of a layer as `kv_type` lays them out; `chunks` of a full context."""
 
     tokens: int  # address of their number
-    positions: int  # (tokens,) int64: position of each token in its sequence
+    first_keys: int  # (tokens,) int64: position of the first key that a token attends to, and of the last;
+    last_keys: int  # the last is its own in causal attention
     sequence_starts: int  # (tokens,) int64: first cell of each token's sequence, a multiple of ALIGN
     q: int  # (tokens, heads, head_dim) float32, or Q8 records
     keys: int
@@ -52,7 +53,6 @@ class Arguments(NamedTuple):
     head_dim: int
     value_dim: int
     cells: int
-    window: int  # keys that a token attends to, its own included
     scale: int  # a float that multiplies scores
     scratch: int
     scratch_bytes: int  # of each thread
@@ -64,13 +64,13 @@ class MergeArguments(NamedTuple):
     """As `Arguments`."""
 
     tokens: int
-    positions: int
+    first_keys: int
+    last_keys: int
     sinks: int
     out: int
     heads: int
     kv_heads: int
     value_dim: int
-    window: int
     scratch: int
     scratch_bytes: int
     partials: int
@@ -119,12 +119,14 @@ def attention_reference(
     window: int | None = None,
     softcap: float = 0.0,
     sinks: NDArray[np.float64] | None = None,
+    causal: bool = True,
 ) -> NDArray[np.float64]:
-    """Causal attention of the last tokens of a sequence; the result is (tokens, heads, value_dim).
+    """Attention of the last tokens of a sequence; the result is (tokens, heads, value_dim).
 
     q (tokens, heads, head_dim), k (length, kv_heads, head_dim), v (length, kv_heads, value_dim). A token attends to
-    the last `window` keys, its own included. Scores become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118).
-    `sinks` (heads,) are scores that take part in the softmax without a value (gpt-oss, arXiv 2508.10925).
+    the last `window` keys, its own included; unless `causal`, to keys at most window // 2 before and after it. Scores
+    become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118). `sinks` (heads,) are scores that take part in
+    the softmax without a value (gpt-oss, arXiv 2508.10925).
     """
     import numpy as np
 
@@ -134,7 +136,8 @@ def attention_reference(
     if softcap:
         scores = softcap * np.tanh(scores / softcap)
     ahead = np.arange(len(k) - tokens, len(k))[:, None] - np.arange(len(k))[None, :]
-    scores[:, (ahead < 0) | (ahead >= (window or len(k)))] = -np.inf
+    reach = window or 2 * len(k)
+    scores[:, (ahead < 0) | (ahead >= reach) if causal else np.abs(ahead) > reach // 2] = -np.inf
     sink = np.full((heads, 1, 1), -np.inf) if sinks is None else sinks[:, None, None]
     top = np.maximum(scores.max(-1, keepdims=True), sink)
     scores = np.exp(scores - top)
@@ -196,11 +199,10 @@ def _chunk_range(v: InstructionSet) -> Any:
     """`(a, first, last)`: the chunks (begin, end) that tokens first .. last - 1 attend to."""
 
     def run(a, first, last):
-        low = high = v.load_i64(a.positions + 8 * first)
+        low, high = v.load_i64(a.first_keys + 8 * first), v.load_i64(a.last_keys + 8 * first)
         for t in range(first + 1, last):
-            position = v.load_i64(a.positions + 8 * t)
-            low, high = min(low, position), max(high, position)
-        return max(low + 1 - a.window, 0) // CHUNK, high // CHUNK + 1
+            low, high = min(low, v.load_i64(a.first_keys + 8 * t)), max(high, v.load_i64(a.last_keys + 8 * t))
+        return low // CHUNK, high // CHUNK + 1
 
     return v.jitable(run)
 
@@ -239,7 +241,7 @@ def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> An
         values = a.values + s.kv_head * a.cells * (value_width // ALIGN) * block_bytes
         load_rows(a, s, width, value_width, queries, results)
         start_cell = v.load_i64(a.sequence_starts + 8 * s.first)
-        length = v.load_i64(a.positions + 8 * (s.last - 1)) + 1
+        length = v.load_i64(a.last_keys + 8 * (s.last - 1)) + 1
         for chunk in range(s.begin, s.end):
             at, partials = chunk * CHUNK, results + nbytes * rows
             if s.split:
@@ -248,14 +250,14 @@ def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> An
             block = Scores(scores, 4 * CHUNK, rows, count)
             multiply_keys(keys, start_cell + at, width, queries, block)
             for r in range(rows):
-                seen = v.load_i64(a.positions + 8 * (s.first + r // group)) + 1 - at
-                row = scores + 4 * CHUNK * r
-                exponentiate_row(row, count, seen - a.window, seen, partials + nbytes * r, value_width)
+                t = s.first + r // group
+                low, high = v.load_i64(a.first_keys + 8 * t) - at, v.load_i64(a.last_keys + 8 * t) + 1 - at
+                exponentiate_row(scores + 4 * CHUNK * r, count, low, high, partials + nbytes * r, value_width)
             multiply_values(values, start_cell + at, a.cells, value_width, block, partials, nbytes, spare)
             if not s.split:
                 for r in range(rows):
-                    seen = v.load_i64(a.positions + 8 * (s.first + r // group)) + 1 - at
-                    if seen > 0 and seen - a.window < CHUNK:
+                    t = s.first + r // group
+                    if v.load_i64(a.last_keys + 8 * t) >= at and v.load_i64(a.first_keys + 8 * t) - at < CHUNK:
                         merge_row(results + nbytes * r, partials + nbytes * r, value_width)
         if not s.split:
             for r in range(rows):
@@ -276,9 +278,10 @@ def _build_merge(v: InstructionSet) -> Any:
         item = v.take_work(counter, 1) if count <= SPLIT_TOKENS else count * a.heads
         while item < count * a.heads:
             t, head = item // a.heads, item % a.heads
-            position, row = v.load_i64(a.positions + 8 * t), t * group + head % group
+            first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
+            row = t * group + head % group
             start_row(result, width, v.load_f32(a.sinks + 4 * head))
-            for chunk in range(max(position + 1 - a.window, 0) // CHUNK, position // CHUNK + 1):
+            for chunk in range(first // CHUNK, last // CHUNK + 1):
                 at = (head // group * a.chunks + chunk) * SPLIT_TOKENS * group + row
                 merge_row(result, a.partials + nbytes * at, width)
             normalize_row(result, width, a.out + 4 * a.value_dim * item, a.value_dim)

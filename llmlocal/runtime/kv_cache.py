@@ -93,3 +93,23 @@ class KVCache:
     def nbytes(self) -> int:
         """Bytes of the full cache."""
         return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+
+
+class PackedCache(KVCache):
+    """Cells for the texts of one batch, each of at most `n_ctx` tokens: `cells` in all, shared by all layers.
+
+    A text starts at a multiple of ALIGN. Nothing is kept from batch to batch, so layers of one shape use the same
+    memory one after the other. Keys and values are float32.
+    """
+
+    def __init__(self, n_ctx: int, cells: int) -> None:
+        super().__init__(n_ctx, 1, "f32")
+        self.cells = padded(cells)
+
+    def add_layer(self, kv_heads: int, head_dim: int, value_dim: int) -> LayerCache:
+        """The memory of one more layer."""
+        shape = (kv_heads, head_dim, value_dim)
+        for layer in self.layers:
+            if (layer.kv_heads, layer.head_dim, layer.value_dim) == shape:
+                return layer
+        return super().add_layer(*shape)

@@ -86,6 +86,11 @@ class Tokenizer(ABC):
         before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
         return before + self._encode_parts(partition(text, self._specials, parse_special), True) + after
 
+    def encode_parts(self, parts: Iterable[str | int]) -> list[int]:
+        """Token ids of a text in which some tokens stand already, with BOS and EOS where the model expects them."""
+        before, after = self.vocab.prefix_and_suffix()
+        return before + self._encode_parts(parts, True) + after
+
     def encode_pieces(
         self, pieces: Iterable[bytes], *, add_special: bool = True, parse_special: bool = False
     ) -> Iterator[list[int]]:

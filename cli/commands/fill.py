@@ -1,0 +1,34 @@
+"""`llmlocal fill`: words for the gaps of a text."""
+
+from __future__ import annotations
+
+from .. import options as o
+from ..ui import terminal
+from ..views.model import to_json
+
+
+def fill(
+    model: o.Model,
+    text: o.MaskedText,
+    top: o.TopWords = 5,
+    as_json: o.Json = False,
+    threads: o.Threads = None,
+    quiet: o.Quiet = False,
+) -> None:
+    """Predict the masked words of a text.
+
+    Write a gap as [MASK]. A line of the result is a probability and a word; the words for each gap follow those for
+    the gap before, after an empty line.
+
+    \b
+    Example: llmlocal fill bert.gguf "The capital of France is [MASK]." --top 3
+    """
+    from ...embedding.masked_words import fill
+
+    with terminal.Screen(quiet=quiet):
+        places = fill(model, text, top=top, n_threads=threads)
+    if as_json:
+        found = [[{"id": w.id, "text": w.text, "probability": w.probability} for w in words] for words in places]
+        return terminal.say(to_json(model=str(model), text=text, places=found))
+    for i, words in enumerate(places):
+        terminal.lines(([""] if i else []) + [f"{word.probability:.4f}  {word.text}" for word in words])

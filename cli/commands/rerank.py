@@ -1,0 +1,44 @@
+"""`llmlocal rerank`: texts in the order in which they answer a query."""
+
+from __future__ import annotations
+
+from .. import options as o
+from ..texts import texts_source
+from ..ui import terminal
+from ..views.ranking import ranked
+
+
+def rerank(
+    model: o.Model,
+    query: o.Query,
+    text: o.Texts = None,
+    file: o.TextFiles = None,
+    top: o.Top = None,
+    truncate: o.Truncate = False,
+    as_json: o.Json = False,
+    ctx: o.TextLimit = None,
+    threads: o.Threads = None,
+    no_stdin: o.NoStdin = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Sort texts by how well they answer a query, the best first.
+
+    Each TEXT, and each line of files and stdin, is a text. A line of the result is a score and a text; scores are the
+    model's own numbers and can be compared within one query.
+
+    \b
+    Examples: llmlocal rerank bge-reranker.gguf "how to cook rice" "Boil it." "A red car."
+              llmlocal rerank bge-reranker.gguf "how to cook rice" - --top 3 < answers.txt
+    """
+    texts = texts_source(text, file, use_stdin=not no_stdin)
+    from ...embedding.reranker import Reranker
+
+    with terminal.Screen(quiet=quiet) as screen, Reranker.open(model, n_ctx=ctx, n_threads=threads) as reranker:
+        kept, scores = list(texts()), list[float]()
+        for group in reranker.scores(query.encode("utf-8", "surrogateescape"), kept, truncate=truncate):
+            scores += group
+            screen.progress("text", len(scores), len(kept))
+        screen.clear()
+        if reranker.cut:
+            screen.notes([f"{reranker.cut} texts were cut to fit the {reranker.encoder.n_ctx} tokens of the model"])
+        terminal.lines(ranked(model, query, kept, scores, top, as_json=as_json))

@@ -1,0 +1,76 @@
+"""Blocks that encoders share, with weights under GGUF's tensor names.
+
+An encoder reads a whole text at once: attention has no mask, and the result are states (tokens, width) instead of
+logits. `h` are the hyperparameters, `w` the tensors of one block, or of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..runtime.graph import Value
+from . import Layers
+from .decoder import Linear, Sublayer, attention_output, qkv_weights
+from .hyperparameters import Hyperparameters
+from .weights import Weights
+
+Norm = Callable[[Layers, Hyperparameters, Weights, str, Value], Value]  # of whole tokens, by the name of its weights
+
+
+def embedding(g: Layers, h: Hyperparameters, w: Weights, vocab: int) -> Value:
+    """Token embedding, plus the embedding of token types if the file has one -> (tokens, width)."""
+    x = g.embed(w.matrix("token_embd.weight", vocab, h.width))
+    if w.has("token_types.weight"):
+        x = g.add(x, g.embed_token_types(w.table("token_types.weight", h.width)))
+    return x
+
+
+def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Value:
+    """Layer norm of whole tokens, with the weights `name`.weight and `name`.bias."""
+    return g.layer_norm(x, w.vector(f"{name}.weight", h.width), w.vector(f"{name}.bias", h.width), h.eps)
+
+
+def post_norm_encoder(
+    g: Layers, h: Hyperparameters, w: Weights, x: Value, attention: Sublayer, feed_forward: Sublayer
+) -> Value:
+    """States (tokens, width) of blocks that normalize the sum of their input and what a sublayer makes of it."""
+    for i in range(h.blocks):
+        h, b = h.block(i), w.block(i)
+        x = norm(g, h, b, "attn_output_norm", g.add(attention(h, b, x), x))
+        x = norm(g, h, b, "layer_output_norm", g.add(feed_forward(h, b, x), x))
+    return x
+
+
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
+    """Multi-head attention of x (tokens, width) -> (tokens, width)."""
+    q, k, v = g.linears(x, *qkv_weights(h, w))
+    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+
+
+def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
+    """down(gelu_erf(up(x)))."""
+    x = g.gelu_erf(g.linear(x, *w.linear("ffn_up", h.ffn, h.width)))
+    return g.linear(x, *w.linear("ffn_down", h.width, h.ffn))
+
+
+def tanh_classifier(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
+    """Scores (outputs, labels) of pooled states x (outputs, width): out(tanh(dense(x))). Raises BadFileError."""
+    x = g.tanh(g.linear(x, *w.linear("cls", h.width, h.width)))
+    return g.linear(x, *labels(w, h.width))
+
+
+def labels(w: Weights, width: int) -> Linear:
+    """Weight and bias of the layer that gives a score for each label, however many there are."""
+    weight = w.table("cls.output.weight", width)
+    return weight, w.maybe_vector("cls.output.bias", weight.rows)
+
+
+def masked_word_logits(g: Layers, h: Hyperparameters, w: Weights, vocab: int, x: Value, norm: Norm) -> Value:
+    """Logits (outputs, vocab) of states x (outputs, width) at masked tokens, by the head of a masked language model.
+
+    dense, GELU and norm, then the output matrix, which is the token embedding unless the file has its own.
+    """
+    x = g.gelu_erf(g.linear(x, *w.linear("mlm_dense", h.width, h.width)))
+    name = "output.weight" if w.has("output.weight") else "token_embd.weight"
+    x = norm(g, h, w, "mlm_norm", x)
+    return g.linear(x, w.matrix(name, vocab, h.width), w.maybe_vector("output.bias", vocab))

@@ -1,0 +1,43 @@
+"""EuroBERT (Boizard et al. 2025, arXiv 2503.05500): Llama whose tokens see the whole text."""
+
+from __future__ import annotations
+
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys, renames
+from ..layers import Layers
+from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
+from ..layers.hyperparameters import Hyperparameters
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rope_parameters
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from . import ENCODER
+
+KIND = ENCODER
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; what an output matrix would read are the states. Raises BadFileError."""
+    h = Hyperparameters.read(c, w)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+    return pre_norm_decoder(
+        g,
+        h,
+        w,
+        vocab,
+        lambda h, b, x: rope_attention(g, h, b, x, rope),
+        lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu),
+    )
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json."""
+    return decoder_keys(s) | {"attention.causal": False}
+
+
+CONVERSION = Conversion(
+    classes=("EuroBertModel",),
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 250000.0},
+    keys=keys,
+    steps={r"^model\.": renames("")},
+)

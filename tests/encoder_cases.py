@@ -1,0 +1,108 @@
+"""Tiny encoders as Hugging Face folders, as `families` has decoders: their settings, texts, and the golden results.
+
+`tools/make_encoder_goldens.py` runs them in transformers, each text alone; `test_encoders.py` converts them and runs
+the texts packed into one batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from families import CASES as CASES_OF_DECODERS
+from families import DECODER, IDS, VOCAB
+from numpy.typing import NDArray
+
+GOLDEN = Path(__file__).parent / "golden" / "encoders"
+LENGTHS = (1, 7, 40, 2, 33)
+TEXTS = [IDS[:n] if n % 2 else IDS[::-1][:n] for n in LENGTHS]
+TYPES = [[0] * (n // 2) + [1] * (n - n // 2) for n in LENGTHS]  # of the texts as pairs
+
+ENCODER = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 56,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 48,
+    "layer_norm_eps": 1e-5,
+    "hidden_act": "gelu",
+    "type_vocab_size": 2,
+    "pad_token_id": 0,
+}
+BERT, LABELS = {"model_type": "bert", **ENCODER}, {"id2label": {"0": "no", "1": "yes", "2": "perhaps"}}
+ROBERTA = {**ENCODER, "pad_token_id": 1, "type_vocab_size": 1}
+DISTILBERT = {
+    "model_type": "distilbert",
+    "vocab_size": VOCAB,
+    "dim": 32,
+    "hidden_dim": 56,
+    "n_layers": 2,
+    "n_heads": 4,
+    "max_position_embeddings": 48,
+    "activation": "gelu",
+    "pad_token_id": 0,
+}
+MODERN = {
+    key: value for key, value in ENCODER.items() if key not in ("hidden_act", "layer_norm_eps", "type_vocab_size")
+}
+MODERN |= {"model_type": "modernbert", "norm_eps": 1e-5, "num_hidden_layers": 5, "hidden_activation": "gelu"}
+MODERN |= {
+    "local_attention": 12,
+    "global_attn_every_n_layers": 3,
+    "global_rope_theta": 1000.0,
+    "local_rope_theta": 100.0,
+}
+EUROBERT = DECODER | {"model_type": "eurobert"}
+EUROBERT.pop("tie_word_embeddings")
+GEMMA = DECODER | CASES_OF_DECODERS["gemma3"][1] | {"use_bidirectional_attention": True, "sliding_window": 12}
+GEMMA |= {"rope_scaling": None}
+NOMIC = ENCODER | {"model_type": "nomic_bert", "hidden_act": "silu"}
+NOMIC |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}
+ELECTRA = {"model_type": "electra", **ENCODER, "embedding_size": 32}
+
+# name of the case -> (class of transformers, settings); the result depends on the class: states, scores, or logits
+CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "bert": ("BertModel", BERT),
+    "bert-classifier": ("BertForSequenceClassification", BERT | LABELS),
+    "bert-masked": ("BertForMaskedLM", BERT),
+    "roberta": ("RobertaModel", {"model_type": "roberta", **ROBERTA}),
+    "roberta-masked": ("RobertaForMaskedLM", {"model_type": "roberta", **ROBERTA}),
+    "xlm-roberta-classifier": (
+        "XLMRobertaForSequenceClassification",
+        {"model_type": "xlm-roberta", **ROBERTA, "id2label": {"0": "LABEL_0"}},
+    ),
+    "distilbert": ("DistilBertModel", DISTILBERT),
+    "distilbert-masked": ("DistilBertForMaskedLM", DISTILBERT),
+    "modern-bert": ("ModernBertModel", MODERN),
+    "modern-bert-masked": ("ModernBertForMaskedLM", MODERN),
+    "modern-bert-classifier": ("ModernBertForSequenceClassification", MODERN | LABELS | {"classifier_pooling": "mean"}),
+    "eurobert": ("EuroBertModel", EUROBERT),
+    "gemma-embedding": ("Gemma3TextModel", GEMMA),
+    "qwen3": ("Qwen3Model", DECODER | {"model_type": "qwen3", "head_dim": 16, "tie_word_embeddings": True}),
+    "nomic-bert": ("NomicBertModel", NOMIC),
+    "electra": ("ElectraModel", ELECTRA),
+    "electra-masked": ("ElectraForMaskedLM", ELECTRA),
+}
+
+
+def settings(case: str) -> dict[str, Any]:
+    """config.json of a case."""
+    name, own = CASES[case]
+    return {"architectures": [name], **own}
+
+
+def result_of(case: str) -> str:
+    """What the case gives: `states`, `scores`, or `words`."""
+    name = CASES[case][0]
+    return "scores" if name.endswith("Classification") else "words" if name.endswith("MaskedLM") else "states"
+
+
+def golden(case: str) -> tuple[dict[str, tuple[int, ...]], NDArray[np.float32]]:
+    """Shapes of the folder's tensors, and the result: a row for each text (scores), or for each token of all texts."""
+    with np.load(GOLDEN / f"{case}.npz") as kept:
+        shapes = json.loads(bytes(kept["shapes"]))
+        return {name: tuple(shape) for name, shape in shapes.items()}, kept["result"]

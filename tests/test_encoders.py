@@ -1,0 +1,199 @@
+"""Tiny encoders, converted and run over packed texts, against what transformers computed for each text alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from encoder_cases import CASES, TEXTS, TYPES, golden, result_of, settings
+from families import VOCAB, write_weights
+from naive import nmse
+from numpy.typing import NDArray
+from test_families import BOUND, NOT_READ, ODD, Accepted, write_tokenizer
+
+from llmlocal.convert.hf_source import open_hf
+from llmlocal.embedding.heads import classifier, masked_words
+from llmlocal.embedding.settings import rank_pooling
+from llmlocal.encoder import CLS, Encoder, Head
+from llmlocal.engine import Engine
+from llmlocal.errors import BadFileError, UsageError
+from llmlocal.gguf import open_gguf
+from llmlocal.gguf.reader import GGUFFile
+from llmlocal.quant.tensor import QTensor
+from llmlocal.quantize.convert import convert_model
+from llmlocal.runtime.graph import Graph
+
+HEADS: Mapping[str, tuple[str, Head | None]] = {
+    "states": ("tokens", None),
+    "scores": (CLS, classifier),
+    "words": ("tokens", masked_words),
+}
+
+DECODERS = ("qwen3",)
+
+
+def write_folder(case: str, folder: Path, more: Mapping[str, Any] = {}) -> None:
+    (folder / "config.json").write_text(json.dumps(settings(case) | more))
+    write_weights(folder, case, golden(case)[0])
+    write_tokenizer(folder)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp(request.param)
+    write_folder(request.param, folder)
+    return request.param, convert_model(folder, folder / "m.gguf", "F32").path
+
+
+def opened(case: str, gguf: GGUFFile, threads: int = 2) -> Encoder:
+    pooling, head = HEADS[result_of(case)]
+    if pooling == CLS:
+        pooling = rank_pooling(gguf)
+    return Encoder(gguf, pooling, n_ctx=40, n_threads=threads, head=head, rows=128)
+
+
+def results(case: str, encoder: Encoder, texts: list[list[int]], types: list[list[int]]) -> NDArray[np.float32]:
+    rows = range(sum(map(len, texts))) if encoder.pooling == "tokens" else None
+    return encoder.run(texts, types=types, rows=rows)
+
+
+def test_results_are_those_of_transformers(model: tuple[str, Path]) -> None:
+    case, path = model
+    with open_gguf(path) as gguf:
+        encoder = opened(case, gguf)
+        got, (_, want) = results(case, encoder, TEXTS, TYPES), golden(case)
+        encoder.close()
+    assert got.shape == want.shape and nmse(got, want) <= BOUND
+
+
+def test_a_text_means_the_same_alone_and_for_all_threads(model: tuple[str, Path]) -> None:
+    case, path = model
+    with open_gguf(path) as gguf:
+        one, five = opened(case, gguf, 1), opened(case, gguf, 5)
+        together = results(case, one, TEXTS, TYPES)
+        assert np.array_equal(results(case, five, TEXTS, TYPES), together)
+        alone = [results(case, five, [ids], [types]) for ids, types in zip(TEXTS, TYPES, strict=True)]
+        one.close()
+        five.close()
+    assert nmse(np.concatenate(alone), together) <= 1e-9
+
+
+def test_no_setting_of_a_usual_folder_is_called_unused(model: tuple[str, Path]) -> None:
+    with open_hf(model[1].parent) as source:
+        assert not [note for note in source.notes if "not used" in note]
+        assert bool(source.notes) is (result_of(model[0]) == "words")  # llama.cpp does not load that head
+
+
+def test_generation_says_what_to_use(model: tuple[str, Path]) -> None:
+    case, path = model
+    if case in DECODERS:
+        Engine.open(path, n_ctx=16, n_threads=1).close()
+        return
+    with pytest.raises(UsageError, match="is an encoder") as raised:
+        Engine.open(path)
+    assert "llmlocal embed" in raised.value.hint
+
+
+@pytest.mark.parametrize(("case", "head"), [("bert", classifier), ("bert", masked_words), ("roberta", classifier)])
+def test_a_head_that_is_missing_is_said(case: str, head: Head, tmp_path: Path) -> None:
+    write_folder(case, tmp_path)
+    path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
+    with open_gguf(path) as gguf, pytest.raises(UsageError, match="has no head"):
+        Encoder(gguf, CLS, n_ctx=8, n_threads=1, head=head)
+
+
+# ---- refusals ------------------------------------------------------------------------------------------------------
+
+
+class Changed:
+    """An open file with other keys and tensors; None takes one away."""
+
+    def __init__(self, gguf: GGUFFile, keys: Mapping[str, Any], tensors: Mapping[str, QTensor | None]) -> None:
+        self.path = gguf.path
+        self.metadata = {k: v for k, v in {**gguf.metadata, **keys}.items() if v is not None}
+        self.tensors = {k: v for k, v in {**gguf.tensors, **tensors}.items() if v is not None}
+
+
+def said(path: Path, case: str, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTensor | None] = {}) -> str:
+    """What is said of the changed file, empty where it is accepted."""
+    with open_gguf(path) as gguf:
+        changed: Any = Changed(gguf, keys, tensors)
+        try:
+            opened(case, changed, 1)
+        except Accepted:
+            return ""
+        except (BadFileError, UsageError) as error:
+            assert "\n" not in str(error)
+            return str(error)
+    raise AssertionError("the program ran")
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(_: object) -> None:
+        raise Accepted
+
+    monkeypatch.setattr(Graph, "finish", finish)
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Path]) -> None:
+    case, path = model
+    assert not said(path, case)
+    with open_gguf(path) as gguf:
+        arch = gguf.metadata["general.architecture"]
+        keys = [key for key in gguf.metadata if key.startswith(f"{arch}.")]
+    for key in keys:
+        answers = {repr(odd): said(path, case, {key: odd}) for odd in ODD}
+        assert answers["'4'"] or key.endswith(("output_labels", "pooling_type", *NOT_READ)), key
+    for key in ("embedding_length", "block_count", "attention.head_count", "feed_forward_length", "context_length"):
+        assert f"{arch}.{key} is missing" in said(path, case, {f"{arch}.{key}": None})
+
+
+OPTIONAL = ("bias", "token_types.weight")  # without token types the model has none
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_missing_and_misshapen_tensors_are_refused(model: tuple[str, Path]) -> None:
+    case, path = model
+    with open_gguf(path) as gguf:
+        tensors = dict(gguf.tensors)
+    for name, tensor in tensors.items():
+        *rows, k = tensor.shape
+        if not name.endswith(OPTIONAL) or "norm" in name:
+            assert said(path, case, tensors={name: None}), name
+        other = QTensor(name, tensor.format, (*rows, k + 1), memoryview(bytes(4 * (k + 1) * tensor.rows)))
+        assert f"'{name}' is" in said(path, case, tensors={name: other})
+
+
+@pytest.mark.parametrize(
+    ("case", "other"),
+    [
+        ("bert", {"hidden_act": "relu"}),
+        ("bert", {"hidden_act": "gelu_new"}),
+        ("bert", {"position_embedding_type": "relative_key"}),
+        ("electra", {"embedding_size": 16}),
+        ("distilbert", {"activation": "relu"}),
+    ],
+)
+def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, Any], tmp_path: Path) -> None:
+    write_folder(case, tmp_path, other)
+    with pytest.raises(BadFileError, match=next(iter(other))), open_hf(tmp_path):
+        pytest.fail("the folder was accepted")
+
+
+def test_ids_and_lengths_are_checked(tmp_path: Path) -> None:
+    write_folder("bert", tmp_path)
+    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", "F32").path) as gguf:
+        encoder = opened("bert", gguf)
+        for texts in ([[]], [[1] * 41], [[VOCAB]], [[-1]]):
+            with pytest.raises(UsageError):
+                encoder.run(texts)
+        lengths = [40, 1, 1, 40, *[7] * 300]
+        batches = list(encoder.batches(lengths))
+        assert [i for batch in batches for i in batch] == list(range(len(lengths))) and len(batches) > 1
+        encoder.close()

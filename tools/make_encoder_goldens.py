@@ -1,0 +1,60 @@
+"""Run the tiny encoders of tests/encoder_cases.py in transformers and keep the results: tests/golden/encoders/*.npz.
+
+    python tools/make_encoder_goldens.py [case ...]
+
+Needs transformers and torch (CPU). As `make_family_goldens`; each text runs alone, so that nothing is padded.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from safetensors import safe_open
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from encoder_cases import CASES, GOLDEN, TEXTS, TYPES, result_of, settings
+from families import write_weights
+
+
+def make_golden(case: str) -> None:
+    """Write the golden file of one case."""
+    kind: Any = getattr(transformers, CASES[case][0])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "config.json").write_text(json.dumps(settings(case)))
+        config = transformers.AutoConfig.from_pretrained(folder)
+        kind(config).save_pretrained(folder)
+        with safe_open(folder / "model.safetensors", "np") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        write_weights(folder, case, shapes)
+        (folder / "config.json").write_text(json.dumps(settings(case)))
+        model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    paired, rows = settings(case).get("type_vocab_size", 1) > 1, []
+    for ids, types in zip(TEXTS, TYPES, strict=True):
+        given = {"token_type_ids": torch.tensor([types])} if paired else {}
+        with torch.no_grad():
+            out = model(torch.tensor([ids]), **given)
+        rows.append(
+            out.last_hidden_state[0] if result_of(case) == "states" else out.logits.reshape(-1, out.logits.shape[-1])
+        )
+    result = torch.cat(rows).numpy()
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
+    np.savez_compressed(GOLDEN / f"{case}.npz", shapes=text, result=result)
+    print(f"{case}: {len(shapes)} tensors, {result_of(case)} {result.shape} of spread {result.std():.2f}")
+
+
+def main() -> None:
+    for case in sys.argv[1:] or CASES:
+        make_golden(case)
+
+
+if __name__ == "__main__":
+    main()
