@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .choices import AtEnd, Cache, Layout, Rendering, ShellName, ShownThoughts, Stored, Think, Weights
+from .choices import AtEnd, Cache, Layout, Rendering, ShellName, ShownThoughts, Stored, Think, Weights, Wrapping
 from .model_argument import ModelName, model_or_question
 
 MODEL = "A model's name, hf:org/repo, or a GGUF file."
@@ -230,6 +230,9 @@ Thoughts = Annotated[
     ShownThoughts, typer.Option("--thoughts", help="Show thinking in full, as one folded line, or hide it.")
 ]
 Render = Annotated[Rendering, typer.Option("--render", help="Render Markdown; auto: on terminals with colours.")]
+WrapLines = Annotated[
+    Wrapping, typer.Option("--wrap", help="Break lines between words on a terminal; off leaves that to the terminal.")
+]
 ContextEnd = Annotated[
     AtEnd,
     typer.Option("--context-end", help="When the context is full: ask, drop or summarize the oldest turns, or stop."),

@@ -19,6 +19,8 @@ def chat_loop(runner: TurnRunner) -> int:
         while True:
             try:
                 with runner.interrupts.reading():
+                    if runner.interactive:
+                        runner.screen.gap()
                     text = runner.keyboard.read(_context_meter(runner), runner.default)
             except KeyboardInterrupt:
                 if pressed or not runner.interactive:
@@ -57,5 +59,5 @@ def _handle(runner: TurnRunner, text: str) -> bool:
 
 def _context_meter(runner: TurnRunner) -> str:
     """How full the context is, as shown at the right of the prompt."""
-    session = runner.chat.session
-    return f"{session.used}/{session.n_ctx} {100 * session.used // session.n_ctx}%"
+    used, n_ctx = runner.used(), runner.chat.session.n_ctx
+    return f"context {100 * used // n_ctx}% of {n_ctx}"

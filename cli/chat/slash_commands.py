@@ -25,7 +25,7 @@ def perform(runner: TurnRunner, line: str) -> bool:
     name, _, rest = line[1:].partition(" ")
     if name in EXITS:
         return False
-    found = COMMANDS.get(name)
+    found = COMMANDS.get("help" if name == "?" else name)
     if found is None:
         close = get_close_matches(name, COMMANDS, 1)
         known = "type /help for the list; start with // to send text that begins with /"
@@ -36,13 +36,14 @@ def perform(runner: TurnRunner, line: str) -> bool:
 
 def is_command(line: str) -> bool:
     """Whether a line names one of the commands."""
-    return line[:1] == "/" and line[1:].split(" ")[0] in (*COMMANDS, *EXITS)
+    return line[:1] == "/" and line[1:].split(" ")[0] in (*COMMANDS, *EXITS, "?")
 
 
 def help_(runner: TurnRunner, rest: str) -> None:
     """list the commands"""
     width = max(map(len, COMMANDS)) + 3
-    runner.screen.told(f"{'/' + name:<{width}}{command.__doc__}" for name, command in COMMANDS.items())
+    lines = (f"{'/' + name:<{width}}{command.__doc__}" for name, command in COMMANDS.items())
+    runner.screen.told(lines, hang=width)
     runner.screen.told(
         [
             f"{'/exit':<{width}}leave the chat, as Ctrl-D does",

@@ -158,9 +158,8 @@ class Start:
             if file is not None:
                 stack.callback(file.close)
             if runner.interactive:
-                continued = f", continued after {count(turns, 'turn')}" if turns else ""
-                saved = f"; saved as {file.id}" if file else ""
-                screen.notes([f"{self.model}{continued}{saved}; /help lists the commands, Ctrl-D leaves"])
+                continued = f" · continued after {count(turns, 'turn')}" if turns else ""
+                screen.notes([f"{title(runner.chat.session)} · /? for help · Ctrl-D to quit{continued}"])
             return chat_loop(runner)
 
     def _keyboard(self) -> Keyboard:
@@ -168,6 +167,16 @@ class Start:
             return PlainKeyboard()
         wanted = self.save and not os.environ.get("LLMLOCAL_NO_HISTORY")
         return LineEditor(_history() if wanted else None, complete)
+
+
+def title(session: Session) -> str:
+    """The model's name and the type of its file, for people: SmolLM2-135M-Instruct Q4_1."""
+    from ...model_info.describe import file_type
+
+    name, type = session.gguf.path.stem, file_type(session.gguf.metadata) or ""
+    if type and name.upper().endswith(type):
+        name = name[: -len(type)].rstrip("._- ")
+    return f"{name} {type}".rstrip()
 
 
 def _history() -> Path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...errors import PromptTooLongError, ResourceError
+from ...errors import LlmlocalError, PromptTooLongError, ResourceError
 from ...text import escaped, shown
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, no_echo
@@ -18,6 +18,7 @@ from .interrupts import Interrupts
 
 if TYPE_CHECKING:
     from ...chat.chat import Chat
+    from ...chat.conversation import Turn
     from ...chat.store import SessionFile
     from ...chat.tools import Tool
     from ...chat_format.tool_calls import Call
@@ -58,6 +59,7 @@ class TurnRunner:
         self.saved, self.open_model = saved, open_model
         self.interrupts = Interrupts()
         self.end: Finished | None = None  # of the last answer
+        self._answered: Turn | None = None  # the turn that the model has in its context
         self._noted: set[str] = set()
         self._always: set[str] = set()  # functions that may run without asking again
         self.default = ""  # the text that the next line begins with
@@ -79,6 +81,16 @@ class TurnRunner:
                     self.chat.conversation.undo()
                     self.default = text
 
+    def used(self) -> int:
+        """Tokens of the context that the conversation takes."""
+        turns, session = self.chat.conversation.turns, self.chat.session
+        if not turns:
+            return 0
+        if turns[-1] is not self._answered:  # undone, cleared, or from a saved session
+            with suppress(LlmlocalError):
+                return min(len(self.chat.prompt().ids), session.n_ctx)
+        return session.used
+
     def _answer(self) -> None:
         for _ in range(MAX_CALL_ROUNDS):
             self.stream(self.chat.reply())
@@ -96,9 +108,17 @@ class TurnRunner:
 
     def stream(self, events: Events) -> None:
         """Draw the events of an answer until it ends or Ctrl-C stops it."""
+        session = self.chat.session
+        if self.interactive:
+            self.screen.gap()
         with self._echo_off(), self.interrupts.answering(), closing(events):
+            if not session.loaded:
+                self.screen.status("loading the model")
+                _ = session.engine
+                self.screen.clear()
             self.end = self.screen.answer(events, stopped=lambda: self.interrupts.stopped)
-        cache = self.chat.session.cache
+        self._answered = self.chat.conversation.turns[-1]
+        cache = session.cache
         if cache is not None and cache.notes:
             self.screen.notes(cache.notes)
             cache.notes.clear()

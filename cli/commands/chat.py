@@ -19,6 +19,7 @@ def chat(
     think_budget: o.ThinkBudget = None,
     thoughts: o.Thoughts = choices.ShownThoughts.show,
     render: o.Render = choices.Rendering.auto,
+    wrap: o.WrapLines = choices.Wrapping.on,
     context_end: o.ContextEnd = choices.AtEnd.ask,
     tools: o.ToolsFile = None,
     tool_run: o.ToolRun = "ask",
@@ -58,5 +59,6 @@ def chat(
     start = Start(model, ctx, threads, kv_type, weights, yes, prompt_cache, not no_save, template, given, limits, quiet)
     turn_options = start.turn_options(tools, tool_run, context_end, commands)
     file, conversation = start.conversation(resume, session, system)
-    screen = AnswerScreen(render=render, thoughts=thoughts, whole_lines=True, quiet=quiet, verbose=verbose)
+    wraps = wrap is choices.Wrapping.on
+    screen = AnswerScreen(render, thoughts=thoughts, whole_lines=True, wrap=wraps, quiet=quiet, verbose=verbose)
     raise typer.Exit(start.run(screen, conversation, file, turn_options))

@@ -43,6 +43,7 @@ def run(
     think: o.ThinkSwitch = choices.Think.auto,
     think_budget: o.ThinkBudget = None,
     prompt_cache: o.PromptCache = "auto",
+    wrap: o.WrapLines = choices.Wrapping.on,
     yes: o.Yes = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -64,11 +65,9 @@ def run(
     inputs = [model, *(file or ()), *([Path(template)] if template else [])]
     target = Target(output, as_json, force, inputs)
     read = prompt_source(question, use_stdin=not no_stdin, needed=not file, quiet=quiet)
-    whole_lines = not (no_newline or (raw and quiet))
-    read_files, screen = (
-        files_source(file or ()),
-        AnswerScreen(whole_lines=whole_lines, quiet=quiet, verbose=verbose),
-    )
+    whole_lines, wraps = not (no_newline or (raw and quiet)), wrap is choices.Wrapping.on
+    screen = AnswerScreen(whole_lines=whole_lines, wrap=wraps, quiet=quiet, verbose=verbose)
+    read_files = files_source(file or ())
     with (
         screen,
         opened(model, ctx, threads, kv_type=kv_type, weights=weights, force=yes, cache=prompt_cache) as session,
