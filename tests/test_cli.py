@@ -23,7 +23,7 @@ from llmlocal.errors import LlmlocalError
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
 TEMPLATES = ("M50", "M51")  # hostile chat templates, which a raw prompt never meets
-NOTE = "the model has no chat template: it continues the plain text (--template chooses a template)\n"
+NOTE = "the model has no chat template: it continues the plain text (--template NAME wraps it)\n"
 REFUSED = [f"M{n:02}" for n in range(1, 55) if n != 41]  # M41 runs: the special id that lies outside is not needed
 Said = Callable[..., tuple[int, str, str]]
 

@@ -77,6 +77,14 @@ class AnswerScreen(Screen):
                     break
         return None
 
+    def show(self, text: str) -> None:
+        """Draw an answer that was given earlier."""
+        from ...chat_format.tag_splitter import Part
+        from ...generation.events import Token
+
+        with _Writer(self, None) as writer:
+            writer.token(Token(0, (Part("answer", text),)))
+
     def aside(self, text: str, *, always: bool = False) -> None:
         """A line about the chat, to stderr, unless silence was asked for; dim where there are colours."""
         if self._quiet and not always:

@@ -24,6 +24,10 @@ YES_NO = {"y": "yes", "yes": "yes", "n": "no", "no": "no"}
 ANSWER = ": "  # before the answer to a question that any text answers
 
 
+# Gives the words that can replace the end of a text, each with what it means, and how long that end is.
+Completer = Callable[[str], tuple[int, Iterable[tuple[str, str]]]]
+
+
 class Keyboard(Protocol):
     """Where the user's texts come from. `lines`: they are whole lines, which the terminal itself edits."""
 
@@ -94,7 +98,7 @@ class LineEditor:
 
     lines = False
 
-    def __init__(self, history: Path | None, complete: Callable[[str], tuple[int, Iterable[str]]]) -> None:
+    def __init__(self, history: Path | None, complete: Completer) -> None:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.layout.processors import TabsProcessor
 
@@ -105,6 +109,8 @@ class LineEditor:
             prompt_continuation="",
             complete_while_typing=False,
             enable_suspend=True,
+            enable_open_in_editor=True,
+            tempfile_suffix=".md",
             key_bindings=_keys(self._pastes),
             completer=_completer(complete),
             color_depth=_no_colour(),
@@ -331,14 +337,15 @@ def _keys(pastes: Pastes) -> Any:
     return keys
 
 
-def _completer(complete: Callable[[str], tuple[int, Iterable[str]]]) -> Any:
-    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+def _completer(complete: Completer) -> Any:
+    from prompt_toolkit import completion
+    from prompt_toolkit.completion import CompleteEvent, Completion
     from prompt_toolkit.document import Document
 
-    class Words(Completer):
+    class Words(completion.Completer):
         def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
             length, words = complete(document.text_before_cursor)
-            for word in words:
-                yield Completion(word, start_position=-length)
+            for word, meaning in words:
+                yield Completion(word, start_position=-length, display_meta=meaning)
 
     return Words()

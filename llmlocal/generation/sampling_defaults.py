@@ -37,6 +37,11 @@ def sampling(
     return SamplingParams(**chosen)
 
 
+def valid(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `settings` that are sampling parameters with valid values: others of a file are left out."""
+    return {name: value for name, value in settings.items() if name in NAMES and _valid(name, value)}
+
+
 def check(given: Mapping[str, Any]) -> None:
     """Raises UsageError for invalid values of the user, before a model is opened."""
     SamplingParams(**{name: value for name, value in given.items() if value is not None})
