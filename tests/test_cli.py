@@ -417,7 +417,15 @@ def test_no_home(said: Said, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     scripted(word("d"))
     assert said("run", "m", "d", "-n", "1", "--raw", "-q", "--no-stdin") == (0, "d", "")
-    for command in (["list"], ["sessions", "ls"], ["alias", "ls"], ["prune"], ["list", "--available"]):
+    for command in (
+        ["list"],
+        ["sessions", "ls"],
+        ["alias", "ls"],
+        ["prune"],
+        ["list", "--available"],
+        ["ls"],
+        ["sessions", "list"],
+    ):
         assert said(*command)[0] == 0
     assert said("sessions", "show", "x")[0] == said("path", "x")[0] == 3
 

@@ -420,7 +420,7 @@ def test_a_terminal_without_a_cursor_gets_words_only(monkeypatch: pytest.MonkeyP
         yield END
 
     AnswerScreen().answer(events(), BytesIO())
-    assert re.fullmatch(r"\(reading the prompt.*\)\n", screen.close().decode())
+    assert re.fullmatch(r"\(reading the prompt.*\)\nthe model answered nothing\n", screen.close().decode())
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -66,6 +66,6 @@ def _valid(name: str, value: object) -> bool:
         return False
     try:
         SamplingParams(**{name: value})  # type: ignore[arg-type]
-    except UsageError:
+    except (UsageError, OverflowError):
         return False
     return True
