@@ -91,7 +91,7 @@ class PlainKeyboard:
 
 
 class LineEditor:
-    """A line editor. Enter sends, Alt-Enter and Ctrl-J make a new line, Tab completes, Ctrl-R searches the history.
+    """A line editor. Enter sends, Alt-Enter and Ctrl-J make a new line, Tab completes, Ctrl-G opens the user's editor.
 
     `history` is a file, None for none; `complete` gives the words that can replace the end of a text.
     """
@@ -109,7 +109,6 @@ class LineEditor:
             prompt_continuation="",
             complete_while_typing=False,
             enable_suspend=True,
-            enable_open_in_editor=True,
             tempfile_suffix=".md",
             key_bindings=_keys(self._pastes),
             completer=_completer(complete),
@@ -314,6 +313,10 @@ def _keys(pastes: Pastes) -> Any:
     @keys.add("c-j")
     def new_line(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
+
+    @keys.add("c-g", filter=~is_searching)
+    def open_editor(event: KeyPressEvent) -> None:
+        event.current_buffer.open_in_editor()
 
     @keys.add(Keys.BracketedPaste, filter=~is_searching)
     def paste(event: KeyPressEvent) -> None:
