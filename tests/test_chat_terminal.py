@@ -102,6 +102,31 @@ def test_an_answer_in_markdown(chat: Chat, columns: int) -> None:
     assert person.close() == 0
 
 
+PROSE = (
+    "A paragraph that is longer than any of the terminals here, so that it has to be broken into several lines, each "
+    "of which ends with a whole word.\n\n- an item of a list that is long enough to be broken as well, with its next "
+    "lines indented\n  - and one within it\n\n> a quotation that goes on for more than one line, too, as they do\n\n"
+    "| name | what is to be said about it |\n|:--|--:|\n| first | rather a lot of words in a single cell of the table |"
+)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_no_line_is_cut_in_a_word(chat: Chat, columns: int) -> None:
+    person = chat([PROSE, THINKING], columns=columns)
+    start = person.prompted()
+    assert " ".join(start[:-1]).split() == ["m", "·", "/?", "for", "help", "·", "Ctrl-D", "to", "quit"]
+    person.say("Hi")
+    answer = person.prompted(2)[len(start) :]
+    person.say("/?")
+    lines = person.prompted(3)
+    assert max(map(len, lines)) <= columns
+    known = {*PROSE.split(), *["│", "•", "◦", ">"]}
+    shown = [word for line in answer[:-2] for word in line.split() if not set(word) <= set("─")]
+    assert [word for word in shown if word not in known] == []
+    assert [word for word in PROSE.split() if word.isalpha() and word not in shown] == []
+    assert any(line.startswith("  indented") or "words in a single" in line for line in answer)
+
+
 def test_the_answer_streams(chat: Chat) -> None:
     person = chat(["a slow answer that goes on"], delay=0.03)
     person.prompted()
