@@ -22,6 +22,8 @@ class Think(StrEnum):  # values whose type is a literal
 
 ShownThoughts = StrEnum("ShownThoughts", ["show", "fold", "hide"])
 Rendering = StrEnum("Rendering", ["auto", "on", "off"])  # of Markdown
+Transcript = StrEnum("Transcript", ["md", "json", "openai", "sharegpt"])  # how a chat is written to a file
+Wrapping = StrEnum("Wrapping", ["on", "off"])  # of lines between words
 AtEnd = StrEnum("AtEnd", ["ask", "drop", "summarize", "stop"])  # what to do when a chat no longer fits the context
 Cache = StrEnum("Cache", ["f16", "q8_0"])  # KV cache types
 Weights = StrEnum("Weights", ["auto", "map", "copy"])  # where weights are kept

@@ -80,6 +80,7 @@ class Commands(TyperGroup):
         self.commands = names
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        cmd_name = "list" if cmd_name == "ls" else cmd_name
         if cmd_name not in COMMANDS:
             return None
         found = getattr(import_module(f".commands.{cmd_name}", __package__), cmd_name)

@@ -112,6 +112,21 @@ def _unknown(name: str) -> NotFoundError:
     return model_not_found(name)
 
 
+def local_or_pulled(name: str, agreed: Callable[[str], bool]) -> Path:
+    """The file of a MODEL; one that is not on this machine is downloaded where `agreed` to the question.
+
+    Raises NotFoundError, and what `pull_one` raises.
+    """
+    from ..hub.names import Ref, parse
+    from .views.transfer import pull_one
+
+    if (path := _path(name)) is not None:
+        return path
+    if not isinstance(parse(name), Ref) or not agreed(f"{name} is not on this machine. Download it?"):
+        raise _unknown(name)
+    return pull_one(name, quiet=False)[1]
+
+
 def _offer_download(name: str, options: dict[str, Any]) -> bool:
     """Ask whether to download a model, and do it; false if nobody can be asked, or the answer is no."""
     from ..hub.names import Ref, parse

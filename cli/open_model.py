@@ -34,6 +34,13 @@ def named_or_guide(model: Path | Question | None, prompt: str | None, *, quiet: 
     return (guide(quiet=quiet), prompt) if model is None else (model, prompt)
 
 
+def named_or_saved(model: Path | Question | None, question: str | None) -> tuple[Path | None, str | None]:
+    """The model, None where it is not named, and the first question. A single argument may be a question."""
+    if isinstance(model, Question):
+        return (Path(model), question) if question is not None else (None, str(model))
+    return model, question
+
+
 def prompt_cache(wanted: str) -> PromptCache | None:
     """The prompt cache that --prompt-cache names, None for off. Raises BadFileError for a file of another kind."""
     from ..generation.prompt_cache import PromptCache

@@ -17,8 +17,10 @@ from .choices import (
     ShownThoughts,
     Stored,
     Think,
+    Transcript,
     VectorLayout,
     Weights,
+    Wrapping,
 )
 from .model_argument import ModelName, model_or_question
 
@@ -29,10 +31,6 @@ MODEL = "A model's name, hf:org/repo, or a GGUF file."
 Model = Annotated[Path, typer.Argument(metavar="MODEL", parser=ModelName, help=MODEL, show_default=False)]
 Models = Annotated[
     list[Path], typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False)
-]
-MaybeModel = Annotated[
-    Path | None,
-    typer.Argument(metavar="MODEL", parser=ModelName, help=f"{MODEL} Default: the built-in guide.", show_default=False),
 ]
 WarmupModel = Annotated[
     Path | None,
@@ -242,6 +240,16 @@ Thoughts = Annotated[
     ShownThoughts, typer.Option("--thoughts", help="Show thinking in full, as one folded line, or hide it.")
 ]
 Render = Annotated[Rendering, typer.Option("--render", help="Render Markdown; auto: on terminals with colours.")]
+FirstQuestion = Annotated[
+    str | None, typer.Argument(metavar="QUESTION", help="The first question. Default: none.", show_default=False)
+]
+FirstFiles = Annotated[
+    list[Path] | None,
+    typer.Option("-f", "--file", metavar="FILE", help="Send this text file with the first question; may be repeated."),
+]
+WrapLines = Annotated[
+    Wrapping, typer.Option("--wrap", help="Break lines between words on a terminal; off leaves that to the terminal.")
+]
 ContextEnd = Annotated[
     AtEnd,
     typer.Option("--context-end", help="When the context is full: ask, drop or summarize the oldest turns, or stop."),
@@ -260,6 +268,22 @@ ToolRun = Annotated[
 ]
 SessionName = Annotated[
     str, typer.Argument(metavar="ID", help="A session's id, or the beginning of it.", show_default=False)
+]
+SessionNames = Annotated[
+    list[str] | None, typer.Argument(metavar="ID...", help="Sessions' ids, or their beginnings.", show_default=False)
+]
+AllSessions = Annotated[bool, typer.Option("--all", help="Delete all saved chats.")]
+SearchWords = Annotated[
+    list[str],
+    typer.Argument(metavar="WORDS...", help="Words, in any order and in any case of letters.", show_default=False),
+]
+ExportForm = Annotated[
+    Transcript,
+    typer.Option(
+        "--format",
+        help="md: Markdown; json: all that is known, as --json; openai: messages for OpenAI's API; sharegpt: "
+        "ShareGPT's conversations.",
+    ),
 ]
 Commands = Annotated[
     bool, typer.Option("--commands", help="Run lines that begin with / as commands also when they come from a pipe.")

@@ -21,7 +21,8 @@ from typing import Any
 import pyte
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
-EMPTY = re.compile(r"> *(\d+/\d+ +\d+%)?")  # the line editor's prompt with nothing typed
+# The line editor's prompt with nothing typed.
+EMPTY = re.compile(r"> *(Ask anything \(/\? for help\)|/\? for help)? *(context \d+% of \d+)?")
 
 
 class Screen:
@@ -133,7 +134,7 @@ class Person:
             lines.pop()
         return lines
 
-    def until(self, wanted: str | Callable[[list[str]], bool], patience: float = 15) -> list[str]:
+    def until(self, wanted: str | Callable[[list[str]], bool], patience: float = 60) -> list[str]:
         """Wait until a text stands on the screen, or something holds of its lines; then the lines."""
         end = time.monotonic() + patience
         while time.monotonic() < end:

@@ -17,7 +17,14 @@ from vocabularies import spm
 
 from llmlocal import tokenizer
 from llmlocal.chat_format import templates
-from llmlocal.chat_format.chat_template import ChatTemplate, TemplateRefusedError, choose, one_line, special_tokens
+from llmlocal.chat_format.chat_template import (
+    ChatTemplate,
+    TemplateRefusedError,
+    choose,
+    one_line,
+    special_tokens,
+    suggested,
+)
 from llmlocal.errors import BadFileError, LlmlocalError, NotFoundError
 
 GOLDEN = Path(__file__).parent / "golden" / "chat_templates.json.xz"
@@ -243,17 +250,17 @@ def test_choice() -> None:
     plain = spm("<|im_start|>", "<|im_end|>", "a")
     vocabulary = tokenizer.load(plain)
     assert special_tokens(vocabulary) == {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    guessed = choose(plain, vocabulary)
-    assert guessed and guessed.source == templates.source("chatml") and "--template" in guessed.note
+    assert choose(plain, vocabulary) is None
+    assert suggested(plain, vocabulary) == "chatml"
     assert choose(spm("a"), tokenizer.load(spm("a"))) is None
     own = plain | {"tokenizer.chat_template": "own", "tokenizer.chat_template.tool_use": "tools"}
     for wanted, tools, source in ((None, False, "own"), (None, True, "tools"), ("tool_use", False, "tools")):
         chosen = choose(own, vocabulary, wanted, tools=tools)
-        assert chosen and chosen.source == source and not chosen.note
+        assert chosen and chosen.source == source
     named = choose(own, vocabulary, "gemma")
     assert named and named.source == templates.source("gemma")
     blank = choose(plain | {"tokenizer.chat_template": " \n"}, vocabulary)
-    assert blank and blank.note
+    assert blank is None
     with pytest.raises(BadFileError):
         choose({"tokenizer.chat_template": 7}, vocabulary)
 

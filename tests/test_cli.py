@@ -23,7 +23,7 @@ from llmlocal.errors import LlmlocalError
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
 TEMPLATES = ("M50", "M51")  # hostile chat templates, which a raw prompt never meets
-NOTE = "the model has no chat template: it continues the plain text (--template chooses a template)\n"
+NOTE = "the model has no chat template: it continues the plain text (--template NAME wraps it)\n"
 REFUSED = [f"M{n:02}" for n in range(1, 55) if n != 41]  # M41 runs: the special id that lies outside is not needed
 Said = Callable[..., tuple[int, str, str]]
 
@@ -417,7 +417,15 @@ def test_no_home(said: Said, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     scripted(word("d"))
     assert said("run", "m", "d", "-n", "1", "--raw", "-q", "--no-stdin") == (0, "d", "")
-    for command in (["list"], ["sessions", "ls"], ["alias", "ls"], ["prune"], ["list", "--available"]):
+    for command in (
+        ["list"],
+        ["sessions", "ls"],
+        ["alias", "ls"],
+        ["prune"],
+        ["list", "--available"],
+        ["ls"],
+        ["sessions", "list"],
+    ):
         assert said(*command)[0] == 0
     assert said("sessions", "show", "x")[0] == said("path", "x")[0] == 3
 

@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 from codecs import getincrementaldecoder
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -385,22 +386,41 @@ def test_pipe_gets_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_progress_of_a_long_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 0.0, 0.5, 0.5, 4.0, 4.0, 300.0, 300.0, 9.0, 9.0])
-    monkeypatch.setattr(terminal, "monotonic", lambda: next(now))
-    monkeypatch.setattr("llmlocal.cli.ui.answer.monotonic", lambda: next(now))
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen.slave)
     monkeypatch.setenv("TERM", "xterm")
     out = BytesIO()
-    events: list[Event] = [*(PromptProgress(n, 100) for n in (1, 20, 50)), Token(1, (Part("answer", "a"),)), END]
-    assert AnswerScreen().answer(events, out) == END
+
+    def events() -> Iterator[Event]:
+        for done in (20, 50):
+            yield PromptProgress(done, 100)
+            while f" {done} % of 100 tokens".encode() not in b"".join(screen._got):
+                sleep(0.01)
+        yield Token(1, (Part("answer", "a"),))
+        yield END
+
+    assert AnswerScreen().answer(events(), out) == END
     assert out.getvalue() == b"a"
-    _, first, second, cleared = screen.close().decode().split("\r")
-    for line, done, speed in ((first, 20, 5), (second, 50, 0)):
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", line)
-        assert plain.startswith("prompt ") and f"{done} of 100 tokens" in plain
-        assert plain.endswith(f"{speed} tokens/s\x1b[K")
-    assert cleared == "\x1b[K"
+    lines = screen.close().decode().split("\r")
+    assert lines[-1] == "\x1b[K"
+    reading = re.compile(r"\S reading the prompt(, \d\d % of 100 tokens,)?( \d+ s)?\x1b\[K")
+    assert all(map(reading.fullmatch, lines[1:-1]))
+
+
+def test_a_terminal_without_a_cursor_gets_words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen.slave)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("llmlocal.cli.ui.spinner.PATIENCE", 0.0)
+
+    def events() -> Iterator[Event]:
+        yield PromptProgress(20, 100)
+        while b"(reading" not in b"".join(screen._got):
+            sleep(0.01)
+        yield END
+
+    AnswerScreen().answer(events(), BytesIO())
+    assert re.fullmatch(r"\(reading the prompt.*\)\nthe model answered nothing\n", screen.close().decode())
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmlocal.cli.ui.code import highlighted
-from llmlocal.cli.ui.markdown import BOLD, CODE, DIM, ITALIC, LONGEST, RESET, Markdown, width_of
+from llmlocal.cli.ui.markdown import BOLD, CODE, DIM, ITALIC, LONGEST, RESET, Markdown
+from llmlocal.cli.ui.wrap import PlainText, Wrap, width_of, wrapped
 
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
@@ -32,16 +33,17 @@ CASES = {
     "`a*b*c` and ``x ` y``": "a*b*c and x ` y",
     "\\*no\\* \\_no\\_": "*no* _no_",
     "# One #\n## Two\n####### seven": "One #\nTwo\n####### seven",
-    "- a\n  * b\n+ c\n1. d\n12) e": "• a\n  • b\n• c\n1. d\n12) e",
+    "- a\n  * b\n+ c\n1. d\n12) e": "• a\n  ◦ b\n• c\n1. d\n12) e",
     "-no\n#no\n1.no\n-- no": "-no\n#no\n1.no\n-- no",
     "> q\n>r": "│ q\n│ r",
+    "> > a\n>> b\n> - c\n>   - d\n> # e": "│ │ a\n│ │ b\n│ • c\n│   ◦ d\n│ e",
     "---\n***\n": "─" * 20 + "\n" + "─" * 20 + "\n",
     "[t](http://u) [t] [1](x) ![i](p.png)": "t (http://u) [t] 1 (x) i (p.png)",
     "[http://u](http://u)": "http://u",
     "```\n**raw** | `x`\n```\nafter": "```\n**raw** | `x`\n```\nafter",
     "~~~py\nx = 1\n~~~": "~~~py\nx = 1\n~~~",
     "````\n```\n````\n": "````\n```\n````\n",
-    "| a | b |\n|:--|--:|\n| **1** | 日本 |\n| x |\n\nafter": "a  b\n─  ────\n1  日本\nx\n\nafter",
+    "| a | b |\n|:--|--:|\n| **1** | 日本 |\n| x |\n\nafter": "a     b\n─  ────\n1  日本\nx\n\nafter",
     "| not a table\nsecond": "| not a table\nsecond",
     "a | b\nc": "a | b\nc",
     "**b *i* b**": "b i b",
@@ -67,10 +69,74 @@ def test_colours() -> None:
     assert drawn("```nolanguage\ndef f(): pass\n```").count("\x1b[35m") == 0
 
 
-def test_a_wide_table_is_not_broken_into_columns() -> None:
-    table = "| aaaaaaaaaaaa | bbbbbbbbbbbbbb |\n|---|---|\n| 1 | 2 |\n"
-    assert plain(table, columns=20) == table.removesuffix("\n")
-    assert plain(table, columns=40) == "aaaaaaaaaaaa  bbbbbbbbbbbbbb\n────────────  ──────────────\n1             2"
+def test_a_table_wider_than_the_terminal_wraps_in_its_cells() -> None:
+    table = "| name | what it is | n |\n|:---|:---:|---:|\n| one | a rather long text | 10 |\n| x | y | 9999 |"
+    assert plain(table, columns=80).splitlines() == [
+        "name      what it is         n",
+        "────  ──────────────────  ────",
+        "one   a rather long text    10",
+        "x             y           9999",
+    ]
+    assert plain(table, columns=22).splitlines() == [
+        "name  what it is     n",
+        "────  ──────────  ────",
+        "one    a rather     10",
+        "      long text",
+        "x         y       9999",
+    ]
+    assert plain("| a | b |\n|--|--|\n| abcdefghijklmnopq **12345678** | x |", columns=12).splitlines() == [
+        "a          b", "─────────  ─", "abcdefghi  x", "jklmnopq", "12345678",
+    ]  # fmt: skip
+    narrow = plain(table, columns=10).splitlines()
+    assert narrow[:4] == ["name: one", "what it is: a rather long text", "n: 10", "name: x"]
+
+
+TEXT = "The quick brown fox jumps over the lazy dog, and then it runs home."
+
+
+@pytest.mark.parametrize("columns", [12, 20, 40])
+@pytest.mark.parametrize("start", ["", "- ", "  12. ", "> ", "> > - ", "# "])
+def test_lines_are_broken_between_words(start: str, columns: int) -> None:
+    def wrapping(cuts: int) -> str:
+        markdown = Markdown(lambda: columns, highlighted, Wrap(lambda: columns))
+        text = start + TEXT + "\n"
+        return "".join([*(markdown.push(text[at : at + cuts]) for at in range(0, len(text), cuts)), markdown.finish()])
+
+    lines = COLOUR.sub("", wrapping(1)).splitlines()
+    assert wrapping(1) == wrapping(1000)
+    assert " ".join(" ".join(lines).replace("│", " ").replace("•", " ").split()).endswith(TEXT)
+    assert max(map(len, lines)) <= columns
+    assert all(line.startswith("│ │   " if start == "> > - " else "") for line in lines[1:])
+    words = set(TEXT.split())
+    assert all(word in words for line in lines[1:] for word in line.replace("│", " ").split())
+
+
+def test_code_and_tables_are_not_wrapped_by_words() -> None:
+    markdown = Markdown(lambda: 20, highlighted, Wrap(lambda: 20))
+    code = "print('a line of code that is longer than that')"
+    text = markdown.push(f"some words before it, and\n```\n{code}\n```\nsome words after the code") + markdown.finish()
+    lines = COLOUR.sub("", text).splitlines()
+    assert lines == ["some words before", "it, and", "```", code, "```", "some words after the", "code"]
+    plain_text = PlainText(Wrap(lambda: 20))
+    text = f"some words before it, and\n```\n{code}\n```\nsome words after the code"
+    assert ("".join(map(plain_text.push, text)) + plain_text.finish()).splitlines() == lines
+
+
+def test_wide_characters_break_anywhere_but_not_before_closing_marks() -> None:
+    assert wrapped("日本語の文章は、ここで折り返す。", 10).split("\n") == [
+        "日本語の文",
+        "章は、ここ",
+        "で折り返",
+        "す。",
+    ]
+    assert wrapped("한국어 문장은 단어", 10).split("\n") == ["한국어", "문장은", "단어"]
+    assert wrapped(f"{BOLD}bold words{RESET} e\u0301t", 6) == f"{BOLD}bold{RESET}\n{BOLD}words{RESET}\ne\u0301t"
+
+
+def test_without_a_width_nothing_is_held_or_broken() -> None:
+    wrap = Wrap(lambda: 0)
+    assert [wrap.push(piece) for piece in ("a", " ", "wor", "d  \n")] == ["a", " ", "wor", "d  \n"]
+    assert wrap.finish() == ""
 
 
 def test_words_pass_at_once() -> None:

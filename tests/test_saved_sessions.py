@@ -140,7 +140,7 @@ def wrong_sessions(where: Path) -> int:
 def test_wrong_values_cost_no_other_session(said: Said, here: Path) -> None:
     n = wrong_sessions(here)
     code, out, err = said("sessions", "ls")
-    assert (code, "2 turns  question 0" in out) == (0, True)
+    assert (code, "2 turns  m  question 0" in out) == (0, True)
     assert all(line.startswith("damaged: ") for line in err.splitlines())
     listed = json.loads(said("sessions", "ls", "--json")[1])["sessions"]
     assert len(listed) + len(err.splitlines()) == n
@@ -235,7 +235,7 @@ def test_sessions_command(said: Said, here: Path, tmp_path: Path) -> None:
     code, out, err = said("sessions", "ls")
     assert (code, err) == (0, "")
     assert out.startswith("abc  ")
-    assert "2 turns  question 0" in out
+    assert "2 turns  m  question 0" in out
     assert said("sessions", "show", "ab")[1].startswith("## System\n\nBe.\n\n## You\n\nquestion 0")
     got = json.loads(said("sessions", "export", "abc", "--json")[1])
     assert (got["schema"], got["id"], len(got["messages"])) == (1, "abc", 5)

@@ -1,23 +1,29 @@
-"""The commands of a chat: what each `/name` does, its line in /help, and how it is completed with Tab."""
+"""The commands of a chat: what each `/name` does. The first line of its docstring is its line in /help."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from pathlib import Path
+from typing import Any
 
-from ...errors import UsageError
+from ...errors import PromptTooLongError, UsageError
+from ...text import escaped
 from ..choices import Rendering, ShownThoughts
 from ..ui import terminal
 from ..ui.answer import summary
 from ..ui.clipboard import copy
 from ..ui.keyboard import edited
+from .arguments import first_word, path_of
+from .saved_commands import load, model, save, sessions
 from .turns import TurnRunner, count
 
 EXITS = ("exit", "quit", "bye")
+NAME = re.compile(r"/\S{0,40}")
+BLOCK = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(.*?)^[ \t]*\1", re.MULTILINE | re.DOTALL)  # of code, in Markdown
+MOST_COUNTED = 4 << 20  # bytes of a file whose tokens are counted; of a larger one they are estimated
+READ_AT_MOST = 1 << 28  # bytes of a file for /read
 
 
 def perform(runner: TurnRunner, line: str) -> bool:
@@ -25,24 +31,33 @@ def perform(runner: TurnRunner, line: str) -> bool:
     name, _, rest = line[1:].partition(" ")
     if name in EXITS:
         return False
-    found = COMMANDS.get(name)
+    found = COMMANDS.get("help" if name == "?" else name)
     if found is None:
-        close = get_close_matches(name, COMMANDS, 1)
+        close = unknown(line)[1]
         known = "type /help for the list; start with // to send text that begins with /"
-        raise UsageError(f"no command /{name}", f"did you mean /{close[0]}?" if close else known)
+        raise UsageError(f"no command /{name}", close.removeprefix(": ") or known)
     found(runner, rest.strip())
     return True
 
 
+def unknown(line: str) -> tuple[str, str]:
+    """The name of a command that does not exist, for messages, and which one may be meant."""
+    found = NAME.match(line)
+    name = found[0] if found else "/"
+    close = get_close_matches(name[1:], COMMANDS, 1, 0.7)
+    return escaped(name), f": did you mean /{close[0]}?" if close else ""
+
+
 def is_command(line: str) -> bool:
     """Whether a line names one of the commands."""
-    return line[:1] == "/" and line[1:].split(" ")[0] in (*COMMANDS, *EXITS)
+    return line[:1] == "/" and line[1:].split(" ")[0] in (*COMMANDS, *EXITS, "?")
 
 
 def help_(runner: TurnRunner, rest: str) -> None:
     """list the commands"""
     width = max(map(len, COMMANDS)) + 3
-    runner.screen.told(f"{'/' + name:<{width}}{command.__doc__}" for name, command in COMMANDS.items())
+    lines = (f"{'/' + name:<{width}}{command.__doc__}" for name, command in COMMANDS.items())
+    runner.screen.told(lines, hang=width)
     runner.screen.told(
         [
             f"{'/exit':<{width}}leave the chat, as Ctrl-D does",
@@ -72,15 +87,24 @@ def retry(runner: TurnRunner, rest: str) -> None:
     runner.retry(turns[-1].question)
 
 
+def continue_(runner: TurnRunner, rest: str) -> None:
+    """go on with the last answer, if it was cut short"""
+    runner.go_on()
+
+
 def edit(runner: TurnRunner, rest: str) -> None:
-    """edit the last question in $VISUAL or $EDITOR and send it again"""
+    """[TEXT|last]: write a message in $VISUAL or $EDITOR; last edits the last question and sends it again"""
     turns = runner.chat.conversation.turns
-    text = edited(turns[-1].question if turns else "")
+    again = rest == "last"
+    if again and not turns:
+        raise UsageError("there is no question to edit")
+    before = turns[-1].question if again else rest
+    text = edited(before)
     if text is None:
         raise UsageError("the editor could not be started or failed", "set EDITOR to the editor to use")
-    if not text.strip() or (turns and text == turns[-1].question):
-        runner.screen.aside("(nothing was changed)")
-    elif turns:
+    if not text.strip() or (again and text == before):
+        runner.screen.aside("(nothing was changed)" if again else "(nothing to send)")
+    elif again:
         runner.retry(text)
     else:
         runner.ask(text)
@@ -91,12 +115,28 @@ def read(runner: TurnRunner, rest: str) -> None:
     from ...chat_format.prompt import with_files
     from ..text_input import files_source
 
-    name, question = _first_word(rest)
+    name, question = first_word(rest)
     if not name:
         raise UsageError("/read needs a file", "such as /read notes.txt What is this about?")
-    files = files_source([_path(name)])(runner.chat.session.most_bytes)
+    files = files_source([path_of(name)])(READ_AT_MOST)
     text = with_files(files, question.encode("utf-8", "surrogateescape"))
+    _check_fits(runner, name, text)
     runner.ask(text.decode("utf-8", "surrogateescape"))
+    runner.default = runner.default and f"/read {rest}"
+
+
+def _check_fits(runner: TurnRunner, name: str, text: bytes) -> None:
+    """Raises PromptTooLongError, which says how large a context would do, for a file that cannot fit."""
+    session = runner.chat.session
+    n = len(session.tokenizer.encode(text[:MOST_COUNTED].decode("utf-8", "surrogateescape"), add_special=False))
+    more = len(text) > MOST_COUNTED
+    n = n * len(text) // MOST_COUNTED if more else n
+    room = runner.chat.answer_room
+    if n + room > session.n_ctx:
+        size = f"{'about ' if more else ''}{n} tokens"
+        message = f"{escaped(name)} is {size}; the context holds {session.n_ctx}, {room} of them for the answer"
+        enough = -(-(n + 2 * room) // 1024) * 1024
+        raise PromptTooLongError(message, f"llmlocal chat --continue --ctx {enough} holds it")
 
 
 def system(runner: TurnRunner, rest: str) -> None:
@@ -107,59 +147,55 @@ def system(runner: TurnRunner, rest: str) -> None:
         return
     conversation.system = None if rest == "off" else rest
     runner.save({"type": "system", "text": conversation.system})
+    runner.screen.aside("(system prompt removed)" if rest == "off" else "(system prompt set)")
 
 
 def set_(runner: TurnRunner, rest: str) -> None:
-    """[NAME VALUE]: show or set temperature, top_k, top_p, min_p, seed, max_tokens and others"""
+    """[NAME [VALUE]]: show or set temperature, top_k, top_p, min_p, seed, max_tokens and others"""
     from ...generation.sampling_defaults import NAMES, parameter
 
     settings = runner.chat.settings
-    if not rest:
-        values = {name: getattr(settings.sampling, name) for name in NAMES} | {"max_tokens": settings.max_tokens}
-        runner.screen.told(f"{name} {'none' if value is None else value}" for name, value in values.items())
-        return
-    key, value = _first_word(rest)
+    values = {name: getattr(settings.sampling, name) for name in NAMES} | {"max_tokens": settings.max_tokens}
+    key, text = first_word(rest)
     key = key.replace("-", "_")
     key = SHORT_NAMES.get(key, key)
-    if key in ("max_tokens", "seed") and value == "none":
-        if key == "seed":
-            settings.sampling = replace(settings.sampling, seed=None)
-        else:
-            settings.max_tokens = None
-    elif key == "max_tokens":
-        if not value.isdecimal() or int(value) < 1:
-            raise UsageError(f"max_tokens is {value}: must be a whole number of 1 or more, or none")
-        settings.max_tokens = int(value)
-    else:
-        changed = {key: parameter(key, value)}
-        settings.sampling = replace(settings.sampling, **changed)  # type: ignore[arg-type]
-
-
-def model(runner: TurnRunner, rest: str) -> None:
-    """[MODEL]: show the model, or continue with another one"""
-    from ...chat.chat import Chat
-
-    old = runner.chat
     if not rest:
-        runner.screen.told([str(old.session.gguf.path)])
+        runner.screen.told(f"{name} {_shown(value)}" for name, value in values.items())
         return
-    session = runner.open_model(rest)
-    try:
-        runner.chat = Chat(session, old.conversation, old.settings)
-    except BaseException:
-        session.close()
-        raise
-    old.session.close()
-    runner.save({"type": "model", "model": rest})
-    runner.screen.aside(f"(now using {rest})")
+    if not text:
+        if key not in values:
+            parameter(key, "0")  # raises: there is no such parameter
+        runner.screen.told([f"{key} {_shown(values[key])}"])
+        return
+    value: Any = None if text == "none" and key in ("max_tokens", "seed") else text
+    if value is not None and key == "max_tokens":
+        if not text.isdecimal() or int(text) < 1:
+            raise UsageError(f"max_tokens is {text}: must be a whole number of 1 or more, or none")
+        value = int(text)
+    elif value is not None:
+        value = parameter(key, text)
+    if key == "max_tokens":
+        settings.max_tokens = value
+    else:
+        settings.sampling = replace(settings.sampling, **{key: value})
+    runner.save({"type": "set", "name": key, "value": value})
+    runner.screen.aside(f"({key} is now {_shown(value)}, was {_shown(values[key])})")
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 def think(runner: TurnRunner, rest: str) -> None:
     """[on|off|auto|show|fold|hide]: show the last thought, or set whether the model thinks or how that is shown"""
     if rest in ("on", "off", "auto"):
-        runner.chat.settings.think = rest  # type: ignore[assignment]
+        runner.chat.set_think(rest)  # type: ignore[arg-type]
+        runner.save({"type": "set", "name": "think", "value": rest})
+        runner.screen.aside(f"(thinking: {rest})")
     elif rest in list(ShownThoughts):
         runner.screen.thoughts = ShownThoughts(rest)
+        how = {"show": "shown", "fold": "shown as one line", "hide": "hidden"}[rest]
+        runner.screen.aside(f"(thinking is {how})")
     elif rest:
         raise UsageError(f"/think {rest}: must be on, off, auto, show, fold or hide")
     else:
@@ -184,30 +220,23 @@ def stats(runner: TurnRunner, rest: str) -> None:
     runner.screen.told([summary(runner.end) if runner.end else "there is no answer yet"])
 
 
-def save(runner: TurnRunner, rest: str) -> None:
-    """FILE: write the conversation to a file, as JSON if its name ends in .json, otherwise as Markdown"""
-    from ...chat.transcript import markdown, record
-    from ...files.atomic_file import atomic_file
-    from ..views.model import to_json
-
-    if not rest:
-        raise UsageError("/save needs a file", "such as /save chat.md")
-    path, conversation = _path(rest), runner.chat.conversation
-    text = to_json(**record(conversation)) + "\n" if path.suffix == ".json" else markdown(conversation)
-    with atomic_file(path) as file:
-        file.write(text.encode("utf-8", "replace"))
-    runner.screen.aside(f"(written to {path})")
-
-
 def copy_(runner: TurnRunner, rest: str) -> None:
-    """copy the last answer to the clipboard"""
+    """[code]: copy the last answer to the clipboard, or the last block of code in it"""
     turns = runner.chat.conversation.turns
-    if not turns or not turns[-1].answer:
+    text, what = (turns[-1].answer if turns else ""), "the last answer"
+    if not text:
         raise UsageError("there is no answer to copy")
-    taker = copy(turns[-1].answer)
+    if rest == "code":
+        blocks = BLOCK.findall(text)
+        if not blocks:
+            raise UsageError("the last answer has no block of code", "/copy copies all of it")
+        text, what = blocks[-1][1], "the last block of code"
+    elif rest:
+        raise UsageError(f"/copy {escaped(rest)}: must be code, or nothing for the whole answer")
+    taker = copy(text)
     if not taker:
         raise UsageError("no clipboard was found", "/save FILE writes the conversation to a file")
-    runner.screen.aside(f"(copied with {taker})")
+    runner.screen.aside(f"(copied {what}, {count(len(text), 'character')}, with {taker})")
 
 
 def raw(runner: TurnRunner, rest: str) -> None:
@@ -222,6 +251,7 @@ COMMANDS: Mapping[str, Callable[[TurnRunner, str], None]] = {
     "clear": clear,
     "undo": undo,
     "retry": retry,
+    "continue": continue_,
     "edit": edit,
     "read": read,
     "system": system,
@@ -231,47 +261,9 @@ COMMANDS: Mapping[str, Callable[[TurnRunner, str], None]] = {
     "context": context,
     "stats": stats,
     "save": save,
+    "sessions": sessions,
+    "load": load,
     "copy": copy_,
     "raw": raw,
 }
 SHORT_NAMES = {"temp": "temperature", "n": "max_tokens", "typical": "typical_p"}  # as the command line has them
-WORDS: Mapping[str, tuple[str, ...]] = {
-    "think": ("on", "off", "auto", *ShownThoughts),
-    "set": ("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty", "seed", "max_tokens"),
-}
-PATHS = ("read", "save", "model")
-
-
-def complete(text: str) -> tuple[int, Iterable[str]]:
-    """Completions of a line: how many characters at its end are replaced, and by what."""
-    if not text.startswith("/") or "\n" in text:
-        return 0, ()
-    name, blank, rest = text[1:].partition(" ")
-    if not blank:
-        return len(text), [f"/{command}" for command in (*COMMANDS, "exit") if command.startswith(name)]
-    if name in WORDS:
-        return len(rest), [word for word in WORDS[name] if word.startswith(rest)]
-    return (len(rest), _paths(rest)) if name in PATHS else (0, ())
-
-
-def _path(text: str) -> Path:
-    """A path as it was typed, with ~ for a home folder; of an unknown user it stays."""
-    return Path(os.path.expanduser(text))
-
-
-def _paths(start: str) -> list[str]:
-    folder, last = os.path.split(start)
-    found = []
-    with suppress(OSError):
-        for entry in sorted(_path(folder or ".").iterdir()):
-            if entry.name.startswith(last) and (last or not entry.name.startswith(".")):
-                found.append(os.path.join(folder, entry.name) + ("/" if entry.is_dir() else ""))
-    return found
-
-
-def _first_word(text: str) -> tuple[str, str]:
-    """The first word, which may be in quotes, and the rest."""
-    if text[:1] in ("'", '"') and (end := text.find(text[0], 1)) > 0:
-        return text[1:end], text[end + 1 :].strip()
-    word, _, rest = text.partition(" ")
-    return word, rest.strip()

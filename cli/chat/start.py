@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from ..open_model import chosen, guide, prompt_cache
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
 from ..ui.terminal import check_stdout
+from .completion import complete
 from .loop import chat_loop
-from .slash_commands import complete
 from .turns import TurnOptions, TurnRunner, count
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Start:
     given: Mapping[str, Any]
     limits: Limits
     quiet: bool = False
+    files: Sequence[Path] = ()  # to be sent with the first question
+    question: str | None = None  # the first one
 
     def turn_options(self, tools: Path | None, tool_run: str, context_end: str, commands: bool) -> TurnOptions:
         """How turns are run. Raises as `tools.load`, and UsageError for an empty `tool_run`."""
@@ -78,17 +80,44 @@ class Start:
                 if self.model is None:
                     raise
         self.model = self.model or (Path(saved.model) if saved else guide(quiet=self.quiet))
-        model = str(self.model)
+        model, settings = str(self.model), self._settings(saved.settings if saved else {})
         conversation = saved.conversation if saved else Conversation(system)
         if not self.save:
             conversation.system = conversation.system if system is None else system
             return None, conversation
         id = saved.id if saved else id
-        file = sessions.named(id, model, system) if id else sessions.new(model, system)
+        if id:
+            file = sessions.named(id, model, system, settings=settings)
+        else:
+            file = sessions.new(model, system, settings=settings)
+        if saved and model != saved.model:
+            file.append({"type": "model", "model": model})
         if saved and system is not None and system != conversation.system:
             conversation.system = system
             file.append({"type": "system", "text": system})
         return file, conversation
+
+    def _settings(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a saved session, unless others are given; they hold from now on. A file's invalid ones do not."""
+        from ...generation.sampling_defaults import valid
+
+        limits = self.limits
+        given = {**valid(saved), **{name: value for name, value in self.given.items() if value is not None}}
+        most, think = saved.get("max_tokens"), saved.get("think")
+        if limits.max_tokens is None and isinstance(most, int) and not isinstance(most, bool) and most > 0:
+            limits = replace(limits, max_tokens=most)
+        if limits.think == "auto" and think in ("on", "off"):
+            limits = replace(limits, think=think)
+        self.given, self.limits = given, limits
+        more = {"max_tokens": limits.max_tokens, "think": limits.think}
+        return given | {name: value for name, value in more.items() if value not in (None, "auto")}
+
+    def _attached(self, session: Session) -> str:
+        from ...chat_format.prompt import with_files
+        from ..text_input import files_source
+
+        files = files_source(self.files)(session.most_bytes)
+        return with_files(files, b"").decode("utf-8", "surrogateescape")
 
     def session(self, name: str) -> Session:
         """Open a model by its name. Raises as `Session.open`, and ResourceError where memory does not suffice."""
@@ -139,8 +168,10 @@ class Start:
         except BaseException:
             session.close()
             raise
-        screen.notes(filter(None, [*session.tokenizer.notes, chat.template.note]))
-        return TurnRunner(chat, screen, self._keyboard(), file, options, self.session)
+        screen.notes(session.tokenizer.notes)
+        runner = TurnRunner(chat, screen, self._keyboard(), file, options, self.session)
+        runner.attached = self._attached(session)
+        return runner
 
     def run(
         self,
@@ -158,16 +189,26 @@ class Start:
             if file is not None:
                 stack.callback(file.close)
             if runner.interactive:
-                continued = f", continued after {count(turns, 'turn')}" if turns else ""
-                saved = f"; saved as {file.id}" if file else ""
-                screen.notes([f"{self.model}{continued}{saved}; /help lists the commands, Ctrl-D leaves"])
-            return chat_loop(runner)
+                continued = f" · continued after {count(turns, 'turn')}" if turns else ""
+                screen.notes([f"{title(runner.chat.session)} · /? for help · Ctrl-D to quit{continued}"])
+                runner.show_last()
+            return chat_loop(runner, self.question)
 
     def _keyboard(self) -> Keyboard:
         if not interactive():
             return PlainKeyboard()
         wanted = self.save and not os.environ.get("LLMLOCAL_NO_HISTORY")
         return LineEditor(_history() if wanted else None, complete)
+
+
+def title(session: Session) -> str:
+    """The model's name and the type of its file, for people: SmolLM2-135M-Instruct Q4_1."""
+    from ...model_info.describe import file_type
+
+    name, type = session.gguf.path.stem, file_type(session.gguf.metadata) or ""
+    if type and name.upper().endswith(type):
+        name = name[: -len(type)].rstrip("._- ")
+    return f"{name} {type}".rstrip()
 
 
 def _history() -> Path:

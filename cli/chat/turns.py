@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from ...errors import PromptTooLongError, ResourceError
+from ...errors import LlmlocalError, PromptTooLongError, ResourceError
 from ...text import escaped, shown
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, no_echo
@@ -18,6 +19,7 @@ from .interrupts import Interrupts
 
 if TYPE_CHECKING:
     from ...chat.chat import Chat
+    from ...chat.conversation import Turn
     from ...chat.store import SessionFile
     from ...chat.tools import Tool
     from ...chat_format.tool_calls import Call
@@ -58,8 +60,10 @@ class TurnRunner:
         self.saved, self.open_model = saved, open_model
         self.interrupts = Interrupts()
         self.end: Finished | None = None  # of the last answer
+        self._answered: Turn | None = None  # the turn that the model has in its context
         self._noted: set[str] = set()
         self._always: set[str] = set()  # functions that may run without asking again
+        self.attached = ""  # files that go with the next question
         self.default = ""  # the text that the next line begins with
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
 
@@ -67,7 +71,8 @@ class TurnRunner:
 
     def ask(self, text: str) -> None:
         """Run a turn: question, answer, function calls. It is saved however it ends, unless there is no answer."""
-        turn = self.chat.conversation.begin(text)
+        attached, self.attached = self.attached, ""
+        turn = self.chat.conversation.begin(f"{attached}\n\n{text}" if attached and text else attached or text)
         try:
             self.make_room()
             self._answer()
@@ -77,15 +82,30 @@ class TurnRunner:
                     self.save({"type": "turn", "messages": turn.messages})
                 else:
                     self.chat.conversation.undo()
-                    self.default = text
+                    self.default, self.attached = text, attached
+
+    def go_on(self) -> None:
+        """Go on with the last answer, which was cut short. Raises as `Chat.go_on`."""
+        self._stream(self.chat.go_on())
+        self._mark_cut()
+        with self.interrupts.held():
+            self.save({"type": "undo"})
+            self.save({"type": "turn", "messages": self.chat.conversation.turns[-1].messages})
+
+    def used(self) -> int:
+        """Tokens of the context that the conversation takes."""
+        turns, session = self.chat.conversation.turns, self.chat.session
+        if not turns:
+            return 0
+        if turns[-1] is not self._answered:  # undone, cleared, or from a saved session
+            with suppress(LlmlocalError):
+                return min(len(self.chat.prompt().ids), session.n_ctx)
+        return session.used
 
     def _answer(self) -> None:
         for _ in range(MAX_CALL_ROUNDS):
-            self.stream(self.chat.reply())
-            if self.interrupts.stopped:
-                self.screen.aside("(stopped)")
-                return
-            if not self.chat.calls:
+            self._stream(self.chat.reply())
+            if self._mark_cut() or not self.chat.calls:
                 return
             results = [self._call(call) for _, call in self.chat.calls]
             self.chat.add_results([result or "the user did not allow this call" for result in results])
@@ -94,11 +114,28 @@ class TurnRunner:
             self.make_room()
         self.screen.aside(f"the turn ends here: it has called functions {MAX_CALL_ROUNDS} times")
 
-    def stream(self, events: Events) -> None:
-        """Draw the events of an answer until it ends or Ctrl-C stops it."""
+    def _mark_cut(self) -> bool:
+        """Say where an answer was cut short and how it goes on; false where it is whole."""
+        more = "; /continue goes on" if self.interactive and self.chat.conversation.turns[-1].answer.strip() else ""
+        if self.interrupts.stopped:
+            self.screen.aside(f"(stopped{more})")
+        elif self.end and self.end.reason == "length" and more:
+            self.screen.aside(f"(cut after {self.end.generated_tokens} tokens, the limit{more})")
+        return self.interrupts.stopped
+
+    def _stream(self, events: Events, out: BytesIO | None = None) -> None:
+        """Draw the events of an answer until it ends or Ctrl-C stops it; its text goes to `out`, by default stdout."""
+        session = self.chat.session
+        if self.interactive:
+            self.screen.gap()
         with self._echo_off(), self.interrupts.answering(), closing(events):
-            self.end = self.screen.answer(events, stopped=lambda: self.interrupts.stopped)
-        cache = self.chat.session.cache
+            if not session.loaded:
+                self.screen.status("loading the model")
+                _ = session.engine
+                self.screen.clear()
+            self.end = self.screen.answer(events, out, stopped=lambda: self.interrupts.stopped)
+        self._answered = self.chat.conversation.turns[-1]
+        cache = session.cache
         if cache is not None and cache.notes:
             self.screen.notes(cache.notes)
             cache.notes.clear()
@@ -116,7 +153,7 @@ class TurnRunner:
         if choice == "ask":
             full = f"The context is full (the conversation is {n} tokens, the context {n_ctx})"
             question = f"{full}: [d]rop the oldest turns, [s]ummarize them, or sto[p]?"
-            choice = self._asked(question, CONTEXT_ENDS)
+            choice = self.asked(question, CONTEXT_ENDS)
         if choice == "stop" or chat.conversation.visible() < 2:
             if n < n_ctx and chat.conversation.visible() < 2:
                 return  # one long turn: its answer ends where the context is full, with a note
@@ -140,12 +177,25 @@ class TurnRunner:
     def _summarize(self) -> None:
         conversation = self.chat.conversation
         before = conversation.summary
-        self.screen.aside("(summary:)")
-        self.stream(self.chat.summarize())
+        shown = self.interactive
+        if shown:
+            self.screen.aside("(summary of the older turns:)")
+        self._stream(self.chat.summarize(), None if shown else BytesIO())
         if conversation.summary is not None and conversation.summary != before:
+            if not shown:
+                self.screen.aside(f"(summary of the older turns: {conversation.summary})")
             self.save({"type": "summary", "text": conversation.summary, "upto": conversation.first})
         else:
             self.screen.aside("(the summary was not finished)")
+
+    def show_last(self) -> None:
+        """Show the last exchange of a conversation that is continued."""
+        turns = self.chat.conversation.turns
+        if turns and self.interactive:
+            self.screen.gap()
+            self.screen.aside(f"> {turns[-1].question}")
+            self.screen.gap()
+            self.screen.show(turns[-1].answer)
 
     def retry(self, text: str) -> None:
         """Replace the last turn with a new one for `text`; a fixed seed goes up by one, to get another answer."""
@@ -208,7 +258,7 @@ class TurnRunner:
     def _may_run(self, tool: Tool) -> bool:
         """Whether the user allows a call of this function; "always" holds for the rest of the chat."""
         if tool.name not in self._always:
-            answer = self._asked(
+            answer = self.asked(
                 f"run {escaped(tool.command[0])}? (always: also each later call of this function)", CONSENT
             )
             if answer == "always":
@@ -216,7 +266,8 @@ class TurnRunner:
             return answer != "no"
         return True
 
-    def _asked(self, question: str, answers: Mapping[str, str]) -> str:
+    def asked(self, question: str, answers: Mapping[str, str]) -> str:
+        """What the user answers to a question, see `Keyboard.ask`."""
         with self.interrupts.reading():
             return self.keyboard.ask(question, answers)
 

@@ -6,10 +6,13 @@ import typer
 
 from .. import choices
 from .. import options as o
+from ..open_model import checked, named_or_saved
 
 
 def chat(
-    model: o.MaybeModel = None,
+    model: o.ModelOrQuestion = None,
+    question: o.FirstQuestion = None,
+    file: o.FirstFiles = None,
     system: o.System = None,
     template: o.Template = None,
     resume: o.Continue = False,
@@ -19,6 +22,7 @@ def chat(
     think_budget: o.ThinkBudget = None,
     thoughts: o.Thoughts = choices.ShownThoughts.show,
     render: o.Render = choices.Rendering.auto,
+    wrap: o.WrapLines = choices.Wrapping.on,
     context_end: o.ContextEnd = choices.AtEnd.ask,
     tools: o.ToolsFile = None,
     tool_run: o.ToolRun = "ask",
@@ -33,7 +37,10 @@ def chat(
     top_k: o.TopK = None,
     top_p: o.TopP = None,
     min_p: o.MinP = None,
+    typical: o.Typical = None,
     repeat: o.RepeatPenalty = None,
+    frequency: o.FrequencyPenalty = None,
+    presence: o.PresencePenalty = None,
     seed: o.Seed = None,
     stop: o.Stop = None,
     yes: o.Yes = False,
@@ -46,17 +53,21 @@ def chat(
     is sent as it is.
 
     \b
-    Examples: llmlocal chat model.gguf -s "Be brief."
+    Examples: llmlocal chat model.gguf "Why is the sky blue?" -s "Be brief."
               llmlocal chat --continue
     """
     from ..chat.start import Limits, Start
     from ..ui.answer import AnswerScreen
 
-    given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "repeat_penalty": repeat}
-    given |= {"seed": seed}
+    given = {"temperature": temp, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical, "seed": seed}
+    given = checked(given | {"repeat_penalty": repeat, "frequency_penalty": frequency, "presence_penalty": presence})
+    path, asked = named_or_saved(model, question)
     limits = Limits(max_tokens, stop or (), think.value, think_budget)
-    start = Start(model, ctx, threads, kv_type, weights, yes, prompt_cache, not no_save, template, given, limits, quiet)
+    kept = not no_save
+    start = Start(path, ctx, threads, kv_type, weights, yes, prompt_cache, kept, template, given, limits, quiet)
+    start.files, start.question = file or (), asked
     turn_options = start.turn_options(tools, tool_run, context_end, commands)
-    file, conversation = start.conversation(resume, session, system)
-    screen = AnswerScreen(render=render, thoughts=thoughts, whole_lines=True, quiet=quiet, verbose=verbose)
-    raise typer.Exit(start.run(screen, conversation, file, turn_options))
+    saved, conversation = start.conversation(resume, session, system)
+    wraps = wrap is choices.Wrapping.on
+    screen = AnswerScreen(render, thoughts=thoughts, whole_lines=True, wrap=wraps, quiet=quiet, verbose=verbose)
+    raise typer.Exit(start.run(screen, conversation, saved, turn_options))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from .. import choices
 from .. import options as o
 from ..command_group import group
 from ..ui import terminal
 
-sessions = group("List, show, export or remove saved chats.", "llmlocal sessions ls")
+sessions = group("List, search, show, export or remove saved chats.", "llmlocal sessions ls")
 
 
 @sessions.command()
@@ -35,28 +36,46 @@ def show(session: o.SessionName) -> None:
 
 
 @sessions.command()
+def search(words: o.SearchWords, as_json: o.Json = False) -> None:
+    """List the saved chats in which all WORDS occur, with the place.
+
+    \b
+    Example: llmlocal sessions search train tickets
+    """
+    from ..views.sessions import list_found
+
+    list_found(words, as_json)
+
+
+@sessions.command()
 def export(
-    session: o.SessionName, md: o.Markdown = False, as_json: o.Json = False, output: o.OutputFile = None
+    session: o.SessionName,
+    md: o.Markdown = False,
+    as_json: o.Json = False,
+    form: o.ExportForm = choices.Transcript.md,
+    output: o.OutputFile = None,
 ) -> None:
     """Export a saved chat as Markdown or JSON.
 
     \b
-    Example: llmlocal sessions export trip --json -o trip.json
+    Examples: llmlocal sessions export trip --json -o trip.json
+              llmlocal sessions export trip --format sharegpt
     """
     from ..views import sessions as saved_chats
 
-    saved_chats.export(session, output, as_json=as_json and not md)
+    saved_chats.export(session, output, choices.Transcript.json if as_json and not md else form)
 
 
 @sessions.command()
-def rm(session: o.SessionName, yes: o.Confirmed = False) -> None:
-    """Delete a saved chat permanently.
+def rm(ids: o.SessionNames = None, every: o.AllSessions = False, yes: o.Confirmed = False) -> None:
+    """Delete saved chats permanently.
 
     On a terminal it asks first; in a script it needs --yes.
 
     \b
-    Example: llmlocal sessions rm trip
+    Examples: llmlocal sessions rm trip 20261127-0912
+              llmlocal sessions rm --all --yes
     """
     from ..views import sessions as saved_chats
 
-    saved_chats.remove_session(session, yes)
+    saved_chats.remove_sessions(ids or (), every, yes)

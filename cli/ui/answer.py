@@ -16,7 +16,8 @@ from ..choices import Rendering, ShownThoughts
 from . import error_stream
 from .code import highlighted
 from .markdown import DIM, RESET, Markdown
-from .terminal import Screen, can_draw, columns, is_terminal, note, stdout, visible
+from .terminal import Screen, can_draw, columns, folded, is_terminal, note, stdout, visible
+from .wrap import PlainText, Wrap
 
 if TYPE_CHECKING:
     from ...generation.events import Event, Finished, Token
@@ -33,19 +34,21 @@ class AnswerScreen(Screen):
 
     `render`: whether Markdown is drawn; auto draws it on a terminal with colours. `thoughts`: what is shown of them.
     `whole_lines`: end an answer with a line feed also where it does not go to a terminal; without a text there is none.
+    `wrap`: break lines between words on a terminal.
     """
 
     def __init__(
         self,
-        *,
         render: Rendering = Rendering.off,
+        *,
         thoughts: ShownThoughts = ShownThoughts.show,
         whole_lines: bool = False,
+        wrap: bool = False,
         quiet: bool = False,
         verbose: bool = False,
     ) -> None:
         super().__init__(quiet=quiet, verbose=verbose)
-        self.render, self.whole_lines = render, whole_lines
+        self.render, self.whole_lines, self.wrap = render, whole_lines, wrap
         self.thoughts = ShownThoughts.hide if quiet or sys.stderr is None else thoughts
 
     @property
@@ -59,12 +62,11 @@ class AnswerScreen(Screen):
         """Draw an answer to `out`, by default stdout, until it ends or `stopped`. Returns its end, if it came."""
         from ...generation.events import PromptProgress, Token
 
-        self._since = monotonic()
         with _Writer(self, out) as writer:
+            self.busy("reading the prompt")
             for event in events:
                 if isinstance(event, PromptProgress):
-                    speed = event.done / max(monotonic() - self._since, 1e-9)
-                    self.progress("prompt", event.done, event.total, " tokens", f", {speed:.0f} tokens/s")
+                    self.busy(f"reading the prompt, {100 * event.done // event.total} % of {event.total} tokens,")
                 elif isinstance(event, Token):
                     writer.token(event)
                 else:
@@ -75,12 +77,21 @@ class AnswerScreen(Screen):
                     break
         return None
 
+    def show(self, text: str) -> None:
+        """Draw an answer that was given earlier."""
+        from ...chat_format.tag_splitter import Part
+        from ...generation.events import Token
+
+        with _Writer(self, None) as writer:
+            writer.token(Token(0, (Part("answer", text),)))
+
     def aside(self, text: str, *, always: bool = False) -> None:
         """A line about the chat, to stderr, unless silence was asked for; dim where there are colours."""
         if self._quiet and not always:
             return
         self.clear()
-        error_stream.write(f"{DIM}{visible(text)}{RESET}\n" if _coloured(sys.stderr) else f"{visible(text)}\n")
+        text = folded(visible(text))
+        error_stream.write(f"{DIM}{text}{RESET}\n" if _coloured(sys.stderr) else f"{text}\n")
 
     def _report_end(self, end: Finished, *, answered: bool) -> None:
         if not answered and end.reason in EMPTY and end.generated_tokens:
@@ -97,11 +108,19 @@ class _Writer:
     def __init__(self, screen: AnswerScreen, out: BinaryIO | None) -> None:
         self._screen, self._out = screen, out or stdout()
         self._terminal = out is None and is_terminal()
-        self._markdown = Markdown(lambda: columns(sys.stdout), highlighted) if screen.draws_markdown else None
+        wrap = self._wrap(sys.stdout if self._terminal else None)
+        self._text: Markdown | PlainText = PlainText(wrap)
+        if screen.draws_markdown:
+            self._text = Markdown(lambda: columns(sys.stdout), highlighted, wrap)
+        self._thought = self._wrap(sys.stderr)
         self._kind, self._last = "", "\n"  # of the part that is being written, and its last character
         self._thought_since, self._thought_tokens = 0.0, 0
         self.said = ""  # the last character of the answer, empty as long as there is none
         self.called = False
+
+    def _wrap(self, stream: IO[str] | None) -> Wrap:
+        wraps = self._screen.wrap and can_draw(stream)
+        return Wrap(lambda: columns(stream) if wraps else 0)
 
     def __enter__(self) -> _Writer:
         return self
@@ -118,18 +137,15 @@ class _Writer:
             self.called |= part.kind == "call"
             if part.kind in ("answer", "thought"):
                 self._part(part.kind, part.text)
-        if not token.parts:
-            return
-        if self._kind == "thought" and self._screen.thoughts is ShownThoughts.fold:
-            self._screen.status(f"thinking: {self._thought_tokens} tokens")
+        if token.thinking and self._screen.thoughts is not ShownThoughts.show:
+            self._screen.busy(f"thinking, {self._thought_tokens} tokens,")
 
     def close(self) -> None:
         """End the part that is being written."""
         if self._kind == "thought":
             self._end_thought()
         elif self._kind == "answer":
-            if self._markdown:
-                self._put(self._markdown.finish())
+            self._put(self._text.finish())
             if self._terminal and self._last != "\n":
                 self._put("\n")
         self._kind = ""
@@ -151,7 +167,7 @@ class _Writer:
             self._put_thought(text)
         else:
             shown = visible(readable(text)) if self._terminal else text
-            self._put(self._markdown.push(shown) if self._markdown else shown)
+            self._put(self._text.push(shown))
 
     def _begin_thought(self) -> None:
         self._thought_since = monotonic()
@@ -163,11 +179,16 @@ class _Writer:
             shown = readable(text)
             if sys.stderr.isatty():
                 shown = visible(shown)
-            error_stream.write(f"{DIM}{shown}{RESET}" if _coloured(sys.stderr) else shown)
+            self._write_thought(self._thought.push(shown))
             self._last = text[-1]
+
+    def _write_thought(self, text: str) -> None:
+        if text:
+            error_stream.write(f"{DIM}{text}{RESET}" if _coloured(sys.stderr) else text)
 
     def _end_thought(self) -> None:
         if self._screen.thoughts is ShownThoughts.show:
+            self._write_thought(self._thought.finish())
             error_stream.write("\n\n" if self._last != "\n" else "\n")
         elif self._screen.thoughts is ShownThoughts.fold:
             seconds = monotonic() - self._thought_since

@@ -6,6 +6,7 @@ The line editor's library is loaded only where there is a terminal that it can d
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,8 +17,15 @@ from . import error_stream, typeahead
 from .terminal import can_draw, note
 
 PROMPT = "> "
+INVITATION, SHORT_INVITATION = "Ask anything (/? for help)", "/? for help"  # in an empty prompt
+WIDE = 60  # columns from which on the longer one is shown
+PASTED_LINES, PASTED_CHARACTERS = 10, 2000  # a paste of more is shown as its size
 YES_NO = {"y": "yes", "yes": "yes", "n": "no", "no": "no"}
 ANSWER = ": "  # before the answer to a question that any text answers
+
+
+# Gives the words that can replace the end of a text, each with what it means, and how long that end is.
+Completer = Callable[[str], tuple[int, Iterable[tuple[str, str]]]]
 
 
 class Keyboard(Protocol):
@@ -83,26 +91,30 @@ class PlainKeyboard:
 
 
 class LineEditor:
-    """A line editor. Enter sends, Alt-Enter and Ctrl-J make a new line, Tab completes, Ctrl-R searches the history.
+    """A line editor. Enter sends, Alt-Enter and Ctrl-J make a new line, Tab completes, Ctrl-G opens the user's editor.
 
     `history` is a file, None for none; `complete` gives the words that can replace the end of a text.
     """
 
     lines = False
 
-    def __init__(self, history: Path | None, complete: Callable[[str], tuple[int, Iterable[str]]]) -> None:
+    def __init__(self, history: Path | None, complete: Completer) -> None:
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.history import InMemoryHistory
+        from prompt_toolkit.layout.processors import TabsProcessor
 
+        self._pastes = Pastes()
         self._session: Any = PromptSession(
-            history=_history(history) if history else InMemoryHistory(),
+            history=_history(history, self._pastes),
             multiline=True,
             prompt_continuation="",
             complete_while_typing=False,
             enable_suspend=True,
-            key_bindings=_keys(),
+            tempfile_suffix=".md",
+            key_bindings=_keys(self._pastes),
             completer=_completer(complete),
             color_depth=_no_colour(),
+            input_processors=[TabsProcessor(char1=" ", char2=" ")],
+            placeholder=None if os.environ.get("NO_COLOR") else _invitation,
         )
 
     def read(self, corner: str, default: str = "") -> str | None:
@@ -112,10 +124,11 @@ class LineEditor:
             return "" if get_app().is_done else corner  # what was sent stands alone
 
         try:
-            text: str = self._session.prompt(PROMPT, rprompt=meter, default=default)
+            mark = PROMPT if os.environ.get("NO_COLOR") else [("bold ansicyan", PROMPT)]
+            text: str = self._session.prompt(mark, rprompt=meter, default=self._pastes.taken(default))
         except EOFError:
             return None
-        return text
+        return self._pastes.whole(text)
 
     def ask(self, question: str, answers: Mapping[str, str]) -> str:
         return _chosen(question, answers, self._answer)
@@ -132,6 +145,43 @@ class LineEditor:
         except (EOFError, KeyboardInterrupt):
             return None
         return text
+
+
+class Pastes:
+    """Large pastes: a mark such as `[pasted 120 lines]` stands for each in the line, and the whole text is sent."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def taken(self, text: str) -> str:
+        """What stands for a pasted text in the line: itself, unless it is large."""
+        lines = text.count("\n") + 1
+        if lines <= PASTED_LINES and len(text) <= PASTED_CHARACTERS:
+            return text
+        size = f"{lines} lines" if lines > PASTED_LINES else f"{len(text)} characters"
+        marks = (f"[pasted {size}{more}]" for more in ("", *(f", {n}" for n in range(2, len(self._texts) + 3))))
+        mark = next(mark for mark in marks if self._texts.get(mark, text) == text)
+        self._texts[mark] = text
+        return mark
+
+    def whole(self, text: str) -> str:
+        """A line with the pasted texts in the place of their marks."""
+        if not self._texts:
+            return text
+        return re.sub("|".join(map(re.escape, self._texts)), lambda found: self._texts[found[0]], text)
+
+    def mark_before(self, text: str) -> int:
+        """How many characters a mark at the end of `text` has; 0 where there is none."""
+        return next((len(mark) for mark in self._texts if text.endswith(mark)), 0)
+
+
+def _invitation() -> Any:
+    from shutil import get_terminal_size
+
+    from prompt_toolkit.application import get_app
+
+    wide = get_terminal_size().columns >= WIDE
+    return [("ansibrightblack", (INVITATION if wide else SHORT_INVITATION) if not get_app().is_done else "")]
 
 
 def _put_question(question: str) -> None:
@@ -220,28 +270,38 @@ def _no_colour() -> Any:
     return ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None
 
 
-def _history(path: Path) -> Any:
+def _history(path: Path | None, pastes: Pastes) -> Any:
     """The history in a file that only the user can read; in memory, with a note, where that cannot be written."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
+    class InMemory(InMemoryHistory):
+        def append_string(self, string: str) -> None:
+            super().append_string(pastes.whole(string))
+
+    class Kept(FileHistory):
+        def append_string(self, string: str) -> None:
+            super().append_string(pastes.whole(string))
+
+        def store_string(self, string: str) -> None:
+            with suppress(OSError):  # a full disk must not end the chat
+                super().store_string(string.encode("utf-8", "replace").decode())
+
+    if path is None:
+        return InMemory()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600))
     except OSError as error:
         note(f"the history cannot be kept: {error.strerror}")
-        return InMemoryHistory()
-
-    class Kept(FileHistory):
-        def store_string(self, string: str) -> None:
-            with suppress(OSError):  # a full disk must not end the chat
-                super().store_string(string.encode("utf-8", "replace").decode())
-
+        return InMemory()
     return Kept(str(path))
 
 
-def _keys() -> Any:
-    from prompt_toolkit.filters import is_searching
+def _keys(pastes: Pastes) -> Any:
+    from prompt_toolkit.application import get_app
+    from prompt_toolkit.filters import Condition, is_searching
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+    from prompt_toolkit.keys import Keys
 
     keys = KeyBindings()
 
@@ -254,6 +314,21 @@ def _keys() -> Any:
     def new_line(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
 
+    @keys.add("c-g", filter=~is_searching)
+    def open_editor(event: KeyPressEvent) -> None:
+        event.current_buffer.open_in_editor()
+
+    @keys.add(Keys.BracketedPaste, filter=~is_searching)
+    def paste(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text(pastes.taken(event.data.replace("\r\n", "\n").replace("\r", "\n")))
+
+    def after_mark() -> int:
+        return pastes.mark_before(get_app().current_buffer.document.text_before_cursor)
+
+    @keys.add("backspace", filter=Condition(lambda: after_mark() > 0) & ~is_searching)
+    def remove_paste(event: KeyPressEvent) -> None:
+        event.current_buffer.delete_before_cursor(after_mark())
+
     @keys.add("c-c", filter=~is_searching)
     @keys.add("<sigint>")
     def interrupt(event: KeyPressEvent) -> None:
@@ -265,14 +340,15 @@ def _keys() -> Any:
     return keys
 
 
-def _completer(complete: Callable[[str], tuple[int, Iterable[str]]]) -> Any:
-    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+def _completer(complete: Completer) -> Any:
+    from prompt_toolkit import completion
+    from prompt_toolkit.completion import CompleteEvent, Completion
     from prompt_toolkit.document import Document
 
-    class Words(Completer):
+    class Words(completion.Completer):
         def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
             length, words = complete(document.text_before_cursor)
-            for word in words:
-                yield Completion(word, start_position=-length)
+            for word, meaning in words:
+                yield Completion(word, start_position=-length, display_meta=meaning)
 
     return Words()

@@ -1,4 +1,4 @@
-"""Markdown as it streams in, with colours instead of its marks. Never moves the cursor, never breaks a line by itself.
+"""Markdown as it streams in, with colours instead of its marks. Never moves the cursor.
 
 What a line is shows in its first characters; from then on its text passes at once, but for marks that may begin
 emphasis, which wait until they are closed or the line ends. Code comes line by line, a table when it is complete.
@@ -9,19 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from .markdown_table import table
+from .wrap import Wrap, width_of
+
 RESET = "\x1b[0m"
 BOLD, DIM, ITALIC, UNDERLINE, STRIKE, CODE = "\x1b[1m", "\x1b[2m", "\x1b[3m", "\x1b[4m", "\x1b[9m", "\x1b[36m"
 LONGEST = 400  # characters that wait for the end of an emphasis
 
-UNDECIDED = re.compile(r"[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+>_]|\d{1,3}[.)]?|[-*_]{2,})?")
+UNDECIDED = re.compile(r"(?:[ \t]{0,3}>[ \t]?)*[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+_]|\d{1,3}[.)]?|[-*_]{2,})?")
 FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 # One blank and no more: whether others follow is not known yet.
 HEADING = re.compile(r"(#{1,6})[ \t]")
 BULLET = re.compile(r"([ \t]*)[-*+][ \t]")
 NUMBER = re.compile(r"([ \t]*\d{1,3}[.)][ \t]+)")
-QUOTE = re.compile(r"[ \t]{0,3}>[ \t]?")
+QUOTES = re.compile(r"(?:[ \t]{0,3}>[ \t]?)+")
+BULLETS = "•◦▪"  # of the levels of a list
 RULE = re.compile(r"[ \t]{0,3}(?:-{3,}|\*{3,}|_{3,})[ \t]*$")
-ALIGNMENTS = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 
 MARK = re.compile(r"[*_`~\[\\!]")
 # Opening marks, how the whole looks, and how it is shown. The first that fits counts. __x__ is a name, not emphasis.
@@ -43,10 +46,13 @@ class Markdown:
     """Text in, text with colours out. What comes in must be safe to show already; only colours are added to it.
 
     `columns` says how wide the terminal is, `highlight(lines, language)` gives the last of a block's lines in colours.
+    `wrap` breaks lines of text; without it none is broken.
     """
 
-    def __init__(self, columns: Callable[[], int], highlight: Callable[[list[str], str], str]) -> None:
-        self._columns, self._highlight = columns, highlight
+    def __init__(
+        self, columns: Callable[[], int], highlight: Callable[[list[str], str], str], wrap: Wrap | None = None
+    ) -> None:
+        self._columns, self._highlight, self._wrap = columns, highlight, wrap or Wrap(lambda: 0)
         self._line = ""  # what is not decided yet of the present line
         self._style = ""  # of the present line, once it is known what it is
         self._known = False
@@ -68,6 +74,7 @@ class Markdown:
         rest = self._ended().removesuffix("\n") if self._line or self._known else ""
         if self._rows:
             rest = self._table().removesuffix("\n")
+        rest += self._wrap.finish()
         self._fence, self._rows = "", []
         return rest
 
@@ -78,11 +85,11 @@ class Markdown:
         if self._fence:
             return ""
         if self._known:
-            return self._inline(final=False)
+            return self._wrap.push(self._inline(final=False))
         held = self._line
         if UNDECIDED.fullmatch(held) or FENCE.match(held) or RULE.match(held) or held.lstrip().startswith("|"):
             return ""
-        return self._leave_table() + self._begin() + self._inline(final=False)
+        return self._leave_table() + self._begin() + self._wrap.push(self._inline(final=False))
 
     def _ended(self) -> str:
         """The end of a line."""
@@ -99,43 +106,52 @@ class Markdown:
                 self._fence, self._code = fence[1], []
                 self._language = (line[fence.end() :].split() or [""])[0]
                 self._line = ""
-                return f"{before}{DIM}{line}{RESET}\n"
+                return before + self._wrap.whole(f"{DIM}{line}{RESET}\n")
             if RULE.match(line):
                 self._line = ""
-                return f"{before}{DIM}{'─' * 20}{RESET}\n"
+                return before + self._wrap.whole(f"{DIM}{'─' * 20}{RESET}\n")
             start = before + self._begin()
         else:
             start = ""
-        text = start + self._inline(final=True) + RESET * bool(self._style) + "\n"
+        text = start + self._wrap.push(self._inline(final=True) + RESET * bool(self._style) + "\n")
         self._style, self._known, self._before = "", False, ""
         return text
 
     def _begin(self) -> str:
-        """What stands before the text of a line, now that it is known what line it is."""
+        """What stands before the text of a line, now that it is known what line it is; further lines are indented."""
         self._known = True
-        line = self._line
-        if found := HEADING.match(line):
-            self._style = BOLD + UNDERLINE if len(found[1]) == 1 else BOLD
-            self._line = line[found.end() :]
-            return self._style
-        if found := BULLET.match(line):
-            self._line = line[found.end() :]
-            return f"{found[1]}• "
-        if found := NUMBER.match(line):
-            self._line = line[found.end() :]
-            return found[1]
-        if found := QUOTE.match(line):
-            self._line, self._style = line[found.end() :], DIM
-            return f"{DIM}│ "
-        return ""
+        mark, hang = self._quotes()
+        if found := HEADING.match(self._line):
+            style = BOLD + UNDERLINE if len(found[1]) == 1 else BOLD
+            self._style += style
+            mark += style
+        elif found := BULLET.match(self._line):
+            level = width_of(found[1].expandtabs(4)) // 2
+            item = f"{found[1]}{BULLETS[min(level, 2)]} "
+            mark, hang = mark + item, hang + " " * width_of(item.expandtabs(4))
+        elif found := NUMBER.match(self._line):
+            mark, hang = mark + found[1], hang + " " * width_of(found[1].expandtabs(4))
+        self._line = self._line[found.end() :] if found else self._line
+        shown = self._wrap.push(mark)
+        self._wrap.hang = hang
+        return shown
+
+    def _quotes(self) -> tuple[str, str]:
+        """The bars of a quote, and those before its further lines; what is quoted is dim."""
+        found = QUOTES.match(self._line)
+        if not found:
+            return "", ""
+        bars = "│ " * found[0].count(">")
+        self._line, self._style = self._line[found.end() :], DIM
+        return DIM + bars, DIM + bars + RESET
 
     def _code_line(self) -> str:
         line, self._line = self._line, ""
         if line.strip().startswith(self._fence) and not line.strip().strip(self._fence[0]):
             self._fence = ""
-            return f"{DIM}{line}{RESET}\n"
+            return self._wrap.whole(f"{DIM}{line}{RESET}\n")
         self._code.append(line)
-        return self._highlight(self._code, self._language) + "\n"
+        return self._wrap.whole(self._highlight(self._code, self._language) + "\n")
 
     # ---- within a line ----------------------------------------------------------------------------------------------
 
@@ -201,35 +217,9 @@ class Markdown:
         return self._table() if self._rows else ""
 
     def _table(self) -> str:
-        """The rows that were held, in columns; as they are where they are no table, or wider than the terminal."""
+        """The rows that were held, in columns; as they are where they are no table."""
         rows, self._rows = self._rows, []
-        if len(rows) < 2 or not ALIGNMENTS.match(rows[1]):
-            return "".join(f"{self._within(row, '')}\n" for row in rows)
-        cells = [_cells(row) for row in (rows[0], *rows[2:])]
-        count = max(map(len, cells))
-        styled = [[self._within(cell, "") for cell in row] + [""] * (count - len(row)) for row in cells]
-        sizes = [[width_of(cell) for cell in row] for row in styled]
-        widths = [max(column) for column in zip(*sizes, strict=True)]
-        if sum(widths) + 2 * (count - 1) > self._columns():
-            return "".join(f"{self._within(row, '')}\n" for row in rows)
-        lines = []
-        for row, size in zip(styled, sizes, strict=True):
-            padded = [cell + " " * (width - n) for cell, width, n in zip(row, widths, size, strict=True)]
-            lines.append("  ".join(padded).rstrip())
-        rule = f"{DIM}{'  '.join('─' * width for width in widths)}{RESET}"
-        return "\n".join([f"{BOLD}{lines[0]}{RESET}", rule, *lines[1:]]) + "\n"
-
-
-def width_of(text: str) -> int:
-    """Columns that a text takes on a terminal; colours take none."""
-    from wcwidth import wcswidth
-
-    plain = re.sub("\x1b\\[[0-9;]*m", "", text)
-    return max(wcswidth(plain), 0)
-
-
-def _cells(row: str) -> list[str]:
-    """The cells of a table's row; an escaped bar is part of a cell."""
-    inner = row.strip().removeprefix("|")
-    inner = inner[:-1] if inner.endswith("|") and not inner.endswith("\\|") else inner
-    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inner)]
+        lines = table(rows, self._columns(), lambda cell: self._within(cell, ""))
+        if lines is None:
+            return "".join(self._wrap.push(f"{self._within(row, '')}\n") for row in rows)
+        return self._wrap.whole("\n".join(lines) + "\n")

@@ -16,11 +16,15 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from ...errors import LlmlocalError, UsageError
 from . import error_stream, typeahead
 from .progress import ProgressLine
+from .wrap import wrapped
+
+if TYPE_CHECKING:
+    from .spinner import Spinner
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -112,9 +116,14 @@ def show_text(data: str | bytes) -> None:
     flush()
 
 
-def note(text: str) -> None:
-    """One line about what happens, to stderr."""
-    error_stream.write(one_line(text) + "\n")
+def note(text: str, before: str = "", hang: int = 0) -> None:
+    """One line about what happens, to stderr; a terminal's is broken between words. `before` may have colours."""
+    error_stream.write(folded(before + one_line(text), hang) + "\n")
+
+
+def folded(text: str, hang: int = 0) -> str:
+    """A line for stderr, in several where that is a terminal; with `hang`, the further ones are indented."""
+    return wrapped(text, columns(sys.stderr) if can_draw(sys.stderr) else 0, hang)
 
 
 def tell_person(text: str) -> None:
@@ -139,8 +148,7 @@ def report(error: LlmlocalError, cause: BaseException | None) -> None:
     if cause:
         error_stream.write("".join(traceback.format_exception(cause)))
     colour = can_draw(sys.stderr) and not os.environ.get("NO_COLOR")
-    error_stream.write("\x1b[31merror:\x1b[0m " if colour else "error: ")
-    note(str(error))
+    note(str(error), "\x1b[31merror:\x1b[0m " if colour else "error: ")
     if error.hint:
         note(f"hint: {error.hint}")
 
@@ -210,6 +218,7 @@ class Screen:
         self._compiled = 0
         self._since = monotonic()
         self._line = ProgressLine()
+        self._spinner: Spinner | None = None
 
     def __enter__(self) -> Screen:
         from ...quant.jit import linker
@@ -254,8 +263,24 @@ class Screen:
         if self._can_draw():
             self._line.transfer(one_line(name), done, total, columns(sys.stderr) - 1)
 
+    def busy(self, label: str) -> None:
+        """A line that moves until anything else is shown: the program works at `label`. Only on terminals."""
+        if self._quiet or sys.stderr is None or not sys.stderr.isatty():
+            return
+        if self._spinner is None:
+            from .spinner import Spinner
+
+            self._spinner = Spinner(self._draw, lambda label: note(f"({label})"))
+        self._spinner.show(one_line(label))
+
     def status(self, text: str) -> bool:
         """A line about what goes on, in the place of the last one; false where that cannot be."""
+        if self._spinner is not None and self._spinner.turning:
+            self._spinner.show(one_line(text))
+            return True
+        return self._draw(text)
+
+    def _draw(self, text: str) -> bool:
         if not self._can_draw():
             return False
         self._line.text(one_line(text), columns(sys.stderr) - 1)
@@ -266,7 +291,16 @@ class Screen:
 
     def clear(self) -> None:
         """Take the progress line away."""
+        if self._spinner is not None:
+            self._spinner.stop()
         self._line.clear()
+
+    def gap(self) -> None:
+        """An empty line on a terminal, between what a person and what the program says."""
+        self.clear()
+        if is_terminal():
+            say("")
+            flush()
 
     def notes(self, texts: Iterable[str]) -> None:
         """What the user should know, unless silence was asked for."""
@@ -274,11 +308,11 @@ class Screen:
             self.clear()
             note(text)
 
-    def told(self, texts: Iterable[str]) -> None:
-        """What the user has asked for in a chat, also where silence was asked for."""
+    def told(self, texts: Iterable[str], hang: int = 0) -> None:
+        """What the user has asked for in a chat, also where silence was asked for; a long line goes on indented."""
         for text in texts:
             self.clear()
-            note(text)
+            note(text, hang=hang)
 
     def lines(self, texts: Iterable[str]) -> None:
         """Lines of a result to stdout, each as soon as it is there."""

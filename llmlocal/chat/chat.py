@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..chat_format.chat_template import ChatTemplate, choose
-from ..chat_format.prompt import Prompt, conversation
+from ..chat_format.chat_template import ChatTemplate, choose, suggested
+from ..chat_format.prompt import Prompt, check_can_think, conversation
 from ..chat_format.tag_splitter import Part
 from ..chat_format.thinking import Think
 from ..chat_format.tool_calls import Call, parse, spans
@@ -54,14 +54,28 @@ class Chat:
         self.session, self.conversation, self.settings = session, conversation, settings
         self.calls: list[tuple[str, Call]] = []  # of the last answer, with their ids
         self.template = self._choose()
+        if settings.think == "on":
+            check_can_think(self.template)
+        if settings.tools and "tool" not in self.template.source:
+            raise UsageError(
+                f"{self.template.name} does not support functions",
+                "leave out --tools, or choose another template with --template",
+            )
 
     def _choose(self) -> ChatTemplate:
         s = self.settings
         template = choose(self.session.gguf.metadata, self.session.tokenizer, s.template, tools=bool(s.tools))
         if template is None:
-            hint = "give it one with --template NAME, such as chatml, or use llmlocal run to continue a text"
+            name = suggested(self.session.gguf.metadata, self.session.tokenizer) or "chatml"
+            hint = f"give it one with --template NAME, such as {name}, or use llmlocal run to continue a text"
             raise UsageError("the model has no chat template, so it cannot chat", hint)
         return template
+
+    def set_think(self, think: Think) -> None:
+        """Whether the model thinks from now on. Raises UsageError where its template has no thinking to turn on."""
+        if think == "on":
+            check_can_think(self.template)
+        self.settings.think = think
 
     def prompt(self, more: Sequence[Message] = (), think: Think | None = None) -> Prompt:
         """The conversation, and `more` after it, as a prompt.
@@ -130,6 +144,25 @@ class Chat:
         PromptTooLongError before anything else.
         """
         yield from self._answer(prompt or self.prompt(), self.conversation.turns[-1], self.settings.max_tokens)
+
+    def go_on(self) -> Events:
+        """Go on with the last answer, which was cut short: what comes is added to its text. Raises as `reply`.
+
+        Raises UsageError where there is no answer to go on with. What follows has no thought of its own.
+        """
+        turn = self.conversation.turns[-1] if self.conversation.turns else None
+        if turn is None or not turn.answer.strip() or turn.messages[-1].get("role") != "assistant":
+            raise UsageError("there is no answer to go on with")
+        cut = turn.messages.pop()
+        text = str(cut["content"]).rstrip()
+        try:
+            prompt = self.prompt(think="off")
+            ids = prompt.ids + self.session.tokenizer.encode(text, add_special=False)
+            prompt = replace(prompt, text=prompt.text + text, ids=ids, continues=True, chat=False, opened=False)
+            yield from self._answer(prompt, turn, self.settings.max_tokens)
+        finally:
+            more = turn.messages.pop()["content"] if turn.messages[-1].get("role") == "assistant" else ""
+            turn.messages.append({**cut, "content": text + str(more) if more else cut["content"]})
 
     def add_results(self, contents: Sequence[str]) -> None:
         """Add the results of the last answer's calls to its turn."""

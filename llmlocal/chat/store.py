@@ -41,6 +41,7 @@ class SavedSession:
     conversation: Conversation
     changed: float
     nbytes: int
+    settings: Mapping[str, Any] = field(default_factory=dict)  # sampling and others, as they were last
 
     @property
     def title(self) -> str:
@@ -99,29 +100,41 @@ def folder() -> Path:
     return user_folder("data") / "sessions"
 
 
-def new(model: str, system: str | None, where: Path | None = None) -> SessionFile:
-    """A new session, named after the time."""
+def new(
+    model: str, system: str | None, where: Path | None = None, settings: Mapping[str, Any] | None = None
+) -> SessionFile:
+    """A new session, named after the time; `settings` are those that were given."""
     id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    return SessionFile((where or folder()) / (id + ENDING), {"model": model, "system": system})
+    return SessionFile((where or folder()) / (id + ENDING), _header(model, system, settings))
 
 
-def named(id: str, model: str, system: str | None, where: Path | None = None) -> SessionFile:
+def _header(model: str, system: str | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"model": model, "system": system, **({"settings": dict(settings)} if settings else {})}
+
+
+def named(
+    id: str, model: str, system: str | None, where: Path | None = None, settings: Mapping[str, Any] | None = None
+) -> SessionFile:
     """The session `id`, which need not exist yet. Raises UsageError for an invalid name."""
     if not ID.fullmatch(id):
         raise UsageError(f"{escaped(id)} cannot be the name of a session", "use letters, digits, - _ and .")
-    return SessionFile((where or folder()) / (id + ENDING), {"model": model, "system": system})
+    return SessionFile((where or folder()) / (id + ENDING), _header(model, system, settings))
 
 
 def find(id: str, where: Path | None = None) -> str:
     """The full id of the session whose id is `id`, or the only one that starts with it. Raises NotFoundError."""
-    where = where or folder()
-    names = [path.name.removesuffix(ENDING) for path in _files(where)]
-    matches = [name for name in names if name == id] or [name for name in names if name.startswith(id)]
+    known = names(where)
+    matches = [name for name in known if name == id] or [name for name in known if name.startswith(id)]
     if not id or not matches:
         raise NotFoundError(f"no session {escaped(id)}", "list them with llmlocal sessions ls")
     if len(matches) > 1:
         raise NotFoundError(f"{len(matches)} sessions start with {escaped(id)}", f"such as {matches[0]}")
     return matches[0]
+
+
+def names(where: Path | None = None) -> list[str]:
+    """The ids of all sessions, damaged or not."""
+    return [path.name.removesuffix(ENDING) for path in _files(where or folder())]
 
 
 def load(id: str, where: Path | None = None) -> SavedSession:
@@ -172,14 +185,21 @@ def read(path: Path) -> SavedSession:
             raise ValueError("was written by another version of llmlocal")
         system = header.get("system")
         conversation = Conversation(system if isinstance(system, str) else None)
+        settings = dict(header["settings"]) if isinstance(header.get("settings"), dict) else {}
+        model = str(header.get("model", ""))
         for number, line in enumerate(lines[1:], 2):
-            _replay(conversation, _record(line), number)
+            record = _record(line)
+            _replay(conversation, record, number)
+            if record.get("type") == "model":
+                model = _text(record, "model", number)
+            elif record.get("type") == "set":
+                settings[_text(record, "name", number)] = record["value"]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         message = f"{escaped(path.name)}: {escaped(str(error))[:200]}"
         raise BadFileError(message, "remove it with llmlocal sessions rm") from None
     id = path.name.removesuffix(ENDING)
-    created, model = str(header.get("created", "")), str(header.get("model", ""))
-    return SavedSession(id, created, model, conversation, stat.st_mtime, stat.st_size)
+    created = str(header.get("created", ""))
+    return SavedSession(id, created, model, conversation, stat.st_mtime, stat.st_size, settings)
 
 
 def _replay(conversation: Conversation, record: Mapping[str, Any], number: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .conversation import Conversation, Message
 
+SHAREGPT = {"user": "human", "assistant": "gpt", "tool": "observation"}
 NAMES = {"user": "You", "assistant": "Model", "tool": "Function"}
 
 
@@ -23,6 +24,37 @@ def record(conversation: Conversation) -> dict[str, Any]:
     messages = [message for turn in conversation.turns for message in turn.messages]
     system = [{"role": "system", "content": conversation.system}] if conversation.system else []
     return {"messages": [*system, *messages]}
+
+
+def openai(conversation: Conversation) -> dict[str, Any]:
+    """The request body that OpenAI's chat API takes: messages alone, without what only we know of them."""
+    messages = []
+    for message in record(conversation)["messages"]:
+        kept = {key: message[key] for key in ("role", "content", "tool_call_id") if message.get(key) is not None}
+        if calls := message.get("tool_calls"):
+            kept["tool_calls"] = [_openai_call(call) for call in calls]
+        messages.append(kept)
+    return {"messages": messages}
+
+
+def sharegpt(conversation: Conversation, id: str) -> list[dict[str, Any]]:
+    """A data set of one conversation in ShareGPT's form: `from` is system, human, gpt, function_call or observation."""
+    lines = []
+    for message in record(conversation)["messages"]:
+        for call in message.get("tool_calls") or ():
+            lines.append({"from": "function_call", "value": json.dumps(call.get("function"), ensure_ascii=False)})
+        speaker = SHAREGPT.get(str(message["role"]), str(message["role"]))
+        if text := str(message.get("content") or ""):
+            lines.append({"from": speaker, "value": text})
+    return [{"id": id, "conversations": lines}]
+
+
+def _openai_call(call: dict[str, Any]) -> dict[str, Any]:
+    """A function call whose arguments are JSON in a text, as OpenAI has them."""
+    function = call.get("function") or {}
+    arguments = function.get("arguments", {})
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {"id": call.get("id", ""), "type": "function", "function": {"name": function.get("name"), "arguments": text}}
 
 
 def _part(message: Message) -> Iterator[str]:

@@ -95,7 +95,7 @@ class Rendered:
 class ChatTemplate:
     """A Jinja template that renders messages to a prompt; `special_tokens` are variables such as bos_token.
 
-    `name` and `note` are for messages: which template this is, and a remark about its choice.
+    `name` is for messages: which template this is.
     """
 
     def __init__(
@@ -104,12 +104,11 @@ class ChatTemplate:
         special_tokens: Mapping[str, str],
         *,
         name: str = "the chat template",
-        note: str = "",
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
         if len(source) > MAX_SOURCE:
             raise BadFileError(f"{name} has {len(source)} characters, more than {MAX_SOURCE}", HINT)
-        self.source, self.name, self.note = source, name, note
+        self.source, self.name = source, name
         self._special_tokens, self._now = dict(special_tokens), now
         self._code: CodeType | None = None
         self._start: float | None = None  # processor time at the first of several attempts to fit the messages
@@ -259,8 +258,8 @@ def choose(
 ) -> ChatTemplate | None:
     """The chat template: `wanted` (a name in the file, a built-in template, or a path), otherwise the file's own.
 
-    With `tools`, the file's "tool_use" template where it has one. For a file without templates, a built-in one guessed
-    from its vocabulary or name, with a note; None where there is no match. Raises NotFoundError, BadFileError.
+    With `tools`, the file's "tool_use" template where it has one. None for a file without templates: its model was
+    perhaps never taught to chat. Raises NotFoundError, BadFileError.
     """
     own, variables = variants(metadata), special_tokens(tokenizer)
     if wanted is not None:
@@ -269,11 +268,12 @@ def choose(
     name = next((name for name in ("tool_use",) * tools + ("default",) if name in own), None)
     if name is not None:
         return ChatTemplate(own[name], variables, name="the model's chat template")
-    guess = templates.guess(tokenizer.vocab.ids, str(metadata.get("general.name", "")))
-    if guess is None:
-        return None
-    note = f"the file has no chat template; using {guess}, guessed from its vocabulary (choose with --template)"
-    return ChatTemplate(templates.source(guess), variables, name=f"the template {guess}", note=note)
+    return None
+
+
+def suggested(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> str | None:
+    """The built-in template that a model without one may have been trained with, by its vocabulary or name."""
+    return templates.guess(tokenizer.vocab.ids, str(metadata.get("general.name", "")))
 
 
 def one_line(text: str) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 from ..errors import UsageError
 from ..text import escaped
 from ..tokenizer import Tokenizer
-from .chat_template import ChatTemplate, choose
+from .chat_template import ChatTemplate, choose, suggested
 from .thinking import COMMON, Think, ThinkingStyle, can_think, style_of, switches
 
-BASE_NOTE = "the model has no chat template: it continues the plain text (--template chooses a template)"
+BASE_NOTE = "the model has no chat template: it continues the plain text (--template {} wraps it)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def prompt(request: PromptRequest, tokenizer: Tokenizer, metadata: Mapping[str, 
         if request.system is not None:
             hint = "choose a template, for example --template chatml"
             raise UsageError("a system prompt needs a chat template, and the model has none", hint)
-        return plain(with_files(request.files, request.question), tokenizer, BASE_NOTE)
+        name = suggested(metadata, tokenizer) or "NAME"
+        return plain(with_files(request.files, request.question), tokenizer, BASE_NOTE.format(name))
     if not request.question and not request.files:
         raise UsageError("the prompt is empty", "give a prompt; --raw allows an empty one")
     messages = [{"role": "user", "content": _decoded(with_files(request.files, request.question))}]
@@ -97,13 +98,15 @@ def conversation(
     tools: Sequence[Mapping[str, Any]] | None = None,
     think: Think = "auto",
 ) -> Prompt:
-    """The prompt for the model's next message. Raises what `ChatTemplate.render` raises.
+    """The prompt for the model's next message. Raises what `ChatTemplate.render` and `check_can_think` raise.
 
     Thinking is switched by the template's variables; where the template cannot turn it off, the prompt ends with empty
     reasoning.
     """
+    if think == "on":
+        check_can_think(template)
     rendered = template.render(messages, tools=tools, fit=True, **switches(template.source, think))
-    notes = tuple(filter(None, [*tokenizer.notes, template.note, *rendered.notes]))
+    notes = tuple(filter(None, [*tokenizer.notes, *rendered.notes]))
     text, ids = rendered.text, rendered.encode(tokenizer)
     end = rendered.segments[-1] if rendered.segments else None
     style = style_of(template.source, "" if end is None or end.from_user else end.text)
@@ -112,6 +115,12 @@ def conversation(
         closed = style.closing if opened else f"{style.opens}{style.closing}"
         text, ids, opened = text + closed, ids + marked(closed, tokenizer), False
     return Prompt(text, ids, False, notes, True, style, opened)
+
+
+def check_can_think(template: ChatTemplate) -> None:
+    """Raises UsageError for a template that has no thinking to turn on."""
+    if not can_think(template.source):
+        raise UsageError(f"{template.name} has no thinking to turn on", "auto leaves it to the model (--think auto)")
 
 
 def marked(text: str, tokenizer: Tokenizer) -> list[int]:

@@ -37,6 +37,11 @@ def sampling(
     return SamplingParams(**chosen)
 
 
+def valid(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `settings` that are sampling parameters with valid values: others of a file are left out."""
+    return {name: value for name, value in settings.items() if name in NAMES and _valid(name, value)}
+
+
 def check(given: Mapping[str, Any]) -> None:
     """Raises UsageError for invalid values of the user, before a model is opened."""
     SamplingParams(**{name: value for name, value in given.items() if value is not None})
@@ -61,6 +66,6 @@ def _valid(name: str, value: object) -> bool:
         return False
     try:
         SamplingParams(**{name: value})  # type: ignore[arg-type]
-    except UsageError:
+    except (UsageError, OverflowError):
         return False
     return True

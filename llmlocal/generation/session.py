@@ -97,6 +97,11 @@ class Session:
         return self._engine
 
     @property
+    def loaded(self) -> bool:
+        """Whether the engine is there."""
+        return self._engine is not None
+
+    @property
     def used(self) -> int:
         """Tokens in the context."""
         return self._engine.length() if self._engine is not None else 0

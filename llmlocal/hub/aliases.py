@@ -10,7 +10,7 @@ from ..files.atomic_file import atomic_file
 from ..text import escaped
 from . import places
 from .catalog import NAME, catalog
-from .names import nearest, parse
+from .names import parse, suggestion
 
 TABLE = "aliases"
 
@@ -32,7 +32,7 @@ def set_alias(alias: str, model: str) -> None:
     meant = parse(model)
     if isinstance(meant, Path):
         if not meant.is_file():
-            raise NotFoundError(f"unknown model {escaped(model)}", f"did you mean {', '.join(nearest(model))}?")
+            raise NotFoundError(f"unknown model {escaped(model)}", suggestion(model))
         model = str(meant.resolve())
         if not _is_utf8(model):
             raise UsageError(f"{escaped(model)} is not UTF-8: an alias cannot be stored for it", "rename the file")

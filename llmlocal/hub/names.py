@@ -29,6 +29,7 @@ PREFIX = "hf:"
 _HUB = re.compile(r"hf:([^/:@]+/[^/:@]+)(?:/([^@:]+)|:([^@/:]+))?(?:@(.+))?")
 _NAMED = re.compile(r"([A-Za-z0-9][\w.-]*)(?::([\w-]+))?", re.ASCII)
 SHORT_COMMIT = 7  # shortest abbreviation of a commit
+SIMILAR = 0.6  # from 0 to 1: how much a name must resemble another one to be offered
 RECENT = 60.0  # seconds before the time of last use is updated again
 
 
@@ -133,14 +134,23 @@ def model_not_found(text: str) -> NotFoundError:
         return NotFoundError(message, f"llmlocal pull {escaped(text)}")
     if not _NAMED.fullmatch(text):
         return NotFoundError(f"{escaped(text)}: no such file")
+    return NotFoundError(f"{escaped(text)}: no such file or model", suggestion(text))
+
+
+def suggestion(text: str) -> str:
+    """The hint for an unknown name: those that are near, otherwise where all are listed."""
     close = nearest(text)
-    hint = f"did you mean {', '.join(close)}?" if close else "llmlocal list --available shows all names"
-    return NotFoundError(f"{escaped(text)}: no such file or model", hint)
+    return f"did you mean {', '.join(close)}?" if close else "llmlocal list --available shows all names"
+
+
+def catalog_names() -> list[str]:
+    """All names and aliases that a model may be called by."""
+    return catalog().names()
 
 
 def nearest(text: str, count: int = 3) -> list[str]:
-    """The `count` catalog names that are most similar to `text`."""
-    return get_close_matches(text.lower().partition(":")[0], catalog().names(), count, 0.0)
+    """The catalog names that are similar to `text`, at most `count`, the most similar first."""
+    return get_close_matches(text.lower().partition(":")[0], catalog().names(), count, SIMILAR)
 
 
 def _note_use(file: StoredFile) -> None:

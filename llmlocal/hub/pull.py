@@ -18,7 +18,7 @@ from ..text import escaped, format_bytes
 from . import places
 from .download import fetch
 from .header import skeleton
-from .names import Ref, nearest, parse
+from .names import Ref, nearest, parse, suggestion
 from .remote import Listing, listing
 from .remote_file import PARTIAL, Notify, RemoteFile
 from .store import Repo
@@ -147,7 +147,7 @@ def _reference(text: str, quant: str | None, file: str | None, revision: str | N
     if isinstance(ref, Path):
         if ref.exists():
             raise UsageError(f"{escaped(text)} is a local file", "name a model such as qwen3-0.6b or hf:org/repo")
-        hint = f"did you mean {', '.join(nearest(text))}? Use hf:org/repo for other repositories"
+        hint = f"{suggestion(text)} Use hf:org/repo for other repositories" if nearest(text) else suggestion(text)
         raise NotFoundError(f"unknown model {escaped(text)}", hint)
     if revision is not None:
         ref = _with_revision(ref, revision)
