@@ -17,7 +17,7 @@ MULTIMODAL = re.compile(
     r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|projector\.|image_newline|patch_embed|patch_merge"
 )
 EXPERT = re.compile(r"\.experts\.(\d+)\.")
-SUFFIXES = (".weight", ".bias")
+SUFFIXES = (".weight", ".bias", ".scale")
 
 
 def named_for_gguf(

@@ -18,6 +18,8 @@ import numpy as np
 from .config import Keys, Settings, as_integer, as_number
 from .streams import Stream, constant, plus, reshaped, split, take, transposed
 
+MAX_LAYERS = 1 << 12  # of a list made from a number that nobody has checked yet
+NEVER = 1e30  # divides the frequencies of pairs that are not rotated
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
 
@@ -86,6 +88,13 @@ def window_keys(s: Settings, *, period: int) -> Keys:
     return out
 
 
+def sliding_layers(s: Settings, *, period: int) -> list[bool]:
+    """Whether each layer has a sliding window, by default all but the last of every `period`."""
+    kinds = s.items("layer_types")
+    layers = min(s.integer("num_hidden_layers"), MAX_LAYERS)
+    return [kind == "sliding_attention" for kind in kinds] or [i % period < period - 1 for i in range(layers)]
+
+
 def plain_window_keys(s: Settings) -> Keys:
     """The sliding window of an architecture whose every layer has it; none where it is as long as the context.
 
@@ -127,7 +136,8 @@ class Conversion:
     expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule returns a
     tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
     drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys `tokenizer.*`; None
-    reads the tokenizer files of the folder. `activations`: the names of the activation function that is computed;
+    reads the tokenizer files of the folder. `ranked_merges`: GGUF's kind of tokenizer for SentencePiece's BPE with its
+    merges; without one it gets scores. `activations`: the names of the activation function that is computed;
     `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
     """
 
@@ -137,6 +147,7 @@ class Conversion:
     steps: Mapping[str, TensorRule] = field(default_factory=dict)
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
+    ranked_merges: str = ""
     activations: tuple[str, ...] = ("silu", "swish")
     whole_pairs: bool = True
 
@@ -250,6 +261,13 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
     between = 1 / ((1 - smooth) / factor + smooth)
     factors = np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between))
     return {"rope_freqs.weight": constant(factors)}
+
+
+def proportional_factors(s: Settings, head_dim: int) -> dict[str, Stream]:
+    """`rope_freqs.weight` (head_dim / 2,): divisors of the rope type proportional, which rotates the first pairs."""
+    part, factor = (as_number(s, name, s.rope.get(name, 1.0)) for name in ("partial_rotary_factor", "factor"))
+    rotated = min(max(int(part * head_dim / 2), 0), head_dim // 2)
+    return {"rope_freqs.weight": constant([factor] * rotated + [NEVER] * (head_dim // 2 - rotated))}
 
 
 def longrope_factors(s: Settings) -> dict[str, Stream]:

@@ -33,6 +33,7 @@ INERT = frozenset((
     "router_jitter_noise", "quantization_config", "reorder_and_upcast_attn", "embedding_initializer_range",
     "is_llama_config",
     # what the tensors themselves say
+    "vocab_size_per_layer_input",
     "attention_bias", "mlp_bias", "qkv_bias", "use_qk_norm", "qk_layernorm", "decoder_sparse_step", "mlp_only_layers",
     # other names of what is read, and settings that are checked here
     "experts_per_token", "initial_context_length", "no_rope_layer_interval", "max_window_layers", "use_sliding_window",
@@ -99,6 +100,7 @@ def _check_rope(s: Settings, keys: Keys, extra: Collection[str]) -> None:
         "linear": written == "linear",
         "yarn": written == "yarn",
         "llama3": "rope_freqs.weight" in extra,
+        "proportional": "rope_freqs.weight" in extra,
         "longrope": "rope_factors_long.weight" in extra,
         "su": "rope_factors_long.weight" in extra,
     }
@@ -107,6 +109,8 @@ def _check_rope(s: Settings, keys: Keys, extra: Collection[str]) -> None:
     for name in ("mscale", "mscale_all_dim"):
         if s.rope.get(name) and "rope.scaling.yarn_log_multiplier" not in keys:
             raise s.fail(f"{name} of RoPE scaling is not supported for this architecture", "")
+    if kind == "proportional":
+        return  # the divisors say which part of a head is rotated
     part, rotated = s.rope.get("partial_rotary_factor"), keys.get("rope.dimension_count")
     part = 1.0 if part is None else as_number(s, "partial_rotary_factor", part)
     if part != 1 and (not 0 <= part < 1 or rotated != int(s.head_dim * part)):
