@@ -195,6 +195,25 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         "GraniteMoeHybridForCausalLM",
         {**HYBRID, "num_local_experts": 6, "num_experts_per_tok": 2},
     ),
+    "gemma3n": (
+        "Gemma3nForCausalLM",
+        GEMMA
+        | {
+            "model_type": "gemma3n_text",
+            "hidden_activation": "gelu_pytorch_tanh",
+            "num_hidden_layers": 8,
+            "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"] * 2,
+            "intermediate_size": [56] * 8,
+            "activation_sparsity_pattern": [0.95] * 3 + [0.0] * 5,
+            "num_kv_shared_layers": 4,
+            "sliding_window": 8,
+            "vocab_size_per_layer_input": VOCAB,
+            "hidden_size_per_layer_input": 8,
+            "laurel_rank": 16,
+            "rope_local_base_freq": 100.0,
+            "final_logit_softcapping": 5.0,
+        },
+    ),
     "gemma4-shared-keys": (
         "Gemma4ForCausalLM",
         GEMMA4

@@ -21,6 +21,7 @@ from families import CASES, IDS, VOCAB, golden, settings, write_weights
 from hf_folders import write_bpe
 from naive import nmse
 
+from llmlocal.cli.views.hf_folder import folder_facts
 from llmlocal.cli.views.model import sheet
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.engine import Engine
@@ -376,9 +377,22 @@ def test_an_output_matrix_of_its_own_is_kept(case: str, tmp_path: Path) -> None:
             assert bool(source.notes) is (not tied and case != "gemma3")  # llama.cpp reads it for Gemma 3
 
 
+@pytest.mark.parametrize("case", ["gemma3n", "gemma4-experts"])
+def test_towers_are_left_out_and_said(case: str, tmp_path: Path) -> None:
+    write_folder(case, tmp_path)
+    towers = {f"model.{kind}_tower.layers.0.weight": (4, 4) for kind in ("vision", "audio")}
+    write_weights(tmp_path, case, golden(case)[0] | towers | {"model.embed_vision.embedding_projection.weight": (4, 4)})
+    with open_hf(tmp_path) as source:
+        assert folder_facts(source)["notes"] == [
+            "3 tensors for images or sound are left out: the model reads and writes text"
+        ]
+        assert not [t.name for t in source.tensors if "tower" in t.name or "vision" in t.name]
+
+
 # ---- another engine ------------------------------------------------------------------------------------------------
 
-UNKNOWN_THERE = ("command-r-plus",)  # its norms of heads are read in models of 64 blocks and more only
+# Norms of heads are read in models of 64 blocks and more only; sizes of Gemma 3n are those of its two models.
+UNKNOWN_THERE = ("command-r-plus", "gemma3n")
 # What llama.cpp needs otherwise: names of tokens that it looks up, and a yarn that it does not round.
 THERE: dict[str, dict[str, Any]] = {
     "phi3": {"phi3.attention.sliding_window": None},  # it sees everything

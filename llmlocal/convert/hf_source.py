@@ -24,7 +24,7 @@ from ..text import escaped, shown
 from .card import general_keys
 from .completeness import MISSING, check_complete
 from .lora import Adapter, merge_adapters, read_adapter
-from .names import is_dropped, named_for_gguf
+from .names import is_dropped, is_of_tower, named_for_gguf
 from .stored_format import stored_format
 from .stream_tensor import StreamTensor
 from .vocabulary import read_vocabulary
@@ -94,6 +94,8 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     _refuse_quantized(s, tensors, conversion)
     keys, extra = conversion.keys(s), dict(conversion.extra(s))
     check_settings(s, conversion, keys, extra)
+    if towers := sum(is_of_tower(name) for name in tensors):
+        s.note(f"{towers} tensors for images or sound are left out: the model reads and writes text")
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
     streams = merge_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)

@@ -16,7 +16,7 @@ BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".a
 MULTIMODAL = re.compile(
     r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|projector\.|image_newline|patch_embed|patch_merge"
 )
-EXPERT = re.compile(r"\.experts\.(\d+)\.")
+NUMBERED = re.compile(r"\.(experts|altup_(?:unembed_)?projections)\.(\d+)\.")  # what GGUF stacks
 SUFFIXES = (".weight", ".bias", ".scale")
 
 
@@ -46,7 +46,12 @@ def named_for_gguf(
 
 def is_dropped(name: str) -> bool:
     """Whether a tensor of transformers is not part of the text model's weights."""
-    return name.endswith(BUFFERS) or MULTIMODAL.search(name) is not None
+    return name.endswith(BUFFERS) or is_of_tower(name)
+
+
+def is_of_tower(name: str) -> bool:
+    """Whether a tensor of transformers belongs to the part of a model for images or sound."""
+    return MULTIMODAL.search(name) is not None
 
 
 def _stepped(tensors: Mapping[str, Stream], conversion: Conversion, s: Settings) -> dict[str, Stream]:
@@ -80,8 +85,8 @@ def _experts_together(tensors: Mapping[str, Stream]) -> dict[str, Stream]:
     out: dict[str, Stream] = {}
     groups: dict[str, dict[int, Stream]] = {}
     for name, stream in tensors.items():
-        if found := EXPERT.search(name):
-            groups.setdefault(EXPERT.sub(".experts.", name, count=1), {})[int(found[1])] = stream
+        if found := NUMBERED.search(name):
+            groups.setdefault(NUMBERED.sub(r".\1.", name, count=1), {})[int(found[2])] = stream
         else:
             out[name] = stream
     for name, experts in groups.items():

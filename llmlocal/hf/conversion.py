@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .config import Keys, Settings, as_integer, as_number
-from .streams import Stream, constant, plus, reshaped, split, take, transposed
+from .streams import Stream, constant, padded, plus, reshaped, split, take, transposed
 
 MAX_LAYERS = 1 << 12  # of a list made from a number that nobody has checked yet
 NEVER = 1e30  # divides the frequencies of pairs that are not rotated
@@ -45,11 +45,17 @@ def decoder_keys(s: Settings) -> Keys:
         "attention.layer_norm_rms_epsilon": ("rms_norm_eps", "norm_eps"),
         "attention.layer_norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
     }
-    out: Keys = {key: s.integer(*names) for key, names in shapes.items() if s.find(*names) is not None}
+    out: Keys = {key: _integer_or_each(s, *names) for key, names in shapes.items() if s.find(*names) is not None}
     out |= {key: s.number(*names) for key, names in epsilons.items() if s.find(*names) is not None}
     if s.find("is_causal") is False:
         out["attention.causal"] = False
     return out | rope_keys(s)
+
+
+def _integer_or_each(s: Settings, *names: str) -> int | list[int]:
+    """An integer, or one for each layer."""
+    value = s.find(*names)
+    return [as_integer(s, names[0], each) for each in value] if isinstance(value, list) else s.integer(*names)
 
 
 def rope_keys(s: Settings) -> Keys:
@@ -212,6 +218,11 @@ def drops_if_tied(*, llama_cpp_reads_it: bool) -> TensorRule:
 def renames(name: str) -> TensorRule:
     """Replace what the expression matched by `name`."""
     return lambda _, x: {name: x}
+
+
+def pads_vocabulary(s: Settings, x: Stream) -> Stream:
+    """Rows of zeros up to vocab_size: tokens of images and sound, which have no embedding."""
+    return padded(x, s.integer("vocab_size", default=x.rows))
 
 
 def cuts(*names: str) -> TensorRule:

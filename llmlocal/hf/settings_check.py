@@ -22,6 +22,7 @@ FIXED: Mapping[str, Any] = {
     "use_bidirectional_attention": False,
     "attn_logit_softcapping": 0,
     "swiglu_limit": 7.0,
+    "altup_correct_scale": True,
 }
 # fmt: off
 INERT = frozenset((
@@ -33,7 +34,7 @@ INERT = frozenset((
     "router_jitter_noise", "quantization_config", "reorder_and_upcast_attn", "embedding_initializer_range",
     "is_llama_config",
     # what the tensors themselves say
-    "vocab_size_per_layer_input",
+    "vocab_size_per_layer_input", "laurel_rank", "altup_coef_clip",
     "attention_bias", "mlp_bias", "qkv_bias", "use_qk_norm", "qk_layernorm", "decoder_sparse_step", "mlp_only_layers",
     # other names of what is read, and settings that are checked here
     "experts_per_token", "initial_context_length", "no_rope_layer_interval", "max_window_layers", "use_sliding_window",

@@ -37,6 +37,11 @@ class Weights:
         """Whether the file has this tensor."""
         return self.prefix + name in self.gguf.tensors
 
+    def rows(self, name: str) -> int:
+        """Rows of a matrix whose number no key tells; 0 where the file does not have it, which `matrix` refuses."""
+        tensor = self.gguf.tensors.get(self.prefix + name)
+        return tensor.shape[-2] if tensor is not None and len(tensor.shape) > 1 else 0
+
     def matrix(self, name: str, *shape: int) -> QTensor:
         """A matrix (rows, k) or matrices (count, rows, k) of any format that can be multiplied.
 
