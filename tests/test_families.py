@@ -281,6 +281,9 @@ UNSAID = [
     ("granite", {"layer_types": ["sliding_attention"] * 2, "sliding_window": 8}),
     ("command-r", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ("gpt2", {"scale_attn_weights": False}),
+    ("qwen2", {"layer_types": ["full_attention", "chunked_attention"]}),
+    ("gemma4-experts", {"use_bidirectional_attention": "all"}),
+    ("gemma3n", {"altup_correct_scale": False}),
     ("gpt-oss", {"swiglu_limit": 3.0}),
     ("gemma3", {"use_bidirectional_attention": True}),
     *((case, {"hidden_act": "relu"}) for case in CASES),
@@ -295,7 +298,7 @@ def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, A
     write_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(settings(case) | other))
     said = next(iter(other)).replace("rope_scaling", "long_factor|'linear' is not supported")
-    said = re.sub("use_sliding_window|layer_types", "a sliding window of 8 tokens", said)
+    said = re.sub("use_sliding_window|layer_types", "a sliding window of 8 tokens|layer_types has", said)
     with pytest.raises(BadFileError, match=said), open_hf(tmp_path):
         pytest.fail("the folder was accepted")
 

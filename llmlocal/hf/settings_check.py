@@ -63,6 +63,7 @@ def check_settings(s: Settings, conversion: Conversion, keys: Keys, extra: Colle
             f"truncate of RoPE scaling must be {str(conversion.whole_pairs).lower()} for this architecture", ""
         )
     _check_window(s)
+    _check_layer_kinds(s)
     for name, value in FIXED.items():
         given = s.values.get(name)
         if name not in s.used and given is not None and given != value:
@@ -116,6 +117,16 @@ def _check_rope(s: Settings, keys: Keys, extra: Collection[str]) -> None:
     part = 1.0 if part is None else as_number(s, "partial_rotary_factor", part)
     if part != 1 and (not 0 <= part < 1 or rotated != int(s.head_dim * part)):
         raise s.fail(f"partial_rotary_factor {part!r:.40} is not supported for this architecture", "")
+
+
+def _check_layer_kinds(s: Settings) -> None:
+    """Kinds of layers in a list that the conversion did not read: all of them are computed as attention."""
+    kinds = s.values.get("layer_types")
+    if "layer_types" in s.used or not isinstance(kinds, list):
+        return
+    odd = next((kind for kind in kinds if kind not in ("full_attention", "sliding_attention")), None)
+    if odd is not None:
+        raise s.fail(f"layer_types has {odd!r:.40}, which this architecture does not have", "")
 
 
 def _check_window(s: Settings) -> None:
