@@ -25,7 +25,8 @@ from .layers.metadata import Config
 from .layers.weights import NamedTensors, Weights
 from .quant.jit.cpu import physical_cores
 from .quant.jit.parallel_compile import prepare
-from .runtime.batch import Batch
+from .quant.kernels.matmul import TILED_TOKENS
+from .runtime.batch import Batch, batch_sizes
 from .runtime.checkpoints import TAIL
 from .runtime.executor import ThreadTeam, deferred_signals
 from .runtime.graph import Graph, MatmulObserver
@@ -187,10 +188,11 @@ class Engine:
             self._run(part, [seq] * len(part), [])
 
     def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
-        """Keep the cached tokens that `tokens` starts with, at most all but the last of it; returns their number.
+        """Keep the cached tokens that `tokens` starts with, and return their number.
 
-        With recurrent layers, only the tokens up to a checkpoint are kept; another one is made when the end of `tokens`
-        is near.
+        At least TILED_TOKENS are left to be read again, so that their logits are those of a first reading, bit for bit;
+        fewer than that are not kept either, because a shorter prompt is read in another way. With recurrent layers,
+        only the tokens up to a checkpoint are kept; another one is made when the end of `tokens` is near.
         """
         self._rewind(self._shared(tokens, seq), seq)
         self._states.keep_at(len(tokens) - TAIL, seq)
@@ -201,9 +203,11 @@ class Engine:
         return self._states.reachable(self._shared(tokens, seq), self.length(seq), seq)
 
     def _shared(self, tokens: Sequence[int], seq: int) -> int:
-        """The number of cached tokens that `tokens` starts with, at most all but its last."""
-        pairs = zip(self._tokens[seq], tokens[:-1], strict=False)
-        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        """The number of cached tokens that `tokens` starts with and that may be kept."""
+        pairs = zip(self._tokens[seq], tokens, strict=False)
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        kept = min(same, len(tokens) - TILED_TOKENS)
+        return kept if kept >= TILED_TOKENS else 0
 
     def _rewind(self, length: int, seq: int) -> None:
         """Drop the tokens from position `length` on, and those after the last state that is left."""
@@ -212,10 +216,10 @@ class Engine:
     def prefill(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens; logits (n_vocab,) after the last. Raises PromptTooLongError, UsageError for a bad id."""
         self._check(tokens, seq)
-        for start in range(0, len(tokens), self._batch.ubatch):
-            part = tokens[start : start + self._batch.ubatch]
-            last = start + len(part) == len(tokens)
-            self._run(part, [seq] * len(part), [len(part) - 1] if last else [])
+        start = 0
+        for size in batch_sizes(len(tokens), self._batch.ubatch):
+            part, start = tokens[start : start + size], start + size
+            self._run(part, [seq] * size, [size - 1] if start == len(tokens) else [])
         logits: Logits = self._result(1)[0]
         return logits
 

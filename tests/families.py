@@ -37,6 +37,13 @@ DECODER = {
 }
 GEMMA = {"head_dim": 16, "hidden_act": "gelu_pytorch_tanh", "tie_word_embeddings": True}
 GEMMA2 = GEMMA | {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16}
+GEMMA4_ROPE = {
+    "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1000.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+}
+GEMMA4: dict[str, Any] = {"model_type": "gemma4_text", "hidden_activation": "gelu_pytorch_tanh", "head_dim": 8}
+GEMMA4 |= {"hidden_act": "gelu_pytorch_tanh", "rope_theta": None}
+GEMMA4 |= {"global_head_dim": 16, "tie_word_embeddings": True, "sliding_window": 8, "rope_parameters": GEMMA4_ROPE}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 LLAMA3 |= {"original_max_position_embeddings": 16}
@@ -188,6 +195,54 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         "GraniteMoeHybridForCausalLM",
         {**HYBRID, "num_local_experts": 6, "num_experts_per_tok": 2},
     ),
+    "gemma3n": (
+        "Gemma3nForCausalLM",
+        GEMMA
+        | {
+            "model_type": "gemma3n_text",
+            "hidden_activation": "gelu_pytorch_tanh",
+            "num_hidden_layers": 8,
+            "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"] * 2,
+            "intermediate_size": [56] * 8,
+            "activation_sparsity_pattern": [0.95] * 3 + [0.0] * 5,
+            "num_kv_shared_layers": 4,
+            "sliding_window": 8,
+            "vocab_size_per_layer_input": VOCAB,
+            "hidden_size_per_layer_input": 8,
+            "laurel_rank": 16,
+            "rope_local_base_freq": 100.0,
+            "final_logit_softcapping": 5.0,
+        },
+    ),
+    "gemma4-shared-keys": (
+        "Gemma4ForCausalLM",
+        GEMMA4
+        | {
+            "num_hidden_layers": 8,
+            "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"] * 2,
+            "num_kv_shared_layers": 4,
+            "num_key_value_heads": 1,
+            "use_double_wide_mlp": True,
+            "vocab_size_per_layer_input": VOCAB,
+            "hidden_size_per_layer_input": 32,
+            "final_logit_softcapping": 3.0,
+        },
+    ),
+    "gemma4-experts": (
+        "Gemma4ForCausalLM",
+        GEMMA4
+        | {
+            "num_hidden_layers": 6,
+            "hidden_size_per_layer_input": 0,
+            "attention_k_eq_v": True,
+            "num_global_key_value_heads": 1,
+            "enable_moe_block": True,
+            "num_experts": 6,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 24,
+            "use_bidirectional_attention": "vision",
+        },
+    ),
     "gpt-oss": (
         "GptOssForCausalLM",
         {
@@ -205,6 +260,9 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
+LESS_ONE = ("gemma", "gemma2-long-window", "gemma2-short-window", "gemma3", "gemma-embedding")
+
+
 def settings(case: str) -> dict[str, Any]:
     """config.json of a case. What GPT-2 calls otherwise is left out of its own."""
     name, more = CASES[case]
@@ -213,11 +271,11 @@ def settings(case: str) -> dict[str, Any]:
 
 
 def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Values: norms around 1 (some store them less 1), biases, matrices that keep the size of what they multiply."""
+    """Norms and scales around 1 (some store norms less 1), matrices that keep the size of what they read."""
     rng = np.random.Generator(np.random.SFC64([7, zlib.crc32(f"{case} {name}".encode())]))
     values = rng.standard_normal(shape, np.float32)
-    if "norm" in name.lower() or "ln_" in name:
-        less_one = case.startswith("gemma") or ("linear_attn" not in name and case.startswith(("qwen35", "qwen3next")))
+    if "norm" in name.lower() or "ln_" in name or "scal" in name:
+        less_one = case in LESS_ONE or ("linear_attn" not in name and case.startswith(("qwen35", "qwen3next")))
         centre = 0.0 if less_one or name.endswith("bias") else 1.0
         return (values * 0.2 + centre).astype(np.float32)
     if len(shape) == 1 or "bias" in name:

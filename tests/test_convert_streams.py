@@ -74,6 +74,8 @@ def test_stacked_and_taken(n: int, rows: int, k: int, data: st.DataObject) -> No
     same(streams.take(streams.constant(whole[0]), order), whole[0][order], data)
     same(streams.take(streams.constant(whole[0, :, 0]), order), whole[0, :, 0][order], data)
     same(streams.reshaped(streams.constant(whole), n * rows, k), whole.reshape(-1, k), data)
+    zeros = np.zeros((data.draw(st.integers(0, 3)), k), np.float32)
+    same(streams.padded(streams.constant(whole[0]), rows + len(zeros)), np.concatenate([whole[0], zeros]), data)
 
 
 @pytest.mark.parametrize(("dtype", "kept"), [("F16", np.float16), ("BF16", np.float32), ("F32", np.float32)])

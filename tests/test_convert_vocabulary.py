@@ -131,6 +131,26 @@ def test_merges_tell_scores(tmp_path: Path) -> None:
         assert a.encode(text, parse_special=False) == b.encode(text, parse_special=False)
 
 
+def test_sentencepieces_bpe_with_its_merges(tmp_path: Path) -> None:
+    """Gemma 4: merges in order instead of scores, no space in front, and tags of tool calls that are text."""
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<|tool_call>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    merges = [("l", "l"), ("▁", "h"), ("▁h", "e"), ("ll", "o"), ("▁he", "llo")]
+    tokens += [*"▁helo\n", *("".join(pair) for pair in merges)]
+    ids = {text: id for id, text in enumerate(tokens)}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    model = {"type": "BPE", "byte_fallback": True, "unk_token": "<unk>", "vocab": ids, "merges": merges}
+    added = [added_token(id, tokens[id]) for id in range(5)]
+    write_json(tmp_path / "tokenizer.json", {"added_tokens": added, "normalizer": replace, "model": model})
+    write_json(tmp_path / "config.json", {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0})
+    keys = read_vocabulary(Settings(Folder(tmp_path), {}), "gemma4")
+    keys = {key: value[1] if isinstance(value, tuple) else value for key, value in keys.items()}
+    assert (keys[PREFIX + "model"], keys[PREFIX + "add_space_prefix"]) == ("gemma4", False)
+    assert keys[PREFIX + "merges"] == ["l l", "▁ h", "▁h e", "ll o", "▁he llo"]
+    assert keys[PREFIX + "token_type"][:6] == [3, 3, 3, 3, 4, 6]
+    got = load(keys).encode("hello hello\n€", parse_special=False)
+    assert [tokens[id] for id in got] == ["<bos>", "h", "e", "llo", "▁hello", "\n", "<0xE2>", "<0x82>", "<0xAC>"]
+
+
 def test_unigram(tmp_path: Path) -> None:
     """A Unigram vocabulary is no BPE: its tokens are chosen by the sum of scores."""
     write_spm(tmp_path, kind=1, dummy_prefix=False)

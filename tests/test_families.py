@@ -21,6 +21,7 @@ from families import CASES, IDS, VOCAB, golden, settings, write_weights
 from hf_folders import write_bpe
 from naive import nmse
 
+from llmlocal.cli.views.hf_folder import folder_facts
 from llmlocal.cli.views.model import sheet
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.engine import Engine
@@ -28,6 +29,7 @@ from llmlocal.errors import BadFileError, LlmlocalError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.model_info.describe import describe
+from llmlocal.model_info.memory import memory
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
 from llmlocal.quantize.plan import plan_conversion
@@ -53,11 +55,16 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(t))
 
 
-def write_converted(case: str, folder: Path) -> Path:
-    """The case's folder, converted."""
+def write_folder(case: str, folder: Path) -> None:
+    """The case's settings, weights and tokenizer."""
     (folder / "config.json").write_text(json.dumps(settings(case)))
     write_weights(folder, case, golden(case)[0])
     write_tokenizer(folder)
+
+
+def write_converted(case: str, folder: Path) -> Path:
+    """The case's folder, converted."""
+    write_folder(case, folder)
     return convert_model(folder, folder / "m.gguf", "F32").path
 
 
@@ -80,6 +87,8 @@ def test_logits_are_those_of_transformers(model: tuple[str, Path]) -> None:
     case, path = model
     engine = Engine.open(path, n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
     got, (_, want) = engine.all_logits(IDS), golden(case)
+    with open_gguf(path) as gguf:
+        assert memory(gguf.metadata, gguf.tensors, 48, EXACT).cache == engine._cache.nbytes
     engine.close()
     assert want.shape == (len(IDS), VOCAB) and np.array_equal(got.argmax(-1), want.argmax(-1))
     assert nmse(got, want) <= BOUND
@@ -205,7 +214,7 @@ def test_a_value_may_be_an_array_of_equal_ones(model: tuple[str, Path]) -> None:
     for times in (1, values[f"{arch}.block_count"]):
         assert not opened(path, {key: [value] * times for key, value in values.items()})
     for key in ("attention.head_count", "feed_forward_length"):
-        value, count = values[f"{arch}.{key}"], values[f"{arch}.block_count"] + 1
+        value, count = values.get(f"{arch}.{key}", 64), values[f"{arch}.block_count"] + 1
         assert f"{arch}.{key} has {count} elements" in opened(path, {f"{arch}.{key}": [value] * count})
 
 
@@ -221,11 +230,13 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
             return
         head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
         size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
-        dense, ffn = f"blk.{last}.ffn_up.weight" in gguf.tensors, gguf.metadata[f"{arch}.feed_forward_length"]
+        ffn = gguf.metadata[f"{arch}.feed_forward_length"]
+        sizes = [ffn] * (last + 1) if isinstance(ffn, int) else list(ffn)
+        dense = f"blk.{last}.ffn_up.weight" in gguf.tensors
     said = opened(path, {f"{arch}.attention.head_count": [heads] * last + [2 * heads], **size})
     assert re.search(rf"'blk.{last}.attn_\w+.weight' is .*, must be", said)
     if dense:
-        said = opened(path, {f"{arch}.feed_forward_length": [ffn] * last + [2 * ffn]})
+        said = opened(path, {f"{arch}.feed_forward_length": [*sizes[:-1], 2 * sizes[-1]]})
         assert re.search(rf"'blk.{last}.ffn_\w+.weight' is .*, must be", said)
 
 
@@ -240,8 +251,11 @@ def test_every_misshapen_tensor_is_refused(model: tuple[str, Path]) -> None:
                 assert f"'{name}' is" in opened(model[1], tensors={name: other}), shape
 
 
+GEMMA4 = ("gemma4-shared-keys", "gemma4-experts")
 OPTIONAL = ("bias", "output.weight", "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
-PAIRED = ("attn_q_norm.weight",)  # Command R's largest have it, the others not
+OPTIONAL += ("layer_output_scale.weight", "ffn_down_exps.scale")
+# Of models that have it, when others of the architecture do not.
+MAY_LACK = {"command-r-plus": "attn_q_norm.weight"} | dict.fromkeys(GEMMA4, "attn_v.weight")
 
 
 @pytest.mark.usefixtures("nothing_runs")
@@ -251,9 +265,10 @@ def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
         names = [name for name in gguf.tensors if not name.endswith(OPTIONAL)]
     assert len(names) >= 10
     for name in names:
-        if not (case == "command-r-plus" and name.endswith(PAIRED)):
+        if not name.endswith(MAY_LACK.get(case, "-")):
             said = opened(path, tensors={name: None})
-            assert any(f"'{missing}' is missing" in said for missing in (name, name.replace("qkv", "q")))
+            asked = (name, name.replace("qkv", "q"), name.replace("gate_up", "gate"))
+            assert any(f"'{missing}' is missing" in said for missing in asked)
 
 
 UNSAID = [
@@ -267,6 +282,9 @@ UNSAID = [
     ("granite", {"layer_types": ["sliding_attention"] * 2, "sliding_window": 8}),
     ("command-r", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ("gpt2", {"scale_attn_weights": False}),
+    ("qwen2", {"layer_types": ["full_attention", "chunked_attention"]}),
+    ("gemma4-experts", {"use_bidirectional_attention": "all"}),
+    ("gemma3n", {"altup_correct_scale": False}),
     ("gpt-oss", {"swiglu_limit": 3.0}),
     ("gemma3", {"use_bidirectional_attention": True}),
     *((case, {"hidden_act": "relu"}) for case in CASES),
@@ -281,7 +299,7 @@ def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, A
     write_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(settings(case) | other))
     said = next(iter(other)).replace("rope_scaling", "long_factor|'linear' is not supported")
-    said = re.sub("use_sliding_window|layer_types", "a sliding window of 8 tokens", said)
+    said = re.sub("use_sliding_window|layer_types", "a sliding window of 8 tokens|layer_types has", said)
     with pytest.raises(BadFileError, match=said), open_hf(tmp_path):
         pytest.fail("the folder was accepted")
 
@@ -363,9 +381,22 @@ def test_an_output_matrix_of_its_own_is_kept(case: str, tmp_path: Path) -> None:
             assert bool(source.notes) is (not tied and case != "gemma3")  # llama.cpp reads it for Gemma 3
 
 
+@pytest.mark.parametrize("case", ["gemma3n", "gemma4-experts"])
+def test_towers_are_left_out_and_said(case: str, tmp_path: Path) -> None:
+    write_folder(case, tmp_path)
+    towers = {f"model.{kind}_tower.layers.0.weight": (4, 4) for kind in ("vision", "audio")}
+    write_weights(tmp_path, case, golden(case)[0] | towers | {"model.embed_vision.embedding_projection.weight": (4, 4)})
+    with open_hf(tmp_path) as source:
+        assert folder_facts(source)["notes"] == [
+            "3 tensors for images or sound are left out: the model reads and writes text"
+        ]
+        assert not [t.name for t in source.tensors if "tower" in t.name or "vision" in t.name]
+
+
 # ---- another engine ------------------------------------------------------------------------------------------------
 
-UNKNOWN_THERE = ("command-r-plus",)  # its norms of heads are read in models of 64 blocks and more only
+# Norms of heads are read in models of 64 blocks and more only; sizes of Gemma 3n are those of its two models.
+UNKNOWN_THERE = ("command-r-plus", "gemma3n")
 # What llama.cpp needs otherwise: names of tokens that it looks up, and a yarn that it does not round.
 THERE: dict[str, dict[str, Any]] = {
     "phi3": {"phi3.attention.sliding_window": None},  # it sees everything

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmlocal.ops.activations import sigmoid, sigmoid_reference
 from llmlocal.ops.combine_experts import combine_experts, combine_experts_reference
 from llmlocal.ops.expert_bias import add_expert_bias
+from llmlocal.ops.expert_scale import scale_by_expert
 from llmlocal.ops.sort_by_expert import GROUP_BYTES, groups_bytes, sort_by_expert
 from llmlocal.ops.topk_router import topk_router, topk_router_reference
 from llmlocal.quant.format import BY_NAME
@@ -100,7 +101,7 @@ def test_sort_by_expert_sorts_pairs_by_expert_and_token(tokens: int, experts: in
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("width", [1, 7, 64, 100])
-def test_combine_experts_and_biases(width: int, isa: str) -> None:
+def test_combine_experts_biases_and_scales(width: int, isa: str) -> None:
     tokens, used, experts = 9, 3, 5
     x, weights, bias = normal(tokens * used, width), normal(tokens, used, seed=1), normal(experts, width, seed=2)
     pair_of = np.random.default_rng(3).permutation(tokens * used).reshape(tokens, used)
@@ -110,6 +111,9 @@ def test_combine_experts_and_biases(width: int, isa: str) -> None:
     assert nmse(out, combine_experts_reference(x.astype(np.float64), pair_of, weights.astype(np.float64))) <= 1e-12
     run(add_expert_bias, isa, 2, pairs=number(tokens * used), x=biased, expert_of=expert_of, bias=bias, width=width)
     assert np.array_equal(biased, x + bias[expert_of])
+    scaled, scales = x.copy(), normal(experts, seed=5)
+    run(scale_by_expert, isa, 2, pairs=number(len(x)), x=scaled, expert_of=expert_of, scales=scales, width=width)
+    assert np.array_equal(scaled, x * scales[expert_of][:, None])
 
 
 @pytest.mark.parametrize("width", [1, 9])

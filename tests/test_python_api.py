@@ -24,6 +24,7 @@ from llmlocal import Model, UsageError, guide
 from llmlocal.api.model import LOGITS_AT_ONCE
 from llmlocal.engine import Engine
 from llmlocal.hub import places
+from llmlocal.quant.kernels.matmul import TILED_TOKENS
 
 Said = Callable[..., tuple[int, str, str]]
 PAGE = (Path(__file__).parents[1] / "docs" / "python-api.md").read_text()
@@ -233,7 +234,7 @@ def test_answers_equal_those_of_the_command(said: Said, story: Path, name: str) 
         assert len(pieces) > 5
         assert "".join(pieces) == answer.text
         assert (stream.answer.text, stream.answer.tokens) == (answer.text, answer.tokens)
-        assert stream.answer.cached_tokens == answer.prompt_tokens - 1
+        assert stream.answer.cached_tokens in (answer.prompt_tokens - TILED_TOKENS, 0)
         assert model.detokenize(answer.tokens, continues=name == "story") == answer.text
         assert answer.timings.decode_speed > 0 and answer.timings.load_seconds > 0
 

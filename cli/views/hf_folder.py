@@ -60,6 +60,7 @@ def folder_facts(source: HFSource) -> dict[str, Any]:
         "vocabulary_size": len(values.get("tokenizer.ggml.tokens", ())),
         "template": template_kind(values),
         "chat_template": values.get(TEMPLATE),
+        "notes": source.notes,
     }
 
 
@@ -74,4 +75,5 @@ def _sheet(path: Path, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "tensors", ", ".join(f"{n} {name}" for name, n in facts["formats"].items())
     yield "vocabulary", f"{facts['vocabulary_size']:,} tokens"
     yield "chat template", facts["template"] or "none"
+    yield from (("note", note) for note in facts["notes"])
     yield "to run it", f"llmlocal convert {path} model.gguf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..text import escaped, shown
 from .card import general_keys
 from .completeness import MISSING, check_complete
 from .lora import Adapter, merge_adapters, read_adapter
-from .names import is_dropped, named_for_gguf
+from .names import is_dropped, is_of_tower, named_for_gguf
 from .sentence_transformers import PREFIX as SENTENCE
 from .sentence_transformers import sentence_keys
 from .stored_format import stored_format
@@ -92,13 +93,15 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     load_all()
     architecture, conversion = _conversion(folder)
     s = Settings(folder, conversion.defaults)
-    _refuse_quantized(s, tensors)
+    _refuse_quantized(s, tensors, conversion)
     keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
     check_settings(s, conversion, keys, extra)
+    if towers := sum(is_of_tower(name) for name in tensors):
+        s.note(f"{towers} tensors for images or sound are left out: the model reads and writes text")
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
     streams = merge_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
-    vocabulary = (conversion.vocabulary or read_vocabulary)(s)
+    vocabulary = conversion.vocabulary(s) if conversion.vocabulary else read_vocabulary(s, conversion.ranked_merges)
     _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
     headless = str(s.items("architectures")[0]).endswith("Model")  # what embeds has no output matrix
     if s.find("tie_word_embeddings") is False and "output.weight" not in streams and not headless:
@@ -142,11 +145,13 @@ def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) ->
     return {key: value for key, value in whole.items() if value is not None}
 
 
-def _refuse_quantized(s: Settings, tensors: dict[str, Stream]) -> None:
+def _refuse_quantized(s: Settings, tensors: dict[str, Stream], conversion: Conversion) -> None:
     """Raises BadFileError for tensors that are not plain numbers, or that need scales beside them."""
     config = s.find("quantization_config")
     kept = {name: x for name, x in tensors.items() if not is_dropped(name)}
-    odd = next((name for name, x in kept.items() if x.format not in FLOATS or name.endswith(SCALES)), None)
+    known = re.compile("|".join(conversion.steps) or "$.")  # some architectures have scales of their own
+    scales = {name for name in kept if name.endswith(SCALES) and not known.search(name)}
+    odd = next((name for name, x in kept.items() if x.format not in FLOATS or name in scales), None)
     if odd is not None and isinstance(config, dict):
         raise BadFileError(f"{s.path}: is quantized by {shown(str(config.get('quant_method')))}", UNQUANTIZED)
     if odd is not None:

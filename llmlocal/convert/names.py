@@ -17,8 +17,8 @@ TABLES = ("embeddings.position_ids", "embeddings.token_type_ids")  # of integers
 MULTIMODAL = re.compile(
     r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!vocab_)projector\.|image_newline|patch_embed|patch_merge"
 )
-EXPERT = re.compile(r"\.experts\.(\d+)\.")
-SUFFIXES = (".weight", ".bias")
+NUMBERED = re.compile(r"\.(experts|altup_(?:unembed_)?projections)\.(\d+)\.")  # what GGUF stacks
+SUFFIXES = (".weight", ".bias", ".scale")
 
 
 def named_for_gguf(
@@ -47,7 +47,12 @@ def named_for_gguf(
 
 def is_dropped(name: str) -> bool:
     """Whether a tensor of transformers is not part of the text model's weights."""
-    return name.endswith((*BUFFERS, *TABLES)) or MULTIMODAL.search(name) is not None
+    return name.endswith((*BUFFERS, *TABLES)) or is_of_tower(name)
+
+
+def is_of_tower(name: str) -> bool:
+    """Whether a tensor of transformers belongs to the part of a model for images or sound."""
+    return MULTIMODAL.search(name) is not None
 
 
 def _stepped(tensors: Mapping[str, Stream], conversion: Conversion, s: Settings) -> dict[str, Stream]:
@@ -81,8 +86,8 @@ def _experts_together(tensors: Mapping[str, Stream]) -> dict[str, Stream]:
     out: dict[str, Stream] = {}
     groups: dict[str, dict[int, Stream]] = {}
     for name, stream in tensors.items():
-        if found := EXPERT.search(name):
-            groups.setdefault(EXPERT.sub(".experts.", name, count=1), {})[int(found[1])] = stream
+        if found := NUMBERED.search(name):
+            groups.setdefault(NUMBERED.sub(r".\1.", name, count=1), {})[int(found[2])] = stream
         else:
             out[name] = stream
     for name, experts in groups.items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..quant.format import BY_NAME, Format
 
 # Small tensors that decide much, and tables that are added to activations, stay F32 (as in llama.cpp).
-PRECISE = ("ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv")
+ALTUP = ("altup_correct_coef", "altup_predict_coef")
+PRECISE = ("ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv", *ALTUP)
 
 
 def stored_format(name: str, shape: tuple[int, ...], wanted: type[Format]) -> type[Format]:

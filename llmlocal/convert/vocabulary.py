@@ -26,6 +26,8 @@ BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
 SPACE = "▁"
 ADDED_SCORE, PAD_SCORE = -1000.0, -10000.0
 MAX_TOKENS = 1 << 24
+# Of thinking and tool calls: part of an answer's text, as in llama.cpp's files.
+SHOWN = ("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>')
 
 
 @dataclass
@@ -58,10 +60,13 @@ class Table:
         return keys | ({"tokenizer.ggml.scores": (ValueType.F32, [score for _, _, score in rows])} if scores else {})
 
 
-def read_vocabulary(s: Settings) -> Keys:
-    """The keys of the folder's tokenizer. Raises NotFoundError without one, BadFileError where it is damaged."""
+def read_vocabulary(s: Settings, ranked_merges: str = "") -> Keys:
+    """The keys of the folder's tokenizer. Raises NotFoundError without one, BadFileError where it is damaged.
+
+    `ranked_merges` is the kind that SentencePiece's BPE in tokenizer.json gets with its merges, "" for scores.
+    """
     folder = s.folder
-    if folder.has("tokenizer.model"):
+    if folder.has("tokenizer.model") and not (ranked_merges and folder.has("tokenizer.json")):
         return sentencepiece_keys(s)
     if not folder.has("tokenizer.json"):
         raise NotFoundError(
@@ -72,7 +77,9 @@ def read_vocabulary(s: Settings) -> Keys:
     if not isinstance(model, Mapping):
         raise BadFileError(f"{where}: has no model")
     if model.get("type") == "BPE" or (model.get("type") is None and "merges" in model):
-        return _merged_sentencepiece_keys(s, model) if model.get("byte_fallback") is True else byte_level_keys(s, model)
+        if model.get("byte_fallback") is not True:
+            return byte_level_keys(s, model)
+        return _ranked_keys(s, model, ranked_merges) if ranked_merges else _merged_sentencepiece_keys(s, model)
     if model.get("type") == "Unigram" and isinstance(model.get("vocab"), list):
         return _unigram_keys(s, model)
     if model.get("type") == "WordPiece":
@@ -133,6 +140,20 @@ def _merged_sentencepiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
         table.tokens[id] = (str(unknown), UNKNOWN, 0.0)
     shape = {} if _prepends(folder.json("tokenizer.json")) else {"tokenizer.ggml.add_space_prefix": False}
     return _scored_keys(s, table, "llama", shape)
+
+
+def _ranked_keys(s: Settings, model: Mapping[str, Any], kind: str) -> Keys:
+    """SentencePiece's BPE in tokenizer.json with its merges in order, for words with `▁` in the place of a space."""
+    where = _where(s.folder, "tokenizer.json")
+    table = _json_table(s, model.get("vocab"), where)
+    for id, (text, type, _) in table.tokens.items():
+        type = USER_DEFINED if text in SHOWN else BYTE if BYTE_TEXT.fullmatch(text) else type
+        table.tokens[id] = (text, type, ADDED_SCORE)
+    merges = [_merge(pair, where) for pair in _merges(model, where)]
+    shape = {"tokenizer.ggml.add_space_prefix": False, "tokenizer.ggml.add_bos_token": True}
+    first: Keys = {"tokenizer.ggml.model": kind} | table.keys(scores=True)
+    first["tokenizer.ggml.merges"] = (ValueType.STRING, merges)
+    return first | special_keys(s, table.ids, table.size) | shape
 
 
 def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:

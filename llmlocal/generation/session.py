@@ -18,6 +18,7 @@ from ..model_info.arch_value import arch_value
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
 from ..model_info.weight_memory import copies_weights
+from ..runtime.batch import batch_sizes
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
@@ -238,10 +239,11 @@ class Session:
         """Read a prompt from token `start` on in chunks, between which the caller can report progress or stop."""
         weights = sum(tensor.rows * tensor.k for tensor in self.gguf.tensors.values())
         chunk = max((n for n in CHUNKS if n * weights <= CHUNK_WORK), default=CHUNKS[0])
-        for at in range(start, len(ids), chunk):
-            logits = engine.prefill(ids[at : at + chunk])
-            if at + chunk < len(ids):
-                yield PromptProgress(at + chunk, len(ids))
+        for size in batch_sizes(len(ids) - start, chunk):
+            logits = engine.prefill(ids[start : start + size])
+            start += size
+            if start < len(ids):
+                yield PromptProgress(start, len(ids))
         return logits
 
     def _finish_reason(self, id: int, n: int, max_tokens: int | None) -> FinishReason | None:

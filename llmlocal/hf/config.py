@@ -89,6 +89,19 @@ class Settings:
             raise self.fail(f"attention heads have {size} values, must be 1 to {MAX_HEAD_DIM}")
         return size
 
+    def layer_size(self, name: str, in_layer: str, default: int) -> int:
+        """The size `name` of some layers alone; transformers 5 writes it as `in_layer` of each of them.
+
+        Raises BadFileError for a value that is no size of heads.
+        """
+        layers = self.find("per_layer_config")
+        configs = layers.values() if isinstance(layers, dict) else ()
+        given = [config[in_layer] for config in configs if isinstance(config, dict) and in_layer in config]
+        value = as_integer(self, name, self.find(name) or (given or [default])[0])
+        if not 1 <= value <= MAX_HEAD_DIM:
+            raise self.fail(f"{name} is {value}, must be 1 to {MAX_HEAD_DIM}")
+        return value
+
     @property
     def kv_heads(self) -> int:
         """Number of key/value heads, by default the number of attention heads."""

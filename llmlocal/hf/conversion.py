@@ -18,9 +18,11 @@ import numpy as np
 from ..gguf.values import ValueType
 from .config import Keys, Settings, as_integer, as_number
 from .safetensors import Safetensors
-from .streams import Stream, constant, plus, reshaped, split, take, transposed
+from .streams import Stream, constant, padded, plus, reshaped, split, take, transposed
 
 RANK = 4  # GGUF's pooling type of models that score texts
+MAX_LAYERS = 1 << 12  # of a list made from a number that nobody has checked yet
+NEVER = 1e30  # divides the frequencies of pairs that are not rotated
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
 
@@ -46,11 +48,17 @@ def decoder_keys(s: Settings) -> Keys:
         "attention.layer_norm_rms_epsilon": ("rms_norm_eps", "norm_eps"),
         "attention.layer_norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
     }
-    out: Keys = {key: s.integer(*names) for key, names in shapes.items() if s.find(*names) is not None}
+    out: Keys = {key: _integer_or_each(s, *names) for key, names in shapes.items() if s.find(*names) is not None}
     out |= {key: s.number(*names) for key, names in epsilons.items() if s.find(*names) is not None}
     if s.find("is_causal") is False:
         out["attention.causal"] = False
     return out | rope_keys(s)
+
+
+def _integer_or_each(s: Settings, *names: str) -> int | list[int]:
+    """An integer, or one for each layer."""
+    value = s.find(*names)
+    return [as_integer(s, names[0], each) for each in value] if isinstance(value, list) else s.integer(*names)
 
 
 def rope_keys(s: Settings) -> Keys:
@@ -87,6 +95,13 @@ def window_keys(s: Settings, *, period: int) -> Keys:
     elif not slides and said != period:
         out["attention.sliding_window_pattern"] = said
     return out
+
+
+def sliding_layers(s: Settings, *, period: int) -> list[bool]:
+    """Whether each layer has a sliding window, by default all but the last of every `period`."""
+    kinds = s.items("layer_types")
+    layers = min(s.integer("num_hidden_layers"), MAX_LAYERS)
+    return [kind == "sliding_attention" for kind in kinds] or [i % period < period - 1 for i in range(layers)]
 
 
 def plain_window_keys(s: Settings) -> Keys:
@@ -131,8 +146,9 @@ class Conversion:
     tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
     drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys `tokenizer.*`; None
     reads the tokenizer files of the folder. `own_names`: names, without suffix, that the `gguf` package's map lacks and
-    that `steps` give. `modules`: kinds of sentence-transformers' modules that `keys` and `extra` read. `activations`:
-    the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
+    that `steps` give. `modules`: kinds of sentence-transformers' modules that `keys` and `extra` read. `ranked_merges`:
+    GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without one it gets scores. `activations`: the
+    names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
     """
 
     classes: tuple[str, ...]
@@ -143,6 +159,7 @@ class Conversion:
     vocabulary: Callable[[Settings], Keys] | None = None
     own_names: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    ranked_merges: str = ""
     activations: tuple[str, ...] = ("silu", "swish")
     whole_pairs: bool = True
 
@@ -225,6 +242,11 @@ def renames(name: str) -> TensorRule:
     return lambda _, x: {name: x}
 
 
+def pads_vocabulary(s: Settings, x: Stream) -> Stream:
+    """Rows of zeros up to vocab_size: tokens of images and sound, which have no embedding."""
+    return padded(x, s.integer("vocab_size", default=x.rows))
+
+
 def cuts(*names: str) -> TensorRule:
     """Cut the rows (of each expert) into equal parts: `"gate_up_proj": cuts("gate_proj", "up_proj")`."""
 
@@ -297,6 +319,13 @@ def dense_modules(s: Settings) -> list[tuple[str, Stream]]:
         finally:
             file.close()
     return found
+
+
+def proportional_factors(s: Settings, head_dim: int) -> dict[str, Stream]:
+    """`rope_freqs.weight` (head_dim / 2,): divisors of the rope type proportional, which rotates the first pairs."""
+    part, factor = (as_number(s, name, s.rope.get(name, 1.0)) for name in ("partial_rotary_factor", "factor"))
+    rotated = min(max(int(part * head_dim / 2), 0), head_dim // 2)
+    return {"rope_freqs.weight": constant([factor] * rotated + [NEVER] * (head_dim // 2 - rotated))}
 
 
 def longrope_factors(s: Settings) -> dict[str, Stream]:

@@ -23,6 +23,7 @@ FIXED: Mapping[str, Any] = {
     "attn_logit_softcapping": 0,
     "swiglu_limit": 7.0,
     "position_embedding_type": "absolute",
+    "altup_correct_scale": True,
 }
 # fmt: off
 INERT = frozenset((
@@ -34,6 +35,7 @@ INERT = frozenset((
     "router_jitter_noise", "quantization_config", "reorder_and_upcast_attn", "embedding_initializer_range",
     "is_llama_config", "tie_weights_", "sinusoidal_pos_embds", "directionality",
     # what the tensors themselves say
+    "vocab_size_per_layer_input", "laurel_rank", "altup_coef_clip",
     "attention_bias", "mlp_bias", "qkv_bias", "use_qk_norm", "qk_layernorm", "decoder_sparse_step", "mlp_only_layers",
     # other names of what is read, and settings that are checked here
     "experts_per_token", "initial_context_length", "no_rope_layer_interval", "max_window_layers", "use_sliding_window",
@@ -62,6 +64,7 @@ def check_settings(s: Settings, conversion: Conversion, keys: Keys, extra: Colle
             f"truncate of RoPE scaling must be {str(conversion.whole_pairs).lower()} for this architecture", ""
         )
     _check_window(s)
+    _check_layer_kinds(s)
     for name, value in FIXED.items():
         given = s.values.get(name)
         if name not in s.used and given is not None and given != value:
@@ -100,6 +103,7 @@ def _check_rope(s: Settings, keys: Keys, extra: Collection[str]) -> None:
         "linear": written == "linear",
         "yarn": written == "yarn",
         "llama3": "rope_freqs.weight" in extra,
+        "proportional": "rope_freqs.weight" in extra,
         "longrope": "rope_factors_long.weight" in extra,
         "su": "rope_factors_long.weight" in extra,
     }
@@ -108,10 +112,22 @@ def _check_rope(s: Settings, keys: Keys, extra: Collection[str]) -> None:
     for name in ("mscale", "mscale_all_dim"):
         if s.rope.get(name) and "rope.scaling.yarn_log_multiplier" not in keys:
             raise s.fail(f"{name} of RoPE scaling is not supported for this architecture", "")
+    if kind == "proportional":
+        return  # the divisors say which part of a head is rotated
     part, rotated = s.rope.get("partial_rotary_factor"), keys.get("rope.dimension_count")
     part = 1.0 if part is None else as_number(s, "partial_rotary_factor", part)
     if part != 1 and (not 0 <= part < 1 or rotated != int(s.head_dim * part)):
         raise s.fail(f"partial_rotary_factor {part!r:.40} is not supported for this architecture", "")
+
+
+def _check_layer_kinds(s: Settings) -> None:
+    """Kinds of layers in a list that the conversion did not read: all of them are computed as attention."""
+    kinds = s.values.get("layer_types")
+    if "layer_types" in s.used or not isinstance(kinds, list):
+        return
+    odd = next((kind for kind in kinds if kind not in ("full_attention", "sliding_attention")), None)
+    if odd is not None:
+        raise s.fail(f"layer_types has {odd!r:.40}, which this architecture does not have", "")
 
 
 def _check_window(s: Settings) -> None:

@@ -81,6 +81,16 @@ def take_columns(x: Stream, order: NDArray[np.int64]) -> Stream:
     return Stream((*x.shape[:-1], len(order)), x.format, lambda first, end: x.read(first, end)[:, order])
 
 
+def padded(x: Stream, rows: int) -> Stream:
+    """A matrix with rows of zeros below, `rows` in all; `x` itself where it has so many."""
+
+    def read(first: int, end: int) -> Values:
+        held = x.read(min(first, x.rows), min(end, x.rows))
+        return np.concatenate([held, np.zeros((end - first - len(held), x.k), held.dtype)])
+
+    return x if rows <= x.rows or len(x.shape) != 2 else Stream((rows, x.k), x.format, read)
+
+
 def part(x: Stream, first: int, end: int) -> Stream:
     """Elements first..end - 1 of the last dimension but one: of a vector its elements, of each stacked matrix rows."""
     size = x.shape[-2] if len(x.shape) > 1 else x.k

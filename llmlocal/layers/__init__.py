@@ -33,7 +33,7 @@ from ..quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ..quant.tensor import QTensor
 from ..runtime.buffers import aligned
 from ..runtime.graph import Graph, Value
-from ..runtime.kv_cache import KVCache
+from ..runtime.kv_cache import KVCache, LayerCache
 from ..runtime.state_cache import StateCache
 from .expert_matrices import ExpertMatrices
 from .key_range import KeyRange
@@ -63,11 +63,17 @@ class Layers:
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._constants: list[NDArray[np.float32]] = []
+        self._ones: dict[int, NDArray[np.float32]] = {}  # by their number
         self._q8: dict[Value, Value] = {}
 
     def embed(self, table: QTensor) -> Value:
         """Token embedding: rows of `table` (vocab, width) by token id -> (tokens, width)."""
-        return self._rows(table, self.graph.batch.ids)
+        return self._rows(table, self.graph.batch.ids, table.k)
+
+    def embed_part(self, table: QTensor, first: int, last: int) -> Value:
+        """As `embed`, values first .. last - 1 of each row, which are whole blocks of the table's format."""
+        row_bytes = table.format.row_bytes
+        return self._rows(table, self.graph.batch.ids, last - first, row_bytes(first))
 
     def embed_positions(self, table: QTensor) -> Value:
         """Learned position embedding: rows of `table` (positions, width) -> (tokens, width).
@@ -77,43 +83,48 @@ class Layers:
         if self.cache.n_ctx > table.rows:
             message = f"the model has {table.rows} positions, too few for a context of {self.cache.n_ctx}"
             raise UsageError(message, f"use --ctx {table.rows} or less")
-        return self._rows(table, self.graph.batch.positions)
+        return self._rows(table, self.graph.batch.positions, table.k)
 
     def embed_token_types(self, table: QTensor) -> Value:
         """Token type embedding: rows of `table` (types, width) by the part of a pair -> (tokens, width)."""
-        return self._rows(table, self.graph.batch.token_types)
+        return self._rows(table, self.graph.batch.token_types, table.k)
 
-    def _rows(self, table: QTensor, ids: NDArray[np.int64]) -> Value:
-        g, out = self.graph, self.graph.value(table.k)
+    def _rows(self, table: QTensor, ids: NDArray[np.int64], width: int, skipped_bytes: int = 0) -> Value:
+        g, out = self.graph, self.graph.value(width)
         g.add(
             get_rows(table.format),
             tokens=g.batch.tokens,
             ids=ids.ctypes.data,
-            weights=table.address,
+            weights=table.address + skipped_bytes,
             out=out,
-            k=table.k,
+            k=width,
             row_bytes=table.format.row_bytes(table.k),
         )
         return out
 
     def norm(self, x: Value, weight: QTensor, eps: float) -> Value:
         """RMS norm over rows of the size of `weight`: (width,) for whole tokens, (head_dim,) for each head."""
-        return self._norm(rms_norm, x, weight, x.width // weight.k, eps)
+        return self._norm(rms_norm, x, weight.address, weight.k, x.width // weight.k, eps)
+
+    def unit_norm(self, x: Value, width: int, eps: float) -> Value:
+        """RMS norm without a weight over rows of `width` values: whole tokens, or each head."""
+        ones = self._ones.setdefault(width, np.ones(width, np.float32))
+        return self._norm(rms_norm, x, ones.ctypes.data, width, x.width // width, eps)
 
     def grouped_norm(self, x: Value, weight: QTensor, eps: float) -> Value:
         """RMS norm of each of several parts of a token, for a weight (parts, width)."""
-        return self._norm(grouped_rms_norm, x, weight, weight.rows, eps)
+        return self._norm(grouped_rms_norm, x, weight.address, weight.k, weight.rows, eps)
 
     def layer_norm(self, x: Value, weight: QTensor, bias: QTensor | None, eps: float) -> Value:
         """Layer norm: of whole tokens for a weight (width,), of each head for a weight (heads, head_dim)."""
-        g, out = self.graph, self._norm(layer_norm, x, weight, weight.rows, eps)
+        g, out = self.graph, self._norm(layer_norm, x, weight.address, weight.k, weight.rows, eps)
         if bias is not None:
             g.add(add_bias, tokens=g.rows_of(x), x=out, bias=bias.address, width=x.width)
         return out
 
-    def _norm(self, kernel: Kernel, x: Value, weight: QTensor, per_token: int, eps: float) -> Value:
+    def _norm(self, kernel: Kernel, x: Value, weight: int, width: int, per_token: int, eps: float) -> Value:
         g, out = self.graph, self.graph.value(x.width, outputs=x.outputs)
-        rows: dict[str, Any] = {"weight": weight.address, "width": weight.k, "per_token": per_token, "eps": float(eps)}
+        rows: dict[str, Any] = {"weight": weight, "width": width, "per_token": per_token, "eps": float(eps)}
         g.add(kernel, tokens=g.rows_of(x), x=x, out=out, **rows)
         return out
 
@@ -199,13 +210,35 @@ class Layers:
         in the softmax without a value. Unless the layers are `causal`, a token attends to all tokens of its text, which
         lies in one batch. Raises UsageError for a head size that the cache type cannot hold.
         """
-        g, batch, heads, kv_heads = self.graph, self.graph.batch, q.width // head_dim, k.width // head_dim
+        stored = self.keys_values(k, v, head_dim=head_dim)
+        return self.attend(q, stored, scale=scale, window=window, softcap=softcap, sinks=sinks)
+
+    def keys_values(self, k: Value, v: Value, *, head_dim: int) -> LayerCache:
+        """Add keys (tokens, kv_heads * head_dim) and values (tokens, kv_heads * value_dim) to a layer of the cache.
+
+        Raises UsageError for a head size that the cache type cannot hold.
+        """
+        kv_heads, batch = k.width // head_dim, self.graph.batch
+        layer = self.cache.add_layer(kv_heads, head_dim, v.width // kv_heads)
+        cells, stored = batch.cells.ctypes.data, layer.arguments()
+        self.graph.add(kv_store(layer.kv_type), tokens=batch.tokens, token_cells=cells, k=k, v=v, **stored)
+        return layer
+
+    def attend(
+        self,
+        q: Value,
+        layer: LayerCache,
+        *,
+        scale: float,
+        window: int | None = None,
+        softcap: float = 0.0,
+        sinks: QTensor | None = None,
+    ) -> Value:
+        """As `attention`, over keys and values that are in the cache already: several layers may share them."""
+        g, batch, heads, value_dim = self.graph, self.graph.batch, q.width // layer.head_dim, layer.value_dim
         keys = self._key_range(window)
-        value_dim = v.width // kv_heads
-        layer, out = self.cache.add_layer(kv_heads, head_dim, value_dim), g.value(heads * value_dim)
-        stored = layer.arguments()
-        g.add(kv_store(layer.kv_type), tokens=batch.tokens, token_cells=batch.cells.ctypes.data, k=k, v=v, **stored)
-        scratch_bytes = attention_ops.scratch_bytes(layer.kv_type, heads, kv_heads, head_dim, value_dim)
+        stored, kv_heads, out = layer.arguments(), layer.kv_heads, g.value(heads * value_dim)
+        scratch_bytes = attention_ops.scratch_bytes(layer.kv_type, heads, kv_heads, layer.head_dim, value_dim)
         shared: dict[str, Any] = {
             "tokens": batch.tokens,
             "first_keys": keys.first.ctypes.data,

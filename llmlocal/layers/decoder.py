@@ -11,8 +11,9 @@ from collections.abc import Callable
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
+from .expert_matrices import ExpertLinear
 from .hyperparameters import SIGMOID, Experts, Hyperparameters
-from .moe import ExpertLinear, Routing, combine, expert_linears, route, route_by_sigmoid, sorted_expert_linear
+from .moe import Routing, combine, expert_linears, route, route_by_sigmoid, sorted_expert_linear
 from .rope import Rope
 from .weights import Weights
 
@@ -112,6 +113,21 @@ def mixture_of_experts(
 ) -> Value:
     """Weighted sum of the `gated_mlp`s of each token's best experts; weights sum to 1 if `normalize_weights`."""
     scores = g.linear(x, *w.linear("ffn_gate_inp", e.count, h.width))
+    return scored_experts(g, h, e, w, x, scores, activation, normalize_weights=normalize_weights)
+
+
+def scored_experts(
+    g: Layers,
+    h: Hyperparameters,
+    e: Experts,
+    w: Weights,
+    x: Value,
+    scores: Value,
+    activation: Activation,
+    *,
+    normalize_weights: bool,
+) -> Value:
+    """As `mixture_of_experts` for given scores (tokens, experts), which are overwritten."""
     routing = _routing(g, e, w, scores, normalize_weights)
     down = w.stack("ffn_down", e.count, h.width, e.ffn)
     gate, up = expert_linears(g, x, routing, *gate_up_experts(h, e, w))
@@ -129,10 +145,11 @@ def gate_up_experts(h: Hyperparameters, e: Experts, w: Weights) -> tuple[ExpertL
     """Weights and biases of the experts' gate and up projections: two tensors, or rows of a fused one, gate first."""
     if not w.has("ffn_gate_up_exps.weight"):
         return w.stack("ffn_gate", e.count, e.ffn, h.width), w.stack("ffn_up", e.count, e.ffn, h.width)
-    fused, bias = w.stack("ffn_gate_up", e.count, 2 * e.ffn, h.width)
-    if bias is not None:
-        raise w.fail(f"tensor '{bias.name}' is not supported: a bias of fused experts")
-    return (fused.part(0, e.ffn), None), (fused.part(e.ffn, 2 * e.ffn), None)
+    fused, biases, scales = w.stack("ffn_gate_up", e.count, 2 * e.ffn, h.width)
+    if biases is not None:
+        raise w.fail(f"tensor '{biases.name}' is not supported: biases of fused experts")
+    gate, up = fused.part(0, e.ffn), fused.part(e.ffn, 2 * e.ffn)
+    return ExpertLinear(gate, None, scales), ExpertLinear(up, None, scales)
 
 
 def logits(g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,3 +45,11 @@ class ExpertMatrices:
         count, _, k = self.shape
         addresses = self.addresses + first * self.format.row_bytes(k)
         return ExpertMatrices(self.names, self.format, (count, last - first, k), addresses)
+
+
+class ExpertLinear(NamedTuple):
+    """Linear layers of experts: products are multiplied by `scales` (experts,), then `biases` (experts, rows) added."""
+
+    weights: ExpertMatrices
+    biases: QTensor | None = None
+    scales: QTensor | None = None

@@ -44,6 +44,11 @@ class Hyperparameters:
         heads, kv_heads, ffn = self.by_block[i]
         return replace(self, heads=heads, kv_heads=kv_heads, ffn=ffn)
 
+    def windowed(self, c: Config) -> Hyperparameters:
+        """The sizes of blocks with a sliding window, whose heads may have a size of their own. Raises BadFileError."""
+        head_dim, rotary_dim = _head_sizes(c, "_swa", self.head_dim)
+        return replace(self, head_dim=head_dim, rotary_dim=rotary_dim)
+
     @classmethod
     def read(cls, c: Config, w: Weights, *, hybrid: bool = False, dense: bool = True) -> Hyperparameters:
         """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values.
@@ -58,15 +63,10 @@ class Hyperparameters:
         all_kv_heads = c.integers("attention.head_count_kv", blocks, least, 1 << 12, all_heads)
         all_ffn = c.integers("feed_forward_length", blocks, least, 1 << 22, None if dense else (1,) * blocks)
         heads, kv_heads, ffn = (next((n for n in some if n), 1) for some in (all_heads, all_kv_heads, all_ffn))
-        head_dim = c.integer("attention.key_length", 1, 1 << 12, max(1, width // heads))
-        rotary_dim = c.integer("rope.dimension_count", 0, head_dim, head_dim // 2 * 2)
+        head_dim, rotary_dim = _head_sizes(c, "", max(1, width // heads))
         odd = next((some for some in zip(all_heads, all_kv_heads, strict=True) if some[1] and some[0] % some[1]), None)
         if odd:
             raise c.fail(f"{odd[0]} attention heads are not a multiple of {odd[1]} key heads")
-        if rotary_dim % 2:
-            raise c.fail(f"{c.arch}.rope.dimension_count is {rotary_dim}, must be even")
-        if c.integer("attention.value_length", 1, 1 << 12, head_dim) != head_dim:
-            raise c.fail("attention.value_length that differs from attention.key_length is not supported")
         return cls(
             blocks=blocks,
             width=width,
@@ -81,6 +81,17 @@ class Hyperparameters:
             context=c.integer("context_length", 1, 1 << 31),
             by_block=tuple(zip(all_heads, all_kv_heads, all_ffn, strict=True)),
         )
+
+
+def _head_sizes(c: Config, suffix: str, default: int) -> tuple[int, int]:
+    """(head_dim, rotary_dim) under keys with a suffix. Raises BadFileError."""
+    head_dim = c.integer(f"attention.key_length{suffix}", 1, 1 << 12, default)
+    rotary_dim = c.integer(f"rope.dimension_count{suffix}", 0, head_dim, head_dim // 2 * 2)
+    if rotary_dim % 2:
+        raise c.fail(f"{c.arch}.rope.dimension_count{suffix} is {rotary_dim}, must be even")
+    if c.integer(f"attention.value_length{suffix}", 1, 1 << 12, head_dim) != head_dim:
+        raise c.fail(f"attention.value_length{suffix} that differs from attention.key_length{suffix} is not supported")
+    return head_dim, rotary_dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import BadFileError
 from ..gguf.values import Array, scalar
 
+LARGEST = 3.4e38  # what a float32 holds
+
 
 class Config:
     """Metadata under an architecture's prefix: `config.integer("block_count", 1, 1000)` reads `llama.block_count`.
@@ -55,6 +57,17 @@ class Config:
         if not isinstance(value, bool):
             raise self.fail(f"{self.arch}.{key} must be true or false")
         return value
+
+    def numbers(self, key: str, count: int) -> list[float] | None:
+        """`count` numbers, of which some may be minus infinity; None for a missing key. Raises BadFileError."""
+        value = self.metadata.get(f"{self.arch}.{key}")
+        if value is None:
+            return None
+        if not isinstance(value, Array | list) or len(value) != count:
+            raise self.fail(f"{self.arch}.{key} must have {count} numbers")
+        if any(isinstance(n, bool) or not isinstance(n, int | float) or not n < LARGEST for n in value):
+            raise self.fail(f"{self.arch}.{key} must have numbers")
+        return [float(n) for n in value]
 
     def text(self, key: str, default: str) -> str:
         """A string, `default` if the key is missing. Raises BadFileError for another type."""

@@ -15,6 +15,7 @@ from ..ops.activations import sigmoid
 from ..ops.combine_experts import combine_experts
 from ..ops.elementwise import scale_rows
 from ..ops.expert_bias import add_expert_bias
+from ..ops.expert_scale import scale_by_expert
 from ..ops.gather_rows import gather_rows
 from ..ops.sigmoid_router import sigmoid_router
 from ..ops.sort_by_expert import groups_bytes, sort_by_expert
@@ -27,9 +28,7 @@ from ..quant.kernels.q8_activations import q8_bytes
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
-from .expert_matrices import ExpertMatrices
-
-ExpertLinear = tuple[ExpertMatrices, QTensor | None]  # weights (experts, rows, k), biases (experts, rows)
+from .expert_matrices import ExpertLinear
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +72,30 @@ def expert_linears(layers: Layers, x: Value, r: Routing, *stacks: ExpertLinear) 
     """Linear layers of each token of `x` (tokens, k) by its experts -> (tokens * used, rows), sorted by expert."""
     g = layers.graph
     if g.observer:
-        g.observer.before_expert_matmul(g, x, r.groups, r.token_of, [stack for stack, _ in stacks])
+        g.observer.before_expert_matmul(g, x, r.groups, r.token_of, [stack.weights for stack in stacks])
     rows: dict[bool, Value] = {}
-    for floats in sorted({float_activations(stack.format) for stack, _ in stacks}):
+    for floats in sorted({float_activations(stack.weights.format) for stack in stacks}):
         row_bytes = 4 * x.width if floats else q8_bytes(x.width)
         rows[floats] = Value(r.used * x.width, r.used * row_bytes * g.batch.ubatch)
         source, out = x if floats else layers.q8(x), rows[floats]
         count = g.batch.tokens_times(r.used)
         g.add(gather_rows, outputs=count, rows=r.token_of, x=source, out=out, width=row_bytes // 4)
-    return _matmuls(layers, [rows[float_activations(stack.format)] for stack, _ in stacks], r, stacks)
+    return _matmuls(layers, [rows[float_activations(stack.weights.format)] for stack in stacks], r, stacks)
 
 
 def sorted_expert_linear(layers: Layers, x: Value, r: Routing, stack: ExpertLinear) -> Value:
     """As `expert_linears`, of rows x (tokens * used, k) that are sorted by expert."""
     g = layers.graph
     if g.observer:
-        g.observer.before_expert_matmul(g, x, r.groups, None, [stack[0]])
-    rows = x if float_activations(stack[0].format) else layers.q8(x, r.used)
+        g.observer.before_expert_matmul(g, x, r.groups, None, [stack.weights])
+    rows = x if float_activations(stack.weights.format) else layers.q8(x, r.used)
     return _matmuls(layers, [rows], r, (stack,))[0]
 
 
 def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLinear, ...]) -> list[Value]:
     g = layers.graph
-    outs = [g.value(r.used * stack.shape[1]) for stack, _ in stacks]
-    for i, ((stack, _), x, out) in enumerate(zip(stacks, xs, outs, strict=True)):
+    outs = [g.value(r.used * stack.weights.shape[1]) for stack in stacks]
+    for i, (stack, x, out) in enumerate(zip([stack.weights for stack in stacks], xs, outs, strict=True)):
         _, rows, k = stack.shape
         layers.expert_matrices.append(stack)
         g.add(
@@ -112,10 +111,12 @@ def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLi
             row_bytes=stack.format.row_bytes(k),
             scratch=g.scratch(SCRATCH_BYTES),
         )
-    for (stack, bias), out in zip(stacks, outs, strict=True):
-        if bias is not None:
-            pairs, width = g.batch.tokens_times(r.used), stack.shape[1]
-            g.add(add_expert_bias, pairs=pairs, x=out, expert_of=r.expert_of, bias=bias.address, width=width)
+    for (weights, biases, scales), out in zip(stacks, outs, strict=True):
+        shared: dict[str, Any] = {"pairs": g.batch.tokens_times(r.used), "x": out, "width": weights.shape[1]}
+        if scales is not None:
+            g.add(scale_by_expert, expert_of=r.expert_of, scales=scales.address, **shared)
+        if biases is not None:
+            g.add(add_expert_bias, expert_of=r.expert_of, bias=biases.address, **shared)
     return outs
 
 

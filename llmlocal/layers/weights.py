@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BadFileError
 from ..quant.tensor import QTensor
-from .expert_matrices import ExpertMatrices
+from .expert_matrices import ExpertLinear, ExpertMatrices
 
 
 class NamedTensors(Protocol):
@@ -36,6 +36,11 @@ class Weights:
     def has(self, name: str) -> bool:
         """Whether the file has this tensor."""
         return self.prefix + name in self.gguf.tensors
+
+    def rows(self, name: str) -> int:
+        """Rows of a matrix whose number no key tells; 0 where the file does not have it, which `matrix` refuses."""
+        tensor = self.gguf.tensors.get(self.prefix + name)
+        return tensor.shape[-2] if tensor is not None and len(tensor.shape) > 1 else 0
 
     def matrix(self, name: str, *shape: int) -> QTensor:
         """A matrix (rows, k) or matrices (count, rows, k) of any format that can be multiplied.
@@ -72,15 +77,16 @@ class Weights:
         """Weight and bias of a linear layer: `name`.weight (rows, k), and `name`.bias (rows,) if the file has it."""
         return self.matrix(f"{name}.weight", rows, k), self.maybe_vector(f"{name}.bias", rows)
 
-    def stack(self, name: str, count: int, rows: int, k: int) -> tuple[ExpertMatrices, QTensor | None]:
-        """As `linear` for `count` experts: `name`_exps.weight (count, rows, k), and `name`_exps.bias (count, rows).
+    def stack(self, name: str, count: int, rows: int, k: int) -> ExpertLinear:
+        """As `linear` for `count` experts: `name`_exps.weight (count, rows, k), .bias (count, rows), .scale (count,).
 
         Files of 2023 have a tensor for each expert, `name`.0.weight (rows, k) and so on.
         """
         if not self.has(f"{name}_exps.weight") and self.has(f"{name}.0.weight"):
-            return self._single_experts(name, count, rows, k), None
-        weights = self.matrix(f"{name}_exps.weight", count, rows, k)
-        return ExpertMatrices.stacked(weights), self.maybe_vector(f"{name}_exps.bias", count, rows)
+            return ExpertLinear(self._single_experts(name, count, rows, k))
+        weights = ExpertMatrices.stacked(self.matrix(f"{name}_exps.weight", count, rows, k))
+        biases, scales = self.maybe_vector(f"{name}_exps.bias", count, rows), f"{name}_exps.scale"
+        return ExpertLinear(weights, biases, self.maybe_vector(scales, count))
 
     def _single_experts(self, name: str, count: int, rows: int, k: int) -> ExpertMatrices:
         tensors = [self.matrix(f"{name}.{i}.weight", rows, k) for i in range(count)]

@@ -16,6 +16,7 @@ from ..tokenizer.vocab import vocabulary_size
 from .arch_value import arch_value, stored
 from .recurrent_memory import attention_blocks, mixed_values, state_memory
 
+MAX_LAYERS = 1 << 16  # of what a file says
 BATCH = 512  # tokens per step of prefill
 SINGLE = 4  # bytes of a float32 activation
 # Measured bytes: the interpreter with its libraries, and each token of the vocabulary.
@@ -58,7 +59,8 @@ def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int
     if arch_value(metadata, "expert_count"):
         inner = 0  # experts are counted below
     keys, values = head_sizes(metadata)
-    cache = cached_heads(metadata) * padded(n_ctx) * (kind.cell_bytes(keys) + kind.cell_bytes(values))
+    layers = cached_layers(metadata)
+    cache = padded(n_ctx) * sum(heads * (kind.cell_bytes(k) + kind.cell_bytes(v)) for heads, k, v in layers)
     activations = 3 * width + max(2 * inner, mixed_values(metadata)) + (kv_heads(metadata) or 0) * (keys + values)
     activations += (arch_value(metadata, "expert_used_count") or 0) * expert_activations(metadata)
     scratch = min(BATCH, n_ctx) * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
@@ -86,9 +88,28 @@ def kv_heads(metadata: Mapping[str, Any]) -> int | None:
     return arch_value(metadata, "attention.head_count") if heads is None else heads
 
 
-def cached_heads(metadata: Mapping[str, Any]) -> int:
-    """Number of KV heads in all layers together."""
-    heads, layers = stored(metadata, "attention.head_count_kv"), arch_value(metadata, "block_count") or 0
-    if isinstance(heads, Array) and len(heads) == layers:
-        return sum(n for n in heads if isinstance(n, int) and n > 0)
-    return (kv_heads(metadata) or 0) * attention_blocks(metadata)
+def cached_layers(metadata: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+    """(KV heads, key size, value size) of each layer that has keys and values of its own.
+
+    Layers with a sliding window may have other head sizes; the last layers may share the keys and values of others.
+    """
+    layers = min(arch_value(metadata, "block_count") or 0, MAX_LAYERS)
+    keys, values = head_sizes(metadata)
+    local_keys, local_values = (
+        size if (own := arch_value(metadata, f"attention.{kind}_length_swa")) is None else own
+        for kind, size in (("key", keys), ("value", values))
+    )
+    same = [kv_heads(metadata) or 0] * min(attention_blocks(metadata), MAX_LAYERS)
+    heads = _each(metadata, "attention.head_count_kv", layers) or same
+    slides = _each(metadata, "attention.sliding_window_pattern", len(heads)) or [0] * len(heads)
+    own = max(len(heads) - (arch_value(metadata, "attention.shared_kv_layers") or 0), 0)
+    sizes = [(local_keys, local_values) if local else (keys, values) for local in slides]
+    return [(n, *both) for n, both in zip(heads, sizes, strict=True)][:own]
+
+
+def _each(metadata: Mapping[str, Any], name: str, layers: int) -> list[int] | None:
+    """The integers of an array for each layer, None for anything else; negative ones and other values count as 0."""
+    value = stored(metadata, name)
+    if not isinstance(value, Array) or len(value) != layers:
+        return None
+    return [int(n) if isinstance(n, int) and n > 0 else 0 for n in value]

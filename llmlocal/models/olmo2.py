@@ -7,7 +7,7 @@ OLMo 3 adds a sliding window in three of four blocks, whose RoPE is not scaled.
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, window_keys
+from ..hf.conversion import Conversion, decoder_keys, sliding_layers, window_keys
 from ..layers import Layers
 from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
 from ..layers.hyperparameters import Hyperparameters, windows
@@ -48,9 +48,7 @@ def keys(s: Settings) -> Keys:
     """Metadata from config.json. OLMo 3 lists which blocks have the window."""
     out = decoder_keys(s) | window_keys(s, period=4)
     if "attention.sliding_window" in out:
-        slides = [kind == "sliding_attention" for kind in s.items("layer_types")]
-        pattern = slides or [i % 4 < 3 for i in range(out["block_count"])]
-        out["attention.sliding_window_pattern"] = pattern
+        out["attention.sliding_window_pattern"] = sliding_layers(s, period=4)
     return out
 
 

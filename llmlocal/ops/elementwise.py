@@ -59,6 +59,20 @@ def add_bias(v: InstructionSet) -> Any:
     return run
 
 
+@kernel("tokens x out factors width")
+def scale_columns(v: InstructionSet) -> Any:
+    """out = x * factors: x and out (tokens, width), factors (width,), float32; out may be x."""
+    row = elementwise(v, lambda a, b: a * b, lambda a, b: a * b)
+
+    def run(counter, ith, nth, tokens, x, out, factors, width):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
+        while t < count:
+            row(x + 4 * width * t, factors, out + 4 * width * t, width)
+            t = v.take_work(counter, 1)
+
+    return run
+
+
 def _with_scalar(v: InstructionSet, eight: Any) -> Any:
     """The kernel's body: x = eight(x, scalar) in place, where `eight` maps f32x8."""
     f32x8, lane, eight = v.f32x8, v.slice_of(0, 1), v.jitable(eight)

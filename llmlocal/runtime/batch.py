@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
+
+from ..quant.kernels.matmul import TILED_TOKENS
+
+
+def batch_sizes(tokens: int, most: int) -> Iterator[int]:
+    """Sizes of the batches in which a prompt is read, `most` at most and none below TILED_TOKENS if that can be.
+
+    So every token of a prompt is computed in the same way, wherever the prompt is cut. A prompt of fewer tokens is one
+    batch.
+    """
+    while tokens:
+        size = min(tokens, most)
+        if 0 < tokens - size < TILED_TOKENS and most >= 2 * TILED_TOKENS:
+            size = tokens - TILED_TOKENS
+        yield size
+        tokens -= size
 
 
 class Batch:

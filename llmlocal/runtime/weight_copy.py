@@ -35,8 +35,13 @@ class WeightCopy:
         self.copies: dict[int, tuple[QTensor, QTensor]] = {}  # (original, copy) by the original's address
 
     def place(self, weight: QTensor) -> QTensor:
-        """The copy of the matrix `weight`, still to be filled by `calls` and `copy_rows`."""
+        """The copy of the matrix `weight`, still to be filled by `calls` and `copy_rows`.
+
+        `weight` itself where there is no room: parts of stacks, which were not counted.
+        """
         if weight.address not in self.copies:
+            if self._used + weight.nbytes > len(self._view):
+                return weight
             room = self._view[self._used : self._used + weight.nbytes]
             self._used += _aligned(weight.nbytes)
             interleaved = can_interleave(weight.format, weight.rows)

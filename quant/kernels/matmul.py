@@ -27,6 +27,7 @@ ROW_DRAWS, MAX_ROWS = (
     256,
 )  # for a single token: how often a thread takes rows, and how many at most; long runs read faster
 BEGIN = 2048  # bytes of those rows that are prefetched before the first is used
+TILED_TOKENS = 9  # in batches of at least so many, every instruction set reads every format in tiles
 SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of the rows taken at once
 
 
@@ -66,7 +67,8 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
         while first < rows:
             for line in range(0, BEGIN, 64):  # all at once: a hardware prefetcher starts with a few lines
                 v.prefetch(weights + row_bytes * first + line)
-            stretch(weights, row_bytes, first, min(rows, first + draw), x, k, count, y, y_stride, tile)
+            last = min(rows, first + draw)
+            stretch(weights, row_bytes, first, last, x, k, count, count > few, y, y_stride, tile)
             first = v.take_work(counter, draw)
 
     return run
@@ -101,10 +103,13 @@ def few_tokens(v: InstructionSet, fmt: type[Format]) -> int:
 
 
 def rows_by_tokens(v: InstructionSet, fmt: type[Format]) -> Any:
-    """`(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch)`: rows `first` to `last` (without it)."""
+    """`(weights, row_bytes, first, last, x, k, tokens, tiled, y, y_stride, scratch)`: rows `first` to `last` - 1.
+
+    A product's sum has another order in tiles than row by row; it does not depend on the number of tokens.
+    """
     from . import gemm_decoded, gemm_float, gemm_integer
 
-    few, x_bytes = few_tokens(v, fmt), v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
     v = set_for_tiles(v)
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
     parts = fmt.kernels(v)
@@ -115,9 +120,9 @@ def rows_by_tokens(v: InstructionSet, fmt: type[Format]) -> Any:
         v.LANES,
     )
 
-    def run(weights, row_bytes, first, last, x, k, tokens, y, y_stride, scratch):
+    def run(weights, row_bytes, first, last, x, k, tokens, tiled, y, y_stride, scratch):
         x_stride = x_bytes(k)
-        if tokens > few:  # whole tiles here, the rows that are left one by one below
+        if tiled:  # whole tiles here, the rows that are left one by one below
             tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
             tiles_dot(at, row_bytes, k, x, x_stride, tokens, out, 4 * y_stride, tiles, scratch)
             first += lanes * tiles

@@ -28,7 +28,9 @@ def matmul_grouped(fmt: type[Format]) -> Kernel:
 
     `groups` are int64: their number, then of each its matrix, its first row of x and how many. `matrices` are
     the addresses of all matrices, int64. `tokens` is the address of the batch's size, which decides how many rows a
-    thread takes at once; the rest is as for `matmul`. Raises ValueError for a format without kernels.
+    thread takes at once, and whether in tiles; the rest is as for `matmul`.
+
+    Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
     return Kernel(f"matmul_grouped_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
@@ -51,14 +53,16 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     def run(counter, ith, nth, tokens, groups, matrices, x, y, rows, k, row_bytes, scratch):
         count, tile = v.load_i64(groups), scratch + SCRATCH_BYTES * ith
         alone = max(v.LANES, min(MAX_ROWS, count * rows // (ROW_DRAWS * nth)))
-        draw = ROWS if v.load_i64(tokens) > few else alone
+        tiled = v.load_i64(tokens) > few  # by the whole batch: a token's sums do not depend on who shares its expert
+        draw = ROWS if tiled else alone
         stretches = (rows + draw - 1) // draw
         item = v.take_work(counter, 1)
         while item < count * stretches:
             group, first = groups + 8 + GROUP * (item // stretches), item % stretches * draw
             matrix, at, n = v.load_i64(group), v.load_i64(group + 8), v.load_i64(group + 16)
             mine, last = v.load_i64(matrices + 8 * matrix), min(rows, first + draw)
-            stretch(mine, row_bytes, first, last, x + at * x_bytes(k), k, n, y + 4 * at * rows, rows, tile)
+            own, out = x + at * x_bytes(k), y + 4 * at * rows
+            stretch(mine, row_bytes, first, last, own, k, n, tiled, out, rows, tile)
             item = v.take_work(counter, 1)
 
     return run
