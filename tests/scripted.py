@@ -79,6 +79,9 @@ class ScriptedEngine:
     def all_logits(self, tokens: Sequence[int]) -> Any:
         return np.stack([self._append([token]) for token in tokens])
 
+    def pages(self) -> str:
+        return "mapped, 0 % in large pages"
+
     def close(self) -> None:
         self.closed = True
 
