@@ -3,7 +3,7 @@
 Yang et al. 2024, arXiv 2412.06464. Columns of the matrix do not depend on each other: a thread takes a tile of some of
 them, which stays in its cache while it goes through the tokens of a run. Each token has the same operations in prefill
 and in decode, so results depend neither on threads nor on where batches begin. (Chunks of tokens as matrix products
-would save no arithmetic on a CPU: see docs/kernel-log.md.)
+would save no arithmetic on a CPU: see docs/decisions/0009-recurrent-states-in-slots.md.)
 """
 
 from __future__ import annotations
