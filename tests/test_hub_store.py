@@ -265,11 +265,16 @@ def test_usage_is_told_before_the_name(said: Said, store: Path) -> None:
 def on_terminal(answer: str, *arguments: str) -> tuple[int, str, str]:
     """The program with stdin and stderr on a terminal where somebody types; its stdout apart."""
     screen = Screen()
-    os.write(screen._master, answer.encode())
-    process = subprocess.run(
-        [*PROGRAM, *arguments], stdin=screen.slave, stderr=screen.slave, stdout=subprocess.PIPE, text=True, timeout=120
-    )
-    return process.returncode, process.stdout, screen.close().decode()
+    command = [*PROGRAM, *arguments]
+    with subprocess.Popen(
+        command, stdin=screen.slave, stderr=screen.slave, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for asked, line in enumerate(answer.splitlines(), 1):
+            while b"".join(screen._got).count(b"[y/N]") < asked and process.poll() is None:
+                time.sleep(0.01)
+            os.write(screen._master, f"{line}\n".encode())  # what is typed before the question does not count
+        out, _ = process.communicate(timeout=120)
+    return process.returncode, out, screen.close().decode()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
