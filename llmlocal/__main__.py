@@ -7,9 +7,12 @@ import sys
 def main() -> int:
     """Run the program on the arguments of the process, and return its exit code.
 
-    Ctrl-C ends the process as a signal does while modules are loaded, since nothing could report it there.
+    Ctrl-C ends the process as a signal does while modules are loaded, since nothing could report it there. A shell's
+    background job, which ignores it, goes on ignoring it.
     """
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from .cli.main import main
 
     signal.signal(signal.SIGINT, before)

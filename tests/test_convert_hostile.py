@@ -319,7 +319,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], int, str]] = {
         5,
         "is not a merge",
     ),
-    "kind of tokenizer": ("llama-linear", lambda f: tokenizer(f, model={"type": "WordPiece"}), 5, "'WordPiece'"),
+    "kind of tokenizer": ("llama-linear", lambda f: tokenizer(f, model={"type": "WordLevel"}), 5, "'WordLevel'"),
     "unknown cuts": (
         "llama-linear",
         lambda f: tokenizer(f, pre_tokenizer={"type": "Split", "pattern": {"Regex": "e+"}, "behavior": "Isolated"}),

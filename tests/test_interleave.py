@@ -89,7 +89,11 @@ def test_an_engine_with_copied_weights_says_the_same(tmp_path: Path) -> None:
         assert ((mapped - copied) ** 2).sum() <= 1e-6 * (mapped**2).sum()
 
 
-def test_what_cannot_be_interleaved_stays_where_it_is() -> None:
-    odd = QTensor("odd", BY_NAME["Q4_0"], (36, 64), memoryview(bytes(36 * 36)))
+def test_what_cannot_be_interleaved_is_copied_in_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmlocal.runtime.weight_copy.PIECE", 100)
+    odd = QTensor("odd", BY_NAME["Q4_0"], (36, 64), memoryview(bytes(i % 251 for i in range(36 * 36))))
     copy = WeightCopy([odd])
-    assert copied_bytes([odd]) == 0 and copy.place(odd) is odd and not copy.calls()
+    placed = copy.place(odd)
+    copy.copy_rows(2)
+    assert copied_bytes([odd]) == 1344 and not copy.calls()
+    assert placed.address != odd.address and not placed.interleaved and bytes(placed.data) == bytes(odd.data)
