@@ -50,7 +50,7 @@ def count(lines: list[str], *names: str) -> int:
     [
         ("neon_dot", "Q4_0", "sdot"),
         ("neon_dot", "F16", "fmla"),
-        ("neon", "Q4_0", "smlal"),
+        pytest.param("neon", "Q4_0", "smlal", marks=pytest.mark.slow),
         pytest.param("neon", "Q8_0", "smull", marks=pytest.mark.slow),
     ],
 )

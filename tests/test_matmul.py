@@ -26,7 +26,13 @@ from llmlocal.quant.kernels.q8_activations import SUM_SHIFT, q8_bytes, q8_refere
 
 load_all()
 Array = NDArray[Any]
-FORMATS = [pytest.param(fmt, id=name) for name, fmt in sorted(BY_NAME.items()) if fmt.activations]
+# Formats that are only decoded share their loop: two of them by default, since each is a kernel to compile.
+SLOW = {n for n, f in BY_NAME.items() if f.activations == "f32" and f.block > 1} - {"IQ2_XS", "NVFP4"}
+FORMATS = [
+    pytest.param(fmt, id=name, marks=pytest.mark.slow if name in SLOW else ())
+    for name, fmt in sorted(BY_NAME.items())
+    if fmt.activations
+]
 # Other instruction sets than this machine's best are compiled for a few formats that need different words.
 CHOSEN = {"avx2": ("Q4_0", "Q6_K", "Q8_0"), "avxvnni": ("Q8_0",), "generic": ("Q5_1", "Q6_K", "Q8_0")}
 OTHERS = [
