@@ -115,19 +115,28 @@ def softcap(v: InstructionSet) -> Any:
     return _with_scalar(v, eight)
 
 
+def row_scaler(v: InstructionSet) -> Any:
+    """`(row, width, by)`: a row of `width` float32 *= `by`."""
+    f32x8 = v.f32x8
+
+    def run(row, width, by):
+        for i in range(0, width - 7, 8):
+            v.store(row + 4 * i, v.load(f32x8, row + 4 * i) * by)
+        for i in range(width // 8 * 8, width):
+            v.store(row + 4 * i, v.load_f32(row + 4 * i) * by)
+
+    return v.jitable(run)
+
+
 @kernel("tokens x factors width")
 def scale_rows(v: InstructionSet) -> Any:
     """x (tokens, width) float32 *= factors (tokens,) float32: each token has a factor of its own."""
-    f32x8 = v.f32x8
+    scale_row = row_scaler(v)
 
     def run(counter, ith, nth, tokens, x, factors, width):
         count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
-            row, by = x + 4 * width * t, v.load_f32(factors + 4 * t)
-            for i in range(0, width - 7, 8):
-                v.store(row + 4 * i, v.load(f32x8, row + 4 * i) * by)
-            for i in range(width // 8 * 8, width):
-                v.store(row + 4 * i, v.load_f32(row + 4 * i) * by)
+            scale_row(x + 4 * width * t, width, v.load_f32(factors + 4 * t))
             t = v.take_work(counter, 1)
 
     return run

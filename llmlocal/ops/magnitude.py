@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
 from ..quant.simd.instruction_set import InstructionSet
+from .elementwise import row_scaler
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ def match_magnitude_reference(x: Floats, like: Floats) -> Floats:
 @kernel("tokens x like width")
 def match_magnitude(v: InstructionSet) -> Any:
     """x = match_magnitude_reference(x, like) in place, both (tokens, width) float32."""
-    f32x8 = v.f32x8
+    f32x8, scale_row = v.f32x8, row_scaler(v)
 
     @v.jitable
     def mean_square(row, width):
@@ -47,10 +48,7 @@ def match_magnitude(v: InstructionSet) -> Any:
             row, least = x + 4 * width * t, v.float32(LEAST)
             own = mean_square(row, width)
             by = v.sqrt(mean_square(like + 4 * width * t, width)) / v.sqrt(own if own > least else least)
-            for i in range(0, width - 7, 8):
-                v.store(row + 4 * i, v.load(f32x8, row + 4 * i) * by)
-            for i in range(width // 8 * 8, width):
-                v.store(row + 4 * i, v.load_f32(row + 4 * i) * by)
+            scale_row(row, width, by)
             t = v.take_work(counter, 1)
 
     return run
