@@ -52,7 +52,10 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 TENSORS = st.dictionaries(
     NAMES,
     st.tuples(
-        st.sampled_from(sorted(BY_NAME)), st.lists(st.integers(1, 3), max_size=3), st.integers(1, 3), st.integers(0, 99)
+        st.sampled_from(sorted(BY_NAME.keys() - {"Q2_0"})),
+        st.lists(st.integers(1, 3), max_size=3),
+        st.integers(1, 3),
+        st.integers(0, 99),
     ),
     max_size=4,
 )

@@ -303,7 +303,7 @@ def test_prompts_of_a_foreign_folder_are_not_used(tmp_path: Path, monkeypatch: p
 
 def test_entries_of_others_are_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.prefix"
-    header = b'{"key": "k", "tokens": 1, "shapes": []}'
+    header = b'{"key": "k", "tokens": 1, "shapes": [], "states": [], "state_bytes": 0}'
     path.write_bytes(prompt_cache.MAGIC + prompt_cache.LENGTH.pack(len(header)) + header + bytes(4 + 32))
     assert len(list(PromptCache(tmp_path)._entries())) == 1
     path.chmod(0o666)

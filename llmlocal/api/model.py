@@ -205,7 +205,9 @@ class Model:
         with self._access.exclusive() as session:
             ids = self._access.context if ids is None else ids
             require(bool(ids), "text_or_ids", text_or_ids, "given, as nothing was read yet")
-            shared = session.engine.reuse(ids)
+            read = session.engine.history()
+            goes_on = len(ids) > len(read) > 0 and ids[: len(read)] == read
+            shared = len(read) if goes_on else session.engine.reuse(ids)
             self._access.context = ids
             return session.engine.prefill(ids[shared:])
 
