@@ -255,7 +255,9 @@ GEMMA4 = ("gemma4-shared-keys", "gemma4-experts")
 OPTIONAL = ("bias", "output.weight", "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 OPTIONAL += ("layer_output_scale.weight", "ffn_down_exps.scale")
 # Of models that have it, when others of the architecture do not.
-MAY_LACK = {"command-r-plus": "attn_q_norm.weight"} | dict.fromkeys(GEMMA4, "attn_v.weight")
+MAY_LACK = {"command-r-plus": "attn_q_norm.weight", "falcon-h1-norm": "ssm_norm.weight"} | dict.fromkeys(
+    GEMMA4, "attn_v.weight"
+)
 
 
 @pytest.mark.usefixtures("nothing_runs")
