@@ -204,6 +204,19 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         {**HYBRID, "num_local_experts": 6, "num_experts_per_tok": 2},
     ),
     "nemotron_h": ("NemotronHForCausalLM", {**NEMOTRON_H, "hybrid_override_pattern": "M-M-*"}),
+    "nemotron_h_moe": (
+        "NemotronHForCausalLM",
+        {
+            **NEMOTRON_H,
+            "hybrid_override_pattern": "MEME*",
+            "n_routed_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "moe_shared_expert_intermediate_size": 40,
+            "moe_latent_size": 16,
+            "routed_scaling_factor": 2.5,
+        },
+    ),
     "falcon-h1": ("FalconH1ForCausalLM", {**FALCON_H1, "tie_word_embeddings": True}),
     "falcon-h1-norm": ("FalconH1ForCausalLM", {**FALCON_H1, "mamba_rms_norm": True}),
     "gemma3n": (

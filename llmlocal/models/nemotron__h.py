@@ -83,12 +83,9 @@ def shared_keys(s: Settings, kinds: list[str], ffn: int) -> Keys:
 
 
 def keys(s: Settings) -> Keys:
-    """Metadata from config.json. Raises BadFileError for models with experts."""
-    kinds = layer_kinds(s)
-    if "E" in kinds:
-        raise s.fail("layers with a mixture of experts are not supported for this architecture")
+    """Metadata from config.json."""
     experts = dict.fromkeys(("expert_count", "expert_used_count"))
-    return shared_keys(s, kinds, s.integer("intermediate_size")) | experts
+    return shared_keys(s, layer_kinds(s), s.integer("intermediate_size")) | experts
 
 
 LETTERS = {"linear_attention": "M", "mamba": "M", "full_attention": "*", "attention": "*", "mlp": "-", "moe": "E"}
@@ -104,4 +101,10 @@ DEFAULTS: dict[str, Any] = {
 }
 DEFAULTS |= {"layer_norm_epsilon": 1e-5, "conv_kernel": 4, "n_groups": 8, "tie_word_embeddings": False}
 NAMES = {r"^model\.(layers\.\d+\.mixer\.)": renames(r"backbone.\1")}
-CONVERSION = Conversion(classes=("NemotronHForCausalLM",), defaults=DEFAULTS, keys=keys, steps=NAMES | STEPS)
+CONVERSION = Conversion(
+    classes=("NemotronHForCausalLM",),
+    applies=lambda s: "E" not in layer_kinds(s),
+    defaults=DEFAULTS,
+    keys=keys,
+    steps=NAMES | STEPS,
+)
