@@ -77,6 +77,15 @@ FALCON_H1 |= {"mamba_d_state": 16, "mamba_d_conv": 4, "key_multiplier": 0.4, "at
 FALCON_H1 |= {"attention_out_multiplier": 0.9, "ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.6}
 FALCON_H1 |= {"ssm_multipliers": [0.8, 0.7, 1.2, 0.9, 1.1], "mlp_multipliers": [0.9, 1.3]}
 FALCON_H1 |= {"embedding_multiplier": 3.0, "lm_head_multiplier": 0.5, "mamba_norm_before_gate": False}
+MAMBA: dict[str, Any] = {
+    "expand": 2,
+    "state_size": 16,
+    "conv_kernel": 4,
+    "layer_norm_epsilon": 1e-5,
+    "time_step_rank": 6,
+}
+MAMBA |= {"intermediate_size": 64} | dict.fromkeys(("rms_norm_eps", "num_attention_heads", "num_key_value_heads"))
+MAMBA["max_position_embeddings"] = None
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -198,6 +207,8 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             **dict.fromkeys(("rms_norm_eps", "max_position_embeddings", "num_attention_heads", "num_key_value_heads")),
         },
     ),
+    "mamba": ("MambaForCausalLM", {"model_type": "mamba", **MAMBA}),
+    "falcon-mamba": ("FalconMambaForCausalLM", {"model_type": "falcon_mamba", **MAMBA, "mixer_rms_eps": 1e-5}),
     "granitehybrid": ("GraniteMoeHybridForCausalLM", {**HYBRID, "num_local_experts": 0}),
     "granitehybrid-experts": (
         "GraniteMoeHybridForCausalLM",

@@ -84,8 +84,9 @@ def classes() -> dict[str, list[tuple[str, Conversion]]]:
     out: dict[str, list[tuple[str, Conversion]]] = {}
     for arch in models.names():
         conversion: Conversion | None = getattr(models.find(arch, ""), "CONVERSION", None)
-        for name in conversion.classes if conversion is not None else ():
-            out.setdefault(name, []).append((arch, conversion))
+        if conversion is not None:
+            for name in conversion.classes:
+                out.setdefault(name, []).append((arch, conversion))
     return out
 
 

@@ -207,8 +207,8 @@ def drops(note: str = "") -> TensorRule:
 
 
 def decay_rates(_: Settings, x: Stream) -> Stream:
-    """A_log, a vector, as -e^x: the rates at which recurrent states decay."""
-    return constant(-np.exp(x.read(0, 1)[0].astype(np.float32)))
+    """A_log as -e^x: the rates at which recurrent states decay."""
+    return constant(-np.exp(x.read(0, x.rows).astype(np.float32)).reshape(x.shape))
 
 
 def as_column(_: Settings, x: Stream) -> Stream:
