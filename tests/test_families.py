@@ -141,6 +141,24 @@ def test_a_block_that_predicts_further_tokens_is_not_run(case: str, tmp_path: Pa
     assert rows["note"] == "1 of the layers predict further tokens (MTP) and are not used"
 
 
+def test_sizes_of_a_block_that_predicts_further_tokens_are_not_read(tmp_path: Path) -> None:
+    """Nemotron's arrays have an element for it. It is neither run nor counted; a folder is converted without it."""
+    case = "nemotron_h_moe"
+    write_folder(case, tmp_path)
+    write_weights(tmp_path, case, golden(case)[0] | {"mtp.layers.0.eh_proj.weight": (32, 64)})
+    path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
+    with open_gguf(path) as gguf:
+        meta = {**gguf.metadata.raw(), f"{case}.block_count": 6, f"{case}.nextn_predict_layers": 1}
+        for key, more in ((f"{case}.attention.head_count_kv", 2), (f"{case}.feed_forward_length", 24)):
+            meta[key] = [*gguf.metadata[key], more]
+        write_gguf(tmp_path / "with.gguf", meta, gguf.tensors.values())
+    engine = Engine.open(tmp_path / "with.gguf", n_ctx=48, n_threads=1, ubatch=64, max_outputs=64, kv_type=EXACT)
+    assert nmse(engine.all_logits(IDS), golden(case)[1]) <= BOUND
+    with open_gguf(tmp_path / "with.gguf") as gguf:
+        assert memory(gguf.metadata, gguf.tensors, 48, EXACT).cache == engine._cache.nbytes
+    engine.close()
+
+
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 

@@ -23,11 +23,14 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 def decoder(g: Layers, h: Hyperparameters, c: Config, w: Weights, vocab: int, feed_forward: Sublayer) -> Value:
-    """The forward pass with a given feed-forward; blocks without one and without key heads are recurrent."""
+    """The forward pass with a given feed-forward; blocks without one and without key heads are recurrent.
+
+    Blocks that predict further tokens (MTP) are not run.
+    """
     m, scale = Mamba2.read(c), c.number("attention.scale", 0, 1e6, 0.0) or h.head_dim**-0.5
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     x = g.embed(embedding)
-    for i in range(h.blocks):
+    for i in range(h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0)):
         h, b = h.block(i), w.block(i)
         normed = norm(g, h, b, "attn_norm", x)
         if h.ffn:

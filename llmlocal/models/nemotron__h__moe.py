@@ -13,6 +13,7 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .mamba2 import STEPS
 from .nemotron__h import DEFAULTS, NAMES, decoder, layer_kinds, shared_keys
+from .qwen35 import MTP
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -72,7 +73,7 @@ ROUTER = {"n_group": 1, "n_shared_experts": 1, "norm_topk_prob": True, "routed_s
 EXPERTS = {
     r"^backbone\.(layers\.\d+)\.mixer\.experts\.": renames(r"model.\1.mlp.experts."),
     r"\.e_score_correction_bias$": renames(".e_score_correction.bias"),
-    r"^mtp\.": drops("the block that predicts further tokens (MTP) is left out"),
+    r"^mtp\.": drops(MTP),
 }
 CONVERSION = Conversion(
     classes=("NemotronHForCausalLM",), defaults=DEFAULTS | ROUTER, keys=keys, steps=NAMES | EXPERTS | STEPS
