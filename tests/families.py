@@ -69,6 +69,23 @@ HYBRID |= {
     "position_embedding_type": "nope",
 }
 HYBRID |= {"model_type": "granitemoehybrid", "layer_types": ["mamba", "mamba", "mamba", "attention"], **GRANITE}
+NEMOTRON_H = {"model_type": "nemotron_h", "num_hidden_layers": 5, "head_dim": 16, "mlp_hidden_act": "relu2"}
+NEMOTRON_H |= {"mamba_num_heads": 6, "mamba_head_dim": 16, "n_groups": 2, "ssm_state_size": 16, "conv_kernel": 4}
+NEMOTRON_H |= {"layer_norm_epsilon": 1e-5, "expand": 3, "rope_theta": None}
+FALCON_H1 = {"model_type": "falcon_h1", "mamba_n_heads": 6, "mamba_d_head": 16, "mamba_d_ssm": 96, "mamba_n_groups": 2}
+FALCON_H1 |= {"mamba_d_state": 16, "mamba_d_conv": 4, "key_multiplier": 0.4, "attention_in_multiplier": 1.5}
+FALCON_H1 |= {"attention_out_multiplier": 0.9, "ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.6}
+FALCON_H1 |= {"ssm_multipliers": [0.8, 0.7, 1.2, 0.9, 1.1], "mlp_multipliers": [0.9, 1.3]}
+FALCON_H1 |= {"embedding_multiplier": 3.0, "lm_head_multiplier": 0.5, "mamba_norm_before_gate": False}
+MAMBA: dict[str, Any] = {
+    "expand": 2,
+    "state_size": 16,
+    "conv_kernel": 4,
+    "layer_norm_epsilon": 1e-5,
+    "time_step_rank": 6,
+}
+MAMBA |= {"intermediate_size": 64} | dict.fromkeys(("rms_norm_eps", "num_attention_heads", "num_key_value_heads"))
+MAMBA["max_position_embeddings"] = None
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -190,11 +207,47 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             **dict.fromkeys(("rms_norm_eps", "max_position_embeddings", "num_attention_heads", "num_key_value_heads")),
         },
     ),
+    "mamba": ("MambaForCausalLM", {"model_type": "mamba", **MAMBA}),
+    "falcon-mamba": ("FalconMambaForCausalLM", {"model_type": "falcon_mamba", **MAMBA, "mixer_rms_eps": 1e-5}),
+    "jamba": (
+        "JambaForCausalLM",
+        {
+            "model_type": "jamba",
+            "num_hidden_layers": 4,
+            "attn_layer_period": 4,
+            "attn_layer_offset": 3,
+            "expert_layer_period": 2,
+            "expert_layer_offset": 1,
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "mamba_d_state": 16,
+            "mamba_d_conv": 4,
+            "mamba_expand": 2,
+            "mamba_dt_rank": 6,
+            "rope_theta": None,
+        },
+    ),
     "granitehybrid": ("GraniteMoeHybridForCausalLM", {**HYBRID, "num_local_experts": 0}),
     "granitehybrid-experts": (
         "GraniteMoeHybridForCausalLM",
         {**HYBRID, "num_local_experts": 6, "num_experts_per_tok": 2},
     ),
+    "nemotron_h": ("NemotronHForCausalLM", {**NEMOTRON_H, "hybrid_override_pattern": "M-M-*"}),
+    "nemotron_h_moe": (
+        "NemotronHForCausalLM",
+        {
+            **NEMOTRON_H,
+            "hybrid_override_pattern": "MEME*",
+            "n_routed_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "moe_shared_expert_intermediate_size": 40,
+            "moe_latent_size": 16,
+            "routed_scaling_factor": 2.5,
+        },
+    ),
+    "falcon-h1": ("FalconH1ForCausalLM", {**FALCON_H1, "tie_word_embeddings": True}),
+    "falcon-h1-norm": ("FalconH1ForCausalLM", {**FALCON_H1, "mamba_rms_norm": True}),
     "gemma3n": (
         "Gemma3nForCausalLM",
         GEMMA

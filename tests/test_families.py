@@ -141,6 +141,24 @@ def test_a_block_that_predicts_further_tokens_is_not_run(case: str, tmp_path: Pa
     assert rows["note"] == "1 of the layers predict further tokens (MTP) and are not used"
 
 
+def test_sizes_of_a_block_that_predicts_further_tokens_are_not_read(tmp_path: Path) -> None:
+    """Nemotron's arrays have an element for it. It is neither run nor counted; a folder is converted without it."""
+    case = "nemotron_h_moe"
+    write_folder(case, tmp_path)
+    write_weights(tmp_path, case, golden(case)[0] | {"mtp.layers.0.eh_proj.weight": (32, 64)})
+    path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
+    with open_gguf(path) as gguf:
+        meta = {**gguf.metadata.raw(), f"{case}.block_count": 6, f"{case}.nextn_predict_layers": 1}
+        for key, more in ((f"{case}.attention.head_count_kv", 2), (f"{case}.feed_forward_length", 24)):
+            meta[key] = [*gguf.metadata[key], more]
+        write_gguf(tmp_path / "with.gguf", meta, gguf.tensors.values())
+    engine = Engine.open(tmp_path / "with.gguf", n_ctx=48, n_threads=1, ubatch=64, max_outputs=64, kv_type=EXACT)
+    assert nmse(engine.all_logits(IDS), golden(case)[1]) <= BOUND
+    with open_gguf(tmp_path / "with.gguf") as gguf:
+        assert memory(gguf.metadata, gguf.tensors, 48, EXACT).cache == engine._cache.nbytes
+    engine.close()
+
+
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +244,7 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
         arch = gguf.metadata["general.architecture"]
         last, heads = gguf.metadata[f"{arch}.block_count"] - 1, gguf.metadata[f"{arch}.attention.head_count"]
         if not heads:
-            assert arch == "mamba2"  # has neither heads nor a feed-forward
+            assert arch in ("mamba", "mamba2")  # have neither heads nor a feed-forward
             return
         head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
         size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
@@ -255,7 +273,9 @@ GEMMA4 = ("gemma4-shared-keys", "gemma4-experts")
 OPTIONAL = ("bias", "output.weight", "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 OPTIONAL += ("layer_output_scale.weight", "ffn_down_exps.scale")
 # Of models that have it, when others of the architecture do not.
-MAY_LACK = {"command-r-plus": "attn_q_norm.weight"} | dict.fromkeys(GEMMA4, "attn_v.weight")
+MAY_LACK = {"command-r-plus": "attn_q_norm.weight", "falcon-h1-norm": "ssm_norm.weight"} | dict.fromkeys(
+    GEMMA4, "attn_v.weight"
+)
 
 
 @pytest.mark.usefixtures("nothing_runs")

@@ -11,6 +11,7 @@ from naive import nmse, number, run
 from numpy.typing import NDArray
 
 from llmlocal.ops.gated_delta import columns, delta_gates, delta_gates_reference, gated_delta, gated_delta_reference
+from llmlocal.ops.selective_scan import selective_scan, selective_scan_reference
 from llmlocal.ops.short_conv import gated_conv, gated_conv_reference, silu_conv, silu_conv_reference
 from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
 from llmlocal.ops.ssd_scan import scan_gates, scan_gates_reference, ssd_scan, ssd_scan_reference
@@ -200,3 +201,39 @@ def test_scan_gates(isa: str) -> None:
     run(scan_gates, isa, threads=2, tokens=number(20), step=step, decay=decay, rate=rate, bias=bias, heads=11)
     np.testing.assert_allclose(step, want[0], rtol=2e-6)
     np.testing.assert_allclose(decay, want[1], rtol=2e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("channels", "size"), [(40, 16), (8, 3)])
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+def test_selective_scan(channels: int, size: int, cuts: Any, isa: str) -> None:
+    tokens = sum(map(sum, cuts))
+    x, step = normal(tokens, channels), 3 * normal(tokens, channels, seed=1)
+    b, c, skip = normal(tokens, size, seed=2), normal(tokens, size, seed=3), normal(channels, seed=4)
+    rate, states = -np.exp(normal(size, channels, seed=5)), normal(2 * len(cuts), size, channels, seed=6)
+    before, out = states.astype(np.float64), np.full_like(x, np.nan)
+    run(
+        selective_scan,
+        isa,
+        threads=3,
+        **cut(*cuts),
+        state=states,
+        slot_bytes=4 * size * channels,
+        x=x,
+        step=step,
+        b=b,
+        c=c,
+        rate=rate,
+        skip=skip,
+        out=out,
+        channels=channels,
+        size=size,
+    )
+    at = 0
+    for r, some in enumerate(cuts):
+        rows = slice(at, at + sum(some))
+        args = (a.astype(np.float64) for a in (x[rows], step[rows], b[rows], c[rows], rate, skip, before[2 * r]))
+        want, state = selective_scan_reference(*args)
+        assert nmse(out[rows], want) <= BOUND
+        assert nmse(states[2 * r + 1], state) <= BOUND and np.array_equal(states[2 * r], before[2 * r])
+        at += sum(some)

@@ -21,7 +21,8 @@ from llmlocal.runtime import checkpoints
 from llmlocal.runtime.checkpoints import FEWEST, INTERVAL, MOST, TAIL, capacity, least_useful, stops
 from llmlocal.runtime.program import Program
 
-CASES = ("lfm2", "qwen35", pytest.param("granitehybrid", marks=pytest.mark.slow))
+SLOW = ("granitehybrid", "falcon-h1", "jamba")
+CASES = ("lfm2", "qwen35", *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW))
 BOUND = 1e-9  # of logits in float32, which way ever a sequence was read
 CONTEXT = 600
 

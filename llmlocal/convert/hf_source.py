@@ -79,13 +79,14 @@ def open_hf(path: str | Path, lora: Sequence[str | Path] = ()) -> Iterator[HFSou
         yield _source(folder, tensors, adapters)
 
 
-def classes() -> dict[str, tuple[str, Conversion]]:
+def classes() -> dict[str, list[tuple[str, Conversion]]]:
     """(architecture, conversion) of every class of transformers that can be converted, by the name of the class."""
-    out: dict[str, tuple[str, Conversion]] = {}
+    out: dict[str, list[tuple[str, Conversion]]] = {}
     for arch in models.names():
-        conversion = getattr(models.find(arch, ""), "CONVERSION", None)
+        conversion: Conversion | None = getattr(models.find(arch, ""), "CONVERSION", None)
         if conversion is not None:
-            out |= dict.fromkeys(conversion.classes, (arch, conversion))
+            for name in conversion.classes:
+                out.setdefault(name, []).append((arch, conversion))
     return out
 
 
@@ -131,7 +132,8 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
     known = classes()
     if named[0] not in known:
         raise BadFileError(f"{where}: {shown(named[0])} is not supported", f"supported: {', '.join(sorted(known))}")
-    return known[named[0]]
+    found = known[named[0]]
+    return next(((arch, one) for arch, one in found if one.applies(Settings(folder, one.defaults))), found[0])
 
 
 def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:

@@ -140,7 +140,8 @@ def no_tensors(_: Settings) -> dict[str, Stream]:
 class Conversion:
     """How folders of some classes of transformers become GGUF files of one architecture.
 
-    `classes`: values of `architectures` in config.json. `keys`: hyper-parameters as GGUF's keys; they override the
+    `classes`: values of `architectures` in config.json; `applies`: whether its settings are those of this architecture,
+    where several have the class. `keys`: hyper-parameters as GGUF's keys; they override the
     vocabulary's. `defaults`: transformers' defaults of settings that config.json may leave out. `steps`: regular
     expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule returns a
     tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
@@ -152,6 +153,7 @@ class Conversion:
     """
 
     classes: tuple[str, ...]
+    applies: Callable[[Settings], bool] = lambda _: True
     keys: Callable[[Settings], Keys] = decoder_keys
     defaults: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, TensorRule] = field(default_factory=dict)
@@ -205,8 +207,8 @@ def drops(note: str = "") -> TensorRule:
 
 
 def decay_rates(_: Settings, x: Stream) -> Stream:
-    """A_log, a vector, as -e^x: the rates at which recurrent states decay."""
-    return constant(-np.exp(x.read(0, 1)[0].astype(np.float32)))
+    """A_log as -e^x: the rates at which recurrent states decay."""
+    return constant(-np.exp(x.read(0, x.rows).astype(np.float32)).reshape(x.shape))
 
 
 def as_column(_: Settings, x: Stream) -> Stream:

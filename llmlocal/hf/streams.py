@@ -61,6 +61,18 @@ def plus(x: Stream, number: float) -> Stream:
     return Stream(x.shape, "F16" if x.format == "F16" else "F32", read)
 
 
+def times(x: Stream, factors: ArrayLike) -> Stream:
+    """`x` times a number, or times one for each row (rows,); rounded to half precision where `x` is F16."""
+    by_row = np.broadcast_to(np.asarray(factors, np.float32), x.rows)[:, None]
+
+    def read(first: int, end: int) -> Values:
+        values = x.read(first, end)
+        product: Values = (values * by_row[first:end]).astype(values.dtype)
+        return product
+
+    return Stream(x.shape, "F16" if x.format == "F16" else "F32", read)
+
+
 def take(x: Stream, order: NDArray[np.int64]) -> Stream:
     """The rows `order` of a matrix, or elements of a vector; reads are cheap where neighbours come from neighbours."""
     if len(x.shape) == 1:

@@ -45,16 +45,20 @@ class Mamba2:
         return cls(heads, inner // heads, groups, size, c.integer("ssm.conv_kernel", 2, 16))
 
 
-def mamba2(g: Layers, h: Hyperparameters, m: Mamba2, w: Weights, x: Value) -> Value:
-    """Mamba-2 of x (tokens, width): projection, short convolution, scan, gate, norm by groups, projection back."""
+def mamba2(g: Layers, h: Hyperparameters, m: Mamba2, w: Weights, x: Value, *, normed: bool = True) -> Value:
+    """Mamba-2 of x (tokens, width): projection, short convolution, scan, gate, norm by groups, projection back.
+
+    Without the norm unless `normed`.
+    """
     whole = g.linear(x, *w.linear("ssm_in", m.inner + m.channels + m.heads, h.width))
     conv, bias = w.vector("ssm_conv1d.weight", m.channels, m.conv), w.maybe_vector("ssm_conv1d.bias", m.channels)
     mixed = silu_short_conv(g, whole, conv, bias, first=m.inner)
     gate = g.columns(whole, first=0, width=m.inner)
     step = g.columns(whole, first=m.inner + m.channels, width=m.heads)
     out = g.swiglu(gate, scan(g, m, w, mixed, step))
-    normed = g.grouped_norm(out, w.vector("ssm_norm.weight", m.groups, m.inner // m.groups), h.eps)
-    return g.linear(normed, *w.linear("ssm_out", h.width, m.inner))
+    if normed:
+        out = g.grouped_norm(out, w.vector("ssm_norm.weight", m.groups, m.inner // m.groups), h.eps)
+    return g.linear(out, *w.linear("ssm_out", h.width, m.inner))
 
 
 def scan(g: Layers, m: Mamba2, w: Weights, x: Value, step: Value) -> Value:

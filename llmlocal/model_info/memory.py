@@ -14,7 +14,7 @@ from ..ops.kv import find
 from ..ops.kv.kv_type import padded
 from ..tokenizer.vocab import vocabulary_size
 from .arch_value import arch_value, stored
-from .recurrent_memory import attention_blocks, mixed_values, state_memory
+from .recurrent_memory import attention_blocks, mixed_values, run_blocks, state_memory
 
 MAX_LAYERS = 1 << 16  # of what a file says
 BATCH = 512  # tokens per step of prefill
@@ -104,7 +104,7 @@ def cached_layers(metadata: Mapping[str, Any]) -> list[tuple[int, int, int]]:
     slides = _each(metadata, "attention.sliding_window_pattern", len(heads)) or [0] * len(heads)
     own = max(len(heads) - (arch_value(metadata, "attention.shared_kv_layers") or 0), 0)
     sizes = [(local_keys, local_values) if local else (keys, values) for local in slides]
-    return [(n, *both) for n, both in zip(heads, sizes, strict=True)][:own]
+    return [(n, *both) for n, both in zip(heads, sizes, strict=True)][: min(own, run_blocks(metadata))]
 
 
 def _each(metadata: Mapping[str, Any], name: str, layers: int) -> list[int] | None:

@@ -35,9 +35,12 @@ def recurrent_blocks(metadata: Mapping[str, Any]) -> int:
 
 
 def attention_blocks(metadata: Mapping[str, Any]) -> int:
-    """Number of blocks that keep keys and values; `attention.head_count_kv` is the same in all of them."""
-    recurrent = recurrent_blocks(metadata)
-    return run_blocks(metadata) - recurrent if recurrent < run_blocks(metadata) else 0
+    """Number of blocks that keep keys and values; `attention.head_count_kv` is the same in all of them.
+
+    Where all blocks are recurrent, they have both, or no heads.
+    """
+    blocks, recurrent = run_blocks(metadata), recurrent_blocks(metadata)
+    return blocks - recurrent if recurrent < blocks else blocks
 
 
 def run_blocks(metadata: Mapping[str, Any]) -> int:

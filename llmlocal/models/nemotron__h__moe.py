@@ -1,0 +1,80 @@
+"""Nemotron 3 Nano and Super (NVIDIA 2025): Nemotron-H with a mixture of experts and a shared expert in place of the
+MLP, whose experts may read and write a narrower latent state."""
+
+from __future__ import annotations
+
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, drops, renames
+from ..layers import Layers
+from ..layers.hyperparameters import Experts, Hyperparameters
+from ..layers.metadata import Config
+from ..layers.moe import combine, expert_linears, route_by_sigmoid, sorted_expert_linear
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from .mamba2 import STEPS
+from .nemotron__h import DEFAULTS, NAMES, decoder, layer_kinds, shared_keys
+from .qwen35 import MTP
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w, hybrid=True)
+    e, normalizes = Experts.read(c, h), c.flag("expert_weights_norm", False)
+    latent = c.integer("moe_latent_size", 0, 1 << 20, 0)
+    c.integer("expert_group_count", 0, 1, 1)  # a choice among groups first is not supported
+    c.integer("expert_shared_count", 0, 1 << 12, 1)  # `shared_ffn` is the width of all of them
+
+    def feed_forward(h: Hyperparameters, b: Weights, x: Value) -> Value:
+        scores = g.linear(x, b.matrix("ffn_gate_inp.weight", e.count, h.width))
+        bias = b.vector("exp_probs_b.bias", e.count)
+        routing = route_by_sigmoid(g, scores, e.used, bias, normalize_weights=normalizes, factor=e.factor)
+        width = latent or h.width
+        narrow = g.linear(x, b.matrix("ffn_latent_down.weight", latent, h.width)) if latent else x
+        up = expert_linears(g, narrow, routing, b.stack("ffn_up", e.count, e.ffn, width))[0]
+        down = b.stack("ffn_down", e.count, width, e.ffn)
+        routed = combine(g, sorted_expert_linear(g, g.relu_squared(up), routing, down), routing)
+        if latent:
+            routed = g.linear(routed, b.matrix("ffn_latent_up.weight", h.width, latent))
+        return g.add(routed, shared_mlp(g, h, e, b, x))
+
+    return decoder(g, h, c, w, vocab, feed_forward)
+
+
+def shared_mlp(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value) -> Value:
+    """The expert that all tokens use: down(max(up(x), 0)^2)."""
+    x = g.relu_squared(g.linear(x, w.matrix("ffn_up_shexp.weight", e.shared_ffn, h.width)))
+    return g.linear(x, w.matrix("ffn_down_shexp.weight", h.width, e.shared_ffn))
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json. Raises BadFileError for groups of experts, and for MLPs beside the experts."""
+    kinds, ffn = layer_kinds(s), s.integer("moe_intermediate_size")
+    if "-" in kinds:
+        raise s.fail("layers with an MLP beside layers with experts are not supported for this architecture")
+    if s.integer("n_group") > 1:
+        raise s.fail("n_group is greater than 1; a choice of experts by groups is not supported")
+    s.find("topk_group", "moe_shared_expert_overlap", "num_nextn_predict_layers", *PREDICTING)
+    latent = s.integer("moe_latent_size", default=0)
+    return shared_keys(s, kinds, ffn) | {
+        "expert_count": s.integer("n_routed_experts"),
+        "expert_used_count": s.integer("num_experts_per_tok"),
+        "expert_feed_forward_length": ffn,
+        "expert_shared_feed_forward_length": s.integer("moe_shared_expert_intermediate_size"),
+        "expert_shared_count": s.integer("n_shared_experts"),
+        "expert_weights_norm": s.flag("norm_topk_prob"),
+        "expert_weights_scale": s.number("routed_scaling_factor"),
+        "expert_group_count": 1,
+        "moe_latent_size": latent or None,
+    }
+
+
+PREDICTING = ("mtp_hybrid_override_pattern", "mtp_layers_block_type")
+ROUTER = {"n_group": 1, "n_shared_experts": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0}
+EXPERTS = {
+    r"^backbone\.(layers\.\d+)\.mixer\.experts\.": renames(r"model.\1.mlp.experts."),
+    r"\.e_score_correction_bias$": renames(".e_score_correction.bias"),
+    r"^mtp\.": drops(MTP),
+}
+CONVERSION = Conversion(
+    classes=("NemotronHForCausalLM",), defaults=DEFAULTS | ROUTER, keys=keys, steps=NAMES | EXPERTS | STEPS
+)
