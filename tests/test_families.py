@@ -179,7 +179,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ODD = (0, 1 << 31, 3, 7.5, float("nan"), float("inf"), -1.0, 1e30, "4", True, [1, 2])
-NOT_READ = ("vocab_size",)
+NOT_READ = ("vocab_size", "stablelm.use_parallel_residual")  # StableLM's tensors say it
 
 
 @pytest.mark.usefixtures("nothing_runs")
@@ -255,7 +255,8 @@ GEMMA4 = ("gemma4-shared-keys", "gemma4-experts")
 OPTIONAL = ("bias", "output.weight", "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 OPTIONAL += ("layer_output_scale.weight", "ffn_down_exps.scale")
 # Of models that have it, when others of the architecture do not.
-MAY_LACK = {"command-r-plus": "attn_q_norm.weight"} | dict.fromkeys(GEMMA4, "attn_v.weight")
+MAY_LACK = {"command-r-plus": "attn_q_norm.weight", "falcon-two-norms": "attn_norm_2.weight"}
+MAY_LACK |= {"stablelm": "ffn_norm.weight"} | dict.fromkeys(GEMMA4, "attn_v.weight")
 
 
 @pytest.mark.usefixtures("nothing_runs")
@@ -400,6 +401,8 @@ UNKNOWN_THERE = ("command-r-plus", "gemma3n")
 # What llama.cpp needs otherwise: names of tokens that it looks up, and a yarn that it does not round.
 THERE: dict[str, dict[str, Any]] = {
     "phi3": {"phi3.attention.sliding_window": None},  # it sees everything
+    "starcoder2": {"starcoder2.attention.sliding_window": None},
+    "exaone4-windows": {"exaone4.attention.sliding_window": None},  # it has the window in models of 64 blocks only
     "gpt-oss": {"gpt-oss.rope.scaling.type": None, "gpt-oss.rope.scaling.factor": None},
 }
 

@@ -1,4 +1,4 @@
-"""Model architectures: one file each, named after GGUF's `general.architecture` with `_` for `-`.
+"""Model architectures: one file each, named after GGUF's `general.architecture` with `_` for `-` and `__` for `_`.
 
 Each file defines `build(layers, config, weights, vocab)`, which records the forward pass, and `CONVERSION`, which says
 how to convert a Hugging Face folder. `build` gives logits (outputs, vocab), or, if `KIND = ENCODER`, the states
@@ -21,7 +21,7 @@ DECODER, ENCODER = "decoder", "encoder"  # kinds of architectures
 
 def names() -> list[str]:
     """Names of the supported architectures, as in `general.architecture`."""
-    return sorted(m.name.replace("_", "-") for m in iter_modules(__path__))
+    return sorted(m.name.replace("_", "-").replace("--", "_") for m in iter_modules(__path__))
 
 
 def find(arch: object, path: str) -> ModuleType:
@@ -29,7 +29,7 @@ def find(arch: object, path: str) -> ModuleType:
     if not isinstance(arch, str) or arch not in names():
         problem = f"architecture {arch!r:.60} is not supported" if arch else "no architecture in its metadata"
         raise BadFileError(f"{path}: {problem}", f"supported architectures: {', '.join(names())}")
-    return import_module(f"{__name__}.{arch.replace('-', '_')}")
+    return import_module(f"{__name__}.{arch.replace('_', '--').replace('-', '_')}")
 
 
 def kind(model: ModuleType) -> str:
