@@ -74,6 +74,9 @@ NEOX |= dict.fromkeys(("rms_norm_eps", "num_key_value_heads", "rope_theta"))
 FALCON = {"model_type": "falcon", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "bias": False}
 FALCON |= {"ffn_hidden_size": 56, "activation": "gelu", "alibi": False}
 FALCON |= dict.fromkeys(("rms_norm_eps", "intermediate_size", "num_key_value_heads", "hidden_act"))
+SIGMOID_EXPERTS = {"head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+SIGMOID_EXPERTS |= {"n_shared_experts": 2, "routed_scaling_factor": 1.5, "first_k_dense_replace": 1}
+SIGMOID_EXPERTS |= {"norm_topk_prob": True, "n_group": 1, "topk_group": 1, "num_hidden_layers": 3}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -207,6 +210,36 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "rms_norm_eps": None,
             "partial_rotary_factor": 0.25,
             "use_qkv_bias": True,
+        },
+    ),
+    "arcee": ("ArceeForCausalLM", {"model_type": "arcee", "hidden_act": "relu2", "rope_scaling": LLAMA3}),
+    "hunyuan-moe": (
+        "HunYuanMoEV1ForCausalLM",
+        {"model_type": "hunyuan_v1_moe", "head_dim": 16, "num_experts": 6, "moe_topk": [2, 2]},
+    ),
+    "glm4moe": ("Glm4MoeForCausalLM", {"model_type": "glm4_moe", **SIGMOID_EXPERTS, "partial_rotary_factor": 0.5}),
+    "glm4moe-norms": (
+        "Glm4MoeForCausalLM",
+        {
+            "model_type": "glm4_moe",
+            **SIGMOID_EXPERTS,
+            "partial_rotary_factor": 0.5,
+            "use_qk_norm": True,
+            "attention_bias": True,
+        },
+    ),
+    "dots1": (
+        "Dots1ForCausalLM",
+        {"model_type": "dots1", **SIGMOID_EXPERTS, "sliding_window": None, "num_key_value_heads": 4},
+    ),
+    "minimax-m2": (
+        "MiniMaxM2ForCausalLM",
+        {
+            "model_type": "minimax_m2",
+            "head_dim": 16,
+            "rotary_dim": 8,
+            "num_local_experts": 6,
+            "num_experts_per_tok": 2,
         },
     ),
     "mixtral": ("MixtralForCausalLM", {"model_type": "mixtral", "num_local_experts": 6, "num_experts_per_tok": 2}),

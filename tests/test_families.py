@@ -256,7 +256,9 @@ OPTIONAL = ("bias", "output.weight", "rope_freqs.weight", "rope_factors_short.we
 OPTIONAL += ("layer_output_scale.weight", "ffn_down_exps.scale")
 # Of models that have it, when others of the architecture do not.
 MAY_LACK = {"command-r-plus": "attn_q_norm.weight", "falcon-two-norms": "attn_norm_2.weight"}
-MAY_LACK |= {"stablelm": "ffn_norm.weight"} | dict.fromkeys(GEMMA4, "attn_v.weight")
+MAY_LACK |= {"stablelm": "ffn_norm.weight", "glm4moe-norms": "attn_q_norm.weight"} | dict.fromkeys(
+    GEMMA4, "attn_v.weight"
+)
 
 
 @pytest.mark.usefixtures("nothing_runs")

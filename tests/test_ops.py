@@ -21,6 +21,8 @@ from llmlocal.ops.activations import (
     gelu_erf,
     gelu_erf_reference,
     gelu_reference,
+    relu_squared,
+    relu_squared_reference,
     swiglu,
     swiglu_clamped,
     swiglu_clamped_reference,
@@ -131,7 +133,12 @@ def test_layer_norm(width: int, per_token: int, isa: str) -> None:
 
 GATES = {"swiglu": swiglu_reference, "swiglu_clamped": swiglu_clamped_reference, "geglu": geglu_reference}
 GATES["geglu_erf"] = geglu_erf_reference
-UNARY = {"gelu": gelu_reference, "gelu_erf": gelu_erf_reference, "tanh": tanh_reference}
+UNARY = {
+    "gelu": gelu_reference,
+    "gelu_erf": gelu_erf_reference,
+    "tanh": tanh_reference,
+    "relu_squared": relu_squared_reference,
+}
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -151,7 +158,7 @@ def test_gates(width: int, gated: Kernel, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kernel", [gelu, gelu_erf], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [gelu, gelu_erf, relu_squared], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 100])
 def test_gelu(width: int, kernel: Kernel, isa: str) -> None:
     x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]

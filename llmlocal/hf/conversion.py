@@ -58,7 +58,7 @@ def decoder_keys(s: Settings) -> Keys:
 def _integer_or_each(s: Settings, *names: str) -> int | list[int]:
     """An integer, or one for each layer."""
     value = s.find(*names)
-    return [as_integer(s, names[0], each) for each in value] if isinstance(value, list) else s.integer(*names)
+    return [as_integer(s, names[0], each) for each in value] if isinstance(value, list) and value else s.integer(*names)
 
 
 def rope_keys(s: Settings) -> Keys:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..ops import attention as attention_ops
-from ..ops.activations import geglu, geglu_erf, gelu, gelu_erf, sigmoid_gate, swiglu, swiglu_clamped, tanh
+from ..ops.activations import geglu, geglu_erf, gelu, gelu_erf, relu_squared, sigmoid_gate, swiglu, swiglu_clamped, tanh
 from ..ops.elementwise import add, add_bias, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
@@ -310,6 +310,10 @@ class Layers:
     def gelu_erf(self, x: Value) -> Value:
         """GELU itself, x / 2 (1 + erf(x / sqrt 2)), in place."""
         return self._activated(gelu_erf, x)
+
+    def relu_squared(self, x: Value) -> Value:
+        """max(x, 0)^2, in place."""
+        return self._activated(relu_squared, x)
 
     def tanh(self, x: Value) -> Value:
         """tanh(x), in place."""

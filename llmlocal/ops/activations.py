@@ -1,4 +1,4 @@
-"""Activation functions: SwiGLU, clamped SwiGLU, GeGLU, GELU and its exact form, tanh, sigmoid and the sigmoid gate."""
+"""Activation functions: SwiGLU, clamped SwiGLU, GeGLU, GELU and its exact form, squared ReLU, tanh, sigmoid, its gate."""
 
 from __future__ import annotations
 
@@ -63,6 +63,14 @@ def gelu_erf_reference(x: Floats) -> Floats:
 def geglu_erf_reference(gate: Floats, up: Floats) -> Floats:
     """gelu_erf(gate) * up. Shazeer 2020, arXiv 2002.05202."""
     return gelu_erf_reference(gate) * up
+
+
+def relu_squared_reference(x: Floats) -> Floats:
+    """max(x, 0)^2. So et al. 2021, arXiv 2109.08668."""
+    import numpy as np
+
+    out: Floats = np.maximum(x, 0) ** 2
+    return out
 
 
 def tanh_reference(x: Floats) -> Floats:
@@ -190,6 +198,18 @@ def tanh(v: InstructionSet) -> Any:
     """out = tanh(x), as `gelu`."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
     return _unary(v, v.jitable(lambda x: v.splat(f32x8, 1.0) - v.splat(f32x8, 2.0) / (power(x * 2.0) + 1.0)))
+
+
+@kernel("tokens x out width")
+def relu_squared(v: InstructionSet) -> Any:
+    """out = max(x, 0)^2, as `gelu`."""
+    f32x8 = v.f32x8
+
+    def eight(x):
+        positive = v.maximum(x, v.zero(f32x8))
+        return positive * positive
+
+    return _unary(v, v.jitable(eight))
 
 
 @kernel("tokens x out width")
