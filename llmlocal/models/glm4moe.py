@@ -24,7 +24,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     feed_forward = blocks_with_experts(g, c, h)
     x = g.embed(embedding)
-    for i in range(h.blocks):
+    for i in range(h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0)):  # MTP's are not run
         h, b = h.block(i), w.block(i)
         attend = attention if b.has("attn_q_norm.weight") else rope_attention
         x = g.add(x, attend(g, h, b, norm(g, h, b, "attn_norm", x), rope))

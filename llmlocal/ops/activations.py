@@ -1,4 +1,4 @@
-"""Activation functions: SwiGLU, clamped SwiGLU, GeGLU, GELU and its exact form, squared ReLU, tanh, sigmoid, its gate."""
+"""Activation functions: SwiGLU, clamped SwiGLU, GeGLU, GELU and its exact form, squared ReLU, tanh, sigmoid."""
 
 from __future__ import annotations
 
