@@ -228,6 +228,20 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "attention_bias": True,
         },
     ),
+    "ernie4_5-moe": (
+        "Ernie4_5_MoeForCausalLM",
+        {
+            "model_type": "ernie4_5_moe",
+            "num_hidden_layers": 3,
+            "tie_word_embeddings": True,
+            "moe_num_experts": 6,
+            "moe_k": 2,
+            "moe_intermediate_size": 24,
+            "moe_num_shared_experts": 2,
+            "moe_layer_start_index": 1,
+            "head_dim": 8,
+        },
+    ),
     "dots1": (
         "Dots1ForCausalLM",
         {"model_type": "dots1", **SIGMOID_EXPERTS, "sliding_window": None, "num_key_value_heads": 4},

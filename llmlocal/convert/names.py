@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..errors import BadFileError
 from ..hf.config import Settings
-from ..hf.conversion import Conversion
+from ..hf.conversion import WITHOUT_MTP, Conversion
 from ..hf.streams import Stream, stacked
 from ..text import shown
 
@@ -19,7 +19,6 @@ MULTIMODAL = re.compile(
 )
 NUMBERED = re.compile(r"\.(experts|altup_(?:unembed_)?projections)\.(\d+)\.")  # what GGUF stacks
 LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")
-MTP = "the block that predicts further tokens (MTP) is left out"
 SUFFIXES = (".weight", ".bias", ".scale")
 
 
@@ -54,8 +53,8 @@ def _without_predictors(tensors: Mapping[str, Stream], s: Settings) -> Mapping[s
         return tensors
     count = s.integer("num_hidden_layers")
     kept = {name: x for name, x in tensors.items() if not (found := LAYER.match(name)) or int(found[1]) < count}
-    if len(kept) < len(tensors) and MTP not in s.notes:
-        s.note(MTP)
+    if len(kept) < len(tensors) and WITHOUT_MTP not in s.notes:
+        s.note(WITHOUT_MTP)
     return kept
 
 

@@ -23,6 +23,7 @@ from .streams import Stream, constant, padded, plus, reshaped, split, take, tran
 RANK = 4  # GGUF's pooling type of models that score texts
 MAX_LAYERS = 1 << 12  # of a list made from a number that nobody has checked yet
 NEVER = 1e30  # divides the frequencies of pairs that are not rotated
+WITHOUT_MTP = "the block that predicts further tokens (MTP) is left out"
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
 
