@@ -86,6 +86,14 @@ MAMBA: dict[str, Any] = {
 }
 MAMBA |= {"intermediate_size": 64} | dict.fromkeys(("rms_norm_eps", "num_attention_heads", "num_key_value_heads"))
 MAMBA["max_position_embeddings"] = None
+NEOX = {"layer_norm_eps": 1e-5, "hidden_act": "gelu", "rotary_emb_base": 1000.0, "rotary_pct": 0.5}
+NEOX |= dict.fromkeys(("rms_norm_eps", "num_key_value_heads", "rope_theta"))
+FALCON = {"model_type": "falcon", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "bias": False}
+FALCON |= {"ffn_hidden_size": 56, "activation": "gelu", "alibi": False}
+FALCON |= dict.fromkeys(("rms_norm_eps", "intermediate_size", "num_key_value_heads", "hidden_act"))
+SIGMOID_EXPERTS = {"head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+SIGMOID_EXPERTS |= {"n_shared_experts": 2, "routed_scaling_factor": 1.5, "first_k_dense_replace": 1}
+SIGMOID_EXPERTS |= {"norm_topk_prob": True, "n_group": 1, "topk_group": 1, "num_hidden_layers": 3}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -143,6 +151,128 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "command-r": ("CohereForCausalLM", COHERE),
     "command-r-plus": ("CohereForCausalLM", {**COHERE, "use_qk_norm": True}),
+    "cohere2": (
+        "Cohere2ForCausalLM",
+        {**COHERE, "model_type": "cohere2", "num_hidden_layers": 5, "sliding_window": 8, "rms_norm_eps": None},
+    ),
+    "glm4": ("Glm4ForCausalLM", {"model_type": "glm4", "head_dim": 16, "partial_rotary_factor": 0.5}),
+    "exaone4": (
+        "Exaone4ForCausalLM",
+        {
+            "model_type": "exaone4",
+            "sliding_window": None,
+            "layer_types": ["full_attention"] * 2,
+            "rope_scaling": LLAMA3,
+        },
+    ),
+    "exaone4-windows": (
+        "Exaone4ForCausalLM",
+        {
+            "model_type": "exaone4",
+            "num_hidden_layers": 5,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention"] * 3 + ["full_attention", "sliding_attention"],
+        },
+    ),
+    "seed_oss": ("SeedOssForCausalLM", {"model_type": "seed_oss", "head_dim": 16, "attention_bias": True}),
+    "olmoe": (
+        "OlmoeForCausalLM",
+        {
+            "model_type": "olmoe",
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "norm_topk_prob": False,
+            "num_key_value_heads": 4,
+        },
+    ),
+    "hunyuan-dense": (
+        "HunYuanDenseV1ForCausalLM",
+        {
+            "model_type": "hunyuan_v1_dense",
+            "head_dim": 16,
+            "rope_parameters": {"rope_type": "dynamic", "alpha": 20.0, "factor": 1.0, "rope_theta": 1000.0},
+        },
+    ),
+    "ernie4_5": ("Ernie4_5ForCausalLM", {"model_type": "ernie4_5", "head_dim": 16, "tie_word_embeddings": True}),
+    "starcoder2": (
+        "Starcoder2ForCausalLM",
+        {
+            "model_type": "starcoder2",
+            "norm_epsilon": 1e-5,
+            "rms_norm_eps": None,
+            "hidden_act": "gelu_pytorch_tanh",
+            "sliding_window": 12,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "phi2": (
+        "PhiForCausalLM",
+        {
+            "model_type": "phi",
+            "layer_norm_eps": 1e-5,
+            "rms_norm_eps": None,
+            "hidden_act": "gelu_new",
+            "partial_rotary_factor": 0.5,
+        },
+    ),
+    "gptneox": ("GPTNeoXForCausalLM", {"model_type": "gpt_neox", **NEOX}),
+    "gptneox-in-turn": ("GPTNeoXForCausalLM", {"model_type": "gpt_neox", **NEOX, "use_parallel_residual": False}),
+    "falcon": ("FalconForCausalLM", FALCON),
+    "falcon-two-norms": ("FalconForCausalLM", {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    "stablelm": (
+        "StableLmForCausalLM",
+        {
+            "model_type": "stablelm",
+            "layer_norm_eps": 1e-5,
+            "rms_norm_eps": None,
+            "partial_rotary_factor": 0.25,
+            "use_qkv_bias": True,
+        },
+    ),
+    "arcee": ("ArceeForCausalLM", {"model_type": "arcee", "hidden_act": "relu2", "rope_scaling": LLAMA3}),
+    "hunyuan-moe": (
+        "HunYuanMoEV1ForCausalLM",
+        {"model_type": "hunyuan_v1_moe", "head_dim": 16, "num_experts": 6, "moe_topk": [2, 2]},
+    ),
+    "glm4moe": ("Glm4MoeForCausalLM", {"model_type": "glm4_moe", **SIGMOID_EXPERTS, "partial_rotary_factor": 0.5}),
+    "glm4moe-norms": (
+        "Glm4MoeForCausalLM",
+        {
+            "model_type": "glm4_moe",
+            **SIGMOID_EXPERTS,
+            "partial_rotary_factor": 0.5,
+            "use_qk_norm": True,
+            "attention_bias": True,
+        },
+    ),
+    "ernie4_5-moe": (
+        "Ernie4_5_MoeForCausalLM",
+        {
+            "model_type": "ernie4_5_moe",
+            "num_hidden_layers": 3,
+            "tie_word_embeddings": True,
+            "moe_num_experts": 6,
+            "moe_k": 2,
+            "moe_intermediate_size": 24,
+            "moe_num_shared_experts": 2,
+            "moe_layer_start_index": 1,
+            "head_dim": 8,
+        },
+    ),
+    "dots1": (
+        "Dots1ForCausalLM",
+        {"model_type": "dots1", **SIGMOID_EXPERTS, "sliding_window": None, "num_key_value_heads": 4},
+    ),
+    "minimax-m2": (
+        "MiniMaxM2ForCausalLM",
+        {
+            "model_type": "minimax_m2",
+            "head_dim": 16,
+            "rotary_dim": 8,
+            "num_local_experts": 6,
+            "num_experts_per_tok": 2,
+        },
+    ),
     "mixtral": ("MixtralForCausalLM", {"model_type": "mixtral", "num_local_experts": 6, "num_experts_per_tok": 2}),
     "qwen2moe": (
         "Qwen2MoeForCausalLM",

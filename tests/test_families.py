@@ -116,21 +116,25 @@ def test_threads_change_no_bit(model: tuple[str, Path]) -> None:
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("case", ["qwen35", "qwen35moe", "qwen3next"])
+@pytest.mark.parametrize("case", ["qwen35", "qwen35moe", "qwen3next", "glm4moe"])
 def test_a_block_that_predicts_further_tokens_is_not_run(case: str, tmp_path: Path) -> None:
     """It lies behind the others, and `show` says so; a folder is converted without it."""
-    shapes = golden(case)[0]
-    predicting = {name.replace("model.layers.3", "mtp.layers.0"): s for name, s in shapes.items() if ".3." in name}
-    (tmp_path / "config.json").write_text(json.dumps(settings(case)))
-    write_weights(tmp_path, case, shapes | predicting | {"mtp.fc.weight": (32, 64)})
+    shapes, blocks = golden(case)[0], settings(case)["num_hidden_layers"]
+    last = f"model.layers.{blocks - 1}."
+    mtp, its = (f"model.layers.{blocks}.", "eh_proj") if case == "glm4moe" else ("mtp.layers.0.", "fc")
+    predicting = {name.replace(last, mtp): s for name, s in shapes.items() if name.startswith(last)}
+    (tmp_path / "config.json").write_text(json.dumps(settings(case) | {"num_nextn_predict_layers": 1}))
+    write_weights(tmp_path, case, shapes | predicting | {f"{mtp}{its}.weight": (32, 64)})
     write_tokenizer(tmp_path)
     path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
     with open_hf(tmp_path) as source:
         assert "the block that predicts further tokens (MTP) is left out" in source.notes
     with open_gguf(path) as gguf:
-        meta = {**gguf.metadata.raw(), f"{case}.block_count": 5, f"{case}.nextn_predict_layers": 1}
-        meta[f"{case}.attention.recurrent_layers"] = [True, True, True, False, False]
-        copies = [(t.name.replace("blk.3.", "blk.4."), t) for t in gguf.tensors.values() if t.name.startswith("blk.3.")]
+        meta = {**gguf.metadata.raw(), f"{case}.block_count": blocks + 1, f"{case}.nextn_predict_layers": 1}
+        if case != "glm4moe":
+            meta[f"{case}.attention.recurrent_layers"] = [True, True, True, False, False]
+        block = f"blk.{blocks - 1}."
+        copies = [(t.name.replace(block, f"blk.{blocks}."), t) for t in gguf.tensors.values() if block in t.name]
         tensors = [*gguf.tensors.values(), *(replace(t, name=name) for name, t in copies)]
         write_gguf(tmp_path / "with.gguf", meta, tensors)
     engine = Engine.open(tmp_path / "with.gguf", n_ctx=48, n_threads=1, ubatch=64, max_outputs=64, kv_type=EXACT)
@@ -197,7 +201,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ODD = (0, 1 << 31, 3, 7.5, float("nan"), float("inf"), -1.0, 1e30, "4", True, [1, 2])
-NOT_READ = ("vocab_size",)
+NOT_READ = ("vocab_size", "stablelm.use_parallel_residual")  # StableLM's tensors say it
 
 
 @pytest.mark.usefixtures("nothing_runs")
@@ -273,9 +277,10 @@ GEMMA4 = ("gemma4-shared-keys", "gemma4-experts")
 OPTIONAL = ("bias", "output.weight", "rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 OPTIONAL += ("layer_output_scale.weight", "ffn_down_exps.scale")
 # Of models that have it, when others of the architecture do not.
-MAY_LACK = {"command-r-plus": "attn_q_norm.weight", "falcon-h1-norm": "ssm_norm.weight"} | dict.fromkeys(
-    GEMMA4, "attn_v.weight"
-)
+MAY_LACK = {"command-r-plus": "attn_q_norm.weight", "falcon-two-norms": "attn_norm_2.weight"}
+MAY_LACK |= {"stablelm": "ffn_norm.weight", "glm4moe-norms": "attn_q_norm.weight"}
+MAY_LACK |= dict.fromkeys(GEMMA4, "attn_v.weight")
+MAY_LACK["falcon-h1-norm"] = "ssm_norm.weight"
 
 
 @pytest.mark.usefixtures("nothing_runs")
@@ -302,6 +307,15 @@ UNSAID = [
     ("granite", {"layer_types": ["sliding_attention"] * 2, "sliding_window": 8}),
     ("command-r", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ("gpt2", {"scale_attn_weights": False}),
+    ("olmoe", {"norm_topk_prob": True}),
+    ("olmoe", {"clip_qkv": 8.0}),
+    ("falcon", {"alibi": True}),
+    ("phi2", {"qk_layernorm": True}),
+    ("stablelm", {"qk_layernorm": True}),
+    ("cohere2", {"position_embedding_type": "absolute"}),
+    ("glm4moe", {"n_group": 2}),
+    ("hunyuan-moe", {"moe_topk": [1, 2]}),
+    ("ernie4_5-moe", {"moe_layer_end_index": 1}),
     ("qwen2", {"layer_types": ["full_attention", "chunked_attention"]}),
     ("gemma4-experts", {"use_bidirectional_attention": "all"}),
     ("gemma3n", {"altup_correct_scale": False}),
@@ -420,6 +434,8 @@ UNKNOWN_THERE = ("command-r-plus", "gemma3n")
 # What llama.cpp needs otherwise: names of tokens that it looks up, and a yarn that it does not round.
 THERE: dict[str, dict[str, Any]] = {
     "phi3": {"phi3.attention.sliding_window": None},  # it sees everything
+    "starcoder2": {"starcoder2.attention.sliding_window": None},
+    "exaone4-windows": {"exaone4.attention.sliding_window": None},  # it has the window in models of 64 blocks only
     "gpt-oss": {"gpt-oss.rope.scaling.type": None, "gpt-oss.rope.scaling.factor": None},
 }
 

@@ -133,8 +133,12 @@ def test_layer_norm(width: int, per_token: int, isa: str) -> None:
 
 GATES = {"swiglu": swiglu_reference, "swiglu_clamped": swiglu_clamped_reference, "geglu": geglu_reference}
 GATES["geglu_erf"] = geglu_erf_reference
-UNARY = {"gelu": gelu_reference, "gelu_erf": gelu_erf_reference, "tanh": tanh_reference}
-UNARY["relu_squared"] = relu_squared_reference
+UNARY = {
+    "gelu": gelu_reference,
+    "gelu_erf": gelu_erf_reference,
+    "tanh": tanh_reference,
+    "relu_squared": relu_squared_reference,
+}
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..errors import BadFileError
 from ..hf.config import Settings
-from ..hf.conversion import Conversion
+from ..hf.conversion import WITHOUT_MTP, Conversion
 from ..hf.streams import Stream, stacked
 from ..text import shown
 
@@ -18,6 +18,7 @@ MULTIMODAL = re.compile(
     r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!vocab_)projector\.|image_newline|patch_embed|patch_merge"
 )
 NUMBERED = re.compile(r"\.(experts|altup_(?:unembed_)?projections)\.(\d+)\.")  # what GGUF stacks
+LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")
 SUFFIXES = (".weight", ".bias", ".scale")
 
 
@@ -29,6 +30,7 @@ def named_for_gguf(
     Raises BadFileError for a tensor that the architecture does not have, and for missing experts.
     """
     out: dict[str, Stream] = {}
+    tensors = _without_predictors(tensors, s)
     table = _table(arch, blocks) | {name: name for name in conversion.own_names}
     for name, stream in _experts_together(_stepped(tensors, conversion, s)).items():
         new = table.get(name) or next(
@@ -43,6 +45,17 @@ def named_for_gguf(
             raise BadFileError(f"{s.path}: two tensors map to {new}, one of them is {shown(name)}")
         out[new] = stream
     return out
+
+
+def _without_predictors(tensors: Mapping[str, Stream], s: Settings) -> Mapping[str, Stream]:
+    """The tensors without those of blocks behind the last, which predict further tokens (MTP)."""
+    if not s.integer("num_nextn_predict_layers", default=0):
+        return tensors
+    count = s.integer("num_hidden_layers")
+    kept = {name: x for name, x in tensors.items() if not (found := LAYER.match(name)) or int(found[1]) < count}
+    if len(kept) < len(tensors) and WITHOUT_MTP not in s.notes:
+        s.note(WITHOUT_MTP)
+    return kept
 
 
 def is_dropped(name: str) -> bool:

@@ -23,6 +23,7 @@ from .streams import Stream, constant, padded, plus, reshaped, split, take, tran
 RANK = 4  # GGUF's pooling type of models that score texts
 MAX_LAYERS = 1 << 12  # of a list made from a number that nobody has checked yet
 NEVER = 1e30  # divides the frequencies of pairs that are not rotated
+WITHOUT_MTP = "the block that predicts further tokens (MTP) is left out"
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
 
@@ -58,7 +59,7 @@ def decoder_keys(s: Settings) -> Keys:
 def _integer_or_each(s: Settings, *names: str) -> int | list[int]:
     """An integer, or one for each layer."""
     value = s.find(*names)
-    return [as_integer(s, names[0], each) for each in value] if isinstance(value, list) else s.integer(*names)
+    return [as_integer(s, names[0], each) for each in value] if isinstance(value, list) and value else s.integer(*names)
 
 
 def rope_keys(s: Settings) -> Keys:
@@ -81,6 +82,12 @@ def rope_keys(s: Settings) -> Keys:
         out |= {key: as_number(s, key, value) for key, value in numbers.items() if value is not None}
     bases = {"rope.freq_base": s.rope.get("rope_theta"), "rope.freq_base_swa": s.local_rope.get("rope_theta")}
     return out | {key: as_number(s, "rope_theta", value) for key, value in bases.items() if value is not None}
+
+
+def rotary_keys(s: Settings) -> Keys:
+    """Rotary dimensions of a head, of which only the part `partial_rotary_factor` is rotated."""
+    part = as_number(s, "partial_rotary_factor", s.rope.get("partial_rotary_factor", 1.0))
+    return {"rope.dimension_count": int(s.head_dim * part)}
 
 
 def window_keys(s: Settings, *, period: int) -> Keys:
@@ -119,9 +126,8 @@ def plain_window_keys(s: Settings) -> Keys:
 
 def longrope_keys(s: Settings) -> Keys:
     """Rotary dimensions, the original context, and longrope's scale of the rotated values (attn_factor)."""
-    rotary = int(s.head_dim * as_number(s, "partial_rotary_factor", s.rope.get("partial_rotary_factor", 1.0)))
     original = s.integer("original_max_position_embeddings", default=s.integer("max_position_embeddings"))
-    out: Keys = {"rope.dimension_count": rotary, "rope.scaling.original_context_length": original}
+    out = rotary_keys(s) | {"rope.scaling.original_context_length": original}
     if "long_factor" not in s.rope:
         return out
     scale = s.integer("max_position_embeddings") / max(original, 1)
@@ -271,6 +277,22 @@ def pairs_turned(*heads: str) -> TensorRule:
         if not count or size % (2 * count):
             raise s.fail(f"a tensor of {size} rows cannot be divided into {count} heads of pairs")
         return take(x, np.arange(size).reshape(count, 2, -1).swapaxes(1, 2).reshape(-1))
+
+    return step
+
+
+def groups_apart(kv_heads: Callable[[Settings], int]) -> TensorRule:
+    """Reorder the rows of a fused projection from groups, the queries of one key head, its key and its value, to all
+    queries, all keys, all values.
+    """
+
+    def step(s: Settings, x: Stream) -> Stream:
+        heads, groups = s.integer("num_attention_heads", "n_head"), kv_heads(s)
+        size = x.shape[0] if len(x.shape) > 1 else x.k
+        if not groups or heads % groups or size % (heads + 2 * groups):
+            raise s.fail(f"a fused tensor of {size} rows cannot be divided into {heads} heads and {groups} key heads")
+        parts = np.split(np.arange(size).reshape(groups, heads // groups + 2, -1), [heads // groups, -1], axis=1)
+        return take(x, np.concatenate([part.reshape(-1) for part in parts]))
 
     return step
 

@@ -13,7 +13,7 @@ from ..runtime.graph import Value
 from . import Layers
 from .expert_matrices import ExpertLinear
 from .hyperparameters import SIGMOID, Experts, Hyperparameters
-from .moe import Routing, combine, expert_linears, route, route_by_sigmoid, sorted_expert_linear
+from .moe import Routing, combine, expert_linears, route, route_with_bias, sorted_expert_linear
 from .rope import Rope
 from .weights import Weights
 
@@ -135,10 +135,11 @@ def scored_experts(
 
 
 def _routing(g: Layers, e: Experts, w: Weights, scores: Value, normalize_weights: bool) -> Routing:
-    if e.gating != SIGMOID:
+    bias, sigmoid = w.maybe_vector("exp_probs_b.bias", e.count), e.gating == SIGMOID
+    if bias is None and not sigmoid:
         return route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)
-    bias = w.maybe_vector("exp_probs_b.bias", e.count)
-    return route_by_sigmoid(g, scores, e.used, bias, normalize_weights=normalize_weights, factor=e.factor)
+    rule = {"normalize_weights": normalize_weights, "sigmoid": sigmoid}
+    return route_with_bias(g, scores, e.used, bias, factor=e.factor, **rule)
 
 
 def gate_up_experts(h: Hyperparameters, e: Experts, w: Weights) -> tuple[ExpertLinear, ExpertLinear]:

@@ -94,6 +94,9 @@ def _head_sizes(c: Config, suffix: str, default: int) -> tuple[int, int]:
     return head_dim, rotary_dim
 
 
+SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN = 1, 2, 3  # values of expert_gating_func
+
+
 @dataclass(frozen=True, slots=True)
 class Experts:
     """Sizes of a mixture of experts: how many there are, how many each token uses, and the hidden width of their MLPs.
@@ -110,9 +113,12 @@ class Experts:
     gating: int
 
     @classmethod
-    def read(cls, c: Config, h: Hyperparameters) -> Experts:
-        """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
-        gating = c.integer("expert_gating_func", 0, 100, SOFTMAX) or SOFTMAX
+    def read(cls, c: Config, h: Hyperparameters, *, gating: int = SOFTMAX) -> Experts:
+        """Read and check metadata; `gating` is that of files without the key.
+
+        Raises BadFileError for missing, wrong or unsupported values.
+        """
+        gating = c.integer("expert_gating_func", 0, 100, gating) or gating
         if gating not in (SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN):
             raise c.fail(f"{c.arch}.expert_gating_func is {gating}; supported are softmax (1, 3) and sigmoid (2)")
         count = c.integer("expert_count", 1, 1 << 12)
@@ -124,9 +130,6 @@ class Experts:
             factor=c.number("expert_weights_scale", 0, 1e3, 1.0) or 1.0,
             gating=gating,
         )
-
-
-SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN = 1, 2, 3  # values of expert_gating_func
 
 
 def windows(c: Config, blocks: int, *, period: int, default: int = 0) -> list[int | None]:

@@ -18,6 +18,7 @@ from ..ops.expert_bias import add_expert_bias
 from ..ops.expert_scale import scale_by_expert
 from ..ops.gather_rows import gather_rows
 from ..ops.sigmoid_router import sigmoid_router
+from ..ops.softmax_router import softmax_router
 from ..ops.sort_by_expert import groups_bytes, sort_by_expert
 from ..ops.topk_router import topk_router
 from ..quant.blocks.parts import float_activations
@@ -49,13 +50,20 @@ def route(layers: Layers, scores: Value, used: int, *, normalize_weights: bool, 
     return _routing(layers, topk_router, scores, used, rule)
 
 
-def route_by_sigmoid(
-    layers: Layers, scores: Value, used: int, bias: QTensor | None, *, normalize_weights: bool, factor: float
+def route_with_bias(
+    layers: Layers,
+    scores: Value,
+    used: int,
+    bias: QTensor | None,
+    *,
+    sigmoid: bool,
+    normalize_weights: bool,
+    factor: float,
 ) -> Routing:
-    """As `route`, by sigmoid scores plus `bias` (experts,), if there is one: `ops.sigmoid_router`."""
+    """As `route`, by sigmoid (or softmax) scores plus `bias` (experts,), if there is one: `ops.sigmoid_router`."""
     address = bias.address if bias else layers.constant(np.zeros(scores.width))
     rule = {"normalize_weights": int(normalize_weights), "factor": float(factor), "bias": address}
-    return _routing(layers, sigmoid_router, scores, used, rule)
+    return _routing(layers, sigmoid_router if sigmoid else softmax_router, scores, used, rule)
 
 
 def _routing(layers: Layers, router: Kernel, scores: Value, used: int, rule: dict[str, Any]) -> Routing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, swaps
 from ..hf.settings_check import TANH_GELU
@@ -37,9 +39,11 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
-def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
-    """down(gelu(up(x)))."""
-    x = g.gelu(g.linear(x, *w.linear("ffn_up", h.ffn, h.width)))
+def mlp(
+    g: Layers, h: Hyperparameters, w: Weights, x: Value, activation: Callable[[Value], Value] | None = None
+) -> Value:
+    """down(activation(up(x))), by default of GELU's tanh approximation."""
+    x = (activation or g.gelu)(g.linear(x, *w.linear("ffn_up", h.ffn, h.width)))
     return g.linear(x, *w.linear("ffn_down", h.width, h.ffn))
 
 

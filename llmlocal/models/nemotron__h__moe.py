@@ -4,16 +4,15 @@ MLP, whose experts may read and write a narrower latent state."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, drops, renames
+from ..hf.conversion import WITHOUT_MTP, Conversion, drops, renames
 from ..layers import Layers
 from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
-from ..layers.moe import combine, expert_linears, route_by_sigmoid, sorted_expert_linear
+from ..layers.moe import combine, expert_linears, route_with_bias, sorted_expert_linear
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .mamba2 import STEPS
 from .nemotron__h import DEFAULTS, NAMES, decoder, layer_kinds, shared_keys
-from .qwen35 import MTP
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -27,7 +26,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     def feed_forward(h: Hyperparameters, b: Weights, x: Value) -> Value:
         scores = g.linear(x, b.matrix("ffn_gate_inp.weight", e.count, h.width))
         bias = b.vector("exp_probs_b.bias", e.count)
-        routing = route_by_sigmoid(g, scores, e.used, bias, normalize_weights=normalizes, factor=e.factor)
+        routing = route_with_bias(g, scores, e.used, bias, sigmoid=True, normalize_weights=normalizes, factor=e.factor)
         width = latent or h.width
         narrow = g.linear(x, b.matrix("ffn_latent_down.weight", latent, h.width)) if latent else x
         up = expert_linears(g, narrow, routing, b.stack("ffn_up", e.count, e.ffn, width))[0]
@@ -73,7 +72,7 @@ ROUTER = {"n_group": 1, "n_shared_experts": 1, "norm_topk_prob": True, "routed_s
 EXPERTS = {
     r"^backbone\.(layers\.\d+)\.mixer\.experts\.": renames(r"model.\1.mlp.experts."),
     r"\.e_score_correction_bias$": renames(".e_score_correction.bias"),
-    r"^mtp\.": drops(MTP),
+    r"^mtp\.": drops(WITHOUT_MTP),
 }
 CONVERSION = Conversion(
     classes=("NemotronHForCausalLM",), defaults=DEFAULTS | ROUTER, keys=keys, steps=NAMES | EXPERTS | STEPS

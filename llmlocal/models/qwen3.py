@@ -22,12 +22,18 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     )
 
 
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None = None) -> Value:
-    """Grouped-query attention with norms of queries and keys; a token sees the last `window` tokens, all by default."""
+def attention(
+    g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope | None, window: int | None = None
+) -> Value:
+    """Grouped-query attention with norms of queries and keys, which are not rotated without `rope`.
+
+    A token sees the last `window` tokens, all by default.
+    """
     q, k, v = g.linears(x, *qkv_weights(h, w))
     q = g.norm(q, w.vector("attn_q_norm.weight", h.head_dim), h.eps)
     k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
-    g.apply_rope(rope, q, k, head_dim=h.head_dim)
+    if rope is not None:
+        g.apply_rope(rope, q, k, head_dim=h.head_dim)
     out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
     return attention_output(g, h, w, out)
 

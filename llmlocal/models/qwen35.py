@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hf.config import Keys, Settings, as_number
-from ..hf.conversion import Conversion, adds, decay_rates, decoder_keys, drops, renames, squeezes
+from ..hf.conversion import WITHOUT_MTP, Conversion, adds, decay_rates, decoder_keys, drops, renames, squeezes
 from ..hf.streams import Stream, joined, split, take, take_columns
 from ..layers import Layers
 from ..layers.decoder import gated_mlp
@@ -91,9 +91,8 @@ def turns_columns(s: Settings, x: Stream) -> Stream:
     return take_columns(x, tiled(s, s.integer("linear_value_head_dim")))
 
 
-MTP = "the block that predicts further tokens (MTP) is left out"
 STEPS = {
-    r"^(model\.)?mtp\.": drops(MTP),
+    r"^(model\.)?mtp\.": drops(WITHOUT_MTP),
     r"(?<!linear_attn\.)norm\.weight$": adds(1),
     r"linear_attn\.conv1d\.weight$": squeezes,
     r"\.A_log$": decay_rates,

@@ -45,18 +45,13 @@ def sigmoid_router_reference(
     return chosen, factor * (weights / (weights.sum(1, keepdims=True) + SMALLEST) if normalize_weights else weights)
 
 
-def _build(v: InstructionSet) -> Any:
-    f32x8, gated, lane = v.f32x8, sigmoid_of(v), v.slice_of(0, 1)
+def biased_router(v: InstructionSet, probabilities: Any) -> Any:
+    """A router's body; `probabilities(scores, experts)` overwrites a token's scores and returns a sum of them."""
 
     @v.jitable
     def route_token(a, t):
         scores, chosen, weights = a.scores + 4 * a.experts * t, a.chosen + 8 * a.used * t, a.weights + 4 * a.used * t
-        total = v.float32(0)
-        for e in range(a.experts):
-            score = v.load_splat(f32x8, scores + 4 * e)
-            p = v.reduce_add(lane(gated(v.splat(f32x8, 1.0), score)))
-            v.store(scores + 4 * e, p)
-            total += p
+        total = probabilities(scores, a.experts)
         lost, chosen_total = total - total, v.float32(SMALLEST)  # NaN where a score is
         for j in range(a.used):
             best, best_score = j, v.float32(-3.3e38)
@@ -83,6 +78,22 @@ def _build(v: InstructionSet) -> Any:
             t = v.take_work(counter, 1)
 
     return run
+
+
+def _build(v: InstructionSet) -> Any:
+    f32x8, gated, lane = v.f32x8, sigmoid_of(v), v.slice_of(0, 1)
+
+    @v.jitable
+    def sigmoids(scores, experts):
+        total = v.float32(0)
+        for e in range(experts):
+            score = v.load_splat(f32x8, scores + 4 * e)
+            p = v.reduce_add(lane(gated(v.splat(f32x8, 1.0), score)))
+            v.store(scores + 4 * e, p)
+            total += p
+        return total
+
+    return biased_router(v, sigmoids)
 
 
 # Of equal scores the expert with the lower number is chosen. A NaN among the scores makes the token's weights NaN.

@@ -1,0 +1,50 @@
+"""Command R7B and Command A (Cohere 2024, arXiv 2504.00698): attention and MLP run in parallel on the same layer norm.
+Three of four blocks have a sliding window and rotary embedding, the fourth has neither (NoPE)."""
+
+from __future__ import annotations
+
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys, window_keys
+from ..layers import Layers
+from ..layers.decoder import gated_mlp, logits, rope_attention
+from ..layers.hyperparameters import Hyperparameters, windows
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rope_parameters
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    embedding = w.matrix("token_embd.weight", vocab, h.width)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
+    x = g.embed(embedding)
+    for i, window in enumerate(windows(c, h.blocks, period=4)):
+        h, b = h.block(i), w.block(i)
+        normed = g.layer_norm(x, b.vector("attn_norm.weight", h.width), None, h.eps)
+        attended = rope_attention(g, h, b, normed, rope if window else None, window=window)
+        x = g.add(g.add(x, attended), gated_mlp(g, h, b, normed, g.swiglu))
+    normed = g.layer_norm(g.outputs(x), w.vector("output_norm.weight", h.width), None, h.eps)
+    return g.scale(logits(g, h, w, normed, embedding), c.number("logit_scale", 0, 1e6, 1.0) or 1.0)
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json. Raises BadFileError for another position embedding."""
+    if s.text("position_embedding_type", default="rope_gptj") != "rope_gptj" or s.number("rotary_pct") != 1:
+        raise s.fail("position_embedding_type must be rope_gptj of whole heads (rotary_pct 1)", "")
+    scales = {"logit_scale": s.number("logit_scale"), "rope.scaling.type": "none"}
+    return decoder_keys(s) | window_keys(s, period=4) | scales | {"rope.dimension_count": s.head_dim}
+
+
+CONVERSION = Conversion(
+    classes=("Cohere2ForCausalLM",),
+    defaults={
+        "layer_norm_eps": 1e-5,
+        "logit_scale": 0.0625,
+        "rope_theta": 10000.0,
+        "sliding_window": 4096,
+        "rotary_pct": 1.0,
+    },
+    keys=keys,
+)

@@ -1,0 +1,45 @@
+"""GLM-4.5, 4.6 and 4.7 (GLM Team 2025, arXiv 2508.06471): a mixture of experts with a shared expert after the first
+blocks, chosen by sigmoid scores with a bias; rotary embedding of half of each head, and in some norms of queries and
+keys."""
+
+from __future__ import annotations
+
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, rotary_keys
+from ..layers import Layers
+from ..layers.decoder import logits, norm, rope_attention
+from ..layers.hyperparameters import Hyperparameters
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rope_parameters
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from .dots1 import DEFAULTS, STEPS, blocks_with_experts, sparse_keys
+from .qwen3 import attention
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    embedding = w.matrix("token_embd.weight", vocab, h.width)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+    feed_forward = blocks_with_experts(g, c, h)
+    x = g.embed(embedding)
+    for i in range(h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0)):  # MTP's are not run
+        h, b = h.block(i), w.block(i)
+        attend = attention if b.has("attn_q_norm.weight") else rope_attention
+        x = g.add(x, attend(g, h, b, norm(g, h, b, "attn_norm", x), rope))
+        x = g.add(x, feed_forward(h, b, norm(g, h, b, "post_attention_norm", x)))
+    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json."""
+    return sparse_keys(s) | rotary_keys(s)
+
+
+CONVERSION = Conversion(
+    classes=("Glm4MoeForCausalLM",),
+    defaults=DEFAULTS | {"rms_norm_eps": 1e-5, "partial_rotary_factor": 0.5, "first_k_dense_replace": 1},
+    keys=keys,
+    steps=STEPS,
+)

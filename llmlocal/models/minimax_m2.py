@@ -1,0 +1,47 @@
+"""MiniMax-M2 (MiniMax 2025): a mixture of experts in every block, chosen by sigmoid scores with a bias; queries and
+keys are normalized over all heads together, and half of each head has rotary embedding."""
+
+from __future__ import annotations
+
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys, rotary_keys
+from ..layers import Layers
+from ..layers.decoder import mixture_of_experts, pre_norm_decoder
+from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rope_parameters
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from .dots1 import STEPS
+from .olmo2 import attention
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    e = Experts.read(c, h)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+    return pre_norm_decoder(
+        g,
+        h,
+        w,
+        vocab,
+        attention=lambda h, b, x: attention(g, h, b, x, rope, None),
+        feed_forward=lambda h, b, x: mixture_of_experts(g, h, e, b, x, g.swiglu, normalize_weights=True),
+    )
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json. Published configs say `rotary_dim` in place of a factor."""
+    rotary = s.integer("rotary_dim", default=s.head_dim)
+    s.rope.setdefault("partial_rotary_factor", rotary / s.head_dim)
+    own = rotary_keys(s) | {"expert_gating_func": SIGMOID}
+    return decoder_keys(s) | own | {"expert_feed_forward_length": s.integer("intermediate_size")}
+
+
+CONVERSION = Conversion(
+    classes=("MiniMaxM2ForCausalLM",),
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
+    keys=keys,
+    steps=STEPS,
+)

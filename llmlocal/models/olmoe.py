@@ -1,0 +1,46 @@
+"""OLMoE (Muennighoff et al. 2024, arXiv 2409.02060): a mixture of experts in every block, whose weights are not
+normalized; queries and keys are normalized over all heads together."""
+
+from __future__ import annotations
+
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys
+from ..layers import Layers
+from ..layers.decoder import mixture_of_experts, pre_norm_decoder
+from ..layers.hyperparameters import Experts, Hyperparameters
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rope_parameters
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from .olmo2 import attention
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    e = Experts.read(c, h)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+    return pre_norm_decoder(
+        g,
+        h,
+        w,
+        vocab,
+        attention=lambda h, b, x: attention(g, h, b, x, rope, None),
+        feed_forward=lambda h, b, x: mixture_of_experts(g, h, e, b, x, g.swiglu, normalize_weights=False),
+    )
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json. Raises BadFileError for normalized expert weights, and for limited queries."""
+    if s.flag("norm_topk_prob"):
+        raise s.fail("norm_topk_prob is true, and GGUF has no key for it")
+    if s.find("clip_qkv") is not None:
+        raise s.fail("clip_qkv is not supported", "")
+    return decoder_keys(s)
+
+
+CONVERSION = Conversion(
+    classes=("OlmoeForCausalLM",),
+    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    keys=keys,
+)
