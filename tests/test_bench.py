@@ -238,7 +238,9 @@ def test_what_is_no_percentage(text: str) -> None:
         baseline.percentage(text)
 
 
-def test_real_engine(stories: Path) -> None:
+def test_real_engine(stories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmlocal.ops.bandwidth.SIZE", 1 << 24)  # whatever it is, there is a limit
+    monkeypatch.setattr("llmlocal.ops.multiply_peak.ITERATIONS", 1 << 12)
     plan = BenchPlan(prompts=(16,), gens=(4,), depths=(8,), repeats=1, roofline=True)
     rows = list(bench([stories / "stories260K-Q8_0.gguf"], plan, [1, 2]))
     assert [(row.n_threads, row.name) for row in rows] == [(n, t) for n in (1, 2) for t in ("pp16 @ d8", "tg4 @ d8")]

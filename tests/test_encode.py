@@ -30,6 +30,7 @@ Floats = NDArray[np.float32]
 SLOW = pytest.mark.slow  # a kernel of its own for each
 FORMATS = [pytest.param(f, id=name) for name, f in sorted(BY_NAME.items()) if has_quantize_kernel(f)]
 SEARCHED = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
+QUICK = ("Q2_K", "Q4_K", "Q6_K", "IQ4_NL", "Q4_0", "Q5_1")  # each kind of search
 EXACT = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4")  # without importance
 # A format of every kind of search on the other instruction sets.
 OTHERS = [
@@ -92,7 +93,7 @@ def test_kernel_equals_its_reference(f: type[Format]) -> None:
             assert_same(f, got, f.quantize(x), x)
 
 
-@pytest.mark.parametrize("name", SEARCHED)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=SLOW) for n in SEARCHED])
 def test_kernel_with_importance_equals_its_reference(name: str) -> None:
     f = BY_NAME[name]
     for x in (normal(5, 512), heavy(3, 768), normal(1, 256)):

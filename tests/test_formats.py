@@ -105,9 +105,10 @@ def test_dequantize_of_random_bytes_is_bit_equal(f: type[Format], seed: int, row
 
 
 @pytest.mark.parametrize("f", FORMATS)
-def test_dequantize_with_every_scale_is_bit_equal(f: type[Format]) -> None:
-    """Every half float, subnormal, infinite and NaN too, at every even offset up to 4 and at the block's end."""
-    every = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+def test_dequantize_with_scales_of_all_kinds_is_bit_equal(f: type[Format]) -> None:
+    """Half floats of all sizes, infinite and NaN too, at every even offset up to 4 and at the block's end."""
+    edges = [np.arange(at - 16, at + 16) for at in (0x400, 0x7C00, 0x8400, 0xFC00)]
+    every = np.concatenate([np.arange(0, 1 << 16, 11), *edges]).astype(np.uint16).view(np.uint8).reshape(-1, 2)
     for at in {0, min(2, f.nbytes - 2), f.nbytes - 2} & set(range(f.nbytes - 1)):
         data = np.random.default_rng(at).integers(0, 256, (len(every), f.nbytes), np.uint8)
         data[:, at : at + 2] = every
