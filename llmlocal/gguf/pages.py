@@ -30,6 +30,14 @@ def address_of(map: mmap.mmap) -> int:
     return int(np.frombuffer(map, np.uint8).ctypes.data)
 
 
+def private_memory(nbytes: int) -> mmap.mmap:
+    """Memory of this process alone, in large pages where the system has them; shared memory rarely gets any."""
+    kind = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    map = mmap.mmap(-1, nbytes, **kind)
+    prefer_large_pages(map)
+    return map
+
+
 def prefer_large_pages(map: mmap.mmap, path: Path | None = None) -> None:
     """Ask for large pages; of use before the mapping is read for the first time. For `path` see `read_again`."""
     if hasattr(mmap, "MADV_HUGEPAGE"):

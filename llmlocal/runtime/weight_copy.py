@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
-from ..gguf.pages import prefer_large_pages
+from ..gguf.pages import private_memory
 from ..quant.kernels.interleave import can_interleave, interleave
 from ..quant.tensor import QTensor
 from .program import KernelCall
@@ -29,8 +28,7 @@ class WeightCopy:
     """
 
     def __init__(self, tensors: Iterable[QTensor]) -> None:
-        self.memory = mmap.mmap(-1, max(copied_bytes(tensors), 1))
-        prefer_large_pages(self.memory)
+        self.memory = private_memory(max(copied_bytes(tensors), 1))
         self._view, self._used = memoryview(self.memory), 0
         self.copies: dict[int, tuple[QTensor, QTensor]] = {}  # (original, copy) by the original's address
 
