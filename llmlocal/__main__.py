@@ -1,4 +1,4 @@
-"""The start of the terminal program: the only file of this package that knows there is one."""
+"""The start of the terminal program: the only file of this package that imports it."""
 
 import signal
 import sys

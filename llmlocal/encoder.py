@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import models
 from .engine import logits_size
-from .errors import BadFileError, UsageError
+from .errors import UsageError
 from .gguf.reader import GGUFFile
 from .layers import Layers
 from .layers.metadata import Config
@@ -147,11 +147,7 @@ class Encoder:
         """A copy of the result (rows, width). Raises BadFileError if it is not finite, and names the tensor."""
         result = self._rows[:rows].copy()
         if not np.isfinite(result).all():
-            tensor = self.weights.first_not_finite()
-            cause = f"tensor '{tensor}' holds a value that is not finite" if tensor else "the result is not finite"
-            raise BadFileError(
-                f"{self.gguf.path}: {cause}", "the file is damaged or was converted wrongly; get it again"
-            )
+            raise self.weights.not_finite("the result is not finite")
         return result
 
 

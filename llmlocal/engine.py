@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,7 +56,7 @@ class Engine:
     ) -> None:
         """Check the model, record its program and prepare the kernels; see `open` for the arguments.
 
-        Raises BadFileError for a wrong or unsupported model, UsageError for one that is no decoder, before any kernel
+        Raises BadFileError for a wrong or unsupported model, UsageError for an encoder, before any kernel
         is compiled or run.
         """
         self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
@@ -183,9 +182,7 @@ class Engine:
         tokens = self._tokens[seq][:length]
         self._rewind(length, seq)
         self._states.keep_at(length, seq)
-        for start in range(self.length(seq), len(tokens), self._batch.ubatch):
-            part = tokens[start : start + self._batch.ubatch]
-            self._run(part, [seq] * len(part), [])
+        self._read(tokens[self.length(seq) :], seq, outputs=0)
 
     def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
         """Keep the cached tokens that `tokens` starts with, and return their number.
@@ -216,10 +213,7 @@ class Engine:
     def prefill(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens; logits (n_vocab,) after the last. Raises PromptTooLongError, UsageError for a bad id."""
         self._check(tokens, seq)
-        start = 0
-        for size in batch_sizes(len(tokens), self._batch.ubatch):
-            part, start = tokens[start : start + size], start + size
-            self._run(part, [seq] * size, [size - 1] if start == len(tokens) else [])
+        self._read(tokens, seq, outputs=1)
         logits: Logits = self._result(1)[0]
         return logits
 
@@ -266,6 +260,13 @@ class Engine:
                 f"use --ctx {wanted} or more",
             )
 
+    def _read(self, tokens: Sequence[int], seq: int, *, outputs: int) -> None:
+        """Append tokens, in as many batches as it takes, with the logits of the last `outputs` (0 or 1) of them."""
+        start = 0
+        for size in batch_sizes(len(tokens), self._batch.ubatch):
+            part, start = tokens[start : start + size], start + size
+            self._run(part, [seq] * size, [size - 1] * outputs if start == len(tokens) else [])
+
     def _run(self, tokens: Sequence[int], seqs: Sequence[int], outputs: Sequence[int]) -> None:
         """Run the program once: append at most ubatch tokens, each to its sequence, with the logits of `outputs`."""
         batch, n = self._batch, len(tokens)
@@ -277,8 +278,8 @@ class Engine:
         batch.output_rows[: len(outputs)] = outputs
         for table in self._layers.tables:
             table.fill(batch.positions[:n])
-        # A state moves with each run: nothing may come between it and the tokens that it stands for.
-        with deferred_signals() if self.state_bytes else nullcontext():
+        # Keys, values and states move with each run: nothing may come between them and the tokens they stand for.
+        with deferred_signals():
             self._states.plan((seq, self.length(seq), len(list(run))) for seq, run in itertools.groupby(seqs))
             self._team.run(self._program)
             for token, seq in zip(tokens, seqs, strict=True):
@@ -290,11 +291,7 @@ class Engine:
         if (
             not np.isfinite(logits.sum()) and not np.isfinite(logits).all()
         ):  # the sum is a quick first test: it keeps NaN and infinity
-            tensor = self.weights.first_not_finite()
-            cause = f"tensor '{tensor}' holds a value that is not finite" if tensor else "the logits are not finite"
-            raise BadFileError(
-                f"{self.gguf.path}: {cause}", "the file is damaged or was converted wrongly; get it again"
-            )
+            raise self.weights.not_finite("the logits are not finite")
         return logits
 
 

@@ -55,17 +55,19 @@ def test_what_was_touched_is_counted(file: Path) -> None:
 def test_reading_again_ends_where_it_is_slow_or_gains_nothing(
     file: Path, monkeypatch: pytest.MonkeyPatch, fast: float, share: float, expected: bool
 ) -> None:
-    """The first look finds small pages, the second what a piece that was read again got."""
-    looks = iter([0.0, share])
+    """The first look finds small pages, the others what pieces that were read again got."""
+    looks = iter([0.0, share, share])
     monkeypatch.setattr(pages, "large_share", lambda maps: next(looks))
     monkeypatch.setattr(pages, "WORTHWHILE", 1 << 20)
+    monkeypatch.setattr(pages, "PROBE", 1 << 20)
     monkeypatch.setattr(pages, "PIECE", 2 << 20)
     monkeypatch.setattr(pages, "FAST", fast)
     dropped = []
     monkeypatch.setattr(os, "posix_fadvise", lambda handle, start, nbytes, advice: dropped.append((start, nbytes)))
     map = mapped(file)
     assert read_again(file, map) is expected
-    assert dropped == [(0, 2 << 20), (2 << 20, 2 << 20)][: 1 + expected]
+    steps = [(0, 1 << 20), (0, 2 << 20), (2 << 20, 2 << 20)]
+    assert dropped == steps[: 3 if expected else 2 if share else 1]
     assert map[:] == file.read_bytes()
 
 

@@ -10,12 +10,13 @@ import pytest
 from naive import nmse, number, run
 from numpy.typing import NDArray
 
-from llmlocal.ops.gated_delta import columns, delta_gates, delta_gates_reference, gated_delta, gated_delta_reference
+from llmlocal.ops.gated_delta import delta_gates, delta_gates_reference, gated_delta, gated_delta_reference
 from llmlocal.ops.selective_scan import selective_scan, selective_scan_reference
 from llmlocal.ops.short_conv import gated_conv, gated_conv_reference, silu_conv, silu_conv_reference
 from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
 from llmlocal.ops.softmax_router import softmax_router, softmax_router_reference
 from llmlocal.ops.ssd_scan import scan_gates, scan_gates_reference, ssd_scan, ssd_scan_reference
+from llmlocal.ops.state_tile import columns
 from llmlocal.ops.take_columns import take_columns
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel

@@ -70,14 +70,15 @@ def test_counters_are_reset_when_a_run_is_done() -> None:
 
 
 class TestHelper:
-    """On a clock of its own; `took_part(cpu, now)` after a run of 0.1 s."""
+    """On a clock of its own, with runs of 0.1 s."""
 
     def run(self, helper: Helper, now: float, cpu: float) -> bool:
         """Whether the helper took part in a run that starts at `now`, takes 0.1 s and gives it `cpu` seconds."""
         helper.ask(now)
         if not helper.start.acquire(blocking=False):
             return False
-        helper.took_part(cpu, now + 0.1)
+        assert helper.woke() == now
+        helper.took_part(cpu, 0.1, now + 0.1)
         return True
 
     def test_a_thread_that_keeps_its_core_takes_part_in_each_run(self) -> None:
@@ -104,11 +105,20 @@ class TestHelper:
             now += 0.1
         assert sum(t >= 65 for t in took) >= 150
 
-    def test_a_thread_that_has_not_come_back_is_not_asked_again(self) -> None:
+    def test_a_thread_that_has_not_woken_is_asked_once(self) -> None:
         helper = Helper()
         for now in range(5):
             helper.ask(now)
         assert helper.start.acquire(blocking=False) and not helper.start.acquire(blocking=False)
+
+    def test_a_thread_on_its_way_back_is_asked_for_the_next_run(self) -> None:
+        """It may need Python's lock for that, which the caller holds."""
+        helper = Helper()
+        helper.ask(0)
+        assert helper.start.acquire(blocking=False) and helper.woke() == 0
+        helper.ask(1)
+        helper.took_part(0.9, 1.0, 1.0)
+        assert helper.start.acquire(blocking=False) and helper.woke() == 1
 
 
 def test_closing_ends_the_threads() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .. import options as o
 from ..command_group import group
+from ..options.common import Json
+from ..options.store import AliasName, AliasTarget
 from ..ui import terminal
 
 alias = group(
@@ -13,7 +14,7 @@ alias = group(
 
 
 @alias.command("set")
-def set_(name: o.AliasName, model: o.AliasTarget) -> None:
+def set_(name: AliasName, model: AliasTarget) -> None:
     """Define an alias; the model need not be downloaded yet.
 
     \b
@@ -25,7 +26,7 @@ def set_(name: o.AliasName, model: o.AliasTarget) -> None:
 
 
 @alias.command("ls")
-def ls(as_json: o.Json = False) -> None:
+def ls(as_json: Json = False) -> None:
     """List your aliases.
 
     \b
@@ -40,7 +41,7 @@ def ls(as_json: o.Json = False) -> None:
 
 
 @alias.command("rm")
-def rm(name: o.AliasName) -> None:
+def rm(name: AliasName) -> None:
     """Remove an alias; the model stays.
 
     \b

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from .. import choices
-from .. import options as o
+from ..options.common import KvType, Quiet, WeightsMode
+from ..options.measurements import (
+    Baseline,
+    BenchAnswer,
+    BenchPrompt,
+    BenchThreads,
+    Depth,
+    FailBelow,
+    Output,
+    PromptAndAnswer,
+    Repeats,
+    Roofline,
+)
+from ..options.models import Models
 from ..ui import terminal
 from ..ui.tables import show_charts
 from ..views.bench import bench_charts, bench_table, change_lines, collect, page_lines
 
 
 def bench(
-    models: o.Models,
-    prompt: o.BenchPrompt = ["512"],  # noqa: B006  not changed, and the parser's default
-    gen: o.BenchAnswer = ["128"],  # noqa: B006
-    prompt_gen: o.PromptAndAnswer = None,
-    depth: o.Depth = ["0"],  # noqa: B006
-    threads: o.BenchThreads = None,
-    kv_type: o.KvType = choices.Cache.f16,
-    weights: o.WeightsMode = choices.Weights.auto,
-    repeats: o.Repeats = 5,
-    roofline: o.Roofline = False,
-    baseline: o.Baseline = None,
-    fail_below: o.FailBelow = None,
-    output: o.Output = choices.Layout.md,
-    quiet: o.Quiet = False,
+    models: Models,
+    prompt: BenchPrompt = ["512"],  # noqa: B006  not changed, and the parser's default
+    gen: BenchAnswer = ["128"],  # noqa: B006
+    prompt_gen: PromptAndAnswer = None,
+    depth: Depth = ["0"],  # noqa: B006
+    threads: BenchThreads = None,
+    kv_type: KvType = choices.Cache.f16,
+    weights: WeightsMode = choices.Weights.auto,
+    repeats: Repeats = 5,
+    roofline: Roofline = False,
+    baseline: Baseline = None,
+    fail_below: FailBelow = None,
+    output: Output = choices.Layout.md,
+    quiet: Quiet = False,
 ) -> None:
     """Benchmark prompt processing and text generation.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Json, Quiet, Threads
+from ..options.measurements import Candidates, Chunks, ChunkSize, ComparedText, GreedyPrompt, MaxKl, Reference
 from ..text_input import read_file
 from ..ui import terminal
 from ..ui.tables import show_charts
@@ -11,16 +12,16 @@ from ..views.model import to_json
 
 
 def compare(
-    reference: o.Reference,
-    candidates: o.Candidates,
-    text: o.ComparedText = None,
-    prompt: o.GreedyPrompt = None,
-    max_kl: o.MaxKl = None,
-    ctx: o.ChunkSize = 512,
-    chunks: o.Chunks = None,
-    threads: o.Threads = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
+    reference: Reference,
+    candidates: Candidates,
+    text: ComparedText = None,
+    prompt: GreedyPrompt = None,
+    max_kl: MaxKl = None,
+    ctx: ChunkSize = 512,
+    chunks: Chunks = None,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare quantized models with their reference model.
 

@@ -6,11 +6,11 @@ import typer
 
 from .. import choices
 from .. import completion_scripts as shells
-from .. import options as o
+from ..options.shell import Shell, Words
 from ..ui import terminal
 
 
-def completion(ctx: typer.Context, shell: o.Shell, words: o.Words = None) -> None:
+def completion(ctx: typer.Context, shell: Shell, words: Words = None) -> None:
     """Print a shell completion script.
 
     It completes commands, options and model names.

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from .. import choices
-from .. import options as o
+from ..options.common import ForceOut, Json, Quiet, Threads
+from ..options.conversion import Adapters, HFFolder, NewModel, StoredType
 from ..ui import terminal
 from ..views import quantize as view
 from ..views.model import to_json
 
 
 def convert(
-    folder: o.HFFolder,
-    out: o.NewModel,
-    type: o.StoredType = choices.Stored.auto,
-    lora: o.Adapters = None,
-    force: o.ForceOut = False,
-    threads: o.Threads = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
+    folder: HFFolder,
+    out: NewModel,
+    type: StoredType = choices.Stored.auto,
+    lora: Adapters = None,
+    force: ForceOut = False,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert a Hugging Face folder (config.json, safetensors, tokenizer) to a GGUF file.
 

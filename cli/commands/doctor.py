@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .. import options as o
+from ..options.common import Json, Quiet, Threads
 from ..ui import terminal
 from ..views.model import to_json
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...doctor.facts import Fact
 
 
-def doctor(as_json: o.Json = False, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
+def doctor(as_json: Json = False, threads: Threads = None, quiet: Quiet = False) -> None:
     """Show hardware facts and run health checks.
 
     Every kernel is run on this machine and compared with plain arithmetic; the exit code is 1 if a check fails. The

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from .. import choices
-from .. import options as o
+from ..options.common import NoStdin, Quiet, Threads, Yes
+from ..options.models import Model
+from ..options.prompts import Force, OutputFile
+from ..options.vectors import (
+    Dimensions,
+    Normalize,
+    PoolingKind,
+    PromptName,
+    Split,
+    TextFiles,
+    TextLimit,
+    Texts,
+    Truncate,
+    VectorsFormat,
+)
 from ..texts import texts_source
 from ..ui import terminal
 from ..views.embeddings import VectorTarget, read_split
 
 
 def embed(
-    model: o.Model,
-    text: o.Texts = None,
-    file: o.TextFiles = None,
-    split: o.Split = "line",
-    pooling: o.PoolingKind = None,
-    normalize: o.Normalize = None,
-    dimensions: o.Dimensions = None,
-    prompt_name: o.PromptName = None,
-    truncate: o.Truncate = False,
-    output: o.OutputFile = None,
-    layout: o.VectorsFormat = choices.VectorLayout.jsonl,
-    force: o.Force = False,
-    ctx: o.TextLimit = None,
-    threads: o.Threads = None,
-    no_stdin: o.NoStdin = False,
-    yes: o.Yes = False,
-    quiet: o.Quiet = False,
+    model: Model,
+    text: Texts = None,
+    file: TextFiles = None,
+    split: Split = "line",
+    pooling: PoolingKind = None,
+    normalize: Normalize = None,
+    dimensions: Dimensions = None,
+    prompt_name: PromptName = None,
+    truncate: Truncate = False,
+    output: OutputFile = None,
+    layout: VectorsFormat = choices.VectorLayout.jsonl,
+    force: Force = False,
+    ctx: TextLimit = None,
+    threads: Threads = None,
+    no_stdin: NoStdin = False,
+    yes: Yes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Turn texts into vectors (embeddings).
 

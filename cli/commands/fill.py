@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Json, Quiet, Threads
+from ..options.models import Model
+from ..options.vectors import MaskedText, TopWords
 from ..ui import terminal
 from ..views.model import to_json
 
 
 def fill(
-    model: o.Model,
-    text: o.MaskedText,
-    top: o.TopWords = 5,
-    as_json: o.Json = False,
-    threads: o.Threads = None,
-    quiet: o.Quiet = False,
+    model: Model,
+    text: MaskedText,
+    top: TopWords = 5,
+    as_json: Json = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
 ) -> None:
     """Predict the masked words of a text.
 

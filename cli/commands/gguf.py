@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import typer
 
-from .. import options as o
 from ..command_group import group
+from ..options.common import ForceOut, Json, Quiet
+from ..options.gguf_files import (
+    HashedFiles,
+    InPlace,
+    MergedFile,
+    NewTemplate,
+    OldTemplate,
+    OtherFile,
+    OutFile,
+    PartSize,
+    Remove,
+    SetKey,
+    SetValue,
+    SplitOut,
+    ValueKind,
+)
+from ..options.models import File
 from ..ui import terminal
 from ..views.gguf import Change, hash_lines, merged_name, print_differences, split_into_parts
 
@@ -14,8 +30,8 @@ gguf = group("Edit, split, merge and compare GGUF files.", "llmlocal gguf diff a
 
 @gguf.command("set")
 def set_key(
-    file: o.File, key: o.SetKey, value: o.SetValue = None, out: o.OutFile = None, in_place: o.InPlace = False,
-    kind: o.ValueKind = None, remove: o.Remove = False, force: o.ForceOut = False, quiet: o.Quiet = False,
+    file: File, key: SetKey, value: SetValue = None, out: OutFile = None, in_place: InPlace = False,
+    kind: ValueKind = None, remove: Remove = False, force: ForceOut = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Set or remove a metadata key.
 
@@ -30,8 +46,8 @@ def set_key(
 
 @gguf.command("rename-template")
 def rename_template(
-    file: o.File, old: o.OldTemplate, new: o.NewTemplate, out: o.OutFile = None, in_place: o.InPlace = False,
-    force: o.ForceOut = False, quiet: o.Quiet = False,
+    file: File, old: OldTemplate, new: NewTemplate, out: OutFile = None, in_place: InPlace = False,
+    force: ForceOut = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Rename a chat template; the one named "default" is used.
 
@@ -42,9 +58,7 @@ def rename_template(
 
 
 @gguf.command("split")
-def split(
-    file: o.File, size: o.PartSize, out: o.SplitOut = None, force: o.ForceOut = False, quiet: o.Quiet = False
-) -> None:
+def split(file: File, size: PartSize, out: SplitOut = None, force: ForceOut = False, quiet: Quiet = False) -> None:
     """Split a model into files of at most SIZE.
 
     \b
@@ -54,7 +68,7 @@ def split(
 
 
 @gguf.command("merge")
-def merge(file: o.File, out: o.MergedFile = None, force: o.ForceOut = False, quiet: o.Quiet = False) -> None:
+def merge(file: File, out: MergedFile = None, force: ForceOut = False, quiet: Quiet = False) -> None:
     """Merge a split model into one file.
 
     FILE is its first part.
@@ -67,7 +81,7 @@ def merge(file: o.File, out: o.MergedFile = None, force: o.ForceOut = False, qui
 
 
 @gguf.command("diff")
-def diff(old: o.File, new: o.OtherFile, as_json: o.Json = False) -> None:
+def diff(old: File, new: OtherFile, as_json: Json = False) -> None:
     """List the metadata keys and tensors that differ.
 
     The exit code is 0 if there are none, 1 if there are some.
@@ -80,7 +94,7 @@ def diff(old: o.File, new: o.OtherFile, as_json: o.Json = False) -> None:
 
 
 @gguf.command("hash")
-def hash_tensors(files: o.HashedFiles, as_json: o.Json = False, quiet: o.Quiet = False) -> None:
+def hash_tensors(files: HashedFiles, as_json: Json = False, quiet: Quiet = False) -> None:
     """Print SHA-256 checksums of the tensors.
 
     \b

@@ -6,11 +6,11 @@ from typing import Any
 
 import typer
 
-from .. import options as o
+from ..options.shell import HelpWords
 from ..ui import terminal
 
 
-def help(ctx: typer.Context, command: o.HelpWords = None) -> None:
+def help(ctx: typer.Context, command: HelpWords = None) -> None:
     """Print the help of a command, or list all commands.
 
     \b

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import options as o
+from ..options.common import ForceOut, Json, Quiet, Threads
+from ..options.importance import MatrixFile, MatrixModel, MatrixStats, MaybeTextFile, Resume, WithOutput
+from ..options.measurements import Chunks, ChunkSize
 from ..text_input import read_file
 from ..ui import terminal
 from ..ui.tables import show_table
@@ -13,18 +15,18 @@ from ..views.model import to_json
 
 
 def imatrix(
-    model: o.MatrixModel,
-    text_file: o.MaybeTextFile = None,
-    output: o.MatrixFile = None,
-    ctx: o.ChunkSize = 512,
-    chunks: o.Chunks = None,
-    resume: o.Resume = False,
-    with_output: o.WithOutput = False,
-    stats: o.MatrixStats = False,
-    force: o.ForceOut = False,
-    threads: o.Threads = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
+    model: MatrixModel,
+    text_file: MaybeTextFile = None,
+    output: MatrixFile = None,
+    ctx: ChunkSize = 512,
+    chunks: Chunks = None,
+    resume: Resume = False,
+    with_output: WithOutput = False,
+    stats: MatrixStats = False,
+    force: ForceOut = False,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compute an importance matrix from a calibration text.
 

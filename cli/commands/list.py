@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Json
+from ..options.store import Available
 from ..ui import terminal
 from ..ui.tables import show_table
 from ..views.model import to_json
 from ..views.models import available_table, installed_table
 
 
-def list(available: o.Available = False, as_json: o.Json = False) -> None:
+def list(available: Available = False, as_json: Json = False) -> None:
     """List the models on this machine.
 
     Shows name, size, quantization, architecture, last use, and which other tools share the file.

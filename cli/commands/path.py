@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.models import Model
 from ..ui import terminal
 
 
-def path(model: o.Model) -> None:
+def path(model: Model) -> None:
     """Print the path of a model's file.
 
     For a split model it is the first part. Only looks on this machine.

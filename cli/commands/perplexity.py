@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from .. import choices
-from .. import options as o
+from ..options.common import Json, KvType, Quiet, Threads
+from ..options.measurements import Chunks, ChunkSize, TextFile
+from ..options.models import Model
 from ..text_input import read_file
 from ..ui import terminal
 from ..views.model import to_json
 
 
 def perplexity(
-    model: o.Model,
-    text_file: o.TextFile,
-    ctx: o.ChunkSize = 512,
-    chunks: o.Chunks = None,
-    threads: o.Threads = None,
-    kv_type: o.KvType = choices.Cache.f16,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
+    model: Model,
+    text_file: TextFile,
+    ctx: ChunkSize = 512,
+    chunks: Chunks = None,
+    threads: Threads = None,
+    kv_type: KvType = choices.Cache.f16,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure perplexity on a text; lower is better.
 

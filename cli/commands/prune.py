@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Confirmed, DryRun
 from ..ui import terminal
 from ..ui.confirm import ensure_confirmed
 
 
-def prune(dry_run: o.DryRun = False, yes: o.Confirmed = False) -> None:
+def prune(dry_run: DryRun = False, yes: Confirmed = False) -> None:
     """Remove files that are no longer needed.
 
     These are unfinished downloads, old revisions of models, and caches of other versions. Current models stay.

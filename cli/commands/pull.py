@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import DryRun, Json, Quiet, YesDownload
+from ..options.store import Again, Folder, Quant, RemoteFile, Remotes, Revision
 from ..ui import terminal
 from ..views.model import to_json
 from ..views.transfer import pull_one, record
 
 
 def pull(
-    model: o.Remotes,
-    quant: o.Quant = None,
-    file: o.RemoteFile = None,
-    revision: o.Revision = None,
-    to: o.Folder = None,
-    dry_run: o.DryRun = False,
-    force: o.Again = False,
-    yes: o.YesDownload = False,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
+    model: Remotes,
+    quant: Quant = None,
+    file: RemoteFile = None,
+    revision: Revision = None,
+    to: Folder = None,
+    dry_run: DryRun = False,
+    force: Again = False,
+    yes: YesDownload = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Download models and print the paths of their files.
 

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import DryRun, ForceOut, Json, Quiet, Threads
+from ..options.conversion import (
+    AllowRequantize,
+    CheckAfter,
+    EachTensor,
+    EffortLevel,
+    EmbedType,
+    Imatrix,
+    ListTypes,
+    OutputType,
+    Pure,
+    QuantizeWords,
+    SplitSize,
+    TargetSize,
+    TensorType,
+)
 from ..ui import terminal
 from ..views.model import to_json
 
 
 def quantize(
-    words: o.QuantizeWords,
-    list_types: o.ListTypes = False,
-    dry_run: o.DryRun = False,
-    target_size: o.TargetSize = None,
-    tensor_type: o.TensorType = None,
-    output_type: o.OutputType = None,
-    embed_type: o.EmbedType = None,
-    pure: o.Pure = False,
-    imatrix: o.Imatrix = None,
-    split_size: o.SplitSize = None,
-    effort: o.EffortLevel = "normal",
-    check: o.CheckAfter = False,
-    allow_requantize: o.AllowRequantize = False,
-    force: o.ForceOut = False,
-    threads: o.Threads = None,
-    as_json: o.Json = False,
-    quiet: o.Quiet = False,
-    verbose: o.EachTensor = False,
+    words: QuantizeWords,
+    list_types: ListTypes = False,
+    dry_run: DryRun = False,
+    target_size: TargetSize = None,
+    tensor_type: TensorType = None,
+    output_type: OutputType = None,
+    embed_type: EmbedType = None,
+    pure: Pure = False,
+    imatrix: Imatrix = None,
+    split_size: SplitSize = None,
+    effort: EffortLevel = "normal",
+    check: CheckAfter = False,
+    allow_requantize: AllowRequantize = False,
+    force: ForceOut = False,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: EachTensor = False,
 ) -> None:
     """Quantize a model: write a smaller GGUF file of type TYPE. SRC is a GGUF file or a Hugging Face folder.
 

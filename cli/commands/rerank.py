@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Json, NoStdin, Quiet, Threads, Yes
+from ..options.models import Model
+from ..options.vectors import Query, TextFiles, TextLimit, Texts, Top, Truncate
 from ..texts import texts_source
 from ..ui import terminal
 from ..views.ranking import ranked
 
 
 def rerank(
-    model: o.Model,
-    query: o.Query,
-    text: o.Texts = None,
-    file: o.TextFiles = None,
-    top: o.Top = None,
-    truncate: o.Truncate = False,
-    as_json: o.Json = False,
-    ctx: o.TextLimit = None,
-    threads: o.Threads = None,
-    no_stdin: o.NoStdin = False,
-    quiet: o.Quiet = False,
+    model: Model,
+    query: Query,
+    text: Texts = None,
+    file: TextFiles = None,
+    top: Top = None,
+    truncate: Truncate = False,
+    as_json: Json = False,
+    ctx: TextLimit = None,
+    threads: Threads = None,
+    no_stdin: NoStdin = False,
+    yes: Yes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Sort texts by how well they answer a query, the best first.
 
@@ -33,7 +36,10 @@ def rerank(
     texts = texts_source(text, file, use_stdin=not no_stdin)
     from ...embedding.reranker import Reranker
 
-    with terminal.Screen(quiet=quiet) as screen, Reranker.open(model, n_ctx=ctx, n_threads=threads) as reranker:
+    with (
+        terminal.Screen(quiet=quiet) as screen,
+        Reranker.open(model, n_ctx=ctx, n_threads=threads, force=yes) as reranker,
+    ):
         kept, scores = list(texts()), list[float]()
         for group in reranker.scores(query.encode("utf-8", "surrogateescape"), kept, truncate=truncate):
             scores += group

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Confirmed, DryRun
+from ..options.store import Removed
 from ..ui import terminal
 from ..ui.confirm import ensure_confirmed
 
 
-def rm(model: o.Removed, dry_run: o.DryRun = False, yes: o.Confirmed = False) -> None:
+def rm(model: Removed, dry_run: DryRun = False, yes: Confirmed = False) -> None:
     """Remove models from this machine.
 
     Models are in the Hugging Face cache; other tools lose them, too. Files that another revision uses stay.

@@ -5,8 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import choices
-from .. import options as o
 from ..open_model import checked, chosen, named_or_guide, opened
+from ..options.chats import WrapLines
+from ..options.common import Ctx, Json, KvType, NoNewline, NoStdin, Quiet, Threads, Verbose, WeightsMode, Yes
+from ..options.models import ModelOrQuestion
+from ..options.prompts import Files, Force, OutputFile, Prompt, PromptCache, Raw, ShowPrompt, System, Template
+from ..options.sampling import (
+    FrequencyPenalty,
+    MaxTokens,
+    MinP,
+    PresencePenalty,
+    RepeatPenalty,
+    Seed,
+    Stop,
+    Temp,
+    ThinkBudget,
+    ThinkSwitch,
+    TopK,
+    TopP,
+    Typical,
+)
 from ..text_input import files_source, prompt_source
 from ..ui import terminal
 from ..ui.answer import AnswerScreen
@@ -15,40 +33,40 @@ from ..views.answers import Target, deliver, show_prompt
 
 
 def run(
-    model: o.ModelOrQuestion = None,
-    prompt: o.Prompt = None,
-    file: o.Files = None,
-    system: o.System = None,
-    raw: o.Raw = False,
-    template: o.Template = None,
-    max_tokens: o.MaxTokens = None,
-    ctx: o.Ctx = None,
-    threads: o.Threads = None,
-    kv_type: o.KvType = choices.Cache.f16,
-    weights: o.WeightsMode = choices.Weights.auto,
-    temp: o.Temp = None,
-    top_k: o.TopK = None,
-    top_p: o.TopP = None,
-    min_p: o.MinP = None,
-    typical: o.Typical = None,
-    repeat: o.RepeatPenalty = None,
-    frequency: o.FrequencyPenalty = None,
-    presence: o.PresencePenalty = None,
-    seed: o.Seed = None,
-    stop: o.Stop = None,
-    show_prompt_only: o.ShowPrompt = False,
-    as_json: o.Json = False,
-    output: o.OutputFile = None,
-    force: o.Force = False,
-    no_newline: o.NoNewline = False,
-    no_stdin: o.NoStdin = False,
-    think: o.ThinkSwitch = choices.Think.auto,
-    think_budget: o.ThinkBudget = None,
-    prompt_cache: o.PromptCache = "auto",
-    wrap: o.WrapLines = choices.Wrapping.on,
-    yes: o.Yes = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
+    model: ModelOrQuestion = None,
+    prompt: Prompt = None,
+    file: Files = None,
+    system: System = None,
+    raw: Raw = False,
+    template: Template = None,
+    max_tokens: MaxTokens = None,
+    ctx: Ctx = None,
+    threads: Threads = None,
+    kv_type: KvType = choices.Cache.f16,
+    weights: WeightsMode = choices.Weights.auto,
+    temp: Temp = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    typical: Typical = None,
+    repeat: RepeatPenalty = None,
+    frequency: FrequencyPenalty = None,
+    presence: PresencePenalty = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    show_prompt_only: ShowPrompt = False,
+    as_json: Json = False,
+    output: OutputFile = None,
+    force: Force = False,
+    no_newline: NoNewline = False,
+    no_stdin: NoStdin = False,
+    think: ThinkSwitch = choices.Think.auto,
+    think_budget: ThinkBudget = None,
+    prompt_cache: PromptCache = "auto",
+    wrap: WrapLines = choices.Wrapping.on,
+    yes: Yes = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Answer a prompt with a model.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from .. import choices
-from .. import options as o
 from ..command_group import group
+from ..options.chats import AllSessions, ExportForm, Markdown, SearchWords, SessionName, SessionNames
+from ..options.common import Confirmed, Json
+from ..options.prompts import OutputFile
 from ..ui import terminal
 
 sessions = group("List, search, show, export or remove saved chats.", "llmlocal sessions ls")
 
 
 @sessions.command()
-def ls(as_json: o.Json = False) -> None:
+def ls(as_json: Json = False) -> None:
     """List saved chats, the latest first.
 
     \b
@@ -23,7 +25,7 @@ def ls(as_json: o.Json = False) -> None:
 
 
 @sessions.command()
-def show(session: o.SessionName) -> None:
+def show(session: SessionName) -> None:
     """Print a saved chat as Markdown.
 
     \b
@@ -36,7 +38,7 @@ def show(session: o.SessionName) -> None:
 
 
 @sessions.command()
-def search(words: o.SearchWords, as_json: o.Json = False) -> None:
+def search(words: SearchWords, as_json: Json = False) -> None:
     """List the saved chats in which all WORDS occur, with the place.
 
     \b
@@ -49,11 +51,11 @@ def search(words: o.SearchWords, as_json: o.Json = False) -> None:
 
 @sessions.command()
 def export(
-    session: o.SessionName,
-    md: o.Markdown = False,
-    as_json: o.Json = False,
-    form: o.ExportForm = choices.Transcript.md,
-    output: o.OutputFile = None,
+    session: SessionName,
+    md: Markdown = False,
+    as_json: Json = False,
+    form: ExportForm = choices.Transcript.md,
+    output: OutputFile = None,
 ) -> None:
     """Export a saved chat as Markdown or JSON.
 
@@ -67,7 +69,7 @@ def export(
 
 
 @sessions.command()
-def rm(ids: o.SessionNames = None, every: o.AllSessions = False, yes: o.Confirmed = False) -> None:
+def rm(ids: SessionNames = None, every: AllSessions = False, yes: Confirmed = False) -> None:
     """Delete saved chats permanently.
 
     On a terminal it asks first; in a script it needs --yes.

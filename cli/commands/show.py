@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .. import choices
-from .. import options as o
 from ..model_argument import open_local_or_remote
+from ..options.common import Ctx, Json, KvType
+from ..options.inspection import Fit, Key, Kv, ShowTemplate, Tensors
+from ..options.models import File
 from ..ui import terminal
 from ..views import fit as fit_sheet
 from ..views import model as sheet
@@ -12,15 +14,15 @@ from ..views.hf_folder import show_folder
 
 
 def show(
-    file: o.File,
-    key: o.Key = None,
-    kv: o.Kv = False,
-    tensors: o.Tensors = False,
-    template: o.ShowTemplate = False,
-    fit: o.Fit = False,
-    ctx: o.Ctx = None,
-    kv_type: o.KvType = choices.Cache.f16,
-    as_json: o.Json = False,
+    file: File,
+    key: Key = None,
+    kv: Kv = False,
+    tensors: Tensors = False,
+    template: ShowTemplate = False,
+    fit: Fit = False,
+    ctx: Ctx = None,
+    kv_type: KvType = choices.Cache.f16,
+    as_json: Json = False,
 ) -> None:
     """Show what a model is and how much memory it needs.
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Json, NoStdin
+from ..options.inspection import Count, Decode, Ids, NoSpecial, Pieces, Text
+from ..options.models import Model
 from ..text_input import text_source
 from ..ui import terminal
 from ..views.model import as_text, to_json
 
 
 def tokenize(
-    model: o.Model,
-    text: o.Text = None,
-    ids: o.Ids = False,
-    pieces: o.Pieces = False,
-    count: o.Count = False,
-    no_special: o.NoSpecial = False,
-    decode: o.Decode = False,
-    as_json: o.Json = False,
-    no_stdin: o.NoStdin = False,
+    model: Model,
+    text: Text = None,
+    ids: Ids = False,
+    pieces: Pieces = False,
+    count: Count = False,
+    no_special: NoSpecial = False,
+    decode: Decode = False,
+    as_json: Json = False,
+    no_stdin: NoStdin = False,
 ) -> None:
     """Split a text into tokens, or decode token ids.
 

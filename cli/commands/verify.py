@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Quiet
+from ..options.store import Verified
 from ..ui import terminal
 from ..views.transfer import Meter, is_whole
 
 
-def verify(model: o.Verified = None, quiet: o.Quiet = False) -> None:
+def verify(model: Verified = None, quiet: Quiet = False) -> None:
     """Check downloaded models against their SHA-256, and other GGUF files for damage.
 
     Of a file that was not downloaded by llmlocal the structure and sizes are checked, and that all numbers are finite.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from .. import options as o
+from ..options.common import Quiet, Threads
+from ..options.models import WarmupModel
 from ..ui import terminal
 
 
-def warmup(model: o.WarmupModel = None, threads: o.Threads = None, quiet: o.Quiet = False) -> None:
+def warmup(model: WarmupModel = None, threads: Threads = None, quiet: Quiet = False) -> None:
     """Compile kernels now, so that later starts are fast.
 
     Compiles and caches the kernels that MODEL needs, or those of every format.

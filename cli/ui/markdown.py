@@ -217,7 +217,7 @@ class Markdown:
         return self._table() if self._rows else ""
 
     def _table(self) -> str:
-        """The rows that were held, in columns; as they are where they are no table."""
+        """The rows that were held, in columns; unchanged where they are not a table."""
         rows, self._rows = self._rows, []
         lines = table(rows, self._columns(), lambda cell: self._within(cell, ""))
         if lines is None:

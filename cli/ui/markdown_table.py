@@ -14,7 +14,7 @@ NARROWEST = 6  # columns of a cell; below that each row becomes a list
 
 
 def table(rows: list[str], columns: int, styled: Callable[[str], str]) -> list[str] | None:
-    """The lines of a table, at most `columns` wide; None where `rows` are no table. `styled` draws a cell's text."""
+    """The lines of a table, at most `columns` wide; None where `rows` are not a table. `styled` draws a cell's text."""
     if len(rows) < 2 or not RULE.match(rows[1]):
         return None
     cells = [[styled(cell) for cell in _cells(row)] for row in (rows[0], *rows[2:])]

@@ -24,7 +24,15 @@ def search(words: Sequence[str], where: Path | None = None) -> Iterator[tuple[Sa
         texts += [str(m.get("content") or "") for turn in saved.conversation.turns for m in turn.messages]
         folded = [text.casefold() for text in texts]
         if all(any(word in text for text in folded) for word in wanted):
-            yield saved, next(_around(text, word) for text in texts for word in wanted if word in text.casefold())
+            yield (
+                saved,
+                next(
+                    _around(text, word)
+                    for text, low in zip(texts, folded, strict=True)
+                    for word in wanted
+                    if word in low
+                ),
+            )
 
 
 def _around(text: str, word: str) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from .. import tokenizer as tokenizers
-from ..encoder import BATCH_TOKENS, POOLINGS, Encoder, Rows
+from ..encoder import POOLINGS, Encoder, Rows
 from ..engine import trained_context
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
@@ -19,6 +18,7 @@ from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
 from .heads import projection
 from .settings import EmbeddingSettings, default_pooling
+from .text_model import TextModel, grouped
 
 LONGEST = 8192  # tokens of a text at most, unless the caller asks for more
 
@@ -31,12 +31,12 @@ class Vectors:
     tokens: list[int]
 
 
-class Embedder:
-    """An open model; `cut` counts the texts that were cut. Close it, or use it as a context manager."""
+class Embedder(TextModel):
+    """An open model that gives vectors."""
 
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, encoder: Encoder, settings: EmbeddingSettings) -> None:
-        self.gguf, self.tokenizer, self.encoder, self.settings = gguf, tokenizer, encoder, settings
-        self.cut = 0
+        super().__init__(gguf, tokenizer, encoder)
+        self.settings = settings
 
     @classmethod
     def open(
@@ -97,15 +97,9 @@ class Embedder:
         """
         if dimensions is not None and not 1 <= dimensions <= self.width:
             raise UsageError(f"dimensions is {dimensions}: the model's vectors have 1 to {self.width}")
-        scaled, group, tokens = self.settings.normalize if normalize is None else normalize, list[list[int]](), 0
-        for i, text in enumerate(texts):
-            ids = self._ids(prompt, text, i, truncate)
-            if group and tokens + len(ids) > BATCH_TOKENS:
-                yield from self._vectors(group, scaled, dimensions)
-                group, tokens = [], 0
-            group.append(ids)
-            tokens += len(ids)
-        if group:
+        scaled = self.settings.normalize if normalize is None else normalize
+        ids = (self._ids(prompt, text, i, truncate) for i, text in enumerate(texts))
+        for group in grouped(ids, len):
             yield from self._vectors(group, scaled, dimensions)
 
     def _vectors(self, group: list[list[int]], scaled: bool, dimensions: int | None) -> Iterator[Vectors]:
@@ -138,17 +132,6 @@ class Embedder:
             raise UsageError(f"text {number + 1} is empty", "leave it out")
         self.cut += len(ids) > room
         return before + ids[:room] + after
-
-    def close(self) -> None:
-        """End the threads and unmap the file."""
-        self.encoder.close()
-        self.gguf.close()
-
-    def __enter__(self) -> Embedder:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 def text_limit(gguf: GGUFFile, settings: EmbeddingSettings, n_ctx: int | None) -> int:

@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 from .. import tokenizer as tokenizers
-from ..encoder import BATCH_TOKENS, Encoder
+from ..encoder import Encoder
 from ..errors import PromptTooLongError, UsageError
-from ..gguf import GGUFFile, open_gguf
+from ..gguf import open_gguf
+from ..model_info.memory_limit import check_memory
 from ..quant.jit.cpu import physical_cores
-from ..tokenizer import Tokenizer
 from .embedder import text_limit
 from .heads import classifier
 from .settings import EmbeddingSettings, rank_pooling
+from .text_model import TextModel, grouped
 from .text_pair import pair_ids
 
 
-class Reranker:
-    """An open model; `cut` counts the texts that were cut. Close it, or use it as a context manager."""
-
-    def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, encoder: Encoder) -> None:
-        self.gguf, self.tokenizer, self.encoder, self.cut = gguf, tokenizer, encoder, 0
+class Reranker(TextModel):
+    """An open model that scores pairs of texts."""
 
     @classmethod
-    def open(cls, path: Path | str, *, n_ctx: int | None = None, n_threads: int | None = None) -> Reranker:
+    def open(
+        cls, path: Path | str, *, n_ctx: int | None = None, n_threads: int | None = None, force: bool = False
+    ) -> Reranker:
         """Open a GGUF file; the arguments are those of `Embedder.open`.
 
-        Raises NotFoundError, BadFileError; UsageError for a model without a head that gives one score.
+        Raises NotFoundError, BadFileError, ResourceError; UsageError for a model without a head that gives one score.
         """
         gguf = open_gguf(path)
         try:
             settings, tokenizer = EmbeddingSettings.read(gguf.metadata, str(gguf.path)), tokenizers.load(gguf.metadata)
             pooling, longest = rank_pooling(gguf), text_limit(gguf, settings, n_ctx)
+            if not force:
+                check_memory(gguf.metadata, gguf.tensors, longest)
             encoder = Encoder(gguf, pooling, longest, n_threads or physical_cores(), classifier)
             if encoder.width != 1:
                 encoder.close()
@@ -50,17 +51,10 @@ class Reranker:
         `truncate` cuts a text that is too long beside the query, which otherwise raises PromptTooLongError.
         """
         first = self.tokenizer.encode(query, add_special=False)
-        pairs: list[tuple[list[int], list[int]]] = []
-        tokens = 0
-        for i, text in enumerate(texts):
-            pair = self._pair(first, self.tokenizer.encode(text, add_special=False), i, truncate)
-            if pairs and tokens + len(pair[0]) > BATCH_TOKENS:
-                yield from self._run(pairs)
-                pairs, tokens = [], 0
-            pairs.append(pair)
-            tokens += len(pair[0])
-        if pairs:
-            yield from self._run(pairs)
+        ids = (self.tokenizer.encode(text, add_special=False) for text in texts)
+        pairs = (self._pair(first, second, i, truncate) for i, second in enumerate(ids))
+        for group in grouped(pairs, lambda pair: len(pair[0])):
+            yield from self._run(group)
 
     def _run(self, pairs: list[tuple[list[int], list[int]]]) -> Iterator[list[float]]:
         for batch in self.encoder.batches([len(ids) for ids, _ in pairs]):
@@ -80,14 +74,3 @@ class Reranker:
             raise PromptTooLongError(said, "--truncate cuts such texts")
         self.cut += len(second) > room
         return pair_ids(self.tokenizer, first, second[:room])
-
-    def close(self) -> None:
-        """End the threads and unmap the file."""
-        self.encoder.close()
-        self.gguf.close()
-
-    def __enter__(self) -> Reranker:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()

@@ -18,7 +18,8 @@ from .values import padded
 
 SMAPS = Path("/proc/self/smaps")
 RANGE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
-WORTHWHILE, PIECE = 64 << 20, 32 << 20  # bytes: of a file, and of its first piece, a multiple of a large page
+WORTHWHILE = 64 << 20  # bytes of a file
+PROBE, PIECE = 4 << 20, 32 << 20  # bytes that are read again to see large pages, and to see how fast; multiples of one
 FAST = 1e9  # bytes/s of a disk that is read again unasked
 LARGE = ("AnonHugePages:", "FilePmdMapped:", "ShmemPmdMapped:")
 
@@ -81,7 +82,7 @@ def large_share(maps: Iterable[mmap.mmap]) -> float | None:
 def read_again(path: Path, map: mmap.mmap) -> bool:
     """Bring a file that lies in the page cache in small pieces into large ones: drop it and read it again.
 
-    Only where that is cheap: a first piece of the file must come back in large pages and at `FAST` bytes/s. Nothing is
+    Only where that is cheap: a first piece of the file must come back in large pages, and at `FAST` bytes/s. Nothing is
     dropped that another process has mapped. Returns whether the file was read again.
     """
     if len(map) < WORTHWHILE or not hasattr(os, "posix_fadvise") or not hasattr(mmap, "MADV_HUGEPAGE"):
@@ -92,11 +93,14 @@ def read_again(path: Path, map: mmap.mmap) -> bool:
         return False
     handle = os.open(path, os.O_RDONLY)
     try:
-        started = time.perf_counter()
-        _drop(map, handle, 0, PIECE)
-        for at in range(0, PIECE, mmap.PAGESIZE):
-            map[at]
-        if PIECE / (time.perf_counter() - started) < FAST or not large_share([map]):
+        for piece in (PROBE, PIECE):
+            started = time.perf_counter()
+            _drop(map, handle, 0, piece)
+            for at in range(0, piece, mmap.PAGESIZE):
+                map[at]
+            if not large_share([map]):
+                return False  # this system or file system has none
+        if PIECE / (time.perf_counter() - started) < FAST:
             return False
         _drop(map, handle, PIECE, len(map) - PIECE)
     finally:

@@ -92,7 +92,7 @@ class Settings:
     def layer_size(self, name: str, in_layer: str, default: int) -> int:
         """The size `name` of some layers alone; transformers 5 writes it as `in_layer` of each of them.
 
-        Raises BadFileError for a value that is no size of heads.
+        Raises BadFileError for a value that cannot be the size of heads.
         """
         layers = self.find("per_layer_config")
         configs = layers.values() if isinstance(layers, dict) else ()

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import tokenizer as tokenizers
 from ..engine import Engine
-from ..errors import BadFileError, NotFoundError, UsageError
+from ..errors import NotFoundError, UsageError
 from ..files.atomic_file import check_not_input
 from ..gguf import open_gguf
 from ..gguf.split import files_of
@@ -136,12 +136,4 @@ def _check(engine: Engine, matrix: Imatrix) -> None:
     """Raises BadFileError where a sum is not finite."""
     for name, sums in matrix.sums.items():
         if not np.isfinite(sums).all():
-            tensor = engine.weights.first_not_finite()
-            blame = (
-                f"tensor '{tensor}' holds a value that is not finite"
-                if tensor
-                else f"the input of {name} is not finite"
-            )
-            raise BadFileError(
-                f"{escaped(str(engine.gguf.path))}: {blame}", "the file is damaged; download or convert it again"
-            )
+            raise engine.weights.not_finite(f"the input of {name} is not finite")

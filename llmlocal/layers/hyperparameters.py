@@ -10,8 +10,7 @@ from .weights import Weights
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Sizes of a decoder; heads and `ffn` are those of the first block that has them, `block` gives
-    those of one.
+    """Sizes of a decoder. Heads and `ffn` are those of the first block that has them; `block` gives those of one block.
 
     `width` of a token, `ffn` of the MLP's hidden layer; `rotary_dim`: values of a head with rotary embedding;
     `eps` of the norms; `context`: the trained context in tokens. `by_block`: (heads, kv_heads, ffn) of each block, 0

@@ -1,4 +1,4 @@
-"""Layers with a recurrent state: what they know of earlier tokens has the same size for every length."""
+"""Layers with a recurrent state, whose size does not depend on how many tokens were read."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import BadFileError
 from ..quant.tensor import QTensor
+from ..text import escaped
 from .expert_matrices import ExpertLinear, ExpertMatrices
 
 
@@ -105,6 +106,13 @@ class Weights:
                 if not np.isfinite(tensor.format.dequantize(rows[i : i + step])).all():
                     return name
         return None
+
+    def not_finite(self, seen: str) -> BadFileError:
+        """The error to raise where a run gave infinity or NaN: it names the tensor that holds one, or says `seen`."""
+        tensor = self.first_not_finite()
+        cause = f"tensor '{tensor}' holds a value that is not finite" if tensor else seen
+        hint = "the file is damaged or was converted wrongly; get it again"
+        return BadFileError(f"{escaped(str(self.gguf.path))}: {cause}", hint)
 
     def _checked(self, name: str, shape: tuple[int, ...]) -> QTensor:
         name = self.prefix + name

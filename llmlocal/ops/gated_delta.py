@@ -14,6 +14,7 @@ from ..quant.jit.kernel import Kernel, kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .activations import sigmoid_of, sigmoid_reference
 from .exp import exp, softplus
+from .state_tile import columns, tile_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 EPS = 1e-6  # is added to the squares of queries and keys before their norm is taken
-WIDEST = 32  # columns of a tile
 
 
 class Arguments(NamedTuple):
@@ -68,11 +68,6 @@ def gated_delta_reference(
     return out, state
 
 
-def columns(dim: int) -> int:
-    """Columns of a tile for heads of `dim`, a multiple of 8."""
-    return next(n for n in (WIDEST, 16, 8) if dim % n == 0)
-
-
 def gated_delta(dim: int) -> Kernel:
     """The kernel for heads of `dim`, a multiple of 8."""
     width = columns(dim)
@@ -113,21 +108,16 @@ def _token(v: InstructionSet, width: int) -> Any:
     The output is read from the state before it changes: S q = decay S' q + (k q) change.
     """
     f32x8, n = v.f32x8, width // 8
-    zeros = v.unroll_map(n, lambda j: v.zero(f32x8))
-    add = v.unroll_map(n, lambda j, sums, x, p: v.fma(x, v.load(f32x8, p + 32 * j), v.tuple_get(sums, j)))
+    zeros, add, writes = tile_parts(v, width)
     change_of = v.unroll_map(
         n, lambda j, seen, value, decay, beta: (v.load(f32x8, value + 32 * j) - v.tuple_get(seen, j) * decay) * beta
     )
-
-    def write(j, source, target, decay, k, change):
-        v.store(target + 32 * j, v.fma(k, v.tuple_get(change, j), v.load(f32x8, source + 32 * j) * decay))
-        return 0
 
     def say(j, read, change, decay, share, out):
         v.store(out + 32 * j, v.fma(v.tuple_get(change, j), share, v.tuple_get(read, j) * decay))
         return 0
 
-    writes, says = v.unroll_map(n, write), v.unroll_map(n, say)
+    says = v.unroll_map(n, say)
 
     def step(source, target, q, k, value, decay, beta, out, dim):
         qq, kk, qk = v.zero(f32x8), v.zero(f32x8), v.zero(f32x8)

@@ -1,8 +1,8 @@
 """The loop that each thread runs: the kernels of a program stage by stage, by whichever threads have a core.
 
 Threads draw work from counters, so a stage is done when its work is drawn and every thread that is inside it has left.
-One word holds the stage and the number of threads inside; the last to leave moves it on. So nobody waits for a thread
-that lost its core while it was outside a stage, and one thread alone waits for nobody.
+One word holds the stage and the number of threads inside; the last to leave moves it on. A thread that loses its core
+outside a stage delays none of the others, and a single thread never waits.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _leaving(v: InstructionSet) -> tuple[Any, Any]:
     def left(team, state, following):
         """Leave the stage: `following` if this thread was the last and moved the state on, else 0."""
         alone = (state & ~INSIDE) | 1
-        if v.atomic_compare_exchange(team + STATE, alone, following) != 0:
+        if v.atomic_load(team + STATE) == alone and v.atomic_compare_exchange(team + STATE, alone, following) != 0:
             return 1
         if v.atomic_add(team + STATE, -1) & INSIDE == 1:
             return v.atomic_compare_exchange(team + STATE, alone - 1, following)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .activations import sigmoid_of, sigmoid_reference
+from .topk_router import each_token
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,14 +71,7 @@ def biased_router(v: InstructionSet, probabilities: Any) -> Any:
         for j in range(a.used):
             v.store(weights + 4 * j, v.load_f32(weights + 4 * j) * factor)
 
-    def run(counter, ith, nth, *fields):
-        a = Arguments(*fields)
-        count, t = v.load_i64(a.tokens), v.take_work(counter, 1)
-        while t < count:
-            route_token(a, t)
-            t = v.take_work(counter, 1)
-
-    return run
+    return each_token(v, Arguments, route_token)
 
 
 def _build(v: InstructionSet) -> Any:

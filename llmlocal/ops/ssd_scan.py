@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..quant.jit.kernel import Kernel, kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp, softplus
-from .gated_delta import columns
+from .state_tile import columns, tile_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,20 +105,15 @@ def _token(v: InstructionSet, width: int) -> Any:
     The output is read from the state before it changes: S c = decay S' c + (b c) step x.
     """
     f32x8, n = v.f32x8, width // 8
-    zeros = v.unroll_map(n, lambda j: v.zero(f32x8))
-    add = v.unroll_map(n, lambda j, sums, x, p: v.fma(x, v.load(f32x8, p + 32 * j), v.tuple_get(sums, j)))
+    zeros, add, writes = tile_parts(v, width)
     inputs = v.unroll_map(n, lambda j, x, step: v.load(f32x8, x + 32 * j) * step)
-
-    def write(j, source, target, decay, b, change):
-        v.store(target + 32 * j, v.fma(b, v.tuple_get(change, j), v.load(f32x8, source + 32 * j) * decay))
-        return 0
 
     def say(j, read, change, decay, share, x, skip, out):
         own = v.fma(v.load(f32x8, x + 32 * j), skip, v.tuple_get(change, j) * share)
         v.store(out + 32 * j, v.fma(v.tuple_get(read, j), decay, own))
         return 0
 
-    writes, says = v.unroll_map(n, write), v.unroll_map(n, say)
+    says = v.unroll_map(n, say)
 
     def token(source, target, x, b, c, decay, step, skip, out, size):
         bc, read = v.zero(f32x8), zeros()

@@ -75,11 +75,17 @@ def _build(v: InstructionSet) -> Any:
         for j in range(a.used):
             v.store(weights + 4 * j, v.load_f32(weights + 4 * j) * factor)
 
+    return each_token(v, Arguments, route_token)
+
+
+def each_token(v: InstructionSet, arguments: type[NamedTuple], body: Any) -> Any:
+    """A kernel's body: `body(arguments, t)` for each token t; the arguments have a field `tokens`."""
+
     def run(counter, ith, nth, *fields):
-        a = Arguments(*fields)
+        a = arguments(*fields)
         count, t = v.load_i64(a.tokens), v.take_work(counter, 1)
         while t < count:
-            route_token(a, t)
+            body(a, t)
             t = v.take_work(counter, 1)
 
     return run

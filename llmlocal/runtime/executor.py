@@ -38,14 +38,26 @@ def yield_address() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+class Received(list[tuple[int, FrameType | None]]):
+    """A signal handler that keeps what it is called with."""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.append((number, frame))
+
+
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Defer SIGINT and SIGTERM: an exception during a run would free memory that other threads still use."""
-    if threading.current_thread() is not threading.main_thread():
+    """Defer SIGINT and SIGTERM: an exception during a run would free memory that other threads still use.
+
+    Within another such block nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread() or isinstance(
+        signal.getsignal(signal.SIGINT), Received
+    ):
         yield  # Python runs signal handlers in the main thread only
         return
-    received: list[tuple[int, FrameType | None]] = []
-    before = {number: signal.signal(number, lambda *args: received.append(args)) for number in DEFERRED}
+    received = Received()
+    before = {number: signal.signal(number, received) for number in DEFERRED}
     try:
         yield
     finally:
@@ -67,18 +79,25 @@ class Helper:
 
     def __init__(self) -> None:
         self.start = threading.Semaphore(0)
-        self._asked, self._asked_at = False, 0.0
+        self._asked, self._asked_at = False, 0.0  # from when it is asked until it wakes
         self._strikes, self._rest, self._until = 0, SHORTEST_REST, 0.0
 
     def ask(self, now: float) -> None:
-        """Wake the thread to take part in a run that starts at `now`, unless it rests or has not come back yet."""
+        """Wake the thread to take part in a run that starts at `now`, unless it rests.
+
+        It may still be on its way back from the run before: then it comes at once when it is back.
+        """
         if not self._asked and now >= self._until:
             self._asked, self._asked_at = True, now
             self.start.release()
 
-    def took_part(self, cpu: float, now: float) -> None:
-        """Note that the thread has come back at `now` with `cpu` seconds of CPU time since it was asked."""
-        wall = now - self._asked_at
+    def woke(self) -> float:
+        """Note that the thread is awake; returns when it was asked."""
+        self._asked = False
+        return self._asked_at
+
+    def took_part(self, cpu: float, wall: float, now: float) -> None:
+        """Note that the thread has come back at `now`, `wall` seconds after it was asked, with `cpu` of CPU time."""
         if wall - cpu > max(LATE, LOST_SHARE * wall):
             self._strikes += 1
             if self._strikes >= STRIKES:
@@ -87,7 +106,6 @@ class Helper:
             self._strikes -= 1
         else:
             self._rest = max(self._rest / 2, SHORTEST_REST)
-        self._asked = False
 
 
 class ThreadTeam:
@@ -121,9 +139,10 @@ class ThreadTeam:
             helper.start.acquire()
             if not self._open:
                 return
-            before = time.thread_time()
+            asked, before = helper.woke(), time.thread_time()
             self._call(self._block.ctypes.data, ith, self.n_threads)
-            helper.took_part(time.thread_time() - before, time.perf_counter())
+            now = time.perf_counter()
+            helper.took_part(time.thread_time() - before, now - asked, now)
 
     def close(self) -> None:
         """End the threads."""

@@ -1,0 +1,1 @@
+"""Options of all commands, by what they are about: each name, meaning and default is written once, here."""

@@ -1,0 +1,70 @@
+"""Chats and saved sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
+
+Continue = Annotated[bool, typer.Option("--continue", help="Continue the latest session.")]
+SessionId = Annotated[
+    str | None,
+    typer.Option("--session", metavar="ID", help="Continue this session, or start a new one with this name."),
+]
+NoSave = Annotated[bool, typer.Option("--no-save", help="Save nothing to disk: no session, history or prompt cache.")]
+Thoughts = Annotated[
+    ShownThoughts, typer.Option("--thoughts", help="Show thinking in full, as one folded line, or hide it.")
+]
+Render = Annotated[Rendering, typer.Option("--render", help="Render Markdown; auto: on terminals with colours.")]
+FirstQuestion = Annotated[
+    str | None, typer.Argument(metavar="QUESTION", help="The first question. Default: none.", show_default=False)
+]
+FirstFiles = Annotated[
+    list[Path] | None,
+    typer.Option("-f", "--file", metavar="FILE", help="Send this text file with the first question; may be repeated."),
+]
+WrapLines = Annotated[
+    Wrapping, typer.Option("--wrap", help="Break lines between words on a terminal; off leaves that to the terminal.")
+]
+ContextEnd = Annotated[
+    AtEnd,
+    typer.Option("--context-end", help="When the context is full: ask, drop or summarize the oldest turns, or stop."),
+]
+ToolsFile = Annotated[
+    Path | None,
+    typer.Option("--tools", metavar="FILE", help="JSON file of functions that the model may call (OpenAI format)."),
+]
+ToolRun = Annotated[
+    str,
+    typer.Option(
+        "--tool-run",
+        metavar="ask|never|CMD",
+        help="How function calls run: ask before each, never, or pass every call to the program CMD.",
+    ),
+]
+SessionName = Annotated[
+    str, typer.Argument(metavar="ID", help="A session's id, or the beginning of it.", show_default=False)
+]
+SessionNames = Annotated[
+    list[str] | None, typer.Argument(metavar="ID...", help="Sessions' ids, or their beginnings.", show_default=False)
+]
+AllSessions = Annotated[bool, typer.Option("--all", help="Delete all saved chats.")]
+SearchWords = Annotated[
+    list[str],
+    typer.Argument(metavar="WORDS...", help="Words, in any order and in any case of letters.", show_default=False),
+]
+ExportForm = Annotated[
+    Transcript,
+    typer.Option(
+        "--format",
+        help="md: Markdown; json: all that is known, as --json; openai: messages for OpenAI's API; sharegpt: "
+        "ShareGPT's conversations.",
+    ),
+]
+Commands = Annotated[
+    bool, typer.Option("--commands", help="Run lines that begin with / as commands also when they come from a pipe.")
+]
+Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the default).")]

@@ -1,0 +1,41 @@
+"""Common to many commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..choices import Cache, Weights
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors on stderr.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print speed, stop reason and seed on stderr.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Dry run: print what would be done.")]
+Confirmed = Annotated[bool, typer.Option("-y", "--yes", help="Answer yes to all questions.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
+YesDownload = Annotated[bool, typer.Option("-y", "--yes", help="Download even if memory or disk space seem too small.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("-t", "--threads", metavar="N", min=1, help="Number of threads. Default: one per physical core."),
+]
+Ctx = Annotated[
+    int | None,
+    typer.Option(
+        "-c", "--ctx", metavar="N", min=1, help="Context size in tokens. Default: the model's own, at most 4096."
+    ),
+]
+KvType = Annotated[Cache, typer.Option("--kv-type", help="KV cache type: f16, or q8_0 for about half the memory.")]
+WeightsMode = Annotated[
+    Weights,
+    typer.Option(
+        "--weights",
+        help="map reads weights from the file as they are needed; copy loads them into memory in an order that makes "
+        "generation faster; auto copies where memory suffices.",
+    ),
+]
+NoNewline = Annotated[
+    bool, typer.Option("--no-newline", help="End the output as the model does; otherwise it ends with a line feed.")
+]
+NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
+ForceOut = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]

@@ -1,0 +1,90 @@
+"""Conversion and quantization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..choices import Stored
+from ..model_argument import ModelName
+
+HFFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SRC", help="A Hugging Face model folder; with --lora, a GGUF file, too.", show_default=False
+    ),
+]
+NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
+StoredType = Annotated[
+    Stored,
+    typer.Option("--type", help="Type of the weight matrices; auto keeps BF16 and Q8_0, and uses F16 for the rest."),
+]
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--lora", metavar="ADAPTER", help="Merge this LoRA adapter (PEFT folder or GGUF file); may be repeated."
+    ),
+]
+QuantizeWords = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SRC [OUT] TYPE",
+        parser=ModelName,
+        help="SRC: a model's name, a GGUF file or a Hugging Face folder. OUT: the GGUF file to write. Default: SRC's "
+        "name with TYPE, beside SRC. TYPE: the quantization, such as Q4_K_M.",
+        show_default=False,
+    ),
+]
+ListTypes = Annotated[
+    bool, typer.Option("--list", help="List all types with the bits per weight, file size and memory SRC would have.")
+]
+TargetSize = Annotated[
+    str | None,
+    typer.Option("--target-size", metavar="SIZE", help="Choose the best type whose file is at most SIZE, such as 4G."),
+]
+TensorType = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tensor-type",
+        metavar="PATTERN=TYPE",
+        help="Type of the tensors whose name matches PATTERN (a regular expression); may be repeated.",
+    ),
+]
+OutputType = Annotated[
+    str | None,
+    typer.Option("--output-type", metavar="TYPE", help="Type of the output tensor. Default: chosen by TYPE."),
+]
+EmbedType = Annotated[
+    str | None,
+    typer.Option("--embed-type", metavar="TYPE", help="Type of the token embeddings. Default: chosen by TYPE."),
+]
+Pure = Annotated[
+    bool, typer.Option("--pure", help="Use the base type for all tensors, also for those that TYPE gives more bits.")
+]
+Imatrix = Annotated[
+    Path | None,
+    typer.Option(
+        "--imatrix",
+        metavar="FILE",
+        help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
+    ),
+]
+SplitSize = Annotated[
+    str | None,
+    typer.Option("--split-size", metavar="SIZE", help="Split the output into files of at most SIZE, such as 2G."),
+]
+EffortLevel = Annotated[
+    str,
+    typer.Option(
+        "--effort", metavar="normal|high", help="high searches longer for a smaller error and reports the gain."
+    ),
+]
+CheckAfter = Annotated[
+    bool, typer.Option("--check", help="Afterwards compare the predictions with SRC's on a page of text.")
+]
+AllowRequantize = Annotated[
+    bool, typer.Option("--allow-requantize", help="Quantize already quantized tensors again, which loses quality.")
+]
+EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Print the relative RMSE of each tensor on stderr.")]

@@ -1,0 +1,50 @@
+"""What a model is asked, and where its answer goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Prompt = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROMPT",
+        help="The prompt; - reads it from stdin. Text piped to stdin is added after it. Default: stdin.",
+        show_default=False,
+    ),
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("-f", "--file", metavar="FILE", help="Put this text file before the prompt; may be repeated."),
+]
+System = Annotated[
+    str | None,
+    typer.Option(
+        "-s", "--system", metavar="TEXT", help="System prompt. Default: none, unless the chat template has one."
+    ),
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Text completion: send the prompt as it is, without a chat template.")]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template", metavar="NAME|FILE", help="Chat template: a built-in name or a Jinja file. Default: the model's."
+    ),
+]
+ShowPrompt = Annotated[
+    bool, typer.Option("--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.")
+]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Write to this file once complete. Default: stdout."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file of -o if it exists.")]
+PromptCache = Annotated[
+    str,
+    typer.Option(
+        "--prompt-cache",
+        metavar="auto|off|FILE",
+        help="Keep processed prompts on disk, so that the same beginning is not processed again.",
+    ),
+]

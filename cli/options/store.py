@@ -1,0 +1,48 @@
+"""The models on this machine and on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .models import MODEL
+
+Remotes = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Model names or hf:org/repo.", show_default=False)
+]
+Removed = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Models, named as llmlocal list shows them.", show_default=False)
+]
+Verified = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODEL...",
+        help="Models, named as llmlocal list shows them, or GGUF files. Default: all models.",
+        show_default=False,
+    ),
+]
+Quant = Annotated[
+    str | None,
+    typer.Option(
+        "--quant",
+        metavar="TYPE",
+        help="Quantization, such as Q4_K_M. Default: the best one that fits this machine well.",
+    ),
+]
+RemoteFile = Annotated[
+    str | None, typer.Option("--file", metavar="PATTERN", help="File in the repository; * and ? match as in a shell.")
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="REV", help="Branch, tag or commit. Default: the repository's main branch."),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--to", metavar="DIR", help="Folder to download to. Default: the Hugging Face cache."),
+]
+Again = Annotated[bool, typer.Option("--force", help="Download again, even if the model is here.")]
+Available = Annotated[bool, typer.Option("--available", help="List the models that can be downloaded by name.")]
+AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The alias.", show_default=False)]
+AliasTarget = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
