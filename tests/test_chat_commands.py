@@ -58,6 +58,26 @@ def asked(person: Person, line: str, answer: str, question: str) -> None:
     person.say(answer)
 
 
+@pytest.mark.parametrize(("wrap", "cut"), [("on", False), ("off", True)])
+def test_lines_are_broken_between_words_unless_that_is_off(chat: Chat, wrap: str, cut: bool) -> None:
+    person = chat(["abcdefghi " * 12 + "end"], "a question", "--wrap", wrap, columns=44)
+    person.until(lambda lines: any(line.endswith("end") for line in lines))
+    answer = [line for line in person.shown() if "abcdefghi" in line]
+    assert all(set(line.split()) <= {"abcdefghi", "end"} for line in answer) != cut
+    person.prompted()
+    assert person.close() == 0
+
+
+def test_a_chat_takes_the_sampling_options_of_run(chat: Chat) -> None:
+    given = ["--typical", "0.5", "--frequency-penalty", "0.25", "--presence-penalty", "0.75"]
+    person = chat(["an answer"], *given)
+    person.prompted()
+    person.say("/set")
+    person.until("presence_penalty 0.75")
+    assert {"typical_p 0.5", "frequency_penalty 0.25"} <= {line.strip() for line in person.shown()}
+    assert person.close() == 0
+
+
 def test_a_cut_answer_goes_on(chat: Chat, tmp_path: Path) -> None:
     person = chat(["one two three four five six", " and more"], "a first question", delay=0.02)
     person.until("one two")

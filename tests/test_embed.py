@@ -244,6 +244,17 @@ def test_texts_are_ranked(said: Said, reranker: Path) -> None:
     assert len(best) == 1 and best[0].endswith(texts[want.argmax()])
 
 
+@pytest.mark.parametrize("command", ["embed", "rerank"])
+def test_a_model_that_does_not_fit_into_memory(
+    said: Said, reranker: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmlocal.model_info.memory_limit.free_memory", lambda: 1 << 10)
+    words = [command, reranker, "a", "cat", *(["--pooling", "mean"] if command == "embed" else [])]
+    code, out, err = said(*words)
+    assert (code, out) == (6, "") and "of memory" in err
+    assert said(*words, "-y")[0] == 0
+
+
 def test_what_cannot_rank(said: Said, bert: Path, reranker: Path) -> None:
     code, _, err = said("rerank", bert, "a", "b")
     assert code == 2 and "no head that scores texts" in err
