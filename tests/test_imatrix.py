@@ -17,6 +17,7 @@ from naive import Floats, nmse, number, run
 from test_families import write_converted
 
 from llmlocal.engine import Engine
+from llmlocal.errors import BadFileError
 from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf, write_gguf
 from llmlocal.imatrix import collect as importance
@@ -326,7 +327,7 @@ def test_another_models_matrix(tmp_path: Path, made: Path, text: bytes, story: P
     matrix.sums["blk.0.attn_q.weight"] = np.zeros((1, 32))
     write_imatrix(tmp_path / "other", matrix)
     before = (tmp_path / "other").read_bytes()
-    with pytest.raises(importance.BadFileError, match=r"has shape \(1, 32\)"):
+    with pytest.raises(BadFileError, match=r"has shape \(1, 32\)"):
         measured(story, text, tmp_path / "other", chunks=3, resume=True)
     assert (tmp_path / "other").read_bytes() == before
 
@@ -338,7 +339,7 @@ def test_numbers_that_are_none(story: Path, text: bytes, tmp_path: Path) -> None
         values = np.full(tensors[name].k, np.float32(3e38))
         tensors[name] = QTensor(name, tensors[name].format, tensors[name].shape, memoryview(values.tobytes()))
         write_gguf(tmp_path / "bad.gguf", file.metadata.raw(), list(tensors.values()))
-    with pytest.raises(importance.BadFileError):
+    with pytest.raises(BadFileError):
         measured(tmp_path / "bad.gguf", text, tmp_path / "m", chunks=1)
     assert not (tmp_path / "m").exists()
 
