@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +23,20 @@ MaybeTextFile = Annotated[
     Path | None,
     typer.Argument(metavar="TEXT_FILE", help="Calibration text; - reads stdin.", show_default=False),
 ]
-MatrixFile = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", metavar="FILE", help="Output file. Default: MODEL.imatrix.gguf in the current folder."
-    ),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an existing output file, or add another text to it.")]
-WithOutput = Annotated[bool, typer.Option("--with-output", help="Measure the output tensor, too.")]
-MatrixStats = Annotated[bool, typer.Option("--stats", help="Print statistics of each tensor.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixOptions:
+    """Where a matrix goes, and what it covers."""
+
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Output file. Default: MODEL.imatrix.gguf in the current folder."
+        ),
+    ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an existing output file, or add another text to it.")
+    ] = False
+    with_output: Annotated[bool, typer.Option("--with-output", help="Measure the output tensor, too.")] = False
+    stats: Annotated[bool, typer.Option("--stats", help="Print statistics of each tensor.")] = False
