@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from inspect import Parameter, Signature, signature
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+PARSED = "parsed"  # where a field's metadata says how it is parsed
+
+
+def option(*names: str, default: Any = None, **how: Any) -> Any:
+    """A field of a group that is given as an option; `how` is what `typer.Option` takes."""
+    return _field(default, typer.Option(*names, **how))
+
+
+def argument(*, default: Any = None, **how: Any) -> Any:
+    """A field of a group that is given as an argument; `how` is what `typer.Argument` takes."""
+    return _field(default, typer.Argument(**how))
+
+
+def _field(default: Any, parsed: Any) -> Any:
+    metadata = {PARSED: parsed}
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -15,7 +36,7 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(**given: Any) -> Any:
         for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+            given[name] = group(**{of.name: given.pop(of.name) for of in fields(group)})
         return command(**given)
 
     parameters = [*_parameters(command, types)]
@@ -32,11 +53,10 @@ def _parameters(command: Callable[..., Any], types: dict[str, Any]) -> Iterator[
             yield parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=type)
             continue
         hints = get_type_hints(type, include_extras=True)
-        for field in fields(type):
-            yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=_default(field), annotation=hints[field.name])
+        for of in fields(type):
+            hint = Annotated[hints[of.name], of.metadata[PARSED]] if of.metadata else hints[of.name]
+            yield Parameter(of.name, Parameter.KEYWORD_ONLY, default=_default(of), annotation=hint)
 
 
-def _default(field: Field[Any]) -> Any:
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return Parameter.empty if field.default is MISSING else field.default
+def _default(of: Field[Any]) -> Any:
+    return of.default_factory() if of.default_factory is not MISSING else of.default

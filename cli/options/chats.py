@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
+from ..option_groups import option
 from .prompts import System, Template
 
 FirstQuestion = Annotated[
@@ -47,12 +48,9 @@ Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the defaul
 class FirstTurn:
     """What a chat begins with."""
 
-    file: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "-f", "--file", metavar="FILE", help="Send this text file with the first question; may be repeated."
-        ),
-    ] = None
+    file: list[Path] | None = option(
+        "-f", "--file", metavar="FILE", help="Send this text file with the first question; may be repeated."
+    )
     system: System = None
     template: Template = None
 
@@ -61,47 +59,42 @@ class FirstTurn:
 class SavedSession:
     """Which saved session a chat continues, and whether it is saved."""
 
-    resume: Annotated[bool, typer.Option("--continue", help="Continue the latest session.")] = False
-    session: Annotated[
-        str | None,
-        typer.Option("--session", metavar="ID", help="Continue this session, or start a new one with this name."),
-    ] = None
-    no_save: Annotated[
-        bool, typer.Option("--no-save", help="Save nothing to disk: no session, history or prompt cache.")
-    ] = False
+    resume: bool = option("--continue", help="Continue the latest session.", default=False)
+    session: str | None = option(
+        "--session", metavar="ID", help="Continue this session, or start a new one with this name."
+    )
+    no_save: bool = option(
+        "--no-save", help="Save nothing to disk: no session, history or prompt cache.", default=False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionCalls:
     """What the model may call."""
 
-    tools: Annotated[
-        Path | None,
-        typer.Option("--tools", metavar="FILE", help="JSON file of functions that the model may call (OpenAI format)."),
-    ] = None
-    tool_run: Annotated[
-        str,
-        typer.Option(
-            "--tool-run",
-            metavar="ask|never|CMD",
-            help="How function calls run: ask before each, never, or pass every call to the program CMD.",
-        ),
-    ] = "ask"
+    tools: Path | None = option(
+        "--tools", metavar="FILE", help="JSON file of functions that the model may call (OpenAI format)."
+    )
+    tool_run: str = option(
+        "--tool-run",
+        metavar="ask|never|CMD",
+        help="How function calls run: ask before each, never, or pass every call to the program CMD.",
+        default="ask",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDisplay:
     """How a chat looks, and what it does with commands and a full context."""
 
-    thoughts: Annotated[
-        ShownThoughts, typer.Option("--thoughts", help="Show thinking in full, as one folded line, or hide it.")
-    ] = ShownThoughts.show
-    render: Annotated[Rendering, typer.Option("--render", help="Render Markdown; auto: on terminals with colours.")] = (
-        Rendering.auto
+    thoughts: ShownThoughts = option(
+        "--thoughts", help="Show thinking in full, as one folded line, or hide it.", default=ShownThoughts.show
+    )
+    render: Rendering = option(
+        "--render", help="Render Markdown; auto: on terminals with colours.", default=Rendering.auto
     )
     wrap: WrapLines = Wrapping.on
     context_end: ContextEnd = AtEnd.ask
-    commands: Annotated[
-        bool,
-        typer.Option("--commands", help="Run lines that begin with / as commands also when they come from a pipe."),
-    ] = False
+    commands: bool = option(
+        "--commands", help="Run lines that begin with / as commands also when they come from a pipe.", default=False
+    )

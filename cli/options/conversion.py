@@ -10,6 +10,7 @@ import typer
 
 from ..choices import Stored
 from ..model_argument import ModelName
+from ..option_groups import option
 
 HFFolder = Annotated[
     Path,
@@ -55,46 +56,34 @@ EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Print the rel
 class TypeRules:
     """Which type each tensor gets."""
 
-    target_size: Annotated[
-        str | None,
-        typer.Option(
-            "--target-size", metavar="SIZE", help="Choose the best type whose file is at most SIZE, such as 4G."
-        ),
-    ] = None
-    tensor_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tensor-type",
-            metavar="PATTERN=TYPE",
-            help="Type of the tensors whose name matches PATTERN (a regular expression); may be repeated.",
-        ),
-    ] = None
-    output_type: Annotated[
-        str | None,
-        typer.Option("--output-type", metavar="TYPE", help="Type of the output tensor. Default: chosen by TYPE."),
-    ] = None
-    embed_type: Annotated[
-        str | None,
-        typer.Option("--embed-type", metavar="TYPE", help="Type of the token embeddings. Default: chosen by TYPE."),
-    ] = None
-    pure: Annotated[
-        bool,
-        typer.Option("--pure", help="Use the base type for all tensors, also for those that TYPE gives more bits."),
-    ] = False
-    imatrix: Annotated[
-        Path | None,
-        typer.Option(
-            "--imatrix",
-            metavar="FILE",
-            help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
-        ),
-    ] = None
-    effort: Annotated[
-        str,
-        typer.Option(
-            "--effort", metavar="normal|high", help="high searches longer for a smaller error and reports the gain."
-        ),
-    ] = "normal"
-    allow_requantize: Annotated[
-        bool, typer.Option("--allow-requantize", help="Quantize already quantized tensors again, which loses quality.")
-    ] = False
+    target_size: str | None = option(
+        "--target-size", metavar="SIZE", help="Choose the best type whose file is at most SIZE, such as 4G."
+    )
+    tensor_type: list[str] | None = option(
+        "--tensor-type",
+        metavar="PATTERN=TYPE",
+        help="Type of the tensors whose name matches PATTERN (a regular expression); may be repeated.",
+    )
+    output_type: str | None = option(
+        "--output-type", metavar="TYPE", help="Type of the output tensor. Default: chosen by TYPE."
+    )
+    embed_type: str | None = option(
+        "--embed-type", metavar="TYPE", help="Type of the token embeddings. Default: chosen by TYPE."
+    )
+    pure: bool = option(
+        "--pure", help="Use the base type for all tensors, also for those that TYPE gives more bits.", default=False
+    )
+    imatrix: Path | None = option(
+        "--imatrix",
+        metavar="FILE",
+        help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
+    )
+    effort: str = option(
+        "--effort",
+        metavar="normal|high",
+        help="high searches longer for a smaller error and reports the gain.",
+        default="normal",
+    )
+    allow_requantize: bool = option(
+        "--allow-requantize", help="Quantize already quantized tensors again, which loses quality.", default=False
+    )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..model_argument import ModelName
+from ..option_groups import option
 
 MatrixModel = Annotated[
     Path,
@@ -29,14 +30,11 @@ MaybeTextFile = Annotated[
 class MatrixOptions:
     """Where a matrix goes, and what it covers."""
 
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="Output file. Default: MODEL.imatrix.gguf in the current folder."
-        ),
-    ] = None
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an existing output file, or add another text to it.")
-    ] = False
-    with_output: Annotated[bool, typer.Option("--with-output", help="Measure the output tensor, too.")] = False
-    stats: Annotated[bool, typer.Option("--stats", help="Print statistics of each tensor.")] = False
+    output: Path | None = option(
+        "-o", "--output", metavar="FILE", help="Output file. Default: MODEL.imatrix.gguf in the current folder."
+    )
+    resume: bool = option(
+        "--resume", help="Continue an existing output file, or add another text to it.", default=False
+    )
+    with_output: bool = option("--with-output", help="Measure the output tensor, too.", default=False)
+    stats: bool = option("--stats", help="Print statistics of each tensor.", default=False)

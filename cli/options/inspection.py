@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..option_groups import option
+
 Key = Annotated[
     str | None,
     typer.Argument(metavar="KEY", help="Print the whole value of this metadata key.", show_default=False),
@@ -25,28 +27,24 @@ Text = Annotated[
 class PartsShown:
     """Which part of a file is shown."""
 
-    kv: Annotated[bool, typer.Option("--kv", help="List the metadata; with KEY, print its whole value.")] = False
-    tensors: Annotated[bool, typer.Option("--tensors", help="List the tensors: name, format, shape, size.")] = False
-    template: Annotated[bool, typer.Option("--template", help="Print the chat template.")] = False
-    fit: Annotated[
-        bool,
-        typer.Option(
-            "--fit", help="Check whether the model fits this machine, at which context size, and how fast it can be."
-        ),
-    ] = False
+    kv: bool = option("--kv", help="List the metadata; with KEY, print its whole value.", default=False)
+    tensors: bool = option("--tensors", help="List the tensors: name, format, shape, size.", default=False)
+    template: bool = option("--template", help="Print the chat template.", default=False)
+    fit: bool = option(
+        "--fit",
+        help="Check whether the model fits this machine, at which context size, and how fast it can be.",
+        default=False,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokensShown:
     """What is shown of tokens."""
 
-    ids: Annotated[bool, typer.Option("--ids", help="Print only the token ids, on one line.")] = False
-    pieces: Annotated[bool, typer.Option("--pieces", help="Print only the text of each token, one per line.")] = False
-    count: Annotated[bool, typer.Option("--count", help="Print only the number of tokens.")] = False
-    no_special: Annotated[
-        bool,
-        typer.Option("--no-special", help="Add no BOS or EOS token, and read special tokens in TEXT as plain text."),
-    ] = False
-    decode: Annotated[
-        bool, typer.Option("--decode", help="Decode: TEXT is token ids, print the text they stand for.")
-    ] = False
+    ids: bool = option("--ids", help="Print only the token ids, on one line.", default=False)
+    pieces: bool = option("--pieces", help="Print only the text of each token, one per line.", default=False)
+    count: bool = option("--count", help="Print only the number of tokens.", default=False)
+    no_special: bool = option(
+        "--no-special", help="Add no BOS or EOS token, and read special tokens in TEXT as plain text.", default=False
+    )
+    decode: bool = option("--decode", help="Decode: TEXT is token ids, print the text they stand for.", default=False)

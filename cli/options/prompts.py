@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..option_groups import option
+
 Prompt = Annotated[
     str | None,
     typer.Argument(
@@ -47,19 +49,17 @@ PromptCache = Annotated[
 class PromptOptions:
     """How a prompt is made."""
 
-    file: Annotated[
-        list[Path] | None,
-        typer.Option("-f", "--file", metavar="FILE", help="Put this text file before the prompt; may be repeated."),
-    ] = None
+    file: list[Path] | None = option(
+        "-f", "--file", metavar="FILE", help="Put this text file before the prompt; may be repeated."
+    )
     system: System = None
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Text completion: send the prompt as it is, without a chat template.")
-    ] = False
+    raw: bool = option(
+        "--raw", help="Text completion: send the prompt as it is, without a chat template.", default=False
+    )
     template: Template = None
-    show_only: Annotated[
-        bool,
-        typer.Option("--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model."),
-    ] = False
+    show_only: bool = option(
+        "--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.", default=False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from ..choices import Think
+from ..option_groups import option
 
 OTHERWISE = "Default: the model's recommendation, otherwise"
 
@@ -16,73 +15,42 @@ OTHERWISE = "Default: the model's recommendation, otherwise"
 class Sampling:
     """How tokens are chosen."""
 
-    temp: Annotated[
-        float | None,
-        typer.Option(
-            "--temp",
-            metavar="T",
-            help=f"Temperature; 0 always picks the most likely token. {OTHERWISE} 0.8.",
-        ),
-    ] = None
-    top_k: Annotated[
-        int | None,
-        typer.Option(
-            "--top-k",
-            metavar="K",
-            help=f"Sample from the K most likely tokens; 0 turns it off. {OTHERWISE} 40.",
-        ),
-    ] = None
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            "--top-p",
-            metavar="P",
-            help="Nucleus sampling: sample from the most likely tokens whose probabilities add up to P; 1 turns it "
-            f"off. {OTHERWISE} 0.95.",
-        ),
-    ] = None
-    min_p: Annotated[
-        float | None,
-        typer.Option(
-            "--min-p",
-            metavar="P",
-            help=f"Drop tokens less likely than P times the most likely one; 0 turns it off. {OTHERWISE} 0.05.",
-        ),
-    ] = None
-    typical: Annotated[
-        float | None,
-        typer.Option("--typical", metavar="P", help="Locally typical sampling; 1 turns it off. Default: 1."),
-    ] = None
-    repeat: Annotated[
-        float | None,
-        typer.Option(
-            "--repeat-penalty",
-            metavar="X",
-            help=f"Penalty for repeating recent tokens; 1 turns it off. {OTHERWISE} 1.",
-        ),
-    ] = None
-    frequency: Annotated[
-        float | None,
-        typer.Option(
-            "--frequency-penalty",
-            metavar="X",
-            help="Penalty for a recent token, for each time it occurred; 0 turns it off. Default: 0.",
-        ),
-    ] = None
-    presence: Annotated[
-        float | None,
-        typer.Option(
-            "--presence-penalty", metavar="X", help="Penalty for a recent token, once; 0 turns it off. Default: 0."
-        ),
-    ] = None
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            metavar="N",
-            help="Random seed; the same seed gives the same text. Default: a different one each time.",
-        ),
-    ] = None
+    temp: float | None = option(
+        "--temp", metavar="T", help=f"Temperature; 0 always picks the most likely token. {OTHERWISE} 0.8."
+    )
+    top_k: int | None = option(
+        "--top-k", metavar="K", help=f"Sample from the K most likely tokens; 0 turns it off. {OTHERWISE} 40."
+    )
+    top_p: float | None = option(
+        "--top-p",
+        metavar="P",
+        help="Nucleus sampling: sample from the most likely tokens whose probabilities add up to P; 1 turns it "
+        f"off. {OTHERWISE} 0.95.",
+    )
+    min_p: float | None = option(
+        "--min-p",
+        metavar="P",
+        help=f"Drop tokens less likely than P times the most likely one; 0 turns it off. {OTHERWISE} 0.05.",
+    )
+    typical: float | None = option(
+        "--typical", metavar="P", help="Locally typical sampling; 1 turns it off. Default: 1."
+    )
+    repeat: float | None = option(
+        "--repeat-penalty", metavar="X", help=f"Penalty for repeating recent tokens; 1 turns it off. {OTHERWISE} 1."
+    )
+    frequency: float | None = option(
+        "--frequency-penalty",
+        metavar="X",
+        help="Penalty for a recent token, for each time it occurred; 0 turns it off. Default: 0.",
+    )
+    presence: float | None = option(
+        "--presence-penalty", metavar="X", help="Penalty for a recent token, once; 0 turns it off. Default: 0."
+    )
+    seed: int | None = option(
+        "--seed",
+        metavar="N",
+        help="Random seed; the same seed gives the same text. Default: a different one each time.",
+    )
 
     def given(self) -> dict[str, Any]:
         """The parameters by their names in `SamplingParams`, None where not given. Raises UsageError for bad values."""
@@ -101,30 +69,21 @@ class Sampling:
 class AnswerLimits:
     """How long answers and thoughts may be."""
 
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "-n",
-            "--max-tokens",
-            metavar="N",
-            min=0,
-            help="Maximum number of tokens to generate. Default: until the model ends.",
-        ),
-    ] = None
-    stop: Annotated[
-        list[str] | None,
-        typer.Option("--stop", metavar="TEXT", help="Stop before this text is generated; may be repeated."),
-    ] = None
-    think: Annotated[
-        Think,
-        typer.Option("--think", help="Turn the model's thinking on or off, if its template can; auto: as it prefers."),
-    ] = Think.auto
-    think_budget: Annotated[
-        int | None,
-        typer.Option(
-            "--think-budget",
-            metavar="N",
-            min=0,
-            help="Maximum number of thinking tokens per answer. Default: no limit.",
-        ),
-    ] = None
+    max_tokens: int | None = option(
+        "-n",
+        "--max-tokens",
+        metavar="N",
+        min=0,
+        help="Maximum number of tokens to generate. Default: until the model ends.",
+    )
+    stop: list[str] | None = option(
+        "--stop", metavar="TEXT", help="Stop before this text is generated; may be repeated."
+    )
+    think: Think = option(
+        "--think",
+        help="Turn the model's thinking on or off, if its template can; auto: as it prefers.",
+        default=Think.auto,
+    )
+    think_budget: int | None = option(
+        "--think-budget", metavar="N", min=0, help="Maximum number of thinking tokens per answer. Default: no limit."
+    )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..option_groups import option
 from .models import MODEL
 
 Remotes = Annotated[
@@ -33,24 +34,14 @@ AliasTarget = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_de
 class RemoteFiles:
     """Which files are downloaded, and where to."""
 
-    quant: Annotated[
-        str | None,
-        typer.Option(
-            "--quant",
-            metavar="TYPE",
-            help="Quantization, such as Q4_K_M. Default: the best one that fits this machine well.",
-        ),
-    ] = None
-    file: Annotated[
-        str | None,
-        typer.Option("--file", metavar="PATTERN", help="File in the repository; * and ? match as in a shell."),
-    ] = None
-    revision: Annotated[
-        str | None,
-        typer.Option("--revision", metavar="REV", help="Branch, tag or commit. Default: the repository's main branch."),
-    ] = None
-    to: Annotated[
-        Path | None,
-        typer.Option("--to", metavar="DIR", help="Folder to download to. Default: the Hugging Face cache."),
-    ] = None
-    force: Annotated[bool, typer.Option("--force", help="Download again, even if the model is here.")] = False
+    quant: str | None = option(
+        "--quant",
+        metavar="TYPE",
+        help="Quantization, such as Q4_K_M. Default: the best one that fits this machine well.",
+    )
+    file: str | None = option("--file", metavar="PATTERN", help="File in the repository; * and ? match as in a shell.")
+    revision: str | None = option(
+        "--revision", metavar="REV", help="Branch, tag or commit. Default: the repository's main branch."
+    )
+    to: Path | None = option("--to", metavar="DIR", help="Folder to download to. Default: the Hugging Face cache.")
+    force: bool = option("--force", help="Download again, even if the model is here.", default=False)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..choices import Pooling, VectorLayout
+from ..option_groups import argument, option
 from .common import NoStdin, Threads, Yes
 from .prompts import Force, OutputFile
 
@@ -32,47 +33,31 @@ TopWords = Annotated[int, typer.Option("--top", metavar="K", min=1, help="How ma
 class VectorOptions:
     """How a text becomes a vector."""
 
-    pooling: Annotated[
-        Pooling | None,
-        typer.Option(
-            "--pooling",
-            help="The vector of a text: the mean of its tokens, the first (cls) or the last. Default: the model's own.",
-        ),
-    ] = None
-    normalize: Annotated[
-        bool | None,
-        typer.Option("--normalize/--no-normalize", help="Scale vectors to length 1. Default: as the model says."),
-    ] = None
-    dimensions: Annotated[
-        int | None,
-        typer.Option(
-            "--dimensions", metavar="N", min=1, help="Keep the first N numbers of each vector. Default: all of them."
-        ),
-    ] = None
-    prompt_name: Annotated[
-        str | None,
-        typer.Option(
-            "--prompt-name",
-            metavar="NAME",
-            help="Put this prompt of the model before each text. Default: the model's own.",
-        ),
-    ] = None
+    pooling: Pooling | None = option(
+        "--pooling",
+        help="The vector of a text: the mean of its tokens, the first (cls) or the last. Default: the model's own.",
+    )
+    normalize: bool | None = option(
+        "--normalize/--no-normalize", help="Scale vectors to length 1. Default: as the model says."
+    )
+    dimensions: int | None = option(
+        "--dimensions", metavar="N", min=1, help="Keep the first N numbers of each vector. Default: all of them."
+    )
+    prompt_name: str | None = option(
+        "--prompt-name", metavar="NAME", help="Put this prompt of the model before each text. Default: the model's own."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSource:
     """The texts, one each."""
 
-    text: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="TEXT...", help="Texts, one each; - reads lines from stdin. Default: stdin.", show_default=False
-        ),
-    ] = None
-    file: Annotated[
-        list[Path] | None,
-        typer.Option("-f", "--file", metavar="FILE", help="Read texts from this file, a line each; may be repeated."),
-    ] = None
+    text: list[str] | None = argument(
+        metavar="TEXT...", help="Texts, one each; - reads lines from stdin. Default: stdin.", show_default=False
+    )
+    file: list[Path] | None = option(
+        "-f", "--file", metavar="FILE", help="Read texts from this file, a line each; may be repeated."
+    )
     no_stdin: NoStdin = False
 
 
@@ -81,12 +66,11 @@ class VectorFile:
     """Where vectors go, and how they are written."""
 
     output: OutputFile = None
-    layout: Annotated[
-        VectorLayout,
-        typer.Option(
-            "--format", help="JSON lines, a NumPy file, comma-separated numbers, or raw little-endian float32."
-        ),
-    ] = VectorLayout.jsonl
+    layout: VectorLayout = option(
+        "--format",
+        help="JSON lines, a NumPy file, comma-separated numbers, or raw little-endian float32.",
+        default=VectorLayout.jsonl,
+    )
     force: Force = False
 
 
@@ -94,14 +78,11 @@ class VectorFile:
 class EncoderLoading:
     """How an encoder is opened, and which texts it takes."""
 
-    ctx: Annotated[
-        int | None,
-        typer.Option(
-            "-c", "--ctx", metavar="N", min=1, help="Tokens of a text at most. Default: the model's own, at most 8192."
-        ),
-    ] = None
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut texts that are too long. By default they are an error.")
-    ] = False
+    ctx: int | None = option(
+        "-c", "--ctx", metavar="N", min=1, help="Tokens of a text at most. Default: the model's own, at most 8192."
+    )
+    truncate: bool = option(
+        "--truncate", help="Cut texts that are too long. By default they are an error.", default=False
+    )
     threads: Threads = None
     yes: Yes = False
