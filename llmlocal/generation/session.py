@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 
 from .. import tokenizer as tokenizers
-from ..chat_format.prompt import Prompt, PromptRequest, marked, plain, prompt
+from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..chat_format.tag_splitter import Span
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from ..errors import PromptTooLongError, UsageError
@@ -22,7 +21,8 @@ from ..runtime.batch import batch_sizes
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
-from .events import Event, Events, Finished, FinishReason, PromptProgress, Token
+from .answer_tokens import AnswerTokens
+from .events import Event, Events, Finished, PromptProgress
 from .prompt_cache import PromptCache
 from .sampler import Sampler, SamplingParams
 
@@ -53,6 +53,7 @@ class Session:
         *,
         n_ctx: int | None = None,
         n_threads: int | None = None,
+        n_seqs: int = 1,
         max_outputs: int = 1,
         kv_type: str = "f16",
         weights: str = "auto",
@@ -60,6 +61,7 @@ class Session:
     ) -> Session:
         """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
+        `n_seqs` is the number of sequences, each of `n_ctx` tokens, of which `answer` uses the first.
         `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`,
         `copy` or `auto`. `force` loads the engine even where memory does not suffice. Raises
         NotFoundError, BadFileError, UsageError; ResourceError when the engine is loaded.
@@ -74,14 +76,15 @@ class Session:
 
         def load() -> Engine:
             if not force:
-                check_memory(gguf.metadata, gguf.tensors, n_ctx, kv_type)
+                check_memory(gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type)
             return Engine.open(
                 path,
                 n_ctx=n_ctx,
                 n_threads=n_threads,
+                n_seqs=n_seqs,
                 max_outputs=max_outputs,
                 kv_type=kv_type,
-                copy_weights=copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx, kv_type),
+                copy_weights=copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type),
             )
 
         session = cls(gguf, tokenizer, n_ctx, load)
@@ -176,13 +179,13 @@ class Session:
         """
         if max_tokens is not None and max_tokens < 0:
             raise UsageError(f"max_tokens is {max_tokens}: must be 0 or more")
-        self._check_room(len(prompt.ids), max_tokens)
+        self.check_room(len(prompt.ids), max_tokens)
         text = AnswerText(prompt, self.tokenizer, stop, call_tags)
-        closing = [] if think_budget is None else marked(prompt.style.closing, self.tokenizer)
         sampler = sampler or Sampler(sampling or SamplingParams())
-        return self._generate(self.engine, prompt.ids, max_tokens, sampler, text, think_budget, closing)
+        tokens = AnswerTokens(prompt, self.tokenizer, self.n_ctx, sampler, text, max_tokens, think_budget)
+        return self._generate(self.engine, prompt.ids, tokens)
 
-    def _check_room(self, n: int, max_tokens: int | None) -> None:
+    def check_room(self, n: int, max_tokens: int | None) -> None:
         """Raises PromptTooLongError where `n` tokens of prompt do not fit."""
         if n <= self.n_ctx:
             return
@@ -195,45 +198,22 @@ class Session:
             hint = f"shorten it; --ctx {fits} would take {takes} of memory, but the model was trained on {trained}"
         raise PromptTooLongError(message, hint)
 
-    def _generate(
-        self,
-        engine: Engine,
-        ids: list[int],
-        max_tokens: int | None,
-        sampler: Sampler,
-        text: AnswerText,
-        think_budget: int | None,
-        closing: Sequence[int],
-    ) -> Events:
-        """`closing` are the tokens that end a thought which has spent its budget."""
-        history, n, thought = list(ids), 0, 0
-        forced: deque[int] = deque()  # tokens to take in place of sampled ones
-        reason: FinishReason | None = None
+    def _generate(self, engine: Engine, ids: list[int], tokens: AnswerTokens) -> Events:
         clock = perf_counter()
         if self.cache is not None:
             self.cache.restore(engine, ids)
         reused = engine.reuse(ids)
         logits = yield from self._prefill(engine, ids, reused)
         prefill, decode = perf_counter() - clock, 0.0
-        while n != max_tokens:
+        while tokens.reason is None:
             clock = perf_counter()
-            if n:
-                logits = engine.decode(history[-1])
-            id = forced.popleft() if forced else sampler.sample(logits, history, n)
-            decode += (perf_counter() - clock) * bool(n)
-            history.append(id)
-            n += 1
-            reason, thinking = self._finish_reason(id, n, max_tokens), text.thinking
-            parts = text.push(None if reason == "stop" else id, final=reason is not None)
-            reason = "stop" if text.stopped else reason
-            yield Token(id, parts, thinking)
-            if reason:
-                break
-            thought += thinking
-            if think_budget is not None and text.thinking and thought >= think_budget:
-                forced.extend(closing)
-                think_budget = None
-        yield Finished(reason or "length", len(ids), reused, n, self.load_seconds, prefill, decode, sampler.seed)
+            if tokens.count:
+                logits = engine.decode(tokens.history[-1])
+            token = tokens.take(logits)
+            decode += (perf_counter() - clock) * (tokens.count > 1)
+            yield token
+        seed, load = tokens.sampler.seed, self.load_seconds
+        yield Finished(tokens.reason, len(ids), reused, tokens.count, load, prefill, decode, seed)
 
     def _prefill(self, engine: Engine, ids: list[int], start: int) -> Generator[Event, None, Logits]:
         """Read a prompt from token `start` on in chunks, between which the caller can report progress or stop."""
@@ -245,11 +225,3 @@ class Session:
             if start < len(ids):
                 yield PromptProgress(start, len(ids))
         return logits
-
-    def _finish_reason(self, id: int, n: int, max_tokens: int | None) -> FinishReason | None:
-        """Why the `n`-th token, `id`, is the last one; None where it is not."""
-        if id in self.tokenizer.stop_ids:
-            return "stop"
-        if n == max_tokens:
-            return "length"
-        return "context" if self.engine.length() >= self.n_ctx else None
