@@ -230,6 +230,31 @@ class Engine:
         self._run(tokens, seqs, range(len(tokens)))
         return self._result(len(tokens))
 
+    def run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
+        """Append tokens to several sequences in one batch: `parts` are (sequence, tokens), at most `ubatch` in all.
+
+        Returns logits (outputs, n_vocab) after the last token of the parts with the indices `outputs`. They may hold
+        what is not finite, so that one sequence does not fail the others. Raises as `prefill`, before anything is run.
+        """
+        seqs, tokens = [seq for seq, _ in parts], [token for _, part in parts for token in part]
+        if len(set(seqs)) != len(seqs) or len(tokens) > self._batch.ubatch or len(outputs) > self._batch.max_outputs:
+            raise UsageError(f"run takes {self._batch.ubatch} tokens at most, in one part for each sequence")
+        for seq, part in parts:
+            self._check(part, seq)
+        ends = list(itertools.accumulate(len(part) for _, part in parts))
+        self._run(tokens, [seq for seq, part in parts for _ in part], [ends[i] - 1 for i in outputs])
+        return self._logits[: len(outputs)].copy()
+
+    def copy_prefix(self, tokens: Sequence[int], source: int, target: int) -> int:
+        """Make sequence `target` what `reuse` would keep of sequence `source`; returns its number of tokens."""
+        kept = self.reusable(tokens, source)
+        for old, new in zip(self.cells(kept, source), self.cells(kept, target), strict=True):
+            new[:] = old
+        stored = self.states(source).items()
+        states = {position: np.concatenate(state) for position, state in stored if position <= kept}
+        self.adopt(tokens[:kept], target, states)
+        return kept
+
     def all_logits(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens, `max_outputs` at a time; logits (tokens, n_vocab) after each."""
         self._check(tokens, seq)

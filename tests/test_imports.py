@@ -31,7 +31,7 @@ models
 engine model_info
 encoder
 generation convert hub embedding
-chat measure doctor
+chat measure doctor scheduler
 api imatrix
 quantize
 cli.choices cli.help_format cli.option_groups

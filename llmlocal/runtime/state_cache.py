@@ -73,7 +73,7 @@ class StateCache:
         self._sequences: list[_Sequence] = []
         self._runs = np.zeros(1, np.int64)
         self._run_starts = np.zeros(n_seqs + 1, np.int64)
-        self._segments = np.zeros((n_seqs + ubatch // INTERVAL + 3, 4), np.int64)
+        self._segments = np.zeros((3 * n_seqs + ubatch // INTERVAL, 4), np.int64)
 
     def add_layer(self, floats: int) -> StateLayer:
         """One more layer, with a state of `floats` numbers for each sequence."""

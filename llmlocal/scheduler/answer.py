@@ -1,0 +1,80 @@
+"""A request in the hands of a scheduler: first it waits for a sequence, then its prompt is read, then it is answered."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from ..engine import Logits
+from ..errors import LlmlocalError
+from ..generation.answer_text import AnswerText
+from ..generation.answer_tokens import AnswerTokens
+from ..generation.events import Finished, PromptProgress
+from ..tokenizer import Tokenizer
+from .request import Deliver, Delivery, Failed, Request, scored
+
+NOWHERE = -1  # the sequence of an answer that waits for one
+
+
+class Answer:
+    """An answer in sequence `seq`, of whose prompt the first `read` ids are in the engine.
+
+    Whoever asked for it may call `cancel` from any thread; everything else is the scheduler's. Raises UsageError for an
+    empty stop string.
+    """
+
+    def __init__(self, request: Request, tokenizer: Tokenizer, n_ctx: int, deliver: Deliver) -> None:
+        self.request, self.ids = request, request.prompt.ids
+        text = AnswerText(request.prompt, tokenizer, request.stop, request.call_tags)
+        limits = request.max_tokens, request.think_budget
+        self.tokens = AnswerTokens(request.prompt, tokenizer, n_ctx, request.sampler, text, *limits)
+        self.seq, self.read, self.ended = NOWHERE, 0, False
+        self._deliver, self._reused = deliver, 0
+        self._began = self._first_at = 0.0  # when a sequence was taken, and when the prompt was read
+
+    def cancel(self) -> None:
+        """End the answer before its next token; nothing more is delivered."""
+        self.ended = True
+
+    def begin(self, seq: int, reused: int) -> None:
+        """Go on in sequence `seq`, which holds the first `reused` ids of the prompt."""
+        self.seq, self.read, self._reused, self._began = seq, reused, reused, perf_counter()
+
+    def was_read(self, n: int) -> None:
+        """`n` more ids of the prompt are in the engine."""
+        self.read += n
+        if self.read < len(self.ids):
+            self._hand_over(PromptProgress(self.read, len(self.ids)))
+        else:
+            self._first_at = perf_counter()
+
+    def take(self, logits: Logits) -> None:
+        """Choose the next token by logits (n_vocab,), and deliver it. What fails here ends this answer alone."""
+        try:
+            if self.tokens.reason is None:
+                token, best = self.tokens.take(logits), self.request.logprobs
+                self._hand_over(token if best is None else scored(token, logits, best))
+            if self.tokens.reason is not None:
+                self._hand_over(self._finished())
+                self.ended = True
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Deliver an error, and end the answer."""
+        known = error if isinstance(error, LlmlocalError) else LlmlocalError(f"internal: {type(error).__name__}")
+        self._hand_over(Failed(known))
+        self.ended = True
+
+    def _hand_over(self, delivery: Delivery) -> None:
+        if self.ended:
+            return
+        try:
+            self._deliver(delivery)
+        except Exception:  # whoever asked is gone
+            self.ended = True
+
+    def _finished(self) -> Finished:
+        tokens, read, said = self.tokens, self._first_at - self._began, perf_counter() - self._first_at
+        assert tokens.reason is not None
+        seed = tokens.sampler.seed
+        return Finished(tokens.reason, len(self.ids), self._reused, tokens.count, 0.0, read, said, seed)

@@ -1,0 +1,201 @@
+"""The scheduler: one thread that runs an engine for all requests, a piece of a prompt and a token of each in turn."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from time import monotonic
+
+from ..engine import Logits
+from ..errors import ResourceError
+from ..generation.session import Session
+from ..quant.kernels.matmul import TILED_TOKENS
+from ..runtime.batch import batch_sizes
+from .answer import Answer
+from .request import Deliver, QueueFullError, Request
+from .sequences import WORTH_COPYING, Sequences
+
+QUEUE = 64  # requests that may wait for a sequence
+STOPPING = "the server is stopping"
+PIECE_WORK = 20e9  # multiply-adds in a piece of a prompt: how long the other answers wait for it
+PIECES = (32, 64, 128, 256, 512)  # tokens; the choice depends on the model alone, so that answers can be repeated
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a scheduler has done so far, in tokens and steps."""
+
+    prompt_tokens: int = 0  # read by the model
+    reused_tokens: int = 0  # found in a sequence
+    generated_tokens: int = 0
+    steps: int = 0
+
+
+class Scheduler:
+    """Answers requests with the engine of a session, as many at once as it has sequences, in the order of their coming.
+
+    Each step reads one piece of a prompt and then generates one token of every answer, so a long prompt delays the
+    others by one piece at a time. Prompts take turns. A request that begins like a prompt that is being read waits for
+    it, and then gets its keys and values.
+    """
+
+    def __init__(self, session: Session, *, queue: int = QUEUE) -> None:
+        """Load the engine and start the thread. Raises as `Session.engine`."""
+        self.session, self.counts = session, Counts()
+        self._engine, self._limit = session.engine, queue
+        self._sequences = Sequences(self._engine)
+        self._waiting: deque[Answer] = deque()
+        self._reading: deque[Answer] = deque()
+        self._writing: list[Answer] = []
+        self._piece = piece_size(sum(tensor.rows * tensor.k for tensor in session.gguf.tensors.values()))
+        self._changed = threading.Condition()
+        self._deadline: float | None = None  # when to give up, once it is being closed
+        self._thread = threading.Thread(target=self._work, name="llmlocal-scheduler", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, deliver: Deliver) -> Answer:
+        """Answer a request: `deliver` is called by the scheduler's thread, at last with `Finished` or `Failed`.
+
+        Raises QueueFullError, PromptTooLongError, ResourceError where it is being closed, UsageError for an empty stop
+        string.
+        """
+        self.session.check_room(len(request.prompt.ids), request.max_tokens)
+        answer = Answer(request, self.session.tokenizer, self.session.n_ctx, deliver)
+        with self._changed:
+            if self._deadline is not None:
+                raise ResourceError(STOPPING)
+            if self.waiting >= self._limit:
+                raise QueueFullError(f"{self._limit} requests are waiting already", "try again later")
+            self._waiting.append(answer)
+            self._changed.notify()
+        return answer
+
+    @property
+    def parallel(self) -> int:
+        """Requests that are answered at once, at most."""
+        return self._engine.n_seqs
+
+    @property
+    def waiting(self) -> int:
+        """Requests without a sequence."""
+        return sum(not answer.ended for answer in [*self._waiting])
+
+    @property
+    def busy(self) -> int:
+        """Requests that are being answered."""
+        return len(self._reading) + len(self._writing)
+
+    def close(self, grace: float = 0.0) -> None:
+        """Finish what is at work, for at most `grace` seconds, fail all other requests, and close the session."""
+        with self._changed:
+            self._deadline = monotonic() + grace
+            self._changed.notify()
+        self._thread.join()
+        self.session.close()
+
+    def _work(self) -> None:
+        while self._wait():
+            try:
+                self._admit()
+                self._read_piece()
+                self._write_tokens()
+                self.counts.steps += 1
+            except Exception as error:  # of the engine: no answer that is at work can go on
+                self._fail(error, [*self._reading, *self._writing])
+                self._sequences.forget()
+            self._drop_ended()
+        self._fail(ResourceError(STOPPING), [*self._reading, *self._writing])
+
+    def _wait(self) -> bool:
+        """Sleep until there is something to do; false when the scheduler should end."""
+        with self._changed:
+            while not self._waiting and not self.busy and self._deadline is None:
+                self._changed.wait()
+            if self._deadline is None:
+                return True
+            self._fail(ResourceError(STOPPING), self._waiting)
+            self._waiting.clear()
+            return self.busy > 0 and monotonic() < self._deadline
+
+    def _admit(self) -> None:
+        """Give free sequences to the requests that have waited longest."""
+        while self._sequences.free and (answer := self._next()) is not None:
+            seq, reused = self._sequences.take(answer.ids)
+            self.counts.reused_tokens += reused
+            answer.begin(seq, reused)
+            self._reading.append(answer)
+
+    def _next(self) -> Answer | None:
+        """Take the first request from the queue that need not wait for another's prompt; None if there is none."""
+        with self._changed:
+            self._waiting = deque(answer for answer in self._waiting if not answer.ended)
+            found = next((a for a in self._waiting if not any(_will_serve(b, a) for b in self._reading)), None)
+            if found is not None:
+                self._waiting.remove(found)
+            return found
+
+    def _read_piece(self) -> None:
+        """Read one piece of the prompt whose turn it is, and of others what fits the same batch.
+
+        Fewer than TILED_TOKENS are read alone: they would be computed in another way beside others.
+        """
+        chosen: list[tuple[Answer, int]] = []
+        room = self._piece
+        for answer in self._reading:
+            size = next(batch_sizes(len(answer.ids) - answer.read, self._piece))
+            if not chosen or TILED_TOKENS <= size <= room:
+                chosen.append((answer, size))
+                room -= size
+            if size < TILED_TOKENS and len(chosen) == 1:
+                break
+        if not chosen:
+            return
+        parts = [(answer.seq, answer.ids[answer.read : answer.read + size]) for answer, size in chosen]
+        done = [i for i, (answer, size) in enumerate(chosen) if answer.read + size == len(answer.ids)]
+        logits = self._engine.run(parts, done)
+        for answer, size in chosen:
+            answer.was_read(size)
+            self.counts.prompt_tokens += size
+            self._reading.remove(answer)
+            (self._reading if answer.read < len(answer.ids) else self._writing).append(answer)
+        self._take([chosen[i][0] for i in done], logits)
+
+    def _write_tokens(self) -> None:
+        """Generate one token of every answer whose prompt has been read."""
+        answers = [answer for answer in self._writing if not answer.ended]
+        if answers:
+            parts = [(answer.seq, answer.tokens.history[-1:]) for answer in answers]
+            self._take(answers, self._engine.run(parts, range(len(parts))))
+
+    def _take(self, answers: Sequence[Answer], logits: Logits) -> None:
+        for answer, row in zip(answers, logits, strict=True):
+            before = answer.tokens.count
+            answer.take(row)
+            self.counts.generated_tokens += answer.tokens.count - before
+
+    def _fail(self, error: Exception, answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            answer.fail(error)
+
+    def _drop_ended(self) -> None:
+        """Give back the sequences of answers that have ended."""
+        for answer in [*self._reading, *self._writing]:
+            if answer.ended:
+                self._sequences.give_back(answer.seq)
+        self._reading = deque(answer for answer in self._reading if not answer.ended)
+        self._writing = [answer for answer in self._writing if not answer.ended]
+
+
+def piece_size(weights: int) -> int:
+    """Tokens in a piece of a prompt, for a model of `weights` weights."""
+    return max((n for n in PIECES if n * weights <= PIECE_WORK), default=PIECES[0])
+
+
+def _will_serve(reading: Answer, waiting: Answer) -> bool:
+    """Whether the prompt that is being read will soon hold more of the beginning of the one that waits."""
+    pairs = zip(reading.ids, waiting.ids[:-TILED_TOKENS], strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return shared >= reading.read + WORTH_COPYING

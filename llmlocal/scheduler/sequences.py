@@ -1,0 +1,48 @@
+"""Which sequence of the engine a prompt is answered in: the one that holds most of its beginning already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..engine import Engine
+
+WORTH_COPYING = 32  # tokens of a prefix that are copied from another sequence rather than read again
+
+
+class Sequences:
+    """The sequences of an engine, of which some are taken. What a sequence holds stays there when it is given back."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._free = list(range(engine.n_seqs))  # least recently used first
+
+    @property
+    def free(self) -> int:
+        """How many sequences are free."""
+        return len(self._free)
+
+    def take(self, ids: Sequence[int]) -> tuple[int, int]:
+        """Take a free sequence for the prompt `ids`; returns it and how many tokens it holds of the prompt.
+
+        A beginning that another sequence holds is copied. A free sequence with a longer text that only begins like the
+        prompt is left as it is, if another one is free.
+        """
+        engine = self._engine
+        kept = {seq: engine.reusable(ids, seq) for seq in range(engine.n_seqs)}
+        source = max(kept, key=lambda seq: (kept[seq], seq in self._free))
+        own = max(self._free, key=lambda seq: kept[seq])
+        goes_on = kept[own] == kept[source] and 2 * kept[own] >= engine.length(own)
+        seq = own if goes_on and kept[own] else self._free[0]
+        self._free.remove(seq)
+        if kept[source] >= kept[seq] + WORTH_COPYING and source != seq:
+            engine.copy_prefix(ids, source, seq)
+        return seq, engine.reuse(ids, seq)
+
+    def give_back(self, seq: int) -> None:
+        """Free a sequence; it is the last one to be taken for another text."""
+        self._free.append(seq)
+
+    def forget(self) -> None:
+        """Empty all sequences, taken ones too: what they hold cannot be trusted any more."""
+        for seq in range(self._engine.n_seqs):
+            self._engine.adopt((), seq)

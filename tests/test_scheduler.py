@@ -1,0 +1,349 @@
+"""Many requests on one engine: each is answered as if it were alone, in its turn, and none holds up the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from queue import Queue
+from threading import Event, Thread
+from time import sleep
+from typing import Any
+
+import numpy as np
+import pytest
+from test_families import write_converted
+
+from llmlocal.chat_format.prompt import Prompt
+from llmlocal.engine import Engine
+from llmlocal.errors import PromptTooLongError, ResourceError, UsageError
+from llmlocal.generation.events import Finished, PromptProgress, Token
+from llmlocal.generation.sampler import Sampler, SamplingParams
+from llmlocal.generation.session import Session
+from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
+from llmlocal.quant.jit.cpu import target
+from llmlocal.quant.kernels.matmul import few_tokens
+from llmlocal.scheduler.answer import Answer
+from llmlocal.scheduler.request import Failed, QueueFullError, Request, ScoredToken
+from llmlocal.scheduler.scheduler import Counts, Scheduler
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+make_model = import_module("make_model")
+PARALLEL, CONTEXT = 3, 256
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    make_model.make_model("tiny-llama-256", path := tmp_path_factory.mktemp("scheduler") / "m.gguf", form="F16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shared(path: Path) -> Iterator[Scheduler]:
+    """Pieces of 32 tokens, PARALLEL sequences of CONTEXT tokens, a queue of four."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmlocal.scheduler.scheduler.PIECE_WORK", 0)
+        made = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=PARALLEL), queue=4)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def scheduler(shared: Scheduler) -> Scheduler:
+    """A scheduler that has nothing to do, and whose sequences are empty."""
+    while shared.busy or shared.waiting:
+        sleep(0.001)
+    shared._sequences.forget()
+    shared.counts = Counts()
+    return shared
+
+
+class Client:
+    """Sends a request, and collects what is delivered."""
+
+    def __init__(self, scheduler: Scheduler, ids: list[int], max_tokens: int | None = 8, **more: Any) -> None:
+        sampler = more.pop("sampler", None) or Sampler(SamplingParams(seed=more.pop("seed", 1), temperature=1.0))
+        self.deliveries: Queue[Any] = Queue()
+        request = Request(Prompt("", ids, True), sampler, max_tokens, logprobs=more.pop("logprobs", 0), **more)
+        self.answer = scheduler.submit(request, self.deliveries.put)
+
+    def all(self) -> list[Any]:
+        """Everything up to the end."""
+        got = [self.deliveries.get(timeout=PATIENCE)]
+        while not isinstance(got[-1], Finished | Failed):
+            got.append(self.deliveries.get(timeout=PATIENCE))
+        return got
+
+    def tokens(self) -> list[tuple[int, float]]:
+        return [(event.id, event.logprob) for event in self.all() if isinstance(event, ScoredToken)]
+
+
+def ids(n: int, seed: int = 0) -> list[int]:
+    return np.random.default_rng(seed).integers(3, 400, n).tolist()
+
+
+def recorded(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
+    """What the engine runs from now on: for each batch (sequence, number of tokens)."""
+    runs: list[list[tuple[int, int]]] = []
+    run = scheduler._engine.run
+
+    def record(parts: Any, outputs: Any) -> Any:
+        runs.append([(seq, len(part)) for seq, part in parts])
+        return run(parts, outputs)
+
+    monkeypatch.setattr(scheduler._engine, "run", record)
+    return runs
+
+
+def held(scheduler: Scheduler, max_tokens: int = 4) -> tuple[Client, Event]:
+    """A client whose first delivery waits for the event: meanwhile nothing else goes on."""
+    reached, go = Event(), Event()
+    client = object.__new__(Client)
+    client.deliveries = Queue()
+
+    def deliver(delivery: Any) -> None:
+        reached.set()
+        assert go.wait(PATIENCE)
+        client.deliveries.put(delivery)
+
+    request = Request(Prompt("", ids(12, 99), True), Sampler(SamplingParams(seed=1)), max_tokens)
+    client.answer = scheduler.submit(request, deliver)
+    assert reached.wait(PATIENCE)
+    return client, go
+
+
+# ---- as if alone ---------------------------------------------------------------------------------------------------
+
+
+def alone(path: Path, prompt: list[int], seed: int, n: int = 8) -> list[int]:
+    """What a session answers."""
+    with Session.open(path, n_ctx=CONTEXT, n_threads=1) as session:
+        params = SamplingParams(seed=seed, temperature=1.0)
+        events = session.answer(Prompt("", prompt, True), max_tokens=n, sampling=params)
+        return [event.id for event in events if isinstance(event, Token)]
+
+
+def test_answers_side_by_side_are_those_of_a_session_bit_for_bit(scheduler: Scheduler, path: Path) -> None:
+    """As long as a batch of single tokens is not so large that it is computed in tiles."""
+    load_all()
+    few = min(few_tokens(import_module(f"llmlocal.quant.isa.{target().isa}"), BY_NAME["F16"]), PARALLEL)
+    prompts = [ids(n, n) for n in (5, 40, 100)][:few]
+    first = [Client(scheduler, prompt, seed=7).tokens() for prompt in prompts]
+    together = [Client(scheduler, prompt, seed=7) for prompt in prompts]
+    assert [client.tokens() for client in together] == first
+    assert [[id for id, _ in tokens] for tokens in first] == [alone(path, prompt, 7) for prompt in prompts]
+
+
+def test_more_requests_than_sequences_are_all_answered(path: Path) -> None:
+    """Each by its own seed, and with the probabilities that it would have alone."""
+    scheduler = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=6))
+    prompts = [ids(10 + 9 * i, i) for i in range(12)]
+    clients = [Client(scheduler, prompt, 6, seed=i) for i, prompt in enumerate(prompts)]
+    together = [client.tokens() for client in clients]
+    singly = [Client(scheduler, prompt, 6, seed=i).tokens() for i, prompt in enumerate(prompts)]
+    scheduler.close()
+    for some, others in zip(together, singly, strict=True):
+        assert [id for id, _ in some] == [id for id, _ in others]
+        np.testing.assert_allclose([p for _, p in some], [p for _, p in others], atol=1e-3)
+
+
+def test_log_probabilities_are_those_of_the_logits(scheduler: Scheduler, path: Path) -> None:
+    prompt = ids(20)
+    (token, end) = Client(scheduler, prompt, 1, logprobs=3, sampler=Sampler(SamplingParams(temperature=0))).all()
+    engine = Engine.open(path, n_ctx=CONTEXT, n_threads=1)
+    logits = engine.prefill(prompt).astype(np.float64)
+    engine.close()
+    logs = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
+    order = np.argsort(-logs)[:3].tolist()
+    assert [id for id, _ in token.best] == order and token.id == order[0] and token.logprob == token.best[0][1]
+    np.testing.assert_allclose([p for _, p in token.best], logs[order], rtol=1e-6)
+    assert (end.reason, end.prompt_tokens, end.generated_tokens) == ("length", 20, 1)
+
+
+def test_no_tokens_are_generated_where_none_are_asked_for(scheduler: Scheduler) -> None:
+    events = Client(scheduler, ids(70), 0).all()
+    assert [type(event) for event in events] == [PromptProgress, PromptProgress, Finished]
+    assert events[-1].generated_tokens == 0
+
+
+def test_an_answer_ends_where_the_context_is_full(scheduler: Scheduler) -> None:
+    end = Client(scheduler, ids(CONTEXT - 3), None, sampler=Sampler(SamplingParams(logit_bias={2: -np.inf}))).all()[-1]
+    assert (end.reason, end.generated_tokens) == ("context", 4)
+
+
+# ---- in turn -------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_prompt_delays_others_by_a_piece_at_a_time(scheduler: Scheduler, monkeypatch: Any) -> None:
+    blocker, go = held(scheduler, 40)
+    runs = recorded(scheduler, monkeypatch)
+    clients = [Client(scheduler, ids(200, 1), 2), Client(scheduler, ids(40, 2), 12)]
+    go.set()
+    for client in (blocker, *clients):
+        assert isinstance(client.all()[-1], Finished)
+    pieces = [i for i, run in enumerate(runs) if run[0][1] > 1]
+    assert len(pieces) == 9 and all(sum(n for _, n in runs[i]) <= 32 for i in pieces)
+    assert all(b - a == 2 for a, b in pairwise(pieces))  # a token of every other answer after each piece
+    assert runs[pieces[3]][0][0] != runs[pieces[4]][0][0]  # the short prompt is read before the long one has been
+
+
+def test_prompts_take_turns_and_share_a_batch_where_they_fit(scheduler: Scheduler, monkeypatch: Any) -> None:
+    blocker, go = held(scheduler)
+    runs = recorded(scheduler, monkeypatch)
+    clients = [Client(scheduler, ids(n, n), 1) for n in (12, 15)]
+    go.set()
+    for client in (blocker, *clients):
+        client.all()
+    assert [n for _, n in next(run for run in runs if run[0][1] > 1)] == [12, 15]
+    blocker, go = held(scheduler)
+    runs.clear()
+    clients = [Client(scheduler, ids(n, n), 1) for n in (96, 64)]
+    go.set()
+    for client in (blocker, *clients):
+        client.all()
+    turns = [run[0][0] for run in runs if run[0][1] == 32]
+    assert turns[0] != turns[1] and turns[:2] == turns[2:4]
+
+
+def test_a_few_tokens_are_read_alone(scheduler: Scheduler, monkeypatch: Any) -> None:
+    """Beside others they would be computed in another way."""
+    blocker, go = held(scheduler)
+    runs = recorded(scheduler, monkeypatch)
+    clients = [Client(scheduler, ids(n, n), 1) for n in (12, 5)]
+    go.set()
+    for client in (blocker, *clients):
+        client.all()
+    assert [[n for _, n in run] for run in runs if run[0][1] > 1] == [[12], [5]]
+
+
+def test_the_queue_has_a_limit(scheduler: Scheduler) -> None:
+    blocker, go = held(scheduler)
+    clients = [Client(scheduler, ids(10, i), 1) for i in range(4)]
+    with pytest.raises(QueueFullError, match="4 requests are waiting"):
+        Client(scheduler, ids(10), 1)
+    go.set()
+    assert all(isinstance(client.all()[-1], Finished) for client in (blocker, *clients))
+
+
+# ---- prefixes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_prefix_is_read_once_whoever_asks(scheduler: Scheduler) -> None:
+    """By the same sequence, by others while it is being read, and when it is in the sequence of an answer that goes on."""
+    prefix = ids(150)
+    first = Client(scheduler, prefix + ids(12, 1), 4)
+    cold = first.tokens()
+    clients = [Client(scheduler, prefix + ids(12, i), 4) for i in (1, 2, 3)]
+    ends = [client.all() for client in clients]
+    assert [end[-1].reused_tokens for end in ends] == [153, 150, 150]
+    assert [(e.id, e.logprob) for e in ends[0][:-1]] == cold
+    fresh = [ids(128, 50) + ids(12, i) for i in range(3)]
+    ends = [client.all() for client in [Client(scheduler, prompt, 2) for prompt in fresh]]
+    assert sorted(end[-1].reused_tokens for end in ends) == [0, 128, 128]
+
+
+def test_copied_prefixes_give_the_logits_of_a_first_reading(scheduler: Scheduler, path: Path) -> None:
+    prefix = ids(100)
+    for i in range(3):
+        Client(scheduler, prefix + ids(20, i), 1).all()
+    got = Client(scheduler, prefix + ids(30, 9), 5).tokens()
+    other = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=PARALLEL))
+    assert Client(other, prefix + ids(30, 9), 5).tokens() == got
+    other.close()
+
+
+def test_a_long_text_is_not_given_up_for_a_short_beginning(scheduler: Scheduler) -> None:
+    """The sequence of a long text is kept while there are others; what the new one shares with it is copied."""
+    long = ids(200)
+    Client(scheduler, long, 1).all()
+    assert Client(scheduler, long[:60] + ids(12, 1), 1).all()[-1].reused_tokens == 60
+    assert Client(scheduler, long, 1).all()[-1].reused_tokens == 191
+
+
+def test_recurrent_states_are_copied_from_their_checkpoints(tmp_path: Path) -> None:
+    path = write_converted("lfm2", tmp_path)
+    engine = Engine.open(path, n_ctx=600, n_threads=1, n_seqs=2, kv_type="f32")
+    tokens = np.random.default_rng(0).integers(3, 40, 580).tolist()
+    engine.prefill(tokens, 0)
+    assert engine.copy_prefix(tokens[:540] + [5] * 12, 0, 1) == engine.length(1) == 512
+    assert np.abs(engine.prefill(tokens[512:], 1) - engine.decode(7, 0)).max() > 0
+    engine.truncate(560, 1)
+    engine.truncate(560, 0)
+    np.testing.assert_allclose(engine.prefill(tokens[560:], 0), engine.prefill(tokens[560:], 1), atol=1e-4)
+    engine.close()
+
+
+# ---- ends ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_answer_frees_its_sequence_within_a_step(scheduler: Scheduler, monkeypatch: Any) -> None:
+    blocker, go = held(scheduler)
+    doomed = [Client(scheduler, ids(200, i), None) for i in range(4)]
+    for client in doomed:
+        client.answer.cancel()
+    blocker.answer.cancel()
+    runs = recorded(scheduler, monkeypatch)
+    go.set()
+    assert Client(scheduler, ids(12), 3).all()[-1].reason == "length"
+    assert all(client.deliveries.empty() for client in doomed)
+    assert [sum(n for _, n in run) for run in runs] == [
+        12,
+        1,
+        1,
+    ] and scheduler._sequences.free == PARALLEL - scheduler.busy
+
+
+def test_an_answer_that_fails_leaves_the_others_alone(scheduler: Scheduler, monkeypatch: Any) -> None:
+    bad = Sampler(SamplingParams(logit_bias={10_000: 1.0}))
+    blocker, go = held(scheduler)
+    clients = [Client(scheduler, ids(20, 1), 5, sampler=bad), Client(scheduler, ids(20, 2), 5)]
+    go.set()
+    failed, whole = (client.all()[-1] for client in clients)
+    assert isinstance(failed.error, UsageError) and whole.generated_tokens == 5
+    blocker.all()
+
+    def fail(parts: Any, outputs: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler._engine, "run", fail)
+        assert "MemoryError" in str(Client(scheduler, ids(20), 5).all()[-1].error)
+    end = Client(scheduler, ids(20, 2), 5).all()[-1]
+    assert end.generated_tokens == 5 and end.reused_tokens == 0  # what the sequences held is not trusted
+
+
+def test_impossible_requests_are_refused_at_once(scheduler: Scheduler) -> None:
+    with pytest.raises(PromptTooLongError):
+        Client(scheduler, ids(CONTEXT + 1))
+    with pytest.raises(UsageError, match="stop string is empty"):
+        Client(scheduler, ids(5), stop=[""])
+    assert scheduler.busy == scheduler.waiting == 0
+
+
+@pytest.mark.parametrize("grace", [0.0, 60.0])
+def test_closing_finishes_or_fails_what_is_at_work(path: Path, grace: float) -> None:
+    scheduler = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=1))
+    blocker, go = held(scheduler)
+    waiting = Client(scheduler, ids(5))
+    closing = Thread(target=scheduler.close, args=(grace,))
+    closing.start()
+    while scheduler._deadline is None:
+        sleep(0.001)
+    with pytest.raises(ResourceError, match="stopping"):
+        Client(scheduler, ids(5))
+    go.set()
+    closing.join(PATIENCE)
+    assert not closing.is_alive() and isinstance(waiting.all()[-1], Failed)
+    assert isinstance(blocker.all()[-1], Finished if grace else Failed)
+
+
+def test_counts(scheduler: Scheduler) -> None:
+    Client(scheduler, ids(40), 5).all()
+    Client(scheduler, ids(40), 3).all()
+    counts = scheduler.counts
+    assert (counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens) == (49, 31, 8)
+    assert isinstance(Client(scheduler, ids(3), 1).answer, Answer)
