@@ -32,6 +32,7 @@ COMMANDS = (
     "run",
     "chat",
     "sessions",
+    "serve",
     "show",
     "tokenize",
     "embed",

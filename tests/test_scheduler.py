@@ -233,7 +233,7 @@ def test_the_queue_has_a_limit(scheduler: Scheduler) -> None:
 
 
 def test_a_prefix_is_read_once_whoever_asks(scheduler: Scheduler) -> None:
-    """By the same sequence, by others while it is being read, and when it is in the sequence of an answer that goes on."""
+    """By the same sequence, by others while it is being read, and from the sequence of an answer that goes on."""
     prefix = ids(150)
     first = Client(scheduler, prefix + ids(12, 1), 4)
     cold = first.tokens()

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..text import escaped
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate, choose, suggested
-from .thinking import COMMON, Think, ThinkingStyle, can_think, style_of, switches
+from .thinking import COMMON, EFFORT, Think, ThinkingStyle, can_think, style_of, switches
 
 BASE_NOTE = "the model has no chat template: it continues the plain text (--template {} wraps it)"
 
@@ -97,15 +97,17 @@ def conversation(
     *,
     tools: Sequence[Mapping[str, Any]] | None = None,
     think: Think = "auto",
+    effort: str | None = None,
 ) -> Prompt:
     """The prompt for the model's next message. Raises what `ChatTemplate.render` and `check_can_think` raise.
 
     Thinking is switched by the template's variables; where the template cannot turn it off, the prompt ends with empty
-    reasoning.
+    reasoning. `effort` is a word such as `low`, for templates that take one.
     """
     if think == "on":
         check_can_think(template)
-    rendered = template.render(messages, tools=tools, fit=True, **switches(template.source, think))
+    chosen = switches(template.source, think) | ({EFFORT: effort} if effort and EFFORT in template.source else {})
+    rendered = template.render(messages, tools=tools, fit=True, **chosen)
     notes = tuple(filter(None, [*tokenizer.notes, *rendered.notes]))
     text, ids = rendered.text, rendered.encode(tokenizer)
     end = rendered.segments[-1] if rendered.segments else None

@@ -1,4 +1,4 @@
-"""A request in the hands of a scheduler: first it waits for a sequence, then its prompt is read, then it is answered."""
+"""A request in the hands of a scheduler: it waits for a sequence, is read, and is answered."""
 
 from __future__ import annotations
 

@@ -1,0 +1,66 @@
+"""From the scheduler's thread to the event loop: the deliveries of one or several requests, as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+from types import TracebackType
+
+from ..generation.events import Event, Finished, Token
+from ..scheduler.answer import Answer
+from ..scheduler.request import Delivery, Failed, Request
+from ..scheduler.scheduler import Scheduler
+from .metrics import Metrics
+
+
+class Answers:
+    """The answers to `requests` while they are made: iterate over (index of the request, event), `close` at the end.
+
+    Submits them at once, and raises what `Scheduler.submit` raises. Iteration raises the error of a request that fails.
+    """
+
+    def __init__(self, scheduler: Scheduler, requests: Sequence[Request], metrics: Metrics) -> None:
+        self._queue: asyncio.Queue[tuple[int, Delivery]] = asyncio.Queue()
+        self._left, self._metrics, self._began = len(requests), metrics, perf_counter()
+        self._waiting_for_first = set(range(len(requests)))
+        self._answers: list[Answer] = []
+        self._loop = asyncio.get_running_loop()
+        try:
+            for i, request in enumerate(requests):
+                self._answers.append(scheduler.submit(request, partial(self._deliver, i)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _deliver(self, i: int, delivery: Delivery) -> None:
+        """Called by the scheduler's thread."""
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, (i, delivery))
+
+    def close(self) -> None:
+        """Stop what is not finished."""
+        for answer in self._answers:
+            answer.cancel()
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __aiter__(self) -> Answers:
+        return self
+
+    async def __anext__(self) -> tuple[int, Event]:
+        if not self._left:
+            raise StopAsyncIteration
+        i, delivery = await self._queue.get()
+        if isinstance(delivery, Failed):
+            raise delivery.error
+        if isinstance(delivery, Token) and i in self._waiting_for_first:
+            self._waiting_for_first.discard(i)
+            self._metrics.first_token(perf_counter() - self._began)
+        if isinstance(delivery, Finished):
+            self._left -= 1
+        return i, delivery

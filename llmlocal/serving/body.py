@@ -1,0 +1,60 @@
+"""The body of a request, and the client that may leave before it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from .errors import ApiError, ClientGoneError
+from .fields import Fields, parsed
+
+MOST_BYTES = 8 << 20
+PATIENCE = 30.0  # seconds in which a body must have come
+T = TypeVar("T")
+
+
+async def json_fields(request: Request) -> Fields:
+    """The fields of a body of JSON. Raises ApiError for what is none, is too large, or does not come in time."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, "Content-Type must be application/json")
+    try:
+        data = await asyncio.wait_for(_body(request), PATIENCE)
+    except TimeoutError:
+        raise ApiError(408, "the body of the request did not come in time") from None
+    return await asyncio.to_thread(parsed, data) if len(data) > 1 << 16 else parsed(data)
+
+
+async def _body(request: Request) -> bytes:
+    data = bytearray()
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        data += message.get("body", b"")
+        if len(data) > MOST_BYTES:
+            raise ApiError(413, f"the body has more than {MOST_BYTES} bytes")
+        if not message.get("more_body", False):
+            return bytes(data)
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client leaves: then ClientGoneError is raised."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        return task.result()
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,75 @@
+"""Functions that a client declares, and the calls that a model makes of them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..chat_format.tag_splitter import Part
+from ..chat_format.tool_calls import Call, parse
+from ..generation.events import Token
+from ..text import readable
+from .errors import refused
+from .fields import Fields
+
+MOST_FUNCTIONS = 128
+NAME_LENGTH = 128
+Declared = dict[str, Any]  # in OpenAI's notation, as chat templates take it
+
+
+def declared(function: Fields, schema: str = "parameters") -> Declared:
+    """A function with a name, a description and the schema of its arguments. Raises ApiError."""
+    function.unless("strict", [False], "arguments cannot be forced to follow the schema yet; leave it out")
+    name = function.required_text("name")
+    if not 0 < len(name) <= NAME_LENGTH:
+        raise refused(function.place("name"), f"must have 1 to {NAME_LENGTH} characters")
+    about = function.text("description") or ""
+    parameters = function.mapping(schema) or {"type": "object", "properties": {}}
+    properties = parameters.get("properties")
+    if properties is not None and not isinstance(properties, dict):
+        raise refused(f"{function.place(schema)}.properties", "must be an object")
+    function.done()
+    return {"type": "function", "function": {"name": name, "description": about, "parameters": parameters}}
+
+
+def arguments(text: str, where: str) -> dict[str, Any]:
+    """The arguments of an earlier call, which come as JSON in a string. Raises ApiError."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise refused(where, "must be a JSON object in a string")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a token adds to an answer: text of one kind, or a whole call."""
+
+    kind: Literal["content", "reasoning", "call"]
+    text: str = ""
+    call: Call | None = None
+    id: str = ""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments of a call as JSON."""
+        return json.dumps(dict(self.call.arguments) if self.call else {}, ensure_ascii=False)
+
+
+def deltas(token: Token, functions: Sequence[Mapping[str, Any]]) -> Iterator[Delta]:
+    """What a token adds. A call that cannot be parsed is text of the answer."""
+    for part in token.parts:
+        yield from _delta(part, functions)
+
+
+def _delta(part: Part, functions: Sequence[Mapping[str, Any]]) -> Iterator[Delta]:
+    calls = parse(part.text, functions) if part.kind == "call" else []
+    for call in calls:
+        yield Delta("call", call=call, id=f"call_{secrets.token_hex(12)}")
+    if not calls:
+        yield Delta("reasoning" if part.kind == "thought" else "content", readable(part.text))

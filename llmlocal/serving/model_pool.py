@@ -1,0 +1,145 @@
+"""The models of a server by name: loaded when they are first asked for, closed when they are not used for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import monotonic, time
+from typing import Literal, TypeVar
+
+from .. import models
+from ..embedding.settings import EmbeddingSettings
+from ..errors import ResourceError
+from ..gguf import open_gguf
+from .errors import ApiError
+from .settings import Settings
+from .text_model import TextModel
+from .vector_model import VectorModel
+
+T = TypeVar("T")
+Use = Literal["text", "vectors", "scores"]
+SAID: Mapping[Use, str] = {"text": "generates text", "vectors": "gives vectors", "scores": "scores pairs of texts"}
+
+
+@dataclass(slots=True)
+class Entry:
+    """A model that is offered, and what is open of it."""
+
+    name: str
+    path: Path
+    uses: frozenset[Use]
+    created: int
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    text: TextModel | None = None
+    vectors: VectorModel | None = None
+    used: float = 0.0  # when it was last asked for, by `monotonic`
+
+
+class ModelPool:
+    """Models that clients may name. The first one answers where a request names none."""
+
+    def __init__(self, paths: Mapping[str, Path], settings: Settings) -> None:
+        """Read the headers of all files. Raises NotFoundError, BadFileError."""
+        self.settings = settings
+        self._entries = {name: Entry(name, path, _uses(path), int(time())) for name, path in paths.items()}
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All models."""
+        return list(self._entries.values())
+
+    async def load_first(self) -> None:
+        """Load the first model. Raises what loading raises."""
+        entry = self.entries[0]
+        if "text" in entry.uses:
+            await self.text_model(entry.name)
+        else:
+            await self.vector_model(entry.name, "scores" if "scores" in entry.uses else "vectors")
+
+    async def text_model(self, name: str | None) -> TextModel:
+        """The model called `name`, loaded. Raises ApiError for an unknown one, and what loading raises."""
+        entry = self._entry(name, "text")
+        async with entry.lock:
+            if entry.text is None:
+                entry.text = await self._loaded(entry, partial(TextModel, entry.name, entry.path, self.settings))
+            entry.used = monotonic()
+            return entry.text
+
+    async def vector_model(self, name: str | None, use: Use) -> VectorModel:
+        """The model called `name`, loaded for vectors or for scores. Raises as `text_model`."""
+        entry = self._entry(name, use)
+        ranks = use == "scores"
+        async with entry.lock:
+            if entry.vectors is None:
+                make = partial(VectorModel, entry.name, entry.path, self.settings, ranks=ranks)
+                entry.vectors = await self._loaded(entry, make)
+            entry.used = monotonic()
+            return entry.vectors
+
+    async def unload_idle(self) -> None:
+        """Close the models that were not used for `idle_unload` seconds."""
+        limit = self.settings.idle_unload
+        for entry in self._entries.values() if limit is not None else ():
+            if limit is not None and monotonic() - entry.used >= limit:
+                await self._unload(entry)
+
+    def loaded(self) -> Iterator[TextModel | VectorModel]:
+        """The models that are open."""
+        for entry in self._entries.values():
+            yield from filter(None, (entry.text, entry.vectors))
+
+    def close(self, grace: float = 0.0) -> None:
+        """Close all models; what is at work may go on for `grace` seconds."""
+        end = monotonic() + grace
+        for model in self.loaded():
+            model.close(max(0.0, end - monotonic()))
+        for entry in self._entries.values():
+            entry.text = entry.vectors = None
+
+    def _entry(self, name: str | None, use: Use) -> Entry:
+        able = [entry for entry in self._entries.values() if use in entry.uses]
+        if name:
+            if name not in self._entries:
+                offered = ", ".join(self._entries)
+                raise ApiError(
+                    404, f"there is no model '{name[:64]}'; there are: {offered}", "model", "model_not_found"
+                )
+            able = [entry for entry in able if entry.name == name]
+        if not able:
+            said = f"'{name}' is no model that" if name else "there is no model that"
+            raise ApiError(400, f"{said} {SAID[use]}", "model")
+        return able[0]
+
+    async def _loaded(self, entry: Entry, make: Callable[[], T]) -> T:
+        """What `make` gives, in a thread; where memory is short, models that nobody uses are closed first."""
+        for other in [e for e in self._entries.values() if e is not entry]:
+            try:
+                return await asyncio.to_thread(make)
+            except ResourceError:
+                await self._unload(other)
+        return await asyncio.to_thread(make)
+
+    async def _unload(self, entry: Entry) -> None:
+        """Close a model, unless it is at work."""
+        if entry.lock.locked() or (entry.text is not None and not entry.text.idle):
+            return
+        async with entry.lock:
+            opened = [model for model in (entry.text, entry.vectors) if model is not None]
+            entry.text = entry.vectors = None
+            for model in opened:
+                await asyncio.to_thread(model.close)
+
+
+def _uses(path: Path) -> frozenset[Use]:
+    """What the model in a file can be used for."""
+    with open_gguf(path) as gguf:
+        module = models.find(gguf.metadata.get("general.architecture"), str(path))
+        settings = EmbeddingSettings.read(gguf.metadata, str(path))
+        if settings.ranks:
+            return frozenset({"scores"})
+        encodes = models.kind(module) == models.ENCODER
+        uses: set[Use] = {"vectors"} if encodes or settings.pooling else set()
+        return frozenset(uses if encodes else {"text", *uses})

@@ -1,0 +1,131 @@
+"""What requests of all protocols may say about an answer, and the requests to the scheduler that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..chat_format.prompt import Prompt
+from ..chat_format.tag_splitter import Span
+from ..chat_format.thinking import Think
+from ..errors import UsageError
+from ..generation.sampler import Sampler, SamplingParams
+from ..generation.sampling_defaults import NAMES
+from ..scheduler.request import Request
+from .errors import ApiError, refused
+from .fields import Fields
+from .text_model import TextModel
+
+MOST_STOPS, STOP_LENGTH = 16, 1000
+MOST_CHOICES, MOST_BIASES, MOST_LOGPROBS = 16, 1024, 20
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+# Fields that change nothing about an answer.
+HARMLESS = (
+    "user",
+    "metadata",
+    "store",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prediction",
+    "cache_prompt",
+)
+
+
+@dataclass(slots=True)
+class Options:
+    """How to answer: sampling parameters that were given, limits, and how many answers (`n`)."""
+
+    sampling: dict[str, Any]
+    max_tokens: int | None = None
+    stop: list[str] = field(default_factory=list)
+    n: int = 1
+    logprobs: int | None = None
+    think: Think = "auto"
+    effort: str | None = None
+    think_budget: int | None = None
+
+    def requests(self, model: TextModel, prompt: Prompt, call_tags: Sequence[Span] = ()) -> list[Request]:
+        """A request for each of the `n` answers; the seeds of those after the first follow on the one given.
+
+        Raises UsageError for a parameter that is out of range, ApiError for a bias of what is no token.
+        """
+        params = model.sampling({name: value for name, value in self.sampling.items() if name != "logit_bias"})
+        biases = _biases(self.sampling.get("logit_bias"), model.tokenizer.n_vocab)
+        return [
+            Request(
+                prompt,
+                Sampler(_seeded(params, biases, i)),
+                self.max_tokens,
+                self.stop,
+                self.think_budget,
+                call_tags,
+                self.logprobs,
+            )
+            for i in range(self.n)
+        ]
+
+
+def sampling_fields(fields: Fields) -> dict[str, Any]:
+    """The sampling parameters of a request: OpenAI's names, and those of `llmlocal run`."""
+    found: dict[str, Any] = {
+        name: fields.whole(name, -1 if name == "repeat_last_n" else 0, (1 << 64) - 1)
+        if name in ("top_k", "seed", "repeat_last_n")
+        else fields.number(name)
+        for name in NAMES
+    }
+    found["logit_bias"] = fields.mapping("logit_bias")
+    given = {name: value for name, value in found.items() if value is not None}
+    try:
+        SamplingParams(**{name: value for name, value in given.items() if name != "logit_bias"})
+    except UsageError as error:
+        raise ApiError(400, str(error), str(error).partition(" ")[0], "invalid_value") from None
+    return given
+
+
+def stop_field(fields: Fields, name: str = "stop") -> list[str]:
+    """Stop strings: one, or a list."""
+    value = fields.any(name)
+    listed = [value] if isinstance(value, str) else value or []
+    good = isinstance(listed, list) and len(listed) <= MOST_STOPS
+    if not good or not all(isinstance(text, str) and 0 < len(text) <= STOP_LENGTH for text in listed):
+        said = f"must be a string or up to {MOST_STOPS} strings, of 1 to {STOP_LENGTH} characters each"
+        raise refused(fields.place(name), said)
+    return list(listed)
+
+
+def thinking_fields(fields: Fields, options: Options) -> None:
+    """`reasoning_effort`, and `enable_thinking` of `chat_template_kwargs`: whether and how much the model thinks."""
+    effort = fields.choice("reasoning_effort", EFFORTS)
+    if effort is not None:
+        options.think, options.effort = ("off", None) if effort == "none" else ("auto", effort)
+    template = fields.object("chat_template_kwargs")
+    if template is not None:
+        switch = template.any("enable_thinking")
+        if switch is not None:
+            options.think = "on" if template.flag("enable_thinking") else "off"
+        template.done()
+    options.think_budget = fields.whole("think_budget")
+
+
+def _seeded(params: SamplingParams, biases: Mapping[int, float], i: int) -> SamplingParams:
+    from dataclasses import replace
+
+    seed = None if params.seed is None else (params.seed + i) % (1 << 64)
+    return replace(params, seed=seed, logit_bias=biases)
+
+
+def _biases(given: Mapping[str, Any] | None, n_vocab: int) -> dict[int, float]:
+    if given is None:
+        return {}
+    biases: dict[int, float] = {}
+    for id, value in given.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 100
+        if not (id.isascii() and id.isdecimal() and len(id) < 10 and int(id) < n_vocab and number):
+            said = f"must be an object of token ids, 0 to {n_vocab - 1}, with numbers between -100 and 100"
+            raise refused("logit_bias", said)
+        biases[int(id)] = float(value)
+    if len(biases) > MOST_BIASES:
+        raise refused("logit_bias", f"must have {MOST_BIASES} tokens at most")
+    return biases

@@ -1,0 +1,26 @@
+"""How a server is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PARALLEL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Options of all models of a server; None stands for the default of a session.
+
+    `n_ctx`: tokens of each request's context; `parallel`: requests that a model answers at once; `queue`: those that
+    may wait; `idle_unload`: seconds after which an unused model is closed, None for never.
+    """
+
+    n_ctx: int | None = None
+    n_threads: int | None = None
+    parallel: int = PARALLEL
+    queue: int = 64
+    kv_type: str = "f16"
+    weights: str = "auto"
+    force: bool = False
+    template: str | None = None
+    idle_unload: float | None = None

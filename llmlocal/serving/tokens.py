@@ -1,0 +1,47 @@
+"""`/tokenize` and `/detokenize`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .body import json_fields
+from .errors import refused
+from .service import Service
+
+MOST_IDS = 1 << 20
+
+
+async def tokenize(service: Service, http: Request) -> Response:
+    """Token ids of a text; with `with_pieces` their texts, too."""
+    fields = await json_fields(http)
+    text, name = fields.required("content"), fields.text("model")
+    if not isinstance(text, str):
+        raise refused("content", "must be a string")
+    special, parse, pieces = (
+        fields.flag("add_special"),
+        fields.flag("parse_special"),
+        fields.flag("with_pieces"),
+    )
+    fields.done()
+    model = await service.pool.text_model(name)
+    encode = partial(model.tokenizer.encode, text, add_special=special, parse_special=parse)
+    tokens: list[Any] = await model.prepared(encode)
+    if pieces:
+        tokens = [{"id": id, "piece": model.tokenizer.piece(id).decode("utf-8", "replace")} for id in tokens]
+    return JSONResponse({"tokens": tokens})
+
+
+async def detokenize(service: Service, http: Request) -> Response:
+    """The text of token ids."""
+    fields = await json_fields(http)
+    ids, name = fields.list("tokens", MOST_IDS) or [], fields.text("model")
+    fields.done()
+    model = await service.pool.text_model(name)
+    n_vocab = model.tokenizer.n_vocab
+    if not all(type(id) is int and 0 <= id < n_vocab for id in ids):
+        raise refused("tokens", f"must be token ids, 0 to {n_vocab - 1}")
+    return JSONResponse({"content": await model.prepared(partial(model.tokenizer.decode, ids))})
