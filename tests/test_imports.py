@@ -223,10 +223,12 @@ HELP = "from llmlocal.cli.main import main\nassert main({arguments}) == 0"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["run", "--help"], ["bench", "--help"], ["pull", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["run", "--help"], ["bench", "--help"], ["pull", "--help"], ["serve", "-h"]],
+    ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    assert not {"numpy", "numba", "llvmlite", "rich"} & loaded(HELP.format(arguments=arguments))
+    assert not {"numpy", "numba", "llvmlite", "rich", "starlette", "uvicorn"} & loaded(HELP.format(arguments=arguments))
 
 
 def test_formats_are_known_without_numpy() -> None:

@@ -55,6 +55,6 @@ def serve(
 
     listener = Listener.open(host, port, api_key_file)
     settings = Settings(ctx, threads, parallel, queue, kv_type, weights, yes, template, idle)
-    paths = paths_of(model or (), quiet=quiet)
-    with terminal.Screen(quiet=quiet) as screen:
+    with listener.socket, terminal.Screen(quiet=quiet) as screen:
+        paths = paths_of(model or (), quiet=quiet)
         serve_until_stopped(listener, paths, settings, grace, screen.notes, verbose=verbose)

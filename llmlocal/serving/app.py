@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .errors import ApiError, ClientGoneError, as_api_error, shape_of
-from .guard import Access, Guard, Logged
+from .http.errors import ApiError, ClientGoneError, as_api_error, shape_of
+from .http.guard import Access, Guard, Logged
 from .openai.chat import chat_completions
 from .openai.completions import completions
 from .openai.models import models, one_model
@@ -74,7 +74,7 @@ def application(service: Service, access: Access, logged: Logged) -> ASGIApp:
 
     async def wrong_route(http: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        said = ApiError(status, f"there is no {http.method} here")
+        said = ApiError(status, f"{http.method} is not allowed here" if status == 405 else "there is no such path")
         return JSONResponse(said.body(shape_of(http.url.path)), status)
 
     def count(method: str, route: str, status: int, seconds: float) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .errors import refused
-from .fields import Fields
+from .http.errors import refused
+from .http.fields import Fields
 
 CODE = "unsupported_parameter"
 

@@ -12,8 +12,8 @@ from ..chat_format.tag_splitter import Part
 from ..chat_format.tool_calls import Call, parse
 from ..generation.events import Token
 from ..text import readable
-from .errors import refused
-from .fields import Fields
+from .http.errors import refused
+from .http.fields import Fields
 
 MOST_FUNCTIONS = 128
 NAME_LENGTH = 128

@@ -14,7 +14,7 @@ from .. import models
 from ..embedding.settings import EmbeddingSettings
 from ..errors import ResourceError
 from ..gguf import open_gguf
-from .errors import ApiError
+from .http.errors import ApiError
 from .settings import Settings
 from .text_model import TextModel
 from .vector_model import VectorModel

@@ -13,8 +13,8 @@ from ..errors import UsageError
 from ..generation.sampler import Sampler, SamplingParams
 from ..generation.sampling_defaults import NAMES
 from ..scheduler.request import Request
-from .errors import ApiError, refused
-from .fields import Fields
+from .http.errors import ApiError, refused
+from .http.fields import Fields
 from .text_model import TextModel
 
 MOST_STOPS, STOP_LENGTH = 16, 1000

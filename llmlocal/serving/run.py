@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..errors import LlmlocalError, UsageError
 from .app import application
-from .guard import LOOPBACK, Access, read_keys
+from .http.guard import LOOPBACK, Access, read_keys
+from .http.server import Server, is_loopback, listening
 from .model_pool import ModelPool
-from .server import Server, is_loopback, listening
 from .service import Service
 from .settings import Settings
 
@@ -60,8 +60,7 @@ def serve_until_stopped(
         if verbose:
             notes([f"{method} {route} {status} {seconds:.3f} s"])
 
-    with listener.socket:
-        pool = ModelPool(paths, settings)
-        ready = f"serving {', '.join(paths)} on {listener.url} (Ctrl-C stops)"
-        app = application(Service(pool, failed), listener.access, logged)
-        Server(app, pool, grace, lambda: notes([ready])).run_on(listener.socket)
+    pool = ModelPool(paths, settings)
+    ready = f"serving {', '.join(paths)} on {listener.url} (Ctrl-C stops)"
+    app = application(Service(pool, failed), listener.access, logged)
+    Server(app, pool, grace, lambda: notes([ready])).run_on(listener.socket)

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .body import json_fields
-from .errors import refused
+from .http.body import json_fields
+from .http.errors import refused
 from .service import Service
 
 MOST_IDS = 1 << 20

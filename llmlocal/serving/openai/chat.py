@@ -15,14 +15,14 @@ from ...chat_format.tool_calls import spans
 from ...generation.events import Finished, PromptProgress, Token
 from ...scheduler.request import ScoredToken
 from ..answers import Answers
-from ..body import json_fields, while_connected
 from ..constraint import response_format, tool_choice
-from ..errors import refused
-from ..fields import Fields
 from ..functions import Declared, Delta, deltas
+from ..http.body import json_fields, while_connected
+from ..http.errors import refused
+from ..http.fields import Fields
+from ..http.streams import EventStream, comment, event
 from ..options import HARMLESS, MOST_CHOICES, MOST_LOGPROBS, Options, sampling_fields, stop_field, thinking_fields
 from ..service import Service, new_id
-from ..streams import EventStream, comment, event
 from ..text_model import TextModel
 from .logprobs import chat_entry
 from .messages import Message, messages_field, tools_field

@@ -15,13 +15,13 @@ from ...chat_format.prompt import Prompt
 from ...generation.events import Finished, Token
 from ...scheduler.request import ScoredToken
 from ..answers import Answers
-from ..body import json_fields, while_connected
 from ..constraint import response_format
-from ..errors import refused
-from ..fields import Fields
+from ..http.body import json_fields, while_connected
+from ..http.errors import refused
+from ..http.fields import Fields
+from ..http.streams import EventStream, event
 from ..options import HARMLESS, MOST_CHOICES, MOST_LOGPROBS, Options, sampling_fields, stop_field
 from ..service import Service, new_id
-from ..streams import EventStream, event
 from ..text_model import TextModel
 from .chat import DONE, stream_usage
 from .logprobs import CompletionLogprobs

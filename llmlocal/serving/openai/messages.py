@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import refused
-from ..fields import Fields
 from ..functions import MOST_FUNCTIONS, Declared, arguments, declared
+from ..http.errors import refused
+from ..http.fields import Fields
 
 MOST_MESSAGES, MOST_PARTS = 4096, 256
 ROLES = ("system", "developer", "user", "assistant", "tool")

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ..errors import ApiError
+from ..http.errors import ApiError
 from ..model_pool import Entry
 from ..service import Service
 

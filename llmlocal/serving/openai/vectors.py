@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 from ...embedding.embedder import Embedder
 from ...embedding.reranker import Reranker
 from ...errors import PromptTooLongError
-from ..body import json_fields, while_connected
-from ..errors import ApiError, refused
+from ..http.body import json_fields, while_connected
+from ..http.errors import ApiError, refused
 from ..options import HARMLESS
 from ..service import Service
 from .completions import prompts_field

@@ -55,7 +55,8 @@ class EventStream:
         await self._send(send, b"", more=False)
 
     async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
-        await asyncio.wait_for(send({"type": "http.response.body", "body": piece, "more_body": more}), PATIENCE)
+        async with asyncio.timeout(PATIENCE):  # wait_for of Python 3.11 may swallow that it is cancelled
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 def compact(value: Any) -> str:

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import BadFileError, NotFoundError
-from ..text import escaped
+from ...errors import BadFileError, NotFoundError
+from ...text import escaped
 from .body import MOST_BYTES
 from .errors import ApiError, shape_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 KEY_LENGTH = 16  # characters of an API key at least
+HEADER_BYTES, MOST_HEADERS = 16 << 10, 100
 OPEN_PATHS = ("/", "/health")  # which hold nothing of a model's or a user's
 ADDED = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 Logged = Callable[[str, str, int, float], None]
@@ -79,6 +80,11 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         """Raises ApiError for a request that is not let in."""
+        if scope["http_version"] not in ("1.0", "1.1"):
+            raise ApiError(400, "only HTTP/1.1 is spoken here")
+        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > HEADER_BYTES or len(scope["headers"]) > MOST_HEADERS:
+            raise ApiError(431, f"headers may have {HEADER_BYTES} bytes, and there may be {MOST_HEADERS}")
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
@@ -90,8 +96,10 @@ class Guard:
         if self._access.hosts and _name(f"//{host}") not in self._access.hosts:
             raise ApiError(403, "the Host header names another machine than the server was started for")
         origin = one.get(b"origin")
-        if origin is not None and (not host or urlsplit_or_none(origin) != host.lower()):
+        if origin is not None and (not host or _netloc(origin) != host.lower()):
             raise ApiError(403, "pages of other origins may not use this server")
+        if b"content-length" in one and b"transfer-encoding" in one:
+            raise ApiError(400, "a body has a length or comes in chunks, not both")
         length = one.get(b"content-length", "0")
         if not length.isdecimal() or int(length[:20]) > MOST_BYTES:
             raise ApiError(413, f"the body has more than {MOST_BYTES} bytes")
@@ -114,7 +122,7 @@ def _name(url: str) -> str | None:
         return None
 
 
-def urlsplit_or_none(origin: str) -> str | None:
+def _netloc(origin: str) -> str | None:
     """Host and port of an origin, None for what is none."""
     try:
         return urlsplit(origin).netloc.lower() or None

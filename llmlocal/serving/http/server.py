@@ -14,11 +14,10 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..errors import ResourceError, UsageError
-from .guard import LOOPBACK
-from .model_pool import ModelPool
+from ...errors import ResourceError, UsageError
+from ..model_pool import ModelPool
+from .guard import HEADER_BYTES, LOOPBACK
 
-HEADER_BYTES = 16 << 10
 HEADER_PATIENCE = 15.0  # seconds in which the headers of a request must have come
 KEEP_ALIVE = 15  # seconds that an unused connection is kept
 CONNECTIONS = 512

@@ -22,7 +22,8 @@ async def json_fields(request: Request) -> Fields:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "Content-Type must be application/json")
     try:
-        data = await asyncio.wait_for(_body(request), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            data = await _body(request)
     except TimeoutError:
         raise ApiError(408, "the body of the request did not come in time") from None
     return await asyncio.to_thread(parsed, data) if len(data) > 1 << 16 else parsed(data)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..chat_format.chat_template import TemplateStoppedError
-from ..errors import LlmlocalError, NotFoundError, PromptTooLongError, ResourceError, UsageError
-from ..scheduler.request import QueueFullError
+from ...chat_format.chat_template import TemplateStoppedError
+from ...errors import LlmlocalError, NotFoundError, PromptTooLongError, ResourceError, UsageError
+from ...scheduler.request import QueueFullError
 
 Protocol = Literal["openai", "anthropic", "ollama"]
 KINDS = {
@@ -19,6 +19,7 @@ KINDS = {
     408: "timeout_error",
     413: "request_too_large",
     415: "invalid_request_error",
+    431: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
 }

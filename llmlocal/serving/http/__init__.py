@@ -1,0 +1,1 @@
+"""HTTP itself: the server's life, checks of requests, strict reading of JSON, streams, errors."""

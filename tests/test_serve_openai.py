@@ -1,0 +1,317 @@
+"""OpenAI's protocol, with its official client: answers, streams, functions, errors, cancelling."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from served import QUEUE, Served, says, server, tiny  # noqa: F401  fixtures
+
+from llmlocal.chat_format.chat_template import choose
+from llmlocal.chat_format.prompt import conversation
+from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.session import Session
+from llmlocal.serving.openai.vectors import _encoded
+
+Says = Callable[..., None]
+ASK: Any = [{"role": "user", "content": "the dog and the cat"}]
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather in a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
+
+
+@pytest.fixture(scope="module")
+def client(server: Served) -> Iterator[openai.OpenAI]:  # noqa: F811
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
+        yield made
+
+
+def chat(client: openai.OpenAI, **more: Any) -> Any:
+    return client.chat.completions.create(**{"model": "tiny", "messages": ASK, "max_tokens": 12, "seed": 3} | more)
+
+
+def streamed(chunks: Any, kind: str = "content") -> str:
+    return "".join(getattr(c.choices[0].delta, kind, None) or "" for c in chunks if c.choices)
+
+
+# ---- chat ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_what_a_session_says(client: openai.OpenAI, tiny: Any) -> None:  # noqa: F811
+    got = chat(client)
+    with Session.open(tiny, n_ctx=512) as session:
+        template = choose(session.gguf.metadata, session.tokenizer)
+        assert template is not None
+        prompt = conversation(ASK, template, session.tokenizer)
+        events = [*session.answer(prompt, max_tokens=12, sampling=SamplingParams(seed=3))]
+    assert got.choices[0].message.content == "".join(e.text for e in events[:-1])  # type: ignore[union-attr]
+    assert got.choices[0].finish_reason == "length" and got.object == "chat.completion" and got.model == "tiny"
+    usage = got.usage
+    assert (usage.completion_tokens, usage.prompt_tokens) == (12, len(prompt.ids)) and usage.total_tokens > 12
+
+
+def test_what_was_read_before_is_counted(client: openai.OpenAI) -> None:
+    long: Any = [{"role": "user", "content": "the boy and the girl " * 12}]
+    first, again = (chat(client, messages=long, max_tokens=1).usage for _ in range(2))
+    assert first.prompt_tokens_details.cached_tokens == 0
+    assert again.prompt_tokens_details.cached_tokens == again.prompt_tokens - 9 == first.prompt_tokens - 9
+
+
+def test_a_stream_says_the_same_in_pieces(client: openai.OpenAI) -> None:
+    whole = chat(client)
+    chunks = list(chat(client, stream=True, stream_options={"include_usage": True}))
+    assert streamed(chunks) == whole.choices[0].message.content
+    assert chunks[0].choices[0].delta.role == "assistant" and chunks[-2].choices[0].finish_reason == "length"
+    assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens == 12
+    assert len({chunk.id for chunk in chunks}) == 1 and chunks[0].object == "chat.completion.chunk"
+
+
+def test_the_model_may_be_left_to_the_server(server: Served) -> None:  # noqa: F811
+    body = {"messages": ASK, "max_tokens": 1, "user": "me", "metadata": {"a": "b"}, "store": False}
+    status, got = server.ask("POST", "/v1/chat/completions", body)
+    assert status == 200 and got["model"] == "tiny"
+
+
+def test_several_answers_have_seeds_that_follow(client: openai.OpenAI) -> None:
+    many = chat(client, n=3)
+    assert [choice.index for choice in many.choices] == [0, 1, 2]
+    texts = [choice.message.content for choice in many.choices]
+    assert texts == [chat(client, seed=3 + i).choices[0].message.content for i in range(3)]
+    assert many.usage.completion_tokens == 36
+    found: dict[int, str] = {0: "", 1: "", 2: ""}
+    for chunk in chat(client, n=3, stream=True):
+        found[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert [*found.values()] == texts
+
+
+def test_stop_strings_end_an_answer(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
+    says("one two three four")
+    got = chat(client, stop=["three", "nothing"])
+    assert got.choices[0].message.content == "one two " and got.choices[0].finish_reason == "stop"
+    assert streamed(chat(client, stop="two", stream=True)) == "one "
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_limits(client: openai.OpenAI, name: str) -> None:
+    got = chat(client, **{"max_tokens": None, name: 3})
+    assert got.usage.completion_tokens == 3
+
+
+def test_a_bias_forbids_or_forces_a_token(client: openai.OpenAI, server: Served) -> None:  # noqa: F811
+    id = server.model.tokenizer.encode("dog", add_special=False)[0]
+    got = chat(client, max_tokens=3, logit_bias={str(id): 100}, temperature=0)
+    assert got.choices[0].message.content.split() == ["dog"] * 3
+
+
+def test_log_probabilities(client: openai.OpenAI) -> None:
+    got = chat(client, max_tokens=3, logprobs=True, top_logprobs=2, temperature=0)
+    entries = got.choices[0].logprobs.content
+    assert len(entries) == 3
+    for entry in entries:
+        assert len(entry.top_logprobs) == 2 and entry.logprob == entry.top_logprobs[0].logprob <= 0
+        assert bytes(entry.bytes).decode() == entry.token
+    chunks = list(chat(client, max_tokens=3, logprobs=True, temperature=0, stream=True))
+    scored = [e for c in chunks if c.choices and c.choices[0].logprobs for e in c.choices[0].logprobs.content]
+    assert [e.logprob for e in scored] == [e.logprob for e in entries]
+
+
+def test_thoughts_are_apart_from_the_answer(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
+    says("<think>let me see</think>it is blue")
+    message = chat(client, max_tokens=50).choices[0].message
+    assert (message.content, message.reasoning_content) == ("it is blue", "let me see")
+    chunks = list(chat(client, max_tokens=50, stream=True))
+    assert (streamed(chunks), streamed(chunks, "reasoning_content")) == ("it is blue", "let me see")
+    assert chat(client, max_tokens=50).usage.completion_tokens_details.reasoning_tokens > 3
+
+
+def test_reasoning_effort_none_closes_the_thought(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    asked: list[Any] = []
+    submit = server.model.scheduler.submit
+    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
+    chat(client, reasoning_effort="none", max_tokens=1)
+    chat(client, extra_body={"chat_template_kwargs": {"enable_thinking": False}}, max_tokens=1)
+    chat(client, reasoning_effort="low", max_tokens=1)
+    assert [text.endswith("<think></think>") for text in asked] == [True, True, False]
+
+
+# ---- functions -----------------------------------------------------------------------------------------------------
+
+
+def test_functions_are_called_and_answered(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
+    says(f"Let me look. {CALL}")
+    choice = chat(client, tools=[TOOL], max_tokens=99).choices[0]
+    (call,) = choice.message.tool_calls
+    assert choice.finish_reason == "tool_calls" and choice.message.content.strip() == "Let me look."
+    assert call.function.name == "weather" and json.loads(call.function.arguments) == {"city": "Oslo"}
+    says("It rains.")
+    answer = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
+    got = chat(client, messages=[*ASK, choice.message.model_dump(exclude_none=True), answer], tools=[TOOL])
+    assert got.choices[0].message.content == "It rains."
+
+
+def test_calls_in_a_stream(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
+    says(CALL + CALL)
+    chunks = [c.choices[0] for c in chat(client, tools=[TOOL], max_tokens=200, stream=True)]
+    calls = [call for chunk in chunks for call in chunk.delta.tool_calls or ()]
+    assert [(c.index, c.function.name) for c in calls] == [(0, "weather"), (1, "weather")]
+    assert calls[0].id != calls[1].id and chunks[-1].finish_reason == "tool_calls"
+    one = chat(client, tools=[TOOL], max_tokens=200, parallel_tool_calls=False)
+    assert len(one.choices[0].message.tool_calls) == 1
+
+
+def test_a_call_that_is_none_is_text(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
+    says("<tool_call>nonsense</tool_call>")
+    choice = chat(client, tools=[TOOL], max_tokens=99).choices[0]
+    assert choice.message.content == "nonsense" and choice.finish_reason == "stop"
+
+
+def test_no_call_where_none_is_wanted(client: openai.OpenAI, says: Says) -> None:  # noqa: F811
+    says(CALL)
+    choice = chat(client, tools=[TOOL], tool_choice="none", max_tokens=99).choices[0]
+    assert choice.message.content == CALL and not choice.message.tool_calls
+
+
+# ---- texts to be continued, tokens, models ------------------------------------------------------------------------
+
+
+def test_completions(client: openai.OpenAI, server: Served) -> None:  # noqa: F811
+    given: Any = {"model": "tiny", "max_tokens": 5, "seed": 1}
+    got = client.completions.create(prompt="Once upon a time", **given)
+    assert got.choices[0].text and got.choices[0].finish_reason == "length" and got.usage.completion_tokens == 5
+    chunks = list(client.completions.create(prompt="Once upon a time", stream=True, **given))
+    assert "".join(c.choices[0].text for c in chunks) == got.choices[0].text
+    ids = server.model.tokenizer.encode("Once upon a time")
+    assert client.completions.create(prompt=ids, **given).choices[0].text == got.choices[0].text
+    many = client.completions.create(prompt=["Once upon a time", "the dog"], n=2, **given)
+    assert [c.index for c in many.choices] == [0, 1, 2, 3] and many.choices[0].text == got.choices[0].text
+    assert client.completions.create(prompt="the dog", echo=True, **given).choices[0].text.startswith("the dog")
+    assert client.completions.create(model="tiny", prompt="the dog", seed=1).usage.completion_tokens == 16
+    scored = client.completions.create(prompt="the dog", logprobs=2, **given).choices[0].logprobs
+    assert len(scored.tokens) == len(scored.token_logprobs) == 5 and len(scored.top_logprobs[0]) == 2
+    assert scored.text_offset[1] == len(scored.tokens[0])
+
+
+def test_tokens_and_back(server: Served) -> None:  # noqa: F811
+    text = "the dog said hello"
+    tokens = server.ask("POST", "/tokenize", {"content": text})[1]["tokens"]
+    assert tokens == server.model.tokenizer.encode(text, add_special=False)
+    assert server.ask("POST", "/detokenize", {"tokens": tokens}) == (200, {"content": text})
+    pieces = server.ask("POST", "/tokenize", {"content": text, "with_pieces": True, "add_special": True})[1]["tokens"]
+    assert [piece["id"] for piece in pieces] == [1, *tokens]
+    assert server.ask("POST", "/detokenize", {"tokens": [10**6]})[0] == 400
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").owned_by == "llmlocal"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("other")
+
+
+# ---- errors and ends -----------------------------------------------------------------------------------------------
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a field that nobody reads": ({"extra_body": {"foo": 1}}, "foo"),
+    "no messages": ({"messages": []}, "messages"),
+    "a picture": (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}
+            ]
+        },
+        "messages[0].content[0].type",
+    ),
+    "a role": ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+    "a field of a message": ({"messages": [{"role": "user", "content": "x", "foo": 1}]}, "messages[0].foo"),
+    "temperature": ({"temperature": -1}, "temperature"),
+    "top_p": ({"top_p": 2}, "top_p"),
+    "n": ({"n": 0}, "n"),
+    "stop": ({"stop": [""]}, "stop"),
+    "a long stop": ({"stop": "x" * 2000}, "stop"),
+    "bias": ({"logit_bias": {"999999": 1}}, "logit_bias"),
+    "logprobs": ({"top_logprobs": 3}, "top_logprobs"),
+    "a schema": ({"response_format": {"type": "json_object"}}, "response_format.type"),
+    "a forced call": ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+    "strict": (
+        {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
+        "tools[0].function.strict",
+    ),
+    "old functions": ({"extra_body": {"functions": [{"name": "f"}]}}, "functions"),
+    "sound": ({"modalities": ["audio"]}, "modalities"),
+    "arguments": (
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "["}}]}]},
+        "messages[0].tool_calls[0].function.arguments",
+    ),
+    "max_tokens": ({"max_tokens": -1}, "max_tokens"),
+    "too long": ({"messages": [{"role": "user", "content": "the dog " * 400}]}, "messages"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:
+    given, param = WRONG[name]
+    with pytest.raises(openai.BadRequestError) as refusal:
+        chat(client, **given)
+    assert refusal.value.param == param and refusal.value.type == "invalid_request_error"
+
+
+def test_a_model_that_is_not_there(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="there are: tiny"):
+        chat(client, model="gpt-4")
+
+
+def test_a_stream_that_is_left_stops_the_model(client: openai.OpenAI, server: Served) -> None:  # noqa: F811
+    before = server.model.scheduler.counts.generated_tokens
+    with chat(client, max_tokens=450, stream=True, logit_bias={"2": -100}) as stream:
+        next(stream)
+    server.quiet()
+    assert server.model.scheduler.counts.generated_tokens - before < 400
+
+
+def test_too_many_requests(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    monkeypatch.setattr(server.model.scheduler, "_limit", 0)
+    with pytest.raises(openai.RateLimitError) as refusal:
+        chat(client)
+    assert refusal.value.response.headers["retry-after"] == "1" and QUEUE
+
+
+def test_a_failure_within_a_stream_is_told(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    def fail(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(server.model.scheduler._engine, "run", fail)
+    with pytest.raises(openai.APIError, match="the server failed to answer"):
+        list(chat(client, stream=True))
+    with pytest.raises(openai.InternalServerError, match="the server failed to answer"):
+        chat(client)
+    assert "MemoryError" in str(server.failures[-1])
+
+
+def test_clients_at_once_get_their_own_answers(client: openai.OpenAI) -> None:
+    def ask(i: int) -> str:
+        messages = [{"role": "user", "content": f"the dog {i} " * (i + 1)}]
+        if i % 2:
+            return streamed(chat(client, messages=messages, seed=i, stream=True))
+        return str(chat(client, messages=messages, seed=i).choices[0].message.content)
+
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(ask, range(8)))
+    assert together == [ask(i) for i in range(8)]
+    assert len(set(together)) == 8
+
+
+def test_base64_is_of_little_endian_floats() -> None:
+    row = np.array([1.5, -2.0], np.float32)
+    assert np.frombuffer(base64.b64decode(_encoded(row, False)), "<f4").tolist() == _encoded(row, True) == [1.5, -2.0]

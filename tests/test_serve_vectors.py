@@ -1,0 +1,91 @@
+"""Vectors and scores over HTTP, and several models in one server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from served import Served, running, tiny  # noqa: F401  fixtures
+from test_embed import bert, reranker  # noqa: F401  fixtures
+
+from llmlocal.embedding.embedder import Embedder
+from llmlocal.embedding.reranker import Reranker
+
+TEXTS = ["a cat sat on the mat", "the red house", "dog"]
+
+
+@pytest.fixture(scope="module")
+def server(bert: Path, reranker: Path, tiny: Path) -> Iterator[Served]:  # noqa: F811
+    with running({"bert": bert, "ranker": reranker, "tiny": tiny}, idle_unload=1.0) as served:
+        yield served
+
+
+@pytest.fixture
+def client(server: Served) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def test_vectors_are_those_of_embed(client: openai.OpenAI, bert: Path) -> None:  # noqa: F811
+    with Embedder.open(bert, n_threads=1) as embedder:
+        want = np.concatenate([group.rows for group in embedder.embed(TEXTS)])
+        ids = embedder.tokenizer.encode(TEXTS[0], add_special=False)
+    got = client.embeddings.create(model="bert", input=TEXTS, encoding_format="float")
+    np.testing.assert_array_equal(np.array([item.embedding for item in got.data], np.float32), want)
+    assert [item.index for item in got.data] == [0, 1, 2] and got.usage.prompt_tokens > 10
+    packed = client.embeddings.create(model="bert", input=TEXTS[0])  # the client asks for base64 by itself
+    np.testing.assert_array_equal(np.array(packed.data[0].embedding, np.float32), want[0])
+    tokens = client.embeddings.create(model="bert", input=[ids], dimensions=4, encoding_format="float")
+    assert len(tokens.data[0].embedding) == 4
+
+
+def test_scores_are_those_of_rerank(server: Served, reranker: Path) -> None:  # noqa: F811
+    with Reranker.open(reranker, n_threads=1) as model:
+        want = [s for group in model.scores(b"a cat", [text.encode() for text in TEXTS]) for s in group]
+    body = {"query": "a cat", "documents": [*TEXTS[:2], {"text": TEXTS[2]}], "return_documents": True}
+    status, got = server.ask("POST", "/v1/rerank", body)
+    order = sorted(range(3), key=lambda i: -want[i])
+    assert status == 200 and [r["index"] for r in got["results"]] == order and got["model"] == "ranker"
+    assert [r["relevance_score"] for r in got["results"]] == [want[i] for i in order]
+    assert got["results"][0]["document"] == {"text": TEXTS[order[0]]}
+    assert len(server.ask("POST", "/v1/rerank", body | {"top_n": 1})[1]["results"]) == 1
+
+
+WRONG: dict[str, tuple[str, dict[str, Any], int]] = {
+    "no input": ("/v1/embeddings", {}, 400),
+    "empty": ("/v1/embeddings", {"input": []}, 400),
+    "numbers": ("/v1/embeddings", {"input": [1.5]}, 400),
+    "ids": ("/v1/embeddings", {"input": [10**6]}, 400),
+    "dimensions": ("/v1/embeddings", {"input": "a", "dimensions": 999}, 400),
+    "too long": ("/v1/embeddings", {"input": "cat " * 100}, 400),
+    "no vectors": ("/v1/embeddings", {"input": "a", "model": "tiny"}, 400),
+    "no such model": ("/v1/embeddings", {"input": "a", "model": "other"}, 404),
+    "no scores": ("/v1/rerank", {"query": "a", "documents": ["a"], "model": "bert"}, 400),
+    "no documents": ("/v1/rerank", {"query": "a", "documents": []}, 400),
+    "no chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "model": "bert"}, 400),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_done_is_refused(server: Served, name: str) -> None:
+    path, body, want = WRONG[name]
+    status, got = server.ask("POST", path, body)
+    assert status == want and got["error"]["message"], got
+
+
+def test_models_are_loaded_on_demand_and_closed_when_idle(server: Served) -> None:
+    def loaded() -> list[str]:
+        return [model["id"] for model in server.ask("GET", "/v1/models")[1]["data"] if model["loaded"]]
+
+    assert server.ask("POST", "/v1/completions", {"prompt": "the dog", "max_tokens": 1})[1]["model"] == "tiny"
+    assert "tiny" in loaded()
+    entry = next(entry for entry in server.pool.entries if entry.name == "tiny")
+    entry.used -= 10
+    asyncio.run(server.pool.unload_idle())
+    assert entry.text is None and "tiny" not in loaded()
+    assert server.ask("POST", "/v1/completions", {"prompt": "the dog", "max_tokens": 1})[0] == 200
