@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -276,7 +277,7 @@ def test_half_closed_connections_end(server: Served) -> None:  # noqa: F811
 def test_clients_that_vanish_free_their_sequences_within_a_step(server: Served, request: Any) -> None:  # noqa: F811
     """At any moment: while they wait, while their prompt is read, and in the middle of an answer, streamed or not."""
     rng, scheduler = random.Random(3), server.model.scheduler
-    said = scheduler.counts.generated_tokens
+    said, logged = scheduler.counts.generated_tokens, len(server.log)
     for i in range(1000 if request.config.getoption("--slow") else 40):
         body = {"messages": [{"role": "user", "content": f"{i} the dog " * rng.choice([1, 60])}]}
         body |= {"max_tokens": 400, "stream": i % 2 == 0, "logit_bias": {"2": -100}}
@@ -286,6 +287,8 @@ def test_clients_that_vanish_free_their_sequences_within_a_step(server: Served, 
                 connection.settimeout(rng.choice([0.001, 0.02, 0.05]))
                 with suppress(TimeoutError):
                     connection.recv(100)
+    while len(server.log) <= logged + i:  # until the server has seen the last one leave
+        sleep(0.002)
     server.quiet()
     assert (scheduler.busy, scheduler.waiting, scheduler._sequences.free) == (0, 0, scheduler.parallel)
     assert scheduler.counts.generated_tokens - said < 50 * (i + 1)  # of the 400 that each asked for

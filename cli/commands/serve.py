@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from .. import choices
-from ..options.common import KvType, Quiet, Threads, WeightsMode, Yes
+from ..options.common import Loading, Quiet
 from ..options.prompts import Template
-from ..options.server import (
-    Grace,
-    Host,
-    IdleUnload,
-    KeyFile,
-    LogRequests,
-    Parallel,
-    Port,
-    QueueLimit,
-    RequestCtx,
-    ServedModels,
-)
+from ..options.server import LogRequests, Reach, ServedModels, Sharing
 from ..served_models import paths_of, require_packages, seconds
 from ..ui import terminal
 
 
 def serve(
     model: ServedModels = None,
-    host: Host = "127.0.0.1",
-    port: Port = 8080,
-    parallel: Parallel = 4,
-    ctx: RequestCtx = None,
-    threads: Threads = None,
-    api_key_file: KeyFile = None,
-    idle_unload: IdleUnload = None,
-    queue: QueueLimit = 64,
-    grace: Grace = 30,
+    *,
+    reach: Reach,
+    sharing: Sharing,
     template: Template = None,
-    kv_type: KvType = choices.Cache.f16,
-    weights: WeightsMode = choices.Weights.auto,
-    yes: Yes = False,
+    loading: Loading,
     quiet: Quiet = False,
     verbose: LogRequests = False,
 ) -> None:
@@ -50,11 +30,21 @@ def serve(
               llmlocal serve qwen3-0.6b --host 0.0.0.0 --api-key-file keys.txt
     """
     require_packages()
-    idle = seconds(idle_unload)
+    idle = seconds(sharing.idle_unload)
     from ...serving.run import Listener, Settings, serve_until_stopped
 
-    listener = Listener.open(host, port, api_key_file)
-    settings = Settings(ctx, threads, parallel, queue, kv_type, weights, yes, template, idle)
+    listener = Listener.open(reach.host, reach.port, reach.api_key_file)
+    settings = Settings(
+        n_ctx=loading.ctx,
+        n_threads=loading.threads,
+        parallel=sharing.parallel,
+        queue=sharing.queue,
+        kv_type=loading.kv_type,
+        weights=loading.weights,
+        force=loading.yes,
+        template=template,
+        idle_unload=idle,
+    )
     with listener.socket, terminal.Screen(quiet=quiet) as screen:
         paths = paths_of(model or (), quiet=quiet)
-        serve_until_stopped(listener, paths, settings, grace, screen.notes, verbose=verbose)
+        serve_until_stopped(listener, paths, settings, sharing.grace, screen.notes, verbose=verbose)

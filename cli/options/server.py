@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,16 +32,6 @@ Parallel = Annotated[
     int,
     typer.Option("--parallel", metavar="N", min=1, max=256, help="Requests that a model answers at the same time."),
 ]
-RequestCtx = Annotated[
-    int | None,
-    typer.Option(
-        "-c",
-        "--ctx",
-        metavar="N",
-        min=1,
-        help="Context of each request in tokens. Default: the model's own, at most 4096.",
-    ),
-]
 QueueLimit = Annotated[
     int,
     typer.Option("--queue", metavar="N", min=0, help="Requests that may wait; more are refused with status 429."),
@@ -60,3 +51,22 @@ Grace = Annotated[
 LogRequests = Annotated[
     bool, typer.Option("-v", "--verbose", help="Print a line for each request on stderr, without its text.")
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Who reaches the server."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+    api_key_file: KeyFile = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """How clients share a model."""
+
+    parallel: Parallel = 4
+    queue: QueueLimit = 64
+    idle_unload: IdleUnload = None
+    grace: Grace = 30
