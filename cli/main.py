@@ -25,6 +25,7 @@ from ..quant.user_folders import ensure_home
 from ..text import shown
 from .help_format import format_help
 from .model_argument import with_models
+from .option_groups import flattened
 from .ui import mapped_file_error, standard_streams, terminal
 
 COMMANDS = (
@@ -87,7 +88,7 @@ class Commands(TyperGroup):
         if isinstance(found, typer.Typer):  # a command with subcommands
             return format_help(with_models(typer.main.get_group(found)))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(cmd_name)(found)
+        app.command(cmd_name)(flattened(found))
         return format_help(with_models(typer.main.get_command(app)))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model_argument import Question
+from .options.common import Loading
 from .ui import terminal
 
 GUIDE_NOTE = "no MODEL given: the built-in guide answers (llmlocal pull downloads other models)"
@@ -51,28 +52,23 @@ def prompt_cache(wanted: str) -> PromptCache | None:
 
 
 @contextmanager
-def opened(
-    model: Path, n_ctx: int | None, n_threads: int | None, *, kv_type: str, weights: str, force: bool, cache: str
-) -> Iterator[Session]:
+def opened(model: Path, loading: Loading, cache: str) -> Iterator[Session]:
     """A session; problems of its prompt cache are reported at the end. Raises what `Session.open` raises."""
     from ..generation.session import Session
 
     kept = prompt_cache(cache)
     with Session.open(
-        model, n_ctx=n_ctx, n_threads=n_threads, kv_type=kv_type, weights=weights, force=force
+        model,
+        n_ctx=loading.ctx,
+        n_threads=loading.threads,
+        kv_type=loading.kv_type,
+        weights=loading.weights,
+        force=loading.yes,
     ) as session:
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():
         terminal.note(note)
-
-
-def checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Check sampling options before a model is opened. Raises UsageError for values out of range."""
-    from ..generation.sampling_defaults import check
-
-    check(given)
-    return given
 
 
 def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:

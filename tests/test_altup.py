@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from instruction_sets import ISAS
 from naive import nmse, number, run
 from numpy.typing import NDArray
 
@@ -19,11 +20,10 @@ from llmlocal.ops.altup import (
 )
 from llmlocal.ops.elementwise import scale_columns
 from llmlocal.ops.magnitude import match_magnitude, match_magnitude_reference
-from llmlocal.quant.jit import cpu
 
 BOUND, TOKENS = 1e-12, 9
 WIDTHS = pytest.mark.parametrize("width", [1, 7, 64, 100])
-ISAS = pytest.mark.parametrize("isa", cpu.offered())
+ON_ALL = pytest.mark.parametrize("isa", ISAS)
 
 
 def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:
@@ -34,7 +34,7 @@ def exact(x: NDArray[np.float32]) -> NDArray[np.float64]:
     return x.astype(np.float64)
 
 
-@ISAS
+@ON_ALL
 @WIDTHS
 def test_altup(width: int, isa: str) -> None:
     streams = [normal(TOKENS, width, seed=i) for i in range(STREAMS)]
@@ -52,7 +52,7 @@ def test_altup(width: int, isa: str) -> None:
         assert nmse(out[:-1], want) <= BOUND and (out[-1] == 9).all()
 
 
-@ISAS
+@ON_ALL
 @WIDTHS
 def test_rows_get_the_magnitude_of_others(width: int, isa: str) -> None:
     x, like = normal(TOKENS, width), normal(TOKENS, width, seed=1) * np.float32(30)
@@ -62,7 +62,7 @@ def test_rows_get_the_magnitude_of_others(width: int, isa: str) -> None:
     assert nmse(x, want) <= BOUND and not x[3].any()
 
 
-@ISAS
+@ON_ALL
 @pytest.mark.parametrize("width", [7, 64, 1000])
 def test_only_what_is_far_above_the_mean_is_kept(width: int, isa: str) -> None:
     x = normal(TOKENS, width) + np.float32(3)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from instruction_sets import ISAS
 from naive import run
 from numpy.typing import NDArray
 
-from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.kernels.matmul import set_for_tiles
 from llmlocal.quant.simd.instruction_set import InstructionSet
@@ -77,7 +77,7 @@ TILE_KERNEL = Kernel(f"test_tile_dots_{VERSION}", DOT_KERNEL.fields, lambda v: b
 
 
 @pytest.mark.parametrize("kernel", [DOT_KERNEL, TILE_KERNEL], ids=["registers", "tiles"])
-@pytest.mark.parametrize("isa", cpu.offered())
+@pytest.mark.parametrize("isa", ISAS)
 def test_products_of_bytes_never_saturate(isa: str, kernel: Kernel) -> None:
     v = import_module(f"llmlocal.quant.isa.{isa}")
     if kernel is TILE_KERNEL:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from instruction_sets import REST
 from naive import run
 from numpy.typing import NDArray
 
 from llmlocal.gguf import open_gguf
 from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.formats import load_all
-from llmlocal.quant.jit import cpu
 from llmlocal.quant.kernels.quantize_kernel import (
     FINITE,
     PEAK_STRIDE,
@@ -34,8 +34,8 @@ QUICK = ("Q2_K", "Q4_K", "Q6_K", "IQ4_NL", "Q4_0", "Q5_1")  # each kind of searc
 EXACT = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4")  # without importance
 # A format of every kind of search on the other instruction sets.
 OTHERS = [
-    pytest.param(BY_NAME[name], isa, id=f"{name}-{isa}")
-    for isa in cpu.offered()[1:]
+    pytest.param(BY_NAME[name], isa, id=f"{name}-{isa}", marks=() if name in ("Q8_0", "Q5_1") else SLOW)
+    for isa in REST
     for name in {"avx2": ("Q8_0", "Q4_K", "Q3_K", "IQ4_NL"), "generic": ("Q5_1", "Q2_K", "IQ4_XS", "MXFP4")}.get(
         isa, ()
     )

@@ -13,6 +13,7 @@ import gguf
 import naive
 import numpy as np
 import pytest
+from instruction_sets import ISAS
 from naive import Floats, nmse, number, run
 from test_families import write_converted
 
@@ -26,10 +27,8 @@ from llmlocal.imatrix.file import Imatrix, TextRead, load_imatrix, write_imatrix
 from llmlocal.imatrix.statistics import statistics
 from llmlocal.measure.perplexity import cut_in_chunks
 from llmlocal.ops.column_squares import column_squares, column_squares_grouped, column_squares_reference
-from llmlocal.quant.jit import cpu
 from llmlocal.quant.tensor import QTensor
 
-ISAS = cpu.offered()
 Said = Callable[..., tuple[int, str, str]]
 GROUPS = [(0, 0, 1), (2, 1, 30), (3, 31, 2), (6, 33, 9)]  # of 7 matrices
 CTX = 64

@@ -34,11 +34,12 @@ generation convert hub embedding
 chat measure doctor
 api imatrix
 quantize
-cli.choices cli.help_format
+cli.choices cli.help_format cli.option_groups
 cli.ui
 cli.views cli.command_group
 cli.model_argument cli.text_input
-cli.options cli.open_model cli.completion_scripts cli.texts
+cli.options cli.completion_scripts cli.texts
+cli.open_model
 cli.chat
 cli.commands cli.main
 cli __main__

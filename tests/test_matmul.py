@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from instruction_sets import ISAS, REST
 from naive import encoded, nmse, number, random_blocks, run
 from numpy.typing import NDArray
 
@@ -35,11 +36,11 @@ FORMATS = [
 ]
 # Other instruction sets than this machine's best are compiled for a few formats that need different words.
 CHOSEN = {"avx2": ("Q4_0", "Q6_K", "Q8_0"), "avxvnni": ("Q8_0",), "generic": ("Q5_1", "Q6_K", "Q8_0")}
+QUICK = (("avx2", "Q4_0"), ("avxvnni", "Q8_0"), ("generic", "Q6_K"))
 OTHERS = [
-    pytest.param(BY_NAME[name], isa, id=f"{name}-{isa}")
-    for isa in cpu.offered()[1:]
+    pytest.param(BY_NAME[name], isa, id=f"{name}-{isa}", marks=() if (isa, name) in QUICK else pytest.mark.slow)
+    for isa in REST
     for name in CHOSEN.get(isa, ())
-    if name in BY_NAME
 ]
 MOST_ROWS, MOST_TOKENS, GUARD = 129, 32, 123456.0
 SHAPES = [(rows, tokens) for rows in (1, 7, 16, 37, 64, 100, 129) for tokens in (1, 4, 9)]
@@ -270,7 +271,7 @@ def fields(record: Array, k: int) -> dict[str, Array]:
     }
 
 
-@pytest.mark.parametrize("isa", cpu.offered())
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("k", [32, 96, 256, 2304])
 def test_q8_records_hold_what_they_say(k: int, isa: str) -> None:
     rng = np.random.default_rng(k)

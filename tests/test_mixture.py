@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from instruction_sets import BEST, ISAS, REST
 from naive import encoded, nmse, number, run
 from numpy.typing import NDArray
 
@@ -17,14 +18,12 @@ from llmlocal.ops.sort_by_expert import GROUP_BYTES, groups_bytes, sort_by_exper
 from llmlocal.ops.topk_router import topk_router, topk_router_reference
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
-from llmlocal.quant.jit import cpu
 from llmlocal.quant.kernels import matmul_grouped as grouped
 from llmlocal.quant.kernels.matmul import SCRATCH_BYTES
 from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
 
 load_all()
 Array = NDArray[Any]
-ISAS = cpu.offered()
 SIZES = [(1, 1, 1), (1, 8, 3), (5, 6, 6), (40, 16, 4), (300, 128, 8)]  # tokens, experts, used
 
 
@@ -127,8 +126,8 @@ def test_sigmoid(width: int) -> None:
 GROUPS = [(0, 0, 1), (2, 1, 30), (3, 31, 2), (6, 33, 9)]  # matrices 1, 4 and 5 of 7 are not chosen
 
 
-KINDS = [("Q4_0", ISAS[0]), ("F16", ISAS[0]), ("IQ2_S", ISAS[0])]
-MORE_KINDS = [("Q4_0", isa) for isa in ISAS[1:]] + [("Q4_K", ISAS[0]), ("MXFP4", ISAS[0])]
+KINDS = [("Q4_0", BEST), ("F16", BEST), ("IQ2_S", BEST)]
+MORE_KINDS = [("Q4_0", isa) for isa in REST] + [("Q4_K", BEST), ("MXFP4", BEST)]
 
 
 @pytest.mark.parametrize(("kind", "isa"), KINDS + [pytest.param(*more, marks=pytest.mark.slow) for more in MORE_KINDS])

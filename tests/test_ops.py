@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from instruction_sets import BEST, ISAS, OTHERS, REST
 from naive import nmse, number, run, turn_neighbours
 from numpy.typing import NDArray
 
@@ -51,14 +52,12 @@ from llmlocal.ops.mean_rows import mean_rows, mean_rows_reference
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_reference
 from llmlocal.ops.rope import rope_interleaved, rope_neox, rope_reference, rope_table
 from llmlocal.ops.softmax import NO_SINK
-from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
 from llmlocal.quant.simd.instruction_set import InstructionSet
 from llmlocal.runtime.batch import Batch
 
 Array = NDArray[Any]
-ISAS = cpu.offered()
 VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 
 
@@ -342,7 +341,7 @@ def test_attention_of_whole_sequences(heads: int, kv_heads: int, head_dim: int, 
         assert whole(kind, heads, kv_heads, head_dim, length) <= BOUNDS[kind], length
 
 
-@pytest.mark.parametrize("isa", ISAS[1:])
+@pytest.mark.parametrize("isa", OTHERS)
 def test_attention_in_other_instruction_sets(isa: str) -> None:
     for heads, kv_heads, head_dim, length in ((6, 2, 80, 129), (4, 4, 64, 17)):
         assert whole("f16", heads, kv_heads, head_dim, length, isa) <= BOUNDS["f16"]
@@ -404,7 +403,10 @@ RULES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("rule", "isa"), [(r, ISAS[0]) for r in RULES] + [("together", isa) for isa in ISAS[1:]])
+SLOW = [pytest.param("together", isa, marks=pytest.mark.slow) for isa in REST]
+
+
+@pytest.mark.parametrize(("rule", "isa"), [(rule, BEST) for rule in RULES] + SLOW)
 def test_windows_caps_and_sinks(rule: str, isa: str) -> None:
     """In one batch, and token by token at the end: the same bits."""
     rules, at, bases = RULES[rule], np.arange(300), np.zeros(300, np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from instruction_sets import ISAS
 from naive import nmse, number, run
 from numpy.typing import NDArray
 
@@ -18,11 +19,9 @@ from llmlocal.ops.softmax_router import softmax_router, softmax_router_reference
 from llmlocal.ops.ssd_scan import scan_gates, scan_gates_reference, ssd_scan, ssd_scan_reference
 from llmlocal.ops.state_tile import columns
 from llmlocal.ops.take_columns import take_columns
-from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.kernel import Kernel
 
 Array = NDArray[Any]
-ISAS = cpu.offered()
 BOUND = 1e-12
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from instruction_sets import ISAS
 from naive import number, run
-
-from llmlocal.quant.jit import cpu
 
 PAGE = (Path(__file__).parents[1] / "docs" / "write-a-kernel.md").read_text()
 
 
-@pytest.mark.parametrize("isa", cpu.offered())
+@pytest.mark.parametrize("isa", ISAS)
 def test_the_page_runs(isa: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) == 3

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from .. import choices
 from ..options.common import KvType, Quiet, WeightsMode
-from ..options.measurements import (
-    Baseline,
-    BenchAnswer,
-    BenchPrompt,
-    BenchThreads,
-    Depth,
-    FailBelow,
-    Output,
-    PromptAndAnswer,
-    Repeats,
-    Roofline,
-)
+from ..options.measurements import BenchTests, BenchThreads, EarlierResults, Output
 from ..options.models import Models
 from ..ui import terminal
 from ..ui.tables import show_charts
@@ -24,17 +13,12 @@ from ..views.bench import bench_charts, bench_table, change_lines, collect, page
 
 def bench(
     models: Models,
-    prompt: BenchPrompt = ["512"],  # noqa: B006  not changed, and the parser's default
-    gen: BenchAnswer = ["128"],  # noqa: B006
-    prompt_gen: PromptAndAnswer = None,
-    depth: Depth = ["0"],  # noqa: B006
+    *,
+    tests: BenchTests,
     threads: BenchThreads = None,
     kv_type: KvType = choices.Cache.f16,
     weights: WeightsMode = choices.Weights.auto,
-    repeats: Repeats = 5,
-    roofline: Roofline = False,
-    baseline: Baseline = None,
-    fail_below: FailBelow = None,
+    earlier: EarlierResults,
     output: Output = choices.Layout.md,
     quiet: Quiet = False,
 ) -> None:
@@ -50,27 +34,29 @@ def bench(
               llmlocal bench model.gguf --baseline before.json --fail-below 5%
     """
     from ...errors import ThresholdError, UsageError
-    from ...measure import baseline as earlier
+    from ...measure import baseline
     from ...measure.bench import BenchPlan, BenchResult, bench, pairs_of, thread_counts, token_counts
 
-    if fail_below is not None and baseline is None:
+    if earlier.fail_below is not None and earlier.baseline is None:
         raise UsageError("--fail-below needs something to compare with", "add --baseline FILE")
-    limit = earlier.percentage(fail_below) if fail_below is not None else None
-    before = earlier.read(baseline) if baseline is not None else None
-    prompts, gens, depths = (token_counts(*given) for given in (("-p", prompt), ("-n", gen), ("-d", depth)))
-    plan = BenchPlan(prompts, gens, pairs_of(prompt_gen), depths, repeats, kv_type, weights, roofline)
+    limit = baseline.percentage(earlier.fail_below) if earlier.fail_below is not None else None
+    before = baseline.read(earlier.baseline) if earlier.baseline is not None else None
+    given = (("-p", tests.prompt), ("-n", tests.gen), ("-d", tests.depth))
+    prompts, gens, depths = (token_counts(*texts) for texts in given)
+    pairs = pairs_of(tests.prompt_gen)
+    plan = BenchPlan(prompts, gens, pairs, depths, tests.repeats, kv_type, weights, tests.roofline)
     rows: list[BenchResult] = []
     with terminal.Screen(quiet=quiet) as screen:
         measured = collect(bench(models, plan, thread_counts(threads)), rows)
-        screen.lines(bench_table(measured, output, peak=roofline))
+        screen.lines(bench_table(measured, output, peak=tests.roofline))
         screen.notes(page_lines(rows))
         screen.notes(row.limit for row in rows if row.limit)
         if output is choices.Layout.md:
             show_charts(bench_charts(rows))
         if before is not None:
-            changes = earlier.changes(rows, before)
+            changes = baseline.changes(rows, before)
             screen.notes(change_lines(changes))
-            if limit is not None and (lost := earlier.slower(changes, limit)):
+            if limit is not None and (lost := baseline.slower(changes, limit)):
                 raise ThresholdError(
                     f"{len(lost)} of {len(changes)} tests are more than {limit:g} % slower than the baseline"
                 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..options.common import Json, Quiet, Threads
-from ..options.measurements import Candidates, Chunks, ChunkSize, ComparedText, GreedyPrompt, MaxKl, Reference
+from ..options.common import Report, Threads
+from ..options.measurements import Candidates, ComparisonInput, Reference, TextChunks
 from ..text_input import read_file
 from ..ui import terminal
 from ..ui.tables import show_charts
@@ -14,14 +14,11 @@ from ..views.model import to_json
 def compare(
     reference: Reference,
     candidates: Candidates,
-    text: ComparedText = None,
-    prompt: GreedyPrompt = None,
-    max_kl: MaxKl = None,
-    ctx: ChunkSize = 512,
-    chunks: Chunks = None,
+    *,
+    given: ComparisonInput,
+    part: TextChunks,
     threads: Threads = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    report: Report,
 ) -> None:
     """Compare quantized models with their reference model.
 
@@ -37,17 +34,18 @@ def compare(
     from ...measure.comparison import PROMPT, CompareOptions, opened
     from ...measure.sample_text import sample_text
 
+    text, limit = given.text, given.max_kl
     read = sample_text() if text is None else read_file(text)
-    options = CompareOptions(ctx, chunks, threads, PROMPT if prompt is None else prompt)
-    with opened(reference, candidates, options) as found, terminal.Screen(quiet=quiet) as screen:
+    options = CompareOptions(part.ctx, part.chunks, threads, PROMPT if given.prompt is None else given.prompt)
+    with opened(reference, candidates, options) as found, terminal.Screen(quiet=report.quiet) as screen:
         if text is None:
             screen.notes(["no --text: measured on a short built-in text; a text of your own kind says more"])
         for done, total in found.run(read):
             screen.progress("chunk", done, total)
-        if as_json:
+        if report.as_json:
             terminal.say(to_json(**record(found, text)))
         else:
             screen.lines(table(found))
             show_charts(divergence_charts(found))
-        if max_kl is not None and (over := over_limit(found, max_kl)):
-            raise ThresholdError(f"KL divergence above {max_kl:g}: {', '.join(over)}")
+        if limit is not None and (over := over_limit(found, limit)):
+            raise ThresholdError(f"KL divergence above {limit:g}: {', '.join(over)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import choices
-from ..options.common import ForceOut, Json, Quiet, Threads
+from ..options.common import ForceOut, Report, Threads
 from ..options.conversion import Adapters, HFFolder, NewModel, StoredType
 from ..ui import terminal
 from ..views import quantize as view
@@ -13,12 +13,12 @@ from ..views.model import to_json
 def convert(
     folder: HFFolder,
     out: NewModel,
+    *,
     type: StoredType = choices.Stored.auto,
     lora: Adapters = None,
     force: ForceOut = False,
     threads: Threads = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    report: Report,
 ) -> None:
     """Convert a Hugging Face folder (config.json, safetensors, tokenizer) to a GGUF file.
 
@@ -34,9 +34,9 @@ def convert(
 
     if folder.is_file() and not lora:
         raise UsageError(f"{folder} is a file: SRC is a folder, or a GGUF with --lora", "quantize changes types")
-    with terminal.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=report.quiet) as screen:
         tell = view.Progress(screen, "writing")
         made = convert_model(folder, out, type.value, lora=lora or (), threads=threads, force=force, tell=tell)
         screen.notes([*made.notes, view.conversion_line(made)])
-    if as_json:
+    if report.as_json:
         terminal.say(to_json(source=str(folder), **view.conversion_record(made)))

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from .. import choices
-from ..options.common import NoStdin, Quiet, Threads, Yes
+from ..options.common import Quiet
 from ..options.models import Model
-from ..options.prompts import Force, OutputFile
-from ..options.vectors import (
-    Dimensions,
-    Normalize,
-    PoolingKind,
-    PromptName,
-    Split,
-    TextFiles,
-    TextLimit,
-    Texts,
-    Truncate,
-    VectorsFormat,
-)
+from ..options.vectors import EncoderLoading, Split, TextSource, VectorFile, VectorOptions
 from ..texts import texts_source
 from ..ui import terminal
 from ..views.embeddings import VectorTarget, read_split
@@ -25,21 +12,12 @@ from ..views.embeddings import VectorTarget, read_split
 
 def embed(
     model: Model,
-    text: Texts = None,
-    file: TextFiles = None,
+    *,
+    source: TextSource,
     split: Split = "line",
-    pooling: PoolingKind = None,
-    normalize: Normalize = None,
-    dimensions: Dimensions = None,
-    prompt_name: PromptName = None,
-    truncate: Truncate = False,
-    output: OutputFile = None,
-    layout: VectorsFormat = choices.VectorLayout.jsonl,
-    force: Force = False,
-    ctx: TextLimit = None,
-    threads: Threads = None,
-    no_stdin: NoStdin = False,
-    yes: Yes = False,
+    vector: VectorOptions,
+    loading: EncoderLoading,
+    out: VectorFile,
     quiet: Quiet = False,
 ) -> None:
     """Turn texts into vectors (embeddings).
@@ -52,17 +30,26 @@ def embed(
               llmlocal embed minilm.gguf - --format npy -o vectors.npy < lines.txt
               llmlocal embed e5.gguf "how to cook rice" --prompt-name query
     """
-    target, tokens = VectorTarget(output, layout.value, force, [model, *(file or ())]), read_split(split)
-    texts = texts_source(text, file, split="whole" if tokens else split, use_stdin=not no_stdin)
+    inputs = [model, *(source.file or ())]
+    target, tokens = VectorTarget(out.output, out.layout.value, out.force, inputs), read_split(split)
+    pieces = "whole" if tokens else split
+    texts = texts_source(source.text, source.file, split=pieces, use_stdin=not source.no_stdin)
     from ...embedding.embedder import Embedder
 
     with (
         terminal.Screen(quiet=quiet) as screen,
-        Embedder.open(model, pooling=pooling, n_ctx=ctx, n_threads=threads, force=yes) as embedder,
+        Embedder.open(
+            model, pooling=vector.pooling, n_ctx=loading.ctx, n_threads=loading.threads, force=loading.yes
+        ) as embedder,
     ):
-        prompt = embedder.settings.prompt(prompt_name)
-        inputs = embedder.pieces(texts(), tokens) if tokens else texts()
-        vectors = embedder.embed(inputs, prompt=prompt, normalize=normalize, dimensions=dimensions, truncate=truncate)
-        target.write(screen, vectors, dimensions or embedder.width)
+        prompt = embedder.settings.prompt(vector.prompt_name)
+        vectors = embedder.embed(
+            embedder.pieces(texts(), tokens) if tokens else texts(),
+            prompt=prompt,
+            normalize=vector.normalize,
+            dimensions=vector.dimensions,
+            truncate=loading.truncate,
+        )
+        target.write(screen, vectors, vector.dimensions or embedder.width)
         if embedder.cut:
             screen.notes([f"{embedder.cut} texts were cut to {embedder.encoder.n_ctx} tokens"])

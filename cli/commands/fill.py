@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from ..options.common import Json, Quiet, Threads
+from ..options.common import Report, Threads
 from ..options.models import Model
 from ..options.vectors import MaskedText, TopWords
 from ..ui import terminal
 from ..views.model import to_json
 
 
-def fill(
-    model: Model,
-    text: MaskedText,
-    top: TopWords = 5,
-    as_json: Json = False,
-    threads: Threads = None,
-    quiet: Quiet = False,
-) -> None:
+def fill(model: Model, text: MaskedText, top: TopWords = 5, *, threads: Threads = None, report: Report) -> None:
     """Predict the masked words of a text.
 
     Write a gap as [MASK]. A line of the result is a probability and a word; the words for each gap follow those for
@@ -27,9 +20,9 @@ def fill(
     """
     from ...embedding.masked_words import fill
 
-    with terminal.Screen(quiet=quiet):
+    with terminal.Screen(quiet=report.quiet):
         places = fill(model, text, top=top, n_threads=threads)
-    if as_json:
+    if report.as_json:
         found = [[{"id": w.id, "text": w.text, "probability": w.probability} for w in words] for words in places]
         return terminal.say(to_json(model=str(model), text=text, places=found))
     for i, words in enumerate(places):

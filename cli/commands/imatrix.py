@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..options.common import ForceOut, Json, Quiet, Threads
-from ..options.importance import MatrixFile, MatrixModel, MatrixStats, MaybeTextFile, Resume, WithOutput
-from ..options.measurements import Chunks, ChunkSize
+from ..options.common import ForceOut, Report, Threads
+from ..options.importance import MatrixModel, MatrixOptions, MaybeTextFile
+from ..options.measurements import TextChunks
 from ..text_input import read_file
 from ..ui import terminal
 from ..ui.tables import show_table
@@ -17,16 +17,12 @@ from ..views.model import to_json
 def imatrix(
     model: MatrixModel,
     text_file: MaybeTextFile = None,
-    output: MatrixFile = None,
-    ctx: ChunkSize = 512,
-    chunks: Chunks = None,
-    resume: Resume = False,
-    with_output: WithOutput = False,
-    stats: MatrixStats = False,
+    *,
+    options: MatrixOptions,
+    part: TextChunks,
     force: ForceOut = False,
     threads: Threads = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    report: Report,
 ) -> None:
     """Compute an importance matrix from a calibration text.
 
@@ -43,23 +39,23 @@ def imatrix(
     from ...imatrix.file import load_imatrix
 
     if text_file is None:
-        if not stats:
+        if not options.stats:
             raise UsageError("no TEXT_FILE", "give a calibration text, or --stats to show an existing matrix")
         matrix, out = load_imatrix(model), model
     else:
         text, last = read_file(text_file), None
-        out = output or Path(f"{model.stem}.imatrix.gguf")
+        out = options.output or Path(f"{model.stem}.imatrix.gguf")
         check_not_input(out, text_file)
-        with terminal.Screen(quiet=quiet) as screen:
-            options = CollectOptions(ctx, chunks, threads, with_output, resume, force)
-            for last in collect(model, text, text_file.name, out, options):
+        with terminal.Screen(quiet=report.quiet) as screen:
+            how = CollectOptions(part.ctx, part.chunks, threads, options.with_output, options.resume, force)
+            for last in collect(model, text, text_file.name, out, how):
                 screen.progress("chunk", last.done - last.before, last.total - last.before)
         assert last is not None  # there is a step before the first chunk
         matrix = last.matrix
-        if not as_json:
+        if not report.as_json:
             terminal.lines(result_lines(last, out))
-    if as_json:
-        terminal.say(to_json(**result_record(matrix, out), **(stats_record(matrix) if stats else {})))
-    elif stats:
+    if report.as_json:
+        terminal.say(to_json(**result_record(matrix, out), **(stats_record(matrix) if options.stats else {})))
+    elif options.stats:
         show_table(stats_table(matrix))
         terminal.lines(LEGEND)

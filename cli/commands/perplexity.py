@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import choices
-from ..options.common import Json, KvType, Quiet, Threads
-from ..options.measurements import Chunks, ChunkSize, TextFile
+from ..options.common import KvType, Report, Threads
+from ..options.measurements import TextChunks, TextFile
 from ..options.models import Model
 from ..text_input import read_file
 from ..ui import terminal
@@ -14,12 +14,11 @@ from ..views.model import to_json
 def perplexity(
     model: Model,
     text_file: TextFile,
-    ctx: ChunkSize = 512,
-    chunks: Chunks = None,
+    *,
+    part: TextChunks,
     threads: Threads = None,
     kv_type: KvType = choices.Cache.f16,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    report: Report,
 ) -> None:
     """Measure perplexity on a text; lower is better.
 
@@ -31,15 +30,15 @@ def perplexity(
     text = read_file(text_file)
     from ...measure.perplexity import perplexity
 
-    with terminal.Screen(quiet=quiet) as screen:
+    with terminal.Screen(quiet=report.quiet) as screen:
         last = None
-        for last in perplexity(model, text, n_ctx=ctx, chunks=chunks, n_threads=threads, kv_type=kv_type):
+        for last in perplexity(model, text, n_ctx=part.ctx, chunks=part.chunks, n_threads=threads, kv_type=kv_type):
             value = f"{last.value:.4f} ± {last.error:.4f}"
             screen.progress("chunk", last.chunk, last.n_chunks, more=f", perplexity {value}")
         screen.clear()
         assert last is not None  # a text without a chunk is refused
-    if as_json:
+    if report.as_json:
         fields = {"perplexity": last.value, "error": last.error, "tokens": last.n_tokens, "chunks": last.n_chunks}
-        terminal.say(to_json(model=str(model), text_file=str(text_file), **fields, ctx=ctx))
+        terminal.say(to_json(model=str(model), text_file=str(text_file), **fields, ctx=part.ctx))
     else:
-        terminal.say(f"perplexity {value} ({last.n_tokens} tokens scored, {last.n_chunks} chunks of {ctx})")
+        terminal.say(f"perplexity {value} ({last.n_tokens} tokens scored, {last.n_chunks} chunks of {part.ctx})")

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from ..options.common import DryRun, Json, Quiet, YesDownload
-from ..options.store import Again, Folder, Quant, RemoteFile, Remotes, Revision
+from ..options.common import DryRun, Report, YesDownload
+from ..options.store import RemoteFiles, Remotes
 from ..ui import terminal
 from ..views.model import to_json
 from ..views.transfer import pull_one, record
 
 
 def pull(
-    model: Remotes,
-    quant: Quant = None,
-    file: RemoteFile = None,
-    revision: Revision = None,
-    to: Folder = None,
-    dry_run: DryRun = False,
-    force: Again = False,
-    yes: YesDownload = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    model: Remotes, *, files: RemoteFiles, dry_run: DryRun = False, yes: YesDownload = False, report: Report
 ) -> None:
     """Download models and print the paths of their files.
 
@@ -31,14 +22,14 @@ def pull(
     Examples: llmlocal pull qwen3-0.6b
               llmlocal pull hf:Qwen/Qwen3-0.6B-GGUF:Q8_0 --dry-run
     """
+    from dataclasses import asdict
+
     done = []
     for text in model:
-        planned, path = pull_one(
-            text, quant=quant, file=file, revision=revision, to=to, dry_run=dry_run, force=force, yes=yes, quiet=quiet
-        )
+        planned, path = pull_one(text, **asdict(files), dry_run=dry_run, yes=yes, quiet=report.quiet)
         done.append(record(planned, path))
-        if not as_json and not dry_run:
+        if not report.as_json and not dry_run:
             terminal.say(str(path))
             terminal.flush()
-    if as_json:
+    if report.as_json:
         terminal.say(to_json(dry_run=dry_run, models=done))

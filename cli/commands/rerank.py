@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from ..options.common import Json, NoStdin, Quiet, Threads, Yes
+from ..options.common import Report
 from ..options.models import Model
-from ..options.vectors import Query, TextFiles, TextLimit, Texts, Top, Truncate
+from ..options.vectors import EncoderLoading, Query, TextSource, Top
 from ..texts import texts_source
 from ..ui import terminal
 from ..views.ranking import ranked
 
 
 def rerank(
-    model: Model,
-    query: Query,
-    text: Texts = None,
-    file: TextFiles = None,
-    top: Top = None,
-    truncate: Truncate = False,
-    as_json: Json = False,
-    ctx: TextLimit = None,
-    threads: Threads = None,
-    no_stdin: NoStdin = False,
-    yes: Yes = False,
-    quiet: Quiet = False,
+    model: Model, query: Query, *, source: TextSource, top: Top = None, loading: EncoderLoading, report: Report
 ) -> None:
     """Sort texts by how well they answer a query, the best first.
 
@@ -33,18 +22,18 @@ def rerank(
     Examples: llmlocal rerank bge-reranker.gguf "how to cook rice" "Boil it." "A red car."
               llmlocal rerank bge-reranker.gguf "how to cook rice" - --top 3 < answers.txt
     """
-    texts = texts_source(text, file, use_stdin=not no_stdin)
+    texts = texts_source(source.text, source.file, use_stdin=not source.no_stdin)
     from ...embedding.reranker import Reranker
 
     with (
-        terminal.Screen(quiet=quiet) as screen,
-        Reranker.open(model, n_ctx=ctx, n_threads=threads, force=yes) as reranker,
+        terminal.Screen(quiet=report.quiet) as screen,
+        Reranker.open(model, n_ctx=loading.ctx, n_threads=loading.threads, force=loading.yes) as reranker,
     ):
         kept, scores = list(texts()), list[float]()
-        for group in reranker.scores(query.encode("utf-8", "surrogateescape"), kept, truncate=truncate):
+        for group in reranker.scores(query.encode("utf-8", "surrogateescape"), kept, truncate=loading.truncate):
             scores += group
             screen.progress("text", len(scores), len(kept))
         screen.clear()
         if reranker.cut:
             screen.notes([f"{reranker.cut} texts were cut to fit the {reranker.encoder.n_ctx} tokens of the model"])
-        terminal.lines(ranked(model, query, kept, scores, top, as_json=as_json))
+        terminal.lines(ranked(model, query, kept, scores, top, as_json=report.as_json))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import choices
 from ..model_argument import open_local_or_remote
 from ..options.common import Ctx, Json, KvType
-from ..options.inspection import Fit, Key, Kv, ShowTemplate, Tensors
+from ..options.inspection import Key, PartsShown
 from ..options.models import File
 from ..ui import terminal
 from ..views import fit as fit_sheet
@@ -16,10 +16,8 @@ from ..views.hf_folder import show_folder
 def show(
     file: File,
     key: Key = None,
-    kv: Kv = False,
-    tensors: Tensors = False,
-    template: ShowTemplate = False,
-    fit: Fit = False,
+    *,
+    parts: PartsShown,
     ctx: Ctx = None,
     kv_type: KvType = choices.Cache.f16,
     as_json: Json = False,
@@ -38,9 +36,9 @@ def show(
     """
     from ...model_info.describe import TEMPLATE, describe
 
-    key = TEMPLATE if template and key is None else key
+    key = TEMPLATE if parts.template and key is None else key
     if file.is_dir():
-        return show_folder(file, key, as_json=as_json, more=(kv and key is None) or tensors or fit)
+        return show_folder(file, key, as_json=as_json, more=(parts.kv and key is None) or parts.tensors or parts.fit)
     with open_local_or_remote(file) as gguf:
         if key is not None:
             value = sheet.entry(gguf, key)
@@ -50,14 +48,14 @@ def show(
                 terminal.lines(map(terminal.one_line, map(str, value)))
             else:
                 terminal.show_text(f"{value}" if key == TEMPLATE else f"{value}\n")  # a template is a file of its own
-        elif fit:
+        elif parts.fit:
             found = fit_sheet.measure_fit(gguf, describe(gguf, ctx).memory.n_ctx)
             record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))
             terminal.say(record) if as_json else terminal.rows(fit_sheet.fit_sheet(found))
         elif as_json:
             terminal.say(sheet.record(gguf, file, describe(gguf, ctx, kv_type)))
-        elif kv or tensors:
-            terminal.lines(sheet.entries(gguf) if kv else (), hang=4)
-            terminal.lines(sheet.tensors(gguf) if tensors else (), hang=4)
+        elif parts.kv or parts.tensors:
+            terminal.lines(sheet.entries(gguf) if parts.kv else (), hang=4)
+            terminal.lines(sheet.tensors(gguf) if parts.tensors else (), hang=4)
         else:
             terminal.rows(sheet.sheet(describe(gguf, ctx, kv_type), gguf.path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..options.common import Json, NoStdin
-from ..options.inspection import Count, Decode, Ids, NoSpecial, Pieces, Text
+from ..options.inspection import Text, TokensShown
 from ..options.models import Model
 from ..text_input import text_source
 from ..ui import terminal
@@ -11,15 +11,7 @@ from ..views.model import as_text, to_json
 
 
 def tokenize(
-    model: Model,
-    text: Text = None,
-    ids: Ids = False,
-    pieces: Pieces = False,
-    count: Count = False,
-    no_special: NoSpecial = False,
-    decode: Decode = False,
-    as_json: Json = False,
-    no_stdin: NoStdin = False,
+    model: Model, text: Text = None, *, shown: TokensShown, as_json: Json = False, no_stdin: NoStdin = False
 ) -> None:
     """Split a text into tokens, or decode token ids.
 
@@ -34,22 +26,22 @@ def tokenize(
     from ...errors import UsageError
     from ...model_info.tokenization import Tokenization
 
-    if ids + pieces + count + decode > 1 or (as_json and ids + pieces):
+    if shown.ids + shown.pieces + shown.count + shown.decode > 1 or (as_json and shown.ids + shown.pieces):
         raise UsageError("--ids, --pieces, --count and --decode exclude each other; --json goes with the last two")
     read = text_source(text, use_stdin=not no_stdin)
-    tokenization = Tokenization.open(model, special=not no_special)
-    if decode:
+    tokenization = Tokenization.open(model, special=not shown.no_special)
+    if shown.decode:
         data = tokenization.decode(b"".join(read()))
         return terminal.say(to_json(text=as_text(data))) if as_json else terminal.show_text(data)
     found = tokenization.encode_pieces(read())
     if as_json:
         tokens = [{"id": id, "text": as_text(piece), "bytes": piece.hex()} for id, piece in found]
-        terminal.say(to_json(model=str(model), count=len(tokens), **({} if count else {"tokens": tokens})))
-    elif count:
+        terminal.say(to_json(model=str(model), count=len(tokens), **({} if shown.count else {"tokens": tokens})))
+    elif shown.count:
         terminal.say(str(sum(1 for _ in found)))
-    elif ids:
+    elif shown.ids:
         terminal.say(" ".join(str(id) for id, _ in found))
     else:
         terminal.lines(
-            terminal.quoted(piece) if pieces else f"{id:>6}  {terminal.quoted(piece)}" for id, piece in found
+            terminal.quoted(piece) if shown.pieces else f"{id:>6}  {terminal.quoted(piece)}" for id, piece in found
         )

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
+from ..option_groups import option
+from .prompts import System, Template
 
-Continue = Annotated[bool, typer.Option("--continue", help="Continue the latest session.")]
-SessionId = Annotated[
-    str | None,
-    typer.Option("--session", metavar="ID", help="Continue this session, or start a new one with this name."),
-]
-NoSave = Annotated[bool, typer.Option("--no-save", help="Save nothing to disk: no session, history or prompt cache.")]
-Thoughts = Annotated[
-    ShownThoughts, typer.Option("--thoughts", help="Show thinking in full, as one folded line, or hide it.")
-]
-Render = Annotated[Rendering, typer.Option("--render", help="Render Markdown; auto: on terminals with colours.")]
 FirstQuestion = Annotated[
     str | None, typer.Argument(metavar="QUESTION", help="The first question. Default: none.", show_default=False)
-]
-FirstFiles = Annotated[
-    list[Path] | None,
-    typer.Option("-f", "--file", metavar="FILE", help="Send this text file with the first question; may be repeated."),
 ]
 WrapLines = Annotated[
     Wrapping, typer.Option("--wrap", help="Break lines between words on a terminal; off leaves that to the terminal.")
@@ -32,18 +21,6 @@ WrapLines = Annotated[
 ContextEnd = Annotated[
     AtEnd,
     typer.Option("--context-end", help="When the context is full: ask, drop or summarize the oldest turns, or stop."),
-]
-ToolsFile = Annotated[
-    Path | None,
-    typer.Option("--tools", metavar="FILE", help="JSON file of functions that the model may call (OpenAI format)."),
-]
-ToolRun = Annotated[
-    str,
-    typer.Option(
-        "--tool-run",
-        metavar="ask|never|CMD",
-        help="How function calls run: ask before each, never, or pass every call to the program CMD.",
-    ),
 ]
 SessionName = Annotated[
     str, typer.Argument(metavar="ID", help="A session's id, or the beginning of it.", show_default=False)
@@ -64,7 +41,60 @@ ExportForm = Annotated[
         "ShareGPT's conversations.",
     ),
 ]
-Commands = Annotated[
-    bool, typer.Option("--commands", help="Run lines that begin with / as commands also when they come from a pipe.")
-]
 Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the default).")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstTurn:
+    """What a chat begins with."""
+
+    file: list[Path] | None = option(
+        "-f", "--file", metavar="FILE", help="Send this text file with the first question; may be repeated."
+    )
+    system: System = None
+    template: Template = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedSession:
+    """Which saved session a chat continues, and whether it is saved."""
+
+    resume: bool = option("--continue", help="Continue the latest session.", default=False)
+    session: str | None = option(
+        "--session", metavar="ID", help="Continue this session, or start a new one with this name."
+    )
+    no_save: bool = option(
+        "--no-save", help="Save nothing to disk: no session, history or prompt cache.", default=False
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionCalls:
+    """What the model may call."""
+
+    tools: Path | None = option(
+        "--tools", metavar="FILE", help="JSON file of functions that the model may call (OpenAI format)."
+    )
+    tool_run: str = option(
+        "--tool-run",
+        metavar="ask|never|CMD",
+        help="How function calls run: ask before each, never, or pass every call to the program CMD.",
+        default="ask",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatDisplay:
+    """How a chat looks, and what it does with commands and a full context."""
+
+    thoughts: ShownThoughts = option(
+        "--thoughts", help="Show thinking in full, as one folded line, or hide it.", default=ShownThoughts.show
+    )
+    render: Rendering = option(
+        "--render", help="Render Markdown; auto: on terminals with colours.", default=Rendering.auto
+    )
+    wrap: WrapLines = Wrapping.on
+    context_end: ContextEnd = AtEnd.ask
+    commands: bool = option(
+        "--commands", help="Run lines that begin with / as commands also when they come from a pipe.", default=False
+    )

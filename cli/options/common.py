@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -39,3 +40,22 @@ NoNewline = Annotated[
 ]
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
 ForceOut = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How the result is reported."""
+
+    as_json: Json = False
+    quiet: Quiet = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """How a model is opened."""
+
+    ctx: Ctx = None
+    threads: Threads = None
+    kv_type: KvType = Cache.f16
+    weights: WeightsMode = Weights.auto
+    yes: Yes = False

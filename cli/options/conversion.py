@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from ..choices import Stored
 from ..model_argument import ModelName
+from ..option_groups import option
 
 HFFolder = Annotated[
     Path,
@@ -40,51 +42,48 @@ QuantizeWords = Annotated[
 ListTypes = Annotated[
     bool, typer.Option("--list", help="List all types with the bits per weight, file size and memory SRC would have.")
 ]
-TargetSize = Annotated[
-    str | None,
-    typer.Option("--target-size", metavar="SIZE", help="Choose the best type whose file is at most SIZE, such as 4G."),
-]
-TensorType = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--tensor-type",
-        metavar="PATTERN=TYPE",
-        help="Type of the tensors whose name matches PATTERN (a regular expression); may be repeated.",
-    ),
-]
-OutputType = Annotated[
-    str | None,
-    typer.Option("--output-type", metavar="TYPE", help="Type of the output tensor. Default: chosen by TYPE."),
-]
-EmbedType = Annotated[
-    str | None,
-    typer.Option("--embed-type", metavar="TYPE", help="Type of the token embeddings. Default: chosen by TYPE."),
-]
-Pure = Annotated[
-    bool, typer.Option("--pure", help="Use the base type for all tensors, also for those that TYPE gives more bits.")
-]
-Imatrix = Annotated[
-    Path | None,
-    typer.Option(
-        "--imatrix",
-        metavar="FILE",
-        help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
-    ),
-]
 SplitSize = Annotated[
     str | None,
     typer.Option("--split-size", metavar="SIZE", help="Split the output into files of at most SIZE, such as 2G."),
 ]
-EffortLevel = Annotated[
-    str,
-    typer.Option(
-        "--effort", metavar="normal|high", help="high searches longer for a smaller error and reports the gain."
-    ),
-]
 CheckAfter = Annotated[
     bool, typer.Option("--check", help="Afterwards compare the predictions with SRC's on a page of text.")
 ]
-AllowRequantize = Annotated[
-    bool, typer.Option("--allow-requantize", help="Quantize already quantized tensors again, which loses quality.")
-]
 EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Print the relative RMSE of each tensor on stderr.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeRules:
+    """Which type each tensor gets."""
+
+    target_size: str | None = option(
+        "--target-size", metavar="SIZE", help="Choose the best type whose file is at most SIZE, such as 4G."
+    )
+    tensor_type: list[str] | None = option(
+        "--tensor-type",
+        metavar="PATTERN=TYPE",
+        help="Type of the tensors whose name matches PATTERN (a regular expression); may be repeated.",
+    )
+    output_type: str | None = option(
+        "--output-type", metavar="TYPE", help="Type of the output tensor. Default: chosen by TYPE."
+    )
+    embed_type: str | None = option(
+        "--embed-type", metavar="TYPE", help="Type of the token embeddings. Default: chosen by TYPE."
+    )
+    pure: bool = option(
+        "--pure", help="Use the base type for all tensors, also for those that TYPE gives more bits.", default=False
+    )
+    imatrix: Path | None = option(
+        "--imatrix",
+        metavar="FILE",
+        help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
+    )
+    effort: str = option(
+        "--effort",
+        metavar="normal|high",
+        help="high searches longer for a smaller error and reports the gain.",
+        default="normal",
+    )
+    allow_requantize: bool = option(
+        "--allow-requantize", help="Quantize already quantized tensors again, which loses quality.", default=False
+    )

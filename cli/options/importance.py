@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..model_argument import ModelName
+from ..option_groups import option
 
 MatrixModel = Annotated[
     Path,
@@ -22,12 +24,17 @@ MaybeTextFile = Annotated[
     Path | None,
     typer.Argument(metavar="TEXT_FILE", help="Calibration text; - reads stdin.", show_default=False),
 ]
-MatrixFile = Annotated[
-    Path | None,
-    typer.Option(
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixOptions:
+    """Where a matrix goes, and what it covers."""
+
+    output: Path | None = option(
         "-o", "--output", metavar="FILE", help="Output file. Default: MODEL.imatrix.gguf in the current folder."
-    ),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an existing output file, or add another text to it.")]
-WithOutput = Annotated[bool, typer.Option("--with-output", help="Measure the output tensor, too.")]
-MatrixStats = Annotated[bool, typer.Option("--stats", help="Print statistics of each tensor.")]
+    )
+    resume: bool = option(
+        "--resume", help="Continue an existing output file, or add another text to it.", default=False
+    )
+    with_output: bool = option("--with-output", help="Measure the output tensor, too.", default=False)
+    stats: bool = option("--stats", help="Print statistics of each tensor.", default=False)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from ..option_groups import option
+
 Key = Annotated[
     str | None,
     typer.Argument(metavar="KEY", help="Print the whole value of this metadata key.", show_default=False),
-]
-Kv = Annotated[bool, typer.Option("--kv", help="List the metadata; with KEY, print its whole value.")]
-Tensors = Annotated[bool, typer.Option("--tensors", help="List the tensors: name, format, shape, size.")]
-ShowTemplate = Annotated[bool, typer.Option("--template", help="Print the chat template.")]
-Fit = Annotated[
-    bool,
-    typer.Option(
-        "--fit", help="Check whether the model fits this machine, at which context size, and how fast it can be."
-    ),
 ]
 Text = Annotated[
     str | None,
@@ -27,10 +21,30 @@ Text = Annotated[
         show_default=False,
     ),
 ]
-Ids = Annotated[bool, typer.Option("--ids", help="Print only the token ids, on one line.")]
-Pieces = Annotated[bool, typer.Option("--pieces", help="Print only the text of each token, one per line.")]
-Count = Annotated[bool, typer.Option("--count", help="Print only the number of tokens.")]
-NoSpecial = Annotated[
-    bool, typer.Option("--no-special", help="Add no BOS or EOS token, and read special tokens in TEXT as plain text.")
-]
-Decode = Annotated[bool, typer.Option("--decode", help="Decode: TEXT is token ids, print the text they stand for.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsShown:
+    """Which part of a file is shown."""
+
+    kv: bool = option("--kv", help="List the metadata; with KEY, print its whole value.", default=False)
+    tensors: bool = option("--tensors", help="List the tensors: name, format, shape, size.", default=False)
+    template: bool = option("--template", help="Print the chat template.", default=False)
+    fit: bool = option(
+        "--fit",
+        help="Check whether the model fits this machine, at which context size, and how fast it can be.",
+        default=False,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensShown:
+    """What is shown of tokens."""
+
+    ids: bool = option("--ids", help="Print only the token ids, on one line.", default=False)
+    pieces: bool = option("--pieces", help="Print only the text of each token, one per line.", default=False)
+    count: bool = option("--count", help="Print only the number of tokens.", default=False)
+    no_special: bool = option(
+        "--no-special", help="Add no BOS or EOS token, and read special tokens in TEXT as plain text.", default=False
+    )
+    decode: bool = option("--decode", help="Decode: TEXT is token ids, print the text they stand for.", default=False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ..option_groups import option
 
 Prompt = Annotated[
     str | None,
@@ -15,25 +18,17 @@ Prompt = Annotated[
         show_default=False,
     ),
 ]
-Files = Annotated[
-    list[Path] | None,
-    typer.Option("-f", "--file", metavar="FILE", help="Put this text file before the prompt; may be repeated."),
-]
 System = Annotated[
     str | None,
     typer.Option(
         "-s", "--system", metavar="TEXT", help="System prompt. Default: none, unless the chat template has one."
     ),
 ]
-Raw = Annotated[bool, typer.Option("--raw", help="Text completion: send the prompt as it is, without a chat template.")]
 Template = Annotated[
     str | None,
     typer.Option(
         "--template", metavar="NAME|FILE", help="Chat template: a built-in name or a Jinja file. Default: the model's."
     ),
-]
-ShowPrompt = Annotated[
-    bool, typer.Option("--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.")
 ]
 OutputFile = Annotated[
     Path | None,
@@ -48,3 +43,28 @@ PromptCache = Annotated[
         help="Keep processed prompts on disk, so that the same beginning is not processed again.",
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptOptions:
+    """How a prompt is made."""
+
+    file: list[Path] | None = option(
+        "-f", "--file", metavar="FILE", help="Put this text file before the prompt; may be repeated."
+    )
+    system: System = None
+    raw: bool = option(
+        "--raw", help="Text completion: send the prompt as it is, without a chat template.", default=False
+    )
+    template: Template = None
+    show_only: bool = option(
+        "--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.", default=False
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerFile:
+    """Where an answer goes."""
+
+    output: OutputFile = None
+    force: Force = False

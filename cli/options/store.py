@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..option_groups import option
 from .models import MODEL
 
 Remotes = Annotated[
@@ -23,26 +25,23 @@ Verified = Annotated[
         show_default=False,
     ),
 ]
-Quant = Annotated[
-    str | None,
-    typer.Option(
-        "--quant",
-        metavar="TYPE",
-        help="Quantization, such as Q4_K_M. Default: the best one that fits this machine well.",
-    ),
-]
-RemoteFile = Annotated[
-    str | None, typer.Option("--file", metavar="PATTERN", help="File in the repository; * and ? match as in a shell.")
-]
-Revision = Annotated[
-    str | None,
-    typer.Option("--revision", metavar="REV", help="Branch, tag or commit. Default: the repository's main branch."),
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option("--to", metavar="DIR", help="Folder to download to. Default: the Hugging Face cache."),
-]
-Again = Annotated[bool, typer.Option("--force", help="Download again, even if the model is here.")]
 Available = Annotated[bool, typer.Option("--available", help="List the models that can be downloaded by name.")]
 AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The alias.", show_default=False)]
 AliasTarget = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFiles:
+    """Which files are downloaded, and where to."""
+
+    quant: str | None = option(
+        "--quant",
+        metavar="TYPE",
+        help="Quantization, such as Q4_K_M. Default: the best one that fits this machine well.",
+    )
+    file: str | None = option("--file", metavar="PATTERN", help="File in the repository; * and ? match as in a shell.")
+    revision: str | None = option(
+        "--revision", metavar="REV", help="Branch, tag or commit. Default: the repository's main branch."
+    )
+    to: Path | None = option("--to", metavar="DIR", help="Folder to download to. Default: the Hugging Face cache.")
+    force: bool = option("--force", help="Download again, even if the model is here.", default=False)

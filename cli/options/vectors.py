@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..choices import Pooling, VectorLayout
+from ..option_groups import argument, option
+from .common import NoStdin, Threads, Yes
+from .prompts import Force, OutputFile
 
-Texts = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="TEXT...", help="Texts, one each; - reads lines from stdin. Default: stdin.", show_default=False
-    ),
-]
-TextFiles = Annotated[
-    list[Path] | None,
-    typer.Option("-f", "--file", metavar="FILE", help="Read texts from this file, a line each; may be repeated."),
-]
 Split = Annotated[
     str,
     typer.Option(
@@ -27,45 +21,68 @@ Split = Annotated[
         help="What is a text in files and stdin: a line, a paragraph, or N tokens of the whole.",
     ),
 ]
-PoolingKind = Annotated[
-    Pooling | None,
-    typer.Option(
-        "--pooling",
-        help="The vector of a text: the mean of its tokens, the first (cls) or the last. Default: the model's own.",
-    ),
-]
-Normalize = Annotated[
-    bool | None,
-    typer.Option("--normalize/--no-normalize", help="Scale vectors to length 1. Default: as the model says."),
-]
-Dimensions = Annotated[
-    int | None,
-    typer.Option(
-        "--dimensions", metavar="N", min=1, help="Keep the first N numbers of each vector. Default: all of them."
-    ),
-]
-PromptName = Annotated[
-    str | None,
-    typer.Option(
-        "--prompt-name", metavar="NAME", help="Put this prompt of the model before each text. Default: the model's own."
-    ),
-]
-Truncate = Annotated[
-    bool, typer.Option("--truncate", help="Cut texts that are too long. By default they are an error.")
-]
-VectorsFormat = Annotated[
-    VectorLayout,
-    typer.Option("--format", help="JSON lines, a NumPy file, comma-separated numbers, or raw little-endian float32."),
-]
-TextLimit = Annotated[
-    int | None,
-    typer.Option(
-        "-c", "--ctx", metavar="N", min=1, help="Tokens of a text at most. Default: the model's own, at most 8192."
-    ),
-]
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="What the texts should answer.", show_default=False)]
 Top = Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="Print only the K best. Default: all.")]
 MaskedText = Annotated[
     str, typer.Argument(metavar="TEXT", help="A text with one or more gaps, written [MASK].", show_default=False)
 ]
 TopWords = Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many words to print for each gap.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorOptions:
+    """How a text becomes a vector."""
+
+    pooling: Pooling | None = option(
+        "--pooling",
+        help="The vector of a text: the mean of its tokens, the first (cls) or the last. Default: the model's own.",
+    )
+    normalize: bool | None = option(
+        "--normalize/--no-normalize", help="Scale vectors to length 1. Default: as the model says."
+    )
+    dimensions: int | None = option(
+        "--dimensions", metavar="N", min=1, help="Keep the first N numbers of each vector. Default: all of them."
+    )
+    prompt_name: str | None = option(
+        "--prompt-name", metavar="NAME", help="Put this prompt of the model before each text. Default: the model's own."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSource:
+    """The texts, one each."""
+
+    text: list[str] | None = argument(
+        metavar="TEXT...", help="Texts, one each; - reads lines from stdin. Default: stdin.", show_default=False
+    )
+    file: list[Path] | None = option(
+        "-f", "--file", metavar="FILE", help="Read texts from this file, a line each; may be repeated."
+    )
+    no_stdin: NoStdin = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorFile:
+    """Where vectors go, and how they are written."""
+
+    output: OutputFile = None
+    layout: VectorLayout = option(
+        "--format",
+        help="JSON lines, a NumPy file, comma-separated numbers, or raw little-endian float32.",
+        default=VectorLayout.jsonl,
+    )
+    force: Force = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderLoading:
+    """How an encoder is opened, and which texts it takes."""
+
+    ctx: int | None = option(
+        "-c", "--ctx", metavar="N", min=1, help="Tokens of a text at most. Default: the model's own, at most 8192."
+    )
+    truncate: bool = option(
+        "--truncate", help="Cut texts that are too long. By default they are an error.", default=False
+    )
+    threads: Threads = None
+    yes: Yes = False
