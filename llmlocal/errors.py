@@ -10,48 +10,37 @@ class LlmlocalError(Exception):
 
     exit_code: ClassVar[int] = 70
 
+    def __init_subclass__(cls, exit_code: int | None = None) -> None:
+        cls.exit_code = cls.exit_code if exit_code is None else exit_code
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
 
 
-class UsageError(LlmlocalError):
+class UsageError(LlmlocalError, exit_code=2):
     """Invalid arguments or an invalid combination of options."""
 
-    exit_code = 2
 
-
-class NotFoundError(LlmlocalError):
+class NotFoundError(LlmlocalError, exit_code=3):
     """The model or file does not exist."""
 
-    exit_code = 3
 
-
-class NetworkError(LlmlocalError):
+class NetworkError(LlmlocalError, exit_code=4):
     """The hub cannot be reached, refuses the request, or sends an invalid response."""
 
-    exit_code = 4
 
-
-class BadFileError(LlmlocalError):
+class BadFileError(LlmlocalError, exit_code=5):
     """A file is damaged, malicious, or in an unsupported format."""
 
-    exit_code = 5
 
-
-class ResourceError(LlmlocalError):
+class ResourceError(LlmlocalError, exit_code=6):
     """Not enough memory or disk."""
 
-    exit_code = 6
 
-
-class PromptTooLongError(LlmlocalError):
+class PromptTooLongError(LlmlocalError, exit_code=7):
     """The prompt does not fit the context."""
 
-    exit_code = 7
 
-
-class ThresholdError(LlmlocalError):
+class ThresholdError(LlmlocalError, exit_code=10):
     """A measurement misses the requested threshold."""
-
-    exit_code = 10

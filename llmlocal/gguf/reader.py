@@ -21,7 +21,7 @@ from ..files import mapped
 from ..files.lfs_pointer import BEGINNING, check_no_pointer
 from ..quant.tensor import QTensor
 from ..text import escaped, shown
-from . import split
+from . import limits, split
 from .layout import FETCH_AGAIN, Record, check_version, place, supported_format
 from .pages import drop_pages, prefer_large_pages
 from .values import (
@@ -29,13 +29,6 @@ from .values import (
     DEFAULT_ALIGNMENT,
     HEADER,
     MAGIC,
-    MAX_ARRAY,
-    MAX_DIMS,
-    MAX_ENTRIES,
-    MAX_KEY,
-    MAX_STRING,
-    MAX_TENSOR_NAME,
-    MAX_TENSORS,
     STRUCTS,
     U32,
     U64,
@@ -47,7 +40,7 @@ from .values import (
 LEAST_ENTRY = 13  # bytes of the smallest metadata record: length, type, one byte
 LEAST_TENSOR = 24  # bytes of the smallest tensor record: length, dimensions, type, offset
 _ARRAY_HEAD = Struct("<IQ")
-_TENSOR_TAILS = [Struct(f"<{n}QIQ") for n in range(MAX_DIMS + 1)]
+_TENSOR_TAILS = [Struct(f"<{n}QIQ") for n in range(limits.MAX_DIMS + 1)]
 
 
 def open_gguf(path: str | os.PathLike[str]) -> GGUFFile:
@@ -187,8 +180,8 @@ class GGUFFile:
             for name in part.tensors:
                 if name in self.tensors:
                     raise BadFileError(f"duplicate tensor {shown(name)}: it is also in an earlier part")
-            if len(self.tensors) + len(part.tensors) > MAX_TENSORS:
-                raise BadFileError(f"more than {MAX_TENSORS} tensors in all parts")
+            if len(self.tensors) + len(part.tensors) > limits.MAX_TENSORS:
+                raise BadFileError(f"more than {limits.MAX_TENSORS} tensors in all parts")
         self.tensors.update(part.tensors)
         self.trailing_bytes += part.trailing_bytes
 
@@ -268,7 +261,7 @@ class _Cursor:
 
     def read_entry(self, i: int, values: dict[str, tuple[ValueType, Any]]) -> None:
         """Metadata entry #i, added to `values`."""
-        key = self.read_name(f"metadata key #{i}", MAX_KEY)
+        key = self.read_name(f"metadata key #{i}", limits.MAX_KEY)
         label = f"key {shown(key)}"
         if key in values:
             raise BadFileError(f"duplicate metadata {label}")
@@ -291,8 +284,8 @@ class _Cursor:
         (size,) = self.unpack(U64, f"{label}: value")
         if size > self.size - self.position:
             raise BadFileError(f"{label}: string of {size} bytes passes the end of file", FETCH_AGAIN)
-        if size > MAX_STRING:
-            raise BadFileError(f"{label}: string of {size} bytes, at most {MAX_STRING}")
+        if size > limits.MAX_STRING:
+            raise BadFileError(f"{label}: string of {size} bytes, at most {limits.MAX_STRING}")
         return int(size)
 
     def read_array(self, label: str) -> Array:
@@ -305,8 +298,8 @@ class _Cursor:
         least = U64.size if kind == ValueType.STRING else STRUCTS[kind].size
         if count * least > self.size - self.position:
             raise BadFileError(f"{label}: array of {count} elements passes the end of file", FETCH_AGAIN)
-        if count > MAX_ARRAY:
-            raise BadFileError(f"{label}: array of {count} elements, at most {MAX_ARRAY}")
+        if count > limits.MAX_ARRAY:
+            raise BadFileError(f"{label}: array of {count} elements, at most {limits.MAX_ARRAY}")
         if kind == ValueType.STRING:
             return Array(ValueType.STRING, count, self.take(self.strings_size(label, count)))
         raw = self.take(count * least)
@@ -322,8 +315,8 @@ class _Cursor:
             if position > last:
                 break
             (size,) = read(view, position)
-            if size > MAX_STRING:
-                raise BadFileError(f"{label}: string #{i} of {size} bytes, at most {MAX_STRING}")
+            if size > limits.MAX_STRING:
+                raise BadFileError(f"{label}: string #{i} of {size} bytes, at most {limits.MAX_STRING}")
             position += U64.size + size
         else:
             if position <= self.size:
@@ -332,11 +325,11 @@ class _Cursor:
 
     def read_record(self, i: int) -> Record:
         """Read tensor record #i."""
-        name = self.read_name(f"tensor #{i} name", MAX_TENSOR_NAME)
+        name = self.read_name(f"tensor #{i} name", limits.MAX_TENSOR_NAME)
         label = f"tensor {shown(name)}"
         (n_dims,) = self.unpack(U32, label)
-        if n_dims > MAX_DIMS:
-            raise BadFileError(f"{label} has {n_dims} dimensions, at most {MAX_DIMS}")
+        if n_dims > limits.MAX_DIMS:
+            raise BadFileError(f"{label} has {n_dims} dimensions, at most {limits.MAX_DIMS}")
         *dims, kind, offset = self.unpack(_TENSOR_TAILS[n_dims], label)
         return Record(name, tuple(dims), kind, offset)
 
@@ -389,8 +382,8 @@ def _read_header(view: memoryview, size: int) -> tuple[int, int, int]:
     _, version, n_tensors, n_entries = HEADER.unpack(head)
     left = size - HEADER.size
     for count, what, least, most in (
-        (n_tensors, "tensors", LEAST_TENSOR, MAX_TENSORS),
-        (n_entries, "metadata entries", LEAST_ENTRY, MAX_ENTRIES),
+        (n_tensors, "tensors", LEAST_TENSOR, limits.MAX_TENSORS),
+        (n_entries, "metadata entries", LEAST_ENTRY, limits.MAX_ENTRIES),
     ):
         if count * least > left:
             raise BadFileError(f"{count} {what} cannot fit in {left} bytes", FETCH_AGAIN)

@@ -13,13 +13,6 @@ HEADER = Struct("<4sIQQ")  # magic, version, tensors, metadata entries
 ALIGNMENT_KEY = "general.alignment"
 DEFAULT_ALIGNMENT = 32
 
-MAX_ENTRIES = MAX_TENSORS = 65_536
-MAX_KEY = 65_535  # bytes, by the GGUF specification
-MAX_TENSOR_NAME = 63  # bytes, ggml's GGML_MAX_NAME less the final zero
-MAX_STRING = 64 << 20  # bytes
-MAX_ARRAY = 16 << 20  # elements
-MAX_DIMS = 4
-
 
 class ValueType(IntEnum):
     """Type of a metadata value."""

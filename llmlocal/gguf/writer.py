@@ -14,19 +14,13 @@ from ..files.atomic_file import AtomicFile, AtomicGroup
 from ..quant.format import Format
 from ..quant.tensor import QTensor
 from ..text import shown
+from . import limits
 from .values import (
     ALIGNMENT_KEY,
     CODES,
     DEFAULT_ALIGNMENT,
     HEADER,
     MAGIC,
-    MAX_ARRAY,
-    MAX_DIMS,
-    MAX_ENTRIES,
-    MAX_KEY,
-    MAX_STRING,
-    MAX_TENSOR_NAME,
-    MAX_TENSORS,
     STRUCTS,
     U32,
     U64,
@@ -178,23 +172,23 @@ def _agree_on_alignment(typed: dict[str, tuple[ValueType, Any]], alignment: int 
 
 def _pack_header(typed: dict[str, tuple[ValueType, Any]], infos: list[TensorInfo], alignment: int) -> bytes:
     """Everything before the tensor data, padded."""
-    if len(typed) > MAX_ENTRIES or len(infos) > MAX_TENSORS:
-        raise ValueError(f"at most {MAX_ENTRIES} metadata entries and {MAX_TENSORS} tensors")
+    if len(typed) > limits.MAX_ENTRIES or len(infos) > limits.MAX_TENSORS:
+        raise ValueError(f"at most {limits.MAX_ENTRIES} metadata entries and {limits.MAX_TENSORS} tensors")
     if len({info.name for info in infos}) != len(infos):
         raise ValueError("two tensors have the same name")
     out = bytearray(HEADER.pack(MAGIC, VERSION, len(infos), len(typed)))
     for key, (kind, value) in typed.items():
-        out += _pack_name(key, MAX_KEY) + U32.pack(kind)
+        out += _pack_name(key, limits.MAX_KEY) + U32.pack(kind)
         try:
             out += _pack(kind, value)
         except (StructError, OverflowError) as error:
             raise ValueError(f"key {shown(key)}: {error}") from None
     offset = 0
     for info in infos:
-        if not 1 <= len(info.shape) <= MAX_DIMS:
-            raise ValueError(f"tensor {shown(info.name)} has {len(info.shape)} dimensions, not 1..{MAX_DIMS}")
+        if not 1 <= len(info.shape) <= limits.MAX_DIMS:
+            raise ValueError(f"tensor {shown(info.name)} has {len(info.shape)} dimensions, not 1..{limits.MAX_DIMS}")
         dims = info.shape[::-1]
-        out += _pack_name(info.name, MAX_TENSOR_NAME)
+        out += _pack_name(info.name, limits.MAX_TENSOR_NAME)
         out += pack(f"<I{len(dims)}QIQ", len(dims), *dims, info.format.id, offset)
         offset += padded(info.nbytes, alignment)
     return bytes(out) + bytes(padded(len(out), alignment) - len(out))
@@ -249,16 +243,16 @@ def _pack(kind: ValueType, value: Any) -> bytes:
     """A value's bytes, as `_typed` has prepared it."""
     if kind is ValueType.STRING:
         data = value.encode() if isinstance(value, str) else bytes(value)
-        if len(data) > MAX_STRING:
-            raise ValueError(f"a string of {len(data)} bytes, at most {MAX_STRING}")
+        if len(data) > limits.MAX_STRING:
+            raise ValueError(f"a string of {len(data)} bytes, at most {limits.MAX_STRING}")
         return U64.pack(len(data)) + data
     if kind is not ValueType.ARRAY:
         return STRUCTS[kind].pack(value)
     if isinstance(value, Array):
         return U32.pack(value.type) + U64.pack(len(value)) + value.raw
     element, items = value
-    if len(items) > MAX_ARRAY:
-        raise ValueError(f"an array of {len(items)} elements, at most {MAX_ARRAY}")
+    if len(items) > limits.MAX_ARRAY:
+        raise ValueError(f"an array of {len(items)} elements, at most {limits.MAX_ARRAY}")
     head = U32.pack(element) + U64.pack(len(items))
     if element is ValueType.STRING:
         return head + b"".join(_pack(element, item) for item in items)

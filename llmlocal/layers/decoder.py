@@ -20,6 +20,8 @@ from .weights import Weights
 Linear = tuple[QTensor, QTensor | None]  # weight (rows, k), bias (rows,)
 Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
 Sublayer = Callable[[Hyperparameters, Weights, Value], Value]  # sizes and tensors of a block, its normed input
+Block = Callable[[int, Hyperparameters, Weights, Value], Value]  # a block's number, sizes and tensors, its input
+Norm = Callable[[Layers, Hyperparameters, Weights, str, Value], Value]  # as `norm`
 
 
 def pre_norm_decoder(
@@ -37,13 +39,30 @@ def pre_norm_decoder(
 
     The embedding is multiplied by `embedding_scale`, what the sublayers give by `residual_scale`.
     """
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        x = g.add(x, g.scale(attention(h, b, norm(g, h, b, "attn_norm", x)), residual_scale))
+        return g.add(x, g.scale(feed_forward(h, b, norm(g, h, b, "ffn_norm", x)), residual_scale))
+
+    return decoder(g, h, w, vocab, block, embedding_scale=embedding_scale)
+
+
+def decoder(
+    g: Layers,
+    h: Hyperparameters,
+    w: Weights,
+    vocab: int,
+    block: Block,
+    output_norm: Norm | None = None,
+    *,
+    embedding_scale: float = 1.0,
+) -> Value:
+    """Logits (outputs, vocab) of tokens that pass all blocks and `output_norm`, an RMS norm by default."""
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     x = g.scale(g.embed(embedding), embedding_scale)
     for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
-        x = g.add(x, g.scale(attention(h, b, norm(g, h, b, "attn_norm", x)), residual_scale))
-        x = g.add(x, g.scale(feed_forward(h, b, norm(g, h, b, "ffn_norm", x)), residual_scale))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+        x = block(i, h.block(i), w.block(i), x)
+    return logits(g, h, w, (output_norm or norm)(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
 def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Value:

@@ -6,27 +6,27 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, window_keys
 from ..layers import Layers
-from ..layers.decoder import gated_mlp, logits, rope_attention
+from ..layers.decoder import decoder, gated_mlp, rope_attention
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
+from .command_r import logit_scale, norm
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    x = g.embed(embedding)
-    for i, window in enumerate(windows(c, h.blocks, period=4)):
-        h, b = h.block(i), w.block(i)
-        normed = g.layer_norm(x, b.vector("attn_norm.weight", h.width), None, h.eps)
+    all_windows = windows(c, h.blocks, period=4)
+
+    def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        normed, window = norm(g, h, b, "attn_norm", x), all_windows[i]
         attended = rope_attention(g, h, b, normed, rope if window else None, window=window)
-        x = g.add(g.add(x, attended), gated_mlp(g, h, b, normed, g.swiglu))
-    normed = g.layer_norm(g.outputs(x), w.vector("output_norm.weight", h.width), None, h.eps)
-    return g.scale(logits(g, h, w, normed, embedding), c.number("logit_scale", 0, 1e6, 1.0) or 1.0)
+        return g.add(g.add(x, attended), gated_mlp(g, h, b, normed, g.swiglu))
+
+    return g.scale(decoder(g, h, w, vocab, block, norm), logit_scale(c))
 
 
 def keys(s: Settings) -> Keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys
 from ..layers import Layers
-from ..layers.decoder import attention_output, gated_mlp, logits, qkv_weights
+from ..layers.decoder import attention_output, decoder, gated_mlp, qkv_weights
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope import Rope
@@ -17,16 +17,24 @@ from ..runtime.graph import Value
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
-        normed = g.layer_norm(x, b.vector("attn_norm.weight", h.width), None, h.eps)
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        normed = norm(g, h, b, "attn_norm", x)
         attended, mlp = attention(g, h, b, normed, rope), gated_mlp(g, h, b, normed, g.swiglu)
-        x = g.add(g.add(x, attended), mlp)
-    normed = g.layer_norm(g.outputs(x), w.vector("output_norm.weight", h.width), None, h.eps)
-    return g.scale(logits(g, h, w, normed, embedding), c.number("logit_scale", 0, 1e6, 1.0) or 1.0)
+        return g.add(g.add(x, attended), mlp)
+
+    return g.scale(decoder(g, h, w, vocab, block, norm), logit_scale(c))
+
+
+def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Value:
+    """Layer norm of whole tokens, without a bias."""
+    return g.layer_norm(x, w.vector(f"{name}.weight", h.width), None, h.eps)
+
+
+def logit_scale(c: Config) -> float:
+    """The factor of logits; 0 in a file means none."""
+    return c.number("logit_scale", 0, 1e6, 1.0) or 1.0
 
 
 def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -> Value:

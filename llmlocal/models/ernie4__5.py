@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..hf.conversion import Conversion, cuts, renames
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
@@ -16,14 +18,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    return pre_norm_decoder(
-        g,
-        h,
-        w,
-        vocab,
-        lambda h, b, x: rope_attention(g, h, b, x, rope),
-        lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu),
-    )
+    attention = partial(rope_attention, g, rope=rope)
+    return pre_norm_decoder(g, h, w, vocab, attention, partial(gated_mlp, g, activation=g.swiglu))
 
 
 DEFAULTS = {"rms_norm_eps": 1e-5, "rope_theta": 500000.0, "head_dim": 128}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, renames
 from ..layers import Layers
@@ -20,14 +22,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; what an output matrix would read are the states. Raises BadFileError."""
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    return pre_norm_decoder(
-        g,
-        h,
-        w,
-        vocab,
-        lambda h, b, x: rope_attention(g, h, b, x, rope),
-        lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu),
-    )
+    attention = partial(rope_attention, g, rope=rope)
+    return pre_norm_decoder(g, h, w, vocab, attention, partial(gated_mlp, g, activation=g.swiglu))
 
 
 def keys(s: Settings) -> Keys:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, llama3_factors, sliding_layers
 from ..layers import Layers
-from ..layers.decoder import gated_mlp, logits, norm
+from ..layers.decoder import decoder, gated_mlp, norm
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -20,16 +20,16 @@ BLOCKS_32B = 64  # files of the 32B model may leave out its window
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     all_windows = windows(c, h.blocks, period=4, default=4096 if h.blocks == BLOCKS_32B else 0)
-    x = g.embed(embedding)
-    for i, window in enumerate(all_windows):
-        h, b = h.block(i), w.block(i)
+
+    def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        window = all_windows[i]
         attended = attention(g, h, b, x, rope if window or not any(all_windows) else None, window)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
-        x = g.add(x, norm(g, h, b, "post_ffw_norm", gated_mlp(g, h, b, x, g.swiglu)))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+        return g.add(x, norm(g, h, b, "post_ffw_norm", gated_mlp(g, h, b, x, g.swiglu)))
+
+    return decoder(g, h, w, vocab, block)
 
 
 def keys(s: Settings) -> Keys:

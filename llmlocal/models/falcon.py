@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, drops_if_tied, groups_apart
 from ..layers import Layers
-from ..layers.decoder import logits, rope_attention
+from ..layers.decoder import decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -22,15 +22,14 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     h = Hyperparameters.read(c, w)
     if c.text("tensor_data_layout", LAYOUT) != LAYOUT:
         raise c.fail(f"{c.arch}.tensor_data_layout is not {LAYOUT}")
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         normed = norm(g, h, b, "attn_norm", x)
         own = norm(g, h, b, "attn_norm_2", x) if b.has("attn_norm_2.weight") else normed
-        x = g.add(g.add(x, rope_attention(g, h, b, own, rope)), mlp(g, h, b, normed, g.gelu_erf))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+        return g.add(g.add(x, rope_attention(g, h, b, own, rope)), mlp(g, h, b, normed, g.gelu_erf))
+
+    return decoder(g, h, w, vocab, block, norm)
 
 
 def kv_heads(s: Settings) -> int:

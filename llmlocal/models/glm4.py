@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, rotary_keys
 from ..layers import Layers
-from ..layers.decoder import logits, norm, rope_attention
+from ..layers.decoder import decoder, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -18,15 +18,14 @@ from .phi3 import mlp
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         attended = rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
-        x = g.add(x, norm(g, h, b, "post_ffw_norm", mlp(g, h, b, norm(g, h, b, "ffn_norm", x))))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+        return g.add(x, norm(g, h, b, "post_ffw_norm", mlp(g, h, b, norm(g, h, b, "ffn_norm", x))))
+
+    return decoder(g, h, w, vocab, block)
 
 
 def keys(s: Settings) -> Keys:

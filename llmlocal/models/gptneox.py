@@ -7,7 +7,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, groups_apart, rotary_keys
 from ..layers import Layers
-from ..layers.decoder import logits, rope_attention
+from ..layers.decoder import decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -20,19 +20,17 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     parallel = c.flag("use_parallel_residual", True)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         attended = rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope)
         if parallel:
             normed = norm(g, h, b, "ffn_norm", x)
-            x = g.add(g.add(x, attended), mlp(g, h, b, normed, g.gelu_erf))
-        else:
-            x = g.add(x, attended)
-            x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.gelu_erf))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+            return g.add(g.add(x, attended), mlp(g, h, b, normed, g.gelu_erf))
+        x = g.add(x, attended)
+        return g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.gelu_erf))
+
+    return decoder(g, h, w, vocab, block, norm)
 
 
 def keys(s: Settings) -> Keys:

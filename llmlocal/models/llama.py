@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, llama3_factors, pairs_turned, plain_window_keys, renames
 from ..layers import Layers
-from ..layers.decoder import gated_mlp, logits, mixture_of_experts, norm, rope_attention
+from ..layers.decoder import decoder, gated_mlp, mixture_of_experts, norm, rope_attention
 from ..layers.hyperparameters import Experts, Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -20,18 +20,17 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     e = Experts.read(c, h) if c.integer("expert_count", 0, 1 << 12, 0) else None
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    x = g.embed(embedding)
-    for i, window in enumerate(windows(c, h.blocks, period=0)):
-        h, b = h.block(i), w.block(i)
-        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=window))
-        n = norm(g, h, b, "ffn_norm", x)
+    all_windows = windows(c, h.blocks, period=0)
+
+    def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=all_windows[i]))
+        normed = norm(g, h, b, "ffn_norm", x)
         if e:
-            x = g.add(x, mixture_of_experts(g, h, e, b, n, g.swiglu, normalize_weights=True))
-        else:
-            x = g.add(x, gated_mlp(g, h, b, n, g.swiglu))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+            return g.add(x, mixture_of_experts(g, h, e, b, normed, g.swiglu, normalize_weights=True))
+        return g.add(x, gated_mlp(g, h, b, normed, g.swiglu))
+
+    return decoder(g, h, w, vocab, block)
 
 
 # Keys that the folders of two families leave out, recognized by vocabulary size: Code Llama's end-of-infill token, and

@@ -3,32 +3,23 @@ keys are normalized over all heads together, and half of each head has rotary em
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, rotary_keys
 from ..layers import Layers
-from ..layers.decoder import mixture_of_experts, pre_norm_decoder
-from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters
+from ..layers.hyperparameters import SIGMOID
 from ..layers.metadata import Config
-from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .dots1 import STEPS
 from .olmo2 import attention
+from .olmoe import mixture_decoder
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
-    h = Hyperparameters.read(c, w)
-    e = Experts.read(c, h)
-    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    return pre_norm_decoder(
-        g,
-        h,
-        w,
-        vocab,
-        attention=lambda h, b, x: attention(g, h, b, x, rope, None),
-        feed_forward=lambda h, b, x: mixture_of_experts(g, h, e, b, x, g.swiglu, normalize_weights=True),
-    )
+    return mixture_decoder(g, c, w, vocab, partial(attention, window=None), normalize_weights=True)
 
 
 def keys(s: Settings) -> Keys:

@@ -7,7 +7,7 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, rotary_keys
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
-from ..layers.decoder import logits, rope_attention
+from ..layers.decoder import decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -19,14 +19,13 @@ from .gpt2 import mlp, norm
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         normed = norm(g, h, b, "attn_norm", x)
-        x = g.add(g.add(x, rope_attention(g, h, b, normed, rope)), mlp(g, h, b, normed))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+        return g.add(g.add(x, rope_attention(g, h, b, normed, rope)), mlp(g, h, b, normed))
+
+    return decoder(g, h, w, vocab, block, norm)
 
 
 def keys(s: Settings) -> Keys:

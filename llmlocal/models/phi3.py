@@ -6,28 +6,37 @@ The window of the short-context models is applied, as in the reference; llama.cp
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, longrope_factors, longrope_keys, window_keys
 from ..layers import Layers
-from ..layers.decoder import logits, norm, rope_attention, slice_linear
+from ..layers.decoder import Norm, decoder, norm, rope_attention, slice_linear
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
+Mlp = Callable[[Layers, Hyperparameters, Weights, Value], Value]  # of a block's normed input
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    return windowed_decoder(g, c, w, vocab, norm, mlp)
+
+
+def windowed_decoder(g: Layers, c: Config, w: Weights, vocab: int, norm: Norm, mlp: Mlp) -> Value:
+    """Logits (outputs, vocab) of a decoder with norms before attention and MLP, and a window in every block."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i, window in enumerate(windows(c, h.blocks, period=0)):
-        h, b = h.block(i), w.block(i)
-        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=window))
-        x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x)))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+    all_windows = windows(c, h.blocks, period=0)
+
+    def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=all_windows[i]))
+        return g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x)))
+
+    return decoder(g, h, w, vocab, block, norm)
 
 
 def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, cuts, renames
 from ..layers import Layers
@@ -14,20 +16,23 @@ from .qwen2moe import feed_forward
 from .qwen35 import DEFAULTS, STEPS, TURNS, delta_net
 from .qwen35 import keys as dense_keys
 
+Mix = Callable[[Layers, Hyperparameters, DeltaNet, Weights, Value], Value]  # the delta net of a block
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    return decoder_with_experts(g, c, w, vocab, delta_net)
+
+
+def decoder_with_experts(g: Layers, c: Config, w: Weights, vocab: int, mix: Mix) -> Value:
+    """Logits (outputs, vocab) of a decoder of delta nets and attention, with experts in every block."""
     h, d = Hyperparameters.read(c, w, dense=False), DeltaNet.read(c)
     e = Experts.read(c, h)
-    return delta_net_decoder(
-        g,
-        h,
-        c,
-        w,
-        vocab,
-        mix=lambda h, b, x: delta_net(g, h, d, b, x),
-        feed_forward=lambda h, b, x: feed_forward(g, h, e, b, x, normalize_weights=True),
-    )
+
+    def experts(h: Hyperparameters, b: Weights, x: Value) -> Value:
+        return feed_forward(g, h, e, b, x, normalize_weights=True)
+
+    return delta_net_decoder(g, h, c, w, vocab, lambda h, b, x: mix(g, h, d, b, x), experts)
 
 
 def expert_keys(s: Settings) -> Keys:

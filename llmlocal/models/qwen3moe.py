@@ -5,28 +5,16 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys
 from ..layers import Layers
-from ..layers.decoder import mixture_of_experts, pre_norm_decoder
-from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
-from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
+from .olmoe import mixture_decoder
 from .qwen3 import attention
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
-    h = Hyperparameters.read(c, w)
-    e = Experts.read(c, h)
-    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    return pre_norm_decoder(
-        g,
-        h,
-        w,
-        vocab,
-        attention=lambda h, b, x: attention(g, h, b, x, rope),
-        feed_forward=lambda h, b, x: mixture_of_experts(g, h, e, b, x, g.swiglu, normalize_weights=True),
-    )
+    return mixture_decoder(g, c, w, vocab, attention, normalize_weights=True)
 
 
 def keys(s: Settings) -> Keys:

@@ -11,29 +11,18 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..hf.streams import Stream, joined, part
 from ..layers import Layers
-from ..layers.delta_net import DeltaNet, delta_net_decoder, gated_delta_net
-from ..layers.hyperparameters import Experts, Hyperparameters
+from ..layers.delta_net import DeltaNet, gated_delta_net
+from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.weights import Weights
 from ..runtime.graph import Value
-from .qwen2moe import feed_forward
 from .qwen35 import DEFAULTS, STEPS, delta_keys
-from .qwen35moe import EXPERTS, expert_keys
+from .qwen35moe import EXPERTS, decoder_with_experts, expert_keys
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
-    h, d = Hyperparameters.read(c, w, dense=False), DeltaNet.read(c)
-    e = Experts.read(c, h)
-    return delta_net_decoder(
-        g,
-        h,
-        c,
-        w,
-        vocab,
-        mix=lambda h, b, x: delta_net(g, h, d, b, x),
-        feed_forward=lambda h, b, x: feed_forward(g, h, e, b, x, normalize_weights=True),
-    )
+    return decoder_with_experts(g, c, w, vocab, delta_net)
 
 
 def delta_net(g: Layers, h: Hyperparameters, d: DeltaNet, w: Weights, x: Value) -> Value:

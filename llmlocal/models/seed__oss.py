@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..hf.conversion import Conversion
 from ..layers import Layers
-from ..layers.decoder import gated_mlp, logits, norm, rope_attention
+from ..layers.decoder import decoder, gated_mlp, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -15,14 +15,13 @@ from ..runtime.graph import Value
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
-        x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "post_attention_norm", x), g.swiglu))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+        return g.add(x, gated_mlp(g, h, b, norm(g, h, b, "post_attention_norm", x), g.swiglu))
+
+    return decoder(g, h, w, vocab, block)
 
 
 CONVERSION = Conversion(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..layers import Layers
-from ..layers.decoder import gated_mlp, logits, norm, rope_attention
+from ..layers.decoder import decoder, gated_mlp, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -19,15 +19,14 @@ NOPE_PERIOD = 4  # the last of every four blocks has no rotary embedding; GGUF h
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
+
+    def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         rope_or_none = rope if (i + 1) % NOPE_PERIOD else None
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope_or_none))
-        x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+        return g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
+
+    return decoder(g, h, w, vocab, block)
 
 
 def keys(s: Settings) -> Keys:

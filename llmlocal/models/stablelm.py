@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, rotary_keys
 from ..layers import Layers
-from ..layers.decoder import gated_mlp, logits
+from ..layers.decoder import decoder, gated_mlp
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -19,15 +19,15 @@ from .gpt2 import norm
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         normed = norm(g, h, b, "attn_norm", x)
         x = g.add(x, attention(g, h, b, normed, rope))
-        x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x) if b.has("ffn_norm.weight") else normed, g.swiglu))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+        normed = norm(g, h, b, "ffn_norm", x) if b.has("ffn_norm.weight") else normed
+        return g.add(x, gated_mlp(g, h, b, normed, g.swiglu))
+
+    return decoder(g, h, w, vocab, block, norm)
 
 
 def keys(s: Settings) -> Keys:

@@ -7,26 +7,16 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, plain_window_keys
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
-from ..layers.decoder import logits, rope_attention
-from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
-from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .gpt2 import mlp, norm
+from .phi3 import windowed_decoder
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
-    h = Hyperparameters.read(c, w)
-    embedding = w.matrix("token_embd.weight", vocab, h.width)
-    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    x = g.embed(embedding)
-    for i, window in enumerate(windows(c, h.blocks, period=0)):
-        h, b = h.block(i), w.block(i)
-        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=window))
-        x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x)))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+    return windowed_decoder(g, c, w, vocab, norm, mlp)
 
 
 def keys(s: Settings) -> Keys:
