@@ -93,7 +93,7 @@ def classes() -> dict[str, list[tuple[str, Conversion]]]:
 def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter]) -> HFSource:
     load_all()
     architecture, conversion = _conversion(folder)
-    s = Settings(folder, conversion.defaults)
+    s = conversion.settings(folder)
     _refuse_quantized(s, tensors, conversion)
     keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
     check_settings(s, conversion, keys, extra)
@@ -133,7 +133,7 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
     if named[0] not in known:
         raise BadFileError(f"{where}: {shown(named[0])} is not supported", f"supported: {', '.join(sorted(known))}")
     found = known[named[0]]
-    return next(((arch, one) for arch, one in found if one.applies(Settings(folder, one.defaults))), found[0])
+    return next(((arch, one) for arch, one in found if one.applies(one.settings(folder))), found[0])
 
 
 def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..gguf.values import ValueType
 from .config import Keys, Settings, as_integer, as_number
+from .folder import Folder
 from .safetensors import Safetensors
 from .streams import Stream, constant, padded, plus, reshaped, split, take, transposed
 
@@ -147,21 +148,23 @@ class Conversion:
     """How folders of some classes of transformers become GGUF files of one architecture.
 
     `classes`: values of `architectures` in config.json; `applies`: whether its settings are those of this architecture,
-    where several have the class. `keys`: hyper-parameters as GGUF's keys; they override the
-    vocabulary's. `defaults`: transformers' defaults of settings that config.json may leave out. `steps`: regular
-    expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule returns a
-    tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an empty dict
-    drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys `tokenizer.*`; None
-    reads the tokenizer files of the folder. `own_names`: names, without suffix, that the `gguf` package's map lacks and
-    that `steps` give. `modules`: kinds of sentence-transformers' modules that `keys` and `extra` read. `ranked_merges`:
-    GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without one it gets scores. `activations`: the
-    names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded to whole pairs.
+    where several have the class. `keys`: hyper-parameters as GGUF's keys; they override the vocabulary's. `defaults`:
+    transformers' defaults of settings that config.json may leave out; `tied`: the one of tie_word_embeddings. `steps`:
+    regular expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule
+    returns a tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an
+    empty dict drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys
+    `tokenizer.*`; None reads the tokenizer files of the folder. `own_names`: names, without suffix, that the `gguf`
+    package's map lacks and that `steps` give. `modules`: kinds of sentence-transformers' modules that `keys` and
+    `extra` read. `ranked_merges`: GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without one it gets
+    scores. `activations`: the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is
+    rounded to whole pairs.
     """
 
     classes: tuple[str, ...]
     applies: Callable[[Settings], bool] = lambda _: True
     keys: Callable[[Settings], Keys] = decoder_keys
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    tied: bool = True
     steps: Mapping[str, TensorRule] = field(default_factory=dict)
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
@@ -170,6 +173,10 @@ class Conversion:
     ranked_merges: str = ""
     activations: tuple[str, ...] = ("silu", "swish")
     whole_pairs: bool = True
+
+    def settings(self, folder: Folder) -> Settings:
+        """The settings of a folder, with the defaults of these classes."""
+        return Settings(folder, self.defaults if self.tied else {"tie_word_embeddings": False, **self.defaults})
 
 
 def head_keys(s: Settings) -> Keys:

@@ -30,7 +30,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 CONVERSION = Conversion(
     classes=("ArceeForCausalLM",),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    tied=False,
     keys=llama_keys,
     steps=PERMUTED_QK,
     extra=llama3_factors,

@@ -55,8 +55,12 @@ def sparse_keys(s: Settings) -> Keys:
 
 
 STEPS = {r"\.e_score_correction_bias$": renames(".e_score_correction.bias")}
-DEFAULTS = {"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "n_shared_experts": 1}
+DEFAULTS = {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "n_shared_experts": 1}
 DEFAULTS |= {"first_k_dense_replace": 0, "routed_scaling_factor": 1.0, "norm_topk_prob": True}
 CONVERSION = Conversion(
-    classes=("Dots1ForCausalLM",), defaults=DEFAULTS | {"norm_topk_prob": False}, keys=sparse_keys, steps=STEPS
+    classes=("Dots1ForCausalLM",),
+    defaults=DEFAULTS | {"norm_topk_prob": False},
+    tied=False,
+    keys=sparse_keys,
+    steps=STEPS,
 )

@@ -124,5 +124,7 @@ DEFAULTS: dict[str, float] = {
     "mamba_expand": 2,
     "mamba_n_heads": 128,
 }
-DEFAULTS |= {"mamba_norm_before_gate": True, "rms_norm_eps": 1e-5, "tie_word_embeddings": False}
-CONVERSION = Conversion(classes=("FalconH1ForCausalLM",), defaults=DEFAULTS, keys=keys, steps=MULTIPLIED | STEPS)
+DEFAULTS |= {"mamba_norm_before_gate": True, "rms_norm_eps": 1e-5}
+CONVERSION = Conversion(
+    classes=("FalconH1ForCausalLM",), defaults=DEFAULTS, tied=False, keys=keys, steps=MULTIPLIED | STEPS
+)

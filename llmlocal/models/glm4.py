@@ -35,12 +35,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Glm4ForCausalLM",),
-    defaults={
-        "tie_word_embeddings": False,
-        "rms_norm_eps": 1.5625e-7,
-        "rope_theta": 10000.0,
-        "head_dim": 128,
-        "partial_rotary_factor": 0.5,
-    },
+    defaults={"rms_norm_eps": 1.5625e-7, "rope_theta": 10000.0, "head_dim": 128, "partial_rotary_factor": 0.5},
+    tied=False,
     keys=keys,
 )

@@ -40,6 +40,7 @@ def keys(s: Settings) -> Keys:
 CONVERSION = Conversion(
     classes=("Glm4MoeForCausalLM",),
     defaults=DEFAULTS | {"rms_norm_eps": 1e-5, "partial_rotary_factor": 0.5, "first_k_dense_replace": 1},
+    tied=False,
     keys=keys,
     steps=STEPS,
 )

@@ -72,13 +72,8 @@ def down(s: Settings, x: Stream) -> dict[str, Stream]:
 EXPERTS = r"^model\.layers\.(\d+)\.mlp\.experts\."
 CONVERSION = Conversion(
     classes=("GptOssForCausalLM",),
-    defaults={
-        "tie_word_embeddings": False,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 150000.0,
-        "head_dim": 64,
-        "sliding_window": 128,
-    },
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 150000.0, "head_dim": 64, "sliding_window": 128},
+    tied=False,
     keys=keys,
     whole_pairs=False,
     steps={

@@ -41,13 +41,8 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("GPTNeoXForCausalLM",),
-    defaults={
-        "tie_word_embeddings": False,
-        "layer_norm_eps": 1e-5,
-        "rotary_emb_base": 10000.0,
-        "rotary_pct": 0.25,
-        "use_parallel_residual": True,
-    },
+    defaults={"layer_norm_eps": 1e-5, "rotary_emb_base": 10000.0, "rotary_pct": 0.25, "use_parallel_residual": True},
+    tied=False,
     keys=keys,
     steps={r"query_key_value\.": groups_apart(lambda s: s.integer("num_attention_heads"))},
     activations=("gelu",),

@@ -51,7 +51,8 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("GraniteForCausalLM",),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    tied=False,
     keys=keys,
     steps=PERMUTED_QK,
 )

@@ -37,7 +37,8 @@ def keys(s: Settings) -> Keys:
 LAYER = r"^model\.layers\.(\d+)\."
 CONVERSION = Conversion(
     classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    tied=False,
     keys=keys,
     steps=PERMUTED_QK
     | {

@@ -44,6 +44,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("HunYuanDenseV1ForCausalLM",),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    tied=False,
     keys=keys,
 )

@@ -56,4 +56,4 @@ def keys(s: Settings) -> Keys:
     }
 
 
-CONVERSION = Conversion(classes=("HunYuanMoEV1ForCausalLM",), defaults=DENSE.defaults, keys=keys)
+CONVERSION = Conversion(classes=("HunYuanMoEV1ForCausalLM",), defaults=DENSE.defaults, tied=False, keys=keys)

@@ -66,7 +66,8 @@ SIZES: dict[str, Any] = {"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand":
 PERIODS = {"attn_layer_period": 8, "attn_layer_offset": 4, "num_experts_per_tok": 2, "rms_norm_eps": 1e-6}
 CONVERSION = Conversion(
     classes=("JambaForCausalLM",),
-    defaults=SIZES | PERIODS | {"tie_word_embeddings": False},
+    defaults=SIZES | PERIODS,
+    tied=False,
     keys=keys,
     steps=STEPS,
 )

@@ -32,7 +32,8 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("MiniMaxM2ForCausalLM",),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
+    tied=False,
     keys=keys,
     steps=STEPS,
 )

@@ -102,12 +102,13 @@ DEFAULTS: dict[str, Any] = {
     "head_dim": 128,
     "ssm_state_size": 128,
 }
-DEFAULTS |= {"layer_norm_epsilon": 1e-5, "conv_kernel": 4, "n_groups": 8, "tie_word_embeddings": False}
+DEFAULTS |= {"layer_norm_epsilon": 1e-5, "conv_kernel": 4, "n_groups": 8}
 NAMES = {r"^model\.(layers\.\d+\.mixer\.)": renames(r"backbone.\1")}
 CONVERSION = Conversion(
     classes=("NemotronHForCausalLM",),
     applies=lambda s: "E" not in layer_kinds(s),
     defaults=DEFAULTS,
+    tied=False,
     keys=keys,
     steps=NAMES | STEPS,
 )

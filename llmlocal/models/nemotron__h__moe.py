@@ -75,5 +75,5 @@ EXPERTS = {
     r"^mtp\.": drops(WITHOUT_MTP),
 }
 CONVERSION = Conversion(
-    classes=("NemotronHForCausalLM",), defaults=DEFAULTS | ROUTER, keys=keys, steps=NAMES | EXPERTS | STEPS
+    classes=("NemotronHForCausalLM",), defaults=DEFAULTS | ROUTER, tied=False, keys=keys, steps=NAMES | EXPERTS | STEPS
 )

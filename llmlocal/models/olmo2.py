@@ -54,6 +54,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Olmo2ForCausalLM", "Olmo3ForCausalLM"),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-5, "rope_theta": 5e5},
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 5e5},
+    tied=False,
     keys=keys,
 )

@@ -37,12 +37,8 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("PhiForCausalLM",),
-    defaults={
-        "tie_word_embeddings": False,
-        "layer_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "partial_rotary_factor": 0.5,
-    },
+    defaults={"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    tied=False,
     keys=keys,
     activations=TANH_GELU,
 )

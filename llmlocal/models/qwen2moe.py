@@ -55,6 +55,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Qwen2MoeForCausalLM",),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
+    tied=False,
     keys=keys,
 )

@@ -40,5 +40,6 @@ def attention(
 
 CONVERSION = Conversion(
     classes=("Qwen3ForCausalLM", "Qwen3Model"),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    tied=False,
 )

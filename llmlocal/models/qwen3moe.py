@@ -26,6 +26,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Qwen3MoeForCausalLM",),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    tied=False,
     keys=keys,
 )

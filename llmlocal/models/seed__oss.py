@@ -26,5 +26,6 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 CONVERSION = Conversion(
     classes=("SeedOssForCausalLM",),
-    defaults={"tie_word_embeddings": False, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    tied=False,
 )

@@ -39,11 +39,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("StableLmForCausalLM", "StableLMEpochForCausalLM"),
-    defaults={
-        "tie_word_embeddings": False,
-        "layer_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "partial_rotary_factor": 0.25,
-    },
+    defaults={"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
+    tied=False,
     keys=keys,
 )
