@@ -33,7 +33,7 @@ def ask(
 
     \b
     Examples: llmlocal ask qwen3-0.6b "Is this spam?" --yes-no < mail.txt && mv mail.txt spam/
-              llmlocal ask qwen3-0.6b "What is this about?" --options bug,feature,question -f issue.txt
+              llmlocal ask qwen3-0.6b "What is this?" --options bug,idea,question -f issue.txt
     """
     from ...chat_format.prompt import PromptRequest
     from ...generation.decision import decide, instruction
