@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from types import SimpleNamespace
 from weakref import WeakKeyDictionary
 
@@ -23,9 +23,6 @@ class _Words:
         self.special_token_ids = tokenizer.vocab.of_type(CONTROL, UNKNOWN)
         self.eos_token_id, self.bos_token_id = min(tokenizer.stop_ids, default=0), None
         self._tokenizer = tokenizer
-        special = set(self.special_token_ids)
-        self._ids = {piece: id for id, piece in enumerate(self.tokens) if id not in special}
-        self._longest = max(map(len, self._ids), default=0)
 
     def __call__(self, text: bytes) -> list[int]:
         ids = self._tokenizer.encode(text, add_special=False, continues=True)
@@ -33,13 +30,18 @@ class _Words:
 
     def _longest_first(self, text: bytes) -> list[int]:
         """A text in the longest tokens, for tokenizers that change some texts. What no token writes is left out."""
-        ids, at = [], 0
+        ids, at, known = [], 0, self._ids
+        longest = max(map(len, known), default=0)
         while at < len(text):
-            ends = range(min(len(text), at + self._longest), at, -1)
-            end = next((end for end in ends if text[at:end] in self._ids), None)
-            ids += [] if end is None else [self._ids[text[at:end]]]
+            end = next((end for end in range(min(len(text), at + longest), at, -1) if text[at:end] in known), None)
+            ids += [] if end is None else [known[text[at:end]]]
             at = end or at + 1
         return ids
+
+    @cached_property
+    def _ids(self) -> dict[bytes, int]:
+        special = set(self.special_token_ids)
+        return {piece: id for id, piece in enumerate(self.tokens) if id not in special}
 
 
 def table_of(tokenizer: Tokenizer) -> LLTokenizer:
