@@ -31,6 +31,7 @@ from .ui import mapped_file_error, standard_streams, terminal
 COMMANDS = (
     "run",
     "chat",
+    "ask",
     "sessions",
     "serve",
     "show",

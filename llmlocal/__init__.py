@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     BadFileError,
+    IncompleteError,
     LlmlocalError,
     NetworkError,
     NotFoundError,
@@ -24,6 +25,7 @@ __all__ = [
     "Answer",
     "BadFileError",
     "Chat",
+    "IncompleteError",
     "LlmlocalError",
     "Model",
     "NetworkError",

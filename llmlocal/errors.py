@@ -42,5 +42,9 @@ class PromptTooLongError(LlmlocalError, exit_code=7):
     """The prompt does not fit the context."""
 
 
+class IncompleteError(LlmlocalError, exit_code=8):
+    """An answer ended before it had the form that was asked for."""
+
+
 class ThresholdError(LlmlocalError, exit_code=10):
     """A measurement misses the requested threshold."""

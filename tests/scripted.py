@@ -32,7 +32,7 @@ class ScriptedEngine:
         self.script, self.n_ctx, self.n_vocab, self.n_threads = list(script), n_ctx, n_vocab, 2
         self.tokens: list[int] = []
         self.calls: list[tuple[str, int]] = []
-        self.said, self.closed, self.cache_format, self.state_bytes = 0, False, "none", 0
+        self.prompt, self.closed, self.cache_format, self.state_bytes = 0, False, "none", 0
         metadata = {"general.architecture": "x", "x.context_length": 128}
         self.gguf = SimpleNamespace(
             metadata=metadata, tensors={}, path=Path("scripted.gguf"), files=lambda: iter(()), close=lambda: None
@@ -63,17 +63,16 @@ class ScriptedEngine:
         return n
 
     def reuse(self, tokens: Sequence[int]) -> int:
+        self.prompt = len(tokens)
         self.truncate(self.reusable(tokens))
         return len(self.tokens)
 
     def prefill(self, tokens: Sequence[int]) -> Any:
         self.calls.append(("prefill", len(tokens)))
-        self.said = 0
         return self._append(tokens)
 
     def decode(self, token: int) -> Any:
         self.calls.append(("decode", 1))
-        self.said += 1
         return self._append([token])
 
     def all_logits(self, tokens: Sequence[int]) -> Any:
@@ -90,7 +89,8 @@ class ScriptedEngine:
         assert len(self.tokens) <= self.n_ctx
         logits = np.zeros(self.n_vocab, np.float32)
         if self.script:
-            logits[self.script[self.said % len(self.script)]] = 50
+            said = max(0, len(self.tokens) - self.prompt)  # tokens after the prompt, those that were put there included
+            logits[self.script[said % len(self.script)]] = 50
         return logits
 
 

@@ -23,17 +23,19 @@ if TYPE_CHECKING:
     from ...chat.conversation import Conversation
     from ...chat.store import SessionFile
     from ...chat_format.thinking import Think
+    from ...constraints.grammar import Grammar
     from ...generation.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long answers and thoughts may be, in tokens; `stop` are texts that end an answer."""
+    """How long answers and thoughts may be, in tokens; `stop` are texts that end an answer, `grammar` is its form."""
 
     max_tokens: int | None
     stop: Sequence[str]
     think: Think
     think_budget: int | None
+    grammar: Grammar | None = None
 
 
 @dataclass(slots=True)
@@ -163,6 +165,7 @@ class Start:
                 self.limits.think_budget,
                 self.template,
                 tools,
+                grammar=self.limits.grammar,
             )
             chat = Chat(session, conversation, settings)
         except BaseException:

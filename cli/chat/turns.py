@@ -105,6 +105,8 @@ class TurnRunner:
     def _answer(self) -> None:
         for _ in range(MAX_CALL_ROUNDS):
             self._stream(self.chat.reply())
+            if self.end is not None:
+                self.end.check_valid()
             if self._mark_cut() or not self.chat.calls:
                 return
             results = [self._call(call) for _, call in self.chat.calls]

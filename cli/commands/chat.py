@@ -8,6 +8,7 @@ from .. import choices
 from ..open_model import named_or_saved
 from ..options.chats import ChatDisplay, FirstQuestion, FirstTurn, FunctionCalls, SavedSession
 from ..options.common import Loading, Quiet, Verbose
+from ..options.forms import AnswerForm
 from ..options.models import ModelOrQuestion
 from ..options.prompts import PromptCache
 from ..options.sampling import AnswerLimits, Sampling
@@ -20,6 +21,7 @@ def chat(
     first: FirstTurn,
     saved: SavedSession,
     limits: AnswerLimits,
+    form: AnswerForm,
     sampling: Sampling,
     calls: FunctionCalls,
     display: ChatDisplay,
@@ -42,7 +44,7 @@ def chat(
 
     given = sampling.given()
     path, asked = named_or_saved(model, question)
-    ends = Limits(limits.max_tokens, limits.stop or (), limits.think.value, limits.think_budget)
+    ends = Limits(limits.max_tokens, limits.stop or (), limits.think.value, limits.think_budget, form.requested())
     start = Start(
         path, loading.ctx, loading.threads, loading.kv_type, loading.weights, loading.yes, prompt_cache,
         not saved.no_save, first.template, given, ends, quiet, first.file or (), asked,

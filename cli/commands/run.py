@@ -8,6 +8,7 @@ from .. import choices
 from ..open_model import chosen, named_or_guide, opened
 from ..options.chats import ChatDisplay, FirstTurn, FunctionCalls, SavedSession, WrapLines
 from ..options.common import Json, Loading, NoNewline, NoStdin, Quiet, Verbose
+from ..options.forms import AnswerForm, GivenOut
 from ..options.models import ModelOrQuestion
 from ..options.prompts import AnswerFile, Prompt, PromptCache, PromptOptions
 from ..options.sampling import AnswerLimits, Sampling
@@ -15,7 +16,7 @@ from ..text_input import files_source, prompt_source
 from ..ui import terminal
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import interactive
-from ..views.answers import Target, deliver, show_prompt
+from ..views.answers import Form, Target, deliver, show_prompt
 
 
 def run(
@@ -24,6 +25,8 @@ def run(
     *,
     asked: PromptOptions,
     limits: AnswerLimits,
+    form: AnswerForm,
+    out: GivenOut,
     sampling: Sampling,
     loading: Loading,
     prompt_cache: PromptCache = "auto",
@@ -42,11 +45,12 @@ def run(
 
     \b
     Examples: llmlocal run qwen3-0.6b "Why is the sky blue?"
+              llmlocal run qwen3-0.6b "Alice is 31." --schema "name, age int"
               cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
     from ...chat_format.prompt import PromptRequest
 
-    explicit = asked.file or asked.raw or asked.show_only or as_json or answer.output
+    explicit = asked.file or asked.raw or asked.show_only or as_json or answer.output or out != GivenOut()
     if prompt is None and isinstance(model, Path) and not explicit and interactive() and not no_stdin:
         from .chat import chat
 
@@ -55,6 +59,7 @@ def run(
             model,
             first=FirstTurn(system=asked.system, template=asked.template),
             limits=limits,
+            form=form,
             sampling=sampling,
             loading=loading,
             saved=SavedSession(),
@@ -64,7 +69,7 @@ def run(
             quiet=quiet,
             verbose=verbose,
         )
-    given = sampling.given()
+    given, given_out = sampling.given(), Form(form.requested(), out.partial, out.block)
     model, question = named_or_guide(model, prompt, quiet=quiet)
     inputs = [model, *(asked.file or ()), *([Path(asked.template)] if asked.template else [])]
     target = Target(answer.output, as_json, answer.force, inputs)
@@ -86,5 +91,6 @@ def run(
             sampling=chosen(session, given),
             stop=limits.stop or (),
             think_budget=limits.think_budget,
+            grammar=given_out.grammar,
         )
-        deliver(screen, events, target, model)
+        deliver(screen, events, target, model, given_out)

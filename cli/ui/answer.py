@@ -77,12 +77,12 @@ class AnswerScreen(Screen):
                     break
         return None
 
-    def show(self, text: str) -> None:
-        """Draw an answer that was given earlier."""
+    def show(self, text: str, out: BinaryIO | None = None) -> None:
+        """Draw an answer that is there already, to `out`, by default stdout."""
         from ...chat_format.tag_splitter import Part
         from ...generation.events import Token
 
-        with _Writer(self, None) as writer:
+        with _Writer(self, out) as writer:
             writer.token(Token(0, (Part("answer", text),)))
 
     def aside(self, text: str, *, always: bool = False) -> None:

@@ -10,6 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ...chat_format.code_block import first_block
+from ...errors import UsageError
 from ...text import readable
 from ..ui import terminal
 from ..ui.answer import AnswerScreen
@@ -17,9 +19,35 @@ from .model import to_json
 
 if TYPE_CHECKING:
     from ...chat_format.prompt import Prompt
+    from ...constraints.grammar import Grammar
     from ...generation.events import Event, Finished, Token
 
 STDOUT = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer must be before any of it is given out. `grammar`: its form, if it has one.
+
+    `partial` gives out an answer that was cut short, too. `block`: only the first code block, in this language if it
+    is not empty. Raises UsageError for options without meaning.
+    """
+
+    grammar: Grammar | None = None
+    partial: bool = False
+    block: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.partial and self.grammar is None:
+            raise UsageError(
+                "--partial has no effect on an answer without a form", "it goes with --schema and the like"
+            )
+
+    def given_out(self, text: str, end: Finished | None) -> str:
+        """What is given out of an answer. Raises IncompleteError where it is not what it must be."""
+        if end is not None and not self.partial:
+            end.check_valid()
+        return text if self.block is None else first_block(text, self.block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +102,21 @@ class _Record:
                 self.end = event
             yield event
 
-    def json(self, model: Path) -> str:
+    @property
+    def text(self) -> str:
+        """What was answered, without thoughts."""
+        return "".join(part.text for token in self.tokens for part in token.parts if part.kind == "answer")
+
+    def json(self, model: Path, form: Form) -> str:
         """The JSON object."""
         parts = [part for token in self.tokens for part in token.parts]
         stretches = [(kind, "".join(part.text for part in same)) for kind, same in groupby(parts, lambda p: p.kind)]
-        text, thoughts = ([text for kind, text in stretches if kind == wanted] for wanted in ("answer", "thought"))
-        fields: dict[str, Any] = {"model": str(model), "text": readable("".join(text))}
+        thoughts = [text for kind, text in stretches if kind == "thought"]
+        fields: dict[str, Any] = {"model": str(model), "text": readable(form.given_out(self.text, self.end))}
         if thoughts:
             fields["thinking"] = readable("\n\n".join(thoughts).strip())
+        if form.grammar is not None and form.grammar.json and self.end is not None and self.end.valid:
+            fields["parsed"] = form.grammar.value(self.text)
         end = self.end
         if end is None:
             return to_json(**fields, completion_tokens=len(self.tokens), finish_reason="interrupted")
@@ -103,18 +138,34 @@ class _Record:
         )
 
 
-def deliver(screen: AnswerScreen, events: Iterable[Event], target: Target, model: Path) -> None:
-    """Write an answer to its target. A signal that cuts it short leaves what there is on stdout, and no file."""
+def deliver(screen: AnswerScreen, events: Iterable[Event], target: Target, model: Path, form: Form) -> None:
+    """Write an answer to its target. A signal that cuts it short leaves what there is on stdout, and no file.
+
+    Raises IncompleteError for an answer that is not what `form` demands; without `form.partial` none of it is written.
+    """
+    record = _Record()
+    held = form.block is not None or (form.grammar is not None and not form.partial)
     with target.open() as out:
-        if not target.as_json:
-            screen.answer(events, out)
-            return
-        record = _Record()
-        try:
-            screen.answer(record.of(events), BytesIO())
-        finally:
-            if record.end or record.tokens:
-                _put(record.json(model), out)
+        if not (target.as_json or held):
+            screen.answer(record.of(events), out)
+        elif not target.as_json:
+            screen.answer(record.of(_counted(events, screen)), BytesIO())
+            screen.show(form.given_out(record.text, record.end), out)
+        else:
+            try:
+                screen.answer(record.of(events), BytesIO())
+            finally:
+                if record.end or (record.tokens and not held):
+                    _put(record.json(model, form), out)
+    if record.end is not None:
+        record.end.check_valid()
+
+
+def _counted(events: Iterable[Event], screen: AnswerScreen) -> Iterator[Event]:
+    """Events of an answer that is not shown yet; the screen says how long it is."""
+    for n, event in enumerate(events):
+        yield event
+        screen.busy(f"answering, {n} tokens,")
 
 
 def show_prompt(prompt: Prompt, target: Target, model: Path) -> None:

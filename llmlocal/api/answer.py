@@ -7,9 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
+from json import loads
 from threading import RLock
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 from weakref import ReferenceType, ref
 
 from ..chat_format.prompt import Prompt
@@ -59,6 +60,11 @@ class Answer:
     def completion_tokens(self) -> int:
         """How many tokens were generated."""
         return len(self.tokens)
+
+    @property
+    def parsed(self) -> Any:
+        """The value of an answer that is JSON, as one with a schema is. Raises ValueError for other answers."""
+        return loads(self.text)
 
     def __str__(self) -> str:
         return self.text
@@ -154,6 +160,7 @@ class Stream(Iterator[str]):
             for event in self._events:
                 if isinstance(event, Finished):
                     self._end = event
+                    event.check_valid()
                 elif isinstance(event, Token):
                     self._tokens.append(event.id)
                     self._ready += [Part(part.kind, readable(part.text)) for part in event.parts]

@@ -126,7 +126,8 @@ class Model:
         `raw`. A list of messages, {"role": ..., "content": ...}, is a conversation that the model is to go on with.
 
         Raises PromptTooLongError, UsageError for arguments without meaning, NotFoundError for an unknown template,
-        BadFileError for a damaged model, ResourceError where memory does not suffice.
+        BadFileError for a damaged model, ResourceError where memory does not suffice, IncompleteError for an answer
+        that ended before it had the form that `schema`, `grammar` or `regex` asks for; a stream raises it at its end.
         """
         session = self._access.session
         require(system is None or isinstance(system, str), "system", system, "a text")
@@ -332,6 +333,7 @@ def _text(session: Session, request: PromptRequest, chosen: ChatSettings) -> tup
     ready, s = session.prompt(request), chosen
     events = session.answer(
         ready,
+        grammar=s.grammar,
         max_tokens=s.max_tokens,
         sampling=s.sampling,
         stop=s.stop,

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from ..chat.chat import ChatSettings
 from ..chat_format.thinking import Think
+from ..constraints.grammar import Grammar, of_grammar, of_regex, of_schema
+from ..constraints.requested import of_text
 from ..errors import UsageError
 from ..generation.sampling_defaults import INTEGERS, NAMES, sampling
 from ..generation.session import Session
@@ -37,6 +39,9 @@ class Options(TypedDict, total=False):
     presence_penalty: float | None
     logit_bias: Mapping[int, float] | None  # added to the logits of these ids; -inf forbids one
     seed: int | None  # the same seed gives the same text; default: a random one
+    schema: str | Mapping[str, Any] | None  # JSON that this JSON schema allows, also as "name, age int"
+    grammar: str | None  # a text of this grammar, in GBNF or Lark
+    regex: str | None  # a text that this regular expression matches, in Rust's notation
     stop: str | Sequence[str] | None  # end before any of these texts
     template: str | None  # a built-in chat template's name, or a Jinja file; default: the model's own
     think: Think | None  # "on", "off", or "auto" (default), which leaves it to the model
@@ -46,6 +51,7 @@ class Options(TypedDict, total=False):
 
 
 CHOOSE = ("logits_processor", "sampler")
+FORMS = ("schema", "grammar", "regex")
 SAMPLING = (*NAMES, "logit_bias")
 WHOLE_NUMBERS = (*INTEGERS, "max_tokens", "think_budget")
 
@@ -55,6 +61,9 @@ def given(*options: Mapping[str, Any]) -> dict[str, Any]:
     merged = {name: value for some in options for name, value in some.items() if value is not None}
     for name, value in merged.items():
         _check(name, value)
+    forms = [name for name in FORMS if name in merged]
+    if len(forms) > 1:
+        raise UsageError(f"{forms[0]} and {forms[1]} exclude each other: an answer has one form")
     replaced = [name for name in SAMPLING if name in merged]
     if "sampler" in merged and replaced:
         hint = f"leave out {replaced[0]}, or change the logits with logits_processor"
@@ -80,7 +89,18 @@ def settings(session: Session, options: Mapping[str, Any]) -> tuple[ChatSettings
         options.get("template"),
         sampler=choice,
     )
+    chosen.grammar = _form(options)
     return chosen, choice
+
+
+def _form(options: Mapping[str, Any]) -> Grammar | None:
+    """The form that the answer must have. Raises UsageError for what is wrong in it."""
+    if "schema" in options:
+        schema = options["schema"]
+        return of_text(schema) if isinstance(schema, str) else of_schema(schema)
+    if "grammar" in options:
+        return of_grammar(options["grammar"])
+    return of_regex(options["regex"]) if "regex" in options else None
 
 
 def _check(name: str, value: Any) -> None:
@@ -105,6 +125,10 @@ def _check(name: str, value: Any) -> None:
         require_one_of(name, value, get_args(Think))
     elif name == "template":
         require(isinstance(value, str), name, value, "a template's name or a file")
+    elif name == "schema":
+        require(isinstance(value, str | Mapping), name, value, "a JSON schema, as a dictionary or a text")
+    elif name in FORMS:
+        require(isinstance(value, str), name, value, "a text")
     if name in ("max_tokens", "think_budget"):
         require(value >= 0, name, value, "0 or more")
 

@@ -11,6 +11,7 @@ from ..chat_format.prompt import Prompt, check_can_think, conversation
 from ..chat_format.tag_splitter import Part
 from ..chat_format.thinking import Think
 from ..chat_format.tool_calls import Call, parse, spans
+from ..constraints.grammar import Grammar
 from ..errors import PromptTooLongError, UsageError
 from ..generation.events import Events, Finished, Token
 from ..generation.sampler import Sampler, SamplingParams
@@ -30,7 +31,7 @@ class ChatSettings:
     """How a chat answers. `max_tokens` and `think_budget` count tokens; `tools` are functions in OpenAI's notation.
 
     `template` names a chat template to use instead of the model's own. A `sampler` is used in place of a new one with
-    the parameters `sampling`.
+    the parameters `sampling`. `grammar` is the form of every answer.
     """
 
     sampling: SamplingParams = field(default_factory=SamplingParams)
@@ -41,6 +42,7 @@ class ChatSettings:
     template: str | None = None
     tools: Sequence[Mapping[str, Any]] = ()
     sampler: Sampler | None = None
+    grammar: Grammar | None = None
 
 
 class Chat:
@@ -56,6 +58,8 @@ class Chat:
         self.template = self._choose()
         if settings.think == "on":
             check_can_think(self.template)
+        if settings.tools and settings.grammar is not None:
+            raise UsageError("an answer that must have a form cannot call functions", "leave out --tools, or the form")
         if settings.tools and "tool" not in self.template.source:
             raise UsageError(
                 f"{self.template.name} does not support functions",
@@ -122,7 +126,7 @@ class Chat:
         last, whole = self.conversation.turns[-1], self.conversation
         old = Conversation(whole.system, whole.turns[:-1], whole.first, whole.summary)
         limit = min(SUMMARY_TOKENS, max(1, self.session.n_ctx // 4))
-        chat = Chat(self.session, old, self.settings)
+        chat = Chat(self.session, old, replace(self.settings, grammar=None))
         request = {"role": "user", "content": SUMMARIZE}
         while old.visible() > 1 and len(chat.prompt([request], "off").ids) + limit > self.session.n_ctx:
             old.drop(1)
@@ -148,11 +152,14 @@ class Chat:
     def go_on(self) -> Events:
         """Go on with the last answer, which was cut short: what comes is added to its text. Raises as `reply`.
 
-        Raises UsageError where there is no answer to go on with. What follows has no thought of its own.
+        Raises UsageError where there is no answer to go on with, or answers must have a form. What follows has no
+        thought of its own.
         """
         turn = self.conversation.turns[-1] if self.conversation.turns else None
         if turn is None or not turn.answer.strip() or turn.messages[-1].get("role") != "assistant":
             raise UsageError("there is no answer to go on with")
+        if self.settings.grammar is not None:
+            raise UsageError("an answer that must have a form cannot be gone on with", "ask again with a larger -n")
         cut = turn.messages.pop()
         text = str(cut["content"]).rstrip()
         try:
@@ -180,6 +187,7 @@ class Chat:
             think_budget=s.think_budget,
             call_tags=spans(self.template.source) if s.tools else (),
             sampler=s.sampler,
+            grammar=s.grammar,
         )
         try:
             for event in events:

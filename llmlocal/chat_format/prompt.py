@@ -23,7 +23,8 @@ class Prompt:
     """`text` and token `ids` exactly as the model gets them. `notes` are messages for the user.
 
     `continues`: the answer continues a text, so that its leading space counts. `chat`: rendered by a template; then
-    `style` has the tags of the model's reasoning, and `opened` says that the prompt ends within reasoning.
+    `style` has the tags of the model's reasoning, `opened` says that the prompt ends within reasoning, and `may_think`
+    that the model may begin with reasoning itself.
     """
 
     text: str
@@ -33,6 +34,15 @@ class Prompt:
     chat: bool = False
     style: ThinkingStyle = COMMON
     opened: bool = False
+    may_think: bool = False
+
+    @property
+    def header(self) -> str:
+        """What has to follow before the answer proper can begin, in families whose messages have headers."""
+        after = self.style.after_thought
+        if not self.chat or not after.strip():
+            return ""
+        return next(after[n:] for n in range(len(after), -1, -1) if self.text.endswith(after[:n]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,8 @@ def conversation(
     if think == "off" and (opened or _cannot_switch(template, style)):
         closed = style.closing if opened else f"{style.opens}{style.closing}"
         text, ids, opened = text + closed, ids + marked(closed, tokenizer), False
-    return Prompt(text, ids, False, notes, True, style, opened)
+    may_think = think != "off" and not opened and can_think(template.source)
+    return Prompt(text, ids, False, notes, True, style, opened, may_think)
 
 
 def check_can_think(template: ChatTemplate) -> None:

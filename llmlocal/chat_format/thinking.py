@@ -36,6 +36,11 @@ class ThinkingStyle:
         thought = Span("thought", self.opens, self.closes, first=not self.anywhere)
         return [thought, *(Span("dropped", tag) for tag in self.drops)]
 
+    @property
+    def after_thought(self) -> str:
+        """What stands between the end of reasoning and the answer."""
+        return self.closing.partition(self.closes)[2]
+
     def opened(self, prompt: str) -> bool:
         """Whether `prompt` ends with an opening tag that the template wrote."""
         return prompt.rstrip().endswith(self.opens.rstrip())

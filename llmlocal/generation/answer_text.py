@@ -15,15 +15,22 @@ class AnswerText:
     """The text of one answer to `prompt`, token by token.
 
     Tags are those of the prompt's thinking style, and `call_tags` where functions may be called. The continuation of a
-    plain text has no tags: all of it is answer. Raises UsageError for an empty stop string.
+    plain text has no tags: all of it is answer. `exact` keeps the space that some tokenizers put before a text, as the
+    form of the answer may ask for it. Raises UsageError for an empty stop string.
     """
 
     def __init__(
-        self, prompt: Prompt, tokenizer: Tokenizer, stop: Sequence[str] = (), call_tags: Sequence[Span] = ()
+        self,
+        prompt: Prompt,
+        tokenizer: Tokenizer,
+        stop: Sequence[str] = (),
+        call_tags: Sequence[Span] = (),
+        *,
+        exact: bool = False,
     ) -> None:
         spans = [*prompt.style.spans, *call_tags] if prompt.chat else []
         named = _tag_tokens(tokenizer, spans, every=bool(call_tags)) if prompt.chat else frozenset()
-        self._decoder = StreamDecoder(tokenizer, continues=prompt.continues, named=named)
+        self._decoder = StreamDecoder(tokenizer, continues=prompt.continues or exact, named=named)
         self._stops = StopFilter(stop)
         self._splitter = PartSplitter(spans, opened=prompt.opened) if prompt.chat else None
 
@@ -36,6 +43,10 @@ class AnswerText:
     def thinking(self) -> bool:
         """Whether the next token belongs to a thought."""
         return self._splitter is not None and self._splitter.thinking
+
+    def end_of_thoughts(self) -> None:
+        """From here on all text is answer, exactly as it is generated: there are no tags in it."""
+        self._splitter = None
 
     def push(self, id: int | None, *, final: bool = False) -> tuple[Part, ...]:
         """The parts that a token completes; with `final` all that was held back. None: a token without text."""

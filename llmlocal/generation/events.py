@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..chat_format.tag_splitter import Part
+from ..errors import IncompleteError
 from ..text import readable
 
 FinishReason = Literal["stop", "length", "context"]
+
+CUT_SHORT: dict[FinishReason, tuple[str, str]] = {
+    "stop": ("a stop string came", "leave out --stop, or choose another"),
+    "length": ("the token limit was reached", "-n allows more tokens"),
+    "context": ("the context was full", "a larger --ctx holds more"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event. `reason`: an end token or a stop string, the token limit, or a full context."""
+    """The last event. `reason`: an end token or a stop string, the token limit, or a full context.
+
+    `valid`: false where the answer was to have a form, such as a schema, and ended before it had it.
+    """
 
     reason: FinishReason
     prompt_tokens: int
@@ -59,6 +69,7 @@ class Finished:
     prefill_seconds: float
     decode_seconds: float
     seed: int
+    valid: bool = True
 
     @property
     def prefill_speed(self) -> float:
@@ -69,6 +80,12 @@ class Finished:
     def decode_speed(self) -> float:
         """Tokens generated per second, without the first one: its logits come with the prompt."""
         return max(0, self.generated_tokens - 1) / max(self.decode_seconds, 1e-9)
+
+    def check_valid(self) -> None:
+        """Raises IncompleteError for an answer that ended before it had its form."""
+        if not self.valid:
+            what, hint = CUT_SHORT[self.reason]
+            raise IncompleteError(f"{what} before the answer had the form asked for", hint)
 
 
 Event = PromptProgress | Token | Finished

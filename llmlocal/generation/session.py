@@ -10,6 +10,7 @@ from types import TracebackType
 from .. import tokenizer as tokenizers
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..chat_format.tag_splitter import Span
+from ..constraints.grammar import Grammar
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
@@ -152,10 +153,12 @@ class Session:
         max_tokens: int | None = None,
         sampling: SamplingParams | None = None,
         stop: Sequence[str] = (),
+        grammar: Grammar | None = None,
     ) -> Events:
         """As `answer`, for a text to be continued. Raises UsageError for an empty one where the model has no BOS."""
         self.check_size(text)
-        return self.answer(plain(text, self.tokenizer), max_tokens=max_tokens, sampling=sampling, stop=stop)
+        prompt = plain(text, self.tokenizer)
+        return self.answer(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop, grammar=grammar)
 
     def answer(
         self,
@@ -167,22 +170,24 @@ class Session:
         think_budget: int | None = None,
         call_tags: Sequence[Span] = (),
         sampler: Sampler | None = None,
+        grammar: Grammar | None = None,
     ) -> Events:
         """The events of an answer: one `Token` for each token, then `Finished`.
 
         Without `max_tokens` it goes on until the model ends it or the context is full. A thought is closed after
         `think_budget` tokens. `call_tags` are the tags of function calls, see `tool_calls.spans`. A `sampler` is used
-        in place of a new one with the parameters `sampling`.
+        in place of a new one with the parameters `sampling`. `grammar` is the form that the answer has after its
+        thought; where it is cut short before that, `Finished.valid` is false.
 
-        Raises at once PromptTooLongError, UsageError for invalid limits, and what loading the engine raises; while it
-        runs BadFileError where logits are not finite.
+        Raises at once PromptTooLongError, UsageError for invalid limits and a grammar that is too complex, and what
+        loading the engine raises; while it runs BadFileError where logits are not finite.
         """
         if max_tokens is not None and max_tokens < 0:
             raise UsageError(f"max_tokens is {max_tokens}: must be 0 or more")
         self.check_room(len(prompt.ids), max_tokens)
-        text = AnswerText(prompt, self.tokenizer, stop, call_tags)
+        text = AnswerText(prompt, self.tokenizer, stop, call_tags, exact=grammar is not None)
         sampler = sampler or Sampler(sampling or SamplingParams())
-        tokens = AnswerTokens(prompt, self.tokenizer, self.n_ctx, sampler, text, max_tokens, think_budget)
+        tokens = AnswerTokens(prompt, self.tokenizer, self.n_ctx, sampler, text, max_tokens, think_budget, grammar)
         return self._generate(self.engine, prompt.ids, tokens)
 
     def check_room(self, n: int, max_tokens: int | None) -> None:
@@ -207,13 +212,14 @@ class Session:
         prefill, decode = perf_counter() - clock, 0.0
         while tokens.reason is None:
             clock = perf_counter()
-            if tokens.count:
-                logits = engine.decode(tokens.history[-1])
+            if tokens.count and not tokens.forced:
+                unread = tokens.history[engine.length() :]
+                logits = engine.prefill(unread) if len(unread) > 1 else engine.decode(unread[0])
             token = tokens.take(logits)
             decode += (perf_counter() - clock) * (tokens.count > 1)
             yield token
         seed, load = tokens.sampler.seed, self.load_seconds
-        yield Finished(tokens.reason, len(ids), reused, tokens.count, load, prefill, decode, seed)
+        yield Finished(tokens.reason, len(ids), reused, tokens.count, load, prefill, decode, seed, tokens.valid)
 
     def _prefill(self, engine: Engine, ids: list[int], start: int) -> Generator[Event, None, Logits]:
         """Read a prompt from token `start` on in chunks, between which the caller can report progress or stop."""

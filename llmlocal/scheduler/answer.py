@@ -24,8 +24,8 @@ class Answer:
 
     def __init__(self, request: Request, tokenizer: Tokenizer, n_ctx: int, deliver: Deliver) -> None:
         self.request, self.ids = request, request.prompt.ids
-        text = AnswerText(request.prompt, tokenizer, request.stop, request.call_tags)
-        limits = request.max_tokens, request.think_budget
+        text = AnswerText(request.prompt, tokenizer, request.stop, request.call_tags, exact=request.grammar is not None)
+        limits = request.max_tokens, request.think_budget, request.grammar
         self.tokens = AnswerTokens(request.prompt, tokenizer, n_ctx, request.sampler, text, *limits)
         self.seq, self.read, self.ended = NOWHERE, 0, False
         self._deliver, self._reused = deliver, 0
@@ -77,4 +77,4 @@ class Answer:
         tokens, read, said = self.tokens, self._first_at - self._began, perf_counter() - self._first_at
         assert tokens.reason is not None
         seed = tokens.sampler.seed
-        return Finished(tokens.reason, len(self.ids), self._reused, tokens.count, 0.0, read, said, seed)
+        return Finished(tokens.reason, len(self.ids), self._reused, tokens.count, 0.0, read, said, seed, tokens.valid)

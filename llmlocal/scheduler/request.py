@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..chat_format.prompt import Prompt
 from ..chat_format.tag_splitter import Span
+from ..constraints.grammar import Grammar
 from ..errors import LlmlocalError, ResourceError
 from ..generation.events import Event, Token
 from ..generation.sampler import Sampler
@@ -23,7 +24,7 @@ class QueueFullError(ResourceError):
 class Request:
     """A prompt to be answered; the fields are those of `Session.answer`.
 
-    `sampler` chooses the tokens, so it is also where a constraint on them lies. With `logprobs` tokens come as
+    `grammar` is the form of the answer. With `logprobs` tokens come as
     `ScoredToken`, with that many of the likeliest ids.
     """
 
@@ -34,6 +35,7 @@ class Request:
     think_budget: int | None = None
     call_tags: Sequence[Span] = ()
     logprobs: int | None = None
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)

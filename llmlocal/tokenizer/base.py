@@ -73,18 +73,21 @@ class Tokenizer(ABC):
             return b""
         return (text.replace(SPACE, " ") if type == NORMAL else text).encode("utf-8", "surrogateescape")
 
-    def encode(self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+    def encode(
+        self, text: str | bytes, *, add_special: bool = True, parse_special: bool = False, continues: bool = False
+    ) -> list[int]:
         """Token ids of `text`; bytes that are not UTF-8, and their surrogate escapes in a str, are kept exactly.
 
         `add_special` adds BOS and EOS where the model expects them. `parse_special` turns the text of control tokens
-        into those tokens: for chat templates only, never for text of users.
+        into those tokens: for chat templates only, never for text of users. `continues`: the text goes on where another
+        ended, so that no space is put before it.
         """
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogateescape")
         elif HALF_PAIR.search(text):
             text = HALF_PAIR.sub("\ufffd", text)
         before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
-        return before + self._encode_parts(partition(text, self._specials, parse_special), True) + after
+        return before + self._encode_parts(partition(text, self._specials, parse_special), not continues) + after
 
     def encode_parts(self, parts: Iterable[str | int]) -> list[int]:
         """Token ids of a text in which some tokens stand already, with BOS and EOS where the model expects them."""

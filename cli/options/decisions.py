@@ -1,0 +1,55 @@
+"""Decisions between options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..option_groups import option
+from .prompts import System, Template
+
+AskedQuestion = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="QUESTION",
+        help="The question; - reads it from stdin. Text piped to stdin is added after it. Default: stdin.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionContext:
+    """What stands around a question."""
+
+    file: list[Path] | None = option(
+        "-f", "--file", metavar="FILE", help="Put this text file before the question; may be repeated."
+    )
+    system: System = None
+    template: Template = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionOptions:
+    """What is decided between."""
+
+    yes_no: bool = option("--yes-no", help="Answer yes (exit code 0) or no (exit code 1).", default=False)
+    options: str | None = option(
+        "--options", metavar="A,B,...", help="Answer with one of these, separated by commas.", show_default=False
+    )
+    threshold: float | None = option(
+        "--threshold",
+        metavar="P",
+        min=0,
+        max=1,
+        help="How probable the answer must be: yes, or the best of --options; otherwise the exit code is 1. "
+        "Default: 0.5 for --yes-no, none for --options.",
+    )
+
+    @property
+    def limit(self) -> float:
+        """The threshold, or its default."""
+        return self.threshold if self.threshold is not None else 0.5 * self.yes_no

@@ -1,0 +1,62 @@
+"""What form an answer must have, and what is given out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..option_groups import option
+
+if TYPE_CHECKING:
+    from ...constraints.grammar import Grammar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerForm:
+    """What form an answer must have."""
+
+    schema: str | None = option(
+        "--schema",
+        metavar="FILE|JSON|FIELDS",
+        help="Answer with JSON that this JSON schema allows. FIELDS is short for an object, such as "
+        "'name, age int, tags [str]'. Default: any text.",
+    )
+    grammar: Path | None = option(
+        "--grammar", metavar="FILE", help="Answer with a text of this grammar (GBNF or Lark). Default: any text."
+    )
+    regex: str | None = option(
+        "--regex", metavar="RE", help="Answer with a text that this regular expression matches. Default: any text."
+    )
+    json_object: bool = option("--json-object", help="Answer with any JSON object.", default=False)
+
+    def requested(self) -> Grammar | None:
+        """The form; None where there is none. Raises as `constraints.requested`."""
+        from ...constraints.requested import requested
+
+        return requested(self.schema, self.grammar, self.regex, self.json_object)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenOut:
+    """What is given out of an answer."""
+
+    partial: bool = option(
+        "--partial",
+        help="Print an answer with a form as it is made, also where it is cut short. Default: print only a whole one.",
+        default=False,
+    )
+    extract: bool = option(
+        "-x",
+        "--extract",
+        help="Print only the first code block of the answer, without its fences.",
+        default=False,
+    )
+    extract_lang: str | None = option(
+        "--extract-lang", metavar="LANG", help="As --extract, the first block in this language, such as sql."
+    )
+
+    @property
+    def block(self) -> str | None:
+        """The language of the block to give out, empty for any; None for the whole answer."""
+        return "" if self.extract and self.extract_lang is None else self.extract_lang

@@ -1,0 +1,73 @@
+"""A grammar at work on one sequence of tokens, by llguidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from .token_constraint import Logits
+from .validity import told
+
+# For each byte of a mask, what is added to the logits of its eight tokens, the first of which is the lowest bit.
+ADDED = np.where(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0, -np.inf)
+ADDED = ADDED.astype(np.float32)
+DEAD_ENDS = ("NoExtension", "NoExtensionBias")  # of llguidance: nothing may follow, and the text is not complete
+
+
+class Matcher:
+    """A `TokenConstraint`: the grammar `compiled`, in llguidance's notation, over the tokens of `table`."""
+
+    def __init__(self, table: LLTokenizer, compiled: str) -> None:
+        self._matcher = LLMatcher(table, compiled, log_level=0)
+        self._bits: NDArray[np.int32] = np.zeros((table.vocab_size + 31) // 32, np.int32)
+        self._check()
+
+    def mask(self, logits: Logits) -> None:
+        """As `TokenConstraint.mask`."""
+        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        self._check()
+        added = ADDED.take(self._bits.view(np.uint8), axis=0).reshape(-1)
+        n = min(added.size, logits.size)
+        logits[:n] += added[:n]
+        logits[n:] = -np.inf
+
+    def allows(self, id: int) -> bool:
+        """As `TokenConstraint.allows`."""
+        return bool(self._matcher.validate_tokens([id]))
+
+    def advance(self, id: int) -> None:
+        """As `TokenConstraint.advance`."""
+        if not self.allows(id):
+            self._check()
+            raise UsageError(f"token {id} is not allowed here by the form that the answer must have")
+        self._matcher.consume_token(id)
+        self._check()
+
+    def accepts(self, ids: Sequence[int]) -> bool:
+        """Take tokens; whether all of them were allowed and the text may end after them."""
+        return self._matcher.try_consume_tokens(list(ids)) == len(ids) and self.complete
+
+    def forced(self) -> list[int]:
+        """As `TokenConstraint.forced`."""
+        ids = self._matcher.compute_ff_tokens()
+        return list(ids[: self._matcher.validate_tokens(ids)])
+
+    @property
+    def complete(self) -> bool:
+        """As `TokenConstraint.complete`."""
+        return bool(self._matcher.is_accepting())
+
+    @property
+    def finished(self) -> bool:
+        """As `TokenConstraint.finished`."""
+        return bool(self._matcher.is_stopped())
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            said = told(self._matcher.get_error().partition("\n")[0])
+            said = "no text has this form" if said in DEAD_ENDS else f"the form is too complex: {said}"
+            raise UsageError(said)

@@ -1,0 +1,131 @@
+"""JSON schemas: which keywords can be followed, and where one cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from llguidance import LLMatcher
+
+from ..errors import UsageError
+from ..text import escaped
+from .validity import problem
+
+# Keywords whose values are schemas: by name, in a list, or one.
+NAMED = ("properties", "patternProperties")
+LISTED = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
+SINGLE = ("items", "additionalItems", "additionalProperties")
+FOLLOWED = {
+    *(*NAMED, *LISTED, *SINGLE, "type", "enum", "const", "$ref", "required", "minItems", "maxItems", "minLength"),
+    *("maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minProperties", "maxProperties"),
+}
+# They describe and allow everything: an answer is valid without them.
+DESCRIBE = {
+    *("$schema", "$id", "id", "$anchor", "$comment", "$defs", "definitions", "title", "description", "default"),
+    *("example", "examples", "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType"),
+}
+# Words of JSON Schema and OpenAPI that would change what is allowed.
+REFUSED = {
+    *("not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems", "propertyNames"),
+    *("dependencies", "dependentRequired", "dependentSchemas", "unevaluatedItems", "unevaluatedProperties"),
+    *("$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor", "contentSchema", "nullable"),
+    *("discriminator", "extends", "disallow", "divisibleBy"),
+}
+LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+OPTIONS: Any = {**LAYOUT, "lenient": False, "coerce_one_of": False}
+OVERLAP = "the alternatives of oneOf may overlap; anyOf allows any of them"
+MAX_DEPTH = 100
+
+
+def compiled(schema: Mapping[str, Any] | bool, name: str) -> str:
+    """A schema in llguidance's notation. Raises UsageError that names the place of what cannot be followed."""
+    if schema is False:
+        raise UsageError(f"{name} is false, which allows no value")
+    whole: dict[str, Any] = {} if schema is True else dict(schema)
+    places = list(_reachable(whole, "", set()))
+    for at, part in places:
+        _check_keywords(part, at, name)
+    try:
+        grammar = _grammar(whole)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name}: {escaped(str(error))}") from None
+    if said := problem(grammar):
+        at = next((at for at, _ in reversed(places) if problem(_grammar(_part(whole, at)))), "")
+        said = OVERLAP if "coerce_one_of" in said else said
+        raise UsageError(f"{name}, at {at or '/'}: {said}")
+    return grammar
+
+
+def _grammar(schema: Mapping[str, Any]) -> str:
+    return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OPTIONS)
+
+
+def _check_keywords(schema: Mapping[str, Any], at: str, name: str) -> None:
+    for keyword in schema:
+        if keyword in FOLLOWED or keyword in DESCRIBE or keyword.startswith("x-"):
+            continue
+        where = f"{escaped(keyword)!r} at {at or '/'}"
+        if keyword in REFUSED:
+            raise UsageError(f"{name}: the keyword {where} is not supported", "leave it out, or say it in other words")
+        near = get_close_matches(keyword, [*FOLLOWED, *DESCRIBE, *REFUSED], 1)
+        hint = f"did you mean {near[0]}?" if near else "JSON Schema has no such keyword; your own begin with x-"
+        raise UsageError(f"{name}: there is no keyword {where}", hint)
+
+
+def _reachable(schema: Any, at: str, seen: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The schemas within a schema that may be applied, each after those that contain it, with their JSON pointers."""
+    todo = [(at, schema)]
+    while todo:
+        at, part = todo.pop()
+        if at in seen or not isinstance(part, Mapping) or at.count("/") > MAX_DEPTH:
+            continue
+        seen.add(at)
+        yield at, part
+        for keyword, value in part.items():
+            here = f"{at}/{_escaped_key(keyword)}"
+            if keyword in NAMED and isinstance(value, Mapping):
+                todo += [(f"{here}/{_escaped_key(key)}", item) for key, item in value.items()]
+            elif keyword in LISTED and isinstance(value, list):
+                todo += [(f"{here}/{i}", item) for i, item in enumerate(value)]
+            elif keyword in SINGLE:
+                todo.append((here, value))
+            elif keyword == "$ref" and isinstance(value, str) and value.startswith("#/"):
+                todo.append((value[1:], _at(schema, value[1:])))
+
+
+def _escaped_key(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _at(schema: Any, pointer: str) -> Any:
+    """The value at a JSON pointer, None where there is none."""
+    from urllib.parse import unquote
+
+    for key in unquote(pointer).split("/")[1:]:
+        key = key.replace("~1", "/").replace("~0", "~")
+        if isinstance(schema, list):
+            schema = schema[int(key)] if key.isdigit() and int(key) < len(schema) else None
+        else:
+            schema = schema.get(key) if isinstance(schema, Mapping) else None
+    return schema
+
+
+def _part(whole: Mapping[str, Any], at: str) -> dict[str, Any]:
+    """A schema that allows what the part at a JSON pointer allows."""
+    return {"$ref": f"#/$defs/whole{at}", "$defs": {"whole": _moved(whole)}}
+
+
+def _moved(value: Any) -> Any:
+    """A schema whose references are to its place within another one."""
+    if isinstance(value, list):
+        return [_moved(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: f"#/$defs/whole{item[1:]}" if key == "$ref" and isinstance(item, str) and item[:1] == "#" else _moved(item)
+        for key, item in value.items()
+        if key not in ("$id", "id")
+    }

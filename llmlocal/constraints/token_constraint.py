@@ -1,0 +1,37 @@
+"""What whoever samples asks of a constraint: one object for each sequence."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+
+
+class TokenConstraint(Protocol):
+    """The state of a constraint after some tokens of an answer."""
+
+    def mask(self, logits: Logits) -> None:
+        """Set the logits (n_vocab,) float32 of tokens that may not come next to -inf, in place.
+
+        End tokens are allowed only where the text is complete. Raises UsageError where the constraint is too complex.
+        """
+
+    def allows(self, id: int) -> bool:
+        """Whether a token may come next."""
+
+    def advance(self, id: int) -> None:
+        """Take a token. Raises UsageError for one that is not allowed."""
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, as the tokenizer would write them; empty where there is a choice."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text may end here."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing may follow: the text is complete and can only end."""

@@ -1,0 +1,101 @@
+"""When the form of an answer begins to hold: after the thought, where the model thinks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..chat_format.prompt import Prompt, marked
+from ..chat_format.tag_splitter import Part
+from ..constraints.grammar import Grammar
+from ..constraints.token_constraint import TokenConstraint
+from ..tokenizer import Tokenizer
+from .answer_text import AnswerText
+
+State = Literal["start", "opening", "thought", "bridge", "answer"]
+
+
+class AnswerConstraint:
+    """The form of one answer to `prompt`.
+
+    For each token: the first taken from `queue` if there is one, otherwise one sampled after `mask`; then `take`,
+    `AnswerText.push` and `saw`. A thought is free. Around it come tokens that bring a model to its answer, such as the
+    header of the message in which it stands. Raises UsageError for a grammar that is too complex.
+    """
+
+    def __init__(self, grammar: Grammar, prompt: Prompt, tokenizer: Tokenizer, text: AnswerText) -> None:
+        self.queue: deque[int] = deque()  # tokens that come next
+        self._constraint: TokenConstraint = grammar.start(tokenizer)
+        self._grammar, self._text = grammar, text
+        style = prompt.style
+        self._opening = marked(style.opens, tokenizer) if prompt.may_think else []
+        self._after = marked(style.after_thought, tokenizer) if prompt.chat else []
+        self._ends = sorted(tokenizer.stop_ids)
+        self._said: list[str] = []
+        self._state: State = "start"
+        header = marked(prompt.header, tokenizer)
+        if prompt.opened:
+            self._state = "thought"
+        elif header:
+            self._state = "opening" if self._opening else "bridge"
+            self.queue.extend(self._opening or header)
+        elif not self._opening:
+            self._begin()
+
+    def mask(self, logits: NDArray[np.float32]) -> None:
+        """Forbid tokens (n_vocab,) float32 in place; in a thought only those that end the answer."""
+        if self._state == "thought":
+            logits[self._ends] = -np.inf
+            return
+        opening = self._opening[:1] if self._state == "start" else []
+        kept = logits[opening]
+        self._constraint.mask(logits)
+        logits[opening] = kept
+
+    def take(self, id: int) -> None:
+        """A token, before its text is split. Raises UsageError for one that was sampled and is not allowed."""
+        if self._state == "start" and id == self._opening[0] and not self._constraint.allows(id):
+            self.queue.extend(self._opening[1:])
+            self._state = "opening"
+        elif self._state == "start":
+            self._begin(id)
+        elif self._state == "answer":
+            self._advance(id)
+
+    def saw(self, parts: Sequence[Part]) -> None:
+        """The parts that the token completed: a thought may have ended."""
+        self._said += (part.text for part in parts if part.kind == "answer")
+        if self._state == "thought" and not self._text.thinking:
+            if not self.queue:  # otherwise the thought was closed from outside, with all that follows it
+                self.queue.extend(self._after)
+            self._state = "bridge"
+        if not self.queue and self._state == "bridge":
+            self._begin()
+        elif not self.queue and self._state == "opening":
+            self._state = "thought"
+
+    @property
+    def valid(self) -> bool:
+        """Whether what was said so far, read anew as a text, has the form."""
+        return self._grammar.matches("".join(self._said))
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing may follow."""
+        return self._state == "answer" and self._constraint.finished
+
+    def _begin(self, first: int | None = None) -> None:
+        """The answer begins, with a token that was sampled already if there is one."""
+        self._state = "answer"
+        self._text.end_of_thoughts()
+        self._advance(first)
+
+    def _advance(self, id: int | None) -> None:
+        if id is not None:
+            self._constraint.advance(id)
+        if not self.queue:
+            self.queue.extend(self._constraint.forced())
