@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf_bytes import sample
+from gguf_bytes import ARRAY, CODES, I32, STRING, U16, U32, container, entry, record, sample
 from hf_folders import CASES, write_folder
 
 from llmlocal import tokenizer
@@ -32,11 +32,13 @@ from llmlocal.chat_format.tool_calls import parse
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.convert.sentencepiece import read_sentencepiece
 from llmlocal.engine import Engine
-from llmlocal.errors import LlmlocalError
+from llmlocal.errors import BadFileError, LlmlocalError
 from llmlocal.generation import prompt_cache
 from llmlocal.generation.prompt_cache import DIGEST, LENGTH, MAGIC, PromptCache
-from llmlocal.gguf import open_gguf
+from llmlocal.gguf import open_gguf, reader
+from llmlocal.gguf.layout import place
 from llmlocal.gguf.reader import header_size
+from llmlocal.gguf.values import ALIGNMENT_KEY, TENSOR_TYPES
 from llmlocal.hub import catalog, places, remote
 from llmlocal.hub.variants import variants
 from llmlocal.imatrix.file import load_imatrix, write_imatrix
@@ -128,6 +130,44 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("models")
     make_model.make_model("tiny-llama", folder / "model.gguf")
     return [sample(), (folder / "model.gguf").read_bytes()]
+
+
+def small_headers() -> list[tuple[bytes, int]]:
+    """Headers with little in each, so that most changes meet something that matters, and the sizes of their data."""
+    scalars = [entry(f"scalar.{kind}", kind, 1) for kind in CODES]
+    arrays = [entry(f"array.{kind}", ARRAY, (kind, [0, 1, 1])) for kind in CODES]
+    texts = [entry("text", STRING, "ab\0ç"), entry("texts", ARRAY, (STRING, ["", "x", b"\xff\xfe", "日本"]))]
+    parts = [entry("split.no", U16, 0), entry("split.count", U16, 2), entry("split.tensors.count", I32, 3)]
+    heads = [(entries, []) for entries in (scalars[:6], scalars[6:], arrays[:5], arrays[5:], texts, parts)]
+    heads += [([], [record("t", [block * 2], kind)]) for kind, (_, block, _) in TENSOR_TYPES.items()]
+    heads += [([], [record("a", [8, 2]), record("b", [64], 8, 64), record("c", [8], 0, 160)])]
+    heads += [([entry(ALIGNMENT_KEY, U32, 64)], [record("a", [32, 2, 1, 1], 2, 0), record("b", [1], 0, 64)])]
+    return [(container(entries, records, alignment=64), 2 * 292 if records else 0) for entries, records in heads]
+
+
+def test_gguf_headers() -> None:
+    """A thousand damaged headers for each number, read in memory: tensors of legal ones lie apart inside the file."""
+    wholes = small_headers()
+    for head, size in wholes:
+        opened(head + bytes(size))
+    for number, rng in inputs("headers", 50):
+        for _ in range(1000):
+            head, size = rng.choice(wholes)
+            data = damaged(head, rng) + bytes(size)
+            try:
+                opened(data)
+            except BadFileError as error:
+                assert str(error).isprintable(), f"#{number}: {error!r} {data!r}"
+            except Exception as error:
+                raise AssertionError(f"#{number}: {data!r}") from error
+
+
+def opened(data: bytes) -> None:
+    """What opening a file of these bytes checks, without the file."""
+    _, alignment, records, end = reader._read_tables(memoryview(data), len(data), {})
+    for first, last in place(list(records.values()), end, alignment, len(data)):
+        assert end <= first <= last <= len(data) and first % alignment == 0
+        end = last
 
 
 @pytest.mark.parametrize(("which", "count"), [(0, 20_000), (1, 3_000)], ids=["every type", "a model"])
@@ -281,8 +321,8 @@ def test_sessions(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     records: list[dict[str, Any]] = [{"type": "turn", "messages": turn}] * 3
     records += [{"type": "summary", "text": "short", "upto": 1}, {"type": "drop", "turns": 1}, {"type": "undo"}]
     records += [{"type": "system", "text": "be brief"}, {"type": "clear"}, {"type": "turn", "messages": turn}]
-    for record in records:
-        file.append(record)
+    for item in records:
+        file.append(item)
     file.close()
     whole = file.path.read_bytes()
     lines = [json.loads(line) for line in whole.splitlines()]

@@ -10,6 +10,7 @@ there is no list to edit. The room does not depend on kernels or threads.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -19,9 +20,10 @@ from ..errors import BadFileError
 DECODER, ENCODER = "decoder", "encoder"  # kinds of architectures
 
 
-def names() -> list[str]:
-    """Names of the supported architectures, as in `general.architecture`."""
-    return sorted(m.name.replace("_", "-").replace("--", "_") for m in iter_modules(__path__))
+@cache
+def names() -> tuple[str, ...]:
+    """Names of the supported architectures, as in `general.architecture`, sorted."""
+    return tuple(sorted(m.name.replace("_", "-").replace("--", "_") for m in iter_modules(__path__)))
 
 
 def find(arch: object, path: str) -> ModuleType:

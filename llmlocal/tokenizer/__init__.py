@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -20,8 +21,7 @@ def load(metadata: Mapping[str, Any]) -> Tokenizer:
 
     Raises BadFileError for a damaged vocabulary or an unsupported kind of tokenizer.
     """
-    for module in iter_modules(__path__):
-        import_module(f"{__name__}.{module.name}")
+    _load_all()
     kind = metadata.get("tokenizer.ggml.model")
     if not isinstance(kind, str):
         raise BadFileError("tokenizer.ggml.model is missing: the file has no tokenizer")
@@ -29,3 +29,10 @@ def load(metadata: Mapping[str, Any]) -> Tokenizer:
         known = ", ".join(sorted(KINDS))
         raise BadFileError(f"tokenizer.ggml.model is {kind[:60]!r}, which is not supported; supported are {known}")
     return KINDS[kind](metadata)
+
+
+@cache
+def _load_all() -> None:
+    """Import every file of this folder, so that the registry is complete."""
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
