@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from vocabularies import golden, keys, real_tokenizer
 
 from llmlocal.tokenizer import base, load
+from llmlocal.tokenizer.prefixes import Prefixes
+from llmlocal.tokenizer.special import BLANKS, Special, SpecialTokens
 from llmlocal.tokenizer.vocab import CONTROL, UNKNOWN
 
 FILES = ("bert-bge", "deepseek-llm", "gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2")
@@ -95,3 +103,64 @@ def test_what_cannot_fit_is_known_without_encoding() -> None:
         for text, ids in golden(name)[1]:
             most = tokenizer.most_bytes(len(ids))
             assert (most is None) == (name == "bert-bge") and (most is None or len(text.encode()) <= most + 1)
+
+
+def split_one_by_one(text: str, specials: Iterable[Special]) -> list[str | int]:
+    """The definition: each special token in turn, the longest first, is split off the texts that are left."""
+    parts: list[str | int] = [text] if text else []
+    for special in sorted(specials, key=lambda special: -len(special.text.encode())):
+        new: list[str | int] = []
+        for part in parts:
+            if isinstance(part, int):
+                new.append(part)
+                continue
+            while special.text in part:
+                before, _, part = part.partition(special.text)
+                before = before.rstrip(BLANKS) if special.lstrip else before
+                part = part.lstrip(BLANKS) if special.rstrip else part
+                new += [before, special.id] if before else [special.id]
+            new += [part] if part else []
+        parts = new
+    return parts
+
+
+@given(st.data())
+def test_the_longest_is_split_off_first(data: st.DataObject) -> None:
+    texts = data.draw(st.sets(st.text("ab é", min_size=1, max_size=5), max_size=8))
+    flags = st.fixed_dictionaries({name: st.booleans() for name in ("always", "lstrip", "rstrip")})
+    specials = [Special(id, text, **data.draw(flags)) for id, text in enumerate(sorted(texts))]
+    text = data.draw(st.text("ab é", max_size=40))
+    tokens = SpecialTokens(specials)
+    assert tokens.split(text) == split_one_by_one(text, specials)
+    for always in (True, False):
+        wanted = [special for special in specials if special.always is always]
+        assert tokens.split(text, user_defined=always, control=not always) == split_one_by_one(text, wanted)
+
+
+@pytest.mark.parametrize("unit", ["a", "ab", "abcdefghij" * 5], ids=len)
+def test_a_file_cannot_ask_for_quadratic_time(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of user-defined tokens, all of them in the text, and those that are beginnings of others."""
+    looks = Counter[str]()
+    for name in ("longest", "matches"):
+        monkeypatch.setattr(Prefixes, name, counted(getattr(Prefixes, name), looks))
+    words = map("".join, product("abcdefghij", repeat=4))
+    texts = sorted({*"abcdefghij", *("a" * n for n in range(2, 100)), *words})
+    tokens = SpecialTokens(Special(id, text, always=True) for id, text in enumerate(texts))
+    text = "".join(random.Random(unit).choices((unit, "abcdefghij", "b", "z"), (97, 1, 1, 1), k=20_000 // len(unit)))
+    assert len(tokens.split(text)) > 100
+    assert looks.total() < 2 * len(text)
+
+
+def counted(function: Callable[..., Any], calls: Counter[str]) -> Callable[..., Any]:
+    def counting(*arguments: Any) -> Any:
+        calls[function.__name__] += 1
+        return function(*arguments)
+
+    return counting
+
+
+def test_long_tokens_take_no_memory_beyond_the_file() -> None:
+    tokens = Prefixes({"ab" + "z" * 60_000: 0, "a": 1, "ab": 2})
+    text = "ab" * 1000
+    assert all(tokens.matches(text, at) == [(2, 2), (1, 1)] for at in range(0, len(text), 2))
+    assert sum(map(len, tokens._seen)) < 2**16

@@ -16,7 +16,6 @@ from typing import Any
 
 from ..errors import BadFileError, LlmlocalError, UsageError
 from ..tokenizer import Tokenizer
-from ..tokenizer.special import partition
 from . import templates
 from .sandbox.budget import Budget, OverBudgetError
 from .sandbox.origin import mark_user, runs
@@ -82,9 +81,8 @@ class Rendered:
             at += len(found[0])
             return stored[at - len(found[0]) : at]
 
-        control = [special for special in tokenizer._specials if not special.always]
         ids: list[int] = []
-        for part in partition(masked, control, parse_special=True):
+        for part in tokenizer.special_tokens.split(masked, user_defined=False):
             if isinstance(part, int):
                 ids.append(part)
             else:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from .special import Special, partition, strips
+from .special import Special, SpecialTokens, strips
 from .vocab import (
     BYTE,
     CONTROL,
@@ -50,7 +50,7 @@ class Tokenizer(ABC):
         self.vocab = Vocab(metadata, self.conventions_for(metadata))
         self.notes = list(self.vocab.notes)  # warnings for the user about this vocabulary, a line each
         self._hidden = frozenset(self.vocab.of_type(CONTROL, UNKNOWN))
-        self._specials = self._longest_first(metadata)
+        self.special_tokens = SpecialTokens(self._of_vocabulary(metadata))
 
     @classmethod
     def conventions_for(cls, metadata: Mapping[str, Any]) -> Conventions:
@@ -83,11 +83,12 @@ class Tokenizer(ABC):
         ended, so that no space is put before it.
         """
         if isinstance(text, bytes):
-            text = text.decode("utf-8", "surrogateescape")
+            text = _text(text)
         elif HALF_PAIR.search(text):
             text = HALF_PAIR.sub("\ufffd", text)
         before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
-        return before + self._encode_parts(partition(text, self._specials, parse_special), not continues) + after
+        parts = self.special_tokens.split(text, control=parse_special)
+        return before + self._encode_parts(parts, not continues) + after
 
     def encode_parts(self, parts: Iterable[str | int]) -> list[int]:
         """Token ids of a text in which some tokens stand already, with BOS and EOS where the model expects them."""
@@ -103,7 +104,7 @@ class Tokenizer(ABC):
         """
         before, after = self.vocab.prefix_and_suffix() if add_special else ([], [])
         yield before
-        cuts = self._splits_at_spaces and not any(" " in special.text for special in self._specials)
+        cuts = self._splits_at_spaces and not any(" " in special.text for special in self.special_tokens)
         kept, new, after_special = bytearray(), 0, True  # bytes from `new` on have not been searched
         for piece in pieces:
             kept += piece
@@ -113,12 +114,12 @@ class Tokenizer(ABC):
             new = max(len(kept) - CUT_LENGTH + 1, 0)
             if found is None:
                 continue
-            parts = partition(kept[: found.end()].decode("utf-8", "surrogateescape"), self._specials, parse_special)
+            parts = self.special_tokens.split(_text(kept[: found.end()]), control=parse_special)
             if isinstance(parts[-1], str):
                 yield self._encode_parts(parts, after_special)
                 del kept[: found.end()]
                 new, after_special = 0, False
-        parts = partition(kept.decode("utf-8", "surrogateescape"), self._specials, parse_special)
+        parts = self.special_tokens.split(_text(kept), control=parse_special)
         yield self._encode_parts(parts, after_special) + after
 
     def _encode_parts(self, parts: Iterable[str | int], after_special: bool) -> list[int]:
@@ -200,11 +201,15 @@ class Tokenizer(ABC):
     def pad_id(self) -> int | None:
         return self.vocab.special.get("pad")
 
-    def _longest_first(self, metadata: Mapping[str, Any]) -> list[Special]:
+    def _of_vocabulary(self, metadata: Mapping[str, Any]) -> list[Special]:
         vocab = self.vocab
         texts = [(id, vocab.tokens[id]) for id in vocab.of_type(CONTROL, USER_DEFINED, UNKNOWN) if vocab.tokens[id]]
-        specials = [Special(i, text, vocab.types[i] == USER_DEFINED, **strips(metadata, text)) for i, text in texts]
-        return sorted(specials, key=lambda special: -len(special.text.encode("utf-8", "surrogateescape")))
+        flags = strips(metadata)
+        return [Special(i, text, vocab.types[i] == USER_DEFINED, **flags(text)) for i, text in texts]
+
+
+def _text(data: bytes | bytearray) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 class WordCache:

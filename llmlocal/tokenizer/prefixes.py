@@ -9,7 +9,7 @@ from ..errors import BadFileError
 
 StrOrBytes = TypeVar("StrOrBytes", str, bytes)
 MOST_TRIED = 1 << 16  # elements that are compared at one place of a text; 256 lengths of runs of spaces need half
-REMEMBERED_WINDOWS = 50_000
+REMEMBERED_WINDOWS, REMEMBERED_LENGTH = 50_000, 256
 
 
 class Prefixes(Generic[StrOrBytes]):
@@ -47,10 +47,12 @@ class Prefixes(Generic[StrOrBytes]):
         window = text[at : at + lengths[0]]
         found = self._seen.get(window)
         if found is None:
-            if len(self._seen) >= REMEMBERED_WINDOWS:
-                self._seen.clear()
             tried = ((n, self._ids.get(window[:n])) for n in lengths if n <= len(window))
-            found = self._seen[window] = [(n, id) for n, id in tried if id is not None]
+            found = [(n, id) for n, id in tried if id is not None]
+            if len(window) <= REMEMBERED_LENGTH:
+                if len(self._seen) >= REMEMBERED_WINDOWS:
+                    self._seen.clear()
+                self._seen[window] = found
         return found
 
     def longest(self, text: StrOrBytes, at: int) -> tuple[int, int] | None:

@@ -5,9 +5,13 @@ GGUF does not state all of this; the rest follows from the tokens' texts and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Any
+
+from .prefixes import Prefixes
 
 # fmt: off
 STOP_TEXTS = frozenset((
@@ -60,41 +64,72 @@ class Special:
     rstrip: bool = False  # removes whitespace after it
 
 
-def partition(text: str, specials: Iterable[Special], parse_special: bool) -> list[str | int]:
-    """Split `text` into ids of special tokens and the non-empty texts between them; `specials` are longest first.
+class SpecialTokens:
+    """The special tokens of a vocabulary. The longest in bytes is split off first wherever it stands, as in llama.cpp.
 
-    Where matches overlap, an earlier entry of `specials` wins, as in llama.cpp.
+    `split` takes near linear time; it raises BadFileError for a vocabulary that forbids that, see `Prefixes`.
     """
-    parts: list[str | int] = [text] if text else []
-    there = set(text)  # rules out most of the thousands of special tokens of some vocabularies
-    for special in specials:
-        if not (special.always or parse_special) or special.text[0] not in there or special.text[-1] not in there:
-            continue
-        if special.text in text:
-            parts = [piece for part in parts for piece in (_cut(part, special) if isinstance(part, str) else (part,))]
-    return parts
+
+    def __init__(self, specials: Iterable[Special]) -> None:
+        self._ranked = sorted(specials, key=lambda special: -len(special.text.encode("utf-8", "surrogateescape")))
+        self._indexes: dict[tuple[bool, bool], tuple[re.Pattern[str], Prefixes[str]]] = {}
+
+    def __iter__(self) -> Iterator[Special]:
+        return iter(self._ranked)
+
+    def split(self, text: str, *, user_defined: bool = True, control: bool = True) -> list[str | int]:
+        """Split a text into ids of special tokens, of the kinds asked for, and the non-empty texts between them."""
+        parts: list[str | int] = []
+        start = 0
+        for first, end, id in self._spans(text, *self._index(user_defined, control)):
+            parts += [text[start:first], id] if first > start else [id]
+            start = end
+        return [*parts, text[start:]] if start < len(text) else parts
+
+    def _index(self, user_defined: bool, control: bool) -> tuple[re.Pattern[str], Prefixes[str]]:
+        """A pattern that finds where special tokens may begin, and their ranks by text."""
+        key = user_defined, control
+        if key not in self._indexes:
+            ranked = enumerate(self._ranked)
+            ranks = {one.text: rank for rank, one in ranked if (user_defined if one.always else control)}
+            firsts = "".join(map(re.escape, {text[0] for text in ranks}))
+            self._indexes[key] = re.compile(f"[{firsts}]" if firsts else "(?!)"), Prefixes(ranks)
+        return self._indexes[key]
+
+    def _spans(self, text: str, starts: re.Pattern[str], ranks: Prefixes[str]) -> list[tuple[int, int, int]]:
+        """(Start, end, id) of the special tokens in a text, stripped blanks included, from left to right."""
+        waiting = []  # at each place the longest token that may still stand there: rank, start, end
+        for at in map(re.Match.start, starts.finditer(text)):
+            if found := ranks.longest(text, at):
+                waiting.append((found[1], at, found[0]))
+        heapify(waiting)
+        taken, spans = bytearray(len(text)), []
+        while waiting:
+            rank, at, end = heappop(waiting)
+            limit = taken.find(1, at, end)
+            if limit > at:  # a longer token begins within this one
+                fitting = ((rank, at, at + n) for n, rank in ranks.matches(text, at) if n <= limit - at)
+                if shorter := next(fitting, None):
+                    heappush(waiting, shorter)
+            elif limit < 0:
+                special = self._ranked[rank]
+                while special.lstrip and at and not taken[at - 1] and text[at - 1] in BLANKS:
+                    at -= 1
+                while special.rstrip and end < len(text) and not taken[end] and text[end] in BLANKS:
+                    end += 1
+                taken[at:end] = b"\1" * (end - at)
+                spans.append((at, end, special.id))
+        return sorted(spans)
 
 
-def _cut(text: str, special: Special) -> list[str | int]:
-    parts: list[str | int] = []
-    start = 0
-    while (at := text.find(special.text, start)) >= 0:
-        before = text[start:at].rstrip(BLANKS) if special.lstrip else text[start:at]
-        parts += [before, special.id] if before else [special.id]
-        start = at + len(special.text)
-        while special.rstrip and start < len(text) and text[start] in BLANKS:
-            start += 1
-    return [*parts, text[start:]] if start < len(text) else parts
-
-
-def strips(metadata: Mapping[str, Any], text: str) -> dict[str, bool]:
-    """The strip flags of a special token. GGUF lacks them, so llama.cpp's rules by model name are used."""
+def strips(metadata: Mapping[str, Any]) -> Callable[[str], dict[str, bool]]:
+    """The strip flags of a special token by its text. GGUF lacks them, so llama.cpp's rules by model name are used."""
     name, pre, architecture = (
         str(metadata.get(key, "")) for key in ("general.name", "tokenizer.ggml.pre", "general.architecture")
     )
     name = name.lower()
     if "phi-3" in name or "phi3" in name:
-        return {"rstrip": text not in ("<unk>", "<s>", "<|endoftext|>")}
-    if text == "<mask>":
-        return {"lstrip": pre.startswith("jina-v2-") or architecture in ("nomic-bert-moe", "jina-bert-v3")}
-    return {"lstrip": text == "[MASK]" and "modern-bert" in name}
+        return lambda text: {"rstrip": text not in ("<unk>", "<s>", "<|endoftext|>")}
+    mask = pre.startswith("jina-v2-") or architecture in ("nomic-bert-moe", "jina-bert-v3")
+    upper = "modern-bert" in name
+    return lambda text: {"lstrip": (text == "<mask>" and mask) or (text == "[MASK]" and upper)}
