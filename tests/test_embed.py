@@ -303,6 +303,15 @@ def test_sentence_transformers_files_are_carried_over(bert: Path) -> None:
         assert tokens[: len(SPECIAL) + 6] == [*SPECIAL, "▁a", "▁cat", "▁dog", "▁the", "▁sat", "s"]
 
 
+@pytest.mark.parametrize("default", [[], {}, 5, "other"])
+def test_a_default_prompt_that_is_no_name_is_left_out(default: Any, tmp_path: Path) -> None:
+    write_sentence_files(write_model("bert", tmp_path))
+    config = {"prompts": PROMPTS, "default_prompt_name": default}
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(config))
+    with open_hf(tmp_path) as source:
+        assert "sentence_transformers.default_prompt_name" not in source.values
+
+
 @pytest.mark.parametrize(
     ("pooling", "kind"),
     [
@@ -377,6 +386,7 @@ def test_a_pooling_folder_outside_is_not_read(tmp_path: Path) -> None:
         ("bert.pooling_type", "mean"),
         ("sentence_transformers.normalize", 1),
         ("sentence_transformers.prompts", ["one"]),
+        ("sentence_transformers.prompts", 5),
         ("sentence_transformers.max_seq_length", "long"),
         ("bert.attention.causal", True),
     ],

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from gguf_bytes import ARRAY, CODES, I32, STRING, U16, U32, container, entry, record, sample
 from hf_folders import CASES, write_folder
+from test_embed import write_model, write_sentence_files
 
 from llmlocal import tokenizer
 from llmlocal.chat import store
@@ -208,6 +209,20 @@ def test_json_of_folders(said: Said, tmp_path: Path, file: str) -> None:
     for number, rng in inputs(file, 500):
         path.write_bytes(written(altered(content, rng)) if rng.random() < 0.9 else damaged(written(content), rng))
         converted(said, number, folder, out)
+
+
+SENTENCE = ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling/config.json")
+
+
+@pytest.mark.parametrize("file", [*SENTENCE, "config.json", "tokenizer.json"])
+def test_json_of_folders_of_encoders(said: Said, tmp_path: Path, file: str) -> None:
+    write_sentence_files(write_model("bert-classifier", tmp_path))
+    path, out = tmp_path / file, tmp_path / "out.gguf"
+    content = json.loads(path.read_text())
+    assert said("convert", tmp_path, out, "-q")[0] == 0  # kernels are compiled now
+    for number, rng in inputs(f"encoder {file}", 500):
+        path.write_bytes(written(altered(content, rng)) if rng.random() < 0.9 else damaged(written(content), rng))
+        converted(said, number, tmp_path, out)
 
 
 def test_safetensors(said: Said, tmp_path: Path) -> None:

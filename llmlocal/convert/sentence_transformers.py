@@ -64,4 +64,4 @@ def _prompt_keys(s: Settings) -> Keys:
         PREFIX + "prompt_names": (ValueType.STRING, list(named)),
         PREFIX + "prompts": (ValueType.STRING, list(named.values())),
     }
-    return keys | ({PREFIX + "default_prompt_name": default} if default in named else {})
+    return keys | ({PREFIX + "default_prompt_name": default} if isinstance(default, str) and default in named else {})

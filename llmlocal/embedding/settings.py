@@ -18,7 +18,7 @@ from typing import Any
 from .. import models
 from ..encoder import CLS, LAST, MEAN
 from ..errors import BadFileError, UsageError
-from ..gguf import GGUFFile
+from ..gguf import Array, GGUFFile
 from ..gguf.values import scalar
 
 PREFIX = "sentence_transformers."
@@ -57,7 +57,8 @@ class EmbeddingSettings:
             number = None
         if type(number) is not int or not 0 <= number <= RANK:
             raise BadFileError(f"{path}: {arch}.pooling_type must be 0 to {RANK}")
-        names, texts = (list(metadata.get(PREFIX + key, [])) for key in ("prompt_names", "prompts"))
+        lists = [metadata.get(PREFIX + key, []) for key in ("prompt_names", "prompts")]
+        names, texts = (list(value) if isinstance(value, Array | list) else [value] for value in lists)
         if len(names) != len(texts) or not all(isinstance(text, str) for text in (*names, *texts)):
             raise BadFileError(f"{path}: {PREFIX}prompts must have a text for each name")
         longest = get(PREFIX + "max_seq_length", int, None)
