@@ -88,6 +88,24 @@ def test_other_bus_errors_end_the_process_as_before() -> None:
     assert (done.returncode, done.stderr) == (-signal.SIGBUS, b"")
 
 
+CUT_MODEL = """
+import os, sys
+import llmlocal
+model = llmlocal.load(sys.argv[1], weights="copy")
+os.truncate(sys.argv[1], 10)
+model.generate("once", max_tokens=9)
+"""
+
+
+@pytest.mark.slow
+def test_python_api_installs_no_handler(story: Path, tmp_path: Path) -> None:
+    shutil.copy(story, tmp_path / "model.gguf")
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_MODEL, str(tmp_path / "model.gguf")], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGBUS, b"", b"")
+
+
 @pytest.mark.slow
 def test_models_cut_at_random_moments(stories: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of runs and chats, from before the file is opened until after the last token.

@@ -193,6 +193,15 @@ def test_next_logits_reads_only_what_is_new(tale: Model, monkeypatch: pytest.Mon
     assert tale.next_logits().argmax() == tale.next_logits(ids).argmax() == tale.logits(ids)[-1].argmax()
 
 
+def test_an_open_model_goes_on_with_a_file_that_was_replaced(story: Path, tmp_path: Path) -> None:
+    path, other = tmp_path / "model.gguf", tmp_path / "other"
+    path.write_bytes(story.read_bytes())
+    other.write_bytes(b"another file")
+    with llmlocal.load(path, threads=1) as model, llmlocal.load(story, threads=1) as same:
+        other.rename(path)
+        assert np.array_equal(model.next_logits("Once"), same.next_logits("Once"))
+
+
 def test_tokens_and_text(tale: Model) -> None:
     ids = tale.tokenize(ONCE)
     assert tale.tokenize(ONCE, add_special=False) == ids[1:]
