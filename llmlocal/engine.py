@@ -60,6 +60,7 @@ class Engine:
         is compiled or run.
         """
         self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
+        self._owns_file = True
         gguf.prefer_large_pages(again=not copy_weights)
         arch = gguf.metadata.get("general.architecture")
         model = models.find(arch, str(gguf.path))
@@ -97,7 +98,7 @@ class Engine:
     @classmethod
     def open(
         cls,
-        path: Path | str,
+        file: Path | str | GGUFFile,
         *,
         n_ctx: int | None = None,
         n_threads: int | None = None,
@@ -110,21 +111,25 @@ class Engine:
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
 
+        A `file` that is open already stays open when the engine is closed.
         `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; `n_threads` to the number of physical cores.
         `ubatch`: tokens of one run at most; `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32;
         `observer` is called before each matrix product is recorded; `copy_weights` copies matrices into memory of their
         own, in large pages and laid out for decode (experts stay mapped). Raises NotFoundError for a missing file,
         BadFileError for a wrong or unsupported one, UsageError for options that the model does not support.
         """
-        gguf = open_gguf(path)
-        n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
-        ubatch = min(ubatch, n_ctx * n_seqs)
-        threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
+        gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
         try:
-            return cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, observer, copy_weights)
+            n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
+            ubatch = min(ubatch, n_ctx * n_seqs)
+            threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
+            engine = cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, observer, copy_weights)
         except BaseException:
-            gguf.close()
+            if gguf is not file:
+                gguf.close()
             raise
+        engine._owns_file = gguf is not file
+        return engine
 
     def length(self, seq: int = 0) -> int:
         """Tokens in the cache of a sequence."""
@@ -267,9 +272,10 @@ class Engine:
         return out
 
     def close(self) -> None:
-        """End the threads and unmap the file."""
+        """End the threads and unmap the file, unless `open` was given an open one."""
         self._team.close()
-        self.gguf.close()
+        if self._owns_file:
+            self.gguf.close()
 
     def _check(self, tokens: Sequence[int], seq: int) -> None:
         if not 0 <= seq < self.n_seqs:

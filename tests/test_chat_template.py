@@ -222,6 +222,19 @@ def test_nothing_that_the_user_says_vanishes_silently() -> None:
         assert rendered.text and not rendered.notes
 
 
+@pytest.mark.parametrize("word", ["user", "i", "Hi"])
+def test_what_the_user_says_is_missed_where_other_text_spells_it(word: str) -> None:
+    """The template's own words, other messages, and a word within another."""
+    said = [{"role": "user", "content": text} for text in ("Hi, this is me", word)]
+    parts = "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
+    assert ChatTemplate(parts, {}).render(said, fit=True).text == f"<user>Hi, this is me<user>{word}"
+    with pytest.raises(TemplateRefusedError, match="message 2 of 2"):
+        ChatTemplate("<user>{{ messages[0].content }}", {}).render(said, fit=True)
+    system = [{"role": "system", "content": word}, said[0]]
+    users = "{% for m in messages if m.role == 'user' %}<user>{{ m.content }}{% endfor %}"
+    assert ChatTemplate(users, {}).render(system, fit=True).text == f"<user>{word}\n\nHi, this is me"
+
+
 BUILT_IN = {
     "alpaca": "<s>Be terse.\n\n### Instruction:\nHello\n\n### Response:\nHi</s>\n\n"
     "### Instruction:\nHello\n\n### Response:\n",

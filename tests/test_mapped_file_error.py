@@ -92,8 +92,9 @@ CUT_MODEL = """
 import os, sys
 import llmlocal
 model = llmlocal.load(sys.argv[1], weights="copy")
-os.truncate(sys.argv[1], 10)
 model.generate("once", max_tokens=9)
+os.truncate(sys.argv[1], 100_000)
+model.generate("another text", max_tokens=90)
 """
 
 

@@ -182,7 +182,7 @@ class ChatTemplate:
         return replace(fitted, notes=(note,))
 
     def _leaves_out_system(self, rendered: Rendered, messages: Sequence[Message], rest: Mapping[str, Any]) -> bool:
-        if _text(messages[0]).strip() in rendered.text:
+        if _shows(rendered, messages[0], messages):
             return False
         without = self._attempt(messages[1:], rest)
         return without is not None and without.text == rendered.text
@@ -192,7 +192,7 @@ class ChatTemplate:
         missing = [
             i
             for i, message in enumerate(messages)
-            if message.get("role") == "user" and _text(message).strip() not in rendered.text
+            if message.get("role") == "user" and not _shows(rendered, message, messages)
         ]
         if not missing:
             return []
@@ -278,6 +278,16 @@ def one_line(text: str) -> str:
     """Untrusted text on one line, without control characters, cut after SHOWN_LENGTH characters."""
     line = "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in text[:SHOWN_LENGTH])
     return " ".join(line.split()) + "..." * (len(text) > SHOWN_LENGTH)
+
+
+def _shows(rendered: Rendered, message: Message, messages: Sequence[Message]) -> bool:
+    """Whether a prompt has the text of one of the messages, as often as they have it.
+
+    Words of the template's own, such as the names of roles, do not count.
+    """
+    text = _text(message).strip()
+    given = "\0".join(segment.text for segment in rendered.segments if segment.from_user)
+    return not text or given.count(text) >= sum(_text(each).count(text) for each in messages)
 
 
 def _with_one_bos(ids: list[int], tokenizer: Tokenizer) -> list[int]:

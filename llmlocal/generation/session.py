@@ -79,7 +79,7 @@ class Session:
             if not force:
                 check_memory(gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type)
             return Engine.open(
-                path,
+                gguf,  # not its name, which may be another file's by now
                 n_ctx=n_ctx,
                 n_threads=n_threads,
                 n_seqs=n_seqs,
