@@ -219,6 +219,12 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], int, str]] = {
         "'longrope' is not supported",
     ),
     "rope partly": ("llama-linear", lambda f: config(f, partial_rotary_factor=0.5), 5, "partial_rotary_factor"),
+    "rope factor near 0": (
+        "llama-linear",
+        lambda f: config(f, rope_scaling={"rope_type": "linear", "factor": 1e-320}),
+        5,
+        "too near to 0",
+    ),
     "rope partly an object": ("llama-linear", lambda f: config(f, partial_rotary_factor={}), 5, "must be a number"),
     "rope part huge": ("llama-linear", lambda f: config(f, partial_rotary_factor=1e38), 5, "partial_rotary_factor"),
     "yarn mscale": (

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, PromptTooLongError, UsageError
 from llmlocal.gguf import open_gguf
+from llmlocal.gguf.values import ValueType
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
@@ -298,6 +299,7 @@ WRONG = {
     "no heads": ({"llama.attention.head_count": 0}, "head_count is 0"),
     "layers": ({"llama.block_count": 1 << 31}, "block_count is 2147483648"),
     "odd rotation": ({"llama.rope.dimension_count": 7}, "dimension_count is 7, must be even"),
+    "tiny factor": ({"llama.rope.scaling.factor": (ValueType.F64, 1e-310)}, "factor is 1e-310, too near to 0"),
     "long rotation": ({"llama.rope.dimension_count": 18}, "dimension_count is 18, must be 0 to 16"),
     "kv heads": ({"llama.attention.head_count_kv": 3}, "4 attention heads are not a multiple of 3 key heads"),
     "many kv heads": ({"llama.attention.head_count_kv": 8}, "4 attention heads are not a multiple of 8 key heads"),

@@ -9,6 +9,7 @@ Warnings are errors in all tests.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -25,6 +26,7 @@ import pytest
 from gguf_bytes import ARRAY, CODES, I32, STRING, U16, U32, container, entry, record, sample
 from hf_folders import CASES, write_folder
 from test_embed import write_model, write_sentence_files
+from test_families import write_converted
 
 from llmlocal import tokenizer
 from llmlocal.chat import store
@@ -325,6 +327,94 @@ def kept(said: Said, number: int, *arguments: str | Path) -> None:
     assert "Warning" not in err and "Traceback" not in err, f"#{number}: {err}"
 
 
+# Each is given a wrong file in the place of FILE; MODEL is a good one, OUT a file to write.
+COMMANDS = """
+run FILE hi -n 1 --no-stdin
+run FILE hi -n 1 --no-stdin --json --weights copy
+run MODEL hi -n 1 --no-stdin -f FILE
+run MODEL hi -n 1 --no-stdin --template FILE
+run MODEL hi -n 1 --no-stdin --prompt-cache FILE
+chat FILE hi -n 1
+chat MODEL hi -n 1 --template chatml --tools FILE
+show FILE
+show FILE --json
+tokenize FILE hi
+tokenize MODEL -f FILE --ids
+embed FILE hi
+embed MODEL -f FILE
+rerank FILE hi a b
+fill FILE [MASK]
+perplexity FILE TEXT
+perplexity MODEL FILE
+bench FILE -p 8 -n 1 -r 1
+convert FILE OUT --force
+convert FOLDER OUT --force --lora FILE
+quantize FILE OUT Q4_0 --force
+quantize MODEL OUT Q4_0 --force --requantize --imatrix FILE
+imatrix FILE TEXT -o OUT --force
+imatrix FILE --stats
+compare FILE MODEL
+compare MODEL FILE
+gguf set FILE general.name x -o OUT --force
+gguf set MODEL general.name @FILE -o OUT --force
+gguf rename-template FILE a b -o OUT --force
+gguf split FILE 100K -o OUT --force
+gguf merge FILE -o OUT --force
+gguf hash FILE MODEL --json
+warmup FILE
+path FILE
+verify FILE
+sessions show FILE
+"""
+
+
+def wrong_files(folder: Path, model: bytes) -> list[Path]:
+    """What people and programs put in the place of a model, a text or a setting."""
+    name, llama = entry("general.architecture", STRING, "llama"), [record("t", [32])]
+    imatrix = entry("general.type", STRING, "imatrix"), entry("imatrix.datasets", ARRAY, (STRING, ["a"]))
+    contents = {
+        "empty": b"",
+        "zeros": bytes(3000),
+        "noise": one("noise", 0).randbytes(5000),
+        "not-utf8.txt": b"\xff\xfe bad \x80\n" * 50,
+        "screen.txt": b"\x1b[2J\x1b]0;x\x07\n" * 20,
+        "deep.json": b"[" * 100_000,
+        "list.json": b"[1, {}]",
+        "pointer.gguf": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1\n",
+        "cut.gguf": model[: len(model) // 2],
+        "header.gguf": model[:1000],
+        "nothing.gguf": container([], []),
+        "bare.gguf": container([name], []),
+        "other.gguf": container([entry("general.architecture", STRING, "\x1b[2J" * 9)], llama, bytes(128)),
+        "bert.gguf": container([entry("general.architecture", STRING, "bert")], llama, bytes(128)),
+        "imatrix.gguf": container([*imatrix], [record("t.in_sum2", [1]), record("t.counts", [1], 0, 32)], bytes(36)),
+        "x-00002-of-00003.gguf": container([name, entry("split.no", U16, 1), entry("split.count", U16, 3)], []),
+        "a\nb\x1b[2J.gguf": b"GGUF",
+        "model.bin": b"\x80\x04}.",
+        "model.safetensors": (2).to_bytes(8, "little") + b"{}",
+    }
+    for file, content in contents.items():
+        (folder / file).write_bytes(content)
+    (folder / "folder").mkdir()
+    (folder / "loop").symlink_to("loop")
+    return [*(folder / file for file in (*contents, "folder", "loop", "missing", "x" * 300)), Path("/dev/null")]
+
+
+@pytest.mark.parametrize("command", COMMANDS.split("\n")[1:-1])
+def test_every_command_with_every_wrong_file(
+    said: Said, models: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "model.gguf").write_bytes(models[1])
+    (tmp_path / "text").write_text("once upon a time there was a girl\n" * 20)
+    write_folder(tmp_path / "folder", CASES["llama-yarn-biased"])
+    places = {"MODEL": "model.gguf", "TEXT": "text", "FOLDER": "folder", "OUT": "out"}
+    for number, file in enumerate(wrong_files(tmp_path / "wrong", models[1])):
+        words = [str(tmp_path / places[word]) if word in places else word for word in command.split()]
+        kept(said, number, *(word.replace("FILE", str(file)) for word in words))
+
+
 # ---- what llmlocal keeps --------------------------------------------------------------------------------------------
 
 
@@ -357,11 +447,12 @@ def test_sessions(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             kept(said, number, "sessions", "export", "one")
 
 
-def test_prompt_caches(models: list[bytes], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["attention", "recurrent"])
+def test_prompt_caches(models: list[bytes], tmp_path: Path, kind: str) -> None:
     """Damaged entries are not used; those with a right digest and a wrong header are not either."""
     path = tmp_path / "model.gguf"
-    path.write_bytes(models[1])
-    prompt = np.random.default_rng(SEED).integers(3, 500, 150).tolist()
+    path.write_bytes(models[1]) if kind == "attention" else write_converted("lfm2", tmp_path).rename(path)
+    prompt = np.random.default_rng(SEED).integers(3, 40, 150).tolist()
     place = tmp_path / "kept"
     with closing(Engine.open(path, n_ctx=256, n_threads=1)) as engine:
         engine.prefill(prompt)
@@ -371,7 +462,7 @@ def test_prompt_caches(models: list[bytes], tmp_path: Path) -> None:
         start = len(MAGIC) + LENGTH.size
         end = start + LENGTH.unpack(whole[len(MAGIC) : start])[0]
         header = json.loads(whole[start:end])
-        for number, rng in inputs("prompts", 3_000):
+        for number, rng in inputs(f"prompts {kind}", 3_000):
             if rng.random() < 0.5:
                 changed = damaged(whole, rng)
             else:

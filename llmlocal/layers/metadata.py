@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BadFileError
 from ..gguf.values import Array, scalar
 
-LARGEST = 3.4e38  # what a float32 holds
+LARGEST, SMALLEST = 3.4e38, 1.2e-38  # what a float32 holds
 
 
 class Config:
@@ -43,12 +43,14 @@ class Config:
         return tuple(self._integer(key, each, low, high) for each in value)
 
     def number(self, key: str, low: float, high: float, default: float | None = None) -> float:
-        """A finite number in low..high. Raises BadFileError as `integer` does."""
+        """A finite number in low..high, 0 or large enough to divide by. Raises BadFileError as `integer` does."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(f"{self.arch}.{key} must be a number")
         if not (math.isfinite(value) and low <= value <= high):
             raise self.fail(f"{self.arch}.{key} is {value}, must be {low:g} to {high:g}")
+        if 0 < abs(value) < SMALLEST:
+            raise self.fail(f"{self.arch}.{key} is {value}, too near to 0")
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
