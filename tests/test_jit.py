@@ -26,7 +26,7 @@ from naive import number, run
 from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.quant.jit import linker
 told = []
-linker.listeners.append(told.append)
+linker.listeners.append(lambda progress: told.append(progress.kernel))
 x, rows, out = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 1], np.int64), np.empty((2, 3), np.float32)
 run(gather_rows, outputs=number(2), rows=rows, x=x, out=out, width=3)
 print(json.dumps({"out": out.tolist(), "numba": "numba" in sys.modules, "told": told}))

@@ -16,6 +16,7 @@ from ..ui.keyboard import Keyboard, no_echo
 from ..ui.terminal import columns
 from ..views.calls import call_lines, cut
 from .interrupts import Interrupts
+from .loading import Loading
 
 if TYPE_CHECKING:
     from ...chat.chat import Chat
@@ -66,6 +67,25 @@ class TurnRunner:
         self.attached = ""  # files that go with the next question
         self.default = ""  # the text that the next line begins with
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
+        self.loading: Loading | None = None  # of the model, from `load` until it is there
+
+    def load(self) -> None:
+        """Make the model ready, while the user types. Raises as `Loading`."""
+        self.loading = Loading(self.chat.session)
+        progress = self.loading.compiling
+        if progress is not None and self.keyboard.lines:  # nothing moves beside such a line
+            self.screen.compiling(progress)
+
+    def stop_loading(self) -> None:
+        """Give up loading the model; the first answer does it then."""
+        loading, self.loading = self.loading, None
+        if loading is not None:
+            loading.stop()
+
+    def close(self) -> None:
+        """End loading, and close the session."""
+        self.stop_loading()
+        self.chat.session.close()
 
     # ---- turns ------------------------------------------------------------------------------------------------------
 
@@ -131,16 +151,27 @@ class TurnRunner:
         if self.interactive:
             self.screen.gap()
         with self._echo_off(), self.interrupts.answering(), closing(events):
-            if not session.loaded:
-                self.screen.status("loading the model")
-                _ = session.engine
-                self.screen.clear()
+            if not self._loaded():
+                return
             self.end = self.screen.answer(events, out, stopped=lambda: self.interrupts.stopped)
         self._answered = self.chat.conversation.turns[-1]
         cache = session.cache
         if cache is not None and cache.notes:
             self.screen.notes(cache.notes)
             cache.notes.clear()
+
+    def _loaded(self) -> bool:
+        """Wait until the model is there; false where Ctrl-C comes before. Raises what loading it raises."""
+        loading = self.loading
+        if loading is not None and not loading.wait(lambda: self.interrupts.stopped, self.screen.busy):
+            if not self.interactive:
+                raise KeyboardInterrupt
+            return False
+        self.loading = None
+        if not self.chat.session.loaded:
+            self.screen.busy("loading the model")
+            _ = self.chat.session.engine
+        return True
 
     def _echo_off(self) -> AbstractContextManager[None]:
         return no_echo(lines=True) if self.keyboard.lines else nullcontext()
