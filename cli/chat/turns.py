@@ -151,8 +151,11 @@ class TurnRunner:
         if self.interactive:
             self.screen.gap()
         with self._echo_off(), self.interrupts.answering(), closing(events):
-            if not self._loaded():
-                return
+            try:
+                if not self._loaded():
+                    return
+            finally:
+                self.screen.clear()
             self.end = self.screen.answer(events, out, stopped=lambda: self.interrupts.stopped)
         self._answered = self.chat.conversation.turns[-1]
         cache = session.cache
