@@ -197,7 +197,7 @@ def _fork_foreman(kernels: list[Kernel], processes: int) -> tuple[int, int]:
 def _be_silent() -> None:
     """No output, and signals do what they do to any program: the parent's handlers are not ours."""
     listeners.clear()  # the parent tells them
-    sys.stdin = sys.stdout = sys.stderr = None
+    sys.stdout = sys.stderr = None
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(nothing, number)
