@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import error_stream, typeahead
 from .spinner import TURN, frames
-from .terminal import can_draw, note, report
+from .terminal import can_draw, note, report, visible
+from .wrap import width_of, wrapped
 
 if TYPE_CHECKING:
     from ...errors import LlmlocalError
@@ -154,6 +155,8 @@ class LineEditor:
             return None
         finally:
             self._session.bottom_toolbar = None
+        if self._session.app.erase_when_done:
+            _show_wrapped(mark, text)
         return self._pastes.whole(text)
 
     async def _watch(self, work: Work) -> None:
@@ -188,6 +191,26 @@ class LineEditor:
         except (EOFError, KeyboardInterrupt):
             return None
         return text
+
+
+def _too_wide(text: str) -> bool:
+    """Whether the terminal breaks one of the lines that were typed."""
+    from shutil import get_terminal_size
+
+    return any(width_of(line) > get_terminal_size().columns for line in f"{PROMPT}{text}".split("\n"))
+
+
+def _show_wrapped(mark: Any, text: str) -> None:
+    """What was sent, in the place of the line in which it was typed: broken between words."""
+    from shutil import get_terminal_size
+
+    from prompt_toolkit import print_formatted_text
+    from prompt_toolkit.formatted_text import FormattedText
+
+    columns = get_terminal_size().columns
+    body = "\n".join(wrapped(line, columns) for line in f"{PROMPT}{visible(text)}".split("\n"))
+    parts = [*mark, ("", body.removeprefix(PROMPT))] if isinstance(mark, list) else [("", body)]
+    print_formatted_text(FormattedText(parts), color_depth=_no_colour())
 
 
 class Pastes:
@@ -350,6 +373,7 @@ def _keys(pastes: Pastes) -> Any:
 
     @keys.add("enter", filter=~is_searching)
     def send(event: KeyPressEvent) -> None:
+        event.app.erase_when_done = _too_wide(event.current_buffer.text)
         event.current_buffer.validate_and_handle()
 
     @keys.add("escape", "enter")
