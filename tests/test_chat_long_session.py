@@ -40,7 +40,8 @@ QUESTIONS = (
 )
 COMMANDS = (
     "/context", "/stats", "/set", "/set temperature 0.2", "/set temperature", "/system Answer in ordinary words.",
-    "/system", "/set max_tokens 20", "/continue", "/set max_tokens none", "/undo", "/retry", "/think", "/sessions", "/raw", "/raw", "/model", "/?",
+    "/system", "/set max_tokens 20", "/continue", "/set max_tokens none", "/undo", "/retry", "/think", "/sessions",
+    "/raw", "/raw", "/model", "/?",
 )  # fmt: skip
 SIZES = (40, 80, 200)
 
