@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def turn(person: Person, line: str) -> None:
     person.prompted(before + 1)
 
 
-def words_of(lines: list[str]) -> set[str]:
+def words_of(lines: Sequence[str]) -> set[str]:
     return {word for line in lines for word in re.findall(r"[A-Za-z]{2,}", line)}
 
 
@@ -106,7 +106,7 @@ def test_forty_exchanges_and_commands(person: Person, tmp_path: Path) -> None:
     known = words_of([*ANSWERS, *QUESTIONS, *COMMANDS])
     assert not cut_words(lines, columns, known)
     shown = words_of(lines)
-    assert words_of([*ANSWERS[1:3], ANSWERS[8]]) <= shown
+    assert words_of(ANSWERS[1:3]) <= shown
     assert not any("Traceback" in line for line in lines)
     other = 80 if columns != 80 else 40
     person.size(other)
