@@ -111,7 +111,7 @@ def test_forty_exchanges_and_commands(person: Person, tmp_path: Path) -> None:
     other = 80 if columns != 80 else 40
     person.size(other)
     person.type("\x0c")  # the screen is drawn anew
-    person.prompted()
+    person.until(lambda _: sum(bool(line.strip()) for line in person.screen.display) == 1)
     turn(person, QUESTIONS[1])
     lines = person.screen.display
     assert not cut_words([line.rstrip() for line in lines], other, known)
