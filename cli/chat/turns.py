@@ -74,7 +74,11 @@ class TurnRunner:
         self.loading = Loading(self.chat.session)
         progress = self.loading.compiling
         if progress is not None and self.keyboard.lines:  # nothing moves beside such a line
-            self.screen.compiling(progress)
+            if self.interactive:
+                kernels = count(progress.total, "kernel")
+                self.screen.notes([f"first run: compiling {kernels}; you can type meanwhile"])
+            else:
+                self.screen.compiling(progress)
 
     def stop_loading(self) -> None:
         """Give up loading the model; the first answer does it then."""
