@@ -210,7 +210,7 @@ def begin() -> None:
 
 def compiling_label(progress: Progress, *, first: bool = True) -> str:
     """How far kernels are, in words; `first` where they are kept, so that no later run compiles them."""
-    at = f"{progress.done + 1} of {progress.total}" if progress.total else progress.kernel
+    at = f"{min(progress.done + 1, progress.total)} of {progress.total}" if progress.total else progress.kernel
     left = ""
     if progress.seconds_left is not None:
         seconds = max(1, round(progress.seconds_left))

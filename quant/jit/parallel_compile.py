@@ -78,7 +78,10 @@ class Compilation:
         self._foreman = self._pipe = 0
         self._rest = b""
         if self._kernels:
-            self._foreman, self._pipe = _fork_foreman(self._kernels, self._processes)
+            try:
+                self._foreman, self._pipe = _fork_foreman(self._kernels, self._processes)
+            except OSError:  # no memory or no process left
+                self._kernels, self._jobs = [], []
 
     @property
     def total(self) -> int:
@@ -189,9 +192,13 @@ def _fork_foreman(kernels: list[Kernel], processes: int) -> tuple[int, int]:
         _be_silent()
         _compile_all(kernels, processes, writing)
 
-    foreman = _fork(work, leader=True)
-    os.close(writing)
-    return foreman, reading
+    try:
+        return _fork(work, leader=True), reading
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
 
 
 def _be_silent() -> None:
