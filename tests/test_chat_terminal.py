@@ -147,6 +147,12 @@ def test_the_model_loads_while_the_user_types(chat: Chat, tmp_path: Path) -> Non
     assert texts(sessions(tmp_path)[0]) == ["a question again", "an answer"]
 
 
+def test_leaving_does_not_wait_for_the_model(chat: Chat) -> None:
+    person = chat(["an answer"], loading="never")
+    person.until("context 0% of 4096")
+    assert person.close() == 0
+
+
 def test_a_model_that_cannot_be_loaded_is_told_above_the_line_that_is_typed(chat: Chat, tmp_path: Path) -> None:
     person = chat(["x"], loading="go", failure="not enough memory")
     person.until("context 0% of 4096")

@@ -63,11 +63,15 @@ class Loading:
             raise self._error
         return True
 
-    def stop(self) -> None:
-        """Give up compiling; what is being loaded is waited for, so that it can be closed."""
+    def stop(self, patience: float | None = None) -> bool:
+        """Give up compiling, and wait for what is being loaded, `patience` seconds at most.
+
+        Whether it has ended, so that the session can be closed.
+        """
         self._stopped = True
         self._compilation.stop()
-        self._thread.join()
+        self._thread.join(patience)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:

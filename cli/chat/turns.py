@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ...generation.events import Events, Finished
     from ...generation.session import Session
 
+PATIENCE = 0.1  # seconds that leaving waits for the end of loading
 MAX_CALL_ROUNDS = 16  # answers with function calls in one turn
 CONTEXT_ENDS = {"d": "drop", "drop": "drop", "s": "summarize", "summarize": "summarize", "p": "stop", "stop": "stop"}
 CONSENT = {"y": "yes", "yes": "yes", "always": "always", "n": "no", "no": "no"}
@@ -87,9 +88,9 @@ class TurnRunner:
             loading.stop()
 
     def close(self) -> None:
-        """End loading, and close the session."""
-        self.stop_loading()
-        self.chat.session.close()
+        """End loading, and close the session; what is still being loaded ends with the process."""
+        if self.loading is None or self.loading.stop(PATIENCE):
+            self.chat.session.close()
 
     # ---- turns ------------------------------------------------------------------------------------------------------
 
