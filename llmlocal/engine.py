@@ -22,8 +22,10 @@ from .gguf.values import scalar
 from .layers import Layers
 from .layers.metadata import Config
 from .layers.weights import NamedTensors, Weights
+from .ops.program import run_program
 from .quant.jit.cpu import physical_cores
-from .quant.jit.parallel_compile import prepare
+from .quant.jit.kernel import Kernel
+from .quant.jit.parallel_compile import Compilation, prepare
 from .quant.kernels.matmul import TILED_TOKENS
 from .runtime.batch import Batch, batch_sizes
 from .runtime.checkpoints import TAIL
@@ -54,14 +56,13 @@ class Engine:
         observer: MatmulObserver | None = None,
         copy_weights: bool = False,
     ) -> None:
-        """Check the model, record its program and prepare the kernels; see `open` for the arguments.
+        """Check the model and record its program, which `load` makes ready to run; see `open` for the arguments.
 
-        Raises BadFileError for a wrong or unsupported model, UsageError for an encoder, before any kernel
-        is compiled or run.
+        Raises BadFileError for a wrong or unsupported model, UsageError for an encoder.
         """
         self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
         self._owns_file = True
-        gguf.prefer_large_pages(again=not copy_weights)
+        self._team: ThreadTeam | None = None
         arch = gguf.metadata.get("general.architecture")
         model = models.find(arch, str(gguf.path))
         if models.kind(model) == models.ENCODER:
@@ -69,7 +70,7 @@ class Engine:
         build = model.build
         self.n_vocab = logits_size(gguf)
         self._batch = Batch(ubatch, max_outputs)
-        graph = Graph(self._batch, n_threads, observer)
+        self._graph = graph = Graph(self._batch, n_threads, observer)
         self._cache = KVCache(n_ctx, n_seqs, kv_type)
         config, self.weights = Config(gguf.metadata, str(arch), str(gguf.path)), Weights(gguf)
         if not config.flag("attention.causal", True):
@@ -83,17 +84,9 @@ class Engine:
         graph.keep(logits)
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
-        self._program = graph.finish()
-        filling = self._copy.calls() if self._copy else []
-        prepare([call.kernel for call in filling], n_threads)
+        self._filling = self._copy.calls() if self._copy else []
         self.n_kernels = len(set(graph.kernels))
-        self._team = ThreadTeam(n_threads)
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]
-        if self._copy:
-            self._team.run(Program.of(filling))
-            self._copy.copy_rows(n_threads)
-            for original, _ in self._copy.copies.values():
-                gguf.forget(original)
 
     @classmethod
     def open(
@@ -108,15 +101,17 @@ class Engine:
         kv_type: str = "f16",
         observer: MatmulObserver | None = None,
         copy_weights: bool = False,
+        load: bool = True,
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
 
-        A `file` that is open already stays open when the engine is closed.
-        `n_ctx` defaults to the trained context, at most DEFAULT_CONTEXT; `n_threads` to the number of physical cores.
-        `ubatch`: tokens of one run at most; `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32;
-        `observer` is called before each matrix product is recorded; `copy_weights` copies matrices into memory of their
-        own, in large pages and laid out for decode (experts stay mapped). Raises NotFoundError for a missing file,
-        BadFileError for a wrong or unsupported one, UsageError for options that the model does not support.
+        A `file` that is open already stays open when the engine is closed. `n_ctx` defaults to the trained context, at
+        most DEFAULT_CONTEXT; `n_threads` to the number of physical cores. `ubatch`: tokens of one run at most;
+        `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32; `observer` is called before each matrix
+        product is recorded; `copy_weights` copies matrices into memory of their own, in large pages and laid out for
+        decode (experts stay mapped). `load=False` leaves that, and the kernels, to `load`. Raises NotFoundError for a
+        missing file, BadFileError for a wrong or unsupported one, UsageError for options that the model does not
+        support.
         """
         gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
         try:
@@ -124,12 +119,33 @@ class Engine:
             ubatch = min(ubatch, n_ctx * n_seqs)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
             engine = cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, observer, copy_weights)
+            engine._owns_file = gguf is not file
+            if load:
+                engine.load()
         except BaseException:
             if gguf is not file:
                 gguf.close()
             raise
-        engine._owns_file = gguf is not file
         return engine
+
+    def compile_ahead(self) -> Compilation:
+        """Start to compile the kernels that `load` needs, in other processes. Call it in the main thread."""
+        return Compilation(self._kernels(), self.n_threads)
+
+    def load(self) -> None:
+        """Compile or load the kernels, copy the weights where that was asked for, and start the threads."""
+        prepare(self._kernels(), self.n_threads)
+        self.gguf.prefer_large_pages(again=self._copy is None)
+        self._program = self._graph.finish()
+        team = self._team = ThreadTeam(self.n_threads)
+        if self._copy:
+            team.run(Program.of(self._filling))
+            self._copy.copy_rows(self.n_threads)
+            for original, _ in self._copy.copies.values():
+                self.gguf.forget(original)
+
+    def _kernels(self) -> list[Kernel]:
+        return [*self._graph.kernels, *(call.kernel for call in self._filling), run_program]
 
     def length(self, seq: int = 0) -> int:
         """Tokens in the cache of a sequence."""
@@ -273,7 +289,8 @@ class Engine:
 
     def close(self) -> None:
         """End the threads and unmap the file, unless `open` was given an open one."""
-        self._team.close()
+        if self._team is not None:
+            self._team.close()
         if self._owns_file:
             self.gguf.close()
 
@@ -310,6 +327,7 @@ class Engine:
         for table in self._layers.tables:
             table.fill(batch.positions[:n])
         # Keys, values and states move with each run: nothing may come between them and the tokens they stand for.
+        assert self._team is not None, "the engine is not loaded"
         with deferred_signals():
             self._states.plan((seq, self.length(seq), len(list(run))) for seq, run in itertools.groupby(seqs))
             self._team.run(self._program)

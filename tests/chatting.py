@@ -2,7 +2,8 @@
 
     python chatting.py SCRIPT.json chat m --template chatml
 
-SCRIPT: answers (a text for each prompt, the last one again and again), delay (seconds a token), n_ctx, template.
+SCRIPT: answers (a text for each prompt, the last one again and again), delay (seconds a token), n_ctx, template,
+loading (until this file exists), failure (of loading, in words).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from vocabularies import spm
 
 from llmlocal import tokenizer as tokenizers
 from llmlocal.engine import Engine
+from llmlocal.errors import ResourceError
 from llmlocal.generation.session import Session
 from llmlocal.gguf import GGUFFile
 
@@ -32,12 +34,19 @@ class Speaker(ScriptedEngine):
     def __init__(self, answers: list[str], delay: float, n_ctx: int) -> None:
         super().__init__((), n_ctx, FIRST_BYTE + 256 + 2)
         self.answers, self.delay, self.asked = answers, delay, 0
+        self.loading = self.failure = ""
 
     def reuse(self, tokens: Any) -> int:
         text = self.answers[min(self.asked, len(self.answers) - 1)]
         self.asked += 1
         self.script = [*(FIRST_BYTE + byte for byte in text.encode()), EOS]
         return super().reuse(tokens)
+
+    def load(self) -> None:
+        while self.loading and not Path(self.loading).exists():
+            sleep(0.02)
+        if self.failure:
+            raise ResourceError(self.failure, "try /model NAME")
 
     def decode(self, token: int) -> Any:
         sleep(self.delay)
@@ -49,6 +58,7 @@ def opened(script: dict[str, Any]) -> Session:
     n_ctx = script.get("n_ctx", 4096)
     engine = Speaker(script["answers"], script.get("delay", 0), n_ctx)
     engine.gguf.path = Path("m")
+    engine.loading, engine.failure = script.get("loading", ""), script.get("failure", "")
     if "template" in script:
         engine.gguf.metadata["tokenizer.chat_template"] = script["template"]
     # Names of tags are tokens of their own, as in real vocabularies.

@@ -15,6 +15,7 @@ from llmlocal import tokenizer as tokenizers
 from llmlocal.engine import Engine
 from llmlocal.generation.session import Session
 from llmlocal.gguf import GGUFFile
+from llmlocal.quant.jit.parallel_compile import Compilation
 
 WORDS = ("▁a", "▁b", "▁c", "d", "e", "▁the", "end", "STOP", "ST", "OP", "▁")
 EOS = 2
@@ -77,6 +78,12 @@ class ScriptedEngine:
 
     def all_logits(self, tokens: Sequence[int]) -> Any:
         return np.stack([self._append([token]) for token in tokens])
+
+    def compile_ahead(self) -> Compilation:
+        return Compilation([], 1)
+
+    def load(self) -> None:
+        pass
 
     def pages(self) -> str:
         return "mapped, 0 % in large pages"

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -20,6 +21,7 @@ from llmlocal import __version__
 from llmlocal.cli.main import COMMANDS
 from llmlocal.cli.ui import terminal
 from llmlocal.errors import LlmlocalError
+from llmlocal.quant.jit.linker import Progress
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
 TEMPLATES = ("M50", "M51")  # hostile chat templates, which a raw prompt never meets
@@ -270,18 +272,47 @@ def test_compile_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", tty := Terminal())
     monkeypatch.setenv("TERM", "xterm")
     with terminal.Screen() as screen:
-        screen.compiling("gemm")
-        screen.compiling("x" * 500)
+        screen.compiling(Progress("gemm"))
+        screen.compiling(Progress("x" * 500))
     *lines, erased = tty.text().split("\r")
-    assert lines[1].startswith("compiling kernels for ")
-    assert "(once): 1 gemm" in lines[1]
+    assert "compiling gemm" in lines[1]
     assert len(lines[2]) < 90
     assert erased == "\x1b[K"
     monkeypatch.setenv("TERM", "dumb")
+    begun = len(tty.text())
     with terminal.Screen() as screen:
-        screen.compiling("gemm")
-        screen.compiling("gemv")
-    assert tty.text().count("\n") == 1
+        screen.compiling(Progress("gemm", 0, 2))
+        screen.compiling(Progress("gemv", 1, 2))
+    assert tty.text()[begun:].count("\n") <= 1  # words alone, once
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(None, ""), (0.0, ", about 1 s"), (7.4, ", about 7 s"), (18.0, ", about 20 s")]
+)
+def test_compiling_in_words(seconds: float | None, left: str) -> None:
+    progress = Progress("gemm", 4, 12, seconds)
+    assert terminal.compiling_label(progress) == f"first run: compiling 5 of 12{left}"
+    assert terminal.compiling_label(progress, first=False) == f"compiling 5 of 12{left}"
+
+
+def test_a_line_that_moves_while_kernels_compile_and_then_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", tty := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with terminal.Screen() as screen:
+        screen.busy("loading the model")
+        screen.compiling(Progress("gemm", 0, 2, 3.0))
+        _until(lambda: tty.text().count("compiling 1 of 2, about 3 s") > 2)
+        screen.compiling(Progress("", 2, 2))
+        begun = len(tty.text())
+        _until(lambda: "loading the model" in tty.text()[begun:])
+    assert tty.text().endswith("\r\x1b[K")
+
+
+def _until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not done() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert done()
 
 
 @pytest.mark.parametrize(("name", "value"), [("TERM", "xterm"), ("NO_COLOR", "1"), ("TERM", "dumb")])

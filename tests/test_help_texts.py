@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 import typer
+from command_lines import parsed
 
+from llmlocal.cli.chat import slash_commands
 from llmlocal.cli.main import app
 
 ROOT = Path(__file__).parents[1]
@@ -85,6 +87,73 @@ def test_messages_and_hints_name_what_exists() -> None:
             seen += len(named)
     assert not wrong, "\n".join(wrong)
     assert seen > 100
+
+
+def command_lines(text: str) -> Iterator[list[str]]:
+    """The words after each `llmlocal` in a message, up to the end of the clause; a hint may begin with the command."""
+    if " --" in text and (text.split(" ")[0],) in commands() and "\n" not in text:
+        text = f"llmlocal {text}"
+    for call in re.finditer(r"\bllmlocal (?=[a-z]|--)([^;,()`\n]*)", text):
+        words = call[1].rstrip(".:").split()
+        if words[0] not in PROSE:
+            yield words
+
+
+def wrong_line(words: list[str]) -> str:
+    """Why no beginning of `words` that has all their options can be typed; empty where one can. The rest is prose."""
+    least = max((i for i, word in enumerate(words) if word.startswith("-")), default=-1) + 1
+    group = (words[0],) in commands() and hasattr(commands()[(words[0],)].command, "commands")
+    why = ""
+    for n in range(len(words), min(max(least, 1 + group), len(words)) - 1, -1):
+        try:
+            parsed([word.strip("'\"[]") for word in words[:n]])
+        except AssertionError as error:
+            why = str(error)
+        else:
+            return ""
+    return why
+
+
+def takes_value(option: str) -> bool:
+    found = [p for c in commands().values() for p in c.command.get_params(c) if option in (*p.opts, *p.secondary_opts)]
+    return any(not getattr(p, "is_flag", False) for p in found)
+
+
+def test_every_command_line_of_a_message_can_be_typed() -> None:
+    """Those after `llmlocal` parse whole; a value after an option stands where the option takes one."""
+    wrong, lines, values = [], 0, 0
+    for path in SOURCES:
+        for at, text in texts(path):
+            for words in command_lines(text):
+                lines += 1
+                if why := wrong_line(words):
+                    wrong.append(f"{path.relative_to(ROOT)}:{at} {why}")
+            for option, value in re.findall(r"(?<![\w<-])(--[a-z][a-z-]*) ([A-Z]+|\d+)\b(?! (?:and|or) --)", text):
+                values += 1
+                if option not in OPTIONS_OF_OTHERS and not takes_value(option):
+                    wrong.append(f"{path.relative_to(ROOT)}:{at} {option} takes no {value}")
+    assert not wrong, "\n".join(wrong)
+    assert lines > 40 and values > 15, (lines, values)
+
+
+def test_wrong_lines_are_found() -> None:
+    assert "nothing" in wrong_line(["nothing", "at", "all"])
+    assert wrong_line(["chat", "--continue", "--ctx", "5", "holds", "it"]) == ""
+    assert "--nowhere" in wrong_line(["chat", "--nowhere", "5", "holds", "it"])
+    assert "--ctx" in wrong_line(["chat", "--ctx"])
+    assert "nosuch" in wrong_line(["gguf", "nosuch", "model.gguf"])
+
+
+def test_slash_commands_of_messages_exist() -> None:
+    wrong, seen = [], 0
+    for path in (ROOT / "cli").rglob("*.py"):
+        for at, text in texts(path):
+            for name in re.findall(r"(?:^|[\s(;])/([a-z]+)(?=[\s),;.]|$)", text):
+                seen += 1
+                if not slash_commands.is_command(f"/{name}"):
+                    wrong.append(f"{path.relative_to(ROOT)}:{at} /{name}")
+    assert not wrong, "\n".join(wrong)
+    assert seen > 15, seen
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

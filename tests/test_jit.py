@@ -26,7 +26,7 @@ from naive import number, run
 from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.quant.jit import linker
 told = []
-linker.listeners.append(told.append)
+linker.listeners.append(lambda progress: told.append(progress.kernel))
 x, rows, out = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 1], np.int64), np.empty((2, 3), np.float32)
 run(gather_rows, outputs=number(2), rows=rows, x=x, out=out, width=3)
 print(json.dumps({"out": out.tolist(), "numba": "numba" in sys.modules, "told": told}))
@@ -208,3 +208,55 @@ def test_argument_blocks_are_checked_by_name() -> None:
     assert gather_rows.block(outputs=1, rows=2, x=3, out=4, width=1.0)[-1] == 0x3F800000
     with pytest.raises(TypeError, match="gather_rows takes"):
         gather_rows.block(outputs=1, rows=2, x=3, out=4)
+
+
+GIVEN_UP = """
+import sys, threading
+from pathlib import Path
+from llmlocal.ops.attention import attention
+from llmlocal.ops.elementwise import add
+from llmlocal.ops.gather_rows import gather_rows
+from llmlocal.ops.kv import find
+from llmlocal.quant.jit.cache import cache_root
+from llmlocal.quant.jit.parallel_compile import Compilation
+
+def files():
+    return sorted(path.name for path in cache_root().rglob("*") if path.suffix != ".TAG" and path.is_file())
+
+stopped = Compilation([attention(find("f16")), add], 1)
+while not stopped.progress().kernel:
+    stopped.wait(0.1)
+print(stopped.total, stopped.progress().kernel, stopped.progress().seconds_left > 0)
+stopped.stop()
+stopped.wait()
+print(stopped.ended, stopped.complete, files())
+
+whole = Compilation([gather_rows, add, add], 2)
+whole.wait()
+print(whole.complete, whole.progress().done, whole.total, files(), "numba" in sys.modules)
+
+other = threading.Event()
+threading.Thread(target=other.wait).start()
+unsafe = Compilation([attention(find("f16"))], 2)
+print(unsafe.total, unsafe.ended, unsafe.complete, unsafe.wait())
+other.set()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kernels are compiled in this process then")
+def test_compiling_in_other_processes_can_be_given_up(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", GIVEN_UP],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"LLMLOCAL_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.stderr == ""
+    assert run.stdout.splitlines() == [
+        "2 attention_f16 True",
+        "True False []",
+        "True 2 2 ['add.o', 'gather_rows.o'] False",
+        "0 True False True",
+    ]

@@ -145,7 +145,7 @@ def test_parts_are_short_for_large_models(weights: int, part: int) -> None:
 def test_engine_is_loaded_for_the_first_answer_only() -> None:
     s, engine = session([EOS], n_ctx=8)
     loads: list[int] = []
-    s._load = lambda: loads.append(1) or engine  # type: ignore[assignment,func-returns-value,return-value]
+    s._record = lambda: loads.append(1) or engine  # type: ignore[assignment,func-returns-value,return-value]
     with s:
         with pytest.raises(PromptTooLongError):
             s.complete("d" * 20)

@@ -57,7 +57,7 @@ def _read(runner: TurnRunner) -> str | None:
     """The next text of the user, None at the end."""
     if runner.interactive:
         runner.screen.gap()
-    return runner.keyboard.read(_context_meter(runner), runner.default)
+    return runner.keyboard.read(_context_meter(runner), runner.default, runner.loading)
 
 
 def _handle(runner: TurnRunner, text: str) -> bool:

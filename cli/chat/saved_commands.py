@@ -10,6 +10,7 @@ from ..model_argument import local_or_pulled
 from ..ui.keyboard import YES_NO
 from ..views.sessions import line
 from .arguments import path_of
+from .loading import Loading
 from .turns import TurnRunner, count
 
 LISTED = 20  # sessions that /sessions shows
@@ -24,13 +25,15 @@ def model(runner: TurnRunner, rest: str) -> None:
         runner.screen.told([str(old.session.gguf.path)])
         return
     path = local_or_pulled(str(path_of(rest)), lambda question: runner.asked(question, YES_NO) == "yes")
+    runner.stop_loading()
     session = runner.open_model(str(path))
     try:
-        runner.chat = Chat(session, old.conversation, old.settings)
+        new, loading = Chat(session, old.conversation, old.settings), Loading(session)
     except BaseException:
         session.close()
         raise
     old.session.close()
+    runner.chat, runner.loading = new, loading
     runner.save({"type": "model", "model": str(path)})
     runner.screen.aside(f"(now using {rest})")
 

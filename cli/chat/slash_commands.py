@@ -11,7 +11,6 @@ from typing import Any
 from ...errors import PromptTooLongError, UsageError
 from ...text import escaped
 from ..choices import Rendering, ShownThoughts
-from ..ui import terminal
 from ..ui.answer import summary
 from ..ui.clipboard import copy
 from ..ui.keyboard import edited
@@ -200,7 +199,7 @@ def think(runner: TurnRunner, rest: str) -> None:
         raise UsageError(f"/think {rest}: must be on, off, auto, show, fold or hide")
     else:
         turns = runner.chat.conversation.turns
-        terminal.show_text((turns[-1].thought if turns else "") or "(the last answer has no thought)")
+        runner.screen.plain((turns[-1].thought if turns else "") or "(the last answer has no thought)")
 
 
 def context(runner: TurnRunner, rest: str) -> None:

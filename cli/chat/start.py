@@ -153,6 +153,7 @@ class Start:
         """The chat, ready to run. Raises as `session` and `Chat`."""
         from ...chat.chat import Chat, ChatSettings
 
+        screen.busy("opening the model")
         session = self.session(str(self.model))
         try:
             tools = [tool.declared for tool in options.tools]
@@ -173,7 +174,12 @@ class Start:
             raise
         screen.notes(session.tokenizer.notes)
         runner = TurnRunner(chat, screen, self._keyboard(), file, options, self.session)
-        runner.attached = self._attached(session)
+        try:
+            runner.attached = self._attached(session)
+            runner.load()
+        except BaseException:
+            session.close()
+            raise
         return runner
 
     def run(
@@ -188,7 +194,7 @@ class Start:
         turns = len(conversation.turns)
         with screen, ExitStack() as stack:
             runner = self.runner(screen, conversation, file, options)
-            stack.callback(lambda: runner.chat.session.close())
+            stack.callback(runner.close)
             if file is not None:
                 stack.callback(file.close)
             if runner.interactive:

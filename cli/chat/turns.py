@@ -16,6 +16,7 @@ from ..ui.keyboard import Keyboard, no_echo
 from ..ui.terminal import columns
 from ..views.calls import call_lines, cut
 from .interrupts import Interrupts
+from .loading import Loading
 
 if TYPE_CHECKING:
     from ...chat.chat import Chat
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ...generation.events import Events, Finished
     from ...generation.session import Session
 
+PATIENCE = 0.1  # seconds that leaving waits for the end of loading
 MAX_CALL_ROUNDS = 16  # answers with function calls in one turn
 CONTEXT_ENDS = {"d": "drop", "drop": "drop", "s": "summarize", "summarize": "summarize", "p": "stop", "stop": "stop"}
 CONSENT = {"y": "yes", "yes": "yes", "always": "always", "n": "no", "no": "no"}
@@ -66,6 +68,29 @@ class TurnRunner:
         self.attached = ""  # files that go with the next question
         self.default = ""  # the text that the next line begins with
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
+        self.loading: Loading | None = None  # of the model, from `load` until it is there
+
+    def load(self) -> None:
+        """Make the model ready, while the user types. Raises as `Loading`."""
+        self.loading = Loading(self.chat.session)
+        progress = self.loading.compiling
+        if progress is not None and self.keyboard.lines:  # nothing moves beside such a line
+            if self.interactive:
+                kernels = count(progress.total, "kernel")
+                self.screen.notes([f"first run: compiling {kernels}; you can type meanwhile"])
+            else:
+                self.screen.compiling(progress)
+
+    def stop_loading(self) -> None:
+        """Give up loading the model; the first answer does it then."""
+        loading, self.loading = self.loading, None
+        if loading is not None:
+            loading.stop()
+
+    def close(self) -> None:
+        """End loading, and close the session; what is still being loaded ends with the process."""
+        if self.loading is None or self.loading.stop(PATIENCE):
+            self.chat.session.close()
 
     # ---- turns ------------------------------------------------------------------------------------------------------
 
@@ -131,9 +156,10 @@ class TurnRunner:
         if self.interactive:
             self.screen.gap()
         with self._echo_off(), self.interrupts.answering(), closing(events):
-            if not session.loaded:
-                self.screen.status("loading the model")
-                _ = session.engine
+            try:
+                if not self._loaded():
+                    return
+            finally:
                 self.screen.clear()
             self.end = self.screen.answer(events, out, stopped=lambda: self.interrupts.stopped)
         self._answered = self.chat.conversation.turns[-1]
@@ -141,6 +167,19 @@ class TurnRunner:
         if cache is not None and cache.notes:
             self.screen.notes(cache.notes)
             cache.notes.clear()
+
+    def _loaded(self) -> bool:
+        """Wait until the model is there; false where Ctrl-C comes before. Raises what loading it raises."""
+        loading = self.loading
+        if loading is not None and not loading.wait(lambda: self.interrupts.stopped, self.screen.busy):
+            if not self.interactive:
+                raise KeyboardInterrupt
+            return False
+        self.loading = None
+        if not self.chat.session.loaded:
+            self.screen.busy("loading the model")
+            _ = self.chat.session.engine
+        return True
 
     def _echo_off(self) -> AbstractContextManager[None]:
         return no_echo(lines=True) if self.keyboard.lines else nullcontext()

@@ -77,14 +77,16 @@ def run(
     whole_lines, wraps = not (no_newline or (asked.raw and quiet)), wrap is choices.Wrapping.on
     screen = AnswerScreen(whole_lines=whole_lines, wrap=wraps, quiet=quiet, verbose=verbose)
     read_files = files_source(asked.file or ())
+    screen.busy("opening the model")
     with screen, opened(model, loading, prompt_cache) as session:
-        most = session.most_bytes
-        texts = read_files(most)
-        request = PromptRequest(read(most), asked.system, texts, asked.raw, asked.template, limits.think.value)
+        screen.clear()  # stdin may be waited for
+        texts, text = read_files(session.most_bytes), read(session.most_bytes)
+        request = PromptRequest(text, asked.system, texts, asked.raw, asked.template, limits.think.value)
         ready = session.prompt(request)
         screen.notes(ready.notes)
         if asked.show_only:
             return show_prompt(ready, target, model)
+        screen.busy("loading the model")
         events = session.answer(
             ready,
             max_tokens=limits.max_tokens,

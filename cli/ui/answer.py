@@ -16,7 +16,7 @@ from ..choices import Rendering, ShownThoughts
 from . import error_stream
 from .code import highlighted
 from .markdown import DIM, RESET, Markdown
-from .terminal import Screen, can_draw, columns, folded, is_terminal, note, stdout, visible
+from .terminal import Screen, can_draw, columns, folded, is_terminal, note, show_text, stdout, visible
 from .wrap import PlainText, Wrap
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ class AnswerScreen(Screen):
 
         with _Writer(self, out) as writer:
             writer.token(Token(0, (Part("answer", text),)))
+
+    def plain(self, text: str) -> None:
+        """A text as it is, to stdout; on a terminal broken between words."""
+        wide = columns(sys.stdout) if self.wrap and is_terminal() else 0
+        drawn = PlainText(Wrap(lambda: wide))
+        self.clear()
+        show_text(drawn.push(visible(text)) + drawn.finish() if is_terminal() else text)
 
     def aside(self, text: str, *, always: bool = False) -> None:
         """A line about the chat, to stderr, unless silence was asked for; dim where there are colours."""

@@ -10,11 +10,18 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import cycle
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import error_stream, typeahead
-from .terminal import can_draw, note
+from .spinner import TURN, frames
+from .terminal import can_draw, note, report, visible
+from .wrap import width_of, wrapped
+
+if TYPE_CHECKING:
+    from ...errors import LlmlocalError
 
 PROMPT = "> "
 INVITATION, SHORT_INVITATION = "Ask anything (/? for help)", "/? for help"  # in an empty prompt
@@ -28,13 +35,24 @@ ANSWER = ": "  # before the answer to a question that any text answers
 Completer = Callable[[str], tuple[int, Iterable[tuple[str, str]]]]
 
 
+class Work(Protocol):
+    """What goes on while the user types: `label` says it in words, empty when it has ended; `failure` is told once."""
+
+    @property
+    def label(self) -> str: ...
+    def failure(self) -> LlmlocalError | None: ...
+
+
 class Keyboard(Protocol):
     """Where the user's texts come from. `lines`: they are whole lines, which the terminal itself edits."""
 
     lines: bool
 
-    def read(self, corner: str, default: str = "") -> str | None:
-        """The next text, None at the end. `corner` is shown beside it; raises KeyboardInterrupt for Ctrl-C."""
+    def read(self, corner: str, default: str = "", work: Work | None = None) -> str | None:
+        """The next text, None at the end. `corner` is shown beside it; raises KeyboardInterrupt for Ctrl-C.
+
+        A line editor shows `work` as long as it goes on, and how it failed.
+        """
 
     def ask(self, question: str, answers: Mapping[str, str]) -> str:
         """What `answers` says that the line typed means; the last meaning where nothing can be answered.
@@ -60,7 +78,7 @@ class PlainKeyboard:
     def __init__(self) -> None:
         self._person = sys.stdin is not None and sys.stdin.isatty()
 
-    def read(self, corner: str, default: str = "") -> str | None:
+    def read(self, corner: str, default: str = "", work: Work | None = None) -> str | None:
         return self._read(PROMPT)
 
     def ask(self, question: str, answers: Mapping[str, str]) -> str:
@@ -101,6 +119,7 @@ class LineEditor:
     def __init__(self, history: Path | None, complete: Completer) -> None:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.layout.processors import TabsProcessor
+        from prompt_toolkit.styles import Style
 
         self._pastes = Pastes()
         self._session: Any = PromptSession(
@@ -113,22 +132,49 @@ class LineEditor:
             key_bindings=_keys(self._pastes),
             completer=_completer(complete),
             color_depth=_no_colour(),
+            style=Style.from_dict({"bottom-toolbar": "noreverse"}),
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
             placeholder=None if os.environ.get("NO_COLOR") else _invitation,
         )
 
-    def read(self, corner: str, default: str = "") -> str | None:
+    def read(self, corner: str, default: str = "", work: Work | None = None) -> str | None:
         from prompt_toolkit.application import get_app
+
+        def watch() -> None:
+            if work is not None and work.label:
+                self._session.app.create_background_task(self._watch(work))
 
         def meter() -> str:
             return "" if get_app().is_done else corner  # what was sent stands alone
 
         try:
             mark = PROMPT if os.environ.get("NO_COLOR") else [("bold ansicyan", PROMPT)]
-            text: str = self._session.prompt(mark, rprompt=meter, default=self._pastes.taken(default))
+            shown = self._pastes.taken(default)
+            text: str = self._session.prompt(mark, rprompt=meter, default=shown, pre_run=watch)
         except EOFError:
             return None
+        finally:
+            self._session.bottom_toolbar = None
+        if self._session.app.erase_when_done:
+            _show_wrapped(mark, text)
         return self._pastes.whole(text)
+
+    async def _watch(self, work: Work) -> None:
+        """Show at the bottom of the screen what goes on, and above the line how it failed."""
+        from asyncio import sleep
+
+        from prompt_toolkit.application import run_in_terminal
+
+        for frame in cycle(frames()):
+            if not (label := work.label):
+                break
+            self._session.bottom_toolbar = f"{frame} {label}"
+            self._session.app.invalidate()
+            await sleep(TURN)
+        self._session.bottom_toolbar = None
+        self._session.app.invalidate()
+        if failure := work.failure():
+            await run_in_terminal(partial(report, failure, None))
 
     def ask(self, question: str, answers: Mapping[str, str]) -> str:
         return _chosen(question, answers, self._answer)
@@ -145,6 +191,26 @@ class LineEditor:
         except (EOFError, KeyboardInterrupt):
             return None
         return text
+
+
+def _too_wide(text: str) -> bool:
+    """Whether the terminal breaks one of the lines that were typed."""
+    from shutil import get_terminal_size
+
+    return any(width_of(line) > get_terminal_size().columns for line in f"{PROMPT}{text}".split("\n"))
+
+
+def _show_wrapped(mark: Any, text: str) -> None:
+    """What was sent, in the place of the line in which it was typed: broken between words."""
+    from shutil import get_terminal_size
+
+    from prompt_toolkit import print_formatted_text
+    from prompt_toolkit.formatted_text import FormattedText
+
+    columns = get_terminal_size().columns
+    body = "\n".join(wrapped(line, columns) for line in f"{PROMPT}{visible(text)}".split("\n"))
+    parts = [*mark, ("", body.removeprefix(PROMPT))] if isinstance(mark, list) else [("", body)]
+    print_formatted_text(FormattedText(parts), color_depth=_no_colour())
 
 
 class Pastes:
@@ -307,6 +373,7 @@ def _keys(pastes: Pastes) -> Any:
 
     @keys.add("enter", filter=~is_searching)
     def send(event: KeyPressEvent) -> None:
+        event.app.erase_when_done = _too_wide(event.current_buffer.text)
         event.current_buffer.validate_and_handle()
 
     @keys.add("escape", "enter")

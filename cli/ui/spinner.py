@@ -33,13 +33,16 @@ class Spinner:
         return self._thread is not None
 
     def show(self, label: str) -> None:
-        """Show `label`; its time goes on as long as the first word is the same."""
+        """Show `label`; its time goes on as long as the first word is the same.
+
+        One that says itself how many seconds are left is shown without its time.
+        """
         if label.partition(" ")[0] != self._label.partition(" ")[0]:
             self._since = monotonic()
         self._label = label
         if self._thread is None:
             self._done.clear()
-            self._thread = Thread(target=self._turn, daemon=True)
+            self._thread = Thread(target=self._turn, name="llmlocal-spinner", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -52,11 +55,17 @@ class Spinner:
 
     def _turn(self) -> None:
         said = ""
-        for frame in cycle(FRAMES if (sys.stderr.encoding or "").lower().startswith("utf") else ASCII_FRAMES):
+        for frame in cycle(frames()):
             label, seconds = self._label, int(monotonic() - self._since)
-            drawn = self._draw(f"{frame} {label}" + (f" {seconds} s" if seconds >= SECONDS_AFTER else ""))
+            timed = seconds >= SECONDS_AFTER and not label.endswith(" s")
+            drawn = self._draw(f"{frame} {label}" + (f" {seconds} s" if timed else ""))
             if not drawn and seconds >= PATIENCE and label.partition(" ")[0] != said:
                 said = label.partition(" ")[0]
                 self._say(label)
             if self._done.wait(TURN):
                 return
+
+
+def frames() -> str:
+    """The characters of a turn."""
+    return FRAMES if (sys.stderr.encoding or "").lower().startswith("utf") else ASCII_FRAMES

@@ -24,6 +24,7 @@ from .progress import ProgressLine
 from .wrap import wrapped
 
 if TYPE_CHECKING:
+    from ...quant.jit.linker import Progress
     from .spinner import Spinner
 
 # What can move a cursor or turn text around: C0 but for line feed and tab, DEL, C1, bidirectional overrides.
@@ -207,6 +208,16 @@ def begin() -> None:
     _written = False
 
 
+def compiling_label(progress: Progress, *, first: bool = True) -> str:
+    """How far kernels are, in words; `first` where they are kept, so that no later run compiles them."""
+    at = f"{min(progress.done + 1, progress.total)} of {progress.total}" if progress.total else progress.kernel
+    left = ""
+    if progress.seconds_left is not None:
+        seconds = max(1, round(progress.seconds_left))
+        left = f", about {seconds if seconds < 10 else 5 * round(seconds / 5)} s"
+    return f"{'first run: ' if first else ''}compiling {at}{left}"
+
+
 # ---- what goes on -------------------------------------------------------------------------------------------------
 
 
@@ -215,7 +226,8 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._quiet, self._verbose = quiet, verbose
-        self._compiled = 0
+        self._noted = False  # that kernels are compiled
+        self._doing = ""  # what the moving line says
         self._since = monotonic()
         self._line = ProgressLine()
         self._spinner: Spinner | None = None
@@ -236,18 +248,25 @@ class Screen:
             linker.listeners.remove(self.compiling)
         self.clear()
 
-    def compiling(self, kernel: str) -> None:
-        """Called before each kernel is compiled: shows a counting line on a terminal, one note elsewhere."""
+    def compiling(self, progress: Progress) -> None:
+        """Kernels are being compiled: a line that moves on a terminal, one note elsewhere; at the end it goes."""
         from ...quant.jit.cache import why_unused
         from ...quant.jit.cpu import target
 
-        self._compiled += 1
+        if progress.total and progress.done == progress.total:
+            self._spin(self._doing) if self._doing else self.clear()
+            return
         reason = why_unused()
-        title = f"compiling kernels for {target().isa} ({'for this run only' if reason else 'once'})"
-        if self._compiled == 1 and reason:
+        if not self._noted and reason:
             self.notes([f"kernels are compiled for this run only: {reason}"])
-        if not self.status(f"{title}: {self._compiled} {kernel}") and self._compiled == 1 and not reason:
-            note(title)
+        elif not self._noted and not self._can_spin():
+            self.notes([f"compiling kernels for {target().isa} (once)"])
+        self._noted = True
+        label = compiling_label(progress, first=not reason)
+        if progress.total:
+            self._spin(label)
+        else:
+            self.status(label)
 
     def progress(self, title: str, done: int, total: int, unit: str = "", more: str = "") -> None:
         """A bar that says how far the work is and how long it will take; not in the first second, only on terminals.
@@ -265,13 +284,20 @@ class Screen:
 
     def busy(self, label: str) -> None:
         """A line that moves until anything else is shown: the program works at `label`. Only on terminals."""
-        if self._quiet or sys.stderr is None or not sys.stderr.isatty():
+        self._doing = label
+        self._spin(label)
+
+    def _spin(self, label: str) -> None:
+        if not self._can_spin():
             return
         if self._spinner is None:
             from .spinner import Spinner
 
             self._spinner = Spinner(self._draw, lambda label: note(f"({label})"))
         self._spinner.show(one_line(label))
+
+    def _can_spin(self) -> bool:
+        return not self._quiet and sys.stderr is not None and sys.stderr.isatty()
 
     def status(self, text: str) -> bool:
         """A line about what goes on, in the place of the last one; false where that cannot be."""
@@ -291,6 +317,7 @@ class Screen:
 
     def clear(self) -> None:
         """Take the progress line away."""
+        self._doing = ""
         if self._spinner is not None:
             self._spinner.stop()
         self._line.clear()

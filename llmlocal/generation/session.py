@@ -18,6 +18,7 @@ from ..model_info.arch_value import arch_value
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
 from ..model_info.weight_memory import copies_weights
+from ..quant.jit.parallel_compile import Compilation
 from ..runtime.batch import batch_sizes
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
@@ -39,12 +40,14 @@ class Session:
     The engine is loaded with the first answer, so that a prompt that is refused compiles no kernels.
     """
 
-    def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, load: Callable[[], Engine]) -> None:
+    def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, record: Callable[[], Engine]) -> None:
+        """`record` opens the engine, not yet loaded."""
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
         self.load_seconds = 0.0
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
         self.kv_type = "f16"
-        self._load = load
+        self._record = record
+        self._recorded: Engine | None = None  # until it is loaded
         self._engine: Engine | None = None
 
     @classmethod
@@ -75,7 +78,7 @@ class Session:
             gguf.close()
             raise
 
-        def load() -> Engine:
+        def record() -> Engine:
             if not force:
                 check_memory(gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type)
             return Engine.open(
@@ -86,9 +89,10 @@ class Session:
                 max_outputs=max_outputs,
                 kv_type=kv_type,
                 copy_weights=copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type),
+                load=False,
             )
 
-        session = cls(gguf, tokenizer, n_ctx, load)
+        session = cls(gguf, tokenizer, n_ctx, record)
         session.kv_type = kv_type
         return session
 
@@ -97,9 +101,23 @@ class Session:
         """The engine, loaded on first use. Raises as `Engine.open` does."""
         if self._engine is None:
             clock = perf_counter()
-            self._engine = self._load()
+            engine, self._recorded = self._recorded or self._record(), None
+            try:
+                engine.load()
+            except BaseException:
+                engine.close()
+                raise
+            self._engine = engine
             self.load_seconds = perf_counter() - clock
         return self._engine
+
+    def compile_ahead(self) -> Compilation:
+        """Check the model, and start to compile the kernels that it needs. Raises as `Engine.open` does.
+
+        Call it in the main thread; when the compilation has ended, any one thread may load `engine`.
+        """
+        self._recorded = self._recorded or self._record()
+        return self._recorded.compile_ahead()
 
     @property
     def loaded(self) -> bool:
@@ -117,8 +135,9 @@ class Session:
             if self._engine is not None and self.cache is not None:
                 self.cache.store(self._engine)
         finally:
-            if self._engine is not None:
-                self._engine.close()
+            for engine in (self._engine, self._recorded):
+                if engine is not None:
+                    engine.close()
             self.gguf.close()
 
     def __enter__(self) -> Session:

@@ -50,15 +50,19 @@ def renamed_template(gguf: GGUFFile, old: str, new: str) -> tuple[dict[str, Any]
         raise NotFoundError(f"{escaped(str(gguf.path))}: has no chat template {shown(old)}", have)
     if raw[before][0] is not ValueType.STRING:
         kind = raw[before][0].label
-        raise BadFileError(f"{escaped(str(gguf.path))}: {before} is not a text ({kind})", f"gguf set --remove {before}")
+        raise BadFileError(f"{escaped(str(gguf.path))}: {before} is not a text ({kind})", _removal(before))
     if after in raw:
-        raise UsageError(f"the file already has a chat template {shown(new)}", f"gguf set --remove {after}")
+        raise UsageError(f"the file already has a chat template {shown(new)}", _removal(after))
     others = [k.removeprefix(f"{TEMPLATE}.") for k in raw if k.startswith(f"{TEMPLATE}.") and k != before]
     names = others + ([new] if new != DEFAULT else [])
     changes: dict[str, Any] = {after: (raw[before][0], bytes(raw[before][1]))}
     if names:
         changes[TEMPLATE_NAMES] = (ValueType.STRING, names)
     return changes, [before] + ([TEMPLATE_NAMES] if not names and TEMPLATE_NAMES in raw else [])
+
+
+def _removal(key: str) -> str:
+    return f"llmlocal gguf set FILE {escaped(key)} --remove --in-place removes it"
 
 
 def _template_key(name: str) -> str:

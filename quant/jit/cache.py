@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -115,11 +116,25 @@ def read(path: Path) -> bytes | None:
 
 def keep(path: Path, code: bytes) -> None:
     """Write whole or not at all; a cache that cannot be written costs time, not correctness."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), _not_ended():
         handle, name = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as f:
                 f.write(hashlib.sha256(code).digest() + code)
             os.replace(name, path)
-        except OSError:
+        except BaseException:
             os.unlink(name)
+            raise
+
+
+@contextlib.contextmanager
+def _not_ended() -> Iterator[None]:
+    """SIGTERM, with which a process that compiles is given up, waits until the end of the block."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

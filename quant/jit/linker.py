@@ -6,6 +6,7 @@ Numba is imported only where object code is not in the cache; loading needs llvm
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 from . import cache as kernel_cache
@@ -13,7 +14,18 @@ from .cpu import Target, target
 from .kernel import Kernel
 from .loader import load
 
-listeners: list[Callable[[str], None]] = []  # told a kernel's name before it is compiled
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Kernels that are compiled: the one that is being compiled, how many are `done` of how many, the time left."""
+
+    kernel: str
+    done: int = 0
+    total: int = 0  # 0 where only this one is known
+    seconds_left: float | None = None  # None where that cannot be said
+
+
+listeners: list[Callable[[Progress], None]] = []  # told before a kernel is compiled, and how far others are
 
 
 def address_of(kernel: Kernel, isa: str | None = None) -> int:
@@ -30,7 +42,7 @@ def _address(kernel: Kernel, where: Target) -> int:
         from .compiler import compile_object
 
         for tell in listeners:
-            tell(kernel.name)
+            tell(Progress(kernel.name))
         code = compile_object(kernel, where, symbol)
         kernel_cache.keep(path, code)
     return load(code, where, symbol)
