@@ -57,14 +57,7 @@ def opened(model: Path, loading: Loading, cache: str) -> Iterator[Session]:
     from ..generation.session import Session
 
     kept = prompt_cache(cache)
-    with Session.open(
-        model,
-        n_ctx=loading.ctx,
-        n_threads=loading.threads,
-        kv_type=loading.kv_type,
-        weights=loading.weights,
-        force=loading.yes,
-    ) as session:
+    with Session.open(model, **loading.arguments()) as session:
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():

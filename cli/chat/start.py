@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..open_model import chosen, guide, prompt_cache
+from ..options.common import Loading
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
 from ..ui.terminal import check_stdout
@@ -43,11 +44,7 @@ class Start:
     """The options of the command line that open a model, now or with /model later. `given` are sampling parameters."""
 
     model: Path | None
-    n_ctx: int | None
-    n_threads: int | None
-    kv_type: str
-    weights: str
-    force: bool
+    loading: Loading
     cache: str
     save: bool
     template: str | None
@@ -126,17 +123,10 @@ class Start:
         from ...generation.session import Session
         from ...model_info.memory_limit import check_memory
 
-        session = Session.open(
-            name,
-            n_ctx=self.n_ctx,
-            n_threads=self.n_threads,
-            kv_type=self.kv_type,
-            weights=self.weights,
-            force=self.force,
-        )
+        session = Session.open(name, **self.loading.arguments())
         try:
-            if not self.force:
-                check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx, self.kv_type)
+            if not self.loading.yes:
+                check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx, self.loading.kv_type)
             session.cache = prompt_cache(self.cache if self.save else "off")
         except BaseException:
             session.close()

@@ -46,9 +46,8 @@ def chat(
     path, asked = named_or_saved(model, question)
     ends = Limits(limits.max_tokens, limits.stop or (), limits.think.value, limits.think_budget, form.requested())
     start = Start(
-        path, loading.ctx, loading.threads, loading.kv_type, loading.weights, loading.yes, prompt_cache,
-        not saved.no_save, first.template, given, ends, quiet, first.file or (), asked,
-    )  # fmt: skip
+        path, loading, prompt_cache, not saved.no_save, first.template, given, ends, quiet, first.file or (), asked
+    )
     turn_options = start.turn_options(calls.tools, calls.tool_run, display.context_end, display.commands)
     file, conversation = start.conversation(saved.resume, saved.session, first.system)
     screen = AnswerScreen(

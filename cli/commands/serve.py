@@ -35,15 +35,7 @@ def serve(
 
     listener = Listener.open(reach.host, reach.port, reach.api_key_file)
     settings = Settings(
-        n_ctx=loading.ctx,
-        n_threads=loading.threads,
-        parallel=sharing.parallel,
-        queue=sharing.queue,
-        kv_type=loading.kv_type,
-        weights=loading.weights,
-        force=loading.yes,
-        template=template,
-        idle_unload=idle,
+        parallel=sharing.parallel, queue=sharing.queue, template=template, idle_unload=idle, **loading.arguments()
     )
     with listener.socket, terminal.Screen(quiet=quiet) as screen:
         paths = paths_of(model or (), quiet=quiet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,3 +59,13 @@ class Loading:
     kv_type: KvType = Cache.f16
     weights: WeightsMode = Weights.auto
     yes: Yes = False
+
+    def arguments(self) -> dict[str, Any]:
+        """What `Session.open` and a server's settings take."""
+        return {
+            "n_ctx": self.ctx,
+            "n_threads": self.threads,
+            "kv_type": self.kv_type,
+            "weights": self.weights,
+            "force": self.yes,
+        }

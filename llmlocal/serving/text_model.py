@@ -31,14 +31,9 @@ class TextModel:
         """Load the model. Raises what `Session.open` and loading the engine raise."""
         self.name, self._settings = name, settings
         self.session = Session.open(
-            path,
-            n_ctx=settings.n_ctx,
-            n_threads=settings.n_threads,
-            n_seqs=settings.parallel,
-            kv_type=settings.kv_type,
-            weights=settings.weights,
-            force=settings.force,
-        )
+            path, n_ctx=settings.n_ctx, n_threads=settings.n_threads, n_seqs=settings.parallel,
+            kv_type=settings.kv_type, weights=settings.weights, force=settings.force,
+        )  # fmt: skip
         try:
             self._recommended = recommended_sampling(path)
             self.scheduler = Scheduler(self.session, queue=settings.queue)
