@@ -64,10 +64,4 @@ STEPS = {
 }
 SIZES: dict[str, Any] = {"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2, "num_experts": 16}
 PERIODS = {"attn_layer_period": 8, "attn_layer_offset": 4, "num_experts_per_tok": 2, "rms_norm_eps": 1e-6}
-CONVERSION = Conversion(
-    classes=("JambaForCausalLM",),
-    defaults=SIZES | PERIODS,
-    tied=False,
-    keys=keys,
-    steps=STEPS,
-)
+CONVERSION = Conversion(classes=("JambaForCausalLM",), defaults=SIZES | PERIODS, tied=False, keys=keys, steps=STEPS)

@@ -50,8 +50,5 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("OlmoeForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
-    tied=False,
-    keys=keys,
+    classes=("OlmoeForCausalLM",), defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0}, tied=False, keys=keys
 )

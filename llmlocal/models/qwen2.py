@@ -26,7 +26,5 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 CONVERSION = Conversion(
-    classes=("Qwen2ForCausalLM", "Qwen2Model"),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    tied=False,
+    classes=("Qwen2ForCausalLM", "Qwen2Model"), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0}, tied=False
 )

@@ -54,8 +54,5 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("Qwen2MoeForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    tied=False,
-    keys=keys,
+    classes=("Qwen2MoeForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0}, tied=False, keys=keys
 )

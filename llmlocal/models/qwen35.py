@@ -107,8 +107,5 @@ SIZES = {"linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_value_
 SIZES |= {"linear_num_key_heads": 16, "linear_num_value_heads": 32, "full_attention_interval": 4, "head_dim": 256}
 DEFAULTS = SIZES | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "partial_rotary_factor": 0.25}
 CONVERSION = Conversion(
-    classes=("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"),
-    defaults=DEFAULTS,
-    keys=keys,
-    steps=STEPS | TURNS,
+    classes=("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"), defaults=DEFAULTS, keys=keys, steps=STEPS | TURNS
 )

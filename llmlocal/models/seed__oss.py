@@ -25,7 +25,5 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 CONVERSION = Conversion(
-    classes=("SeedOssForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
-    tied=False,
+    classes=("SeedOssForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128}, tied=False
 )
