@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import re
 import signal
@@ -12,7 +13,8 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from threading import Lock, Thread
@@ -21,6 +23,7 @@ from typing import Any
 import pyte
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
+CHATTING = Path(__file__).parent / "chatting.py"
 # The line editor's prompt with nothing typed.
 EMPTY = re.compile(r"> *(Ask anything \(/\? for help\)|/\? for help)? *(context \d+% of \d+)?")
 
@@ -172,3 +175,24 @@ class Person:
             time.sleep(0.05)
             os.close(self.slave)
             os.close(self.master)
+
+
+@contextmanager
+def people() -> Iterator[list[Person]]:
+    """A list of persons, whose programs are ended at last."""
+    all_of_them: list[Person] = []
+    yield all_of_them
+    for person in all_of_them:
+        if person.process.poll() is None:
+            person.process.kill()
+            person.process.wait()
+
+
+def at_a_chat(
+    folder: Path, script: Mapping[str, Any], model: str, *options: str | Path, columns: int = 80, **environment: str
+) -> Person:
+    """A person in a chat with a scripted model (see chatting.py), whose files lie in `folder`."""
+    (folder / "script.json").write_text(json.dumps(script))
+    homes = {name: str(folder) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
+    command = [sys.executable, CHATTING, folder / "script.json", "chat", model, *options]
+    return Person(command, columns=columns, **homes, **environment)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from typing import Any
 import pytest
 
 pytest.importorskip("pty", reason="no pseudo-terminals on this system")
-from terminals import Person
+from terminals import Person, at_a_chat, people
 
 from llmlocal.chat.conversation import Conversation, Turn, assistant, result
 from llmlocal.chat.transcript import openai, sharegpt
 from llmlocal.cli.chat.completion import complete
 from llmlocal.cli.ui.keyboard import Pastes
 
-CHATTING = Path(__file__).parent / "chatting.py"
 Chat = Callable[..., Person]
 Said = Callable[..., tuple[int, str, str]]
 
@@ -27,21 +25,15 @@ Said = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def chat(tmp_path: Path) -> Iterator[Chat]:
     """Starts a chat with a scripted model at a terminal."""
-    people: list[Person] = []
 
     def start(answers: list[str], *options: str, delay: float = 0, model: str = "m", columns: int = 90) -> Person:
         script = {"answers": answers, "delay": delay, "n_ctx": 4096}
-        (tmp_path / "script.json").write_text(json.dumps(script))
-        command = [sys.executable, CHATTING, tmp_path / "script.json", "chat", model, "--template", "chatml", *options]
-        homes = {name: str(tmp_path) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
-        people.append(Person(command, columns=columns, PATH="", DISPLAY="", WAYLAND_DISPLAY="", **homes))
-        return people[-1]
+        chosen, nowhere = ("--template", "chatml", *options), {"PATH": "", "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+        started.append(at_a_chat(tmp_path, script, model, *chosen, columns=columns, **nowhere))
+        return started[-1]
 
-    yield start
-    for person in people:
-        if person.process.poll() is None:
-            person.process.kill()
-            person.process.wait()
+    with people() as started:
+        yield start
 
 
 def records(tmp_path: Path) -> list[dict[str, Any]]:

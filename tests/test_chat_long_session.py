@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +10,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("pty", reason="no pseudo-terminals on this system")
-from terminals import Person
+from terminals import Person, at_a_chat, people
 
-CHATTING = Path(__file__).parent / "chatting.py"
 SENTENCE = "A paragraph of ordinary words which is quite a lot longer than the smaller ones of these terminals. "
 TABLE = (
     "| quantity | what is to be said about it | number |\n|:--|:--|--:|\n"
@@ -48,14 +45,10 @@ SIZES = (40, 80, 200)
 
 @pytest.fixture
 def person(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Person]:
-    (tmp_path / "script.json").write_text(json.dumps({"answers": ANSWERS, "n_ctx": 65536}))
-    command = [sys.executable, CHATTING, tmp_path / "script.json", "chat", "m", "--template", "chatml"]
-    homes = {name: str(tmp_path) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
-    person = Person(command, columns=request.param, **homes)
-    yield person
-    if person.process.poll() is None:
-        person.process.kill()
-        person.process.wait()
+    script = {"answers": ANSWERS, "n_ctx": 65536}
+    with people() as started:
+        started.append(at_a_chat(tmp_path, script, "m", "--template", "chatml", columns=request.param))
+        yield started[0]
 
 
 def prompts(person: Person) -> int:

@@ -7,23 +7,20 @@ import os
 import random
 import signal
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from terminals import Person
+from terminals import Person, at_a_chat, people
 
-CHATTING = Path(__file__).parent / "chatting.py"
 Chat = Callable[..., Person]
 
 
 @pytest.fixture
 def chat(tmp_path: Path) -> Iterator[Chat]:
     """Starts a chat with a scripted model at a terminal; all of them are ended with the test."""
-    people: list[Person] = []
 
     def start(
         answers: list[str],
@@ -36,20 +33,14 @@ def chat(tmp_path: Path) -> Iterator[Chat]:
         failure: str = "",
         **environment: str,
     ) -> Person:
-        script: dict[str, Any] = {"answers": answers, "delay": delay, "n_ctx": n_ctx}
-        script |= {"loading": str(tmp_path / loading) if loading else "", "failure": failure}
-        (tmp_path / "script.json").write_text(json.dumps(script | ({"template": template} if template else {})))
+        script = {"answers": answers, "delay": delay, "n_ctx": n_ctx, "failure": failure}
+        script |= {"loading": str(tmp_path / loading) if loading else ""} | ({"template": template} if template else {})
         more = () if template else ("--template", "chatml")
-        command = [sys.executable, CHATTING, tmp_path / "script.json", "chat", "m", *more, *options]
-        homes = {name: str(tmp_path) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
-        people.append(Person(command, columns=columns, **homes, **environment))
-        return people[-1]
+        started.append(at_a_chat(tmp_path, script, "m", *more, *options, columns=columns, **environment))
+        return started[-1]
 
-    yield start
-    for person in people:
-        if person.process.poll() is None:
-            person.process.kill()
-            person.process.wait()
+    with people() as started:
+        yield start
 
 
 def sessions(tmp_path: Path) -> list[list[dict[str, Any]]]:

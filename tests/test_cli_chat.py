@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terminals import PROGRAM
+from terminals import CHATTING, PROGRAM
 
 from llmlocal.chat.tools import load, run
 from llmlocal.chat_format.tool_calls import Call
@@ -30,7 +30,7 @@ from llmlocal.quant.kernels.matmul import TILED_TOKENS
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
-CHATTING = Path(__file__).parent / "chatting.py"
+
 Chatter = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -28,7 +28,7 @@ from ..ops.kv import find
 from .access import Access
 from .answer import Answer, Stream, whole
 from .chat import Chat, ContextEnd, checked
-from .options import Logits, Options, given, require, settings
+from .options import Logits, Options, PromptOptions, given, require, settings
 
 LOGITS_AT_ONCE = 32  # tokens whose logits are computed together
 
@@ -68,6 +68,9 @@ def load(
     )
 
 
+Asked = str | Sequence[Mapping[str, Any]]  # a text, or messages
+
+
 class Model:
     """A model that is open. `load` makes one; `with load(...) as model:` closes it at the end.
 
@@ -83,43 +86,13 @@ class Model:
 
     @overload
     def generate(
-        self,
-        prompt: str | Sequence[Mapping[str, Any]],
-        *,
-        system: str | None = None,
-        raw: bool = False,
-        stream: Literal[False] = False,
-        **options: Unpack[Options],
+        self, prompt: Asked, *, stream: Literal[False] = False, **options: Unpack[PromptOptions]
     ) -> Answer: ...
     @overload
-    def generate(
-        self,
-        prompt: str | Sequence[Mapping[str, Any]],
-        *,
-        system: str | None = None,
-        raw: bool = False,
-        stream: Literal[True],
-        **options: Unpack[Options],
-    ) -> Stream: ...
+    def generate(self, prompt: Asked, *, stream: Literal[True], **options: Unpack[PromptOptions]) -> Stream: ...
     @overload
-    def generate(
-        self,
-        prompt: str | Sequence[Mapping[str, Any]],
-        *,
-        system: str | None = None,
-        raw: bool = False,
-        stream: bool,
-        **options: Unpack[Options],
-    ) -> Answer | Stream: ...
-    def generate(
-        self,
-        prompt: str | Sequence[Mapping[str, Any]],
-        *,
-        system: str | None = None,
-        raw: bool = False,
-        stream: bool = False,
-        **options: Unpack[Options],
-    ) -> Answer | Stream:
+    def generate(self, prompt: Asked, *, stream: bool, **options: Unpack[PromptOptions]) -> Answer | Stream: ...
+    def generate(self, prompt: Asked, *, stream: bool = False, **options: Unpack[PromptOptions]) -> Answer | Stream:
         """Answer a prompt: the whole `Answer`, or with `stream` an iterator of pieces of its text.
 
         A text is what the user says where the model has a chat template, and is continued where it has none, or with
@@ -130,6 +103,7 @@ class Model:
         that ended before it had the form that `schema`, `grammar` or `regex` asks for; a stream raises it at its end.
         """
         session = self._access.session
+        system, raw = options.pop("system", None), options.pop("raw", False)
         require(system is None or isinstance(system, str), "system", system, "a text")
         chosen, choice = settings(session, given(options))
         if raw and (chosen.think != "auto" or chosen.think_budget is not None):

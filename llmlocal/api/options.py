@@ -50,6 +50,13 @@ class Options(TypedDict, total=False):
     sampler: TokenSampler | None  # (ids, logits (vocab_size,) float32) -> id, instead of the built-in sampler
 
 
+class PromptOptions(Options, total=False):
+    """Keyword arguments of `Model.generate`."""
+
+    system: str | None  # system prompt; default: none, unless the chat template has one
+    raw: bool  # continue the text as it is, without a chat template
+
+
 CHOOSE = ("logits_processor", "sampler")
 FORMS = ("schema", "grammar", "regex")
 SAMPLING = (*NAMES, "logit_bias")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BadFileError
 from ..gguf.values import Array, scalar
 
 LARGEST, SMALLEST = 3.4e38, 1.2e-38  # what a float32 holds
+T = TypeVar("T")
 
 
 class Config:
@@ -55,10 +56,7 @@ class Config:
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false, `default` if the key is missing. Raises BadFileError for another type."""
-        value = self._get(key, default)
-        if not isinstance(value, bool):
-            raise self.fail(f"{self.arch}.{key} must be true or false")
-        return value
+        return self._typed(key, default, bool, "true or false")
 
     def numbers(self, key: str, count: int) -> list[float] | None:
         """`count` numbers, of which some may be minus infinity; None for a missing key. Raises BadFileError."""
@@ -73,9 +71,12 @@ class Config:
 
     def text(self, key: str, default: str) -> str:
         """A string, `default` if the key is missing. Raises BadFileError for another type."""
+        return self._typed(key, default, str, "a string")
+
+    def _typed(self, key: str, default: T, type: type[T], what: str) -> T:
         value = self._get(key, default)
-        if not isinstance(value, str):
-            raise self.fail(f"{self.arch}.{key} must be a string")
+        if not isinstance(value, type):
+            raise self.fail(f"{self.arch}.{key} must be {what}")
         return value
 
     def flags(self, key: str, count: int) -> list[bool] | None:
