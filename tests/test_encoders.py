@@ -13,7 +13,7 @@ from encoder_cases import CASES, TEXTS, TYPES, golden, result_of, settings
 from families import VOCAB, write_weights
 from naive import nmse
 from numpy.typing import NDArray
-from test_families import BOUND, NOT_READ, ODD, Accepted, write_tokenizer
+from test_families import BOUND, NOT_READ, ODD, write_tokenizer
 
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.embedding.heads import classifier, masked_words
@@ -109,6 +109,18 @@ def test_a_head_that_is_missing_is_said(case: str, head: Head, tmp_path: Path) -
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 
+class Accepted(Exception):
+    """The model passed every check: kernels would be prepared now."""
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(_: object) -> None:
+        raise Accepted
+
+    monkeypatch.setattr(Graph, "finish", finish)
+
+
 class Changed:
     """An open file with other keys and tensors; None takes one away."""
 
@@ -130,14 +142,6 @@ def said(path: Path, case: str, keys: Mapping[str, Any] = {}, tensors: Mapping[s
             assert "\n" not in str(error)
             return str(error)
     raise AssertionError("the program ran")
-
-
-@pytest.fixture
-def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finish(_: object) -> None:
-        raise Accepted
-
-    monkeypatch.setattr(Graph, "finish", finish)
 
 
 @pytest.mark.usefixtures("nothing_runs")

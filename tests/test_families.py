@@ -33,7 +33,6 @@ from llmlocal.model_info.memory import memory
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
 from llmlocal.quantize.plan import plan_conversion
-from llmlocal.runtime.graph import Graph
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 bench_protocol = import_module("bench_protocol")
@@ -166,10 +165,6 @@ def test_sizes_of_a_block_that_predicts_further_tokens_are_not_read(tmp_path: Pa
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 
-class Accepted(Exception):
-    """The model passed every check: kernels would be prepared now."""
-
-
 def opened(path: Path, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTensor | None] = {}) -> str:
     """What is said of the file with other keys and tensors (None takes one away), empty where it is accepted.
 
@@ -178,33 +173,21 @@ def opened(path: Path, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTens
     with open_gguf(path) as gguf:
         odd: Any = SimpleNamespace(
             path=path,
-            prefer_large_pages=lambda **_: None,
             metadata={k: v for k, v in {**gguf.metadata, **keys}.items() if v is not None},
             tensors={k: v for k, v in {**gguf.tensors, **tensors}.items() if v is not None},
         )
         try:
             Engine(odd, n_ctx=16, n_threads=1, n_seqs=1, ubatch=16, max_outputs=1, kv_type="f16")
-        except Accepted:
-            return ""
         except BadFileError as error:
             assert error.exit_code == 5 and "\n" not in str(error)
             return str(error)
-    raise AssertionError("the program ran")
-
-
-@pytest.fixture
-def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finish(_: object) -> None:
-        raise Accepted
-
-    monkeypatch.setattr(Graph, "finish", finish)
+    return ""
 
 
 ODD = (0, 1 << 31, 3, 7.5, float("nan"), float("inf"), -1.0, 1e30, "4", True, [1, 2])
 NOT_READ = ("vocab_size", "stablelm.use_parallel_residual")  # StableLM's tensors say it
 
 
-@pytest.mark.usefixtures("nothing_runs")
 def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Path]) -> None:
     """A text in the place of a number is always refused, whatever reads the key; a model as it was is accepted."""
     path = model[1]
@@ -224,7 +207,6 @@ def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Pa
         assert f"{arch}.{key} is missing" in opened(path, {f"{arch}.{key}": None})
 
 
-@pytest.mark.usefixtures("nothing_runs")
 def test_a_value_may_be_an_array_of_equal_ones(model: tuple[str, Path]) -> None:
     """Some converters repeat a value for each layer, or write a single one as an array."""
     path = model[1]
@@ -240,7 +222,6 @@ def test_a_value_may_be_an_array_of_equal_ones(model: tuple[str, Path]) -> None:
         assert f"{arch}.{key} has {count} elements" in opened(path, {f"{arch}.{key}": [value] * count})
 
 
-@pytest.mark.usefixtures("nothing_runs")
 def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
     """The shapes that are asked for in the last layer follow the last element of an array."""
     path = model[1]
@@ -262,7 +243,6 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
         assert re.search(rf"'blk.{last}.ffn_\w+.weight' is .*, must be", said)
 
 
-@pytest.mark.usefixtures("nothing_runs")
 def test_every_misshapen_tensor_is_refused(model: tuple[str, Path]) -> None:
     with open_gguf(model[1]) as gguf:
         tensors = dict(gguf.tensors)
@@ -283,7 +263,6 @@ MAY_LACK |= dict.fromkeys(GEMMA4, "attn_v.weight")
 MAY_LACK["falcon-h1-norm"] = "ssm_norm.weight"
 
 
-@pytest.mark.usefixtures("nothing_runs")
 def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
     case, path = model
     with open_gguf(path) as gguf:

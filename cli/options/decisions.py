@@ -6,19 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..option_groups import option
-from .prompts import System, Template
+from .prompts import System, Template, text_or_stdin
 
-AskedQuestion = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="QUESTION",
-        help="The question; - reads it from stdin. Text piped to stdin is added after it. Default: stdin.",
-        show_default=False,
-    ),
-]
+AskedQuestion = Annotated[str | None, text_or_stdin("QUESTION", "The question")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,19 +8,13 @@ from typing import Annotated
 import typer
 
 from ..option_groups import option
+from .prompts import text_or_stdin
 
 Key = Annotated[
     str | None,
     typer.Argument(metavar="KEY", help="Print the whole value of this metadata key.", show_default=False),
 ]
-Text = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="TEXT",
-        help="The text; - reads it from stdin. Text piped to stdin is added after it. Default: stdin.",
-        show_default=False,
-    ),
-]
+Text = Annotated[str | None, text_or_stdin("TEXT", "The text")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..option_groups import option
 
-Prompt = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="PROMPT",
-        help="The prompt; - reads it from stdin. Text piped to stdin is added after it. Default: stdin.",
-        show_default=False,
-    ),
-]
+
+def text_or_stdin(metavar: str, what: str) -> Any:
+    """An argument that is a text, and may come from stdin."""
+    added = "- reads it from stdin. Text piped to stdin is added after it. Default: stdin."
+    return typer.Argument(metavar=metavar, help=f"{what}; {added}", show_default=False)
+
+
+Prompt = Annotated[str | None, text_or_stdin("PROMPT", "The prompt")]
 System = Annotated[
     str | None,
     typer.Option(
