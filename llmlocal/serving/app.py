@@ -12,11 +12,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .anthropic.messages import count_tokens, messages
 from .http.errors import ApiError, ClientGoneError, as_api_error, shape_of
 from .http.guard import Access, Guard, Logged
 from .openai.chat import chat_completions
 from .openai.completions import completions
 from .openai.models import models, one_model
+from .openai.responses import responses
 from .openai.vectors import embeddings, rerank
 from .service import Service
 from .tokens import detokenize, tokenize
@@ -43,8 +45,11 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("GET", "/v1/models/{name:path}", one_model),
     ("POST", "/v1/chat/completions", chat_completions),
     ("POST", "/v1/completions", completions),
+    ("POST", "/v1/responses", responses),
     ("POST", "/v1/embeddings", embeddings),
     ("POST", "/v1/rerank", rerank),
+    ("POST", "/v1/messages", messages),
+    ("POST", "/v1/messages/count_tokens", count_tokens),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
 )

@@ -25,3 +25,31 @@ def tool_choice(fields: Fields) -> bool:
     if choice is None or choice in ("auto", "none"):
         return bool(choice != "none")
     raise refused(fields.place("tool_choice"), "must be auto or none; a call cannot be forced yet", CODE)
+
+
+def tool_choice_object(fields: Fields) -> tuple[bool, bool]:
+    """`tool_choice` as Anthropic writes it: whether the model may call functions, and whether one at most."""
+    choice = fields.object("tool_choice")
+    if choice is None:
+        return True, False
+    kind = choice.required_text("type")
+    if kind not in ("auto", "none"):
+        raise refused(choice.place("type"), "must be auto or none; a call cannot be forced yet", CODE)
+    one = choice.flag("disable_parallel_tool_use")
+    choice.done()
+    return kind == "auto", one
+
+
+def output_format(config: Fields) -> None:
+    """`output_config.format`: no schema can be promised so far. Raises ApiError for one."""
+    config.unless("format", (), "a schema is not supported yet")
+
+
+def text_format(fields: Fields) -> None:
+    """`text` of a response: `format` may be text. Raises ApiError for a schema."""
+    wanted = fields.object("text")
+    if wanted is None:
+        return
+    wanted.unless("format", [{"type": "text"}], "a schema is not supported yet; the only format is text")
+    wanted.unless("verbosity", ["medium"], "is not supported")
+    wanted.done()
