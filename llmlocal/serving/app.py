@@ -15,6 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .anthropic.messages import count_tokens, messages
 from .http.errors import ApiError, ClientGoneError, as_api_error, shape_of
 from .http.guard import Access, Guard, Logged
+from .infill import infill
+from .ollama.generate import chat, generate
+from .ollama.models import show, tags, version
 from .openai.chat import chat_completions
 from .openai.completions import completions
 from .openai.models import models, one_model
@@ -50,6 +53,12 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/v1/rerank", rerank),
     ("POST", "/v1/messages", messages),
     ("POST", "/v1/messages/count_tokens", count_tokens),
+    ("POST", "/api/chat", chat),
+    ("POST", "/api/generate", generate),
+    ("GET", "/api/tags", tags),
+    ("POST", "/api/show", show),
+    ("GET", "/api/version", version),
+    ("POST", "/infill", infill),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
 )

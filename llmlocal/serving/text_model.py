@@ -19,6 +19,7 @@ from ..generation.session import Session
 from ..hub.catalog import recommended_sampling
 from ..scheduler.scheduler import Scheduler
 from ..tokenizer import Tokenizer
+from .fill_in_middle import fill_in_middle
 from .settings import Settings
 
 T = TypeVar("T")
@@ -69,6 +70,11 @@ class TextModel:
         """The prompt for a text to be continued. Raises UsageError for an empty one where there is no BOS."""
         return await self.prepared(partial(self._plain_prompt, text))
 
+    async def fill_prompt(self, before: str, after: str, files: Sequence[tuple[str, str]] = ()) -> Prompt:
+        """The prompt for the text between two others. Raises UsageError where the model was not trained for that."""
+        self.session.check_size(before, after, *(text for _, text in files))
+        return await self.prepared(partial(fill_in_middle, self.tokenizer, before, after, files))
+
     def ids_prompt(self, ids: Sequence[int]) -> Prompt:
         """The prompt of token ids. Raises UsageError for ids outside the vocabulary."""
         if not ids or min(ids) < 0 or max(ids) >= self.tokenizer.n_vocab:
@@ -86,6 +92,11 @@ class TextModel:
     def sampling(self, given: Mapping[str, Any]) -> SamplingParams:
         """Sampling parameters: the client's, otherwise the model's. Raises UsageError for bad values."""
         return sampling(self.session.gguf.metadata, given, self._recommended)
+
+    @property
+    def can_chat(self) -> bool:
+        """Whether there is a chat template."""
+        return self._template(False) is not None
 
     @property
     def can_think(self) -> bool:
