@@ -52,15 +52,8 @@ def test_chat(server: Served, says: Says) -> None:  # noqa: F811
 
 
 def test_options_are_obeyed(server: Served, asked: list[Any]) -> None:  # noqa: F811
-    options = {
-        "temperature": 0.25,
-        "top_k": 7,
-        "seed": 3,
-        "num_predict": 2,
-        "stop": ["x"],
-        "num_ctx": 512,
-        "num_gpu": 1,
-    }
+    options = {"temperature": 0.25, "top_k": 7, "seed": 3, "num_predict": 2, "stop": ["x"], "num_ctx": 512}
+    options["num_gpu"] = 1
     body = {"messages": ASK, "options": options, "think": False, "stream": False, "keep_alive": -1}
     assert server.ask("POST", "/api/chat", body)[1]["done_reason"] == "length"
     request = asked[0]
@@ -151,7 +144,7 @@ def test_the_middle_is_filled_in(server: Served, says: Says, asked: list[Any], m
     body = {"input_prefix": "the", "prompt": " dog", "input_suffix": "house", "n_predict": 50}
     extra = [{"filename": "a.py", "text": "one two"}]
     status, got = server.ask("POST", "/infill", body | {"input_extra": extra})
-    assert status == 200 and (got["content"], got["stop_type"]) == ("the cat", "eos")
+    assert status == 200 and (got["content"], got["stop_type"]) == (" the cat", "eos")
 
     def encoded(text: str) -> list[int]:
         return list(server.model.tokenizer.encode(text, add_special=False))
@@ -160,9 +153,9 @@ def test_the_middle_is_filled_in(server: Served, says: Says, asked: list[Any], m
     assert asked[0].prompt.ids == want
     _, _, data = server.raw("POST", "/infill", body | {"stream": True, "stop": "cat"})
     events = [json.loads(line.removeprefix("data: ")) for line in data.decode().split("\n\n") if line]
-    assert "".join(event["content"] for event in events) == "the "
+    assert "".join(event["content"] for event in events) == " the "
     assert events[-1]["stop"] and (events[-1]["stop_type"], events[-1]["stopping_word"]) == ("word", "cat")
     got = server.ask("POST", "/v1/completions", {"prompt": "the dog", "suffix": "house", "max_tokens": 50})[1]
-    assert got["choices"][0]["text"] == "the cat" and asked[2].prompt.ids == [1, *want[want.index(261) :]]
+    assert got["choices"][0]["text"] == " the cat" and asked[2].prompt.ids == [1, *want[want.index(261) :]]
     got = server.ask("POST", "/api/generate", {"prompt": "the dog", "suffix": "house", "stream": False})[1]
-    assert got["response"] == "the cat" and asked[3].prompt.ids == asked[2].prompt.ids
+    assert got["response"] == " the cat" and asked[3].prompt.ids == asked[2].prompt.ids

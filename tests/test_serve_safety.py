@@ -207,7 +207,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "the dog"}]},
     "/v1/responses": {
         "model": "tiny", "input": [{"role": "user", "content": [{"type": "input_text", "text": "the dog"}]}],
-        "max_output_tokens": 1, "instructions": "x", "reasoning": {"effort": "low"}, "text": {"format": {"type": "text"}},
+        "max_output_tokens": 1, "instructions": "x", "reasoning": {"effort": "low"},
+        "text": {"format": {"type": "text"}},
         "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}], "stream": True,
     },
     "/api/chat": {
