@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .anthropic.messages import count_tokens, messages
 from .http.errors import ApiError, ClientGoneError, as_api_error, shape_of
 from .http.guard import Access, Guard, Logged
-from .infill import infill
+from .llamacpp.infill import infill
+from .llamacpp.tokens import detokenize, tokenize
 from .ollama.generate import chat, generate
 from .ollama.models import show, tags, version
 from .openai.chat import chat_completions
@@ -23,8 +24,8 @@ from .openai.completions import completions
 from .openai.models import models, one_model
 from .openai.responses import responses
 from .openai.vectors import embeddings, rerank
+from .page import page
 from .service import Service
-from .tokens import detokenize, tokenize
 
 Endpoint = Callable[[Service, Request], Awaitable[Any]]
 
@@ -42,6 +43,7 @@ async def metrics(service: Service, http: Request) -> Response:
 
 
 ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
+    ("GET", "/", page),
     ("GET", "/health", health),
     ("GET", "/metrics", metrics),
     ("GET", "/v1/models", models),

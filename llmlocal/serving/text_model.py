@@ -19,7 +19,7 @@ from ..generation.session import Session
 from ..hub.catalog import recommended_sampling
 from ..scheduler.scheduler import Scheduler
 from ..tokenizer import Tokenizer
-from .fill_in_middle import fill_in_middle
+from .llamacpp.fill_in_middle import fill_in_middle
 from .settings import Settings
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .http.body import json_fields
-from .http.errors import refused
-from .service import Service
+from ..http.body import json_fields
+from ..http.errors import refused
+from ..service import Service
 
 MOST_IDS = 1 << 20
 

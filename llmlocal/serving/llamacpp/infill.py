@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from ..generation.events import Finished, Token
-from .answers import Answers
-from .http.body import json_fields, while_connected
-from .http.fields import Fields
-from .http.streams import EventStream, event
-from .options import HARMLESS, Options, sampling_fields, stop_field
-from .service import Service
-from .text_model import TextModel
+from ...generation.events import Finished, Token
+from ..answers import Answers
+from ..http.body import json_fields, while_connected
+from ..http.fields import Fields
+from ..http.streams import EventStream, event
+from ..options import HARMLESS, Options, sampling_fields, stop_field
+from ..service import Service
+from ..text_model import TextModel
 
 MOST_FILES = 64
 # What llama.cpp's editors send to speed up its server.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..chat_format.prompt import Prompt
-from ..errors import UsageError
-from ..tokenizer import Tokenizer
+from ...chat_format.prompt import Prompt
+from ...errors import UsageError
+from ...tokenizer import Tokenizer
 
 # Names of special ids -> texts of such tokens, where a file does not name them.
 TEXTS: Mapping[str, tuple[str, ...]] = {
