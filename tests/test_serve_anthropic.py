@@ -155,8 +155,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         r"messages\[0\].content\[0\].tool_use_id",
     ),
     "a tool of Anthropic": ({"tools": [{"type": "web_search_20250305", "name": "w"}]}, r"tools\[0\].type"),
-    "a forced call": ({"tools": [TOOL], "tool_choice": {"type": "any"}}, "tool_choice.type"),
-    "a schema": ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "output_config.format"),
+    "no such function": ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "f"}}, "tool_choice"),
+    "a format": ({"output_config": {"format": {"type": "xml"}}}, "output_config.format.type"),
     "a budget": ({"thinking": {"type": "enabled", "budget_tokens": 0}}, "thinking.budget_tokens"),
     "editing": (
         {"extra_body": {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}},

@@ -242,8 +242,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a long stop": ({"stop": "x" * 2000}, "stop"),
     "bias": ({"logit_bias": {"999999": 1}}, "logit_bias"),
     "logprobs": ({"top_logprobs": 3}, "top_logprobs"),
-    "a schema": ({"response_format": {"type": "json_object"}}, "response_format.type"),
-    "a forced call": ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+    "a format": ({"response_format": {"type": "xml"}}, "response_format.type"),
     "strict": (
         {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
         "tools[0].function.strict",

@@ -11,12 +11,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ...chat_format.prompt import Prompt
-from ...chat_format.tool_calls import spans
 from ...generation.events import Finished, PromptProgress, Token
 from ..answers import Answers
 from ..blocks import Block, Blocks, Step
-from ..constraint import output_format, tool_choice_object
-from ..functions import Declared, deltas
+from ..calling import Calling, Reader, tool_choice_object
+from ..forms import Form, output_format
 from ..http.body import json_fields, while_connected
 from ..http.errors import ApiError
 from ..http.fields import Fields
@@ -37,30 +36,29 @@ class Conversation:
 
     model: str | None
     messages: list[Message]
-    tools: list[Declared]
-    one_call: bool
+    calling: Calling
     options: Options
     shows_thoughts: bool
 
     @classmethod
     def read(cls, fields: Fields) -> Conversation:
         """Raises ApiError that names the field which is wrong or not supported."""
-        tools, (may_call, one_call) = tools_field(fields), tool_choice_object(fields)
+        calling = tool_choice_object(fields, tools_field(fields))
         options = Options({})
         shows = _thinking(fields, options)
-        _output_config(fields, options)
+        options.form = calling.form(_output_config(fields, options))
         _context_management(fields)
         messages = conversation_field(fields)
         fields.unless("mcp_servers", [[]], "is not supported")
         fields.unless("container", (), "is not supported")
         fields.unless("speed", ["standard"], "is not supported")
         fields.ignore("cache_control", "metadata", "service_tier", "inference_geo")
-        return cls(fields.text("model"), messages, tools if may_call else [], one_call, options, shows)
+        return cls(fields.text("model"), messages, calling, options, shows)
 
     async def prompt(self, model: TextModel) -> Prompt:
         """The prompt. A model that cannot think leaves the budget for it unused."""
         think = "auto" if self.options.think == "on" and not model.can_think else self.options.think
-        return await model.chat_prompt(self.messages, self.tools, think, self.options.effort)
+        return await model.chat_prompt(self.messages, self.calling.tools, think, self.options.effort)
 
 
 def _thinking(fields: Fields, options: Options) -> bool:
@@ -79,12 +77,15 @@ def _thinking(fields: Fields, options: Options) -> bool:
     return shows
 
 
-def _output_config(fields: Fields, options: Options) -> None:
+def _output_config(fields: Fields, options: Options) -> Form | None:
+    """`output_config`: how much the model thinks, and the form of the answer."""
     config = fields.object("output_config")
-    if config is not None:
-        options.effort = config.choice("effort", EFFORTS)
-        output_format(config)
-        config.done()
+    if config is None:
+        return None
+    options.effort = config.choice("effort", EFFORTS)
+    form = output_format(config)
+    config.done()
+    return form
 
 
 def _context_management(fields: Fields) -> None:
@@ -105,6 +106,7 @@ class MessageAnswer:
 
     def __init__(self, asked: Conversation, model: TextModel, prompt: Prompt, answers: Answers) -> None:
         self._asked, self._answers, self._blocks = asked, answers, Blocks()
+        self._reader = Reader(asked.calling)
         self._end: Finished | None = None
         self._thought = 0
         self._head = {"id": new_id("msg_"), "type": "message", "role": "assistant", "model": model.name}
@@ -137,11 +139,12 @@ class MessageAnswer:
         """What an event changes."""
         if isinstance(got, Token):
             self._thought += got.thinking
-            for delta in deltas(got, self._asked.tools):
-                if not (delta.kind == "call" and self._asked.one_call and self._blocks.has_calls):
-                    yield from self._blocks.add(delta)
+            for delta in self._reader.deltas(got):
+                yield from self._blocks.add(delta)
         elif isinstance(got, Finished):
             self._end = got
+            for delta in self._reader.last(got):
+                yield from self._blocks.add(delta)
             yield from self._blocks.end()
 
     def _step(self, step: Step) -> Iterator[bytes]:
@@ -213,8 +216,7 @@ async def messages(service: Service, http: Request) -> Response | ASGIApp:
     fields.done()
     model = await service.pool.text_model(asked.model)
     prompt = await asked.prompt(model)
-    tags = spans(model.template(tools=True).source) if asked.tools else ()
-    answers = service.answers(model, options.requests(model, prompt, tags))
+    answers = service.answers(model, await options.requests(model, prompt, asked.calling.tags(model)))
     answer = MessageAnswer(asked, model, prompt, answers)
     if stream:
         return EventStream(answer.pieces(), described, answers.close, service.failed)

@@ -82,7 +82,7 @@ async def infill(service: Service, http: Request) -> Response | ASGIApp:
     fields.done()
     model = await service.pool.text_model(name)
     prompt = await model.fill_prompt(before, after, files)
-    answers = service.answers(model, options.requests(model, prompt))
+    answers = service.answers(model, await options.requests(model, prompt))
     filling = Filling(model, answers)
     if stream:
         return EventStream(filling.pieces(), lambda e: event(e.body("openai")), answers.close, service.failed)

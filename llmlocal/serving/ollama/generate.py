@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
@@ -12,10 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ...chat_format.prompt import Prompt
-from ...chat_format.tool_calls import spans
 from ...generation.events import Finished, Token
 from ..answers import Answers
-from ..functions import Declared, deltas
+from ..calling import Calling, Reader
 from ..http.body import json_fields, while_connected
 from ..http.errors import refused
 from ..http.fields import Fields
@@ -39,8 +38,8 @@ def now() -> str:
 class LinesAnswer:
     """An answer while it is made. `said` gives the fields that hold its text."""
 
-    def __init__(self, model: TextModel, answers: Answers, tools: Sequence[Declared], said: Said) -> None:
-        self._model, self._answers, self._tools, self._said = model, answers, tools, said
+    def __init__(self, model: TextModel, answers: Answers, calling: Calling, said: Said) -> None:
+        self._model, self._answers, self._reader, self._said = model, answers, Reader(calling), said
         self._began = perf_counter()
 
     async def whole(self) -> dict[str, Any]:
@@ -70,7 +69,7 @@ class LinesAnswer:
     def _added(self, got: Any) -> list[dict[str, Any]]:
         """What an event adds to the answer, in Ollama's notation."""
         found: list[dict[str, Any]] = []
-        for delta in deltas(got, self._tools) if isinstance(got, Token) else ():
+        for delta in self._reader.deltas(got) if isinstance(got, Token) else ():
             if delta.call is not None:
                 function = {"name": delta.call.name, "arguments": dict(delta.call.arguments)}
                 found.append({"tool_calls": [{"id": delta.id, "function": function}]})
@@ -139,16 +138,15 @@ def _call(call: Fields) -> dict[str, Any]:
 async def chat(service: Service, http: Request) -> Response | ASGIApp:
     """Answer a conversation."""
     fields = await json_fields(http)
-    (options, context), name, tools = options_field(fields), name_field(fields), tools_field(fields)
+    (options, context), name, calling = options_field(fields), name_field(fields), Calling(tools_field(fields))
     messages, stream = messages_field(fields), fields.flag("stream", True)
     fields.done()
     model = await service.pool.text_model(name)
     check_context(model, context)
-    prompt = await model.chat_prompt(messages, tools, options.think, options.effort)
-    tags = spans(model.template(tools=True).source) if tools else ()
-    answers = service.answers(model, options.requests(model, prompt, tags))
+    prompt = await model.chat_prompt(messages, calling.tools, options.think, options.effort)
+    answers = service.answers(model, await options.requests(model, prompt, calling.tags(model)))
     said: Said = lambda added: {"message": {"role": "assistant", **added}}  # noqa: E731
-    return await _responded(service, http, LinesAnswer(model, answers, tools, said), answers, stream=stream)
+    return await _responded(service, http, LinesAnswer(model, answers, calling, said), answers, stream=stream)
 
 
 async def generate(service: Service, http: Request) -> Response | ASGIApp:
@@ -165,12 +163,12 @@ async def generate(service: Service, http: Request) -> Response | ASGIApp:
     model = await service.pool.text_model(name)
     check_context(model, context)
     prompt = await _prompt(model, options, text, system, suffix, raw=raw)
-    answers = service.answers(model, options.requests(model, prompt))
+    answers = service.answers(model, await options.requests(model, prompt))
 
     def said(added: Mapping[str, Any]) -> dict[str, Any]:
         return {"response": added["content"]} | ({"thinking": added["thinking"]} if "thinking" in added else {})
 
-    return await _responded(service, http, LinesAnswer(model, answers, (), said), answers, stream=stream)
+    return await _responded(service, http, LinesAnswer(model, answers, Calling(), said), answers, stream=stream)
 
 
 async def _prompt(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import UsageError
 from ...generation.sampler import SamplingParams
+from ..forms import named_format
 from ..http.errors import ApiError, refused
 from ..http.fields import Fields
 from ..options import Options, sampling_fields, stop_field
@@ -43,7 +44,7 @@ def options_field(fields: Fields) -> tuple[Options, int | None]:
         options.think, options.effort = "auto", think
     elif think is not None:
         raise refused(fields.place("think"), f"must be true, false, {', '.join(EFFORTS)}")
-    fields.unless("format", [""], "is not supported yet")
+    options.form = named_format(fields)
     fields.unless("logprobs", [False], "is not supported here; /v1/chat/completions has it")
     fields.unless("top_logprobs", [0], "is not supported here; /v1/chat/completions has it")
     fields.unless("images", [[]], "only text is supported")

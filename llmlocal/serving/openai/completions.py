@@ -15,7 +15,7 @@ from ...chat_format.prompt import Prompt
 from ...generation.events import Finished, Token
 from ...scheduler.request import ScoredToken
 from ..answers import Answers
-from ..constraint import response_format
+from ..forms import response_format
 from ..http.body import json_fields, while_connected
 from ..http.errors import refused
 from ..http.fields import Fields
@@ -50,7 +50,7 @@ class CompletionRequest:
         options = Options(sampling_fields(fields), DEFAULT_TOKENS if limit is None else limit, stop_field(fields))
         options.n = fields.whole("n", 1, MOST_CHOICES) or 1
         options.logprobs = fields.whole("logprobs", 0, MOST_LOGPROBS)
-        response_format(fields)
+        options.form = response_format(fields)
         fields.unless("best_of", [1, options.n], "must be n")
         request = cls(
             fields.text("model"),
@@ -184,7 +184,7 @@ async def completions(service: Service, http: Request) -> Response | ASGIApp:
             prompts.append(await model.fill_prompt(given, request.suffix))
         else:
             prompts.append(await model.plain_prompt(given))
-    requests = [one for prompt in prompts for one in request.options.requests(model, prompt)]
+    requests = [one for prompt in prompts for one in await request.options.requests(model, prompt)]
     echoes = [prompt.text or model.tokenizer.decode(prompt.ids) for prompt in prompts] if request.echo else []
     answers = service.answers(model, requests)
     answer = Completion(request, model, echoes, answers)

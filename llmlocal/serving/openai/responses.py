@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from ...chat_format.tool_calls import spans
 from ...generation.events import Finished, PromptProgress, Token
 from ..answers import Answers
 from ..blocks import Block, Blocks, Step
-from ..constraint import text_format, tool_choice
-from ..functions import Declared, deltas
+from ..calling import Calling, Reader, tool_choice
+from ..forms import text_format
 from ..http.body import json_fields, while_connected
 from ..http.errors import ApiError, refused
 from ..http.fields import Fields
@@ -39,10 +38,9 @@ class ResponseRequest:
 
     model: str | None
     messages: list[Message]
-    tools: list[Declared]
+    calling: Calling
     options: Options
     stream: bool
-    one_call: bool
     echo: dict[str, Any]
 
     @classmethod
@@ -52,18 +50,18 @@ class ResponseRequest:
             fields.unless(name, (), NOT_STORED)
         names = ("tools", "instructions", "metadata", "temperature", "top_p", "max_output_tokens", "reasoning", "user")
         echo = {name: fields.any(name) for name in names}
-        tools, may_call = tools_field(fields), tool_choice(fields)
+        chosen = fields.any("tool_choice")
+        calling = tool_choice(fields, tools_field(fields))
         options = Options(sampling_fields(fields), fields.whole("max_output_tokens", 1))
         _reasoning(fields, options)
-        text_format(fields)
+        options.form = calling.form(text_format(fields))
         request = cls(
             fields.text("model"),
             input_field(fields),
-            tools if may_call else [],
+            calling,
             options,
             fields.flag("stream"),
-            not fields.flag("parallel_tool_calls", True),
-            {**echo, "tools": echo["tools"] or [], "tool_choice": "auto" if may_call else "none"},
+            {**echo, "tools": echo["tools"] or [], "tool_choice": chosen or "auto"},
         )
         if [word for word in fields.list("include") or () if word != ENCRYPTED]:
             raise refused("include", f"only {ENCRYPTED} is accepted", "unsupported_parameter")
@@ -98,12 +96,12 @@ class ResponseAnswer:
     """The answer to a request while it is made."""
 
     def __init__(self, request: ResponseRequest, model: TextModel, answers: Answers) -> None:
-        self._request, self._answers, self._blocks = request, answers, Blocks()
+        self._answers, self._blocks, self._reader = answers, Blocks(), Reader(request.calling)
         self._usage = Usage()
         self._end: Finished | None = None
         self._sent = 0
         self._head = {"id": new_id("resp_"), "object": "response", "created_at": int(time()), "model": model.name}
-        self._head |= {**request.echo, "parallel_tool_calls": not request.one_call, "previous_response_id": None}
+        self._head |= {**request.echo, "parallel_tool_calls": not request.calling.one, "previous_response_id": None}
         self._head |= {"background": False, "store": False, "truncation": "disabled", "error": None}
 
     async def whole(self) -> dict[str, Any]:
@@ -136,12 +134,13 @@ class ResponseAnswer:
         """What an event changes."""
         if isinstance(got, Token):
             self._usage.reasoning += got.thinking
-            for delta in deltas(got, self._request.tools):
-                if not (delta.kind == "call" and self._request.one_call and self._blocks.has_calls):
-                    yield from self._blocks.add(delta)
+            for delta in self._reader.deltas(got):
+                yield from self._blocks.add(delta)
         elif isinstance(got, Finished):
             self._end = got
             self._usage.add(got)
+            for delta in self._reader.last(got):
+                yield from self._blocks.add(delta)
             yield from self._blocks.end()
 
     def _step(self, step: Step) -> Iterator[bytes]:
@@ -209,9 +208,9 @@ async def responses(service: Service, http: Request) -> Response | ASGIApp:
     request = ResponseRequest.read(await json_fields(http))
     model = await service.pool.text_model(request.model)
     options = request.options
-    prompt = await model.chat_prompt(request.messages, request.tools, options.think, options.effort)
-    tags = spans(model.template(tools=True).source) if request.tools else ()
-    answers = service.answers(model, options.requests(model, prompt, tags))
+    prompt = await model.chat_prompt(request.messages, request.calling.tools, options.think, options.effort)
+    requests = await options.requests(model, prompt, request.calling.tags(model))
+    answers = service.answers(model, requests)
     answer = ResponseAnswer(request, model, answers)
     if request.stream:
         return EventStream(answer.pieces(), answer.described, answers.close, service.failed)
