@@ -6,12 +6,13 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
-from served import QUEUE, Served, says, server, tiny  # noqa: F401  fixtures
+from served import QUEUE, Served, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.chat_format.chat_template import choose
 from llmlocal.chat_format.prompt import conversation
@@ -67,6 +68,24 @@ def test_what_was_read_before_is_counted(client: openai.OpenAI) -> None:
     first, again = (chat(client, messages=long, max_tokens=1).usage for _ in range(2))
     assert first.prompt_tokens_details.cached_tokens == 0
     assert again.prompt_tokens_details.cached_tokens == again.prompt_tokens - 9 == first.prompt_tokens - 9
+
+
+def test_prompts_are_kept_on_disk(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """A server that is started anew does not read them again; what is wrong with the folder is told at the end."""
+    monkeypatch.setattr("llmlocal.generation.prompt_cache.folder", lambda: tmp_path / "prompts")
+    body = {"messages": [{"role": "user", "content": "the boy and the girl " * 30}], "max_tokens": 6, "seed": 1}
+    found = []
+    for _ in range(2):
+        with running({"tiny": tiny}, prompt_cache=True) as served:
+            found.append(served.ask("POST", "/v1/chat/completions", body)[1])
+    texts = [got["choices"][0]["message"]["content"] for got in found]
+    cached = [got["usage"]["prompt_tokens_details"]["cached_tokens"] for got in found]
+    assert texts[0] == texts[1] and cached == [0, found[0]["usage"]["prompt_tokens"] - 9] and served.pool.notes == []
+    (entry,) = (tmp_path / "prompts").iterdir()
+    entry.write_bytes(entry.read_bytes()[:-1] + b"x")
+    with running({"tiny": tiny}, prompt_cache=True) as served:
+        assert served.ask("POST", "/v1/chat/completions", body)[1]["choices"][0]["message"]["content"] == texts[0]
+    assert "damaged" in served.pool.notes[0]
 
 
 def test_a_stream_says_the_same_in_pieces(client: openai.OpenAI) -> None:

@@ -36,7 +36,12 @@ def serve(
 
     listener = Listener.open(reach.host, reach.port, reach.api_key_file)
     settings = Settings(
-        parallel=sharing.parallel, queue=sharing.queue, template=template, idle_unload=idle, **loading.arguments()
+        parallel=sharing.parallel,
+        queue=sharing.queue,
+        template=template,
+        idle_unload=idle,
+        prompt_cache=sharing.prompt_cache == "auto",
+        **loading.arguments(),
     )
     with listener.socket, terminal.Screen(quiet=quiet) as screen:
         paths = paths_of(model or (), quiet=quiet)

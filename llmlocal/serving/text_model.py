@@ -13,6 +13,7 @@ from ..chat_format.chat_template import ChatTemplate, choose, suggested
 from ..chat_format.prompt import Prompt, conversation, plain
 from ..chat_format.thinking import Think, can_think
 from ..errors import ResourceError, UsageError
+from ..generation.prompt_cache import PromptCache
 from ..generation.sampler import SamplingParams
 from ..generation.sampling_defaults import sampling
 from ..generation.session import Session
@@ -37,7 +38,8 @@ class TextModel:
         )  # fmt: skip
         try:
             self._recommended = recommended_sampling(path)
-            self.scheduler = Scheduler(self.session, queue=settings.queue)
+            self.cache = PromptCache() if settings.prompt_cache else None
+            self.scheduler = Scheduler(self.session, queue=settings.queue, cache=self.cache)
         except ResourceError as error:
             self.session.close()
             raise ResourceError(str(error), "use a smaller --ctx or --parallel") from None
@@ -125,6 +127,11 @@ class TextModel:
         """Finish what is at work, for at most `grace` seconds, and free the memory."""
         self.scheduler.close(grace)
         self._thread.shutdown()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """For whoever runs the server: problems of the prompt cache."""
+        return self.cache.notes if self.cache is not None else ()
 
     def _choose_template(self, tools: bool) -> ChatTemplate | None:
         return choose(self.session.gguf.metadata, self.tokenizer, self._settings.template, tools=tools)
