@@ -219,6 +219,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/show": {"model": "tiny"},
     "/infill": {"input_prefix": "the", "input_suffix": "dog", "n_predict": 1, "input_extra": []},
     "/tokenize": {"content": "the dog", "add_special": True, "with_pieces": False},
+    "/apply-template": {"messages": [{"role": "user", "content": "the dog"}], "reasoning_effort": "low"},
     "/detokenize": {"tokens": [1, 2, 3]},
     "/v1/embeddings": {"input": ["x"], "model": "tiny"},
     "/v1/rerank": {"query": "x", "documents": ["x"], "model": "tiny"},

@@ -16,7 +16,7 @@ from .anthropic.messages import count_tokens, messages
 from .http.errors import ApiError, ClientGoneError, as_api_error, shape_of
 from .http.guard import Access, Guard, Logged
 from .llamacpp.infill import infill
-from .llamacpp.tokens import detokenize, tokenize
+from .llamacpp.tokens import apply_template, detokenize, tokenize
 from .ollama.generate import chat, generate
 from .ollama.models import show, tags, version
 from .openai.chat import chat_completions
@@ -63,6 +63,7 @@ ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
     ("POST", "/infill", infill),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
+    ("POST", "/apply-template", apply_template),
 )
 
 

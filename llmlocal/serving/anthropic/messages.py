@@ -156,6 +156,8 @@ class MessageAnswer:
                 delta = {"type": "input_json_delta", "partial_json": block.text}
                 yield named("content_block_delta", index=index, delta=delta)
         elif step.what == "end":
+            if block.kind == "reasoning":
+                yield named("content_block_delta", index=index, delta={"type": "signature_delta", "signature": ""})
             yield named("content_block_stop", index=index)
         elif block.kind == "content":
             yield named("content_block_delta", index=index, delta={"type": "text_delta", "text": step.text})
