@@ -133,6 +133,33 @@ def test_thinking_is_switched(
     assert asked[0].think_budget == thinking.get("budget_tokens")
 
 
+def test_the_request_of_an_agent(client: anthropic.Anthropic, says: Says, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    """What Claude Code 2.1 sends: limits beyond the context, and instructions in the middle of a conversation."""
+    asked: list[Any] = []
+    submit = server.model.scheduler.submit
+    monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: asked.append(r.prompt.text) or submit(r, d))
+    says(CALL)
+    got = client.beta.messages.create(
+        model="tiny",
+        max_tokens=32_000,
+        system=[
+            {"type": "text", "text": "be short"},
+            {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}},
+        ],
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "system", "content": "b"},
+        ],
+        tools=[TOOL],
+        thinking={"type": "adaptive"},
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        output_config={"effort": "high"},
+        metadata={"user_id": "me"},
+        betas=["context-management-2025-06-27", "effort-2025-11-24"],
+    )
+    assert got.stop_reason == "tool_use" and asked[0].endswith("system: be short\nxuser: asystem: bassistant:")
+
+
 def test_thoughts_may_be_left_out(client: anthropic.Anthropic, says: Says) -> None:  # noqa: F811
     says("<think>let me see</think>blue")
     thinking = {"type": "adaptive", "display": "omitted"}

@@ -122,6 +122,18 @@ def test_stop_strings_end_an_answer(client: openai.OpenAI, says: Says) -> None: 
     assert streamed(chat(client, stop="two", stream=True)) == "one "
 
 
+def test_recommended_sampling_holds_where_a_client_says_nothing(tiny: Path, monkeypatch: Any) -> None:  # noqa: F811
+    recommended = {"temperature": 0.125, "top_k": 5}
+    monkeypatch.setattr("llmlocal.serving.text_model.recommended_sampling", lambda _: recommended)
+    asked: list[Any] = []
+    with running({"tiny": tiny}) as served:
+        scheduler = served.model.scheduler
+        submit = scheduler.submit
+        monkeypatch.setattr(scheduler, "submit", lambda r, d: asked.append(r.sampler.params) or submit(r, d))
+        served.ask("POST", "/v1/chat/completions", {"messages": ASK, "max_tokens": 1, "top_k": 9})
+    assert (asked[0].temperature, asked[0].top_k) == (0.125, 9)
+
+
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_limits(client: openai.OpenAI, name: str) -> None:
     got = chat(client, **{"max_tokens": None, name: 3})
