@@ -20,6 +20,7 @@ from llmlocal.chat_format.prompt import Prompt
 from llmlocal.engine import Engine
 from llmlocal.errors import PromptTooLongError, ResourceError, UsageError
 from llmlocal.generation.events import Finished, PromptProgress, Token
+from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.generation.sampler import Sampler, SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.quant.format import BY_NAME
@@ -347,3 +348,58 @@ def test_counts(scheduler: Scheduler) -> None:
     counts = scheduler.counts
     assert (counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens) == (49, 31, 8)
     assert isinstance(Client(scheduler, ids(3), 1).answer, Answer)
+
+
+# ---- prompts on disk -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A folder for prompts."""
+    return tmp_path / "prompts"
+
+
+def on_disk(path: Path, kept: Path, n_seqs: int = 2) -> Scheduler:
+    """A new scheduler, with nothing in memory."""
+    session = Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=n_seqs)
+    return Scheduler(session, cache=PromptCache(kept))
+
+
+def test_prompts_are_restored_after_a_stop(path: Path, kept: Path) -> None:
+    first = on_disk(path, kept)
+    want = [Client(first, ids(n, n), seed=n).tokens() for n in (150, 170)]
+    first.close()
+    assert len(list(kept.iterdir())) == 2
+    again = on_disk(path, kept)
+    clients = [Client(again, ids(n, n), seed=n) for n in (170, 150)]  # in another sequence than before
+    got = [client.tokens() for client in clients]
+    reused = again.counts.reused_tokens
+    again.close()
+    assert got == want[::-1] and reused == 170 + 150 - 2 * 9
+
+
+def test_a_damaged_entry_is_read_again(path: Path, kept: Path) -> None:
+    first = on_disk(path, kept)
+    want = Client(first, ids(150)).tokens()
+    first.close()
+    (entry,) = kept.iterdir()
+    data = bytearray(entry.read_bytes())
+    data[len(data) // 2] ^= 1
+    entry.write_bytes(data)
+    again = on_disk(path, kept)
+    assert Client(again, ids(150)).tokens() == want and again.counts.reused_tokens == 0
+    again.close()
+
+
+def test_what_was_used_twice_is_saved_before_another_text_takes_its_place(path: Path, kept: Path) -> None:
+    scheduler = on_disk(path, kept, n_seqs=1)
+    for seed in (1, 2):  # used once each: not worth the disk
+        Client(scheduler, ids(150, seed)).all()
+    assert not kept.exists()
+    Client(scheduler, ids(150, 2)).all()
+    Client(scheduler, ids(150, 3)).all()
+    assert len(list(kept.iterdir())) == 1
+    before = scheduler.counts.reused_tokens
+    Client(scheduler, ids(150, 2)).all()
+    assert scheduler.counts.reused_tokens == before + 150 - 9
+    scheduler.close()

@@ -6,12 +6,13 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
-from served import QUEUE, Served, says, server, tiny  # noqa: F401  fixtures
+from served import QUEUE, Served, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.chat_format.chat_template import choose
 from llmlocal.chat_format.prompt import conversation
@@ -69,6 +70,24 @@ def test_what_was_read_before_is_counted(client: openai.OpenAI) -> None:
     assert again.prompt_tokens_details.cached_tokens == again.prompt_tokens - 9 == first.prompt_tokens - 9
 
 
+def test_prompts_are_kept_on_disk(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """A server that is started anew does not read them again; what is wrong with the folder is told at the end."""
+    monkeypatch.setattr("llmlocal.generation.prompt_cache.folder", lambda: tmp_path / "prompts")
+    body = {"messages": [{"role": "user", "content": "the boy and the girl " * 30}], "max_tokens": 6, "seed": 1}
+    found = []
+    for _ in range(2):
+        with running({"tiny": tiny}, prompt_cache=True) as served:
+            found.append(served.ask("POST", "/v1/chat/completions", body)[1])
+    texts = [got["choices"][0]["message"]["content"] for got in found]
+    cached = [got["usage"]["prompt_tokens_details"]["cached_tokens"] for got in found]
+    assert texts[0] == texts[1] and cached == [0, found[0]["usage"]["prompt_tokens"] - 9] and served.pool.notes == []
+    (entry,) = (tmp_path / "prompts").iterdir()
+    entry.write_bytes(entry.read_bytes()[:-1] + b"x")
+    with running({"tiny": tiny}, prompt_cache=True) as served:
+        assert served.ask("POST", "/v1/chat/completions", body)[1]["choices"][0]["message"]["content"] == texts[0]
+    assert "damaged" in served.pool.notes[0]
+
+
 def test_a_stream_says_the_same_in_pieces(client: openai.OpenAI) -> None:
     whole = chat(client)
     chunks = list(chat(client, stream=True, stream_options={"include_usage": True}))
@@ -101,6 +120,18 @@ def test_stop_strings_end_an_answer(client: openai.OpenAI, says: Says) -> None: 
     got = chat(client, stop=["three", "nothing"])
     assert got.choices[0].message.content == "one two " and got.choices[0].finish_reason == "stop"
     assert streamed(chat(client, stop="two", stream=True)) == "one "
+
+
+def test_recommended_sampling_holds_where_a_client_says_nothing(tiny: Path, monkeypatch: Any) -> None:  # noqa: F811
+    recommended = {"temperature": 0.125, "top_k": 5}
+    monkeypatch.setattr("llmlocal.serving.text_model.recommended_sampling", lambda _: recommended)
+    asked: list[Any] = []
+    with running({"tiny": tiny}) as served:
+        scheduler = served.model.scheduler
+        submit = scheduler.submit
+        monkeypatch.setattr(scheduler, "submit", lambda r, d: asked.append(r.sampler.params) or submit(r, d))
+        served.ask("POST", "/v1/chat/completions", {"messages": ASK, "max_tokens": 1, "top_k": 9})
+    assert (asked[0].temperature, asked[0].top_k) == (0.125, 9)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -242,8 +273,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a long stop": ({"stop": "x" * 2000}, "stop"),
     "bias": ({"logit_bias": {"999999": 1}}, "logit_bias"),
     "logprobs": ({"top_logprobs": 3}, "top_logprobs"),
-    "a schema": ({"response_format": {"type": "json_object"}}, "response_format.type"),
-    "a forced call": ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+    "a format": ({"response_format": {"type": "xml"}}, "response_format.type"),
     "strict": (
         {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}]},
         "tools[0].function.strict",

@@ -21,8 +21,9 @@ def serve(
 ) -> None:
     """Serve models over HTTP to editors, agents and scripts.
 
-    Speaks OpenAI's protocol (/v1/chat/completions, /v1/completions, /v1/embeddings, ...). Only programs on this machine
-    can connect, unless --host says otherwise.
+    Speaks the protocols of OpenAI (/v1/chat/completions, /v1/responses, /v1/embeddings, ...), Anthropic (/v1/messages)
+    and Ollama (/api/chat), and has a page to chat on at /. Only programs on this machine can connect, unless --host
+    says otherwise.
 
     \b
     Examples: llmlocal serve qwen3-0.6b
@@ -35,7 +36,12 @@ def serve(
 
     listener = Listener.open(reach.host, reach.port, reach.api_key_file)
     settings = Settings(
-        parallel=sharing.parallel, queue=sharing.queue, template=template, idle_unload=idle, **loading.arguments()
+        parallel=sharing.parallel,
+        queue=sharing.queue,
+        template=template,
+        idle_unload=idle,
+        prompt_cache=sharing.prompt_cache == "auto",
+        **loading.arguments(),
     )
     with listener.socket, terminal.Screen(quiet=quiet) as screen:
         paths = paths_of(model or (), quiet=quiet)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ..choices import KeptPrompts
+
 ServedModels = Annotated[
     list[str] | None,
     typer.Argument(
@@ -48,6 +50,10 @@ Grace = Annotated[
     int,
     typer.Option("--grace", metavar="SECONDS", min=0, help="On Ctrl-C or SIGTERM, let answers finish for this long."),
 ]
+PromptsOnDisk = Annotated[
+    KeptPrompts,
+    typer.Option("--prompt-cache", help="Keep processed prompts on disk: auto, or off."),
+]
 LogRequests = Annotated[
     bool, typer.Option("-v", "--verbose", help="Print a line for each request on stderr, without its text.")
 ]
@@ -70,3 +76,4 @@ class Sharing:
     queue: QueueLimit = 64
     idle_unload: IdleUnload = None
     grace: Grace = 30
+    prompt_cache: PromptsOnDisk = KeptPrompts.auto

@@ -40,6 +40,11 @@ class AnswerText:
         return self._stops.hit
 
     @property
+    def stop_string(self) -> str | None:
+        """The stop string that was found."""
+        return self._stops.found
+
+    @property
     def thinking(self) -> bool:
         """Whether the next token belongs to a thought."""
         return self._splitter is not None and self._splitter.thinking

@@ -59,6 +59,7 @@ class Finished:
     """The last event. `reason`: an end token or a stop string, the token limit, or a full context.
 
     `valid`: false where the answer was to have a form, such as a schema, and ended before it had it.
+    `stop_string`: the one that was found, where the answer's maker tells.
     """
 
     reason: FinishReason
@@ -70,6 +71,7 @@ class Finished:
     decode_seconds: float
     seed: int
     valid: bool = True
+    stop_string: str | None = None
 
     @property
     def prefill_speed(self) -> float:

@@ -82,8 +82,8 @@ class PromptCache:
             hint = "--prompt-cache needs a prompt cache or a new file"
             raise BadFileError(f"{escaped(str(self.place))} is not a prompt cache", hint)
 
-    def restore(self, engine: Engine, ids: Sequence[int]) -> int:
-        """Restore the longest stored prefix of `ids` into sequence 0. Returns how many tokens came from disk.
+    def restore(self, engine: Engine, ids: Sequence[int], seq: int = 0) -> int:
+        """Restore the longest stored prefix of `ids` into a sequence. Returns how many tokens came from disk.
 
         Nothing is restored where the model's digest is not known and would take long, unless the user named a file.
         """
@@ -93,22 +93,22 @@ class PromptCache:
         if not entries:
             return 0
         wanted = np.array(ids[:-1], np.int32)
-        best, best_length = None, engine.reusable(ids) + MIN_TOKENS - 1
+        best, best_length = None, engine.reusable(ids, seq) + MIN_TOKENS - 1
         for entry in entries:
             length = entry.usable(_shared(entry.ids, wanted))
             if length > best_length and entry.key == self._key_of(engine, wait=self.named):
                 best, best_length = entry, length
-        if best is None or not self._copy(best, engine, best_length):
+        if best is None or not self._copy(best, engine, best_length, seq):
             return 0
         with suppress(OSError):
             os.utime(best.path)
         return best_length
 
-    def store(self, engine: Engine) -> None:
-        """Store the tokens of sequence 0, unless they are stored already or too few."""
-        if engine.length() < MIN_TOKENS or not self._is_ours():
+    def store(self, engine: Engine, seq: int = 0) -> None:
+        """Store the tokens of a sequence, unless they are stored already or too few."""
+        if engine.length(seq) < MIN_TOKENS or not self._is_ours():
             return
-        ids, key = np.array(engine.history(), np.int32), self._key_of(engine)
+        ids, key = np.array(engine.history(seq), np.int32), self._key_of(engine)
         if key is None:
             self.notes.append("the prompt was not cached: the model file has changed")
             return
@@ -116,7 +116,7 @@ class PromptCache:
         if any(_shared(entry.ids, ids) == len(ids) for entry in entries):
             return
         try:
-            self._write(engine, key, ids)
+            self._write(engine, key, ids, seq)
             for entry in () if self.named else entries:
                 if _shared(entry.ids, ids) == len(entry.ids):
                     entry.path.unlink(missing_ok=True)  # a prefix of the new entry
@@ -126,12 +126,12 @@ class PromptCache:
                 raise
             self.notes.append(f"the prompt cache could not be written: {error}")
 
-    def _write(self, engine: Engine, key: str, ids: NDArray[np.int32]) -> None:
+    def _write(self, engine: Engine, key: str, ids: NDArray[np.int32], seq: int) -> None:
         path = self.place
         if not self.named:
             make_private(self.place)
             path = self.place / f"{blake2b(key.encode() + ids.tobytes(), digest_size=16).hexdigest()}.prefix"
-        cells, states = engine.cells(len(ids)), engine.states()
+        cells, states = engine.cells(len(ids), seq), engine.states(seq)
         state_bytes = engine.state_bytes
         if sum(plane.nbytes for plane in cells) + len(states) * state_bytes > self.limit:
             return
@@ -149,9 +149,9 @@ class PromptCache:
                 file.write(part.data)
             file.write(digest.digest())
 
-    def _copy(self, entry: Entry, engine: Engine, length: int) -> bool:
-        """Copy the first `length` cells of an entry into the engine, if its digest is right."""
-        cells = engine.cells(length)
+    def _copy(self, entry: Entry, engine: Engine, length: int, seq: int) -> bool:
+        """Copy the first `length` cells of an entry into a sequence, if its digest is right."""
+        cells = engine.cells(length, seq)
         try:
             data = np.memmap(entry.path, np.uint8, "r")
             whole = len(data) == entry.nbytes and _covers(entry.shapes, cells)
@@ -161,14 +161,14 @@ class PromptCache:
                 return False
         except (OSError, ValueError):
             return False
-        engine.adopt(())  # the cells are overwritten from here on
+        engine.adopt((), seq)  # the cells are overwritten from here on
         at = entry.start
         for plane, shape in zip(cells, entry.shapes, strict=True):
             plane[:] = data[at : at + prod(shape)].reshape(shape)[:, : plane.shape[1]]
             at += prod(shape)
         nbytes, kept = entry.state_bytes, [position for position in entry.states if position <= length]
         states = {position: data[at + i * nbytes :][:nbytes] for i, position in enumerate(kept)}
-        engine.adopt(entry.ids[:length].tolist(), states=states)
+        engine.adopt(entry.ids[:length].tolist(), seq, states)
         return True
 
     def _is_ours(self) -> bool:

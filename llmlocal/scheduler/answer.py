@@ -27,6 +27,7 @@ class Answer:
         text = AnswerText(request.prompt, tokenizer, request.stop, request.call_tags, exact=request.grammar is not None)
         limits = request.max_tokens, request.think_budget, request.grammar
         self.tokens = AnswerTokens(request.prompt, tokenizer, n_ctx, request.sampler, text, *limits)
+        self._text = text
         self.seq, self.read, self.ended = NOWHERE, 0, False
         self._deliver, self._reused = deliver, 0
         self._began = self._first_at = 0.0  # when a sequence was taken, and when the prompt was read
@@ -76,5 +77,5 @@ class Answer:
     def _finished(self) -> Finished:
         tokens, read, said = self.tokens, self._first_at - self._began, perf_counter() - self._first_at
         assert tokens.reason is not None
-        seed = tokens.sampler.seed
-        return Finished(tokens.reason, len(self.ids), self._reused, tokens.count, 0.0, read, said, seed, tokens.valid)
+        numbers = len(self.ids), self._reused, tokens.count, 0.0, read, said, tokens.sampler.seed
+        return Finished(tokens.reason, *numbers, tokens.valid, self._text.stop_string)

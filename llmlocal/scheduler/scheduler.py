@@ -11,6 +11,7 @@ from time import monotonic
 
 from ..engine import Logits
 from ..errors import ResourceError
+from ..generation.prompt_cache import PromptCache
 from ..generation.session import Session
 from ..quant.kernels.matmul import TILED_TOKENS
 from ..runtime.batch import batch_sizes
@@ -42,11 +43,11 @@ class Scheduler:
     it, and then gets its keys and values.
     """
 
-    def __init__(self, session: Session, *, queue: int = QUEUE) -> None:
-        """Load the engine and start the thread. Raises as `Session.engine`."""
+    def __init__(self, session: Session, *, queue: int = QUEUE, cache: PromptCache | None = None) -> None:
+        """Load the engine and start the thread; `cache` keeps prompts on disk. Raises as `Session.engine`."""
         self.session, self.counts = session, Counts()
         self._engine, self._limit = session.engine, queue
-        self._sequences = Sequences(self._engine)
+        self._sequences = Sequences(self._engine, cache)
         self._waiting: deque[Answer] = deque()
         self._reading: deque[Answer] = deque()
         self._writing: list[Answer] = []
@@ -89,12 +90,16 @@ class Scheduler:
         return len(self._reading) + len(self._writing)
 
     def close(self, grace: float = 0.0) -> None:
-        """Finish what is at work, for at most `grace` seconds, fail all other requests, and close the session."""
+        """Finish what is at work, for at most `grace` seconds, fail all other requests, save the prompts if there
+        is a cache, and close the session."""
         with self._changed:
             self._deadline = monotonic() + grace
             self._changed.notify()
         self._thread.join()
-        self.session.close()
+        try:
+            self._sequences.save()
+        finally:
+            self.session.close()
 
     def _work(self) -> None:
         while self._wait():

@@ -12,14 +12,20 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .anthropic.messages import count_tokens, messages
 from .http.errors import ApiError, ClientGoneError, as_api_error, shape_of
 from .http.guard import Access, Guard, Logged
+from .llamacpp.infill import infill
+from .llamacpp.tokens import apply_template, detokenize, tokenize
+from .ollama.generate import chat, generate
+from .ollama.models import show, tags, version
 from .openai.chat import chat_completions
 from .openai.completions import completions
 from .openai.models import models, one_model
+from .openai.responses import responses
 from .openai.vectors import embeddings, rerank
+from .page import page
 from .service import Service
-from .tokens import detokenize, tokenize
 
 Endpoint = Callable[[Service, Request], Awaitable[Any]]
 
@@ -37,16 +43,27 @@ async def metrics(service: Service, http: Request) -> Response:
 
 
 ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
+    ("GET", "/", page),
     ("GET", "/health", health),
     ("GET", "/metrics", metrics),
     ("GET", "/v1/models", models),
     ("GET", "/v1/models/{name:path}", one_model),
     ("POST", "/v1/chat/completions", chat_completions),
     ("POST", "/v1/completions", completions),
+    ("POST", "/v1/responses", responses),
     ("POST", "/v1/embeddings", embeddings),
     ("POST", "/v1/rerank", rerank),
+    ("POST", "/v1/messages", messages),
+    ("POST", "/v1/messages/count_tokens", count_tokens),
+    ("POST", "/api/chat", chat),
+    ("POST", "/api/generate", generate),
+    ("GET", "/api/tags", tags),
+    ("POST", "/api/show", show),
+    ("GET", "/api/version", version),
+    ("POST", "/infill", infill),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
+    ("POST", "/apply-template", apply_template),
 )
 
 

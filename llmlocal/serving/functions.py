@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..chat_format.tag_splitter import Part
-from ..chat_format.tool_calls import Call, parse
-from ..generation.events import Token
-from ..text import readable
+from ..chat_format.tool_calls import Call
 from .http.errors import refused
 from .http.fields import Fields
 
@@ -59,17 +54,3 @@ class Delta:
     def arguments(self) -> str:
         """The arguments of a call as JSON."""
         return json.dumps(dict(self.call.arguments) if self.call else {}, ensure_ascii=False)
-
-
-def deltas(token: Token, functions: Sequence[Mapping[str, Any]]) -> Iterator[Delta]:
-    """What a token adds. A call that cannot be parsed is text of the answer."""
-    for part in token.parts:
-        yield from _delta(part, functions)
-
-
-def _delta(part: Part, functions: Sequence[Mapping[str, Any]]) -> Iterator[Delta]:
-    calls = parse(part.text, functions) if part.kind == "call" else []
-    for call in calls:
-        yield Delta("call", call=call, id=f"call_{secrets.token_hex(12)}")
-    if not calls:
-        yield Delta("reasoning" if part.kind == "thought" else "content", readable(part.text))

@@ -44,6 +44,7 @@ class ModelPool:
     def __init__(self, paths: Mapping[str, Path], settings: Settings) -> None:
         """Read the headers of all files. Raises NotFoundError, BadFileError."""
         self.settings = settings
+        self.notes: list[str] = []  # of models that were closed
         self._entries = {name: Entry(name, path, _uses(path), int(time())) for name, path in paths.items()}
 
     @property
@@ -96,6 +97,7 @@ class ModelPool:
         end = monotonic() + grace
         for model in self.loaded():
             model.close(max(0.0, end - monotonic()))
+            self.notes += model.notes
         for entry in self._entries.values():
             entry.text = entry.vectors = None
 
@@ -131,6 +133,7 @@ class ModelPool:
             entry.text = entry.vectors = None
             for model in opened:
                 await asyncio.to_thread(model.close)
+                self.notes += model.notes
 
 
 def _uses(path: Path) -> frozenset[Use]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ..chat_format.prompt import Prompt
@@ -13,6 +14,7 @@ from ..errors import UsageError
 from ..generation.sampler import Sampler, SamplingParams
 from ..generation.sampling_defaults import NAMES
 from ..scheduler.request import Request
+from .forms import Form
 from .http.errors import ApiError, refused
 from .http.fields import Fields
 from .text_model import TextModel
@@ -45,14 +47,17 @@ class Options:
     think: Think = "auto"
     effort: str | None = None
     think_budget: int | None = None
+    form: Form | None = None
 
-    def requests(self, model: TextModel, prompt: Prompt, call_tags: Sequence[Span] = ()) -> list[Request]:
+    async def requests(self, model: TextModel, prompt: Prompt, call_tags: Sequence[Span] = ()) -> list[Request]:
         """A request for each of the `n` answers; the seeds of those after the first follow on the one given.
 
-        Raises UsageError for a parameter that is out of range, ApiError for a bias of what is no token.
+        Raises UsageError for a parameter that is out of range, ApiError for a bias of what is no token and for a form
+        that cannot be followed.
         """
         params = model.sampling({name: value for name, value in self.sampling.items() if name != "logit_bias"})
         biases = _biases(self.sampling.get("logit_bias"), model.tokenizer.n_vocab)
+        grammar = None if self.form is None else await model.prepared(partial(self.form.grammar, model.tokenizer))
         return [
             Request(
                 prompt,
@@ -62,6 +67,7 @@ class Options:
                 self.think_budget,
                 call_tags,
                 self.logprobs,
+                grammar,
             )
             for i in range(self.n)
         ]
@@ -110,8 +116,6 @@ def thinking_fields(fields: Fields, options: Options) -> None:
 
 
 def _seeded(params: SamplingParams, biases: Mapping[int, float], i: int) -> SamplingParams:
-    from dataclasses import replace
-
     seed = None if params.seed is None else (params.seed + i) % (1 << 64)
     return replace(params, seed=seed, logit_bias=biases)
 

@@ -64,3 +64,4 @@ def serve_until_stopped(
     ready = f"serving {', '.join(paths)} on {listener.url} (Ctrl-C stops)"
     app = application(Service(pool, failed), listener.access, logged)
     Server(app, pool, grace, lambda: notes([ready])).run_on(listener.socket)
+    notes(sorted({*pool.notes}))

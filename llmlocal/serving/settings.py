@@ -12,7 +12,8 @@ class Settings:
     """Options of all models of a server; None stands for the default of a session.
 
     `n_ctx`: tokens of each request's context; `parallel`: requests that a model answers at once; `queue`: those that
-    may wait; `idle_unload`: seconds after which an unused model is closed, None for never.
+    may wait; `idle_unload`: seconds after which an unused model is closed, None for never; `prompt_cache`: whether
+    prompts are kept on disk.
     """
 
     n_ctx: int | None = None
@@ -24,3 +25,4 @@ class Settings:
     force: bool = False
     template: str | None = None
     idle_unload: float | None = None
+    prompt_cache: bool = False

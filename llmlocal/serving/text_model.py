@@ -13,12 +13,14 @@ from ..chat_format.chat_template import ChatTemplate, choose, suggested
 from ..chat_format.prompt import Prompt, conversation, plain
 from ..chat_format.thinking import Think, can_think
 from ..errors import ResourceError, UsageError
+from ..generation.prompt_cache import PromptCache
 from ..generation.sampler import SamplingParams
 from ..generation.sampling_defaults import sampling
 from ..generation.session import Session
 from ..hub.catalog import recommended_sampling
 from ..scheduler.scheduler import Scheduler
 from ..tokenizer import Tokenizer
+from .llamacpp.fill_in_middle import fill_in_middle
 from .settings import Settings
 
 T = TypeVar("T")
@@ -36,7 +38,8 @@ class TextModel:
         )  # fmt: skip
         try:
             self._recommended = recommended_sampling(path)
-            self.scheduler = Scheduler(self.session, queue=settings.queue)
+            self.cache = PromptCache() if settings.prompt_cache else None
+            self.scheduler = Scheduler(self.session, queue=settings.queue, cache=self.cache)
         except ResourceError as error:
             self.session.close()
             raise ResourceError(str(error), "use a smaller --ctx or --parallel") from None
@@ -69,6 +72,11 @@ class TextModel:
         """The prompt for a text to be continued. Raises UsageError for an empty one where there is no BOS."""
         return await self.prepared(partial(self._plain_prompt, text))
 
+    async def fill_prompt(self, before: str, after: str, files: Sequence[tuple[str, str]] = ()) -> Prompt:
+        """The prompt for the text between two others. Raises UsageError where the model was not trained for that."""
+        self.session.check_size(before, after, *(text for _, text in files))
+        return await self.prepared(partial(fill_in_middle, self.tokenizer, before, after, files))
+
     def ids_prompt(self, ids: Sequence[int]) -> Prompt:
         """The prompt of token ids. Raises UsageError for ids outside the vocabulary."""
         if not ids or min(ids) < 0 or max(ids) >= self.tokenizer.n_vocab:
@@ -86,6 +94,11 @@ class TextModel:
     def sampling(self, given: Mapping[str, Any]) -> SamplingParams:
         """Sampling parameters: the client's, otherwise the model's. Raises UsageError for bad values."""
         return sampling(self.session.gguf.metadata, given, self._recommended)
+
+    @property
+    def can_chat(self) -> bool:
+        """Whether there is a chat template."""
+        return self._template(False) is not None
 
     @property
     def can_think(self) -> bool:
@@ -114,6 +127,11 @@ class TextModel:
         """Finish what is at work, for at most `grace` seconds, and free the memory."""
         self.scheduler.close(grace)
         self._thread.shutdown()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """For whoever runs the server: problems of the prompt cache."""
+        return self.cache.notes if self.cache is not None else ()
 
     def _choose_template(self, tools: bool) -> ChatTemplate | None:
         return choose(self.session.gguf.metadata, self.tokenizer, self._settings.template, tools=tools)

@@ -20,7 +20,7 @@ class VectorModel:
 
     def __init__(self, name: str, path: Path, settings: Settings, *, ranks: bool) -> None:
         """Load the model. Raises what opening it raises."""
-        self.name = name
+        self.name, self.notes = name, tuple[str, ...]()
         kind: type[Embedder] | type[Reranker] = Reranker if ranks else Embedder
         self.model = kind.open(path, n_threads=settings.n_threads, force=settings.force)
         self._thread = ThreadPoolExecutor(1, f"llmlocal-vectors-{name}")

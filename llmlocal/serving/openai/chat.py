@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from ...chat_format.tool_calls import spans
 from ...generation.events import Finished, PromptProgress, Token
 from ...scheduler.request import ScoredToken
 from ..answers import Answers
-from ..constraint import response_format, tool_choice
-from ..functions import Declared, Delta, deltas
+from ..calling import Calling, Reader, tool_choice
+from ..forms import response_format
+from ..functions import Delta
 from ..http.body import json_fields, while_connected
 from ..http.errors import refused
 from ..http.fields import Fields
@@ -37,16 +37,15 @@ class ChatRequest:
 
     model: str | None
     messages: list[Message]
-    tools: list[Declared]
+    calling: Calling
     options: Options
     stream: bool
     with_usage: bool
-    one_call: bool
 
     @classmethod
     def read(cls, fields: Fields) -> ChatRequest:
         """Raises ApiError that names the field which is wrong or not supported."""
-        tools, may_call = tools_field(fields), tool_choice(fields)
+        calling = tool_choice(fields, tools_field(fields))
         options = Options(sampling_fields(fields), _max_tokens(fields), stop_field(fields))
         options.n = fields.whole("n", 1, MOST_CHOICES) or 1
         top = fields.whole("top_logprobs", 0, MOST_LOGPROBS)
@@ -54,15 +53,14 @@ class ChatRequest:
         if top and options.logprobs is None:
             raise refused("top_logprobs", "needs logprobs: true")
         thinking_fields(fields, options)
-        response_format(fields)
+        options.form = calling.form(response_format(fields))
         request = cls(
             fields.text("model"),
             messages_field(fields),
-            tools if may_call else [],
+            calling,
             options,
             fields.flag("stream"),
             stream_usage(fields),
-            not fields.flag("parallel_tool_calls", True),
         )
         fields.unless("modalities", [["text"]], "only text is supported")
         fields.unless("service_tier", ["auto", "default"], "there is one tier only")
@@ -93,18 +91,17 @@ def _max_tokens(fields: Fields) -> int | None:
 class Choice:
     """One of the answers, as far as it has come."""
 
+    reader: Reader
     texts: dict[str, list[str]] = field(default_factory=lambda: {"content": [], "reasoning": []})
     calls: list[dict[str, Any]] = field(default_factory=list)
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     end: Finished | None = None
 
-    def add(self, delta: Delta, *, one_call: bool) -> dict[str, Any] | None:
-        """Add to the answer; returns the delta in OpenAI's notation, None where it is left out."""
+    def add(self, delta: Delta) -> dict[str, Any]:
+        """Add to the answer; returns the delta in OpenAI's notation."""
         if delta.kind != "call":
             self.texts[delta.kind].append(delta.text)
             return {"content" if delta.kind == "content" else "reasoning_content": delta.text}
-        if one_call and self.calls:
-            return None
         assert delta.call is not None
         function = {"name": delta.call.name, "arguments": delta.arguments}
         self.calls.append({"id": delta.id, "type": "function", "function": function})
@@ -135,7 +132,7 @@ class ChatAnswer:
 
     def __init__(self, request: ChatRequest, model: TextModel, answers: Answers) -> None:
         self._request, self._model, self._answers = request, model, answers
-        self._choices = [Choice() for _ in range(request.options.n)]
+        self._choices = [Choice(Reader(request.calling)) for _ in range(request.options.n)]
         self._usage = Usage()
         self._head = {"id": new_id("chatcmpl-"), "object": "chat.completion", "created": int(time())}
         self._head |= {"model": model.name, "system_fingerprint": None}
@@ -172,7 +169,8 @@ class ChatAnswer:
                     yield self._chunk(i, delta, logprobs)
                     logprobs = []
             else:
-                self._finished(i, got)
+                for delta in self._finished(i, got):
+                    yield self._chunk(i, delta)
                 yield self._chunk(i, {}, reason=self._choices[i].reason)
         if self._request.with_usage:
             head = {**self._head, "object": "chat.completion.chunk"}
@@ -186,12 +184,14 @@ class ChatAnswer:
         if isinstance(token, ScoredToken) and token.id not in self._model.tokenizer.stop_ids:
             logprobs = [chat_entry(token, self._model.tokenizer)]
             choice.logprobs += logprobs
-        made = (choice.add(d, one_call=self._request.one_call) for d in deltas(token, self._request.tools))
-        return [delta for delta in made if delta], logprobs
+        return [choice.add(delta) for delta in choice.reader.deltas(token)], logprobs
 
-    def _finished(self, i: int, end: Finished) -> None:
-        self._choices[i].end = end
+    def _finished(self, i: int, end: Finished) -> list[dict[str, Any]]:
+        """End choice `i`: its last deltas."""
+        choice = self._choices[i]
+        choice.end = end
         self._usage.add(end)
+        return [choice.add(delta) for delta in choice.reader.last(end)]
 
     def _chunk(
         self, i: int, delta: dict[str, Any], logprobs: list[dict[str, Any]] | None = None, reason: str | None = None
@@ -209,9 +209,9 @@ async def chat_completions(service: Service, http: Request) -> Response | ASGIAp
     request = ChatRequest.read(await json_fields(http))
     model = await service.pool.text_model(request.model)
     options = request.options
-    prompt = await model.chat_prompt(request.messages, request.tools, options.think, options.effort)
-    tags = spans(model.template(tools=True).source) if request.tools else ()
-    answers = service.answers(model, options.requests(model, prompt, tags))
+    prompt = await model.chat_prompt(request.messages, request.calling.tools, options.think, options.effort)
+    requests = await options.requests(model, prompt, request.calling.tags(model))
+    answers = service.answers(model, requests)
     answer = ChatAnswer(request, model, answers)
     if request.stream:
         return EventStream(answer.pieces(), lambda e: event(e.body("openai")), answers.close, service.failed)

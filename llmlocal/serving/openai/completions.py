@@ -15,7 +15,7 @@ from ...chat_format.prompt import Prompt
 from ...generation.events import Finished, Token
 from ...scheduler.request import ScoredToken
 from ..answers import Answers
-from ..constraint import response_format
+from ..forms import response_format
 from ..http.body import json_fields, while_connected
 from ..http.errors import refused
 from ..http.fields import Fields
@@ -41,6 +41,7 @@ class CompletionRequest:
     echo: bool
     stream: bool
     with_usage: bool
+    suffix: str
 
     @classmethod
     def read(cls, fields: Fields) -> CompletionRequest:
@@ -49,8 +50,7 @@ class CompletionRequest:
         options = Options(sampling_fields(fields), DEFAULT_TOKENS if limit is None else limit, stop_field(fields))
         options.n = fields.whole("n", 1, MOST_CHOICES) or 1
         options.logprobs = fields.whole("logprobs", 0, MOST_LOGPROBS)
-        response_format(fields)
-        fields.unless("suffix", [""], "filling in the middle is not supported")
+        options.form = response_format(fields)
         fields.unless("best_of", [1, options.n], "must be n")
         request = cls(
             fields.text("model"),
@@ -59,7 +59,12 @@ class CompletionRequest:
             fields.flag("echo"),
             fields.flag("stream"),
             stream_usage(fields),
+            fields.text("suffix") or "",
         )
+        if request.suffix and not all(isinstance(prompt, str) for prompt in request.prompts):
+            raise refused("suffix", "cannot be combined with token ids")
+        if request.suffix and request.echo:
+            raise refused("echo", "cannot be combined with suffix")
         if request.echo and options.logprobs is not None:
             raise refused("echo", "cannot be combined with logprobs")
         fields.ignore(*HARMLESS)
@@ -173,8 +178,13 @@ async def completions(service: Service, http: Request) -> Response | ASGIApp:
     model = await service.pool.text_model(request.model)
     prompts: list[Prompt] = []
     for given in request.prompts:
-        prompts.append(await model.plain_prompt(given) if isinstance(given, str) else model.ids_prompt(given))
-    requests = [one for prompt in prompts for one in request.options.requests(model, prompt)]
+        if not isinstance(given, str):
+            prompts.append(model.ids_prompt(given))
+        elif request.suffix:
+            prompts.append(await model.fill_prompt(given, request.suffix))
+        else:
+            prompts.append(await model.plain_prompt(given))
+    requests = [one for prompt in prompts for one in await request.options.requests(model, prompt)]
     echoes = [prompt.text or model.tokenizer.decode(prompt.ids) for prompt in prompts] if request.echo else []
     answers = service.answers(model, requests)
     answer = Completion(request, model, echoes, answers)

@@ -48,7 +48,7 @@ def content_field(message: Fields, name: str = "content", kinds: tuple[str, ...]
             said = f"'{kind[:40]}' is not supported; only text is"
             raise refused(part.place("type"), said, "unsupported_parameter")
         texts.append(part.required_text("text"))
-        part.ignore("annotations", "cache_control")
+        part.ignore("annotations", "cache_control", "logprobs")
         part.done()
     return "\n".join(texts)
 

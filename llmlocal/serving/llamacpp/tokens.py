@@ -1,4 +1,4 @@
-"""`/tokenize` and `/detokenize`."""
+"""`/tokenize`, `/detokenize` and `/apply-template`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .http.body import json_fields
-from .http.errors import refused
-from .service import Service
+from ...text import readable
+from ..http.body import json_fields
+from ..http.errors import refused
+from ..openai.messages import messages_field, tools_field
+from ..options import Options, thinking_fields
+from ..service import Service
 
 MOST_IDS = 1 << 20
 
@@ -45,3 +48,15 @@ async def detokenize(service: Service, http: Request) -> Response:
     if not all(type(id) is int and 0 <= id < n_vocab for id in ids):
         raise refused("tokens", f"must be token ids, 0 to {n_vocab - 1}")
     return JSONResponse({"content": await model.prepared(partial(model.tokenizer.decode, ids))})
+
+
+async def apply_template(service: Service, http: Request) -> Response:
+    """The prompt of a conversation, as text."""
+    fields = await json_fields(http)
+    options, name = Options({}), fields.text("model")
+    messages, tools = messages_field(fields), tools_field(fields)
+    thinking_fields(fields, options)
+    fields.done()
+    model = await service.pool.text_model(name)
+    prompt = await model.chat_prompt(messages, tools, options.think, options.effort)
+    return JSONResponse({"prompt": readable(prompt.text)})

@@ -1,0 +1,1 @@
+"""Endpoints of llama.cpp's server: tokens of texts, and texts filled in between two others."""

@@ -1,0 +1,78 @@
+"""`/api/tags`, `/api/show` and `/api/version`: what is offered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ...gguf import open_gguf
+from ..http.body import json_fields
+from ..http.errors import ApiError
+from ..model_pool import Entry
+from ..service import Service
+from .options import name_field
+
+LISTED = 16  # items of an array of metadata that are shown
+CAPABILITIES = {"text": "completion", "vectors": "embedding", "scores": "rerank"}
+
+
+async def tags(service: Service, http: Request) -> Response:
+    """All models."""
+    return JSONResponse({"models": [_described(entry) for entry in service.pool.entries]})
+
+
+async def show(service: Service, http: Request) -> Response:
+    """One model: its metadata, without long lists, and its chat template."""
+    fields = await json_fields(http)
+    name = name_field(fields)
+    fields.unless("verbose", [False], "is not supported")
+    fields.done()
+    for entry in service.pool.entries:
+        if entry.name == name:
+            with open_gguf(entry.path) as gguf:
+                metadata = dict(gguf.metadata)
+            template = metadata.pop("tokenizer.chat_template", "")
+            return JSONResponse(
+                {
+                    "modified_at": _described(entry)["modified_at"],
+                    "details": _details(metadata),
+                    "template": template if isinstance(template, str) else "",
+                    "model_info": {key: value for key, value in metadata.items() if _is_short(value)},
+                    "capabilities": _capabilities(entry, str(template)),
+                }
+            )
+    raise ApiError(404, f"there is no model '{(name or '')[:64]}'")
+
+
+async def version(service: Service, http: Request) -> Response:
+    """The server's version."""
+    return JSONResponse({"version": installed("llmlocal")})
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    about = entry.path.stat()
+    changed = datetime.fromtimestamp(about.st_mtime, UTC).isoformat().replace("+00:00", "Z")
+    named = {"name": entry.name, "model": entry.name, "modified_at": changed, "size": about.st_size, "digest": ""}
+    with open_gguf(entry.path) as gguf:
+        return named | {"details": _details(gguf.metadata)}
+
+
+def _details(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    family = str(metadata.get("general.architecture", ""))
+    size = str(metadata.get("general.size_label", ""))
+    about = {"format": "gguf", "family": family, "families": [family], "parent_model": ""}
+    return about | {"parameter_size": size, "quantization_level": ""}
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool) or (isinstance(value, list) and len(value) <= LISTED)
+
+
+def _capabilities(entry: Entry, template: str) -> list[str]:
+    found = [CAPABILITIES[use] for use in sorted(entry.uses)]
+    return found + (["tools"] if "text" in entry.uses and "tool" in template else [])
