@@ -6,8 +6,7 @@ from enum import StrEnum
 
 Layout = StrEnum("Layout", ["md", "json", "jsonl", "csv"])  # of a table
 Stored = StrEnum("Stored", ["auto", "f16", "bf16", "f32", "q8_0"])  # type of the matrices of a converted model
-
-
+RowLayout = StrEnum("RowLayout", ["auto", "jsonl", "csv", "text"])  # of a batch
 VectorLayout = StrEnum("VectorLayout", ["jsonl", "npy", "csv", "raw"])  # of vectors
 Pooling = StrEnum("Pooling", ["mean", "cls", "last"])  # what becomes of the states of a text's tokens
 

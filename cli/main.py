@@ -32,6 +32,7 @@ COMMANDS = (
     "run",
     "chat",
     "ask",
+    "batch",
     "sessions",
     "serve",
     "show",

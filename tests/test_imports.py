@@ -32,7 +32,7 @@ engine model_info
 encoder
 generation convert hub embedding
 chat measure doctor scheduler
-api imatrix serving
+api batch imatrix serving
 quantize
 cli.choices cli.help_format cli.option_groups
 cli.ui
@@ -40,7 +40,7 @@ cli.views cli.command_group
 cli.model_argument cli.text_input
 cli.options cli.completion_scripts cli.texts
 cli.open_model
-cli.served_models
+cli.batch cli.served_models
 cli.chat
 cli.commands cli.main
 cli __main__

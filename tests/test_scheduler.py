@@ -29,7 +29,7 @@ from llmlocal.quant.jit.cpu import target
 from llmlocal.quant.kernels.matmul import few_tokens
 from llmlocal.scheduler.answer import Answer
 from llmlocal.scheduler.request import Failed, QueueFullError, Request, ScoredToken
-from llmlocal.scheduler.scheduler import Counts, Scheduler
+from llmlocal.scheduler.scheduler import Counts, Scheduler, steady_batch
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -150,6 +150,19 @@ def test_more_requests_than_sequences_are_all_answered(path: Path) -> None:
     for some, others in zip(together, singly, strict=True):
         assert [id for id, _ in some] == [id for id, _ in others]
         np.testing.assert_allclose([p for _, p in some], [p for _, p in others], atol=1e-3)
+
+
+def test_batches_of_a_steady_size_do_not_depend_on_who_is_beside(path: Path) -> None:
+    """Bit for bit, also where a batch is so large that it is computed in tiles."""
+    parallel = 12
+    least = steady_batch(parallel)
+    assert steady_batch(1) == 1 < least <= parallel
+    scheduler = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=parallel), least=least)
+    prompts = [ids(10 + 9 * i, i) for i in range(parallel)]
+    clients = [Client(scheduler, prompt, 4 + i, seed=i) for i, prompt in enumerate(prompts)]
+    together = [client.tokens() for client in clients]
+    assert [Client(scheduler, prompt, 4 + i, seed=i).tokens() for i, prompt in enumerate(prompts)] == together
+    scheduler.close()
 
 
 def test_log_probabilities_are_those_of_the_logits(scheduler: Scheduler, path: Path) -> None:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, Self
 
 from ...errors import LlmlocalError, UsageError
 from . import error_stream, typeahead
@@ -232,7 +232,7 @@ class Screen:
         self._line = ProgressLine()
         self._spinner: Spinner | None = None
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         from ...quant.jit import linker
         from . import mapped_file_error
 

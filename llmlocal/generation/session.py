@@ -131,13 +131,15 @@ class Session:
 
     def close(self) -> None:
         """Save the context to the prompt cache, if there is one, stop the threads and unmap the file."""
+        engine, recorded = self._engine, self._recorded
+        self._engine = self._recorded = None
         try:
-            if self._engine is not None and self.cache is not None:
-                self.cache.store(self._engine)
+            if engine is not None and self.cache is not None:
+                self.cache.store(engine)
         finally:
-            for engine in (self._engine, self._recorded):
-                if engine is not None:
-                    engine.close()
+            for opened in (engine, recorded):
+                if opened is not None:
+                    opened.close()
             self.gguf.close()
 
     def __enter__(self) -> Session:

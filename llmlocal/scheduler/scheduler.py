@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import takewhile
 from time import monotonic
 
@@ -13,6 +14,7 @@ from ..engine import Logits
 from ..errors import ResourceError
 from ..generation.prompt_cache import PromptCache
 from ..generation.session import Session
+from ..quant.jit.cpu import target
 from ..quant.kernels.matmul import TILED_TOKENS
 from ..runtime.batch import batch_sizes
 from .answer import Answer
@@ -43,9 +45,16 @@ class Scheduler:
     it, and then gets its keys and values.
     """
 
-    def __init__(self, session: Session, *, queue: int = QUEUE, cache: PromptCache | None = None) -> None:
-        """Load the engine and start the thread; `cache` keeps prompts on disk. Raises as `Session.engine`."""
-        self.session, self.counts = session, Counts()
+    def __init__(
+        self, session: Session, *, queue: int = QUEUE, cache: PromptCache | None = None, least: int = 1
+    ) -> None:
+        """Load the engine and start the thread; `cache` keeps prompts on disk. Raises as `Session.engine`.
+
+        Tokens are generated in batches of at least `least`, which are filled up with tokens that nobody asked for where
+        fewer answers are at work; the engine has to have so many sequences. `steady_batch` says what makes the logits
+        of an answer independent of those beside it.
+        """
+        self.session, self.counts, self._least = session, Counts(), least
         self._engine, self._limit = session.engine, queue
         self._sequences = Sequences(self._engine, cache)
         self._waiting: deque[Answer] = deque()
@@ -160,7 +169,7 @@ class Scheduler:
             return
         parts = [(answer.seq, answer.ids[answer.read : answer.read + size]) for answer, size in chosen]
         done = [i for i, (answer, size) in enumerate(chosen) if answer.read + size == len(answer.ids)]
-        logits = self._engine.run(parts, done)
+        logits = self._run(parts, done)
         for answer, size in chosen:
             answer.was_read(size)
             self.counts.prompt_tokens += size
@@ -169,11 +178,21 @@ class Scheduler:
         self._take([chosen[i][0] for i in done], logits)
 
     def _write_tokens(self) -> None:
-        """Generate one token of every answer whose prompt has been read."""
-        answers = [answer for answer in self._writing if not answer.ended]
-        if answers:
-            parts = [(answer.seq, answer.tokens.history[-1:]) for answer in answers]
-            self._take(answers, self._engine.run(parts, range(len(parts))))
+        """Generate one token of every answer whose prompt has been read.
+
+        Prompts come first where a batch would have to be filled up.
+        """
+        self._drop_ended()
+        answers = [*self._writing]
+        if answers and (len(answers) >= self._least or not self._reading):
+            parts: list[tuple[int, Sequence[int]]] = [(answer.seq, answer.tokens.history[-1:]) for answer in answers]
+            parts += [(seq, [0]) for seq in self._sequences.emptied(self._least - len(parts))]
+            self._take(answers, self._run(parts, range(len(answers))))
+
+    def _run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
+        """As `Engine.run`, with at least `least` outputs, because logits are a product of their own."""
+        filled = [*outputs, *[*outputs[:1]] * (self._least - len(outputs))]
+        return self._engine.run(parts, filled)[: len(outputs)]
 
     def _take(self, answers: Sequence[Answer], logits: Logits) -> None:
         for answer, row in zip(answers, logits, strict=True):
@@ -192,6 +211,17 @@ class Scheduler:
                 self._sequences.give_back(answer.seq)
         self._reading = deque(answer for answer in self._reading if not answer.ended)
         self._writing = [answer for answer in self._writing if not answer.ended]
+
+
+def steady_batch(parallel: int) -> int:
+    """The size that batches of `parallel` answers must have at least, so that all are computed in the same way.
+
+    1 where rows of weights are read for each token by itself; otherwise the number of tokens from which on they are
+    read in tiles. A product has the same bits in every batch of one way.
+    """
+    isa = import_module(f"..quant.isa.{target().isa}", __package__)
+    few = (isa.FEW, isa.FLOAT_FEW, isa.ROW_TOKENS)
+    return 1 if parallel <= min(few) else max(few) + 1
 
 
 def piece_size(weights: int) -> int:

@@ -61,6 +61,12 @@ class Sequences:
             for seq in range(self._engine.n_seqs):
                 self._cache.store(self._engine, seq)
 
+    def emptied(self, n: int) -> list[int]:
+        """The first `n` free sequences, or all there are, emptied. They stay free."""
+        for seq in (chosen := self._free[: max(0, n)]):
+            self._engine.adopt((), seq)
+        return chosen
+
     def forget(self) -> None:
         """Empty all sequences, taken ones too: what they hold cannot be trusted any more."""
         self._useful.clear()

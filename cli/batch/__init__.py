@@ -1,0 +1,1 @@
+"""`batch`: its options, its rows, and what its screen shows."""

@@ -1,0 +1,60 @@
+"""Batches: where rows come from, how they become prompts, and where results go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..choices import RowLayout
+from ..option_groups import option
+from ..options.prompts import System, Template
+
+RowFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="The rows: JSON lines, CSV with a header, or lines of text; - is stdin.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowOptions:
+    """How rows become prompts."""
+
+    input_format: RowLayout = option(
+        "--input-format",
+        help="jsonl: objects with prompt or messages, or strings; csv: the first line names the fields; text: a prompt "
+        "a line; auto: by the file's ending, otherwise jsonl.",
+        default=RowLayout.auto,
+    )
+    prompt_template: str | None = option(
+        "--prompt-template",
+        metavar="TEXT",
+        help="The prompt, with {name} in the place of a row's field. Default: the field prompt.",
+    )
+    system: System = None
+    template: Template = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOutput:
+    """Where results go, and when to stop."""
+
+    output: Path | None = option(
+        "-o", "--output", metavar="FILE", help="Append results to this file, line by line. Default: stdout."
+    )
+    resume: bool = option(
+        "--resume", help="Go on with the file of -o after the last row that has a result.", default=False
+    )
+    force: bool = option("--force", help="Overwrite the file of -o if it exists.", default=False)
+    max_errors: int | None = option(
+        "--max-errors", metavar="N", min=0, help="Stop once more than N rows have failed. Default: never."
+    )
+
+
+RowsAtOnce = Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=256, help="Rows answered at once.")]
