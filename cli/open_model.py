@@ -67,6 +67,8 @@ def opened(model: Path, loading: Loading, cache: str) -> Iterator[Session]:
 def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:
     """Sampling parameters: the user's, otherwise those recommended for the model. Raises UsageError for bad values."""
     from ..generation.sampling_defaults import sampling
+    from ..generation.token_texts import in_ids
     from ..hub.catalog import recommended_sampling
 
+    given = in_ids(given, session.tokenizer)
     return sampling(session.gguf.metadata, given, recommended_sampling(session.gguf.path))

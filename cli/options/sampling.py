@@ -52,17 +52,90 @@ class Sampling:
         help="Random seed; the same seed gives the same text. Default: a different one each time.",
     )
 
-    def given(self) -> dict[str, Any]:
-        """The parameters by their names in `SamplingParams`, None where not given. Raises UsageError for bad values."""
-        from ...generation.sampling_defaults import check
+    top_n_sigma: float | None = option(
+        "--top-n-sigma",
+        metavar="N",
+        help="Keep tokens whose logits are within N standard deviations of the best; 0 turns it off. Default: 0.",
+    )
+    xtc_probability: float | None = option(
+        "--xtc-probability",
+        metavar="P",
+        help="With probability P, exclude all tokens above --xtc-threshold but the least likely of them (XTC); 0 turns "
+        "it off. Default: 0.",
+    )
+    xtc_threshold: float | None = option(
+        "--xtc-threshold", metavar="P", help="How probable a token must be for XTC to exclude it. Default: 0.1."
+    )
+    dynatemp_range: float | None = option(
+        "--dynatemp-range",
+        metavar="X",
+        help="Let the temperature follow the entropy, within X of --temp; 0 turns it off. Default: 0.",
+    )
+    dynatemp_exponent: float | None = option(
+        "--dynatemp-exponent", metavar="X", help="How the temperature rises with the entropy. Default: 1."
+    )
+    mirostat: int | None = option(
+        "--mirostat", metavar="N", help="Mirostat 1 or 2 in place of all stages but the temperature. Default: 0 (off)."
+    )
+    mirostat_tau: float | None = option(
+        "--mirostat-tau", metavar="X", help="Mirostat: surprise to aim at, in bits. Default: 5."
+    )
+    mirostat_eta: float | None = option("--mirostat-eta", metavar="X", help="Mirostat: learning rate. Default: 0.1.")
+    dry_multiplier: float | None = option(
+        "--dry-multiplier",
+        metavar="X",
+        help="DRY: penalize tokens that go on with a repetition, by X * base^(its length - allowed length); 0 turns it "
+        "off. Default: 0.",
+    )
+    dry_base: float | None = option("--dry-base", metavar="X", help="DRY: base of the penalty. Default: 1.75.")
+    dry_allowed: int | None = option(
+        "--dry-allowed-length", metavar="N", help="DRY: shortest repetition that is penalized, in tokens. Default: 2."
+    )
+    dry_last: int | None = option(
+        "--dry-last-n", metavar="N", help="DRY: how many tokens are searched for repetitions; -1: all. Default: -1."
+    )
+    dry_breaker: list[str] | None = option(
+        "--dry-breaker",
+        metavar="TEXT",
+        help='DRY: a repetition ends at tokens with this text; may be repeated. Default: line feed, : " and *.',
+    )
+    samplers: str | None = option(
+        "--samplers",
+        metavar="A,B,...",
+        help="Order of the stages; those left out are off. Default: "
+        "top_n_sigma,top_k,typical_p,top_p,min_p,xtc,temperature.",
+    )
+    logit_bias: list[str] | None = option(
+        "--logit-bias",
+        metavar="TOKEN=X",
+        help="Add X to the logit of a token, an id or the token's text; -inf forbids it; may be repeated.",
+    )
+    ban: list[str] | None = option(
+        "--ban", metavar="TEXT", help="Never generate this text, whatever tokens it comes in; may be repeated."
+    )
 
+    def given(self) -> dict[str, Any]:
+        """The parameters by their names in `SamplingParams` and `token_texts`, None where not given.
+
+        Raises UsageError for bad values.
+        """
+        from ...generation.sampling_defaults import check
+        from ...generation.token_texts import BAN, BIAS, BREAKERS, check_texts
+
+        stages = None if self.samplers is None else tuple(filter(None, self.samplers.split(",")))
         given = {
             "temperature": self.temp, "top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p,
             "typical_p": self.typical, "repeat_penalty": self.repeat, "frequency_penalty": self.frequency,
-            "presence_penalty": self.presence, "seed": self.seed,
+            "presence_penalty": self.presence, "seed": self.seed, "top_n_sigma": self.top_n_sigma,
+            "xtc_probability": self.xtc_probability, "xtc_threshold": self.xtc_threshold,
+            "dynatemp_range": self.dynatemp_range, "dynatemp_exponent": self.dynatemp_exponent,
+            "mirostat": self.mirostat, "mirostat_tau": self.mirostat_tau, "mirostat_eta": self.mirostat_eta,
+            "dry_multiplier": self.dry_multiplier, "dry_base": self.dry_base, "dry_allowed_length": self.dry_allowed,
+            "dry_last_n": self.dry_last, "stages": stages,
         }  # fmt: skip
         check(given)
-        return given
+        check_texts(self.ban or (), self.logit_bias or (), self.dry_breaker or ())
+        return {**given, BAN: self.ban, BIAS: self.logit_bias, BREAKERS: self.dry_breaker}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

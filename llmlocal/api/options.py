@@ -37,6 +37,18 @@ class Options(TypedDict, total=False):
     repeat_last_n: int | None
     frequency_penalty: float | None
     presence_penalty: float | None
+    top_n_sigma: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    dynatemp_range: float | None
+    dynatemp_exponent: float | None
+    mirostat: int | None  # 1 or 2, in place of all stages but the temperature
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    dry_last_n: int | None
     logit_bias: Mapping[int, float] | None  # added to the logits of these ids; -inf forbids one
     seed: int | None  # the same seed gives the same text; default: a random one
     schema: str | Mapping[str, Any] | None  # JSON that this JSON schema allows, also as "name, age int"

@@ -1,6 +1,6 @@
-"""Logits to a token id: bias, penalties, truncation (top-k, typical, top-p, min-p), temperature, one draw.
+"""Logits to a token id: bias, penalties, then the stages of the chain in their order, and one draw.
 
-Stages run in the order of llama.cpp's default chain. Candidates are kept as ascending ids and their logits in float64:
+The default order is that of llama.cpp. Candidates are kept as ascending ids and their logits in float64:
 not in order of rank, so that two logits that swap ranks by a rounding error do not change the outcome of a draw.
 """
 
@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import inf, isfinite, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadFileError, UsageError
+from .samplers.ban import Ban
+from .samplers.dry import dry
+from .samplers.dynamic_temperature import dynamic_temperature
+from .samplers.mirostat import Mirostat
+from .samplers.softmax import softmax
+from .samplers.top_n_sigma import top_n_sigma
+from .samplers.xtc import xtc
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -23,6 +31,9 @@ Ids = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
 FIRST_SORTED = 256  # candidates that are sorted at first, where a stage needs an order
+STAGES = ("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
+COLDEST = 1e-308  # temperature
+DRAWN, EXCLUDED = 0, 1  # streams of random numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +42,11 @@ class SamplingParams:
 
     `temperature` 0 is greedy. `top_k` 0, `top_p` 1, `typical_p` 1 and `min_p` 0 turn these stages off. Penalties count
     the last `repeat_last_n` ids of the history, -1 for all of it. `logit_bias` is added to the logits of ids; -inf
-    forbids one.
+    forbids one. `stages` is the order of those after the penalties, a stage that is not named is left out.
+
+    `top_n_sigma` 0, `xtc_probability` 0, `dynatemp_range` 0, `dry_multiplier` 0 and `mirostat` 0 turn these off.
+    `mirostat` 1 and 2 are its versions, which take the place of all stages but the temperature. `dry_breakers` are the
+    ids that end a repetition. `ban`: texts that must not occur.
     """
 
     temperature: float = 0.8
@@ -43,7 +58,22 @@ class SamplingParams:
     repeat_last_n: int = 64
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    top_n_sigma: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_last_n: int = -1
+    dry_breakers: Set[int] = frozenset()
+    stages: Sequence[str] = STAGES
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    ban: Ban | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,6 +86,17 @@ class SamplingParams:
         _require(self.repeat_last_n >= -1, "repeat_last_n", self.repeat_last_n, "-1 (all) or more")
         for name in ("frequency_penalty", "presence_penalty"):
             _require(abs(getattr(self, name)) <= 100, name, getattr(self, name), "between -100 and 100")
+        _require(0 <= self.top_n_sigma <= 100, "top_n_sigma", self.top_n_sigma, "between 0 (off) and 100")
+        _require(0 <= self.xtc_probability <= 1, "xtc_probability", self.xtc_probability, "between 0 (off) and 1")
+        _require(0 < self.xtc_threshold <= 1, "xtc_threshold", self.xtc_threshold, "above 0 and at most 1")
+        for name in ("dynatemp_range", "dynatemp_exponent", "mirostat_tau", "mirostat_eta", "dry_multiplier"):
+            _require(0 <= getattr(self, name) <= 100, name, getattr(self, name), "between 0 and 100")
+        _require(self.mirostat in (0, 1, 2), "mirostat", self.mirostat, "0 (off), 1 or 2")
+        _require(1 <= self.dry_base <= 100, "dry_base", self.dry_base, "between 1 and 100")
+        _require(self.dry_allowed_length >= 1, "dry_allowed_length", self.dry_allowed_length, "1 or more")
+        _require(self.dry_last_n >= -1, "dry_last_n", self.dry_last_n, "-1 (all) or more")
+        named = {*self.stages} <= {*STAGES} and len({*self.stages}) == len(self.stages)
+        _require(named, "stages", ", ".join(self.stages), f"some of {', '.join(STAGES)}, each once")
         _require(self.seed is None or 0 <= self.seed < 2**64, "seed", self.seed, "between 0 and 2^64 - 1")
         for id, bias in self.logit_bias.items():
             _require(id >= 0, "id in logit_bias", id, "0 or more")
@@ -63,11 +104,13 @@ class SamplingParams:
 
 
 class Sampler:
-    """Chooses token ids. Its only state is the seed: a draw depends on nothing but the arguments."""
+    """Chooses token ids. A draw depends on nothing but the seed, the arguments and, for Mirostat, the draws before."""
 
     def __init__(self, params: SamplingParams) -> None:
         self.params = params
         self.seed = secrets.randbits(64) if params.seed is None else params.seed
+        version: Any = params.mirostat
+        self._mirostat = Mirostat(version, params.mirostat_tau, params.mirostat_eta) if version else None
 
     def sample(self, logits: F32, history: Sequence[int] = (), step: int = 0) -> int:
         """Choose an id from logits (n_vocab,) float32, which are not changed.
@@ -76,41 +119,49 @@ class Sampler:
         number depends only on the seed and `step`. Raises BadFileError where the logits are not finite (-inf is
         allowed for some) and UsageError for a bias outside the vocabulary.
         """
-        logits = self._adjusted(logits, history)
+        logits = self._adjusted(logits, history, step)
         if self.params.temperature == 0:
             return int(logits.argmax())
-        ids, probabilities = self._survivors(logits)
-        if ids.size == 1:
-            return int(ids[0])
+        ids, probabilities = self._survivors(logits, step)
         ends = np.cumsum(probabilities)
-        return int(ids[np.searchsorted(ends[:-1], uniform(self.seed, step) * ends[-1], side="right")])
+        draw = uniform(self.seed, step) * ends[-1] if ids.size > 1 else 0.0
+        chosen = int(np.searchsorted(ends[:-1], draw, side="right"))
+        if self._mirostat is not None:
+            self._mirostat.saw(float(probabilities[chosen]))
+        return int(ids[chosen])
 
-    def probabilities(self, logits: F32, history: Sequence[int] = ()) -> F64:
+    def probabilities(self, logits: F32, history: Sequence[int] = (), step: int = 0) -> F64:
         """The distribution that `sample` draws from, (n_vocab,) float64, sum 1. Raises as `sample`."""
-        logits = self._adjusted(logits, history)
+        logits = self._adjusted(logits, history, step)
         whole = np.zeros(logits.shape, np.float64)
         if self.params.temperature == 0:
             whole[logits.argmax()] = 1
         else:
-            ids, probabilities = self._survivors(logits)
+            ids, probabilities = self._survivors(logits, step)
             whole[ids] = probabilities
         return whole
 
-    def _adjusted(self, logits: F32, history: Sequence[int]) -> F32:
+    def _adjusted(self, logits: F32, history: Sequence[int], step: int) -> F32:
         """`logits`, checked, after bias and penalties: a copy if any of them is in force."""
         _check(logits)
         p = self.params
         penalize = p.repeat_last_n and (p.repeat_penalty != 1 or p.frequency_penalty or p.presence_penalty)
-        if not penalize and not p.logit_bias:
+        if not penalize and not p.logit_bias and not p.dry_multiplier and p.ban is None:
             return logits
         logits = logits.copy()
         for id, bias in p.logit_bias.items():
             _require(id < logits.size, "id in logit_bias", id, f"below {logits.size}, the size of the vocabulary")
             logits[id] += bias
+        if p.ban is not None:
+            p.ban.forbid(logits, history[len(history) - step :])
         if logits.max() == -inf:
-            raise UsageError("logit_bias forbids every token that the model allows")
+            raise UsageError("logit_bias or a ban forbids every token that the model allows")
         if penalize:
             self._penalize(logits, Counter(history[-p.repeat_last_n :] if p.repeat_last_n > 0 else history))
+        if p.dry_multiplier and p.dry_last_n:
+            recent = history[-p.dry_last_n :] if p.dry_last_n > 0 else history
+            for id, penalty in dry(recent, p.dry_multiplier, p.dry_base, p.dry_allowed_length, p.dry_breakers).items():
+                logits[id] -= penalty
         return logits
 
     def _penalize(self, logits: F32, seen: Mapping[int, int]) -> None:
@@ -121,37 +172,58 @@ class Sampler:
         scaled = np.where(old > 0, old / p.repeat_penalty, old * p.repeat_penalty)
         logits[ids] = scaled - counts * p.frequency_penalty - p.presence_penalty
 
-    def _survivors(self, logits: F32) -> tuple[Ids, F64]:
+    def _survivors(self, logits: F32, step: int) -> tuple[Ids, F64]:
         """Ids that pass all stages, ascending, at least one, and their probabilities."""
         p = self.params
-        ids = _top_k(logits, p.top_k)
+        stages = [stage for stage in p.stages if self._active(stage)]
+        first = stages[:1] == ["top_k"]
+        ids = _top_k(logits, p.top_k if first else 0)
         kept = logits[ids].astype(np.float64)
-        for active, cut, limit in (
-            (p.typical_p < 1, _typical, p.typical_p),
-            (p.top_p < 1, _top_p, p.top_p),
-            (p.min_p > 0, _min_p, p.min_p),
-        ):
-            if active:
-                chosen = cut(kept, limit)
-                ids, kept = ids[chosen], kept[chosen]
-        return ids, softmax(kept, p.temperature)
+        for stage in stages[first:]:
+            if stage == "temperature":
+                kept = self._heated(kept)
+                continue
+            chosen = self._cut(stage, kept, step)
+            ids, kept = ids[chosen], kept[chosen]
+        if self._mirostat is not None:
+            chosen = self._mirostat.kept(kept, logits.size)
+            ids, kept = ids[chosen], kept[chosen]
+        return ids, softmax(kept)
+
+    def _active(self, stage: str) -> bool:
+        """Whether a stage changes anything."""
+        p = self.params
+        if stage == "temperature":
+            return p.temperature != 1 or p.dynatemp_range > 0
+        off = {"top_n_sigma": 0, "top_k": 0, "typical_p": 1, "top_p": 1, "min_p": 0, "xtc": 0}
+        value = p.xtc_probability if stage == "xtc" else getattr(p, stage)
+        return self._mirostat is None and value != off[stage]
+
+    def _cut(self, stage: str, kept: F64, step: int) -> Ids | Bools:
+        """Which of the candidates a stage keeps."""
+        p = self.params
+        if stage == "xtc":
+            return xtc(kept, p.xtc_threshold, p.xtc_probability, uniform(self.seed, step, EXCLUDED))
+        kept_of: Ids | Bools = CUTS[stage](kept, getattr(p, stage))
+        return kept_of
+
+    def _heated(self, kept: F64) -> F64:
+        """Candidates at their temperature, by their distance from the best."""
+        p, temperature = self.params, self.params.temperature
+        if p.dynatemp_range:
+            temperature = dynamic_temperature(kept, temperature, p.dynatemp_range, p.dynatemp_exponent)
+        with np.errstate(over="ignore"):  # at a temperature of 1e-308 only the best is left
+            heated: F64 = (kept - kept.max()) / max(temperature, COLDEST)
+        return heated
 
 
-def softmax(logits: F64, temperature: float = 1.0) -> F64:
-    """Probabilities (n,) float64 of finite logits (n,) at a temperature above 0."""
-    with np.errstate(over="ignore", under="ignore"):  # at a temperature of 1e-308 only the best is left
-        powers: F64 = np.exp((logits - logits.max()) / temperature)
-    powers /= powers.sum()
-    return powers
-
-
-def uniform(seed: int, step: int) -> float:
-    """The `step`-th number in [0, 1) of the stream `seed`; counter-based (Philox), so no earlier draw is needed."""
-    (bits,) = np.random.Philox(key=seed, counter=[0, 0, 0, step]).random_raw(1)
+def uniform(seed: int, step: int, stream: int = DRAWN) -> float:
+    """The `step`-th number in [0, 1) of a stream of `seed`; counter-based (Philox), so no earlier draw is needed."""
+    (bits,) = np.random.Philox(key=seed, counter=[0, 0, stream, step]).random_raw(1)
     return float(int(bits) >> 11) / 2.0**53
 
 
-def _top_k(logits: F32, k: int) -> Ids:
+def _top_k(logits: F32 | F64, k: int) -> Ids:
     """Ascending ids of the `k` best logits (0: all) that are not -inf; of equal ones the lower ids."""
     if 0 < k < logits.size:
         ids = np.flatnonzero(logits >= np.partition(logits, logits.size - k)[logits.size - k])
@@ -196,6 +268,15 @@ def _fewest(probabilities: F64, keys: F64, limit: float) -> Ids:
         indices = np.arange(keys.size)
     indices = indices[np.argsort(keys[indices], kind="stable")]
     return np.sort(indices[: np.searchsorted(np.cumsum(probabilities[indices]), limit) + 1])
+
+
+CUTS: dict[str, Callable[[F64, Any], Any]] = {
+    "top_n_sigma": top_n_sigma,
+    "top_k": _top_k,
+    "typical_p": _typical,
+    "top_p": _top_p,
+    "min_p": _min_p,
+}
 
 
 def _check(logits: F32) -> None:

@@ -18,8 +18,9 @@ KEYS = {
     "repeat_penalty": "general.sampling.penalty_repeat",
     "repeat_last_n": "general.sampling.penalty_last_n",
 }
-INTEGERS = ("top_k", "repeat_last_n", "seed")
-NAMES = tuple(field.name for field in fields(SamplingParams) if field.name != "logit_bias")
+INTEGERS = ("top_k", "repeat_last_n", "seed", "mirostat", "dry_allowed_length", "dry_last_n")
+NO_NUMBERS = ("logit_bias", "ban", "dry_breakers", "stages")
+NAMES = tuple(field.name for field in fields(SamplingParams) if field.name not in NO_NUMBERS)
 
 
 def sampling(

@@ -1,0 +1,1 @@
+"""Samplers, one a file: each says which candidates stay, or how their logits change."""
