@@ -450,3 +450,44 @@ def test_no_colour(story: Path) -> None:
     assert not re.search(r"\x1b\[[\d;]*m", on_terminal("run", "no such file", "x", NO_COLOR="1")[1])
     assert "\x1b" not in on_terminal("run", "no such file", "x", TERM="dumb")[1]
     assert "\x1b" not in on_terminal("run", story, "x", "-n", "2", TERM="dumb")[1]
+
+
+def test_log_probabilities_are_in_json(said: Any, scripted: Any) -> None:
+    scripted(word("d"), word("e"), EOS)
+    code, out, _ = said("run", "m", "hi", "--no-stdin", "--json", "--logprobs", "2", "--temp", "0")
+    found = json.loads(out)["logprobs"]
+    assert code == 0 and [entry["id"] for entry in found] == [word("d"), word("e"), EOS]
+    assert all(len(entry["best"]) == 2 and entry["best"][0]["logprob"] == entry["logprob"] > -1e-9 for entry in found)
+    code, _, err = said("run", "m", "hi", "--no-stdin", "--logprobs", "2")
+    assert code == 2 and "--json" in err
+
+
+def test_variables_of_the_template(said: Any, scripted: Any) -> None:
+    template = "{{ messages[0].content }} {{ style }}{% if deep %} deep{% endif %}"
+    words = ("run", "m", "hi", "--no-stdin", "-q", "--show-prompt")
+    scripted(EOS, template=template)
+    assert said(*words, "--template-arg", "style=brief", "--template-arg", "deep=true")[1].startswith("hi brief deep\n")
+    for arg, told in (("tone=a", "no variable 'tone'"), ("messages=[]", "cannot be set"), ("style", "KEY=VALUE")):
+        scripted(EOS, template=template)
+        code, _, err = said(*words, "--template-arg", arg)
+        assert code == 2 and told in err
+
+
+def test_special_tokens_count_only_where_that_is_asked_for(said: Any, scripted: Any) -> None:
+    ids = []
+    for more in ([], ["--special"]):
+        scripted(EOS, template="{{ messages[0].content }}")
+        code, out, err = said("run", "m", "a</s>b", "--no-stdin", "--show-prompt", "--json", *more)
+        ids.append(json.loads(out)["ids"])
+        assert code == 0 and ("special tokens" in err) == bool(more)
+    assert EOS not in ids[0] and EOS in ids[1] and len(ids[1]) < len(ids[0])
+
+
+def test_what_stands_between_two_texts(said: Any, scripted: Any) -> None:
+    scripted(EOS, fim_pre_token_id=word("ST"), fim_suf_token_id=word("OP"), fim_mid_token_id=word("STOP"))
+    code, out, _ = said("run", "m", "--fim", "d", "e", "--show-prompt", "--json", "-q")
+    assert code == 0 and json.loads(out)["ids"][-5:] == [word("ST"), word("d"), word("OP"), word("e"), word("STOP")]
+    scripted(EOS)
+    code, _, err = said("run", "m", "--fim", "d", "e")
+    assert code == 2 and "no tokens to fill in" in err
+    assert said("run", "m", "hi", "--fim", "d", "e")[0] == 2

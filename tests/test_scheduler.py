@@ -20,6 +20,7 @@ from llmlocal.chat_format.prompt import Prompt
 from llmlocal.engine import Engine
 from llmlocal.errors import PromptTooLongError, ResourceError, UsageError
 from llmlocal.generation.events import Finished, PromptProgress, Token
+from llmlocal.generation.log_probabilities import ScoredToken
 from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.generation.sampler import Sampler, SamplingParams
 from llmlocal.generation.session import Session
@@ -28,7 +29,7 @@ from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit.cpu import target
 from llmlocal.quant.kernels.matmul import few_tokens
 from llmlocal.scheduler.answer import Answer
-from llmlocal.scheduler.request import Failed, QueueFullError, Request, ScoredToken
+from llmlocal.scheduler.request import Failed, QueueFullError, Request
 from llmlocal.scheduler.scheduler import Counts, Scheduler, steady_batch
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))

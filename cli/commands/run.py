@@ -18,6 +18,8 @@ from ..ui.answer import AnswerScreen
 from ..ui.keyboard import interactive
 from ..views.answers import Form, Target, deliver, show_prompt
 
+SPECIAL_NOTE = "special tokens that are written in the prompt count (--special)"
+
 
 def run(
     model: ModelOrQuestion = None,
@@ -48,9 +50,8 @@ def run(
               llmlocal run qwen3-0.6b "Alice is 31." --schema "name, age int"
               cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
-    from ...chat_format.prompt import PromptRequest
-
-    explicit = asked.file or asked.raw or asked.show_only or as_json or answer.output or out != GivenOut()
+    plain = asked == PromptOptions(system=asked.system, template=asked.template) and out == GivenOut()
+    explicit = not plain or as_json or answer.output
     if prompt is None and isinstance(model, Path) and not explicit and interactive() and not no_stdin:
         from .chat import chat
 
@@ -69,11 +70,13 @@ def run(
             quiet=quiet,
             verbose=verbose,
         )
+    asked.check(prompt)
+    best = out.best(as_json=as_json)
     given, given_out = sampling.given(), Form(form.requested(), out.partial, out.block)
     model, question = named_or_guide(model, prompt, quiet=quiet)
     inputs = [model, *(asked.file or ()), *([Path(asked.template)] if asked.template else [])]
     target = Target(answer.output, as_json, answer.force, inputs)
-    read = prompt_source(question, use_stdin=not no_stdin, needed=not asked.file, quiet=quiet)
+    read = prompt_source(question, use_stdin=not (no_stdin or asked.fim), needed=asked.needs_text, quiet=quiet)
     whole_lines, wraps = not (no_newline or (asked.raw and quiet)), wrap is choices.Wrapping.on
     screen = AnswerScreen(whole_lines=whole_lines, wrap=wraps, quiet=quiet, verbose=verbose)
     read_files = files_source(asked.file or ())
@@ -81,9 +84,8 @@ def run(
     with screen, opened(model, loading, prompt_cache) as session:
         screen.clear()  # stdin may be waited for
         texts, text = read_files(session.most_bytes), read(session.most_bytes)
-        request = PromptRequest(text, asked.system, texts, asked.raw, asked.template, limits.think.value)
-        ready = session.prompt(request)
-        screen.notes(ready.notes)
+        ready = asked.prompt(session, text, texts, limits.think.value)
+        screen.notes([*ready.notes, *([SPECIAL_NOTE] if asked.special else [])])
         if asked.show_only:
             return show_prompt(ready, target, model)
         screen.busy("loading the model")
@@ -94,5 +96,6 @@ def run(
             stop=limits.stop or (),
             think_budget=limits.think_budget,
             grammar=given_out.grammar,
+            logprobs=best,
         )
         deliver(screen, events, target, model, given_out)

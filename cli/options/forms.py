@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import UsageError
 from ..option_groups import option
 
 if TYPE_CHECKING:
@@ -55,6 +56,20 @@ class GivenOut:
     extract_lang: str | None = option(
         "--extract-lang", metavar="LANG", help="As --extract, the first block in this language, such as sql."
     )
+
+    logprobs: int | None = option(
+        "--logprobs",
+        metavar="K",
+        min=0,
+        max=100,
+        help="With --json, add the log probability of each token and of the K likeliest. Default: none.",
+    )
+
+    def best(self, *, as_json: bool) -> int | None:
+        """How many of the likeliest tokens are given out. Raises UsageError where there is no place for them."""
+        if self.logprobs is not None and not as_json:
+            raise UsageError("--logprobs has no effect without --json", "add --json")
+        return self.logprobs
 
     @property
     def block(self) -> str | None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...errors import UsageError
+from ...text import shown
 from ..option_groups import option
+
+if TYPE_CHECKING:
+    from ...chat_format.prompt import Prompt as ModelPrompt
+    from ...chat_format.prompt import TextFile
+    from ...chat_format.thinking import Think
+    from ...generation.session import Session
 
 
 def text_or_stdin(metavar: str, what: str) -> Any:
@@ -57,9 +68,61 @@ class PromptOptions:
         "--raw", help="Text completion: send the prompt as it is, without a chat template.", default=False
     )
     template: Template = None
+    template_arg: list[str] | None = option(
+        "--template-arg",
+        metavar="KEY=VALUE",
+        help="Set a variable of the chat template, such as reasoning_effort=high; VALUE is JSON or a text; may be "
+        "repeated.",
+    )
+    special: bool = option(
+        "--special", help="Special tokens that are written in the prompt count. Default: they are text.", default=False
+    )
+    fim: tuple[str, str] | None = option(
+        "--fim",
+        metavar="PREFIX SUFFIX",
+        help="Fill in what stands between two texts, by the model's tokens for that.",
+    )
     show_only: bool = option(
         "--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.", default=False
     )
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether a prompt must be given besides."""
+        return not (self.file or self.fim)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the chat template. Raises UsageError for one without a name."""
+        return dict(_variable(text) for text in self.template_arg or ())
+
+    def check(self, question: str | None) -> None:
+        """Raises UsageError for what cannot be combined, before a model is opened."""
+        others = self.file or self.system or self.template or self.template_arg or self.raw or question
+        if self.fim is not None and others:
+            raise UsageError("--fim is the whole prompt: nothing else can be given", "leave out the rest")
+        self.variables  # noqa: B018  # raises
+
+    def prompt(self, session: Session, question: bytes, files: Sequence[TextFile], think: Think) -> ModelPrompt:
+        """The prompt for a model. Raises as `Session.prompt` and `fill_in`."""
+        from ...chat_format.prompt import PromptRequest, fill_in
+
+        if self.fim is not None:
+            before, after = (os.fsencode(text) for text in self.fim)
+            session.check_size(before, after)
+            return fill_in(before, after, session.tokenizer)
+        given = (question, self.system, files, self.raw, self.template, think, self.variables, self.special)
+        return session.prompt(PromptRequest(*given))
+
+
+def _variable(text: str) -> tuple[str, Any]:
+    name, divided, value = text.partition("=")
+    if not (name and divided):
+        raise UsageError(f"--template-arg {shown(text)}: must be KEY=VALUE", "such as reasoning_effort=high")
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        return name, value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

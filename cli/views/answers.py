@@ -117,6 +117,8 @@ class _Record:
             fields["thinking"] = readable("\n\n".join(thoughts).strip())
         if form.grammar is not None and form.grammar.json and self.end is not None and self.end.valid:
             fields["parsed"] = form.grammar.value(self.text)
+        if best := self._log_probabilities():
+            fields["logprobs"] = best
         end = self.end
         if end is None:
             return to_json(**fields, completion_tokens=len(self.tokens), finish_reason="interrupted")
@@ -136,6 +138,16 @@ class _Record:
             seed=end.seed,
             timings=timings,
         )
+
+    def _log_probabilities(self) -> list[dict[str, Any]]:
+        """Of each token that has them: its own, and those of the likeliest ids."""
+        from ...generation.log_probabilities import ScoredToken
+
+        return [
+            {"id": token.id, "logprob": token.logprob, "best": [{"id": id, "logprob": log} for id, log in token.best]}
+            for token in self.tokens
+            if isinstance(token, ScoredToken)
+        ]
 
 
 def deliver(screen: AnswerScreen, events: Iterable[Event], target: Target, model: Path, form: Form) -> None:

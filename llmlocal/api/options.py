@@ -16,6 +16,7 @@ from ..constraints.requested import of_text
 from ..errors import UsageError
 from ..generation.sampling_defaults import INTEGERS, NAMES, sampling
 from ..generation.session import Session
+from ..generation.token_texts import in_ids
 from ..hub.catalog import recommended_sampling
 from .choice import Choice
 
@@ -96,6 +97,7 @@ def settings(session: Session, options: Mapping[str, Any]) -> tuple[ChatSettings
     Raises UsageError for a value that is out of range.
     """
     values = {name: options[name] for name in SAMPLING if name in options}
+    values = in_ids(values, session.tokenizer)
     params = sampling(session.gguf.metadata, values, recommended_sampling(session.gguf.path))
     choice = Choice(params, *(options.get(name) for name in CHOOSE))
     stop = options.get("stop", ())

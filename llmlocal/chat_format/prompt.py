@@ -6,15 +6,16 @@ Text of users and files never becomes special tokens; only a template's own text
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import UsageError
-from ..text import escaped
+from ..text import escaped, shown
 from ..tokenizer import Tokenizer
-from .chat_template import ChatTemplate, choose, suggested
+from .chat_template import ChatTemplate, Rendered, choose, suggested
 from .thinking import COMMON, EFFORT, Think, ThinkingStyle, can_think, style_of, switches
 
+RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 BASE_NOTE = "the model has no chat template: it continues the plain text (--template {} wraps it)"
 
 
@@ -55,7 +56,10 @@ class TextFile:
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """The parts of a single prompt. `raw`: no template; `template`: a name or path that replaces the model's own."""
+    """The parts of a single prompt. `raw`: no template; `template`: a name or path that replaces the model's own.
+
+    `variables` are the template's. `special`: special tokens that are written in texts count.
+    """
 
     question: bytes
     system: str | None = None
@@ -63,6 +67,8 @@ class PromptRequest:
     raw: bool = False
     template: str | None = None
     think: Think = "auto"
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    special: bool = False
 
 
 def prompt(request: PromptRequest, tokenizer: Tokenizer, metadata: Mapping[str, Any]) -> Prompt:
@@ -71,30 +77,42 @@ def prompt(request: PromptRequest, tokenizer: Tokenizer, metadata: Mapping[str, 
     Raises UsageError for an invalid combination, BadFileError for a bad template, NotFoundError for an unknown one.
     """
     if request.raw:
-        if request.system is not None or request.template is not None:
+        if request.system is not None or request.template is not None or request.variables:
             raise UsageError("--raw cannot be combined with a system prompt or a template")
-        return plain(
-            b"\n".join([*(file.content for file in request.files), *filter(None, [request.question])]), tokenizer
-        )
+        parts = [*(file.content for file in request.files), *filter(None, [request.question])]
+        return plain(b"\n".join(parts), tokenizer, special=request.special)
     template = choose(metadata, tokenizer, request.template)
     if template is None:
         if request.system is not None:
             hint = "choose a template, for example --template chatml"
             raise UsageError("a system prompt needs a chat template, and the model has none", hint)
         name = suggested(metadata, tokenizer) or "NAME"
-        return plain(with_files(request.files, request.question), tokenizer, BASE_NOTE.format(name))
+        if request.variables:
+            raise UsageError("--template-arg needs a chat template, and the model has none", f"try --template {name}")
+        text = with_files(request.files, request.question)
+        return plain(text, tokenizer, BASE_NOTE.format(name), special=request.special)
     if not request.question and not request.files:
         raise UsageError("the prompt is empty", "give a prompt; --raw allows an empty one")
     messages = [{"role": "user", "content": _decoded(with_files(request.files, request.question))}]
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": request.system})
-    return conversation(messages, template, tokenizer, think=request.think)
+    return conversation(
+        messages,
+        template,
+        tokenizer,
+        think=request.think,
+        variables=request.variables,
+        special=request.special,
+    )
 
 
-def plain(text: str | bytes, tokenizer: Tokenizer, *notes: str) -> Prompt:
-    """A prompt of plain text. Raises UsageError for an empty text where the model has no BOS token."""
+def plain(text: str | bytes, tokenizer: Tokenizer, *notes: str, special: bool = False) -> Prompt:
+    """A prompt of plain text. With `special`, special tokens that are written in it count.
+
+    Raises UsageError for an empty text where the model has no BOS token.
+    """
     text = _decoded(text) if isinstance(text, bytes) else text
-    ids = tokenizer.encode(text)
+    ids = tokenizer.encode(text, parse_special=special)
     if not ids:
         raise UsageError("the prompt is empty, and this model has no BOS token to start from", "give a prompt")
     return Prompt(text, ids, bool(text), (*tokenizer.notes, *notes))
@@ -108,18 +126,22 @@ def conversation(
     tools: Sequence[Mapping[str, Any]] | None = None,
     think: Think = "auto",
     effort: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    special: bool = False,
 ) -> Prompt:
     """The prompt for the model's next message. Raises what `ChatTemplate.render` and `check_can_think` raise.
 
     Thinking is switched by the template's variables; where the template cannot turn it off, the prompt ends with empty
-    reasoning. `effort` is a word such as `low`, for templates that take one.
+    reasoning. `effort` is a word such as `low`, for templates that take one; `variables` are others, which the template
+    must mention. With `special`, special tokens that are written in messages count. Raises UsageError.
     """
     if think == "on":
         check_can_think(template)
     chosen = switches(template.source, think) | ({EFFORT: effort} if effort and EFFORT in template.source else {})
-    rendered = template.render(messages, tools=tools, fit=True, **chosen)
+    check_variables(template, variables or {})
+    rendered = template.render(messages, tools=tools, fit=True, **{**chosen, **(variables or {})})
     notes = tuple(filter(None, [*tokenizer.notes, *rendered.notes]))
-    text, ids = rendered.text, rendered.encode(tokenizer)
+    text, ids = rendered.text, (_trusted(rendered) if special else rendered).encode(tokenizer)
     end = rendered.segments[-1] if rendered.segments else None
     style = style_of(template.source, "" if end is None or end.from_user else end.text)
     opened = style.opened(text)
@@ -128,6 +150,35 @@ def conversation(
         text, ids, opened = text + closed, ids + marked(closed, tokenizer), False
     may_think = think != "off" and not opened and can_think(template.source)
     return Prompt(text, ids, False, notes, True, style, opened, may_think)
+
+
+def check_variables(template: ChatTemplate, variables: Mapping[str, Any]) -> None:
+    """Raises UsageError for a variable that is not the user's to set, or that a template does not mention."""
+    for name in variables:
+        if not name.isidentifier() or name in RESERVED:
+            raise UsageError(f"{shown(name)} cannot be set as a variable of the template")
+        if name not in template.source:
+            raise UsageError(
+                f"{template.name} has no variable {shown(name)}", "llmlocal show prints it with --template"
+            )
+
+
+def _trusted(rendered: Rendered) -> Rendered:
+    """As if all of it were the template's own text."""
+    return replace(rendered, segments=tuple(replace(segment, from_user=False) for segment in rendered.segments))
+
+
+def fill_in(prefix: bytes, suffix: bytes, tokenizer: Tokenizer) -> Prompt:
+    """The prompt for what stands between two texts. Raises UsageError where the model has no tokens for that."""
+    ends = [tokenizer.vocab.special.get(name) for name in ("fim_pre", "fim_suf", "fim_mid")]
+    if None in ends:
+        raise UsageError("the model has no tokens to fill in the middle of a text", "choose a model made for code")
+    before, after = (_decoded(text) for text in (prefix, suffix))
+    texts = [tokenizer.encode(text, add_special=False, continues=True) for text in (before, after)]
+    start, middle, end = (id for id in ends if id is not None)
+    lead = [tokenizer.bos_id] if tokenizer.vocab.add_bos and tokenizer.bos_id is not None else []
+    ids = [*lead, start, *texts[0], middle, *texts[1], end]
+    return Prompt("".join(tokenizer.decode([id], special=True) for id in ids), ids, True, tuple(tokenizer.notes))
 
 
 def check_can_think(template: ChatTemplate) -> None:

@@ -25,6 +25,7 @@ from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
 from .answer_tokens import AnswerTokens
 from .events import Event, Events, Finished, PromptProgress
+from .log_probabilities import scored
 from .prompt_cache import PromptCache
 from .sampler import Sampler, SamplingParams
 
@@ -192,13 +193,15 @@ class Session:
         call_tags: Sequence[Span] = (),
         sampler: Sampler | None = None,
         grammar: Grammar | None = None,
+        logprobs: int | None = None,
     ) -> Events:
         """The events of an answer: one `Token` for each token, then `Finished`.
 
         Without `max_tokens` it goes on until the model ends it or the context is full. A thought is closed after
         `think_budget` tokens. `call_tags` are the tags of function calls, see `tool_calls.spans`. A `sampler` is used
         in place of a new one with the parameters `sampling`. `grammar` is the form that the answer has after its
-        thought; where it is cut short before that, `Finished.valid` is false.
+        thought; where it is cut short before that, `Finished.valid` is false. With `logprobs` tokens come as
+        `ScoredToken`, with that many of the likeliest ids.
 
         Raises at once PromptTooLongError, UsageError for invalid limits and a grammar that is too complex, and what
         loading the engine raises; while it runs BadFileError where logits are not finite.
@@ -209,7 +212,7 @@ class Session:
         text = AnswerText(prompt, self.tokenizer, stop, call_tags, exact=grammar is not None)
         sampler = sampler or Sampler(sampling or SamplingParams())
         tokens = AnswerTokens(prompt, self.tokenizer, self.n_ctx, sampler, text, max_tokens, think_budget, grammar)
-        return self._generate(self.engine, prompt.ids, tokens)
+        return self._generate(self.engine, prompt.ids, tokens, logprobs)
 
     def check_room(self, n: int, max_tokens: int | None) -> None:
         """Raises PromptTooLongError where `n` tokens of prompt do not fit."""
@@ -224,7 +227,7 @@ class Session:
             hint = f"shorten it; --ctx {fits} would take {takes} of memory, but the model was trained on {trained}"
         raise PromptTooLongError(message, hint)
 
-    def _generate(self, engine: Engine, ids: list[int], tokens: AnswerTokens) -> Events:
+    def _generate(self, engine: Engine, ids: list[int], tokens: AnswerTokens, best: int | None) -> Events:
         clock = perf_counter()
         if self.cache is not None:
             self.cache.restore(engine, ids)
@@ -233,12 +236,12 @@ class Session:
         prefill, decode = perf_counter() - clock, 0.0
         while tokens.reason is None:
             clock = perf_counter()
-            if tokens.count and not tokens.forced:
+            if tokens.count and (best is not None or not tokens.forced):
                 unread = tokens.history[engine.length() :]
                 logits = engine.prefill(unread) if len(unread) > 1 else engine.decode(unread[0])
             token = tokens.take(logits)
             decode += (perf_counter() - clock) * (tokens.count > 1)
-            yield token
+            yield token if best is None else scored(token, logits, best)
         seed, load = tokens.sampler.seed, self.load_seconds
         yield Finished(tokens.reason, len(ids), reused, tokens.count, load, prefill, decode, seed, tokens.valid)
 

@@ -9,8 +9,9 @@ from ..errors import LlmlocalError
 from ..generation.answer_text import AnswerText
 from ..generation.answer_tokens import AnswerTokens
 from ..generation.events import Finished, PromptProgress
+from ..generation.log_probabilities import scored
 from ..tokenizer import Tokenizer
-from .request import Deliver, Delivery, Failed, Request, scored
+from .request import Deliver, Delivery, Failed, Request
 
 NOWHERE = -1  # the sequence of an answer that waits for one
 

@@ -63,7 +63,9 @@ class Sequences:
 
     def emptied(self, n: int) -> list[int]:
         """The first `n` free sequences, or all there are, emptied. They stay free."""
-        for seq in (chosen := self._free[: max(0, n)]):
+        chosen = self._free[: max(0, n)]
+        self._useful.difference_update(chosen)
+        for seq in chosen:
             self._engine.adopt((), seq)
         return chosen
 

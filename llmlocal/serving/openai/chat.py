@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from ...generation.events import Finished, PromptProgress, Token
-from ...scheduler.request import ScoredToken
+from ...generation.log_probabilities import ScoredToken
 from ..answers import Answers
 from ..calling import Calling, Reader, tool_choice
 from ..forms import response_format

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from ...chat_format.prompt import Prompt
 from ...generation.events import Finished, Token
-from ...scheduler.request import ScoredToken
+from ...generation.log_probabilities import ScoredToken
 from ..answers import Answers
 from ..forms import response_format
 from ..http.body import json_fields, while_connected

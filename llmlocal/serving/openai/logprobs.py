@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...scheduler.request import ScoredToken
+from ...generation.log_probabilities import ScoredToken
 from ...tokenizer import Tokenizer
 
 
