@@ -18,8 +18,6 @@ from ..ui.answer import AnswerScreen
 from ..ui.keyboard import interactive
 from ..views.answers import Form, Target, deliver, show_prompt
 
-SPECIAL_NOTE = "special tokens that are written in the prompt count (--special)"
-
 
 def run(
     model: ModelOrQuestion = None,
@@ -50,8 +48,7 @@ def run(
               llmlocal run qwen3-0.6b "Alice is 31." --schema "name, age int"
               cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
-    plain = asked == PromptOptions(system=asked.system, template=asked.template) and out == GivenOut()
-    explicit = not plain or as_json or answer.output
+    explicit = not asked.asks_nothing or as_json or answer.output or out != GivenOut()
     if prompt is None and isinstance(model, Path) and not explicit and interactive() and not no_stdin:
         from .chat import chat
 
@@ -70,12 +67,11 @@ def run(
             quiet=quiet,
             verbose=verbose,
         )
-    asked.check(prompt)
-    best = out.best(as_json=as_json)
-    given, given_out = sampling.given(), Form(form.requested(), out.partial, out.block)
+    given, best, given_out = sampling.given(), out.best(as_json=as_json), Form(form.requested(), out.partial, out.block)
     model, question = named_or_guide(model, prompt, quiet=quiet)
     inputs = [model, *(asked.file or ()), *([Path(asked.template)] if asked.template else [])]
     target = Target(answer.output, as_json, answer.force, inputs)
+    asked.check(question)
     read = prompt_source(question, use_stdin=not (no_stdin or asked.fim), needed=asked.needs_text, quiet=quiet)
     whole_lines, wraps = not (no_newline or (asked.raw and quiet)), wrap is choices.Wrapping.on
     screen = AnswerScreen(whole_lines=whole_lines, wrap=wraps, quiet=quiet, verbose=verbose)
@@ -85,7 +81,7 @@ def run(
         screen.clear()  # stdin may be waited for
         texts, text = read_files(session.most_bytes), read(session.most_bytes)
         ready = asked.prompt(session, text, texts, limits.think.value)
-        screen.notes([*ready.notes, *([SPECIAL_NOTE] if asked.special else [])])
+        screen.notes([*ready.notes, *asked.notes])
         if asked.show_only:
             return show_prompt(ready, target, model)
         screen.busy("loading the model")

@@ -92,6 +92,16 @@ class PromptOptions:
         return not (self.file or self.fim)
 
     @property
+    def asks_nothing(self) -> bool:
+        """Whether there is no sign of a single prompt."""
+        return self == PromptOptions(system=self.system, template=self.template)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is said when the prompt is made."""
+        return ["special tokens that are written in the prompt count (--special)"] if self.special else []
+
+    @property
     def variables(self) -> dict[str, Any]:
         """The variables of the chat template. Raises UsageError for one without a name."""
         return dict(_variable(text) for text in self.template_arg or ())

@@ -158,9 +158,7 @@ def check_variables(template: ChatTemplate, variables: Mapping[str, Any]) -> Non
         if not name.isidentifier() or name in RESERVED:
             raise UsageError(f"{shown(name)} cannot be set as a variable of the template")
         if name not in template.source:
-            raise UsageError(
-                f"{template.name} has no variable {shown(name)}", "llmlocal show prints it with --template"
-            )
+            raise UsageError(f"{template.name} has no variable {shown(name)}", "llmlocal show MODEL --template")
 
 
 def _trusted(rendered: Rendered) -> Rendered:
