@@ -39,31 +39,31 @@ class ScriptedEngine:
             metadata=metadata, tensors={}, path=Path("scripted.gguf"), files=lambda: iter(()), close=lambda: None
         )
 
-    def length(self) -> int:
+    def length(self, seq: int = 0) -> int:
         return len(self.tokens)
 
-    def history(self) -> list[int]:
+    def history(self, seq: int = 0) -> list[int]:
         return list(self.tokens)
 
-    def cells(self, n: int) -> list[Any]:
+    def cells(self, n: int, seq: int = 0) -> list[Any]:
         return []
 
-    def states(self) -> dict[int, Any]:
+    def states(self, seq: int = 0) -> dict[int, Any]:
         return {}
 
-    def adopt(self, tokens: Sequence[int], states: Any = ()) -> None:
+    def adopt(self, tokens: Sequence[int], seq: int = 0, states: Any = ()) -> None:
         self.tokens = list(tokens)
 
-    def truncate(self, length: int) -> None:
+    def truncate(self, length: int, seq: int = 0) -> None:
         del self.tokens[length:]
 
-    def reusable(self, tokens: Sequence[int]) -> int:
+    def reusable(self, tokens: Sequence[int], seq: int = 0) -> int:
         n = 0
         while n < min(len(tokens) - 1, len(self.tokens)) and self.tokens[n] == tokens[n]:
             n += 1
         return n
 
-    def reuse(self, tokens: Sequence[int]) -> int:
+    def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
         self.prompt = len(tokens)
         self.truncate(self.reusable(tokens))
         return len(self.tokens)
