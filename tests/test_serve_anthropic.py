@@ -58,7 +58,7 @@ def test_a_stream_says_the_same(client: anthropic.Anthropic, says: Says) -> None
     whole = create(client, tools=[TOOL])
     events, final = whole_stream(client, tools=[TOOL])
     assert [block.type for block in whole.content] == ["thinking", "text", "tool_use"]
-    assert whole.content[0].thinking == "let me see" and whole.content[1].text.strip() == "Let me look."
+    assert whole.content[0].thinking == "let me see" and whole.content[1].text == "Let me look. "
     assert whole.content[2].input == {"city": "Oslo"} and whole.stop_reason == final.stop_reason == "tool_use"
     without_ids = [
         [{k: v for k, v in block.model_dump().items() if k not in ("id", "parsed_output")} for block in m.content]

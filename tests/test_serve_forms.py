@@ -141,6 +141,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a grammar": ({"grammar": "root ::= ("}, "grammar"),
     "two forms": ({"grammar": 'root ::= "a"', "json_schema": SCHEMA}, "cannot be combined"),
     "a form and a call": ({"tools": TOOLS, "tool_choice": "required", "json_schema": SCHEMA}, "cannot be combined"),
+    "a large schema": ({"json_schema": {"enum": ["x" * 1000] * 70}}, "can be followed"),
+    "large parameters": (
+        {
+            "tools": [
+                {"type": "function", "function": {"name": "f", "parameters": {"properties": {"x" * 70_000: {}}}}},
+            ],
+            "tool_choice": "required",
+        },
+        "can be followed",
+    ),
+    "a large grammar": ({"grammar": 'root ::= "' + "a" * 70_000 + '"'}, "grammar"),
     "a call of nothing": ({"tool_choice": "required"}, "tool_choice"),
     "another function": ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "f"}}}, "'f'"),
     "a choice": ({"tools": TOOLS, "tool_choice": "perhaps"}, "tool_choice"),

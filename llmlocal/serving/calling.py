@@ -10,9 +10,9 @@ from functools import partial
 from ..chat_format.tag_splitter import Part, Span
 from ..chat_format.tool_calls import parse, spans
 from ..constraints.grammar import of_schema
-from ..generation.events import Finished, Token
+from ..generation.events import Token
 from ..text import readable
-from .forms import Form
+from .forms import Form, sized
 from .functions import Declared, Delta
 from .http.errors import refused
 from .http.fields import Fields
@@ -47,7 +47,7 @@ class Calling:
                 parts = {"name": {"const": function["name"]}, "arguments": function["parameters"]}
                 need = {"required": list(parts), "additionalProperties": False}
                 calls.append({"type": "object", "properties": parts, **need})
-        schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
+        schema = sized(calls[0] if len(calls) == 1 else {"anyOf": calls}, "tools")
         return Form(place, partial(of_schema, schema, "the call of a function"))
 
 
@@ -64,11 +64,10 @@ class Reader:
         for part in token.parts:
             yield from self._delta(part)
 
-    def last(self, end: Finished) -> Iterator[Delta]:
+    def last(self) -> Iterator[Delta]:
         """What the end adds: the call that was forced, or its text where it was cut short."""
-        text = "".join(self._held)
-        if text:
-            yield from self._calls(text) if end.valid else iter([Delta("content", readable(text))])
+        if self._held:
+            yield from self._calls("".join(self._held))
 
     def _delta(self, part: Part) -> Iterator[Delta]:
         if part.kind == "call":

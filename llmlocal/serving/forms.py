@@ -13,7 +13,8 @@ from ..tokenizer import Tokenizer
 from .http.errors import ApiError, refused
 from .http.fields import Fields
 
-CODE = "unsupported_parameter"
+CODE = "invalid_schema"
+MOST_SCHEMA = 64 << 10  # characters of a schema or a grammar, without descriptions: about a second of work
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,9 @@ class Form:
         """The form, which this tokenizer can follow. Raises ApiError that says what is wrong with it."""
         try:
             made = self.make()
-            made.start(tokenizer)
+            made.start(tokenizer)  # also builds the table of this tokenizer, which takes time
         except UsageError as error:
-            raise ApiError(400, f"{self.place}: {error}", self.place, "invalid_schema") from None
+            raise ApiError(400, f"{self.place}: {error}", self.place, CODE) from None
         return made
 
 
@@ -95,9 +96,31 @@ def _format(fields: Fields, name: str, *, inner: bool = True) -> Form | None:
 
 def _schema(fields: Fields, name: str) -> Form | None:
     schema: Mapping[str, Any] | None = fields.mapping(name)
-    return None if schema is None else Form(fields.place(name), partial(of_schema, schema))
+    if schema is None:
+        return None
+    place = fields.place(name)
+    return Form(place, partial(of_schema, sized(schema, place)))
 
 
 def _grammar(fields: Fields) -> Form | None:
-    text = fields.text("grammar")
+    text = fields.text("grammar", MOST_SCHEMA)
     return None if text is None else Form("grammar", partial(of_grammar, text))
+
+
+def sized(schema: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """`schema`, if it is not too large to be followed. Raises ApiError."""
+    size = _size(schema)
+    if size > MOST_SCHEMA:
+        raise refused(place, f"has {size} characters without descriptions; {MOST_SCHEMA} can be followed", CODE)
+    return schema
+
+
+def _size(value: Any) -> int:
+    """Characters of a value as JSON, about, without the texts of descriptions."""
+    if isinstance(value, dict):
+        return sum(
+            len(key) + 4 + (0 if key == "description" and isinstance(v, str) else _size(v)) for key, v in value.items()
+        )
+    if isinstance(value, list):
+        return sum(2 + _size(item) for item in value)
+    return len(value) if isinstance(value, str) else 5

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from ..chat_format.prompt import Prompt
@@ -57,7 +57,7 @@ class Options:
         """
         params = model.sampling({name: value for name, value in self.sampling.items() if name != "logit_bias"})
         biases = _biases(self.sampling.get("logit_bias"), model.tokenizer.n_vocab)
-        grammar = None if self.form is None else await model.prepared(partial(self.form.grammar, model.tokenizer))
+        grammar = None if self.form is None else await asyncio.to_thread(self.form.grammar, model.tokenizer)
         return [
             Request(
                 prompt,

@@ -143,7 +143,7 @@ class MessageAnswer:
                 yield from self._blocks.add(delta)
         elif isinstance(got, Finished):
             self._end = got
-            for delta in self._reader.last(got):
+            for delta in self._reader.last():
                 yield from self._blocks.add(delta)
             yield from self._blocks.end()
 

@@ -191,7 +191,7 @@ class ChatAnswer:
         choice = self._choices[i]
         choice.end = end
         self._usage.add(end)
-        return [choice.add(delta) for delta in choice.reader.last(end)]
+        return [choice.add(delta) for delta in choice.reader.last()]
 
     def _chunk(
         self, i: int, delta: dict[str, Any], logprobs: list[dict[str, Any]] | None = None, reason: str | None = None

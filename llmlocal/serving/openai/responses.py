@@ -139,7 +139,7 @@ class ResponseAnswer:
         elif isinstance(got, Finished):
             self._end = got
             self._usage.add(got)
-            for delta in self._reader.last(got):
+            for delta in self._reader.last():
                 yield from self._blocks.add(delta)
             yield from self._blocks.end()
 
