@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +22,7 @@ import pytest
 from served import PATIENCE, Served, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.errors import BadFileError, NotFoundError, ResourceError, UsageError
+from llmlocal.generation.prompt_cache import folder
 from llmlocal.serving.http import body as bodies
 from llmlocal.serving.http import server as servers
 from llmlocal.serving.http.errors import ApiError
@@ -408,3 +412,34 @@ def signalled(number: int) -> Callable[..., Any]:
         threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
 
     return load
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_leaves_a_sound_cache(tiny: Path) -> None:  # noqa: F811
+    """kill -9 while prompts are saved, and start again: answers are the same, and nothing is damaged."""
+    command = [sys.executable, "-m", "llmlocal", "serve", str(tiny), "--port", "0", "--ctx", "512", "--parallel", "2"]
+    texts, cached, kept = set(), [], {*folder().glob("*")}
+    unique = random.SystemRandom().randrange(10**9)
+    for wait in (0.0, 0.02, 0.1, None, None):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        ready = next(line for line in process.stderr if "127.0.0.1:" in line)
+        port = int(ready.partition("127.0.0.1:")[2].split()[0])
+        for word in ("dog", "cat"):
+            body = {"prompt": f"{unique} " + f"the {word} and " * 80, "max_tokens": 8, "seed": 1}
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
+            got = json.loads(connection.getresponse().read())
+            connection.close()
+            texts.add((word, got["choices"][0]["text"]))
+            cached.append(got["usage"]["prompt_tokens_details"]["cached_tokens"])
+        process.terminate()
+        if wait is not None:
+            sleep(wait)
+            process.kill()
+        said = process.communicate(timeout=PATIENCE)[1]
+        assert "damaged" not in said and "error" not in said
+    assert len(texts) == 2 and cached[:2] == [0, 0] and process.returncode == 0
+    assert cached[-1] > 200 and all(n in (0, cached[-1]) for n in cached)
+    for path in {*folder().glob("*")} - kept:
+        path.unlink()
