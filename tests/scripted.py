@@ -56,6 +56,7 @@ class ScriptedEngine:
 
     def truncate(self, length: int, seq: int = 0) -> None:
         del self.tokens[length:]
+        self.prompt = min(self.prompt, length)
 
     def reusable(self, tokens: Sequence[int], seq: int = 0) -> int:
         n = 0
@@ -64,12 +65,14 @@ class ScriptedEngine:
         return n
 
     def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
-        self.prompt = len(tokens)
         self.truncate(self.reusable(tokens))
+        self.prompt = len(tokens)
         return len(self.tokens)
 
     def prefill(self, tokens: Sequence[int]) -> Any:
         self.calls.append(("prefill", len(tokens)))
+        if not self.tokens:
+            self.prompt = max(self.prompt, len(tokens))
         return self._append(tokens)
 
     def decode(self, token: int) -> Any:
