@@ -19,6 +19,7 @@ from llmlocal.generation import prompt_cache
 from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.quant import private_folder
 from llmlocal.quant.jit import cache, cpu
+from llmlocal.quant.jit.linker import Progress
 from llmlocal.quant.private_folder import make_private, read_private, why_foreign
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX owners and modes")
@@ -271,8 +272,8 @@ def test_it_is_said_once_that_kernels_are_not_kept(
     monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path))
     tmp_path.chmod(0o777)
     screen = Screen()
-    screen.compiling("one")
-    screen.compiling("two")
+    screen.compiling(Progress("one"))
+    screen.compiling(Progress("two"))
     said = f"kernels are compiled for this run only: {tmp_path} can be written by other users\n"
     assert capsys.readouterr().err == said
     found = {fact.name: fact for fact in facts._storage()}
@@ -283,7 +284,7 @@ def test_it_is_said_once_that_kernels_are_not_kept(
 class Untouched:
     """An engine whose cache must not be looked at."""
 
-    def length(self) -> int:
+    def length(self, seq: int = 0) -> int:
         return 1000
 
     def __getattr__(self, name: str) -> Any:
