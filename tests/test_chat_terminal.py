@@ -591,7 +591,7 @@ def killed(person: Person) -> None:
     person.process.wait()
 
 
-@pytest.mark.parametrize("n", [6, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_interrupts_at_random_moments(chat: Chat, tmp_path: Path, n: int) -> None:
     blows(chat, tmp_path, interrupted, n)
     for records in sessions(tmp_path):

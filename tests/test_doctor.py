@@ -54,14 +54,10 @@ def test_facts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy:1")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     facts = {fact.name: fact for fact in doctor.facts()}
-    assert all(fact.ok is not False for fact in facts.values())
+    assert all(fact.ok is not False for fact in facts.values())  # also that the instruction is in the code
     assert facts["HTTPS_PROXY"].value == "http://...@proxy:1"
     assert not any("secret" in fact.value for fact in facts.values())
     assert {"cpu", "instructions", "cores", "memory", "kernel cache", "python"} <= set(facts)
-
-
-def test_the_instruction_is_in_the_code() -> None:
-    assert doctor.proof().ok in (True, None)
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

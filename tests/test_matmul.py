@@ -227,10 +227,10 @@ def test_formats_that_are_only_stored_are_refused(fmt: type[Format]) -> None:
             kernel(fmt)
 
 
-def read_up_to_the_last_byte() -> None:
-    """Run every format's kernels on weights behind which no page can be read; the process dies if one is."""
+def read_up_to_the_last_byte(slow: bool) -> None:
+    """Run formats' kernels on weights behind which no page can be read; the process dies if one is."""
     page, libc = mmap.PAGESIZE, ctypes.CDLL(None, use_errno=True)
-    for fmt in (param.values[0] for param in FORMATS):
+    for fmt in (param.values[0] for param in FORMATS if bool(param.marks) == slow):
         p = product(fmt, sizes(fmt)[1])
         data = p.data[:37]
         pages = -(-data.nbytes // page) * page
@@ -247,9 +247,10 @@ def read_up_to_the_last_byte() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX")
-def test_no_kernel_reads_beyond_the_weights() -> None:
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_no_kernel_reads_beyond_the_weights(slow: bool) -> None:
     """A tensor may end where its file's mapping ends."""
-    command = [sys.executable, "-c", "import test_matmul; test_matmul.read_up_to_the_last_byte()"]
+    command = [sys.executable, "-c", f"import test_matmul; test_matmul.read_up_to_the_last_byte({slow})"]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -64,7 +64,7 @@ def steps(source: Path, *words: str | Path) -> int:
     return int(done.stderr.split()[-1])
 
 
-@pytest.mark.parametrize("fault", ["kill", "ENOSPC", "EIO"])
+@pytest.mark.parametrize("fault", ["kill", "ENOSPC", pytest.param("EIO", marks=pytest.mark.slow)])
 def test_every_write_fsync_and_rename(fault: str, source: Path, tmp_path: Path) -> None:
     out, old = tmp_path / "out.gguf", b"an older model"
     count = steps(source, "quantize", source, out, "Q8_0", "-q")
