@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmlocal.chat_format.chat_template import ChatTemplate
@@ -29,13 +29,24 @@ def golden() -> dict[str, Any]:
     return found
 
 
-def split(text: str, style: ThinkingStyle = COMMON, *, opened: bool = False, cuts: int = 1) -> dict[str, str]:
-    """What was thought and what was said, the text being given `cuts` characters at a time."""
-    splitter, out = PartSplitter(style.spans, opened=opened), {"thought": "", "answer": ""}
+def parts_of(text: str, style: ThinkingStyle = COMMON, *, opened: bool = False, cuts: int = 1) -> list[Part]:
+    """The parts of a text that is given `cuts` characters at a time."""
+    splitter = PartSplitter(style.spans, opened=opened)
     parts = [part for at in range(0, len(text), cuts) for part in splitter.push(text[at : at + cuts])]
-    for part in [*parts, *splitter.push("", final=True)]:
+    return [*parts, *splitter.push("", final=True)]
+
+
+def split(text: str, style: ThinkingStyle = COMMON, *, opened: bool = False, cuts: int = 1) -> dict[str, str]:
+    """What was thought and what was said."""
+    out = {"thought": "", "answer": ""}
+    for part in parts_of(text, style, opened=opened, cuts=cuts):
         out[part.kind] += part.text
     return out
+
+
+def without_tags(text: str) -> str:
+    """The text without tags and blanks; what stands around a tag makes no other one."""
+    return "".join(text.replace("<think>", " ").replace("</think>", " ").split())
 
 
 @pytest.mark.parametrize("style", [*STYLES, COMMON], ids=lambda style: style.opens)
@@ -66,15 +77,12 @@ def test_messages_between_thoughts() -> None:
     assert split(text, HARMONY) == {"thought": "First.Then.", "answer": "I look.4"}
 
 
+@example(["<think>", "<", "</think>", "<think>", "/think>"])  # two thoughts that would make a tag together
 @given(st.lists(st.sampled_from(["<think>", "</think>", "<", "th", "a", " ", "\n", "/think>"]), max_size=12))
 def test_nothing_but_tags_and_blanks_is_lost(words: list[str]) -> None:
     text = "".join(words)
-    whole = split(text, cuts=1000)
-    assert split(text) == whole
-    letters = "".join(part.replace("<think>", "").replace("</think>", "") for part in whole.values())
-    assert [c for c in letters if not c.isspace()] == [
-        c for c in text.replace("<think>", "").replace("</think>", "") if not c.isspace()
-    ]
+    assert split(text) == split(text, cuts=1000)
+    assert "".join(without_tags(part.text) for part in parts_of(text, cuts=1000)) == without_tags(text)
 
 
 def test_calls_come_whole() -> None:
