@@ -23,7 +23,7 @@ from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, 
 from ..files import mapped
 from ..quant.user_folders import ensure_home
 from ..text import shown
-from .help_format import format_help
+from .help_format import format_help, summary
 from .model_argument import with_models
 from .option_groups import flattened
 from .ui import mapped_file_error, standard_streams, terminal
@@ -87,12 +87,25 @@ class Commands(TyperGroup):
         cmd_name = "list" if cmd_name == "ls" else cmd_name
         if cmd_name not in COMMANDS:
             return None
-        found = getattr(import_module(f".commands.{cmd_name}", __package__), cmd_name)
+        found = _definition(cmd_name)
         if isinstance(found, typer.Typer):  # a command with subcommands
             return format_help(with_models(typer.main.get_group(found)))
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command(cmd_name)(flattened(found))
         return format_help(with_models(typer.main.get_command(app)))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands, of which no parser is made for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary(_help(_definition(name)))) for name in COMMANDS])
+
+
+def _definition(name: str) -> Any:
+    return getattr(import_module(f".commands.{name}", __package__), name)
+
+
+def _help(found: Any) -> str:
+    return (found.info.help if isinstance(found, typer.Typer) else found.__doc__) or ""
 
 
 app = typer.Typer(
