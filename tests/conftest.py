@@ -9,7 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hubs import hub, store  # noqa: F401  fixtures
+from chats import chat  # noqa: F401  fixtures
+from hubs import hub, store  # noqa: F401
 from hypothesis import settings
 
 DATA = Path(os.environ.get("LLMLOCAL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")

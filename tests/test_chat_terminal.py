@@ -1,57 +1,13 @@
-"""`chat` on a terminal, as a person sees it: screens, keys, stops, sessions, and what is left when it ends."""
+"""`chat` on a terminal, as a person sees it: screens, keys, sessions."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
 import stat
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from terminals import Person, at_a_chat, people
-
-Chat = Callable[..., Person]
-
-
-@pytest.fixture
-def chat(tmp_path: Path) -> Iterator[Chat]:
-    """Starts a chat with a scripted model at a terminal; all of them are ended with the test."""
-
-    def start(
-        answers: list[str],
-        *options: str | Path,
-        delay: float = 0,
-        n_ctx: int = 4096,
-        columns: int = 80,
-        template: str = "",
-        loading: str = "",
-        failure: str = "",
-        **environment: str,
-    ) -> Person:
-        script = {"answers": answers, "delay": delay, "n_ctx": n_ctx, "failure": failure}
-        script |= {"loading": str(tmp_path / loading) if loading else ""} | ({"template": template} if template else {})
-        more = () if template else ("--template", "chatml")
-        started.append(at_a_chat(tmp_path, script, "m", *more, *options, columns=columns, **environment))
-        return started[-1]
-
-    with people() as started:
-        yield start
-
-
-def sessions(tmp_path: Path) -> list[list[dict[str, Any]]]:
-    """The records of all saved sessions; every line must be whole."""
-    files = sorted((tmp_path / "llmlocal" / "sessions").glob("*.jsonl"))
-    return [[json.loads(line) for line in path.read_text().splitlines()] for path in files]
-
-
-def texts(records: list[dict[str, Any]]) -> list[str]:
-    return [m["content"] for record in records if record.get("type") == "turn" for m in record["messages"]]
-
+from chats import Chat, sessions, texts
 
 MARKDOWN = (
     "Hello **world**, a `code` and *it*.\n\n# Title\n\n- one\n- two\n\n```python\ndef f(x):\n    return 'a'\n```\n\n"
@@ -121,57 +77,6 @@ def test_no_line_is_cut_in_a_word(chat: Chat, columns: int) -> None:
     assert any(line.startswith("  indented") or "words in a single" in line for line in answer)
 
 
-def test_the_model_loads_while_the_user_types(chat: Chat, tmp_path: Path) -> None:
-    person = chat(["an answer"], loading="go")
-    person.until(lambda lines: bool(lines) and lines[-1].endswith("loading the model"))
-    assert any("context 0% of 4096" in line for line in person.shown())  # the prompt is there
-    person.say("a question")
-    person.until(lambda lines: "loading the model" in lines[-1] and "> a question" in lines[-3])
-    person.type("\x03")  # back to the question; loading goes on
-    person.until(lambda lines: "(stopped)" in lines and any("a question   " in line for line in lines))
-    person.say(" again")
-    (tmp_path / "go").touch()
-    lines = person.prompted()
-    assert lines[-3] == "an answer"
-    assert not any("loading" in line for line in lines)
-    assert person.close() == 0
-    assert texts(sessions(tmp_path)[0]) == ["a question again", "an answer"]
-
-
-def test_leaving_does_not_wait_for_the_model(chat: Chat) -> None:
-    person = chat(["an answer"], loading="never")
-    person.until("context 0% of 4096")
-    assert person.close() == 0
-
-
-def test_a_model_that_cannot_be_loaded_is_told_above_the_line_that_is_typed(chat: Chat, tmp_path: Path) -> None:
-    person = chat(["x"], loading="go", failure="not enough memory")
-    person.until("context 0% of 4096")
-    person.type("half a ques")
-    person.until("> half a ques")
-    (tmp_path / "go").touch()
-    lines = person.until("hint: try /model NAME")
-    assert "error: not enough memory" in lines
-    person.until(lambda lines: lines[-1].startswith("> half a ques"))
-    person.say("tion")
-    person.until(lambda lines: lines.count("error: not enough memory") == 2)
-    person.until(lambda lines: lines[-1].startswith("> half a question"))  # to be sent to another model
-    person.type("\x03")
-    person.prompted()
-    assert person.close() == 0
-
-
-def test_where_nothing_can_be_drawn_over_loading_is_said_in_words(chat: Chat, tmp_path: Path) -> None:
-    person = chat(["x"], loading="go", TERM="dumb")
-    person.until(">")
-    person.say("Hi")
-    person.until("(loading the model)")
-    (tmp_path / "go").touch()
-    person.until(lambda lines: "x" in lines)
-    assert person.close() == 0
-    assert b"\x1b" not in person.raw
-
-
 def test_the_answer_streams(chat: Chat) -> None:
     person = chat(["a slow answer that goes on"], delay=0.03)
     person.prompted()
@@ -194,56 +99,6 @@ def test_raw_and_render_off(chat: Chat) -> None:
     lines = person.prompted(4)
     assert lines[-3] == "b"
     assert person.close() == 0
-
-
-def test_stop_keeps_the_answer_and_retry_makes_another(chat: Chat, tmp_path: Path) -> None:
-    person = chat(["one two three four five six seven", "short"], delay=0.02)
-    person.prompted()
-    person.say("Hi")
-    person.until("one two")
-    person.type("\x03")
-    lines = person.prompted(2)
-    assert lines[-3] == "(stopped; /continue goes on)"
-    assert "one two three".startswith(lines[-4][:8])
-    assert "seven" not in lines[-4]
-    ((_, turn),) = sessions(tmp_path)
-    assert turn["messages"][1]["content"].rstrip() == lines[-4]
-    person.say("/retry")
-    lines = person.prompted(3)
-    assert lines[-3] == "short"
-    assert person.close() == 0
-    (records,) = sessions(tmp_path)
-    assert [record.get("type") for record in records[1:]] == ["turn", "undo", "turn"]
-    assert texts(records)[-2:] == ["Hi", "short"]
-
-
-def test_second_interrupt_leaves(chat: Chat, tmp_path: Path) -> None:
-    person = chat(["one two three four five six seven" * 9], delay=0.5)
-    person.prompted()
-    person.say("Hi")
-    person.until(lambda lines: lines[-1] == "one")
-    for _ in range(60):  # a busy machine may take two for one
-        if person.process.poll() is None:
-            os.kill(person.process.pid, signal.SIGINT)
-            time.sleep(0.2)
-    modes = person.before
-    assert person.process.wait(20) in (130, -signal.SIGINT)
-    assert person.modes() == modes
-    assert texts(sessions(tmp_path)[0])[0] == "Hi"
-
-
-def test_interrupt_at_the_prompt(chat: Chat) -> None:
-    person = chat(["x"])
-    person.prompted()
-    person.type("some text")
-    person.until("> some text")
-    person.type("\x03")
-    person.until(lambda lines: "some text" not in lines[-1])
-    person.type("\x03")
-    person.until("press Ctrl-C again or Ctrl-D to leave")
-    person.prompted(2)
-    person.type("\x03")
-    assert person.close(end=False) == 130
 
 
 def test_multi_line_paste_and_keys(chat: Chat, tmp_path: Path) -> None:
@@ -552,68 +407,3 @@ def test_only_a_whole_answer_typed_after_the_question_is_consent(chat: Chat, tmp
     person.until("four")
     assert (tmp_path / "ran").read_text() == "\n\n"
     assert person.close() == 0
-
-
-# ---- blows --------------------------------------------------------------------------------------------------------
-
-
-def blows(chat: Chat, tmp_path: Path, blow: Callable[[Person], None], n: int) -> list[Person]:
-    """`n` chats, each struck at a random moment of its life."""
-    rng, people = random.Random(n), []
-    for _ in range(n):
-        person = chat(["some words and **more** of them"], "--session", "s", delay=0.001)
-        try:
-            if rng.random() < 0.7:
-                person.prompted()
-            moment = time.monotonic() + rng.uniform(0, 1.2)
-            while time.monotonic() < moment:
-                person.say("question")
-                time.sleep(rng.uniform(0, 0.1))
-        except (AssertionError, OSError):
-            pass
-        blow(person)
-        people.append(person)
-    return people
-
-
-def interrupted(person: Person) -> None:
-    for _ in range(40):
-        if person.process.poll() is not None:
-            break
-        os.kill(person.process.pid, signal.SIGINT)
-        time.sleep(0.05)
-    assert person.process.wait(20) in (0, 130, -signal.SIGINT)  # the last: before or after our program proper
-    assert person.modes() == person.before
-
-
-def killed(person: Person) -> None:
-    person.process.kill()
-    person.process.wait()
-
-
-@pytest.mark.parametrize("n", [3, pytest.param(100, marks=pytest.mark.slow)])
-def test_interrupts_at_random_moments(chat: Chat, tmp_path: Path, n: int) -> None:
-    blows(chat, tmp_path, interrupted, n)
-    for records in sessions(tmp_path):
-        assert records[0]["schema"] == 1
-        # Lines that were typed while an answer came wait in one prompt.
-        assert {line for text in texts(records)[::2] for line in text.splitlines()} == {"question"}
-
-
-@pytest.mark.parametrize("n", [6, pytest.param(100, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(chat: Chat, tmp_path: Path, n: int) -> None:
-    """Whatever answer was followed by a new prompt is in the file: at most the unfinished turn is lost."""
-    shown = 0
-
-    def blow(person: Person) -> None:
-        nonlocal shown
-        shown += max(0, sum(line.startswith("some words and more of them") for line in person.shown()) - 1)
-        killed(person)
-
-    blows(chat, tmp_path, blow, n)
-    from llmlocal.chat.store import read
-
-    files = list((tmp_path / "llmlocal" / "sessions").glob("*.jsonl"))
-    kept = [turn for path in files for turn in read(path).conversation.turns]
-    assert len(kept) >= shown > 0
-    assert all(turn.answer == "some words and **more** of them" for turn in kept)

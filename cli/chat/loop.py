@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...errors import LlmlocalError
 from ..ui import terminal
-from ..ui.keyboard import YES_NO, no_echo, terminal_kept
+from ..ui.keyboard import YES_NO
+from ..ui.typeahead import no_echo, terminal_kept
 from . import slash_commands
 from .turns import TurnRunner
 

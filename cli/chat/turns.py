@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import LlmlocalError, PromptTooLongError, ResourceError
 from ...text import escaped, shown
 from ..ui.answer import AnswerScreen
-from ..ui.keyboard import Keyboard, no_echo
+from ..ui.keyboard import Keyboard
 from ..ui.terminal import columns
+from ..ui.typeahead import no_echo
 from ..views.calls import call_lines, cut
 from .interrupts import Interrupts
 from .loading import Loading

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -269,47 +269,6 @@ def _chosen(question: str, answers: Mapping[str, str], read: Callable[[str], str
             return answer
         typeahead.discard()
     return refused
-
-
-@contextmanager
-def terminal_kept() -> Iterator[None]:
-    """Whatever happens within, the terminal's settings are afterwards what they were before."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        yield
-        return
-    try:
-        import termios
-    except ImportError:  # not a POSIX system
-        yield
-        return
-    handle = sys.stdin.fileno()
-    before = termios.tcgetattr(handle)
-    try:
-        yield
-    finally:
-        with suppress(termios.error):
-            termios.tcsetattr(handle, termios.TCSADRAIN, before)
-
-
-@contextmanager
-def no_echo(*, lines: bool) -> Iterator[None]:
-    """Keys that are pressed within are kept for later and not shown, so that they do not mix with an answer.
-
-    `lines`: they are read as lines later, not key by key.
-    """
-    with terminal_kept():
-        if sys.stdin is not None and sys.stdin.isatty():
-            with suppress(ImportError):
-                import termios
-
-                handle = sys.stdin.fileno()
-                modes = termios.tcgetattr(handle)
-                modes[3] &= ~termios.ECHO
-                if not lines:
-                    modes[3] &= ~termios.ICANON
-                    modes[0] &= ~termios.ICRNL  # Enter stays Enter, and does not become Ctrl-J
-                termios.tcsetattr(handle, termios.TCSADRAIN, modes)
-        yield
 
 
 def edited(text: str) -> str | None:

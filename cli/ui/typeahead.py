@@ -1,9 +1,10 @@
-"""Forgets the keys that were pressed before a question was asked, so that they do not answer it."""
+"""Keys that are pressed while nothing reads them: kept unseen for the next line, or forgotten before a question."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 def discard() -> None:
@@ -25,3 +26,44 @@ def discard() -> None:
 
     with suppress(termios.error):
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+
+@contextmanager
+def terminal_kept() -> Iterator[None]:
+    """Whatever happens within, the terminal's settings are afterwards what they were before."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        yield
+        return
+    try:
+        import termios
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    handle = sys.stdin.fileno()
+    before = termios.tcgetattr(handle)
+    try:
+        yield
+    finally:
+        with suppress(termios.error):
+            termios.tcsetattr(handle, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def no_echo(*, lines: bool) -> Iterator[None]:
+    """Keys that are pressed within are kept for later and not shown, so that they do not mix with an answer.
+
+    `lines`: they are read as lines later, not key by key.
+    """
+    with terminal_kept():
+        if sys.stdin is not None and sys.stdin.isatty():
+            with suppress(ImportError):
+                import termios
+
+                handle = sys.stdin.fileno()
+                modes = termios.tcgetattr(handle)
+                modes[3] &= ~termios.ECHO
+                if not lines:
+                    modes[3] &= ~termios.ICANON
+                    modes[0] &= ~termios.ICRNL  # Enter stays Enter, and does not become Ctrl-J
+                termios.tcsetattr(handle, termios.TCSADRAIN, modes)
+        yield
