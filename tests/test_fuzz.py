@@ -1,8 +1,8 @@
 """Damaged input of every kind: it works, or fails with one line and a documented exit code, and no library warns.
 
-A lane draws its inputs from SEED and a number, which a failure names: `one(lane, number)` makes the input again.
-LLMLOCAL_FUZZ is the count of inputs of each lane, LLMLOCAL_FUZZ_FROM the number of the first. Many inputs are read
-fastest from a file system in memory: pytest --slow -n 0 tests/test_fuzz.py --basetemp /dev/shm/fuzz.
+A lane draws its inputs from SEED and a number, which a failure names: `fuzzing.one(lane, number)` makes the input
+again. LLMLOCAL_FUZZ is the count of inputs of each lane, LLMLOCAL_FUZZ_FROM the number of the first. Many inputs are
+read fastest from a file system in memory: pytest --slow -n 0 tests/test_fuzz*.py --basetemp /dev/shm/fuzz.
 
 Warnings are errors in all tests.
 """
@@ -12,32 +12,22 @@ from __future__ import annotations
 import io
 import json
 import os
-import random
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from hashlib import blake2b
-from importlib import import_module
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from gguf_bytes import ARRAY, CODES, I32, STRING, U16, U32, container, entry, record, sample
+from fuzzing import altered, contract, damaged, inputs, kept, models, one, written
+from gguf_bytes import ARRAY, CODES, I32, STRING, U16, U32, container, entry, record
 from hf_folders import CASES, write_folder
 from test_embed import write_model, write_sentence_files
-from test_families import write_converted
 
 from llmlocal import tokenizer
-from llmlocal.chat import store
-from llmlocal.chat_format.chat_template import ChatTemplate
-from llmlocal.chat_format.tool_calls import parse
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.convert.sentencepiece import read_sentencepiece
 from llmlocal.engine import Engine
-from llmlocal.errors import BadFileError, LlmlocalError
-from llmlocal.generation import prompt_cache
-from llmlocal.generation.prompt_cache import DIGEST, LENGTH, MAGIC, PromptCache
+from llmlocal.errors import BadFileError
 from llmlocal.gguf import open_gguf, reader
 from llmlocal.gguf.layout import place
 from llmlocal.gguf.reader import header_size
@@ -48,91 +38,11 @@ from llmlocal.imatrix.file import load_imatrix, write_imatrix
 from llmlocal.model_info.describe import describe
 from llmlocal.quantize.plan import plan_conversion
 
-sys.path.append(str(Path(__file__).parents[1] / "tools"))
-make_model = import_module("make_model")
 Said = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.slow
-SEED = 22
-DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
-NUMBERS = [0, -1, 1, 3, 127, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**64, 1e308, -1e308, 1e-320, 0.5]
-HOSTILE: list[Any] = [
-    *NUMBERS,
-    *(None, True, False, "", "\ud800", "\x1b[2J", "a\nb", "x" * 5000, "../../x", [], {}, [[]], [None], {"": {}}),
-    *(float("nan"), float("inf"), float("-inf"), [1] * 1000, {"type": "x"}, {"rope_type": "llama3", "factor": 1e308}),
-]
-
-
-def one(lane: str, number: int) -> random.Random:
-    return random.Random(f"{SEED} {lane} {number}")
-
-
-def inputs(lane: str, count: int) -> Iterator[tuple[int, random.Random]]:
-    """Number and source of chance for each input of a lane, which usually has `count`."""
-    first, count = int(os.environ.get("LLMLOCAL_FUZZ_FROM", "0")), int(os.environ.get("LLMLOCAL_FUZZ", str(count)))
-    for number in range(first, first + count):
-        yield number, one(lane, number)
-
-
-@contextmanager
-def contract(number: int) -> Iterator[None]:
-    """What happens within is a success, or one line with a documented code, soon."""
-    try:
-        yield
-    except LlmlocalError as error:
-        assert str(error).isprintable(), f"#{number}: {error!r}"
-        assert error.exit_code in DOCUMENTED, f"#{number}: {error!r}"
-    except Exception as error:
-        raise AssertionError(f"input #{number} of seed {SEED}: {type(error).__name__}: {error}") from error
-
-
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Bytes with a few changes: bits, numbers, cuts, copies."""
-    changed = bytearray(data)
-    for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
-        at = rng.randrange(len(changed) or 1)
-        how = rng.randrange(6)
-        if how == 0 and changed:
-            changed[at] ^= 1 << rng.randrange(8)
-        elif how == 1:
-            changed[at : at + 8] = rng.choice((0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1)).to_bytes(8, "little")
-        elif how == 2:
-            changed[at : at + 4] = rng.randrange(2**32).to_bytes(4, "little")
-        elif how == 3:
-            del changed[at : at + rng.randrange(1, 64)]
-        elif how == 4:
-            changed[at:at] = changed[(begin := rng.randrange(len(changed) or 1)) : begin + rng.randrange(64)]
-        elif rng.random() < 0.2:
-            del changed[at:]
-    return bytes(changed)
-
-
-def altered(value: Any, rng: random.Random) -> Any:
-    """JSON with something hostile somewhere in it."""
-    if isinstance(value, dict) and value and rng.random() < 0.9:
-        key = rng.choice(list(value))
-        rest = {name: item for name, item in value.items() if name != key}
-        how = rng.random()
-        return (
-            rest if how < 0.1 else {**rest, (str(rng.choice(HOSTILE)) if how < 0.15 else key): altered(value[key], rng)}
-        )
-    if isinstance(value, list) and value and rng.random() < 0.8:
-        at = rng.randrange(min(len(value), 50))
-        return [*value[:at], *([] if rng.random() < 0.2 else [altered(value[at], rng)]), *value[at + 1 :]]
-    return rng.choice(HOSTILE)
-
-
-def written(value: Any) -> bytes:
-    return json.dumps(value).encode()
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    folder = tmp_path_factory.mktemp("models")
-    make_model.make_model("tiny-llama", folder / "model.gguf")
-    return [sample(), (folder / "model.gguf").read_bytes()]
 
 
 def small_headers() -> list[tuple[bytes, int]]:
@@ -174,9 +84,9 @@ def opened(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("which", "count"), [(0, 20_000), (1, 3_000)], ids=["every type", "a model"])
-def test_gguf(models: list[bytes], tmp_path: Path, which: int, count: int) -> None:
+def test_gguf(tmp_path: Path, which: int, count: int) -> None:
     """Every change in the bytes before the tensors, which are zeros here."""
-    path, whole = tmp_path / "model.gguf", models[which]
+    path, whole = tmp_path / "model.gguf", models()[which]
     head = whole[: header_size(whole, len(whole))] if which else whole
     for number, rng in inputs(f"gguf {which}", count):
         changed = damaged(head, rng)
@@ -188,14 +98,14 @@ def test_gguf(models: list[bytes], tmp_path: Path, which: int, count: int) -> No
                 tokenizer.load(gguf.metadata).encode("Hello <s> wörld")
 
 
-def test_gguf_that_is_run(models: list[bytes], tmp_path: Path) -> None:
+def test_gguf_that_is_run(tmp_path: Path) -> None:
     """Metadata and tensor table damaged: everything is checked before the first kernel."""
-    path, start = tmp_path / "model.gguf", models[1].index(b"general.architecture")
-    path.write_bytes(models[1])
+    path, start = tmp_path / "model.gguf", models()[1].index(b"general.architecture")
+    path.write_bytes(models()[1])
     with closing(Engine.open(path, n_ctx=64, n_threads=1)) as engine:
         engine.prefill([1, 2, 3])  # kernels are compiled now
     for number, rng in inputs("run", 300):
-        path.write_bytes(models[1][:start] + damaged(models[1][start:], rng))
+        path.write_bytes(models()[1][:start] + damaged(models()[1][start:], rng))
         with contract(number), closing(Engine.open(path, n_ctx=64, n_threads=1)) as engine:
             engine.prefill([1, 2, 3])
 
@@ -318,15 +228,6 @@ def test_catalogs(tmp_path: Path) -> None:
             catalog._read(path, own=True)
 
 
-def kept(said: Said, number: int, *arguments: str | Path) -> None:
-    """The contract for a command: a documented code, nothing or one line and a hint on stderr."""
-    code, _, err = said(*arguments)
-    lines = [line for line in err.splitlines() if not line.startswith("hint: ")]
-    assert code in DOCUMENTED, f"#{number}: {code} {err}"
-    assert (code == 0) or len([line for line in lines if line.startswith("error: ")]) == 1, f"#{number}: {err}"
-    assert "Warning" not in err and "Traceback" not in err, f"#{number}: {err}"
-
-
 # Each is given a wrong file in the place of FILE; MODEL is a good one, OUT a file to write.
 COMMANDS = """
 run FILE hi -n 1 --no-stdin
@@ -402,279 +303,14 @@ def wrong_files(folder: Path, model: bytes) -> list[Path]:
 
 @pytest.mark.parametrize("command", COMMANDS.split("\n")[1:-1])
 def test_every_command_with_every_wrong_file(
-    said: Said, models: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
     (tmp_path / "wrong").mkdir()
-    (tmp_path / "model.gguf").write_bytes(models[1])
+    (tmp_path / "model.gguf").write_bytes(models()[1])
     (tmp_path / "text").write_text("once upon a time there was a girl\n" * 20)
     write_folder(tmp_path / "folder", CASES["llama-yarn-biased"])
     places = {"MODEL": "model.gguf", "TEXT": "text", "FOLDER": "folder", "OUT": "out"}
-    for number, file in enumerate(wrong_files(tmp_path / "wrong", models[1])):
+    for number, file in enumerate(wrong_files(tmp_path / "wrong", models()[1])):
         words = [str(tmp_path / places[word]) if word in places else word for word in command.split()]
         kept(said, number, *(word.replace("FILE", str(file)) for word in words))
-
-
-# ---- what llmlocal keeps --------------------------------------------------------------------------------------------
-
-
-def test_sessions(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = tmp_path / "sessions"
-    monkeypatch.setattr(store, "folder", lambda: where)
-    file = store.named("one", "model", "be kind", where)
-    turn = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello", "thinking": "hm"}]
-    records: list[dict[str, Any]] = [{"type": "turn", "messages": turn}] * 3
-    records += [{"type": "summary", "text": "short", "upto": 1}, {"type": "drop", "turns": 1}, {"type": "undo"}]
-    records += [{"type": "system", "text": "be brief"}, {"type": "clear"}, {"type": "turn", "messages": turn}]
-    for item in records:
-        file.append(item)
-    file.close()
-    whole = file.path.read_bytes()
-    lines = [json.loads(line) for line in whole.splitlines()]
-    for number, rng in inputs("sessions", 3_000):
-        if rng.random() < 0.8:
-            at = rng.randrange(len(lines))
-            changed = [*lines[:at], altered(lines[at], rng), *lines[at + 1 :]]
-            file.path.write_bytes(b"".join(written(line) + b"\n" for line in changed))
-        else:
-            file.path.write_bytes(damaged(whole, rng))
-        with contract(number):
-            list(store.listing(where))
-            store.read(file.path)
-        if number % 100 == 0:
-            kept(said, number, "sessions", "ls")
-            kept(said, number, "sessions", "show", "one")
-            kept(said, number, "sessions", "export", "one")
-
-
-@pytest.mark.parametrize("kind", ["attention", "recurrent"])
-def test_prompt_caches(models: list[bytes], tmp_path: Path, kind: str) -> None:
-    """Damaged entries are not used; those with a right digest and a wrong header are not either."""
-    path = tmp_path / "model.gguf"
-    path.write_bytes(models[1]) if kind == "attention" else write_converted("lfm2", tmp_path).rename(path)
-    prompt = np.random.default_rng(SEED).integers(3, 40, 150).tolist()
-    place = tmp_path / "kept"
-    with closing(Engine.open(path, n_ctx=256, n_threads=1)) as engine:
-        engine.prefill(prompt)
-        PromptCache(place).store(engine)
-        (entry,) = place.glob("*.prefix")
-        whole = entry.read_bytes()
-        start = len(MAGIC) + LENGTH.size
-        end = start + LENGTH.unpack(whole[len(MAGIC) : start])[0]
-        header = json.loads(whole[start:end])
-        for number, rng in inputs(f"prompts {kind}", 3_000):
-            if rng.random() < 0.5:
-                changed = damaged(whole, rng)
-            else:
-                other = written(altered(header, rng))
-                changed = MAGIC + LENGTH.pack(len(other)) + other + whole[end:-DIGEST]
-                changed += blake2b(changed, digest_size=DIGEST).digest()
-            entry.write_bytes(changed)
-            engine.adopt(())
-            with contract(number):
-                n = PromptCache(place).restore(engine, prompt)
-                assert n in (0, 149) and engine.length() == n
-                assert n == 0 or changed == whole or prompt_cache._entry(entry).key == header["key"]  # type: ignore[union-attr]
-
-
-# ---- text of models -------------------------------------------------------------------------------------------------
-
-PIECES = [
-    "{",
-    "}",
-    "[",
-    "]",
-    "(",
-    ")",
-    '"',
-    "'",
-    ",",
-    ":",
-    "=",
-    "<",
-    ">",
-    "/",
-    "|",
-    "\\",
-    "\n",
-    "`",
-    "``",
-    "```",
-    "```json",
-    "<tool_call>",
-    "</tool_call>",
-    "<function=",
-    "</function>\n<parameter=",
-    "</parameter>",
-    "[TOOL_CALLS]",
-    "[ARGS]",
-    "<|channel|>",
-    "<|message|>",
-    "functions.f",
-    "to=",
-    '"name"',
-    '"arguments"',
-    '"parameters"',
-    'f\n{"name":',
-    "1e999",
-    "-0",
-    "null",
-    "true",
-    "None",
-    "NaN",
-    "0x",
-    "1_0",
-    "\\u0000",
-    "\\ud800",
-    "é",
-    "日本",
-    "\x00",
-    "<arg_key>",
-    "</arg_key>",
-    "<arg_value>",
-    "</arg_value>\ncall:",
-    "<escape>",
-    "f(a=",
-    "**",
-    "*",
-    "lambda",
-    "__import__",
-    'f"{x}"',
-    "<｜tool▁sep｜>",
-    "--",
-    "#",
-    "+",
-    "999999999999999999999999",
-    "1e5",
-]
-JINJA = [
-    "{{",
-    "}}",
-    "{%",
-    "%}",
-    "{%-",
-    "-%}",
-    "{#",
-    "#}",
-    "for",
-    "in",
-    "if",
-    "else",
-    "elif",
-    "endif",
-    "endfor",
-    "set",
-    "endset",
-    "macro",
-    "endmacro",
-    "call",
-    "endcall",
-    "filter",
-    "messages",
-    "message",
-    "role",
-    "content",
-    "'user'",
-    '"x"',
-    "[0]",
-    "[-1]",
-    "['role']",
-    ".content",
-    ".items()",
-    "|",
-    "~",
-    "+",
-    "-",
-    "*",
-    "**",
-    "//",
-    "%",
-    "==",
-    "!=",
-    "<",
-    "is",
-    "not",
-    "and",
-    "or",
-    "defined",
-    "none",
-    "loop.index",
-    "loop.last",
-    "namespace(a=1)",
-    "ns.a",
-    "range(9)",
-    "tojson",
-    "trim",
-    "join(',')",
-    "length",
-    "upper",
-    "replace('a','b')",
-    "map(attribute='role')",
-    "selectattr('role','equalto','user')",
-    "list",
-    "first",
-    "last",
-    "sort",
-    "unique",
-    "batch(2)",
-    "raise_exception('x')",
-    "strftime_now('%Y')",
-    "bos_token",
-    "(",
-    ")",
-    ",",
-    ":",
-    ".",
-    "9",
-    "1e9",
-    "true",
-    "False",
-    "'%s'",
-    "'{}'",
-    ".format(1)",
-    ".split('a')",
-    "[::-1]",
-    "dict(a=1)",
-    "{'a':",
-    "1}",
-    "include",
-    "import",
-    "extends",
-    "block",
-    "endblock",
-    "raw",
-    "endraw",
-    "recursive",
-    "cycler(1)",
-    "joiner()",
-    "lipsum()",
-    "__class__",
-]
-
-
-def test_tool_calls() -> None:
-    tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}}}]
-    for number, rng in inputs("calls", 20_000):
-        body = "".join(rng.choices(PIECES, k=rng.randrange(1, 40)))
-        with contract(number):
-            for call in parse(body, tools):
-                assert isinstance(call.name, str) and isinstance(call.arguments, dict)
-                json.dumps(call.arguments)
-
-
-def test_templates() -> None:
-    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}]
-    whole = [
-        "{% for message in messages %}{{ '<|' ~ message.role ~ '|>' ~ message['content'] | trim }}{% endfor %}",
-        "{% if messages[0]['role'] == 'system' %}{{ messages[0].content }}{% endif %}{{ bos_token }}",
-    ]
-    for number, rng in inputs("templates", 10_000):
-        if rng.random() < 0.5:
-            inside = " ".join(rng.choices(JINJA, k=rng.randrange(1, 12)))
-            source = rng.choice(("{{ %s }}", "{%% %s %%}", "{%% for x in %s %%}{{ x }}{%% endfor %%}", "%s")) % inside
-        else:
-            words = rng.choice(whole).split(" ")
-            words[rng.randrange(len(words))] = rng.choice(JINJA)
-            source = " ".join(words)
-        with contract(number):
-            ChatTemplate(source, {"bos_token": "<s>"}).render(messages)
