@@ -159,7 +159,7 @@ class Chat:
         if turn is None or not turn.answer.strip() or turn.messages[-1].get("role") != "assistant":
             raise UsageError("there is no answer to go on with")
         if self.settings.grammar is not None:
-            raise UsageError("an answer that must have a form cannot be gone on with", "ask again with a larger -n")
+            raise UsageError("an answer that must have a form cannot be continued", "ask again with a larger -n")
         cut = turn.messages.pop()
         text = str(cut["content"]).rstrip()
         try:
