@@ -20,6 +20,8 @@ from .layers import Layers
 from .layers.metadata import Config
 from .layers.weights import Weights
 from .ops.kv.kv_type import padded
+from .ops.program import run_program
+from .quant.jit.parallel_compile import prepare
 from .quant.tensor import QTensor
 from .runtime.batch import Batch
 from .runtime.executor import ThreadTeam
@@ -77,6 +79,7 @@ class Encoder:
         self.width = out.width
         self._types = gguf.tensors["token_types.weight"].rows if "token_types.weight" in gguf.tensors else 1
         self._rows: Rows = out.kept.view(np.float32).reshape(rows, out.width)
+        prepare([*graph.kernels, run_program], n_threads)
         self._program = graph.finish()
         self._team = ThreadTeam(n_threads)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..quant.jit.parallel_compile import prepare
 from .batch import Batch
 from .buffers import aligned
 from .program import KernelCall, Program
@@ -117,8 +116,7 @@ class Graph:
         return [op.kernel for op in self._operations]
 
     def finish(self) -> Program:
-        """Assign memory to all values, compile or load the kernels, and build the program."""
-        prepare(self.kernels, self.threads)
+        """Assign memory to all values, and build the program; kernels that are not compiled yet are compiled now."""
         self._scratch.nbytes = self._scratch_bytes * self.threads
         buffers = list(self._plan())
         return Program.of(self._calls(), buffers)
