@@ -64,6 +64,7 @@ class Answer:
     def fail(self, error: Exception) -> None:
         """Deliver an error, and end the answer."""
         known = error if isinstance(error, LlmlocalError) else LlmlocalError(f"internal: {type(error).__name__}")
+        known.__cause__ = None if known is error else error  # for LLMLOCAL_DEBUG
         self._hand_over(Failed(known))
         self.ended = True
 
