@@ -236,12 +236,28 @@ def test_a_few_tokens_are_read_alone(scheduler: Scheduler, monkeypatch: Any) -> 
 
 
 def test_the_queue_has_a_limit(scheduler: Scheduler) -> None:
+    """Requests for which a sequence is free do not count, and neither do those that were cancelled."""
     blocker, go = held(scheduler)
-    clients = [Client(scheduler, ids(10, i), 1) for i in range(4)]
+    clients = [Client(scheduler, ids(10, i), 1) for i in range(PARALLEL - 1 + 4)]
     with pytest.raises(QueueFullError, match="4 requests are waiting"):
         Client(scheduler, ids(10), 1)
+    clients.pop().answer.cancel()
+    clients.append(Client(scheduler, ids(10), 1))
+    with pytest.raises(QueueFullError):
+        Client(scheduler, ids(10), 1)
+    assert len(scheduler._waiting) == scheduler.waiting == PARALLEL - 1 + 4
     go.set()
     assert all(isinstance(client.all()[-1], Finished) for client in (blocker, *clients))
+
+
+def test_without_a_queue_requests_are_answered_while_a_sequence_is_free(path: Path) -> None:
+    scheduler = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=1), queue=0)
+    blocker, go = held(scheduler)
+    with pytest.raises(QueueFullError, match="all sequences are taken"):
+        Client(scheduler, ids(10), 1)
+    go.set()
+    assert isinstance(blocker.all()[-1], Finished)
+    scheduler.close()
 
 
 # ---- prefixes ------------------------------------------------------------------------------------------------------
@@ -324,9 +340,11 @@ def test_an_answer_that_fails_leaves_the_others_alone(scheduler: Scheduler, monk
     def fail(parts: Any, outputs: Any) -> Any:
         raise MemoryError
 
-    with monkeypatch.context() as patch:
-        patch.setattr(scheduler._engine, "run", fail)
-        assert "MemoryError" in str(Client(scheduler, ids(20), 5).all()[-1].error)
+    for step in ("run", "reuse"):  # "reuse" is called when a request gets its sequence
+        with monkeypatch.context() as patch:
+            patch.setattr(scheduler._engine, step, fail)
+            error = Client(scheduler, ids(20), 5).all()[-1].error
+            assert "MemoryError" in str(error) and isinstance(error.__cause__, MemoryError)
     end = Client(scheduler, ids(20, 2), 5).all()[-1]
     assert end.generated_tokens == 5 and end.reused_tokens == 0  # what the sequences held is not trusted
 

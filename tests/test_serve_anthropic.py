@@ -9,7 +9,7 @@ from typing import Any
 
 import anthropic
 import pytest
-from served import Served, running, says, server, tiny  # noqa: F401  fixtures
+from served import PARALLEL, Served, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.errors import ResourceError
 
@@ -206,7 +206,7 @@ def test_what_is_wrong_is_named(client: anthropic.Anthropic, name: str) -> None:
 def test_errors_have_their_classes(client: anthropic.Anthropic, server: Served, monkeypatch: Any) -> None:  # noqa: F811
     with pytest.raises(anthropic.NotFoundError, match="there are: tiny"):
         create(client, model="claude")
-    monkeypatch.setattr(server.model.scheduler, "_limit", 0)
+    monkeypatch.setattr(server.model.scheduler, "_limit", -PARALLEL)  # as if no sequence were free
     with pytest.raises(anthropic.RateLimitError):
         create(client)
     monkeypatch.undo()

@@ -17,7 +17,7 @@ from ..generation.session import Session
 from ..quant.jit.cpu import target
 from ..quant.kernels.matmul import TILED_TOKENS
 from ..runtime.batch import batch_sizes
-from .answer import Answer
+from .answer import NOWHERE, Answer
 from .request import Deliver, QueueFullError, Request
 from .sequences import WORTH_COPYING, Sequences
 
@@ -77,8 +77,11 @@ class Scheduler:
         with self._changed:
             if self._deadline is not None:
                 raise ResourceError(STOPPING)
-            if self.waiting >= self._limit:
-                raise QueueFullError(f"{self._limit} requests are waiting already", "try again later")
+            self._drop_cancelled()
+            at_work = sum(not answer.ended for answer in [*self._reading, *self._writing])
+            if len(self._waiting) + at_work >= self._limit + self.parallel:
+                said = f"all sequences are taken, and {self._limit} requests are waiting already"
+                raise QueueFullError(said, "try again later")
             self._waiting.append(answer)
             self._changed.notify()
         return answer
@@ -140,16 +143,23 @@ class Scheduler:
             seq, reused = self._sequences.take(answer.ids)
             self.counts.reused_tokens += reused
             answer.begin(seq, reused)
-            self._reading.append(answer)
 
     def _next(self) -> Answer | None:
-        """Take the first request from the queue that need not wait for another's prompt; None if there is none."""
+        """Take the first request from the queue that need not wait for another's prompt; None if there is none.
+
+        It is at work from then on: what fails while it gets its sequence ends it, too.
+        """
         with self._changed:
-            self._waiting = deque(answer for answer in self._waiting if not answer.ended)
+            self._drop_cancelled()
             found = next((a for a in self._waiting if not any(_will_serve(b, a) for b in self._reading)), None)
             if found is not None:
+                self._reading.append(found)
                 self._waiting.remove(found)
             return found
+
+    def _drop_cancelled(self) -> None:
+        """Forget the requests in the queue whose clients have left."""
+        self._waiting = deque(answer for answer in self._waiting if not answer.ended)
 
     def _read_piece(self) -> None:
         """Read one piece of the prompt whose turn it is, and of others what fits the same batch.
@@ -207,7 +217,7 @@ class Scheduler:
     def _drop_ended(self) -> None:
         """Give back the sequences of answers that have ended."""
         for answer in [*self._reading, *self._writing]:
-            if answer.ended:
+            if answer.ended and answer.seq != NOWHERE:
                 self._sequences.give_back(answer.seq)
         self._reading = deque(answer for answer in self._reading if not answer.ended)
         self._writing = [answer for answer in self._writing if not answer.ended]

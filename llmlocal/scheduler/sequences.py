@@ -42,12 +42,12 @@ class Sequences:
         alone, lost = len(self._free) == engine.n_seqs, engine.length(seq) - kept[seq]
         if self._cache is not None and alone and seq in self._useful and lost >= MIN_TOKENS:
             self._cache.store(engine, seq)
-        self._free.remove(seq)
         if kept[source] >= kept[seq] + WORTH_COPYING and source != seq:
             engine.copy_prefix(ids, source, seq)
         if self._cache is not None and engine.reusable(ids, seq) + MIN_TOKENS <= len(ids):
             self._cache.restore(engine, ids, seq)
         reused = engine.reuse(ids, seq)
+        self._free.remove(seq)
         (self._useful.add if reused >= MIN_TOKENS else self._useful.discard)(seq)
         return seq, reused
 
