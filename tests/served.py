@@ -79,7 +79,7 @@ class Served:
 
     def quiet(self) -> None:
         """Wait until the model has nothing to do."""
-        while not self.model.idle:
+        while self.model.scheduler.waiting or self.model.scheduler.busy:
             sleep(0.002)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from test_embed import bert, reranker  # noqa: F401  fixtures
 
 from llmlocal.embedding.embedder import Embedder
 from llmlocal.embedding.reranker import Reranker
+from llmlocal.serving.model_pool import Entry
 
 TEXTS = ["a cat sat on the mat", "the red house", "dog"]
 
@@ -78,14 +80,43 @@ def test_what_cannot_be_done_is_refused(server: Served, name: str) -> None:
     assert status == want and got["error"]["message"], got
 
 
+def entry_of(server: Served, name: str) -> Entry:
+    """A model that no request uses any more."""
+    entry = next(entry for entry in server.pool.entries if entry.name == name)
+    while entry.users:
+        sleep(0.001)
+    return entry
+
+
 def test_models_are_loaded_on_demand_and_closed_when_idle(server: Served) -> None:
     def loaded() -> list[str]:
         return [model["id"] for model in server.ask("GET", "/v1/models")[1]["data"] if model["loaded"]]
 
     assert server.ask("POST", "/v1/completions", {"prompt": "the dog", "max_tokens": 1})[1]["model"] == "tiny"
     assert "tiny" in loaded()
-    entry = next(entry for entry in server.pool.entries if entry.name == "tiny")
+    entry = entry_of(server, "tiny")
     entry.used -= 10
     asyncio.run(server.pool.unload_idle())
     assert entry.text is None and "tiny" not in loaded()
     assert server.ask("POST", "/v1/completions", {"prompt": "the dog", "max_tokens": 1})[0] == 200
+
+
+@pytest.mark.parametrize("name", ["tiny", "bert"])
+def test_models_stay_open_while_a_request_uses_them(server: Served, name: str) -> None:
+    entry = entry_of(server, name)
+
+    async def closed_meanwhile() -> bool:
+        if name == "tiny":
+            await server.pool.text_model(name)
+        else:
+            await server.pool.vector_model(name, "vectors")
+        entry.used -= 10
+        await server.pool.unload_idle()
+        return not (entry.text or entry.vectors)
+
+    assert not asyncio.run(closed_meanwhile())
+    asyncio.run(server.pool.unload_idle())
+    assert entry.text or entry.vectors  # it was used until now
+    entry.used -= 10
+    asyncio.run(server.pool.unload_idle())
+    assert not (entry.text or entry.vectors)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 from time import monotonic, time
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .. import models
 from ..embedding.settings import EmbeddingSettings
@@ -26,7 +27,7 @@ SAID: Mapping[Use, str] = {"text": "generates text", "vectors": "gives vectors",
 
 @dataclass(slots=True)
 class Entry:
-    """A model that is offered, and what is open of it."""
+    """A model that is offered, what is open of it, and the tasks of the requests that use it."""
 
     name: str
     path: Path
@@ -35,7 +36,19 @@ class Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     text: TextModel | None = None
     vectors: VectorModel | None = None
-    used: float = 0.0  # when it was last asked for, by `monotonic`
+    users: set[asyncio.Task[Any]] = field(default_factory=set)
+    used: float = 0.0  # when the last of them ended, by `monotonic`
+
+    def use(self) -> None:
+        """Keep the model open until the task that calls this has ended."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.users.add(task)
+        task.add_done_callback(self._end_use)
+
+    def _end_use(self, task: asyncio.Task[Any]) -> None:
+        self.users.discard(task)
+        self.used = monotonic()
 
 
 class ModelPool:
@@ -55,18 +68,23 @@ class ModelPool:
     async def load_first(self) -> None:
         """Load the first model. Raises what loading raises."""
         entry = self.entries[0]
+        loading: Coroutine[Any, Any, TextModel | VectorModel]
         if "text" in entry.uses:
-            await self.text_model(entry.name)
+            loading = self.text_model(entry.name)
         else:
-            await self.vector_model(entry.name, "scores" if "scores" in entry.uses else "vectors")
+            loading = self.vector_model(entry.name, "scores" if "scores" in entry.uses else "vectors")
+        await asyncio.create_task(loading)  # which then uses the model no longer, unlike the server's own task
 
     async def text_model(self, name: str | None) -> TextModel:
-        """The model called `name`, loaded. Raises ApiError for an unknown one, and what loading raises."""
+        """The model called `name`, loaded, and open until the task that asks has ended.
+
+        Raises ApiError for an unknown one, and what loading raises.
+        """
         entry = self._entry(name, "text")
         async with entry.lock:
             if entry.text is None:
                 entry.text = await self._loaded(entry, partial(TextModel, entry.name, entry.path, self.settings))
-            entry.used = monotonic()
+            entry.use()
             return entry.text
 
     async def vector_model(self, name: str | None, use: Use) -> VectorModel:
@@ -77,14 +95,14 @@ class ModelPool:
             if entry.vectors is None:
                 make = partial(VectorModel, entry.name, entry.path, self.settings, ranks=ranks)
                 entry.vectors = await self._loaded(entry, make)
-            entry.used = monotonic()
+            entry.use()
             return entry.vectors
 
     async def unload_idle(self) -> None:
         """Close the models that were not used for `idle_unload` seconds."""
-        limit = self.settings.idle_unload
-        for entry in self._entries.values() if limit is not None else ():
-            if limit is not None and monotonic() - entry.used >= limit:
+        limit = inf if self.settings.idle_unload is None else self.settings.idle_unload
+        for entry in self._entries.values():
+            if monotonic() - entry.used >= limit:
                 await self._unload(entry)
 
     def loaded(self) -> Iterator[TextModel | VectorModel]:
@@ -92,11 +110,10 @@ class ModelPool:
         for entry in self._entries.values():
             yield from filter(None, (entry.text, entry.vectors))
 
-    def close(self, grace: float = 0.0) -> None:
-        """Close all models; what is at work may go on for `grace` seconds."""
-        end = monotonic() + grace
+    def close(self) -> None:
+        """Close all models; what is still at work fails."""
         for model in self.loaded():
-            model.close(max(0.0, end - monotonic()))
+            model.close()
             self.notes += model.notes
         for entry in self._entries.values():
             entry.text = entry.vectors = None
@@ -117,7 +134,7 @@ class ModelPool:
 
     async def _loaded(self, entry: Entry, make: Callable[[], T]) -> T:
         """What `make` gives, in a thread; where memory is short, models that nobody uses are closed first."""
-        for other in [e for e in self._entries.values() if e is not entry]:
+        for other in [e for e in self._entries.values() if e is not entry and (e.text or e.vectors)]:
             try:
                 return await asyncio.to_thread(make)
             except ResourceError:
@@ -126,7 +143,7 @@ class ModelPool:
 
     async def _unload(self, entry: Entry) -> None:
         """Close a model, unless it is at work."""
-        if entry.lock.locked() or (entry.text is not None and not entry.text.idle):
+        if entry.lock.locked() or entry.users:
             return
         async with entry.lock:
             opened = [model for model in (entry.text, entry.vectors) if model is not None]

@@ -106,11 +106,6 @@ class TextModel:
         found = self._template(False)
         return found is not None and can_think(found.source)
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is asked of the model now."""
-        return not self.scheduler.busy and not self.scheduler.waiting
-
     def values(self) -> dict[str, float]:
         """For the metrics."""
         counts, scheduler = self.scheduler.counts, self.scheduler
@@ -123,10 +118,10 @@ class TextModel:
             "waiting_requests": scheduler.waiting,
         }
 
-    def close(self, grace: float = 0.0) -> None:
-        """Finish what is at work, for at most `grace` seconds, and free the memory."""
-        self.scheduler.close(grace)
-        self._thread.shutdown()
+    def close(self) -> None:
+        """Fail what is still at work, and free the memory."""
+        self._thread.shutdown()  # first: prompts that are being made read the open file
+        self.scheduler.close()
 
     @property
     def notes(self) -> Sequence[str]:

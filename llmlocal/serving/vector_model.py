@@ -36,7 +36,7 @@ class VectorModel:
         """For the metrics."""
         return {}
 
-    def close(self, grace: float = 0.0) -> None:
+    def close(self) -> None:
         """Free the memory."""
         self._thread.shutdown()
         self.model.close()
