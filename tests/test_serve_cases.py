@@ -77,6 +77,17 @@ def test_a_stream_names_the_role_once(server: Served) -> None:  # noqa: F811
     assert data.count(b'"role"') == 1 and data.rstrip().endswith(b"data: [DONE]")
 
 
+def test_every_sampler_of_run_may_be_asked_for(server: Served) -> None:  # noqa: F811
+    """With whole numbers where tokens are counted, in OpenAI's protocol and in Ollama's."""
+    samplers = {"mirostat": 2, "mirostat_tau": 4, "dry_multiplier": 1, "dry_last_n": 8, "dry_allowed_length": 1}
+    samplers |= {"top_n_sigma": 2, "xtc_probability": 0.5, "dynatemp_range": 0.5, "repeat_last_n": -1, "seed": 3}
+    text = said(server, SHORT | samplers | {"max_tokens": 8})["message"]["content"]
+    body = {"messages": ASK, "options": samplers | {"num_predict": 8}, "think": False, "stream": False}
+    status, got = server.ask("POST", "/api/chat", body)
+    assert status == 200, got
+    assert got["message"]["content"] == text
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_seeds(server: Served, cached: bool) -> None:  # noqa: F811
     """The same seed says the same, whether its prompt was read before or not; others do not."""

@@ -97,7 +97,8 @@ def test_what_is_offered(server: Served) -> None:  # noqa: F811
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a field that nobody reads": ("/api/chat", {"messages": ASK, "foo": 1}, "foo"),
     "an option that nobody reads": ("/api/chat", {"messages": ASK, "options": {"foo": 1}}, "options.foo"),
-    "mirostat": ("/api/chat", {"messages": ASK, "options": {"mirostat": 2}}, "options.mirostat"),
+    "mirostat": ("/api/chat", {"messages": ASK, "options": {"mirostat": 3}}, "mirostat is 3"),
+    "a sampler that there is not": ("/api/chat", {"messages": ASK, "options": {"tfs_z": 0.5}}, "options.tfs_z"),
     "temperature": ("/api/chat", {"messages": ASK, "options": {"temperature": -1}}, "temperature"),
     "context": ("/api/chat", {"messages": ASK, "options": {"num_ctx": 4096}}, "options.num_ctx"),
     "a schema": ("/api/chat", {"messages": ASK, "format": {"not": {}}}, "format"),

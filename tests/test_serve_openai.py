@@ -267,6 +267,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a role": ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
     "a field of a message": ({"messages": [{"role": "user", "content": "x", "foo": 1}]}, "messages[0].foo"),
     "temperature": ({"temperature": -1}, "temperature"),
+    "a number without end": ({"temperature": 10**400}, "temperature"),
+    "half a token": ({"extra_body": {"dry_multiplier": 1, "dry_last_n": 1.5}}, "dry_last_n"),
     "top_p": ({"top_p": 2}, "top_p"),
     "n": ({"n": 0}, "n"),
     "stop": ({"stop": [""]}, "stop"),

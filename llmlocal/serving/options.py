@@ -12,7 +12,7 @@ from ..chat_format.tag_splitter import Span
 from ..chat_format.thinking import Think
 from ..errors import UsageError
 from ..generation.sampler import Sampler, SamplingParams
-from ..generation.sampling_defaults import NAMES
+from ..generation.sampling_defaults import INTEGERS, NAMES
 from ..scheduler.request import Request
 from .forms import Form
 from .http.errors import ApiError, refused
@@ -21,6 +21,7 @@ from .text_model import TextModel
 
 MOST_STOPS, STOP_LENGTH = 16, 1000
 MOST_CHOICES, MOST_BIASES, MOST_LOGPROBS = 16, 1024, 20
+WINDOWS = ("repeat_last_n", "dry_last_n")  # tokens, -1 for all
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 # Fields that change nothing about an answer.
 HARMLESS = (
@@ -76,8 +77,8 @@ class Options:
 def sampling_fields(fields: Fields) -> dict[str, Any]:
     """The sampling parameters of a request: OpenAI's names, and those of `llmlocal run`."""
     found: dict[str, Any] = {
-        name: fields.whole(name, -1 if name == "repeat_last_n" else 0, (1 << 64) - 1)
-        if name in ("top_k", "seed", "repeat_last_n")
+        name: fields.whole(name, -1 if name in WINDOWS else 0, (1 << 64) - 1)
+        if name in INTEGERS
         else fields.number(name)
         for name in NAMES
     }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from math import inf, isfinite
+from math import isfinite
 from typing import Any
 
 from .errors import ApiError, refused
@@ -14,6 +15,7 @@ DEPTH = 64  # of nested arrays and objects
 LISTED = 8192  # items of a list, unless a field has a limit of its own
 SURROGATES = re.compile("[\ud800-\udfff]")
 MANY = 1 << 31
+LARGEST = sys.float_info.max
 
 
 class Fields:
@@ -54,10 +56,10 @@ class Fields:
         self._check(name, value, least, most)
         return value
 
-    def number(self, name: str, least: float = -inf, most: float = inf) -> float | None:
+    def number(self, name: str) -> float | None:
         """A number."""
         value = self._of((int, float), name, "a number")
-        self._check(name, value, least, most)
+        self._check(name, value, -LARGEST, LARGEST)
         return None if value is None else float(value)
 
     def choice(self, name: str, words: Sequence[str]) -> str | None:
@@ -123,7 +125,7 @@ class Fields:
     def _check(self, name: str, value: float | None, least: float, most: float) -> None:
         if value is None or least <= value <= most:
             return
-        bounds = f"{least:g} or more" if most in (inf, MANY) else f"between {least:g} and {most:g}"
+        bounds = f"{least:g} or more" if most == MANY else f"between {least:g} and {most:g}"
         raise refused(self.place(name), f"must be {bounds}")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from ...errors import UsageError
-from ...generation.sampler import SamplingParams
 from ..forms import named_format
-from ..http.errors import ApiError, refused
+from ..http.errors import refused
 from ..http.fields import Fields
 from ..options import Options, sampling_fields, stop_field
 from ..text_model import TextModel
@@ -27,15 +25,9 @@ def options_field(fields: Fields) -> tuple[Options, int | None]:
     given = fields.object("options") or Fields({}, "options")
     limit = given.whole("num_predict", -2)
     context = given.whole("num_ctx", 1)
-    for name in ("mirostat", "mirostat_eta", "mirostat_tau", "tfs_z"):
-        given.unless(name, [0, 0.0] if name == "mirostat" else [], "is not supported")
+    given.unless("tfs_z", (), "is not supported")
     given.ignore(*ENGINE)
-    try:
-        sampling = sampling_fields(given)
-        SamplingParams(**{name: value for name, value in sampling.items() if name != "logit_bias"})
-    except UsageError as error:
-        raise ApiError(400, str(error)) from None
-    options = Options(sampling, None if limit is None or limit < 0 else limit, stop_field(given))
+    options = Options(sampling_fields(given), None if limit is None or limit < 0 else limit, stop_field(given))
     given.done()
     think = fields.any("think")
     if isinstance(think, bool):
