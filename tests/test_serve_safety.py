@@ -85,7 +85,7 @@ def test_a_key_opens_the_server(tiny: Path) -> None:  # noqa: F811
         assert sent(served, double).startswith(b"HTTP/1.1 400")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "127.example.org"])
 def test_other_machines_need_a_key(host: str) -> None:
     with pytest.raises(UsageError, match="lets other machines in"):
         Listener.open(host, 0, None)
@@ -93,7 +93,7 @@ def test_other_machines_need_a_key(host: str) -> None:
 
 def test_keys_are_read_strictly(tmp_path: Path) -> None:
     path = tmp_path / "keys"
-    path.write_text(f"# mine\n{KEY}\n\n  second-key-of-mine \n")
+    path.write_text(f"# mine\n  # and this is none\n{KEY}\n\n  second-key-of-mine \n")
     assert read_keys(path) == [KEY, "second-key-of-mine"]
     for text in ("", "# none\n", "short\n", f"{KEY}\nshort\n", "a key with a letter ä in it\n"):
         path.write_text(text)

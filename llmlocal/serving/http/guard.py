@@ -29,12 +29,12 @@ def read_keys(path: Path) -> list[str]:
     """The API keys in a file, one a line. Raises NotFoundError, BadFileError."""
     where = escaped(str(path))
     try:
-        lines = path.read_text().splitlines()
+        lines = [line.strip() for line in path.read_text().splitlines()]
     except FileNotFoundError:
         raise NotFoundError(f"{where}: no such file") from None
     except (OSError, UnicodeDecodeError):
         raise BadFileError(f"{where}: cannot be read as text") from None
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    keys = [line for line in lines if line and not line.startswith("#")]
     if not keys or any(len(key) < KEY_LENGTH or not key.isascii() or not key.isprintable() for key in keys):
         hint = f"write one key a line, of {KEY_LENGTH} or more ASCII characters"
         raise BadFileError(f"{where}: holds no usable API key", hint)

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -71,7 +72,10 @@ def listening(host: str, port: int) -> socket.socket:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a server on `host`."""
-    return host in LOOPBACK or host.startswith("127.")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name, which may be any machine's
+        return host in LOOPBACK
 
 
 class Server(uvicorn.Server):
