@@ -12,6 +12,8 @@ import pydantic
 import pytest
 from served import Served, server, tiny  # noqa: F401  fixtures
 
+from llmlocal.serving.forms import Form
+
 ASK: Any = [{"role": "user", "content": "the dog and the cat"}]
 SCHEMA: Any = {
     "type": "object",
@@ -50,6 +52,16 @@ def claude(server: Served) -> Iterator[anthropic.Anthropic]:  # noqa: F811
 def is_paint(text: str) -> bool:
     value = json.loads(text)
     return list(value) == ["colour", "count"] and value["colour"] in ("red", "green") and 1 <= value["count"] <= 9
+
+
+def test_a_form_is_made_once_for_all_prompts(server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    """It may take a second."""
+    made: list[Form] = []
+    make = Form.grammar
+    monkeypatch.setattr(Form, "grammar", lambda form, tokenizer: made.append(form) or make(form, tokenizer))
+    body = {"prompt": ["the dog", "a cat"], "n": 2, "max_tokens": 9, "grammar": 'root ::= "a"{5,5}'}
+    choices = server.ask("POST", "/v1/completions", body)[1]["choices"]
+    assert [choice["text"] for choice in choices] == ["aaaaa"] * 4 and len(made) == 1
 
 
 def test_a_chat_has_the_form_of_a_schema(client: openai.OpenAI) -> None:

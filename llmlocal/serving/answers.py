@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from time import perf_counter
-from types import TracebackType
 
 from ..generation.events import Event, Finished, Token
 from ..scheduler.answer import Answer
@@ -42,12 +41,6 @@ class Answers:
         """Stop what is not finished."""
         for answer in self._answers:
             answer.cancel()
-
-    def __enter__(self) -> Answers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def __aiter__(self) -> Answers:
         return self

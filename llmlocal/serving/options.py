@@ -50,8 +50,10 @@ class Options:
     think_budget: int | None = None
     form: Form | None = None
 
-    async def requests(self, model: TextModel, prompt: Prompt, call_tags: Sequence[Span] = ()) -> list[Request]:
-        """A request for each of the `n` answers; the seeds of those after the first follow on the one given.
+    async def requests(
+        self, model: TextModel, prompts: Sequence[Prompt], call_tags: Sequence[Span] = ()
+    ) -> list[Request]:
+        """A request for each of the `n` answers to each prompt; seeds after the first follow on the one given.
 
         Raises UsageError for a parameter that is out of range, ApiError for a bias of what is no token and for a form
         that cannot be followed.
@@ -70,6 +72,7 @@ class Options:
                 self.logprobs,
                 grammar,
             )
+            for prompt in prompts
             for i in range(self.n)
         ]
 

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from ..scheduler.request import Request
 from .answers import Answers
+from .http.body import while_connected
+from .http.errors import ApiError
+from .http.streams import EVENTS, EventStream, error_event
 from .metrics import Metrics
 from .model_pool import ModelPool
 from .text_model import TextModel
+
+
+class WrittenAnswer(Protocol):
+    """The answer to a request as its protocol writes it, while it is made."""
+
+    async def whole(self) -> dict[str, Any]:
+        """The body of a response that is not streamed."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The pieces of a stream."""
 
 
 @dataclass(slots=True)
@@ -24,6 +43,25 @@ class Service:
     def answers(self, model: TextModel, requests: Sequence[Request]) -> Answers:
         """The answers to requests. Raises what `Scheduler.submit` raises."""
         return Answers(model.scheduler, requests, self.metrics)
+
+    async def respond(
+        self,
+        http: HttpRequest,
+        answers: Answers,
+        written: WrittenAnswer,
+        describe: Callable[[ApiError], bytes] = error_event,
+        kind: str = EVENTS,
+        *,
+        stream: bool,
+    ) -> Response | ASGIApp:
+        """The response: a stream of type `kind`, whose errors `describe` writes, or the whole answer when it is made.
+
+        `answers` are closed at the end, whichever way it comes. Raises what an answer raises, and ClientGoneError.
+        """
+        if stream:
+            return EventStream(written.pieces(), describe, answers.close, self.failed, kind)
+        with closing(answers):
+            return JSONResponse(await while_connected(http.receive, written.whole()))
 
 
 def new_id(prefix: str) -> str:

@@ -16,10 +16,10 @@ from ..answers import Answers
 from ..blocks import Block, Blocks, Step
 from ..calling import Calling, Reader, tool_choice_object
 from ..forms import Form, output_format
-from ..http.body import json_fields, while_connected
+from ..http.body import json_fields
 from ..http.errors import ApiError
 from ..http.fields import Fields
-from ..http.streams import EventStream, event
+from ..http.streams import event
 from ..openai.messages import Message
 from ..options import Options, sampling_fields, stop_field
 from ..service import Service, new_id
@@ -114,10 +114,9 @@ class MessageAnswer:
 
     async def whole(self) -> dict[str, Any]:
         """The body of a response that is not streamed."""
-        with self._answers:
-            async for _, got in self._answers:
-                for _ in self._steps(got):
-                    pass
+        async for _, got in self._answers:
+            for _ in self._steps(got):
+                pass
         content = [self._content(block, block.text) for block in self._blocks.all]
         return {**self._head, "content": content, **self._stop(), "usage": self._usage()}
 
@@ -218,11 +217,8 @@ async def messages(service: Service, http: Request) -> Response | ASGIApp:
     fields.done()
     model = await service.pool.text_model(asked.model)
     prompt = await asked.prompt(model)
-    answers = service.answers(model, await options.requests(model, prompt, asked.calling.tags(model)))
-    answer = MessageAnswer(asked, model, prompt, answers)
-    if stream:
-        return EventStream(answer.pieces(), described, answers.close, service.failed)
-    return JSONResponse(await while_connected(http.receive, answer.whole()))
+    answers = service.answers(model, await options.requests(model, [prompt], asked.calling.tags(model)))
+    return await service.respond(http, answers, MessageAnswer(asked, model, prompt, answers), described, stream=stream)
 
 
 async def count_tokens(service: Service, http: Request) -> Response:

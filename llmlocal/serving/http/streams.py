@@ -70,6 +70,11 @@ def event(value: Any, name: str | None = None) -> bytes:
     return f"{head}data: {compact(value)}\n\n".encode()
 
 
+def error_event(error: ApiError) -> bytes:
+    """An error within a stream, as OpenAI writes it."""
+    return event(error.body("openai"))
+
+
 def comment(text: str) -> bytes:
     """A line that clients pass over: it keeps a connection alive."""
     return f": {text}\n\n".encode()

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ...generation.events import Finished, Token
 from ..answers import Answers
-from ..http.body import json_fields, while_connected
+from ..http.body import json_fields
 from ..http.fields import Fields
-from ..http.streams import EventStream, event
+from ..http.streams import event
 from ..options import HARMLESS, Options, sampling_fields, stop_field
 from ..service import Service
 from ..text_model import TextModel
@@ -33,10 +33,9 @@ class Filling:
         """The body of a response that is not streamed."""
         texts: list[str] = []
         body: dict[str, Any] = {}
-        with self._answers:
-            async for _, got in self._answers:
-                texts += [got.text] if isinstance(got, Token) else []
-                body = self._ended(got) if isinstance(got, Finished) else body
+        async for _, got in self._answers:
+            texts += [got.text] if isinstance(got, Token) else []
+            body = self._ended(got) if isinstance(got, Finished) else body
         return {**body, "content": "".join(texts)}
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -82,8 +81,5 @@ async def infill(service: Service, http: Request) -> Response | ASGIApp:
     fields.done()
     model = await service.pool.text_model(name)
     prompt = await model.fill_prompt(before, after, files)
-    answers = service.answers(model, await options.requests(model, prompt))
-    filling = Filling(model, answers)
-    if stream:
-        return EventStream(filling.pieces(), lambda e: event(e.body("openai")), answers.close, service.failed)
-    return JSONResponse(await while_connected(http.receive, filling.whole()))
+    answers = service.answers(model, await options.requests(model, [prompt]))
+    return await service.respond(http, answers, Filling(model, answers), stream=stream)

@@ -8,17 +8,17 @@ from time import perf_counter
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ...chat_format.prompt import Prompt
 from ...generation.events import Finished, Token
 from ..answers import Answers
 from ..calling import Calling, Reader
-from ..http.body import json_fields, while_connected
-from ..http.errors import refused
+from ..http.body import json_fields
+from ..http.errors import ApiError, refused
 from ..http.fields import Fields
-from ..http.streams import LINES, EventStream, compact
+from ..http.streams import LINES, compact
 from ..openai.messages import MOST_MESSAGES, Message, tools_field
 from ..options import Options
 from ..service import Service
@@ -47,14 +47,13 @@ class LinesAnswer:
         texts = {"content": "", "thinking": ""}
         calls: list[Any] = []
         ended: dict[str, Any] = {}
-        with self._answers:
-            async for _, got in self._answers:
-                for added in self._added(got):
-                    calls += added.get("tool_calls", ())
-                    for name in texts:
-                        texts[name] += added.get(name, "")
-                if isinstance(got, Finished):
-                    ended = self._ended(got)
+        async for _, got in self._answers:
+            for added in self._added(got):
+                calls += added.get("tool_calls", ())
+                for name in texts:
+                    texts[name] += added.get(name, "")
+            if isinstance(got, Finished):
+                ended = self._ended(got)
         kept = {"content": texts["content"]} | ({"thinking": texts["thinking"]} if texts["thinking"] else {})
         return self._line({**kept, **({"tool_calls": calls} if calls else {})}) | ended
 
@@ -96,6 +95,11 @@ class LinesAnswer:
 def line(value: Any) -> bytes:
     """A line of a stream."""
     return f"{compact(value)}\n".encode()
+
+
+def described(error: ApiError) -> bytes:
+    """An error within a stream."""
+    return line(error.body("ollama"))
 
 
 def messages_field(fields: Fields) -> list[Message]:
@@ -144,9 +148,10 @@ async def chat(service: Service, http: Request) -> Response | ASGIApp:
     model = await service.pool.text_model(name)
     check_context(model, context)
     prompt = await model.chat_prompt(messages, calling.tools, options.think, options.effort)
-    answers = service.answers(model, await options.requests(model, prompt, calling.tags(model)))
+    answers = service.answers(model, await options.requests(model, [prompt], calling.tags(model)))
     said: Said = lambda added: {"message": {"role": "assistant", **added}}  # noqa: E731
-    return await _responded(service, http, LinesAnswer(model, answers, calling, said), answers, stream=stream)
+    written = LinesAnswer(model, answers, calling, said)
+    return await service.respond(http, answers, written, described, LINES, stream=stream)
 
 
 async def generate(service: Service, http: Request) -> Response | ASGIApp:
@@ -163,12 +168,13 @@ async def generate(service: Service, http: Request) -> Response | ASGIApp:
     model = await service.pool.text_model(name)
     check_context(model, context)
     prompt = await _prompt(model, options, text, system, suffix, raw=raw)
-    answers = service.answers(model, await options.requests(model, prompt))
+    answers = service.answers(model, await options.requests(model, [prompt]))
 
     def said(added: Mapping[str, Any]) -> dict[str, Any]:
         return {"response": added["content"]} | ({"thinking": added["thinking"]} if "thinking" in added else {})
 
-    return await _responded(service, http, LinesAnswer(model, answers, Calling(), said), answers, stream=stream)
+    written = LinesAnswer(model, answers, Calling(), said)
+    return await service.respond(http, answers, written, described, LINES, stream=stream)
 
 
 async def _prompt(
@@ -181,12 +187,3 @@ async def _prompt(
         return await model.plain_prompt(text)
     messages: list[Message] = [{"role": "system", "content": system}] if system else []
     return await model.chat_prompt([*messages, {"role": "user", "content": text}], (), options.think, options.effort)
-
-
-async def _responded(
-    service: Service, http: Request, answer: LinesAnswer, answers: Answers, *, stream: bool
-) -> Response | ASGIApp:
-    if stream:
-        described = lambda error: line(error.body("ollama"))  # noqa: E731
-        return EventStream(answer.pieces(), described, answers.close, service.failed, LINES)
-    return JSONResponse(await while_connected(http.receive, answer.whole()))

@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ...generation.events import Finished, PromptProgress, Token
@@ -17,10 +17,10 @@ from ..answers import Answers
 from ..calling import Calling, Reader, tool_choice
 from ..forms import response_format
 from ..functions import Delta
-from ..http.body import json_fields, while_connected
+from ..http.body import json_fields
 from ..http.errors import refused
 from ..http.fields import Fields
-from ..http.streams import EventStream, comment, event
+from ..http.streams import comment, event
 from ..options import HARMLESS, MOST_CHOICES, MOST_LOGPROBS, Options, sampling_fields, stop_field, thinking_fields
 from ..service import Service, new_id
 from ..text_model import TextModel
@@ -139,12 +139,11 @@ class ChatAnswer:
 
     async def whole(self) -> dict[str, Any]:
         """The body of a response that is not streamed."""
-        with self._answers:
-            async for i, got in self._answers:
-                if isinstance(got, Token):
-                    self._added(i, got)
-                elif isinstance(got, Finished):
-                    self._finished(i, got)
+        async for i, got in self._answers:
+            if isinstance(got, Token):
+                self._added(i, got)
+            elif isinstance(got, Finished):
+                self._finished(i, got)
         choices = [
             {
                 "index": i,
@@ -210,9 +209,5 @@ async def chat_completions(service: Service, http: Request) -> Response | ASGIAp
     model = await service.pool.text_model(request.model)
     options = request.options
     prompt = await model.chat_prompt(request.messages, request.calling.tools, options.think, options.effort)
-    requests = await options.requests(model, prompt, request.calling.tags(model))
-    answers = service.answers(model, requests)
-    answer = ChatAnswer(request, model, answers)
-    if request.stream:
-        return EventStream(answer.pieces(), lambda e: event(e.body("openai")), answers.close, service.failed)
-    return JSONResponse(await while_connected(http.receive, answer.whole()))
+    answers = service.answers(model, await options.requests(model, [prompt], request.calling.tags(model)))
+    return await service.respond(http, answers, ChatAnswer(request, model, answers), stream=request.stream)

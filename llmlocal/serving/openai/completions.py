@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ...chat_format.prompt import Prompt
@@ -16,10 +16,10 @@ from ...generation.events import Finished, Token
 from ...generation.log_probabilities import ScoredToken
 from ..answers import Answers
 from ..forms import response_format
-from ..http.body import json_fields, while_connected
+from ..http.body import json_fields
 from ..http.errors import refused
 from ..http.fields import Fields
-from ..http.streams import EventStream, event
+from ..http.streams import event
 from ..options import HARMLESS, MOST_CHOICES, MOST_LOGPROBS, Options, sampling_fields, stop_field
 from ..service import Service, new_id
 from ..text_model import TextModel
@@ -113,9 +113,8 @@ class Completion:
 
     async def whole(self) -> dict[str, Any]:
         """The body of a response that is not streamed."""
-        with self._answers:
-            async for i, got in self._answers:
-                self._add(i, got)
+        async for i, got in self._answers:
+            self._add(i, got)
         scored = self._request.options.logprobs is not None
         choices = [
             {
@@ -184,10 +183,7 @@ async def completions(service: Service, http: Request) -> Response | ASGIApp:
             prompts.append(await model.fill_prompt(given, request.suffix))
         else:
             prompts.append(await model.plain_prompt(given))
-    requests = [one for prompt in prompts for one in await request.options.requests(model, prompt)]
+    requests = await request.options.requests(model, prompts)
     echoes = [prompt.text or model.tokenizer.decode(prompt.ids) for prompt in prompts] if request.echo else []
     answers = service.answers(model, requests)
-    answer = Completion(request, model, echoes, answers)
-    if request.stream:
-        return EventStream(answer.pieces(), lambda e: event(e.body("openai")), answers.close, service.failed)
-    return JSONResponse(await while_connected(http.receive, answer.whole()))
+    return await service.respond(http, answers, Completion(request, model, echoes, answers), stream=request.stream)

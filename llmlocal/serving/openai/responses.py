@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ...generation.events import Finished, PromptProgress, Token
@@ -16,10 +16,10 @@ from ..answers import Answers
 from ..blocks import Block, Blocks, Step
 from ..calling import Calling, Reader, tool_choice
 from ..forms import text_format
-from ..http.body import json_fields, while_connected
+from ..http.body import json_fields
 from ..http.errors import ApiError, refused
 from ..http.fields import Fields
-from ..http.streams import EventStream, comment, event
+from ..http.streams import comment, event
 from ..options import EFFORTS, HARMLESS, Options, sampling_fields
 from ..service import Service, new_id
 from ..text_model import TextModel
@@ -106,10 +106,9 @@ class ResponseAnswer:
 
     async def whole(self) -> dict[str, Any]:
         """The body of a response that is not streamed."""
-        with self._answers:
-            async for _, got in self._answers:
-                for _ in self._steps(got):
-                    pass
+        async for _, got in self._answers:
+            for _ in self._steps(got):
+                pass
         return self._body()
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -209,9 +208,6 @@ async def responses(service: Service, http: Request) -> Response | ASGIApp:
     model = await service.pool.text_model(request.model)
     options = request.options
     prompt = await model.chat_prompt(request.messages, request.calling.tools, options.think, options.effort)
-    requests = await options.requests(model, prompt, request.calling.tags(model))
-    answers = service.answers(model, requests)
+    answers = service.answers(model, await options.requests(model, [prompt], request.calling.tags(model)))
     answer = ResponseAnswer(request, model, answers)
-    if request.stream:
-        return EventStream(answer.pieces(), answer.described, answers.close, service.failed)
-    return JSONResponse(await while_connected(http.receive, answer.whole()))
+    return await service.respond(http, answers, answer, answer.described, stream=request.stream)
