@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
-from served import PARALLEL, Served, running, says, server, tiny  # noqa: F401  fixtures
+from served import PARALLEL, Served, fails, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.chat_format.chat_template import choose
 from llmlocal.chat_format.prompt import conversation
+from llmlocal.errors import UsageError
 from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.serving.openai.vectors import _encoded
@@ -329,6 +330,16 @@ def test_a_failure_within_a_stream_is_told(client: openai.OpenAI, server: Served
     with pytest.raises(openai.InternalServerError, match="the server failed to answer"):
         chat(client)
     assert "MemoryError" in str(server.failures[-1])
+
+
+def test_a_fault_of_the_client_is_told_to_nobody_else(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    monkeypatch.setattr(server.model.scheduler._engine, "run", fails(UsageError("no such bias")))
+    before = len(server.failures)
+    with pytest.raises(openai.APIError, match="no such bias"):
+        list(chat(client, stream=True))
+    with pytest.raises(openai.BadRequestError, match="no such bias"):
+        chat(client)
+    assert len(server.failures) == before
 
 
 def test_clients_at_once_get_their_own_answers(client: openai.OpenAI) -> None:

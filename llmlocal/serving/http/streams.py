@@ -50,8 +50,10 @@ class EventStream:
         except TimeoutError:
             raise ClientGoneError from None
         except Exception as error:
-            self._failed(error)
-            await self._send(send, self._describe(as_api_error(error)))
+            known = as_api_error(error)
+            if known.status >= 500:
+                self._failed(error)
+            await self._send(send, self._describe(known))
         await self._send(send, b"", more=False)
 
     async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
