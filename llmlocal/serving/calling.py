@@ -95,10 +95,8 @@ def tool_choice(fields: Fields, tools: Sequence[Declared]) -> Calling:
     if choice is None or isinstance(choice, str):
         kind = fields.choice("tool_choice", ("none", "auto", "required")) or "auto"
         return _calling(fields, kind, tools, one=one)
-    chosen = fields.object("tool_choice")
-    assert chosen is not None
-    chosen.required("type")
-    chosen.choice("type", ("function",))
+    chosen = fields.required_object("tool_choice")
+    chosen.required_choice("type", ("function",))
     holder = chosen.object("function") or chosen  # of a chat, or of a response
     name = holder.required_text("name")
     holder.done()
@@ -111,8 +109,7 @@ def tool_choice_object(fields: Fields, tools: Sequence[Declared]) -> Calling:
     choice = fields.object("tool_choice")
     if choice is None:
         return Calling(tools)
-    choice.required("type")
-    kind = choice.choice("type", ("auto", "none", "any", "tool")) or "auto"
+    kind = choice.required_choice("type", ("auto", "none", "any", "tool"))
     name, one = choice.required_text("name") if kind == "tool" else None, choice.flag("disable_parallel_tool_use")
     choice.done()
     return _calling(fields, "required" if kind in ("any", "tool") else kind, tools, name, one=one)

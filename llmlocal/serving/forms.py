@@ -74,12 +74,9 @@ def _format(fields: Fields, name: str, *, inner: bool = True) -> Form | None:
     wanted = fields.object(name)
     if wanted is None:
         return None
-    kind = wanted.required_text("type")
-    if wanted.choice("type", ("text", "json_object", "json_schema")) == "json_schema":
-        if inner:
-            wanted.required("json_schema")
-        holder = wanted.object("json_schema") if inner else wanted
-        assert holder is not None
+    kind = wanted.required_choice("type", ("text", "json_object", "json_schema"))
+    if kind == "json_schema":
+        holder = wanted.required_object("json_schema") if inner else wanted
         holder.required("schema")
         found = _schema(holder, "schema")
         holder.text("name", 128)

@@ -22,9 +22,7 @@ def conversation_field(fields: Fields) -> list[Message]:
     names: dict[str, str] = {}  # of the functions that were called, by the id of the call
     role = None
     for given in fields.objects("messages", MOST_MESSAGES):
-        role = given.choice("role", ROLES)
-        if role is None:
-            raise refused(given.place("role"), "is missing", "missing_required_parameter")
+        role = given.required_choice("role", ROLES)
         content = given.required("content")
         if role == "system" or isinstance(content, str):
             found.append({"role": role, "content": content_field(given) or ""})

@@ -66,8 +66,7 @@ def _thinking(fields: Fields, options: Options) -> bool:
     thinking = fields.object("thinking")
     if thinking is None:
         return True
-    kind = thinking.required_text("type")
-    thinking.choice("type", ("enabled", "adaptive", "disabled"))
+    kind = thinking.required_choice("type", ("enabled", "adaptive", "disabled"))
     options.think = {"enabled": "on", "disabled": "off"}.get(kind, "auto")  # type: ignore[assignment]
     if kind == "enabled":
         thinking.required("budget_tokens")
@@ -92,8 +91,7 @@ def _context_management(fields: Fields) -> None:
     """Accept what asks for the whole conversation to be kept, and refuse what would shorten it."""
     management = fields.object("context_management")
     for edit in management.objects("edits") if management is not None else ():
-        edit.required("type")
-        edit.choice("type", ("clear_thinking_20251015",))
+        edit.required_choice("type", ("clear_thinking_20251015",))
         edit.required("keep")
         edit.unless("keep", ["all"], "only 'all' is supported")
         edit.done()

@@ -69,6 +69,10 @@ class Fields:
             raise refused(self.place(name), f"must be one of {', '.join(words)}")
         return value
 
+    def required_choice(self, name: str, words: Sequence[str]) -> str:
+        """One of `words` that must be there."""
+        return str(self._present(name, self.choice(name, words)))
+
     def list(self, name: str, most: int = LISTED) -> list[Any] | None:
         """An array of at most `most` items."""
         value: list[Any] | None = self._of(list, name, "an array")
@@ -85,6 +89,10 @@ class Fields:
         """An object."""
         value = self.any(name)
         return None if value is None else of_object(value, self.place(name))
+
+    def required_object(self, name: str) -> Fields:
+        """An object that must be there."""
+        return of_object(self.required(name), self.place(name))
 
     def mapping(self, name: str) -> dict[str, Any] | None:
         """An object as it is, such as a schema."""

@@ -111,9 +111,7 @@ def messages_field(fields: Fields) -> list[Message]:
 
 
 def _message(given: Fields) -> Message:
-    role = given.choice("role", ROLES)
-    if role is None:
-        raise refused(given.place("role"), "is missing", "missing_required_parameter")
+    role = given.required_choice("role", ROLES)
     message: Message = {"role": role, "content": given.text("content") or ""}
     given.unless("images", [[]], "only text is supported")
     if role == "assistant":
@@ -127,9 +125,7 @@ def _message(given: Fields) -> Message:
 
 
 def _call(call: Fields) -> dict[str, Any]:
-    call.required("function")
-    function = call.object("function")
-    assert function is not None
+    function = call.required_object("function")
     made = {"name": function.required_text("name"), "arguments": function.mapping("arguments") or {}}
     function.ignore("index")
     function.done()

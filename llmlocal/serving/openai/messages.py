@@ -28,10 +28,7 @@ def tools_field(fields: Fields) -> list[Declared]:
     for tool in fields.objects("tools", MOST_FUNCTIONS):
         if tool.required_text("type") != "function":
             raise refused(tool.place("type"), "must be function", "unsupported_parameter")
-        tool.required("function")
-        function = tool.object("function")
-        assert function is not None
-        found.append(declared(function))
+        found.append(declared(tool.required_object("function")))
         tool.done()
     return found
 
@@ -54,9 +51,7 @@ def content_field(message: Fields, name: str = "content", kinds: tuple[str, ...]
 
 
 def _message(given: Fields) -> Message:
-    role = given.choice("role", ROLES)
-    if role is None:
-        raise refused(given.place("role"), "is missing", "missing_required_parameter")
+    role = given.required_choice("role", ROLES)
     message: Message = {"role": "system" if role == "developer" else role, "content": content_field(given) or ""}
     name = given.text("name", 64)
     if name:
@@ -83,9 +78,7 @@ def _message(given: Fields) -> Message:
 def _call(call: Fields) -> dict[str, Any]:
     call.choice("type", ("function",))
     call.ignore("index")
-    call.required("function")
-    function = call.object("function")
-    assert function is not None
+    function = call.required_object("function")
     name, given = function.required_text("name"), function.text("arguments") or ""
     made = {"name": name, "arguments": arguments(given, function.place("arguments"))}
     function.done()

@@ -69,9 +69,7 @@ class Items:
             raise refused(item.place("type"), f"'{kind[:40]}' is not supported", UNSUPPORTED)
 
     def _message(self, item: Fields) -> None:
-        role = item.choice("role", ROLES)
-        if role is None:
-            raise refused(item.place("role"), "is missing", "missing_required_parameter")
+        role = item.required_choice("role", ROLES)
         item.required("content")
         text = content_field(item, "content", PARTS) or ""
         item.ignore("id", "phase")
