@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -144,6 +145,21 @@ def says(server: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         monkeypatch.setattr("llmlocal.serving.options.Sampler", Scripted)
 
     return script
+
+
+def sent(served: Served, data: bytes, *, half_closed: bool = False) -> bytes:
+    """What comes back for these bytes, until the server closes or falls silent after an answer."""
+    with socket.create_connection(("127.0.0.1", served.port), PATIENCE) as connection:
+        connection.sendall(data)
+        if half_closed:
+            connection.shutdown(socket.SHUT_WR)
+        got = b""
+        while b"\r\n\r\n" not in got:
+            part = connection.recv(1 << 16)
+            if not part:
+                break
+            got += part
+        return got
 
 
 def fails(error: LlmlocalError) -> Callable[..., Any]:
