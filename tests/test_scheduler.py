@@ -1,27 +1,24 @@
 """Many requests on one engine: each is answered as if it were alone, in its turn, and none holds up the others."""
 
+# ruff: noqa: F811  fixtures are imported
+
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from queue import Queue
-from threading import Event, Thread
+from threading import Thread
 from time import sleep
 from typing import Any
 
 import numpy as np
 import pytest
-from test_families import write_converted
+from scheduled import CONTEXT, PARALLEL, PATIENCE, Client, held, ids, path, recorded, scheduler, shared  # noqa: F401  fixtures
 
 from llmlocal.chat_format.prompt import Prompt
 from llmlocal.engine import Engine
 from llmlocal.errors import PromptTooLongError, ResourceError, UsageError
 from llmlocal.generation.events import Finished, PromptProgress, Token
-from llmlocal.generation.log_probabilities import ScoredToken
-from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.generation.sampler import Sampler, SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.quant.format import BY_NAME
@@ -29,94 +26,8 @@ from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit.cpu import target
 from llmlocal.quant.kernels.matmul import few_tokens
 from llmlocal.scheduler.answer import Answer
-from llmlocal.scheduler.request import Failed, QueueFullError, Request
-from llmlocal.scheduler.scheduler import Counts, Scheduler, steady_batch
-
-sys.path.append(str(Path(__file__).parents[1] / "tools"))
-make_model = import_module("make_model")
-PARALLEL, CONTEXT = 3, 256
-PATIENCE = 60
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    make_model.make_model("tiny-llama-256", path := tmp_path_factory.mktemp("scheduler") / "m.gguf", form="F16")
-    return path
-
-
-@pytest.fixture(scope="module")
-def shared(path: Path) -> Iterator[Scheduler]:
-    """Pieces of 32 tokens, PARALLEL sequences of CONTEXT tokens, a queue of four."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmlocal.scheduler.scheduler.PIECE_WORK", 0)
-        made = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=PARALLEL), queue=4)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def scheduler(shared: Scheduler) -> Scheduler:
-    """A scheduler that has nothing to do, and whose sequences are empty."""
-    while shared.busy or shared.waiting:
-        sleep(0.001)
-    shared._sequences.forget()
-    shared.counts = Counts()
-    return shared
-
-
-class Client:
-    """Sends a request, and collects what is delivered."""
-
-    def __init__(self, scheduler: Scheduler, ids: list[int], max_tokens: int | None = 8, **more: Any) -> None:
-        sampler = more.pop("sampler", None) or Sampler(SamplingParams(seed=more.pop("seed", 1), temperature=1.0))
-        self.deliveries: Queue[Any] = Queue()
-        request = Request(Prompt("", ids, True), sampler, max_tokens, logprobs=more.pop("logprobs", 0), **more)
-        self.answer = scheduler.submit(request, self.deliveries.put)
-
-    def all(self) -> list[Any]:
-        """Everything up to the end."""
-        got = [self.deliveries.get(timeout=PATIENCE)]
-        while not isinstance(got[-1], Finished | Failed):
-            got.append(self.deliveries.get(timeout=PATIENCE))
-        return got
-
-    def tokens(self) -> list[tuple[int, float]]:
-        return [(event.id, event.logprob) for event in self.all() if isinstance(event, ScoredToken)]
-
-
-def ids(n: int, seed: int = 0) -> list[int]:
-    return np.random.default_rng(seed).integers(3, 400, n).tolist()
-
-
-def recorded(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
-    """What the engine runs from now on: for each batch (sequence, number of tokens)."""
-    runs: list[list[tuple[int, int]]] = []
-    run = scheduler._engine.run
-
-    def record(parts: Any, outputs: Any) -> Any:
-        runs.append([(seq, len(part)) for seq, part in parts])
-        return run(parts, outputs)
-
-    monkeypatch.setattr(scheduler._engine, "run", record)
-    return runs
-
-
-def held(scheduler: Scheduler, max_tokens: int = 4) -> tuple[Client, Event]:
-    """A client whose first delivery waits for the event: meanwhile nothing else goes on."""
-    reached, go = Event(), Event()
-    client = object.__new__(Client)
-    client.deliveries = Queue()
-
-    def deliver(delivery: Any) -> None:
-        reached.set()
-        assert go.wait(PATIENCE)
-        client.deliveries.put(delivery)
-
-    request = Request(Prompt("", ids(12, 99), True), Sampler(SamplingParams(seed=1)), max_tokens)
-    client.answer = scheduler.submit(request, deliver)
-    assert reached.wait(PATIENCE)
-    return client, go
-
+from llmlocal.scheduler.request import Failed, QueueFullError
+from llmlocal.scheduler.scheduler import Scheduler, steady_batch
 
 # ---- as if alone ---------------------------------------------------------------------------------------------------
 
@@ -260,54 +171,6 @@ def test_without_a_queue_requests_are_answered_while_a_sequence_is_free(path: Pa
     scheduler.close()
 
 
-# ---- prefixes ------------------------------------------------------------------------------------------------------
-
-
-def test_a_prefix_is_read_once_whoever_asks(scheduler: Scheduler) -> None:
-    """By the same sequence, by others while it is being read, and from the sequence of an answer that goes on."""
-    prefix = ids(150)
-    first = Client(scheduler, prefix + ids(12, 1), 4)
-    cold = first.tokens()
-    clients = [Client(scheduler, prefix + ids(12, i), 4) for i in (1, 2, 3)]
-    ends = [client.all() for client in clients]
-    assert [end[-1].reused_tokens for end in ends] == [153, 150, 150]
-    assert [(e.id, e.logprob) for e in ends[0][:-1]] == cold
-    fresh = [ids(128, 50) + ids(12, i) for i in range(3)]
-    ends = [client.all() for client in [Client(scheduler, prompt, 2) for prompt in fresh]]
-    assert sorted(end[-1].reused_tokens for end in ends) == [0, 128, 128]
-
-
-def test_copied_prefixes_give_the_logits_of_a_first_reading(scheduler: Scheduler, path: Path) -> None:
-    prefix = ids(100)
-    for i in range(3):
-        Client(scheduler, prefix + ids(20, i), 1).all()
-    got = Client(scheduler, prefix + ids(30, 9), 5).tokens()
-    other = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=PARALLEL))
-    assert Client(other, prefix + ids(30, 9), 5).tokens() == got
-    other.close()
-
-
-def test_a_long_text_is_not_given_up_for_a_short_beginning(scheduler: Scheduler) -> None:
-    """The sequence of a long text is kept while there are others; what the new one shares with it is copied."""
-    long = ids(200)
-    Client(scheduler, long, 1).all()
-    assert Client(scheduler, long[:60] + ids(12, 1), 1).all()[-1].reused_tokens == 60
-    assert Client(scheduler, long, 1).all()[-1].reused_tokens == 191
-
-
-def test_recurrent_states_are_copied_from_their_checkpoints(tmp_path: Path) -> None:
-    path = write_converted("lfm2", tmp_path)
-    engine = Engine.open(path, n_ctx=600, n_threads=1, n_seqs=2, kv_type="f32")
-    tokens = np.random.default_rng(0).integers(3, 40, 580).tolist()
-    engine.prefill(tokens, 0)
-    assert engine.copy_prefix(tokens[:540] + [5] * 12, 0, 1) == engine.length(1) == 512
-    assert np.abs(engine.prefill(tokens[512:], 1) - engine.decode(7, 0)).max() > 0
-    engine.truncate(560, 1)
-    engine.truncate(560, 0)
-    np.testing.assert_allclose(engine.prefill(tokens[560:], 0), engine.prefill(tokens[560:], 1), atol=1e-4)
-    engine.close()
-
-
 # ---- ends ----------------------------------------------------------------------------------------------------------
 
 
@@ -380,58 +243,3 @@ def test_counts(scheduler: Scheduler) -> None:
     counts = scheduler.counts
     assert (counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens) == (49, 31, 8)
     assert isinstance(Client(scheduler, ids(3), 1).answer, Answer)
-
-
-# ---- prompts on disk -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Path:
-    """A folder for prompts."""
-    return tmp_path / "prompts"
-
-
-def on_disk(path: Path, kept: Path, n_seqs: int = 2) -> Scheduler:
-    """A new scheduler, with nothing in memory."""
-    session = Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=n_seqs)
-    return Scheduler(session, cache=PromptCache(kept))
-
-
-def test_prompts_are_restored_after_a_stop(path: Path, kept: Path) -> None:
-    first = on_disk(path, kept)
-    want = [Client(first, ids(n, n), seed=n).tokens() for n in (150, 170)]
-    first.close()
-    assert len(list(kept.iterdir())) == 2
-    again = on_disk(path, kept)
-    clients = [Client(again, ids(n, n), seed=n) for n in (170, 150)]  # in another sequence than before
-    got = [client.tokens() for client in clients]
-    reused = again.counts.reused_tokens
-    again.close()
-    assert got == want[::-1] and reused == 170 + 150 - 2 * 9
-
-
-def test_a_damaged_entry_is_read_again(path: Path, kept: Path) -> None:
-    first = on_disk(path, kept)
-    want = Client(first, ids(150)).tokens()
-    first.close()
-    (entry,) = kept.iterdir()
-    data = bytearray(entry.read_bytes())
-    data[len(data) // 2] ^= 1
-    entry.write_bytes(data)
-    again = on_disk(path, kept)
-    assert Client(again, ids(150)).tokens() == want and again.counts.reused_tokens == 0
-    again.close()
-
-
-def test_what_was_used_twice_is_saved_before_another_text_takes_its_place(path: Path, kept: Path) -> None:
-    scheduler = on_disk(path, kept, n_seqs=1)
-    for seed in (1, 2):  # used once each: not worth the disk
-        Client(scheduler, ids(150, seed)).all()
-    assert not kept.exists()
-    Client(scheduler, ids(150, 2)).all()
-    Client(scheduler, ids(150, 3)).all()
-    assert len(list(kept.iterdir())) == 1
-    before = scheduler.counts.reused_tokens
-    Client(scheduler, ids(150, 2)).all()
-    assert scheduler.counts.reused_tokens == before + 150 - 9
-    scheduler.close()
