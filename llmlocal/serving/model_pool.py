@@ -32,6 +32,8 @@ class Entry:
     name: str
     path: Path
     uses: frozenset[Use]
+    family: str  # the architecture
+    size_label: str  # such as 7B, empty where the file does not say
     created: int
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     text: TextModel | None = None
@@ -58,7 +60,7 @@ class ModelPool:
         """Read the headers of all files. Raises NotFoundError, BadFileError."""
         self.settings = settings
         self.notes: list[str] = []  # of models that were closed
-        self._entries = {name: Entry(name, path, _uses(path), int(time())) for name, path in paths.items()}
+        self._entries = {name: _offered(name, path) for name, path in paths.items()}
 
     @property
     def entries(self) -> list[Entry]:
@@ -153,13 +155,16 @@ class ModelPool:
                 self.notes += model.notes
 
 
-def _uses(path: Path) -> frozenset[Use]:
-    """What the model in a file can be used for."""
+def _offered(name: str, path: Path) -> Entry:
+    """The model in a file, not open yet."""
     with open_gguf(path) as gguf:
-        module = models.find(gguf.metadata.get("general.architecture"), str(path))
+        family, size = gguf.metadata.get("general.architecture"), gguf.metadata.get("general.size_label", "")
+        module = models.find(family, str(path))
         settings = EmbeddingSettings.read(gguf.metadata, str(path))
-        if settings.ranks:
-            return frozenset({"scores"})
         encodes = models.kind(module) == models.ENCODER
         uses: set[Use] = {"vectors"} if encodes or settings.pooling else set()
-        return frozenset(uses if encodes else {"text", *uses})
+        if settings.ranks:
+            uses = {"scores"}
+        elif not encodes:
+            uses.add("text")
+        return Entry(name, path, frozenset(uses), str(family), str(size), int(time()))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -34,13 +35,12 @@ async def show(service: Service, http: Request) -> Response:
     fields.done()
     for entry in service.pool.entries:
         if entry.name == name:
-            with open_gguf(entry.path) as gguf:
-                metadata = dict(gguf.metadata)
+            metadata = await asyncio.to_thread(_metadata, entry.path)
             template = metadata.pop("tokenizer.chat_template", "")
             return JSONResponse(
                 {
                     "modified_at": _described(entry)["modified_at"],
-                    "details": _details(metadata),
+                    "details": _details(entry),
                     "template": template if isinstance(template, str) else "",
                     "model_info": {key: value for key, value in metadata.items() if _is_short(value)},
                     "capabilities": _capabilities(entry, str(template)),
@@ -58,15 +58,17 @@ def _described(entry: Entry) -> dict[str, Any]:
     about = entry.path.stat()
     changed = datetime.fromtimestamp(about.st_mtime, UTC).isoformat().replace("+00:00", "Z")
     named = {"name": entry.name, "model": entry.name, "modified_at": changed, "size": about.st_size, "digest": ""}
-    with open_gguf(entry.path) as gguf:
-        return named | {"details": _details(gguf.metadata)}
+    return named | {"details": _details(entry)}
 
 
-def _details(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    family = str(metadata.get("general.architecture", ""))
-    size = str(metadata.get("general.size_label", ""))
-    about = {"format": "gguf", "family": family, "families": [family], "parent_model": ""}
-    return about | {"parameter_size": size, "quantization_level": ""}
+def _details(entry: Entry) -> dict[str, Any]:
+    about = {"format": "gguf", "family": entry.family, "families": [entry.family], "parent_model": ""}
+    return about | {"parameter_size": entry.size_label, "quantization_level": ""}
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    with open_gguf(path) as gguf:
+        return dict(gguf.metadata)
 
 
 def _is_short(value: Any) -> bool:
