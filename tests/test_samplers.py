@@ -87,7 +87,7 @@ def test_mirostat_reaches_its_target() -> None:
 def test_stages_that_are_not_named_are_left_out() -> None:
     logits = np.array([3, 2, 1, 0], np.float32)
     p = SamplingParams(temperature=0.5, top_k=2, top_p=1.0, min_p=0.0, stages=("temperature",))
-    np.testing.assert_allclose(Sampler(p).probabilities(logits), softmax(logits.astype(np.float64), 0.5))
+    np.testing.assert_allclose(Sampler(p).probabilities(logits), softmax(logits.astype(np.float64) / 0.5))
     for stages in (("top_q",), ("top_k", "top_k")):
         with pytest.raises(UsageError, match="stages is"):
             SamplingParams(stages=stages)

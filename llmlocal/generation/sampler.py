@@ -111,6 +111,7 @@ class Sampler:
         self.seed = secrets.randbits(64) if params.seed is None else params.seed
         version: Any = params.mirostat
         self._mirostat = Mirostat(version, params.mirostat_tau, params.mirostat_eta) if version else None
+        self._stages = [stage for stage in params.stages if self._active(stage)]
 
     def sample(self, logits: F32, history: Sequence[int] = (), step: int = 0) -> int:
         """Choose an id from logits (n_vocab,) float32, which are not changed.
@@ -174,12 +175,10 @@ class Sampler:
 
     def _survivors(self, logits: F32, step: int) -> tuple[Ids, F64]:
         """Ids that pass all stages, ascending, at least one, and their probabilities."""
-        p = self.params
-        stages = [stage for stage in p.stages if self._active(stage)]
-        first = stages[:1] == ["top_k"]
-        ids = _top_k(logits, p.top_k if first else 0)
+        first = self._stages[:1] == ["top_k"]
+        ids = _top_k(logits, self.params.top_k if first else 0)
         kept = logits[ids].astype(np.float64)
-        for stage in stages[first:]:
+        for stage in self._stages[first:]:
             if stage == "temperature":
                 kept = self._heated(kept)
                 continue
@@ -212,8 +211,9 @@ class Sampler:
         p, temperature = self.params, self.params.temperature
         if p.dynatemp_range:
             temperature = dynamic_temperature(kept, temperature, p.dynatemp_range, p.dynatemp_exponent)
+        heated: F64 = kept - kept.max()
         with np.errstate(over="ignore"):  # at a temperature of 1e-308 only the best is left
-            heated: F64 = (kept - kept.max()) / max(temperature, COLDEST)
+            heated /= max(temperature, COLDEST)
         return heated
 
 
