@@ -204,12 +204,25 @@ def test_schemas_allow_what_jsonschema_allows(i: int) -> None:
         ("1a", "'1a' is not a field"),
         ("a, a", "two fields a"),
         (" , ", "is empty"),
+        (json.dumps({"enum": ["x" * 1000] * 70}), "has more than the 65536 characters"),
+        (", ".join(f"field_number_{i}" for i in range(3000)), "has more than the 65536 characters"),
     ],
 )
 def test_mistakes_in_schemas(schema: str, parts: str) -> None:
     with pytest.raises(UsageError) as caught:
         of_text(schema)
     assert parts in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_descriptions_do_not_count_for_the_size_of_a_schema(tmp_path: Any) -> None:
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps({"type": "null", "description": "x" * 70_000}))
+    form = requested(schema=str(path))
+    assert form is not None and form.matches("null")
+    whole: dict[str, Any] = {"type": "object"}
+    whole["properties"] = {"a": whole}
+    with pytest.raises(UsageError, match="more than the 65536"):
+        of_schema(whole)
 
 
 def test_concise_schemas() -> None:
@@ -341,6 +354,7 @@ def test_grammars(grammar: str, yes: list[str], no: list[str]) -> None:
         ("start: /[/", "unclosed character class"),
         ("hello", "Expected token"),
         ("", "is empty"),
+        ('root ::= "' + "a" * 70_000 + '"', "70011 characters: 65536 at most"),
     ],
 )
 def test_mistakes_in_grammars(grammar: str, told: str) -> None:

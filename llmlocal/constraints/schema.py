@@ -59,6 +59,22 @@ def compiled(schema: Mapping[str, Any] | bool, name: str) -> str:
     return grammar
 
 
+def is_larger(schema: Any, most: int) -> bool:
+    """Whether a schema has more than `most` characters as JSON, about, without the texts of its descriptions."""
+    size, todo = 0, [schema]
+    while todo and size <= most:  # a value of Python may contain itself
+        value = todo.pop()
+        if isinstance(value, Mapping):
+            size += sum(len(str(key)) + 4 for key in value)
+            todo += (item for key, item in value.items() if not (key == "description" and isinstance(item, str)))
+        elif isinstance(value, list):
+            size += 2 * len(value)
+            todo += value
+        else:
+            size += len(value) if isinstance(value, str) else 5
+    return size > most
+
+
 def _grammar(schema: Mapping[str, Any]) -> str:
     return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OPTIONS)
 
