@@ -363,6 +363,14 @@ def test_mistakes_in_grammars(grammar: str, told: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_rules_within_rules_do_not_end_the_process() -> None:
+    """A stack of 8 MiB, as usual, holds some 2000 rules of a grammar, and some 700 references of a schema."""
+    rules = "".join(f"a{i}: a{i + 1}\n" for i in range(4000))
+    assert of_grammar(f"start: a0\n{rules}a4000: /x/").matches("x")
+    schemas: dict[str, Any] = {f"{i}": {"items": {"$ref": f"#/$defs/{i + 1}"}} for i in range(1400)}
+    assert of_schema({"$ref": "#/$defs/0", "$defs": {**schemas, "1400": {"type": "null"}}}).matches("[[[]]]")
+
+
 def test_one_form_at_a_time(tmp_path: Any) -> None:
     (tmp_path / "bad").write_bytes(b"\xff")
     for options in (
