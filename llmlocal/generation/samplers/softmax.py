@@ -10,7 +10,7 @@ F64 = NDArray[np.float64]
 
 def softmax(logits: F64) -> F64:
     """Probabilities (n,) float64 of finite logits (n,)."""
-    powers = logits - logits.max()
+    powers: F64 = logits - logits.max()
     with np.errstate(under="ignore"):
         np.exp(powers, out=powers)
     powers /= powers.sum()
