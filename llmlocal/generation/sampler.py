@@ -32,6 +32,7 @@ Bools = NDArray[np.bool_]
 
 FIRST_SORTED = 256  # candidates that are sorted at first, where a stage needs an order
 STAGES = ("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
+OFF = {"top_n_sigma": 0, "top_k": 0, "typical_p": 1, "top_p": 1, "min_p": 0, "xtc_probability": 0}
 COLDEST = 1e-308  # temperature
 DRAWN, EXCLUDED = 0, 1  # streams of random numbers
 
@@ -194,9 +195,8 @@ class Sampler:
         p = self.params
         if stage == "temperature":
             return p.temperature != 1 or p.dynatemp_range > 0
-        off = {"top_n_sigma": 0, "top_k": 0, "typical_p": 1, "top_p": 1, "min_p": 0, "xtc": 0}
-        value = p.xtc_probability if stage == "xtc" else getattr(p, stage)
-        return self._mirostat is None and value != off[stage]
+        name = "xtc_probability" if stage == "xtc" else stage
+        return self._mirostat is None and getattr(p, name) != OFF[name]
 
     def _cut(self, stage: str, kept: F64, step: int) -> Ids | Bools:
         """Which of the candidates a stage keeps."""
