@@ -49,13 +49,12 @@ def compiled(schema: Mapping[str, Any] | bool, name: str) -> str:
     for at, part in places:
         _check_keywords(part, at, name)
     try:
-        grammar = _grammar(whole)
+        grammar = _grammar(json.dumps(whole))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name}: {escaped(str(error))}") from None
     if said := problem(grammar):
-        at = next((at for at, _ in reversed(places) if problem(_grammar(_part(whole, at)))), "")
         said = OVERLAP if "coerce_one_of" in said else said
-        raise UsageError(f"{name}, at {at or '/'}: {said}")
+        raise UsageError(f"{name}, at {_wrong_place(whole, places) or '/'}: {said}")
     return grammar
 
 
@@ -75,8 +74,21 @@ def is_larger(schema: Any, most: int) -> bool:
     return size > most
 
 
-def _grammar(schema: Mapping[str, Any]) -> str:
-    return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OPTIONS)
+def _grammar(schema: str) -> str:
+    return LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS)
+
+
+def _wrong_place(whole: Mapping[str, Any], places: list[tuple[str, Mapping[str, Any]]]) -> str:
+    """The JSON pointer of the last of the parts `places` that is wrong by itself, empty where none is."""
+    moved = json.dumps(_moved(whole))
+    draft = {key: whole[key] for key in ("$schema",) if key in whole}
+    for at, part in reversed(places):
+        alone = json.dumps({**part, **draft})
+        if '"$ref"' in alone:  # only such a part needs the whole beside it, which takes long where there are many
+            alone = f'{{"$ref": {json.dumps(f"#/$defs/whole{at}")}, "$defs": {{"whole": {moved}}}}}'
+        if problem(_grammar(alone)):
+            return at
+    return ""
 
 
 def _check_keywords(schema: Mapping[str, Any], at: str, name: str) -> None:
@@ -127,11 +139,6 @@ def _at(schema: Any, pointer: str) -> Any:
         else:
             schema = schema.get(key) if isinstance(schema, Mapping) else None
     return schema
-
-
-def _part(whole: Mapping[str, Any], at: str) -> dict[str, Any]:
-    """A schema that allows what the part at a JSON pointer allows."""
-    return {"$ref": f"#/$defs/whole{at}", "$defs": {"whole": _moved(whole)}}
 
 
 def _moved(value: Any) -> Any:
