@@ -82,10 +82,11 @@ def _wrong_place(whole: Mapping[str, Any], places: list[tuple[str, Mapping[str, 
     """The JSON pointer of the last of the parts `places` that is wrong by itself, empty where none is."""
     moved = json.dumps(_moved(whole))
     draft = {key: whole[key] for key in ("$schema",) if key in whole}
-    for at, part in reversed(places):
+    for at, part in places[::-1]:
         alone = json.dumps({**part, **draft})
         if '"$ref"' in alone:  # only such a part needs the whole beside it, which takes long where there are many
-            alone = f'{{"$ref": {json.dumps(f"#/$defs/whole{at}")}, "$defs": {{"whole": {moved}}}}}'
+            pointer = json.dumps(f"#/$defs/whole{at}")
+            alone = f'{{"$ref": {pointer}, "$defs": {{"whole": {moved}}}}}'
         if problem(_grammar(alone)):
             return at
     return ""
