@@ -1,4 +1,4 @@
-"""Forms of answers: what they allow, how mistakes in them are told, and that answers of random models have them."""
+"""Forms of answers at work: which tokens they allow, when they begin, and that answers of random models have them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from vocabularies import N_FIXED, spm
 
 from llmlocal import tokenizer as tokenizers
 from llmlocal.constraints.concise import schema as concise
-from llmlocal.constraints.grammar import Grammar, of_grammar, of_regex, of_schema
-from llmlocal.constraints.requested import of_text, requested
+from llmlocal.constraints.grammar import Grammar, of_regex, of_schema
 from llmlocal.engine import Engine
-from llmlocal.errors import LlmlocalError, UsageError
+from llmlocal.errors import UsageError
 from llmlocal.generation.events import Finished, Token
 from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.session import Session
@@ -174,196 +173,6 @@ def test_schemas_allow_what_jsonschema_allows(i: int) -> None:
         return  # jsonschema needs more packages for formats
     for instance in INSTANCES:
         assert grammar.matches(json.dumps(instance)) == schema.is_valid(instance), instance
-
-
-# ---- mistakes -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("schema", "parts"),
-    [
-        ('{"not": {}}', "'not' at /"),
-        ('{"properties": {"a": {"items": {"uniqueItems": true}}}}', "'uniqueItems' at /properties/a/items"),
-        ('{"$ref": "#/$defs/x", "$defs": {"x": {"if": {}}}}', "'if' at /$defs/x"),
-        ('{"anyOf": [{}, {"minLenght": 3}]}', "'minLenght' at /anyOf/1"),
-        ('{"nullable": true}', "'nullable' at /"),
-        ('{"properties": {"a/b": {"type": "string", "format": "foo"}}}', "at /properties/a~1b: Unknown format: foo"),
-        ('{"$ref": "#/$defs/k", "$defs": {"k": {"type": "string", "pattern": "[a"}}}', "at /$defs/k: invalid regular"),
-        ('{"oneOf": [{"type": "number"}, {"type": "integer"}]}', "oneOf may overlap; anyOf"),
-        ('{"type": "integer", "minimum": 5, "maximum": 3}', "Unsatisfiable"),
-        ('{"$ref": "#/nope"}', "'/nope' does not exist"),
-        ('{"$ref": "https://example.org/x"}', "is not present"),
-        ('{"$ref": "#"}', "no text has this form"),
-        ('{"x-guidance": {"lenient": true}, "not": {}}', "'not' at /"),
-        ("false", "allows no value"),
-        ('{"type": "string"', "is not JSON"),
-        ('{"a": NaN}', "NaN is no JSON"),
-        ("[" * 5000, "is not a field"),
-        ('{"a":' * 5000, "is not JSON"),
-        ("name foo", "unknown type 'foo'"),
-        ("1a", "'1a' is not a field"),
-        ("a, a", "two fields a"),
-        (" , ", "is empty"),
-    ],
-)
-def test_mistakes_in_schemas(schema: str, parts: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        of_text(schema)
-    assert parts in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_concise_schemas() -> None:
-    assert concise("a, b int: how many, c [float], d? x|y") == {
-        "type": "object",
-        "properties": {
-            "a": {"type": "string"},
-            "b": {"type": "integer", "description": "how many"},
-            "c": {"type": "array", "items": {"type": "number"}},
-            "d": {"enum": ["x", "y"]},
-        },
-        "required": ["a", "b", "c"],
-        "additionalProperties": False,
-    }
-    assert concise("a: one, two\nb bool\n")["properties"]["a"]["description"] == "one, two"
-
-
-@pytest.mark.parametrize(
-    ("regex", "yes", "no"),
-    [
-        ("a|bc", ["a", "bc"], ["", "b", "abc"]),
-        (r"\d{2}", ["12"], ["1", "123", "a1"]),
-        ("^x$", ["x"], ["xx"]),
-        ("(?s:.)", ["\n", "é", "𝄞"], ["ab"]),
-        (" x", [" x"], ["x"]),
-    ],
-)
-def test_regular_expressions(regex: str, yes: list[str], no: list[str]) -> None:
-    grammar = of_regex(regex)
-    assert all(map(grammar.matches, yes)) and not any(map(grammar.matches, no))
-
-
-@pytest.mark.parametrize(
-    ("regex", "told"),
-    [("[a", "unclosed character class"), ("(?=a)", "look-around"), ("", "is empty"), ("a\0", "not valid UTF-8")],
-)
-def test_mistakes_in_regular_expressions(regex: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told) as caught:
-        of_regex(regex)
-    assert "line 1" not in str(caught.value)
-
-
-JSON = r"""# JSON, as in the notation's own examples
-root   ::= object
-value  ::= object | array | string | number | ("true" | "false" | "null") ws
-
-object ::=
-  "{" ws (
-            string ":" ws value
-    ("," ws string ":" ws value)*
-  )? "}" ws
-
-array  ::=
-  "[" ws ( value ("," ws value)* )? "]" ws
-
-string ::= "\"" (
-    [^"\\\x7F\x00-\x1F] |
-    "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4}) # escapes
-  )* "\"" ws
-
-number ::= ("-"? ([0-9] | [1-9] [0-9]{0,15})) ("." [0-9]+)? ([eE] [-+]? [0-9] [1-9]{0,15})? ws
-ws ::= | " " | "\n" [ \t]{0,20}
-"""
-CHESS = r"""
-root ::= "1. " move " " move "\n" ([1-9] [0-9]? ". " move " " move "\n")+
-move ::= (pawn | nonpawn | castle) [+#]?
-nonpawn ::= [NBKQR] [a-h]? [1-8]? "x"? [a-h] [1-8]
-pawn ::= ([a-h] "x")? [a-h] [1-8] ("=" [NBKQR])?
-castle ::= "O-O" "-O"?
-"""
-ARITHMETIC = r"""
-root ::= (expr "=" ws term "\n")+
-expr ::= term ([-+*/] term)*
-term ::= ident | num | "(" ws expr ")" ws
-ident ::= [a-z] [a-z0-9_]* ws
-num ::= [0-9]+ ws
-ws ::= [ \t\n]*
-"""
-
-
-@pytest.mark.parametrize(
-    ("grammar", "yes", "no"),
-    [
-        (JSON, ['{"a": 1}', '{"a": [1.5e+3,\n "x\\n", {}]}\n'], ['{"a": }', "[]", "{'a': 1}"]),
-        (CHESS, ["1. e4 e5\n2. Nf3 Nc6\n", "1. e4 e5\n2. O-O exd8=Q+\n"], ["1. e4\n", "1. e9 e5\n2. a1 a1\n"]),
-        (ARITHMETIC, ["a +1= 2\n", "(x_1*(3))=y\n\nz=1\n"], ["1 = \n", "A=1\n"]),
-        ('root ::= [a-z]* "b"', ["b", "ab", "abb"], ["a", ""]),  # a greedy [a-z]* would swallow the b
-        ('root ::= ("ab" | "a") "c"? "bc"', ["abbc", "abc", "acbc"], ["ab"]),
-        ("root ::= .{2}", ["\n\n", "é𝄞"], ["a", "abc"]),
-        (r'root ::= "\u00e9" | [\U0001D11E] | "\x41\"\\"', ["é", "𝄞", 'A"\\'], ["e"]),
-        ('root ::= a-b a_b\na-b ::= "1"\na_b ::= "2"', ["12"], ["1"]),
-        ("root ::= [^a-yA-Z\\]]", ["z", "é"], ["a", "]"]),
-        ("root ::= [a-]+[\\]]?", ["a-]", "a"], ["]"]),
-        ('root ::= "a"\n  | "b" # or\n  | "c"', ["a", "b", "c"], ["ab"]),
-        ('root ::= expr\nexpr ::= expr "+" [0-9] | [0-9]', ["1+2+3"], ["1+"]),
-        ('root ::= "a"{2} "b"{1,} "c"{0,2} "d"?', ["aabbb", "aabccd"], ["ab", "aabccc"]),
-        ("root ::= [^\\x00-\\x1F]", ["\ufffd"], ["\x01"]),
-        ('root ::= "" | "x"', ["", "x"], ["xx"]),
-        ('start: "a" B\nB: /[0-9]+/', ["a12"], ["a"]),
-        ('%llguidance {}\nstart: /x+/ | other\nother: "y"', ["xx", "y"], ["xy"]),
-    ],
-)
-def test_grammars(grammar: str, yes: list[str], no: list[str]) -> None:
-    found = of_grammar(grammar)
-    assert [text for text in yes if not found.matches(text)] == []
-    assert [text for text in no if found.matches(text)] == []
-
-
-@pytest.mark.parametrize(
-    ("grammar", "told"),
-    [
-        ('root ::= "a" b', "line 1, column 14: there is no rule b"),
-        ('root ::= "a', "column 12: the grammar ends within quotes"),
-        ("root ::= [a", "ends within quotes or brackets"),
-        ('r ::= "a"', "there is no rule root"),
-        ('root ::= "a"\nroot ::= "b"', "line 2, column 1: the rule root is there twice"),
-        ("root ::= [z-a]", "whose end lies before"),
-        ("root ::= []", "a class of no character"),
-        ('root ::= ("a"', r"expected \)"),
-        ("root ::= " + "(" * 5000, "within each other"),
-        ('root ::= "\\q"', "unknown escape"),
-        ('root ::= "\\ud800"', "is no character"),
-        ('root ::= "a"{3,2}', "the smaller one first"),
-        ('root ::= "a"{x}', "expected {n}"),
-        ('root ::= "a" ) "b"', "unexpected"),
-        ("root ::= <think>", "tokens by name"),
-        ('root ::= root "a"', "no text has this form"),
-        ('start: "a" b', "line 1, column 8: unknown name"),
-        ("start: /[/", "unclosed character class"),
-        ("hello", "Expected token"),
-        ("", "is empty"),
-    ],
-)
-def test_mistakes_in_grammars(grammar: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told) as caught:
-        of_grammar(grammar)
-    assert "\n" not in str(caught.value)
-
-
-def test_one_form_at_a_time(tmp_path: Any) -> None:
-    (tmp_path / "bad").write_bytes(b"\xff")
-    for options in (
-        {"regex": "a", "json_object": True},
-        {"schema": "a", "grammar": tmp_path / "bad"},
-        {"grammar": tmp_path / "bad"},
-        {"grammar": tmp_path / "none"},
-        {"grammar": tmp_path},
-        {"schema": str(tmp_path / "none.json")},
-    ):
-        with pytest.raises(LlmlocalError):
-            requested(**cast(Any, options))
-    (tmp_path / "s.json").write_text('{"type": "null"}')
-    form = requested(schema=str(tmp_path / "s.json"))
-    assert form is not None and form.matches("null") and requested() is None
 
 
 # ---- masks --------------------------------------------------------------------------------------------------------

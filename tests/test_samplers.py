@@ -87,7 +87,7 @@ def test_mirostat_reaches_its_target() -> None:
 def test_stages_that_are_not_named_are_left_out() -> None:
     logits = np.array([3, 2, 1, 0], np.float32)
     p = SamplingParams(temperature=0.5, top_k=2, top_p=1.0, min_p=0.0, stages=("temperature",))
-    np.testing.assert_allclose(Sampler(p).probabilities(logits), softmax(logits.astype(np.float64), 0.5))
+    np.testing.assert_allclose(Sampler(p).probabilities(logits), softmax(logits.astype(np.float64) / 0.5))
     for stages in (("top_q",), ("top_k", "top_k")):
         with pytest.raises(UsageError, match="stages is"):
             SamplingParams(stages=stages)
@@ -130,7 +130,8 @@ def test_options_of_samplers(said: Any, scripted: Any) -> None:
     for words, answer in (
         (["--ban", "de"], "d"),
         (["--logit-bias", "d=-inf", "--ban", "zz"], ""),
-        (["--samplers", "top_k,temperature", "--mirostat", "2"], "de"),
+        (["--samplers", "top_k,temperature"], "de"),
+        (["--samplers", "temperature", "--mirostat", "2", "--top-k", "0"], "de"),
     ):
         scripted(word("d"), word("e"), EOS)
         code, out, _ = said(*base, *words)
@@ -140,6 +141,15 @@ def test_options_of_samplers(said: Any, scripted: Any) -> None:
         (["--ban", ""], "is empty"),
         (["--samplers", "top_q"], "stages is top_q"),
         (["--mirostat", "3"], "mirostat is 3"),
+        (["--mirostat", "2", "--top-k", "40"], "top_k has no effect with mirostat"),
+        (["--mirostat", "1", "--xtc-probability", "0.5"], "xtc_probability has no effect with mirostat"),
+        (["--mirostat", "2", "--samplers", "temperature,min_p"], "min_p has no effect with mirostat"),
+        (["--samplers", "top_k,temperature", "--min-p", "0.1"], "min_p has no effect: --samplers leaves it out"),
+        (["--mirostat-tau", "3"], "mirostat_tau has no effect without mirostat"),
+        (["--xtc-threshold", "0.2"], "xtc_threshold has no effect without xtc_probability"),
+        (["--dynatemp-exponent", "2"], "dynatemp_exponent has no effect without dynatemp_range"),
+        (["--dry-base", "2", "--dry-multiplier", "0"], "dry_base has no effect without dry_multiplier"),
+        (["--dry-breaker", "x"], "--dry-breaker has no effect without --dry-multiplier"),
     ):
         code, _, err = said(*base, *words)
         assert code == 2 and told in err

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ...errors import UsageError
 from ..choices import Think
 from ..option_groups import option
 
@@ -134,6 +135,8 @@ class Sampling:
             "dry_last_n": self.dry_last, "stages": stages,
         }  # fmt: skip
         check(given)
+        if self.dry_breaker and not self.dry_multiplier:
+            raise UsageError("--dry-breaker has no effect without --dry-multiplier", "set it too, or leave this out")
         check_texts(self.ban or (), self.logit_bias or (), self.dry_breaker or ())
         return {**given, BAN: self.ban, BIAS: self.logit_bias, BREAKERS: self.dry_breaker}
 

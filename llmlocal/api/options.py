@@ -14,7 +14,7 @@ from ..chat_format.thinking import Think
 from ..constraints.grammar import Grammar, of_grammar, of_regex, of_schema
 from ..constraints.requested import of_text
 from ..errors import UsageError
-from ..generation.sampling_defaults import INTEGERS, NAMES, sampling
+from ..generation.sampling_defaults import INTEGERS, NAMES, check_effects, sampling
 from ..generation.session import Session
 from ..generation.token_texts import in_ids
 from ..hub.catalog import recommended_sampling
@@ -81,6 +81,7 @@ def given(*options: Mapping[str, Any]) -> dict[str, Any]:
     merged = {name: value for some in options for name, value in some.items() if value is not None}
     for name, value in merged.items():
         _check(name, value)
+    check_effects(merged)
     forms = [name for name in FORMS if name in merged]
     if len(forms) > 1:
         raise UsageError(f"{forms[0]} and {forms[1]} exclude each other: an answer has one form")

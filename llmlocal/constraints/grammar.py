@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
     from .token_constraint import TokenConstraint
 
-MAX_TEXT = 1 << 20  # characters of a schema, a grammar or a regular expression
+MAX_TEXT = 64 << 10  # characters of a schema (without descriptions), a grammar or a regex: about a second of work
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,14 @@ def of_grammar(text: str, name: str = "the grammar") -> Grammar:
 def of_schema(schema: Mapping[str, Any] | bool, name: str = "the schema") -> Grammar:
     """JSON values that a JSON schema allows, on one line, separated by ", " and ": " as `json.dumps` does it.
 
-    Raises UsageError for a schema that is wrong, that uses a keyword which is not supported, or that allows no value;
-    the message names the place in the schema, as a JSON pointer.
+    Raises UsageError for a schema that is wrong, that has more than MAX_TEXT characters, that uses a keyword which is
+    not supported, or that allows no value; the message names the place in the schema, as a JSON pointer.
     """
-    from .schema import compiled
+    from .schema import compiled, is_larger
 
+    if is_larger(schema, MAX_TEXT):
+        said = f"{name} has more than the {MAX_TEXT} characters, without descriptions, that can be followed"
+        raise UsageError(said, "leave parts out, or write those that repeat once, with $ref")
     return checked(Grammar(compiled(schema, name), json=True), name)
 
 

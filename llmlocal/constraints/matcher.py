@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from .deep_stack import on_deep_stack
 from .token_constraint import Logits
 from .validity import told
 
@@ -22,7 +24,7 @@ class Matcher:
     """A `TokenConstraint`: the grammar `compiled`, in llguidance's notation, over the tokens of `table`."""
 
     def __init__(self, table: LLTokenizer, compiled: str) -> None:
-        self._matcher = LLMatcher(table, compiled, log_level=0)
+        self._matcher = on_deep_stack(partial(LLMatcher, table, compiled, log_level=0))
         self._bits: NDArray[np.int32] = np.zeros((table.vocab_size + 31) // 32, np.int32)
         self._check()
 

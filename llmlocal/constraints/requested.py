@@ -9,9 +9,10 @@ from typing import Any, NoReturn
 
 from ..errors import NotFoundError, UsageError
 from ..text import escaped, shown
-from .grammar import MAX_TEXT, Grammar, of_any_object, of_grammar, of_regex, of_schema
+from .grammar import Grammar, of_any_object, of_grammar, of_regex, of_schema
 
 LOOKS_LIKE_FILE = (".json", ".schema")
+MAX_FILE = 1 << 20  # bytes, descriptions and comments included
 
 
 def requested(
@@ -83,13 +84,13 @@ def _read(path: Path) -> str:
     name = escaped(str(path))
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_TEXT + 1)
+            data = file.read(MAX_FILE + 1)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise NotFoundError(f"{name}: no such file") from None
     except OSError as error:
         raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_TEXT:
-        raise UsageError(f"{name} is larger than {MAX_TEXT} bytes")
+    if len(data) > MAX_FILE:
+        raise UsageError(f"{name} is larger than {MAX_FILE} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

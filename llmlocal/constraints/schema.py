@@ -49,18 +49,47 @@ def compiled(schema: Mapping[str, Any] | bool, name: str) -> str:
     for at, part in places:
         _check_keywords(part, at, name)
     try:
-        grammar = _grammar(whole)
+        grammar = _grammar(json.dumps(whole))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name}: {escaped(str(error))}") from None
     if said := problem(grammar):
-        at = next((at for at, _ in reversed(places) if problem(_grammar(_part(whole, at)))), "")
         said = OVERLAP if "coerce_one_of" in said else said
-        raise UsageError(f"{name}, at {at or '/'}: {said}")
+        raise UsageError(f"{name}, at {_wrong_place(whole, places) or '/'}: {said}")
     return grammar
 
 
-def _grammar(schema: Mapping[str, Any]) -> str:
-    return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OPTIONS)
+def is_larger(schema: Any, most: int) -> bool:
+    """Whether a schema has more than `most` characters as JSON, about, without the texts of its descriptions."""
+    size, todo = 0, [schema]
+    while todo and size <= most:  # a value of Python may contain itself
+        value = todo.pop()
+        if isinstance(value, Mapping):
+            size += sum(len(str(key)) + 4 for key in value)
+            todo += (item for key, item in value.items() if not (key == "description" and isinstance(item, str)))
+        elif isinstance(value, list):
+            size += 2 * len(value)
+            todo += value
+        else:
+            size += len(value) if isinstance(value, str) else 5
+    return size > most
+
+
+def _grammar(schema: str) -> str:
+    return LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS)
+
+
+def _wrong_place(whole: Mapping[str, Any], places: list[tuple[str, Mapping[str, Any]]]) -> str:
+    """The JSON pointer of the last of the parts `places` that is wrong by itself, empty where none is."""
+    moved = json.dumps(_moved(whole))
+    draft = {key: whole[key] for key in ("$schema",) if key in whole}
+    for at, part in places[::-1]:
+        alone = json.dumps({**part, **draft})
+        if '"$ref"' in alone:  # only such a part needs the whole beside it, which takes long where there are many
+            pointer = json.dumps(f"#/$defs/whole{at}")
+            alone = f'{{"$ref": {pointer}, "$defs": {{"whole": {moved}}}}}'
+        if problem(_grammar(alone)):
+            return at
+    return ""
 
 
 def _check_keywords(schema: Mapping[str, Any], at: str, name: str) -> None:
@@ -111,11 +140,6 @@ def _at(schema: Any, pointer: str) -> Any:
         else:
             schema = schema.get(key) if isinstance(schema, Mapping) else None
     return schema
-
-
-def _part(whole: Mapping[str, Any], at: str) -> dict[str, Any]:
-    """A schema that allows what the part at a JSON pointer allows."""
-    return {"$ref": f"#/$defs/whole{at}", "$defs": {"whole": _moved(whole)}}
 
 
 def _moved(value: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from llguidance import LLMatcher
 
 from ..text import escaped
+from .deep_stack import on_deep_stack
 
 PLACE = re.compile(r"(?:at )?(\d+)\((\d+)\): ")
 SOURCE = re.compile(r"\s*\d+ \| ")  # a line of the grammar, which is shown again below its error
@@ -15,7 +17,7 @@ MOST = 300  # characters
 
 def problem(compiled: str) -> str:
     """What llguidance finds wrong with a grammar, on one line; empty where it can be used."""
-    wrong, said = LLMatcher.validate_grammar_with_warnings(compiled)
+    wrong, said = on_deep_stack(partial(LLMatcher.validate_grammar_with_warnings, compiled))
     return told(said[0]) if wrong else ""
 
 

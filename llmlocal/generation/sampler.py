@@ -32,6 +32,7 @@ Bools = NDArray[np.bool_]
 
 FIRST_SORTED = 256  # candidates that are sorted at first, where a stage needs an order
 STAGES = ("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
+OFF = {"top_n_sigma": 0, "top_k": 0, "typical_p": 1, "top_p": 1, "min_p": 0, "xtc_probability": 0}
 COLDEST = 1e-308  # temperature
 DRAWN, EXCLUDED = 0, 1  # streams of random numbers
 
@@ -111,6 +112,7 @@ class Sampler:
         self.seed = secrets.randbits(64) if params.seed is None else params.seed
         version: Any = params.mirostat
         self._mirostat = Mirostat(version, params.mirostat_tau, params.mirostat_eta) if version else None
+        self._stages = [stage for stage in params.stages if self._active(stage)]
 
     def sample(self, logits: F32, history: Sequence[int] = (), step: int = 0) -> int:
         """Choose an id from logits (n_vocab,) float32, which are not changed.
@@ -174,12 +176,10 @@ class Sampler:
 
     def _survivors(self, logits: F32, step: int) -> tuple[Ids, F64]:
         """Ids that pass all stages, ascending, at least one, and their probabilities."""
-        p = self.params
-        stages = [stage for stage in p.stages if self._active(stage)]
-        first = stages[:1] == ["top_k"]
-        ids = _top_k(logits, p.top_k if first else 0)
+        first = self._stages[:1] == ["top_k"]
+        ids = _top_k(logits, self.params.top_k if first else 0)
         kept = logits[ids].astype(np.float64)
-        for stage in stages[first:]:
+        for stage in self._stages[first:]:
             if stage == "temperature":
                 kept = self._heated(kept)
                 continue
@@ -195,9 +195,8 @@ class Sampler:
         p = self.params
         if stage == "temperature":
             return p.temperature != 1 or p.dynatemp_range > 0
-        off = {"top_n_sigma": 0, "top_k": 0, "typical_p": 1, "top_p": 1, "min_p": 0, "xtc": 0}
-        value = p.xtc_probability if stage == "xtc" else getattr(p, stage)
-        return self._mirostat is None and value != off[stage]
+        name = "xtc_probability" if stage == "xtc" else stage
+        return self._mirostat is None and getattr(p, name) != OFF[name]
 
     def _cut(self, stage: str, kept: F64, step: int) -> Ids | Bools:
         """Which of the candidates a stage keeps."""
@@ -212,8 +211,9 @@ class Sampler:
         p, temperature = self.params, self.params.temperature
         if p.dynatemp_range:
             temperature = dynamic_temperature(kept, temperature, p.dynatemp_range, p.dynatemp_exponent)
+        heated: F64 = kept - kept.max()
         with np.errstate(over="ignore"):  # at a temperature of 1e-308 only the best is left
-            heated: F64 = (kept - kept.max()) / max(temperature, COLDEST)
+            heated /= max(temperature, COLDEST)
         return heated
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ..errors import UsageError
-from .sampler import SamplingParams
+from .sampler import OFF, SamplingParams
 
 # Names of parameters -> metadata keys of GGUF files with recommended values.
 KEYS = {
@@ -20,6 +20,13 @@ KEYS = {
 }
 INTEGERS = ("top_k", "repeat_last_n", "seed", "mirostat", "dry_allowed_length", "dry_last_n")
 NO_NUMBERS = ("logit_bias", "ban", "dry_breakers", "stages")
+# Names of parameters -> the one without which they have no effect.
+NEEDED = {
+    "xtc_threshold": "xtc_probability",
+    "dynatemp_exponent": "dynatemp_range",
+    **dict.fromkeys(("mirostat_tau", "mirostat_eta"), "mirostat"),
+    **dict.fromkeys(("dry_base", "dry_allowed_length", "dry_last_n"), "dry_multiplier"),
+}
 NAMES = tuple(field.name for field in fields(SamplingParams) if field.name not in NO_NUMBERS)
 
 
@@ -44,8 +51,25 @@ def valid(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(given: Mapping[str, Any]) -> None:
-    """Raises UsageError for invalid values of the user, before a model is opened."""
+    """Raises UsageError for invalid values of the user, before a model is opened, and for those without effect."""
     SamplingParams(**{name: value for name, value in given.items() if value is not None})
+    check_effects(given)
+
+
+def check_effects(given: Mapping[str, Any]) -> None:
+    """Raises UsageError for a parameter of the user that has no effect beside the others, or without another."""
+    for name, needed in NEEDED.items():
+        if given.get(name) is not None and not given.get(needed):
+            raise UsageError(f"{name} has no effect without {needed}", f"set {needed} too, or leave out {name}")
+    cuts, stages = [name for name, off in OFF.items() if given.get(name) not in (None, off)], given.get("stages")
+    left_out = [] if stages is None else [name for name in cuts if name.removesuffix("_probability") not in stages]
+    if left_out:
+        said = f"{left_out[0]} has no effect: --samplers leaves it out"
+        raise UsageError(said, f"name it there, or leave out {left_out[0]}")
+    cuts += [stage for stage in stages or () if stage != "temperature"]
+    if given.get("mirostat") and cuts:
+        said = f"{cuts[0]} has no effect with mirostat, which takes the place of all stages but the temperature"
+        raise UsageError(said, f"leave out {cuts[0]}, or mirostat")
 
 
 def parameter(name: str, text: str) -> int | float:

@@ -12,7 +12,7 @@ from ..chat_format.tool_calls import parse, spans
 from ..constraints.grammar import of_schema
 from ..generation.events import Token
 from ..text import readable
-from .forms import Form, sized
+from .forms import Form
 from .functions import Declared, Delta
 from .http.errors import refused
 from .http.fields import Fields
@@ -47,7 +47,7 @@ class Calling:
                 parts = {"name": {"const": function["name"]}, "arguments": function["parameters"]}
                 need = {"required": list(parts), "additionalProperties": False}
                 calls.append({"type": "object", "properties": parts, **need})
-        schema = sized(calls[0] if len(calls) == 1 else {"anyOf": calls}, "tools")
+        schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
         return Form(place, partial(of_schema, schema, "the call of a function"))
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..constraints.grammar import Grammar, of_any_object, of_grammar, of_schema
+from ..constraints.grammar import MAX_TEXT, Grammar, of_any_object, of_grammar, of_schema
 from ..errors import UsageError
 from ..tokenizer import Tokenizer
 from .http.errors import ApiError, refused
 from .http.fields import Fields
 
 CODE = "invalid_schema"
-MOST_SCHEMA = 64 << 10  # characters of a schema or a grammar, without descriptions: about a second of work
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +94,9 @@ def _schema(fields: Fields, name: str) -> Form | None:
     schema: Mapping[str, Any] | None = fields.mapping(name)
     if schema is None:
         return None
-    place = fields.place(name)
-    return Form(place, partial(of_schema, sized(schema, place)))
+    return Form(fields.place(name), partial(of_schema, schema))
 
 
 def _grammar(fields: Fields) -> Form | None:
-    text = fields.text("grammar", MOST_SCHEMA)
+    text = fields.text("grammar", MAX_TEXT)
     return None if text is None else Form("grammar", partial(of_grammar, text))
-
-
-def sized(schema: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    """`schema`, if it is not too large to be followed. Raises ApiError."""
-    size = _size(schema)
-    if size > MOST_SCHEMA:
-        raise refused(place, f"has {size} characters without descriptions; {MOST_SCHEMA} can be followed", CODE)
-    return schema
-
-
-def _size(value: Any) -> int:
-    """Characters of a value as JSON, about, without the texts of descriptions."""
-    if isinstance(value, dict):
-        return sum(
-            len(key) + 4 + (0 if key == "description" and isinstance(v, str) else _size(v)) for key, v in value.items()
-        )
-    if isinstance(value, list):
-        return sum(2 + _size(item) for item in value)
-    return len(value) if isinstance(value, str) else 5

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 
 
-def softmax(logits: F64, temperature: float = 1.0) -> F64:
-    """Probabilities (n,) float64 of finite logits (n,) at a temperature above 0."""
-    with np.errstate(over="ignore", under="ignore"):  # at a temperature of 1e-308 only the best is left
-        powers: F64 = np.exp((logits - logits.max()) / temperature)
+def softmax(logits: F64) -> F64:
+    """Probabilities (n,) float64 of finite logits (n,)."""
+    powers: F64 = logits - logits.max()
+    with np.errstate(under="ignore"):
+        np.exp(powers, out=powers)
     powers /= powers.sum()
     return powers
