@@ -16,6 +16,8 @@ from ..simd.arithmetic import *
 from ..simd.float16 import *
 from ..simd.load_store import *
 from ..simd.load_store import load_splat4
+from ..simd.unroll import *
+from ..simd.unroll import tuple_get, unroll_fold
 from ..simd.vector import *
 from ..simd.vector import (
     Vec,
@@ -96,30 +98,28 @@ def lookup_by_shuffle(values: Sequence[int]) -> Any:
 lookup16 = lookup_by_shuffle
 
 
-def _products(first_one: int, n: int, signed: bool) -> Any:
-    """Sum in int16 of `n` products, from the weights' vector number `first_one` on."""
-    j = first_one + n - 1
+@jitable
+def _product(j, weights, x):
+    """In int16, of the weights' vector number `j`, 0..127."""
+    return _maddubs(tuple_get(weights, j), load_splat4(i8, x + 4 * j))
 
-    @jitable
-    def last(weights, x):
-        xs = load_splat4(i8, x + 4 * j)
-        if signed:
-            return _maddubs(_magnitude_bytes(weights[j]), _sign_bytes(xs, weights[j]))
-        return _maddubs(weights[j], xs)
 
-    if n == 1:
-        return last
-    before = _products(first_one, n - 1, signed)
-    return jitable(lambda weights, x: before(weights, x) + last(weights, x))
+@jitable
+def _signed_product(j, weights, x):
+    w = tuple_get(weights, j)
+    return _maddubs(_magnitude_bytes(w), _sign_bytes(load_splat4(i8, x + 4 * j), w))
 
 
 def group_dot(n: int, bits: int, signed: bool) -> Any:
     """The function `(start, weights, x) -> start + n dot4`: `weights` n vectors, `x` the address of 4 n bytes."""
-    if n == 0:
-        return jitable(lambda start, weights, x: start)
-    some = min(n, PRODUCTS[bits])
-    before, products = group_dot(n - some, bits, signed), _products(n - some, some, signed)
-    return jitable(lambda start, weights, x: before(start, weights, x) + _widen_pairs(products(weights, x)))
+    product, some = _signed_product if signed else _product, min(n, PRODUCTS[bits])
+    add = unroll_fold(some - 1, lambda i, total, g, weights, x: total + product(g + i, weights, x), first=1)
+
+    def group(g, start, weights, x):
+        g = g * some
+        return start + _widen_pairs(add(product(g, weights, x), g, weights, x))
+
+    return unroll_fold(n // max(1, some), group)
 
 
 @intrinsic(returns(types.void))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..simd.arithmetic import *
 from ..simd.float16 import *
 from ..simd.load_store import *
+from ..simd.unroll import *
 from ..simd.vector import *
 from ..simd.vector import Vec
 from . import avx2, vnni

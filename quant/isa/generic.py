@@ -11,10 +11,11 @@ from ..simd.arithmetic import *
 from ..simd.float16 import float16_intrinsics, narrow_by_integers, widen_by_integers
 from ..simd.load_store import *
 from ..simd.load_store import load_splat4
+from ..simd.unroll import *
+from ..simd.unroll import tuple_get, unroll_fold
 from ..simd.vector import *
 from ..simd.vector import (
     intrinsic,
-    jitable,
     returns,
     same_as_first,
     shuffle_value,
@@ -51,15 +52,11 @@ dot4_signed = dot4
 
 def group_dot(n: int, bits: int, signed: bool) -> Any:
     """The function `(start, weights, x) -> start + n dot4`: `weights` n vectors, `x` the address of 4 n bytes."""
-    if n == 0:
-        return jitable(lambda start, weights, x: start)
-    before, j = group_dot(n - 1, bits, signed), n - 1
 
-    @jitable
-    def step(start, weights, x):
-        return dot4(before(start, weights, x), weights[j], load_splat4(i8, x + 4 * j))
+    def step(j, sums, weights, x):
+        return dot4(sums, tuple_get(weights, j), load_splat4(i8, x + 4 * j))
 
-    return step
+    return unroll_fold(n, step)
 
 
 @intrinsic(same_as_first)

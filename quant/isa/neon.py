@@ -17,6 +17,7 @@ from ..simd.arithmetic import widen_signed
 from ..simd.float16 import *
 from ..simd.load_store import *
 from ..simd.load_store import load
+from ..simd.unroll import *
 from ..simd.vector import *
 from ..simd.vector import (
     I32,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..simd.unroll import fold_parts, tuple_get, unroll_map
 from ..simd.vector import (
     call,
-    fold_parts,
     i8x16,
     intrinsic,
     joined,
     pieces,
     same_as_first,
     shuffle_value,
-    tuple_get,
-    unroll_map,
 )
 from .neon import *
 from .neon import I32X4, load

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..simd.load_store import load_splat4
+from ..simd.unroll import tuple_get, unroll_fold, unroll_map
 from ..simd.vector import (
     Vec,
     call,
@@ -13,9 +14,6 @@ from ..simd.vector import (
     joined,
     pieces,
     same_as_first,
-    tuple_get,
-    unroll_fold,
-    unroll_map,
 )
 
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..cache_tag import remove_tagged, tag
@@ -48,10 +48,18 @@ def sources(room: str) -> Iterator[Path]:
 @cache
 def fingerprint(where: Target, room: str) -> str:
     """What object code depends on: the sources of `room`, compiler versions, CPU and its features."""
-    digest = hashlib.sha256(repr((where, version("numba"), version("llvmlite"))).encode())
+    digest = hashlib.sha256(repr(where).encode())
+    for package in ("numba", "llvmlite"):  # read, as importing Numba takes half a second, and importlib.metadata 20 ms
+        digest.update(version_file(package).read_bytes())
     for path in sources(room):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:24]
+
+
+def version_file(package: str) -> Path:
+    """The module of a compiler's package that holds its version."""
+    spec = find_spec(package)
+    return Path(str(spec and spec.origin)).with_name("_version.py")
 
 
 def cache_root() -> Path:

@@ -65,16 +65,11 @@ def _optimize(module: Any, host: Any) -> None:
 def _entry(kernel: Kernel, v: InstructionSet) -> Any:
     """`(args, ith, nth)` that reads the fields from the argument block and runs the kernel's body."""
     from ..simd.load_store import load_i64
-    from ..simd.vector import jitable, map_parts
+    from ..simd.unroll import unroll_map
+    from ..simd.vector import jitable
 
     body = jitable(kernel.build(v))
-
-    def nth_field(i: int) -> Any:
-        return lambda args: load_i64(args + 8 * (i + 1))
-
-    if not kernel.fields:
-        return lambda args, ith, nth: body(args, ith, nth)
-    fields = map_parts(len(kernel.fields), nth_field)
+    fields = unroll_map(len(kernel.fields), lambda i, args: load_i64(args + 8 * (i + 1)))
 
     def entry(args, ith, nth):
         body(args, ith, nth, *fields(args))

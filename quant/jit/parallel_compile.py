@@ -70,7 +70,7 @@ class Compilation:
     """
 
     def __init__(self, kernels: Iterable[Kernel], processes: int) -> None:
-        missing = list(dict.fromkeys(kernel for kernel in kernels if not _cached(kernel)))
+        missing = [kernel for kernel in dict.fromkeys(kernels) if not _cached(kernel)]
         self.complete = not missing  # whether all kernels are in the cache
         self._kernels = missing if _can_fork() and _can_keep(missing) else []
         self._processes = max(1, processes)

@@ -258,8 +258,8 @@ class InstructionSet(Protocol):
     def unroll_map(self, n: int, step: Callable[..., Any]) -> Part:
         """`(*args) -> (step(0, *args), ..., step(n - 1, *args))`."""
 
-    def unroll_fold(self, n: int, step: Callable[..., Any]) -> Part:
-        """`(state, *args)`: runs `state = step(i, state, *args)` for i = 0 .. n - 1."""
+    def unroll_fold(self, n: int, step: Callable[..., Any], first: int = 0) -> Part:
+        """`(state, *args)`: runs `state = step(i, state, *args)` for i = first .. first + n - 1."""
 
     def map_parts(self, n: int, part_of: Callable[[int], Callable[..., Any]]) -> Part:
         """As `unroll_map`, where `part_of(i)` gives the function for i, of `(*args)`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from inspect import Parameter, Signature
+from types import FunctionType
 from typing import Any
 
 import llvmlite.ir as ir
@@ -34,10 +35,31 @@ I32 = ELEMENTS["i32"]
 SCALARS = {"i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64, "f32": types.float32}
 
 
+_parts: dict[Any, Any] = {}
+
+
 def jitable(function: Callable[..., Any]) -> Any:
-    """A part of a kernel: compiled into whatever calls it, always inline, so that its vectors stay in registers."""
-    options = {"forceinline": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
-    return register_jitable(pipeline_class=KernelPipeline, **options)(function)
+    """A part of a kernel: compiled into whatever calls it, always inline, so that its vectors stay in registers.
+
+    Builders make the same part again and again; one with the same code and values is taken instead, and compiled once.
+    What Numba knows already, such as an intrinsic, is returned as it is.
+    """
+    if not isinstance(function, FunctionType) or function in _parts:
+        return function
+    around = [cell.cell_contents for cell in function.__closure__ or ()]
+    values = [(type(x), repr(x)) if isinstance(x, int | float | str) else id(x) for x in around]
+    key = (function.__code__, id(function.__globals__), *values)
+    if key not in _parts:
+        options = {"forceinline": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+        made = register_jitable(pipeline_class=KernelPipeline, **options)(function)
+        _parts[key] = _parts[known(made)] = made
+    return _parts[key]
+
+
+def known(function: Callable[..., Any]) -> Any:
+    """`function`, of which `jitable` is told that Numba knows it."""
+    _parts[function] = function
+    return function
 
 
 class Vec(types.Type):
@@ -185,102 +207,3 @@ _binary(operator.or_, "or_", None)
 _binary(operator.xor, "xor", None)
 _binary(operator.lshift, "shl", None)
 _binary(operator.rshift, "lshr", None)  # logical: lanes are bit fields here, not numbers
-
-
-# ---- unrolled loops -----------------------------------------------------------------------------------------------
-
-
-def map_parts(n: int, part_of: Callable[[int], Callable[..., Any]]) -> Any:
-    """The jitable function `(*args) -> (f0(*args), ..., f[n - 1](*args))`, where `part_of(i)` gives function f[i].
-
-    An unrolled loop whose iterations differ by more than their number; else `unroll_map` compiles faster.
-    """
-    return _together([jitable(part_of(i)) for i in range(n)])
-
-
-def _together(parts: list[Any]) -> Any:
-    """Four at a time: Numba spends a fixed time on every function."""
-    a, *more = parts
-    if len(parts) > 4:
-        first, rest = _together(parts[:4]), _together(parts[4:])
-        return jitable(lambda *args: first(*args) + rest(*args))
-    if len(parts) == 1:
-        return jitable(lambda *args: (a(*args),))
-    if len(parts) == 2:
-        (b,) = more
-        return jitable(lambda *args: (a(*args), b(*args)))
-    if len(parts) == 3:
-        b, c = more
-        return jitable(lambda *args: (a(*args), b(*args), c(*args)))
-    b, c, d = more
-    return jitable(lambda *args: (a(*args), b(*args), c(*args), d(*args)))
-
-
-def fold_parts(parts: list[Callable[..., Any]]) -> Any:
-    """The jitable function `(state, *args)` that runs `state = part(state, *args)` for each part, in order."""
-    if len(parts) == 1:
-        return parts[0]
-    if len(parts) % 2 == 0 and len(parts) > 2:
-        parts = [fold_parts(parts[i : i + 2]) for i in range(0, len(parts), 2)]
-        return fold_parts(parts)
-    before, last = fold_parts(parts[:-1]), parts[-1]
-    return jitable(lambda state, *args: last(before(state, *args), *args))
-
-
-@intrinsic(lambda values, i: values.dtype)
-def tuple_get(b: Any, t: Any, values: Any, i: Any) -> Any:
-    """Element `i` of a tuple of one type; once all is inline `i` is a constant, and no selection is left."""
-    value = b.extract_value(values, 0)
-    for j in range(1, t[0].count):
-        value = b.select(b.icmp_signed("==", i, ir.Constant(i.type, j)), b.extract_value(values, j), value)
-    return value
-
-
-def unroll_map(n: int, step: Callable[..., Any]) -> Any:
-    """The jitable function `(*args) -> (step(0, *args), ..., step(n - 1, *args))`: Numba compiles `step` once."""
-    return _map_from(0, n, jitable(step))
-
-
-def _map_from(i: int, n: int, step: Any) -> Any:
-    """Numba spends more time on a function than on a line, hence these lengths."""
-    if n == 1:
-        return jitable(lambda *args: (step(i, *args),))
-    if n == 2:
-        return jitable(lambda *args: (step(i, *args), step(i + 1, *args)))
-    if n == 4:
-        return jitable(lambda *args: (step(i, *args), step(i + 1, *args), step(i + 2, *args), step(i + 3, *args)))
-    if n == 8:
-        return jitable(
-            lambda *args: (
-                step(i, *args),
-                step(i + 1, *args),
-                step(i + 2, *args),
-                step(i + 3, *args),
-                step(i + 4, *args),
-                step(i + 5, *args),
-                step(i + 6, *args),
-                step(i + 7, *args),
-            )
-        )
-    before, after = _map_from(i, n // 2, step), _map_from(i + n // 2, n - n // 2, step)
-    return jitable(lambda *args: before(*args) + after(*args))
-
-
-def unroll_fold(n: int, step: Callable[..., Any]) -> Any:
-    """The jitable function `(state, *args)` that runs `state = step(i, state, *args)` for i = 0 .. n - 1.
-
-    `n` is 4 times a power of two. Numba compiles `step` once.
-    """
-    return _fold_from(0, n, jitable(step))
-
-
-def _fold_from(i: int, n: int, step: Any) -> Any:
-    if n == 4:
-
-        def four(state, *args):
-            state = step(i + 1, step(i, state, *args), *args)
-            return step(i + 3, step(i + 2, state, *args), *args)
-
-        return jitable(four)
-    before, after = _fold_from(i, n // 2, step), _fold_from(i + n // 2, n - n // 2, step)
-    return jitable(lambda state, *args: after(before(state, *args), *args))
