@@ -9,6 +9,7 @@ import errno
 import mmap
 import os
 import stat
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -301,16 +302,18 @@ class _Cursor:
         if count > limits.MAX_ARRAY:
             raise BadFileError(f"{label}: array of {count} elements, at most {limits.MAX_ARRAY}")
         if kind == ValueType.STRING:
-            return Array(ValueType.STRING, count, self.take(self.strings_size(label, count)))
+            ends = self.string_ends(label, count)
+            return Array(ValueType.STRING, count, self.take(ends[-1] if ends else 0), ends)
         raw = self.take(count * least)
         if kind == ValueType.BOOL and bytes(raw).translate(None, b"\0\1"):
             raise BadFileError(f"{label}: an element is not a bool")
         return Array(ValueType(kind), count, raw)
 
-    def strings_size(self, label: str, count: int) -> int:
-        """Bytes of `count` strings with their length fields. The hot loop of opening a vocabulary."""
-        read, view, position = U64.unpack_from, self.view, self.position
+    def string_ends(self, label: str, count: int) -> array[int]:
+        """Where each of `count` strings with their length fields ends, from here. Opening a vocabulary is this loop."""
+        read, view, first = U64.unpack_from, self.view, self.position
         last = self.size - U64.size  # the last position of a length field
+        position, ends = first, array("Q")
         for i in range(count):
             if position > last:
                 break
@@ -318,9 +321,10 @@ class _Cursor:
             if size > limits.MAX_STRING:
                 raise BadFileError(f"{label}: string #{i} of {size} bytes, at most {limits.MAX_STRING}")
             position += U64.size + size
+            ends.append(position - first)
         else:
             if position <= self.size:
-                return int(position) - self.position
+                return ends
         raise BadFileError(f"{label}: array of {count} elements passes the end of file", FETCH_AGAIN)
 
     def read_record(self, i: int) -> Record:
