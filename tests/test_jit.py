@@ -140,11 +140,11 @@ def test_fingerprint_covers_every_source_and_its_text(tmp_path: Path, monkeypatc
         copy.write_bytes(text + b"#")
         assert fingerprint() != before
         copy.write_bytes(text)
+    real = cache.version_file
     for package in ("numba", "llvmlite"):
         other = tmp_path / package
         other.write_bytes(cache.version_file(package).read_bytes() + b"#")
         with monkeypatch.context() as patch:
-            real = cache.version_file
             patch.setattr(cache, "version_file", lambda name, p=package, o=other: o if name == p else real(name))
             assert fingerprint() != before
 
