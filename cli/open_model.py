@@ -15,7 +15,7 @@ GUIDE_NOTE = "no MODEL given: the built-in guide answers (llmlocal pull download
 
 if TYPE_CHECKING:
     from ..generation.prompt_cache import PromptCache
-    from ..generation.sampler import SamplingParams
+    from ..generation.sampling_params import SamplingParams
     from ..generation.session import Session
 
 

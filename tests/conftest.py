@@ -52,7 +52,7 @@ def isolated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home))
     for name, folder in FOLDERS.items():
         monkeypatch.setenv(name, str(home / folder))
-    for name in ("LLMLOCAL_DEBUG", "NO_COLOR", "FORCE_COLOR", *HUB):
+    for name in ("LLMLOCAL_DEBUG", "LLMLOCAL_CONFIG", "NO_COLOR", "FORCE_COLOR", *HUB):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("llmlocal.generation.prompt_cache.folder", lambda: home / f"prefixes-{uuid4().hex}")
 

@@ -50,19 +50,20 @@ def run(
     """
     explicit = not asked.asks_nothing or as_json or answer.output or out != GivenOut()
     if prompt is None and isinstance(model, Path) and not explicit and interactive() and not no_stdin:
+        from ..config.sources import Sources
         from .chat import chat
 
         terminal.tell_person("no prompt given: this is a chat, as llmlocal chat opens it")
         return chat(
             model,
-            first=FirstTurn(system=asked.system, template=asked.template),
+            first=FirstTurn(system=asked.system, template=asked.template, settled=asked.settled),
             limits=limits,
             form=form,
             sampling=sampling,
             loading=loading,
-            saved=SavedSession(),
-            calls=FunctionCalls(),
-            display=ChatDisplay(wrap=wrap),
+            saved=Sources().group(SavedSession, loading.preset),
+            calls=Sources().group(FunctionCalls, loading.preset),
+            display=Sources().group(ChatDisplay, loading.preset, wrap=wrap),
             prompt_cache=prompt_cache,
             quiet=quiet,
             verbose=verbose,
@@ -71,7 +72,7 @@ def run(
     model, question = named_or_guide(model, prompt, quiet=quiet)
     inputs = [model, *(asked.file or ()), *([Path(asked.template)] if asked.template else [])]
     target = Target(answer.output, as_json, answer.force, inputs)
-    asked.check(question)
+    asked = asked.checked(question)
     read = prompt_source(question, use_stdin=not (no_stdin or asked.fim), needed=asked.needs_text, quiet=quiet)
     whole_lines, wraps = not (no_newline or (asked.raw and quiet)), wrap is choices.Wrapping.on
     screen = AnswerScreen(whole_lines=whole_lines, wrap=wraps, quiet=quiet, verbose=verbose)

@@ -7,13 +7,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from ...errors import UsageError
 from ...text import shown
-from ..option_groups import option
+from ..option_groups import SETTING, Settled, option
 
 if TYPE_CHECKING:
     from ...chat_format.prompt import Prompt as ModelPrompt
@@ -34,12 +34,14 @@ System = Annotated[
     typer.Option(
         "-s", "--system", metavar="TEXT", help="System prompt. Default: none, unless the chat template has one."
     ),
+    SETTING,
 ]
 Template = Annotated[
     str | None,
     typer.Option(
         "--template", metavar="NAME|FILE", help="Chat template: a built-in name or a Jinja file. Default: the model's."
     ),
+    SETTING,
 ]
 OutputFile = Annotated[
     Path | None,
@@ -53,11 +55,12 @@ PromptCache = Annotated[
         metavar="auto|off|FILE",
         help="Keep processed prompts on disk, so that the same beginning is not processed again.",
     ),
+    SETTING,
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptOptions:
+class PromptOptions(Settled):
     """How a prompt is made."""
 
     file: list[Path] | None = option(
@@ -106,12 +109,17 @@ class PromptOptions:
         """The variables of the chat template. Raises UsageError for one without a name."""
         return dict(_variable(text) for text in self.template_arg or ())
 
-    def check(self, question: str | None) -> None:
-        """Raises UsageError for what cannot be combined, before a model is opened."""
-        others = self.file or self.system or self.template or self.template_arg or self.raw or question
-        if self.fim is not None and others:
+    def checked(self, question: str | None) -> Self:
+        """The options that apply: --raw and --fim leave out the system prompt and the template of the user's settings.
+
+        Raises UsageError for what cannot be combined, before a model is opened.
+        """
+        own = self.typed() if self.raw or self.fim else self
+        others = own.file or own.system or own.template or own.template_arg or own.raw or question
+        if own.fim is not None and others:
             raise UsageError("--fim is the whole prompt: nothing else can be given", "leave out the rest")
-        self.variables  # noqa: B018  # raises
+        own.variables  # noqa: B018  # raises
+        return own
 
     def prompt(self, session: Session, question: bytes, files: Sequence[TextFile], think: Think) -> ModelPrompt:
         """The prompt for a model. Raises as `Session.prompt` and `fill_in`."""
