@@ -34,6 +34,7 @@ COMMANDS = (
     "chat",
     "ask",
     "batch",
+    "replay",
     "sessions",
     "serve",
     "show",

@@ -14,6 +14,8 @@ from .ui import terminal
 GUIDE_NOTE = "no MODEL given: the built-in guide answers (llmlocal pull downloads other models)"
 
 if TYPE_CHECKING:
+    from ..chat_format.prompt import Prompt
+    from ..generation.events import Events
     from ..generation.prompt_cache import PromptCache
     from ..generation.sampling_params import SamplingParams
     from ..generation.session import Session
@@ -62,6 +64,31 @@ def opened(model: Path, loading: Loading, cache: str) -> Iterator[Session]:
         yield session
     for note in kept.notes if kept else ():
         terminal.note(note)
+
+
+def answered(
+    session: Session, prompt: Prompt, how: tuple[Any, ...], logprobs: int | None, record: Path | None, loading: Loading
+) -> Events:
+    """The answer to a prompt. `how` are the fields of `Asked`; a `record` is written to that file.
+
+    Raises as `Session.answer` and `recorded`.
+    """
+    from ..records.record import Asked, recorded
+
+    asked = Asked(*how)
+    events = session.answer(
+        prompt,
+        max_tokens=asked.max_tokens,
+        sampling=asked.sampling,
+        stop=asked.stop,
+        think_budget=asked.think_budget,
+        grammar=asked.grammar,
+        logprobs=logprobs,
+    )
+    if record is None:
+        return events
+    settings = {"kv_type": loading.kv_type.value, "weights": loading.weights.value}
+    return recorded(record, session, prompt, asked, events, settings=settings)
 
 
 def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:

@@ -31,7 +31,7 @@ models
 engine model_info
 encoder
 generation convert hub embedding
-chat measure doctor scheduler
+chat measure doctor scheduler records
 api batch imatrix serving
 quantize
 cli.choices cli.help_format cli.option_groups

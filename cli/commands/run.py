@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import choices
-from ..open_model import chosen, named_or_guide, opened
+from ..open_model import answered, chosen, named_or_guide, opened
 from ..options.chats import ChatDisplay, FirstTurn, FunctionCalls, SavedSession, WrapLines
 from ..options.common import Json, Loading, NoNewline, NoStdin, Quiet, Verbose
 from ..options.forms import AnswerForm, GivenOut
@@ -71,7 +71,7 @@ def run(
     given, best, given_out = sampling.given(), out.best(as_json=as_json), Form(form.requested(), out.partial, out.block)
     model, question = named_or_guide(model, prompt, quiet=quiet)
     inputs = [model, *(asked.file or ()), *([Path(asked.template)] if asked.template else [])]
-    target = Target(answer.output, as_json, answer.force, inputs)
+    target = Target(answer.output, as_json, answer.force, inputs, answer.record)
     asked = asked.checked(question)
     read = prompt_source(question, use_stdin=not (no_stdin or asked.fim), needed=asked.needs_text, quiet=quiet)
     whole_lines, wraps = not (no_newline or (asked.raw and quiet)), wrap is choices.Wrapping.on
@@ -80,19 +80,12 @@ def run(
     screen.busy("opening the model")
     with screen, opened(model, loading, prompt_cache) as session:
         screen.clear()  # stdin may be waited for
-        texts, text = read_files(session.most_bytes), read(session.most_bytes)
-        ready = asked.prompt(session, text, texts, limits.think.value)
+        texts, text = read_files(asked.most_bytes(session)), read(asked.most_bytes(session))
+        ready = asked.prompt(session, text, texts, limits)
         screen.notes([*ready.notes, *asked.notes])
         if asked.show_only:
             return show_prompt(ready, target, model)
         screen.busy("loading the model")
-        events = session.answer(
-            ready,
-            max_tokens=limits.max_tokens,
-            sampling=chosen(session, given),
-            stop=limits.stop or (),
-            think_budget=limits.think_budget,
-            grammar=given_out.grammar,
-            logprobs=best,
-        )
+        how = (limits.max_tokens, chosen(session, given), limits.stop or (), limits.think_budget, given_out.grammar)
+        events = answered(session, ready, how, best, answer.record, loading)
         deliver(screen, events, target, model, given_out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -13,13 +13,14 @@ import typer
 
 from ...errors import UsageError
 from ...text import shown
-from ..option_groups import SETTING, Settled, option
+from ..choices import Overflow
+from ..option_groups import SETTING, Settled, option, setting
 
 if TYPE_CHECKING:
     from ...chat_format.prompt import Prompt as ModelPrompt
     from ...chat_format.prompt import TextFile
-    from ...chat_format.thinking import Think
     from ...generation.session import Session
+    from .sampling import AnswerLimits
 
 
 def text_or_stdin(metavar: str, what: str) -> Any:
@@ -85,6 +86,11 @@ class PromptOptions(Settled):
         metavar="PREFIX SUFFIX",
         help="Fill in what stands between two texts, by the model's tokens for that.",
     )
+    overflow: Overflow = setting(
+        "--overflow",
+        help="A prompt that is longer than the context: error refuses it, middle leaves out its middle.",
+        default=Overflow.error,
+    )
     show_only: bool = option(
         "--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.", default=False
     )
@@ -97,7 +103,8 @@ class PromptOptions(Settled):
     @property
     def asks_nothing(self) -> bool:
         """Whether there is no sign of a single prompt."""
-        return self == PromptOptions(system=self.system, template=self.template)
+        ours = {name: getattr(self, name) for name in ("system", "template", *self.settled)}
+        return self == PromptOptions(**ours)
 
     @property
     def notes(self) -> list[str]:
@@ -114,23 +121,36 @@ class PromptOptions(Settled):
 
         Raises UsageError for what cannot be combined, before a model is opened.
         """
-        own = self.typed() if self.raw or self.fim else self
+        left_out = self.settled & {"system", "template"} if self.raw or self.fim else ()
+        values: dict[str, Any] = dict.fromkeys(left_out)
+        own = replace(self, **values)
         others = own.file or own.system or own.template or own.template_arg or own.raw or question
         if own.fim is not None and others:
             raise UsageError("--fim is the whole prompt: nothing else can be given", "leave out the rest")
         own.variables  # noqa: B018  # raises
         return own
 
-    def prompt(self, session: Session, question: bytes, files: Sequence[TextFile], think: Think) -> ModelPrompt:
-        """The prompt for a model. Raises as `Session.prompt` and `fill_in`."""
+    def most_bytes(self, session: Session) -> int:
+        """The largest size in bytes of a text that is read."""
+        from ...generation.session import MOST_TEXT
+
+        return MOST_TEXT if self.overflow is Overflow.middle else session.most_bytes
+
+    def prompt(self, session: Session, question: bytes, files: Sequence[TextFile], limits: AnswerLimits) -> ModelPrompt:
+        """The prompt for a model. Raises as `Session.prompt`, `fill_in` and `fitted`."""
         from ...chat_format.prompt import PromptRequest, fill_in
+        from ...generation.overflow import fitted, smaller
 
         if self.fim is not None:
             before, after = (os.fsencode(text) for text in self.fim)
             session.check_size(before, after)
             return fill_in(before, after, session.tokenizer)
-        given = (question, self.system, files, self.raw, self.template, think, self.variables, self.special)
-        return session.prompt(PromptRequest(*given))
+        if cut := self.overflow is Overflow.middle:
+            question, files = smaller(question, files, session.most_bytes)
+        given = (question, self.system, files, self.raw, self.template)
+        request = PromptRequest(*given, limits.think.value, self.variables, self.special)
+        ready = session.prompt(request)
+        return ready if self.show_only and not cut else fitted(ready, session, limits.max_tokens, cut=cut)
 
 
 def _variable(text: str) -> tuple[str, Any]:
@@ -148,4 +168,7 @@ class AnswerFile:
     """Where an answer goes."""
 
     output: OutputFile = None
-    force: Force = False
+    record: Path | None = option(
+        "--record", metavar="FILE", help="Write a record for llmlocal replay to this file. Default: none."
+    )
+    force: bool = option("--force", help="Overwrite the files of -o and --record if they exist.", default=False)
