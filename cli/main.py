@@ -23,7 +23,7 @@ from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, 
 from ..files import mapped
 from ..quant.user_folders import ensure_home
 from ..text import shown
-from .config.parser import with_settings
+from .config.parser import group_with_settings, with_settings
 from .help_format import format_help, summary
 from .model_argument import with_models
 from .option_groups import flattened
@@ -92,7 +92,7 @@ class Commands(TyperGroup):
             return None
         found = _definition(cmd_name)
         if isinstance(found, typer.Typer):  # a command with subcommands
-            return format_help(with_models(typer.main.get_group(found)))
+            return format_help(with_models(group_with_settings(found)))
         app, call = typer.Typer(add_completion=False, rich_markup_mode=None), flattened(found)
         app.command(cmd_name)(call)
         return format_help(with_models(with_settings(typer.main.get_command(app), call)))

@@ -163,6 +163,14 @@ def test_the_file_goes_before_the_catalog(
     assert (used[0].temperature, used[0].top_k) == (0.5, 9)
 
 
+def test_settings_reach_subcommands(said: Said, story: Path, file: Path) -> None:
+    loud = said("gguf", "hash", story)
+    file.write_text("quiet = true\n")
+    assert said("gguf", "hash", story) == (0, loud[1], "")
+    file.write_text("quiet = 3\n")
+    assert said("gguf", "hash", story)[0] == 2
+
+
 def test_lists_flags_and_choices_of_variables(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMLOCAL_STOP", "a b\nc")
     monkeypatch.setenv("LLMLOCAL_NO_SAVE", "yes")
@@ -349,6 +357,50 @@ def test_changes_keep_comments_and_order(said: Said, file: Path) -> None:
     assert tomllib.loads(text) == {"temp": 0.75, "threads": 2, "presets": {"b": {"stop": ["x", "-y"]}}}
     assert said("config", "unset", "presets.b")[0] == 0
     assert tomllib.loads(file.read_text()) == {"temp": 0.75, "threads": 2}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "seed = 1",
+        "seed = 1\n\n# end\n",
+        "[presets.a]\nseed = 1",
+        "[presets]\n[presets.a]\nseed = 1\n",
+        "presets.a.seed = 1\n",
+        "presets = { a = { seed = 1 } }\n",
+        "[presets]\na.seed = 1\n",
+        "[presets]\na = { seed = 1 }  # one\n",
+        "[presets.a]\nseed = 1\n[presets.b]\nstop = [\n  'x', # y\n]\n",
+    ],
+)
+def test_any_layout_is_changed_rightly(content: str, file: Path) -> None:
+    """Or refused, with the file as it was."""
+    for keys, value in [
+        (("temp",), 0.5),
+        (("presets", "a", "top-k"), 4),
+        (("presets", "a", "seed"), None),
+        (("presets", "b", "temp"), 1.5),
+        (("presets", "c", "stop"), ["x"]),
+        (("presets", "a"), None),
+    ]:
+        file.write_text(content)
+        wanted = tomllib.loads(content)
+        holder = wanted
+        for key in keys[:-1]:
+            holder = holder.setdefault(key, {})
+        if value is None and keys[-1] not in holder:
+            with pytest.raises(KeyError):
+                ConfigFile().change(keys)
+            continue
+        holder.update({keys[-1]: value}) if value is not None else holder.pop(keys[-1])
+        ConfigFile().change(keys, value)
+        assert without_empty(tomllib.loads(file.read_text())) == without_empty(wanted)
+
+
+def without_empty(table: dict[str, Any]) -> dict[str, Any]:
+    held = {key: without_empty(value) if isinstance(value, dict) else value for key, value in table.items()}
+    return {key: value for key, value in held.items() if value != {}}
 
 
 def test_a_file_with_mistakes_can_be_changed_but_not_one_that_is_no_toml(said: Said, file: Path) -> None:

@@ -82,14 +82,16 @@ class ConfigFile:
             text = self.text()
         except NotFoundError:
             text = ""
-        self.tables(text)  # says where it is not TOML
+        wanted = self.tables(text)
+        self._change(wanted, keys, value)
         document: Any = tomlkit.parse(text)
         self._change(document, keys, value)
-        self.write(tomlkit.dumps(document))
+        changed: str = tomlkit.dumps(document)
+        if tomllib.loads(changed) != wanted:  # some layouts are beyond the library
+            raise UsageError(f"{self.where}: {'.'.join(keys)} cannot be changed in this file", EDIT)
+        self.write(changed)
 
     def _change(self, table: Any, keys: Sequence[str], value: Any) -> None:
-        import tomlkit
-
         first, *rest = keys
         if not rest:
             if value is None:
@@ -98,7 +100,7 @@ class ConfigFile:
                 table[first] = value
             return
         if value is not None and first not in table:
-            table[first] = tomlkit.table(is_super_table=len(rest) > 1)
+            table[first] = {}
         if not isinstance(table[first], Mapping):
             raise UsageError(f"{self.where}: {first} is not a table", EDIT)
         self._change(table[first], rest, value)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from inspect import signature
-from typing import Any
+from typing import Any, get_type_hints
 
-from ..option_groups import is_setting
+import typer
+
+from ..option_groups import SETTLED, is_setting
 from ..ui import terminal
 from .setting import Setting
 from .sources import Sources
@@ -15,9 +16,18 @@ from .sources import Sources
 PRESET = "preset"  # the option that names one
 
 
+def group_with_settings(app: typer.Typer) -> Any:
+    """A group of commands, parsed; see `with_settings`."""
+    group: Any = typer.main.get_group(app)
+    for info in app.registered_commands:
+        call: Any = info.callback
+        with_settings(group.commands[info.name or call.__name__], call)
+    return group
+
+
 def with_settings(command: Any, call: Callable[..., Any]) -> Any:
-    """`command` (a parsed one), made of the flattened `call`, whose settings are given by the user's, too."""
-    hints = {name: parameter.annotation for name, parameter in signature(call).parameters.items()}
+    """`command` (a parsed one), made of the flattened `call`, whose options are given by the user's settings, too."""
+    hints = get_type_hints(call, include_extras=True)
     named = {name: Setting.of(hint) for name, hint in hints.items() if is_setting(hint)}
     sources = Sources()
     for parameter in command.params:
@@ -39,7 +49,8 @@ def _consume(
     found = sources.find(setting, opts.get(PRESET))
     if found is None:
         return value, source
-    call.settled.add(name)
+    if hasattr(call, SETTLED):
+        call.settled.add(name)
     return setting.used(found.value), source
 
 
@@ -51,6 +62,7 @@ def _check_preset(
     if value is not None and not ctx.resilient_parsing:
         known = {setting.name for setting in named.values()}
         others = [key for key in sources.preset(value) if key not in known]
-        if others and not opts.get("quiet"):
+        quiet = sources.find(named["quiet"], value) if "quiet" in named else None
+        if others and not (opts.get("quiet") or (quiet and quiet.value)):
             terminal.note(f"preset {value}: {', '.join(others)} has no effect on {ctx.command_path}")
     return value, source
