@@ -231,7 +231,6 @@ HELP = "from llmlocal.cli.main import main\nassert main({arguments}) == 0"
         ["bench", "--help"],
         ["pull", "--help"],
         ["serve", "-h"],
-        ["config", "list"],
     ],
     ids=" ".join,
 )

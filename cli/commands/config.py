@@ -8,8 +8,8 @@ from ..options.common import Json
 
 config = group(
     "Show and change your settings: own defaults for options, and presets. A preset is a named table of settings, "
-    "which --preset NAME uses. What is typed goes before presets, then come variables LLMLOCAL_..., then the config "
-    "file, then what models.toml recommends for a model, then the built-in defaults.",
+    "which --preset NAME uses. What is typed goes before presets, then come variables such as LLMLOCAL_TEMP, then the "
+    "config file, then what models.toml recommends for a model, then the built-in defaults.",
     "llmlocal config set threads 4",
 )
 
@@ -43,7 +43,9 @@ def unset(key: RemovedKey) -> None:
 
 @config.command("get")
 def get(key: SettingKey) -> None:
-    """Print a value: of a variable LLMLOCAL_..., otherwise of the config file. Exits with code 3 where none is set.
+    """Print the value that is set.
+
+    A variable of the environment goes before the config file. Exits with code 3 where nothing is set.
 
     \b
     Example: llmlocal config get threads
