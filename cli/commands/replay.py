@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from ...errors import ThresholdError
+from ...text import shown
 from ..options.common import Json, Quiet, Threads, Yes
-from ..options.records import RecordFile, ReplayModel
+from ..options.models import RecordedModel
+from ..options.prompts import RecordFile
 from ..ui import terminal
-from ..views.replay import CHANGED, report
+from ..views.model import to_json
+
+if TYPE_CHECKING:
+    from ...records.replay import Choice, Replay
 
 
 def replay(
     file: RecordFile,
-    model: ReplayModel = None,
+    model: RecordedModel = None,
     threads: Threads = None,
     yes: Yes = False,
     as_json: Json = False,
@@ -42,5 +50,23 @@ def replay(
         screen.busy("loading the model")
         result = run(session, record, lambda n: screen.busy(f"answering, {n} of {len(record.answer)} tokens,"))
         screen.clear()
-    if report(result, as_json=as_json, quiet=quiet):
-        raise typer.Exit(CHANGED)
+    _report(result, as_json=as_json, quiet=quiet)
+
+
+def _report(result: Replay, *, as_json: bool, quiet: bool) -> None:
+    """Print the result. Ends with exit code 10 where the answer is another one."""
+    if as_json:
+        fields = {**asdict(result), "environment": [*result.environment]}
+        terminal.say(to_json(same=result.at is None, **fields))
+        raise typer.Exit(0 if result.at is None else ThresholdError.exit_code)
+    changed = "; ".join(result.environment) or "the model file, versions and instruction set are the same"
+    if result.at is not None:
+        said = f"token {result.at + 1} differs: {_named(result.now)}, recorded {_named(result.recorded)}"
+        raise ThresholdError(said, changed)
+    terminal.say(f"the same {result.tokens} tokens")
+    if result.environment and not quiet:
+        terminal.note(changed)
+
+
+def _named(choice: Choice | None) -> str:
+    return "the end" if choice is None else f"{shown(choice.text)} ({choice.id})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import choices
-from ..open_model import answered, chosen, named_or_guide, opened
+from ..open_model import Asked, answered, chosen, named_or_guide, opened
 from ..options.chats import ChatDisplay, FirstTurn, FunctionCalls, SavedSession, WrapLines
 from ..options.common import Json, Loading, NoNewline, NoStdin, Quiet, Verbose
 from ..options.forms import AnswerForm, GivenOut
@@ -86,6 +86,5 @@ def run(
         if asked.show_only:
             return show_prompt(ready, target, model)
         screen.busy("loading the model")
-        how = (limits.max_tokens, chosen(session, given), limits.stop or (), limits.think_budget, given_out.grammar)
-        events = answered(session, ready, how, best, answer.record, loading)
-        deliver(screen, events, target, model, given_out)
+        how = Asked(limits, chosen(session, given), given_out.grammar, best)
+        deliver(screen, answered(session, ready, how, answer.record, loading), target, model, given_out)

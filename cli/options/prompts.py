@@ -60,6 +60,11 @@ PromptCache = Annotated[
 ]
 
 
+RecordFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A record that llmlocal run --record wrote.", show_default=False)
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptOptions(Settled):
     """How a prompt is made."""

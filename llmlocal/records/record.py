@@ -36,7 +36,7 @@ STRUCTURED = ("logit_bias", "ban", "dry_breakers", "stages")  # sampling paramet
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """How an answer is asked for, as `Session.answer` takes it."""
 
     max_tokens: int | None
@@ -44,6 +44,10 @@ class Asked:
     stop: Sequence[str] = ()
     think_budget: int | None = None
     grammar: Grammar | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """As arguments of `Session.answer`."""
+        return {of.name: getattr(self, of.name) for of in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Record:
     asked: dict[str, Any]
     answer: list[int]
 
-    def how(self, tokenizer: Tokenizer) -> Asked:
+    def how(self, tokenizer: Tokenizer) -> Question:
         """How the answer is asked for of a model with this tokenizer.
 
         Raises BadFileError for what cannot be asked, and for tokens that the model does not have.
@@ -69,12 +73,12 @@ class Record:
             a, grammar = self.asked, self.asked["grammar"]
             form = grammar and checked(Grammar(grammar["compiled"], grammar["json"] is True), "the recorded form")
             most, budget = (None if a[name] is None else _number(a[name]) for name in ("max_tokens", "think_budget"))
-            return Asked(most, _sampling(a["sampling"], tokenizer), [*map(str, a["stop"])], budget, form)
+            return Question(most, _sampling(a["sampling"], tokenizer), [*map(str, a["stop"])], budget, form)
         except (LlmlocalError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadFileError(f"the record does not say how to answer: {escaped(str(error))[:200]}") from None
 
 
-def recorded(path: Path, session: Session, prompt: Prompt, asked: Asked, events: Events, *, settings: Any) -> Events:
+def recorded(path: Path, session: Session, prompt: Prompt, asked: Question, events: Events, *, settings: Any) -> Events:
     """Pass on the events of an answer, and write its record when it has ended.
 
     `settings` are arguments of `Session.open`. Raises as `atomic_file` and `model_files`.
@@ -88,7 +92,7 @@ def recorded(path: Path, session: Session, prompt: Prompt, asked: Asked, events:
 
 
 def _write(
-    path: Path, session: Session, prompt: Prompt, asked: Asked, tokens: list[Token], end: Finished, settings: Any
+    path: Path, session: Session, prompt: Prompt, asked: Question, tokens: list[Token], end: Finished, settings: Any
 ) -> None:
     text = "".join(part.text for token in tokens for part in token.parts if part.kind == "answer")
     found = {

@@ -39,15 +39,7 @@ def replay(session: Session, record: Record, notify: Callable[[int], None] = lam
 
     Raises BadFileError for a record that this model cannot answer, and what `Session.answer` raises.
     """
-    how = record.how(session.tokenizer)
-    events = session.answer(
-        record.prompt,
-        max_tokens=how.max_tokens,
-        sampling=how.sampling,
-        stop=how.stop,
-        think_budget=how.think_budget,
-        grammar=how.grammar,
-    )
+    events = session.answer(record.prompt, **record.how(session.tokenizer).arguments())
     found = differences(record.environment, record.files, environment(), model_files(session.gguf))
     changed, said, at = tuple(found), 0, None
     recorded = now = None
