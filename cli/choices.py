@@ -25,6 +25,7 @@ Transcript = StrEnum("Transcript", ["md", "json", "openai", "sharegpt"])  # how 
 Wrapping = StrEnum("Wrapping", ["on", "off"])  # of lines between words
 AtEnd = StrEnum("AtEnd", ["ask", "drop", "summarize", "stop"])  # what to do when a chat no longer fits the context
 Cache = StrEnum("Cache", ["f16", "q8_0"])  # KV cache types
+Overflow = StrEnum("Overflow", ["error", "middle"])  # what to do with a prompt that is longer than the context
 KeptPrompts = StrEnum("KeptPrompts", ["auto", "off"])  # whether prompts are kept on disk
 Weights = StrEnum("Weights", ["auto", "map", "copy"])  # where weights are kept
 # A shell with a completion script; `words` is what the scripts themselves call.

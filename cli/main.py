@@ -23,6 +23,7 @@ from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, 
 from ..files import mapped
 from ..quant.user_folders import ensure_home
 from ..text import shown
+from .config.parser import group_with_settings, with_settings
 from .help_format import format_help, summary
 from .model_argument import with_models
 from .option_groups import flattened
@@ -33,6 +34,7 @@ COMMANDS = (
     "chat",
     "ask",
     "batch",
+    "replay",
     "sessions",
     "serve",
     "show",
@@ -56,6 +58,7 @@ COMMANDS = (
     "prune",
     "verify",
     "alias",
+    "config",
     "completion",
     "help",
 )
@@ -89,10 +92,10 @@ class Commands(TyperGroup):
             return None
         found = _definition(cmd_name)
         if isinstance(found, typer.Typer):  # a command with subcommands
-            return format_help(with_models(typer.main.get_group(found)))
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(cmd_name)(flattened(found))
-        return format_help(with_models(typer.main.get_command(app)))
+            return format_help(with_models(group_with_settings(found)))
+        app, call = typer.Typer(add_completion=False, rich_markup_mode=None), flattened(found)
+        app.command(cmd_name)(call)
+        return format_help(with_models(with_settings(typer.main.get_command(app), call)))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list of commands, of which no parser is made for it."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model_argument import Question
 from .options.common import Loading
+from .options.sampling import AnswerLimits
 from .ui import terminal
 
 GUIDE_NOTE = "no MODEL given: the built-in guide answers (llmlocal pull downloads other models)"
 
 if TYPE_CHECKING:
+    from ..chat_format.prompt import Prompt
+    from ..constraints.grammar import Grammar
+    from ..generation.events import Events
     from ..generation.prompt_cache import PromptCache
-    from ..generation.sampler import SamplingParams
+    from ..generation.sampling_params import SamplingParams
     from ..generation.session import Session
 
 
@@ -62,6 +67,29 @@ def opened(model: Path, loading: Loading, cache: str) -> Iterator[Session]:
         yield session
     for note in kept.notes if kept else ():
         terminal.note(note)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How an answer is asked for; `logprobs` is as in `Session.answer`."""
+
+    limits: AnswerLimits
+    sampling: SamplingParams
+    grammar: Grammar | None
+    logprobs: int | None
+
+
+def answered(session: Session, prompt: Prompt, asked: Asked, record: Path | None, loading: Loading) -> Events:
+    """The answer to a prompt; a `record` is written to that file. Raises as `Session.answer` and `recorded`."""
+    from ..records.record import Question, recorded
+
+    limits = asked.limits
+    question = Question(limits.max_tokens, asked.sampling, limits.stop or (), limits.think_budget, asked.grammar)
+    events = session.answer(prompt, **question.arguments(), logprobs=asked.logprobs)
+    if record is None:
+        return events
+    settings = {"kv_type": loading.kv_type.value, "weights": loading.weights.value}
+    return recorded(record, session, prompt, question, events, settings=settings)
 
 
 def chosen(session: Session, given: Mapping[str, Any]) -> SamplingParams:

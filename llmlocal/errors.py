@@ -47,4 +47,4 @@ class IncompleteError(LlmlocalError, exit_code=8):
 
 
 class ThresholdError(LlmlocalError, exit_code=10):
-    """A measurement misses the requested threshold."""
+    """A measurement misses the requested threshold, or an answer is not the recorded one."""

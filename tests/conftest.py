@@ -52,7 +52,7 @@ def isolated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home))
     for name, folder in FOLDERS.items():
         monkeypatch.setenv(name, str(home / folder))
-    for name in ("LLMLOCAL_DEBUG", "NO_COLOR", "FORCE_COLOR", *HUB):
+    for name in ("LLMLOCAL_DEBUG", "LLMLOCAL_CONFIG", "NO_COLOR", "FORCE_COLOR", *HUB):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("llmlocal.generation.prompt_cache.folder", lambda: home / f"prefixes-{uuid4().hex}")
 
@@ -91,12 +91,18 @@ def malformed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 @pytest.fixture
 def said(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the program in this process: exit code, stdout, stderr."""
+    """Runs the program in this process: exit code, stdout, stderr. JSON on stdout is as docs/schemas says."""
+    from output_schemas import check, prints_json
+
     from llmlocal.cli.main import main
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
+        words = [str(argument) for argument in arguments]
+        code = main(words)
+        out, err = capfd.readouterr()
+        if out.startswith("{") and prints_json(words):
+            check("list" if words[0] == "ls" else words[0], out)
+        return code, out, err
 
     return run
 

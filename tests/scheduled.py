@@ -17,7 +17,8 @@ import pytest
 from llmlocal.chat_format.prompt import Prompt
 from llmlocal.generation.events import Finished
 from llmlocal.generation.log_probabilities import ScoredToken
-from llmlocal.generation.sampler import Sampler, SamplingParams
+from llmlocal.generation.sampler import Sampler
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.scheduler.request import Failed, Request
 from llmlocal.scheduler.scheduler import Counts, Scheduler

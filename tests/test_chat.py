@@ -14,7 +14,7 @@ from llmlocal.chat.chat import Chat, ChatSettings
 from llmlocal.chat.conversation import Conversation, Turn, assistant
 from llmlocal.errors import PromptTooLongError, UsageError
 from llmlocal.generation.events import Event, Finished, Token
-from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_params import SamplingParams
 
 TEMPLATE = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}"
 THINKS = TEMPLATE + "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"

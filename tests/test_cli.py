@@ -57,7 +57,7 @@ def test_help_in_all_its_spellings(said: Said, words: tuple[str, ...]) -> None:
     assert said(*words, "-h") == said("help", *words) == (0, out, "")
 
 
-@pytest.mark.parametrize("group", ["alias", "gguf", "sessions"])
+@pytest.mark.parametrize("group", ["alias", "config", "gguf", "sessions"])
 def test_group_alone_prints_its_help(said: Said, group: str) -> None:
     assert said(group) == said(group, "--help")
 

@@ -23,8 +23,8 @@ from llmlocal.cli.views.calls import call_lines
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError
 from llmlocal.generation.events import Finished
-from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.sampling_defaults import parameter, sampling
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.quant.kernels.matmul import TILED_TOKENS
 

@@ -20,7 +20,7 @@ from llmlocal.constraints.grammar import Grammar, of_regex, of_schema
 from llmlocal.engine import Engine
 from llmlocal.errors import UsageError
 from llmlocal.generation.events import Finished, Token
-from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.gguf import GGUFFile
 from llmlocal.tokenizer import Tokenizer

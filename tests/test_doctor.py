@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from output_schemas import validate
 
 from llmlocal.cli import main as cli
 from llmlocal.doctor import facts as doctor
@@ -77,6 +78,7 @@ def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert out[-1].startswith("✓ self-test") and "2 of 2" in out[-1]
     assert cli.main(["doctor", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
+    validate("doctor", said)
     assert (said["schema"], said["ok"], [t["name"] for t in said["self_test"]]) == (1, True, ["norm", "add"])
     monkeypatch.setattr(self_test, "trials", lambda: iter([replace(trials[0], want=trials[0].want + 1)]))
     assert cli.main(["doctor"]) == 1

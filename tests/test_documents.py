@@ -11,6 +11,8 @@ import pytest
 from command_lines import parsed, typed
 from test_imports import ROOMS
 
+from llmlocal.cli.config.declared import settings
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("llmlocal", "quant", "cli", "tests", "docs", "tools", ".ci")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
@@ -157,4 +159,5 @@ def test_variables_of_the_environment_are_read_somewhere() -> None:
     this = Path(sys.modules[__name__].__file__ or "")
     code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py") if path != this)
     named = {name for path in DOCUMENTS for name in re.findall(r"LLMLOCAL_[A-Z]\w*", path.read_text())}
-    assert not {name for name in named if name not in code}
+    own = {setting.variable for setting in settings().values()}
+    assert not {name for name in named - own if name not in code}

@@ -22,7 +22,7 @@ from llmlocal import guide
 from llmlocal.chat_format.prompt import PromptRequest
 from llmlocal.cli.main import app
 from llmlocal.generation.events import Token
-from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import GGUFWriter, TensorInfo

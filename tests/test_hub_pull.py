@@ -127,6 +127,9 @@ def test_dry_run_and_json(said: Said, hub: FakeHub, store: Path) -> None:
     assert (code, told["schema"], told["dry_run"]) == (0, 1, True)
     assert (one["quant"], one["bytes"], one["bytes_to_fetch"], one["license"]) == ("Q8_0", len(DATA), len(DATA), "mit")
     assert [other["quant"] for other in one["others"]] == ["Q4_0"]
+    code, out, _ = said("pull", f"hf:{REPO}", "--quant", "Q4_0", "--revision", "main", "--dry-run", "--json")
+    assert code == 0 and json.loads(out)["models"][0]["quant"] == "Q4_0"
+    assert said("pull", f"hf:{REPO}", "--revision", "nothing", "--dry-run")[0] == 3
     assert files_below(store) == []
 
 

@@ -356,6 +356,8 @@ def test_command(said: Said, story: Path, data: Path, tmp_path: Path, monkeypatc
     record = json.loads(out)
     assert (code, record["schema"], record["chunks"], record["chunk_size"], record["weights"]) == (0, 1, 3, CTX, 35)
     assert record["texts"][0]["name"] == source.name and len(record["stats"]) == 35
+    more = ("--with-output", "-o", "more.gguf", "--chunks", "1", "-c", CTX)
+    assert said("imatrix", story, source, *more)[1].splitlines()[1].startswith("36 tensors")
     code, out, _ = said("imatrix", first, "--stats")
     assert code == 0 and max(map(len, out.splitlines())) <= 80 and len(out.splitlines()) == 35 + 4
 

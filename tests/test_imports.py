@@ -31,7 +31,7 @@ models
 engine model_info
 encoder
 generation convert hub embedding
-chat measure doctor scheduler
+chat measure doctor scheduler records
 api batch imatrix serving
 quantize
 cli.choices cli.help_format cli.option_groups
@@ -39,7 +39,7 @@ cli.ui
 cli.views cli.command_group
 cli.model_argument cli.text_input
 cli.options cli.completion_scripts cli.texts
-cli.open_model
+cli.open_model cli.config
 cli.batch cli.served_models
 cli.chat
 cli.commands cli.main
@@ -224,7 +224,14 @@ HELP = "from llmlocal.cli.main import main\nassert main({arguments}) == 0"
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["run", "--help"], ["bench", "--help"], ["pull", "--help"], ["serve", "-h"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["bench", "--help"],
+        ["pull", "--help"],
+        ["serve", "-h"],
+    ],
     ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:

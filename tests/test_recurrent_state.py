@@ -15,7 +15,7 @@ from test_families import write_converted
 from llmlocal.engine import Engine
 from llmlocal.generation.events import Finished, Token
 from llmlocal.generation.prompt_cache import PromptCache
-from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.runtime import checkpoints
 from llmlocal.runtime.checkpoints import FEWEST, INTERVAL, MOST, TAIL, capacity, least_useful, stops

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llmlocal.errors import BadFileError, UsageError
-from llmlocal.generation.sampler import Sampler, SamplingParams, uniform
+from llmlocal.generation.sampler import Sampler, uniform
+from llmlocal.generation.sampling_params import SamplingParams
 
 OFF: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 

@@ -13,12 +13,13 @@ from vocabularies import spm
 
 from llmlocal import tokenizer as tokenizers
 from llmlocal.errors import UsageError
-from llmlocal.generation.sampler import STAGES, Sampler, SamplingParams
+from llmlocal.generation.sampler import Sampler
 from llmlocal.generation.samplers.ban import Ban
 from llmlocal.generation.samplers.dry import dry
 from llmlocal.generation.samplers.mirostat import Mirostat
 from llmlocal.generation.samplers.softmax import softmax
 from llmlocal.generation.samplers.xtc import xtc
+from llmlocal.generation.sampling_params import STAGES, SamplingParams
 from llmlocal.generation.token_texts import in_ids
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "samplers.json").read_text())

@@ -239,6 +239,7 @@ def test_sessions_command(said: Said, here: Path, tmp_path: Path) -> None:
     assert said("sessions", "show", "ab")[1].startswith("## System\n\nBe.\n\n## You\n\nquestion 0")
     got = json.loads(said("sessions", "export", "abc", "--json")[1])
     assert (got["schema"], got["id"], len(got["messages"])) == (1, "abc", 5)
+    assert said("sessions", "export", "abc", "--json", "--md") == said("sessions", "export", "abc")
     target = tmp_path / "out.md"
     assert said("sessions", "export", "abc", "-o", target) == (0, "", "")
     assert target.read_bytes().startswith(b"## System")

@@ -19,7 +19,8 @@ from llmlocal.chat_format.prompt import Prompt
 from llmlocal.engine import Engine
 from llmlocal.errors import PromptTooLongError, ResourceError, UsageError
 from llmlocal.generation.events import Finished, PromptProgress, Token
-from llmlocal.generation.sampler import Sampler, SamplingParams
+from llmlocal.generation.sampler import Sampler
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all

@@ -17,7 +17,7 @@ from served import PARALLEL, Served, fails, running, says, server, tiny  # noqa:
 from llmlocal.chat_format.chat_template import choose
 from llmlocal.chat_format.prompt import conversation
 from llmlocal.errors import UsageError
-from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.serving.openai.vectors import _encoded
 

@@ -14,7 +14,7 @@ from vocabularies import N_FIXED
 
 from llmlocal.errors import NotFoundError, PromptTooLongError, UsageError
 from llmlocal.generation.events import Finished, PromptProgress, Token
-from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.generation.stop_strings import StopFilter
 

@@ -15,7 +15,7 @@ import pytest
 from llmlocal.engine import Engine
 from llmlocal.generation.events import Token
 from llmlocal.generation.prompt_cache import PromptCache
-from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.quant.format import BY_ID
 from llmlocal.quant.formats import load_all

@@ -21,7 +21,7 @@ INTRODUCTION = """# Commands
 Every command prints its help with `-h`, `--help`, or as `llmlocal help COMMAND`. Results go to stdout, everything else
 to stderr. Exit codes: 0 success, 1 the answer is no, 2 wrong usage, 3 not found, 4 network, 5 bad file, 6 not enough
 memory or disk, 7 the prompt does not fit the context, 8 an answer ended before it had its form, 9 rows of a batch
-failed, 10 a threshold was missed, 70 a bug in llmlocal, 130 interrupted.
+failed, 10 a threshold was missed or a replayed answer is another one, 70 a bug in llmlocal, 130 interrupted.
 """
 
 

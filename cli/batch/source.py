@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choices import RowLayout
+from ..option_groups import values_of
 from ..texts import texts_source
 from .options import RowOptions
 
@@ -54,5 +54,5 @@ def settings_of(model: Path, session: Session, parallel: int, *groups: Any) -> d
     from ...batch.run import sequences
 
     used = {"model": model.name, "bytes": model.stat().st_size, "ctx": session.n_ctx, "kv_type": session.kv_type}
-    options = {type(group).__name__: asdict(group) for group in groups}
+    options = {type(group).__name__: values_of(group) for group in groups}
     return {**used, "steady": sequences(parallel) > 1, **options}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +41,11 @@ class Limits:
 
 @dataclass(slots=True)
 class Start:
-    """The options of the command line that open a model, now or with /model later. `given` are sampling parameters."""
+    """The options of the command line that open a model, now or with /model later. `given` are sampling parameters.
+
+    Those of them, of the limits and the system prompt whose names are `settled` come from the user's settings: what a
+    saved session has goes before them.
+    """
 
     model: Path | None
     loading: Loading
@@ -53,6 +57,7 @@ class Start:
     quiet: bool = False
     files: Sequence[Path] = ()  # to be sent with the first question
     question: str | None = None  # the first one
+    settled: Set[str] = frozenset()
 
     def turn_options(self, tools: Path | None, tool_run: str, context_end: str, commands: bool) -> TurnOptions:
         """How turns are run. Raises as `tools.load`, and UsageError for an empty `tool_run`."""
@@ -81,6 +86,7 @@ class Start:
         self.model = self.model or (Path(saved.model) if saved else guide(quiet=self.quiet))
         model, settings = str(self.model), self._settings(saved.settings if saved else {})
         conversation = saved.conversation if saved else Conversation(system)
+        system = None if saved and "system" in self.settled else system
         if not self.save:
             conversation.system = conversation.system if system is None else system
             return None, conversation
@@ -97,15 +103,22 @@ class Start:
         return file, conversation
 
     def _settings(self, saved: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of a saved session, unless others are given; they hold from now on. A file's invalid ones do not."""
+        """Those of a saved session, unless others are typed; they hold from now on. A file's invalid ones do not."""
         from ...generation.sampling_defaults import valid
 
         limits = self.limits
-        given = {**valid(saved), **{name: value for name, value in self.given.items() if value is not None}}
+        given = {name: value for name, value in self.given.items() if value is not None}
+        kept = {name: value for name, value in valid(saved).items() if name not in given or name in self.settled}
+        given |= kept
         most, think = saved.get("max_tokens"), saved.get("think")
-        if limits.max_tokens is None and isinstance(most, int) and not isinstance(most, bool) and most > 0:
+        if (
+            (limits.max_tokens is None or "max_tokens" in self.settled)
+            and isinstance(most, int)
+            and not isinstance(most, bool)
+            and most > 0
+        ):
             limits = replace(limits, max_tokens=most)
-        if limits.think == "auto" and think in ("on", "off"):
+        if (limits.think == "auto" or "think" in self.settled) and think in ("on", "off"):
             limits = replace(limits, think=think)
         self.given, self.limits = given, limits
         more = {"max_tokens": limits.max_tokens, "think": limits.think}

@@ -45,9 +45,9 @@ def chat(
     given = sampling.given()
     path, asked = named_or_saved(model, question)
     ends = Limits(limits.max_tokens, limits.stop or (), limits.think.value, limits.think_budget, form.requested())
-    start = Start(
-        path, loading, prompt_cache, not saved.no_save, first.template, given, ends, quiet, first.file or (), asked
-    )
+    settled = sampling.settled_names | limits.settled | first.settled
+    files, save = first.file or (), not saved.no_save
+    start = Start(path, loading, prompt_cache, save, first.template, given, ends, quiet, files, asked, settled)
     turn_options = start.turn_options(calls.tools, calls.tool_run, display.context_end, display.commands)
     file, conversation = start.conversation(saved.resume, saved.session, first.system)
     screen = AnswerScreen(

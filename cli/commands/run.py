@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import choices
-from ..open_model import chosen, named_or_guide, opened
+from ..open_model import Asked, answered, chosen, named_or_guide, opened
 from ..options.chats import ChatDisplay, FirstTurn, FunctionCalls, SavedSession, WrapLines
 from ..options.common import Json, Loading, NoNewline, NoStdin, Quiet, Verbose
 from ..options.forms import AnswerForm, GivenOut
@@ -50,19 +50,20 @@ def run(
     """
     explicit = not asked.asks_nothing or as_json or answer.output or out != GivenOut()
     if prompt is None and isinstance(model, Path) and not explicit and interactive() and not no_stdin:
+        from ..config.sources import Sources
         from .chat import chat
 
         terminal.tell_person("no prompt given: this is a chat, as llmlocal chat opens it")
         return chat(
             model,
-            first=FirstTurn(system=asked.system, template=asked.template),
+            first=FirstTurn(system=asked.system, template=asked.template, settled=asked.settled),
             limits=limits,
             form=form,
             sampling=sampling,
             loading=loading,
-            saved=SavedSession(),
-            calls=FunctionCalls(),
-            display=ChatDisplay(wrap=wrap),
+            saved=Sources().group(SavedSession, loading.preset),
+            calls=Sources().group(FunctionCalls, loading.preset),
+            display=Sources().group(ChatDisplay, loading.preset, wrap=wrap),
             prompt_cache=prompt_cache,
             quiet=quiet,
             verbose=verbose,
@@ -70,8 +71,8 @@ def run(
     given, best, given_out = sampling.given(), out.best(as_json=as_json), Form(form.requested(), out.partial, out.block)
     model, question = named_or_guide(model, prompt, quiet=quiet)
     inputs = [model, *(asked.file or ()), *([Path(asked.template)] if asked.template else [])]
-    target = Target(answer.output, as_json, answer.force, inputs)
-    asked.check(question)
+    target = Target(answer.output, as_json, answer.force, inputs, answer.record)
+    asked = asked.checked(question)
     read = prompt_source(question, use_stdin=not (no_stdin or asked.fim), needed=asked.needs_text, quiet=quiet)
     whole_lines, wraps = not (no_newline or (asked.raw and quiet)), wrap is choices.Wrapping.on
     screen = AnswerScreen(whole_lines=whole_lines, wrap=wraps, quiet=quiet, verbose=verbose)
@@ -79,19 +80,11 @@ def run(
     screen.busy("opening the model")
     with screen, opened(model, loading, prompt_cache) as session:
         screen.clear()  # stdin may be waited for
-        texts, text = read_files(session.most_bytes), read(session.most_bytes)
-        ready = asked.prompt(session, text, texts, limits.think.value)
+        texts, text = read_files(asked.most_bytes(session)), read(asked.most_bytes(session))
+        ready = asked.prompt(session, text, texts, limits)
         screen.notes([*ready.notes, *asked.notes])
         if asked.show_only:
             return show_prompt(ready, target, model)
         screen.busy("loading the model")
-        events = session.answer(
-            ready,
-            max_tokens=limits.max_tokens,
-            sampling=chosen(session, given),
-            stop=limits.stop or (),
-            think_budget=limits.think_budget,
-            grammar=given_out.grammar,
-            logprobs=best,
-        )
-        deliver(screen, events, target, model, given_out)
+        how = Asked(limits, chosen(session, given), given_out.grammar, best)
+        deliver(screen, answered(session, ready, how, answer.record, loading), target, model, given_out)

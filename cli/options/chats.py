@@ -9,18 +9,21 @@ from typing import Annotated
 import typer
 
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
-from ..option_groups import option
+from ..option_groups import SETTING, Settled, option, setting
 from .prompts import System, Template
 
 FirstQuestion = Annotated[
     str | None, typer.Argument(metavar="QUESTION", help="The first question. Default: none.", show_default=False)
 ]
 WrapLines = Annotated[
-    Wrapping, typer.Option("--wrap", help="Break lines between words on a terminal; off leaves that to the terminal.")
+    Wrapping,
+    typer.Option("--wrap", help="Break lines between words on a terminal; off leaves that to the terminal."),
+    SETTING,
 ]
 ContextEnd = Annotated[
     AtEnd,
     typer.Option("--context-end", help="When the context is full: ask, drop or summarize the oldest turns, or stop."),
+    SETTING,
 ]
 SessionName = Annotated[
     str, typer.Argument(metavar="ID", help="A session's id, or the beginning of it.", show_default=False)
@@ -45,7 +48,7 @@ Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the defaul
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FirstTurn:
+class FirstTurn(Settled):
     """What a chat begins with."""
 
     file: list[Path] | None = option(
@@ -63,7 +66,7 @@ class SavedSession:
     session: str | None = option(
         "--session", metavar="ID", help="Continue this session, or start a new one with this name."
     )
-    no_save: bool = option(
+    no_save: bool = setting(
         "--no-save", help="Save nothing to disk: no session, history or prompt cache.", default=False
     )
 
@@ -72,10 +75,10 @@ class SavedSession:
 class FunctionCalls:
     """What the model may call."""
 
-    tools: Path | None = option(
+    tools: Path | None = setting(
         "--tools", metavar="FILE", help="JSON file of functions that the model may call (OpenAI format)."
     )
-    tool_run: str = option(
+    tool_run: str = setting(
         "--tool-run",
         metavar="ask|never|CMD",
         help="How function calls run: ask before each, never, or pass every call to the program CMD.",
@@ -87,10 +90,10 @@ class FunctionCalls:
 class ChatDisplay:
     """How a chat looks, and what it does with commands and a full context."""
 
-    thoughts: ShownThoughts = option(
+    thoughts: ShownThoughts = setting(
         "--thoughts", help="Show thinking in full, as one folded line, or hide it.", default=ShownThoughts.show
     )
-    render: Rendering = option(
+    render: Rendering = setting(
         "--render", help="Render Markdown; auto: on terminals with colours.", default=Rendering.auto
     )
     wrap: WrapLines = Wrapping.on

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from ..choices import Cache, Weights
+from ..option_groups import SETTING, option
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors on stderr.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print speed, stop reason and seed on stderr.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors on stderr."), SETTING]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print speed, stop reason and seed on stderr."), SETTING]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Dry run: print what would be done.")]
 Confirmed = Annotated[bool, typer.Option("-y", "--yes", help="Answer yes to all questions.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
@@ -19,14 +20,18 @@ YesDownload = Annotated[bool, typer.Option("-y", "--yes", help="Download even if
 Threads = Annotated[
     int | None,
     typer.Option("-t", "--threads", metavar="N", min=1, help="Number of threads. Default: one per physical core."),
+    SETTING,
 ]
 Ctx = Annotated[
     int | None,
     typer.Option(
         "-c", "--ctx", metavar="N", min=1, help="Context size in tokens. Default: the model's own, at most 4096."
     ),
+    SETTING,
 ]
-KvType = Annotated[Cache, typer.Option("--kv-type", help="KV cache type: f16, or q8_0 for about half the memory.")]
+KvType = Annotated[
+    Cache, typer.Option("--kv-type", help="KV cache type: f16, or q8_0 for about half the memory."), SETTING
+]
 WeightsMode = Annotated[
     Weights,
     typer.Option(
@@ -34,6 +39,7 @@ WeightsMode = Annotated[
         help="map reads weights from the file as they are needed; copy loads them into memory in an order that makes "
         "generation faster; auto copies where memory suffices.",
     ),
+    SETTING,
 ]
 NoNewline = Annotated[
     bool, typer.Option("--no-newline", help="End the output as the model does; otherwise it ends with a line feed.")
@@ -52,13 +58,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """How a model is opened."""
+    """How a model is opened. `preset` names settings; the parser has taken them (`cli/config`)."""
 
     ctx: Ctx = None
     threads: Threads = None
     kv_type: KvType = Cache.f16
     weights: WeightsMode = Weights.auto
     yes: Yes = False
+    preset: str | None = option(
+        "--preset", metavar="NAME", help="Use the settings of this preset (see llmlocal config). Default: none."
+    )
 
     def arguments(self) -> dict[str, Any]:
         """What `Session.open` and a server's settings take."""

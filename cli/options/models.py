@@ -27,6 +27,15 @@ ModelOrQuestion = Annotated[
         show_default=False,
     ),
 ]
+RecordedModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        parser=ModelName,
+        help="Answer with this model. Default: the recorded one, from where it was.",
+    ),
+]
 File = Annotated[
     Path,
     typer.Argument(

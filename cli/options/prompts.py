@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from ...errors import UsageError
 from ...text import shown
-from ..option_groups import option
+from ..choices import Overflow
+from ..option_groups import SETTING, Settled, option, setting
 
 if TYPE_CHECKING:
     from ...chat_format.prompt import Prompt as ModelPrompt
     from ...chat_format.prompt import TextFile
-    from ...chat_format.thinking import Think
     from ...generation.session import Session
+    from .sampling import AnswerLimits
 
 
 def text_or_stdin(metavar: str, what: str) -> Any:
@@ -34,12 +35,14 @@ System = Annotated[
     typer.Option(
         "-s", "--system", metavar="TEXT", help="System prompt. Default: none, unless the chat template has one."
     ),
+    SETTING,
 ]
 Template = Annotated[
     str | None,
     typer.Option(
         "--template", metavar="NAME|FILE", help="Chat template: a built-in name or a Jinja file. Default: the model's."
     ),
+    SETTING,
 ]
 OutputFile = Annotated[
     Path | None,
@@ -53,11 +56,17 @@ PromptCache = Annotated[
         metavar="auto|off|FILE",
         help="Keep processed prompts on disk, so that the same beginning is not processed again.",
     ),
+    SETTING,
+]
+
+
+RecordFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A record that llmlocal run --record wrote.", show_default=False)
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptOptions:
+class PromptOptions(Settled):
     """How a prompt is made."""
 
     file: list[Path] | None = option(
@@ -82,6 +91,11 @@ class PromptOptions:
         metavar="PREFIX SUFFIX",
         help="Fill in what stands between two texts, by the model's tokens for that.",
     )
+    overflow: Overflow = setting(
+        "--overflow",
+        help="A prompt that is longer than the context: error refuses it, middle leaves out its middle.",
+        default=Overflow.error,
+    )
     show_only: bool = option(
         "--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.", default=False
     )
@@ -94,7 +108,8 @@ class PromptOptions:
     @property
     def asks_nothing(self) -> bool:
         """Whether there is no sign of a single prompt."""
-        return self == PromptOptions(system=self.system, template=self.template)
+        ours = {name: getattr(self, name) for name in ("system", "template", *self.settled)}
+        return self == PromptOptions(**ours)
 
     @property
     def notes(self) -> list[str]:
@@ -106,23 +121,41 @@ class PromptOptions:
         """The variables of the chat template. Raises UsageError for one without a name."""
         return dict(_variable(text) for text in self.template_arg or ())
 
-    def check(self, question: str | None) -> None:
-        """Raises UsageError for what cannot be combined, before a model is opened."""
-        others = self.file or self.system or self.template or self.template_arg or self.raw or question
-        if self.fim is not None and others:
-            raise UsageError("--fim is the whole prompt: nothing else can be given", "leave out the rest")
-        self.variables  # noqa: B018  # raises
+    def checked(self, question: str | None) -> Self:
+        """The options that apply: --raw and --fim leave out the system prompt and the template of the user's settings.
 
-    def prompt(self, session: Session, question: bytes, files: Sequence[TextFile], think: Think) -> ModelPrompt:
-        """The prompt for a model. Raises as `Session.prompt` and `fill_in`."""
+        Raises UsageError for what cannot be combined, before a model is opened.
+        """
+        left_out = self.settled & {"system", "template"} if self.raw or self.fim else ()
+        values: dict[str, Any] = dict.fromkeys(left_out)
+        own = replace(self, **values)
+        others = own.file or own.system or own.template or own.template_arg or own.raw or question
+        if own.fim is not None and others:
+            raise UsageError("--fim is the whole prompt: nothing else can be given", "leave out the rest")
+        own.variables  # noqa: B018  # raises
+        return own
+
+    def most_bytes(self, session: Session) -> int:
+        """The largest size in bytes of a text that is read."""
+        from ...generation.session import MOST_TEXT
+
+        return MOST_TEXT if self.overflow is Overflow.middle else session.most_bytes
+
+    def prompt(self, session: Session, question: bytes, files: Sequence[TextFile], limits: AnswerLimits) -> ModelPrompt:
+        """The prompt for a model. Raises as `Session.prompt`, `fill_in` and `fitted`."""
         from ...chat_format.prompt import PromptRequest, fill_in
+        from ...generation.overflow import fitted, smaller
 
         if self.fim is not None:
             before, after = (os.fsencode(text) for text in self.fim)
             session.check_size(before, after)
             return fill_in(before, after, session.tokenizer)
-        given = (question, self.system, files, self.raw, self.template, think, self.variables, self.special)
-        return session.prompt(PromptRequest(*given))
+        if cut := self.overflow is Overflow.middle:
+            question, files = smaller(question, files, session.most_bytes)
+        given = (question, self.system, files, self.raw, self.template)
+        request = PromptRequest(*given, limits.think.value, self.variables, self.special)
+        ready = session.prompt(request)
+        return ready if self.show_only and not cut else fitted(ready, session, limits.max_tokens, cut=cut)
 
 
 def _variable(text: str) -> tuple[str, Any]:
@@ -140,4 +173,7 @@ class AnswerFile:
     """Where an answer goes."""
 
     output: OutputFile = None
-    force: Force = False
+    record: Path | None = option(
+        "--record", metavar="FILE", help="Write a record for llmlocal replay to this file. Default: none."
+    )
+    force: bool = option("--force", help="Overwrite the files of -o and --record if they exist.", default=False)

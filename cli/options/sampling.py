@@ -7,124 +7,146 @@ from typing import Any
 
 from ...errors import UsageError
 from ..choices import Think
-from ..option_groups import option
+from ..option_groups import Settled, setting
 
 OTHERWISE = "Default: the model's recommendation, otherwise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
+class Sampling(Settled):
     """How tokens are chosen."""
 
-    temp: float | None = option(
+    temp: float | None = setting(
         "--temp", metavar="T", help=f"Temperature; 0 always picks the most likely token. {OTHERWISE} 0.8."
     )
-    top_k: int | None = option(
+    top_k: int | None = setting(
         "--top-k", metavar="K", help=f"Sample from the K most likely tokens; 0 turns it off. {OTHERWISE} 40."
     )
-    top_p: float | None = option(
+    top_p: float | None = setting(
         "--top-p",
         metavar="P",
         help="Nucleus sampling: sample from the most likely tokens whose probabilities add up to P; 1 turns it "
         f"off. {OTHERWISE} 0.95.",
     )
-    min_p: float | None = option(
+    min_p: float | None = setting(
         "--min-p",
         metavar="P",
         help=f"Drop tokens less likely than P times the most likely one; 0 turns it off. {OTHERWISE} 0.05.",
     )
-    typical: float | None = option(
+    typical: float | None = setting(
         "--typical", metavar="P", help="Locally typical sampling; 1 turns it off. Default: 1."
     )
-    repeat: float | None = option(
+    repeat: float | None = setting(
         "--repeat-penalty", metavar="X", help=f"Penalty for repeating recent tokens; 1 turns it off. {OTHERWISE} 1."
     )
-    frequency: float | None = option(
+    frequency: float | None = setting(
         "--frequency-penalty",
         metavar="X",
         help="Penalty for a recent token, for each time it occurred; 0 turns it off. Default: 0.",
     )
-    presence: float | None = option(
+    presence: float | None = setting(
         "--presence-penalty", metavar="X", help="Penalty for a recent token, once; 0 turns it off. Default: 0."
     )
-    seed: int | None = option(
+    seed: int | None = setting(
         "--seed",
         metavar="N",
         help="Random seed; the same seed gives the same text. Default: a different one each time.",
     )
 
-    top_n_sigma: float | None = option(
+    top_n_sigma: float | None = setting(
         "--top-n-sigma",
         metavar="N",
         help="Keep tokens whose logits are within N standard deviations of the best; 0 turns it off. Default: 0.",
     )
-    xtc_probability: float | None = option(
+    xtc_probability: float | None = setting(
         "--xtc-probability",
         metavar="P",
         help="With probability P, exclude all tokens above --xtc-threshold but the least likely of them (XTC); 0 turns "
         "it off. Default: 0.",
     )
-    xtc_threshold: float | None = option(
+    xtc_threshold: float | None = setting(
         "--xtc-threshold", metavar="P", help="How probable a token must be for XTC to exclude it. Default: 0.1."
     )
-    dynatemp_range: float | None = option(
+    dynatemp_range: float | None = setting(
         "--dynatemp-range",
         metavar="X",
         help="Let the temperature follow the entropy, within X of --temp; 0 turns it off. Default: 0.",
     )
-    dynatemp_exponent: float | None = option(
+    dynatemp_exponent: float | None = setting(
         "--dynatemp-exponent", metavar="X", help="How the temperature rises with the entropy. Default: 1."
     )
-    mirostat: int | None = option(
+    mirostat: int | None = setting(
         "--mirostat", metavar="N", help="Mirostat 1 or 2 in place of all stages but the temperature. Default: 0 (off)."
     )
-    mirostat_tau: float | None = option(
+    mirostat_tau: float | None = setting(
         "--mirostat-tau", metavar="X", help="Mirostat: surprise to aim at, in bits. Default: 5."
     )
-    mirostat_eta: float | None = option("--mirostat-eta", metavar="X", help="Mirostat: learning rate. Default: 0.1.")
-    dry_multiplier: float | None = option(
+    mirostat_eta: float | None = setting("--mirostat-eta", metavar="X", help="Mirostat: learning rate. Default: 0.1.")
+    dry_multiplier: float | None = setting(
         "--dry-multiplier",
         metavar="X",
         help="DRY: penalize tokens that go on with a repetition, by X * base^(its length - allowed length); 0 turns it "
         "off. Default: 0.",
     )
-    dry_base: float | None = option("--dry-base", metavar="X", help="DRY: base of the penalty. Default: 1.75.")
-    dry_allowed: int | None = option(
+    dry_base: float | None = setting("--dry-base", metavar="X", help="DRY: base of the penalty. Default: 1.75.")
+    dry_allowed: int | None = setting(
         "--dry-allowed-length", metavar="N", help="DRY: shortest repetition that is penalized, in tokens. Default: 2."
     )
-    dry_last: int | None = option(
+    dry_last: int | None = setting(
         "--dry-last-n", metavar="N", help="DRY: how many tokens are searched for repetitions; -1: all. Default: -1."
     )
-    dry_breaker: list[str] | None = option(
+    dry_breaker: list[str] | None = setting(
         "--dry-breaker",
         metavar="TEXT",
         help='DRY: a repetition ends at tokens with this text; may be repeated. Default: line feed, : " and *.',
     )
-    samplers: str | None = option(
+    samplers: str | None = setting(
         "--samplers",
         metavar="A,B,...",
         help="Order of the stages; those left out are off. Default: "
         "top_n_sigma,top_k,typical_p,top_p,min_p,xtc,temperature.",
     )
-    logit_bias: list[str] | None = option(
+    logit_bias: list[str] | None = setting(
         "--logit-bias",
         metavar="TOKEN=X",
         help="Add X to the logit of a token, an id or the token's text; -inf forbids it; may be repeated.",
     )
-    ban: list[str] | None = option(
+    ban: list[str] | None = setting(
         "--ban", metavar="TEXT", help="Never generate this text, whatever tokens it comes in; may be repeated."
     )
 
     def given(self) -> dict[str, Any]:
         """The parameters by their names in `SamplingParams` and `token_texts`, None where not given.
 
-        Raises UsageError for bad values.
+        Raises UsageError for bad values, and for what was typed and has no effect.
         """
         from ...generation.sampling_defaults import check
-        from ...generation.token_texts import BAN, BIAS, BREAKERS, check_texts
+        from ...generation.token_texts import BAN, BIAS, BREAKERS
 
+        numbers = self._numbers()
+        check(numbers, numbers.keys() - self.settled_names)
+        if self.typed().dry_breaker and not self.dry_multiplier:
+            raise UsageError("--dry-breaker has no effect without --dry-multiplier", "set it too, or leave this out")
+        self.check_values()
+        return {**numbers, BAN: self.ban, BIAS: self.logit_bias, BREAKERS: self.dry_breaker}
+
+    @property
+    def settled_names(self) -> frozenset[str]:
+        """The names, as `given` has them, of those that come from the user's settings."""
+        typed = self.typed()._numbers()
+        return frozenset(name for name, value in self._numbers().items() if value is not None and typed[name] is None)
+
+    def check_values(self) -> None:
+        """Raises UsageError for a value that none of the others can make valid."""
+        from ...generation.sampling_defaults import check
+        from ...generation.token_texts import check_texts
+
+        check(self._numbers(), ())
+        check_texts(self.ban or (), self.logit_bias or (), self.dry_breaker or ())
+
+    def _numbers(self) -> dict[str, Any]:
         stages = None if self.samplers is None else tuple(filter(None, self.samplers.split(",")))
-        given = {
+        return {
             "temperature": self.temp, "top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p,
             "typical_p": self.typical, "repeat_penalty": self.repeat, "frequency_penalty": self.frequency,
             "presence_penalty": self.presence, "seed": self.seed, "top_n_sigma": self.top_n_sigma,
@@ -134,32 +156,27 @@ class Sampling:
             "dry_multiplier": self.dry_multiplier, "dry_base": self.dry_base, "dry_allowed_length": self.dry_allowed,
             "dry_last_n": self.dry_last, "stages": stages,
         }  # fmt: skip
-        check(given)
-        if self.dry_breaker and not self.dry_multiplier:
-            raise UsageError("--dry-breaker has no effect without --dry-multiplier", "set it too, or leave this out")
-        check_texts(self.ban or (), self.logit_bias or (), self.dry_breaker or ())
-        return {**given, BAN: self.ban, BIAS: self.logit_bias, BREAKERS: self.dry_breaker}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerLimits:
+class AnswerLimits(Settled):
     """How long answers and thoughts may be."""
 
-    max_tokens: int | None = option(
+    max_tokens: int | None = setting(
         "-n",
         "--max-tokens",
         metavar="N",
         min=0,
         help="Maximum number of tokens to generate. Default: until the model ends.",
     )
-    stop: list[str] | None = option(
+    stop: list[str] | None = setting(
         "--stop", metavar="TEXT", help="Stop before this text is generated; may be repeated."
     )
-    think: Think = option(
+    think: Think = setting(
         "--think",
         help="Turn the model's thinking on or off, if its template can; auto: as it prefers.",
         default=Think.auto,
     )
-    think_budget: int | None = option(
+    think_budget: int | None = setting(
         "--think-budget", metavar="N", min=0, help="Maximum number of thinking tokens per answer. Default: no limit."
     )

@@ -271,15 +271,15 @@ def _chosen(question: str, answers: Mapping[str, str], read: Callable[[str], str
     return refused
 
 
-def edited(text: str) -> str | None:
-    """`text` as the user's editor leaves it; None if there is none or it failed."""
+def edited(text: str, name: str = "message.md") -> str | None:
+    """`text`, in a file of this name, as the user's editor leaves it; None if there is none or it failed."""
     import shlex
     import subprocess
     from tempfile import TemporaryDirectory
 
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with TemporaryDirectory(prefix="llmlocal-") as folder:
-        path = Path(folder) / "message.md"
+        path = Path(folder) / name
         path.write_text(text, "utf-8", "surrogateescape")
         try:
             if subprocess.run([*shlex.split(command), str(path)], check=False).returncode:

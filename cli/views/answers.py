@@ -54,6 +54,7 @@ class Form:
 class Target:
     """A file or stdout (None or -), as text or as JSON; `force` overwrites an existing file, but none of `inputs`.
 
+    `record`: a file for the answer's record besides.
     Raises UsageError where the file exists or is read by the command, its folder does not exist, or stdout is closed:
     before any work is done for the answer.
     """
@@ -62,17 +63,25 @@ class Target:
     as_json: bool = False
     force: bool = False
     inputs: Sequence[Path] = ()
+    record: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.record is not None:
+            self._check(self.record)
+            if self.record == self.path:
+                raise UsageError("-o and --record name the same file", "give them different names")
+        if self.path is None or self.path == STDOUT:
+            terminal.check_stdout()
+        else:
+            self._check(self.path)
+
+    def _check(self, path: Path) -> None:
         from ...files.atomic_file import check_absent, check_not_input
         from ...gguf.split import files_of
 
-        if self.path is None or self.path == STDOUT:
-            terminal.check_stdout()
-            return
-        check_not_input(self.path, *(file for given in self.inputs for file in files_of(given)))
+        check_not_input(path, *(file for given in self.inputs for file in files_of(given)))
         if not self.force:
-            check_absent(self.path)
+            check_absent(path)
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO | None]:

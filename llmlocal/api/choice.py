@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..generation.sampler import Sampler, SamplingParams
+from ..generation.sampler import Sampler
+from ..generation.sampling_params import SamplingParams
 
 Logits = NDArray[np.float32]
 

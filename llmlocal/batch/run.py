@@ -12,7 +12,8 @@ from ..chat_format.tag_splitter import Part
 from ..constraints.grammar import Grammar
 from ..errors import LlmlocalError
 from ..generation.events import Finished, Token
-from ..generation.sampler import Sampler, SamplingParams
+from ..generation.sampler import Sampler
+from ..generation.sampling_params import SamplingParams
 from ..generation.session import Session
 from ..scheduler.request import Delivery, Failed, Request
 from ..scheduler.scheduler import Scheduler, steady_batch

@@ -14,7 +14,8 @@ from ..chat_format.tool_calls import Call, parse, spans
 from ..constraints.grammar import Grammar
 from ..errors import PromptTooLongError, UsageError
 from ..generation.events import Events, Finished, Token
-from ..generation.sampler import Sampler, SamplingParams
+from ..generation.sampler import Sampler
+from ..generation.sampling_params import SamplingParams
 from ..generation.session import ANSWER_ROOM, Session
 from ..text import readable
 from .conversation import Conversation, Message, Turn, assistant, result

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
 from ..errors import UsageError
-from .sampler import OFF, SamplingParams
+from .sampling_params import OFF, SamplingParams
 
 # Names of parameters -> metadata keys of GGUF files with recommended values.
 KEYS = {
@@ -50,23 +50,28 @@ def valid(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name in NAMES and _valid(name, value)}
 
 
-def check(given: Mapping[str, Any]) -> None:
-    """Raises UsageError for invalid values of the user, before a model is opened, and for those without effect."""
+def check(given: Mapping[str, Any], typed: Collection[str] | None = None) -> None:
+    """Raises UsageError for invalid values of the user, before a model is opened, and as `check_effects`."""
     SamplingParams(**{name: value for name, value in given.items() if value is not None})
-    check_effects(given)
+    check_effects(given, typed)
 
 
-def check_effects(given: Mapping[str, Any]) -> None:
-    """Raises UsageError for a parameter of the user that has no effect beside the others, or without another."""
+def check_effects(given: Mapping[str, Any], typed: Collection[str] | None = None) -> None:
+    """Raises UsageError for a parameter of the user that has no effect beside the others, or without another.
+
+    Only `typed` parameters must have one, by default all. Others stand in the user's settings, and yield.
+    """
+    typed = given if typed is None else typed
     for name, needed in NEEDED.items():
-        if given.get(name) is not None and not given.get(needed):
+        if name in typed and given.get(name) is not None and not given.get(needed):
             raise UsageError(f"{name} has no effect without {needed}", f"set {needed} too, or leave out {name}")
-    cuts, stages = [name for name, off in OFF.items() if given.get(name) not in (None, off)], given.get("stages")
+    stages = given.get("stages")
+    cuts = [name for name, off in OFF.items() if name in typed and given.get(name) not in (None, off)]
     left_out = [] if stages is None else [name for name in cuts if name.removesuffix("_probability") not in stages]
     if left_out:
         said = f"{left_out[0]} has no effect: --samplers leaves it out"
         raise UsageError(said, f"name it there, or leave out {left_out[0]}")
-    cuts += [stage for stage in stages or () if stage != "temperature"]
+    cuts += [stage for stage in stages or () if stage != "temperature" and "stages" in typed]
     if given.get("mirostat") and cuts:
         said = f"{cuts[0]} has no effect with mirostat, which takes the place of all stages but the temperature"
         raise UsageError(said, f"leave out {cuts[0]}, or mirostat")

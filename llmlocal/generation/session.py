@@ -27,7 +27,8 @@ from .answer_tokens import AnswerTokens
 from .events import Event, Events, Finished, PromptProgress
 from .log_probabilities import scored
 from .prompt_cache import PromptCache
-from .sampler import Sampler, SamplingParams
+from .sampler import Sampler
+from .sampling_params import SamplingParams
 
 ANSWER_ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
 MOST_TEXT, BLANKS = 1 << 28, 1 << 20  # bytes of a text for any context; blanks that templates and tokenizers drop

@@ -1,14 +1,15 @@
-"""Sampling parameters that users give as texts, and that samplers take as token ids."""
+"""Sampling parameters that users give as texts, and that samplers take as token ids. Checks need no NumPy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..text import shown
-from ..tokenizer import Tokenizer
-from .samplers.ban import Ban
+
+if TYPE_CHECKING:
+    from ..tokenizer import Tokenizer
 
 DRY_BREAKERS = ("\n", ":", '"', "*")
 BAN, BIAS, BREAKERS = "ban", "bias", "breakers"  # names beside those of `SamplingParams`
@@ -23,6 +24,8 @@ def in_ids(given: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     if given.get(BIAS):
         found["logit_bias"] = dict(_bias(text, tokenizer) for text in given[BIAS])
     if given.get(BAN):
+        from .samplers.ban import Ban
+
         found["ban"] = Ban([text.encode("utf-8", "surrogateescape") for text in given[BAN]], _pieces(tokenizer))
     if found.get("dry_multiplier"):
         ends = [text.encode() for text in given.get(BREAKERS) or DRY_BREAKERS]

@@ -11,8 +11,9 @@ from ..chat_format.prompt import Prompt
 from ..chat_format.tag_splitter import Span
 from ..chat_format.thinking import Think
 from ..errors import UsageError
-from ..generation.sampler import Sampler, SamplingParams
+from ..generation.sampler import Sampler
 from ..generation.sampling_defaults import INTEGERS, NAMES
+from ..generation.sampling_params import SamplingParams
 from ..scheduler.request import Request
 from .forms import Form
 from .http.errors import ApiError, refused

@@ -14,8 +14,8 @@ from ..chat_format.prompt import Prompt, conversation, plain
 from ..chat_format.thinking import Think, can_think
 from ..errors import ResourceError, UsageError
 from ..generation.prompt_cache import PromptCache
-from ..generation.sampler import SamplingParams
 from ..generation.sampling_defaults import sampling
+from ..generation.sampling_params import SamplingParams
 from ..generation.session import Session
 from ..hub.catalog import recommended_sampling
 from ..scheduler.scheduler import Scheduler

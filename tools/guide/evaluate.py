@@ -17,7 +17,7 @@ import corpus
 
 from llmlocal.chat_format.prompt import PromptRequest
 from llmlocal.generation.events import Token
-from llmlocal.generation.sampler import SamplingParams
+from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 
 BY_HAND = {

@@ -19,6 +19,7 @@ class Ban:
     def __init__(self, texts: Sequence[bytes], pieces: Sequence[bytes]) -> None:
         if not all(texts):
             raise ValueError("an empty text cannot be banned")
+        self.texts = tuple(texts)
         self._pieces, self._longest = pieces, max(map(len, texts), default=0)
         self._within = _ids(pieces, lambda piece: any(text in piece for text in texts))
         self._ends: Mapping[bytes, Ids] = {

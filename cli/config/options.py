@@ -1,0 +1,26 @@
+"""Keys and values of the config file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+SettingKey = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY", help="A setting, such as temp, or presets.NAME.temp in a preset.", show_default=False
+    ),
+]
+RemovedKey = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY", help="A setting, presets.NAME.SETTING in a preset, or presets.NAME.", show_default=False
+    ),
+]
+SettingValue = Annotated[
+    list[str],
+    typer.Argument(metavar="VALUE...", help="The value; for lists, such as stop, several.", show_default=False),
+]
+Origin = Annotated[bool, typer.Option("--origin", help="Add where each value stands.")]
+AllSettings = Annotated[bool, typer.Option("--all", help="List all settings that there are, with their meaning.")]
