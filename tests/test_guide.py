@@ -31,7 +31,7 @@ from llmlocal.quant.formats import load_all
 
 TOOLS = Path(__file__).parents[1] / "tools/guide"
 sys.path.append(str(TOOLS))
-corpus, evaluate, stories = map(import_module, ("corpus", "evaluate", "stories"))
+corpus, evaluate, export, stories, unpack = map(import_module, ("corpus", "evaluate", "export", "stories", "unpack"))
 MEGABYTES = 4
 PEER_PYTHON = os.environ.get("LLMLOCAL_PEER_PYTHON", sys.executable)  # where llama-cpp-python is installed
 PEER = """
@@ -152,6 +152,13 @@ def test_file_says_what_it_is() -> None:
         assert "tools/guide" in metadata["general.description"]
         assert metadata["llama.context_length"] >= 512
         assert all(tensor.k % 256 == 0 for tensor in file.tensors.values())
+
+
+def test_training_can_go_on_from_the_file(tmp_path: Path) -> None:
+    """What is unpacked and exported again is the same file, so nothing is lost on the way."""
+    unpack.unpack(guide.path(), tmp_path)
+    export.export(tmp_path, tmp_path / "again.gguf", "Q8_0")
+    assert (tmp_path / "again.gguf").read_bytes() == guide.path().read_bytes()
 
 
 @cache

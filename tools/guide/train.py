@@ -1,4 +1,4 @@
-"""Train the guide: vocabulary, network, checkpoints. CPU only, bfloat16 where that is faster; repeatable from a seed.
+"""Train the guide: vocabulary, network, checkpoints. CPU only, repeatable from a seed; bfloat16 where the CPU has it.
 
     python tools/guide/train.py OUT --steps 4000
 
@@ -23,6 +23,7 @@ import vocabulary
 from model import Guide, Shape
 from torch import Tensor, distributed
 from torch.nn import functional as F
+from unpack import unpack
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 DRAWN = 4096  # conversations drawn at once and sorted by length, so that little is padding
@@ -121,14 +122,17 @@ def work(rank: int, out: Path, steps: int, seed: int, layers: int, peak: float, 
         if rank == 0 and step % 25 == 0:
             seconds = perf_counter() - began
             print(f"{step}/{steps} loss {mean:.4f} {seen / seconds:.0f} tokens/s {seconds:.0f} s", flush=True)
-        if rank == 0 and (step % 250 == 0 or step == steps):
+        if rank == 0 and (step % 100 == 0 or step == steps):
             save(model, out / "weights.npz")
     distributed.destroy_process_group()
 
 
 def train(out: Path, steps: int, seed: int, layers: int, peak: float, start: Path | None) -> None:
-    """Vocabulary, then weights; both go on from those in the folder `start`, if there is one."""
+    """Vocabulary, then weights; both go on from those of `start`, a folder or a GGUF, if there is one."""
     out.mkdir(parents=True, exist_ok=True)
+    if start and start.is_file():
+        unpack(start, out / "start")
+        start = out / "start"
     (out / "meeting").unlink(missing_ok=True)
     if start:
         shutil.copy(start / "tokenizer.json", out)
@@ -144,6 +148,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--peak", type=float, default=3e-3, help="learning rate")
-    parser.add_argument("--start", type=Path, help="folder of an earlier run to go on from")
+    parser.add_argument("--start", type=Path, help="folder of an earlier run, or the GGUF of one, to go on from")
     options = parser.parse_args()
     train(options.out, options.steps, options.seed, options.layers, options.peak, options.start)

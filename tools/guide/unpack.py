@@ -8,38 +8,42 @@ writes OUT/tokenizer.json and OUT/weights.npz; quantized matrices keep their rou
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 from gguf.quants import dequantize
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+WORDS = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}  # GPT-2's
+SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
 
-def weights(reader: gguf.GGUFReader) -> dict[str, Any]:
-    """Every tensor by name, float32, rows first as in PyTorch."""
-    return {t.name: dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
-
-
-def tokenizer(reader: gguf.GGUFReader) -> Tokenizer:
-    """The byte-level vocabulary with the ids that it has in the file."""
+def vocabulary(reader: gguf.GGUFReader) -> dict[str, Any]:
+    """What tokenizer.json holds for a byte-level BPE, with the ids of the file."""
     key = "tokenizer.ggml."
     tokens, merges, kinds = (reader.fields[key + name].contents() for name in ("tokens", "merges", "token_type"))
-    pairs = [tuple(merge.split(" ")) for merge in merges]
-    made = Tokenizer(models.BPE(vocab={token: id for id, token in enumerate(tokens)}, merges=pairs))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([t for t, kind in zip(tokens, kinds, strict=True) if kind == gguf.TokenType.CONTROL])
-    return made
+    return {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": id, "content": tokens[id]} | SPECIAL
+            for id, kind in enumerate(kinds)
+            if kind == gguf.TokenType.CONTROL
+        ],
+        "pre_tokenizer": WORDS,
+        "decoder": WORDS,
+        "model": {"type": "BPE", "vocab": {token: id for id, token in enumerate(tokens)}, "merges": merges},
+    }
 
 
 def unpack(file: Path, out: Path) -> None:
-    """Write the vocabulary and the weights of `file` into the folder `out`."""
+    """Write the vocabulary and the weights (float32, rows first as in PyTorch) of `file` into the folder `out`."""
     out.mkdir(parents=True, exist_ok=True)
     reader = gguf.GGUFReader(file)
-    tokenizer(reader).save(str(out / "tokenizer.json"))
-    np.savez(out / "weights.npz", **weights(reader))
+    (out / "tokenizer.json").write_text(json.dumps(vocabulary(reader), ensure_ascii=False))
+    arrays = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
+    np.savez(out / "weights.npz", allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":
