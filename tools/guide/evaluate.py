@@ -22,6 +22,7 @@ from llmlocal.generation.session import Session
 
 BY_HAND = {
     "by hand": Path(__file__).parents[2] / "tests/guide_questions.toml",
+    "added": Path(__file__).parents[2] / "tests/guide_questions_added.toml",
     "development": Path(__file__).parent / "development.toml",
 }
 LONGEST = 160  # tokens of an answer
