@@ -9,7 +9,6 @@ from typing import Any
 from ...errors import NotFoundError, UsageError
 from ...text import shown
 from ..ui import terminal
-from ..views.model import to_json
 from .changes import divided
 from .config_file import PRESETS
 from .declared import setting_named, settings
@@ -46,7 +45,7 @@ def list_settings(*, origin: bool, everything: bool, as_json: bool) -> None:
     found = {setting.name: found for setting, found in sources.all()}
     if as_json:
         values = {name: {"value": f.value, "origin": sources.origin(f, (name,))} for name, f in found.items()}
-        return terminal.say(to_json(path=str(sources.file.path), settings=values, presets=presets))
+        return _say_json(path=str(sources.file.path), settings=values, presets=presets)
     terminal.lines(_lines(sources, found, origin))
     if not (found or presets):
         terminal.tell_person(NOTHING)
@@ -77,8 +76,14 @@ def _list_all(sources: Sources, as_json: bool) -> None:
             }
             for s in settings().values()
         }
-        return terminal.say(to_json(path=str(sources.file.path), settings=known))
+        return _say_json(path=str(sources.file.path), settings=known)
     terminal.rows((s.name, s.about) for s in settings().values())
+
+
+def _say_json(**fields: Any) -> None:
+    from ..views.model import to_json  # with which the reader of GGUF files comes
+
+    terminal.say(to_json(**fields))
 
 
 def toml(value: Any) -> str:
