@@ -311,11 +311,10 @@ class _Cursor:
 
     def string_ends(self, label: str, count: int) -> array[int]:
         """Where each of `count` strings with their length fields ends, from here. Opening a vocabulary is this loop."""
-        read, view, first = U64.unpack_from, self.view, self.position
-        last = self.size - U64.size  # the last position of a length field
+        read, view, first, last = U64.unpack_from, self.view, self.position, self.size - U64.size
         position, ends = first, array("Q")
         for i in range(count):
-            if position > last:
+            if position > last:  # no room for a length
                 break
             (size,) = read(view, position)
             if size > limits.MAX_STRING:
