@@ -94,6 +94,11 @@ FALCON |= dict.fromkeys(("rms_norm_eps", "intermediate_size", "num_key_value_hea
 SIGMOID_EXPERTS = {"head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 SIGMOID_EXPERTS |= {"n_shared_experts": 2, "routed_scaling_factor": 1.5, "first_k_dense_replace": 1}
 SIGMOID_EXPERTS |= {"norm_topk_prob": True, "n_group": 1, "topk_group": 1, "num_hidden_layers": 3}
+LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 24, "qk_rope_head_dim": 8, "v_head_dim": 16}
+LATENT |= {"num_key_value_heads": 4}
+GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 3, "n_shared_experts": 2}
+GROUPS |= {"moe_intermediate_size": 24, "first_k_dense_replace": 1, "num_hidden_layers": 3}
+MSCALE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 0.7, "mscale_all_dim": 0.7, "rope_theta": 1000.0}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -424,6 +429,75 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "top_k_experts": 2,
             "moe_intermediate_size": 24,
             "use_bidirectional_attention": "vision",
+        },
+    ),
+    "deepseek2-lite": (
+        "DeepseekV2ForCausalLM",
+        {
+            "model_type": "deepseek_v2",
+            **LATENT,
+            **GROUPS,
+            "q_lora_rank": None,
+            "n_group": 1,
+            "topk_group": 1,
+            "topk_method": "greedy",
+            "norm_topk_prob": False,
+            "scoring_func": "softmax",
+            "routed_scaling_factor": 1.0,
+            "rope_parameters": MSCALE,
+        },
+    ),
+    "deepseek2-v2": (
+        "DeepseekV2ForCausalLM",
+        {
+            "model_type": "deepseek_v2",
+            **LATENT,
+            **GROUPS,
+            "q_lora_rank": 20,
+            "topk_method": "group_limited_greedy",
+            "norm_topk_prob": False,
+            "scoring_func": "softmax",
+            "routed_scaling_factor": 4.0,
+        },
+    ),
+    "deepseek2-v3": (
+        "DeepseekV3ForCausalLM",
+        {
+            "model_type": "deepseek_v3",
+            **LATENT,
+            **GROUPS,
+            "q_lora_rank": 20,
+            "topk_method": "noaux_tc",
+            "norm_topk_prob": True,
+            "scoring_func": "sigmoid",
+            "routed_scaling_factor": 2.5,
+            "rope_parameters": MSCALE | {"mscale": 1.0, "mscale_all_dim": 1.0},
+        },
+    ),
+    "deepseek2-glm": (
+        "Glm4MoeLiteForCausalLM",
+        {
+            "model_type": "glm4_moe_lite",
+            **LATENT,
+            **GROUPS,
+            "q_lora_rank": 20,
+            "n_group": 1,
+            "topk_group": 1,
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 1.8,
+        },
+    ),
+    "minicpm3": (
+        "MiniCPM3ForCausalLM",
+        {
+            "model_type": "minicpm3",
+            **LATENT,
+            "q_lora_rank": 20,
+            "tie_word_embeddings": True,
+            "rope_scaling": LONGROPE | {"original_max_position_embeddings": 128},
+            "scale_emb": 12,
+            "scale_depth": 1.4,
+            "dim_model_base": 256,
         },
     ),
     "gpt-oss": (

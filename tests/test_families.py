@@ -233,6 +233,8 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
             return
         head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
         size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
+        if f"{arch}.attention.kv_lora_rank" in gguf.metadata:  # keys and values have other sizes, which the file says
+            size = {}
         ffn = gguf.metadata[f"{arch}.feed_forward_length"]
         sizes = [ffn] * (last + 1) if isinstance(ffn, int) else list(ffn)
         dense = f"blk.{last}.ffn_up.weight" in gguf.tensors
@@ -292,7 +294,11 @@ UNSAID = [
     ("phi2", {"qk_layernorm": True}),
     ("stablelm", {"qk_layernorm": True}),
     ("cohere2", {"position_embedding_type": "absolute"}),
-    ("glm4moe", {"n_group": 2}),
+    ("deepseek2-lite", {"n_group": 2}),
+    ("deepseek2-v2", {"norm_topk_prob": True}),
+    ("deepseek2-v3", {"scoring_func": "softmax"}),
+    ("deepseek2-v3", {"rope_interleave": False}),
+    ("minicpm3", {"scale_depth": 1.0}),
     ("hunyuan-moe", {"moe_topk": [1, 2]}),
     ("ernie4_5-moe", {"moe_layer_end_index": 1}),
     ("qwen2", {"layer_types": ["full_attention", "chunked_attention"]}),

@@ -11,6 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..engine import logits_size
 from ..errors import BadFileError
 from ..layers import Layers
@@ -48,6 +51,9 @@ class _Shape(QTensor):
 
     def part(self, first: int, last: int) -> QTensor:
         return _Shape(self.name, self.format, (last - first, *self.shape[1:]), self.data)
+
+    def dequantize(self) -> NDArray[np.float32]:
+        return np.broadcast_to(np.float32(0), self.shape)
 
     def as_row(self) -> QTensor:
         return _Shape(self.name, self.format, (1, self.k), self.data)

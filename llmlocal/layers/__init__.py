@@ -72,7 +72,7 @@ class Layers:
         self.tables: list[Rope | PositionScale | KeyRange] = []
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
-        self._constants: list[NDArray[np.float32]] = []
+        self._constants: list[NDArray[Any]] = []
         self._ones: dict[int, NDArray[np.float32]] = {}  # by their number
         self._q8: dict[Value, Value] = {}
 
@@ -245,10 +245,48 @@ class Layers:
         sinks: QTensor | None = None,
     ) -> Value:
         """As `attention`, over keys and values that are in the cache already: several layers may share them."""
-        g, batch, heads, value_dim = self.graph, self.graph.batch, q.width // layer.head_dim, layer.value_dim
-        keys = self._key_range(window)
-        stored, kv_heads, out = layer.arguments(), layer.kv_heads, g.value(heads * value_dim)
-        scratch_bytes = attention_ops.scratch_bytes(layer.kv_type, heads, kv_heads, layer.head_dim, value_dim)
+        kernel, stored = attention_ops.attention(layer.kv_type, softcap), layer.arguments()
+        source = self.q8(q) if layer.kv_type.q8_queries else q
+        return self._attend(kernel, layer, q, source, stored, scale=scale, window=window, sinks=sinks)
+
+    def attend_latents(self, q: Value, layer: LayerCache, *, scale: float) -> Value:
+        """Attention of q (tokens, heads * latent_dim) to latents in the cache -> (tokens, heads * value_dim).
+
+        Latents are keys and, without their last numbers, values of all heads: see `KVCache.add_latent_layer`.
+        """
+        stored = layer.latent_arguments()
+        return self._attend(
+            attention_ops.latent_attention(layer.kv_type), layer, q, q, stored, scale=scale, latent=True
+        )
+
+    def latents(self, x: Value, *, value_dim: int) -> LayerCache:
+        """Add latents (tokens, latent_dim), of which the first `value_dim` numbers are values, to a layer of the cache.
+
+        Raises UsageError for a size that the cache type cannot hold.
+        """
+        layer, batch = self.cache.add_latent_layer(x.width, value_dim), self.graph.batch
+        cells, stored = batch.cells.ctypes.data, layer.arguments()
+        self.graph.add(kv_store(layer.kv_type), tokens=batch.tokens, token_cells=cells, k=x, v=x, **stored)
+        return layer
+
+    def _attend(
+        self,
+        kernel: Kernel,
+        layer: LayerCache,
+        q: Value,
+        source: Value,
+        stored: dict[str, Any],
+        *,
+        scale: float,
+        window: int | None = None,
+        sinks: QTensor | None = None,
+        latent: bool = False,
+    ) -> Value:
+        """Attention of queries `q`, which the kernel reads as `source`, to what is `stored`."""
+        g, batch, heads, value_dim = self.graph, self.graph.batch, q.width // stored["head_dim"], stored["value_dim"]
+        keys, kv_heads, out = self._key_range(window), layer.kv_heads, g.value(heads * value_dim)
+        sizes = (layer.kv_type, heads, kv_heads, stored["head_dim"], value_dim)
+        scratch_bytes = attention_ops.scratch_bytes(*sizes, latent=latent)
         shared: dict[str, Any] = {
             "tokens": batch.tokens,
             "first_keys": keys.first.ctypes.data,
@@ -261,14 +299,8 @@ class Layers:
             "partials": Value(0, attention_ops.partials_bytes(heads, value_dim, self.cache.n_ctx)),
             "chunks": attention_ops.chunks(self.cache.n_ctx),
         }
-        g.add(
-            attention_ops.attention(layer.kv_type, softcap),
-            q=self.q8(q) if layer.kv_type.q8_queries else q,
-            sequence_starts=batch.sequence_starts.ctypes.data,
-            scale=float(scale),
-            **stored,
-            **shared,
-        )
+        starts = batch.sequence_starts.ctypes.data
+        g.add(kernel, q=source, sequence_starts=starts, scale=float(scale), **stored, **shared)
         g.add(attention_ops.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **shared)
         return out
 
@@ -282,8 +314,12 @@ class Layers:
 
     def constant(self, values: NDArray[Any]) -> int:
         """Address of a copy of `values` as float32: weights in another layout than the file's, for kernels to read."""
-        self._constants.append(np.ascontiguousarray(values, np.float32).copy())
-        return int(self._constants[-1].ctypes.data)
+        return self.keep(np.ascontiguousarray(values, np.float32).copy())
+
+    def keep(self, memory: NDArray[Any]) -> int:
+        """Address of `memory`, contiguous, which is kept as long as the layers."""
+        self._constants.append(memory)
+        return int(memory.ctypes.data)
 
     def _sinks_of(self, heads: int) -> int:
         """Address of sinks (heads,) float32 without any weight."""
@@ -356,8 +392,11 @@ class Layers:
         self.copy_columns(x, out, 0, first=first, width=width, groups=groups)
         return out
 
-    def copy_columns(self, x: Value, out: Value, at: int, *, first: int, width: int, groups: int = 1) -> None:
-        """As `columns`, into the columns of `out` from `at` on."""
+    def copy_columns(
+        self, x: Value, out: Value, at: int, *, first: int, width: int, groups: int = 1, apart: int | None = None
+    ) -> None:
+        """As `columns`, into the columns of `out` from `at` on; parts begin `apart` columns, `width` by default, from
+        each other."""
         self.graph.add(
             take_columns,
             tokens=self.graph.rows_of(x),
@@ -368,6 +407,7 @@ class Layers:
             x_group=x.width // groups,
             x_column=first,
             x_row=x.width,
+            out_group=width if apart is None else apart,
             out_column=at,
             out_row=out.width,
         )

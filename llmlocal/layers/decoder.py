@@ -155,10 +155,10 @@ def scored_experts(
 
 def _routing(g: Layers, e: Experts, w: Weights, scores: Value, normalize_weights: bool) -> Routing:
     bias, sigmoid = w.maybe_vector("exp_probs_b.bias", e.count), e.gating == SIGMOID
-    if bias is None and not sigmoid:
+    if bias is None and not sigmoid and e.groups[0] == 1:
         return route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)
     rule = {"normalize_weights": normalize_weights, "sigmoid": sigmoid}
-    return route_with_bias(g, scores, e.used, bias, factor=e.factor, **rule)
+    return route_with_bias(g, scores, e.used, bias, factor=e.factor, groups=e.groups, **rule)
 
 
 def gate_up_experts(h: Hyperparameters, e: Experts, w: Weights) -> tuple[ExpertLinear, ExpertLinear]:

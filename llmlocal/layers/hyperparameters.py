@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from .metadata import Config
 from .weights import Weights
+
+HeadSizes = Callable[[Config, str, int], tuple[int, int]]  # of the metadata, a suffix of its keys, and a default
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,14 @@ class Hyperparameters:
         return replace(self, head_dim=head_dim, rotary_dim=rotary_dim)
 
     @classmethod
-    def read(cls, c: Config, w: Weights, *, hybrid: bool = False, dense: bool = True) -> Hyperparameters:
+    def read(
+        cls, c: Config, w: Weights, *, hybrid: bool = False, dense: bool = True, head_sizes: HeadSizes | None = None
+    ) -> Hyperparameters:
         """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values.
 
         In a `hybrid` model blocks may have no attention (no heads) or no feed-forward. Files of models whose every
-        feed-forward is a mixture of experts, not `dense`, may leave out its size.
+        feed-forward is a mixture of experts, not `dense`, may leave out its size. `head_sizes` reads (head_dim,
+        rotary_dim) where values have another size than keys.
         """
         width = c.integer("embedding_length", 1, 1 << 20)
         blocks = c.integer("block_count", 1, len(w.gguf.tensors))  # every block has tensors
@@ -62,7 +68,7 @@ class Hyperparameters:
         all_kv_heads = c.integers("attention.head_count_kv", blocks, least, 1 << 12, all_heads)
         all_ffn = c.integers("feed_forward_length", blocks, least, 1 << 22, None if dense else (1,) * blocks)
         heads, kv_heads, ffn = (next((n for n in some if n), 1) for some in (all_heads, all_kv_heads, all_ffn))
-        head_dim, rotary_dim = _head_sizes(c, "", max(1, width // heads))
+        head_dim, rotary_dim = (head_sizes or _head_sizes)(c, "", max(1, width // heads))
         odd = next((some for some in zip(all_heads, all_kv_heads, strict=True) if some[1] and some[0] % some[1]), None)
         if odd:
             raise c.fail(f"{odd[0]} attention heads are not a multiple of {odd[1]} key heads")
@@ -101,7 +107,8 @@ class Experts:
     """Sizes of a mixture of experts: how many there are, how many each token uses, and the hidden width of their MLPs.
 
     `shared_ffn` is the hidden width of the shared expert, 0 for none; `factor` multiplies the weights of the chosen.
-    `gating`: the function that makes weights of scores, as in `expert_gating_func`.
+    `gating`: the function that makes weights of scores, as in `expert_gating_func`. The chosen are of the best
+    of several groups of equal size; `groups`: how many groups there are, and how many are the best.
     """
 
     count: int
@@ -110,6 +117,7 @@ class Experts:
     shared_ffn: int
     factor: float
     gating: int
+    groups: tuple[int, int]
 
     @classmethod
     def read(cls, c: Config, h: Hyperparameters, *, gating: int = SOFTMAX) -> Experts:
@@ -121,13 +129,19 @@ class Experts:
         if gating not in (SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN):
             raise c.fail(f"{c.arch}.expert_gating_func is {gating}; supported are softmax (1, 3) and sigmoid (2)")
         count = c.integer("expert_count", 1, 1 << 12)
+        groups = c.integer("expert_group_count", 0, count, 1) or 1
+        groups_used = c.integer("expert_group_used_count", 0, groups, groups) or groups
+        used = c.integer("expert_used_count", 1, count)
+        if count % groups or used > count // groups * groups_used:
+            raise c.fail(f"{count} experts in {groups} groups, {groups_used} of them used, do not give {used} experts")
         return cls(
             count=count,
-            used=c.integer("expert_used_count", 1, count),
+            used=used,
             ffn=c.integer("expert_feed_forward_length", 1, 1 << 22, h.ffn),
             shared_ffn=c.integer("expert_shared_feed_forward_length", 0, 1 << 22, 0),
             factor=c.number("expert_weights_scale", 0, 1e3, 1.0) or 1.0,
             gating=gating,
+            groups=(groups, groups_used),
         )
 
 

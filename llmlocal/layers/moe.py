@@ -29,7 +29,7 @@ from ..quant.kernels.q8_activations import q8_bytes
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
-from .expert_matrices import ExpertLinear
+from .expert_matrices import ExpertLinear, ExpertMatrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,16 @@ def route_with_bias(
     sigmoid: bool,
     normalize_weights: bool,
     factor: float,
+    groups: tuple[int, int] = (1, 1),
 ) -> Routing:
-    """As `route`, by sigmoid (or softmax) scores plus `bias` (experts,), if there is one: `ops.sigmoid_router`."""
+    """As `route`, by sigmoid (or softmax) scores plus `bias` (experts,), if there is one: `ops.sigmoid_router`.
+
+    `groups`: how many groups of experts there are, and how many of the best the chosen may be of. A group is as good
+    as its two best experts; by plain softmax, as DeepSeek-V2 does it, as its best one.
+    """
     address = bias.address if bias else layers.constant(np.zeros(scores.width))
     rule = {"normalize_weights": int(normalize_weights), "factor": float(factor), "bias": address}
+    rule |= {"groups": groups[0], "groups_used": groups[1], "group_best": 2 if sigmoid or bias else 1}
     return _routing(layers, sigmoid_router if sigmoid else softmax_router, scores, used, rule)
 
 
@@ -100,17 +106,38 @@ def sorted_expert_linear(layers: Layers, x: Value, r: Routing, stack: ExpertLine
     return _matmuls(layers, [rows], r, (stack,))[0]
 
 
+def grouped_linear(layers: Layers, x: Value, groups: Value, per_token: int, matrices: ExpertMatrices) -> Value:
+    """x (tokens * per_token, k) @ the matrix of each row's group, transposed -> (tokens * per_token, rows)."""
+    if layers.graph.observer:
+        layers.graph.observer.before_expert_matmul(layers.graph, x, groups, None, [matrices])
+    rows = x if float_activations(matrices.format) else layers.q8(x, per_token)
+    return _products(layers, [rows], groups, per_token, [matrices])[0]
+
+
 def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLinear, ...]) -> list[Value]:
+    g, outs = layers.graph, _products(layers, xs, r.groups, r.used, [stack.weights for stack in stacks])
+    for (weights, biases, scales), out in zip(stacks, outs, strict=True):
+        shared: dict[str, Any] = {"pairs": g.batch.tokens_times(r.used), "x": out, "width": weights.shape[1]}
+        if scales is not None:
+            g.add(scale_by_expert, expert_of=r.expert_of, scales=scales.address, **shared)
+        if biases is not None:
+            g.add(add_expert_bias, expert_of=r.expert_of, bias=biases.address, **shared)
+    return outs
+
+
+def _products(
+    layers: Layers, xs: list[Value], groups: Value, per_token: int, stacks: list[ExpertMatrices]
+) -> list[Value]:
     g = layers.graph
-    outs = [g.value(r.used * stack.weights.shape[1]) for stack in stacks]
-    for i, (stack, x, out) in enumerate(zip([stack.weights for stack in stacks], xs, outs, strict=True)):
+    outs = [g.value(per_token * stack.shape[1]) for stack in stacks]
+    for i, (stack, x, out) in enumerate(zip(stacks, xs, outs, strict=True)):
         _, rows, k = stack.shape
         layers.expert_matrices.append(stack)
         g.add(
             matmul_grouped(stack.format),
             barrier=i == len(outs) - 1,
             tokens=g.batch.tokens,
-            groups=r.groups,
+            groups=groups,
             matrices=stack.addresses.ctypes.data,
             x=x,
             y=out,
@@ -119,12 +146,6 @@ def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLi
             row_bytes=stack.format.row_bytes(k),
             scratch=g.scratch(SCRATCH_BYTES),
         )
-    for (weights, biases, scales), out in zip(stacks, outs, strict=True):
-        shared: dict[str, Any] = {"pairs": g.batch.tokens_times(r.used), "x": out, "width": weights.shape[1]}
-        if scales is not None:
-            g.add(scale_by_expert, expert_of=r.expert_of, scales=scales.address, **shared)
-        if biases is not None:
-            g.add(add_expert_bias, expert_of=r.expert_of, bias=biases.address, **shared)
     return outs
 
 

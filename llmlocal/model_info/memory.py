@@ -92,8 +92,13 @@ def cached_layers(metadata: Mapping[str, Any]) -> list[tuple[int, int, int]]:
     """(KV heads, key size, value size) of each layer that has keys and values of its own.
 
     Layers with a sliding window may have other head sizes; the last layers may share the keys and values of others.
+    Latents have no keys beside them.
     """
     layers = min(arch_value(metadata, "block_count") or 0, MAX_LAYERS)
+    if latent := arch_value(metadata, "attention.kv_lora_rank"):  # one vector is key and value of all heads
+        return [(1, 0, latent + (arch_value(metadata, "rope.dimension_count") or 0))] * min(
+            layers, run_blocks(metadata)
+        )
     keys, values = head_sizes(metadata)
     local_keys, local_values = (
         size if (own := arch_value(metadata, f"attention.{kind}_length_swa")) is None else own

@@ -24,9 +24,12 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return pre_norm_decoder(g, h, w, vocab, lambda h, b, x: attention(g, h, b, x, rope), blocks_with_experts(g, c, h))
 
 
-def blocks_with_experts(g: Layers, c: Config, h: Hyperparameters) -> Sublayer:
-    """The feed-forward: an MLP in the leading dense blocks, experts and shared experts in the others."""
-    e = Experts.read(c, h, gating=SIGMOID)
+def blocks_with_experts(g: Layers, c: Config, h: Hyperparameters, *, gating: int = SIGMOID) -> Sublayer:
+    """The feed-forward: an MLP in the leading dense blocks, experts and shared experts in the others.
+
+    `gating` is that of files without the key.
+    """
+    e = Experts.read(c, h, gating=gating)
     e = replace(e, shared_ffn=e.ffn * c.integer("expert_shared_count", 1, 1 << 10))
     normalize = c.flag("expert_weights_norm", False)
     dense = [f"blk.{i}." for i in range(c.integer("leading_dense_block_count", 0, h.blocks, 0))]
@@ -41,17 +44,21 @@ def blocks_with_experts(g: Layers, c: Config, h: Hyperparameters) -> Sublayer:
 
 
 def sparse_keys(s: Settings) -> Keys:
-    """Metadata of the decoder and its experts. Raises BadFileError for experts that are chosen in groups."""
-    if s.integer("n_group", default=1) > 1 or s.integer("topk_group", default=1) > 1:
-        raise s.fail("n_group and topk_group must be 1: experts in groups are not supported", "")
-    return decoder_keys(s) | {
-        "expert_feed_forward_length": s.integer("moe_intermediate_size"),
-        "expert_shared_count": s.integer("n_shared_experts"),
-        "leading_dense_block_count": s.integer("first_k_dense_replace"),
-        "expert_weights_scale": s.number("routed_scaling_factor"),
-        "expert_weights_norm": s.flag("norm_topk_prob"),
-        "expert_gating_func": SIGMOID,
-    }
+    """Metadata of the decoder and its experts."""
+    groups = {"expert_group_count": "n_group", "expert_group_used_count": "topk_group"}
+    given = {key: s.integer(name) for key, name in groups.items() if s.find(name) is not None}
+    return (
+        decoder_keys(s)
+        | given
+        | {
+            "expert_feed_forward_length": s.integer("moe_intermediate_size"),
+            "expert_shared_count": s.integer("n_shared_experts"),
+            "leading_dense_block_count": s.integer("first_k_dense_replace"),
+            "expert_weights_scale": s.number("routed_scaling_factor"),
+            "expert_weights_norm": s.flag("norm_topk_prob"),
+            "expert_gating_func": SIGMOID,
+        }
+    )
 
 
 STEPS = {r"\.e_score_correction_bias$": renames(".e_score_correction.bias")}

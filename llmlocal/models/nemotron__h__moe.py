@@ -20,13 +20,13 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     h = Hyperparameters.read(c, w, hybrid=True)
     e, normalizes = Experts.read(c, h), c.flag("expert_weights_norm", False)
     latent = c.integer("moe_latent_size", 0, 1 << 20, 0)
-    c.integer("expert_group_count", 0, 1, 1)  # a choice among groups first is not supported
     c.integer("expert_shared_count", 0, 1 << 12, 1)  # `shared_ffn` is the width of all of them
 
     def feed_forward(h: Hyperparameters, b: Weights, x: Value) -> Value:
         scores = g.linear(x, b.matrix("ffn_gate_inp.weight", e.count, h.width))
         bias = b.vector("exp_probs_b.bias", e.count)
-        routing = route_with_bias(g, scores, e.used, bias, sigmoid=True, normalize_weights=normalizes, factor=e.factor)
+        rule = {"sigmoid": True, "normalize_weights": normalizes}
+        routing = route_with_bias(g, scores, e.used, bias, factor=e.factor, groups=e.groups, **rule)
         width = latent or h.width
         narrow = g.linear(x, b.matrix("ffn_latent_down.weight", latent, h.width)) if latent else x
         up = expert_linears(g, narrow, routing, b.stack("ffn_up", e.count, e.ffn, width))[0]
@@ -46,13 +46,11 @@ def shared_mlp(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value) 
 
 
 def keys(s: Settings) -> Keys:
-    """Metadata from config.json. Raises BadFileError for groups of experts, and for MLPs beside the experts."""
+    """Metadata from config.json. Raises BadFileError for MLPs beside the experts."""
     kinds, ffn = layer_kinds(s), s.integer("moe_intermediate_size")
     if "-" in kinds:
         raise s.fail("layers with an MLP beside layers with experts are not supported for this architecture")
-    if s.integer("n_group") > 1:
-        raise s.fail("n_group is greater than 1; a choice of experts by groups is not supported")
-    s.find("topk_group", "moe_shared_expert_overlap", "num_nextn_predict_layers", *PREDICTING)
+    s.find("moe_shared_expert_overlap", "num_nextn_predict_layers", *PREDICTING)
     latent = s.integer("moe_latent_size", default=0)
     return shared_keys(s, kinds, ffn) | {
         "expert_count": s.integer("n_routed_experts"),
@@ -62,13 +60,14 @@ def keys(s: Settings) -> Keys:
         "expert_shared_count": s.integer("n_shared_experts"),
         "expert_weights_norm": s.flag("norm_topk_prob"),
         "expert_weights_scale": s.number("routed_scaling_factor"),
-        "expert_group_count": 1,
+        "expert_group_count": s.integer("n_group"),
+        "expert_group_used_count": s.integer("topk_group"),
         "moe_latent_size": latent or None,
     }
 
 
 PREDICTING = ("mtp_hybrid_override_pattern", "mtp_layers_block_type")
-ROUTER = {"n_group": 1, "n_shared_experts": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0}
+ROUTER = {"n_group": 1, "topk_group": 1, "n_shared_experts": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0}
 EXPERTS = {
     r"^backbone\.(layers\.\d+)\.mixer\.experts\.": renames(r"model.\1.mlp.experts."),
     r"\.e_score_correction_bias$": renames(".e_score_correction.bias"),

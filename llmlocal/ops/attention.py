@@ -5,6 +5,9 @@ so that each key and value is loaded once for all of them. Each chunk of the cac
 `softmax`). In a batch of few tokens threads take chunks as well, and `attention_merge` merges the partial results
 (flash decoding); otherwise a row is merged as it goes. Both merge chunks in the order of positions, so a token's result
 depends neither on the number of threads nor on the rest of the batch.
+
+Latent attention (DeepSeek-AI 2024, arXiv 2405.04434) has one key head: keys are rows of the cache, and values the first
+numbers of the same rows.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel, float_bits
 from ..quant.simd.instruction_set import InstructionSet
-from .kv.kv_type import ALIGN, KVType, Scores
+from .kv.kv_type import ALIGN, KVType, Scores, padded
+from .kv.rows import float_query
 from .softmax import (
     TAIL,
     ScoreTransform,
@@ -96,10 +100,12 @@ def block_tokens(group: int) -> int:
     return max(1, min(BLOCK_TOKENS, BLOCK_ROWS // group))
 
 
-def scratch_bytes(kv_type: KVType, heads: int, kv_heads: int, head_dim: int, value_dim: int) -> int:
+def scratch_bytes(
+    kv_type: KVType, heads: int, kv_heads: int, head_dim: int, value_dim: int, *, latent: bool = False
+) -> int:
     """Scratch bytes of each thread: queries, scores twice, and two partial results of every row."""
-    group = heads // kv_heads
-    return group * block_tokens(group) * (kv_type.query_bytes(head_dim) + 8 * CHUNK + 2 * partial_bytes(value_dim))
+    group, query_bytes = heads // kv_heads, 4 * padded(head_dim) if latent else kv_type.query_bytes(head_dim)
+    return group * block_tokens(group) * (query_bytes + 8 * CHUNK + 2 * partial_bytes(value_dim))
 
 
 def partials_bytes(heads: int, value_dim: int, n_ctx: int) -> int:
@@ -151,13 +157,20 @@ def attention(kv_type: KVType, softcap: float = 0.0) -> Kernel:
     `attention_merge`."""
     name = f"attention_{kv_type.name}"
     if not softcap:
-        return Kernel(name, Arguments._fields, lambda v: _build(v, kv_type, no_transform(v)))
+        return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v))))
     name = f"{name}_cap{float_bits(softcap):x}"
-    return Kernel(name, Arguments._fields, lambda v: _build(v, kv_type, softcap_scores(v, softcap)))
+    return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, softcap_scores(v, softcap))))
 
 
-def _build(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> Any:
-    end_of_sequence, chunk_range, attend = _end_of_sequence(v), _chunk_range(v), _attend(v, kv_type, transform)
+def latent_attention(kv_type: KVType) -> Kernel:
+    """As `attention` for one key head, whose keys and values are the same memory, rows of `head_dim` numbers stored as
+    values are; `q` is always float32."""
+    name = f"latent_attention_{kv_type.name}"
+    return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v), latent=True)))
+
+
+def _build(v: InstructionSet, attend: Any) -> Any:
+    end_of_sequence, chunk_range = _end_of_sequence(v), _chunk_range(v)
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
@@ -222,18 +235,24 @@ def _load_rows(v: InstructionSet, load_query: Callable[..., Any], query_bytes: i
     return v.jitable(run)
 
 
-def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> Any:
+def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform, *, latent: bool = False) -> Any:
     """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
-    multiply_keys, multiply_values = kernels.multiply_keys, kernels.multiply_values
-    query_bytes = 2 if kv_type.q8_queries else 4
-    load_rows, exponentiate_row = _load_rows(v, kernels.load_query, query_bytes), exponentiate(v, transform)
+    multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
+    load_query, query_bytes = kernels.load_query, 2 if kv_type.q8_queries else 4
+    if latent:
+        load_query, query_bytes = v.jitable(float_query(v)), 4
+    load_rows, exponentiate_row = _load_rows(v, load_query, query_bytes), exponentiate(v, transform)
     merge_row, normalize_row = merge(v), normalize(v)
 
     def run(a, s, scratch):
         group = a.heads // a.kv_heads
         width, value_width = -(-a.head_dim // ALIGN) * ALIGN, -(-a.value_dim // ALIGN) * ALIGN
-        rows, nbytes = (s.last - s.first) * group, 4 * (value_width + 2 * TAIL)
+        rows, nbytes, stored = (
+            (s.last - s.first) * group,
+            4 * (value_width + 2 * TAIL),
+            width if latent else value_width,
+        )
         queries, scores = scratch, scratch + query_bytes * width * rows
         spare = scores + 4 * CHUNK * rows
         results = spare + 4 * CHUNK * rows
@@ -248,12 +267,13 @@ def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform) -> An
                 partials = a.partials + nbytes * ((s.kv_head * a.chunks + chunk) * SPLIT_TOKENS + s.first) * group
             count = min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN)
             block = Scores(scores, 4 * CHUNK, rows, count)
-            multiply_keys(keys, start_cell + at, width, queries, block)
+            cell = start_cell + at
+            multiply_keys(keys, cell, a.cells, width, queries, block)
             for r in range(rows):
                 t = s.first + r // group
                 low, high = v.load_i64(a.first_keys + 8 * t) - at, v.load_i64(a.last_keys + 8 * t) + 1 - at
                 exponentiate_row(scores + 4 * CHUNK * r, count, low, high, partials + nbytes * r, value_width)
-            multiply_values(values, start_cell + at, a.cells, value_width, block, partials, nbytes, spare)
+            multiply_values(values, cell, a.cells, stored, value_width, block, partials, nbytes, spare)
             if not s.split:
                 for r in range(rows):
                     t = s.first + r // group

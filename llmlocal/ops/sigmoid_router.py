@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .activations import sigmoid_of, sigmoid_reference
+from .expert_groups import leave_best_groups
 from .topk_router import each_token
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class Arguments(NamedTuple):
     used: int
     normalize_weights: int
     factor: int
+    groups: int  # of experts, of equal sizes; the chosen are of the `groups_used` best, see `expert_groups`
+    groups_used: int
+    group_best: int
 
 
 def sigmoid_router_reference(
@@ -48,12 +52,14 @@ def sigmoid_router_reference(
 
 def biased_router(v: InstructionSet, probabilities: Any) -> Any:
     """A router's body; `probabilities(scores, experts)` overwrites a token's scores and returns a sum of them."""
+    leave_groups = leave_best_groups(v)
 
     @v.jitable
     def route_token(a, t):
         scores, chosen, weights = a.scores + 4 * a.experts * t, a.chosen + 8 * a.used * t, a.weights + 4 * a.used * t
         total = probabilities(scores, a.experts)
         lost, chosen_total = total - total, v.float32(SMALLEST)  # NaN where a score is
+        leave_groups(a, scores)
         for j in range(a.used):
             best, best_score = j, v.float32(-3.3e38)
             for e in range(a.experts):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,11 @@ from .buffers import aligned
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """Keys and values of one layer, each (kv_heads, cells, dim) in the layout of `kv_type`."""
+    """Keys and values of one layer, each (kv_heads, cells, dim) in the layout of `kv_type`.
+
+    A layer of latents has no keys; its values are the latents, of which the first `latent_values` numbers are what
+    attention sums up.
+    """
 
     kv_type: KVType
     kv_heads: int
@@ -26,6 +30,7 @@ class LayerCache:
     cells: int
     keys: NDArray[np.uint8]
     values: NDArray[np.uint8]
+    latent_values: int = 0
 
     def arguments(self) -> dict[str, Any]:
         """Fields of the kernels that read or write this layer."""
@@ -37,6 +42,11 @@ class LayerCache:
             "value_dim": self.value_dim,
             "cells": self.cells,
         }
+
+    def latent_arguments(self) -> dict[str, Any]:
+        """Fields of the attention to a layer of `add_latent_layer`: its rows are keys, and their beginnings values."""
+        dims = {"head_dim": self.value_dim, "value_dim": self.latent_values}
+        return self.arguments() | {"keys": self.values.ctypes.data, **dims}
 
     def planes(self) -> Iterator[NDArray[np.uint8]]:
         """Views (n, cells / ALIGN, bytes) that together cover keys and values, ALIGN cells to an entry."""
@@ -75,6 +85,15 @@ class KVCache:
         keys, values = (kv_heads * self.cells * self.kv_type.cell_bytes(dim) for dim in (head_dim, value_dim))
         layer = LayerCache(self.kv_type, kv_heads, head_dim, value_dim, self.cells, aligned(keys), aligned(values))
         self.layers.append(layer)
+        return layer
+
+    def add_latent_layer(self, latent_dim: int, value_dim: int) -> LayerCache:
+        """One more layer, of latents: one vector for each cell, whose first `value_dim` numbers are also the values.
+
+        Raises UsageError for a size that the cache type cannot hold.
+        """
+        layer = replace(self.add_layer(1, 0, latent_dim), latent_values=value_dim)
+        self.layers[-1] = layer
         return layer
 
     def start(self, seq: int) -> int:

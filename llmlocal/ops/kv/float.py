@@ -10,6 +10,7 @@ from typing import Any
 from ...quant.simd.instruction_set import InstructionSet
 from .kv_type import ALIGN, KVKernels, KVType
 from .panel import product
+from .rows import float_query, multiply_rows
 
 
 def _kernels(v: InstructionSet, nbytes: int, load: Any, pack: Any) -> KVKernels:
@@ -37,26 +38,20 @@ def _kernels(v: InstructionSet, nbytes: int, load: Any, pack: Any) -> KVKernels:
         width = -(-dim // ALIGN) * ALIGN
         write(source, values + nbytes * width * cell, nbytes, dim)
 
-    def load_query(q, t, head, heads, dim, width, scale, target):
-        source = q + 4 * dim * (heads * t + head)
-        for i in range(0, dim - 7, 8):
-            v.store(target + 4 * i, v.load(f32x8, source + 4 * i) * scale)
-        for i in range(dim // 8 * 8, width):
-            v.store(target + 4 * i, v.load_f32(source + 4 * i) * scale if i < dim else v.float32(0))
-
-    def multiply_keys(keys, cell, width, queries, scores):
+    def multiply_keys(keys, cell, cells, width, queries, scores):
         for key in range(0, scores.keys, ALIGN):
             group = keys + nbytes * width * (cell + key)
             y = scores.address + 4 * key
             multiply(queries, 4 * width, scores.rows, y, scores.stride, group, nbytes * ALIGN, width)
 
-    def multiply_values(values, cell, cells, width, weights, sums, sums_stride, spare):
+    def multiply_values(values, cell, cells, row, width, weights, sums, sums_stride, spare):
         for i in range(0, width, ALIGN):
-            first = values + nbytes * (width * cell + i)
+            first = values + nbytes * (row * cell + i)
             x, y, depth = weights.address, sums + 4 * i, weights.keys
-            multiply(x, weights.stride, weights.rows, y, sums_stride, first, nbytes * width, depth)
+            multiply(x, weights.stride, weights.rows, y, sums_stride, first, nbytes * row, depth)
 
-    parts = (write_key, write_value, load_query, multiply_keys, multiply_values)
+    rows = multiply_rows(v, load, nbytes, scaled=False)
+    parts = (write_key, write_value, float_query(v), multiply_keys, multiply_values, rows)
     return KVKernels(*(v.jitable(part) for part in parts))
 
 

@@ -37,10 +37,13 @@ class KVKernels:
 
     `write_key(source, keys, cell, cells, dim)`, `write_value(...)`: `dim` float32 to a cell of one head's memory.
     `load_query(q, t, head, heads, dim, width, scale, target)`: one query times `scale`, to query_bytes(dim) bytes.
-    `multiply_keys(keys, cell, width, queries, scores)`: scores = queries times the keys of as many cells from `cell`
-        on, a multiple of ALIGN.
-    `multiply_values(values, cell, cells, width, weights, sums, sums_stride, spare)`: sums (rows, width) = weights
-        (`Scores`) times values; `spare` has room for another matrix of the size of `weights`.
+    `multiply_keys(keys, cell, cells, width, queries, scores)`: scores = queries times the keys of as many cells from
+        `cell` on, a multiple of ALIGN.
+    `multiply_values(values, cell, cells, row, width, weights, sums, sums_stride, spare)`: sums (rows, width) = weights
+        (`Scores`) times the first `width` numbers of values, `row` in all; `spare` has room for another matrix of the
+        size of `weights`.
+    `multiply_rows(values, cell, cells, row, queries, scores)`: as `multiply_keys`, of what is stored as values are,
+        and for float32 queries.
     """
 
     write_key: KernelPart
@@ -48,6 +51,7 @@ class KVKernels:
     load_query: KernelPart
     multiply_keys: KernelPart
     multiply_values: KernelPart
+    multiply_rows: KernelPart
 
 
 @dataclass(frozen=True, slots=True)

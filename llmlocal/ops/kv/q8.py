@@ -14,6 +14,7 @@ from ...quant.kernels.q8_activations import BLOCK, LINE, SCALE, SUM, SUM_SHIFT
 from ...quant.simd.instruction_set import InstructionSet
 from .kv_type import KVKernels, KVType
 from .panel import by_rows, product
+from .rows import multiply_rows
 
 BLOCK_BYTES = BLOCK + 4
 
@@ -21,8 +22,15 @@ BLOCK_BYTES = BLOCK + 4
 def _kernels(v: InstructionSet) -> KVKernels:
     write_key, write_value = _writers(v)
     load_query = _load_query(v)
-    parts = (write_key, write_value, load_query, _multiply_keys(v), _multiply_values(v))
+    rows = multiply_rows(v, _loaded(v), 1, scaled=True)
+    parts = (write_key, write_value, load_query, _multiply_keys(v), _multiply_values(v), rows)
     return KVKernels(*(v.jitable(part) for part in parts))
+
+
+def _loaded(v: InstructionSet) -> Any:
+    """`(p)`: LANES int8 as float32."""
+    f32, kind = v.f32, v.Vec("i8", v.LANES)
+    return lambda p: v.to_f32(f32, v.load(kind, p))
 
 
 def _writers(v: InstructionSet) -> tuple[Any, Any]:
@@ -92,7 +100,7 @@ def _multiply_keys(v: InstructionSet) -> Any:
     lanes = v.LANES
     multiply = by_rows(v, lambda rows: _panel(v, rows))
 
-    def run(keys, cell, width, queries, scores):
+    def run(keys, cell, cells, width, queries, scores):
         for key in range(0, scores.keys, lanes):
             tile = keys + (cell + key) * (width // BLOCK) * BLOCK_BYTES
             multiply(queries, 2 * width, scores.rows, scores.address + 4 * key, scores.stride, tile, width)
@@ -144,18 +152,17 @@ def _panel(v: InstructionSet, rows: int) -> Any:
 
 
 def _multiply_values(v: InstructionSet) -> Any:
-    f32, bytes_of, lanes = v.f32, v.Vec("i8", v.LANES), v.LANES
-    multiply = product(v, lambda p: v.to_f32(f32, v.load(bytes_of, p)), 1)
+    f32, lanes, multiply = v.f32, v.LANES, product(v, _loaded(v), 1)
 
-    def run(values, cell, cells, width, weights, sums, sums_stride, spare):
+    def run(values, cell, cells, row, width, weights, sums, sums_stride, spare):
         for i in range(0, width, BLOCK):
-            scales = values + cells * width + 4 * (cells * (i // BLOCK) + cell)
+            scales = values + cells * row + 4 * (cells * (i // BLOCK) + cell)
             for r in range(weights.rows):
-                row, target = weights.address + r * weights.stride, spare + r * weights.stride
+                source, target = weights.address + r * weights.stride, spare + r * weights.stride
                 for key in range(0, 4 * weights.keys, 4 * lanes):
-                    v.store(target + key, v.load(f32, row + key) * v.load(f32, scales + key))
-            y, first = sums + 4 * i, values + cell * width + i
-            multiply(spare, weights.stride, weights.rows, y, sums_stride, first, width, weights.keys)
+                    v.store(target + key, v.load(f32, source + key) * v.load(f32, scales + key))
+            y, first = sums + 4 * i, values + cell * row + i
+            multiply(spare, weights.stride, weights.rows, y, sums_stride, first, row, weights.keys)
 
     return run
 

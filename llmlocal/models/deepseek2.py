@@ -1,0 +1,109 @@
+"""DeepSeek-V2, V3 and R1 (DeepSeek-AI 2024, arXiv 2405.04434 and 2412.19437), Kimi K2, GLM-4.7-Flash: multi-head latent
+attention; after the first blocks a mixture of experts with shared ones, chosen within groups of experts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..hf.config import Keys, Settings, as_number
+from ..hf.conversion import Conversion
+from ..hf.streams import Stream, reshaped, split, transposed
+from ..layers import Layers
+from ..layers.decoder import pre_norm_decoder
+from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters
+from ..layers.latent_attention import LatentSizes, latent_attention, sharpened_rope
+from ..layers.metadata import Config
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from .dots1 import DEFAULTS as EXPERTS
+from .dots1 import STEPS, blocks_with_experts, sparse_keys
+
+GLM_FLASH = (47, 154880)  # blocks and vocabulary of a model whose files may not say that it has sigmoid scores
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w, head_sizes=head_sizes)
+    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
+    parameters, scale = sharpened_rope(c, w, h, g.cache.n_ctx)
+    value = c.integer("attention.value_length", 1, 1 << 14, h.head_dim)
+    s = LatentSizes.read(c, h, c.integer("attention.value_length_mla", 1, 1 << 14, value), scale)
+    rope, sharpens = g.rope(parameters, interleaved=True), c.number("attention.temperature_scale", 0, 1e3, 0.0)
+    every = c.integer("attention.temperature_length", 1, 1 << 31, h.context)
+    feed_forward = blocks_with_experts(g, c, h, gating=SIGMOID if (h.blocks, vocab) == GLM_FLASH else SOFTMAX)
+
+    def attention(h: Hyperparameters, b: Weights, x: Value) -> Value:
+        return latent_attention(g, h, s, b, x, rope, (sharpens, every) if sharpens else None)
+
+    return pre_norm_decoder(g, h, w, vocab, attention, feed_forward)
+
+
+def head_sizes(c: Config, _: str, default: int) -> tuple[int, int]:
+    """Size of a key once it is unpacked, and how much of it has rotary embedding."""
+    cached = c.integer("attention.key_length", 1, 1 << 14, default)
+    head_dim = c.integer("attention.key_length_mla", 1, 1 << 12, min(cached, 1 << 12))
+    return head_dim, c.integer("rope.dimension_count", 2, head_dim)
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json. Raises BadFileError for what GGUF cannot say of these models."""
+    for name, value in {**EXPERTS, **OF_CLASS.get(str(s.items("architectures")[0]), {})}.items():
+        s.values.setdefault(name, value)
+    latent, rotary = s.integer("kv_lora_rank"), s.integer("qk_rope_head_dim")
+    if not s.flag("rope_interleave", default=True):
+        raise s.fail("rope_interleave must be true", "")
+    sharper, factor = (as_number(s, name, s.rope.get(name) or 0.0) for name in ("mscale_all_dim", "mscale"))
+    if sharper and (factor or 1.0) != sharper:
+        raise s.fail(f"mscale {factor:g} differs from mscale_all_dim {sharper:g}", "")
+    sizes = {
+        "attention.head_count_kv": 1,
+        "attention.q_lora_rank": s.integer("q_lora_rank") if s.find("q_lora_rank") else None,
+        "attention.kv_lora_rank": latent,
+        "attention.key_length": latent + rotary,
+        "attention.value_length": latent,
+        "attention.key_length_mla": s.integer("qk_nope_head_dim") + rotary,
+        "attention.value_length_mla": s.integer("v_head_dim"),
+        "rope.dimension_count": rotary,
+        "rope.scaling.yarn_log_multiplier": 0.1 * sharper if sharper else None,
+        "vocab_size": s.integer("vocab_size"),
+    }
+    return sparse_keys(s) | sizes | routing_keys(s)
+
+
+def routing_keys(s: Settings) -> Keys:
+    """How experts are chosen: by sigmoid scores in DeepSeek-V3 and later, by softmax in V2."""
+    v2 = s.items("architectures")[0] == "DeepseekV2ForCausalLM"
+    function = s.text("scoring_func", default="softmax" if v2 else "sigmoid")
+    method = s.text("topk_method", default="greedy" if v2 else "noaux_tc")
+    if function != ("softmax" if v2 else "sigmoid"):
+        raise s.fail(f"scoring_func {function!r:.40} is not what this class computes", "")
+    if method == "greedy" and s.integer("n_group", default=1) > 1:
+        raise s.fail("topk_method greedy has no groups, but n_group is greater than 1", "")
+    if v2 and s.flag("norm_topk_prob"):
+        raise s.fail("norm_topk_prob must be false for DeepSeek-V2", "")
+    return {
+        "expert_gating_func": SOFTMAX if v2 else SIGMOID,
+        "expert_weights_norm": s.flag("norm_topk_prob") or None,
+    }
+
+
+def apart(s: Settings, x: Stream) -> dict[str, Stream]:
+    """kv_b_proj as the matrices of keys, transposed, and of values of each head."""
+    heads, value = s.integer("num_attention_heads"), s.integer("v_head_dim")
+    by_head = reshaped(x, heads, s.integer("qk_nope_head_dim") + value, x.k)
+    keys, values = split(by_head, [s.integer("qk_nope_head_dim"), value])
+    return {"k_b_proj": transposed(keys), "v_b_proj": values}
+
+
+V3 = {"n_group": 8, "topk_group": 4, "first_k_dense_replace": 3, "routed_scaling_factor": 2.5, "norm_topk_prob": True}
+OF_CLASS: dict[str, dict[str, Any]] = {"DeepseekV2ForCausalLM": {"norm_topk_prob": False}, "DeepseekV3ForCausalLM": V3}
+DEFAULTS = {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "kv_lora_rank": 512, "qk_nope_head_dim": 128}
+DEFAULTS |= {"qk_rope_head_dim": 64, "v_head_dim": 128}
+CONVERSION = Conversion(
+    classes=("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM"),
+    defaults=DEFAULTS,
+    tied=False,
+    keys=keys,
+    steps=STEPS | {r"kv_b_proj(?=\.weight$)": apart},
+)

@@ -1,0 +1,211 @@
+"""Attention over latents, products by head, and routing within groups of experts, against their references."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from families import IDS, golden, settings
+from instruction_sets import ISAS
+from naive import nmse, number, run
+from numpy.typing import NDArray
+from test_families import EXACT, write_converted
+from test_ops import normal, wide
+
+from llmlocal.engine import Engine
+from llmlocal.gguf import open_gguf
+from llmlocal.gguf.writer import write_gguf
+from llmlocal.model_info.memory import memory
+from llmlocal.ops.attention import (
+    CHUNK,
+    SPLIT_TOKENS,
+    attention_merge,
+    attention_reference,
+    chunks,
+    latent_attention,
+    partials_bytes,
+    scratch_bytes,
+)
+from llmlocal.ops.expert_groups import best_groups_reference
+from llmlocal.ops.heads import heads_apart, heads_together, heads_together_reference
+from llmlocal.ops.kv import find as find_kv_type
+from llmlocal.ops.kv.kv_type import padded
+from llmlocal.ops.kv.store import kv_store
+from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
+from llmlocal.ops.softmax import NO_SINK
+from llmlocal.ops.softmax_router import softmax_router, softmax_router_reference
+from llmlocal.ops.sort_by_expert import GROUP_BYTES, groups_bytes
+from llmlocal.quant.jit.kernel import Kernel
+from llmlocal.quant.tensor import QTensor
+from llmlocal.runtime.kv_cache import KVCache
+
+Array = NDArray[Any]
+BOUNDS = {"f32": 1e-10, "f16": 1e-6, "q8_0": 1e-4}
+
+
+def attended(
+    kind: str, q: Array, latents: Array, value_dim: int, some: slice, isa: str | None = None, threads: int = 2
+) -> Array:
+    """Latents stored, and attention of the queries `some` to them."""
+    kv_type, (length, dim), heads = find_kv_type(kind), latents.shape, q.shape[1]
+    cells = padded(length)
+    memory = np.zeros(cells * kv_type.cell_bytes(dim), np.uint8)
+    stored = {"kv_heads": 1, "cells": cells, "keys": memory, "values": memory}
+    where = np.arange(length)
+    run(
+        kv_store(kv_type),
+        isa,
+        2,
+        tokens=number(length),
+        token_cells=where,
+        k=latents,
+        v=latents,
+        head_dim=0,
+        value_dim=dim,
+        **stored,
+    )
+    each = scratch_bytes(kv_type, heads, 1, dim, value_dim, latent=True)
+    scratch, partials = (
+        np.full(size + 64, 0x5A, np.uint8) for size in (each * threads, partials_bytes(heads, value_dim, cells))
+    )
+    q, positions = np.ascontiguousarray(q[some]), where[some]
+    out = np.full((len(q) + 1, heads, value_dim), 9, np.float32)
+    work = {
+        "tokens": number(len(q)),
+        "first_keys": np.zeros_like(positions),
+        "last_keys": positions.copy(),
+        "sinks": np.full(heads, NO_SINK, np.float32),
+        "out": out,
+        "heads": heads,
+        "scratch": scratch,
+        "scratch_bytes": each,
+        "partials": partials,
+        "chunks": chunks(cells),
+        "value_dim": value_dim,
+    }
+    rest = {"q": q, "sequence_starts": np.zeros_like(positions), "scale": float(dim**-0.5), "head_dim": dim}
+    run(latent_attention(kv_type), isa, threads, **work, **rest, **stored)
+    run(attention_merge, isa, threads, kv_heads=1, **work)
+    assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()
+    return out[:-1]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("kind", "heads", "dim", "value_dim"), [("f16", 5, 96, 64), ("q8_0", 3, 160, 128), ("f32", 2, 40, 32)]
+)
+def test_latent_attention(kind: str, heads: int, dim: int, value_dim: int, isa: str) -> None:
+    """It is attention with one key head whose values are the first numbers of its keys, in every batch."""
+    length = CHUNK + 70
+    q, latents = normal(length, heads, dim), normal(length, dim, seed=1)
+    k = latents[:, None]
+    want = attention_reference(wide(q), wide(k), wide(k[..., :value_dim]))
+    whole = attended(kind, q, latents, value_dim, slice(0, length), isa)
+    assert nmse(whole, want) <= BOUNDS[kind]
+    for some in (slice(length - 1, length), slice(length - SPLIT_TOKENS, length), slice(100, 140)):
+        assert np.array_equal(attended(kind, q, latents, value_dim, some, isa, 3), whole[some])
+
+
+def test_more_heads_than_rows_of_a_block() -> None:
+    q, latents = normal(5, 130, 32), normal(5, 32, seed=1)
+    k = latents[:, None]
+    got = attended("f32", q, latents, 32, slice(0, 5))
+    assert nmse(got, attention_reference(wide(q), wide(k), wide(k))) <= BOUNDS["f32"]
+
+
+def test_latents_that_are_not_finite_stay_visible() -> None:
+    q, latents = np.abs(normal(20, 2, 32)), normal(20, 32, seed=1)
+    latents[7, 3] = np.nan
+    for kind in BOUNDS:
+        assert np.isnan(attended(kind, q, latents, 32, slice(0, 20))[7:]).any((1, 2)).all()
+
+
+@pytest.mark.parametrize(("width", "first"), [(1, 0), (9, 4), (24, 0)])
+def test_heads_together_and_apart(width: int, first: int) -> None:
+    tokens, heads = 7, 3
+    x, out = normal(tokens, heads, 28), np.zeros((heads, tokens, width), np.float32)
+    groups = np.zeros(groups_bytes(heads) // 8, np.int64)
+    shared = {"tokens": number(tokens), "heads": heads, "width": width}
+    run(heads_together, threads=2, x=x, out=out, groups=groups, x_head=28, first=first, **shared)
+    assert np.array_equal(out, heads_together_reference(x, first, width))
+    listed = groups[1 : 1 + GROUP_BYTES // 8 * heads].reshape(heads, 3)
+    assert groups[0] == heads and listed.tolist() == [[h, tokens * h, tokens] for h in range(heads)]
+    back = np.full((tokens, heads, 30), 9, np.float32)
+    run(heads_apart, threads=2, x=out, out=back, out_head=30, **shared)
+    assert np.array_equal(back[..., :width], x[..., first : first + width]) and (back[..., width:] == 9).all()
+
+
+@pytest.mark.parametrize(("groups", "used", "best"), [(4, 2, 2), (4, 3, 1), (8, 1, 2), (3, 3, 1)])
+@pytest.mark.parametrize(
+    ("router", "reference"), [(sigmoid_router, sigmoid_router_reference), (softmax_router, softmax_router_reference)]
+)
+def test_routing_within_groups(router: Kernel, reference: Any, groups: int, used: int, best: int) -> None:
+    """Experts of all but the best groups are not chosen; the others are chosen as without groups."""
+    scores, bias = 3 * normal(50, 24), normal(24, seed=1) / 8
+    weights, chosen = np.zeros((50, 3), np.float32), np.zeros((50, 3), np.int64)
+    every, heavy = reference(wide(scores), np.zeros(24), 24, False, 1.0)
+    probabilities = np.empty_like(heavy)
+    np.put_along_axis(probabilities, every, heavy, 1)
+    allowed = best_groups_reference(probabilities + bias, groups, used, best)
+    order = np.argsort(np.where(allowed, -(probabilities + bias), np.inf), axis=1, kind="stable")[:, :3]
+    what = {"groups": groups, "groups_used": used, "group_best": best, "normalize_weights": 0, "factor": 2.5}
+    where = {"bias": bias, "chosen": chosen, "weights": weights, "experts": 24, "used": 3}
+    run(router, threads=2, tokens=number(50), scores=scores.copy(), **what, **where)
+    assert np.array_equal(chosen, order)
+    assert nmse(weights, 2.5 * np.take_along_axis(probabilities, order, 1)) <= 1e-10
+
+
+# ---- models --------------------------------------------------------------------------------------------------------
+
+
+def test_files_with_one_matrix_of_keys_and_values(tmp_path: Path) -> None:
+    """Files of 2024 have attn_kv_b and the sizes of unpacked heads; they mean the same and have the same cache."""
+    case = "deepseek2-lite"
+    path, sizes = write_converted(case, tmp_path), settings(case)
+    with open_gguf(path) as gguf:
+        meta, tensors = dict(gguf.metadata.raw()), dict(gguf.tensors)
+        for i in range(sizes["num_hidden_layers"]):
+            k_b, v_b = (tensors.pop(f"blk.{i}.attn_{kind}_b.weight").dequantize() for kind in "kv")
+            both = np.concatenate([k_b.swapaxes(1, 2), v_b], axis=1).reshape(-1, v_b.shape[-1])
+            name, fmt = f"blk.{i}.attn_kv_b.weight", tensors["output_norm.weight"].format
+            tensors[name] = QTensor(name, fmt, both.shape, memoryview(both.tobytes()))
+        meta = {key: value for key, value in meta.items() if not key.endswith("_mla")}
+        meta |= {f"deepseek2.attention.{kind}_length": n for kind, n in (("key", 32), ("value", 16))}
+        meta |= {"deepseek2.attention.head_count_kv": sizes["num_attention_heads"]}
+        write_gguf(tmp_path / "old.gguf", meta, [replace(t, name=name) for name, t in tensors.items()])
+    engine = Engine.open(tmp_path / "old.gguf", n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
+    assert nmse(engine.all_logits(IDS), golden(case)[1]) <= 1e-6
+    assert memory(engine.gguf.metadata, engine.gguf.tensors, 48, EXACT).cache == engine._cache.nbytes
+    engine.close()
+
+
+def test_the_cache_has_one_vector_for_each_token(tmp_path: Path) -> None:
+    """And it is cut, read again and kept in bytes as keys and values are."""
+    case = "deepseek2-v3"
+    path, sizes = write_converted(case, tmp_path), settings(case)
+    with open_gguf(path) as gguf:
+        vector = sizes["kv_lora_rank"] + sizes["qk_rope_head_dim"]
+        each = find_kv_type("f16").cell_bytes(vector) * sizes["num_hidden_layers"]
+        assert memory(gguf.metadata, gguf.tensors, 64).cache == 64 * each
+        heads = 2 * sizes["num_attention_heads"] * (24 + 8 + 16) * sizes["num_hidden_layers"]
+        assert each <= heads * padded(vector) / vector / 4
+    engine = Engine.open(path, n_ctx=48, n_threads=2, kv_type=EXACT)
+    want = engine.prefill(IDS[:30]).copy()
+    engine.prefill(IDS[30:])
+    engine.truncate(12)
+    assert np.array_equal(engine.prefill(IDS[12:30]), want)
+    assert engine.reuse(IDS[:30]) == 21
+    assert np.array_equal(engine.prefill(IDS[21:30]), want)
+    engine.close()
+
+
+def test_a_latent_cache_in_bytes_needs_whole_blocks() -> None:
+    from llmlocal.errors import UsageError
+
+    cache = KVCache(64, 1, "q8_0")
+    assert cache.add_latent_layer(288, 256).latent_arguments()["value_dim"] == 256
+    with pytest.raises(UsageError, match="this model has 40"):
+        cache.add_latent_layer(40, 32)
