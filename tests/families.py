@@ -94,6 +94,8 @@ FALCON |= dict.fromkeys(("rms_norm_eps", "intermediate_size", "num_key_value_hea
 SIGMOID_EXPERTS = {"head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 SIGMOID_EXPERTS |= {"n_shared_experts": 2, "routed_scaling_factor": 1.5, "first_k_dense_replace": 1}
 SIGMOID_EXPERTS |= {"norm_topk_prob": True, "n_group": 1, "topk_group": 1, "num_hidden_layers": 3}
+NO_LLAMA = dict.fromkeys(("rms_norm_eps", "intermediate_size", "num_key_value_heads", "hidden_act", "rope_theta"))
+NO_LLAMA["max_position_embeddings"] = None
 LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 24, "qk_rope_head_dim": 8, "v_head_dim": 16}
 LATENT |= {"num_key_value_heads": 4}
 GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 3, "n_shared_experts": 2}
@@ -431,6 +433,52 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "use_bidirectional_attention": "vision",
         },
     ),
+    "apertus": ("ApertusForCausalLM", {"model_type": "apertus", "hidden_act": "xielu", "rope_scaling": LLAMA3}),
+    "internlm3": ("InternLM3ForCausalLM", {"model_type": "internlm3", "head_dim": 8, "qkv_bias": True, "bias": True}),
+    "llama4": (
+        "Llama4ForCausalLM",
+        {
+            "model_type": "llama4_text",
+            "head_dim": 16,
+            "num_hidden_layers": 5,
+            "intermediate_size": 24,
+            "intermediate_size_mlp": 56,
+            "interleave_moe_layer_step": 2,
+            "num_local_experts": 6,
+            "num_experts_per_tok": 1,
+            "attention_chunk_size": 8,
+            "floor_scale": 4,
+            "attn_scale": 0.3,
+            "use_qk_norm": True,
+            "rope_scaling": LLAMA3,
+        },
+    ),
+    "bloom": (
+        "BloomForCausalLM",
+        {
+            "model_type": "bloom",
+            "num_attention_heads": 6,
+            "hidden_size": 48,
+            "layer_norm_epsilon": 1e-5,
+            "seq_length": 128,
+            "tie_word_embeddings": True,
+            **NO_LLAMA,
+        },
+    ),
+    "mpt": (
+        "MptForCausalLM",
+        {
+            "model_type": "mpt",
+            "max_seq_len": 128,
+            "attn_config": {"alibi": True, "alibi_bias_max": 8},
+            "tie_word_embeddings": True,
+            **NO_LLAMA,
+        },
+    ),
+    "bailingmoe2": (
+        "SarvamMoEForCausalLM",
+        {"model_type": "sarvam_moe", **SIGMOID_EXPERTS, **GROUPS, "n_shared_experts": 1, "use_qk_norm": True},
+    ),
     "deepseek2-lite": (
         "DeepseekV2ForCausalLM",
         {
@@ -535,7 +583,7 @@ def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         less_one = case in LESS_ONE or ("linear_attn" not in name and case.startswith(("qwen35", "qwen3next")))
         centre = 0.0 if less_one or name.endswith("bias") else 1.0
         return (values * 0.2 + centre).astype(np.float32)
-    if len(shape) == 1 or "bias" in name:
+    if len(shape) < 2 or "bias" in name:
         return (values * 0.3).astype(np.float32)
     by_output = "c_" in name or (len(shape) == 3 and "conv" not in name)  # GPT-2's matrices are input by output
     fan_in = shape[0] if by_output else shape[-1]
@@ -553,5 +601,5 @@ def write_weights(folder: Path, case: str, shapes: Mapping[str, tuple[int, ...]]
     """model.safetensors of a case."""
     from safetensors.numpy import save_file
 
-    tensors = {name: np.ascontiguousarray(draw(case, name, shape)) for name, shape in shapes.items()}
+    tensors = {name: np.ascontiguousarray(draw(case, name, shape)).reshape(shape) for name, shape in shapes.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

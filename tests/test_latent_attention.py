@@ -86,7 +86,13 @@ def attended(
         "chunks": chunks(cells),
         "value_dim": value_dim,
     }
-    rest = {"q": q, "sequence_starts": np.zeros_like(positions), "scale": float(dim**-0.5), "head_dim": dim}
+    rest = {
+        "q": q,
+        "sequence_starts": np.zeros_like(positions),
+        "scale": float(dim**-0.5),
+        "head_dim": dim,
+        "slopes": 0,
+    }
     run(latent_attention(kv_type), isa, threads, **work, **rest, **stored)
     run(attention_merge, isa, threads, kv_heads=1, **work)
     assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()

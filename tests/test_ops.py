@@ -31,6 +31,7 @@ from llmlocal.ops.activations import (
     tanh,
     tanh_reference,
 )
+from llmlocal.ops.alibi import alibi_slopes
 from llmlocal.ops.attention import (
     CHUNK,
     SPLIT_TOKENS,
@@ -52,6 +53,7 @@ from llmlocal.ops.mean_rows import mean_rows, mean_rows_reference
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_reference
 from llmlocal.ops.rope import rope_interleaved, rope_neox, rope_reference, rope_table
 from llmlocal.ops.softmax import NO_SINK
+from llmlocal.ops.xielu import xielu, xielu_reference
 from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
 from llmlocal.quant.simd.instruction_set import InstructionSet
@@ -167,6 +169,16 @@ def test_activations(width: int, kernel: Kernel, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [7, 100])
+def test_xielu(width: int, isa: str) -> None:
+    x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
+    shape = {"positive": 0.7, "negative": 1.3, "beta": 0.5, "eps": -1e-6}
+    want = xielu_reference(wide(x), **{name: float(np.float32(value)) for name, value in shape.items()})
+    run(xielu, isa, 2, tokens=number(20), x=x, width=width, **shape)
+    assert all(nmse(a, b) <= 1e-10 for a, b in zip(x, want, strict=True))
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_tanh(isa: str) -> None:
     x = np.concatenate([normal(3, 37) * np.float32(4), np.full((1, 37), 200), np.full((1, 37), -200)]).astype("f4")
     out = np.empty_like(x)
@@ -276,6 +288,7 @@ class Cache:
         softcap: float = 0.0,
         sinks: Array | None = None,
         first: Array | None = None,
+        slopes: Array | None = None,
     ) -> Array:
         """Both kernels; what lies behind their memory stays as it is."""
         (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], self.shape["cells"]
@@ -299,10 +312,11 @@ class Cache:
             "q": self.ready(q, isa),
             "sequence_starts": bases,
             "scale": float(head_dim**-0.5),
+            "slopes": 0 if slopes is None else slopes,
             **self.shape,
             **self.memory,
         }
-        run(attention(self.kv_type, softcap), isa, threads, **work, **where)
+        run(attention(self.kv_type, softcap, alibi=slopes is not None), isa, threads, **work, **where)
         run(attention_merge, isa, threads, kv_heads=self.shape["kv_heads"], value_dim=value_dim, **work)
         assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()
         return out[:-1]
@@ -420,6 +434,21 @@ def test_windows_caps_and_sinks(rule: str, isa: str) -> None:
     for t in range(295, 300):
         one = slice(t, t + 1)
         assert np.array_equal(cache.attend(q[one], at[one], bases[one], isa, **rules), got[one])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("heads", [6, 8])
+def test_linear_biases(heads: int, isa: str) -> None:
+    """Slopes as in the paper's section 3; each token's result is the same in every batch."""
+    length = CHUNK + 70
+    q, k, v = sequence(length, heads, 2, 32)
+    cache, at, slopes = Cache("f32", 2, 32, padded(length)), np.arange(length), alibi_slopes(heads, 8.0)
+    assert np.allclose(np.log2(slopes), [-1, -2, -3, -4, -5, -6, -7, -8] if heads == 8 else [-2, -4, -6, -8, -1, -3])
+    cache.store(k, v, at, isa)
+    got = cache.attend(q, at, np.zeros_like(at), isa, 2, slopes=slopes)
+    assert nmse(got, attention_reference(wide(q), wide(k), wide(v), slopes=wide(slopes))) <= 1e-10
+    last = slice(length - 3, length)
+    assert np.array_equal(cache.attend(q[last], at[last], np.zeros(3, np.int64), isa, slopes=slopes), got[last])
 
 
 def test_keys_before_the_window_are_not_read() -> None:

@@ -139,7 +139,7 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
 def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:
     """All keys in GGUF's order: general, vocabulary, hyper-parameters. Hyper-parameters override the others."""
     own = {
-        key if key.startswith(("general.", "tokenizer.", SENTENCE)) else f"{architecture}.{key}": value
+        key if key.startswith(("general.", "tokenizer.", "xielu.", SENTENCE)) else f"{architecture}.{key}": value
         for key, value in keys.items()
     }
     first = {"general.architecture": architecture, "general.type": "model"}

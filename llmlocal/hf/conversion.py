@@ -32,7 +32,7 @@ def decoder_keys(s: Settings) -> Keys:
     """The keys of a decoder with the usual settings; the architecture's prefix is added later.
 
     An architecture adds its own: `decoder_keys(s) | {"vocab_size": s.integer("vocab_size")}`; a key that begins with
-    `general.` or `tokenizer.` gets no prefix. A key with value None is not written.
+    `general.`, `tokenizer.` or `xielu.` gets no prefix. A key with value None is not written.
     """
     shapes = {
         "block_count": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),

@@ -37,7 +37,7 @@ INERT = frozenset((
     # what the tensors themselves say
     "vocab_size_per_layer_input", "laurel_rank", "altup_coef_clip",
     "attention_bias", "mlp_bias", "qkv_bias", "use_qk_norm", "qk_layernorm", "decoder_sparse_step", "mlp_only_layers",
-    "use_bias", "use_qkv_bias", "attention_out_bias",
+    "use_bias", "use_qkv_bias", "attention_out_bias", "bias",
     # other names of what is read, and settings that are checked here
     "experts_per_token", "initial_context_length", "no_rope_layer_interval", "max_window_layers", "use_sliding_window",
     "layer_types", "n_ctx", "model_max_length", "partial_rotary_factor", *ACTIVATIONS, *FIXED,

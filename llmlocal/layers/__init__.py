@@ -26,6 +26,7 @@ from ..ops.activations import (
     swiglu_clamped,
     tanh,
 )
+from ..ops.alibi import alibi_slopes
 from ..ops.elementwise import add, add_bias, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
@@ -179,10 +180,10 @@ class Layers:
         self.tables.append(rope)
         return rope
 
-    def position_scale(self, x: Value, scale: float, every: int) -> None:
-        """x times 1 + scale * ln(1 + position // every), in place (queries of Llama 4)."""
+    def position_scale(self, x: Value, scale: float, every: int, ahead: int = 0) -> None:
+        """x times 1 + scale * ln(1 + (position + ahead) // every), in place (queries of Llama 4)."""
         factors = aligned(4 * self.graph.batch.ubatch).view(np.float32)
-        self.tables.append(PositionScale(scale, every, factors))
+        self.tables.append(PositionScale(scale, every, ahead, factors))
         self.graph.add(scale_rows, tokens=self.graph.rows_of(x), x=x, factors=factors.ctypes.data, width=x.width)
 
     def apply_rope(self, rope: Rope, *xs: Value, head_dim: int) -> None:
@@ -211,17 +212,19 @@ class Layers:
         window: int | None = None,
         softcap: float = 0.0,
         sinks: QTensor | None = None,
+        alibi: float = 0.0,
     ) -> Value:
         """Grouped-query attention over the cache, to which k and v are added -> (tokens, heads * value_dim).
 
         q (tokens, heads * head_dim), k (tokens, kv_heads * head_dim), v (tokens, kv_heads * value_dim). `scale`
         multiplies scores. A token attends to the last `window` keys, its own included, see `KeyRange`. Scores
         become softcap * tanh(score / softcap) unless `softcap` is 0. `sinks` (heads,) float32 are scores that take part
-        in the softmax without a value. Unless the layers are `causal`, a token attends to all tokens of its text, which
-        lies in one batch. Raises UsageError for a head size that the cache type cannot hold.
+        in the softmax without a value. `alibi`: the steepest slope of linear biases, 0 for none, see `alibi_slopes`.
+        Unless the layers are `causal`, a token attends to all tokens of its text, which lies in one batch. Raises
+        UsageError for a head size that the cache type cannot hold.
         """
         stored = self.keys_values(k, v, head_dim=head_dim)
-        return self.attend(q, stored, scale=scale, window=window, softcap=softcap, sinks=sinks)
+        return self.attend(q, stored, scale=scale, window=window, softcap=softcap, sinks=sinks, alibi=alibi)
 
     def keys_values(self, k: Value, v: Value, *, head_dim: int) -> LayerCache:
         """Add keys (tokens, kv_heads * head_dim) and values (tokens, kv_heads * value_dim) to a layer of the cache.
@@ -243,10 +246,12 @@ class Layers:
         window: int | None = None,
         softcap: float = 0.0,
         sinks: QTensor | None = None,
+        alibi: float = 0.0,
     ) -> Value:
         """As `attention`, over keys and values that are in the cache already: several layers may share them."""
-        kernel, stored = attention_ops.attention(layer.kv_type, softcap), layer.arguments()
-        source = self.q8(q) if layer.kv_type.q8_queries else q
+        kernel = attention_ops.attention(layer.kv_type, softcap, alibi=alibi > 0)
+        source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments()
+        stored["slopes"] = self.constant(alibi_slopes(q.width // layer.head_dim, alibi)) if alibi else 0
         return self._attend(kernel, layer, q, source, stored, scale=scale, window=window, sinks=sinks)
 
     def attend_latents(self, q: Value, layer: LayerCache, *, scale: float) -> Value:
@@ -254,7 +259,7 @@ class Layers:
 
         Latents are keys and, without their last numbers, values of all heads: see `KVCache.add_latent_layer`.
         """
-        stored = layer.latent_arguments()
+        stored = layer.latent_arguments() | {"slopes": 0}
         return self._attend(
             attention_ops.latent_attention(layer.kv_type), layer, q, q, stored, scale=scale, latent=True
         )
@@ -307,7 +312,11 @@ class Layers:
     def _key_range(self, window: int | None) -> KeyRange:
         """The keys that tokens attend to, the same object for all layers with this window."""
         for table in self.tables:
-            if isinstance(table, KeyRange) and (table.window, table.causal) == (window, self.causal):
+            if isinstance(table, KeyRange) and (type(table.window), table.window, table.causal) == (
+                type(window),
+                window,
+                self.causal,
+            ):
                 return table
         self.tables.append(KeyRange(self.graph.batch, window, self.causal))
         return self._key_range(window)

@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 from ..runtime.batch import Batch
 
 
+class Chunk(int):
+    """A window that begins at a multiple of its size: tokens attend to keys of their own chunk of the context."""
+
+
 class KeyRange:
     """Positions of the first and the last key that each token attends to, `first` and `last`, int64 (ubatch,).
 
-    Causal: the last `window` keys, the token's own included. Otherwise those of its text that are at most window // 2
-    before or after it. Without a window all of them.
+    Causal: the last `window` keys, the token's own included, or those of its `Chunk`. Otherwise those of its text that
+    are at most window // 2 before or after it. Without a window all of them.
     """
 
     def __init__(self, batch: Batch, window: int | None, causal: bool) -> None:
@@ -26,6 +30,9 @@ class KeyRange:
         """Compute the ranges of a batch from positions (tokens,)."""
         n = len(positions)
         if not self.window:
+            return
+        if isinstance(self.window, Chunk):
+            self.first[:n] = positions // self.window * self.window
             return
         before = self.window - 1 if self.causal else self.window // 2
         self.first[:n] = np.maximum(positions - before, 0)

@@ -166,6 +166,20 @@ def combine(layers: Layers, x: Value, r: Routing) -> Value:
     return out
 
 
+def weighted(layers: Layers, x: Value, r: Routing) -> Value:
+    """x (tokens, width) times the weights of each token's only expert, a copy."""
+    out = layers.columns(x, first=0, width=x.width)
+    layers.graph.add(scale_rows, tokens=layers.graph.batch.tokens, x=out, factors=r.weights, width=x.width)
+    return out
+
+
+def in_order(layers: Layers, x: Value, r: Routing) -> Value:
+    """Rows x (tokens, width) that are sorted by each token's only expert, in the order of tokens, without weights."""
+    g, out = layers.graph, layers.graph.value(x.width)
+    g.add(gather_rows, outputs=g.batch.tokens, rows=r.pair_of, x=x, out=out, width=x.width)
+    return out
+
+
 def scale_by_sigmoid(layers: Layers, x: Value, score: Value) -> Value:
     """x (tokens, width) times sigmoid(score) (tokens, 1), in place of `x`."""
     g = layers.graph

@@ -32,12 +32,13 @@ class Rope:
 
 @dataclass(slots=True)
 class PositionScale:
-    """A factor for each token of the batch (ubatch,): 1 + scale * ln(1 + position // every)."""
+    """A factor for each token of the batch (ubatch,): 1 + scale * ln(1 + (position + ahead) // every)."""
 
     scale: float
     every: int
+    ahead: int
     table: NDArray[np.float32]
 
     def fill(self, positions: NDArray[np.int64]) -> None:
         """Compute the factors of a batch from positions (tokens,)."""
-        self.table[: len(positions)] = 1 + self.scale * np.log1p(positions // self.every)
+        self.table[: len(positions)] = 1 + self.scale * np.log1p((positions + self.ahead) // self.every)

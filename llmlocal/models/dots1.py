@@ -30,7 +30,7 @@ def blocks_with_experts(g: Layers, c: Config, h: Hyperparameters, *, gating: int
     `gating` is that of files without the key.
     """
     e = Experts.read(c, h, gating=gating)
-    e = replace(e, shared_ffn=e.ffn * c.integer("expert_shared_count", 1, 1 << 10))
+    e = replace(e, shared_ffn=(e.shared_ffn or e.ffn) * c.integer("expert_shared_count", 1, 1 << 10))
     normalize = c.flag("expert_weights_norm", False)
     dense = [f"blk.{i}." for i in range(c.integer("leading_dense_block_count", 0, h.blocks, 0))]
 

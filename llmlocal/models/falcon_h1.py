@@ -13,8 +13,8 @@ from ..hf.streams import Stream, times
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, logits, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
-from ..layers.mamba import Mamba2, mamba2
 from ..layers.metadata import Config
+from ..layers.recurrent.mamba import Mamba2, mamba2
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value

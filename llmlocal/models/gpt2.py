@@ -33,10 +33,10 @@ def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Valu
     return g.layer_norm(x, w.vector(f"{name}.weight", h.width), w.vector(f"{name}.bias", h.width), h.eps)
 
 
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
-    """Multi-head attention without rotary embedding: positions are added to the embedding."""
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, alibi: float = 0.0) -> Value:
+    """Attention without rotary embedding: positions are added to the embedding, or scores have linear biases."""
     q, k, v = g.linears(x, *qkv_weights(h, w))
-    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
+    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, alibi=alibi))
 
 
 def mlp(

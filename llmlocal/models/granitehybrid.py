@@ -9,8 +9,8 @@ from ..hf.streams import Stream
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Experts, Hyperparameters
-from ..layers.mamba import Mamba2, mamba2
 from ..layers.metadata import Config
+from ..layers.recurrent.mamba import Mamba2, mamba2
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value

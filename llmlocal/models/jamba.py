@@ -10,8 +10,8 @@ from ..hf.conversion import MAX_LAYERS, Conversion, decay_rates, decoder_keys, r
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, mixture_of_experts, pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Experts, Hyperparameters
-from ..layers.mamba1 import Mamba1, mamba1
 from ..layers.metadata import Config
+from ..layers.recurrent.mamba1 import Mamba1, mamba1
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 

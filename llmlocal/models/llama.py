@@ -63,7 +63,7 @@ PERMUTED_QK = {
 CONVERSION = Conversion(
     classes=(
         *("LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"),
-        *("MistralForCausalLM", "MistralModel", "MixtralForCausalLM"),
+        *("MistralForCausalLM", "MistralModel", "MixtralForCausalLM", "InternLM3ForCausalLM"),
     ),
     defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     tied=False,

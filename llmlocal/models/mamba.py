@@ -9,8 +9,8 @@ from ..hf.conversion import Conversion, decay_rates, drops_if_tied, squeezes
 from ..layers import Layers
 from ..layers.decoder import logits, norm
 from ..layers.hyperparameters import Hyperparameters
-from ..layers.mamba1 import Mamba1, mamba1
 from ..layers.metadata import Config
+from ..layers.recurrent.mamba1 import Mamba1, mamba1
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .mamba2 import CONTEXT

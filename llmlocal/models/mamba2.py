@@ -8,8 +8,8 @@ from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.decoder import logits, norm
 from ..layers.hyperparameters import Hyperparameters
-from ..layers.mamba import Mamba2, mamba2
 from ..layers.metadata import Config
+from ..layers.recurrent.mamba import Mamba2, mamba2
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 

@@ -10,8 +10,8 @@ from ..hf.conversion import Conversion, decoder_keys, renames
 from ..layers import Layers
 from ..layers.decoder import Sublayer, logits, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
-from ..layers.mamba import Mamba2, mamba2
 from ..layers.metadata import Config
+from ..layers.recurrent.mamba import Mamba2, mamba2
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .mamba2 import CONTEXT, STEPS, check_time_steps

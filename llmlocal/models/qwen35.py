@@ -11,9 +11,9 @@ from ..hf.conversion import WITHOUT_MTP, Conversion, adds, decay_rates, decoder_
 from ..hf.streams import Stream, joined, split, take, take_columns
 from ..layers import Layers
 from ..layers.decoder import gated_mlp
-from ..layers.delta_net import DeltaNet, delta_net_decoder, gated_delta_net
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
+from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder, gated_delta_net
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, cuts, renames
 from ..layers import Layers
-from ..layers.delta_net import DeltaNet, delta_net_decoder
 from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
+from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .qwen2moe import feed_forward

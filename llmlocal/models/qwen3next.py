@@ -11,9 +11,9 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..hf.streams import Stream, joined, part
 from ..layers import Layers
-from ..layers.delta_net import DeltaNet, gated_delta_net
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
+from ..layers.recurrent.delta_net import DeltaNet, gated_delta_net
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .qwen35 import DEFAULTS, STEPS, delta_keys

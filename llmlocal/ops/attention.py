@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel, float_bits
 from ..quant.simd.instruction_set import InstructionSet
+from .alibi import add_biases
 from .kv.kv_type import ALIGN, KVType, Scores, padded
 from .kv.rows import float_query
 from .softmax import (
@@ -51,6 +52,7 @@ class Arguments(NamedTuple):
     keys: int
     values: int
     sinks: int  # (heads,) float32, NO_SINK for none
+    slopes: int  # (heads,) float32, read by the kernels with ALiBi only
     out: int  # (tokens, heads, value_dim) float32
     heads: int
     kv_heads: int
@@ -126,13 +128,15 @@ def attention_reference(
     softcap: float = 0.0,
     sinks: NDArray[np.float64] | None = None,
     causal: bool = True,
+    slopes: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Attention of the last tokens of a sequence; the result is (tokens, heads, value_dim).
 
     q (tokens, heads, head_dim), k (length, kv_heads, head_dim), v (length, kv_heads, value_dim). A token attends to
     the last `window` keys, its own included; unless `causal`, to keys at most window // 2 before and after it. Scores
     become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118). `sinks` (heads,) are scores that take part in
-    the softmax without a value (gpt-oss, arXiv 2508.10925).
+    the softmax without a value (gpt-oss, arXiv 2508.10925). `slopes` (heads,) times the distance of query and key are
+    subtracted from scores (ALiBi, arXiv 2108.12409).
     """
     import numpy as np
 
@@ -143,6 +147,8 @@ def attention_reference(
         scores = softcap * np.tanh(scores / softcap)
     ahead = np.arange(len(k) - tokens, len(k))[:, None] - np.arange(len(k))[None, :]
     reach = window or 2 * len(k)
+    if slopes is not None:
+        scores -= slopes[:, None, None] * ahead
     scores[:, (ahead < 0) | (ahead >= reach) if causal else np.abs(ahead) > reach // 2] = -np.inf
     sink = np.full((heads, 1, 1), -np.inf) if sinks is None else sinks[:, None, None]
     top = np.maximum(scores.max(-1, keepdims=True), sink)
@@ -152,10 +158,15 @@ def attention_reference(
     return out
 
 
-def attention(kv_type: KVType, softcap: float = 0.0) -> Kernel:
-    """The kernel for a cache type, with `Arguments`. For at most SPLIT_TOKENS tokens it leaves `out` to
-    `attention_merge`."""
+def attention(kv_type: KVType, softcap: float = 0.0, *, alibi: bool = False) -> Kernel:
+    """The kernel for a cache type, with `Arguments`; `alibi` subtracts `slopes` times distances from scores.
+
+    For at most SPLIT_TOKENS tokens it leaves `out` to `attention_merge`.
+    """
     name = f"attention_{kv_type.name}"
+    if alibi:
+        name = f"{name}_alibi"
+        return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v), alibi=True)))
     if not softcap:
         return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v))))
     name = f"{name}_cap{float_bits(softcap):x}"
@@ -235,24 +246,38 @@ def _load_rows(v: InstructionSet, load_query: Callable[..., Any], query_bytes: i
     return v.jitable(run)
 
 
-def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform, *, latent: bool = False) -> Any:
+def _exponentiate_rows(v: InstructionSet, transform: ScoreTransform, alibi: bool) -> Any:
+    """`(a, segment, at, scores, partials, nbytes, width)`: weights of keys from position `at` on."""
+    exponentiate_row, bias_row = exponentiate(v, transform), add_biases(v)
+
+    def run(a, s, at, scores, partials, nbytes, width):
+        group = a.heads // a.kv_heads
+        for r in range(scores.rows):
+            t, row = s.first + r // group, scores.address + scores.stride * r
+            first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
+            if alibi:
+                bias_row(row, scores.keys, v.load_f32(a.slopes + 4 * (s.kv_head * group + r % group)), at - last)
+            exponentiate_row(row, scores.keys, first - at, last + 1 - at, partials + nbytes * r, width)
+
+    return v.jitable(run)
+
+
+def _attend(
+    v: InstructionSet, kv_type: KVType, transform: ScoreTransform, *, latent: bool = False, alibi: bool = False
+) -> Any:
     """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
     multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
     load_query, query_bytes = kernels.load_query, 2 if kv_type.q8_queries else 4
     if latent:
         load_query, query_bytes = v.jitable(float_query(v)), 4
-    load_rows, exponentiate_row = _load_rows(v, load_query, query_bytes), exponentiate(v, transform)
+    load_rows, exponentiate_rows = _load_rows(v, load_query, query_bytes), _exponentiate_rows(v, transform, alibi)
     merge_row, normalize_row = merge(v), normalize(v)
 
     def run(a, s, scratch):
         group = a.heads // a.kv_heads
         width, value_width = -(-a.head_dim // ALIGN) * ALIGN, -(-a.value_dim // ALIGN) * ALIGN
-        rows, nbytes, stored = (
-            (s.last - s.first) * group,
-            4 * (value_width + 2 * TAIL),
-            width if latent else value_width,
-        )
+        rows, nbytes = (s.last - s.first) * group, 4 * (value_width + 2 * TAIL)
         queries, scores = scratch, scratch + query_bytes * width * rows
         spare = scores + 4 * CHUNK * rows
         results = spare + 4 * CHUNK * rows
@@ -266,13 +291,10 @@ def _attend(v: InstructionSet, kv_type: KVType, transform: ScoreTransform, *, la
             if s.split:
                 partials = a.partials + nbytes * ((s.kv_head * a.chunks + chunk) * SPLIT_TOKENS + s.first) * group
             count = min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN)
-            block = Scores(scores, 4 * CHUNK, rows, count)
-            cell = start_cell + at
+            block, cell = Scores(scores, 4 * CHUNK, rows, count), start_cell + at
             multiply_keys(keys, cell, a.cells, width, queries, block)
-            for r in range(rows):
-                t = s.first + r // group
-                low, high = v.load_i64(a.first_keys + 8 * t) - at, v.load_i64(a.last_keys + 8 * t) + 1 - at
-                exponentiate_row(scores + 4 * CHUNK * r, count, low, high, partials + nbytes * r, value_width)
+            exponentiate_rows(a, s, at, block, partials, nbytes, value_width)
+            stored = width if latent else value_width
             multiply_values(values, cell, a.cells, stored, value_width, block, partials, nbytes, spare)
             if not s.split:
                 for r in range(rows):

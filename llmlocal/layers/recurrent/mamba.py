@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..ops.ssd_scan import scan_gates, ssd_scan
-from ..runtime.graph import Value
-from . import Layers
-from .hyperparameters import Hyperparameters
-from .metadata import Config
-from .recurrent import silu_short_conv
-from .weights import Weights
+from ...ops.ssd_scan import scan_gates, ssd_scan
+from ...runtime.graph import Value
+from .. import Layers
+from ..hyperparameters import Hyperparameters
+from ..metadata import Config
+from ..weights import Weights
+from . import silu_short_conv
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..ops.selective_scan import selective_scan
-from ..runtime.graph import Value
-from . import Layers
-from .hyperparameters import Hyperparameters
-from .metadata import Config
-from .recurrent import silu_short_conv
-from .weights import Weights
+from ...ops.selective_scan import selective_scan
+from ...runtime.graph import Value
+from .. import Layers
+from ..hyperparameters import Hyperparameters
+from ..metadata import Config
+from ..weights import Weights
+from . import silu_short_conv
 
 StepNorm = Callable[[str, Value], Value]  # of the name dt, b or c, and its values
 

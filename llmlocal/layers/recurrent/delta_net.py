@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..runtime.graph import Value
-from . import Layers
-from .decoder import Sublayer, attention_output, logits, norm
-from .hyperparameters import Hyperparameters
-from .metadata import Config
-from .recurrent import gated_delta_rule, silu_short_conv
-from .rope import Rope
-from .rope_scaling import rope_parameters
-from .weights import Weights
+from ...runtime.graph import Value
+from .. import Layers
+from ..decoder import Sublayer, attention_output, logits, norm
+from ..hyperparameters import Hyperparameters
+from ..metadata import Config
+from ..rope import Rope
+from ..rope_scaling import rope_parameters
+from ..weights import Weights
+from . import gated_delta_rule, silu_short_conv
 
 # Of a block's tensors and its normed input: queries, keys and values in one; the output gate; alpha and beta.
 DeltaInputs = Callable[[Weights, Value], tuple[Value, Value, Value, Value]]

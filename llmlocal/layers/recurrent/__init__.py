@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops.gated_delta import delta_gates, gated_delta
-from ..ops.short_conv import gated_conv, silu_conv
-from ..quant.jit.kernel import Kernel
-from ..quant.tensor import QTensor
-from ..runtime.graph import Value
-from . import Layers
+from ...ops.gated_delta import delta_gates, gated_delta
+from ...ops.short_conv import gated_conv, silu_conv
+from ...quant.jit.kernel import Kernel
+from ...quant.tensor import QTensor
+from ...runtime.graph import Value
+from .. import Layers
 
 
 def gated_short_conv(g: Layers, x: Value, weight: QTensor) -> Value:

@@ -1,0 +1,82 @@
+"""Ling 2.0 and Ring 2.0 (inclusionAI 2025, arXiv 2510.22115), Sarvam: norms of queries and keys, rotary embedding of a
+part of each head; after the first blocks a mixture of experts chosen within groups, with shared ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..hf.config import Keys, Settings, as_number
+from ..hf.conversion import Conversion, decoder_keys, renames
+from ..hf.streams import Stream, constant
+from ..layers import Layers
+from ..layers.decoder import pre_norm_decoder
+from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rope_parameters
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from .dots1 import blocks_with_experts
+from .qwen3 import attention
+
+SARVAM = "SarvamMoEForCausalLM"
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+    return pre_norm_decoder(g, h, w, vocab, lambda h, b, x: attention(g, h, b, x, rope), blocks_with_experts(g, c, h))
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json."""
+    sarvam = s.items("architectures")[0] == SARVAM
+    part = as_number(s, "partial_rotary_factor", s.rope.get("partial_rotary_factor", 1.0 if sarvam else 0.5))
+    shared, ffn = s.integer("num_shared_experts", "n_shared_experts"), s.integer("moe_intermediate_size")
+    function = s.text("score_function", default="sigmoid")
+    if function not in ("sigmoid", "softmax"):
+        raise s.fail(f"score_function {function!r:.40} is not supported", "")
+    groups = {"expert_group_count": "n_group", "expert_group_used_count": "topk_group"}
+    given = {key: s.integer(name) for key, name in groups.items() if s.find(name) is not None}
+    return (
+        decoder_keys(s)
+        | given
+        | {
+            "rope.dimension_count": int(s.head_dim * part),
+            "leading_dense_block_count": s.integer("first_k_dense_replace"),
+            "vocab_size": s.integer("vocab_size"),
+            "expert_feed_forward_length": ffn,
+            "expert_shared_feed_forward_length": s.integer("moe_shared_expert_intermediate_size", default=ffn),
+            "expert_weights_scale": s.number("routed_scaling_factor"),
+            "expert_shared_count": shared,
+            "expert_weights_norm": s.flag("norm_topk_prob"),
+            "expert_gating_func": SIGMOID if function == "sigmoid" else SOFTMAX,
+        }
+    )
+
+
+def bias(s: Settings, x: Stream) -> dict[str, Stream]:
+    """The bias of the choice of experts, which Sarvam subtracts its mean from."""
+    values = x.read(0, 1)[0].astype("f4")
+    mean = values.mean() if s.items("architectures")[0] == SARVAM else 0
+    return {".expert_bias.bias": constant(values - mean)}
+
+
+CONVERSION = Conversion(
+    classes=("BailingMoeV2ForCausalLM", SARVAM),
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "routed_scaling_factor": 2.5,
+        "norm_topk_prob": True,
+        "first_k_dense_replace": 1,
+        "num_shared_experts": 1,
+    },
+    tied=False,
+    keys=keys,
+    steps={
+        r"\.(gate\.)?(expert_bias|e_score_correction_bias)$": bias,
+        r"^model\.word_embeddings": renames("model.embed_tokens"),
+    },
+)
