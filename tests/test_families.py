@@ -299,6 +299,11 @@ UNSAID = [
     ("deepseek2-v3", {"scoring_func": "softmax"}),
     ("deepseek2-v3", {"rope_interleave": False}),
     ("minicpm3", {"scale_depth": 1.0}),
+    ("bloom", {"apply_residual_connection_post_layernorm": True}),
+    ("mpt", {"expansion_ratio": 2}),
+    ("llama4", {"num_experts_per_tok": 2}),
+    ("llama4", {"no_rope_layers": [1, 1, 1, 1, 1]}),
+    ("bailingmoe2", {"score_function": "sqrtsoftplus"}),
     ("hunyuan-moe", {"moe_topk": [1, 2]}),
     ("ernie4_5-moe", {"moe_layer_end_index": 1}),
     ("qwen2", {"layer_types": ["full_attention", "chunked_attention"]}),
@@ -398,6 +403,40 @@ def test_an_output_matrix_of_its_own_is_kept(case: str, tmp_path: Path) -> None:
             assert ("output.weight" in {t.name for t in source.tensors}) is not tied
             assert [note for note in source.notes if "llama.cpp" not in note] == []
             assert bool(source.notes) is (not tied and case != "gemma3")  # llama.cpp reads it for Gemma 3
+
+
+def test_folders_of_internlm2_mean_the_llama_with_the_same_numbers(tmp_path: Path) -> None:
+    """Queries, keys and values of each group lie in one tensor; all other tensors have other names only."""
+    from safetensors.numpy import load_file, save_file
+
+    config = settings("llama") | {"rope_scaling": None}
+    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+    names = {"self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1", "mlp.down_proj": "feed_forward.w2"}
+    names |= {"mlp.up_proj": "feed_forward.w3", "input_layernorm": "attention_norm", "lm_head": "output"}
+    names |= {"post_attention_layernorm": "ffn_norm", "embed_tokens": "tok_embeddings"}
+    logits = []
+    for name in ("LlamaForCausalLM", "InternLM2ForCausalLM"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config | {"architectures": [name]}))
+        write_weights(folder, "llama", golden("llama")[0])
+        write_tokenizer(folder)
+        if name == "InternLM2ForCausalLM":
+            tensors = load_file(folder / "model.safetensors")
+            for i in range(config["num_hidden_layers"]):
+                parts = (tensors.pop(f"model.layers.{i}.self_attn.{kind}_proj.weight") for kind in "qkv")
+                q, k, v = (part.reshape(groups, -1, 8, part.shape[1]) for part in parts)
+                together = np.concatenate([q, k, v], axis=1)
+                assert together.shape[:2] == (groups, heads // groups + 2)
+                tensors[f"model.layers.{i}.attention.wqkv.weight"] = together.reshape(-1, together.shape[-1])
+            for old, new in names.items():
+                tensors = {key.replace(old, new): tensor for key, tensor in tensors.items()}
+            save_file({key: np.ascontiguousarray(t) for key, t in tensors.items()}, folder / "model.safetensors")
+        engine = Engine.open(convert_model(folder, folder / "m.gguf", "F32").path, n_ctx=48, n_threads=1, kv_type=EXACT)
+        assert engine.gguf.metadata["general.architecture"] == ("llama" if not logits else "internlm2")
+        logits.append(engine.prefill(IDS).copy())
+        engine.close()
+    assert np.array_equal(*logits)
 
 
 @pytest.mark.parametrize("case", ["gemma3n", "gemma4-experts"])
