@@ -439,7 +439,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         "Llama4ForCausalLM",
         {
             "model_type": "llama4_text",
-            "head_dim": 16,
+            "head_dim": 8,
             "num_hidden_layers": 5,
             "intermediate_size": 24,
             "intermediate_size_mlp": 56,
@@ -477,7 +477,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "bailingmoe2": (
         "SarvamMoEForCausalLM",
-        {"model_type": "sarvam_moe", **SIGMOID_EXPERTS, **GROUPS, "n_shared_experts": 1, "use_qk_norm": True},
+        {"model_type": "sarvam_moe", **SIGMOID_EXPERTS, **GROUPS, "head_dim": 8, "n_shared_experts": 1},
     ),
     "deepseek2-lite": (
         "DeepseekV2ForCausalLM",
@@ -542,7 +542,8 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             **LATENT,
             "q_lora_rank": 20,
             "tie_word_embeddings": True,
-            "rope_scaling": LONGROPE | {"original_max_position_embeddings": 128},
+            "original_max_position_embeddings": 16,
+            "rope_scaling": LONGROPE,
             "scale_emb": 12,
             "scale_depth": 1.4,
             "dim_model_base": 256,
