@@ -16,6 +16,7 @@ from test_families import EXACT, write_converted
 from test_ops import normal, wide
 
 from llmlocal.engine import Engine
+from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.model_info.memory import memory
@@ -188,8 +189,9 @@ def test_files_with_one_matrix_of_keys_and_values(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_the_cache_has_one_vector_for_each_token(tmp_path: Path) -> None:
-    """And it is cut, read again and kept in bytes as keys and values are."""
+def test_the_cache_has_one_vector_for_each_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is cut, read again, copied and kept on disk as keys and values are."""
+    monkeypatch.setattr("llmlocal.generation.prompt_cache.MIN_TOKENS", 8)
     case = "deepseek2-v3"
     path, sizes = write_converted(case, tmp_path), settings(case)
     with open_gguf(path) as gguf:
@@ -198,11 +200,18 @@ def test_the_cache_has_one_vector_for_each_token(tmp_path: Path) -> None:
         assert memory(gguf.metadata, gguf.tensors, 64).cache == 64 * each
         heads = 2 * sizes["num_attention_heads"] * (24 + 8 + 16) * sizes["num_hidden_layers"]
         assert each <= heads * padded(vector) / vector / 4
-    engine = Engine.open(path, n_ctx=48, n_threads=2, kv_type=EXACT)
+    engine = Engine.open(path, n_ctx=48, n_threads=2, n_seqs=2, kv_type=EXACT)
     want = engine.prefill(IDS[:30]).copy()
     engine.prefill(IDS[30:])
     engine.truncate(12)
     assert np.array_equal(engine.prefill(IDS[12:30]), want)
+    assert engine.reuse(IDS[:30]) == 21
+    assert np.array_equal(engine.prefill(IDS[21:30]), want)
+    assert engine.copy_prefix(IDS[:30], 0, 1) == 21
+    assert np.array_equal(engine.prefill(IDS[21:30], 1), want)
+    PromptCache(tmp_path / "cache").store(engine)
+    engine.truncate(0)
+    assert PromptCache(tmp_path / "cache").restore(engine, IDS[:30]) == 29
     assert engine.reuse(IDS[:30]) == 21
     assert np.array_equal(engine.prefill(IDS[21:30]), want)
     engine.close()

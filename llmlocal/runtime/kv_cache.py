@@ -51,7 +51,8 @@ class LayerCache:
     def planes(self) -> Iterator[NDArray[np.uint8]]:
         """Views (n, cells / ALIGN, bytes) that together cover keys and values, ALIGN cells to an entry."""
         heads, width, blocks = self.kv_heads, padded(self.value_dim), self.cells // ALIGN
-        yield self.keys.reshape(heads, blocks, -1)
+        if self.keys.size:
+            yield self.keys.reshape(heads, blocks, -1)
         values, rows = self.values.reshape(heads, -1), self.cells * width * self.kv_type.element_bytes
         yield values[:, :rows].reshape(heads, blocks, -1)
         if self.kv_type.scale_bytes:
