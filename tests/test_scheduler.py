@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
@@ -26,6 +25,7 @@ from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit.cpu import target
 from llmlocal.quant.kernels.matmul import few_tokens
+from llmlocal.quant.simd.few_tokens import FEW_TOKENS
 from llmlocal.scheduler.answer import Answer
 from llmlocal.scheduler.request import Failed, QueueFullError
 from llmlocal.scheduler.scheduler import Scheduler, steady_batch
@@ -44,7 +44,7 @@ def alone(path: Path, prompt: list[int], seed: int, n: int = 8) -> list[int]:
 def test_answers_side_by_side_are_those_of_a_session_bit_for_bit(scheduler: Scheduler, path: Path) -> None:
     """As long as a batch of single tokens is not so large that it is computed in tiles."""
     load_all()
-    few = min(few_tokens(import_module(f"llmlocal.quant.isa.{target().isa}"), BY_NAME["F16"]), PARALLEL)
+    few = min(few_tokens(FEW_TOKENS[target().isa], BY_NAME["F16"]), PARALLEL)
     prompts = [ids(n, n) for n in (5, 40, 100)][:few]
     first = [Client(scheduler, prompt, seed=7).tokens() for prompt in prompts]
     together = [Client(scheduler, prompt, seed=7) for prompt in prompts]

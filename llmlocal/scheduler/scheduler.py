@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import takewhile
 from time import monotonic
 
@@ -16,6 +15,7 @@ from ..generation.prompt_cache import PromptCache
 from ..generation.session import Session
 from ..quant.jit.cpu import target
 from ..quant.kernels.matmul import TILED_TOKENS
+from ..quant.simd.few_tokens import FEW_TOKENS
 from ..runtime.batch import batch_sizes
 from .answer import NOWHERE, Answer
 from .request import Deliver, QueueFullError, Request
@@ -229,8 +229,7 @@ def steady_batch(parallel: int) -> int:
     1 where rows of weights are read for each token by itself; otherwise the number of tokens from which on they are
     read in tiles. A product has the same bits in every batch of one way.
     """
-    isa = import_module(f"..quant.isa.{target().isa}", __package__)
-    few = (isa.FEW, isa.FLOAT_FEW, isa.ROW_TOKENS)
+    few = FEW_TOKENS[target().isa]
     return 1 if parallel <= min(few) else max(few) + 1
 
 
