@@ -78,6 +78,25 @@ def test_batches_of_a_steady_size_do_not_depend_on_who_is_beside(path: Path) -> 
     scheduler.close()
 
 
+def test_tokens_are_proposed_while_one_answer_is_at_work(path: Path) -> None:
+    """Beside others an answer goes on token by token, and its text is the same."""
+    session = Session.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=2, speculate="ngram")
+    scheduler = Scheduler(session)
+    prompts, greedy = [[5, 6, 7] * 8, [9, 8, 7, 6] * 7], SamplingParams(temperature=0)
+    wanted = [alone(path, prompt, 7, 24) for prompt in prompts]
+    for prompt, told in zip(prompts, wanted, strict=True):
+        client = Client(scheduler, prompt, 24, seed=7)
+        assert [id for id, _ in client.tokens()] == told
+    together = [Client(scheduler, prompt, n, seed=7) for prompt, n in zip(prompts, (24, 8), strict=True)]
+    assert [[id for id, _ in client.tokens()] for client in together] == [wanted[0], wanted[1][:8]]
+    end = Client(scheduler, prompts[0], 24, sampler=Sampler(greedy)).all()[-1]
+    assert 0 < end.speculation.accepted <= end.speculation.proposed
+    assert (
+        scheduler.counts.generated_tokens == 24 * 3 + 32 and scheduler.counts.steps < scheduler.counts.generated_tokens
+    )
+    scheduler.close()
+
+
 def test_log_probabilities_are_those_of_the_logits(scheduler: Scheduler, path: Path) -> None:
     prompt = ids(20)
     (token, end) = Client(scheduler, prompt, 1, logprobs=3, sampler=Sampler(SamplingParams(temperature=0))).all()

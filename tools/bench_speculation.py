@@ -88,7 +88,7 @@ def main() -> None:
                 report = two[1].speculation
                 told = f"{report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
                 print(f"{name:10} t={temperature}  {len(two[0]):4} tokens  {median(ratios):.2f} x  {told}", flush=True)
-        print({size: round(ratio, 2) for size, ratio in other.speculation.costs.measured.items()})
+        print({size: round(ratio, 2) for size, ratio in other.speculation.decision.costs.measured.items()})
 
 
 if __name__ == "__main__":

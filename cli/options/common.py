@@ -91,10 +91,10 @@ class Loading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerLoading(Loading):
-    """How a model is opened that answers one prompt after another."""
+    """How a model is opened that answers prompts."""
 
     speculate: SpeculateMode = Speculate.auto
 
     def arguments(self) -> dict[str, Any]:
-        """What `Session.open` takes."""
+        """What `Session.open` and a server's settings take."""
         return {**Loading.arguments(self), "speculate": self.speculate.value}

@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable
 from time import perf_counter
 
 from ..engine import Engine, Logits
 from ..quant.jit.cpu import target
 from ..speculation.cost_file import CostFile
+from ..speculation.decision import Decision
 from ..speculation.speculation import Speculation
 from .answer_tokens import AnswerTokens
 from .events import Token
 from .log_probabilities import scored
 
 
-def next_tokens(engine: Engine, tokens: AnswerTokens, speculation: Speculation, best: int | None) -> list[Token]:
+def next_tokens(
+    engine: Engine, tokens: AnswerTokens, speculation: Speculation, best: int | None
+) -> Generator[Token, None, None]:
     """Run the engine once, and take the tokens that come of it: at least one, more where proposals come true.
 
     A proposed token is kept if it is the one that is chosen by the logits before it, and those after it fall with the
-    first that is not; so the answer is the same with and without proposals. In the end the engine holds all tokens but
-    the last. `best`: as `Session.answer`. Raises as `Engine.decode` and `AnswerTokens.take`.
+    first that is not; so the answer is the same with and without proposals. In the end, and where it is closed, the
+    engine holds all tokens but the last. `best`: as `Session.answer`. Raises as `Engine.decode` and
+    `AnswerTokens.take`.
     """
     unread = tokens.history[engine.length() :]
     proposed = speculation.propose(tokens.room - 1) if len(unread) == 1 else []
     clock = perf_counter()
     if proposed:
-        rows = engine.verify([*unread, *proposed])
+        rows: Iterable[Logits] = engine.verify([*unread, *proposed])
     else:
-        logits = engine.prefill(unread) if len(unread) > 1 else engine.decode(unread[0])
-    seconds = perf_counter() - clock
-    taken = _accepted(engine, tokens, rows, proposed, best) if proposed else [take(tokens, logits, best)]
-    if len(unread) == 1:
-        speculation.ran(len(proposed), seconds, [token.id for token in taken])
-    else:
-        speculation.took([taken[0].id])
-    return taken
-
-
-def _accepted(
-    engine: Engine, tokens: AnswerTokens, rows: Logits, proposed: Sequence[int], best: int | None
-) -> list[Token]:
-    """The tokens by `rows` (1 + proposed, n_vocab) of logits, until one is not what was proposed in its place."""
-    taken: list[Token] = []
+        rows = [engine.prefill(unread) if len(unread) > 1 else engine.decode(unread[0])]
+    seconds, taken = perf_counter() - clock, list[int]()
     try:
         for logits, proposal in zip(rows, [*proposed, None], strict=True):
-            taken.append(take(tokens, engine.checked(logits), best))
-            if tokens.reason is not None or tokens.forced or taken[-1].id != proposal:
+            token = take(tokens, engine.checked(logits) if proposed else logits, best)
+            taken.append(token.id)
+            yield token
+            if tokens.reason is not None or tokens.forced or token.id != proposal:
                 break
     finally:
-        engine.truncate(len(tokens.history) - 1)
-    return taken
+        if proposed:
+            engine.truncate(len(tokens.history) - 1)
+    if len(unread) == 1:
+        speculation.ran(len(proposed), seconds, taken)
+    else:
+        speculation.took(taken)
+
+
+def certain(
+    tokens: AnswerTokens, logits: Logits, speculation: Speculation, best: int | None
+) -> Generator[Token, None, None]:
+    """The next token by logits that are there already, or one that needs none."""
+    token = take(tokens, logits, best)
+    speculation.took([token.id])
+    yield token
 
 
 def take(tokens: AnswerTokens, logits: Logits, best: int | None) -> Token:
@@ -61,11 +67,11 @@ def take(tokens: AnswerTokens, logits: Logits, best: int | None) -> Token:
 def speculation_of(engine: Engine, mode: str) -> Speculation:
     """The proposals that an engine can prove, in a `mode` of `speculation.speculation.MODES`."""
     if mode == "off":
-        return Speculation(1)
+        return Speculation(Decision(), 1)
     resting = ""
     if engine.same_bits < 2:
         resting = "the model is recurrent" if engine.state_bytes else "weights are mapped (--weights copy allows it)"
-    return Speculation(engine.same_bits, cost_file(engine).load(), always=mode == "ngram", resting=resting)
+    return Speculation(Decision(cost_file(engine).load(), always=mode == "ngram"), engine.same_bits, resting)
 
 
 def cost_file(engine: Engine) -> CostFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -26,7 +27,7 @@ from ..text import format_bytes
 from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
 from .answer_tokens import AnswerTokens
-from .decoding import cost_file, next_tokens, speculation_of, take
+from .decoding import certain, cost_file, next_tokens, speculation_of
 from .events import Event, Events, Finished, PromptProgress
 from .prompt_cache import PromptCache
 from .sampler import Sampler
@@ -148,7 +149,7 @@ class Session:
             if engine is not None and self.cache is not None:
                 self.cache.store(engine)
             if engine is not None and self.speculate != "off" and "speculation" in vars(self):
-                cost_file(engine).save(self.speculation.costs)
+                cost_file(engine).save(self.speculation.decision.costs)
         finally:
             for opened in (engine, recorded):
                 if opened is not None:
@@ -253,10 +254,12 @@ class Session:
             if tokens.count and (best is not None or not tokens.forced):
                 taken = next_tokens(engine, tokens, speculation, best)
             else:
-                taken = [take(tokens, logits, best)]
-                speculation.took([taken[0].id])
-            decode += (perf_counter() - clock) * (tokens.count > 1)
-            yield from taken
+                taken = certain(tokens, logits, speculation, best)
+            with closing(taken):
+                for token in taken:
+                    decode += (perf_counter() - clock) * (tokens.count > 1)
+                    yield token
+                    clock = perf_counter()
         seed, load, report = tokens.sampler.seed, self.load_seconds, speculation.report
         counts = len(ids), reused, tokens.count
         yield Finished(tokens.reason, *counts, load, prefill, decode, seed, tokens.valid, speculation=report)

@@ -6,6 +6,7 @@ from collections import deque
 from statistics import median
 
 SINGLES, SEVERAL = 15, 5  # durations that are remembered: of single tokens, and of each larger size
+FORGOTTEN = 128  # runs after which a cost is no longer relied on, so that it is measured again
 SLOPE = 0.5  # cost of one more token where nothing larger was measured
 
 
@@ -16,17 +17,19 @@ class Costs:
         """`ratios` by number of tokens, as `measured` gave them in an earlier process."""
         self._single: deque[float] = deque(maxlen=SINGLES)
         self._ratios = {size: deque([ratio], maxlen=SEVERAL) for size, ratio in (ratios or {}).items()}
-        self._age = 0  # runs since the last single one
+        self._measured_at = dict.fromkeys(self._ratios, 0)  # the number of runs before the last one of each size
+        self._all = self._last_single = 0  # runs; and how many there were when a single token was run
         self.runs = 0  # of several tokens
 
     def took(self, tokens: int, seconds: float) -> None:
         """A run of so many tokens took so long."""
-        self._age += 1
+        self._all += 1
         if tokens == 1:
             self._single.append(seconds)
-            self._age = 0
+            self._last_single = self._all
         elif self._single:
             self.runs += 1
+            self._measured_at[tokens] = self._all
             self._ratios.setdefault(tokens, deque(maxlen=SEVERAL)).append(seconds / self.single)
 
     @property
@@ -37,19 +40,25 @@ class Costs:
     @property
     def stale(self) -> bool:
         """Whether too few single tokens were run lately to compare with."""
-        return len(self._single) < SEVERAL or self._age > 4 * SINGLES
+        return len(self._single) < SEVERAL or self._all > self._last_single + 4 * SINGLES
 
     @property
     def measured(self) -> dict[int, float]:
-        """The ratios that are known, by number of tokens."""
+        """The ratios that were measured, by number of tokens."""
         return {size: median(some) for size, some in sorted(self._ratios.items())}
 
+    @property
+    def _known(self) -> dict[int, float]:
+        """Those that were measured lately."""
+        fresh = (size for size, at in sorted(self._measured_at.items()) if self._all - at <= FORGOTTEN)
+        return {size: median(self._ratios[size]) for size in fresh}
+
     def ratios(self, most: int) -> list[float]:
-        """The cost of 1, 2 ... `most` tokens in runs of one, at least 1. What was not measured lies on straight lines.
+        """The cost of 1, 2 ... `most` tokens in runs of one, at least 1; between what was measured lately on lines.
 
         Past the largest size that was measured the last slope goes on, at least half of `SLOPE`.
         """
-        known = [(1, 1.0), *self.measured.items()]
+        known = [(1, 1.0), *self._known.items()]
         out: list[float] = []
         for size in range(1, most + 1):
             below = max(i for i, (at, _) in enumerate(known) if at <= size)
@@ -65,5 +74,5 @@ class Costs:
 
     @property
     def largest(self) -> int:
-        """The largest number of tokens that was measured."""
-        return max(self._ratios, default=1)
+        """The largest number of tokens that was measured lately."""
+        return max(self._known, default=1)

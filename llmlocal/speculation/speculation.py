@@ -1,4 +1,4 @@
-"""Whether to propose tokens, and how many: what they are expected to gain, and an account of what they did gain.
+"""Proposals for one sequence, and what became of them.
 
 The modes: `auto` proposes where it pays, `ngram` proposes what the text offers whether it pays or not, `off` nothing.
 """
@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .acceptance import Acceptance
-from .costs import Costs
+from .decision import Decision
 from .ngram import NgramProposer
 
 MODES = ("auto", "off", "ngram")
 MOST = 15  # tokens of a proposal
-MARGIN = 1.05  # expected gain below which nothing is proposed
-INTEREST = 0.01  # part of a token's time that each run of a single token adds to the account: what trying may cost
-CREDIT, START = 4.0, 1.0  # the most that the account holds, and what it begins with, in runs of a single token
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +33,20 @@ NOTHING = Report()
 
 
 class Speculation:
-    """Proposals for one sequence, answer after answer.
+    """Proposals for a sequence, answer after answer, as many as `decision` says.
 
-    `most` is the largest number of tokens of a run that gives each token the logits that it would have alone. With
-    `always` everything that can be proposed is, whether it pays or not.
+    `most` is the largest number of tokens of a run that gives each token the logits that it would have alone.
     """
 
-    def __init__(self, most: int, costs: Costs | None = None, *, always: bool = False, resting: str = "") -> None:
-        self.costs, self._most, self._always = costs or Costs(), min(most - 1, MOST), always
-        self._proposer, self._acceptance = NgramProposer(), Acceptance()
-        self._resting, self._account = resting, START
+    def __init__(self, decision: Decision, most: int, resting: str = "") -> None:
+        self.decision, self._most, self._resting = decision, min(most - 1, MOST), resting
+        self._proposer = NgramProposer()
         self._proposed = self._accepted = 0
         self._seconds = self._saved = 0.0
+
+    def beside(self) -> Speculation:
+        """Proposals for another sequence, by the same decision."""
+        return Speculation(self.decision, self._most + 1, self._resting)
 
     @property
     def works(self) -> bool:
@@ -60,6 +58,7 @@ class Speculation:
         self._proposed = self._accepted = 0
         self._seconds = self._saved = 0.0
         if self.works:
+            self.decision.begin()
             self._proposer.read(ids)
 
     def propose(self, room: int) -> list[int]:
@@ -67,33 +66,14 @@ class Speculation:
         most = min(room, self._most)
         if most < 1 or not self.works or not self._proposer.agreement:
             return []
-        return self._proposer.proposal(most if self._always else self._worthwhile(most))
-
-    def _worthwhile(self, most: int) -> int:
-        """The number of tokens with the best expected speed, 0 where none is better."""
-        if self._account < 0 or self.costs.stale:
-            return 0
-        most = min(most, 2 * self.costs.largest + 1)  # larger runs are tried step by step
-        expected, best, count = 1.0, MARGIN, 0
-        chances, ratios = self._acceptance.chances(self._proposer.agreement, most), self.costs.ratios(most + 1)
-        for n in range(1, most + 1):
-            expected += chances[n - 1]
-            if expected / ratios[n] > best:
-                best, count = expected / ratios[n], n
-        return count
+        return self._proposer.proposal(self.decision.count(self._proposer.agreement, most))
 
     def ran(self, proposed: int, seconds: float, taken: Sequence[int]) -> None:
         """A run of one token and `proposed` more took so long, and the tokens `taken` came of it, at least one."""
-        self.costs.took(1 + proposed, seconds)
+        self._saved += self.decision.ran(proposed, seconds, len(taken))
         self._seconds += seconds
         self._proposed += proposed
         self._accepted += len(taken) - 1
-        single = self.costs.single
-        if proposed and single:
-            self._saved += len(taken) * single - seconds
-            self._account = min(self._account + len(taken) - seconds / single, CREDIT)
-        elif not proposed:
-            self._account = min(self._account + INTEREST, CREDIT)
         self.took(taken)
 
     def took(self, ids: Sequence[int]) -> None:
@@ -104,7 +84,7 @@ class Speculation:
             agreement = self._proposer.agreement
             came_true = self._proposer.push(id)
             if came_true is not None:
-                self._acceptance.saw(agreement, came_true)
+                self.decision.acceptance.saw(agreement, came_true)
 
     @property
     def report(self) -> Report:
