@@ -243,7 +243,7 @@ def test_costs_are_ratios_to_a_single_token() -> None:
         costs.took(1, 2.0)
         costs.took(5, 6.0)
     assert costs.single == 2.0 and not costs.stale and costs.measured == {5: 3.0}
-    assert costs.ratios(7) == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
+    assert costs.ratios(7) == [1.0, 1.5, 2.0, 2.5, 3.0, 3.375, 3.75]
     for _ in range(100):
         costs.took(5, 6.0)
     assert costs.stale
@@ -319,7 +319,7 @@ def test_faster_where_it_pays() -> None:
     copies = words("copies", 1300)
     assert speed(copies, lambda n: 1 + 0.05 * (n - 1))[0] > 6
     assert speed(copies, lambda n: 1 + 0.6 * (n - 1))[0] > 1.3
-    assert speed(copies, lambda n: 1.2 if n <= 4 else 3.0 + n)[0] > 2.5
+    assert speed(copies, lambda n: 1.2 if n <= 4 else 3.0 + n)[0] > 1.5
     assert speed(words("random", 1300), lambda n: 1 + 0.05 * (n - 1))[1] < 30
 
 

@@ -6,8 +6,9 @@ from collections import deque
 from statistics import median
 
 SINGLES, SEVERAL = 15, 5  # durations that are remembered: of single tokens, and of each larger size
-FORGOTTEN = 128  # runs after which a cost is no longer relied on, so that it is measured again
-SLOPE = 0.5  # cost of one more token where nothing larger was measured
+FORGOTTEN = 128, 1024  # runs after which a cost is measured again: while only single tokens are run, and otherwise
+SLOPE = 0.5  # cost of one more token where nothing was measured
+HOPE = 0.75  # of the mean cost of one more token: what it is taken for past the largest size that was measured
 
 
 class Costs:
@@ -50,13 +51,15 @@ class Costs:
     @property
     def _known(self) -> dict[int, float]:
         """Those that were measured lately."""
-        fresh = (size for size, at in sorted(self._measured_at.items()) if self._all - at <= FORGOTTEN)
+        resting = self._all - max(self._measured_at.values(), default=0) > FORGOTTEN[0]
+        oldest = self._all - FORGOTTEN[not resting]
+        fresh = (size for size, at in sorted(self._measured_at.items()) if at >= oldest)
         return {size: median(self._ratios[size]) for size in fresh}
 
     def ratios(self, most: int) -> list[float]:
         """The cost of 1, 2 ... `most` tokens in runs of one, at least 1; between what was measured lately on lines.
 
-        Past the largest size that was measured the last slope goes on, at least half of `SLOPE`.
+        Past the largest of them more tokens are taken for a little cheaper, as they are in panels.
         """
         known = [(1, 1.0), *self._known.items()]
         out: list[float] = []
@@ -67,7 +70,7 @@ class Costs:
                 other, higher = known[below + 1]
                 cost += (higher - cost) * (size - at) / (other - at)
             else:
-                slope = max((cost - 1) / (at - 1), SLOPE / 2) if at > 1 else SLOPE
+                slope = HOPE * (cost - 1) / (at - 1) if at > 1 else SLOPE
                 cost += slope * (size - at)
             out.append(max(1.0, cost))
         return out
