@@ -25,7 +25,7 @@ from llmlocal.speculation.acceptance import AGREEMENTS, Acceptance
 from llmlocal.speculation.cost_file import FEWEST_RUNS, CostFile
 from llmlocal.speculation.costs import Costs
 from llmlocal.speculation.decision import MARGIN, Decision
-from llmlocal.speculation.ngram import LONGEST, NgramProposer
+from llmlocal.speculation.ngram import LONGEST, MOST_EARLIER, EarlierAnswers, NgramProposer
 from llmlocal.speculation.speculation import MOST, Speculation
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -204,7 +204,7 @@ def longest(ids: Sequence[int]) -> int:
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 2), max_size=40), st.lists(st.integers(0, 2), max_size=20))
 def test_proposals_follow_a_place_that_agrees(prompt: list[int], answer: list[int]) -> None:
-    proposer, ids = NgramProposer(), list(prompt)
+    proposer, ids = NgramProposer(EarlierAnswers()), list(prompt)
     proposer.read(prompt)
     for id in [*answer, 0]:
         if proposer.agreement:
@@ -218,13 +218,37 @@ def test_proposals_follow_a_place_that_agrees(prompt: list[int], answer: list[in
 
 
 def test_a_text_that_repeats_itself_is_proposed_on_and_on() -> None:
-    proposer = NgramProposer()
+    proposer = NgramProposer(EarlierAnswers())
     proposer.read([9, 1, 2, 3, 1, 2, 3, 1, 2])
     assert proposer.proposal(7) == [3, 1, 2, 3, 1, 2, 3]
     proposer.read([9, 1, 2, 3, 1, 2, 3, 1, 2, 3, 8])
     assert proposer.proposal(3) == []
     proposer.read([4, 5, 6, 4, 5])
     assert proposer.proposal(2) == [6, 4]
+
+
+def test_earlier_answers_are_proposed_up_to_their_ends() -> None:
+    earlier = EarlierAnswers()
+    earlier.add([4, 5, 6, 7])
+    earlier.add([8, 9, 5, 1])
+    proposer = NgramProposer(earlier)
+    proposer.read([1, 2, 4, 5])
+    assert proposer.from_earlier and proposer.proposal(9) == [6, 7]
+    assert [proposer.push(6), proposer.proposal(9), proposer.push(7)] == [True, [7], True]
+    assert proposer.agreement == 0 and proposer.proposal(9) == []
+    proposer.read([7, 8, 9])
+    assert proposer.proposal(1) == [5] and proposer.push(6) is False
+    earlier.add([3] * MOST_EARLIER)
+    proposer.read([4, 5])
+    assert not proposer.agreement and len(earlier.text.ids) == MOST_EARLIER + 1
+
+
+def test_a_later_answer_profits_from_an_earlier_one(tiny: Path) -> None:
+    with Session.open(tiny, n_ctx=CONTEXT, n_threads=1, weights="copy", speculate="ngram") as session:
+        params = SamplingParams(temperature=1.0, seed=1)
+        first = answered(session, range(40, 50), params)[1].speculation
+        again = answered(session, range(40, 50), params)[1].speculation
+        assert again.accepted > 2 * first.accepted > 0
 
 
 def test_acceptance_follows_what_comes_true() -> None:

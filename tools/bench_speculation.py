@@ -3,14 +3,12 @@
     python tools/bench_speculation.py model.gguf -t 2 --weights copy
 
 Times are CPU seconds of the process over its threads (--wall: of the clock), so that other work on the machine counts
-less. The first answer with speculation finds no costs in the cache unless --keep is given.
+less. Costs that were measured earlier are used only with --keep.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -19,6 +17,7 @@ from llmlocal.chat_format.prompt import PromptRequest
 from llmlocal.generation.events import Finished, Token
 from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.session import Session
+from llmlocal.speculation.costs import Costs
 
 TEXT = (Path(__file__).parents[1] / "docs" / "first-minute.md").read_text()[:2400]
 CODE = """def total_price(items):
@@ -71,13 +70,10 @@ def main() -> None:
     parser.add_argument("--wall", action="store_true")
     parser.add_argument("--keep", action="store_true")
     given = parser.parse_args()
-    if not given.keep:
-        kernels = Path(os.environ.get("LLMLOCAL_CACHE") or "") / "kernels"
-        os.environ["LLMLOCAL_CACHE"] = tempfile.mkdtemp()
-        if kernels.is_dir():
-            (Path(os.environ["LLMLOCAL_CACHE"]) / "kernels").symlink_to(kernels)
     how = {"n_ctx": 2048, "n_threads": given.threads, "weights": given.weights}
     with Session.open(given.model, **how) as plain, Session.open(given.model, speculate="auto", **how) as other:
+        if not given.keep:
+            other.speculation.decision.costs = Costs()
         for name, text in PROMPTS.items():
             for temperature in (0.0, 0.7):
                 params, ratios = SamplingParams(temperature=temperature, seed=1), []

@@ -260,6 +260,7 @@ class Session:
                     decode += (perf_counter() - clock) * (tokens.count > 1)
                     yield token
                     clock = perf_counter()
+        speculation.end()
         seed, load, report = tokens.sampler.seed, self.load_seconds, speculation.report
         counts = len(ids), reused, tokens.count
         yield Finished(tokens.reason, *counts, load, prefill, decode, seed, tokens.valid, speculation=report)

@@ -60,6 +60,7 @@ class Answer:
                 token, best = self.tokens.take(logits), self.request.logprobs
                 self._hand_over(token if best is None else scored(token, logits, best))
             if self.tokens.reason is not None:
+                self.speculation.end()
                 self._hand_over(self._finished())
                 self.ended = True
         except Exception as error:

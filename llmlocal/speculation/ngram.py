@@ -1,4 +1,4 @@
-"""Proposals from the text itself: where its last tokens occurred before, what followed them there may follow again."""
+"""Proposals from texts: where the last tokens occurred before, what followed them there may follow again."""
 
 from __future__ import annotations
 
@@ -6,71 +6,111 @@ from collections.abc import Sequence
 
 LONGEST = 32  # tokens of agreement that are counted
 PLACES = 8  # of the latest occurrences of two tokens that are compared
+END = -1  # in the place of a token between two texts
+MOST_EARLIER = 1 << 14  # tokens of earlier answers that are kept
+
+
+class Text:
+    """Tokens, and where each pair of them occurred."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self._places: dict[tuple[int, int], list[int]] = {}
+
+    def append(self, id: int) -> None:
+        """One more token, which follows the pair before it."""
+        self.ids.append(id)
+        if len(self.ids) > 2 and id != END:
+            places = self._places.setdefault((self.ids[-3], self.ids[-2]), [])
+            places.append(len(self.ids) - 1)
+            if len(places) > PLACES:
+                del places[0]
+
+    def extend(self, ids: Sequence[int]) -> None:
+        """More tokens."""
+        for id in ids:
+            self.append(id)
+
+    def best_place(self, last: Sequence[int]) -> tuple[int, int]:
+        """The position after the place that agrees with most of the tokens `last`, and with how many; or 0, 0."""
+        best = 0, 0
+        for place in reversed(self._places.get((last[-2], last[-1]), ())) if len(last) > 1 else ():
+            most, n = min(place, len(last), LONGEST), 2
+            while n < most and self.ids[place - 1 - n] == last[-1 - n]:
+                n += 1
+            if n > best[1]:
+                best = place, n
+        return best
+
+
+class EarlierAnswers:
+    """The answers before this one; when there are too many, a new text begins with the next."""
+
+    def __init__(self) -> None:
+        self.text = Text()
+
+    def add(self, ids: Sequence[int]) -> None:
+        """One more answer."""
+        if len(self.text.ids) + len(ids) > MOST_EARLIER:
+            self.text = Text()
+        self.text.extend([END, *ids[:MOST_EARLIER]])
 
 
 class NgramProposer:
     """Proposes what followed the longest earlier occurrence of the last tokens, at least two of them.
 
-    Pairs of tokens are found by a dictionary. As long as the text goes on as proposed, the place goes on with it and
-    nothing is searched.
+    It is looked for in the text itself and in `earlier` answers. As long as the text goes on as proposed, the place
+    goes on with it and nothing is searched.
     """
 
-    def __init__(self) -> None:
-        self._ids: list[int] = []
-        self._places: dict[tuple[int, int], list[int]] = {}  # where a pair of tokens ended
-        self._next = 0  # the position of the token that is proposed, 0 for none
+    def __init__(self, earlier: EarlierAnswers) -> None:
+        self._text, self._earlier = Text(), earlier
+        self._source: Text = self._text
+        self._next = 0  # the position in `_source` of the token that is proposed, 0 for none
         self.agreement = 0  # how many tokens before it agree with the last ones of the text
 
     def read(self, ids: Sequence[int]) -> None:
         """Begin with a text; what it shares with the text before is not read again."""
-        if self._ids != list(ids[: len(self._ids)]):
-            self._ids, self._places = [], {}
-        start = len(self._ids)
-        self._ids += ids[start:]
-        for end in range(max(start, 2), len(self._ids)):
-            self._note(end)
+        if self._text.ids != list(ids[: len(self._text.ids)]):
+            self._text = Text()
+        self._text.extend(ids[len(self._text.ids) :])
         self._search()
+
+    @property
+    def from_earlier(self) -> bool:
+        """Whether the proposal comes from an earlier answer."""
+        return self._source is not self._text
 
     def push(self, id: int) -> bool | None:
         """Append a token. Returns whether it is the one that was proposed, None where none was."""
-        proposed = self._ids[self._next] if self._next else None
-        self._ids.append(id)
-        if len(self._ids) > 2:
-            self._note(len(self._ids) - 1)
-        if proposed == id:
+        proposed = self._source.ids[self._next] if self._next else None
+        self._text.append(id)
+        if proposed == id and self._goes_on():
             self._next += 1
             self.agreement = min(self.agreement + 1, LONGEST)
-            return True
-        self._search()
-        return None if proposed is None else False
+        else:
+            self._search()
+        return None if proposed is None else proposed == id
 
     def proposal(self, most: int) -> list[int]:
         """At most `most` tokens that may come next; a text that repeats itself goes on to do so."""
         if not self._next:
             return []
-        found = self._ids[self._next : self._next + most]
-        period = len(found)
-        return [found[i % period] for i in range(most)] if self._next + most > len(self._ids) else found
+        found = self._source.ids[self._next : self._next + most]
+        if END in found:
+            found = found[: found.index(END)]
+        repeats = not self.from_earlier and len(found) < most
+        return [found[i % len(found)] for i in range(most)] if repeats else found
 
-    def _note(self, end: int) -> None:
-        """Remember the pair of tokens before position `end`, so that position `end` can be proposed."""
-        places = self._places.setdefault((self._ids[end - 2], self._ids[end - 1]), [])
-        places.append(end)
-        if len(places) > PLACES:
-            del places[0]
+    def _goes_on(self) -> bool:
+        """Whether the source has a token after the proposed one."""
+        after = self._next + 1
+        return after < len(self._source.ids) and self._source.ids[after] != END
 
     def _search(self) -> None:
-        self._next = self.agreement = 0
-        if len(self._ids) < 2:
-            return
-        for place in reversed(self._places.get((self._ids[-2], self._ids[-1]), ())):
-            agreement = self._agreement(place)
-            if agreement > self.agreement:
-                self._next, self.agreement = place, agreement
-
-    def _agreement(self, place: int) -> int:
-        """How many tokens before `place` agree with the last ones of the text."""
-        ids, most, n = self._ids, min(place, LONGEST), 2
-        while n < most and ids[place - 1 - n] == ids[-1 - n]:
-            n += 1
-        return n
+        last = self._text.ids[-LONGEST:]
+        self._source = self._text
+        self._next, self.agreement = self._text.best_place(last)
+        place, agreement = self._earlier.text.best_place(last)
+        if agreement > self.agreement:
+            self._source, self._next, self.agreement = self._earlier.text, place, agreement

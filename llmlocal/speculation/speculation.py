@@ -40,7 +40,8 @@ class Speculation:
 
     def __init__(self, decision: Decision, most: int, resting: str = "") -> None:
         self.decision, self._most, self._resting = decision, min(most - 1, MOST), resting
-        self._proposer = NgramProposer()
+        self._proposer = NgramProposer(decision.earlier)
+        self._answer: list[int] = []
         self._proposed = self._accepted = 0
         self._seconds = self._saved = 0.0
 
@@ -57,16 +58,24 @@ class Speculation:
         """An answer to the prompt `ids` begins."""
         self._proposed = self._accepted = 0
         self._seconds = self._saved = 0.0
+        self._answer = []
         if self.works:
             self.decision.begin()
             self._proposer.read(ids)
+
+    def end(self) -> None:
+        """The answer has ended: later ones may repeat it."""
+        if self.works and self._answer:
+            self.decision.earlier.add(self._answer)
+        self._answer = []
 
     def propose(self, room: int) -> list[int]:
         """Tokens that may come next, at most `room`; none where it would not pay."""
         most = min(room, self._most)
         if most < 1 or not self.works or not self._proposer.agreement:
             return []
-        return self._proposer.proposal(self.decision.count(self._proposer.agreement, most))
+        proposer = self._proposer
+        return proposer.proposal(self.decision.count(proposer.from_earlier, proposer.agreement, most))
 
     def ran(self, proposed: int, seconds: float, taken: Sequence[int]) -> None:
         """A run of one token and `proposed` more took so long, and the tokens `taken` came of it, at least one."""
@@ -80,11 +89,12 @@ class Speculation:
         """Tokens of the answer, whatever they came from."""
         if not self.works:
             return
+        self._answer += ids
         for id in ids:
-            agreement = self._proposer.agreement
+            earlier, agreement = self._proposer.from_earlier, self._proposer.agreement
             came_true = self._proposer.push(id)
             if came_true is not None:
-                self.decision.acceptance.saw(agreement, came_true)
+                self.decision.acceptance[earlier].saw(agreement, came_true)
 
     @property
     def report(self) -> Report:
