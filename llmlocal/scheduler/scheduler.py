@@ -34,6 +34,8 @@ class Counts:
     prompt_tokens: int = 0  # read by the model
     reused_tokens: int = 0  # found in a sequence
     generated_tokens: int = 0
+    proposed_tokens: int = 0
+    accepted_tokens: int = 0  # of those proposed
     steps: int = 0
 
 
@@ -218,6 +220,8 @@ class Scheduler:
                     break
         finally:
             engine.truncate(len(tokens.history) - 1, seq)
+        self.counts.proposed_tokens += len(proposed)
+        self.counts.accepted_tokens += max(0, len(tokens.history) - start - 1)
         if len(tokens.history) > start:
             answer.speculation.ran(len(proposed), seconds, tokens.history[start:])
 

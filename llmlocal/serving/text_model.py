@@ -114,6 +114,8 @@ class TextModel:
             "prompt_tokens_total": counts.prompt_tokens,
             "reused_tokens_total": counts.reused_tokens,
             "generated_tokens_total": counts.generated_tokens,
+            "proposed_tokens_total": counts.proposed_tokens,
+            "accepted_tokens_total": counts.accepted_tokens,
             "steps_total": counts.steps,
             "busy_sequences": scheduler.busy,
             "waiting_requests": scheduler.waiting,
