@@ -186,6 +186,11 @@ class Engine:
         """The KV cache type, such as f16, and how the weights lie: both decide the exact bits of keys and values."""
         return self._cache.kv_type.name + ("-copied" if self._copy else "")
 
+    @property
+    def same_bits(self) -> int:
+        """The most tokens of a sequence that `verify` gives the same logits as one after the other, bit for bit."""
+        return self._layers.same_bits if not self.state_bytes else 1
+
     def pages(self) -> str:
         """Where the weights lie and in which pages, such as "copied, 98 % in large pages"."""
         maps = [*self.gguf.mappings(), *([self._copy.memory] if self._copy else [])]
@@ -287,6 +292,15 @@ class Engine:
             out[start : start + len(part)] = self._result(len(part))
         return out
 
+    def verify(self, tokens: Sequence[int], seq: int = 0) -> Logits:
+        """Append tokens, `max_outputs` at most, in one run; logits (tokens, n_vocab) after each.
+
+        They may hold what is not finite: `checked` tells. Raises as `prefill`.
+        """
+        self._check(tokens, seq)
+        self._run(tokens, [seq] * len(tokens), range(len(tokens)))
+        return self._logits[: len(tokens)].copy()
+
     def close(self) -> None:
         """End the threads and unmap the file, unless `open` was given an open one."""
         if self._team is not None:
@@ -335,8 +349,11 @@ class Engine:
                 self._tokens[seq].append(token)
 
     def _result(self, outputs: int) -> Logits:
-        """A copy of the logits (outputs, n_vocab). Raises BadFileError if they are not finite, and names the tensor."""
-        logits = self._logits[:outputs].copy()
+        """A copy of the logits (outputs, n_vocab). Raises as `checked`."""
+        return self.checked(self._logits[:outputs].copy())
+
+    def checked(self, logits: Logits) -> Logits:
+        """`logits`. Raises BadFileError if they are not finite, and names the tensor."""
         if (
             not np.isfinite(logits.sum()) and not np.isfinite(logits).all()
         ):  # the sum is a quick first test: it keeps NaN and infinity

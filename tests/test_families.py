@@ -93,6 +93,18 @@ def test_logits_are_those_of_transformers(model: tuple[str, Path]) -> None:
     assert nmse(got, want) <= BOUND
 
 
+def test_a_few_tokens_have_the_same_bits_together(model: tuple[str, Path]) -> None:
+    """As many as `Engine.same_bits` says: speculation relies on it."""
+    engine = Engine.open(model[1], n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
+    few = min(engine.same_bits, 64)
+    assert few == 1 if engine.state_bytes else few < 64
+    engine.prefill(IDS[:20])
+    alone = [engine.decode(id).tobytes() for id in IDS[20 : 20 + few]]
+    engine.truncate(20)
+    assert [logits.tobytes() for logits in engine.verify(IDS[20 : 20 + few])] == alone
+    engine.close()
+
+
 def test_logits_through_the_cache(model: tuple[str, Path]) -> None:
     """Odd batches, one token at a time, and a second sequence between them."""
     case, path = model

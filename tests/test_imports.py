@@ -23,7 +23,7 @@ quant.kernels quant.recipes
 quant.quantizer
 quant errors text
 files tokenizer guide
-gguf chat_format constraints
+gguf chat_format constraints speculation
 hf ops
 runtime
 layers

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
@@ -26,6 +25,7 @@ from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit.cpu import target
 from llmlocal.quant.kernels.matmul import few_tokens
+from llmlocal.quant.simd.few_tokens import FEW_TOKENS
 from llmlocal.scheduler.answer import Answer
 from llmlocal.scheduler.request import Failed, QueueFullError
 from llmlocal.scheduler.scheduler import Scheduler, steady_batch
@@ -44,7 +44,7 @@ def alone(path: Path, prompt: list[int], seed: int, n: int = 8) -> list[int]:
 def test_answers_side_by_side_are_those_of_a_session_bit_for_bit(scheduler: Scheduler, path: Path) -> None:
     """As long as a batch of single tokens is not so large that it is computed in tiles."""
     load_all()
-    few = min(few_tokens(import_module(f"llmlocal.quant.isa.{target().isa}"), BY_NAME["F16"]), PARALLEL)
+    few = min(few_tokens(FEW_TOKENS[target().isa], BY_NAME["F16"]), PARALLEL)
     prompts = [ids(n, n) for n in (5, 40, 100)][:few]
     first = [Client(scheduler, prompt, seed=7).tokens() for prompt in prompts]
     together = [Client(scheduler, prompt, seed=7) for prompt in prompts]
@@ -76,6 +76,25 @@ def test_batches_of_a_steady_size_do_not_depend_on_who_is_beside(path: Path) -> 
     together = [client.tokens() for client in clients]
     assert [Client(scheduler, prompt, 4 + i, seed=i).tokens() for i, prompt in enumerate(prompts)] == together
     scheduler.close()
+
+
+def test_tokens_are_proposed_while_one_answer_is_at_work(path: Path) -> None:
+    """Beside others an answer goes on token by token, and its text is the same."""
+    session = Session.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=2, speculate="ngram")
+    scheduler = Scheduler(session)
+    prompts, greedy = [[5, 6, 7] * 8, [9, 8, 7, 6] * 7], SamplingParams(temperature=0)
+    wanted = [alone(path, prompt, 7, 24) for prompt in prompts]
+    for prompt, told in zip(prompts, wanted, strict=True):
+        client = Client(scheduler, prompt, 24, seed=7)
+        assert [id for id, _ in client.tokens()] == told
+    together = [Client(scheduler, prompt, n, seed=7) for prompt, n in zip(prompts, (24, 8), strict=True)]
+    assert [[id for id, _ in client.tokens()] for client in together] == [wanted[0], wanted[1][:8]]
+    end = Client(scheduler, prompts[0], 24, sampler=Sampler(greedy)).all()[-1]
+    assert 0 < end.speculation.accepted <= end.speculation.proposed
+    scheduler.close()
+    counts = scheduler.counts
+    assert counts.generated_tokens == 24 * 3 + 32 > counts.steps
+    assert counts.proposed_tokens > counts.accepted_tokens >= end.speculation.accepted
 
 
 def test_log_probabilities_are_those_of_the_logits(scheduler: Scheduler, path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from llmlocal.quant.format import BY_ID
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.kernels.matmul import TILED_TOKENS, few_tokens
+from llmlocal.quant.simd.few_tokens import FEW_TOKENS
 from llmlocal.runtime.batch import batch_sizes
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -88,8 +88,7 @@ def test_no_batch_is_small_where_it_need_not_be(most: int) -> None:
 @pytest.mark.parametrize("isa", cpu.offered())
 def test_that_many_tokens_are_read_in_tiles_in_every_format(isa: str) -> None:
     load_all()
-    v: Any = import_module(f"llmlocal.quant.isa.{isa}")
-    assert all(few_tokens(v, fmt) < TILED_TOKENS for fmt in BY_ID.values() if fmt.activations)
+    assert all(few_tokens(FEW_TOKENS[isa], fmt) < TILED_TOKENS for fmt in BY_ID.values() if fmt.activations)
 
 
 def test_a_seed_gives_the_same_text_warm_or_cold(model: tuple[Path, bool], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ..batch.options import BatchOutput, RowFile, RowOptions, RowsAtOnce
 from ..batch.screen import BatchScreen, BatchTarget, deliver
 from ..batch.source import RowSource, settings_of
 from ..open_model import chosen
-from ..options.common import Loading, Quiet
+from ..options.common import AnswerLoading, Quiet
 from ..options.forms import AnswerForm
 from ..options.models import Model
 from ..options.sampling import AnswerLimits, Sampling
@@ -28,7 +28,7 @@ def batch(
     limits: AnswerLimits,
     form: AnswerForm,
     sampling: Sampling,
-    loading: Loading,
+    loading: AnswerLoading,
     quiet: Quiet = False,
 ) -> None:
     """Answer each row of a file.

@@ -7,7 +7,7 @@ import typer
 from .. import choices
 from ..open_model import named_or_saved
 from ..options.chats import ChatDisplay, FirstQuestion, FirstTurn, FunctionCalls, SavedSession
-from ..options.common import Loading, Quiet, Verbose
+from ..options.common import AnswerLoading, Quiet, Verbose
 from ..options.forms import AnswerForm
 from ..options.models import ModelOrQuestion
 from ..options.prompts import PromptCache
@@ -25,7 +25,7 @@ def chat(
     sampling: Sampling,
     calls: FunctionCalls,
     display: ChatDisplay,
-    loading: Loading,
+    loading: AnswerLoading,
     prompt_cache: PromptCache = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import choices
 from ..open_model import Asked, answered, chosen, named_or_guide, opened
 from ..options.chats import ChatDisplay, FirstTurn, FunctionCalls, SavedSession, WrapLines
-from ..options.common import Json, Loading, NoNewline, NoStdin, Quiet, Verbose
+from ..options.common import AnswerLoading, Json, NoNewline, NoStdin, Quiet, Verbose
 from ..options.forms import AnswerForm, GivenOut
 from ..options.models import ModelOrQuestion
 from ..options.prompts import AnswerFile, Prompt, PromptCache, PromptOptions
@@ -28,7 +28,7 @@ def run(
     form: AnswerForm,
     out: GivenOut,
     sampling: Sampling,
-    loading: Loading,
+    loading: AnswerLoading,
     prompt_cache: PromptCache = "auto",
     answer: AnswerFile,
     as_json: Json = False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..options.common import Loading, Quiet
+from ..options.common import AnswerLoading, Quiet
 from ..options.prompts import Template
 from ..options.server import LogRequests, Reach, ServedModels, Sharing
 from ..served_models import paths_of, require_packages, seconds
@@ -15,7 +15,7 @@ def serve(
     reach: Reach,
     sharing: Sharing,
     template: Template = None,
-    loading: Loading,
+    loading: AnswerLoading,
     quiet: Quiet = False,
     verbose: LogRequests = False,
 ) -> None:

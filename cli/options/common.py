@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..choices import Cache, Weights
+from ..choices import Cache, Speculate, Weights
 from ..option_groups import SETTING, option
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -38,6 +38,15 @@ WeightsMode = Annotated[
         "--weights",
         help="map reads weights from the file as they are needed; copy loads them into memory in an order that makes "
         "generation faster; auto copies where memory suffices.",
+    ),
+    SETTING,
+]
+SpeculateMode = Annotated[
+    Speculate,
+    typer.Option(
+        "--speculate",
+        help="Check several proposed tokens in one step; the text stays the same. auto proposes where that is faster, "
+        "ngram wherever the text repeats itself, off nothing.",
     ),
     SETTING,
 ]
@@ -78,3 +87,14 @@ class Loading:
             "weights": self.weights,
             "force": self.yes,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLoading(Loading):
+    """How a model is opened that answers prompts."""
+
+    speculate: SpeculateMode = Speculate.auto
+
+    def arguments(self) -> dict[str, Any]:
+        """What `Session.open` and a server's settings take."""
+        return {**Loading.arguments(self), "speculate": self.speculate.value}

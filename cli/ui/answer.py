@@ -21,6 +21,7 @@ from .wrap import PlainText, Wrap
 
 if TYPE_CHECKING:
     from ...generation.events import Event, Finished, Token
+    from ...speculation.speculation import Report
 
 EMPTY = {
     "stop": "the model answered nothing",
@@ -215,8 +216,17 @@ def summary(end: Finished) -> str:
     return (
         f"prompt: {end.prompt_tokens} tokens{reused}, {end.prefill_speed:.1f} tokens/s; "
         f"answer: {end.generated_tokens} tokens, {end.decode_speed:.1f} tokens/s, {REASONS[end.reason]}; "
-        f"seed {end.seed}"
+        f"{speculation(end.speculation)}seed {end.seed}"
     )
+
+
+def speculation(report: Report) -> str:
+    """What proposed tokens did for an answer, nothing where there were none."""
+    if report.resting:
+        return f"no speculation: {report.resting}; "
+    if not report.proposed:
+        return ""
+    return f"{report.accepted} of {report.proposed} proposed tokens accepted, {report.gain:.2f} x as fast; "
 
 
 def _coloured(stream: IO[str] | None) -> bool:

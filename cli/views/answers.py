@@ -131,13 +131,17 @@ class _Record:
         end = self.end
         if end is None:
             return to_json(**fields, completion_tokens=len(self.tokens), finish_reason="interrupted")
-        timings = {
+        timings: dict[str, Any] = {
             "load_s": end.load_seconds,
             "prefill_s": end.prefill_seconds,
             "prefill_tokens_per_s": end.prefill_speed,
             "decode_s": end.decode_seconds,
             "decode_tokens_per_s": end.decode_speed,
         }
+        if end.speculation.proposed:
+            report = end.speculation
+            counts = {"proposed": report.proposed, "accepted": report.accepted, "gain": report.gain}
+            timings["speculation"] = counts
         return to_json(
             **fields,
             prompt_tokens=end.prompt_tokens,

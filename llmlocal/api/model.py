@@ -25,6 +25,7 @@ from ..generation.session import Session
 from ..hub.names import find_local, model_not_found
 from ..model_info.weight_memory import MODES
 from ..ops.kv import find
+from ..speculation.speculation import MODES as SPECULATE
 from .access import Access
 from .answer import Answer, Stream, whole
 from .chat import Chat, ContextEnd, checked
@@ -40,6 +41,7 @@ def load(
     threads: int | None = None,
     kv_type: Literal["f16", "q8_0", "f32"] = "f16",
     weights: Literal["auto", "map", "copy"] = "auto",
+    speculate: Literal["auto", "off", "ngram"] = "auto",
     force: bool = False,
 ) -> Model:
     """Open a model: a GGUF file, a name or an alias as `llmlocal run` takes it, or "hf:org/repo" that was pulled.
@@ -48,6 +50,8 @@ def load(
     `ctx` is the context in tokens; default: what the model was trained for, at most 4096. `threads` defaults to the
     physical cores. `kv_type` is the type of the KV cache. `weights`: "map" reads them from the file as they are needed,
     "copy" loads them into memory in an order that makes generation faster, "auto" copies where memory suffices.
+    `speculate`: "auto" checks several proposed tokens in one step where that is faster, "ngram" wherever the text
+    repeats itself, "off" never; the text is the same.
     `force` loads where memory seems too small.
 
     The file is mapped, so this returns at once; the engine is prepared by the first call that needs it. Raises
@@ -57,12 +61,20 @@ def load(
         whole_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
         require(value is None or whole_number, name, value, "a whole number, 1 or more")
     require(weights in MODES, "weights", weights, "one of auto, map, copy")
+    require(speculate in SPECULATE, "speculate", speculate, f"one of {', '.join(SPECULATE)}")
     find(kv_type)
     path = _located(name_or_path)
     outputs = min(LOGITS_AT_ONCE, ctx or LOGITS_AT_ONCE)
     return Model(
         Session.open(
-            path, n_ctx=ctx, n_threads=threads, max_outputs=outputs, kv_type=kv_type, weights=weights, force=force
+            path,
+            n_ctx=ctx,
+            n_threads=threads,
+            max_outputs=outputs,
+            kv_type=kv_type,
+            weights=weights,
+            speculate=speculate,
+            force=force,
         ),
         threads,
     )

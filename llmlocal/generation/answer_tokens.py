@@ -50,6 +50,12 @@ class AnswerTokens:
         return bool(self._forced)
 
     @property
+    def room(self) -> int:
+        """How many tokens may still come, at most."""
+        room = self._n_ctx + 1 - len(self.history)
+        return room if self._max_tokens is None else min(room, self._max_tokens - self.count)
+
+    @property
     def valid(self) -> bool:
         """Whether what was answered so far has the form that was asked for."""
         return self._form is None or self._form.valid

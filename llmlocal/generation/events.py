@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..chat_format.tag_splitter import Part
 from ..errors import IncompleteError
+from ..speculation.speculation import NOTHING, Report
 from ..text import readable
 
 FinishReason = Literal["stop", "length", "context"]
@@ -59,7 +60,7 @@ class Finished:
     """The last event. `reason`: an end token or a stop string, the token limit, or a full context.
 
     `valid`: false where the answer was to have a form, such as a schema, and ended before it had it.
-    `stop_string`: the one that was found, where the answer's maker tells.
+    `stop_string`: the one that was found, where the answer's maker tells. `speculation`: what proposed tokens did.
     """
 
     reason: FinishReason
@@ -72,6 +73,7 @@ class Finished:
     seed: int
     valid: bool = True
     stop_string: str | None = None
+    speculation: Report = NOTHING
 
     @property
     def prefill_speed(self) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -20,12 +22,13 @@ from ..model_info.memory_limit import check_memory
 from ..model_info.weight_memory import copies_weights
 from ..quant.jit.parallel_compile import Compilation
 from ..runtime.batch import batch_sizes
+from ..speculation.speculation import MOST, Speculation
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
 from .answer_tokens import AnswerTokens
+from .decoding import certain, cost_file, next_tokens, speculation_of
 from .events import Event, Events, Finished, PromptProgress
-from .log_probabilities import scored
 from .prompt_cache import PromptCache
 from .sampler import Sampler
 from .sampling_params import SamplingParams
@@ -47,7 +50,7 @@ class Session:
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
         self.load_seconds = 0.0
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
-        self.kv_type = "f16"
+        self.kv_type, self.speculate = "f16", "off"
         self._record = record
         self._recorded: Engine | None = None  # until it is loaded
         self._engine: Engine | None = None
@@ -63,14 +66,16 @@ class Session:
         max_outputs: int = 1,
         kv_type: str = "f16",
         weights: str = "auto",
+        speculate: str = "off",
         force: bool = False,
     ) -> Session:
         """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
         `n_seqs` is the number of sequences, each of `n_ctx` tokens, of which `answer` uses the first.
         `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`,
-        `copy` or `auto`. `force` loads the engine even where memory does not suffice. Raises
-        NotFoundError, BadFileError, UsageError; ResourceError when the engine is loaded.
+        `copy` or `auto`; `speculate` whether `answer` proposes tokens, one of `speculation.MODES`. `force` loads the
+        engine even where memory does not suffice. Raises NotFoundError, BadFileError, UsageError; ResourceError when
+        the engine is loaded.
         """
         gguf = open_gguf(path)
         try:
@@ -88,14 +93,14 @@ class Session:
                 n_ctx=n_ctx,
                 n_threads=n_threads,
                 n_seqs=n_seqs,
-                max_outputs=max_outputs,
+                max_outputs=max_outputs if speculate == "off" else min(max(max_outputs, MOST + 1), n_ctx),
                 kv_type=kv_type,
                 copy_weights=copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type),
                 load=False,
             )
 
         session = cls(gguf, tokenizer, n_ctx, record)
-        session.kv_type = kv_type
+        session.kv_type, session.speculate = kv_type, speculate
         return session
 
     @property
@@ -112,6 +117,11 @@ class Session:
             self._engine = engine
             self.load_seconds = perf_counter() - clock
         return self._engine
+
+    @cached_property
+    def speculation(self) -> Speculation:
+        """The proposals for the answers of `answer`. Raises as `engine`."""
+        return speculation_of(self.engine, self.speculate)
 
     def compile_ahead(self) -> Compilation:
         """Check the model, and start to compile the kernels that it needs. Raises as `Engine.open` does.
@@ -138,6 +148,8 @@ class Session:
         try:
             if engine is not None and self.cache is not None:
                 self.cache.store(engine)
+            if engine is not None and self.speculate != "off" and "speculation" in vars(self):
+                cost_file(engine).save(self.speculation.decision.costs)
         finally:
             for opened in (engine, recorded):
                 if opened is not None:
@@ -235,16 +247,23 @@ class Session:
         reused = engine.reuse(ids)
         logits = yield from self._prefill(engine, ids, reused)
         prefill, decode = perf_counter() - clock, 0.0
+        speculation = self.speculation
+        speculation.begin(ids)
         while tokens.reason is None:
             clock = perf_counter()
             if tokens.count and (best is not None or not tokens.forced):
-                unread = tokens.history[engine.length() :]
-                logits = engine.prefill(unread) if len(unread) > 1 else engine.decode(unread[0])
-            token = tokens.take(logits)
-            decode += (perf_counter() - clock) * (tokens.count > 1)
-            yield token if best is None else scored(token, logits, best)
-        seed, load = tokens.sampler.seed, self.load_seconds
-        yield Finished(tokens.reason, len(ids), reused, tokens.count, load, prefill, decode, seed, tokens.valid)
+                taken = next_tokens(engine, tokens, speculation, best)
+            else:
+                taken = certain(tokens, logits, speculation, best)
+            with closing(taken):
+                for token in taken:
+                    decode += (perf_counter() - clock) * (tokens.count > 1)
+                    yield token
+                    clock = perf_counter()
+        speculation.end()
+        seed, load, report = tokens.sampler.seed, self.load_seconds, speculation.report
+        counts = len(ids), reused, tokens.count
+        yield Finished(tokens.reason, *counts, load, prefill, decode, seed, tokens.valid, speculation=report)
 
     def _prefill(self, engine: Engine, ids: list[int], start: int) -> Generator[Event, None, Logits]:
         """Read a prompt from token `start` on in chunks, between which the caller can report progress or stop."""

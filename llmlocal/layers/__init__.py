@@ -37,9 +37,11 @@ from ..ops.rope import rope_interleaved, rope_neox
 from ..ops.softmax import NO_SINK
 from ..ops.take_columns import take_columns
 from ..quant.blocks.parts import float_activations
+from ..quant.format import Format
+from ..quant.jit.cpu import target
 from ..quant.jit.kernel import Kernel
 from ..quant.kernels.get_rows import get_rows
-from ..quant.kernels.matmul import SCRATCH_BYTES, matmul
+from ..quant.kernels.matmul import ANY_NUMBER, SCRATCH_BYTES, matmul, same_bits
 from ..quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ..quant.tensor import QTensor
 from ..runtime.buffers import aligned
@@ -72,6 +74,7 @@ class Layers:
         self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
         self.tables: list[Rope | PositionScale | KeyRange] = []
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
+        self.same_bits = ANY_NUMBER  # the most tokens of a run whose products have the bits that each has alone
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._constants: list[NDArray[Any]] = []
         self._ones: dict[int, NDArray[np.float32]] = {}  # by their number
@@ -152,6 +155,7 @@ class Layers:
         inputs = [x if float_activations(weight.format) else self.q8(x) for weight, _ in weights]
         outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
         for i, ((weight, _), source, out) in enumerate(zip(weights, inputs, outs, strict=True)):
+            self.multiplied(weight.format, interleaved=weight.interleaved)
             g.add(
                 matmul(weight.format, interleaved=weight.interleaved),
                 barrier=i == len(outs) - 1,
@@ -169,6 +173,10 @@ class Layers:
             if bias is not None:
                 g.add(add_bias, tokens=g.rows_of(x), x=out, bias=bias.address, width=weight.rows)
         return outs
+
+    def multiplied(self, fmt: type[Format], *, interleaved: bool = False) -> None:
+        """A product with weights in `fmt` was recorded: it limits `same_bits`."""
+        self.same_bits = min(self.same_bits, same_bits(target().isa, fmt, interleaved=interleaved))
 
     def rope(self, parameters: RopeParameters, *, interleaved: bool) -> Rope:
         """The rotary embedding that several layers share, for `apply_rope`.

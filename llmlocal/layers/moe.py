@@ -133,6 +133,7 @@ def _products(
     for i, (stack, x, out) in enumerate(zip(stacks, xs, outs, strict=True)):
         _, rows, k = stack.shape
         layers.expert_matrices.append(stack)
+        layers.multiplied(stack.format)
         g.add(
             matmul_grouped(stack.format),
             barrier=i == len(outs) - 1,

@@ -10,6 +10,7 @@ from ..generation.answer_text import AnswerText
 from ..generation.answer_tokens import AnswerTokens
 from ..generation.events import Finished, PromptProgress
 from ..generation.log_probabilities import scored
+from ..speculation.speculation import Speculation
 from ..tokenizer import Tokenizer
 from .request import Deliver, Delivery, Failed, Request
 
@@ -23,8 +24,10 @@ class Answer:
     empty stop string.
     """
 
-    def __init__(self, request: Request, tokenizer: Tokenizer, n_ctx: int, deliver: Deliver) -> None:
-        self.request, self.ids = request, request.prompt.ids
+    def __init__(
+        self, request: Request, tokenizer: Tokenizer, n_ctx: int, deliver: Deliver, speculation: Speculation
+    ) -> None:
+        self.request, self.ids, self.speculation = request, request.prompt.ids, speculation
         text = AnswerText(request.prompt, tokenizer, request.stop, request.call_tags, exact=request.grammar is not None)
         limits = request.max_tokens, request.think_budget, request.grammar
         self.tokens = AnswerTokens(request.prompt, tokenizer, n_ctx, request.sampler, text, *limits)
@@ -48,6 +51,7 @@ class Answer:
             self._hand_over(PromptProgress(self.read, len(self.ids)))
         else:
             self._first_at = perf_counter()
+            self.speculation.begin(self.ids)
 
     def take(self, logits: Logits) -> None:
         """Choose the next token by logits (n_vocab,), and deliver it. What fails here ends this answer alone."""
@@ -56,6 +60,7 @@ class Answer:
                 token, best = self.tokens.take(logits), self.request.logprobs
                 self._hand_over(token if best is None else scored(token, logits, best))
             if self.tokens.reason is not None:
+                self.speculation.end()
                 self._hand_over(self._finished())
                 self.ended = True
         except Exception as error:
@@ -80,4 +85,4 @@ class Answer:
         tokens, read, said = self.tokens, self._first_at - self._began, perf_counter() - self._first_at
         assert tokens.reason is not None
         numbers = len(self.ids), self._reused, tokens.count, 0.0, read, said, tokens.sampler.seed
-        return Finished(tokens.reason, *numbers, tokens.valid, self._text.stop_string)
+        return Finished(tokens.reason, *numbers, tokens.valid, self._text.stop_string, self.speculation.report)

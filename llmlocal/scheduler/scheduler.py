@@ -6,9 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import takewhile
-from time import monotonic
+from time import monotonic, perf_counter
 
 from ..engine import Logits
 from ..errors import ResourceError
@@ -16,6 +15,7 @@ from ..generation.prompt_cache import PromptCache
 from ..generation.session import Session
 from ..quant.jit.cpu import target
 from ..quant.kernels.matmul import TILED_TOKENS
+from ..quant.simd.few_tokens import FEW_TOKENS
 from ..runtime.batch import batch_sizes
 from .answer import NOWHERE, Answer
 from .request import Deliver, QueueFullError, Request
@@ -34,6 +34,8 @@ class Counts:
     prompt_tokens: int = 0  # read by the model
     reused_tokens: int = 0  # found in a sequence
     generated_tokens: int = 0
+    proposed_tokens: int = 0
+    accepted_tokens: int = 0  # of those proposed
     steps: int = 0
 
 
@@ -54,8 +56,9 @@ class Scheduler:
         fewer answers are at work; the engine has to have so many sequences. `steady_batch` says what makes the logits
         of an answer independent of those beside it.
         """
-        self.session, self.counts, self._least = session, Counts(), least
+        self.session, self.counts, self._speculation = session, Counts(), session.speculation
         self._engine, self._limit = session.engine, queue
+        self._least = least if self._engine.same_bits < self._engine.n_seqs else 1
         self._sequences = Sequences(self._engine, cache)
         self._waiting: deque[Answer] = deque()
         self._reading: deque[Answer] = deque()
@@ -73,7 +76,7 @@ class Scheduler:
         string.
         """
         self.session.check_room(len(request.prompt.ids), request.max_tokens)
-        answer = Answer(request, self.session.tokenizer, self.session.n_ctx, deliver)
+        answer = Answer(request, self.session.tokenizer, self.session.n_ctx, deliver, self._speculation.beside())
         with self._changed:
             if self._deadline is not None:
                 raise ResourceError(STOPPING)
@@ -194,21 +197,46 @@ class Scheduler:
         """
         self._drop_ended()
         answers = [*self._writing]
-        if answers and (len(answers) >= self._least or not self._reading):
+        if len(answers) == self._least == 1 and not self._reading:
+            self._write_alone(answers[0])
+        elif answers and (len(answers) >= self._least or not self._reading):
             parts: list[tuple[int, Sequence[int]]] = [(answer.seq, answer.tokens.history[-1:]) for answer in answers]
             parts += [(seq, [0]) for seq in self._sequences.emptied(self._least - len(parts))]
             self._take(answers, self._run(parts, range(len(answers))))
+
+    def _write_alone(self, answer: Answer) -> None:
+        """Generate a token of the only answer at work, and those after it that are proposed and come true."""
+        engine, tokens, seq = self._engine, answer.tokens, answer.seq
+        start = len(tokens.history)
+        proposed = answer.speculation.propose(tokens.room - 1)
+        clock = perf_counter()
+        last = tokens.history[-1:]
+        rows = engine.verify([*last, *proposed], seq) if proposed else self._run([(seq, last)], [0])
+        seconds = perf_counter() - clock
+        try:
+            for logits, proposal in zip(rows, [*proposed, None], strict=True):
+                self._take([answer], logits[None], alone=True)
+                if answer.ended or tokens.forced or tokens.history[-1] != proposal:
+                    break
+        finally:
+            engine.truncate(len(tokens.history) - 1, seq)
+        self.counts.proposed_tokens += len(proposed)
+        self.counts.accepted_tokens += max(0, len(tokens.history) - start - 1)
+        if len(tokens.history) > start:
+            answer.speculation.ran(len(proposed), seconds, tokens.history[start:])
 
     def _run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
         """As `Engine.run`, with at least `least` outputs, because logits are a product of their own."""
         filled = [*outputs, *[*outputs[:1]] * (self._least - len(outputs))]
         return self._engine.run(parts, filled)[: len(outputs)]
 
-    def _take(self, answers: Sequence[Answer], logits: Logits) -> None:
+    def _take(self, answers: Sequence[Answer], logits: Logits, *, alone: bool = False) -> None:
         for answer, row in zip(answers, logits, strict=True):
             before = answer.tokens.count
             answer.take(row)
             self.counts.generated_tokens += answer.tokens.count - before
+            if before != answer.tokens.count and not alone:
+                answer.speculation.took(answer.tokens.history[-1:])
 
     def _fail(self, error: Exception, answers: Iterable[Answer]) -> None:
         for answer in answers:
@@ -229,8 +257,7 @@ def steady_batch(parallel: int) -> int:
     1 where rows of weights are read for each token by itself; otherwise the number of tokens from which on they are
     read in tiles. A product has the same bits in every batch of one way.
     """
-    isa = import_module(f"..quant.isa.{target().isa}", __package__)
-    few = (isa.FEW, isa.FLOAT_FEW, isa.ROW_TOKENS)
+    few = FEW_TOKENS[target().isa]
     return 1 if parallel <= min(few) else max(few) + 1
 
 

@@ -13,7 +13,7 @@ class Settings:
 
     `n_ctx`: tokens of each request's context; `parallel`: requests that a model answers at once; `queue`: those that
     may wait; `idle_unload`: seconds after which an unused model is closed, None for never; `prompt_cache`: whether
-    prompts are kept on disk.
+    prompts are kept on disk; `speculate`: as `Session.open`.
     """
 
     n_ctx: int | None = None
@@ -22,6 +22,7 @@ class Settings:
     queue: int = 64
     kv_type: str = "f16"
     weights: str = "auto"
+    speculate: str = "off"
     force: bool = False
     template: str | None = None
     idle_unload: float | None = None

@@ -34,7 +34,8 @@ class TextModel:
         self.name, self._settings = name, settings
         self.session = Session.open(
             path, n_ctx=settings.n_ctx, n_threads=settings.n_threads, n_seqs=settings.parallel,
-            kv_type=settings.kv_type, weights=settings.weights, force=settings.force,
+            kv_type=settings.kv_type, weights=settings.weights,
+            speculate=settings.speculate, force=settings.force,
         )  # fmt: skip
         try:
             self._recommended = recommended_sampling(path)
@@ -113,6 +114,8 @@ class TextModel:
             "prompt_tokens_total": counts.prompt_tokens,
             "reused_tokens_total": counts.reused_tokens,
             "generated_tokens_total": counts.generated_tokens,
+            "proposed_tokens_total": counts.proposed_tokens,
+            "accepted_tokens_total": counts.accepted_tokens,
             "steps_total": counts.steps,
             "busy_sequences": scheduler.busy,
             "waiting_requests": scheduler.waiting,

@@ -12,6 +12,7 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
+from ..simd import few_tokens
 from ..simd.arithmetic import *
 from ..simd.float16 import *
 from ..simd.load_store import *
@@ -37,8 +38,7 @@ from .rows import keep_narrow, narrow_scale
 
 keep_row_scales, row_scale = keep_narrow, narrow_scale
 TOKENS = FLOAT_TOKENS = 4
-FEW = FLOAT_FEW = 3
-ROW_TOKENS = 2
+FEW_TOKENS = few_tokens.FEW_TOKENS["avx2"]
 PROOF = "vpmaddubsw"
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..simd import few_tokens
 from ..simd.arithmetic import *
 from ..simd.float16 import *
 from ..simd.load_store import *
@@ -18,8 +19,7 @@ row_f32, row_i32, row_i8 = f32, i32, i8
 TILES = "avx512_tiles"
 keep_row_scales, row_scale = keep_wide, wide_scale
 TOKENS = FLOAT_TOKENS = 8
-FEW, FLOAT_FEW = 6, 8
-ROW_TOKENS = 4
+FEW_TOKENS = few_tokens.FEW_TOKENS["avx512"]
 PROOF = "vpdpbusd"
 FLIP_SIGNED = True
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle

@@ -7,6 +7,7 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
+from ..simd import few_tokens
 from ..simd.arithmetic import *
 from ..simd.float16 import float16_intrinsics, narrow_by_integers, widen_by_integers
 from ..simd.load_store import *
@@ -26,8 +27,7 @@ from .rows import keep_narrow, narrow_scale
 
 keep_row_scales, row_scale = keep_narrow, narrow_scale
 TOKENS = FLOAT_TOKENS = 4
-FEW = FLOAT_FEW = 3
-ROW_TOKENS = 2
+FEW_TOKENS = few_tokens.FEW_TOKENS["generic"]
 PROOF = ""
 to_f32, to_f16, load_f16, load_f16_splat, load_f16_column = float16_intrinsics(widen_by_integers, narrow_by_integers)
 

@@ -12,6 +12,7 @@ from typing import Any
 import llvmlite.ir as ir
 from numba.core import types
 
+from ..simd import few_tokens
 from ..simd.arithmetic import *
 from ..simd.arithmetic import widen_signed
 from ..simd.float16 import *
@@ -41,8 +42,7 @@ from .rows import keep_wide, shuffled_scale
 
 keep_row_scales = keep_wide
 TOKENS = FLOAT_TOKENS = 2  # of a batch at once: with more, sums in int16 leave no register to weights
-FEW = FLOAT_FEW = 1
-ROW_TOKENS = 1
+FEW_TOKENS = few_tokens.FEW_TOKENS["neon"]
 PROOF = "smull"
 PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
 i16x32 = Vec("i16", 32)

@@ -13,6 +13,7 @@ from .panels import panel_sums
 from .q8_activations import BLOCK, LINE
 
 AHEAD = 1024  # bytes in front of what is computed with that are asked for
+SINGLE_TILES = 16  # up to so many tokens, one tile is read to its end before the next, in one stream
 
 
 def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
@@ -57,11 +58,12 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
 def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: as `gemm_integer.tiles_dot`."""
     lanes, nbytes, unpack = v.LANES, fmt.nbytes * v.LANES, unpack_of(v, fmt)
-
-    size = fmt.block // BLOCK * parts.tile_bytes(lanes)
+    lines, size = nbytes // 64 + 1, fmt.block // BLOCK * parts.tile_bytes(lanes)
 
     def unpack_rows(tile, row_bytes, first, blocks, target, ahead):
         for b in range(blocks):
+            for line in range(lines):
+                v.prefetch(tile + (first + b) * nbytes + AHEAD + 64 * line)
             unpack(tile + (first + b) * nbytes, target + b * size)
 
     batch = batch_dot(v, fmt, parts, unpack_rows)
@@ -70,7 +72,10 @@ def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -
 
     def run(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         if tokens > 1:
-            batch(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)
+            some = tiles if tokens > SINGLE_TILES else 1
+            for n in range(0, tiles, some):
+                at, out = weights + lanes * row_bytes * n, y + 4 * lanes * n
+                batch(at, row_bytes, k, x, x_stride, tokens, out, y_stride, some, scratch)
         else:
             for n in range(tiles):
                 dot(weights + lanes * row_bytes * n, k, x, y + 4 * lanes * n, scratch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
+from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
 from .panels import in_panels, set_for_tiles
 from .q8_activations import q8_bytes
@@ -28,6 +29,7 @@ ROW_DRAWS, MAX_ROWS = (
 )  # for a single token: how often a thread takes rows, and how many at most; long runs read faster
 BEGIN = 2048  # bytes of those rows that are prefetched before the first is used
 TILED_TOKENS = 9  # in batches of at least so many, every instruction set reads every format in tiles
+ANY_NUMBER = 1 << 30
 SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of the rows taken at once
 
 
@@ -58,7 +60,7 @@ def float_bytes(k: int) -> int:
 
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
-    stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
+    stretch, few = rows_by_tokens(v, fmt), few_tokens(v.FEW_TOKENS, fmt)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
@@ -92,14 +94,22 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
     return run
 
 
-def few_tokens(v: InstructionSet, fmt: type[Format]) -> int:
-    """The most tokens for which rows are read one by one, as for a single one.
+def few_tokens(few: FewTokens, fmt: type[Format]) -> int:
+    """The most tokens for which rows are read one by one, as for a single one, by the sizes of an instruction set.
 
     Blocks that become float32 first are decoded anew for each panel of tokens, so there one panel is all.
     """
     if not float_activations(fmt):
-        return int(v.FEW)
-    return int(v.FLOAT_FEW if fmt.block == 1 else v.ROW_TOKENS)
+        return few.integers
+    return few.floats if fmt.block == 1 else few.row_tokens
+
+
+def same_bits(isa: str, fmt: type[Format], *, interleaved: bool = False) -> int:
+    """The most tokens whose products have the same bits together as each has alone: in interleaved tiles, any number.
+
+    Imports no Numba.
+    """
+    return ANY_NUMBER if interleaved else few_tokens(FEW_TOKENS[isa], fmt)
 
 
 def rows_by_tokens(v: InstructionSet, fmt: type[Format]) -> Any:
@@ -146,4 +156,4 @@ def _row_panels(v: InstructionSet, row_dot_of: Callable[[int], Any]) -> Any:
 
         return run
 
-    return in_panels(v, v.ROW_TOKENS, panel_of)
+    return in_panels(v, v.FEW_TOKENS.row_tokens, panel_of)

@@ -47,7 +47,7 @@ def matmul_grouped_reference(
 
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
-    stretch, few = rows_by_tokens(v, fmt), few_tokens(v, fmt)
+    stretch, few = rows_by_tokens(v, fmt), few_tokens(v.FEW_TOKENS, fmt)
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
     def run(counter, ith, nth, tokens, groups, matrices, x, y, rows, k, row_bytes, scratch):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .few_tokens import FewTokens
+
 if TYPE_CHECKING:
     from .vector import Vec as VectorType
 
@@ -33,9 +35,7 @@ class InstructionSet(Protocol):
     TILES: str  # the module that matrix products over tiles use instead of this one; "": none
     TOKENS: int  # of a batch that share each weight loaded: their sums fill the registers that weights leave
     FLOAT_TOKENS: int  # the same for float32 activations
-    FEW: int  # up to so many tokens, rows are read one by one, as for a single token
-    FLOAT_FEW: int
-    ROW_TOKENS: int  # of those at once
+    FEW_TOKENS: FewTokens  # up to so many tokens, rows are read one by one, as for a single token
     FLIP_SIGNED: bool  # whether `dot4_signed` and `tokens_dot` want signed weights with 128 added
     PROOF: str  # the machine instruction of its byte products, to look for in compiled code; "": none of its own
     Vec: type[VectorType]

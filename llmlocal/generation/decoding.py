@@ -1,0 +1,80 @@
+"""The next tokens of an answer: one run of the engine, for the last token alone or with proposals after it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from time import perf_counter
+
+from ..engine import Engine, Logits
+from ..quant.jit.cpu import target
+from ..speculation.cost_file import CostFile
+from ..speculation.decision import Decision
+from ..speculation.speculation import Speculation
+from .answer_tokens import AnswerTokens
+from .events import Token
+from .log_probabilities import scored
+
+
+def next_tokens(
+    engine: Engine, tokens: AnswerTokens, speculation: Speculation, best: int | None
+) -> Generator[Token, None, None]:
+    """Run the engine once, and take the tokens that come of it: at least one, more where proposals come true.
+
+    A proposed token is kept if it is the one that is chosen by the logits before it, and those after it fall with the
+    first that is not; so the answer is the same with and without proposals. In the end, and where it is closed, the
+    engine holds all tokens but the last. `best`: as `Session.answer`. Raises as `Engine.decode` and
+    `AnswerTokens.take`.
+    """
+    unread = tokens.history[engine.length() :]
+    proposed = speculation.propose(tokens.room - 1) if len(unread) == 1 else []
+    clock = perf_counter()
+    if proposed:
+        rows: Iterable[Logits] = engine.verify([*unread, *proposed])
+    else:
+        rows = [engine.prefill(unread) if len(unread) > 1 else engine.decode(unread[0])]
+    seconds, taken = perf_counter() - clock, list[int]()
+    try:
+        for logits, proposal in zip(rows, [*proposed, None], strict=True):
+            token = take(tokens, engine.checked(logits) if proposed else logits, best)
+            taken.append(token.id)
+            yield token
+            if tokens.reason is not None or tokens.forced or token.id != proposal:
+                break
+    finally:
+        if proposed:
+            engine.truncate(len(tokens.history) - 1)
+    if len(unread) == 1:
+        speculation.ran(len(proposed), seconds, taken)
+    else:
+        speculation.took(taken)
+
+
+def certain(
+    tokens: AnswerTokens, logits: Logits, speculation: Speculation, best: int | None
+) -> Generator[Token, None, None]:
+    """The next token by logits that are there already, or one that needs none."""
+    token = take(tokens, logits, best)
+    speculation.took([token.id])
+    yield token
+
+
+def take(tokens: AnswerTokens, logits: Logits, best: int | None) -> Token:
+    """The next token by logits (n_vocab,), with the log probabilities of the `best` ids where that is not None."""
+    token = tokens.take(logits)
+    return token if best is None else scored(token, logits, best)
+
+
+def speculation_of(engine: Engine, mode: str) -> Speculation:
+    """The proposals that an engine can prove, in a `mode` of `speculation.speculation.MODES`."""
+    if mode == "off":
+        return Speculation(Decision(), 1)
+    resting = ""
+    if engine.same_bits < 2:
+        resting = "the model is recurrent" if engine.state_bytes else "weights are mapped (--weights copy allows it)"
+    return Speculation(Decision(cost_file(engine).load(), always=mode == "ngram"), engine.same_bits, resting)
+
+
+def cost_file(engine: Engine) -> CostFile:
+    """Where it is kept what runs of several tokens cost on this machine."""
+    files = [(str(path), state.st_size, state.st_mtime_ns) for path, state, _ in engine.gguf.files()]
+    return CostFile(repr((files, target(), engine.n_threads, engine.cache_format)))

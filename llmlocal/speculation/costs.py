@@ -1,0 +1,81 @@
+"""What a run of several tokens costs, in runs of a single one: followed by the durations of the runs themselves."""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+SINGLES, SEVERAL = 15, 5  # durations that are remembered: of single tokens, and of each larger size
+FORGOTTEN = 128, 1024  # runs after which a cost is measured again: while only single tokens are run, and otherwise
+SLOPE = 0.5  # cost of one more token where nothing was measured
+HOPE = 0.75  # of the mean cost of one more token: what it is taken for past the largest size that was measured
+
+
+class Costs:
+    """Seconds of a run of one token, and the ratio to it of runs of more."""
+
+    def __init__(self, ratios: dict[int, float] | None = None) -> None:
+        """`ratios` by number of tokens, as `measured` gave them in an earlier process."""
+        self._single: deque[float] = deque(maxlen=SINGLES)
+        self._ratios = {size: deque([ratio], maxlen=SEVERAL) for size, ratio in (ratios or {}).items()}
+        self._measured_at = dict.fromkeys(self._ratios, 0)  # the number of runs before the last one of each size
+        self._all = self._last_single = 0  # runs; and how many there were when a single token was run
+        self.runs = 0  # of several tokens
+
+    def took(self, tokens: int, seconds: float) -> None:
+        """A run of so many tokens took so long."""
+        self._all += 1
+        if tokens == 1:
+            self._single.append(seconds)
+            self._last_single = self._all
+        elif self._single:
+            self.runs += 1
+            self._measured_at[tokens] = self._all
+            self._ratios.setdefault(tokens, deque(maxlen=SEVERAL)).append(seconds / self.single)
+
+    @property
+    def single(self) -> float:
+        """Seconds of a run of one token: the median of the last ones, 0 where there was none yet."""
+        return median(self._single) if self._single else 0.0
+
+    @property
+    def stale(self) -> bool:
+        """Whether too few single tokens were run lately to compare with."""
+        return len(self._single) < SEVERAL or self._all > self._last_single + 4 * SINGLES
+
+    @property
+    def measured(self) -> dict[int, float]:
+        """The ratios that were measured, by number of tokens."""
+        return {size: median(some) for size, some in sorted(self._ratios.items())}
+
+    @property
+    def _known(self) -> dict[int, float]:
+        """Those that were measured lately."""
+        resting = self._all - max(self._measured_at.values(), default=0) > FORGOTTEN[0]
+        oldest = self._all - FORGOTTEN[not resting]
+        fresh = (size for size, at in sorted(self._measured_at.items()) if at >= oldest)
+        return {size: median(self._ratios[size]) for size in fresh}
+
+    def ratios(self, most: int) -> list[float]:
+        """The cost of 1, 2 ... `most` tokens in runs of one, at least 1; between what was measured lately on lines.
+
+        Past the largest of them more tokens are taken for a little cheaper, as they are in panels.
+        """
+        known = [(1, 1.0), *self._known.items()]
+        out: list[float] = []
+        for size in range(1, most + 1):
+            below = max(i for i, (at, _) in enumerate(known) if at <= size)
+            at, cost = known[below]
+            if below + 1 < len(known):
+                other, higher = known[below + 1]
+                cost += (higher - cost) * (size - at) / (other - at)
+            else:
+                slope = HOPE * (cost - 1) / (at - 1) if at > 1 else SLOPE
+                cost += slope * (size - at)
+            out.append(max(1.0, cost))
+        return out
+
+    @property
+    def largest(self) -> int:
+        """The largest number of tokens that was measured lately."""
+        return max(self._known, default=1)
