@@ -20,9 +20,8 @@ from terminals import CHATTING, PROGRAM
 from llmlocal.chat.tools import load, run
 from llmlocal.chat_format.tool_calls import Call
 from llmlocal.cli.chat.function_calls import FunctionCaller
-from llmlocal.cli.options.chats import Functions
 from llmlocal.cli.ui.answer import AnswerScreen
-from llmlocal.cli.views.calls import call_lines
+from llmlocal.cli.views.calls import Functions, call_lines
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError
 from llmlocal.generation.events import Finished

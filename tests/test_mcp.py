@@ -20,8 +20,8 @@ from llmlocal.chat.mcp import McpServers, servers
 from llmlocal.chat.tools import Tool
 from llmlocal.chat_format.tool_calls import Call
 from llmlocal.cli.chat.function_calls import FunctionCaller
-from llmlocal.cli.options.chats import Functions
 from llmlocal.cli.ui.answer import AnswerScreen
+from llmlocal.cli.views.calls import Functions
 from llmlocal.errors import BadFileError, LlmlocalError, NetworkError, NotFoundError, UsageError
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))

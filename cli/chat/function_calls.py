@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ...text import escaped, shown
-from ..options.chats import Functions
 from ..ui.answer import AnswerScreen
 from ..ui.terminal import columns
-from ..views.calls import call_lines, cut
+from ..views.calls import Functions, call_lines, cut
 
 if TYPE_CHECKING:
     from ...chat.tools import Tool

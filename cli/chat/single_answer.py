@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import PlainKeyboard, is_person
-from ..views.calls import call_fields
+from ..views.calls import Functions, call_fields
 from .function_calls import REFUSED, FunctionCaller
 from .turns import MAX_CALL_ROUNDS
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ...generation.events import Event
     from ...generation.session import Session
     from ..open_model import Asked
-    from ..options.chats import Functions
     from ..options.prompts import PromptOptions
 
 

@@ -10,10 +10,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LlmlocalError, PromptTooLongError, ResourceError
-from ..options.chats import Functions
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard
 from ..ui.typeahead import no_echo
+from ..views.calls import Functions
 from .function_calls import REFUSED, FunctionCaller
 from .interrupts import Interrupts
 from .loading import Loading

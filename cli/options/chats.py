@@ -14,10 +14,10 @@ import typer
 from ...errors import UsageError
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
 from ..option_groups import SETTING, Settled, option, setting
+from ..views.calls import Functions
 from .prompts import System, Template
 
 if TYPE_CHECKING:
-    from ...chat.tools import Tool
     from ..ui.answer import AnswerScreen
 
 FirstQuestion = Annotated[
@@ -77,15 +77,6 @@ class SavedSession:
     no_save: bool = setting(
         "--no-save", help="Save nothing to disk: no session, history or prompt cache.", default=False
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Functions:
-    """Functions, how calls run ("ask", "never" or a program), and which call is forced."""
-
-    tools: tuple[Tool, ...] = ()
-    how: tuple[str, ...] | str = "ask"
-    choice: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
