@@ -14,11 +14,11 @@ import typer
 from ...errors import UsageError
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
 from ..option_groups import SETTING, Settled, option, setting
-from ..views.calls import Functions
 from .prompts import System, Template
 
 if TYPE_CHECKING:
     from ..ui.answer import AnswerScreen
+    from ..views.calls import Functions
 
 FirstQuestion = Annotated[
     str | None, typer.Argument(metavar="QUESTION", help="The first question. Default: none.", show_default=False)
@@ -127,6 +127,7 @@ class FunctionCalls:
         from ...chat.mcp import McpServers, servers
         from ...chat.tools import load
         from ...chat_format.call_form import chosen
+        from ..views.calls import Functions
 
         how: tuple[str, ...] | str = self.tool_run
         if self.tool_run not in ("ask", "never"):
