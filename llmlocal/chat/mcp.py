@@ -87,13 +87,13 @@ class McpServers:
         self._entries = entries
         self.tools: list[Tool] = []
         self.notes: list[str] = []
-        self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
         self._clients: dict[str, Any] = {}
         self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="mcp", daemon=True)
 
     def __enter__(self) -> McpServers:
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         try:
             self._started.result()
