@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "BadFileError",
+    "Call",
     "Chat",
     "IncompleteError",
     "LlmlocalError",
@@ -45,10 +46,12 @@ if TYPE_CHECKING:
     from .api.chat import Chat
     from .api.model import Model, load
     from .api.options import Options
+    from .chat_format.notations.call import Call
     from .chat_format.tag_splitter import Part
 else:
     _PLACES = {
         "Answer": "api.answer",
+        "Call": "chat_format.notations.call",
         "Chat": "api.chat",
         "Model": "api.model",
         "Options": "api.options",

@@ -29,7 +29,7 @@ from llmlocal.serving.text_model import TextModel
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
-CONTEXT, QUEUE, PARALLEL = 512, 8, 3
+CONTEXT, QUEUE, PARALLEL = 640, 8, 3
 PATIENCE = 60
 # A template of its own, with functions and thinking; their tags are plain text of the vocabulary.
 TEMPLATE = (
@@ -131,8 +131,8 @@ def says(server: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
     def script(*texts: str) -> None:
         tokenizer = server.model.tokenizer
-        ids = [[*tokenizer.encode(text, add_special=False), *tokenizer.stop_ids] for text in texts]
-        made = iter(ids * 50)
+        written = [b"".join(map(tokenizer.piece, tokenizer.encode(text, add_special=False))) for text in texts]
+        made = iter(written * 50)
 
         class Scripted(Sampler):
             def __init__(self, params: Any) -> None:
@@ -140,7 +140,10 @@ def says(server: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
                 self.script = next(made)
 
             def sample(self, logits: Any, history: Any = (), step: int = 0) -> int:
-                return self.script[step]
+                """Goes on after what was said, some of which may have been forced, in other tokens."""
+                said = b"".join(map(tokenizer.piece, history[len(history) - step :]))
+                ids = tokenizer.encode(self.script[len(said) :], add_special=False, continues=True)
+                return ids[0] if ids else min(tokenizer.stop_ids)
 
         monkeypatch.setattr("llmlocal.serving.options.Sampler", Scripted)
 

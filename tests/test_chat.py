@@ -106,9 +106,11 @@ def test_stopped_answer_is_kept() -> None:
 
 
 def test_calls_and_their_results() -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {}}}}}
     template = TEMPLATE + "<tool_call>"
-    d = chat(['so: <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>', "done"], template, tools=[tool])
+    d = chat(
+        ['so: <tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>', "done"], template, 1024, tools=[tool]
+    )
     assert ask(d, "a?")[0] == "so: "
     ((id, call),) = d.calls
     assert (call.name, call.arguments) == ("f", {"a": 1})
@@ -124,10 +126,10 @@ def test_calls_and_their_results() -> None:
     assert d.conversation.turns[0].answer == "done"
 
 
-def test_what_is_no_call_is_said() -> None:
+def test_a_call_that_is_cut_short_is_said() -> None:
     tool = {"type": "function", "function": {"name": "f"}}
-    d = chat(["<tool_call>nonsense {</tool_call> so"], TEMPLATE + "<tool_call>", tools=[tool])
-    assert ask(d, "a?")[0] == "nonsense { so"
+    d = chat(["<tool_call>nonsense"], TEMPLATE + "<tool_call>", 1024, tools=[tool], max_tokens=20)
+    assert ask(d, "a?")[0].startswith('\n{"name"')
     assert d.calls == []
 
 

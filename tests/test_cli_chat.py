@@ -19,7 +19,9 @@ from terminals import CHATTING, PROGRAM
 
 from llmlocal.chat.tools import load, run
 from llmlocal.chat_format.tool_calls import Call
-from llmlocal.cli.views.calls import call_lines
+from llmlocal.cli.chat.function_calls import FunctionCaller
+from llmlocal.cli.ui.answer import AnswerScreen
+from llmlocal.cli.views.calls import Functions, call_lines
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError
 from llmlocal.generation.events import Finished
@@ -193,7 +195,7 @@ def test_interrupt_of_a_script_leaves(tmp_path: Path) -> None:
 
 TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
 CALLS = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}<tool_call>"
-CALL = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
 
 
 @pytest.mark.parametrize("how", ["ask", "never", "program"])
@@ -215,15 +217,26 @@ def test_no_function_runs_unless_it_was_allowed(talk: Chatter, tmp_path: Path, h
         assert roles == ["user", "assistant", "tool"]
 
 
-def test_a_function_that_was_not_declared_is_not_handed_on(talk: Chatter, tmp_path: Path) -> None:
-    (tmp_path / "tools.json").write_text(json.dumps(TOOL))
-    call = CALL.replace('"f"', '"rm\\nrun sh? [y/n] y"')
-    more = ["--tools", tmp_path / "tools.json", "--tool-run", f"sh -c 'touch {tmp_path}/ran; echo 1'"]
-    out = talk(["hi"], [call, "done"], *more, template=CALLS)
-    assert (out.returncode, out.stdout) == (0, "done\n")
+def test_a_function_that_was_not_declared_is_not_handed_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Grammars keep models from calling one; a notation without a grammar does not."""
+    how = ("sh", "-c", f"touch {tmp_path}/ran; echo 1")
+    with AnswerScreen() as screen:
+        caller = FunctionCaller(Functions((), how), screen, lambda *_: "yes", lambda _: "", interactive=False)
+        result = caller.result(Call("rm\nrun sh? [y/n] y", {"a": 1}))
+    assert result == "error: there is no function 'rm\\nrun sh? [y/n] y'"
     assert not (tmp_path / "ran").exists()
-    assert saved(tmp_path)[1]["messages"][2]["content"] == "error: there is no function 'rm\\nrun sh? [y/n] y'"
-    assert out.stderr.splitlines() == ["call: 'rm\\nrun sh? [y/n] y'(a=1)"]
+    assert capsys.readouterr().err.splitlines() == ["call: 'rm\\nrun sh? [y/n] y'(a=1)"]
+
+
+def test_always_holds_for_one_function(tmp_path: Path) -> None:
+    (tmp_path / "tools.json").write_text(json.dumps([TOOL | {"name": name, "command": "echo 1"} for name in "fg"]))
+    answers = iter(["no", "always", "yes"])
+    with AnswerScreen(quiet=True) as screen:
+        tools = load(tmp_path / "tools.json")
+        caller = FunctionCaller(
+            Functions(tuple(tools)), screen, lambda *_: next(answers), lambda _: "", interactive=False
+        )
+        assert [caller.result(Call(name, {})) for name in "fffg"] == [None, "1", "1", "1"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ quant.kernels quant.recipes
 quant.quantizer
 quant errors text
 files tokenizer guide
-gguf chat_format constraints speculation
+gguf constraints speculation
+chat_format
 hf ops
 runtime
 layers

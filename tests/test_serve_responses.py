@@ -123,7 +123,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "truncation": ({"truncation": "auto"}, "truncation"),
     "a format": ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
     "a call of nothing": ({"tool_choice": "required"}, "tool_choice"),
-    "strict": ({"tools": [TOOL | {"strict": True}]}, "tools[0].strict"),
+    "strict": ({"tools": [TOOL | {"strict": True, "parameters": {"not": {}}}]}, "tools"),
     "a tool of OpenAI": ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
     "include": ({"include": ["file_search_call.results"]}, "include"),
     "an item": ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -58,15 +57,6 @@ class Start:
     files: Sequence[Path] = ()  # to be sent with the first question
     question: str | None = None  # the first one
     settled: Set[str] = frozenset()
-
-    def turn_options(self, tools: Path | None, tool_run: str, context_end: str, commands: bool) -> TurnOptions:
-        """How turns are run. Raises as `tools.load`, and UsageError for an empty `tool_run`."""
-        from ...chat.tools import load
-
-        how: tuple[str, ...] | str = tool_run if tool_run in ("ask", "never") else tuple(shlex.split(tool_run))
-        if not how:
-            raise UsageError("--tool-run is empty", "give ask, never or a program")
-        return TurnOptions(tuple(load(tools)) if tools is not None else (), how, str(context_end), commands)
 
     def conversation(self, resume: bool, id: str | None, system: str | None) -> tuple[SessionFile | None, Conversation]:
         """The saved session to continue, or a new one, and its conversation. Its model is used if none is named."""
@@ -159,7 +149,7 @@ class Start:
         screen.busy("opening the model")
         session = self.session(str(self.model))
         try:
-            tools = [tool.declared for tool in options.tools]
+            tools = [tool.declared for tool in options.functions.tools]
             sampling = chosen(session, self.given)
             settings = ChatSettings(
                 sampling,
@@ -170,12 +160,13 @@ class Start:
                 self.template,
                 tools,
                 grammar=self.limits.grammar,
+                tool_choice=options.functions.choice,
             )
             chat = Chat(session, conversation, settings)
         except BaseException:
             session.close()
             raise
-        screen.notes(session.tokenizer.notes)
+        screen.notes([*session.tokenizer.notes, *chat.notes])
         runner = TurnRunner(chat, screen, self._keyboard(), file, options, self.session)
         try:
             runner.attached = self._attached(session)

@@ -10,12 +10,11 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LlmlocalError, PromptTooLongError, ResourceError
-from ...text import escaped, shown
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard
-from ..ui.terminal import columns
 from ..ui.typeahead import no_echo
-from ..views.calls import call_lines, cut
+from ..views.calls import Functions
+from .function_calls import REFUSED, FunctionCaller
 from .interrupts import Interrupts
 from .loading import Loading
 
@@ -23,23 +22,19 @@ if TYPE_CHECKING:
     from ...chat.chat import Chat
     from ...chat.conversation import Turn
     from ...chat.store import SessionFile
-    from ...chat.tools import Tool
-    from ...chat_format.tool_calls import Call
     from ...generation.events import Events, Finished
     from ...generation.session import Session
 
 PATIENCE = 0.1  # seconds that leaving waits for the end of loading
 MAX_CALL_ROUNDS = 16  # answers with function calls in one turn
 CONTEXT_ENDS = {"d": "drop", "drop": "drop", "s": "summarize", "summarize": "summarize", "p": "stop", "stop": "stop"}
-CONSENT = {"y": "yes", "yes": "yes", "always": "always", "n": "no", "no": "no"}
 
 
 @dataclass(slots=True)
 class TurnOptions:
     """Who runs functions, and what to do when the context is full."""
 
-    tools: tuple[Tool, ...] = ()
-    tool_run: tuple[str, ...] | str = "ask"  # "ask", "never", or a program with its arguments
+    functions: Functions
     context_end: str = "ask"  # "ask", "drop", "summarize" or "stop"
     commands: bool = False  # whether lines that nobody types can be commands
 
@@ -65,10 +60,10 @@ class TurnRunner:
         self.end: Finished | None = None  # of the last answer
         self._answered: Turn | None = None  # the turn that the model has in its context
         self._noted: set[str] = set()
-        self._always: set[str] = set()  # functions that may run without asking again
         self.attached = ""  # files that go with the next question
         self.default = ""  # the text that the next line begins with
         self.interactive = sys.stdin is not None and sys.stdin.isatty()
+        self._caller = FunctionCaller(options.functions, screen, self.asked, self._line, interactive=self.interactive)
         self.loading: Loading | None = None  # of the model, from `load` until it is there
 
     def load(self) -> None:
@@ -135,8 +130,8 @@ class TurnRunner:
                 self.end.check_valid()
             if self._mark_cut() or not self.chat.calls:
                 return
-            results = [self._call(call) for _, call in self.chat.calls]
-            self.chat.add_results([result or "the user did not allow this call" for result in results])
+            results = [self._caller.result(call) for _, call in self.chat.calls]
+            self.chat.add_results([result or REFUSED for result in results])
             if not any(results):
                 return
             self.make_room()
@@ -271,47 +266,15 @@ class TurnRunner:
             self._noted.add(text)
             self.screen.notes([text])
 
-    # ---- functions --------------------------------------------------------------------------------------------------
-
-    def _call(self, call: Call) -> str | None:
-        """The result of a function call, None where the function is not run."""
-        from ...chat.tools import run
-
-        for line in call_lines(call.name, call.arguments, columns(sys.stderr)):
-            self.screen.aside(line, always=self.options.tool_run == "ask" and self.interactive)
-        how = self.options.tool_run
-        tool = next((tool for tool in self.options.tools if tool.name == call.name), None)
-        if tool is None:
-            return f"error: there is no function {shown(call.name)}"
-        if how == "never":
-            return None
-        if isinstance(how, tuple):
-            result = run(how, call, whole=True)
-        elif not tool.command:
-            with self.interrupts.reading():
-                return self.keyboard.line("result of the call (empty to refuse it):") or None
-        elif not self._may_run(tool):
-            return None
-        else:
-            result = run(tool.command, call)
-        self.screen.aside(f"result: {cut(result)}")
-        return result or "(no output)"
-
-    def _may_run(self, tool: Tool) -> bool:
-        """Whether the user allows a call of this function; "always" holds for the rest of the chat."""
-        if tool.name not in self._always:
-            answer = self.asked(
-                f"run {escaped(tool.command[0])}? (always: also each later call of this function)", CONSENT
-            )
-            if answer == "always":
-                self._always.add(tool.name)
-            return answer != "no"
-        return True
-
     def asked(self, question: str, answers: Mapping[str, str]) -> str:
         """What the user answers to a question, see `Keyboard.ask`."""
         with self.interrupts.reading():
             return self.keyboard.ask(question, answers)
+
+    def _line(self, question: str) -> str:
+        """A line that the user types."""
+        with self.interrupts.reading():
+            return self.keyboard.line(question)
 
 
 def count(n: int, noun: str) -> str:

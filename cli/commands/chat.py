@@ -40,6 +40,7 @@ def chat(
               llmlocal chat --continue
     """
     from ..chat.start import Limits, Start
+    from ..chat.turns import TurnOptions
     from ..ui.answer import AnswerScreen
 
     given = sampling.given()
@@ -48,8 +49,6 @@ def chat(
     settled = sampling.settled_names | limits.settled | first.settled
     files, save = first.file or (), not saved.no_save
     start = Start(path, loading, prompt_cache, save, first.template, given, ends, quiet, files, asked, settled)
-    turn_options = start.turn_options(calls.tools, calls.tool_run, display.context_end, display.commands)
-    file, conversation = start.conversation(saved.resume, saved.session, first.system)
     screen = AnswerScreen(
         display.render,
         thoughts=display.thoughts,
@@ -58,4 +57,8 @@ def chat(
         quiet=quiet,
         verbose=verbose,
     )
-    raise typer.Exit(start.run(screen, conversation, file, turn_options))
+    with calls.opened(screen) as given_functions:
+        options = TurnOptions(given_functions, str(display.context_end), display.commands)
+        file, conversation = start.conversation(saved.resume, saved.session, first.system)
+        code = start.run(screen, conversation, file, options)
+    raise typer.Exit(code)

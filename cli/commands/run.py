@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from .. import choices
+from ..chat.single_answer import single_answer
 from ..open_model import Asked, answered, chosen, named_or_guide, opened
 from ..options.chats import ChatDisplay, FirstTurn, FunctionCalls, SavedSession, WrapLines
 from ..options.common import AnswerLoading, Json, NoNewline, NoStdin, Quiet, Verbose
@@ -28,6 +30,7 @@ def run(
     form: AnswerForm,
     out: GivenOut,
     sampling: Sampling,
+    calls: FunctionCalls,
     loading: AnswerLoading,
     prompt_cache: PromptCache = "auto",
     answer: AnswerFile,
@@ -62,7 +65,7 @@ def run(
             sampling=sampling,
             loading=loading,
             saved=Sources().group(SavedSession, loading.preset),
-            calls=Sources().group(FunctionCalls, loading.preset),
+            calls=calls,
             display=Sources().group(ChatDisplay, loading.preset, wrap=wrap),
             prompt_cache=prompt_cache,
             quiet=quiet,
@@ -73,18 +76,32 @@ def run(
     inputs = [model, *(asked.file or ()), *([Path(asked.template)] if asked.template else [])]
     target = Target(answer.output, as_json, answer.force, inputs, answer.record)
     asked = asked.checked(question)
+    calls.check({**asked.alone, "--logprobs": best is not None, "--record": answer.record is not None})
     read = prompt_source(question, use_stdin=not (no_stdin or asked.fim), needed=asked.needs_text, quiet=quiet)
-    whole_lines, wraps = not (no_newline or (asked.raw and quiet)), wrap is choices.Wrapping.on
-    screen = AnswerScreen(whole_lines=whole_lines, wrap=wraps, quiet=quiet, verbose=verbose)
+    screen = AnswerScreen(
+        whole_lines=not (no_newline or (asked.raw and quiet)),
+        wrap=wrap is choices.Wrapping.on,
+        quiet=quiet,
+        verbose=verbose,
+    )
     read_files = files_source(asked.file or ())
     screen.busy("opening the model")
-    with screen, opened(model, loading, prompt_cache) as session:
+    with screen, calls.opened(screen) as functions, opened(model, loading, prompt_cache) as session:
         screen.clear()  # stdin may be waited for
-        texts, text = read_files(asked.most_bytes(session)), read(asked.most_bytes(session))
-        ready = asked.prompt(session, text, texts, limits)
-        screen.notes([*ready.notes, *asked.notes])
-        if asked.show_only:
-            return show_prompt(ready, target, model)
-        screen.busy("loading the model")
+        texts = read_files(asked.most_bytes(session)), read(asked.most_bytes(session))
         how = Asked(limits, chosen(session, given), given_out.grammar, best)
-        deliver(screen, answered(session, ready, how, answer.record, loading), target, model, given_out)
+        answering = single_answer(
+            session,
+            asked,
+            texts,
+            how,
+            functions,
+            screen,
+            partial(answered, session, asked=how, record=answer.record, loading=loading),
+            as_json=as_json,
+        )
+        screen.notes([*answering.prompt.notes, *asked.notes])
+        if asked.show_only:
+            return show_prompt(answering.prompt, target, model)
+        screen.busy("loading the model")
+        deliver(screen, answering.events(), target, model, given_out, answering.left)

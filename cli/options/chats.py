@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import UsageError
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
 from ..option_groups import SETTING, Settled, option, setting
 from .prompts import System, Template
+
+if TYPE_CHECKING:
+    from ..ui.answer import AnswerScreen
+    from ..views.calls import Functions
 
 FirstQuestion = Annotated[
     str | None, typer.Argument(metavar="QUESTION", help="The first question. Default: none.", show_default=False)
@@ -84,6 +92,61 @@ class FunctionCalls:
         help="How function calls run: ask before each, never, or pass every call to the program CMD.",
         default="ask",
     )
+    tool_choice: str = option(
+        "--tool-choice",
+        metavar="auto|none|required|NAME",
+        help="Whether the model may call functions, must call one, or must call the function NAME; holds for the first "
+        "answer to each question.",
+        default="auto",
+    )
+
+    mcp: Path | None = option(
+        "--mcp",
+        metavar="CONFIG",
+        help="JSON file of MCP servers whose tools the model may call. Default: none. Needs the extra mcp.",
+    )
+
+    @property
+    def declared(self) -> bool:
+        """Whether functions are declared."""
+        return self.tools is not None or self.mcp is not None
+
+    def check(self, others: Mapping[str, bool]) -> None:
+        """Raises UsageError for an option that is given, and that functions cannot go with."""
+        name = "--tools" if self.tools is not None else "--mcp"
+        for other, given in others.items():
+            if given and self.declared:
+                raise UsageError(f"{other} and {name} cannot be combined", f"leave out {other}")
+
+    @contextmanager
+    def opened(self, screen: AnswerScreen) -> Iterator[Functions]:
+        """The functions, and how calls run; MCP servers run until the end.
+
+        Raises as `tools.load` and `McpServers`, UsageError for options without meaning.
+        """
+        from ...chat.mcp import McpServers, servers
+        from ...chat.tools import load
+        from ...chat_format.call_form import chosen
+        from ..views.calls import Functions
+
+        how: tuple[str, ...] | str = self.tool_run
+        if self.tool_run not in ("ask", "never"):
+            how = tuple(shlex.split(self.tool_run))
+        if not how:
+            raise UsageError("--tool-run is empty", "give ask, never or a program")
+        if not self.declared and self.tool_choice != "auto":
+            raise UsageError("--tool-choice has no effect without --tools or --mcp", "declare functions with --tools")
+        tools = tuple(load(self.tools)) if self.tools is not None else ()
+        with ExitStack() as stack:
+            if self.mcp is not None:
+                screen.busy("starting MCP servers")
+                stack.callback(screen.clear)
+                running = stack.enter_context(McpServers(servers(self.mcp)))
+                screen.clear()
+                screen.notes(running.notes)
+                tools += tuple(running.tools)
+            chosen([tool.declared for tool in tools], self.tool_choice)
+            yield Functions(tools, how, self.tool_choice)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,6 +112,13 @@ class PromptOptions(Settled):
         return self == PromptOptions(**ours)
 
     @property
+    def alone(self) -> dict[str, bool]:
+        """Options that functions cannot go with, and whether they are given."""
+        middle = self.overflow is Overflow.middle and "overflow" not in self.settled
+        given = {"--raw": self.raw, "--fim": self.fim is not None, "--special": self.special}
+        return {**given, "--overflow middle": middle}
+
+    @property
     def notes(self) -> list[str]:
         """What is said when the prompt is made."""
         return ["special tokens that are written in the prompt count (--special)"] if self.special else []

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..choices import Think
 from ..option_groups import Settled, setting
+
+if TYPE_CHECKING:
+    from ...chat.chat import ChatSettings
+    from ...constraints.grammar import Grammar
+    from ...generation.sampling_params import SamplingParams
 
 OTHERWISE = "Default: the model's recommendation, otherwise"
 
@@ -180,3 +185,17 @@ class AnswerLimits(Settled):
     think_budget: int | None = setting(
         "--think-budget", metavar="N", min=0, help="Maximum number of thinking tokens per answer. Default: no limit."
     )
+
+    def settings(self, sampling: SamplingParams, grammar: Grammar | None, tool_choice: str) -> ChatSettings:
+        """How to answer, with these limits."""
+        from ...chat.chat import ChatSettings
+
+        return ChatSettings(
+            sampling,
+            self.max_tokens,
+            self.stop or (),
+            self.think.value,
+            self.think_budget,
+            grammar=grammar,
+            tool_choice=tool_choice,
+        )

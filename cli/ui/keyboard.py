@@ -65,9 +65,14 @@ class Keyboard(Protocol):
         """One line, typed after the question was on the screen; empty where nothing can be answered."""
 
 
+def is_person() -> bool:
+    """Whether a person sits at stdin."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def interactive() -> bool:
     """Whether a person sits at a terminal that can be drawn on, for both input and output."""
-    return sys.stdin is not None and sys.stdin.isatty() and can_draw(sys.stdout)
+    return is_person() and can_draw(sys.stdout)
 
 
 class PlainKeyboard:
@@ -76,7 +81,7 @@ class PlainKeyboard:
     lines = True
 
     def __init__(self) -> None:
-        self._person = sys.stdin is not None and sys.stdin.isatty()
+        self._person = is_person()
 
     def read(self, corner: str, default: str = "", work: Work | None = None) -> str | None:
         return self._read(PROMPT)

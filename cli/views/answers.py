@@ -15,10 +15,12 @@ from ...errors import UsageError
 from ...text import readable
 from ..ui import terminal
 from ..ui.answer import AnswerScreen
+from .calls import call_fields
 from .model import to_json
 
 if TYPE_CHECKING:
     from ...chat_format.prompt import Prompt
+    from ...chat_format.tool_calls import Call
     from ...constraints.grammar import Grammar
     from ...generation.events import Event, Finished, Token
 
@@ -97,6 +99,7 @@ class Target:
 class _Record:
     """What an answer consisted of, for its JSON object; without `end` it was interrupted."""
 
+    calls: Sequence[Call] = ()
     tokens: list[Token] = field(default_factory=list)
     end: Finished | None = None
 
@@ -126,6 +129,8 @@ class _Record:
             fields["thinking"] = readable("\n\n".join(thoughts).strip())
         if form.grammar is not None and form.grammar.json and self.end is not None and self.end.valid:
             fields["parsed"] = form.grammar.value(self.text)
+        if self.calls:
+            fields["tool_calls"] = [call_fields(call) for call in self.calls]
         if best := self._log_probabilities():
             fields["logprobs"] = best
         end = self.end
@@ -163,12 +168,15 @@ class _Record:
         ]
 
 
-def deliver(screen: AnswerScreen, events: Iterable[Event], target: Target, model: Path, form: Form) -> None:
-    """Write an answer to its target. A signal that cuts it short leaves what there is on stdout, and no file.
+def deliver(
+    screen: AnswerScreen, events: Iterable[Event], target: Target, model: Path, form: Form, calls: Sequence[Call] = ()
+) -> None:
+    """Write an answer to its target; `calls` are those that were not run, once it has ended.
 
-    Raises IncompleteError for an answer that is not what `form` demands; without `form.partial` none of it is written.
+    A signal that cuts it short leaves what there is on stdout, and no file. Raises IncompleteError for an answer that
+    is not what `form` demands; without `form.partial` none of it is written.
     """
-    record = _Record()
+    record = _Record(calls)
     held = form.block is not None or (form.grammar is not None and not form.partial)
     with target.open() as out:
         if not (target.as_json or held):

@@ -6,13 +6,27 @@ What a model writes in a call stands right above the question whether to run it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ...text import escaped
+
+if TYPE_CHECKING:
+    from ...chat.tools import Tool
+    from ...chat_format.tool_calls import Call
 
 MAX_VALUE = 200  # characters that are shown of a value or a result
 MAX_NAME = 64
 MAX_ARGUMENTS = 32  # that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """Functions, how calls run ("ask", "never" or a program), and which call is forced."""
+
+    tools: tuple[Tool, ...] = ()
+    how: tuple[str, ...] | str = "ask"
+    choice: str = "auto"
 
 
 def call_lines(name: str, arguments: Mapping[str, Any], columns: int) -> Iterator[str]:
@@ -31,6 +45,11 @@ def call_lines(name: str, arguments: Mapping[str, Any], columns: int) -> Iterato
             yield f"{' ' * (6 if at else 4)}{text[at : at + width]}"
     if len(values) > MAX_ARGUMENTS:
         yield f"    … and {len(values) - MAX_ARGUMENTS} more arguments"
+
+
+def call_fields(call: Call) -> dict[str, Any]:
+    """A call in JSON."""
+    return {"name": call.name, "arguments": dict(call.arguments)}
 
 
 def cut(text: str, limit: int = MAX_VALUE) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,6 +15,7 @@ from weakref import ReferenceType, ref
 
 from ..chat_format.prompt import Prompt
 from ..chat_format.tag_splitter import Part
+from ..chat_format.tool_calls import Call, parse
 from ..errors import UsageError
 from ..generation.events import Event, Events, Finished, Token
 from ..text import readable
@@ -43,7 +44,8 @@ class Answer:
     `thinking`: the text of its thoughts, which are not part of `text`. `tokens`: the ids that were generated, thoughts
     and the end token included. `finish_reason`: "stop" (an end token or a stop string), "length" (`max_tokens`),
     "context" (it is full), or "interrupted" (the stream was not read to its end). `cached_tokens` of the
-    `prompt_tokens` were in the cache already. `notes`: what the user should know, such as a missing chat template.
+    `prompt_tokens` were in the cache already. `calls`: the functions that it calls, each with `name` and `arguments`.
+    `notes`: what the user should know, such as a missing chat template.
     """
 
     text: str
@@ -55,6 +57,7 @@ class Answer:
     seed: int
     timings: Timings
     notes: tuple[str, ...]
+    calls: tuple[Call, ...] = ()
 
     @property
     def completion_tokens(self) -> int:
@@ -76,9 +79,9 @@ class Stream(Iterator[str]):
     The model is busy until the answer ends, or the stream is closed or forgotten. `answer` is what was said so far.
     """
 
-    def __init__(self, access: Access, choice: Choice, start: Start) -> None:
+    def __init__(self, access: Access, choice: Choice, start: Start, tools: Sequence[Mapping[str, Any]] = ()) -> None:
         """Make the first part of the answer, so that what is wrong with a prompt is raised here."""
-        self._access, self._choice = access, choice
+        self._access, self._choice, self._tools = access, choice, tools
         self._lock, self._running, self._given_up = RLock(), False, False
         self._read: list[Prompt] = []  # what the model reads, once it is known
         self._tokens: list[int] = []
@@ -99,7 +102,7 @@ class Stream(Iterator[str]):
         raise StopIteration
 
     def parts(self) -> Iterator[Part]:
-        """Pieces of thoughts, too: parts with a `kind`, "answer" or "thought", and a `text`."""
+        """Pieces of thoughts, too: parts with a `kind`, "answer", "thought" or "call", and a `text`."""
         while (part := self._next()) is not None:
             yield part
 
@@ -123,6 +126,7 @@ class Stream(Iterator[str]):
             self._choice.seed,
             timings,
             prompt.notes,
+            tuple(call for part in self._parts if part.kind == "call" for call in parse(part.text, self._tools)),
         )
 
     def close(self) -> None:

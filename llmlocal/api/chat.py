@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args, overload
 
 from ..chat.chat import Chat as ModelChat
-from ..chat.conversation import Conversation, Message, Turn
+from ..chat.conversation import Conversation, Message, Turn, result
 from ..chat_format.prompt import Prompt
 from ..errors import UsageError
 from ..generation.events import Events
@@ -66,7 +66,44 @@ class Chat:
             note = (f"the model no longer sees the {dropped} oldest turns",) if dropped else ()
             return replace(ready, notes=(*ready.notes, *note)), self._kept(turn, chat.reply(ready))
 
-        made = Stream(self._access, choice, start)
+        made = Stream(self._access, choice, start, chosen.tools)
+        return made if stream else whole(made)
+
+    @overload
+    def send_results(
+        self, results: Sequence[str], *, stream: Literal[False] = False, **options: Unpack[Options]
+    ) -> Answer: ...
+    @overload
+    def send_results(self, results: Sequence[str], *, stream: Literal[True], **options: Unpack[Options]) -> Stream: ...
+    @overload
+    def send_results(self, results: Sequence[str], *, stream: bool, **options: Unpack[Options]) -> Answer | Stream: ...
+    def send_results(
+        self, results: Sequence[str], *, stream: bool = False, **options: Unpack[Options]
+    ) -> Answer | Stream:
+        """Give the results of the functions that the last answer called, in their order, and get the next answer.
+
+        Raises UsageError where there are not as many results as calls; otherwise as `send`.
+        """
+        chosen, choice = settings(self._access.session, given(self._options, options))
+        turn = self._talk.turns[-1] if self._talk.turns else Turn([{}])
+        calls = turn.messages[-1].get("tool_calls") or []
+        texts = isinstance(results, Sequence) and not isinstance(results, str | bytes)
+        fits = texts and len(results) == len(calls) > 0 and all(isinstance(text, str) for text in results)
+        require(fits, "results", results, f"a list of texts, one for each call of the last answer ({len(calls)})")
+
+        def start() -> tuple[Prompt, Events]:
+            before = len(turn.messages)
+            pairs = zip(calls, results, strict=True)
+            turn.messages += [result(call["function"]["name"], call["id"], text) for call, text in pairs]
+            try:
+                chat = ModelChat(self._access.session, self._talk, chosen)
+                ready = chat.prompt()
+            except BaseException:
+                del turn.messages[before:]
+                raise
+            return ready, chat.reply(ready)
+
+        made = Stream(self._access, choice, start, chosen.tools)
         return made if stream else whole(made)
 
     @property

@@ -120,7 +120,12 @@ class Model:
         chosen, choice = settings(session, given(options))
         if raw and (chosen.think != "auto" or chosen.think_budget is not None):
             raise UsageError("raw text is continued as it is: think and think_budget have no effect", "leave them out")
-        if isinstance(prompt, str):
+        if chosen.tools and raw:
+            raise UsageError("raw text is continued as it is: tools have no effect", "leave them out")
+        if isinstance(prompt, str) and chosen.tools:
+            talk = Conversation(system, [Turn([{"role": "user", "content": prompt}])])
+            made = Stream(self._access, choice, lambda: _messages(ModelChat(session, talk, chosen)), chosen.tools)
+        elif isinstance(prompt, str):
             request = PromptRequest(_encoded(prompt), system, (), raw, chosen.template, chosen.think)
             made = Stream(self._access, choice, lambda: _text(session, request, chosen))
         else:
@@ -128,7 +133,7 @@ class Model:
                 hint = 'begin the messages with {"role": "system", ...}' if not raw else "give a text"
                 raise UsageError("raw and system go with a text, not with messages", hint)
             talk = Conversation(turns=[Turn(checked(prompt))])
-            made = Stream(self._access, choice, lambda: _messages(ModelChat(session, talk, chosen)))
+            made = Stream(self._access, choice, lambda: _messages(ModelChat(session, talk, chosen)), chosen.tools)
         return made if stream else whole(made)
 
     def chat(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chat.chat import ChatSettings
+from ..chat_format.call_form import chosen as names_to_call
 from ..chat_format.thinking import Think
 from ..constraints.grammar import Grammar, of_grammar, of_regex, of_schema
 from ..constraints.requested import of_text
@@ -55,6 +56,8 @@ class Options(TypedDict, total=False):
     schema: str | Mapping[str, Any] | None  # JSON that this JSON schema allows, also as "name, age int"
     grammar: str | None  # a text of this grammar, in GBNF or Lark
     regex: str | None  # a text that this regular expression matches, in Rust's notation
+    tools: Sequence[Mapping[str, Any]] | None  # functions that the model may call, in OpenAI's notation
+    tool_choice: str | None  # "auto" (default), "none", "required", or the name of the function to call
     stop: str | Sequence[str] | None  # end before any of these texts
     template: str | None  # a built-in chat template's name, or a Jinja file; default: the model's own
     think: Think | None  # "on", "off", or "auto" (default), which leaves it to the model
@@ -112,6 +115,8 @@ def settings(session: Session, options: Mapping[str, Any]) -> tuple[ChatSettings
         sampler=choice,
     )
     chosen.grammar = _form(options)
+    chosen.tools, chosen.tool_choice = options.get("tools", ()), options.get("tool_choice", "auto")
+    names_to_call(chosen.tools, chosen.tool_choice)
     return chosen, choice
 
 
@@ -140,6 +145,12 @@ def _check(name: str, value: Any) -> None:
     elif name == "logit_bias":
         number = isinstance(value, Mapping) and all(isinstance(v, int | float) for v in value.values())
         require(number and all(isinstance(id, int) for id in value), name, value, "a dictionary of ids and numbers")
+    elif name == "tools":
+        listed = isinstance(value, Sequence) and all(isinstance(tool, Mapping) for tool in value)
+        named = listed and all(isinstance(tool.get("function", {}).get("name"), str) for tool in value)
+        require(named, name, value, 'a list of {"type": "function", "function": {"name": ..., "parameters": {...}}}')
+    elif name == "tool_choice":
+        require(isinstance(value, str), name, value, '"auto", "none", "required" or the name of a function')
     elif name == "stop":
         listed = isinstance(value, Sequence) and all(isinstance(text, str) for text in value)
         require(listed and not isinstance(value, bytes), name, value, "a text or a list of texts")

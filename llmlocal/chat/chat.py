@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..chat_format.call_form import CallForm, call_form, chosen
 from ..chat_format.chat_template import ChatTemplate, choose, suggested
 from ..chat_format.prompt import Prompt, check_can_think, conversation
 from ..chat_format.tag_splitter import Part
 from ..chat_format.thinking import Think
-from ..chat_format.tool_calls import Call, parse, spans
+from ..chat_format.tool_calls import Call, parse
+from ..chat_format.tool_use import tool_use
 from ..constraints.grammar import Grammar
 from ..errors import PromptTooLongError, UsageError
 from ..generation.events import Events, Finished, Token
@@ -32,7 +34,8 @@ class ChatSettings:
     """How a chat answers. `max_tokens` and `think_budget` count tokens; `tools` are functions in OpenAI's notation.
 
     `template` names a chat template to use instead of the model's own. A `sampler` is used in place of a new one with
-    the parameters `sampling`. `grammar` is the form of every answer.
+    the parameters `sampling`. `grammar` is the form of every answer. `tool_choice` is "auto", "none", "required" or the
+    name of a function: what the first answer of a turn must call. `variables` are the chat template's.
     """
 
     sampling: SamplingParams = field(default_factory=SamplingParams)
@@ -44,6 +47,8 @@ class ChatSettings:
     tools: Sequence[Mapping[str, Any]] = ()
     sampler: Sampler | None = None
     grammar: Grammar | None = None
+    tool_choice: str = "auto"
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Chat:
@@ -61,11 +66,9 @@ class Chat:
             check_can_think(self.template)
         if settings.tools and settings.grammar is not None:
             raise UsageError("an answer that must have a form cannot call functions", "leave out --tools, or the form")
-        if settings.tools and "tool" not in self.template.source:
-            raise UsageError(
-                f"{self.template.name} does not support functions",
-                "leave out --tools, or choose another template with --template",
-            )
+        # Of the first answer of a turn, and of those that go on with results.
+        first, free = self._form(settings.tool_choice), settings.tool_choice in ("auto", "none")
+        self.forms = [first, first if free else self._form("auto")]
 
     def _choose(self) -> ChatTemplate:
         s = self.settings
@@ -75,6 +78,18 @@ class Chat:
             hint = f"give it one with --template NAME, such as {name}, or use llmlocal run to continue a text"
             raise UsageError("the model has no chat template, so it cannot chat", hint)
         return template
+
+    def _form(self, choice: str) -> CallForm | None:
+        """The calls that an answer may or must make. Raises UsageError where they cannot be followed."""
+        tools = self.settings.tools
+        forced = chosen(tools, choice)
+        return call_form(self.template, () if choice == "none" else tools, self.session.tokenizer, forced=forced)
+
+    @property
+    def notes(self) -> list[str]:
+        """For the user: where functions are declared, and whose calls are not held to their schemas."""
+        forms = [form for form in self.forms if form is not None]
+        return list(dict.fromkeys(note for form in forms for note in (*tool_use(self.template).notes, *form.notes)))
 
     def set_think(self, think: Think) -> None:
         """Whether the model thinks from now on. Raises UsageError where its template has no thinking to turn on."""
@@ -89,9 +104,10 @@ class Chat:
         """
         last = self.conversation.turns[-1].messages if self.conversation.turns else ()
         self.session.check_size(*(m["content"] for m in last if isinstance(m.get("content"), str)))
-        tools = self.settings.tools or None
+        tools = None if self.settings.tool_choice == "none" else self.settings.tools or None
         messages, think = self.conversation.messages(more), think or self.settings.think
-        return conversation(messages, self.template, self.session.tokenizer, tools=tools, think=think)
+        variables, tokenizer = self.settings.variables, self.session.tokenizer
+        return conversation(messages, self.template, tokenizer, tools=tools, think=think, variables=variables)
 
     @property
     def answer_room(self) -> int:
@@ -127,7 +143,7 @@ class Chat:
         last, whole = self.conversation.turns[-1], self.conversation
         old = Conversation(whole.system, whole.turns[:-1], whole.first, whole.summary)
         limit = min(SUMMARY_TOKENS, max(1, self.session.n_ctx // 4))
-        chat = Chat(self.session, old, replace(self.settings, grammar=None))
+        chat = Chat(self.session, old, replace(self.settings, grammar=None, tool_choice="auto"))
         request = {"role": "user", "content": SUMMARIZE}
         while old.visible() > 1 and len(chat.prompt([request], "off").ids) + limit > self.session.n_ctx:
             old.drop(1)
@@ -177,6 +193,11 @@ class Chat:
         for (id, call), content in zip(self.calls, contents, strict=True):
             self.conversation.turns[-1].messages.append(result(call.name, id, content))
 
+    def _calls(self, turn: Turn) -> CallForm | None:
+        """What an answer may call: a call is forced once in a turn."""
+        called = any(message.get("role") == "tool" for message in turn.messages)
+        return self.forms[1] if called else self.forms[0]
+
     def _answer(self, prompt: Prompt, turn: Turn, max_tokens: int | None) -> Events:
         s, recorder = self.settings, _Recorder(self.settings.tools, turn)
         self.calls = []
@@ -186,7 +207,7 @@ class Chat:
             sampling=s.sampling,
             stop=s.stop,
             think_budget=s.think_budget,
-            call_tags=spans(self.template.source) if s.tools else (),
+            calls=None if s.grammar is not None else self._calls(turn),
             sampler=s.sampler,
             grammar=s.grammar,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,15 @@ PATIENCE = 120.0  # seconds that a function may take
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function as chat templates take it, and the program that runs it, if there is one."""
+    """A function as chat templates take it, and what runs it, if anything does: a program, or an MCP server.
+
+    `remote` returns the result of a call by the MCP server named `server`.
+    """
 
     declared: Mapping[str, Any]
     command: tuple[str, ...] = ()
+    server: str = ""
+    remote: Callable[[Call], str] | None = None
 
     @property
     def name(self) -> str:

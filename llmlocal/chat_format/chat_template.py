@@ -18,7 +18,7 @@ from ..errors import BadFileError, LlmlocalError, UsageError
 from ..tokenizer import Tokenizer
 from . import templates
 from .sandbox.budget import Budget, OverBudgetError
-from .sandbox.origin import mark_user, runs
+from .sandbox.origin import Marked, mark_user, runs
 
 KEY = "tokenizer.chat_template"
 MAX_SOURCE = 64 << 10  # characters; the longest real template has 17,000
@@ -316,11 +316,11 @@ def _word(value: object) -> str | None:
 
 
 def _given(value: Any) -> Any:
-    """`value` as plain data, its text marked as input; other objects become the text <type name>."""
+    """`value` as plain data, its text marked as input if it has no marks; other objects become <type name>."""
     if value is None or type(value) in (bool, int, float):
         return value
     if isinstance(value, str):
-        return mark_user(value)
+        return value if isinstance(value, Marked) else mark_user(value)
     if isinstance(value, Mapping):
         return {_given(key): _given(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -14,6 +14,7 @@ from ..text import escaped, shown
 from ..tokenizer import Tokenizer
 from .chat_template import ChatTemplate, Rendered, choose, suggested
 from .thinking import COMMON, EFFORT, Think, ThinkingStyle, can_think, style_of, switches
+from .tool_use import tool_use
 
 RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 BASE_NOTE = "the model has no chat template: it continues the plain text (--template {} wraps it)"
@@ -40,7 +41,14 @@ class Prompt:
     @property
     def header(self) -> str:
         """What has to follow before the answer proper can begin, in families whose messages have headers."""
-        after = self.style.after_thought
+        return self._rest_of(self.style.after_thought)
+
+    @property
+    def call_header(self) -> str:
+        """As `header`, before a call of a function."""
+        return self._rest_of(self.style.before_call)
+
+    def _rest_of(self, after: str) -> str:
         if not self.chat or not after.strip():
             return ""
         return next(after[n:] for n in range(len(after), -1, -1) if self.text.endswith(after[:n]))
@@ -139,8 +147,12 @@ def conversation(
         check_can_think(template)
     chosen = switches(template.source, think) | ({EFFORT: effort} if effort and EFFORT in template.source else {})
     check_variables(template, variables or {})
+    use = tool_use(template) if tools or any(message.get("tool_calls") for message in messages) else None
+    if use is not None:
+        messages = use.messages(messages, tools)
+        tools = tools if use.place == "variable" else None
     rendered = template.render(messages, tools=tools, fit=True, **{**chosen, **(variables or {})})
-    notes = tuple(filter(None, [*tokenizer.notes, *rendered.notes]))
+    notes = tuple(filter(None, [*tokenizer.notes, *(use.notes if use else ()), *rendered.notes]))
     text, ids = rendered.text, (_trusted(rendered) if special else rendered).encode(tokenizer)
     end = rendered.segments[-1] if rendered.segments else None
     style = style_of(template.source, "" if end is None or end.from_user else end.text)

@@ -20,7 +20,7 @@ class ThinkingStyle:
 
     `hint`: text that only its templates contain. `opens` and `closes` are the tags around reasoning; `closing` is the
     text that ends it when put into the context. `drops` are further tags to remove from answers; `anywhere`: reasoning
-    may also come between messages.
+    may also come between messages. `answers` is the part of `closing` that begins an answer in words, not a call.
     """
 
     hint: str
@@ -29,6 +29,7 @@ class ThinkingStyle:
     closing: str
     drops: tuple[str, ...] = ()
     anywhere: bool = False
+    answers: str = ""
 
     @property
     def spans(self) -> list[Span]:
@@ -40,6 +41,11 @@ class ThinkingStyle:
     def after_thought(self) -> str:
         """What stands between the end of reasoning and the answer."""
         return self.closing.partition(self.closes)[2]
+
+    @property
+    def before_call(self) -> str:
+        """What stands between the end of reasoning and a call of a function."""
+        return self.after_thought.removesuffix(self.answers)
 
     def opened(self, prompt: str) -> bool:
         """Whether `prompt` ends with an opening tag that the template wrote."""
@@ -58,6 +64,7 @@ STYLES = (
         "<|end|><|start|>assistant<|channel|>final<|message|>",
         HARMONY,
         True,
+        "<|channel|>final<|message|>",
     ),
     ThinkingStyle("<|channel>thought", "<|channel>thought\n", "<channel|>", "\n<channel|>", (), True),
     ThinkingStyle("[THINK]", "[THINK]", "[/THINK]", "[/THINK]"),
@@ -74,7 +81,8 @@ STYLES = (
         "<|think|>",
         "<|end|>",
         "<|end|><|begin|>assistant<|content|>",
-        ("<|begin|>assistant", "<|content|>"),
+        SOLAR,
+        answers="<|content|>",
     ),
     ThinkingStyle(
         "Here are my reasoning steps:",
@@ -92,7 +100,14 @@ STYLES = (
     ThinkingStyle("<thinking>", "<thinking>", "</thinking>", "\n</thinking>\n\n"),
     ThinkingStyle("<thought>", "<thought>", "</thought>", "\n</thought>\n\n"),
     ThinkingStyle("◁think▷", "◁think▷", "◁/think▷", "◁/think▷"),
-    ThinkingStyle("<response>", "<think>", "</think>", "\n</think>\n<response>", ("<response>", "</response>")),
+    ThinkingStyle(
+        "<response>",
+        "<think>",
+        "</think>",
+        "\n</think>\n<response>",
+        ("<response>", "</response>"),
+        answers="<response>",
+    ),
 )
 COMMON = ThinkingStyle("<think>", "<think>", "</think>", "\n</think>\n\n")  # the tags of most families
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -57,6 +58,12 @@ class Matcher:
         """As `TokenConstraint.forced`."""
         ids = self._matcher.compute_ff_tokens()
         return list(ids[: self._matcher.validate_tokens(ids)])
+
+    def copy(self) -> Matcher:
+        """As `TokenConstraint.copy`."""
+        other = copy(self)
+        other._matcher, other._bits = self._matcher.deep_copy(), self._bits.copy()
+        return other
 
     @property
     def complete(self) -> bool:

@@ -78,6 +78,14 @@ def _grammar(schema: str) -> str:
     return LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS)
 
 
+def part_of(whole: Mapping[str, Any], at: str) -> Any:
+    """The part of a schema at the JSON pointer `at`, which can stand alone."""
+    part = _at(whole, at)
+    if not (isinstance(part, Mapping) and '"$ref"' in json.dumps(part)):
+        return part
+    return {"$ref": f"#/$defs/whole{at}", "$defs": {"whole": _moved(whole)}}
+
+
 def _wrong_place(whole: Mapping[str, Any], places: list[tuple[str, Mapping[str, Any]]]) -> str:
     """The JSON pointer of the last of the parts `places` that is wrong by itself, empty where none is."""
     moved = json.dumps(_moved(whole))

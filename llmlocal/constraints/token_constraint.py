@@ -28,6 +28,9 @@ class TokenConstraint(Protocol):
     def forced(self) -> list[int]:
         """The tokens that must come next, as the tokenizer would write them; empty where there is a choice."""
 
+    def copy(self) -> TokenConstraint:
+        """The same state once more, which goes on by itself."""
+
     @property
     def complete(self) -> bool:
         """Whether the text may end here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import Literal
@@ -19,25 +20,32 @@ from .answer_text import AnswerText
 State = Literal["start", "opening", "thought", "bridge", "answer"]
 
 
-class AnswerConstraint:
+class AnswerConstraint(ABC):
     """The form of one answer to `prompt`.
 
     For each token: the first taken from `queue` if there is one, otherwise one sampled after `mask`; then `take`,
     `AnswerText.push` and `saw`. A thought is free. Around it come tokens that bring a model to its answer, such as the
-    header of the message in which it stands. Raises UsageError for a grammar that is too complex.
+    header of the message in which it stands.
     """
 
-    def __init__(self, grammar: Grammar, prompt: Prompt, tokenizer: Tokenizer, text: AnswerText) -> None:
+    def __init__(
+        self,
+        constraint: TokenConstraint,
+        prompt: Prompt,
+        tokenizer: Tokenizer,
+        text: AnswerText,
+        header_text: str,
+        after: str,
+    ) -> None:
+        """`header_text` has to come before the answer, `after` behind a thought."""
         self.queue: deque[int] = deque()  # tokens that come next
-        self._constraint: TokenConstraint = grammar.start(tokenizer)
-        self._grammar, self._text = grammar, text
-        style = prompt.style
-        self._opening = marked(style.opens, tokenizer) if prompt.may_think else []
-        self._after = marked(style.after_thought, tokenizer) if prompt.chat else []
+        self._constraint, self._text = constraint, text
+        self._opening = marked(prompt.style.opens, tokenizer) if prompt.may_think else []
+        self._after = marked(after, tokenizer)
         self._ends = sorted(tokenizer.stop_ids)
         self._said: list[str] = []
         self._state: State = "start"
-        header = marked(prompt.header, tokenizer)
+        header = marked(header_text, tokenizer)
         if prompt.opened:
             self._state = "thought"
         elif header:
@@ -79,9 +87,18 @@ class AnswerConstraint:
             self._state = "thought"
 
     @property
+    def within_call(self) -> bool:
+        """Whether a call of a function has begun and is not whole."""
+        return False
+
+    def refuses(self, id: int) -> bool:
+        """Whether a token that was sampled must not be taken, although the mask allows it."""
+        return False
+
+    @property
+    @abstractmethod
     def valid(self) -> bool:
-        """Whether what was said so far, read anew as a text, has the form."""
-        return self._grammar.matches("".join(self._said))
+        """Whether what was said so far has the form."""
 
     @property
     def finished(self) -> bool:
@@ -91,11 +108,32 @@ class AnswerConstraint:
     def _begin(self, first: int | None = None) -> None:
         """The answer begins, with a token that was sampled already if there is one."""
         self._state = "answer"
-        self._text.end_of_thoughts()
+        self._end_thoughts()
         self._advance(first)
+
+    @abstractmethod
+    def _end_thoughts(self) -> None:
+        """From here on the answer has no thoughts."""
 
     def _advance(self, id: int | None) -> None:
         if id is not None:
             self._constraint.advance(id)
         if not self.queue:
             self.queue.extend(self._constraint.forced())
+
+
+class TextForm(AnswerConstraint):
+    """The form of an answer in words. Raises UsageError for a grammar that is too complex."""
+
+    def __init__(self, grammar: Grammar, prompt: Prompt, tokenizer: Tokenizer, text: AnswerText) -> None:
+        self._grammar = grammar
+        after = prompt.style.after_thought if prompt.chat else ""
+        super().__init__(grammar.start(tokenizer), prompt, tokenizer, text, prompt.header, after)
+
+    @property
+    def valid(self) -> bool:
+        """Whether what was said so far, read anew as a text, has the form."""
+        return self._grammar.matches("".join(self._said))
+
+    def _end_thoughts(self) -> None:
+        self._text.end_of_thoughts()

@@ -53,6 +53,10 @@ class AnswerText:
         """From here on all text is answer, exactly as it is generated: there are no tags in it."""
         self._splitter = None
 
+    def only(self, spans: Sequence[Span]) -> None:
+        """From here on there are no tags but these."""
+        self._splitter = PartSplitter(spans)
+
     def push(self, id: int | None, *, final: bool = False) -> tuple[Part, ...]:
         """The parts that a token completes; with `final` all that was held back. None: a token without text."""
         text = "" if id is None else self._decoder.push(id)

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..chat_format.call_form import CallForm
 from ..chat_format.prompt import Prompt, marked
+from ..chat_format.tag_splitter import Part
 from ..constraints.grammar import Grammar
+from ..errors import UsageError
 from ..tokenizer import Tokenizer
-from .answer_constraint import AnswerConstraint
+from .answer_constraint import AnswerConstraint, TextForm
 from .answer_text import AnswerText
+from .call_constraint import ForcedCalls, FreeCalls
 from .events import FinishReason, Token
 from .sampler import Sampler
 
@@ -22,7 +26,8 @@ class AnswerTokens:
 
     `history` are the ids of the prompt and those chosen so far, of which `count` are the answer's. A thought is closed
     after `think_budget` tokens; without `max_tokens` the answer ends when the model ends it or `n_ctx` tokens are full.
-    After its thought it has the form `grammar`. Raises UsageError for one that is too complex.
+    After its thought it has the form `grammar`; `calls` are those of functions that it may or must make. Raises
+    UsageError for a form that is too complex.
     """
 
     def __init__(
@@ -35,13 +40,14 @@ class AnswerTokens:
         max_tokens: int | None = None,
         think_budget: int | None = None,
         grammar: Grammar | None = None,
+        calls: CallForm | None = None,
     ) -> None:
         self.history, self.count, self.sampler = list(prompt.ids), 0, sampler
         self.reason: FinishReason | None = "length" if max_tokens == 0 else None
         self._stop_ids, self._n_ctx, self._text, self._max_tokens = tokenizer.stop_ids, n_ctx, text, max_tokens
         self._think_budget, self._thought = think_budget, 0
         self._closing: Sequence[int] = () if think_budget is None else marked(prompt.style.closing, tokenizer)
-        self._form = None if grammar is None else AnswerConstraint(grammar, prompt, tokenizer, text)
+        self._form = _form(prompt, tokenizer, text, grammar, calls)
         self._forced: deque[int] = self._form.queue if self._form else deque()  # to be taken in place of sampled ones
 
     @property
@@ -72,18 +78,25 @@ class AnswerTokens:
             self._form.take(id)
         reason, thinking = self._ended_by(id), self._text.thinking
         parts = self._text.push(None if id in self._stop_ids else id, final=reason is not None)
+        self.reason = "stop" if self._text.stopped else reason
         if self._form is not None:
             self._form.saw(parts)
-        self.reason = "stop" if self._text.stopped else reason
+            if self.reason is not None and self._form.within_call:  # cut short: what there is of it is no call
+                parts = tuple(Part("answer", part.text) if part.kind == "call" else part for part in parts)
         if self.reason is None:
             self._count_thought(thinking)
         return Token(id, parts, thinking)
 
     def _sampled(self, logits: NDArray[np.float32]) -> int:
-        if self._form is not None:
-            logits = logits.copy()
-            self._form.mask(logits)
-        return self.sampler.sample(logits, self.history, self.count)
+        if self._form is None:
+            return self.sampler.sample(logits, self.history, self.count)
+        logits = logits.copy()
+        self._form.mask(logits)
+        while self._form.refuses(id := self.sampler.sample(logits, self.history, self.count)):
+            if np.isneginf(logits[id]):
+                raise UsageError(f"token {id} is not allowed here by the form that the answer must have")
+            logits[id] = -np.inf
+        return id
 
     def _ended_by(self, id: int) -> FinishReason | None:
         """Why the token that was chosen last, `id`, is the last one; None where it is not."""
@@ -98,3 +111,14 @@ class AnswerTokens:
         if self._think_budget is not None and self._text.thinking and self._thought >= self._think_budget:
             self._forced.extend(self._closing)
             self._think_budget = None
+
+
+def _form(
+    prompt: Prompt, tokenizer: Tokenizer, text: AnswerText, grammar: Grammar | None, calls: CallForm | None
+) -> AnswerConstraint | FreeCalls | None:
+    """What holds for the tokens of an answer. Raises UsageError for a grammar that is too complex."""
+    if grammar is not None:
+        return TextForm(grammar, prompt, tokenizer, text)
+    if calls is None or not prompt.chat:
+        return None
+    return ForcedCalls(calls, prompt, tokenizer, text) if calls.forced else FreeCalls(calls, tokenizer, text)

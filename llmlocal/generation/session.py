@@ -10,8 +10,8 @@ from time import perf_counter
 from types import TracebackType
 
 from .. import tokenizer as tokenizers
+from ..chat_format.call_form import CallForm
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
-from ..chat_format.tag_splitter import Span
 from ..constraints.grammar import Grammar
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
 from ..errors import PromptTooLongError, UsageError
@@ -203,7 +203,7 @@ class Session:
         sampling: SamplingParams | None = None,
         stop: Sequence[str] = (),
         think_budget: int | None = None,
-        call_tags: Sequence[Span] = (),
+        calls: CallForm | None = None,
         sampler: Sampler | None = None,
         grammar: Grammar | None = None,
         logprobs: int | None = None,
@@ -211,7 +211,7 @@ class Session:
         """The events of an answer: one `Token` for each token, then `Finished`.
 
         Without `max_tokens` it goes on until the model ends it or the context is full. A thought is closed after
-        `think_budget` tokens. `call_tags` are the tags of function calls, see `tool_calls.spans`. A `sampler` is used
+        `think_budget` tokens. `calls` are those of functions that it may or must make. A `sampler` is used
         in place of a new one with the parameters `sampling`. `grammar` is the form that the answer has after its
         thought; where it is cut short before that, `Finished.valid` is false. With `logprobs` tokens come as
         `ScoredToken`, with that many of the likeliest ids.
@@ -222,9 +222,11 @@ class Session:
         if max_tokens is not None and max_tokens < 0:
             raise UsageError(f"max_tokens is {max_tokens}: must be 0 or more")
         self.check_room(len(prompt.ids), max_tokens)
-        text = AnswerText(prompt, self.tokenizer, stop, call_tags, exact=grammar is not None)
+        tags = () if calls is None else calls.spans
+        text = AnswerText(prompt, self.tokenizer, stop, tags, exact=grammar is not None)
         sampler = sampler or Sampler(sampling or SamplingParams())
-        tokens = AnswerTokens(prompt, self.tokenizer, self.n_ctx, sampler, text, max_tokens, think_budget, grammar)
+        limits = max_tokens, think_budget, grammar, calls
+        tokens = AnswerTokens(prompt, self.tokenizer, self.n_ctx, sampler, text, *limits)
         return self._generate(self.engine, prompt.ids, tokens, logprobs)
 
     def check_room(self, n: int, max_tokens: int | None) -> None:

@@ -28,8 +28,9 @@ class Answer:
         self, request: Request, tokenizer: Tokenizer, n_ctx: int, deliver: Deliver, speculation: Speculation
     ) -> None:
         self.request, self.ids, self.speculation = request, request.prompt.ids, speculation
-        text = AnswerText(request.prompt, tokenizer, request.stop, request.call_tags, exact=request.grammar is not None)
-        limits = request.max_tokens, request.think_budget, request.grammar
+        tags = () if request.calls is None else request.calls.spans
+        text = AnswerText(request.prompt, tokenizer, request.stop, tags, exact=request.grammar is not None)
+        limits = request.max_tokens, request.think_budget, request.grammar, request.calls
         self.tokens = AnswerTokens(request.prompt, tokenizer, n_ctx, request.sampler, text, *limits)
         self._text = text
         self.seq, self.read, self.ended = NOWHERE, 0, False

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..chat_format.call_form import CallForm
 from ..chat_format.prompt import Prompt
-from ..chat_format.tag_splitter import Span
 from ..constraints.grammar import Grammar
 from ..errors import LlmlocalError, ResourceError
 from ..generation.events import Event
@@ -30,7 +30,7 @@ class Request:
     max_tokens: int | None = None
     stop: Sequence[str] = ()
     think_budget: int | None = None
-    call_tags: Sequence[Span] = ()
+    calls: CallForm | None = None
     logprobs: int | None = None
     grammar: Grammar | None = None
 

@@ -4,51 +4,61 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from ..chat_format.tag_splitter import Part, Span
-from ..chat_format.tool_calls import parse, spans
-from ..constraints.grammar import of_schema
+from ..chat_format.call_form import CallForm, call_form
+from ..chat_format.tag_splitter import Part
+from ..chat_format.tool_calls import parse
+from ..errors import UsageError
 from ..generation.events import Token
 from ..text import readable
-from .forms import Form
+from .forms import CODE, Form
 from .functions import Declared, Delta
-from .http.errors import refused
+from .http.errors import ApiError, refused
 from .http.fields import Fields
 from .text_model import TextModel
 
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """`tools` are the functions that the model sees. `forced` are the names of those of which it must call one.
+    """`tools` are the functions that the model sees, as chat templates take them.
 
-    `one`: it may call one at most.
+    `forced` are the names of those of which it must call one. `one`: it may call one at most. `strict` are the names of
+    those that it can only call as their schemas allow.
     """
 
     tools: Sequence[Declared] = ()
     forced: Sequence[str] = ()
     one: bool = False
+    strict: Sequence[str] = ()
 
-    def tags(self, model: TextModel) -> Sequence[Span]:
-        """The tags of calls in an answer."""
-        return spans(model.template(tools=True).source) if self.tools and not self.forced else ()
+    @classmethod
+    def of(cls, tools: Sequence[Declared], forced: Sequence[str] = (), *, one: bool = False) -> Calling:
+        """From functions as `functions.declared` makes them."""
+        strict = [tool["function"]["name"] for tool in tools if tool["strict"]]
+        shown = [{name: tool[name] for name in ("type", "function")} for tool in tools]
+        return cls(shown, forced, one, strict)
 
     def form(self, wanted: Form | None, place: str = "tool_choice") -> Form | None:
-        """The form of the answer: a call where one is forced, otherwise what is `wanted`. Raises ApiError for both."""
-        if not self.forced:
-            return wanted
-        if wanted is not None:
+        """The form of the answer in words that is `wanted`. Raises ApiError where a call is forced, too."""
+        if self.forced and wanted is not None:
             raise refused(place, f"a forced call cannot be combined with {wanted.place}")
-        calls = []
-        for tool in self.tools:
-            function = tool["function"]
-            if function["name"] in self.forced:
-                parts = {"name": {"const": function["name"]}, "arguments": function["parameters"]}
-                need = {"required": list(parts), "additionalProperties": False}
-                calls.append({"type": "object", "properties": parts, **need})
-        schema = calls[0] if len(calls) == 1 else {"anyOf": calls}
-        return Form(place, partial(of_schema, schema, "the call of a function"))
+        return wanted
+
+    async def calls(self, model: TextModel) -> CallForm | None:
+        """The calls that the answer may or must make. Raises ApiError where they cannot be held to their schemas."""
+        template = model.template(tools=True) if self.tools else None
+        if template is None:
+            return None
+        forms: dict[str, Any] = {"forced": self.forced, "one": self.one, "strict": self.strict}
+        make = partial(call_form, template, self.tools, model.tokenizer, **forms)
+        try:
+            return await model.prepared(make)
+        except UsageError as error:
+            place = "tool_choice" if self.forced else "tools"
+            raise ApiError(400, f"{place}: {error}", place, CODE) from None
 
 
 @dataclass(slots=True)
@@ -57,25 +67,17 @@ class Reader:
 
     calling: Calling
     called: int = 0
-    _held: list[str] = field(default_factory=list)  # of a call that is forced: the answer is nothing else
 
     def deltas(self, token: Token) -> Iterator[Delta]:
         """What a token adds. A call that cannot be parsed is text of the answer."""
         for part in token.parts:
             yield from self._delta(part)
 
-    def last(self) -> Iterator[Delta]:
-        """What the end adds: the call that was forced, or its text where it was cut short."""
-        if self._held:
-            yield from self._calls("".join(self._held))
-
     def _delta(self, part: Part) -> Iterator[Delta]:
         if part.kind == "call":
             yield from self._calls(part.text)
         elif part.kind == "thought":
             yield Delta("reasoning", readable(part.text))
-        elif self.calling.forced:
-            self._held.append(part.text)
         else:
             yield Delta("content", readable(part.text))
 
@@ -108,7 +110,7 @@ def tool_choice_object(fields: Fields, tools: Sequence[Declared]) -> Calling:
     """`tool_choice` as Anthropic writes it. Raises ApiError."""
     choice = fields.object("tool_choice")
     if choice is None:
-        return Calling(tools)
+        return Calling.of(tools)
     kind = choice.required_choice("type", ("auto", "none", "any", "tool"))
     name, one = choice.required_text("name") if kind == "tool" else None, choice.flag("disable_parallel_tool_use")
     choice.done()
@@ -118,11 +120,13 @@ def tool_choice_object(fields: Fields, tools: Sequence[Declared]) -> Calling:
 def _calling(
     fields: Fields, kind: str, tools: Sequence[Declared], name: str | None = None, *, one: bool = False
 ) -> Calling:
-    if kind != "required":
-        return Calling(tools if kind == "auto" else (), (), one)
+    if kind == "none":
+        return Calling()
+    if kind == "auto":
+        return Calling.of(tools, one=one)
     names = [tool["function"]["name"] for tool in tools]
     if not names:
         raise refused(fields.place("tool_choice"), "a call is forced, and no function is declared")
     if name is not None and name not in names:
         raise refused(fields.place("tool_choice"), f"no function is called '{name[:64]}'")
-    return Calling(tools, names if name is None else [name], one)
+    return Calling.of(tools, names if name is None else [name], one=one)

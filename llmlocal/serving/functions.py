@@ -12,12 +12,12 @@ from .http.fields import Fields
 
 MOST_FUNCTIONS = 128
 NAME_LENGTH = 128
-Declared = dict[str, Any]  # in OpenAI's notation, as chat templates take it
+Declared = dict[str, Any]  # in OpenAI's notation
 
 
 def declared(function: Fields, schema: str = "parameters") -> Declared:
     """A function with a name, a description and the schema of its arguments. Raises ApiError."""
-    function.unless("strict", [False], "arguments cannot be forced to follow the schema yet; leave it out")
+    strict = function.flag("strict")
     name = function.required_text("name")
     if not 0 < len(name) <= NAME_LENGTH:
         raise refused(function.place("name"), f"must have 1 to {NAME_LENGTH} characters")
@@ -27,7 +27,8 @@ def declared(function: Fields, schema: str = "parameters") -> Declared:
     if properties is not None and not isinstance(properties, dict):
         raise refused(f"{function.place(schema)}.properties", "must be an object")
     function.done()
-    return {"type": "function", "function": {"name": name, "description": about, "parameters": parameters}}
+    described = {"name": name, "description": about, "parameters": parameters}
+    return {"type": "function", "function": described, "strict": strict}
 
 
 def arguments(text: str, where: str) -> dict[str, Any]:

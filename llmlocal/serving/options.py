@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..chat_format.call_form import CallForm
 from ..chat_format.prompt import Prompt
-from ..chat_format.tag_splitter import Span
 from ..chat_format.thinking import Think
 from ..errors import UsageError
 from ..generation.sampler import Sampler
@@ -52,7 +52,7 @@ class Options:
     form: Form | None = None
 
     async def requests(
-        self, model: TextModel, prompts: Sequence[Prompt], call_tags: Sequence[Span] = ()
+        self, model: TextModel, prompts: Sequence[Prompt], calls: CallForm | None = None
     ) -> list[Request]:
         """A request for each of the `n` answers to each prompt; seeds after the first follow on the one given.
 
@@ -69,7 +69,7 @@ class Options:
                 self.max_tokens,
                 self.stop,
                 self.think_budget,
-                call_tags,
+                calls,
                 self.logprobs,
                 grammar,
             )

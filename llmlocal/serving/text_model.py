@@ -142,8 +142,6 @@ class TextModel:
         effort: str | None,
     ) -> Prompt:
         template = self.template(tools=bool(tools))
-        if tools and "tool" not in template.source:
-            raise UsageError("the model's chat template does not support tools")
         self.session.check_size(*(m["content"] for m in messages if isinstance(m.get("content"), str)))
         return conversation(messages, template, self.tokenizer, tools=list(tools) or None, think=think, effort=effort)
 

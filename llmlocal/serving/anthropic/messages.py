@@ -140,8 +140,6 @@ class MessageAnswer:
                 yield from self._blocks.add(delta)
         elif isinstance(got, Finished):
             self._end = got
-            for delta in self._reader.last():
-                yield from self._blocks.add(delta)
             yield from self._blocks.end()
 
     def _step(self, step: Step) -> Iterator[bytes]:
@@ -215,7 +213,7 @@ async def messages(service: Service, http: Request) -> Response | ASGIApp:
     fields.done()
     model = await service.pool.text_model(asked.model)
     prompt = await asked.prompt(model)
-    answers = service.answers(model, await options.requests(model, [prompt], asked.calling.tags(model)))
+    answers = service.answers(model, await options.requests(model, [prompt], await asked.calling.calls(model)))
     return await service.respond(http, answers, MessageAnswer(asked, model, prompt, answers), described, stream=stream)
 
 

@@ -138,13 +138,13 @@ def _call(call: Fields) -> dict[str, Any]:
 async def chat(service: Service, http: Request) -> Response | ASGIApp:
     """Answer a conversation."""
     fields = await json_fields(http)
-    (options, context), name, calling = options_field(fields), name_field(fields), Calling(tools_field(fields))
+    (options, context), name, calling = options_field(fields), name_field(fields), Calling.of(tools_field(fields))
     messages, stream = messages_field(fields), fields.flag("stream", True)
     fields.done()
     model = await service.pool.text_model(name)
     check_context(model, context)
     prompt = await model.chat_prompt(messages, calling.tools, options.think, options.effort)
-    answers = service.answers(model, await options.requests(model, [prompt], calling.tags(model)))
+    answers = service.answers(model, await options.requests(model, [prompt], await calling.calls(model)))
     said: Said = lambda added: {"message": {"role": "assistant", **added}}  # noqa: E731
     written = LinesAnswer(model, answers, calling, said)
     return await service.respond(http, answers, written, described, LINES, stream=stream)

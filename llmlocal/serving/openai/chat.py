@@ -168,8 +168,7 @@ class ChatAnswer:
                     yield self._chunk(i, delta, logprobs)
                     logprobs = []
             else:
-                for delta in self._finished(i, got):
-                    yield self._chunk(i, delta)
+                self._finished(i, got)
                 yield self._chunk(i, {}, reason=self._choices[i].reason)
         if self._request.with_usage:
             head = {**self._head, "object": "chat.completion.chunk"}
@@ -185,12 +184,10 @@ class ChatAnswer:
             choice.logprobs += logprobs
         return [choice.add(delta) for delta in choice.reader.deltas(token)], logprobs
 
-    def _finished(self, i: int, end: Finished) -> list[dict[str, Any]]:
-        """End choice `i`: its last deltas."""
-        choice = self._choices[i]
-        choice.end = end
+    def _finished(self, i: int, end: Finished) -> None:
+        """End choice `i`."""
+        self._choices[i].end = end
         self._usage.add(end)
-        return [choice.add(delta) for delta in choice.reader.last()]
 
     def _chunk(
         self, i: int, delta: dict[str, Any], logprobs: list[dict[str, Any]] | None = None, reason: str | None = None
@@ -209,5 +206,5 @@ async def chat_completions(service: Service, http: Request) -> Response | ASGIAp
     model = await service.pool.text_model(request.model)
     options = request.options
     prompt = await model.chat_prompt(request.messages, request.calling.tools, options.think, options.effort)
-    answers = service.answers(model, await options.requests(model, [prompt], request.calling.tags(model)))
+    answers = service.answers(model, await options.requests(model, [prompt], await request.calling.calls(model)))
     return await service.respond(http, answers, ChatAnswer(request, model, answers), stream=request.stream)

@@ -138,8 +138,6 @@ class ResponseAnswer:
         elif isinstance(got, Finished):
             self._end = got
             self._usage.add(got)
-            for delta in self._reader.last():
-                yield from self._blocks.add(delta)
             yield from self._blocks.end()
 
     def _step(self, step: Step) -> Iterator[bytes]:
@@ -208,6 +206,6 @@ async def responses(service: Service, http: Request) -> Response | ASGIApp:
     model = await service.pool.text_model(request.model)
     options = request.options
     prompt = await model.chat_prompt(request.messages, request.calling.tools, options.think, options.effort)
-    answers = service.answers(model, await options.requests(model, [prompt], request.calling.tags(model)))
+    answers = service.answers(model, await options.requests(model, [prompt], await request.calling.calls(model)))
     answer = ResponseAnswer(request, model, answers)
     return await service.respond(http, answers, answer, answer.described, stream=request.stream)
