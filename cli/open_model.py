@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model_argument import Question
-from .options.common import Loading
+from .options.common import ModelOptions
 from .options.sampling import AnswerLimits
 from .ui import terminal
 
@@ -57,12 +57,12 @@ def prompt_cache(wanted: str) -> PromptCache | None:
 
 
 @contextmanager
-def opened(model: Path, loading: Loading, cache: str) -> Iterator[Session]:
+def opened(model: Path, model_options: ModelOptions, cache: str) -> Iterator[Session]:
     """A session; problems of its prompt cache are reported at the end. Raises what `Session.open` raises."""
     from ..generation.session import Session
 
     kept = prompt_cache(cache)
-    with Session.open(model, **loading.arguments()) as session:
+    with Session.open(model, **model_options.arguments()) as session:
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():
@@ -79,7 +79,9 @@ class Asked:
     logprobs: int | None
 
 
-def answered(session: Session, prompt: Prompt, asked: Asked, record: Path | None, loading: Loading) -> Events:
+def answered(
+    session: Session, prompt: Prompt, asked: Asked, record: Path | None, model_options: ModelOptions
+) -> Events:
     """The answer to a prompt; a `record` is written to that file. Raises as `Session.answer` and `recorded`."""
     from ..records.record import Question, recorded
 
@@ -88,7 +90,7 @@ def answered(session: Session, prompt: Prompt, asked: Asked, record: Path | None
     events = session.answer(prompt, **question.arguments(), logprobs=asked.logprobs)
     if record is None:
         return events
-    settings = {"kv_type": loading.kv_type.value, "weights": loading.weights.value}
+    settings = {"kv_type": model_options.kv_type.value, "weights": model_options.weights.value}
     return recorded(record, session, prompt, question, events, settings=settings)
 
 

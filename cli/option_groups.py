@@ -15,7 +15,7 @@ import typer
 
 PARSED = "parsed"  # where a field's metadata says how it is parsed
 SETTING = "setting"  # marks a setting, in the metadata of a field or of a type
-SETTLED = "settled"  # the field of a group that is no option
+SETTLED = "settled"  # the field of a group that is not an option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ FOLDERS = {
     "XDG_DATA_HOME": ".data",
     "XDG_STATE_HOME": ".state",
 }
-settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault
+settings.register_profile("no deadline", deadline=None)  # a busy machine is not a fault
 settings.load_profile("no deadline")
 HUB = ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE")
 

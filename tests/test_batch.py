@@ -1,4 +1,4 @@
-"""`batch`: rows become prompts or fail alone, results come in order, and a file that was cut off is gone on with."""
+"""`batch`: rows become prompts or fail alone, results come in order, and a file that was cut off is continued."""
 
 from __future__ import annotations
 

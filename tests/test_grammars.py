@@ -114,7 +114,7 @@ def test_grammars(grammar: str, yes: list[str], no: list[str]) -> None:
         ('root ::= ("a"', r"expected \)"),
         ("root ::= " + "(" * 5000, "within each other"),
         ('root ::= "\\q"', "unknown escape"),
-        ('root ::= "\\ud800"', "is no character"),
+        ('root ::= "\\ud800"', "is not a character"),
         ('root ::= "a"{3,2}', "the smaller one first"),
         ('root ::= "a"{x}', "expected {n}"),
         ('root ::= "a" ) "b"', "unexpected"),

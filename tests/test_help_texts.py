@@ -49,7 +49,7 @@ def options(words: tuple[str, ...]) -> set[str]:
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and text of every string in a file that is no docstring; what an f-string fills in is an X."""
+    """Line and text of every string in a file that is not a docstring; what an f-string fills in is an X."""
     tree = ast.parse(path.read_bytes())
     inside = set()
     for node in ast.walk(tree):

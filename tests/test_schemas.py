@@ -31,7 +31,7 @@ from llmlocal.errors import LlmlocalError, UsageError
         ('{"x-guidance": {"lenient": true}, "not": {}}', "'not' at /"),
         ("false", "allows no value"),
         ('{"type": "string"', "is not JSON"),
-        ('{"a": NaN}', "NaN is no JSON"),
+        ('{"a": NaN}', "NaN is not valid JSON"),
         ("[" * 5000, "is not a field"),
         ('{"a":' * 5000, "is not JSON"),
         ("name foo", "unknown type 'foo'"),

@@ -135,7 +135,7 @@ def test_text_never_forms_control_tokens() -> None:
 
 def test_what_the_vocabulary_lacks_is_unknown() -> None:
     metadata = keys({"model": "gpt2", "pre": "gpt-2", "tokens": ["<unk>", "a", "b"], "merges": ["a b"]})
-    assert load(metadata).encode("abc日") == [1, 2]  # "ab" is no token, and nothing stands for what is unknown
+    assert load(metadata).encode("abc日") == [1, 2]  # "ab" is not a token, and nothing stands for what is unknown
     assert load({**metadata, "tokenizer.ggml.unknown_token_id": 0}).encode("abcé") == [1, 2]  # as in llama.cpp
 
 

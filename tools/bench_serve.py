@@ -4,7 +4,7 @@
 
 Every request has a prompt of its own, which shares nothing with the others; answers are streamed, at temperature 0.
 Afterwards some of the prompts are asked again alone: an answer that was another prompt's is mixed, one that is neither
-is different, which is no error where a server computes a batch by other kernels than a single answer.
+is different, which is not an error where a server computes a batch by other kernels than a single answer.
 """
 
 from __future__ import annotations

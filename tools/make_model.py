@@ -293,7 +293,7 @@ def draw(w: Weights, form: type[Format], seed: int) -> Iterator[NDArray[np.uint8
 def make_model(name: str, path: Path, vocabulary: Metadata | None = None, form: str = "F16", seed: int = 0) -> None:
     """Write the model `name` of `SHAPES` to `path`, its matrices in the format called `form`, vectors in F32.
 
-    The embedding has as many rows as the vocabulary has tokens. Raises ValueError where a row is no multiple of the
+    The embedding has as many rows as the vocabulary has tokens. Raises ValueError where a row is not a multiple of the
     format's block, and what `GGUFWriter` raises.
     """
     load_all()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..open_model import chosen, guide, prompt_cache
-from ..options.common import Loading
+from ..options.common import ModelOptions
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
 from ..ui.terminal import check_stdout
@@ -47,7 +47,7 @@ class Start:
     """
 
     model: Path | None
-    loading: Loading
+    model_options: ModelOptions
     cache: str
     save: bool
     template: str | None
@@ -126,10 +126,10 @@ class Start:
         from ...generation.session import Session
         from ...model_info.memory_limit import check_memory
 
-        session = Session.open(name, **self.loading.arguments())
+        session = Session.open(name, **self.model_options.arguments())
         try:
-            if not self.loading.yes:
-                check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx, self.loading.kv_type)
+            if not self.model_options.yes:
+                check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx, self.model_options.kv_type)
             session.cache = prompt_cache(self.cache if self.save else "off")
         except BaseException:
             session.close()

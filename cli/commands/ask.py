@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..open_model import opened
-from ..options.common import Json, Loading, NoStdin, Quiet
+from ..options.common import Json, ModelOptions, NoStdin, Quiet
 from ..options.decisions import AskedQuestion, DecisionOptions, QuestionContext
 from ..options.models import Model
 from ..options.prompts import PromptCache
@@ -20,7 +20,7 @@ def ask(
     *,
     wanted: DecisionOptions,
     context: QuestionContext,
-    loading: Loading,
+    model_options: ModelOptions,
     prompt_cache: PromptCache = "auto",
     as_json: Json = False,
     no_stdin: NoStdin = False,
@@ -42,7 +42,7 @@ def ask(
     terminal.check_stdout()
     read = prompt_source(question, use_stdin=not no_stdin, needed=not context.file, quiet=quiet)
     read_files = files_source(context.file or ())
-    with opened(model, loading, prompt_cache) as session:
+    with opened(model, model_options, prompt_cache) as session:
         texts = read_files(session.most_bytes)
         asked = b"\n\n".join(filter(None, [read(session.most_bytes).rstrip(b"\n"), instruction(list(ways)).encode()]))
         request = PromptRequest(asked, context.system, texts, template=context.template, think="off")

@@ -10,7 +10,7 @@ from ..batch.options import BatchOutput, RowFile, RowOptions, RowsAtOnce
 from ..batch.screen import BatchScreen, BatchTarget, deliver
 from ..batch.source import RowSource, settings_of
 from ..open_model import chosen
-from ..options.common import AnswerLoading, Quiet
+from ..options.common import DecoderOptions, Quiet
 from ..options.forms import AnswerForm
 from ..options.models import Model
 from ..options.sampling import AnswerLimits, Sampling
@@ -28,7 +28,7 @@ def batch(
     limits: AnswerLimits,
     form: AnswerForm,
     sampling: Sampling,
-    loading: AnswerLoading,
+    model_options: DecoderOptions,
     quiet: Quiet = False,
 ) -> None:
     """Answer each row of a file.
@@ -51,7 +51,7 @@ def batch(
 
     with (
         BatchScreen(quiet=quiet, total=source.count) as screen,
-        Session.open(model, n_seqs=sequences(parallel), **loading.arguments()) as session,
+        Session.open(model, n_seqs=sequences(parallel), **model_options.arguments()) as session,
     ):
         prompts = RowPrompts(session, source.text, asked.system, asked.template, limits.think.value)
         rows = keyed(source.rows(), settings_of(model, session, parallel, asked, limits, form, sampling))

@@ -7,7 +7,7 @@ import typer
 from .. import choices
 from ..open_model import named_or_saved
 from ..options.chats import ChatDisplay, FirstQuestion, FirstTurn, FunctionCalls, SavedSession
-from ..options.common import AnswerLoading, Quiet, Verbose
+from ..options.common import DecoderOptions, Quiet, Verbose
 from ..options.forms import AnswerForm
 from ..options.models import ModelOrQuestion
 from ..options.prompts import PromptCache
@@ -25,7 +25,7 @@ def chat(
     sampling: Sampling,
     calls: FunctionCalls,
     display: ChatDisplay,
-    loading: AnswerLoading,
+    model_options: DecoderOptions,
     prompt_cache: PromptCache = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -48,7 +48,7 @@ def chat(
     ends = Limits(limits.max_tokens, limits.stop or (), limits.think.value, limits.think_budget, form.requested())
     settled = sampling.settled_names | limits.settled | first.settled
     files, save = first.file or (), not saved.no_save
-    start = Start(path, loading, prompt_cache, save, first.template, given, ends, quiet, files, asked, settled)
+    start = Start(path, model_options, prompt_cache, save, first.template, given, ends, quiet, files, asked, settled)
     screen = AnswerScreen(
         display.render,
         thoughts=display.thoughts,

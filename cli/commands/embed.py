@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..options.common import Quiet
 from ..options.models import Model
-from ..options.vectors import EncoderLoading, Split, TextSource, VectorFile, VectorOptions
+from ..options.vectors import EncoderOptions, Split, TextSource, VectorFile, VectorOptions
 from ..texts import texts_source
 from ..ui import terminal
 from ..views.embeddings import VectorTarget, read_split
@@ -16,7 +16,7 @@ def embed(
     source: TextSource,
     split: Split = "line",
     vector: VectorOptions,
-    loading: EncoderLoading,
+    model_options: EncoderOptions,
     out: VectorFile,
     quiet: Quiet = False,
 ) -> None:
@@ -39,7 +39,11 @@ def embed(
     with (
         terminal.Screen(quiet=quiet) as screen,
         Embedder.open(
-            model, pooling=vector.pooling, n_ctx=loading.ctx, n_threads=loading.threads, force=loading.yes
+            model,
+            pooling=vector.pooling,
+            n_ctx=model_options.ctx,
+            n_threads=model_options.threads,
+            force=model_options.yes,
         ) as embedder,
     ):
         prompt = embedder.settings.prompt(vector.prompt_name)
@@ -48,7 +52,7 @@ def embed(
             prompt=prompt,
             normalize=vector.normalize,
             dimensions=vector.dimensions,
-            truncate=loading.truncate,
+            truncate=model_options.truncate,
         )
         target.write(screen, vectors, vector.dimensions or embedder.width)
         if embedder.cut:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..options.common import Report
 from ..options.models import Model
-from ..options.vectors import EncoderLoading, Query, TextSource, Top
+from ..options.vectors import EncoderOptions, Query, TextSource, Top
 from ..texts import texts_source
 from ..ui import terminal
 from ..views.ranking import ranked
 
 
 def rerank(
-    model: Model, query: Query, *, source: TextSource, top: Top = None, loading: EncoderLoading, report: Report
+    model: Model, query: Query, *, source: TextSource, top: Top = None, model_options: EncoderOptions, report: Report
 ) -> None:
     """Sort texts by how well they answer a query, the best first.
 
@@ -27,10 +27,12 @@ def rerank(
 
     with (
         terminal.Screen(quiet=report.quiet) as screen,
-        Reranker.open(model, n_ctx=loading.ctx, n_threads=loading.threads, force=loading.yes) as reranker,
+        Reranker.open(
+            model, n_ctx=model_options.ctx, n_threads=model_options.threads, force=model_options.yes
+        ) as reranker,
     ):
         kept, scores = list(texts()), list[float]()
-        for group in reranker.scores(query.encode("utf-8", "surrogateescape"), kept, truncate=loading.truncate):
+        for group in reranker.scores(query.encode("utf-8", "surrogateescape"), kept, truncate=model_options.truncate):
             scores += group
             screen.progress("text", len(scores), len(kept))
         screen.clear()

@@ -9,8 +9,8 @@ from .. import choices
 from ..chat.single_answer import single_answer
 from ..open_model import Asked, answered, chosen, named_or_guide, opened
 from ..options.chats import ChatDisplay, FirstTurn, FunctionCalls, SavedSession, WrapLines
-from ..options.common import AnswerLoading, Json, NoNewline, NoStdin, Quiet, Verbose
-from ..options.forms import AnswerForm, GivenOut
+from ..options.common import DecoderOptions, Json, NoNewline, NoStdin, Quiet, Verbose
+from ..options.forms import AnswerForm, AnswerOutput
 from ..options.models import ModelOrQuestion
 from ..options.prompts import AnswerFile, Prompt, PromptCache, PromptOptions
 from ..options.sampling import AnswerLimits, Sampling
@@ -28,10 +28,10 @@ def run(
     asked: PromptOptions,
     limits: AnswerLimits,
     form: AnswerForm,
-    out: GivenOut,
+    out: AnswerOutput,
     sampling: Sampling,
     calls: FunctionCalls,
-    loading: AnswerLoading,
+    model_options: DecoderOptions,
     prompt_cache: PromptCache = "auto",
     answer: AnswerFile,
     as_json: Json = False,
@@ -51,7 +51,7 @@ def run(
               llmlocal run qwen3-0.6b "Alice is 31." --schema "name, age int"
               cat notes.txt | llmlocal run model.gguf "Summarize this." -s "Be brief." -n 100
     """
-    explicit = not asked.asks_nothing or as_json or answer.output or out != GivenOut()
+    explicit = not asked.asks_nothing or as_json or answer.output or out != AnswerOutput()
     if prompt is None and isinstance(model, Path) and not explicit and interactive() and not no_stdin:
         from ..config.sources import Sources
         from .chat import chat
@@ -63,10 +63,10 @@ def run(
             limits=limits,
             form=form,
             sampling=sampling,
-            loading=loading,
-            saved=Sources().group(SavedSession, loading.preset),
+            model_options=model_options,
+            saved=Sources().group(SavedSession, model_options.preset),
             calls=calls,
-            display=Sources().group(ChatDisplay, loading.preset, wrap=wrap),
+            display=Sources().group(ChatDisplay, model_options.preset, wrap=wrap),
             prompt_cache=prompt_cache,
             quiet=quiet,
             verbose=verbose,
@@ -86,7 +86,7 @@ def run(
     )
     read_files = files_source(asked.file or ())
     screen.busy("opening the model")
-    with screen, calls.opened(screen) as functions, opened(model, loading, prompt_cache) as session:
+    with screen, calls.opened(screen) as functions, opened(model, model_options, prompt_cache) as session:
         screen.clear()  # stdin may be waited for
         texts = read_files(asked.most_bytes(session)), read(asked.most_bytes(session))
         how = Asked(limits, chosen(session, given), given_out.grammar, best)
@@ -97,7 +97,7 @@ def run(
             how,
             functions,
             screen,
-            partial(answered, session, asked=how, record=answer.record, loading=loading),
+            partial(answered, session, asked=how, record=answer.record, model_options=model_options),
             as_json=as_json,
         )
         screen.notes([*answering.prompt.notes, *asked.notes])

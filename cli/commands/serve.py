@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..options.common import AnswerLoading, Quiet
+from ..options.common import DecoderOptions, Quiet
 from ..options.prompts import Template
 from ..options.server import LogRequests, Reach, ServedModels, Sharing
 from ..served_models import paths_of, require_packages, seconds
@@ -15,7 +15,7 @@ def serve(
     reach: Reach,
     sharing: Sharing,
     template: Template = None,
-    loading: AnswerLoading,
+    model_options: DecoderOptions,
     quiet: Quiet = False,
     verbose: LogRequests = False,
 ) -> None:
@@ -41,7 +41,7 @@ def serve(
         template=template,
         idle_unload=idle,
         prompt_cache=sharing.prompt_cache == "auto",
-        **loading.arguments(),
+        **model_options.arguments(),
     )
     with listener.socket, terminal.Screen(quiet=quiet) as screen:
         paths = paths_of(model or (), quiet=quiet)

@@ -36,7 +36,7 @@ class ConfigFile:
     def text(self) -> str:
         """What it holds; empty where it does not exist.
 
-        Raises NotFoundError for a file of LLMLOCAL_CONFIG that does not exist, BadFileError for one that is no text.
+        Raises NotFoundError for a file of LLMLOCAL_CONFIG that does not exist, BadFileError for one that is not text.
         """
         try:
             with self.path.open("rb") as file:

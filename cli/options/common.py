@@ -66,7 +66,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loading:
+class ModelOptions:
     """How a model is opened. `preset` names settings; the parser has taken them (`cli/config`)."""
 
     ctx: Ctx = None
@@ -90,11 +90,11 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerLoading(Loading):
+class DecoderOptions(ModelOptions):
     """How a model is opened that answers prompts."""
 
     speculate: SpeculateMode = Speculate.auto
 
     def arguments(self) -> dict[str, Any]:
         """What `Session.open` and a server's settings take."""
-        return {**Loading.arguments(self), "speculate": self.speculate.value}
+        return {**ModelOptions.arguments(self), "speculate": self.speculate.value}

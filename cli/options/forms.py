@@ -39,8 +39,8 @@ class AnswerForm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenOut:
-    """What is given out of an answer."""
+class AnswerOutput:
+    """What is printed of an answer."""
 
     partial: bool = option(
         "--partial",

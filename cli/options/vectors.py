@@ -75,7 +75,7 @@ class VectorFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderLoading:
+class EncoderOptions:
     """How an encoder is opened, and which texts it takes."""
 
     ctx: int | None = option(

@@ -297,7 +297,7 @@ class Model:
         except TypeError:
             raise UsageError(f"ids are {ids!r}: must be whole numbers", "tokenize makes ids of a text") from None
         if bad := [id for id in listed if not 0 <= id < n]:
-            raise UsageError(f"{bad[0]} is no token id of this model: ids are 0 to {n - 1}")
+            raise UsageError(f"{bad[0]} is not a token id of this model: ids are 0 to {n - 1}")
         return listed
 
 

@@ -25,7 +25,7 @@ LONGEST_LINE = 1 << 28  # bytes
 class ResultFile:
     """Context manager: `append` results as lines of JSON, each complete in the file when it returns.
 
-    With `resume`, a file that exists is gone on with: `kept` yields the results that it holds, and must be exhausted
+    With `resume`, a file that exists is continued: `kept` yields the results that it holds, and must be exhausted
     before the first `append`. A line that a crash cut off is removed. Raises UsageError where the file is being written
     by another process, NotFoundError where its folder does not exist, ResourceError where the disk refuses.
     """
@@ -108,9 +108,9 @@ class ResultFile:
 
 
 def check_result_file(path: Path, *, resume: bool, force: bool) -> None:
-    """Raises UsageError where a file exists and is neither to be gone on with nor overwritten, or is no regular file.
+    """Raises UsageError where a file exists and may be neither continued nor overwritten, or is not a regular file.
 
-    Raises NotFoundError for a file that is to be gone on with in a folder that does not exist.
+    Raises NotFoundError for a file to be continued in a folder that does not exist.
     """
     where = escaped(str(path))
     if path.exists() and not path.is_file():

@@ -30,7 +30,7 @@ class FieldText:
             raise UsageError("the prompt template names no field", "write {name} where a field of the row belongs")
 
     def filled(self, fields: Mapping[str, Any]) -> str:
-        """The text with the values of fields; what is no text is written as JSON. Raises UsageError for a missing one.
+        """The text with the values of fields; other values are written as JSON. Raises UsageError for a missing one.
 
         Braces within a value are text.
         """

@@ -18,7 +18,7 @@ __all__ = ["BARE", "FAMILIES", "MAX_BODY", "Call", "families", "parse", "spans"]
 NOTATIONS = (headed, argument_pairs, elements, gemma, json_objects, python_calls)
 FAMILIES: tuple[Family, ...] = tuple(family for notation in NOTATIONS for family in notation.FAMILIES)
 BARE = tuple(Span("call", opens, first=True, keep=True) for opens in json_objects.BARE)
-MAX_BODY = 256 << 10  # characters of a call; what is longer is no call
+MAX_BODY = 256 << 10  # characters of a call; anything longer is not read as one
 
 
 def families(template: str) -> list[Family]:

@@ -212,7 +212,7 @@ class _Reader:
         digits = found[1] or found[2] or found[3]
         code = int(digits, 16) if digits else ord(NAMED.get(found[4], found[4]))
         if code > LAST or SURROGATES[0] <= code <= SURROGATES[1]:
-            raise self._wrong(f"{escaped(found[0])} is no character")
+            raise self._wrong(f"{escaped(found[0])} is not a character")
         self._at = found.end()
         return code
 
@@ -256,7 +256,7 @@ def _written(item: Item, numbers: dict[str, str]) -> str:
 
 
 def _scalars(ranges: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
-    """Ranges whose ends are no surrogates, which are no characters."""
+    """Ranges without surrogates, which are not characters."""
     first, last = SURROGATES
     cut = (
         (last + 1 if first <= low <= last else low, first - 1 if first <= high <= last else high)

@@ -58,7 +58,7 @@ def schema_of(text: str, name: str) -> Mapping[str, Any] | bool:
     """A JSON schema from its text. Raises UsageError for what is not JSON, or no schema."""
 
     def refuse(word: str) -> NoReturn:
-        raise ValueError(f"{word} is no JSON")
+        raise ValueError(f"{word} is not valid JSON")
 
     try:
         found = json.loads(text, parse_constant=refuse)

@@ -16,7 +16,7 @@ END = 256  # the end token of the table of bytes
 
 
 class _Words:
-    """A vocabulary: the bytes of each token, which of them are no text, and how a text is written in tokens."""
+    """A vocabulary: the bytes of each token, which of them are not text, and how a text is written in tokens."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokens = [tokenizer.piece(id) for id in range(tokenizer.n_vocab)]

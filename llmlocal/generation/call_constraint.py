@@ -96,7 +96,7 @@ class FreeCalls:
     For each token as `AnswerConstraint`.
     """
 
-    valid = True  # what is no whole call is text
+    valid = True  # anything but a whole call is text
 
     def __init__(self, calls: CallForm, tokenizer: Tokenizer, text: AnswerText) -> None:
         self.queue: deque[int] = deque()  # tokens that come next

@@ -148,7 +148,7 @@ def _sampling(values: Mapping[str, Any], tokenizer: Tokenizer) -> SamplingParams
 
 
 def read(path: Path) -> Record:
-    """A record from its file. Raises NotFoundError, and BadFileError for what is no record of this version."""
+    """A record from its file. Raises NotFoundError, and BadFileError where it is not a record of this version."""
     name = escaped(str(path))
     try:
         with path.open("rb") as file:

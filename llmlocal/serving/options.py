@@ -56,8 +56,8 @@ class Options:
     ) -> list[Request]:
         """A request for each of the `n` answers to each prompt; seeds after the first follow on the one given.
 
-        Raises UsageError for a parameter that is out of range, ApiError for a bias of what is no token and for a form
-        that cannot be followed.
+        Raises UsageError for a parameter that is out of range, ApiError for a bias of something that is not a token and
+        for a form that cannot be followed.
         """
         params = model.sampling({name: value for name, value in self.sampling.items() if name != "logit_bias"})
         biases = _biases(self.sampling.get("logit_bias"), model.tokenizer.n_vocab)

@@ -48,7 +48,7 @@ BEGINS = re.compile(rf"\s*+(?:<[^<>]*+>)*+(?:{MISTRAL.pattern}|{HEADED.pattern}|
 
 
 def parse(body: str, _: object) -> list[Call]:
-    """Calls one after the other; what stands within the arguments of one is no call."""
+    """Calls one after the other; text within the arguments of one is not a call."""
     if calls := _before_json(MISTRAL, body):
         return calls
     head = body if "to=" in body or "begin" in body or "<|tool_call:name|>" in body else f"to={body}"

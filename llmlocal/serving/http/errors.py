@@ -58,7 +58,7 @@ def refused(param: str, message: str, code: str | None = None) -> ApiError:
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """`error` as clients see it. What is no fault of theirs is not described."""
+    """`error` as clients see it. Internal errors are not described."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, PromptTooLongError):

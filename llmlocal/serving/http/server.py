@@ -58,7 +58,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
-        raise UsageError(f"{host} is no address of this machine", "use --host 127.0.0.1") from None
+        raise UsageError(f"{host} is not an address of this machine", "use --host 127.0.0.1") from None
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
