@@ -355,11 +355,11 @@ def test_edit(chat: Chat, tmp_path: Path) -> None:
 def test_functions_run_only_when_the_user_says_so(chat: Chat, tmp_path: Path) -> None:
     tool = {
         "name": "add",
-        "parameters": {"type": "object", "properties": {}},
+        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
         "command": ["sh", "-c", f"cat; touch {tmp_path}/ran"],
     }
     (tmp_path / "tools.json").write_text(json.dumps([tool]))
-    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    call = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
     template = "{% for m in messages %}<|im_start|>{{ m.role }}{{ m.content }}{% endfor %}<tool_call><|im_start|>a"
     person = chat([call, call, "three"], "--tools", tmp_path / "tools.json", template=template)
     person.prompted()
@@ -386,7 +386,7 @@ def test_functions_run_only_when_the_user_says_so(chat: Chat, tmp_path: Path) ->
 def test_only_a_whole_answer_typed_after_the_question_is_consent(chat: Chat, tmp_path: Path, term: str) -> None:
     tool = {"name": "add", "parameters": {}, "command": ["sh", "-c", f"echo >> {tmp_path}/ran; echo 3"]}
     (tmp_path / "tools.json").write_text(json.dumps([tool]))
-    call = '<tool_call>{"name": "add", "arguments": {}}</tool_call>'
+    call = '<tool_call>\n{"name": "add", "arguments": {}}\n</tool_call>'
     template = "{% for m in messages %}<|im_start|>{{ m.role }}{{ m.content }}{% endfor %}<tool_call><|im_start|>a"
     answers = [f"one moment {call}", "three", call, "four"]
     person = chat(answers, "--tools", tmp_path / "tools.json", template=template, delay=0.004, TERM=term)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ WarmupModel = Annotated[
     typer.Argument(metavar="MODEL", parser=ModelName, help=f"{MODEL} Default: all kernels.", show_default=False),
 ]
 ModelOrQuestion = Annotated[
-    Path | None,
+    Any,  # Path | Question | None: of a Path typer makes another one, and a question would become a path
     typer.Argument(
         metavar="MODEL",
         parser=model_or_question,
