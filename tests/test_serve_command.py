@@ -40,7 +40,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["m.gguf", "--idle-unload", "10"], "must be a duration"),
         (["m.gguf", "--api-key-file", "nothing"], "no such file"),
         (["nothing.gguf", "--port", "0"], "nothing.gguf: no such file"),
-        (["--host", "nowhere.invalid", "--api-key-file", "keys"], "no address of this machine"),
+        (["--host", "nowhere.invalid", "--api-key-file", "keys"], "not an address of this machine"),
     ],
 )
 def test_the_command_refuses(
