@@ -17,6 +17,7 @@ from ..option_groups import SETTING, Settled, option, setting
 from .prompts import System, Template
 
 if TYPE_CHECKING:
+    from ...chat.tools import Tool
     from ..ui.answer import AnswerScreen
     from ..views.calls import Functions
 
@@ -124,8 +125,6 @@ class FunctionCalls:
 
         Raises as `tools.load` and `McpServers`, UsageError for options without meaning.
         """
-        from ...chat.mcp import McpServers, servers
-        from ...chat.tools import load
         from ...chat_format.call_form import chosen
         from ..views.calls import Functions
 
@@ -136,9 +135,15 @@ class FunctionCalls:
             raise UsageError("--tool-run is empty", "give ask, never or a program")
         if not self.declared and self.tool_choice != "auto":
             raise UsageError("--tool-choice has no effect without --tools or --mcp", "declare functions with --tools")
-        tools = tuple(load(self.tools)) if self.tools is not None else ()
+        tools: tuple[Tool, ...] = ()
+        if self.tools is not None:
+            from ...chat.tools import load
+
+            tools = tuple(load(self.tools))
         with ExitStack() as stack:
             if self.mcp is not None:
+                from ...chat.mcp import McpServers, servers
+
                 screen.busy("starting MCP servers")
                 stack.callback(screen.clear)
                 running = stack.enter_context(McpServers(servers(self.mcp)))

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from llguidance import LLMatcher
-
 from ..errors import UsageError
 from ..text import escaped
 from .validity import problem
@@ -75,6 +73,8 @@ def is_larger(schema: Any, most: int) -> bool:
 
 
 def _grammar(schema: str) -> str:
+    from llguidance import LLMatcher  # here, as every start of run would wait for it
+
     return LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from llguidance import LLMatcher
-
 from ..text import escaped
 from .deep_stack import on_deep_stack
 
@@ -17,6 +15,8 @@ MOST = 300  # characters
 
 def problem(compiled: str) -> str:
     """What llguidance finds wrong with a grammar, on one line; empty where it can be used."""
+    from llguidance import LLMatcher  # here, as every start of run would wait for it
+
     wrong, said = on_deep_stack(partial(LLMatcher.validate_grammar_with_warnings, compiled))
     return told(said[0]) if wrong else ""
 
