@@ -270,7 +270,7 @@ def schemas(draw: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(names, schemas(), min_size=1, max_size=3), st.sampled_from(sorted(MODELS)), st.integers(0, 9))
 def test_any_schema(found: dict[str, Any], model: str, seed: int) -> None:
     try:
