@@ -5,16 +5,24 @@ Text of users and files never becomes special tokens; only a template's own text
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import BadFileError, UsageError
 from ..text import escaped, shown
 from ..tokenizer import Tokenizer
-from .chat_template import ChatTemplate, Rendered, choose, suggested
+from .chat_template import (
+    ChatTemplate,
+    Rendered,
+    TemplateRefusedError,
+    TemplateStoppedError,
+    choose,
+    suggested,
+)
 from .thinking import COMMON, EFFORT, Think, ThinkingStyle, can_think, style_of, switches
-from .tool_use import tool_use
+from .tool_use import ToolUse, tool_use
 
 RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 BASE_NOTE = "the model has no chat template: it continues the plain text (--template {} wraps it)"
@@ -148,10 +156,16 @@ def conversation(
     chosen = switches(template.source, think) | ({EFFORT: effort} if effort and EFFORT in template.source else {})
     check_variables(template, variables or {})
     use = tool_use(template) if tools or any(message.get("tool_calls") for message in messages) else None
-    if use is not None:
-        messages = use.messages(messages, tools)
-        tools = tools if use.place == "variable" else None
-    rendered = template.render(messages, tools=tools, fit=True, **{**chosen, **(variables or {})})
+    render = partial(template.render, fit=True, **{**chosen, **(variables or {})})
+    try:
+        rendered = _with_functions(render, messages, tools, use)
+    except TemplateStoppedError:
+        raise
+    except (BadFileError, TemplateRefusedError):
+        if not tools or use is None or use.place == "text":
+            raise
+        use = use.as_text()
+        rendered = _with_functions(render, messages, tools, use)
     notes = tuple(filter(None, [*tokenizer.notes, *(use.notes if use else ()), *rendered.notes]))
     text, ids = rendered.text, (_trusted(rendered) if special else rendered).encode(tokenizer)
     end = rendered.segments[-1] if rendered.segments else None
@@ -162,6 +176,18 @@ def conversation(
         text, ids, opened = text + closed, ids + marked(closed, tokenizer), False
     may_think = think != "off" and not opened and can_think(template.source)
     return Prompt(text, ids, False, notes, True, style, opened, may_think)
+
+
+def _with_functions(
+    render: Callable[..., Rendered],
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
+    use: ToolUse | None,
+) -> Rendered:
+    """The messages, with functions where `use` declares them; some templates need a list of them, if an empty one."""
+    if use is None:
+        return render(messages, tools=tools)
+    return render(use.messages(messages, tools), tools=tools if use.place == "variable" else [])
 
 
 def check_variables(template: ChatTemplate, variables: Mapping[str, Any]) -> None:

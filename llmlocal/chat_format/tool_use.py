@@ -34,6 +34,7 @@ To call a function, answer with its name and its arguments in this form:
 {}"""
 EXAMPLE = Call("name_of_the_function", {"argument": "value"})
 NOTE = "the model's chat template has no place for functions: they are declared in the system prompt"
+FAILED = "the model's chat template fails on these functions: they are declared in the system prompt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,10 @@ class ToolUse:
         lines = "\n".join(json.dumps(dict(tool), ensure_ascii=False) for tool in tools)
         said = INSTRUCTIONS.format(lines, self.shapes[0].written(EXAMPLE))
         return [{**system, "content": f"{text}\n\n{said}" if text else said}, *rest]
+
+    def as_text(self) -> ToolUse:
+        """The same, with functions as text of the system prompt: some templates fail on types of arguments."""
+        return replace(self, place="text", notes=(FAILED,))
 
     def _called(self, message: Message) -> Message:
         """A message whose calls are where the template reads them, or text."""
