@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from itertools import pairwise
 from struct import Struct, unpack_from
 from typing import Any, overload
 
@@ -159,4 +160,4 @@ class Array(Sequence[Any]):
         if self.type is not ValueType.STRING:
             raise TypeError(f"the elements are {self.type.label}, not strings")
         data = bytes(self.raw)
-        return [data[before + 8 : end] for before, end in zip((0, *self._ends), self._ends, strict=False)]
+        return [data[before + 8 : end] for before, end in pairwise((0, *self._ends))]

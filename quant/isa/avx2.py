@@ -112,14 +112,15 @@ def _signed_product(j, weights, x):
 
 def group_dot(n: int, bits: int, signed: bool) -> Any:
     """The function `(start, weights, x) -> start + n dot4`: `weights` n vectors, `x` the address of 4 n bytes."""
-    product, some = _signed_product if signed else _product, min(n, PRODUCTS[bits])
+    product, some = _signed_product if signed else _product, max(1, min(n, PRODUCTS[bits]))
+    assert n % some == 0
     add = unroll_fold(some - 1, lambda i, total, g, weights, x: total + product(g + i, weights, x), first=1)
 
     def group(g, start, weights, x):
         g = g * some
         return start + _widen_pairs(add(product(g, weights, x), g, weights, x))
 
-    return unroll_fold(n // max(1, some), group)
+    return unroll_fold(n // some, group)
 
 
 @intrinsic(returns(types.void))

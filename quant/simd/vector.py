@@ -48,7 +48,7 @@ def jitable(function: Callable[..., Any]) -> Any:
         return function
     around = [cell.cell_contents for cell in function.__closure__ or ()]
     values = [(type(x), repr(x)) if isinstance(x, int | float | str) else id(x) for x in around]
-    key = (function.__code__, id(function.__globals__), *values)
+    key = (function.__code__, function.__defaults__, id(function.__globals__), *values)
     if key not in _parts:
         options = {"forceinline": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
         made = register_jitable(pipeline_class=KernelPipeline, **options)(function)
