@@ -89,10 +89,13 @@ def test_tokens_are_proposed_while_one_answer_is_at_work(path: Path) -> None:
         assert [id for id, _ in client.tokens()] == told
     together = [Client(scheduler, prompt, n, seed=7) for prompt, n in zip(prompts, (24, 8), strict=True)]
     assert [[id for id, _ in client.tokens()] for client in together] == [wanted[0], wanted[1][:8]]
+    counts = scheduler.counts
+    before = counts.proposed_tokens, counts.accepted_tokens
     end = Client(scheduler, prompts[0], 24, sampler=Sampler(greedy)).all()[-1]
     assert 0 < end.speculation.accepted <= end.speculation.proposed
+    told = end.speculation.proposed, end.speculation.accepted  # of the last run, too
+    assert told == (counts.proposed_tokens - before[0], counts.accepted_tokens - before[1])
     scheduler.close()
-    counts = scheduler.counts
     assert counts.generated_tokens == 24 * 3 + 32 > counts.steps
     assert counts.proposed_tokens > counts.accepted_tokens >= end.speculation.accepted
 

@@ -327,7 +327,8 @@ def speed(
             right += 1
         taken = text[at : at + right + 1]
         seconds, at = seconds + took, at + len(taken)
-        speculation.ran(len(proposed), took * float(rng.normal(1, noise)), taken)
+        speculation.took(taken)
+        speculation.ran(len(proposed), took * float(rng.normal(1, noise)), len(taken))
     return (len(text) - depth) / seconds, speculation.report.accepted
 
 
@@ -365,7 +366,8 @@ def test_a_cost_that_was_measured_in_a_bad_moment_is_measured_again() -> None:
 
 def _step(speculation: Speculation, taken: list[int]) -> list[int]:
     proposed = speculation.propose(10)
-    speculation.ran(0, 1.0, taken)
+    speculation.took(taken)
+    speculation.ran(0, 1.0, len(taken))
     return proposed
 
 
@@ -374,7 +376,8 @@ def test_what_is_expected_to_gain_too_little_is_not_proposed() -> None:
     speculation = Speculation(Decision(costs), MOST + 1)
     speculation.begin([*range(40), *range(40)])
     for id in range(20):
-        speculation.ran(0, 1.0, [id])
+        speculation.took([id])
+        speculation.ran(0, 1.0, 1)
     assert speculation.propose(10) == []
     always = Speculation(Decision(always=True), 4)
     always.begin([*range(40), *range(5)])

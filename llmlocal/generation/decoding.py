@@ -43,10 +43,9 @@ def next_tokens(
     finally:
         if proposed:
             engine.truncate(len(tokens.history) - 1)
+    speculation.took(taken)
     if len(unread) == 1:
-        speculation.ran(len(proposed), seconds, taken)
-    else:
-        speculation.took(taken)
+        speculation.ran(len(proposed), seconds, len(taken))
 
 
 def certain(

@@ -59,13 +59,17 @@ class Answer:
         try:
             if self.tokens.reason is None:
                 token, best = self.tokens.take(logits), self.request.logprobs
+                self.speculation.took([token.id])
                 self._hand_over(token if best is None else scored(token, logits, best))
-            if self.tokens.reason is not None:
-                self.speculation.end()
-                self._hand_over(self._finished())
-                self.ended = True
         except Exception as error:
             self.fail(error)
+
+    def end_if_complete(self) -> None:
+        """Deliver how the answer ended, after its last token."""
+        if self.tokens.reason is not None and not self.ended:
+            self.speculation.end()
+            self._hand_over(self._finished())
+            self.ended = True
 
     def fail(self, error: Exception) -> None:
         """Deliver an error, and end the answer."""

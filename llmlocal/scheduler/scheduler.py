@@ -215,28 +215,30 @@ class Scheduler:
         seconds = perf_counter() - clock
         try:
             for logits, proposal in zip(rows, [*proposed, None], strict=True):
-                self._take([answer], logits[None], alone=True)
-                if answer.ended or tokens.forced or tokens.history[-1] != proposal:
+                answer.take(engine.checked(logits) if proposed else logits)
+                if answer.ended or tokens.reason or tokens.forced or tokens.history[-1] != proposal:
                     break
         finally:
             engine.truncate(len(tokens.history) - 1, seq)
+        taken = len(tokens.history) - start
+        self.counts.generated_tokens += taken
         self.counts.proposed_tokens += len(proposed)
-        self.counts.accepted_tokens += max(0, len(tokens.history) - start - 1)
-        if len(tokens.history) > start:
-            answer.speculation.ran(len(proposed), seconds, tokens.history[start:])
+        if taken:
+            self.counts.accepted_tokens += taken - 1
+            answer.speculation.ran(len(proposed), seconds, taken)
+        answer.end_if_complete()
 
     def _run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
         """As `Engine.run`, with at least `least` outputs, because logits are a product of their own."""
         filled = [*outputs, *[*outputs[:1]] * (self._least - len(outputs))]
         return self._engine.run(parts, filled)[: len(outputs)]
 
-    def _take(self, answers: Sequence[Answer], logits: Logits, *, alone: bool = False) -> None:
+    def _take(self, answers: Sequence[Answer], logits: Logits) -> None:
         for answer, row in zip(answers, logits, strict=True):
             before = answer.tokens.count
             answer.take(row)
             self.counts.generated_tokens += answer.tokens.count - before
-            if before != answer.tokens.count and not alone:
-                answer.speculation.took(answer.tokens.history[-1:])
+            answer.end_if_complete()
 
     def _fail(self, error: Exception, answers: Iterable[Answer]) -> None:
         for answer in answers:

@@ -47,8 +47,8 @@ class Decision:
     def ran(self, proposed: int, seconds: float, taken: int) -> float:
         """A run of one token and `proposed` more took so long and gave `taken` tokens. Returns the seconds it saved."""
         self.costs.took(1 + proposed, seconds)
-        single = self.costs.single
-        if not proposed or not single:
+        single = self.costs.single if proposed else 0.0
+        if not single:
             self._account = min(self._account + INTEREST, CREDIT)
             return 0.0
         self._account = min(self._account + taken - seconds / single, CREDIT)

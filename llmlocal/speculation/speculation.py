@@ -77,13 +77,12 @@ class Speculation:
         proposer = self._proposer
         return proposer.proposal(self.decision.count(proposer.from_earlier, proposer.agreement, most))
 
-    def ran(self, proposed: int, seconds: float, taken: Sequence[int]) -> None:
-        """A run of one token and `proposed` more took so long, and the tokens `taken` came of it, at least one."""
-        self._saved += self.decision.ran(proposed, seconds, len(taken))
+    def ran(self, proposed: int, seconds: float, taken: int) -> None:
+        """A run of one token and `proposed` more took so long and gave `taken` tokens, at least one; see `took`."""
+        self._saved += self.decision.ran(proposed, seconds, taken)
         self._seconds += seconds
         self._proposed += proposed
-        self._accepted += len(taken) - 1
-        self.took(taken)
+        self._accepted += taken - 1
 
     def took(self, ids: Sequence[int]) -> None:
         """Tokens of the answer, whatever they came from."""
