@@ -15,7 +15,7 @@ from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
-from .dots1 import blocks_with_experts
+from .dots1 import blocks_with_experts, group_keys
 from .qwen3 import attention
 
 SARVAM = "SarvamMoEForCausalLM"
@@ -37,11 +37,9 @@ def keys(s: Settings) -> Keys:
     function = s.text("score_function", default="sigmoid")
     if function not in ("sigmoid", "softmax"):
         raise s.fail(f"score_function {function!r:.40} is not supported", "")
-    groups = {"expert_group_count": "n_group", "expert_group_used_count": "topk_group"}
-    given = {key: s.integer(name) for key, name in groups.items() if s.find(name) is not None}
     return (
         decoder_keys(s)
-        | given
+        | group_keys(s)
         | {
             "rope.dimension_count": int(s.head_dim * part),
             "leading_dense_block_count": s.integer("first_k_dense_replace"),

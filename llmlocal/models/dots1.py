@@ -45,11 +45,9 @@ def blocks_with_experts(g: Layers, c: Config, h: Hyperparameters, *, gating: int
 
 def sparse_keys(s: Settings) -> Keys:
     """Metadata of the decoder and its experts."""
-    groups = {"expert_group_count": "n_group", "expert_group_used_count": "topk_group"}
-    given = {key: s.integer(name) for key, name in groups.items() if s.find(name) is not None}
     return (
         decoder_keys(s)
-        | given
+        | group_keys(s)
         | {
             "expert_feed_forward_length": s.integer("moe_intermediate_size"),
             "expert_shared_count": s.integer("n_shared_experts"),
@@ -59,6 +57,12 @@ def sparse_keys(s: Settings) -> Keys:
             "expert_gating_func": SIGMOID,
         }
     )
+
+
+def group_keys(s: Settings) -> Keys:
+    """How many groups of experts there are, and how many of them are used, where config.json says so."""
+    names = {"expert_group_count": "n_group", "expert_group_used_count": "topk_group"}
+    return {key: s.integer(name) for key, name in names.items() if s.find(name) is not None}
 
 
 STEPS = {r"\.e_score_correction_bias$": renames(".e_score_correction.bias")}
