@@ -239,9 +239,12 @@ class Layers:
 
         Raises UsageError for a head size that the cache type cannot hold.
         """
-        kv_heads, batch = k.width // head_dim, self.graph.batch
-        layer = self.cache.add_layer(kv_heads, head_dim, v.width // kv_heads)
-        cells, stored = batch.cells.ctypes.data, layer.arguments()
+        kv_heads = k.width // head_dim
+        return self._store(self.cache.add_layer(kv_heads, head_dim, v.width // kv_heads), k, v)
+
+    def _store(self, layer: LayerCache, k: Value, v: Value) -> LayerCache:
+        batch, stored = self.graph.batch, layer.arguments()
+        cells = batch.cells.ctypes.data
         self.graph.add(kv_store(layer.kv_type), tokens=batch.tokens, token_cells=cells, k=k, v=v, **stored)
         return layer
 
@@ -277,10 +280,7 @@ class Layers:
 
         Raises UsageError for a size that the cache type cannot hold.
         """
-        layer, batch = self.cache.add_latent_layer(x.width, value_dim), self.graph.batch
-        cells, stored = batch.cells.ctypes.data, layer.arguments()
-        self.graph.add(kv_store(layer.kv_type), tokens=batch.tokens, token_cells=cells, k=x, v=x, **stored)
-        return layer
+        return self._store(self.cache.add_latent_layer(x.width, value_dim), x, x)
 
     def _attend(
         self,
