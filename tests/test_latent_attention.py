@@ -185,7 +185,11 @@ def test_files_with_one_matrix_of_keys_and_values(tmp_path: Path) -> None:
         write_gguf(tmp_path / "old.gguf", meta, [replace(t, name=name) for name, t in tensors.items()])
     engine = Engine.open(tmp_path / "old.gguf", n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
     assert nmse(engine.all_logits(IDS), golden(case)[1]) <= 1e-6
-    assert memory(engine.gguf.metadata, engine.gguf.tensors, 48, EXACT).cache == engine._cache.nbytes
+    predicted = memory(engine.gguf.metadata, engine.gguf.tensors, 48, EXACT)
+    without = {name: t for name, t in engine.gguf.tensors.items() if "attn_kv_b" not in name}
+    copied = sizes["num_hidden_layers"] * sizes["num_attention_heads"] * k_b.shape[1] * k_b.shape[2]
+    assert predicted.scratch - memory(engine.gguf.metadata, without, 48, EXACT).scratch == 4 * copied
+    assert predicted.cache == engine._cache.nbytes
     engine.close()
 
 

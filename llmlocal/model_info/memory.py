@@ -32,7 +32,9 @@ class Sized(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of the mapped weights, the KV cache of `n_ctx` tokens, activations (`scratch`) and the program itself.
+    """Bytes of the mapped weights, the KV cache of `n_ctx` tokens, buffers (`scratch`) and the program itself.
+
+    Buffers are the activations, and copies of weights that attention needs in another layout.
 
     `states`: recurrent states with their checkpoints, 0 for most models.
     """
@@ -66,7 +68,24 @@ def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int
     scratch = min(BATCH, n_ctx) * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
     program = PROGRAM + TOKEN * vocabulary_size(metadata)
     weights = sum(tensor.nbytes for tensor in tensors.values())
+    scratch += copied_keys(metadata, tensors)
     return Memory(n_ctx, weights, cache, scratch, program, state_memory(metadata))
+
+
+def copied_keys(metadata: Mapping[str, Any], tensors: Mapping[str, Sized]) -> int:
+    """Bytes of the matrices of keys that latent attention copies from tensors attn_kv_b.
+
+    2 for each number of quantized tensors; 4 for others, which F16 does not take.
+    """
+    heads, latent = (arch_value(metadata, f"attention.{name}") or 0 for name in ("head_count", "kv_lora_rank"))
+    sizes = zip(("key", "value"), head_sizes(metadata), strict=True)
+    keys, values = (arch_value(metadata, f"attention.{kind}_length_mla") or size for kind, size in sizes)
+    plain, total = max(keys - (arch_value(metadata, "rope.dimension_count") or 0), 0), 0
+    for name, tensor in tensors.items():
+        if name.endswith(".attn_kv_b.weight"):
+            wide = tensor.nbytes >= 2 * heads * (plain + values) * latent
+            total += (4 if wide else 2) * heads * plain * latent
+    return total
 
 
 def expert_activations(metadata: Mapping[str, Any]) -> int:
