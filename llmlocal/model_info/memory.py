@@ -75,7 +75,7 @@ def memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int
 def copied_keys(metadata: Mapping[str, Any], tensors: Mapping[str, Sized]) -> int:
     """Bytes of the matrices of keys that latent attention copies from tensors attn_kv_b.
 
-    2 for each number of quantized tensors; 4 for others, which F16 does not take.
+    2 for each number of quantized tensors; 4 for others (for F16 twice what it takes).
     """
     heads, latent = (arch_value(metadata, f"attention.{name}") or 0 for name in ("head_count", "kv_lora_rank"))
     sizes = zip(("key", "value"), head_sizes(metadata), strict=True)
