@@ -10,7 +10,8 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING
 
-from ..errors import BadFileError, NotFoundError, PromptTooLongError, UsageError
+from ..errors import NotFoundError, PromptTooLongError, UsageError
+from ..files.small_file import read_small
 from ..text import escaped, format_bytes
 from .ui import terminal
 
@@ -74,13 +75,7 @@ def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
     """
     if path == Path("-"):
         return b"".join(_stdin("text", most))
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise NotFoundError(f"{path}: no such file") from None
-    except OSError as error:
-        raise BadFileError(f"{path}: cannot be read: {error.strerror}") from None
+    data = read_small(path, most)
     if len(data) > most:
         raise _too_long(str(path), most)
     return data

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import BadFileError, NotFoundError, ResourceError, UsageError
 from ...files.atomic_file import atomic_file
+from ...files.small_file import read_small
 from ...quant.user_folders import expanded, user_folder
 from ...text import escaped
 
@@ -39,21 +40,16 @@ class ConfigFile:
         Raises NotFoundError for a file of LLMLOCAL_CONFIG that does not exist, BadFileError for one that is not text.
         """
         try:
-            with self.path.open("rb") as file:
-                data = file.read(MOST + 1)
+            data = read_small(self.path, MOST)
             if len(data) > MOST:
                 raise BadFileError(f"{self.where}: is too large for a config file")
             return data.decode("utf-8-sig")
-        except (FileNotFoundError, NotADirectoryError):
+        except NotFoundError as error:
             if self._required:
-                raise NotFoundError(
-                    f"{self.where}: no such file", f"llmlocal config set creates it; or unset {VARIABLE}"
-                ) from None
+                raise NotFoundError(str(error), f"llmlocal config set creates it; or unset {VARIABLE}") from None
             return ""
         except UnicodeDecodeError:
             raise BadFileError(f"{self.where}: is not UTF-8") from None
-        except OSError as error:
-            raise BadFileError(f"{self.where}: cannot be read: {error.strerror}") from None
 
     def tables(self, text: str) -> dict[str, Any]:
         """The file's text as tables. Raises UsageError, which names the line, where it is not TOML."""

@@ -23,6 +23,7 @@ from ..chat_format.tool_calls import Call
 from ..constraints.grammar import MAX_TEXT
 from ..constraints.schema import is_larger
 from ..errors import BadFileError, LlmlocalError, NetworkError, NotFoundError, UsageError
+from ..files.small_file import read_small
 from ..text import escaped, shown
 from .tools import MAX_FILE, MAX_RESULT, PATIENCE, Tool
 
@@ -37,13 +38,7 @@ HINT = '{"mcpServers": {"files": {"command": "npx", "args": [...]}, "web": {"url
 def servers(path: Path) -> dict[str, Mapping[str, Any]]:
     """The servers of a configuration file by name. Raises NotFoundError, BadFileError for what is wrong in it."""
     where = escaped(str(path))
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise NotFoundError(f"{where}: no such file") from None
-    except OSError as error:
-        raise BadFileError(f"{where}: cannot be read: {error.strerror}") from None
+    data = read_small(path, MAX_FILE)
     try:
         if len(data) > MAX_FILE:
             raise ValueError("is too large")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..chat_format.tool_calls import Call
-from ..errors import BadFileError, NotFoundError
+from ..errors import BadFileError
+from ..files.small_file import read_small
 from ..text import escaped
 
 MAX_FILE = 1 << 20
@@ -42,12 +43,7 @@ def load(path: Path) -> list[Tool]:
     Raises NotFoundError, BadFileError.
     """
     where = escaped(str(path))
-    try:
-        data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise NotFoundError(f"{where}: no such file") from None
-    except OSError as error:
-        raise BadFileError(f"{where}: cannot be read: {error.strerror}") from None
+    data = read_small(path, MAX_FILE)
     try:
         if len(data) > MAX_FILE:
             raise ValueError("is too large")

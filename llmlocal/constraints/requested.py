@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import NotFoundError, UsageError
+from ..errors import UsageError
+from ..files.small_file import read_small
 from ..text import escaped, shown
 from .grammar import Grammar, of_any_object, of_grammar, of_regex, of_schema
 
@@ -21,7 +22,7 @@ def requested(
     """The form that the options ask for; None where there is none.
 
     `schema` is JSON, the path of a file, or in the concise notation. Raises UsageError for several of them and for what
-    is wrong in one, NotFoundError for a file that is missing.
+    is wrong in one, NotFoundError for a file that is missing, BadFileError for one that cannot be read.
     """
     options = {"--schema": schema, "--grammar": grammar, "--regex": regex, "--json-object": json_object or None}
     given = [name for name, value in options.items() if value is not None]
@@ -82,13 +83,7 @@ def _is_file(text: str) -> bool:
 
 def _read(path: Path) -> str:
     name = escaped(str(path))
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise NotFoundError(f"{name}: no such file") from None
-    except OSError as error:
-        raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
+    data = read_small(path, MAX_FILE)
     if len(data) > MAX_FILE:
         raise UsageError(f"{name} is larger than {MAX_FILE} bytes")
     try:

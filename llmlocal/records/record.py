@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from ..chat_format.prompt import Prompt
 from ..chat_format.thinking import ThinkingStyle
 from ..constraints.grammar import Grammar, checked
-from ..errors import BadFileError, LlmlocalError, NotFoundError
+from ..errors import BadFileError, LlmlocalError
 from ..files.atomic_file import atomic_file
+from ..files.small_file import read_small
 from ..generation.events import Events, Finished, Token
 from ..generation.sampling_defaults import valid
 from ..generation.sampling_params import SamplingParams
@@ -149,10 +150,8 @@ def _sampling(values: Mapping[str, Any], tokenizer: Tokenizer) -> SamplingParams
 
 def read(path: Path) -> Record:
     """A record from its file. Raises NotFoundError, and BadFileError where it is not a record of this version."""
-    name = escaped(str(path))
+    name, data = escaped(str(path)), read_small(path, MOST)
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST + 1)
         if len(data) > MOST:
             raise BadFileError(f"{name}: is too large for a record")
         found = json.loads(data)
@@ -161,10 +160,6 @@ def read(path: Path) -> Record:
         if found["schema"] != VERSION:
             raise BadFileError(f"{name}: a record of version {escaped(str(found['schema']))[:20]}, not {VERSION}")
         return _record(found)
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFoundError(f"{name}: no such file") from None
-    except OSError as error:
-        raise BadFileError(f"{name}: cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BadFileError(
             f"{name}: is not a record of llmlocal: {escaped(str(error))[:200]}", "llmlocal run --record FILE makes one"
