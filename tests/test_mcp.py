@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -177,13 +178,16 @@ def test_what_servers_say_is_checked() -> None:
         "", "[]", "{}", '{"mcpServers": []}', '{"mcpServers": {"a": 3}}', '{"mcpServers": {"a": {}}}',
         '{"mcpServers": {"a": {"command": "x", "url": "http://x"}}}', '{"mcpServers": {"a": {"url": "file:///x"}}}',
         '{"mcpServers": {"a b": {"command": "x"}}}', '{"mcpServers": {"a": {"command": "x", "args": [3]}}}',
-        '{"mcpServers": {"a": {"command": "x", "argv": []}}}', "[" * 9999,
+        '{"mcpServers": {"a": {"command": "x", "argv": []}}}', "[" * 9999, '{"mcpServers": 3}', "3", "null",
+        '{"mcpServers": {"a": {"command": "x", "args": "y"}}}', '{"mcpServers": {"a": {"command": "x", "env": []}}}',
+        '{"mcpServers": {"a": {"command": "x", "cwd": 3}}}',
     ],
 )  # fmt: skip
 def test_configurations_that_are_none(content: str, tmp_path: Path) -> None:
     (tmp_path / "mcp.json").write_text(content)
-    with pytest.raises(BadFileError, match="not a configuration of MCP servers"):
+    with pytest.raises(BadFileError, match="not a configuration of MCP servers") as error:
         servers(tmp_path / "mcp.json")
+    assert not re.search("indices|attribute|subscript|Type", str(error.value))  # Python's own words
     with pytest.raises(NotFoundError):
         servers(tmp_path / "none.json")
 

@@ -140,6 +140,9 @@ def test_files_are_not_written_over(said: Said, made: dict[str, Path], story: Pa
     assert code == 2 and "exists" in err and made["plain"].read_bytes() == before
     code, _, err = said(*run, "--record", tmp_path / "a", "-o", tmp_path / "a")
     assert code == 2 and "-o and --record name the same file" in err
+    for option in ("--record", "-o"):
+        gone = ("run", story, "Once", "--raw", "--no-stdin", "-n", "1", option, tmp_path / "none" / "x.json")
+        assert said(*gone)[:2] == (3, ""), "the folder is looked for before the answer"
     assert said(*run, "--record", story, "--force")[0] == 2
     (tmp_path / "a").write_text("old")
     assert said(*run, "--record", tmp_path / "a", "--force")[0] == 0
@@ -151,7 +154,7 @@ def test_files_are_not_written_over(said: Said, made: dict[str, Path], story: Pa
     ("content", "message"),
     [
         (b"", "is not a record of llmlocal"),
-        (b"[]", "is not a record of llmlocal"),
+        (b"[]", "is not a record of llmlocal: it is another kind of file"),
         (b"[" * 100_000, "is not a record of llmlocal"),
         (b"\xff", "is not a record of llmlocal"),
         (b'{"kind": "other"}', "is not a record of llmlocal: it is another kind of file"),

@@ -57,8 +57,8 @@ class Target:
     """A file or stdout (None or -), as text or as JSON; `force` overwrites an existing file, but none of `inputs`.
 
     `record`: a file for the answer's record besides.
-    Raises UsageError where the file exists or is read by the command, its folder does not exist, or stdout is closed:
-    before any work is done for the answer.
+    Raises NotFoundError where its folder does not exist, UsageError where it exists or is read by the command or where
+    stdout is closed: before any work is done for the answer.
     """
 
     path: Path | None = None
@@ -79,8 +79,10 @@ class Target:
 
     def _check(self, path: Path) -> None:
         from ...files.atomic_file import check_absent, check_not_input
+        from ...files.disk import check_folder
         from ...gguf.split import files_of
 
+        check_folder(path)
         check_not_input(path, *(file for given in self.inputs for file in files_of(given)))
         if not self.force:
             check_absent(path)

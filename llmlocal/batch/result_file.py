@@ -11,8 +11,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from ..errors import BadFileError, NotFoundError, UsageError
-from ..files.disk import disk_error
+from ..errors import BadFileError, UsageError
+from ..files.disk import check_folder, disk_error
 from ..text import escaped
 
 if sys.platform != "win32":
@@ -117,8 +117,7 @@ def check_result_file(path: Path, *, resume: bool, force: bool) -> None:
         raise UsageError(f"{where} is not a regular file", "name a file")
     if path.exists() and not (resume or force):
         raise UsageError(f"{where} exists", "--resume goes on with it, --force overwrites it")
-    if not path.parent.is_dir():
-        raise NotFoundError(f"{where}: no such folder", "create the folder first")
+    check_folder(path)
 
 
 def json_line(result: Mapping[str, Any]) -> bytes:

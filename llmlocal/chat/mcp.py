@@ -42,26 +42,34 @@ def servers(path: Path) -> dict[str, Mapping[str, Any]]:
     try:
         if len(data) > MAX_FILE:
             raise ValueError("is too large")
-        found = json.loads(data)["mcpServers"]
-        return {name: _server(name, entry) for name, entry in found.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = json.loads(data)
+        entries = found.get("mcpServers") if isinstance(found, dict) else None
+        if not isinstance(entries, dict):
+            raise ValueError("mcpServers is missing, or not an object")
+        return {name: _server(name, entry) for name, entry in entries.items()}
+    except (ValueError, RecursionError) as error:
         said = escaped(str(error))[:MAX_SAID]
         raise BadFileError(f"{where}: not a configuration of MCP servers: {said}", HINT) from None
 
 
-def _server(name: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def _server(name: str, entry: Any) -> Mapping[str, Any]:
     """One entry, checked. Raises ValueError."""
     if not NAME.fullmatch(name):
         raise ValueError(f"{shown(name[:64])} is not a name of letters, digits, _, . and -")
+    if not isinstance(entry, dict):
+        raise ValueError(f"{name} is not an object")
     if unknown := set(entry) - KNOWN:
         raise ValueError(f"{name} has the unknown field {shown(min(unknown)[:64])}")
     if isinstance(entry.get("command"), str) == isinstance(entry.get("url"), str):
         raise ValueError(f"{name} needs a command or a url")
     if "url" in entry and not entry["url"].startswith(("http://", "https://")):
         raise ValueError(f"{name} has a url that is not http or https")
-    texts = [*entry.get("args", ()), *entry.get("env", {}).values(), *entry.get("headers", {}).values()]
+    parts = entry.get("args", []), entry.get("env", {}), entry.get("headers", {})
+    if [type(part) for part in parts] != [list, dict, dict]:
+        raise ValueError(f"{name} needs a list as args, and objects as env and headers")
+    texts = [*parts[0], *parts[1].values(), *parts[2].values(), entry.get("cwd", "")]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name} has an argument or a variable that is not a text")
+        raise ValueError(f"{name} has an argument, a variable or a folder that is not a text")
     return entry
 
 

@@ -30,3 +30,9 @@ def disk_error(error: OSError, path: Path, needed: int | None = None) -> Llmloca
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{where}: no such folder", "create the folder first")
     return ResourceError(f"{where}: cannot be written: {error.strerror}")
+
+
+def check_folder(path: Path) -> None:
+    """Raises NotFoundError where the folder of a file to be written does not exist. Call it before long work."""
+    if not path.parent.is_dir():
+        raise disk_error(FileNotFoundError(), path)

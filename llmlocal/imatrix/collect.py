@@ -15,8 +15,9 @@ import numpy as np
 
 from .. import tokenizer as tokenizers
 from ..engine import Engine
-from ..errors import NotFoundError, UsageError
+from ..errors import UsageError
 from ..files.atomic_file import check_not_input
+from ..files.disk import check_folder
 from ..gguf import open_gguf
 from ..gguf.split import files_of
 from ..measure.perplexity import BATCH, cut_in_chunks
@@ -92,8 +93,7 @@ def _begin(model: Path, out: Path, options: CollectOptions) -> Imatrix:
     where = escaped(str(out))
     if out.is_dir():
         raise UsageError(f"{where} is a folder", "name an output file")
-    if not out.parent.is_dir():
-        raise NotFoundError(f"{where}: no such folder")
+    check_folder(out)
     check_not_input(out, *files_of(model))
     if not out.exists() or (options.force and not options.resume):
         return Imatrix(options.n_ctx)

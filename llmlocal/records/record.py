@@ -155,15 +155,15 @@ def read(path: Path) -> Record:
         if len(data) > MOST:
             raise BadFileError(f"{name}: is too large for a record")
         found = json.loads(data)
-        if found["kind"] != KIND:
+        if not isinstance(found, dict) or found.get("kind") != KIND:
             raise ValueError("it is another kind of file")
         if found["schema"] != VERSION:
             raise BadFileError(f"{name}: a record of version {escaped(str(found['schema']))[:20]}, not {VERSION}")
         return _record(found)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise BadFileError(
-            f"{name}: is not a record of llmlocal: {escaped(str(error))[:200]}", "llmlocal run --record FILE makes one"
-        ) from None
+        said = escaped(str(error))[:200] if isinstance(error, ValueError) else "a field is missing or has another form"
+        hint = "llmlocal run --record FILE makes one"
+        raise BadFileError(f"{name}: is not a record of llmlocal: {said}", hint) from None
 
 
 def _record(found: Any) -> Record:

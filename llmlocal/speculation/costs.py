@@ -18,6 +18,7 @@ class Costs:
         """`ratios` by number of tokens, as `measured` gave them in an earlier process."""
         self._single: deque[float] = deque(maxlen=SINGLES)
         self._ratios = {size: deque([ratio], maxlen=SEVERAL) for size, ratio in (ratios or {}).items()}
+        self._medians = {size: median(some) for size, some in self._ratios.items()}
         self._measured_at = dict.fromkeys(self._ratios, 0)  # the number of runs before the last one of each size
         self._all = self._last_single = 0  # runs; and how many there were when a single token was run
         self.runs = 0  # of several tokens
@@ -31,7 +32,9 @@ class Costs:
         elif self._single:
             self.runs += 1
             self._measured_at[tokens] = self._all
-            self._ratios.setdefault(tokens, deque(maxlen=SEVERAL)).append(seconds / self.single)
+            some = self._ratios.setdefault(tokens, deque(maxlen=SEVERAL))
+            some.append(seconds / self.single)
+            self._medians[tokens] = median(some)
 
     @property
     def single(self) -> float:
@@ -46,7 +49,7 @@ class Costs:
     @property
     def measured(self) -> dict[int, float]:
         """The ratios that were measured, by number of tokens."""
-        return {size: median(some) for size, some in sorted(self._ratios.items())}
+        return dict(sorted(self._medians.items()))
 
     @property
     def _known(self) -> dict[int, float]:
@@ -54,7 +57,7 @@ class Costs:
         resting = self._all - max(self._measured_at.values(), default=0) > FORGOTTEN[0]
         oldest = self._all - FORGOTTEN[not resting]
         fresh = (size for size, at in sorted(self._measured_at.items()) if at >= oldest)
-        return {size: median(self._ratios[size]) for size in fresh}
+        return {size: self._medians[size] for size in fresh}
 
     def ratios(self, most: int) -> list[float]:
         """The cost of 1, 2 ... `most` tokens in runs of one, at least 1; between what was measured lately on lines.
