@@ -16,6 +16,7 @@ from test_families import EXACT, write_converted
 from test_ops import normal, wide
 
 from llmlocal.engine import Engine
+from llmlocal.errors import BadFileError
 from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
@@ -228,3 +229,13 @@ def test_a_latent_cache_in_bytes_needs_whole_blocks() -> None:
     assert cache.add_latent_layer(288, 256).latent_arguments()["value_dim"] == 256
     with pytest.raises(UsageError, match="this model has 40"):
         cache.add_latent_layer(40, 32)
+
+
+@pytest.mark.parametrize("case", ["deepseek2-lite", "minicpm3"])
+def test_an_odd_number_of_rotary_values_is_refused(case: str, tmp_path: Path) -> None:
+    with open_gguf(write_converted(case, tmp_path)) as gguf:
+        key = f"{gguf.metadata['general.architecture']}.rope.dimension_count"
+        kind, value = gguf.metadata.raw()[key]
+        write_gguf(tmp_path / "odd.gguf", {**gguf.metadata.raw(), key: (kind, value + 1)}, gguf.tensors.values())
+    with pytest.raises(BadFileError, match=f"{key} is {value + 1}, must be even"):
+        Engine.open(tmp_path / "odd.gguf", n_ctx=16, n_threads=1)

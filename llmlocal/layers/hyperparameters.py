@@ -91,12 +91,17 @@ class Hyperparameters:
 def _head_sizes(c: Config, suffix: str, default: int) -> tuple[int, int]:
     """(head_dim, rotary_dim) under keys with a suffix. Raises BadFileError."""
     head_dim = c.integer(f"attention.key_length{suffix}", 1, 1 << 12, default)
+    if c.integer(f"attention.value_length{suffix}", 1, 1 << 12, head_dim) != head_dim:
+        raise c.fail(f"attention.value_length{suffix} that differs from attention.key_length{suffix} is not supported")
+    return head_dim, rotary_size(c, head_dim, suffix)
+
+
+def rotary_size(c: Config, head_dim: int, suffix: str = "") -> int:
+    """How many values of a head have rotary embedding, an even number; by default all. Raises BadFileError."""
     rotary_dim = c.integer(f"rope.dimension_count{suffix}", 0, head_dim, head_dim // 2 * 2)
     if rotary_dim % 2:
         raise c.fail(f"{c.arch}.rope.dimension_count{suffix} is {rotary_dim}, must be even")
-    if c.integer(f"attention.value_length{suffix}", 1, 1 << 12, head_dim) != head_dim:
-        raise c.fail(f"attention.value_length{suffix} that differs from attention.key_length{suffix} is not supported")
-    return head_dim, rotary_dim
+    return rotary_dim
 
 
 SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN = 1, 2, 3  # values of expert_gating_func

@@ -45,7 +45,7 @@ class LatentSizes:
     @classmethod
     def read(cls, c: Config, h: Hyperparameters, value: int, scale: float) -> LatentSizes:
         """Read and check metadata. Raises BadFileError for missing or wrong values."""
-        if not 0 < h.rotary_dim < h.head_dim or h.rotary_dim % 2:
+        if not 0 < h.rotary_dim < h.head_dim:
             raise c.fail(f"heads of {h.head_dim} values cannot have {h.rotary_dim} with rotary embedding")
         return cls(
             latent=c.integer("attention.kv_lora_rank", 1, 1 << 14),
@@ -130,7 +130,8 @@ def absorbed(g: Layers, h: Hyperparameters, s: LatentSizes, w: Weights) -> tuple
     values = both.dequantize()[:, : s.plain].swapaxes(1, 2)
     wide = both.format.name in ("F32", "BF16")
     kind: type[Format] = F32 if wide else F16
-    address = g.keep(np.ascontiguousarray(values, np.float32 if wide else np.float16))
+    with np.errstate(over="ignore"):  # numbers that are too large for any model become infinite, as in its logits
+        address = g.keep(np.ascontiguousarray(values, np.float32 if wide else np.float16))
     addresses = address + s.latent * kind.row_bytes(s.plain) * np.arange(h.heads, dtype=np.int64)
     keys = ExpertMatrices((both.name,), kind, (h.heads, s.latent, s.plain), addresses)
     return keys, ExpertMatrices.stacked(both).part(s.plain, s.plain + s.value)

@@ -11,7 +11,7 @@ from ..hf.conversion import Conversion
 from ..hf.streams import Stream, reshaped, split, transposed
 from ..layers import Layers
 from ..layers.decoder import pre_norm_decoder
-from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters
+from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters, rotary_size
 from ..layers.latent_attention import LatentSizes, latent_attention, sharpened_rope
 from ..layers.metadata import Config
 from ..layers.weights import Weights
@@ -43,7 +43,7 @@ def head_sizes(c: Config, _: str, default: int) -> tuple[int, int]:
     """Size of a key once it is unpacked, and how much of it has rotary embedding."""
     cached = c.integer("attention.key_length", 1, 1 << 14, default)
     head_dim = c.integer("attention.key_length_mla", 1, 1 << 12, min(cached, 1 << 12))
-    return head_dim, c.integer("rope.dimension_count", 2, head_dim)
+    return head_dim, rotary_size(c, head_dim)
 
 
 def keys(s: Settings) -> Keys:

@@ -6,7 +6,7 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, longrope_factors, longrope_keys
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder
-from ..layers.hyperparameters import Hyperparameters
+from ..layers.hyperparameters import Hyperparameters, rotary_size
 from ..layers.latent_attention import LatentSizes, latent_attention
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -39,7 +39,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 def head_sizes(c: Config, _: str, default: int) -> tuple[int, int]:
     """Size of a key once it is unpacked, and how much of it has rotary embedding."""
     head_dim = c.integer("attention.key_length", 1, 1 << 12, default)
-    return head_dim, c.integer("rope.dimension_count", 2, head_dim)
+    return head_dim, rotary_size(c, head_dim)
 
 
 def keys(s: Settings) -> Keys:
