@@ -125,7 +125,6 @@ class FunctionCalls:
 
         Raises as `tools.load` and `McpServers`, UsageError for options without meaning.
         """
-        from ...chat_format.call_form import chosen
         from ..views.calls import Functions
 
         how: tuple[str, ...] | str = self.tool_run
@@ -150,7 +149,10 @@ class FunctionCalls:
                 screen.clear()
                 screen.notes(running.notes)
                 tools += tuple(running.tools)
-            chosen([tool.declared for tool in tools], self.tool_choice)
+            if self.declared:
+                from ...chat_format.call_form import chosen
+
+                chosen([tool.declared for tool in tools], self.tool_choice)
             yield Functions(tools, how, self.tool_choice)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadFileError, UsageError
 from ..text import escaped, shown
@@ -22,7 +22,9 @@ from .chat_template import (
     suggested,
 )
 from .thinking import COMMON, EFFORT, Think, ThinkingStyle, can_think, style_of, switches
-from .tool_use import ToolUse, tool_use
+
+if TYPE_CHECKING:
+    from .tool_use import ToolUse
 
 RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 BASE_NOTE = "the model has no chat template: it continues the plain text (--template {} wraps it)"
@@ -155,7 +157,11 @@ def conversation(
         check_can_think(template)
     chosen = switches(template.source, think) | ({EFFORT: effort} if effort and EFFORT in template.source else {})
     check_variables(template, variables or {})
-    use = tool_use(template) if tools or any(message.get("tool_calls") for message in messages) else None
+    use = None
+    if tools or any(message.get("tool_calls") for message in messages):
+        from .tool_use import tool_use  # the notations of calls take 30 ms to import
+
+        use = tool_use(template)
     render = partial(template.render, fit=True, **{**chosen, **(variables or {})})
     try:
         rendered = _with_functions(render, messages, tools, use)

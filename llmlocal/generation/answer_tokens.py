@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chat_format.call_form import CallForm
 from ..chat_format.prompt import Prompt, marked
 from ..chat_format.tag_splitter import Part
 from ..constraints.grammar import Grammar
@@ -16,9 +16,12 @@ from ..errors import UsageError
 from ..tokenizer import Tokenizer
 from .answer_constraint import AnswerConstraint, TextForm
 from .answer_text import AnswerText
-from .call_constraint import ForcedCalls, FreeCalls
 from .events import FinishReason, Token
 from .sampler import Sampler
+
+if TYPE_CHECKING:
+    from ..chat_format.call_form import CallForm
+    from .call_constraint import FreeCalls
 
 
 class AnswerTokens:
@@ -121,4 +124,6 @@ def _form(
         return TextForm(grammar, prompt, tokenizer, text)
     if calls is None or not prompt.chat:
         return None
+    from .call_constraint import ForcedCalls, FreeCalls  # the notations of calls take 30 ms to import
+
     return ForcedCalls(calls, prompt, tokenizer, text) if calls.forced else FreeCalls(calls, tokenizer, text)

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from .. import tokenizer as tokenizers
-from ..chat_format.call_form import CallForm
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..constraints.grammar import Grammar
 from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
@@ -30,6 +30,9 @@ from .answer_tokens import AnswerTokens
 from .decoding import certain, cost_file, next_tokens, speculation_of
 from .events import Event, Events, Finished, PromptProgress
 from .prompt_cache import PromptCache
+
+if TYPE_CHECKING:
+    from ..chat_format.call_form import CallForm
 from .sampler import Sampler
 from .sampling_params import SamplingParams
 

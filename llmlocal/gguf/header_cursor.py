@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from struct import Struct
+from struct import error as StructError
 from typing import Any
 
 from ..errors import BadFileError
@@ -108,6 +109,21 @@ class HeaderCursor:
 
     def string_ends(self, label: str, count: int) -> array[int]:
         """Where each of `count` strings with their length fields ends, from here. Opening a vocabulary is this loop."""
+        read, rest = U64.unpack_from, self.view[self.position :]
+        position, ends = 0, array("Q")
+        add = ends.append
+        try:
+            for _ in range(count):
+                position += U64.size + read(rest, position)[0]
+                add(position)
+        except (OverflowError, StructError):
+            return self._checked_string_ends(label, count)
+        if position > min(self.size - self.position, limits.MAX_STRING):
+            return self._checked_string_ends(label, count)
+        return ends
+
+    def _checked_string_ends(self, label: str, count: int) -> array[int]:
+        """As `string_ends`, where something may be wrong: each length is checked before it is used."""
         read, view, first, last = U64.unpack_from, self.view, self.position, self.size - U64.size
         position, ends = first, array("Q")
         for i in range(count):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from .. import __version__
@@ -20,6 +19,8 @@ WORDS = {"isa": "the instruction set", "cpu": "the CPU that kernels are compiled
 
 def environment() -> dict[str, str]:
     """Versions and the CPU, by name."""
+    from importlib.metadata import version  # 20 ms, which an answer without a record does not need
+
     versions = {"llmlocal": __version__, "python": platform.python_version()}
     libraries = {name: version(name) for name in LIBRARIES}
     return {**versions, **libraries, "isa": target().isa, "cpu": target().cpu}

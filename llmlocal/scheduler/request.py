@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..chat_format.call_form import CallForm
 from ..chat_format.prompt import Prompt
 from ..constraints.grammar import Grammar
 from ..errors import LlmlocalError, ResourceError
 from ..generation.events import Event
 from ..generation.sampler import Sampler
+
+if TYPE_CHECKING:
+    from ..chat_format.call_form import CallForm
 
 
 class QueueFullError(ResourceError):
