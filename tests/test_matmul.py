@@ -16,24 +16,16 @@ import pytest
 from instruction_sets import ISAS, REST
 from naive import encoded, nmse, number, random_blocks, run
 from numpy.typing import NDArray
+from product_formats import PRODUCT_FORMATS
 
 from llmlocal.quant.format import BY_NAME, Format
-from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.compiler import compile_assembly
 from llmlocal.quant.kernels.get_rows import get_rows
 from llmlocal.quant.kernels.matmul import ROWS, SCRATCH_BYTES, matmul, matmul_reference
 from llmlocal.quant.kernels.q8_activations import SUM_SHIFT, q8_bytes, q8_reference, quantize_q8
 
-load_all()
 Array = NDArray[Any]
-# Formats that are only decoded share their loop: two of them by default, since each is a kernel to compile.
-SLOW = {n for n, f in BY_NAME.items() if f.activations == "f32" and f.block > 1} - {"IQ2_XS", "NVFP4"}
-FORMATS = [
-    pytest.param(fmt, id=name, marks=pytest.mark.slow if name in SLOW else ())
-    for name, fmt in sorted(BY_NAME.items())
-    if fmt.activations
-]
 # Other instruction sets than this machine's best are compiled for a few formats that need different words.
 CHOSEN = {"avx2": ("Q4_0", "Q6_K", "Q8_0"), "avxvnni": ("Q8_0",), "generic": ("Q5_1", "Q6_K", "Q8_0")}
 QUICK = (("avx2", "Q4_0"), ("avxvnni", "Q8_0"), ("generic", "Q6_K"))
@@ -139,7 +131,7 @@ def sizes(fmt: type[Format]) -> list[int]:
     return sorted({fmt.block, 3 * fmt.block, *odd, *(k for k in (576, 2048, 2304, 4096) if k % fmt.block == 0)})
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", PRODUCT_FORMATS)
 def test_products_of_all_shapes(fmt: type[Format]) -> None:
     for k in sizes(fmt):
         p = product(fmt, k)
@@ -155,7 +147,7 @@ def test_products_in_other_instruction_sets(fmt: type[Format], isa: str) -> None
             assert_close(p, multiply(p, rows, tokens, isa))
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", PRODUCT_FORMATS)
 def test_weights_may_lie_anywhere(fmt: type[Format]) -> None:
     p = product(fmt, 2304)
     for tokens in (5, 9):
@@ -166,7 +158,7 @@ def test_weights_may_lie_anywhere(fmt: type[Format]) -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 5, 9])
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", PRODUCT_FORMATS)
 def test_number_of_threads_changes_no_bit(fmt: type[Format], tokens: int) -> None:
     p = product(fmt, 2304)
     alone = multiply(p, 2 * ROWS + 1, tokens)
@@ -175,7 +167,7 @@ def test_number_of_threads_changes_no_bit(fmt: type[Format], tokens: int) -> Non
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", PRODUCT_FORMATS)
 def test_activations_that_are_not_finite_stay_visible(fmt: type[Format], bad: float) -> None:
     p = product(fmt, 2304)
     x = p.x[:9].copy()
@@ -187,7 +179,7 @@ def test_activations_that_are_not_finite_stay_visible(fmt: type[Format], bad: fl
             assert np.isfinite(row).all() if token not in (2, 4) else not np.isfinite(row).any()
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", PRODUCT_FORMATS)
 def test_weights_that_are_not_finite_stay_visible(fmt: type[Format]) -> None:
     """The first and the last block of two rows, filled with what the format reads as infinite or NaN."""
     p = product(fmt, 2304)
@@ -202,7 +194,7 @@ def test_weights_that_are_not_finite_stay_visible(fmt: type[Format]) -> None:
             assert not finite[:, [3, 36]].any() and np.delete(finite, [3, 36], axis=1).all()
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", [pytest.param(*format.values, id=format.id) for format in PRODUCT_FORMATS])
 def test_gather_is_bit_equal_to_dequantize(fmt: type[Format]) -> None:
     for k in sizes(fmt):
         row_bytes = fmt.row_bytes(k)
@@ -230,7 +222,7 @@ def test_formats_that_are_only_stored_are_refused(fmt: type[Format]) -> None:
 def read_up_to_the_last_byte(slow: bool) -> None:
     """Run formats' kernels on weights behind which no page can be read; the process dies if one is."""
     page, libc = mmap.PAGESIZE, ctypes.CDLL(None, use_errno=True)
-    for fmt in (param.values[0] for param in FORMATS if bool(param.marks) == slow):
+    for fmt in (param.values[0] for param in PRODUCT_FORMATS if bool(param.marks) == slow):
         p = product(fmt, sizes(fmt)[1])
         data = p.data[:37]
         pages = -(-data.nbytes // page) * page

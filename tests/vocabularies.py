@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from llmlocal.gguf.reader import open_gguf
 from llmlocal.tokenizer import Tokenizer, load
 from llmlocal.tokenizer.bpe import SIGNS
@@ -77,6 +75,8 @@ def real(name: str) -> Path:
     """Path of a file in the shared data; skips the test where there is none."""
     path = DATA / name
     if not path.exists():
+        import pytest  # half of the time that a scripted chat takes to start
+
         pytest.skip(f"no {path} (set LLMLOCAL_TEST_DATA)")
     return path
 
