@@ -260,11 +260,11 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
 def test_every_misshapen_tensor_is_refused(model: tuple[str, Path]) -> None:
     with open_gguf(model[1]) as gguf:
         tensors = dict(gguf.tensors)
-        for name, tensor in tensors.items():
+        for i, (name, tensor) in enumerate(tensors.items()):
             *rows, k = tensor.shape
-            for shape in ((*rows, k + 1), (*rows, k, 2)[-4:], (*rows[:-1], 3 * k)):
-                other = QTensor(name, tensor.format, shape, memoryview(bytes(4 * math.prod(shape))))
-                assert f"'{name}' is" in opened(model[1], tensors={name: other}), shape
+            shape = ((*rows, k + 1), (*rows, k, 2)[-4:], (*rows[:-1], 3 * k))[i % 3]
+            other = QTensor(name, tensor.format, shape, memoryview(bytes(4 * math.prod(shape))))
+            assert f"'{name}' is" in opened(model[1], tensors={name: other}), shape
 
 
 GEMMA4 = ("gemma4-shared-keys", "gemma4-experts")
