@@ -11,7 +11,7 @@ from threading import Timer
 from typing import TYPE_CHECKING
 
 from ..errors import NotFoundError, PromptTooLongError, UsageError
-from ..files.small_file import read_small
+from ..files.small_file import read_beginning
 from ..text import escaped, format_bytes
 from .ui import terminal
 
@@ -75,7 +75,7 @@ def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
     """
     if path == Path("-"):
         return b"".join(_stdin("text", most))
-    data = read_small(path, most)
+    data = read_beginning(path, most + 1)
     if len(data) > most:
         raise _too_long(str(path), most)
     return data

@@ -37,6 +37,8 @@ def never_opened(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--schema", "a foo"], 2, "unknown type 'foo'"),
         (["--schema", "none.json"], 3, "none.json: no such file"),
         (["--grammar", "none.gbnf"], 3, "none.gbnf: no such file"),
+        (["--grammar", "/dev/zero"], 5, "/dev/zero: larger than 1 MiB"),
+        (["--schema", "/dev/urandom"], 5, "/dev/urandom: larger than 1 MiB"),
         (["--regex", "[a"], 2, "unclosed character class"),
         (["--regex", "a", "--json-object"], 2, "--regex and --json-object cannot be combined"),
     ],

@@ -80,6 +80,10 @@ def test_keys_are_read_strictly(tmp_path: Path) -> None:
             read_keys(path)
     with pytest.raises(NotFoundError):
         read_keys(tmp_path / "nothing")
+    path.write_bytes(b"\xff" * 20)
+    for other in (path, tmp_path, Path("/dev/zero")):
+        with pytest.raises(BadFileError, match=r"not UTF-8|cannot be read|larger than"):
+            read_keys(other)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -8,9 +8,9 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...errors import BadFileError, NotFoundError, ResourceError, UsageError
+from ...errors import NotFoundError, ResourceError, UsageError
 from ...files.atomic_file import atomic_file
-from ...files.small_file import read_small
+from ...files.small_file import read_small_text
 from ...quant.user_folders import expanded, user_folder
 from ...text import escaped
 
@@ -40,16 +40,11 @@ class ConfigFile:
         Raises NotFoundError for a file of LLMLOCAL_CONFIG that does not exist, BadFileError for one that is not text.
         """
         try:
-            data = read_small(self.path, MOST)
-            if len(data) > MOST:
-                raise BadFileError(f"{self.where}: is too large for a config file")
-            return data.decode("utf-8-sig")
+            return read_small_text(self.path, MOST)
         except NotFoundError as error:
             if self._required:
                 raise NotFoundError(str(error), f"llmlocal config set creates it; or unset {VARIABLE}") from None
             return ""
-        except UnicodeDecodeError:
-            raise BadFileError(f"{self.where}: is not UTF-8") from None
 
     def tables(self, text: str) -> dict[str, Any]:
         """The file's text as tables. Raises UsageError, which names the line, where it is not TOML."""

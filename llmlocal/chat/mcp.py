@@ -40,8 +40,6 @@ def servers(path: Path) -> dict[str, Mapping[str, Any]]:
     where = escaped(str(path))
     data = read_small(path, MAX_FILE)
     try:
-        if len(data) > MAX_FILE:
-            raise ValueError("is too large")
         found = json.loads(data)
         entries = found.get("mcpServers") if isinstance(found, dict) else None
         if not isinstance(entries, dict):

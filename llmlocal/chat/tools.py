@@ -45,8 +45,6 @@ def load(path: Path) -> list[Tool]:
     where = escaped(str(path))
     data = read_small(path, MAX_FILE)
     try:
-        if len(data) > MAX_FILE:
-            raise ValueError("is too large")
         found = json.loads(data)
         tools = [_tool(item) for item in (found if isinstance(found, list) else [found])]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import UsageError
-from ..files.small_file import read_small
+from ..files.small_file import read_small_text
 from ..text import escaped, shown
 from .grammar import Grammar, of_any_object, of_grammar, of_regex, of_schema
 
@@ -31,7 +31,7 @@ def requested(
     if schema is not None:
         return _of_file(schema) if _is_file(schema) else of_text(schema)
     if grammar is not None:
-        return of_grammar(_read(grammar), escaped(str(grammar)))
+        return of_grammar(read_small_text(grammar, MAX_FILE), escaped(str(grammar)))
     if regex is not None:
         return of_regex(regex)
     return of_any_object() if json_object else None
@@ -48,7 +48,7 @@ def of_text(text: str) -> Grammar:
 
 def _of_file(text: str) -> Grammar:
     name = escaped(text)
-    return of_schema(schema_of(_read(Path(text)), name), name)
+    return of_schema(schema_of(read_small_text(Path(text), MAX_FILE), name), name)
 
 
 def _is_json(text: str) -> bool:
@@ -79,14 +79,3 @@ def _is_file(text: str) -> bool:
         return Path(text).is_file()
     except (OSError, ValueError):
         return False
-
-
-def _read(path: Path) -> str:
-    name = escaped(str(path))
-    data = read_small(path, MAX_FILE)
-    if len(data) > MAX_FILE:
-        raise UsageError(f"{name} is larger than {MAX_FILE} bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8: byte {error.start}") from None

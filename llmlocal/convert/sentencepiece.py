@@ -13,6 +13,7 @@ from struct import unpack
 
 from ..errors import BadFileError
 from ..files.lfs_pointer import check_no_pointer
+from ..files.small_file import read_small
 from ..text import escaped
 from ..tokenizer.vocab import BYTE, NORMAL
 
@@ -35,13 +36,7 @@ class Pieces:
 def read_sentencepiece(path: Path) -> Pieces:
     """Read a file. Raises BadFileError where it is damaged, or where its model is neither BPE nor Unigram."""
     where = escaped(str(path))
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BadFileError(f"{where}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise BadFileError(f"{where}: larger than {MAX_BYTES >> 20} MiB, too large for a vocabulary")
+    data = read_small(path, MAX_BYTES)
     check_no_pointer(data, where)
     try:
         found = _model(data)

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import BadFileError, NotFoundError
+from ..errors import BadFileError
 from ..files.lfs_pointer import check_no_pointer
+from ..files.small_file import read_small_text
 from ..text import escaped
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -30,21 +31,9 @@ def read_list(path: Path, most: int = MAX_BYTES) -> list[Any]:
 
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
     """A UTF-8 file of at most `most` bytes, with or without a byte order mark. Raises NotFoundError, BadFileError."""
-    shown = escaped(str(path))
-    try:
-        with open(path, "rb") as file:
-            data = file.read(most + 1)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{shown}: no such file") from error
-    except OSError as error:
-        raise BadFileError(f"{shown}: cannot be read: {error.strerror}") from error
-    check_no_pointer(data, shown)
-    if len(data) > most:
-        raise BadFileError(f"{shown}: larger than {most >> 20} MiB, too large for this file")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadFileError(f"{shown}: not UTF-8") from None
+    text = read_small_text(path, most)
+    check_no_pointer(text[:100].encode(), escaped(str(path)))
+    return text
 
 
 def parse_object(text: str | bytes, where: str) -> dict[str, Any]:

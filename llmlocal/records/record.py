@@ -152,8 +152,6 @@ def read(path: Path) -> Record:
     """A record from its file. Raises NotFoundError, and BadFileError where it is not a record of this version."""
     name, data = escaped(str(path)), read_small(path, MOST)
     try:
-        if len(data) > MOST:
-            raise BadFileError(f"{name}: is too large for a record")
         found = json.loads(data)
         if not isinstance(found, dict) or found.get("kind") != KIND:
             raise ValueError("it is another kind of file")

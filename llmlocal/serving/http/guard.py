@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ...errors import BadFileError, NotFoundError
+from ...errors import BadFileError
+from ...files.small_file import read_small_text
 from ...text import escaped
 from .body import MOST_BYTES
 from .errors import ApiError, shape_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MAX_FILE = 1 << 20  # bytes of a file of keys
 KEY_LENGTH = 16  # characters of an API key at least
 HEADER_BYTES, MOST_HEADERS = 16 << 10, 100
 OPEN_PATHS = ("/", "/health")  # which hold nothing of a model's or a user's
@@ -28,12 +30,7 @@ Logged = Callable[[str, str, int, float], None]
 def read_keys(path: Path) -> list[str]:
     """The API keys in a file, one a line. Raises NotFoundError, BadFileError."""
     where = escaped(str(path))
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except FileNotFoundError:
-        raise NotFoundError(f"{where}: no such file") from None
-    except (OSError, UnicodeDecodeError):
-        raise BadFileError(f"{where}: cannot be read as text") from None
+    lines = [line.strip() for line in read_small_text(path, MAX_FILE).splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys or any(len(key) < KEY_LENGTH or not key.isascii() or not key.isprintable() for key in keys):
         hint = f"write one key a line, of {KEY_LENGTH} or more ASCII characters"
