@@ -465,6 +465,11 @@ def test_lines_of_keys() -> None:
     assert lines_of(text) == {("a",): 3, ("t",): 5, ("t", "c"): 6, ("t", "x y"): 7}
 
 
+def test_a_long_file_takes_linear_time() -> None:
+    text = "[t]\n" + "".join(f"k{i} = {i}\n" for i in range(20_000))
+    assert lines_of(text)["t", "k19999"] == 20_001
+
+
 @pytest.mark.parametrize("value", ['a "b" \\ \n\t\x00\x1f é', True, 3, 0.1, 1e300, ["x", "y"]])
 def test_values_are_listed_as_toml(value: object) -> None:
     assert tomllib.loads(f"x = {toml(value)}") == {"x": value}

@@ -109,16 +109,20 @@ class ConfigFile:
 
 
 def lines_of(text: str) -> dict[Keys, int]:
-    """The line in which each key of a TOML text ends: the first after which the text up to there has it."""
+    """The line in which each key of a TOML text ends."""
     found: dict[Keys, int] = {}
-    lines = text.splitlines(keepends=True)
-    for n in range(1, len(lines) + 1):
+    header = part = ""
+    for n, line in enumerate(text.splitlines(keepends=True), 1):
+        part += line
         try:
-            table = tomllib.loads("".join(lines[:n]))
+            table = tomllib.loads(header + part)
         except tomllib.TOMLDecodeError:
             continue  # within a value of many lines
         for keys in _keys(table):
             found.setdefault(keys, n)
+        if part.lstrip().startswith("["):
+            header = part
+        part = ""
     return found
 
 
