@@ -20,6 +20,7 @@ from ..ops.activations import (
     geglu_erf,
     gelu,
     gelu_erf,
+    relu,
     relu_squared,
     sigmoid_gate,
     swiglu,
@@ -52,6 +53,7 @@ from .expert_matrices import ExpertMatrices
 from .key_range import KeyRange
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
+from .score_bias import DistanceBias, ScoreBias, distances
 
 
 class Layers:
@@ -72,7 +74,7 @@ class Layers:
         self.graph, self.cache, self.place = graph, cache, place
         self.causal = True
         self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
-        self.tables: list[Rope | PositionScale | KeyRange] = []
+        self.tables: list[Rope | PositionScale | KeyRange | DistanceBias] = []
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self.same_bits = ANY_NUMBER  # the most tokens of a run whose products have the bits that each has alone
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
@@ -220,19 +222,33 @@ class Layers:
         window: int | None = None,
         softcap: float = 0.0,
         sinks: QTensor | None = None,
-        alibi: float = 0.0,
+        bias: ScoreBias | None = None,
     ) -> Value:
         """Grouped-query attention over the cache, to which k and v are added -> (tokens, heads * value_dim).
 
         q (tokens, heads * head_dim), k (tokens, kv_heads * head_dim), v (tokens, kv_heads * value_dim). `scale`
         multiplies scores. A token attends to the last `window` keys, its own included, see `KeyRange`. Scores
         become softcap * tanh(score / softcap) unless `softcap` is 0. `sinks` (heads,) float32 are scores that take part
-        in the softmax without a value. `alibi`: the steepest slope of linear biases, 0 for none, see `alibi_slopes`.
-        Unless the layers are `causal`, a token attends to all tokens of its text, which lies in one batch. Raises
-        UsageError for a head size that the cache type cannot hold.
+        in the softmax without a value. `bias` is added to scores, which are not capped then. Unless the layers are
+        `causal`, a token attends to all tokens of its text, which lies in one batch. Raises UsageError for a head size
+        that the cache type cannot hold.
         """
         stored = self.keys_values(k, v, head_dim=head_dim)
-        return self.attend(q, stored, scale=scale, window=window, softcap=softcap, sinks=sinks, alibi=alibi)
+        return self.attend(q, stored, scale=scale, window=window, softcap=softcap, sinks=sinks, bias=bias)
+
+    def distance_bias(self, biases: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> ScoreBias:
+        """Biases of scores by the position of a key minus that of a query, for `attention` of several layers.
+
+        `biases` gives (heads, n) for n distances.
+        """
+        table = DistanceBias(self.graph.batch, self.cache.n_ctx, biases(distances(self.cache.n_ctx)))
+        self.tables.append(table)
+        return table.operand
+
+    def linear_bias(self, heads: int, steepest: float) -> ScoreBias:
+        """Linear biases (ALiBi) with the slopes of `alibi_slopes`."""
+        slopes = alibi_slopes(heads, steepest)[:, None]
+        return self.distance_bias(lambda distances: -slopes * np.abs(distances).astype(np.float32))
 
     def keys_values(self, k: Value, v: Value, *, head_dim: int) -> LayerCache:
         """Add keys (tokens, kv_heads * head_dim) and values (tokens, kv_heads * value_dim) to a layer of the cache.
@@ -257,12 +273,11 @@ class Layers:
         window: int | None = None,
         softcap: float = 0.0,
         sinks: QTensor | None = None,
-        alibi: float = 0.0,
+        bias: ScoreBias | None = None,
     ) -> Value:
         """As `attention`, over keys and values that are in the cache already: several layers may share them."""
-        kernel = attention_ops.attention(layer.kv_type, softcap, alibi=alibi > 0)
-        source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments()
-        stored["slopes"] = self.constant(alibi_slopes(q.width // layer.head_dim, alibi)) if alibi else 0
+        kernel = attention_ops.attention(layer.kv_type, softcap, biased=bias is not None)
+        source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments() | _operands(bias)
         return self._attend(kernel, layer, q, source, stored, scale=scale, window=window, sinks=sinks)
 
     def attend_latents(self, q: Value, layer: LayerCache, *, scale: float) -> Value:
@@ -270,7 +285,7 @@ class Layers:
 
         Latents are keys and, without their last numbers, values of all heads: see `KVCache.add_latent_layer`.
         """
-        stored = layer.latent_arguments() | {"slopes": 0}
+        stored = layer.latent_arguments() | _operands(None)
         return self._attend(
             attention_ops.latent_attention(layer.kv_type), layer, q, q, stored, scale=scale, latent=True
         )
@@ -374,6 +389,10 @@ class Layers:
         """GELU itself, x / 2 (1 + erf(x / sqrt 2)), in place."""
         return self._activated(gelu_erf, x)
 
+    def relu(self, x: Value) -> Value:
+        """max(x, 0), in place."""
+        return self._activated(relu, x)
+
     def relu_squared(self, x: Value) -> Value:
         """max(x, 0)^2, in place."""
         return self._activated(relu_squared, x)
@@ -465,3 +484,10 @@ class Layers:
         """`x`, after a kernel wrote over it: Q8 records made of it before are dropped."""
         self._q8.pop(x, None)
         return x
+
+
+def _operands(bias: ScoreBias | None) -> dict[str, Any]:
+    """Fields of the attention kernels for what is added to scores."""
+    if bias is None:
+        return {"biases": 0, "bias_starts": 0, "bias_stride": 0}
+    return {"biases": bias.values, "bias_starts": bias.starts, "bias_stride": bias.stride}
