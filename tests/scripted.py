@@ -42,6 +42,9 @@ class ScriptedEngine:
 
     reads_whole = False
 
+    def check_predicts(self) -> None:
+        pass
+
     def pieces(self, n: int, most: int) -> Iterator[int]:
         return batch_sizes(n, most)
 
