@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import models
-from .engine import logits_size
 from .errors import UsageError
 from .gguf.reader import GGUFFile
 from .layers import Layers
 from .layers.metadata import Config
 from .layers.weights import Weights
+from .model_sizes import logits_size
 from .ops.kv.kv_type import padded
 from .ops.program import run_program
 from .quant.jit.parallel_compile import prepare
@@ -159,11 +159,13 @@ class _States(Layers):
 
     def record(self, module: ModuleType, config: Config, weights: Weights, vocab: int) -> Value:
         """States (tokens, width)."""
+        kind = models.kind(module)
+        record = module.encode if kind == models.ENCODER_DECODER else module.build
         try:
-            made: Value = module.build(self, config, weights, vocab)
+            made: Value = record(self, config, weights, vocab)
         except _Reached as reached:
             return reached.states
-        if models.kind(module) != models.ENCODER:
+        if kind == models.DECODER:
             raise config.fail(f"{config.arch} gives no states")
         return made
 

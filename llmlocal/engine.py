@@ -7,21 +7,20 @@ threads to run the program.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import models
-from .errors import BadFileError, PromptTooLongError, UsageError
+from .errors import PromptTooLongError, UsageError
 from .gguf.pages import large_share
 from .gguf.reader import GGUFFile, open_gguf
-from .gguf.values import scalar
 from .layers import Layers
 from .layers.metadata import Config
-from .layers.weights import NamedTensors, Weights
+from .layers.weights import Weights
+from .model_sizes import default_context, logits_size
 from .ops.program import run_program
 from .quant.jit.cpu import physical_cores
 from .quant.jit.kernel import Kernel
@@ -35,9 +34,8 @@ from .runtime.kv_cache import KVCache
 from .runtime.program import Program
 from .runtime.state_cache import StateCache
 from .runtime.weight_copy import WeightCopy
-from .tokenizer.vocab import vocabulary_size
+from .source_encoder import SourceEncoder
 
-DEFAULT_CONTEXT = 4096
 Logits = NDArray[np.float32]
 
 
@@ -80,13 +78,19 @@ class Engine:
         place = self._copy.place if self._copy else lambda weight: weight
         self._layers = Layers(graph, self._cache, place, self._states)
         logits = build(self._layers, config, self.weights, self.n_vocab)
+        self._source: SourceEncoder | None = None
+        if models.kind(model) == models.ENCODER_DECODER:
+            if observer is not None:
+                said = f"{gguf.path}: {arch} has an encoder, for which importance is not measured"
+                raise UsageError(said, "quantize it without an importance matrix")
+            self._source = SourceEncoder(model, config, self.weights, self.n_vocab, self._layers)
         self._states.allocate()
         graph.keep(logits)
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
         self._filling = self._copy.calls() if self._copy else []
-        self.n_kernels = len(set(graph.kernels))
-        self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]
+        self.n_kernels = len({*graph.kernels, *(self._source.kernels if self._source else ())})
+        self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]  # what the decoder has read
 
     @classmethod
     def open(
@@ -105,8 +109,8 @@ class Engine:
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
 
-        A `file` that is open already stays open when the engine is closed. `n_ctx` defaults to the trained context, at
-        most DEFAULT_CONTEXT; `n_threads` to the number of physical cores. `ubatch`: tokens of one run at most;
+        A `file` that is open already stays open when the engine is closed. `n_ctx` defaults to
+        `default_context`; `n_threads` to the number of physical cores. `ubatch`: tokens of one run at most;
         `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32; `observer` is called before each matrix
         product is recorded; `copy_weights` copies matrices into memory of their own, in large pages and laid out for
         decode (experts stay mapped). `load=False` leaves that, and the kernels, to `load`. Raises NotFoundError for a
@@ -115,7 +119,7 @@ class Engine:
         """
         gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
         try:
-            n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
+            n_ctx = n_ctx or default_context(gguf)
             ubatch = min(ubatch, n_ctx * n_seqs)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
             engine = cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, observer, copy_weights)
@@ -137,6 +141,8 @@ class Engine:
         prepare(self._kernels(), self.n_threads)
         self.gguf.prefer_large_pages(again=self._copy is None)
         self._program = self._graph.finish()
+        if self._source:
+            self._source.finish()
         team = self._team = ThreadTeam(self.n_threads)
         if self._copy:
             team.run(Program.of(self._filling))
@@ -145,15 +151,37 @@ class Engine:
                 self.gguf.forget(original)
 
     def _kernels(self) -> list[Kernel]:
-        return [*self._graph.kernels, *(call.kernel for call in self._filling), run_program]
+        encoder = self._source.kernels if self._source else []
+        return [*self._graph.kernels, *encoder, *(call.kernel for call in self._filling), run_program]
 
     def length(self, seq: int = 0) -> int:
-        """Tokens in the cache of a sequence."""
-        return len(self._tokens[seq])
+        """Tokens of a sequence: those in the cache, and the text that an encoder has read in place of a first token."""
+        text = self._text(seq)
+        return len(text) + len(self._tokens[seq]) - bool(text)
 
     def history(self, seq: int = 0) -> list[int]:
-        """The tokens in the cache of a sequence."""
-        return list(self._tokens[seq])
+        """The tokens of a sequence."""
+        text = self._text(seq)
+        return [*text, *self._tokens[seq][bool(text) :]]
+
+    @property
+    def reads_whole(self) -> bool:
+        """Whether an encoder reads the prompt, so that it cannot be read in pieces, and no part of it be kept."""
+        return self._source is not None
+
+    def check_predicts(self) -> None:
+        """Raises UsageError where an encoder reads a text, whose tokens have no logits then."""
+        if self.reads_whole:
+            said = f"{self.gguf.path}: an encoder reads the text, whose tokens are not predicted"
+            raise UsageError(said, "use a model without an encoder; llmlocal run answers with this one")
+
+    def pieces(self, n: int, most: int) -> Iterator[int]:
+        """Sizes of the pieces, of `most` tokens at most, in which a prompt of `n` tokens is to be read."""
+        return iter([n]) if self.reads_whole else batch_sizes(n, most)
+
+    def _text(self, seq: int) -> list[int]:
+        """The text that an encoder has read for a sequence; empty in models without one."""
+        return self._source.texts[seq] if self._source and self._tokens[seq] else []
 
     def cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
         """The cache memory of the first `n` tokens: writable views, see `KVCache.first_cells`."""
@@ -205,7 +233,7 @@ class Engine:
         """
         if length >= self.length(seq):
             return
-        tokens = self._tokens[seq][:length]
+        tokens = self.history(seq)[:length]
         self._rewind(length, seq)
         self._states.keep_at(length, seq)
         self._read(tokens[self.length(seq) :], seq, outputs=0)
@@ -227,6 +255,8 @@ class Engine:
 
     def _shared(self, tokens: Sequence[int], seq: int) -> int:
         """The number of cached tokens that `tokens` starts with and that may be kept."""
+        if self.reads_whole:
+            return 0
         pairs = zip(self._tokens[seq], tokens, strict=False)
         same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
         kept = min(same, len(tokens) - TILED_TOKENS)
@@ -234,7 +264,9 @@ class Engine:
 
     def _rewind(self, length: int, seq: int) -> None:
         """Drop the tokens from position `length` on, and those after the last state that is left."""
-        del self._tokens[seq][self._states.rewind(length, self.length(seq), seq) :]
+        text = self._text(seq)
+        kept = max(length - len(text) + bool(text), 0)  # nothing is left of a sequence whose text is cut
+        del self._tokens[seq][self._states.rewind(kept, len(self._tokens[seq]), seq) :]
 
     def prefill(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens; logits (n_vocab,) after the last. Raises PromptTooLongError, UsageError for a bad id."""
@@ -260,13 +292,17 @@ class Engine:
         """Append tokens to several sequences in one batch: `parts` are (sequence, tokens), at most `ubatch` in all.
 
         Returns logits (outputs, n_vocab) after the last token of the parts with the indices `outputs`. They may hold
-        what is not finite, so that one sequence does not fail the others. Raises as `prefill`, before anything is run.
+        what is not finite, so that one sequence does not fail the others. An encoder reads a part with which a sequence
+        begins, which counts as one token. Raises as `prefill`, before anything is run.
         """
-        seqs, tokens = [seq for seq, _ in parts], [token for _, part in parts for token in part]
-        if len(set(seqs)) != len(seqs) or len(tokens) > self._batch.ubatch or len(outputs) > self._batch.max_outputs:
-            raise UsageError(f"run takes {self._batch.ubatch} tokens at most, in one part for each sequence")
+        seqs = [seq for seq, _ in parts]
         for seq, part in parts:
             self._check(part, seq)
+        size = sum(1 if self._begins(seq) else len(part) for seq, part in parts)
+        if len(set(seqs)) != len(seqs) or size > self._batch.ubatch or len(outputs) > self._batch.max_outputs:
+            raise UsageError(f"run takes {self._batch.ubatch} tokens at most, in one part for each sequence")
+        parts = [(seq, self._begun(part, seq)) for seq, part in parts]
+        tokens = [token for _, part in parts for token in part]
         ends = list(itertools.accumulate(len(part) for _, part in parts))
         self._run(tokens, [seq for seq, part in parts for _ in part], [ends[i] - 1 for i in outputs])
         return self._logits[: len(outputs)].copy()
@@ -282,8 +318,13 @@ class Engine:
         return kept
 
     def all_logits(self, tokens: Sequence[int], seq: int = 0) -> Logits:
-        """Append tokens, `max_outputs` at a time; logits (tokens, n_vocab) after each."""
+        """Append tokens, `max_outputs` at a time; logits (tokens, n_vocab) after each.
+
+        Raises as `prefill`, and UsageError for tokens that an encoder would read, which have no logits.
+        """
         self._check(tokens, seq)
+        if self._begins(seq):
+            self.check_predicts()
         out = np.empty((len(tokens), self.n_vocab), np.float32)
         many = min(self._batch.ubatch, self._batch.max_outputs)
         for start in range(0, len(tokens), many):
@@ -324,20 +365,34 @@ class Engine:
 
     def _read(self, tokens: Sequence[int], seq: int, *, outputs: int) -> None:
         """Append tokens, in as many batches as it takes, with the logits of the last `outputs` (0 or 1) of them."""
-        start = 0
+        tokens, start = self._begun(tokens, seq), 0
         for size in batch_sizes(len(tokens), self._batch.ubatch):
             part, start = tokens[start : start + size], start + size
             self._run(part, [seq] * size, [size - 1] * outputs if start == len(tokens) else [])
 
+    def _begins(self, seq: int) -> bool:
+        """Whether the next tokens of a sequence are a text for the encoder."""
+        return self.reads_whole and not self._tokens[seq]
+
+    def _begun(self, tokens: Sequence[int], seq: int) -> Sequence[int]:
+        """What the decoder reads of tokens: its first token in place of a text, which the encoder reads."""
+        if not tokens or not self._begins(seq):
+            return tokens
+        assert self._source is not None and self._team is not None, "the engine is not loaded"
+        self._source.read(tokens, seq, self._cache.start(seq), self._team)
+        return [self._source.start]
+
     def _run(self, tokens: Sequence[int], seqs: Sequence[int], outputs: Sequence[int]) -> None:
         """Run the program once: append at most ubatch tokens, each to its sequence, with the logits of `outputs`."""
         batch, n = self._batch, len(tokens)
-        positions = [self.length(seq) + i for i, seq in _numbered(seqs)]
+        positions = [len(self._tokens[seq]) + i for i, seq in _numbered(seqs)]
         batch.resize(n, len(outputs))
         batch.ids[:n], batch.positions[:n] = tokens, positions
         batch.sequence_starts[:n] = [self._cache.start(seq) for seq in seqs]
         batch.cells[:n] = batch.sequence_starts[:n] + batch.positions[:n]
         batch.output_rows[: len(outputs)] = outputs
+        if self._source:
+            batch.last_sources[:n] = [len(self._source.texts[seq]) - 1 for seq in seqs]
         for table in self._layers.tables:
             table.fill(batch.positions[:n])
         # Keys, values and states move with each run: nothing may come between them and the tokens they stand for.
@@ -369,30 +424,3 @@ def _numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
         out.append((seen.get(seq, 0), seq))
         seen[seq] = seen.get(seq, 0) + 1
     return out
-
-
-class Described(NamedTensors, Protocol):
-    """An open GGUF file, or one that is planned."""
-
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...
-
-
-def logits_size(gguf: Described) -> int:
-    """Tokens of the file's vocabulary; of the embedding where it brings none. Raises BadFileError."""
-    table = gguf.tensors.get("token_embd.weight")
-    size = vocabulary_size(gguf.metadata) or (table.rows if table is not None else 0)
-    if not size:
-        raise BadFileError(
-            f"{gguf.path}: neither a vocabulary nor 'token_embd.weight'", "the file holds no language model"
-        )
-    return size
-
-
-def trained_context(gguf: GGUFFile) -> int:
-    """The context that the model was trained for in tokens, or DEFAULT_CONTEXT if the file does not say."""
-    try:
-        value = scalar(gguf.metadata.get(f"{gguf.metadata.get('general.architecture')}.context_length"))
-    except ValueError:  # an array of different numbers
-        return DEFAULT_CONTEXT
-    return value if isinstance(value, int) and 0 < value < 1 << 31 else DEFAULT_CONTEXT

@@ -64,6 +64,25 @@ NOMIC = ENCODER | {"model_type": "nomic_bert", "hidden_act": "silu"}
 NOMIC |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}
 ELECTRA = {"model_type": "electra", **ENCODER, "embedding_size": 32}
 
+T5 = {
+    "model_type": "t5",
+    "vocab_size": VOCAB,
+    "d_model": 32,
+    "d_ff": 56,
+    "d_kv": 16,
+    "num_heads": 4,
+    "num_layers": 2,
+    "relative_attention_num_buckets": 32,
+    "layer_norm_epsilon": 1e-5,
+    "feed_forward_proj": "relu",
+    "n_positions": 48,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "decoder_start_token_id": 3,
+}
+FLAN = T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "relative_attention_num_buckets": 8}
+UMT5 = FLAN | {"model_type": "umt5"}
+
 # name of the case -> (class of transformers, settings); the result depends on the class: states, scores, or logits
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "bert": ("BertModel", BERT),
@@ -86,23 +105,36 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "nomic-bert": ("NomicBertModel", NOMIC),
     "electra": ("ElectraModel", ELECTRA),
     "electra-masked": ("ElectraForMaskedLM", ELECTRA),
+    "t5encoder": ("T5EncoderModel", T5),
+    "t5encoder-gated": ("T5EncoderModel", FLAN),
+    "t5encoder-umt5": ("UMT5EncoderModel", UMT5),
 }
+# Models that answer the texts; the result are the logits before each token of ANSWER and after the last.
+ANSWERING: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "t5": ("T5ForConditionalGeneration", T5),
+    "t5-flan": ("T5ForConditionalGeneration", FLAN | {"num_decoder_layers": 3}),
+    "t5-umt5": ("UMT5ForConditionalGeneration", UMT5),
+}
+ANSWER = IDS[5:35]
 
 
 def settings(case: str) -> dict[str, Any]:
     """config.json of a case."""
-    name, own = CASES[case]
+    name, own = (CASES | ANSWERING)[case]
     return {"architectures": [name], **own}
 
 
 def result_of(case: str) -> str:
     """What the case gives: `states`, `scores`, or `words`."""
-    name = CASES[case][0]
+    name = settings(case)["architectures"][0]
     return "scores" if name.endswith("Classification") else "words" if name.endswith("MaskedLM") else "states"
 
 
 def golden(case: str) -> tuple[dict[str, tuple[int, ...]], NDArray[np.float32]]:
-    """Shapes of the folder's tensors, and the result: a row for each text (scores), or for each token of all texts."""
+    """Shapes of the folder's tensors, and the result: a row for each text (scores), or for each token of all texts.
+
+    Of a model that answers, the result is (texts, 1 + tokens of ANSWER, vocabulary).
+    """
     with np.load(GOLDEN / f"{case}.npz") as kept:
         shapes = json.loads(bytes(kept["shapes"]))
         return {name: tuple(shape) for name, shape in shapes.items()}, kept["result"]

@@ -241,10 +241,7 @@ def write_spm(path: Path, *, dummy_prefix: bool = True, kind: int = 2) -> int:
     pieces.append(("<mine>", 0.0, 4))
     trainer = b"\x18" + varint(kind) + varint(35 << 3) + varint(1) + message(46, b"nobody needs this")  # byte_fallback
     normalizer = message(1, b"identity") + b"\x18" + varint(dummy_prefix) + b"\x20" + varint(0)
-    data = b"".join(
-        message(1, message(1, t.encode()) + b"\x15" + pack("<f", s) + b"\x18" + varint(k)) for t, s, k in pieces
-    )
-    (path / "tokenizer.model").write_bytes(data + message(2, trainer) + message(3, normalizer))
+    (path / "tokenizer.model").write_bytes(sentencepieces(pieces) + message(2, trainer) + message(3, normalizer))
     decoder = {str(i): {"content": pieces[i][0], "special": True} for i in range(3)}
     decoder[str(len(pieces))] = {"content": "<|im_end|>", "special": False}
     decoder[str(len(pieces) + 1)] = {"content": "▁▁mine", "special": False}
@@ -253,6 +250,13 @@ def write_spm(path: Path, *, dummy_prefix: bool = True, kind: int = 2) -> int:
     config = named | {"add_eos_token": False, "added_tokens_decoder": decoder, "tokenizer_class": "LlamaTokenizer"}
     write_json(path / "tokenizer_config.json", config | {"chat_template": CHAT})
     return len(pieces) + 2
+
+
+def sentencepieces(pieces: list[tuple[str, float, int]]) -> bytes:
+    """SentencePiece's messages of pieces (text, score, type)."""
+    return b"".join(
+        message(1, message(1, t.encode()) + b"\x15" + pack("<f", s) + b"\x18" + varint(k)) for t, s, k in pieces
+    )
 
 
 def message(number: int, content: bytes) -> bytes:

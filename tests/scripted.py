@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from llmlocal.engine import Engine
 from llmlocal.generation.session import Session
 from llmlocal.gguf import GGUFFile
 from llmlocal.quant.jit.parallel_compile import Compilation
+from llmlocal.runtime.batch import batch_sizes
 
 WORDS = ("▁a", "▁b", "▁c", "d", "e", "▁the", "end", "STOP", "ST", "OP", "▁")
 EOS = 2
@@ -38,6 +39,14 @@ class ScriptedEngine:
         self.gguf = SimpleNamespace(
             metadata=metadata, tensors={}, path=Path("scripted.gguf"), files=lambda: iter(()), close=lambda: None
         )
+
+    reads_whole = False
+
+    def check_predicts(self) -> None:
+        pass
+
+    def pieces(self, n: int, most: int) -> Iterator[int]:
+        return batch_sizes(n, most)
 
     def length(self, seq: int = 0) -> int:
         return len(self.tokens)

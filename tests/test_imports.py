@@ -29,6 +29,7 @@ hf ops
 runtime
 layers
 models
+source_encoder model_sizes
 engine model_info
 encoder
 generation convert hub embedding

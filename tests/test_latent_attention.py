@@ -93,7 +93,9 @@ def attended(
         "sequence_starts": np.zeros_like(positions),
         "scale": float(dim**-0.5),
         "head_dim": dim,
-        "slopes": 0,
+        "biases": 0,
+        "bias_starts": 0,
+        "bias_stride": 0,
     }
     run(latent_attention(kv_type), isa, threads, **work, **rest, **stored)
     run(attention_merge, isa, threads, kv_heads=1, **work)

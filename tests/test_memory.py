@@ -10,7 +10,7 @@ import gguf
 import pytest
 from test_families import write_converted
 
-from llmlocal import engine
+from llmlocal import model_sizes
 from llmlocal.engine import Engine
 from llmlocal.gguf import file_types, open_gguf
 from llmlocal.model_info import describe
@@ -77,4 +77,4 @@ def test_file_types_are_those_of_llama_cpp() -> None:
 
 
 def test_default_context_is_the_engines() -> None:
-    assert describe.DEFAULT_CONTEXT == engine.DEFAULT_CONTEXT
+    assert describe.DEFAULT_CONTEXT == model_sizes.DEFAULT_CONTEXT

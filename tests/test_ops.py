@@ -22,6 +22,8 @@ from llmlocal.ops.activations import (
     gelu_erf,
     gelu_erf_reference,
     gelu_reference,
+    relu,
+    relu_reference,
     relu_squared,
     relu_squared_reference,
     swiglu,
@@ -138,6 +140,7 @@ UNARY = {
     "gelu": gelu_reference,
     "gelu_erf": gelu_erf_reference,
     "tanh": tanh_reference,
+    "relu": relu_reference,
     "relu_squared": relu_squared_reference,
 }
 
@@ -159,7 +162,7 @@ def test_gates(width: int, gated: Kernel, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kernel", [gelu, gelu_erf, relu_squared], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [gelu, gelu_erf, relu, relu_squared], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 100])
 def test_activations(width: int, kernel: Kernel, isa: str) -> None:
     x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]
@@ -288,7 +291,7 @@ class Cache:
         softcap: float = 0.0,
         sinks: Array | None = None,
         first: Array | None = None,
-        slopes: Array | None = None,
+        biases: Array | None = None,
     ) -> Array:
         """Both kernels; what lies behind their memory stays as it is."""
         (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], self.shape["cells"]
@@ -312,11 +315,13 @@ class Cache:
             "q": self.ready(q, isa),
             "sequence_starts": bases,
             "scale": float(head_dim**-0.5),
-            "slopes": 0 if slopes is None else slopes,
+            "biases": 0 if biases is None else biases,
+            "bias_starts": 0 if biases is None else positions * heads * biases.shape[-1],
+            "bias_stride": 0 if biases is None else biases.shape[-1],
             **self.shape,
             **self.memory,
         }
-        run(attention(self.kv_type, softcap, alibi=slopes is not None), isa, threads, **work, **where)
+        run(attention(self.kv_type, softcap, biased=biases is not None), isa, threads, **work, **where)
         run(attention_merge, isa, threads, kv_heads=self.shape["kv_heads"], value_dim=value_dim, **work)
         assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()
         return out[:-1]
@@ -438,17 +443,23 @@ def test_windows_caps_and_sinks(rule: str, isa: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("heads", [6, 8])
-def test_linear_biases(heads: int, isa: str) -> None:
-    """Slopes as in the paper's section 3; each token's result is the same in every batch."""
+def test_score_biases(heads: int, isa: str) -> None:
+    """Of each query, head and key; each token's result is the same in every batch."""
     length = CHUNK + 70
     q, k, v = sequence(length, heads, 2, 32)
-    cache, at, slopes = Cache("f32", 2, 32, padded(length)), np.arange(length), alibi_slopes(heads, 8.0)
-    assert np.allclose(np.log2(slopes), [-1, -2, -3, -4, -5, -6, -7, -8] if heads == 8 else [-2, -4, -6, -8, -1, -3])
+    cache, at, biases = Cache("f32", 2, 32, padded(length)), np.arange(length), normal(length, heads, padded(length))
     cache.store(k, v, at, isa)
-    got = cache.attend(q, at, np.zeros_like(at), isa, 2, slopes=slopes)
-    assert nmse(got, attention_reference(wide(q), wide(k), wide(v), slopes=wide(slopes))) <= 1e-10
+    got = cache.attend(q, at, np.zeros_like(at), isa, 2, biases=biases)
+    meant = wide(biases[..., :length].swapaxes(0, 1))
+    assert nmse(got, attention_reference(wide(q), wide(k), wide(v), biases=meant)) <= 1e-10
     last = slice(length - 3, length)
-    assert np.array_equal(cache.attend(q[last], at[last], np.zeros(3, np.int64), isa, slopes=slopes), got[last])
+    assert np.array_equal(cache.attend(q[last], at[last], np.zeros(3, np.int64), isa, biases=biases), got[last])
+
+
+@pytest.mark.parametrize("heads", [6, 8])
+def test_slopes_are_those_of_the_paper(heads: int) -> None:
+    exponents = np.log2(alibi_slopes(heads, 8.0))
+    assert np.allclose(exponents, [-1, -2, -3, -4, -5, -6, -7, -8] if heads == 8 else [-2, -4, -6, -8, -1, -3])
 
 
 def test_keys_before_the_window_are_not_read() -> None:

@@ -19,13 +19,13 @@ import transformers
 from safetensors import safe_open
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from encoder_cases import CASES, GOLDEN, TEXTS, TYPES, result_of, settings
+from encoder_cases import ANSWER, ANSWERING, CASES, GOLDEN, TEXTS, TYPES, result_of, settings
 from families import write_weights
 
 
 def make_golden(case: str) -> None:
     """Write the golden file of one case."""
-    kind: Any = getattr(transformers, CASES[case][0])
+    kind: Any = getattr(transformers, settings(case)["architectures"][0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "config.json").write_text(json.dumps(settings(case)))
@@ -33,14 +33,22 @@ def make_golden(case: str) -> None:
         kind(config).save_pretrained(folder)
         with safe_open(folder / "model.safetensors", "np") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        if case in ANSWERING and settings(case).get("tie_word_embeddings") is False:
+            shapes["lm_head.weight"] = shapes["shared.weight"]  # as published, which transformers 5 does not write
         write_weights(folder, case, shapes)
         (folder / "config.json").write_text(json.dumps(settings(case)))
         model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     paired, rows = settings(case).get("type_vocab_size", 1) > 1, []
     for ids, types in zip(TEXTS, TYPES, strict=True):
         given = {"token_type_ids": torch.tensor([types])} if paired else {}
+        if case in ANSWERING:
+            start = settings(case)["decoder_start_token_id"]
+            given = {"decoder_input_ids": torch.tensor([[start, *ANSWER]])}
         with torch.no_grad():
             out = model(torch.tensor([ids]), **given)
+        if case in ANSWERING:
+            rows.append(out.logits)
+            continue
         rows.append(
             out.last_hidden_state[0] if result_of(case) == "states" else out.logits.reshape(-1, out.logits.shape[-1])
         )
@@ -52,7 +60,7 @@ def make_golden(case: str) -> None:
 
 
 def main() -> None:
-    for case in sys.argv[1:] or CASES:
+    for case in sys.argv[1:] or CASES | ANSWERING:
         make_golden(case)
 
 

@@ -72,7 +72,7 @@ class RowPrompts:
         text = self._text.filled(fields) if self._text else _text(fields)
         if self._template is None:
             self._session.check_size(text)
-            return plain(text, self._session.tokenizer)
+            return plain(text, self._session.tokenizer, self._session.gguf.metadata)
         if not text:
             raise UsageError("the prompt is empty")
         return self._chat([{"role": "user", "content": text}])

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..chat_format.call_form import CallForm, call_form, chosen
 from ..chat_format.chat_template import ChatTemplate, choose, suggested
-from ..chat_format.prompt import Prompt, check_can_think, conversation
+from ..chat_format.prompt import Prompt, answers_apart, check_can_think, conversation
 from ..chat_format.tag_splitter import Part
 from ..chat_format.thinking import Think
 from ..chat_format.tool_calls import Call, parse
@@ -73,6 +73,9 @@ class Chat:
     def _choose(self) -> ChatTemplate:
         s = self.settings
         template = choose(self.session.gguf.metadata, self.session.tokenizer, s.template, tools=bool(s.tools))
+        if template is None and answers_apart(self.session.gguf.metadata):
+            said = "the model's encoder reads one text and answers it, so it cannot chat"
+            raise UsageError(said, "use llmlocal run, or llmlocal batch for many texts")
         if template is None:
             name = suggested(self.session.gguf.metadata, self.session.tokenizer) or "chatml"
             hint = f"give it one with --template NAME, such as {name}, or use llmlocal run to continue a text"

@@ -98,17 +98,19 @@ def prompt(request: PromptRequest, tokenizer: Tokenizer, metadata: Mapping[str, 
         if request.system is not None or request.template is not None or request.variables:
             raise UsageError("--raw cannot be combined with a system prompt or a template")
         parts = [*(file.content for file in request.files), *filter(None, [request.question])]
-        return plain(b"\n".join(parts), tokenizer, special=request.special)
+        return plain(b"\n".join(parts), tokenizer, metadata, special=request.special)
     template = choose(metadata, tokenizer, request.template)
     if template is None:
         if request.system is not None:
             hint = "choose a template, for example --template chatml"
+            hint = "write it into the prompt" if answers_apart(metadata) else hint
             raise UsageError("a system prompt needs a chat template, and the model has none", hint)
         name = suggested(metadata, tokenizer) or "NAME"
         if request.variables:
             raise UsageError("--template-arg needs a chat template, and the model has none", f"try --template {name}")
         text = with_files(request.files, request.question)
-        return plain(text, tokenizer, BASE_NOTE.format(name), special=request.special)
+        notes = () if answers_apart(metadata) else (BASE_NOTE.format(name),)
+        return plain(text, tokenizer, metadata, *notes, special=request.special)
     if not request.question and not request.files:
         raise UsageError("the prompt is empty", "give a prompt; --raw allows an empty one")
     messages = [{"role": "user", "content": _decoded(with_files(request.files, request.question))}]
@@ -124,7 +126,9 @@ def prompt(request: PromptRequest, tokenizer: Tokenizer, metadata: Mapping[str, 
     )
 
 
-def plain(text: str | bytes, tokenizer: Tokenizer, *notes: str, special: bool = False) -> Prompt:
+def plain(
+    text: str | bytes, tokenizer: Tokenizer, metadata: Mapping[str, Any], *notes: str, special: bool = False
+) -> Prompt:
     """A prompt of plain text. With `special`, special tokens that are written in it count.
 
     Raises UsageError for an empty text where the model has no BOS token.
@@ -133,7 +137,12 @@ def plain(text: str | bytes, tokenizer: Tokenizer, *notes: str, special: bool = 
     ids = tokenizer.encode(text, parse_special=special)
     if not ids:
         raise UsageError("the prompt is empty, and this model has no BOS token to start from", "give a prompt")
-    return Prompt(text, ids, bool(text), (*tokenizer.notes, *notes))
+    return Prompt(text, ids, bool(text) and not answers_apart(metadata), (*tokenizer.notes, *notes))
+
+
+def answers_apart(metadata: Mapping[str, Any]) -> bool:
+    """Whether an encoder reads the prompt: what the model answers is a text of its own and continues nothing."""
+    return f"{metadata.get('general.architecture')}.decoder_start_token_id" in metadata
 
 
 def conversation(

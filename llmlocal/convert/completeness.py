@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import logits_size
+from .. import models
 from ..errors import BadFileError
 from ..layers import Layers
 from ..layers.metadata import Config
 from ..layers.weights import Weights
+from ..model_sizes import logits_size
 from ..quant.format import BY_NAME
 from ..quant.tensor import QTensor
 from ..runtime.batch import Batch
@@ -72,6 +73,8 @@ def check_complete(
     layers = Layers(graph, KVCache(1, 1, "f16"))
     try:
         model.build(layers, config, Weights(planned), logits_size(planned))
+        if models.kind(model) == models.ENCODER_DECODER:
+            model.encode(layers, config, Weights(planned), logits_size(planned))
     except BadFileError as error:
         raise BadFileError(str(error), MISSING) from None
 

@@ -171,4 +171,7 @@ def _blocks(s: Settings, keys: Keys, tensors: dict[str, Stream]) -> int:
         raise s.fail(f"{blocks} layers in a model of {len(tensors)} tensors")
     if not isinstance(keys.get("embedding_length"), int):
         raise s.fail("hidden_size is missing")
-    return blocks
+    behind: int = keys.get("decoder_block_count", blocks)
+    if not 1 <= behind <= len(tensors):
+        raise s.fail(f"{behind} layers of the decoder in a model of {len(tensors)} tensors")
+    return max(blocks, behind)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..quant.format import BY_NAME, Format
 
-# Small tensors that decide much, and tables that are added to activations, stay F32 (as in llama.cpp).
+# Small tensors that decide much, and tables that are added to activations or scores, stay F32.
 ALTUP = ("altup_correct_coef", "altup_predict_coef")
-PRECISE = ("ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv", *ALTUP)
+ADDED = ("position_embd", "token_types", "attn_rel_b")
+PRECISE = ("ffn_gate_inp", "ffn_gate_inp_shexp", "ssm_conv1d", "shortconv.conv", *ADDED, *ALTUP)
 
 
 def stored_format(name: str, shape: tuple[int, ...], wanted: type[Format]) -> type[Format]:

@@ -1,7 +1,7 @@
 """The vocabulary of a Hugging Face folder as GGUF's keys `tokenizer.*`, whatever files it comes in.
 
-`tokenizer.model` is SentencePiece's own file. Else tokenizer.json: byte-level BPE, WordPiece, or SentencePiece's BPE
-and Unigram in JSON. Unused ids up to config.json's vocab_size become `[PADn]`.
+`tokenizer.model`, or `spiece.model` in older folders, is SentencePiece's own file. Else tokenizer.json: byte-level BPE,
+WordPiece, or SentencePiece's BPE and Unigram in JSON. Unused ids up to config.json's vocab_size become `[PADn]`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .pretokenizer_names import pretokenizer_name
 from .sentencepiece import UNIGRAM, read_sentencepiece
 from .special_tokens import special_keys, special_texts
 
+PIECES = ("tokenizer.model", "spiece.model")  # SentencePiece's own file
 BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
 SPACE = "▁"
 ADDED_SCORE, PAD_SCORE = -1000.0, -10000.0
@@ -66,8 +67,9 @@ def read_vocabulary(s: Settings, ranked_merges: str = "") -> Keys:
     `ranked_merges` is the kind that SentencePiece's BPE in tokenizer.json gets with its merges, "" for scores.
     """
     folder = s.folder
-    if folder.has("tokenizer.model") and not (ranked_merges and folder.has("tokenizer.json")):
-        return sentencepiece_keys(s)
+    pieces = next((name for name in PIECES if folder.has(name)), None)
+    if pieces is not None and not (ranked_merges and folder.has("tokenizer.json")):
+        return sentencepiece_keys(s, pieces)
     if not folder.has("tokenizer.json"):
         raise NotFoundError(
             f"{escaped(str(folder.path))}: has no tokenizer.json and no tokenizer.model",
@@ -88,11 +90,11 @@ def read_vocabulary(s: Settings, ranked_merges: str = "") -> Keys:
     raise BadFileError(f"{where}: tokenizer type {kind} is not supported", "supported: BPE, Unigram, WordPiece")
 
 
-def sentencepiece_keys(s: Settings) -> Keys:
-    """The vocabulary of tokenizer.model, with added tokens from the JSON files."""
+def sentencepiece_keys(s: Settings, name: str = PIECES[0]) -> Keys:
+    """The vocabulary of SentencePiece's file `name`, with added tokens from the JSON files."""
     folder = s.folder
-    found = read_sentencepiece(folder.path / "tokenizer.model")
-    table = Table(_where(folder, "tokenizer.model"), _size(s, len(found.pieces)))
+    found = read_sentencepiece(folder.path / name)
+    table = Table(_where(folder, name), _size(s, len(found.pieces)))
     for id, (text, score, type) in enumerate(found.pieces):
         table.put(id, text, NORMAL if type == USER_DEFINED else type, score)
     for text, id in folder.json("added_tokens.json").items():
@@ -170,7 +172,11 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     for id, text, special in _added_tokens(folder):
         _put_added(table, id, text, special)
     shape: Keys = {"tokenizer.ggml.add_space_prefix": _prepends(tokenizer)}
+    if any(part.get("type") == "WhitespaceSplit" for part in _parts(tokenizer.get("pre_tokenizer"), "pretokenizers")):
+        shape["tokenizer.ggml.remove_extra_whitespaces"] = True
     for part in _parts(tokenizer.get("normalizer"), "normalizers"):
+        if part.get("type") == "Replace" and part.get("pattern") == {"Regex": " {2,}"}:
+            shape["tokenizer.ggml.remove_extra_whitespaces"] = True
         if part.get("type") == "Precompiled" and isinstance(part.get("precompiled_charsmap"), str):
             try:
                 charsmap = b64decode(part["precompiled_charsmap"], validate=True)

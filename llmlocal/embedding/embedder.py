@@ -10,10 +10,10 @@ import numpy as np
 
 from .. import tokenizer as tokenizers
 from ..encoder import POOLINGS, Encoder, Rows
-from ..engine import trained_context
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..model_info.memory_limit import check_memory
+from ..model_sizes import trained_context
 from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
 from .heads import projection

@@ -91,4 +91,4 @@ def rank_pooling(gguf: GGUFFile) -> str:
 
 def default_pooling(arch: object, path: str) -> str:
     """What is pooled where a file does not say: the mean of an encoder's states, a decoder's last."""
-    return MEAN if models.kind(models.find(arch, path)) == models.ENCODER else LAST
+    return LAST if models.kind(models.find(arch, path)) == models.DECODER else MEAN

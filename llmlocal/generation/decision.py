@@ -44,9 +44,10 @@ def decide(session: Session, prompt: Prompt, options: Mapping[str, Sequence[str]
     """
     tokenizer = session.tokenizer
     ids = prompt.ids + marked(prompt.header, tokenizer)
-    lead = "" if prompt.chat else " "  # what is continued is a text
+    apart = not (prompt.chat or prompt.continues)
+    lead = " " if prompt.continues else ""  # what is continued is a text
     written = {
-        name: [tokenizer.encode(lead + way, add_special=False, continues=True) for way in ways]
+        name: [tokenizer.encode(lead + way, add_special=False, continues=not apart) for way in ways]
         for name, ways in options.items()
     }
     for name, ways in written.items():

@@ -87,7 +87,7 @@ class PromptCache:
 
         Nothing is restored where the model's digest is not known and would take long, unless the user named a file.
         """
-        if not self._is_ours():
+        if engine.reads_whole or not self._is_ours():
             return 0
         entries = list(self._entries())
         if not entries:
@@ -106,7 +106,9 @@ class PromptCache:
 
     def store(self, engine: Engine, seq: int = 0) -> None:
         """Store the tokens of a sequence, unless they are stored already or too few."""
-        if engine.length(seq) < MIN_TOKENS or not self._is_ours():
+        if engine.reads_whole and self.named:
+            self.notes.append("the prompt was not cached: the model's encoder reads prompts whole")
+        if engine.reads_whole or engine.length(seq) < MIN_TOKENS or not self._is_ours():
             return
         ids, key = np.array(engine.history(seq), np.int32), self._key_of(engine)
         if key is None:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from .. import tokenizer as tokenizers
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..constraints.grammar import Grammar
-from ..engine import DEFAULT_CONTEXT, Engine, Logits, trained_context
+from ..engine import Engine, Logits
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..model_info.arch_value import arch_value
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
 from ..model_info.weight_memory import copies_weights
+from ..model_sizes import default_context
 from ..quant.jit.parallel_compile import Compilation
-from ..runtime.batch import batch_sizes
 from ..speculation.speculation import MOST, Speculation
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
@@ -83,7 +83,7 @@ class Session:
         gguf = open_gguf(path)
         try:
             tokenizer = tokenizers.load(gguf.metadata)
-            n_ctx = n_ctx or min(trained_context(gguf), DEFAULT_CONTEXT)
+            n_ctx = n_ctx or default_context(gguf)
         except BaseException:
             gguf.close()
             raise
@@ -195,7 +195,7 @@ class Session:
     ) -> Events:
         """As `answer`, for a text to be continued. Raises UsageError for an empty one where the model has no BOS."""
         self.check_size(text)
-        prompt = plain(text, self.tokenizer)
+        prompt = plain(text, self.tokenizer, self.gguf.metadata)
         return self.answer(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop, grammar=grammar)
 
     def answer(
@@ -274,7 +274,7 @@ class Session:
         """Read a prompt from token `start` on in chunks, between which the caller can report progress or stop."""
         weights = sum(tensor.rows * tensor.k for tensor in self.gguf.tensors.values())
         chunk = max((n for n in CHUNKS if n * weights <= CHUNK_WORK), default=CHUNKS[0])
-        for size in batch_sizes(len(ids) - start, chunk):
+        for size in engine.pieces(len(ids) - start, chunk):
             logits = engine.prefill(ids[start : start + size])
             start += size
             if start < len(ids):

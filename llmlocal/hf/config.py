@@ -24,7 +24,7 @@ class Settings:
     are those of transformers. `folder.json("tokenizer_config.json")` reads other files.
 
     `own`: the config of the text model alone, without defaults. `used`: names that were asked for. `notes`: what the
-    user should know about the conversion, one line each.
+    user should know about the conversion, one line each. `once`: names of tensors that may come but once.
     """
 
     def __init__(self, folder: Folder, defaults: Mapping[str, Any]) -> None:
@@ -33,6 +33,7 @@ class Settings:
         self.values = {**defaults, **values, **nested}
         self.own = nested or values
         self.used: set[str] = set()
+        self.once: set[str] = set()
         self.notes: list[str] = []
         self.folder, self.path = folder, escaped(str(folder.path / CONFIG))
 

@@ -257,6 +257,18 @@ def renames(name: str) -> TensorRule:
     return lambda _, x: {name: x}
 
 
+def once(name: str) -> TensorRule:
+    """Replace what the expression matched by `name`, in the first tensor; leave out others, which are the same."""
+
+    def step(s: Settings, x: Stream) -> dict[str, Stream]:
+        if name in s.once:
+            return {}
+        s.once.add(name)
+        return {name: x}
+
+    return step
+
+
 def pads_vocabulary(s: Settings, x: Stream) -> Stream:
     """Rows of zeros up to vocab_size: tokens of images and sound, which have no embedding."""
     return padded(x, s.integer("vocab_size", default=x.rows))
@@ -325,6 +337,17 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
     between = 1 / ((1 - smooth) / factor + smooth)
     factors = np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between))
     return {"rope_freqs.weight": constant(factors)}
+
+
+def dense_keys(s: Settings) -> Keys:
+    """Sizes of the linear layers that follow pooling."""
+    sizes = {name: {"in": matrix.k, "out": matrix.rows} for name, matrix in dense_modules(s)}
+    return {f"{name}_feat_{end}": size for name, ends in sizes.items() for end, size in ends.items()}
+
+
+def dense_layers(s: Settings) -> dict[str, Stream]:
+    """The matrices that follow pooling, from sentence-transformers' modules."""
+    return {f"{name}.weight": matrix for name, matrix in dense_modules(s)}
 
 
 def dense_modules(s: Settings) -> list[tuple[str, Stream]]:

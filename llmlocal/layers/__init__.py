@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ..ops.activations import (
     geglu_erf,
     gelu,
     gelu_erf,
+    relu,
     relu_squared,
     sigmoid_gate,
     swiglu,
@@ -52,6 +53,17 @@ from .expert_matrices import ExpertMatrices
 from .key_range import KeyRange
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
+from .score_bias import DistanceBias, ScoreBias, distances
+
+Linear = tuple[QTensor, QTensor | None]  # weight (rows, k), bias (rows,)
+
+
+class Source(NamedTuple):
+    """A layer of the cache for keys and values of a text that an encoder reads, and what makes them of its states."""
+
+    cache: LayerCache
+    keys: Linear
+    values: Linear
 
 
 class Layers:
@@ -72,7 +84,8 @@ class Layers:
         self.graph, self.cache, self.place = graph, cache, place
         self.causal = True
         self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
-        self.tables: list[Rope | PositionScale | KeyRange] = []
+        self.tables: list[Rope | PositionScale | KeyRange | DistanceBias] = []
+        self.sources: list[Source] = []  # of cross attention, to be filled by a `SourceEncoder`
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self.same_bits = ANY_NUMBER  # the most tokens of a run whose products have the bits that each has alone
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
@@ -220,19 +233,48 @@ class Layers:
         window: int | None = None,
         softcap: float = 0.0,
         sinks: QTensor | None = None,
-        alibi: float = 0.0,
+        bias: ScoreBias | None = None,
     ) -> Value:
         """Grouped-query attention over the cache, to which k and v are added -> (tokens, heads * value_dim).
 
         q (tokens, heads * head_dim), k (tokens, kv_heads * head_dim), v (tokens, kv_heads * value_dim). `scale`
         multiplies scores. A token attends to the last `window` keys, its own included, see `KeyRange`. Scores
         become softcap * tanh(score / softcap) unless `softcap` is 0. `sinks` (heads,) float32 are scores that take part
-        in the softmax without a value. `alibi`: the steepest slope of linear biases, 0 for none, see `alibi_slopes`.
-        Unless the layers are `causal`, a token attends to all tokens of its text, which lies in one batch. Raises
-        UsageError for a head size that the cache type cannot hold.
+        in the softmax without a value. `bias` is added to scores, which are not capped then. Unless the layers are
+        `causal`, a token attends to all tokens of its text, which lies in one batch. Raises UsageError for a head size
+        that the cache type cannot hold.
         """
         stored = self.keys_values(k, v, head_dim=head_dim)
-        return self.attend(q, stored, scale=scale, window=window, softcap=softcap, sinks=sinks, alibi=alibi)
+        return self.attend(q, stored, scale=scale, window=window, softcap=softcap, sinks=sinks, bias=bias)
+
+    def distance_bias(self, biases: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> ScoreBias:
+        """Biases of scores by the position of a key minus that of a query, for `attention` of several layers.
+
+        `biases` gives (heads, n) for n distances.
+        """
+        table = DistanceBias(self.graph.batch, self.cache.n_ctx, biases(distances(self.cache.n_ctx)))
+        self.tables.append(table)
+        return table.operand
+
+    def linear_bias(self, heads: int, steepest: float) -> ScoreBias:
+        """Linear biases (ALiBi) with the slopes of `alibi_slopes`."""
+        slopes = alibi_slopes(heads, steepest)[:, None]
+        return self.distance_bias(lambda distances: -slopes * np.abs(distances).astype(np.float32))
+
+    def cross_attention(self, q: Value, keys: Linear, values: Linear, *, head_dim: int, scale: float) -> Value:
+        """Attention of q (tokens, heads * head_dim) to all tokens of the text that an encoder read for the sequence.
+
+        `keys` and `values` are the linear layers that make them of the encoder's states, see `SourceEncoder`; the
+        result is (tokens, heads * value_dim). Raises UsageError for a head size that the cache type cannot hold.
+        """
+        kv_heads = keys[0].rows // head_dim
+        layer = self.cache.add_layer(kv_heads, head_dim, values[0].rows // kv_heads)
+        self.sources.append(Source(layer, keys, values))
+        kernel = attention_ops.attention(layer.kv_type)
+        source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments() | _operands(None)
+        first = self.keep(np.zeros(self.graph.batch.ubatch, np.int64))
+        reach = first, int(self.graph.batch.last_sources.ctypes.data)
+        return self._attend(kernel, layer, q, source, stored, reach, scale=scale)
 
     def keys_values(self, k: Value, v: Value, *, head_dim: int) -> LayerCache:
         """Add keys (tokens, kv_heads * head_dim) and values (tokens, kv_heads * value_dim) to a layer of the cache.
@@ -240,12 +282,12 @@ class Layers:
         Raises UsageError for a head size that the cache type cannot hold.
         """
         kv_heads = k.width // head_dim
-        return self._store(self.cache.add_layer(kv_heads, head_dim, v.width // kv_heads), k, v)
+        return self.store(self.cache.add_layer(kv_heads, head_dim, v.width // kv_heads), k, v, self.graph.batch.cells)
 
-    def _store(self, layer: LayerCache, k: Value, v: Value) -> LayerCache:
-        batch, stored = self.graph.batch, layer.arguments()
-        cells = batch.cells.ctypes.data
-        self.graph.add(kv_store(layer.kv_type), tokens=batch.tokens, token_cells=cells, k=k, v=v, **stored)
+    def store(self, layer: LayerCache, k: Value, v: Value, cells: NDArray[np.int64]) -> LayerCache:
+        """Write keys and values (tokens, ...) to `cells` (tokens,) of a layer, which is returned."""
+        tokens, stored, addresses = self.graph.batch.tokens, layer.arguments(), cells.ctypes.data
+        self.graph.add(kv_store(layer.kv_type), tokens=tokens, token_cells=addresses, k=k, v=v, **stored)
         return layer
 
     def attend(
@@ -257,30 +299,28 @@ class Layers:
         window: int | None = None,
         softcap: float = 0.0,
         sinks: QTensor | None = None,
-        alibi: float = 0.0,
+        bias: ScoreBias | None = None,
     ) -> Value:
         """As `attention`, over keys and values that are in the cache already: several layers may share them."""
-        kernel = attention_ops.attention(layer.kv_type, softcap, alibi=alibi > 0)
-        source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments()
-        stored["slopes"] = self.constant(alibi_slopes(q.width // layer.head_dim, alibi)) if alibi else 0
-        return self._attend(kernel, layer, q, source, stored, scale=scale, window=window, sinks=sinks)
+        kernel = attention_ops.attention(layer.kv_type, softcap, biased=bias is not None)
+        source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments() | _operands(bias)
+        return self._attend(kernel, layer, q, source, stored, self._reach(window), scale=scale, sinks=sinks)
 
     def attend_latents(self, q: Value, layer: LayerCache, *, scale: float) -> Value:
         """Attention of q (tokens, heads * latent_dim) to latents in the cache -> (tokens, heads * value_dim).
 
         Latents are keys and, without their last numbers, values of all heads: see `KVCache.add_latent_layer`.
         """
-        stored = layer.latent_arguments() | {"slopes": 0}
-        return self._attend(
-            attention_ops.latent_attention(layer.kv_type), layer, q, q, stored, scale=scale, latent=True
-        )
+        stored = layer.latent_arguments() | _operands(None)
+        kernel, reach = attention_ops.latent_attention(layer.kv_type), self._reach(None)
+        return self._attend(kernel, layer, q, q, stored, reach, scale=scale, latent=True)
 
     def latents(self, x: Value, *, value_dim: int) -> LayerCache:
         """Add latents (tokens, latent_dim), of which the first `value_dim` numbers are values, to a layer of the cache.
 
         Raises UsageError for a size that the cache type cannot hold.
         """
-        return self._store(self.cache.add_latent_layer(x.width, value_dim), x, x)
+        return self.store(self.cache.add_latent_layer(x.width, value_dim), x, x, self.graph.batch.cells)
 
     def _attend(
         self,
@@ -289,21 +329,24 @@ class Layers:
         q: Value,
         source: Value,
         stored: dict[str, Any],
+        reach: tuple[int, int],
         *,
         scale: float,
-        window: int | None = None,
         sinks: QTensor | None = None,
         latent: bool = False,
     ) -> Value:
-        """Attention of queries `q`, which the kernel reads as `source`, to what is `stored`."""
+        """Attention of queries `q`, which the kernel reads as `source`, to what is `stored`.
+
+        `reach`: addresses of the positions of the first and the last key of each query.
+        """
         g, batch, heads, value_dim = self.graph, self.graph.batch, q.width // stored["head_dim"], stored["value_dim"]
-        keys, kv_heads, out = self._key_range(window), layer.kv_heads, g.value(heads * value_dim)
+        kv_heads, out = layer.kv_heads, g.value(heads * value_dim)
         sizes = (layer.kv_type, heads, kv_heads, stored["head_dim"], value_dim)
         scratch_bytes = attention_ops.scratch_bytes(*sizes, latent=latent)
         shared: dict[str, Any] = {
             "tokens": batch.tokens,
-            "first_keys": keys.first.ctypes.data,
-            "last_keys": keys.last.ctypes.data,
+            "first_keys": reach[0],
+            "last_keys": reach[1],
             "sinks": sinks.address if sinks else self._sinks_of(heads),
             "out": out,
             "heads": heads,
@@ -317,17 +360,20 @@ class Layers:
         g.add(attention_ops.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **shared)
         return out
 
-    def _key_range(self, window: int | None) -> KeyRange:
-        """The keys that tokens attend to, the same object for all layers with this window."""
+    def _reach(self, window: int | None) -> tuple[int, int]:
+        """Addresses of the first and the last key that each token attends to, the same for all layers with this window.
+
+        Their table is filled before each run.
+        """
         for table in self.tables:
             if isinstance(table, KeyRange) and (type(table.window), table.window, table.causal) == (
                 type(window),
                 window,
                 self.causal,
             ):
-                return table
+                return int(table.first.ctypes.data), int(table.last.ctypes.data)
         self.tables.append(KeyRange(self.graph.batch, window, self.causal))
-        return self._key_range(window)
+        return self._reach(window)
 
     def constant(self, values: NDArray[Any]) -> int:
         """Address of a copy of `values` as float32: weights in another layout than the file's, for kernels to read."""
@@ -373,6 +419,10 @@ class Layers:
     def gelu_erf(self, x: Value) -> Value:
         """GELU itself, x / 2 (1 + erf(x / sqrt 2)), in place."""
         return self._activated(gelu_erf, x)
+
+    def relu(self, x: Value) -> Value:
+        """max(x, 0), in place."""
+        return self._activated(relu, x)
 
     def relu_squared(self, x: Value) -> Value:
         """max(x, 0)^2, in place."""
@@ -465,3 +515,10 @@ class Layers:
         """`x`, after a kernel wrote over it: Q8 records made of it before are dropped."""
         self._q8.pop(x, None)
         return x
+
+
+def _operands(bias: ScoreBias | None) -> dict[str, Any]:
+    """Fields of the attention kernels for what is added to scores."""
+    if bias is None:
+        return {"biases": 0, "bias_starts": 0, "bias_stride": 0}
+    return {"biases": bias.values, "bias_starts": bias.starts, "bias_stride": bias.stride}

@@ -10,14 +10,13 @@ from collections.abc import Callable
 
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
-from . import Layers
+from . import Layers, Linear
 from .expert_matrices import ExpertLinear
 from .hyperparameters import SIGMOID, Experts, Hyperparameters
 from .moe import Routing, combine, expert_linears, route, route_with_bias, sorted_expert_linear
 from .rope import Rope
 from .weights import Weights
 
-Linear = tuple[QTensor, QTensor | None]  # weight (rows, k), bias (rows,)
 Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
 Sublayer = Callable[[Hyperparameters, Weights, Value], Value]  # sizes and tensors of a block, its normed input
 Block = Callable[[int, Hyperparameters, Weights, Value], Value]  # a block's number, sizes and tensors, its input

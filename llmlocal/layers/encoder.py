@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..runtime.graph import Value
-from . import Layers
-from .decoder import Linear, Sublayer, attention_output, qkv_weights
+from . import Layers, Linear
+from .decoder import Sublayer, attention_output, qkv_weights
 from .hyperparameters import Hyperparameters
+from .metadata import Config
+from .score_bias import ScoreBias, distance_buckets
 from .weights import Weights
 
 Norm = Callable[[Layers, Hyperparameters, Weights, str, Value], Value]  # of whole tokens, by the name of its weights
@@ -47,6 +52,22 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
     return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
+def relative_biases(
+    g: Layers, c: Config, h: Hyperparameters, w: Weights, before: ScoreBias | None, *, both_ways: bool
+) -> ScoreBias:
+    """Biases of a block by the distance of query and key; those of the block `before` where it has none of its own."""
+    if before is not None and not w.has("attn_rel_b.weight"):
+        return before
+    count = c.integer("attention.relative_buckets_count", 4, 1 << 16)
+    table = w.matrix("attn_rel_b.weight", count, h.heads).dequantize()
+
+    def biases(distances: NDArray[np.int64]) -> NDArray[np.float32]:
+        buckets = distance_buckets(distances, count, both_ways=both_ways)
+        return np.ascontiguousarray(table[buckets].T)
+
+    return g.distance_bias(biases)
+
+
 def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
     """down(gelu_erf(up(x)))."""
     x = g.gelu_erf(g.linear(x, *w.linear("ffn_up", h.ffn, h.width)))
@@ -57,6 +78,14 @@ def tanh_classifier(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Valu
     """Scores (outputs, labels) of pooled states x (outputs, width): out(tanh(dense(x))). Raises BadFileError."""
     x = g.tanh(g.linear(x, *w.linear("cls", h.width, h.width)))
     return g.linear(x, *labels(w, h.width))
+
+
+def dense_projection(g: Layers, c: Config, w: Weights, x: Value) -> Value:
+    """The vectors of texts from pooled states x (outputs, width): linear layers, as many as the file names."""
+    for name in ("dense_2", "dense_3"):
+        if rows := c.integer(f"{name}_feat_out", 0, 1 << 20, 0):
+            x = g.linear(x, w.matrix(f"{name}.weight", rows, x.width))
+    return x
 
 
 def labels(w: Weights, width: int) -> Linear:

@@ -34,6 +34,10 @@ class Weights:
         """The tensors of block `i`, by their names without its prefix."""
         return Weights(self.gguf, f"blk.{i}.", self.used)
 
+    def part(self, prefix: str) -> Weights:
+        """The tensors whose names go on with `prefix`, by the rest of their names."""
+        return Weights(self.gguf, self.prefix + prefix, self.used)
+
     def has(self, name: str) -> bool:
         """Whether the file has this tensor."""
         return self.prefix + name in self.gguf.tensors

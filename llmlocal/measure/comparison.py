@@ -104,6 +104,8 @@ class Comparison:
         """
         cut = cut_in_chunks(self.reference.session.tokenizer, text, self.options.n_ctx, self.options.chunks)
         self._check_vocabularies()
+        for model in self.models:
+            model.engine.check_predicts()
         self._answer()
         self._race()
         for i, chunk in enumerate(cut, 1):

@@ -43,7 +43,7 @@ def perplexity(
 ) -> Iterator[Perplexity]:
     """Yields the estimate after every chunk; the last one is the result. At most `chunks` are scored.
 
-    Raises UsageError for a text shorter than one chunk.
+    Raises UsageError for a text shorter than one chunk, and as `Engine.check_predicts`.
     """
     outputs = min(BATCH, scored(n_ctx))
     with Session.open(path, n_ctx=n_ctx, n_threads=n_threads, max_outputs=outputs, kv_type=kv_type) as session:
@@ -59,6 +59,7 @@ def score(session: Session, text: str | bytes, n_ctx: int, chunks: int | None = 
     """As `perplexity`, on an open session with a context of `n_ctx` tokens."""
     cut, half = cut_in_chunks(session.tokenizer, text, n_ctx, chunks), n_ctx // 2
     engine, nlls = session.engine, list[float]()
+    engine.check_predicts()
     for i, chunk in enumerate(cut):
         engine.truncate(0)
         engine.prefill(chunk[:half])

@@ -119,6 +119,9 @@ def cached_layers(metadata: Mapping[str, Any]) -> list[tuple[int, int, int]]:
             layers, run_blocks(metadata)
         )
     keys, values = head_sizes(metadata)
+    if arch_value(metadata, "decoder_start_token_id") is not None:  # and as many of the text that an encoder reads
+        decoder = arch_value(metadata, "decoder_block_count")
+        return [(kv_heads(metadata) or 0, keys, values)] * (2 * min(layers if decoder is None else decoder, MAX_LAYERS))
     local_keys, local_values = (
         size if (own := arch_value(metadata, f"attention.{kind}_length_swa")) is None else own
         for kind, size in (("key", keys), ("value", values))

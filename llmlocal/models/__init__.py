@@ -2,10 +2,12 @@
 
 Each file defines `build(layers, config, weights, vocab)`, which records the forward pass, and `CONVERSION`, which says
 how to convert a Hugging Face folder. `build` gives logits (outputs, vocab), or, if `KIND = ENCODER`, the states
-(tokens, width) of whole texts. An encoder may also define `classifier(layers, config, weights, pooled) -> scores` and
-`word_logits(layers, config, weights, vocab, states) -> logits` of masked words; `RANK_POOLING` says which states the
-classifier reads, and `projection(layers, config, weights, pooled)` makes the vectors. A file is found by its name:
-there is no list to edit. The room does not depend on kernels or threads.
+(tokens, width) of whole texts. If `KIND = ENCODER_DECODER`, it records a decoder with cross attention to the states
+(tokens, width) that `encode(layers, config, weights, vocab)` gives. An encoder may also define
+`classifier(layers, config, weights, pooled) -> scores` and `word_logits(layers, config, weights, vocab, states) ->
+logits` of masked words; `RANK_POOLING` says which states the classifier reads, and
+`projection(layers, config, weights, pooled)` makes the vectors. A file is found by its name: there is no list to edit.
+The room does not depend on kernels or threads.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from types import ModuleType
 
 from ..errors import BadFileError
 
-DECODER, ENCODER = "decoder", "encoder"  # kinds of architectures
+DECODER, ENCODER, ENCODER_DECODER = "decoder", "encoder", "encoder-decoder"  # kinds of architectures
 
 
 @cache
@@ -35,6 +37,6 @@ def find(arch: object, path: str) -> ModuleType:
 
 
 def kind(model: ModuleType) -> str:
-    """What a module of this room builds: DECODER, which predicts the next token, or ENCODER, which reads texts."""
+    """What a module builds: DECODER, which predicts the next token; ENCODER, which reads texts; ENCODER_DECODER."""
     found: str = getattr(model, "KIND", DECODER)
     return found

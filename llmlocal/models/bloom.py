@@ -21,9 +21,10 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     h = Hyperparameters.read(c, w)
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     x = norm(g, h, w, "token_embd_norm", g.embed(embedding))
+    bias = g.linear_bias(h.heads, STEEPEST)
     for i in range(h.blocks):
         h, b = h.block(i), w.block(i)
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), STEEPEST))
+        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), bias))
         x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x)))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 

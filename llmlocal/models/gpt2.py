@@ -11,6 +11,7 @@ from ..layers import Layers
 from ..layers.decoder import attention_output, logits, qkv_weights
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
+from ..layers.score_bias import ScoreBias
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
@@ -33,10 +34,10 @@ def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Valu
     return g.layer_norm(x, w.vector(f"{name}.weight", h.width), w.vector(f"{name}.bias", h.width), h.eps)
 
 
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, alibi: float = 0.0) -> Value:
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, bias: ScoreBias | None = None) -> Value:
     """Attention without rotary embedding: positions are added to the embedding, or scores have linear biases."""
     q, k, v = g.linears(x, *qkv_weights(h, w))
-    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, alibi=alibi))
+    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, bias=bias))
 
 
 def mlp(

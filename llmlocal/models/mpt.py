@@ -26,11 +26,12 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     x = g.embed(embedding)
     if not steepest or w.has("position_embd.weight"):
         x = g.add(x, g.embed_positions(w.matrix("position_embd.weight", h.context, h.width)))
+    bias = g.linear_bias(h.heads, steepest) if steepest else None
     for i in range(h.blocks):
         h, b = h.block(i), w.block(i)
         if b.has("attn_q_norm.weight") or b.has("ffn_act.scales"):
             raise b.fail("norms of queries and keys, and scales of activations (AWQ), are not supported")
-        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), steepest))
+        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), bias))
         x = g.add(x, mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.gelu_erf))
     return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 

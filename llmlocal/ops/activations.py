@@ -1,4 +1,4 @@
-"""Activation functions: SwiGLU, its clamped form, GeGLU, GELU, exact GELU, ReLU squared, tanh, sigmoid and its gate."""
+"""Activation functions: SwiGLU, its clamped form, GeGLU, GELU and exact GELU, ReLU and its square, tanh, sigmoid."""
 
 from __future__ import annotations
 
@@ -63,6 +63,14 @@ def gelu_erf_reference(x: Floats) -> Floats:
 def geglu_erf_reference(gate: Floats, up: Floats) -> Floats:
     """gelu_erf(gate) * up. Shazeer 2020, arXiv 2002.05202."""
     return gelu_erf_reference(gate) * up
+
+
+def relu_reference(x: Floats) -> Floats:
+    """max(x, 0)."""
+    import numpy as np
+
+    out: Floats = np.maximum(x, 0)
+    return out
 
 
 def relu_squared_reference(x: Floats) -> Floats:
@@ -191,6 +199,13 @@ def gelu(v: InstructionSet) -> Any:
 def gelu_erf(v: InstructionSet) -> Any:
     """out = gelu_erf(x), as `gelu`."""
     return _unary(v, _gelu_erf_of(v))
+
+
+@kernel("tokens x out width")
+def relu(v: InstructionSet) -> Any:
+    """out = max(x, 0), as `gelu`."""
+    f32x8 = v.f32x8
+    return _unary(v, v.jitable(lambda x: v.maximum(x, v.zero(f32x8))))
 
 
 @kernel("tokens x out width")

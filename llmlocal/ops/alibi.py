@@ -1,10 +1,8 @@
-"""Attention with linear biases (ALiBi) in place of position embeddings. Press et al. 2021, arXiv 2108.12409."""
+"""Slopes of linear biases (ALiBi) in place of position embeddings. Press et al. 2021, arXiv 2108.12409."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from ..quant.simd.instruction_set import InstructionSet
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,16 +21,3 @@ def alibi_slopes(heads: int, steepest: float) -> NDArray[np.float32]:
     first = 2.0 ** (-steepest / even * np.arange(1, even + 1))
     rest = 2.0 ** (-steepest / even / 2 * np.arange(1, 2 * (heads - even), 2))
     return np.concatenate([first, rest]).astype(np.float32)
-
-
-def add_biases(v: InstructionSet) -> Any:
-    """`(scores, count, slope, first)`: scores (count,) float32 += slope * (first + i); `first` is an integer."""
-    f32 = v.f32
-
-    def run(scores, count, slope, first):
-        lanes = v.to_f32(f32, v.iota(v.i32, 1))
-        for i in range(0, count, v.LANES):
-            distance = lanes + v.float32(first + i)
-            v.store(scores + 4 * i, v.fma(distance, v.splat(f32, slope), v.load(f32, scores + 4 * i)))
-
-    return v.jitable(run)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel, float_bits
 from ..quant.simd.instruction_set import InstructionSet
-from .alibi import add_biases
 from .kv.kv_type import ALIGN, KVType, Scores, padded
 from .kv.rows import float_query
 from .softmax import (
@@ -52,7 +51,9 @@ class Arguments(NamedTuple):
     keys: int
     values: int
     sinks: int  # (heads,) float32, NO_SINK for none
-    slopes: int  # (heads,) float32, read by the kernels with ALiBi only
+    biases: int  # float32, added to scores, for the kernels with biases only: that of query, head and key position lies
+    bias_starts: int  # at bias_starts[query] + head * bias_stride + position; as many positions are read as there are
+    bias_stride: int  # keys, rounded up to a multiple of ALIGN. bias_starts is (tokens,) int64
     out: int  # (tokens, heads, value_dim) float32
     heads: int
     kv_heads: int
@@ -128,15 +129,14 @@ def attention_reference(
     softcap: float = 0.0,
     sinks: NDArray[np.float64] | None = None,
     causal: bool = True,
-    slopes: NDArray[np.float64] | None = None,
+    biases: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Attention of the last tokens of a sequence; the result is (tokens, heads, value_dim).
 
     q (tokens, heads, head_dim), k (length, kv_heads, head_dim), v (length, kv_heads, value_dim). A token attends to
     the last `window` keys, its own included; unless `causal`, to keys at most window // 2 before and after it. Scores
     become softcap * tanh(score / softcap) (Gemma 2, arXiv 2408.00118). `sinks` (heads,) are scores that take part in
-    the softmax without a value (gpt-oss, arXiv 2508.10925). `slopes` (heads,) times the distance of query and key are
-    subtracted from scores (ALiBi, arXiv 2108.12409).
+    the softmax without a value (gpt-oss, arXiv 2508.10925). `biases` (heads, tokens, length) are added to scores.
     """
     import numpy as np
 
@@ -147,8 +147,8 @@ def attention_reference(
         scores = softcap * np.tanh(scores / softcap)
     ahead = np.arange(len(k) - tokens, len(k))[:, None] - np.arange(len(k))[None, :]
     reach = window or 2 * len(k)
-    if slopes is not None:
-        scores -= slopes[:, None, None] * ahead
+    if biases is not None:
+        scores += biases
     scores[:, (ahead < 0) | (ahead >= reach) if causal else np.abs(ahead) > reach // 2] = -np.inf
     sink = np.full((heads, 1, 1), -np.inf) if sinks is None else sinks[:, None, None]
     top = np.maximum(scores.max(-1, keepdims=True), sink)
@@ -158,15 +158,15 @@ def attention_reference(
     return out
 
 
-def attention(kv_type: KVType, softcap: float = 0.0, *, alibi: bool = False) -> Kernel:
-    """The kernel for a cache type, with `Arguments`; `alibi` subtracts `slopes` times distances from scores.
+def attention(kv_type: KVType, softcap: float = 0.0, *, biased: bool = False) -> Kernel:
+    """The kernel for a cache type, with `Arguments`; `biased` adds `biases` to scores.
 
     For at most SPLIT_TOKENS tokens it leaves `out` to `attention_merge`.
     """
     name = f"attention_{kv_type.name}"
-    if alibi:
-        name = f"{name}_alibi"
-        return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v), alibi=True)))
+    if biased:
+        name = f"{name}_biased"
+        return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v), biased=True)))
     if not softcap:
         return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v))))
     name = f"{name}_cap{float_bits(softcap):x}"
@@ -246,24 +246,36 @@ def _load_rows(v: InstructionSet, load_query: Callable[..., Any], query_bytes: i
     return v.jitable(run)
 
 
-def _exponentiate_rows(v: InstructionSet, transform: ScoreTransform, alibi: bool) -> Any:
+def _add_biases(v: InstructionSet) -> Any:
+    """`(scores, count, biases)`: scores (count,) float32 += biases; `count` is a multiple of ALIGN."""
+    f32 = v.f32
+
+    def run(scores, count, biases):
+        for i in range(0, 4 * count, 4 * v.LANES):
+            v.store(scores + i, v.load(f32, scores + i) + v.load(f32, biases + i))
+
+    return v.jitable(run)
+
+
+def _exponentiate_rows(v: InstructionSet, transform: ScoreTransform, biased: bool) -> Any:
     """`(a, segment, at, scores, partials, nbytes, width)`: weights of keys from position `at` on."""
-    exponentiate_row, bias_row = exponentiate(v, transform), add_biases(v)
+    exponentiate_row, bias_row = exponentiate(v, transform), _add_biases(v)
 
     def run(a, s, at, scores, partials, nbytes, width):
         group = a.heads // a.kv_heads
         for r in range(scores.rows):
             t, row = s.first + r // group, scores.address + scores.stride * r
             first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
-            if alibi:
-                bias_row(row, scores.keys, v.load_f32(a.slopes + 4 * (s.kv_head * group + r % group)), at - last)
+            if biased:
+                start = v.load_i64(a.bias_starts + 8 * t) + (s.kv_head * group + r % group) * a.bias_stride
+                bias_row(row, scores.keys, a.biases + 4 * (start + at))
             exponentiate_row(row, scores.keys, first - at, last + 1 - at, partials + nbytes * r, width)
 
     return v.jitable(run)
 
 
 def _attend(
-    v: InstructionSet, kv_type: KVType, transform: ScoreTransform, *, latent: bool = False, alibi: bool = False
+    v: InstructionSet, kv_type: KVType, transform: ScoreTransform, *, latent: bool = False, biased: bool = False
 ) -> Any:
     """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
@@ -271,7 +283,7 @@ def _attend(
     load_query, query_bytes = kernels.load_query, 2 if kv_type.q8_queries else 4
     if latent:
         load_query, query_bytes = v.jitable(float_query(v)), 4
-    load_rows, exponentiate_rows = _load_rows(v, load_query, query_bytes), _exponentiate_rows(v, transform, alibi)
+    load_rows, exponentiate_rows = _load_rows(v, load_query, query_bytes), _exponentiate_rows(v, transform, biased)
     merge_row, normalize_row = merge(v), normalize(v)
 
     def run(a, s, scratch):

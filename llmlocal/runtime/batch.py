@@ -35,6 +35,9 @@ class Batch:
     For encoders, which read whole texts: `last_positions` (ubatch,) is the position of the last token of each token's
     text, `token_types` (ubatch,) the part of a pair that it belongs to, and `text_starts` (max_outputs + 1,) the index
     of the first token of each text, ending with the number of tokens.
+
+    For decoders with cross attention: `last_sources` (ubatch,) is the position of the last token of the text that an
+    encoder read for each token's sequence.
     """
 
     def __init__(self, ubatch: int, max_outputs: int) -> None:
@@ -42,6 +45,7 @@ class Batch:
         self.ids, self.positions, self.sequence_starts, self.cells = (np.zeros(ubatch, np.int64) for _ in range(4))
         self.output_rows = np.zeros(max_outputs, np.int64)
         self.last_positions, self.token_types = np.zeros(ubatch, np.int64), np.zeros(ubatch, np.int64)
+        self.last_sources = np.zeros(ubatch, np.int64)
         self.text_starts = np.zeros(max_outputs + 1, np.int64)
         self.ubatch, self.max_outputs = ubatch, max_outputs
         self._multiples: dict[int, NDArray[np.int64]] = {}

@@ -16,7 +16,6 @@ from ..generation.session import Session
 from ..quant.jit.cpu import target
 from ..quant.kernels.matmul import TILED_TOKENS
 from ..quant.simd.few_tokens import FEW_TOKENS
-from ..runtime.batch import batch_sizes
 from .answer import NOWHERE, Answer
 from .request import Deliver, QueueFullError, Request
 from .sequences import WORTH_COPYING, Sequences
@@ -172,7 +171,7 @@ class Scheduler:
         chosen: list[tuple[Answer, int]] = []
         room = self._piece
         for answer in self._reading:
-            size = next(batch_sizes(len(answer.ids) - answer.read, self._piece))
+            size = next(self._engine.pieces(len(answer.ids) - answer.read, self._piece))
             if not chosen or TILED_TOKENS <= size <= room:
                 chosen.append((answer, size))
                 room -= size

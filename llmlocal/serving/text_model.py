@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..chat_format.chat_template import ChatTemplate, choose, suggested
-from ..chat_format.prompt import Prompt, conversation, plain
+from ..chat_format.prompt import Prompt, answers_apart, conversation, plain
 from ..chat_format.thinking import Think, can_think
 from ..errors import ResourceError, UsageError
 from ..generation.prompt_cache import PromptCache
@@ -89,7 +89,10 @@ class TextModel:
         found = self._template(tools)
         if found is None:
             name = suggested(self.session.gguf.metadata, self.tokenizer) or "chatml"
-            raise UsageError("the model has no chat template", f"start the server with --template {name}")
+            hint = f"start the server with --template {name}"
+            if answers_apart(self.session.gguf.metadata):
+                hint = "its encoder reads one text and answers it: ask for a completion"
+            raise UsageError("the model has no chat template", hint)
         return found
 
     def sampling(self, given: Mapping[str, Any]) -> SamplingParams:
@@ -147,4 +150,4 @@ class TextModel:
 
     def _plain_prompt(self, text: str) -> Prompt:
         self.session.check_size(text)
-        return plain(text, self.tokenizer)
+        return plain(text, self.tokenizer, self.session.gguf.metadata)
