@@ -11,7 +11,7 @@ from contextlib import suppress
 from inspect import unwrap
 from typing import Any, get_type_hints
 
-from .model_argument import ModelName, model_or_question
+from .model_argument import ModelName, draft_name, model_or_question
 
 # The shell splits at colons in bash, so what stands before the last one is cut off again there.
 BASH = r"""_llmlocal() {
@@ -117,7 +117,8 @@ def _takes_model(command: Any, parameter: Any) -> bool:
         return True
     hint = get_type_hints(unwrap(command.callback), include_extras=True).get(parameter.name)
     return any(
-        getattr(extra, "parser", None) in (ModelName, model_or_question) for extra in getattr(hint, "__metadata__", ())
+        getattr(extra, "parser", None) in (ModelName, model_or_question, draft_name)
+        for extra in getattr(hint, "__metadata__", ())
     )
 
 

@@ -38,6 +38,11 @@ def model_or_question(text: str) -> ModelName | Question:
     return Question(text) if any(map(str.isspace, text)) and not os.path.exists(text) else ModelName(text)
 
 
+def draft_name(text: str) -> ModelName | str:
+    """Read the argument of --draft: a MODEL, or auto."""
+    return text if text == "auto" else ModelName(text)
+
+
 def with_models(command: Any) -> Any:
     """`command` (a parsed one, or a group), whose MODEL arguments become paths."""
     for other in getattr(command, "commands", {}).values():

@@ -132,9 +132,12 @@ class Engine:
             raise
         return engine
 
-    def compile_ahead(self) -> Compilation:
-        """Start to compile the kernels that `load` needs, in other processes. Call it in the main thread."""
-        return Compilation(self._kernels(), self.n_threads)
+    def compile_ahead(self, *others: Engine) -> Compilation:
+        """Start to compile the kernels that `load` needs, here and in `others`, in other processes.
+
+        Call it in the main thread.
+        """
+        return Compilation([kernel for engine in (self, *others) for kernel in engine._kernels()], self.n_threads)
 
     def load(self) -> None:
         """Compile or load the kernels, copy the weights where that was asked for, and start the threads."""

@@ -31,8 +31,9 @@ layers
 models
 source_encoder model_sizes
 engine model_info
-encoder
-generation convert hub embedding
+encoder hub
+draft
+generation convert embedding
 chat measure doctor scheduler records
 api batch imatrix serving
 quantize

@@ -3,7 +3,7 @@
     python tools/bench_speculation.py model.gguf -t 2 --weights copy
 
 Times are CPU seconds of the process over its threads (--wall: of the clock), so that other work on the machine counts
-less. Costs that were measured earlier are used only with --keep.
+less. Costs that were measured earlier are used only with --keep. --draft names a draft for the speculation.
 """
 
 from __future__ import annotations
@@ -67,11 +67,15 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=160)
     parser.add_argument("-r", "--repeats", type=int, default=3)
     parser.add_argument("--weights", default="auto")
+    parser.add_argument("--draft")
     parser.add_argument("--wall", action="store_true")
     parser.add_argument("--keep", action="store_true")
     given = parser.parse_args()
     how = {"n_ctx": 2048, "n_threads": given.threads, "weights": given.weights}
-    with Session.open(given.model, **how) as plain, Session.open(given.model, speculate="auto", **how) as other:
+    with (
+        Session.open(given.model, **how) as plain,
+        Session.open(given.model, speculate="auto", draft=given.draft, **how) as other,
+    ):
         if not given.keep:
             other.speculation.decision.costs = Costs()
         for name, text in PROMPTS.items():
@@ -83,6 +87,8 @@ def main() -> None:
                     ratios.append(one[2 + given.wall] / two[2 + given.wall])
                 report = two[1].speculation
                 told = f"{report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
+                if given.draft:
+                    told += f" (text {report.ngram.gain:.2f}, draft {report.draft.gain:.2f})"
                 print(f"{name:10} t={temperature}  {len(two[0]):4} tokens  {median(ratios):.2f} x  {told}", flush=True)
         print({size: round(ratio, 2) for size, ratio in other.speculation.decision.costs.measured.items()})
 

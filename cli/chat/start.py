@@ -124,12 +124,11 @@ class Start:
     def session(self, name: str) -> Session:
         """Open a model by its name. Raises as `Session.open`, and ResourceError where memory does not suffice."""
         from ...generation.session import Session
-        from ...model_info.memory_limit import check_memory
 
         session = Session.open(name, **self.model_options.arguments())
         try:
             if not self.model_options.yes:
-                check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx, self.model_options.kv_type)
+                session.check_memory()
             session.cache = prompt_cache(self.cache if self.save else "off")
         except BaseException:
             session.close()
@@ -166,7 +165,7 @@ class Start:
         except BaseException:
             session.close()
             raise
-        screen.notes([*session.tokenizer.notes, *chat.notes])
+        screen.notes([*session.tokenizer.notes, *session.notes, *chat.notes])
         runner = TurnRunner(chat, screen, self._keyboard(), file, options, self.session)
         try:
             runner.attached = self._attached(session)

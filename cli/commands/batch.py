@@ -53,6 +53,7 @@ def batch(
         BatchScreen(quiet=quiet, total=source.count) as screen,
         Session.open(model, n_seqs=sequences(parallel), **model_options.arguments()) as session,
     ):
+        screen.notes(session.notes)
         prompts = RowPrompts(session, source.text, asked.system, asked.template, limits.think.value)
         rows = keyed(source.rows(), settings_of(model, session, parallel, asked, limits, form, sampling))
         with target.open() as kept:

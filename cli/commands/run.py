@@ -100,7 +100,7 @@ def run(
             partial(answered, session, asked=how, record=answer.record, model_options=model_options),
             as_json=as_json,
         )
-        screen.notes([*answering.prompt.notes, *asked.notes])
+        screen.notes([*session.notes, *answering.prompt.notes, *asked.notes])
         if asked.show_only:
             return show_prompt(answering.prompt, target, model)
         screen.busy("loading the model")

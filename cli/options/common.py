@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..choices import Cache, Speculate, Weights
+from ..model_argument import draft_name
 from ..option_groups import SETTING, option
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -46,9 +47,19 @@ SpeculateMode = Annotated[
     typer.Option(
         "--speculate",
         help="Check several proposed tokens in one step; the text stays the same. auto proposes where that is faster, "
-        "ngram wherever the text repeats itself, off nothing.",
+        "ngram wherever the text repeats itself, draft always with --draft, off nothing.",
     ),
     SETTING,
+]
+DraftModel = Annotated[
+    Any,  # Path | str | None
+    typer.Option(
+        "--draft",
+        metavar="MODEL",
+        parser=draft_name,
+        help="A smaller model of the same vocabulary, which proposes tokens with --speculate auto or draft; auto takes "
+        "the smallest on this machine with at most a fifth of the weights. Default: none.",
+    ),
 ]
 NoNewline = Annotated[
     bool, typer.Option("--no-newline", help="End the output as the model does; otherwise it ends with a line feed.")
@@ -94,7 +105,8 @@ class DecoderOptions(ModelOptions):
     """How a model is opened that answers prompts."""
 
     speculate: SpeculateMode = Speculate.auto
+    draft: DraftModel = None
 
     def arguments(self) -> dict[str, Any]:
         """What `Session.open` and a server's settings take."""
-        return {**ModelOptions.arguments(self), "speculate": self.speculate.value}
+        return {**ModelOptions.arguments(self), "speculate": self.speculate.value, "draft": self.draft}

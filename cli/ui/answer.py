@@ -225,8 +225,15 @@ def speculation(report: Report) -> str:
     if report.resting:
         return f"no speculation: {report.resting}; "
     if not report.proposed:
-        return ""
-    return f"{report.accepted} of {report.proposed} proposed tokens accepted, {report.gain:.2f} x as fast; "
+        return f"nothing proposed, draft {report.draft_name} ({report.draft.gain:.2f} x); " if report.draft_name else ""
+    gain = f"{report.gain:.2f} x as fast; "
+    if not report.draft_name:
+        return f"{report.accepted} of {report.proposed} proposed tokens accepted, {gain}"
+    ngram, draft = report.ngram, report.draft
+    return (
+        f"proposed tokens accepted: {ngram.accepted} of {ngram.proposed} from the text ({ngram.gain:.2f} x), "
+        f"{draft.accepted} of {draft.proposed} from the draft {report.draft_name} ({draft.gain:.2f} x), {gain}"
+    )
 
 
 def _coloured(stream: IO[str] | None) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ...chat_format.tool_calls import Call
     from ...constraints.grammar import Grammar
     from ...generation.events import Event, Finished, Token
+    from ...speculation.speculation import ProposerReport, Report
 
 STDOUT = Path("-")
 
@@ -145,10 +146,11 @@ class _Record:
             "decode_s": end.decode_seconds,
             "decode_tokens_per_s": end.decode_speed,
         }
-        if end.speculation.proposed:
-            report = end.speculation
-            counts = {"proposed": report.proposed, "accepted": report.accepted, "gain": report.gain}
-            timings["speculation"] = counts
+        report = end.speculation
+        if report.proposed or report.draft_name:
+            timings["speculation"] = {**_counts(report), "ngram": _counts(report.ngram)}
+        if report.draft_name:
+            timings["speculation"]["draft"] = {"model": report.draft_name, **_counts(report.draft)}
         return to_json(
             **fields,
             prompt_tokens=end.prompt_tokens,
@@ -168,6 +170,10 @@ class _Record:
             for token in self.tokens
             if isinstance(token, ScoredToken)
         ]
+
+
+def _counts(report: Report | ProposerReport) -> dict[str, Any]:
+    return {"proposed": report.proposed, "accepted": report.accepted, "gain": report.gain}
 
 
 def deliver(

@@ -90,6 +90,10 @@ class AnswerTokens:
             self._count_thought(thinking)
         return Token(id, parts, thinking)
 
+    def guess(self, logits: NDArray[np.float32], proposed: Sequence[int]) -> int:
+        """The id that follows the history and `proposed` ones, by a draft's logits (n_vocab,); nothing is taken."""
+        return self.sampler.guess(logits, [*self.history, *proposed], self.count + len(proposed))
+
     def _sampled(self, logits: NDArray[np.float32]) -> int:
         if self._form is None:
             return self.sampler.sample(logits, self.history, self.count)

@@ -9,6 +9,7 @@ from ..engine import Engine, Logits
 from ..quant.jit.cpu import target
 from ..speculation.cost_file import CostFile
 from ..speculation.decision import Decision
+from ..speculation.draft import Draft, DraftProposer
 from ..speculation.speculation import Speculation
 from .answer_tokens import AnswerTokens
 from .events import Token
@@ -26,7 +27,8 @@ def next_tokens(
     `AnswerTokens.take`.
     """
     unread = tokens.history[engine.length() :]
-    proposed = speculation.propose(tokens.room - 1) if len(unread) == 1 else []
+    single = len(unread) == 1
+    proposed = speculation.propose(tokens.room - 1, tokens.history, tokens.guess) if single else []
     clock = perf_counter()
     if proposed:
         rows: Iterable[Logits] = engine.verify([*unread, *proposed])
@@ -44,7 +46,7 @@ def next_tokens(
         if proposed:
             engine.truncate(len(tokens.history) - 1)
     speculation.took(taken)
-    if len(unread) == 1:
+    if single:
         speculation.ran(len(proposed), seconds, len(taken))
 
 
@@ -63,14 +65,15 @@ def take(tokens: AnswerTokens, logits: Logits, best: int | None) -> Token:
     return token if best is None else scored(token, logits, best)
 
 
-def speculation_of(engine: Engine, mode: str) -> Speculation:
-    """The proposals that an engine can prove, in a `mode` of `speculation.speculation.MODES`."""
+def speculation_of(engine: Engine, mode: str, draft: Draft | None = None) -> Speculation:
+    """The proposals that an engine can prove, in a `mode` of `speculation.speculation.MODES`, with a loaded draft."""
     if mode == "off":
         return Speculation(Decision(), 1)
     resting = ""
     if engine.same_bits < 2:
         resting = "the model is recurrent" if engine.state_bytes else "weights are mapped (--weights copy allows it)"
-    return Speculation(Decision(cost_file(engine).load(), always=mode == "ngram"), engine.same_bits, resting)
+    decision = Decision(cost_file(engine).load(), always=mode in ("ngram", "draft"))
+    return Speculation(decision, engine.same_bits, resting, DraftProposer(draft) if draft else None)
 
 
 def cost_file(engine: Engine) -> CostFile:

@@ -62,6 +62,13 @@ class Sampler:
             self._mirostat.saw(float(probabilities[chosen]))
         return int(ids[chosen])
 
+    def guess(self, logits: F32, history: Sequence[int], step: int) -> int:
+        """As `sample`, for logits of another model: an id that this one may choose, too, by the same random number.
+
+        With Mirostat, which counts its draws, the best one.
+        """
+        return self.sample(logits, history, step) if self._mirostat is None else int(logits.argmax())
+
     def probabilities(self, logits: F32, history: Sequence[int] = (), step: int = 0) -> F64:
         """The distribution that `sample` draws from, (n_vocab,) float64, sum 1. Raises as `sample`."""
         logits = self._adjusted(logits, history, step)

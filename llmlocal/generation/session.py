@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 from .. import tokenizer as tokenizers
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..constraints.grammar import Grammar
+from ..draft.choice import AUTO, NONE_FOUND, smallest_draft
+from ..draft.draft_model import DraftModel
 from ..engine import Engine, Logits
-from ..errors import PromptTooLongError, UsageError
+from ..errors import NotFoundError, PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..model_info.arch_value import arch_value
+from ..model_info.machine import free_memory
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
+from ..model_info.recurrent_memory import state_memory
 from ..model_info.weight_memory import copies_weights
 from ..model_sizes import default_context
 from ..quant.jit.parallel_compile import Compilation
@@ -54,6 +58,8 @@ class Session:
         self.load_seconds = 0.0
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
         self.kv_type, self.speculate = "f16", "off"
+        self.draft: DraftModel | None = None
+        self.notes: list[str] = []  # for the user: why there is no draft
         self._record = record
         self._recorded: Engine | None = None  # until it is loaded
         self._engine: Engine | None = None
@@ -70,41 +76,81 @@ class Session:
         kv_type: str = "f16",
         weights: str = "auto",
         speculate: str = "off",
+        draft: Path | str | None = None,
         force: bool = False,
     ) -> Session:
         """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
         `n_seqs` is the number of sequences, each of `n_ctx` tokens, of which `answer` uses the first.
         `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`,
-        `copy` or `auto`; `speculate` whether `answer` proposes tokens, one of `speculation.MODES`. `force` loads the
-        engine even where memory does not suffice. Raises NotFoundError, BadFileError, UsageError; ResourceError when
-        the engine is loaded.
+        `copy` or `auto`; `speculate` whether `answer` proposes tokens, one of `speculation.MODES`. `draft` is the file
+        of a smaller model that proposes, too, where `speculate` is auto or draft; `auto` looks for one. `force` loads
+        the engine even where memory does not suffice. Raises NotFoundError, BadFileError, UsageError; ResourceError
+        when the engine is loaded.
         """
+        if speculate == "draft" and draft is None:
+            raise UsageError("speculate is draft, and there is no draft", "name one with --draft, or --draft auto")
         gguf = open_gguf(path)
         try:
             tokenizer = tokenizers.load(gguf.metadata)
             n_ctx = n_ctx or default_context(gguf)
+
+            def record() -> Engine:
+                free = free_memory()
+                if not force:
+                    session.check_memory(n_seqs, free)
+                copied = copies_weights(
+                    weights, gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type, free - session.draft_memory
+                )
+                engine = Engine.open(
+                    gguf,  # not its name, which may be another file's by now
+                    n_ctx=n_ctx,
+                    n_threads=n_threads,
+                    n_seqs=n_seqs,
+                    max_outputs=max_outputs if speculate == "off" else min(max(max_outputs, MOST + 1), n_ctx),
+                    kv_type=kv_type,
+                    copy_weights=copied,
+                    load=False,
+                )
+                if session.draft:
+                    used = memory(gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type).total
+                    session.draft.record(engine, weights, kv_type, free - used)
+                return engine
+
+            session = cls(gguf, tokenizer, n_ctx, record)
+            session.kv_type, session.speculate = kv_type, speculate
+            if draft is not None and speculate in ("auto", "draft"):
+                session._open_draft(draft)
         except BaseException:
             gguf.close()
             raise
-
-        def record() -> Engine:
-            if not force:
-                check_memory(gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type)
-            return Engine.open(
-                gguf,  # not its name, which may be another file's by now
-                n_ctx=n_ctx,
-                n_threads=n_threads,
-                n_seqs=n_seqs,
-                max_outputs=max_outputs if speculate == "off" else min(max(max_outputs, MOST + 1), n_ctx),
-                kv_type=kv_type,
-                copy_weights=copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type),
-                load=False,
-            )
-
-        session = cls(gguf, tokenizer, n_ctx, record)
-        session.kv_type, session.speculate = kv_type, speculate
         return session
+
+    def _open_draft(self, draft: Path | str) -> None:
+        """Open the file of a draft; where `auto` finds none, a note says so. Raises as `DraftModel.open`."""
+        if state_memory(self.gguf.metadata):
+            said = "the model is recurrent, so proposed tokens cannot be checked"
+            if draft != AUTO:
+                raise UsageError(said, "leave out --draft")
+            self.notes.append(f"no draft: {said}")
+            return
+        found = smallest_draft(self.gguf) if draft == AUTO else draft
+        if found is not None:
+            self.draft = DraftModel.open(found, self.gguf, self.tokenizer.stop_ids)
+        elif self.speculate == "draft":
+            raise NotFoundError(NONE_FOUND, "name one with --draft")
+        else:
+            self.notes.append(NONE_FOUND)
+
+    @property
+    def draft_memory(self) -> int:
+        """Bytes that the draft takes, 0 without one."""
+        return self.draft.needed(self.n_ctx, self.kv_type) if self.draft else 0
+
+    def check_memory(self, n_seqs: int = 1, free: int | None = None) -> None:
+        """Raises ResourceError where `n_seqs` sequences, and the draft, need more than `free` bytes."""
+        n_ctx = self.n_ctx * n_seqs
+        check_memory(self.gguf.metadata, self.gguf.tensors, n_ctx, self.kv_type, free, self.draft_memory)
 
     @property
     def engine(self) -> Engine:
@@ -114,6 +160,8 @@ class Session:
             engine, self._recorded = self._recorded or self._record(), None
             try:
                 engine.load()
+                if self.draft:
+                    self.draft.engine.load()
             except BaseException:
                 engine.close()
                 raise
@@ -124,7 +172,7 @@ class Session:
     @cached_property
     def speculation(self) -> Speculation:
         """The proposals for the answers of `answer`. Raises as `engine`."""
-        return speculation_of(self.engine, self.speculate)
+        return speculation_of(self.engine, self.speculate, self.draft)
 
     def compile_ahead(self) -> Compilation:
         """Check the model, and start to compile the kernels that it needs. Raises as `Engine.open` does.
@@ -132,7 +180,7 @@ class Session:
         Call it in the main thread; when the compilation has ended, any one thread may load `engine`.
         """
         self._recorded = self._recorded or self._record()
-        return self._recorded.compile_ahead()
+        return self._recorded.compile_ahead(*([self.draft.engine] if self.draft else []))
 
     @property
     def loaded(self) -> bool:
@@ -157,6 +205,8 @@ class Session:
             for opened in (engine, recorded):
                 if opened is not None:
                     opened.close()
+            if self.draft:
+                self.draft.close()
             self.gguf.close()
 
     def __enter__(self) -> Session:
@@ -253,7 +303,7 @@ class Session:
         logits = yield from self._prefill(engine, ids, reused)
         prefill, decode = perf_counter() - clock, 0.0
         speculation = self.speculation
-        speculation.begin(ids)
+        speculation.begin(ids, prefill)
         while tokens.reason is None:
             clock = perf_counter()
             if tokens.count and (best is not None or not tokens.forced):

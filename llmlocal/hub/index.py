@@ -68,6 +68,15 @@ def names_to_complete() -> list[str]:
     return sorted({*catalog().names(), *(model.name for model in installed(facts=False) if not model.old)})
 
 
+def models_near(path: Path) -> list[Path]:
+    """First parts of the complete models in the store, and in the folder of `path`, the smallest first."""
+    found = {model.path: model.size for model in installed(facts=False)}
+    with suppress(OSError), os.scandir(path.absolute().parent) as entries:
+        there = [RemoteFile(e.name, e.stat().st_size, "") for e in entries if e.is_file()]
+        found |= {path.with_name(variant.name): variant.size for variant in variants(there)}
+    return sorted(found, key=lambda near: (found[near], near))
+
+
 def _model(names: Catalog, files: tuple[StoredFile, ...], facts: dict[str, Any]) -> StoredModel:
     first = files[0]
     quant = quant_of(first.name) or facts.get("quant")

@@ -19,16 +19,22 @@ def check_memory(
     n_ctx: int,
     kv_type: str = "f16",
     free: int | None = None,
+    draft: int = 0,
 ) -> None:
-    """Raises ResourceError, naming a context that fits, where `n_ctx` tokens need more than `free` bytes."""
+    """Raises ResourceError, naming a context that fits, where `n_ctx` tokens need more than `free` bytes.
+
+    `draft`: bytes that a draft takes besides.
+    """
     if (arch_value(metadata, "block_count") or 0) > len(tensors):
         return  # invalid metadata, which the engine reports
-    free = free_memory() if free is None else free
+    free = max((free_memory() if free is None else free) - draft, 0)
     needed = memory(metadata, tensors, n_ctx, kv_type)
     if needed.total <= free:
         return
-    fits = largest_context(metadata, tensors, n_ctx, free, kv_type)
     message = f"a context of {n_ctx} tokens takes {format_bytes(needed.total)} of memory, {format_bytes(free)} is free"
+    if draft:
+        raise ResourceError(f"{message} beside the draft, which takes {format_bytes(draft)}", "leave out --draft")
+    fits = largest_context(metadata, tensors, n_ctx, free, kv_type)
     if fits:
         raise ResourceError(message, f"--ctx {fits} is the largest context that fits; -y tries it anyway")
     hint = f"even a short context does not fit: the weights alone take {format_bytes(needed.weights)}"

@@ -52,7 +52,7 @@ class Answer:
             self._hand_over(PromptProgress(self.read, len(self.ids)))
         else:
             self._first_at = perf_counter()
-            self.speculation.begin(self.ids)
+            self.speculation.begin(self.ids, self._first_at - self._began)
 
     def take(self, logits: Logits) -> None:
         """Choose the next token by logits (n_vocab,), and deliver it. What fails here ends this answer alone."""

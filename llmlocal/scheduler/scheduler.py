@@ -207,7 +207,7 @@ class Scheduler:
         """Generate a token of the only answer at work, and those after it that are proposed and come true."""
         engine, tokens, seq = self._engine, answer.tokens, answer.seq
         start = len(tokens.history)
-        proposed = answer.speculation.propose(tokens.room - 1)
+        proposed = answer.speculation.propose(tokens.room - 1, tokens.history, tokens.guess)
         clock = perf_counter()
         last = tokens.history[-1:]
         rows = engine.verify([*last, *proposed], seq) if proposed else self._run([(seq, last)], [0])

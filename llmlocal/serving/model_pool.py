@@ -12,8 +12,9 @@ from time import monotonic, time
 from typing import Any, Literal, TypeVar
 
 from .. import models
+from ..draft.choice import AUTO
 from ..embedding.settings import EmbeddingSettings
-from ..errors import ResourceError
+from ..errors import ResourceError, UsageError
 from ..gguf import open_gguf
 from .http.errors import ApiError
 from .settings import Settings
@@ -57,10 +58,12 @@ class ModelPool:
     """Models that clients may name. The first one answers where a request names none."""
 
     def __init__(self, paths: Mapping[str, Path], settings: Settings) -> None:
-        """Read the headers of all files. Raises NotFoundError, BadFileError."""
+        """Read the headers of all files. Raises NotFoundError, BadFileError, UsageError for a draft of several."""
         self.settings = settings
         self.notes: list[str] = []  # of models that were closed
         self._entries = {name: _offered(name, path) for name, path in paths.items()}
+        if settings.draft not in (None, AUTO) and sum("text" in entry.uses for entry in self.entries) > 1:
+            raise UsageError("one draft cannot serve several models", "use --draft auto, which looks for one for each")
 
     @property
     def entries(self) -> list[Entry]:

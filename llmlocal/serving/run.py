@@ -63,5 +63,11 @@ def serve_until_stopped(
     pool = ModelPool(paths, settings)
     ready = f"serving {', '.join(paths)} on {listener.url} (Ctrl-C stops)"
     app = application(Service(pool, failed), listener.access, logged)
-    Server(app, pool, grace, lambda: notes([ready])).run_on(listener.socket)
-    notes(sorted({*pool.notes}))
+    said = set[str]()
+
+    def started() -> None:
+        said.update(note for model in pool.loaded() for note in model.notes)
+        notes([*sorted(said), ready])
+
+    Server(app, pool, grace, started).run_on(listener.socket)
+    notes(sorted({*pool.notes} - said))

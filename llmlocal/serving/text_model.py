@@ -35,7 +35,7 @@ class TextModel:
         self.session = Session.open(
             path, n_ctx=settings.n_ctx, n_threads=settings.n_threads, n_seqs=settings.parallel,
             kv_type=settings.kv_type, weights=settings.weights,
-            speculate=settings.speculate, force=settings.force,
+            speculate=settings.speculate, draft=settings.draft, force=settings.force,
         )  # fmt: skip
         try:
             self._recommended = recommended_sampling(path)
@@ -113,12 +113,17 @@ class TextModel:
     def values(self) -> dict[str, float]:
         """For the metrics."""
         counts, scheduler = self.scheduler.counts, self.scheduler
+        ngram, draft = self.session.speculation.decision.totals
         return {
             "prompt_tokens_total": counts.prompt_tokens,
             "reused_tokens_total": counts.reused_tokens,
             "generated_tokens_total": counts.generated_tokens,
             "proposed_tokens_total": counts.proposed_tokens,
             "accepted_tokens_total": counts.accepted_tokens,
+            "draft_proposed_tokens_total": draft.proposed,
+            "draft_accepted_tokens_total": draft.accepted,
+            "ngram_saved_seconds": ngram.saved,
+            "draft_saved_seconds": draft.saved,
             "steps_total": counts.steps,
             "busy_sequences": scheduler.busy,
             "waiting_requests": scheduler.waiting,
@@ -131,8 +136,8 @@ class TextModel:
 
     @property
     def notes(self) -> Sequence[str]:
-        """For whoever runs the server: problems of the prompt cache."""
-        return self.cache.notes if self.cache is not None else ()
+        """For whoever runs the server: problems of the prompt cache, and why there is no draft."""
+        return [*self.session.notes, *(self.cache.notes if self.cache is not None else ())]
 
     def _choose_template(self, tools: bool) -> ChatTemplate | None:
         return choose(self.session.gguf.metadata, self.tokenizer, self._settings.template, tools=tools)

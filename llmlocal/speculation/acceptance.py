@@ -1,9 +1,11 @@
-"""How often proposals of a proposer come true, by how much of the text agrees with the place they come from."""
+"""How often proposals of a proposer come true, by how sure it is of them."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
+# How many tokens of the text agree with the place that a proposal comes from.
 AGREEMENTS = (2, 3, 4, 6, 9, 16)  # the least of each class
 FIRST_GUESS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of the chance in each class
 GUESS_WEIGHT = 2.0  # how many proposals the first guess counts for
@@ -11,21 +13,30 @@ MEMORY = 0.96  # what an observation counts for after the next one in its class
 
 
 class Acceptance:
-    """Follows the chance of a proposed token. Proposals that were not tried count as well: the text tells."""
+    """Follows the chance of a proposed token, in classes of a measure of how sure its proposer is.
 
-    def __init__(self) -> None:
-        self._weights = [GUESS_WEIGHT] * len(AGREEMENTS)
-        self._hits = [GUESS_WEIGHT * guess for guess in FIRST_GUESS]
+    Proposals that were not tried may count as well, where the text tells.
+    """
 
-    def saw(self, agreement: int, came_true: bool) -> None:
-        """Whether a token that was proposed at this agreement came true."""
-        at = _class(agreement)
+    def __init__(self, classes: Sequence[float] = AGREEMENTS, first_guess: Sequence[float] = FIRST_GUESS) -> None:
+        """`classes`: the least measure of each; `first_guess`: the chance in each, before anything was seen."""
+        self._classes, self._first_guess = classes, first_guess
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin again with the first guess."""
+        self._weights = [GUESS_WEIGHT] * len(self._classes)
+        self._hits = [GUESS_WEIGHT * guess for guess in self._first_guess]
+
+    def saw(self, measure: float, came_true: bool) -> None:
+        """Whether a token that was proposed with this measure came true."""
+        at = self._class(measure)
         self._weights[at] = MEMORY * self._weights[at] + 1
         self._hits[at] = MEMORY * self._hits[at] + came_true
 
-    def chance(self, agreement: int) -> float:
-        """The chance of a token that is proposed at this agreement."""
-        at = _class(agreement)
+    def chance(self, measure: float) -> float:
+        """The chance of a token that is proposed with this measure."""
+        at = self._class(measure)
         return self._hits[at] / self._weights[at]
 
     def chances(self, agreement: int, most: int) -> list[float]:
@@ -36,6 +47,5 @@ class Acceptance:
             out.append(chance)
         return out
 
-
-def _class(agreement: int) -> int:
-    return max(0, bisect_right(AGREEMENTS, agreement) - 1)
+    def _class(self, measure: float) -> int:
+        return max(0, bisect_right(self._classes, measure) - 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from .acceptance import Acceptance
 from .costs import Costs
 from .ngram import EarlierAnswers
@@ -11,45 +14,71 @@ INTEREST = 0.01  # part of a token's time that each run of a single token adds t
 CREDIT, START = 16.0, 1.0  # the most that the account holds, and what an answer begins with, in runs of one token
 
 
+@dataclass(slots=True)
+class Share:
+    """What one proposer did: tokens `proposed`, those of them `accepted`, and seconds `saved`."""
+
+    proposed: int = 0
+    accepted: int = 0
+    saved: float = 0.0
+
+
 class Decision:
     """Decides for all sequences of an engine. With `always` everything is proposed, whether it pays or not."""
 
     def __init__(self, costs: Costs | None = None, *, always: bool = False) -> None:
-        self.costs, self._always = costs or Costs(), always
+        self.costs, self.always = costs or Costs(), always
         self.acceptance = Acceptance(), Acceptance()  # of proposals from the text itself, and from earlier answers
         self.earlier = EarlierAnswers()
-        self._account = START
+        self.totals = Share(), Share()  # of proposals from texts, and from a draft
+        self.account = START
 
     def begin(self) -> None:
         """An answer begins: what earlier ones gained is not to be lost by it."""
-        self._account = min(self._account, START)
+        self.account = min(self.account, START)
 
-    def count(self, earlier: bool, agreement: int, most: int) -> int:
-        """The number of tokens, at most `most`, with the best expected speed; 0 where none is better.
+    @property
+    def ready(self) -> bool:
+        """Whether enough is known of what runs cost."""
+        return self.always or not self.costs.stale
 
-        `earlier`: they come from an earlier answer.
+    def affordable(self, most: int, beside: Sequence[float] | None = None) -> int:
+        """How many tokens, at most `most`, may be proposed: what is lost where none comes true is in the account.
+
+        `beside`: what each number of proposals costs besides the run, in runs of one token. Larger runs are tried step
+        by step.
         """
-        if self._always:
-            return most
-        if self.costs.stale:
-            return 0
-        most = min(most, 2 * self.costs.largest + 1)  # larger runs are tried step by step
+        most = min(most, 2 * self.costs.largest + 1)
+        ratios = self.costs.ratios(most + 1)
+        lost = (ratios[n] - 1 + (beside[n - 1] if beside else 0.0) for n in range(1, most + 1))
+        return next((n for n, loss in enumerate(lost) if loss > self.account), most)
+
+    def best(self, chances: Sequence[float], beside: Sequence[float] | None = None) -> tuple[float, int]:
+        """The best expected speed in tokens per run of one, and the number of proposals that has it.
+
+        MARGIN and 0 where none is better than that. `chances`: of each token, that it and all before it come true;
+        `beside` as in `affordable`.
+        """
         expected, best, count = 1.0, MARGIN, 0
-        chances, ratios = self.acceptance[earlier].chances(agreement, most), self.costs.ratios(most + 1)
-        for n in range(1, most + 1):
-            if ratios[n] - 1 > self._account:  # what is lost where no token comes true
-                break
-            expected += chances[n - 1]
-            if expected / ratios[n] > best:
-                best, count = expected / ratios[n], n
-        return count
+        ratios = self.costs.ratios(len(chances) + 1)
+        for n, chance in enumerate(chances, 1):
+            expected += chance
+            speed = expected / (ratios[n] + (beside[n - 1] if beside else 0.0))
+            if speed > best:
+                best, count = speed, n
+        return best, count
+
+    def pay(self, seconds: float) -> None:
+        """Time was spent beside the runs: it is taken from the account."""
+        if self.costs.single:
+            self.account -= seconds / self.costs.single
 
     def ran(self, proposed: int, seconds: float, taken: int) -> float:
         """A run of one token and `proposed` more took so long and gave `taken` tokens. Returns the seconds it saved."""
         self.costs.took(1 + proposed, seconds)
         single = self.costs.single if proposed else 0.0
         if not single:
-            self._account = min(self._account + INTEREST, CREDIT)
+            self.account = min(self.account + INTEREST, CREDIT)
             return 0.0
-        self._account = min(self._account + taken - seconds / single, CREDIT)
+        self.account = min(self.account + taken - seconds / single, CREDIT)
         return taken * single - seconds

@@ -1,6 +1,7 @@
 """Proposals for one sequence, and what became of them.
 
-The modes: `auto` proposes where it pays, `ngram` proposes what the text offers whether it pays or not, `off` nothing.
+The modes: `auto` proposes where it pays, `ngram` proposes what the text offers and `draft` what a smaller model says,
+whether it pays or not, `off` nothing.
 """
 
 from __future__ import annotations
@@ -8,11 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .decision import Decision
+from .decision import MARGIN, Decision, Share
+from .draft import Choose, DraftProposer
 from .ngram import NgramProposer
 
-MODES = ("auto", "off", "ngram")
+MODES = ("auto", "off", "ngram", "draft")
 MOST = 15  # tokens of a proposal
+
+
+@dataclass(frozen=True, slots=True)
+class ProposerReport:
+    """Of one proposer: as `Report`, `gain` without the other proposer."""
+
+    proposed: int = 0
+    accepted: int = 0
+    gain: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +31,17 @@ class Report:
     """What proposals did for an answer: how many tokens were `proposed`, and how many of them `accepted`.
 
     `gain` is how many times as fast the answer was as token by token, by the time that a single token took. `resting`
-    says why nothing can be proposed, if so.
+    says why nothing can be proposed, if so. `ngram` and `draft` are the parts of the two proposers, `draft_name` is
+    empty where there is no draft.
     """
 
     proposed: int = 0
     accepted: int = 0
     gain: float = 1.0
     resting: str = ""
+    ngram: ProposerReport = ProposerReport()
+    draft: ProposerReport = ProposerReport()
+    draft_name: str = ""
 
 
 NOTHING = Report()
@@ -35,33 +50,34 @@ NOTHING = Report()
 class Speculation:
     """Proposals for a sequence, answer after answer, as many as `decision` says.
 
-    `most` is the largest number of tokens of a run that gives each token the logits that it would have alone.
+    `most` is the largest number of tokens of a run that gives each token the logits that it would have alone. Where
+    the decision is always to propose, a `draft` is the only proposer.
     """
 
-    def __init__(self, decision: Decision, most: int, resting: str = "") -> None:
+    def __init__(self, decision: Decision, most: int, resting: str = "", draft: DraftProposer | None = None) -> None:
         self.decision, self._most, self._resting = decision, min(most - 1, MOST), resting
-        self._proposer = NgramProposer(decision.earlier)
+        self._draft, self._proposer = draft, NgramProposer(decision.earlier)
         self._answer: list[int] = []
-        self._proposed = self._accepted = 0
-        self._seconds = self._saved = 0.0
+        self._begin_counting()
 
     def beside(self) -> Speculation:
         """Proposals for another sequence, by the same decision."""
-        return Speculation(self.decision, self._most + 1, self._resting)
+        return Speculation(self.decision, self._most + 1, self._resting, self._draft)
 
     @property
     def works(self) -> bool:
         """Whether anything can be proposed at all."""
         return not self._resting and self._most > 0
 
-    def begin(self, ids: Sequence[int]) -> None:
-        """An answer to the prompt `ids` begins."""
-        self._proposed = self._accepted = 0
-        self._seconds = self._saved = 0.0
+    def begin(self, ids: Sequence[int], seconds: float = 0.0) -> None:
+        """An answer to the prompt `ids` begins, which the model has read in so many seconds."""
+        self._begin_counting()
         self._answer = []
         if self.works:
             self.decision.begin()
             self._proposer.read(ids)
+            if self._draft:
+                self._draft.begin(seconds)
 
     def end(self) -> None:
         """The answer has ended: later ones may repeat it."""
@@ -69,20 +85,47 @@ class Speculation:
             self.decision.earlier.add(self._answer)
         self._answer = []
 
-    def propose(self, room: int) -> list[int]:
-        """Tokens that may come next, at most `room`; none where it would not pay."""
+    def propose(self, room: int, ids: Sequence[int] = (), choose: Choose | None = None) -> list[int]:
+        """Tokens that may come next, at most `room`; none where it would not pay.
+
+        A draft continues the text `ids`; `choose` is how its tokens are chosen. Without them only the text is searched.
+        """
         most = min(room, self._most)
-        if most < 1 or not self.works or not self._proposer.agreement:
+        if most < 1 or not self.works or not self.decision.ready:
             return []
-        proposer = self._proposer
-        return proposer.proposal(self.decision.count(proposer.from_earlier, proposer.agreement, most))
+        draft = self._draft if choose else None
+        if draft and choose and self.decision.always:
+            self._by_draft = True
+            return draft.always(ids, most, choose)
+        count, speed = self._from_text(most)
+        self._by_draft = False
+        if draft and choose and (beside := draft.costs(self.decision, ids, most, speed)):
+            self._by_draft = True
+            return draft.propose(self.decision, ids, beside, choose)
+        return self._proposer.proposal(count) if count else []
+
+    def _from_text(self, most: int) -> tuple[int, float]:
+        """How many tokens to propose from the text, and the expected speed."""
+        proposer, decision = self._proposer, self.decision
+        if not proposer.agreement:
+            return 0, MARGIN
+        if decision.always:
+            return most, MARGIN
+        most = decision.affordable(most)
+        chances = decision.acceptance[proposer.from_earlier].chances(proposer.agreement, most)
+        speed, count = decision.best(chances)
+        return count, speed
 
     def ran(self, proposed: int, seconds: float, taken: int) -> None:
         """A run of one token and `proposed` more took so long and gave `taken` tokens, at least one; see `took`."""
-        self._saved += self.decision.ran(proposed, seconds, taken)
+        saved = self.decision.ran(proposed, seconds, taken)
+        if self._draft and self.works:
+            spent = self._draft.ran(self.decision, saved if self._by_draft else 0.0)
+            self._seconds += spent
+            self._count(True, 0, 0, -spent)
         self._seconds += seconds
-        self._proposed += proposed
-        self._accepted += taken - 1
+        if proposed:
+            self._count(self._by_draft, proposed, taken - 1, saved)
 
     def took(self, ids: Sequence[int]) -> None:
         """Tokens of the answer, whatever they came from."""
@@ -90,6 +133,8 @@ class Speculation:
             return
         self._answer += ids
         for id in ids:
+            if self._draft:
+                self._draft.saw(id)
             earlier, agreement = self._proposer.from_earlier, self._proposer.agreement
             came_true = self._proposer.push(id)
             if came_true is not None:
@@ -98,5 +143,28 @@ class Speculation:
     @property
     def report(self) -> Report:
         """Of the answer so far."""
-        gain = (self._seconds + self._saved) / self._seconds if self._seconds > 0 else 1.0
-        return Report(self._proposed, self._accepted, gain, self._resting)
+        ngram, draft = (
+            ProposerReport(share.proposed, share.accepted, self._gain(share.saved)) for share in self._shares
+        )
+        return Report(
+            ngram.proposed + draft.proposed,
+            ngram.accepted + draft.accepted,
+            self._gain(sum(share.saved for share in self._shares)),
+            self._resting,
+            ngram,
+            draft,
+            self._draft.draft.name if self._draft else "",
+        )
+
+    def _count(self, by_draft: bool, proposed: int, accepted: int, saved: float) -> None:
+        for share in (self._shares[by_draft], self.decision.totals[by_draft]):
+            share.proposed += proposed
+            share.accepted += accepted
+            share.saved += saved
+
+    def _gain(self, saved: float) -> float:
+        return (self._seconds + saved) / self._seconds if self._seconds > 0 else 1.0
+
+    def _begin_counting(self) -> None:
+        self._shares = Share(), Share()  # of the text, and of the draft
+        self._seconds, self._by_draft = 0.0, False

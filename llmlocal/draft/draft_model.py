@@ -1,0 +1,150 @@
+"""A draft: the engine of a smaller model, which follows a text and continues it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import models
+from ..engine import Engine, Logits
+from ..errors import UsageError
+from ..gguf import GGUFFile, open_gguf
+from ..model_info.memory import memory
+from ..model_info.recurrent_memory import state_memory
+from ..model_info.weight_memory import copies_weights
+from ..model_info.work import work
+from ..speculation.draft import Choose
+from ..text import escaped
+from .vocabulary import difference
+
+
+class DraftModel:
+    """A smaller model with the vocabulary of `target`; `speculation.draft.Draft` says what it is for.
+
+    `ends` are the ids after which nothing is proposed. Its engine has one sequence, which holds the text that was
+    continued last; what another text shares with it is not read again.
+    """
+
+    def __init__(self, gguf: GGUFFile, target: GGUFFile, ends: Collection[int]) -> None:
+        """Raises UsageError for a file that cannot be a draft of `target`, BadFileError for an unknown architecture."""
+        check_draft(gguf, target)
+        self.gguf, self._ends = gguf, ends
+        self.share = work(gguf.tensors, gguf.metadata).nbytes / max(work(target.tensors, target.metadata).nbytes, 1.0)
+        self._engine: Engine | None = None
+        self._rows = 0  # of the target's logits
+
+    @classmethod
+    def open(cls, path: Path | str, target: GGUFFile, ends: Collection[int]) -> DraftModel:
+        """Open a file, whose engine is not there yet. Raises NotFoundError, BadFileError, UsageError."""
+        gguf = open_gguf(path)
+        try:
+            return cls(gguf, target, ends)
+        except BaseException:
+            gguf.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.gguf.path.stem
+
+    def needed(self, n_ctx: int, kv_type: str) -> int:
+        """Bytes of memory that it takes besides those of the target."""
+        estimate = memory(self.gguf.metadata, self.gguf.tensors, n_ctx, kv_type)
+        return estimate.total - estimate.program
+
+    def record(self, target: Engine, weights: str, kv_type: str, free: int | None = None) -> Engine:
+        """Its engine for texts of `target`, not loaded yet; the other arguments are those of `copies_weights`."""
+        gguf, n_ctx = self.gguf, target.n_ctx
+        copied = copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx, kv_type, free)
+        self._engine = Engine.open(
+            gguf, n_ctx=n_ctx, n_threads=target.n_threads, kv_type=kv_type, copy_weights=copied, load=False
+        )
+        self._rows = target.n_vocab
+        return self._engine
+
+    @property
+    def engine(self) -> Engine:
+        """Its engine, once it is recorded."""
+        assert self._engine is not None
+        return self._engine
+
+    def unread(self, ids: Sequence[int]) -> int:
+        """How many tokens of a text have to be read before it is continued, at least 1."""
+        return len(ids) - self._shared(ids)
+
+    def read(self, ids: Sequence[int], most: int) -> int:
+        """Read at most `most` tokens of a text, never its last one; returns how many it were."""
+        shared = self._shared(ids)
+        part = ids[shared : min(shared + most, len(ids) - 1)]
+        if not part or max(part) >= self.engine.n_vocab:
+            return 0
+        self.engine.truncate(shared)
+        self.engine.prefill(part)
+        return len(part)
+
+    def continuation(self, ids: Sequence[int], choose: Choose) -> Iterator[tuple[int, float]]:
+        """Tokens after the text, one run each, with the draft's probability of each; ends where nothing follows.
+
+        Raises BadFileError where its logits are not finite.
+        """
+        engine, shared = self.engine, self._shared(ids)
+        part: Sequence[int] = ids[shared:]
+        engine.truncate(shared)
+        proposed: list[int] = []
+        while max(part) < engine.n_vocab and engine.length() + len(part) <= engine.n_ctx:
+            logits = self._row(engine.prefill(part))
+            id = choose(logits, proposed)
+            yield id, _probability(logits, id)
+            if id in self._ends:
+                return
+            proposed.append(id)
+            part = [id]
+
+    def close(self) -> None:
+        """Close the engine and the file."""
+        if self._engine is not None:
+            self._engine.close()
+        self.gguf.close()
+
+    def _shared(self, ids: Sequence[int]) -> int:
+        """How many tokens of a text, without its last one, the engine holds at the beginning of its own."""
+        held = self.engine.history()
+        low, high = 0, min(len(held), len(ids) - 1)
+        if held[:high] == ids[:high]:
+            return high
+        while low < high:
+            middle = (low + high + 1) // 2
+            if held[low:middle] == ids[low:middle]:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _row(self, logits: Logits) -> Logits:
+        """Logits with as many entries as those of the target, -inf for tokens that only it has."""
+        if len(logits) >= self._rows:
+            return logits[: self._rows]
+        row = np.full(self._rows, -np.inf, np.float32)
+        row[: len(logits)] = logits
+        return row
+
+
+def check_draft(gguf: GGUFFile, target: GGUFFile) -> None:
+    """Raises UsageError where the one file cannot propose tokens for the other, BadFileError for unknown ones."""
+    name = escaped(str(gguf.path))
+    if models.kind(models.find(gguf.metadata.get("general.architecture"), str(gguf.path))) == models.ENCODER:
+        raise UsageError(f"{name}: is an encoder, a draft has to predict the next token", "name another --draft")
+    if state_memory(gguf.metadata):
+        said = "is recurrent: a draft has to drop the tokens that did not come true"
+        raise UsageError(f"{name}: {said}", "name another --draft")
+    if found := difference(gguf.metadata, target.metadata):
+        said = f"cannot be a draft of {escaped(target.path.name)}: {found}"
+        raise UsageError(f"{name}: {said}", "a draft is a smaller model of the same family; --draft auto finds one")
+
+
+def _probability(logits: Logits, id: int) -> float:
+    """Of a token, by logits (n_vocab,) before sampling."""
+    return float(1 / np.exp(logits - logits[id]).sum())

@@ -1,0 +1,411 @@
+"""A draft: a smaller model proposes tokens, the text is that of plain decoding, and what does not pay rests."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
+
+from llmlocal import guide, load
+from llmlocal.chat_format.prompt import Prompt
+from llmlocal.draft.choice import smallest_draft
+from llmlocal.draft.draft_model import DraftModel
+from llmlocal.draft.vocabulary import difference
+from llmlocal.errors import BadFileError, NotFoundError, ResourceError, UsageError
+from llmlocal.generation.events import Finished, Token
+from llmlocal.generation.sampling_params import SamplingParams
+from llmlocal.generation.session import Session
+from llmlocal.gguf import open_gguf
+from llmlocal.model_info.memory_limit import check_memory
+from llmlocal.speculation.decision import Decision
+from llmlocal.speculation.draft import LONGEST_REST, NEAR, PIECE, DraftProposer
+from llmlocal.speculation.speculation import MOST, Speculation
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+make_model = import_module("make_model")
+CONTEXT, ANSWER = 420, 40
+GREEDY, WARM = SamplingParams(temperature=0), SamplingParams(temperature=1.0, seed=4)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    make_model.make_model("tiny-llama-256", path := tmp_path_factory.mktemp("draft") / "m.gguf", form="Q4_K")
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(tiny: Path) -> Path:
+    """A model of other random weights, with the same vocabulary."""
+    make_model.make_model("tiny-llama", path := tiny.with_name("small.gguf"), form="Q8_0")
+    return path
+
+
+def prompts(n: int) -> list[list[int]]:
+    rng = np.random.default_rng(7)
+    return [rng.integers(3, 400, int(rng.integers(2, 300 if i % 3 == 2 else 60))).tolist() for i in range(n)]
+
+
+def answered(session: Session, ids: Sequence[int], params: SamplingParams, **more: Any) -> tuple[list[Any], Finished]:
+    *tokens, end = session.answer(Prompt("", [*ids], True), max_tokens=ANSWER, sampling=params, **more)
+    assert isinstance(end, Finished)
+    made = [token for token in tokens if isinstance(token, Token)]
+    assert session.engine.history() == [*ids, *(token.id for token in made)][:-1]
+    return made, end
+
+
+def check_texts(
+    target: Path, draft: Path, some: Sequence[Sequence[int]], params: Sequence[SamplingParams], threads: int = 2
+) -> tuple[int, int]:
+    """Answers with and without the draft are the same; returns how many of its tokens were proposed and accepted."""
+    proposed = accepted = 0
+    how: dict[str, Any] = {"n_ctx": CONTEXT, "weights": "copy"}
+    with (
+        Session.open(target, n_threads=1, **how) as plain,
+        Session.open(target, n_threads=threads, speculate="draft", draft=draft, **how) as other,
+    ):
+        for ids in some:
+            for param in params:
+                (wanted, end), (got, told) = answered(plain, ids, param), answered(other, ids, param)
+                assert got == wanted and told.reason == end.reason
+                part = told.speculation.draft
+                assert told.speculation.ngram.proposed == 0 and told.speculation.draft_name == draft.stem
+                proposed, accepted = proposed + part.proposed, accepted + part.accepted
+    return proposed, accepted
+
+
+def test_a_draft_that_is_the_model_itself_is_always_right(tiny: Path) -> None:
+    """With a temperature, too: draws have the same random numbers."""
+    proposed, accepted = check_texts(tiny, tiny, prompts(3), [GREEDY, WARM])
+    assert proposed == accepted > 3 * ANSWER
+
+
+def test_a_draft_of_random_weights_changes_no_text(tiny: Path, small: Path) -> None:
+    proposed, accepted = check_texts(tiny, small, prompts(3), [GREEDY, WARM])
+    assert accepted < proposed / 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_the_text_of_many_prompts(tiny: Path, small: Path, threads: int) -> None:
+    """200 prompts, a quarter of them for each number of threads, greedy and with five seeds, and two drafts."""
+    seeds = [SamplingParams(temperature=0.2 + 0.3 * seed, seed=seed) for seed in range(5)]
+    some = prompts(200)[threads - 1 :: 4]
+    proposed, accepted = check_texts(tiny, tiny, some, [GREEDY, *seeds], threads)
+    assert proposed == accepted
+    check_texts(tiny, small, some, [GREEDY, *seeds], threads)
+
+
+def test_a_trained_draft() -> None:
+    """The guide, whose distributions are sharp, as its own draft beside plain decoding of questions."""
+    path = guide.path()
+    with Session.open(path, n_threads=1) as plain, Session.open(path, speculate="draft", draft=path) as other:
+        for text in ("How do I chat?", "What is a KV cache?"):
+            ids = plain.tokenizer.encode(text)
+            (wanted, _), (got, end) = answered(plain, ids, WARM), answered(other, ids, WARM)
+            assert got == wanted and end.speculation.draft.accepted == end.speculation.draft.proposed > 0
+
+
+def test_forms_stops_and_mirostat_are_those_of_plain_decoding(tiny: Path) -> None:
+    cases: list[tuple[SamplingParams, dict[str, Any]]] = [
+        (GREEDY, {"logprobs": 2}),
+        (WARM, {"stop": ["e"]}),
+        (SamplingParams(seed=2, mirostat=2, repeat_penalty=1.1), {}),
+        (SamplingParams(seed=3, temperature=0, logit_bias={2: -np.inf}), {}),
+    ]
+    with (
+        Session.open(tiny, n_ctx=CONTEXT, n_threads=2, weights="copy") as plain,
+        Session.open(tiny, n_ctx=CONTEXT, n_threads=2, weights="copy", speculate="draft", draft=tiny) as other,
+    ):
+        for params, more in cases:
+            for ids in prompts(2):
+                assert answered(other, ids, params, **more)[0] == answered(plain, ids, params, **more)[0], more
+
+
+def test_the_draft_follows_the_text(tiny: Path) -> None:
+    """What is asked for next shares a beginning with what was continued last, or nothing; the cache is that of both."""
+
+    def best(logits: Any, _: Sequence[int]) -> int:
+        return int(logits.argmax())
+
+    def said(draft: DraftModel, ids: list[int], n: int) -> list[int]:
+        return [id for _, (id, _) in zip(range(n), draft.continuation(ids, best), strict=False)]
+
+    def opened() -> DraftModel:
+        draft = DraftModel.open(tiny, session.gguf, ())
+        draft.record(session.engine, "map", "f16").load()
+        return draft
+
+    with Session.open(tiny, n_ctx=CONTEXT, n_threads=1) as session:
+        draft, ids = opened(), prompts(3)[2]
+        assert draft.unread(ids) == len(ids)
+        assert draft.read(ids, NEAR) == NEAR and draft.unread(ids) == len(ids) - NEAR
+        guesses = said(draft, ids, 5)
+        assert draft.unread([*ids, *guesses]) == 1 and draft.unread([*ids, *guesses[:2], 9]) == 1
+        assert draft.unread([*ids[:30], 1, 2]) == 2 and draft.unread([7]) == 1
+        for text in ([*ids, *guesses[:2], 9], [*ids[:30], 1, 2], [7, 8], [*ids[:9]]):
+            fresh = opened()
+            assert said(draft, text, 4) == said(fresh, text, 4)
+            fresh.close()
+        full = (ids * 9)[: CONTEXT - 1]
+        assert len(said(draft, full, 9)) == 2 and draft.read([3], 5) == 0
+        draft.close()
+
+
+# ---- which files ---------------------------------------------------------------------------------------------------
+
+
+def rewritten(source: Path, target: Path, change: Callable[[str, Any], Any]) -> Path:
+    """A copy of a file's metadata, with values changed, and of its tensors."""
+    reader = GGUFReader(source)
+    writer = GGUFWriter(target, str(reader.fields["general.architecture"].contents()))
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        kind = field.types[0]
+        more = field.types[-1] if kind == GGUFValueType.ARRAY else None
+        writer.add_key_value(name, change(name, field.contents()), kind, sub_type=more)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return target
+
+
+def test_files_that_cannot_be_drafts(tiny: Path, tmp_path: Path) -> None:
+    def opening(draft: Path | str, kind: type[Exception], match: str, target: Path = tiny, **how: Any) -> None:
+        with pytest.raises(kind, match=match):
+            Session.open(target, draft=draft, **{"speculate": "auto", **how}).close()
+
+    opening(tmp_path / "none.gguf", NotFoundError, "none.gguf")
+    (bad := tmp_path / "bad.gguf").write_bytes(tiny.read_bytes()[:5000])
+    opening(bad, BadFileError, "bad.gguf")
+    opening(guide.path(), UsageError, "cannot be a draft of m.gguf: the tokens differ|kind of tokenizer differs")
+
+    def other_end(name: str, value: Any) -> Any:
+        return 5 if name == "tokenizer.ggml.eos_token_id" else value
+
+    opening(rewritten(tiny, tmp_path / "end.gguf", other_end), UsageError, "eos_token_id differs")
+    make_model.make_model("tiny-qwen3-256", bert := tmp_path / "q.gguf", form="Q8_0")
+    reader = bytearray(bert.read_bytes())
+    bert.write_bytes(bytes(reader).replace(b"qwen3", b"bert\0", 1))
+    opening(bert, BadFileError, "")
+    with pytest.raises(UsageError, match="there is no draft"):
+        Session.open(tiny, speculate="draft")
+    with pytest.raises(NotFoundError, match="no draft"):
+        Session.open(shutil.copy(tiny, tmp_path / "alone.gguf"), speculate="draft", draft="auto")
+
+
+def test_recurrent_models_and_encoders(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmlocal.draft import draft_model
+    from llmlocal.generation import session as sessions
+
+    monkeypatch.setattr(draft_model, "state_memory", lambda _: 1)
+    with pytest.raises(UsageError, match="is recurrent"):
+        Session.open(tiny, speculate="auto", draft=tiny)
+    monkeypatch.undo()
+    monkeypatch.setattr(draft_model.models, "kind", lambda _: "encoder")
+    with pytest.raises(UsageError, match="is an encoder"):
+        Session.open(tiny, speculate="auto", draft=tiny)
+    monkeypatch.undo()
+    monkeypatch.setattr(sessions, "state_memory", lambda _: 1)
+    with pytest.raises(UsageError, match="the model is recurrent"):
+        Session.open(tiny, speculate="auto", draft=tiny)
+    with Session.open(tiny, speculate="auto", draft="auto") as session:
+        assert session.draft is None and "recurrent" in session.notes[0]
+
+
+def test_vocabularies() -> None:
+    def of(tokens: list[str], **more: Any) -> dict[str, Any]:
+        keys = {"model": "gpt2", "tokens": tokens, "token_type": [1] * len(tokens), "merges": ["a b"], **more}
+        return {f"tokenizer.ggml.{name}": value for name, value in keys.items()}
+
+    same = of(["a", "b"])
+    assert difference(same, of(["a", "b"])) == ""
+    assert difference(same, of(["a", "b"], bos_token_id=1)) == ""
+    assert "bos" in difference(of(["a", "b"], bos_token_id=0), of(["a", "b"], bos_token_id=1))
+    assert "tokens" in difference(same, of(["a", "c"])) and "tokens" in difference(same, of(["a", "b", "c"]))
+    padded = of(["a", "b", "[PAD2]"], token_type=[1, 1, 5])
+    assert difference(same, padded) == difference(padded, same) == ""
+    assert "tokens" in difference(of(["a", "c"]), padded)
+    assert "merges" in difference(same, of(["a", "b"], merges=["b a"]))
+    assert "kind" in difference(same, of(["a", "b"], model="llama"))
+    assert "missing" in difference(same, {}) and "missing" in difference({"tokenizer.ggml.tokens": "ab"}, same)
+
+
+def test_auto_takes_the_smallest_that_is_much_smaller(tiny: Path, small: Path, tmp_path: Path) -> None:
+    target = Path(shutil.copy(tiny, tmp_path / "target.gguf"))
+    shutil.copy(tiny, tmp_path / "same-size.gguf")
+    shutil.copy(guide.path(), tmp_path / "another-vocabulary.gguf")
+    (tmp_path / "damaged.gguf").write_bytes(b"GGUF" + bytes(20))
+    with open_gguf(target) as gguf:
+        assert smallest_draft(gguf) is None
+        shutil.copy(small, draft := tmp_path / "draft.gguf")
+        assert smallest_draft(gguf) == draft
+    with Session.open(target, speculate="auto", draft="auto") as session:
+        assert session.draft is not None and session.draft.name == "draft" and not session.notes
+        assert 0 < session.draft.share < 0.22
+    draft.unlink()
+    with Session.open(target, speculate="auto", draft="auto") as session:
+        assert session.draft is None and session.notes[0].startswith("no draft")
+
+
+def test_memory_counts_the_draft(tiny: Path) -> None:
+    with Session.open(tiny, n_ctx=64, speculate="auto", draft=tiny) as session:
+        data, tensors = session.gguf.metadata, session.gguf.tensors
+        assert session.draft_memory > sum(tensor.nbytes for tensor in tensors.values())
+        check_memory(data, tensors, 64, free=1 << 31)
+        with pytest.raises(ResourceError, match="beside the draft") as told:
+            check_memory(data, tensors, 64, free=1 << 31, draft=(1 << 31) - 1)
+        assert "--draft" in told.value.hint
+
+
+def test_the_python_api_takes_a_draft(tiny: Path) -> None:
+    with load(tiny, ctx=128, threads=1, draft=tiny, speculate="draft") as model, load(tiny, ctx=128) as plain:
+        answer = model.generate("ab", raw=True, max_tokens=12, temp=0)
+        assert answer.text == plain.generate("ab", raw=True, max_tokens=12, temp=0).text
+    with pytest.raises(NotFoundError):
+        load(tiny, draft="no-such-model-anywhere.gguf")
+
+
+# ---- the decision, by a clock of its own ---------------------------------------------------------------------------
+
+
+class Clock:
+    """Seconds that pass only when something is said to take them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SimulatedDraft:
+    """A draft that is right with the chance `right`, one token after the other; each takes `token` seconds."""
+
+    name = "simulated"
+
+    def __init__(self, clock: Clock, text: Sequence[int], right: float, token: float, read: float) -> None:
+        self.clock, self.text, self.right, self.share = clock, text, right, token
+        self._token, self._read, self._rng, self.held = token, read, np.random.default_rng(3), 0
+        self.read_tokens = 0
+
+    def unread(self, ids: Sequence[int]) -> int:
+        self.held = min(self.held, len(ids) - 1)
+        return len(ids) - self.held
+
+    def read(self, ids: Sequence[int], most: int) -> int:
+        n = min(most, self.unread(ids) - 1)
+        self.held, self.read_tokens = self.held + n, self.read_tokens + n
+        self.clock.now += n * self._read
+        return n
+
+    def continuation(self, ids: Sequence[int], choose: Any) -> Iterator[tuple[int, float]]:
+        n = self.unread(ids)
+        self.clock.now += self._token if n == 1 else max(self._token, n * self._read)
+        at = len(ids)
+        while at < len(self.text):
+            hit = self._rng.random() < self.right
+            yield (self.text[at] if hit else -1), self.right
+            self.held, at = at, at + 1
+            self.clock.now += self._token
+
+
+def simulated(
+    text: Sequence[int], ratio: Callable[[int], float], right: float, token: float, depth: int = 300, read: float = 0.0
+) -> tuple[float, Speculation, SimulatedDraft]:
+    """How many times as fast a text is generated as token by token, in runs of one second."""
+    clock = Clock()
+    draft = SimulatedDraft(clock, text, right, token, read or token / 4)
+    speculation = Speculation(Decision(), MOST + 1, draft=DraftProposer(draft, clock))
+    speculation.begin(text[:depth], depth / 4)
+    at, begun = depth, clock.now
+    while at < len(text):
+        proposed = speculation.propose(len(text) - at - 1, text[:at], lambda logits, ids: 0)
+        took, hits = ratio(1 + len(proposed)), 0
+        while hits < len(proposed) and proposed[hits] == text[at + hits]:
+            hits += 1
+        clock.now += took
+        taken, at = text[at : at + hits + 1], at + hits + 1
+        speculation.took(taken)
+        speculation.ran(len(proposed), took, len(taken))
+    return (len(text) - depth) / (clock.now - begun), speculation, draft
+
+
+def random_text(n: int) -> list[int]:
+    return np.random.default_rng(1).integers(0, 5000, n).tolist()
+
+
+@pytest.mark.parametrize("slope", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("token", [0.05, 0.15])
+@pytest.mark.parametrize("right", [0.6, 0.8, 0.95])
+def test_the_gain_of_a_draft_is_what_is_predicted(slope: float, token: float, right: float) -> None:
+    """Within 15 % of the best number of tokens for a chance that never changes; never slower than 0.97."""
+    chances = np.cumprod([right] * MOST)
+    costs = np.array([1 + slope * n + token * n for n in range(1, MOST + 1)])
+    best = max(1.0, ((1 + np.cumsum(chances)) / costs).max())
+    gain, speculation, _ = simulated(random_text(1600), lambda n: 1 + slope * (n - 1), right, token)
+    assert gain >= max(0.97, 0.85 * best), (gain, best)
+    report = speculation.report
+    assert report.gain == pytest.approx(gain, rel=0.03) and report.draft.proposed + report.ngram.proposed > 0 or best < 1.1
+
+
+@pytest.mark.parametrize("slope", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("token", [0.05, 0.2, 1.0])
+def test_a_draft_that_is_never_right_rests(slope: float, token: float) -> None:
+    gain, speculation, draft = simulated(random_text(1300), lambda n: 1 + slope * (n - 1), 0.0, token)
+    assert gain >= (0.97 if token < 1 else 0.95) and speculation.report.draft.proposed < 30
+    assert speculation.report.draft.gain <= 1.0
+
+
+def test_a_draft_that_was_wrong_is_tried_again() -> None:
+    clock, text = Clock(), random_text(3000)
+    draft = SimulatedDraft(clock, text, 0.0, 0.05, 0.001)
+    speculation = Speculation(Decision(), MOST + 1, draft=DraftProposer(draft, clock))
+    proposed = 0
+    for answer in range(3):
+        speculation.begin(text[:300], 30.0)
+        draft.right = 0.0 if answer < 1 else 0.95
+        at = 300
+        while at < 1500:
+            some = speculation.propose(len(text) - at - 1, text[:at], lambda logits, ids: 0)
+            hits = next((i for i, id in enumerate(some) if id != text[at + i]), len(some))
+            speculation.took(text[at : at + hits + 1])
+            clock.now += 1 + 0.05 * len(some)
+            speculation.ran(len(some), 1 + 0.05 * len(some), hits + 1)
+            at += hits + 1
+        proposed = speculation.report.draft.proposed
+        assert proposed < 40 if answer < 1 else proposed > 0
+    assert proposed > 500
+
+
+def test_reading_a_long_prompt_is_bounded() -> None:
+    """It is read in pieces, for a part of the time that the model took, and not at all where that is too little."""
+    gain, _, draft = simulated(random_text(1300), lambda n: 1 + 0.05 * (n - 1), 0.9, 0.1, depth=1000, read=0.01)
+    assert draft.read_tokens >= 1000 - NEAR - 1 > PIECE and gain > 1.5
+    _, speculation, draft = simulated(random_text(1300), lambda n: 1 + 0.05 * (n - 1), 0.9, 0.1, depth=1000, read=2.0)
+    assert draft.read_tokens <= PIECE and speculation.report.gain > 0.5
+
+
+def test_texts_that_repeat_themselves_are_left_to_the_text() -> None:
+    """The proposer with the better speed is chosen."""
+    text = np.resize(random_text(300), 1600).tolist()
+    gain, speculation, _ = simulated(text, lambda n: 1 + 0.05 * (n - 1), 0.6, 0.2)
+    report = speculation.report
+    assert report.ngram.accepted > 10 * max(report.draft.accepted, 1) and gain > 5
+
+
+def test_a_rest_becomes_no_longer_than_the_longest() -> None:
+    proposer = DraftProposer(SimulatedDraft(Clock(), [], 0.0, 1.0, 1.0))
+    for _ in range(20):
+        proposer._rest_now()
+    assert proposer._resting == LONGEST_REST
