@@ -14,7 +14,7 @@ import pytest
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from llmlocal import guide, load
-from llmlocal.chat_format.prompt import Prompt
+from llmlocal.chat_format.prompt import Prompt, PromptRequest
 from llmlocal.draft.choice import smallest_draft
 from llmlocal.draft.draft_model import DraftModel
 from llmlocal.draft.vocabulary import difference
@@ -25,7 +25,7 @@ from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
 from llmlocal.model_info.memory_limit import check_memory
 from llmlocal.speculation.decision import Decision
-from llmlocal.speculation.draft import LONGEST_REST, NEAR, PIECE, DraftProposer
+from llmlocal.speculation.draft import FIRST_PIECE, LONGEST_REST, NEAR, PIECE, DraftProposer
 from llmlocal.speculation.speculation import MOST, Speculation
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -106,8 +106,8 @@ def test_a_trained_draft() -> None:
     """The guide, whose distributions are sharp, as its own draft beside plain decoding of questions."""
     path = guide.path()
     with Session.open(path, n_threads=1) as plain, Session.open(path, speculate="draft", draft=path) as other:
-        for text in ("How do I chat?", "What is a KV cache?"):
-            ids = plain.tokenizer.encode(text)
+        for text in (b"How do I chat with a model?", b"What is a KV cache?"):
+            ids = plain.prompt(PromptRequest(text)).ids
             (wanted, _), (got, end) = answered(plain, ids, WARM), answered(other, ids, WARM)
             assert got == wanted and end.speculation.draft.accepted == end.speculation.draft.proposed > 0
 
@@ -194,10 +194,6 @@ def test_files_that_cannot_be_drafts(tiny: Path, tmp_path: Path) -> None:
         return 5 if name == "tokenizer.ggml.eos_token_id" else value
 
     opening(rewritten(tiny, tmp_path / "end.gguf", other_end), UsageError, "eos_token_id differs")
-    make_model.make_model("tiny-qwen3-256", bert := tmp_path / "q.gguf", form="Q8_0")
-    reader = bytearray(bert.read_bytes())
-    bert.write_bytes(bytes(reader).replace(b"qwen3", b"bert\0", 1))
-    opening(bert, BadFileError, "")
     with pytest.raises(UsageError, match="there is no draft"):
         Session.open(tiny, speculate="draft")
     with pytest.raises(NotFoundError, match="no draft"):
@@ -270,8 +266,8 @@ def test_memory_counts_the_draft(tiny: Path) -> None:
 
 def test_the_python_api_takes_a_draft(tiny: Path) -> None:
     with load(tiny, ctx=128, threads=1, draft=tiny, speculate="draft") as model, load(tiny, ctx=128) as plain:
-        answer = model.generate("ab", raw=True, max_tokens=12, temp=0)
-        assert answer.text == plain.generate("ab", raw=True, max_tokens=12, temp=0).text
+        answer = model.generate("ab", raw=True, max_tokens=12, temperature=0)
+        assert answer.text == plain.generate("ab", raw=True, max_tokens=12, temperature=0).text
     with pytest.raises(NotFoundError):
         load(tiny, draft="no-such-model-anywhere.gguf")
 
@@ -345,9 +341,9 @@ def random_text(n: int) -> list[int]:
     return np.random.default_rng(1).integers(0, 5000, n).tolist()
 
 
-@pytest.mark.parametrize("slope", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("slope", [0.02, 0.3])
 @pytest.mark.parametrize("token", [0.05, 0.15])
-@pytest.mark.parametrize("right", [0.6, 0.8, 0.95])
+@pytest.mark.parametrize("right", [0.6, 0.95])
 def test_the_gain_of_a_draft_is_what_is_predicted(slope: float, token: float, right: float) -> None:
     """Within 15 % of the best number of tokens for a chance that never changes; never slower than 0.97."""
     chances = np.cumprod([right] * MOST)
@@ -356,13 +352,14 @@ def test_the_gain_of_a_draft_is_what_is_predicted(slope: float, token: float, ri
     gain, speculation, _ = simulated(random_text(1600), lambda n: 1 + slope * (n - 1), right, token)
     assert gain >= max(0.97, 0.85 * best), (gain, best)
     report = speculation.report
-    assert report.gain == pytest.approx(gain, rel=0.03) and report.draft.proposed + report.ngram.proposed > 0 or best < 1.1
+    assert report.gain == pytest.approx(gain, rel=0.03)
+    assert report.draft.proposed or best < 1.1
 
 
-@pytest.mark.parametrize("slope", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("slope", [0.02, 1.0])
 @pytest.mark.parametrize("token", [0.05, 0.2, 1.0])
 def test_a_draft_that_is_never_right_rests(slope: float, token: float) -> None:
-    gain, speculation, draft = simulated(random_text(1300), lambda n: 1 + slope * (n - 1), 0.0, token)
+    gain, speculation, _ = simulated(random_text(1300), lambda n: 1 + slope * (n - 1), 0.0, token)
     assert gain >= (0.97 if token < 1 else 0.95) and speculation.report.draft.proposed < 30
     assert speculation.report.draft.gain <= 1.0
 
@@ -393,7 +390,7 @@ def test_reading_a_long_prompt_is_bounded() -> None:
     gain, _, draft = simulated(random_text(1300), lambda n: 1 + 0.05 * (n - 1), 0.9, 0.1, depth=1000, read=0.01)
     assert draft.read_tokens >= 1000 - NEAR - 1 > PIECE and gain > 1.5
     _, speculation, draft = simulated(random_text(1300), lambda n: 1 + 0.05 * (n - 1), 0.9, 0.1, depth=1000, read=2.0)
-    assert draft.read_tokens <= PIECE and speculation.report.gain > 0.5
+    assert draft.read_tokens == FIRST_PIECE and speculation.report.gain > 0.85
 
 
 def test_texts_that_repeat_themselves_are_left_to_the_text() -> None:

@@ -66,8 +66,9 @@ class Costs:
         """
         known = [(1, 1.0), *self._known.items()]
         out: list[float] = []
+        below = 0
         for size in range(1, most + 1):
-            below = max(i for i, (at, _) in enumerate(known) if at <= size)
+            below += below + 1 < len(known) and known[below + 1][0] <= size
             at, cost = known[below]
             if below + 1 < len(known):
                 other, higher = known[below + 1]

@@ -14,11 +14,12 @@ from .decision import Decision
 CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.97)  # the least of each class: the draft's probability of its own token
 BY_CONFIDENCE = (0.2, 0.4, 0.6, 0.75, 0.85, 0.95)  # first guess of the chance in each class
 ANY, BY_ITSELF = (0.0,), (0.8,)  # one class for all proposals, and the first guess of their chance
-NEAR = 8  # tokens that are read in the step that proposes; more are read before, in pieces
-PIECE = 256  # tokens of a text that are read in one step
+NEAR = 2  # unread tokens that belong to a proposal; more of them are read before it, in pieces
+FIRST_PIECE, PIECE = 16, 256  # tokens of a text that are read in one step: the first time, and once it was measured
 MOST_ALWAYS = 7  # tokens that are proposed where it is not asked what pays
 REMEMBERED = 15  # durations
-READ_SHARE = 0.3  # of a token's time that reading one among many is taken for, as long as it was not measured
+# Of a token's time, what reading one among few and among many is taken for, as long as it was not measured.
+READ_SHARES = (0.8, 0.3)
 PROMPT_SHARE = 0.25  # of the time that the model read a prompt for: what reading it in the draft may cost besides
 SHORTEST_REST, LONGEST_REST = 64, 4096  # runs of the model
 
@@ -56,7 +57,8 @@ class DraftProposer:
     def __init__(self, draft: Draft, clock: Callable[[], float] = perf_counter) -> None:
         self.draft, self._clock = draft, clock
         self._singles: deque[float] = deque(maxlen=REMEMBERED)  # seconds of a token
-        self._reads: deque[float] = deque(maxlen=REMEMBERED)  # seconds for each token among several
+        # Seconds for each token among few, and among many.
+        self._reads = tuple(deque[float](maxlen=REMEMBERED) for _ in READ_SHARES)
         self._sure, self._any = Acceptance(CONFIDENCES, BY_CONFIDENCE), Acceptance(ANY, BY_ITSELF)
         self._tried: deque[tuple[int, float]] = deque()  # proposals of the last run, with their probabilities
         self._resting, self._rest, self._gained = 0, SHORTEST_REST, 0.0
@@ -104,7 +106,8 @@ class DraftProposer:
         single = decision.costs.single
         unread = self.draft.unread(ids)
         token = self._token(single)
-        beside = [(self._reading(min(unread, NEAR), single) + i * token) / single for i in range(most)]
+        reading = self._reading(unread if unread <= NEAR else 1, single)
+        beside = [(reading + i * token) / single for i in range(most)]
         chances = self._any.chances(0, most)
         expected, count = decision.best(chances, beside)
         if not count:
@@ -176,7 +179,7 @@ class DraftProposer:
         if tokens == 1:
             self._singles.append(seconds)
         else:
-            self._reads.append(seconds / tokens)
+            self._reads[tokens > NEAR].append(seconds / tokens)
 
     def _token(self, single: float) -> float:
         """Seconds of a token."""
@@ -187,7 +190,9 @@ class DraftProposer:
         token = self._token(single)
         if tokens == 1:
             return token
-        return max(token, tokens * (median(self._reads) if self._reads else READ_SHARE * token))
+        many = tokens > NEAR
+        measured = self._reads[many]
+        return max(token, tokens * (median(measured) if measured else READ_SHARES[many] * token))
 
     def _timed_read(self, ids: Sequence[int], most: int) -> float:
         begun = self._clock()
@@ -203,7 +208,8 @@ class DraftProposer:
         single = decision.costs.single
         if self._reading(unread, single) > self._allowance + max(decision.account, 0.0) * single:
             return False
-        seconds = self._timed_read(ids, min(PIECE, unread - 1))
+        piece = PIECE if self._reads[True] else FIRST_PIECE
+        seconds = self._timed_read(ids, min(piece, unread - 1))
         allowed = min(self._allowance, seconds)
         self._allowance -= allowed
         self._allowed += allowed
