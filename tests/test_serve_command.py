@@ -59,10 +59,12 @@ def test_every_option_reaches_the_server(said: Said, tiny: Path, tmp_path: Path,
     reach = ["--host", "localhost", "--port", "0", "--api-key-file", str(keys)]
     sharing = ["--parallel", "2", "--queue", "0", "--idle-unload", "2h", "--grace", "7", "--prompt-cache", "off"]
     loading = ["--template", "chatml", "--ctx", "99", "--threads", "1", "--kv-type", "q8_0", "--weights", "copy"]
-    assert said("serve", tiny, *reach, *sharing, *loading, "--speculate", "ngram", "--yes", "--verbose") == (0, "", "")
+    assert said(
+        "serve", tiny, *reach, *sharing, *loading, "--speculate", "draft", "--draft", tiny, "--yes", "--verbose"
+    ) == (0, "", "")
     listener, paths, settings, grace, _, more = got
     assert listener.access.keys == (KEY,) and paths == {"tiny": tiny} and grace == 7 and more == {"verbose": True}
-    assert settings == Settings(99, 1, 2, 0, "q8_0", "copy", "ngram", True, "chatml", 7200.0, False)
+    assert settings == Settings(99, 1, 2, 0, "q8_0", "copy", "draft", True, "chatml", 7200.0, False, tiny)
 
 
 def test_the_packages_are_named_where_they_are_missing(said: Said, monkeypatch: Any) -> None:

@@ -24,8 +24,8 @@ class Settings:
     kv_type: str = "f16"
     weights: str = "auto"
     speculate: str = "off"
-    draft: Path | str | None = None
     force: bool = False
     template: str | None = None
     idle_unload: float | None = None
     prompt_cache: bool = False
+    draft: Path | str | None = None

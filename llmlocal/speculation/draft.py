@@ -61,7 +61,7 @@ class DraftProposer:
         self._reads = tuple(deque[float](maxlen=REMEMBERED) for _ in READ_SHARES)
         self._sure, self._any = Acceptance(CONFIDENCES, BY_CONFIDENCE), Acceptance(ANY, BY_ITSELF)
         self._tried: deque[tuple[int, float]] = deque()  # proposals of the last run, with their probabilities
-        self._resting, self._rest, self._gained = 0, SHORTEST_REST, 0.0
+        self._resting, self._rest, self._gained = 0, SHORTEST_REST // 2, 0.0
         self._allowance = 0.0  # seconds
         self._spent = self._allowed = 0.0  # seconds since the last run, and those of them that were allowed
 
