@@ -370,13 +370,10 @@ class SimulatedDraft:
             self.clock.now += self._token
 
 
-def simulated(
-    text: Sequence[int], ratio: Callable[[int], float], right: float, token: float, depth: int = 300, read: float = 0.0
-) -> tuple[float, Speculation, SimulatedDraft]:
-    """How many times as fast a text is generated as token by token, in runs of one second."""
-    clock = Clock()
-    draft = SimulatedDraft(clock, text, right, token, read or token / 4)
-    speculation = Speculation(Decision(), MOST + 1, draft=DraftProposer(draft, clock))
+def generate(
+    speculation: Speculation, clock: Clock, text: Sequence[int], depth: int, ratio: Callable[[int], float]
+) -> float:
+    """How many times as fast a text is generated after `depth` tokens as token by token, in runs of one second."""
     speculation.begin(text[:depth], depth / 4)
     at, begun = depth, clock.now
     while at < len(text):
@@ -388,23 +385,34 @@ def simulated(
         taken, at = text[at : at + hits + 1], at + hits + 1
         speculation.took(taken)
         speculation.ran(len(proposed), took, len(taken))
-    return (len(text) - depth) / (clock.now - begun), speculation, draft
+    speculation.end()
+    return (len(text) - depth) / (clock.now - begun)
 
 
-def random_text(n: int) -> list[int]:
-    return np.random.default_rng(1).integers(0, 5000, n).tolist()
+def simulated(
+    text: Sequence[int], ratio: Callable[[int], float], right: float, token: float, depth: int = 300, read: float = 0.0
+) -> tuple[float, Speculation, SimulatedDraft]:
+    """A first answer: its gain, and what made it."""
+    clock = Clock()
+    draft = SimulatedDraft(clock, text, right, token, read or token / 4)
+    speculation = Speculation(Decision(), MOST + 1, draft=DraftProposer(draft, clock))
+    return generate(speculation, clock, text, depth, ratio), speculation, draft
+
+
+def random_text(n: int, seed: int = 1) -> list[int]:
+    return np.random.default_rng(seed).integers(0, 5000, n).tolist()
 
 
 @pytest.mark.parametrize("slope", [0.02, 0.3])
 @pytest.mark.parametrize("token", [0.05, 0.15])
 @pytest.mark.parametrize("right", [0.6, 0.95])
 def test_the_gain_of_a_draft_is_what_is_predicted(slope: float, token: float, right: float) -> None:
-    """Within 15 % of the best number of tokens for a chance that never changes; never slower than 0.97."""
+    """Within 15 % of the best number of tokens for a chance that never changes; never slower than 0.98."""
     chances = np.cumprod([right] * MOST)
     costs = np.array([1 + slope * n + token * n for n in range(1, MOST + 1)])
     best = max(1.0, ((1 + np.cumsum(chances)) / costs).max())
     gain, speculation, _ = simulated(random_text(1600), lambda n: 1 + slope * (n - 1), right, token)
-    assert gain >= max(0.97, 0.85 * best), (gain, best)
+    assert gain >= max(0.98, 0.85 * best), (gain, best)
     report = speculation.report
     assert report.gain == pytest.approx(gain, rel=0.03)
     assert report.draft.proposed or best < 1.1
@@ -414,29 +422,22 @@ def test_the_gain_of_a_draft_is_what_is_predicted(slope: float, token: float, ri
 @pytest.mark.parametrize("token", [0.05, 0.2, 1.0])
 def test_a_draft_that_is_never_right_rests(slope: float, token: float) -> None:
     gain, speculation, _ = simulated(random_text(1300), lambda n: 1 + slope * (n - 1), 0.0, token)
-    assert gain >= (0.97 if token < 1 else 0.95) and speculation.report.draft.proposed < 30
+    assert gain >= 0.98 and speculation.report.draft.proposed < 30
     assert speculation.report.draft.gain <= 1.0
 
 
 def test_a_draft_that_was_wrong_is_tried_again() -> None:
-    clock, text = Clock(), random_text(3000)
-    draft = SimulatedDraft(clock, text, 0.0, 0.05, 0.001)
+    """It rests once nothing is expected of it any more, and is then taken for better again, in a later answer."""
+    clock = Clock()
+    draft = SimulatedDraft(clock, (), 0.0, 0.05, 0.001)
     speculation = Speculation(Decision(), MOST + 1, draft=DraftProposer(draft, clock))
-    proposed = 0
-    for answer in range(3):
-        speculation.begin(text[:300], 30.0)
-        draft.right = 0.0 if answer < 1 else 0.95
-        at = 300
-        while at < 1500:
-            some = speculation.propose(len(text) - at - 1, text[:at], lambda logits, ids: 0)
-            hits = next((i for i, id in enumerate(some) if id != text[at + i]), len(some))
-            speculation.took(text[at : at + hits + 1])
-            clock.now += 1 + 0.05 * len(some)
-            speculation.ran(len(some), 1 + 0.05 * len(some), hits + 1)
-            at += hits + 1
-        proposed = speculation.report.draft.proposed
-        assert proposed < 40 if answer < 1 else proposed > 0
-    assert proposed > 500
+    counts, gains = [], []
+    for answer in range(16):
+        draft.text, draft.held = random_text(500, answer), 0
+        draft.right = 0.0 if answer < 10 else 0.95
+        gains.append(generate(speculation, clock, draft.text, 300, lambda n: 1 + 0.3 * (n - 1)))
+        counts.append(speculation.report.draft.proposed)
+    assert min(gains[:10]) > 0.97 and sum(counts[5:10]) < 10 and max(gains[10:]) > 1.5, (counts, gains)
 
 
 def test_reading_a_long_prompt_is_bounded() -> None:

@@ -60,7 +60,7 @@ class DraftProposer:
         # Seconds for each token among few, and among many.
         self._reads = tuple(deque[float](maxlen=REMEMBERED) for _ in READ_SHARES)
         self._sure, self._any = Acceptance(CONFIDENCES, BY_CONFIDENCE), Acceptance(ANY, BY_ITSELF)
-        self._tried: deque[tuple[int, float]] = deque()  # proposals of the last run, with their probabilities
+        self._tried: deque[tuple[int, float]] = deque()  # what it said last, with its probabilities
         self._resting, self._rest, self._gained = 0, SHORTEST_REST // 2, 0.0
         self._allowance = 0.0  # seconds
         self._spent = self._allowed = 0.0  # seconds since the last run, and those of them that were allowed
@@ -88,7 +88,7 @@ class DraftProposer:
         return spent
 
     def saw(self, id: int) -> None:
-        """The next token of the text: whether a proposal came true."""
+        """The next token of the text: whether what the draft said came true, also where it was not checked."""
         if self._tried:
             proposed, sure = self._tried.popleft()
             self._sure.saw(sure, proposed == id)
@@ -143,7 +143,7 @@ class DraftProposer:
             expected += chance
             if (speed := expected / (ratios[n] + spent)) > best:
                 keep, best = n, speed
-        return self._try(found[:keep])
+        return self._try(found)[:keep]
 
     def always(self, ids: Sequence[int], most: int, choose: Choose) -> list[int]:
         """At most `most` tokens after the text, whether they pay or not."""
