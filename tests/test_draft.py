@@ -217,7 +217,7 @@ def test_recurrent_models_and_encoders(tiny: Path, tmp_path: Path, monkeypatch: 
         Session.open(tiny, speculate="auto", draft=tiny)
     monkeypatch.undo()
     monkeypatch.setattr(draft_model.models, "kind", lambda _: "encoder")
-    with pytest.raises(UsageError, match="is an encoder"):
+    with pytest.raises(UsageError, match="has an encoder"):
         Session.open(tiny, speculate="auto", draft=tiny)
     monkeypatch.undo()
     monkeypatch.setattr(sessions, "state_memory", lambda _: 1)

@@ -135,8 +135,8 @@ class DraftModel:
 def check_draft(gguf: GGUFFile, target: GGUFFile) -> None:
     """Raises UsageError where the one file cannot propose tokens for the other, BadFileError for unknown ones."""
     name = escaped(str(gguf.path))
-    if models.kind(models.find(gguf.metadata.get("general.architecture"), str(gguf.path))) == models.ENCODER:
-        raise UsageError(f"{name}: is an encoder, a draft has to predict the next token", "name another --draft")
+    if models.kind(models.find(gguf.metadata.get("general.architecture"), str(gguf.path))) != models.DECODER:
+        raise UsageError(f"{name}: has an encoder, a draft has to continue texts", "name another --draft")
     if state_memory(gguf.metadata):
         said = "is recurrent: a draft has to drop the tokens that did not come true"
         raise UsageError(f"{name}: {said}", "name another --draft")
