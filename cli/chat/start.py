@@ -129,7 +129,7 @@ class Start:
         session = Session.open(name, **self.model_options.arguments())
         try:
             if not self.model_options.yes:
-                check_memory(session.gguf.metadata, session.gguf.tensors, session.n_ctx, self.model_options.kv_type)
+                check_memory(session.gguf.metadata, session.tensors, session.n_ctx, self.model_options.kv_type)
             session.cache = prompt_cache(self.cache if self.save else "off")
         except BaseException:
             session.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,14 @@ from ..constraints.grammar import Grammar
 from ..engine import Engine, Logits
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
+from ..lora.run_time import ScaledAdapter, changes
 from ..model_info.arch_value import arch_value
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
 from ..model_info.weight_memory import copies_weights
 from ..model_sizes import default_context
 from ..quant.jit.parallel_compile import Compilation
+from ..runtime.weight_copy import Shaped
 from ..speculation.speculation import MOST, Speculation
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
@@ -30,11 +32,11 @@ from .answer_tokens import AnswerTokens
 from .decoding import certain, cost_file, next_tokens, speculation_of
 from .events import Event, Events, Finished, PromptProgress
 from .prompt_cache import PromptCache
+from .sampler import Sampler
+from .sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from ..chat_format.call_form import CallForm
-from .sampler import Sampler
-from .sampling_params import SamplingParams
 
 ANSWER_ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
 MOST_TEXT, BLANKS = 1 << 28, 1 << 20  # bytes of a text for any context; blanks that templates and tokenizers drop
@@ -51,6 +53,8 @@ class Session:
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, record: Callable[[], Engine]) -> None:
         """`record` opens the engine, not yet loaded."""
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
+        self.lora: tuple[ScaledAdapter, ...] = ()
+        self.tensors: Mapping[str, Shaped] = gguf.tensors  # with the factors of adapters
         self.load_seconds = 0.0
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
         self.kv_type, self.speculate = "f16", "off"
@@ -70,27 +74,31 @@ class Session:
         kv_type: str = "f16",
         weights: str = "auto",
         speculate: str = "off",
+        lora: Sequence[ScaledAdapter] = (),
         force: bool = False,
     ) -> Session:
         """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
         `n_seqs` is the number of sequences, each of `n_ctx` tokens, of which `answer` uses the first.
-        `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`,
-        `copy` or `auto`; `speculate` whether `answer` proposes tokens, one of `speculation.MODES`. `force` loads the
-        engine even where memory does not suffice. Raises NotFoundError, BadFileError, UsageError; ResourceError when
-        the engine is loaded.
+        `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`, `copy` or `auto`; `speculate` whether
+        `answer` proposes tokens, one of `speculation.MODES`; `lora` are adapters whose sum is added to the weights.
+        `force` loads the engine even where memory does not suffice. Raises NotFoundError, BadFileError, UsageError;
+        ResourceError when the engine is loaded.
         """
         gguf = open_gguf(path)
         try:
             tokenizer = tokenizers.load(gguf.metadata)
             n_ctx = n_ctx or default_context(gguf)
+            changed = [changes(gguf, lora)] if lora else []
         except BaseException:
             gguf.close()
             raise
+        tensors: dict[str, Shaped] = {**gguf.tensors, **(changed[0].sizes() if changed else {})}
 
         def record() -> Engine:
             if not force:
-                check_memory(gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type)
+                check_memory(gguf.metadata, tensors, n_ctx * n_seqs, kv_type)
+            low_rank = (changed.pop() if changed else changes(gguf, lora)) if lora else None
             return Engine.open(
                 gguf,  # not its name, which may be another file's by now
                 n_ctx=n_ctx,
@@ -98,11 +106,13 @@ class Session:
                 n_seqs=n_seqs,
                 max_outputs=max_outputs if speculate == "off" else min(max(max_outputs, MOST + 1), n_ctx),
                 kv_type=kv_type,
-                copy_weights=copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type),
+                copy_weights=copies_weights(weights, gguf.metadata, tensors, n_ctx * n_seqs, kv_type),
+                low_rank=low_rank,
                 load=False,
             )
 
         session = cls(gguf, tokenizer, n_ctx, record)
+        session.lora, session.tensors = tuple(lora), tensors
         session.kv_type, session.speculate = kv_type, speculate
         return session
 
@@ -238,7 +248,7 @@ class Session:
             return
         message = f"the prompt is {n} tokens, {n - self.n_ctx} more than the context of {self.n_ctx}"
         fits, metadata = n + (ANSWER_ROOM if max_tokens is None else max_tokens), self.gguf.metadata
-        takes = format_bytes(memory(metadata, self.gguf.tensors, fits, self.kv_type).total)
+        takes = format_bytes(memory(metadata, self.tensors, fits, self.kv_type).total)
         trained = arch_value(metadata, "context_length")
         hint = f"use --ctx {fits}, which takes {takes} of memory"
         if trained is not None and fits > trained:
