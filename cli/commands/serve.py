@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..options.common import DecoderOptions, Quiet
 from ..options.prompts import Template
 from ..options.server import LogRequests, Reach, ServedModels, Sharing
-from ..served_models import paths_of, require_packages, seconds
+from ..served_models import check_adapted, paths_of, require_packages, seconds
 from ..ui import terminal
 
 
@@ -45,4 +45,5 @@ def serve(
     )
     with listener.socket, terminal.Screen(quiet=quiet) as screen:
         paths = paths_of(model or (), quiet=quiet)
+        check_adapted(paths, settings.lora)
         serve_until_stopped(listener, paths, settings, sharing.grace, screen.notes, verbose=verbose)

@@ -27,6 +27,7 @@ from ..model_info.weight_memory import MODES
 from ..ops.kv import find
 from ..speculation.speculation import MODES as SPECULATE
 from .access import Access
+from .adapters import Adapters, adapters
 from .answer import Answer, Stream, whole
 from .chat import Chat, ContextEnd, checked
 from .options import Logits, Options, PromptOptions, given, require, settings
@@ -42,6 +43,7 @@ def load(
     kv_type: Literal["f16", "q8_0", "f32"] = "f16",
     weights: Literal["auto", "map", "copy"] = "auto",
     speculate: Literal["auto", "off", "ngram"] = "auto",
+    lora: Adapters = (),
     force: bool = False,
 ) -> Model:
     """Open a model: a GGUF file, a name or an alias as `llmlocal run` takes it, or "hf:org/repo" that was pulled.
@@ -52,7 +54,8 @@ def load(
     "copy" loads them into memory in an order that makes generation faster, "auto" copies where memory suffices.
     `speculate`: "auto" checks several proposed tokens in one step where that is faster, "ngram" wherever the text
     repeats itself, "off" never; the text is the same.
-    `force` loads where memory seems too small.
+    `lora`: LoRA adapters (PEFT folders or GGUF files) whose sum is added to the weights: a path, or several, each alone
+    or with a factor, such as `[("style.gguf", 0.5), "facts"]`. `force` loads where memory seems too small.
 
     The file is mapped, so this returns at once; the engine is prepared by the first call that needs it. Raises
     NotFoundError where the model is not on this machine, BadFileError for a file that cannot be used, UsageError.
@@ -74,6 +77,7 @@ def load(
             kv_type=kv_type,
             weights=weights,
             speculate=speculate,
+            lora=adapters(lora),
             force=force,
         ),
         threads,
@@ -221,7 +225,9 @@ class Model:
         listed = [texts] if isinstance(texts, str) else list(texts)
         for text in listed:
             require(isinstance(text, str), "texts", text, "a text, or texts")
-        with self._access.exclusive():
+        with self._access.exclusive() as session:
+            if session.lora:
+                raise UsageError("vectors of a model with LoRA adapters are not supported", "load it without lora")
             if self._embedder is None:
                 self._embedder = Embedder.open(self._path, n_threads=self._threads)
             embedder = self._embedder

@@ -16,7 +16,8 @@ from ..constraints.grammar import Grammar
 from ..engine import Engine, Logits
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
-from ..lora.run_time import ScaledAdapter, changes
+from ..lora.describe import is_adapter
+from ..lora.run_time import changes
 from ..model_info.arch_value import arch_value
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
@@ -53,7 +54,7 @@ class Session:
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, record: Callable[[], Engine]) -> None:
         """`record` opens the engine, not yet loaded."""
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
-        self.lora: tuple[ScaledAdapter, ...] = ()
+        self.lora, self.lora_digest = tuple[tuple[Path, float], ...](), ""
         self.tensors: Mapping[str, Shaped] = gguf.tensors  # with the factors of adapters
         self.load_seconds = 0.0
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
@@ -74,25 +75,30 @@ class Session:
         kv_type: str = "f16",
         weights: str = "auto",
         speculate: str = "off",
-        lora: Sequence[ScaledAdapter] = (),
+        lora: Sequence[tuple[Path, float]] = (),
         force: bool = False,
     ) -> Session:
         """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
         `n_seqs` is the number of sequences, each of `n_ctx` tokens, of which `answer` uses the first.
         `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`, `copy` or `auto`; `speculate` whether
-        `answer` proposes tokens, one of `speculation.MODES`; `lora` are adapters whose sum is added to the weights.
+        `answer` proposes tokens, one of `speculation.MODES`; `lora` are adapters (`lora.run_time`) with their factors.
         `force` loads the engine even where memory does not suffice. Raises NotFoundError, BadFileError, UsageError;
         ResourceError when the engine is loaded.
         """
         gguf = open_gguf(path)
         try:
+            if is_adapter(gguf):
+                raise UsageError(
+                    f"{path}: is an adapter, not a model", "give its model as MODEL, and this file to --lora"
+                )
             tokenizer = tokenizers.load(gguf.metadata)
             n_ctx = n_ctx or default_context(gguf)
             changed = [changes(gguf, lora)] if lora else []
         except BaseException:
             gguf.close()
             raise
+        digest = changed[0].digest if changed else ""
         tensors: dict[str, Shaped] = {**gguf.tensors, **(changed[0].sizes() if changed else {})}
 
         def record() -> Engine:
@@ -112,7 +118,7 @@ class Session:
             )
 
         session = cls(gguf, tokenizer, n_ctx, record)
-        session.lora, session.tensors = tuple(lora), tensors
+        session.lora, session.lora_digest, session.tensors = tuple(lora), digest, tensors
         session.kv_type, session.speculate = kv_type, speculate
         return session
 

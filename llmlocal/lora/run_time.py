@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,15 +15,8 @@ from .adapter import MERGE, OTHER_MODEL, Adapter, Delta, read_adapter
 from .gguf_names import named_as_in
 
 
-class ScaledAdapter(NamedTuple):
-    """A PEFT folder or a GGUF adapter, and how much of it is added: 1 is all."""
-
-    path: Path
-    scale: float = 1.0
-
-
-def changes(gguf: GGUFFile, adapters: Sequence[ScaledAdapter]) -> LowRank:
-    """The sum of adapters for a model, for `Engine.open`.
+def changes(gguf: GGUFFile, adapters: Sequence[tuple[Path, float]]) -> LowRank:
+    """The sum of adapters for a model, for `Engine.open`: PEFT folders or GGUF files, each with a factor.
 
     Raises NotFoundError, and BadFileError for an adapter of another model, or that does more than add factors.
     """
@@ -41,8 +33,9 @@ def changes(gguf: GGUFFile, adapters: Sequence[ScaledAdapter]) -> LowRank:
 def deltas_for(gguf: GGUFFile, adapter: Adapter) -> dict[str, Delta]:
     """What an adapter adds, by the names of a GGUF file's tensors. Raises as `changes`."""
     arch = str(gguf.metadata.get("general.architecture"))
-    if adapter.replaced:
-        name = shown(min(adapter.replaced))
+    # Beside the factors of an embedding PEFT keeps the weights that they are added to, which are the model's.
+    if replaced := adapter.replaced.keys() - adapter.deltas.keys():
+        name = shown(min(replaced))
         raise BadFileError(f"{adapter.where}: replaces {name} instead of adding to it, which is not supported", MERGE)
     if adapter.architecture not in (None, arch):
         what = f"is for {escaped(str(adapter.architecture))[:60]}, the model is {escaped(arch)[:60]}"

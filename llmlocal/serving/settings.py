@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 PARALLEL = 4
 
@@ -13,7 +14,7 @@ class Settings:
 
     `n_ctx`: tokens of each request's context; `parallel`: requests that a model answers at once; `queue`: those that
     may wait; `idle_unload`: seconds after which an unused model is closed, None for never; `prompt_cache`: whether
-    prompts are kept on disk; `speculate`: as `Session.open`.
+    prompts are kept on disk; `speculate`, `lora`: as `Session.open`.
     """
 
     n_ctx: int | None = None
@@ -24,6 +25,7 @@ class Settings:
     weights: str = "auto"
     speculate: str = "off"
     force: bool = False
+    lora: tuple[tuple[Path, float], ...] = ()
     template: str | None = None
     idle_unload: float | None = None
     prompt_cache: bool = False
