@@ -123,6 +123,8 @@ def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
         raise BadFileError(f"{where}: tensor {shown(odd)} is no LoRA factor", "use another adapter")
     for name in sorted({name.rpartition(".lora_")[0] for name in gguf.tensors}):
         a, b = gguf.tensors.get(f"{name}.lora_a"), gguf.tensors.get(f"{name}.lora_b")
+        if a is not None and len(a.shape) == 3:
+            raise BadFileError(f"{where}: {shown(name)}: factors of the experts of a mixture are not supported", OTHER)
         if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2:
             raise BadFileError(f"{where}: tensor {shown(name)} is not a pair of LoRA factors", OTHER)
         left, right = b.dequantize(), a.dequantize()
