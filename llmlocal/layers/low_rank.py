@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadFileError
-from ..ops.low_rank_add import low_rank_add
+from ..ops.low_rank_add import low_rank_add, tiled
 from ..quant.blocks.parts import float_activations
 from ..quant.format import BY_NAME, Format
 from ..quant.kernels.matmul import SCRATCH_BYTES, matmul
@@ -57,7 +57,7 @@ class FactorSize(NamedTuple):
 
 
 class _Share(NamedTuple):
-    """A change of y (tokens, rows): ranks first .. first + rank - 1 of t (tokens, ranks) times b (rank, rows)."""
+    """A change of y (tokens, rows): ranks first .. first + rank - 1 of t (tokens, ranks) times b (rows, rank)."""
 
     y: Value
     t: Value
@@ -118,7 +118,7 @@ class LowRank:
         own = np.ascontiguousarray(change.b)
         layers.keep(own)
         rows = QTensor(table.name, BY_NAME["F32"], own.shape, own.reshape(-1).view(np.uint8).data)
-        _add(layers, _Share(x, layers.table_rows(rows), 0, rows.k, change.a))
+        _add(layers, _Share(x, layers.table_rows(rows), 0, rows.k, change.a.T))
         return layers.overwritten(x)
 
     def finish(self) -> None:
@@ -135,23 +135,23 @@ class LowRank:
         return self._packed[weight.name]
 
     def _columns(self, weight: QTensor) -> NDArray[Any]:
-        """B (rank, rows) for the rows of `weight`, which may be a part of the file's tensor."""
+        """B (rows, rank) for the rows of `weight`, which may be a part of the file's tensor."""
         first = (weight.address - self._tensors[weight.name].address) // weight.format.row_bytes(weight.k)
         rows = slice(first, first + weight.rows)
         self._changes[weight.name].applied[rows] = True
-        return np.ascontiguousarray(self._factors(weight)[1][:, rows])
+        return self._factors(weight)[1][rows]
 
 
 def _packed(change: Change, *, half: bool) -> tuple[Floats, NDArray[Any]]:
-    """A (rank, k) as float32 and B (rank, rows) as float32, or `half` as float16 with every rank of A scaled."""
+    """A (rank, k) as float32 and B (rows, rank) as float32, or `half` as float16 with every rank of A scaled."""
     if not half:
-        return change.a, np.ascontiguousarray(change.b.T)
+        return change.a, change.b
     largest = np.abs(change.a).max(axis=1, initial=0).astype(np.float64)
     product = largest * np.abs(change.b).max(axis=0, initial=0)
     size = np.maximum(SIZE, product / LARGEST)
     factors = np.divide(largest, size, out=np.ones_like(largest), where=largest > 0)
     a = (change.a / factors[:, None]).astype(np.float32)
-    return a, np.ascontiguousarray((change.b * factors).T.astype(np.float16))
+    return a, (change.b * factors).astype(np.float16)
 
 
 def _format_beside(fmt: type[Format]) -> type[Format]:
@@ -189,8 +189,7 @@ def _add(layers: Layers, share: _Share, *, barrier: bool = True) -> None:
         t_row=share.t.width,
         first=share.first,
         rank=share.rank,
-        b=layers.keep(share.b),
-        b_row=share.b.shape[1],
+        b=layers.keep(tiled(share.b)),
         y=share.y,
         rows=share.y.width,
     )
