@@ -31,7 +31,7 @@ def serve(
               llmlocal serve qwen3-0.6b --host 0.0.0.0 --api-key-file keys.txt
     """
     require_packages()
-    idle = seconds(sharing.idle_unload)
+    idle, opening = seconds(sharing.idle_unload), model_options.arguments()
     from ...serving.run import Listener, Settings, serve_until_stopped
 
     listener = Listener.open(reach.host, reach.port, reach.api_key_file)
@@ -41,7 +41,7 @@ def serve(
         template=template,
         idle_unload=idle,
         prompt_cache=sharing.prompt_cache == "auto",
-        **model_options.arguments(),
+        **opening,
     )
     with listener.socket, terminal.Screen(quiet=quiet) as screen:
         paths = paths_of(model or (), quiet=quiet)

@@ -194,13 +194,15 @@ def _own_alpha(name: str, config: Mapping[str, Any], where: str) -> Any:
     """The value of the first expression of alpha_pattern that the end of a module's name matches, or lora_alpha."""
     patterns = config.get("alpha_pattern") or {}
     if not isinstance(patterns, dict):
-        raise BadFileError(f"{where}: alpha_pattern must be an object")
+        raise BadFileError(f"{where}: alpha_pattern must be an object", OTHER)
     for pattern, value in patterns.items():
         try:
             if regex.match(rf"(?:.*\.)?(?:{pattern})$", name, timeout=SECONDS):
                 return value
         except (regex.error, TimeoutError, RecursionError):
-            raise BadFileError(f"{where}: alpha_pattern {shown(pattern)} is no expression that can be used") from None
+            raise BadFileError(
+                f"{where}: alpha_pattern {shown(pattern)} is no expression that can be used", OTHER
+            ) from None
     return config.get("lora_alpha")
 
 

@@ -51,7 +51,8 @@ def _changes(gguf: GGUFFile, adapter: Adapter, scale: float) -> Iterator[tuple[s
         if tensor is None:
             raise BadFileError(f"{adapter.where}: the model has no tensor {shown(name)}", OTHER_MODEL)
         delta.check(tensor.shape, f"{adapter.where}: {shown(name)}")
-        b = delta.left * np.float32(delta.scale * scale)
+        with np.errstate(over="ignore", invalid="ignore"):
+            b = (delta.left * np.float64(delta.scale * scale)).astype(np.float32)
         if not np.isfinite(b).all():
             raise BadFileError(f"{adapter.where}: the factors of {shown(name)} are too large", "use a smaller scale")
         yield name, Change(adapter.where, b, np.ascontiguousarray(delta.right))

@@ -25,7 +25,7 @@ class Settings:
     weights: str = "auto"
     speculate: str = "off"
     force: bool = False
-    lora: tuple[tuple[Path, float], ...] = ()
     template: str | None = None
     idle_unload: float | None = None
     prompt_cache: bool = False
+    lora: tuple[tuple[Path, float], ...] = ()
