@@ -34,9 +34,8 @@ def show(
               llmlocal show model.gguf --kv general.name
               llmlocal show model.gguf --template > template.jinja
     """
-    from ...lora.describe import is_adapter
+    from ...lora.describe import describe_adapter, is_adapter
     from ...model_info.describe import TEMPLATE, describe
-    from ..views.adapter import show_adapter
 
     key = TEMPLATE if parts.template and key is None else key
     if file.is_dir():
@@ -51,7 +50,8 @@ def show(
             else:
                 terminal.show_text(f"{value}" if key == TEMPLATE else f"{value}\n")  # a template is a file of its own
         elif is_adapter(gguf) and not (parts.kv or parts.tensors):
-            show_adapter(gguf, file, as_json=as_json)
+            record = sheet.adapter_record(describe_adapter(gguf), file)
+            terminal.say(record) if as_json else terminal.rows(sheet.adapter_sheet(describe_adapter(gguf), file))
         elif parts.fit:
             found = fit_sheet.measure_fit(gguf, describe(gguf, ctx).memory.n_ctx)
             record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,25 @@ from ..quant.blocks.parts import float_activations
 from ..quant.format import BY_NAME, Format
 from ..quant.kernels.matmul import SCRATCH_BYTES, matmul
 from ..quant.tensor import QTensor
-from ..runtime.graph import Value
+from ..runtime.graph import Graph, Value
 from ..text import shown
-
-if TYPE_CHECKING:
-    from . import Layers
 
 SIZE = 1 / 16  # largest number of a row of A: its blocks of Q8_0 have scales that float16 holds
 LARGEST = 32768.0  # of a column of B, in float16
 MERGE = "merge it into the model's weights: llmlocal convert SRC OUT --lora ADAPTER"
 Floats = NDArray[np.float32]
+
+
+class Recorder(Protocol):
+    """What changes ask of `Layers`."""
+
+    graph: Graph
+
+    def table_rows(self, table: QTensor) -> Value: ...
+    def q8(self, x: Value) -> Value: ...
+    def overwritten(self, x: Value) -> Value: ...
+    def multiplied(self, fmt: type[Format]) -> None: ...
+    def keep(self, memory: NDArray[Any]) -> int: ...
 
 
 @dataclass(slots=True)
@@ -88,7 +97,7 @@ class LowRank:
         """Whether one of `weights` is changed."""
         return any(weight.name in self._changes for weight in weights)
 
-    def add(self, layers: Layers, x: Value, weights: Sequence[QTensor], outs: Sequence[Value]) -> None:
+    def add(self, layers: Recorder, x: Value, weights: Sequence[QTensor], outs: Sequence[Value]) -> None:
         """Add B A x for the changes of `weights` to `outs`, what they gave for x (tokens, k).
 
         The products A x, one for each format of A, are of the stage of the operations before, which has no barrier yet.
@@ -107,7 +116,7 @@ class LowRank:
         for n, share in enumerate(shares, 1):
             _add(layers, share, barrier=n == len(shares))
 
-    def embedded(self, layers: Layers, table: QTensor, x: Value) -> Value:
+    def embedded(self, layers: Recorder, table: QTensor, x: Value) -> Value:
         """Add the change of a token embedding to its rows x (tokens, width): the only one of this table.
 
         So the change is not one of an output matrix that is the same tensor: as PEFT computes it.
@@ -159,7 +168,7 @@ def _format_beside(fmt: type[Format]) -> type[Format]:
     return BY_NAME["F32" if float_activations(fmt) else "Q8_0"]
 
 
-def _product(layers: Layers, x: Value, fmt: type[Format], a: Floats, *, barrier: bool) -> Value:
+def _product(layers: Recorder, x: Value, fmt: type[Format], a: Floats, *, barrier: bool) -> Value:
     g, (rank, k) = layers.graph, a.shape
     source = x if float_activations(fmt) else layers.q8(x)
     t = g.value(rank, outputs=x.outputs)
@@ -180,7 +189,7 @@ def _product(layers: Layers, x: Value, fmt: type[Format], a: Floats, *, barrier:
     return t
 
 
-def _add(layers: Layers, share: _Share, *, barrier: bool = True) -> None:
+def _add(layers: Recorder, share: _Share, *, barrier: bool = True) -> None:
     layers.graph.add(
         low_rank_add(half=share.b.dtype == np.float16),
         barrier=barrier,
