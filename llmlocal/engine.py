@@ -82,6 +82,9 @@ class Engine:
         logits = build(self._layers, config, self.weights, self.n_vocab)
         self._source: SourceEncoder | None = None
         if models.kind(model) == models.ENCODER_DECODER:
+            if low_rank is not None:
+                said = f"{gguf.path}: {arch} has an encoder, to which LoRA adapters are not added"
+                raise UsageError(said, "merge them: llmlocal convert SRC OUT --lora ADAPTER")
             if observer is not None:
                 said = f"{gguf.path}: {arch} has an encoder, for which importance is not measured"
                 raise UsageError(said, "quantize it without an importance matrix")

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from encoder_cases import ANSWERING
 from hf_folders import drawn, safetensors_bytes, write_json
 from numpy.typing import NDArray
 from served import running, tiny
 from test_convert_lora import factors, values, write_peft
+from test_encoder_decoder import write_folder as write_encoder_decoder
 from test_lora import llama, logits
 
 import llmlocal
@@ -27,6 +29,7 @@ from llmlocal.gguf.writer import GGUFWriter
 from llmlocal.lora import adapter as adapters
 from llmlocal.model_info import memory_limit
 from llmlocal.quant.format import BY_NAME
+from llmlocal.quantize.convert import convert_model
 from llmlocal.serving.settings import Settings
 from llmlocal.serving.vector_model import VectorModel
 
@@ -147,6 +150,19 @@ def test_rules_that_do_more_than_move_rows_are_refused(llama: Path, tmp_path: Pa
     with pytest.raises(BadFileError, match="a GGUF file of falcon does not say multi_query") as caught:
         logits(tmp_path / "falcon.gguf", [(path, 1.0)])
     assert "llmlocal convert FOLDER OUT --lora ADAPTER" in caught.value.hint
+
+
+def test_models_with_an_encoder_are_refused(tmp_path: Path) -> None:
+    """Their encoder would read the embedding without the change."""
+    write_encoder_decoder(next(iter(ANSWERING)), tmp_path)
+    model = convert_model(tmp_path, tmp_path / "t5.gguf", "F32").path
+    with open_gguf(model) as gguf:
+        vocab, width = gguf.tensors["token_embd.weight"].shape
+    name = "token_embd.weight.lora"
+    tensors = {f"{name}_a": np.ones((vocab, 2), np.float32), f"{name}_b": np.ones((width, 2), np.float32)}
+    adapter = write_gguf(tmp_path / "a.gguf", tensors, general__architecture="t5")
+    with pytest.raises(UsageError, match="has an encoder, to which LoRA adapters are not added"):
+        logits(model, [(adapter, 1.0)])
 
 
 def test_weights_kept_beside_factors_of_an_embedding(llama: Path, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from ..engine import Engine, Logits
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..lora.describe import is_adapter
-from ..lora.run_time import changes
 from ..model_info.arch_value import arch_value
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
@@ -38,6 +37,7 @@ from .sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from ..chat_format.call_form import CallForm
+    from ..layers.low_rank import LowRank
 
 ANSWER_ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
 MOST_TEXT, BLANKS = 1 << 28, 1 << 20  # bytes of a text for any context; blanks that templates and tokenizers drop
@@ -94,7 +94,7 @@ class Session:
                 )
             tokenizer = tokenizers.load(gguf.metadata)
             n_ctx = n_ctx or default_context(gguf)
-            changed = [changes(gguf, lora)] if lora else []
+            changed = [_changes(gguf, lora)] if lora else []
         except BaseException:
             gguf.close()
             raise
@@ -104,7 +104,7 @@ class Session:
         def record() -> Engine:
             if not force:
                 check_memory(gguf.metadata, tensors, n_ctx * n_seqs, kv_type)
-            low_rank = (changed.pop() if changed else changes(gguf, lora)) if lora else None
+            low_rank = (changed.pop() if changed else _changes(gguf, lora)) if lora else None
             return Engine.open(
                 gguf,  # not its name, which may be another file's by now
                 n_ctx=n_ctx,
@@ -296,3 +296,9 @@ class Session:
             if start < len(ids):
                 yield PromptProgress(start, len(ids))
         return logits
+
+
+def _changes(gguf: GGUFFile, lora: Sequence[tuple[Path, float]]) -> LowRank:
+    from ..lora.run_time import changes
+
+    return changes(gguf, lora)
