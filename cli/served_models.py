@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,6 +40,12 @@ def paths_of(models: Sequence[str], *, quiet: bool) -> dict[str, Path]:
             raise UsageError(f"two models are called {escaped(name)}", "rename one of the files")
         found[name] = path
     return found
+
+
+def check_adapted(paths: Mapping[str, Path], lora: Sequence[object]) -> None:
+    """Raises UsageError for adapters beside several models: which of them they change would be a guess."""
+    if lora and len(paths) > 1:
+        raise UsageError(f"--lora changes one model, {len(paths)} are served", "serve the others by another process")
 
 
 def seconds(text: str | None) -> float | None:

@@ -18,6 +18,7 @@ from .errors import PromptTooLongError, UsageError
 from .gguf.pages import large_share
 from .gguf.reader import GGUFFile, open_gguf
 from .layers import Layers
+from .layers.low_rank import LowRank
 from .layers.metadata import Config
 from .layers.weights import Weights
 from .model_sizes import default_context, logits_size
@@ -53,6 +54,7 @@ class Engine:
         kv_type: str,
         observer: MatmulObserver | None = None,
         copy_weights: bool = False,
+        low_rank: LowRank | None = None,
     ) -> None:
         """Check the model and record its program, which `load` makes ready to run; see `open` for the arguments.
 
@@ -76,14 +78,18 @@ class Engine:
         self._copy = WeightCopy(gguf.tensors.values()) if copy_weights else None
         self._states = StateCache(n_seqs, ubatch)
         place = self._copy.place if self._copy else lambda weight: weight
-        self._layers = Layers(graph, self._cache, place, self._states)
+        self._layers = Layers(graph, self._cache, place, self._states, low_rank)
         logits = build(self._layers, config, self.weights, self.n_vocab)
         self._source: SourceEncoder | None = None
         if models.kind(model) == models.ENCODER_DECODER:
+            if low_rank is not None:
+                said = f"{gguf.path}: {arch} has an encoder, to which LoRA adapters are not added"
+                raise UsageError(said, "merge them: llmlocal convert SRC OUT --lora ADAPTER")
             if observer is not None:
                 said = f"{gguf.path}: {arch} has an encoder, for which importance is not measured"
                 raise UsageError(said, "quantize it without an importance matrix")
             self._source = SourceEncoder(model, config, self.weights, self.n_vocab, self._layers)
+        self._layers.low_rank.finish()
         self._states.allocate()
         graph.keep(logits)
         assert logits.kept is not None
@@ -105,6 +111,7 @@ class Engine:
         kv_type: str = "f16",
         observer: MatmulObserver | None = None,
         copy_weights: bool = False,
+        low_rank: LowRank | None = None,
         load: bool = True,
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
@@ -113,16 +120,17 @@ class Engine:
         `default_context`; `n_threads` to the number of physical cores. `ubatch`: tokens of one run at most;
         `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32; `observer` is called before each matrix
         product is recorded; `copy_weights` copies matrices into memory of their own, in large pages and laid out for
-        decode (experts stay mapped). `load=False` leaves that, and the kernels, to `load`. Raises NotFoundError for a
-        missing file, BadFileError for a wrong or unsupported one, UsageError for options that the model does not
-        support.
+        decode (experts stay mapped); `low_rank` are changes of matrices, used up by one engine. `load=False` leaves
+        copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a wrong or unsupported
+        one, UsageError for options that the model does not support.
         """
         gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
         try:
             n_ctx = n_ctx or default_context(gguf)
             ubatch = min(ubatch, n_ctx * n_seqs)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
-            engine = cls(gguf, n_ctx, threads, n_seqs, ubatch, max_outputs, kv_type, observer, copy_weights)
+            sizes = n_ctx, threads, n_seqs, ubatch, max_outputs
+            engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank)
             engine._owns_file = gguf is not file
             if load:
                 engine.load()
@@ -214,8 +222,12 @@ class Engine:
 
     @property
     def cache_format(self) -> str:
-        """The KV cache type, such as f16, and how the weights lie: both decide the exact bits of keys and values."""
-        return self._cache.kv_type.name + ("-copied" if self._copy else "")
+        """The KV cache type, such as f16, how the weights lie, and what is added to them.
+
+        All of it decides the exact bits of keys and values.
+        """
+        changes = self._layers.low_rank.digest
+        return self._cache.kv_type.name + ("-copied" if self._copy else "") + (f"-{changes}" if changes else "")
 
     @property
     def same_bits(self) -> int:

@@ -30,6 +30,7 @@ runtime
 layers
 models
 source_encoder model_sizes
+lora
 engine model_info
 encoder hub
 draft

@@ -40,6 +40,8 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["m.gguf", "--idle-unload", "10"], "must be a duration"),
         (["m.gguf", "--api-key-file", "nothing"], "no such file"),
         (["nothing.gguf", "--port", "0"], "nothing.gguf: no such file"),
+        (["a.gguf", "b.gguf", "--port", "0", "--lora", "c"], "--lora changes one model, 2 are served"),
+        (["a.gguf", "--lora", "c=nan"], "SCALE is not finite"),
         (["--host", "nowhere.invalid", "--api-key-file", "keys"], "not an address of this machine"),
     ],
 )
@@ -48,6 +50,8 @@ def test_the_command_refuses(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("keys").write_text(KEY)
+    for name in "ab":
+        Path(f"{name}.gguf").touch()
     code, out, err = said("serve", *arguments)
     assert code in (2, 3) and out == "" and words in err and err.count("\n") <= 2
 
@@ -59,12 +63,14 @@ def test_every_option_reaches_the_server(said: Said, tiny: Path, tmp_path: Path,
     reach = ["--host", "localhost", "--port", "0", "--api-key-file", str(keys)]
     sharing = ["--parallel", "2", "--queue", "0", "--idle-unload", "2h", "--grace", "7", "--prompt-cache", "off"]
     loading = ["--template", "chatml", "--ctx", "99", "--threads", "1", "--kv-type", "q8_0", "--weights", "copy"]
+    loading += ["--lora", "one", "--lora", "a=b.gguf=-0.5"]
     assert said(
         "serve", tiny, *reach, *sharing, *loading, "--speculate", "draft", "--draft", tiny, "--yes", "--verbose"
     ) == (0, "", "")
     listener, paths, settings, grace, _, more = got
     assert listener.access.keys == (KEY,) and paths == {"tiny": tiny} and grace == 7 and more == {"verbose": True}
-    assert settings == Settings(99, 1, 2, 0, "q8_0", "copy", "draft", True, "chatml", 7200.0, False, tiny)
+    adapters = ((Path("one"), 1.0), (Path("a=b.gguf"), -0.5))
+    assert settings == Settings(99, 1, 2, 0, "q8_0", "copy", "draft", True, "chatml", 7200.0, False, tiny, adapters)
 
 
 def test_the_packages_are_named_where_they_are_missing(said: Said, monkeypatch: Any) -> None:

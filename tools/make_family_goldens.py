@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +23,23 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from families import CASES, GOLDEN, IDS, settings, write_weights
 
 
+def open_model(case: str, folder: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """The model of a case, made in an empty folder, and the shapes of its tensors."""
+    (folder / "config.json").write_text(json.dumps(settings(case)))
+    config = AutoConfig.from_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    with safe_open(folder / "model.safetensors", "np") as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    write_weights(folder, case, shapes)
+    (folder / "config.json").write_text(json.dumps(settings(case)))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return model, shapes
+
+
 def make_golden(case: str) -> None:
     """Write the golden file of one case."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "config.json").write_text(json.dumps(settings(case)))
-        config = AutoConfig.from_pretrained(folder)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-        with safe_open(folder / "model.safetensors", "np") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        write_weights(folder, case, shapes)
-        (folder / "config.json").write_text(json.dumps(settings(case)))
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+        model, shapes = open_model(case, Path(name))
     with torch.no_grad():
         logits = model(torch.tensor([IDS])).logits[0].numpy()
     GOLDEN.mkdir(parents=True, exist_ok=True)

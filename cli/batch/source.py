@@ -54,5 +54,6 @@ def settings_of(model: Path, session: Session, parallel: int, *groups: Any) -> d
     from ...batch.run import sequences
 
     used = {"model": model.name, "bytes": model.stat().st_size, "ctx": session.n_ctx, "kv_type": session.kv_type}
+    used |= {"lora": session.lora_digest} if session.lora else {}
     options = {type(group).__name__: values_of(group) for group in groups}
     return {**used, "steady": sequences(parallel) > 1, **options}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
 from ..open_model import chosen, guide, prompt_cache
-from ..options.common import ModelOptions
+from ..options.common import DecoderOptions, absolute_adapters
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
 from ..ui.terminal import check_stdout
@@ -47,7 +47,7 @@ class Start:
     """
 
     model: Path | None
-    model_options: ModelOptions
+    model_options: DecoderOptions
     cache: str
     save: bool
     template: str | None
@@ -73,6 +73,7 @@ class Start:
             except NotFoundError:
                 if self.model is None:
                     raise
+        before = self._adapters(saved.settings if saved else {})
         self.model = self.model or (Path(saved.model) if saved else guide(quiet=self.quiet))
         model, settings = str(self.model), self._settings(saved.settings if saved else {})
         conversation = saved.conversation if saved else Conversation(system)
@@ -87,10 +88,20 @@ class Start:
             file = sessions.new(model, system, settings=settings)
         if saved and model != saved.model:
             file.append({"type": "model", "model": model})
+        if saved and settings.get("lora", []) != before:
+            file.append({"type": "set", "name": "lora", "value": settings.get("lora", [])})
         if saved and system is not None and system != conversation.system:
             conversation.system = system
             file.append({"type": "system", "text": system})
         return file, conversation
+
+    def _adapters(self, saved: Mapping[str, Any]) -> list[str]:
+        """The adapters of a saved session; they are used again with its model, unless others or a model are named."""
+        found = saved.get("lora")
+        kept = found if isinstance(found, list) and all(isinstance(one, str) for one in found) else []
+        if kept and self.model is None and not self.model_options.lora:
+            self.model_options = replace(self.model_options, lora=kept)
+        return kept
 
     def _settings(self, saved: Mapping[str, Any]) -> dict[str, Any]:
         """Those of a saved session, unless others are typed; they hold from now on. A file's invalid ones do not."""
@@ -111,7 +122,9 @@ class Start:
         if (limits.think == "auto" or "think" in self.settled) and think in ("on", "off"):
             limits = replace(limits, think=think)
         self.given, self.limits = given, limits
-        more = {"max_tokens": limits.max_tokens, "think": limits.think}
+        more: dict[str, Any] = {"max_tokens": limits.max_tokens, "think": limits.think}
+        if self.model_options.lora:
+            more["lora"] = absolute_adapters(self.model_options.lora)
         return given | {name: value for name, value in more.items() if value not in (None, "auto")}
 
     def _attached(self, session: Session) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..options.common import DecoderOptions, Quiet
 from ..options.prompts import Template
 from ..options.server import LogRequests, Reach, ServedModels, Sharing
-from ..served_models import paths_of, require_packages, seconds
+from ..served_models import check_adapted, paths_of, require_packages, seconds
 from ..ui import terminal
 
 
@@ -31,7 +31,7 @@ def serve(
               llmlocal serve qwen3-0.6b --host 0.0.0.0 --api-key-file keys.txt
     """
     require_packages()
-    idle = seconds(sharing.idle_unload)
+    idle, opening = seconds(sharing.idle_unload), model_options.arguments()
     from ...serving.run import Listener, Settings, serve_until_stopped
 
     listener = Listener.open(reach.host, reach.port, reach.api_key_file)
@@ -41,8 +41,9 @@ def serve(
         template=template,
         idle_unload=idle,
         prompt_cache=sharing.prompt_cache == "auto",
-        **model_options.arguments(),
+        **opening,
     )
     with listener.socket, terminal.Screen(quiet=quiet) as screen:
         paths = paths_of(model or (), quiet=quiet)
+        check_adapted(paths, settings.lora)
         serve_until_stopped(listener, paths, settings, sharing.grace, screen.notes, verbose=verbose)

@@ -26,7 +26,7 @@ def show(
 
     Shows the architecture, sizes, vocabulary and chat template of a GGUF file, or its metadata and tensors; the model
     is not run. For a model that is not on this machine only the header is read from the hub. For a Hugging Face folder
-    it shows what convert would make of it.
+    it shows what convert would make of it, for a LoRA adapter what it changes.
 
     \b
     Examples: llmlocal show model.gguf --ctx 8192
@@ -34,6 +34,7 @@ def show(
               llmlocal show model.gguf --kv general.name
               llmlocal show model.gguf --template > template.jinja
     """
+    from ...lora.describe import describe_adapter, is_adapter
     from ...model_info.describe import TEMPLATE, describe
 
     key = TEMPLATE if parts.template and key is None else key
@@ -48,6 +49,9 @@ def show(
                 terminal.lines(map(terminal.one_line, map(str, value)))
             else:
                 terminal.show_text(f"{value}" if key == TEMPLATE else f"{value}\n")  # a template is a file of its own
+        elif is_adapter(gguf) and not (parts.kv or parts.tensors):
+            record = sheet.adapter_record(describe_adapter(gguf), file)
+            terminal.say(record) if as_json else terminal.rows(sheet.adapter_sheet(describe_adapter(gguf), file))
         elif parts.fit:
             found = fit_sheet.measure_fit(gguf, describe(gguf, ctx).memory.n_ctx)
             record = sheet.to_json(path=str(file), fit=fit_sheet.fit_record(found))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ...errors import UsageError
+from ...text import escaped
 from ..choices import Cache, Speculate, Weights
 from ..model_argument import draft_name
 from ..option_groups import SETTING, option
@@ -61,6 +66,15 @@ DraftModel = Annotated[
         "the smallest on this machine with at most a fifth of the weights. Default: none.",
     ),
 ]
+LoraAdapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="ADAPTER[=SCALE]",
+        help="Add this LoRA adapter (PEFT folder or GGUF file) to the weights, SCALE times; may be repeated. "
+        "Default: none, and 1 for SCALE.",
+    ),
+]
 NoNewline = Annotated[
     bool, typer.Option("--no-newline", help="End the output as the model does; otherwise it ends with a line feed.")
 ]
@@ -106,7 +120,36 @@ class DecoderOptions(ModelOptions):
 
     speculate: SpeculateMode = Speculate.auto
     draft: DraftModel = None
+    lora: LoraAdapters = None
 
     def arguments(self) -> dict[str, Any]:
-        """What `Session.open` and a server's settings take."""
-        return {**ModelOptions.arguments(self), "speculate": self.speculate.value, "draft": self.draft}
+        """What `Session.open` and a server's settings take. Raises UsageError for a scale that is not finite."""
+        adapters = tuple(map(scaled_adapter, self.lora or ()))
+        return {
+            **ModelOptions.arguments(self),
+            "speculate": self.speculate.value,
+            "draft": self.draft,
+            "lora": adapters,
+        }
+
+
+def absolute_adapters(texts: Sequence[str]) -> list[str]:
+    """Values of --lora that mean the same from any folder."""
+    return [f"{path.absolute()}={scale}" for path, scale in map(scaled_adapter, texts)]
+
+
+def scaled_adapter(text: str) -> tuple[Path, float]:
+    """An adapter's path, and the number after its last `=`, or 1 where that is no number.
+
+    Raises UsageError for a number that is not finite.
+    """
+    path, _, scale = text.rpartition("=")
+    try:
+        factor = float(scale)
+    except ValueError:
+        return Path(text), 1.0
+    if not path:
+        return Path(text), 1.0
+    if not isfinite(factor):
+        raise UsageError(f"--lora {escaped(text)}: SCALE is not finite", "such as adapter.gguf=0.5")
+    return Path(path), factor

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...errors import NotFoundError
 from ...gguf import Array, GGUFFile
+from ...lora.describe import AdapterFacts
 from ...model_info.describe import TEMPLATE, Description
 from ...text import format_bytes
 from ..ui.terminal import one_line
@@ -103,6 +104,26 @@ def record(gguf: GGUFFile, path: Path, d: Description) -> str:
             for t in gguf.tensors.values()
         ],
     )
+
+
+def adapter_sheet(facts: AdapterFacts, path: Path) -> Iterator[tuple[str, str]]:
+    """Label and text of each line about an adapter."""
+    kind, architecture = (one_line(text or "not given") for text in (facts.kind, facts.architecture))
+    yield "adapter", f"{one_line(facts.name or path.stem)}, kind {kind}"
+    yield "file", f"{path.name}, {format_bytes(facts.n_bytes)}"
+    yield "for", architecture + (f", {one_line(facts.base_model)}" if facts.base_model else "")
+    yield "ranks", ", ".join(f"{rank} in {n} tensors" for rank, n in facts.ranks.items()) or "none"
+    if facts.alpha is not None:
+        yield "alpha", f"{facts.alpha:g}"
+    yield "parameters", f"{facts.parameters:,}"
+    yield "tensors", ", ".join(f"{n} {name}" for name, n in facts.formats.items()) or "none"
+    yield "to use it", f"llmlocal run MODEL --lora {path}"
+
+
+def adapter_record(facts: AdapterFacts, path: Path) -> str:
+    """An adapter as one JSON object."""
+    ranks = {str(rank): n for rank, n in facts.ranks.items()}
+    return to_json(path=str(path), type="adapter", **asdict(facts) | {"ranks": ranks})
 
 
 def to_json(**fields: Any) -> str:

@@ -28,6 +28,7 @@ from ..model_info.weight_memory import MODES
 from ..ops.kv import find
 from ..speculation.speculation import MODES as SPECULATE
 from .access import Access
+from .adapters import Adapters, adapters
 from .answer import Answer, Stream, whole
 from .chat import Chat, ContextEnd, checked
 from .options import Logits, Options, PromptOptions, given, require, settings
@@ -44,6 +45,7 @@ def load(
     weights: Literal["auto", "map", "copy"] = "auto",
     speculate: Literal["auto", "off", "ngram", "draft"] = "auto",
     draft: str | os.PathLike[str] | None = None,
+    lora: Adapters = (),
     force: bool = False,
 ) -> Model:
     """Open a model: a GGUF file, a name or an alias as `llmlocal run` takes it, or "hf:org/repo" that was pulled.
@@ -56,7 +58,8 @@ def load(
     repeats itself, "draft" always with a draft, "off" never; the text is the same. `draft` is a smaller model of the
     same vocabulary, which proposes tokens with "auto" and "draft"; "auto" takes the smallest on this machine with at
     most a fifth of the weights, if there is one.
-    `force` loads where memory seems too small.
+    `lora`: LoRA adapters (PEFT folders or GGUF files) whose sum is added to the weights: a path, or several, each alone
+    or with a factor, such as `[("style.gguf", 0.5), "facts"]`. `force` loads where memory seems too small.
 
     The file is mapped, so this returns at once; the engine is prepared by the first call that needs it. Raises
     NotFoundError where the model is not on this machine, BadFileError for a file that cannot be used, UsageError.
@@ -79,6 +82,7 @@ def load(
             weights=weights,
             speculate=speculate,
             draft=draft if draft in (None, AUTO) else _located(draft),
+            lora=adapters(lora),
             force=force,
         ),
         threads,
@@ -226,7 +230,9 @@ class Model:
         listed = [texts] if isinstance(texts, str) else list(texts)
         for text in listed:
             require(isinstance(text, str), "texts", text, "a text, or texts")
-        with self._access.exclusive():
+        with self._access.exclusive() as session:
+            if session.lora:
+                raise UsageError("vectors of a model with LoRA adapters are not supported", "load it without lora")
             if self._embedder is None:
                 self._embedder = Embedder.open(self._path, n_threads=self._threads)
             embedder = self._embedder

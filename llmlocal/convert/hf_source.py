@@ -14,17 +14,17 @@ from ..gguf.values import ValueType
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..hf.folder import CONFIG, Folder
+from ..hf.names import is_dropped, is_of_tower, named_for_gguf
 from ..hf.safetensors import UNQUANTIZED
 from ..hf.settings_check import check_settings, note_unused
 from ..hf.streams import Stream
+from ..lora.adapter import Adapter, merge_adapters, read_adapter
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all
 from ..quant.recipes import FLOATS, TensorSpec
 from ..text import escaped, shown
 from .card import general_keys
 from .completeness import MISSING, check_complete
-from .lora import Adapter, merge_adapters, read_adapter
-from .names import is_dropped, is_of_tower, named_for_gguf
 from .sentence_transformers import PREFIX as SENTENCE
 from .sentence_transformers import sentence_keys
 from .stored_format import stored_format

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..draft.draft_model import DraftModel
 from ..engine import Engine, Logits
 from ..errors import NotFoundError, PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
+from ..lora.describe import is_adapter
 from ..model_info.arch_value import arch_value
 from ..model_info.machine import free_memory
 from ..model_info.memory import memory
@@ -26,6 +27,7 @@ from ..model_info.recurrent_memory import state_memory
 from ..model_info.weight_memory import copies_weights
 from ..model_sizes import default_context
 from ..quant.jit.parallel_compile import Compilation
+from ..runtime.weight_copy import Shaped
 from ..speculation.speculation import MOST, Speculation
 from ..text import format_bytes
 from ..tokenizer import Tokenizer
@@ -34,11 +36,12 @@ from .answer_tokens import AnswerTokens
 from .decoding import certain, cost_file, next_tokens, speculation_of
 from .events import Event, Events, Finished, PromptProgress
 from .prompt_cache import PromptCache
+from .sampler import Sampler
+from .sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from ..chat_format.call_form import CallForm
-from .sampler import Sampler
-from .sampling_params import SamplingParams
+    from ..layers.low_rank import LowRank
 
 ANSWER_ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
 MOST_TEXT, BLANKS = 1 << 28, 1 << 20  # bytes of a text for any context; blanks that templates and tokenizers drop
@@ -55,6 +58,8 @@ class Session:
     def __init__(self, gguf: GGUFFile, tokenizer: Tokenizer, n_ctx: int, record: Callable[[], Engine]) -> None:
         """`record` opens the engine, not yet loaded."""
         self.gguf, self.tokenizer, self.n_ctx = gguf, tokenizer, n_ctx
+        self.lora, self.lora_digest = tuple[tuple[Path, float], ...](), ""
+        self.tensors: Mapping[str, Shaped] = gguf.tensors  # with the factors of adapters
         self.load_seconds = 0.0
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
         self.kv_type, self.speculate = "f16", "off"
@@ -77,30 +82,38 @@ class Session:
         weights: str = "auto",
         speculate: str = "off",
         draft: Path | str | None = None,
+        lora: Sequence[tuple[Path, float]] = (),
         force: bool = False,
     ) -> Session:
         """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
         `n_seqs` is the number of sequences, each of `n_ctx` tokens, of which `answer` uses the first.
-        `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`,
-        `copy` or `auto`; `speculate` whether `answer` proposes tokens, one of `speculation.MODES`. `draft` is the file
-        of a smaller model that proposes, too, where `speculate` is auto or draft; `auto` looks for one. `force` loads
-        the engine even where memory does not suffice. Raises NotFoundError, BadFileError, UsageError; ResourceError
-        when the engine is loaded.
+        `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`, `copy` or `auto`; `speculate` whether
+        `answer` proposes tokens, one of `speculation.MODES`. `draft` is the file of a smaller model that proposes, too,
+        where `speculate` is auto or draft; `auto` looks for one. `lora` are adapters (`lora.run_time`) with their
+        factors. `force` loads the engine even where memory does not suffice. Raises NotFoundError, BadFileError,
+        UsageError; ResourceError when the engine is loaded.
         """
         if speculate == "draft" and draft is None:
             raise UsageError("speculate is draft, and there is no draft", "name one with --draft, or --draft auto")
         gguf = open_gguf(path)
         try:
+            if is_adapter(gguf):
+                raise UsageError(
+                    f"{path}: is an adapter, not a model", "give its model as MODEL, and this file to --lora"
+                )
             tokenizer = tokenizers.load(gguf.metadata)
             n_ctx = n_ctx or default_context(gguf)
+            changed = [_changes(gguf, lora)] if lora else []
+            digest = changed[0].digest if changed else ""
+            tensors: dict[str, Shaped] = {**gguf.tensors, **(changed[0].sizes() if changed else {})}
 
             def record() -> Engine:
                 free = free_memory()
                 if not force:
                     session.check_memory(n_seqs, free)
                 copied = copies_weights(
-                    weights, gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type, free - session.draft_memory
+                    weights, gguf.metadata, tensors, n_ctx * n_seqs, kv_type, free - session.draft_memory
                 )
                 engine = Engine.open(
                     gguf,  # not its name, which may be another file's by now
@@ -110,14 +123,16 @@ class Session:
                     max_outputs=max_outputs if speculate == "off" else min(max(max_outputs, MOST + 1), n_ctx),
                     kv_type=kv_type,
                     copy_weights=copied,
+                    low_rank=(changed.pop() if changed else _changes(gguf, lora)) if lora else None,
                     load=False,
                 )
                 if session.draft:
-                    used = memory(gguf.metadata, gguf.tensors, n_ctx * n_seqs, kv_type).total
+                    used = memory(gguf.metadata, tensors, n_ctx * n_seqs, kv_type).total
                     session.draft.record(engine, weights, kv_type, free - used)
                 return engine
 
             session = cls(gguf, tokenizer, n_ctx, record)
+            session.lora, session.lora_digest, session.tensors = tuple(lora), digest, tensors
             session.kv_type, session.speculate = kv_type, speculate
             if draft is not None and speculate in ("auto", "draft"):
                 session._open_draft(draft)
@@ -150,7 +165,7 @@ class Session:
     def check_memory(self, n_seqs: int = 1, free: int | None = None) -> None:
         """Raises ResourceError where `n_seqs` sequences, and the draft, need more than `free` bytes."""
         n_ctx = self.n_ctx * n_seqs
-        check_memory(self.gguf.metadata, self.gguf.tensors, n_ctx, self.kv_type, free, self.draft_memory)
+        check_memory(self.gguf.metadata, self.tensors, n_ctx, self.kv_type, free, self.draft_memory)
 
     @property
     def engine(self) -> Engine:
@@ -288,7 +303,7 @@ class Session:
             return
         message = f"the prompt is {n} tokens, {n - self.n_ctx} more than the context of {self.n_ctx}"
         fits, metadata = n + (ANSWER_ROOM if max_tokens is None else max_tokens), self.gguf.metadata
-        takes = format_bytes(memory(metadata, self.gguf.tensors, fits, self.kv_type).total)
+        takes = format_bytes(memory(metadata, self.tensors, fits, self.kv_type).total)
         trained = arch_value(metadata, "context_length")
         hint = f"use --ctx {fits}, which takes {takes} of memory"
         if trained is not None and fits > trained:
@@ -330,3 +345,9 @@ class Session:
             if start < len(ids):
                 yield PromptProgress(start, len(ids))
         return logits
+
+
+def _changes(gguf: GGUFFile, lora: Sequence[tuple[Path, float]]) -> LowRank:
+    from ..lora.run_time import changes
+
+    return changes(gguf, lora)

@@ -51,6 +51,7 @@ from ..runtime.kv_cache import KVCache, LayerCache
 from ..runtime.state_cache import StateCache
 from .expert_matrices import ExpertMatrices
 from .key_range import KeyRange
+from .low_rank import LowRank
 from .rope import PositionScale, Rope
 from .rope_scaling import RopeParameters
 from .score_bias import DistanceBias, ScoreBias, distances
@@ -79,9 +80,14 @@ class Layers:
         cache: KVCache,
         place: Callable[[QTensor], QTensor] = lambda weight: weight,
         states: StateCache | None = None,
+        low_rank: LowRank | None = None,
     ) -> None:
-        """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout."""
+        """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout.
+
+        `low_rank` are changes that linear layers and the token embedding add.
+        """
         self.graph, self.cache, self.place = graph, cache, place
+        self.low_rank = low_rank or LowRank({}, {})
         self.causal = True
         self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
         self.tables: list[Rope | PositionScale | KeyRange | DistanceBias] = []
@@ -95,6 +101,10 @@ class Layers:
 
     def embed(self, table: QTensor) -> Value:
         """Token embedding: rows of `table` (vocab, width) by token id -> (tokens, width)."""
+        return self.low_rank.embedded(self, table, self.table_rows(table))
+
+    def table_rows(self, table: QTensor) -> Value:
+        """As `embed`, of the table alone, without a change of it."""
         return self._rows(table, self.graph.batch.ids, table.k)
 
     def embed_part(self, table: QTensor, first: int, last: int) -> Value:
@@ -164,6 +174,8 @@ class Layers:
         g = self.graph
         if g.observer:
             g.observer.before_matmul(g, x, [weight for weight, _ in weights])
+        originals = [weight for weight, _ in weights]
+        alone = not self.low_rank.changes_any(originals)
         weights = tuple((self.place(weight), bias) for weight, bias in weights)
         inputs = [x if float_activations(weight.format) else self.q8(x) for weight, _ in weights]
         outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
@@ -171,7 +183,7 @@ class Layers:
             self.multiplied(weight.format, interleaved=weight.interleaved)
             g.add(
                 matmul(weight.format, interleaved=weight.interleaved),
-                barrier=i == len(outs) - 1,
+                barrier=alone and i == len(outs) - 1,
                 tokens=g.rows_of(x),
                 weights=weight.address,
                 x=source,
@@ -182,6 +194,7 @@ class Layers:
                 y_stride=weight.rows,
                 scratch=g.scratch(SCRATCH_BYTES),
             )
+        self.low_rank.add(self, x, originals, outs)
         for (weight, bias), out in zip(weights, outs, strict=True):
             if bias is not None:
                 g.add(add_bias, tokens=g.rows_of(x), x=out, bias=bias.address, width=weight.rows)

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ResourceError
-from ..quant.tensor import QTensor
 from ..text import format_bytes
 from .arch_value import arch_value
 from .machine import free_memory
-from .memory import memory
+from .memory import Sized, memory
 
 
 def check_memory(
     metadata: Mapping[str, Any],
-    tensors: Mapping[str, QTensor],
+    tensors: Mapping[str, Sized],
     n_ctx: int,
     kv_type: str = "f16",
     free: int | None = None,
@@ -42,7 +41,7 @@ def check_memory(
 
 
 def largest_context(
-    metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int, free: int, kv_type: str = "f16"
+    metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int, free: int, kv_type: str = "f16"
 ) -> int:
     """The largest context up to `n_ctx` tokens that fits into `free` bytes, 0 for none."""
     low, high = 0, n_ctx

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ResourceError
-from ..quant.tensor import QTensor
-from ..runtime.weight_copy import copied_bytes
+from ..runtime.weight_copy import Shaped, copied_bytes
 from ..text import format_bytes
 from .machine import free_memory
 from .memory import memory
@@ -20,7 +19,7 @@ COMFORT = 1.25  # times the memory of a run that must be free before weights are
 def copies_weights(
     mode: str,
     metadata: Mapping[str, Any],
-    tensors: Mapping[str, QTensor],
+    tensors: Mapping[str, Shaped],
     n_ctx: int,
     kv_type: str = "f16",
     free: int | None = None,

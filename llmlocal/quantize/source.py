@@ -17,7 +17,7 @@ from ..quant.tensor import QTensor
 from ..text import escaped
 
 if TYPE_CHECKING:
-    from ..convert.lora import Adapter
+    from ..lora.adapter import Adapter
     from ..quant.quantizer import RowReader
 
 PEFT = "give the Hugging Face folder of the model as SRC, or convert the adapter to GGUF"
@@ -96,7 +96,7 @@ def _gguf_adapters(lora: Sequence[Path]) -> list[Adapter]:
     """Adapters for a GGUF file. Raises BadFileError for a PEFT folder."""
     if not lora:
         return []
-    from ..convert.lora import read_adapter
+    from ..lora.adapter import read_adapter
 
     adapters = [read_adapter(path) for path in lora]
     if peft := next((a for a in adapters if a.architecture is None), None):
@@ -106,9 +106,9 @@ def _gguf_adapters(lora: Sequence[Path]) -> list[Adapter]:
 
 def _merged(gguf: GGUFFile, adapters: Sequence[Adapter]) -> dict[str, RowReader]:
     """The tensors that adapters change, by name, with the change added."""
-    from ..convert.lora import merge_adapters
     from ..convert.stream_tensor import StreamTensor
     from ..hf.streams import Stream
+    from ..lora.adapter import merge_adapters
 
     def stream(t: QTensor) -> Stream:
         data = t.bytes_array()

@@ -62,6 +62,7 @@ class Record:
     prompt: Prompt
     asked: dict[str, Any]
     answer: list[int]
+    lora_digest: str = ""  # of what adapters add
 
     def how(self, tokenizer: Tokenizer) -> Question:
         """How the answer is asked for of a model with this tokenizer.
@@ -102,7 +103,7 @@ def _write(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {"path": str(session.gguf.path.absolute()), "files": model_files(session.gguf)},
         "environment": environment(),
-        "settings": {**settings, "n_ctx": session.n_ctx},
+        "settings": {**settings, "n_ctx": session.n_ctx, **_adapters(session)},
         "prompt": _prompt_as_json(prompt),
         "asked": {
             "max_tokens": asked.max_tokens,
@@ -115,6 +116,12 @@ def _write(
     }
     with atomic_file(path, force=True) as out:
         out.write(json.dumps(found, indent=1).encode() + b"\n")
+
+
+def _adapters(session: Session) -> dict[str, Any]:
+    """The adapters, and a digest of what they add; nothing without any."""
+    found = [{"path": str(path.absolute()), "scale": scale} for path, scale in session.lora]
+    return {"lora": found, "lora_digest": session.lora_digest} if found else {}
 
 
 def _prompt_as_json(prompt: Prompt) -> dict[str, Any]:
@@ -170,6 +177,7 @@ def _record(found: Any) -> Record:
     n_ctx = _number(settings["n_ctx"])
     if not n_ctx or settings["weights"] not in WEIGHTS:
         raise ValueError("a model cannot be opened in this way")
+    lora = [(Path(str(one["path"])), _scale(one["scale"])) for one in settings.get("lora", [])]
     style = ThinkingStyle(**{**prompt["style"], "drops": tuple(map(str, prompt["style"]["drops"]))})
     flags: dict[str, Any] = {name: prompt[name] is True for name in ("continues", "chat", "opened", "may_think")}
     files = [{"name": str(file["name"]), "sha256": str(file["sha256"])} for file in found["model"]["files"]]
@@ -177,11 +185,18 @@ def _record(found: Any) -> Record:
         str(found["model"]["path"]),
         files,
         {str(name): str(value) for name, value in found["environment"].items()},
-        {"n_ctx": n_ctx, "kv_type": str(settings["kv_type"]), "weights": settings["weights"]},
+        {"n_ctx": n_ctx, "kv_type": str(settings["kv_type"]), "weights": settings["weights"], "lora": lora},
         Prompt(str(prompt["text"]), [_number(id) for id in prompt["ids"]], style=style, **flags),
         dict(found["asked"]),
         [_number(id) for id in found["answer"]["ids"]],
+        str(settings.get("lora_digest", "")),
     )
+
+
+def _scale(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e9:
+        raise ValueError(f"{value!r:.40} is not the scale of an adapter")
+    return float(value)
 
 
 def _number(value: Any) -> int:

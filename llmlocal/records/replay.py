@@ -40,7 +40,9 @@ def replay(session: Session, record: Record, notify: Callable[[int], None] = lam
     Raises BadFileError for a record that this model cannot answer, and what `Session.answer` raises.
     """
     events = session.answer(record.prompt, **record.how(session.tokenizer).arguments())
-    found = differences(record.environment, record.files, environment(), model_files(session.gguf))
+    found = [*differences(record.environment, record.files, environment(), model_files(session.gguf))]
+    if session.lora_digest != record.lora_digest:
+        found.append("what LoRA adapters add is not what was recorded")
     changed, said, at = tuple(found), 0, None
     recorded = now = None
     for event in events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +17,16 @@ from .program import KernelCall
 ALIGN, PIECE = 64, 4 << 20
 
 
-def copied_bytes(tensors: Iterable[QTensor]) -> int:
+class Shaped(Protocol):
+    """A tensor, or what takes memory as one."""
+
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def copied_bytes(tensors: Iterable[Shaped]) -> int:
     """Bytes that a copy of `tensors` takes at most: those of all matrices but stacks of experts, which stay mapped."""
     return sum(_aligned(tensor.nbytes) for tensor in tensors if len(tensor.shape) == 2)
 

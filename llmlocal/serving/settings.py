@@ -14,7 +14,7 @@ class Settings:
 
     `n_ctx`: tokens of each request's context; `parallel`: requests that a model answers at once; `queue`: those that
     may wait; `idle_unload`: seconds after which an unused model is closed, None for never; `prompt_cache`: whether
-    prompts are kept on disk; `speculate` and `draft`: as `Session.open`.
+    prompts are kept on disk; `speculate`, `draft` and `lora`: as `Session.open`.
     """
 
     n_ctx: int | None = None
@@ -29,3 +29,4 @@ class Settings:
     idle_unload: float | None = None
     prompt_cache: bool = False
     draft: Path | str | None = None
+    lora: tuple[tuple[Path, float], ...] = ()

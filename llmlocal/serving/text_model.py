@@ -35,7 +35,7 @@ class TextModel:
         self.session = Session.open(
             path, n_ctx=settings.n_ctx, n_threads=settings.n_threads, n_seqs=settings.parallel,
             kv_type=settings.kv_type, weights=settings.weights,
-            speculate=settings.speculate, draft=settings.draft, force=settings.force,
+            speculate=settings.speculate, draft=settings.draft, lora=settings.lora, force=settings.force,
         )  # fmt: skip
         try:
             self._recommended = recommended_sampling(path)

@@ -10,16 +10,20 @@ from typing import TypeVar
 
 from ..embedding.embedder import Embedder
 from ..embedding.reranker import Reranker
+from ..errors import UsageError
 from .settings import Settings
 
 T = TypeVar("T")
+NO_LORA = "leave out --lora, or merge the adapter: llmlocal convert SRC OUT --lora ADAPTER"
 
 
 class VectorModel:
     """An open `Embedder` or `Reranker`, and the thread that runs it."""
 
     def __init__(self, name: str, path: Path, settings: Settings, *, ranks: bool) -> None:
-        """Load the model. Raises what opening it raises."""
+        """Load the model. Raises what opening it raises, UsageError for adapters."""
+        if settings.lora:
+            raise UsageError("vectors and scores of a model with LoRA adapters are not supported", NO_LORA)
         self.name, self.notes = name, tuple[str, ...]()
         kind: type[Embedder] | type[Reranker] = Reranker if ranks else Embedder
         self.model = kind.open(path, n_threads=settings.n_threads, force=settings.force)

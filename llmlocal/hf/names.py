@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from ..errors import BadFileError
-from ..hf.config import Settings
-from ..hf.conversion import WITHOUT_MTP, Conversion
-from ..hf.streams import Stream, stacked
 from ..text import shown
+from .config import Settings
+from .conversion import WITHOUT_MTP, Conversion
+from .streams import Stream, stacked
 
 # Buffers that old checkpoints hold beside their weights, and the parts for images and sound.
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias", ".rotary_emb.inv_freq")

@@ -1,6 +1,6 @@
-"""LoRA adapters (Hu et al. 2021, arXiv 2106.09685) merged into the weights that they belong to: W + scale * B A.
+"""LoRA adapters (Hu et al. 2021, arXiv 2106.09685): W + scale * B A for weights W, and how they are merged.
 
-An adapter is a PEFT folder, with transformers' tensor names, or a GGUF file, with GGUF's. The sum is computed in
+An adapter is a PEFT folder, with transformers' tensor names, or a GGUF file, with GGUF's. A merged sum is computed in
 float32 while rows are read; only the factors stay in memory. PEFT's variants beyond this formula are refused.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from ..errors import BadFileError, NotFoundError
@@ -32,9 +33,11 @@ REFUSED = (
 )
 MOVED_WEIGHTS = ("pissa", "olora", "loftq", "corda")  # initializations that subtract the adapter from the model
 FACTOR = re.compile(r"^(.*)\.lora_(embedding_)?([AB])(?:\.default)?(?:\.weight)?$")
+SECONDS = 1.0  # for an expression that a file brings
 PREFIX = re.compile(r"^(?:base_model\.model\.)?")
 OTHER = "merge it with the library that made it, and convert the result"
 OTHER_MODEL = "the adapter belongs to another model"
+MERGE = "merge it instead: llmlocal convert FOLDER OUT --lora ADAPTER, where FOLDER is the model's from Hugging Face"
 Floats = NDArray[np.float32]
 
 
@@ -46,11 +49,15 @@ class Delta:
     right: Floats
     scale: float
 
+    def check(self, shape: tuple[int, ...], where: str) -> None:
+        """Raises BadFileError where a tensor has another shape."""
+        own = (len(self.left), self.right.shape[1])
+        if own != shape or self.left.shape[1] != len(self.right):
+            raise BadFileError(f"{where}: factors of shape {own} for a tensor of {shape}", OTHER_MODEL)
+
     def added(self, x: Stream, where: str) -> Stream:
         """`x` plus this delta. Raises BadFileError where the shapes differ."""
-        shape = (len(self.left), self.right.shape[1])
-        if shape != x.shape or self.left.shape[1] != len(self.right):
-            raise BadFileError(f"{where}: factors of shape {shape} for a tensor of {x.shape}", OTHER_MODEL)
+        self.check(x.shape, where)
 
         def read(first: int, end: int) -> Values:
             change = self.left[first:end] @ self.right
@@ -107,11 +114,17 @@ def read_adapter(path: Path) -> Adapter:
 def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
     meta = gguf.metadata
     if meta.get("general.type") != "adapter" or meta.get("adapter.type") != "lora":
-        raise BadFileError(f"{where}: is not a LoRA adapter", "SRC is the model, --lora the adapter")
+        raise BadFileError(f"{where}: is not a LoRA adapter", "--lora takes a PEFT folder or a GGUF adapter")
+    if "adapter.alora.invocation_tokens" in meta:
+        raise BadFileError(f"{where}: adapter.alora.invocation_tokens is not supported", "use another adapter")
     alpha = _alpha(meta.get("adapter.lora.alpha", 0.0), where)
     deltas = {}
+    if odd := next((name for name in gguf.tensors if not name.endswith((".lora_a", ".lora_b"))), None):
+        raise BadFileError(f"{where}: tensor {shown(odd)} is no LoRA factor", "use another adapter")
     for name in sorted({name.rpartition(".lora_")[0] for name in gguf.tensors}):
         a, b = gguf.tensors.get(f"{name}.lora_a"), gguf.tensors.get(f"{name}.lora_b")
+        if a is not None and len(a.shape) == 3:
+            raise BadFileError(f"{where}: {shown(name)}: factors of the experts of a mixture are not supported", OTHER)
         if a is None or b is None or len(a.shape) != 2 or len(b.shape) != 2:
             raise BadFileError(f"{where}: tensor {shown(name)} is not a pair of LoRA factors", OTHER)
         left, right = b.dequantize(), a.dequantize()
@@ -171,12 +184,26 @@ def _delta(name: str, pair: Mapping[str, Floats], config: Mapping[str, Any], whe
     a, b = (pair.get(("embedding_" if embedding else "") + letter) for letter in "AB")
     if a is None or b is None or a.ndim != 2 or b.ndim != 2 or b.shape[1] != len(a) or not len(a):
         raise BadFileError(f"{where}: {shown(name)} is not a pair of LoRA factors", OTHER)
-    alphas = config.get("alpha_pattern") or {}
-    own = [value for key, value in alphas.items() if re.search(rf"(^|\.){re.escape(key)}$", name)]
-    alpha = _alpha(own[0] if own else config.get("lora_alpha"), where)
+    alpha = _alpha(_own_alpha(name, config, where), where)
     scale = alpha / (len(a) ** 0.5 if config.get("use_rslora") else len(a))
     transposed = embedding or config.get("fan_in_fan_out") is True
     return Delta(a.T, b.T, scale) if transposed else Delta(b, a, scale)
+
+
+def _own_alpha(name: str, config: Mapping[str, Any], where: str) -> Any:
+    """The value of the first expression of alpha_pattern that the end of a module's name matches, or lora_alpha."""
+    patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise BadFileError(f"{where}: alpha_pattern must be an object", OTHER)
+    for pattern, value in patterns.items():
+        try:
+            if regex.match(rf"(?:.*\.)?(?:{pattern})$", name, timeout=SECONDS):
+                return value
+        except (regex.error, TimeoutError, RecursionError):
+            raise BadFileError(
+                f"{where}: alpha_pattern {shown(pattern)} is no expression that can be used", OTHER
+            ) from None
+    return config.get("lora_alpha")
 
 
 def _all_rows(x: Stream) -> Floats:
