@@ -26,7 +26,7 @@ from llmlocal.cli.config.sources import Sources
 from llmlocal.cli.main import COMMANDS
 from llmlocal.cli.option_groups import flattened, is_setting
 from llmlocal.cli.options.chats import ChatDisplay, SavedSession
-from llmlocal.cli.options.common import ModelOptions
+from llmlocal.cli.options.common import DecoderOptions, ModelOptions
 from llmlocal.cli.options.sampling import Sampling
 from llmlocal.generation import sampling_defaults
 
@@ -235,7 +235,7 @@ def test_a_session_goes_before_settings_and_behind_what_is_typed(file: Path) -> 
     sampling = Sampling(temp=0.5, top_p=0.75, top_k=9, settled=frozenset({"temp", "top_p"}))
     settled = sampling.settled_names | {"max_tokens", "system"}
     limits = Limits(5, (), "auto", None)
-    start = Start(None, ModelOptions(), "off", True, None, sampling.given(), limits, settled=settled)
+    start = Start(None, DecoderOptions(), "off", True, None, sampling.given(), limits, settled=settled)
     opened, conversation = start.conversation(True, None, "Of the settings.")
     assert opened is not None
     opened.close()
