@@ -27,14 +27,16 @@ from .quant.jit.cpu import physical_cores
 from .quant.jit.kernel import Kernel
 from .quant.jit.parallel_compile import Compilation, prepare
 from .quant.kernels.matmul import TILED_TOKENS
-from .runtime.batch import Batch, batch_sizes
-from .runtime.checkpoints import TAIL
+from .runtime.batch import Batch, batch_sizes, numbered
+from .runtime.checkpoints import TAIL, agreed
 from .runtime.executor import ThreadTeam, deferred_signals
 from .runtime.graph import Graph, MatmulObserver
 from .runtime.kv_cache import KVCache
 from .runtime.program import Program
+from .runtime.ring import KeptWindow
 from .runtime.state_cache import StateCache
 from .runtime.weight_copy import WeightCopy
+from .runtime.windows import UBATCH
 from .source_encoder import SourceEncoder
 
 Logits = NDArray[np.float32]
@@ -71,7 +73,7 @@ class Engine:
         self.n_vocab = logits_size(gguf)
         self._batch = Batch(ubatch, max_outputs)
         self._graph = graph = Graph(self._batch, n_threads, observer)
-        self._cache = KVCache(n_ctx, n_seqs, kv_type)
+        self._cache = KVCache(n_ctx, n_seqs, kv_type, ubatch)
         config, self.weights = Config(gguf.metadata, str(arch), str(gguf.path)), Weights(gguf)
         if not config.flag("attention.causal", True):
             raise UsageError(f"{gguf.path}: attention is not causal, so no next token follows", "use llmlocal embed")
@@ -91,6 +93,7 @@ class Engine:
             self._source = SourceEncoder(model, config, self.weights, self.n_vocab, self._layers)
         self._layers.low_rank.finish()
         self._states.allocate()
+        self.ring = self._cache.ring  # what is held of sequences in layers with a window
         graph.keep(logits)
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
@@ -106,7 +109,7 @@ class Engine:
         n_ctx: int | None = None,
         n_threads: int | None = None,
         n_seqs: int = 1,
-        ubatch: int = 512,
+        ubatch: int = UBATCH,
         max_outputs: int = 1,
         kv_type: str = "f16",
         observer: MatmulObserver | None = None,
@@ -195,7 +198,10 @@ class Engine:
         return self._source.texts[seq] if self._source and self._tokens[seq] else []
 
     def cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
-        """The cache memory of the first `n` tokens: writable views, see `KVCache.first_cells`."""
+        """The cache memory of the first `n` tokens: writable views, see `KVCache.first_cells`.
+
+        Layers with a window are not among them, see `ring`.
+        """
         return self._cache.first_cells(n, seq)
 
     def states(self, seq: int = 0) -> dict[int, list[NDArray[np.uint8]]]:
@@ -207,17 +213,25 @@ class Engine:
         """Bytes of one recurrent state of all layers, 0 for models without."""
         return self._states.state_bytes
 
-    def adopt(self, tokens: Sequence[int], seq: int = 0, states: Mapping[int, NDArray[np.uint8]] = {}) -> None:
+    def adopt(
+        self,
+        tokens: Sequence[int],
+        seq: int = 0,
+        states: Mapping[int, NDArray[np.uint8]] = {},
+        windows: Sequence[KeptWindow] = (),
+    ) -> None:
         """Declare that the caller has written the keys and values of `tokens` to the first cells of a sequence.
 
-        `states` are recurrent states by position, of which the last is that after all `tokens`; see `states`. Raises as
-        `prefill` does.
+        `states` are recurrent states by position, of which the last is that after all `tokens`; see `states`. `windows`
+        are those of layers with a window, of which the last ends with `tokens`. Raises as `prefill` does.
         """
         self._tokens[seq] = []
         self._states.restore({}, seq)
+        self.ring.restore((), seq)
         if tokens:
             self._check(tokens, seq)
             self._states.restore(states, seq)
+            self.ring.restore(windows, seq)
             self._tokens[seq] = list(tokens)
 
     @property
@@ -244,13 +258,14 @@ class Engine:
     def truncate(self, length: int, seq: int = 0) -> None:
         """Drop the tokens of a sequence from position `length` on.
 
-        With recurrent layers, tokens since the last checkpoint are read again.
+        With recurrent layers, tokens since the last checkpoint are read again; so they are where the window before
+        `length` is no longer held.
         """
         if length >= self.length(seq):
             return
         tokens = self.history(seq)[:length]
         self._rewind(length, seq)
-        self._states.keep_at(length, seq)
+        self._keep_at(length, seq)
         self._read(tokens[self.length(seq) :], seq, outputs=0)
 
     def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
@@ -258,15 +273,21 @@ class Engine:
 
         At least TILED_TOKENS are left to be read again, so that their logits are those of a first reading, bit for bit;
         fewer than that are not kept either, because a shorter prompt is read in another way. With recurrent layers,
-        only the tokens up to a checkpoint are kept; another one is made when the end of `tokens` is near.
+        only the tokens up to a checkpoint are kept; another one is made when the end of `tokens` is near. Where the
+        window before is no longer held, it is the same.
         """
         self._rewind(self._shared(tokens, seq), seq)
-        self._states.keep_at(len(tokens) - TAIL, seq)
+        self._keep_at(len(tokens) - TAIL, seq)
         return self.length(seq)
 
     def reusable(self, tokens: Sequence[int], seq: int = 0) -> int:
         """How many tokens `reuse` would keep."""
-        return self._states.reachable(self._shared(tokens, seq), self.length(seq), seq)
+        return self._reachable(self._shared(tokens, seq), seq)
+
+    def behind_window(self, tokens: Sequence[int], seq: int = 0) -> int:
+        """How many tokens `reuse` would keep besides, were all keys of layers with a window still held."""
+        shared, current = self._shared(tokens, seq), len(self._tokens[seq])
+        return self._states.reachable(shared, current, seq) - self._reachable(shared, seq)
 
     def _shared(self, tokens: Sequence[int], seq: int) -> int:
         """The number of cached tokens that `tokens` starts with and that may be kept."""
@@ -278,10 +299,23 @@ class Engine:
         return kept if kept >= TILED_TOKENS else 0
 
     def _rewind(self, length: int, seq: int) -> None:
-        """Drop the tokens from position `length` on, and those after the last state that is left."""
+        """Drop the tokens from position `length` on, and those before it that have to be read again."""
         text = self._text(seq)
         kept = max(length - len(text) + bool(text), 0)  # nothing is left of a sequence whose text is cut
-        del self._tokens[seq][self._states.rewind(kept, len(self._tokens[seq]), seq) :]
+        kept = self._reachable(kept, seq)
+        self._states.rewind(kept, len(self._tokens[seq]), seq)
+        self.ring.rewind(kept, seq)
+        del self._tokens[seq][kept:]
+
+    def _reachable(self, length: int, seq: int) -> int:
+        """The most cached tokens of a sequence, `length` at most, that it can go on from."""
+        current, ways = len(self._tokens[seq]), (self._states, self.ring)
+        return agreed(min(length, current), *(lambda n, way=way: way.reachable(n, current, seq) for way in ways))
+
+    def _keep_at(self, position: int, seq: int) -> None:
+        """Keep a checkpoint at a position that will be passed."""
+        self._states.keep_at(position, seq)
+        self.ring.keep_at(position, seq)
 
     def prefill(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens; logits (n_vocab,) after the last. Raises PromptTooLongError, UsageError for a bad id."""
@@ -327,9 +361,8 @@ class Engine:
         kept = self.reusable(tokens, source)
         for old, new in zip(self.cells(kept, source), self.cells(kept, target), strict=True):
             new[:] = old
-        stored = self.states(source).items()
-        states = {position: np.concatenate(state) for position, state in stored if position <= kept}
-        self.adopt(tokens[:kept], target, states)
+        states = {end: np.concatenate(state) for end, state in self.states(source).items() if end <= kept}
+        self.adopt(tokens[:kept], target, states, self.ring.reaching(kept, self.length(source), source))
         return kept
 
     def all_logits(self, tokens: Sequence[int], seq: int = 0) -> Logits:
@@ -400,12 +433,9 @@ class Engine:
     def _run(self, tokens: Sequence[int], seqs: Sequence[int], outputs: Sequence[int]) -> None:
         """Run the program once: append at most ubatch tokens, each to its sequence, with the logits of `outputs`."""
         batch, n = self._batch, len(tokens)
-        positions = [len(self._tokens[seq]) + i for i, seq in _numbered(seqs)]
-        batch.resize(n, len(outputs))
-        batch.ids[:n], batch.positions[:n] = tokens, positions
-        batch.sequence_starts[:n] = [self._cache.start(seq) for seq in seqs]
-        batch.cells[:n] = batch.sequence_starts[:n] + batch.positions[:n]
-        batch.output_rows[: len(outputs)] = outputs
+        positions = [len(self._tokens[seq]) + i for i, seq in numbered(seqs)]
+        batch.fill(tokens, positions, [self._cache.start(seq) for seq in seqs], outputs)
+        self.ring.fill(seqs, batch.positions[:n])
         if self._source:
             batch.last_sources[:n] = [len(self._source.texts[seq]) - 1 for seq in seqs]
         for table in self._layers.tables:
@@ -413,7 +443,9 @@ class Engine:
         # Keys, values and states move with each run: nothing may come between them and the tokens they stand for.
         assert self._team is not None, "the engine is not loaded"
         with deferred_signals():
-            self._states.plan((seq, self.length(seq), len(list(run))) for seq, run in itertools.groupby(seqs))
+            runs = [(seq, len(self._tokens[seq]), len(list(run))) for seq, run in itertools.groupby(seqs)]
+            self._states.plan(runs)
+            self.ring.advance(runs)
             self._team.run(self._program)
             for token, seq in zip(tokens, seqs, strict=True):
                 self._tokens[seq].append(token)
@@ -429,13 +461,3 @@ class Engine:
         ):  # the sum is a quick first test: it keeps NaN and infinity
             raise self.weights.not_finite("the logits are not finite")
         return logits
-
-
-def _numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
-    """For each token, the number of tokens of the same sequence before it in the batch, and the sequence."""
-    seen: dict[int, int] = {}
-    out = []
-    for seq in seqs:
-        out.append((seen.get(seq, 0), seq))
-        seen[seq] = seen.get(seq, 0) + 1
-    return out

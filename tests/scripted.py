@@ -17,6 +17,7 @@ from llmlocal.generation.session import Session
 from llmlocal.gguf import GGUFFile
 from llmlocal.quant.jit.parallel_compile import Compilation
 from llmlocal.runtime.batch import batch_sizes
+from llmlocal.runtime.ring import Ring
 
 WORDS = ("▁a", "▁b", "▁c", "d", "e", "▁the", "end", "STOP", "ST", "OP", "▁")
 EOS = 2
@@ -35,6 +36,7 @@ class ScriptedEngine:
         self.tokens: list[int] = []
         self.calls: list[tuple[str, int]] = []
         self.prompt, self.closed, self.cache_format, self.state_bytes = 0, False, "none", 0
+        self.ring = Ring(None, n_ctx, 1, 1)
         metadata = {"general.architecture": "x", "x.context_length": 128}
         self.gguf = SimpleNamespace(
             metadata=metadata, tensors={}, path=Path("scripted.gguf"), files=lambda: iter(()), close=lambda: None
@@ -60,7 +62,7 @@ class ScriptedEngine:
     def states(self, seq: int = 0) -> dict[int, Any]:
         return {}
 
-    def adopt(self, tokens: Sequence[int], seq: int = 0, states: Any = ()) -> None:
+    def adopt(self, tokens: Sequence[int], seq: int = 0, states: Any = (), windows: Any = ()) -> None:
         self.tokens = list(tokens)
 
     def truncate(self, length: int, seq: int = 0) -> None:
@@ -72,6 +74,9 @@ class ScriptedEngine:
         while n < min(len(tokens) - 1, len(self.tokens)) and self.tokens[n] == tokens[n]:
             n += 1
         return n
+
+    def behind_window(self, tokens: Sequence[int], seq: int = 0) -> int:
+        return 0
 
     def reuse(self, tokens: Sequence[int], seq: int = 0) -> int:
         self.truncate(self.reusable(tokens))

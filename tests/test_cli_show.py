@@ -188,7 +188,7 @@ def test_json_is_complete(said: Said, story: Path) -> None:
     got = json.loads(said("show", story, "--json", "--ctx", "64")[1])
     assert (got["schema"], got["architecture"], got["supported"], got["parameters"]) == (1, "llama", True, 260032)
     work = {name: got["memory"][name] for name in ("scratch", "program")}
-    assert got["memory"] == {"n_ctx": 64, "weights": 329952, "cache": 163840, "states": 0, **work}
+    assert got["memory"] == {"n_ctx": 64, "weights": 329952, "cache": 163840, "states": 0, "windows": 0, **work}
     assert got["metadata"]["tokenizer.ggml.tokens"] == {"type": "array", "elements": "string", "length": 512}
     assert got["metadata"]["llama.block_count"] == {"type": "u32", "value": 5}
     assert len(got["tensors"]) == 47

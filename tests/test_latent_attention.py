@@ -23,6 +23,7 @@ from llmlocal.gguf.writer import write_gguf
 from llmlocal.model_info.memory import memory
 from llmlocal.ops.attention import (
     CHUNK,
+    NO_RING,
     SPLIT_TOKENS,
     attention_merge,
     attention_reference,
@@ -91,6 +92,7 @@ def attended(
     rest = {
         "q": q,
         "sequence_starts": np.zeros_like(positions),
+        "ring": NO_RING,
         "scale": float(dim**-0.5),
         "head_dim": dim,
         "biases": 0,

@@ -36,6 +36,7 @@ from llmlocal.ops.activations import (
 from llmlocal.ops.alibi import alibi_slopes
 from llmlocal.ops.attention import (
     CHUNK,
+    NO_RING,
     SPLIT_TOKENS,
     attention,
     attention_merge,
@@ -292,9 +293,11 @@ class Cache:
         sinks: Array | None = None,
         first: Array | None = None,
         biases: Array | None = None,
+        ring: int = NO_RING,
+        n_ctx: int = 0,
     ) -> Array:
         """Both kernels; what lies behind their memory stays as it is."""
-        (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], self.shape["cells"]
+        (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], n_ctx or self.shape["cells"]
         each = scratch_bytes(self.kv_type, heads, self.shape["kv_heads"], head_dim, value_dim)
         part = partials_bytes(heads, value_dim, cells)
         scratch, partials = (np.full(size + 64, 0x5A, np.uint8) for size in (each * threads, part))
@@ -314,6 +317,7 @@ class Cache:
         where = {
             "q": self.ready(q, isa),
             "sequence_starts": bases,
+            "ring": ring,
             "scale": float(head_dim**-0.5),
             "biases": 0 if biases is None else biases,
             "bias_starts": 0 if biases is None else positions * heads * biases.shape[-1],
@@ -469,6 +473,25 @@ def test_keys_before_the_window_are_not_read() -> None:
     cache.store(k, v, at)
     got = cache.attend(q[late], at[late], np.zeros(100, np.int64), window=380)
     assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+def test_cells_used_in_turn_give_the_same_bits(kind: str) -> None:
+    """As cells for all positions, for every batch and whatever lies in cells of positions out of the window."""
+    length, window, ring, base = 5 * CHUNK + 40, 200, 2 * CHUNK, 2 * CHUNK
+    q, k, v = sequence(length, 4, 2, 64)
+    whole, turns = Cache(kind, 2, 64, padded(length)), Cache(kind, 2, 64, base + ring)
+    turns.store(k[:ring], v[:ring], base + np.arange(ring))
+    start = 0
+    for size in (1, 300, 3, 8, 9, 290, *[1] * 5, 280, 8, 200, 216):
+        at, part = np.arange(start, start + size), slice(start, start + size)
+        whole.store(k[part], v[part], at)
+        turns.store(k[part], v[part], base + at % ring)
+        want = whole.attend(q[part], at, np.zeros_like(at), None, 2, window=window)
+        place = {"ring": ring, "n_ctx": padded(length)}
+        assert np.array_equal(turns.attend(q[part], at, np.full_like(at, base), None, 2, window=window, **place), want)
+        start += size
+    assert start == length
 
 
 @pytest.mark.parametrize(("head_dim", "value_dim"), [(48, 32), (20, 40)])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
 from naive import nmse
+from random_edits import edited, read
 from test_families import write_converted
 
 from llmlocal.engine import Engine
@@ -53,11 +53,6 @@ def opened(path: Path, n_seqs: int = 1) -> Engine:
 
 def ids(n: int, seed: int = 0) -> list[int]:
     return np.random.default_rng(seed).integers(3, 40, n).tolist()
-
-
-def read(engine: Engine, tokens: list[int]) -> np.ndarray:
-    engine.truncate(0)
-    return engine.prefill(tokens)
 
 
 # ---- which states are kept -----------------------------------------------------------------------------------------
@@ -165,40 +160,15 @@ def test_sequences_do_not_touch_each_other(engine: Engine, fresh: Engine) -> Non
     assert nmse(engine.decode(9, 1), read(fresh, [*b[:11], 9])) <= BOUND
 
 
-def edited(path: Path, fresh: Engine, seed: int, edits: int) -> None:
-    """Random edits of two conversations: append, truncate, retry, another prompt, the other sequence."""
-    rng, engine = Random(seed), opened(path, n_seqs=2)
-    held: list[list[int]] = [[], []]
-    for _ in range(edits):
-        seq, before = rng.randrange(2), [*held[0]]
-        new = [rng.randrange(3, 40) for _ in range(rng.choice((1, 1, 2, 9, 40)))]
-        if len(held[seq]) + len(new) > CONTEXT:
-            held[seq] = []
-            engine.truncate(0, seq)
-        if rng.random() < 0.3:
-            cut = rng.randrange(len(held[seq]) + 1)
-            engine.truncate(cut, seq)
-            held[seq] = held[seq][:cut]
-        if rng.random() < 0.5:
-            prompt = [*held[seq][: rng.randrange(len(held[seq]) + 1)], *new]
-            logits = engine.prefill(prompt[engine.reuse(prompt, seq) :], seq)
-        else:
-            prompt, logits = [*held[seq], *new], engine.prefill(new, seq)
-        held[seq] = prompt
-        assert engine.history(seq) == prompt and (seq == 0 or held[0] == before)
-        assert nmse(logits, read(fresh, prompt)) <= BOUND
-    engine.close()
-
-
 def test_random_edits(path: Path, fresh: Engine) -> None:
-    edited(path, fresh, 0, 60)
+    edited(opened(path, n_seqs=2), fresh, 0, 60)
 
 
 @pytest.mark.slow
 def test_a_thousand_random_edits(path: Path, fresh: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "MEMORY", 0)  # few checkpoints, so that many are given up
     for seed in range(1, 6):
-        edited(path, fresh, seed, 200)
+        edited(opened(path, n_seqs=2), fresh, seed, 200)
 
 
 # ---- sessions ------------------------------------------------------------------------------------------------------

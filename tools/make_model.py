@@ -69,6 +69,9 @@ SHAPES = {
     "gemma3-1b": Shape(
         1152, 26, 4, 1, 256, 6912, 1e6, 32_768, 1e-6, architecture="gemma3", head_norm=True, post_norm=True, window=512
     ),
+    "gemma3-270m": Shape(
+        640, 18, 4, 1, 256, 2048, 1e6, 32_768, 1e-6, architecture="gemma3", head_norm=True, post_norm=True, window=512
+    ),
     "qwen3moe-16": Shape(  # Qwen3-30B-A3B with fewer experts and layers
         2048, 16, 32, 4, 128, 768, 1e6, 40_960, 1e-6, architecture="qwen3moe", head_norm=True, experts=16, used=4
     ),

@@ -213,6 +213,8 @@ class _Writer:
 def summary(end: Finished) -> str:
     """The speed of an answer and why it ended, in a line."""
     reused = f", {end.reused_tokens} of them reused" if end.reused_tokens else ""
+    if end.read_again:
+        reused += f", {end.read_again} read again (sliding windows no longer reach back to them)"
     return (
         f"prompt: {end.prompt_tokens} tokens{reused}, {end.prefill_speed:.1f} tokens/s; "
         f"answer: {end.generated_tokens} tokens, {end.decode_speed:.1f} tokens/s, {REASONS[end.reason]}; "

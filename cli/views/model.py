@@ -52,6 +52,7 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
         m = d.memory
         work = format_bytes(m.scratch + m.program)
         states = f", recurrent states {format_bytes(m.states)}" if m.states else ""
+        states += f", checkpoints of windows up to {format_bytes(m.windows)}" if m.windows else ""
         each = f"weights {format_bytes(m.weights)}, KV cache {format_bytes(m.cache)}{states}, buffers {work}"
         yield "memory", f"{format_bytes(m.total)} with a context of {m.n_ctx:,} tokens: {each}"
     if d.license:

@@ -61,6 +61,7 @@ class Finished:
 
     `valid`: false where the answer was to have a form, such as a schema, and ended before it had it.
     `stop_string`: the one that was found, where the answer's maker tells. `speculation`: what proposed tokens did.
+    `read_again`: prompt tokens that were in the context already, but before what its sliding windows still hold.
     """
 
     reason: FinishReason
@@ -74,6 +75,7 @@ class Finished:
     valid: bool = True
     stop_string: str | None = None
     speculation: Report = NOTHING
+    read_again: int = 0
 
     @property
     def prefill_speed(self) -> float:

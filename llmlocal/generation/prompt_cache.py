@@ -1,8 +1,8 @@
 """The prompt cache: keys and values of prompts on disk, so that a prefix is read by the model only once.
 
-An entry is a file: MAGIC, the length of a JSON header, the header (key, tokens, shapes, states), the token ids, the
-planes of `KVCache.first_cells`, the recurrent states of models that have them, and a digest of everything before it. It
-serves every prompt that begins with its tokens.
+An entry is a file: MAGIC, the length of a JSON header, the header (key, tokens, shapes, states, windows), the token
+ids, the planes of `KVCache.first_cells`, the recurrent states of models that have them, what layers with a window keep,
+and a digest of everything before it. It serves every prompt that begins with its tokens.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from ..files.content_digest import content_digest, is_unchanged, known_digest
 from ..files.signature import PROMPT_CACHE, carries
 from ..gguf import GGUFFile
 from ..quant.private_folder import make_private, why_foreign, why_foreign_file
+from ..runtime.checkpoints import agreed
+from ..runtime.ring import KeptWindow, blocks_of, reaching
+from ..runtime.windows import kept_end
 from ..text import escaped
 
 if TYPE_CHECKING:
     from ..engine import Engine
 
-MAGIC = PROMPT_CACHE + b"1\n"
+MAGIC = PROMPT_CACHE + b"2\n"
 LENGTH = struct.Struct("<I")
 DIGEST = 32  # bytes
 MIN_TOKENS = 128  # shorter prefixes are neither stored nor restored
@@ -52,18 +55,40 @@ class Entry:
     shapes: list[tuple[int, int, int]]
     states: list[int]  # the positions of recurrent states, ascending
     state_bytes: int
+    windows: list[tuple[int, int]]  # (first position, end) of what layers with a window hold, ends ascending
+    window_bytes: int  # of a block
     start: int  # offset of the first plane
 
     @property
     def nbytes(self) -> int:
         """The size that the whole file must have."""
-        return self.start + sum(map(prod, self.shapes)) + len(self.states) * self.state_bytes + DIGEST
+        return self.start + sum(map(prod, self.shapes)) + self.states_bytes + sum(self._window_sizes()) + DIGEST
 
-    def usable(self, length: int) -> int:
-        """How many of the first `length` tokens can be restored: all, or those before a recurrent state."""
-        if not self.state_bytes:
-            return length
-        return max((position for position in self.states if position <= length), default=0)
+    @property
+    def states_bytes(self) -> int:
+        """Bytes of all recurrent states."""
+        return len(self.states) * self.state_bytes
+
+    def usable(self, length: int, window: int | None) -> int:
+        """How many of the first `length` tokens can be restored: all, or those before a recurrent state or a window."""
+
+        def before_state(n: int) -> int:
+            return max((position for position in self.states if position <= n), default=0) if self.state_bytes else n
+
+        def before_window(n: int) -> int:
+            return max((kept_end(*kept, n, window) for kept in self.windows), default=0) if window else n
+
+        return agreed(length, before_state, before_window)
+
+    def read_windows(self, data: NDArray[np.uint8]) -> Iterator[KeptWindow]:
+        """The kept windows in the whole file's `data`, copied."""
+        at = self.start + sum(map(prod, self.shapes)) + self.states_bytes
+        for (first, end), size in zip(self.windows, self._window_sizes(), strict=True):
+            yield KeptWindow(first, end, np.array(data[at : at + size]).reshape(-1, self.window_bytes))
+            at += size
+
+    def _window_sizes(self) -> list[int]:
+        return [len(blocks_of(*kept)) * self.window_bytes for kept in self.windows]
 
 
 class PromptCache:
@@ -78,7 +103,7 @@ class PromptCache:
         self.place, self.named, self.limit = place or folder(), named, limit
         self.notes: list[str] = []
         self._identity: str | None = None
-        if named and self.place.exists() and _entry(self.place) is None:
+        if named and self.place.exists() and not _is_of_any_version(self.place):
             hint = "--prompt-cache needs a prompt cache or a new file"
             raise BadFileError(f"{escaped(str(self.place))} is not a prompt cache", hint)
 
@@ -95,7 +120,7 @@ class PromptCache:
         wanted = np.array(ids[:-1], np.int32)
         best, best_length = None, engine.reusable(ids, seq) + MIN_TOKENS - 1
         for entry in entries:
-            length = entry.usable(_shared(entry.ids, wanted))
+            length = entry.usable(_shared(entry.ids, wanted), engine.ring.window)
             if length > best_length and entry.key == self._key_of(engine, wait=self.named):
                 best, best_length = entry, length
         if best is None or not self._copy(best, engine, best_length, seq):
@@ -114,42 +139,54 @@ class PromptCache:
         if key is None:
             self.notes.append("the prompt was not cached: the model file has changed")
             return
-        entries = [entry for entry in self._entries() if entry.key == key]
-        if any(_shared(entry.ids, ids) == len(ids) for entry in entries):
+        entries, window = [entry for entry in self._entries() if entry.key == key], engine.ring.window
+        if any(_shared(entry.ids, ids) == len(ids) == entry.usable(len(ids), window) for entry in entries):
             return
         try:
-            self._write(engine, key, ids, seq)
-            for entry in () if self.named else entries:
-                if _shared(entry.ids, ids) == len(entry.ids):
-                    entry.path.unlink(missing_ok=True)  # a prefix of the new entry
+            new = self._write(engine, key, ids, seq)
+            if new is not None and not self.named:
+                self._replace(entries, new, window)
             self._evict()
         except (OSError, LlmlocalError) as error:
             if self.named and isinstance(error, LlmlocalError):
                 raise
             self.notes.append(f"the prompt cache could not be written: {error}")
 
-    def _write(self, engine: Engine, key: str, ids: NDArray[np.int32], seq: int) -> None:
+    def _replace(self, entries: Sequence[Entry], new: Entry, window: int | None) -> None:
+        """Remove the entries of which `new` does all that they do: those that it begins with, where it can cut itself
+        back to them."""
+        for entry in entries:
+            n = len(entry.ids)
+            if _shared(entry.ids, new.ids) == n < len(new.ids) and new.usable(n, window) >= entry.usable(n, window):
+                entry.path.unlink(missing_ok=True)
+
+    def _write(self, engine: Engine, key: str, ids: NDArray[np.int32], seq: int) -> Entry | None:
+        """Write an entry, unless it is larger than all that may be kept."""
         path = self.place
         if not self.named:
             make_private(self.place)
             path = self.place / f"{blake2b(key.encode() + ids.tobytes(), digest_size=16).hexdigest()}.prefix"
-        cells, states = engine.cells(len(ids), seq), engine.states(seq)
-        state_bytes = engine.state_bytes
-        if sum(plane.nbytes for plane in cells) + len(states) * state_bytes > self.limit:
-            return
+        cells, states, state_bytes = engine.cells(len(ids), seq), engine.states(seq), engine.state_bytes
+        windows = list(engine.ring.kept_windows(len(ids), seq))
+        nbytes = sum(part.nbytes for part in chain(cells, (kept.memory for kept in windows)))
+        if nbytes + len(states) * state_bytes > self.limit:
+            return None
         shapes = [plane.shape for plane in cells]
         about = {"shapes": shapes, "states": list(states), "state_bytes": state_bytes}
+        about |= {"windows": [(kept.first, kept.end) for kept in windows], "window_bytes": engine.ring.block_bytes}
         header = json.dumps({"key": key, "tokens": len(ids), **about}).encode()
         digest = blake2b(digest_size=DIGEST)
         with atomic_file(path, force=True) as file:
             os.chmod(file.fileno(), 0o600)
             first = np.frombuffer(MAGIC + LENGTH.pack(len(header)) + header, np.uint8)
             heads = (np.ascontiguousarray(head) for plane in cells for head in plane)
-            parts: Iterator[NDArray[Any]] = chain((first, ids), heads, *states.values())
+            held = (kept.memory for kept in windows)
+            parts: Iterator[NDArray[Any]] = chain((first, ids), heads, *states.values(), held)
             for part in parts:
                 digest.update(part.data)
                 file.write(part.data)
             file.write(digest.digest())
+        return _entry(path)
 
     def _copy(self, entry: Entry, engine: Engine, length: int, seq: int) -> bool:
         """Copy the first `length` cells of an entry into a sequence, if its digest is right."""
@@ -157,7 +194,7 @@ class PromptCache:
         try:
             data = np.memmap(entry.path, np.uint8, "r")
             whole = len(data) == entry.nbytes and _covers(entry.shapes, cells)
-            whole = whole and entry.state_bytes == engine.state_bytes
+            whole = whole and (entry.state_bytes, entry.window_bytes) == (engine.state_bytes, engine.ring.block_bytes)
             if not whole or blake2b(data[:-DIGEST].data, digest_size=DIGEST).digest() != data[-DIGEST:].tobytes():
                 self.notes.append(f"the prompt cache {escaped(entry.path.name)} is damaged and was not used")
                 return False
@@ -170,7 +207,8 @@ class PromptCache:
             at += prod(shape)
         nbytes, kept = entry.state_bytes, [position for position in entry.states if position <= length]
         states = {position: data[at + i * nbytes :][:nbytes] for i, position in enumerate(kept)}
-        engine.adopt(entry.ids[:length].tolist(), seq, states)
+        windows = reaching(entry.read_windows(data), length, engine.ring.window)
+        engine.adopt(entry.ids[:length].tolist(), seq, states, windows)
         return True
 
     def _is_ours(self) -> bool:
@@ -242,6 +280,15 @@ def identity(gguf: GGUFFile, n_ctx: int, *, wait: bool = True) -> str | None:
     return digest.hexdigest()
 
 
+def _is_of_any_version(path: Path) -> bool:
+    """Whether a file is a prompt cache, perhaps of another version, whose place a new one may take."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(PROMPT_CACHE)) == PROMPT_CACHE
+    except OSError:
+        return False
+
+
 def _entry(path: Path, *, private: bool = False) -> Entry | None:
     """The entry in a file, None where the file is not an entry, or with `private` not this user's alone."""
     try:
@@ -254,16 +301,20 @@ def _entry(path: Path, *, private: bool = False) -> Entry | None:
             header: Any = json.loads(file.read(min(length, MAX_HEADER)))
             shapes = [(a, b, c) for a, b, c in header["shapes"]]
             states, state_bytes = [*header["states"]], header["state_bytes"]
+            windows, window_bytes = [(first, end) for first, end in header["windows"]], header["window_bytes"]
             n, size = header["tokens"], path.stat().st_size
-            if any(type(number) is not int for some in [(n, state_bytes), states, *shapes] for number in some):
+            whole = [(n, state_bytes, window_bytes), states, *windows, *shapes]
+            if any(type(number) is not int for some in whole for number in some):
                 return None
             if n < 1 or 4 * n > size or any(not 0 < number < size for shape in shapes for number in shape):
                 return None
             if not 0 <= state_bytes < size or states != sorted({*states}) or any(not 0 < p <= n for p in states):
                 return None
+            if not bool(windows) <= window_bytes < size or any(not 0 <= first <= end <= n for first, end in windows):
+                return None
             ids = np.frombuffer(file.read(4 * n), np.int32)
-            key = str(header["key"])
-            return Entry(path, key, ids, shapes, states, state_bytes, file.tell()) if len(ids) == n else None
+            parts = shapes, states, state_bytes, windows, window_bytes
+            return Entry(path, str(header["key"]), ids, *parts, file.tell()) if len(ids) == n else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error):
         return None
 

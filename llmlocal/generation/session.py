@@ -112,9 +112,8 @@ class Session:
                 free = free_memory()
                 if not force:
                     session.check_memory(n_seqs, free)
-                copied = copies_weights(
-                    weights, gguf.metadata, tensors, n_ctx * n_seqs, kv_type, free - session.draft_memory
-                )
+                left = free - session.draft_memory
+                copied = copies_weights(weights, gguf.metadata, tensors, n_ctx, kv_type, left, n_seqs)
                 engine = Engine.open(
                     gguf,  # not its name, which may be another file's by now
                     n_ctx=n_ctx,
@@ -127,7 +126,7 @@ class Session:
                     load=False,
                 )
                 if session.draft:
-                    used = memory(gguf.metadata, tensors, n_ctx * n_seqs, kv_type).total
+                    used = memory(gguf.metadata, tensors, n_ctx, kv_type, n_seqs).total
                     session.draft.record(engine, weights, kv_type, free - used)
                 return engine
 
@@ -164,8 +163,8 @@ class Session:
 
     def check_memory(self, n_seqs: int = 1, free: int | None = None) -> None:
         """Raises ResourceError where `n_seqs` sequences, and the draft, need more than `free` bytes."""
-        n_ctx = self.n_ctx * n_seqs
-        check_memory(self.gguf.metadata, self.tensors, n_ctx, self.kv_type, free, self.draft_memory)
+        sizes = self.n_ctx, self.kv_type, free, self.draft_memory, n_seqs
+        check_memory(self.gguf.metadata, self.tensors, *sizes)
 
     @property
     def engine(self) -> Engine:
@@ -314,6 +313,7 @@ class Session:
         clock = perf_counter()
         if self.cache is not None:
             self.cache.restore(engine, ids)
+        read_again = engine.behind_window(ids)
         reused = engine.reuse(ids)
         logits = yield from self._prefill(engine, ids, reused)
         prefill, decode = perf_counter() - clock, 0.0
@@ -333,7 +333,8 @@ class Session:
         speculation.end()
         seed, load, report = tokens.sampler.seed, self.load_seconds, speculation.report
         counts = len(ids), reused, tokens.count
-        yield Finished(tokens.reason, *counts, load, prefill, decode, seed, tokens.valid, speculation=report)
+        numbers = *counts, load, prefill, decode, seed, tokens.valid
+        yield Finished(tokens.reason, *numbers, speculation=report, read_again=read_again)
 
     def _prefill(self, engine: Engine, ids: list[int], start: int) -> Generator[Event, None, Logits]:
         """Read a prompt from token `start` on in chunks, between which the caller can report progress or stop."""

@@ -257,8 +257,8 @@ class Layers:
         `causal`, a token attends to all tokens of its text, which lies in one batch. Raises UsageError for a head size
         that the cache type cannot hold.
         """
-        stored = self.keys_values(k, v, head_dim=head_dim)
-        return self.attend(q, stored, scale=scale, window=window, softcap=softcap, sinks=sinks, bias=bias)
+        stored = self.keys_values(k, v, head_dim=head_dim, window=window)
+        return self.attend(q, stored, scale=scale, softcap=softcap, sinks=sinks, bias=bias)
 
     def distance_bias(self, biases: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> ScoreBias:
         """Biases of scores by the position of a key minus that of a query, for `attention` of several layers.
@@ -289,13 +289,15 @@ class Layers:
         reach = first, int(self.graph.batch.last_sources.ctypes.data)
         return self._attend(kernel, layer, q, source, stored, reach, scale=scale)
 
-    def keys_values(self, k: Value, v: Value, *, head_dim: int) -> LayerCache:
+    def keys_values(self, k: Value, v: Value, *, head_dim: int, window: int | None = None) -> LayerCache:
         """Add keys (tokens, kv_heads * head_dim) and values (tokens, kv_heads * value_dim) to a layer of the cache.
 
-        Raises UsageError for a head size that the cache type cannot hold.
+        What attends to it does so with this `window`. Raises UsageError for a head size that the cache type cannot
+        hold.
         """
         kv_heads = k.width // head_dim
-        return self.store(self.cache.add_layer(kv_heads, head_dim, v.width // kv_heads), k, v, self.graph.batch.cells)
+        layer = self.cache.add_layer(kv_heads, head_dim, v.width // kv_heads, window)
+        return self.store(layer, k, v, layer.ring.token_cells if layer.ring else self.graph.batch.cells)
 
     def store(self, layer: LayerCache, k: Value, v: Value, cells: NDArray[np.int64]) -> LayerCache:
         """Write keys and values (tokens, ...) to `cells` (tokens,) of a layer, which is returned."""
@@ -309,7 +311,6 @@ class Layers:
         layer: LayerCache,
         *,
         scale: float,
-        window: int | None = None,
         softcap: float = 0.0,
         sinks: QTensor | None = None,
         bias: ScoreBias | None = None,
@@ -317,7 +318,7 @@ class Layers:
         """As `attention`, over keys and values that are in the cache already: several layers may share them."""
         kernel = attention_ops.attention(layer.kv_type, softcap, biased=bias is not None)
         source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments() | _operands(bias)
-        return self._attend(kernel, layer, q, source, stored, self._reach(window), scale=scale, sinks=sinks)
+        return self._attend(kernel, layer, q, source, stored, self._reach(layer.window), scale=scale, sinks=sinks)
 
     def attend_latents(self, q: Value, layer: LayerCache, *, scale: float) -> Value:
         """Attention of q (tokens, heads * latent_dim) to latents in the cache -> (tokens, heads * value_dim).
@@ -368,8 +369,9 @@ class Layers:
             "partials": Value(0, attention_ops.partials_bytes(heads, value_dim, self.cache.n_ctx)),
             "chunks": attention_ops.chunks(self.cache.n_ctx),
         }
-        starts = batch.sequence_starts.ctypes.data
-        g.add(kernel, q=source, sequence_starts=starts, scale=float(scale), **stored, **shared)
+        starts = (layer.ring.starts if layer.ring else batch.sequence_starts).ctypes.data
+        ring = layer.ring.cells if layer.ring else attention_ops.NO_RING
+        g.add(kernel, q=source, sequence_starts=starts, ring=ring, scale=float(scale), **stored, **shared)
         g.add(attention_ops.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **shared)
         return out
 

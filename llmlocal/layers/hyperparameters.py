@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ..runtime.windows import sliding_blocks
 from .metadata import Config
 from .weights import Weights
 
@@ -160,5 +161,4 @@ def windows(c: Config, blocks: int, *, period: int, default: int = 0) -> list[in
     pattern = c.flags("attention.sliding_window_pattern", blocks)
     if pattern is None:
         period = c.integer("attention.sliding_window_pattern", 0, 1 << 12, period)
-        pattern = [not period or i % period < period - 1 for i in range(blocks)]
-    return [window if slides and window else None for slides in pattern]
+    return [window if slides and window else None for slides in sliding_blocks(blocks, period, pattern)]

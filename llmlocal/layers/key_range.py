@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.batch import Batch
-
-
-class Chunk(int):
-    """A window that begins at a multiple of its size: tokens attend to keys of their own chunk of the context."""
+from ..runtime.windows import Chunk
 
 
 class KeyRange:

@@ -19,21 +19,23 @@ def check_memory(
     kv_type: str = "f16",
     free: int | None = None,
     draft: int = 0,
+    n_seqs: int = 1,
 ) -> None:
     """Raises ResourceError, naming a context that fits, where `n_ctx` tokens need more than `free` bytes.
 
-    `draft`: bytes that a draft takes besides.
+    They are those of each of `n_seqs` sequences. `draft`: bytes that a draft takes besides.
     """
     if (arch_value(metadata, "block_count") or 0) > len(tensors):
         return  # invalid metadata, which the engine reports
     free = max((free_memory() if free is None else free) - draft, 0)
-    needed = memory(metadata, tensors, n_ctx, kv_type)
+    needed = memory(metadata, tensors, n_ctx, kv_type, n_seqs)
     if needed.total <= free:
         return
-    message = f"a context of {n_ctx} tokens takes {format_bytes(needed.total)} of memory, {format_bytes(free)} is free"
+    what = f"a context of {n_ctx} tokens takes" if n_seqs == 1 else f"{n_seqs} contexts of {n_ctx} tokens take"
+    message = f"{what} {format_bytes(needed.total)} of memory, {format_bytes(free)} is free"
     if draft:
         raise ResourceError(f"{message} beside the draft, which takes {format_bytes(draft)}", "leave out --draft")
-    fits = largest_context(metadata, tensors, n_ctx, free, kv_type)
+    fits = largest_context(metadata, tensors, n_ctx, free, kv_type, n_seqs)
     if fits:
         raise ResourceError(message, f"--ctx {fits} is the largest context that fits; -y tries it anyway")
     hint = f"even a short context does not fit: the weights alone take {format_bytes(needed.weights)}"
@@ -41,13 +43,21 @@ def check_memory(
 
 
 def largest_context(
-    metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int, free: int, kv_type: str = "f16"
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, Sized],
+    n_ctx: int,
+    free: int,
+    kv_type: str = "f16",
+    n_seqs: int = 1,
 ) -> int:
-    """The largest context up to `n_ctx` tokens that fits into `free` bytes, 0 for none."""
+    """The largest context up to `n_ctx` tokens, of each of `n_seqs` sequences, that fits into `free` bytes.
+
+    0 for none.
+    """
     low, high = 0, n_ctx
     while low < high:
         middle = (low + high + 1) // 2
-        if memory(metadata, tensors, middle, kv_type).total <= free:
+        if memory(metadata, tensors, middle, kv_type, n_seqs).total <= free:
             low = middle
         else:
             high = middle - 1

@@ -12,11 +12,11 @@ from .arch_value import arch_value, stored
 SINGLE, LINE = 4, 64  # bytes of a float32, and of a cache line, of which a layer's state is a multiple
 
 
-def state_memory(metadata: Mapping[str, Any]) -> int:
-    """Bytes of all states of a run with one sequence: the current one and its checkpoints."""
+def state_memory(metadata: Mapping[str, Any], n_seqs: int = 1) -> int:
+    """Bytes of all states of a run: the current one of each sequence and its checkpoints."""
     sizes = (size for size in (conv_state(metadata), scan_state(metadata)) if size)
     each = sum(-(-SINGLE * size // LINE) * LINE for size in sizes)
-    return kept_bytes(recurrent_blocks(metadata) * each)
+    return kept_bytes(recurrent_blocks(metadata) * each, n_seqs)
 
 
 def recurrent_blocks(metadata: Mapping[str, Any]) -> int:

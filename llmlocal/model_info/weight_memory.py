@@ -23,12 +23,15 @@ def copies_weights(
     n_ctx: int,
     kv_type: str = "f16",
     free: int | None = None,
+    n_seqs: int = 1,
 ) -> bool:
-    """Whether a run copies its weights. Raises ResourceError where `copy` was asked for and memory does not suffice."""
+    """Whether a run of `n_seqs` sequences of `n_ctx` tokens copies its weights.
+
+    Raises ResourceError where `copy` was asked for and memory does not suffice."""
     nbytes = copied_bytes(tensors.values()) if mode != "map" else 0
     if not nbytes or (mode == "auto" and nbytes < WORTHWHILE):
         return False
-    needed = memory(metadata, tensors, n_ctx, kv_type).total
+    needed = memory(metadata, tensors, n_ctx, kv_type, n_seqs).total
     free = free_memory() if free is None else free
     if mode == "auto":
         return COMFORT * needed <= free

@@ -6,14 +6,18 @@ how to convert a Hugging Face folder. `build` gives logits (outputs, vocab), or,
 (tokens, width) that `encode(layers, config, weights, vocab)` gives. An encoder may also define
 `classifier(layers, config, weights, pooled) -> scores` and `word_logits(layers, config, weights, vocab, states) ->
 logits` of masked words; `RANK_POOLING` says which states the classifier reads, and
-`projection(layers, config, weights, pooled)` makes the vectors. A file is found by its name: there is no list to edit.
-The room does not depend on kernels or threads.
+`projection(layers, config, weights, pooled)` makes the vectors. Where blocks have a sliding window, `PERIOD` says of
+how many blocks the last has full attention (0: none has), `WINDOW` the size in files that do not say it. A file is
+found by its name: there is no list to edit. The room does not depend on kernels or threads.
 """
 
 from __future__ import annotations
 
+import ast
 from functools import cache
 from importlib import import_module
+from importlib.abc import SourceLoader
+from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
 
@@ -33,7 +37,31 @@ def find(arch: object, path: str) -> ModuleType:
     if not isinstance(arch, str) or arch not in names():
         problem = f"architecture {arch!r:.60} is not supported" if arch else "no architecture in its metadata"
         raise BadFileError(f"{path}: {problem}", f"supported architectures: {', '.join(names())}")
-    return import_module(f"{__name__}.{arch.replace('_', '__').replace('-', '_')}")
+    return import_module(_module(arch))
+
+
+def _module(arch: str) -> str:
+    return f"{__name__}.{arch.replace('_', '__').replace('-', '_')}"
+
+
+@cache
+def numbers(arch: str) -> dict[str, int]:
+    """The integers that the file of an architecture states at its top, such as PERIOD; none for an unknown one.
+
+    They are read from its source: importing it would take NumPy.
+    """
+    spec = find_spec(_module(arch)) if arch in names() else None
+    source = spec.loader.get_source(spec.name) if spec and isinstance(spec.loader, SourceLoader) else None
+    found: dict[str, int] = {}
+    for node in ast.parse(source or "").body:
+        if isinstance(node, ast.Assign):
+            pairs = [(node.targets[0], node.value)]
+            if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(node.targets[0].elts, node.value.elts, strict=True))
+            for name, value in pairs:
+                if isinstance(name, ast.Name) and isinstance(value, ast.Constant) and type(value.value) is int:
+                    found[name.id] = value.value
+    return found
 
 
 def kind(model: ModuleType) -> str:

@@ -14,12 +14,14 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .command_r import logit_scale, norm
 
+PERIOD = 4  # the last of so many blocks has full attention
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    all_windows = windows(c, h.blocks, period=4)
+    all_windows = windows(c, h.blocks, period=PERIOD)
 
     def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         normed, window = norm(g, h, b, "attn_norm", x), all_windows[i]
@@ -34,7 +36,7 @@ def keys(s: Settings) -> Keys:
     if s.text("position_embedding_type", default="rope_gptj") != "rope_gptj" or s.number("rotary_pct") != 1:
         raise s.fail("position_embedding_type must be rope_gptj of whole heads (rotary_pct 1)", "")
     scales = {"logit_scale": s.number("logit_scale"), "rope.scaling.type": "none"}
-    return decoder_keys(s) | window_keys(s, period=4) | scales | {"rope.dimension_count": s.head_dim}
+    return decoder_keys(s) | window_keys(s, period=PERIOD) | scales | {"rope.dimension_count": s.head_dim}
 
 
 CONVERSION = Conversion(

@@ -14,6 +14,7 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .qwen3 import attention
 
+PERIOD = 4  # the last of so many blocks has full attention
 BLOCKS_32B = 64  # files of the 32B model may leave out its window
 
 
@@ -21,7 +22,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    all_windows = windows(c, h.blocks, period=4, default=4096 if h.blocks == BLOCKS_32B else 0)
+    all_windows = windows(c, h.blocks, period=PERIOD, default=4096 if h.blocks == BLOCKS_32B else 0)
 
     def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         window = all_windows[i]
@@ -39,7 +40,7 @@ def keys(s: Settings) -> Keys:
         raise s.fail(f"sliding_window_pattern is {pattern!r:.40}, must be 4 or LLLG", "")
     if not window:
         return out | ({"attention.sliding_window": 0} if s.integer("num_hidden_layers") == BLOCKS_32B else {})
-    slides = sliding_layers(s, period=4)
+    slides = sliding_layers(s, period=PERIOD)
     return out | {"attention.sliding_window": window, "attention.sliding_window_pattern": slides}
 
 

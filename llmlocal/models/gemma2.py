@@ -16,6 +16,7 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .gemma import DEFAULTS, STEPS
 
+PERIOD, WINDOW = 2, 4096  # the last of so many blocks has full attention; the window of files that do not say it
 BLOCKS_27B = 46  # the 27B model scales scores by (width / heads)^-0.5, the others by head_dim^-0.5
 
 
@@ -26,7 +27,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     cap = c.number("attn_logit_softcapping", 0, 1e6, 50.0)
     x = g.scale(g.embed(embedding), h.width**0.5)
-    for i, window in enumerate(windows(c, h.blocks, period=2, default=4096)):
+    for i, window in enumerate(windows(c, h.blocks, period=PERIOD, default=WINDOW)):
         h, b = h.block(i), w.block(i)
         attended = attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window, cap)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
@@ -57,7 +58,7 @@ def keys(s: Settings) -> Keys:
     """Metadata from config.json, with the soft caps and the sliding window."""
     check_scale(s, BLOCKS_27B)
     caps = {key: s.number(key, default=0.0) for key in ("attn_logit_softcapping", "final_logit_softcapping")}
-    return decoder_keys(s) | caps | window_keys(s, period=2)
+    return decoder_keys(s) | caps | window_keys(s, period=PERIOD)
 
 
 CONVERSION = Conversion(

@@ -17,6 +17,7 @@ from ..runtime.graph import Value
 from .gemma import DEFAULTS
 from .gemma2 import check_scale
 
+PERIOD = 6  # the last of so many blocks has full attention
 BLOCKS_27B = 62  # the 27B model scales scores by (width / heads)^-0.5, the others by head_dim^-0.5
 
 
@@ -28,7 +29,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     base = c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
     local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
     x = g.scale(g.embed(embedding), h.width**0.5)
-    for i, window in enumerate(windows(c, h.blocks, period=6)):
+    for i, window in enumerate(windows(c, h.blocks, period=PERIOD)):
         h, b = h.block(i), w.block(i)
         attended = attention(g, h, b, norm(g, h, b, "attn_norm", x), local if window else full, window)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
@@ -53,7 +54,7 @@ def keys(s: Settings) -> Keys:
     """Metadata from config.json."""
     check_scale(s, BLOCKS_27B)
     cap = s.number("final_logit_softcapping", default=0.0)
-    return decoder_keys(s) | window_keys(s, period=6) | ({"final_logit_softcapping": cap} if cap else {})
+    return decoder_keys(s) | window_keys(s, period=PERIOD) | ({"final_logit_softcapping": cap} if cap else {})
 
 
 CONVERSION = Conversion(

@@ -22,6 +22,7 @@ from ..runtime.graph import Value
 from ..runtime.kv_cache import LayerCache
 from .gemma4 import attention
 
+PERIOD = 5  # the last of so many blocks has full attention
 SPARSE_BLOCKS, SPARSE = 10, 0.95  # by default: how many blocks, and the share of activations that they drop
 
 
@@ -39,7 +40,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     own = h.blocks - c.integer("attention.shared_kv_layers", 0, h.blocks, 0)  # blocks with keys of their own
     sparsity = c.numbers("activation_sparsity_scale", h.blocks) or default_sparsity(h.blocks)
     stored: dict[int | None, LayerCache] = {}
-    for i, window in enumerate(windows(c, h.blocks, period=5)):
+    for i, window in enumerate(windows(c, h.blocks, period=PERIOD)):
         h, b = h.block(i), w.block(i)
         predictions = predicted(g, h, b, streams, active)
         n, keys = norm(g, h, b, "attn_norm", predictions[active]), stored.get(window) if i >= own else None
@@ -80,7 +81,7 @@ def default_sparsity(blocks: int) -> list[float]:
 
 def keys(s: Settings) -> Keys:
     """Metadata from config.json."""
-    slides, shares = sliding_layers(s, period=5), s.items("activation_sparsity_pattern")
+    slides, shares = sliding_layers(s, period=PERIOD), s.items("activation_sparsity_pattern")
     dropped = [as_number(s, "activation_sparsity_pattern", share) for share in shares]
     if any(not 0 <= share < 1 for share in dropped):
         raise s.fail("activation_sparsity_pattern must have numbers from 0 to below 1")

@@ -24,6 +24,8 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from ..runtime.kv_cache import LayerCache
 
+PERIOD = 6  # the last of so many blocks has full attention
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
@@ -37,7 +39,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     inputs = PerLayerInputs(c, h, w, vocab, x)
     own = h.blocks - c.integer("attention.shared_kv_layers", 0, h.blocks, 0)  # blocks with keys of their own
     stored: dict[int | None, LayerCache] = {}  # the last keys and values of blocks with this window
-    for i, window in enumerate(windows(c, h.blocks, period=6)):
+    for i, window in enumerate(windows(c, h.blocks, period=PERIOD)):
         s, b = (local if window else h).block(i), w.block(i)
         keys, rope = stored.get(window) if i >= own else None, local_rope if window else full_rope
         attended, stored[window] = attention(g, s, b, norm(g, s, b, "attn_norm", x), rope, window, keys)
@@ -46,8 +48,10 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
         x = inputs.add_to(g, s, b, x, i)
         if (scale := b.maybe_vector("layer_output_scale.weight", 1)) is not None:
             x = g.scale(x, float(scale.dequantize()[0]))
-    out = logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
-    return g.softcap(out, c.number("final_logit_softcapping", 0, 1e6, 0.0))
+    return g.softcap(
+        logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding),
+        c.number("final_logit_softcapping", 0, 1e6, 0.0),
+    )
 
 
 def attention(
@@ -63,8 +67,8 @@ def attention(
         k = g.norm(kv[0], w.vector("attn_k_norm.weight", h.head_dim), h.eps)
         v = g.unit_norm(kv[-1], h.head_dim, h.eps)
         g.apply_rope(rope, k, head_dim=h.head_dim)
-        stored = g.keys_values(k, v, head_dim=h.head_dim)
-    return attention_output(g, h, w, g.attend(q, stored, scale=1.0, window=window)), stored
+        stored = g.keys_values(k, v, head_dim=h.head_dim, window=window)
+    return attention_output(g, h, w, g.attend(q, stored, scale=1.0)), stored
 
 
 def feed_forward(g: Layers, h: Hyperparameters, e: Experts | None, w: Weights, x: Value) -> Value:
@@ -89,7 +93,7 @@ def keys(s: Settings) -> Keys:
     if s.find("use_bidirectional_attention") == "all":
         raise s.fail("use_bidirectional_attention is 'all', and GGUF has no key for it")
     blocks, shared = s.integer("num_hidden_layers"), s.integer("num_kv_shared_layers", default=0)
-    ffn, slides = s.integer("intermediate_size"), sliding_layers(s, period=6)
+    ffn, slides = s.integer("intermediate_size"), sliding_layers(s, period=PERIOD)
     out = decoder_keys(s) | {f"attention.{kind}_length": head_dim(s) for kind in ("key", "value")}
     if s.flag("attention_k_eq_v"):
         full = s.layer_size("num_global_key_value_heads", "num_key_value_heads", s.kv_heads)

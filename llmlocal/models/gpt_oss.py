@@ -17,6 +17,8 @@ from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
+PERIOD = 2  # the last of so many blocks has full attention
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
@@ -25,7 +27,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx, whole_pairs=False), interleaved=False)
     x = g.embed(embedding)
-    for i, window in enumerate(windows(c, h.blocks, period=2)):
+    for i, window in enumerate(windows(c, h.blocks, period=PERIOD)):
         h, b = h.block(i), w.block(i)
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window))
         n = norm(g, h, b, "post_attention_norm", x)  # GGUF's name; it is the norm before the experts
@@ -45,7 +47,7 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, w
 def keys(s: Settings) -> Keys:
     """Metadata from config.json."""
     expert_ffn = {"expert_feed_forward_length": s.integer("intermediate_size")}
-    return decoder_keys(s) | expert_ffn | window_keys(s, period=2)
+    return decoder_keys(s) | expert_ffn | window_keys(s, period=PERIOD)
 
 
 def deinterleaved(s: Settings, x: Stream) -> dict[str, Stream]:

@@ -9,6 +9,7 @@ from ..hf.streams import Stream, split
 from .llama import build
 
 __all__ = ["CONVERSION", "build"]
+PERIOD = 0  # no block has full attention where files say a window
 
 
 def projections(s: Settings, x: Stream) -> dict[str, Stream]:

@@ -17,6 +17,8 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .qwen3 import attention
 
+PERIOD = 0  # no block has full attention where files say a window
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
@@ -30,7 +32,7 @@ def decoder(g: Layers, h: Hyperparameters, c: Config, w: Weights, vocab: int, fe
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     size = c.integer("shortconv.l_cache", 2, 16)
     x = g.embed(embedding)
-    for i, window in enumerate(windows(c, h.blocks, period=0)):
+    for i, window in enumerate(windows(c, h.blocks, period=PERIOD)):
         h, b = h.block(i), w.block(i)
         n = norm(g, h, b, "attn_norm", x)
         mixed = attention(g, h, b, n, rope, window=window) if h.kv_heads else short_conv(g, h, b, n, size)

@@ -15,6 +15,8 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .lfm2 import DEFAULTS, STEPS, decoder, hybrid_keys
 
+PERIOD = 0  # no block has full attention where files say a window
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""

@@ -15,13 +15,15 @@ from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
+PERIOD = 0  # no block has full attention where files say a window
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     e = Experts.read(c, h) if c.integer("expert_count", 0, 1 << 12, 0) else None
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    all_windows = windows(c, h.blocks, period=0)
+    all_windows = windows(c, h.blocks, period=PERIOD)
 
     def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=all_windows[i]))

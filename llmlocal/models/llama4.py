@@ -12,15 +12,15 @@ from ..hf.streams import Stream, split, transposed
 from ..layers import Layers
 from ..layers.decoder import attention_output, decoder, gate_up_experts, gated_mlp, norm, qkv_weights, shared_expert
 from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters
-from ..layers.key_range import Chunk
 from ..layers.metadata import Config
 from ..layers.moe import expert_linears, in_order, route_with_bias, sorted_expert_linear, weighted
 from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
+from ..runtime.windows import Chunk
 
-CHUNK, SCALE, EVERY, PERIOD = 8192, 0.1, 8192, 4  # of published models, whose files do not say them
+WINDOW, SCALE, EVERY, PERIOD = 8192, 0.1, 8192, 4  # of published models, whose files do not say them
 Kind = tuple[Rope | None, Chunk | None, bool, tuple[float, int] | None]  # of attention, see there
 UNNORMED = 128  # experts of the model whose queries and keys have no norm
 
@@ -32,7 +32,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     if e.used != 1:
         raise c.fail(f"{c.arch}.expert_used_count is {e.used}, must be 1")
     e, step = replace(e, shared_ffn=e.ffn), c.integer("interleave_moe_layer_step", 1, h.blocks)
-    chunk = Chunk(c.integer("attention.sliding_window", 0, 1 << 31, CHUNK))
+    chunk = Chunk(c.integer("attention.sliding_window", 0, 1 << 31, WINDOW))
     scale, every = (
         c.number("attention.temperature_scale", 0, 1e3, SCALE),
         c.integer("attention.temperature_length", 1, 1 << 31, EVERY),
@@ -101,7 +101,7 @@ def keys(s: Settings) -> Keys:
         raise s.fail(f"use_qk_norm must be false for {UNNORMED} experts and true for others", "")
     tuned = s.flag("attn_temperature_tuning")
     own = {
-        "attention.sliding_window": (s.integer("attention_chunk_size"), CHUNK),
+        "attention.sliding_window": (s.integer("attention_chunk_size"), WINDOW),
         "attention.temperature_scale": (s.number("attn_scale") if tuned else 0.0, SCALE),
         "attention.temperature_length": (s.integer("floor_scale"), EVERY),
     }
@@ -136,7 +136,7 @@ CONVERSION = Conversion(
         "rms_norm_eps": 1e-5,
         "rope_theta": 500000.0,
         "interleave_moe_layer_step": 1,
-        "attention_chunk_size": CHUNK,
+        "attention_chunk_size": WINDOW,
         "floor_scale": EVERY,
         "attn_scale": SCALE,
         "attn_temperature_tuning": True,

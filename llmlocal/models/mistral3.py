@@ -14,6 +14,8 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .llama import PERMUTED_QK, llama_keys
 
+PERIOD = 0  # no block has full attention where files say a window
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
@@ -23,7 +25,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     scale = c.number("attention.temperature_scale", 0, 1e3, 0.0)
     every = c.integer("rope.scaling.original_context_length", 1, 1 << 31, h.context)
     x = g.embed(embedding)
-    for i, window in enumerate(windows(c, h.blocks, period=0)):
+    for i, window in enumerate(windows(c, h.blocks, period=PERIOD)):
         h, b = h.block(i), w.block(i)
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window, scale, every))
         x = g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))

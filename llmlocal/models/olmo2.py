@@ -17,6 +17,8 @@ from ..layers.rope_scaling import rope_parameters, unscaled_rope
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
+PERIOD = 4  # the last of so many blocks has full attention
+
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
@@ -26,7 +28,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     base = c.number("rope.freq_base_swa", 1e-3, 1e12, c.number("rope.freq_base", 1e-3, 1e12, 10000.0))
     local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
     x = g.embed(embedding)
-    for i, window in enumerate(windows(c, h.blocks, period=4)):
+    for i, window in enumerate(windows(c, h.blocks, period=PERIOD)):
         h, b = h.block(i), w.block(i)
         attended = attention(g, h, b, x, local if window else full, window)
         x = g.add(x, norm(g, h, b, "post_attention_norm", attended))
@@ -46,9 +48,9 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, w
 
 def keys(s: Settings) -> Keys:
     """Metadata from config.json. OLMo 3 lists which blocks have the window."""
-    out = decoder_keys(s) | window_keys(s, period=4)
+    out = decoder_keys(s) | window_keys(s, period=PERIOD)
     if "attention.sliding_window" in out:
-        out["attention.sliding_window_pattern"] = sliding_layers(s, period=4)
+        out["attention.sliding_window_pattern"] = sliding_layers(s, period=PERIOD)
     return out
 
 

@@ -18,6 +18,7 @@ from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 
+PERIOD = 0  # no block has full attention where files say a window
 Mlp = Callable[[Layers, Hyperparameters, Weights, Value], Value]  # of a block's normed input
 
 
@@ -30,7 +31,7 @@ def windowed_decoder(g: Layers, c: Config, w: Weights, vocab: int, norm: Norm, m
     """Logits (outputs, vocab) of a decoder with norms before attention and MLP, and a window in every block."""
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    all_windows = windows(c, h.blocks, period=0)
+    all_windows = windows(c, h.blocks, period=PERIOD)
 
     def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope, window=all_windows[i]))
@@ -49,7 +50,7 @@ def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
 def keys(s: Settings) -> Keys:
     """Metadata from config.json. A window of 0 is written out: without the key,
     readers assume the window of the first Phi-3."""
-    return decoder_keys(s) | longrope_keys(s) | {"attention.sliding_window": 0} | window_keys(s, period=0)
+    return decoder_keys(s) | longrope_keys(s) | {"attention.sliding_window": 0} | window_keys(s, period=PERIOD)
 
 
 CONVERSION = Conversion(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 CHUNK = 256  # keys of a partial result
 BLOCK_ROWS, BLOCK_TOKENS = 128, 64  # of a work item at most: rows (tokens x heads of a group), and tokens
+NO_RING = 1 << 62  # for cells that are not used in turn
 SPLIT_TOKENS = 8  # in batches of at most so many tokens, chunks are work items of their own
 
 
@@ -60,6 +61,7 @@ class Arguments(NamedTuple):
     head_dim: int
     value_dim: int
     cells: int
+    ring: int  # position p lies in cell p % ring of its sequence: a multiple of CHUNK, or not below the context
     scale: int  # a float that multiplies scores
     scratch: int
     scratch_bytes: int  # of each thread
@@ -303,7 +305,7 @@ def _attend(
             if s.split:
                 partials = a.partials + nbytes * ((s.kv_head * a.chunks + chunk) * SPLIT_TOKENS + s.first) * group
             count = min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN)
-            block, cell = Scores(scores, 4 * CHUNK, rows, count), start_cell + at
+            block, cell = Scores(scores, 4 * CHUNK, rows, count), start_cell + at % a.ring
             multiply_keys(keys, cell, a.cells, width, queries, block)
             exponentiate_rows(a, s, at, block, partials, nbytes, value_width)
             stored = width if latent else value_width

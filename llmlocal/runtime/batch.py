@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,16 @@ def batch_sizes(tokens: int, most: int) -> Iterator[int]:
             size = tokens - TILED_TOKENS
         yield size
         tokens -= size
+
+
+def numbered(seqs: Sequence[int]) -> list[tuple[int, int]]:
+    """For each token, the number of tokens of the same sequence before it in the batch, and the sequence."""
+    seen: dict[int, int] = {}
+    out = []
+    for seq in seqs:
+        out.append((seen.get(seq, 0), seq))
+        seen[seq] = seen.get(seq, 0) + 1
+    return out
 
 
 class Batch:
@@ -49,6 +59,14 @@ class Batch:
         self.text_starts = np.zeros(max_outputs + 1, np.int64)
         self.ubatch, self.max_outputs = ubatch, max_outputs
         self._multiples: dict[int, NDArray[np.int64]] = {}
+
+    def fill(self, ids: Sequence[int], positions: Sequence[int], starts: Sequence[int], outputs: Sequence[int]) -> None:
+        """Set the tokens of the next run, each with its position and its sequence's first cell, and the outputs."""
+        n = len(ids)
+        self.resize(n, len(outputs))
+        self.ids[:n], self.positions[:n], self.sequence_starts[:n] = ids, positions, starts
+        self.cells[:n] = self.sequence_starts[:n] + self.positions[:n]
+        self.output_rows[: len(outputs)] = outputs
 
     def resize(self, tokens: int, outputs: int) -> None:
         """Set the number of tokens of the next run, and of how many of them logits are computed."""

@@ -1,22 +1,29 @@
 """Which states of a sequence are kept as checkpoints, and how many: rules without NumPy, so that `show` can tell.
 
 A recurrent state holds all tokens before it and cannot be cut back. A shorter sequence goes on from the last checkpoint
-within it, and the tokens after that are read again.
+within it, and the tokens after that are read again. The same holds where a sequence becomes shorter than what a ring of
+cells holds of it; there a checkpoint is a copy of a window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 INTERVAL = 512  # tokens from one checkpoint to the next
 TAIL = 16  # tokens before the end of a prompt where one is kept: longer than what a chat template ends it with
 MEMORY = 128 << 20  # bytes of all checkpoints, unless FEWEST take more
 FEWEST, MOST = 4, 64
+WINDOW_MEMORY, MOST_WINDOWS = 32 << 20, 16  # of checkpoints of windows: bytes, unless one takes more, and their number
 
 
 def capacity(state_bytes: int, n_seqs: int = 1) -> int:
     """Checkpoints that each of `n_seqs` sequences keeps, for states of `state_bytes`."""
     return min(max(MEMORY // max(state_bytes * n_seqs, 1), FEWEST), MOST)
+
+
+def window_capacity(window_bytes: int, n_seqs: int = 1) -> int:
+    """Checkpoints of windows that each of `n_seqs` sequences keeps, none where they have no bytes."""
+    return min(max(WINDOW_MEMORY // (window_bytes * n_seqs), 1), MOST_WINDOWS) if window_bytes else 0
 
 
 def kept_bytes(state_bytes: int, n_seqs: int = 1) -> int:
@@ -38,3 +45,10 @@ def least_useful(positions: Sequence[int], end: int) -> int:
     """
     around = zip((0, *positions), positions, (*positions[1:], end), strict=False)
     return min(around, key=lambda p: ((p[2] - p[0]) / (end - p[1] + INTERVAL), p[1]))[1]
+
+
+def agreed(length: int, *reachable: Callable[[int], int]) -> int:
+    """The most tokens, `length` at most, that all of `reachable` can go back to; each gives its own most."""
+    while (least := min(reach(length) for reach in reachable)) < length:
+        length = least
+    return length

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..ops.kv import find
 from ..ops.kv.kv_type import ALIGN, KVType, padded
 from .buffers import aligned
+from .ring import Ring
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class LayerCache:
     """Keys and values of one layer, each (kv_heads, cells, dim) in the layout of `kv_type`.
 
     A layer of latents has no keys; its values are the latents, of which the first `latent_values` numbers are what
-    attention sums up.
+    attention sums up. Attention to it has a `window`, or none; with a `ring`, its cells are those of the ring.
     """
 
     kv_type: KVType
@@ -31,6 +32,8 @@ class LayerCache:
     keys: NDArray[np.uint8]
     values: NDArray[np.uint8]
     latent_values: int = 0
+    window: int | None = None
+    ring: Ring | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Fields of the kernels that read or write this layer."""
@@ -63,18 +66,21 @@ class LayerCache:
 class KVCache:
     """Cells for `n_seqs` sequences of `n_ctx` tokens each; sequence s uses the cells from `start(s)` on.
 
-    The system provides pages when they are first written, so an unused part of the context takes no memory.
+    Layers with a window have the cells of `ring`, unless they have another window than the first of them. The system
+    provides pages when they are first written, so an unused part of the context takes no memory.
     """
 
-    def __init__(self, n_ctx: int, n_seqs: int, kv_type: str = "f16") -> None:
-        """Raises UsageError for an unknown `kv_type`."""
+    def __init__(self, n_ctx: int, n_seqs: int, kv_type: str = "f16", ubatch: int = 0) -> None:
+        """`ubatch`: tokens of a batch at most, 0 for a cache without a ring. Raises UsageError for an unknown
+        `kv_type`."""
         self.kv_type = find(kv_type)
-        self.n_ctx, self.n_seqs = n_ctx, n_seqs
+        self.n_ctx, self.n_seqs, self._ubatch = n_ctx, n_seqs, ubatch
         self.stride = padded(n_ctx)
         self.cells = self.stride * n_seqs
         self.layers: list[LayerCache] = []
+        self.ring = Ring(None, n_ctx, n_seqs, ubatch)
 
-    def add_layer(self, kv_heads: int, head_dim: int, value_dim: int) -> LayerCache:
+    def add_layer(self, kv_heads: int, head_dim: int, value_dim: int, window: int | None = None) -> LayerCache:
         """Allocate one more layer. Raises UsageError for a head size that the cache type cannot hold."""
         for dim in (head_dim, value_dim):
             if dim % self.kv_type.head_multiple:
@@ -83,10 +89,24 @@ class KVCache:
                     f"{self.kv_type.head_multiple}; this model has {dim}",
                     "use --kv-type f16",
                 )
-        keys, values = (kv_heads * self.cells * self.kv_type.cell_bytes(dim) for dim in (head_dim, value_dim))
-        layer = LayerCache(self.kv_type, kv_heads, head_dim, value_dim, self.cells, aligned(keys), aligned(values))
+        ring = self._ring_of(window)
+        cells = ring.cells * self.n_seqs if ring else self.cells
+        keys, values = (aligned(kv_heads * cells * self.kv_type.cell_bytes(dim)) for dim in (head_dim, value_dim))
+        sizes = (kv_heads, head_dim, value_dim, cells)
+        layer = LayerCache(self.kv_type, *sizes, keys, values, window=window, ring=ring)
+        if ring:
+            ring.add(layer.planes())
         self.layers.append(layer)
         return layer
+
+    def _ring_of(self, window: int | None) -> Ring | None:
+        """The ring for layers with this window, None where they have cells for the whole context."""
+        if not window or not self._ubatch:
+            return None
+        if self.ring.window is None:
+            self.ring = Ring(window, self.n_ctx, self.n_seqs, self._ubatch)
+        same = (type(window), window) == (type(self.ring.window), self.ring.window)
+        return self.ring if same else None
 
     def add_latent_layer(self, latent_dim: int, value_dim: int) -> LayerCache:
         """One more layer, of latents: one vector for each cell, whose first `value_dim` numbers are also the values.
@@ -102,12 +122,12 @@ class KVCache:
         return seq * self.stride
 
     def first_cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
-        """The memory of the first `n` tokens of a sequence: views (m, ceil(n / ALIGN), bytes).
+        """The memory of the first `n` tokens of a sequence: views (m, ceil(n / ALIGN), bytes), without the ring's.
 
         Their contents may be copied to those of another cache of the same type and model.
         """
         some = slice(self.start(seq) // ALIGN, (self.start(seq) + padded(n)) // ALIGN)
-        return [plane[:, some] for layer in self.layers for plane in layer.planes()]
+        return [plane[:, some] for layer in self.layers if layer.ring is None for plane in layer.planes()]
 
     @property
     def nbytes(self) -> int:
@@ -126,10 +146,10 @@ class PackedCache(KVCache):
         super().__init__(n_ctx, 1, "f32")
         self.cells = padded(cells)
 
-    def add_layer(self, kv_heads: int, head_dim: int, value_dim: int) -> LayerCache:
+    def add_layer(self, kv_heads: int, head_dim: int, value_dim: int, window: int | None = None) -> LayerCache:
         """The memory of one more layer."""
         shape = (kv_heads, head_dim, value_dim)
         for layer in self.layers:
             if (layer.kv_heads, layer.head_dim, layer.value_dim) == shape:
-                return layer
-        return super().add_layer(*shape)
+                return replace(layer, window=window)
+        return super().add_layer(*shape, window)

@@ -34,16 +34,17 @@ class Answer:
         self.tokens = AnswerTokens(request.prompt, tokenizer, n_ctx, request.sampler, text, *limits)
         self._text = text
         self.seq, self.read, self.ended = NOWHERE, 0, False
-        self._deliver, self._reused = deliver, 0
+        self._deliver, self._reused, self._read_again = deliver, 0, 0
         self._began = self._first_at = 0.0  # when a sequence was taken, and when the prompt was read
 
     def cancel(self) -> None:
         """End the answer before its next token; nothing more is delivered."""
         self.ended = True
 
-    def begin(self, seq: int, reused: int) -> None:
-        """Go on in sequence `seq`, which holds the first `reused` ids of the prompt."""
+    def begin(self, seq: int, reused: int, read_again: int = 0) -> None:
+        """Go on in sequence `seq`, which holds the first `reused` ids of the prompt; `read_again` as in `Finished`."""
         self.seq, self.read, self._reused, self._began = seq, reused, reused, perf_counter()
+        self._read_again = read_again
 
     def was_read(self, n: int) -> None:
         """`n` more ids of the prompt are in the engine."""
@@ -90,4 +91,5 @@ class Answer:
         tokens, read, said = self.tokens, self._first_at - self._began, perf_counter() - self._first_at
         assert tokens.reason is not None
         numbers = len(self.ids), self._reused, tokens.count, 0.0, read, said, tokens.sampler.seed
-        return Finished(tokens.reason, *numbers, tokens.valid, self._text.stop_string, self.speculation.report)
+        rest = tokens.valid, self._text.stop_string, self.speculation.report, self._read_again
+        return Finished(tokens.reason, *numbers, *rest)

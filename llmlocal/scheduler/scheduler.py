@@ -142,9 +142,9 @@ class Scheduler:
     def _admit(self) -> None:
         """Give free sequences to the requests that have waited longest."""
         while self._sequences.free and (answer := self._next()) is not None:
-            seq, reused = self._sequences.take(answer.ids)
+            seq, reused, read_again = self._sequences.take(answer.ids)
             self.counts.reused_tokens += reused
-            answer.begin(seq, reused)
+            answer.begin(seq, reused, read_again)
 
     def _next(self) -> Answer | None:
         """Take the first request from the queue that need not wait for another's prompt; None if there is none.

@@ -27,8 +27,9 @@ class Sequences:
         """How many sequences are free."""
         return len(self._free)
 
-    def take(self, ids: Sequence[int]) -> tuple[int, int]:
-        """Take a free sequence for the prompt `ids`; returns it and how many tokens it holds of the prompt.
+    def take(self, ids: Sequence[int]) -> tuple[int, int, int]:
+        """Take a free sequence for the prompt `ids`; returns it, how many tokens it holds of the prompt, and how many
+        more of them are read again because sliding windows no longer reach back to them.
 
         A beginning that another sequence holds is copied. A free sequence with a longer text that only begins like the
         prompt is left as it is, if another one is free.
@@ -46,10 +47,11 @@ class Sequences:
             engine.copy_prefix(ids, source, seq)
         if self._cache is not None and engine.reusable(ids, seq) + MIN_TOKENS <= len(ids):
             self._cache.restore(engine, ids, seq)
+        read_again = engine.behind_window(ids, seq)
         reused = engine.reuse(ids, seq)
         self._free.remove(seq)
         (self._useful.add if reused >= MIN_TOKENS else self._useful.discard)(seq)
-        return seq, reused
+        return seq, reused, read_again
 
     def give_back(self, seq: int) -> None:
         """Free a sequence; it is the last one to be taken for another text."""
