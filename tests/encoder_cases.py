@@ -63,6 +63,8 @@ GEMMA |= {"rope_scaling": None}
 NOMIC = ENCODER | {"model_type": "nomic_bert", "hidden_act": "silu"}
 NOMIC |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}
 ELECTRA = {"model_type": "electra", **ENCODER, "embedding_size": 32}
+ALBERT = ENCODER | {"model_type": "albert", "hidden_act": "gelu_new", "embedding_size": 24, "num_hidden_layers": 4}
+ALBERT |= {"num_hidden_groups": 2, "inner_group_num": 1}
 
 T5 = {
     "model_type": "t5",
@@ -105,6 +107,9 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "nomic-bert": ("NomicBertModel", NOMIC),
     "electra": ("ElectraModel", ELECTRA),
     "electra-masked": ("ElectraForMaskedLM", ELECTRA),
+    "albert": ("AlbertModel", ALBERT),
+    "albert-masked": ("AlbertForMaskedLM", ALBERT),
+    "albert-classifier": ("AlbertForSequenceClassification", ALBERT | LABELS | {"num_hidden_groups": 1}),
     "t5encoder": ("T5EncoderModel", T5),
     "t5encoder-gated": ("T5EncoderModel", FLAN),
     "t5encoder-umt5": ("UMT5EncoderModel", UMT5),

@@ -31,7 +31,7 @@ def named_for_gguf(
     """
     out: dict[str, Stream] = {}
     tensors = _without_predictors(tensors, s)
-    table = _table(arch, blocks) | {name: name for name in conversion.own_names}
+    table = _table(conversion.named_as or arch, blocks) | {name: name for name in conversion.own_names}
     for name, stream in _experts_together(_stepped(tensors, conversion, s)).items():
         new = table.get(name) or next(
             (f"{table[stem]}{suffix}" for suffix in SUFFIXES if (stem := name.removesuffix(suffix)) in table), None

@@ -40,10 +40,16 @@ def post_norm_encoder(
 ) -> Value:
     """States (tokens, width) of blocks that normalize the sum of their input and what a sublayer makes of it."""
     for i in range(h.blocks):
-        h, b = h.block(i), w.block(i)
-        x = norm(g, h, b, "attn_output_norm", g.add(attention(h, b, x), x))
-        x = norm(g, h, b, "layer_output_norm", g.add(feed_forward(h, b, x), x))
+        x = post_norm_block(g, h.block(i), w.block(i), x, attention, feed_forward)
     return x
+
+
+def post_norm_block(
+    g: Layers, h: Hyperparameters, w: Weights, x: Value, attention: Sublayer, feed_forward: Sublayer
+) -> Value:
+    """One block of `post_norm_encoder`."""
+    x = norm(g, h, w, "attn_output_norm", g.add(attention(h, w, x), x))
+    return norm(g, h, w, "layer_output_norm", g.add(feed_forward(h, w, x), x))
 
 
 def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
@@ -97,9 +103,16 @@ def labels(w: Weights, width: int) -> Linear:
 def masked_word_logits(g: Layers, h: Hyperparameters, w: Weights, vocab: int, x: Value, norm: Norm) -> Value:
     """Logits (outputs, vocab) of states x (outputs, width) at masked tokens, by the head of a masked language model.
 
-    dense, GELU and norm, then the output matrix, which is the token embedding unless the file has its own.
+    dense, GELU and norm, then `word_outputs`.
     """
     x = g.gelu_erf(g.linear(x, *w.linear("mlm_dense", h.width, h.width)))
+    return word_outputs(g, h, w, vocab, norm(g, h, w, "mlm_norm", x))
+
+
+def word_outputs(g: Layers, h: Hyperparameters, w: Weights, vocab: int, x: Value) -> Value:
+    """Logits (outputs, vocab) of x (outputs, width) by the output matrix and its bias, if the file has one.
+
+    The matrix is the token embedding unless the file has its own.
+    """
     name = "output.weight" if w.has("output.weight") else "token_embd.weight"
-    x = norm(g, h, w, "mlm_norm", x)
     return g.linear(x, w.matrix(name, vocab, h.width), w.maybe_vector("output.bias", vocab))
