@@ -65,6 +65,9 @@ NOMIC |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}
 ELECTRA = {"model_type": "electra", **ENCODER, "embedding_size": 32}
 ALBERT = ENCODER | {"model_type": "albert", "hidden_act": "gelu_new", "embedding_size": 24, "num_hidden_layers": 4}
 ALBERT |= {"num_hidden_groups": 2, "inner_group_num": 1}
+DEBERTA = ENCODER | {"model_type": "deberta-v2", "relative_attention": True, "position_biased_input": False}
+DEBERTA |= {"type_vocab_size": 0, "pos_att_type": "p2c|c2p", "max_relative_positions": -1, "position_buckets": 8}
+DEBERTA |= {"share_att_key": True, "norm_rel_ebd": "layer_norm"}
 
 T5 = {
     "model_type": "t5",
@@ -110,6 +113,13 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "albert": ("AlbertModel", ALBERT),
     "albert-masked": ("AlbertForMaskedLM", ALBERT),
     "albert-classifier": ("AlbertForSequenceClassification", ALBERT | LABELS | {"num_hidden_groups": 1}),
+    "deberta-v2": ("DebertaV2Model", DEBERTA),
+    "deberta-v2-apart": (
+        "DebertaV2Model",
+        DEBERTA | {"share_att_key": False, "position_buckets": -1, "norm_rel_ebd": "none", "type_vocab_size": 2},
+    ),
+    "deberta-v2-masked": ("DebertaV2ForMaskedLM", DEBERTA),
+    "deberta-v2-classifier": ("DebertaV2ForSequenceClassification", DEBERTA | LABELS),
     "t5encoder": ("T5EncoderModel", T5),
     "t5encoder-gated": ("T5EncoderModel", FLAN),
     "t5encoder-umt5": ("UMT5EncoderModel", UMT5),

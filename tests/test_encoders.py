@@ -183,6 +183,14 @@ def test_missing_and_misshapen_tensors_are_refused(model: tuple[str, Path]) -> N
         ("bert", {"position_embedding_type": "relative_key"}),
         ("electra", {"embedding_size": 16}),
         ("distilbert", {"activation": "relu"}),
+        ("albert", {"inner_group_num": 2}),
+        ("albert", {"num_hidden_groups": 3}),
+        ("albert", {"hidden_act": "relu"}),
+        ("deberta-v2", {"conv_kernel_size": 3}),
+        ("deberta-v2", {"pos_att_type": "c2p"}),
+        ("deberta-v2", {"relative_attention": False}),
+        ("deberta-v2", {"position_biased_input": True}),
+        ("deberta-v2", {"embedding_size": 16}),
     ],
 )
 def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, Any], tmp_path: Path) -> None:

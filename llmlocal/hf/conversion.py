@@ -155,7 +155,7 @@ class Conversion:
     empty dict drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys
     `tokenizer.*`; None reads the tokenizer files of the folder. `named_as`: the architecture whose map of tensor names
     in the `gguf` package is used; "" for the one itself. `own_names`: names, without suffix, that the map lacks and
-    that `steps` give. `modules`: kinds of sentence-transformers' modules that `keys` and
+    that `steps` give, with `{}` for the number of a block. `modules`: kinds of sentence-transformers' modules that `keys` and
     `extra` read. `ranked_merges`: GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without one it gets
     scores. `activations`: the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is
     rounded to whole pairs.
