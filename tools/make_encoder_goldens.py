@@ -38,7 +38,7 @@ def make_golden(case: str) -> None:
         write_weights(folder, case, shapes)
         (folder / "config.json").write_text(json.dumps(settings(case)))
         model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    paired, rows = settings(case).get("type_vocab_size", 1) > 1, []
+    paired, rows = settings(case).get("type_vocab_size", 1) > 1 or case.startswith("xlnet"), []
     for ids, types in zip(TEXTS, TYPES, strict=True):
         given = {"token_type_ids": torch.tensor([types])} if paired else {}
         if case in ANSWERING:

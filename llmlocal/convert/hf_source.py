@@ -102,7 +102,10 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
     streams = merge_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
-    vocabulary = conversion.vocabulary(s) if conversion.vocabulary else read_vocabulary(s, conversion.ranked_merges)
+    merges, needs_json = conversion.ranked_merges, conversion.needs_json
+    vocabulary = (
+        conversion.vocabulary(s) if conversion.vocabulary else read_vocabulary(s, merges, needs_json=needs_json)
+    )
     _check_shapes(s, streams, keys, vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
     headless = str(s.items("architectures")[0]).endswith("Model")  # what embeds has no output matrix
     if s.find("tie_word_embeddings") is False and "output.weight" not in streams and not headless:

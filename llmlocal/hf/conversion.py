@@ -155,10 +155,11 @@ class Conversion:
     empty dict drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys
     `tokenizer.*`; None reads the tokenizer files of the folder. `named_as`: the architecture whose map of tensor names
     in the `gguf` package is used; "" for the one itself. `own_names`: names, without suffix, that the map lacks and
-    that `steps` give, with `{}` for the number of a block. `modules`: kinds of sentence-transformers' modules that `keys` and
-    `extra` read. `ranked_merges`: GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without one it gets
-    scores. `activations`: the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is
-    rounded to whole pairs.
+    that `steps` give, with `{}` for the number of a block. `modules`: kinds of sentence-transformers' modules that
+    `keys` and `extra` read. `ranked_merges`: GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without
+    one it gets scores. `needs_json`: SentencePiece's own file does not say how texts are read, tokenizer.json does.
+    `activations`: the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded
+    to whole pairs.
     """
 
     classes: tuple[str, ...]
@@ -173,6 +174,7 @@ class Conversion:
     own_names: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     ranked_merges: str = ""
+    needs_json: bool = False
     activations: tuple[str, ...] = ("silu", "swish")
     whole_pairs: bool = True
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..ops.kv.kv_type import padded
 from ..ops.relative_scores import part_scores, relative_scores
+from ..runtime.batch import Batch
 from ..runtime.graph import Value
 from . import Layers
 from .score_bias import ScoreBias, distances
@@ -53,6 +54,24 @@ class RelativeScores:
         `vectors` (2, heads * head_dim); `parts` is the address of each token's part, int64 (tokens,).
         """
         self._g.graph.add(part_scores, x=x, vectors=self._g.constant(vectors), parts=parts, **self._shared)
+
+
+class PartsOfPairs:
+    """The part of a pair that each token of a batch belongs to, filled before each run; `cls` is a part of its own.
+
+    `address` is that of int64 (tokens,).
+    """
+
+    def __init__(self, batch: Batch, cls: Any) -> None:
+        """`cls`: the id of the token that stands for both texts, None for no such token."""
+        self._batch, self._cls = batch, cls
+        self._parts = np.zeros(batch.ubatch, np.int64)
+        self.address = int(self._parts.ctypes.data)
+
+    def fill(self, positions: NDArray[np.int64]) -> None:
+        """Compute the parts of a batch of as many tokens as `positions` has."""
+        n = len(positions)
+        self._parts[:n] = np.where(self._batch.ids[:n] == self._cls, 2, self._batch.token_types[:n])
 
 
 def distance_rows(g: Layers, row_of: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> int:

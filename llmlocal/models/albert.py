@@ -109,6 +109,7 @@ CONVERSION = Conversion(
     keys=keys,
     steps=STEPS,
     named_as="bert",
+    needs_json=True,
     own_names=("token_embd_proj", "mlm_dense", "mlm_norm"),
     activations=TANH_GELU,
 )

@@ -127,6 +127,7 @@ CONVERSION = Conversion(
     keys=keys,
     steps=STEPS,
     named_as="bert",
+    needs_json=True,
     own_names=("rel_embd", "rel_embd_norm", "mlm_dense", "mlm_norm", "blk.{}.attn_rel_k", "blk.{}.attn_rel_q"),
     activations=("gelu",),
 )
