@@ -136,6 +136,28 @@ ANSWERING: dict[str, tuple[str, Mapping[str, Any]]] = {
 }
 ANSWER = IDS[5:35]
 
+# Small tokenizers: (class of transformers, the tokens before the others, arguments) of each kind, and texts for them.
+LETTERS = "abcdefghijklmnopqrtuvwxyzTC"
+PIECES = [
+    ("▁", -2.0),
+    ("▁the", -3.0),
+    ("▁cat", -4.0),
+    ("s", -5.0),
+    ("▁sat", -4.5),
+    ('"', -6.0),
+    (",", -6.0),
+    (".", -6.0),
+]
+PIECES += [(letter, -7.0 - i / 10) for i, letter in enumerate(LETTERS)]
+TOKENIZERS: dict[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
+    "albert-tokenizer": ("AlbertTokenizer", ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"), {}),
+    "deberta-v2-tokenizer": ("DebertaV2Tokenizer", ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"), {"unk_id": 3}),
+    "xlnet-tokenizer": ("XLNetTokenizer", ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>"), {}),
+}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+WORDS = ["the cat sat.", "The  Cát ``sat'' ", "a [MASK] cat", "  x\tthe\ncat", "", "é中the"]
+PAIR = ["the cat", "a cat"]
+
 
 def settings(case: str) -> dict[str, Any]:
     """config.json of a case."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -225,6 +227,16 @@ def test_run_answers_a_text(speaking: Path, said: Said) -> None:
     more = ["--raw", "--speculate", "ngram"]
     raw = said("run", speaking, "the cat sat.", "--temp", "0", "-n", "12", "--no-stdin", *more)
     assert raw[1] == want + "\n"
+
+
+def test_a_pipe_is_read_with_the_prompt(speaking: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.write(write, b"the cat sat.")
+    os.close(write)
+    with open(read) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        code, out, _ = said("run", speaking, "-", "--temp", "0", "-n", "12")
+    assert (code, out) == (0, greedy(speaking, "the cat sat.", 12) + "\n")
 
 
 def test_python_and_batch_answer_as_run_does(speaking: Path, said: Said, tmp_path: Path) -> None:

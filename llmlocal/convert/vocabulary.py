@@ -25,6 +25,7 @@ from .special_tokens import special_keys, special_texts
 PIECES = ("tokenizer.model", "spiece.model")  # SentencePiece's own file
 BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
 SPACE = "▁"
+SQUEEZED = ({"Regex": " {2,}"}, {"Regex": r"\s{2,}|[\n\r\t]"})  # what a single space takes the place of
 NO_JSON = "make one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
 ADDED_SCORE, PAD_SCORE = -1000.0, -10000.0
 MAX_TOKENS = 1 << 24
@@ -174,12 +175,13 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
             case _:
                 raise BadFileError(f"{where}: entry {id} of the vocabulary is not a text with a score")
     for id, text, special in _added_tokens(folder):
-        _put_added(table, id, text, special)
+        if id != model.get("unk_id"):
+            _put_added(table, id, text, special)
     shape: Keys = {"tokenizer.ggml.add_space_prefix": _prepends(tokenizer)}
     if any(part.get("type") == "WhitespaceSplit" for part in _parts(tokenizer.get("pre_tokenizer"), "pretokenizers")):
         shape["tokenizer.ggml.remove_extra_whitespaces"] = True
     for part in _parts(tokenizer.get("normalizer"), "normalizers"):
-        if part.get("type") == "Replace" and part.get("pattern") == {"Regex": " {2,}"}:
+        if part.get("type") == "Replace" and part.get("pattern") in SQUEEZED:
             shape["tokenizer.ggml.remove_extra_whitespaces"] = True
         if part.get("type") == "Precompiled" and isinstance(part.get("precompiled_charsmap"), str):
             try:

@@ -39,7 +39,7 @@ class RelativeScores:
         }
         self._adds = 0
 
-    def add(self, x: Value, vectors: NDArray[np.float32], rows: int, *, by_key: bool = False) -> None:
+    def add(self, x: Value, vectors: NDArray[np.float64], rows: int, *, by_key: bool = False) -> None:
         """Products of the queries x (tokens, heads * head_dim), of the keys if `by_key`, with the vectors of distances.
 
         `vectors` (heads, n, head_dim); `rows` as `distance_rows` gives them.
@@ -79,6 +79,6 @@ def distance_rows(g: Layers, row_of: Callable[[NDArray[np.int64]], NDArray[np.in
     return g.keep(np.ascontiguousarray(row_of(distances(g.cache.n_ctx)), np.int64))
 
 
-def by_head(vectors: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+def by_head(vectors: NDArray[np.float64], heads: int) -> NDArray[np.float64]:
     """Vectors (n, heads * head_dim) as (heads, n, head_dim)."""
     return np.ascontiguousarray(vectors.reshape(len(vectors), heads, -1).swapaxes(0, 1))

@@ -51,18 +51,18 @@ def bucketed(distances: NDArray[np.int64], buckets: int, most: int) -> NDArray[n
     return distances if buckets == most else signed_buckets(distances, buckets, most)
 
 
-def distance_vectors(h: Hyperparameters, w: Weights, count: int, *, normed: bool) -> NDArray[np.float32]:
+def distance_vectors(h: Hyperparameters, w: Weights, count: int, *, normed: bool) -> NDArray[np.float64]:
     """The vectors (count, width) of distances, after their layer norm if they are to be `normed`."""
-    x = w.matrix("rel_embd.weight", count, h.width).dequantize()
+    x = w.matrix("rel_embd.weight", count, h.width).dequantize().astype(np.float64)
     if not normed:
         return x
     weight, bias = (w.vector(f"rel_embd_norm.{name}", h.width).dequantize() for name in ("weight", "bias"))
     x = x - x.mean(1, keepdims=True)
-    out: NDArray[np.float32] = x / np.sqrt((x * x).mean(1, keepdims=True) + np.float32(h.eps)) * weight + bias
+    out: NDArray[np.float64] = x / np.sqrt((x * x).mean(1, keepdims=True) + h.eps) * weight + bias
     return out
 
 
-def projected(h: Hyperparameters, w: Weights, name: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def projected(h: Hyperparameters, w: Weights, name: str, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Vectors of distances as queries or keys of each head (heads, count, head_dim), by the linear layer `name`."""
     weight, bias = w.linear(name, h.q_dim, h.width)
     return by_head(vectors @ weight.dequantize().T + (0 if bias is None else bias.dequantize()), h.heads)

@@ -51,10 +51,10 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return blocks.post_norm_encoder(g, h, w, x, attention, lambda h, b, x: blocks.mlp(g, h, b, x))
 
 
-def sinusoids(distances: NDArray[np.int64], width: int) -> NDArray[np.float32]:
+def sinusoids(distances: NDArray[np.int64], width: int) -> NDArray[np.float64]:
     """Vectors (n, width) of distances: sines, then cosines. Vaswani et al. 2017, arXiv 1706.03762."""
     angles = distances[:, None] / 10000.0 ** (np.arange(0, width, 2) / width)
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)[:, :width]
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)[:, :width]
 
 
 def keys(s: Settings) -> Keys:

@@ -75,7 +75,8 @@ class Ugm(Tokenizer, kinds=("t5",)):
         if self._charsmap is not None:
             text = self._charsmap.replace(text)
         if self._squeezes:
-            return "".join(SPACE + word for word in text.split(" ") if word)
+            blank = " " if self._charsmap is not None else None  # to which the map turns all others
+            return "".join(SPACE + word for word in text.split(blank) if word)
         words = text.lstrip(" ")
         if words and self.vocab.add_space_prefix:
             text = SPACE + text

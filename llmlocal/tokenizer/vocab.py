@@ -107,7 +107,8 @@ class Vocab:
         """The ids that `add_special` puts before and after a text."""
         closes = self.add_sep if self.closing == "sep" else self.add_eos
         after = [self.special[self.closing]] if closes else []
-        return [self.special["bos"]] if self.add_bos else [], after + [self.special["cls"]] * self.add_cls
+        after += [self.special["cls"]] if self.add_cls else []
+        return [self.special["bos"]] if self.add_bos else [], after
 
 
 def _tokens(metadata: Mapping[str, Any]) -> list[str]:
