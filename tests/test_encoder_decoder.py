@@ -254,6 +254,7 @@ def test_python_and_batch_answer_as_run_does(speaking: Path, said: Said, tmp_pat
     [
         (["chat", "--no-save"], "use llmlocal run, or llmlocal batch for many texts"),
         (["run", "x", "-s", "be brief", "--no-stdin"], "write it into the prompt"),
+        (["quantize", "Q8_0", "--check"], "leave out --check"),
         (["perplexity", "TEXT", "--ctx", "16"], "llmlocal run answers with this one"),
     ],
 )
@@ -261,9 +262,11 @@ def test_what_does_not_fit_says_what_to_use(
     words: list[str], hint: str, speaking: Path, said: Said, tmp_path: Path
 ) -> None:
     (tmp_path / "text").write_text("the cat sat. " * 20)
+    folder = sorted(speaking.parent.iterdir())
     command, *rest = [str(tmp_path / "text") if word == "TEXT" else word for word in words]
     code, out, err = said(command, speaking, *rest)
     assert code == 2 and not out and hint in err and err.startswith("error: ")
+    assert sorted(speaking.parent.iterdir()) == folder
 
 
 def test_a_named_prompt_cache_is_not_written(speaking: Path, said: Said, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from test_families import BOUND, NOT_READ, ODD, write_tokenizer
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.convert.vocabulary import read_vocabulary
 from llmlocal.embedding.heads import classifier, masked_words
+from llmlocal.embedding.masked_words import fill
 from llmlocal.embedding.settings import rank_pooling
 from llmlocal.embedding.text_pair import pair_ids
 from llmlocal.encoder import CLS, Encoder, Head
@@ -126,6 +127,23 @@ def test_texts_have_the_tokens_of_transformers(kind: str, tmp_path: Path) -> Non
         assert tokenizer.encode(text, parse_special=True) == ids, text
     first, second = (tokenizer.encode(text, add_special=False) for text in PAIR)
     assert pair_ids(tokenizer, first, second)[0] == kept["pair"]
+
+
+@pytest.mark.parametrize("case", ["albert-masked", "deberta-v2-masked"])
+def test_fill_predicts_masked_words(case: str, tmp_path: Path) -> None:
+    """With their own vocabularies: the mask is found, and the likeliest tokens are those of the logits."""
+    kept = json.loads((GOLDEN / f"{case.removesuffix('-masked')}-tokenizer.json").read_text())
+    write_folder(case, tmp_path)
+    for name, content in kept["files"].items():
+        write_json(tmp_path / name, content)
+    path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
+    ids = kept["ids"]["a [MASK] cat"]
+    with open_gguf(path) as gguf:
+        encoder = Encoder(gguf, "tokens", 16, 1, masked_words, rows=2)
+        logits = encoder.run([ids], rows=[ids.index(4)])[0]
+        encoder.close()
+    (found,) = fill(path, "a [MASK] cat", top=3, n_threads=1)
+    assert [word.id for word in found] == np.argsort(-logits)[:3].tolist()
 
 
 @pytest.mark.parametrize("case", ["albert", "deberta-v2", "xlnet"])
