@@ -257,6 +257,10 @@ def test_missing_and_misshapen_tensors_are_refused(model: tuple[str, Path]) -> N
         ("deberta-v2", {"relative_attention": False}),
         ("deberta-v2", {"position_biased_input": True}),
         ("deberta-v2", {"embedding_size": 16}),
+        ("xlnet", {"attn_type": "uni"}),
+        ("xlnet", {"bi_data": True}),
+        ("xlnet", {"clamp_len": 4}),
+        ("xlnet-classifier", {"summary_type": "first"}),
     ],
 )
 def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, Any], tmp_path: Path) -> None:
