@@ -11,9 +11,9 @@ from ..hf.conversion import Conversion, TensorRule, decoder_keys, drops, drops_i
 from ..layers import Layers
 from ..layers import encoder as blocks
 from ..layers.decoder import attention_output, qkv_weights
+from ..layers.encoder import RelativeScores, by_head, distance_rows
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.relative_scores import RelativeScores, by_head, distance_rows
 from ..layers.score_bias import signed_buckets
 from ..layers.weights import Weights
 from ..runtime.graph import Value

@@ -12,9 +12,9 @@ from ..hf.streams import flattened, transposed
 from ..layers import Layers
 from ..layers import encoder as blocks
 from ..layers.decoder import attention_output
+from ..layers.encoder import PartsOfPairs, RelativeScores, by_head, distance_rows
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.relative_scores import PartsOfPairs, RelativeScores, by_head, distance_rows
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from . import ENCODER
