@@ -77,7 +77,7 @@ class Encoder:
         graph.keep(out)
         assert out.kept is not None
         self.width = out.width
-        self._types = gguf.tensors["token_types.weight"].rows if "token_types.weight" in gguf.tensors else 1
+        self._types = gguf.tensors["token_types.weight"].rows if "token_types.weight" in gguf.tensors else 2
         self._rows: Rows = out.kept.view(np.float32).reshape(rows, out.width)
         prepare([*graph.kernels, run_program], n_threads)
         self._program = graph.finish()

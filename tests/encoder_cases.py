@@ -63,6 +63,13 @@ GEMMA |= {"rope_scaling": None}
 NOMIC = ENCODER | {"model_type": "nomic_bert", "hidden_act": "silu"}
 NOMIC |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}
 ELECTRA = {"model_type": "electra", **ENCODER, "embedding_size": 32}
+ALBERT = ENCODER | {"model_type": "albert", "hidden_act": "gelu_new", "embedding_size": 24, "num_hidden_layers": 4}
+ALBERT |= {"num_hidden_groups": 2, "inner_group_num": 1}
+DEBERTA = ENCODER | {"model_type": "deberta-v2", "relative_attention": True, "position_biased_input": False}
+DEBERTA |= {"type_vocab_size": 0, "pos_att_type": "p2c|c2p", "max_relative_positions": -1, "position_buckets": 8}
+DEBERTA |= {"share_att_key": True, "norm_rel_ebd": "layer_norm"}
+XLNET = {"model_type": "xlnet", "vocab_size": VOCAB, "d_model": 32, "d_inner": 56, "n_layer": 2, "n_head": 4}
+XLNET |= {"layer_norm_eps": 1e-5, "ff_activation": "gelu"}
 
 T5 = {
     "model_type": "t5",
@@ -105,6 +112,18 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "nomic-bert": ("NomicBertModel", NOMIC),
     "electra": ("ElectraModel", ELECTRA),
     "electra-masked": ("ElectraForMaskedLM", ELECTRA),
+    "albert": ("AlbertModel", ALBERT),
+    "albert-masked": ("AlbertForMaskedLM", ALBERT),
+    "albert-classifier": ("AlbertForSequenceClassification", ALBERT | LABELS | {"num_hidden_groups": 1}),
+    "deberta-v2": ("DebertaV2Model", DEBERTA),
+    "deberta-v2-apart": (
+        "DebertaV2Model",
+        DEBERTA | {"share_att_key": False, "position_buckets": -1, "norm_rel_ebd": "none", "type_vocab_size": 2},
+    ),
+    "deberta-v2-masked": ("DebertaV2ForMaskedLM", DEBERTA),
+    "deberta-v2-classifier": ("DebertaV2ForSequenceClassification", DEBERTA | LABELS),
+    "xlnet": ("XLNetModel", XLNET),
+    "xlnet-classifier": ("XLNetForSequenceClassification", XLNET | LABELS),
     "t5encoder": ("T5EncoderModel", T5),
     "t5encoder-gated": ("T5EncoderModel", FLAN),
     "t5encoder-umt5": ("UMT5EncoderModel", UMT5),
@@ -116,6 +135,28 @@ ANSWERING: dict[str, tuple[str, Mapping[str, Any]]] = {
     "t5-umt5": ("UMT5ForConditionalGeneration", UMT5),
 }
 ANSWER = IDS[5:35]
+
+# Small tokenizers: (class of transformers, the tokens before the others, arguments) of each kind, and texts for them.
+LETTERS = "abcdefghijklmnopqrtuvwxyzTC"
+PIECES = [
+    ("▁", -2.0),
+    ("▁the", -3.0),
+    ("▁cat", -4.0),
+    ("s", -5.0),
+    ("▁sat", -4.5),
+    ('"', -6.0),
+    (",", -6.0),
+    (".", -6.0),
+]
+PIECES += [(letter, -7.0 - i / 10) for i, letter in enumerate(LETTERS)]
+TOKENIZERS: dict[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
+    "albert-tokenizer": ("AlbertTokenizer", ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"), {}),
+    "deberta-v2-tokenizer": ("DebertaV2Tokenizer", ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"), {"unk_id": 3}),
+    "xlnet-tokenizer": ("XLNetTokenizer", ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>"), {}),
+}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+WORDS = ["the cat sat.", "The  Cát ``sat'' ", "a [MASK] cat", "  x\tthe\ncat", "", "é中the"]
+PAIR = ["the cat", "a cat"]
 
 
 def settings(case: str) -> dict[str, Any]:

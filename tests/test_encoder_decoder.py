@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -227,6 +229,16 @@ def test_run_answers_a_text(speaking: Path, said: Said) -> None:
     assert raw[1] == want + "\n"
 
 
+def test_a_pipe_is_read_with_the_prompt(speaking: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.write(write, b"the cat sat.")
+    os.close(write)
+    with open(read) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        code, out, _ = said("run", speaking, "-", "--temp", "0", "-n", "12")
+    assert (code, out) == (0, greedy(speaking, "the cat sat.", 12) + "\n")
+
+
 def test_python_and_batch_answer_as_run_does(speaking: Path, said: Said, tmp_path: Path) -> None:
     texts = ["the cat sat.", "a dog", "sat the cat on the mat", "the"]
     want = [greedy(speaking, text, 6) for text in texts]
@@ -242,6 +254,7 @@ def test_python_and_batch_answer_as_run_does(speaking: Path, said: Said, tmp_pat
     [
         (["chat", "--no-save"], "use llmlocal run, or llmlocal batch for many texts"),
         (["run", "x", "-s", "be brief", "--no-stdin"], "write it into the prompt"),
+        (["quantize", "Q8_0", "--check"], "leave out --check"),
         (["perplexity", "TEXT", "--ctx", "16"], "llmlocal run answers with this one"),
     ],
 )
@@ -249,9 +262,11 @@ def test_what_does_not_fit_says_what_to_use(
     words: list[str], hint: str, speaking: Path, said: Said, tmp_path: Path
 ) -> None:
     (tmp_path / "text").write_text("the cat sat. " * 20)
+    folder = sorted(speaking.parent.iterdir())
     command, *rest = [str(tmp_path / "text") if word == "TEXT" else word for word in words]
     code, out, err = said(command, speaking, *rest)
     assert code == 2 and not out and hint in err and err.startswith("error: ")
+    assert sorted(speaking.parent.iterdir()) == folder
 
 
 def test_a_named_prompt_cache_is_not_written(speaking: Path, said: Said, tmp_path: Path) -> None:

@@ -9,23 +9,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from encoder_cases import CASES, TEXTS, TYPES, golden, result_of, settings
+from encoder_cases import CASES, GOLDEN, PAIR, TEXTS, TOKENIZERS, TYPES, golden, result_of, settings
 from families import VOCAB, write_weights
+from hf_folders import write_json
 from naive import nmse
 from numpy.typing import NDArray
 from test_families import BOUND, NOT_READ, ODD, write_tokenizer
 
 from llmlocal.convert.hf_source import open_hf
+from llmlocal.convert.vocabulary import read_vocabulary
 from llmlocal.embedding.heads import classifier, masked_words
+from llmlocal.embedding.masked_words import fill
 from llmlocal.embedding.settings import rank_pooling
+from llmlocal.embedding.text_pair import pair_ids
 from llmlocal.encoder import CLS, Encoder, Head
 from llmlocal.engine import Engine
-from llmlocal.errors import BadFileError, UsageError
+from llmlocal.errors import BadFileError, NotFoundError, UsageError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.reader import GGUFFile
+from llmlocal.hf.config import Settings
+from llmlocal.hf.folder import Folder
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
 from llmlocal.runtime.graph import Graph
+from llmlocal.tokenizer import load
 
 HEADS: Mapping[str, tuple[str, Head | None]] = {
     "states": ("tokens", None),
@@ -106,6 +113,65 @@ def test_a_head_that_is_missing_is_said(case: str, head: Head, tmp_path: Path) -
         Encoder(gguf, CLS, n_ctx=8, n_threads=1, head=head)
 
 
+# ---- texts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_texts_have_the_tokens_of_transformers(kind: str, tmp_path: Path) -> None:
+    kept = json.loads((GOLDEN / f"{kind}.json").read_text())
+    for name, content in {**kept["files"], "config.json": {}}.items():
+        write_json(tmp_path / name, content)
+    keys = read_vocabulary(Settings(Folder(tmp_path), {}), needs_json=True)
+    tokenizer = load({key: value[1] if isinstance(value, tuple) else value for key, value in keys.items()})
+    for text, ids in kept["ids"].items():
+        assert tokenizer.encode(text, parse_special=True) == ids, text
+    first, second = (tokenizer.encode(text, add_special=False) for text in PAIR)
+    assert pair_ids(tokenizer, first, second)[0] == kept["pair"]
+
+
+@pytest.mark.parametrize("case", ["albert-masked", "deberta-v2-masked"])
+def test_fill_predicts_masked_words(case: str, tmp_path: Path) -> None:
+    """With their own vocabularies: the mask is found, and the likeliest tokens are those of the logits."""
+    kept = json.loads((GOLDEN / f"{case.removesuffix('-masked')}-tokenizer.json").read_text())
+    write_folder(case, tmp_path)
+    for name, content in kept["files"].items():
+        write_json(tmp_path / name, content)
+    path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
+    ids = kept["ids"]["a [MASK] cat"]
+    with open_gguf(path) as gguf:
+        encoder = Encoder(gguf, "tokens", 16, 1, masked_words, rows=2)
+        logits = encoder.run([ids], rows=[ids.index(4)])[0]
+        encoder.close()
+    (found,) = fill(path, "a [MASK] cat", top=3, n_threads=1)
+    assert [word.id for word in found] == np.argsort(-logits)[:3].tolist()
+
+
+@pytest.mark.parametrize("case", ["albert", "deberta-v2", "xlnet"])
+def test_a_folder_without_tokenizer_json_says_how_to_make_it(case: str, tmp_path: Path) -> None:
+    write_folder(case, tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "spiece.model").write_bytes(b"")
+    with pytest.raises(NotFoundError, match=r"no tokenizer\.json") as raised, open_hf(tmp_path):
+        pytest.fail("the folder was accepted")
+    assert "save_pretrained" in raised.value.hint
+
+
+def test_the_token_for_classifiers_is_a_part_of_its_own(tmp_path: Path) -> None:
+    """XLNet: states change with the id that the file names, as if its type were neither 0 nor 1."""
+    write_folder("xlnet", tmp_path)
+    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", "F32").path) as gguf:
+        named: Any = Changed(gguf, {"tokenizer.ggml.cls_token_id": 9}, {})
+        results = []
+        for file in (named, gguf):
+            encoder = opened("xlnet", file, 1)
+            results.append(encoder.run([[5, 9]], types=[[0, 2 * (file is gguf)]], rows=[0, 1]))
+            results.append(encoder.run([[5, 9]], rows=[0, 1]))
+            encoder.close()
+    as_named, also_named, as_typed, plain = results
+    assert np.array_equal(as_named, as_typed) and np.array_equal(as_named, also_named)
+    assert nmse(as_named, plain) > 1e-6
+
+
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +249,18 @@ def test_missing_and_misshapen_tensors_are_refused(model: tuple[str, Path]) -> N
         ("bert", {"position_embedding_type": "relative_key"}),
         ("electra", {"embedding_size": 16}),
         ("distilbert", {"activation": "relu"}),
+        ("albert", {"inner_group_num": 2}),
+        ("albert", {"num_hidden_groups": 3}),
+        ("albert", {"hidden_act": "relu"}),
+        ("deberta-v2", {"conv_kernel_size": 3}),
+        ("deberta-v2", {"pos_att_type": "c2p"}),
+        ("deberta-v2", {"relative_attention": False}),
+        ("deberta-v2", {"position_biased_input": True}),
+        ("deberta-v2", {"embedding_size": 16}),
+        ("xlnet", {"attn_type": "uni"}),
+        ("xlnet", {"bi_data": True}),
+        ("xlnet", {"clamp_len": 4}),
+        ("xlnet-classifier", {"summary_type": "first"}),
     ],
 )
 def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, Any], tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ from llmlocal.ops.kv.kv_type import ALIGN, padded
 from llmlocal.ops.kv.store import kv_store
 from llmlocal.ops.layer_norm import layer_norm, layer_norm_reference
 from llmlocal.ops.mean_rows import mean_rows, mean_rows_reference
+from llmlocal.ops.relative_scores import part_scores, relative_scores, relative_scores_reference
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_reference
 from llmlocal.ops.rope import rope_interleaved, rope_neox, rope_reference, rope_table
 from llmlocal.ops.softmax import NO_SINK
@@ -458,6 +459,32 @@ def test_score_biases(heads: int, isa: str) -> None:
     assert nmse(got, attention_reference(wide(q), wide(k), wide(v), biases=meant)) <= 1e-10
     last = slice(length - 3, length)
     assert np.array_equal(cache.attend(q[last], at[last], np.zeros(3, np.int64), isa, biases=biases), got[last])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("head_dim", [5, 24])
+def test_scores_by_distance_and_by_parts(head_dim: int, isa: str) -> None:
+    """Of two texts in one batch, of the query and then of the key; behind the last key of a text they are zero."""
+    lengths, heads, stride = (3, 36), 2, 64
+    positions = np.concatenate([np.arange(n) for n in lengths])
+    tokens, last = len(positions), np.repeat(np.array(lengths) - 1, lengths)
+    x, y, vectors = normal(tokens, heads, head_dim), normal(tokens, heads, head_dim, seed=1), normal(heads, 7, head_dim)
+    rows, parts = np.arange(128) % 7, np.arange(tokens) % 3
+    of_parts, out = normal(2, heads, head_dim, seed=2), np.full((tokens, heads, stride), np.nan, np.float32)
+    where: dict[str, Any] = {"tokens": number(tokens), "positions": positions, "last_positions": last, "out": out}
+    where |= {"heads": heads, "head_dim": head_dim, "stride": stride, "scale": 0.5}
+    by_distance = {"vectors": vectors, "rows": rows, "origin": 64, "count": 7}
+    run(relative_scores, isa, 2, x=x, by_key=0, adds=0, **by_distance, **where)
+    run(relative_scores, isa, 2, x=y, by_key=1, adds=1, **by_distance, **where)
+    run(part_scores, isa, 2, x=x, parts=parts, vectors=of_parts, **where)
+    for first, n in zip((0, 3), lengths, strict=True):
+        text, apart = slice(first, first + n), np.arange(n)[None, :] - np.arange(n)[:, None]
+        want = relative_scores_reference(wide(x[text]), wide(vectors), rows[apart + 64], False)
+        want += relative_scores_reference(wide(y[text]), wide(vectors), rows[apart + 64], True)
+        other = (parts[text][:, None] != parts[text][None, :]).astype(np.int64)
+        want += relative_scores_reference(wide(x[text]), wide(of_parts.swapaxes(0, 1)), other, False)
+        assert nmse(out[text, :, :n].swapaxes(0, 1), want / 2) <= 1e-10
+        assert not out[text, :, n : padded(n)].any()
 
 
 @pytest.mark.parametrize("heads", [6, 8])

@@ -19,7 +19,21 @@ import transformers
 from safetensors import safe_open
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from encoder_cases import ANSWER, ANSWERING, CASES, GOLDEN, TEXTS, TYPES, result_of, settings
+from encoder_cases import (
+    ANSWER,
+    ANSWERING,
+    CASES,
+    GOLDEN,
+    PAIR,
+    PIECES,
+    TEXTS,
+    TOKENIZER_FILES,
+    TOKENIZERS,
+    TYPES,
+    WORDS,
+    result_of,
+    settings,
+)
 from families import write_weights
 
 
@@ -38,7 +52,7 @@ def make_golden(case: str) -> None:
         write_weights(folder, case, shapes)
         (folder / "config.json").write_text(json.dumps(settings(case)))
         model = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    paired, rows = settings(case).get("type_vocab_size", 1) > 1, []
+    paired, rows = settings(case).get("type_vocab_size", 1) > 1 or case.startswith("xlnet"), []
     for ids, types in zip(TEXTS, TYPES, strict=True):
         given = {"token_type_ids": torch.tensor([types])} if paired else {}
         if case in ANSWERING:
@@ -59,9 +73,21 @@ def make_golden(case: str) -> None:
     print(f"{case}: {len(shapes)} tensors, {result_of(case)} {result.shape} of spread {result.std():.2f}")
 
 
+def make_tokenizer(kind: str) -> None:
+    """Write a small tokenizer of a kind, as transformers saves it, and the ids that it gives."""
+    name, first, more = TOKENIZERS[kind]
+    tokenizer = getattr(transformers, name)(vocab=[*((text, 0.0) for text in first), *PIECES], **more)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = {name: json.loads((Path(folder) / name).read_text()) for name in TOKENIZER_FILES}
+    ids = {text: tokenizer(text)["input_ids"] for text in WORDS}
+    kept = {"files": files, "ids": ids, "pair": tokenizer(*PAIR)["input_ids"]}
+    (GOLDEN / f"{kind}.json").write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+
 def main() -> None:
-    for case in sys.argv[1:] or CASES | ANSWERING:
-        make_golden(case)
+    for case in sys.argv[1:] or [*CASES, *ANSWERING, *TOKENIZERS]:
+        make_tokenizer(case) if case in TOKENIZERS else make_golden(case)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def quantize(
               llmlocal quantize model-F16.gguf --list
               llmlocal quantize model-F16.gguf small.gguf --target-size 4G
     """
+    from ...quantize.check import require_comparable
     from ...quantize.prepare import QuantizeRequest, listed_types, prepare_quantization
     from ..views import quantize as view
 
@@ -45,6 +46,8 @@ def quantize(
             )
         return
     with prepare_quantization(request) as prepared, terminal.Screen(quiet=report.quiet) as screen:
+        if check:
+            require_comparable(prepared.source)
         screen.notes(prepared.notes)
         if dry_run:
             terminal.say(to_json(**view.plan_record(prepared))) if report.as_json else terminal.lines(

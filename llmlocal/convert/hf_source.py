@@ -102,8 +102,11 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
     streams = merge_adapters(streams, [a for a in adapters if a.architecture is not None], architecture)
-    vocabulary = conversion.vocabulary(s) if conversion.vocabulary else read_vocabulary(s, conversion.ranked_merges)
-    _check_shapes(s, streams, keys["embedding_length"], vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
+    merges, needs_json = conversion.ranked_merges, conversion.needs_json
+    vocabulary = (
+        conversion.vocabulary(s) if conversion.vocabulary else read_vocabulary(s, merges, needs_json=needs_json)
+    )
+    _check_shapes(s, streams, keys, vocabulary.get("tokenizer.ggml.tokens", ("", []))[1])
     headless = str(s.items("architectures")[0]).endswith("Model")  # what embeds has no output matrix
     if s.find("tie_word_embeddings") is False and "output.weight" not in streams and not headless:
         raise s.fail("tensor 'output.weight' is missing (lm_head), and tie_word_embeddings is false", MISSING)
@@ -114,12 +117,14 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     return source
 
 
-def _check_shapes(s: Settings, streams: dict[str, Stream], width: int, tokens: list[str]) -> None:
+def _check_shapes(s: Settings, streams: dict[str, Stream], keys: Keys, tokens: list[str]) -> None:
     """Raises BadFileError where a tensor's shape contradicts the settings or the vocabulary."""
+    width = keys["embedding_length"]
+    reads = READS if "token_embedding_length" not in keys else READS[:-2]  # embeddings have a width of their own
     for name, x in streams.items():
         stem = name.removesuffix(".weight").split(".")[-1]
         is_matrix = len(x.shape) == 2 and name.endswith(".weight")
-        if (is_matrix and stem in READS and x.k != width) or (is_matrix and stem in WRITES and x.rows != width):
+        if (is_matrix and stem in reads and x.k != width) or (is_matrix and stem in WRITES and x.rows != width):
             raise s.fail(f"tensor {shown(name)} is {x.shape}, but hidden_size is {width}")
         if name in ("token_embd.weight", "output.weight") and tokens and x.rows != len(tokens):
             raise s.fail(f"tensor {shown(name)} has {x.rows} rows for a vocabulary of {len(tokens)} tokens")

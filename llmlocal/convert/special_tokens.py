@@ -20,7 +20,7 @@ from ..tokenizer.special import stop_ids
 
 KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 SPELLED = {"unk": "unknown", "sep": "seperator", "pad": "padding"}  # in GGUF's keys
-ADDED = ("bos", "eos", "sep")
+ADDED = ("bos", "eos", "sep", "cls")
 MAX_TEMPLATE = 4 << 20
 
 
@@ -137,6 +137,10 @@ def _processed(part: Mapping[str, Any], texts: dict[str, str], added: dict[str, 
                         texts[spare] = texts["eos"]
                     texts["eos"] = last
                 added["eos"] = True
+            if len(single) > 2 and last is not None and (separator := _special(single[-2])) is not None:
+                texts |= {"eos": separator, "sep": separator, "cls": last}  # both follow a text, in this order
+                added |= {"eos": True, "cls": True}
+                return
             between = _between(pair, first, last)
             if between is not None:
                 ends = (texts.get("sep"), texts.get("eos"))
@@ -205,6 +209,8 @@ def _normalizer_keys(normalizer: Any) -> Keys:
             return {"tokenizer.ggml.normalizer.lowercase": True}
         case {"type": "StripAccents"}:
             return {"tokenizer.ggml.normalizer.strip_accents": True}
+        case {"type": "Replace", "pattern": {"String": "``"}, "content": '"'}:
+            return {"tokenizer.ggml.normalizer.quotes": True}
         case {"type": "BertNormalizer"}:
             flags = {name: normalizer.get(name) for name in ("lowercase", "strip_accents")}
             return {f"tokenizer.ggml.normalizer.{name}": on for name, on in flags.items() if isinstance(on, bool)}

@@ -6,7 +6,7 @@ from ..quant.format import BY_NAME, Format
 
 # Small tensors that decide much, and tables that are added to activations or scores, stay F32.
 ALTUP = ("altup_correct_coef", "altup_predict_coef")
-ADDED = ("position_embd", "token_types", "attn_rel_b")
+ADDED = ("position_embd", "token_types", "attn_rel_b", "rel_embd", "attn_part")
 PRECISE = ("ffn_gate_inp", "ffn_gate_inp_shexp", "ssm_conv1d", "shortconv.conv", *ADDED, *ALTUP)
 
 

@@ -25,6 +25,8 @@ from .special_tokens import special_keys, special_texts
 PIECES = ("tokenizer.model", "spiece.model")  # SentencePiece's own file
 BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
 SPACE = "▁"
+SQUEEZED = ({"Regex": " {2,}"}, {"Regex": r"\s{2,}|[\n\r\t]"})  # what a single space takes the place of
+NO_JSON = "make one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
 ADDED_SCORE, PAD_SCORE = -1000.0, -10000.0
 MAX_TOKENS = 1 << 24
 # Of thinking and tool calls: part of an answer's text, as in llama.cpp's files.
@@ -61,14 +63,17 @@ class Table:
         return keys | ({"tokenizer.ggml.scores": (ValueType.F32, [score for _, _, score in rows])} if scores else {})
 
 
-def read_vocabulary(s: Settings, ranked_merges: str = "") -> Keys:
+def read_vocabulary(s: Settings, ranked_merges: str = "", *, needs_json: bool = False) -> Keys:
     """The keys of the folder's tokenizer. Raises NotFoundError without one, BadFileError where it is damaged.
 
-    `ranked_merges` is the kind that SentencePiece's BPE in tokenizer.json gets with its merges, "" for scores.
+    `ranked_merges` is the kind that SentencePiece's BPE in tokenizer.json gets with its merges, "" for scores. If it
+    `needs_json`, SentencePiece's own file is not read.
     """
     folder = s.folder
+    if needs_json and not folder.has("tokenizer.json"):
+        raise NotFoundError(f"{escaped(str(folder.path))}: has no tokenizer.json", NO_JSON)
     pieces = next((name for name in PIECES if folder.has(name)), None)
-    if pieces is not None and not (ranked_merges and folder.has("tokenizer.json")):
+    if pieces is not None and not (ranked_merges and folder.has("tokenizer.json")) and not needs_json:
         return sentencepiece_keys(s, pieces)
     if not folder.has("tokenizer.json"):
         raise NotFoundError(
@@ -170,12 +175,13 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
             case _:
                 raise BadFileError(f"{where}: entry {id} of the vocabulary is not a text with a score")
     for id, text, special in _added_tokens(folder):
-        _put_added(table, id, text, special)
+        if id != model.get("unk_id"):
+            _put_added(table, id, text, special)
     shape: Keys = {"tokenizer.ggml.add_space_prefix": _prepends(tokenizer)}
     if any(part.get("type") == "WhitespaceSplit" for part in _parts(tokenizer.get("pre_tokenizer"), "pretokenizers")):
         shape["tokenizer.ggml.remove_extra_whitespaces"] = True
     for part in _parts(tokenizer.get("normalizer"), "normalizers"):
-        if part.get("type") == "Replace" and part.get("pattern") == {"Regex": " {2,}"}:
+        if part.get("type") == "Replace" and part.get("pattern") in SQUEEZED:
             shape["tokenizer.ggml.remove_extra_whitespaces"] = True
         if part.get("type") == "Precompiled" and isinstance(part.get("precompiled_charsmap"), str):
             try:

@@ -16,5 +16,6 @@ def pair_ids(tokenizer: Tokenizer, first: Sequence[int], second: Sequence[int]) 
     before, after = tokenizer.vocab.prefix_and_suffix()
     vocab = tokenizer.vocab
     extra = [vocab.special["sep"]] if vocab.add_sep and vocab.closing != "sep" and "sep" in vocab.special else []
-    head, tail = [*before, *first, *after, *extra], [*second, *after]
+    between = after[: len(after) - vocab.add_cls]  # what stands for the pair comes last
+    head, tail = [*before, *first, *between, *extra], [*second, *after]
     return head + tail, [0] * len(head) + [1] * len(tail)

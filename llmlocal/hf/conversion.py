@@ -153,11 +153,13 @@ class Conversion:
     regular expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule
     returns a tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an
     empty dict drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys
-    `tokenizer.*`; None reads the tokenizer files of the folder. `own_names`: names, without suffix, that the `gguf`
-    package's map lacks and that `steps` give. `modules`: kinds of sentence-transformers' modules that `keys` and
-    `extra` read. `ranked_merges`: GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without one it gets
-    scores. `activations`: the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is
-    rounded to whole pairs.
+    `tokenizer.*`; None reads the tokenizer files of the folder. `named_as`: the architecture whose map of tensor names
+    in the `gguf` package is used; "" for the one itself. `own_names`: names, without suffix, that the map lacks and
+    that `steps` give, with `{}` for the number of a block. `modules`: kinds of sentence-transformers' modules that
+    `keys` and `extra` read. `ranked_merges`: GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without
+    one it gets scores. `needs_json`: SentencePiece's own file does not say how texts are read, tokenizer.json does.
+    `activations`: the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded
+    to whole pairs.
     """
 
     classes: tuple[str, ...]
@@ -168,9 +170,11 @@ class Conversion:
     steps: Mapping[str, TensorRule] = field(default_factory=dict)
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
+    named_as: str = ""
     own_names: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     ranked_merges: str = ""
+    needs_json: bool = False
     activations: tuple[str, ...] = ("silu", "swish")
     whole_pairs: bool = True
 

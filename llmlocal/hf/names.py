@@ -31,7 +31,7 @@ def named_for_gguf(
     """
     out: dict[str, Stream] = {}
     tensors = _without_predictors(tensors, s)
-    table = _table(arch, blocks) | {name: name for name in conversion.own_names}
+    table = _table(conversion.named_as or arch, blocks) | _own(conversion, blocks)
     for name, stream in _experts_together(_stepped(tensors, conversion, s)).items():
         new = table.get(name) or next(
             (f"{table[stem]}{suffix}" for suffix in SUFFIXES if (stem := name.removesuffix(suffix)) in table), None
@@ -108,6 +108,11 @@ def _experts_together(tensors: Mapping[str, Stream]) -> dict[str, Stream]:
             raise BadFileError(f"tensor {shown(name)} is missing for some experts", "download the missing files")
         out[name] = stacked([experts[i] for i in range(len(experts))])
     return out
+
+
+def _own(conversion: Conversion, blocks: int) -> dict[str, str]:
+    """The names that the package's map lacks, each as itself, with the number of each block in the place of `{}`."""
+    return {(own := name.format(i)): own for name in conversion.own_names for i in range(blocks)}
 
 
 def _table(arch: str, blocks: int) -> dict[str, str]:

@@ -177,6 +177,14 @@ def reshaped(x: Stream, *shape: int) -> Stream:
     return replace(x, shape=shape)
 
 
+def flattened(x: Stream) -> Stream:
+    """A tensor as a matrix: its first dimension, and all others together."""
+    rows, each = x.shape[0], prod(x.shape[1:-1])
+    return Stream(
+        (rows, each * x.k), x.format, lambda first, end: x.read(first * each, end * each).reshape(end - first, -1)
+    )
+
+
 def _below(xs: Sequence[Stream], shape: tuple[int, ...]) -> Stream:
     starts = list(accumulate((x.rows for x in xs), initial=0))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,13 @@ from .score_bias import DistanceBias, ScoreBias, distances
 Linear = tuple[QTensor, QTensor | None]  # weight (rows, k), bias (rows,)
 
 
+class Table(Protocol):
+    """What is computed for a batch before each run."""
+
+    def fill(self, positions: NDArray[np.int64]) -> None:
+        """Compute it from positions (tokens,)."""
+
+
 class Source(NamedTuple):
     """A layer of the cache for keys and values of a text that an encoder reads, and what makes them of its states."""
 
@@ -90,7 +97,7 @@ class Layers:
         self.low_rank = low_rank or LowRank({}, {})
         self.causal = True
         self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
-        self.tables: list[Rope | PositionScale | KeyRange | DistanceBias] = []
+        self.tables: list[Table] = []
         self.sources: list[Source] = []  # of cross attention, to be filled by a `SourceEncoder`
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self.same_bits = ANY_NUMBER  # the most tokens of a run whose products have the bits that each has alone
@@ -455,6 +462,12 @@ class Layers:
         """x + y, in place."""
         self.graph.add(add, tokens=self.graph.rows_of(x), x=x, y=y, out=x, width=x.width)
         return self.overwritten(x)
+
+    def plus_bias(self, x: Value, bias: QTensor) -> Value:
+        """x + bias, of as many numbers as x has columns, as a new value."""
+        out = self.columns(x, first=0, width=x.width)
+        self.graph.add(add_bias, tokens=self.graph.rows_of(x), x=out, bias=bias.address, width=x.width)
+        return out
 
     def scale(self, x: Value, factor: float) -> Value:
         """x * factor, in place; records nothing for a factor of 1."""

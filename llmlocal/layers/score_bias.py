@@ -68,3 +68,14 @@ def distance_buckets(
     grown = exact + np.minimum(np.maximum(grown, 0) * np.float32(count - exact), count).astype(np.int64)
     buckets = np.where(apart < exact, apart, np.minimum(grown, count - 1))
     return np.where(behind, buckets + count, buckets) if both_ways else buckets
+
+
+def signed_buckets(distances: NDArray[np.int64], count: int, most: int) -> NDArray[np.int64]:
+    """The bucket, -count to count, of each distance. He et al. 2021, arXiv 2111.09543, with buckets of their code.
+
+    Distances up to count // 2 have a bucket each; the others grow by a constant factor, to the last at `most` - 1.
+    """
+    middle, apart = count // 2, np.abs(distances)
+    far = np.maximum(apart, middle).astype(np.float32) / np.float32(middle)  # in float32, which decides where one ends
+    grown = np.ceil(np.log(far) / np.log(np.float32((most - 1) / middle)) * np.float32(middle - 1)) + np.float32(middle)
+    return np.where(apart <= middle, distances, np.sign(distances) * grown.astype(np.int64))

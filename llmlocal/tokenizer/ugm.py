@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from math import inf
 from struct import pack, unpack
 from typing import Any
+from unicodedata import category, normalize
 
 from ..errors import BadFileError
 from .base import Tokenizer
@@ -40,6 +41,8 @@ class Ugm(Tokenizer, kinds=("t5",)):
         usable = vocab.of_type(NORMAL, USER_DEFINED, UNUSED)
         self._tokens = Prefixes({vocab.tokens[id]: id for id in usable if vocab.tokens[id]})
         self._squeezes = flag(metadata, "remove_extra_whitespaces", False)
+        names = ("quotes", "strip_accents", "lowercase")
+        self._quotes, self._strips_accents, self._lowers = (flag(metadata, f"normalizer.{n}", False) for n in names)
         self._charsmap = _charsmap(metadata)
         byte_ids = [id for id in vocab.byte_ids() if id is not None and vocab.types[id] == BYTE]
         self._byte_ids = byte_ids if len(byte_ids) == 256 else None
@@ -63,10 +66,17 @@ class Ugm(Tokenizer, kinds=("t5",)):
     def _normalized(self, text: str) -> str:
         if self._byte_ids is None:
             text = NOT_UTF8.sub("\ufffd", text)
+        if self._quotes:
+            text = text.replace("``", '"').replace("''", '"')
+        if self._strips_accents:
+            text = "".join(c for c in normalize("NFKD", text) if not category(c).startswith("M"))
+        if self._lowers:
+            text = text.lower()
         if self._charsmap is not None:
             text = self._charsmap.replace(text)
         if self._squeezes:
-            return "".join(SPACE + word for word in text.split(" ") if word)
+            blank = " " if self._charsmap is not None else None  # to which the map turns all others
+            return "".join(SPACE + word for word in text.split(blank) if word)
         words = text.lstrip(" ")
         if words and self.vocab.add_space_prefix:
             text = SPACE + text

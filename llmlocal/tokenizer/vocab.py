@@ -76,6 +76,7 @@ class Vocab:
         self.add_bos = self._adds(metadata, "bos", conventions.add_bos)
         self.add_eos = self._adds(metadata, "eos", conventions.add_eos)
         self.add_sep = self._adds(metadata, "sep", conventions.add_sep)
+        self.add_cls = self._adds(metadata, "cls", False)  # behind all other tokens of a text (XLNet)
         self.closing = conventions.closing
         self.add_space_prefix = flag(metadata, "add_space_prefix", conventions.add_space_prefix)
 
@@ -105,7 +106,9 @@ class Vocab:
     def prefix_and_suffix(self) -> tuple[list[int], list[int]]:
         """The ids that `add_special` puts before and after a text."""
         closes = self.add_sep if self.closing == "sep" else self.add_eos
-        return [self.special["bos"]] if self.add_bos else [], [self.special[self.closing]] if closes else []
+        after = [self.special[self.closing]] if closes else []
+        after += [self.special["cls"]] if self.add_cls else []
+        return [self.special["bos"]] if self.add_bos else [], after
 
 
 def _tokens(metadata: Mapping[str, Any]) -> list[str]:
