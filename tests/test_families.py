@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from families import CASES, IDS, VOCAB, golden, settings, write_weights
+from families import CASES, IDS, VOCAB, draw, golden, settings, write_weights
 from hf_folders import write_bpe
 from naive import nmse
 
@@ -316,6 +316,8 @@ UNSAID = [
     ("llama4", {"num_experts_per_tok": 2}),
     ("llama4", {"no_rope_layers": [1, 1, 1, 1, 1]}),
     ("bailingmoe2", {"score_function": "sqrtsoftplus"}),
+    ("phimoe", {"router_jitter_noise": 0.1}),
+    ("phimoe", {"num_experts_per_tok": 3}),
     ("hunyuan-moe", {"moe_topk": [1, 2]}),
     ("ernie4_5-moe", {"moe_layer_end_index": 1}),
     ("qwen2", {"layer_types": ["full_attention", "chunked_attention"]}),
@@ -451,6 +453,36 @@ def test_folders_of_internlm2_mean_the_llama_with_the_same_numbers(tmp_path: Pat
     assert np.array_equal(*logits)
 
 
+def test_weights_of_bitnet_have_three_values(tmp_path: Path) -> None:
+    """Where transformers rounds them as it reads them; a scale beside them, as some files have it, changes nothing."""
+    write_folder("bitnet", tmp_path)
+    config = settings("bitnet") | {"quantization_config": {"quant_method": "bitnet", "quantization_mode": "online"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    path, logits = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path, []
+    with open_gguf(path) as gguf:
+        apart = {t.name: t for t in gguf.tensors.values()}
+        for name, tensor in gguf.tensors.items():
+            if "_norm" not in name and name.startswith("blk."):
+                values = tensor.dequantize()
+                low, none, high = np.unique(values)
+                assert low == -high and none == 0
+                scale = QTensor(name.replace("weight", "scale"), tensor.format, (1,), memoryview(high.tobytes()))
+                signs = memoryview(np.sign(values).tobytes())
+                apart |= {name: QTensor(name, tensor.format, tensor.shape, signs), scale.name: scale}
+        assert len(apart) == len(gguf.tensors) + 7 * config["num_hidden_layers"]
+        whole = gguf.tensors["blk.1.attn_k.weight"].dequantize()
+        write_gguf(tmp_path / "apart.gguf", gguf.metadata.raw(), apart.values())
+    for file in (path, tmp_path / "apart.gguf"):
+        engine = Engine.open(file, n_ctx=48, n_threads=1, kv_type=EXACT)
+        logits.append(engine.prefill(IDS).copy())
+        engine.close()
+    assert nmse(logits[1], logits[0]) <= 1e-11
+    name = "model.layers.1.self_attn.k_proj.weight"
+    drawn = draw("bitnet", name, whole.shape)
+    mean = np.abs(drawn).mean()
+    assert np.allclose(whole, np.clip(np.rint(drawn / mean), -1, 1) * mean, rtol=1e-6)
+
+
 @pytest.mark.parametrize("case", ["gemma3n", "gemma4-experts"])
 def test_towers_are_left_out_and_said(case: str, tmp_path: Path) -> None:
     write_folder(case, tmp_path)
@@ -466,8 +498,9 @@ def test_towers_are_left_out_and_said(case: str, tmp_path: Path) -> None:
 # ---- another engine ------------------------------------------------------------------------------------------------
 
 # Norms of heads are read in models of 64 blocks and more only; sizes of Gemma 3n are those of its two models; groups of
-# experts are as good as their two best in DeepSeek-V2, too; queries without a latent are read in models of 27 blocks.
-UNKNOWN_THERE = ("command-r-plus", "gemma3n", "deepseek2-v2", "deepseek2-lite")
+# experts are as good as their two best in DeepSeek-V2, too; queries without a latent are read in models of 27 blocks;
+# phimoe has other norms and other weights of experts.
+UNKNOWN_THERE = ("command-r-plus", "gemma3n", "deepseek2-v2", "deepseek2-lite", "phimoe")
 # What llama.cpp needs otherwise: names of tokens that it looks up, and a yarn that it does not round.
 THERE: dict[str, dict[str, Any]] = {
     "phi3": {"phi3.attention.sliding_window": None},  # it sees everything
@@ -476,6 +509,7 @@ THERE: dict[str, dict[str, Any]] = {
     "llama4": {
         f"llama4.attention.{key}": None for key in ("sliding_window", "temperature_scale", "temperature_length")
     },
+    "bitnet": {"bitnet.hidden_activation": None},  # it computes SiLU
     "gpt-oss": {"gpt-oss.rope.scaling.type": None, "gpt-oss.rope.scaling.factor": None},
 }
 
