@@ -483,6 +483,88 @@ def test_weights_of_bitnet_have_three_values(tmp_path: Path) -> None:
     assert np.allclose(whole, np.clip(np.rint(drawn / mean), -1, 1) * mean, rtol=1e-6)
 
 
+def write_baichuan(folder: Path, blocks: int, vocab: int = VOCAB, heads: int = 4) -> dict[str, Any]:
+    """A folder of Baichuan, and the tensors of the Llama with the same numbers, by name."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    config = settings("llama") | {"rope_scaling": None, "num_hidden_layers": blocks, "vocab_size": vocab}
+    config |= {"num_attention_heads": heads, "num_key_value_heads": None, "hidden_size": 8 * heads}
+    parts = {"mlp.gate_proj": (56, 8 * heads), "mlp.up_proj": (56, 8 * heads), "mlp.down_proj": (8 * heads, 56)}
+    parts |= {f"self_attn.{kind}_proj": (8 * heads, 8 * heads) for kind in "qkvo"}
+    parts |= dict.fromkeys(("input_layernorm", "post_attention_layernorm"), (8 * heads,))
+    names = {f"model.layers.{i}.{part}.weight": shape for i in range(blocks) for part, shape in parts.items()}
+    names |= dict.fromkeys(("model.embed_tokens.weight", "lm_head.weight"), (vocab, 8 * heads))
+    tensors = {
+        name: draw("llama", name, shape) for name, shape in (names | {"model.norm.weight": (8 * heads,)}).items()
+    }
+    packed = {name: x for name, x in tensors.items() if not re.search("[qkv]_proj", name)}
+    for i in range(blocks):
+        qkv = [tensors[f"model.layers.{i}.self_attn.{kind}_proj.weight"] for kind in "qkv"]
+        packed[f"model.layers.{i}.self_attn.W_pack.weight"] = np.concatenate(qkv)
+    save_file(packed, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BaichuanForCausalLM"]}))
+    write_tokenizer(folder)
+    return {"config": config, "tensors": tensors}
+
+
+def test_folders_of_baichuan_mean_the_llama_with_the_same_numbers(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    same = write_baichuan(tmp_path / "baichuan", 2)
+    (tmp_path / "llama").mkdir()
+    (tmp_path / "llama" / "config.json").write_text(json.dumps(same["config"]))
+    save_file(same["tensors"], tmp_path / "llama" / "model.safetensors")
+    write_tokenizer(tmp_path / "llama")
+    logits = []
+    for name in ("llama", "baichuan"):
+        path = convert_model(tmp_path / name, tmp_path / f"{name}.gguf", "F32").path
+        engine = Engine.open(path, n_ctx=48, n_threads=1, kv_type=EXACT)
+        assert engine.gguf.metadata["general.architecture"] == name
+        logits.append(engine.prefill(IDS).copy())
+        engine.close()
+    assert np.array_equal(*logits)
+
+
+def test_baichuan_of_40_blocks_has_linear_biases(tmp_path: Path) -> None:
+    """Against the formulas in float64; heads that are no power of two, as in the 13B models."""
+    heads = 6
+    same = write_baichuan(tmp_path / "folder", 40, heads=heads)
+    engine = Engine.open(
+        convert_model(tmp_path / "folder", tmp_path / "m.gguf", "F32").path, n_ctx=48, n_threads=2, kv_type=EXACT
+    )
+    got = engine.prefill(IDS).copy()
+    engine.close()
+    w = {name: x.astype(np.float64) for name, x in same["tensors"].items()}
+    slopes = [2.0 ** -(8 / 4 * k) for k in (1, 2, 3, 4)] + [2.0 ** -(8 / 8 * k) for k in (1, 3)]
+    at = np.arange(len(IDS))
+    bias = np.where(at[:, None] >= at, -np.array(slopes)[:, None, None] * (at[:, None] - at), -np.inf)
+
+    def norm(x: Any, name: str) -> Any:
+        return x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-5) * w[f"{name}.weight"]
+
+    x = w["model.embed_tokens.weight"][IDS]
+    for i in range(40):
+        block, read = f"model.layers.{i}.", norm(x, f"model.layers.{i}.input_layernorm")
+        q, k, v = ((read @ w[f"{block}self_attn.{n}_proj.weight"].T).reshape(len(IDS), heads, 8) for n in "qkv")
+        scores = np.exp(np.einsum("qhd,khd->hqk", q, k) / 8**0.5 + bias)
+        mixed = np.einsum("hqk,khd->qhd", scores / scores.sum(2, keepdims=True), v).reshape(len(IDS), -1)
+        x = x + mixed @ w[f"{block}self_attn.o_proj.weight"].T
+        read = norm(x, f"{block}post_attention_layernorm")
+        gate, up = (read @ w[f"{block}mlp.{n}_proj.weight"].T for n in ("gate", "up"))
+        x = x + (gate / (1 + np.exp(-gate)) * up) @ w[f"{block}mlp.down_proj.weight"].T
+    assert nmse(got, norm(x, "model.norm")[-1] @ w["lm_head.weight"].T) <= BOUND
+
+
+def test_the_output_matrix_of_baichuan_2_has_rows_of_length_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its vocabulary tells it from the first Baichuan."""
+    monkeypatch.setattr("llmlocal.models.baichuan.VOCABULARY_2", VOCAB)
+    drawn = write_baichuan(tmp_path / "folder", 1)["tensors"]["lm_head.weight"]
+    with open_gguf(convert_model(tmp_path / "folder", tmp_path / "m.gguf", "F32").path) as gguf:
+        output = gguf.tensors["output.weight"].dequantize()
+    assert np.allclose(output, drawn / np.linalg.norm(drawn, axis=1, keepdims=True), atol=1e-6)
+
+
 @pytest.mark.parametrize("case", ["gemma3n", "gemma4-experts"])
 def test_towers_are_left_out_and_said(case: str, tmp_path: Path) -> None:
     write_folder(case, tmp_path)
