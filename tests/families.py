@@ -101,6 +101,7 @@ LATENT |= {"num_key_value_heads": 4}
 GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 3, "n_shared_experts": 2}
 GROUPS |= {"moe_intermediate_size": 24, "first_k_dense_replace": 1, "num_hidden_layers": 3}
 MSCALE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 0.7, "mscale_all_dim": 0.7, "rope_theta": 1000.0}
+PHIMOE_CONTEXT = {"original_max_position_embeddings": 64, "rope_theta": 1000.0}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -478,6 +479,21 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "bailingmoe2": (
         "SarvamMoEForCausalLM",
         {"model_type": "sarvam_moe", **SIGMOID_EXPERTS, **GROUPS, "head_dim": 8, "n_shared_experts": 1},
+    ),
+    "bitnet": ("BitNetForCausalLM", {"model_type": "bitnet", "hidden_act": "relu2", "tie_word_embeddings": True}),
+    "phimoe": (
+        "PhimoeForCausalLM",
+        {
+            "model_type": "phimoe",
+            "num_local_experts": 6,
+            "num_experts_per_tok": 2,
+            "router_jitter_noise": 0.01,
+            "input_jitter_noise": 0.0,
+            "attention_bias": True,
+            "lm_head_bias": True,
+            "original_max_position_embeddings": 64,
+            "rope_scaling": {**LONGROPE, "short_mscale": 1.2, "long_mscale": 1.2, **PHIMOE_CONTEXT},
+        },
     ),
     "deepseek2-lite": (
         "DeepseekV2ForCausalLM",

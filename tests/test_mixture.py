@@ -15,6 +15,7 @@ from llmlocal.ops.combine_experts import combine_experts, combine_experts_refere
 from llmlocal.ops.expert_bias import add_expert_bias
 from llmlocal.ops.expert_scale import scale_by_expert
 from llmlocal.ops.sort_by_expert import GROUP_BYTES, groups_bytes, sort_by_expert
+from llmlocal.ops.sparse_mixer import sparse_mixer, sparse_mixer_reference
 from llmlocal.ops.topk_router import topk_router, topk_router_reference
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
@@ -70,6 +71,26 @@ def test_topk_router(tokens: int, experts: int, used: int, normalize_weights: bo
     chosen, weights = chosen_by_kernel(scores, used, normalize_weights, 1.5, isa)
     want, heavy = topk_router_reference(scores.astype(np.float64), used, normalize_weights, 1.5)
     assert np.array_equal(chosen, want) and nmse(weights, heavy) <= 1e-10
+
+
+@pytest.mark.parametrize("band", [0.02, 0.7, 3.0])
+@pytest.mark.parametrize(("tokens", "experts", "used"), SIZES)
+def test_sparse_mixer(tokens: int, experts: int, used: int, band: float) -> None:
+    """Bands that hold the best expert alone, some, and nearly all; scores may all be negative."""
+    scores = normal(tokens, experts) - np.float32(2) * (np.arange(tokens) % 2).astype(np.float32)[:, None]
+    chosen, weights = np.full((tokens, used), -1, np.int64), np.zeros((tokens, used), np.float32)
+    what = {"chosen": chosen, "weights": weights, "experts": experts, "used": used, "band": band}
+    run(sparse_mixer, None, 2, tokens=number(tokens), scores=scores.copy(), **what)
+    want, heavy = sparse_mixer_reference(scores.astype(np.float64), used, float(np.float32(band)))
+    assert np.array_equal(chosen, want) and nmse(weights, heavy) <= 1e-10
+
+
+def test_sparse_mixer_keeps_nan_visible() -> None:
+    scores = np.array([[1, np.nan, 3], [1, 2, 3]], np.float32)
+    chosen, weights = np.full((2, 2), -1, np.int64), np.zeros((2, 2), np.float32)
+    what = {"chosen": chosen, "weights": weights, "experts": 3, "used": 2, "band": 0.02}
+    run(sparse_mixer, tokens=number(2), scores=scores, **what)
+    assert np.isnan(weights[0]).all() and np.isfinite(weights[1]).all() and set(chosen.ravel()) <= {0, 1, 2}
 
 
 def test_topk_router_with_equal_and_of_extreme_scores() -> None:

@@ -45,7 +45,7 @@ from llmlocal.ops.attention import (
     partials_bytes,
     scratch_bytes,
 )
-from llmlocal.ops.elementwise import add, add_bias, scale, scale_rows, softcap, softcap_reference
+from llmlocal.ops.elementwise import add, add_bias, multiply, scale, scale_rows, softcap, softcap_reference
 from llmlocal.ops.exp import exp
 from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.ops.kv import find as find_kv_type
@@ -171,6 +171,14 @@ def test_activations(width: int, kernel: Kernel, isa: str) -> None:
     out = np.empty_like(x)
     run(kernel, isa, 2, tokens=number(20), x=x, out=out, width=width)
     assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, UNARY[kernel.name](wide(x)), strict=True))
+
+
+@pytest.mark.parametrize("width", [1, 7, 100])
+def test_products_of_elements(width: int) -> None:
+    x, y = normal(20, width), normal(20, width, seed=1)
+    want = x * y
+    run(multiply, None, 2, tokens=number(20), x=x, y=y, out=x, width=width)
+    assert np.array_equal(x, want)
 
 
 @pytest.mark.parametrize("isa", ISAS)

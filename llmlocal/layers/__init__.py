@@ -28,7 +28,7 @@ from ..ops.activations import (
     tanh,
 )
 from ..ops.alibi import alibi_slopes
-from ..ops.elementwise import add, add_bias, scale, scale_rows, softcap
+from ..ops.elementwise import add, add_bias, multiply, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
 from ..ops.layer_norm import layer_norm
@@ -468,6 +468,11 @@ class Layers:
         out = self.columns(x, first=0, width=x.width)
         self.graph.add(add_bias, tokens=self.graph.rows_of(x), x=out, bias=bias.address, width=x.width)
         return out
+
+    def multiply(self, x: Value, y: Value) -> Value:
+        """x * y, in place of `x`."""
+        self.graph.add(multiply, tokens=self.graph.rows_of(x), x=x, y=y, out=x, width=x.width)
+        return self.overwritten(x)
 
     def scale(self, x: Value, factor: float) -> Value:
         """x * factor, in place; records nothing for a factor of 1."""

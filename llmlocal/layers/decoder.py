@@ -146,7 +146,13 @@ def scored_experts(
     normalize_weights: bool,
 ) -> Value:
     """As `mixture_of_experts` for given scores (tokens, experts), which are overwritten."""
-    routing = _routing(g, e, w, scores, normalize_weights)
+    return routed_experts(g, h, e, w, x, _routing(g, e, w, scores, normalize_weights), activation)
+
+
+def routed_experts(
+    g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value, routing: Routing, activation: Activation
+) -> Value:
+    """As `mixture_of_experts` for a given choice of experts."""
     down = w.stack("ffn_down", e.count, h.width, e.ffn)
     gate, up = expert_linears(g, x, routing, *gate_up_experts(h, e, w))
     return combine(g, sorted_expert_linear(g, activation(gate, up), routing, down), routing)

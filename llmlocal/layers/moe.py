@@ -20,6 +20,7 @@ from ..ops.gather_rows import gather_rows
 from ..ops.sigmoid_router import sigmoid_router
 from ..ops.softmax_router import softmax_router
 from ..ops.sort_by_expert import groups_bytes, sort_by_expert
+from ..ops.sparse_mixer import sparse_mixer
 from ..ops.topk_router import topk_router
 from ..quant.blocks.parts import float_activations
 from ..quant.jit.kernel import Kernel
@@ -70,6 +71,11 @@ def route_with_bias(
     rule = {"normalize_weights": int(normalize_weights), "factor": float(factor), "bias": address}
     rule |= {"groups": groups[0], "groups_used": groups[1], "group_best": 2 if sigmoid or bias else 1}
     return _routing(layers, sigmoid_router if sigmoid else softmax_router, scores, used, rule)
+
+
+def route_by_sparse_mixer(layers: Layers, scores: Value, used: int, jitter: float) -> Routing:
+    """The `used` best experts of each token by scores (tokens, experts), which are overwritten: `ops.sparse_mixer`."""
+    return _routing(layers, sparse_mixer, scores, used, {"band": 2 * jitter})
 
 
 def _routing(layers: Layers, router: Kernel, scores: Value, used: int, rule: dict[str, Any]) -> Routing:

@@ -1,4 +1,4 @@
-"""Addition, scaling and soft capping of activations, element by element."""
+"""Addition, products, scaling and soft capping of activations, element by element."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def rowwise(v: InstructionSet, row: Any) -> Any:
 def add(v: InstructionSet) -> Any:
     """out = x + y, all (tokens, width) float32; out may be x."""
     return rowwise(v, elementwise(v, lambda a, b: a + b, lambda a, b: a + b))
+
+
+@kernel("tokens x y out width")
+def multiply(v: InstructionSet) -> Any:
+    """out = x * y, as `add`."""
+    return rowwise(v, elementwise(v, lambda a, b: a * b, lambda a, b: a * b))
 
 
 @kernel("tokens x bias width")
