@@ -284,6 +284,8 @@ def test_it_is_said_once_that_kernels_are_not_kept(
 class Untouched:
     """An engine whose cache must not be looked at."""
 
+    reads_whole = False
+
     def length(self, seq: int = 0) -> int:
         return 1000
 
@@ -304,7 +306,9 @@ def test_prompts_of_a_foreign_folder_are_not_used(tmp_path: Path, monkeypatch: p
 
 def test_entries_of_others_are_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.prefix"
-    header = b'{"key": "k", "tokens": 1, "shapes": [], "states": [], "state_bytes": 0}'
+    header = (
+        b'{"key": "k", "tokens": 1, "shapes": [], "states": [], "state_bytes": 0, "windows": [], "window_bytes": 0}'
+    )
     path.write_bytes(prompt_cache.MAGIC + prompt_cache.LENGTH.pack(len(header)) + header + bytes(4 + 32))
     assert len(list(PromptCache(tmp_path)._entries())) == 1
     path.chmod(0o666)
