@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from answers import ANSWER, CONTEXT, answered
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from llmlocal import guide, load
@@ -22,7 +23,7 @@ from llmlocal.draft.choice import smallest_draft
 from llmlocal.draft.draft_model import DraftModel
 from llmlocal.draft.vocabulary import difference
 from llmlocal.errors import BadFileError, NotFoundError, ResourceError, UsageError
-from llmlocal.generation.events import Finished, PromptProgress, Token
+from llmlocal.generation.events import PromptProgress, Token
 from llmlocal.generation.sampler import Sampler
 from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
@@ -38,7 +39,6 @@ from llmlocal.speculation.speculation import MOST, Speculation
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
-CONTEXT, ANSWER = 420, 40
 GREEDY, WARM = SamplingParams(temperature=0), SamplingParams(temperature=1.0, seed=4)
 
 
@@ -58,14 +58,6 @@ def small(tiny: Path) -> Path:
 def prompts(n: int) -> list[list[int]]:
     rng = np.random.default_rng(7)
     return [rng.integers(3, 400, int(rng.integers(2, 300 if i % 3 == 2 else 60))).tolist() for i in range(n)]
-
-
-def answered(session: Session, ids: Sequence[int], params: SamplingParams, **more: Any) -> tuple[list[Any], Finished]:
-    *tokens, end = session.answer(Prompt("", [*ids], True), max_tokens=ANSWER, sampling=params, **more)
-    assert isinstance(end, Finished)
-    made = [token for token in tokens if isinstance(token, Token)]
-    assert session.engine.history() == [*ids, *(token.id for token in made)][:-1]
-    return made, end
 
 
 def check_texts(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from naive import nmse
-from random_edits import edited, read
+from random_edits import BOUND, edited, read
 from test_families import write_converted
 
 from llmlocal.engine import Engine
@@ -23,7 +23,6 @@ from llmlocal.runtime.program import Program
 
 SLOW = ("granitehybrid", "falcon-h1", "jamba")
 CASES = ("lfm2", "qwen35", *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW))
-BOUND = 1e-9  # of logits in float32, which way ever a sequence was read
 CONTEXT = 600
 
 

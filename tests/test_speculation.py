@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from answers import CONTEXT, answered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from llmlocal.chat_format.prompt import Prompt
 from llmlocal.constraints.grammar import of_schema
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError
-from llmlocal.generation.events import Finished, Token
 from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.speculation.acceptance import AGREEMENTS, Acceptance
@@ -30,7 +30,6 @@ from llmlocal.speculation.speculation import MOST, Speculation
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
-CONTEXT, ANSWER = 420, 40
 GREEDY = SamplingParams(temperature=0)
 
 
@@ -48,15 +47,6 @@ def prompts(n: int) -> list[list[int]]:
         part = rng.integers(3, 400, int(rng.integers(3, 40))).tolist()
         made.append((part * 12)[: int(rng.integers(10, 340 if i % 4 == 0 else 80))] + part[: len(part) // 2])
     return made
-
-
-def answered(session: Session, ids: Sequence[int], params: SamplingParams, **more: Any) -> tuple[list[Any], Finished]:
-    """The tokens of an answer, and its end; the engine then holds all of them but the last."""
-    *tokens, end = session.answer(Prompt("", [*ids], True), max_tokens=ANSWER, sampling=params, **more)
-    assert isinstance(end, Finished)
-    made = [token for token in tokens if isinstance(token, Token)]
-    assert session.engine.history() == [*ids, *(token.id for token in made)][:-1]
-    return made, end
 
 
 def check_texts(

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from .. import tokenizer as tokenizers
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..constraints.grammar import Grammar
-from ..draft.choice import AUTO, NONE_FOUND, smallest_draft
-from ..draft.draft_model import DraftModel
 from ..engine import Engine, Logits
 from ..errors import NotFoundError, PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
@@ -41,6 +39,7 @@ from .sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from ..chat_format.call_form import CallForm
+    from ..draft.draft_model import DraftModel
     from ..layers.low_rank import LowRank
 
 ANSWER_ROOM = 256  # tokens of answer that a hint leaves room for where no limit was asked
@@ -142,6 +141,9 @@ class Session:
 
     def _open_draft(self, draft: Path | str) -> None:
         """Open the file of a draft; where `auto` finds none, a note says so. Raises as `DraftModel.open`."""
+        from ..draft.choice import AUTO, NONE_FOUND, smallest_draft
+        from ..draft.draft_model import DraftModel
+
         if state_memory(self.gguf.metadata):
             said = "the model is recurrent, so proposed tokens cannot be checked"
             if draft != AUTO:

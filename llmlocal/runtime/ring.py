@@ -87,6 +87,8 @@ class Ring:
 
     def fill(self, seqs: Sequence[int], positions: NDArray[np.int64]) -> None:
         """Place the tokens of a batch, of sequences `seqs` at `positions`."""
+        if not self._planes:
+            return
         n = len(seqs)
         self.starts[:n] = seqs
         self.starts[:n] *= self.cells
