@@ -145,15 +145,15 @@ class Array(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         return iter(self.tolist())
 
-    def tolist(self) -> list[Any]:
-        """All elements as Python values."""
+    def tolist(self, errors: str = "replace") -> list[Any]:
+        """All elements as Python values; `errors` is what becomes of bytes in strings that are not UTF-8."""
         if self.type is not ValueType.STRING:
             return list(unpack_from(f"<{self._count}{CODES[self.type]}", self.raw))
         stored = self.strings_as_bytes()
-        texts = b"\0".join(stored).decode("utf-8", "replace").split("\0") if stored else []
+        texts = b"\0".join(stored).decode("utf-8", errors).split("\0") if stored else []
         if len(texts) == len(stored):  # one decoding of all is three times as fast
             return texts
-        return [text.decode("utf-8", "replace") for text in stored]  # some contain a NUL
+        return [text.decode("utf-8", errors) for text in stored]  # some contain a NUL
 
     def strings_as_bytes(self) -> list[bytes]:
         """The strings exactly as stored, possibly invalid UTF-8. Raises TypeError for other element types."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 from ..errors import BadFileError
@@ -139,7 +140,7 @@ def _ranks(metadata: Mapping[str, Any], *, optional: bool) -> dict[str, int]:
         if optional:
             return {}
         raise BadFileError("tokenizer.ggml.merges is missing, which this tokenizer needs")
-    if {merge.count(" ") for merge in merges} - {1}:
+    if set(map(str.count, merges, repeat(" "))) - {1}:
         bad = next(i for i, merge in enumerate(merges) if merge.count(" ") != 1)
         raise BadFileError(
             f"tokenizer.ggml.merges[{bad}] is {merges[bad][:60]!r}, expected two texts separated by one space"

@@ -34,6 +34,7 @@ ID_KEYS = {
 }
 NEEDED = ("bos", "eos", "unk", "sep")  # by tokenizers whose conventions name a default
 BYTE_TEXT = re.compile(r"<0x[0-9A-F]{2}>")
+PLURALS = {str: "strings", int: "integers", float: "floats"}
 SPACE = "▁"  # how SentencePiece spells a space within a token
 
 
@@ -112,15 +113,9 @@ class Vocab:
 
 
 def _tokens(metadata: Mapping[str, Any]) -> list[str]:
-    tokens = _array(metadata, "tokens")
+    tokens = string_array(metadata, "tokens")
     if not tokens:
         raise BadFileError(f"{PREFIX}tokens is missing or empty")
-    _of_kind(tokens, str, "tokens", "strings")
-    stored = metadata[PREFIX + "tokens"]
-    if hasattr(stored, "strings_as_bytes") and any("\ufffd" in text for text in tokens):
-        return [
-            text.decode("utf-8", "surrogateescape") for text in stored.strings_as_bytes()
-        ]  # some tokens are not UTF-8
     return tokens
 
 
@@ -134,20 +129,17 @@ def _ids(tokens: list[str]) -> dict[str, int]:
 
 
 def _scores(metadata: Mapping[str, Any], n: int) -> list[float] | None:
-    scores = _array(metadata, "scores", n)
-    if scores is not None:
-        _of_kind(scores, float, "scores", "floats")
-        if not all(map(isfinite, scores)):
-            bad = next(i for i, score in enumerate(scores) if not isfinite(score))
-            raise BadFileError(f"{PREFIX}scores[{bad}] is {scores[bad]}, not a finite number")
+    scores = _array(metadata, "scores", float, n)
+    if scores is not None and not all(map(isfinite, scores)):
+        bad = next(i for i, score in enumerate(scores) if not isfinite(score))
+        raise BadFileError(f"{PREFIX}scores[{bad}] is {scores[bad]}, not a finite number")
     return scores
 
 
 def _types(metadata: Mapping[str, Any], tokens: list[str]) -> bytes:
-    types = _array(metadata, "token_type", len(tokens))
+    types = _array(metadata, "token_type", int, len(tokens))
     if types is None:
         return bytes([NORMAL]) * len(tokens)
-    _of_kind(types, int, "token_type", "integers")
     strange = set(types) - set(range(BYTE + 1))
     if strange:
         raise BadFileError(f"{PREFIX}token_type[{types.index(min(strange))}] is {min(strange)}, expected 0 to {BYTE}")
@@ -219,30 +211,28 @@ def flag(metadata: Mapping[str, Any], name: str, default: bool) -> bool:
 
 
 def string_array(metadata: Mapping[str, Any], name: str) -> list[str] | None:
-    """An array of strings among the tokenizer's keys, None where there is none."""
-    strings = _array(metadata, name)
-    if strings:
-        _of_kind(strings, str, name, "strings")
-    return strings
+    """An array of strings among the tokenizer's keys, None where there is none; bytes that are not UTF-8 are escaped."""
+    return _array(metadata, name, str)
 
 
-def _array(metadata: Mapping[str, Any], name: str, n: int | None = None) -> list[Any] | None:
+def _array(metadata: Mapping[str, Any], name: str, kind: type, n: int | None = None) -> list[Any] | None:
     value = metadata.get(PREFIX + name)
     if value is None:
         return None
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise BadFileError(f"{PREFIX}{name} is {_shown(value)}, not an array")
-    values: list[Any] = value.tolist() if hasattr(value, "tolist") else list(value)
+    values: list[Any]
+    if hasattr(value, "strings_as_bytes"):  # an array of a GGUF file, whose elements have one type
+        values = value.tolist("surrogateescape")
+        kinds = set(map(type, values[:1]))
+    else:
+        values = value.tolist() if hasattr(value, "tolist") else list(value)
+        kinds = set(map(type, values))
     if n is not None and len(values) != n:
         raise BadFileError(f"{PREFIX}{name} has {len(values)} entries for {n} tokens")
+    if kinds - {kind}:
+        raise BadFileError(f"{PREFIX}{name} must hold {PLURALS[kind]}, not {(kinds - {kind}).pop().__name__} values")
     return values
-
-
-def _of_kind(values: list[Any], kind: type, name: str, plural: str) -> None:
-    kinds = set(map(type, values))
-    if kinds != {kind}:
-        wrong = (kinds - {kind}).pop()
-        raise BadFileError(f"{PREFIX}{name} must hold {plural}, not {wrong.__name__} values")
 
 
 def _shown(value: object) -> str:
