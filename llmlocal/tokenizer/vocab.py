@@ -211,7 +211,7 @@ def flag(metadata: Mapping[str, Any], name: str, default: bool) -> bool:
 
 
 def string_array(metadata: Mapping[str, Any], name: str) -> list[str] | None:
-    """An array of strings among the tokenizer's keys, None where there is none; bytes that are not UTF-8 are escaped."""
+    """An array of strings among the tokenizer's keys, None where there is none; what is not UTF-8 is escaped."""
     return _array(metadata, name, str)
 
 
