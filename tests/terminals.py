@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+import forked
 import pyte
 
 PROGRAM = [sys.executable, "-m", "llmlocal"]
@@ -61,7 +62,7 @@ def on_terminal(*arguments: str | Path, columns: int = 80, **environment: str) -
     screen = Screen(columns)
     environment = {**os.environ, "TERM": "xterm", **environment}
     environment.pop("COLUMNS", None)
-    code = subprocess.run(
+    code = forked.run(
         [*PROGRAM, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=screen.slave,
@@ -85,14 +86,8 @@ class Person:
         self.sent, self.raw = Lock(), bytearray()
         everything = {**os.environ, "TERM": "xterm-256color", **environment}
         everything.pop("COLUMNS", None)
-        self.process = subprocess.Popen(
-            list(map(str, command)),
-            stdin=self.slave,
-            stdout=self.slave,
-            stderr=self.slave,
-            env=everything,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        self.process = forked.start(
+            command, stdin=self.slave, stdout=self.slave, stderr=self.slave, env=everything, terminal=True
         )
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import forked
 import pytest
 
 from llmlocal.batch.result_file import ResultFile
@@ -185,7 +186,7 @@ def test_a_file_that_was_cut_off_ends_up_the_same(said: Said, story: Path, promp
 
 def killed(arguments: list[str], out: Path, size: int) -> int:
     """Run the program and kill it once its output has `size` bytes; returns how many bytes there are then."""
-    process = subprocess.Popen([sys.executable, "-m", "llmlocal", *arguments], stdin=subprocess.DEVNULL)
+    process = forked.start([sys.executable, "-m", "llmlocal", *arguments], stdin=subprocess.DEVNULL)
     end = monotonic() + PATIENCE
     while process.poll() is None and monotonic() < end and (not out.exists() or out.stat().st_size < size):
         sleep(0.002)

@@ -14,6 +14,7 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from scripted import EOS, session, word
 
@@ -125,7 +126,7 @@ def test_odd_file_runs(said: Said, malformed: dict[str, Path], name: str) -> Non
 
 @pytest.mark.parametrize("name", ["M01", "M40", "M46", "M54"])
 def test_malformed_file_in_a_process_of_its_own(malformed: dict[str, Path], name: str) -> None:
-    out = subprocess.run([*PROGRAM, "run", str(malformed[name]), "x"], capture_output=True, text=True)
+    out = forked.run([*PROGRAM, "run", malformed[name], "x"], text=True)
     assert (out.returncode, out.stdout) == (5, "")
     lines = [line for line in out.stderr.splitlines() if not line.startswith("hint: ") and line != NOTE[:-1]]
     assert len(lines) == 1
@@ -217,9 +218,9 @@ def test_a_long_wait_on_a_pipe_is_said(story: Path) -> None:
     assert out
 
 
-def start(*arguments: str | Path, **more: Any) -> subprocess.Popen[bytes]:
+def start(*arguments: str | Path, **more: Any) -> forked.Process:
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*PROGRAM, *map(str, arguments)], **streams | more)
+    return forked.start([*PROGRAM, *map(str, arguments)], **streams | more)
 
 
 # ---- answers ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from terminals import CHATTING, PROGRAM
 
@@ -47,7 +48,7 @@ def talk(tmp_path: Path) -> Chatter:
         homes = {name: str(tmp_path) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
         text = "".join(f"{line}\n" for line in lines)
         environment = os.environ | homes
-        return subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)
+        return forked.run(command, input=text, text=True, env=environment)
 
     return run
 
@@ -169,7 +170,7 @@ def test_a_damaged_session_is_not_gone_on_with(talk: Chatter, tmp_path: Path) ->
 
 
 def test_base_model_cannot_chat(story: Path) -> None:
-    out = subprocess.run([*PROGRAM, "chat", story], input="hi\n", capture_output=True, text=True, check=False)
+    out = forked.run([*PROGRAM, "chat", story], input="hi\n", text=True)
     assert (out.returncode, out.stdout) == (2, "")
     assert "no chat template" in out.stderr
 
@@ -177,7 +178,7 @@ def test_base_model_cannot_chat(story: Path) -> None:
 def test_interrupt_of_a_script_leaves(tmp_path: Path) -> None:
     (tmp_path / "script.json").write_text(json.dumps({"answers": ["word " * 99], "delay": 0.05}))
     command = [sys.executable, CHATTING, tmp_path / "script.json", "chat", "m", "--template", "chatml", "--no-save"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with forked.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
         process.stdin.write(b"hi\n")

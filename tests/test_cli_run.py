@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+import forked
 import pytest
 from scripted import EOS, session, word
 from terminals import PROGRAM, Screen, on_terminal
@@ -165,9 +165,7 @@ def test_show_prompt(said: Said, scripted: Any) -> None:
 
 
 def test_prompt_too_long_is_said_before_any_kernel(story: Path) -> None:
-    out = subprocess.run(
-        [*PROGRAM, "run", story, "x " * 3000, "--raw", "--no-stdin"], capture_output=True, text=True, check=False
-    )
+    out = forked.run([*PROGRAM, "run", story, "x " * 3000, "--raw", "--no-stdin"], text=True)
     assert (out.returncode, out.stdout) == (7, "")
     line, hint = out.stderr.splitlines()
     assert line.startswith("error: the prompt is ")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from hf_folders import CASES, write_folder
 from terminals import PROGRAM, on_terminal
@@ -149,7 +150,7 @@ def test_template_and_string_pass_a_pipe_unchanged(tmp_path: Path) -> None:
     source = "{{ a }}\n\x1b[2J\n"
     path = made(tmp_path / "m.gguf", **{"tokenizer.chat_template": source})
     for more in (["--template"], ["--kv", "tokenizer.chat_template"]):
-        out = subprocess.run([*PROGRAM, "show", path, *more], capture_output=True, check=True)
+        out = forked.run([*PROGRAM, "show", path, *more], check=True)
         assert out.stdout.decode() == source
 
 
@@ -214,7 +215,7 @@ def test_reader_that_leaves(story: Path) -> None:
         ["show", story, "--kv", "tokenizer.ggml.tokens"],
         ["tokenize", story, "a " * 50000, "--no-stdin"],
     ):
-        with subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with forked.start([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout and process.stderr
             process.stdout.close()
             assert process.wait(20) == 141
@@ -222,7 +223,7 @@ def test_reader_that_leaves(story: Path) -> None:
 
 
 def test_no_command_but_those_that_say_so_touches_stdin(story: Path) -> None:
-    out = subprocess.run([*PROGRAM, "show", story], input=b"x", capture_output=True, check=True)
+    out = forked.run([*PROGRAM, "show", story], input=b"x", check=True)
     assert out.stderr == b""
 
 

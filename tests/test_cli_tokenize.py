@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,8 @@ Said = Callable[..., tuple[int, str, str]]
 
 
 def program(*arguments: str | Path, data: bytes = b"") -> bytes:
-    return subprocess.run([*PROGRAM, *map(str, arguments)], input=data, capture_output=True, check=True).stdout
+    done: subprocess.CompletedProcess[bytes] = forked.run([*PROGRAM, *arguments], input=data, check=True)
+    return done.stdout
 
 
 def test_a_text_is_encoded_while_it_is_read(story: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_hub as f
+import forked
 import pytest
 from fake_hub import FakeHub, Fault
 from hubs import KIB, REPO, files_below, model
@@ -401,10 +402,10 @@ def test_interrupted_pull_goes_on(hub: FakeHub, store: Path) -> None:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (130, "")
-    assert err.endswith("interrupted; the part that was downloaded is kept, and the same command continues it\n")
+    assert (process.returncode, out) == (130, b"")
+    assert err.endswith(b"interrupted; the part that was downloaded is kept, and the same command continues it\n")
     process = puller("-q")
-    assert process.communicate(timeout=30)[0] == f"{pointer(store)}\n"
+    assert process.communicate(timeout=30)[0] == f"{pointer(store)}\n".encode()
     assert hub.asked_for_bytes()[-1].first > 0
     whole(store)
 
@@ -625,9 +626,9 @@ def test_without_links(said: Said, hub: FakeHub, store: Path, monkeypatch: pytes
 # ---- many at once, and cut short ----------------------------------------------------------------------------------
 
 
-def puller(*options: str) -> subprocess.Popen[str]:
+def puller(*options: str) -> forked.Process:
     command = [sys.executable, "-m", "llmlocal", "pull", MODEL, *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return forked.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def together(hub: FakeHub, store: Path, rounds: int, size: int) -> None:
@@ -639,7 +640,7 @@ def together(hub: FakeHub, store: Path, rounds: int, size: int) -> None:
         results = [process.communicate(timeout=120) for process in processes]
         assert [process.returncode for process in processes] == [0] * 8, results
         path = pointer(store).parent.with_name(f"{number:040x}") / NAME
-        assert {out for out, _ in results} == {f"{path}\n"}
+        assert {out for out, _ in results} == {f"{path}\n".encode()}
         assert path.read_bytes() == data
         wholes = [r for r in hub.asked_for_bytes() if not r.headers.get("range", "").startswith("bytes=0-")]
         assert len(wholes) <= 1
@@ -704,7 +705,7 @@ def test_killed_at_every_change_of_the_disk(hub: FakeHub, store: Path) -> None:
         trace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"inject={calls}:signal=KILL:when={number}"]
         code = subprocess.run([*trace, *command], capture_output=True).returncode
         assert not pointer(store).exists() or pointer(store).read_bytes() == DATA
-        assert subprocess.run(command, capture_output=True).returncode == 0
+        assert forked.run(command).returncode == 0
         for path in (store / "models--org--tiny-GGUF" / "refs").glob(".llmlocal-*.part"):
             path.unlink()  # that is left of a killed writer, and no harm
         whole(store)

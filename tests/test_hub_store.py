@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import typer
 from fake_hub import FakeHub
@@ -266,15 +267,13 @@ def on_terminal(answer: str, *arguments: str) -> tuple[int, str, str]:
     """The program with stdin and stderr on a terminal where somebody types; its stdout apart."""
     screen = Screen()
     command = [*PROGRAM, *arguments]
-    with subprocess.Popen(
-        command, stdin=screen.slave, stderr=screen.slave, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with forked.start(command, stdin=screen.slave, stderr=screen.slave, stdout=subprocess.PIPE) as process:
         for asked, line in enumerate(answer.splitlines(), 1):
             while b"".join(screen._got).count(b"[y/N]") < asked and process.poll() is None:
                 time.sleep(0.01)
             os.write(screen._master, f"{line}\n".encode())  # what is typed before the question does not count
         out, _ = process.communicate(timeout=120)
-    return process.returncode, out, screen.close().decode()
+    return process.wait(), out.decode(), screen.close().decode()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")

@@ -8,46 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from recipe_models import Small
 from test_quantize import formats, write_small
 
 SMALL = Small("llama", 1, 64, 64)
-# Runs a command whose Nth write, fsync, rename or unlink does what a fault does.
-FAULTY = """
-import os, sys, io, errno
-fault, last = sys.argv[1], int(sys.argv[2])
-count = 0
-def step():
-    global count
-    count += 1
-    if count == last:
-        if fault == "kill":
-            os._exit(99)
-        raise OSError(getattr(errno, fault), os.strerror(getattr(errno, fault)))
-def guarded(real):
-    def call(*arguments, **more):
-        step()
-        return real(*arguments, **more)
-    return call
-class File(io.FileIO):
-    def write(self, data):
-        step()
-        return super().write(data)
-def fdopen(handle, mode="r", *arguments, **more):
-    return io.BufferedWriter(File(handle, "w"), 512) if mode == "wb" else real_fdopen(handle, mode, *arguments, **more)
-real_fdopen, os.fdopen = os.fdopen, fdopen
-os.fsync, os.replace = guarded(os.fsync), guarded(os.replace)
-from llmlocal.cli.main import main
-code = main(sys.argv[3:])
-print(count, file=sys.stderr)
-sys.exit(code)
-"""
+FAULTY = Path(__file__).parent / "faulty_disk.py"
 
 
 def run(fault: str, step: int, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", FAULTY, fault, str(step), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"LLMLOCAL_DEBUG": ""})
+    """Run a command whose write, fsync or rename number `step` does what `fault` says."""
+    command = [sys.executable, FAULTY, fault, str(step), *words]
+    return forked.run(command, text=True, env=os.environ | {"LLMLOCAL_DEBUG": ""})
 
 
 @pytest.fixture

@@ -221,13 +221,10 @@ def _array(metadata: Mapping[str, Any], name: str, kind: type, n: int | None = N
         return None
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise BadFileError(f"{PREFIX}{name} is {_shown(value)}, not an array")
-    values: list[Any]
-    if hasattr(value, "strings_as_bytes"):  # an array of a GGUF file, whose elements have one type
-        values = value.tolist("surrogateescape")
-        kinds = set(map(type, values[:1]))
-    else:
-        values = value.tolist() if hasattr(value, "tolist") else list(value)
-        kinds = set(map(type, values))
+    of_a_file = hasattr(value, "strings_as_bytes")  # such an array has elements of one type
+    text = ("surrogateescape",) if of_a_file else ()
+    values: list[Any] = value.tolist(*text) if hasattr(value, "tolist") else list(value)
+    kinds = set(map(type, values[:1] if of_a_file else values))
     if n is not None and len(values) != n:
         raise BadFileError(f"{PREFIX}{name} has {len(values)} entries for {n} tokens")
     if kinds - {kind}:
