@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,11 @@ FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.p
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -72,7 +78,7 @@ def installed_name(path: Path) -> list[str]:
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and absolute name of everything that a file imports, wherever in it."""
     package = installed_name(path)[:-1]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,7 +99,7 @@ def statements(tree: ast.AST) -> int:
 
 
 def calls(path: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Call):
             yield node.lineno, ast.unparse(node.func)
 
@@ -187,7 +193,7 @@ def test_only_cli_reads_stdin() -> None:
 def test_size_budgets() -> None:
     wrong = []
     for path in FILES:
-        tree = ast.parse(path.read_bytes())
+        tree = parsed(path)
         limit = BUDGETS.get(path.parent.relative_to(ROOT).as_posix(), FILE_STATEMENTS)
         sizes = [(name_of(path), statements(tree), limit)]
         sizes += [
