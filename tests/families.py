@@ -100,6 +100,10 @@ LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 24, "qk_rope_head_dim": 8, "v_
 LATENT |= {"num_key_value_heads": 4}
 GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 3, "n_shared_experts": 2}
 GROUPS |= {"moe_intermediate_size": 24, "first_k_dense_replace": 1, "num_hidden_layers": 3}
+KIMI_DELTA = {"full_attn_layers": [3, 5], "kda_layers": [1, 2, 4], "head_dim": 16, "num_heads": 4}
+KIMI_DELTA["short_conv_kernel_size"] = 4
+KIMI: dict[str, Any] = {"rope_theta": None, "num_expert_group": 1, "topk_group": 1}
+KIMI |= {"moe_router_activation_func": "sigmoid", "moe_layer_freq": 1, "use_grouped_topk": True}
 MSCALE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 0.7, "mscale_all_dim": 0.7, "rope_theta": 1000.0}
 PHIMOE_CONTEXT = {"original_max_position_embeddings": 64, "rope_theta": 1000.0}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
@@ -563,6 +567,25 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "scale_emb": 12,
             "scale_depth": 1.4,
             "dim_model_base": 256,
+        },
+    ),
+    "kimi-linear": (
+        "KimiLinearForCausalLM",
+        {
+            "model_type": "kimi_linear",
+            **LATENT,
+            **KIMI,
+            "num_hidden_layers": 5,
+            "model_max_length": 128,
+            "linear_attn_config": KIMI_DELTA,
+            "q_lora_rank": None,
+            "num_experts": 8,
+            "num_experts_per_token": 3,
+            "num_shared_experts": 2,
+            "moe_intermediate_size": 24,
+            "first_k_dense_replace": 1,
+            "moe_renormalize": True,
+            "routed_scaling_factor": 1.8,
         },
     ),
     "gpt-oss": (

@@ -11,7 +11,14 @@ from instruction_sets import ISAS
 from naive import nmse, number, run
 from numpy.typing import NDArray
 
-from llmlocal.ops.gated_delta import delta_gates, delta_gates_reference, gated_delta, gated_delta_reference
+from llmlocal.ops.gated_delta import (
+    channel_decay,
+    channel_decay_reference,
+    delta_gates,
+    delta_gates_reference,
+    gated_delta,
+    gated_delta_reference,
+)
 from llmlocal.ops.selective_scan import selective_scan, selective_scan_reference
 from llmlocal.ops.short_conv import gated_conv, gated_conv_reference, silu_conv, silu_conv_reference
 from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
@@ -86,15 +93,16 @@ def test_short_conv(channels: int, size: int, gated: bool, cuts: Any, isa: str) 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("dim", "heads", "key_heads", "group"), [(32, 4, 2, 1), (128, 2, 2, 1), (16, 6, 2, 3)])
+@pytest.mark.parametrize("by_channel", [False, True], ids=["", "by-channel"])
 @pytest.mark.parametrize("cuts", CUTS, ids=str)
-def test_gated_delta(dim: int, heads: int, key_heads: int, group: int, cuts: Any, isa: str) -> None:
+def test_gated_delta(dim: int, heads: int, key_heads: int, group: int, by_channel: bool, cuts: Any, isa: str) -> None:
     tokens, width = sum(map(sum, cuts)), columns(dim)
-    x = normal(tokens, 2 * key_heads + heads, dim)
-    decay, beta = (np.random.default_rng(i).uniform(0, 1, (tokens, heads)).astype(np.float32) for i in (1, 2))
+    x, shapes = normal(tokens, 2 * key_heads + heads, dim), ((tokens, heads, dim)[: 2 + by_channel], (tokens, heads))
+    decay, beta = (np.random.default_rng(i).uniform(0, 1, s).astype(np.float32) for i, s in enumerate(shapes, 1))
     states, out = normal(2 * len(cuts), heads, dim, dim, seed=3), np.full((tokens, heads, dim), np.nan, np.float32)
     tiles = states.reshape(-1, heads, dim, dim // width, width).swapaxes(2, 3).copy()
     run(
-        gated_delta(dim),
+        gated_delta(dim, by_channel=by_channel),
         isa,
         threads=3,
         **cut(*cuts),
@@ -131,6 +139,15 @@ def test_delta_gates(heads: int, isa: str) -> None:
     run(delta_gates, isa, threads=2, tokens=number(20), alpha=alpha, beta=beta, rate=rate, bias=bias, heads=heads)
     np.testing.assert_allclose(alpha, want[0], rtol=2e-5, atol=1e-30)
     np.testing.assert_allclose(beta, want[1], rtol=2e-6)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_channel_decay(isa: str) -> None:
+    x, rate, bias = 8 * normal(20, 24), -np.exp(normal(24, seed=2)), normal(24, seed=3)
+    x[0, :4] = 200, -200, 60, -60
+    want = channel_decay_reference(*(a.astype(np.float64) for a in (x, rate, bias)))
+    run(channel_decay, isa, threads=2, tokens=number(20), x=x, rate=rate, bias=bias, width=24)
+    np.testing.assert_allclose(x, want, rtol=2e-5, atol=1e-30)
 
 
 def test_take_columns() -> None:
