@@ -108,6 +108,12 @@ MSCALE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 0.7, "mscale_all
 PHIMOE_CONTEXT = {"original_max_position_embeddings": 64, "rope_theta": 1000.0}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 
+RWKV: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 160, "num_hidden_layers": 3}
+RWKV |= dict.fromkeys(("rms_norm_eps", "num_attention_heads", "num_key_value_heads", "rope_theta", "hidden_act"))
+RWKV["max_position_embeddings"] = None
+RWKV7 = {"head_dim": 64, "norm_eps": 1e-5, "norm_first": True, "norm_bias": True, "decay_low_rank_dim": 24}
+RWKV7 |= {"a_low_rank_dim": 16, "v_low_rank_dim": 8, "gate_low_rank_dim": 40, "attn_mode": "chunk", "fuse_norm": True}
+
 # name of the case -> (class of transformers, settings beside DECODER's)
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "llama": ("LlamaForCausalLM", {"model_type": "llama", "rope_scaling": LLAMA3}),
@@ -588,6 +594,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "routed_scaling_factor": 1.8,
         },
     ),
+    "rwkv7": ("RWKV7ForCausalLM", {"model_type": "rwkv7", **RWKV, **RWKV7, "hidden_act": "sqrelu"}),
     "gpt-oss": (
         "GptOssForCausalLM",
         {

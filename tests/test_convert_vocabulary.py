@@ -299,3 +299,33 @@ def test_the_template_of_its_own_file_wins(tmp_path: Path) -> None:
         write_json(tmp_path / "tokenizer_config.json", {"chat_template": old})
         keys = vocabulary(tmp_path)
         assert {k: v for k, v in keys.items() if "chat_template" in k} == {"tokenizer.chat_template": "NEW"}
+
+
+def test_the_vocabulary_file_of_rwkv(tmp_path: Path) -> None:
+    words = [*(bytes([byte]) for byte in range(256)), b"\n\n", "日本".encode(), b"it's", b"\\x", b"'\"", b"\xe6\x97"]
+    spelled = [
+        repr(word.decode()) if word.isascii() or (word[0] == 0xE6 and len(word) > 2) else repr(word) for word in words
+    ]
+    lines = [f"{i} {text} {len(word)}" for i, (word, text) in enumerate(zip(words, spelled, strict=True), 1)]
+    file = tmp_path / "rwkv_vocab_v20230424.txt"
+    file.write_text("\n".join(lines) + "\n")
+    write_json(tmp_path / "config.json", {"vocab_size": 270, "bos_token_id": 1, "eos_token_id": 2})
+    keys = vocabulary(tmp_path)
+    assert keys[f"{PREFIX}token_type"] == [3] + [1] * len(words) + [5] * (269 - len(words))
+    assert [keys[f"{PREFIX}{kind}_token_id"] for kind in ("bos", "eos", "eot")] == [0, 0, 257]
+    tokenizer = load(keys)
+    for id, word in enumerate(words, 1):
+        assert tokenizer.encode(word, add_special=False) == [id] and tokenizer.piece(id) == word
+    for line in (
+        "7 'a' 2",
+        "x 'a' 1",
+        "7 a 1",
+        "7 'a'+('b') 1",
+        "7 b'\\ud800' 1",
+        "7 '\\ud800' 3",
+        "7 'a",
+        f"{1 << 28} 'a' 1",
+    ):
+        file.write_text(f"{lines[0]}\n{line}\n")
+        with pytest.raises(BadFileError, match=r"line 2: .* is not a token|vocab_size"):
+            read_vocabulary(Settings(Folder(tmp_path), {}))

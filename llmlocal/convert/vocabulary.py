@@ -1,7 +1,8 @@
 """The vocabulary of a Hugging Face folder as GGUF's keys `tokenizer.*`, whatever files it comes in.
 
 `tokenizer.model`, or `spiece.model` in older folders, is SentencePiece's own file. Else tokenizer.json: byte-level BPE,
-WordPiece, or SentencePiece's BPE and Unigram in JSON. Unused ids up to config.json's vocab_size become `[PADn]`.
+WordPiece, or SentencePiece's BPE and Unigram in JSON. RWKV has a file of its own. Unused ids up to config.json's
+vocab_size become `[PADn]`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..hf.folder import Folder
 from ..text import escaped, shown
 from ..tokenizer.vocab import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from .pretokenizer_names import pretokenizer_name
+from .rwkv_vocabulary import WORLD, rwkv_keys
 from .sentencepiece import UNIGRAM, read_sentencepiece
 from .special_tokens import special_keys, special_texts
 
@@ -70,6 +72,8 @@ def read_vocabulary(s: Settings, ranked_merges: str = "", *, needs_json: bool = 
     `needs_json`, SentencePiece's own file is not read.
     """
     folder = s.folder
+    if folder.has(WORLD):
+        return rwkv_keys(s)
     if needs_json and not folder.has("tokenizer.json"):
         raise NotFoundError(f"{escaped(str(folder.path))}: has no tokenizer.json", NO_JSON)
     pieces = next((name for name in PIECES if folder.has(name)), None)

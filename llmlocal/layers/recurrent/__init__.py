@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ops.activations import sigmoid
 from ...ops.gated_delta import channel_decay, delta_gates, gated_delta
 from ...ops.short_conv import gated_conv, silu_conv
 from ...quant.jit.kernel import Kernel
@@ -21,7 +20,7 @@ def gated_short_conv(g: Layers, x: Value, weight: QTensor) -> Value:
 
     `weight` (channels, size) float32, the last column for the newest input.
     """
-    return _conv(g, gated_conv(weight.k), x, 0, _taps(weight), None)
+    return short_conv(g, gated_conv(weight.k), x, _taps(weight))
 
 
 def silu_short_conv(g: Layers, x: Value, weight: QTensor, bias: QTensor | None = None, *, first: int = 0) -> Value:
@@ -29,7 +28,7 @@ def silu_short_conv(g: Layers, x: Value, weight: QTensor, bias: QTensor | None =
 
     `weight` (channels, size) float32, the last column for the newest input; `bias` (channels,).
     """
-    return _conv(g, silu_conv(weight.k), x, first, _taps(weight), bias)
+    return short_conv(g, silu_conv(weight.k), x, _taps(weight), bias, first=first)
 
 
 def silu_short_convs(g: Layers, xs: Sequence[Value], weights: Sequence[QTensor]) -> Value:
@@ -39,14 +38,20 @@ def silu_short_convs(g: Layers, xs: Sequence[Value], weights: Sequence[QTensor])
         g.copy_columns(x, together, at, first=0, width=x.width)
         at += x.width
     taps = np.concatenate([_taps(weight) for weight in weights])
-    return _conv(g, silu_conv(weights[0].k), together, 0, taps, None)
+    return short_conv(g, silu_conv(weights[0].k), together, taps)
 
 
 def _taps(weight: QTensor) -> NDArray[np.float32]:
     return weight.dequantize().reshape(-1, weight.k)
 
 
-def _conv(g: Layers, kernel: Kernel, x: Value, first: int, taps: NDArray[np.float32], bias: QTensor | None) -> Value:
+def short_conv(
+    g: Layers, kernel: Kernel, x: Value, taps: NDArray[np.float32], bias: QTensor | None = None, *, first: int = 0
+) -> Value:
+    """A convolution by `kernel`, of `ops.short_conv`, of columns from `first` on of x (tokens, width).
+
+    `taps` (channels, size), the last column for the newest input; `bias` (channels,) -> (tokens, channels).
+    """
     channels, size = taps.shape
     out = g.graph.value(channels)
     g.graph.add(
@@ -95,10 +100,8 @@ def channel_gated_delta_rule(
     float32. `dim` is a multiple of 8. Kimi Team 2025, arXiv 2510.26692.
     """
     rates, width = g.constant(rate.dequantize().reshape(-1).repeat(dim)), alpha.width
-    tokens = g.graph.batch.tokens
-    g.graph.add(channel_decay, tokens=tokens, x=alpha, rate=rates, bias=bias.address, width=width)
-    g.graph.add(sigmoid, tokens=tokens, x=beta, out=beta, width=beta.width)
-    return _delta_rule(g, gated_delta(dim, by_channel=True), x, alpha, beta, dim=dim, group=1)
+    g.graph.add(channel_decay, tokens=g.graph.batch.tokens, x=alpha, rate=rates, bias=bias.address, width=width)
+    return _delta_rule(g, gated_delta(dim, by_channel=True), x, alpha, g.sigmoid(beta), dim=dim, group=1)
 
 
 def _delta_rule(g: Layers, kernel: Kernel, x: Value, decay: Value, beta: Value, *, dim: int, group: int) -> Value:
