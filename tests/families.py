@@ -111,6 +111,7 @@ GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 RWKV: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 160, "num_hidden_layers": 3}
 RWKV |= dict.fromkeys(("rms_norm_eps", "num_attention_heads", "num_key_value_heads", "rope_theta", "hidden_act"))
 RWKV["max_position_embeddings"] = None
+RWKV6 = {"head_size": 64, "head_size_divisor": 8, "layer_norm_epsilon": 1e-5, "rescale_every": 2}
 RWKV7 = {"head_dim": 64, "norm_eps": 1e-5, "norm_first": True, "norm_bias": True, "decay_low_rank_dim": 24}
 RWKV7 |= {"a_low_rank_dim": 16, "v_low_rank_dim": 8, "gate_low_rank_dim": 40, "attn_mode": "chunk", "fuse_norm": True}
 
@@ -594,6 +595,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "routed_scaling_factor": 1.8,
         },
     ),
+    "rwkv6": ("Rwkv6ForCausalLM", {"model_type": "rwkv6", **RWKV, **RWKV6}),
     "rwkv7": ("RWKV7ForCausalLM", {"model_type": "rwkv7", **RWKV, **RWKV7, "hidden_act": "sqrelu"}),
     "gpt-oss": (
         "GptOssForCausalLM",

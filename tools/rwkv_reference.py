@@ -28,7 +28,9 @@ def logits(config: Mapping[str, Any], tensors: Tensors, ids: list[int]) -> Float
 
 
 def _of_class(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    return {"RWKV7ForCausalLM": (_shapes7, _logits7)}[config["architectures"][0]]
+    return {"Rwkv6ForCausalLM": (_shapes6, _logits6), "RWKV7ForCausalLM": (_shapes7, _logits7)}[
+        config["architectures"][0]
+    ]
 
 
 def layer_norm(x: Floats, t: Tensors, name: str, eps: float, groups: int = 1) -> Floats:
@@ -47,6 +49,62 @@ def sigmoid(x: Floats) -> Floats:
 def shifted(x: Floats) -> Floats:
     """Rows of the tokens before, zeros before the first."""
     return np.concatenate([np.zeros_like(x[:1]), x[:-1]])
+
+
+def _shapes6(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    width, ffn, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    out: dict[str, tuple[int, ...]] = {"rwkv.embeddings.weight": (vocab, width), "head.weight": (vocab, width)}
+    norms = ["rwkv.blocks.0.pre_ln", "rwkv.ln_out"]
+    for i in range(config["num_hidden_layers"]):
+        block = f"rwkv.blocks.{i}."
+        norms += [f"{block}{name}" for name in ("ln1", "ln2", "attention.ln_x")]
+        out |= {f"{block}attention.time_maa_{name}": (1, 1, width) for name in "xwkvrg"}
+        out |= {f"{block}attention.time_maa_w1": (width, 5 * 32), f"{block}attention.time_maa_w2": (5, 32, width)}
+        out |= {f"{block}attention.time_decay_w1": (width, 64), f"{block}attention.time_decay_w2": (64, width)}
+        out[f"{block}attention.time_decay"] = (1, 1, width)
+        out[f"{block}attention.time_faaaa"] = (width // config["head_size"], config["head_size"])
+        matrices = ("receptance", "key", "value", "gate", "output")
+        out |= {f"{block}attention.{name}.weight": (width, width) for name in matrices}
+        out |= {f"{block}feed_forward.time_maa_{name}": (1, 1, width) for name in "kr"}
+        out |= {f"{block}feed_forward.key.weight": (ffn, width), f"{block}feed_forward.value.weight": (width, ffn)}
+        out[f"{block}feed_forward.receptance.weight"] = (width, width)
+    return out | {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
+
+
+def _logits6(config: Mapping[str, Any], t: Tensors, ids: list[int]) -> Floats:
+    eps = config["layer_norm_epsilon"]
+    x = layer_norm(t["rwkv.embeddings.weight"][ids], t, "rwkv.blocks.0.pre_ln", eps)
+    for i in range(config["num_hidden_layers"]):
+        block = f"rwkv.blocks.{i}."
+        x = x + _time_mix6(layer_norm(x, t, f"{block}ln1", eps), t, f"{block}attention.", config["head_size"])
+        read, at = layer_norm(x, t, f"{block}ln2", eps), f"{block}feed_forward."
+        for_key, for_gate = (read + (shifted(read) - read) * t[f"{at}time_maa_{name}"].reshape(-1) for name in "kr")
+        up = np.maximum(for_key @ t[f"{at}key.weight"].T, 0) ** 2
+        x = x + sigmoid(for_gate @ t[f"{at}receptance.weight"].T) * (up @ t[f"{at}value.weight"].T)
+    return layer_norm(x, t, "rwkv.ln_out", eps) @ t["head.weight"].T
+
+
+def _time_mix6(x: Floats, t: Tensors, at: str, dim: int) -> Floats:
+    change = shifted(x) - x
+    both = x + change * t[f"{at}time_maa_x"].reshape(-1)
+    inner = np.tanh(both @ t[f"{at}time_maa_w1"]).reshape(len(x), 5, -1)
+    shares = np.einsum("tjr,jrc->jtc", inner, t[f"{at}time_maa_w2"])
+    xw, xk, xv, xr, xg = (
+        x + change * (t[f"{at}time_maa_{name}"].reshape(-1) + share)
+        for name, share in zip("wkvrg", shares, strict=True)
+    )
+    names = ("receptance", "key", "value", "gate")
+    r, k, v, gate = (x @ t[f"{at}{name}.weight"].T for x, name in zip((xr, xk, xv, xg), names, strict=True))
+    low = np.tanh(xw @ t[f"{at}time_decay_w1"]) @ t[f"{at}time_decay_w2"]
+    decay = np.exp(-np.exp(t[f"{at}time_decay"].reshape(-1) + low))
+    r, k, v, decay = (y.reshape(len(x), -1, dim) for y in (r, k, v, decay))
+    state, out, bonus = np.zeros((r.shape[1], dim, dim)), np.empty_like(v), t[f"{at}time_faaaa"]
+    for n in range(len(x)):  # the state (heads, keys, values)
+        added = k[n][:, :, None] * v[n][:, None]
+        out[n] = np.einsum("hk,hkv->hv", r[n], state + bonus[:, :, None] * added)
+        state = decay[n][:, :, None] * state + added
+    normed = layer_norm(out.reshape(x.shape), t, f"{at}ln_x", HEAD_EPS, r.shape[1])
+    return normed * gate * sigmoid(gate) @ t[f"{at}output.weight"].T
 
 
 def _shapes7(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

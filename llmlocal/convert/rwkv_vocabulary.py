@@ -41,7 +41,7 @@ def rwkv_keys(s: Settings) -> Keys:
         raise s.fail(f"vocab_size is {size}, the vocabulary has {max(texts) + 1} tokens")
     types = [CONTROL, *(NORMAL if id in texts else UNUSED for id in range(1, size))]
     ids = {text: id for id, text in texts.items()}
-    special = {"tokenizer.chat_template": TEMPLATE} | special_keys(s, ids, size)
+    special: Keys = {"tokenizer.chat_template": TEMPLATE} | special_keys(s, ids, size)
     special |= {f"tokenizer.ggml.{kind}_token_id": END_OF_TEXT for kind in ("bos", "eos")}
     if END_OF_TURN in ids:
         special["tokenizer.ggml.eot_token_id"] = ids[END_OF_TURN]

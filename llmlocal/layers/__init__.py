@@ -481,11 +481,9 @@ class Layers:
 
     def lerp(self, x: Value, y: Value, shares: QTensor | Value) -> Value:
         """x + (y - x) * shares, for x and y (tokens, width) and shares (width,), or of each token -> a new value."""
-        out, each = self.graph.value(x.width), isinstance(shares, Value)
-        factors = shares if isinstance(shares, Value) else shares.address
-        factors_row = 4 * x.width if each else 0
-        rows = {"tokens": self.graph.rows_of(x), "width": x.width}
-        self.graph.add(lerp, x=x, y=y, out=out, factors=factors, factors_row=factors_row, **rows)
+        g, out = self.graph, self.graph.value(x.width)
+        factors, row = (shares, 4 * x.width) if isinstance(shares, Value) else (shares.address, 0)
+        g.add(lerp, tokens=g.rows_of(x), x=x, y=y, out=out, factors=factors, factors_row=row, width=x.width)
         return out
 
     def scale(self, x: Value, factor: float) -> Value:

@@ -30,7 +30,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
         values.append(v)
         return out
 
-    return rwkv(g, h, w, vocab, norm, (time_mix, lambda h, b, x: channel_mix(g, h, b, x)))
+    return rwkv(g, h, w, vocab, norm, (time_mix, lambda h, b, x: channel_mix(g, h, b, x, gated=False)))
 
 
 def check_first(w: Weights, h: Hyperparameters, rank: int) -> None:
@@ -64,7 +64,7 @@ def keys(s: Settings) -> Keys:
 def default_rank(width: int, name: str) -> int:
     """The rank of a low-rank projection that config.json does not say."""
     power, factor = {"w": (0.5, 1.8), "a": (0.5, 1.8), "v": (0.5, 1.3), "g": (0.8, 0.6)}[name]
-    return 32 * max(1, round(width**power * factor / 32))
+    return 32 * max(1, round(float(width) ** power * factor / 32))
 
 
 def vector(_: Settings, x: Stream) -> Stream:

@@ -105,7 +105,7 @@ def time_mix_6(g: Layers, h: Hyperparameters, s: Heads, rank: int, decay_rank: i
     `rank`: that of each low-rank projection to these shares; `decay_rank`: of the projection to decays.
     """
     before, width = previous(g, x), h.width
-    both = g.lerp(x, before, w.vector("time_mix_lerp_x.weight", 1, 1, width))
+    both = g.lerp(x, before, w.vector("time_mix_lerp_x.weight", width))
     inner = g.tanh(g.linear(both, w.matrix("time_mix_w1.weight", 5 * rank, width)))
     up = replace(w.matrix("time_mix_w2.weight", 5, width, rank), shape=(5 * width, rank))
     shares = replace(w.vector("time_mix_lerp_fused.weight", 5, 1, 1, width), shape=(5, width))
@@ -149,12 +149,12 @@ def head_norm(g: Layers, s: Heads, w: Weights, x: Value) -> Value:
     return g.layer_norm(x, replace(weight, shape=(s.count, s.dim)), bias, EPS)
 
 
-def channel_mix(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
+def channel_mix(g: Layers, h: Hyperparameters, w: Weights, x: Value, *, gated: bool) -> Value:
     """The channel mix of x (tokens, width): an MLP with squared ReLU.
 
-    In RWKV-6, whose files have a receptance, it is gated: shares (1, 1, width) there, (width,) in RWKV-7.
+    It is `gated` in RWKV-6.
     """
-    before, gated = previous(g, x), w.has("channel_mix_receptance.weight")
+    before = previous(g, x)
 
     def share(name: str) -> QTensor:
         return w.vector(f"channel_mix_lerp_{name}.weight", h.width)
