@@ -3,6 +3,8 @@ key when that gets a new value, and a channel mix."""
 
 from __future__ import annotations
 
+import math
+
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, drops, renames
 from ..hf.streams import Stream, constant
@@ -64,7 +66,7 @@ def keys(s: Settings) -> Keys:
 def default_rank(width: int, name: str) -> int:
     """The rank of a low-rank projection that config.json does not say."""
     power, factor = {"w": (0.5, 1.8), "a": (0.5, 1.8), "v": (0.5, 1.3), "g": (0.8, 0.6)}[name]
-    return 32 * max(1, round(float(width) ** power * factor / 32))
+    return 32 * max(1, round(math.pow(width, power) * factor / 32))
 
 
 def vector(_: Settings, x: Stream) -> Stream:
