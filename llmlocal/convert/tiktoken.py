@@ -44,11 +44,11 @@ def tiktoken_keys(s: Settings) -> Keys:
         put_added(table, id, text, special)
     kind: Keys = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": name}
     merged: Keys = {"tokenizer.ggml.merges": (ValueType.STRING, merges)}
-    special, ids = special_keys(s, table.ids, table.size), table.ids
+    keys, ids = special_keys(s, table.ids, table.size), table.ids
     end = s.folder.json("tokenizer_config.json").get("eos_token")
     if isinstance(end, str) and end in ids:  # wins over config.json, whose chat models name the end of a turn
-        special["tokenizer.ggml.eos_token_id"] = ids[end]
-    return kind | table.keys(scores=False) | merged | special
+        keys["tokenizer.ggml.eos_token_id"] = ids[end]
+    return kind | table.keys(scores=False) | merged | keys
 
 
 def _pre_tokenizer(folder: Folder, where: str) -> str:
