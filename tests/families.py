@@ -100,9 +100,20 @@ LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 24, "qk_rope_head_dim": 8, "v_
 LATENT |= {"num_key_value_heads": 4}
 GROUPS = {"n_routed_experts": 8, "n_group": 4, "topk_group": 2, "num_experts_per_tok": 3, "n_shared_experts": 2}
 GROUPS |= {"moe_intermediate_size": 24, "first_k_dense_replace": 1, "num_hidden_layers": 3}
+KIMI_DELTA = {"full_attn_layers": [3, 5], "kda_layers": [1, 2, 4], "head_dim": 16, "num_heads": 4}
+KIMI_DELTA["short_conv_kernel_size"] = 4
+KIMI: dict[str, Any] = {"rope_theta": None, "num_expert_group": 1, "topk_group": 1}
+KIMI |= {"moe_router_activation_func": "sigmoid", "moe_layer_freq": 1, "use_grouped_topk": True}
 MSCALE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 0.7, "mscale_all_dim": 0.7, "rope_theta": 1000.0}
 PHIMOE_CONTEXT = {"original_max_position_embeddings": 64, "rope_theta": 1000.0}
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
+
+RWKV: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 160, "num_hidden_layers": 3}
+RWKV |= dict.fromkeys(("rms_norm_eps", "num_attention_heads", "num_key_value_heads", "rope_theta", "hidden_act"))
+RWKV["max_position_embeddings"] = None
+RWKV6 = {"head_size": 64, "head_size_divisor": 8, "layer_norm_epsilon": 1e-5, "rescale_every": 2}
+RWKV7 = {"head_dim": 64, "norm_eps": 1e-5, "norm_first": True, "norm_bias": True, "decay_low_rank_dim": 24}
+RWKV7 |= {"a_low_rank_dim": 16, "v_low_rank_dim": 8, "gate_low_rank_dim": 40, "attn_mode": "chunk", "fuse_norm": True}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -565,6 +576,27 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "dim_model_base": 256,
         },
     ),
+    "kimi-linear": (
+        "KimiLinearForCausalLM",
+        {
+            "model_type": "kimi_linear",
+            **LATENT,
+            **KIMI,
+            "num_hidden_layers": 5,
+            "model_max_length": 128,
+            "linear_attn_config": KIMI_DELTA,
+            "q_lora_rank": None,
+            "num_experts": 8,
+            "num_experts_per_token": 3,
+            "num_shared_experts": 2,
+            "moe_intermediate_size": 24,
+            "first_k_dense_replace": 1,
+            "moe_renormalize": True,
+            "routed_scaling_factor": 1.8,
+        },
+    ),
+    "rwkv6": ("Rwkv6ForCausalLM", {"model_type": "rwkv6", **RWKV, **RWKV6}),
+    "rwkv7": ("RWKV7ForCausalLM", {"model_type": "rwkv7", **RWKV, **RWKV7, "hidden_act": "sqrelu"}),
     "gpt-oss": (
         "GptOssForCausalLM",
         {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from base64 import b64encode
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from llmlocal.gguf import open_gguf
 from llmlocal.hf.config import Settings
 from llmlocal.hf.folder import Folder
 from llmlocal.tokenizer import load
+from llmlocal.tokenizer.bpe import BYTES_OF
 from llmlocal.tokenizer.pretokenizers import BY_NAME
 from llmlocal.tokenizer.splitter import Splitter
 
@@ -299,3 +301,75 @@ def test_the_template_of_its_own_file_wins(tmp_path: Path) -> None:
         write_json(tmp_path / "tokenizer_config.json", {"chat_template": old})
         keys = vocabulary(tmp_path)
         assert {k: v for k, v in keys.items() if "chat_template" in k} == {"tokenizer.chat_template": "NEW"}
+
+
+def test_the_vocabulary_file_of_rwkv(tmp_path: Path) -> None:
+    words = [*(bytes([byte]) for byte in range(256)), b"\n\n", "日本".encode(), b"it's", b"\\x", b"'\"", b"\xe6\x97"]
+    spelled = [
+        repr(word.decode()) if word.isascii() or (word[0] == 0xE6 and len(word) > 2) else repr(word) for word in words
+    ]
+    lines = [f"{i} {text} {len(word)}" for i, (word, text) in enumerate(zip(words, spelled, strict=True), 1)]
+    file = tmp_path / "rwkv_vocab_v20230424.txt"
+    file.write_text("\n".join(lines) + "\n")
+    write_json(tmp_path / "config.json", {"vocab_size": 270, "bos_token_id": 1, "eos_token_id": 2})
+    keys = vocabulary(tmp_path)
+    assert keys[f"{PREFIX}token_type"] == [3] + [1] * len(words) + [5] * (269 - len(words))
+    assert [keys[f"{PREFIX}{kind}_token_id"] for kind in ("bos", "eos", "eot")] == [0, 0, 257]
+    tokenizer = load(keys)
+    for id, word in enumerate(words, 1):
+        assert tokenizer.encode(word, add_special=False) == [id] and tokenizer.piece(id) == word
+    for line in (
+        "7 'a' 2",
+        "x 'a' 1",
+        "7 a 1",
+        "7 'a'+('b') 1",
+        "7 b'\\ud800' 1",
+        "7 '\\ud800' 3",
+        "7 'a",
+        f"{1 << 28} 'a' 1",
+    ):
+        file.write_text(f"{lines[0]}\n{line}\n")
+        with pytest.raises(BadFileError, match=r"line 2: .* is not a token|vocab_size"):
+            read_vocabulary(Settings(Folder(tmp_path), {}))
+
+
+def write_ranks(folder: Path, tokens: list[bytes]) -> None:
+    lines = [f"{b64encode(token).decode()} {rank}" for rank, token in enumerate(tokens)]
+    (folder / "tiktoken.model").write_text("\n".join(lines) + "\n")
+    named = ["tokenization_kimi.TikTokenTokenizer", None]
+    added = {"6001": {"content": "[EOS]", "special": True}, "6003": {"content": "<|im_end|>", "special": True}}
+    config = {"auto_map": {"AutoTokenizer": named}, "added_tokens_decoder": added, "eos_token": "[EOS]"}
+    write_json(folder / "tokenizer_config.json", config)
+    write_json(folder / "config.json", {"vocab_size": 6300})
+
+
+def test_ranks_of_tiktoken(tmp_path: Path) -> None:
+    """Qwen's merges were made of such a file: its first ranks give the first of them."""
+    with open_gguf(real("vocab/ggml-vocab-qwen2.gguf")) as gguf:
+        spelled = list(gguf.metadata[f"{PREFIX}tokens"])[:6000]
+        merges = list(gguf.metadata[f"{PREFIX}merges"])[: 6000 - 256]
+    write_ranks(tmp_path, [b"".join(BYTES_OF[sign] for sign in text) for text in spelled])
+    keys = vocabulary(tmp_path)
+    assert keys[f"{PREFIX}pre"] == "kimi-k2" and keys[f"{PREFIX}merges"] == merges
+    reserved = {6001: "[EOS]", 6003: "<|im_end|>"}
+    special = [reserved.get(id, f"<|reserved_token_{id}|>") for id in range(6000, 6256)]
+    assert keys[f"{PREFIX}tokens"] == [*spelled, *special, *(f"[PAD{id}]" for id in range(6256, 6300))]
+    assert keys[f"{PREFIX}token_type"] == [1] * 6000 + [3] * 256 + [5] * 44
+    assert keys[f"{PREFIX}eos_token_id"] == 6001 and load(keys).stop_ids == {6001, 6003}
+
+
+@pytest.mark.parametrize("line", ["!!! 3", "YQ==", "YQ== x", "YQ== 7", "Yg== 0"])
+def test_wrong_ranks_are_refused(line: str, tmp_path: Path) -> None:
+    write_ranks(tmp_path, [b"a"])
+    file = tmp_path / "tiktoken.model"
+    file.write_text(file.read_text() + line)
+    with pytest.raises(BadFileError, match=r"line 2: .* is not a token|ranks are not 0"):
+        vocabulary(tmp_path)
+
+
+def test_ranks_of_an_unknown_tokenizer_are_refused(tmp_path: Path) -> None:
+    write_ranks(tmp_path, [b"a"])
+    write_json(tmp_path / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["other.Tokenizer", 3]}})
+    with pytest.raises(BadFileError, match="class is not known") as error:
+        vocabulary(tmp_path)
+    assert "tokenizer.json" in error.value.hint

@@ -241,7 +241,7 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
         arch = gguf.metadata["general.architecture"]
         last, heads = gguf.metadata[f"{arch}.block_count"] - 1, gguf.metadata[f"{arch}.attention.head_count"]
         if not heads:
-            assert arch in ("mamba", "mamba2")  # have neither heads nor a feed-forward
+            assert arch in ("mamba", "mamba2", "rwkv6", "rwkv7")  # have no heads of attention
             return
         head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
         size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
@@ -310,6 +310,14 @@ UNSAID = [
     ("deepseek2-v2", {"norm_topk_prob": True}),
     ("deepseek2-v3", {"scoring_func": "softmax"}),
     ("deepseek2-v3", {"rope_interleave": False}),
+    ("kimi-linear", {"moe_renormalize": False}),
+    ("kimi-linear", {"moe_router_activation_func": "softmax"}),
+    ("kimi-linear", {"linear_attn_config": {"num_heads": 2, "head_dim": 16, "full_attn_layers": [3]}}),
+    ("kimi-linear", {"mlp_layer_types": ["sparse", "dense", "sparse", "sparse", "sparse"]}),
+    ("rwkv6", {"attention_hidden_size": 64}),
+    ("rwkv6", {"head_size_divisor": 4}),
+    ("rwkv7", {"norm_eps": 1e-6}),
+    ("rwkv7", {"attn": {"layers": [1], "num_heads": 2}}),
     ("minicpm3", {"scale_depth": 1.0}),
     ("bloom", {"apply_residual_connection_post_layernorm": True}),
     ("mpt", {"expansion_ratio": 2}),
@@ -563,6 +571,22 @@ def test_the_output_matrix_of_baichuan_2_has_rows_of_length_1(tmp_path: Path, mo
     with open_gguf(convert_model(tmp_path / "folder", tmp_path / "m.gguf", "F32").path) as gguf:
         output = gguf.tensors["output.weight"].dequantize()
     assert np.allclose(output, drawn / np.linalg.norm(drawn, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_states_of_rwkv_may_be_halved_between_blocks(tmp_path: Path) -> None:
+    """As llama.cpp's converter writes them, with weights divided by as much."""
+    path, factor = write_converted("rwkv6", tmp_path), {0: 1, 1: 1, 2: 2}
+    with open_gguf(path) as gguf:
+        tensors = dict(gguf.tensors)
+        for i, by in factor.items():
+            for name in (f"blk.{i}.time_mix_output.weight", f"blk.{i}.channel_mix_value.weight"):
+                less = np.ascontiguousarray(tensors[name].dequantize() / by)
+                tensors[name] = QTensor(name, tensors[name].format, tensors[name].shape, memoryview(less.tobytes()))
+        meta = gguf.metadata.raw() | {"rwkv6.rescale_every_n_layers": 2}
+        write_gguf(tmp_path / "halved.gguf", meta, tensors.values())
+    engine = Engine.open(tmp_path / "halved.gguf", n_ctx=48, n_threads=2, ubatch=64, max_outputs=64)
+    assert nmse(engine.all_logits(IDS), golden("rwkv6")[1]) <= BOUND
+    engine.close()
 
 
 SMALL_THINKER = {"architectures": ["SmallThinkerForCausalLM"], "moe_num_primary_experts": 6, "rope_scaling": None}

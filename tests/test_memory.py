@@ -44,7 +44,7 @@ def test_prediction_is_what_the_engine_takes(tmp_path: Path, shape: str, n_ctx: 
         model.close()
 
 
-@pytest.mark.parametrize("case", ["lfm2", "lfm2moe"])
+@pytest.mark.parametrize("case", ["lfm2", "lfm2moe", "kimi-linear", "rwkv6", "rwkv7"])
 def test_states_of_recurrent_layers_are_told(tmp_path: Path, case: str) -> None:
     with open_gguf(path := write_converted(case, tmp_path)) as file:
         told = memory(file.metadata, file.tensors, 512)

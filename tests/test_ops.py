@@ -45,7 +45,7 @@ from llmlocal.ops.attention import (
     partials_bytes,
     scratch_bytes,
 )
-from llmlocal.ops.elementwise import add, add_bias, multiply, scale, scale_rows, softcap, softcap_reference
+from llmlocal.ops.elementwise import add, add_bias, lerp, multiply, scale, scale_rows, softcap, softcap_reference
 from llmlocal.ops.exp import exp
 from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.ops.kv import find as find_kv_type
@@ -229,11 +229,17 @@ def test_softcap(width: int, isa: str) -> None:
 def test_sums_and_copies_are_exact(width: int) -> None:
     x, y, rows = normal(5, width), normal(5, width, seed=1), np.array([4, 0, 0, 2], np.int64)
     out, chosen, biased, scaled, own = np.empty_like(x), np.empty((4, width), np.float32), x.copy(), x.copy(), x.copy()
+    rows_apart = normal(5, width, seed=2)
     run(add, None, 2, tokens=number(5), x=x, y=y, out=out, width=width)
     run(add_bias, None, 2, tokens=number(5), x=biased, bias=y[3], width=width)
     run(gather_rows, None, 2, outputs=number(4), rows=rows, x=x, out=chosen, width=width)
     run(scale, None, 2, tokens=number(5), x=scaled, width=width, factor=0.3)
     run(scale_rows, None, 2, tokens=number(5), x=own, factors=np.ascontiguousarray(y[:, 0]), width=width)
+    for factors, row in ((y[0], 0), (rows_apart, 4 * width)):
+        between = np.empty_like(x)
+        shared = {"tokens": number(5), "factors": factors, "factors_row": row, "width": width}
+        run(lerp, None, 2, x=x, y=y, out=between, **shared)
+        np.testing.assert_allclose(between, x + (y.astype(np.float64) - x) * factors, rtol=1e-6, atol=1e-6)
     assert np.array_equal(scaled, x * np.float32(0.3)) and np.array_equal(own, x * y[:, :1])
     assert np.array_equal(out, x + y) and np.array_equal(biased, x + y[3]) and np.array_equal(chosen, x[rows])
 

@@ -11,14 +11,40 @@ from instruction_sets import ISAS
 from naive import nmse, number, run
 from numpy.typing import NDArray
 
-from llmlocal.ops.gated_delta import delta_gates, delta_gates_reference, gated_delta, gated_delta_reference
+from llmlocal.ops.gated_delta import (
+    channel_decay,
+    channel_decay_reference,
+    delta_gates,
+    delta_gates_reference,
+    gated_delta,
+    gated_delta_reference,
+)
 from llmlocal.ops.selective_scan import selective_scan, selective_scan_reference
-from llmlocal.ops.short_conv import gated_conv, gated_conv_reference, silu_conv, silu_conv_reference
+from llmlocal.ops.short_conv import (
+    gated_conv,
+    gated_conv_reference,
+    plain_conv,
+    short_conv_reference,
+    silu_conv,
+    silu_conv_reference,
+)
 from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
 from llmlocal.ops.softmax_router import softmax_router, softmax_router_reference
 from llmlocal.ops.ssd_scan import scan_gates, scan_gates_reference, ssd_scan, ssd_scan_reference
 from llmlocal.ops.state_tile import columns
 from llmlocal.ops.take_columns import take_columns
+from llmlocal.ops.wkv import (
+    key_bonus,
+    key_bonus_reference,
+    wkv6,
+    wkv6_decay,
+    wkv6_decay_reference,
+    wkv6_reference,
+    wkv7,
+    wkv7_keys,
+    wkv7_keys_reference,
+    wkv7_reference,
+)
 from llmlocal.quant.jit.kernel import Kernel
 
 Array = NDArray[Any]
@@ -48,19 +74,23 @@ CUTS = [((9,),), ((1,), (1,), (1,)), ((2, 1, 4), (1, 7))]
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize(("gated", "size"), [(False, 4), (True, 3)], ids=["silu", "gated"])
+@pytest.mark.parametrize(("kind", "size"), [("silu", 4), ("gated", 3), ("plain", 2)])
 @pytest.mark.parametrize("channels", [5, 32, 300])
 @pytest.mark.parametrize("cuts", CUTS, ids=str)
-def test_short_conv(channels: int, size: int, gated: bool, cuts: Any, isa: str) -> None:
+def test_short_conv(channels: int, size: int, kind: str, cuts: Any, isa: str) -> None:
     """Inputs lie in the middle of wider rows; states are left where they were unless a segment writes them."""
-    tokens, kernel = sum(map(sum, cuts)), (gated_conv if gated else silu_conv)(size)
-    parts, reference = (3, gated_conv_reference) if gated else (1, silu_conv_reference)
+    tokens, parts = sum(map(sum, cuts)), 3 if kind == "gated" else 1
+    build, reference = {
+        "silu": (silu_conv, silu_conv_reference),
+        "gated": (gated_conv, gated_conv_reference),
+        "plain": (plain_conv, short_conv_reference),
+    }[kind]
     x = normal(tokens, parts * channels + 7)
     states, weight = normal(2 * len(cuts), size - 1, channels, seed=1), normal(channels, size, seed=2)
     bias, out = normal(channels, seed=3), np.full((tokens, channels), np.nan, np.float32)
     before = states.astype(np.float64)
     run(
-        kernel,
+        build(size),
         isa,
         threads=3,
         **cut(*cuts),
@@ -86,15 +116,16 @@ def test_short_conv(channels: int, size: int, gated: bool, cuts: Any, isa: str) 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("dim", "heads", "key_heads", "group"), [(32, 4, 2, 1), (128, 2, 2, 1), (16, 6, 2, 3)])
+@pytest.mark.parametrize("by_channel", [False, True], ids=["", "by-channel"])
 @pytest.mark.parametrize("cuts", CUTS, ids=str)
-def test_gated_delta(dim: int, heads: int, key_heads: int, group: int, cuts: Any, isa: str) -> None:
+def test_gated_delta(dim: int, heads: int, key_heads: int, group: int, by_channel: bool, cuts: Any, isa: str) -> None:
     tokens, width = sum(map(sum, cuts)), columns(dim)
-    x = normal(tokens, 2 * key_heads + heads, dim)
-    decay, beta = (np.random.default_rng(i).uniform(0, 1, (tokens, heads)).astype(np.float32) for i in (1, 2))
+    x, shapes = normal(tokens, 2 * key_heads + heads, dim), ((tokens, heads, dim)[: 2 + by_channel], (tokens, heads))
+    decay, beta = (np.random.default_rng(i).uniform(0, 1, s).astype(np.float32) for i, s in enumerate(shapes, 1))
     states, out = normal(2 * len(cuts), heads, dim, dim, seed=3), np.full((tokens, heads, dim), np.nan, np.float32)
     tiles = states.reshape(-1, heads, dim, dim // width, width).swapaxes(2, 3).copy()
     run(
-        gated_delta(dim),
+        gated_delta(dim, by_channel=by_channel),
         isa,
         threads=3,
         **cut(*cuts),
@@ -131,6 +162,15 @@ def test_delta_gates(heads: int, isa: str) -> None:
     run(delta_gates, isa, threads=2, tokens=number(20), alpha=alpha, beta=beta, rate=rate, bias=bias, heads=heads)
     np.testing.assert_allclose(alpha, want[0], rtol=2e-5, atol=1e-30)
     np.testing.assert_allclose(beta, want[1], rtol=2e-6)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_channel_decay(isa: str) -> None:
+    x, rate, bias = 8 * normal(20, 24), -np.exp(normal(24, seed=2)), normal(24, seed=3)
+    x[0, :4] = 200, -200, 60, -60
+    want = channel_decay_reference(*(a.astype(np.float64) for a in (x, rate, bias)))
+    run(channel_decay, isa, threads=2, tokens=number(20), x=x, rate=rate, bias=bias, width=24)
+    np.testing.assert_allclose(x, want, rtol=2e-5, atol=1e-30)
 
 
 def test_take_columns() -> None:
@@ -244,3 +284,62 @@ def test_selective_scan(channels: int, size: int, cuts: Any, isa: str) -> None:
         assert nmse(out[rows], want) <= BOUND
         assert nmse(states[2 * r + 1], state) <= BOUND and np.array_equal(states[2 * r], before[2 * r])
         at += sum(some)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("version", [6, 7])
+@pytest.mark.parametrize(("dim", "heads"), [(64, 2), (24, 3)])
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+def test_wkv(dim: int, heads: int, version: int, cuts: Any, isa: str) -> None:
+    tokens, width = sum(map(sum, cuts)), columns(dim)
+    r, k, v, removal = (normal(tokens, heads, dim, seed=i) for i in range(4))
+    decay, rate = (np.random.default_rng(i).uniform(0, 1, r.shape).astype(np.float32) for i in (4, 5))
+    removal /= np.linalg.norm(removal, axis=-1, keepdims=True)
+    bonus, states = normal(heads, dim, seed=6), normal(2 * len(cuts), heads, dim, dim, seed=7)
+    tiles, out = states.reshape(-1, heads, dim, dim // width, width).swapaxes(2, 3).copy(), np.full_like(v, np.nan)
+    run(
+        (wkv6 if version == 6 else wkv7)(dim),
+        isa,
+        threads=3,
+        **cut(*cuts),
+        state=tiles,
+        slot_bytes=4 * heads * dim * dim,
+        r=r,
+        decay=decay,
+        k=k,
+        v=v,
+        removal=bonus if version == 6 else removal,
+        rate=0 if version == 6 else rate,
+        out=out,
+        heads=heads,
+        dim=dim,
+    )
+    got, at = tiles.swapaxes(2, 3).reshape(states.shape), 0
+    for n, some in enumerate(cuts):
+        rows = slice(at, at + sum(some))
+        args = [x[rows].astype(np.float64) for x in (r, decay, k, v, removal, rate)]
+        before = states[2 * n].astype(np.float64)
+        want, state = wkv7_reference(*args, before) if version == 7 else wkv6_reference(*args[:4], bonus, before)
+        assert nmse(out[rows], want) <= BOUND
+        assert nmse(got[2 * n + 1], state) <= BOUND and np.array_equal(got[2 * n], states[2 * n])
+        at += sum(some)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_gates_of_rwkv(isa: str) -> None:
+    w, k, v, r = (4 * normal(9, 3, 24, seed=i) for i in range(4))
+    rate, scale, bonus = np.abs(normal(9, 3, 24, seed=4)), normal(3, 24, seed=5), normal(3, 24, seed=6)
+    w[0, 0, :4] = 100, -100, 0, 5
+    w64, k64, v64, r64 = (x.astype(np.float64) for x in (w, k, v, r))
+    want = wkv7_keys_reference(w64, k64, rate.astype(np.float64), scale.astype(np.float64), bonus.astype(np.float64))
+    shared = {"tokens": number(9), "heads": 3, "dim": 24}
+    out, removal = normal(9, 3, 24, seed=7), np.full_like(k, np.nan)
+    added = key_bonus_reference(out.astype(np.float64), r64, k64, v64, bonus.astype(np.float64))
+    run(key_bonus, isa, threads=2, out=out, r=r, k=k, v=v, bonus=bonus, **shared)
+    assert nmse(out, added) <= BOUND
+    alone = w.copy()
+    run(wkv7_keys, isa, threads=2, w=w, k=k, rate=rate, removal=removal, scale=scale, share=bonus, **shared)
+    for got, expected in zip((w, k, removal), want, strict=True):
+        assert nmse(got, expected) <= BOUND
+    run(wkv6_decay, isa, threads=2, tokens=number(9), w=alone, width=72)
+    np.testing.assert_allclose(alone, wkv6_decay_reference(w64), rtol=2e-5, atol=1e-7)

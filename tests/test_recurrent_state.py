@@ -21,7 +21,7 @@ from llmlocal.runtime import checkpoints
 from llmlocal.runtime.checkpoints import FEWEST, INTERVAL, MOST, TAIL, capacity, least_useful, stops
 from llmlocal.runtime.program import Program
 
-SLOW = ("granitehybrid", "falcon-h1", "jamba")
+SLOW = ("granitehybrid", "falcon-h1", "jamba", "kimi-linear", "rwkv7")
 CASES = ("lfm2", "qwen35", *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW))
 CONTEXT = 600
 

@@ -1,5 +1,7 @@
 """Run the tiny models of tests/families.py in transformers and keep their logits: tests/golden/families/*.npz.
 
+Those of RWKV, whose classes transformers does not have, are run by rwkv_reference.py.
+
     python tools/make_family_goldens.py [case ...]
 
 Needs transformers and torch (CPU). A folder is written as transformers itself writes it, its tensors are replaced by
@@ -20,7 +22,8 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from families import CASES, GOLDEN, IDS, settings, write_weights
+import rwkv_reference
+from families import CASES, GOLDEN, IDS, draw, settings, write_weights
 
 
 def open_model(case: str, folder: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
@@ -36,12 +39,23 @@ def open_model(case: str, folder: Path) -> tuple[Any, dict[str, tuple[int, ...]]
     return model, shapes
 
 
-def make_golden(case: str) -> None:
-    """Write the golden file of one case."""
+def in_transformers(case: str) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """Logits (tokens, vocabulary) of IDS, and the shapes of the tensors."""
     with tempfile.TemporaryDirectory() as name:
         model, shapes = open_model(case, Path(name))
     with torch.no_grad():
-        logits = model(torch.tensor([IDS])).logits[0].numpy()
+        return model(torch.tensor([IDS])).logits[0].numpy(), shapes
+
+
+def make_golden(case: str) -> None:
+    """Write the golden file of one case."""
+    config = settings(case)
+    if "RWKV" in config["architectures"][0].upper():
+        shapes = rwkv_reference.shapes(config)
+        tensors = {name: draw(case, name, shape) for name, shape in shapes.items()}
+        logits = rwkv_reference.logits(config, tensors, IDS).astype(np.float32)
+    else:
+        logits, shapes = in_transformers(case)
     GOLDEN.mkdir(parents=True, exist_ok=True)
     text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
     np.savez_compressed(GOLDEN / f"{case}.npz", shapes=text, logits=logits)

@@ -1,7 +1,8 @@
 """The vocabulary of a Hugging Face folder as GGUF's keys `tokenizer.*`, whatever files it comes in.
 
 `tokenizer.model`, or `spiece.model` in older folders, is SentencePiece's own file. Else tokenizer.json: byte-level BPE,
-WordPiece, or SentencePiece's BPE and Unigram in JSON. Unused ids up to config.json's vocab_size become `[PADn]`.
+WordPiece, or SentencePiece's BPE and Unigram in JSON. RWKV and tiktoken have files of their own. Unused ids up to
+config.json's vocab_size become `[PADn]`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError
@@ -17,50 +17,20 @@ from ..gguf.values import ValueType
 from ..hf.config import Keys, Settings
 from ..hf.folder import Folder
 from ..text import escaped, shown
-from ..tokenizer.vocab import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
+from ..tokenizer.vocab import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
 from .pretokenizer_names import pretokenizer_name
+from .rwkv_vocabulary import WORLD, rwkv_keys
 from .sentencepiece import UNIGRAM, read_sentencepiece
 from .special_tokens import special_keys, special_texts
+from .tiktoken import RANKS, tiktoken_keys
+from .token_table import ADDED_SCORE, PAD_SCORE, SPACE, Table, decoder_tokens, put_added, size_of, where_of
 
 PIECES = ("tokenizer.model", "spiece.model")  # SentencePiece's own file
 BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
-SPACE = "▁"
 SQUEEZED = ({"Regex": " {2,}"}, {"Regex": r"\s{2,}|[\n\r\t]"})  # what a single space takes the place of
 NO_JSON = "make one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-ADDED_SCORE, PAD_SCORE = -1000.0, -10000.0
-MAX_TOKENS = 1 << 24
 # Of thinking and tool calls: part of an answer's text, as in llama.cpp's files.
 SHOWN = ("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>')
-
-
-@dataclass
-class Table:
-    """Tokens by id as (text, GGUF's token type, score)."""
-
-    where: str
-    size: int
-    tokens: dict[int, tuple[str, int, float]] = field(default_factory=dict)
-
-    def put(self, id: Any, text: Any, type: int, score: float = 0.0) -> None:
-        """Set the token of an id; ids beyond the size are ignored. Raises BadFileError for a bad id or text."""
-        if isinstance(id, bool) or not isinstance(id, int) or id < 0 or not isinstance(text, str):
-            raise BadFileError(f"{self.where}: {shown(repr(text))} with id {id!r:.40} is not a token")
-        if id < self.size:
-            self.tokens[id] = (text, type, score)
-
-    @property
-    def ids(self) -> dict[str, int]:
-        """Ids by text."""
-        return {text: id for id, (text, _, _) in self.tokens.items()}
-
-    def keys(self, *, scores: bool) -> Keys:
-        """The keys `tokens`, `token_type` and, if `scores`, `scores`."""
-        rows = [self.tokens.get(i, (f"[PAD{i}]", UNUSED, PAD_SCORE)) for i in range(self.size)]
-        keys = {
-            "tokenizer.ggml.tokens": (ValueType.STRING, [text for text, _, _ in rows]),
-            "tokenizer.ggml.token_type": (ValueType.I32, [type for _, type, _ in rows]),
-        }
-        return keys | ({"tokenizer.ggml.scores": (ValueType.F32, [score for _, _, score in rows])} if scores else {})
 
 
 def read_vocabulary(s: Settings, ranked_merges: str = "", *, needs_json: bool = False) -> Keys:
@@ -70,17 +40,21 @@ def read_vocabulary(s: Settings, ranked_merges: str = "", *, needs_json: bool = 
     `needs_json`, SentencePiece's own file is not read.
     """
     folder = s.folder
+    if folder.has(WORLD):
+        return rwkv_keys(s)
     if needs_json and not folder.has("tokenizer.json"):
         raise NotFoundError(f"{escaped(str(folder.path))}: has no tokenizer.json", NO_JSON)
     pieces = next((name for name in PIECES if folder.has(name)), None)
     if pieces is not None and not (ranked_merges and folder.has("tokenizer.json")) and not needs_json:
         return sentencepiece_keys(s, pieces)
+    if folder.has(RANKS) and not folder.has("tokenizer.json"):
+        return tiktoken_keys(s)
     if not folder.has("tokenizer.json"):
         raise NotFoundError(
             f"{escaped(str(folder.path))}: has no tokenizer.json and no tokenizer.model",
             "download them into the folder",
         )
-    where, model = _where(folder, "tokenizer.json"), folder.json("tokenizer.json").get("model")
+    where, model = where_of(folder, "tokenizer.json"), folder.json("tokenizer.json").get("model")
     if not isinstance(model, Mapping):
         raise BadFileError(f"{where}: has no model")
     if model.get("type") == "BPE" or (model.get("type") is None and "merges" in model):
@@ -99,16 +73,16 @@ def sentencepiece_keys(s: Settings, name: str = PIECES[0]) -> Keys:
     """The vocabulary of SentencePiece's file `name`, with added tokens from the JSON files."""
     folder = s.folder
     found = read_sentencepiece(folder.path / name)
-    table = Table(_where(folder, name), _size(s, len(found.pieces)))
+    table = Table(where_of(folder, name), size_of(s, len(found.pieces)))
     for id, (text, score, type) in enumerate(found.pieces):
         table.put(id, text, NORMAL if type == USER_DEFINED else type, score)
     for text, id in folder.json("added_tokens.json").items():
         table.put(id, text, USER_DEFINED, ADDED_SCORE)
-    for id, text, special in _decoder_tokens(folder):
-        _put_added(table, id, text, special)
+    for id, text, special in decoder_tokens(folder):
+        put_added(table, id, text, special)
     for id, text, special in _added_tokens(folder):
         if isinstance(id, int) and id not in table.tokens:  # llama.cpp's converter leaves these out
-            _put_added(table, id, text, special)
+            put_added(table, id, text, special)
     shape: Keys = {} if found.add_dummy_prefix else {"tokenizer.ggml.add_space_prefix": False}
     if found.kind == UNIGRAM:
         shape["tokenizer.ggml.add_space_prefix"] = found.add_dummy_prefix
@@ -121,7 +95,7 @@ def sentencepiece_keys(s: Settings, name: str = PIECES[0]) -> Keys:
 def byte_level_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     """The vocabulary of a tokenizer.json whose tokens are written in GPT-2's 256 byte characters."""
     folder = s.folder
-    tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
+    tokenizer, where = folder.json("tokenizer.json"), where_of(folder, "tokenizer.json")
     table = _json_table(s, model.get("vocab"), where)
     special = special_keys(s, table.ids, table.size)
     name = pretokenizer_name(tokenizer, where=where, like=s.text("model_type", default=""))
@@ -133,7 +107,7 @@ def byte_level_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
 def _merged_sentencepiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     """SentencePiece's BPE in tokenizer.json: the earlier a merge, the higher the score of its result."""
     folder = s.folder
-    where = _where(folder, "tokenizer.json")
+    where = where_of(folder, "tokenizer.json")
     table = _json_table(s, model.get("vocab"), where)
     scores: dict[str, float] = {}
     for rank, pair in enumerate(_merges(model, where)):
@@ -151,7 +125,7 @@ def _merged_sentencepiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
 
 def _ranked_keys(s: Settings, model: Mapping[str, Any], kind: str) -> Keys:
     """SentencePiece's BPE in tokenizer.json with its merges in order, for words with `▁` in the place of a space."""
-    where = _where(s.folder, "tokenizer.json")
+    where = where_of(s.folder, "tokenizer.json")
     table = _json_table(s, model.get("vocab"), where)
     for id, (text, type, _) in table.tokens.items():
         type = USER_DEFINED if text in SHOWN else BYTE if BYTE_TEXT.fullmatch(text) else type
@@ -165,8 +139,8 @@ def _ranked_keys(s: Settings, model: Mapping[str, Any], kind: str) -> Keys:
 
 def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     folder = s.folder
-    tokenizer, where = folder.json("tokenizer.json"), _where(folder, "tokenizer.json")
-    table = Table(where, _size(s, len(model["vocab"])))
+    tokenizer, where = folder.json("tokenizer.json"), where_of(folder, "tokenizer.json")
+    table = Table(where, size_of(s, len(model["vocab"])))
     for id, piece in enumerate(model["vocab"]):
         match piece:
             case [str(text), int() | float() as score]:
@@ -176,7 +150,7 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
                 raise BadFileError(f"{where}: entry {id} of the vocabulary is not a text with a score")
     for id, text, special in _added_tokens(folder):
         if id != model.get("unk_id"):
-            _put_added(table, id, text, special)
+            put_added(table, id, text, special)
     shape: Keys = {"tokenizer.ggml.add_space_prefix": _prepends(tokenizer)}
     if any(part.get("type") == "WhitespaceSplit" for part in _parts(tokenizer.get("pre_tokenizer"), "pretokenizers")):
         shape["tokenizer.ggml.remove_extra_whitespaces"] = True
@@ -194,7 +168,7 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
 
 def _wordpiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     """BERT's vocabulary in tokenizer.json. A token that begins a word gets `▁`, one that goes on loses its `##`."""
-    where, prefix = _where(s.folder, "tokenizer.json"), model.get("continuing_subword_prefix", "##")
+    where, prefix = where_of(s.folder, "tokenizer.json"), model.get("continuing_subword_prefix", "##")
     table = _json_table(s, model.get("vocab"), where)
     special = special_keys(s, table.ids, table.size)
     if not isinstance(prefix, str) or not prefix:
@@ -221,13 +195,13 @@ def _json_table(s: Settings, vocab: Any, where: str) -> Table:
         raise BadFileError(f"{where}: has no vocabulary")
     added = list(_added_tokens(folder))
     ids = [id for id in (*vocab.values(), *(id for id, _, _ in added)) if type(id) is int]
-    table = Table(where, _size(s, max(ids, default=0) + 1))
+    table = Table(where, size_of(s, max(ids, default=0) + 1))
     if max(ids, default=0) >= table.size:
         raise BadFileError(f"{where}: id {max(ids)} in a vocabulary of {table.size} tokens")
     for text, id in vocab.items():
         table.put(id, text, NORMAL, 0.0)
     for id, text, special in added:
-        _put_added(table, id, text, special)
+        put_added(table, id, text, special)
     texts = special_texts(folder)
     for id, (text, type_, score) in table.tokens.items():
         if type_ in (NORMAL, USER_DEFINED) and text in texts:
@@ -235,37 +209,14 @@ def _json_table(s: Settings, vocab: Any, where: str) -> Table:
     return table
 
 
-def _put_added(table: Table, id: Any, text: Any, special: bool) -> None:
-    """Put a token that was added to a vocabulary: a control token or a user-defined one."""
-    if isinstance(text, str) and not (special or looks_special(text)):
-        table.put(id, text.replace(SPACE, " "), USER_DEFINED, ADDED_SCORE)
-    else:
-        table.put(id, text, CONTROL, ADDED_SCORE)
-
-
-def looks_special(text: str) -> bool:
-    """Whether a token's text has the form of a special token (the rule of llama.cpp's converter)."""
-    around = (("<|", "|>"), ("<｜", "｜>"), ("<unused", ">"))
-    named = text in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
-    return named or any(text.startswith(first) and text.endswith(last) for first, last in around)
-
-
 def _added_tokens(folder: Folder) -> Iterator[tuple[Any, Any, bool]]:
     """(id, text, special) of every added token; those of tokenizer.json come last and win."""
     yield from ((id, text, False) for text, id in folder.json("added_tokens.json").items())
-    yield from _decoder_tokens(folder)
+    yield from decoder_tokens(folder)
     added = folder.json("tokenizer.json").get("added_tokens")
     for token in added if isinstance(added, list) else ():
         if isinstance(token, Mapping):
             yield token.get("id"), token.get("content"), token.get("special") is True
-
-
-def _decoder_tokens(folder: Folder) -> Iterator[tuple[Any, Any, bool]]:
-    decoder = folder.json("tokenizer_config.json").get("added_tokens_decoder")
-    for id, token in decoder.items() if isinstance(decoder, dict) else ():
-        if not id.isdecimal() or len(id) > 9 or not isinstance(token, Mapping):
-            raise BadFileError(f"{_where(folder, 'tokenizer_config.json')}: added token {shown(id)} has no id")
-        yield int(id), token.get("content"), token.get("special") is True
 
 
 def _merges(model: Mapping[str, Any], where: str) -> list[Any]:
@@ -288,7 +239,7 @@ def _merge(pair: Any, where: str) -> str:
 def _merges_file(folder: Folder) -> Iterable[str]:
     """The lines of merges.txt, which old folders have beside tokenizer.json."""
     if not folder.has("merges.txt"):
-        raise BadFileError(f"{_where(folder, 'tokenizer.json')}: holds no merges")
+        raise BadFileError(f"{where_of(folder, 'tokenizer.json')}: holds no merges")
     from ..hf.json_file import read_text
 
     lines = read_text(folder.path / "merges.txt").splitlines()
@@ -315,14 +266,3 @@ def _parts(stage: Any, inner: str) -> list[Mapping[str, Any]]:
         return []
     parts = stage.get(inner, [stage])
     return [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
-
-
-def _size(s: Settings, tokens: int) -> int:
-    size = s.integer("vocab_size", default=tokens) or tokens
-    if size > MAX_TOKENS:
-        raise s.fail(f"vocab_size is {size}, at most {MAX_TOKENS}")
-    return size
-
-
-def _where(folder: Folder, name: str) -> str:
-    return escaped(str(folder.path / name))

@@ -17,7 +17,7 @@ TABLES = ("embeddings.position_ids", "embeddings.token_type_ids")  # of integers
 MULTIMODAL = re.compile(
     r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!vocab_)projector\.|image_newline|patch_embed|patch_merge"
 )
-NUMBERED = re.compile(r"\.(experts|altup_(?:unembed_)?projections)\.(\d+)\.")  # what GGUF stacks
+NUMBERED = re.compile(r"\.(experts|altup_(?:unembed_)?projections|time_mix_lerp_fused)\.(\d+)\.")  # what GGUF stacks
 LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")
 SUFFIXES = (".weight", ".bias", ".scale")
 

@@ -22,13 +22,14 @@ from ..ops.activations import (
     gelu_erf,
     relu,
     relu_squared,
+    sigmoid,
     sigmoid_gate,
     swiglu,
     swiglu_clamped,
     tanh,
 )
 from ..ops.alibi import alibi_slopes
-from ..ops.elementwise import add, add_bias, multiply, scale, scale_rows, softcap
+from ..ops.elementwise import add, add_bias, lerp, multiply, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
 from ..ops.layer_norm import layer_norm
@@ -454,6 +455,10 @@ class Layers:
         """tanh(x), in place."""
         return self._activated(tanh, x)
 
+    def sigmoid(self, x: Value) -> Value:
+        """1 / (1 + e^-x), in place."""
+        return self._activated(sigmoid, x)
+
     def _activated(self, kernel: Kernel, x: Value) -> Value:
         self.graph.add(kernel, tokens=self.graph.rows_of(x), x=x, out=x, width=x.width)
         return self.overwritten(x)
@@ -473,6 +478,13 @@ class Layers:
         """x * y, in place of `x`."""
         self.graph.add(multiply, tokens=self.graph.rows_of(x), x=x, y=y, out=x, width=x.width)
         return self.overwritten(x)
+
+    def lerp(self, x: Value, y: Value, shares: QTensor | Value) -> Value:
+        """x + (y - x) * shares, for x and y (tokens, width) and shares (width,), or of each token -> a new value."""
+        g, out = self.graph, self.graph.value(x.width)
+        factors, row = (shares, 4 * x.width) if isinstance(shares, Value) else (shares.address, 0)
+        g.add(lerp, tokens=g.rows_of(x), x=x, y=y, out=out, factors=factors, factors_row=row, width=x.width)
+        return out
 
     def scale(self, x: Value, factor: float) -> Value:
         """x * factor, in place; records nothing for a factor of 1."""

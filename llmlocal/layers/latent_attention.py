@@ -77,19 +77,21 @@ def latent_attention(
     s: LatentSizes,
     w: Weights,
     x: Value,
-    rope: Rope,
+    rope: Rope | None,
     position_scale: tuple[float, int] | None = None,
 ) -> Value:
     """Attention of x (tokens, width) over cached latents -> (tokens, width).
 
-    `position_scale`: queries are multiplied by a factor of their position, see `Layers.position_scale`.
+    Without `rope`, no part of queries and keys is rotated. `position_scale`: queries are multiplied by a factor of
+    their position, see `Layers.position_scale`.
     """
     k_b, v_b = absorbed(g, h, s, w)
     q, packed = _queries_and_latents(g, h, s, w, x)
     latent = g.norm(g.columns(packed, first=0, width=s.latent), w.vector("attn_kv_a_norm.weight", s.latent), h.eps)
     key = g.columns(packed, first=s.latent, width=s.rotary)
     rotated = g.columns(q, first=s.plain, width=s.rotary, groups=h.heads)
-    g.apply_rope(rope, rotated, key, head_dim=s.rotary)
+    if rope is not None:
+        g.apply_rope(rope, rotated, key, head_dim=s.rotary)
     size = s.latent + s.rotary
     cached, queries = g.graph.value(size), g.graph.value(h.heads * size)
     g.copy_columns(latent, cached, 0, first=0, width=s.latent)

@@ -147,7 +147,7 @@ def cached_layers(metadata: Mapping[str, Any]) -> list[CachedLayer]:
     layers = min(arch_value(metadata, "block_count") or 0, MAX_LAYERS)
     if latent := arch_value(metadata, "attention.kv_lora_rank"):  # one vector is key and value of all heads
         size = latent + (arch_value(metadata, "rope.dimension_count") or 0)
-        return [CachedLayer(1, 0, size)] * min(layers, run_blocks(metadata))
+        return [CachedLayer(1, 0, size)] * min(layers, attention_blocks(metadata))
     keys, values = head_sizes(metadata)
     if arch_value(metadata, "decoder_start_token_id") is not None:  # and as many of the text that an encoder reads
         decoder = arch_value(metadata, "decoder_block_count")

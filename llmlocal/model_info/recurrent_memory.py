@@ -52,23 +52,37 @@ def mixed_values(metadata: Mapping[str, Any]) -> int:
     """Activations of a recurrent layer for each token."""
     if arch_value(metadata, "shortconv.l_cache"):
         return 4 * (arch_value(metadata, "embedding_length") or 0)
-    return 2 * _channels(metadata) + 2 * (arch_value(metadata, "ssm.inner_size") or 0)
+    return 2 * _channels(metadata) + 2 * _inner(metadata)
 
 
 def conv_state(metadata: Mapping[str, Any]) -> int:
-    """Numbers in the state of a short convolution, 0 where the model has none."""
+    """Numbers in the state of a short convolution or a token shift, 0 where the model has none."""
+    if arch_value(metadata, "wkv.head_size"):  # of RWKV: the token before, for each of two mixes
+        return 2 * (arch_value(metadata, "embedding_length") or 0)
     size = arch_value(metadata, "shortconv.l_cache") or arch_value(metadata, "ssm.conv_kernel") or 0
     return max(size - 1, 0) * _channels(metadata)
 
 
 def scan_state(metadata: Mapping[str, Any]) -> int:
     """Numbers in the state of a delta rule or a scan, 0 where the model has none."""
-    return (arch_value(metadata, "ssm.inner_size") or 0) * (arch_value(metadata, "ssm.state_size") or 0)
+    names = ("kda.head_dim", "wkv.head_size", "ssm.state_size")
+    return _inner(metadata) * next((size for name in names if (size := arch_value(metadata, name))), 0)
+
+
+def _inner(metadata: Mapping[str, Any]) -> int:
+    """Width of all heads of a delta rule or a scan."""
+    if arch_value(metadata, "wkv.head_size"):
+        return arch_value(metadata, "embedding_length") or 0
+    if dim := arch_value(metadata, "kda.head_dim"):  # as many heads as attention has
+        return dim * (arch_value(metadata, "attention.head_count") or 0)
+    return arch_value(metadata, "ssm.inner_size") or 0
 
 
 def _channels(metadata: Mapping[str, Any]) -> int:
     """Channels of the convolution."""
     if arch_value(metadata, "shortconv.l_cache"):
         return arch_value(metadata, "embedding_length") or 0
+    if arch_value(metadata, "kda.head_dim") or arch_value(metadata, "wkv.head_size"):
+        return 3 * _inner(metadata)
     groups, size = arch_value(metadata, "ssm.group_count") or 0, arch_value(metadata, "ssm.state_size") or 0
-    return (arch_value(metadata, "ssm.inner_size") or 0) + 2 * groups * size
+    return _inner(metadata) + 2 * groups * size

@@ -24,14 +24,16 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return pre_norm_decoder(g, h, w, vocab, lambda h, b, x: attention(g, h, b, x, rope), blocks_with_experts(g, c, h))
 
 
-def blocks_with_experts(g: Layers, c: Config, h: Hyperparameters, *, gating: int = SIGMOID) -> Sublayer:
+def blocks_with_experts(
+    g: Layers, c: Config, h: Hyperparameters, *, gating: int = SIGMOID, normalize: bool = False
+) -> Sublayer:
     """The feed-forward: an MLP in the leading dense blocks, experts and shared experts in the others.
 
-    `gating` is that of files without the key.
+    `gating`, and whether to `normalize` weights of experts, are those of files without the keys.
     """
     e = Experts.read(c, h, gating=gating)
     e = replace(e, shared_ffn=(e.shared_ffn or e.ffn) * c.integer("expert_shared_count", 1, 1 << 10))
-    normalize = c.flag("expert_weights_norm", False)
+    normalize = c.flag("expert_weights_norm", normalize)
     dense = [f"blk.{i}." for i in range(c.integer("leading_dense_block_count", 0, h.blocks, 0))]
 
     def feed_forward(h: Hyperparameters, b: Weights, x: Value) -> Value:

@@ -1,4 +1,4 @@
-"""Addition, products, scaling and soft capping of activations, element by element."""
+"""Addition, products, interpolation, scaling and soft capping of activations, element by element."""
 
 from __future__ import annotations
 
@@ -74,6 +74,29 @@ def scale_columns(v: InstructionSet) -> Any:
         count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             row(x + 4 * width * t, factors, out + 4 * width * t, width)
+            t = v.take_work(counter, 1)
+
+    return run
+
+
+@kernel("tokens x y out factors factors_row width")
+def lerp(v: InstructionSet) -> Any:
+    """out = x + (y - x) * factors, all (tokens, width) float32; out may be x or y.
+
+    `factors_row` are the bytes from one token's factors to the next, 0 where all have the same.
+    """
+    f32x8 = v.f32x8
+
+    def run(counter, ith, nth, tokens, x, y, out, factors, factors_row, width):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
+        while t < count:
+            row, by = 4 * width * t, factors + factors_row * t
+            for i in range(0, 4 * (width - 7), 32):
+                a, b = v.load(f32x8, x + row + i), v.load(f32x8, y + row + i)
+                v.store(out + row + i, v.fma(b - a, v.load(f32x8, by + i), a))
+            for i in range(4 * (width // 8 * 8), 4 * width, 4):
+                c = v.load_f32(x + row + i)
+                v.store(out + row + i, c + (v.load_f32(y + row + i) - c) * v.load_f32(by + i))
             t = v.take_work(counter, 1)
 
     return run

@@ -1,6 +1,7 @@
 """The gated delta rule: a matrix for each head that forgets, and corrects what it holds under a key to the new value.
 
-Yang et al. 2024, arXiv 2412.06464. Columns of the matrix do not depend on each other: a thread takes a tile of some of
+Yang et al. 2024, arXiv 2412.06464. In Kimi Delta Attention (Kimi Team 2025, arXiv 2510.26692) each channel of the keys,
+a row of the matrix, forgets at a rate of its own. Columns do not depend on each other: a thread takes a tile of some of
 them, which stays in its cache while it goes through the tokens of a run. Each token has the same operations in prefill
 and in decode, so results depend neither on threads nor on where batches begin. (Chunks of tokens as matrix products
 would save no arithmetic on a CPU: see docs/decisions/0009-recurrent-states-in-slots.md.)
@@ -29,7 +30,8 @@ class Arguments(NamedTuple):
     """`runs`, `run_starts`, `segments`, `state`, `slot_bytes`: see `StateCache`.
 
     `x` (tokens, (2 * key_heads + heads) * dim): queries and keys of `key_heads`, values of `heads`. `decay` and `beta`
-    are (tokens, heads), `out` (tokens, heads * dim); all float32. Head h has the key head h // group % key_heads.
+    are (tokens, heads), `out` (tokens, heads * dim); all float32. A decay by channel is (tokens, heads * dim). Head h
+    has the key head h // group % key_heads.
     A state holds (heads, dim / columns, dim, columns): the tiles of each head, rows by key.
     """
 
@@ -53,29 +55,31 @@ def gated_delta_reference(
 ) -> tuple[Floats, Floats]:
     """q, k, v (tokens, heads, dim), decay and beta (tokens, heads), state (heads, dim, dim) -> out as v, new state.
 
-    Queries and keys are normed to length 1, queries divided by sqrt(dim). For each token the state decays, the value it
-    gives for the key is moved towards `v` by the share `beta`, and the query reads it.
+    `decay` may also be (tokens, heads, dim), of each channel of the keys. Queries and keys are normed to length 1,
+    queries divided by sqrt(dim). For each token the state decays, the value it gives for the key is moved towards `v`
+    by the share `beta`, and the query reads it.
     """
     import numpy as np
 
     q, k = (x / np.sqrt((x * x).sum(-1, keepdims=True) + EPS) for x in (q, k))
     out, state = np.empty_like(v), state.copy()
+    decay = decay.reshape(*beta.shape, -1, 1)
     for t in range(len(v)):
-        state *= decay[t, :, None, None]
+        state *= decay[t]
         change = beta[t, :, None] * (v[t] - np.einsum("hk,hkv->hv", k[t], state))
         state += k[t, :, :, None] * change[:, None, :]
         out[t] = np.einsum("hk,hkv->hv", q[t], state) / np.sqrt(q.shape[-1])
     return out, state
 
 
-def gated_delta(dim: int) -> Kernel:
-    """The kernel for heads of `dim`, a multiple of 8."""
-    width = columns(dim)
-    return Kernel(f"gated_delta_{width}", Arguments._fields, lambda v: _build(v, width))
+def gated_delta(dim: int, *, by_channel: bool = False) -> Kernel:
+    """The kernel for heads of `dim`, a multiple of 8, whose channels decay alike or `by_channel`."""
+    width, name = columns(dim), "channel_gated_delta" if by_channel else "gated_delta"
+    return Kernel(f"{name}_{width}", Arguments._fields, lambda v: _build(v, width, by_channel))
 
 
-def _build(v: InstructionSet, width: int) -> Any:
-    step = _token(v, width)
+def _build(v: InstructionSet, width: int, by_channel: bool) -> Any:
+    step = _token(v, width, by_channel)
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
@@ -92,9 +96,9 @@ def _build(v: InstructionSet, width: int) -> Any:
                 source = a.state + a.slot_bytes * v.load_i64(segment + 16) + tile_bytes * tile
                 target = a.state + a.slot_bytes * v.load_i64(segment + 24) + tile_bytes * tile
                 for t in range(v.load_i64(segment), v.load_i64(segment + 8)):
-                    q, gates = queries + row * t, 4 * (a.heads * t + head)
-                    decay, beta = v.load_f32(a.decay + gates), v.load_f32(a.beta + gates)
-                    out = a.out + 4 * (a.dim * (a.heads * t + head) + column)
+                    q, at = queries + row * t, a.heads * t + head
+                    decay, beta = a.decay + 4 * (a.dim * at if by_channel else at), v.load_f32(a.beta + 4 * at)
+                    out = a.out + 4 * (a.dim * at + column)
                     step(source, target, q, q + 4 * a.dim * a.key_heads, values + row * t, decay, beta, out, a.dim)
                     source = target
             item = v.take_work(counter, 1)
@@ -102,10 +106,11 @@ def _build(v: InstructionSet, width: int) -> Any:
     return run
 
 
-def _token(v: InstructionSet, width: int) -> Any:
-    """`(source, target, q, k, value, decay, beta, out, dim)`: one token on one tile.
+def _token(v: InstructionSet, width: int, by_channel: bool) -> Any:
+    """`(source, target, q, k, value, decays, beta, out, dim)`: one token on one tile.
 
-    The output is read from the state before it changes: S q = decay S' q + (k q) change.
+    The output is read from the state before it changes: S q = decay S' q + (k q) change. Channels that decay alike need
+    their decay once, after the sums over them.
     """
     f32x8, n = v.f32x8, width // 8
     zeros, add, writes = tile_parts(v, width)
@@ -119,7 +124,17 @@ def _token(v: InstructionSet, width: int) -> Any:
 
     says = v.unroll_map(n, say)
 
-    def step(source, target, q, k, value, decay, beta, out, dim):
+    @v.jitable
+    def of_channel(p, decays, i):
+        x = v.load_splat(f32x8, p + 4 * i)
+        return x * v.load_splat(f32x8, decays + 4 * i) if by_channel else x
+
+    @v.jitable
+    def kept(decay, decays, i):
+        return v.load_splat(f32x8, decays + 4 * i) if by_channel else decay
+
+    def step(source, target, q, k, value, decays, beta, out, dim):
+        decay = v.float32(1) if by_channel else v.load_f32(decays)
         qq, kk, qk = v.zero(f32x8), v.zero(f32x8), v.zero(f32x8)
         for i in range(0, dim, 8):
             x, y = v.load(f32x8, q + 4 * i), v.load(f32x8, k + 4 * i)
@@ -130,15 +145,15 @@ def _token(v: InstructionSet, width: int) -> Any:
         seen, read = zeros(), zeros()
         for i in range(dim):
             p = source + 4 * width * i
-            seen = add(seen, v.load_splat(f32x8, k + 4 * i), p)
-            read = add(read, v.load_splat(f32x8, q + 4 * i), p)
+            seen = add(seen, of_channel(k, decays, i), p)
+            read = add(read, of_channel(q, decays, i), p)
         change = change_of(seen, value, v.splat(f32x8, decay * k_scale), v.splat(f32x8, beta))
         share = v.reduce_add(qk) * q_scale * k_scale
         says(read, change, v.splat(f32x8, decay * q_scale), v.splat(f32x8, share), out)
         by, keep = v.splat(f32x8, k_scale), v.splat(f32x8, decay)
         for i in range(dim):
             at = 4 * width * i
-            writes(source + at, target + at, keep, v.load_splat(f32x8, k + 4 * i) * by, change)
+            writes(source + at, target + at, kept(keep, decays, i), v.load_splat(f32x8, k + 4 * i) * by, change)
 
     return v.jitable(step)
 
@@ -169,6 +184,32 @@ def delta_gates(v: InstructionSet) -> Any:
                 x, by = v.load_splat(f32x8, a + 4 * i), v.load_splat(f32x8, rate + 4 * i)
                 v.store(a + 4 * i, v.reduce_add(lane(decay(x, by, v.load_splat(f32x8, bias + 4 * i)))))
                 v.store(b + 4 * i, v.reduce_add(lane(gated(one, v.load_splat(f32x8, b + 4 * i)))))
+            t = v.take_work(counter, 1)
+
+    return run
+
+
+def channel_decay_reference(x: Floats, rate: Floats, bias: Floats) -> Floats:
+    """exp(rate softplus(x + bias)) of x (tokens, width)."""
+    import numpy as np
+
+    out: Floats = np.exp(rate * np.logaddexp(0, x + bias))
+    return out
+
+
+@kernel("tokens x rate bias width")
+def channel_decay(v: InstructionSet) -> Any:
+    """`channel_decay_reference` in place of x (tokens, width) float32; rate, bias (width,) float32; width 8 n."""
+    f32x8 = v.f32x8
+    power, plus = exp(v, v.f32x8, v.i32x8), softplus(v, v.f32x8, v.i32x8)
+
+    def run(counter, ith, nth, tokens, x, rate, bias, width):
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
+        while t < count:
+            for i in range(0, 4 * width, 32):
+                at = x + 4 * width * t + i
+                by = plus(v.load(f32x8, at) + v.load(f32x8, bias + i))
+                v.store(at, power(by * v.load(f32x8, rate + i)))
             t = v.take_work(counter, 1)
 
     return run

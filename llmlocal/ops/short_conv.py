@@ -69,6 +69,18 @@ def gated_conv_reference(x: Floats, state: Floats, weight: Floats, bias: Floats)
     return after * out, state
 
 
+def plain_conv(size: int) -> Kernel:
+    """The convolution of `size` inputs."""
+
+    def build(v: InstructionSet) -> Any:
+        def read(load: Any) -> Any:
+            return v.jitable(lambda p, channels: load(v.f32x8, p))
+
+        return _build(v, size, read, lambda load: v.jitable(lambda out, p, channels: out))
+
+    return Kernel(f"plain_conv_{size}", Arguments._fields, build)
+
+
 def silu_conv(size: int) -> Kernel:
     """The convolution of `size` inputs followed by SiLU."""
 

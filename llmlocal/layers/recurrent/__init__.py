@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from ...ops.gated_delta import delta_gates, gated_delta
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ops.gated_delta import channel_decay, delta_gates, gated_delta
 from ...ops.short_conv import gated_conv, silu_conv
 from ...quant.jit.kernel import Kernel
 from ...quant.tensor import QTensor
@@ -17,7 +20,7 @@ def gated_short_conv(g: Layers, x: Value, weight: QTensor) -> Value:
 
     `weight` (channels, size) float32, the last column for the newest input.
     """
-    return _conv(g, gated_conv(weight.k), x, 0, weight, None)
+    return short_conv(g, gated_conv(weight.k), x, _taps(weight))
 
 
 def silu_short_conv(g: Layers, x: Value, weight: QTensor, bias: QTensor | None = None, *, first: int = 0) -> Value:
@@ -25,12 +28,32 @@ def silu_short_conv(g: Layers, x: Value, weight: QTensor, bias: QTensor | None =
 
     `weight` (channels, size) float32, the last column for the newest input; `bias` (channels,).
     """
-    return _conv(g, silu_conv(weight.k), x, first, weight, bias)
+    return short_conv(g, silu_conv(weight.k), x, _taps(weight), bias, first=first)
 
 
-def _conv(g: Layers, kernel: Kernel, x: Value, first: int, weight: QTensor, bias: QTensor | None) -> Value:
-    channels, size = weight.shape
-    out, taps = g.graph.value(channels), weight.dequantize().reshape(channels, size)
+def silu_short_convs(g: Layers, xs: Sequence[Value], weights: Sequence[QTensor]) -> Value:
+    """As `silu_short_conv` of several values, each with a weight of its own; the results lie side by side."""
+    together, at = g.graph.value(sum(x.width for x in xs)), 0
+    for x in xs:
+        g.copy_columns(x, together, at, first=0, width=x.width)
+        at += x.width
+    taps = np.concatenate([_taps(weight) for weight in weights])
+    return short_conv(g, silu_conv(weights[0].k), together, taps)
+
+
+def _taps(weight: QTensor) -> NDArray[np.float32]:
+    return weight.dequantize().reshape(-1, weight.k)
+
+
+def short_conv(
+    g: Layers, kernel: Kernel, x: Value, taps: NDArray[np.float32], bias: QTensor | None = None, *, first: int = 0
+) -> Value:
+    """A convolution by `kernel`, of `ops.short_conv`, of columns from `first` on of x (tokens, width).
+
+    `taps` (channels, size), the last column for the newest input; `bias` (channels,) -> (tokens, channels).
+    """
+    channels, size = taps.shape
+    out = g.graph.value(channels)
     g.graph.add(
         kernel,
         **g.states.arguments(g.states.add_layer((size - 1) * channels)),
@@ -55,7 +78,6 @@ def gated_delta_rule(
     multiple of 8.
     """
     heads = alpha.width
-    out = g.graph.value(heads * dim)
     g.graph.add(
         delta_gates,
         tokens=g.graph.batch.tokens,
@@ -65,11 +87,31 @@ def gated_delta_rule(
         bias=bias.address,
         heads=heads,
     )
+    return _delta_rule(g, gated_delta(dim), x, alpha, beta, dim=dim, group=group)
+
+
+def channel_gated_delta_rule(
+    g: Layers, x: Value, alpha: Value, beta: Value, rate: QTensor, bias: QTensor, *, dim: int
+) -> Value:
+    """The gated delta rule of Kimi Delta Attention over queries, keys and values in x (tokens, 3 * heads * dim).
+
+    alpha (tokens, heads * dim) and beta (tokens, heads) are overwritten: each channel of the keys decays by
+    exp(rate softplus(alpha + bias)), with the rate (heads, 1) of its head and a bias (heads * dim,) of its own, both
+    float32. `dim` is a multiple of 8. Kimi Team 2025, arXiv 2510.26692.
+    """
+    rates, width = g.constant(rate.dequantize().reshape(-1).repeat(dim)), alpha.width
+    g.graph.add(channel_decay, tokens=g.graph.batch.tokens, x=alpha, rate=rates, bias=bias.address, width=width)
+    return _delta_rule(g, gated_delta(dim, by_channel=True), x, alpha, g.sigmoid(beta), dim=dim, group=1)
+
+
+def _delta_rule(g: Layers, kernel: Kernel, x: Value, decay: Value, beta: Value, *, dim: int, group: int) -> Value:
+    heads = beta.width
+    out = g.graph.value(heads * dim)
     g.graph.add(
-        gated_delta(dim),
+        kernel,
         **g.states.arguments(g.states.add_layer(heads * dim * dim)),
         x=x,
-        decay=alpha,
+        decay=decay,
         beta=beta,
         out=out,
         heads=heads,
