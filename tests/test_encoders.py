@@ -30,6 +30,8 @@ from llmlocal.gguf import open_gguf
 from llmlocal.gguf.reader import GGUFFile
 from llmlocal.hf.config import Settings
 from llmlocal.hf.folder import Folder
+from llmlocal.model_info.describe import describe
+from llmlocal.model_info.text_memory import relative_scores, text_memory
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
 from llmlocal.runtime.graph import Graph
@@ -215,6 +217,24 @@ def test_the_token_for_classifiers_is_a_part_of_its_own(tmp_path: Path) -> None:
     as_named, also_named, as_typed, plain = results
     assert np.array_equal(as_named, as_typed) and np.array_equal(as_named, also_named)
     assert nmse(as_named, plain) > 1e-6
+
+
+# ---- memory --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "scores"), [("bert", False), ("deberta-v2", True), ("xlnet", True)])
+def test_prediction_is_what_an_encoder_takes(case: str, scores: bool, tmp_path: Path) -> None:
+    """Scores by distance, which are larger than all else, among it."""
+    write_folder(case, tmp_path)
+    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", "F32").path) as gguf:
+        encoder, told = opened(case, gguf, 1), text_memory(gguf.metadata, gguf.tensors, 40)
+        taken = sum(part.nbytes for part in (*encoder._program.memory, *encoder._layers._constants))
+        assert told.cache == encoder._layers.cache.nbytes
+        assert told.scratch == pytest.approx(taken, rel=0.3)
+        without = told.scratch - relative_scores(gguf.metadata, 40)
+        assert (without < 0.7 * taken) is scores
+        assert describe(gguf, 40).memory == told
+        encoder.close()
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 A line of the file is a text. PYTHON is an interpreter that has the peer's package, FOLDER the Hugging Face folder that
 the GGUF file was made of. All engines stay loaded; while one measures, the others sleep. llmlocal counts the tokens;
-processor time is that of all threads. A text longer than the model reads is cut.
+processor time is that of all threads. Texts longer than the model reads are left out: engines cut them differently.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -56,11 +57,11 @@ def sentence_engine(folder: str, threads: int) -> Embed:
 ENGINES = {OURS: llmlocal_engine, LLAMA_CPP: llama_cpp_engine, SENTENCE: sentence_engine}
 
 
-def serve(name: str, model: str, lines: str, count: int, threads: int) -> None:
+def serve(name: str, model: str, lines: str, threads: int) -> None:
     """A worker: load, warm up, and for every line of stdin, the path for the vectors, run once and say how long."""
     import numpy as np
 
-    texts = read(Path(lines), count)
+    texts: list[str] = json.loads(Path(lines).read_text())
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print goes to stderr
     embed = ENGINES[name](model, threads)
@@ -72,11 +73,6 @@ def serve(name: str, model: str, lines: str, count: int, threads: int) -> None:
         seconds, cpu = time.perf_counter() - start, time.process_time() - before
         np.save(path.strip(), np.asarray(vectors, np.float32))
         print(json.dumps([seconds, cpu]), file=answers)
-
-
-def read(path: Path, count: int) -> list[str]:
-    """The first `count` lines that hold more than spaces."""
-    return [line.strip() for line in path.read_text().split("\n") if line.strip()][:count]
 
 
 class Worker:
@@ -105,8 +101,8 @@ class Worker:
         return self._process.stdout.readline().strip()
 
 
-def tokens_of(model: Path, texts: Sequence[str]) -> int:
-    """Tokens of all texts together, as the model reads them."""
+def read(path: Path, model: Path, count: int) -> tuple[list[str], int]:
+    """The first `count` lines that hold more than spaces and that the model reads whole, and all their tokens."""
     from llmlocal.embedding.embedder import text_limit
     from llmlocal.embedding.settings import EmbeddingSettings
     from llmlocal.gguf import open_gguf
@@ -115,14 +111,16 @@ def tokens_of(model: Path, texts: Sequence[str]) -> int:
     with open_gguf(model) as gguf:
         longest = text_limit(gguf, EmbeddingSettings.read(gguf.metadata, str(model)), None)
         encode = load(gguf.metadata).encode
-        return sum(min(longest, len(encode(text))) for text in texts)
+        lines = [line.strip() for line in path.read_text().split("\n") if line.strip()]
+        sizes = ((line, len(encode(line))) for line in lines)
+        found = list(islice((pair for pair in sizes if pair[1] <= longest), count))
+    return [line for line, _ in found], sum(n for _, n in found)
 
 
 def measure(args: argparse.Namespace) -> None:
     import numpy as np
 
-    texts = read(args.lines, args.count)
-    tokens = tokens_of(args.model, texts)
+    texts, tokens = read(args.lines, args.model, args.count)
     print(f"{len(texts)} texts, {tokens} tokens, {args.threads} threads", flush=True)
     peers = [(OURS, sys.executable, str(args.model))]
     for text in args.peer:
@@ -131,7 +129,9 @@ def measure(args: argparse.Namespace) -> None:
         peers.append((name, python, folder or str(args.model)))
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        rest = [str(args.lines), str(args.count), str(args.threads)]
+        lines = scratch / "lines.json"
+        lines.write_text(json.dumps(texts))
+        rest = [str(lines), str(args.threads)]
         workers = [Worker(name, python, [model, *rest]) for name, python, model in peers]
         for worker in workers:
             stack.callback(worker.close)
@@ -153,8 +153,8 @@ def measure(args: argparse.Namespace) -> None:
 
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
-        name, model, lines, count, threads = sys.argv[2:]
-        serve(name, model, lines, int(count), int(threads))
+        name, model, lines, threads = sys.argv[2:]
+        serve(name, model, lines, int(threads))
         return
     parser = argparse.ArgumentParser(description="Time the vectors of texts in llmlocal and its peers, in turn.")
     parser.add_argument("model", type=Path)

@@ -10,7 +10,7 @@ from .. import tokenizer as tokenizers
 from ..encoder import Encoder
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
-from ..model_info.memory_limit import check_memory
+from ..model_info.memory_limit import check_text_memory
 from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
 from .embedder import text_limit
@@ -46,7 +46,7 @@ class Reranker(TextModel):
             settings, tokenizer = EmbeddingSettings.read(gguf.metadata, str(gguf.path)), tokenizers.load(gguf.metadata)
             pooling, longest = rank_pooling(gguf), text_limit(gguf, settings, n_ctx)
             if not force:
-                check_memory(gguf.metadata, gguf.tensors, longest)
+                check_text_memory(gguf.metadata, gguf.tensors, longest)
             prompt = RankPrompt.read(gguf.metadata, str(gguf.path))
             labels = gguf.metadata.get(f"{gguf.metadata['general.architecture']}.classifier.output_labels")
             judges = prompt is not None and says_yes_or_no(labels)
