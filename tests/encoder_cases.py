@@ -78,6 +78,9 @@ ALBERT |= {"num_hidden_groups": 2, "inner_group_num": 1}
 DEBERTA = ENCODER | {"model_type": "deberta-v2", "relative_attention": True, "position_biased_input": False}
 DEBERTA |= {"type_vocab_size": 0, "pos_att_type": "p2c|c2p", "max_relative_positions": -1, "position_buckets": 8}
 DEBERTA |= {"share_att_key": True, "norm_rel_ebd": "layer_norm"}
+DEBERTA_1 = {key: value for key, value in DEBERTA.items() if key not in ("position_buckets", "norm_rel_ebd")}
+DEBERTA_1 = {**DEBERTA_1, "model_type": "deberta", "max_relative_positions": 20}
+DEBERTA_1.pop("share_att_key")
 XLNET = {"model_type": "xlnet", "vocab_size": VOCAB, "d_model": 32, "d_inner": 56, "n_layer": 2, "n_head": 4}
 XLNET |= {"layer_norm_eps": 1e-5, "ff_activation": "gelu"}
 
@@ -136,6 +139,9 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "deberta-v2-masked": ("DebertaV2ForMaskedLM", DEBERTA),
     "deberta-v2-classifier": ("DebertaV2ForSequenceClassification", DEBERTA | LABELS),
+    "deberta": ("DebertaModel", DEBERTA_1),
+    "deberta-masked": ("DebertaForMaskedLM", DEBERTA_1 | {"max_relative_positions": -1, "legacy": False}),
+    "deberta-classifier": ("DebertaForSequenceClassification", DEBERTA_1 | LABELS),
     "xlnet": ("XLNetModel", XLNET),
     "xlnet-classifier": ("XLNetForSequenceClassification", XLNET | LABELS),
     "t5encoder": ("T5EncoderModel", T5),

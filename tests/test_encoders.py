@@ -327,6 +327,7 @@ def test_missing_and_misshapen_tensors_are_refused(model: tuple[str, Path]) -> N
         ("deberta-v2", {"relative_attention": False}),
         ("deberta-v2", {"position_biased_input": True}),
         ("deberta-v2", {"embedding_size": 16}),
+        ("deberta", {"talking_head": True}),
         ("xlnet", {"attn_type": "uni"}),
         ("xlnet", {"bi_data": True}),
         ("xlnet", {"clamp_len": 4}),
