@@ -117,6 +117,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "distilbert": ("DistilBertModel", DISTILBERT),
     "distilbert-masked": ("DistilBertForMaskedLM", DISTILBERT),
     "modern-bert": ("ModernBertModel", MODERN),
+    "modern-bert-silu": ("ModernBertModel", MODERN | {"hidden_activation": "silu", "num_hidden_layers": 2}),
     "modern-bert-masked": ("ModernBertForMaskedLM", MODERN),
     "modern-bert-classifier": ("ModernBertForSequenceClassification", MODERN | LABELS | {"classifier_pooling": "mean"}),
     "eurobert": ("EuroBertModel", EUROBERT),

@@ -48,7 +48,7 @@ def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
     """down(gelu_erf(gate x) * up x); newer files have gate and up as one matrix, gate first."""
     if w.has("ffn_gate.weight"):
         return gated_mlp(g, h, w, x, g.geglu_erf)
-    return fused_mlp(g, h, w, x)
+    return fused_mlp(g, h, w, x, g.geglu_erf)
 
 
 def keys(s: Settings) -> Keys:
