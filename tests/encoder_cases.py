@@ -62,7 +62,7 @@ GEMMA = DECODER | CASES_OF_DECODERS["gemma3"][1] | {"use_bidirectional_attention
 GEMMA |= {"rope_scaling": None}
 NOMIC = ENCODER | {"model_type": "nomic_bert", "hidden_act": "silu"}
 NOMIC |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}
-NOMIC_MOE = {"model_type": "nomic_bert", "vocab_size": VOCAB, "n_embd": 32, "n_inner": 56, "n_layer": 4, "n_head": 4}
+NOMIC_MOE = {"model_type": "nomic_bert", "vocab_size": VOCAB, "n_embd": 32, "n_inner": 56, "n_layer": 2, "n_head": 4}
 NOMIC_MOE |= {"n_positions": 2048, "layer_norm_epsilon": 1e-5, "activation_function": "gelu", "type_vocab_size": 1}
 NOMIC_MOE |= {"num_experts": 4, "moe_top_k": 2, "moe_every_n_layers": 2, "moe_normalize_expert_weights": False}
 NOMIC_MOE |= {"rotary_emb_base": 300.0, "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False, "prenorm": False}
@@ -141,8 +141,6 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "deberta-v2-masked": ("DebertaV2ForMaskedLM", DEBERTA),
     "deberta-v2-classifier": ("DebertaV2ForSequenceClassification", DEBERTA | LABELS),
     "deberta": ("DebertaModel", DEBERTA_1),
-    "deberta-masked": ("DebertaForMaskedLM", DEBERTA_1 | {"max_relative_positions": -1, "legacy": False}),
-    "deberta-classifier": ("DebertaForSequenceClassification", DEBERTA_1 | LABELS),
     "xlnet": ("XLNetModel", XLNET),
     "xlnet-classifier": ("XLNetForSequenceClassification", XLNET | LABELS),
     "t5encoder": ("T5EncoderModel", T5),
