@@ -27,10 +27,9 @@ from .runtime.batch import Batch
 from .runtime.executor import ThreadTeam
 from .runtime.graph import Graph, Value
 from .runtime.kv_cache import PackedCache
+from .runtime.packed_texts import BATCH_TOKENS, batch_cells, batch_rows
 
-BATCH_TOKENS = 1024  # of a batch, unless a single text is longer
 BATCH_TEXTS = 256  # of a batch at most
-CELLS = 3 * BATCH_TOKENS  # for the keys of a batch: a text takes a multiple of 32
 MEAN, CLS, LAST = "mean", "cls", "last"
 POOLINGS = (MEAN, CLS, LAST)
 Rows = NDArray[np.float32]
@@ -61,8 +60,8 @@ class Encoder:
         self.gguf, self.pooling, self.n_ctx = gguf, pooling, n_ctx
         module = models.find(gguf.metadata.get("general.architecture"), str(gguf.path))
         config = Config(gguf.metadata, str(gguf.metadata["general.architecture"]), str(gguf.path))
-        self._batch = Batch(max(BATCH_TOKENS, n_ctx), rows)
-        graph, self._cells = Graph(self._batch, n_threads), max(CELLS, padded(n_ctx))
+        self._batch = Batch(batch_rows(n_ctx), rows)
+        graph, self._cells = Graph(self._batch, n_threads), batch_cells(n_ctx)
         self._layers, self.weights = _States(graph, PackedCache(n_ctx, self._cells)), Weights(gguf)
         self._vocab, decodes = logits_size(gguf), models.kind(module) == models.DECODER
         self._layers.causal = config.flag("attention.causal", decodes)

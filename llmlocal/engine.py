@@ -60,15 +60,13 @@ class Engine:
     ) -> None:
         """Check the model and record its program, which `load` makes ready to run; see `open` for the arguments.
 
-        Raises BadFileError for a wrong or unsupported model, UsageError for an encoder.
+        Raises BadFileError for a wrong or unsupported model, UsageError for an encoder or a reranker.
         """
         self.gguf, self.n_ctx, self.n_seqs, self.n_threads = gguf, n_ctx, n_seqs, n_threads
         self._owns_file = True
         self._team: ThreadTeam | None = None
         arch = gguf.metadata.get("general.architecture")
-        model = models.find(arch, str(gguf.path))
-        if models.kind(model) == models.ENCODER:
-            raise UsageError(f"{gguf.path}: {arch} is an encoder, it predicts no next token", "use llmlocal embed")
+        model = models.that_predicts(gguf.metadata, str(gguf.path))
         build = model.build
         self.n_vocab = logits_size(gguf)
         self._batch = Batch(ubatch, max_outputs)

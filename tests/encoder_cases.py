@@ -62,12 +62,25 @@ GEMMA = DECODER | CASES_OF_DECODERS["gemma3"][1] | {"use_bidirectional_attention
 GEMMA |= {"rope_scaling": None}
 NOMIC = ENCODER | {"model_type": "nomic_bert", "hidden_act": "silu"}
 NOMIC |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}}
+NOMIC_MOE = {"model_type": "nomic_bert", "vocab_size": VOCAB, "n_embd": 32, "n_inner": 56, "n_layer": 2, "n_head": 4}
+NOMIC_MOE |= {"n_positions": 2048, "layer_norm_epsilon": 1e-5, "activation_function": "gelu", "type_vocab_size": 1}
+NOMIC_MOE |= {"num_experts": 4, "moe_top_k": 2, "moe_every_n_layers": 2, "moe_normalize_expert_weights": False}
+NOMIC_MOE |= {"rotary_emb_base": 300.0, "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False, "prenorm": False}
+NOMIC_MOE |= {"qkv_proj_bias": True, "mlp_fc1_bias": True, "mlp_fc2_bias": True, "max_trained_positions": 2048}
+JINA_V2 = ENCODER | {"model_type": "bert", "position_embedding_type": "alibi", "feed_forward_type": "geglu"}
+JINA_V2 |= {"emb_pooler": "mean"}
+JINA_CODE = {"tokenizer_class": "RobertaTokenizer", "hidden_size": 48, "num_attention_heads": 3}
+JINA_V3 = ENCODER | {"model_type": "jina_embeddings_v3", "pad_token_id": 1, "type_vocab_size": 1}
+JINA_V3 |= {"rope_parameters": {"rope_type": "default", "rope_theta": 300.0}, "max_position_embeddings": 50}
 ELECTRA = {"model_type": "electra", **ENCODER, "embedding_size": 32}
 ALBERT = ENCODER | {"model_type": "albert", "hidden_act": "gelu_new", "embedding_size": 24, "num_hidden_layers": 4}
 ALBERT |= {"num_hidden_groups": 2, "inner_group_num": 1}
 DEBERTA = ENCODER | {"model_type": "deberta-v2", "relative_attention": True, "position_biased_input": False}
 DEBERTA |= {"type_vocab_size": 0, "pos_att_type": "p2c|c2p", "max_relative_positions": -1, "position_buckets": 8}
 DEBERTA |= {"share_att_key": True, "norm_rel_ebd": "layer_norm"}
+DEBERTA_1 = {key: value for key, value in DEBERTA.items() if key not in ("position_buckets", "norm_rel_ebd")}
+DEBERTA_1 = {**DEBERTA_1, "model_type": "deberta", "max_relative_positions": 20}
+DEBERTA_1.pop("share_att_key")
 XLNET = {"model_type": "xlnet", "vocab_size": VOCAB, "d_model": 32, "d_inner": 56, "n_layer": 2, "n_head": 4}
 XLNET |= {"layer_norm_eps": 1e-5, "ff_activation": "gelu"}
 
@@ -104,12 +117,17 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "distilbert": ("DistilBertModel", DISTILBERT),
     "distilbert-masked": ("DistilBertForMaskedLM", DISTILBERT),
     "modern-bert": ("ModernBertModel", MODERN),
+    "modern-bert-silu": ("ModernBertModel", MODERN | {"hidden_activation": "silu", "num_hidden_layers": 2}),
     "modern-bert-masked": ("ModernBertForMaskedLM", MODERN),
     "modern-bert-classifier": ("ModernBertForSequenceClassification", MODERN | LABELS | {"classifier_pooling": "mean"}),
     "eurobert": ("EuroBertModel", EUROBERT),
     "gemma-embedding": ("Gemma3TextModel", GEMMA),
     "qwen3": ("Qwen3Model", DECODER | {"model_type": "qwen3", "head_dim": 16, "tie_word_embeddings": True}),
     "nomic-bert": ("NomicBertModel", NOMIC),
+    "nomic-bert-moe": ("NomicBertModel", NOMIC_MOE),
+    "jina-bert-v2": ("JinaBertModel", JINA_V2),
+    "jina-bert-v2-code": ("JinaBertModel", JINA_V2 | JINA_CODE),
+    "jina-bert-v3": ("JinaEmbeddingsV3Model", JINA_V3),
     "electra": ("ElectraModel", ELECTRA),
     "electra-masked": ("ElectraForMaskedLM", ELECTRA),
     "albert": ("AlbertModel", ALBERT),
@@ -122,12 +140,14 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "deberta-v2-masked": ("DebertaV2ForMaskedLM", DEBERTA),
     "deberta-v2-classifier": ("DebertaV2ForSequenceClassification", DEBERTA | LABELS),
+    "deberta": ("DebertaModel", DEBERTA_1),
     "xlnet": ("XLNetModel", XLNET),
     "xlnet-classifier": ("XLNetForSequenceClassification", XLNET | LABELS),
     "t5encoder": ("T5EncoderModel", T5),
     "t5encoder-gated": ("T5EncoderModel", FLAN),
     "t5encoder-umt5": ("UMT5EncoderModel", UMT5),
 }
+PUBLISHED_WITH_CODE = ("nomic-bert-moe", "jina-bert-v2", "jina-bert-v2-code")  # not in transformers
 # Models that answer the texts; the result are the logits before each token of ANSWER and after the last.
 ANSWERING: dict[str, tuple[str, Mapping[str, Any]]] = {
     "t5": ("T5ForConditionalGeneration", T5),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import pack
@@ -36,6 +37,8 @@ class Case:
     shards: int = 1
     vocabulary: str = "bpe"
     files: dict[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    card: str = ""
 
 
 BASE: dict[str, Any] = {
@@ -56,6 +59,8 @@ BASE: dict[str, Any] = {
 }
 TINY = {"hidden_size": 32, "num_hidden_layers": 1, "tie_word_embeddings": True}
 LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+QWEN3 = BASE | {"model_type": "qwen3", "head_dim": 32, "rms_norm_eps": 1e-6}
+RERANKER = "---\nlicense: apache-2.0\n---\n# Qwen3-Reranker-Tiny\n"
 CASES = {
     "llama-tied-bf16": Case("LlamaForCausalLM", BASE | {"tie_word_embeddings": True}, "BF16", vocabulary="spm"),
     "llama-llama3-f16-shards": Case(
@@ -86,15 +91,22 @@ CASES = {
         "BF16",
         vocabulary="spm",
     ),
+    "qwen3-reranker-tied": Case(
+        "Qwen3ForCausalLM", QWEN3 | {"tie_word_embeddings": True}, "BF16", words=("yes", "no", *WORDS), card=RERANKER
+    ),
+    "qwen3-reranker": Case("Qwen3ForCausalLM", QWEN3, "BF16", words=("yes", "no", *WORDS), card=RERANKER),
 }
 
 
 def write_folder(path: Path, case: Case) -> Path:
     """Write the files of `case` into a new folder `path`."""
     path.mkdir(parents=True)
-    tokens = write_bpe(path) if case.vocabulary == "bpe" else write_spm(path)
+    words = case.words or WORDS
+    tokens = write_bpe(path, words=words) if case.vocabulary == "bpe" else write_spm(path)
     config = {"architectures": [case.cls], "vocab_size": tokens + 3} | case.config
     write_json(path / "config.json", config)
+    if case.card:
+        (path / "README.md").write_text(case.card)
     for name, content in case.files.items():
         write_json(path / name, content)
     write_weights(path, weights(config), case.dtype, case.shards)
@@ -127,6 +139,8 @@ def weights(c: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
         else:
             shapes |= {f"{block}mlp.{name}.weight": shape for name, shape in mlp.items()}
         shapes |= {f"{block}{n}_layernorm.weight": (width,) for n in ("input", "post_attention")}
+        if c["model_type"] == "qwen3":
+            shapes |= {f"{block}self_attn.{n}_norm.weight": (head,) for n in "qk"}
     if not c["tie_word_embeddings"]:
         shapes["lm_head.weight"] = (vocab, width)
     return {name: drawn(name, shape) for name, shape in shapes.items()}
@@ -176,10 +190,10 @@ def safetensors_bytes(tensors: dict[str, tuple[str, NDArray[Any]]]) -> bytes:
 # ---- vocabularies -------------------------------------------------------------------------------------------------
 
 
-def write_bpe(path: Path, pattern: str = LLAMA3) -> int:
+def write_bpe(path: Path, pattern: str = LLAMA3, words: Sequence[str] = WORDS) -> int:
     """A byte-level tokenizer.json with its companions; returns the number of tokens."""
     merges: dict[tuple[str, str], str] = {}
-    for word in WORDS:
+    for word in words:
         for text in (word, "Ġ" + word):
             for end in range(2, len(text) + 1):
                 merges.setdefault((text[: end - 1], text[end - 1]), text[:end])

@@ -13,15 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 from hf_folders import BASE, CASES, Case, write_folder
+from numpy.typing import NDArray
 
+from llmlocal.embedding.heads import classifier
+from llmlocal.embedding.settings import rank_pooling
+from llmlocal.encoder import Encoder
 from llmlocal.engine import Engine
+from llmlocal.errors import UsageError
 from llmlocal.gguf import Array, GGUFFile, open_gguf
 from llmlocal.gguf.values import TENSOR_TYPES
 from llmlocal.quantize.convert import convert_model
 
 GOLDEN = json.loads(lzma.decompress((Path(__file__).parent / "golden" / "convert.json.xz").read_bytes()))
 IDS = [1, 17, 200, 33, 290, 4, 99, 250]
-LONG = 32
+LAST, LONG = 3, 32
 # Said by us only: transformers has no default for it there, and it is what readers assume.
 SAID = {"mixtral": {"llama.attention.key_length", "llama.attention.value_length"}}
 
@@ -79,11 +84,25 @@ def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
     out = tmp_path / "model.gguf"
     convert_model(write_folder(tmp_path / "folder", CASES[name]), out, "f32")
     wanted = np.frombuffer(b64decode(GOLDEN[name]["logits"]), np.float32).astype(np.float64)
+    if "reranker" in name:
+        return check_yes_and_no(out, wanted.reshape(LAST, -1)[-1])
     engine = Engine.open(out, n_threads=1)
     wanted = wanted.reshape(-1, engine.n_vocab)
     engine.prefill(IDS[: len(IDS) - len(wanted)])
     ours = np.array([engine.decode(id).copy() for id in IDS[len(IDS) - len(wanted) :]])
     assert np.sum((ours - wanted) ** 2) <= 1e-6 * np.sum(wanted**2)
+
+
+def check_yes_and_no(path: Path, logits: NDArray[np.float64]) -> None:
+    """The head of a reranker gives the logits of these words after the last token, and nothing else."""
+    with open_gguf(path) as gguf:
+        encoder = Encoder(gguf, rank_pooling(gguf), 16, 1, classifier)
+        ours = encoder.run([IDS[:3], IDS])[1]
+        encoder.close()
+        wanted = logits[[list(gguf.metadata["tokenizer.ggml.tokens"]).index(word) for word in ("yes", "no")]]
+    assert np.abs(ours - wanted).max() <= 1e-4
+    with pytest.raises(UsageError, match="scores texts"):
+        Engine.open(path)
 
 
 @pytest.mark.parametrize("name", ["MistralForCausalLM", "Ministral3ForCausalLM"])

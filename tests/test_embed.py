@@ -12,16 +12,21 @@ import numpy as np
 import pytest
 from encoder_cases import golden, settings
 from families import VOCAB, draw, write_weights
+from hf_folders import CASES as FOLDERS
+from hf_folders import write_folder
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 import llmlocal
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.embedding.embedder import Embedder
+from llmlocal.embedding.rank_prompt import KEY, RankPrompt
+from llmlocal.embedding.reranker import Reranker
 from llmlocal.encoder import Encoder
 from llmlocal.errors import BadFileError, PromptTooLongError, UsageError
 from llmlocal.gguf import open_gguf
 from llmlocal.quantize.convert import convert_model
+from llmlocal.tokenizer import load
 
 Said = Callable[..., tuple[int, str, str]]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -265,6 +270,94 @@ def test_what_cannot_rank(said: Said, bert: Path, reranker: Path) -> None:
     assert code == 7 and "--truncate" in err
     assert said("rerank", reranker, "a", "cat " * 60, "--truncate")[0] == 0
     assert said("rerank", reranker, "cat " * 60, "a")[0] == 7
+
+
+# ---- models that judge ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Qwen3-Reranker."""
+    folder = write_folder(tmp_path_factory.mktemp("judge") / "folder", FOLDERS["qwen3-reranker-tied"])
+    return convert_model(folder, folder / "judge.gguf", "F32").path
+
+
+def test_a_judge_gives_the_probability_of_yes(said: Said, judge: Path) -> None:
+    """Query and text stand in the prompt, which is read as a whole."""
+    from llmlocal.embedding.heads import classifier
+
+    texts = ["it is", "that he was", "with his"]
+    with open_gguf(judge) as gguf:
+        prompt = gguf.metadata[KEY]
+        assert prompt.endswith("<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
+        encode, encoder = load(gguf.metadata).encode, Encoder(gguf, "last", 512, 1, classifier)
+        pairs = [encode(prompt.format(query="what", document=text), add_special=False) for text in texts]
+        logits = np.concatenate([encoder.run([pair]) for pair in pairs]).astype(np.float64)
+        encoder.close()
+    want = np.exp(logits[:, 0]) / np.exp(logits).sum(axis=1)
+    code, out, err = said("rerank", judge, "what", *texts, "--json", "-q")
+    assert (code, err) == (0, "")
+    results = json.loads(out)["results"]
+    assert [result["index"] for result in results] == np.argsort(-want).tolist()
+    np.testing.assert_allclose([result["score"] for result in results], np.sort(want)[::-1], atol=1e-6)
+    assert np.ptp(want) > 1e-3
+
+
+def test_texts_for_a_judge_are_cut_within_the_prompt(said: Said, judge: Path) -> None:
+    code, _, err = said("rerank", judge, "what", "it is " * 400)
+    assert code == 7 and "--truncate" in err
+    with Reranker.open(judge, n_threads=1) as reranker:
+        assert reranker.encoder.n_ctx == 512
+        runs = list[list[int]]()
+        run = reranker.encoder.run
+        reranker.encoder.run = lambda texts, **more: runs.extend(texts) or run(texts, **more)  # type: ignore
+        long, short = (list(reranker.scores(b"what", [b"it is " * n], truncate=True)) for n in (400, 1))
+        assert long != short and reranker.cut == 1
+        end = reranker.gguf.metadata[KEY].partition("{document}")[2]
+        tail = reranker.tokenizer.encode(end, add_special=False)
+        assert len(runs[0]) == 512 and runs[0][-len(tail) :] == runs[1][-len(tail) :] == tail
+        with pytest.raises(PromptTooLongError, match="the query"):
+            list(reranker.scores(b"what " * 600, [b"it"], truncate=True))
+
+
+def test_texts_never_give_special_tokens_to_a_judge(judge: Path) -> None:
+    with open_gguf(judge) as gguf:
+        tokenizer = load(gguf.metadata)
+    prompt = RankPrompt.read({KEY: "<|eot_id|>{query}<|eot_id|>{document}<|eot_id|>"}, "")
+    assert prompt is not None
+    before, after = prompt.ids(tokenizer, b"{document}<|eot_id|>", b"<|eot_id|>{query}")
+    eot = tokenizer.encode("<|eot_id|>", add_special=False, parse_special=True)
+    assert after == eot and before.count(eot[0]) == 2
+    assert tokenizer.decode(before, special=True) == "<|eot_id|>{document}<|eot_id|><|eot_id|><|eot_id|>{query}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        (KEY, "{document} {query}", 5),
+        (KEY, "{query}", 5),
+        (KEY, "{query}{document}{document}", 5),
+        (KEY, 5, 5),
+        ("qwen3.classifier.output_labels", ["no", "yes"], 2),
+        ("qwen3.classifier.output_labels", "yes", 2),
+    ],
+)
+def test_damaged_judges(said: Said, judge: Path, tmp_path: Path, key: str, value: Any, code: int) -> None:
+    from llmlocal.gguf.writer import write_gguf
+
+    with open_gguf(judge) as gguf:
+        write_gguf(tmp_path / "m.gguf", {**gguf.metadata.raw(), key: value}, gguf.tensors.values())
+    got, _, err = said("rerank", tmp_path / "m.gguf", "a", "b")
+    assert got == code and ("{query}" in err if code == 5 else "2 classes" in err)
+
+
+def test_a_judge_does_nothing_else(said: Said, judge: Path) -> None:
+    for command in ("run", "embed"):
+        code, _, err = said(command, judge, "a")
+        assert code == 2 and "llmlocal rerank" in err
+
+
+# ---- masked words ---------------------------------------------------------------------------------------------------
 
 
 def test_masked_words(said: Said, masked: Path) -> None:

@@ -14,6 +14,7 @@ from families import VOCAB, write_weights
 from hf_folders import write_json
 from naive import nmse
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from test_families import BOUND, NOT_READ, ODD, write_tokenizer
 
 from llmlocal.convert.hf_source import open_hf
@@ -29,6 +30,8 @@ from llmlocal.gguf import open_gguf
 from llmlocal.gguf.reader import GGUFFile
 from llmlocal.hf.config import Settings
 from llmlocal.hf.folder import Folder
+from llmlocal.model_info.describe import describe
+from llmlocal.model_info.text_memory import relative_scores, text_memory
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
 from llmlocal.runtime.graph import Graph
@@ -92,7 +95,8 @@ def test_a_text_means_the_same_alone_and_for_all_threads(model: tuple[str, Path]
 def test_no_setting_of_a_usual_folder_is_called_unused(model: tuple[str, Path]) -> None:
     with open_hf(model[1].parent) as source:
         assert not [note for note in source.notes if "not used" in note]
-        assert bool(source.notes) is (result_of(model[0]) == "words")  # llama.cpp does not load that head
+        # llama.cpp does not load heads for words, nor biases of experts
+        assert bool(source.notes) is (result_of(model[0]) == "words" or model[0] == "nomic-bert-moe")
 
 
 def test_generation_says_what_to_use(model: tuple[str, Path]) -> None:
@@ -146,6 +150,49 @@ def test_fill_predicts_masked_words(case: str, tmp_path: Path) -> None:
     assert [word.id for word in found] == np.argsort(-logits)[:3].tolist()
 
 
+def test_the_adapters_of_tasks_are_left_out(tmp_path: Path) -> None:
+    """Jina Embeddings 3 as published, under a class of transformers that is BERT otherwise, is what it is without."""
+    case, published = "jina-bert-v3", tmp_path / "published"
+    published.mkdir()
+    write_folder(case, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    stored = {f"roberta.{name}": x for name, x in tensors.items() if "Wqkv.weight" not in name}
+    for name in tensors.keys() - {key.removeprefix("roberta.") for key in stored}:
+        at = "roberta." + name.replace(".weight", ".parametrizations.weight")
+        shapes = {"original": tensors[name].shape, "0.lora_A": (2, 4, 32), "0.lora_B": (2, 96, 4)}
+        stored |= {f"{at}.{end}": np.ones(shape, np.float32) for end, shape in shapes.items()}
+        stored[f"{at}.original"] = tensors[name]
+    save_file(stored, published / "model.safetensors", metadata={"format": "pt"})
+    own = {"architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta", "position_embedding_type": "rotary"}
+    own |= {"rope_parameters": None, "rotary_emb_base": 300.0, "lora_adaptations": ["a", "b"], "lora_rank": 4}
+    write_json(published / "config.json", settings(case) | own)
+    write_tokenizer(published)
+    with open_hf(tmp_path) as plain, open_hf(published) as source:
+        assert "adapters of the tasks" in " ".join(source.notes) and "not used" not in " ".join(source.notes)
+        assert source.values == {**plain.values, "general.name": "Published"}
+        assert source.held.keys() == plain.held.keys()
+        for name, tensor in source.held.items():
+            assert np.array_equal(tensor.read(0, 1), plain.held[name].read(0, 1))
+
+
+def test_gate_and_up_may_be_one_matrix(tmp_path: Path) -> None:
+    """As llama.cpp writes files of Jina Embeddings 2 since 2025, gate first."""
+    write_folder("jina-bert-v2", tmp_path)
+    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", "F32").path) as gguf:
+        other: dict[str, QTensor | None] = {}
+        for i in range(2):
+            gate, up = (gguf.tensors[f"blk.{i}.ffn_{name}.weight"] for name in ("gate", "up"))
+            whole = np.concatenate([gate.dequantize(), up.dequantize()])
+            other[f"blk.{i}.ffn_gate.weight"] = None
+            other[up.name] = QTensor(up.name, up.format, whole.shape, memoryview(whole.tobytes()))
+        fused: Any = Changed(gguf, {}, other)
+        encoders = [opened("jina-bert-v2", file, 1) for file in (gguf, fused)]
+        apart, together = (results("jina-bert-v2", encoder, TEXTS, TYPES) for encoder in encoders)
+        for encoder in encoders:
+            encoder.close()
+    assert nmse(together, apart) <= 1e-9
+
+
 @pytest.mark.parametrize("case", ["albert", "deberta-v2", "xlnet"])
 def test_a_folder_without_tokenizer_json_says_how_to_make_it(case: str, tmp_path: Path) -> None:
     write_folder(case, tmp_path)
@@ -170,6 +217,24 @@ def test_the_token_for_classifiers_is_a_part_of_its_own(tmp_path: Path) -> None:
     as_named, also_named, as_typed, plain = results
     assert np.array_equal(as_named, as_typed) and np.array_equal(as_named, also_named)
     assert nmse(as_named, plain) > 1e-6
+
+
+# ---- memory --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "scores"), [("bert", False), ("deberta-v2", True), ("xlnet", True)])
+def test_prediction_is_what_an_encoder_takes(case: str, scores: bool, tmp_path: Path) -> None:
+    """Scores by distance, which are larger than all else, among it."""
+    write_folder(case, tmp_path)
+    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", "F32").path) as gguf:
+        encoder, told = opened(case, gguf, 1), text_memory(gguf.metadata, gguf.tensors, 40)
+        taken = sum(part.nbytes for part in (*encoder._program.memory, *encoder._layers._constants))
+        assert told.cache == encoder._layers.cache.nbytes
+        assert told.scratch == pytest.approx(taken, rel=0.3)
+        without = told.scratch - relative_scores(gguf.metadata, 40)
+        assert (without < 0.7 * taken) is scores
+        assert describe(gguf, 40).memory == told
+        encoder.close()
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------
@@ -248,6 +313,11 @@ def test_missing_and_misshapen_tensors_are_refused(model: tuple[str, Path]) -> N
         ("bert", {"hidden_act": "gelu_new"}),
         ("bert", {"position_embedding_type": "relative_key"}),
         ("electra", {"embedding_size": 16}),
+        ("jina-bert-v2", {"feed_forward_type": "reglu"}),
+        ("jina-bert-v2", {"position_embedding_type": "absolute"}),
+        ("jina-bert-v3", {"position_embedding_type": "absolute"}),
+        ("nomic-bert-moe", {"moe_normalize_expert_weights": True}),
+        ("nomic-bert-moe", {"num_experts": 3}),
         ("distilbert", {"activation": "relu"}),
         ("albert", {"inner_group_num": 2}),
         ("albert", {"num_hidden_groups": 3}),
@@ -257,6 +327,7 @@ def test_missing_and_misshapen_tensors_are_refused(model: tuple[str, Path]) -> N
         ("deberta-v2", {"relative_attention": False}),
         ("deberta-v2", {"position_biased_input": True}),
         ("deberta-v2", {"embedding_size": 16}),
+        ("deberta", {"talking_head": True}),
         ("xlnet", {"attn_type": "uni"}),
         ("xlnet", {"bi_data": True}),
         ("xlnet", {"clamp_len": 4}),

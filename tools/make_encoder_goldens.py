@@ -2,7 +2,8 @@
 
     python tools/make_encoder_goldens.py [case ...]
 
-Needs transformers and torch (CPU). As `make_family_goldens`; each text runs alone, so that nothing is padded.
+Needs transformers and torch (CPU). As `make_family_goldens`; each text runs alone, so that nothing is padded. What
+transformers does not have is in `encoder_references`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from encoder_references import REFERENCES
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from encoder_cases import (
@@ -26,6 +29,7 @@ from encoder_cases import (
     GOLDEN,
     PAIR,
     PIECES,
+    PUBLISHED_WITH_CODE,
     TEXTS,
     TOKENIZER_FILES,
     TOKENIZERS,
@@ -39,6 +43,8 @@ from families import write_weights
 
 def make_golden(case: str) -> None:
     """Write the golden file of one case."""
+    if case in PUBLISHED_WITH_CODE:
+        return make_golden_by_reference(case)
     kind: Any = getattr(transformers, settings(case)["architectures"][0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -66,7 +72,24 @@ def make_golden(case: str) -> None:
         rows.append(
             out.last_hidden_state[0] if result_of(case) == "states" else out.logits.reshape(-1, out.logits.shape[-1])
         )
-    result = torch.cat(rows).numpy()
+    keep(case, shapes, torch.cat(rows).numpy())
+
+
+def make_golden_by_reference(case: str) -> None:
+    """As `make_golden`, of a model that is not in transformers."""
+    shapes_of, run = REFERENCES[settings(case)["architectures"][0]]
+    shapes = shapes_of(settings(case))
+    with tempfile.TemporaryDirectory() as name:
+        write_weights(Path(name), case, shapes)
+        weights = {key: x.double() for key, x in load_file(Path(name) / "model.safetensors").items()}
+    paired = settings(case)["type_vocab_size"] > 1
+    texts = zip(TEXTS, TYPES if paired else [[0] * len(ids) for ids in TEXTS], strict=True)
+    rows = [run(weights, settings(case), torch.tensor(ids), torch.tensor(types)) for ids, types in texts]
+    keep(case, shapes, torch.cat(rows).float().numpy())
+
+
+def keep(case: str, shapes: dict[str, tuple[int, ...]], result: np.ndarray) -> None:
+    """Write the golden file of a case."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
     text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
     np.savez_compressed(GOLDEN / f"{case}.npz", shapes=text, result=result)

@@ -62,10 +62,11 @@ class Rendered:
         """The rendered text, exactly as the template produced it."""
         return "".join(segment.text for segment in self.segments)
 
-    def encode(self, tokenizer: Tokenizer) -> list[int]:
+    def encode(self, tokenizer: Tokenizer, *, add_bos: bool = True) -> list[int]:
         """Token ids: special tokens only from the template's own text, BOS once where model or template add it.
 
-        The text between two special tokens is encoded as a whole, whatever its origin.
+        Without `add_bos` only the template may add BOS. The text between two special tokens is encoded as a whole,
+        whatever its origin.
         """
         hidden: list[str] = []
 
@@ -87,7 +88,7 @@ class Rendered:
                 ids.append(part)
             else:
                 ids += tokenizer.encode(HOLES.sub(show, part), add_special=False)
-        return _with_one_bos(ids, tokenizer)
+        return _with_one_bos(ids, tokenizer) if add_bos else ids
 
 
 class ChatTemplate:

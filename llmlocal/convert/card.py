@@ -10,17 +10,15 @@ from typing import Any
 
 from ..gguf.values import ValueType
 from ..hf.config import Keys
-from ..hf.folder import Folder
+from ..hf.folder import CARD, MAX_CARD, Folder
 from ..hf.streams import Stream
-
-MAX_CARD = 1 << 20  # bytes of README.md
 
 
 def general_keys(folder: Folder, tensors: Mapping[str, Stream]) -> Keys:
     """The keys for a folder and its tensors (by GGUF name), each as (type, value)."""
     import gguf
 
-    counts, size = count(tensors), (folder.path / "README.md").stat().st_size if folder.has("README.md") else 0
+    counts, size = count(tensors), (folder.path / CARD).stat().st_size if folder.has(CARD) else 0
     folder.has("generation_config.json")  # the package opens it, so a link to a file outside is refused here
     path = None if size > MAX_CARD else folder.path.resolve()
     try:

@@ -12,7 +12,7 @@ from .. import tokenizer as tokenizers
 from ..encoder import POOLINGS, Encoder, Rows
 from ..errors import PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
-from ..model_info.memory_limit import check_memory
+from ..model_info.memory_limit import check_text_memory
 from ..model_sizes import trained_context
 from ..quant.jit.cpu import physical_cores
 from ..tokenizer import Tokenizer
@@ -66,7 +66,7 @@ class Embedder(TextModel):
                 raise UsageError(f"unknown pooling '{pooling}'", f"use one of: {', '.join(POOLINGS)}")
             tokenizer, longest = tokenizers.load(gguf.metadata), text_limit(gguf, settings, n_ctx)
             if not force:
-                check_memory(gguf.metadata, gguf.tensors, longest)
+                check_text_memory(gguf.metadata, gguf.tensors, longest)
             encoder = Encoder(gguf, pooling, longest, n_threads or physical_cores(), projection)
         except BaseException:
             gguf.close()

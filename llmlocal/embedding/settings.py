@@ -23,7 +23,6 @@ from ..gguf.values import scalar
 
 PREFIX = "sentence_transformers."
 POOLING_TYPES: dict[int, str] = {1: MEAN, 2: CLS, 3: LAST}
-RANK = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,8 @@ class EmbeddingSettings:
             number = scalar(metadata.get(f"{arch}.pooling_type", 0))
         except ValueError:
             number = None
-        if type(number) is not int or not 0 <= number <= RANK:
-            raise BadFileError(f"{path}: {arch}.pooling_type must be 0 to {RANK}")
+        if type(number) is not int or not 0 <= number <= models.RANK:
+            raise BadFileError(f"{path}: {arch}.pooling_type must be 0 to {models.RANK}")
         lists = [metadata.get(PREFIX + key, []) for key in ("prompt_names", "prompts")]
         names, texts = (list(value) if isinstance(value, Array | list) else [value] for value in lists)
         if len(names) != len(texts) or not all(isinstance(text, str) for text in (*names, *texts)):
@@ -64,7 +63,7 @@ class EmbeddingSettings:
         longest = get(PREFIX + "max_seq_length", int, None)
         return cls(
             pooling=POOLING_TYPES.get(number),
-            ranks=number == RANK,
+            ranks=number == models.RANK,
             normalize=get(PREFIX + "normalize", bool, True),
             longest=longest if longest is None or longest > 0 else None,
             prompts=dict(zip(names, texts, strict=True)),

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ..encoder import BATCH_TOKENS, Encoder
+from ..encoder import Encoder
 from ..gguf import GGUFFile
+from ..runtime.packed_texts import BATCH_TOKENS
 from ..tokenizer import Tokenizer
 
 T = TypeVar("T")

@@ -18,7 +18,8 @@ from .json_file import read_list, read_object
 from .safetensors import Safetensors
 from .streams import Stream
 
-CONFIG, INDEX = "config.json", "model.safetensors.index.json"
+CONFIG, INDEX, CARD = "config.json", "model.safetensors.index.json", "README.md"
+MAX_CARD = 1 << 20  # bytes of README.md
 PART = re.compile(r"(.*)-[0-9]{5}-of-([0-9]{5})\.safetensors")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 UNPICKLED = "open it once in a sandbox with transformers and save_pretrained(..., safe_serialization=True)"
@@ -73,6 +74,13 @@ class Folder:
     def json_list(self, name: str) -> list[Any]:
         """The list in a JSON file of the folder; empty if the file does not exist."""
         return read_list(self.path / name) if self.has(name) else []
+
+    def card(self) -> str:
+        """The beginning of README.md, which describes the model; empty if the file does not exist."""
+        if not self.has(CARD):
+            return ""
+        with open(self.path / CARD, "rb") as file:
+            return file.read(MAX_CARD).decode("utf-8", "replace")
 
     @contextmanager
     def tensors(self) -> Iterator[dict[str, Stream]]:

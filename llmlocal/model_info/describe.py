@@ -16,6 +16,7 @@ from ..gguf.split import later_parts
 from ..tokenizer.vocab import ids_outside, vocabulary_size
 from .arch_value import arch_value
 from .memory import Memory, head_sizes, kv_heads, memory
+from .text_memory import reads_texts, text_memory
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
 TEMPLATE = "tokenizer.chat_template"
@@ -96,6 +97,7 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
     architecture = text(metadata, "general.architecture")
     parameters, nbytes = sum(t.rows * t.k for t in tensors), sum(t.nbytes for t in tensors)
     context = arch_value(metadata, "context_length")
+    tokens = n_ctx or min(context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
     parts = [gguf.path, *(gguf.path.with_name(name) for name in later_parts(gguf.path.name, metadata))]
     return Description(
         name=text(metadata, "general.name"),
@@ -122,7 +124,9 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
         vocabulary=vocabulary(metadata),
         template=template_kind(metadata),
         license=next((found for key in LICENSES if (found := text(metadata, key))), None),
-        memory=memory(metadata, gguf.tensors, n_ctx or min(context or DEFAULT_CONTEXT, DEFAULT_CONTEXT), kv_type),
+        memory=text_memory(metadata, gguf.tensors, tokens)
+        if reads_texts(metadata)
+        else memory(metadata, gguf.tensors, tokens, kv_type),
     )
 
 

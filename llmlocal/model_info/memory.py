@@ -72,10 +72,6 @@ def memory(
     Raises UsageError for an unknown `kv_type`.
     """
     kind, batch = find(kv_type), min(UBATCH, n_ctx * n_seqs)
-    width, inner = arch_value(metadata, "embedding_length") or 0, arch_value(metadata, "feed_forward_length") or 0
-    if arch_value(metadata, "expert_count"):
-        inner = 0  # experts are counted below
-    keys, values = head_sizes(metadata)
     full, sliding = (
         sum(n * (kind.cell_bytes(k) + kind.cell_bytes(v)) for n, k, v, slides in cached_layers(metadata) if slides is s)
         for s in (False, True)
@@ -85,13 +81,27 @@ def memory(
     checkpoint = sliding * checkpoint_cells(window, ring, n_ctx)
     checkpoints = n_seqs * window_capacity(checkpoint, n_seqs) * checkpoint
     cache = n_seqs * (padded(n_ctx) * full + ring * sliding)
-    activations = 3 * width + max(2 * inner, mixed_values(metadata)) + (kv_heads(metadata) or 0) * (keys + values)
-    activations += (arch_value(metadata, "expert_used_count") or 0) * expert_activations(metadata)
-    scratch = batch * (SINGLE * activations + inner) + SINGLE * vocabulary_size(metadata)
-    program = PROGRAM + TOKEN * vocabulary_size(metadata)
+    scratch = batch * activation_bytes(metadata) + SINGLE * vocabulary_size(metadata)
     weights = sum(tensor.nbytes for tensor in tensors.values())
     scratch += copied_keys(metadata, tensors)
-    return Memory(n_ctx, weights, cache, scratch, program, state_memory(metadata, n_seqs), checkpoints)
+    program, states = program_memory(metadata), state_memory(metadata, n_seqs)
+    return Memory(n_ctx, weights, cache, scratch, program, states, checkpoints)
+
+
+def program_memory(metadata: Mapping[str, Any]) -> int:
+    """Bytes of the program itself and of the vocabulary."""
+    return PROGRAM + TOKEN * vocabulary_size(metadata)
+
+
+def activation_bytes(metadata: Mapping[str, Any]) -> int:
+    """Bytes of a token's activations."""
+    width, inner = arch_value(metadata, "embedding_length") or 0, arch_value(metadata, "feed_forward_length") or 0
+    if arch_value(metadata, "expert_count"):
+        inner = 0  # experts are counted below
+    keys, values = head_sizes(metadata)
+    activations = 3 * width + max(2 * inner, mixed_values(metadata)) + (kv_heads(metadata) or 0) * (keys + values)
+    activations += (arch_value(metadata, "expert_used_count") or 0) * expert_activations(metadata)
+    return SINGLE * activations + inner
 
 
 def copied_keys(metadata: Mapping[str, Any], tensors: Mapping[str, Sized]) -> int:

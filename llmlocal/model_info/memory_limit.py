@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ResourceError
 from ..text import format_bytes
 from .arch_value import arch_value
 from .machine import free_memory
-from .memory import Sized, memory
+from .memory import Memory, Sized, memory
+from .text_memory import text_memory
+
+Estimate = Callable[[int], Memory]  # of the tokens of a context
 
 
 def check_memory(
@@ -28,14 +31,25 @@ def check_memory(
     if (arch_value(metadata, "block_count") or 0) > len(tensors):
         return  # invalid metadata, which the engine reports
     free = max((free_memory() if free is None else free) - draft, 0)
-    needed = memory(metadata, tensors, n_ctx, kv_type, n_seqs)
+    what = f"a context of {n_ctx} tokens takes" if n_seqs == 1 else f"{n_seqs} contexts of {n_ctx} tokens take"
+    _check(lambda n: memory(metadata, tensors, n, kv_type, n_seqs), n_ctx, free, what, draft)
+
+
+def check_text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int) -> None:
+    """As `check_memory` for a model that reads whole texts of at most `n_ctx` tokens."""
+    if (arch_value(metadata, "block_count") or 0) <= len(tensors):
+        what = f"reading texts of {n_ctx} tokens takes"
+        _check(lambda n: text_memory(metadata, tensors, n), n_ctx, free_memory(), what)
+
+
+def _check(estimate: Estimate, n_ctx: int, free: int, what: str, draft: int = 0) -> None:
+    needed = estimate(n_ctx)
     if needed.total <= free:
         return
-    what = f"a context of {n_ctx} tokens takes" if n_seqs == 1 else f"{n_seqs} contexts of {n_ctx} tokens take"
     message = f"{what} {format_bytes(needed.total)} of memory, {format_bytes(free)} is free"
     if draft:
         raise ResourceError(f"{message} beside the draft, which takes {format_bytes(draft)}", "leave out --draft")
-    fits = largest_context(metadata, tensors, n_ctx, free, kv_type, n_seqs)
+    fits = _largest(estimate, n_ctx, free)
     if fits:
         raise ResourceError(message, f"--ctx {fits} is the largest context that fits; -y tries it anyway")
     hint = f"even a short context does not fit: the weights alone take {format_bytes(needed.weights)}"
@@ -54,10 +68,14 @@ def largest_context(
 
     0 for none.
     """
+    return _largest(lambda n: memory(metadata, tensors, n, kv_type, n_seqs), n_ctx, free)
+
+
+def _largest(estimate: Estimate, n_ctx: int, free: int) -> int:
     low, high = 0, n_ctx
     while low < high:
         middle = (low + high + 1) // 2
-        if memory(metadata, tensors, middle, kv_type, n_seqs).total <= free:
+        if estimate(middle).total <= free:
             low = middle
         else:
             high = middle - 1

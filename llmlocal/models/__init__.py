@@ -14,15 +14,18 @@ found by its name: there is no list to edit. The room does not depend on kernels
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.abc import SourceLoader
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
-from ..errors import BadFileError
+from ..errors import BadFileError, UsageError
 
+RANK = 4  # GGUF's pooling type of models that score texts
 DECODER, ENCODER, ENCODER_DECODER = "decoder", "encoder", "encoder-decoder"  # kinds of architectures
 
 
@@ -64,7 +67,23 @@ def numbers(arch: str) -> dict[str, int]:
     return found
 
 
+def ranks(metadata: Mapping[str, Any]) -> bool:
+    """Whether the model of a file scores texts, even if its architecture predicts next tokens: GGUF's pooling rank."""
+    return bool(metadata.get(f"{metadata.get('general.architecture')}.pooling_type") == RANK)
+
+
 def kind(model: ModuleType) -> str:
     """What a module builds: DECODER, which predicts the next token; ENCODER, which reads texts; ENCODER_DECODER."""
     found: str = getattr(model, "KIND", DECODER)
     return found
+
+
+def that_predicts(metadata: Mapping[str, Any], path: str) -> ModuleType:
+    """The module of a file's architecture. Raises as `find`, and UsageError for a model without next tokens."""
+    arch = metadata.get("general.architecture")
+    model = find(arch, path)
+    if kind(model) == ENCODER:
+        raise UsageError(f"{path}: {arch} is an encoder, it predicts no next token", "use llmlocal embed")
+    if ranks(metadata):
+        raise UsageError(f"{path} scores texts, it predicts no next token", "use llmlocal rerank")
+    return model

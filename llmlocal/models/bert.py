@@ -51,12 +51,18 @@ def keys(s: Settings) -> Keys:
 
 
 WIDTHS = ("hidden_size", "dim")
-OFFSET = ("roberta", "xlm-roberta", "camembert")  # of these the table begins with rows for padding
+# Of these the table of positions begins with rows for padding, or would if there were one.
+OFFSET = ("roberta", "xlm-roberta", "camembert", "jina_embeddings_v3")
 
 
 def first_position(s: Settings) -> int:
     """The row of the position table that belongs to the first token."""
     return s.integer("pad_token_id", default=1) + 1 if s.text("model_type") in OFFSET else 0
+
+
+def has_task_adapters(s: Settings) -> bool:
+    """Whether a folder is that of Jina Embeddings 3, another architecture of the class XLMRobertaModel."""
+    return bool(s.find("lora_adaptations"))
 
 
 def positions_from_first(s: Settings, x: Stream) -> Stream:
@@ -97,6 +103,7 @@ CONVERSION = Conversion(
         *(f"{kind}{end}" for kind in ("DistilBert", "Electra") for end in ("Model", FILLS)),
         "ElectraForPreTraining",
     ),
+    applies=lambda s: not has_task_adapters(s),
     keys=keys,
     steps=STEPS,
     own_names=("mlm_dense", "mlm_norm"),

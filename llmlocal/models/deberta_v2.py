@@ -22,6 +22,7 @@ from .bert import FILLS, SORTS, only_in
 from .bert import word_logits as word_logits
 
 KIND = ENCODER
+DISTANCE_TABLES = 2  # of vectors that each block has
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:

@@ -7,7 +7,7 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, TensorRule, decoder_keys, drops_if_tied, head_keys, renames
 from ..layers import Layers
 from ..layers import encoder as blocks
-from ..layers.decoder import rope_attention, slice_linear
+from ..layers.decoder import Activation, rope_attention, slice_linear
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters, unscaled_rope
@@ -28,13 +28,17 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
     window = c.integer("attention.sliding_window", 1, 1 << 31)
     period = c.integer("attention.sliding_window_pattern", 1, 1 << 12, 3)
+    activations: dict[str, Activation] = {"gelu": g.geglu_erf, "silu": g.swiglu}
+    kind = c.text("hidden_activation", "gelu")
+    if kind not in activations:
+        raise c.fail(f"{c.arch}.hidden_activation is {kind!r:.40}; supported are {', '.join(activations)}")
     x = norm(g, h, w, "token_embd_norm", g.embed(w.matrix("token_embd.weight", vocab, h.width)))
     for i in range(h.blocks):
         h, b, slides = h.block(i), w.block(i), i % period > 0
         normed = norm(g, h, b, "attn_norm", x) if i else x
         rope, reach = (local, window) if slides else (full, None)
         x = g.add(rope_attention(g, h, b, normed, rope, window=reach), x)
-        x = g.add(mlp(g, h, b, norm(g, h, b, "ffn_norm", x)), x)
+        x = g.add(mlp(g, h, b, norm(g, h, b, "ffn_norm", x), activations[kind]), x)
     return norm(g, h, w, "output_norm", x)
 
 
@@ -43,11 +47,11 @@ def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Valu
     return g.layer_norm(x, w.vector(f"{name}.weight", h.width), w.maybe_vector(f"{name}.bias", h.width), h.eps)
 
 
-def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
-    """down(gelu_erf(gate x) * up x); gate and up are the halves of one matrix."""
+def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value, activation: Activation) -> Value:
+    """down(activation(gate x, up x)); gate and up are the halves of one matrix."""
     fused = w.linear("ffn_up", 2 * h.ffn, h.width)
     gate, up = g.linears(x, slice_linear(fused, 0, h.ffn), slice_linear(fused, h.ffn, 2 * h.ffn))
-    return g.linear(g.geglu_erf(gate, up), *w.linear("ffn_down", h.width, h.ffn))
+    return g.linear(activation(gate, up), *w.linear("ffn_down", h.width, h.ffn))
 
 
 def classifier(g: Layers, c: Config, w: Weights, x: Value) -> Value:
@@ -81,6 +85,7 @@ def keys(s: Settings) -> Keys:
             "attention.sliding_window_pattern": period,
             "attention.causal": False,
             "vocab_size": s.integer("vocab_size"),
+            "hidden_activation": s.text("hidden_activation", default="gelu"),
         }
     )
 
@@ -113,5 +118,5 @@ CONVERSION = Conversion(
     keys=keys,
     steps=STEPS,
     own_names=("mlm_dense", "mlm_norm"),
-    activations=("gelu",),
+    activations=("gelu", "silu"),
 )

@@ -1,9 +1,18 @@
-"""Qwen3 (Yang et al. 2025, arXiv 2505.09388): Qwen2 with norms of each head's queries and keys instead of biases."""
+"""Qwen3 (Yang et al. 2025, arXiv 2505.09388): Qwen2 with norms of each head's queries and keys instead of biases.
+
+Qwen3-Reranker (Zhang et al. 2025, arXiv 2506.05176) answers yes or no to whether a text answers a query.
+"""
 
 from __future__ import annotations
 
-from ..hf.conversion import Conversion
+import numpy as np
+
+from ..gguf.values import ValueType
+from ..hf.config import Keys, Settings
+from ..hf.conversion import RANK, Conversion, TensorRule, decoder_keys
+from ..hf.streams import Stream, take
 from ..layers import Layers
+from ..layers import encoder as blocks
 from ..layers.decoder import attention_output, gated_mlp, pre_norm_decoder, qkv_weights
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
@@ -38,8 +47,67 @@ def attention(
     return attention_output(g, h, w, out)
 
 
+def classifier(g: Layers, c: Config, w: Weights, x: Value) -> Value:
+    """Scores (outputs, labels) of last states x (outputs, width): logits of the words yes and no."""
+    return g.linear(x, *blocks.labels(w, x.width))
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json, with the prompt of a reranker; as in llama.cpp."""
+    if not is_reranker(s):
+        return decoder_keys(s)
+    return decoder_keys(s) | {
+        "pooling_type": (ValueType.U32, RANK),
+        "classifier.output_labels": (ValueType.STRING, ["yes", "no"]),
+        "tokenizer.chat_templates": (ValueType.STRING, ["rerank"]),
+        "tokenizer.chat_template.rerank": PROMPT,
+    }
+
+
+def is_reranker(s: Settings) -> bool:
+    """Whether a folder is that of a reranker, which its own name or its README.md says alone."""
+    named = f"{s.folder.path.resolve().name} {s.find('_name_or_path')}".lower()
+    return "qwen3-reranker" in named or "# qwen3-reranker" in s.folder.card().lower()
+
+
+def yes_and_no(name: str, *, tied: bool) -> TensorRule:
+    """Of a reranker's output matrix `name` its rows of the words yes and no; it is kept where it is `tied`."""
+
+    def step(s: Settings, x: Stream) -> dict[str, Stream]:
+        if not is_reranker(s) or s.flag("tie_word_embeddings") is not tied:
+            return {name: x}
+        vocab = (s.folder.json("tokenizer.json").get("model") or {}).get("vocab") or {}
+        ids = [vocab.get(word) for word in ("yes", "no")]
+        if not all(isinstance(id, int) and 0 <= id < x.rows for id in ids):
+            raise s.fail("tokenizer.json has no tokens yes and no")
+        return {"cls.output.weight": take(x, np.array(ids))} | ({name: x} if tied else {})
+
+    return step
+
+
+PROMPT = """<|im_start|>system
+Judge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer \
+can only be "yes" or "no".<|im_end|>
+<|im_start|>user
+<Instruct>: Given a web search query, retrieve relevant passages that answer the query
+<Query>: {query}
+<Document>: {document}<|im_end|>
+<|im_start|>assistant
+<think>
+
+</think>
+
+"""
+RANK_POOLING = "last"
+EMBEDDING = "model.embed_tokens.weight"
 CONVERSION = Conversion(
     classes=("Qwen3ForCausalLM", "Qwen3Model"),
     defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
     tied=False,
+    keys=keys,
+    steps={
+        r"^(model\.)?embed_tokens\.weight$": yes_and_no(EMBEDDING, tied=True),
+        r"^lm_head\.weight$": yes_and_no("lm_head.weight", tied=False),
+    },
+    own_names=("cls.output",),
 )

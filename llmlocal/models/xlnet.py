@@ -22,6 +22,7 @@ from .bert import SORTS, only_in
 from .bert import classifier as classifier
 
 KIND = ENCODER
+DISTANCE_TABLES = 1  # of vectors that each block has
 RANK_POOLING = "last"
 CONTEXT = 512  # tokens, with which published models were trained; their settings name no limit
 

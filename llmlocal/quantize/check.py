@@ -29,8 +29,9 @@ def require_comparable(source: Source) -> None:
     if source.path.is_dir():
         raise UsageError("--check runs SRC, so SRC must be a GGUF file", "llmlocal convert the folder first")
     arch = source.values.get("general.architecture")
-    if models.kind(models.find(arch, str(source.path))) != models.DECODER:
-        message = f"--check compares predictions of the next token of a text, which {arch} does not make"
+    if models.kind(models.find(arch, str(source.path))) != models.DECODER or models.ranks(source.values):
+        who = "a reranker" if models.ranks(source.values) else arch
+        message = f"--check compares predictions of the next token of a text, which {who} does not make"
         raise UsageError(f"{source.path}: {message}", "leave out --check")
 
 

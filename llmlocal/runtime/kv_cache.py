@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..ops.kv import find
 from ..ops.kv.kv_type import ALIGN, KVType, padded
 from .buffers import aligned
+from .packed_texts import CACHE_TYPE
 from .ring import Ring
 
 
@@ -143,7 +144,7 @@ class PackedCache(KVCache):
     """
 
     def __init__(self, n_ctx: int, cells: int) -> None:
-        super().__init__(n_ctx, 1, "f32")
+        super().__init__(n_ctx, 1, CACHE_TYPE)
         self.cells = padded(cells)
 
     def add_layer(self, kv_heads: int, head_dim: int, value_dim: int, window: int | None = None) -> LayerCache:

@@ -19,6 +19,7 @@ row_f32, row_i32, row_i8 = f32, i32, i8
 TILES = "avx512_tiles"
 keep_row_scales, row_scale = keep_wide, wide_scale
 TOKENS = FLOAT_TOKENS = 8
+FLOAT_TILES = 1
 FEW_TOKENS = few_tokens.FEW_TOKENS["avx512"]
 PROOF = "vpdpbusd"
 FLIP_SIGNED = True

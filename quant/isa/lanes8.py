@@ -12,6 +12,7 @@ LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
 row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32
 TILES = ""
+FLOAT_TILES = 1
 FLIP_SIGNED = False
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..blocks.parts import FloatParts, Part
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
-from .panels import BAND, fetch_rows, in_panels, panel_sums
+from .panels import BAND, fetch_rows, in_panels
 
 DEPTH = 256  # weights of a row that are unpacked at once
 
@@ -87,15 +87,21 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Any:
 def batches(v: InstructionSet, fmt: type[Format], fill: Part) -> Any:
     """`tiles_dot` by `fill(weights, row_bytes, depth, tile, spare)`, which writes a tile; `spare` is room to do it."""
     fill, block, nbytes, lanes, fetch = v.jitable(fill), fmt.block, fmt.nbytes, v.LANES, fetch_rows(v)
-    band = BAND // lanes
+    band, most = BAND // lanes, v.FLOAT_TILES
 
     def panel_of(count: int) -> Any:
-        dot = panel(v, count)
+        one = panel(v, count, 1)
+        several = panel(v, count, most) if most > 1 else one
 
         def over_tiles(t, x, x_stride, depth, y, y_stride, at, tiles, scratch):
-            for n in range(tiles):
-                tile, out = scratch + 4 * lanes * depth * n, y + t * y_stride + 4 * lanes * n
-                dot(tile, depth, x + t * x_stride, x_stride, out, y_stride, at)
+            size, n = 4 * lanes * depth, 0
+            x, y = x + t * x_stride, y + t * y_stride
+            while n + most <= tiles:
+                several(scratch + size * n, depth, x, x_stride, y + 4 * lanes * n, y_stride, at)
+                n += most
+            while n < tiles:
+                one(scratch + size * n, depth, x, x_stride, y + 4 * lanes * n, y_stride, at)
+                n += 1
 
         return over_tiles
 
@@ -117,18 +123,28 @@ def batches(v: InstructionSet, fmt: type[Format], fill: Part) -> Any:
     return v.jitable(dot_tiles)
 
 
-def panel(v: InstructionSet, tokens: int) -> Any:
-    """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
-    f32 = v.f32
+def panel(v: InstructionSet, tokens: int, tiles: int) -> Any:
+    """Some tiles by a few tokens, whose sums stay in registers: y (tokens, tiles * LANES) = or += tiles @ x.
+
+    An activation that is loaded is used for all tiles.
+    """
+    f32, width = v.f32, 4 * v.LANES
+    rows = v.unroll_map(tiles, lambda j, tile, size: v.load(f32, tile + size * j))
+    times = v.unroll_map(tiles, lambda j, sums, w, x: v.fma(v.tuple_get(w, j), x, v.tuple_get(sums, j)))
     every = v.unroll_map(
-        tokens, lambda t, sums, w, x, stride: v.fma(w, v.load_splat(f32, x + t * stride), v.tuple_get(sums, t))
+        tokens, lambda t, sums, w, x, stride: times(v.tuple_get(sums, t), w, v.load_splat(f32, x + t * stride))
     )
-    zeros, loads, stores = panel_sums(v, tokens)
+    zero = v.unroll_map(tiles, lambda j: v.zero(f32))
+    load = v.unroll_map(tiles, lambda j, y: v.load(f32, y + width * j))
+    store = v.unroll_map(tiles, lambda j, y, sums: v.store(y + width * j, v.tuple_get(sums, j)))
+    zeros = v.unroll_map(tokens, lambda t: zero())
+    loads = v.unroll_map(tokens, lambda t, y, stride: load(y + t * stride))
+    stores = v.unroll_map(tokens, lambda t, sums, y, stride: store(y + t * stride, v.tuple_get(sums, t)))
 
     def run(tile, depth, x, x_stride, y, y_stride, at):
-        sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
+        sums, size = loads(y, y_stride) if at > 0 else zeros(), width * depth
         for i in range(depth):
-            sums = every(sums, v.load(f32, tile + 4 * v.LANES * i), x + 4 * i, x_stride)
+            sums = every(sums, rows(tile + width * i, size), x + 4 * i, x_stride)
         stores(sums, y, y_stride)
 
     return v.jitable(run)

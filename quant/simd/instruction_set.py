@@ -35,6 +35,7 @@ class InstructionSet(Protocol):
     TILES: str  # the module that matrix products over tiles use instead of this one; "": none
     TOKENS: int  # of a batch that share each weight loaded: their sums fill the registers that weights leave
     FLOAT_TOKENS: int  # the same for float32 activations
+    FLOAT_TILES: int  # tiles of rows that share each float32 activation loaded
     FEW_TOKENS: FewTokens  # up to so many tokens, rows are read one by one, as for a single token
     FLIP_SIGNED: bool  # whether `dot4_signed` and `tokens_dot` want signed weights with 128 added
     PROOF: str  # the machine instruction of its byte products, to look for in compiled code; "": none of its own
