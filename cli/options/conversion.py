@@ -21,7 +21,11 @@ HFFolder = Annotated[
 NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
 StoredType = Annotated[
     Stored,
-    typer.Option("--type", help="Type of the weight matrices; auto keeps BF16 and Q8_0, and uses F16 for the rest."),
+    typer.Option(
+        "--type",
+        help="Type of the weight matrices; auto keeps BF16, Q8_0 and the 4-bit blocks of quantized folders, and uses F16 "
+        "for the rest.",
+    ),
 ]
 Adapters = Annotated[
     list[Path] | None,
