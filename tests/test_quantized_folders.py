@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hf_folders import CASES, safetensors_bytes, weights, write_folder, write_json
+from hf_folders import BASE, CASES, Case, drawn, safetensors_bytes, weights, write_folder, write_json
 from numpy.typing import NDArray
 
 from llmlocal.errors import BadFileError
@@ -131,6 +131,7 @@ def fp8_value(code: int) -> float:
     return (1 + mantissa / 8) * 2.0 ** (exponent - 7) if exponent else mantissa / 8 * 2.0**-6
 
 
+FP4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
 FP8 = {"quant_method": "fp8", "weight_block_size": [48, 48]}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": True}
 STORED = {"gptq": (as_gptq, GPTQ), "fp8": (as_fp8, FP8)}
@@ -184,6 +185,69 @@ def test_a_folder_has_the_values_of_its_codes(case: str, method: str, kept: str,
             if is_kept and kept == "Q4_0":
                 np.testing.assert_array_equal(bits.tensors[name].dequantize(), tensor.dequantize())
         assert bits.metadata["general.file_type"] == {"Q4_0": 2, "F16": 1}[kept]
+
+
+def test_mxfp4_of_gpt_oss_keeps_its_bits(tmp_path: Path, said: Said) -> None:
+    """Interleaved rows of gate and up are taken apart without decoding them; --type f32 has the same values."""
+    settings = BASE | {"num_hidden_layers": 1, "intermediate_size": 32, "num_local_experts": 2, "head_dim": 16}
+    settings |= {"quantization_config": {"quant_method": "mxfp4"}, "layer_types": ["sliding_attention"]}
+    folder = write_folder(tmp_path / "folder", Case("GptOssForCausalLM", settings))
+    settings = json.loads((folder / "config.json").read_text()) | {"num_experts_per_tok": 1}
+    write_json(folder / "config.json", settings)
+    dense = weights({key: value for key, value in settings.items() if key != "num_local_experts"})
+    tensors: dict[str, Any] = {name: ("F32", x) for name, x in dense.items() if ".mlp." not in name}
+    block, rng = "model.layers.0.", np.random.default_rng(0)
+    for name, rows in (("q", 64), ("k", 32), ("v", 32), ("o", 64)):
+        tensors[f"{block}self_attn.{name}_proj.bias"] = ("F32", drawn(name, (rows,)))
+    tensors[f"{block}self_attn.sinks"] = ("F32", drawn("sinks", (4,)))
+    for name, shape in (("weight", (2, 64)), ("bias", (2,))):
+        tensors[f"{block}mlp.router.{name}"] = ("F32", drawn(name, shape))
+    expected = {}
+    for name, rows, k in (("gate_up", 64, 64), ("down", 64, 32)):
+        codes, exponents = (
+            rng.integers(0, 256, (2, rows, k // 32, 16), np.uint8),
+            rng.integers(110, 130, (2, rows, k // 32)),
+        )
+        stem = f"{block}mlp.experts.{name}_proj"
+        tensors[f"{stem}_blocks"], tensors[f"{stem}_scales"] = ("U8", codes), ("U8", exponents.astype(np.uint8))
+        tensors[f"{stem}_bias"] = ("F32", drawn(name, (2, rows)))
+        pairs = np.stack([FP4[codes & 15], FP4[codes >> 4]], axis=-1).reshape(2, rows, k // 32, 32)
+        expected[name] = (pairs * 2.0 ** (exponents[..., None] - 127)).reshape(2, rows, k).astype(np.float32)
+    (folder / "model.safetensors").write_bytes(safetensors_bytes(tensors))
+    made = {}
+    for type_name in ("auto", "f32"):
+        code, _, err = said("convert", folder, tmp_path / f"{type_name}.gguf", "--type", type_name)
+        assert code == 0, err
+        with open_gguf(tmp_path / f"{type_name}.gguf") as gguf:
+            made[type_name] = {name: t.dequantize() for name, t in gguf.tensors.items() if "exps.weight" in name}
+            formats = {t.format.name for name, t in gguf.tensors.items() if "exps.weight" in name}
+            assert formats == {"MXFP4" if type_name == "auto" else "F32"}
+    gate_up = expected["gate_up"]
+    for found in made.values():
+        np.testing.assert_array_equal(found["blk.0.ffn_gate_exps.weight"], gate_up[:, ::2])
+        np.testing.assert_array_equal(found["blk.0.ffn_up_exps.weight"], gate_up[:, 1::2])
+        np.testing.assert_array_equal(found["blk.0.ffn_down_exps.weight"], expected["down"])
+
+
+def test_ternary_blocks_hold_packed_bitnet_exactly(tmp_path: Path) -> None:
+    """What `quantize FOLDER TQ2_0` and TQ1_0 store of such a folder are its three values."""
+    load_all()
+    values = np.random.default_rng(1).integers(-1, 2, (64, 256))
+    packed = sum((values + 1).astype(np.uint8).reshape(4, 16, 256)[i] << np.uint8(2 * i) for i in range(4))
+    scale = np.array([0x3F9C], np.uint16)  # 1.21875
+    (tmp_path / "x.safetensors").write_bytes(
+        safetensors_bytes({"x.weight": ("U8", packed.astype(np.uint8)), "x.weight_scale": ("BF16", scale)})
+    )
+    file = Safetensors(tmp_path / "x.safetensors")
+    try:
+        s = settings(tmp_path, {"quant_method": "bitnet", "linear_class": "autobitlinear"})
+        x = decoded(s, file.tensors)["x.weight"]
+        rows = x.read(0, 64)
+        np.testing.assert_array_equal(rows, values.astype(np.float32) * np.float32(1.21875))
+        for format in (BY_NAME["TQ1_0"], BY_NAME["TQ2_0"]):
+            np.testing.assert_array_equal(format.dequantize(format.quantize(rows, None)), rows)
+    finally:
+        file.close()
 
 
 # ---- folders that are damaged or mean harm ---------------------------------------------------------------------------

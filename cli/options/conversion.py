@@ -23,7 +23,7 @@ StoredType = Annotated[
     Stored,
     typer.Option(
         "--type",
-        help="Type of the weight matrices; auto keeps BF16, Q8_0 and the 4-bit blocks of quantized folders, and uses F16 "
+        help="Type of the weight matrices; auto keeps BF16, Q8_0 and blocks of quantized folders, and uses F16 "
         "for the rest.",
     ),
 ]

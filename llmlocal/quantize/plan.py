@@ -15,7 +15,7 @@ from ..gguf.values import Array, ValueType
 from ..gguf.writer import TensorInfo, packed_size
 from ..quant.format import BY_NAME, Format
 from ..quant.formats import load_all
-from ..quant.recipes import FLOATS, ModelTraits, Recipe, TensorSpec
+from ..quant.recipes import FLOATS, MIXES, ModelTraits, Recipe, TensorSpec
 from ..text import escaped, shown
 from .source import TensorSource
 
@@ -75,7 +75,8 @@ def plan_conversion(source: TensorSource, type_name: str) -> GGUFPlan:
     cut = [name for name, format in formats.items() if format.name == "F16" and wanted.name != "F16"]
     notes = [f"{len(cut)} tensors stay f16, rows are not divisible by {wanted.block}: {cut[0]}, ..."] if cut else []
     if kept:
-        name = Counter(format.name for format in kept.values()).most_common(1)[0][0]
+        most = Counter(format.name for format in kept.values()).most_common(1)[0][0]
+        name = next((mix for mix, base in MIXES.items() if base == most), most)
     return _plan(source, name, formats, notes, "--type bf16 keeps them")
 
 
