@@ -35,6 +35,8 @@ from .vocabulary import read_vocabulary
 # READS take the residual stream as input, so their rows have embedding_length values; WRITES have as many rows.
 READS = ("attn_q", "attn_k", "attn_v", "attn_qkv", "ffn_gate", "ffn_up", "token_embd", "output")
 SCALES = ("_scale", "_scale_inv", ".scales", ".qzeros", ".g_idx", ".absmax", ".quant_state")  # of quantized tensors
+UNKNOWN_CLASS = "the README lists the models that run; docs/add-an-architecture.md says how to add one"
+HEAD = re.compile("For(?=[A-Z])|Model|LMHead|EncoderModel")
 WRITES = ("attn_output", "ffn_down")
 
 
@@ -140,9 +142,16 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
         raise BadFileError(f"{where}: does not name the model's class (architectures)")
     known = classes()
     if named[0] not in known:
-        raise BadFileError(f"{where}: {shown(named[0])} is not supported", f"supported: {', '.join(sorted(known))}")
+        alike = sorted(name for name in known if _family(name) == _family(named[0]))
+        hint = f"of this family {', '.join(alike)} can be converted" if alike else UNKNOWN_CLASS
+        raise BadFileError(f"{where}: {shown(named[0])} is not supported", hint)
     found = known[named[0]]
     return next(((arch, one) for arch, one in found if one.applies(one.settings(folder))), found[0])
+
+
+def _family(name: str) -> str:
+    """The part of a class's name that says which model it is, without what its head is for."""
+    return HEAD.split(name, maxsplit=1)[0]
 
 
 def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:
