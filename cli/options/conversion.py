@@ -33,6 +33,14 @@ Adapters = Annotated[
         "--lora", metavar="ADAPTER", help="Merge this LoRA adapter (PEFT folder or GGUF file); may be repeated."
     ),
 ]
+BaseModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--base",
+        metavar="GGUF",
+        help="SRC is a LoRA adapter (PEFT folder) of this model: write it as a GGUF adapter. Default: SRC is a model.",
+    ),
+]
 QuantizeWords = Annotated[
     list[Path],
     typer.Argument(
