@@ -43,6 +43,15 @@ class RowReader(Protocol):
         """Rows first..last - 1 as float32 (last - first, k)."""
         ...
 
+    @property
+    def holds_blocks(self) -> bool:
+        """Whether its rows can be had in `format` as they are stored."""
+        ...
+
+    def blocks(self, first: int, last: int) -> NDArray[np.uint8]:
+        """Rows first..last - 1 as bytes of `format`, (last - first, bytes of a row)."""
+        ...
+
 
 @dataclass(slots=True)
 class ErrorStats:
@@ -62,7 +71,7 @@ class ErrorStats:
 
 def kernels(tensor: QTensor | RowReader, target: type[Format], *, important: bool, more_effort: bool) -> list[Kernel]:
     """The kernels that `Quantizer.stream` runs to convert `tensor` to `target`, to be compiled beforehand."""
-    if isinstance(tensor, QTensor) and tensor.format is target:
+    if tensor.format is target and (isinstance(tensor, QTensor) or tensor.holds_blocks):
         return []
     decodes = isinstance(tensor, QTensor) and tensor.format.activations is not None
     found = [get_rows(tensor.format)] if decodes else []
@@ -96,8 +105,9 @@ class Quantizer:
     ) -> Iterator[NDArray[np.uint8]]:
         """Yield the bytes of `tensor` in `target`, uint8 arrays that are valid until the next one is asked for.
 
-        `importance` is (k,) or (matrices, k) float32; measured errors are added to `error`. A QTensor that is in
-        `target` already is passed on unchanged. Raises ValueError for NaN, infinity, and values too large for `target`.
+        `importance` is (k,) or (matrices, k) float32; measured errors are added to `error`. Blocks that are in
+        `target` already are passed on unchanged. Raises ValueError for NaN, infinity, and values too large for
+        `target`.
         """
         k = tensor.shape[-1]
         count = int(np.prod(tensor.shape[:-1], dtype=np.int64))
@@ -111,6 +121,8 @@ class Quantizer:
                 last = min(first + max(1, CHUNK // k), (matrix + 1) * rows)
                 if tensor.format is target and isinstance(tensor, QTensor):
                     yield tensor.bytes_array()[first:last]
+                elif tensor.format is target and not isinstance(tensor, QTensor) and tensor.holds_blocks:
+                    yield tensor.blocks(first, last)
                 else:
                     yield self._convert(tensor, target, first, last, columns, error)
 

@@ -40,6 +40,13 @@ class InMemory:
     def read(self, first: int, last: int) -> Floats:
         return self.values[first:last]
 
+    @property
+    def holds_blocks(self) -> bool:
+        return False
+
+    def blocks(self, first: int, last: int) -> NDArray[np.uint8]:
+        raise ValueError("is not held in blocks")
+
 
 @pytest.fixture(scope="module")
 def quantizer() -> Iterator[Quantizer]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hf_folders import CASES, drawn, safetensors_bytes, write_folder, write_json
+from naive import nmse
 from numpy.typing import NDArray
 
+from llmlocal.engine import Engine
 from llmlocal.gguf import TensorInfo, ValueType, open_gguf
 from llmlocal.gguf.writer import GGUFWriter
+from llmlocal.lora.run_time import changes
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 
@@ -241,3 +246,89 @@ def test_into_a_quantized_gguf(folder: tuple[Path, dict[str, Any]], tmp_path: Pa
                 total = before.dequantize() + np.float32(ALPHA / RANK) * (b @ a)
                 assert tensor.format is before.format is BY_NAME["Q8_0"]
                 assert np.array_equal(tensor.bytes_array(), tensor.format.quantize(total))
+
+
+def test_a_peft_folder_becomes_a_gguf_adapter(folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: Said) -> None:
+    """The file has the factors and the scale of the one that llama.cpp's converter would write."""
+    path, config = folder
+    assert said("convert", path, tmp_path / "model.gguf", "--type", "f32", "-q")[0] == 0
+    wanted = write_gguf_adapter(tmp_path / "wanted.gguf", config)
+    peft = write_peft(tmp_path / "peft", config)
+    code, _, err = said("convert", peft, tmp_path / "made.gguf", "--base", tmp_path / "model.gguf")
+    assert code == 0 and "12 tensors" in err, err
+    made, expected = values(tmp_path / "made.gguf"), values(wanted)
+    assert made.keys() == expected.keys()
+    for name, x in expected.items():
+        np.testing.assert_array_equal(made[name], x)
+    with open_gguf(tmp_path / "made.gguf") as gguf, open_gguf(wanted) as other:
+        names = ("general.architecture", "general.type", "adapter.type", "adapter.lora.alpha")
+        assert [gguf.metadata[name] for name in names] == [other.metadata[name] for name in names]
+
+
+def test_scales_of_single_modules_go_into_a_factor(
+    folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: Said
+) -> None:
+    """A GGUF adapter has one alpha: merged it is what the PEFT folder is with an alpha pattern."""
+    path, config = folder
+    peft = write_peft(tmp_path / "peft", config, alpha_pattern={"k_proj": 3})
+    assert said("convert", path, tmp_path / "model.gguf", "--type", "f32", "-q")[0] == 0
+    assert said("convert", peft, tmp_path / "made.gguf", "--base", tmp_path / "model.gguf", "-q")[0] == 0
+    for adapter, out in ((peft, "a.gguf"), (tmp_path / "made.gguf", "b.gguf")):
+        assert said("convert", path, tmp_path / out, "--lora", adapter, "--type", "f32", "-q")[0] == 0
+    got = values(tmp_path / "b.gguf")
+    for name, x in values(tmp_path / "a.gguf").items():
+        np.testing.assert_allclose(got[name], x, rtol=1e-5, atol=1e-6)
+
+
+PEER = """
+import sys, json, numpy as np
+from llama_cpp import Llama
+model, adapter, out, *ids = sys.argv[1:]
+llama = Llama(model, lora_path=adapter, n_ctx=64, logits_all=True, verbose=False)
+llama.eval([int(id) for id in ids])
+np.save(out, llama.scores[: len(ids)])
+"""
+
+
+@pytest.mark.slow
+def test_llama_cpp_loads_the_adapter(folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: Said) -> None:
+    """Its logits with the file are ours with it, within what its half floats of the cache cost."""
+    python = os.environ.get("LLMLOCAL_PEER_PYTHON")
+    if not python:
+        pytest.skip("set LLMLOCAL_PEER_PYTHON to an interpreter that has llama-cpp-python")
+    path, config = folder
+    peft, model = write_peft(tmp_path / "peft", config), tmp_path / "model.gguf"
+    assert said("convert", path, model, "--type", "f32", "-q")[0] == 0
+    assert said("convert", peft, tmp_path / "made.gguf", "--base", model, "-q")[0] == 0
+    ids = [5, 70, 33, 101, 12, 9]
+    command = [python, "-c", PEER, model, tmp_path / "made.gguf", tmp_path / "there.npy", *ids]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    with open_gguf(model) as gguf:
+        got = {}
+        for name, adapters in (("plain", []), ("adapted", [(tmp_path / "made.gguf", 1.0)])):
+            engine = Engine.open(gguf, n_ctx=64, n_threads=1, max_outputs=64, low_rank=changes(gguf, adapters))
+            got[name] = engine.all_logits(ids)
+            engine.close()
+    want = np.load(tmp_path / "there.npy")
+    assert nmse(got["adapted"], want) < 1e-5 and nmse(got["plain"], want) > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (("--type", "q8_0"), 2, "are stored as floats"),
+        (("--lora", "x"), 2, "give one of them"),
+        ((), 5, "changes no tensor"),
+    ],
+)
+def test_adapters_that_are_not_written(
+    more: tuple[str, ...], code: int, words: str, folder: tuple[Path, dict[str, Any]], tmp_path: Path, said: Said
+) -> None:
+    path, config = folder
+    assert said("convert", path, tmp_path / "model.gguf", "--type", "f32", "-q")[0] == 0
+    peft = write_peft(tmp_path / "peft", config)
+    if not more:
+        (peft / "adapter_model.safetensors").write_bytes(safetensors_bytes({}))
+    got = said("convert", peft, tmp_path / "made.gguf", "--base", tmp_path / "model.gguf", *more)
+    assert got[0] == code and words in got[2], got
+    assert not (tmp_path / "made.gguf").exists()

@@ -171,6 +171,53 @@ def test_unigram(tmp_path: Path) -> None:
     assert keys[PREFIX + "token_type"] == [2, 1, 1, 1, 1, 5, 5] and keys[PREFIX + "add_space_prefix"] is True
 
 
+def unigram(folder: Path, normalizers: list[Any], pretokenizers: list[Any], **config: Any) -> Settings:
+    """A folder with a Unigram vocabulary whose texts are prepared by these steps."""
+    pieces = [[text, -float(i)] for i, text in enumerate(("<unk>", "▁", "e", "é", "t"))]
+    content: dict[str, Any] = {"model": {"type": "Unigram", "unk_id": 0, "vocab": pieces}}
+    for name, kind, parts in (
+        ("normalizer", "normalizers", normalizers),
+        ("pre_tokenizer", "pretokenizers", [*pretokenizers, {"type": "Metaspace", "prepend_scheme": "always"}]),
+    ):
+        content[name] = {"type": "Sequence", kind: parts}
+    write_json(folder / "tokenizer.json", content)
+    write_json(folder / "tokenizer_config.json", config)
+    write_json(folder / "config.json", {"eos_token_id": 0, "unk_token_id": 0, "pad_token_id": 0})
+    return Settings(Folder(folder), {})
+
+
+def test_unigram_composes_characters_where_the_folder_says_so(tmp_path: Path) -> None:
+    """NFC as DeBERTa v2 has it; transformers 5.24 gives the same ids."""
+    for normalizers, want in (([{"type": "NFC"}], [1, 4, 3, 4]), ([], [1, 4, 2, 0, 4])):
+        keys = read_vocabulary(unigram(tmp_path, normalizers, []))
+        tokenizer = load({key: value[1] if isinstance(value, tuple) else value for key, value in keys.items()})
+        assert tokenizer.encode("te\u0301t", add_special=False) == want
+
+
+@pytest.mark.parametrize(
+    ("normalizers", "pretokenizers", "config", "words"),
+    [
+        ([{"type": "NFKC"}], [], {}, "the step 'NFKC' is not supported"),
+        ([{"type": "NFKD"}], [], {}, "the step 'NFKD' is not supported"),
+        ([{"type": "Replace", "pattern": {"String": "x"}, "content": "y"}], [], {}, "the step 'Replace'"),
+        ([], [{"type": "Punctuation", "behavior": "Isolated"}], {}, "the step 'Punctuation'"),
+        ([{"type": "Lowercase"}, {"typo": 1}], [], {}, "the step 'None'"),
+        ([], [], {"split_by_punct": True}, "split_by_punct is not supported"),
+    ],
+)
+def test_steps_before_a_unigram_vocabulary_are_obeyed_or_refused(
+    normalizers: list[Any], pretokenizers: list[Any], config: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadFileError, match=words):
+        read_vocabulary(unigram(tmp_path, normalizers, pretokenizers, **config))
+
+
+def test_lower_case_that_the_tokenizer_lacks_is_named(tmp_path: Path) -> None:
+    s = unigram(tmp_path, [{"type": "Strip", "strip_left": False, "strip_right": True}], [], do_lower_case=True)
+    read_vocabulary(s)
+    assert len(s.notes) == 1 and "do_lower_case" in s.notes[0]
+
+
 def test_special_tokens(tmp_path: Path) -> None:
     """BOS by the post-processor, ids by name, names that look special, and ids that nobody has."""
     tokens = write_bpe(tmp_path)

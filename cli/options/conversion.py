@@ -21,12 +21,24 @@ HFFolder = Annotated[
 NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
 StoredType = Annotated[
     Stored,
-    typer.Option("--type", help="Type of the weight matrices; auto keeps BF16 and Q8_0, and uses F16 for the rest."),
+    typer.Option(
+        "--type",
+        help="Type of the weight matrices; auto keeps BF16, Q8_0 and blocks of quantized folders, and uses F16 "
+        "for the rest.",
+    ),
 ]
 Adapters = Annotated[
     list[Path] | None,
     typer.Option(
         "--lora", metavar="ADAPTER", help="Merge this LoRA adapter (PEFT folder or GGUF file); may be repeated."
+    ),
+]
+BaseModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--base",
+        metavar="GGUF",
+        help="SRC is a LoRA adapter (PEFT folder) of this model: write it as a GGUF adapter. Default: SRC is a model.",
     ),
 ]
 QuantizeWords = Annotated[

@@ -15,13 +15,14 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..hf.folder import CONFIG, Folder
 from ..hf.names import is_dropped, is_of_tower, named_for_gguf
+from ..hf.quantized import decoded
 from ..hf.safetensors import UNQUANTIZED
 from ..hf.settings_check import check_settings, note_unused
 from ..hf.streams import Stream
 from ..lora.adapter import Adapter, merge_adapters, read_adapter
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all
-from ..quant.recipes import FLOATS, TensorSpec
+from ..quant.recipes import TensorSpec
 from ..text import escaped, shown
 from .card import general_keys
 from .completeness import MISSING, check_complete
@@ -34,6 +35,8 @@ from .vocabulary import read_vocabulary
 # READS take the residual stream as input, so their rows have embedding_length values; WRITES have as many rows.
 READS = ("attn_q", "attn_k", "attn_v", "attn_qkv", "ffn_gate", "ffn_up", "token_embd", "output")
 SCALES = ("_scale", "_scale_inv", ".scales", ".qzeros", ".g_idx", ".absmax", ".quant_state")  # of quantized tensors
+UNKNOWN_CLASS = "the README lists the models that run; docs/add-an-architecture.md says how to add one"
+HEAD = re.compile("For(?=[A-Z])|Model|LMHead|EncoderModel")
 WRITES = ("attn_output", "ffn_down")
 
 
@@ -41,7 +44,7 @@ class HFSource:
     """A `TensorSource`: the tensors of a folder under GGUF's names. Its metadata lacks `general.file_type`.
 
     The format of a spec is what a conversion without rounding gives the tensor: F32 for vectors and what must be
-    precise, else what the folder stores (F32, F16, BF16).
+    precise, else what the folder stores (F32, F16, BF16, or the blocks of quantized weights).
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class HFSource:
         self.tensors = [
             TensorSpec(t.name, t.shape, stored_format(t.name, t.shape, t.format)) for t in self.held.values()
         ]
+        self.kept = frozenset(t.name for t in self.held.values() if t.holds_blocks)
 
     def tensor(self, name: str) -> StreamTensor:
         return self.held[name]
@@ -94,6 +98,7 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     load_all()
     architecture, conversion = _conversion(folder)
     s = conversion.settings(folder)
+    tensors = decoded(s, tensors)
     _refuse_quantized(s, tensors, conversion)
     keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
     check_settings(s, conversion, keys, extra)
@@ -137,9 +142,16 @@ def _conversion(folder: Folder) -> tuple[str, Conversion]:
         raise BadFileError(f"{where}: does not name the model's class (architectures)")
     known = classes()
     if named[0] not in known:
-        raise BadFileError(f"{where}: {shown(named[0])} is not supported", f"supported: {', '.join(sorted(known))}")
+        alike = sorted(name for name in known if _family(name) == _family(named[0]))
+        hint = f"of this family {', '.join(alike)} can be converted" if alike else UNKNOWN_CLASS
+        raise BadFileError(f"{where}: {shown(named[0])} is not supported", hint)
     found = known[named[0]]
     return next(((arch, one) for arch, one in found if one.applies(one.settings(folder))), found[0])
+
+
+def _family(name: str) -> str:
+    """The part of a class's name that says which model it is, without what its head is for."""
+    return HEAD.split(name, maxsplit=1)[0]
 
 
 def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) -> dict[str, Any]:
@@ -159,15 +171,20 @@ def _refuse_quantized(s: Settings, tensors: dict[str, Stream], conversion: Conve
     kept = {name: x for name, x in tensors.items() if not is_dropped(name)}
     known = re.compile("|".join(conversion.steps) or "$.")  # some architectures have scales of their own
     scales = {name for name in kept if name.endswith(SCALES) and not known.search(name)}
-    odd = next((name for name, x in kept.items() if x.format not in FLOATS or name in scales), None)
+    odd = next((name for name, x in kept.items() if not _is_computed(x) or name in scales), None)
     if odd is not None and isinstance(config, dict):
         raise BadFileError(f"{s.path}: is quantized by {shown(str(config.get('quant_method')))}", UNQUANTIZED)
     if odd is not None:
-        what = f"is {kept[odd].format}, " if kept[odd].format not in FLOATS else ""
+        what = "" if _is_computed(kept[odd]) else f"is {kept[odd].format}, "
         raise BadFileError(f"{s.path}: tensor {shown(odd)} {what}belongs to a quantized model", UNQUANTIZED)
     empty = next((name for name, x in kept.items() if 0 in x.shape), None)
     if empty is not None:
         raise BadFileError(f"{s.path}: tensor {shown(empty)} is empty", "download the folder again")
+
+
+def _is_computed(x: Stream) -> bool:
+    """Whether models are computed with tensors of this format: floats and blocks, not plain integers."""
+    return x.format in BY_NAME and BY_NAME[x.format].activations is not None
 
 
 def _blocks(s: Settings, keys: Keys, tensors: dict[str, Stream]) -> int:

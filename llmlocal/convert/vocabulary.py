@@ -28,6 +28,9 @@ from .token_table import ADDED_SCORE, PAD_SCORE, SPACE, Table, decoder_tokens, p
 PIECES = ("tokenizer.model", "spiece.model")  # SentencePiece's own file
 BYTE_TEXT = re.compile("<0x[0-9A-Fa-f]{2}>")
 SQUEEZED = ({"Regex": " {2,}"}, {"Regex": r"\s{2,}|[\n\r\t]"})  # what a single space takes the place of
+QUOTES = ({"String": "``"}, {"String": "''"}, {"String": " "})  # and the sign for a space
+OBEYED = ("Precompiled", "Lowercase", "StripAccents", "NFC", "Strip", "Prepend", "WhitespaceSplit", "Metaspace")
+UNREAD = "texts would get other tokens than the model was trained with; use a model with another tokenizer"
 NO_JSON = "make one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
 # Of thinking and tool calls: part of an answer's text, as in llama.cpp's files.
 SHOWN = ("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>')
@@ -152,9 +155,21 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
         if id != model.get("unk_id"):
             put_added(table, id, text, special)
     shape: Keys = {"tokenizer.ggml.add_space_prefix": _prepends(tokenizer)}
-    if any(part.get("type") == "WhitespaceSplit" for part in _parts(tokenizer.get("pre_tokenizer"), "pretokenizers")):
+    normalizers = _parts(tokenizer.get("normalizer"), "normalizers")
+    pretokenizers = _parts(tokenizer.get("pre_tokenizer"), "pretokenizers")
+    settings = folder.json("tokenizer_config.json")
+    if unread := next((part for part in (*normalizers, *pretokenizers) if not _is_obeyed(part, normalizers)), None):
+        what = f"the step {shown(str(unread.get('type')))} is not supported before a Unigram vocabulary"
+        raise BadFileError(f"{where}: {what}", UNREAD)
+    if settings.get("split_by_punct") is True:
+        raise BadFileError(f"{where_of(folder, 'tokenizer_config.json')}: split_by_punct is not supported", UNREAD)
+    if settings.get("do_lower_case") is True and all(part.get("type") != "Lowercase" for part in normalizers):
+        s.note("do_lower_case of tokenizer_config.json is not used: tokenizer.json keeps upper case")
+    if any(part.get("type") == "WhitespaceSplit" for part in pretokenizers):
         shape["tokenizer.ggml.remove_extra_whitespaces"] = True
-    for part in _parts(tokenizer.get("normalizer"), "normalizers"):
+    for part in normalizers:
+        if part.get("type") == "NFC":
+            shape["tokenizer.ggml.normalizer.nfc"] = True
         if part.get("type") == "Replace" and part.get("pattern") in SQUEEZED:
             shape["tokenizer.ggml.remove_extra_whitespaces"] = True
         if part.get("type") == "Precompiled" and isinstance(part.get("precompiled_charsmap"), str):
@@ -164,6 +179,18 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
                 raise BadFileError(f"{where}: precompiled_charsmap is not base64") from None
             shape["tokenizer.ggml.precompiled_charsmap"] = (ValueType.U8, list(charsmap))
     return _scored_keys(s, table, "t5", shape)
+
+
+def _is_obeyed(part: Mapping[str, Any], normalizers: list[Mapping[str, Any]]) -> bool:
+    """Whether a part of a normalizer or pre-tokenizer is said by a key, or is what Unigram's tokenizer does anyway."""
+    match part:
+        case {"type": "NFKD"}:
+            return any(other.get("type") == "StripAccents" for other in normalizers)  # which does both
+        case {"type": "Replace", "pattern": pattern}:
+            return pattern in SQUEEZED or pattern in QUOTES
+        case {"type": str(kind)}:
+            return kind in OBEYED
+    return False
 
 
 def _wordpiece_keys(s: Settings, model: Mapping[str, Any]) -> Keys:

@@ -12,6 +12,7 @@ from ..text import shown
 from .values import REMOVED_TYPES, TENSOR_TYPES, padded
 
 FETCH_AGAIN = "fetch the file again: llmlocal pull --force"
+AGAIN = "convert the Hugging Face folder of the model: llmlocal quantize FOLDER OUT TYPE (TQ2_0 for BitNet)"
 MAX_DIM = (1 << 63) - 1
 MAX_TENSOR_BYTES = 1 << 48  # more means a corrupt header, not an interrupted download
 
@@ -103,7 +104,7 @@ def _block_of(record: Record) -> tuple[str, int, int]:
     if kind in TENSOR_TYPES:
         return TENSOR_TYPES[kind]
     if kind in REMOVED_TYPES:
-        raise BadFileError(f"tensor {name} has removed type {kind} ({REMOVED_TYPES[kind]})", "convert the model again")
+        raise BadFileError(f"tensor {name} has removed type {kind} ({REMOVED_TYPES[kind]})", AGAIN)
     load_all()
     if kind not in BY_ID:
         raise BadFileError(f"tensor {name} has unknown type {kind}")

@@ -52,7 +52,9 @@ class Folder:
         if not self.has(CONFIG):
             hint = "SRC must be a Hugging Face folder"
             if self.has("adapter_config.json"):
-                hint = "this is an adapter: give it to --lora, and its base model as SRC"
+                hint = (
+                    "this is an adapter: give it to --lora, and its model as SRC, or its model as a GGUF file to --base"
+                )
             raise NotFoundError(f"{escaped(str(path))}: has no {CONFIG}", hint)
         self._read: dict[str, dict[str, Any]] = {}
 

@@ -30,8 +30,9 @@ MAX_TENSORS = 1 << 18  # with every expert a tensor of its own, the largest mode
 MAX_DIMS = 8
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "BOOL": 1}
 SIZES |= {f"{sign}{bits}": bits // 8 for sign in "IU" for bits in (8, 16, 32, 64)}
-# Formats of streams by stored type. FP8 without scales is a plain number; every one of its values is an F16, too.
-STREAM_FORMATS = {"F64": "F32", "F32": "F32", "F16": "F16", "BF16": "BF16", "F8_E4M3": "F16", "F8_E5M2": "F16"}
+# Formats of streams by stored type. Every value of FP8 is an F16, too, and every power of two in F8_E8M0 a BF16.
+STREAM_FORMATS = {"F64": "F32", "F32": "F32", "F16": "F16", "BF16": "BF16"}
+STREAM_FORMATS |= {"F8_E4M3": "F16", "F8_E5M2": "F16", "F8_E8M0": "BF16"}
 AGAIN = "download the file again"
 UNQUANTIZED = "convert the original, unquantized model"
 
@@ -117,7 +118,11 @@ class Safetensors:
                 raise self._fail(f"tensor {shown(name)} contains NaN or infinity")
             return values.reshape(end - first, shape[-1])
 
-        return Stream(shape, STREAM_FORMATS.get(dtype, dtype), read)
+        def raw(first: int, end: int) -> Values:
+            return self._bytes(at + first * row, (end - first) * row).reshape(end - first, row)
+
+        blocks = None if dtype in STREAM_FORMATS else Stream((*shape[:-1], row), "U8", raw)
+        return Stream(shape, STREAM_FORMATS.get(dtype, dtype), read, blocks)
 
     def _bytes(self, at: int, count: int) -> NDArray[np.uint8]:
         """`count` bytes from `at` on, fresh memory."""
@@ -156,6 +161,8 @@ def _floats(data: NDArray[np.uint8], dtype: str) -> Values:
         return values
     if dtype == "F8_E5M2":
         return (data.astype(np.uint16) << np.uint16(8)).view(np.float16)
+    if dtype == "F8_E8M0":
+        return np.where(data == 255, np.nan, np.ldexp(1.0, data.astype(np.int32) - 127)).astype(np.float32)
     if dtype == "F64":
         with np.errstate(over="ignore"):
             return data.view(np.float64).astype(np.float32)

@@ -26,12 +26,16 @@ HINT = "the folder is damaged or of another model; download it again"
 class Stream:
     """A tensor of `shape`, whose `format` ("F32", "F16", "BF16") holds every value exactly.
 
-    `read(first, end)` returns rows first..end - 1 as (end - first, k), float16 or float32.
+    `read(first, end)` returns rows first..end - 1 as (end - first, k), float16 or float32. `blocks`, where a tensor is
+    stored in another format ("Q4_0", "I32"), are its bytes: uint8 (end - first, bytes of a row). `turned` is the tensor
+    with its last two dimensions swapped, where it is stored so.
     """
 
     shape: tuple[int, ...]
     format: str
     read: Callable[[int, int], Values]
+    blocks: Stream | None = None
+    turned: Stream | None = None
 
     @property
     def rows(self) -> int:
@@ -41,6 +45,11 @@ class Stream:
     @property
     def k(self) -> int:
         return self.shape[-1]
+
+    @property
+    def float_format(self) -> str:
+        """The format of the values as `read` gives them."""
+        return self.format if self.blocks is None else "F32"
 
 
 def constant(values: ArrayLike) -> Stream:
@@ -76,8 +85,7 @@ def times(x: Stream, factors: ArrayLike) -> Stream:
 def take(x: Stream, order: NDArray[np.int64]) -> Stream:
     """The rows `order` of a matrix, or elements of a vector; reads are cheap where neighbours come from neighbours."""
     if len(x.shape) == 1:
-        whole = Stream((len(order),), x.format, lambda first, end: x.read(0, 1)[:, order][first:end])
-        return whole
+        return Stream((len(order),), x.float_format, lambda first, end: x.read(0, 1)[:, order][first:end])
 
     def read(first: int, end: int) -> Values:
         wanted = order[first:end]
@@ -85,12 +93,12 @@ def take(x: Stream, order: NDArray[np.int64]) -> Stream:
         high = int(wanted.max(initial=low - 1)) + 1
         return x.read(low, high)[wanted - low]
 
-    return Stream((len(order), x.k), x.format, read)
+    return Stream((len(order), x.k), x.format, read, x.blocks and take(x.blocks, order))
 
 
 def take_columns(x: Stream, order: NDArray[np.int64]) -> Stream:
     """The columns `order` of a matrix or of stacked matrices."""
-    return Stream((*x.shape[:-1], len(order)), x.format, lambda first, end: x.read(first, end)[:, order])
+    return Stream((*x.shape[:-1], len(order)), x.float_format, lambda first, end: x.read(first, end)[:, order])
 
 
 def padded(x: Stream, rows: int) -> Stream:
@@ -100,7 +108,7 @@ def padded(x: Stream, rows: int) -> Stream:
         held = x.read(min(first, x.rows), min(end, x.rows))
         return np.concatenate([held, np.zeros((end - first - len(held), x.k), held.dtype)])
 
-    return x if rows <= x.rows or len(x.shape) != 2 else Stream((rows, x.k), x.format, read)
+    return x if rows <= x.rows or len(x.shape) != 2 else Stream((rows, x.k), x.float_format, read)
 
 
 def part(x: Stream, first: int, end: int) -> Stream:
@@ -109,7 +117,7 @@ def part(x: Stream, first: int, end: int) -> Stream:
     if not 0 <= first <= end <= size:
         raise BadFileError(f"a tensor of {size} rows has no rows {first} to {end}", HINT)
     if len(x.shape) == 1:
-        return Stream((end - first,), x.format, lambda low, high: x.read(0, 1)[low:high, first:end])
+        return Stream((end - first,), x.float_format, lambda low, high: x.read(0, 1)[low:high, first:end])
     count = end - first
     shape = (*x.shape[:-2], count, x.k)
 
@@ -123,7 +131,7 @@ def part(x: Stream, first: int, end: int) -> Stream:
             low += step
         return _together(pieces, x)
 
-    return Stream(shape, x.format, read)
+    return Stream(shape, x.format, read, x.blocks and part(x.blocks, first, end))
 
 
 def split(x: Stream, sizes: Sequence[int]) -> list[Stream]:
@@ -139,8 +147,8 @@ def joined(xs: Sequence[Stream]) -> Stream:
     if len({x.shape[1:] for x in xs}) > 1 or len(xs[0].shape) > 2:
         raise BadFileError(f"tensors of shapes {', '.join(str(x.shape) for x in xs)} cannot be joined", HINT)
     if len(xs[0].shape) == 1:
-        size = sum(x.k for x in xs)
-        return Stream((size,), _common(xs), lambda first, end: np.hstack([x.read(0, 1) for x in xs])[first:end])
+        size, format = sum(x.k for x in xs), _common([x.float_format for x in xs])
+        return Stream((size,), format, lambda first, end: np.hstack([x.read(0, 1) for x in xs])[first:end])
     return _below(xs, (sum(x.shape[0] for x in xs), xs[0].k))
 
 
@@ -155,6 +163,8 @@ def transposed(x: Stream) -> Stream:
     """The last two dimensions swapped. Every read passes over a whole matrix of `x`, a few rows at a time."""
     if len(x.shape) < 2:
         raise BadFileError(f"a tensor of shape {x.shape} cannot be transposed", HINT)
+    if x.turned is not None:
+        return x.turned
     *outer, rows, k = x.shape
 
     def read(first: int, end: int) -> Values:
@@ -167,21 +177,22 @@ def transposed(x: Stream) -> Stream:
             first += high - low
         return _together(pieces, x)
 
-    return Stream((*outer, k, rows), x.format, read)
+    return Stream((*outer, k, rows), x.float_format, read, turned=x)
 
 
 def reshaped(x: Stream, *shape: int) -> Stream:
     """The same rows with other leading dimensions. Raises BadFileError where the sizes do not fit."""
     if prod(shape) != prod(x.shape) or shape[-1] != x.k:
         raise BadFileError(f"a tensor of shape {x.shape} cannot be taken as {shape}", HINT)
-    return replace(x, shape=shape)
+    blocks = x.blocks and reshaped(x.blocks, *shape[:-1], x.blocks.k)
+    return replace(x, shape=shape, blocks=blocks, turned=None)
 
 
 def flattened(x: Stream) -> Stream:
     """A tensor as a matrix: its first dimension, and all others together."""
     rows, each = x.shape[0], prod(x.shape[1:-1])
     return Stream(
-        (rows, each * x.k), x.format, lambda first, end: x.read(first * each, end * each).reshape(end - first, -1)
+        (rows, each * x.k), x.float_format, lambda first, end: x.read(first * each, end * each).reshape(end - first, -1)
     )
 
 
@@ -197,16 +208,18 @@ def _below(xs: Sequence[Stream], shape: tuple[int, ...]) -> Stream:
             first = stop
         return _together(pieces, xs[0])
 
-    return Stream(shape, _common(xs), read)
+    blocks = [x.blocks for x in xs if x.blocks is not None]
+    alike = len({x.format for x in xs}) == 1 and len(blocks) == len(xs)
+    format = xs[0].format if alike else _common([x.float_format for x in xs])
+    return Stream(shape, format, read, _below(blocks, (*shape[:-1], blocks[0].k)) if alike else None)
 
 
 def _together(pieces: list[Values], like: Stream) -> Values:
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [like.read(0, 0)])
 
 
-def _common(xs: Sequence[Stream]) -> str:
-    formats = {x.format for x in xs}
-    return formats.pop() if len(formats) == 1 else "F32"
+def _common(formats: Sequence[str]) -> str:
+    return formats[0] if len(set(formats)) == 1 else "F32"
 
 
 def _steps(first: int, rows: int, k: int) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Delta:
             change = self.left[first:end] @ self.right
             return x.read(first, end).astype(np.float32) + np.float32(self.scale) * change
 
-        return replace(x, read=read)
+        return Stream(x.shape, x.float_format, read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _peft_adapter(where: str, config: Mapping[str, Any], tensors: Mapping[str, S
             raise BadFileError(f"{where}: {shown(name)} is not supported", OTHER)
         else:
             name = re.sub(r"\.(modules_to_save|original_module)(\.default)?|\.base_layer", "", name)
-            replaced[name] = replace(x, read=_reader(values), format="F32")
+            replaced[name] = Stream(x.shape, "F32", _reader(values))
     deltas = {f"{name}.weight": _delta(name, pair, config, where) for name, pair in factors.items()}
     _check_finite(deltas, where)
     return Adapter(where, None, deltas, replaced)

@@ -45,12 +45,19 @@ def deltas_for(gguf: GGUFFile, adapter: Adapter) -> dict[str, Delta]:
     return dict(adapter.deltas) if adapter.architecture else named_as_in(gguf, adapter)
 
 
-def _changes(gguf: GGUFFile, adapter: Adapter, scale: float) -> Iterator[tuple[str, Change]]:
-    for name, delta in deltas_for(gguf, adapter).items():
+def check_deltas(gguf: GGUFFile, adapter: Adapter) -> dict[str, Delta]:
+    """As `deltas_for`, each with the shape of the model's tensor."""
+    deltas = deltas_for(gguf, adapter)
+    for name, delta in deltas.items():
         tensor = gguf.tensors.get(name)
         if tensor is None:
             raise BadFileError(f"{adapter.where}: the model has no tensor {shown(name)}", OTHER_MODEL)
         delta.check(tensor.shape, f"{adapter.where}: {shown(name)}")
+    return deltas
+
+
+def _changes(gguf: GGUFFile, adapter: Adapter, scale: float) -> Iterator[tuple[str, Change]]:
+    for name, delta in check_deltas(gguf, adapter).items():
         with np.errstate(over="ignore", invalid="ignore"):
             b = (delta.left * np.float64(delta.scale * scale)).astype(np.float32)
         if not np.isfinite(b).all():

@@ -15,7 +15,7 @@ from ..gguf.values import Array, ValueType
 from ..gguf.writer import TensorInfo, packed_size
 from ..quant.format import BY_NAME, Format
 from ..quant.formats import load_all
-from ..quant.recipes import FLOATS, ModelTraits, Recipe, TensorSpec
+from ..quant.recipes import FLOATS, MIXES, ModelTraits, Recipe, TensorSpec
 from ..text import escaped, shown
 from .source import TensorSource
 
@@ -60,18 +60,23 @@ def plan_quantization(source: TensorSource, recipe: Recipe, *, allow_requantize:
 def plan_conversion(source: TensorSource, type_name: str) -> GGUFPlan:
     """The plan of matrices in one of STORED_TYPES, in any case.
 
-    "auto" is the type that most numbers of the source have, if that is BF16 or Q8_0, else F16. Raises UsageError for
-    another type.
+    "auto" is the type that most numbers of the source have, if that is BF16 or Q8_0, else F16; tensors that the source
+    keeps stay as they are. Raises UsageError for another type.
     """
     load_all()
-    name = _prevailing_type(source) if type_name.lower() == "auto" else type_name.upper()
+    auto = type_name.lower() == "auto"
+    name = _prevailing_type(source) if auto else type_name.upper()
     if name not in STORED_TYPES:
         types = ", ".join(name.lower() for name in STORED_TYPES)
         raise UsageError(f"--type {type_name} is not one of {types}, auto")
     wanted = BY_NAME[name]
-    formats = {t.name: stored_format(t.name, t.shape, wanted) for t in source.tensors}
+    kept = {t.name: t.format for t in source.tensors if auto and t.name in source.kept}
+    formats = {t.name: kept.get(t.name) or stored_format(t.name, t.shape, wanted) for t in source.tensors}
     cut = [name for name, format in formats.items() if format.name == "F16" and wanted.name != "F16"]
     notes = [f"{len(cut)} tensors stay f16, rows are not divisible by {wanted.block}: {cut[0]}, ..."] if cut else []
+    if kept:
+        most = Counter(format.name for format in kept.values()).most_common(1)[0][0]
+        name = next((mix for mix, base in MIXES.items() if base == most), most)
     return _plan(source, name, formats, notes, "--type bf16 keeps them")
 
 
@@ -108,7 +113,7 @@ def _plan(
 def _prevailing_type(source: TensorSource) -> str:
     sizes: Counter[str] = Counter()
     for tensor in source.tensors:
-        if len(tensor.shape) > 1:
+        if len(tensor.shape) > 1 and tensor.name not in source.kept:
             sizes[tensor.format.name] += prod(tensor.shape)
     most = max(sizes, key=lambda name: sizes[name], default="F16")
     return most if most in ("BF16", "Q8_0") else "F16"

@@ -48,6 +48,11 @@ class TensorSource(Protocol):
         """Every tensor, in the order of the file; `format` is what it keeps where nothing else is planned."""
         ...
 
+    @property
+    def kept(self) -> frozenset[str]:
+        """Tensors that `convert` writes in their format, bit by bit, unless another is asked for."""
+        ...
+
     def tensor(self, name: str) -> QTensor | RowReader:
         """The tensor to read."""
         ...
@@ -84,6 +89,7 @@ class GGUFSource:
         self.metadata = {k: v for k, v in gguf.metadata.raw().items() if k not in (ALIGNMENT_KEY, *split.KEYS)}
         self._merged: dict[str, RowReader] = _merged(gguf, adapters) if adapters else {}
         self.tensors = [TensorSpec(t.name, t.shape, t.format) for t in gguf.tensors.values()]
+        self.kept: frozenset[str] = frozenset()
 
     def tensor(self, name: str) -> QTensor | RowReader:
         return self._merged.get(name) or self._gguf.tensors[name]

@@ -41,8 +41,9 @@ class Ugm(Tokenizer, kinds=("t5",)):
         usable = vocab.of_type(NORMAL, USER_DEFINED, UNUSED)
         self._tokens = Prefixes({vocab.tokens[id]: id for id in usable if vocab.tokens[id]})
         self._squeezes = flag(metadata, "remove_extra_whitespaces", False)
-        names = ("quotes", "strip_accents", "lowercase")
-        self._quotes, self._strips_accents, self._lowers = (flag(metadata, f"normalizer.{n}", False) for n in names)
+        names = ("quotes", "strip_accents", "lowercase", "nfc")
+        given = [flag(metadata, f"normalizer.{name}", False) for name in names]
+        self._quotes, self._strips_accents, self._lowers, self._composes = given
         self._charsmap = _charsmap(metadata)
         byte_ids = [id for id in vocab.byte_ids() if id is not None and vocab.types[id] == BYTE]
         self._byte_ids = byte_ids if len(byte_ids) == 256 else None
@@ -72,6 +73,8 @@ class Ugm(Tokenizer, kinds=("t5",)):
             text = "".join(c for c in normalize("NFKD", text) if not category(c).startswith("M"))
         if self._lowers:
             text = text.lower()
+        if self._composes:
+            text = normalize("NFC", text)
         if self._charsmap is not None:
             text = self._charsmap.replace(text)
         if self._squeezes:
