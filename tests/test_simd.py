@@ -211,6 +211,9 @@ CASES = [
     *(Case(name, lambda v, name=name: _rounded(v, name),
            lambda x, op=op: op(*two(x, F, 8)), floats=True)
       for name, op in (("mul_exact", np.multiply), ("div_exact", np.divide), ("sub_exact", np.subtract))),
+    Case("select_gt of bytes", lambda v: lambda p, out: v.store(out, v.select_gt(
+         v.load(v.i8x32, p), v.load(v.i8x32, p + 128), v.load(v.i8x32, p + 64), v.load(v.i8x32, p + 192))),
+         lambda x: np.where(np.greater(*two(x, B, 32)), at(x, B, 64, 32), at(x, B, 192, 32))),
     Case("select_gt", lambda v: lambda p, out: v.store(out, v.select_gt(
          v.load(v.f32x8, p), v.load(v.f32x8, p + 128), v.load(v.f32x8, p + 64), v.load(v.f32x8, p + 192))),
          lambda x: np.where(np.greater(*two(x, F, 8)), at(x, F, 64, 8), at(x, F, 192, 8))),

@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 class TQ1_0(Format, id=34, block=256, nbytes=54):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
-        i16x4, i16x8, i32x4 = v.Vec("i16", 4), v.Vec("i16", 8), v.Vec("i32", 4)
+        i16x4, i32x4 = v.Vec("i16", 4), v.Vec("i32", 4)
 
         @v.jitable
-        def digits(numbers, out, step):
-            """All five, of the even bytes and the odd ones apart: what 3 * number carries out of 8 bits."""
-            even, odd = numbers & 0xFF, numbers >> 8
+        def digits(kind, p, out, step):
+            """All five of each byte less 128, since bytes are compared as signed ones: 3 * (x - 128) is 3 * x - 128."""
+            x, zero, one = v.load(kind, p) ^ 0x80, v.zero(kind), v.splat(kind, 1)
             for n in range(5):
-                even, odd = even + even + even, odd + odd + odd
-                v.store(out + step * n, even >> 8 | odd & 0x300)
-                even, odd = even & 0xFF, odd & 0xFF
+                first = v.select_gt(x, v.splat(kind, 85 - 128), one, zero)
+                v.store(out + step * n, first + v.select_gt(x, v.splat(kind, 170 - 128), one, zero))
+                x = x + x + x
 
         @v.jitable
         def power(n):
             return v.splat(i16x4, n)
 
         def prepare(p, out):
-            digits(v.load(v.i16x16, p), out, 32)
-            digits(v.load(i16x8, p + 32), out + 160, 16)
+            digits(v.i8x32, p, out, 32)
+            digits(v.i8x16, p + 32, out + 160, 16)
             four = v.widen_unsigned(v.i16x16, v.bitcast(v.i8x16, v.load_splat(i32x4, p + 48)))
             powers = v.join(v.join(power(1), power(3)), v.join(power(9), power(27)))
             v.store(out + 240, v.truncate(v.i8x16, (four * powers & 0xFF) * 3 >> 8))

@@ -232,7 +232,8 @@ def minimum(b: Any, t: Any, x: Any, y: Any) -> Any:
 @intrinsic(lambda a, b, x, y: x)
 def select_gt(b: Any, t: Any, p: Any, q: Any, x: Any, y: Any) -> Any:
     """`x` in lanes where p > q, `y` in the others, those with a NaN among them."""
-    return b.select(b.fcmp_ordered(">", p, q), x, y)
+    compare = b.fcmp_ordered if t[0].is_float else b.icmp_signed
+    return b.select(compare(">", p, q), x, y)
 
 
 @intrinsic(same_as_first)
