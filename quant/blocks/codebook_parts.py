@@ -31,8 +31,8 @@ def signed_parts(
 
     scale = of_group(v, columns, scales)
     return IntegerParts(
-        bits=bits, row=look_up, row_scale=scale, columns=columns, scales=scales, signed=True, prepare=prepare,
-        minus=minus,
+        bits=bits, unpack=None, row=look_up, row_scale=scale, columns=columns, scales=scales, signed=True,
+        prepare=prepare, minus=minus,
     )  # fmt: skip
 
 
@@ -48,7 +48,14 @@ def shifted_parts(
 
     scale = of_group(v, columns, scales)
     return IntegerParts(
-        bits=shift + 1, row=row, row_scale=scale, columns=columns, scales=scales, shift=shift, prepare=prepare
+        bits=shift + 1,
+        unpack=None,
+        row=row,
+        row_scale=scale,
+        columns=columns,
+        scales=scales,
+        shift=shift,
+        prepare=prepare,
     )
 
 

@@ -50,18 +50,18 @@ class IntegerParts:
     """
 
     bits: int  # of q, rounded up to 4: how many products fit 16 bits
+    unpack: Part | None
     row: Part
     row_scale: Part
     columns: Part
-    unpack: Part | None = None
-    prepare: Part | None = None
-    minus: Part | None = None
     row_min: Part | None = None
     column_min: Part | None = None
     shift: int = -1  # the offset is 1 << shift; -1: none
     scales: int = 1  # per 32 weights
     minima: int = 1  # per 32 weights, where there are any
     signed: bool = False
+    prepare: Part | None = None
+    minus: Part | None = None
     tile: TileParts | None = None  # None: rows are not interleaved, since nothing is gained
 
     def tile_bytes(self, lanes: int) -> int:

@@ -29,9 +29,9 @@ class NVFP4(Format, id=40, block=64, nbytes=36):
 
         @v.jitable
         def scale(kind, e4m3):
-            """Half the scale in the low 7 bits of every int32: as bits of a float32, its exponent is 120 too low."""
-            value = v.bitcast(kind, (e4m3 & 0x7F) << 20) * 2.0**119
-            return v.select_gt(value, v.splat(kind, 239), v.zero(kind), value)
+            """Half the scale in the lowest byte of every int32: as bits of a float32, its exponent is 120 too low."""
+            value = v.bitcast(kind, (e4m3 & 0x7F) << 20 | (e4m3 & 0x80) << 24) * 2.0**119
+            return v.absolute(v.select_gt(value, v.splat(kind, 239), v.zero(kind), value))  # 127 is 0, 255 is not
 
         @v.jitable
         def four(words, at):

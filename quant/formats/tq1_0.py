@@ -55,7 +55,7 @@ class TQ1_0(Format, id=34, block=256, nbytes=54):
             return v.load(v.i8x32, q + 32 * g)
 
         scale = of_group(v, columns)
-        return IntegerParts(bits=4, row=row, row_scale=scale, columns=columns, shift=0, prepare=prepare)
+        return IntegerParts(bits=4, unpack=None, row=row, row_scale=scale, columns=columns, shift=0, prepare=prepare)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
