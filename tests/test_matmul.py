@@ -109,10 +109,10 @@ def assert_close(p: Product, got: Array) -> None:
 def magnitudes(p: Product, weights: Array) -> Array:
     """What the terms that a kernel adds are at most, as a part of the activation.
 
-    TQ2_0 and Q2_0 are multiplied as d * (0, 1 or 2) less d, so that of a weight of 0 two terms of the block's d cancel
+    Ternary types are multiplied as d * (0, 1 or 2) less d, so that of a weight of 0 two terms of the block's d cancel
     out.
     """
-    if p.fmt.name not in ("TQ2_0", "Q2_0"):
+    if p.fmt.name not in ("TQ1_0", "TQ2_0", "Q2_0"):
         return np.abs(weights)
     blocks = np.abs(weights).reshape(len(weights), -1, p.fmt.block)
     return np.broadcast_to(blocks.max(axis=2, keepdims=True), blocks.shape).reshape(weights.shape)

@@ -211,6 +211,9 @@ CASES = [
     *(Case(name, lambda v, name=name: _rounded(v, name),
            lambda x, op=op: op(*two(x, F, 8)), floats=True)
       for name, op in (("mul_exact", np.multiply), ("div_exact", np.divide), ("sub_exact", np.subtract))),
+    Case("select_gt of bytes", lambda v: lambda p, out: v.store(out, v.select_gt(
+         v.load(v.i8x32, p), v.load(v.i8x32, p + 128), v.load(v.i8x32, p + 64), v.load(v.i8x32, p + 192))),
+         lambda x: np.where(np.greater(*two(x, B, 32)), at(x, B, 64, 32), at(x, B, 192, 32))),
     Case("select_gt", lambda v: lambda p, out: v.store(out, v.select_gt(
          v.load(v.f32x8, p), v.load(v.f32x8, p + 128), v.load(v.f32x8, p + 64), v.load(v.f32x8, p + 192))),
          lambda x: np.where(np.greater(*two(x, F, 8)), at(x, F, 64, 8), at(x, F, 192, 8))),
@@ -233,6 +236,7 @@ CASES = [
     loads("load_splat4", "i8", B, 64, lambda x: np.tile(x[:4].view(B), 16), offset=3),
     Case("load_column", lambda v: lambda p, out: v.store(out, v.load_column(v.i32x8, p, 18)),
          lambda x: rows_of(x, stride=18)[:, 0]),
+    Case("load_indexed", lambda v: _indexed(v), lambda x: at(x, I32, 64, 16)[at(x, np.int16, 0, 8) & 15]),
     loads("load_spread_bits", "i8", B, 32, lambda x: -np.unpackbits(x[:4], bitorder="little").astype(B)),
     loads("load_two_halves", "f32", F, 8, lambda x: np.repeat(x[:2].view(B), 4), offset=1),
     *(Case(f"load_rows {j}", lambda v, j=j: lambda p, out: v.store(out, v.load_rows(v.i32x8, p, 29)[j]),
@@ -251,6 +255,10 @@ CASES = [
     Case("atomic_load", lambda v: lambda p, out: v.store(out, v.atomic_load(p + 8)), lambda x: at(x, L, 8, 1)),
     Case("atomic_compare_exchange", lambda v: _exchanges(v), lambda x: np.array([1, 0, 7], L)),
     Case("atomic_store", lambda v: lambda p, out: v.atomic_store(out, v.load_i64(p)), lambda x: at(x, L, 0, 1)),
+    Case("copies_of", lambda v: _copied(v), lambda x: np.repeat(x[:8], 4)),
+    Case("negate", lambda v: _negated(v),
+         lambda x: ((x[:32] | 1) * (1 - 2 * np.unpackbits(x[128:132], bitorder="little"))).astype(B)),
+    Case("forget_memory", lambda v: lambda p, out: v.forget_memory(), lambda x: np.zeros(1, F)),
     Case("prefetch", lambda v: lambda p, out: v.prefetch(p), lambda x: np.zeros(1, F)),
     Case("pause", lambda v: lambda p, out: v.pause(), lambda x: np.zeros(1, F)),
 ]  # fmt: skip
@@ -267,6 +275,26 @@ def _exchanges(v: InstructionSet) -> Body:
 def _looked_up(v: InstructionSet) -> Body:
     found = v.lookup16(TABLE)
     return lambda p, out: v.store(out, found(v.load(v.i8x32, p) & 15))
+
+
+def _indexed(v: InstructionSet) -> Body:
+    i16x8 = v.Vec("i16", 8)
+
+    def body(p, out):
+        v.store(out + 64, v.load(i16x8, p) & 15)
+        v.forget_memory()
+        v.store(out, v.load_indexed(v.i32x8, p + 64, out + 64))
+
+    return body
+
+
+def _copied(v: InstructionSet) -> Body:
+    four, i8x8 = v.copies_of(4), v.Vec("i8", 8)
+    return lambda p, out: v.store(out, four(v.load(i8x8, p)))
+
+
+def _negated(v: InstructionSet) -> Body:
+    return lambda p, out: v.store(out, v.negate(v.load(v.i8x32, p) | 1, v.load_spread_bits(v.i8x32, p + 128)))
 
 
 def _sliced(v: InstructionSet) -> Body:

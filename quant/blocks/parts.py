@@ -16,6 +16,7 @@ from ..scale_search.symmetric import Symmetric
 from ..simd.instruction_set import InstructionSet
 
 Part = Callable[..., Any]
+FIELDS = 256  # bytes that `prepare` may write
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,11 @@ class IntegerParts:
 
     `unpack(p, stride, tile)`: one block of LANES rows, the first at `p`, into `tile`; for every 32 weights that is 8
         vectors of bytes (lane = row, 4 consecutive weights), then the scales (1 or 2 float vectors), then the minima.
-    `row(p, g)`: weights 32 g .. 32 g + 31 of the block at `p`, as bytes in their order.
+        None, in blocks of 256 without minima: from `row` and `columns`.
+    `prepare(p, fields)`, where it is worth the while to look at a block of 256 as a whole first: writes at most FIELDS
+        bytes, and `row(fields, g)` reads them in place of the block.
+    `row(p, g)`: weights 32 g .. 32 g + 31 of the block at `p`, as bytes in their order. With `minus(p, g)`, all ones
+        where a weight is below 0, `row` gives magnitudes: a single row's products change signs of activations.
     `row_scale(p, g)`: their scales as float32x8, lane i for weights 4 i .. 4 i + 3.
     `row_min(p, g)`: their minima, likewise.
     `columns(p)`: scales of 256 weights from the block at `p` on: a tuple of float32x8 with a lane for every 32 weights,
@@ -45,7 +50,7 @@ class IntegerParts:
     """
 
     bits: int  # of q, rounded up to 4: how many products fit 16 bits
-    unpack: Part
+    unpack: Part | None
     row: Part
     row_scale: Part
     columns: Part
@@ -55,6 +60,8 @@ class IntegerParts:
     scales: int = 1  # per 32 weights
     minima: int = 1  # per 32 weights, where there are any
     signed: bool = False
+    prepare: Part | None = None
+    minus: Part | None = None
     tile: TileParts | None = None  # None: rows are not interleaved, since nothing is gained
 
     def tile_bytes(self, lanes: int) -> int:
@@ -76,13 +83,6 @@ class FloatParts:
     row: Part
     one: Part
     pack: Part
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedParts:
-    """A format that is only decoded: `decode(p, out)` writes the block at `p` as float32. Blocks are of 64 or more."""
-
-    decode: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,29 @@ def of_group(v: InstructionSet, columns: Part, count: int = 1) -> Part:
         return v.join(v.low_half(v.splat_lane(low, g)), v.low_half(v.splat_lane(high, g)))
 
     return of_halves if count == 2 else lambda p, g: v.splat_lane(every(p)[0], g)
+
+
+def signed_row(v: InstructionSet, parts: IntegerParts) -> Part:
+    """`row`, with the signs of `minus`."""
+    row = v.jitable(parts.row)
+    if parts.minus is None:
+        return row
+    minus = v.jitable(parts.minus)
+    return v.jitable(lambda p, g: v.negate(row(p, g), minus(p, g)))
+
+
+def prepared(v: InstructionSet, parts: IntegerParts) -> Part:
+    """`(p, fields)` -> where `row` reads the block at `p`; FIELDS bytes at `fields` are for `prepare`."""
+    if parts.prepare is None:
+        return v.jitable(lambda p, fields: p)
+    prepare = v.jitable(parts.prepare)
+
+    def run(p, fields):
+        prepare(p, fields)
+        v.forget_memory()
+        return fields
+
+    return v.jitable(run)
 
 
 def float_activations(fmt: type[Format]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ..simd.instruction_set import InstructionSet
-from .codebooks import apply_signs, codebook, signs, vectors
-from .parts import DecodedParts, Part
+from .codebook_parts import signed_parts
+from .codebooks import codebook, signs
+from .parts import IntegerParts, Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,18 +19,12 @@ class SignedVectors:
 
     name: ClassVar[str]
     groups: ClassVar[int] = 8
+    bits: ClassVar[int] = 6  # of the greatest magnitude in the codebook
 
     @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        """The parts from `group_decoder`."""
-        groups, group = cls.groups, v.jitable(cls.group_decoder(v, vectors(v, cls.name), *apply_signs(v)))
-
-        def decode(p, out):
-            d = v.load_f16(p)
-            for g in range(groups):
-                group(p, d, g, out)
-
-        return DecodedParts(decode)
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
+        """The parts from `fields`."""
+        return signed_parts(v, codebook(cls.name), cls.bits, *cls.fields(v), scales=cls.groups // 8)
 
     @classmethod
     def dequantize_blocks(cls, blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -40,11 +35,8 @@ class SignedVectors:
         return out.reshape(-1, 256)
 
     @staticmethod
-    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
-        """`(p, d, g, out)`: group g of the block at `p` as float32 into the block at `out`.
-
-        The others are parts of `codebooks`: `vectors`, and both of `apply_signs`.
-        """
+    def fields(v: InstructionSet) -> tuple[Part, Part]:
+        """`prepare` and `columns` of `IntegerParts`, the former as `codebook_parts` wants it."""
         raise NotImplementedError
 
     @staticmethod

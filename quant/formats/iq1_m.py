@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import codebook, vectors
-from ..blocks.parts import DecodedParts
+from ..blocks.codebook_parts import INDICES, MARKS, indices, shifted_parts
+from ..blocks.codebooks import codebook
+from ..blocks.parts import IntegerParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -19,24 +20,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ1_M(Format, id=29, block=256, nbytes=56, activations="f32"):
-    @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        vector, i16x8 = vectors(v, cls.name), v.Vec("i16", 8)
+KINDS = (("i16", 4), ("i16", 8), ("i16", 32), ("i64", 4), ("i64", 8))
 
-        def decode(p, out):
+
+class IQ1_M(Format, id=29, block=256, nbytes=56):
+    @classmethod
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
+        i16x4, i16x8, i16x32, i64x4, i64x8 = (v.Vec(*kind) for kind in KINDS)
+        number = indices(v, (8, 20, 32, 44), 0xF00)
+
+        def prepare(p, out):
+            number(v.load(v.i8x32, p), v.widen_unsigned(i64x8, v.load(i16x8, p + 32)), out + INDICES)
+            both = v.load(i16x32, out + INDICES)  # an index, and above it whether an eighth is subtracted
+            v.store(out + INDICES, both & 0x7FF)
+            v.store(out + MARKS, v.splat(v.i8x32, 1) - v.truncate(v.i8x32, both >> 10 & 2))
+
+        def columns(p):
             last = v.load_i64(p + 48)
             half = last >> 12 & 0xF | last >> 24 & 0xF0 | last >> 36 & 0xF00 | last >> 48 & 0xF000
-            d = v.to_f32(v.f32x8, v.bitcast(v.f16x8, v.splat(i16x8, half)))
-            for g in range(16):
-                scale = d * v.float32(2 * (last >> g // 4 * 16 + g % 4 * 3 & 7) + 1)
-                for i in range(2):
-                    bits = v.load_i8(p + 32 + g) >> 4 * i
-                    delta = v.float32(-0.125) if bits & 8 else v.float32(0.125)
-                    index = v.load_i8(p + 2 * g + i) & 255 | (bits & 7) << 8
-                    v.store(out + 64 * g + 32 * i, (vector(index) + delta) * scale)
+            d = v.to_f32(v.f32x8, v.bitcast(v.f16x8, v.splat(i16x8, half))) * 0.125
+            words = v.widen_unsigned(i64x4, v.load(i16x4, p + 48))
+            scales = v.bitcast(v.i32x8, words | words >> 6 << 32)  # of two groups in lower bits of each
+            return scale(d, scales), scale(d, scales >> 3)
 
-        return DecodedParts(decode)
+        @v.jitable
+        def scale(d, bits):
+            number = bits & 7
+            return d * v.to_f32(v.f32x8, number + number + 1)
+
+        return shifted_parts(v, 8 * codebook(cls.name), 4, prepare, columns, scales=2)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import codebook, vectors
+from ..blocks.codebook_parts import INDICES, MARKS, indices, shifted_parts
+from ..blocks.codebooks import codebook
 from ..blocks.fields import float16_values
-from ..blocks.parts import DecodedParts
+from ..blocks.parts import IntegerParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -21,22 +22,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ1_S(Format, id=19, block=256, nbytes=50, activations="f32"):
+class IQ1_S(Format, id=19, block=256, nbytes=50):
     @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        vector = vectors(v, cls.name)
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
+        i16x8, i64x8 = v.Vec("i16", 8), v.Vec("i64", 8)
+        number = indices(v, (8, 21, 34, 47), 0x700)
 
-        def decode(p, out):
-            d = v.load_f16(p)
-            for g in range(8):
-                bits = v.load_u16(p + 34 + 2 * g)
-                scale = d * v.float32(2 * (bits >> 12 & 7) + 1)
-                delta = v.float32(-0.125) if bits >> 15 else v.float32(0.125)
-                for i in range(4):
-                    index = v.load_i8(p + 2 + 4 * g + i) & 255 | (bits >> 3 * i & 7) << 8
-                    v.store(out + 128 * g + 32 * i, (vector(index) + delta) * scale)
+        def prepare(p, out):
+            bits = v.load(i16x8, p + 34)
+            number(v.load(v.i8x32, p + 2), v.widen_unsigned(i64x8, bits), out + INDICES)
+            v.store(
+                out + MARKS,
+                v.splat(v.i8x32, 1) - v.bitcast(v.i8x32, v.widen_unsigned(v.i32x8, bits >> 15) * 0x02020202),
+            )
 
-        return DecodedParts(decode)
+        def columns(p):
+            scale = v.widen_unsigned(v.i32x8, v.load(i16x8, p + 34) >> 12 & 7)
+            return (v.load_f16_splat(v.f32x8, p) * 0.125 * v.to_f32(v.f32x8, scale + scale + 1),)
+
+        return shifted_parts(v, 8 * codebook(cls.name), 4, prepare, columns, scales=1)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..blocks.codebook_parts import INDICES, MARKS, indices, nibble_columns
 from ..blocks.fields import float16_values
 from ..blocks.parts import Part
 from ..blocks.signed_vectors import SignedVectors
@@ -22,20 +23,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ2_S(SignedVectors, Format, id=22, block=256, nbytes=82, activations="f32"):
+class IQ2_S(SignedVectors, Format, id=22, block=256, nbytes=82):
     groups = 16
 
     @staticmethod
-    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
-        def group(p, d, g, out):
-            nibble, high = v.load_i8(p + 74 + g // 2) >> g % 2 * 4 & 15, v.load_i8(p + 66 + g // 2)
-            scale = d * (v.float32(0.5) + v.float32(nibble)) * v.float32(0.25)
-            for i in range(2):
-                n = 2 * g + i
-                index = v.load_i8(p + 2 + n) & 255 | (high >> n % 4 * 2 & 3) << 8
-                v.store(out + 32 * n, with_signs(vector(index) * scale, v.load_i8(p + 34 + n)))
+    def fields(v: InstructionSet) -> tuple[Part, Part]:
+        number, i8x8, i64x8 = indices(v, (8, 22, 36, 50), 0x300), v.Vec("i8", 8), v.Vec("i64", 8)
 
-        return group
+        def prepare(p, out):
+            number(v.load(v.i8x32, p + 2), v.widen_unsigned(i64x8, v.load(i8x8, p + 66)), out + INDICES)
+            v.store(out + MARKS, v.load(v.i8x32, p + 34))
+
+        return prepare, nibble_columns(v, 74, 0.25)
 
     @staticmethod
     def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:

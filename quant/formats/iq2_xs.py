@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..blocks.codebook_parts import INDICES, MARKS, even_signs_of, nibble_columns
 from ..blocks.codebooks import even_signs
 from ..blocks.fields import float16_values
 from ..blocks.parts import Part
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ2_XS(SignedVectors, Format, id=17, block=256, nbytes=74, activations="f32"):
+class IQ2_XS(SignedVectors, Format, id=17, block=256, nbytes=74):
     groups = 16
 
     @staticmethod
-    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
-        def group(p, d, g, out):
-            nibble = v.load_i8(p + 66 + g // 2) >> g % 2 * 4 & 15
-            scale = d * (v.float32(0.5) + v.float32(nibble)) * v.float32(0.25)
-            for i in range(2):
-                bits = v.load_u16(p + 2 + 4 * g + 2 * i)
-                v.store(out + 64 * g + 32 * i, with_seven(vector(bits & 511) * scale, bits >> 9))
+    def fields(v: InstructionSet) -> tuple[Part, Part]:
+        with_eighth, i16x32 = even_signs_of(v)[0], v.Vec("i16", 32)
 
-        return group
+        def prepare(p, out):
+            bits = v.load(i16x32, p + 2)
+            v.store(out + INDICES, bits & 511)
+            v.store(out + MARKS, with_eighth(v.bitcast(v.i32x8, v.truncate(v.i8x32, bits >> 9))))
+
+        return prepare, nibble_columns(v, 66, 0.25)
 
     @staticmethod
     def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:

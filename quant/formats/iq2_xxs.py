@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..blocks.codebook_parts import INDICES, MARKS, even_signs_of
 from ..blocks.codebooks import even_signs
 from ..blocks.fields import float16_values
 from ..blocks.parts import Part
@@ -21,17 +22,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ2_XXS(SignedVectors, Format, id=16, block=256, nbytes=66, activations="f32"):
+class IQ2_XXS(SignedVectors, Format, id=16, block=256, nbytes=66):
     @staticmethod
-    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
-        def group(p, d, g, out):
-            at, bits = p + 2 + 8 * g, v.load_i32(p + 6 + 8 * g)
-            scale = d * (v.float32(0.5) + v.float32(bits >> 28 & 15)) * v.float32(0.25)
-            for i in range(4):
-                values = vector(v.load_i8(at + i) & 255) * scale
-                v.store(out + 128 * g + 32 * i, with_seven(values, bits >> 7 * i & 127))
+    def fields(v: InstructionSet) -> tuple[Part, Part]:
+        _, signs_of, i64x8, i16x32 = *even_signs_of(v), v.Vec("i64", 8), v.Vec("i16", 32)
 
-        return group
+        def prepare(p, out):
+            groups = v.load(i64x8, p + 2)
+            numbers = v.bitcast(v.i8x32, v.truncate(v.i32x8, groups))
+            v.store(out + INDICES, v.widen_unsigned(i16x32, numbers))
+            v.store(out + MARKS, signs_of(v.truncate(v.i32x8, groups >> 32)))
+
+        def columns(p):
+            scale = v.to_f32(v.f32x8, v.truncate(v.i32x8, v.load(i64x8, p + 2) >> 60))
+            return (v.load_f16_splat(v.f32x8, p) * 0.25 * (scale + 0.5),)
+
+        return prepare, columns
 
     @staticmethod
     def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:

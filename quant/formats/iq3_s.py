@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..blocks.codebook_parts import INDICES, MARKS
 from ..blocks.fields import float16_values
 from ..blocks.parts import Part
 from ..blocks.signed_vectors import SignedVectors
@@ -22,20 +23,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ3_S(SignedVectors, Format, id=21, block=256, nbytes=110, activations="f32"):
-    @staticmethod
-    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
-        def group(p, d, g, out):
-            scale = d * v.float32(2 * (v.load_i8(p + 106 + g // 2) >> g % 2 * 4 & 15) + 1)
-            high = v.load_i8(p + 66 + g)
-            for i in range(4):
-                at = p + 2 + 8 * g + 2 * i
-                first = v.load_i8(at) & 255 | (high >> 2 * i & 1) << 8
-                second = v.load_i8(at + 1) & 255 | (high >> 2 * i + 1 & 1) << 8
-                values = vector(first, second) * scale
-                v.store(out + 128 * g + 32 * i, with_signs(values, v.load_i8(p + 74 + 4 * g + i)))
+class IQ3_S(SignedVectors, Format, id=21, block=256, nbytes=110):
+    bits = 4
 
-        return group
+    @staticmethod
+    def fields(v: InstructionSet) -> tuple[Part, Part]:
+        i16x32 = v.Vec("i16", 32)
+
+        def prepare(p, out):
+            for half in range(2):
+                low = v.widen_unsigned(i16x32, v.load(v.i8x32, p + 2 + 32 * half))
+                high = v.widen_unsigned(i16x32, v.load_spread_bits(v.i8x32, p + 66 + 4 * half) & 1)
+                v.store(out + INDICES + 64 * half, low | high << 8)
+            v.store(out + MARKS, v.load(v.i8x32, p + 74))
+
+        def columns(p):
+            scale = v.load_splat(v.i32x8, p + 106) >> v.iota(v.i32x8, 4) & 15
+            return (v.load_f16_splat(v.f32x8, p) * v.to_f32(v.f32x8, scale + scale + 1),)
+
+        return prepare, columns
 
     @staticmethod
     def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..blocks.codebook_parts import INDICES, MARKS, even_signs_of
 from ..blocks.codebooks import even_signs
 from ..blocks.fields import float16_values
 from ..blocks.parts import Part
@@ -22,18 +23,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class IQ3_XXS(SignedVectors, Format, id=18, block=256, nbytes=98, activations="f32"):
+class IQ3_XXS(SignedVectors, Format, id=18, block=256, nbytes=98):
     @staticmethod
-    def group_decoder(v: InstructionSet, vector: Part, with_signs: Part, with_seven: Part) -> Part:
-        def group(p, d, g, out):
-            bits = v.load_i32(p + 66 + 4 * g)
-            scale = d * (v.float32(0.5) + v.float32(bits >> 28 & 15)) * v.float32(0.5)
-            for i in range(4):
-                at = p + 2 + 8 * g + 2 * i
-                values = vector(v.load_i8(at) & 255, v.load_i8(at + 1) & 255) * scale
-                v.store(out + 128 * g + 32 * i, with_seven(values, bits >> 7 * i & 127))
+    def fields(v: InstructionSet) -> tuple[Part, Part]:
+        _, signs_of, i16x32 = *even_signs_of(v), v.Vec("i16", 32)
 
-        return group
+        def prepare(p, out):
+            for half in range(2):
+                v.store(out + INDICES + 64 * half, v.widen_unsigned(i16x32, v.load(v.i8x32, p + 2 + 32 * half)))
+            v.store(out + MARKS, signs_of(v.load(v.i32x8, p + 66)))
+
+        def columns(p):
+            scale = v.to_f32(v.f32x8, v.load(v.i32x8, p + 66) >> 28)
+            return (v.load_f16_splat(v.f32x8, p) * 0.5 * (scale + 0.5),)
+
+        return prepare, columns
 
     @staticmethod
     def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:

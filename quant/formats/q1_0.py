@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebooks import apply_signs
 from ..blocks.fields import float16_values
-from ..blocks.parts import DecodedParts
+from ..blocks.parts import IntegerParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -19,17 +18,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Q1_0(Format, id=41, block=128, nbytes=18, activations="f32"):
+class Q1_0(Format, id=41, block=128, nbytes=18):
     @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        with_signs = apply_signs(v)[0]
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
+        vector, size, f32x4 = (
+            4 * v.LANES,
+            36 * v.LANES,
+            v.Vec("f32", 4),
+        )  # of a tile's four weights; of its 32 and scale
 
-        def decode(p, out):
-            minus = v.zero(v.f32x8) - v.load_f16_splat(v.f32x8, p)
-            for i in range(16):
-                v.store(out + 32 * i, with_signs(minus, v.load_i8(p + 2 + i)))
+        def unpack(p, stride, tile):
+            d, words = v.load_f16_column(v.f32, p, stride), v.load_rows(v.i32, p + 2, stride)
+            for g in range(4):
+                for j in range(8):
+                    v.store(tile + size * g + vector * j, v.spread_4_bits(words[g] >> 4 * j) << 1)
+                v.store(tile + size * g + 8 * vector, d)
 
-        return DecodedParts(decode)
+        def row(p, g):
+            return v.load_spread_bits(v.i8x32, p + 2 + 4 * g) & 2
+
+        def row_scale(p, g):
+            return v.load_f16_splat(v.f32x8, p)
+
+        def columns(p):
+            return (v.join(v.load_f16_splat(f32x4, p), v.load_f16_splat(f32x4, p + 18)),)
+
+        return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=0)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

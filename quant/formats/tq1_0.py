@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..blocks.fields import float16_bytes, float16_values, inverse, sign_levels
-from ..blocks.parts import DecodedParts
+from ..blocks.parts import IntegerParts, of_group
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -23,30 +23,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class TQ1_0(Format, id=34, block=256, nbytes=54, activations="f32"):
+class TQ1_0(Format, id=34, block=256, nbytes=54):
     @classmethod
-    def kernels(cls, v: InstructionSet) -> DecodedParts:
-        i8x8, i32x2, i32x4 = v.Vec("i8", 8), v.Vec("i32", 2), v.i32x4
+    def kernels(cls, v: InstructionSet) -> IntegerParts:
+        i16x4, i32x4 = v.Vec("i16", 4), v.Vec("i32", 4)
 
         @v.jitable
-        def digit(numbers, powers, d):
-            """The digit that is first once the number is multiplied by a power of 3, times d."""
-            carry = ((numbers * powers & 255) * 3 >> 8) - 1
-            return v.to_f32(v.f32x8, carry) * d
+        def digits(kind, p, out, step):
+            """All five of each byte less 128, since bytes are compared as signed ones: 3 * (x - 128) is 3 * x - 128."""
+            x, zero, one = v.load(kind, p) ^ 0x80, v.zero(kind), v.splat(kind, 1)
+            for n in range(5):
+                first = v.select_gt(x, v.splat(kind, 85 - 128), one, zero)
+                v.store(out + step * n, first + v.select_gt(x, v.splat(kind, 170 - 128), one, zero))
+                x = x + x + x
 
-        def decode(p, out):
-            d = v.load_f16(p + 52)
-            for i in range(6):  # 8 bytes of 32, or of 16
-                numbers, power = v.widen_unsigned(v.i32x8, v.load(i8x8, p + 8 * i)), 1
-                at, step = (out + 32 * i, 128) if i < 4 else (out + 640 + 32 * (i - 4), 64)
-                for n in range(5):
-                    v.store(at + step * n, digit(numbers, v.splat(v.i32x8, power), d))
-                    power *= 3
-            four = v.widen_unsigned(v.i32x8, v.bitcast(i8x8, v.load_splat(i32x2, p + 48)))
-            v.store(out + 960, digit(four, v.join(v.splat(i32x4, 1), v.splat(i32x4, 3)), d))
-            v.store(out + 992, digit(four, v.join(v.splat(i32x4, 9), v.splat(i32x4, 27)), d))
+        @v.jitable
+        def power(n):
+            return v.splat(i16x4, n)
 
-        return DecodedParts(decode)
+        def prepare(p, out):
+            digits(v.i8x32, p, out, 32)
+            digits(v.i8x16, p + 32, out + 160, 16)
+            four = v.widen_unsigned(v.i16x16, v.bitcast(v.i8x16, v.load_splat(i32x4, p + 48)))
+            powers = v.join(v.join(power(1), power(3)), v.join(power(9), power(27)))
+            v.store(out + 240, v.truncate(v.i8x16, (four * powers & 0xFF) * 3 >> 8))
+
+        def columns(p):
+            return (v.load_f16_splat(v.f32x8, p + 52),)
+
+        def row(q, g):
+            return v.load(v.i8x32, q + 32 * g)
+
+        scale = of_group(v, columns)
+        return IntegerParts(bits=4, unpack=None, row=row, row_scale=scale, columns=columns, shift=0, prepare=prepare)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:

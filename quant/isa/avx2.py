@@ -81,6 +81,15 @@ def dot4_signed(acc, w, x):
     return acc + _widen_pairs(_maddubs(_magnitude_bytes(w), _sign_bytes(x, w)))
 
 
+@intrinsic(same_as_first)
+def _negate_by_sign(b: Any, t: Any, x: Any, minus: Any) -> Any:
+    """Bytes with another sign where `minus` is all ones, not 0, by `vpsignb`."""
+    return call(b, "llvm.x86.avx2.psign.b", x.type, x, b.or_(minus, t[0].lanes([1] * t[0].n)))
+
+
+negate = _negate_by_sign
+
+
 def lookup_by_shuffle(values: Sequence[int]) -> Any:
     """The intrinsic `x -> values[x]` for bytes 0..15: `vpshufb` looks up 16 bytes within every 128 bits."""
     names = {16: "ssse3.pshuf.b.128", 32: "avx2.pshuf.b", 64: "avx512.pshuf.b.512"}

@@ -9,16 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import llvmlite.ir as ir
-from numba.core import types
 
-from ..simd.load_store import load_splat, load_two_splats, store
+from ..simd.load_store import forget_memory, load_splat, load_two_splats, store
 from ..simd.vector import Vec, f32x8, intrinsic, jitable, returns, shuffle_value
-
-
-@intrinsic(returns(types.void))
-def _forget_memory(b: Any, t: Any) -> Any:
-    """Nothing, but LLVM must not assume what memory holds: else it turns reading back into shuffles."""
-    b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
 
 @jitable
@@ -26,7 +19,7 @@ def keep_narrow(scaled, scratch):
     """Write the scales where `narrow_scale_of` reads them."""
     for j in range(len(scaled)):
         store(scratch + 32 * j, scaled[j])
-    _forget_memory()
+    forget_memory()
 
 
 def narrow_scale(scales: int) -> Any:

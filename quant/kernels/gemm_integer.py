@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..blocks.parts import IntegerParts
+from ..blocks.parts import IntegerParts, prepared
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 from .panels import BAND, fetch_rows, in_panels, panel_sums
 from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SCALED_HALVES, SUM, SUM_SHIFT
+from .unpack_by_rows import unpack_by_rows, without_spare
 
 DEPTH = 512  # weights of a row that are unpacked at once
+PREPARED = 512  # where in its scratch memory a row finds what is prepared of a block, behind the scales of its tokens
 
 
 def row_dots(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
@@ -21,7 +23,7 @@ def row_dots(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Calla
     """
     nbytes, per_stretch, per_block, row_f32 = fmt.nbytes, 256 // fmt.block, fmt.block // BLOCK, v.row_f32
     stretches, group = _stretches(v, fmt, parts), _single_group(v, fmt, parts)
-    offset = float(1 << _shift(v, parts)) if _shift(v, parts) >= 0 else 0.0
+    offset = float(1 << _row_shift(v, parts)) if _row_shift(v, parts) >= 0 else 0.0
 
     @v.jitable
     def finish(t, sums, rest, y, stride):
@@ -63,6 +65,11 @@ def _shift(v: InstructionSet, parts: IntegerParts) -> int:
     return 7 if parts.signed and v.FLIP_SIGNED else parts.shift
 
 
+def _row_shift(v: InstructionSet, parts: IntegerParts) -> int:
+    """As `_shift`, of a single row: magnitudes have no offset."""
+    return -1 if parts.minus else _shift(v, parts)
+
+
 def _stretches(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
     """For a number of tokens: 256 weights by the records' bytes `plain` and columns.
 
@@ -70,6 +77,7 @@ def _stretches(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Cal
     """
     f32x8, groups = v.f32x8, v.row_i8.n // 32
     columns, offsets, minima = v.jitable(parts.columns), _offsets(v, parts), _minima(v, parts)
+    block_of = prepared(v, parts)
     found_minima = v.jitable(parts.column_min or (lambda p: ()))
     bytes_of, product = _vector_bytes(v, fmt, parts), _vector_product(v, parts)
     times = v.unroll_map(parts.scales, lambda j, found, x: v.tuple_get(found, j) * x)
@@ -96,7 +104,7 @@ def _stretches(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Cal
         def run(sums, p, plain, stride, column, column_bytes, scratch):
             scaled, low = scales(columns(p), column, stride), found_minima(p)
             keep(scaled, scratch)
-            sums = vectors(sums, p, plain, stride, scaled, scratch)
+            sums = vectors(sums, block_of(p, scratch + PREPARED), plain, stride, scaled, scratch)
             return rests(sums, scaled, low, column, stride, column_bytes)
 
         return v.jitable(run)
@@ -105,20 +113,29 @@ def _stretches(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Cal
 
 
 def _vector_bytes(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(p, n)` -> the bytes of the n-th vector of 256 weights: one group of 32, or two."""
+    """`(p, n)` -> the bytes of the n-th vector of 256 weights, one group of 32 or two; magnitudes and their signs."""
     nbytes, per_block, wide = fmt.nbytes, fmt.block // BLOCK, v.row_i8.n == 64
-    flip, row = 0x80 if parts.signed and v.FLIP_SIGNED else 0, v.jitable(parts.row)
+    flip, row = 0x80 if parts.signed and v.FLIP_SIGNED and not parts.minus else 0, v.jitable(parts.row)
 
     @v.jitable
     def group(p, g):
         return row(p + nbytes * (g // per_block), g % per_block) ^ flip
 
-    return v.jitable(lambda p, n: v.join(group(p, 2 * n), group(p, 2 * n + 1)) if wide else group(p, n))
+    def whole(group: Any) -> Any:
+        return v.jitable(lambda p, n: v.join(group(p, 2 * n), group(p, 2 * n + 1)) if wide else group(p, n))
+
+    weights = whole(group)
+    if parts.minus is None:
+        return weights
+    signs = whole(v.jitable(parts.minus))
+    return v.jitable(lambda p, n: (weights(p, n), signs(p, n)))
 
 
 def _vector_product(v: InstructionSet, parts: IntegerParts) -> Any:
     """`(t, n, sums, weights, plain, stride, scaled, scratch)` -> sums of token t + the n-th vector's products."""
-    dot, spread, size = v.dot4_signed if parts.signed else v.dot4, v.row_scale(parts.scales), v.row_i8.n
+    spread, size, signed_dot = v.row_scale(parts.scales), v.row_i8.n, v.dot4_signed if parts.signed else v.dot4
+    with_signs = v.jitable(lambda total, w, x: v.dot4(total, w[0], v.negate(x, w[1])))
+    dot = signed_dot if parts.minus is None else with_signs
 
     def product(t, n, sums, w, plain, stride, scaled, scratch):
         first, second, correction, minimum = v.tuple_get(sums, t)
@@ -132,7 +149,7 @@ def _vector_product(v: InstructionSet, parts: IntegerParts) -> Any:
 def _offsets(v: InstructionSet, parts: IntegerParts) -> Any:
     """total + scales times minus the sums of the activations: the zero-point correction for an offset of 1."""
     f32x8 = v.f32x8
-    if _shift(v, parts) < 0:
+    if _row_shift(v, parts) < 0:
         return v.jitable(lambda total, scaled, column, column_bytes: total)
 
     def both(total, scaled, column, column_bytes):
@@ -211,13 +228,14 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
 
     Strides are in bytes.
     """
-    nbytes, unpack, fetch = fmt.nbytes, v.jitable(parts.unpack), fetch_rows(v)
+    nbytes, fetch = fmt.nbytes, fetch_rows(v)
+    unpack = unpack_by_rows(v, parts) if parts.unpack is None else without_spare(v, parts.unpack)
     size = fmt.block // BLOCK * parts.tile_bytes(v.LANES)
 
     def unpack_rows(rows, row_bytes, first, blocks, target, ahead):
         for b in range(blocks):
             fetch(ahead, row_bytes, b * nbytes, (b + 1) * nbytes)
-            unpack(rows + (first + b) * nbytes, row_bytes, target + b * size)
+            unpack(rows + (first + b) * nbytes, row_bytes, target + b * size, target + blocks * size)
 
     return batch_dot(v, fmt, parts, unpack_rows)
 

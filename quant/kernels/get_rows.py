@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, require_kernels
+from ..blocks.parts import FloatParts, IntegerParts, prepared, require_kernels, signed_row
 from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.instruction_set import InstructionSet
@@ -23,7 +23,7 @@ def get_rows(fmt: type[Format]) -> Kernel:
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     parts = fmt.kernels(v)
-    families: dict[type, Any] = {IntegerParts: _integer_row, FloatParts: _float_row, DecodedParts: _decoded_row}
+    families: dict[type, Any] = {IntegerParts: _integer_row, FloatParts: _float_row}
     copy_row = families[type(parts)](v, fmt, parts)
 
     def run(counter, ith, nth, tokens, ids, weights, out, k, row_bytes):
@@ -47,20 +47,11 @@ def _float_row(v: InstructionSet, fmt: type[Format], parts: FloatParts) -> Any:
     return v.jitable(copy_row)
 
 
-def _decoded_row(v: InstructionSet, fmt: type[Format], parts: DecodedParts) -> Any:
-    decode, nbytes, block = v.jitable(parts.decode), fmt.nbytes, fmt.block
-
-    def copy_row(p, out, k):
-        for b in range(k // block):
-            decode(p + nbytes * b, out + 4 * block * b)
-
-    return v.jitable(copy_row)
-
-
 def _integer_row(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
-    row, row_scale, nbytes, block = v.jitable(parts.row), v.jitable(parts.row_scale), fmt.nbytes, fmt.block
+    row, row_scale, nbytes, block = signed_row(v, parts), v.jitable(parts.row_scale), fmt.nbytes, fmt.block
     row_min = v.jitable(parts.row_min or (lambda p, g: v.zero(v.f32x8)))
     offset = 1 << parts.shift if parts.shift >= 0 else 0
+    block_of, all_rows = prepared(v, parts), v.unroll_map(block // 32, lambda g, at: row(at, g))
 
     def eight(j: int) -> Any:
         bytes_of, spread = v.slice_of(8 * j, 8), v.splat_of(2 * j)
@@ -75,12 +66,13 @@ def _integer_row(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> A
     four = v.map_parts(4, eight)
 
     def group(g: int) -> Any:
-        return lambda p, out: four(row(p, g), row_scale(p, g), row_min(p, g), out + 128 * g)
+        return lambda p, rows, out: four(rows[g], row_scale(p, g), row_min(p, g), out + 128 * g)
 
     groups = v.map_parts(block // 32, group)
 
     def copy_row(p, out, k):
         for b in range(k // block):
-            groups(p + nbytes * b, out + 4 * block * b)
+            at, to = p + nbytes * b, out + 4 * block * b
+            groups(at, all_rows(block_of(at, to)), to)  # what is prepared gives way to the values
 
     return v.jitable(copy_row)

@@ -133,5 +133,6 @@ def tile_intrinsics(v: InstructionSet) -> Any:
 def unpack_of(v: InstructionSet, fmt: type[Format]) -> Any:
     """`(block, tile)`: one block of an interleaved tile at address `block` into `tile`, as `IntegerParts.unpack`."""
     parts: IntegerParts = fmt.kernels(tile_intrinsics(v))
+    assert parts.unpack is not None, "its fields are interleaved, not bytes made of them"
     unpack, lanes = v.jitable(parts.unpack), v.LANES
     return v.jitable(lambda block, tile: unpack(block // lanes, 0, tile))

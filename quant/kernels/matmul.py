@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..blocks.parts import DecodedParts, FloatParts, IntegerParts, float_activations, require_kernels
+from ..blocks.parts import FloatParts, IntegerParts, float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.few_tokens import FEW_TOKENS, FewTokens
@@ -95,13 +95,8 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
 
 
 def few_tokens(few: FewTokens, fmt: type[Format]) -> int:
-    """The most tokens for which rows are read one by one, as for a single one, by the sizes of an instruction set.
-
-    Blocks that become float32 first are decoded anew for each panel of tokens, so there one panel is all.
-    """
-    if not float_activations(fmt):
-        return few.integers
-    return few.floats if fmt.block == 1 else few.row_tokens
+    """The most tokens for which rows are read one by one, as for a single one, by the sizes of an instruction set."""
+    return few.floats if float_activations(fmt) else few.integers
 
 
 def same_bits(isa: str, fmt: type[Format], *, interleaved: bool = False) -> int:
@@ -117,11 +112,11 @@ def rows_by_tokens(v: InstructionSet, fmt: type[Format]) -> Any:
 
     A product's sum has another order in tiles than row by row; it does not depend on the number of tokens.
     """
-    from . import gemm_decoded, gemm_float, gemm_integer
+    from . import gemm_float, gemm_integer
 
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
     v = set_for_tiles(v)
-    families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float, DecodedParts: gemm_decoded}
+    families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float}
     parts = fmt.kernels(v)
     family = families[type(parts)]
     tiles_dot, row_panels, lanes = (

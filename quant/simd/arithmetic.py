@@ -117,6 +117,16 @@ def lookup16(values: Sequence[int]) -> Any:
     return found
 
 
+def copies_of(n: int) -> Any:
+    """The intrinsic `x -> n copies of each lane of x`, side by side."""
+
+    @intrinsic(lambda x: Vec(x.elem, n * x.n))
+    def copied(b: Any, t: Any, x: Any) -> Any:
+        return shuffle_value(b, x, ir.Constant(x.type, ir.Undefined), [i // n for i in range(n * t[0].n)])
+
+    return copied
+
+
 @intrinsic(same_as_first)
 def splat_lane(b: Any, t: Any, x: Any, lane: Any) -> Any:
     """All lanes hold one lane of `x`, its number known when the kernel runs."""
@@ -153,6 +163,12 @@ def spread_4_bits(b: Any, t: Any, x: Any) -> Any:
 def shift_signed(b: Any, t: Any, x: Any, n: Any) -> Any:
     """Lanes shifted right, the sign kept."""
     return b.ashr(x, splat_value(b, x.type, b.trunc(n, x.type.element)))
+
+
+@intrinsic(same_as_first)
+def negate(b: Any, t: Any, x: Any, minus: Any) -> Any:
+    """Bytes with another sign where `minus` is all ones, not 0; `x` is -127..127."""
+    return b.sub(b.xor(x, minus), minus)
 
 
 @intrinsic(same_as_first)
@@ -216,7 +232,8 @@ def minimum(b: Any, t: Any, x: Any, y: Any) -> Any:
 @intrinsic(lambda a, b, x, y: x)
 def select_gt(b: Any, t: Any, p: Any, q: Any, x: Any, y: Any) -> Any:
     """`x` in lanes where p > q, `y` in the others, those with a NaN among them."""
-    return b.select(b.fcmp_ordered(">", p, q), x, y)
+    compare = b.fcmp_ordered if t[0].is_float else b.icmp_signed
+    return b.select(compare(">", p, q), x, y)
 
 
 @intrinsic(same_as_first)

@@ -105,11 +105,17 @@ class InstructionSet(Protocol):
     def load_column(self, kind: VectorType, p: int, stride: int) -> Any:
         """Lane r holds the element at `p + r * stride`."""
 
+    def load_indexed(self, kind: VectorType, p: int, indices: int) -> Any:
+        """Lane i holds an element of the table at address `p`, the one whose number is the i-th uint16 at `indices`."""
+
     def load_f16_column(self, kind: VectorType, p: int, stride: int) -> Any:
         """Lane r of a float32 vector holds the float16 at `p + r * stride`."""
 
     def load_rows(self, kind: VectorType, p: int, stride: int) -> Any:
         """16 bytes of as many rows as the int32 vector has lanes, transposed: vector j holds dword j of every row."""
+
+    def forget_memory(self) -> None:
+        """Compute nothing, but read what was stored before from memory: LLVM would turn that into shuffles."""
 
     def prefetch(self, p: int) -> None:
         """Ask for the cache line at address `p`."""
@@ -160,6 +166,9 @@ class InstructionSet(Protocol):
 
     def shift_signed(self, x: Any, n: Any) -> Any:
         """Lanes shifted right, the sign kept."""
+
+    def negate(self, x: Any, minus: Any) -> Any:
+        """Bytes with another sign where `minus` is all ones, not 0; `x` is -127..127."""
 
     def shift_bytes(self, x: Any, n: Any) -> Any:
         """Bytes shifted right; the top n bits of each are its neighbour's: x86 shifts 16-bit lanes at least."""
@@ -230,6 +239,9 @@ class InstructionSet(Protocol):
 
     def splat_of(self, lane: int) -> Part:
         """The intrinsic `x -> x with one lane of it in all`."""
+
+    def copies_of(self, n: int) -> Part:
+        """The intrinsic `x -> n copies of each lane of x`, side by side."""
 
     def lookup16(self, values: Sequence[int]) -> Part:
         """The intrinsic `x -> values[x]` for bytes 0..15."""

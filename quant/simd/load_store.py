@@ -100,6 +100,23 @@ def load_column(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
 
 
 @intrinsic(same_as_first)
+def load_indexed(b: Any, t: Any, kind: Any, p: Any, indices: Any) -> Any:
+    """Lane i holds an element of the table at address `p`, the one whose number is the i-th uint16 at `indices`."""
+    vec, i64, value = t[0].ir, ELEMENTS["i64"], ir.Constant(t[0].ir, ir.Undefined)
+    for i in range(t[0].n):
+        number = b.zext(load_value(b, b.add(indices, i64(2 * i)), ELEMENTS["i16"]), i64)
+        at = b.add(p, b.mul(number, i64(vec.element.width // 8)))
+        value = b.insert_element(value, load_value(b, at, vec.element), I32(i))
+    return value
+
+
+@intrinsic(returns(types.void))
+def forget_memory(b: Any, t: Any) -> Any:
+    """Compute nothing, but read what was stored before from memory: LLVM would turn that into shuffles."""
+    b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
+
+
+@intrinsic(same_as_first)
 def load_spread_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Bit i of the bytes at address `p` as lane i: 0, or all ones."""
     n = t[0].n
