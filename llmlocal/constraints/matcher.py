@@ -7,7 +7,7 @@ from copy import copy
 from functools import partial
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from ..errors import UsageError
@@ -18,6 +18,7 @@ from .validity import told
 # For each byte of a mask, what is added to the logits of its eight tokens, the first of which is the lowest bit.
 ADDED = np.where(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0, -np.inf)
 ADDED = ADDED.astype(np.float32)
+MOST_ITEMS = 1_000_000  # of the parser for one mask, about 50 ms; a large vocabulary may need more than 50,000
 DEAD_ENDS = ("NoExtension", "NoExtensionBias")  # of llguidance: nothing may follow, and the text is not complete
 
 
@@ -25,7 +26,8 @@ class Matcher:
     """A `TokenConstraint`: the grammar `compiled`, in llguidance's notation, over the tokens of `table`."""
 
     def __init__(self, table: LLTokenizer, compiled: str) -> None:
-        self._matcher = on_deep_stack(partial(LLMatcher, table, compiled, log_level=0))
+        limits = LLParserLimits(step_max_items=MOST_ITEMS)
+        self._matcher = on_deep_stack(partial(LLMatcher, table, compiled, log_level=0, limits=limits))
         self._bits: NDArray[np.int32] = np.zeros((table.vocab_size + 31) // 32, np.int32)
         self._check()
 
