@@ -82,8 +82,8 @@ def by_characters(item: Item) -> Item:
 
 def taken(start: Matcher, text: str) -> tuple[int, bool]:
     """How many bytes of a text a form takes, and whether it may end there."""
-    state = start.copy()
-    return state._matcher.try_consume_tokens(list(text.encode())), state.complete
+    state = start.copy()._state
+    return state.try_consume_tokens(list(text.encode())), state.is_accepting()
 
 
 def differing(rules: Mapping[str, Item]) -> Iterator[str]:
