@@ -33,17 +33,18 @@ class Matcher:
         limits = LLParserLimits(step_max_items=MOST_ITEMS)
         self._state = on_deep_stack(partial(LLMatcher, table, compiled, log_level=0, limits=limits))
         self._bits: NDArray[np.int32] = np.zeros((table.vocab_size + 31) // 32, np.int32)
+        self._room: Logits = np.zeros((self._bits.nbytes, 8), np.float32)  # fresh memory takes longer than the mask
         self._coming: Future[Logits] | None = None  # the mask of this state
         self._check()
 
     def prepare(self) -> None:
         """As `TokenConstraint.prepare`."""
         if self._coming is None:
-            self._coming = BESIDE.submit(_added, self._state, self._bits)
+            self._coming = BESIDE.submit(_added, self._state, self._bits, self._room)
 
     def mask(self, logits: Logits) -> None:
         """As `TokenConstraint.mask`."""
-        added = _added(self._state, self._bits) if self._coming is None else self._coming.result()
+        added = _added(self._state, self._bits, self._room) if self._coming is None else self._coming.result()
         self._check()
         n = min(added.size, logits.size)
         logits[:n] += added[:n]
@@ -76,7 +77,8 @@ class Matcher:
     def copy(self) -> Matcher:
         """As `TokenConstraint.copy`."""
         other = copy(self)
-        other._state, other._bits, other._coming = self._matcher.deep_copy(), self._bits.copy(), None
+        other._state, other._coming = self._matcher.deep_copy(), None
+        other._bits, other._room = self._bits.copy(), self._room.copy()
         return other
 
     @property
@@ -103,7 +105,7 @@ class Matcher:
             raise UsageError(said)
 
 
-def _added(state: LLMatcher, bits: NDArray[np.int32]) -> Logits:
-    """What is added to logits: 0 for tokens that may come next, otherwise -inf. Takes the room `bits`."""
+def _added(state: LLMatcher, bits: NDArray[np.int32], room: Logits) -> Logits:
+    """What is added to logits, in `room`: 0 for tokens that may come next, otherwise -inf. Fills `bits`, too."""
     state.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)  # without the GIL
-    return ADDED.take(bits.view(np.uint8), axis=0).reshape(-1)
+    return ADDED.take(bits.view(np.uint8), axis=0, out=room, mode="clip").reshape(-1)  # unlike "raise", into `out`
