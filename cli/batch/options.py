@@ -65,6 +65,6 @@ RayAddress = Annotated[
         "--ray",
         metavar="ADDRESS",
         help="Answer the rows on all nodes of the Ray cluster at this address (host:6379, or auto for the one of this "
-        "machine); each has llmlocal and the model. Default: on this machine alone.",
+        "machine); the model has to be on each of them. Default: on this machine alone.",
     ),
 ]

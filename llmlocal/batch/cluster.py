@@ -113,7 +113,7 @@ class Cluster:
         except (OSError, ValueError, RuntimeError, SystemExit) as error:  # it exits where a cluster does not answer
             said = escaped(str(error).partition("\n")[0])
             raise NetworkError(
-                f"no Ray cluster at {escaped(address)}: {said}", "ray start --head begins one"
+                f"no Ray cluster at {escaped(address)}: {said}", "give the host and port of the head of one that runs"
             ) from error
         try:
             self._loads = dict.fromkeys(self._opened(settings), 0)  # actors, and how many rows are with each

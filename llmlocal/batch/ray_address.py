@@ -27,4 +27,6 @@ def check_address(address: str) -> None:
         socket.create_connection((found[1], int(found[2])), PATIENCE).close()
     except OSError as error:
         said = escaped(error.strerror or str(error))
-        raise NetworkError(f"no Ray cluster at {escaped(address)}: {said}", "ray start --head begins one") from error
+        raise NetworkError(
+            f"no Ray cluster at {escaped(address)}: {said}", "give the host and port of the head of one that runs"
+        ) from error
