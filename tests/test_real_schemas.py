@@ -50,14 +50,14 @@ ALL: list[dict[str, Any]] = [*SCHEMAS, *map(concise, FIELDS), *BOUNDED]
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
 @pytest.mark.timeout(3600)
 def test_answers_of_real_models_have_their_schema(said: Said, model: Path, tmp_path: Path) -> None:
-    """Of `batch` all rows, and of `run` the first of them; what is cut short is an error, and never on stdout."""
+    """Of `batch` all rows, and of `run` the first of some; what is cut short is an error, and never on stdout."""
     rows, valid, short = tmp_path / "rows.jsonl", 0, 0
     rows.write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS))
     for n, schema in enumerate(ALL):
         form, judge = ("--schema", json.dumps(schema)), Draft202012Validator(schema)
         common = ("-n", "200", "--ctx", "512", "--temp", "0.8", "-q", *form)
         code, out, err = said("batch", model, rows, "--seed", str(n), *common)
-        results = [json.loads(line) for line in out.splitlines()]
+        results = [json.loads(line) for line in out.split("\n")[:-1]]
         assert code in (0, 9) and len(results) == len(QUESTIONS), err
         for result in results:
             if "error" in result:
@@ -66,6 +66,8 @@ def test_answers_of_real_models_have_their_schema(said: Said, model: Path, tmp_p
             else:
                 judge.validate(result["parsed"])
                 valid += 1
+        if n % 5:
+            continue
         code, out, err = said("run", model, QUESTIONS[0], "--seed", str(n + 1), "--no-stdin", *common)
         assert (code, out) == (8, "") or (code == 0 and judge.is_valid(json.loads(out))), (schema, out, err)
         assert code or out == results[0].get("text", "") + "\n"
