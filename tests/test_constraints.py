@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from threading import current_thread
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from scripted import EOS, ScriptedEngine
 from vocabularies import N_FIXED, spm
 
 from llmlocal import tokenizer as tokenizers
+from llmlocal.constraints import matcher
 from llmlocal.constraints.concise import schema as concise
 from llmlocal.constraints.grammar import Grammar, of_regex, of_schema
 from llmlocal.engine import Engine
@@ -238,6 +240,13 @@ def test_the_space_before_a_text_counts() -> None:
         *events, end = s.complete("x", sampling=GREEDY, max_tokens=9, grammar=of_regex(regex))
         assert isinstance(end, Finished) and end.valid
         assert "".join(event.text for event in events if isinstance(event, Token)) == shown
+
+
+def test_masks_are_computed_beside_the_runs_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    added, masks, form = matcher._added, list[str](), of_schema(concise("name, tags [str]"))
+    monkeypatch.setattr(matcher, "_added", lambda *given: masks.append(current_thread().name) or added(*given))
+    said(RandomEngine(3), form)
+    assert len(masks) > 5 and set(masks) == {"llmlocal-mask_0"}
 
 
 # ---- thoughts -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -71,12 +71,15 @@ def wrong_instances(grammar: Grammar, tests: list[dict[str, Any]], counts: Count
 
 
 def judged(schema: Any, text: str) -> str:
-    """What jsonschema says of an answer; it reads patterns by Python's `re`, which lacks \\p{...}."""
+    """What jsonschema says of an answer.
+
+    It reads patterns by Python's `re`, which lacks \\p{...}; numbers such as 1e-99999999999999999 are beyond `decimal`.
+    """
     exact = json.loads(json.dumps(schema), parse_float=Decimal)  # 2099.6155 is a multiple of 0.0001, but not in binary
     try:
         valid = validator_for(schema)(exact).is_valid(json.loads(text, parse_float=Decimal))
         return "valid" if valid else "invalid"
-    except re.error:
+    except (re.error, InvalidOperation):
         return "not judged"
 
 

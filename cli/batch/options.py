@@ -1,4 +1,4 @@
-"""Batches: where rows come from, how they become prompts, and where results go."""
+"""Batches: where rows come from, how they become prompts, who answers them, and where results go."""
 
 from __future__ import annotations
 
@@ -58,3 +58,13 @@ class BatchOutput:
 
 
 RowsAtOnce = Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=256, help="Rows answered at once.")]
+
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Answer the rows on all nodes of the Ray cluster at this address (host:6379, or auto for the one of this "
+        "machine); the model has to be on each of them. Default: on this machine alone.",
+    ),
+]

@@ -6,9 +6,10 @@ from contextlib import closing
 
 import typer
 
-from ..batch.options import BatchOutput, RowFile, RowOptions, RowsAtOnce
+from ..batch.options import BatchOutput, RayAddress, RowFile, RowOptions, RowsAtOnce
 from ..batch.screen import BatchScreen, BatchTarget, deliver
 from ..batch.source import RowSource, settings_of
+from ..batch.workers import Workers
 from ..open_model import chosen
 from ..options.common import DecoderOptions, Quiet
 from ..options.forms import AnswerForm
@@ -25,6 +26,7 @@ def batch(
     asked: RowOptions,
     out: BatchOutput,
     parallel: RowsAtOnce = 8,
+    ray: RayAddress = None,
     limits: AnswerLimits,
     form: AnswerForm,
     sampling: Sampling,
@@ -40,13 +42,15 @@ def batch(
     Examples: llmlocal batch qwen3-0.6b prompts.jsonl -o answers.jsonl
               llmlocal batch qwen3-0.6b cities.csv --prompt-template "What is {city} known for?"
               llmlocal batch qwen3-0.6b prompts.jsonl -o answers.jsonl --resume
+              llmlocal batch qwen3-0.6b prompts.jsonl -o answers.jsonl --ray host:6379
     """
     source = RowSource(file, asked)
     target = BatchTarget(out.output, [model, file], resume=out.resume, force=out.force)
+    workers = Workers(ray, model, model_options, parallel)
     given, grammar = sampling.given(), form.requested()
     from ...batch.resume import first_seed, keyed, skip
     from ...batch.row_prompt import RowPrompts
-    from ...batch.run import Answering, results, sequences
+    from ...batch.run import Answering, sequences
     from ...generation.session import Session
 
     with (
@@ -67,7 +71,7 @@ def batch(
                 grammar=grammar,
             )
             screen.begin(done.count, done.failed)
-            with closing(results(session, rows, prompts, how, parallel)) as found:
+            with closing(workers.results(session, rows, prompts, how)) as found:
                 deliver(found, kept, screen, out.max_errors)
     if screen.failed:
         raise typer.Exit(FAILED_ROWS)

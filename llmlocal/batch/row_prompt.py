@@ -57,6 +57,7 @@ class RowPrompts:
     def __init__(
         self, session: Session, text: FieldText | None, system: str | None, template: str | None, think: Think
     ) -> None:
+        self.given = text, system, template, think  # what others are made with that make the same prompts
         self._session, self._text, self._system, self._think = session, text, system, think
         self._template = choose(session.gguf.metadata, session.tokenizer, template)
         if self._template is None and system is not None:

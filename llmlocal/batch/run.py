@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import cache
 from threading import Condition
 from typing import Any
 
@@ -47,11 +49,15 @@ class Answering:
         return Request(prompt, sampler, self.max_tokens, self.stop, self.think_budget, grammar=self.grammar)
 
 
-class _Pending:
-    """A row that is being answered: `result` is None until it is done."""
+class Pending:
+    """A row that is being answered: `result` is None until it is done, of which `changed` is told.
+
+    `lost` is what ends the whole batch before that.
+    """
 
     def __init__(self, row: Row, key: str, grammar: Grammar | None, changed: Condition) -> None:
         self.result: Result | None = None
+        self.lost: LlmlocalError | None = None
         self._head: dict[str, Any] = {"row": row.number, "key": key}
         if "id" in row.fields:
             self._head["id"] = row.fields["id"]
@@ -74,10 +80,20 @@ class _Pending:
         """The row has no answer."""
         self._settle({"error": {"message": str(error), "hint": error.hint or None, "exit_code": error.exit_code}})
 
-    def _settle(self, fields: Result) -> None:
+    def done(self, result: Result) -> None:
+        """The row has been answered elsewhere."""
         with self._changed:
-            self.result = {**self._head, **fields}
+            self.result = result
             self._changed.notify()
+
+    def lose(self, error: LlmlocalError) -> None:
+        """The row cannot be answered, nor can any other."""
+        with self._changed:
+            self.lost = error
+            self._changed.notify()
+
+    def _settle(self, fields: Result) -> None:
+        self.done({**self._head, **fields})
 
     def _answer(self, end: Finished) -> Result:
         text, thought = ("".join(p.text for p in self._parts if p.kind == kind) for kind in ("answer", "thought"))
@@ -90,6 +106,30 @@ class _Pending:
         return {**fields, "finish_reason": end.reason, **counts, "seed": end.seed}
 
 
+class Answerer:
+    """Answers rows by one engine, `parallel` at once; `queue` more may wait. To be closed.
+
+    `session` has `sequences(parallel)` sequences. Raises as `Session.engine`.
+    """
+
+    def __init__(self, session: Session, prompts: RowPrompts, how: Answering, parallel: int, queue: int) -> None:
+        self._prompts, self._how = prompts, how
+        self._scheduler = Scheduler(session, queue=queue, least=steady_batch(parallel))
+
+    def begin(self, row: Row, key: str, changed: Condition) -> Pending:
+        """Have a row answered. What is wrong with it is its result."""
+        pending = Pending(row, key, self._how.grammar, changed)
+        try:
+            self._scheduler.submit(self._how.request(self._prompts, row), pending.deliver)
+        except LlmlocalError as error:
+            pending.fail(error)
+        return pending
+
+    def close(self) -> None:
+        """End what is at work."""
+        self._scheduler.close()
+
+
 def results(
     session: Session, rows: Iterable[tuple[Row, str]], prompts: RowPrompts, how: Answering, parallel: int
 ) -> Generator[Result, None, None]:
@@ -99,33 +139,41 @@ def results(
     the first row. What is wrong with a row is its result; the others go on. A limited number of rows is held, whatever
     there are. To be closed. Raises as `Session.engine`.
     """
-    changed, window, ahead = Condition(), deque[_Pending](), AHEAD * parallel
-    scheduler: Scheduler | None = None
+    ahead = AHEAD * parallel
+    with ExitStack() as stack:
+
+        @cache
+        def answerer() -> Answerer:
+            return stack.enter_context(closing(Answerer(session, prompts, how, parallel, ahead)))
+
+        yield from in_order(rows, lambda row, key, changed: answerer().begin(row, key, changed), ahead)
+
+
+def in_order(
+    rows: Iterable[tuple[Row, str]], begin: Callable[[Row, str, Condition], Pending], ahead: int
+) -> Generator[Result, None, None]:
+    """The results of rows with their keys, in order; up to `ahead` of them are begun and not done.
+
+    Raises what `begin` raises, and what a row is lost by.
+    """
+    changed, window = Condition(), deque[Pending]()
 
     def settled(most: int) -> Iterator[Result]:
         """Those at the head that are done; waits until at most `most` rows are not, and there is room for another."""
         while window:
             with changed:
-                changed.wait_for(lambda: window[0].result or (len(window) < HELD + ahead and _open(window) <= most))
+                changed.wait_for(lambda: _settled(window) or (len(window) < HELD + ahead and _open(window) <= most))
+            if window[0].lost is not None:
+                raise window[0].lost
             if (result := window[0].result) is None:
                 return
             window.popleft()
             yield result
 
-    try:
-        for row, key in rows:
-            scheduler = scheduler or Scheduler(session, queue=ahead, least=steady_batch(parallel))
-            pending = _Pending(row, key, how.grammar, changed)
-            try:
-                scheduler.submit(how.request(prompts, row), pending.deliver)
-            except LlmlocalError as error:
-                pending.fail(error)
-            window.append(pending)
-            yield from settled(ahead - 1)
-        yield from settled(-1)
-    finally:
-        if scheduler is not None:
-            scheduler.close()
+    for row, key in rows:
+        window.append(begin(row, key, changed))
+        yield from settled(ahead - 1)
+    yield from settled(-1)
 
 
 def sequences(parallel: int) -> int:
@@ -133,6 +181,11 @@ def sequences(parallel: int) -> int:
     return max(parallel, steady_batch(parallel))
 
 
-def _open(window: deque[_Pending]) -> int:
+def _settled(window: deque[Pending]) -> bool:
+    """Whether there is nothing to wait for at the head."""
+    return window[0].result is not None or window[0].lost is not None
+
+
+def _open(window: deque[Pending]) -> int:
     """How many rows are not answered yet."""
     return sum(pending.result is None for pending in window)

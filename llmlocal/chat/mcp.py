@@ -11,9 +11,9 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -151,7 +151,7 @@ class McpServers:
             for name, entry in self._entries.items():
                 try:
                     async with asyncio.timeout(START_SECONDS):
-                        client = await stack.enter_async_context(_client(entry, quiet))
+                        client = await stack.enter_async_context(_connected(entry, quiet))
                         self._clients[name] = client
                         await self._list(name, client)
                 except Exception as error:
@@ -198,19 +198,22 @@ class McpServers:
         return f"error: {text}" if result.is_error else text
 
 
-def _client(entry: Mapping[str, Any], quiet: Any) -> Any:
-    """A client of a server that is not connected yet. Its messages on stderr are dropped: they may move a terminal."""
+@asynccontextmanager
+async def _connected(entry: Mapping[str, Any], quiet: Any) -> AsyncIterator[Any]:
+    """A client that is connected to a server. The server's messages on stderr are dropped: they may move a terminal."""
     from mcp import Client, StdioServerParameters
     from mcp.client.stdio import stdio_client
     from mcp.client.streamable_http import streamable_http_client
     from mcp.shared._httpx_utils import create_mcp_http_client
 
-    if "url" in entry:
-        http = create_mcp_http_client(headers=dict(entry.get("headers", {})))
-        return Client(streamable_http_client(entry["url"], http_client=http), read_timeout_seconds=PATIENCE)
-    given = {name: entry[name] for name in ("args", "env", "cwd") if name in entry}
-    parameters = StdioServerParameters(command=entry["command"], **given)
-    return Client(stdio_client(parameters, errlog=quiet), read_timeout_seconds=PATIENCE)
+    async with AsyncExitStack() as stack:
+        if "url" in entry:
+            http = await stack.enter_async_context(create_mcp_http_client(headers=dict(entry.get("headers", {}))))
+            transport = streamable_http_client(entry["url"], http_client=http)
+        else:
+            given = {name: entry[name] for name in ("args", "env", "cwd") if name in entry}
+            transport = stdio_client(StdioServerParameters(command=entry["command"], **given), errlog=quiet)
+        yield await stack.enter_async_context(Client(transport, read_timeout_seconds=PATIENCE))
 
 
 def _failure(name: str, entry: Mapping[str, Any], error: BaseException) -> LlmlocalError:

@@ -1,15 +1,12 @@
-"""Grammars in GBNF, the notation of llama.cpp: read into rules, and written in llguidance's Lark.
-
-A rule of Lark in capital letters is matched greedily, and GBNF is not; so every character is a terminal of its own.
-"""
+"""Grammars in GBNF, the notation of llama.cpp, read into rules."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..text import escaped, shown
+from .rules import LAST, SURROGATES, Chars, Choice, Item, Rule, Sequence, repeat
 
 RULE = re.compile(r"(?m)^[ \t]*[A-Za-z0-9_-]+[ \t]*::=")
 NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -18,48 +15,7 @@ NEXT_CHOICE = re.compile(r"(?:\s|#[^\r\n]*)*\|")
 COUNT = re.compile(r"\{\s*(\d+)\s*(,\s*(\d*)\s*)?\}")
 ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([\"\\\[\]nrt]))")
 NAMED = {"n": "\n", "r": "\r", "t": "\t"}
-LAST, SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 MAX_COUNT, MAX_DEPTH = 10_000, 100
-
-
-@dataclass(frozen=True, slots=True)
-class Chars:
-    """One character out of ranges of code points, ascending, both ends included."""
-
-    ranges: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """The name of a rule."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """Items one after the other; without any, the empty text."""
-
-    items: tuple[Item, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of several items."""
-
-    items: tuple[Item, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """An item `least` to `most` times; None: without end."""
-
-    item: Item
-    least: int
-    most: int | None
-
-
-Item = Chars | Rule | Sequence | Choice | Repeat
 
 
 def is_gbnf(text: str) -> bool:
@@ -67,12 +23,9 @@ def is_gbnf(text: str) -> bool:
     return RULE.search(text) is not None
 
 
-def to_lark(text: str, name: str) -> str:
-    """A grammar in GBNF as Lark. Raises UsageError with line and column of a mistake; `name` is what it is called."""
-    rules = _Reader(text, name).rules()
-    numbers = {rule: f"r{i}" for i, rule in enumerate(rules)}
-    lines = [f"{numbers[rule]}: {_written(item, numbers)}" for rule, item in rules.items()]
-    return "\n".join(["%llguidance {}", f"start: {numbers['root']}", *lines, ""])
+def rules_of(text: str, name: str) -> dict[str, Item]:
+    """The rules of a grammar in GBNF, which is called `name`. Raises UsageError with line and column of a mistake."""
+    return _Reader(text, name).rules()
 
 
 class _Reader:
@@ -159,7 +112,7 @@ class _Reader:
         sign = self._text[self._at : self._at + 1]
         if sign and sign in "*+?":
             self._at += 1
-            return Repeat(item, int(sign == "+"), 1 if sign == "?" else None)
+            return repeat(item, int(sign == "+"), 1 if sign == "?" else None)
         if sign != "{":
             return item
         found = COUNT.match(self._text, self._at)
@@ -170,7 +123,7 @@ class _Reader:
         if max(least, most or 0) > MAX_COUNT or (most is not None and most < least):
             raise self._wrong(f"must be counts of at most {MAX_COUNT}, the smaller one first")
         self._at = found.end()
-        return Repeat(item, least, most)
+        return repeat(item, least, most)
 
     def _literal(self) -> Item:
         self._at += 1
@@ -238,28 +191,3 @@ def _complement(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
             found.append((low, first - 1))
         low = max(low, last + 1)
     return (*found, (low, LAST)) if low <= LAST else tuple(found)
-
-
-def _written(item: Item, numbers: dict[str, str]) -> str:
-    """An item in Lark."""
-    if isinstance(item, Chars):
-        ranges = (rf"\u{{{low:x}}}-\u{{{high:x}}}" for low, high in _scalars(item.ranges))
-        return f"/[{''.join(ranges)}]/"
-    if isinstance(item, Rule):
-        return numbers[item.name]
-    if isinstance(item, Repeat):
-        most = "" if item.most is None else item.most
-        return f"({_written(item.item, numbers)}){{{item.least},{most}}}"
-    if isinstance(item, Choice):
-        return f"({' | '.join(_written(part, numbers) for part in item.items)})"
-    return " ".join(_written(part, numbers) for part in item.items) or '""'
-
-
-def _scalars(ranges: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
-    """Ranges without surrogates, which are not characters."""
-    first, last = SURROGATES
-    cut = (
-        (last + 1 if first <= low <= last else low, first - 1 if first <= high <= last else high)
-        for low, high in ranges
-    )
-    return [(low, high) for low, high in cut if low <= high]

@@ -70,10 +70,12 @@ def of_grammar(text: str, name: str = "the grammar") -> Grammar:
     """Texts of a grammar, in llama.cpp's notation GBNF or in llguidance's variant of Lark. Raises UsageError."""
     from llguidance import LLMatcher
 
-    from .gbnf import is_gbnf, to_lark
+    from .gbnf import is_gbnf, rules_of
+    from .lark import written
+    from .lexemes import with_lexemes
 
     text = _sized(text, "grammar")
-    lark = to_lark(text, name) if is_gbnf(text) else text
+    lark = written(with_lexemes(rules_of(text, name))) if is_gbnf(text) else text
     return checked(Grammar(LLMatcher.grammar_from_lark(lark)), name)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from copy import copy
 from functools import partial
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from numpy.typing import NDArray
 
 from ..errors import UsageError
@@ -18,22 +19,33 @@ from .validity import told
 # For each byte of a mask, what is added to the logits of its eight tokens, the first of which is the lowest bit.
 ADDED = np.where(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0, -np.inf)
 ADDED = ADDED.astype(np.float32)
+MOST_ITEMS = 1_000_000  # of the parser for one mask, about 50 ms; a large vocabulary may need more than 50,000
 DEAD_ENDS = ("NoExtension", "NoExtensionBias")  # of llguidance: nothing may follow, and the text is not complete
+
+
+BESIDE = ThreadPoolExecutor(1, "llmlocal-mask")  # its thread starts with the first mask
 
 
 class Matcher:
     """A `TokenConstraint`: the grammar `compiled`, in llguidance's notation, over the tokens of `table`."""
 
     def __init__(self, table: LLTokenizer, compiled: str) -> None:
-        self._matcher = on_deep_stack(partial(LLMatcher, table, compiled, log_level=0))
+        limits = LLParserLimits(step_max_items=MOST_ITEMS)
+        self._state = on_deep_stack(partial(LLMatcher, table, compiled, log_level=0, limits=limits))
         self._bits: NDArray[np.int32] = np.zeros((table.vocab_size + 31) // 32, np.int32)
+        self._room: Logits = np.zeros((self._bits.nbytes, 8), np.float32)  # fresh memory takes longer than the mask
+        self._coming: Future[Logits] | None = None  # the mask of this state
         self._check()
+
+    def prepare(self) -> None:
+        """As `TokenConstraint.prepare`."""
+        if self._coming is None:
+            self._coming = BESIDE.submit(_added, self._state, self._bits, self._room)
 
     def mask(self, logits: Logits) -> None:
         """As `TokenConstraint.mask`."""
-        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        added = _added(self._state, self._bits, self._room) if self._coming is None else self._coming.result()
         self._check()
-        added = ADDED.take(self._bits.view(np.uint8), axis=0).reshape(-1)
         n = min(added.size, logits.size)
         logits[:n] += added[:n]
         logits[n:] = -np.inf
@@ -48,11 +60,14 @@ class Matcher:
             self._check()
             raise UsageError(f"token {id} is not allowed here by the form that the answer must have")
         self._matcher.consume_token(id)
+        self._coming = None
         self._check()
 
     def accepts(self, ids: Sequence[int]) -> bool:
         """Take tokens; whether all of them were allowed and the text may end after them."""
-        return self._matcher.try_consume_tokens(list(ids)) == len(ids) and self.complete
+        taken = self._matcher.try_consume_tokens(list(ids))
+        self._coming = None
+        return taken == len(ids) and self.complete
 
     def forced(self) -> list[int]:
         """As `TokenConstraint.forced`."""
@@ -62,7 +77,8 @@ class Matcher:
     def copy(self) -> Matcher:
         """As `TokenConstraint.copy`."""
         other = copy(self)
-        other._matcher, other._bits = self._matcher.deep_copy(), self._bits.copy()
+        other._state, other._coming = self._matcher.deep_copy(), None
+        other._bits, other._room = self._bits.copy(), self._room.copy()
         return other
 
     @property
@@ -75,8 +91,21 @@ class Matcher:
         """As `TokenConstraint.finished`."""
         return bool(self._matcher.is_stopped())
 
+    @property
+    def _matcher(self) -> LLMatcher:
+        """The state, when no mask of it is being computed."""
+        if self._coming is not None:
+            wait([self._coming])
+        return self._state
+
     def _check(self) -> None:
         if self._matcher.is_error():
             said = told(self._matcher.get_error().partition("\n")[0])
             said = "no text has this form" if said in DEAD_ENDS else f"the form is too complex: {said}"
             raise UsageError(said)
+
+
+def _added(state: LLMatcher, bits: NDArray[np.int32], room: Logits) -> Logits:
+    """What is added to logits, in `room`: 0 for tokens that may come next, otherwise -inf. Fills `bits`, too."""
+    state.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)  # without the GIL
+    return ADDED.take(bits.view(np.uint8), axis=0, out=room, mode="clip").reshape(-1)  # unlike "raise", into `out`

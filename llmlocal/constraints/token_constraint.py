@@ -19,6 +19,9 @@ class TokenConstraint(Protocol):
         End tokens are allowed only where the text is complete. Raises UsageError where the constraint is too complex.
         """
 
+    def prepare(self) -> None:
+        """Begin to compute the next mask in another thread, beside what the caller does until `mask`."""
+
     def allows(self, id: int) -> bool:
         """Whether a token may come next."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 from types import SimpleNamespace
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 from llguidance import LLTokenizer, TokenizerWrapper
 
@@ -22,7 +22,7 @@ class _Words:
         self.tokens = [tokenizer.piece(id) for id in range(tokenizer.n_vocab)]
         self.special_token_ids = tokenizer.vocab.of_type(CONTROL, UNKNOWN)
         self.eos_token_id, self.bos_token_id = min(tokenizer.stop_ids, default=0), None
-        self._tokenizer = tokenizer
+        self._tokenizer = proxy(tokenizer)  # its table is kept as long as it lives, and not the other way round
 
     def __call__(self, text: bytes) -> list[int]:
         ids = self._tokenizer.encode(text, add_special=False, continues=True)

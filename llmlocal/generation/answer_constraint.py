@@ -24,8 +24,8 @@ class AnswerConstraint(ABC):
     """The form of one answer to `prompt`.
 
     For each token: the first taken from `queue` if there is one, otherwise one sampled after `mask`; then `take`,
-    `AnswerText.push` and `saw`. A thought is free. Around it come tokens that bring a model to its answer, such as the
-    header of the message in which it stands.
+    `AnswerText.push`, `saw` and, before the model runs, `prepare`. A thought is free. Around it come tokens that bring
+    a model to its answer, such as the header of the message in which it stands.
     """
 
     def __init__(
@@ -63,6 +63,11 @@ class AnswerConstraint(ABC):
         kept = logits[opening]
         self._constraint.mask(logits)
         logits[opening] = kept
+
+    def prepare(self) -> None:
+        """Begin to compute the next mask, where there will be one."""
+        if not self.queue and self._state in ("start", "answer"):
+            self._constraint.prepare()
 
     def take(self, id: int) -> None:
         """A token, before its text is split. Raises UsageError for one that was sampled and is not allowed."""

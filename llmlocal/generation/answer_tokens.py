@@ -52,6 +52,7 @@ class AnswerTokens:
         self._closing: Sequence[int] = () if think_budget is None else marked(prompt.style.closing, tokenizer)
         self._form = _form(prompt, tokenizer, text, grammar, calls)
         self._forced: deque[int] = self._form.queue if self._form else deque()  # to be taken in place of sampled ones
+        self._prepare()
 
     @property
     def forced(self) -> bool:
@@ -88,6 +89,7 @@ class AnswerTokens:
                 parts = tuple(Part("answer", part.text) if part.kind == "call" else part for part in parts)
         if self.reason is None:
             self._count_thought(thinking)
+            self._prepare()
         return Token(id, parts, thinking)
 
     def guess(self, logits: NDArray[np.float32], proposed: Sequence[int]) -> int:
@@ -104,6 +106,11 @@ class AnswerTokens:
                 raise UsageError(f"token {id} is not allowed here by the form that the answer must have")
             logits[id] = -np.inf
         return id
+
+    def _prepare(self) -> None:
+        """Have the next mask computed beside the run of the model."""
+        if self._form is not None:
+            self._form.prepare()
 
     def _ended_by(self, id: int) -> FinishReason | None:
         """Why the token that was chosen last, `id`, is the last one; None where it is not."""

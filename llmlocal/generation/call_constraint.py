@@ -113,6 +113,11 @@ class FreeCalls:
         if self._constraint is not None:
             self._constraint.mask(logits)
 
+    def prepare(self) -> None:
+        """Begin to compute the next mask, where there will be one."""
+        if self._constraint is not None and not self.queue:
+            self._constraint.prepare()
+
     def refuses(self, id: int) -> bool:
         """Whether a token that was sampled must not be taken."""
         if id in self._tokenizer.stop_ids:

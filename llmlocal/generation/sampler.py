@@ -162,13 +162,22 @@ def uniform(seed: int, step: int, stream: int = DRAWN) -> float:
 
 def _top_k(logits: F32 | F64, k: int) -> Ids:
     """Ascending ids of the `k` best logits (0: all) that are not -inf; of equal ones the lower ids."""
-    if 0 < k < logits.size:
-        ids = np.flatnonzero(logits >= np.partition(logits, logits.size - k)[logits.size - k])
-        if ids.size > k:  # more than k because of equal logits
-            ids = np.sort(ids[np.argsort(-logits[ids], kind="stable")[:k]])
-    else:
-        ids = np.arange(logits.size)
-    return ids[logits[ids] > -inf]
+    possible = logits > -inf
+    if 2 * np.count_nonzero(possible) < logits.size:  # of a form; `partition` is slow where many are equal
+        ids = np.flatnonzero(possible)
+        return ids[_best(logits[ids], k)]
+    ids = _best(logits, k)
+    return ids[possible[ids]]
+
+
+def _best(logits: F32 | F64, k: int) -> Ids:
+    """Ascending ids of the `k` best logits (0: all); of equal ones the lower ids."""
+    if not 0 < k < logits.size:
+        return np.arange(logits.size)
+    ids = np.flatnonzero(logits >= np.partition(logits, logits.size - k)[logits.size - k])
+    if ids.size > k:  # more than k because of equal logits
+        ids = np.sort(ids[np.argsort(-logits[ids], kind="stable")[:k]])
+    return ids
 
 
 def _typical(logits: F64, limit: float) -> Ids:
