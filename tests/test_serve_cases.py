@@ -141,3 +141,12 @@ def test_no_page_is_let_in_before_it_asks(server: Served) -> None:  # noqa: F811
     status, headers, _ = server.raw("OPTIONS", CHAT, headers=given)
     assert status == 403 and not [name for name in headers if name.startswith("access-control")]
     assert server.raw("OPTIONS", CHAT)[0] == 405
+
+
+def test_the_log_says_what_was_read_again(server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    take = server.model.scheduler._sequences.take
+    monkeypatch.setattr(server.model.scheduler._sequences, "take", lambda ids: (*take(ids)[:2], 7))
+    before = server.model.values()["read_again_tokens_total"]
+    said(server, {"prompt": "the secret dog", "max_tokens": 1}, TEXT)
+    assert server.told[-1].startswith("tiny: 7 tokens of a prompt were read again") and "secret" not in server.told[-1]
+    assert server.model.values()["read_again_tokens_total"] == before + 7

@@ -32,6 +32,7 @@ class Counts:
 
     prompt_tokens: int = 0  # read by the model
     reused_tokens: int = 0  # found in a sequence
+    read_again_tokens: int = 0  # found, but before what sliding windows still hold
     generated_tokens: int = 0
     proposed_tokens: int = 0
     accepted_tokens: int = 0  # of those proposed
@@ -144,6 +145,7 @@ class Scheduler:
         while self._sequences.free and (answer := self._next()) is not None:
             seq, reused, read_again = self._sequences.take(answer.ids)
             self.counts.reused_tokens += reused
+            self.counts.read_again_tokens += read_again
             answer.begin(seq, reused, read_again)
 
     def _next(self) -> Answer | None:

@@ -12,6 +12,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from ..generation.events import Finished
 from ..scheduler.request import Request
 from .answers import Answers
 from .http.body import while_connected
@@ -34,15 +35,22 @@ class WrittenAnswer(Protocol):
 
 @dataclass(slots=True)
 class Service:
-    """A running server. `failed` is called with errors that are no client's fault."""
+    """A running server. `failed` is called with errors that are no client's fault, `told` with lines for its log."""
 
     pool: ModelPool
     failed: Callable[[Exception], None] = lambda _: None
+    told: Callable[[str], None] = lambda _: None
     metrics: Metrics = field(default_factory=Metrics)
 
     def answers(self, model: TextModel, requests: Sequence[Request]) -> Answers:
         """The answers to requests. Raises what `Scheduler.submit` raises."""
-        return Answers(model.scheduler, requests, self.metrics)
+
+        def ended(end: Finished) -> None:
+            if end.read_again:
+                lost = "sliding windows no longer reach back to them"
+                self.told(f"{model.name}: {end.read_again} tokens of a prompt were read again ({lost})")
+
+        return Answers(model.scheduler, requests, self.metrics, ended)
 
     async def respond(
         self,
