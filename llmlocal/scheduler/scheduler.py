@@ -82,7 +82,7 @@ class Scheduler:
                 raise ResourceError(STOPPING)
             self._drop_cancelled()
             at_work = sum(not answer.ended for answer in [*self._reading, *self._writing])
-            if len(self._waiting) + at_work >= self._limit + self.parallel:
+            if len(self._waiting) + at_work >= self.room:
                 said = f"all sequences are taken, and {self._limit} requests are waiting already"
                 raise QueueFullError(said, "try again later")
             self._waiting.append(answer)
@@ -93,6 +93,11 @@ class Scheduler:
     def parallel(self) -> int:
         """Requests that are answered at once, at most."""
         return self._engine.n_seqs
+
+    @property
+    def room(self) -> int:
+        """Requests that are taken at once, at most, those that wait among them."""
+        return self._limit + self.parallel
 
     @property
     def waiting(self) -> int:

@@ -16,7 +16,7 @@ from ..generation.events import Finished
 from ..scheduler.request import Request
 from .answers import Answers
 from .http.body import while_connected
-from .http.errors import ApiError
+from .http.errors import ApiError, refused
 from .http.streams import EVENTS, EventStream, error_event
 from .metrics import Metrics
 from .model_pool import ModelPool
@@ -43,7 +43,10 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
 
     def answers(self, model: TextModel, requests: Sequence[Request]) -> Answers:
-        """The answers to requests. Raises what `Scheduler.submit` raises."""
+        """The answers to requests. Raises what `Scheduler.submit` raises, ApiError for more than it ever takes."""
+        room = model.scheduler.room
+        if len(requests) > room:
+            raise refused("n", f"{len(requests)} answers are asked for, and this server takes {room} at once")
 
         def ended(end: Finished) -> None:
             if end.read_again:
