@@ -246,6 +246,8 @@ def test_tokens_and_back(server: Served) -> None:  # noqa: F811
     pieces = server.ask("POST", "/tokenize", {"content": text, "with_pieces": True, "add_special": True})[1]["tokens"]
     assert [piece["id"] for piece in pieces] == [1, *tokens]
     assert server.ask("POST", "/detokenize", {"tokens": [10**6]})[0] == 400
+    long = server.ask("POST", "/tokenize", {"content": "a" * (1 << 20) + "b"})
+    assert long[0] == 400 and "1048576 characters at most" in long[1]["error"]["message"]
 
 
 def test_models(client: openai.OpenAI) -> None:
