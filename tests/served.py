@@ -50,6 +50,7 @@ class Served:
     pool: ModelPool
     failures: list[Exception] = field(default_factory=list)
     log: list[tuple[str, str, int, float]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     @property
     def model(self) -> TextModel:
@@ -92,7 +93,9 @@ def running(paths: Mapping[str, Path], keys: tuple[str, ...] = (), **settings: A
     pool = ModelPool(paths, Settings(**given))
     served = Served(listener.url, listener.socket.getsockname()[1], pool)
     access = listener.access.__class__(keys, listener.access.hosts)
-    app = application(Service(pool, served.failures.append), access, lambda *line: served.log.append(line))
+    app = application(
+        Service(pool, served.failures.append, served.told.append), access, lambda *line: served.log.append(line)
+    )
     ready = Event()
     server = Server(app, pool, 5, ready.set)
     thread = Thread(target=server.run_on, args=(listener.socket,), name="tests-server")

@@ -9,9 +9,10 @@ from typing import Any
 
 import anthropic
 import pytest
-from served import PARALLEL, Served, running, says, server, tiny  # noqa: F401  fixtures
+from served import Served, fails, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.errors import ResourceError
+from llmlocal.scheduler.request import QueueFullError
 
 Says = Callable[..., None]
 ASK: Any = [{"role": "user", "content": "the dog and the cat"}]
@@ -206,7 +207,7 @@ def test_what_is_wrong_is_named(client: anthropic.Anthropic, name: str) -> None:
 def test_errors_have_their_classes(client: anthropic.Anthropic, server: Served, monkeypatch: Any) -> None:  # noqa: F811
     with pytest.raises(anthropic.NotFoundError, match="there are: tiny"):
         create(client, model="claude")
-    monkeypatch.setattr(server.model.scheduler, "_limit", -PARALLEL)  # as if no sequence were free
+    monkeypatch.setattr(server.model.scheduler, "submit", fails(QueueFullError("all sequences are taken")))
     with pytest.raises(anthropic.RateLimitError):
         create(client)
     monkeypatch.undo()

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from served import Served, server, tiny  # noqa: F401  fixtures
 
+from llmlocal.generation.log_probabilities import ScoredToken
+from llmlocal.serving.openai.logprobs import CompletionLogprobs
+
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 ASK: Any = [{"role": "system", "content": "be short"}, {"role": "user", "content": "the dog and the cat"}]
 SHORT: Any = {"messages": ASK, "max_tokens": 80, "reasoning_effort": "none"}
@@ -141,3 +144,30 @@ def test_no_page_is_let_in_before_it_asks(server: Served) -> None:  # noqa: F811
     status, headers, _ = server.raw("OPTIONS", CHAT, headers=given)
     assert status == 403 and not [name for name in headers if name.startswith("access-control")]
     assert server.raw("OPTIONS", CHAT)[0] == 405
+
+
+def test_the_log_says_what_was_read_again(server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    take = server.model.scheduler._sequences.take
+    monkeypatch.setattr(server.model.scheduler._sequences, "take", lambda ids: (*take(ids)[:2], 7))
+    before = server.model.values()["read_again_tokens_total"]
+    said(server, {"prompt": "the secret dog", "max_tokens": 1}, TEXT)
+    assert server.told[-1].startswith("tiny: 7 tokens of a prompt were read again") and "secret" not in server.told[-1]
+    assert server.model.values()["read_again_tokens_total"] == before + 7
+
+
+def test_more_answers_than_are_ever_taken_are_refused(server: Served) -> None:  # noqa: F811
+    """Status 429 would let the client try again without end."""
+    status, got = server.ask("POST", TEXT, {"prompt": ["a"] * 6, "n": 2, "max_tokens": 1})
+    assert status == 400 and "12 answers are asked for, and this server takes 11 at once" in got["error"]["message"]
+
+
+def test_log_probabilities_of_parts_of_characters(server: Served) -> None:  # noqa: F811
+    """They are told apart by their bytes, and offsets count the characters that are whole."""
+    tokenizer = server.model.tokenizer
+    ids = tokenizer.encode("a\U0001f600b", add_special=False)
+    tokens = [ScoredToken(id, (), False, -1.0, ((id, -1.0),)) for id in ids]
+    made = CompletionLogprobs(tokenizer)
+    first, rest = made.entries(tokens[:3]), made.entries(tokens[3:])
+    names, offsets = first["tokens"] + rest["tokens"], first["text_offset"] + rest["text_offset"]
+    assert names[-5:] == ["bytes:\\xf0", "bytes:\\x9f", "bytes:\\x98", "bytes:\\x80", "b"]
+    assert offsets[-1] == offsets[-5] + 1 and rest["top_logprobs"][-2] == {"bytes:\\x80": -1.0}

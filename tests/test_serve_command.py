@@ -87,10 +87,23 @@ def test_the_command_serves_until_it_is_stopped(said: Said, tiny: Path, monkeypa
     assert code == 0 and out == "" and "serving tiny on http://127.0.0.1:" in err
 
 
+def test_ctrl_c_ends_loading(said: Said, tiny: Path, monkeypatch: Any) -> None:  # noqa: F811
+    finished: list[bool] = []
+
+    def load(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(200):
+            sleep(0.01)
+        finished.append(True)
+
+    monkeypatch.setattr("llmlocal.serving.model_pool.TextModel", load)
+    assert said("serve", tiny, "--port", "0")[0] == 130 and not finished
+
+
 def signalled(number: int) -> Callable[..., Any]:
     """Sends this process a signal a moment later."""
 
-    async def load(*_: Any) -> None:
+    def load(*_: Any) -> None:
         threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
 
     return load

@@ -104,7 +104,6 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a schema": ("/api/chat", {"messages": ASK, "format": {"not": {}}}, "format"),
     "a format": ("/api/generate", {"prompt": "x", "format": "xml"}, "format"),
     "a picture": ("/api/chat", {"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}, "images"),
-    "no messages": ("/api/chat", {"messages": []}, "messages"),
     "a template": ("/api/generate", {"prompt": "x", "template": "{{ .Prompt }}"}, "template"),
     "think": ("/api/chat", {"messages": ASK, "think": "much"}, "think"),
     "no tokens for the middle": ("/infill", {"input_prefix": "a", "input_suffix": "b"}, "fill in the middle"),
@@ -160,3 +159,16 @@ def test_the_middle_is_filled_in(server: Served, says: Says, asked: list[Any], m
     assert got["choices"][0]["text"] == " the cat" and asked[2].prompt.ids == [1, *want[want.index(261) :]]
     got = server.ask("POST", "/api/generate", {"prompt": "the dog", "suffix": "house", "stream": False})[1]
     assert got["response"] == " the cat" and asked[3].prompt.ids == asked[2].prompt.ids
+
+
+def test_a_request_that_asks_nothing_loads_the_model(server: Served) -> None:  # noqa: F811
+    nothing: Any = {"/api/chat": {"message": {"role": "assistant", "content": ""}}, "/api/generate": {"response": ""}}
+    for path, empty in nothing.items():
+        status, got = server.ask("POST", path, {"model": "tiny", "keep_alive": "5m"})
+        assert status == 200 and got.pop("created_at")
+        assert got == {"model": "tiny", "done": True, "done_reason": "load", **empty}
+
+
+def test_seed_minus_one_is_any_seed(server: Served, asked: list[Any]) -> None:  # noqa: F811
+    body = {"messages": ASK, "options": {"seed": -1, "num_predict": 1}, "stream": False}
+    assert server.ask("POST", "/api/chat", body)[0] == 200 and asked[0].sampler.params.seed is None

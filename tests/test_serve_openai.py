@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
-from served import PARALLEL, Served, fails, running, says, server, tiny  # noqa: F401  fixtures
+from served import PARALLEL, PATIENCE, Served, fails, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.chat_format.chat_template import choose
 from llmlocal.chat_format.prompt import conversation
@@ -244,6 +246,8 @@ def test_tokens_and_back(server: Served) -> None:  # noqa: F811
     pieces = server.ask("POST", "/tokenize", {"content": text, "with_pieces": True, "add_special": True})[1]["tokens"]
     assert [piece["id"] for piece in pieces] == [1, *tokens]
     assert server.ask("POST", "/detokenize", {"tokens": [10**6]})[0] == 400
+    long = server.ask("POST", "/tokenize", {"content": "a" * (1 << 20) + "b"})
+    assert long[0] == 400 and "1048576 characters at most" in long[1]["error"]["message"]
 
 
 def test_models(client: openai.OpenAI) -> None:
@@ -315,10 +319,19 @@ def test_a_stream_that_is_left_stops_the_model(client: openai.OpenAI, server: Se
 
 
 def test_too_many_requests(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
-    monkeypatch.setattr(server.model.scheduler, "_limit", -PARALLEL)  # as if no sequence were free
+    scheduler, gate = server.model.scheduler, threading.Event()
+    run = scheduler._engine.run
+    monkeypatch.setattr(scheduler, "_limit", 1 - PARALLEL)  # there is room for one, which waits at the gate
+    monkeypatch.setattr(scheduler._engine, "run", lambda *given: run(*given) if gate.wait(PATIENCE) else None)
+    first = threading.Thread(target=chat, args=(client,))
+    first.start()
+    while not scheduler.busy:
+        sleep(0.002)
     with pytest.raises(openai.RateLimitError) as refusal:
         chat(client)
     assert refusal.value.response.headers["retry-after"] == "1"
+    gate.set()
+    first.join(PATIENCE)
 
 
 def test_a_failure_within_a_stream_is_told(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811

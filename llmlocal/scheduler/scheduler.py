@@ -32,6 +32,7 @@ class Counts:
 
     prompt_tokens: int = 0  # read by the model
     reused_tokens: int = 0  # found in a sequence
+    read_again_tokens: int = 0  # found, but before what sliding windows still hold
     generated_tokens: int = 0
     proposed_tokens: int = 0
     accepted_tokens: int = 0  # of those proposed
@@ -81,7 +82,7 @@ class Scheduler:
                 raise ResourceError(STOPPING)
             self._drop_cancelled()
             at_work = sum(not answer.ended for answer in [*self._reading, *self._writing])
-            if len(self._waiting) + at_work >= self._limit + self.parallel:
+            if len(self._waiting) + at_work >= self.room:
                 said = f"all sequences are taken, and {self._limit} requests are waiting already"
                 raise QueueFullError(said, "try again later")
             self._waiting.append(answer)
@@ -92,6 +93,11 @@ class Scheduler:
     def parallel(self) -> int:
         """Requests that are answered at once, at most."""
         return self._engine.n_seqs
+
+    @property
+    def room(self) -> int:
+        """Requests that are taken at once, at most, those that wait among them."""
+        return self._limit + self.parallel
 
     @property
     def waiting(self) -> int:
@@ -144,6 +150,7 @@ class Scheduler:
         while self._sequences.free and (answer := self._next()) is not None:
             seq, reused, read_again = self._sequences.take(answer.ids)
             self.counts.reused_tokens += reused
+            self.counts.read_again_tokens += read_again
             answer.begin(seq, reused, read_again)
 
     def _next(self) -> Answer | None:

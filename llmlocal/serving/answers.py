@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 
@@ -18,11 +18,15 @@ class Answers:
     """The answers to `requests` while they are made: iterate over (index of the request, event), `close` at the end.
 
     Submits them at once, and raises what `Scheduler.submit` raises. Iteration raises the error of a request that fails.
+    `ended` is called with how each of them ended.
     """
 
-    def __init__(self, scheduler: Scheduler, requests: Sequence[Request], metrics: Metrics) -> None:
+    def __init__(
+        self, scheduler: Scheduler, requests: Sequence[Request], metrics: Metrics, ended: Callable[[Finished], None]
+    ) -> None:
         self._queue: asyncio.Queue[tuple[int, Delivery]] = asyncio.Queue()
         self._left, self._metrics, self._began = len(requests), metrics, perf_counter()
+        self._ended = ended
         self._waiting_for_first = set(range(len(requests)))
         self._answers: list[Answer] = []
         self._loop = asyncio.get_running_loop()
@@ -56,4 +60,5 @@ class Answers:
             self._metrics.first_token(perf_counter() - self._began)
         if isinstance(delivery, Finished):
             self._left -= 1
+            self._ended(delivery)
         return i, delivery

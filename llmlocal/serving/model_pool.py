@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -70,15 +70,14 @@ class ModelPool:
         """All models."""
         return list(self._entries.values())
 
-    async def load_first(self) -> None:
-        """Load the first model. Raises what loading raises."""
+    def load_first(self) -> None:
+        """Load the first model, in this thread, so that Ctrl-C ends it at once. Raises what loading raises."""
         entry = self.entries[0]
-        loading: Coroutine[Any, Any, TextModel | VectorModel]
         if "text" in entry.uses:
-            loading = self.text_model(entry.name)
+            entry.text = TextModel(entry.name, entry.path, self.settings)
         else:
-            loading = self.vector_model(entry.name, "scores" if "scores" in entry.uses else "vectors")
-        await asyncio.create_task(loading)  # which then uses the model no longer, unlike the server's own task
+            entry.vectors = VectorModel(entry.name, entry.path, self.settings, ranks="scores" in entry.uses)
+        entry.used = monotonic()
 
     async def text_model(self, name: str | None) -> TextModel:
         """The model called `name`, loaded, and open until the task that asks has ended.

@@ -22,7 +22,7 @@ from .text_model import TextModel
 
 MOST_STOPS, STOP_LENGTH = 16, 1000
 MOST_CHOICES, MOST_BIASES, MOST_LOGPROBS = 16, 1024, 20
-WINDOWS = ("repeat_last_n", "dry_last_n")  # tokens, -1 for all
+OR_MINUS_ONE = ("repeat_last_n", "dry_last_n", "seed")  # -1 stands for all tokens, and for any seed
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 # Fields that change nothing about an answer.
 HARMLESS = (
@@ -81,12 +81,13 @@ class Options:
 def sampling_fields(fields: Fields) -> dict[str, Any]:
     """The sampling parameters of a request: OpenAI's names, and those of `llmlocal run`."""
     found: dict[str, Any] = {
-        name: fields.whole(name, -1 if name in WINDOWS else 0, (1 << 64) - 1)
+        name: fields.whole(name, -1 if name in OR_MINUS_ONE else 0, (1 << 64) - 1)
         if name in INTEGERS
         else fields.number(name)
         for name in NAMES
     }
     found["logit_bias"] = fields.mapping("logit_bias")
+    found["seed"] = None if found["seed"] == -1 else found["seed"]
     given = {name: value for name, value in found.items() if value is not None}
     try:
         SamplingParams(**{name: value for name, value in given.items() if name != "logit_bias"})

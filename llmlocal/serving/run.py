@@ -56,13 +56,16 @@ def serve_until_stopped(
         known = isinstance(error, LlmlocalError)
         notes([f"error: {error}" if known else f"error: internal: {type(error).__name__} (set LLMLOCAL_DEBUG=1)"])
 
-    def logged(method: str, route: str, status: int, seconds: float) -> None:
+    def told(line: str) -> None:
         if verbose:
-            notes([f"{method} {route} {status} {seconds:.3f} s"])
+            notes([line])
+
+    def logged(method: str, route: str, status: int, seconds: float) -> None:
+        told(f"{method} {route} {status} {seconds:.3f} s")
 
     pool = ModelPool(paths, settings)
     ready = f"serving {', '.join(paths)} on {listener.url} (Ctrl-C stops)"
-    app = application(Service(pool, failed), listener.access, logged)
+    app = application(Service(pool, failed, told), listener.access, logged)
     said = set[str]()
 
     def started() -> None:

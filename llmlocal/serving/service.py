@@ -12,10 +12,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from ..generation.events import Finished
 from ..scheduler.request import Request
 from .answers import Answers
 from .http.body import while_connected
-from .http.errors import ApiError
+from .http.errors import ApiError, refused
 from .http.streams import EVENTS, EventStream, error_event
 from .metrics import Metrics
 from .model_pool import ModelPool
@@ -34,15 +35,25 @@ class WrittenAnswer(Protocol):
 
 @dataclass(slots=True)
 class Service:
-    """A running server. `failed` is called with errors that are no client's fault."""
+    """A running server. `failed` is called with errors that are no client's fault, `told` with lines for its log."""
 
     pool: ModelPool
     failed: Callable[[Exception], None] = lambda _: None
+    told: Callable[[str], None] = lambda _: None
     metrics: Metrics = field(default_factory=Metrics)
 
     def answers(self, model: TextModel, requests: Sequence[Request]) -> Answers:
-        """The answers to requests. Raises what `Scheduler.submit` raises."""
-        return Answers(model.scheduler, requests, self.metrics)
+        """The answers to requests. Raises what `Scheduler.submit` raises, ApiError for more than it ever takes."""
+        room = model.scheduler.room
+        if len(requests) > room:
+            raise refused("n", f"{len(requests)} answers are asked for, and this server takes {room} at once")
+
+        def ended(end: Finished) -> None:
+            if end.read_again:
+                lost = "sliding windows no longer reach back to them"
+                self.told(f"{model.name}: {end.read_again} tokens of a prompt were read again ({lost})")
+
+        return Answers(model.scheduler, requests, self.metrics, ended)
 
     async def respond(
         self,

@@ -117,6 +117,7 @@ class TextModel:
         return {
             "prompt_tokens_total": counts.prompt_tokens,
             "reused_tokens_total": counts.reused_tokens,
+            "read_again_tokens_total": counts.read_again_tokens,
             "generated_tokens_total": counts.generated_tokens,
             "proposed_tokens_total": counts.proposed_tokens,
             "accepted_tokens_total": counts.accepted_tokens,

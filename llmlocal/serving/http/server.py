@@ -110,6 +110,7 @@ class Server(uvicorn.Server):
         Loads the first model before; raises what that raises.
         """
         try:
+            self._pool.load_first()
             asyncio.run(self._main(listener))
         finally:
             self._pool.close()
@@ -133,7 +134,6 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def _main(self, listener: socket.socket) -> None:
-        await self._pool.load_first()
         self._ready()
         idle = asyncio.ensure_future(self._unload_idle())
         try:

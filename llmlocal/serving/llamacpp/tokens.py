@@ -9,21 +9,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ...text import readable
-from ..http.body import json_fields
+from ..http.body import json_fields, while_connected
 from ..http.errors import refused
 from ..openai.messages import messages_field, tools_field
 from ..options import Options, thinking_fields
 from ..service import Service
 
-MOST_IDS = 1 << 20
+MOST_IDS = MOST_TEXT = 1 << 20  # of which the slowest takes seconds, and prompts wait for it
 
 
 async def tokenize(service: Service, http: Request) -> Response:
     """Token ids of a text; with `with_pieces` their texts, too."""
     fields = await json_fields(http)
-    text, name = fields.required("content"), fields.text("model")
-    if not isinstance(text, str):
-        raise refused("content", "must be a string")
+    fields.required("content")
+    text, name = fields.text("content", MOST_TEXT) or "", fields.text("model")
     special, parse, pieces = (
         fields.flag("add_special"),
         fields.flag("parse_special"),
@@ -32,7 +31,7 @@ async def tokenize(service: Service, http: Request) -> Response:
     fields.done()
     model = await service.pool.text_model(name)
     encode = partial(model.tokenizer.encode, text, add_special=special, parse_special=parse)
-    tokens: list[Any] = await model.prepared(encode)
+    tokens: list[Any] = await while_connected(http.receive, model.prepared(encode))
     if pieces:
         tokens = [{"id": id, "piece": model.tokenizer.piece(id).decode("utf-8", "replace")} for id in tokens]
     return JSONResponse({"tokens": tokens})
@@ -47,7 +46,8 @@ async def detokenize(service: Service, http: Request) -> Response:
     n_vocab = model.tokenizer.n_vocab
     if not all(type(id) is int and 0 <= id < n_vocab for id in ids):
         raise refused("tokens", f"must be token ids, 0 to {n_vocab - 1}")
-    return JSONResponse({"content": await model.prepared(partial(model.tokenizer.decode, ids))})
+    text = await while_connected(http.receive, model.prepared(partial(model.tokenizer.decode, ids)))
+    return JSONResponse({"content": text})
 
 
 async def apply_template(service: Service, http: Request) -> Response:

@@ -102,12 +102,15 @@ def described(error: ApiError) -> bytes:
     return line(error.body("ollama"))
 
 
+def loaded(model: TextModel, said: Said) -> Response:
+    """What is answered where nothing is asked: clients load a model in this way."""
+    head = {"model": model.name, "created_at": now(), **said({"content": ""})}
+    return Response(line({**head, "done": True, "done_reason": "load"}), media_type="application/json")
+
+
 def messages_field(fields: Fields) -> list[Message]:
     """The messages of a request. Raises ApiError that names what is wrong."""
-    found = [_message(message) for message in fields.objects("messages", MOST_MESSAGES)]
-    if not found:
-        raise refused("messages", "is empty")
-    return found
+    return [_message(message) for message in fields.objects("messages", MOST_MESSAGES)]
 
 
 def _message(given: Fields) -> Message:
@@ -143,9 +146,11 @@ async def chat(service: Service, http: Request) -> Response | ASGIApp:
     fields.done()
     model = await service.pool.text_model(name)
     check_context(model, context)
+    said: Said = lambda added: {"message": {"role": "assistant", **added}}  # noqa: E731
+    if not messages:
+        return loaded(model, said)
     prompt = await model.chat_prompt(messages, calling.tools, options.think, options.effort)
     answers = service.answers(model, await options.requests(model, [prompt], await calling.calls(model)))
-    said: Said = lambda added: {"message": {"role": "assistant", **added}}  # noqa: E731
     written = LinesAnswer(model, answers, calling, said)
     return await service.respond(http, answers, written, described, LINES, stream=stream)
 
@@ -163,12 +168,14 @@ async def generate(service: Service, http: Request) -> Response | ASGIApp:
         raise refused("system", "cannot be combined with raw or suffix")
     model = await service.pool.text_model(name)
     check_context(model, context)
-    prompt = await _prompt(model, options, text, system, suffix, raw=raw)
-    answers = service.answers(model, await options.requests(model, [prompt]))
 
     def said(added: Mapping[str, Any]) -> dict[str, Any]:
         return {"response": added["content"]} | ({"thinking": added["thinking"]} if "thinking" in added else {})
 
+    if not text and not suffix:
+        return loaded(model, said)
+    prompt = await _prompt(model, options, text, system, suffix, raw=raw)
+    answers = service.answers(model, await options.requests(model, [prompt]))
     written = LinesAnswer(model, answers, Calling(), said)
     return await service.respond(http, answers, written, described, LINES, stream=stream)
 

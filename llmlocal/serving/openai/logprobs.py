@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from typing import Any
 
 from ...generation.log_probabilities import ScoredToken
@@ -24,20 +25,25 @@ class CompletionLogprobs:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer, self._offset = tokenizer, 0
+        self._decoder = getincrementaldecoder("utf-8")("replace")
 
     def entries(self, tokens: list[ScoredToken]) -> dict[str, Any]:
         """Those of consecutive tokens."""
-        names = [self._text(token.id) for token in tokens]
         offsets = []
-        for name in names:
+        for token in tokens:
             offsets.append(self._offset)
-            self._offset += len(name)
+            self._offset += len(self._decoder.decode(self._tokenizer.piece(token.id)))
         return {
-            "tokens": names,
+            "tokens": [self._text(token.id) for token in tokens],
             "token_logprobs": [token.logprob for token in tokens],
             "top_logprobs": [{self._text(id): logprob for id, logprob in token.best} for token in tokens],
             "text_offset": offsets,
         }
 
     def _text(self, id: int) -> str:
-        return self._tokenizer.piece(id).decode("utf-8", "replace")
+        """A token's text; a part of a character as its bytes, so that two of them do not look the same."""
+        piece = self._tokenizer.piece(id)
+        try:
+            return piece.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
