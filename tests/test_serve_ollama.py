@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from served import Served, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.errors import ResourceError
+from llmlocal.gguf import Array, ValueType
+from llmlocal.serving.ollama.models import as_json
 
 Says = Callable[..., None]
 ASK: Any = [{"role": "user", "content": "the dog and the cat"}]
@@ -34,6 +38,13 @@ def asked(server: Served, monkeypatch: pytest.MonkeyPatch) -> list[Any]:  # noqa
     submit = server.model.scheduler.submit
     monkeypatch.setattr(server.model.scheduler, "submit", lambda r, d: requests.append(r) or submit(r, d))
     return requests
+
+
+def test_metadata_that_json_cannot_hold() -> None:
+    floats = Array(ValueType.F32, 2, memoryview(struct.pack("<2f", 1.5, math.inf)))
+    many = Array(ValueType.U8, 1000, memoryview(bytes(1000)))
+    found = as_json({"a": math.nan, "b": floats, "c": 1.0, "d": many, "e": "x"})
+    assert found == {"a": None, "b": [1.5, None], "c": 1.0, "e": "x"}
 
 
 def test_chat(server: Served, says: Says) -> None:  # noqa: F811

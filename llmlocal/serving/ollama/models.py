@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ...gguf import open_gguf
+from ...gguf import Array, open_gguf
 from ..http.body import json_fields
 from ..http.errors import ApiError
 from ..model_pool import Entry
@@ -42,7 +44,7 @@ async def show(service: Service, http: Request) -> Response:
                     "modified_at": _described(entry)["modified_at"],
                     "details": _details(entry),
                     "template": template if isinstance(template, str) else "",
-                    "model_info": {key: value for key, value in metadata.items() if _is_short(value)},
+                    "model_info": metadata,
                     "capabilities": _capabilities(entry, str(template)),
                 }
             )
@@ -68,11 +70,20 @@ def _details(entry: Entry) -> dict[str, Any]:
 
 def _metadata(path: Path) -> dict[str, Any]:
     with open_gguf(path) as gguf:
-        return dict(gguf.metadata)
+        return as_json(gguf.metadata)
 
 
-def _is_short(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool) or (isinstance(value, list) and len(value) <= LISTED)
+def as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as JSON can hold it, without long lists; a float that is not finite is null."""
+    plain = {key: value for key, value in metadata.items() if isinstance(value, str | int | float)}
+    lists = {key: list(value) for key, value in metadata.items() if isinstance(value, Array) and len(value) <= LISTED}
+    return {key: _finite(value) for key, value in (plain | lists).items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _capabilities(entry: Entry, template: str) -> list[str]:
