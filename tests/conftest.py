@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -55,6 +56,17 @@ def isolated(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LLMLOCAL_DEBUG", "LLMLOCAL_CONFIG", "NO_COLOR", "FORCE_COLOR", *HUB):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("llmlocal.generation.prompt_cache.folder", lambda: home / f"prefixes-{uuid4().hex}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def settled() -> Iterator[None]:
+    """What a module leaves is not looked through again: where kernels were compiled that takes a second.
+
+    A template that is rendered at this moment would exceed its time.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
