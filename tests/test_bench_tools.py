@@ -91,12 +91,28 @@ def test_engines_run_in_turn(script: Path, monkeypatch: pytest.MonkeyPatch, capf
     assert [len(rates) for rates in result.rates.values()] == [3, 3]
 
 
+def test_an_engine_that_cannot_load_a_file_is_left_out(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fails.py").write_text("raise SystemExit(1)")
+    monkeypatch.setattr(bench_peers, "SCRIPTS", {"llmlocal": script, "llama.cpp": tmp_path / "fails.py"})
+    args = Namespace(threads=1, peer=[("llama.cpp", Path(sys.executable))], without=False, cold=False)
+    with ExitStack() as stack:
+        assert [worker.name for worker in bench_peers.start(stack, args, Path("m.gguf"), 64)] == ["llmlocal"]
+    assert "llama.cpp is left out: llama.cpp ended with exit code 1\n" in capfd.readouterr().err
+
+
 def test_table() -> None:
     rates = {"llmlocal": [10.0, 30.0, 20.0], "llama.cpp": [5.0, 20.0, 10.0]}
     table = list(bench_peers.markdown([bench_peers.Result("m.gguf", bench_peers.Test("tg", 8, 512).name, rates)]))
     assert table[2] == "| m.gguf | tg8 @ d512 | 20.00 (10.00 .. 30.00) | 10.00 (5.00 .. 20.00) | 2.00 |"
     alone = bench_peers.Result("m.gguf", "pp8", {"llama.cpp": [1.0]})
     assert not alone.ratios and list(bench_peers.markdown([alone]))[2].endswith("| 1.00 (1.00 .. 1.00) |")
+    both = bench_peers.Result("n.gguf", "pp8", {"llmlocal": [2.0], "llama.cpp": [1.0]})
+    assert list(bench_peers.markdown([both, bench_peers.Result("m.gguf", "pp8", {"llmlocal": [3.0]})]))[2:] == [
+        "| n.gguf | pp8 | 2.00 (2.00 .. 2.00) | 1.00 (1.00 .. 1.00) | 2.00 |",
+        "| m.gguf | pp8 | 3.00 (3.00 .. 3.00) | - | - |",
+    ]
 
 
 def test_names_of_peers() -> None:

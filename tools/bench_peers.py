@@ -64,7 +64,7 @@ class Result:
 
 
 def start(stack: ExitStack, args: argparse.Namespace, model: Path, n_ctx: int) -> list[Worker]:
-    """Load the model in one worker per engine; the engines' own lines go to stderr."""
+    """Load the model in one worker per engine that can; the engines' own lines go to stderr."""
     pythons = {} if args.without else {OURS: Path(sys.executable)}
     pythons |= dict(args.peer)
     if args.cold:
@@ -73,7 +73,11 @@ def start(stack: ExitStack, args: argparse.Namespace, model: Path, n_ctx: int) -
     workers = []
     for name, python in pythons.items():
         env = ENVIRONMENT.get(name)
-        worker = stack.enter_context(Worker(name, python, SCRIPTS[name], model, args.threads, n_ctx, env))
+        try:
+            worker = stack.enter_context(Worker(name, python, SCRIPTS[name], model, args.threads, n_ctx, env))
+        except RuntimeError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            continue
         print(f"{name}: {worker.info}", file=sys.stderr)
         workers.append(worker)
     return workers
@@ -91,14 +95,16 @@ def run(workers: Sequence[Worker], model: Path, tests: Sequence[Test], repetitio
 
 
 def markdown(results: Sequence[Result]) -> Iterator[str]:
-    """A table: median tokens per second, smallest and largest run, and the ratio to each peer."""
-    first = results[0]
-    titles = [f"{name} t/s (min .. max)" for name in first.rates] + [f"to {name}" for name in first.ratios]
+    """A table: median tokens per second, smallest and largest run, ratio to each peer; "-" for what did not run."""
+    names = dict.fromkeys(name for r in results for name in r.rates)
+    peers = dict.fromkeys(name for r in results for name in r.ratios)
+    titles = [f"{name} t/s (min .. max)" for name in names] + [f"to {name}" for name in peers]
     yield f"| file | test | {' | '.join(titles)} |"
     yield "|---|---|" + "---:|" * len(titles)
     for r in results:
-        cells = [f"{median(v):.2f} ({min(v):.2f} .. {max(v):.2f})" for v in r.rates.values()]
-        cells += [f"{ratio:.2f}" for ratio in r.ratios.values()]
+        rates, ratios = (r.rates.get(name) for name in names), (r.ratios.get(name) for name in peers)
+        cells = [f"{median(v):.2f} ({min(v):.2f} .. {max(v):.2f})" if v else "-" for v in rates]
+        cells += [f"{ratio:.2f}" if ratio else "-" for ratio in ratios]
         yield f"| {r.file} | {r.test} | {' | '.join(cells)} |"
 
 
