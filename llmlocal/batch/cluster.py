@@ -21,6 +21,7 @@ from ..generation.session import Session
 from ..hub.catalog import entry_for
 from ..hub.names import find_local
 from ..text import escaped
+from .ray_address import no_cluster
 from .row_prompt import FieldText, RowPrompts
 from .rows import Row
 from .run import Answerer, Answering, Pending, Result, in_order, sequences
@@ -111,10 +112,7 @@ class Cluster:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         except (OSError, ValueError, RuntimeError, SystemExit) as error:  # it exits where a cluster does not answer
-            said = escaped(str(error).partition("\n")[0])
-            raise NetworkError(
-                f"no Ray cluster at {escaped(address)}: {said}", "give the host and port of the head of one that runs"
-            ) from error
+            raise no_cluster(address, str(error).partition("\n")[0]) from error
         try:
             self._loads = dict.fromkeys(self._opened(settings), 0)  # actors, and how many rows are with each
         except BaseException:

@@ -26,7 +26,10 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((found[1], int(found[2])), PATIENCE).close()
     except OSError as error:
-        said = escaped(error.strerror or str(error))
-        raise NetworkError(
-            f"no Ray cluster at {escaped(address)}: {said}", "give the host and port of the head of one that runs"
-        ) from error
+        raise no_cluster(address, error.strerror or str(error)) from error
+
+
+def no_cluster(address: str, reason: str) -> NetworkError:
+    """What to raise where no cluster answers at an address."""
+    said = f"no Ray cluster at {escaped(address)}: {escaped(reason)}"
+    return NetworkError(said, "give the host and port of the head of one that runs")

@@ -21,6 +21,7 @@ from .rules import (
     Sequence,
     choice,
     nullable,
+    parts_of,
     repeat,
     sequence,
     without_empty,
@@ -98,7 +99,7 @@ class _Lexemes:
             return self._sizes.get(item.name)
         if isinstance(item, Chars):
             return 1, 1
-        parts = [self._size(part) for part in _parts(item)]
+        parts = [self._size(part) for part in parts_of(item)]
         some = [size for size in parts if size is not None]
         times = max(item.least, item.most or 0, 1) if isinstance(item, Repeat) else 1
         size, depth = times * sum(size for size, _ in some), 1 + max((depth for _, depth in some), default=0)
@@ -173,13 +174,6 @@ class _Lexemes:
         return repeat(self._lexeme(inner), 0 if nullable(item.item) else item.least, item.most)
 
 
-def _parts(item: Item) -> tuple[Item, ...]:
-    """The items within an item."""
-    if isinstance(item, Repeat | Lexeme):
-        return (item.item,)
-    return item.items if isinstance(item, Sequence | Choice) else ()
-
-
 def _names(item: Item) -> Iterator[str]:
     """The names of rules in an item, from the last to the first."""
     todo = [item]
@@ -187,4 +181,4 @@ def _names(item: Item) -> Iterator[str]:
         item = todo.pop()
         if isinstance(item, Rule):
             yield item.name
-        todo += () if isinstance(item, Lexeme) else _parts(item)
+        todo += () if isinstance(item, Lexeme) else parts_of(item)

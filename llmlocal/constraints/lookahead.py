@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from .rules import Chars, Choice, Item, Lexeme, Repeat, Rule, Sequence
+from .rules import Chars, Choice, Item, Lexeme, Repeat, Rule, Sequence, parts_of
 
 MAX_PASSES, MAX_WORK, MAX_COPIES = 60, 50_000, 4
 EVERY_BYTE = (1 << 256) - 1
@@ -49,10 +49,8 @@ def lexemes_of(items: Iterable[Item]) -> list[Item]:
         item = todo.pop()
         if isinstance(item, Lexeme):
             found[item.item] = None
-        elif isinstance(item, Repeat):
-            todo.append(item.item)
-        elif isinstance(item, Sequence | Choice):
-            todo += item.items
+        else:
+            todo += parts_of(item)
     return list(found)
 
 

@@ -64,6 +64,13 @@ Item = Chars | Rule | Sequence | Choice | Repeat | Lexeme
 EMPTY = Sequence(())
 
 
+def parts_of(item: Item) -> tuple[Item, ...]:
+    """The items within an item."""
+    if isinstance(item, Repeat | Lexeme):
+        return (item.item,)
+    return item.items if isinstance(item, Sequence | Choice) else ()
+
+
 def sequence(*items: Item) -> Item:
     """Items one after the other, without sequences among them."""
     flat = [part for item in items for part in (item.items if isinstance(item, Sequence) else (item,))]

@@ -50,7 +50,6 @@ def keys(s: Settings) -> Keys:
     """Metadata from config.json. Raises BadFileError for what GGUF cannot say of these models."""
     for name, value in {**EXPERTS, **OF_CLASS.get(str(s.items("architectures")[0]), {})}.items():
         s.values.setdefault(name, value)
-    latent, rotary = s.integer("kv_lora_rank"), s.integer("qk_rope_head_dim")
     if not s.flag("rope_interleave", default=True):
         raise s.fail("rope_interleave must be true", "")
     sharper, factor = (as_number(s, name, s.rope.get(name) or 0.0) for name in ("mscale_all_dim", "mscale"))
@@ -58,6 +57,17 @@ def keys(s: Settings) -> Keys:
         raise s.fail(f"mscale {factor:g} differs from mscale_all_dim {sharper:g}", "")
     sizes = {
         "attention.head_count_kv": 1,
+        **latent_keys(s),
+        "rope.scaling.yarn_log_multiplier": 0.1 * sharper if sharper else None,
+        "vocab_size": s.integer("vocab_size"),
+    }
+    return sparse_keys(s) | sizes | routing_keys(s)
+
+
+def latent_keys(s: Settings) -> Keys:
+    """The sizes of latent attention: of the compressed cache and, `_mla`, of heads."""
+    latent, rotary = s.integer("kv_lora_rank"), s.integer("qk_rope_head_dim")
+    return {
         "attention.q_lora_rank": s.integer("q_lora_rank") if s.find("q_lora_rank") else None,
         "attention.kv_lora_rank": latent,
         "attention.key_length": latent + rotary,
@@ -65,10 +75,7 @@ def keys(s: Settings) -> Keys:
         "attention.key_length_mla": s.integer("qk_nope_head_dim") + rotary,
         "attention.value_length_mla": s.integer("v_head_dim"),
         "rope.dimension_count": rotary,
-        "rope.scaling.yarn_log_multiplier": 0.1 * sharper if sharper else None,
-        "vocab_size": s.integer("vocab_size"),
     }
-    return sparse_keys(s) | sizes | routing_keys(s)
 
 
 def routing_keys(s: Settings) -> Keys:

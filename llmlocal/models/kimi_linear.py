@@ -16,7 +16,7 @@ from ..layers.metadata import Config
 from ..layers.recurrent import channel_gated_delta_rule, silu_short_convs
 from ..layers.weights import Weights
 from ..runtime.graph import Value
-from .deepseek2 import apart, head_sizes
+from .deepseek2 import apart, head_sizes, latent_keys
 from .dots1 import blocks_with_experts
 
 
@@ -54,7 +54,7 @@ def delta_attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, dim: in
 def keys(s: Settings) -> Keys:
     """Metadata from config.json. Raises BadFileError for what GGUF cannot say of these models."""
     s.find("model_max_length", "head_dim", "use_grouped_topk")
-    latent, rotary, sizes = s.integer("kv_lora_rank"), s.integer("qk_rope_head_dim"), delta_sizes(s)
+    sizes = delta_sizes(s)
     if sizes["num_heads"] != s.integer("num_attention_heads"):
         raise s.fail("num_heads of linear_attn_config differs from num_attention_heads, and GGUF has no key for it", "")
     for name, must in MUST.items():
@@ -63,13 +63,7 @@ def keys(s: Settings) -> Keys:
     return decoder_keys(s) | {
         "context_length": s.integer("model_max_length", "max_position_embeddings"),
         "attention.head_count_kv": [int(full) for full in full_attention(s)],
-        "attention.q_lora_rank": s.integer("q_lora_rank") if s.find("q_lora_rank") else None,
-        "attention.kv_lora_rank": latent,
-        "attention.key_length": latent + rotary,
-        "attention.value_length": latent,
-        "attention.key_length_mla": s.integer("qk_nope_head_dim") + rotary,
-        "attention.value_length_mla": s.integer("v_head_dim"),
-        "rope.dimension_count": rotary,
+        **latent_keys(s),
         "kda.head_dim": sizes["head_dim"],
         "ssm.conv_kernel": sizes["short_conv_kernel_size"],
         "expert_feed_forward_length": s.integer("moe_intermediate_size"),

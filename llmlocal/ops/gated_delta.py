@@ -118,11 +118,11 @@ def _token(v: InstructionSet, width: int, by_channel: bool) -> Any:
         n, lambda j, seen, value, decay, beta: (v.load(f32x8, value + 32 * j) - v.tuple_get(seen, j) * decay) * beta
     )
 
-    def say(j, read, change, decay, share, out):
+    def output(j, read, change, decay, share, out):
         v.store(out + 32 * j, v.fma(v.tuple_get(change, j), share, v.tuple_get(read, j) * decay))
         return 0
 
-    says = v.unroll_map(n, say)
+    outputs = v.unroll_map(n, output)
 
     @v.jitable
     def of_channel(p, decays, i):
@@ -149,7 +149,7 @@ def _token(v: InstructionSet, width: int, by_channel: bool) -> Any:
             read = add(read, of_channel(q, decays, i), p)
         change = change_of(seen, value, v.splat(f32x8, decay * k_scale), v.splat(f32x8, beta))
         share = v.reduce_add(qk) * q_scale * k_scale
-        says(read, change, v.splat(f32x8, decay * q_scale), v.splat(f32x8, share), out)
+        outputs(read, change, v.splat(f32x8, decay * q_scale), v.splat(f32x8, share), out)
         by, keep = v.splat(f32x8, k_scale), v.splat(f32x8, decay)
         for i in range(dim):
             at = 4 * width * i

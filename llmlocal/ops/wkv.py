@@ -126,7 +126,7 @@ def _token7(v: InstructionSet, width: int) -> Any:
     f32x8, n = v.f32x8, width // 8
     zeros, add, _ = tile_parts(v, width)
 
-    def say(j, read, held, value, by_key, by_removal, out):
+    def output(j, read, held, value, by_key, by_removal, out):
         x = v.fma(v.load(f32x8, value + 32 * j), by_key, v.tuple_get(read, j))
         v.store(out + 32 * j, x - by_removal * v.tuple_get(held, j))
         return 0
@@ -136,7 +136,7 @@ def _token7(v: InstructionSet, width: int) -> Any:
         v.store(target + 32 * j, v.fma(key, v.load(f32x8, value + 32 * j), x))
         return 0
 
-    says, writes = v.unroll_map(n, say), v.unroll_map(n, write)
+    outputs, writes = v.unroll_map(n, output), v.unroll_map(n, write)
 
     def step(a, source, target, row, head, column):
         by_key, by_removal, held, read = v.zero(f32x8), v.zero(f32x8), zeros(), zeros()
@@ -149,7 +149,7 @@ def _token7(v: InstructionSet, width: int) -> Any:
             held = add(held, v.load_splat(f32x8, a.removal + at), p)
             read = add(read, v.load_splat(f32x8, a.r + at) * v.load_splat(f32x8, a.decay + at), p)
         value, out = a.v + row + column, a.out + row + column
-        says(read, held, value, v.splat(f32x8, v.reduce_add(by_key)), v.splat(f32x8, v.reduce_add(by_removal)), out)
+        outputs(read, held, value, v.splat(f32x8, v.reduce_add(by_key)), v.splat(f32x8, v.reduce_add(by_removal)), out)
         for i in range(a.dim):
             p, at = 4 * width * i, row + 4 * i
             removed = v.load_splat(f32x8, a.removal + at) * v.load_splat(f32x8, a.rate + at)
@@ -164,11 +164,11 @@ def _token6(v: InstructionSet, width: int) -> Any:
     zeros, add, writes = tile_parts(v, width)
     values = v.unroll_map(n, lambda j, value: v.load(f32x8, value + 32 * j))
 
-    def say(j, read, values, by_key, out):
+    def output(j, read, values, by_key, out):
         v.store(out + 32 * j, v.fma(v.tuple_get(values, j), by_key, v.tuple_get(read, j)))
         return 0
 
-    says = v.unroll_map(n, say)
+    outputs = v.unroll_map(n, output)
 
     def step(a, source, target, row, head, column):
         by_key, read, value = v.zero(f32x8), zeros(), values(a.v + row + column)
@@ -177,7 +177,7 @@ def _token6(v: InstructionSet, width: int) -> Any:
             by_key = v.fma(v.load(f32x8, a.r + row + i), bonus, by_key)
         for i in range(a.dim):
             read = add(read, v.load_splat(f32x8, a.r + row + 4 * i), source + 4 * width * i)
-        says(read, value, v.splat(f32x8, v.reduce_add(by_key)), a.out + row + column)
+        outputs(read, value, v.splat(f32x8, v.reduce_add(by_key)), a.out + row + column)
         for i in range(a.dim):
             p, at = 4 * width * i, row + 4 * i
             decay, key = v.load_splat(f32x8, a.decay + at), v.load_splat(f32x8, a.k + at)

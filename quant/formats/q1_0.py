@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 class Q1_0(Format, id=41, block=128, nbytes=18):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
-        vector, size, f32x4 = (
-            4 * v.LANES,
-            36 * v.LANES,
-            v.Vec("f32", 4),
-        )  # of a tile's four weights; of its 32 and scale
+        vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
+        f32x4 = v.Vec("f32", 4)
 
         def unpack(p, stride, tile):
             d, words = v.load_f16_column(v.f32, p, stride), v.load_rows(v.i32, p + 2, stride)
