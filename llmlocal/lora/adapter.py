@@ -25,6 +25,7 @@ from ..hf.streams import Stream, Values
 from ..text import escaped, shown
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+AN_ADAPTER = "an adapter is a PEFT folder or a GGUF adapter"
 # Settings of PEFT that change more than W + scale * B A, or the weights that it is added to.
 REFUSED = (
     *("use_dora", "use_qalora", "use_bdlora", "lora_bias", "megatron_config", "layer_replication", "loftq_config"),
@@ -114,7 +115,7 @@ def read_adapter(path: Path) -> Adapter:
 def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
     meta = gguf.metadata
     if meta.get("general.type") != "adapter" or meta.get("adapter.type") != "lora":
-        raise BadFileError(f"{where}: is not a LoRA adapter", "--lora takes a PEFT folder or a GGUF adapter")
+        raise BadFileError(f"{where}: is not a LoRA adapter", AN_ADAPTER)
     if "adapter.alora.invocation_tokens" in meta:
         raise BadFileError(f"{where}: adapter.alora.invocation_tokens is not supported", "use another adapter")
     alpha = _alpha(meta.get("adapter.lora.alpha", 0.0), where)
@@ -138,7 +139,7 @@ def _read_gguf(gguf: GGUFFile, where: str) -> Adapter:
 def _read_peft(path: Path) -> Adapter:
     where = escaped(str(path))
     if not inside(path / CONFIG, path).is_file():
-        raise NotFoundError(f"{where}: has no {CONFIG}", "--lora takes a PEFT folder or a GGUF adapter")
+        raise NotFoundError(f"{where}: has no {CONFIG}", AN_ADAPTER)
     if not inside(path / WEIGHTS, path).is_file():
         if (path / "adapter_model.bin").is_file():
             raise BadFileError(f"{where}: adapter_model.bin is a pickle, which could run any code", UNPICKLED)
