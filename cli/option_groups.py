@@ -1,4 +1,4 @@
-"""Groups of options: a parameter of a command whose type is a dataclass stands for the fields of that class.
+"""Groups of options: a parameter of a command whose type is an `OptionGroup` stands for the fields of that class.
 
 An option that is a setting, too, may be given by the user's settings (`cli/config`): it is declared by `setting`, or
 its type is annotated with SETTING.
@@ -7,70 +7,100 @@ its type is annotated with SETTING.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, dataclass_transform, get_type_hints
 
 import typer
 
-PARSED = "parsed"  # where a field's metadata says how it is parsed
-SETTING = "setting"  # marks a setting, in the metadata of a field or of a type
+SETTING = "setting"  # marks a setting, in the metadata of a type
 SETTLED = "settled"  # the field of a group that is not an option
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """A group that knows which of its options come from the user's settings, and were not typed."""
+class Field(NamedTuple):
+    """The default of a field of a group, and how it is parsed; None where its type says that."""
 
-    settled: frozenset[str] = field(default=frozenset(), compare=False)
+    default: Any
+    parsed: Any = None
+    is_setting: bool = False
 
-    def typed(self) -> Self:
-        """The group as if there were no settings."""
-        defaults = {of.name: default_of(of) for of in options_of(type(self)) if of.name in self.settled}
-        return replace(self, **defaults, settled=frozenset())
+    def annotated(self, hint: Any) -> Any:
+        """The type of the field, annotated with how it is parsed, and with SETTING where it is a setting."""
+        if self.parsed is None:
+            return hint
+        return Annotated[hint, self.parsed, SETTING] if self.is_setting else Annotated[hint, self.parsed]
 
 
 def option(*names: str, default: Any = None, **how: Any) -> Any:
     """A field of a group that is given as an option; `how` is what `typer.Option` takes."""
-    return _field(default, typer.Option(*names, **how))
+    return Field(default, typer.Option(*names, **how))
 
 
 def setting(*names: str, default: Any = None, **how: Any) -> Any:
     """A field of a group that is given as an option or by the user's settings; `how` is what `typer.Option` takes."""
-    return _field(default, typer.Option(*names, **how), is_setting=True)
+    return Field(default, typer.Option(*names, **how), is_setting=True)
 
 
 def argument(*, default: Any = None, **how: Any) -> Any:
     """A field of a group that is given as an argument; `how` is what `typer.Argument` takes."""
-    return _field(default, typer.Argument(**how))
+    return Field(default, typer.Argument(**how))
 
 
-def _field(default: Any, parsed: Any, *, is_setting: bool = False) -> Any:
-    metadata = {PARSED: parsed, SETTING: is_setting}
-    if isinstance(default, list):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class OptionGroup:
+    """Base class of groups: a class's annotated names are its fields, with their defaults, as those of a dataclass.
+
+    Dataclasses themselves would cost two milliseconds each when the program starts.
+    """
+
+    fields: ClassVar[dict[str, Field]] = {}
+
+    def __init_subclass__(cls) -> None:
+        declared = {name: getattr(cls, name) for name in vars(cls).get("__annotations__", ())}
+        own = {name: value if isinstance(value, Field) else Field(value) for name, value in declared.items()}
+        cls.fields = {**cls.fields, **own}
+
+    def __init__(self, **values: Any) -> None:
+        if unknown := values.keys() - self.fields.keys():
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        for name, field in self.fields.items():
+            default = field.default.copy() if isinstance(field.default, list) else field.default
+            object.__setattr__(self, name, values.get(name, default))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and values_of(self) == values_of(other)
+
+    __hash__ = None  # type: ignore[assignment]  # lists are among the values
+
+    def replace(self, **values: Any) -> Self:
+        """The group with some values changed."""
+        return type(self)(**{**vars(self), **values})
 
 
-def options_of(group: Any) -> list[Field[Any]]:
-    """The fields of a group that are options or arguments."""
-    return [of for of in fields(group) if of.name != SETTLED]
+class Settled(OptionGroup):
+    """A group that knows which of its options come from the user's settings, and were not typed."""
+
+    settled: frozenset[str] = frozenset()
+
+    def typed(self) -> Self:
+        """The group as if there were no settings."""
+        defaults = {name: field.default for name, field in options_of(type(self)).items() if name in self.settled}
+        return self.replace(**defaults, settled=frozenset())
 
 
-def values_of(group: Any) -> dict[str, Any]:
+def options_of(group: type[OptionGroup]) -> dict[str, Field]:
+    """The fields of a group that are options or arguments, by name."""
+    return {name: field for name, field in group.fields.items() if name != SETTLED}
+
+
+def values_of(group: OptionGroup) -> dict[str, Any]:
     """The values of a group's options by name."""
-    return {of.name: getattr(group, of.name) for of in options_of(group)}
+    return {name: getattr(group, name) for name in options_of(type(group))}
 
 
-def default_of(of: Field[Any]) -> Any:
-    """The default of a field."""
-    return of.default_factory() if of.default_factory is not MISSING else of.default
-
-
-def hints_of(group: type[Any]) -> dict[str, Any]:
+def hints_of(group: type[OptionGroup]) -> dict[str, Any]:
     """The types of a group's options, annotated with how they are parsed, and with SETTING where they are settings."""
     hints = get_type_hints(group, include_extras=True)
-    return {of.name: _annotated(hints[of.name], of) for of in options_of(group)}
+    return {name: field.annotated(hints[name]) for name, field in options_of(group).items()}
 
 
 def is_setting(hint: Any) -> bool:
@@ -78,11 +108,9 @@ def is_setting(hint: Any) -> bool:
     return SETTING in getattr(hint, "__metadata__", ())
 
 
-def _annotated(hint: Any, of: Field[Any]) -> Any:
-    if not of.metadata:
-        return hint
-    hint = Annotated[hint, of.metadata[PARSED]]
-    return Annotated[hint, SETTING] if of.metadata[SETTING] else hint
+def is_group(type_: Any) -> bool:
+    """Whether this is the type of a group of options."""
+    return isinstance(type_, type) and issubclass(type_, OptionGroup)
 
 
 def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,12 +119,12 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
     Its attribute `settled` takes the names of those that come from the user's settings.
     """
     types = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: type for name, type in types.items() if _is_group(type)}
+    groups: dict[str, Any] = {name: type for name, type in types.items() if is_group(type)}
     settled: set[str] = set()
 
     def call(**given: Any) -> Any:
         for name, group in groups.items():
-            values = {of.name: given.pop(of.name) for of in options_of(group)}
+            values = {option: given.pop(option) for option in options_of(group)}
             if issubclass(group, Settled):
                 values[SETTLED] = frozenset(settled & values.keys())
             given[name] = group(**values)
@@ -110,16 +138,12 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _is_group(type: Any) -> bool:
-    return is_dataclass(type)
-
-
 def _parameters(command: Callable[..., Any], types: dict[str, Any]) -> Iterator[Parameter]:
     for parameter in signature(command).parameters.values():
         type = types[parameter.name]
-        if not _is_group(type):
+        if not is_group(type):
             yield parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=type)
             continue
-        hints = hints_of(type)
-        for of in options_of(type):
-            yield Parameter(of.name, Parameter.KEYWORD_ONLY, default=default_of(of), annotation=hints[of.name])
+        fields = options_of(type)
+        for option, hint in hints_of(type).items():
+            yield Parameter(option, Parameter.KEYWORD_ONLY, default=fields[option].default, annotation=hint)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..choices import RowLayout
-from ..option_groups import option
+from ..option_groups import OptionGroup, option
 from ..options.prompts import System, Template
 
 RowFile = Annotated[
@@ -22,8 +21,7 @@ RowFile = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowOptions:
+class RowOptions(OptionGroup):
     """How rows become prompts."""
 
     input_format: RowLayout = option(
@@ -41,8 +39,7 @@ class RowOptions:
     template: Template = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOutput:
+class BatchOutput(OptionGroup):
     """Where results go, and when to stop."""
 
     output: Path | None = option(

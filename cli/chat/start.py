@@ -100,7 +100,7 @@ class Start:
         found = saved.get("lora")
         kept = found if isinstance(found, list) and all(isinstance(one, str) for one in found) else []
         if kept and self.model is None and not self.model_options.lora:
-            self.model_options = replace(self.model_options, lora=kept)
+            self.model_options = self.model_options.replace(lora=kept)
         return kept
 
     def _settings(self, saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
 
 from ...errors import UsageError
 from ...text import shown
 from .. import options
-from ..option_groups import default_of, hints_of, is_setting, options_of
+from ..option_groups import OptionGroup, hints_of, is_group, is_setting, options_of
 from .setting import Setting
 
 ALL = "llmlocal config list --all lists all settings"
@@ -30,12 +28,12 @@ def settings() -> dict[str, Setting]:
     return dict(sorted(found.items()))
 
 
-def of_group(group: type[Any]) -> Iterator[Setting]:
+def of_group(group: type[OptionGroup]) -> Iterator[Setting]:
     """The settings among the options of a group."""
-    hints = hints_of(group)
-    for of in options_of(group):
-        if is_setting(hints[of.name]):
-            yield Setting.of(hints[of.name], default_of(of), group, of.name)
+    fields = options_of(group)
+    for name, hint in hints_of(group).items():
+        if is_setting(hint):
+            yield Setting.of(hint, fields[name].default, group, name)
 
 
 def setting_named(name: str, place: str = "") -> Setting:
@@ -49,7 +47,7 @@ def setting_named(name: str, place: str = "") -> Setting:
 def _declared(module: ModuleType) -> Iterator[Setting]:
     """Of groups first, which know the defaults."""
     for value in vars(module).values():
-        if is_dataclass(value) and isinstance(value, type):
+        if is_group(value):
             yield from of_group(value)
     for value in vars(module).values():
         if is_setting(value):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ import typer
 
 from ...errors import UsageError
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
-from ..option_groups import SETTING, Settled, option, setting
+from ..option_groups import SETTING, OptionGroup, Settled, option, setting
 from .prompts import System, Template
 
 if TYPE_CHECKING:
@@ -56,7 +55,6 @@ ExportForm = Annotated[
 Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the default).")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FirstTurn(Settled):
     """What a chat begins with."""
 
@@ -67,8 +65,7 @@ class FirstTurn(Settled):
     template: Template = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedSession:
+class SavedSession(OptionGroup):
     """Which saved session a chat continues, and whether it is saved."""
 
     resume: bool = option("--continue", help="Continue the latest session.", default=False)
@@ -80,8 +77,7 @@ class SavedSession:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionCalls:
+class FunctionCalls(OptionGroup):
     """What the model may call."""
 
     tools: Path | None = setting(
@@ -156,8 +152,7 @@ class FunctionCalls:
             yield Functions(tools, how, self.tool_choice)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatDisplay:
+class ChatDisplay(OptionGroup):
     """How a chat looks, and what it does with commands and a full context."""
 
     thoughts: ShownThoughts = setting(

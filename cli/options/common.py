@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from ...errors import UsageError
 from ...text import escaped
 from ..choices import Cache, Speculate, Weights
 from ..model_argument import draft_name
-from ..option_groups import SETTING, option
+from ..option_groups import SETTING, OptionGroup, option
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors on stderr."), SETTING]
@@ -82,16 +81,14 @@ NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
 ForceOut = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(OptionGroup):
     """How the result is reported."""
 
     as_json: Json = False
     quiet: Quiet = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(OptionGroup):
     """How a model is opened. `preset` names settings; the parser has taken them (`cli/config`)."""
 
     ctx: Ctx = None
@@ -114,7 +111,6 @@ class ModelOptions:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderOptions(ModelOptions):
     """How a model is opened that answers prompts."""
 

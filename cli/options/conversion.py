@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from ..choices import Stored
 from ..model_argument import ModelName
-from ..option_groups import option
+from ..option_groups import OptionGroup, option
 
 HFFolder = Annotated[
     Path,
@@ -64,8 +63,7 @@ CheckAfter = Annotated[
 EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Print the relative RMSE of each tensor on stderr.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeRules:
+class TypeRules(OptionGroup):
     """Which type each tensor gets."""
 
     target_size: str | None = option(

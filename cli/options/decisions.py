@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ..option_groups import option
+from ..option_groups import OptionGroup, option
 from .prompts import System, Template, text_or_stdin
 
 AskedQuestion = Annotated[str | None, text_or_stdin("QUESTION", "The question")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionContext:
+class QuestionContext(OptionGroup):
     """What stands around a question."""
 
     file: list[Path] | None = option(
@@ -23,8 +21,7 @@ class QuestionContext:
     template: Template = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionOptions:
+class DecisionOptions(OptionGroup):
     """What is decided between."""
 
     yes_no: bool = option("--yes-no", help="Answer yes (exit code 0) or no (exit code 1).", default=False)

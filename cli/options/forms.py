@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import UsageError
-from ..option_groups import option
+from ..option_groups import OptionGroup, option
 
 if TYPE_CHECKING:
     from ...constraints.grammar import Grammar
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerForm:
+class AnswerForm(OptionGroup):
     """What form an answer must have."""
 
     schema: str | None = option(
@@ -38,8 +36,7 @@ class AnswerForm:
         return requested(self.schema, self.grammar, self.regex, self.json_object)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerOutput:
+class AnswerOutput(OptionGroup):
     """What is printed of an answer."""
 
     partial: bool = option(

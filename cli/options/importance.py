@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..model_argument import ModelName
-from ..option_groups import option
+from ..option_groups import OptionGroup, option
 
 MatrixModel = Annotated[
     Path,
@@ -26,8 +25,7 @@ MaybeTextFile = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatrixOptions:
+class MatrixOptions(OptionGroup):
     """Where a matrix goes, and what it covers."""
 
     output: Path | None = option(

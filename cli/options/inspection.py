@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from ..option_groups import option
+from ..option_groups import OptionGroup, option
 from .prompts import text_or_stdin
 
 Key = Annotated[
@@ -17,8 +16,7 @@ Key = Annotated[
 Text = Annotated[str | None, text_or_stdin("TEXT", "The text")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartsShown:
+class PartsShown(OptionGroup):
     """Which part of a file is shown."""
 
     kv: bool = option("--kv", help="List the metadata; with KEY, print its whole value.", default=False)
@@ -31,8 +29,7 @@ class PartsShown:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokensShown:
+class TokensShown(OptionGroup):
     """What is shown of tokens."""
 
     ids: bool = option("--ids", help="Print only the token ids, on one line.", default=False)

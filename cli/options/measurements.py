@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from ..choices import Layout
 from ..model_argument import ModelName
-from ..option_groups import option
+from ..option_groups import OptionGroup, option
 
 BenchThreads = Annotated[
     list[str] | None,
@@ -36,16 +35,14 @@ Candidates = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextChunks:
+class TextChunks(OptionGroup):
     """How much of a text is measured."""
 
     ctx: int = option("-c", "--ctx", metavar="N", min=4, help="Chunk size in tokens.", default=512)
     chunks: int | None = option("--chunks", metavar="N", min=1, help="Use only the first N chunks. Default: all.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchTests:
+class BenchTests(OptionGroup):
     """What is timed."""
 
     prompt: list[str] = option(
@@ -68,8 +65,7 @@ class BenchTests:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlierResults:
+class EarlierResults(OptionGroup):
     """What the results are compared with."""
 
     baseline: Path | None = option(
@@ -80,8 +76,7 @@ class EarlierResults:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonInput:
+class ComparisonInput(OptionGroup):
     """What the models are compared on, and the limit."""
 
     text: Path | None = option(

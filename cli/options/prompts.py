@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -14,7 +13,7 @@ import typer
 from ...errors import UsageError
 from ...text import shown
 from ..choices import Overflow
-from ..option_groups import SETTING, Settled, option, setting
+from ..option_groups import SETTING, OptionGroup, Settled, option, setting
 
 if TYPE_CHECKING:
     from ...chat_format.prompt import Prompt as ModelPrompt
@@ -65,7 +64,6 @@ RecordFile = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptOptions(Settled):
     """How a prompt is made."""
 
@@ -135,7 +133,7 @@ class PromptOptions(Settled):
         """
         left_out = self.settled & {"system", "template"} if self.raw or self.fim else ()
         values: dict[str, Any] = dict.fromkeys(left_out)
-        own = replace(self, **values)
+        own = self.replace(**values)
         others = own.file or own.system or own.template or own.template_arg or own.raw or question
         if own.fim is not None and others:
             raise UsageError("--fim is the whole prompt: nothing else can be given", "leave out the rest")
@@ -175,8 +173,7 @@ def _variable(text: str) -> tuple[str, Any]:
         return name, value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerFile:
+class AnswerFile(OptionGroup):
     """Where an answer goes."""
 
     output: OutputFile = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 OTHERWISE = "Default: the model's recommendation, otherwise"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling(Settled):
     """How tokens are chosen."""
 
@@ -163,7 +161,6 @@ class Sampling(Settled):
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerLimits(Settled):
     """How long answers and thoughts may be."""
 

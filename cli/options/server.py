@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..choices import KeptPrompts
-from ..option_groups import SETTING
+from ..option_groups import SETTING, OptionGroup
 
 ServedModels = Annotated[
     list[str] | None,
@@ -70,8 +69,7 @@ LogRequests = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(OptionGroup):
     """Who reaches the server."""
 
     host: Host = "127.0.0.1"
@@ -79,8 +77,7 @@ class Reach:
     api_key_file: KeyFile = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sharing:
+class Sharing(OptionGroup):
     """How clients share a model."""
 
     parallel: Parallel = 4

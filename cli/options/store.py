@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..option_groups import option
+from ..option_groups import OptionGroup, option
 from .models import MODEL
 
 Remotes = Annotated[
@@ -30,8 +29,7 @@ AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The alias.", sho
 AliasTarget = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteFiles:
+class RemoteFiles(OptionGroup):
     """Which files are downloaded, and where to."""
 
     quant: str | None = option(

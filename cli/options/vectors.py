@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..choices import Pooling, VectorLayout
-from ..option_groups import argument, option
+from ..option_groups import OptionGroup, argument, option
 from .common import NoStdin, Threads, Yes
 from .prompts import Force, OutputFile
 
@@ -29,8 +28,7 @@ MaskedText = Annotated[
 TopWords = Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many words to print for each gap.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorOptions:
+class VectorOptions(OptionGroup):
     """How a text becomes a vector."""
 
     pooling: Pooling | None = option(
@@ -48,8 +46,7 @@ class VectorOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextSource:
+class TextSource(OptionGroup):
     """The texts, one each."""
 
     text: list[str] | None = argument(
@@ -61,8 +58,7 @@ class TextSource:
     no_stdin: NoStdin = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VectorFile:
+class VectorFile(OptionGroup):
     """Where vectors go, and how they are written."""
 
     output: OutputFile = None
@@ -74,8 +70,7 @@ class VectorFile:
     force: Force = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderOptions:
+class EncoderOptions(OptionGroup):
     """How an encoder is opened, and which texts it takes."""
 
     ctx: int | None = option(
