@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model_argument import Question
 from .options.common import ModelOptions
@@ -69,8 +68,7 @@ def opened(model: Path, model_options: ModelOptions, cache: str) -> Iterator[Ses
         terminal.note(note)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """How an answer is asked for; `logprobs` is as in `Session.answer`."""
 
     limits: AnswerLimits

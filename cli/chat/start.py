@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import UsageError
 from ..open_model import chosen, guide, prompt_cache
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from ...generation.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How long answers and thoughts may be, in tokens; `stop` are texts that end an answer, `grammar` is its form."""
 
     max_tokens: int | None
@@ -118,9 +117,9 @@ class Start:
             and not isinstance(most, bool)
             and most > 0
         ):
-            limits = replace(limits, max_tokens=most)
+            limits = limits._replace(max_tokens=most)
         if (limits.think == "auto" or "think" in self.settled) and think in ("on", "off"):
-            limits = replace(limits, think=think)
+            limits = limits._replace(think=think)
         self.given, self.limits = given, limits
         more: dict[str, Any] = {"max_tokens": limits.max_tokens, "think": limits.think}
         if self.model_options.lora:

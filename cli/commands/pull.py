@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..option_groups import values_of
 from ..options.common import DryRun, Report, YesDownload
 from ..options.store import RemoteFiles, Remotes
 from ..ui import terminal
@@ -22,11 +23,9 @@ def pull(
     Examples: llmlocal pull qwen3-0.6b
               llmlocal pull hf:Qwen/Qwen3-0.6B-GGUF:Q8_0 --dry-run
     """
-    from dataclasses import asdict
-
     done = []
     for text in model:
-        planned, path = pull_one(text, **asdict(files), dry_run=dry_run, yes=yes, quiet=report.quiet)
+        planned, path = pull_one(text, **values_of(files), dry_run=dry_run, yes=yes, quiet=report.quiet)
         done.append(record(planned, path))
         if not report.as_json and not dry_run:
             terminal.say(str(path))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from ...errors import UsageError
 from ...quant.user_folders import expanded
@@ -21,8 +20,7 @@ class WrongValueError(ValueError):
     """A value that a setting cannot have; says what it must be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting. `kind` is bool, int, float, str, Path or a StrEnum; `many`: a list of those.
 
     `parsed` is what `typer.Option` returned. `group` is the class of options with the field `field`, if there is one.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import UsageError
 from ...text import shown
@@ -16,8 +15,7 @@ from .declared import of_group, setting_named, settings
 from .setting import Setting, WrongValueError
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A value, as TOML has it, and where it stands."""
 
     value: Any

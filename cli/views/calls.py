@@ -6,8 +6,7 @@ What a model writes in a call stands right above the question whether to run it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...text import escaped
 
@@ -20,8 +19,7 @@ MAX_NAME = 64
 MAX_ARGUMENTS = 32  # that are shown
 
 
-@dataclass(frozen=True, slots=True)
-class Functions:
+class Functions(NamedTuple):
     """Functions, how calls run ("ask", "never" or a program), and which call is forced."""
 
     tools: tuple[Tool, ...] = ()

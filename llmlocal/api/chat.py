@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any, Literal, Unpack, get_args, overload
 
 from ..chat.chat import Chat as ModelChat
@@ -64,7 +63,7 @@ class Chat:
                 self._talk.undo()
                 raise
             note = (f"the model no longer sees the {dropped} oldest turns",) if dropped else ()
-            return replace(ready, notes=(*ready.notes, *note)), self._kept(turn, chat.reply(ready))
+            return ready._replace(notes=(*ready.notes, *note)), self._kept(turn, chat.reply(ready))
 
         made = Stream(self._access, choice, start, chosen.tools)
         return made if stream else whole(made)

@@ -185,7 +185,7 @@ class Chat:
         try:
             prompt = self.prompt(think="off")
             ids = prompt.ids + self.session.tokenizer.encode(text, add_special=False)
-            prompt = replace(prompt, text=prompt.text + text, ids=ids, continues=True, chat=False, opened=False)
+            prompt = prompt._replace(text=prompt.text + text, ids=ids, continues=True, chat=False, opened=False)
             yield from self._answer(prompt, turn, self.settings.max_tokens)
         finally:
             more = turn.messages.pop()["content"] if turn.messages[-1].get("role") == "assistant" else ""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from time import thread_time
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BadFileError, LlmlocalError, UsageError
 from ..tokenizer import Tokenizer
@@ -42,16 +41,14 @@ class TemplateStoppedError(BadFileError):
     """The template exceeded its budget."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A part of a prompt. `from_user`: from the messages, tools or documents, not from the template itself."""
 
     text: str
     from_user: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(NamedTuple):
     """A rendered prompt with the origin of its parts; `notes` tell the user what was changed to fit the template."""
 
     segments: tuple[Segment, ...]
@@ -162,7 +159,7 @@ class ChatTemplate:
         said = f"{self.name} leaves out what the user says: message {numbers} of {len(messages)} is not in the prompt"
         if last in left_out:
             raise TemplateRefusedError(said, HINT)
-        return replace(whole, notes=(*whole.notes, said))
+        return whole._replace(notes=(*whole.notes, said))
 
     def _with_system(self, messages: Sequence[Message], rest: Mapping[str, Any]) -> Rendered:
         """The prompt, with the system prompt in the first user message where the template has no place for it."""
@@ -180,7 +177,7 @@ class ChatTemplate:
                 return rendered
             fitted = self._rendered(folded, rest)
         note = "the model's chat template does not support a system prompt; it was put before the first message"
-        return replace(fitted, notes=(note,))
+        return fitted._replace(notes=(note,))
 
     def _leaves_out_system(self, rendered: Rendered, messages: Sequence[Message], rest: Mapping[str, Any]) -> bool:
         if _shows(rendered, messages[0], messages):

@@ -6,9 +6,9 @@ Text of users and files never becomes special tokens; only a template's own text
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BadFileError, UsageError
 from ..text import escaped, shown
@@ -30,8 +30,7 @@ RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 BASE_NOTE = "the model has no chat template: it continues the plain text (--template {} wraps it)"
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(NamedTuple):
     """`text` and token `ids` exactly as the model gets them. `notes` are messages for the user.
 
     `continues`: the answer continues a text, so that its leading space counts. `chat`: rendered by a template; then
@@ -64,8 +63,7 @@ class Prompt:
         return next(after[n:] for n in range(len(after), -1, -1) if self.text.endswith(after[:n]))
 
 
-@dataclass(frozen=True, slots=True)
-class TextFile:
+class TextFile(NamedTuple):
     """A file to include in a prompt; bytes that are not UTF-8 are kept."""
 
     name: str
@@ -216,7 +214,7 @@ def check_variables(template: ChatTemplate, variables: Mapping[str, Any]) -> Non
 
 def _trusted(rendered: Rendered) -> Rendered:
     """As if all of it were the template's own text."""
-    return replace(rendered, segments=tuple(replace(segment, from_user=False) for segment in rendered.segments))
+    return rendered._replace(segments=tuple(segment._replace(from_user=False) for segment in rendered.segments))
 
 
 def fill_in(prefix: bytes, suffix: bytes, tokenizer: Tokenizer) -> Prompt:

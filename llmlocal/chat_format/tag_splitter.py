@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import AnyStr, Literal
+from typing import AnyStr, Literal, NamedTuple
 
 PartKind = Literal["answer", "thought", "call", "dropped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A kind of content and its tags. Without `closes` it extends to the end of the answer.
 
     `first`: recognized only before any answer text. `keep`: the opening tag is part of the content.
@@ -23,8 +21,7 @@ class Span:
     keep: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A part of an answer. A call comes whole, all other text as soon as its kind is certain."""
 
     kind: PartKind

@@ -6,16 +6,14 @@ Families are recognized by text in their chat template, independent of model nam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .tag_splitter import Span
 
 Think = Literal["auto", "on", "off"]
 
 
-@dataclass(frozen=True, slots=True)
-class ThinkingStyle:
+class ThinkingStyle(NamedTuple):
     """How a family of models marks its reasoning.
 
     `hint`: text that only its templates contain. `opens` and `closes` are the tags around reasoning; `closing` is the

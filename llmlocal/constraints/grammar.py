@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
 from ..text import escaped
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 MAX_TEXT = 64 << 10  # characters of a schema (without descriptions), a grammar or a regex: about a second of work
 
 
-@dataclass(frozen=True, slots=True)
-class Grammar:
+class Grammar(NamedTuple):
     """The texts that an answer may be. `compiled` is in llguidance's notation; `json`: each of them is a JSON value."""
 
     compiled: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from .session import Session
 YES_NO = {"yes": ("Yes", "yes"), "no": ("No", "no")}  # what is asked for -> how models write it
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Options with their probabilities, which add up to 1."""
 
     probabilities: Mapping[str, float]

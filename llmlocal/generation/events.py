@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..chat_format.tag_splitter import Part
 from ..errors import IncompleteError
@@ -20,8 +20,7 @@ CUT_SHORT: dict[FinishReason, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PromptProgress:
+class PromptProgress(NamedTuple):
     """A chunk of a long prompt has been read: `done` of `total` tokens."""
 
     done: int
@@ -55,8 +54,7 @@ class Token:
         return "".join(part.text for part in self.parts if part.kind == "answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """The last event. `reason`: an end token or a stop string, the token limit, or a full context.
 
     `valid`: false where the answer was to have a form, such as a schema, and ended before it had it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from ..chat_format.prompt import Prompt, TextFile
@@ -26,7 +25,7 @@ def without_middle(prompt: Prompt, tokenizer: Tokenizer, most: int) -> tuple[Pro
     at = (start + end - surplus) // 2
     kept = [*ids[:at], *ids[at + surplus :]]
     text = "".join(tokenizer.decode(part, special=prompt.chat) for part in (ids[:at], ids[at + surplus :]))
-    return replace(prompt, ids=kept, text=text), surplus
+    return prompt._replace(ids=kept, text=text), surplus
 
 
 def _longest_text(ids: list[int], tokenizer: Tokenizer) -> tuple[int, int]:
@@ -46,7 +45,7 @@ def fitted(prompt: Prompt, session: Session, max_tokens: int | None, *, cut: boo
         room = min(ANSWER_ROOM if max_tokens is None else max_tokens, session.n_ctx // 2)
         shorter, left_out = without_middle(prompt, session.tokenizer, session.n_ctx - room)
         note = f"{left_out} of {len(prompt.ids)} tokens are left out in the middle of the prompt (--overflow middle)"
-        prompt = replace(shorter, notes=(*shorter.notes, note)) if left_out else prompt
+        prompt = shorter._replace(notes=(*shorter.notes, note)) if left_out else prompt
     try:
         session.check_room(len(prompt.ids), max_tokens)
     except PromptTooLongError as error:
@@ -61,7 +60,7 @@ def smaller(question: bytes, files: Sequence[TextFile], most: int) -> tuple[byte
     if len(question) + sum(len(file.content) for file in files) <= most:
         return question, [*files]
     each = most // (1 + len(files))
-    return _smaller(question, each), [replace(file, content=_smaller(file.content, each)) for file in files]
+    return _smaller(question, each), [file._replace(content=_smaller(file.content, each)) for file in files]
 
 
 def _smaller(data: bytes, most: int) -> bytes:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from struct import error as StructError
 from struct import pack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..files.atomic_file import AtomicFile, AtomicGroup
 from ..quant.format import Format
@@ -43,8 +42,7 @@ _INTEGERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """A tensor that a file will hold; `shape` in NumPy's order, its last dimension is cut into blocks."""
 
     name: str

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import UsageError
 from ..text import escaped
@@ -60,8 +60,7 @@ class CatalogEntry:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(NamedTuple):
     """Entries by name, and aliases: those of the entries, and the user's, which may stand for any MODEL."""
 
     entries: Mapping[str, CatalogEntry]

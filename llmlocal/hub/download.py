@@ -11,11 +11,11 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from http.client import HTTPResponse
 from io import FileIO
 from pathlib import Path
 from threading import Event, Thread
+from typing import NamedTuple
 
 from ..errors import BadFileError, NetworkError, ResourceError
 from ..files.content_digest import keep_digest
@@ -32,8 +32,7 @@ CHUNK, FLUSH = 1 << 20, 32 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadSource:
+class DownloadSource(NamedTuple):
     """A URL at the hub, headers for every host it redirects to, and token headers for the hub only."""
 
     url: str

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import LlmlocalError
 from ..files.atomic_file import atomic_file
@@ -25,8 +24,7 @@ FILE, VERSION = "index.json", 1
 FACTS: dict[str, type] = {"quant": str, "architecture": str, "context": int}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredModel:
+class StoredModel(NamedTuple):
     """A complete model in the store. `path` is its first part, `size` the bytes of all parts.
 
     `name` is what to type as MODEL. `context` is in tokens, `used` in seconds since 1970. `old`: no branch or tag
@@ -167,6 +165,6 @@ def record(model: StoredModel) -> dict[str, Any]:
     """A model as a JSON object."""
     from datetime import UTC, datetime
 
-    fields = {key: value for key, value in asdict(model).items() if key != "files"}
+    fields = {key: value for key, value in model._asdict().items() if key != "files"}
     used = datetime.fromtimestamp(model.used, UTC).isoformat(timespec="seconds")
     return {**fields, "path": str(model.path), "used": used, "parts": len(model.files)}

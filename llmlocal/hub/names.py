@@ -12,10 +12,10 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import NotFoundError, UsageError
 from ..text import escaped
@@ -33,8 +33,7 @@ SIMILAR = 0.6  # from 0 to 1: how much a name must resemble another one to be of
 RECENT = 60.0  # seconds before the time of last use is updated again
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """A parsed MODEL at the hub. `file` may be a pattern, `quant` is as in `variants`, `entry` is the catalog's."""
 
     text: str
@@ -74,7 +73,7 @@ def _parse(text: str, depth: int) -> Ref | Path:
     if name not in known.aliases or not depth:
         return Path(text)
     meant = _parse(known.aliases[name], depth - 1)
-    return replace(meant, text=text, quant=_quant(match[2]) or meant.quant) if isinstance(meant, Ref) else meant
+    return meant._replace(text=text, quant=_quant(match[2]) or meant.quant) if isinstance(meant, Ref) else meant
 
 
 def _of_hub(text: str) -> Ref:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
 from ..files.atomic_file import check_absent
@@ -28,8 +28,7 @@ COMFORT = 0.6  # share of the machine's memory that a model may take by default,
 SPARE = 256 << 20  # bytes of disk that stay free
 
 
-@dataclass(frozen=True, slots=True)
-class PullPlan:
+class PullPlan(NamedTuple):
     """What a pull will do. `why` says why this quantization was chosen, None where the user chose it.
 
     `memory` is the estimate for a run; `fetch` the bytes to download; `path` where the first part will be;
@@ -151,13 +150,13 @@ def _reference(text: str, quant: str | None, file: str | None, revision: str | N
         raise NotFoundError(f"unknown model {escaped(text)}", hint)
     if revision is not None:
         ref = _with_revision(ref, revision)
-    return replace(ref, quant=plain_quant(quant) if quant else ref.quant, file=ref.file if file is None else file)
+    return ref._replace(quant=plain_quant(quant) if quant else ref.quant, file=ref.file if file is None else file)
 
 
 def _with_revision(ref: Ref, revision: str) -> Ref:
     checked = parse(f"hf:{ref.repo}@{revision}")
     assert isinstance(checked, Ref)
-    return replace(ref, revision=checked.revision)
+    return ref._replace(revision=checked.revision)
 
 
 def _nothing(ref: Ref, models: list[Variant]) -> NotFoundError:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 PARTIAL = ".llmlocal.incomplete"  # `prune`, and other tools, recognize this suffix
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):
     """A file of a repository: name, size in bytes, and hex digest: sha256 (64 digits) or git's blob sha1 (40)."""
 
     name: str
@@ -18,8 +17,7 @@ class RemoteFile:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadProgress:
+class DownloadProgress(NamedTuple):
     """`done` of `total` bytes of `name` are on disk or verified; `fetched` were downloaded in this run."""
 
     name: str

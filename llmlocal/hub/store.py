@@ -14,10 +14,9 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ResourceError
 from ..files.atomic_file import atomic_file
@@ -34,8 +33,7 @@ _FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*?)--([\w.-]+)", re.ASCII)
 LOCKS, BLOBS, SNAPSHOTS, REFS = ".locks", "blobs", "snapshots", "refs"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """A GGUF file in a snapshot. `path` is its link there, `blob` the file it links to (`path` itself without links).
 
     `size` is in bytes, `used` in seconds since 1970. `refs` are the branches and tags that point to its commit; empty
@@ -52,8 +50,7 @@ class StoredFile:
     refs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Repo:
+class Repo(NamedTuple):
     """The folder of one repository in the store."""
 
     repo: str

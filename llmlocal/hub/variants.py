@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .remote_file import RemoteFile
 
@@ -25,8 +25,7 @@ _QUANT = re.compile(
 _NOT_MODELS = re.compile(r"(^|[-_./])(mmproj|imatrix)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """One model: a file, or several parts in order. `quant` is None where the name does not state it."""
 
     quant: str | None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,8 +46,7 @@ class CollectOptions:
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CollectProgress:
+class CollectProgress(NamedTuple):
     """`done` of `total` chunks of the text are evaluated, of which `before` were already in the file."""
 
     done: int

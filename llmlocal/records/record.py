@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..chat_format.prompt import Prompt
 from ..chat_format.thinking import ThinkingStyle
@@ -36,8 +36,7 @@ MOST = 256 << 20  # bytes of a record that are read
 STRUCTURED = ("logit_bias", "ban", "dry_breakers", "stages")  # sampling parameters that are no numbers
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """How an answer is asked for, as `Session.answer` takes it."""
 
     max_tokens: int | None
@@ -48,11 +47,10 @@ class Question:
 
     def arguments(self) -> dict[str, Any]:
         """As arguments of `Session.answer`."""
-        return {of.name: getattr(self, of.name) for of in fields(self)}
+        return self._asdict()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One answer. `settings` are those of `Session.open`; `answer` are its tokens."""
 
     path: str
@@ -110,7 +108,7 @@ def _write(
             "sampling": _as_json(asked.sampling, end.seed),
             "stop": [*asked.stop],
             "think_budget": asked.think_budget,
-            "grammar": asked.grammar and asdict(asked.grammar),
+            "grammar": asked.grammar and asked.grammar._asdict(),
         },
         "answer": {"ids": [token.id for token in tokens], "text": text, "finish_reason": end.reason},
     }
@@ -125,8 +123,8 @@ def _adapters(session: Session) -> dict[str, Any]:
 
 
 def _prompt_as_json(prompt: Prompt) -> dict[str, Any]:
-    values = {of.name: getattr(prompt, of.name) for of in fields(prompt) if of.name != "notes"}
-    return {**values, "style": asdict(prompt.style)}
+    values = {name: value for name, value in prompt._asdict().items() if name != "notes"}
+    return {**values, "style": prompt.style._asdict()}
 
 
 def _as_json(params: SamplingParams, seed: int) -> dict[str, Any]:

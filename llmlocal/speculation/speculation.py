@@ -7,7 +7,7 @@ whether it pays or not, `off` nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .decision import MARGIN, Decision, Share
 from .draft import Choose, DraftProposer
@@ -17,8 +17,7 @@ MODES = ("auto", "off", "ngram", "draft")
 MOST = 15  # tokens of a proposal
 
 
-@dataclass(frozen=True, slots=True)
-class ProposerReport:
+class ProposerReport(NamedTuple):
     """Of one proposer: as `Report`, `gain` without the other proposer."""
 
     proposed: int = 0
@@ -26,8 +25,7 @@ class ProposerReport:
     gain: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What proposals did for an answer: how many tokens were `proposed`, and how many of them `accepted`.
 
     `gain` is how many times as fast the answer was as token by token, by the time that a single token took. `resting`

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, NamedTuple
 
 from .prefixes import Prefixes
 
@@ -53,8 +52,7 @@ def _closing_tag(ids: Mapping[str, int], special: Mapping[str, int]) -> frozense
     return frozenset({"</s>"} if closes else ())
 
 
-@dataclass(frozen=True, slots=True)
-class Special:
+class Special(NamedTuple):
     """A token that is split off before the tokenizer's algorithm runs."""
 
     id: int

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BadFileError
 from .special import control_texts, stop_ids
@@ -38,8 +37,7 @@ PLURALS = {str: "strings", int: "integers", float: "floats"}
 SPACE = "▁"  # how SentencePiece spells a space within a token
 
 
-@dataclass(frozen=True, slots=True)
-class Conventions:
+class Conventions(NamedTuple):
     """Defaults of a kind of tokenizer for keys that the metadata lacks, as in llama.cpp."""
 
     bos: int | None = None
