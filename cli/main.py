@@ -26,7 +26,7 @@ from ..text import shown
 from .config.parser import group_with_settings, with_settings
 from .help_format import format_help, summary
 from .model_argument import with_models
-from .option_groups import flattened
+from .option_groups import flattened, parameter
 from .ui import mapped_file_error, standard_streams, terminal
 
 COMMANDS = (
@@ -130,7 +130,7 @@ def _show_version(wanted: bool) -> None:
 def llmlocal(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+        bool, parameter("--version", "Print the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Run language models on this machine's CPU.

@@ -30,14 +30,24 @@ class Field(NamedTuple):
         return Annotated[hint, self.parsed, SETTING] if self.is_setting else Annotated[hint, self.parsed]
 
 
-def option(*names: str, default: Any = None, **how: Any) -> Any:
-    """A field of a group that is given as an option; `how` is what `typer.Option` takes."""
-    return Field(default, typer.Option(*names, **how))
+def parameter(spelling: str, help: str, **how: Any) -> Any:
+    """What annotates the type of an option; `spelling` and `how` as those of `option`."""
+    words = spelling.split(" ")
+    names = [word for word in words if word.startswith("-")]
+    return typer.Option(*names, metavar=" ".join(words[len(names) :]) or None, help=help, **how)
 
 
-def setting(*names: str, default: Any = None, **how: Any) -> Any:
-    """A field of a group that is given as an option or by the user's settings; `how` is what `typer.Option` takes."""
-    return Field(default, typer.Option(*names, **how), is_setting=True)
+def option(spelling: str, help: str, *, default: Any = None, **how: Any) -> Any:
+    """A field of a group that is given as an option, spelled as a manual does: `-o --output FILE`.
+
+    `how` is what else `typer.Option` takes.
+    """
+    return Field(default, parameter(spelling, help, **how))
+
+
+def setting(spelling: str, help: str, *, default: Any = None, **how: Any) -> Any:
+    """As `option`, a field that may also be given by the user's settings."""
+    return Field(default, parameter(spelling, help, **how), is_setting=True)
 
 
 def argument(*, default: Any = None, **how: Any) -> Any:

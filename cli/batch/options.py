@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..choices import RowLayout
-from ..option_groups import OptionGroup, option
+from ..option_groups import OptionGroup, option, parameter
 from ..options.prompts import System, Template
 
 RowFile = Annotated[
@@ -26,14 +26,12 @@ class RowOptions(OptionGroup):
 
     input_format: RowLayout = option(
         "--input-format",
-        help="jsonl: objects with prompt or messages, or strings; csv: the first line names the fields; text: a prompt "
+        "jsonl: objects with prompt or messages, or strings; csv: the first line names the fields; text: a prompt "
         "a line; auto: by the file's ending, otherwise jsonl.",
         default=RowLayout.auto,
     )
     prompt_template: str | None = option(
-        "--prompt-template",
-        metavar="TEXT",
-        help="The prompt, with {name} in the place of a row's field. Default: the field prompt.",
+        "--prompt-template TEXT", "The prompt, with {name} in the place of a row's field. Default: the field prompt."
     )
     system: System = None
     template: Template = None
@@ -42,26 +40,19 @@ class RowOptions(OptionGroup):
 class BatchOutput(OptionGroup):
     """Where results go, and when to stop."""
 
-    output: Path | None = option(
-        "-o", "--output", metavar="FILE", help="Append results to this file, line by line. Default: stdout."
-    )
-    resume: bool = option(
-        "--resume", help="Go on with the file of -o after the last row that has a result.", default=False
-    )
-    force: bool = option("--force", help="Overwrite the file of -o if it exists.", default=False)
-    max_errors: int | None = option(
-        "--max-errors", metavar="N", min=0, help="Stop once more than N rows have failed. Default: never."
-    )
+    output: Path | None = option("-o --output FILE", "Append results to this file, line by line. Default: stdout.")
+    resume: bool = option("--resume", "Go on with the file of -o after the last row that has a result.", default=False)
+    force: bool = option("--force", "Overwrite the file of -o if it exists.", default=False)
+    max_errors: int | None = option("--max-errors N", "Stop once more than N rows have failed. Default: never.", min=0)
 
 
-RowsAtOnce = Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=256, help="Rows answered at once.")]
+RowsAtOnce = Annotated[int, parameter("--parallel N", "Rows answered at once.", min=1, max=256)]
 
 RayAddress = Annotated[
     str | None,
-    typer.Option(
-        "--ray",
-        metavar="ADDRESS",
-        help="Answer the rows on all nodes of the Ray cluster at this address (host:6379, or auto for the one of this "
+    parameter(
+        "--ray ADDRESS",
+        "Answer the rows on all nodes of the Ray cluster at this address (host:6379, or auto for the one of this "
         "machine); the model has to be on each of them. Default: on this machine alone.",
     ),
 ]

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..option_groups import parameter
+
 SettingKey = Annotated[
     str,
     typer.Argument(
@@ -22,5 +24,5 @@ SettingValue = Annotated[
     list[str],
     typer.Argument(metavar="VALUE...", help="The value; for lists, such as stop, several.", show_default=False),
 ]
-Origin = Annotated[bool, typer.Option("--origin", help="Add where each value stands.")]
-AllSettings = Annotated[bool, typer.Option("--all", help="List all settings that there are, with their meaning.")]
+Origin = Annotated[bool, parameter("--origin", "Add where each value stands.")]
+AllSettings = Annotated[bool, parameter("--all", "List all settings that there are, with their meaning.")]

@@ -12,7 +12,7 @@ import typer
 
 from ...errors import UsageError
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
-from ..option_groups import SETTING, OptionGroup, Settled, option, setting
+from ..option_groups import SETTING, OptionGroup, Settled, option, parameter, setting
 from .prompts import System, Template
 
 if TYPE_CHECKING:
@@ -24,13 +24,11 @@ FirstQuestion = Annotated[
     str | None, typer.Argument(metavar="QUESTION", help="The first question. Default: none.", show_default=False)
 ]
 WrapLines = Annotated[
-    Wrapping,
-    typer.Option("--wrap", help="Break lines between words on a terminal; off leaves that to the terminal."),
-    SETTING,
+    Wrapping, parameter("--wrap", "Break lines between words on a terminal; off leaves that to the terminal."), SETTING
 ]
 ContextEnd = Annotated[
     AtEnd,
-    typer.Option("--context-end", help="When the context is full: ask, drop or summarize the oldest turns, or stop."),
+    parameter("--context-end", "When the context is full: ask, drop or summarize the oldest turns, or stop."),
     SETTING,
 ]
 SessionName = Annotated[
@@ -39,28 +37,26 @@ SessionName = Annotated[
 SessionNames = Annotated[
     list[str] | None, typer.Argument(metavar="ID...", help="Sessions' ids, or their beginnings.", show_default=False)
 ]
-AllSessions = Annotated[bool, typer.Option("--all", help="Delete all saved chats.")]
+AllSessions = Annotated[bool, parameter("--all", "Delete all saved chats.")]
 SearchWords = Annotated[
     list[str],
     typer.Argument(metavar="WORDS...", help="Words, in any order and in any case of letters.", show_default=False),
 ]
 ExportForm = Annotated[
     Transcript,
-    typer.Option(
+    parameter(
         "--format",
-        help="md: Markdown; json: all that is known, as --json; openai: messages for OpenAI's API; sharegpt: "
+        "md: Markdown; json: all that is known, as --json; openai: messages for OpenAI's API; sharegpt: "
         "ShareGPT's conversations.",
     ),
 ]
-Markdown = Annotated[bool, typer.Option("--md", help="Write Markdown (the default).")]
+Markdown = Annotated[bool, parameter("--md", "Write Markdown (the default).")]
 
 
 class FirstTurn(Settled):
     """What a chat begins with."""
 
-    file: list[Path] | None = option(
-        "-f", "--file", metavar="FILE", help="Send this text file with the first question; may be repeated."
-    )
+    file: list[Path] | None = option("-f --file FILE", "Send this text file with the first question; may be repeated.")
     system: System = None
     template: Template = None
 
@@ -68,39 +64,29 @@ class FirstTurn(Settled):
 class SavedSession(OptionGroup):
     """Which saved session a chat continues, and whether it is saved."""
 
-    resume: bool = option("--continue", help="Continue the latest session.", default=False)
-    session: str | None = option(
-        "--session", metavar="ID", help="Continue this session, or start a new one with this name."
-    )
-    no_save: bool = setting(
-        "--no-save", help="Save nothing to disk: no session, history or prompt cache.", default=False
-    )
+    resume: bool = option("--continue", "Continue the latest session.", default=False)
+    session: str | None = option("--session ID", "Continue this session, or start a new one with this name.")
+    no_save: bool = setting("--no-save", "Save nothing to disk: no session, history or prompt cache.", default=False)
 
 
 class FunctionCalls(OptionGroup):
     """What the model may call."""
 
-    tools: Path | None = setting(
-        "--tools", metavar="FILE", help="JSON file of functions that the model may call (OpenAI format)."
-    )
+    tools: Path | None = setting("--tools FILE", "JSON file of functions that the model may call (OpenAI format).")
     tool_run: str = setting(
-        "--tool-run",
-        metavar="ask|never|CMD",
-        help="How function calls run: ask before each, never, or pass every call to the program CMD.",
+        "--tool-run ask|never|CMD",
+        "How function calls run: ask before each, never, or pass every call to the program CMD.",
         default="ask",
     )
     tool_choice: str = option(
-        "--tool-choice",
-        metavar="auto|none|required|NAME",
-        help="Whether the model may call functions, must call one, or must call the function NAME; holds for the first "
+        "--tool-choice auto|none|required|NAME",
+        "Whether the model may call functions, must call one, or must call the function NAME; holds for the first "
         "answer to each question.",
         default="auto",
     )
 
     mcp: Path | None = option(
-        "--mcp",
-        metavar="CONFIG",
-        help="JSON file of MCP servers whose tools the model may call. Default: none. Needs the extra mcp.",
+        "--mcp CONFIG", "JSON file of MCP servers whose tools the model may call. Default: none. Needs the extra mcp."
     )
 
     @property
@@ -156,13 +142,11 @@ class ChatDisplay(OptionGroup):
     """How a chat looks, and what it does with commands and a full context."""
 
     thoughts: ShownThoughts = setting(
-        "--thoughts", help="Show thinking in full, as one folded line, or hide it.", default=ShownThoughts.show
+        "--thoughts", "Show thinking in full, as one folded line, or hide it.", default=ShownThoughts.show
     )
-    render: Rendering = setting(
-        "--render", help="Render Markdown; auto: on terminals with colours.", default=Rendering.auto
-    )
+    render: Rendering = setting("--render", "Render Markdown; auto: on terminals with colours.", default=Rendering.auto)
     wrap: WrapLines = Wrapping.on
     context_end: ContextEnd = AtEnd.ask
     commands: bool = option(
-        "--commands", help="Run lines that begin with / as commands also when they come from a pipe.", default=False
+        "--commands", "Run lines that begin with / as commands also when they come from a pipe.", default=False
     )

@@ -7,78 +7,68 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from ...errors import UsageError
 from ...text import escaped
 from ..choices import Cache, Speculate, Weights
 from ..model_argument import draft_name
-from ..option_groups import SETTING, OptionGroup, option
+from ..option_groups import SETTING, OptionGroup, option, parameter
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors on stderr."), SETTING]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print speed, stop reason and seed on stderr."), SETTING]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Dry run: print what would be done.")]
-Confirmed = Annotated[bool, typer.Option("-y", "--yes", help="Answer yes to all questions.")]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Run even if memory seems too small.")]
-YesDownload = Annotated[bool, typer.Option("-y", "--yes", help="Download even if memory or disk space seem too small.")]
+Json = Annotated[bool, parameter("--json", "Print one JSON object.")]
+Quiet = Annotated[bool, parameter("-q --quiet", "Print nothing but errors on stderr."), SETTING]
+Verbose = Annotated[bool, parameter("-v --verbose", "Print speed, stop reason and seed on stderr."), SETTING]
+DryRun = Annotated[bool, parameter("--dry-run", "Dry run: print what would be done.")]
+Confirmed = Annotated[bool, parameter("-y --yes", "Answer yes to all questions.")]
+Yes = Annotated[bool, parameter("-y --yes", "Run even if memory seems too small.")]
+YesDownload = Annotated[bool, parameter("-y --yes", "Download even if memory or disk space seem too small.")]
 Threads = Annotated[
-    int | None,
-    typer.Option("-t", "--threads", metavar="N", min=1, help="Number of threads. Default: one per physical core."),
-    SETTING,
+    int | None, parameter("-t --threads N", "Number of threads. Default: one per physical core.", min=1), SETTING
 ]
 Ctx = Annotated[
     int | None,
-    typer.Option(
-        "-c", "--ctx", metavar="N", min=1, help="Context size in tokens. Default: the model's own, at most 4096."
-    ),
+    parameter("-c --ctx N", "Context size in tokens. Default: the model's own, at most 4096.", min=1),
     SETTING,
 ]
-KvType = Annotated[
-    Cache, typer.Option("--kv-type", help="KV cache type: f16, or q8_0 for about half the memory."), SETTING
-]
+KvType = Annotated[Cache, parameter("--kv-type", "KV cache type: f16, or q8_0 for about half the memory."), SETTING]
 WeightsMode = Annotated[
     Weights,
-    typer.Option(
+    parameter(
         "--weights",
-        help="map reads weights from the file as they are needed; copy loads them into memory in an order that makes "
+        "map reads weights from the file as they are needed; copy loads them into memory in an order that makes "
         "generation faster; auto copies where memory suffices.",
     ),
     SETTING,
 ]
 SpeculateMode = Annotated[
     Speculate,
-    typer.Option(
+    parameter(
         "--speculate",
-        help="Check several proposed tokens in one step; the text stays the same. auto proposes where that is faster, "
+        "Check several proposed tokens in one step; the text stays the same. auto proposes where that is faster, "
         "ngram wherever the text repeats itself, draft always with --draft, off nothing.",
     ),
     SETTING,
 ]
 DraftModel = Annotated[
     Any,  # Path | str | None
-    typer.Option(
-        "--draft",
-        metavar="MODEL",
-        parser=draft_name,
-        help="A smaller model of the same vocabulary, which proposes tokens with --speculate auto or draft; auto takes "
+    parameter(
+        "--draft MODEL",
+        "A smaller model of the same vocabulary, which proposes tokens with --speculate auto or draft; auto takes "
         "the smallest on this machine with at most a fifth of the weights. Default: none.",
+        parser=draft_name,
     ),
 ]
 LoraAdapters = Annotated[
     list[str] | None,
-    typer.Option(
-        "--lora",
-        metavar="ADAPTER[=SCALE]",
-        help="Add this LoRA adapter (PEFT folder or GGUF file) to the weights, SCALE times; may be repeated. "
+    parameter(
+        "--lora ADAPTER[=SCALE]",
+        "Add this LoRA adapter (PEFT folder or GGUF file) to the weights, SCALE times; may be repeated. "
         "Default: none, and 1 for SCALE.",
     ),
 ]
 NoNewline = Annotated[
-    bool, typer.Option("--no-newline", help="End the output as the model does; otherwise it ends with a line feed.")
+    bool, parameter("--no-newline", "End the output as the model does; otherwise it ends with a line feed.")
 ]
-NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Never read stdin.")]
-ForceOut = Annotated[bool, typer.Option("--force", help="Overwrite the output file if it exists.")]
+NoStdin = Annotated[bool, parameter("--no-stdin", "Never read stdin.")]
+ForceOut = Annotated[bool, parameter("--force", "Overwrite the output file if it exists.")]
 
 
 class Report(OptionGroup):
@@ -97,7 +87,7 @@ class ModelOptions(OptionGroup):
     weights: WeightsMode = Weights.auto
     yes: Yes = False
     preset: str | None = option(
-        "--preset", metavar="NAME", help="Use the settings of this preset (see llmlocal config). Default: none."
+        "--preset NAME", "Use the settings of this preset (see llmlocal config). Default: none."
     )
 
     def arguments(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from ..choices import Stored
 from ..model_argument import ModelName
-from ..option_groups import OptionGroup, option
+from ..option_groups import OptionGroup, option, parameter
 
 HFFolder = Annotated[
     Path,
@@ -20,24 +20,21 @@ HFFolder = Annotated[
 NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
 StoredType = Annotated[
     Stored,
-    typer.Option(
+    parameter(
         "--type",
-        help="Type of the weight matrices; auto keeps BF16, Q8_0 and blocks of quantized folders, and uses F16 "
+        "Type of the weight matrices; auto keeps BF16, Q8_0 and blocks of quantized folders, and uses F16 "
         "for the rest.",
     ),
 ]
 Adapters = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--lora", metavar="ADAPTER", help="Merge this LoRA adapter (PEFT folder or GGUF file); may be repeated."
-    ),
+    parameter("--lora ADAPTER", "Merge this LoRA adapter (PEFT folder or GGUF file); may be repeated."),
 ]
 BaseModel = Annotated[
     Path | None,
-    typer.Option(
-        "--base",
-        metavar="GGUF",
-        help="SRC is a LoRA adapter (PEFT folder) of this model: write it as a GGUF adapter. Default: SRC is a model.",
+    parameter(
+        "--base GGUF",
+        "SRC is a LoRA adapter (PEFT folder) of this model: write it as a GGUF adapter. Default: SRC is a model.",
     ),
 ]
 QuantizeWords = Annotated[
@@ -51,49 +48,36 @@ QuantizeWords = Annotated[
     ),
 ]
 ListTypes = Annotated[
-    bool, typer.Option("--list", help="List all types with the bits per weight, file size and memory SRC would have.")
+    bool, parameter("--list", "List all types with the bits per weight, file size and memory SRC would have.")
 ]
 SplitSize = Annotated[
-    str | None,
-    typer.Option("--split-size", metavar="SIZE", help="Split the output into files of at most SIZE, such as 2G."),
+    str | None, parameter("--split-size SIZE", "Split the output into files of at most SIZE, such as 2G.")
 ]
-CheckAfter = Annotated[
-    bool, typer.Option("--check", help="Afterwards compare the predictions with SRC's on a page of text.")
-]
-EachTensor = Annotated[bool, typer.Option("-v", "--verbose", help="Print the relative RMSE of each tensor on stderr.")]
+CheckAfter = Annotated[bool, parameter("--check", "Afterwards compare the predictions with SRC's on a page of text.")]
+EachTensor = Annotated[bool, parameter("-v --verbose", "Print the relative RMSE of each tensor on stderr.")]
 
 
 class TypeRules(OptionGroup):
     """Which type each tensor gets."""
 
     target_size: str | None = option(
-        "--target-size", metavar="SIZE", help="Choose the best type whose file is at most SIZE, such as 4G."
+        "--target-size SIZE", "Choose the best type whose file is at most SIZE, such as 4G."
     )
     tensor_type: list[str] | None = option(
-        "--tensor-type",
-        metavar="PATTERN=TYPE",
-        help="Type of the tensors whose name matches PATTERN (a regular expression); may be repeated.",
+        "--tensor-type PATTERN=TYPE",
+        "Type of the tensors whose name matches PATTERN (a regular expression); may be repeated.",
     )
-    output_type: str | None = option(
-        "--output-type", metavar="TYPE", help="Type of the output tensor. Default: chosen by TYPE."
-    )
-    embed_type: str | None = option(
-        "--embed-type", metavar="TYPE", help="Type of the token embeddings. Default: chosen by TYPE."
-    )
+    output_type: str | None = option("--output-type TYPE", "Type of the output tensor. Default: chosen by TYPE.")
+    embed_type: str | None = option("--embed-type TYPE", "Type of the token embeddings. Default: chosen by TYPE.")
     pure: bool = option(
-        "--pure", help="Use the base type for all tensors, also for those that TYPE gives more bits.", default=False
+        "--pure", "Use the base type for all tensors, also for those that TYPE gives more bits.", default=False
     )
     imatrix: Path | None = option(
-        "--imatrix",
-        metavar="FILE",
-        help="Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none.",
+        "--imatrix FILE", "Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none."
     )
     effort: str = option(
-        "--effort",
-        metavar="normal|high",
-        help="high searches longer for a smaller error and reports the gain.",
-        default="normal",
+        "--effort normal|high", "high searches longer for a smaller error and reports the gain.", default="normal"
     )
     allow_requantize: bool = option(
-        "--allow-requantize", help="Quantize already quantized tensors again, which loses quality.", default=False
+        "--allow-requantize", "Quantize already quantized tensors again, which loses quality.", default=False
     )

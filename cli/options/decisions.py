@@ -14,9 +14,7 @@ AskedQuestion = Annotated[str | None, text_or_stdin("QUESTION", "The question")]
 class QuestionContext(OptionGroup):
     """What stands around a question."""
 
-    file: list[Path] | None = option(
-        "-f", "--file", metavar="FILE", help="Put this text file before the question; may be repeated."
-    )
+    file: list[Path] | None = option("-f --file FILE", "Put this text file before the question; may be repeated.")
     system: System = None
     template: Template = None
 
@@ -24,17 +22,16 @@ class QuestionContext(OptionGroup):
 class DecisionOptions(OptionGroup):
     """What is decided between."""
 
-    yes_no: bool = option("--yes-no", help="Answer yes (exit code 0) or no (exit code 1).", default=False)
+    yes_no: bool = option("--yes-no", "Answer yes (exit code 0) or no (exit code 1).", default=False)
     options: str | None = option(
-        "--options", metavar="A,B,...", help="Answer with one of these, separated by commas.", show_default=False
+        "--options A,B,...", "Answer with one of these, separated by commas.", show_default=False
     )
     threshold: float | None = option(
-        "--threshold",
-        metavar="P",
+        "--threshold P",
+        "How probable the answer must be: yes, or the best of --options; otherwise the exit code is 1. "
+        "Default: 0.5 for --yes-no, none for --options.",
         min=0,
         max=1,
-        help="How probable the answer must be: yes, or the best of --options; otherwise the exit code is 1. "
-        "Default: 0.5 for --yes-no, none for --options.",
     )
 
     @property

@@ -16,18 +16,17 @@ class AnswerForm(OptionGroup):
     """What form an answer must have."""
 
     schema: str | None = option(
-        "--schema",
-        metavar="FILE|JSON|FIELDS",
-        help="Answer with JSON that this JSON schema allows. FIELDS is short for an object, such as "
+        "--schema FILE|JSON|FIELDS",
+        "Answer with JSON that this JSON schema allows. FIELDS is short for an object, such as "
         "'name, age int, tags [str]'. Default: any text.",
     )
     grammar: Path | None = option(
-        "--grammar", metavar="FILE", help="Answer with a text of this grammar (GBNF or Lark). Default: any text."
+        "--grammar FILE", "Answer with a text of this grammar (GBNF or Lark). Default: any text."
     )
     regex: str | None = option(
-        "--regex", metavar="RE", help="Answer with a text that this regular expression matches. Default: any text."
+        "--regex RE", "Answer with a text that this regular expression matches. Default: any text."
     )
-    json_object: bool = option("--json-object", help="Answer with any JSON object.", default=False)
+    json_object: bool = option("--json-object", "Answer with any JSON object.", default=False)
 
     def requested(self) -> Grammar | None:
         """The form; None where there is none. Raises as `constraints.requested`."""
@@ -41,25 +40,21 @@ class AnswerOutput(OptionGroup):
 
     partial: bool = option(
         "--partial",
-        help="Print an answer with a form as it is made, also where it is cut short. Default: print only a whole one.",
+        "Print an answer with a form as it is made, also where it is cut short. Default: print only a whole one.",
         default=False,
     )
     extract: bool = option(
-        "-x",
-        "--extract",
-        help="Print only the first code block of the answer, without its fences.",
-        default=False,
+        "-x --extract", "Print only the first code block of the answer, without its fences.", default=False
     )
     extract_lang: str | None = option(
-        "--extract-lang", metavar="LANG", help="As --extract, the first block in this language, such as sql."
+        "--extract-lang LANG", "As --extract, the first block in this language, such as sql."
     )
 
     logprobs: int | None = option(
-        "--logprobs",
-        metavar="K",
+        "--logprobs K",
+        "With --json, add the log probability of each token and of the K likeliest. Default: none.",
         min=0,
         max=100,
-        help="With --json, add the log probability of each token and of the K likeliest. Default: none.",
     )
 
     def best(self, *, as_json: bool) -> int | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..model_argument import ModelName
+from ..option_groups import parameter
 
 SetKey = Annotated[
     str, typer.Argument(metavar="KEY", help="The metadata key, such as general.name.", show_default=False)
@@ -18,20 +19,13 @@ SetValue = Annotated[
 ]
 ValueKind = Annotated[
     str | None,
-    typer.Option(
-        "--type",
-        metavar="TYPE",
-        help="Type of VALUE: u32, i32, u64, i64, f32, f64, bool, string, ... Default: as it was.",
-    ),
+    parameter("--type TYPE", "Type of VALUE: u32, i32, u64, i64, f32, f64, bool, string, ... Default: as it was."),
 ]
-Remove = Annotated[bool, typer.Option("--remove", help="Remove the key.")]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Replace FILE itself, once the changed copy is complete.")]
-OutFile = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="The file to write.")]
+Remove = Annotated[bool, parameter("--remove", "Remove the key.")]
+InPlace = Annotated[bool, parameter("--in-place", "Replace FILE itself, once the changed copy is complete.")]
+OutFile = Annotated[Path | None, parameter("-o --output OUT", "The file to write.")]
 SplitOut = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", metavar="NAME", help="Write NAME-00001-of-0000N.gguf and so on. Default: FILE's own name."
-    ),
+    Path | None, parameter("-o --output NAME", "Write NAME-00001-of-0000N.gguf and so on. Default: FILE's own name.")
 ]
 OldTemplate = Annotated[str, typer.Argument(metavar="OLD", help="The template's name.", show_default=False)]
 NewTemplate = Annotated[str, typer.Argument(metavar="NEW", help="The new name.", show_default=False)]
@@ -39,10 +33,7 @@ PartSize = Annotated[
     str, typer.Argument(metavar="SIZE", help="Maximum size of a file's tensors, such as 2G.", show_default=False)
 ]
 MergedFile = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", metavar="OUT", help="The file to write. Default: FILE's own name without -00001-of-0000N."
-    ),
+    Path | None, parameter("-o --output OUT", "The file to write. Default: FILE's own name without -00001-of-0000N.")
 ]
 HashedFiles = Annotated[
     list[Path],

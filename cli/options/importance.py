@@ -20,19 +20,14 @@ MatrixModel = Annotated[
     ),
 ]
 MaybeTextFile = Annotated[
-    Path | None,
-    typer.Argument(metavar="TEXT_FILE", help="Calibration text; - reads stdin.", show_default=False),
+    Path | None, typer.Argument(metavar="TEXT_FILE", help="Calibration text; - reads stdin.", show_default=False)
 ]
 
 
 class MatrixOptions(OptionGroup):
     """Where a matrix goes, and what it covers."""
 
-    output: Path | None = option(
-        "-o", "--output", metavar="FILE", help="Output file. Default: MODEL.imatrix.gguf in the current folder."
-    )
-    resume: bool = option(
-        "--resume", help="Continue an existing output file, or add another text to it.", default=False
-    )
-    with_output: bool = option("--with-output", help="Measure the output tensor, too.", default=False)
-    stats: bool = option("--stats", help="Print statistics of each tensor.", default=False)
+    output: Path | None = option("-o --output FILE", "Output file. Default: MODEL.imatrix.gguf in the current folder.")
+    resume: bool = option("--resume", "Continue an existing output file, or add another text to it.", default=False)
+    with_output: bool = option("--with-output", "Measure the output tensor, too.", default=False)
+    stats: bool = option("--stats", "Print statistics of each tensor.", default=False)

@@ -10,8 +10,7 @@ from ..option_groups import OptionGroup, option
 from .prompts import text_or_stdin
 
 Key = Annotated[
-    str | None,
-    typer.Argument(metavar="KEY", help="Print the whole value of this metadata key.", show_default=False),
+    str | None, typer.Argument(metavar="KEY", help="Print the whole value of this metadata key.", show_default=False)
 ]
 Text = Annotated[str | None, text_or_stdin("TEXT", "The text")]
 
@@ -19,12 +18,12 @@ Text = Annotated[str | None, text_or_stdin("TEXT", "The text")]
 class PartsShown(OptionGroup):
     """Which part of a file is shown."""
 
-    kv: bool = option("--kv", help="List the metadata; with KEY, print its whole value.", default=False)
-    tensors: bool = option("--tensors", help="List the tensors: name, format, shape, size.", default=False)
-    template: bool = option("--template", help="Print the chat template.", default=False)
+    kv: bool = option("--kv", "List the metadata; with KEY, print its whole value.", default=False)
+    tensors: bool = option("--tensors", "List the tensors: name, format, shape, size.", default=False)
+    template: bool = option("--template", "Print the chat template.", default=False)
     fit: bool = option(
         "--fit",
-        help="Check whether the model fits this machine, at which context size, and how fast it can be.",
+        "Check whether the model fits this machine, at which context size, and how fast it can be.",
         default=False,
     )
 
@@ -32,10 +31,10 @@ class PartsShown(OptionGroup):
 class TokensShown(OptionGroup):
     """What is shown of tokens."""
 
-    ids: bool = option("--ids", help="Print only the token ids, on one line.", default=False)
-    pieces: bool = option("--pieces", help="Print only the text of each token, one per line.", default=False)
-    count: bool = option("--count", help="Print only the number of tokens.", default=False)
+    ids: bool = option("--ids", "Print only the token ids, on one line.", default=False)
+    pieces: bool = option("--pieces", "Print only the text of each token, one per line.", default=False)
+    count: bool = option("--count", "Print only the number of tokens.", default=False)
     no_special: bool = option(
-        "--no-special", help="Add no BOS or EOS token, and read special tokens in TEXT as plain text.", default=False
+        "--no-special", "Add no BOS or EOS token, and read special tokens in TEXT as plain text.", default=False
     )
-    decode: bool = option("--decode", help="Decode: TEXT is token ids, print the text they stand for.", default=False)
+    decode: bool = option("--decode", "Decode: TEXT is token ids, print the text they stand for.", default=False)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..model_argument import ModelName, model_or_question
+from ..option_groups import parameter
 
 MODEL = "A model's name, hf:org/repo, or a GGUF file."
 Model = Annotated[Path, typer.Argument(metavar="MODEL", parser=ModelName, help=MODEL, show_default=False)]
@@ -29,11 +30,8 @@ ModelOrQuestion = Annotated[
 ]
 RecordedModel = Annotated[
     Path | None,
-    typer.Option(
-        "--model",
-        metavar="MODEL",
-        parser=ModelName,
-        help="Answer with this model. Default: the recorded one, from where it was.",
+    parameter(
+        "--model MODEL", "Answer with this model. Default: the recorded one, from where it was.", parser=ModelName
     ),
 ]
 File = Annotated[

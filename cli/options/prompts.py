@@ -13,7 +13,7 @@ import typer
 from ...errors import UsageError
 from ...text import shown
 from ..choices import Overflow
-from ..option_groups import SETTING, OptionGroup, Settled, option, setting
+from ..option_groups import SETTING, OptionGroup, Settled, option, parameter, setting
 
 if TYPE_CHECKING:
     from ...chat_format.prompt import Prompt as ModelPrompt
@@ -31,29 +31,21 @@ def text_or_stdin(metavar: str, what: str) -> Any:
 Prompt = Annotated[str | None, text_or_stdin("PROMPT", "The prompt")]
 System = Annotated[
     str | None,
-    typer.Option(
-        "-s", "--system", metavar="TEXT", help="System prompt. Default: none, unless the chat template has one."
-    ),
+    parameter("-s --system TEXT", "System prompt. Default: none, unless the chat template has one."),
     SETTING,
 ]
 Template = Annotated[
     str | None,
-    typer.Option(
-        "--template", metavar="NAME|FILE", help="Chat template: a built-in name or a Jinja file. Default: the model's."
-    ),
+    parameter("--template NAME|FILE", "Chat template: a built-in name or a Jinja file. Default: the model's."),
     SETTING,
 ]
-OutputFile = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Write to this file once complete. Default: stdout."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite the file of -o if it exists.")]
+OutputFile = Annotated[Path | None, parameter("-o --output FILE", "Write to this file once complete. Default: stdout.")]
+Force = Annotated[bool, parameter("--force", "Overwrite the file of -o if it exists.")]
 PromptCache = Annotated[
     str,
-    typer.Option(
-        "--prompt-cache",
-        metavar="auto|off|FILE",
-        help="Keep processed prompts on disk, so that the same beginning is not processed again.",
+    parameter(
+        "--prompt-cache auto|off|FILE",
+        "Keep processed prompts on disk, so that the same beginning is not processed again.",
     ),
     SETTING,
 ]
@@ -67,35 +59,27 @@ RecordFile = Annotated[
 class PromptOptions(Settled):
     """How a prompt is made."""
 
-    file: list[Path] | None = option(
-        "-f", "--file", metavar="FILE", help="Put this text file before the prompt; may be repeated."
-    )
+    file: list[Path] | None = option("-f --file FILE", "Put this text file before the prompt; may be repeated.")
     system: System = None
-    raw: bool = option(
-        "--raw", help="Text completion: send the prompt as it is, without a chat template.", default=False
-    )
+    raw: bool = option("--raw", "Text completion: send the prompt as it is, without a chat template.", default=False)
     template: Template = None
     template_arg: list[str] | None = option(
-        "--template-arg",
-        metavar="KEY=VALUE",
-        help="Set a variable of the chat template, such as reasoning_effort=high; VALUE is JSON or a text; may be "
-        "repeated.",
+        "--template-arg KEY=VALUE",
+        "Set a variable of the chat template, such as reasoning_effort=high; VALUE is JSON or a text; may be repeated.",
     )
     special: bool = option(
-        "--special", help="Special tokens that are written in the prompt count. Default: they are text.", default=False
+        "--special", "Special tokens that are written in the prompt count. Default: they are text.", default=False
     )
     fim: tuple[str, str] | None = option(
-        "--fim",
-        metavar="PREFIX SUFFIX",
-        help="Fill in what stands between two texts, by the model's tokens for that.",
+        "--fim PREFIX SUFFIX", "Fill in what stands between two texts, by the model's tokens for that."
     )
     overflow: Overflow = setting(
         "--overflow",
-        help="A prompt that is longer than the context: error refuses it, middle leaves out its middle.",
+        "A prompt that is longer than the context: error refuses it, middle leaves out its middle.",
         default=Overflow.error,
     )
     show_only: bool = option(
-        "--show-prompt", help="Print the formatted prompt and its token ids, and do not run the model.", default=False
+        "--show-prompt", "Print the formatted prompt and its token ids, and do not run the model.", default=False
     )
 
     @property
@@ -177,7 +161,5 @@ class AnswerFile(OptionGroup):
     """Where an answer goes."""
 
     output: OutputFile = None
-    record: Path | None = option(
-        "--record", metavar="FILE", help="Write a record for llmlocal replay to this file. Default: none."
-    )
-    force: bool = option("--force", help="Overwrite the files of -o and --record if they exist.", default=False)
+    record: Path | None = option("--record FILE", "Write a record for llmlocal replay to this file. Default: none.")
+    force: bool = option("--force", "Overwrite the files of -o and --record if they exist.", default=False)

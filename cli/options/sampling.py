@@ -19,103 +19,80 @@ OTHERWISE = "Default: the model's recommendation, otherwise"
 class Sampling(Settled):
     """How tokens are chosen."""
 
-    temp: float | None = setting(
-        "--temp", metavar="T", help=f"Temperature; 0 always picks the most likely token. {OTHERWISE} 0.8."
-    )
-    top_k: int | None = setting(
-        "--top-k", metavar="K", help=f"Sample from the K most likely tokens; 0 turns it off. {OTHERWISE} 40."
-    )
+    temp: float | None = setting("--temp T", f"Temperature; 0 always picks the most likely token. {OTHERWISE} 0.8.")
+    top_k: int | None = setting("--top-k K", f"Sample from the K most likely tokens; 0 turns it off. {OTHERWISE} 40.")
     top_p: float | None = setting(
-        "--top-p",
-        metavar="P",
-        help="Nucleus sampling: sample from the most likely tokens whose probabilities add up to P; 1 turns it "
+        "--top-p P",
+        "Nucleus sampling: sample from the most likely tokens whose probabilities add up to P; 1 turns it "
         f"off. {OTHERWISE} 0.95.",
     )
     min_p: float | None = setting(
-        "--min-p",
-        metavar="P",
-        help=f"Drop tokens less likely than P times the most likely one; 0 turns it off. {OTHERWISE} 0.05.",
+        "--min-p P", f"Drop tokens less likely than P times the most likely one; 0 turns it off. {OTHERWISE} 0.05."
     )
-    typical: float | None = setting(
-        "--typical", metavar="P", help="Locally typical sampling; 1 turns it off. Default: 1."
-    )
+    typical: float | None = setting("--typical P", "Locally typical sampling; 1 turns it off. Default: 1.")
     repeat: float | None = setting(
-        "--repeat-penalty", metavar="X", help=f"Penalty for repeating recent tokens; 1 turns it off. {OTHERWISE} 1."
+        "--repeat-penalty X", f"Penalty for repeating recent tokens; 1 turns it off. {OTHERWISE} 1."
     )
     frequency: float | None = setting(
-        "--frequency-penalty",
-        metavar="X",
-        help="Penalty for a recent token, for each time it occurred; 0 turns it off. Default: 0.",
+        "--frequency-penalty X", "Penalty for a recent token, for each time it occurred; 0 turns it off. Default: 0."
     )
     presence: float | None = setting(
-        "--presence-penalty", metavar="X", help="Penalty for a recent token, once; 0 turns it off. Default: 0."
+        "--presence-penalty X", "Penalty for a recent token, once; 0 turns it off. Default: 0."
     )
     seed: int | None = setting(
-        "--seed",
-        metavar="N",
-        help="Random seed; the same seed gives the same text. Default: a different one each time.",
+        "--seed N", "Random seed; the same seed gives the same text. Default: a different one each time."
     )
 
     top_n_sigma: float | None = setting(
-        "--top-n-sigma",
-        metavar="N",
-        help="Keep tokens whose logits are within N standard deviations of the best; 0 turns it off. Default: 0.",
+        "--top-n-sigma N",
+        "Keep tokens whose logits are within N standard deviations of the best; 0 turns it off. Default: 0.",
     )
     xtc_probability: float | None = setting(
-        "--xtc-probability",
-        metavar="P",
-        help="With probability P, exclude all tokens above --xtc-threshold but the least likely of them (XTC); 0 turns "
+        "--xtc-probability P",
+        "With probability P, exclude all tokens above --xtc-threshold but the least likely of them (XTC); 0 turns "
         "it off. Default: 0.",
     )
     xtc_threshold: float | None = setting(
-        "--xtc-threshold", metavar="P", help="How probable a token must be for XTC to exclude it. Default: 0.1."
+        "--xtc-threshold P", "How probable a token must be for XTC to exclude it. Default: 0.1."
     )
     dynatemp_range: float | None = setting(
-        "--dynatemp-range",
-        metavar="X",
-        help="Let the temperature follow the entropy, within X of --temp; 0 turns it off. Default: 0.",
+        "--dynatemp-range X", "Let the temperature follow the entropy, within X of --temp; 0 turns it off. Default: 0."
     )
     dynatemp_exponent: float | None = setting(
-        "--dynatemp-exponent", metavar="X", help="How the temperature rises with the entropy. Default: 1."
+        "--dynatemp-exponent X", "How the temperature rises with the entropy. Default: 1."
     )
     mirostat: int | None = setting(
-        "--mirostat", metavar="N", help="Mirostat 1 or 2 in place of all stages but the temperature. Default: 0 (off)."
+        "--mirostat N", "Mirostat 1 or 2 in place of all stages but the temperature. Default: 0 (off)."
     )
-    mirostat_tau: float | None = setting(
-        "--mirostat-tau", metavar="X", help="Mirostat: surprise to aim at, in bits. Default: 5."
-    )
-    mirostat_eta: float | None = setting("--mirostat-eta", metavar="X", help="Mirostat: learning rate. Default: 0.1.")
+    mirostat_tau: float | None = setting("--mirostat-tau X", "Mirostat: surprise to aim at, in bits. Default: 5.")
+    mirostat_eta: float | None = setting("--mirostat-eta X", "Mirostat: learning rate. Default: 0.1.")
     dry_multiplier: float | None = setting(
-        "--dry-multiplier",
-        metavar="X",
-        help="DRY: penalize tokens that go on with a repetition, by X * base^(its length - allowed length); 0 turns it "
+        "--dry-multiplier X",
+        "DRY: penalize tokens that go on with a repetition, by X * base^(its length - allowed length); 0 turns it "
         "off. Default: 0.",
     )
-    dry_base: float | None = setting("--dry-base", metavar="X", help="DRY: base of the penalty. Default: 1.75.")
+    dry_base: float | None = setting("--dry-base X", "DRY: base of the penalty. Default: 1.75.")
     dry_allowed: int | None = setting(
-        "--dry-allowed-length", metavar="N", help="DRY: shortest repetition that is penalized, in tokens. Default: 2."
+        "--dry-allowed-length N", "DRY: shortest repetition that is penalized, in tokens. Default: 2."
     )
     dry_last: int | None = setting(
-        "--dry-last-n", metavar="N", help="DRY: how many tokens are searched for repetitions; -1: all. Default: -1."
+        "--dry-last-n N", "DRY: how many tokens are searched for repetitions; -1: all. Default: -1."
     )
     dry_breaker: list[str] | None = setting(
-        "--dry-breaker",
-        metavar="TEXT",
-        help='DRY: a repetition ends at tokens with this text; may be repeated. Default: line feed, : " and *.',
+        "--dry-breaker TEXT",
+        'DRY: a repetition ends at tokens with this text; may be repeated. Default: line feed, : " and *.',
     )
     samplers: str | None = setting(
-        "--samplers",
-        metavar="A,B,...",
-        help="Order of the stages; those left out are off. Default: "
+        "--samplers A,B,...",
+        "Order of the stages; those left out are off. Default: "
         "top_n_sigma,top_k,typical_p,top_p,min_p,xtc,temperature.",
     )
     logit_bias: list[str] | None = setting(
-        "--logit-bias",
-        metavar="TOKEN=X",
-        help="Add X to the logit of a token, an id or the token's text; -inf forbids it; may be repeated.",
+        "--logit-bias TOKEN=X",
+        "Add X to the logit of a token, an id or the token's text; -inf forbids it; may be repeated.",
     )
     ban: list[str] | None = setting(
-        "--ban", metavar="TEXT", help="Never generate this text, whatever tokens it comes in; may be repeated."
+        "--ban TEXT", "Never generate this text, whatever tokens it comes in; may be repeated."
     )
 
     def given(self) -> dict[str, Any]:
@@ -165,22 +142,14 @@ class AnswerLimits(Settled):
     """How long answers and thoughts may be."""
 
     max_tokens: int | None = setting(
-        "-n",
-        "--max-tokens",
-        metavar="N",
-        min=0,
-        help="Maximum number of tokens to generate. Default: until the model ends.",
+        "-n --max-tokens N", "Maximum number of tokens to generate. Default: until the model ends.", min=0
     )
-    stop: list[str] | None = setting(
-        "--stop", metavar="TEXT", help="Stop before this text is generated; may be repeated."
-    )
+    stop: list[str] | None = setting("--stop TEXT", "Stop before this text is generated; may be repeated.")
     think: Think = setting(
-        "--think",
-        help="Turn the model's thinking on or off, if its template can; auto: as it prefers.",
-        default=Think.auto,
+        "--think", "Turn the model's thinking on or off, if its template can; auto: as it prefers.", default=Think.auto
     )
     think_budget: int | None = setting(
-        "--think-budget", metavar="N", min=0, help="Maximum number of thinking tokens per answer. Default: no limit."
+        "--think-budget N", "Maximum number of thinking tokens per answer. Default: no limit.", min=0
     )
 
     def settings(self, sampling: SamplingParams, grammar: Grammar | None, tool_choice: str) -> ChatSettings:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..choices import KeptPrompts
-from ..option_groups import SETTING, OptionGroup
+from ..option_groups import SETTING, OptionGroup, parameter
 
 ServedModels = Annotated[
     list[str] | None,
@@ -19,54 +19,34 @@ ServedModels = Annotated[
     ),
 ]
 Host = Annotated[
-    str,
-    typer.Option("--host", metavar="ADDRESS", help="Address to listen on; any but loopback needs --api-key-file."),
-    SETTING,
+    str, parameter("--host ADDRESS", "Address to listen on; any but loopback needs --api-key-file."), SETTING
 ]
-Port = Annotated[
-    int,
-    typer.Option("--port", metavar="N", min=0, max=65535, help="Port to listen on; 0 takes a free one."),
-    SETTING,
-]
+Port = Annotated[int, parameter("--port N", "Port to listen on; 0 takes a free one.", min=0, max=65535), SETTING]
 KeyFile = Annotated[
     Path | None,
-    typer.Option(
-        "--api-key-file", metavar="FILE", help="Require one of the API keys in this file, one a line. Default: no key."
-    ),
+    parameter("--api-key-file FILE", "Require one of the API keys in this file, one a line. Default: no key."),
     SETTING,
 ]
 Parallel = Annotated[
-    int,
-    typer.Option("--parallel", metavar="N", min=1, max=256, help="Requests that a model answers at the same time."),
-    SETTING,
+    int, parameter("--parallel N", "Requests that a model answers at the same time.", min=1, max=256), SETTING
 ]
 QueueLimit = Annotated[
-    int,
-    typer.Option("--queue", metavar="N", min=0, help="Requests that may wait; more are refused with status 429."),
-    SETTING,
+    int, parameter("--queue N", "Requests that may wait; more are refused with status 429.", min=0), SETTING
 ]
 IdleUnload = Annotated[
     str | None,
-    typer.Option(
-        "--idle-unload",
-        metavar="TIME",
-        help="Unload a model that was not used for this long, such as 90s, 10m or 2h. Default: never.",
+    parameter(
+        "--idle-unload TIME", "Unload a model that was not used for this long, such as 90s, 10m or 2h. Default: never."
     ),
     SETTING,
 ]
 Grace = Annotated[
-    int,
-    typer.Option("--grace", metavar="SECONDS", min=0, help="On Ctrl-C or SIGTERM, let answers finish for this long."),
-    SETTING,
+    int, parameter("--grace SECONDS", "On Ctrl-C or SIGTERM, let answers finish for this long.", min=0), SETTING
 ]
 PromptsOnDisk = Annotated[
-    KeptPrompts,
-    typer.Option("--prompt-cache", help="Keep processed prompts on disk: auto, or off."),
-    SETTING,
+    KeptPrompts, parameter("--prompt-cache", "Keep processed prompts on disk: auto, or off."), SETTING
 ]
-LogRequests = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Print a line for each request on stderr, without its text.")
-]
+LogRequests = Annotated[bool, parameter("-v --verbose", "Print a line for each request on stderr, without its text.")]
 
 
 class Reach(OptionGroup):

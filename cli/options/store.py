@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..option_groups import OptionGroup, option
+from ..option_groups import OptionGroup, option, parameter
 from .models import MODEL
 
 Remotes = Annotated[
@@ -24,7 +24,7 @@ Verified = Annotated[
         show_default=False,
     ),
 ]
-Available = Annotated[bool, typer.Option("--available", help="List the models that can be downloaded by name.")]
+Available = Annotated[bool, parameter("--available", "List the models that can be downloaded by name.")]
 AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The alias.", show_default=False)]
 AliasTarget = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
 
@@ -33,13 +33,9 @@ class RemoteFiles(OptionGroup):
     """Which files are downloaded, and where to."""
 
     quant: str | None = option(
-        "--quant",
-        metavar="TYPE",
-        help="Quantization, such as Q4_K_M. Default: the best one that fits this machine well.",
+        "--quant TYPE", "Quantization, such as Q4_K_M. Default: the best one that fits this machine well."
     )
-    file: str | None = option("--file", metavar="PATTERN", help="File in the repository; * and ? match as in a shell.")
-    revision: str | None = option(
-        "--revision", metavar="REV", help="Branch, tag or commit. Default: the repository's main branch."
-    )
-    to: Path | None = option("--to", metavar="DIR", help="Folder to download to. Default: the Hugging Face cache.")
-    force: bool = option("--force", help="Download again, even if the model is here.", default=False)
+    file: str | None = option("--file PATTERN", "File in the repository; * and ? match as in a shell.")
+    revision: str | None = option("--revision REV", "Branch, tag or commit. Default: the repository's main branch.")
+    to: Path | None = option("--to DIR", "Folder to download to. Default: the Hugging Face cache.")
+    force: bool = option("--force", "Download again, even if the model is here.", default=False)

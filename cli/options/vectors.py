@@ -8,24 +8,22 @@ from typing import Annotated
 import typer
 
 from ..choices import Pooling, VectorLayout
-from ..option_groups import OptionGroup, argument, option
+from ..option_groups import OptionGroup, argument, option, parameter
 from .common import NoStdin, Threads, Yes
 from .prompts import Force, OutputFile
 
 Split = Annotated[
     str,
-    typer.Option(
-        "--split",
-        metavar="line|paragraph|N",
-        help="What is a text in files and stdin: a line, a paragraph, or N tokens of the whole.",
+    parameter(
+        "--split line|paragraph|N", "What is a text in files and stdin: a line, a paragraph, or N tokens of the whole."
     ),
 ]
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="What the texts should answer.", show_default=False)]
-Top = Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="Print only the K best. Default: all.")]
+Top = Annotated[int | None, parameter("--top K", "Print only the K best. Default: all.", min=1)]
 MaskedText = Annotated[
     str, typer.Argument(metavar="TEXT", help="A text with one or more gaps, written [MASK].", show_default=False)
 ]
-TopWords = Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many words to print for each gap.")]
+TopWords = Annotated[int, parameter("--top K", "How many words to print for each gap.", min=1)]
 
 
 class VectorOptions(OptionGroup):
@@ -33,16 +31,16 @@ class VectorOptions(OptionGroup):
 
     pooling: Pooling | None = option(
         "--pooling",
-        help="The vector of a text: the mean of its tokens, the first (cls) or the last. Default: the model's own.",
+        "The vector of a text: the mean of its tokens, the first (cls) or the last. Default: the model's own.",
     )
     normalize: bool | None = option(
-        "--normalize/--no-normalize", help="Scale vectors to length 1. Default: as the model says."
+        "--normalize/--no-normalize", "Scale vectors to length 1. Default: as the model says."
     )
     dimensions: int | None = option(
-        "--dimensions", metavar="N", min=1, help="Keep the first N numbers of each vector. Default: all of them."
+        "--dimensions N", "Keep the first N numbers of each vector. Default: all of them.", min=1
     )
     prompt_name: str | None = option(
-        "--prompt-name", metavar="NAME", help="Put this prompt of the model before each text. Default: the model's own."
+        "--prompt-name NAME", "Put this prompt of the model before each text. Default: the model's own."
     )
 
 
@@ -52,9 +50,7 @@ class TextSource(OptionGroup):
     text: list[str] | None = argument(
         metavar="TEXT...", help="Texts, one each; - reads lines from stdin. Default: stdin.", show_default=False
     )
-    file: list[Path] | None = option(
-        "-f", "--file", metavar="FILE", help="Read texts from this file, a line each; may be repeated."
-    )
+    file: list[Path] | None = option("-f --file FILE", "Read texts from this file, a line each; may be repeated.")
     no_stdin: NoStdin = False
 
 
@@ -64,7 +60,7 @@ class VectorFile(OptionGroup):
     output: OutputFile = None
     layout: VectorLayout = option(
         "--format",
-        help="JSON lines, a NumPy file, comma-separated numbers, or raw little-endian float32.",
+        "JSON lines, a NumPy file, comma-separated numbers, or raw little-endian float32.",
         default=VectorLayout.jsonl,
     )
     force: Force = False
@@ -73,11 +69,7 @@ class VectorFile(OptionGroup):
 class EncoderOptions(OptionGroup):
     """How an encoder is opened, and which texts it takes."""
 
-    ctx: int | None = option(
-        "-c", "--ctx", metavar="N", min=1, help="Tokens of a text at most. Default: the model's own, at most 8192."
-    )
-    truncate: bool = option(
-        "--truncate", help="Cut texts that are too long. By default they are an error.", default=False
-    )
+    ctx: int | None = option("-c --ctx N", "Tokens of a text at most. Default: the model's own, at most 8192.", min=1)
+    truncate: bool = option("--truncate", "Cut texts that are too long. By default they are an error.", default=False)
     threads: Threads = None
     yes: Yes = False
