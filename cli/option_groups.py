@@ -37,6 +37,11 @@ def parameter(spelling: str, help: str, **how: Any) -> Any:
     return typer.Option(*names, metavar=" ".join(words[len(names) :]) or None, help=help, **how)
 
 
+def positional(metavar: str, help: str, **how: Any) -> Any:
+    """What annotates the type of an argument; `how` is what else `typer.Argument` takes."""
+    return typer.Argument(metavar=metavar, help=help, show_default=False, **how)
+
+
 def option(spelling: str, help: str, *, default: Any = None, **how: Any) -> Any:
     """A field of a group that is given as an option, spelled as a manual does: `-o --output FILE`.
 
@@ -50,9 +55,9 @@ def setting(spelling: str, help: str, *, default: Any = None, **how: Any) -> Any
     return Field(default, parameter(spelling, help, **how), is_setting=True)
 
 
-def argument(*, default: Any = None, **how: Any) -> Any:
-    """A field of a group that is given as an argument; `how` is what `typer.Argument` takes."""
-    return Field(default, typer.Argument(**how))
+def argument(metavar: str, help: str, *, default: Any = None, **how: Any) -> Any:
+    """A field of a group that is given as an argument; `how` as that of `positional`."""
+    return Field(default, positional(metavar, help, **how))
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)

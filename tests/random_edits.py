@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
+import pytest
 from naive import nmse
+from test_families import write_converted
 
 from llmlocal.engine import Engine
 
 BOUND = 1e-9  # of logits in float32, which way ever a sequence was read
 
 
+def fixtures(cases: Sequence[Any], opened: Callable[..., Engine]) -> tuple[Any, Any, Any]:
+    """`path` of each case's model, `fresh`, an engine that reads every sequence from its beginning, and `engine`."""
+
+    @pytest.fixture(scope="module", params=cases)
+    def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return write_converted(request.param, tmp_path_factory.mktemp(request.param))
+
+    @pytest.fixture(scope="module")
+    def fresh(path: Path) -> Iterator[Engine]:
+        engine = opened(path)
+        yield engine
+        engine.close()
+
+    @pytest.fixture
+    def engine(path: Path) -> Iterator[Engine]:
+        engine = opened(path, n_seqs=2)
+        yield engine
+        engine.close()
+
+    return path, fresh, engine
+
+
 def read(engine: Engine, tokens: list[int]) -> np.ndarray:
     engine.truncate(0)
     return engine.prefill(tokens)
+
+
+def check_two_sequences(engine: Engine, fresh: Engine, a: list[int], b: list[int]) -> None:
+    """Two sequences that begin with `a` and `b` go on as each would alone."""
+    engine.prefill(a, 0)
+    engine.prefill(b, 1)
+    got = engine.decode_many([7, 8], [1, 0])
+    assert nmse(got[0], read(fresh, [*b, 7])) <= BOUND
+    assert nmse(got[1], read(fresh, [*a, 8])) <= BOUND
+    engine.truncate(11, 1)
+    assert nmse(engine.decode(9, 0), read(fresh, [*a, 8, 9])) <= BOUND
+    assert nmse(engine.decode(9, 1), read(fresh, [*b[:11], 9])) <= BOUND
 
 
 def edited(engine: Engine, fresh: Engine, seed: int, edits: int) -> dict[str, int]:

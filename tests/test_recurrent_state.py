@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from naive import nmse
-from random_edits import BOUND, edited, read
-from test_families import write_converted
+from random_edits import BOUND, check_two_sequences, edited, fixtures, read
 
 from llmlocal.engine import Engine
 from llmlocal.generation.events import Finished, Token
@@ -26,28 +24,11 @@ CASES = ("lfm2", "qwen35", *(pytest.param(case, marks=pytest.mark.slow) for case
 CONTEXT = 600
 
 
-@pytest.fixture(scope="module", params=CASES)
-def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_converted(request.param, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def fresh(path: Path) -> Iterator[Engine]:
-    """An engine that reads every sequence from its beginning."""
-    engine = opened(path)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def engine(path: Path) -> Iterator[Engine]:
-    engine = opened(path, n_seqs=2)
-    yield engine
-    engine.close()
-
-
 def opened(path: Path, n_seqs: int = 1) -> Engine:
     return Engine.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=n_seqs, ubatch=64, kv_type="f32")
+
+
+path, fresh, engine = fixtures(CASES, opened)
 
 
 def ids(n: int, seed: int = 0) -> list[int]:
@@ -148,15 +129,7 @@ def test_an_interrupt_leaves_tokens_and_state_together(
 
 
 def test_sequences_do_not_touch_each_other(engine: Engine, fresh: Engine) -> None:
-    a, b = ids(40), ids(30, seed=1)
-    engine.prefill(a, 0)
-    engine.prefill(b, 1)
-    got = engine.decode_many([7, 8], [1, 0])
-    assert nmse(got[0], read(fresh, [*b, 7])) <= BOUND
-    assert nmse(got[1], read(fresh, [*a, 8])) <= BOUND
-    engine.truncate(11, 1)
-    assert nmse(engine.decode(9, 0), read(fresh, [*a, 8, 9])) <= BOUND
-    assert nmse(engine.decode(9, 1), read(fresh, [*b[:11], 9])) <= BOUND
+    check_two_sequences(engine, fresh, ids(40), ids(30, seed=1))
 
 
 def test_random_edits(path: Path, fresh: Engine) -> None:

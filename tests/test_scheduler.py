@@ -140,32 +140,28 @@ def test_a_long_prompt_delays_others_by_a_piece_at_a_time(scheduler: Scheduler, 
     assert runs[pieces[3]][0][0] != runs[pieces[4]][0][0]  # the short prompt is read before the long one has been
 
 
-def test_prompts_take_turns_and_share_a_batch_where_they_fit(scheduler: Scheduler, monkeypatch: Any) -> None:
+def asked_together(scheduler: Scheduler, monkeypatch: Any, *lengths: int) -> Any:
+    """What is run once prompts of these lengths have come while the engine was held."""
     blocker, go = held(scheduler)
     runs = recorded(scheduler, monkeypatch)
-    clients = [Client(scheduler, ids(n, n), 1) for n in (12, 15)]
+    clients = [Client(scheduler, ids(n, n), 1) for n in lengths]
     go.set()
     for client in (blocker, *clients):
         client.all()
+    return runs
+
+
+def test_prompts_take_turns_and_share_a_batch_where_they_fit(scheduler: Scheduler, monkeypatch: Any) -> None:
+    runs = asked_together(scheduler, monkeypatch, 12, 15)
     assert [n for _, n in next(run for run in runs if run[0][1] > 1)] == [12, 15]
-    blocker, go = held(scheduler)
-    runs.clear()
-    clients = [Client(scheduler, ids(n, n), 1) for n in (96, 64)]
-    go.set()
-    for client in (blocker, *clients):
-        client.all()
+    runs = asked_together(scheduler, monkeypatch, 96, 64)
     turns = [run[0][0] for run in runs if run[0][1] == 32]
     assert turns[0] != turns[1] and turns[:2] == turns[2:4]
 
 
 def test_a_few_tokens_are_read_alone(scheduler: Scheduler, monkeypatch: Any) -> None:
     """Beside others they would be computed in another way."""
-    blocker, go = held(scheduler)
-    runs = recorded(scheduler, monkeypatch)
-    clients = [Client(scheduler, ids(n, n), 1) for n in (12, 5)]
-    go.set()
-    for client in (blocker, *clients):
-        client.all()
+    runs = asked_together(scheduler, monkeypatch, 12, 5)
     assert [[n for _, n in run] for run in runs if run[0][1] > 1] == [[12], [5]]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from naive import nmse
-from random_edits import BOUND, edited, read
+from random_edits import BOUND, check_two_sequences, edited, fixtures, read
 from test_families import write_converted
 
 from llmlocal.engine import Engine
@@ -46,27 +46,6 @@ SHARED = ("gemma3n", "gemma4-shared-keys", "gemma4-experts", "llama4")
 CASES = ("gemma3", "gpt-oss", *(pytest.param(case, marks=pytest.mark.slow) for case in (*MORE, *SHARED)))
 
 
-@pytest.fixture(scope="module", params=CASES)
-def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_converted(request.param, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def fresh(path: Path) -> Iterator[Engine]:
-    """An engine that reads every sequence from its beginning."""
-    engine = opened(path)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def engine(path: Path) -> Iterator[Engine]:
-    engine = opened(path, n_seqs=2)
-    assert engine.ring.cells == CELLS < CONTEXT
-    yield engine
-    engine.close()
-
-
 @pytest.fixture
 def full(path: Path) -> Iterator[Engine]:
     """An engine whose layers all keep the whole context."""
@@ -81,6 +60,9 @@ def opened(path: Path, n_seqs: int = 1, *, whole: bool = False, kv_type: str = "
             patch.setattr(ring, "ring_cells", lambda window, n_ctx, ubatch: -(-n_ctx // 32) * 32)
         options = {"n_ctx": CONTEXT, "n_threads": 2, "ubatch": UBATCH, "max_outputs": 17} | how
         return Engine.open(path, n_seqs=n_seqs, kv_type=kv_type, **options)
+
+
+path, fresh, engine = fixtures(CASES, opened)
 
 
 @contextmanager
@@ -277,15 +259,7 @@ def test_few_checkpoints_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sequences_do_not_touch_each_other(engine: Engine, fresh: Engine) -> None:
-    a, b = ids(600), ids(350, seed=1)
-    engine.prefill(a, 0)
-    engine.prefill(b, 1)
-    got = engine.decode_many([7, 8], [1, 0])
-    assert nmse(got[0], read(fresh, [*b, 7])) <= BOUND
-    assert nmse(got[1], read(fresh, [*a, 8])) <= BOUND
-    engine.truncate(11, 1)
-    assert nmse(engine.decode(9, 0), read(fresh, [*a, 8, 9])) <= BOUND
-    assert nmse(engine.decode(9, 1), read(fresh, [*b[:11], 9])) <= BOUND
+    check_two_sequences(engine, fresh, ids(600), ids(350, seed=1))
 
 
 def test_random_edits(path: Path, fresh: Engine) -> None:

@@ -19,15 +19,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 WORDS = ("river", "stone", "garden", "letter", "window", "music", "winter", "market", "bridge", "doctor", "engine")
 PATIENCE = 600
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer as a client saw it; `first` and `whole` are seconds, `error` is empty where it came."""
 
     text: str = ""

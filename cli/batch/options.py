@@ -5,20 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..choices import RowLayout
-from ..option_groups import OptionGroup, option, parameter
+from ..option_groups import OptionGroup, option, parameter, positional
 from ..options.prompts import System, Template
 
-RowFile = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE",
-        help="The rows: JSON lines, CSV with a header, or lines of text; - is stdin.",
-        show_default=False,
-    ),
-]
+RowFile = Annotated[Path, positional("FILE", "The rows: JSON lines, CSV with a header, or lines of text; - is stdin.")]
 
 
 class RowOptions(OptionGroup):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 
 
@@ -24,32 +24,27 @@ class Interrupts:
         """Whether the answer should end."""
         return self._count > 0
 
-    @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self) -> AbstractContextManager[None]:
         """While an answer is generated."""
-        self._count, self._answering = 0, True
-        try:
-            yield
-        finally:
-            self._answering = False
+        self._count = 0
+        return self._during("_answering")
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """While the user types."""
-        self._reading = True
-        try:
-            yield
-        finally:
-            self._reading = False
+        return self._during("_reading")
+
+    def held(self) -> AbstractContextManager[None]:
+        """While something is written that must not be cut short."""
+        return self._during("_held")
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """While something is written that must not be cut short."""
-        before, self._held = self._held, True
+    def _during(self, state: str) -> Iterator[None]:
+        before = getattr(self, state)
+        setattr(self, state, True)
         try:
             yield
         finally:
-            self._held = before
+            setattr(self, state, before)
 
     def __enter__(self) -> Interrupts:
         self._before = signal.signal(signal.SIGINT, self._came)

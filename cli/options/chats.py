@@ -8,11 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from ...errors import UsageError
 from ..choices import AtEnd, Rendering, ShownThoughts, Transcript, Wrapping
-from ..option_groups import SETTING, OptionGroup, Settled, option, parameter, setting
+from ..option_groups import SETTING, OptionGroup, Settled, option, parameter, positional, setting
 from .prompts import System, Template
 
 if TYPE_CHECKING:
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
     from ..ui.answer import AnswerScreen
     from ..views.calls import Functions
 
-FirstQuestion = Annotated[
-    str | None, typer.Argument(metavar="QUESTION", help="The first question. Default: none.", show_default=False)
-]
+FirstQuestion = Annotated[str | None, positional("QUESTION", "The first question. Default: none.")]
 WrapLines = Annotated[
     Wrapping, parameter("--wrap", "Break lines between words on a terminal; off leaves that to the terminal."), SETTING
 ]
@@ -31,17 +27,10 @@ ContextEnd = Annotated[
     parameter("--context-end", "When the context is full: ask, drop or summarize the oldest turns, or stop."),
     SETTING,
 ]
-SessionName = Annotated[
-    str, typer.Argument(metavar="ID", help="A session's id, or the beginning of it.", show_default=False)
-]
-SessionNames = Annotated[
-    list[str] | None, typer.Argument(metavar="ID...", help="Sessions' ids, or their beginnings.", show_default=False)
-]
+SessionName = Annotated[str, positional("ID", "A session's id, or the beginning of it.")]
+SessionNames = Annotated[list[str] | None, positional("ID...", "Sessions' ids, or their beginnings.")]
 AllSessions = Annotated[bool, parameter("--all", "Delete all saved chats.")]
-SearchWords = Annotated[
-    list[str],
-    typer.Argument(metavar="WORDS...", help="Words, in any order and in any case of letters.", show_default=False),
-]
+SearchWords = Annotated[list[str], positional("WORDS...", "Words, in any order and in any case of letters.")]
 ExportForm = Annotated[
     Transcript,
     parameter(

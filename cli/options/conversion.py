@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..choices import Stored
 from ..model_argument import ModelName
-from ..option_groups import OptionGroup, option, parameter
+from ..option_groups import OptionGroup, option, parameter, positional
 
-HFFolder = Annotated[
-    Path,
-    typer.Argument(
-        metavar="SRC", help="A Hugging Face model folder; with --lora, a GGUF file, too.", show_default=False
-    ),
-]
-NewModel = Annotated[Path, typer.Argument(metavar="OUT", help="The GGUF file to write.", show_default=False)]
+HFFolder = Annotated[Path, positional("SRC", "A Hugging Face model folder; with --lora, a GGUF file, too.")]
+NewModel = Annotated[Path, positional("OUT", "The GGUF file to write.")]
 StoredType = Annotated[
     Stored,
     parameter(
@@ -39,12 +32,11 @@ BaseModel = Annotated[
 ]
 QuantizeWords = Annotated[
     list[Path],
-    typer.Argument(
-        metavar="SRC [OUT] TYPE",
-        parser=ModelName,
-        help="SRC: a model's name, a GGUF file or a Hugging Face folder. OUT: the GGUF file to write. Default: SRC's "
+    positional(
+        "SRC [OUT] TYPE",
+        "SRC: a model's name, a GGUF file or a Hugging Face folder. OUT: the GGUF file to write. Default: SRC's "
         "name with TYPE, beside SRC. TYPE: the quantization, such as Q4_K_M.",
-        show_default=False,
+        parser=ModelName,
     ),
 ]
 ListTypes = Annotated[

@@ -5,23 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..model_argument import ModelName
-from ..option_groups import OptionGroup, option
+from ..option_groups import OptionGroup, option, positional
 
 MatrixModel = Annotated[
     Path,
-    typer.Argument(
-        metavar="MODEL",
-        parser=ModelName,
-        help="A model's name or GGUF file; with --stats and no TEXT_FILE, an importance matrix.",
-        show_default=False,
+    positional(
+        "MODEL", "A model's name or GGUF file; with --stats and no TEXT_FILE, an importance matrix.", parser=ModelName
     ),
 ]
-MaybeTextFile = Annotated[
-    Path | None, typer.Argument(metavar="TEXT_FILE", help="Calibration text; - reads stdin.", show_default=False)
-]
+MaybeTextFile = Annotated[Path | None, positional("TEXT_FILE", "Calibration text; - reads stdin.")]
 
 
 class MatrixOptions(OptionGroup):

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from ..option_groups import OptionGroup, option
+from ..option_groups import OptionGroup, option, positional
 from .prompts import text_or_stdin
 
-Key = Annotated[
-    str | None, typer.Argument(metavar="KEY", help="Print the whole value of this metadata key.", show_default=False)
-]
+Key = Annotated[str | None, positional("KEY", "Print the whole value of this metadata key.")]
 Text = Annotated[str | None, text_or_stdin("TEXT", "The text")]
 
 

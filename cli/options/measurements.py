@@ -5,32 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..choices import Layout
 from ..model_argument import ModelName
-from ..option_groups import OptionGroup, option, parameter
+from ..option_groups import OptionGroup, option, parameter, positional
 
 BenchThreads = Annotated[
     list[str] | None,
     parameter("-t --threads N,N...", "Thread counts to compare, or auto. Default: one per physical core."),
 ]
 Output = Annotated[Layout, parameter("-o --output", "Output format: Markdown, JSON, JSON lines or CSV.")]
-TextFile = Annotated[
-    Path, typer.Argument(metavar="TEXT_FILE", help="The text to score; - reads stdin.", show_default=False)
-]
-Reference = Annotated[
-    Path,
-    typer.Argument(
-        metavar="REF", parser=ModelName, help="The reference model, usually the F16 one.", show_default=False
-    ),
-]
-Candidates = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="CAND...", parser=ModelName, help="Quantized models to compare with it.", show_default=False
-    ),
-]
+TextFile = Annotated[Path, positional("TEXT_FILE", "The text to score; - reads stdin.")]
+Reference = Annotated[Path, positional("REF", "The reference model, usually the F16 one.", parser=ModelName)]
+Candidates = Annotated[list[Path], positional("CAND...", "Quantized models to compare with it.", parser=ModelName)]
 
 
 class TextChunks(OptionGroup):

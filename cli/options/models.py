@@ -5,27 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from ..model_argument import ModelName, model_or_question
-from ..option_groups import parameter
+from ..option_groups import parameter, positional
 
 MODEL = "A model's name, hf:org/repo, or a GGUF file."
-Model = Annotated[Path, typer.Argument(metavar="MODEL", parser=ModelName, help=MODEL, show_default=False)]
-Models = Annotated[
-    list[Path], typer.Argument(metavar="MODEL...", parser=ModelName, help="Names or GGUF files.", show_default=False)
-]
-WarmupModel = Annotated[
-    Path | None,
-    typer.Argument(metavar="MODEL", parser=ModelName, help=f"{MODEL} Default: all kernels.", show_default=False),
-]
+Model = Annotated[Path, positional("MODEL", MODEL, parser=ModelName)]
+Models = Annotated[list[Path], positional("MODEL...", "Names or GGUF files.", parser=ModelName)]
+WarmupModel = Annotated[Path | None, positional("MODEL", f"{MODEL} Default: all kernels.", parser=ModelName)]
 ModelOrQuestion = Annotated[
     Any,  # Path | Question | None: of a Path typer makes another one, and a question would become a path
-    typer.Argument(
-        metavar="MODEL",
+    positional(
+        "MODEL",
+        f"{MODEL} Default: the built-in guide, which also answers a question given alone.",
         parser=model_or_question,
-        help=f"{MODEL} Default: the built-in guide, which also answers a question given alone.",
-        show_default=False,
     ),
 ]
 RecordedModel = Annotated[
@@ -35,11 +27,5 @@ RecordedModel = Annotated[
     ),
 ]
 File = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE",
-        parser=ModelName,
-        help="A GGUF file (of a split model: its first part), or a model's name.",
-        show_default=False,
-    ),
+    Path, positional("FILE", "A GGUF file (of a split model: its first part), or a model's name.", parser=ModelName)
 ]

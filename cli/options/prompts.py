@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import typer
-
 from ...errors import UsageError
 from ...text import shown
 from ..choices import Overflow
-from ..option_groups import SETTING, OptionGroup, Settled, option, parameter, setting
+from ..option_groups import SETTING, OptionGroup, Settled, option, parameter, positional, setting
 
 if TYPE_CHECKING:
     from ...chat_format.prompt import Prompt as ModelPrompt
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 def text_or_stdin(metavar: str, what: str) -> Any:
     """An argument that is a text, and may come from stdin."""
     added = "- reads it from stdin. Text piped to stdin is added after it. Default: stdin."
-    return typer.Argument(metavar=metavar, help=f"{what}; {added}", show_default=False)
+    return positional(metavar, f"{what}; {added}")
 
 
 Prompt = Annotated[str | None, text_or_stdin("PROMPT", "The prompt")]
@@ -51,9 +49,7 @@ PromptCache = Annotated[
 ]
 
 
-RecordFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A record that llmlocal run --record wrote.", show_default=False)
-]
+RecordFile = Annotated[Path, positional("FILE", "A record that llmlocal run --record wrote.")]
 
 
 class PromptOptions(Settled):

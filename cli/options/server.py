@@ -5,17 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..choices import KeptPrompts
-from ..option_groups import SETTING, OptionGroup, parameter
+from ..option_groups import SETTING, OptionGroup, parameter, positional
 
 ServedModels = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="MODEL...",
-        help="Names, hf:org/repo, or GGUF files; the first one is loaded now. Default: the built-in guide.",
-        show_default=False,
+    positional(
+        "MODEL...", "Names, hf:org/repo, or GGUF files; the first one is loaded now. Default: the built-in guide."
     ),
 ]
 Host = Annotated[

@@ -7,15 +7,8 @@ from typing import Annotated
 import typer
 
 from ..choices import ShellName
+from ..option_groups import positional
 
-Shell = Annotated[
-    ShellName,
-    typer.Argument(
-        metavar="SHELL", help="bash, zsh, fish or powershell (words is for the scripts).", show_default=False
-    ),
-]
+Shell = Annotated[ShellName, positional("SHELL", "bash, zsh, fish or powershell (words is for the scripts).")]
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
-HelpWords = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="COMMAND...", help="The command. Default: list all commands.", show_default=False),
-]
+HelpWords = Annotated[list[str] | None, positional("COMMAND...", "The command. Default: list all commands.")]

@@ -5,28 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from ..option_groups import OptionGroup, option, parameter
+from ..option_groups import OptionGroup, option, parameter, positional
 from .models import MODEL
 
-Remotes = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help="Model names or hf:org/repo.", show_default=False)
-]
-Removed = Annotated[
-    list[str], typer.Argument(metavar="MODEL...", help="Models, named as llmlocal list shows them.", show_default=False)
-]
+Remotes = Annotated[list[str], positional("MODEL...", "Model names or hf:org/repo.")]
+Removed = Annotated[list[str], positional("MODEL...", "Models, named as llmlocal list shows them.")]
 Verified = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="MODEL...",
-        help="Models, named as llmlocal list shows them, or GGUF files. Default: all models.",
-        show_default=False,
-    ),
+    positional("MODEL...", "Models, named as llmlocal list shows them, or GGUF files. Default: all models."),
 ]
 Available = Annotated[bool, parameter("--available", "List the models that can be downloaded by name.")]
-AliasName = Annotated[str, typer.Argument(metavar="NAME", help="The alias.", show_default=False)]
-AliasTarget = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL, show_default=False)]
+AliasName = Annotated[str, positional("NAME", "The alias.")]
+AliasTarget = Annotated[str, positional("MODEL", MODEL)]
 
 
 class RemoteFiles(OptionGroup):

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..choices import Pooling, VectorLayout
-from ..option_groups import OptionGroup, argument, option, parameter
+from ..option_groups import OptionGroup, argument, option, parameter, positional
 from .common import NoStdin, Threads, Yes
 from .prompts import Force, OutputFile
 
@@ -18,11 +16,9 @@ Split = Annotated[
         "--split line|paragraph|N", "What is a text in files and stdin: a line, a paragraph, or N tokens of the whole."
     ),
 ]
-Query = Annotated[str, typer.Argument(metavar="QUERY", help="What the texts should answer.", show_default=False)]
+Query = Annotated[str, positional("QUERY", "What the texts should answer.")]
 Top = Annotated[int | None, parameter("--top K", "Print only the K best. Default: all.", min=1)]
-MaskedText = Annotated[
-    str, typer.Argument(metavar="TEXT", help="A text with one or more gaps, written [MASK].", show_default=False)
-]
+MaskedText = Annotated[str, positional("TEXT", "A text with one or more gaps, written [MASK].")]
 TopWords = Annotated[int, parameter("--top K", "How many words to print for each gap.", min=1)]
 
 
@@ -47,9 +43,7 @@ class VectorOptions(OptionGroup):
 class TextSource(OptionGroup):
     """The texts, one each."""
 
-    text: list[str] | None = argument(
-        metavar="TEXT...", help="Texts, one each; - reads lines from stdin. Default: stdin.", show_default=False
-    )
+    text: list[str] | None = argument("TEXT...", "Texts, one each; - reads lines from stdin. Default: stdin.")
     file: list[Path] | None = option("-f --file FILE", "Read texts from this file, a line each; may be repeated.")
     no_stdin: NoStdin = False
 

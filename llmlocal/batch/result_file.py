@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from ..errors import BadFileError, UsageError
 from ..files.disk import check_folder, disk_error
+from ..files.open_file import OpenFile
 from ..text import escaped
 
 if sys.platform != "win32":
@@ -22,7 +23,7 @@ SYNC_SECONDS = 1.0  # how much work a power cut may cost; a program that is kill
 LONGEST_LINE = 1 << 28  # bytes
 
 
-class ResultFile:
+class ResultFile(OpenFile):
     """Context manager: `append` results as lines of JSON, each complete in the file when it returns.
 
     With `resume`, a file that exists is continued: `kept` yields the results that it holds, and must be exhausted
@@ -31,15 +32,8 @@ class ResultFile:
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        self.path, self._resume, self._synced = path, resume, 0.0
-        self._file: BinaryIO | None = None
-
-    @property
-    def file(self) -> BinaryIO:
-        """The open file. Raises ValueError outside of the block."""
-        if self._file is None:
-            raise ValueError(f"{self.path} is not open")
-        return self._file
+        super().__init__(path)
+        self._resume, self._synced = resume, 0.0
 
     def __enter__(self) -> ResultFile:
         try:

@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 from ..errors import ResourceError, UsageError
 from ..text import escaped
 from .disk import disk_error, sync_folder
+from .open_file import OpenFile
 from .page_cache import give_back
 from .temporary import hold, name_beside, sweep, write_behind
 
@@ -62,7 +63,7 @@ def check_output(out: Path, *inputs: Path, force: bool, in_place: bool = False) 
         check_absent(out)
 
 
-class AtomicFile:
+class AtomicFile(OpenFile):
     """Context manager: `write` bytes; `path` appears when the block ends, and is as it was if an exception ends it.
 
     Devices and pipes are written to directly; a link stays a link. `size`, if known, is compared with the free space
@@ -71,19 +72,12 @@ class AtomicFile:
     """
 
     def __init__(self, path: Path, size: int | None = None, group: AtomicGroup | None = None) -> None:
-        self.path, self._size, self._group = path, size, group
+        super().__init__(path)
+        self._size, self._group = size, group
         self._target = path.resolve()
         self._direct = self._target.exists() and not self._target.is_file()
         self._temporary = self._target if self._direct else name_beside(self._target)
         self._flushed = 0  # bytes that the system was asked to bring to the disk
-        self._file: BinaryIO | None = None
-
-    @property
-    def file(self) -> BinaryIO:
-        """The open file. Raises ValueError outside of the block."""
-        if self._file is None:
-            raise ValueError(f"{self.path} is not open")
-        return self._file
 
     def __enter__(self) -> AtomicFile:
         try:

@@ -26,14 +26,8 @@ OR_MINUS_ONE = ("repeat_last_n", "dry_last_n", "seed")  # -1 stands for all toke
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 # Fields that change nothing about an answer.
 HARMLESS = (
-    "user",
-    "metadata",
-    "store",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "prediction",
-    "cache_prompt",
+    *("user", "metadata", "store", "safety_identifier", "prediction"),
+    *("prompt_cache_key", "prompt_cache_retention", "cache_prompt"),
 )
 
 
