@@ -95,6 +95,7 @@ def attended(
         "ring": NO_RING,
         "scale": float(dim**-0.5),
         "head_dim": dim,
+        "softcap": 0.0,
         "biases": 0,
         "bias_starts": 0,
         "bias_stride": 0,

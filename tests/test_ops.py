@@ -334,13 +334,14 @@ class Cache:
             "sequence_starts": bases,
             "ring": ring,
             "scale": float(head_dim**-0.5),
+            "softcap": float(softcap),
             "biases": 0 if biases is None else biases,
             "bias_starts": 0 if biases is None else positions * heads * biases.shape[-1],
             "bias_stride": 0 if biases is None else biases.shape[-1],
             **self.shape,
             **self.memory,
         }
-        run(attention(self.kv_type, softcap, biased=biases is not None), isa, threads, **work, **where)
+        run(attention(self.kv_type), isa, threads, **work, **where)
         run(attention_merge, isa, threads, kv_heads=self.shape["kv_heads"], value_dim=value_dim, **work)
         assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()
         return out[:-1]

@@ -324,9 +324,9 @@ class Layers:
         bias: ScoreBias | None = None,
     ) -> Value:
         """As `attention`, over keys and values that are in the cache already: several layers may share them."""
-        kernel = attention_ops.attention(layer.kv_type, softcap, biased=bias is not None)
-        source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments() | _operands(bias)
-        return self._attend(kernel, layer, q, source, stored, self._reach(layer.window), scale=scale, sinks=sinks)
+        source, stored = self.q8(q) if layer.kv_type.q8_queries else q, layer.arguments() | _operands(bias, softcap)
+        kernel, reach = attention_ops.attention(layer.kv_type), self._reach(layer.window)
+        return self._attend(kernel, layer, q, source, stored, reach, scale=scale, sinks=sinks)
 
     def attend_latents(self, q: Value, layer: LayerCache, *, scale: float) -> Value:
         """Attention of q (tokens, heads * latent_dim) to latents in the cache -> (tokens, heads * value_dim).
@@ -562,8 +562,8 @@ class Layers:
         return x
 
 
-def _operands(bias: ScoreBias | None) -> dict[str, Any]:
-    """Fields of the attention kernels for what is added to scores."""
+def _operands(bias: ScoreBias | None, softcap: float = 0.0) -> dict[str, Any]:
+    """Fields of the attention kernels for what is done to scores."""
     if bias is None:
-        return {"biases": 0, "bias_starts": 0, "bias_stride": 0}
-    return {"biases": bias.values, "bias_starts": bias.starts, "bias_stride": bias.stride}
+        return {"softcap": float(softcap), "biases": 0, "bias_starts": 0, "bias_stride": 0}
+    return {"softcap": float(softcap), "biases": bias.values, "bias_starts": bias.starts, "bias_stride": bias.stride}

@@ -15,21 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..quant.jit.kernel import Kernel, float_bits
+from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .kv.kv_type import ALIGN, KVType, Scores, padded
 from .kv.rows import float_query
-from .softmax import (
-    TAIL,
-    ScoreTransform,
-    exponentiate,
-    merge,
-    no_transform,
-    normalize,
-    partial_bytes,
-    softcap_scores,
-    start,
-)
+from .softmax import TAIL, exponentiate, merge, normalize, partial_bytes, softcap_scores, start
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +42,8 @@ class Arguments(NamedTuple):
     keys: int
     values: int
     sinks: int  # (heads,) float32, NO_SINK for none
-    biases: int  # float32, added to scores, for the kernels with biases only: that of query, head and key position lies
+    softcap: int  # a float: scores become softcap * tanh(score / softcap); 0 leaves them as they are
+    biases: int  # float32, added to scores unless this is 0: that of query, head and key position lies
     bias_starts: int  # at bias_starts[query] + head * bias_stride + position; as many positions are read as there are
     bias_stride: int  # keys, rounded up to a multiple of ALIGN. bias_starts is (tokens,) int64
     out: int  # (tokens, heads, value_dim) float32
@@ -160,26 +151,19 @@ def attention_reference(
     return out
 
 
-def attention(kv_type: KVType, softcap: float = 0.0, *, biased: bool = False) -> Kernel:
-    """The kernel for a cache type, with `Arguments`; `biased` adds `biases` to scores.
+def attention(kv_type: KVType) -> Kernel:
+    """The kernel for a cache type, with `Arguments`.
 
     For at most SPLIT_TOKENS tokens it leaves `out` to `attention_merge`.
     """
-    name = f"attention_{kv_type.name}"
-    if biased:
-        name = f"{name}_biased"
-        return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v), biased=True)))
-    if not softcap:
-        return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v))))
-    name = f"{name}_cap{float_bits(softcap):x}"
-    return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, softcap_scores(v, softcap))))
+    return Kernel(f"attention_{kv_type.name}", Arguments._fields, lambda v: _build(v, _attend(v, kv_type)))
 
 
 def latent_attention(kv_type: KVType) -> Kernel:
     """As `attention` for one key head, whose keys and values are the same memory, rows of `head_dim` numbers stored as
     values are; `q` is always float32."""
     name = f"latent_attention_{kv_type.name}"
-    return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, no_transform(v), latent=True)))
+    return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, latent=True)))
 
 
 def _build(v: InstructionSet, attend: Any) -> Any:
@@ -259,16 +243,18 @@ def _add_biases(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-def _exponentiate_rows(v: InstructionSet, transform: ScoreTransform, biased: bool) -> Any:
+def _exponentiate_rows(v: InstructionSet) -> Any:
     """`(a, segment, at, scores, partials, nbytes, width)`: weights of keys from position `at` on."""
-    exponentiate_row, bias_row = exponentiate(v, transform), _add_biases(v)
+    exponentiate_row, softcap_row, bias_row = exponentiate(v), softcap_scores(v), _add_biases(v)
 
     def run(a, s, at, scores, partials, nbytes, width):
         group = a.heads // a.kv_heads
         for r in range(scores.rows):
             t, row = s.first + r // group, scores.address + scores.stride * r
             first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
-            if biased:
+            if a.softcap != 0:
+                softcap_row(row, scores.keys, v.as_f32(a.softcap))
+            if a.biases != 0:
                 start = v.load_i64(a.bias_starts + 8 * t) + (s.kv_head * group + r % group) * a.bias_stride
                 bias_row(row, scores.keys, a.biases + 4 * (start + at))
             exponentiate_row(row, scores.keys, first - at, last + 1 - at, partials + nbytes * r, width)
@@ -276,16 +262,14 @@ def _exponentiate_rows(v: InstructionSet, transform: ScoreTransform, biased: boo
     return v.jitable(run)
 
 
-def _attend(
-    v: InstructionSet, kv_type: KVType, transform: ScoreTransform, *, latent: bool = False, biased: bool = False
-) -> Any:
+def _attend(v: InstructionSet, kv_type: KVType, *, latent: bool = False) -> Any:
     """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
     multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
     load_query, query_bytes = kernels.load_query, 2 if kv_type.q8_queries else 4
     if latent:
         load_query, query_bytes = v.jitable(float_query(v)), 4
-    load_rows, exponentiate_rows = _load_rows(v, load_query, query_bytes), _exponentiate_rows(v, transform, biased)
+    load_rows, exponentiate_rows = _load_rows(v, load_query, query_bytes), _exponentiate_rows(v)
     merge_row, normalize_row = merge(v), normalize(v)
 
     def run(a, s, scratch):

@@ -7,7 +7,6 @@ largest score followed by 15 unused places. A weight is exp(score - largest scor
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ..quant.simd.instruction_set import InstructionSet
@@ -16,7 +15,6 @@ from .kv.kv_type import padded
 
 NO_SINK = -3.0e38  # a score whose weight is 0 beside that of any other score
 TAIL = 16  # numbers of the sum of weights with its zeros: it is merged in vectors, as the sums of values are
-ScoreTransform = Callable[..., Any]
 
 
 def partial_bytes(dim: int) -> int:
@@ -24,20 +22,15 @@ def partial_bytes(dim: int) -> int:
     return 4 * (padded(dim) + 2 * TAIL)
 
 
-def no_transform(v: InstructionSet) -> ScoreTransform:
-    """`(scores, count)`: leave scores (count,) float32 as they are."""
-    return v.jitable(lambda scores, count: None)
-
-
-def softcap_scores(v: InstructionSet, softcap: float) -> ScoreTransform:
-    """`(scores, count)`: softcap * tanh(score / softcap) in place, with tanh x = 1 - 2 / (e^2x + 1)."""
+def softcap_scores(v: InstructionSet) -> Any:
+    """`(scores, count, softcap)`: softcap * tanh(score / softcap) in place, with tanh x = 1 - 2 / (e^2x + 1)."""
     f32, power = v.f32, exp(v, v.f32, v.i32)
-    double, most, less = 2 / softcap, softcap, -2 * softcap
 
-    def run(scores, count):
+    def run(scores, count, softcap):
+        double, less = v.float32(2) / softcap, v.splat(f32, v.float32(-2) * softcap)
         for i in range(0, count, v.LANES):
             e = power(v.load(f32, scores + 4 * i) * double)
-            v.store(scores + 4 * i, v.splat(f32, less) / (e + 1.0) + most)
+            v.store(scores + 4 * i, less / (e + 1.0) + softcap)
 
     return v.jitable(run)
 
@@ -55,7 +48,7 @@ def start(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-def exponentiate(v: InstructionSet, transform: ScoreTransform) -> Any:
+def exponentiate(v: InstructionSet) -> Any:
     """`(scores, count, begin, end, result, width)`: scores become weights in place; 0 outside begin .. end - 1.
 
     Writes the sum of weights and the largest score to `result`; the caller writes the weighted sum of values.
@@ -78,7 +71,6 @@ def exponentiate(v: InstructionSet, transform: ScoreTransform) -> Any:
         return v.reduce_max(v.maximum(low, high))
 
     def run(scores, count, begin, end, result, width):
-        transform(scores, count)
         mask(scores, count, begin, end, hidden)
         peak = largest(scores, count)
         low = high = v.zero(f32)
