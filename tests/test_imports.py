@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"quant": "llmlocal.quant", "llmlocal": "llmlocal", "cli": "llmlocal.cli"}  # lowest first
 # Lowest first. A folder is a room, and so is a file beside the folders; those of one line do not import each other.
 ROOMS = """
-quant.simd quant.cgroups quant.cache_tag quant.private_folder quant.user_folders
+quant.simd quant.cgroups quant.machine quant.cache_tag quant.private_folder quant.user_folders
 quant.scale_search quant.format
 quant.isa quant.jit quant.tensor quant.blocks
 quant.formats

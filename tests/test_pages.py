@@ -5,13 +5,13 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from llmlocal.files.page_cache import give_back
 from llmlocal.gguf import pages
 from llmlocal.gguf.pages import address_of, large_share, read_again
+from llmlocal.quant.machine import MachineMemory
 
 linux = pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="Linux only")
 
@@ -86,7 +86,7 @@ def test_large_pages_and_small_files_stay(file: Path, monkeypatch: pytest.Monkey
 def test_only_what_takes_over_half_of_the_memory_is_given_back(
     file: Path, monkeypatch: pytest.MonkeyPatch, available: int, drops: int
 ) -> None:
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=available))
+    monkeypatch.setattr("llmlocal.files.page_cache.machine_memory", lambda: MachineMemory(available, available))
     dropped = []
     monkeypatch.setattr(os, "posix_fadvise", lambda *given: dropped.append(given[1:]))
     with open(file, "rb") as opened:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import struct
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..quant.jit.cpu import offered, physical_cores, target, usable_cpus
+from ..quant.machine import machine_memory
 from ..quant.private_folder import why_foreign
 from ..quant.user_folders import user_folder
 from ..text import format_bytes
@@ -93,12 +95,10 @@ def proof() -> Fact:
 
 
 def _storage() -> Iterator[Fact]:
-    import psutil
-
     from ..generation.prompt_cache import folder as prompt_folder
     from ..quant.jit.cache import cache_root, why_unused
 
-    memory = psutil.virtual_memory()
+    memory = machine_memory()
     yield Fact("memory", f"{format_bytes(memory.available)} available of {format_bytes(memory.total)}")
     if LARGE_PAGES.exists():
         mode = LARGE_PAGES.read_text().partition("[")[2].partition("]")[0]
@@ -117,7 +117,7 @@ def _storage() -> Iterator[Fact]:
     yield _private("prompt cache", prompt_folder(), "prompts are not cached")
     yield _private("data folder", user_folder("data"), "sessions are neither saved nor continued")
     store = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or _hf_home()) / "hub")
-    free = psutil.disk_usage(str(_existing(store))).free
+    free = shutil.disk_usage(_existing(store)).free
     yield Fact("model store", f"{store}, {format_bytes(free)} free on its disk")
     yield Fact("cache folder", str(user_folder("cache")))
 

@@ -6,21 +6,18 @@ import shutil
 from pathlib import Path
 
 from ..quant.cgroups import GROUPS, OWN_GROUP, memory_limits
+from ..quant.machine import machine_memory
 
 
 def total_memory(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int:
     """Bytes of memory that this process may use: the machine's, or the limit of its control group."""
-    import psutil
-
-    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in memory_limits(groups, own))])
+    return min([machine_memory().total, *(limit for limit, _ in memory_limits(groups, own))])
 
 
 def free_memory(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int:
     """Bytes of memory available now without swapping, in the machine and in every control group of this process."""
-    import psutil
-
     left = (max(0, limit - used) for limit, used in memory_limits(groups, own))
-    return min([int(psutil.virtual_memory().available), *left])
+    return min([machine_memory().available, *left])
 
 
 def free_disk(folder: Path) -> int:

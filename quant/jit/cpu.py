@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..cgroups import cpu_quota
+from ..machine import machine_cores
 
 # Best first. A set is offered where the host has all of these LLVM features; no ARM feature has an x86 one's name.
 NEEDS: dict[str, frozenset[str]] = {
@@ -130,10 +131,8 @@ def _windows_has_dotprod() -> bool:
 
 def physical_cores() -> int:
     """Physical cores that this process may use: the default thread count."""
-    import psutil
-
     usable = usable_cpus()
-    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
+    return max(1, min(machine_cores() or usable, usable))
 
 
 def usable_cpus() -> int:
