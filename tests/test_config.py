@@ -253,7 +253,7 @@ def test_a_session_goes_before_settings_and_behind_what_is_typed(file: Path) -> 
     [
         ("seed = 1\ntempp = 2", 2, "no setting 'tempp'", "did you mean temp?"),
         ("top_k = 2", 1, "no setting 'top_k'", "did you mean top-k?"),
-        ("zzzzzz = 2", 1, "no setting 'zzzzzz'", "llmlocal config list --all"),
+        ("nothing = 2", 1, "no setting 'nothing'", "hint: llmlocal config list --all"),
         ('\n\nthreads = "four"', 3, "threads is 'four': must be a whole number", "threads: Number of threads."),
         ("threads = true", 1, "threads is True: must be a whole number", ""),
         ("threads = 0", 1, "threads is 0: must be 1 or more", ""),

@@ -40,7 +40,7 @@ def setting_named(name: str, place: str = "") -> Setting:
     """A setting by its name. Raises UsageError, which offers the nearest."""
     if name in settings():
         return settings()[name]
-    near = get_close_matches(name.replace("_", "-").lower(), settings(), 1, 0.6)
+    near = get_close_matches(name.replace("_", "-").lower(), settings(), 1, 0.75)
     raise UsageError(f"{place}no setting {shown(name)}", f"did you mean {near[0]}? {ALL}" if near else ALL)
 
 
