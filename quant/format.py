@@ -28,7 +28,7 @@ class Format:
     Subclasses say `class Q4_0(Format, id=2, block=32, nbytes=18)`; the class name is GGUF's name of the type.
     `activations` is what products with it read: Q8 records, or float32; None where it is only stored.
     Formats with TileParts can be interleaved: `short_units` is offset and size of the numbers in a block that take less
-    than 4 bytes; None for the others.
+    than 4 bytes, in the order of `rearrange_blocks`; None for the others.
     """
 
     name: ClassVar[str]
@@ -112,6 +112,11 @@ class Format:
     def quantize_blocks(x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         """Finite values (n, block) float32 and their importance, of the same shape -> blocks (n, nbytes) uint8."""
         raise NotImplementedError
+
+    @staticmethod
+    def rearrange_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Blocks (n, nbytes) uint8 -> the bits in the order that interleaved rows have, as a rule the file's."""
+        return blocks
 
     @classmethod
     def kernels(cls, v: InstructionSet) -> Any:

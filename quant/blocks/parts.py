@@ -25,11 +25,14 @@ class TileParts:
 
     `weights(p, stride, n, i)`: group `unit * n + i` of 32 weights of LANES rows as 8 vectors of bytes (lane = row, 4
     consecutive weights); `i` is a constant. `scales(p, stride, tile)`: writes scales and minima where `unpack` does.
+    `rearrange(p, stride, at)`, where the format has `rearrange_blocks`: a block of LANES rows, the first at `p`, into
+    the tile at `at`.
     """
 
     weights: Part
     scales: Part
     unit: int = 1
+    rearrange: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..blocks.block32 import tile_nibbles
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.lookup_levels import NON_LINEAR, NON_LINEAR_TRIALS
 from ..blocks.packing import copy_float16
-from ..blocks.parts import IntegerParts, QuantizeParts, of_group
+from ..blocks.parts import IntegerParts, QuantizeParts, TileParts, of_group
 from ..format import Format
 from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
@@ -29,22 +30,30 @@ SEARCH = Symmetric(
 )
 
 
-class IQ4_XS(Format, id=23, block=256, nbytes=136):
+class IQ4_XS(Format, id=23, block=256, nbytes=136, short_units={}):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 36 * v.LANES  # of a tile's four weights, and of its 32 with their scale
         level, flipped = v.lookup16(NON_LINEAR), v.lookup16([x ^ -128 if v.FLIP_SIGNED else x for x in NON_LINEAR])
 
-        def unpack(p, stride, tile):
-            d, top = v.load_f16_column(v.f32, p, stride), v.load_column(v.i32, p, stride) >> 16
-            low = v.load_column(v.i32, p + 4, stride)
+        nibbles, look_up = tile_nibbles(v, 8), v.unroll_map(8, lambda j, q: flipped(q[j]))
+
+        @v.jitable
+        def scales(p, stride, tile):
+            header, low = v.load_column(v.i32, p, stride), v.load_column(v.i32, p + 4, stride)
+            d = v.to_f32(v.f32, v.bitcast(v.f16, v.truncate(v.i16, header)))
             for g in range(8):
-                quads, at = v.load_rows(v.i32, p + 8 + 16 * g, stride), tile + size * g
-                for j in range(4):
-                    v.store(at + vector * j, flipped(v.bitcast(v.i8, quads[j] & 0x0F0F0F0F)))
-                    v.store(at + vector * (j + 4), flipped(v.bitcast(v.i8, quads[j] >> 4 & 0x0F0F0F0F)))
-                scale = (low >> 4 * g & 15 | (top >> 2 * g & 3) << 4) - 32
-                v.store(at + 8 * vector, d * v.to_f32(v.f32, scale))
+                scale = (low >> 4 * g & 15 | (header >> 16 + 2 * g & 3) << 4) - 32
+                v.store(tile + size * g + 8 * vector, d * v.to_f32(v.f32, scale))
+
+        def unpack(p, stride, tile):
+            scales(p, stride, tile)
+            for g in range(8):
+                numbers = look_up(nibbles(p + 16 * g, stride))
+                for j in range(8):
+                    v.store(tile + size * g + vector * j, numbers[j])
+
+        tile = TileParts(lambda p, stride, n, i: look_up(nibbles(p + 16 * n, stride)), scales)
 
         def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 8 + 16 * g)))
@@ -54,8 +63,7 @@ class IQ4_XS(Format, id=23, block=256, nbytes=136):
             top = v.splat(v.i32x8, v.load_u16(p + 2)) >> v.iota(v.i32x8, 2) & 3
             return (v.load_f16_splat(v.f32x8, p) * v.to_f32(v.f32x8, (low | top << 4) - 32),)
 
-        scale = of_group(v, columns)
-        return IntegerParts(bits=8, unpack=unpack, row=row, row_scale=scale, columns=columns, signed=True)
+        return IntegerParts(8, unpack, row, of_group(v, columns), columns, signed=True, tile=tile)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..blocks.block32 import nibbles_to_tile
+from ..blocks.block32 import nibbles_to_tile, tile_nibbles
 from ..blocks.fields import fields, pack_fields
 from ..blocks.legacy_block_quant import block_quant
 from ..blocks.lookup_levels import E2M1
-from ..blocks.parts import IntegerParts, QuantizeParts
+from ..blocks.parts import IntegerParts, QuantizeParts, TileParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class MXFP4(Format, id=39, block=32, nbytes=17):
+class MXFP4(Format, id=39, block=32, nbytes=17, short_units={0: 1}):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         nbytes, level, vector = cls.nbytes, v.lookup16([x + 16 for x in E2M1]), 4 * v.LANES
@@ -37,9 +37,13 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
 
         numbers = nibbles_to_tile(v, 1, lambda q: level(v.bitcast(v.i8, q)))
 
+        @v.jitable
+        def scale(p, stride, tile):
+            v.store(tile + 8 * vector, power(v.f32, v.i32, v.load_column(exponents, p, stride)))
+
         def unpack(p, stride, tile):
             numbers(p, stride, tile)
-            v.store(tile + 8 * vector, power(v.f32, v.i32, v.load_column(exponents, p, stride)))
+            scale(p, stride, tile)
 
         def row(p, g):
             return level(v.nibbles(v.load(v.i8x16, p + 1)))
@@ -50,7 +54,9 @@ class MXFP4(Format, id=39, block=32, nbytes=17):
         def columns(p):
             return (power(v.f32x8, v.i32x8, v.load_column(i8x8, p, nbytes)),)
 
-        return IntegerParts(bits=5, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=4)
+        nibbles, look_up = tile_nibbles(v, 1), v.unroll_map(8, lambda j, q: level(q[j]))
+        tile = TileParts(lambda p, stride, n, i: look_up(nibbles(p, stride)), scale)
+        return IntegerParts(5, unpack, row, row_scale, columns, shift=4, tile=tile)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:

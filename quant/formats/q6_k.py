@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.packing import copy_float16
 from ..blocks.parts import IntegerParts, QuantizeParts
+from ..blocks.six_bits import SIX_BITS, rearrange_six_bits, six_bit_tiles
 from ..format import Format
 from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
@@ -31,7 +32,7 @@ SEARCH = Symmetric(
 )
 
 
-class Q6_K(Format, id=14, block=256, nbytes=210):
+class Q6_K(Format, id=14, block=256, nbytes=210, short_units=SIX_BITS):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         i16x8 = v.Vec("i16", 8)
@@ -76,7 +77,8 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
             low = v.to_f32(v.f32x8, v.shift_signed(wide << 24, 24))
             return d * low, d * v.to_f32(v.f32x8, v.shift_signed(wide, 8))
 
-        return IntegerParts(bits=6, unpack=unpack, row=row, row_scale=row_scale, columns=columns, shift=5, scales=2)
+        tile = six_bit_tiles(v)
+        return IntegerParts(6, unpack, row, row_scale, columns, shift=5, scales=2, tile=tile)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
@@ -95,13 +97,15 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
         return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
+    def rearrange_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return rearrange_six_bits(_levels(blocks), blocks)
+
+    @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        low = fields(blocks[:, :128].reshape(-1, 2, 64), 4)
-        high = fields(blocks[:, 128:192].reshape(-1, 2, 32), 2)
         scale, d = blocks[:, 192:208].view(np.int8).astype(np.float32), float16_values(blocks[:, 208:])
-        q = (low | high << np.uint8(4)).reshape(-1, 16, 16).astype(np.float32) - 32
+        q = _levels(blocks).reshape(-1, 16, 16).astype(np.float32) - 32
         return ((d * scale)[:, :, None] * q).reshape(-1, 256)
 
     @staticmethod
@@ -113,3 +117,11 @@ class Q6_K(Format, id=14, block=256, nbytes=210):
         low = pack_fields(halves & np.uint8(15), 4).reshape(-1, 128)
         high = pack_fields(halves >> np.uint8(4), 2).reshape(-1, 64)
         return np.concatenate([low, high, found.scale.view(np.uint8), float16_bytes(found.d[:, None])], axis=1)
+
+
+def _levels(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """q of blocks (n, nbytes), uint8 (n, 2, 128)."""
+    import numpy as np
+
+    low, high = fields(blocks[:, :128].reshape(-1, 2, 64), 4), fields(blocks[:, 128:192].reshape(-1, 2, 32), 2)
+    return low | high << np.uint8(4)

@@ -12,7 +12,7 @@ from .interleave import tile_intrinsics, unpack_of
 from .panels import panel_sums
 from .q8_activations import BLOCK, LINE
 
-AHEAD = 1024  # bytes in front of what is computed with that are asked for
+AHEAD = 2048  # bytes in front of what is computed with that are asked for
 SINGLE_TILES = 16  # up to so many tokens, one tile is read to its end before the next, in one stream
 
 

@@ -2,8 +2,8 @@
 
 A block of `nbytes` bytes is cut into units of 4 bytes (and the few of 1 or 2 that `short_units` names). The tile holds,
 block by block, every unit of its LANES rows side by side: byte `at` of the blocks begins at `at * LANES`. A tile takes
-as many bytes as its rows did, and `unpack` of the format reads it unchanged, through intrinsics that load what is
-already transposed.
+as many bytes as its rows did, and parts of the format read it through intrinsics that load what is already transposed.
+A format may put the bits of a block in another order first, in which they are cheaper to take apart.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.instruction_set import InstructionSet
 from .panels import set_for_tiles
+from .q8_activations import BLOCK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,7 @@ def interleave_reference(fmt: type[Format], blocks: NDArray[np.uint8], lanes: in
     import numpy as np
 
     rows, row_bytes = blocks.shape
+    blocks = fmt.rearrange_blocks(blocks.reshape(-1, fmt.nbytes))
     tiles = blocks.reshape(rows // lanes, lanes, row_bytes // fmt.nbytes, fmt.nbytes).transpose(0, 2, 1, 3)
     parts = [tiles[..., at : at + size].reshape(*tiles.shape[:2], -1) for at, size in units(fmt)]
     return np.concatenate(parts, axis=2).reshape(rows // lanes, -1)
@@ -57,7 +59,7 @@ def interleave(fmt: type[Format]) -> Kernel:
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     v = set_for_tiles(v)
-    lanes, nbytes = v.LANES, fmt.nbytes
+    lanes, nbytes, own = v.LANES, fmt.nbytes, fmt.kernels(v).tile
     numbers = {1: v.Vec("i8", lanes), 2: v.Vec("i16", lanes), 4: v.i32}
 
     def copy_of(at: int, size: int) -> Any:
@@ -90,7 +92,7 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
             every = [both(*every[i : i + 2]) if i + 1 < len(every) else every[i] for i in range(0, len(every), 2)]
         return every[0]
 
-    copy_block = block_copy()
+    copy_block = v.jitable(own.rearrange) if own.rearrange else block_copy()
 
     def run(counter, ith, nth, source, target, rows, row_bytes):
         tile = v.take_work(counter, 1)
@@ -120,8 +122,6 @@ def tile_intrinsics(v: InstructionSet) -> Any:
     """
     lanes = v.LANES
     four = v.unroll_map(4, lambda j, kind, at: v.load(kind, at + 4 * lanes * j))
-
-    four = v.unroll_map(4, lambda j, kind, at: v.load(kind, at + 4 * lanes * j))
     tiles: Any = ModuleType("tile_intrinsics")  # Numba resolves attributes of modules while it compiles
     vars(tiles).update(vars(v))
     tiles.load_column = v.jitable(lambda kind, p, stride: v.load(kind, p * lanes))
@@ -133,6 +133,22 @@ def tile_intrinsics(v: InstructionSet) -> Any:
 def unpack_of(v: InstructionSet, fmt: type[Format]) -> Any:
     """`(block, tile)`: one block of an interleaved tile at address `block` into `tile`, as `IntegerParts.unpack`."""
     parts: IntegerParts = fmt.kernels(tile_intrinsics(v))
-    assert parts.unpack is not None, "its fields are interleaved, not bytes made of them"
-    unpack, lanes = v.jitable(parts.unpack), v.LANES
-    return v.jitable(lambda block, tile: unpack(block // lanes, 0, tile))
+    assert parts.tile is not None, "only formats with TileParts are interleaved"
+    lanes, size, unit = v.LANES, parts.tile_bytes(v.LANES), parts.tile.unit
+    times = fmt.block // BLOCK // unit
+    weights, scales = v.jitable(parts.tile.weights), v.jitable(parts.tile.scales)
+    store = v.unroll_map(8, lambda j, tile, found: v.store(tile + 4 * lanes * j, found[j]))
+
+    def group(i, tile, p, n):
+        store(tile + size * i, weights(p, 0, n, i))
+        return tile
+
+    groups = v.unroll_fold(unit, group)
+
+    def run(block, tile):
+        p = block // lanes
+        scales(p, 0, tile)
+        for n in range(times):
+            groups(tile + size * unit * n, p, n)
+
+    return v.jitable(run)
