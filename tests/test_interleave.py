@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
 load_all()
 BEST = cpu.target().isa
-QUICK = ("Q4_0", "Q4_K", "Q6_K")  # the others share their parts, and take as long to compile
+QUICK = ("Q4_K", "Q6_K")  # the others share their parts, and take as long to compile
 FORMATS = [
     pytest.param(f, BEST, id=name, marks=() if name in QUICK else pytest.mark.slow)
     for name, f in sorted(BY_NAME.items())
@@ -35,7 +35,7 @@ FORMATS = [
 ]
 OTHERS = [
     pytest.param(BY_NAME[name], "generic", id=f"{name}-generic", marks=pytest.mark.slow)
-    for name in ("Q4_0", "Q5_K", "IQ4_NL")
+    for name in ("Q4_0", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4")
 ]
 ROWS, K = 64, 512
 
@@ -77,7 +77,7 @@ def test_copy_and_its_products(fmt: type[Format], isa: str) -> None:
 
 
 def test_an_engine_with_copied_weights_says_the_same(tmp_path: Path) -> None:
-    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form="Q4_0")
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form="Q4_K")
     ids = [1, 2, 3, 4, 5, 6, 7, 8, 9]
     logits = []
     for copy in (False, True):

@@ -240,11 +240,12 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     return batch_dot(v, fmt, parts, unpack_rows)
 
 
-def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_rows: Any) -> Any:
+def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_rows: Any, least: int = 1) -> Any:
     """As `tiles_dot`, for weights that `unpack_rows(tile, row_bytes, first, blocks, target, ahead)` makes bytes of.
 
     It unpacks so many blocks of the LANES rows at `tile`; the rows at `ahead` are the next ones. A stretch of the rows
-    is unpacked once; then all tokens run over a band of tiles, which stays in the L1 cache.
+    is unpacked once; then all tokens run over a band of tiles, which stays in the L1 cache. The number of tokens is a
+    multiple of `least`, a power of two.
     """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)
     unpack, lanes, band = v.jitable(unpack_rows), v.LANES, BAND // v.LANES
@@ -259,7 +260,7 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
 
         return over_tiles
 
-    panels = in_panels(v, v.TOKENS, panel_of)
+    panels = in_panels(v, v.TOKENS, panel_of, least)
 
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         for at in range(0, k, DEPTH):
