@@ -1,4 +1,4 @@
-"""Products of interleaved tiles of byte weights: a tile of LANES rows by one token, or unpacked for a batch."""
+"""Products of interleaved tiles of byte weights: a tile of LANES rows by a few tokens, or unpacked for a batch."""
 
 from __future__ import annotations
 
