@@ -113,7 +113,17 @@ RWKV |= dict.fromkeys(("rms_norm_eps", "num_attention_heads", "num_key_value_hea
 RWKV["max_position_embeddings"] = None
 RWKV6 = {"head_size": 64, "head_size_divisor": 8, "layer_norm_epsilon": 1e-5, "rescale_every": 2}
 RWKV7 = {"head_dim": 64, "norm_eps": 1e-5, "norm_first": True, "norm_bias": True, "decay_low_rank_dim": 24}
+RWKV_QWEN = {"hidden_size": 128, "num_attention_heads": 2, "rope_theta": None, "max_position_embeddings": None}
 RWKV7 |= {"a_low_rank_dim": 16, "v_low_rank_dim": 8, "gate_low_rank_dim": 40, "attn_mode": "chunk", "fuse_norm": True}
+
+EXPERTS_OF_LLAMA = {"n_routed_experts": 6, "n_shared_experts": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+EXPERTS_OF_LLAMA |= {"norm_topk_prob": False, "first_k_dense_replace": 1, "num_hidden_layers": 3, "moe_layer_freq": 1}
+GROK = {"num_local_experts": 6, "num_experts_per_tok": 2, "embedding_multiplier_scale": 5.0, "head_dim": 8}
+GROK |= {"output_multiplier_scale": 0.6, "attn_output_multiplier": 0.4, "attn_logit_softcapping": 3.0}
+GROK |= {"final_logit_softcapping": 4.0, "hidden_act": "gelu_new"}
+VISION = {"hidden_size": 32, "depth": 1, "num_heads": 2, "out_hidden_size": 32, "intermediate_size": 32}
+VISION |= {"embed_dim": 32, "patch_size": 4, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
+QWEN_VL = {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [2, 1, 1]}
 
 # name of the case -> (class of transformers, settings beside DECODER's)
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -595,6 +605,165 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "routed_scaling_factor": 1.8,
         },
     ),
+    "grok": ("GrokForCausalLM", {"model_type": "grok", **GROK}),
+    "arctic": ("ArcticForCausalLM", {"model_type": "arctic", "num_local_experts": 6, "num_experts_per_tok": 2}),
+    "deepseek": ("DeepseekForCausalLM", {"model_type": "deepseek", **EXPERTS_OF_LLAMA}),
+    "bailingmoe": (
+        "BailingMoeForCausalLM",
+        {
+            "model_type": "bailing_moe",
+            "head_dim": 16,
+            "num_hidden_layers": 2,
+            "num_experts": 6,
+            "num_shared_experts": 2,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "norm_topk_prob": True,
+            "norm_head": True,
+            "first_k_dense_replace": 0,
+        },
+    ),
+    "exaone": (
+        "ExaoneForCausalLM",
+        {
+            "model_type": "exaone3",
+            "activation_function": "silu",
+            "layer_norm_epsilon": 1e-5,
+            "rope_scaling": LLAMA3,
+        },
+    ),
+    "minicpm": (
+        "MiniCPMForCausalLM",
+        {
+            "model_type": "minicpm",
+            "scale_emb": 12,
+            "scale_depth": 1.4,
+            "dim_model_base": 16,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "orion": ("OrionForCausalLM", {"model_type": "orion", "rope_theta": 10000.0}),
+    "xverse": ("XverseForCausalLM", {"model_type": "xverse", "num_key_value_heads": 4}),
+    "qwen": (
+        "QWenLMHeadModel",
+        {
+            "model_type": "qwen",
+            "num_key_value_heads": None,
+            "layer_norm_epsilon": 1e-5,
+            "rotary_emb_base": 1000.0,
+            "seq_length": 128,
+        },
+    ),
+    "rwkv6qwen2": ("RWKV6Qwen2ForCausalLM", {"model_type": "rwkv6qwen2", **RWKV_QWEN, "num_key_value_heads": 1}),
+    "arwkv7": (
+        "RwkvHybridForCausalLM",
+        {"model_type": "rwkv_hybrid", **RWKV_QWEN, "head_size": 64, "wkv_version": 7, "wkv_has_gate": True},
+    ),
+    "nemotron": (
+        "NemotronForCausalLM",
+        {
+            "model_type": "nemotron",
+            "norm_eps": 1e-5,
+            "rms_norm_eps": None,
+            "hidden_act": "relu2",
+            "partial_rotary_factor": 0.5,
+        },
+    ),
+    "olmo": ("OlmoForCausalLM", {"model_type": "olmo", "clip_qkv": 1.0, "rms_norm_eps": None}),
+    "starcoder": (
+        "GPTBigCodeForCausalLM",
+        {
+            "model_type": "gpt_bigcode",
+            "n_embd": 32,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 64,
+            "layer_norm_epsilon": 1e-5,
+            "activation_function": "gelu_pytorch_tanh",
+            "multi_query": True,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "chatglm": (
+        "GlmForCausalLM",
+        {"model_type": "glm", "head_dim": 16, "partial_rotary_factor": 0.5, "attention_bias": True},
+    ),
+    "dbrx": (
+        "DbrxForCausalLM",
+        {
+            "model_type": "dbrx",
+            "d_model": 32,
+            "n_heads": 4,
+            "n_layers": 2,
+            "max_seq_len": 128,
+            "rope_theta": 1000.0,
+            "attn_config": {"clip_qkv": 1.0, "kv_n_heads": 2, "rope_theta": 1000.0},
+            "ffn_config": {"ffn_hidden_size": 24, "moe_num_experts": 6, "moe_top_k": 2, "hidden_size": 32},
+        },
+    ),
+    "exaone-moe": (
+        "ExaoneMoeForCausalLM",
+        {
+            "model_type": "exaone_moe",
+            "head_dim": 16,
+            "num_hidden_layers": 5,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention"] * 3 + ["full_attention", "sliding_attention"],
+            "mlp_layer_types": ["dense"] + ["sparse"] * 4,
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "num_shared_experts": 1,
+            "moe_intermediate_size": 24,
+            "routed_scaling_factor": 2.5,
+            "norm_topk_prob": True,
+            "n_group": 1,
+            "topk_group": 1,
+        },
+    ),
+    "afmoe": (
+        "AfmoeForCausalLM",
+        {
+            "model_type": "afmoe",
+            "head_dim": 16,
+            "num_hidden_layers": 5,
+            "sliding_window": 8,
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "num_shared_experts": 2,
+            "num_dense_layers": 1,
+            "moe_intermediate_size": 24,
+            "route_scale": 2.5,
+            "route_norm": True,
+            "score_func": "sigmoid",
+            "mup_enabled": True,
+        },
+    ),
+    "qwen2vl": (
+        "Qwen2VLForConditionalGeneration",
+        {"model_type": "qwen2_vl", "vision_config": VISION, "rope_parameters": QWEN_VL},
+    ),
+    "qwen3vl": (
+        "Qwen3VLForConditionalGeneration",
+        {
+            "model_type": "qwen3_vl",
+            "vision_config": VISION,
+            "text_config": {**DECODER, "model_type": "qwen3_vl_text", "head_dim": 16, "rope_parameters": QWEN_VL},
+        },
+    ),
+    "qwen3vlmoe": (
+        "Qwen3VLMoeForConditionalGeneration",
+        {
+            "model_type": "qwen3_vl_moe",
+            "vision_config": VISION,
+            "text_config": {
+                **DECODER,
+                **EXPERTS,
+                "model_type": "qwen3_vl_moe_text",
+                "head_dim": 16,
+                "rope_parameters": QWEN_VL,
+            },
+        },
+    ),
     "rwkv6": ("Rwkv6ForCausalLM", {"model_type": "rwkv6", **RWKV, **RWKV6}),
     "rwkv7": ("RWKV7ForCausalLM", {"model_type": "rwkv7", **RWKV, **RWKV7, "hidden_act": "sqrelu"}),
     "gpt-oss": (
@@ -618,9 +787,10 @@ LESS_ONE = ("gemma", "gemma2-long-window", "gemma2-short-window", "gemma3", "gem
 
 
 def settings(case: str) -> dict[str, Any]:
-    """config.json of a case. What GPT-2 calls otherwise is left out of its own."""
+    """config.json of a case. What GPT-2 and DBRX call otherwise is left out of theirs."""
     name, more = CASES[case]
-    shared = {key: value for key, value in DECODER.items() if "n_embd" not in more or "token" in key or "vocab" in key}
+    own = "n_embd" in more or "d_model" in more
+    shared = {key: value for key, value in DECODER.items() if not own or "token" in key or "vocab" in key}
     return {"architectures": [name], **shared, **more}
 
 

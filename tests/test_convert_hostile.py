@@ -146,14 +146,14 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], int, str]] = {
     "quantized": (
         "llama-linear",
         lambda f: [
-            config(f, quantization_config={"quant_method": "hqq"}),
+            config(f, quantization_config={"quant_method": "eetq"}),
             reweighted(lambda t: t.pop("lm_head.weight"))(f),
             (f / "model-2.safetensors").write_bytes(
                 safetensors_bytes({"lm_head.qweight": ("I32", np.ones((4, 4), np.int32))})
             ),
         ],
         5,
-        "quantized by 'hqq'",
+        "quantized by 'eetq'",
     ),
     "fp8 with scales": (
         "llama-linear",

@@ -197,7 +197,8 @@ def opened(path: Path, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTens
 
 
 ODD = (0, 1 << 31, 3, 7.5, float("nan"), float("inf"), -1.0, 1e30, "4", True, [1, 2])
-NOT_READ = ("vocab_size", "stablelm.use_parallel_residual")  # StableLM's tensors say it
+# Tensors say it in StableLM; the others name an order of rows, of which these architectures have one.
+NOT_READ = ("vocab_size", "stablelm.use_parallel_residual", "orion.tensor_data_layout", "xverse.tensor_data_layout")
 
 
 def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Path]) -> None:
@@ -241,7 +242,8 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
         arch = gguf.metadata["general.architecture"]
         last, heads = gguf.metadata[f"{arch}.block_count"] - 1, gguf.metadata[f"{arch}.attention.head_count"]
         if not heads:
-            assert arch in ("mamba", "mamba2", "rwkv6", "rwkv7")  # have no heads of attention
+            recurrent = ("mamba", "mamba2", "rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7")
+            assert arch in recurrent  # have no heads of attention
             return
         head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
         size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
@@ -249,7 +251,7 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
             size = {}
         ffn = gguf.metadata[f"{arch}.feed_forward_length"]
         sizes = [ffn] * (last + 1) if isinstance(ffn, int) else list(ffn)
-        dense = f"blk.{last}.ffn_up.weight" in gguf.tensors
+        dense = f"blk.{last}.ffn_up.weight" in gguf.tensors and arch != "arctic"  # whose MLP is as wide as the model
     said = opened(path, {f"{arch}.attention.head_count": [heads] * last + [2 * heads], **size})
     assert re.search(rf"'blk.{last}.attn_\w+.weight' is .*, must be", said)
     if dense:
@@ -274,7 +276,7 @@ OPTIONAL += ("layer_output_scale.weight", "ffn_down_exps.scale")
 MAY_LACK = {"command-r-plus": "attn_q_norm.weight", "falcon-two-norms": "attn_norm_2.weight"}
 MAY_LACK |= {"stablelm": "ffn_norm.weight", "glm4moe-norms": "attn_q_norm.weight"}
 MAY_LACK |= dict.fromkeys(GEMMA4, "attn_v.weight")
-MAY_LACK["falcon-h1-norm"] = "ssm_norm.weight"
+MAY_LACK |= {"falcon-h1-norm": "ssm_norm.weight", "grok": "ffn_up.weight", "arwkv7": "time_mix_ln.weight"}
 
 
 def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
@@ -343,7 +345,10 @@ def test_settings_that_gguf_cannot_say_are_refused(case: str, other: dict[str, A
     """Nothing is converted into a file that would compute something else."""
     write_weights(tmp_path, case, golden(case)[0])
     write_tokenizer(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(settings(case) | other))
+    config = settings(case)
+    if "text_config" in config:
+        config["text_config"] |= other
+    (tmp_path / "config.json").write_text(json.dumps(config | other))
     said = next(iter(other)).replace("rope_scaling", "long_factor|'linear' is not supported")
     said = re.sub("use_sliding_window|layer_types", "a sliding window of 8 tokens|layer_types has", said)
     with pytest.raises(BadFileError, match=said), open_hf(tmp_path):

@@ -85,6 +85,7 @@ CASES = {
     "elements": (one([1 << 33, 1 << 33]), f"tensor 't' needs {1 << 68} bytes, file has 4192"),
     "pad wrap": (one([4, (1 << 30) - 1, (1 << 30) + 1]), f"tensor 't' needs {(1 << 64) - 16} bytes, file has 4192"),
     "removed": (one([32], 4), "tensor 't' has removed type 4 (Q4_2)"),
+    "i2_s": (one([32], 36), "tensor 't' has removed type 36 (IQ4_NL_4_4, or bitnet.cpp's I2_S)"),
     "unknown": (one([32], 999), "tensor 't' has unknown type 999"),
     "row": (one([100, 2], 12), "tensor 't': row of 100 is not a multiple of 256 (Q4_K)"),
     "offset": (one([8], 0, HUGE), "tensor 't' starts past the end of file"),

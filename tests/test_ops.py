@@ -45,7 +45,18 @@ from llmlocal.ops.attention import (
     partials_bytes,
     scratch_bytes,
 )
-from llmlocal.ops.elementwise import add, add_bias, lerp, multiply, scale, scale_rows, softcap, softcap_reference
+from llmlocal.ops.elementwise import (
+    add,
+    add_bias,
+    lerp,
+    limit,
+    limit_reference,
+    multiply,
+    scale,
+    scale_rows,
+    softcap,
+    softcap_reference,
+)
 from llmlocal.ops.exp import exp
 from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.ops.kv import find as find_kv_type
@@ -223,6 +234,15 @@ def test_softcap(width: int, isa: str) -> None:
     want = softcap_reference(wide(x), 30.0)
     run(softcap, isa, 2, tokens=number(5), x=x, width=width, cap=30.0)
     assert nmse(x, want) <= 1e-12 and np.abs(x - want).max() <= 1e-5
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [1, 7, 100])
+def test_limit(width: int, isa: str) -> None:
+    x = normal(5, width) * np.array([[0.1], [3], [8], [300], [1e30]], np.float32)
+    want = limit_reference(wide(x), 8.0)
+    run(limit, isa, 2, tokens=number(5), x=x, width=width, most=8.0)
+    assert np.array_equal(x, want.astype(np.float32)) and np.abs(x).max() <= 8
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])

@@ -1,15 +1,17 @@
 """Run the tiny models of tests/families.py in transformers and keep their logits: tests/golden/families/*.npz.
 
-Those of RWKV, whose classes transformers does not have, are run by rwkv_reference.py.
+Of classes that transformers does not have, RWKV's are run by rwkv_reference.py, the others by llama.cpp.
 
-    python tools/make_family_goldens.py [case ...]
+    python tools/make_family_goldens.py [--llama-cpp CHECKOUT] [case ...]
 
-Needs transformers and torch (CPU). A folder is written as transformers itself writes it, its tensors are replaced by
-drawn ones, and it is read back: names and shapes are those of models that people download.
+Needs transformers and torch (CPU); for classes of llama_cpp_reference.py llama-cpp-python and a checkout of llama.cpp.
+A folder is written as transformers itself writes it, its tensors are replaced by drawn ones, and it is read back: names
+and shapes are those of models that people download.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -19,9 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
+import llama_cpp_reference
 import rwkv_reference
 from families import CASES, GOLDEN, IDS, draw, settings, write_weights
 
@@ -30,12 +33,14 @@ def open_model(case: str, folder: Path) -> tuple[Any, dict[str, tuple[int, ...]]
     """The model of a case, made in an empty folder, and the shapes of its tensors."""
     (folder / "config.json").write_text(json.dumps(settings(case)))
     config = AutoConfig.from_pretrained(folder)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    auto = AutoModelForImageTextToText if "vision_config" in settings(case) else AutoModelForCausalLM
+    auto.from_config(config).save_pretrained(folder)
     with safe_open(folder / "model.safetensors", "np") as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    shapes = {key: shape for key, shape in shapes.items() if "visual." not in key}
     write_weights(folder, case, shapes)
     (folder / "config.json").write_text(json.dumps(settings(case)))
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model = auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     return model, shapes
 
 
@@ -47,10 +52,25 @@ def in_transformers(case: str) -> tuple[Any, dict[str, tuple[int, ...]]]:
         return model(torch.tensor([IDS])).logits[0].numpy(), shapes
 
 
-def make_golden(case: str) -> None:
+def in_llama_cpp(case: str, checkout: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """As `in_transformers`, of a folder that llama.cpp converts and runs."""
+    shapes = llama_cpp_reference.shapes(settings(case))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_weights(folder, case, shapes)
+        (folder / "config.json").write_text(json.dumps(settings(case)))
+        llama_cpp_reference.converted(checkout, folder, folder / "m.gguf")
+        return llama_cpp_reference.logits(folder / "m.gguf", IDS), shapes
+
+
+def make_golden(case: str, checkout: Path | None) -> None:
     """Write the golden file of one case."""
     config = settings(case)
-    if "RWKV" in config["architectures"][0].upper():
+    if config["architectures"][0] in llama_cpp_reference.LAYOUTS:
+        if checkout is None:
+            raise SystemExit(f"{case} is run by llama.cpp: give --llama-cpp CHECKOUT")
+        logits, shapes = in_llama_cpp(case, checkout)
+    elif "RWKV" in config["architectures"][0].upper():
         shapes = rwkv_reference.shapes(config)
         tensors = {name: draw(case, name, shape) for name, shape in shapes.items()}
         logits = rwkv_reference.logits(config, tensors, IDS).astype(np.float32)
@@ -63,8 +83,12 @@ def make_golden(case: str) -> None:
 
 
 def main() -> None:
-    for case in sys.argv[1:] or CASES:
-        make_golden(case)
+    parser = argparse.ArgumentParser(description="Write goldens of the families.")
+    parser.add_argument("--llama-cpp", type=Path, help="a checkout with convert_hf_to_gguf.py")
+    parser.add_argument("case", nargs="*", choices=[[], *CASES])
+    args = parser.parse_args()
+    for case in args.case or CASES:
+        make_golden(case, args.llama_cpp)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python tools/make_quantized_goldens.py [case ...]
 
-Needs torch (CPU), transformers, compressed-tensors and gptqmodel. A file holds the tensors of one layer `layer` as a
-folder does, what the library makes of them in float32 (`expected`), and the quantization_config in its metadata.
+Needs torch (CPU), transformers, compressed-tensors, and for their cases gptqmodel, bitsandbytes and hqq. A file holds
+the tensors of one layer `layer` as a folder does, what the library makes of them in float32 (`expected`), and the
+quantization_config in its metadata.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,50 @@ def mxfp4() -> Case:
     return {"quant_method": "mxfp4"}, {"layer.weight_blocks": blocks, "layer.weight_scales": scales}, expected
 
 
+def four_bits(kind: str, *, nested: bool = False) -> Case:
+    """A matrix quantized by bitsandbytes in blocks of 64, and as it saves it."""
+    from bitsandbytes import functional
+
+    codes, state = functional.quantize_4bit(
+        drawn(15, ROWS, K), quant_type=kind, compress_statistics=nested, blocksize=64
+    )
+    expected = functional.dequantize_4bit(codes, state).float()
+    stored = {f"layer.weight.{name}": x for name, x in state.as_dict(packed=True).items()}
+    return {"quant_method": "bitsandbytes", "load_in_4bit": True}, {"layer.weight": codes, **stored}, expected
+
+
+def eight_bits() -> Case:
+    """A matrix quantized by bitsandbytes in rows."""
+    from bitsandbytes import functional
+
+    codes, scales, _ = functional.int8_vectorwise_quant(drawn(16, ROWS, K).half())
+    expected = functional.int8_vectorwise_dequant(codes, scales).float()
+    tensors = {"layer.weight": codes, "layer.SCB": scales, "layer.weight_format": torch.tensor(0, dtype=torch.uint8)}
+    return {"quant_method": "bitsandbytes", "load_in_8bit": True}, tensors, expected
+
+
+def hqq(bits: int, axis: int) -> Case:
+    """A matrix quantized by HQQ in groups of 48, and as it saves it."""
+    from hqq.core.quantize import Quantizer
+    from hqq.core.utils import encode_safetensor_type
+
+    settings = {"nbits": bits, "group_size": 48, "axis": axis, "optimize": False, "device": "cpu"}
+    codes, meta = Quantizer.quantize(drawn(17, ROWS, K), compute_dtype=torch.float32, **settings)
+    expected = Quantizer.dequantize(codes, meta | {"compute_dtype": torch.float32})
+    state = {"W_q": codes} | {name: encode_safetensor_type(value) for name, value in meta.items()}
+    config = {"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": bits, "axis": axis}}}
+    return config, {f"layer.{name}": x for name, x in state.items()}, expected
+
+
+def versions() -> dict[str, str]:
+    """Those of the packages that are installed."""
+    found = {}
+    for name in ("transformers", "compressed-tensors", "gptqmodel", "bitsandbytes", "hqq"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "fp8-block": lambda: fp8(drawn(12, 2, 3).abs() + 0.1, weight_block_size=[16, 32]),
     "fp8-block-e8m0": lambda: fp8((drawn(13, 2, 3).abs() + 0.1).to(torch.float8_e8m0fnu), weight_block_size=[16, 32]),
@@ -176,12 +222,22 @@ CASES: dict[str, Callable[[], Case]] = {
     "bitnet": lambda: bitnet("autobitlinear"),
     "bitnet-divided": lambda: bitnet("bitlinear"),
     "mxfp4": mxfp4,
+    "bnb-nf4": lambda: four_bits("nf4"),
+    "bnb-nf4-nested": lambda: four_bits("nf4", nested=True),
+    "bnb-fp4": lambda: four_bits("fp4"),
+    "bnb-int8": eight_bits,
+    "hqq-8": lambda: hqq(8, 1),
+    "hqq-4": lambda: hqq(4, 1),
+    "hqq-4-columns": lambda: hqq(4, 0),
+    "hqq-3": lambda: hqq(3, 1),
+    "hqq-2": lambda: hqq(2, 0),
+    "hqq-1": lambda: hqq(1, 1),
 }
 
 
 def main() -> None:
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    made_by = {name: version(name) for name in ("transformers", "compressed-tensors", "gptqmodel")}
+    made_by = versions()
     for name in sys.argv[1:] or CASES:
         config, tensors, expected = CASES[name]()
         held = {name: x.contiguous() for name, x in (tensors | {"expected": expected.float()}).items()}

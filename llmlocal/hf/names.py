@@ -126,7 +126,11 @@ def _table(arch: str, blocks: int) -> dict[str, str]:
         )
     # The package lists no output matrix where the published models use the embedding; some trained from them have one.
     output = {"lm_head": "output"}
-    table = {name: new for name, (_, new) in gguf.get_tensor_name_map(kinds[arch], blocks).mapping.items()}
+    shared = gguf.TensorNameMap.block_mappings_cfg
+    before = dict(shared)
+    mapping = gguf.get_tensor_name_map(kinds[arch], blocks).mapping
+    shared.update(before)  # the package writes the names of one architecture into the map of all
+    table = {name: new for name, (_, new) in mapping.items()}
     # A model saved without its head, as embedding models are, has names without the prefix.
     bare = {name.removeprefix("model."): new for name, new in table.items() if name.startswith("model.")}
     return bare | output | table

@@ -29,7 +29,7 @@ from ..ops.activations import (
     tanh,
 )
 from ..ops.alibi import alibi_slopes
-from ..ops.elementwise import add, add_bias, lerp, multiply, scale, scale_rows, softcap
+from ..ops.elementwise import add, add_bias, lerp, limit, multiply, scale, scale_rows, softcap
 from ..ops.gather_rows import gather_rows
 from ..ops.kv.store import kv_store
 from ..ops.layer_norm import layer_norm
@@ -153,8 +153,14 @@ class Layers:
 
     def unit_norm(self, x: Value, width: int, eps: float) -> Value:
         """RMS norm without a weight over rows of `width` values: whole tokens, or each head."""
-        ones = self._ones.setdefault(width, np.ones(width, np.float32))
-        return self._norm(rms_norm, x, ones.ctypes.data, width, x.width // width, eps)
+        return self._norm(rms_norm, x, self._weight_of_ones(width), width, x.width // width, eps)
+
+    def unit_layer_norm(self, x: Value, eps: float) -> Value:
+        """Layer norm of whole tokens without weight and bias."""
+        return self._norm(layer_norm, x, self._weight_of_ones(x.width), x.width, 1, eps)
+
+    def _weight_of_ones(self, width: int) -> int:
+        return int(self._ones.setdefault(width, np.ones(width, np.float32)).ctypes.data)
 
     def grouped_norm(self, x: Value, weight: QTensor, eps: float) -> Value:
         """RMS norm of each of several parts of a token, for a weight (parts, width)."""
@@ -496,6 +502,12 @@ class Layers:
         """cap * tanh(x / cap), in place; records nothing for a cap of 0."""
         if cap:
             self.graph.add(softcap, tokens=self.graph.rows_of(x), x=x, width=x.width, cap=float(cap))
+        return self.overwritten(x)
+
+    def limited(self, x: Value, most: float) -> Value:
+        """x limited to -most..most, in place; records nothing for a limit of 0, which is none."""
+        if most:
+            self.graph.add(limit, tokens=self.graph.rows_of(x), x=x, width=x.width, most=float(most))
         return self.overwritten(x)
 
     def columns(self, x: Value, *, first: int, width: int, groups: int = 1) -> Value:

@@ -37,8 +37,10 @@ def recurrent_blocks(metadata: Mapping[str, Any]) -> int:
 def attention_blocks(metadata: Mapping[str, Any]) -> int:
     """Number of blocks that keep keys and values; `attention.head_count_kv` is the same in all of them.
 
-    Where all blocks are recurrent, they have both, or no heads.
+    Where all blocks are recurrent, they have both, or no heads; in RWKV heads of keys are those of its states.
     """
+    if arch_value(metadata, "wkv.head_size"):
+        return 0
     blocks, recurrent = run_blocks(metadata), recurrent_blocks(metadata)
     return blocks - recurrent if recurrent < blocks else blocks
 
@@ -57,8 +59,9 @@ def mixed_values(metadata: Mapping[str, Any]) -> int:
 
 def conv_state(metadata: Mapping[str, Any]) -> int:
     """Numbers in the state of a short convolution or a token shift, 0 where the model has none."""
-    if arch_value(metadata, "wkv.head_size"):  # of RWKV: the token before, for each of two mixes
-        return 2 * (arch_value(metadata, "embedding_length") or 0)
+    if arch_value(metadata, "wkv.head_size"):  # of RWKV: the token before, for each of two mixes, or for one
+        shifts = arch_value(metadata, "token_shift_count")
+        return (2 if shifts is None else shifts) * (arch_value(metadata, "embedding_length") or 0)
     size = arch_value(metadata, "shortconv.l_cache") or arch_value(metadata, "ssm.conv_kernel") or 0
     return max(size - 1, 0) * _channels(metadata)
 

@@ -1,4 +1,4 @@
-"""Addition, products, interpolation, scaling and soft capping of activations, element by element."""
+"""Addition, products, interpolation, scaling, limits and soft capping of activations, element by element."""
 
 from __future__ import annotations
 
@@ -140,6 +140,26 @@ def softcap(v: InstructionSet) -> Any:
 
     def eight(x, cap):
         return (v.splat(f32x8, 1.0) - v.splat(f32x8, 2.0) / (power(x * 2.0 / cap) + 1.0)) * cap
+
+    return _with_scalar(v, eight)
+
+
+def limit_reference(x: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+    """x, at least -most and at most `most`."""
+    import numpy as np
+
+    limited: NDArray[np.float64] = np.clip(x, -most, most)
+    return limited
+
+
+@kernel("tokens x width most")
+def limit(v: InstructionSet) -> Any:
+    """x (tokens, width) float32 = x limited to -most..most in place; `most` is a float."""
+    f32x8 = v.f32x8
+
+    def eight(x, most):
+        high = v.splat(f32x8, most)
+        return v.maximum(v.minimum(x, high), v.zero(f32x8) - high)
 
     return _with_scalar(v, eight)
 

@@ -68,15 +68,24 @@ def previous(g: Layers, x: Value) -> Value:
 
 
 def time_mix_7(
-    g: Layers, h: Hyperparameters, s: Heads, ranks: dict[str, int], w: Weights, x: Value, first: Value | None
+    g: Layers,
+    h: Hyperparameters,
+    s: Heads,
+    ranks: dict[str, int],
+    w: Weights,
+    x: Value,
+    first: Value | None,
+    *,
+    norm: bool = True,
 ) -> tuple[Value, Value]:
     """The time mix of RWKV-7 of x (tokens, width), and its values, which later blocks get as `first`.
 
-    `ranks`: those of the low-rank projections of decays (w), rates (a), values (v) and gates (g).
+    `ranks`: those of the low-rank projections of decays (w), rates (a), values (v) and gates (g; 0: there is no gate).
+    `norm`: whether heads are normalized.
     """
-    before, width = previous(g, x), h.width
-    shares = replace(w.vector("time_mix_lerp_fused.weight", 6, 1, 1, width), shape=(6, width))
-    xs = [g.lerp(x, before, shares.part(i, i + 1)) for i in range(6)]
+    before, width, count = previous(g, x), h.width, 6 if ranks["g"] else 5
+    shares = replace(w.vector("time_mix_lerp_fused.weight", count, 1, 1, width), shape=(count, width))
+    xs = [g.lerp(x, before, shares.part(i, i + 1)) for i in range(count)]
     names = ("time_mix_receptance", "time_mix_key", "time_mix_value")
     r, k, v = (g.linear(xs[i], *w.linear(name, width, width)) for i, name in zip((0, 2, 3), names, strict=True))
 
@@ -93,16 +102,28 @@ def time_mix_7(
     heads: dict[str, Any] = {"heads": s.count, "dim": s.dim}
     keys: dict[str, Any] = {"w": decay, "k": k, "rate": rate, "removal": removal, "scale": scale, "share": share}
     g.graph.add(wkv7_keys, tokens=tokens, **keys, **heads)
-    out = head_norm(g, s, w, wkv(g, s, wkv7(s.dim), r, decay, k, v, removal, rate))
+    out = wkv(g, s, wkv7(s.dim), r, decay, k, v, removal, rate)
+    out = head_norm(g, s, w, out) if norm else out
     g.graph.add(key_bonus, tokens=tokens, out=out, r=r, k=k, v=v, bonus=bonus, **heads)
-    out = g.multiply(g.overwritten(out), low_rank("g", xs[5], g.sigmoid))
+    out = g.multiply(g.overwritten(out), low_rank("g", xs[5], g.sigmoid)) if ranks["g"] else g.overwritten(out)
     return g.linear(out, *w.linear("time_mix_output", width, width)), v
 
 
 def time_mix_6(g: Layers, h: Hyperparameters, s: Heads, rank: int, decay_rank: int, w: Weights, x: Value) -> Value:
-    """The time mix of RWKV-6 of x (tokens, width), whose shares of the token before depend on both tokens.
+    """The time mix of RWKV-6 of x (tokens, width). `rank` and `decay_rank`: see `projections_6`."""
+    k, v, r, gate, decay = projections_6(g, h, h.width, rank, decay_rank, w, x)
+    bonus = w.vector("time_mix_first.weight", s.count, s.dim).address
+    out = head_norm(g, s, w, wkv(g, s, wkv6(s.dim), r, decay, k, v, bonus, 0))
+    return g.linear(g.swiglu(gate, out), *w.linear("time_mix_output", h.width, h.width))
 
-    `rank`: that of each low-rank projection to these shares; `decay_rank`: of the projection to decays.
+
+def projections_6(
+    g: Layers, h: Hyperparameters, kv_width: int, rank: int, decay_rank: int, w: Weights, x: Value
+) -> tuple[Value, Value, Value, Value, Value]:
+    """Keys and values (tokens, kv_width), receptance, gate and decays (tokens, width) of x (tokens, width).
+
+    They read each token mixed with the one before it, in shares that depend on both. `rank`: that of each low-rank
+    projection to these shares; `decay_rank`: of the projection to decays.
     """
     before, width = previous(g, x), h.width
     both = g.lerp(x, before, w.vector("time_mix_lerp_x.weight", width))
@@ -114,15 +135,37 @@ def time_mix_6(g: Layers, h: Hyperparameters, s: Heads, rank: int, decay_rank: i
         part = g.columns(inner, first=i * rank, width=rank)
         return g.lerp(x, before, g.linear(part, up.part(i * width, (i + 1) * width), shares.part(i, i + 1)))
 
-    names = ("time_mix_key", "time_mix_value", "time_mix_receptance", "time_mix_gate")
-    k, v, r, gate = (g.linear(mixed(i), *w.linear(name, width, width)) for i, name in enumerate(names, 1))
+    rows = {"time_mix_key": kv_width, "time_mix_value": kv_width, "time_mix_receptance": width, "time_mix_gate": width}
+    k, v, r, gate = (g.linear(mixed(i), *w.linear(name, n, width)) for i, (name, n) in enumerate(rows.items(), 1))
     inner_decay = g.tanh(g.linear(mixed(0), w.matrix("time_mix_decay_w1.weight", decay_rank, width)))
     up_decay, bias = w.matrix("time_mix_decay_w2.weight", width, decay_rank), w.vector("time_mix_decay.weight", width)
     decay = g.linear(inner_decay, up_decay, bias)
     g.graph.add(wkv6_decay, tokens=g.graph.batch.tokens, w=decay, width=width)
-    bonus = w.vector("time_mix_first.weight", s.count, s.dim).address
-    out = head_norm(g, s, w, wkv(g, s, wkv6(s.dim), r, decay, k, v, bonus, 0))
-    return g.linear(g.swiglu(gate, out), *w.linear("time_mix_output", width, width))
+    return k, v, r, gate, g.overwritten(decay)
+
+
+def gated_linear_attention(
+    g: Layers, h: Hyperparameters, s: Heads, kv_heads: int, rank: int, decay_rank: int, w: Weights, x: Value
+) -> Value:
+    """The time mix of QRWKV-6 of x (tokens, width): without bonus and norm, keys and values shared by groups of heads.
+
+    Keys are multiplied by what the state forgets; receptance reads the state after the token. It is RWKV-7's state
+    from which nothing is removed. Yang et al. 2023, arXiv 2312.06635. `rank` and `decay_rank`: see `projections_6`.
+    """
+    k, v, r, gate, decay = projections_6(g, h, kv_heads * s.dim, rank, decay_rank, w, x)
+    k, v = (repeated(g, some, s.dim, s.count // kv_heads) for some in (k, v))
+    kept = g.scale(g.multiply(g.columns(k, first=0, width=k.width), decay), -1.0)
+    nothing = g.keep(np.zeros((g.graph.batch.ubatch, h.width), np.float32))
+    out = wkv(g, s, wkv7(s.dim), g.scale(r, s.dim**-0.5), decay, g.add(k, kept), v, nothing, nothing)
+    return g.linear(g.sigmoid_gate(gate, out), *w.linear("time_mix_output", h.width, h.width))
+
+
+def repeated(g: Layers, x: Value, dim: int, times: int) -> Value:
+    """Each head of x (tokens, heads * dim) as often, one beside the other."""
+    out = g.graph.value(times * x.width)
+    for i in range(times):
+        g.copy_columns(x, out, i * dim, first=0, width=dim, groups=x.width // dim, apart=times * dim)
+    return out
 
 
 def wkv(

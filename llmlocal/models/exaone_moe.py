@@ -1,0 +1,63 @@
+"""K-EXAONE (LG AI Research 2026): norms of queries and keys, a sliding window and rotary embedding in all but the last
+of every four blocks; after the first blocks a mixture of experts with a shared expert, chosen by sigmoid scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..hf.config import Keys, Settings
+from ..hf.conversion import WITHOUT_MTP, Conversion, drops, renames, sliding_layers
+from ..layers import Layers
+from ..layers.decoder import decoder, norm
+from ..layers.hyperparameters import Hyperparameters, windows
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rope_parameters
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from .dots1 import DEFAULTS, blocks_with_experts, sparse_keys
+from .qwen3 import attention
+
+PERIOD, WINDOW = 4, 128  # the last of so many blocks has full attention; of files that do not say it
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    all_windows = windows(c, h.blocks, period=PERIOD, default=WINDOW)
+    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+    feed_forward = blocks_with_experts(g, c, h)
+
+    def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        window = all_windows[i]
+        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope if window else None, window))
+        return g.add(x, feed_forward(h, b, norm(g, h, b, "ffn_norm", x)))
+
+    return decoder(g, h, w, vocab, block)
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json. Raises BadFileError for what GGUF cannot say of these models."""
+    shared, dense = s.integer("num_shared_experts"), s.integer("first_k_dense_replace", "first_last_k_dense_replace")
+    kinds = s.items("mlp_layer_types")
+    if shared != 1:
+        raise s.fail(f"num_shared_experts is {shared}, must be 1", "")
+    if kinds and kinds != ["dense"] * dense + ["sparse"] * (len(kinds) - dense):
+        raise s.fail("mlp_layer_types must name the first layers dense, and only them", "")
+    s.values["n_shared_experts"] = shared
+    s.find("sliding_window_pattern", "num_nextn_predict_layers")
+    return sparse_keys(s) | {
+        "attention.sliding_window": s.integer("sliding_window"),
+        "attention.sliding_window_pattern": sliding_layers(s, period=PERIOD),
+        "expert_shared_feed_forward_length": s.integer("moe_intermediate_size"),
+        "vocab_size": s.integer("vocab_size"),
+    }
+
+
+CONVERSION = Conversion(
+    classes=("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"),
+    defaults=DEFAULTS | {"num_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5},
+    tied=False,
+    keys=keys,
+    steps={r"^mtp\.": drops(WITHOUT_MTP), r"\.e_score_correction_bias$": renames(".e_score_correction.bias")},
+)

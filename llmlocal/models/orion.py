@@ -1,0 +1,44 @@
+"""Orion 14B (OrionStar 2024, arXiv 2401.12246): Llama with layer norms, whose epsilon its folders call that of an RMS
+norm."""
+
+from __future__ import annotations
+
+from ..hf.config import Keys, Settings
+from ..hf.conversion import Conversion, decoder_keys
+from ..layers import Layers
+from ..layers.decoder import decoder, gated_mlp, rope_attention
+from ..layers.hyperparameters import Hyperparameters
+from ..layers.metadata import Config
+from ..layers.rope_scaling import rope_parameters
+from ..layers.weights import Weights
+from ..runtime.graph import Value
+from .gpt2 import norm
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
+        return g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
+
+    return decoder(g, h, w, vocab, block, norm)
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json."""
+    return decoder_keys(s) | {
+        "attention.layer_norm_rms_epsilon": None,
+        "attention.layer_norm_epsilon": s.number("rms_norm_eps"),
+        "tensor_data_layout": "Meta AI original pth",
+    }
+
+
+CONVERSION = Conversion(
+    classes=("OrionForCausalLM",),
+    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    tied=False,
+    keys=keys,
+)

@@ -1,0 +1,191 @@
+"""Logits of tiny models in llama.cpp, for classes whose code transformers does not have.
+
+A folder is converted by llama.cpp's own converter and run by llama-cpp-python. Names of tensors are those of the
+published folders; the converter reads no vocabulary.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = "model.layers.{i}."
+LLAMA = {"model.embed_tokens.weight": "V w", "model.norm.weight": "w", "lm_head.weight": "V w"}
+LLAMA |= {BLOCK + f"{name}_layernorm.weight": "w" for name in ("input", "post_attention")}
+ATTENTION = {BLOCK + f"self_attn.{name}_proj.weight": f"{name} w" for name in "qkv"}
+ATTENTION[BLOCK + "self_attn.o_proj.weight"] = "w q"
+MLP = {BLOCK + f"mlp.{name}_proj.weight": "f w" for name in ("gate", "up")} | {BLOCK + "mlp.down_proj.weight": "w f"}
+EXPERTS = {BLOCK + f"mlp.experts.{{e}}.{name}_proj.weight": "m w" for name in ("gate", "up")}
+EXPERTS |= {BLOCK + "mlp.experts.{e}.down_proj.weight": "w m", BLOCK + "mlp.gate.weight": "e w"}
+EXPERTS |= {BLOCK + f"mlp.shared_experts.{name}_proj.weight": "s w" for name in ("gate", "up")}
+EXPERTS[BLOCK + "mlp.shared_experts.down_proj.weight"] = "w s"
+MIXTRAL = {BLOCK + f"block_sparse_moe.experts.{{e}}.{name}.weight": "f w" for name in ("w1", "w3")}
+MIXTRAL |= {BLOCK + "block_sparse_moe.experts.{e}.w2.weight": "w f", BLOCK + "block_sparse_moe.gate.weight": "e w"}
+
+
+def under(prefix: str, layout: Mapping[str, str]) -> dict[str, str]:
+    """The layout under another prefix than model.layers."""
+    return {name.replace("model.layers.", prefix): shape for name, shape in layout.items()}
+
+
+def _grok() -> dict[str, str]:
+    norms = {BLOCK + f"{name}_norm.weight": "w" for name in ("pre_attn", "post_attn", "pre_moe", "post_moe")}
+    shared = {name: shape for name, shape in LLAMA.items() if "layernorm" not in name}
+    return shared | norms | ATTENTION | MLP | MIXTRAL
+
+
+def _arctic() -> dict[str, str]:
+    residual = {BLOCK + f"residual_mlp.{name}.weight": "w w" for name in ("w1", "w2", "w3")}
+    residual[BLOCK + "residual_layernorm.weight"] = "w"
+    return LLAMA | ATTENTION | MIXTRAL | residual
+
+
+def _exaone() -> dict[str, str]:
+    block = "transformer.h.{i}."
+    attention = {block + f"attn.attention.{name}_proj.weight": f"{name} w" for name in "qkv"}
+    attention[block + "attn.attention.out_proj.weight"] = "w q"
+    mlp = {block + f"mlp.c_fc_{n}.weight": "f w" for n in "01"} | {block + "mlp.c_proj.weight": "w f"}
+    norms = {block + "ln_1.weight": "w", block + "ln_2.weight": "w", "transformer.ln_f.weight": "w"}
+    return attention | mlp | norms | {"transformer.wte.weight": "V w", "lm_head.weight": "V w"}
+
+
+def _qwen() -> dict[str, str]:
+    block = "transformer.h.{i}."
+    attention = {block + "attn.c_attn.weight": "3w w", block + "attn.c_attn.bias": "3w"}
+    attention[block + "attn.c_proj.weight"] = "w w"
+    mlp = {block + f"mlp.w{n}.weight": "half w" for n in "12"} | {block + "mlp.c_proj.weight": "w half"}
+    norms = {block + "ln_1.weight": "w", block + "ln_2.weight": "w", "transformer.ln_f.weight": "w"}
+    return attention | mlp | norms | {"transformer.wte.weight": "V w", "lm_head.weight": "V w"}
+
+
+def _orion() -> dict[str, str]:
+    biases = {name.replace("weight", "bias"): shape for name, shape in LLAMA.items() if "norm" in name}
+    return LLAMA | biases | ATTENTION | MLP
+
+
+def _bailing() -> dict[str, str]:
+    attention = {BLOCK + "attention.query_key_value.weight": "qkv w", BLOCK + "attention.dense.weight": "w q"}
+    embedding = {"model.word_embeddings.weight": "V w"}
+    return {name: x for name, x in LLAMA.items() if "embed" not in name} | embedding | attention | EXPERTS
+
+
+def _rwkv6qwen2() -> dict[str, str]:
+    at = BLOCK + "self_attn."
+    mix = {at + f"time_maa_{name}": "1 1 w" for name in "xrkvwg"}
+    mix |= {at + "time_maa_w1": "w 160", at + "time_maa_w2": "5 32 w"}
+    mix |= {at + "time_decay": "1 1 w", at + "time_decay_w1": "w 64", at + "time_decay_w2": "64 w"}
+    mix |= {at + f"{name}_proj.bias": name for name in "qkv"}
+    return LLAMA | ATTENTION | MLP | mix | {at + "gate.weight": "w w"}
+
+
+def _arwkv7() -> dict[str, str]:
+    at = BLOCK + "self_attn.time_mixer."
+    mix = {at + f"x_{name}": "1 1 w" for name in "rwkvag"} | {at + f"{name}0": "1 1 w" for name in "wav"}
+    for name, rank in {"w": 64, "a": 64, "v": 32, "g": 128}.items():
+        mix |= {at + f"{name}1": f"w {rank}", at + f"{name}2": f"{rank} w"}
+    mix |= {at + name: "1 1 w" for name in ("k_k", "k_a")} | {at + "r_k": "heads dim"}
+    mix |= {at + f"{name}.weight": "w w" for name in ("receptance", "key", "value", "output")}
+    return LLAMA | MLP | mix | {at + f"ln_x.{part}": "w" for part in ("weight", "bias")}
+
+
+def _deepseek() -> dict[str, str]:
+    return LLAMA | ATTENTION | MLP | EXPERTS
+
+
+LAYOUTS = {
+    "ArcticForCausalLM": _arctic,
+    "BailingMoeForCausalLM": _bailing,
+    "DeepseekForCausalLM": _deepseek,
+    "ExaoneForCausalLM": _exaone,
+    "GrokForCausalLM": _grok,
+    "MiniCPMForCausalLM": lambda: LLAMA | ATTENTION | MLP,
+    "OrionForCausalLM": _orion,
+    "QWenLMHeadModel": _qwen,
+    "RWKV6Qwen2ForCausalLM": _rwkv6qwen2,
+    "RwkvHybridForCausalLM": _arwkv7,
+    "XverseForCausalLM": lambda: LLAMA | ATTENTION | MLP,
+}
+
+
+def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a folder, by name."""
+    width, heads, ffn = config["hidden_size"], config["num_attention_heads"], config["intermediate_size"]
+    dim = config.get("head_dim") or config.get("head_size") or width // heads
+    kv, experts = (config.get("num_key_value_heads") or heads) * dim, config.get("num_experts", 0)
+    experts = experts or config.get("num_local_experts") or config.get("n_routed_experts") or 0
+    expert_ffn = config.get("moe_intermediate_size") or ffn
+    shared = expert_ffn * (config.get("num_shared_experts") or config.get("n_shared_experts") or 0)
+    sizes = {"V": config["vocab_size"], "w": width, "3w": 3 * width, "f": ffn, "half": ffn // 2, "q": heads * dim}
+    sizes |= {
+        "k": kv,
+        "v": kv,
+        "qkv": heads * dim + 2 * kv,
+        "e": experts,
+        "m": expert_ffn,
+        "s": shared,
+        "heads": width // dim,
+    }
+    sizes |= {"dim": dim}
+    layout, out, dense = LAYOUTS[config["architectures"][0]](), {}, config.get("first_k_dense_replace", 0)
+    for name, shape in layout.items():
+        size = tuple(sizes[part] if part in sizes else int(part) for part in shape.split())
+        for i in range(config["num_hidden_layers"] if "{i}" in name else 1):
+            if dense and ".mlp." in name and (i < dense) == bool(re.search(r"experts|\.gate\.", name)):
+                continue
+            out |= {name.format(i=i, e=e): size for e in range(experts if "{e}" in name else 1)}
+    if config.get("tie_word_embeddings"):
+        out.pop("lm_head.weight", None)
+    return out
+
+
+def converted(checkout: Path, folder: Path, out: Path) -> None:
+    """Run the converter of a checkout of llama.cpp in this process, without the vocabulary."""
+    sys.path[:0] = [str(checkout), str(checkout / "gguf-py")]
+    import convert_hf_to_gguf
+    from conversion import get_model_class
+    from conversion.base import ModelBase
+
+    hparams = ModelBase.load_hparams(folder, False)
+    model = get_model_class(hparams["architectures"][0])
+
+    def no_vocabulary(self: Any) -> None:
+        self._set_vocab_none()
+        if "vocab_size" not in str(self.gguf_writer.kv_data):
+            self.gguf_writer.add_vocab_size(hparams["vocab_size"])
+
+    model.set_vocab = no_vocabulary
+    before, sys.argv = sys.argv, ["convert", str(folder), "--outfile", str(out), "--outtype", "f32"]
+    try:
+        convert_hf_to_gguf.main()
+    finally:
+        sys.argv = before
+
+
+def logits(path: Path, ids: list[int]) -> NDArray[np.float32]:
+    """Logits (tokens, vocabulary) of `ids`, with a cache of float32."""
+    import llama_cpp
+
+    quiet = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
+    model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.n_ubatch, params.n_threads = 64, 64, 64, 2
+    params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
+    params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED  # which rounds queries and keys to half floats
+    context = llama_cpp.llama_init_from_model(model, params)
+    out = []
+    for id in ids:
+        if llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one((llama_cpp.llama_token * 1)(id), 1)):
+            raise SystemExit(f"llama.cpp cannot run {path}")
+        vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+        out.append(np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (vocab,)).copy())
+    llama_cpp.llama_free(context)
+    llama_cpp.llama_model_free(model)
+    return np.array(out)
