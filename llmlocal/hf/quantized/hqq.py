@@ -21,8 +21,10 @@ METHODS = ("hqq",)
 CODES, SCALE, ZERO, SHAPE = NEEDED = (".W_q", ".scale", ".zero", ".shape")
 NBITS, AXIS, PACKING, AS_FLOAT = SAID = (".nbits", ".axis", ".packing", ".view_as_float")
 GROUP = ".group_size"
-OTHERS = (*(".channel_wise", ".optimize", ".round_zero", ".stores_quant_config", ".encoded_state_dict"),)
-OTHERS += (".offload_meta", ".unpack_view_dtype", ".compute_dtype", ".quant_scale", ".quant_zero")
+OTHERS = (
+    *(".channel_wise", ".optimize", ".round_zero", ".stores_quant_config", ".encoded_state_dict"),
+    *(".offload_meta", ".unpack_view_dtype", ".compute_dtype", ".quant_scale", ".quant_zero"),
+)
 WIDTHS = {"8bit_u8": 8, "4bit_u8": 4, "2bit_u8": 2, "1bit_u8": 1, "3bit_32": 3}  # bits of a code by packing
 Floats = NDArray[np.float32]
 
