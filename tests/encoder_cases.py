@@ -58,6 +58,9 @@ MODERN |= {
 }
 EUROBERT = DECODER | {"model_type": "eurobert"}
 EUROBERT.pop("tie_word_embeddings")
+NEO_BERT = {"model_type": "neobert", "vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2}
+NEO_BERT |= {"num_attention_heads": 4, "intermediate_size": 64, "norm_eps": 1e-5, "hidden_act": "SwiGLU"}
+NEO_BERT |= {"max_length": 64, "rope": True, "rms_norm": True, "dim_head": 8, "pad_token_id": 0}
 GEMMA = DECODER | CASES_OF_DECODERS["gemma3"][1] | {"use_bidirectional_attention": True, "sliding_window": 12}
 GEMMA |= {"rope_scaling": None}
 NOMIC = ENCODER | {"model_type": "nomic_bert", "hidden_act": "silu"}
@@ -121,6 +124,8 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "modern-bert-masked": ("ModernBertForMaskedLM", MODERN),
     "modern-bert-classifier": ("ModernBertForSequenceClassification", MODERN | LABELS | {"classifier_pooling": "mean"}),
     "eurobert": ("EuroBertModel", EUROBERT),
+    "neo-bert": ("NeoBERTLMHead", NEO_BERT),
+    "llama-embed": ("LlamaBidirectionalModel", DECODER | {"model_type": "llama_bidirec"}),
     "gemma-embedding": ("Gemma3TextModel", GEMMA),
     "qwen3": ("Qwen3Model", DECODER | {"model_type": "qwen3", "head_dim": 16, "tie_word_embeddings": True}),
     "nomic-bert": ("NomicBertModel", NOMIC),
@@ -147,7 +152,8 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "t5encoder-gated": ("T5EncoderModel", FLAN),
     "t5encoder-umt5": ("UMT5EncoderModel", UMT5),
 }
-PUBLISHED_WITH_CODE = ("nomic-bert-moe", "jina-bert-v2", "jina-bert-v2-code")  # not in transformers
+# not in transformers
+PUBLISHED_WITH_CODE = ("nomic-bert-moe", "jina-bert-v2", "jina-bert-v2-code", "neo-bert", "llama-embed")
 # Models that answer the texts; the result are the logits before each token of ANSWER and after the last.
 ANSWERING: dict[str, tuple[str, Mapping[str, Any]]] = {
     "t5": ("T5ForConditionalGeneration", T5),

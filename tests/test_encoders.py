@@ -28,6 +28,7 @@ from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError, UsageError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.reader import GGUFFile
+from llmlocal.gguf.writer import write_gguf
 from llmlocal.hf.config import Settings
 from llmlocal.hf.folder import Folder
 from llmlocal.model_info.describe import describe
@@ -95,8 +96,8 @@ def test_a_text_means_the_same_alone_and_for_all_threads(model: tuple[str, Path]
 def test_no_setting_of_a_usual_folder_is_called_unused(model: tuple[str, Path]) -> None:
     with open_hf(model[1].parent) as source:
         assert not [note for note in source.notes if "not used" in note]
-        # llama.cpp does not load heads for words, nor biases of experts
-        assert bool(source.notes) is (result_of(model[0]) == "words" or model[0] == "nomic-bert-moe")
+        # llama.cpp does not load heads for words, nor biases of experts; neo-bert has no head for words in GGUF
+        assert bool(source.notes) is (result_of(model[0]) == "words" or model[0] in ("nomic-bert-moe", "neo-bert"))
 
 
 def test_generation_says_what_to_use(model: tuple[str, Path]) -> None:
@@ -115,6 +116,48 @@ def test_a_head_that_is_missing_is_said(case: str, head: Head, tmp_path: Path) -
     path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
     with open_gguf(path) as gguf, pytest.raises(UsageError, match="has no head"):
         Encoder(gguf, CLS, n_ctx=8, n_threads=1, head=head)
+
+
+def test_jina_reranker_1_has_a_head_of_one_layer(tmp_path: Path) -> None:
+    """As its GGUF files have it: a score between -1 and 1 of the first state."""
+    write_folder("jina-bert-v2", tmp_path)
+    path, rng = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path, np.random.default_rng(3)
+    head = {"cls.weight": rng.standard_normal((1, 32), np.float32), "cls.bias": rng.standard_normal(1, np.float32)}
+    with open_gguf(path) as gguf:
+        states = opened("jina-bert-v2", gguf)
+        firsts = np.cumsum([0, *map(len, TEXTS)])[:-1]
+        want = np.tanh(results("jina-bert-v2", states, TEXTS, TYPES)[firsts] @ head["cls.weight"].T + head["cls.bias"])
+        states.close()
+        f32 = gguf.tensors["token_embd_norm.weight"].format
+        layer = [QTensor(name, f32, x.shape, memoryview(x.tobytes())) for name, x in head.items()]
+        keys = {**gguf.metadata.raw(), "jina-bert-v2.pooling_type": 4}
+        write_gguf(tmp_path / "rank.gguf", keys, [*gguf.tensors.values(), *layer])
+    with open_gguf(tmp_path / "rank.gguf") as gguf:
+        encoder = Encoder(gguf, rank_pooling(gguf), n_ctx=40, n_threads=1, head=classifier)
+        assert nmse(encoder.run(TEXTS, types=TYPES), want) <= BOUND
+        encoder.close()
+
+
+def test_folders_of_jina_reranker_2_mean_the_xlm_roberta_with_the_same_numbers(tmp_path: Path) -> None:
+    """Queries, keys and values lie in one tensor; all others have other names only."""
+    case = "xlm-roberta-classifier"
+    write_folder(case, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    names = {"embeddings.LayerNorm": "emb_ln", "attention.output.dense": "mixer.out_proj"}
+    names |= {"attention.output.LayerNorm": "norm1", "intermediate.dense": "mlp.fc1", "output.dense": "mlp.fc2"}
+    names |= {"output.LayerNorm": "norm2", "encoder.layer.": "encoder.layers."}
+    for i in range(settings(case)["num_hidden_layers"]):
+        for part in ("weight", "bias"):
+            at = f"roberta.encoder.layer.{i}."
+            parts = [tensors.pop(f"{at}attention.self.{name}.{part}") for name in ("query", "key", "value")]
+            tensors[f"{at}mixer.Wqkv.{part}"] = np.concatenate(parts)
+    for old, new in names.items():
+        tensors = {name.replace(old, new): x for name, x in tensors.items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", "F32").path) as gguf:
+        encoder = opened(case, gguf)
+        assert nmse(results(case, encoder, TEXTS, TYPES), golden(case)[1]) <= BOUND
+        encoder.close()
 
 
 # ---- texts ---------------------------------------------------------------------------------------------------------

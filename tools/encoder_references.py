@@ -143,6 +143,78 @@ def jina_v2_shapes(s: Mapping[str, Any]) -> Shapes:
     return shapes
 
 
+def rms(w: Folder, name: str, x: torch.Tensor, eps: float) -> torch.Tensor:
+    """The RMS norm `name`."""
+    return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * w[f"{name}.weight"]
+
+
+def neo_bert(w: Folder, s: Mapping[str, Any], ids: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+    """NeoBERT: queries, keys and values of each head lie together, and neighbours of a head are rotated as a pair."""
+    eps, heads, dim = s["norm_eps"], s["num_attention_heads"], s["hidden_size"] // s["num_attention_heads"]
+    angles = torch.arange(len(ids))[:, None] * 10000.0 ** -(torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    turns = torch.polar(torch.ones_like(angles), angles)[:, None]
+    x = w["model.encoder.weight"][ids]
+    for i in range(s["num_hidden_layers"]):
+        at = f"model.transformer_encoder.{i}."
+        read = rms(w, f"{at}attention_norm", x, eps)
+        q, k, v = linear(w, f"{at}qkv", read).reshape(len(ids), heads, 3 * dim).chunk(3, -1)
+        q, k = (
+            torch.view_as_real(torch.view_as_complex(y.reshape(*y.shape[:-1], -1, 2).contiguous()) * turns).flatten(1)
+            for y in (q, k)
+        )
+        x = x + linear(w, f"{at}wo", attention(q, k, v.flatten(1), heads))
+        gate, up = linear(w, f"{at}ffn.w12", rms(w, f"{at}ffn_norm", x, eps)).chunk(2, -1)
+        x = x + linear(w, f"{at}ffn.w3", F.silu(gate) * up)
+    return rms(w, "model.layer_norm", x, eps)
+
+
+def neo_bert_shapes(s: Mapping[str, Any]) -> Shapes:
+    """Shapes of the folder's tensors."""
+    width, ffn = s["hidden_size"], -(-2 * s["intermediate_size"] // 3 // 8) * 8
+    shapes: Shapes = {"model.encoder.weight": (s["vocab_size"], width), "model.layer_norm.weight": (width,)}
+    shapes |= pair("decoder", s["vocab_size"], width)
+    for i in range(s["num_hidden_layers"]):
+        at = f"model.transformer_encoder.{i}."
+        shapes |= {f"{at}{name}.weight": (width,) for name in ("attention_norm", "ffn_norm")}
+        shapes |= {f"{at}qkv.weight": (3 * width, width), f"{at}wo.weight": (width, width)}
+        shapes |= {f"{at}ffn.w12.weight": (2 * ffn, width), f"{at}ffn.w3.weight": (width, ffn)}
+    return shapes
+
+
+def llama_both_ways(w: Folder, s: Mapping[str, Any], ids: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+    """Llama whose tokens see the whole text."""
+    eps, heads, groups, base = s["rms_norm_eps"], s["num_attention_heads"], s["num_key_value_heads"], s["rope_theta"]
+    x = w["embed_tokens.weight"][ids]
+    for i in range(s["num_hidden_layers"]):
+        at = f"layers.{i}."
+        q, k, v = (linear(w, f"{at}self_attn.{n}_proj", rms(w, f"{at}input_layernorm", x, eps)) for n in "qkv")
+        k, v = (
+            y.reshape(len(ids), groups, -1).repeat_interleave(heads // groups, 1).flatten(1)
+            for y in (rotated(k, groups, base), v)
+        )
+        x = x + linear(w, f"{at}self_attn.o_proj", attention(rotated(q, heads, base), k, v, heads))
+        read = rms(w, f"{at}post_attention_layernorm", x, eps)
+        made = F.silu(linear(w, f"{at}mlp.gate_proj", read)) * linear(w, f"{at}mlp.up_proj", read)
+        x = x + linear(w, f"{at}mlp.down_proj", made)
+    return rms(w, "norm", x, eps)
+
+
+def llama_shapes(s: Mapping[str, Any]) -> Shapes:
+    """Shapes of the folder's tensors."""
+    width, ffn, kv = s["hidden_size"], s["intermediate_size"], s["num_key_value_heads"]
+    kv = kv * width // s["num_attention_heads"]
+    shapes: Shapes = {"embed_tokens.weight": (s["vocab_size"], width), "norm.weight": (width,)}
+    for i in range(s["num_hidden_layers"]):
+        at = f"layers.{i}."
+        shapes |= {f"{at}{name}_layernorm.weight": (width,) for name in ("input", "post_attention")}
+        shapes |= {
+            f"{at}self_attn.{n}_proj.weight": (rows, width) for n, rows in zip("qkv", (width, kv, kv), strict=True)
+        }
+        shapes |= {f"{at}self_attn.o_proj.weight": (width, width), f"{at}mlp.down_proj.weight": (width, ffn)}
+        shapes |= {f"{at}mlp.{name}_proj.weight": (ffn, width) for name in ("gate", "up")}
+    return shapes
+
+
 def pair(name: str, *shape: int) -> Shapes:
     """Weight and bias of a linear layer (rows, k), or of a norm (n,)."""
     return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
@@ -152,4 +224,6 @@ def pair(name: str, *shape: int) -> Shapes:
 REFERENCES: dict[str, tuple[Callable[[Mapping[str, Any]], Shapes], Reference]] = {
     "NomicBertModel": (nomic_moe_shapes, nomic_moe),
     "JinaBertModel": (jina_v2_shapes, jina_v2),
+    "LlamaBidirectionalModel": (llama_shapes, llama_both_ways),
+    "NeoBERTLMHead": (neo_bert_shapes, neo_bert),
 }

@@ -82,7 +82,7 @@ def make_golden_by_reference(case: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         write_weights(Path(name), case, shapes)
         weights = {key: x.double() for key, x in load_file(Path(name) / "model.safetensors").items()}
-    paired = settings(case)["type_vocab_size"] > 1
+    paired = settings(case).get("type_vocab_size", 1) > 1
     texts = zip(TEXTS, TYPES if paired else [[0] * len(ids) for ids in TEXTS], strict=True)
     rows = [run(weights, settings(case), torch.tensor(ids), torch.tensor(types)) for ids, types in texts]
     keep(case, shapes, torch.cat(rows).float().numpy())

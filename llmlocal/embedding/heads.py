@@ -21,7 +21,7 @@ def projection(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int,
 
 def classifier(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
     """Scores (outputs, labels) of pooled states x. Raises UsageError for a model without such a head."""
-    if not hasattr(module, "classifier") or not w.has("cls.output.weight"):
+    if not hasattr(module, "classifier") or not (w.has("cls.output.weight") or w.has("cls.weight")):
         raise UsageError(f"{c.path} has no head that scores texts", "use a reranker, or compare vectors of embed")
     scores: Value = module.classifier(g, c, w, x)
     return scores

@@ -32,7 +32,7 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("EuroBertModel",),
+    classes=("EuroBertModel", "JinaEmbeddingsV5Model"),
     defaults={"rms_norm_eps": 1e-5, "rope_theta": 250000.0},
     keys=keys,
     steps={r"^model\.": renames("")},

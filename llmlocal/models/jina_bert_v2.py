@@ -51,6 +51,17 @@ def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
     return fused_mlp(g, h, w, x, g.geglu_erf)
 
 
+def classifier(g: Layers, c: Config, w: Weights, x: Value) -> Value:
+    """Scores (outputs, labels) of pooled states (outputs, width).
+
+    Files of Jina Reranker 1 have a single layer, `cls`, and a tanh after it, as in llama.cpp.
+    """
+    h = Hyperparameters.read(c, w)
+    if w.has("cls.output.weight"):
+        return blocks.tanh_classifier(g, h, w, x)
+    return g.tanh(g.linear(x, *w.linear("cls", 1, h.width)))
+
+
 def keys(s: Settings) -> Keys:
     """Metadata from config.json. Raises BadFileError for settings that GGUF cannot say."""
     for name, value in {"position_embedding_type": "alibi", "feed_forward_type": "geglu"}.items():
