@@ -684,6 +684,42 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "tie_word_embeddings": True,
         },
     ),
+    "jais2": (
+        "Jais2ForCausalLM",
+        {"model_type": "jais2", "layer_norm_eps": 1e-5, "rms_norm_eps": None, "hidden_act": "relu2"},
+    ),
+    "solar-open": (
+        "SolarOpenForCausalLM",
+        {"model_type": "solar_open", **SIGMOID_EXPERTS, "first_k_dense_replace": 0, "n_shared_experts": 1},
+    ),
+    "pangu-embedded": ("PanguEmbeddedForCausalLM", {"model_type": "PanguEmbedded", "bias": True}),
+    "codeshell": (
+        "CodeShellForCausalLM",
+        {
+            "model_type": "codeshell",
+            "n_embd": 32,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 64,
+            "num_query_groups": 2,
+            "layer_norm_epsilon": 1e-5,
+            "activation_function": "gelu_pytorch_tanh",
+            "position_embedding_type": "rope",
+        },
+    ),
+    "refact": (
+        "GPTRefactForCausalLM",
+        {
+            "model_type": "gpt_refact",
+            "n_embd": 32,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 64,
+            "layer_norm_epsilon": 1e-5,
+            "multi_query": True,
+            "tie_word_embeddings": False,
+        },
+    ),
     "chatglm": (
         "GlmForCausalLM",
         {"model_type": "glm", "head_dim": 16, "partial_rotary_factor": 0.5, "attention_bias": True},

@@ -65,6 +65,29 @@ def _qwen() -> dict[str, str]:
     return attention | mlp | norms | {"transformer.wte.weight": "V w", "lm_head.weight": "V w"}
 
 
+def _codeshell() -> dict[str, str]:
+    block = "transformer.h.{i}."
+    out = {"transformer.wte.weight": "V w", "lm_head.weight": "V w"}
+    linears = {"attn.c_attn": "qkv w", "attn.c_proj": "w q", "mlp.c_fc": "f w", "mlp.c_proj": "w f"}
+    linears |= {"ln_1": "w", "ln_2": "w"}
+    for name, shape in {**{block + name: shape for name, shape in linears.items()}, "transformer.ln_f": "w"}.items():
+        out |= {f"{name}.weight": shape, f"{name}.bias": shape.split()[0]}
+    return out
+
+
+def _refact() -> dict[str, str]:
+    block = "transformer.h.{i}."
+    linears = {"attn.q": "q w", "attn.kv": "2k w", "attn.c_proj": "w q", "ln_1": "w", "ln_2": "w"}
+    linears |= {"mlp.gate_up_proj": "2r w", "mlp.c_proj": "w r"}
+    out = {f"{block}{name}.weight": shape for name, shape in linears.items()}
+    return out | {"transformer.wte.weight": "V w", "lm_head.weight": "V w", "transformer.ln_f.weight": "w"}
+
+
+def _pangu() -> dict[str, str]:
+    biases = {BLOCK + f"self_attn.{name}_proj.bias": name for name in "qkv"} | {BLOCK + "self_attn.o_proj.bias": "w"}
+    return LLAMA | ATTENTION | MLP | biases
+
+
 def _orion() -> dict[str, str]:
     biases = {name.replace("weight", "bias"): shape for name, shape in LLAMA.items() if "norm" in name}
     return LLAMA | biases | ATTENTION | MLP
@@ -102,11 +125,14 @@ def _deepseek() -> dict[str, str]:
 LAYOUTS = {
     "ArcticForCausalLM": _arctic,
     "BailingMoeForCausalLM": _bailing,
+    "CodeShellForCausalLM": _codeshell,
     "DeepseekForCausalLM": _deepseek,
     "ExaoneForCausalLM": _exaone,
+    "GPTRefactForCausalLM": _refact,
     "GrokForCausalLM": _grok,
     "MiniCPMForCausalLM": lambda: LLAMA | ATTENTION | MLP,
     "OrionForCausalLM": _orion,
+    "PanguEmbeddedForCausalLM": _pangu,
     "QWenLMHeadModel": _qwen,
     "RWKV6Qwen2ForCausalLM": _rwkv6qwen2,
     "RwkvHybridForCausalLM": _arwkv7,
@@ -116,27 +142,22 @@ LAYOUTS = {
 
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors of a folder, by name."""
-    width, heads, ffn = config["hidden_size"], config["num_attention_heads"], config["intermediate_size"]
+    width, heads = config.get("hidden_size") or config["n_embd"], config.get("num_attention_heads") or config["n_head"]
+    ffn, blocks = config.get("intermediate_size") or 4 * width, config.get("num_hidden_layers") or config["n_layer"]
     dim = config.get("head_dim") or config.get("head_size") or width // heads
-    kv, experts = (config.get("num_key_value_heads") or heads) * dim, config.get("num_experts", 0)
+    groups = config.get("num_query_groups") or (1 if config.get("multi_query") else config.get("num_key_value_heads"))
+    kv, experts = (groups or heads) * dim, config.get("num_experts", 0)
     experts = experts or config.get("num_local_experts") or config.get("n_routed_experts") or 0
     expert_ffn = config.get("moe_intermediate_size") or ffn
     shared = expert_ffn * (config.get("num_shared_experts") or config.get("n_shared_experts") or 0)
     sizes = {"V": config["vocab_size"], "w": width, "3w": 3 * width, "f": ffn, "half": ffn // 2, "q": heads * dim}
-    sizes |= {
-        "k": kv,
-        "v": kv,
-        "qkv": heads * dim + 2 * kv,
-        "e": experts,
-        "m": expert_ffn,
-        "s": shared,
-        "heads": width // dim,
-    }
-    sizes |= {"dim": dim}
+    refact = -(-(8 * width // 3) // 256) * 256
+    sizes |= {"k": kv, "v": kv, "qkv": heads * dim + 2 * kv, "e": experts, "m": expert_ffn, "s": shared}
+    sizes |= {"heads": width // dim, "dim": dim, "2k": 2 * kv, "r": refact, "2r": 2 * refact}
     layout, out, dense = LAYOUTS[config["architectures"][0]](), {}, config.get("first_k_dense_replace", 0)
     for name, shape in layout.items():
         size = tuple(sizes[part] if part in sizes else int(part) for part in shape.split())
-        for i in range(config["num_hidden_layers"] if "{i}" in name else 1):
+        for i in range(blocks if "{i}" in name else 1):
             if dense and ".mlp." in name and (i < dense) == bool(re.search(r"experts|\.gate\.", name)):
                 continue
             out |= {name.format(i=i, e=e): size for e in range(experts if "{e}" in name else 1)}

@@ -33,13 +33,15 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 def keys(s: Settings) -> Keys:
-    """Metadata from config.json."""
+    """Metadata from config.json; Solar Open rotates whole heads, and all of its blocks have experts."""
+    solar = s.items("architectures")[0] == "SolarOpenForCausalLM"
+    s.rope.setdefault("partial_rotary_factor", 1.0 if solar else 0.5)
     return sparse_keys(s) | rotary_keys(s)
 
 
 CONVERSION = Conversion(
-    classes=("Glm4MoeForCausalLM",),
-    defaults=DEFAULTS | {"rms_norm_eps": 1e-5, "partial_rotary_factor": 0.5, "first_k_dense_replace": 1},
+    classes=("Glm4MoeForCausalLM", "SolarOpenForCausalLM"),
+    defaults=DEFAULTS | {"rms_norm_eps": 1e-5, "first_k_dense_replace": 1},
     tied=False,
     keys=keys,
     steps=STEPS,
