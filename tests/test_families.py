@@ -466,6 +466,26 @@ def test_folders_of_internlm2_mean_the_llama_with_the_same_numbers(tmp_path: Pat
     assert np.array_equal(*logits)
 
 
+def test_experts_of_qwen3_vl_may_lie_on_their_side(tmp_path: Path) -> None:
+    """Published folders have them (experts, inputs, outputs), transformers 5 writes (experts, outputs, inputs)."""
+    from safetensors.numpy import load_file, save_file
+
+    files = []
+    for name in ("written", "published"):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_folder("qwen3vlmoe", folder)
+        if name == "published":
+            tensors = load_file(folder / "model.safetensors")
+            turned = {key: np.ascontiguousarray(x.swapaxes(1, 2)) for key, x in tensors.items() if ".experts." in key}
+            assert len(turned) == 4
+            save_file(tensors | turned, folder / "model.safetensors")
+        with open_gguf(convert_model(folder, folder / "m.gguf", "F32").path) as gguf:
+            files.append({tensor.name: tensor.dequantize() for tensor in gguf.tensors.values()})
+    assert files[0].keys() == files[1].keys()
+    assert all(np.array_equal(x, files[1][name]) for name, x in files[0].items())
+
+
 def test_weights_of_bitnet_have_three_values(tmp_path: Path) -> None:
     """Where transformers rounds them as it reads them; a scale beside them, as some files have it, changes nothing."""
     write_folder("bitnet", tmp_path)
