@@ -24,6 +24,7 @@ from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.pages import address_of, advise_address
 from llmlocal.model_info.expert_memory import expert_memory, expert_read_rate, expert_reads, least_memory
+from llmlocal.model_info.fit import IN_SMALL_PAGES
 from llmlocal.model_info.memory import memory
 from llmlocal.model_info.memory_limit import check_memory
 from llmlocal.ops.prefetch_experts import prefetch_experts, prefetch_experts_reference
@@ -146,7 +147,7 @@ def test_fit_tells_the_speed_of_the_disk(
     monkeypatch.setattr("llmlocal.model_info.fit.expert_read_rate", lambda gguf: 1e6)
     fit = json.loads(said("show", mixture, "--ctx", "64", "--fit", "--json")[1])["fit"]
     assert fit["disk_per_token"] == pytest.approx(experts.read / 4, abs=1)
-    seconds = fit["read_per_token"] / 1e9 + fit["disk_per_token"] / 1e6
+    seconds = fit["read_per_token"] / (IN_SMALL_PAGES * 1e9) + fit["disk_per_token"] / 1e6
     assert fit["tokens_per_second"] == pytest.approx(1 / seconds)
     assert f"about {1 / seconds:.3g} tokens/s" in said("show", mixture, "--ctx", "64", "--fit")[1]
 

@@ -13,6 +13,7 @@ from .memory_limit import largest_context
 from .work import work
 
 STEP = 256  # contexts are rounded down to a multiple of this
+IN_SMALL_PAGES = 1 / 3  # of the memory bandwidth: where experts are evicted and mapped again for each token (measured)
 LONGEST = 1 << 20  # the limit where the file does not state a trained context
 
 
@@ -49,8 +50,10 @@ class Fit:
         """
         if not self.bandwidth or not self.read_per_token or (self.disk_per_token and not self.disk_rate):
             return None
-        from_disk = self.disk_per_token / self.disk_rate if self.disk_rate else 0.0
-        return 1 / (self.read_per_token / self.bandwidth + from_disk)
+        if not self.disk_rate:
+            return self.bandwidth / self.read_per_token
+        seconds = self.read_per_token / (IN_SMALL_PAGES * self.bandwidth) + self.disk_per_token / self.disk_rate
+        return 1 / seconds
 
 
 def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
