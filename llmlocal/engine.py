@@ -57,6 +57,7 @@ class Engine:
         observer: MatmulObserver | None = None,
         copy_weights: bool = False,
         low_rank: LowRank | None = None,
+        prefetch_bytes: int = 0,
     ) -> None:
         """Check the model and record its program, which `load` makes ready to run; see `open` for the arguments.
 
@@ -78,7 +79,7 @@ class Engine:
         self._copy = WeightCopy(gguf.tensors.values()) if copy_weights else None
         self._states = StateCache(n_seqs, ubatch)
         place = self._copy.place if self._copy else lambda weight: weight
-        self._layers = Layers(graph, self._cache, place, self._states, low_rank)
+        self._layers = Layers(graph, self._cache, place, self._states, low_rank, prefetch_bytes)
         logits = build(self._layers, config, self.weights, self.n_vocab)
         self._source: SourceEncoder | None = None
         if models.kind(model) == models.ENCODER_DECODER:
@@ -113,6 +114,7 @@ class Engine:
         observer: MatmulObserver | None = None,
         copy_weights: bool = False,
         low_rank: LowRank | None = None,
+        prefetch_bytes: int = 0,
         load: bool = True,
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
@@ -121,9 +123,10 @@ class Engine:
         `default_context`; `n_threads` to the number of physical cores. `ubatch`: tokens of one run at most;
         `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32; `observer` is called before each matrix
         product is recorded; `copy_weights` copies matrices into memory of their own, in large pages and laid out for
-        decode (experts stay mapped); `low_rank` are changes of matrices, used up by one engine. `load=False` leaves
-        copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a wrong or unsupported
-        one, UsageError for options that the model does not support.
+        decode (experts stay mapped); `low_rank` are changes of matrices, used up by one engine. `prefetch_bytes`: for a
+        mixture larger than memory, how many bytes of chosen experts are asked of the disk at once, 0 for none.
+        `load=False` leaves copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a
+        wrong or unsupported one, UsageError for options that the model does not support.
         """
         gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
         try:
@@ -131,7 +134,7 @@ class Engine:
             ubatch = min(ubatch, n_ctx * n_seqs)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
             sizes = n_ctx, threads, n_seqs, ubatch, max_outputs
-            engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank)
+            engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank, prefetch_bytes)
             engine._owns_file = gguf is not file
             if load:
                 engine.load()
@@ -151,7 +154,8 @@ class Engine:
     def load(self) -> None:
         """Compile or load the kernels, copy the weights where that was asked for, and start the threads."""
         prepare(self._kernels(), self.n_threads)
-        self.gguf.prefer_large_pages(again=self._copy is None)
+        if not self._layers.prefetch_bytes:  # large pages would bring unchosen neighbours, too
+            self.gguf.prefer_large_pages(again=self._copy is None)
         self._program = self._graph.finish()
         if self._source:
             self._source.finish()

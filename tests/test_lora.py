@@ -22,7 +22,7 @@ from llmlocal.gguf import open_gguf, write_gguf
 from llmlocal.layers import Layers
 from llmlocal.layers.low_rank import Change, LowRank
 from llmlocal.lora.run_time import changes
-from llmlocal.ops.low_rank_add import low_rank_add, low_rank_add_reference, tiled
+from llmlocal.ops.low_rank_add import TILE, low_rank_add, low_rank_add_reference, tiled
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
@@ -37,21 +37,31 @@ Floats = NDArray[np.float32]
 Adapters = Sequence[tuple[Path, float]]
 
 
-@pytest.mark.parametrize("half", [True, False], ids=["f16", "f32"])
+@pytest.mark.parametrize("floats", [False, True], ids=["i8", "f32"])
 @pytest.mark.parametrize("rows", [1, 13, 64, 200])
-def test_kernel(rows: int, half: bool) -> None:
+def test_kernel(rows: int, floats: bool) -> None:
     """Against its reference: columns of t between others, tails, several threads, a token alone or in a batch."""
     rng, results = np.random.default_rng(rows), []
-    b = rng.normal(size=(rows, 5)).astype(np.float16 if half else np.float32)
+    b = rng.normal(size=(rows, 5)).astype(np.float32)
+    packed = tiled(b, floats=floats)
+    exact = b if floats else unpacked(packed, rows)
+    assert nmse(exact, b) <= (0 if floats else 1e-4)
     all_t, all_y = (rng.normal(size=(9, width)).astype(np.float32) for width in (20, rows))
     for tokens, threads in ((1, 1), (1, 3), (2, 1), (9, 1), (9, 3)):
         t, y = all_t[:tokens].copy(), all_y[:tokens].copy()
         places = {"t_row": 20, "first": 3, "rank": 5, "rows": rows}
-        run(low_rank_add(half=half), threads=threads, tokens=number(tokens), t=t, b=tiled(b), y=y, **places)
-        want = low_rank_add_reference(*(x.astype(np.float64) for x in (t[:, 3:8], b, all_y[:tokens])))
+        run(low_rank_add(floats=floats), threads=threads, tokens=number(tokens), t=t, b=packed, y=y, **places)
+        want = low_rank_add_reference(*(x.astype(np.float64) for x in (t[:, 3:8], exact, all_y[:tokens])))
         assert nmse(y, want) <= 1e-13
         results.append(y[0].tobytes())
     assert len(set(results)) == 1
+
+
+def unpacked(packed: NDArray[np.uint8], rows: int) -> NDArray[np.float64]:
+    """B (rows, rank) of tiles of int8 with their scales."""
+    quants, scales = packed[:, :, :TILE].view(np.int8), np.ascontiguousarray(packed[:, :, TILE:]).view(np.float32)
+    wide: NDArray[np.float64] = quants.astype(np.float64) * scales
+    return wide.swapaxes(1, 2).reshape(-1, packed.shape[1])[:rows]
 
 
 @pytest.mark.parametrize("tokens", [1, 11])

@@ -27,7 +27,7 @@ from llmlocal.generation.session import Session
 from llmlocal.gguf import TensorInfo, ValueType, open_gguf
 from llmlocal.gguf.writer import GGUFWriter
 from llmlocal.lora import adapter as adapters
-from llmlocal.model_info import memory_limit
+from llmlocal.model_info.memory import memory
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quantize.convert import convert_model
 from llmlocal.serving.settings import Settings
@@ -260,7 +260,7 @@ def test_show(llama: Path, said: Said) -> None:
 def test_memory_counts_them(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that just fits does not with an adapter."""
     with Session.open(llama / "f32.gguf", n_ctx=16) as session:
-        needed = memory_limit.memory(session.gguf.metadata, session.tensors, 16).total
+        needed = memory(session.gguf.metadata, session.tensors, 16).total
     monkeypatch.setattr("llmlocal.generation.session.free_memory", lambda: needed)
     with Session.open(llama / "f32.gguf", n_ctx=16, n_threads=1) as session:
         assert session.engine.length() == 0

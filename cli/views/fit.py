@@ -25,7 +25,7 @@ def measure_fit(gguf: GGUFFile, n_ctx: int) -> Fit:
 def fit_sheet(fit: Fit) -> Iterator[tuple[str, str]]:
     """Label and text of each line."""
     need, total, free = fit.need, format_bytes(fit.total_memory), format_bytes(fit.free_memory)
-    verdict = "yes" if fit.fits else "no"
+    verdict = "in part" if fit.fits_in_part else "yes" if fit.fits else "no"
     yield (
         "fits",
         f"{verdict}: needs {format_bytes(need.total)} at a context of {need.n_ctx:,}; "
@@ -38,10 +38,21 @@ def fit_sheet(fit: Fit) -> Iterator[tuple[str, str]]:
         "largest context",
         f"{fit.largest:,} tokens{known}" if fit.largest else "none: the weights alone do not fit",
     )
-    if fit.tokens_per_second and fit.bandwidth:
+    if fit.disk_per_token:
+        yield from _from_disk(fit)
+    elif fit.tokens_per_second and fit.bandwidth:
         bandwidth = format_bytes(round(fit.bandwidth))
         reads = f"{format_bytes(fit.read_per_token)} read per token, memory bandwidth {bandwidth}/s"
         yield "speed", f"at most {fit.tokens_per_second:.3g} tokens/s: {reads}"
+
+
+def _from_disk(fit: Fit) -> Iterator[tuple[str, str]]:
+    """How fast a mixture is whose experts are read from the disk."""
+    reads = f"{format_bytes(fit.disk_per_token)} of {format_bytes(fit.read_per_token)} per token"
+    yield "from the disk", f"{reads}: experts that do not fit into memory, if all are chosen equally often"
+    if fit.tokens_per_second and fit.disk_rate:
+        rate = f"the disk gives experts at {format_bytes(round(fit.disk_rate))}/s"
+        yield "speed", f"about {fit.tokens_per_second:.3g} tokens/s: {rate}"
 
 
 def fit_record(fit: Fit) -> dict[str, Any]:

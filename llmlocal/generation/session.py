@@ -18,6 +18,7 @@ from ..errors import NotFoundError, PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..lora.describe import is_adapter
 from ..model_info.arch_value import arch_value
+from ..model_info.expert_memory import expert_reads
 from ..model_info.machine import free_memory
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
@@ -63,7 +64,7 @@ class Session:
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
         self.kv_type, self.speculate = "f16", "off"
         self.draft: DraftModel | None = None
-        self.notes: list[str] = []  # for the user: why there is no draft
+        self.notes: list[str] = []  # for the user: why there is no draft, and what is read from the disk
         self._record = record
         self._recorded: Engine | None = None  # until it is loaded
         self._engine: Engine | None = None
@@ -112,6 +113,7 @@ class Session:
                 if not force:
                     session.check_memory(n_seqs, free)
                 left = free - session.draft_memory
+                reads = expert_reads(gguf.metadata, tensors, n_ctx, kv_type, left, n_seqs)
                 copied = copies_weights(weights, gguf.metadata, tensors, n_ctx, kv_type, left, n_seqs)
                 engine = Engine.open(
                     gguf,  # not its name, which may be another file's by now
@@ -122,6 +124,7 @@ class Session:
                     kv_type=kv_type,
                     copy_weights=copied,
                     low_rank=(changed.pop() if changed else _changes(gguf, lora)) if lora else None,
+                    prefetch_bytes=reads.prefetch_bytes,
                     load=False,
                 )
                 if session.draft:
@@ -132,6 +135,8 @@ class Session:
             session = cls(gguf, tokenizer, n_ctx, record)
             session.lora, session.lora_digest, session.tensors = tuple(lora), digest, tensors
             session.kv_type, session.speculate = kv_type, speculate
+            if note := expert_reads(gguf.metadata, tensors, n_ctx, kv_type, n_seqs=n_seqs).note:
+                session.notes.append(note)
             if draft is not None and speculate in ("auto", "draft"):
                 session._open_draft(draft)
         except BaseException:

@@ -6,6 +6,7 @@ file was read through a mapping that asked for it, and small where it has just b
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import re
@@ -21,7 +22,17 @@ RANGE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
 WORTHWHILE = 64 << 20  # bytes of a file
 PROBE, PIECE = 4 << 20, 32 << 20  # bytes that are read again to see large pages, and to see how fast; multiples of one
 FAST = 1e9  # bytes/s of a disk that is read again unasked
+ADVICE: int = getattr(mmap, "MADV_WILLNEED", 0)  # to read pages of a mapping that will be needed soon
 LARGE = ("AnonHugePages:", "FilePmdMapped:", "ShmemPmdMapped:")
+
+
+def advise_address() -> int:
+    """Address of the system's function that takes advice on memory, madvise; 0 where there is none."""
+    try:
+        function = ctypes.CDLL(None).madvise
+    except (AttributeError, OSError, TypeError):  # Windows
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def address_of(map: mmap.mmap) -> int:

@@ -23,7 +23,7 @@ from ..text import escaped, shown
 from . import limits, split
 from .header_cursor import HeaderCursor, ShortHeaderError
 from .layout import FETCH_AGAIN, Record, check_version, place, supported_format
-from .pages import drop_pages, prefer_large_pages
+from .pages import address_of, drop_pages, prefer_large_pages
 from .values import (
     ALIGNMENT_KEY,
     DEFAULT_ALIGNMENT,
@@ -138,6 +138,14 @@ class GGUFFile:
     def mappings(self) -> list[mmap.mmap]:
         """The mappings of the file and of the other parts of a split model."""
         return [file._map for file in (self, *self._parts)]
+
+    def place_of(self, tensor: QTensor) -> tuple[Path, int]:
+        """The file that holds a tensor, perhaps another part of a split model, and the tensor's first byte there."""
+        for file in (self, *self._parts):
+            first = tensor.address - address_of(file._map)
+            if 0 <= first < len(file._view):
+                return file.path, first
+        raise ValueError(f"{tensor.name} is not in this file")
 
     def prefer_large_pages(self, *, again: bool) -> None:
         """Ask for large pages, which make reading all weights faster and reading a few bytes slower.

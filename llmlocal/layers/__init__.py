@@ -89,13 +89,15 @@ class Layers:
         place: Callable[[QTensor], QTensor] = lambda weight: weight,
         states: StateCache | None = None,
         low_rank: LowRank | None = None,
+        prefetch_bytes: int = 0,
     ) -> None:
         """`place` gives the tensor that a linear layer reads: the values of the file's, perhaps in another layout.
 
-        `low_rank` are changes that linear layers and the token embedding add.
+        `low_rank` are changes that linear layers and the token embedding add. `prefetch_bytes` of chosen experts, at
+        most, are asked for before they are multiplied: for files larger than memory.
         """
         self.graph, self.cache, self.place = graph, cache, place
-        self.low_rank = low_rank or LowRank({}, {})
+        self.low_rank, self.prefetch_bytes = low_rank or LowRank({}, {}), prefetch_bytes
         self.causal = True
         self.states = states or StateCache(cache.n_seqs, graph.batch.ubatch)
         self.tables: list[Table] = []

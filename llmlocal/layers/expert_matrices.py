@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ops.prefetch_experts import STACK
 from ..quant.format import Format
 from ..quant.tensor import QTensor
 
@@ -40,6 +41,12 @@ class ExpertMatrices:
         addresses = np.array([tensor.address for tensor in tensors], np.int64)
         return cls(tuple(t.name for t in tensors), tensors[0].format, (len(tensors), rows, k), addresses)
 
+    @property
+    def matrix_bytes(self) -> int:
+        """Bytes of the matrix of one expert."""
+        _, rows, k = self.shape
+        return rows * self.format.row_bytes(k)
+
     def part(self, first: int, last: int) -> ExpertMatrices:
         """Rows first .. last - 1 of each matrix."""
         count, _, k = self.shape
@@ -53,3 +60,22 @@ class ExpertLinear(NamedTuple):
     weights: ExpertMatrices
     biases: QTensor | None = None
     scales: QTensor | None = None
+
+
+class StackTable:
+    """The stacks that experts chosen by one router multiply with, as `ops.prefetch_experts` reads them.
+
+    The router comes before they are known: `add` each when its product is recorded.
+    """
+
+    MOST = 8
+
+    def __init__(self) -> None:
+        self.memory = np.zeros(1 + STACK // 8 * self.MOST, np.int64)
+
+    def add(self, matrices: ExpertMatrices) -> None:
+        """One more stack; those after the first `MOST` are left out."""
+        n = int(self.memory[0])
+        if n < self.MOST:
+            self.memory[1 + 2 * n : 3 + 2 * n] = matrices.addresses.ctypes.data, matrices.matrix_bytes
+            self.memory[0] = n + 1

@@ -1,7 +1,8 @@
 """Low-rank changes of matrices (LoRA): y = W x + B (A x), with W left where and as it is.
 
-Hu et al. 2021, arXiv 2106.09685. Beside products of integers A is Q8_0, which reads the same input as W, and B float16;
-of each rank A is scaled, and B by the inverse, so that both keep their precision. Beside others both are float32.
+Hu et al. 2021, arXiv 2106.09685. Beside products of integers A is Q8_0, which reads the same input as W, and B is int8
+with a scale for every 32 rows of a rank; A is scaled, and B by the inverse, so that A keeps its precision. Beside
+others both are float32.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from ..runtime.graph import Graph, Value
 from ..text import shown
 
 SIZE = 1 / 16  # largest number of a row of A: its blocks of Q8_0 have scales that float16 holds
-LARGEST = 32768.0  # of a column of B, in float16
 MERGE = "merge it into the model's weights: llmlocal convert SRC OUT --lora ADAPTER"
 Floats = NDArray[np.float32]
 
@@ -72,7 +72,8 @@ class _Share(NamedTuple):
     t: Value
     first: int
     rank: int
-    b: NDArray[Any]  # float16 or float32
+    b: Floats
+    floats: bool  # B stays float32
 
 
 class LowRank:
@@ -81,7 +82,7 @@ class LowRank:
     def __init__(self, changes: Mapping[str, Change], tensors: Mapping[str, QTensor]) -> None:
         """`tensors` of the model, of which the changed ones have the shapes of their changes."""
         self._changes, self._tensors = dict(changes), tensors
-        self._packed: dict[str, tuple[Floats, NDArray[Any]]] = {}
+        self._packed: dict[str, tuple[Floats, Floats]] = {}
         digest = blake2b(digest_size=16)
         for name, change in sorted(changes.items()):
             digest.update(f"{name}{change.b.shape}{change.a.shape}".encode())
@@ -112,7 +113,10 @@ class LowRank:
             first = dict(zip(factors, starts, strict=False))
             rows = np.concatenate([a for a, _ in factors.values()])
             t = _product(layers, x, fmt, rows, barrier=n == len(formats))
-            shares += [_Share(outs[i], t, first[w.name], len(factors[w.name][0]), self._columns(w)) for i, w in same]
+            shares += [
+                _Share(outs[i], t, first[w.name], len(factors[w.name][0]), self._columns(w), fmt is BY_NAME["F32"])
+                for i, w in same
+            ]
         for n, share in enumerate(shares, 1):
             _add(layers, share, barrier=n == len(shares))
 
@@ -127,7 +131,7 @@ class LowRank:
         own = np.ascontiguousarray(change.b)
         layers.keep(own)
         rows = QTensor(table.name, BY_NAME["F32"], own.shape, own.reshape(-1).view(np.uint8).data)
-        _add(layers, _Share(x, layers.table_rows(rows), 0, rows.k, change.a.T))
+        _add(layers, _Share(x, layers.table_rows(rows), 0, rows.k, change.a.T, floats=True))
         return layers.overwritten(x)
 
     def finish(self) -> None:
@@ -138,12 +142,12 @@ class LowRank:
                 raise BadFileError(f"{change.where}: {what}: that is not supported", MERGE)
         self._changes, self._packed = {}, {}
 
-    def _factors(self, weight: QTensor) -> tuple[Floats, NDArray[Any]]:
+    def _factors(self, weight: QTensor) -> tuple[Floats, Floats]:
         if weight.name not in self._packed:
-            self._packed[weight.name] = _packed(self._changes[weight.name], half=not float_activations(weight.format))
+            self._packed[weight.name] = _packed(self._changes[weight.name], scaled=not float_activations(weight.format))
         return self._packed[weight.name]
 
-    def _columns(self, weight: QTensor) -> NDArray[Any]:
+    def _columns(self, weight: QTensor) -> Floats:
         """B (rows, rank) for the rows of `weight`, which may be a part of the file's tensor."""
         first = (weight.address - self._tensors[weight.name].address) // weight.format.row_bytes(weight.k)
         rows = slice(first, first + weight.rows)
@@ -151,16 +155,13 @@ class LowRank:
         return self._factors(weight)[1][rows]
 
 
-def _packed(change: Change, *, half: bool) -> tuple[Floats, NDArray[Any]]:
-    """A (rank, k) as float32 and B (rows, rank) as float32, or `half` as float16 with every rank of A scaled."""
-    if not half:
+def _packed(change: Change, *, scaled: bool) -> tuple[Floats, Floats]:
+    """A (rank, k) and B (rows, rank); `scaled`: the largest number of every rank of A is SIZE, B has the rest."""
+    if not scaled:
         return change.a, change.b
     largest = np.abs(change.a).max(axis=1, initial=0).astype(np.float64)
-    product = largest * np.abs(change.b).max(axis=0, initial=0)
-    size = np.maximum(SIZE, product / LARGEST)
-    factors = np.divide(largest, size, out=np.ones_like(largest), where=largest > 0)
-    a = (change.a / factors[:, None]).astype(np.float32)
-    return a, (change.b * factors).astype(np.float16)
+    factors = np.where(largest > 0, largest / SIZE, 1.0)
+    return (change.a / factors[:, None]).astype(np.float32), (change.b * factors).astype(np.float32)
 
 
 def _format_beside(fmt: type[Format]) -> type[Format]:
@@ -191,14 +192,14 @@ def _product(layers: Recorder, x: Value, fmt: type[Format], a: Floats, *, barrie
 
 def _add(layers: Recorder, share: _Share, *, barrier: bool = True) -> None:
     layers.graph.add(
-        low_rank_add(half=share.b.dtype == np.float16),
+        low_rank_add(floats=share.floats),
         barrier=barrier,
         tokens=layers.graph.rows_of(share.y),
         t=share.t,
         t_row=share.t.width,
         first=share.first,
         rank=share.rank,
-        b=layers.keep(tiled(share.b)),
+        b=layers.keep(tiled(share.b, floats=share.floats)),
         y=share.y,
         rows=share.y.width,
     )

@@ -6,17 +6,20 @@ each token.
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..gguf.pages import ADVICE, advise_address
 from ..ops.activations import sigmoid
 from ..ops.combine_experts import combine_experts
 from ..ops.elementwise import scale_rows
 from ..ops.expert_bias import add_expert_bias
 from ..ops.expert_scale import scale_by_expert
 from ..ops.gather_rows import gather_rows
+from ..ops.prefetch_experts import prefetch_experts
 from ..ops.sigmoid_router import sigmoid_router
 from ..ops.softmax_router import softmax_router
 from ..ops.sort_by_expert import groups_bytes, sort_by_expert
@@ -30,12 +33,15 @@ from ..quant.kernels.q8_activations import q8_bytes
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers
-from .expert_matrices import ExpertLinear, ExpertMatrices
+from .expert_matrices import ExpertLinear, ExpertMatrices, StackTable
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Which experts process which tokens, as `ops.sort_by_expert` writes it; `weights` are (tokens, used) float32."""
+    """Which experts process which tokens, as `ops.sort_by_expert` writes it; `weights` are (tokens, used) float32.
+
+    `stacks` are the matrices of the experts, which are prefetched if they are in a file larger than memory.
+    """
 
     used: int
     weights: Value
@@ -43,6 +49,7 @@ class Routing:
     token_of: Value
     expert_of: Value
     pair_of: Value
+    stacks: StackTable
 
 
 def route(layers: Layers, scores: Value, used: int, *, normalize_weights: bool, factor: float) -> Routing:
@@ -85,7 +92,25 @@ def _routing(layers: Layers, router: Kernel, scores: Value, used: int, rule: dic
     g.add(router, scores=scores, weights=weights, **rule, **shared)
     groups = Value(1, groups_bytes(experts))
     g.add(sort_by_expert, groups=groups, token_of=token_of, expert_of=expert_of, pair_of=pair_of, **shared)
-    return Routing(used, weights, groups, token_of, expert_of, pair_of)
+    return Routing(used, weights, groups, token_of, expert_of, pair_of, _prefetched(layers, groups, experts))
+
+
+def _prefetched(layers: Layers, groups: Value, experts: int) -> StackTable:
+    """A table of stacks, of which the matrices of `groups` are prefetched if the layers do so."""
+    stacks = StackTable()
+    if layers.prefetch_bytes and advise_address():
+        layers.graph.add(
+            prefetch_experts,
+            barrier=False,
+            groups=groups,
+            stacks=layers.keep(stacks.memory),
+            experts=experts,
+            advise=advise_address(),
+            advice=ADVICE,
+            page=mmap.PAGESIZE,
+            most=layers.prefetch_bytes,
+        )
+    return stacks
 
 
 def expert_linears(layers: Layers, x: Value, r: Routing, *stacks: ExpertLinear) -> list[Value]:
@@ -121,6 +146,8 @@ def grouped_linear(layers: Layers, x: Value, groups: Value, per_token: int, matr
 
 
 def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLinear, ...]) -> list[Value]:
+    for stack in stacks:
+        r.stacks.add(stack.weights)
     g, outs = layers.graph, _products(layers, xs, r.groups, r.used, [stack.weights for stack in stacks])
     for (weights, biases, scales), out in zip(stacks, outs, strict=True):
         shared: dict[str, Any] = {"pairs": g.batch.tokens_times(r.used), "x": out, "width": weights.shape[1]}

@@ -17,6 +17,7 @@ import numpy as np
 from ..engine import Engine
 from ..errors import UsageError
 from ..gguf import open_gguf
+from ..model_info.expert_memory import expert_reads
 from ..model_info.weight_memory import copies_weights
 from ..model_info.work import Work, work
 from ..quant.jit.cpu import physical_cores, usable_cpus
@@ -101,14 +102,20 @@ def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | Non
 
     All files are opened before the first test, so that a wrong name is reported at once.
     """
-    copied = {}
+    copied, read = {}, {}
     for path in models:
         with open_gguf(path) as gguf:
             copied[path] = copies_weights(plan.weights, gguf.metadata, gguf.tensors, plan.n_ctx, plan.kv_type)
+            read[path] = expert_reads(gguf.metadata, gguf.tensors, plan.n_ctx, plan.kv_type)
     for path in models:
         for threads in n_threads:
             engine = Engine.open(
-                path, n_ctx=plan.n_ctx, n_threads=threads, kv_type=plan.kv_type, copy_weights=copied[path]
+                path,
+                n_ctx=plan.n_ctx,
+                n_threads=threads,
+                kv_type=plan.kv_type,
+                copy_weights=copied[path],
+                prefetch_bytes=read[path].prefetch_bytes,
             )
             try:
                 yield from measure(engine, path, plan)

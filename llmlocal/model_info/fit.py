@@ -1,4 +1,4 @@
-"""Whether a model fits this machine, the largest context, and an upper bound of its speed."""
+"""Whether a model fits this machine, the largest context, and how fast it can be."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from ..gguf import GGUFFile
 from .arch_value import arch_value
+from .expert_memory import expert_memory, expert_read_rate, least_memory
 from .machine import free_memory, total_memory
 from .memory import Memory, memory
 from .memory_limit import largest_context
 from .work import work
 
 STEP = 256  # contexts are rounded down to a multiple of this
+IN_SMALL_PAGES = 1 / 3  # of the memory bandwidth: where experts are evicted and mapped again for each token (measured)
 LONGEST = 1 << 20  # the limit where the file does not state a trained context
 
 
@@ -20,7 +22,9 @@ class Fit:
     """`need` for the requested context; `largest` context in tokens that fits the machine's memory, 0 for none.
 
     Memory is in bytes. `read_per_token`: bytes of weights that decoding one token reads; `bandwidth`: memory bandwidth
-    in bytes per second, None where it was not measured.
+    in bytes per second, None where it was not measured. `fits_in_part`: whether a mixture of experts can be run of
+    which not all fit into the free memory; `disk_per_token`: bytes of experts that a token uses and that are missing;
+    `disk_rate`: bytes per second in which the disk gives them, None where it was not measured.
     """
 
     need: Memory
@@ -30,6 +34,9 @@ class Fit:
     trained: int | None
     read_per_token: int
     bandwidth: float | None
+    fits_in_part: bool = False
+    disk_per_token: int = 0
+    disk_rate: float | None = None
 
     @property
     def fits(self) -> bool:
@@ -37,19 +44,37 @@ class Fit:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Upper bound of decode speed: memory bandwidth over bytes read per token."""
-        return self.bandwidth / self.read_per_token if self.bandwidth and self.read_per_token else None
+        """Upper bound of decode speed, memory bandwidth over bytes read per token, where no experts come from the disk.
+
+        Where they do, their time is added, and this is what to expect; None without a rate of the disk.
+        """
+        if not self.bandwidth or not self.read_per_token or (self.disk_per_token and not self.disk_rate):
+            return None
+        if not self.disk_rate:
+            return self.bandwidth / self.read_per_token
+        seconds = self.read_per_token / (IN_SMALL_PAGES * self.bandwidth) + self.disk_per_token / self.disk_rate
+        return 1 / seconds
 
 
 def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
-    """Compare the memory that an open model needs for `n_ctx` tokens with this machine's."""
+    """Compare the memory that an open model needs for `n_ctx` tokens with this machine's.
+
+    For a mixture of experts larger than the free memory the disk is measured, which takes some seconds.
+    """
     total, trained = total_memory(), arch_value(gguf.metadata, "context_length")
+    need, free = memory(gguf.metadata, gguf.tensors, n_ctx), free_memory()
+    experts = expert_memory(gguf.metadata, gguf.tensors, need.total, free)
+    from_disk = round(experts.missing * experts.read) if experts else 0
+    least = least_memory(gguf.metadata, gguf.tensors, n_ctx).total
     return Fit(
-        need=memory(gguf.metadata, gguf.tensors, n_ctx),
+        need=need,
         total_memory=total,
-        free_memory=free_memory(),
+        free_memory=free,
         largest=largest_context(gguf.metadata, gguf.tensors, trained or LONGEST, total) // STEP * STEP,
         trained=trained,
         read_per_token=round(work(gguf.tensors, gguf.metadata).nbytes),
         bandwidth=bandwidth,
+        fits_in_part=from_disk > 0 and least <= free,
+        disk_per_token=from_disk,
+        disk_rate=expert_read_rate(gguf) if from_disk else None,
     )

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ResourceError
 from ..text import format_bytes
 from .arch_value import arch_value
+from .expert_memory import least_memory
 from .machine import free_memory
-from .memory import Memory, Sized, memory
+from .memory import Memory
 from .text_memory import text_memory
+
+if TYPE_CHECKING:
+    from ..runtime.weight_copy import Shaped
 
 Estimate = Callable[[int], Memory]  # of the tokens of a context
 
 
 def check_memory(
     metadata: Mapping[str, Any],
-    tensors: Mapping[str, Sized],
+    tensors: Mapping[str, Shaped],
     n_ctx: int,
     kv_type: str = "f16",
     free: int | None = None,
@@ -26,16 +30,17 @@ def check_memory(
 ) -> None:
     """Raises ResourceError, naming a context that fits, where `n_ctx` tokens need more than `free` bytes.
 
-    They are those of each of `n_seqs` sequences. `draft`: bytes that a draft takes besides.
+    They are those of each of `n_seqs` sequences. `draft`: bytes that a draft takes besides. Of a mixture of experts
+    those that a token uses must fit: the others are read from the disk when they are chosen.
     """
     if (arch_value(metadata, "block_count") or 0) > len(tensors):
         return  # invalid metadata, which the engine reports
     free = max((free_memory() if free is None else free) - draft, 0)
     what = f"a context of {n_ctx} tokens takes" if n_seqs == 1 else f"{n_seqs} contexts of {n_ctx} tokens take"
-    _check(lambda n: memory(metadata, tensors, n, kv_type, n_seqs), n_ctx, free, what, draft)
+    _check(lambda n: least_memory(metadata, tensors, n, kv_type, n_seqs), n_ctx, free, what, draft)
 
 
-def check_text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, Sized], n_ctx: int) -> None:
+def check_text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, Shaped], n_ctx: int) -> None:
     """As `check_memory` for a model that reads whole texts of at most `n_ctx` tokens."""
     if (arch_value(metadata, "block_count") or 0) <= len(tensors):
         what = f"reading texts of {n_ctx} tokens takes"
@@ -58,7 +63,7 @@ def _check(estimate: Estimate, n_ctx: int, free: int, what: str, draft: int = 0)
 
 def largest_context(
     metadata: Mapping[str, Any],
-    tensors: Mapping[str, Sized],
+    tensors: Mapping[str, Shaped],
     n_ctx: int,
     free: int,
     kv_type: str = "f16",
@@ -66,9 +71,9 @@ def largest_context(
 ) -> int:
     """The largest context up to `n_ctx` tokens, of each of `n_seqs` sequences, that fits into `free` bytes.
 
-    0 for none.
+    0 for none. Of experts only those that a token uses need to fit.
     """
-    return _largest(lambda n: memory(metadata, tensors, n, kv_type, n_seqs), n_ctx, free)
+    return _largest(lambda n: least_memory(metadata, tensors, n, kv_type, n_seqs), n_ctx, free)
 
 
 def _largest(estimate: Estimate, n_ctx: int, free: int) -> int:

@@ -25,8 +25,8 @@ class Work:
 
 def work(tensors: Mapping[str, QTensor], metadata: Mapping[str, Any]) -> Work:
     """The cost of a token: one row of an untied embedding, and only the experts that it uses."""
-    chosen = (arch_value(metadata, "expert_used_count") or 1) / (arch_value(metadata, "expert_count") or 1)
-    share = {name: min(chosen, 1.0) if EXPERTS.search(name) else 1.0 for name in tensors}
+    chosen = chosen_share(metadata)
+    share = {name: chosen if EXPERTS.search(name) else 1.0 for name in tensors}
     if OUTPUT in tensors and EMBEDDING in tensors:
         share[EMBEDDING] = 1 / tensors[EMBEDDING].rows
     # Prefill computes the logits of the last token only.
@@ -35,3 +35,8 @@ def work(tensors: Mapping[str, QTensor], metadata: Mapping[str, Any]) -> Work:
     floats = sum(counts[t.name] for t in inner if t.format.activations != "q8")
     total = sum(counts.values())
     return Work(sum(share[name] * t.nbytes for name, t in tensors.items()), total, floats > total / 2)
+
+
+def chosen_share(metadata: Mapping[str, Any]) -> float:
+    """Share (0..1) of its experts that a token uses."""
+    return min((arch_value(metadata, "expert_used_count") or 1) / (arch_value(metadata, "expert_count") or 1), 1.0)
