@@ -73,6 +73,21 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return case, write_converted(case, tmp_path_factory.mktemp(case))
 
 
+# Of each block a case, and what was built last: in the others the checks of keys and tensors find the same words.
+THOROUGH = (
+    *("afmoe", "bitnet", "command-r-plus", "dbrx", "deepseek2-lite", "falcon", "gemma2-short-window", "gemma3n"),
+    *("gemma4-experts", "glm4moe", "gpt-oss", "gpt2", "granitehybrid", "grok", "jamba", "kimi-linear", "lfm2moe"),
+    *("llama", "mamba2", "minicpm3", "mpt", "nemotron_h", "phi3", "qwen35", "rwkv7", "stablelm"),
+)
+
+
+@pytest.fixture(scope="module", params=[c if c in THOROUGH else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
+def checked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A model whose keys and tensors are looked at one by one."""
+    case = request.param
+    return case, write_converted(case, tmp_path_factory.mktemp(case))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_no_setting_of_a_usual_folder_is_called_unused(case: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(settings(case)))
@@ -201,9 +216,9 @@ ODD = (0, 1 << 31, 3, 7.5, float("nan"), float("inf"), -1.0, 1e30, "4", True, [1
 NOT_READ = ("vocab_size", "stablelm.use_parallel_residual", "orion.tensor_data_layout", "xverse.tensor_data_layout")
 
 
-def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Path]) -> None:
+def test_every_odd_hyper_parameter_is_refused_or_understood(checked: tuple[str, Path]) -> None:
     """A text in the place of a number is always refused, whatever reads the key; a model as it was is accepted."""
-    path = model[1]
+    path = checked[1]
     assert not opened(path)
     with open_gguf(path) as gguf:
         arch = gguf.metadata["general.architecture"]
@@ -220,9 +235,9 @@ def test_every_odd_hyper_parameter_is_refused_or_understood(model: tuple[str, Pa
         assert f"{arch}.{key} is missing" in opened(path, {f"{arch}.{key}": None})
 
 
-def test_a_value_may_be_an_array_of_equal_ones(model: tuple[str, Path]) -> None:
+def test_a_value_may_be_an_array_of_equal_ones(checked: tuple[str, Path]) -> None:
     """Some converters repeat a value for each layer, or write a single one as an array."""
-    path = model[1]
+    path = checked[1]
     with open_gguf(path) as gguf:
         arch = gguf.metadata["general.architecture"]
         values = {key: value for key, value in gguf.metadata.items() if key.startswith(f"{arch}.")}
@@ -235,9 +250,9 @@ def test_a_value_may_be_an_array_of_equal_ones(model: tuple[str, Path]) -> None:
         assert f"{arch}.{key} has {count} elements" in opened(path, {f"{arch}.{key}": [value] * count})
 
 
-def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
+def test_each_layer_may_have_sizes_of_its_own(checked: tuple[str, Path]) -> None:
     """The shapes that are asked for in the last layer follow the last element of an array."""
-    path = model[1]
+    path = checked[1]
     with open_gguf(path) as gguf:
         arch = gguf.metadata["general.architecture"]
         last, heads = gguf.metadata[f"{arch}.block_count"] - 1, gguf.metadata[f"{arch}.attention.head_count"]
@@ -259,14 +274,14 @@ def test_each_layer_may_have_sizes_of_its_own(model: tuple[str, Path]) -> None:
         assert re.search(rf"'blk.{last}.ffn_\w+.weight' is .*, must be", said)
 
 
-def test_every_misshapen_tensor_is_refused(model: tuple[str, Path]) -> None:
-    with open_gguf(model[1]) as gguf:
+def test_every_misshapen_tensor_is_refused(checked: tuple[str, Path]) -> None:
+    with open_gguf(checked[1]) as gguf:
         tensors = dict(gguf.tensors)
         for i, (name, tensor) in enumerate(tensors.items()):
             *rows, k = tensor.shape
             shape = ((*rows, k + 1), (*rows, k, 2)[-4:], (*rows[:-1], 3 * k))[i % 3]
             other = QTensor(name, tensor.format, shape, memoryview(bytes(4 * math.prod(shape))))
-            assert f"'{name}' is" in opened(model[1], tensors={name: other}), shape
+            assert f"'{name}' is" in opened(checked[1], tensors={name: other}), shape
 
 
 GEMMA4 = ("gemma4-shared-keys", "gemma4-experts")
@@ -279,8 +294,8 @@ MAY_LACK |= dict.fromkeys(GEMMA4, "attn_v.weight")
 MAY_LACK |= {"falcon-h1-norm": "ssm_norm.weight", "grok": "ffn_up.weight", "arwkv7": "time_mix_ln.weight"}
 
 
-def test_every_missing_tensor_is_refused(model: tuple[str, Path]) -> None:
-    case, path = model
+def test_every_missing_tensor_is_refused(checked: tuple[str, Path]) -> None:
+    case, path = checked
     with open_gguf(path) as gguf:
         names = [name for name in gguf.tensors if not name.endswith(OPTIONAL)]
     assert len(names) >= 10
