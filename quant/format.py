@@ -119,6 +119,11 @@ class Format:
         return blocks
 
     @classmethod
+    def offers(cls, method: str) -> bool:
+        """Whether the format has a method of its own of this name."""
+        return any(method in vars(base) for base in cls.__mro__ if base not in (Format, object))
+
+    @classmethod
     def kernels(cls, v: InstructionSet) -> Any:
         """The format's SIMD parts for the instruction set `v` (see `blocks.parts`)."""
         raise NotImplementedError

@@ -18,7 +18,7 @@ from llmlocal.quant.formats import load_all
 
 load_all()
 FORMATS = [pytest.param(BY_NAME[name], id=name) for name in sorted(BY_NAME)]
-QUANTIZERS = [p for p in FORMATS if "quantize_blocks" in vars(p.values[0])]
+QUANTIZERS = [p for p in FORMATS if p.values[0].offers("quantize_blocks")]
 # Relative RMSE of ggml's own quantizer (`ggml_quantize_chunk`, no importance matrix) on `weights(256, 4096)`.
 LARGEST_ERROR = {
     "F32": 0.0, "F16": 0.0002075, "BF16": 0.0016590, "Q8_0": 0.0053539, "Q6_K": 0.0177480, "Q5_K": 0.0361109,
