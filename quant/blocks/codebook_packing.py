@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def packed_bits(values: NDArray[np.unsignedinteger], bits: int, word: str) -> NDArray[np.uint8]:
+def packed_bits(values: NDArray[np.integer], bits: int, word: str) -> NDArray[np.uint8]:
     """Numbers of `bits` bits (..., n), the first one lowest, as one integer of NumPy's type `word`: its bytes."""
     import numpy as np
 

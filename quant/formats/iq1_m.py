@@ -29,6 +29,8 @@ KINDS = (("i16", 4), ("i16", 8), ("i16", 32), ("i64", 4), ("i64", 8))
 
 
 class IQ1_M(Format, id=29, block=256, nbytes=56):
+    needs_importance = True
+
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         i16x4, i16x8, i16x32, i64x4, i64x8 = (v.Vec(*kind) for kind in KINDS)
@@ -95,7 +97,7 @@ class IQ1_M(Format, id=29, block=256, nbytes=56):
         import numpy as np
 
         found = codebook_blocks(x, importance, cls.search())
-        high = packed_bits((found.index >> 8 | found.marks << 3).reshape(-1, 2, 16), 4, "u8").reshape(-1, 16)
+        high = packed_bits((found.indices >> 8 | found.marks << 3).reshape(-1, 2, 16), 4, "u8").reshape(-1, 16)
         d = found.d.astype(np.float16).view(np.uint16)[:, None] >> np.arange(0, 16, 4, dtype=np.uint16) & 15
         last = packed_bits(found.scale.reshape(-1, 4, 4), 3, "u2").view(np.uint16)[..., 0] | d << 12
-        return np.concatenate([found.index.astype(np.uint8), high, last.view(np.uint8)], axis=1)
+        return np.concatenate([found.indices.astype(np.uint8), high, last.view(np.uint8)], axis=1)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 class IQ1_S(Format, id=19, block=256, nbytes=50):
+    needs_importance = True
+
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         i16x8, i64x8 = v.Vec("i16", 8), v.Vec("i64", 8)
@@ -90,7 +92,7 @@ class IQ1_S(Format, id=19, block=256, nbytes=50):
         import numpy as np
 
         found = codebook_blocks(x, importance, cls.search())
-        high = packed_bits(found.index.reshape(-1, 8, 4) >> 8, 3, "u2").view(np.uint16)[..., 0]
+        high = packed_bits(found.indices.reshape(-1, 8, 4) >> 8, 3, "u2").view(np.uint16)[..., 0]
         bits = high | found.scale.astype(np.uint16) << 12 | found.marks[:, ::4].astype(np.uint16) << 15
-        parts = [float16_bytes(found.d[:, None]), found.index.astype(np.uint8), bits.view(np.uint8)]
+        parts = [float16_bytes(found.d[:, None]), found.indices.astype(np.uint8), bits.view(np.uint8)]
         return np.concatenate(parts, axis=1)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 class IQ2_S(SignedVectors, Format, id=22, block=256, nbytes=82):
+    needs_importance = True
     groups = 16
     unit, signs = 0.125, "any"
 
@@ -67,6 +68,6 @@ class IQ2_S(SignedVectors, Format, id=22, block=256, nbytes=82):
     def pack_blocks(found: CodebookBlocks) -> NDArray[np.uint8]:
         import numpy as np
 
-        low, high = found.index.astype(np.uint8), packed_bits(found.index >> 8, 2, "u8")
+        low, high = found.indices.astype(np.uint8), packed_bits(found.indices >> 8, 2, "u8")
         parts = [float16_bytes(found.d[:, None]), low, found.marks, high, packed_bits(found.scale, 4, "u8")]
         return np.concatenate(parts, axis=1)

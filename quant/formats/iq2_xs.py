@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 class IQ2_XS(SignedVectors, Format, id=17, block=256, nbytes=74):
+    needs_importance = True
     groups = 16
     unit = 0.125
 
@@ -67,6 +68,6 @@ class IQ2_XS(SignedVectors, Format, id=17, block=256, nbytes=74):
     def pack_blocks(found: CodebookBlocks) -> NDArray[np.uint8]:
         import numpy as np
 
-        bits = found.index | found.marks.astype(np.uint16) << 9
+        bits = found.indices | found.marks.astype(np.uint16) << 9
         parts = [float16_bytes(found.d[:, None]), bits.view(np.uint8), packed_bits(found.scale, 4, "u8")]
         return np.concatenate(parts, axis=1)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 class IQ2_XXS(SignedVectors, Format, id=16, block=256, nbytes=66):
+    needs_importance = True
     unit = 0.125
 
     @staticmethod
@@ -75,6 +76,6 @@ class IQ2_XXS(SignedVectors, Format, id=16, block=256, nbytes=66):
     def pack_blocks(found: CodebookBlocks) -> NDArray[np.uint8]:
         import numpy as np
 
-        numbers = packed_bits(found.index.reshape(-1, 8, 4), 8, "u4").view(np.uint32)[..., 0]
+        numbers = packed_bits(found.indices.reshape(-1, 8, 4), 8, "u4").view(np.uint32)[..., 0]
         groups = np.stack([numbers, sign_words(found)], axis=2)
         return np.concatenate([float16_bytes(found.d[:, None]), groups.view(np.uint8).reshape(-1, 64)], axis=1)

@@ -80,6 +80,6 @@ class IQ3_S(SignedVectors, Format, id=21, block=256, nbytes=110):
     def pack_blocks(found: CodebookBlocks) -> NDArray[np.uint8]:
         import numpy as np
 
-        low, high = found.index.astype(np.uint8), packed_bits(found.index >> 8, 1, "u8")
+        low, high = found.indices.astype(np.uint8), packed_bits(found.indices >> 8, 1, "u8")
         parts = [float16_bytes(found.d[:, None]), low, high, found.marks, packed_bits(found.scale, 4, "u4")]
         return np.concatenate(parts, axis=1)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 class IQ3_XXS(SignedVectors, Format, id=18, block=256, nbytes=98):
+    needs_importance = True
     unit = 0.25
 
     @staticmethod
@@ -70,5 +71,5 @@ class IQ3_XXS(SignedVectors, Format, id=18, block=256, nbytes=98):
     def pack_blocks(found: CodebookBlocks) -> NDArray[np.uint8]:
         import numpy as np
 
-        d, low = float16_bytes(found.d[:, None]), found.index.astype(np.uint8)
+        d, low = float16_bytes(found.d[:, None]), found.indices.astype(np.uint8)
         return np.concatenate([d, low, sign_words(found).view(np.uint8)], axis=1)

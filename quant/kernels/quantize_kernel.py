@@ -11,7 +11,7 @@ from typing import Any
 from ..blocks.parts import FloatParts, QuantizeParts
 from ..format import Format
 from ..jit.kernel import Kernel
-from ..scale_search import affine, codebook, search, symmetric
+from ..scale_search import affine, codebook_lanes, search, symmetric
 from ..scale_search.affine import Affine
 from ..scale_search.codebook import Codebook
 from ..scale_search.search import LEVELS, Shape
@@ -96,7 +96,9 @@ def _searched(v: InstructionSet, fmt: type[Format], scale_search: Any, pack: Any
         search.weigh(v, shape, family.plain_weight(v, scale_search), scale_search.floor),
     )
     find = family.find(v, shape, scale_search)
-    levels = codebook.levels(v, shape, scale_search) if family is codebook else _levels(v, shape, scale_search)
+    levels = (
+        codebook_lanes.levels(v, shape, scale_search) if family is codebook_lanes else _levels(v, shape, scale_search)
+    )
     put, blocks, block, groups, nbytes = v.jitable(pack), shape.blocks, fmt.block, scale_search.groups, fmt.nbytes
 
     def unit(x, out, importance, scratch):
@@ -115,7 +117,7 @@ def _family(scale_search: Affine | Codebook | Symmetric) -> Any:
     """The module of a search."""
     if isinstance(scale_search, Affine):
         return affine
-    return codebook if isinstance(scale_search, Codebook) else symmetric
+    return codebook_lanes if isinstance(scale_search, Codebook) else symmetric
 
 
 def _levels(v: InstructionSet, shape: Shape, scale_search: Any) -> Any:

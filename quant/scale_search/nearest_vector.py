@@ -65,7 +65,7 @@ class Book:
 
     def _sums(self, errors: Floats) -> Floats:
         """(values, levels, n) -> (levels ** values, n)."""
-        total = errors[0]
+        total: Floats = errors[0]
         for error in errors[1:]:
             total = (total[:, None] + error).reshape(-1, error.shape[1])
         return total
