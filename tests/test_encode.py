@@ -28,17 +28,23 @@ from llmlocal.quant.kernels.quantize_kernel import (
 load_all()
 Floats = NDArray[np.float32]
 SLOW = pytest.mark.slow  # a kernel of its own for each
-FORMATS = [pytest.param(f, id=name) for name, f in sorted(BY_NAME.items()) if has_quantize_kernel(f)]
-SEARCHED = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q4_0", "Q4_1", "Q5_0", "Q5_1")
-QUICK = ("Q2_K", "Q4_K", "Q6_K", "IQ4_NL", "Q4_0", "Q5_1")  # each kind of search
+CODEBOOKS = ("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")
+FORMATS = [
+    pytest.param(f, id=name, marks=SLOW if name in CODEBOOKS and name not in ("IQ2_XXS", "IQ1_M") else ())
+    for name, f in sorted(BY_NAME.items())
+    if has_quantize_kernel(f)
+]
+SEARCHED = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "Q4_0", "Q4_1", "Q5_0", "Q5_1", *CODEBOOKS)
+QUICK = ("Q2_K", "Q4_K", "Q6_K", "IQ4_NL", "Q4_0", "Q5_1", "IQ3_S")  # each kind of search
 EXACT = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4")  # without importance
 # A format of every kind of search on the other instruction sets.
 OTHERS = [
     pytest.param(BY_NAME[name], isa, id=f"{name}-{isa}", marks=() if name in ("Q8_0", "Q5_1") else SLOW)
     for isa in REST
-    for name in {"avx2": ("Q8_0", "Q4_K", "Q3_K", "IQ4_NL"), "generic": ("Q5_1", "Q2_K", "IQ4_XS", "MXFP4")}.get(
-        isa, ()
-    )
+    for name in {
+        "avx2": ("Q8_0", "Q4_K", "Q3_K", "IQ4_NL"),
+        "generic": ("Q5_1", "Q2_K", "IQ4_XS", "MXFP4", "IQ2_S"),
+    }.get(isa, ())
 ]
 
 
@@ -122,7 +128,7 @@ def test_ties_zeros_and_mirrored_extremes(f: type[Format]) -> None:
     assert np.array_equal(encoded(f, x)[0], f.quantize(x))
 
 
-@pytest.mark.parametrize("name", ["Q4_K", "Q6_K", "IQ4_XS"])
+@pytest.mark.parametrize("name", ["Q4_K", "Q6_K", "IQ4_XS", "IQ2_XXS", "IQ1_M"])
 def test_unusual_blocks(name: str) -> None:
     """Zeros, constants, subnormals and huge values among others change nothing about their neighbours."""
     f, x = BY_NAME[name], normal(8, 1024)
@@ -160,7 +166,8 @@ def test_error_is_at_most_ggmls(name: str, kind: str, stories: Path) -> None:
     """Relative RMSE at most 1.00 times that of `ggml_quantize_chunk`: plain, and weighted by an importance matrix."""
     f = BY_NAME[name]
     x = {"normal": lambda: normal(96, 1024), "heavy": lambda: heavy(96, 1024), "real": lambda: real(stories)}[kind]()
-    got, theirs = encoded(f, x)[0], ggml(f, x)
+    even = np.ones(x.shape[1], np.float32) if f.needs_importance else None  # ggml ends the process without any
+    got, theirs = encoded(f, x, even)[0], ggml(f, x, even)
     assert relative_rmse(f.dequantize(got), x) <= relative_rmse(f.dequantize(theirs), x)
     importance = columns(x.shape[1])
     got, theirs = encoded(f, x, importance)[0], ggml(f, x, importance)

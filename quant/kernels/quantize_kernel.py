@@ -95,10 +95,7 @@ def _searched(v: InstructionSet, fmt: type[Format], scale_search: Any, pack: Any
         search.load_unit(v, shape),
         search.weigh(v, shape, family.plain_weight(v, scale_search), scale_search.floor),
     )
-    find = family.find(v, shape, scale_search)
-    levels = (
-        codebook_lanes.levels(v, shape, scale_search) if family is codebook_lanes else _levels(v, shape, scale_search)
-    )
+    find, levels = family.find(v, shape, scale_search), _levels(v, shape, scale_search)
     put, blocks, block, groups, nbytes = v.jitable(pack), shape.blocks, fmt.block, scale_search.groups, fmt.nbytes
 
     def unit(x, out, importance, scratch):
@@ -121,7 +118,9 @@ def _family(scale_search: Affine | Codebook | Symmetric) -> Any:
 
 
 def _levels(v: InstructionSet, shape: Shape, scale_search: Any) -> Any:
-    """`(scratch)`: the numbers of the levels of all values, in their order, to LEVELS."""
+    """`(scratch)`: the numbers of the levels of all values, in their order, to LEVELS; or indices of vectors."""
+    if isinstance(scale_search, Codebook):
+        return codebook_lanes.levels(v, shape, scale_search)
     wide, i32, i8 = v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
     total, group = shape.blocks * shape.groups, shape.group
     if isinstance(scale_search, Affine):

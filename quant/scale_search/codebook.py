@@ -34,8 +34,8 @@ class Codebook:
     """`groups` groups of `group` values in a block of 256; `most` is the greatest number of a scale.
 
     `signs`: any, an even number of minus signs among eight values, or none; then `shifted` values have one shift.
-    `trials`: root mean squares that the highest level is given; `reach`: multiples tried below and above; `rounds`: of
-    choosing anew; `even` and `floor` as in `Symmetric`.
+    `trials`: what the highest level stands for, in root mean squares of the group; `reach`: multiples tried below and
+    above; `rounds`: of choosing anew; `even` and `floor` as in `Symmetric`.
     """
 
     book: Book
