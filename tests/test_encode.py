@@ -14,6 +14,7 @@ from naive import run
 from numpy.typing import NDArray
 
 from llmlocal.gguf import open_gguf
+from llmlocal.quant.blocks.codebooks import codebook
 from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.kernels.quantize_kernel import (
@@ -24,6 +25,7 @@ from llmlocal.quant.kernels.quantize_kernel import (
     has_quantize_kernel,
     quantize_kernel,
 )
+from llmlocal.quant.scale_search.nearest_vector import Book
 
 load_all()
 Floats = NDArray[np.float32]
@@ -40,11 +42,12 @@ EXACT = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4") 
 # A format of every kind of search on the other instruction sets.
 OTHERS = [
     pytest.param(BY_NAME[name], isa, id=f"{name}-{isa}", marks=() if name in ("Q8_0", "Q5_1") else SLOW)
-    for isa in REST
-    for name in {
-        "avx2": ("Q8_0", "Q4_K", "Q3_K", "IQ4_NL"),
-        "generic": ("Q5_1", "Q2_K", "IQ4_XS", "MXFP4", "IQ2_S"),
-    }.get(isa, ())
+    for isa, names in (
+        ("avx2", ("Q8_0", "Q4_K", "Q3_K", "IQ4_NL")),
+        ("generic", ("Q5_1", "Q2_K", "IQ4_XS", "MXFP4", "IQ2_S")),
+    )
+    for name in names
+    if isa in REST
 ]
 
 
@@ -142,6 +145,22 @@ def test_unusual_blocks(name: str) -> None:
     back = f.dequantize(got)
     assert not back[1, :256].any()
     assert back[3, :256] == pytest.approx(np.full(256, -0.7), rel=0.05)
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_the_nearest_vector_is_found(name: str) -> None:
+    """Against all vectors of the codebook, in float64."""
+    vectors, rng = 8 * codebook(name), np.random.default_rng(0)
+    book = Book(vectors)
+    x = rng.normal(0, 0.5, (vectors.shape[1], 40)).astype(np.float32) * np.abs(vectors).max()
+    w, scale = rng.uniform(0.1, 2, x.shape).astype(np.float32), rng.uniform(0.3, 2, 40).astype(np.float32)
+    shift = rng.choice([-1, 1], 40).astype(np.float32)
+    error, best = book.nearest(x, w, scale, shift)
+    levels = (vectors[..., None] + shift.astype(np.float64)) * scale
+    every = (w * (x - levels) ** 2).sum(axis=1)
+    np.testing.assert_allclose(error, every.min(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(every[book.index[best], np.arange(40)], every.min(axis=0), rtol=1e-4)
+    assert np.array_equal(book.vectors[best], vectors[book.index[best]])
 
 
 @pytest.mark.parametrize("f", FORMATS)
