@@ -175,7 +175,7 @@ def test_what_is_not_finite_is_seen(f: type[Format], bad: float) -> None:
 def test_more_effort_means_less_error(name: str) -> None:
     f, x = BY_NAME[name], heavy(16, 512)
     errors = [relative_rmse(f.dequantize(encoded(f, x, longer=longer)[0]), x) for longer in (True, False)]
-    assert errors[0] <= errors[1]
+    assert errors[0] <= errors[1] * (1.001 if f.needs_importance else 1)  # they minimize a weighted error
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ class Codebook:
     trials: tuple[float, ...] = TRIALS
     reach: int = 1
     rounds: int = 1
-    even: float = 1.0
+    even: float = 4.0
     floor: float = FLOOR
 
     def with_more_effort(self) -> Codebook:
