@@ -24,8 +24,8 @@ QUANTIZERS = [
     for name in sorted(BY_NAME)
     if BY_NAME[name].offers("quantize_blocks")
 ]
-# Relative RMSE of ggml's own quantizer (`ggml_quantize_chunk`) on `weights(256, 4096)` without an importance matrix; with
-# ones where ggml takes nothing else.
+# Relative RMSE of ggml's own quantizer (`ggml_quantize_chunk`) on `weights(256, 4096)`, without an importance matrix;
+# with ones where ggml takes nothing else.
 LARGEST_ERROR = {
     "F32": 0.0, "F16": 0.0002075, "BF16": 0.0016590, "Q8_0": 0.0053539, "Q6_K": 0.0177480, "Q5_K": 0.0361109,
     "Q5_1": 0.0378380, "Q5_0": 0.0427216, "Q4_K": 0.0712925, "IQ4_NL": 0.0761015, "IQ4_XS": 0.0766950,

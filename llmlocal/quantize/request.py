@@ -132,7 +132,7 @@ def require_importance(source: TensorSource, plan: GGUFPlan, recipe: Recipe, imp
     others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     raise UsageError(
         f"{plan.type_name} needs an importance matrix, for {shown(first.name)} as {first.format.name}{others}",
-        "llmlocal imatrix MODEL TEXT_FILE makes one for --imatrix; --list marks the types that need one",
+        "add --imatrix FILE; to make one: llmlocal imatrix MODEL TEXT_FILE",
     )
 
 
