@@ -28,7 +28,8 @@ class Format:
     Subclasses say `class Q4_0(Format, id=2, block=32, nbytes=18)`; the class name is GGUF's name of the type.
     `activations` is what products with it read: Q8 records, or float32; None where it is only stored.
     Formats with TileParts can be interleaved: `short_units` is offset and size of the numbers in a block that take less
-    than 4 bytes, in the order of `rearrange_blocks`; None for the others.
+    than 4 bytes, in the order of `rearrange_blocks`; None for the others. `needs_importance`: without an importance
+    matrix too much is lost.
     """
 
     name: ClassVar[str]
@@ -37,6 +38,7 @@ class Format:
     nbytes: ClassVar[int]
     activations: ClassVar[Activations]
     short_units: ClassVar[Mapping[int, int] | None]
+    needs_importance: ClassVar[bool] = False
 
     def __init_subclass__(
         cls,
@@ -117,6 +119,11 @@ class Format:
     def rearrange_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Blocks (n, nbytes) uint8 -> the bits in the order that interleaved rows have, as a rule the file's."""
         return blocks
+
+    @classmethod
+    def offers(cls, method: str) -> bool:
+        """Whether the format has a method of its own of this name."""
+        return any(method in vars(base) for base in cls.__mro__ if base not in (Format, object))
 
     @classmethod
     def kernels(cls, v: InstructionSet) -> Any:

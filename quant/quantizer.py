@@ -225,4 +225,4 @@ def format_named(name: str) -> type[Format] | None:
     """The format of this name (in any case) if tensors can be quantized to it, else None."""
     load_all()
     found = BY_NAME.get(name.upper())
-    return found if found is not None and (has_quantize_kernel(found) or "quantize_blocks" in vars(found)) else None
+    return found if found is not None and (has_quantize_kernel(found) or found.offers("quantize_blocks")) else None

@@ -36,15 +36,25 @@ MIXES = {
     "Q3_K_L": "Q3_K",
     "Q3_K_M": "Q3_K",
     "Q3_K_S": "Q3_K",
+    "IQ3_M": "IQ3_S",
+    "IQ3_S": "IQ3_S",
+    "IQ3_XS": "IQ3_S",
+    "IQ3_XXS": "IQ3_XXS",
     "Q2_K": "Q2_K",
     "Q2_K_S": "Q2_K",
+    "IQ2_M": "IQ2_S",
+    "IQ2_S": "IQ2_XS",
+    "IQ2_XS": "IQ2_XS",
+    "IQ2_XXS": "IQ2_XXS",
+    "IQ1_M": "IQ1_M",
+    "IQ1_S": "IQ1_S",
     "TQ1_0": "TQ1_0",
     "TQ2_0": "TQ2_0",
     "Q2_0": "Q2_0",
     "COPY": "",
 }
 ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
-TERNARY = ("TQ1_0", "TQ2_0", "Q2_0")  # for weights that were trained as -1, 0 and 1
+LOW_BIT = ("IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")  # below 3 bits: rules of their own
 FLOATS = ("F32", "F16", "BF16")  # single numbers, no blocks: every matrix gets the same
 
 # Names of matrices that stay as they are: small, or not the weights of a matrix product.
@@ -64,13 +74,21 @@ ROLES = (
     ("attn_kv_b.weight", "attn_v"),
     ("attn_v.weight", "attn_v"),
     ("attn_k.weight", "attn_k"),
+    ("attn_q.weight", "attn_q"),
     ("attn_output.weight", "attn_output"),
+    ("ffn_up", "ffn_up"),
+    ("ffn_gate", "ffn_gate"),
     ("ffn_down", "ffn_down"),
 )
 EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
+# Their format where a mix has too few bits for them.
+OF_EMBEDDINGS = dict.fromkeys(("TQ1_0", "TQ2_0", "Q2_0"), "Q4_K")
+OF_EMBEDDINGS |= dict.fromkeys(("IQ3_XXS", "IQ2_M", "IQ2_S"), "IQ3_S")
+OF_EMBEDDINGS |= dict.fromkeys(("IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"), "Q2_K")
 # Where the block does not divide a row: a format of blocks of 32 with as many bits, or the next more.
 FALLBACK = {"IQ4_XS": "IQ4_NL", "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
-FALLBACK |= {"TQ1_0": "Q4_0", "TQ2_0": "Q4_0", "Q2_0": "Q4_0"}
+FALLBACK |= dict.fromkeys(("TQ1_0", "TQ2_0", "Q2_0"), "Q4_0")
+FALLBACK |= dict.fromkeys(("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"), "IQ4_NL")
 
 
 class ModelTraits(NamedTuple):
@@ -114,6 +132,11 @@ class TensorContext:
         eighth = self.count // 8
         return self.index < eighth or self.index >= 7 * self.count // 8 or (self.index - eighth) % 3 == 2
 
+    @property
+    def middle(self) -> bool:
+        """Neither in the first nor in the last eighth."""
+        return self.count // 8 <= self.index < 7 * self.count // 8
+
     def first(self, parts: int) -> bool:
         """Whether it is among the first count / parts."""
         return self.index < self.count // parts
@@ -129,7 +152,21 @@ class Rule(NamedTuple):
 
 
 RULES = (
-    Rule("attn_v", " ".join(MIXES), "Q8_0", lambda p: p.eight_experts),
+    Rule("attn_v", " ".join(LOW_BIT), "Q4_K", lambda p: p.grouped or p.model.experts >= 4),
+    Rule("attn_v", "IQ2_M IQ2_S", "IQ3_S"),
+    Rule("attn_v", "IQ2_XS IQ2_XXS IQ1_M IQ1_S", "Q2_K"),
+    Rule("attn_k", " ".join(LOW_BIT), "Q4_K", lambda p: p.eight_experts),
+    Rule("ffn_down", "IQ2_M IQ2_S", "IQ3_S", lambda p: p.first(8)),
+    Rule("ffn_down", "IQ2_XS IQ2_XXS IQ1_M IQ1_S", "Q2_K", lambda p: p.first(8)),
+    Rule("attn_output", " ".join(LOW_BIT), "Q5_K", lambda p: p.eight_experts),
+    Rule("attn_output", "IQ2_M IQ2_S", "IQ3_S"),
+    Rule("attn_output", "IQ1_M IQ1_S", "IQ2_XXS"),
+    Rule("attn_v", " ".join(mix for mix in MIXES if mix not in LOW_BIT), "Q8_0", lambda p: p.eight_experts),
+    Rule("attn_v", "IQ3_M", "Q5_K", lambda p: p.model.is_70b),
+    Rule("attn_v", "IQ3_S IQ3_XS IQ3_XXS", "Q5_K", lambda p: p.model.is_70b and p.grouped),
+    Rule("attn_v", "IQ3_M", "Q4_K"),
+    Rule("attn_v", "IQ3_S IQ3_XS IQ3_XXS", "Q4_K", lambda p: p.grouped),
+    Rule("attn_v", "IQ3_XXS", "IQ3_S", lambda p: not p.has_imatrix),
     Rule("attn_v", "Q2_K", "Q5_K", lambda p: p.model.is_70b),
     Rule("attn_v", "Q2_K_S", "Q5_K", lambda p: p.model.is_70b and p.grouped),
     Rule("attn_v", "Q2_K Q2_K_S", "Q4_K", lambda p: p.grouped),
@@ -142,6 +179,15 @@ RULES = (
     Rule("attn_v", "Q4_K_S", "Q5_K", lambda p: p.index < 4),
     Rule("attn_v", "Q3_K_S Q4_K_S Q4_K_M", "Q5_K", lambda p: p.model.is_70b),
     Rule("attn_k", " ".join(MIXES), "Q8_0", lambda p: p.eight_experts),
+    Rule("attn_k", "IQ3_XS", "IQ3_XXS"),
+    Rule("attn_k", "IQ3_XXS", "IQ2_S"),
+    Rule("attn_q", "IQ3_XS", "IQ3_XXS"),
+    Rule("attn_q", "IQ3_XXS", "IQ2_S"),
+    Rule("ffn_gate", "IQ3_XS", "IQ3_XXS", lambda p: p.middle),
+    Rule("ffn_up", "IQ3_XS", "IQ3_XXS", lambda p: p.middle),
+    Rule("ffn_down", "IQ3_XXS", "Q4_K", lambda p: p.first(8) and not p.has_imatrix),
+    Rule("ffn_down", "IQ3_XXS", "Q3_K", lambda p: not p.has_imatrix),
+    Rule("ffn_down", "IQ3_M", "Q4_K", lambda p: p.first(8) or (p.eight_experts and p.more_bits)),
     Rule("ffn_down", "Q2_K", "Q3_K"),
     Rule("ffn_down", "Q2_K_S", "Q4_K", lambda p: p.first(8)),
     Rule("ffn_down", "Q3_K_M", "Q5_K", lambda p: p.first(16)),
@@ -158,12 +204,13 @@ RULES = (
     Rule("attn_output", "Q3_K_L", "Q4_K", lambda p: p.falcon),
     Rule(
         "attn_output",
-        "Q2_K Q3_K_S Q3_K_M IQ4_NL IQ4_XS Q4_K_S Q4_K_M",
+        "Q2_K IQ3_XXS IQ3_XS IQ3_S IQ3_M Q3_K_S Q3_K_M IQ4_NL IQ4_XS Q4_K_S Q4_K_M",
         "Q5_K",
         lambda p: p.eight_experts and not p.falcon,
     ),
     Rule("attn_output", "Q2_K", "Q3_K", lambda p: not p.eight_experts and not p.falcon),
-    Rule("attn_output", "Q3_K_M", "Q4_K", lambda p: not p.eight_experts and not p.falcon),
+    Rule("attn_output", "IQ3_XXS", "IQ3_S", lambda p: not p.eight_experts and not p.falcon),
+    Rule("attn_output", "Q3_K_M IQ3_M", "Q4_K", lambda p: not p.eight_experts and not p.falcon),
     Rule("attn_output", "Q3_K_L", "Q5_K", lambda p: not p.eight_experts and not p.falcon),
 )
 
@@ -212,6 +259,12 @@ class Recipe:
             return self.embeddings
         return self.output if self.output and name == "output.weight" else None
 
+    def needs_importance(self, name: str, format: type[Format]) -> bool:
+        """Whether a tensor in this format is refused without an importance matrix, as llama-quantize does."""
+        if name in EMBEDDINGS or name == "output.weight":
+            return False
+        return format.needs_importance or (self.mix == "Q2_K_S" and format.name == "Q2_K")
+
     def _format(
         self, model: ModelTraits, tensor: TensorSpec, tied: bool, counts: Mapping[str, int], seen: dict[str, int]
     ) -> str:
@@ -227,24 +280,26 @@ class Recipe:
             return self._fitting(tensor, self._output(model, tensor, usual))
         if self.mix == "MXFP4_MOE":
             return self._fitting(tensor, "MXFP4" if len(tensor.shape) > 2 and tensor.shape[-3] > 1 else "Q8_0")
-        if self.mix in TERNARY and name in EMBEDDINGS:
-            return self._fitting(tensor, "Q4_K")
+        if name in EMBEDDINGS:
+            return self._fitting(tensor, OF_EMBEDDINGS.get(self.mix, usual))
         index = seen.get(role, 0)
         seen[role] = index + 1
-        if role == "ffn_down" and model.experts > 1:
+        if role.startswith("ffn") and model.experts > 1 and self.mix not in LOW_BIT:
             index = _order(name)[0]  # experts of a layer may be many tensors
         context = TensorContext(model, index, counts.get(role, model.layers), self.has_imatrix)
         format = usual
-        for rule in RULES if name not in EMBEDDINGS else ():
+        for rule in RULES:
             if rule.role == role and self.mix in rule.mixes.split() and rule.when(context):
                 format = rule.format
                 break
         return self._fitting(tensor, format)
 
     def _output(self, model: ModelTraits, tensor: TensorSpec, usual: str) -> str:
-        """The format of the output matrix: at least six bits, since its errors go straight into the logits."""
+        """The format of the output matrix: at least five bits, since its errors go straight into the logits."""
         cut = tensor.shape[-1] % BY_NAME[usual].block != 0
-        return "Q8_0" if self.mix in ("MXFP4_MOE", "Q8_0") or model.architecture == "falcon" or cut else "Q6_K"
+        if self.mix in ("MXFP4_MOE", "Q8_0") or model.architecture == "falcon" or cut:
+            return "Q8_0"
+        return "Q5_K" if self.mix in (*LOW_BIT, "IQ3_XXS") else "Q6_K"
 
     def _fitting(self, tensor: TensorSpec, format: str) -> str:
         """`format`, or its fallback where its block does not divide a row."""

@@ -18,13 +18,20 @@ from llmlocal.quant.formats import load_all
 
 load_all()
 FORMATS = [pytest.param(BY_NAME[name], id=name) for name in sorted(BY_NAME)]
-QUANTIZERS = [p for p in FORMATS if "quantize_blocks" in vars(p.values[0])]
-# Relative RMSE of ggml's own quantizer (`ggml_quantize_chunk`, no importance matrix) on `weights(256, 4096)`.
+CODEBOOKS = ("IQ1_M", "IQ1_S", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_S", "IQ3_XXS")  # slow in NumPy
+QUANTIZERS = [
+    pytest.param(BY_NAME[name], id=name, marks=pytest.mark.slow if name in CODEBOOKS else ())
+    for name in sorted(BY_NAME)
+    if BY_NAME[name].offers("quantize_blocks")
+]
+# Relative RMSE of ggml's own quantizer (`ggml_quantize_chunk`) on `weights(256, 4096)`, without an importance matrix;
+# with ones where ggml takes nothing else.
 LARGEST_ERROR = {
     "F32": 0.0, "F16": 0.0002075, "BF16": 0.0016590, "Q8_0": 0.0053539, "Q6_K": 0.0177480, "Q5_K": 0.0361109,
     "Q5_1": 0.0378380, "Q5_0": 0.0427216, "Q4_K": 0.0712925, "IQ4_NL": 0.0761015, "IQ4_XS": 0.0766950,
     "Q4_1": 0.0781653, "Q4_0": 0.0859589, "Q3_K": 0.1509249, "Q2_K": 0.2966946, "MXFP4": 0.1140584,
-    "TQ1_0": 0.8073702, "TQ2_0": 0.8073702, "Q2_0": 0.7179872,
+    "TQ1_0": 0.8073702, "TQ2_0": 0.8073702, "Q2_0": 0.7179872, "IQ3_S": 0.1661613, "IQ3_XXS": 0.2131625,
+    "IQ2_S": 0.2647454, "IQ2_XS": 0.2995917, "IQ2_XXS": 0.3438943, "IQ1_M": 0.4514135, "IQ1_S": 0.4856090,
 }  # fmt: skip
 
 
@@ -190,7 +197,7 @@ def test_unusual_rows(f: type[Format]) -> None:
     one_hot = np.zeros((3, 512), np.float32)
     one_hot[[0, 1, 2], [0, 300, 511]] = 1, -2, 0.5
     assert not f.dequantize(f.quantize(np.zeros((3, 512), np.float32))).any()
-    if f.name not in ("Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS"):  # the last two have no level zero
+    if f.name not in ("Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", *CODEBOOKS):  # all but the first two have no level zero
         assert f.dequantize(f.quantize(one_hot)) == pytest.approx(one_hot, rel=0.08, abs=1e-3)
     constant = np.full((2, 512), -0.7, np.float32)
     assert relative_rmse(f.dequantize(f.quantize(constant)), constant) <= max(LARGEST_ERROR[f.name], 1e-3)

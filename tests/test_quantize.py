@@ -104,15 +104,53 @@ def test_list_tells_sizes_that_come_true(said: Said, small: Path) -> None:
 
 
 def test_target_size_takes_the_best_that_fits(said: Said, small: Path, tmp_path: Path) -> None:
-    rows = {r["type"]: r["bytes"] for r in json.loads(said("quantize", small, "--list", "--json")[1])["types"]}
+    types = json.loads(said("quantize", small, "--list", "--json")[1])["types"]
+    rows = {r["type"]: r["bytes"] for r in types if not r["needs_imatrix"]}
     size = rows["Q4_K_M"] + 1
     plan = json.loads(said("quantize", small, "--target-size", size, "--dry-run", "--json")[1])
     assert rows[plan["type"]] <= size and plan["type"] == next(m for m in BY_SIZE if rows[m] <= size)
     code, _, err = said("quantize", small, "--target-size", "10K")
-    assert code == 2 and "the smallest type" in err and str(min(rows.values())) in err
-    assert rows["Q2_K_S"] < min(rows[mix] for mix in BY_SIZE)  # not in the default list: offered last, with its warning
-    code, out, err = said("quantize", small, "--target-size", rows["Q2_K_S"], "--dry-run", "--json")
-    assert code == 0 and json.loads(out)["type"] == "Q2_K_S" and "needs an importance matrix" in err
+    assert code == 2 and "the smallest type" in err and str(min(rows.values())) in err and "with --imatrix" in err
+
+
+def test_types_that_need_an_importance_matrix(said: Said, small: Path, tmp_path: Path) -> None:
+    """Refused without one, marked by --list, and chosen by --target-size only with one."""
+    rows = {row["type"]: row for row in json.loads(said("quantize", small, "--list", "--json")[1])["types"]}
+    marked = {name for name, row in rows.items() if row["needs_imatrix"]}
+    assert marked == {"IQ3_XS", "IQ3_XXS", "Q2_K_S", "IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"}
+    lines = said("quantize", small, "--list")[1].splitlines()
+    assert {line.split()[0] for line in lines if line.endswith("needs --imatrix")} == marked
+    code, out, err = said("quantize", small, "IQ2_XXS")
+    assert (code, out, len(err.splitlines())) == (2, "", 2) and "llmlocal imatrix MODEL" in err
+    assert "IQ2_XXS needs an importance matrix, for 'blk." in err and not small.with_name("small-IQ2_XXS.gguf").exists()
+    assert said("quantize", small, "Q4_0", "--tensor-type", "ffn_up=iq1_s", "--dry-run")[0] == 2
+    assert said("quantize", small, "Q4_0", "--embed-type", "iq1_s", "--dry-run")[0] == 0  # as llama-quantize
+    with open_gguf(small) as file:
+        wide = {t.name: t.shape for t in file.tensors.values() if len(t.shape) == 2}
+    matrix, size = tmp_path / "imatrix.gguf", rows["IQ2_XS"]["bytes"]
+    write_imatrix(matrix, wide)
+    given = ("--imatrix", matrix, "--dry-run", "--json")
+    assert json.loads(said("quantize", small, "--target-size", size, *given)[1])["type"] == "IQ2_XS"
+    without = json.loads(said("quantize", small, "--target-size", size, "--dry-run", "--json")[1])["type"]
+    assert without not in marked
+    write_imatrix(matrix, {name: shape for name, shape in wide.items() if name != "blk.1.attn_k.weight"})
+    code, _, err = said("quantize", small, "IQ2_XXS", *given)
+    assert code == 2 and "'blk.1.attn_k.weight' as IQ2_XXS needs values" in err and "--tensor-type" in err
+
+
+def test_codebook_types_are_written(said: Said, small: Path, tmp_path: Path) -> None:
+    """What a mix of codebook types leaves, and that the columns that matter keep more."""
+    with open_gguf(small) as file:
+        wide = {t.name: t.shape for t in file.tensors.values() if len(t.shape) == 2}
+    matrix, out = tmp_path / "imatrix.gguf", tmp_path / "out.gguf"
+    write_imatrix(matrix, wide)
+    assert said("quantize", small, out, "IQ3_S", "--imatrix", matrix, "-q")[0] == 0
+    assert formats(out)["blk.1.ffn_up.weight"] == "IQ3_S"
+    with open_gguf(small) as source, open_gguf(out) as made:
+        assert made.metadata["general.file_type"] == 26
+        name = "blk.1.ffn_up.weight"
+        lost = np.abs(made.tensors[name].dequantize() - source.tensors[name].dequantize()).mean(axis=0)
+    assert lost[::8].mean() < 0.6 * np.delete(lost, np.s_[::8]).mean()
 
 
 def test_types_that_users_choose(said: Said, small: Path) -> None:
@@ -142,9 +180,8 @@ def test_a_type_that_does_not_fit_falls_back(said: Said, tmp_path: Path, option:
     ("words", "message"),
     [
         (["Q9_9"], "is not a type"),
-        (["IQ3_M"], "IQ3_M' files can be run, but not made"),
-        (["iq2_xxs"], "files can be run, but not made"),
-        (["Q4_0", "--tensor-type", "ffn_up=iq3_s"], "tensors can be run, but not made"),
+        (["Q1_0"], "Q1_0' files can be run, but not made"),
+        (["Q4_0", "--tensor-type", "ffn_up=q1_0"], "tensors can be run, but not made"),
         (["Q4_0", "--tensor-type", "nosuch=q8_0"], "nosuch=q8_0' matches no tensor"),
         (["Q4_0", "--tensor-type", "attn_norm=q8_0"], "matches no tensor to quantize"),
         (["Q4_0", "--tensor-type", "ffn=q8_0", "--tensor-type", "ffn_up=f16"], "an earlier --tensor-type"),

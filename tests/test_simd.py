@@ -259,6 +259,7 @@ CASES = [
     Case("negate", lambda v: _negated(v),
          lambda x: ((x[:32] | 1) * (1 - 2 * np.unpackbits(x[128:132], bitorder="little"))).astype(B)),
     Case("forget_memory", lambda v: lambda p, out: v.forget_memory(), lambda x: np.zeros(1, F)),
+    Case("hide", lambda v: lambda p, out: v.store(out, v.hide(v.load_i64(p))), lambda x: at(x, L, 0, 1)),
     Case("prefetch", lambda v: lambda p, out: v.prefetch(p), lambda x: np.zeros(1, F)),
     Case("pause", lambda v: lambda p, out: v.pause(), lambda x: np.zeros(1, F)),
 ]  # fmt: skip

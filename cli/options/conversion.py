@@ -65,7 +65,8 @@ class TypeRules(OptionGroup):
         "--pure", "Use the base type for all tensors, also for those that TYPE gives more bits.", default=False
     )
     imatrix: Path | None = option(
-        "--imatrix FILE", "Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat). Default: none."
+        "--imatrix FILE",
+        "Importance matrix of llmlocal imatrix or llama-imatrix (GGUF or .dat), which some types need. Default: none.",
     )
     effort: str = option(
         "--effort normal|high", "high searches longer for a smaller error and reports the gain.", default="normal"

@@ -23,12 +23,19 @@ def list_lines(rows: Sequence[TypeSize]) -> Iterator[str]:
     yield f"{'type':<10}  {'bits per weight':>15}  {'file':>9}  {'memory':>9}"
     for row in rows:
         sizes = f"{format_bytes(row.nbytes):>9}  {format_bytes(row.memory):>9}"
-        yield f"{row.type_name:<10}  {row.bits_per_weight:>15.2f}  {sizes}"
+        mark = "  needs --imatrix" if row.needs_imatrix else ""
+        yield f"{row.type_name:<10}  {row.bits_per_weight:>15.2f}  {sizes}{mark}"
 
 
 def list_record(source: TensorSource, rows: Sequence[TypeSize]) -> dict[str, Any]:
     types = [
-        {"type": r.type_name, "bits_per_weight": r.bits_per_weight, "bytes": r.nbytes, "memory_bytes": r.memory}
+        {
+            "type": r.type_name,
+            "bits_per_weight": r.bits_per_weight,
+            "bytes": r.nbytes,
+            "memory_bytes": r.memory,
+            "needs_imatrix": r.needs_imatrix,
+        }
         for r in rows
     ]
     return {"source": str(source.path), "types": types}

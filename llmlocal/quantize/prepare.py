@@ -12,7 +12,16 @@ from ..files.atomic_file import check_output
 from ..gguf import split
 from ..quant.recipes import Recipe
 from .plan import GGUFPlan, plan_quantization
-from .request import beside, check_overrides, checked_mix, importance_for, make_recipe, mix_named, size_in_bytes
+from .request import (
+    beside,
+    check_overrides,
+    checked_mix,
+    importance_for,
+    make_recipe,
+    mix_named,
+    require_importance,
+    size_in_bytes,
+)
 from .source import TensorSource, open_source
 from .type_sizes import TypeSize, best_that_fits, type_sizes
 from .write import Importance, TensorWritten, WriteOptions, WriteResult, write_plan
@@ -74,13 +83,13 @@ def prepare_quantization(request: QuantizeRequest) -> Iterator[PreparedQuantizat
     with open_source(path) as source:
         if mix is None:
             assert request.target_size is not None
-            mix = best_that_fits(type_sizes(source, _recipe(request, "Q8_0")), size_in_bytes(request.target_size))
+            rows = type_sizes(source, _recipe(request, "Q8_0"))
+            mix = best_that_fits(rows, size_in_bytes(request.target_size), has_imatrix=request.imatrix is not None)
         recipe = _recipe(request, mix)
         check_overrides(recipe, request.tensor_types, source.tensors)
         plan = plan_quantization(source, recipe, allow_requantize=request.allow_requantize)
         importance, notes = importance_for(source, plan, request.imatrix) if request.imatrix else ({}, [])
-        if mix == "Q2_K_S" and not importance:
-            notes.append("Q2_K_S needs an importance matrix (--imatrix) to be good; without one Q2_K is better")
+        require_importance(source, plan, recipe, importance)
         out = out or beside(path, mix)
         read = (request.imatrix,) if request.imatrix else ()
         check_output(out, *split.files_of(source.path), *read, force=request.force)

@@ -12,6 +12,7 @@ import regex
 from ..errors import BadFileError, UsageError
 from ..gguf import file_types
 from ..gguf.values import ValueType
+from ..gguf.writer import TensorInfo
 from ..imatrix.file import UNKNOWN_TEXT, Imatrix, load_imatrix
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all
@@ -117,6 +118,29 @@ def importance_for(source: TensorSource, plan: GGUFPlan, path: Path) -> tuple[Im
             used[info.name] = values.reshape(-1, info.shape[-1]) if len(info.shape) > 2 else values[0]
     notes = [f"the importance matrix has no values for {len(missing)} tensors: {missing[0]}, ..."] if missing else []
     return used, notes
+
+
+def require_importance(source: TensorSource, plan: GGUFPlan, recipe: Recipe, importance: Importance) -> None:
+    """Raises UsageError where a tensor's type needs an importance matrix, and there are no values for it."""
+    missing = [info for info in in_need(source, plan, recipe) if info.name not in importance]
+    if not missing:
+        return
+    first = missing[0]
+    if importance:
+        what = f"{shown(first.name)} as {first.format.name} needs values in the importance matrix, which has none"
+        raise UsageError(what, f"--tensor-type {first.name}=Q4_K gives it a type that needs none")
+    others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    raise UsageError(
+        f"{plan.type_name} needs an importance matrix, for {shown(first.name)} as {first.format.name}{others}",
+        "add --imatrix FILE; to make one: llmlocal imatrix MODEL TEXT_FILE",
+    )
+
+
+def in_need(source: TensorSource, plan: GGUFPlan, recipe: Recipe) -> list[TensorInfo]:
+    """The tensors of a plan that are not quantized without an importance matrix."""
+    formats = {tensor.name: tensor.format for tensor in source.tensors}
+    changed = [info for info in plan.tensors if formats[info.name] is not info.format]
+    return [info for info in changed if recipe.needs_importance(info.name, info.format)]
 
 
 def _imatrix_keys(matrix: Imatrix, path: Path) -> dict[str, tuple[ValueType, Any]]:

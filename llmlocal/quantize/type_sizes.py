@@ -10,23 +10,29 @@ from ..errors import UsageError
 from ..model_info.memory import memory
 from ..quant.recipes import MIXES, Recipe
 from .plan import plan_quantization
+from .request import in_need
 from .source import TensorSource
 
 CONTEXT = 4096  # tokens of the run whose memory is estimated
 # From more to fewer bits: what --target-size chooses from.
 BY_SIZE = (
     *("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "IQ4_NL", "IQ4_XS"),
-    *("Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K"),
+    *("Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_XXS", "Q2_K"),
+    *("IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"),
 )
 
 
 class TypeSize(NamedTuple):
-    """A type for one model; `nbytes` is the size of the file, `memory` the bytes of a run with CONTEXT tokens."""
+    """A type for one model; `nbytes` is the size of the file, `memory` the bytes of a run with CONTEXT tokens.
+
+    `needs_imatrix`: it is not made without an importance matrix.
+    """
 
     type_name: str
     bits_per_weight: float
     nbytes: int
     memory: int
+    needs_imatrix: bool
 
 
 def type_sizes(source: TensorSource, recipe: Recipe) -> list[TypeSize]:
@@ -34,20 +40,24 @@ def type_sizes(source: TensorSource, recipe: Recipe) -> list[TypeSize]:
     rows = []
     for mix in MIXES:
         if mix != "COPY":
-            plan = plan_quantization(source, replace(recipe, mix=mix), allow_requantize=True)
+            own = replace(recipe, mix=mix)
+            plan = plan_quantization(source, own, allow_requantize=True)
             run = memory(source.values, {info.name: info for info in plan.tensors}, CONTEXT)
-            rows.append(TypeSize(mix, plan.bits_per_weight, plan.nbytes, run.total))
+            needs = bool(in_need(source, plan, own))
+            rows.append(TypeSize(mix, plan.bits_per_weight, plan.nbytes, run.total, needs))
     return sorted(rows, key=lambda row: -row.nbytes)
 
 
-def best_that_fits(rows: Sequence[TypeSize], max_bytes: int) -> str:
+def best_that_fits(rows: Sequence[TypeSize], max_bytes: int, *, has_imatrix: bool) -> str:
     """The type of most bits whose file has at most `max_bytes`; types not in BY_SIZE only where none of these fits.
 
-    `rows` as `type_sizes` gives them. Raises UsageError where even the smallest is larger.
+    `rows` as `type_sizes` gives them; types that need an importance matrix count only where there is one. Raises
+    UsageError where even the smallest is larger.
     """
-    sizes = {row.type_name: row.nbytes for row in rows}
-    for mix in (*BY_SIZE, *(row.type_name for row in rows)):
-        if sizes[mix] <= max_bytes:
+    sizes = {row.type_name: row.nbytes for row in rows if has_imatrix or not row.needs_imatrix}
+    for mix in (*BY_SIZE, *sizes):
+        if sizes.get(mix, max_bytes + 1) <= max_bytes:
             return mix
     least = min(sizes.values())
-    raise UsageError(f"the smallest type of this model takes {least} bytes", f"--target-size {least}")
+    hint = f"--target-size {least}" if has_imatrix else f"--target-size {least}, or smaller types with --imatrix"
+    raise UsageError(f"the smallest type of this model takes {least} bytes", hint)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..scale_search.codebook import INDICES, MARKS
 from ..simd.instruction_set import InstructionSet
 from .parts import IntegerParts, Part, of_group
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-INDICES, MARKS = 0, 128
 ELEMENTS = {4: "i32", 8: "i64"}
 
 

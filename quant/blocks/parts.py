@@ -12,6 +12,7 @@ from typing import Any
 
 from ..format import Format
 from ..scale_search.affine import Affine
+from ..scale_search.codebook import Codebook
 from ..scale_search.symmetric import Symmetric
 from ..simd.instruction_set import InstructionSet
 
@@ -94,11 +95,12 @@ class QuantizeParts:
 
     `one_pass(x, out)`: one block of float32 at `x` to its bytes at `out`; the result is the bits of its greatest
         magnitude. `search` and `pack(out, levels, scratch, group)` serve where there is importance, or no `one_pass`:
-        bytes of a block from what the search has left in `scratch`; `group` is the number of the block's first group.
+        bytes of a block from what the search has left in `scratch`; `group` is the number of the block's first group,
+        `levels` the address of a byte for each value, or of the indices and marks of `scale_search.codebook`.
     """
 
     one_pass: Part | None = None
-    search: Affine | Symmetric | None = None
+    search: Affine | Codebook | Symmetric | None = None
     pack: Part | None = None
 
 

@@ -7,12 +7,17 @@ byte 48   8   four times 16 bits, the lowest first: scale of four groups, 3 bits
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
-from ..blocks.codebook_parts import INDICES, MARKS, indices, shifted_parts
+from ..blocks.codebook_packing import high_bits, low_bytes, mark_bits, packed_bits, scale_bits
+from ..blocks.codebook_parts import indices, shifted_parts
 from ..blocks.codebooks import codebook
-from ..blocks.parts import IntegerParts
+from ..blocks.parts import IntegerParts, QuantizeParts
 from ..format import Format
+from ..scale_search.codebook import INDICES, MARKS, Codebook, codebook_blocks
+from ..scale_search.nearest_vector import Book
+from ..scale_search.search import FLOAT16_D
 from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
@@ -24,6 +29,8 @@ KINDS = (("i16", 4), ("i16", 8), ("i16", 32), ("i64", 4), ("i64", 8))
 
 
 class IQ1_M(Format, id=29, block=256, nbytes=56):
+    needs_importance = True
+
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         i16x4, i16x8, i16x32, i64x4, i64x8 = (v.Vec(*kind) for kind in KINDS)
@@ -50,6 +57,28 @@ class IQ1_M(Format, id=29, block=256, nbytes=56):
 
         return shifted_parts(v, 8 * codebook(cls.name), 4, prepare, columns, scales=2)
 
+    @classmethod
+    @cache
+    def search(cls) -> Codebook:
+        """How blocks are quantized: in eighths, so that levels and shifts are whole numbers."""
+        return Codebook(Book(8 * codebook(cls.name)), 16, 16, most=7, unit=0.125, signs="none", shifted=8)
+
+    @classmethod
+    def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
+        low, high, scales, marks, one = low_bytes(v), high_bits(v, 4), scale_bits(v, 3), mark_bits(v, 1, 4), v.int16
+
+        def pack(out, levels, scratch, group):
+            low(out, levels, 32)
+            for half in range(2):
+                top = high(levels, 16 * half, 16) | marks(levels, 16 * half, 16) << 3
+                v.store(out + 32 + 8 * half, top)
+            d = v.load_u16(scratch + FLOAT16_D + 2 * group)
+            for i in range(4):
+                part = d >> 4 * i & 15
+                v.store(out + 48 + 2 * i, one(scales(scratch, group + 4 * i, 4) | part << 12))
+
+        return QuantizeParts(search=cls.search(), pack=pack)
+
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
@@ -62,3 +91,13 @@ class IQ1_M(Format, id=29, block=256, nbytes=56):
         delta = np.where(bits & 8, np.float32(-0.125), np.float32(0.125))
         values = codebook("IQ1_M")[blocks[:, :32].reshape(-1, 16, 2) + (bits & 7) * np.uint16(256)]
         return (factor[..., None, None] * (values + delta[..., None])).reshape(-1, 256)
+
+    @classmethod
+    def quantize_blocks(cls, x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        import numpy as np
+
+        found = codebook_blocks(x, importance, cls.search())
+        high = packed_bits((found.indices >> 8 | found.marks << 3).reshape(-1, 2, 16), 4, "u8").reshape(-1, 16)
+        d = found.d.astype(np.float16).view(np.uint16)[:, None] >> np.arange(0, 16, 4, dtype=np.uint16) & 15
+        last = packed_bits(found.scale.reshape(-1, 4, 4), 3, "u2").view(np.uint16)[..., 0] | d << 12
+        return np.concatenate([found.indices.astype(np.uint8), high, last.view(np.uint8)], axis=1)

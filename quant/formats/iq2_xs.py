@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebook_parts import INDICES, MARKS, even_signs_of, nibble_columns
+from ..blocks.codebook_packing import packed_bits, scale_bits
+from ..blocks.codebook_parts import even_signs_of, nibble_columns
 from ..blocks.codebooks import even_signs
-from ..blocks.fields import float16_values
+from ..blocks.fields import float16_bytes, float16_values
+from ..blocks.packing import copy_float16
 from ..blocks.parts import Part
 from ..blocks.signed_vectors import SignedVectors
 from ..format import Format
+from ..scale_search.codebook import INDICES, MARKS, CodebookBlocks
+from ..scale_search.search import FLOAT16_D
 from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 
 
 class IQ2_XS(SignedVectors, Format, id=17, block=256, nbytes=74):
+    needs_importance = True
     groups = 16
+    unit = 0.125
 
     @staticmethod
     def fields(v: InstructionSet) -> tuple[Part, Part]:
@@ -38,6 +44,18 @@ class IQ2_XS(SignedVectors, Format, id=17, block=256, nbytes=74):
         return prepare, nibble_columns(v, 66, 0.25)
 
     @staticmethod
+    def pack(v: InstructionSet) -> Part:
+        copy, scales, i16x32 = copy_float16(v), scale_bits(v, 4), v.Vec("i16", 32)
+
+        def pack(out, levels, scratch, group):
+            copy(out, scratch + FLOAT16_D + 2 * group)
+            patterns = v.widen_unsigned(i16x32, v.load(v.i8x32, levels + MARKS)) << 9
+            v.store(out + 2, v.load(i16x32, levels + INDICES) | patterns)
+            v.store(out + 66, scales(scratch, group, 16))
+
+        return pack
+
+    @staticmethod
     def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:
         import numpy as np
 
@@ -45,3 +63,11 @@ class IQ2_XS(SignedVectors, Format, id=17, block=256, nbytes=74):
         scale = np.stack([blocks[:, 66:] & 15, blocks[:, 66:] >> 4], axis=-1).reshape(-1, 16).astype(np.float32)
         factor = float16_values(blocks[:, :2]) * (np.float32(0.5) + scale) * np.float32(0.25)
         return bits & 511, factor, even_signs()[bits >> 9]
+
+    @staticmethod
+    def pack_blocks(found: CodebookBlocks) -> NDArray[np.uint8]:
+        import numpy as np
+
+        bits = found.indices | found.marks.astype(np.uint16) << 9
+        parts = [float16_bytes(found.d[:, None]), bits.view(np.uint8), packed_bits(found.scale, 4, "u8")]
+        return np.concatenate(parts, axis=1)

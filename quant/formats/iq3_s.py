@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..blocks.codebook_parts import INDICES, MARKS
-from ..blocks.fields import float16_values
+from ..blocks.codebook_packing import copy_marks, high_bits, low_bytes, packed_bits, scale_bits
+from ..blocks.fields import float16_bytes, float16_values
+from ..blocks.packing import copy_float16
 from ..blocks.parts import Part
 from ..blocks.signed_vectors import SignedVectors
 from ..format import Format
+from ..scale_search.codebook import INDICES, MARKS, CodebookBlocks
+from ..scale_search.search import FLOAT16_D
 from ..simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 class IQ3_S(SignedVectors, Format, id=21, block=256, nbytes=110):
     bits = 4
+    unit, signs = 1.0, "any"
 
     @staticmethod
     def fields(v: InstructionSet) -> tuple[Part, Part]:
@@ -44,6 +48,26 @@ class IQ3_S(SignedVectors, Format, id=21, block=256, nbytes=110):
         return prepare, columns
 
     @staticmethod
+    def pack(v: InstructionSet) -> Part:
+        copy, low, marks, high, scales, i32 = (
+            copy_float16(v),
+            low_bytes(v),
+            copy_marks(v),
+            high_bits(v, 1),
+            scale_bits(v, 4),
+            v.int32,
+        )
+
+        def pack(out, levels, scratch, group):
+            copy(out, scratch + FLOAT16_D + 2 * group)
+            low(out + 2, levels, 64)
+            v.store(out + 66, high(levels, 0, 64))
+            marks(out + 74, levels)
+            v.store(out + 106, i32(scales(scratch, group, 8)))
+
+        return pack
+
+    @staticmethod
     def unpack(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.uint8]]:
         import numpy as np
 
@@ -51,3 +75,11 @@ class IQ3_S(SignedVectors, Format, id=21, block=256, nbytes=110):
         scale = np.stack([blocks[:, 106:] & 15, blocks[:, 106:] >> 4], axis=-1).reshape(-1, 8).astype(np.float32)
         factor = float16_values(blocks[:, :2]) * (1 + 2 * scale)
         return blocks[:, 2:66] + high * np.uint16(256), factor, blocks[:, 74:106]
+
+    @staticmethod
+    def pack_blocks(found: CodebookBlocks) -> NDArray[np.uint8]:
+        import numpy as np
+
+        low, high = found.indices.astype(np.uint8), packed_bits(found.indices >> 8, 1, "u8")
+        parts = [float16_bytes(found.d[:, None]), low, high, found.marks, packed_bits(found.scale, 4, "u4")]
+        return np.concatenate(parts, axis=1)

@@ -11,9 +11,11 @@ from typing import Any
 from ..blocks.parts import FloatParts, QuantizeParts
 from ..format import Format
 from ..jit.kernel import Kernel
-from ..scale_search import affine, search, symmetric
+from ..scale_search import affine, codebook_lanes, search, symmetric
 from ..scale_search.affine import Affine
+from ..scale_search.codebook import Codebook
 from ..scale_search.search import LEVELS, Shape
+from ..scale_search.symmetric import Symmetric
 from ..simd.instruction_set import InstructionSet
 
 FIELDS = ("values", "out", "blocks", "importance", "k", "peaks", "scratch")
@@ -40,7 +42,7 @@ def quantize_kernel(fmt: type[Format], *, important: bool = False, more_effort: 
 
 def has_quantize_kernel(fmt: type[Format]) -> bool:
     """Whether there is a kernel for the format."""
-    return vars(fmt).get("quantize_parts") is not None or (fmt.block == 1 and fmt.activations == "f32")
+    return fmt.offers("quantize_parts") or (fmt.block == 1 and fmt.activations == "f32")
 
 
 def _build(v: InstructionSet, fmt: type[Format], important: bool, more_effort: bool) -> Any:
@@ -87,7 +89,7 @@ def _floats(v: InstructionSet, fmt: type[Format]) -> Any:
 
 def _searched(v: InstructionSet, fmt: type[Format], scale_search: Any, pack: Any) -> tuple[int, Any]:
     """Values of a unit, and `(x, out, importance, scratch)`: quantize one unit."""
-    family = affine if isinstance(scale_search, Affine) else symmetric
+    family = _family(scale_search)
     shape = Shape(scale_search.group, scale_search.groups, v.LANES)
     load, weigh = (
         search.load_unit(v, shape),
@@ -108,8 +110,17 @@ def _searched(v: InstructionSet, fmt: type[Format], scale_search: Any, pack: Any
     return shape.values, v.jitable(unit)
 
 
+def _family(scale_search: Affine | Codebook | Symmetric) -> Any:
+    """The module of a search."""
+    if isinstance(scale_search, Affine):
+        return affine
+    return codebook_lanes if isinstance(scale_search, Codebook) else symmetric
+
+
 def _levels(v: InstructionSet, shape: Shape, scale_search: Any) -> Any:
-    """`(scratch)`: the numbers of the levels of all values, in their order, to LEVELS."""
+    """`(scratch)`: the numbers of the levels of all values, in their order, to LEVELS; or indices of vectors."""
+    if isinstance(scale_search, Codebook):
+        return codebook_lanes.levels(v, shape, scale_search)
     wide, i32, i8 = v.Vec("f32", 16), v.Vec("i32", 16), v.Vec("i8", 16)
     total, group = shape.blocks * shape.groups, shape.group
     if isinstance(scale_search, Affine):

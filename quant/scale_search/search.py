@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MOST_VALUES, MOST_GROUPS = 512, 16  # of the blocks that are searched at once
 # A thread's scratch, in bytes: values in their order; then one vector for each place in a group, lane = group; weights
-# likewise; numbers of each group, a slot for each; levels found, a byte for each value; scales and minima as bytes.
+# likewise; numbers of each group, a slot for each; scales and minima as bytes; levels found, a byte for each value;
+# what vectors of codebooks cost (see `nearest_vector`).
 NATURAL, COLUMNS, WEIGHTS, SLOTS = 0, 4 * MOST_VALUES, 8 * MOST_VALUES, 12 * MOST_VALUES
 SLOT = 4 * MOST_GROUPS
 UNIT, SHRINK, FIT, FIT_MIN, SUM_W, SUM_X, SUM_Q, SUM_QQ, SUM_XQ, STEP, LOW, SCALE, MIN, INVERSE, OFFSET = (
@@ -28,7 +29,8 @@ UNIT, SHRINK, FIT, FIT_MIN, SUM_W, SUM_X, SUM_Q, SUM_QQ, SUM_XQ, STEP, LOW, SCAL
 )
 FLOAT16_D, FLOAT16_DMIN, SCALE_BYTES, MIN_BYTES = (SLOTS + SLOT * i for i in range(15, 19))
 LEVELS = SLOTS + 19 * SLOT
-SCRATCH_BYTES = LEVELS + MOST_VALUES
+TABLES = LEVELS + MOST_VALUES
+SCRATCH_BYTES = TABLES + 64 * 232
 # An importance matrix comes from a sample: no column is taken to matter less than this part of its group's mean.
 FLOOR = 1 / 16
 SPREAD = 4  # times the mean square, added to a value's square: how evenly values count beside their importance

@@ -170,7 +170,7 @@ def nearest(v: InstructionSet, kind: Any, search: Symmetric) -> Any:
     low, high = search.levels[0], search.levels[-1]
     if search.counts:
         return v.jitable(lambda t: v.minimum(v.maximum(v.round_even(t), v.splat(kind, low)), v.splat(kind, high)))
-    return _stairs(v, kind, [(b - a) for a, b in zip(search.levels, search.levels[1:], strict=False)], low, search)
+    return stairs(v, kind, search.levels)
 
 
 def number(v: InstructionSet, kind: Any, search: Symmetric) -> Any:
@@ -178,17 +178,19 @@ def number(v: InstructionSet, kind: Any, search: Symmetric) -> Any:
     low, level = search.levels[0], nearest(v, kind, search)
     if search.counts:
         return v.jitable(lambda t: level(t) - low)
-    return _stairs(v, kind, [1] * (len(search.levels) - 1), 0, search)
+    return stairs(v, kind, search.levels, range(len(search.levels)))
 
 
-def _stairs(v: InstructionSet, kind: Any, rises: Sequence[int], start: int, search: Symmetric) -> Any:
-    """`t -> start`, plus a rise for every middle between two levels that t does not lie below."""
+def stairs(v: InstructionSet, kind: Any, levels: Sequence[int], results: Sequence[int] | None = None) -> Any:
+    """`t -> the level nearest to t`, or its counterpart in `results`: it rises at each middle between two levels."""
+    heights = levels if results is None else results
+    start = heights[0]
 
     def stair(i: int) -> Any:
-        middle, rise = (search.levels[i] + search.levels[i + 1]) / 2, rises[i]
+        middle, rise = (levels[i] + levels[i + 1]) / 2, heights[i + 1] - heights[i]
         return v.jitable(lambda y, t: y + v.select_gt(v.splat(kind, middle), t, v.zero(kind), v.splat(kind, rise)))
 
-    climb = v.fold_parts([stair(i) for i in range(len(rises))])
+    climb = v.fold_parts([stair(i) for i in range(len(levels) - 1)])
     return v.jitable(lambda t: climb(v.splat(kind, start), t))
 
 

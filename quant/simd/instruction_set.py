@@ -117,6 +117,9 @@ class InstructionSet(Protocol):
     def forget_memory(self) -> None:
         """Compute nothing, but read what was stored before from memory: LLVM would turn that into shuffles."""
 
+    def hide(self, n: int) -> Any:
+        """`n`, while LLVM sees no constant: a loop of so many rounds is not unrolled."""
+
     def prefetch(self, p: int) -> None:
         """Ask for the cache line at address `p`."""
 

@@ -116,6 +116,13 @@ def forget_memory(b: Any, t: Any) -> Any:
     b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
 
+@intrinsic(returns(types.int64))
+def hide(b: Any, t: Any, n: Any) -> Any:
+    """`n`, while LLVM sees no constant: a loop of so many rounds is not unrolled."""
+    i64 = ELEMENTS["i64"]
+    return b.asm(ir.FunctionType(i64, [i64]), "", "=r,0", [n], False)
+
+
 @intrinsic(same_as_first)
 def load_spread_bits(b: Any, t: Any, kind: Any, p: Any) -> Any:
     """Bit i of the bytes at address `p` as lane i: 0, or all ones."""
