@@ -28,7 +28,7 @@ DOTS = [(n, bits) for bits in (4, 5, 6, 8) for n in (4, 8)]  # 8 bits: signed
 def build_dots(v: InstructionSet) -> Any:
     """tokens_dot of every size for two tokens, then dot4 and dot4_signed of a row's vectors, on every pattern."""
     size = 4 * v.LANES
-    weights = {n: v.map_parts(n, lambda j: lambda w: v.load(v.i8, w + size * j)) for n in (4, 8)}
+    weights = {4: v.map_parts(4, lambda j: lambda w: v.load(v.i8, w + size * j)), 8: v.tile_weights}
 
     def group(i: int) -> Body:
         n, bits = DOTS[i]
@@ -97,6 +97,42 @@ def test_products_of_bytes_never_saturate(isa: str, kernel: Kernel) -> None:
         n = v.row_i32.n
         row = first[:n] + sums_of_4(weights[0, : 4 * n], acts[: 4 * n])
         assert np.array_equal(got[-1, int(bits == 8), :n], row), f"a row of {bits} bits"
+
+
+def build_pairs(v: InstructionSet) -> Any:
+    """pairs_dot of both halves of 32 weights for two tokens, on every pattern."""
+    size, dot = 4 * v.LANES, v.pairs_dot(2, 4)
+
+    def main(counter, ith, nth, count, w, x, pairs, out):
+        for _ in range(count):
+            weights = v.tile_weights(w)
+            low, high = dot(pairs, weights[:4], x, 64), dot(pairs + 4, weights[4:], x + 16, 64)
+            for t in range(2):
+                v.store(out + size * t, v.tuple_get(low, t))
+                v.store(out + size * (2 + t), v.tuple_get(high, t))
+            w += 8 * size
+            x += 128
+            pairs += 128
+            out += 4 * size
+
+    return main
+
+
+PAIR_KERNEL = Kernel(f"test_pairs_{VERSION}", ("count", "w", "x", "pairs", "out"), build_pairs)
+
+
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa == "avx2"])
+def test_products_that_start_from_sums_of_pairs_come_back_from_overflow(isa: str) -> None:
+    cases = [(w, x) for bits, w, x in patterns(32) if bits == 6]
+    w, x = np.stack([w for w, _ in cases]).astype(np.uint8), np.stack([(x, -x) for _, x in cases])
+    halves = x.reshape(len(cases), 2, 4, 16)[:, :, :2]  # of the 64 bytes of a token, those that are multiplied
+    pairs = np.zeros((len(cases), 2, 32), np.int16)
+    pairs[:, :, :4] = -32 * halves.reshape(-1, 2, 2, 4, 2, 2).sum((3, 5), dtype=np.int16).reshape(-1, 2, 4)
+    out = np.zeros((len(cases), 2, 2, 8), I32)
+    run(PAIR_KERNEL, isa, count=len(cases), w=w, x=x, pairs=pairs, out=out)
+    quads = w.reshape(-1, 2, 4, 8, 4).astype(I32) - 32
+    want = np.einsum("chqrb,cthqb->chtr", quads, halves.reshape(-1, 2, 2, 4, 4).astype(I32))
+    assert np.array_equal(out, want)
 
 
 def sums_of_4(w: Array, x: Array) -> Array:

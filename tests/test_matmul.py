@@ -258,7 +258,9 @@ def fields(record: Array, k: int) -> dict[str, Array]:
         "scale": lines[:, 32:36].view(np.float32)[:, 0],
         "sum": lines[:, 36:40].view(np.int32)[:, 0],
         "scaled": lines[:, 40:44].view(np.float32)[:, 0],
+        "scaled_low": lines[:, 44:48].view(np.float32)[:, 0],
         "halves": lines[:, 48:56].view(np.int32),
+        "pairs": lines[:, 56:64].view(np.int16),
         "columns": columns.reshape(3, -1),
         "plain": record[k * 19 // 8 : k * 27 // 8].view(np.int8),
     }
@@ -280,6 +282,9 @@ def test_q8_records_hold_what_they_say(k: int, isa: str) -> None:
         assert np.array_equal(got["scale"], scales) and np.array_equal(got["sum"], sums.sum(-1) << SUM_SHIFT)
         assert np.array_equal(got["halves"], sums << SUM_SHIFT)
         assert np.array_equal(got["scaled"], scales * -sums.sum(-1).astype(np.float32))
+        assert np.array_equal(got["scaled_low"], scales * -sums[:, 0].astype(np.float32))
+        pairs = bytes_of.reshape(-1, 2, 4, 2, 2).sum((2, 4), dtype=np.int16)
+        assert np.array_equal(got["pairs"], -32 * pairs.reshape(-1, 4))
         assert np.array_equal(got["columns"], np.stack([scales, *sums.T.astype(np.float32)]))
     assert (out[-1] == 0x5A).all()
 

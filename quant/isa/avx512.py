@@ -10,6 +10,7 @@ from ..simd.unroll import *
 from ..simd.vector import *
 from ..simd.vector import Vec
 from . import avx2, vnni
+from .lanes8 import loaded_weights
 from .rows import keep_wide, wide_scale
 
 LANES = 16
@@ -23,7 +24,9 @@ FLOAT_TILES = 1
 FEW_TOKENS = few_tokens.FEW_TOKENS["avx512"]
 PROOF = "vpdpbusd"
 FLIP_SIGNED = True
+PAIRS = False
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
+tile_weights = loaded_weights(i8)
 tokens_dot = vnni.tokens_dot_for(i8)

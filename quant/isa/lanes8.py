@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..simd.load_store import load
 from ..simd.unroll import tuple_get, unroll_map
 from ..simd.vector import Vec, f32x8, i8x32, i32x8
 
@@ -14,6 +15,16 @@ row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32
 TILES = ""
 FLOAT_TILES = 1
 FLIP_SIGNED = False
+PAIRS = False
+
+
+def loaded_weights(i8: Vec) -> Any:
+    """`tile_weights` that are loaded at once; LLVM moves loads to where they serve best."""
+    size = i8.n
+    return unroll_map(8, lambda j, p: load(i8, p + size * j))
+
+
+tile_weights = loaded_weights(i8)
 
 
 def token_by_token(group_dot: Callable[[int, int, bool], Any]) -> Callable[[int, int, int, bool], Any]:

@@ -9,7 +9,7 @@ from ..blocks.parts import IntegerParts, prepared
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 from .panels import BAND, fetch_rows, in_panels, panel_sums
-from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SCALED_HALVES, SUM, SUM_SHIFT
+from .q8_activations import BLOCK, HALVES, LINE, PAIR_SHIFT, PAIRS, SCALE, SCALED, SCALED_LOW, SUM, SUM_SHIFT
 from .unpack_by_rows import unpack_by_rows, without_spare
 
 DEPTH = 512  # weights of a row that are unpacked at once
@@ -281,9 +281,7 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
 
 def _panel(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
-    f32, size = v.f32, parts.tile_bytes(v.LANES)
-    weights = v.unroll_map(8, lambda j, p: v.load(v.i8, p + 4 * v.LANES * j))
-    scales = v.unroll_map(parts.scales, lambda j, p: v.load(f32, p + 4 * v.LANES * (8 + j)))
+    size, scales = parts.tile_bytes(v.LANES), 32 * v.LANES
     group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens)
     minima = panel_minima(v, parts, tokens)
     zeros, loads, stores = panel_sums(v, tokens)
@@ -291,7 +289,7 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
-            sums = minima(group(sums, weights(tile), scales(tile), x, x_stride), tile, x, x_stride)
+            sums = minima(group(sums, v.tile_weights(tile), tile + scales, x, x_stride), tile, x, x_stride)
             tile += size
             x += LINE
         stores(sums, y, y_stride)
@@ -309,39 +307,53 @@ def _starts(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
 
 
 def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
-    """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines."""
+    """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines.
+
+    `scales` is their address: what is read late takes no register before.
+    """
     f32 = v.f32
     starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 8, parts.bits, parts.signed)
 
     def scaled(t, sums, products, d, x, stride):
-        scale = d[0] * v.load_splat(f32, x + t * stride + SCALE)
+        scale = d * v.load_splat(f32, x + t * stride + SCALE)
         return v.fma(scale, v.to_f32(f32, v.tuple_get(products, t)), v.tuple_get(sums, t))
 
     every = v.unroll_map(tokens, scaled)
 
-    def run(sums, w, d, x, stride):
-        return every(sums, dot(starts(x + SUM, stride), w, x, stride), d, x, stride)
+    def run(sums, w, scales, x, stride):
+        products = dot(starts(x + SUM, stride), w, x, stride)
+        return every(sums, products, v.load(f32, scales), x, stride)
 
     return v.jitable(run)
 
 
 def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     """As `panel_group`, where the halves of 32 weights have scales of their own."""
-    f32 = v.f32
-    starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 4, parts.bits, parts.signed)
+    f32, dot = v.f32, _half_dot(v, parts, tokens)
 
-    def scaled(t, sums, low, high, d, x, stride):
-        both = v.fma(d[1], v.to_f32(f32, v.tuple_get(high, t)), d[0] * v.to_f32(f32, v.tuple_get(low, t)))
+    def scaled(t, sums, low, high, first, second, x, stride):
+        both = v.fma(second, v.to_f32(f32, v.tuple_get(high, t)), first * v.to_f32(f32, v.tuple_get(low, t)))
         return v.fma(both, v.load_splat(f32, x + t * stride + SCALE), v.tuple_get(sums, t))
 
     every = v.unroll_map(tokens, scaled)
 
-    def run(sums, w, d, x, stride):
-        low = dot(starts(x + HALVES, stride), w[:4], x, stride)
-        high = dot(starts(x + HALVES + 4, stride), w[4:], x + 16, stride)
-        return every(sums, low, high, d, x, stride)
+    def run(sums, w, scales, x, stride):
+        low, high = dot(w[:4], x, x, stride), dot(w[4:], x + 16, x + 4, stride)
+        return every(sums, low, high, v.load(f32, scales), v.load(f32, scales + 4 * v.LANES), x, stride)
 
     return v.jitable(run)
+
+
+def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+    """`(weights, bytes, line, stride)` -> 16 weights of every row times the tokens' bytes, less the offset's share.
+
+    That is read from the line, of which the second half's begins 4 bytes later.
+    """
+    if v.PAIRS and parts.bits == 6 and parts.shift == PAIR_SHIFT and not parts.signed:
+        pairs = v.pairs_dot(tokens, 4)
+        return v.jitable(lambda w, bytes_at, line, stride: pairs(line + PAIRS, w, bytes_at, stride))
+    starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 4, parts.bits, parts.signed)
+    return v.jitable(lambda w, bytes_at, line, stride: dot(starts(line + HALVES, stride), w, bytes_at, stride))
 
 
 def panel_minima(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
@@ -356,7 +368,7 @@ def panel_minima(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
         return v.jitable(lambda sums, tile, x, stride: times(sums, v.load(f32, tile + at), x + SCALED, stride))
 
     def run(sums, tile, x, stride):
-        sums = times(sums, v.load(f32, tile + at), x + SCALED_HALVES, stride)
-        return times(sums, v.load(f32, tile + at + 4 * v.LANES), x + SCALED_HALVES + 4, stride)
+        low, high = v.load(f32, tile + at), v.load(f32, tile + at + 4 * v.LANES)
+        return times(times(sums, high, x + SCALED, stride), low - high, x + SCALED_LOW, stride)
 
     return v.jitable(run)

@@ -21,18 +21,17 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
 
     Weights stay in registers; the scales of a block go through `scratch`. Strides are in bytes.
     """
-    f32, lanes, size, groups = v.f32, v.LANES, parts.tile_bytes(v.LANES), fmt.block // BLOCK
+    lanes, size, groups = v.LANES, parts.tile_bytes(v.LANES), fmt.block // BLOCK
     nbytes, lines = fmt.nbytes * v.LANES, fmt.nbytes * v.LANES // 64 + 1
     own = fmt.kernels(tile_intrinsics(v)).tile
     unit, tile_scales, tile_weights = own.unit, v.jitable(own.scales), v.jitable(own.weights)
-    scales = v.unroll_map(parts.scales, lambda j, p: v.load(f32, p + 4 * lanes * (8 + j)))
     group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens)
     minima, (zeros, _, stores) = panel_minima(v, parts, tokens), panel_sums(v, tokens)
 
     def step_of(i: int) -> Any:
         def step(sums, p, n, at, x, x_stride):
             at, x = at + size * i, x + LINE * i
-            return minima(group(sums, tile_weights(p, 0, n, i), scales(at), x, x_stride), at, x, x_stride)
+            return minima(group(sums, tile_weights(p, 0, n, i), at + 32 * lanes, x, x_stride), at, x, x_stride)
 
         return v.jitable(step)
 

@@ -1,11 +1,13 @@
 """Activations as bytes, the other operand of every integer format: Q8 records, one per token.
 
 A record begins with a cache line for every 32 values: the bytes, int8, at 0; their scale, float32, at SCALE; minus
-eight times their sum, int32, at SUM; scale times sum, float32, at SCALED; minus eight times the sums of both halves,
-int32, at HALVES; scale times those, float32, at SCALED_HALVES. The sums let a format's offset and minimum leave the
+eight times their sum, int32, at SUM; scale times sum, float32, at SCALED; scale times the sum of the first half,
+float32, at SCALED_LOW; minus eight times the sums of both halves, int32, at HALVES; for both halves, minus 32 times the
+sums of first and of second pairs of four, two int16, at PAIRS. The sums let a format's offset and minimum leave the
 inner loop: products start from them, so they are negative and already multiplied by the most common offset, 1 <<
-SUM_SHIFT. After the lines come three columns, float32 (k / 32,) each, for reading eight groups at once: the scales,
-minus the sums of the low halves, minus the sums of the high halves; and all bytes once more, without gaps.
+SUM_SHIFT, or by that of 6 bits, 1 << PAIR_SHIFT. After the lines come three columns, float32 (k / 32,) each, for
+reading eight groups at once: the scales, minus the sums of the low halves, minus the sums of the high halves; and all
+bytes once more, without gaps.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK, LINE = 32, 64
-SCALE, SUM, SCALED, HALVES, SCALED_HALVES = 32, 36, 40, 48, 56
-SUM_SHIFT = 3
+SCALE, SUM, SCALED, SCALED_LOW, HALVES, PAIRS = 32, 36, 40, 44, 48, 56
+SUM_SHIFT, PAIR_SHIFT = 3, 5
 
 
 def q8_bytes(k: int) -> int:
@@ -71,6 +73,11 @@ def quantize_q8(v: InstructionSet) -> Any:
     peak_of, short_scale = _peak_and_scale(v)
 
     @v.jitable
+    def pairs(both, first):
+        """Minus 32 times a sum, and times the rest of `both`, as two int16."""
+        return int32((-first << PAIR_SHIFT) & 0xFFFF | (first - both) << (PAIR_SHIFT + 16))
+
+    @v.jitable
     def quantize_group(p, q, column, column_bytes, plain):
         peak = peak_of(p)
         inverse = float32(127) / peak if peak > 0 else float32(0)
@@ -87,8 +94,10 @@ def quantize_q8(v: InstructionSet) -> Any:
         v.store(q + SCALED, scale * float32(low + high))
         v.store(q + HALVES, int32(-low << SUM_SHIFT))
         v.store(q + HALVES + 4, int32(-high << SUM_SHIFT))
-        v.store(q + SCALED_HALVES, scale * float32(low))
-        v.store(q + SCALED_HALVES + 4, scale * float32(high))
+        v.store(q + SCALED_LOW, scale * float32(low))
+        first = v.dot4(v.zero(i32x8), v.bitcast(v.i8x32, v.splat(i32x8, 0x0101)), bytes_of)
+        v.store(q + PAIRS, pairs(low, v.reduce_add(v.low_half(first))))
+        v.store(q + PAIRS + 4, pairs(high, v.reduce_add(v.high_half(first))))
         v.store(column, scale)
         v.store(column + column_bytes, float32(-low))
         v.store(column + 2 * column_bytes, float32(-high))

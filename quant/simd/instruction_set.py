@@ -38,6 +38,7 @@ class InstructionSet(Protocol):
     FLOAT_TILES: int  # tiles of rows that share each float32 activation loaded
     FEW_TOKENS: FewTokens  # up to so many tokens, rows are read one by one, as for a single token
     FLIP_SIGNED: bool  # whether `dot4_signed` and `tokens_dot` want signed weights with 128 added
+    PAIRS: bool  # whether products of 6 bits start from sums of pairs, by `pairs_dot`
     PROOF: str  # the machine instruction of its byte products, to look for in compiled code; "": none of its own
     Vec: type[VectorType]
     f32x8: VectorType
@@ -257,8 +258,18 @@ class InstructionSet(Protocol):
     def dot4_signed(self, acc: Any, w: Any, x: Any) -> Any:
         """As `dot4`, with `w` -128..127; where FLIP_SIGNED, `w` arrives with 128 added and the caller subtracts."""
 
+    def tile_weights(self, p: int) -> Any:
+        """The 8 vectors of bytes at address `p`, as `tokens_dot` takes them: loaded, or their addresses."""
+
     def tokens_dot(self, tokens: int, n: int, bits: int, signed: bool) -> Part:
         """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first one's bytes."""
+
+    def pairs_dot(self, tokens: int, n: int) -> Part:
+        """`(pairs, weights, x, stride)` -> n dot4 of weights less 32 for each token, of 6 bits and n 4 at most.
+
+        For each token, `pairs` is the address of minus 32 times sums of its bytes, two int16: of those that are first
+        or second of four, and of the others. Only where PAIRS.
+        """
 
     def keep_row_scales(self, scaled: Any, scratch: int) -> None:
         """Store the scales of 256 weights of a row where `row_scale` reads them, if it reads memory."""

@@ -49,13 +49,18 @@ def unroll_fold(n: int, step: Callable[..., Any], first: int = 0) -> Any:
     return _folded([(part, i) for i in range(first, first + n)])
 
 
-@intrinsic(lambda values, i: values.dtype)
-def tuple_get(b: Any, t: Any, values: Any, i: Any) -> Any:
-    """Element `i` of a tuple of one type; once all is inline `i` is a constant, and no selection is left."""
+def element(b: Any, t: Any, values: Any, i: Any) -> Any:
+    """What `tuple_get` emits."""
     value = b.extract_value(values, 0)
     for j in range(1, t[0].count):
         value = b.select(b.icmp_signed("==", i, ir.Constant(i.type, j)), b.extract_value(values, j), value)
     return value
+
+
+@intrinsic(lambda values, i: values.dtype)
+def tuple_get(b: Any, t: Any, values: Any, i: Any) -> Any:
+    """Element `i` of a tuple of one type; once all is inline `i` is a constant, and no selection is left."""
+    return element(b, t, values, i)
 
 
 def _mapped(parts: list[tuple[Any, int | None]]) -> Any:
