@@ -139,4 +139,4 @@ def pause(b: Any, t: Any) -> Any:
     call(b, "llvm.x86.sse2.pause", ir.VoidType())
 
 
-tokens_dot = token_by_token(group_dot)
+tokens_dot = paired_dot = token_by_token(group_dot)

@@ -23,7 +23,8 @@ FLOAT_TILES = 1
 FEW_TOKENS = few_tokens.FEW_TOKENS["avx512"]
 PROOF = "vpdpbusd"
 FLIP_SIGNED = True
+PAIR_TOKENS = 0
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
-tokens_dot = vnni.tokens_dot_for(i8)
+tokens_dot = paired_dot = vnni.tokens_dot_for(i8)

@@ -9,4 +9,4 @@ PROOF = "vpdpbusd"
 FLIP_SIGNED = True
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
-tokens_dot = vnni.tokens_dot_for(i8)
+tokens_dot = paired_dot = vnni.tokens_dot_for(i8)

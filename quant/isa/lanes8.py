@@ -14,6 +14,7 @@ row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32
 TILES = ""
 FLOAT_TILES = 1
 FLIP_SIGNED = False
+PAIR_TOKENS = 0
 
 
 def token_by_token(group_dot: Callable[[int, int, bool], Any]) -> Callable[[int, int, int, bool], Any]:
