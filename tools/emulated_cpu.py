@@ -104,7 +104,8 @@ class Machine:
 
     def failed(self, session: Any, number: int, vector: int, code: int) -> None:
         state = session.cpu.state
-        self.fault = f"exception {vector} ({code}) at {state.rip:#x}, address {state.cr2:#x}"
+        instruction = ctypes.string_at(state.rip - 15, 15).hex(" ") if vector == 6 else ""  # it ends there
+        self.fault = f"exception {vector} ({code}) before {state.rip:#x} ({instruction}), address {state.cr2:#x}"
         session.stop()
 
     def call(self, function: int, *args: int) -> None:
