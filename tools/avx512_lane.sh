@@ -4,8 +4,6 @@
 #
 #   tools/avx512_lane.sh [ARGUMENT OF PYTEST ...]
 #
-# Attention fails here: the emulator refuses gathers of 64 bits (see docs/kernel-log.md).
-#
 # To be run where llmlocal and its tests are installed, on x86-64 Linux with AVX2. Without arguments: every kernel test.
 #
 # CPUS         LLVM's names of the CPUs, default: icelake-client; sapphirerapids and arrowlake (AVX-VNNI) are known, too

@@ -144,6 +144,7 @@ def emulate(name: str) -> None:
     machine, load, address = Machine(), linker.load, linker._address
     trampolines: dict[int, Any] = {}
     features = llvm.FeatureMap(dict.fromkeys(host, False) | dict.fromkeys([*V3.split(), *more.split(), "64bit"], True))
+    features["prefer-no-gather"] = True  # the emulator refuses those that index by registers above 15
     if "evex512" in host:
         features["evex512"] = "avx512f" in features
 
