@@ -22,7 +22,7 @@ from llmlocal.quant.kernels.matmul import matmul
 
 load_all()
 LINUX = "aarch64-unknown-linux-gnu"
-PRODUCTS = ("sdot", "smull", "smull2", "smlal", "smlal2", "fmla")
+PRODUCTS = ("sdot", "smmla", "smull", "smull2", "smlal", "smlal2", "fmla")
 BRANCH = re.compile(r"(?:b|b\.\w+|cbn?z|tbn?z)\s.*?(\.L\w+)$")
 
 
@@ -48,7 +48,8 @@ def count(lines: list[str], *names: str) -> int:
 @pytest.mark.parametrize(
     ("isa", "name", "product"),
     [
-        ("neon_dot", "Q4_0", "sdot"),
+        ("neon_i8mm", "Q4_0", "smmla"),
+        pytest.param("neon_dot", "Q4_0", "sdot", marks=pytest.mark.slow),
         ("neon_dot", "F16", "fmla"),
         pytest.param("neon", "Q4_0", "smlal", marks=pytest.mark.slow),
         pytest.param("neon", "Q8_0", "smull", marks=pytest.mark.slow),
@@ -58,9 +59,10 @@ def test_products_stay_in_registers(isa: str, name: str, product: str) -> None:
     lines = lines_of(compile_assembly(matmul(BY_NAME[name]), cpu.arm(isa, LINUX)))
     busy = [loop for loop in loops(lines) if count(loop, *PRODUCTS) >= 8]
     assert len(busy) >= 2 and any(count(loop, product) for loop in busy)  # a row, and tiles of rows
+    assert product != "smmla" or any(count(loop, "sdot") for loop in busy)  # by `sdot` the row
     assert not any("[sp" in line for loop in busy for line in loop)
     assert not count(lines, "bl", "blr")
-    assert bool(count(lines, "sdot")) == (product == "sdot")
+    assert bool(count(lines, "sdot")) == (product in ("sdot", "smmla"))
     assert bool(count(lines, "fcvtl"))  # halves by the machine
 
 
@@ -72,28 +74,36 @@ def test_generic_kernels_call_nothing_on_arm_either() -> None:
 # ---- the choice ----------------------------------------------------------------------------------------------------
 
 
-def libraries(has: bool) -> SimpleNamespace:
-    """What `ctypes.CDLL` gives on a machine with dot products, or without."""
+# How Linux, macOS and Windows say that a CPU has a feature.
+WAYS: dict[str, tuple[tuple[int, int], bytes, int]] = {
+    "dotprod": ((16, 20), b"hw.optional.arm.FEAT_DotProd", 43),
+    "i8mm": ((26, 13), b"hw.optional.arm.FEAT_I8MM", 66),
+}
+
+
+def libraries(features: set[str]) -> SimpleNamespace:
+    """What `ctypes.CDLL` gives on a machine with these features."""
+    ways = [WAYS[name] for name in features]
 
     def getauxval(entry: int) -> int:
-        return has << 20 if entry == 16 else 0
+        return sum(1 << bit for (at, bit), *_ in ways if at == entry)
 
     def sysctlbyname(name: bytes, value: Any, *_: Any) -> int:
-        value._obj.value = int(has and name == b"hw.optional.arm.FEAT_DotProd")
+        value._obj.value = int(name in [known for _, known, _ in ways])
         return 0
 
     def present(number: int) -> int:
-        return int(has and number == 43)
+        return int(number in [known for *_, known in ways])
 
     return SimpleNamespace(getauxval=getauxval, sysctlbyname=sysctlbyname, IsProcessorFeaturePresent=present)
 
 
-@pytest.mark.parametrize("has", [True, False])
+@pytest.mark.parametrize("features", [{"dotprod", "i8mm"}, {"dotprod"}, set()])
 @pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
-def test_dot_products_are_asked_of_the_system(system: str, has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_asked_of_the_system(system: str, features: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: libraries(has))
-    assert cpu.arm_features() == {"neon", "dotprod"} if has else {"neon"}
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: libraries(features))
+    assert cpu.arm_features() == {"neon", *features}
 
 
 def test_a_system_that_cannot_be_asked_has_neon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +113,11 @@ def test_a_system_that_cannot_be_asked_has_neon(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("features", "sets"),
-    [({"neon", "dotprod"}, ["neon_dot", "neon", "generic"]), ({"neon"}, ["neon", "generic"])],
+    [
+        ({"neon", "dotprod", "i8mm"}, ["neon_i8mm", "neon_dot", "neon", "generic"]),
+        ({"neon", "dotprod"}, ["neon_dot", "neon", "generic"]),
+        ({"neon"}, ["neon", "generic"]),
+    ],
 )
 def test_arm_offers_its_own_sets(features: set[str], sets: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")

@@ -179,6 +179,11 @@ CASES = [
     Case("bits_of", lambda v: lambda p, out: v.store(out, v.bits_of(v.load_f32(p))),
          lambda x: at(x, np.uint32, 0, 1).astype(L)),
     Case("lookup16", lambda v: _looked_up(v), lambda x: np.array(TABLE, B)[x[:32] & 15]),
+    Case(
+        "zip_lanes",
+        lambda v: lambda p, out: v.store(out, v.zip_lanes(v.load(v.i32x8, p), v.load(v.i32x8, p + 36))),
+        lambda x: np.stack([at(x, I32, 0, 8), at(x, I32, 36, 8)], axis=1).ravel(),
+    ),
     unary("swap_pairs", "swap_pairs", I8, lambda x: x.reshape(-1, 2)[:, ::-1].ravel()),
     unary("low_half", "low_half", I8, lambda x: x[:4]),
     unary("high_half", "high_half", I8, lambda x: x[4:]),

@@ -27,7 +27,7 @@ def _byte_build(v: InstructionSet) -> Any:
     loads = v.map_parts(VECTORS, lambda j: lambda p: v.load(i8, p + width * j))
     zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(i32))
     stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
-    dot = v.tokens_dot(tokens, VECTORS, 4, False)
+    dot = v.paired_dot(tokens, VECTORS, 4, False)
 
     def run(counter, ith, nth, data, iterations, sums):
         parts = zeros(data)

@@ -195,3 +195,6 @@ def pairs_dot(tokens: int, n: int) -> Any:
 def pause(b: Any, t: Any) -> Any:
     """Tell the CPU that this thread spins."""
     call(b, "llvm.x86.sse2.pause", ir.VoidType())
+
+
+paired_dot = tokens_dot

@@ -25,8 +25,9 @@ FEW_TOKENS = few_tokens.FEW_TOKENS["avx512"]
 PROOF = "vpdpbusd"
 FLIP_SIGNED = True
 PAIRS = False
+PAIR_TOKENS = 0
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
 tile_weights = loaded_weights(i8)
-tokens_dot = vnni.tokens_dot_for(i8)
+tokens_dot = paired_dot = vnni.tokens_dot_for(i8)

@@ -12,4 +12,4 @@ PAIRS = False
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
 tile_weights = loaded_weights(i8)
-tokens_dot = vnni.tokens_dot_for(i8)
+tokens_dot = paired_dot = vnni.tokens_dot_for(i8)

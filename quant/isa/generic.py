@@ -86,4 +86,4 @@ def pause(b: Any, t: Any) -> Any:
     """Nothing here: no portable instruction tells the CPU that a thread spins."""
 
 
-tokens_dot = token_by_token(group_dot)
+tokens_dot = paired_dot = token_by_token(group_dot)

@@ -16,6 +16,7 @@ TILES = ""
 FLOAT_TILES = 1
 FLIP_SIGNED = False
 PAIRS = False
+PAIR_TOKENS = 0
 
 
 def loaded_weights(i8: Vec) -> Any:

@@ -108,7 +108,7 @@ def group_dot(n: int, bits: int) -> Any:
     return jitable(lambda start, weights, x: _add_fours(before(start, weights, x), products(weights, x)))
 
 
-tokens_dot = token_by_token(lambda n, bits, signed: group_dot(n, bits))
+tokens_dot = paired_dot = token_by_token(lambda n, bits, signed: group_dot(n, bits))
 
 
 def lanes_by_scale(n: int) -> list[int]:

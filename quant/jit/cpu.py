@@ -11,6 +11,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from ..cgroups import cpu_quota
 from ..machine import machine_cores
@@ -20,6 +21,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "avx512": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx2", "fma", "f16c"}),
     "avxvnni": frozenset({"avxvnni", "avx2", "fma", "f16c"}),
     "avx2": frozenset({"avx2", "fma", "f16c"}),
+    "neon_i8mm": frozenset({"neon", "dotprod", "i8mm"}),
     "neon_dot": frozenset({"neon", "dotprod"}),
     "neon": frozenset({"neon"}),
     "generic": frozenset(),
@@ -32,7 +34,12 @@ HIDDEN: dict[str, tuple[str, ...]] = {
 }
 # What ARM kernels may use, on any core. No core is named to LLVM: it does not know them all, fails on some, and spills
 # fewer registers when it schedules for none. With dot products comes ARMv8.2 at least, whose atomics need no loop.
-ARM: dict[str, str] = {"neon_dot": "+v8.2a,+dotprod", "neon": "", "generic": ""}
+ARM: dict[str, str] = {
+    "neon_i8mm": "+v8.2a,+dotprod,+i8mm",
+    "neon_dot": "+v8.2a,+dotprod",
+    "neon": "",
+    "generic": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +105,45 @@ def _is_arm() -> bool:
     return platform.machine().lower() in {"aarch64", "arm64"}
 
 
+class ArmFeature(NamedTuple):
+    """Where systems tell whether a CPU has a feature: Linux, macOS and Windows."""
+
+    hwcap: tuple[int, int]  # entry of the auxiliary vector, and bit
+    sysctl: str
+    processor_feature: int
+
+
+ASKED = {
+    "dotprod": ArmFeature((16, 20), "hw.optional.arm.FEAT_DotProd", 43),
+    "i8mm": ArmFeature((26, 13), "hw.optional.arm.FEAT_I8MM", 66),
+}
+
+
 def arm_features() -> frozenset[str]:
-    """Asked of the system: LLVM knows what cores of a name have, and never reports the dot products."""
-    asked = {"darwin": _macos_has_dotprod, "win32": _windows_has_dotprod}.get(sys.platform, _linux_has_dotprod)
+    """Asked of the system: LLVM knows what cores of a name have, and never reports these."""
+    has = {"darwin": _macos_has, "win32": _windows_has}.get(sys.platform, _linux_has)
     try:
-        return frozenset({"neon", "dotprod"} if asked() else {"neon"})
+        return frozenset({"neon", *(name for name, feature in ASKED.items() if has(feature))})
     except (AttributeError, OSError):  # a system that cannot be asked
         return frozenset({"neon"})
 
 
-def _linux_has_dotprod() -> bool:
-    """Bit 20 of the kernel's HWCAP, entry 16 of the auxiliary vector."""
+def _linux_has(feature: ArmFeature) -> bool:
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    return bool(getauxval(16) >> 20 & 1)
+    entry, bit = feature.hwcap
+    return bool(getauxval(entry) >> bit & 1)
 
 
-def _macos_has_dotprod() -> bool:
+def _macos_has(feature: ArmFeature) -> bool:
     value, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
-    name = b"hw.optional.arm.FEAT_DotProd"
+    name = feature.sysctl.encode()
     failed = ctypes.CDLL(None).sysctlbyname(name, ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0))
     return not failed and value.value == 1
 
 
-def _windows_has_dotprod() -> bool:
-    """PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE."""
-    return bool(ctypes.CDLL("kernel32").IsProcessorFeaturePresent(43))
+def _windows_has(feature: ArmFeature) -> bool:
+    return bool(ctypes.CDLL("kernel32").IsProcessorFeaturePresent(feature.processor_feature))
 
 
 # ---- cores ---------------------------------------------------------------------------------------------------------

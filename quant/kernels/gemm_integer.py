@@ -8,6 +8,7 @@ from typing import Any
 from ..blocks.parts import IntegerParts, prepared
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
+from .pair_rows import pair_rows
 from .panels import BAND, fetch_rows, in_panels, panel_sums
 from .q8_activations import BLOCK, HALVES, LINE, PAIR_SHIFT, PAIRS, SCALE, SCALED, SCALED_LOW, SUM, SUM_SHIFT
 from .unpack_by_rows import unpack_by_rows, without_spare
@@ -249,18 +250,7 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
     """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)
     unpack, lanes, band = v.jitable(unpack_rows), v.LANES, BAND // v.LANES
-
-    def panel_of(count: int) -> Any:
-        panel = _panel(v, parts, count)
-
-        def over_tiles(t, line, x_stride, depth, y, y_stride, at, tiles, scratch):
-            for n in range(tiles):
-                tile, out = scratch + depth // BLOCK * size * n, y + t * y_stride + 4 * lanes * n
-                panel(tile, depth, line + t * x_stride, x_stride, out, y_stride, at)
-
-        return over_tiles
-
-    panels = in_panels(v, v.TOKENS, panel_of, least)
+    panels, finish = _tile_panels(v, parts, least)
 
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         for at in range(0, k, DEPTH):
@@ -271,6 +261,7 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
                 if n + 1 == tiles:
                     ahead = weights + (at + depth) // block * nbytes
                 unpack(rows, row_bytes, at // block, depth // block, tile, ahead)
+                finish(tokens, tile, depth // BLOCK)
             for n in range(0, tiles, band):
                 out, first = y + 4 * lanes * n, scratch + depth // BLOCK * size * n
                 some = min(band, tiles - n)
@@ -279,10 +270,49 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
     return v.jitable(dot_tiles)
 
 
-def _panel(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[Any, Any]:
+    """`(tokens, line, x_stride, depth, y, y_stride, at, tiles, scratch)`: tiles by tokens; and what comes before.
+
+    That is `(tokens, tile, groups)`, which makes a tile just unpacked what the first wants: where there are many
+    tokens, pairs of rows.
+    """
+    lanes, size, enough = v.LANES, parts.tile_bytes(v.LANES), v.PAIR_TOKENS
+
+    def panels_of(paired: bool) -> Any:
+        def panel_of(count: int) -> Any:
+            panel = _panel(v, parts, count, paired)
+
+            def over_tiles(t, line, x_stride, depth, y, y_stride, at, tiles, scratch):
+                for n in range(tiles):
+                    tile, out = scratch + depth // BLOCK * size * n, y + t * y_stride + 4 * lanes * n
+                    panel(tile, depth, line + t * x_stride, x_stride, out, y_stride, at)
+
+            return over_tiles
+
+        return in_panels(v, v.TOKENS, panel_of, least)
+
+    few = panels_of(False)
+    if not enough:
+        return few, v.jitable(lambda tokens, tile, groups: None)
+    many, pair = panels_of(True), pair_rows(v, parts)
+
+    def panels(tokens, line, x_stride, depth, y, y_stride, at, tiles, scratch):
+        if tokens < enough:
+            few(tokens, line, x_stride, depth, y, y_stride, at, tiles, scratch)
+        else:
+            many(tokens, line, x_stride, depth, y, y_stride, at, tiles, scratch)
+
+    def finish(tokens, tile, groups):
+        if tokens >= enough:
+            pair(tile, groups)
+
+    return v.jitable(panels), v.jitable(finish)
+
+
+def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
     size, scales = parts.tile_bytes(v.LANES), 32 * v.LANES
-    group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens)
+    group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens, paired)
     minima = panel_minima(v, parts, tokens)
     zeros, loads, stores = panel_sums(v, tokens)
 
@@ -297,22 +327,26 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def _starts(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+def _starts(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
     """`(sums of activations at, stride)` -> what each token's product starts from: minus offset times sum."""
     i32 = v.i32
-    if _shift(v, parts) < 0:
+    if paired or _shift(v, parts) < 0:
         return v.unroll_map(tokens, lambda t, at, stride: v.zero(i32))
     times = _offset_times(v, parts)
     return v.unroll_map(tokens, lambda t, at, stride: times(v.load_splat(i32, at + t * stride)))
 
 
-def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+def _dot(v: InstructionSet, parts: IntegerParts, tokens: int, n: int, paired: bool) -> Any:
+    return (v.paired_dot if paired else v.tokens_dot)(tokens, n, parts.bits, parts.signed)
+
+
+def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool = False) -> Any:
     """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines.
 
     `scales` is their address: what is read late takes no register before.
     """
     f32 = v.f32
-    starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 8, parts.bits, parts.signed)
+    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, paired)
 
     def scaled(t, sums, products, d, x, stride):
         scale = d * v.load_splat(f32, x + t * stride + SCALE)
@@ -327,9 +361,9 @@ def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     return v.jitable(run)
 
 
-def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool = False) -> Any:
     """As `panel_group`, where the halves of 32 weights have scales of their own."""
-    f32, dot = v.f32, _half_dot(v, parts, tokens)
+    f32, dot = v.f32, _half_dot(v, parts, tokens, paired)
 
     def scaled(t, sums, low, high, first, second, x, stride):
         both = v.fma(second, v.to_f32(f32, v.tuple_get(high, t)), first * v.to_f32(f32, v.tuple_get(low, t)))
@@ -344,7 +378,7 @@ def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int) -> A
     return v.jitable(run)
 
 
-def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
     """`(weights, bytes, line, stride)` -> 16 weights of every row times the tokens' bytes, less the offset's share.
 
     That is read from the line, of which the second half's begins 4 bytes later.
@@ -352,7 +386,7 @@ def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
     if v.PAIRS and parts.bits == 6 and parts.shift == PAIR_SHIFT and not parts.signed:
         pairs = v.pairs_dot(tokens, 4)
         return v.jitable(lambda w, bytes_at, line, stride: pairs(line + PAIRS, w, bytes_at, stride))
-    starts, dot = _starts(v, parts, tokens), v.tokens_dot(tokens, 4, parts.bits, parts.signed)
+    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 4, paired)
     return v.jitable(lambda w, bytes_at, line, stride: dot(starts(line + HALVES, stride), w, bytes_at, stride))
 
 

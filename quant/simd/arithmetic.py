@@ -76,6 +76,12 @@ def join(b: Any, t: Any, x: Any, y: Any) -> Any:
     return shuffle_value(b, x, y, list(range(t[0].n + t[1].n)))
 
 
+@intrinsic(lambda x, y: Vec(x.elem, 2 * x.n))
+def zip_lanes(b: Any, t: Any, x: Any, y: Any) -> Any:
+    """Lanes of `x` and `y` in turn, twice as many."""
+    return shuffle_value(b, x, y, [i + half for i in range(t[0].n) for half in (0, t[0].n)])
+
+
 def slice_of(start: int, n: int) -> Any:
     """The intrinsic `x -> lanes start .. start + n - 1 of x`."""
 

@@ -22,6 +22,7 @@ FEW_TOKENS = {
     "avxvnni": FewTokens(3, 3, 2),
     "avx2": FewTokens(3, 3, 2),
     "generic": FewTokens(3, 3, 2),
+    "neon_i8mm": FewTokens(1, 1, 1),
     "neon_dot": FewTokens(1, 1, 1),
     "neon": FewTokens(1, 1, 1),
 }

@@ -39,6 +39,7 @@ class InstructionSet(Protocol):
     FEW_TOKENS: FewTokens  # up to so many tokens, rows are read one by one, as for a single token
     FLIP_SIGNED: bool  # whether `dot4_signed` and `tokens_dot` want signed weights with 128 added
     PAIRS: bool  # whether products of 6 bits start from sums of pairs, by `pairs_dot`
+    PAIR_TOKENS: int  # batches of so many tokens keep tiles in pairs of rows, for `paired_dot`; 0: none does
     PROOF: str  # the machine instruction of its byte products, to look for in compiled code; "": none of its own
     Vec: type[VectorType]
     f32x8: VectorType
@@ -235,6 +236,9 @@ class InstructionSet(Protocol):
     def swap_pairs(self, x: Any) -> Any:
         """Neighbouring lanes exchanged."""
 
+    def zip_lanes(self, x: Any, y: Any) -> Any:
+        """Lanes of `x` and `y` in turn, twice as many."""
+
     def splat_lane(self, x: Any, lane: int) -> Any:
         """All lanes hold one lane of `x`, its number known when the kernel runs."""
 
@@ -270,6 +274,9 @@ class InstructionSet(Protocol):
         For each token, `pairs` is the address of minus 32 times sums of its bytes, two int16: of those that are first
         or second of four, and of the others. Only where PAIRS.
         """
+
+    def paired_dot(self, tokens: int, n: int, bits: int, signed: bool) -> Part:
+        """As `tokens_dot`, of signed weights in pairs of rows (see `zip_lanes`); not used where PAIR_TOKENS is 0."""
 
     def keep_row_scales(self, scaled: Any, scratch: int) -> None:
         """Store the scales of 256 weights of a row where `row_scale` reads them, if it reads memory."""
