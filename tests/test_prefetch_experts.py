@@ -110,15 +110,15 @@ def test_what_must_fit(mixture: Path) -> None:
         check_memory(*file, 64, free=least)
         with pytest.raises(ResourceError):
             check_memory(*file, 64, free=least - 1)
-        assert expert_reads(*file, 64, free=2 * whole).prefetch_bytes == 0
-        near, far = expert_reads(*file, 64, free=whole), expert_reads(*file, 64, free=least)
+        assert expert_reads(*file, whole, 2 * whole).prefetch_bytes == 0
+        near, far = expert_reads(*file, whole, whole), expert_reads(*file, whole, least)
         assert near.prefetch_bytes and not near.note
         assert far.prefetch_bytes and "75% are read from the disk for each token" in far.note
     make_model.make_model("tiny-llama-256", path := mixture.with_name("dense.gguf"))
     with open_gguf(path) as gguf:
         file = gguf.metadata, gguf.tensors
         assert least_memory(*file, 64) == memory(*file, 64)
-        assert expert_reads(*file, 64, free=1).prefetch_bytes == 0
+        assert expert_reads(*file, 1 << 30, 1).prefetch_bytes == 0
 
 
 def test_a_session_says_what_is_read_from_the_disk(mixture: Path, monkeypatch: pytest.MonkeyPatch) -> None:

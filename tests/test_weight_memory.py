@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from families import IDS
@@ -32,16 +30,13 @@ NEEDED = 1 << 30
 )
 def test_weights_are_copied(monkeypatch: pytest.MonkeyPatch, mode: str, nbytes: int, free: int, copied: bool) -> None:
     monkeypatch.setattr(weight_memory, "copied_bytes", lambda tensors: nbytes)
-    monkeypatch.setattr(weight_memory, "memory", lambda *_: SimpleNamespace(total=NEEDED))
-    nothing: Any = {}
-    assert copies_weights(mode, nothing, nothing, 64, free=free) is copied
+    assert copies_weights(mode, {}, NEEDED, free) is copied
 
 
 def test_a_copy_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weight_memory, "copied_bytes", lambda tensors: 1)
-    monkeypatch.setattr(weight_memory, "memory", lambda *_: SimpleNamespace(total=NEEDED))
     with pytest.raises(ResourceError, match="a copy of the weights takes") as error:
-        copies_weights("copy", {}, {}, 64, free=NEEDED - 1)
+        copies_weights("copy", {}, NEEDED, NEEDED - 1)
     assert "--weights map" in str(error.value.hint)
 
 

@@ -11,6 +11,7 @@ from .. import models
 from ..engine import Engine, Logits
 from ..errors import UsageError
 from ..gguf import GGUFFile, open_gguf
+from ..model_info.machine import free_memory
 from ..model_info.memory import memory
 from ..model_info.recurrent_memory import state_memory
 from ..model_info.weight_memory import copies_weights
@@ -56,9 +57,10 @@ class DraftModel:
         return estimate.total - estimate.program
 
     def record(self, target: Engine, weights: str, kv_type: str, free: int | None = None) -> Engine:
-        """Its engine for texts of `target`, not loaded yet; the other arguments are those of `copies_weights`."""
+        """Its engine for texts of `target`, not loaded yet; `free` bytes are free, by default now."""
         gguf, n_ctx = self.gguf, target.n_ctx
-        copied = copies_weights(weights, gguf.metadata, gguf.tensors, n_ctx, kv_type, free)
+        needed = memory(gguf.metadata, gguf.tensors, n_ctx, kv_type).total
+        copied = copies_weights(weights, gguf.tensors, needed, free_memory() if free is None else free)
         self._engine = Engine.open(
             gguf, n_ctx=n_ctx, n_threads=target.n_threads, kv_type=kv_type, copy_weights=copied, load=False
         )

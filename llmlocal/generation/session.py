@@ -107,14 +107,15 @@ class Session:
             changed = [_changes(gguf, lora)] if lora else []
             digest = changed[0].digest if changed else ""
             tensors: dict[str, Shaped] = {**gguf.tensors, **(changed[0].sizes() if changed else {})}
+            needed = memory(gguf.metadata, tensors, n_ctx, kv_type, n_seqs).total
 
             def record() -> Engine:
                 free = free_memory()
                 if not force:
                     session.check_memory(n_seqs, free)
                 left = free - session.draft_memory
-                reads = expert_reads(gguf.metadata, tensors, n_ctx, kv_type, left, n_seqs)
-                copied = copies_weights(weights, gguf.metadata, tensors, n_ctx, kv_type, left, n_seqs)
+                reads = expert_reads(gguf.metadata, tensors, needed, left)
+                copied = copies_weights(weights, tensors, needed, left)
                 engine = Engine.open(
                     gguf,  # not its name, which may be another file's by now
                     n_ctx=n_ctx,
@@ -128,14 +129,13 @@ class Session:
                     load=False,
                 )
                 if session.draft:
-                    used = memory(gguf.metadata, tensors, n_ctx, kv_type, n_seqs).total
-                    session.draft.record(engine, weights, kv_type, free - used)
+                    session.draft.record(engine, weights, kv_type, free - needed)
                 return engine
 
             session = cls(gguf, tokenizer, n_ctx, record)
             session.lora, session.lora_digest, session.tensors = tuple(lora), digest, tensors
             session.kv_type, session.speculate = kv_type, speculate
-            if note := expert_reads(gguf.metadata, tensors, n_ctx, kv_type, n_seqs=n_seqs).note:
+            if note := expert_reads(gguf.metadata, tensors, needed, free_memory()).note:
                 session.notes.append(note)
             if draft is not None and speculate in ("auto", "draft"):
                 session._open_draft(draft)

@@ -143,13 +143,16 @@ def no_tensors(_: Settings) -> dict[str, Stream]:
     return {}
 
 
+UNTIED: dict[str, Any] = {"tie_word_embeddings": False}  # the default of classes whose output matrix is their own
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
     """How folders of some classes of transformers become GGUF files of one architecture.
 
     `classes`: values of `architectures` in config.json; `applies`: whether its settings are those of this architecture,
     where several have the class. `keys`: hyper-parameters as GGUF's keys; they override the vocabulary's. `defaults`:
-    transformers' defaults of settings that config.json may leave out; `tied`: the one of tie_word_embeddings. `steps`:
+    transformers' defaults of settings that config.json may leave out (tie_word_embeddings: true, see UNTIED). `steps`:
     regular expressions, searched in a tensor's name, each with a rule; all that match are applied in order. A rule
     returns a tensor, or several by name: each name replaces what the expression matched (\\1 is its first group); an
     empty dict drops the tensor. `extra`: tensors made from the settings, by GGUF name. `vocabulary`: the keys
@@ -166,7 +169,6 @@ class Conversion:
     applies: Callable[[Settings], bool] = lambda _: True
     keys: Callable[[Settings], Keys] = decoder_keys
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    tied: bool = True
     steps: Mapping[str, TensorRule] = field(default_factory=dict)
     extra: Callable[[Settings], Mapping[str, Stream]] = no_tensors
     vocabulary: Callable[[Settings], Keys] | None = None
@@ -180,7 +182,7 @@ class Conversion:
 
     def settings(self, folder: Folder) -> Settings:
         """The settings of a folder, with the defaults of these classes."""
-        return Settings(folder, self.defaults if self.tied else {"tie_word_embeddings": False, **self.defaults})
+        return Settings(folder, self.defaults)
 
 
 def head_keys(s: Settings) -> Keys:

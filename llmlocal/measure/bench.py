@@ -18,6 +18,8 @@ from ..engine import Engine
 from ..errors import UsageError
 from ..gguf import open_gguf
 from ..model_info.expert_memory import expert_reads
+from ..model_info.machine import free_memory
+from ..model_info.memory import memory
 from ..model_info.weight_memory import copies_weights
 from ..model_info.work import Work, work
 from ..quant.jit.cpu import physical_cores, usable_cpus
@@ -105,8 +107,9 @@ def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | Non
     copied, read = {}, {}
     for path in models:
         with open_gguf(path) as gguf:
-            copied[path] = copies_weights(plan.weights, gguf.metadata, gguf.tensors, plan.n_ctx, plan.kv_type)
-            read[path] = expert_reads(gguf.metadata, gguf.tensors, plan.n_ctx, plan.kv_type)
+            needed = memory(gguf.metadata, gguf.tensors, plan.n_ctx, plan.kv_type).total, free_memory()
+            copied[path] = copies_weights(plan.weights, gguf.tensors, *needed)
+            read[path] = expert_reads(gguf.metadata, gguf.tensors, *needed)
     for path in models:
         for threads in n_threads:
             engine = Engine.open(

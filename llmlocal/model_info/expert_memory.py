@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..files.read_rate import read_rate
 from ..text import format_bytes
 from .arch_value import arch_value
-from .machine import free_memory
 from .memory import Memory, memory
 from .work import EXPERTS, chosen_share
 
@@ -87,17 +86,8 @@ class ExpertReads:
     note: str = ""
 
 
-def expert_reads(
-    metadata: Mapping[str, Any],
-    tensors: Mapping[str, Shaped],
-    n_ctx: int,
-    kv_type: str = "f16",
-    free: int | None = None,
-    n_seqs: int = 1,
-) -> ExpertReads:
-    """How a run of `n_seqs` sequences of `n_ctx` tokens reads experts where `free` bytes of memory are free."""
-    needed = memory(metadata, tensors, n_ctx, kv_type, n_seqs).total
-    free = free_memory() if free is None else free
+def expert_reads(metadata: Mapping[str, Any], tensors: Mapping[str, Shaped], needed: int, free: int) -> ExpertReads:
+    """How a run that takes `needed` bytes of memory reads experts where `free` bytes are free."""
     found = expert_memory(metadata, tensors, needed, free)
     if found is None or NEAR * needed <= free:
         return ExpertReads()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, cuts, renames, window_keys
+from ..hf.conversion import UNTIED, Conversion, cuts, renames, window_keys
 from ..layers import Layers
 from ..layers.decoder import attention_output, decoder, norm, qkv_weights
 from ..layers.hyperparameters import Hyperparameters, windows
@@ -66,7 +66,8 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("AfmoeForCausalLM",),
-    defaults={
+    defaults=UNTIED
+    | {
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "global_attn_every_n_layers": PERIOD,
@@ -76,7 +77,6 @@ CONVERSION = Conversion(
         "route_norm": True,
         "head_dim": 128,
     },
-    tied=False,
     keys=keys,
     steps={
         r"\.expert_bias$": renames(".expert_bias.bias"),

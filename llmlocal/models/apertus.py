@@ -4,7 +4,7 @@ are learned for each block."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import MAX_LAYERS, Conversion, decoder_keys, drops, llama3_factors
+from ..hf.conversion import MAX_LAYERS, UNTIED, Conversion, decoder_keys, drops, llama3_factors
 from ..layers import Layers
 from ..layers.decoder import decoder, norm
 from ..layers.hyperparameters import Hyperparameters
@@ -52,8 +52,7 @@ ROPE = {"rope_type": "llama3", "rope_theta": 12e6, "factor": 8.0, "original_max_
 ROPE |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
 CONVERSION = Conversion(
     classes=("ApertusForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 12e6},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 12e6},
     keys=keys,
     steps={r"\.mlp\.act_fn\.": drops()},
     extra=llama3_factors,

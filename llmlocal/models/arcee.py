@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..hf.conversion import Conversion, llama3_factors
+from ..hf.conversion import UNTIED, Conversion, llama3_factors
 from ..layers import Layers
 from ..layers.decoder import pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -30,8 +30,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 CONVERSION = Conversion(
     classes=("ArceeForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
     keys=llama_keys,
     steps=PERMUTED_QK,
     extra=llama3_factors,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, renames
+from ..hf.conversion import UNTIED, Conversion, renames
 from ..layers import Layers
 from ..layers.decoder import decoder, gated_mlp, mixture_of_experts, norm, rope_attention
 from ..layers.hyperparameters import Experts, Hyperparameters
@@ -43,8 +43,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("ArcticForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 1e6},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 1e6},
     keys=keys,
     steps=PERMUTED_QK | {r"\.block_sparse_moe\.mlp\.": renames(".block_sparse_moe.")},
 )

@@ -4,7 +4,7 @@ a gate and a norm of heads."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, drops, renames
+from ..hf.conversion import UNTIED, Conversion, drops, renames
 from ..hf.streams import Stream, transposed
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder
@@ -75,8 +75,7 @@ STEPS = {
 }
 CONVERSION = Conversion(
     classes=("RwkvHybridForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "head_size": 64, "wkv_has_gate": True, "wkv_version": 7},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "head_size": 64, "wkv_has_gate": True, "wkv_version": 7},
     keys=keys,
     steps=STEPS,
     own_names=("blk.{}.time_mix_lerp_fused",),

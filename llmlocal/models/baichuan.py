@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, cuts
+from ..hf.conversion import UNTIED, Conversion, cuts
 from ..hf.streams import Stream, Values
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
@@ -58,8 +58,7 @@ def unit_rows(s: Settings, x: Stream) -> Stream:
 
 CONVERSION = Conversion(
     classes=("BaichuanForCausalLM", "BaiChuanForCausalLM"),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps={r"W_pack": cuts("q_proj", "k_proj", "v_proj"), r"^lm_head\.weight$": unit_rows, **PERMUTED_QK},
 )

@@ -6,26 +6,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, pairs_turned, renames
+from ..hf.conversion import UNTIED, Conversion, pairs_turned, renames
 from ..hf.streams import Stream, Values, split
-from ..layers import Layers
-from ..layers.decoder import pre_norm_decoder, rope_attention
-from ..layers.hyperparameters import SOFTMAX, Hyperparameters
-from ..layers.metadata import Config
-from ..layers.rope_scaling import rope_parameters
-from ..layers.weights import Weights
-from ..runtime.graph import Value
 from .bitnet import READ_AT_ONCE
-from .dots1 import blocks_with_experts
+from .deepseek import build
 from .llama import llama_keys
 
-
-def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
-    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
-    h = Hyperparameters.read(c, w)
-    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=True)
-    feed_forward = blocks_with_experts(g, c, h, gating=SOFTMAX)
-    return pre_norm_decoder(g, h, w, vocab, lambda h, b, x: rope_attention(g, h, b, x, rope), feed_forward)
+__all__ = ["CONVERSION", "build"]
 
 
 def keys(s: Settings) -> Keys:
@@ -66,8 +53,7 @@ def unit_columns(s: Settings, x: Stream) -> Stream:
 
 CONVERSION = Conversion(
     classes=("BailingMoeForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "norm_topk_prob": True, "first_k_dense_replace": 0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "norm_topk_prob": True, "first_k_dense_replace": 0},
     keys=keys,
     steps={
         r"attention\.query_key_value(?=\.weight$)": projections,

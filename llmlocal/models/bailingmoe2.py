@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings, as_number
-from ..hf.conversion import Conversion, decoder_keys, renames
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames
 from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.decoder import pre_norm_decoder
@@ -63,7 +63,8 @@ def bias(s: Settings, x: Stream) -> dict[str, Stream]:
 
 CONVERSION = Conversion(
     classes=("BailingMoeV2ForCausalLM", SARVAM),
-    defaults={
+    defaults=UNTIED
+    | {
         "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0,
         "routed_scaling_factor": 2.5,
@@ -71,7 +72,6 @@ CONVERSION = Conversion(
         "first_k_dense_replace": 1,
         "num_shared_experts": 1,
     },
-    tied=False,
     keys=keys,
     steps={
         r"\.(gate\.)?(expert_bias|e_score_correction_bias)$": bias,

@@ -4,7 +4,7 @@ values, rotary embedding of half of each head in interleaved pairs, gate and up 
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, renames, rotary_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames, rotary_keys
 from ..layers import Layers
 from ..layers.decoder import pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -54,8 +54,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("GlmForCausalLM", *OLD),
-    defaults={"rms_norm_eps": 1.5625e-7, "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1.5625e-7, "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
     keys=keys,
     steps={r"^transformer\.(?=encoder|embedding|output)": renames("")},
 )

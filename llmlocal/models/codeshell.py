@@ -4,7 +4,7 @@ and values."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, drops
+from ..hf.conversion import UNTIED, Conversion, drops
 from ..hf.settings_check import TANH_GELU
 from .gpt2 import keys as gpt2_keys
 from .starcoder2 import build
@@ -26,8 +26,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("CodeShellForCausalLM",),
-    defaults={"layer_norm_epsilon": 1e-5, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"layer_norm_epsilon": 1e-5, "rope_theta": 10000.0},
     keys=keys,
     steps={r"\.rotary_emb\.": drops()},
     activations=TANH_GELU,

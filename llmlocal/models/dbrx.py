@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..hf.config import Keys, Settings, as_integer, as_number
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from ..hf.streams import Stream, reshaped, transposed
 from ..layers import Layers
 from ..layers.decoder import decoder, mixture_of_experts
@@ -75,7 +75,7 @@ def by_expert(s: Settings, x: Stream) -> Stream:
 
 CONVERSION = Conversion(
     classes=("DbrxForCausalLM",),
-    tied=False,
+    defaults=UNTIED,
     keys=keys,
     steps={
         r"(?<=ffn\.experts\.mlp\.)(w1|v1)$": lambda s, x: {r"\1.weight": by_expert(s, x)},

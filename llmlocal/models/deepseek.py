@@ -4,7 +4,7 @@ mixture of fine-grained experts, with weights that are not normalized, and share
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from ..layers import Layers
 from ..layers.decoder import pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import SOFTMAX, Hyperparameters
@@ -40,8 +40,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("DeepseekForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "first_k_dense_replace": 0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "first_k_dense_replace": 0},
     keys=keys,
     steps=PERMUTED_QK,
 )

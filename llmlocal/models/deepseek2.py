@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..hf.config import Keys, Settings, as_number
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from ..hf.streams import Stream, reshaped, split, transposed
 from ..layers import Layers
 from ..layers.decoder import pre_norm_decoder
@@ -109,8 +109,7 @@ DEFAULTS = {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "kv_lora_rank": 512, "q
 DEFAULTS |= {"qk_rope_head_dim": 64, "v_head_dim": 128}
 CONVERSION = Conversion(
     classes=("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM"),
-    defaults=DEFAULTS,
-    tied=False,
+    defaults=UNTIED | DEFAULTS,
     keys=keys,
     steps=STEPS | {r"kv_b_proj(?=\.weight$)": apart},
 )

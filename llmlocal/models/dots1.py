@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, renames
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames
 from ..layers import Layers
 from ..layers.decoder import Sublayer, gated_mlp, mixture_of_experts, pre_norm_decoder, shared_expert
 from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters
@@ -71,9 +71,5 @@ STEPS = {r"\.e_score_correction_bias$": renames(".e_score_correction.bias")}
 DEFAULTS = {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "n_shared_experts": 1}
 DEFAULTS |= {"first_k_dense_replace": 0, "routed_scaling_factor": 1.0, "norm_topk_prob": True}
 CONVERSION = Conversion(
-    classes=("Dots1ForCausalLM",),
-    defaults=DEFAULTS | {"norm_topk_prob": False},
-    tied=False,
-    keys=sparse_keys,
-    steps=STEPS,
+    classes=("Dots1ForCausalLM",), defaults=UNTIED | DEFAULTS | {"norm_topk_prob": False}, keys=sparse_keys, steps=STEPS
 )

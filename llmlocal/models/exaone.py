@@ -4,7 +4,7 @@ folders have names of their own for tensors."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, llama3_factors
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, llama3_factors
 from .qwen2 import build
 
 __all__ = ["CONVERSION", "build"]
@@ -21,8 +21,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("ExaoneForCausalLM",),
-    defaults={"layer_norm_epsilon": 1e-5, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"layer_norm_epsilon": 1e-5, "rope_theta": 10000.0},
     keys=keys,
     extra=llama3_factors,
 )

@@ -4,7 +4,7 @@ queries and keys. In the 32B model three of four blocks have a sliding window; t
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, llama3_factors, sliding_layers
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, llama3_factors, sliding_layers
 from ..layers import Layers
 from ..layers.decoder import decoder, gated_mlp, norm
 from ..layers.hyperparameters import Hyperparameters, windows
@@ -46,8 +46,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Exaone4ForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
     keys=keys,
     extra=llama3_factors,
 )

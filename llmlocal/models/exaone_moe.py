@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import WITHOUT_MTP, Conversion, drops, renames, sliding_layers
+from ..hf.conversion import UNTIED, WITHOUT_MTP, Conversion, drops, renames, sliding_layers
 from ..layers import Layers
 from ..layers.decoder import decoder, norm
 from ..layers.hyperparameters import Hyperparameters, windows
@@ -56,8 +56,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"),
-    defaults=DEFAULTS | {"num_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5},
-    tied=False,
+    defaults=UNTIED | DEFAULTS | {"num_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5},
     keys=keys,
     steps={r"^mtp\.": drops(WITHOUT_MTP), r"\.e_score_correction_bias$": renames(".e_score_correction.bias")},
 )

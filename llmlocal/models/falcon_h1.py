@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..hf.config import Keys, Settings, as_number
-from ..hf.conversion import Conversion, TensorRule, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, TensorRule, decoder_keys
 from ..hf.streams import Stream, times
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, logits, norm, rope_attention
@@ -126,5 +126,5 @@ DEFAULTS: dict[str, float] = {
 }
 DEFAULTS |= {"mamba_norm_before_gate": True, "rms_norm_eps": 1e-5}
 CONVERSION = Conversion(
-    classes=("FalconH1ForCausalLM",), defaults=DEFAULTS, tied=False, keys=keys, steps=MULTIPLIED | STEPS
+    classes=("FalconH1ForCausalLM",), defaults=UNTIED | DEFAULTS, keys=keys, steps=MULTIPLIED | STEPS
 )

@@ -4,7 +4,7 @@ rotary embedding of half of each head, in interleaved pairs."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, rotary_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, rotary_keys
 from ..layers import Layers
 from ..layers.decoder import decoder, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -35,7 +35,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Glm4ForCausalLM",),
-    defaults={"rms_norm_eps": 1.5625e-7, "rope_theta": 10000.0, "head_dim": 128, "partial_rotary_factor": 0.5},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1.5625e-7, "rope_theta": 10000.0, "head_dim": 128, "partial_rotary_factor": 0.5},
     keys=keys,
 )

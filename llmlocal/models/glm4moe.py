@@ -5,7 +5,7 @@ keys."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, rotary_keys
+from ..hf.conversion import UNTIED, Conversion, rotary_keys
 from ..layers import Layers
 from ..layers.decoder import logits, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -41,8 +41,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Glm4MoeForCausalLM", "SolarOpenForCausalLM"),
-    defaults=DEFAULTS | {"rms_norm_eps": 1e-5, "first_k_dense_replace": 1},
-    tied=False,
+    defaults=UNTIED | DEFAULTS | {"rms_norm_eps": 1e-5, "first_k_dense_replace": 1},
     keys=keys,
     steps=STEPS,
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, renames, window_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames, window_keys
 from ..hf.streams import Stream, reshaped, take, transposed
 from ..layers import Layers
 from ..layers.decoder import attention_output, logits, mixture_of_experts, norm, qkv_weights
@@ -74,8 +74,7 @@ def down(s: Settings, x: Stream) -> dict[str, Stream]:
 EXPERTS = r"^model\.layers\.(\d+)\.mlp\.experts\."
 CONVERSION = Conversion(
     classes=("GptOssForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 150000.0, "head_dim": 64, "sliding_window": 128},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 150000.0, "head_dim": 64, "sliding_window": 128},
     keys=keys,
     whole_pairs=False,
     steps={

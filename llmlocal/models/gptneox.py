@@ -5,7 +5,7 @@ approximates."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, groups_apart, rotary_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, groups_apart, rotary_keys
 from ..layers import Layers
 from ..layers.decoder import decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -41,8 +41,8 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("GPTNeoXForCausalLM",),
-    defaults={"layer_norm_eps": 1e-5, "rotary_emb_base": 10000.0, "rotary_pct": 0.25, "use_parallel_residual": True},
-    tied=False,
+    defaults=UNTIED
+    | {"layer_norm_eps": 1e-5, "rotary_emb_base": 10000.0, "rotary_pct": 0.25, "use_parallel_residual": True},
     keys=keys,
     steps={r"query_key_value\.": groups_apart(lambda s: s.integer("num_attention_heads"))},
     activations=("gelu",),

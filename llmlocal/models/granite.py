@@ -4,7 +4,7 @@ residuals and logits."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from ..layers import Layers
 from ..layers.decoder import Sublayer, gated_mlp, pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -51,8 +51,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("GraniteForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK,
 )

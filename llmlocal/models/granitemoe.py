@@ -4,7 +4,7 @@ experts, and in some models a shared expert."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, cuts, renames
+from ..hf.conversion import UNTIED, Conversion, cuts, renames
 from ..layers import Layers
 from ..layers.decoder import mixture_of_experts, shared_expert
 from ..layers.hyperparameters import Experts, Hyperparameters
@@ -37,8 +37,7 @@ def keys(s: Settings) -> Keys:
 LAYER = r"^model\.layers\.(\d+)\."
 CONVERSION = Conversion(
     classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK
     | {

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, renames
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
 from ..layers.decoder import attention_output, decoder, gated_mlp, mixture_of_experts, norm, qkv_weights
@@ -80,8 +80,7 @@ def keys(s: Settings) -> Keys:
 MATRICES = {"linear": "w1", "linear_v": "w3", "linear_1": "w2"}
 CONVERSION = Conversion(
     classes=("GrokForCausalLM", "Grok1ForCausalLM"),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "gelu_new"},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "gelu_new"},
     keys=keys,
     steps={
         **{

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings, as_number
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..layers import Layers
 from ..layers.decoder import attention_output, gated_mlp, pre_norm_decoder, qkv_weights
 from ..layers.hyperparameters import Hyperparameters
@@ -43,8 +43,5 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("HunYuanDenseV1ForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
-    tied=False,
-    keys=keys,
+    classes=("HunYuanDenseV1ForCausalLM",), defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0}, keys=keys
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings, as_integer
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from ..layers import Layers
 from ..layers.decoder import mixture_of_experts, pre_norm_decoder, shared_expert
 from ..layers.hyperparameters import Experts, Hyperparameters
@@ -56,4 +56,4 @@ def keys(s: Settings) -> Keys:
     }
 
 
-CONVERSION = Conversion(classes=("HunYuanMoEV1ForCausalLM",), defaults=DENSE.defaults, tied=False, keys=keys)
+CONVERSION = Conversion(classes=("HunYuanMoEV1ForCausalLM",), defaults={**UNTIED, **DENSE.defaults}, keys=keys)

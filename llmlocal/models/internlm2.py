@@ -4,7 +4,7 @@ one tensor, group by group."""
 from __future__ import annotations
 
 from ..hf.config import Settings
-from ..hf.conversion import Conversion, groups_apart, pairs_turned
+from ..hf.conversion import UNTIED, Conversion, groups_apart, pairs_turned
 from ..hf.streams import Stream, split
 from .llama import build
 
@@ -26,7 +26,6 @@ def projections(s: Settings, x: Stream) -> dict[str, Stream]:
 
 CONVERSION = Conversion(
     classes=("InternLM2ForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     steps={r"wqkv(?=\.weight$)": projections},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from .nemotron import build
 
 __all__ = ["CONVERSION", "build"]
@@ -17,8 +17,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Jais2ForCausalLM",),
-    defaults={"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "relu2"},
-    tied=False,
+    defaults=UNTIED | {"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "relu2"},
     keys=keys,
     activations=("relu2",),
 )

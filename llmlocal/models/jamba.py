@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import MAX_LAYERS, Conversion, decay_rates, decoder_keys, renames, squeezes
+from ..hf.conversion import MAX_LAYERS, UNTIED, Conversion, decay_rates, decoder_keys, renames, squeezes
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, mixture_of_experts, pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Experts, Hyperparameters
@@ -64,4 +64,4 @@ STEPS = {
 }
 SIZES: dict[str, Any] = {"mamba_d_state": 16, "mamba_d_conv": 4, "mamba_expand": 2, "num_experts": 16}
 PERIODS = {"attn_layer_period": 8, "attn_layer_offset": 4, "num_experts_per_tok": 2, "rms_norm_eps": 1e-6}
-CONVERSION = Conversion(classes=("JambaForCausalLM",), defaults=SIZES | PERIODS, tied=False, keys=keys, steps=STEPS)
+CONVERSION = Conversion(classes=("JambaForCausalLM",), defaults=UNTIED | SIZES | PERIODS, keys=keys, steps=STEPS)

@@ -6,7 +6,7 @@ With a mixture of experts it is Mixtral (Jiang et al. 2024, arXiv 2401.04088).
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, llama3_factors, pairs_turned, plain_window_keys, renames
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, llama3_factors, pairs_turned, plain_window_keys, renames
 from ..layers import Layers
 from ..layers.decoder import decoder, gated_mlp, mixture_of_experts, norm, rope_attention
 from ..layers.hyperparameters import Experts, Hyperparameters, windows
@@ -67,8 +67,7 @@ CONVERSION = Conversion(
         *("LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"),
         *("MistralForCausalLM", "MistralModel", "MixtralForCausalLM", "InternLM3ForCausalLM"),
     ),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK | {r"^model\.(.*)\.block_sparse_moe\.experts\.": renames(r"\1.feed_forward.experts.")},
     extra=llama3_factors,

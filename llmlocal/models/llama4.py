@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, llama3_factors, renames, swaps
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, llama3_factors, renames, swaps
 from ..hf.streams import Stream, split, transposed
 from ..layers import Layers
 from ..layers.decoder import attention_output, decoder, gate_up_experts, gated_mlp, norm, qkv_weights, shared_expert
@@ -132,7 +132,8 @@ def apart(s: Settings, x: Stream) -> dict[str, Stream]:
 
 CONVERSION = Conversion(
     classes=("Llama4ForCausalLM", "Llama4ForConditionalGeneration"),
-    defaults={
+    defaults=UNTIED
+    | {
         "rms_norm_eps": 1e-5,
         "rope_theta": 500000.0,
         "interleave_moe_layer_step": 1,
@@ -142,7 +143,6 @@ CONVERSION = Conversion(
         "attn_temperature_tuning": True,
         "use_qk_norm": True,
     },
-    tied=False,
     keys=keys,
     steps={
         r"experts\.down_proj$": swaps,

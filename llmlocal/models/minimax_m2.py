@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, rotary_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, rotary_keys
 from ..layers import Layers
 from ..layers.hyperparameters import SIGMOID
 from ..layers.metadata import Config
@@ -32,8 +32,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("MiniMaxM2ForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
     keys=keys,
     steps=STEPS,
 )

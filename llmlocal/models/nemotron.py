@@ -4,7 +4,7 @@ rotary embedding of a part of each head, and an MLP of two matrices with squared
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, adds, decoder_keys, rotary_keys
+from ..hf.conversion import UNTIED, Conversion, adds, decoder_keys, rotary_keys
 from ..layers import Layers
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
@@ -41,8 +41,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("NemotronForCausalLM",),
-    defaults={"norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "hidden_act": "relu2"},
-    tied=False,
+    defaults=UNTIED | {"norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "hidden_act": "relu2"},
     keys=keys,
     steps={r"norm\.weight$": adds(1)},
     activations=("relu2",),

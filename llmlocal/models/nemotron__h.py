@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, renames
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames
 from ..layers import Layers
 from ..layers.decoder import Sublayer, logits, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -107,8 +107,7 @@ NAMES = {r"^model\.(layers\.\d+\.mixer\.)": renames(r"backbone.\1")}
 CONVERSION = Conversion(
     classes=("NemotronHForCausalLM",),
     applies=lambda s: "E" not in layer_kinds(s),
-    defaults=DEFAULTS,
-    tied=False,
+    defaults=UNTIED | DEFAULTS,
     keys=keys,
     steps=NAMES | STEPS,
 )

@@ -4,7 +4,7 @@ MLP, whose experts may read and write a narrower latent state."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import WITHOUT_MTP, Conversion, drops, renames
+from ..hf.conversion import UNTIED, WITHOUT_MTP, Conversion, drops, renames
 from ..layers import Layers
 from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
@@ -74,5 +74,5 @@ EXPERTS = {
     r"^mtp\.": drops(WITHOUT_MTP),
 }
 CONVERSION = Conversion(
-    classes=("NemotronHForCausalLM",), defaults=DEFAULTS | ROUTER, tied=False, keys=keys, steps=NAMES | EXPERTS | STEPS
+    classes=("NemotronHForCausalLM",), defaults=UNTIED | DEFAULTS | ROUTER, keys=keys, steps=NAMES | EXPERTS | STEPS
 )

@@ -4,7 +4,7 @@ may be limited."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from ..layers import Layers
 from ..layers.decoder import attention_output, decoder, gated_mlp, qkv_weights
 from ..layers.hyperparameters import Hyperparameters
@@ -43,5 +43,5 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("OlmoForCausalLM",), defaults={"rope_theta": 10000.0}, tied=False, keys=keys, steps=PERMUTED_QK
+    classes=("OlmoForCausalLM",), defaults=UNTIED | {"rope_theta": 10000.0}, keys=keys, steps=PERMUTED_QK
 )

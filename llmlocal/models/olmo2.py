@@ -7,7 +7,7 @@ OLMo 3 adds a sliding window in three of four blocks, whose RoPE is not scaled.
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, sliding_layers, window_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, sliding_layers, window_keys
 from ..layers import Layers
 from ..layers.decoder import attention_output, gated_mlp, logits, norm, qkv_weights
 from ..layers.hyperparameters import Hyperparameters, windows
@@ -56,7 +56,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Olmo2ForCausalLM", "Olmo3ForCausalLM"),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 5e5},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 5e5},
     keys=keys,
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..layers import Layers
 from ..layers.decoder import mixture_of_experts, pre_norm_decoder
 from ..layers.hyperparameters import Experts, Hyperparameters
@@ -50,5 +50,5 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("OlmoeForCausalLM",), defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0}, tied=False, keys=keys
+    classes=("OlmoeForCausalLM",), defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0}, keys=keys
 )

@@ -3,7 +3,7 @@ RoPE over the two halves of a head (NeoX order)."""
 
 from __future__ import annotations
 
-from ..hf.conversion import Conversion, drops_if_tied
+from ..hf.conversion import UNTIED, Conversion, drops_if_tied
 from .llama import llama_keys
 from .qwen2 import build
 
@@ -11,8 +11,7 @@ __all__ = ["CONVERSION", "build"]
 
 CONVERSION = Conversion(
     classes=("PanguEmbeddedForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
     keys=llama_keys,
     steps={r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=True)},
 )

@@ -4,7 +4,7 @@ the same layer norm; part of each head has rotary embedding, and every projectio
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, rotary_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, rotary_keys
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
 from ..layers.decoder import decoder, rope_attention
@@ -37,8 +37,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("PhiForCausalLM",),
-    defaults={"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
-    tied=False,
+    defaults=UNTIED | {"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
     keys=keys,
     activations=TANH_GELU,
 )

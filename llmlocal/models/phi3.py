@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, longrope_factors, longrope_keys, window_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, longrope_factors, longrope_keys, window_keys
 from ..layers import Layers
 from ..layers.decoder import Norm, decoder, norm, rope_attention, slice_linear
 from ..layers.hyperparameters import Hyperparameters, windows
@@ -55,8 +55,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Phi3ForCausalLM",),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
     keys=keys,
     extra=longrope_factors,
 )

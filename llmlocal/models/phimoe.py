@@ -7,7 +7,7 @@ llama.cpp computes RMS norms and weights that sum to 1 in their places; the refe
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, longrope_factors, longrope_keys, plain_window_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, longrope_factors, longrope_keys, plain_window_keys
 from ..layers import Layers
 from ..layers.decoder import routed_experts
 from ..layers.hyperparameters import Experts, Hyperparameters
@@ -50,14 +50,14 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("PhimoeForCausalLM", "PhiMoEForCausalLM"),
-    defaults={
+    defaults=UNTIED
+    | {
         "rms_norm_eps": 1e-5,
         "rope_theta": 1e6,
         "router_jitter_noise": JITTER,
         "num_experts_per_tok": USED,
         "num_local_experts": 16,
     },
-    tied=False,
     keys=keys,
     extra=longrope_factors,
 )

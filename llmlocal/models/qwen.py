@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -40,8 +40,5 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("QWenLMHeadModel",),
-    defaults={"layer_norm_epsilon": 1e-6, "rotary_emb_base": 10000.0},
-    tied=False,
-    keys=keys,
+    classes=("QWenLMHeadModel",), defaults=UNTIED | {"layer_norm_epsilon": 1e-6, "rotary_emb_base": 10000.0}, keys=keys
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -26,5 +26,5 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 CONVERSION = Conversion(
-    classes=("Qwen2ForCausalLM", "Qwen2Model"), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0}, tied=False
+    classes=("Qwen2ForCausalLM", "Qwen2Model"), defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0}
 )

@@ -6,7 +6,7 @@ The weights of the routed experts are not normalized; the shared expert is weigh
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..layers import Layers
 from ..layers.decoder import mixture_of_experts, pre_norm_decoder, rope_attention, shared_expert
 from ..layers.hyperparameters import Experts, Hyperparameters
@@ -54,5 +54,5 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("Qwen2MoeForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0}, tied=False, keys=keys
+    classes=("Qwen2MoeForCausalLM",), defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0}, keys=keys
 )

@@ -4,7 +4,7 @@ Qwen2. Positions of text are the same in all sections of its rotary embedding.""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, renames
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames
 from ..layers import Layers
 from ..layers.metadata import Config
 from ..layers.weights import Weights
@@ -43,8 +43,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Qwen2VLForConditionalGeneration", "Qwen2VLModel", "Qwen2_5_VLForConditionalGeneration"),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 1e6},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 1e6},
     keys=keys,
     steps={r"^model\.language_model\.": renames("model.")},
 )

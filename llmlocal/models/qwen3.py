@@ -9,7 +9,7 @@ import numpy as np
 
 from ..gguf.values import ValueType
 from ..hf.config import Keys, Settings
-from ..hf.conversion import RANK, Conversion, TensorRule, decoder_keys
+from ..hf.conversion import RANK, UNTIED, Conversion, TensorRule, decoder_keys
 from ..hf.streams import Stream, take
 from ..layers import Layers
 from ..layers import encoder as blocks
@@ -102,8 +102,7 @@ RANK_POOLING = "last"
 EMBEDDING = "model.embed_tokens.weight"
 CONVERSION = Conversion(
     classes=("Qwen3ForCausalLM", "Qwen3Model"),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
     keys=keys,
     steps={
         r"^(model\.)?embed_tokens\.weight$": yes_and_no(EMBEDDING, tied=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..layers import Layers
 from ..layers.metadata import Config
 from ..layers.weights import Weights
@@ -26,7 +26,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Qwen3MoeForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
     keys=keys,
 )

@@ -4,7 +4,7 @@ its rotary embedding."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..layers import Layers
 from ..layers.metadata import Config
 from ..layers.weights import Weights
@@ -35,7 +35,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("Qwen3VLForConditionalGeneration",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
     keys=keys,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, cuts, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, cuts, decoder_keys
 from ..hf.streams import Stream, transposed
 from ..layers import Layers
 from ..layers.metadata import Config
@@ -40,8 +40,7 @@ def down(s: Settings, x: Stream) -> dict[str, Stream]:
 
 CONVERSION = Conversion(
     classes=("Qwen3VLMoeForConditionalGeneration",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
     keys=keys,
     steps={
         r"(?<=experts\.)gate_up_proj$": gate_and_up,

@@ -4,7 +4,7 @@ head of keys and values."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..hf.streams import Stream, split
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder
@@ -48,8 +48,7 @@ def halves(s: Settings, x: Stream) -> list[Stream]:
 LAYER = r"^transformer\.h\.(\d+)\."
 CONVERSION = Conversion(
     classes=("GPTRefactForCausalLM",),
-    defaults={"layer_norm_epsilon": 1e-5, "multi_query": True},
-    tied=False,
+    defaults=UNTIED | {"layer_norm_epsilon": 1e-5, "multi_query": True},
     keys=keys,
     steps={
         LAYER + r"attn\.q\.": lambda _, x: {r"blk.\1.attn_q.": x},

@@ -4,7 +4,7 @@ depend on the token, and a channel mix."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, renames, swaps
+from ..hf.conversion import UNTIED, Conversion, renames, swaps
 from ..layers import Layers
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
@@ -62,8 +62,7 @@ STEPS = {
 }
 CONVERSION = Conversion(
     classes=("Rwkv6ForCausalLM",),
-    defaults={"layer_norm_epsilon": 1e-5, "head_size": 64, "head_size_divisor": 8},
-    tied=False,
+    defaults=UNTIED | {"layer_norm_epsilon": 1e-5, "head_size": 64, "head_size_divisor": 8},
     keys=keys,
     steps=STEPS,
     own_names=("blk.{}.time_mix_lerp_fused",),

@@ -4,7 +4,7 @@ keys and values shared by groups of heads."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, renames, swaps
+from ..hf.conversion import UNTIED, Conversion, renames, swaps
 from ..hf.streams import Stream, joined, reshaped, split, transposed
 from ..layers import Layers
 from ..layers.decoder import gated_mlp, pre_norm_decoder
@@ -79,8 +79,7 @@ STEPS = {
 }
 CONVERSION = Conversion(
     classes=("RWKV6Qwen2ForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6},
     keys=keys,
     steps=STEPS,
     own_names=("blk.{}.time_mix_lerp_fused",),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, drops, renames
+from ..hf.conversion import UNTIED, Conversion, drops, renames
 from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.hyperparameters import Hyperparameters
@@ -100,8 +100,7 @@ STEPS = {
 }
 CONVERSION = Conversion(
     classes=("RWKV7ForCausalLM",),
-    defaults={"norm_eps": 1e-5, "norm_first": True, "head_dim": 64},
-    tied=False,
+    defaults=UNTIED | {"norm_eps": 1e-5, "norm_first": True, "head_dim": 64},
     keys=keys,
     steps=STEPS,
     own_names=("blk.{}.time_mix_lerp_fused",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from ..layers import Layers
 from ..layers.decoder import decoder, gated_mlp, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
@@ -25,5 +25,5 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 CONVERSION = Conversion(
-    classes=("SeedOssForCausalLM",), defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128}, tied=False
+    classes=("SeedOssForCausalLM",), defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128}
 )

@@ -4,7 +4,7 @@ of a quarter of each head. The 12B model has norms of queries and keys, and runs
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, rotary_keys
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, rotary_keys
 from ..layers import Layers
 from ..layers.decoder import decoder, gated_mlp
 from ..layers.hyperparameters import Hyperparameters
@@ -39,7 +39,6 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("StableLmForCausalLM", "StableLMEpochForCausalLM"),
-    defaults={"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
-    tied=False,
+    defaults=UNTIED | {"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
     keys=keys,
 )

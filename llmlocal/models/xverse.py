@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..hf.conversion import Conversion
+from ..hf.conversion import UNTIED, Conversion
 from .baichuan import keys
 from .llama import PERMUTED_QK, build
 
@@ -11,8 +11,7 @@ PERIOD = 0  # no block has full attention where files say a window
 
 CONVERSION = Conversion(
     classes=("XverseForCausalLM",),
-    defaults={"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
-    tied=False,
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
     steps=PERMUTED_QK,
 )

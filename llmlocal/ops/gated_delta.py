@@ -15,6 +15,7 @@ from ..quant.jit.kernel import Kernel, kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .activations import sigmoid_of, sigmoid_reference
 from .exp import exp, softplus
+from .state_arguments import STATE, StateArguments
 from .state_tile import columns, tile_parts
 
 if TYPE_CHECKING:
@@ -27,19 +28,14 @@ EPS = 1e-6  # is added to the squares of queries and keys before their norm is t
 
 
 class Arguments(NamedTuple):
-    """`runs`, `run_starts`, `segments`, `state`, `slot_bytes`: see `StateCache`.
+    """What comes after the state.
 
-    `x` (tokens, (2 * key_heads + heads) * dim): queries and keys of `key_heads`, values of `heads`. `decay` and `beta`
-    are (tokens, heads), `out` (tokens, heads * dim); all float32. A decay by channel is (tokens, heads * dim). Head h
-    has the key head h // group % key_heads.
-    A state holds (heads, dim / columns, dim, columns): the tiles of each head, rows by key.
+    `x` (tokens, (2 * key_heads + heads) * dim): queries and keys of `key_heads`, values of `heads`. `decay` and
+    `beta` are (tokens, heads), `out` (tokens, heads * dim); all float32. A decay by channel is (tokens, heads *
+    dim). Head h has the key head h // group % key_heads. A state holds (heads, dim / columns, dim, columns): the
+    tiles of each head, rows by key.
     """
 
-    runs: int
-    run_starts: int
-    segments: int
-    state: int
-    slot_bytes: int
     x: int
     decay: int
     beta: int
@@ -48,6 +44,9 @@ class Arguments(NamedTuple):
     key_heads: int
     group: int
     dim: int
+
+
+FIELDS = StateArguments._fields + Arguments._fields
 
 
 def gated_delta_reference(
@@ -75,26 +74,26 @@ def gated_delta_reference(
 def gated_delta(dim: int, *, by_channel: bool = False) -> Kernel:
     """The kernel for heads of `dim`, a multiple of 8, whose channels decay alike or `by_channel`."""
     width, name = columns(dim), "channel_gated_delta" if by_channel else "gated_delta"
-    return Kernel(f"{name}_{width}", Arguments._fields, lambda v: _build(v, width, by_channel))
+    return Kernel(f"{name}_{width}", FIELDS, lambda v: _build(v, width, by_channel))
 
 
 def _build(v: InstructionSet, width: int, by_channel: bool) -> Any:
     step = _token(v, width, by_channel)
 
     def run(counter, ith, nth, *fields):
-        a = Arguments(*fields)
+        cache, a = StateArguments(*fields[:STATE]), Arguments(*fields[STATE:])
         tiles, tile_bytes, row = a.dim // width, 4 * a.dim * width, 4 * (2 * a.key_heads + a.heads) * a.dim
         per_run = a.heads * tiles
-        count, item = v.load_i64(a.runs) * per_run, v.take_work(counter, 1)
+        count, item = v.load_i64(cache.runs) * per_run, v.take_work(counter, 1)
         while item < count:
             r, tile = item // per_run, item % per_run
             head, column = tile // tiles, tile % tiles * width
             queries = a.x + 4 * a.dim * (head // a.group % a.key_heads)
             values = a.x + 4 * (a.dim * (2 * a.key_heads + head) + column)
-            for s in range(v.load_i64(a.run_starts + 8 * r), v.load_i64(a.run_starts + 8 * r + 8)):
-                segment = a.segments + 32 * s
-                source = a.state + a.slot_bytes * v.load_i64(segment + 16) + tile_bytes * tile
-                target = a.state + a.slot_bytes * v.load_i64(segment + 24) + tile_bytes * tile
+            for s in range(v.load_i64(cache.run_starts + 8 * r), v.load_i64(cache.run_starts + 8 * r + 8)):
+                segment = cache.segments + 32 * s
+                source = cache.state + cache.slot_bytes * v.load_i64(segment + 16) + tile_bytes * tile
+                target = cache.state + cache.slot_bytes * v.load_i64(segment + 24) + tile_bytes * tile
                 for t in range(v.load_i64(segment), v.load_i64(segment + 8)):
                     q, at = queries + row * t, a.heads * t + head
                     decay, beta = a.decay + 4 * (a.dim * at if by_channel else at), v.load_f32(a.beta + 4 * at)

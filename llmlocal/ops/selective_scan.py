@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp, softplus
+from .state_arguments import STATE, StateArguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,17 +23,12 @@ BLOCK = 32  # channels that a thread takes at once
 
 
 class Arguments(NamedTuple):
-    """`runs`, `run_starts`, `segments`, `state`, `slot_bytes`: see `StateCache`; a state is (size, channels).
+    """A state is (size, channels).
 
     `x`, `step` and `out` are (tokens, channels), `b` and `c` (tokens, size), `rate` (size, channels), `skip`
     (channels,); all float32. The number of channels is a multiple of 8.
     """
 
-    runs: int
-    run_starts: int
-    segments: int
-    state: int
-    slot_bytes: int
     x: int
     step: int
     b: int
@@ -42,6 +38,9 @@ class Arguments(NamedTuple):
     out: int
     channels: int
     size: int
+
+
+FIELDS = StateArguments._fields + Arguments._fields
 
 
 def selective_scan_reference(
@@ -80,15 +79,15 @@ def _build(v: InstructionSet) -> Any:
         v.store(a.out + row, total)
 
     def run(counter, ith, nth, *fields):
-        a = Arguments(*fields)
+        cache, a = StateArguments(*fields[:STATE]), Arguments(*fields[STATE:])
         blocks = (a.channels + BLOCK - 1) // BLOCK
-        count, item = v.load_i64(a.runs) * blocks, v.take_work(counter, 1)
+        count, item = v.load_i64(cache.runs) * blocks, v.take_work(counter, 1)
         while item < count:
             r, begin = item // blocks, item % blocks * BLOCK
-            for s in range(v.load_i64(a.run_starts + 8 * r), v.load_i64(a.run_starts + 8 * r + 8)):
-                segment = a.segments + 32 * s
-                source = a.state + a.slot_bytes * v.load_i64(segment + 16)
-                target = a.state + a.slot_bytes * v.load_i64(segment + 24)
+            for s in range(v.load_i64(cache.run_starts + 8 * r), v.load_i64(cache.run_starts + 8 * r + 8)):
+                segment = cache.segments + 32 * s
+                source = cache.state + cache.slot_bytes * v.load_i64(segment + 16)
+                target = cache.state + cache.slot_bytes * v.load_i64(segment + 24)
                 for t in range(v.load_i64(segment), v.load_i64(segment + 8)):
                     for i in range(begin, min(begin + BLOCK, a.channels), 8):
                         eight(a, t, i, source, target)
@@ -98,4 +97,4 @@ def _build(v: InstructionSet) -> Any:
     return run
 
 
-selective_scan = Kernel("selective_scan", Arguments._fields, _build)
+selective_scan = Kernel("selective_scan", FIELDS, _build)

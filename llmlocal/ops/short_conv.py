@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .activations import sigmoid_of, sigmoid_reference
+from .state_arguments import STATE, StateArguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,17 +23,12 @@ BLOCK = 128  # channels that a thread takes at once
 
 
 class Arguments(NamedTuple):
-    """`runs`, `run_starts`, `segments`, `state`, `slot_bytes`: see `StateCache`; a state is (size - 1, channels).
+    """A state is (size - 1, channels).
 
     `x` (tokens, row_bytes / 4) holds the inputs from byte `column` on; in the gated form three parts of `channels`:
     input gate, output gate, input. `weight` (size, channels), `bias` (channels,), `out` (tokens, channels); float32.
     """
 
-    runs: int
-    run_starts: int
-    segments: int
-    state: int
-    slot_bytes: int
     x: int
     row_bytes: int
     column: int
@@ -40,6 +36,9 @@ class Arguments(NamedTuple):
     bias: int
     out: int
     channels: int
+
+
+FIELDS = StateArguments._fields + Arguments._fields
 
 
 def short_conv_reference(x: Floats, state: Floats, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
@@ -78,7 +77,7 @@ def plain_conv(size: int) -> Kernel:
 
         return _build(v, size, read, lambda load: v.jitable(lambda out, p, channels: out))
 
-    return Kernel(f"plain_conv_{size}", Arguments._fields, build)
+    return Kernel(f"plain_conv_{size}", FIELDS, build)
 
 
 def silu_conv(size: int) -> Kernel:
@@ -92,7 +91,7 @@ def silu_conv(size: int) -> Kernel:
 
         return _build(v, size, read, lambda load: v.jitable(lambda out, p, channels: gated(out, out)))
 
-    return Kernel(f"silu_conv_{size}", Arguments._fields, build)
+    return Kernel(f"silu_conv_{size}", FIELDS, build)
 
 
 def gated_conv(size: int) -> Kernel:
@@ -107,7 +106,7 @@ def gated_conv(size: int) -> Kernel:
 
         return _build(v, size, read, finish)
 
-    return Kernel(f"gated_conv_{size}", Arguments._fields, build)
+    return Kernel(f"gated_conv_{size}", FIELDS, build)
 
 
 def _build(v: InstructionSet, size: int, read_of: Any, finish_of: Any) -> Any:
@@ -116,24 +115,24 @@ def _build(v: InstructionSet, size: int, read_of: Any, finish_of: Any) -> Any:
     move, lane = _move(v, size, read_of(v.load), read_of(v.load_splat)), v.slice_of(0, 1)
 
     def run(counter, ith, nth, *fields):
-        a = Arguments(*fields)
+        cache, a = StateArguments(*fields[:STATE]), Arguments(*fields[STATE:])
         blocks = (a.channels + BLOCK - 1) // BLOCK
-        count, item = v.load_i64(a.runs) * blocks, v.take_work(counter, 1)
+        count, item = v.load_i64(cache.runs) * blocks, v.take_work(counter, 1)
         while item < count:
             r, begin = item // blocks, item % blocks * BLOCK
             stop = min(begin + BLOCK, a.channels)
             whole = stop - (stop - begin) % 8
-            for s in range(v.load_i64(a.run_starts + 8 * r), v.load_i64(a.run_starts + 8 * r + 8)):
-                segment = a.segments + 32 * s
+            for s in range(v.load_i64(cache.run_starts + 8 * r), v.load_i64(cache.run_starts + 8 * r + 8)):
+                segment = cache.segments + 32 * s
                 first, end = v.load_i64(segment), v.load_i64(segment + 8)
-                old = a.state + a.slot_bytes * v.load_i64(segment + 16)
+                old = cache.state + cache.slot_bytes * v.load_i64(segment + 16)
                 for t in range(first, end):
                     row = a.out + 4 * a.channels * t
                     for i in range(begin, whole, 8):
                         v.store(row + 4 * i, eight(a, t, first, old, i))
                     for i in range(whole, stop):
                         v.store(row + 4 * i, v.reduce_add(lane(one(a, t, first, old, i))))
-                move(a, first, end, old, a.state + a.slot_bytes * v.load_i64(segment + 24), begin, stop)
+                move(a, first, end, old, cache.state + cache.slot_bytes * v.load_i64(segment + 24), begin, stop)
             item = v.take_work(counter, 1)
 
     return run

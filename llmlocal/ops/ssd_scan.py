@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..quant.jit.kernel import Kernel, kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp, softplus
+from .state_arguments import STATE, StateArguments
 from .state_tile import columns, tile_parts
 
 if TYPE_CHECKING:
@@ -21,19 +22,14 @@ if TYPE_CHECKING:
 
 
 class Arguments(NamedTuple):
-    """`runs`, `run_starts`, `segments`, `state`, `slot_bytes`: see `StateCache`.
+    """What comes after the state.
 
-    `x` (tokens, heads * dim + 2 * groups * size): inputs of all heads, then B and C of all groups. `decay` and `step`
-    are (tokens, heads), `skip` (heads,), `out` (tokens, heads * dim); all float32. Head h has the group
-    h * groups // heads. A state holds (heads, dim / columns, size, columns): the tiles of each head, rows by element of
+    `x` (tokens, heads * dim + 2 * groups * size): inputs of all heads, then B and C of all groups. `decay` and
+    `step` are (tokens, heads), `skip` (heads,), `out` (tokens, heads * dim); all float32. Head h has the group h *
+    groups // heads. A state holds (heads, dim / columns, size, columns): the tiles of each head, rows by element of
     B and C.
     """
 
-    runs: int
-    run_starts: int
-    segments: int
-    state: int
-    slot_bytes: int
     x: int
     decay: int
     step: int
@@ -43,6 +39,9 @@ class Arguments(NamedTuple):
     groups: int
     dim: int
     size: int
+
+
+FIELDS = StateArguments._fields + Arguments._fields
 
 
 def ssd_scan_reference(
@@ -66,27 +65,27 @@ def ssd_scan_reference(
 def ssd_scan(dim: int) -> Kernel:
     """The kernel for heads of `dim`, a multiple of 8; the size of B and C is a multiple of 8 too."""
     width = columns(dim)
-    return Kernel(f"ssd_scan_{width}", Arguments._fields, lambda v: _build(v, width))
+    return Kernel(f"ssd_scan_{width}", FIELDS, lambda v: _build(v, width))
 
 
 def _build(v: InstructionSet, width: int) -> Any:
     token = _token(v, width)
 
     def run(counter, ith, nth, *fields):
-        a = Arguments(*fields)
+        cache, a = StateArguments(*fields[:STATE]), Arguments(*fields[STATE:])
         tiles, tile_bytes = a.dim // width, 4 * a.size * width
         row, per_run = 4 * (a.heads * a.dim + 2 * a.groups * a.size), a.heads * tiles
-        count, item = v.load_i64(a.runs) * per_run, v.take_work(counter, 1)
+        count, item = v.load_i64(cache.runs) * per_run, v.take_work(counter, 1)
         while item < count:
             r, tile = item // per_run, item % per_run
             head, column = tile // tiles, tile % tiles * width
             inputs = a.x + 4 * (a.dim * head + column)
             b = a.x + 4 * (a.heads * a.dim + a.size * (head * a.groups // a.heads))
             skip = v.load_f32(a.skip + 4 * head)
-            for s in range(v.load_i64(a.run_starts + 8 * r), v.load_i64(a.run_starts + 8 * r + 8)):
-                segment = a.segments + 32 * s
-                source = a.state + a.slot_bytes * v.load_i64(segment + 16) + tile_bytes * tile
-                target = a.state + a.slot_bytes * v.load_i64(segment + 24) + tile_bytes * tile
+            for s in range(v.load_i64(cache.run_starts + 8 * r), v.load_i64(cache.run_starts + 8 * r + 8)):
+                segment = cache.segments + 32 * s
+                source = cache.state + cache.slot_bytes * v.load_i64(segment + 16) + tile_bytes * tile
+                target = cache.state + cache.slot_bytes * v.load_i64(segment + 24) + tile_bytes * tile
                 for t in range(v.load_i64(segment), v.load_i64(segment + 8)):
                     gates, out = 4 * (a.heads * t + head), a.out + 4 * (a.dim * (a.heads * t + head) + column)
                     decay, step = v.load_f32(a.decay + gates), v.load_f32(a.step + gates)

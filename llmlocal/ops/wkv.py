@@ -13,6 +13,7 @@ from ..quant.jit.kernel import Kernel, kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .activations import sigmoid_of, sigmoid_reference
 from .exp import exp
+from .state_arguments import STATE, StateArguments
 from .state_tile import columns, tile_parts
 
 if TYPE_CHECKING:
@@ -26,18 +27,13 @@ SMALLEST = 1e-24  # is added to the squares of removal keys before their norm is
 
 
 class Arguments(NamedTuple):
-    """`runs`, `run_starts`, `segments`, `state`, `slot_bytes`: see `StateCache`.
+    """What comes after the state.
 
     `r`, `decay`, `k`, `v`, `out` (tokens, heads * dim); all float32. RWKV-7: `removal` and `rate` as these. RWKV-6:
-    `removal` is the bonus (heads * dim,), `rate` is not read. A state holds (heads, dim / columns, dim, columns): the
-    tiles of each head, rows by key.
+    `removal` is the bonus (heads * dim,), `rate` is not read. A state holds (heads, dim / columns, dim, columns):
+    the tiles of each head, rows by key.
     """
 
-    runs: int
-    run_starts: int
-    segments: int
-    state: int
-    slot_bytes: int
     r: int
     decay: int
     k: int
@@ -47,6 +43,9 @@ class Arguments(NamedTuple):
     out: int
     heads: int
     dim: int
+
+
+FIELDS = StateArguments._fields + Arguments._fields
 
 
 def wkv7_reference(
@@ -88,13 +87,13 @@ def wkv6_reference(
 def wkv7(dim: int) -> Kernel:
     """The kernel of RWKV-7 for heads of `dim`, a multiple of 8."""
     width = columns(dim)
-    return Kernel(f"wkv7_{width}", Arguments._fields, lambda v: _build(v, width, _token7(v, width)))
+    return Kernel(f"wkv7_{width}", FIELDS, lambda v: _build(v, width, _token7(v, width)))
 
 
 def wkv6(dim: int) -> Kernel:
     """The kernel of RWKV-6 for heads of `dim`, a multiple of 8."""
     width = columns(dim)
-    return Kernel(f"wkv6_{width}", Arguments._fields, lambda v: _build(v, width, _token6(v, width)))
+    return Kernel(f"wkv6_{width}", FIELDS, lambda v: _build(v, width, _token6(v, width)))
 
 
 def _build(v: InstructionSet, width: int, step: Any) -> Any:
@@ -102,17 +101,17 @@ def _build(v: InstructionSet, width: int, step: Any) -> Any:
     rows of tokens and in a row, `column`: bytes to those of the tile."""
 
     def run(counter, ith, nth, *fields):
-        a = Arguments(*fields)
+        cache, a = StateArguments(*fields[:STATE]), Arguments(*fields[STATE:])
         tiles, tile_bytes = a.dim // width, 4 * a.dim * width
         per_run = a.heads * tiles
-        count, item = v.load_i64(a.runs) * per_run, v.take_work(counter, 1)
+        count, item = v.load_i64(cache.runs) * per_run, v.take_work(counter, 1)
         while item < count:
             r, tile = item // per_run, item % per_run
             head, column = 4 * a.dim * (tile // tiles), 4 * width * (tile % tiles)
-            for s in range(v.load_i64(a.run_starts + 8 * r), v.load_i64(a.run_starts + 8 * r + 8)):
-                segment = a.segments + 32 * s
-                source = a.state + a.slot_bytes * v.load_i64(segment + 16) + tile_bytes * tile
-                target = a.state + a.slot_bytes * v.load_i64(segment + 24) + tile_bytes * tile
+            for s in range(v.load_i64(cache.run_starts + 8 * r), v.load_i64(cache.run_starts + 8 * r + 8)):
+                segment = cache.segments + 32 * s
+                source = cache.state + cache.slot_bytes * v.load_i64(segment + 16) + tile_bytes * tile
+                target = cache.state + cache.slot_bytes * v.load_i64(segment + 24) + tile_bytes * tile
                 for t in range(v.load_i64(segment), v.load_i64(segment + 8)):
                     step(a, source, target, 4 * a.dim * a.heads * t + head, head, column)
                     source = target

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .nearest_vector import HUGE, Book
-from .search import FLOOR, columns_of, important, powers
+from .search import FLOOR, powers, weighted
 from .symmetric import INFINITE, MARGIN
 
 if TYPE_CHECKING:
@@ -81,12 +81,7 @@ def codebook_blocks(x: Floats, importance: Floats | None, search: Codebook) -> C
 
     n, groups = len(x), search.groups
     unit, shrink = powers(x)
-    values = columns_of(x * shrink, search.group)
-    if importance is None:
-        squares = values * values
-        weights = squares + np.float32(search.even) * squares.mean(axis=0)
-    else:
-        weights = important(values, columns_of(importance, search.group), search.floor)
+    values, weights = weighted(x * shrink, importance, search.group, search.even, search.floor)
     targets, marks = _folded(values, weights, search)
 
     def rounded(d: Floats) -> Floats:

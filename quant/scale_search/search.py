@@ -87,6 +87,20 @@ def columns_of(x: Floats, group: int) -> Floats:
     return np.ascontiguousarray(x.reshape(-1, group).T)
 
 
+def weighted(x: Floats, importance: Floats | None, group: int, even: float, floor: float) -> tuple[Floats, Floats]:
+    """Blocks (n, block) in columns (group, n groups), and the weight of each value: its importance, or its square.
+
+    To the square comes `even` times the mean square of the group.
+    """
+    import numpy as np
+
+    values = columns_of(x, group)
+    if importance is not None:
+        return values, important(values, columns_of(importance, group), floor)
+    squares = values * values
+    return values, squares + np.float32(even) * squares.mean(axis=0)
+
+
 def important(x: Floats, importance: Floats, floor: float) -> Floats:
     """Weights of values in columns (group, n), by the importance of each."""
     import numpy as np

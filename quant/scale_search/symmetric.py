@@ -28,12 +28,11 @@ from .search import (
     Shape,
     Steps,
     alternate,
-    columns_of,
     float16_rounding,
-    important,
     kept_bytes,
     over_block,
     powers,
+    weighted,
 )
 
 if TYPE_CHECKING:
@@ -98,12 +97,7 @@ def symmetric(x: Floats, importance: Floats | None, search: Symmetric) -> Symmet
 
     n, groups = len(x), search.groups
     unit, shrink = powers(x)
-    values = columns_of(x * shrink, search.group)
-    if importance is None:
-        squares = values * values
-        weights = squares + np.float32(search.even) * squares.mean(axis=0)
-    else:
-        weights = important(values, columns_of(importance, search.group), search.floor)
+    values, weights = weighted(x * shrink, importance, search.group, search.even, search.floor)
     table = np.array(search.levels, np.float32)
 
     def number(t: Floats) -> NDArray[np.intp]:
