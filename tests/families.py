@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -827,7 +828,7 @@ def settings(case: str) -> dict[str, Any]:
     name, more = CASES[case]
     own = "n_embd" in more or "d_model" in more
     shared = {key: value for key, value in DECODER.items() if not own or "token" in key or "vocab" in key}
-    return {"architectures": [name], **shared, **more}
+    return deepcopy({"architectures": [name], **shared, **more})
 
 
 def draw(case: str, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encoder_cases import ANSWER, ANSWERING, TEXTS, golden, settings
+from encoder_folders import models_of
 from families import VOCAB, draw, write_weights
 from hf_folders import message, sentencepieces, varint, write_json
 from naive import nmse
@@ -37,17 +38,7 @@ from llmlocal.tokenizer import load
 N_CTX = 72
 
 
-def write_folder(case: str, folder: Path) -> None:
-    (folder / "config.json").write_text(json.dumps(settings(case)))
-    write_weights(folder, case, golden(case)[0])
-    write_tokenizer(folder)
-
-
-@pytest.fixture(scope="module", params=ANSWERING)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    folder = tmp_path_factory.mktemp(request.param)
-    write_folder(request.param, folder)
-    return request.param, convert_model(folder, folder / "m.gguf", "F32").path
+model = models_of(ANSWERING)
 
 
 Opened = Callable[..., Engine]

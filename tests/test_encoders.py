@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from encoder_cases import CASES, GOLDEN, PAIR, TEXTS, TOKENIZERS, TYPES, golden, result_of, settings
-from families import VOCAB, write_weights
+from encoder_folders import models_of, write_folder
+from families import VOCAB
 from hf_folders import write_json
 from naive import nmse
 from numpy.typing import NDArray
@@ -47,17 +48,7 @@ HEADS: Mapping[str, tuple[str, Head | None]] = {
 DECODERS = ("qwen3",)
 
 
-def write_folder(case: str, folder: Path, more: Mapping[str, Any] = {}) -> None:
-    (folder / "config.json").write_text(json.dumps(settings(case) | more))
-    write_weights(folder, case, golden(case)[0])
-    write_tokenizer(folder)
-
-
-@pytest.fixture(scope="module", params=CASES)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    folder = tmp_path_factory.mktemp(request.param)
-    write_folder(request.param, folder)
-    return request.param, convert_model(folder, folder / "m.gguf", "F32").path
+model = models_of(CASES)
 
 
 def opened(case: str, gguf: GGUFFile, threads: int = 2) -> Encoder:

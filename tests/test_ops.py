@@ -251,7 +251,7 @@ def test_sums_and_copies_are_exact(width: int) -> None:
     out, chosen, biased, scaled, own = np.empty_like(x), np.empty((4, width), np.float32), x.copy(), x.copy(), x.copy()
     rows_apart = normal(5, width, seed=2)
     run(add, None, 2, tokens=number(5), x=x, y=y, out=out, width=width)
-    run(add_bias, None, 2, tokens=number(5), x=biased, bias=y[3], width=width)
+    run(add_bias, None, 2, tokens=number(5), x=biased, out=biased, bias=y[3], width=width)
     run(gather_rows, None, 2, outputs=number(4), rows=rows, x=x, out=chosen, width=width)
     run(scale, None, 2, tokens=number(5), x=scaled, width=width, factor=0.3)
     run(scale_rows, None, 2, tokens=number(5), x=own, factors=np.ascontiguousarray(y[:, 0]), width=width)

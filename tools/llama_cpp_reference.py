@@ -47,13 +47,18 @@ def _arctic() -> dict[str, str]:
     return LLAMA | ATTENTION | MIXTRAL | residual
 
 
+OUTSIDE = {  # of the folders that name tensors as GPT-2 does: what is not attention or MLP
+    "transformer.h.{i}.ln_1.weight": "w", "transformer.h.{i}.ln_2.weight": "w", "transformer.ln_f.weight": "w",
+    "transformer.wte.weight": "V w", "lm_head.weight": "V w",
+}  # fmt: skip
+
+
 def _exaone() -> dict[str, str]:
     block = "transformer.h.{i}."
     attention = {block + f"attn.attention.{name}_proj.weight": f"{name} w" for name in "qkv"}
     attention[block + "attn.attention.out_proj.weight"] = "w q"
     mlp = {block + f"mlp.c_fc_{n}.weight": "f w" for n in "01"} | {block + "mlp.c_proj.weight": "w f"}
-    norms = {block + "ln_1.weight": "w", block + "ln_2.weight": "w", "transformer.ln_f.weight": "w"}
-    return attention | mlp | norms | {"transformer.wte.weight": "V w", "lm_head.weight": "V w"}
+    return attention | mlp | OUTSIDE
 
 
 def _qwen() -> dict[str, str]:
@@ -61,8 +66,7 @@ def _qwen() -> dict[str, str]:
     attention = {block + "attn.c_attn.weight": "3w w", block + "attn.c_attn.bias": "3w"}
     attention[block + "attn.c_proj.weight"] = "w w"
     mlp = {block + f"mlp.w{n}.weight": "half w" for n in "12"} | {block + "mlp.c_proj.weight": "w half"}
-    norms = {block + "ln_1.weight": "w", block + "ln_2.weight": "w", "transformer.ln_f.weight": "w"}
-    return attention | mlp | norms | {"transformer.wte.weight": "V w", "lm_head.weight": "V w"}
+    return attention | mlp | OUTSIDE
 
 
 def _codeshell() -> dict[str, str]:

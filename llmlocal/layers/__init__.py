@@ -172,7 +172,7 @@ class Layers:
         """Layer norm: of whole tokens for a weight (width,), of each head for a weight (heads, head_dim)."""
         g, out = self.graph, self._norm(layer_norm, x, weight.address, weight.k, weight.rows, eps)
         if bias is not None:
-            g.add(add_bias, tokens=g.rows_of(x), x=out, bias=bias.address, width=x.width)
+            g.add(add_bias, tokens=g.rows_of(x), x=out, out=out, bias=bias.address, width=x.width)
         return out
 
     def _norm(self, kernel: Kernel, x: Value, weight: int, width: int, per_token: int, eps: float) -> Value:
@@ -213,7 +213,7 @@ class Layers:
         self.low_rank.add(self, x, originals, outs)
         for (weight, bias), out in zip(weights, outs, strict=True):
             if bias is not None:
-                g.add(add_bias, tokens=g.rows_of(x), x=out, bias=bias.address, width=weight.rows)
+                g.add(add_bias, tokens=g.rows_of(x), x=out, out=out, bias=bias.address, width=weight.rows)
         return outs
 
     def multiplied(self, fmt: type[Format], *, interleaved: bool = False) -> None:
@@ -479,7 +479,7 @@ class Layers:
     def plus_bias(self, x: Value, bias: QTensor) -> Value:
         """x + bias, of as many numbers as x has columns, as a new value."""
         out = self.columns(x, first=0, width=x.width)
-        self.graph.add(add_bias, tokens=self.graph.rows_of(x), x=out, bias=bias.address, width=x.width)
+        self.graph.add(add_bias, tokens=self.graph.rows_of(x), x=out, out=out, bias=bias.address, width=x.width)
         return out
 
     def multiply(self, x: Value, y: Value) -> Value:

@@ -51,32 +51,28 @@ def multiply(v: InstructionSet) -> Any:
     return rowwise(v, elementwise(v, lambda a, b: a * b, lambda a, b: a * b))
 
 
-@kernel("tokens x bias width")
-def add_bias(v: InstructionSet) -> Any:
-    """x (tokens, width) += bias (width,), float32."""
-    row = elementwise(v, lambda a, b: a + b, lambda a, b: a + b)
+def _by_column(v: InstructionSet, row: Any) -> Any:
+    """A kernel's body: as `rowwise`, with the same y (width,) for all tokens."""
 
-    def run(counter, ith, nth, tokens, x, bias, width):
+    def run(counter, ith, nth, tokens, x, y, out, width):
         count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
-            row(x + 4 * width * t, bias, x + 4 * width * t, width)
+            row(x + 4 * width * t, y, out + 4 * width * t, width)
             t = v.take_work(counter, 1)
 
     return run
 
 
-@kernel("tokens x out factors width")
+@kernel("tokens x bias out width")
+def add_bias(v: InstructionSet) -> Any:
+    """out = x + bias: x and out (tokens, width), bias (width,), float32; out may be x."""
+    return _by_column(v, elementwise(v, lambda a, b: a + b, lambda a, b: a + b))
+
+
+@kernel("tokens x factors out width")
 def scale_columns(v: InstructionSet) -> Any:
     """out = x * factors: x and out (tokens, width), factors (width,), float32; out may be x."""
-    row = elementwise(v, lambda a, b: a * b, lambda a, b: a * b)
-
-    def run(counter, ith, nth, tokens, x, out, factors, width):
-        count, t = v.load_i64(tokens), v.take_work(counter, 1)
-        while t < count:
-            row(x + 4 * width * t, factors, out + 4 * width * t, width)
-            t = v.take_work(counter, 1)
-
-    return run
+    return _by_column(v, elementwise(v, lambda a, b: a * b, lambda a, b: a * b))
 
 
 @kernel("tokens x y out factors factors_row width")

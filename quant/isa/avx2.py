@@ -110,7 +110,13 @@ def lookup_by_shuffle(values: Sequence[int]) -> Any:
 lookup16 = lookup_by_shuffle
 
 
-tile_weights = unroll_map(8, lambda j, p: p + 32 * j)
+_addresses = unroll_map(8, lambda j, p: p + 32 * j)
+
+
+@jitable
+def tile_weights(p):
+    """Addresses: weights are loaded where they are multiplied."""
+    return _addresses(p)
 
 
 @intrinsic(lambda values, i: i8 if isinstance(values.dtype, types.Integer) else values.dtype)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..simd.load_store import load
 from ..simd.unroll import tuple_get, unroll_map
-from ..simd.vector import Vec, f32x8, i8x32, i32x8
+from ..simd.vector import Vec, f32x8, i8x32, i32x8, jitable
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)
@@ -22,7 +22,17 @@ PAIR_TOKENS = 0
 def loaded_weights(i8: Vec) -> Any:
     """`tile_weights` that are loaded at once; LLVM moves loads to where they serve best."""
     size = i8.n
-    return unroll_map(8, lambda j, p: load(i8, p + size * j))
+    every = unroll_map(8, lambda j, p: load(i8, p + size * j))
+
+    def tile_weights(p):
+        return every(p)
+
+    return jitable(tile_weights)
+
+
+def pairs_dot(tokens: int, n: int) -> Any:
+    """Where PAIRS is False nothing asks for it."""
+    raise NotImplementedError
 
 
 tile_weights = loaded_weights(i8)
