@@ -114,9 +114,12 @@ _addresses = unroll_map(8, lambda j, p: p + 32 * j)
 
 
 @jitable
-def tile_weights(p):
+def _tile_weights(p):
     """Addresses: weights are loaded where they are multiplied."""
     return _addresses(p)
+
+
+tile_weights = _tile_weights
 
 
 @intrinsic(lambda values, i: i8 if isinstance(values.dtype, types.Integer) else values.dtype)
@@ -185,7 +188,7 @@ def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
     return unroll_fold(n // some, group)
 
 
-def pairs_dot(tokens: int, n: int) -> Any:
+def _pairs_dot(tokens: int, n: int) -> Any:
     """`(pairs, weights, x, stride)` -> n dot4 of 6 bits less 32 for each token, n 4 at most.
 
     Such a weight is -32 .. 31, so the sum of 8 products fits 16 bits, whatever overflows on the way: it starts from
@@ -203,4 +206,4 @@ def pause(b: Any, t: Any) -> Any:
     call(b, "llvm.x86.sse2.pause", ir.VoidType())
 
 
-paired_dot = tokens_dot
+paired_dot, pairs_dot = tokens_dot, _pairs_dot

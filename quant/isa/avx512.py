@@ -27,6 +27,7 @@ FLIP_SIGNED = True
 PAIRS = False
 PAIR_TOKENS = 0
 pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
+pairs_dot = avx2.pairs_dot  # not used without PAIRS
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
 tile_weights = loaded_weights(i8)
