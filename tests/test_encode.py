@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 SLOW = pytest.mark.slow  # a kernel of its own for each
 CODEBOOKS = ("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")
 FORMATS = [
-    pytest.param(f, id=name, marks=SLOW if name in CODEBOOKS and name not in ("IQ2_XXS", "IQ1_M") else ())
+    pytest.param(f, id=name, marks=SLOW if name in CODEBOOKS else ())
     for name, f in sorted(BY_NAME.items())
     if has_quantize_kernel(f)
 ]
@@ -131,7 +131,7 @@ def test_ties_zeros_and_mirrored_extremes(f: type[Format]) -> None:
     assert np.array_equal(encoded(f, x)[0], f.quantize(x))
 
 
-@pytest.mark.parametrize("name", ["Q4_K", "Q6_K", "IQ4_XS", "IQ1_M"])
+@pytest.mark.parametrize("name", ["Q4_K", "Q6_K", "IQ4_XS", pytest.param("IQ1_M", marks=SLOW)])
 def test_unusual_blocks(name: str) -> None:
     """Zeros, constants, subnormals and huge values among others change nothing about their neighbours."""
     f, x = BY_NAME[name], normal(8, 1024)

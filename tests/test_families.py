@@ -108,9 +108,9 @@ def test_logits_are_those_of_transformers(model: tuple[str, Path]) -> None:
     assert nmse(got, want) <= BOUND
 
 
-def test_a_few_tokens_have_the_same_bits_together(model: tuple[str, Path]) -> None:
+def test_a_few_tokens_have_the_same_bits_together(checked: tuple[str, Path]) -> None:
     """As many as `Engine.same_bits` says: speculation relies on it."""
-    engine = Engine.open(model[1], n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
+    engine = Engine.open(checked[1], n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
     few = min(engine.same_bits, 64)
     assert few == 1 if engine.state_bytes else few < 64
     engine.prefill(IDS[:20])
@@ -133,10 +133,10 @@ def test_logits_through_the_cache(model: tuple[str, Path]) -> None:
     assert at == len(IDS)
 
 
-def test_threads_change_no_bit(model: tuple[str, Path]) -> None:
+def test_threads_change_no_bit(checked: tuple[str, Path]) -> None:
     seen = set()
     for threads in (1, 2, 5):
-        engine = Engine.open(model[1], n_ctx=48, n_threads=threads, ubatch=16, max_outputs=16)
+        engine = Engine.open(checked[1], n_ctx=48, n_threads=threads, ubatch=16, max_outputs=16)
         seen.add(engine.all_logits(IDS[:30]).tobytes() + engine.decode(5).tobytes() + engine.decode(6).tobytes())
         engine.close()
     assert len(seen) == 1

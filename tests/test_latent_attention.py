@@ -108,7 +108,8 @@ def attended(
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
-    ("kind", "heads", "dim", "value_dim"), [("f16", 5, 96, 64), ("q8_0", 3, 160, 128), ("f32", 2, 40, 32)]
+    ("kind", "heads", "dim", "value_dim"),
+    [("f16", 5, 96, 64), pytest.param("q8_0", 3, 160, 128, marks=pytest.mark.slow), ("f32", 2, 40, 32)],
 )
 def test_latent_attention(kind: str, heads: int, dim: int, value_dim: int, isa: str) -> None:
     """It is attention with one key head whose values are the first numbers of its keys, in every batch."""

@@ -199,7 +199,8 @@ def test_gather_is_bit_equal_to_dequantize(fmt: type[Format]) -> None:
     for k in sizes(fmt):
         row_bytes = fmt.row_bytes(k)
         random = np.random.default_rng(k).integers(0, 256, (8, row_bytes), np.uint8)
-        table = np.concatenate([product(fmt, k).data[:20], random])
+        whole = product(fmt, k).data[:20] if fmt.block == 1 else random_blocks(fmt, (20, k), 0.02)
+        table = np.concatenate([whole, random])
         ids = np.array([27, 0, 0, 19, *range(20, 27)], np.int64)
         out = np.full((len(ids) + 2, k), GUARD, np.float32)
         run(get_rows(fmt), tokens=number(len(ids)), ids=ids, weights=table, out=out[1:], k=k, row_bytes=row_bytes)

@@ -147,8 +147,8 @@ def test_sigmoid(width: int) -> None:
 GROUPS = [(0, 0, 1), (2, 1, 30), (3, 31, 2), (6, 33, 9)]  # matrices 1, 4 and 5 of 7 are not chosen
 
 
-KINDS = [("Q4_0", BEST), ("F16", BEST), ("IQ2_S", BEST)]
-MORE_KINDS = [("Q4_0", isa) for isa in REST] + [("Q4_K", BEST), ("MXFP4", BEST)]
+KINDS = [("Q4_0", BEST), ("F16", BEST)]
+MORE_KINDS = [("Q4_0", isa) for isa in REST] + [("Q4_K", BEST), ("MXFP4", BEST), ("IQ2_S", BEST)]
 
 
 @pytest.mark.parametrize(("kind", "isa"), KINDS + [pytest.param(*more, marks=pytest.mark.slow) for more in MORE_KINDS])
