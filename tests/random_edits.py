@@ -44,6 +44,14 @@ def read(engine: Engine, tokens: list[int]) -> np.ndarray:
     return engine.prefill(tokens)
 
 
+def check_truncation(engine: Engine, fresh: Engine, tokens: list[int], length: int) -> None:
+    """A sequence that is cut to `length` tokens goes on as one that was never longer."""
+    read(engine, tokens)
+    engine.truncate(length)
+    assert engine.history() == tokens[:length]
+    assert nmse(engine.prefill([7, 8, 9]), read(fresh, [*tokens[:length], 7, 8, 9])) <= BOUND
+
+
 def check_two_sequences(engine: Engine, fresh: Engine, a: list[int], b: list[int]) -> None:
     """Two sequences that begin with `a` and `b` go on as each would alone."""
     engine.prefill(a, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from naive import nmse
-from random_edits import BOUND, check_two_sequences, edited, fixtures, read
+from random_edits import BOUND, check_truncation, check_two_sequences, edited, fixtures, read
 
 from llmlocal.engine import Engine
 from llmlocal.generation.events import Finished, Token
@@ -68,10 +68,7 @@ def test_checkpoints_are_dense_near_the_end() -> None:
 def test_truncation_at_any_position(engine: Engine, fresh: Engine) -> None:
     tokens = ids(90)
     for length in (89, 64, 50, 1, 0):
-        read(engine, tokens)
-        engine.truncate(length)
-        assert engine.history() == tokens[:length]
-        assert nmse(engine.prefill([7, 8, 9]), read(fresh, [*tokens[:length], 7, 8, 9])) <= BOUND
+        check_truncation(engine, fresh, tokens, length)
 
 
 def test_the_end_of_a_prompt_is_a_checkpoint(engine: Engine, fresh: Engine) -> None:

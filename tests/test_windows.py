@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from naive import nmse
-from random_edits import BOUND, check_two_sequences, edited, fixtures, read
+from random_edits import BOUND, check_truncation, check_two_sequences, edited, fixtures, read
 from test_families import write_converted
 
 from llmlocal.engine import Engine
@@ -196,10 +196,7 @@ def test_the_ring_reaches_back_as_far_as_it_can(engine: Engine, full: Engine) ->
 def test_truncation_at_any_position(engine: Engine, fresh: Engine) -> None:
     tokens = ids(700)
     for length in (699, 640, 452, 451, 440, 300, 7, 1, 0):
-        read(engine, tokens)
-        engine.truncate(length)
-        assert engine.history() == tokens[:length]
-        assert nmse(engine.prefill([7, 8, 9]), read(fresh, [*tokens[:length], 7, 8, 9])) <= BOUND
+        check_truncation(engine, fresh, tokens, length)
 
 
 def test_what_lies_behind_the_window_is_read_again(engine: Engine, fresh: Engine) -> None:

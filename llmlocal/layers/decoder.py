@@ -31,19 +31,22 @@ def pre_norm_decoder(
     attention: Sublayer,
     feed_forward: Sublayer,
     *,
+    every_norm: Norm | None = None,
     embedding_scale: float = 1.0,
     residual_scale: float = 1.0,
 ) -> Value:
     """Logits (outputs, vocab) of a decoder whose blocks add attention of a norm, then an MLP of a norm, to their input.
 
-    The embedding is multiplied by `embedding_scale`, what the sublayers give by `residual_scale`.
+    Norms are RMS norms unless `every_norm` is another. The embedding is multiplied by `embedding_scale`, what the
+    sublayers give by `residual_scale`.
     """
+    normed = every_norm or norm
 
     def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
-        x = g.add(x, g.scale(attention(h, b, norm(g, h, b, "attn_norm", x)), residual_scale))
-        return g.add(x, g.scale(feed_forward(h, b, norm(g, h, b, "ffn_norm", x)), residual_scale))
+        x = g.add(x, g.scale(attention(h, b, normed(g, h, b, "attn_norm", x)), residual_scale))
+        return g.add(x, g.scale(feed_forward(h, b, normed(g, h, b, "ffn_norm", x)), residual_scale))
 
-    return decoder(g, h, w, vocab, block, embedding_scale=embedding_scale)
+    return decoder(g, h, w, vocab, block, every_norm, embedding_scale=embedding_scale)
 
 
 def decoder(

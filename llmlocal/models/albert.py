@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, TensorRule, decoder_keys, drops, drops_if_tied, head_keys, renames
+from ..hf.conversion import Conversion, TensorRule, decoder_keys, drops, head_keys, renames
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
 from ..layers import encoder as blocks
@@ -15,7 +15,7 @@ from ..layers.metadata import Config
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from . import ENCODER
-from .bert import FILLS, SORTS, only_in
+from .bert import FILLS, SORTS, head_steps
 
 KIND = ENCODER
 
@@ -87,13 +87,7 @@ STEPS: dict[str, TensorRule] = {
     rf"{LAYER}ffn_output\.": renames(r"blk.\1.output.dense."),
     rf"{LAYER}full_layer_layer_norm\.": renames(r"blk.\1.output.LayerNorm."),
     r"^blk\.": renames("encoder.layer."),
-    r"^pooler\.": only_in(SORTS, "cls."),
-    r"^classifier\.(weight|bias)$": only_in(SORTS, r"cls.output.\1"),
-    r"^predictions\.dense\.": only_in(FILLS, "mlm_dense."),
-    r"^predictions\.LayerNorm\.": only_in(FILLS, "mlm_norm."),
-    r"^predictions\.bias$": only_in(FILLS, "lm_head.bias"),
-    r"^predictions\.decoder\.weight$": only_in(FILLS, "lm_head.weight"),
-    r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=True),
+    **head_steps("pooler", r"predictions\.dense", r"predictions\.LayerNorm", "predictions", r"predictions\.decoder"),
 }
 CONVERSION = Conversion(
     classes=tuple(f"Albert{end}" for end in ("Model", SORTS, FILLS)),

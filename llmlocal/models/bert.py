@@ -78,6 +78,21 @@ def only_in(ending: str, name: str) -> TensorRule:
 
 
 SORTS, FILLS = "ForSequenceClassification", "ForMaskedLM"
+
+
+def head_steps(pooler: str, dense: str, norm: str, bias: str, output: str) -> dict[str, TensorRule]:
+    """Steps for the heads of an encoder: one that classifies, and one that fills masks; the patterns name its parts."""
+    return {
+        rf"^{pooler}\.": only_in(SORTS, "cls."),
+        r"^classifier\.(weight|bias)$": only_in(SORTS, r"cls.output.\1"),
+        rf"^({dense})\.": only_in(FILLS, "mlm_dense."),
+        rf"^({norm})\.": only_in(FILLS, "mlm_norm."),
+        rf"^({bias})\.bias$": only_in(FILLS, "lm_head.bias"),
+        rf"^({output})\.weight$": only_in(FILLS, "lm_head.weight"),
+        r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=True),
+    }
+
+
 # What the classes call the parts of their heads for masked words.
 DENSE = r"cls\.predictions\.transform\.dense|lm_head\.dense|vocab_transform|generator_predictions\.dense"
 NORM = r"cls\.predictions\.transform\.LayerNorm|lm_head\.layer_norm|vocab_layer_norm|generator_predictions\.LayerNorm"
@@ -89,13 +104,7 @@ STEPS: dict[str, TensorRule] = {
     r"\.beta$": renames(".bias"),
     r"^cls\.seq_relationship\.|\.decoder\.bias$|^discriminator_predictions\.": drops(),
     r"^embeddings\.position_embeddings\.weight$": positions_from_first,
-    r"^pooler\.dense\.": only_in(SORTS, "cls."),
-    r"^classifier\.(weight|bias)$": only_in(SORTS, r"cls.output.\1"),
-    rf"^({DENSE})\.": only_in(FILLS, "mlm_dense."),
-    rf"^({NORM})\.": only_in(FILLS, "mlm_norm."),
-    rf"^({BIAS})\.bias$": only_in(FILLS, "lm_head.bias"),
-    rf"^({OUTPUT})\.weight$": only_in(FILLS, "lm_head.weight"),
-    r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=True),
+    **head_steps(r"pooler\.dense", DENSE, NORM, BIAS, OUTPUT),
 }
 CONVERSION = Conversion(
     classes=(

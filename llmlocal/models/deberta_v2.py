@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, TensorRule, decoder_keys, drops, drops_if_tied, head_keys, renames
+from ..hf.conversion import Conversion, TensorRule, decoder_keys, drops, head_keys, renames
 from ..layers import Layers
 from ..layers import encoder as blocks
 from ..layers.decoder import attention_output, qkv_weights
@@ -18,7 +18,7 @@ from ..layers.score_bias import signed_buckets
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from . import ENCODER
-from .bert import FILLS, SORTS, only_in
+from .bert import FILLS, SORTS, head_steps
 from .bert import word_logits as word_logits
 
 KIND = ENCODER
@@ -109,13 +109,13 @@ STEPS: dict[str, TensorRule] = {
     r"(\.attention\.self\.(?:query|key|value))_proj\.": renames(r"\1."),
     r"^encoder\.layer\.(\d+)\.attention\.self\.pos_key_proj\.": renames(r"blk.\1.attn_rel_k."),
     r"^encoder\.layer\.(\d+)\.attention\.self\.pos_query_proj\.": renames(r"blk.\1.attn_rel_q."),
-    r"^pooler\.dense\.": only_in(SORTS, "cls."),
-    r"^classifier\.(weight|bias)$": only_in(SORTS, r"cls.output.\1"),
-    r"^(cls\.predictions\.transform|lm_predictions\.lm_head)\.dense\.": only_in(FILLS, "mlm_dense."),
-    r"^(cls\.predictions\.transform|lm_predictions\.lm_head)\.LayerNorm\.": only_in(FILLS, "mlm_norm."),
-    r"^(cls\.predictions|lm_predictions\.lm_head)\.bias$": only_in(FILLS, "lm_head.bias"),
-    r"^cls\.predictions\.decoder\.weight$": only_in(FILLS, "lm_head.weight"),
-    r"^lm_head\.weight$": drops_if_tied(llama_cpp_reads_it=True),
+    **head_steps(
+        r"pooler\.dense",
+        r"(cls\.predictions\.transform|lm_predictions\.lm_head)\.dense",
+        r"(cls\.predictions\.transform|lm_predictions\.lm_head)\.LayerNorm",
+        r"cls\.predictions|lm_predictions\.lm_head",
+        r"cls\.predictions\.decoder",
+    ),
 }
 CONVERSION = Conversion(
     classes=tuple(f"DebertaV2{end}" for end in ("Model", SORTS, FILLS)),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..layers import Layers
-from ..layers.decoder import decoder, gated_mlp, rope_attention
+from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -19,12 +19,15 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-
-    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
-        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
-        return g.add(x, gated_mlp(g, h, b, norm(g, h, b, "ffn_norm", x), g.swiglu))
-
-    return decoder(g, h, w, vocab, block, norm)
+    return pre_norm_decoder(
+        g,
+        h,
+        w,
+        vocab,
+        lambda h, b, x: rope_attention(g, h, b, x, rope),
+        lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu),
+        every_norm=norm,
+    )
 
 
 def keys(s: Settings) -> Keys:

@@ -26,14 +26,18 @@ def elementwise(v: InstructionSet, eight: Any, one: Any) -> Any:
     return v.jitable(row)
 
 
-def rowwise(v: InstructionSet, row: Any) -> Any:
-    """A kernel's body: `row(x, y, out, width)` for each token's rows of x, y and out, all (tokens, width) float32."""
+def rowwise(v: InstructionSet, row: Any, *, same_y: bool = False) -> Any:
+    """A kernel's body: `row(x, y, out, width)` for each token's rows of x, y and out, all (tokens, width) float32.
+
+    With `same_y` y is (width,), the same for all tokens.
+    """
+    step = 0 if same_y else 4
 
     def run(counter, ith, nth, tokens, x, y, out, width):
         count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
             at = 4 * width * t
-            row(x + at, y + at, out + at, width)
+            row(x + at, y + step * width * t, out + at, width)
             t = v.take_work(counter, 1)
 
     return run
@@ -51,28 +55,16 @@ def multiply(v: InstructionSet) -> Any:
     return rowwise(v, elementwise(v, lambda a, b: a * b, lambda a, b: a * b))
 
 
-def _by_column(v: InstructionSet, row: Any) -> Any:
-    """A kernel's body: as `rowwise`, with the same y (width,) for all tokens."""
-
-    def run(counter, ith, nth, tokens, x, y, out, width):
-        count, t = v.load_i64(tokens), v.take_work(counter, 1)
-        while t < count:
-            row(x + 4 * width * t, y, out + 4 * width * t, width)
-            t = v.take_work(counter, 1)
-
-    return run
-
-
 @kernel("tokens x bias out width")
 def add_bias(v: InstructionSet) -> Any:
     """out = x + bias: x and out (tokens, width), bias (width,), float32; out may be x."""
-    return _by_column(v, elementwise(v, lambda a, b: a + b, lambda a, b: a + b))
+    return rowwise(v, elementwise(v, lambda a, b: a + b, lambda a, b: a + b), same_y=True)
 
 
 @kernel("tokens x factors out width")
 def scale_columns(v: InstructionSet) -> Any:
     """out = x * factors: x and out (tokens, width), factors (width,), float32; out may be x."""
-    return _by_column(v, elementwise(v, lambda a, b: a * b, lambda a, b: a * b))
+    return rowwise(v, elementwise(v, lambda a, b: a * b, lambda a, b: a * b), same_y=True)
 
 
 @kernel("tokens x y out factors factors_row width")

@@ -55,14 +55,8 @@ class ResponseRequest:
         options = Options(sampling_fields(fields), fields.whole("max_output_tokens", 1))
         _reasoning(fields, options)
         options.form = calling.form(text_format(fields))
-        request = cls(
-            fields.text("model"),
-            input_field(fields),
-            calling,
-            options,
-            fields.flag("stream"),
-            {**echo, "tools": echo["tools"] or [], "tool_choice": chosen or "auto"},
-        )
+        echo |= {"tools": echo["tools"] or [], "tool_choice": chosen or "auto"}
+        request = cls(fields.text("model"), input_field(fields), calling, options, fields.flag("stream"), echo)
         if [word for word in fields.list("include") or () if word != ENCRYPTED]:
             raise refused("include", f"only {ENCRYPTED} is accepted", "unsupported_parameter")
         stream = fields.object("stream_options")
