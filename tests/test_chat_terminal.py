@@ -242,7 +242,7 @@ def test_the_end_of_the_context(chat: Chat, tmp_path: Path, key: str, said: str)
     person.until(lambda lines: sum("[d/s/p]" in line for line in lines) == 2)
     person.say(key)
     lines = person.until(said)
-    person.until(lambda lines: bool(lines) and lines[-1].endswith("of 420"))
+    person.until(lambda lines: bool(lines) and lines[-1].endswith("of 420") and "error:" not in lines[-1])
     lines = person.shown()
     assert any("after" in line for line in lines) == (key != "p")
     if key == "s":

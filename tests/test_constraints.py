@@ -246,7 +246,7 @@ def test_masks_are_computed_beside_the_runs_of_the_model(monkeypatch: pytest.Mon
     added, masks, form = matcher._added, list[str](), of_schema(concise("name, tags [str]"))
     monkeypatch.setattr(matcher, "_added", lambda *given: masks.append(current_thread().name) or added(*given))
     said(RandomEngine(3), form)
-    assert len(masks) > 5 and set(masks) == {"llmlocal-mask_0"}
+    assert len(masks) > 1 and set(masks) == {"llmlocal-mask_0"}
 
 
 # ---- thoughts -----------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from encoder_cases import ANSWERING
+from encoder_folders import write_folder as write_encoder_decoder
 from hf_folders import drawn, safetensors_bytes, write_json
 from numpy.typing import NDArray
 from served import running, tiny
 from test_convert_lora import factors, values, write_peft
-from test_encoder_decoder import write_folder as write_encoder_decoder
 from test_lora import llama, logits
 
 import llmlocal
