@@ -67,6 +67,15 @@ def test_a_worker_answers_and_library_noise_stays_off_the_line(script: Path, tmp
     assert (tmp_path / "l").read_text() == str(bench_protocol.token_ids(4, 10))
 
 
+def test_our_own_engine_is_driven_as_it_is_today(stories: Path) -> None:
+    engine = import_module("bench_llmlocal").Llmlocal(str(stories / "stories260K-Q8_0.gguf"), 1, 64)
+    engine.clear()
+    engine.feed([1, 2, 3])
+    engine.feed([4])
+    assert engine.info.startswith("llmlocal ") and engine.n_vocab == 512
+    engine._engine.close()
+
+
 def test_a_worker_that_dies_is_reported(script: Path) -> None:
     script.write_text("raise SystemExit(3)")
     with pytest.raises(RuntimeError, match=r"llama\.cpp ended with exit code 3"):

@@ -17,10 +17,13 @@ class Llmlocal:
     def __init__(self, path: str, threads: int, n_ctx: int) -> None:
         from llmlocal.engine import Engine
         from llmlocal.gguf import open_gguf
+        from llmlocal.model_info.machine import free_memory
+        from llmlocal.model_info.memory import memory
         from llmlocal.model_info.weight_memory import copies_weights
 
         with open_gguf(path) as gguf:
-            copy = copies_weights("auto", gguf.metadata, gguf.tensors, n_ctx)
+            needed = memory(gguf.metadata, gguf.tensors, n_ctx).total
+            copy = copies_weights("auto", gguf.tensors, needed, free_memory())
         self._engine: Any = Engine.open(path, n_ctx=n_ctx, n_threads=threads, max_outputs=64, copy_weights=copy)
         self.n_vocab: int = self._engine.n_vocab
         self._engine.prefill(bench_protocol.token_ids(2, self.n_vocab))
