@@ -139,7 +139,7 @@ def test_the_draft_follows_the_text(tiny: Path) -> None:
 
     def opened() -> DraftModel:
         draft = DraftModel.open(tiny, session.gguf, ())
-        draft.record(session.engine, "map", "f16").load()
+        draft.record(session.engine, "map", "f16", 1 << 40).load()
         return draft
 
     with Session.open(tiny, n_ctx=CONTEXT, n_threads=1) as session:

@@ -296,7 +296,7 @@ WRONG: dict[str, tuple[str, Change, str]] = {
     "no bits": ("gptq-4", said_of(bits=None), "quantization_config has no bits"),
     "5 bits": ("gptq-4", said_of(bits=5), "5 bits are not supported"),
     "other version": ("gptq-4", said_of(checkpoint_format="marlin"), "checkpoint_format 'marlin' is not supported"),
-    "vector of codes": ("gptq-4", other(".qweight", "I32", np.zeros(8, np.int32)), "which is no matrix"),
+    "vector of codes": ("gptq-4", other(".qweight", "I32", np.zeros(8, np.int32)), "which is not a matrix"),
     "codes of floats": ("gptq-4", other(".qweight", "F32", np.zeros((12, 32), np.float32)), "is F32, must be I32"),
     "scales of integers": ("gptq-4", other(".scales", "I32", np.zeros((3, 32), np.int32)), "is I32, must be a float"),
     "NaN scales": ("gptq-4", other(".scales", "F16", np.full((3, 32), np.nan, np.float16)), "contains NaN or infinity"),

@@ -11,7 +11,6 @@ from .. import models
 from ..engine import Engine, Logits
 from ..errors import UsageError
 from ..gguf import GGUFFile, open_gguf
-from ..model_info.machine import free_memory
 from ..model_info.memory import memory
 from ..model_info.recurrent_memory import state_memory
 from ..model_info.weight_memory import copies_weights
@@ -56,11 +55,11 @@ class DraftModel:
         estimate = memory(self.gguf.metadata, self.gguf.tensors, n_ctx, kv_type)
         return estimate.total - estimate.program
 
-    def record(self, target: Engine, weights: str, kv_type: str, free: int | None = None) -> Engine:
-        """Its engine for texts of `target`, not loaded yet; `free` bytes are free, by default now."""
+    def record(self, target: Engine, weights: str, kv_type: str, free: int) -> Engine:
+        """Its engine for texts of `target`, not loaded yet, where `free` bytes of memory are free."""
         gguf, n_ctx = self.gguf, target.n_ctx
         needed = memory(gguf.metadata, gguf.tensors, n_ctx, kv_type).total
-        copied = copies_weights(weights, gguf.tensors, needed, free_memory() if free is None else free)
+        copied = copies_weights(weights, gguf.tensors, needed, free)
         self._engine = Engine.open(
             gguf, n_ctx=n_ctx, n_threads=target.n_threads, kv_type=kv_type, copy_weights=copied, load=False
         )

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 SECONDS, MOST = 2.0, 1 << 30  # the time that it takes, and the bytes that it reads, at most
-SECTOR, STORED = 512, 0.5  # bytes that st_blocks counts, and the least share of a file that is no sparse header
+SECTOR, STORED = 512, 0.5  # bytes that st_blocks counts; a file is sparse if less of it is on the disk
 
 Part = tuple[int, int]  # of a file: first byte, bytes
 

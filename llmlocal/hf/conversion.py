@@ -24,6 +24,7 @@ from .streams import Stream, constant, padded, plus, reshaped, split, take, tran
 RANK = 4  # GGUF's pooling type of models that score texts
 MAX_LAYERS = 1 << 12  # of a list made from a number that nobody has checked yet
 NEVER = 1e30  # divides the frequencies of pairs that are not rotated
+UNTIED: dict[str, Any] = {"tie_word_embeddings": False}  # the default of classes whose output matrix is their own
 WITHOUT_MTP = "the block that predicts further tokens (MTP) is left out"
 TensorRule = Callable[[Settings, Stream], "Stream | dict[str, Stream]"]
 
@@ -141,9 +142,6 @@ def longrope_keys(s: Settings) -> Keys:
 def no_tensors(_: Settings) -> dict[str, Stream]:
     """No tensors besides those of the safetensors files."""
     return {}
-
-
-UNTIED: dict[str, Any] = {"tie_word_embeddings": False}  # the default of classes whose output matrix is their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,9 @@ Routing is taken to be uniform: every expert is as likely as any other to be cho
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..files.read_rate import read_rate
 from ..text import format_bytes
 from .arch_value import arch_value
 from .memory import Memory, memory
@@ -23,8 +22,7 @@ NEAR = 1.1  # times the memory of a run that must be free for all experts to sta
 AHEAD = 1 / 8  # of the free memory: the most experts that are prefetched before the first is used
 
 
-@dataclass(frozen=True, slots=True)
-class ExpertMemory:
+class ExpertMemory(NamedTuple):
     """`nbytes` of all experts, of which a token reads `read`; `room`: bytes of memory that a run leaves them."""
 
     nbytes: int
@@ -52,6 +50,8 @@ def expert_read_rate(gguf: GGUFFile) -> float | None:
 
     Of a split model the part with the first experts is measured.
     """
+    from ..files.read_rate import read_rate
+
     parts, blocks = [], set()
     for name, tensor in gguf.tensors.items():
         if EXPERTS.search(name):
@@ -75,8 +75,7 @@ def least_memory(
     return replace(needed, weights=needed.weights - (found.nbytes - found.read if found else 0))
 
 
-@dataclass(frozen=True, slots=True)
-class ExpertReads:
+class ExpertReads(NamedTuple):
     """How a run reads experts: `prefetch_bytes` of them at most before the first is used, 0 where all stay in memory.
 
     `note` tells the user that they do not fit, "" where they do.

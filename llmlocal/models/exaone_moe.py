@@ -43,7 +43,7 @@ def keys(s: Settings) -> Keys:
     if shared != 1:
         raise s.fail(f"num_shared_experts is {shared}, must be 1", "")
     if kinds and kinds != ["dense"] * dense + ["sparse"] * (len(kinds) - dense):
-        raise s.fail("mlp_layer_types must name the first layers dense, and only them", "")
+        raise s.fail("mlp_layer_types must be dense in the first layers, and sparse in all others", "")
     s.values["n_shared_experts"] = shared
     s.find("sliding_window_pattern", "num_nextn_predict_layers")
     return sparse_keys(s) | {

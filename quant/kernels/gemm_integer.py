@@ -9,8 +9,9 @@ from ..blocks.parts import IntegerParts, prepared
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 from .pair_rows import pair_rows
+from .panel_products import offset_shift, offset_times, panel_group, panel_group_of_two, panel_minima
 from .panels import BAND, fetch_rows, in_panels, panel_sums
-from .q8_activations import BLOCK, HALVES, LINE, PAIR_SHIFT, PAIRS, SCALE, SCALED, SCALED_LOW, SUM, SUM_SHIFT
+from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SUM
 from .unpack_by_rows import unpack_by_rows, without_spare
 
 DEPTH = 512  # weights of a row that are unpacked at once
@@ -61,14 +62,9 @@ def row_dots(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Calla
     return of
 
 
-def _shift(v: InstructionSet, parts: IntegerParts) -> int:
-    """Log of the offset under which weights are multiplied: their own, or 128 where signed bytes are made unsigned."""
-    return 7 if parts.signed and v.FLIP_SIGNED else parts.shift
-
-
 def _row_shift(v: InstructionSet, parts: IntegerParts) -> int:
-    """As `_shift`, of a single row: magnitudes have no offset."""
-    return -1 if parts.minus else _shift(v, parts)
+    """As `offset_shift`, of a single row: magnitudes have no offset."""
+    return -1 if parts.minus else offset_shift(v, parts)
 
 
 def _stretches(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Callable[[int], Any]:
@@ -198,20 +194,12 @@ def _single_group(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> 
     return v.jitable(run)
 
 
-def _offset_times(v: InstructionSet, parts: IntegerParts) -> Any:
-    """Minus eight times sums of activations -> minus the offset times them."""
-    more = _shift(v, parts) - SUM_SHIFT
-    if more < 0:
-        return v.jitable(lambda sums: v.shift_signed(sums, -more))
-    return v.jitable((lambda sums: sums << more) if more else (lambda sums: sums))
-
-
 def _row_start(v: InstructionSet, parts: IntegerParts) -> Any:
     """What a group's product starts from: minus offset times the sum of the activations, under their scales."""
     i32x8 = v.i32x8
-    if _shift(v, parts) < 0:
+    if offset_shift(v, parts) < 0:
         return v.jitable(lambda line: v.zero(i32x8))
-    times = _offset_times(v, parts)
+    times = offset_times(v, parts)
     if parts.scales == 1:
         return v.jitable(lambda line: times(v.load_lane(i32x8, line + SUM)))
     return v.jitable(lambda line: times(v.load_two_lanes(i32x8, line + HALVES)))
@@ -323,86 +311,5 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) ->
             tile += size
             x += LINE
         stores(sums, y, y_stride)
-
-    return v.jitable(run)
-
-
-def _starts(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
-    """`(sums of activations at, stride)` -> what each token's product starts from: minus offset times sum."""
-    i32 = v.i32
-    if paired or _shift(v, parts) < 0:
-        return v.unroll_map(tokens, lambda t, at, stride: v.zero(i32))
-    times = _offset_times(v, parts)
-    return v.unroll_map(tokens, lambda t, at, stride: times(v.load_splat(i32, at + t * stride)))
-
-
-def _dot(v: InstructionSet, parts: IntegerParts, tokens: int, n: int, paired: bool) -> Any:
-    return (v.paired_dot if paired else v.tokens_dot)(tokens, n, parts.bits, parts.signed)
-
-
-def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool = False) -> Any:
-    """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines.
-
-    `scales` is their address: what is read late takes no register before.
-    """
-    f32 = v.f32
-    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, paired)
-
-    def scaled(t, sums, products, d, x, stride):
-        scale = d * v.load_splat(f32, x + t * stride + SCALE)
-        return v.fma(scale, v.to_f32(f32, v.tuple_get(products, t)), v.tuple_get(sums, t))
-
-    every = v.unroll_map(tokens, scaled)
-
-    def run(sums, w, scales, x, stride):
-        products = dot(starts(x + SUM, stride), w, x, stride)
-        return every(sums, products, v.load(f32, scales), x, stride)
-
-    return v.jitable(run)
-
-
-def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool = False) -> Any:
-    """As `panel_group`, where the halves of 32 weights have scales of their own."""
-    f32, dot = v.f32, _half_dot(v, parts, tokens, paired)
-
-    def scaled(t, sums, low, high, first, second, x, stride):
-        both = v.fma(second, v.to_f32(f32, v.tuple_get(high, t)), first * v.to_f32(f32, v.tuple_get(low, t)))
-        return v.fma(both, v.load_splat(f32, x + t * stride + SCALE), v.tuple_get(sums, t))
-
-    every = v.unroll_map(tokens, scaled)
-
-    def run(sums, w, scales, x, stride):
-        low, high = dot(w[:4], x, x, stride), dot(w[4:], x + 16, x + 4, stride)
-        return every(sums, low, high, v.load(f32, scales), v.load(f32, scales + 4 * v.LANES), x, stride)
-
-    return v.jitable(run)
-
-
-def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
-    """`(weights, bytes, line, stride)` -> 16 weights of every row times the tokens' bytes, less the offset's share.
-
-    That is read from the line, of which the second half's begins 4 bytes later.
-    """
-    if v.PAIRS and parts.bits == 6 and parts.shift == PAIR_SHIFT and not parts.signed:
-        pairs = v.pairs_dot(tokens, 4)
-        return v.jitable(lambda w, bytes_at, line, stride: pairs(line + PAIRS, w, bytes_at, stride))
-    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 4, paired)
-    return v.jitable(lambda w, bytes_at, line, stride: dot(starts(line + HALVES, stride), w, bytes_at, stride))
-
-
-def panel_minima(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
-    """`(sums, tile, x, stride)` -> sums + minima of the rows times the scaled sums of the activations."""
-    f32, at = v.f32, 4 * v.LANES * (8 + parts.scales)
-    if parts.row_min is None:
-        return v.jitable(lambda sums, tile, x, stride: sums)
-    times = v.unroll_map(
-        tokens, lambda t, sums, low, x, stride: v.fma(low, v.load_splat(f32, x + t * stride), v.tuple_get(sums, t))
-    )
-    if parts.minima == 1:
-        return v.jitable(lambda sums, tile, x, stride: times(sums, v.load(f32, tile + at), x + SCALED, stride))
-
-    def run(sums, tile, x, stride):
-        low, high = v.load(f32, tile + at), v.load(f32, tile + at + 4 * v.LANES)
-        return times(times(sums, high, x + SCALED, stride), low - high, x + SCALED_LOW, stride)
 
     return v.jitable(run)

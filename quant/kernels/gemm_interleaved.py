@@ -7,8 +7,9 @@ from typing import Any
 from ..blocks.parts import IntegerParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
-from .gemm_integer import batch_dot, panel_group, panel_group_of_two, panel_minima
+from .gemm_integer import batch_dot
 from .interleave import tile_intrinsics, unpack_of
+from .panel_products import panel_group, panel_group_of_two, panel_minima
 from .panels import in_panels, panel_sums
 from .q8_activations import BLOCK, LINE
 

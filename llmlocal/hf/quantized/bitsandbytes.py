@@ -67,7 +67,7 @@ def _four_bits(q: QuantizedWeights, name: str, packed: Stream | None, parts: Map
     state = _state(q, name, parts)
     shape, block = state.get("shape"), _size(q, name, state.get("blocksize"))
     if not isinstance(shape, list) or len(shape) != 2:
-        raise q.fail(name, f"has the shape {shape!r:.40} in its quant_state, which is no matrix")
+        raise q.fail(name, f"has the shape {shape!r:.40} in its quant_state, which is not a matrix")
     rows, k = (_size(q, name, size) for size in shape)
     if rows * k % 2 or packed is None or packed.format != "U8" or packed.rows * packed.k * 2 != rows * k:
         raise q.fail(name, f"is missing, or does not hold the codes of a matrix {rows} x {k}")
@@ -98,9 +98,9 @@ def _state(q: QuantizedWeights, name: str, parts: Mapping[str, Stream]) -> dict[
     try:
         state = json.loads(stored(text).tobytes())
     except ValueError:
-        raise q.fail(name + STATES[0], "is no JSON text") from None
+        raise q.fail(name + STATES[0], "is not a JSON text") from None
     if not isinstance(state, dict):
-        raise q.fail(name + STATES[0], "is no JSON object")
+        raise q.fail(name + STATES[0], "is not a JSON object")
     return state
 
 

@@ -91,7 +91,7 @@ def _packed(q: QuantizedWeights, stem: str, parts: Mapping[str, Stream], groups:
 def _integers(q: QuantizedWeights, stem: str, x: Stream, parts: Mapping[str, Stream]) -> Stream:
     """Codes as bytes, int8 (rows, k)."""
     if len(x.shape) != 2 or 0 in x.shape:
-        raise q.fail(f"{stem}.weight", f"has the shape {x.shape}, which is no matrix")
+        raise q.fail(f"{stem}.weight", f"has the shape {x.shape}, which is not a matrix")
     return _stream(q, stem, (x.rows, x.k), 8, lambda first, end: stored(x, first, end) ^ np.uint8(128), parts)
 
 

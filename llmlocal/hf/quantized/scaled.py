@@ -37,7 +37,7 @@ def times_grid(
 ) -> Stream:
     """A tensor (..., rows, k) of floats times its scales, computed in float32. `name` is that of the scales."""
     if len(x.shape) < 2 or 0 in x.shape:
-        raise q.fail(name, f"belongs to a weight of the shape {x.shape}, which is no matrix")
+        raise q.fail(name, f"belongs to a weight of the shape {x.shape}, which is not a matrix")
     if x.blocks is not None or scale.blocks is not None:
         wrong, of = (scale, "") if scale.blocks is not None else (x, "belongs to a weight that ")
         raise q.fail(name, f"{of}is {wrong.format}, must be a float")

@@ -100,7 +100,7 @@ class QuantizedWeights:
     def a_matrix(self, name: str, x: Stream | None, *formats: str) -> Stream:
         """`x`, which must be a matrix that is not empty. Raises as `of_shape`."""
         if x is not None and (len(x.shape) != 2 or 0 in x.shape):
-            raise self.fail(name, f"has the shape {x.shape}, which is no matrix")
+            raise self.fail(name, f"has the shape {x.shape}, which is not a matrix")
         return self.of_shape(name, x, x.shape if x else (), *formats)
 
     def of_shape(self, name: str, x: Stream | None, shape: tuple[int, ...], *formats: str) -> Stream:

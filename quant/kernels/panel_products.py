@@ -1,0 +1,103 @@
+"""Products in registers: 32 weights of every row of a tile by a few tokens, wherever the weights come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..blocks.parts import IntegerParts
+from ..simd.instruction_set import InstructionSet
+from .q8_activations import HALVES, PAIR_SHIFT, PAIRS, SCALE, SCALED, SCALED_LOW, SUM, SUM_SHIFT
+
+
+def offset_shift(v: InstructionSet, parts: IntegerParts) -> int:
+    """Log of the offset under which weights are multiplied: their own, or 128 where signed bytes are made unsigned."""
+    return 7 if parts.signed and v.FLIP_SIGNED else parts.shift
+
+
+def offset_times(v: InstructionSet, parts: IntegerParts) -> Any:
+    """Minus eight times sums of activations -> minus the offset times them."""
+    more = offset_shift(v, parts) - SUM_SHIFT
+    if more < 0:
+        return v.jitable(lambda sums: v.shift_signed(sums, -more))
+    return v.jitable((lambda sums: sums << more) if more else (lambda sums: sums))
+
+
+def _starts(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
+    """`(sums of activations at, stride)` -> what each token's product starts from: minus offset times sum."""
+    i32 = v.i32
+    if paired or offset_shift(v, parts) < 0:
+        return v.unroll_map(tokens, lambda t, at, stride: v.zero(i32))
+    times = offset_times(v, parts)
+    return v.unroll_map(tokens, lambda t, at, stride: times(v.load_splat(i32, at + t * stride)))
+
+
+def _dot(v: InstructionSet, parts: IntegerParts, tokens: int, n: int, paired: bool) -> Any:
+    return (v.paired_dot if paired else v.tokens_dot)(tokens, n, parts.bits, parts.signed)
+
+
+def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool = False) -> Any:
+    """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines.
+
+    `scales` is their address: what is read late takes no register before.
+    """
+    f32 = v.f32
+    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, paired)
+
+    def scaled(t, sums, products, d, x, stride):
+        scale = d * v.load_splat(f32, x + t * stride + SCALE)
+        return v.fma(scale, v.to_f32(f32, v.tuple_get(products, t)), v.tuple_get(sums, t))
+
+    every = v.unroll_map(tokens, scaled)
+
+    def run(sums, w, scales, x, stride):
+        products = dot(starts(x + SUM, stride), w, x, stride)
+        return every(sums, products, v.load(f32, scales), x, stride)
+
+    return v.jitable(run)
+
+
+def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool = False) -> Any:
+    """As `panel_group`, where the halves of 32 weights have scales of their own."""
+    f32, dot = v.f32, _half_dot(v, parts, tokens, paired)
+
+    def scaled(t, sums, low, high, first, second, x, stride):
+        both = v.fma(second, v.to_f32(f32, v.tuple_get(high, t)), first * v.to_f32(f32, v.tuple_get(low, t)))
+        return v.fma(both, v.load_splat(f32, x + t * stride + SCALE), v.tuple_get(sums, t))
+
+    every = v.unroll_map(tokens, scaled)
+
+    def run(sums, w, scales, x, stride):
+        low, high = dot(w[:4], x, x, stride), dot(w[4:], x + 16, x + 4, stride)
+        return every(sums, low, high, v.load(f32, scales), v.load(f32, scales + 4 * v.LANES), x, stride)
+
+    return v.jitable(run)
+
+
+def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
+    """`(weights, bytes, line, stride)` -> 16 weights of every row times the tokens' bytes, less the offset's share.
+
+    That is read from the line, of which the second half's begins 4 bytes later.
+    """
+    if v.PAIRS and parts.bits == 6 and parts.shift == PAIR_SHIFT and not parts.signed:
+        pairs = v.pairs_dot(tokens, 4)
+        return v.jitable(lambda w, bytes_at, line, stride: pairs(line + PAIRS, w, bytes_at, stride))
+    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 4, paired)
+    return v.jitable(lambda w, bytes_at, line, stride: dot(starts(line + HALVES, stride), w, bytes_at, stride))
+
+
+def panel_minima(v: InstructionSet, parts: IntegerParts, tokens: int) -> Any:
+    """`(sums, tile, x, stride)` -> sums + minima of the rows times the scaled sums of the activations."""
+    f32, at = v.f32, 4 * v.LANES * (8 + parts.scales)
+    if parts.row_min is None:
+        return v.jitable(lambda sums, tile, x, stride: sums)
+    times = v.unroll_map(
+        tokens, lambda t, sums, low, x, stride: v.fma(low, v.load_splat(f32, x + t * stride), v.tuple_get(sums, t))
+    )
+    if parts.minima == 1:
+        return v.jitable(lambda sums, tile, x, stride: times(sums, v.load(f32, tile + at), x + SCALED, stride))
+
+    def run(sums, tile, x, stride):
+        low, high = v.load(f32, tile + at), v.load(f32, tile + at + 4 * v.LANES)
+        return times(times(sums, high, x + SCALED, stride), low - high, x + SCALED_LOW, stride)
+
+    return v.jitable(run)
