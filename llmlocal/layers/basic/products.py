@@ -1,0 +1,98 @@
+"""Products with weights, and rows of tables by number."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UsageError
+from ...ops.elementwise import add_bias
+from ...quant.blocks.parts import float_activations
+from ...quant.kernels.get_rows import get_rows
+from ...quant.kernels.matmul import SCRATCH_BYTES, matmul
+from ...quant.tensor import QTensor
+from ...runtime.graph import Value
+from .graph_layers import GraphLayers
+
+
+class Products(GraphLayers):
+    """Linear layers, embeddings and logits."""
+
+    def embed(self, table: QTensor) -> Value:
+        """Token embedding: rows of `table` (vocab, width) by token id -> (tokens, width)."""
+        return self.low_rank.embedded(self, table, self.table_rows(table))
+
+    def table_rows(self, table: QTensor) -> Value:
+        """As `embed`, of the table alone, without a change of it."""
+        return self._rows(table, self.graph.batch.ids, table.k)
+
+    def embed_part(self, table: QTensor, first: int, last: int) -> Value:
+        """As `embed`, values first .. last - 1 of each row, which are whole blocks of the table's format."""
+        row_bytes = table.format.row_bytes
+        return self._rows(table, self.graph.batch.ids, last - first, row_bytes(first))
+
+    def embed_positions(self, table: QTensor) -> Value:
+        """Learned position embedding: rows of `table` (positions, width) -> (tokens, width).
+
+        Raises UsageError for a context longer than the table.
+        """
+        if self.cache.n_ctx > table.rows:
+            message = f"the model has {table.rows} positions, too few for a context of {self.cache.n_ctx}"
+            raise UsageError(message, f"use --ctx {table.rows} or less")
+        return self._rows(table, self.graph.batch.positions, table.k)
+
+    def embed_token_types(self, table: QTensor) -> Value:
+        """Token type embedding: rows of `table` (types, width) by the part of a pair -> (tokens, width)."""
+        return self._rows(table, self.graph.batch.token_types, table.k)
+
+    def _rows(self, table: QTensor, ids: NDArray[np.int64], width: int, skipped_bytes: int = 0) -> Value:
+        g, out = self.graph, self.graph.value(width)
+        g.add(
+            get_rows(table.format),
+            tokens=g.batch.tokens,
+            ids=ids.ctypes.data,
+            weights=table.address + skipped_bytes,
+            out=out,
+            k=width,
+            row_bytes=table.format.row_bytes(table.k),
+        )
+        return out
+
+    def linear(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
+        """x @ weight.T + bias for a weight (rows, width) -> (tokens, rows)."""
+        return self.linears(x, (weight, bias))[0]
+
+    def linears(self, x: Value, *weights: tuple[QTensor, QTensor | None]) -> list[Value]:
+        """Several linear layers of the same input, without barriers between them."""
+        g = self.graph
+        if g.observer:
+            g.observer.before_matmul(g, x, [weight for weight, _ in weights])
+        originals = [weight for weight, _ in weights]
+        alone = not self.low_rank.changes_any(originals)
+        weights = tuple((self.place(weight), bias) for weight, bias in weights)
+        inputs = [x if float_activations(weight.format) else self.q8(x) for weight, _ in weights]
+        outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
+        for i, ((weight, _), source, out) in enumerate(zip(weights, inputs, outs, strict=True)):
+            self.multiplied(weight.format, interleaved=weight.interleaved)
+            g.add(
+                matmul(weight.format, interleaved=weight.interleaved),
+                barrier=alone and i == len(outs) - 1,
+                tokens=g.rows_of(x),
+                weights=weight.address,
+                x=source,
+                y=out,
+                rows=weight.rows,
+                k=weight.k,
+                row_bytes=weight.format.row_bytes(weight.k),
+                y_stride=weight.rows,
+                scratch=g.scratch(SCRATCH_BYTES),
+            )
+        self.low_rank.add(self, x, originals, outs)
+        for (weight, bias), out in zip(weights, outs, strict=True):
+            if bias is not None:
+                g.add(add_bias, tokens=g.rows_of(x), x=out, out=out, bias=bias.address, width=weight.rows)
+        return outs
+
+    def logits(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
+        """Logits (outputs, vocab) of the last states x (outputs, width) by the output matrix (vocab, width)."""
+        return self.linear(x, weight, bias)
