@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -40,6 +39,8 @@ def setting_named(name: str, place: str = "") -> Setting:
     """A setting by its name. Raises UsageError, which offers the nearest."""
     if name in settings():
         return settings()[name]
+    from difflib import get_close_matches
+
     near = get_close_matches(name.replace("_", "-").lower(), settings(), 1, 0.75)
     raise UsageError(f"{place}no setting {shown(name)}", f"did you mean {near[0]}? {ALL}" if near else ALL)
 

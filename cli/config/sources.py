@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -63,6 +62,8 @@ class Sources:
         presets = self.tables.get(PRESETS, {})
         if name in presets:
             return dict(presets[name])
+        from difflib import get_close_matches
+
         near = get_close_matches(name, presets, 1, 0.6)
         known = f"presets: {', '.join(presets)}" if presets else f"{self.file.where} has none"
         raise UsageError(f"no preset {shown(name)}", f"did you mean {near[0]}?" if near else known)

@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import NotFoundError
-from ...gguf import Array, GGUFFile
-from ...lora.describe import AdapterFacts
-from ...model_info.describe import TEMPLATE, Description
+from ...gguf.values import Array
 from ...text import format_bytes
 from ..ui.terminal import one_line
+
+if TYPE_CHECKING:
+    from ...gguf import GGUFFile
+    from ...lora.describe import AdapterFacts
+    from ...model_info.describe import Description
 
 LONGEST = 80  # characters of a value that are shown in a list
 FEW = 6  # elements of an array that are shown in a list
@@ -82,6 +84,10 @@ def tensors(gguf: GGUFFile) -> Iterator[str]:
 def entry(gguf: GGUFFile, key: str) -> Any:
     """The whole value of a key, arrays as lists. Raises NotFoundError, which names what is close."""
     if key not in gguf.metadata:
+        from difflib import get_close_matches
+
+        from ...model_info.describe import TEMPLATE
+
         close = get_close_matches(key, list(gguf.metadata), 3, 0.4)
         if key == TEMPLATE:
             raise NotFoundError("the file has no chat template")
@@ -94,6 +100,8 @@ def entry(gguf: GGUFFile, key: str) -> Any:
 
 def record(gguf: GGUFFile, path: Path, d: Description) -> str:
     """Everything as one JSON object; of an array its type and length."""
+    from ...model_info.describe import TEMPLATE
+
     kinds = gguf.types
     return to_json(
         path=str(path),

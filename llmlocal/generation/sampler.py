@@ -6,7 +6,7 @@ not in order of rank, so that two logits that swap ranks by a rounding error do 
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite, log
@@ -39,7 +39,7 @@ class Sampler:
 
     def __init__(self, params: SamplingParams) -> None:
         self.params = params
-        self.seed = secrets.randbits(64) if params.seed is None else params.seed
+        self.seed = int.from_bytes(os.urandom(8), "little") if params.seed is None else params.seed
         version: Any = params.mirostat
         self._mirostat = Mirostat(version, params.mirostat_tau, params.mirostat_eta) if version else None
         self._stages = [stage for stage in params.stages if self._active(stage)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 FILE = "guide.gguf"
@@ -10,4 +9,4 @@ FILE = "guide.gguf"
 
 def path() -> Path:
     """Path of the guide's model file, in a checkout and in an installed wheel."""
-    return Path(str(files(__name__).joinpath(FILE)))
+    return Path(__file__).with_name(FILE)

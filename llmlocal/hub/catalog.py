@@ -185,7 +185,7 @@ def _checked(where: str, kind: type[Any], values: Any) -> Any:
     """An instance of the dataclass `kind`, each value checked against the type of its field."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be a table")
-    types = {field.name: re.split(r"[\[ ]", str(field.type))[0] for field in fields(kind)}
+    types = _field_types(kind)
     for key, value in values.items():
         if key not in types:
             raise ValueError(f"{where}: unknown field {key!r}")
@@ -199,6 +199,12 @@ def _checked(where: str, kind: type[Any], values: Any) -> Any:
         return kind(**values)
     except TypeError:
         raise ValueError(f"{where}: repo is missing") from None
+
+
+@cache
+def _field_types(kind: type[Any]) -> dict[str, str]:
+    """The name of each field's type, without what is in brackets and `| None`."""
+    return {field.name: re.split(r"[\[ ]", str(field.type))[0] for field in fields(kind)}
 
 
 def _of_repo(found: Catalog, repo: str, hint: str) -> CatalogEntry | None:

@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -149,6 +148,8 @@ def catalog_names() -> list[str]:
 
 def nearest(text: str, count: int = 3) -> list[str]:
     """The catalog names that are similar to `text`, at most `count`, the most similar first."""
+    from difflib import get_close_matches
+
     return get_close_matches(text.lower().partition(":")[0], catalog().names(), count, SIMILAR)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
@@ -81,6 +80,10 @@ class WeightCopy:
             if not new.interleaved
             for start in range(0, new.nbytes, PIECE)
         ]
+        if not pieces:
+            return
+        from concurrent.futures import ThreadPoolExecutor  # with logging, as long as the rest of a start's own modules
+
         with ThreadPoolExecutor(n_threads) as threads:
             for _ in threads.map(_copy, pieces):
                 pass

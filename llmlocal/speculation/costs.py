@@ -18,7 +18,7 @@ class Costs:
         """`ratios` by number of tokens, as `measured` gave them in an earlier process."""
         self._single: deque[float] = deque(maxlen=SINGLES)
         self._ratios = {size: deque([ratio], maxlen=SEVERAL) for size, ratio in (ratios or {}).items()}
-        self._medians = {size: _median(some) for size, some in self._ratios.items()}
+        self._medians = {size: median(some) for size, some in self._ratios.items()}
         self._measured_at = dict.fromkeys(self._ratios, 0)  # the number of runs before the last one of each size
         self._all = self._last_single = 0  # runs; and how many there were when a single token was run
         self.runs = 0  # of several tokens
@@ -34,12 +34,12 @@ class Costs:
             self._measured_at[tokens] = self._all
             some = self._ratios.setdefault(tokens, deque(maxlen=SEVERAL))
             some.append(seconds / self.single)
-            self._medians[tokens] = _median(some)
+            self._medians[tokens] = median(some)
 
     @property
     def single(self) -> float:
         """Seconds of a run of one token: the median of the last ones, 0 where there was none yet."""
-        return _median(self._single) if self._single else 0.0
+        return median(self._single) if self._single else 0.0
 
     @property
     def stale(self) -> bool:
@@ -85,7 +85,7 @@ class Costs:
         return max(self._known, default=1)
 
 
-def _median(values: Iterable[float]) -> float:
+def median(values: Iterable[float]) -> float:
     """The median; `statistics` has one, and is imported in ten milliseconds."""
     ordered = sorted(values)
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

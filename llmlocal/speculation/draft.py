@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from statistics import median
 from time import perf_counter
 from typing import Any, Protocol
 
 from .acceptance import Acceptance
+from .costs import median
 from .decision import Decision
 
 CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.97)  # the least of each class: the draft's probability of its own token

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from importlib.resources import files
 from pathlib import Path
 
 from ...errors import BadFileError, NotFoundError
 
+FOLDER = Path(__file__).parent
 ENDING = ".jinja"
 # All of these tokens in the vocabulary, or this word in the model's name: the first match counts.
 HINTS = (
@@ -31,13 +31,13 @@ NAME_HINTS = (
 
 def names() -> tuple[str, ...]:
     """Names of the built-in templates, sorted."""
-    entries = (entry.name for entry in files(__name__).iterdir())
+    entries = (entry.name for entry in FOLDER.iterdir())
     return tuple(sorted(name.removesuffix(ENDING) for name in entries if name.endswith(ENDING)))
 
 
 def source(name: str) -> str:
     """The text of a built-in template."""
-    return files(__name__).joinpath(name + ENDING).read_text("utf-8")
+    return FOLDER.joinpath(name + ENDING).read_text("utf-8")
 
 
 def guess(vocabulary: Container[str], model_name: str) -> str | None:
