@@ -18,7 +18,7 @@ from llmlocal.errors import BadFileError, ResourceError
 from llmlocal.generation import prompt_cache
 from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.quant import private_folder
-from llmlocal.quant.jit import cache, cpu
+from llmlocal.quant.jit import cache, cpu, kept_file
 from llmlocal.quant.jit.linker import Progress
 from llmlocal.quant.private_folder import make_private, read_private, why_foreign
 
@@ -209,10 +209,10 @@ def test_no_code_of_another_owner_is_read(base: Path, way: str, monkeypatch: pyt
         return Path(cache.cache_folder.__wrapped__(cpu.target("generic"), "llmlocal.ops")) / "kernel.o"
 
     code = found()
-    cache.keep(code, b"code")
-    assert code.is_relative_to(base) and cache.read(found()) == b"code"
+    kept_file.keep(code, b"code")
+    assert code.is_relative_to(base) and kept_file.read(found()) == b"code"
     OTHERS[way](base, code)
-    assert cache.read(found()) is None
+    assert kept_file.read(found()) is None
 
 
 @root_only
@@ -235,10 +235,10 @@ def test_foreign_cache_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     ours = found()
     assert ours.is_relative_to(tmp_path) and cache.why_unused() is None
-    cache.keep(ours / "kernel.o", b"code")
-    assert cache.read(ours / "kernel.o") == b"code"
+    kept_file.keep(ours / "kernel.o", b"code")
+    assert kept_file.read(ours / "kernel.o") == b"code"
     (ours / "kernel.o").chmod(0o666)
-    assert cache.read(ours / "kernel.o") is None
+    assert kept_file.read(ours / "kernel.o") is None
     ours.chmod(0o777)
     assert not found().is_relative_to(tmp_path)
     shutil.rmtree(tmp_path / "kernels")

@@ -23,6 +23,7 @@ import llvmlite.binding as llvm
 import pytest
 
 from llmlocal.quant.jit import cpu, linker
+from llmlocal.quant.jit.host import Host
 from llmlocal.quant.jit.kernel import CALL
 
 # LLVM's name of a CPU -> the emulator's model, and the features that matter here beyond those of x86-64-v3.
@@ -158,7 +159,7 @@ def emulate(name: str) -> None:
 
     linker.load = load_emulated
     linker._address = lambda kernel, where: address(kernel, native if kernel.name in NATIVE else where)
-    llvm.get_host_cpu_features, llvm.get_host_cpu_name = lambda: features, lambda: name
+    cpu.host = lambda: Host(name, dict(features))
     cpu.host_features.cache_clear()
     cpu.target.cache_clear()
 

@@ -1,11 +1,11 @@
 """The last words of the process when a mapped model file is cut by another program: one line, and exit code 5.
 
 The system then raises SIGBUS in whatever thread touches a page that is gone. A handler in Python would only run once
-the failed instruction has been completed, which never happens; so the handler is machine code made with llvmlite. It
-restores the terminal, writes fixed bytes and ends the process.
+the failed instruction has been completed, which never happens; so the handler is machine code, compiled as kernels are.
+It restores the terminal, writes fixed bytes and ends the process.
 
-Commands that only read a model's header do not load llvmlite. For them a function in Python is called from C: the
-thread that reads is in Python's hands and can run it, unlike those that compute.
+Commands that only read a model's header compile nothing. For them a function in Python is called from C: the thread
+that reads is in Python's hands and can run it, unlike those that compute.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def install() -> None:
 
 @cache
 def install_for_reading() -> None:
-    """As `install`, without loading llvmlite; leaves the handler of `install` in place."""
+    """As `install`, without machine code; leaves the handler of `install` in place."""
     if sys.platform in SYSTEMS and not _kept:
         with suppress(Exception):
             _install_for_reading()
@@ -76,54 +76,25 @@ def _set(libc: ctypes.CDLL, handler: int) -> None:
 def _install() -> None:
     import ctypes
 
+    from ...quant.jit.bus_error import bus_error_handler
+
     libc = ctypes.CDLL(None)
     terminals = [fd for fd in (0, 1, 2) if os.isatty(fd)]
     words = (RESET if 2 in terminals else b"") + MESSAGE
     text, state = ctypes.create_string_buffer(words, len(words)), ctypes.create_string_buffer(TERMIOS)
-    calls: list[tuple[str, list[int]]] = [
-        ("write", [2, ctypes.addressof(text), len(words)]),
-        ("_exit", [BadFileError.exit_code]),
+    calls: list[tuple[str, tuple[int | str, ...]]] = [
+        ("write", (2, "words", len(words))),
+        ("_exit", (BadFileError.exit_code,)),
     ]
     if terminals and libc.tcgetattr(terminals[0], state) == 0:
-        calls.insert(0, ("tcsetattr", [terminals[0], NOW, ctypes.addressof(state)]))
+        calls.insert(0, ("tcsetattr", (terminals[0], NOW, "state")))
     addresses = {name: _address(libc, name) for name in ("write", "_exit", "tcsetattr", "signal")}
+    addresses |= {"words": ctypes.addressof(text), "state": ctypes.addressof(state)}
     _kept.extend((text, state))
-    _set(libc, _compiled([(addresses[name], *arguments) for name, arguments in calls], addresses["signal"]))
+    _set(libc, bus_error_handler((CODE_AT, NO_SUCH_PAGE), calls, addresses))
 
 
 def _address(libc: ctypes.CDLL, name: str) -> int:
     import ctypes
 
     return int(ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0)
-
-
-def _compiled(calls: list[tuple[int, ...]], restore: int) -> int:
-    """Address of a handler that makes these calls, each a function's address and its arguments.
-
-    For another kind of fault it restores the system's default and returns, so that the fault comes again.
-    """
-    import llvmlite.binding as llvm
-    from llvmlite import ir
-
-    i32, i64 = ir.IntType(32), ir.IntType(64)
-    module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [i32, i64, i64]), "on_bus_error")
-    build = ir.IRBuilder(function.append_basic_block())
-
-    def call(address: int, *arguments: ir.Value) -> None:
-        kind = ir.FunctionType(i64, [argument.type for argument in arguments])
-        build.call(build.inttoptr(ir.Constant(i64, address), kind.as_pointer()), arguments)
-
-    at = build.inttoptr(build.add(function.args[1], ir.Constant(i64, CODE_AT)), i32.as_pointer())
-    with build.if_then(build.icmp_signed("==", build.load(at), ir.Constant(i32, NO_SUCH_PAGE))):
-        for address, *arguments in calls:
-            call(address, *(ir.Constant(i64, argument) for argument in arguments))
-    call(restore, function.args[0], ir.Constant(i64, 0))  # SIG_DFL
-    build.ret_void()
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=0, jit=True)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
-    engine.finalize_object()
-    _kept.append(engine)
-    return int(engine.get_function_address("on_bus_error"))

@@ -96,7 +96,8 @@ def proof() -> Fact:
 
 def _storage() -> Iterator[Fact]:
     from ..generation.prompt_cache import folder as prompt_folder
-    from ..quant.jit.cache import cache_root, why_unused
+    from ..quant.jit.cache import why_unused
+    from ..quant.jit.kept_file import cache_root
 
     memory = machine_memory()
     yield Fact("memory", f"{format_bytes(memory.available)} available of {format_bytes(memory.total)}")

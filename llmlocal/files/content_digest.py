@@ -62,7 +62,7 @@ def keep_digest(state: os.stat_result, digest: str) -> None:
 
 
 def _place(state: os.stat_result) -> Path:
-    from ..quant.jit.cache import cache_root
+    from ..quant.jit.kept_file import cache_root
 
     name = hashlib.sha256(repr(_stamp(state)).encode()).hexdigest()[:32]
     return cache_root().with_name("digests") / f"{name}.digest"

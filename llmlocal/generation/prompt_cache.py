@@ -240,7 +240,7 @@ class PromptCache:
 
 def folder() -> Path:
     """The user's folder of prompt caches."""
-    from ..quant.jit.cache import cache_root
+    from ..quant.jit.kept_file import cache_root
 
     return cache_root().with_name("prefixes")
 

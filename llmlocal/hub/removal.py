@@ -197,7 +197,7 @@ def _blob_size(repo: Repo, file: StoredFile) -> int:
 
 def _own() -> list[Leftover]:
     """Kernels of other versions or settings, temporary headers of a killed process, prompts unused for a week."""
-    from ..quant.jit.cache import cache_root
+    from ..quant.jit.kept_file import cache_root
 
     found = []
     for what, root, pattern in (

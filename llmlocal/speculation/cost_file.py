@@ -8,7 +8,7 @@ from contextlib import suppress
 from hashlib import blake2b
 
 from ..files.atomic_file import atomic_file
-from ..quant.jit.cache import cache_root
+from ..quant.jit.kept_file import cache_root
 from ..quant.private_folder import make_private, read_private, why_foreign
 from .costs import Costs
 

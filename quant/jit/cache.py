@@ -10,19 +10,18 @@ import contextlib
 import hashlib
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from ..cache_tag import remove_tagged, tag
-from ..private_folder import make_private, read_private, why_foreign
-from ..user_folders import user_folder
+from ..private_folder import make_private, why_foreign
 from .cpu import Target
+from .host import remember, version_file
+from .kept_file import cache_root
 from .kernel import Kernel
 
 QUANT = Path(__file__).parents[1]
@@ -56,17 +55,6 @@ def fingerprint(where: Target, room: str) -> str:
     return digest.hexdigest()[:24]
 
 
-def version_file(package: str) -> Path:
-    """The module of a compiler's package that holds its version."""
-    spec = find_spec(package)
-    return Path(str(spec and spec.origin)).with_name("_version.py")
-
-
-def cache_root() -> Path:
-    """The folder above all kernel caches: `LLMLOCAL_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("LLMLOCAL_CACHE") or user_folder("cache")) / "kernels"
-
-
 @cache
 def cache_folder(where: Target, room: str) -> Path:
     """The folder of a room's kernels, made on first use (0700); those of ours not used for long are removed.
@@ -77,6 +65,8 @@ def cache_folder(where: Target, room: str) -> Path:
     folder = root / f"{where.isa}-{fingerprint(where, room)}"
     if why_unused(folder):
         folder = _run_folder() / folder.name
+    else:
+        remember()
     with contextlib.suppress(OSError):
         make_private(folder)
         tag(folder)
@@ -112,37 +102,3 @@ def _run_folder() -> Path:
 def path_of(kernel: Kernel, where: Target) -> Path:
     """The file that holds the kernel's object code, once it is compiled."""
     return cache_folder(where, room(kernel)) / f"{kernel.name}.o"
-
-
-def read(path: Path) -> bytes | None:
-    """The object code at `path` if it is ours alone and whole: its sha256 stands before it."""
-    data = read_private(path)
-    if data is None:
-        return None
-    return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
-
-
-def keep(path: Path, code: bytes) -> None:
-    """Write whole or not at all; a cache that cannot be written costs time, not correctness."""
-    with contextlib.suppress(OSError), _not_ended():
-        handle, name = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as f:
-                f.write(hashlib.sha256(code).digest() + code)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-
-
-@contextlib.contextmanager
-def _not_ended() -> Iterator[None]:
-    """SIGTERM, with which a process that compiles is given up, waits until the end of the block."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

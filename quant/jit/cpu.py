@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ..cgroups import cpu_quota
 from ..machine import machine_cores
+from .host import host
 
 # Best first. A set is offered where the host has all of these LLVM features; no ARM feature has an x86 one's name.
 NEEDS: dict[str, frozenset[str]] = {
@@ -60,11 +61,9 @@ def arm(isa: str, triple: str = "") -> Target:
 @cache
 def host_features() -> frozenset[str]:
     """LLVM's names of the features that this CPU has; of ARM's those that choose an instruction set."""
-    import llvmlite.binding as llvm
-
     if _is_arm():
         return arm_features()
-    return frozenset(name for name, on in llvm.get_host_cpu_features().items() if on)
+    return frozenset(name for name, on in host().features.items() if on)
 
 
 def offered() -> list[str]:
@@ -78,8 +77,6 @@ def target(isa: str | None = None) -> Target:
 
     Raises ValueError for a set that is unknown or that this CPU lacks.
     """
-    import llvmlite.binding as llvm
-
     isa = isa or os.environ.get("LLMLOCAL_ISA") or offered()[0]
     if isa not in offered():
         raise ValueError(f"LLMLOCAL_ISA={isa}: this CPU offers {', '.join(offered())}")
@@ -87,14 +84,12 @@ def target(isa: str | None = None) -> Target:
         return arm(isa)
     if isa == "generic" and platform.machine().lower() in {"x86_64", "amd64"}:
         return Target(isa, "x86-64", "")
-    return Target(isa, llvm.get_host_cpu_name(), _flags(HIDDEN.get(isa, ())))
+    return Target(isa, host().name, _flags(HIDDEN.get(isa, ())))
 
 
 def _flags(hidden: tuple[str, ...]) -> str:
     """LLVM's feature string of this CPU without what is hidden, and without what its name promises and it lacks."""
-    import llvmlite.binding as llvm
-
-    features = llvm.get_host_cpu_features().items()
+    features = host().features.items()
     return ",".join(f"+{f}" if on and not f.startswith(hidden) else f"-{f}" for f, on in sorted(features))
 
 

@@ -1,6 +1,6 @@
 """Addresses of kernels: from this process, from the cache on disk, or compiled now.
 
-Numba is imported only where object code is not in the cache; loading needs llvmlite alone.
+Numba and llvmlite are imported only where object code is not in the cache.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from . import cache as kernel_cache
+from . import kept_file
+from .cache import path_of
 from .cpu import Target, target
 from .kernel import Kernel
 from .loader import load
@@ -35,14 +36,14 @@ def address_of(kernel: Kernel, isa: str | None = None) -> int:
 
 @cache
 def _address(kernel: Kernel, where: Target) -> int:
-    path = kernel_cache.path_of(kernel, where)
+    path = path_of(kernel, where)
     symbol = f"llmlocal.{where.isa}.{kernel.name}"
-    code = kernel_cache.read(path)
+    code = kept_file.read(path)
     if code is None:
         from .compiler import compile_object
 
         for tell in listeners:
             tell(Progress(kernel.name))
         code = compile_object(kernel, where, symbol)
-        kernel_cache.keep(path, code)
+        kept_file.keep(path, code)
     return load(code, where, symbol)

@@ -1,10 +1,12 @@
-"""Object code into this process: the target machine as LLVM knows it, and its loader. Needs llvmlite alone."""
+"""Object code into this process: by our own loader, otherwise by LLVM's; and the target machine as LLVM knows it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from . import elf
 from .cpu import Target
 
 
@@ -36,9 +38,15 @@ def _engine(where: Target) -> Any:
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine(where))
 
 
-def load(code: bytes, where: Target, symbol: str) -> int:
+def load(code: bytes, where: Target, symbol: str, known: Mapping[str, int] = {}) -> int:
+    """Address of `symbol` of an object in this process; `known` are the values of symbols that it does not define."""
+    address = elf.load(code, symbol, known)
+    if address is not None:
+        return address
     import llvmlite.binding as llvm
 
+    for name, value in known.items():
+        llvm.add_symbol(name, value)
     engine = _engine(where)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
