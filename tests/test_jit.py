@@ -16,7 +16,7 @@ import pytest
 from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.ops.kv import find
 from llmlocal.quant import cache_tag
-from llmlocal.quant.jit import cache, cpu, elf, host, kept_file
+from llmlocal.quant.jit import cache, cpu, kept_file
 from llmlocal.quant.jit.kernel import Kernel
 
 SELECT = """

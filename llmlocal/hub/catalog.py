@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -185,7 +185,7 @@ def _checked(where: str, kind: type[Any], values: Any) -> Any:
     """An instance of the dataclass `kind`, each value checked against the type of its field."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be a table")
-    types = _field_types(kind)
+    types = _field_types(fields(kind))
     for key, value in values.items():
         if key not in types:
             raise ValueError(f"{where}: unknown field {key!r}")
@@ -202,9 +202,9 @@ def _checked(where: str, kind: type[Any], values: Any) -> Any:
 
 
 @cache
-def _field_types(kind: type[Any]) -> dict[str, str]:
+def _field_types(of: tuple[Field[Any], ...]) -> dict[str, str]:
     """The name of each field's type, without what is in brackets and `| None`."""
-    return {field.name: re.split(r"[\[ ]", str(field.type))[0] for field in fields(kind)}
+    return {field.name: re.split(r"[\[ ]", str(field.type))[0] for field in of}
 
 
 def _of_repo(found: Catalog, repo: str, hint: str) -> CatalogEntry | None:

@@ -22,8 +22,9 @@ Call = tuple[str, Sequence[int | str]]  # a function and its arguments: numbers,
 def bus_error_handler(cut: tuple[int, int], calls: Sequence[Call], addresses: Mapping[str, int]) -> int:
     """Address of a handler `(number, info, context)` that makes these calls; `addresses` are those of all names.
 
-    `cut`: where in `info` the kind of fault stands, and which it is. For another kind it calls `signal` to restore the system's default and returns, so that the fault comes
-    again. Raises OSError where it cannot be loaded, ValueError as `target` does.
+    `cut`: where in `info` the kind of fault stands, and which it is. For another kind the handler calls `signal` to
+    restore the system's default and returns, so that the fault comes again. Raises OSError where it cannot be loaded,
+    ValueError as `target` does.
     """
     where, text = target(), _text(cut, calls)
     symbol = f"bus_error_{blake2b(text.encode(), digest_size=8).hexdigest()}"

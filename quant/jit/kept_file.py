@@ -1,4 +1,4 @@
-"""Files of the kernel cache: where they lie, and that they are ours alone and whole. Their SHA-256 stands before them."""
+"""Files of the kernel cache: where they lie, and that they are ours alone and whole. A SHA-256 stands before them."""
 
 from __future__ import annotations
 
