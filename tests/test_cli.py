@@ -431,6 +431,26 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
+def test_the_process_ends_with_its_code_after_all_others() -> None:
+    """What was registered for the end and a thread that goes on are waited for; what was written is there."""
+    code = """
+import atexit, sys, threading, time
+from llmlocal import __main__
+def work():
+    time.sleep(0.2)
+    print("thread")
+def main():
+    atexit.register(print, "registered")
+    threading.Thread(target=work).start()
+    print("said")
+    return 7
+__main__.main = main
+sys.exit(__main__.run())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "said\nthread\nregistered\n", "")
+
+
 def test_a_file_never_becomes_a_closed_stream(tmp_path: Path) -> None:
     code = "from llmlocal.cli.main import main; main(['list']); print(open(__file__).fileno(), file=open('n', 'w'))"
     (tmp_path / "p.py").write_text(code)

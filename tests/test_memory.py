@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,7 @@ import gguf
 import pytest
 from test_families import write_converted
 
-from llmlocal import model_sizes
+from llmlocal import model_sizes, models
 from llmlocal.engine import Engine
 from llmlocal.gguf import file_types, open_gguf
 from llmlocal.model_info import describe
@@ -54,6 +55,16 @@ def test_states_of_recurrent_layers_are_told(tmp_path: Path, case: str) -> None:
         assert told.cache == model._cache.nbytes
     finally:
         model.close()
+
+
+def test_numbers_of_an_architecture_are_read_from_its_file() -> None:
+    """Those that the module itself has, which is not imported for them."""
+    for arch in models.names():
+        module, said = models.find(arch, ""), models.numbers(arch)
+        assert said == {name: getattr(module, name) for name in said}
+        source = Path(str(module.__file__)).read_text()
+        own = {name for name in ("PERIOD", "WINDOW") if re.search(rf"^(\w+, )*{name}\b.* = ", source, re.MULTILINE)}
+        assert own == {"PERIOD", "WINDOW"} & said.keys()
 
 
 def test_a_lying_file_is_no_trouble() -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llmlocal.errors import BadFileError, UsageError
 from llmlocal.generation.sampler import Sampler, uniform
+from llmlocal.generation.samplers.philox import philox
 from llmlocal.generation.sampling_params import SamplingParams
 
 OFF: dict[str, Any] = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
@@ -174,6 +175,14 @@ def test_a_draw_depends_on_the_seed_and_its_number_alone() -> None:
     assert forth != [other.sample(logits, (), step) for step in range(50)]
     assert len({uniform(1, step) for step in range(1000)} | {uniform(step, 1) for step in range(1000)}) >= 1999
     assert all(0 <= uniform(2**64 - 1, step) < 1 for step in (0, 1, 2**63))
+
+
+@given(st.integers(0, (1 << 128) - 1), st.tuples(*[st.integers(0, (1 << 64) - 1)] * 4))
+@example((1 << 64) - 1, ((1 << 64) - 1,) * 4)
+def test_random_numbers_are_those_of_philox(key: int, counter: tuple[int, int, int, int]) -> None:
+    """As NumPy has it."""
+    (bits,) = np.random.Philox(key=key, counter=np.array(counter, np.uint64)).random_raw(1)
+    assert philox(key, counter) == int(bits)
 
 
 def test_a_random_seed_can_be_read_and_used_again() -> None:

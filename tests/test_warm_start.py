@@ -18,8 +18,19 @@ from llmlocal.cli.main import main
 assert main(["run", sys.argv[1], "the", "--raw", "-n", "2", "--seed", "1", "--prompt-cache", "off"]) == 0
 sys.stderr.write(" ".join(sys.modules))
 """
-# What a first answer can do without, with what it takes to import it in milliseconds.
-HEAVY = {"numba", "logging", "concurrent", "statistics", "importlib.resources", "rich", "prompt_toolkit"}
+# What the first answer of a dense model in Q8_0 can do without.
+HEAVY = {
+    "numba",
+    "numpy.random",
+    "llmlocal.layers.moe",
+    "llmlocal.quant.formats.q4_k",
+    "logging",
+    "concurrent",
+    "statistics",
+    "importlib.resources",
+    "rich",
+    "prompt_toolkit",
+}
 LINUX_X86 = (sys.platform, platform.machine()) == ("linux", "x86_64")
 
 

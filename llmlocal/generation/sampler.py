@@ -19,6 +19,7 @@ from ..errors import BadFileError, UsageError
 from .samplers.dry import dry
 from .samplers.dynamic_temperature import dynamic_temperature
 from .samplers.mirostat import Mirostat
+from .samplers.philox import philox
 from .samplers.softmax import softmax
 from .samplers.top_n_sigma import top_n_sigma
 from .samplers.xtc import xtc
@@ -156,8 +157,7 @@ class Sampler:
 
 def uniform(seed: int, step: int, stream: int = DRAWN) -> float:
     """The `step`-th number in [0, 1) of a stream of `seed`; counter-based (Philox), so no earlier draw is needed."""
-    (bits,) = np.random.Philox(key=seed, counter=[0, 0, stream, step]).random_raw(1)
-    return float(int(bits) >> 11) / 2.0**53
+    return float(philox(seed, (0, 0, stream, step)) >> 11) / 2.0**53
 
 
 def _top_k(logits: F32 | F64, k: int) -> Ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from struct import Struct
 from struct import error as StructError
@@ -14,6 +15,7 @@ from .layout import FETCH_AGAIN, Record
 from .values import STRUCTS, U32, U64, Array, ValueType
 
 ARRAY_HEAD = Struct("<IQ")
+MANY = 1000  # strings
 TENSOR_TAILS = [Struct(f"<{n}QIQ") for n in range(limits.MAX_DIMS + 1)]
 
 
@@ -110,6 +112,12 @@ class HeaderCursor:
     def string_ends(self, label: str, count: int) -> array[int]:
         """Where each of `count` strings with their length fields ends, from here. Opening a vocabulary is this loop."""
         read, rest = U64.unpack_from, self.view[self.position :]
+        if count >= MANY and "numpy" in sys.modules:  # the program's header reader does without
+            from .short_strings import short_string_ends
+
+            found = short_string_ends(rest, count)
+            if found and found[-1] <= limits.MAX_STRING:
+                return found
         position, ends = 0, array("Q")
         add = ends.append
         try:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import BadFileError
 from ..quant.format import BY_ID, Format
-from ..quant.formats import load_all
+from ..quant.formats import load_all, load_named
 from ..text import shown
 from .values import REMOVED_TYPES, TENSOR_TYPES, padded
 
@@ -28,6 +28,8 @@ class Record(NamedTuple):
 
 def supported_format(record: Record) -> type[Format]:
     """The format of a tensor's type. Raises BadFileError for a type that llmlocal does not support."""
+    if record.type not in BY_ID and record.type in TENSOR_TYPES:
+        load_named(TENSOR_TYPES[record.type][0])
     if record.type not in BY_ID:
         load_all()
     if record.type not in BY_ID:

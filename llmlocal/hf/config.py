@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadFileError
 from ..text import escaped
-from .folder import CONFIG, Folder
+
+if TYPE_CHECKING:
+    from .folder import Folder
 
 Keys = dict[str, Any]  # metadata of a GGUF file: value, or (ValueType, value), by key
 HINT = "the folder is damaged or holds a model that is not supported; get it again"
@@ -28,6 +30,8 @@ class Settings:
     """
 
     def __init__(self, folder: Folder, defaults: Mapping[str, Any]) -> None:
+        from .folder import CONFIG
+
         values = folder.json(CONFIG)
         nested: dict[str, Any] = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
         self.values = {**defaults, **values, **nested}

@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..gguf.values import ValueType
 from .config import Keys, Settings, as_integer, as_number
-from .folder import Folder
-from .safetensors import Safetensors
 from .streams import Stream, constant, padded, plus, reshaped, split, take, transposed
+
+if TYPE_CHECKING:
+    from .folder import Folder
 
 RANK = 4  # GGUF's pooling type of models that score texts
 MAX_LAYERS = 1 << 12  # of a list made from a number that nobody has checked yet
@@ -359,6 +360,8 @@ def dense_modules(s: Settings) -> list[tuple[str, Stream]]:
 
     They are linear layers without bias and activation; others raise BadFileError.
     """
+    from .safetensors import Safetensors
+
     modules = [module for module in s.folder.json_list("modules.json") if isinstance(module, Mapping)]
     paths = [str(module.get("path")) for module in modules if str(module.get("type", "")).endswith("Dense")]
     found = []

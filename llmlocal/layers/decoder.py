@@ -7,15 +7,18 @@ of one block.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..quant.tensor import QTensor
 from ..runtime.graph import Value
 from . import Layers, Linear
 from .expert_matrices import ExpertLinear
 from .hyperparameters import SIGMOID, Experts, Hyperparameters
-from .moe import Routing, combine, expert_linears, route, route_with_bias, sorted_expert_linear
 from .rope import Rope
 from .weights import Weights
+
+if TYPE_CHECKING:
+    from .moe import Routing
 
 Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
 Sublayer = Callable[[Hyperparameters, Weights, Value], Value]  # sizes and tensors of a block, its normed input
@@ -156,12 +159,16 @@ def routed_experts(
     g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value, routing: Routing, activation: Activation
 ) -> Value:
     """As `mixture_of_experts` for a given choice of experts."""
+    from .moe import combine, expert_linears, sorted_expert_linear
+
     down = w.stack("ffn_down", e.count, h.width, e.ffn)
     gate, up = expert_linears(g, x, routing, *gate_up_experts(h, e, w))
     return combine(g, sorted_expert_linear(g, activation(gate, up), routing, down), routing)
 
 
 def _routing(g: Layers, e: Experts, w: Weights, scores: Value, normalize_weights: bool) -> Routing:
+    from .moe import route, route_with_bias
+
     bias, sigmoid = w.maybe_vector("exp_probs_b.bias", e.count), e.gating == SIGMOID
     if bias is None and not sigmoid and e.groups[0] == 1:
         return route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)

@@ -20,6 +20,7 @@ from ..errors import BadFileError
 from ..ops.low_rank_add import low_rank_add, tiled
 from ..quant.blocks.parts import float_activations
 from ..quant.format import BY_NAME, Format
+from ..quant.formats import load_named
 from ..quant.kernels.matmul import SCRATCH_BYTES, matmul
 from ..quant.tensor import QTensor
 from ..runtime.graph import Graph, Value
@@ -114,7 +115,7 @@ class LowRank:
             rows = np.concatenate([a for a, _ in factors.values()])
             t = _product(layers, x, fmt, rows, barrier=n == len(formats))
             shares += [
-                _Share(outs[i], t, first[w.name], len(factors[w.name][0]), self._columns(w), fmt is BY_NAME["F32"])
+                _Share(outs[i], t, first[w.name], len(factors[w.name][0]), self._columns(w), fmt is _format("F32"))
                 for i, w in same
             ]
         for n, share in enumerate(shares, 1):
@@ -130,7 +131,7 @@ class LowRank:
             return x
         own = np.ascontiguousarray(change.b)
         layers.keep(own)
-        rows = QTensor(table.name, BY_NAME["F32"], own.shape, own.reshape(-1).view(np.uint8).data)
+        rows = QTensor(table.name, _format("F32"), own.shape, own.reshape(-1).view(np.uint8).data)
         _add(layers, _Share(x, layers.table_rows(rows), 0, rows.k, change.a.T, floats=True))
         return layers.overwritten(x)
 
@@ -166,7 +167,12 @@ def _packed(change: Change, *, scaled: bool) -> tuple[Floats, Floats]:
 
 def _format_beside(fmt: type[Format]) -> type[Format]:
     """The format of A, for a product with the same input as that of a matrix in `fmt`."""
-    return BY_NAME["F32" if float_activations(fmt) else "Q8_0"]
+    return _format("F32" if float_activations(fmt) else "Q8_0")
+
+
+def _format(name: str) -> type[Format]:
+    load_named(name)
+    return BY_NAME[name]
 
 
 def _product(layers: Recorder, x: Value, fmt: type[Format], a: Floats, *, barrier: bool) -> Value:

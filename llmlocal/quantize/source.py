@@ -12,6 +12,7 @@ from ..gguf import split
 from ..gguf.reader import GGUFFile, open_gguf
 from ..gguf.values import ALIGNMENT_KEY
 from ..quant.format import BY_NAME
+from ..quant.formats import load_named
 from ..quant.recipes import TensorSpec
 from ..quant.tensor import QTensor
 from ..text import escaped
@@ -126,4 +127,5 @@ def _merged(gguf: GGUFFile, adapters: Sequence[Adapter]) -> dict[str, RowReader]
     streams = merge_adapters(
         {name: stream(t) for name, t in gguf.tensors.items()}, adapters, str(gguf.metadata.get("general.architecture"))
     )
+    load_named("F32")
     return {name: StreamTensor(name, BY_NAME["F32"], streams[name]) for name in sorted(changed)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -21,18 +20,21 @@ def load(metadata: Mapping[str, Any]) -> Tokenizer:
 
     Raises BadFileError for a damaged vocabulary or an unsupported kind of tokenizer.
     """
-    _load_all()
     kind = metadata.get("tokenizer.ggml.model")
     if not isinstance(kind, str):
         raise BadFileError("tokenizer.ggml.model is missing: the file has no tokenizer")
-    if kind not in KINDS:
+    if not _load(kind):
         known = ", ".join(sorted(KINDS))
         raise BadFileError(f"tokenizer.ggml.model is {kind[:60]!r}, which is not supported; supported are {known}")
     return KINDS[kind](metadata)
 
 
-@cache
-def _load_all() -> None:
-    """Import every file of this folder, so that the registry is complete."""
-    for module in iter_modules(__path__):
+def _load(kind: str) -> bool:
+    """Import files of this folder until one has registered `kind`; whether one has."""
+    modules = iter_modules(__path__)
+    while kind not in KINDS:
+        module = next(modules, None)
+        if module is None:
+            return False
         import_module(f"{__name__}.{module.name}")
+    return True

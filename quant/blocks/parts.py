@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..format import Format
-from ..scale_search.affine import Affine
-from ..scale_search.codebook import Codebook
-from ..scale_search.symmetric import Symmetric
 from ..simd.instruction_set import InstructionSet
+
+if TYPE_CHECKING:
+    from ..scale_search.affine import Affine
+    from ..scale_search.codebook import Codebook
+    from ..scale_search.symmetric import Symmetric
 
 Part = Callable[..., Any]
 FIELDS = 256  # bytes that `prepare` may write

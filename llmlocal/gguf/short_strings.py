@@ -1,0 +1,40 @@
+"""Where the strings of a long array end, found all at once instead of one after the other. Needs NumPy."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+
+TYPICAL, SHORTEST = 24, 8  # bytes of a token with its length, at first, and at least
+
+
+def short_string_ends(view: memoryview, count: int) -> array[int] | None:
+    """Where each of `count` strings with their length fields ends, from the beginning of `view`.
+
+    None unless each has 1 to 255 bytes and they lie in `view`, or where zeros in them could be taken for a length.
+    """
+    most = min(len(view), count * (255 + SHORTEST))
+    size = min(most, count * TYPICAL)
+    while True:
+        ends = _ends(np.frombuffer(view[:size], np.uint8), count)
+        if ends is None or len(ends) == count:
+            return ends if ends and ends[-1] <= len(view) else None
+        if size == most:
+            return None
+        size = min(most, 2 * size)
+
+
+def _ends(data: np.ndarray[tuple[int], np.dtype[np.uint8]], count: int) -> array[int] | None:
+    """As above, of those strings whose length fields lie in `data`, `count` at most."""
+    zero = data == 0
+    two = zero[:-1] & zero[1:]
+    four = two[:-2] & two[2:]
+    seven = four[:-3] & four[3:]  # the upper bytes of a length
+    starts = np.flatnonzero(seven)[:count] - 1
+    if not len(starts) or starts[0] != 0:
+        return None
+    ends = starts + 8 + data[starts]
+    if (starts[1:] != ends[:-1]).any() or not data[starts].all():
+        return None
+    return array("Q", ends.astype(np.uint64).tobytes())
