@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def run() -> int:
-    """As `main`, with which the process ends: at once, as Python needs a tenth of a second to take its modules apart."""
+    """As `main`, with which the process ends: at once, since to take modules apart takes Python a tenth of a second."""
     code: list[int] = []
     atexit.register(_end, code)  # what is registered first is called last, after all threads have ended
     code.append(main())
