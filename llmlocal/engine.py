@@ -79,6 +79,7 @@ class Engine:
         self._copy = WeightCopy(gguf.tensors.values()) if copy_weights else None
         self._states = StateCache(n_seqs, ubatch)
         place = self._copy.place if self._copy else lambda weight: weight
+        prefetch_bytes = 0 if copy_weights else prefetch_bytes  # what is copied is not in the file
         self._layers = Layers(graph, self._cache, place, self._states, low_rank, prefetch_bytes)
         logits = build(self._layers, config, self.weights, self.n_vocab)
         self._source: SourceEncoder | None = None
@@ -123,7 +124,7 @@ class Engine:
         `default_context`; `n_threads` to the number of physical cores. `ubatch`: tokens of one run at most;
         `max_outputs`: logits of one run at most; `kv_type`: f16, q8_0 or f32; `observer` is called before each matrix
         product is recorded; `copy_weights` copies matrices into memory of their own, in large pages and laid out for
-        decode (experts stay mapped); `low_rank` are changes of matrices, used up by one engine. `prefetch_bytes`: for a
+        decode; `low_rank` are changes of matrices, used up by one engine. `prefetch_bytes`: for a
         mixture larger than memory, how many bytes of chosen experts are asked of the disk at once, 0 for none.
         `load=False` leaves copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a
         wrong or unsupported one, UsageError for options that the model does not support.

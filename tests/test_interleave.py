@@ -76,14 +76,16 @@ def test_copy_and_its_products(fmt: type[Format], isa: str) -> None:
     assert np.array_equal(most, multiply(p, ROWS, 17, isa))  # batches compute the same sums
 
 
-def test_an_engine_with_copied_weights_says_the_same(tmp_path: Path) -> None:
-    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form="Q4_K")
+@pytest.mark.parametrize("shape", ["tiny-llama-256", "tiny-qwen3moe-256"])
+def test_an_engine_with_copied_weights_says_the_same(shape: str, tmp_path: Path) -> None:
+    make_model.make_model(shape, path := tmp_path / "m.gguf", form="Q4_K")
     ids = [1, 2, 3, 4, 5, 6, 7, 8, 9]
     logits = []
     for copy in (False, True):
         engine = Engine.open(path, n_ctx=64, n_threads=2, copy_weights=copy)
         try:
             logits += [engine.prefill(ids).copy(), engine.decode(10).copy()]
+            assert all(matrices.interleaved is copy for matrices in engine._layers.expert_matrices)
         finally:
             engine.close()
     for mapped, copied in zip(logits[:2], logits[2:], strict=True):

@@ -9,6 +9,7 @@ import pytest
 from instruction_sets import BEST, ISAS, REST
 from naive import encoded, nmse, number, run
 from numpy.typing import NDArray
+from test_interleave import interleaved as tiles_of
 
 from llmlocal.ops.activations import sigmoid, sigmoid_reference
 from llmlocal.ops.combine_experts import combine_experts, combine_experts_reference
@@ -147,13 +148,16 @@ def test_sigmoid(width: int) -> None:
 GROUPS = [(0, 0, 1), (2, 1, 30), (3, 31, 2), (6, 33, 9)]  # matrices 1, 4 and 5 of 7 are not chosen
 
 
-KINDS = [("Q4_0", BEST), ("F16", BEST)]
-MORE_KINDS = [("Q4_0", isa) for isa in REST] + [("Q4_K", BEST), ("MXFP4", BEST), ("IQ2_S", BEST)]
+KINDS = [("Q4_0", BEST, False), ("F16", BEST, False), ("Q4_0", BEST, True)]
+MORE_KINDS = [("Q4_0", isa, tiles) for isa in REST for tiles in (False, True)]
+MORE_KINDS += [(kind, BEST, tiles) for kind in ("Q4_K", "MXFP4") for tiles in (False, True)] + [("IQ2_S", BEST, False)]
 
 
-@pytest.mark.parametrize(("kind", "isa"), KINDS + [pytest.param(*more, marks=pytest.mark.slow) for more in MORE_KINDS])
-def test_matmul_grouped(kind: str, isa: str) -> None:
-    fmt, rows, k, tokens = BY_NAME[kind], 70, 512, 42
+@pytest.mark.parametrize(
+    ("kind", "isa", "interleaved"), KINDS + [pytest.param(*more, marks=pytest.mark.slow) for more in MORE_KINDS]
+)
+def test_matmul_grouped(kind: str, isa: str, interleaved: bool) -> None:
+    fmt, rows, k, tokens = BY_NAME[kind], 96 if interleaved else 70, 512, 42
     blocks, x = encoded(fmt, normal(7, rows, k)), normal(tokens, k, seed=1)
     weights, read, want_x = fmt.dequantize(blocks), x, x
     if fmt.activations == "q8":
@@ -162,19 +166,21 @@ def test_matmul_grouped(kind: str, isa: str) -> None:
         q, scales = q8_reference(x)
         want_x = (q.reshape(tokens, -1, 32) * scales[..., None]).reshape(tokens, k)
     groups = np.array([len(GROUPS), *np.ravel(GROUPS)], np.int64)
+    if interleaved:
+        blocks = tiles_of(blocks.reshape(7 * rows, -1), fmt, isa)
     hidden = blocks.reshape(7, -1).copy()
     hidden[[1, 4, 5]] = 0xFF  # what was not chosen is not read: these would be NaN
     hidden = hidden[::-1].copy()  # matrices may lie anywhere, here last first
     want, seen = grouped.matmul_grouped_reference(weights, want_x, GROUPS), set()
-    for threads in (1, 3):
+    for threads, batch in ((1, 20), (3, 20), (3, 1)) if interleaved else ((1, 20), (3, 20)):
         y, scratch = np.full((tokens + 1, rows), 9, np.float32), np.zeros(threads * SCRATCH_BYTES, np.uint8)
         matrices = hidden.ctypes.data + hidden.shape[1] * np.arange(6, -1, -1)
         what = {"groups": groups, "matrices": matrices, "x": read, "y": y, "rows": rows}
         run(
-            grouped.matmul_grouped(fmt),
+            grouped.matmul_grouped(fmt, interleaved=interleaved),
             isa,
             threads,
-            tokens=number(20),
+            tokens=number(batch),
             k=k,
             row_bytes=fmt.row_bytes(k),
             scratch=scratch,

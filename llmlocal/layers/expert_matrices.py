@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..ops.prefetch_experts import STACK
 from ..quant.format import Format
+from ..quant.kernels.interleave import MOST_LANES, can_interleave
 from ..quant.tensor import QTensor
 
 
@@ -18,13 +19,15 @@ from ..quant.tensor import QTensor
 class ExpertMatrices:
     """One matrix for each expert, `shape` (experts, rows, k), all in `format`.
 
-    `addresses` (experts,) int64 are where they begin. `names` of the file's tensors: one of all experts, or one each.
+    `addresses` (experts,) int64 are where they begin, `tensors` what the file has: one of all experts, or one each.
+    The rows of `interleaved` matrices are whole tiles (see `kernels.interleave`).
     """
 
-    names: tuple[str, ...]
+    tensors: tuple[QTensor, ...]
     format: type[Format]
     shape: tuple[int, int, int]
     addresses: NDArray[np.int64]
+    interleaved: bool = False
 
     @classmethod
     def stacked(cls, tensor: QTensor) -> ExpertMatrices:
@@ -32,14 +35,19 @@ class ExpertMatrices:
         count, rows, k = tensor.shape
         step = rows * tensor.format.row_bytes(k)
         addresses = tensor.address + step * np.arange(count, dtype=np.int64)
-        return cls((tensor.name,), tensor.format, (count, rows, k), addresses)
+        return cls((tensor,), tensor.format, (count, rows, k), addresses)
 
     @classmethod
     def single(cls, tensors: Sequence[QTensor]) -> ExpertMatrices:
         """The matrices of tensors (rows, k), one for each expert, all of one shape and format."""
         rows, k = tensors[0].shape
         addresses = np.array([tensor.address for tensor in tensors], np.int64)
-        return cls(tuple(t.name for t in tensors), tensors[0].format, (len(tensors), rows, k), addresses)
+        return cls(tuple(tensors), tensors[0].format, (len(tensors), rows, k), addresses)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the file's tensors."""
+        return tuple(tensor.name for tensor in self.tensors)
 
     @property
     def matrix_bytes(self) -> int:
@@ -51,7 +59,21 @@ class ExpertMatrices:
         """Rows first .. last - 1 of each matrix."""
         count, _, k = self.shape
         addresses = self.addresses + first * self.format.row_bytes(k)
-        return ExpertMatrices(self.names, self.format, (count, last - first, k), addresses)
+        return replace(self, shape=(count, last - first, k), addresses=addresses)
+
+    def placed(self, place: Callable[[QTensor], QTensor]) -> ExpertMatrices:
+        """The same matrices where `place` puts their tensors, see `runtime.weight_copy`.
+
+        They stay where they are if they are parts of a tensor whose tiles would be cut.
+        """
+        first, tile = self.tensors[0], MOST_LANES * self.format.row_bytes(self.shape[2])
+        if can_interleave(self.format, first.shape[-2]):
+            if self.shape[1] % MOST_LANES or (self.addresses[0] - first.address) % tile:
+                return self
+        copies = [place(tensor) for tensor in self.tensors]
+        moved = [copy.address - tensor.address for copy, tensor in zip(copies, self.tensors, strict=True)]
+        addresses = self.addresses + np.repeat(np.array(moved, np.int64), self.shape[0] // len(moved))
+        return replace(self, addresses=addresses, interleaved=copies[0].interleaved)
 
 
 class ExpertLinear(NamedTuple):

@@ -135,7 +135,7 @@ def absorbed(g: Layers, h: Hyperparameters, s: LatentSizes, w: Weights) -> tuple
     with np.errstate(over="ignore"):  # numbers that are too large for any model become infinite, as in its logits
         address = g.keep(np.ascontiguousarray(values, np.float32 if wide else np.float16))
     addresses = address + s.latent * kind.row_bytes(s.plain) * np.arange(h.heads, dtype=np.int64)
-    keys = ExpertMatrices((both.name,), kind, (h.heads, s.latent, s.plain), addresses)
+    keys = ExpertMatrices((both,), kind, (h.heads, s.latent, s.plain), addresses)
     return keys, ExpertMatrices.stacked(both).part(s.plain, s.plain + s.value)
 
 

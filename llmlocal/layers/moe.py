@@ -146,9 +146,10 @@ def grouped_linear(layers: Layers, x: Value, groups: Value, per_token: int, matr
 
 
 def _matmuls(layers: Layers, xs: list[Value], r: Routing, stacks: tuple[ExpertLinear, ...]) -> list[Value]:
-    for stack in stacks:
-        r.stacks.add(stack.weights)
-    g, outs = layers.graph, _products(layers, xs, r.groups, r.used, [stack.weights for stack in stacks])
+    g, placed = layers.graph, [stack.weights.placed(layers.place) for stack in stacks]
+    for matrices in placed:
+        r.stacks.add(matrices)
+    outs = _products(layers, xs, r.groups, r.used, placed)
     for (weights, biases, scales), out in zip(stacks, outs, strict=True):
         shared: dict[str, Any] = {"pairs": g.batch.tokens_times(r.used), "x": out, "width": weights.shape[1]}
         if scales is not None:
@@ -166,9 +167,9 @@ def _products(
     for i, (stack, x, out) in enumerate(zip(stacks, xs, outs, strict=True)):
         _, rows, k = stack.shape
         layers.expert_matrices.append(stack)
-        layers.multiplied(stack.format)
+        layers.multiplied(stack.format, interleaved=stack.interleaved)
         g.add(
-            matmul_grouped(stack.format),
+            matmul_grouped(stack.format, interleaved=stack.interleaved),
             barrier=i == len(outs) - 1,
             tokens=g.batch.tokens,
             groups=groups,

@@ -26,12 +26,12 @@ class Shaped(Protocol):
 
 
 def copied_bytes(tensors: Iterable[Shaped]) -> int:
-    """Bytes that a copy of `tensors` takes at most: those of all matrices but stacks of experts, which stay mapped."""
-    return sum(_aligned(tensor.nbytes) for tensor in tensors if len(tensor.shape) == 2)
+    """Bytes that a copy of `tensors` takes at most: those of all matrices and stacks of matrices."""
+    return sum(_aligned(tensor.nbytes) for tensor in tensors if len(tensor.shape) > 1)
 
 
 class WeightCopy:
-    """Room for the matrices among `tensors`; `place` hands it out.
+    """Room for the matrices among `tensors`, and stacks of them (experts, rows, k); `place` hands it out.
 
     The memory comes in huge pages where the system has them, and only when it is written.
     """
@@ -42,16 +42,16 @@ class WeightCopy:
         self.copies: dict[int, tuple[QTensor, QTensor]] = {}  # (original, copy) by the original's address
 
     def place(self, weight: QTensor) -> QTensor:
-        """The copy of the matrix `weight`, still to be filled by `calls` and `copy_rows`.
+        """The copy of the matrix or stack `weight`, still to be filled by `calls` and `copy_rows`.
 
-        `weight` itself where there is no room: parts of stacks, which were not counted.
+        `weight` itself where there is no room: it is not one of `tensors`.
         """
         if weight.address not in self.copies:
             if self._used + weight.nbytes > len(self._view):
                 return weight
             room = self._view[self._used : self._used + weight.nbytes]
             self._used += _aligned(weight.nbytes)
-            interleaved = can_interleave(weight.format, weight.rows)
+            interleaved = can_interleave(weight.format, weight.shape[-2])
             self.copies[weight.address] = weight, replace(weight, data=room, interleaved=interleaved)
         return self.copies[weight.address][1]
 

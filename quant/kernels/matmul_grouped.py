@@ -13,6 +13,7 @@ from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.instruction_set import InstructionSet
 from .matmul import MAX_ROWS, ROW_DRAWS, ROWS, SCRATCH_BYTES, few_tokens, float_bytes, rows_by_tokens
+from .panels import set_for_tiles
 from .q8_activations import q8_bytes
 
 if TYPE_CHECKING:
@@ -23,17 +24,21 @@ FIELDS = ("tokens", "groups", "matrices", "x", "y", "rows", "k", "row_bytes", "s
 GROUP = 24  # bytes of a group: int64 number of the matrix, first row of x, number of rows
 
 
-def matmul_grouped(fmt: type[Format]) -> Kernel:
+def matmul_grouped(fmt: type[Format], *, interleaved: bool = False) -> Kernel:
     """The kernel y (grouped, rows) = x (grouped, k) @ the matrix (rows, k) of each one's group, transposed.
 
     `groups` are int64: their number, then of each its matrix, its first row of x and how many. `matrices` are
     the addresses of all matrices, int64. `tokens` is the address of the batch's size, which decides how many rows a
-    thread takes at once, and whether in tiles; the rest is as for `matmul`.
+    thread takes at once, and whether in tiles; the rest is as for `matmul`. The rows of `interleaved` matrices are
+    whole tiles.
 
     Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
-    return Kernel(f"matmul_grouped_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+    name = f"matmul_grouped_{fmt.name}"
+    if interleaved:
+        return Kernel(f"{name}_interleaved", FIELDS, lambda v: _build(v, fmt, _interleaved_stretch(v, fmt)))
+    return Kernel(name, FIELDS, lambda v: _build(v, fmt, rows_by_tokens(v, fmt)))
 
 
 def matmul_grouped_reference(
@@ -46,13 +51,27 @@ def matmul_grouped_reference(
     return np.concatenate(parts)
 
 
-def _build(v: InstructionSet, fmt: type[Format]) -> Any:
-    stretch, few = rows_by_tokens(v, fmt), few_tokens(v.FEW_TOKENS, fmt)
+def _interleaved_stretch(v: InstructionSet, fmt: type[Format]) -> Any:
+    """As `rows_by_tokens`, of rows in tiles: `first` and `last` are multiples of LANES."""
+    from .gemm_interleaved import tiles_by_tokens
+
+    v = set_for_tiles(v)
+    dot, x_bytes, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v)), v.jitable(q8_bytes), v.LANES
+
+    def run(weights, row_bytes, first, last, x, k, tokens, tiled, y, y_stride, scratch):
+        at, out, tiles = weights + first * row_bytes, y + 4 * first, (last - first) // lanes
+        dot(at, row_bytes, k, x, x_bytes(k), tokens, out, 4 * y_stride, tiles, scratch)
+
+    return v.jitable(run)
+
+
+def _build(v: InstructionSet, fmt: type[Format], stretch: Any) -> Any:
+    few, lanes = few_tokens(v.FEW_TOKENS, fmt), set_for_tiles(v).LANES
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
 
     def run(counter, ith, nth, tokens, groups, matrices, x, y, rows, k, row_bytes, scratch):
         count, tile = v.load_i64(groups), scratch + SCRATCH_BYTES * ith
-        alone = max(v.LANES, min(MAX_ROWS, count * rows // (ROW_DRAWS * nth)))
+        alone = max(lanes, min(MAX_ROWS, count * rows // (ROW_DRAWS * nth)) // lanes * lanes)
         tiled = v.load_i64(tokens) > few  # by the whole batch: a token's sums do not depend on who shares its expert
         draw = ROWS if tiled else alone
         stretches = (rows + draw - 1) // draw
