@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.packing import copy_float16, pack_quads
-from ..blocks.parts import IntegerParts, QuantizeParts, of_group
+from ..blocks.parts import IntegerParts, Part, QuantizeParts, TileParts, of_group
 from ..format import Format
 from ..scale_search.affine import Affine, affine
 from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN, MIN_BYTES, SCALE_BYTES
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 SEARCH = Affine(group=16, groups=16, max_level=3, max_scale=15, even=0.25, first=-0.9, step=0.1, trials=19)
 
 
-class Q2_K(Format, id=10, block=256, nbytes=84):
+class Q2_K(Format, id=10, block=256, nbytes=84, short_units={80: 2, 82: 2}):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 48 * v.LANES  # of a tile's four weights, and of its 32 with scales and minima
         columns, column_min = _columns(v)
+        scales = v.jitable(_tile_scales(v))
+        eight = v.unroll_map(8, lambda j, p, i: v.bitcast(v.i8, v.load_column(v.i32, p + 4 * j, 0) >> 2 * i & 0x03030303))
 
         def unpack(p, stride, tile):
             for half in range(2):
@@ -40,13 +42,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
                     for j in range(4):
                         for i in range(4):
                             v.store(at + vector * j + size * i, quads[j] >> 2 * i & 0x03030303)
-            d, dmin = v.load_f16_column(v.f32, p + 80, stride), v.load_f16_column(v.f32, p + 82, stride)
-            pairs, minus = v.load_rows(v.i32, p, stride), v.zero(v.f32) - dmin
-            for j in range(4):
-                for i in range(4):
-                    at, pair = tile + size * (2 * j + i // 2) + vector * (8 + i % 2), pairs[j] >> 8 * i
-                    v.store(at, d * v.to_f32(v.f32, pair & 15))
-                    v.store(at + 2 * vector, minus * v.to_f32(v.f32, pair >> 4 & 15))
+            scales(p, stride, tile)
 
         def row(p, g):
             return v.shift_bytes(v.load(v.i8x32, p + 16 + 32 * (g // 4)), 2 * (g % 4)) & 3
@@ -61,6 +57,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
             column_min=column_min,
             scales=2,
             minima=2,
+            tile=TileParts(lambda p, stride, n, i: eight(p + 16 + 32 * n, i), scales, unit=4),
         )
 
     @classmethod
@@ -93,6 +90,21 @@ class Q2_K(Format, id=10, block=256, nbytes=84):
         q = pack_fields(found.q.reshape(-1, 2, 128), 2).reshape(-1, 64)
         halves = [float16_bytes(d[:, None]) for d in (found.d, found.dmin)]
         return np.concatenate([found.scale | found.low << np.uint8(4), q, *halves], axis=1)
+
+
+def _tile_scales(v: InstructionSet) -> Part:
+    vector, size = 4 * v.LANES, 48 * v.LANES
+
+    def scales(p, stride, tile):
+        d, dmin = v.load_f16_column(v.f32, p + 80, stride), v.load_f16_column(v.f32, p + 82, stride)
+        pairs, minus = v.load_rows(v.i32, p, stride), v.zero(v.f32) - dmin
+        for j in range(4):
+            for i in range(4):
+                at, pair = tile + size * (2 * j + i // 2) + vector * (8 + i % 2), pairs[j] >> 8 * i
+                v.store(at, d * v.to_f32(v.f32, pair & 15))
+                v.store(at + 2 * vector, minus * v.to_f32(v.f32, pair >> 4 & 15))
+
+    return scales
 
 
 def _columns(v: InstructionSet) -> tuple[Any, Any]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..blocks.fields import fields, float16_bytes, float16_values, pack_fields
 from ..blocks.packing import copy_float16, pack_plane, pack_quads
-from ..blocks.parts import IntegerParts, QuantizeParts, of_group
+from ..blocks.parts import IntegerParts, Part, QuantizeParts, of_group
+from ..blocks.three_bits import THREE_BITS, rearrange_three_bits, three_bit_tiles
 from ..format import Format
 from ..scale_search.search import FLOAT16_D, SCALE_BYTES
 from ..scale_search.symmetric import Symmetric, symmetric
@@ -35,11 +36,11 @@ SEARCH = Symmetric(
 )
 
 
-class Q3_K(Format, id=11, block=256, nbytes=110):
+class Q3_K(Format, id=11, block=256, nbytes=110, short_units=THREE_BITS):
     @classmethod
     def kernels(cls, v: InstructionSet) -> IntegerParts:
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
-        columns, i8x32, i16x16 = _columns(v), v.i8x32, v.i16x16
+        columns, i8x32, i16x16, scales = _columns(v), v.i8x32, v.i16x16, v.jitable(_tile_scales(v))
 
         def unpack(p, stride, tile):
             for half in range(2):
@@ -51,22 +52,15 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
                         for i in range(4):
                             third = (high >> i & 0x01010101) << 2
                             v.store(at + size * i, quads[j] >> 2 * i & 0x03030303 | third)
-            d = v.load_f16_column(v.f32, p + 108, stride)
-            dwords = v.load_rows(v.i32, p + 92, stride)  # 16 bytes from 96 on would reach beyond the block
-            low, high = dwords[1:3], dwords[3]
-            for quarter in range(4):  # four groups have their bits in the same dwords
-                four = (low[quarter % 2] >> quarter // 2 * 4) & 0x0F0F0F0F | (high >> 2 * quarter & 0x03030303) << 4
-                for i in range(4):
-                    scale = d * v.to_f32(v.f32, (four >> 8 * i & 63) - 32)
-                    v.store(tile + size * (2 * quarter + i // 2) + vector * (8 + i % 2), scale)
+            scales(p, stride, tile)
 
         def row(p, g):
             low, high = v.load(i8x32, p + 32 + 32 * (g // 4)), v.load(i8x32, p)
             third = v.shift_bytes(high, g - 2) if g > 2 else v.bitcast(i8x32, v.bitcast(i16x16, high) << 2 - g)
             return v.shift_bytes(low, 2 * (g % 4)) & 3 | third & 4
 
-        scale = of_group(v, columns, 2)
-        return IntegerParts(bits=4, unpack=unpack, row=row, row_scale=scale, columns=columns, shift=2, scales=2)
+        scale, tiles = of_group(v, columns, 2), three_bit_tiles(v, scales)
+        return IntegerParts(4, unpack, row, scale, columns, shift=2, scales=2, tile=tiles)
 
     @classmethod
     def quantize_parts(cls, v: InstructionSet) -> QuantizeParts:
@@ -86,13 +80,15 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         return QuantizeParts(search=SEARCH, pack=pack)
 
     @staticmethod
+    def rearrange_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return rearrange_three_bits(_levels(blocks), blocks)
+
+    @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         import numpy as np
 
-        high = fields(blocks[:, :32], 1).reshape(-1, 256)
-        low = fields(blocks[:, 32:96].reshape(-1, 2, 32), 2).reshape(-1, 256)
         scale = (fields(blocks[:, 96:104], 4) | fields(blocks[:, 104:108], 2) << np.uint8(4)).astype(np.float32) - 32
-        q = (low | high << np.uint8(2)).reshape(-1, 16, 16).astype(np.float32) - 4
+        q = _levels(blocks).reshape(-1, 16, 16).astype(np.float32) - 4
         return ((float16_values(blocks[:, 108:]) * scale)[:, :, None] * q).reshape(-1, 256)
 
     @staticmethod
@@ -105,6 +101,31 @@ class Q3_K(Format, id=11, block=256, nbytes=110):
         scale = (found.scale + 32).astype(np.uint8)
         scales = pack_fields(scale & np.uint8(15), 4), pack_fields(scale >> np.uint8(4), 2)
         return np.concatenate([high, low, *scales, float16_bytes(found.d[:, None])], axis=1)
+
+
+def _levels(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """q of blocks (n, nbytes), uint8 (n, 256)."""
+    import numpy as np
+
+    high = fields(blocks[:, :32], 1).reshape(-1, 256)
+    low = fields(blocks[:, 32:96].reshape(-1, 2, 32), 2).reshape(-1, 256)
+    return low | high << np.uint8(2)
+
+
+def _tile_scales(v: InstructionSet) -> Part:
+    vector, size = 4 * v.LANES, 40 * v.LANES
+
+    def scales(p, stride, tile):
+        d = v.load_f16_column(v.f32, p + 108, stride)
+        dwords = v.load_rows(v.i32, p + 92, stride)  # 16 bytes from 96 on would reach beyond the block
+        low, high = dwords[1:3], dwords[3]
+        for quarter in range(4):  # four groups have their bits in the same dwords
+            four = (low[quarter % 2] >> quarter // 2 * 4) & 0x0F0F0F0F | (high >> 2 * quarter & 0x03030303) << 4
+            for i in range(4):
+                scale = d * v.to_f32(v.f32, (four >> 8 * i & 63) - 32)
+                v.store(tile + size * (2 * quarter + i // 2) + vector * (8 + i % 2), scale)
+
+    return scales
 
 
 def _columns(v: InstructionSet) -> Any:
