@@ -15,6 +15,7 @@ from .q8_activations import BLOCK, LINE
 
 AHEAD = 2048  # bytes in front of what is computed with that are asked for
 IN_REGISTERS = 16  # up to so many tokens, weights are unpacked into registers for each panel of tokens
+WITH_TWO_MINIMA = 4  # or so many, where each panel would write 32 scales and minima for 256 weights of a row
 
 
 def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: int) -> Any:
@@ -76,9 +77,10 @@ def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -
         return panel
 
     panels, most = in_panels(v, v.TOKENS, panel_of), v.TOKENS
+    in_registers = WITH_TWO_MINIMA if parts.row_min and parts.minima == 2 else IN_REGISTERS
 
     def run(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
-        whole = tokens // most * most if tokens > IN_REGISTERS else 0
+        whole = tokens // most * most if tokens > in_registers else 0
         if whole > 0:
             batch(weights, row_bytes, k, x, x_stride, whole, y, y_stride, tiles, scratch)
             x, y, tokens = x + whole * x_stride, y + whole * y_stride, tokens - whole
