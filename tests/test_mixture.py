@@ -23,6 +23,7 @@ from llmlocal.quant.formats import load_all
 from llmlocal.quant.kernels import matmul_grouped as grouped
 from llmlocal.quant.kernels.matmul import SCRATCH_BYTES
 from llmlocal.quant.kernels.q8_activations import q8_bytes, q8_reference, quantize_q8
+from llmlocal.runtime.buffers import aligned
 
 load_all()
 Array = NDArray[Any]
@@ -168,9 +169,9 @@ def test_matmul_grouped(kind: str, isa: str, interleaved: bool) -> None:
     groups = np.array([len(GROUPS), *np.ravel(GROUPS)], np.int64)
     if interleaved:
         blocks = tiles_of(blocks.reshape(7 * rows, -1), fmt, isa)
-    hidden = blocks.reshape(7, -1).copy()
-    hidden[[1, 4, 5]] = 0xFF  # what was not chosen is not read: these would be NaN
-    hidden = hidden[::-1].copy()  # matrices may lie anywhere, here last first
+    hidden = aligned(blocks.nbytes).reshape(7, -1)
+    hidden[:] = blocks.reshape(7, -1)[::-1]  # matrices may lie anywhere, here last first
+    hidden[[1, 2, 5]] = 0xFF  # what was not chosen is not read: these would be NaN
     want, seen = grouped.matmul_grouped_reference(weights, want_x, GROUPS), set()
     for threads, batch in ((1, 20), (3, 20), (3, 1)) if interleaved else ((1, 20), (3, 20)):
         y, scratch = np.full((tokens + 1, rows), 9, np.float32), np.zeros(threads * SCRATCH_BYTES, np.uint8)

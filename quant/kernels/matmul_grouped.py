@@ -30,7 +30,7 @@ def matmul_grouped(fmt: type[Format], *, interleaved: bool = False) -> Kernel:
     `groups` are int64: their number, then of each its matrix, its first row of x and how many. `matrices` are
     the addresses of all matrices, int64. `tokens` is the address of the batch's size, which decides how many rows a
     thread takes at once, and whether in tiles; the rest is as for `matmul`. The rows of `interleaved` matrices are
-    whole tiles.
+    whole tiles, which begin at multiples of LANES bytes.
 
     Raises ValueError for a format without kernels.
     """
