@@ -17,17 +17,20 @@ from llmlocal.errors import BadFileError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.imatrix.observer import ColumnSums
+from llmlocal.layers.expert_matrices import ExpertMatrices
 from llmlocal.model_info.work import work
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.tensor import QTensor
+from llmlocal.runtime.weight_copy import WeightCopy
 
 Tensors = dict[str, QTensor]
 Change = Callable[[Tensors], Tensors]
 EXPERTS = 6
 
 
-def logits(path: Path, observer: ColumnSums | None = None) -> NDArray[np.float32]:
-    engine = Engine.open(path, n_ctx=48, n_threads=2, ubatch=16, max_outputs=16, observer=observer)
+def logits(path: Path, observer: ColumnSums | None = None, copied: bool = False) -> NDArray[np.float32]:
+    sizes = {"n_ctx": 48, "n_threads": 2, "ubatch": 16, "max_outputs": 16}
+    engine = Engine.open(path, observer=observer, copy_weights=copied, **sizes)
     try:
         return engine.all_logits(IDS[:30])
     finally:
@@ -69,7 +72,28 @@ def rewritten(path: Path, out: Path, change: Change) -> Path:
 
 @pytest.mark.parametrize("change", [single, fused])
 def test_logits_are_those_of_stacked_experts(stacked: Path, tmp_path: Path, change: Change) -> None:
-    assert np.array_equal(logits(rewritten(stacked, tmp_path / "m.gguf", change)), logits(stacked))
+    path, want = rewritten(stacked, tmp_path / "m.gguf", change), logits(stacked)
+    assert np.array_equal(logits(path), want) and np.array_equal(logits(path, copied=True), want)
+
+
+def test_tiles_of_copied_experts_are_not_cut() -> None:
+    """Of a copy, parts of matrices are used where they are whole tiles; other parts stay where they are."""
+    fmt, (count, rows, k) = BY_NAME["Q8_0"], (3, 96, 64)
+    each = rows * fmt.row_bytes(k)
+    stack = QTensor("stack", fmt, (count, rows, k), memoryview(bytearray(count * each)))
+    singles = [QTensor(f"{i}", fmt, (rows, k), memoryview(bytearray(each))) for i in range(count)]
+    copy, whole = WeightCopy([stack, *singles]), ExpertMatrices.stacked(stack)
+    start = copy.place(stack).address
+    for first, last in ((0, rows), (0, 32), (32, 96)):
+        part = whole.part(first, last).placed(copy.place)
+        want = start + first * fmt.row_bytes(k) + each * np.arange(count)
+        assert part.interleaved and part.shape == (count, last - first, k) and np.array_equal(part.addresses, want)
+    for first, last in ((0, 48), (16, 48)):
+        part = whole.part(first, last)
+        assert part.placed(copy.place) is part and not part.interleaved
+    placed = ExpertMatrices.single(singles).placed(copy.place)
+    assert placed.interleaved and placed.names == ("0", "1", "2")
+    assert placed.addresses.tolist() == [copy.place(tensor).address for tensor in singles]
 
 
 def test_an_importance_matrix_names_each_tensor(stacked: Path, tmp_path: Path) -> None:

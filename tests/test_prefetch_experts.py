@@ -75,6 +75,9 @@ def test_a_run_asks_for_the_matrices_of_the_chosen_experts(mixture: Path, monkey
     plain = Engine.open(mixture, n_ctx=64, n_threads=1)
     engine = Engine.open(mixture, n_ctx=64, n_threads=1, prefetch_bytes=1 << 30)
     try:
+        copied = Engine.open(mixture, n_ctx=64, n_threads=1, copy_weights=True, prefetch_bytes=1 << 30, load=False)
+        assert copied._layers.prefetch_bytes == 0  # nothing is read from the file
+        copied.close()
         for id in IDS:
             advised.calls.clear()
             assert engine.decode(id).tobytes() == plain.decode(id).tobytes()

@@ -38,9 +38,8 @@ def matmul(fmt: type[Format], *, interleaved: bool = False) -> Kernel:
 
     `tokens` is the address of their number; `x` is float32 (tokens, k) where `float_activations(fmt)`, else the Q8
     records of `q8_activations`; `y` is float32, `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
-    for each thread. `interleaved` weights lie in tiles (see `interleave`), which begin at
-    multiples of LANES bytes. Raises ValueError for a format without
-    kernels.
+    for each thread. `interleaved` weights lie in tiles (see `interleave`), which begin at multiples of LANES bytes.
+    Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
     if interleaved:
