@@ -30,7 +30,8 @@ class Q2_0(Format, id=42, block=64, nbytes=18, short_units={0: 2}):
         scale = v.jitable(lambda p: v.load_f16_splat(f32x2, p))
         # Each byte of a word holds four levels; byte i spread over a word is a vector of four weights.
         spread = v.jitable(lambda bits: (bits | bits << 6 | bits << 12 | bits << 18) & LEVELS)
-        words = v.unroll_map(8, lambda j, low, high: spread((high if j > 3 else low) >> 8 * (j % 4) & 0xFF))
+        byte = v.jitable(lambda j, low, high: (high if j > 3 else low) >> 8 * (j % 4) & 0xFF)
+        words = v.unroll_map(8, lambda j, low, high: v.bitcast(v.i8, spread(byte(j, low, high))))
 
         def unpack(p, stride, tile):
             d, quads = v.load_f16_column(v.f32, p, stride), v.load_rows(v.i32, p + 2, stride)
