@@ -67,9 +67,9 @@ class ExpertMatrices:
         They stay where they are if they are parts of a tensor whose tiles would be cut.
         """
         first, tile = self.tensors[0], MOST_LANES * self.format.row_bytes(self.shape[2])
-        if can_interleave(self.format, first.shape[-2]):
-            if self.shape[1] % MOST_LANES or (self.addresses[0] - first.address) % tile:
-                return self
+        cut = self.shape[1] % MOST_LANES or (self.addresses[0] - first.address) % tile
+        if cut and can_interleave(self.format, first.shape[-2]):
+            return self
         copies = [place(tensor) for tensor in self.tensors]
         moved = [copy.address - tensor.address for copy, tensor in zip(copies, self.tensors, strict=True)]
         addresses = self.addresses + np.repeat(np.array(moved, np.int64), self.shape[0] // len(moved))

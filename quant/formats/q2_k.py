@@ -32,7 +32,8 @@ class Q2_K(Format, id=10, block=256, nbytes=84, short_units={80: 2, 82: 2}):
         vector, size = 4 * v.LANES, 48 * v.LANES  # of a tile's four weights, and of its 32 with scales and minima
         columns, column_min = _columns(v)
         scales = v.jitable(_tile_scales(v))
-        eight = v.unroll_map(8, lambda j, p, i: v.bitcast(v.i8, v.load_column(v.i32, p + 4 * j, 0) >> 2 * i & 0x03030303))
+        numbers = v.jitable(lambda p, i: v.bitcast(v.i8, v.load_column(v.i32, p, 0) >> 2 * i & 0x03030303))
+        eight = v.unroll_map(8, lambda j, p, i: numbers(p + 4 * j, i))
 
         def unpack(p, stride, tile):
             for half in range(2):
