@@ -30,6 +30,7 @@ F64 = NDArray[np.float64]
 Ids = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
+COLUMN = 64  # logits of which the best is taken at first, where the best of all are wanted
 FIRST_SORTED = 256  # candidates that are sorted at first, where a stage needs an order
 COLDEST = 1e-308  # temperature
 DRAWN, EXCLUDED = 0, 1  # streams of random numbers
@@ -162,22 +163,28 @@ def uniform(seed: int, step: int, stream: int = DRAWN) -> float:
 
 def _top_k(logits: F32 | F64, k: int) -> Ids:
     """Ascending ids of the `k` best logits (0: all) that are not -inf; of equal ones the lower ids."""
-    possible = logits > -inf
-    if 2 * np.count_nonzero(possible) < logits.size:  # of a form; `partition` is slow where many are equal
-        ids = np.flatnonzero(possible)
-        return ids[_best(logits[ids], k)]
-    ids = _best(logits, k)
-    return ids[possible[ids]]
+    least = _reached(logits, k) if k else -inf
+    ids = np.flatnonzero(logits >= least if least > -inf else logits > -inf)
+    if not 0 < k < ids.size:
+        return ids
+    best = logits[ids]
+    chosen = np.flatnonzero(best >= np.partition(best, best.size - k)[best.size - k])
+    if chosen.size > k:  # more than k because of equal logits
+        chosen = np.sort(chosen[np.argsort(-best[chosen], kind="stable")[:k]])
+    return ids[chosen]
 
 
-def _best(logits: F32 | F64, k: int) -> Ids:
-    """Ascending ids of the `k` best logits (0: all); of equal ones the lower ids."""
-    if not 0 < k < logits.size:
-        return np.arange(logits.size)
-    ids = np.flatnonzero(logits >= np.partition(logits, logits.size - k)[logits.size - k])
-    if ids.size > k:  # more than k because of equal logits
-        ids = np.sort(ids[np.argsort(-logits[ids], kind="stable")[:k]])
-    return ids
+def _reached(logits: F32 | F64, k: int) -> float:
+    """A number that at least `k` of the logits reach, and in general few more; -inf where there are not many.
+
+    To take the best of every column is much faster than to find the `k`-th best of all.
+    """
+    columns = logits.size // COLUMN
+    if columns < k:
+        return -inf
+    best = logits[: COLUMN * columns].reshape(COLUMN, columns).max(axis=0)
+    best = best[best > -inf]  # `partition` is slow where many are equal, as under a form
+    return float(np.partition(best, best.size - k)[best.size - k]) if best.size >= k else -inf
 
 
 def _typical(logits: F64, limit: float) -> Ids:

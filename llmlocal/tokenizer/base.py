@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 from .special import Special, SpecialTokens, strips
@@ -136,7 +137,7 @@ class Tokenizer(ABC):
         """The largest size in bytes of a text that `tokens` tokens can spell; None where a token can spell any text."""
         return tokens * self._longest if self._longest is not None else None
 
-    @property
+    @cached_property
     def _longest(self) -> int | None:
         """Bytes of the longest text that one token spells; an upper bound, since its characters are counted."""
         return 4 * max(map(len, self.vocab.tokens))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from itertools import repeat
 from typing import Any
 
@@ -71,7 +72,7 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
     def _splits_at_spaces(self) -> bool:
         return not self._scheme.joins_words or self._words_within is not None
 
-    @property
+    @cached_property
     def _longest(self) -> int | None:
         return None if self._drops_blanks else super()._longest
 

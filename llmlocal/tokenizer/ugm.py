@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Mapping
+from functools import cached_property
 from math import inf
 from struct import pack, unpack
 from typing import Any
@@ -60,7 +61,7 @@ class Ugm(Tokenizer, kinds=("t5",)):
             previous = id
         return ids
 
-    @property
+    @cached_property
     def _longest(self) -> int | None:
         return None  # so does a stretch that is not in the vocabulary
 

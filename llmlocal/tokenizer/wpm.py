@@ -8,6 +8,7 @@ restore the text.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 from unicodedata import normalize
 
@@ -60,7 +61,7 @@ class Wpm(Tokenizer, kinds=("bert",)):
     def _splits_at_spaces(self) -> bool:
         return True
 
-    @property
+    @cached_property
     def _longest(self) -> int | None:
         return None  # a word that is not in the vocabulary becomes one token
 
