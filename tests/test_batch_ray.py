@@ -118,3 +118,14 @@ def test_a_node_without_the_model_is_named(story: Path, tmp_path: Path, cluster:
     ):
         with pytest.raises(kind, match=r"node \S+ of the Ray cluster: "):
             Cluster(cluster.address, replace(right, **wrong))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_nodes_are_measured(story: Path) -> None:
+    """What it prints is for a person; it fails where results differ."""
+    tool = Path(__file__).parents[1] / "tools" / "bench_ray.py"
+    options = ("--rows", "8", "--shared", "20", "-n", "4", "--rounds", "1")
+    done = subprocess.run([sys.executable, tool, story, *options], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "two nodes are" in done.stdout and "results are the same" in done.stdout

@@ -14,6 +14,7 @@ import pytest
 TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.append(str(TOOLS))
 bench_peers, bench_protocol, compare_logits = map(import_module, ("bench_peers", "bench_protocol", "compare_logits"))
+bench_batch, bench_forms, bench_servers = map(import_module, ("bench_batch", "bench_forms", "bench_servers"))
 COUNTING = """
 import json, sys
 sys.path.append({tools!r})
@@ -152,3 +153,33 @@ def test_comparison_refuses_nan_and_other_shapes() -> None:
         compare_logits.compare(logits, logits[:1])
     with pytest.raises(ValueError, match="NaN"):
         compare_logits.compare(logits * np.float32(np.nan), logits)
+
+
+def test_rows_are_answered_alike_however_many_at_once(stories: Path) -> None:
+    model, given = stories / "stories260K-Q8_0.gguf", Namespace(rows=3, shared=20, n=2, t=1, weights="map")
+    found = [bench_batch.answered(model, given, parallel) for parallel in (1, 2)]
+    assert found[0][0] == found[1][0] and [row["row"] for row in found[0][0]] == [1, 2, 3]
+    halves = [bench_batch.Took(2.0, 4.0)], [bench_batch.Took(4.0, 6.0)]
+    assert bench_batch.told("2 at once", 3, *halves) == (
+        "2 at once: 90.0 rows/min, 1333.3 ms of CPU time a row, 2.00 x the first by the clock, 1.50 x by CPU time"
+    )
+
+
+def test_tokens_are_counted_where_a_form_leaves_a_choice(stories: Path) -> None:
+    with bench_forms.Session.open(stories / "stories260K-Q8_0.gguf", n_ctx=64, n_threads=1) as session:
+        for form in (None, bench_forms.of_text('{"enum": ["ab", "cd"]}')):
+            lane = bench_forms.sampled(session, [form], 3, 0)
+            assert lane.tokens == 3 and lane.cpu > 0 and lane.wall > 0
+    lanes = [bench_forms.Lane(0.2, 0.4, 100)], [bench_forms.Lane(0.3, 0.5, 100)]
+    told = "2.00 and 3.00 ms a token, 1.500 x; CPU time 4.00 and 5.00 ms a token, 1.250 x"
+    assert bench_forms.told(*lanes).endswith(told)
+
+
+def test_servers_are_compared_with_the_first_and_with_one_client() -> None:
+    load = bench_servers.Load
+    a, b = [load(60, 10, 5, 0), load(80, 20, 10, 0)]
+    lines = bench_servers.summary({("a", 1): [a], ("a", 16): [b], ("b", 1): [a], ("b", 16): [load(40, 10, 5, 1)]})
+    assert lines[1].startswith("a, 16 clients: 20.0 tokens/s (2.00 x 1), 10.0 tokens per CPU second (2.00 x)")
+    assert lines[3].endswith("1 lost; a has 2.00 x the requests, 2.00 x by CPU time")
+    with pytest.raises(RuntimeError, match="does not serve"), bench_servers.started(f"{sys.executable} -c 0", "m"):
+        pass

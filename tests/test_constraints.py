@@ -185,8 +185,7 @@ def test_a_mask_allows_exactly_the_tokens_after_which_a_text_of_the_form_remains
     texts = [f"{word}{' ' * n}true" for word in ("the", "é", "name12") for n in range(9)]
     constraint, taken = grammar.start(TOKENIZER), b""
     for id in TOKENIZER.encode("name12  true", add_special=False):
-        logits = np.zeros(TOKENIZER.n_vocab, np.float32)
-        constraint.mask(logits)
+        logits = constraint.masked(np.zeros(TOKENIZER.n_vocab, np.float32))
         if forced := constraint.forced():
             assert np.flatnonzero(logits == 0).tolist() == forced[:1] == [id]
         for other in range(TOKENIZER.n_vocab):

@@ -43,9 +43,7 @@ def differing(tokenizer: Tokenizer, grammar: str, tokens: list[int], masks: Any)
     special = np.isin(np.arange(tokenizer.n_vocab), list(tokenizer.vocab.of_type(CONTROL, UNKNOWN)))
     for n, (id, packed) in enumerate(zip(tokens, masks, strict=True)):
         there = np.unpackbits(packed)[: tokenizer.n_vocab].astype(bool)
-        logits = np.zeros(tokenizer.n_vocab, np.float32)
-        constraint.mask(logits)
-        here = np.isfinite(logits)
+        here = np.isfinite(constraint.masked(np.zeros(tokenizer.n_vocab, np.float32)))
         for other in [] if constraint.forced() else np.flatnonzero((there != here) & ~special).tolist():
             piece = tokenizer.piece(other)
             if b"\0" not in piece and whole(before + piece):

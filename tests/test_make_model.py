@@ -109,3 +109,13 @@ def test_rope_factors_are_llama_31s() -> None:
         else:
             share = (8192 / wave - 1) / 3
             assert factor == pytest.approx(1 / ((1 - share) / 32 + share), rel=1e-6)
+
+
+def test_a_vocabulary_can_be_made_larger(tmp_path: Path) -> None:
+    kind, words = make_model.ValueType, [f"w{n}" for n in range(1010)]
+    small = {"tokenizer.ggml.tokens": (kind.ARRAY, words), "tokenizer.ggml.token_type": (kind.ARRAY, [1] * 1010)}
+    large = make_model.enlarged(small, 1030)
+    tokens = large["tokenizer.ggml.tokens"]
+    assert tokens[:1010] == words and len(set(tokens)) == 1030 == len(large["tokenizer.ggml.token_type"][1])
+    make_model.make_model("tiny-llama", tmp_path / "m.gguf", {"tokenizer.ggml.model": "gpt2", **large})
+    assert open_gguf(tmp_path / "m.gguf").tensors["token_embd.weight"].shape[0] == 1030

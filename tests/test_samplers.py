@@ -90,7 +90,7 @@ def test_stages_that_are_not_named_are_left_out() -> None:
     p = SamplingParams(temperature=0.5, top_k=2, top_p=1.0, min_p=0.0, stages=("temperature",))
     np.testing.assert_allclose(Sampler(p).probabilities(logits), softmax(logits.astype(np.float64) / 0.5))
     for stages in (("top_q",), ("top_k", "top_k")):
-        with pytest.raises(UsageError, match="stages is"):
+        with pytest.raises(UsageError, match="order of samplers is"):
             SamplingParams(stages=stages)
 
 
@@ -140,7 +140,7 @@ def test_options_of_samplers(said: Any, scripted: Any) -> None:
     for words, told in (
         (["--logit-bias", "d"], "must be TOKEN=VALUE"),
         (["--ban", ""], "is empty"),
-        (["--samplers", "top_q"], "stages is top_q"),
+        (["--samplers", "top_q"], "the order of samplers is top_q"),
         (["--mirostat", "3"], "mirostat is 3"),
         (["--mirostat", "2", "--top-k", "40"], "top_k has no effect with mirostat"),
         (["--mirostat", "1", "--xtc-probability", "0.5"], "xtc_probability has no effect with mirostat"),

@@ -52,8 +52,8 @@ def answering(max_tokens: int) -> Answering:
 
 def answered(model: Path, given: argparse.Namespace, parallel: int) -> tuple[list[Result], Took]:
     """The results of all rows, `parallel` at once, by an engine that has answered one row before."""
-    n_ctx = given.shared + given.n + ROOM
-    with Session.open(model, n_ctx=n_ctx, n_threads=given.t, n_seqs=sequences(parallel), weights="copy") as session:
+    n_ctx, n_seqs = given.shared + given.n + ROOM, sequences(parallel)
+    with Session.open(model, n_ctx=n_ctx, n_threads=given.t, n_seqs=n_seqs, weights=given.weights) as session:
         asked = [(row, "") for row in rows(session, given.rows, given.shared)]
         prompts, how = RowPrompts(session, None, None, None, "auto"), answering(given.n)
         session.engine.prefill(prompts.of(asked[0][0].fields).ids)  # its first touch of memory is not measured
@@ -79,6 +79,9 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=8, help="tokens of an answer (default: 8)")
     parser.add_argument("--parallel", type=int, nargs="+", default=[1, 16], help="rows at once (default: 1 16)")
     parser.add_argument("-t", type=int, default=None, help="threads (default: one for each core)")
+    parser.add_argument(
+        "--weights", choices=("copy", "map"), default="copy", help="where they are kept (default: copy)"
+    )
     parser.add_argument("--rounds", type=int, default=2, help="rounds in turn (default: 2)")
     given = parser.parse_args()
     took: dict[int, list[Took]] = {parallel: [] for parallel in given.parallel}

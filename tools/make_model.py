@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -250,6 +251,22 @@ def copied_vocabulary(path: Path) -> Metadata:
     return {key: value for key, value in open_gguf(path).metadata.raw().items() if key.startswith("tokenizer.")}
 
 
+def enlarged(vocabulary: Metadata, size: int) -> Metadata:
+    """A copied vocabulary with as many more tokens, each made of two others, as it takes to have `size`."""
+    tokens = [str(token) for token in vocabulary["tokenizer.ggml.tokens"][1]]
+    kept, made = set(tokens), dict[str, None]()
+    halves = [token for token in tokens[1000:] if 2 < len(token) < 8]
+    rng = random.Random(0)
+    while len(tokens) + len(made) < size:
+        token = rng.choice(halves) + rng.choice(halves)
+        made |= {} if token in kept else {token: None}
+    more: Metadata = {"tokenizer.ggml.tokens": [*tokens, *made]}
+    for key, kind, value in (("token_type", ValueType.I32, int(gguf.TokenType.NORMAL)), ("scores", ValueType.F32, 0.0)):
+        if (name := f"tokenizer.ggml.{key}") in vocabulary:
+            more[name] = kind, [*vocabulary[name][1], *[value] * len(made)]
+    return vocabulary | more
+
+
 def own_vocabulary() -> Metadata:
     """A SentencePiece vocabulary: three control tokens, 256 bytes, ASCII characters, and words with all beginnings."""
     text = "the of and to in is it you that was for on are with as his they be at one have this from or had by hot but"
@@ -329,10 +346,16 @@ def main() -> None:
     parser.add_argument("shape", choices=sorted(SHAPES))
     parser.add_argument("out", type=Path)
     parser.add_argument("--vocab", type=Path, help="GGUF whose vocabulary is copied; without it one is made")
+    parser.add_argument("--tokens", type=int, default=0, help="make that vocabulary larger, with tokens made of two")
     parser.add_argument("--type", default="F16", help="format of the matrices")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    make_model(args.shape, args.out, copied_vocabulary(args.vocab) if args.vocab else None, args.type, args.seed)
+    vocabulary = copied_vocabulary(args.vocab) if args.vocab else None
+    if args.tokens and vocabulary is None:
+        parser.error("--tokens needs --vocab")
+    if args.tokens and vocabulary is not None:
+        vocabulary = enlarged(vocabulary, args.tokens)
+    make_model(args.shape, args.out, vocabulary, args.type, args.seed)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -106,10 +106,9 @@ def checked(grammar: Grammar, name: str) -> Grammar:
 
     if said := problem(grammar.compiled):
         raise UsageError(f"{name}: {said}")
-    logits = np.zeros(byte_table().vocab_size, np.float32)
     try:
         matcher = Matcher(byte_table(), grammar.compiled)
-        matcher.mask(logits)
+        logits = matcher.masked(np.zeros(byte_table().vocab_size, np.float32))
     except UsageError as error:
         raise UsageError(f"{name}: {error}", error.hint) from None
     if not (np.isfinite(logits).any() or matcher.complete):

@@ -42,13 +42,15 @@ class Matcher:
         if self._coming is None:
             self._coming = BESIDE.submit(_added, self._state, self._bits, self._room)
 
-    def mask(self, logits: Logits) -> None:
-        """As `TokenConstraint.mask`."""
+    def masked(self, logits: Logits) -> Logits:
+        """As `TokenConstraint.masked`."""
         added = _added(self._state, self._bits, self._room) if self._coming is None else self._coming.result()
+        self._coming = None
         self._check()
-        n = min(added.size, logits.size)
-        logits[:n] += added[:n]
-        logits[n:] = -np.inf
+        found = added[: logits.size]  # its memory is used again: a copy of the logits takes longer than the sum
+        found += logits[: added.size]
+        missing = logits.size - found.size
+        return np.pad(found, (0, missing), constant_values=-np.inf) if missing else found
 
     def allows(self, id: int) -> bool:
         """As `TokenConstraint.allows`."""
@@ -56,18 +58,14 @@ class Matcher:
 
     def advance(self, id: int) -> None:
         """As `TokenConstraint.advance`."""
-        if not self.allows(id):
+        if not self._taken([id]):
             self._check()
             raise UsageError(f"token {id} is not allowed here by the form that the answer must have")
-        self._matcher.consume_token(id)
-        self._coming = None
         self._check()
 
     def accepts(self, ids: Sequence[int]) -> bool:
         """Take tokens; whether all of them were allowed and the text may end after them."""
-        taken = self._matcher.try_consume_tokens(list(ids))
-        self._coming = None
-        return taken == len(ids) and self.complete
+        return self._taken(ids) and self.complete
 
     def forced(self) -> list[int]:
         """As `TokenConstraint.forced`."""
@@ -78,7 +76,7 @@ class Matcher:
         """As `TokenConstraint.copy`."""
         other = copy(self)
         other._state, other._coming = self._matcher.deep_copy(), None
-        other._bits, other._room = self._bits.copy(), self._room.copy()
+        other._bits, other._room = np.empty_like(self._bits), np.empty_like(self._room)
         return other
 
     @property
@@ -90,6 +88,12 @@ class Matcher:
     def finished(self) -> bool:
         """As `TokenConstraint.finished`."""
         return bool(self._matcher.is_stopped())
+
+    def _taken(self, ids: Sequence[int]) -> bool:
+        """Take tokens up to the first that is not allowed; whether there is none."""
+        taken = self._matcher.try_consume_tokens(list(ids))
+        self._coming = None
+        return bool(taken == len(ids))
 
     @property
     def _matcher(self) -> LLMatcher:

@@ -13,14 +13,15 @@ Logits = NDArray[np.float32]
 class TokenConstraint(Protocol):
     """The state of a constraint after some tokens of an answer."""
 
-    def mask(self, logits: Logits) -> None:
-        """Set the logits (n_vocab,) float32 of tokens that may not come next to -inf, in place.
+    def masked(self, logits: Logits) -> Logits:
+        """Logits (n_vocab,) float32 with -inf for tokens that may not come next: an array that the caller may change.
 
-        End tokens are allowed only where the text is complete. Raises UsageError where the constraint is too complex.
+        It holds until the next call of a method. End tokens are allowed only where the text is complete. Raises
+        UsageError where the constraint is too complex.
         """
 
     def prepare(self) -> None:
-        """Begin to compute the next mask in another thread, beside what the caller does until `mask`."""
+        """Begin to compute the next mask in another thread, beside what the caller does until `masked`."""
 
     def allows(self, id: int) -> bool:
         """Whether a token may come next."""

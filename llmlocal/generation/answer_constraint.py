@@ -23,7 +23,7 @@ State = Literal["start", "opening", "thought", "bridge", "answer"]
 class AnswerConstraint(ABC):
     """The form of one answer to `prompt`.
 
-    For each token: the first taken from `queue` if there is one, otherwise one sampled after `mask`; then `take`,
+    For each token: the first taken from `queue` if there is one, otherwise one of those `masked`; then `take`,
     `AnswerText.push`, `saw` and, before the model runs, `prepare`. A thought is free. Around it come tokens that bring
     a model to its answer, such as the header of the message in which it stands.
     """
@@ -54,15 +54,16 @@ class AnswerConstraint(ABC):
         elif not self._opening:
             self._begin()
 
-    def mask(self, logits: NDArray[np.float32]) -> None:
-        """Forbid tokens (n_vocab,) float32 in place; in a thought only those that end the answer."""
+    def masked(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `TokenConstraint.masked`; in a thought only tokens that end the answer are forbidden."""
         if self._state == "thought":
-            logits[self._ends] = -np.inf
-            return
+            found = logits.copy()
+            found[self._ends] = -np.inf
+            return found
         opening = self._opening[:1] if self._state == "start" else []
-        kept = logits[opening]
-        self._constraint.mask(logits)
-        logits[opening] = kept
+        found = self._constraint.masked(logits)
+        found[opening] = logits[opening]
+        return found
 
     def prepare(self) -> None:
         """Begin to compute the next mask, where there will be one."""

@@ -99,12 +99,12 @@ class AnswerTokens:
     def _sampled(self, logits: NDArray[np.float32]) -> int:
         if self._form is None:
             return self.sampler.sample(logits, self.history, self.count)
-        logits = logits.copy()
-        self._form.mask(logits)
-        while self._form.refuses(id := self.sampler.sample(logits, self.history, self.count)):
-            if np.isneginf(logits[id]):
+        found = self._form.masked(logits)
+        while self._form.refuses(id := self.sampler.sample(found, self.history, self.count)):
+            if np.isneginf(found[id]):
                 raise UsageError(f"token {id} is not allowed here by the form that the answer must have")
-            logits[id] = -np.inf
+            found = found.copy() if found is logits else found
+            found[id] = -np.inf
         return id
 
     def _prepare(self) -> None:

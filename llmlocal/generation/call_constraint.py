@@ -108,10 +108,9 @@ class FreeCalls:
         self._tags = [(span, span.opens.encode()) for span in calls.spans]
         self._tail = b""  # the end of the free text
 
-    def mask(self, logits: NDArray[np.float32]) -> None:
-        """Forbid tokens (n_vocab,) float32 in place."""
-        if self._constraint is not None:
-            self._constraint.mask(logits)
+    def masked(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `TokenConstraint.masked`; `logits` themselves where all tokens are allowed."""
+        return logits if self._constraint is None else self._constraint.masked(logits)
 
     def prepare(self) -> None:
         """Begin to compute the next mask, where there will be one."""

@@ -76,7 +76,7 @@ class SamplingParams:
         require(self.dry_allowed_length >= 1, "dry_allowed_length", self.dry_allowed_length, "1 or more")
         require(self.dry_last_n >= -1, "dry_last_n", self.dry_last_n, "-1 (all) or more")
         named = {*self.stages} <= {*STAGES} and len({*self.stages}) == len(self.stages)
-        require(named, "stages", ", ".join(self.stages), f"some of {', '.join(STAGES)}, each once")
+        require(named, "the order of samplers", ", ".join(self.stages), f"some of {', '.join(STAGES)}, each once")
         require(self.seed is None or 0 <= self.seed < 2**64, "seed", self.seed, "between 0 and 2^64 - 1")
         for id, bias in self.logit_bias.items():
             require(id >= 0, "id in logit_bias", id, "0 or more")
