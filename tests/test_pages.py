@@ -12,6 +12,7 @@ from llmlocal.files.page_cache import give_back
 from llmlocal.gguf import pages
 from llmlocal.gguf.pages import address_of, large_share, read_again
 from llmlocal.quant.machine import MachineMemory
+from llmlocal.runtime.kv_cache import KVCache
 
 linux = pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="Linux only")
 
@@ -92,3 +93,19 @@ def test_only_what_takes_over_half_of_the_memory_is_given_back(
     with open(file, "rb") as opened:
         give_back(opened.fileno())
     assert dropped == [(0, 0, os.POSIX_FADV_DONTNEED)] * drops
+
+
+@linux
+def test_a_context_takes_memory_as_it_is_filled() -> None:
+    """Keys and values of a sequence lie apart by more than a large page."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    cache, before = KVCache(1 << 15, 4), resident()
+    cache.add_layer(8, 64, 64)
+    cells = [part for seq in range(4) for part in cache.first_cells(32, seq)]
+    for part in cells:
+        part[:] = 1
+    written = sum(part.nbytes for part in cells)
+    assert written < 1 << 20 and resident() - before < 8 << 20

@@ -1,7 +1,7 @@
 """Measure what the form of an answer costs: tokens sampled with and without one, in turn, by the same engine.
 
-    python tools/bench_forms.py model.gguf --tokens 100 --rounds 3 -t 2
-    python tools/bench_forms.py model.gguf --schemas FOLDER --rounds 3
+    python tools/bench_forms.py model.gguf -t 2
+    python tools/bench_forms.py model.gguf --schemas FOLDER --rounds 20
 
 Every token takes one run of the model in both lanes, and only tokens are counted at which there was a choice: what is
 gained by reading forced ones at once is left out. Schemas are those of JSON files, such as those of JSONSchemaBench
@@ -94,8 +94,8 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--schemas", type=Path, help="a folder of JSON files (default: a few built-in schemas)")
     parser.add_argument("--most", type=int, default=40, help="schemas that are drawn (default: 40)")
-    parser.add_argument("--tokens", type=int, default=100, help="tokens of a lane (default: 100)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds in turn (default: 3)")
+    parser.add_argument("--tokens", type=int, default=25, help="tokens of a lane (default: 25)")
+    parser.add_argument("--rounds", type=int, default=12, help="rounds in turn (default: 12)")
     parser.add_argument("-t", type=int, default=None, help="threads (default: one for each core)")
     given = parser.parse_args()
     forms = of_folder(given.schemas, given.most) if given.schemas else [of_text(text) for text in BUILT_IN]

@@ -42,11 +42,18 @@ def address_of(map: mmap.mmap) -> int:
     return int(np.frombuffer(map, np.uint8).ctypes.data)
 
 
-def private_memory(nbytes: int) -> mmap.mmap:
-    """Memory of this process alone, in large pages where the system has them; shared memory rarely gets any."""
+def private_memory(nbytes: int, *, large: bool = True) -> mmap.mmap:
+    """Memory of this process alone, in large pages where the system has them; shared memory rarely gets any.
+
+    Not `large`: in small ones. A large page is whole in memory once a byte of it is written.
+    """
     kind = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     map = mmap.mmap(-1, nbytes, **kind)
-    prefer_large_pages(map)
+    if large:
+        prefer_large_pages(map)
+    elif hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            map.madvise(mmap.MADV_NOHUGEPAGE)
     return map
 
 

@@ -1,9 +1,11 @@
-"""Memory for kernels: aligned to cache lines."""
+"""Memory for kernels, aligned to cache lines."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..gguf.pages import private_memory
 
 CACHE_LINE = 64
 
@@ -13,3 +15,14 @@ def aligned(nbytes: int) -> NDArray[np.uint8]:
     raw = np.zeros(nbytes + CACHE_LINE, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
     return raw[start : start + nbytes]
+
+
+def reserved(nbytes: int) -> NDArray[np.uint8]:
+    """As `aligned`, for memory of which only parts may ever be written, here and there. Raises MemoryError.
+
+    NumPy asks for large pages, which would make all of it resident soon.
+    """
+    try:
+        return np.frombuffer(private_memory(max(nbytes, 1), large=False), np.uint8)[:nbytes]
+    except OSError as error:
+        raise MemoryError(f"no room for {nbytes} bytes") from error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..ops.kv import find
 from ..ops.kv.kv_type import ALIGN, KVType, padded
-from .buffers import aligned
+from .buffers import aligned, reserved
 from .packed_texts import CACHE_TYPE
 from .ring import Ring
 
@@ -71,6 +71,8 @@ class KVCache:
     provides pages when they are first written, so an unused part of the context takes no memory.
     """
 
+    memory = staticmethod(reserved)
+
     def __init__(self, n_ctx: int, n_seqs: int, kv_type: str = "f16", ubatch: int = 0) -> None:
         """`ubatch`: tokens of a batch at most, 0 for a cache without a ring. Raises UsageError for an unknown
         `kv_type`."""
@@ -92,7 +94,7 @@ class KVCache:
                 )
         ring = self._ring_of(window)
         cells = ring.cells * self.n_seqs if ring else self.cells
-        keys, values = (aligned(kv_heads * cells * self.kv_type.cell_bytes(dim)) for dim in (head_dim, value_dim))
+        keys, values = (self.memory(kv_heads * cells * self.kv_type.cell_bytes(dim)) for dim in (head_dim, value_dim))
         sizes = (kv_heads, head_dim, value_dim, cells)
         layer = LayerCache(self.kv_type, *sizes, keys, values, window=window, ring=ring)
         if ring:
@@ -140,8 +142,10 @@ class PackedCache(KVCache):
     """Cells for the texts of one batch, each of at most `n_ctx` tokens: `cells` in all, shared by all layers.
 
     A text starts at a multiple of ALIGN. Nothing is kept from batch to batch, so layers of one shape use the same
-    memory one after the other. Keys and values are float32.
+    memory one after the other, all of it. Keys and values are float32.
     """
+
+    memory = staticmethod(aligned)
 
     def __init__(self, n_ctx: int, cells: int) -> None:
         super().__init__(n_ctx, 1, CACHE_TYPE)
