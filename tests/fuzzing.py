@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from gguf_bytes import sample
 
 from llmlocal.errors import LlmlocalError
@@ -21,13 +22,19 @@ from llmlocal.errors import LlmlocalError
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
 Said = Callable[..., tuple[int, str, str]]
+Lane = Callable[[str, int], Iterator[tuple[int, random.Random]]]
 SEED = 22
+FEW = 6  # inputs of each lane that the default lane of the tests has time for
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
-NUMBERS = [0, -1, 1, 3, 127, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**64, 1e308, -1e308, 1e-320, 0.5]
+NUMBERS = [0, -1, 1, 3, 127, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**64, 10**400, 1e308, -1e308, 1e-320, 0.5]
+DEEP: Any = 0
+for _ in range(300):
+    DEEP = {"type": "Sequence", "normalizers": [DEEP]}
 HOSTILE: list[Any] = [
     *NUMBERS,
     *(None, True, False, "", "\ud800", "\x1b[2J", "a\nb", "x" * 5000, "../../x", [], {}, [[]], [None], {"": {}}),
     *(float("nan"), float("inf"), float("-inf"), [1] * 1000, {"type": "x"}, {"rope_type": "llama3", "factor": 1e308}),
+    *(DEEP, DEEP["normalizers"], ["x", 10**400], "(a+)+$", "1e999"),
 ]
 
 
@@ -40,6 +47,13 @@ def inputs(lane: str, count: int) -> Iterator[tuple[int, random.Random]]:
     first, count = int(os.environ.get("LLMLOCAL_FUZZ_FROM", "0")), int(os.environ.get("LLMLOCAL_FUZZ", str(count)))
     for number in range(first, first + count):
         yield number, one(lane, number)
+
+
+@pytest.fixture
+def lane(request: pytest.FixtureRequest) -> Lane:
+    """As `inputs`, with a few inputs of each lane where slow tests do not run."""
+    slow = request.config.getoption("--slow")
+    return lambda name, count: inputs(name, count if slow else FEW)
 
 
 @contextmanager

@@ -159,7 +159,7 @@ def test_senseless_thread_counts(text: str) -> None:
 
 def test_pairs() -> None:
     assert (pairs_of(None), pairs_of(["512,128", "1,2"])) == ((), ((512, 128), (1, 2)))
-    for text in ("512", "a,b", "1,2,3"):
+    for text in ("512", "a,b", "1,2,3", "-1,2", f"1,{10**30}"):
         with pytest.raises(UsageError):
             pairs_of([text])
 
@@ -212,8 +212,15 @@ def test_changes_since_a_baseline(layout: Layout, tmp_path: Path) -> None:
         baseline.changes([row("other")], baseline.read(file))
 
 
+LARGE = {"model": "m", "test": "pp8", "threads": 1, "kv_type": "f16", "tokens_per_second": 10**400}
+
+
 @pytest.mark.parametrize(
-    "text", ["", "x", "[]", "3", "null", '{"rows": 3}', '{"rows": [{}]}', '{"rows": [{"model": 1}]}', "[" * 100_000]
+    "text",
+    [
+        *("", "x", "[]", "3", "null", '{"rows": 3}', '{"rows": [{}]}', '{"rows": [{"model": 1}]}', "[" * 100_000),
+        json.dumps(LARGE),
+    ],
 )
 def test_files_that_are_no_baseline(text: str, tmp_path: Path) -> None:
     (tmp_path / "b").write_text(text)
@@ -222,9 +229,17 @@ def test_files_that_are_no_baseline(text: str, tmp_path: Path) -> None:
 
 
 def test_no_baseline(tmp_path: Path) -> None:
-    for wrong in (tmp_path, tmp_path / "none"):
-        with pytest.raises(NotFoundError):
+    for wrong, kind in ((tmp_path, BadFileError), (tmp_path / "a\nb\x1b[2J", NotFoundError)):
+        with pytest.raises(kind) as error:
             baseline.read(wrong)
+        assert str(error.value).isprintable()
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="an endless file of POSIX systems")
+def test_an_endless_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "LARGEST", 1 << 16)
+    with pytest.raises(BadFileError, match="too large"):
+        baseline.read(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(("text", "value"), [("5%", 5), ("2.5", 2.5), ("0%", 0)])

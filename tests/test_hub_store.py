@@ -345,9 +345,10 @@ def test_index_saves_opening_files(said: Said, hub: FakeHub, store: Path, monkey
     kept.write_text(json.dumps(lies))
     assert said("list")[0] == 0
     assert read == []
-    kept.write_text("{ nonsense")
-    assert said("list")[0] == 0
-    assert len(read) == 4  # blobs, not names
+    for n, nonsense in enumerate(("{ nonsense", "[]", '{"version": 1}', '{"version": 1, "files": 3}', "[" * 99_999), 1):
+        kept.write_text(nonsense)
+        assert said("list")[0] == 0
+        assert len(read) == 4 * n  # blobs, not names
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,7 @@ def test_costs_are_kept_and_what_is_wrong_is_not_believed(monkeypatch: pytest.Mo
         '{"3": 1e999}',
         '{"3": NaN}',
         json.dumps({"900": 2.0}),
+        json.dumps({"3": 10**400}),
     ):
         file.path.write_text(text)
         assert file.load().measured == {}, text

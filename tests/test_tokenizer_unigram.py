@@ -118,6 +118,9 @@ def test_damaged_maps() -> None:
         Charsmap(outside).replace("a")
     with pytest.raises(BadFileError, match="must hold bytes"):
         load(unigram(WORDS, precompiled_charsmap=[300]))
+    for wrong, told in ((5, "is 5, not an array"), ("text", "not an array"), (["a"], "must hold integers")):
+        with pytest.raises(BadFileError, match=told):
+            load(unigram(WORDS, precompiled_charsmap=wrong))
     assert load(unigram(WORDS, precompiled_charsmap=[byte - 256 * (byte > 127) for byte in data])).encode("a")
 
 

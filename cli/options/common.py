@@ -13,6 +13,8 @@ from ..choices import Cache, Speculate, Weights
 from ..model_argument import draft_name
 from ..option_groups import SETTING, OptionGroup, option, parameter
 
+MOST_THREADS, MOST_TOKENS = 1024, 1 << 31  # of a bench, and of the context that a model can be trained on
+
 Json = Annotated[bool, parameter("--json", "Print one JSON object.")]
 Quiet = Annotated[bool, parameter("-q --quiet", "Print nothing but errors on stderr."), SETTING]
 Verbose = Annotated[bool, parameter("-v --verbose", "Print speed, stop reason and seed on stderr."), SETTING]
@@ -21,11 +23,13 @@ Confirmed = Annotated[bool, parameter("-y --yes", "Answer yes to all questions."
 Yes = Annotated[bool, parameter("-y --yes", "Run even if memory seems too small.")]
 YesDownload = Annotated[bool, parameter("-y --yes", "Download even if memory or disk space seem too small.")]
 Threads = Annotated[
-    int | None, parameter("-t --threads N", "Number of threads. Default: one per physical core.", min=1), SETTING
+    int | None,
+    parameter("-t --threads N", "Number of threads. Default: one per physical core.", min=1, max=MOST_THREADS),
+    SETTING,
 ]
 Ctx = Annotated[
     int | None,
-    parameter("-c --ctx N", "Context size in tokens. Default: the model's own, at most 4096.", min=1),
+    parameter("-c --ctx N", "Context size in tokens. Default: the model's own, at most 4096.", min=1, max=MOST_TOKENS),
     SETTING,
 ]
 KvType = Annotated[Cache, parameter("--kv-type", "KV cache type: f16, or q8_0 for about half the memory."), SETTING]

@@ -37,7 +37,9 @@ IdleUnload = Annotated[
     SETTING,
 ]
 Grace = Annotated[
-    int, parameter("--grace SECONDS", "On Ctrl-C or SIGTERM, let answers finish for this long.", min=0), SETTING
+    int,
+    parameter("--grace SECONDS", "On Ctrl-C or SIGTERM, let answers finish for this long.", min=0, max=86400),
+    SETTING,
 ]
 PromptsOnDisk = Annotated[
     KeptPrompts, parameter("--prompt-cache", "Keep processed prompts on disk: auto, or off."), SETTING

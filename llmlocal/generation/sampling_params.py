@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import inf
@@ -12,6 +13,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from .samplers.ban import Ban
 
+LARGEST = sys.float_info.max  # no integer beyond it is a temperature
 STAGES = ("top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature")
 OFF = {"top_n_sigma": 0, "top_k": 0, "typical_p": 1, "top_p": 1, "min_p": 0, "xtc_probability": 0}
 
@@ -57,7 +59,7 @@ class SamplingParams:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        require(0 <= self.temperature < inf, "temperature", self.temperature, "0 or more")
+        require(0 <= self.temperature <= LARGEST, "temperature", self.temperature, "0 or more")
         require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
         require(0 <= self.min_p <= 1, "min_p", self.min_p, "between 0 and 1")

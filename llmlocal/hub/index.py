@@ -120,7 +120,7 @@ class _Index:
         self._path, self._changed = places.own_cache() / FILE, False
         self._seen: dict[str, Any] = {}
         self._held: dict[str, Any] = {}
-        with suppress(OSError, ValueError, AttributeError):
+        with suppress(OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
             document = json.loads(self._path.read_text("utf-8"))
             if document.get("version") == VERSION:
                 self._held = dict(document["files"])

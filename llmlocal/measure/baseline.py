@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadFileError, NotFoundError, UsageError
+from ..files.small_file import read_small_text
+from ..text import escaped
 from .bench import BenchResult
 
 Key = tuple[str, str, int, str]
 LARGEST = 1 << 26  # bytes of a file that could be a benchmark
+MAKE_ONE = "make one with bench -o json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,9 @@ def key(row: BenchResult) -> Key:
 def read(path: Path) -> dict[Key, float]:
     """Tokens/s of every test in `path`. Raises NotFoundError, BadFileError."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise _fail(path)
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise NotFoundError(f"no such file: {path}", "make one with bench -o json") from error
-    except OSError as error:
-        raise NotFoundError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise _fail(path) from error
+        text = read_small_text(path, LARGEST)
+    except (NotFoundError, BadFileError) as error:
+        raise type(error)(str(error), MAKE_ONE) from None
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError):
@@ -91,7 +88,7 @@ def _entry(path: Path, record: Any) -> tuple[Key, float]:
     try:
         name = record["model"], record["test"], record["threads"], record["kv_type"]
         speed = float(record["tokens_per_second"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _fail(path) from error
     if [type(part) for part in name] != [str, str, int, str] or not 0 < speed < float("inf"):
         raise _fail(path)
@@ -99,4 +96,4 @@ def _entry(path: Path, record: Any) -> tuple[Key, float]:
 
 
 def _fail(path: Path) -> BadFileError:
-    return BadFileError(f"{path}: not a benchmark", "make one with bench -o json")
+    return BadFileError(f"{escaped(str(path))}: not a benchmark", MAKE_ONE)

@@ -195,21 +195,23 @@ def token_counts(option: str, texts: Sequence[str]) -> tuple[int, ...]:
 def _numbers(option: str, texts: Sequence[str], least: int, most: int, more: str = "") -> list[int]:
     """The numbers in lists with commas, each once."""
     words = [word.strip() for text in texts for word in text.split(",")]
-    for word in words:
-        if not (word.isascii() and word.isdecimal() and len(word) < 10 and least <= int(word) <= most):
-            raise UsageError(f"{option} {','.join(texts)}: must be numbers such as 4 or 1,2,4{more}")
+    if not all(_is_number(word, least, most) for word in words):
+        raise UsageError(f"{option} {','.join(texts)}: must be numbers such as 4 or 1,2,4{more}")
     return list(dict.fromkeys(map(int, words)))
+
+
+def _is_number(word: str, least: int, most: int) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) < 10 and least <= int(word) <= most
 
 
 def pairs_of(texts: Sequence[str] | None) -> tuple[tuple[int, int], ...]:
     """Parse -pg: "512,128" is (512, 128). Raises UsageError."""
     found = []
     for text in texts or ():
-        try:
-            n_prompt, n_gen = map(int, text.split(","))
-        except ValueError as error:
-            raise UsageError(f"-pg {text}: must be two numbers such as 512,128") from error
-        found.append((n_prompt, n_gen))
+        words = [word.strip() for word in text.split(",")]
+        if len(words) != 2 or not all(_is_number(word, 0, MOST_TOKENS) for word in words):
+            raise UsageError(f"-pg {text}: must be two numbers such as 512,128")
+        found.append((int(words[0]), int(words[1])))
     return tuple(found)
 
 

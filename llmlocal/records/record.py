@@ -74,7 +74,7 @@ class Record(NamedTuple):
             form = grammar and checked(Grammar(grammar["compiled"], grammar["json"] is True), "the recorded form")
             most, budget = (None if a[name] is None else _number(a[name]) for name in ("max_tokens", "think_budget"))
             return Question(most, _sampling(a["sampling"], tokenizer), [*map(str, a["stop"])], budget, form)
-        except (LlmlocalError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LlmlocalError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BadFileError(f"the record does not say how to answer: {escaped(str(error))[:200]}") from None
 
 

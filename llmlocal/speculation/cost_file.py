@@ -30,7 +30,7 @@ class CostFile:
         try:
             data = None if why_foreign(self.path.parent) else read_private(self.path)
             found = {int(tokens): float(ratio) for tokens, ratio in json.loads(data or b"{}").items()}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return Costs()
         believed = (1 < tokens <= MOST_TOKENS and 0 < ratio < HIGHEST for tokens, ratio in found.items())
         return Costs(found) if all(believed) else Costs()

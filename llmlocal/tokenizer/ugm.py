@@ -18,7 +18,7 @@ from ..errors import BadFileError
 from .base import Tokenizer
 from .charsmap import Charsmap
 from .prefixes import Prefixes
-from .vocab import BYTE, NORMAL, PREFIX, SPACE, UNUSED, USER_DEFINED, Conventions, flag
+from .vocab import BYTE, NORMAL, PREFIX, SPACE, UNUSED, USER_DEFINED, Conventions, flag, integer_array
 
 UNKNOWN_PENALTY = 10.0
 NOT_UTF8 = re.compile("[\ud800-\udfff]")
@@ -111,10 +111,9 @@ class Ugm(Tokenizer, kinds=("t5",)):
 
 
 def _charsmap(metadata: Mapping[str, Any]) -> Charsmap | None:
-    value = metadata.get(PREFIX + "precompiled_charsmap")
-    if value is None:
+    values = integer_array(metadata, "precompiled_charsmap")
+    if values is None:
         return None
-    values = value.tolist() if hasattr(value, "tolist") else list(value)
-    if not all(type(byte) is int and -128 <= byte < 256 for byte in values):
+    if not all(-128 <= byte < 256 for byte in values):
         raise BadFileError(f"{PREFIX}precompiled_charsmap must hold bytes")
     return Charsmap(bytes(byte & 255 for byte in values))

@@ -213,6 +213,11 @@ def string_array(metadata: Mapping[str, Any], name: str) -> list[str] | None:
     return _array(metadata, name, str)
 
 
+def integer_array(metadata: Mapping[str, Any], name: str) -> list[int] | None:
+    """An array of integers among the tokenizer's keys, None where there is none."""
+    return _array(metadata, name, int)
+
+
 def _array(metadata: Mapping[str, Any], name: str, kind: type, n: int | None = None) -> list[Any] | None:
     value = metadata.get(PREFIX + name)
     if value is None:
