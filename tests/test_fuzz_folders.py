@@ -30,6 +30,7 @@ from llmlocal import tokenizer
 from llmlocal.convert import hf_source
 from llmlocal.convert.card import general_keys
 from llmlocal.convert.vocabulary import read_vocabulary
+from llmlocal.hf import names
 from llmlocal.hf.config import Settings
 from llmlocal.hf.folder import Folder
 from llmlocal.hf.quantized import decoded
@@ -155,10 +156,10 @@ def test_vocabularies(lane: Lane, tmp_path: Path, write: Callable[[Path], None])
         if not (tmp_path / name).exists():
             write_json(tmp_path / name, content)
     folder, own = HeldFolder.of(tmp_path), VOCABULARIES[write]
-    names = [*sorted(path.name for path in tmp_path.glob("*.json")), *[own] * (3 if own else 0)]
+    files = [*sorted(path.name for path in tmp_path.glob("*.json")), *[own] * (3 if own else 0)]
     whole = (tmp_path / own).read_bytes() if own else b""
     for number, rng in lane(f"vocabularies {write.__name__}", 3_000):
-        name = rng.choice(names)
+        name = rng.choice(files)
         if name == own:
             (tmp_path / own).write_bytes(damaged(whole, rng))
         other = folder if name == own else folder.having(name, changed(folder.content(name), rng))
@@ -197,6 +198,8 @@ def test_cards(lane: Lane, tmp_path: Path) -> None:  # noqa: F811
 def test_folders_of_every_family(lane: Lane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """All that `convert` checks before it writes: settings, tokenizer, and the tensors' names and shapes."""
     monkeypatch.setattr(hf_source, "general_keys", lambda *_: {})  # cards have a lane of their own
+    for module, name in ((hf_source, "classes"), (names, "_table")):  # the same for every input
+        monkeypatch.setattr(module, name, cache(getattr(module, name)))
 
     @cache
     def of(case: str) -> tuple[HeldFolder, Safetensors]:
