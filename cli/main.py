@@ -22,7 +22,7 @@ from .. import __version__
 from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
 from ..files import mapped
 from ..quant.user_folders import ensure_home
-from ..text import shown
+from ..text import escaped, shown
 from .config.parser import group_with_settings, with_settings
 from .help_format import format_help, summary
 from .model_argument import with_models
@@ -173,7 +173,9 @@ def _invoke(arguments: list[str]) -> int:
         return error.exit_code
     except ParseError as error:
         where = getattr(getattr(error, "ctx", None), "command_path", "llmlocal")
-        raise UsageError(getattr(error, "format_message", error.__str__)(), f"{where} --help") from error
+        file = next((word for word in arguments if word.startswith("-") and os.path.isfile(word)), None)
+        hint = f"{where} --help" if file is None else f"for the file of this name: ./{escaped(file)}"
+        raise UsageError(getattr(error, "format_message", error.__str__)(), hint) from error
     return 0
 
 

@@ -239,6 +239,7 @@ def test_the_end_of_the_context(chat: Chat, tmp_path: Path, key: str, said: str)
     person.say("the last one")
     person.until("[d/s/p]")
     person.say("perhaps")  # no answer: asked again
+    person.until("answer with one of: d, drop, s, summarize, p, stop")
     person.until(lambda lines: sum("[d/s/p]" in line for line in lines) == 2)
     person.say(key)
     lines = person.until(said)

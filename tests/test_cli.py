@@ -92,6 +92,22 @@ def test_mistakes_are_told_in_one_line(said: Said, arguments: list[str], code: i
     assert all(line.startswith("hint: ") for line in more)
 
 
+def test_a_file_whose_name_looks_like_an_option(
+    said: Said, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "-x.gguf").symlink_to(story)
+    monkeypatch.chdir(tmp_path)
+    assert said("show", "-x.gguf") == (2, "", "error: No such option: -x\nhint: for the file of this name: ./-x.gguf\n")
+    assert said("show", "./-x.gguf")[0] == 0
+    assert said("show", "-y.gguf")[2].endswith("hint: llmlocal show --help\n")
+
+
+@pytest.mark.parametrize("words", [["-t", str(10**30)], ["-c", str(10**400)], ["-t", "0"]], ids=lambda words: words[0])
+def test_counts_that_no_machine_has(said: Said, words: list[str]) -> None:
+    code, out, err = said("run", "m", "p", *words)
+    assert (code, out) == (2, "") and err.startswith(f"error: Invalid value for '{words[0]}' / ")
+
+
 def test_our_own_mistakes(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")

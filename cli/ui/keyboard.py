@@ -262,7 +262,10 @@ def _put_question(question: str) -> None:
 
 
 def _chosen(question: str, answers: Mapping[str, str], read: Callable[[str], str | None] | None) -> str:
-    """What the answer to a question means, asked until it is one of `answers`; the last meaning where none comes."""
+    """What the answer to a question means, asked until it is one of `answers`; the last meaning where none comes.
+
+    Whoever answers something else is told which answers there are.
+    """
     refused = list(answers.values())[-1]
     if read is None:
         return refused
@@ -272,7 +275,7 @@ def _chosen(question: str, answers: Mapping[str, str], read: Callable[[str], str
     while (text := read(mark)) is not None:
         if (answer := answers.get(text.strip().lower())) is not None:
             return answer
-        typeahead.discard()
+        _put_question(f"answer with one of: {', '.join(answers)}")
     return refused
 
 
