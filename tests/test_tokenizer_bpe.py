@@ -136,6 +136,9 @@ def test_text_never_forms_control_tokens() -> None:
 def test_what_the_vocabulary_lacks_is_unknown() -> None:
     metadata = keys({"model": "gpt2", "pre": "gpt-2", "tokens": ["<unk>", "a", "b"], "merges": ["a b"]})
     assert load(metadata).encode("abc日") == [1, 2]  # "ab" is not a token, and nothing stands for what is unknown
+    said = "the vocabulary has no token for bytes 0x63, 0x97, 0xa5, 0xe6: left out of the text"
+    assert load(metadata).notes_on("abc日") == [said] == load(metadata).lost_in({*"abc日".encode()})
+    assert load(metadata).notes_on("ab") == [] == load(bpe()).notes_on("abc日\x00\ud800")
     assert load({**metadata, "tokenizer.ggml.unknown_token_id": 0}).encode("abcé") == [1, 2]  # as in llama.cpp
 
 

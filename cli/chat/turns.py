@@ -94,6 +94,7 @@ class TurnRunner:
         """Run a turn: question, answer, function calls. It is saved however it ends, unless there is no answer."""
         attached, self.attached = self.attached, ""
         turn = self.chat.conversation.begin(f"{attached}\n\n{text}" if attached and text else attached or text)
+        self.screen.notes(self.chat.session.tokenizer.lost_in(text))
         try:
             self.make_room()
             self._answer()

@@ -45,3 +45,5 @@ def tokenize(
         terminal.lines(
             terminal.quoted(piece) if shown.pieces else f"{id:>6}  {terminal.quoted(piece)}" for id, piece in found
         )
+    for note in tokenization.notes:
+        terminal.note(note)

@@ -135,7 +135,7 @@ def plain(
     ids = tokenizer.encode(text, parse_special=special)
     if not ids:
         raise UsageError("the prompt is empty, and this model has no BOS token to start from", "give a prompt")
-    return Prompt(text, ids, bool(text) and not answers_apart(metadata), (*tokenizer.notes, *notes))
+    return Prompt(text, ids, bool(text) and not answers_apart(metadata), (*tokenizer.notes_on(text), *notes))
 
 
 def answers_apart(metadata: Mapping[str, Any]) -> bool:
@@ -179,8 +179,8 @@ def conversation(
             raise
         use = use.as_text()
         rendered = _with_functions(render, messages, tools, use)
-    notes = tuple(filter(None, [*tokenizer.notes, *(use.notes if use else ()), *rendered.notes]))
     text, ids = rendered.text, (_trusted(rendered) if special else rendered).encode(tokenizer)
+    notes = tuple(filter(None, [*tokenizer.notes_on(text), *(use.notes if use else ()), *rendered.notes]))
     end = rendered.segments[-1] if rendered.segments else None
     style = style_of(template.source, "" if end is None or end.from_user else end.text)
     opened = style.opened(text)
@@ -227,7 +227,12 @@ def fill_in(prefix: bytes, suffix: bytes, tokenizer: Tokenizer) -> Prompt:
     start, middle, end = (id for id in ends if id is not None)
     lead = [tokenizer.bos_id] if tokenizer.vocab.add_bos and tokenizer.bos_id is not None else []
     ids = [*lead, start, *texts[0], middle, *texts[1], end]
-    return Prompt("".join(tokenizer.decode([id], special=True) for id in ids), ids, True, tuple(tokenizer.notes))
+    return Prompt(
+        "".join(tokenizer.decode([id], special=True) for id in ids),
+        ids,
+        True,
+        tuple(tokenizer.notes_on(before + after)),
+    )
 
 
 def check_can_think(template: ChatTemplate) -> None:

@@ -16,6 +16,7 @@ class Tokenization:
 
     def __init__(self, tokenizer: Tokenizer, *, special: bool = True) -> None:
         self.tokenizer, self.special = tokenizer, special
+        self._seen: set[int] = set()  # bytes of what was encoded
 
     @classmethod
     def open(cls, path: Path | str, *, special: bool = True) -> Tokenization:
@@ -29,8 +30,19 @@ class Tokenization:
 
     def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         """As `encode`, for a text in pieces: tokens come as soon as they are certain."""
-        for ids in self.tokenizer.encode_pieces(pieces, add_special=self.special, parse_special=self.special):
+        seen = self._seen_in(pieces)
+        for ids in self.tokenizer.encode_pieces(seen, add_special=self.special, parse_special=self.special):
             yield from ((id, self.tokenizer.piece(id)) for id in ids)
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the texts that were encoded is in none of their tokens."""
+        return self.tokenizer.lost_in(self._seen)
+
+    def _seen_in(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._seen |= set(piece)
+            yield piece
 
     def decode(self, text: bytes) -> bytes:
         """The text of ids separated by whitespace or commas, without the BOS and EOS that `encode` adds.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -170,6 +170,29 @@ class Tokenizer(ABC):
             return None
         strip = first and self.vocab.add_space_prefix and self.vocab.types[id] == NORMAL
         return piece.removeprefix(b" ") if strip else piece
+
+    def notes_on(self, text: str) -> list[str]:
+        """What the user should know of the vocabulary, and of a text in it: a line each."""
+        return [*self.notes, *self.lost_in(text)]
+
+    def lost_in(self, text: str | Set[int]) -> list[str]:
+        """A line that names the bytes of a text which the vocabulary lacks, so that `encode` leaves them out.
+
+        The text may be given as the set of its bytes.
+        """
+        if not self._lacks:
+            return []
+        found = set(HALF_PAIR.sub("\ufffd", text).encode("utf-8", "surrogateescape")) if isinstance(text, str) else text
+        lost = sorted(self._lacks & found)
+        if not lost:
+            return []
+        names = ", ".join(f"0x{byte:02x}" for byte in lost[:8]) + ", ..." * (len(lost) > 8)
+        return [f"the vocabulary has no token for {'bytes' if len(lost) > 1 else 'byte'} {names}: left out of the text"]
+
+    @property
+    def _lacks(self) -> frozenset[int]:
+        """Bytes that no token spells."""
+        return frozenset()
 
     def token_text(self, id: int) -> str:
         """The token's text in the vocabulary. Raises ValueError for an id outside the vocabulary."""

@@ -76,6 +76,13 @@ class Bpe(Tokenizer, kinds=("gpt2", "gemma4", "whitespace")):
     def _longest(self) -> int | None:
         return None if self._drops_blanks else super()._longest
 
+    @cached_property
+    def _lacks(self) -> frozenset[int]:
+        if not self._scheme.byte_level or all(sign in self._ids for sign in SIGNS):
+            return frozenset()
+        spelled = set("".join(self._ids))
+        return frozenset(byte for byte, sign in enumerate(SIGNS) if sign not in spelled)
+
     def piece(self, id: int) -> bytes:
         text = self.token_text(id)
         if self._scheme.joins_words or self.vocab.types[id] != NORMAL:
