@@ -212,6 +212,15 @@ def test_steps_before_a_unigram_vocabulary_are_obeyed_or_refused(
         read_vocabulary(unigram(tmp_path, normalizers, pretokenizers, **config))
 
 
+@pytest.mark.parametrize("score", ["1e400", "1" + "0" * 400, '"1"', "null"])
+def test_scores_that_no_float_holds(score: str, tmp_path: Path) -> None:
+    s = unigram(tmp_path, [], [])
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("-2.0", score), encoding="utf-8")
+    with pytest.raises(BadFileError, match="entry 2 of the vocabulary is not a text with a score"):
+        read_vocabulary(s)
+
+
 def test_lower_case_that_the_tokenizer_lacks_is_named(tmp_path: Path) -> None:
     s = unigram(tmp_path, [{"type": "Strip", "strip_left": False, "strip_right": True}], [], do_lower_case=True)
     read_vocabulary(s)

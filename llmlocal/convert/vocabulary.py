@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import BadFileError, NotFoundError
 from ..gguf.values import ValueType
-from ..hf.config import Keys, Settings
+from ..hf.config import LARGEST, Keys, Settings
 from ..hf.folder import Folder
 from ..text import escaped, shown
 from ..tokenizer.vocab import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
@@ -146,7 +146,7 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
     table = Table(where, size_of(s, len(model["vocab"])))
     for id, piece in enumerate(model["vocab"]):
         match piece:
-            case [str(text), int() | float() as score]:
+            case [str(text), int() | float() as score] if -LARGEST <= score <= LARGEST:
                 type = UNKNOWN if id == model.get("unk_id") else BYTE if BYTE_TEXT.fullmatch(text) else NORMAL
                 table.put(id, text, type, float(score))
             case _:
