@@ -220,6 +220,8 @@ def _for_users(error: BaseException) -> LlmlocalError:
     """`error` in words for users; what they cannot have caused is our bug."""
     if isinstance(error, LlmlocalError):
         return error
+    if isinstance(error, RecursionError):
+        return BadFileError("what was read is nested too deeply", "set LLMLOCAL_DEBUG=1 to see where")
     if _is_out_of_memory(error):
         return ResourceError("not enough memory", "use a smaller model or a smaller --ctx")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -108,6 +108,15 @@ def test_counts_that_no_machine_has(said: Said, words: list[str]) -> None:
     assert (code, out) == (2, "") and err.startswith(f"error: Invalid value for '{words[0]}' / ")
 
 
+def test_what_is_nested_too_deeply(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(*_: object, **__: object) -> None:
+        deep()
+
+    monkeypatch.setattr("llmlocal.generation.session.Session.open", deep)
+    code, out, err = said("run", "m", "p")
+    assert (code, out) == (5, "") and err.startswith("error: what was read is nested too deeply\n")
+
+
 def test_our_own_mistakes(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")

@@ -72,6 +72,15 @@ def test_concise_schemas() -> None:
         "additionalProperties": False,
     }
     assert concise("a: one, two\nb bool\n")["properties"]["a"]["description"] == "one, two"
+    assert concise(" a  [ [int ] ] ")["properties"]["a"]["items"] == {"type": "array", "items": {"type": "integer"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("a " + "[" * 5000 + "]" * 5000, "within each other"), ("a b" + " " * 90_000 + "c", "type 'b ")]
+)
+def test_concise_schemas_that_would_take_long(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        of_text(text)
 
 
 def test_one_form_at_a_time(tmp_path: Any) -> None:

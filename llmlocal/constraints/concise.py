@@ -19,7 +19,8 @@ TYPES = {
     "bool": "boolean",
     "boolean": "boolean",
 }
-FIELD = re.compile(r"\s*([^\W\d][\w-]*)(\?)?\s*(.*?)\s*", re.DOTALL)
+MAX_DEPTH = 32  # of lists within each other
+FIELD = re.compile(r"([^\W\d][\w-]*)(\?)?\s*(.*)", re.DOTALL)
 WORDS = re.compile(r"[^\s|,:\[\]]+(\|[^\s|,:\[\]]+)+")
 HINT = "such as 'name, age int, tags [str], mood good|bad, note? str: what else there is'"
 
@@ -34,7 +35,7 @@ def schema(text: str) -> dict[str, Any]:
     required = []
     for part in (part for part in re.split(r"\n" if "\n" in text.strip() else ",", text) if part.strip()):
         field, _, description = part.partition(":")
-        found = FIELD.fullmatch(field)
+        found = FIELD.fullmatch(field.strip())
         if found is None:
             raise UsageError(f"{shown(field.strip())} is not a field of a schema", HINT)
         name, optional, type = found.groups()
@@ -49,8 +50,16 @@ def schema(text: str) -> dict[str, Any]:
 
 
 def _type(text: str, name: str) -> dict[str, Any]:
-    if text.startswith("[") and text.endswith("]"):
-        return {"type": "array", "items": _type(text[1:-1].strip(), name)}
+    depth = 0
+    while text.startswith("[") and text.endswith("]"):
+        depth, text = depth + 1, text[1:-1].strip()
+    if depth > MAX_DEPTH:
+        raise UsageError(f"the field {name} of the schema has more than {MAX_DEPTH} lists within each other", HINT)
+    if depth:
+        made = _type(text, name)
+        for _ in range(depth):
+            made = {"type": "array", "items": made}
+        return made
     if WORDS.fullmatch(text):
         return {"enum": text.split("|")}
     if text and text not in TYPES:
