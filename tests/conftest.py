@@ -32,14 +32,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test file is imported: kernels go to pytest's own cache, never to the user's."""
-    os.environ["LLMLOCAL_CACHE"] = str(config.cache.mkdir("llmlocal")) if config.cache else ""
+    cache = getattr(config, "cache", None)  # not there with -p no:cacheprovider
+    os.environ["LLMLOCAL_CACHE"] = str(cache.mkdir("llmlocal")) if cache else ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("slow"):
-            no_limit, skip = pytest.mark.timeout(0), pytest.mark.skip(reason="slow: give --slow")
-            item.add_marker(no_limit if config.getoption("--slow") else skip)
+        slow, given = item.get_closest_marker("slow"), config.getoption("--slow")
+        if given and (slow or "lane" in getattr(item, "fixturenames", ())):  # lanes of damaged inputs are as long then
+            item.add_marker(pytest.mark.timeout(0))
+        elif slow:
+            item.add_marker(pytest.mark.skip(reason="slow: give --slow"))
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ class Parts(NamedTuple):
         """The file, whose tensors are zeros; it is cut where it has more than `most` bytes."""
         at, records = 0, []
         for tensor in self.tensors:
-            records.append(record(tensor.name, [*tensor.dims], tensor.kind, at))
+            records.append(record(tensor.name, [*tensor.dims], tensor.kind, at % 2**64))
             at = padded(at + tensor.nbytes, ALIGNMENT)
         return container([*self.entries.values()], records, bytes(min(at, most)))
 

@@ -15,10 +15,15 @@ import pytest
 from hf_folders import CASES, as_type, safetensors_bytes, weights, write_folder, write_json, write_spm, write_weights
 from hypothesis import given
 from hypothesis import strategies as st
+from test_convert_vocabulary import write_ranks
 
+from llmlocal.convert.card import general_keys, why_unread
 from llmlocal.convert.sentencepiece import read_sentencepiece
+from llmlocal.convert.tiktoken import LONGEST
+from llmlocal.convert.vocabulary import read_vocabulary
 from llmlocal.errors import BadFileError
-from llmlocal.hf.folder import Folder
+from llmlocal.hf.config import Settings
+from llmlocal.hf.folder import MAX_CARD, Folder
 from llmlocal.hf.safetensors import Safetensors
 
 Said = Callable[..., tuple[int, str, str]]
@@ -404,6 +409,40 @@ def test_damaged_headers(data: st.DataObject, tmp_path_factory: pytest.TempPathF
         for x in file.tensors.values():
             x.read(0, x.rows)
         file.close()
+
+
+BOMB = "\n".join(["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)), "tags: *a39"])
+CARDS = {
+    "aliases": (BOMB, "has aliases in its YAML"),
+    "a long list": ("tags: [" + "a, " * 100_000 + "]", "more than 256 KiB of YAML"),
+    "a long file": ("tags: [a]\n---\n" + "x" * MAX_CARD, "has more than 1 MiB"),
+    "a base that is a list": ("license: mit\nbase_model: [[x, y], 'no / known name']", ""),
+    "no object": ("[1, 2]", ""),
+    "deep": ("a: " + "[" * 5000, ""),
+}
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_cards_that_would_take_long(card: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A card is only a description: no library says anything of it, and a note says why it is not read."""
+    text, told = CARDS[card]
+    write_json(tmp_path / "config.json", {})
+    (tmp_path / "README.md").write_text(f"---\n{text}\n---\n")
+    folder = Folder(tmp_path)
+    keys = general_keys(folder, {})
+    assert told in why_unread(folder) and bool(told) == bool(why_unread(folder))
+    assert ("general.license" in keys) == ("license" in text) and capfd.readouterr() == ("", "")
+
+
+def test_tokens_of_tiktoken_that_begin_alike(tmp_path: Path) -> None:
+    """Merges of each are found in the time of sorting its bytes."""
+    write_ranks(tmp_path, [bytes([byte]) for byte in range(256)] + [b"a" * n for n in range(2, LONGEST + 1)])
+    write_json(tmp_path / "config.json", {"vocab_size": 1024})
+    merges = read_vocabulary(Settings(Folder(tmp_path), {}))["tokenizer.ggml.merges"][1]
+    assert len(merges) == LONGEST - 1 and merges[:3] == ["a a", "aa a", "aa aa"]
+    write_ranks(tmp_path, [b"a", b"b" * (LONGEST + 1)])
+    with pytest.raises(BadFileError, match="a token is too long"):
+        read_vocabulary(Settings(Folder(tmp_path), {}))
 
 
 @given(data=st.data())

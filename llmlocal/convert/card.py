@@ -5,26 +5,59 @@ The `gguf` package reads the card, so the keys are those of llama.cpp's converte
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from ..gguf.values import ValueType
 from ..hf.config import Keys
 from ..hf.folder import CARD, MAX_CARD, Folder
 from ..hf.streams import Stream
+from ..text import format_bytes
+
+MAX_FRONT = 256 << 10  # characters of YAML; real cards with results of many tests have some 100,000
 
 
 def general_keys(folder: Folder, tensors: Mapping[str, Stream]) -> Keys:
     """The keys for a folder and its tensors (by GGUF name), each as (type, value)."""
     import gguf
 
-    counts, size = count(tensors), (folder.path / CARD).stat().st_size if folder.has(CARD) else 0
+    counts = count(tensors)
     folder.has("generation_config.json")  # the package opens it, so a link to a file outside is refused here
-    path = None if size > MAX_CARD else folder.path.resolve()
+    path = None if why_unread(folder) else folder.path.resolve()
+    said = logging.getLogger("metadata")  # the package's: what it says is for developers, and as long as the card
+    said.disabled = True
     try:
         return _keys(gguf.Metadata.load(None, path, None, counts[0]), folder, counts)
     except Exception:  # a card with broken YAML or odd values is only a description: go on without it
         return _keys(gguf.Metadata(), folder, counts)
+    finally:
+        said.disabled = False
+
+
+def why_unread(folder: Folder) -> str:
+    """Why the model card of a folder is not read, empty where it is: reading YAML takes long, and aliases multiply."""
+    if not folder.has(CARD):
+        return ""
+    if (folder.path / CARD).stat().st_size > MAX_CARD:
+        return f"{CARD} has more than {format_bytes(MAX_CARD)} and is not read"
+    lines = folder.card().splitlines()
+    front = "\n".join(takewhile("---".__ne__, lines[1:])) if lines[:1] == ["---"] else ""
+    if len(front) > MAX_FRONT:
+        return f"{CARD} begins with more than {format_bytes(MAX_FRONT)} of YAML and is not read"
+    return f"{CARD} has aliases in its YAML and is not read" if _has_aliases(front) else ""
+
+
+def _has_aliases(front: str) -> bool:
+    import yaml
+
+    if "*" not in front or "&" not in front:
+        return False
+    try:
+        return any(isinstance(token, yaml.AliasToken) for token in yaml.scan(front))
+    except (yaml.YAMLError, RecursionError):
+        return False  # nothing is read of it
 
 
 def count(tensors: Mapping[str, Stream]) -> tuple[int, int, int, int]:

@@ -24,7 +24,7 @@ from ..quant.format import BY_NAME
 from ..quant.formats import load_all
 from ..quant.recipes import TensorSpec
 from ..text import escaped, shown
-from .card import general_keys
+from .card import general_keys, why_unread
 from .completeness import MISSING, check_complete
 from .sentence_transformers import PREFIX as SENTENCE
 from .sentence_transformers import sentence_keys
@@ -117,6 +117,7 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     if s.find("tie_word_embeddings") is False and "output.weight" not in streams and not headless:
         raise s.fail("tensor 'output.weight' is missing (lm_head), and tie_word_embeddings is false", MISSING)
     metadata = _metadata(architecture, keys, general_keys(folder, streams), vocabulary)
+    s.notes += filter(None, [why_unread(folder)])
     note_unused(s)
     source = HFSource(folder.path, metadata, streams, s.notes)
     check_complete(folder.path, models.find(architecture, ""), source.values, source.held)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Mapping
-from itertools import pairwise
+from heapq import heapify, heappop, heappush
 
 from ..errors import BadFileError
 from ..gguf.values import ValueType
@@ -24,14 +24,14 @@ from .token_table import Table, decoder_tokens, put_added, size_of
 RANKS = "tiktoken.model"
 PRE_TOKENIZERS = {"tokenization_kimi.TikTokenTokenizer": "kimi-k2"}  # by the class of the tokenizer
 RESERVED = 256  # ids after the ranks that are special tokens, with or without a name
-LONGEST = 1024  # bytes of a token
+LONGEST, MOST_BYTES = 256, 16 << 20  # bytes of a token, and of a file; Kimi's have 128 and 3 million
 
 
 def tiktoken_keys(s: Settings) -> Keys:
     """The keys of a folder with a file of ranks. Raises BadFileError for a damaged file and an unknown tokenizer."""
     where = escaped(str(s.folder.path / RANKS))
     name = _pre_tokenizer(s.folder, where)
-    ranks = _ranks(read_text(s.folder.path / RANKS), where)
+    ranks = _ranks(read_text(s.folder.path / RANKS, MOST_BYTES), where)
     table = Table(where, size_of(s, len(ranks) + RESERVED))
     merges: list[str] = []
     for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
@@ -80,12 +80,28 @@ def _spelled(token: bytes) -> str:
 
 
 def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """What merges of lower ranks make of the bytes of a token: two parts, where a merge of them gives it."""
-    parts, limit = [token[i : i + 1] for i in range(len(token))], ranks[token]
-    while len(parts) > 2:
-        pairs = [ranks.get(left + right, limit) for left, right in pairwise(parts)]
-        best = min(range(len(pairs)), key=pairs.__getitem__)
-        if pairs[best] >= limit:
-            break
-        parts[best : best + 2] = [parts[best] + parts[best + 1]]
+    """What merges of lower ranks make of the bytes of a token: two parts, where a merge of them gives it.
+
+    The time is that of sorting its bytes: files of long tokens that begin alike would take days otherwise.
+    """
+    n, limit = len(token), ranks[token]
+    ends, before = [*range(1, n + 1)], [*range(-1, n - 1)]  # of the part that begins at a byte; where the last one does
+    pairs = [(ranks.get(token[i : i + 2], limit), i) for i in range(n - 1)]
+    heapify(pairs)
+    left = n
+    while left > 2 and pairs[0][0] < limit:
+        rank, i = heappop(pairs)
+        second = ends[i]
+        if not second < n or ranks.get(token[i : ends[second]]) != rank:  # one of the two is another part by now
+            continue
+        ends[i], ends[second], left = ends[second], n, left - 1
+        if ends[i] < n:
+            before[ends[i]] = i
+            heappush(pairs, (ranks.get(token[i : ends[ends[i]]], limit), i))
+        if i:
+            heappush(pairs, (ranks.get(token[before[i] : ends[i]], limit), before[i]))
+    parts, at = list[bytes](), 0
+    while at < n:
+        parts.append(token[at : ends[at]])
+        at = ends[at]
     return parts

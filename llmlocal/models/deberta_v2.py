@@ -59,7 +59,10 @@ def distance_vectors(h: Hyperparameters, w: Weights, count: int, *, normed: bool
         return x
     weight, bias = (w.vector(f"rel_embd_norm.{name}", h.width).dequantize() for name in ("weight", "bias"))
     x = x - x.mean(1, keepdims=True)
-    out: NDArray[np.float64] = x / np.sqrt((x * x).mean(1, keepdims=True) + h.eps) * weight + bias
+    with np.errstate(invalid="ignore"):
+        out: NDArray[np.float64] = x / np.sqrt((x * x).mean(1, keepdims=True) + h.eps) * weight + bias
+    if not np.isfinite(out).all():
+        raise w.fail("tensor 'rel_embd.weight' has a row without a norm")
     return out
 
 
