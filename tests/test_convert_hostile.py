@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from families import golden, settings
+from families import write_weights as write_family
 from hf_folders import CASES, as_type, safetensors_bytes, weights, write_folder, write_json, write_spm, write_weights
 from hypothesis import given
 from hypothesis import strategies as st
 from test_convert_vocabulary import write_ranks
+from test_families import write_tokenizer
 
 from llmlocal.convert.card import general_keys, why_unread
+from llmlocal.convert.hf_source import open_hf
 from llmlocal.convert.sentencepiece import read_sentencepiece
 from llmlocal.convert.tiktoken import LONGEST
 from llmlocal.convert.vocabulary import read_vocabulary
@@ -507,3 +511,25 @@ def test_the_hubs_cache_is_made_of_links(tmp_path: Path, said: Said) -> None:
     (folder / "generation_config.json").unlink(missing_ok=True)
     (folder / "generation_config.json").symlink_to("../../blobs/n")
     assert said("convert", folder, tmp_path / "other.gguf")[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "words"),
+    [
+        ("qwen35", {"full_attention_interval": 0}, "full_attention_interval is 0"),
+        ("qwen35", {"num_hidden_layers": 2**32 - 1, "layer_types": None}, "4294967295 layers in a model of"),
+        ("qwen35", {"rope_parameters": {"mrope_section": "x", "rope_theta": 1e4}}, "mrope_section must be a list"),
+        ("qwen35", {"linear_num_value_heads": 2**31}, "does not have 2147483648 value heads"),
+        ("qwen35", {"linear_num_key_heads": 0}, "for 0 key heads"),
+        ("qwen35", {"linear_num_key_heads": 2**31}, "2147483648 key heads"),
+        ("qwen3next", {"linear_num_key_heads": 2**31}, "2147483648 key heads"),
+        ("lfm2", {"num_hidden_layers": 2**32 - 1, "layer_types": None}, "4294967295 layers in a model of"),
+    ],
+)
+def test_sizes_that_no_tensor_has(case: str, changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    """Nothing is made of a number before it is known to be that of a tensor."""
+    (tmp_path / "config.json").write_text(json.dumps(settings(case) | changes))
+    write_family(tmp_path, case, golden(case)[0])
+    write_tokenizer(tmp_path)
+    with pytest.raises(BadFileError, match=words), open_hf(tmp_path):
+        pass

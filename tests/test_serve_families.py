@@ -1,4 +1,4 @@
-"""Servers of models that keep more of a sequence than keys and values: clients that leave at any moment harm no other."""
+"""Servers of models that keep more of a sequence than keys and values: clients that leave harm no other."""
 
 from __future__ import annotations
 

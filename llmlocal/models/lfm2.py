@@ -6,7 +6,7 @@ GGUF calls the norm before the output matrix `token_embd_norm`.
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, drops_if_tied, squeezes
+from ..hf.conversion import MAX_LAYERS, Conversion, decoder_keys, drops_if_tied, squeezes
 from ..layers import Layers
 from ..layers.decoder import Sublayer, gated_mlp, logits, norm
 from ..layers.hyperparameters import Hyperparameters, windows
@@ -60,7 +60,7 @@ def hybrid_keys(s: Settings) -> Keys:
     s.find(*SIZES, *DRAWN, "block_norm_eps", "tie_embedding")
     kinds, attends = s.items("layer_types"), s.items("full_attn_idxs")
     if not kinds:
-        layers = range(s.integer("num_hidden_layers"))
+        layers = range(min(s.integer("num_hidden_layers"), MAX_LAYERS))
         kinds = ["full_attention" if i in attends or not attends else "conv" for i in layers]
     if odd := next((kind for kind in kinds if kind not in ("conv", "full_attention")), None):
         raise s.fail(f"layer_types has {odd!r:.40}; this architecture has conv and full_attention")

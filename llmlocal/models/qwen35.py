@@ -7,7 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hf.config import Keys, Settings, as_number
-from ..hf.conversion import WITHOUT_MTP, Conversion, adds, decay_rates, decoder_keys, drops, renames, squeezes
+from ..hf.conversion import (
+    MAX_LAYERS,
+    WITHOUT_MTP,
+    Conversion,
+    adds,
+    decay_rates,
+    decoder_keys,
+    drops,
+    renames,
+    squeezes,
+)
 from ..hf.streams import Stream, joined, split, take, take_columns
 from ..layers import Layers
 from ..layers.decoder import gated_mlp
@@ -16,6 +26,7 @@ from ..layers.metadata import Config
 from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder, gated_delta_net
 from ..layers.weights import Weights
 from ..runtime.graph import Value
+from .qwen2vl import section_keys
 
 SECTIONS = [11, 11, 10, 0]  # transformers' default
 
@@ -41,7 +52,9 @@ def delta_net(g: Layers, h: Hyperparameters, d: DeltaNet, w: Weights, x: Value) 
 
 def delta_keys(s: Settings) -> Keys:
     """Metadata from config.json, also of Qwen3-Next."""
-    blocks, every = s.integer("num_hidden_layers"), s.integer("full_attention_interval")
+    blocks, every = min(s.integer("num_hidden_layers"), MAX_LAYERS), s.integer("full_attention_interval")
+    if not every:
+        raise s.fail("full_attention_interval is 0")
     kinds = s.items("layer_types") or ["linear_attention" if (i + 1) % every else "full" for i in range(blocks)]
     heads, dim = s.integer("linear_num_value_heads"), s.integer("linear_key_head_dim")
     if dim != s.integer("linear_value_head_dim"):
@@ -63,32 +76,38 @@ def delta_keys(s: Settings) -> Keys:
 
 def keys(s: Settings) -> Keys:
     """Metadata from config.json."""
-    sections = s.rope.get("mrope_section", SECTIONS)
     s.find("mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "mamba_ssm_dtype", "attn_output_gate")
-    return delta_keys(s) | {"rope.dimension_sections": (sections + [0] * 4)[:4]}
+    return section_keys(s, SECTIONS) | delta_keys(s)
 
 
-def tiled(s: Settings, size: int) -> NDArray[np.int64]:
-    """The order that puts value heads of `size` rows from groups, of one key head each, into turns of all key heads."""
+def tiled(s: Settings, size: int, rows: int) -> NDArray[np.int64]:
+    """The order that puts value heads of `size` rows from groups, of one key head each, into turns of all key heads.
+
+    Raises BadFileError where they are not `rows` in all.
+    """
     keys, values = s.integer("linear_num_key_heads"), s.integer("linear_num_value_heads")
-    return np.arange(values * size).reshape(keys, values // max(keys, 1), size).swapaxes(0, 1).reshape(-1)
+    if not keys or values % keys or values * size != rows:
+        raise s.fail(f"a tensor of {rows} rows does not have {values} value heads of {size} rows for {keys} key heads")
+    return np.arange(values * size).reshape(keys, values // keys, size).swapaxes(0, 1).reshape(-1)
 
 
 def turns_heads(s: Settings, x: Stream) -> Stream:
     """Reorder value heads, of which each has as many rows."""
-    return take(x, tiled(s, x.shape[0] // max(s.integer("linear_num_value_heads"), 1)))
+    return take(x, tiled(s, x.shape[0] // max(s.integer("linear_num_value_heads"), 1), x.shape[0]))
 
 
 def turns_values(s: Settings, x: Stream) -> Stream:
     """Reorder the value heads after all queries and keys."""
     keys = 2 * s.integer("linear_num_key_heads") * s.integer("linear_key_head_dim")
+    if keys > x.shape[0]:
+        raise s.fail(f"a tensor of {x.shape[0]} rows does not hold {keys} of queries and keys")
     front, values = split(x, [keys, x.shape[0] - keys])
-    return joined([front, take(values, tiled(s, s.integer("linear_value_head_dim")))])
+    return joined([front, take(values, tiled(s, s.integer("linear_value_head_dim"), values.shape[0]))])
 
 
 def turns_columns(s: Settings, x: Stream) -> Stream:
     """Reorder the columns of the output projection."""
-    return take_columns(x, tiled(s, s.integer("linear_value_head_dim")))
+    return take_columns(x, tiled(s, s.integer("linear_value_head_dim"), x.k))
 
 
 STEPS = {

@@ -56,6 +56,8 @@ def qkv_and_gate(s: Settings, x: Stream) -> dict[str, Stream]:
     """The fused projection as one of queries, keys and values of all heads, and one of gates."""
     heads, dim = s.integer("linear_num_key_heads"), s.integer("linear_key_head_dim")
     values = s.integer("linear_num_value_heads") // max(heads, 1) * dim
+    if not heads or 2 * heads * (dim + values) != x.shape[0]:
+        raise s.fail(f"a tensor of {x.shape[0]} rows does not have {heads} key heads of {dim} rows with their values")
     ends = (0, dim, 2 * dim, 2 * dim + values, 2 * (dim + values))
     starts = [2 * (dim + values) * i for i in range(heads)]
     parts = [joined([part(x, at + a, at + b) for at in starts]) for a, b in pairwise(ends)]
