@@ -126,6 +126,15 @@ VISION = {"hidden_size": 32, "depth": 1, "num_heads": 2, "out_hidden_size": 32, 
 VISION |= {"embed_dim": 32, "patch_size": 4, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
 QWEN_VL = {"rope_type": "default", "rope_theta": 1000.0, "mrope_section": [2, 1, 1]}
 
+OPENELM: dict[str, Any] = {"model_dim": 32, "head_dim": 8, "num_transformer_layers": 3, "max_context_length": 128}
+OPENELM |= {"num_query_heads": [4, 4, 6], "num_kv_heads": [2, 1, 3], "ffn_multipliers": [1.0, 1.75, 2.5]}
+OPENELM |= {"ffn_dim_divisor": 8, "ffn_with_glu": True, "normalize_qk_projections": True, "rope_freq_constant": 1000}
+OPENELM |= {"share_input_output_layers": True, "activation_fn_name": "swish", "normalization_layer_name": "rms_norm"}
+DECI: list[dict[str, Any]] = [
+    {"attention": {"n_heads_in_group": group, "replace_with_linear": linear}, "ffn": {"ffn_mult": mult}}
+    for group, linear, mult in ((2, False, 2.0), (None, True, 12.5), (None, False, 1.0), (None, False, None), (4, False, 6.0))
+]
+
 # name of the case -> (class of transformers, settings beside DECODER's)
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "llama": ("LlamaForCausalLM", {"model_type": "llama", "rope_scaling": LLAMA3}),
@@ -606,6 +615,75 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "routed_scaling_factor": 1.8,
         },
     ),
+    "openelm": ("OpenELMForCausalLM", {"model_type": "openelm", **OPENELM}),
+    "mistral4": (
+        "Mistral4ForCausalLM",
+        {
+            "model_type": "mistral4",
+            **LATENT,
+            **GROUPS,
+            "q_lora_rank": 20,
+            "n_group": 1,
+            "topk_group": 1,
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 1.5,
+            "rope_parameters": {**MINISTRAL, "partial_rotary_factor": 0.25},
+        },
+    ),
+    "maincoder": ("MaincoderForCausalLM", {"model_type": "maincoder", "head_dim": 16, "tie_word_embeddings": True}),
+    "plm": (
+        "PLMForCausalLM",
+        {"model_type": "plm", **LATENT, "q_lora_rank": None, "hidden_act": "relu2", "tie_word_embeddings": True},
+    ),
+    "deci": ("DeciLMForCausalLM", {"model_type": "nemotron-nas", "num_hidden_layers": 5, "block_configs": DECI, "rope_scaling": LLAMA3, "intermediate_size": None, "num_key_value_heads": None}),
+    "deci-heads": ("DeciLMForCausalLM", {"model_type": "deci", "num_key_value_heads_per_layer": [1, 2]}),
+    "plamo": ("PlamoForCausalLM", {"model_type": "plamo", "n_shared_head": 2, "num_attention_heads": 4}),
+    "plamo3": (
+        "Plamo3ForCausalLM",
+        {
+            "model_type": "plamo3",
+            "head_dim": 8,
+            "num_hidden_layers": 5,
+            "sliding_window": 8,
+            "sliding_window_pattern": 4,
+            "rope_local_theta": 100.0,
+            "initial_context_length": 16,
+            "rope_scaling_factor": 1,
+        },
+    ),
+    "plamo2": (
+        "Plamo2ForCausalLM",
+        {
+            "model_type": "plamo2",
+            "num_hidden_layers": 4,
+            "hidden_size_per_head": 8,
+            "mamba_step": 2,
+            "mamba_enabled": True,
+            "mamba_d_state": 16,
+            "mamba_d_conv": 4,
+            "mamba_num_heads": 6,
+        },
+    ),
+    "jais": (
+        "JAISLMHeadModel",
+        {
+            "model_type": "jais",
+            "n_embd": 48,
+            "n_head": 6,
+            "n_layer": 2,
+            "n_inner": 56,
+            "n_positions": 64,
+            "layer_norm_epsilon": 1e-5,
+            "activation_function": "swiglu",
+            "position_embedding_type": "alibi",
+            "mup_scale_qk_dot_by_d": True,
+            "mup_embeddings_scale": 4.0,
+            "mup_output_alpha": 2.0,
+            "mup_width_scale": 0.25,
+            "alibi_scaling": None,
+            "tie_word_embeddings": False,
+        },
+    ),
     "grok": ("GrokForCausalLM", {"model_type": "grok", **GROK}),
     "arctic": ("ArcticForCausalLM", {"model_type": "arctic", "num_local_experts": 6, "num_experts_per_tok": 2}),
     "deepseek": ("DeepseekForCausalLM", {"model_type": "deepseek", **EXPERTS_OF_LLAMA}),
@@ -824,9 +902,9 @@ LESS_ONE = ("gemma", "gemma2-long-window", "gemma2-short-window", "gemma3", "gem
 
 
 def settings(case: str) -> dict[str, Any]:
-    """config.json of a case. What GPT-2 and DBRX call otherwise is left out of theirs."""
+    """config.json of a case. What GPT-2, DBRX and OpenELM call otherwise is left out of theirs."""
     name, more = CASES[case]
-    own = "n_embd" in more or "d_model" in more
+    own = bool({"n_embd", "d_model", "model_dim"} & more.keys())
     shared = {key: value for key, value in DECODER.items() if not own or "token" in key or "vocab" in key}
     return deepcopy({"architectures": [name], **shared, **more})
 

@@ -122,6 +122,64 @@ def _arwkv7() -> dict[str, str]:
     return LLAMA | MLP | mix | {at + f"ln_x.{part}": "w" for part in ("weight", "bias")}
 
 
+def _openelm() -> dict[str, str]:
+    block = "transformer.layers.{i}."
+    out = {block + f"{name}.weight": "w" for name in ("attn_norm", "ffn_norm")}
+    out |= {block + f"attn.{name}_norm.weight": "dim" for name in "qk"}
+    out |= {block + "attn.qkv_proj.weight": "qkv w", block + "attn.out_proj.weight": "w q"}
+    out |= {block + "ffn.proj_1.weight": "2f w", block + "ffn.proj_2.weight": "w f"}
+    return out | {"transformer.token_embeddings.weight": "V w", "transformer.norm.weight": "w"}
+
+
+def _maincoder() -> dict[str, str]:
+    return LLAMA | ATTENTION | MLP | {BLOCK + f"self_attn.{name}_norm.weight": "dim" for name in "qk"}
+
+
+def _plm() -> dict[str, str]:
+    at = BLOCK + "self_attn."
+    attention = {at + "q_proj.weight": "mla_q w", at + "kv_a_proj_with_mqa.weight": "latent_key w"}
+    attention |= {at + "kv_a_layernorm.weight": "latent", at + "kv_b_proj.weight": "mla_kv latent"}
+    attention[at + "o_proj.weight"] = "w mla_v"
+    return LLAMA | attention | {name: shape for name, shape in MLP.items() if "gate" not in name}
+
+
+def _deci() -> dict[str, str]:
+    return LLAMA | ATTENTION | MLP | {BLOCK + "self_attn.linear_attn.weight": "w w"}
+
+
+def _jais() -> dict[str, str]:
+    block = "transformer.h.{i}."
+    linears = {"attn.c_attn": ("w 3w", "3w"), "attn.c_proj": ("w w", "w"), "ln_1": ("w", "w"), "ln_2": ("w", "w")}
+    linears |= {"mlp.c_fc": ("w f", "f"), "mlp.c_fc2": ("w f", "f"), "mlp.c_proj": ("f w", "w")}
+    names = {block + name: shapes for name, shapes in linears.items()} | {"transformer.ln_f": ("w", "w")}
+    out = {f"{name}.{part}": shape for name, parts in names.items() for part, shape in zip(("weight", "bias"), parts)}
+    out |= {"transformer.wte.weight": "V w", "lm_head.weight": "V w"}
+    return out
+
+
+def _plamo() -> dict[str, str]:
+    return {name: x for name, x in LLAMA.items() if "post_attention" not in name} | ATTENTION | MLP
+
+
+def _plamo3() -> dict[str, str]:
+    block = "model.layers.layers.{i}."
+    norms = {block + f"{when}_{what}_norm.weight": "w" for when in ("pre", "post") for what in ("mixer", "mlp")}
+    mixer = {block + "mixer.qkv_proj.weight": "qkv w", block + "mixer.o_proj.weight": "w q"}
+    mixer |= {block + f"mixer.{name}_norm.weight": "dim" for name in "qk"}
+    mlp = {block + "mlp.gate_up_proj.weight": "2f w", block + "mlp.down_proj.weight": "w f"}
+    return {name: x for name, x in LLAMA.items() if "layers" not in name} | norms | mixer | mlp
+
+
+def _plamo2() -> dict[str, str]:
+    at = "model.layers.layers.{i}.mixer."
+    attention = {at + "q_weight": "heads_q dim", at + "k_weight": "heads_k dim"}
+    mamba = {at + "in_proj.weight": "2i w", at + "conv1d.weight": "i 1 4", at + "out_proj.weight": "w i"}
+    mamba |= {at + "bcdt_proj.weight": "bcdt i", at + "dt_proj.weight": "ssm_heads rank"}
+    mamba |= {at + name: "ssm_heads" for name in ("dt_bias", "A_log", "D")}
+    mamba |= {at + "dt_norm_weight": "rank", at + "B_norm_weight": "state", at + "C_norm_weight": "state"}
+    return {name: x for name, x in _plamo3().items() if "_norm.weight" not in name or "mixer." not in name} | attention | mamba
+
+
 def _deepseek() -> dict[str, str]:
     return LLAMA | ATTENTION | MLP | EXPERTS
 
@@ -130,12 +188,20 @@ LAYOUTS = {
     "ArcticForCausalLM": _arctic,
     "BailingMoeForCausalLM": _bailing,
     "CodeShellForCausalLM": _codeshell,
+    "DeciLMForCausalLM": _deci,
     "DeepseekForCausalLM": _deepseek,
     "ExaoneForCausalLM": _exaone,
     "GPTRefactForCausalLM": _refact,
     "GrokForCausalLM": _grok,
+    "JAISLMHeadModel": _jais,
+    "MaincoderForCausalLM": _maincoder,
     "MiniCPMForCausalLM": lambda: LLAMA | ATTENTION | MLP,
+    "OpenELMForCausalLM": _openelm,
     "OrionForCausalLM": _orion,
+    "PLMForCausalLM": _plm,
+    "Plamo2ForCausalLM": _plamo2,
+    "Plamo3ForCausalLM": _plamo3,
+    "PlamoForCausalLM": _plamo,
     "PanguEmbeddedForCausalLM": _pangu,
     "QWenLMHeadModel": _qwen,
     "RWKV6Qwen2ForCausalLM": _rwkv6qwen2,
@@ -146,10 +212,29 @@ LAYOUTS = {
 
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shapes of the tensors of a folder, by name."""
-    width, heads = config.get("hidden_size") or config["n_embd"], config.get("num_attention_heads") or config["n_head"]
-    ffn, blocks = config.get("intermediate_size") or 4 * width, config.get("num_hidden_layers") or config["n_layer"]
+    blocks = next(n for key in ("num_hidden_layers", "n_layer", "num_transformer_layers") if (n := config.get(key)))
+    out = {}
+    for i in range(blocks):
+        sizes, without = _sizes({**config, **_block(config, i)}), re.compile(_absent(config, i) or "$.")
+        for name, shape in LAYOUTS[config["architectures"][0]]().items():
+            if without.search(name) or (i and "{i}" not in name):
+                continue
+            size = tuple(sizes[part] if part in sizes else int(part) for part in shape.split())
+            out |= {name.format(i=i, e=e): size for e in range(sizes["e"] if "{e}" in name else 1)}
+    if config.get("tie_word_embeddings"):
+        out.pop("lm_head.weight", None)
+    return out
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
+    """What the names in layouts mean, by the settings of a block."""
+    width = next(n for key in ("hidden_size", "n_embd", "model_dim") if (n := config.get(key)))
+    heads = config.get("num_attention_heads") or config["n_head"]
+    ffn = config.get("intermediate_size") or config.get("n_inner") or 4 * width
     dim = config.get("head_dim") or config.get("head_size") or width // heads
     groups = config.get("num_query_groups") or (1 if config.get("multi_query") else config.get("num_key_value_heads"))
+    if "n_shared_head" in config:
+        groups = heads // config["n_shared_head"]
     kv, experts = (groups or heads) * dim, config.get("num_experts", 0)
     experts = experts or config.get("num_local_experts") or config.get("n_routed_experts") or 0
     expert_ffn = config.get("moe_intermediate_size") or ffn
@@ -157,17 +242,55 @@ def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     sizes = {"V": config["vocab_size"], "w": width, "3w": 3 * width, "f": ffn, "half": ffn // 2, "q": heads * dim}
     refact = -(-(8 * width // 3) // 256) * 256
     sizes |= {"k": kv, "v": kv, "qkv": heads * dim + 2 * kv, "e": experts, "m": expert_ffn, "s": shared}
-    sizes |= {"heads": width // dim, "dim": dim, "2k": 2 * kv, "r": refact, "2r": 2 * refact}
-    layout, out, dense = LAYOUTS[config["architectures"][0]](), {}, config.get("first_k_dense_replace", 0)
-    for name, shape in layout.items():
-        size = tuple(sizes[part] if part in sizes else int(part) for part in shape.split())
-        for i in range(blocks if "{i}" in name else 1):
-            if dense and ".mlp." in name and (i < dense) == bool(re.search(r"experts|\.gate\.", name)):
-                continue
-            out |= {name.format(i=i, e=e): size for e in range(experts if "{e}" in name else 1)}
-    if config.get("tie_word_embeddings"):
-        out.pop("lm_head.weight", None)
-    return out
+    sizes |= {"heads": width // dim, "dim": dim, "2k": 2 * kv, "r": refact, "2r": 2 * refact, "2f": 2 * ffn}
+    return sizes | {"heads_q": heads, "heads_k": groups or heads} | _latent_sizes(config, heads) | _mamba_sizes(config, width)
+
+
+def _latent_sizes(config: Mapping[str, Any], heads: int) -> dict[str, int]:
+    if "kv_lora_rank" not in config:
+        return {}
+    plain, rotary = config["qk_nope_head_dim"], config["qk_rope_head_dim"]
+    latent, value = config["kv_lora_rank"], config["v_head_dim"]
+    sizes = {"mla_q": heads * (plain + rotary), "latent_key": latent + rotary, "latent": latent}
+    return sizes | {"mla_kv": heads * (plain + value), "mla_v": heads * value}
+
+
+def _mamba_sizes(config: Mapping[str, Any], width: int) -> dict[str, int]:
+    if "mamba_num_heads" not in config:
+        return {}
+    heads, state, rank = config["mamba_num_heads"], config["mamba_d_state"], max(64, width // 16)
+    inner = heads * config["hidden_size_per_head"]
+    return {"i": inner, "2i": 2 * inner, "state": state, "rank": rank, "bcdt": 2 * state + rank, "ssm_heads": heads}
+
+
+def _block(config: Mapping[str, Any], i: int) -> dict[str, Any]:
+    """The settings of a block that other blocks have otherwise."""
+    if "num_query_heads" in config:
+        ffn = int(config["ffn_multipliers"][i] * config["model_dim"])  # no rounding in tiny models
+        return dict(num_attention_heads=config["num_query_heads"][i], num_key_value_heads=config["num_kv_heads"][i], intermediate_size=ffn)
+    if "num_key_value_heads_per_layer" in config:
+        return {"num_key_value_heads": config["num_key_value_heads_per_layer"][i]}
+    if "block_configs" in config:
+        own = config["block_configs"][i]
+        group, factor = own["attention"]["n_heads_in_group"] or 1, own["ffn"]["ffn_mult"] or 0
+        ffn = -(-int(2 * factor * config["hidden_size"] / 3) // 256) * 256
+        return {"num_key_value_heads": config["num_attention_heads"] // group, "intermediate_size": ffn}
+    return {}
+
+
+def _absent(config: Mapping[str, Any], i: int) -> str:
+    """An expression for the tensors that a block does not have, "" for none."""
+    dense = config.get("first_k_dense_replace", 0)
+    if dense:
+        return r"\.mlp\.(experts|shared_experts|gate\.)" if i < dense else r"\.mlp\.(gate|up|down)_proj"
+    if "mamba_step" in config:
+        return r"mixer\.(qkv|o|[qk]_w)" if i % 2 == 0 else r"mixer\.(in_|out_|conv|bcdt|dt_|A_|B_|C_|D)"
+    if "block_configs" not in config:
+        return "linear_attn"
+    own = config["block_configs"][i]
+    linear, mlp = own["attention"]["replace_with_linear"], own["ffn"]["ffn_mult"]
+    attention = "linear_attn" if own["attention"]["n_heads_in_group"] else "[qkvo]_proj|" if linear else "self_attn|input_"
+    return attention.removesuffix("|") + ("" if mlp else r"|\.mlp\.|post_attention")
 
 
 def converted(checkout: Path, folder: Path, out: Path) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -28,13 +29,19 @@ import llama_cpp_reference
 import rwkv_reference
 from families import CASES, GOLDEN, IDS, draw, settings, write_weights
 
+NOT_AUTO = ("mistral4",)  # kinds of models whose decoder transformers has, but not by its configuration
+
 
 def open_model(case: str, folder: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """The model of a case, made in an empty folder, and the shapes of its tensors."""
     (folder / "config.json").write_text(json.dumps(settings(case)))
     config = AutoConfig.from_pretrained(folder)
     auto = AutoModelForImageTextToText if "vision_config" in settings(case) else AutoModelForCausalLM
-    auto.from_config(config).save_pretrained(folder)
+    if config.model_type in NOT_AUTO:
+        auto = getattr(transformers, settings(case)["architectures"][0])
+        auto(config).save_pretrained(folder)
+    else:
+        auto.from_config(config).save_pretrained(folder)
     with safe_open(folder / "model.safetensors", "np") as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     shapes = {key: shape for key, shape in shapes.items() if "visual." not in key}

@@ -1,7 +1,7 @@
 """The vocabulary of a Hugging Face folder as GGUF's keys `tokenizer.*`, whatever files it comes in.
 
 `tokenizer.model`, or `spiece.model` in older folders, is SentencePiece's own file. Else tokenizer.json: byte-level BPE,
-WordPiece, or SentencePiece's BPE and Unigram in JSON. RWKV and tiktoken have files of their own. Unused ids up to
+WordPiece, or SentencePiece's BPE and Unigram in JSON. RWKV, PLaMo and tiktoken have files of their own. Unused ids up to
 config.json's vocab_size become `[PADn]`.
 """
 
@@ -18,6 +18,7 @@ from ..hf.config import LARGEST, Keys, Settings
 from ..hf.folder import Folder
 from ..text import escaped, shown
 from ..tokenizer.vocab import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
+from .plamo_vocabulary import LINES, plamo_keys
 from .pretokenizer_names import pretokenizer_name
 from .rwkv_vocabulary import WORLD, rwkv_keys
 from .sentencepiece import UNIGRAM, read_sentencepiece
@@ -45,6 +46,8 @@ def read_vocabulary(s: Settings, ranked_merges: str = "", *, needs_json: bool = 
     folder = s.folder
     if folder.has(WORLD):
         return rwkv_keys(s)
+    if folder.has(LINES):
+        return plamo_keys(s)
     if needs_json and not folder.has("tokenizer.json"):
         raise NotFoundError(f"{escaped(str(folder.path))}: has no tokenizer.json", NO_JSON)
     pieces = next((name for name in PIECES if folder.has(name)), None)

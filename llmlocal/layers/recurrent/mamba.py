@@ -34,10 +34,13 @@ class Mamba2:
         return self.inner + 2 * self.groups * self.size
 
     @classmethod
-    def read(cls, c: Config) -> Mamba2:
-        """Read and check metadata. Raises BadFileError for missing, wrong or unsupported values."""
+    def read(cls, c: Config, groups: int = 0) -> Mamba2:
+        """Read and check metadata; `groups`, where it is not 0, is their number in place of the file's.
+
+        Raises BadFileError for missing, wrong or unsupported values.
+        """
         inner, heads = c.integer("ssm.inner_size", 1, 1 << 24), c.integer("ssm.time_step_rank", 1, 1 << 12)
-        groups, size = c.integer("ssm.group_count", 1, heads), c.integer("ssm.state_size", 1, 1 << 12)
+        groups, size = groups or c.integer("ssm.group_count", 1, heads), c.integer("ssm.state_size", 1, 1 << 12)
         if heads % groups or inner % heads:
             raise c.fail(f"{heads} heads of a Mamba layer do not divide into {groups} groups, or its width {inner}")
         if inner // heads % 8 or size % 8:
@@ -55,16 +58,19 @@ def mamba2(g: Layers, h: Hyperparameters, m: Mamba2, w: Weights, x: Value, *, no
     mixed = silu_short_conv(g, whole, conv, bias, first=m.inner)
     gate = g.columns(whole, first=0, width=m.inner)
     step = g.columns(whole, first=m.inner + m.channels, width=m.heads)
-    out = g.swiglu(gate, scan(g, m, w, mixed, step))
+    out = g.swiglu(gate, scan(g, m, w, mixed, step, (m.heads, 1)))
     if normed:
         out = g.grouped_norm(out, w.vector("ssm_norm.weight", m.groups, m.inner // m.groups), h.eps)
     return g.linear(out, *w.linear("ssm_out", h.width, m.inner))
 
 
-def scan(g: Layers, m: Mamba2, w: Weights, x: Value, step: Value) -> Value:
-    """The scan of heads, B and C in x (tokens, channels) with the steps (tokens, heads), which are overwritten."""
+def scan(g: Layers, m: Mamba2, w: Weights, x: Value, step: Value, by_head: tuple[int, ...]) -> Value:
+    """The scan of heads, B and C in x (tokens, channels) with the steps (tokens, heads), which are overwritten.
+
+    `by_head` is the shape of the file's tensors with a number for each head.
+    """
     decay, out = g.graph.value(m.heads), g.graph.value(m.inner)
-    rate, skip = (w.vector(name, m.heads, 1).address for name in ("ssm_a", "ssm_d"))
+    rate, skip = (w.vector(name, *by_head).address for name in ("ssm_a", "ssm_d"))
     bias, tokens = w.vector("ssm_dt.bias", m.heads).address, g.graph.batch.tokens
     g.graph.add(scan_gates, tokens=tokens, step=step, decay=decay, rate=rate, bias=bias, heads=m.heads)
     g.graph.add(
