@@ -284,7 +284,7 @@ def _absent(config: Mapping[str, Any], i: int) -> str:
     if dense:
         return r"\.mlp\.(experts|shared_experts|gate\.)" if i < dense else r"\.mlp\.(gate|up|down)_proj"
     if "mamba_step" in config:
-        return r"mixer\.(qkv|o|[qk]_w)" if i % 2 == 0 else r"mixer\.(in_|out_|conv|bcdt|dt_|A_|B_|C_|D)"
+        return r"mixer\.(qkv_|o_|[qk]_w)" if i % 2 == 0 else r"mixer\.(in_|out_|conv|bcdt|dt_|A_|B_|C_|D)"
     if "block_configs" not in config:
         return "linear_attn"
     own = config["block_configs"][i]
@@ -324,7 +324,7 @@ def logits(path: Path, ids: list[int]) -> NDArray[np.float32]:
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
     params = llama_cpp.llama_context_default_params()
-    params.n_ctx, params.n_batch, params.n_ubatch, params.n_threads = 64, 64, 64, 2
+    params.n_ctx, params.n_batch, params.n_ubatch, params.n_threads = 64, 64, 64, 1
     params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
     params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED  # which rounds queries and keys to half floats
     context = llama_cpp.llama_init_from_model(model, params)
