@@ -664,6 +664,28 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "mamba_num_heads": 6,
         },
     ),
+    "mimo2": (
+        "MiMoV2FlashForCausalLM",
+        {
+            "model_type": "mimo_v2_flash",
+            "head_dim": 16,
+            "v_head_dim": 8,
+            "num_hidden_layers": 4,
+            "sliding_window": 8,
+            "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+            "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"],
+            "attention_value_scale": 0.7,
+            "n_routed_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "num_key_value_heads": 1,
+            "rope_theta": None,
+            "rope_parameters": {
+                kind: {"rope_type": "default", "rope_theta": base, "partial_rotary_factor": 0.5}
+                for kind, base in (("full_attention", 1000.0), ("sliding_attention", 100.0))
+            },
+        },
+    ),
     "jais": (
         "JAISLMHeadModel",
         {
