@@ -180,6 +180,16 @@ def _plamo2() -> dict[str, str]:
     return {name: x for name, x in _plamo3().items() if "_norm.weight" not in name or "mixer." not in name} | attention | mamba
 
 
+def _step35() -> dict[str, str]:
+    attention = {BLOCK + f"self_attn.{name}_norm.weight": "dim" for name in "qk"}
+    attention[BLOCK + "self_attn.g_proj.weight"] = "heads_q w"
+    moe = {BLOCK + f"moe.{name}_proj.weight": "e m w" for name in ("gate", "up")}
+    moe |= {BLOCK + "moe.down_proj.weight": "e w m", BLOCK + "moe.gate.weight": "e w", BLOCK + "moe.router_bias": "e"}
+    shared = {BLOCK + f"share_expert.{name}_proj.weight": "s w" for name in ("gate", "up")}
+    shared[BLOCK + "share_expert.down_proj.weight"] = "w s"
+    return LLAMA | ATTENTION | MLP | attention | moe | shared
+
+
 def _deepseek() -> dict[str, str]:
     return LLAMA | ATTENTION | MLP | EXPERTS
 
@@ -206,6 +216,7 @@ LAYOUTS = {
     "QWenLMHeadModel": _qwen,
     "RWKV6Qwen2ForCausalLM": _rwkv6qwen2,
     "RwkvHybridForCausalLM": _arwkv7,
+    "Step3p5ForCausalLM": _step35,
     "XverseForCausalLM": lambda: LLAMA | ATTENTION | MLP,
 }
 
@@ -235,10 +246,11 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
     groups = config.get("num_query_groups") or (1 if config.get("multi_query") else config.get("num_key_value_heads"))
     if "n_shared_head" in config:
         groups = heads // config["n_shared_head"]
-    kv, experts = (groups or heads) * dim, config.get("num_experts", 0)
+    kv, experts = (groups or heads) * dim, config.get("num_experts") or config.get("moe_num_experts")
     experts = experts or config.get("num_local_experts") or config.get("n_routed_experts") or 0
     expert_ffn = config.get("moe_intermediate_size") or ffn
     shared = expert_ffn * (config.get("num_shared_experts") or config.get("n_shared_experts") or 0)
+    shared = config.get("share_expert_dim") or shared
     sizes = {"V": config["vocab_size"], "w": width, "3w": 3 * width, "f": ffn, "half": ffn // 2, "q": heads * dim}
     refact = -(-(8 * width // 3) // 256) * 256
     sizes |= {"k": kv, "v": kv, "qkv": heads * dim + 2 * kv, "e": experts, "m": expert_ffn, "s": shared}
@@ -270,6 +282,9 @@ def _block(config: Mapping[str, Any], i: int) -> dict[str, Any]:
         return dict(num_attention_heads=config["num_query_heads"][i], num_key_value_heads=config["num_kv_heads"][i], intermediate_size=ffn)
     if "num_key_value_heads_per_layer" in config:
         return {"num_key_value_heads": config["num_key_value_heads_per_layer"][i]}
+    if "attention_other_setting" in config:
+        other = dict(config["attention_other_setting"]) if config["layer_types"][i] == "sliding_attention" else config
+        return {"num_attention_heads": other["num_attention_heads"], "num_key_value_heads": other["num_attention_groups"]}
     if "block_configs" in config:
         own = config["block_configs"][i]
         group, factor = own["attention"]["n_heads_in_group"] or 1, own["ffn"]["ffn_mult"] or 0
@@ -283,6 +298,8 @@ def _absent(config: Mapping[str, Any], i: int) -> str:
     dense = config.get("first_k_dense_replace", 0)
     if dense:
         return r"\.mlp\.(experts|shared_experts|gate\.)" if i < dense else r"\.mlp\.(gate|up|down)_proj"
+    if "moe_layers_enum" in config:
+        return r"\.mlp\." if str(i) in config["moe_layers_enum"] else r"\.(moe|share_expert)\."
     if "mamba_step" in config:
         return r"mixer\.(qkv_|o_|[qk]_w)" if i % 2 == 0 else r"mixer\.(in_|out_|conv|bcdt|dt_|A_|B_|C_|D)"
     if "block_configs" not in config:

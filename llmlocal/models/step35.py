@@ -1,0 +1,160 @@
+"""Step 3.5 Flash (StepFun 2026): norms of queries and keys, a gate for each head of what attention gives; windowed blocks
+have more heads and a RoPE base of their own, the others rotate half of each head; after the first blocks a mixture of experts
+with a shared expert, chosen by sigmoid scores, whose SwiGLU is limited in the last blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..hf.config import Keys, Settings, as_number
+from ..hf.conversion import UNTIED, Conversion, adds, decoder_keys, llama3_factors, renames
+from ..hf.streams import Stream, constant
+from ..layers import Layers
+from ..layers.decoder import (
+    Activation,
+    attention_output,
+    decoder,
+    gated_mlp,
+    mixture_of_experts,
+    norm,
+    qkv_weights,
+    shared_expert,
+)
+from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters, windows
+from ..layers.metadata import Config
+from ..layers.rope import Rope
+from ..layers.rope_scaling import RopeParameters, unscaled_rope
+from ..layers.weights import Weights
+from ..ops.elementwise import scale_rows
+from ..runtime.graph import Value
+
+PERIOD = 0  # of files that do not say which blocks have a window, all have
+LEAST_LIMIT = 0.3  # below it a limit would cut SiLU's negative values, too, which are above -0.28
+
+
+def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
+    """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    all_windows = windows(c, h.blocks, period=PERIOD)
+    limits = [limits_of(c, f"swiglu_clamp_{kind}", h.blocks) for kind in ("exp", "shexp")]
+    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
+    e = Experts.read(c, h, gating=SIGMOID)
+    normalize = c.flag("expert_weights_norm", False)
+    for key in ("leading_dense_block_count", "moe_every_n_layers"):
+        c.integer(key, 0, h.blocks, 0)  # tensors say which blocks have experts
+    full = g.rope(half_rope(c, w, h), interleaved=False)
+    base = c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
+    local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
+
+    def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
+        window, routed, shared = all_windows[i], limited(g, limits[0][i]), limited(g, limits[1][i])
+        x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), local if window else full, window))
+        normed = norm(g, h, b, "ffn_norm", x)
+        if not b.has("ffn_gate_inp.weight"):
+            return g.add(x, gated_mlp(g, h, b, normed, shared))
+        out = mixture_of_experts(g, h, e, b, normed, routed, normalize_weights=normalize)
+        return g.add(x, g.add(out, shared_expert(g, h, e, b, normed, shared)))
+
+    return decoder(g, h, w, vocab, block)
+
+
+def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
+    """Grouped-query attention with norms of queries and keys; each head times the sigmoid of a number of x."""
+    q, k, v, gate = g.linears(x, *qkv_weights(h, w), w.linear("attn_gate", h.heads, h.width))
+    q = g.norm(q, w.vector("attn_q_norm.weight", h.head_dim), h.eps)
+    k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
+    g.apply_rope(rope, q, k, head_dim=h.head_dim)
+    out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
+    heads = g.graph.batch.tokens_times(h.heads)
+    g.graph.add(scale_rows, tokens=heads, x=out, factors=g.sigmoid(gate), width=h.head_dim)
+    return attention_output(g, h, w, g.overwritten(out))
+
+
+def half_rope(c: Config, w: Weights, h: Hyperparameters) -> RopeParameters:
+    """Rotary embedding of the first half of each head, with the first divisors of the file. Raises BadFileError."""
+    if c.text("rope.scaling.type", "none") != "none":
+        raise c.fail("rope scaling is supported as divisors of frequencies (rope_freqs.weight) alone")
+    plain = unscaled_rope(h.rotary_dim // 4 * 2, c.number("rope.freq_base", 1e-3, 1e12, 10000.0))
+    divisors = w.maybe_vector("rope_freqs.weight", h.rotary_dim // 2)
+    if divisors is None:
+        return plain
+    used = divisors.dequantize()[: len(plain.frequencies)]
+    if not (used > 0).all():
+        raise c.fail(f"tensor '{divisors.name}' holds a divisor that is not positive")
+    return replace(plain, frequencies=plain.frequencies / used)
+
+
+def limits_of(c: Config, key: str, blocks: int) -> Sequence[float]:
+    """The limit of SwiGLU in each block, 0 for none. Raises BadFileError for one that is too small."""
+    limits = c.numbers(key, blocks) or [0.0] * blocks
+    odd = next((limit for limit in limits if limit and limit < LEAST_LIMIT), None)
+    if odd is not None:
+        raise c.fail(f"{c.arch}.{key} has {odd:g}, must be 0 or at least {LEAST_LIMIT}")
+    return limits
+
+
+def limited(g: Layers, limit: float) -> Activation:
+    """SwiGLU of SiLU limited to at most `limit`, and up to -limit..limit; SwiGLU itself for a limit of 0."""
+
+    def activation(gate: Value, up: Value) -> Value:
+        silu = g.sigmoid_gate(g.columns(gate, first=0, width=gate.width), gate)
+        return g.multiply(g.limited(silu, limit), g.limited(up, limit))
+
+    return activation if limit else g.swiglu
+
+
+def keys(s: Settings) -> Keys:
+    """Metadata from config.json, whose lists may have elements for MTP's blocks. Raises BadFileError for wrong ones."""
+    count, bases = s.integer("num_hidden_layers"), s.find("rope_theta")
+    if isinstance(bases, list) and len(bases) > 1:
+        s.values |= {"rope_theta": bases[0], "rope_local_base_freq": bases[1]}
+    slides = [kind == "sliding_attention" for kind in s.items("layer_types")[:count]]
+    parts = [as_number(s, "partial_rotary_factors", part) for part in s.items("partial_rotary_factors")[:count]]
+    if len(slides) != count or parts != [1.0 if here else 0.5 for here in slides]:
+        raise s.fail("partial_rotary_factors must be 1 in layers with sliding attention, and 0.5 in all others", "")
+    own = s.find("attention_other_setting")
+    other = own if isinstance(own, dict) else {}
+    heads, kv_heads = s.integer("num_attention_heads"), s.integer("num_attention_groups", "num_key_value_heads")
+    sliding = {"heads": other.get("num_attention_heads", heads), "groups": other.get("num_attention_groups", kv_heads)}
+    sparse = sorted(int(i) for i in s.text("moe_layers_enum").split(",") if i.strip().isdecimal())
+    s.find("yarn_only_types", "use_head_wise_attn_gate", "use_moe", "use_moe_router_bias", "need_fp32_gate", "moe_router_activation")
+    limits = {key: [as_number(s, name, n or 0.0) for n in s.items(name)[:count]] for key, name in LIMITS.items()}
+    return (
+        decoder_keys(s)
+        | {key: values for key, values in limits.items() if values}
+        | {
+            "attention.head_count": [sliding["heads"] if here else heads for here in slides],
+            "attention.head_count_kv": [sliding["groups"] if here else kv_heads for here in slides],
+            "attention.sliding_window": s.integer("sliding_window"),
+            "attention.sliding_window_pattern": slides,
+            "expert_count": s.integer("moe_num_experts"),
+            "expert_used_count": s.integer("moe_top_k"),
+            "expert_feed_forward_length": s.integer("moe_intermediate_size"),
+            "expert_shared_feed_forward_length": s.integer("share_expert_dim"),
+            "expert_weights_scale": s.number("moe_router_scaling_factor", default=1.0),
+            "expert_weights_norm": s.flag("norm_expert_weight", default=True),
+            "leading_dense_block_count": sparse[0] if sparse else 0,
+            "moe_every_n_layers": s.integer("moe_every_n_layer", default=1),
+        }
+    )
+
+
+def half_factors(s: Settings) -> dict[str, Stream]:
+    """Llama 3's divisors for half of each head, then ones: the tensor is as long as for whole heads."""
+    size = s.head_dim
+    s.values["head_dim"] = size // 2
+    made = llama3_factors(s)
+    s.values["head_dim"] = size
+    first = {name: x.read(0, x.rows).reshape(-1).tolist() for name, x in made.items()}
+    return {name: constant([*values, *[1.0] * (size // 2 - len(values))]) for name, values in first.items()}
+
+
+LIMITS = {"swiglu_clamp_exp": "swiglu_limits", "swiglu_clamp_shexp": "swiglu_limits_shared"}
+CONVERSION = Conversion(
+    classes=("Step3p5ForCausalLM", "Step3p7ForConditionalGeneration"),
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "head_dim": 128},
+    keys=keys,
+    steps={r"norm\.weight$": adds(1), r"\.moe\.router_bias$": renames(".moe.router_bias.bias")},
+    extra=half_factors,
+)
