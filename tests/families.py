@@ -132,7 +132,13 @@ OPENELM |= {"ffn_dim_divisor": 8, "ffn_with_glu": True, "normalize_qk_projection
 OPENELM |= {"share_input_output_layers": True, "activation_fn_name": "swish", "normalization_layer_name": "rms_norm"}
 DECI: list[dict[str, Any]] = [
     {"attention": {"n_heads_in_group": group, "replace_with_linear": linear}, "ffn": {"ffn_mult": mult}}
-    for group, linear, mult in ((2, False, 2.0), (None, True, 12.5), (None, False, 1.0), (None, False, None), (4, False, 6.0))
+    for group, linear, mult in (
+        (2, False, 2.0),
+        (None, True, 12.5),
+        (None, False, 1.0),
+        (None, False, None),
+        (4, False, 6.0),
+    )
 ]
 
 # name of the case -> (class of transformers, settings beside DECODER's)
@@ -635,7 +641,19 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         "PLMForCausalLM",
         {"model_type": "plm", **LATENT, "q_lora_rank": None, "hidden_act": "relu2", "tie_word_embeddings": True},
     ),
-    "deci": ("DeciLMForCausalLM", {"model_type": "nemotron-nas", "num_hidden_layers": 5, "block_configs": DECI, "rope_scaling": LLAMA3, "intermediate_size": None, "num_key_value_heads": None}),
+    "iquestcoder": ("IQuestCoderForCausalLM", {"model_type": "iquestcoder", "head_dim": 16}),
+    "kormo": ("KORMoForCausalLM", {"model_type": "kormo", "head_dim": 8}),
+    "deci": (
+        "DeciLMForCausalLM",
+        {
+            "model_type": "nemotron-nas",
+            "num_hidden_layers": 5,
+            "block_configs": DECI,
+            "rope_scaling": LLAMA3,
+            "intermediate_size": None,
+            "num_key_value_heads": None,
+        },
+    ),
     "deci-heads": ("DeciLMForCausalLM", {"model_type": "deci", "num_key_value_heads_per_layer": [1, 2]}),
     "plamo": ("PlamoForCausalLM", {"model_type": "plamo", "n_shared_head": 2, "num_attention_heads": 4}),
     "plamo3": (

@@ -122,6 +122,11 @@ def _arwkv7() -> dict[str, str]:
     return LLAMA | MLP | mix | {at + f"ln_x.{part}": "w" for part in ("weight", "bias")}
 
 
+def _kormo() -> dict[str, str]:
+    norms = {BLOCK + f"pre_{name}_layernorm.weight": "w" for name in ("attention", "mlp")}
+    return {name: x for name, x in LLAMA.items() if "layernorm" not in name} | norms | ATTENTION | MLP
+
+
 def _openelm() -> dict[str, str]:
     block = "transformer.layers.{i}."
     out = {block + f"{name}.weight": "w" for name in ("attn_norm", "ffn_norm")}
@@ -152,13 +157,19 @@ def _jais() -> dict[str, str]:
     linears = {"attn.c_attn": ("w 3w", "3w"), "attn.c_proj": ("w w", "w"), "ln_1": ("w", "w"), "ln_2": ("w", "w")}
     linears |= {"mlp.c_fc": ("w f", "f"), "mlp.c_fc2": ("w f", "f"), "mlp.c_proj": ("f w", "w")}
     names = {block + name: shapes for name, shapes in linears.items()} | {"transformer.ln_f": ("w", "w")}
-    out = {f"{name}.{part}": shape for name, parts in names.items() for part, shape in zip(("weight", "bias"), parts)}
+    out = {
+        f"{name}.{part}": shape
+        for name, parts in names.items()
+        for part, shape in zip(("weight", "bias"), parts, strict=True)
+    }
     out |= {"transformer.wte.weight": "V w", "lm_head.weight": "V w"}
     return out
 
 
 def _plamo() -> dict[str, str]:
-    return {name: x for name, x in LLAMA.items() if "post_attention" not in name} | ATTENTION | MLP
+    block = "model.layers.layers.{i}."
+    outside = {name: x for name, x in LLAMA.items() if "layers" not in name}
+    return outside | {block + "norm.weight": "w"} | under(block.removesuffix("{i}."), ATTENTION | MLP)
 
 
 def _plamo3() -> dict[str, str]:
@@ -177,7 +188,11 @@ def _plamo2() -> dict[str, str]:
     mamba |= {at + "bcdt_proj.weight": "bcdt i", at + "dt_proj.weight": "ssm_heads rank"}
     mamba |= {at + name: "ssm_heads" for name in ("dt_bias", "A_log", "D")}
     mamba |= {at + "dt_norm_weight": "rank", at + "B_norm_weight": "state", at + "C_norm_weight": "state"}
-    return {name: x for name, x in _plamo3().items() if "_norm.weight" not in name or "mixer." not in name} | attention | mamba
+    return (
+        {name: x for name, x in _plamo3().items() if "_norm.weight" not in name or "mixer." not in name}
+        | attention
+        | mamba
+    )
 
 
 def _step35() -> dict[str, str]:
@@ -204,6 +219,7 @@ LAYOUTS = {
     "GPTRefactForCausalLM": _refact,
     "GrokForCausalLM": _grok,
     "JAISLMHeadModel": _jais,
+    "KORMoForCausalLM": _kormo,
     "MaincoderForCausalLM": _maincoder,
     "MiniCPMForCausalLM": lambda: LLAMA | ATTENTION | MLP,
     "OpenELMForCausalLM": _openelm,
@@ -255,7 +271,12 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
     refact = -(-(8 * width // 3) // 256) * 256
     sizes |= {"k": kv, "v": kv, "qkv": heads * dim + 2 * kv, "e": experts, "m": expert_ffn, "s": shared}
     sizes |= {"heads": width // dim, "dim": dim, "2k": 2 * kv, "r": refact, "2r": 2 * refact, "2f": 2 * ffn}
-    return sizes | {"heads_q": heads, "heads_k": groups or heads} | _latent_sizes(config, heads) | _mamba_sizes(config, width)
+    return (
+        sizes
+        | {"heads_q": heads, "heads_k": groups or heads}
+        | _latent_sizes(config, heads)
+        | _mamba_sizes(config, width)
+    )
 
 
 def _latent_sizes(config: Mapping[str, Any], heads: int) -> dict[str, int]:
@@ -279,12 +300,19 @@ def _block(config: Mapping[str, Any], i: int) -> dict[str, Any]:
     """The settings of a block that other blocks have otherwise."""
     if "num_query_heads" in config:
         ffn = int(config["ffn_multipliers"][i] * config["model_dim"])  # no rounding in tiny models
-        return dict(num_attention_heads=config["num_query_heads"][i], num_key_value_heads=config["num_kv_heads"][i], intermediate_size=ffn)
+        return {
+            "num_attention_heads": config["num_query_heads"][i],
+            "num_key_value_heads": config["num_kv_heads"][i],
+            "intermediate_size": ffn,
+        }
     if "num_key_value_heads_per_layer" in config:
         return {"num_key_value_heads": config["num_key_value_heads_per_layer"][i]}
     if "attention_other_setting" in config:
         other = dict(config["attention_other_setting"]) if config["layer_types"][i] == "sliding_attention" else config
-        return {"num_attention_heads": other["num_attention_heads"], "num_key_value_heads": other["num_attention_groups"]}
+        return {
+            "num_attention_heads": other["num_attention_heads"],
+            "num_key_value_heads": other["num_attention_groups"],
+        }
     if "block_configs" in config:
         own = config["block_configs"][i]
         group, factor = own["attention"]["n_heads_in_group"] or 1, own["ffn"]["ffn_mult"] or 0
@@ -306,7 +334,9 @@ def _absent(config: Mapping[str, Any], i: int) -> str:
         return "linear_attn"
     own = config["block_configs"][i]
     linear, mlp = own["attention"]["replace_with_linear"], own["ffn"]["ffn_mult"]
-    attention = "linear_attn" if own["attention"]["n_heads_in_group"] else "[qkvo]_proj|" if linear else "self_attn|input_"
+    attention = (
+        "linear_attn" if own["attention"]["n_heads_in_group"] else "[qkvo]_proj|" if linear else "self_attn|input_"
+    )
     return attention.removesuffix("|") + ("" if mlp else r"|\.mlp\.|post_attention")
 
 

@@ -1,7 +1,7 @@
 """Run the tiny models of tests/families.py in transformers and keep their logits: tests/golden/families/*.npz.
 
-Of classes that transformers does not have, RWKV's are run by rwkv_reference.py, PLaMo 2's by plamo2_reference.py, the
-others by llama.cpp.
+Of classes that transformers does not have, RWKV's are run by rwkv_reference.py, those of PLaMo and PLaMo 2 by
+plamo_reference.py, the others by llama.cpp.
 
     python tools/make_family_goldens.py [--llama-cpp CHECKOUT] [case ...]
 
@@ -27,7 +27,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import llama_cpp_reference
-import plamo2_reference
+import plamo_reference
 import rwkv_reference
 from families import CASES, GOLDEN, IDS, draw, settings, write_weights
 
@@ -75,10 +75,10 @@ def in_llama_cpp(case: str, checkout: Path) -> tuple[Any, dict[str, tuple[int, .
 def make_golden(case: str, checkout: Path | None) -> None:
     """Write the golden file of one case."""
     config = settings(case)
-    if config["model_type"] == "plamo2":
+    if config["model_type"] in ("plamo", "plamo2"):
         shapes = llama_cpp_reference.shapes(config)
         tensors = {name: draw(case, name, shape) for name, shape in shapes.items()}
-        logits = plamo2_reference.logits(config, tensors, IDS).astype(np.float32)
+        logits = plamo_reference.logits(config, tensors, IDS).astype(np.float32)
     elif config["architectures"][0] in llama_cpp_reference.LAYOUTS:
         if checkout is None:
             raise SystemExit(f"{case} is run by llama.cpp: give --llama-cpp CHECKOUT")

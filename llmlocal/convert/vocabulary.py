@@ -1,8 +1,8 @@
 """The vocabulary of a Hugging Face folder as GGUF's keys `tokenizer.*`, whatever files it comes in.
 
 `tokenizer.model`, or `spiece.model` in older folders, is SentencePiece's own file. Else tokenizer.json: byte-level BPE,
-WordPiece, or SentencePiece's BPE and Unigram in JSON. RWKV, PLaMo and tiktoken have files of their own. Unused ids up to
-config.json's vocab_size become `[PADn]`.
+WordPiece, or SentencePiece's BPE and Unigram in JSON. RWKV, PLaMo and tiktoken have files of their own. Unused ids up
+to config.json's vocab_size become `[PADn]`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""DeciLM 7B (Deci 2023) and Nemotron 51B to 253B (NVIDIA 2024, arXiv 2411.19146): Llama whose blocks have numbers of key
-heads and widths of their own; in some of them attention is one matrix or absent, or the MLP is."""
+"""DeciLM 7B (Deci 2023), Nemotron 51B to 253B (NVIDIA 2024, arXiv 2411.19146): Llama whose blocks have numbers of key
+heads and widths of their own; in some of them attention is a single matrix or absent, in some the MLP is absent."""
 
 from __future__ import annotations
 

@@ -124,4 +124,6 @@ DEFAULTS: dict[str, Any] = {"linear_num_heads": 32, "linear_head_dim": 128, "lin
 DEFAULTS |= {"kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128}
 DEFAULTS |= {"num_shared_experts": 1, "num_expert_group": 1, "topk_group": 1, "routed_scaling_factor": 2.446}
 DEFAULTS |= {"first_k_dense_replace": 1, "rms_norm_eps": 1e-5, "model_max_length": 1 << 20}
-CONVERSION = Conversion(classes=("KimiLinearForCausalLM",), defaults=UNTIED | DEFAULTS, keys=keys, steps=STEPS)
+CONVERSION = Conversion(
+    classes=("KimiLinearForCausalLM", "KimiLinearModel"), defaults=UNTIED | DEFAULTS, keys=keys, steps=STEPS
+)

@@ -66,6 +66,7 @@ CONVERSION = Conversion(
     classes=(
         *("LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"),
         *("MistralForCausalLM", "MistralModel", "MixtralForCausalLM", "InternLM3ForCausalLM"),
+        "IQuestCoderForCausalLM",
     ),
     defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,

@@ -1,12 +1,23 @@
-"""MiMo-V2-Flash (Xiaomi 2026, arXiv 2601.02780): values smaller than keys, and a factor on what attention gives; most blocks
-have a sliding window, sinks and more key heads; after the first blocks a mixture of experts, chosen by sigmoid scores."""
+"""MiMo-V2-Flash (Xiaomi 2026, arXiv 2601.02780): values smaller than keys, and a factor on what attention gives; most
+blocks have a sliding window, sinks and more key heads; after the first block a mixture of experts, chosen by sigmoid
+scores."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import UNTIED, WITHOUT_MTP, Conversion, cuts, decoder_keys, drops, renames, rotary_keys, sliding_layers
+from ..hf.conversion import (
+    UNTIED,
+    WITHOUT_MTP,
+    Conversion,
+    cuts,
+    decoder_keys,
+    drops,
+    renames,
+    rotary_keys,
+    sliding_layers,
+)
 from ..hf.streams import Stream
 from ..layers import Layers, Linear
 from ..layers.decoder import decoder, gated_mlp, mixture_of_experts, norm, slice_linear
@@ -46,9 +57,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return decoder(g, h, w, vocab, block)
 
 
-def attention(
-    g: Layers, h: Hyperparameters, value: int, w: Weights, x: Value, rope: Rope, window: int | None
-) -> Value:
+def attention(g: Layers, h: Hyperparameters, value: int, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
     """Grouped-query attention with values of the size `value`, and sinks if the file has them."""
     q, k, v = g.linears(x, *projections(h, value, w))
     g.apply_rope(rope, q, k, head_dim=h.head_dim)

@@ -1,5 +1,5 @@
-"""OpenELM 270M to 3B (Mehta et al. 2024, arXiv 2404.14619): norms of queries and keys; the numbers of heads and the width
-of the MLP grow from block to block."""
+"""OpenELM 270M to 3B (Mehta et al. 2024, arXiv 2404.14619): norms of queries and keys; numbers of heads and the
+width of the MLP grow from block to block."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def keys(s: Settings) -> Keys:
     for name, value in (("activation_fn_name", "swish"), ("normalization_layer_name", "rms_norm")):
         if s.text(name) != value:
             raise s.fail(f"{name} must be {value}", "")
-    s.find("num_gqa_groups", "qkv_multipliers", "rope_max_length")  # what the numbers of heads and positions are made of
+    s.find(
+        "num_gqa_groups", "qkv_multipliers", "rope_max_length"
+    )  # what the numbers of heads and positions are made of
     lists = ("num_query_heads", "num_kv_heads", "ffn_multipliers")
     if len({s.integer("num_transformer_layers"), *(len(s.items(name)) for name in lists)}) != 1:
         raise s.fail(f"{', '.join(lists)} must have num_transformer_layers elements each")

@@ -1,5 +1,5 @@
-"""PLaMo 13B (Preferred Networks 2023): attention and MLP run in parallel on the same norm. Query head h reads the key head
-h modulo their number, so the converter reorders the heads of queries."""
+"""PLaMo 13B (Preferred Networks 2023): attention and MLP run in parallel on the same norm. Query head h reads key
+head h modulo their number, so the converter reorders the heads of queries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from ..hf.config import Keys, Settings
 from ..hf.conversion import UNTIED, Conversion, decoder_keys
-from ..hf.streams import Stream, take, take_columns
+from ..hf.streams import take, take_columns
 from ..layers import Layers
 from ..layers.decoder import decoder, gated_mlp, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters

@@ -1,5 +1,5 @@
-"""PLaMo 2 (Preferred Networks 2025, arXiv 2509.04897): Mamba-2 and attention in turn, with norms of steps, B and C, of queries
-and keys, and before and after mixers and MLPs; gate and up projections in one matrix."""
+"""PLaMo 2 (Preferred Networks 2025, arXiv 2509.04897): Mamba-2 and attention in turn, with norms of steps, B and C, of
+queries and keys, and before and after mixers and MLPs; gate and up projections in one matrix."""
 
 from __future__ import annotations
 
@@ -68,7 +68,13 @@ def step_rank(h: Hyperparameters) -> int:
 
 def keys(s: Settings) -> Keys:
     """Metadata from config.json. Raises BadFileError for layers that this architecture does not have."""
-    s.find("full_attention_idx", "attention_window_size", "interleaved_attention", "sparse_step", "sparse_intermediate_size")
+    s.find(
+        "full_attention_idx",
+        "attention_window_size",
+        "interleaved_attention",
+        "sparse_step",
+        "sparse_intermediate_size",
+    )
     s.values.setdefault("head_dim", s.integer("hidden_size_per_head"))
     step, layers = s.integer("mamba_step"), min(s.integer("num_hidden_layers"), MAX_LAYERS)
     if not step or not s.flag("mamba_enabled"):

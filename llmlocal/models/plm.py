@@ -1,4 +1,4 @@
-"""PLM 1.8B (PLM Team 2025, arXiv 2503.12167): multi-head latent attention, and an MLP without a gate, of squared ReLU."""
+"""PLM 1.8B (PLM Team 2025, arXiv 2503.12167): multi-head latent attention, and an MLP of squared ReLU."""
 
 from __future__ import annotations
 

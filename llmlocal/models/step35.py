@@ -1,6 +1,6 @@
-"""Step 3.5 Flash (StepFun 2026): norms of queries and keys, a gate for each head of what attention gives; windowed blocks
-have more heads and a RoPE base of their own, the others rotate half of each head; after the first blocks a mixture of experts
-with a shared expert, chosen by sigmoid scores, whose SwiGLU is limited in the last blocks."""
+"""Step 3.5 Flash (StepFun 2026): norms of queries and keys, a gate for each head of what attention gives; blocks with a
+sliding window have more heads and a RoPE base of their own, the others rotate half of each head; after the first blocks
+a mixture of experts with a shared expert, chosen by sigmoid scores, with limits of SwiGLU in the last blocks."""
 
 from __future__ import annotations
 
@@ -118,7 +118,14 @@ def keys(s: Settings) -> Keys:
     heads, kv_heads = s.integer("num_attention_heads"), s.integer("num_attention_groups", "num_key_value_heads")
     sliding = {"heads": other.get("num_attention_heads", heads), "groups": other.get("num_attention_groups", kv_heads)}
     sparse = sorted(int(i) for i in s.text("moe_layers_enum").split(",") if i.strip().isdecimal())
-    s.find("yarn_only_types", "use_head_wise_attn_gate", "use_moe", "use_moe_router_bias", "need_fp32_gate", "moe_router_activation")
+    s.find(
+        "yarn_only_types",
+        "use_head_wise_attn_gate",
+        "use_moe",
+        "use_moe_router_bias",
+        "need_fp32_gate",
+        "moe_router_activation",
+    )
     limits = {key: [as_number(s, name, n or 0.0) for n in s.items(name)[:count]] for key, name in LIMITS.items()}
     return (
         decoder_keys(s)
