@@ -359,6 +359,35 @@ def test_the_template_of_its_own_file_wins(tmp_path: Path) -> None:
         assert {k: v for k, v in keys.items() if "chat_template" in k} == {"tokenizer.chat_template": "NEW"}
 
 
+def test_the_vocabulary_file_of_plamo(tmp_path: Path) -> None:
+    """Control tokens of the form <|plamo:...|> have the type NORMAL in the file; ids behind its lines are unused."""
+    types = [("<|plamo:unk|>", "UNKNOWN"), ("<|plamo:bos|>", "CONTROL"), ("<|plamo:eos|>", "NORMAL")]
+    types += [
+        ("<|plamo:pad|>", "CONTROL"),
+        ("<|plamo:op|>", "NORMAL"),
+        ("ab", "NORMAL"),
+        ("a", "NORMAL"),
+        ("b", "NORMAL"),
+    ]
+    types += [(f"<0x{byte:02X}>", "BYTE") for byte in range(256)]
+    lines = [json.dumps([text, -float(i), kind, None]) for i, (text, kind) in enumerate(types)]
+    file = tmp_path / "tokenizer.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    write_json(tmp_path / "config.json", {"vocab_size": 266})
+    names = {f"{kind}_token": f"<|plamo:{kind}|>" for kind in ("bos", "eos", "pad", "unk")}
+    write_json(tmp_path / "tokenizer_config.json", names)
+    keys = vocabulary(tmp_path)
+    assert keys[f"{PREFIX}token_type"] == [2, 3, 3, 3, 3, 1, 1, 1] + [6] * 256 + [5, 5]
+    assert keys[f"{PREFIX}tokens"][-2:] == ["[PAD1]", "[PAD2]"] and keys[f"{PREFIX}scores"][-3:] == [-263, -1000, -1000]
+    ids = ("bos", "eos", "padding", "unknown", "eot")
+    assert [keys[f"{PREFIX}{kind}_token_id"] for kind in ids] == [1, 2, 3, 0, 4]
+    assert load(keys).encode("abaé", add_special=False) == [5, 6, 8 + 0xC3, 8 + 0xA9]
+    for line in ('["a"]', "{}", '["a", "b"]', '["a", NaN]', "[1, 2]", "["):
+        file.write_text(f"{lines[0]}\n{line}\n")
+        with pytest.raises(BadFileError, match="line 2: .* is not a token"):
+            read_vocabulary(Settings(Folder(tmp_path), {}))
+
+
 def test_the_vocabulary_file_of_rwkv(tmp_path: Path) -> None:
     words = [*(bytes([byte]) for byte in range(256)), b"\n\n", "日本".encode(), b"it's", b"\\x", b"'\"", b"\xe6\x97"]
     spelled = [

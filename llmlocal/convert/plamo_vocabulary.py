@@ -27,18 +27,17 @@ def plamo_keys(s: Settings) -> Keys:
     table = Table(escaped(str(path)), size_of(s, len(lines)))
     for id, line in enumerate(lines):
         text, score, kind = _token(line, f"{table.where}, line {id + 1}")
-        special = text.startswith("<|plamo:") and text.endswith("|>")
-        table.put(id, text, TYPES.get(kind, CONTROL if special else NORMAL), score)
+        control = text.startswith("<|plamo:") and text.endswith("|>")
+        table.put(id, text, TYPES.get(kind, CONTROL if control else NORMAL), score)
     missing = range(len(lines), table.size)
     keys = table.keys(scores=True)
     kind, scores = keys["tokenizer.ggml.scores"]
     keys["tokenizer.ggml.scores"] = (kind, [*scores[: len(lines)], *(ADDED_SCORE for _ in missing)])
     names = [f"[PAD{number}]" for number in range(1, len(missing) + 1)]
     keys["tokenizer.ggml.tokens"] = (ValueType.STRING, [*keys["tokenizer.ggml.tokens"][1][: len(lines)], *names])
-    special = special_keys(s, table.ids, table.size)
-    special |= {f"tokenizer.ggml.{name}_token_id": id for name, id in _named(s, table).items()}
-    first = {"tokenizer.ggml.model": "plamo2", "tokenizer.ggml.pre": "default"}
-    return first | keys | special | {"tokenizer.ggml.eot_token_id": END_OF_TURN}
+    first: Keys = {"tokenizer.ggml.model": "plamo2", "tokenizer.ggml.pre": "default"}
+    named = {f"tokenizer.ggml.{name}_token_id": id for name, id in _named(s, table).items()}
+    return first | keys | special_keys(s, table.ids, table.size) | named | {"tokenizer.ggml.eot_token_id": END_OF_TURN}
 
 
 def _named(s: Settings, table: Table) -> dict[str, int]:

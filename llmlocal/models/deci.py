@@ -47,8 +47,9 @@ def keys(s: Settings) -> Keys:
     if len(configs) != s.integer("num_hidden_layers"):
         raise s.fail(f"block_configs has {len(configs)} elements, not num_hidden_layers")
     s.values["intermediate_size"] = [_width(s, _part(s, config, "ffn")) for config in configs]
-    heads, kv_heads = zip(*(_heads(s, _part(s, config, "attention")) for config in configs), strict=True)
-    return llama_keys(s) | {"attention.head_count": list(heads), "attention.head_count_kv": list(kv_heads)}
+    heads = [_heads(s, _part(s, config, "attention")) for config in configs]
+    counts = {"attention.head_count": [n for n, _ in heads], "attention.head_count_kv": [n for _, n in heads]}
+    return llama_keys(s) | counts
 
 
 def _part(s: Settings, config: object, name: str) -> Mapping[str, Any]:

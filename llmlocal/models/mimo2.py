@@ -70,7 +70,7 @@ def projections(h: Hyperparameters, value: int, w: Weights) -> tuple[Linear, Lin
     """As `qkv_weights`, for values of another size than keys."""
     q, k, v = h.q_dim, h.kv_dim, h.kv_heads * value
     if not w.has("attn_qkv.weight"):
-        return tuple(w.linear(f"attn_{name}", rows, h.width) for name, rows in zip("qkv", (q, k, v), strict=True))
+        return w.linear("attn_q", q, h.width), w.linear("attn_k", k, h.width), w.linear("attn_v", v, h.width)
     fused = w.linear("attn_qkv", q + k + v, h.width)
     return slice_linear(fused, 0, q), slice_linear(fused, q, q + k), slice_linear(fused, q + k, q + k + v)
 
