@@ -384,7 +384,7 @@ def test_the_vocabulary_file_of_plamo(tmp_path: Path) -> None:
     assert load(keys).encode("abaé", add_special=False) == [5, 6, 8 + 0xC3, 8 + 0xA9]
     for line in ('["a"]', "{}", '["a", "b"]', '["a", NaN]', "[1, 2]", "["):
         file.write_text(f"{lines[0]}\n{line}\n")
-        with pytest.raises(BadFileError, match="line 2: .* is not a token"):
+        with pytest.raises(BadFileError, match=r"line 2: .* is not a token"):
             read_vocabulary(Settings(Folder(tmp_path), {}))
 
 
