@@ -36,7 +36,7 @@ def run() -> int:
 
 def _end(code: list[int]) -> None:
     if code:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it is closed
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code[0])
