@@ -18,6 +18,7 @@ from llmlocal.ops.kv import find
 from llmlocal.quant import cache_tag
 from llmlocal.quant.jit import cache, cpu, kept_file
 from llmlocal.quant.jit.kernel import Kernel
+from llmlocal.quant.jit.lock import alone
 
 SELECT = """
 import json, sys
@@ -90,11 +91,38 @@ def test_folder_is_private_and_holds_nothing_but_objects(warm: Path) -> None:
     assert sorted(path.parent.iterdir()) == [path.parent / cache_tag.NAME, path]
 
 
-def test_processes_that_race_on_a_cold_cache_all_succeed(tmp_path: Path) -> None:
+def test_of_processes_that_race_on_a_cold_cache_one_compiles(tmp_path: Path) -> None:
     racers = [start(tmp_path) for _ in range(4)]
-    assert [finish(p)["out"] for p in racers] == [COMPILED["out"]] * 4
+    assert sorted((finish(p) for p in racers), key=str) == sorted([COMPILED, LOADED, LOADED, LOADED], key=str)
     assert len(objects(tmp_path)) == 1
-    assert finish(start(tmp_path)) == LOADED
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from llmlocal.quant.jit.lock import alone
+with alone(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_a_lock_outlives_neither_its_holder_nor_the_patience_of_others(tmp_path: Path) -> None:
+    path, lock = tmp_path / "kernel.o", tmp_path / "kernel.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout and holder.stdout.readline() == "held\n"
+        with alone(path, patience=0.2):
+            assert lock.exists()
+        assert lock.exists()  # it is still the holder's
+        holder.kill()
+    with alone(path, patience=1000):
+        assert lock.exists()
+    assert not lock.exists()
+
+
+def test_without_a_folder_there_is_no_lock(tmp_path: Path) -> None:
+    with alone(tmp_path / "missing" / "kernel.o"):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_cache_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from naive import run
-from numba.core.extending import _Intrinsic
 from numpy.typing import NDArray
 
 from llmlocal.quant.jit import cpu
@@ -22,6 +21,7 @@ from llmlocal.quant.jit.kernel import Kernel
 from llmlocal.quant.simd import arithmetic as simd
 from llmlocal.quant.simd import float16 as halves
 from llmlocal.quant.simd import load_store as memory
+from llmlocal.quant.simd.callee import Intrinsic
 from llmlocal.quant.simd.float16 import float16_intrinsics, narrow_by_integers, widen_by_integers
 from llmlocal.quant.simd.instruction_set import InstructionSet
 
@@ -357,7 +357,7 @@ def test_intrinsics_equal_numpy(isa: str) -> None:
 
 
 def test_every_intrinsic_has_a_case() -> None:
-    names = {name for m in (simd, memory, halves) for name, x in vars(m).items() if isinstance(x, _Intrinsic)}
+    names = {name for m in (simd, memory, halves) for name, x in vars(m).items() if isinstance(x, Intrinsic)}
     elsewhere = {"call_kernel", "call_plain", "to_f16"}  # in test_engine's programs, and below
     assert names - {case.name.split()[0] for case in CASES} == elsewhere
 
@@ -371,15 +371,15 @@ MODULES = [*cpu.NEEDS, *{t for name in cpu.NEEDS if (t := import_module(f"llmloc
 
 def parameters(function: Any) -> list[str]:
     """Names of the parameters that a caller gives: of a Protocol's method, an intrinsic or a plain function."""
-    names = list(inspect.signature(function._defn if isinstance(function, _Intrinsic) else function).parameters)
-    return names[1:] if names[:1] in (["self"], ["typingctx"]) else names
+    names = list(inspect.signature(function).parameters)
+    return names[1:] if names[:1] == ["self"] else names
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_an_instruction_set_offers_what_is_listed(name: str) -> None:
     """Every name, with the same parameters, and no public intrinsic beside them."""
     module = import_module(f"llmlocal.quant.isa.{name}")
-    offered = {n for n, x in vars(module).items() if isinstance(x, _Intrinsic) and not n.startswith("_")}
+    offered = {n for n, x in vars(module).items() if isinstance(x, Intrinsic) and not n.startswith("_")}
     assert offered <= set(LISTED), "intrinsics that instruction_set.py does not list"
     assert {n for n in {*LISTED, *CONSTANTS} if not hasattr(module, n)} == set(), "listed, but not offered"
     wrong = {
@@ -391,8 +391,8 @@ def test_an_instruction_set_offers_what_is_listed(name: str) -> None:
 def test_shared_intrinsics_are_described_as_where_they_are_defined() -> None:
     for module in (simd, memory, halves):
         for name, x in vars(module).items():
-            if isinstance(x, _Intrinsic):
-                assert LISTED[name].__doc__ == x._defn.__doc__.splitlines()[0], name
+            if isinstance(x, Intrinsic):
+                assert LISTED[name].__doc__ == x.__doc__.splitlines()[0], name
 
 
 def test_kernels_use_only_what_is_listed() -> None:

@@ -1,10 +1,8 @@
-"""Numba and LLVM, driven with the one set of compile options: a kernel becomes object code or assembly text."""
+"""From a kernel to object code or assembly text: its parts go through Numba (see `simd.part`), then through LLVM."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, cast
 
@@ -26,11 +24,7 @@ def compile_assembly(kernel: Kernel, isa: str | Target | None = None) -> str:
 
 
 def _module(kernel: Kernel, where: Target, symbol: str) -> Any:
-    """The kernel's optimized LLVM module with a C entry, everything else internal to it.
-
-    Numba's text says which machine it is for, this one; nothing in it depends on that before it is optimized, so a
-    target of another kind is written in its place.
-    """
+    """The kernel's optimized LLVM module with a C entry, everything else internal to it."""
     import llvmlite.binding as llvm
 
     host = machine(where)
@@ -47,13 +41,20 @@ def _module(kernel: Kernel, where: Target, symbol: str) -> Any:
 
 
 def _optimize(module: Any, host: Any) -> None:
-    """LLVM's passes for the machine that the code is for, which Numba's own would not know. Loops are rotated first."""
+    """LLVM's passes. Functions are simplified one by one, put together with loops rotated, and optimized as a whole.
+
+    At level 1 no loop of a part is written out twice, which makes code longer once its calls are inline.
+    """
     import llvmlite.binding as llvm
 
-    for level in (0, 3):
+    for level in (1, 0, 3):
         options = llvm.create_pipeline_tuning_options(speed_level=level)
         options.loop_vectorization, options.slp_vectorization = level == 3, False
         builder = llvm.create_pass_builder(host, options)
+        if level == 1:
+            for function in module.functions:
+                builder.getFunctionPassManager().run(function, builder)
+            continue
         passes = builder.getModulePassManager()
         if level == 0:
             passes.add_loop_rotate_pass()
@@ -78,76 +79,30 @@ def _entry(kernel: Kernel, v: InstructionSet) -> Any:
 
 
 def _lower(function: Any) -> tuple[str, str]:
-    """LLVM text, not yet optimized, and name of `function(int64, int64, int64)`, with our one set of options."""
-    from numba.core import compiler, types
-    from numba.core.compiler_lock import global_compiler_lock
-    from numba.core.registry import cpu_target
+    """LLVM text, not yet optimized, and name of `function(int64, int64, int64)`.
 
-    from ..simd.pipeline import KernelPipeline
-
-    flags = compiler.Flags()
-    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True  # we call it from C, and warm starts have no Numba
-    flags.no_compile = True  # machine code is made below, for the target that we chose
-    flags.nrt = False  # a kernel allocates nothing
-    flags.boundscheck = False  # callers validate; addresses have no bounds
-    flags.error_model = "numpy"  # no exception for a division by zero
-    # Never plain fast-math: it deletes NaN tests. Contraction gives FMA; no other liberty changes a sum's order here.
-    flags.fastmath = {"contract", "nsz", "arcp"}
-    with global_compiler_lock, _linking_only():
-        result = compiler.compile_extra(
-            cpu_target.typing_context,
-            cpu_target.target_context,
-            function,
-            (types.int64,) * 3,
-            types.void,
-            flags,
-            {},
-            pipeline_class=KernelPipeline,
-        )
-        result.library.finalize()
-    return result.library.get_llvm_str(), result.fndesc.llvm_func_name
-
-
-@contextlib.contextmanager
-def _linking_only() -> Iterator[None]:
-    """Let Numba link the parts of a kernel without optimizing, compiling and timing each of them on its own.
-
-    We optimize once, when everything is inline, and collect no garbage meanwhile, which takes a tenth of the time. This
-    reaches into Numba, hence the narrow range of its version in pyproject.toml.
+    No garbage is collected meanwhile, which takes a tenth of the time.
     """
-    from numba.core import event
-    from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
+    from numba.core import types
+    from numba.core.compiler_lock import global_compiler_lock
 
-    def finalized(library: Any) -> None:
-        library._finalized = True
+    from ..simd.part import kernel_text
 
-    spared = [
-        (JITCodeLibrary, "_optimize_final_module", lambda library: None),
-        (JITCodeLibrary, "_finalize_final_module", finalized),
-        (JITCPUCodegen, "set_env", lambda codegen, name, env: None),
-        (event, "start_event", lambda kind, data=None: None),
-        (event, "end_event", lambda kind, data=None, exc_details=None: None),
-    ]
-    before, collects = [getattr(owner, name) for owner, name, _ in spared], gc.isenabled()
+    collects = gc.isenabled()
     gc.disable()
-    for owner, name, nothing in spared:
-        setattr(owner, name, nothing)
     try:
-        yield
+        with global_compiler_lock:
+            return kernel_text(function, (types.int64,) * 3)
     finally:
-        for (owner, name, _), method in zip(spared, before, strict=True):
-            setattr(owner, name, method)
         if collects:
             gc.enable()
 
 
 def _wrapper(symbol: str, name: str) -> str:
-    """A C function around Numba's convention, which returns a status and takes places for a result and an exception."""
+    """A C function around the kernel's, which returns Python's None."""
     return f"""
 define void @"{symbol}"(i64 %args, i64 %ith, i64 %nth) {{
-  %result = alloca ptr
-  %exception = alloca ptr
-  %status = call i32 @"{name}"(ptr %result, ptr %exception, i64 %args, i64 %ith, i64 %nth)
+  %none = call ptr @"{name}"(i64 %args, i64 %ith, i64 %nth)
   ret void
 }}
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from . import kept_file
 from .cache import path_of
@@ -40,10 +41,19 @@ def _address(kernel: Kernel, where: Target) -> int:
     symbol = f"llmlocal.{where.isa}.{kernel.name}"
     code = kept_file.read(path)
     if code is None:
-        from .compiler import compile_object
+        from .lock import alone
 
-        for tell in listeners:
-            tell(Progress(kernel.name))
-        code = compile_object(kernel, where, symbol)
-        kept_file.keep(path, code)
+        with alone(path):
+            code = kept_file.read(path) or _compiled(kernel, where, symbol, path)
     return load(code, where, symbol)
+
+
+def _compiled(kernel: Kernel, where: Target, symbol: str, path: Path) -> bytes:
+    """Its object code, which is kept at `path`."""
+    from .compiler import compile_object
+
+    for tell in listeners:
+        tell(Progress(kernel.name))
+    code = compile_object(kernel, where, symbol)
+    kept_file.keep(path, code)
+    return code

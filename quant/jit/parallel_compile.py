@@ -223,6 +223,7 @@ def _compile_all(kernels: list[Kernel], processes: int, pipe: int) -> None:
 
     A report is a line of JSON: the kernel's number, and what is known of its `_Job`. Where nobody reads them, all ends.
     """
+    from ..simd.contexts import TARGET
     from .weight import weights
 
     def report(number: int, key: str, value: float) -> None:
@@ -232,6 +233,7 @@ def _compile_all(kernels: list[Kernel], processes: int, pipe: int) -> None:
             os.killpg(0, signal.SIGTERM)
 
     weight = weights(kernels, target())
+    TARGET.refresh()  # here, and not in each child
     for number, value in enumerate(weight):
         report(number, "weight", value)
     waiting = sorted(range(len(kernels)), key=lambda number: weight[number])

@@ -7,6 +7,7 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any
 
+from ..simd.callee import Intrinsic
 from .cpu import Target
 from .kernel import Kernel
 
@@ -26,8 +27,10 @@ def _reached(item: Any, seen: set[int]) -> int:
     seen.add(id(item))
     if isinstance(item, tuple | list):
         return sum(_reached(part, seen) for part in item)
+    if isinstance(item, Intrinsic):
+        return INTRINSIC + _reached(item.parts, seen)
     if not isinstance(item, FunctionType):
-        return INTRINSIC * (type(item).__name__ == "_Intrinsic")
+        return 0
     names = set(item.__code__.co_names)
     parts = [cell.cell_contents for cell in item.__closure__ or ()]
     parts += [item.__globals__[name] for name in names if name in item.__globals__]

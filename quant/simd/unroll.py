@@ -6,18 +6,21 @@ As lambdas in Python they were a third of the functions of a kernel, each of whi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from inspect import Parameter, Signature
 from typing import Any
 
 import llvmlite.ir as ir
 from numba.core import types
-from numba.core.imputils import lower_builtin
 from numba.core.types.containers import BaseTuple, StarArgTuple, StarArgUniTuple
-from numba.core.types.misc import unliteral
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 
-from .vector import intrinsic, jitable, known
+from .callee import Callee, Intrinsic, Typing, register
+from .contexts import TYPING
+from .part import jitable
+from .vector import intrinsic
 
 I64 = ir.IntType(64)
+Numbered = tuple[Any, int | None]  # a function, and the number that it is given first
 Step = tuple[Any, Any, int | None]  # type of the function, signature of the call, number that it is given first
 
 
@@ -26,18 +29,18 @@ def map_parts(n: int, part_of: Callable[[int], Callable[..., Any]]) -> Any:
 
     An unrolled loop whose iterations differ by more than their number; else `unroll_map` compiles faster.
     """
-    return _mapped([(jitable(part_of(i)), None) for i in range(n)])
+    return _mapped(*((jitable(part_of(i)), None) for i in range(n)))
 
 
 def unroll_map(n: int, step: Callable[..., Any]) -> Any:
     """The jitable function `(*args) -> (step(0, *args), ..., step(n - 1, *args))`: Numba compiles `step` once."""
     part = jitable(step)
-    return _mapped([(part, i) for i in range(n)])
+    return _mapped(*((part, i) for i in range(n)))
 
 
 def fold_parts(parts: Sequence[Callable[..., Any]]) -> Any:
     """The jitable function `(state, *args)` that runs `state = part(state, *args)` for each part, in order."""
-    return _folded([(jitable(part), None) for part in parts])
+    return _folded(*((jitable(part), None) for part in parts))
 
 
 def unroll_fold(n: int, step: Callable[..., Any], first: int = 0) -> Any:
@@ -46,7 +49,7 @@ def unroll_fold(n: int, step: Callable[..., Any], first: int = 0) -> Any:
     Numba compiles `step` once.
     """
     part = jitable(step)
-    return _folded([(part, i) for i in range(first, first + n)])
+    return _folded(*((part, i) for i in range(first, first + n)))
 
 
 def element(b: Any, t: Any, values: Any, i: Any) -> Any:
@@ -63,44 +66,52 @@ def tuple_get(b: Any, t: Any, values: Any, i: Any) -> Any:
     return element(b, t, values, i)
 
 
-def _mapped(parts: list[tuple[Any, int | None]]) -> Any:
-    def typing(context: Any, args: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
-        steps = [_step(context, part, number, args) for part, number in parts]
+@cache
+def _mapped(*parts: Numbered) -> Intrinsic:
+    def typing(args: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
+        steps = [_step(part, args) for part in parts]
         result = BaseTuple.from_types([called.return_type for _, called, _ in steps])
 
-        def codegen(context: Any, b: Any, sig: Any, values: Sequence[Any]) -> Any:
+        def code(context: Any, b: Any, sig: Any, values: Sequence[Any]) -> Any:
             return context.make_tuple(b, result, [_call(context, b, step, args, values) for step in steps])
 
-        return result, codegen
+        return result, code
 
-    return _variadic(typing)
+    return _unrolled("unroll_map", parts, typing)
 
 
-def _folded(parts: list[tuple[Any, int | None]]) -> Any:
-    def typing(context: Any, args: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
+@cache
+def _folded(*parts: Numbered) -> Intrinsic:
+    def typing(args: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
         state, *rest = args
         steps: list[tuple[Step, tuple[Any, ...]]] = []
-        for part, number in parts:
+        for part in parts:
             given = (state, *rest)
-            steps.append((_step(context, part, number, given), given))
+            steps.append((_step(part, given), given))
             state = steps[-1][0][1].return_type
 
-        def codegen(context: Any, b: Any, sig: Any, values: Sequence[Any]) -> Any:
+        def code(context: Any, b: Any, sig: Any, values: Sequence[Any]) -> Any:
             value, *more = values
             for step, given in steps:
                 value = _call(context, b, step, given, (value, *more))
             return value
 
-        return state, codegen
+        return state, code
 
-    return _variadic(typing)
+    return _unrolled("unroll_fold", parts, typing)
 
 
-def _step(context: Any, part: Any, number: int | None, args: tuple[Any, ...]) -> Step:
+def _unrolled(name: str, parts: tuple[Numbered, ...], typing: Typing) -> Intrinsic:
+    made = Intrinsic(name, None, Signature([Parameter("args", Parameter.VAR_POSITIONAL)]), [part for part, _ in parts])
+    register(made, Callee(name, typing))
+    return made
+
+
+def _step(part: Numbered, args: tuple[Any, ...]) -> Step:
     """How a part is called with arguments of these types."""
-    kind = context.resolve_value_type(part)
-    given = args if number is None else (types.int64, *args)
-    return kind, kind.get_call_type(context, given, {}), number
+    function, number = part
+    kind = TYPING.resolve_value_type(function)
+    return kind, kind.get_call_type(TYPING, args if number is None else (types.int64, *args), {}), number
 
 
 def _call(context: Any, b: Any, step: Step, kinds: Sequence[Any], values: Sequence[Any]) -> Any:
@@ -118,22 +129,3 @@ def _call(context: Any, b: Any, step: Step, kinds: Sequence[Any], values: Sequen
         first = len(called.args) - 1
         cast[first:] = [context.make_tuple(b, rest[0], cast[first:])]
     return context.get_function(kind, called)(b, cast)
-
-
-def _variadic(typing: Callable[[Any, tuple[Any, ...]], tuple[Any, Callable[..., Any]]]) -> Any:
-    """A function of any number of arguments: `typing(context, types)` gives the result's type and the code."""
-
-    def unrolled(*args: Any) -> Any:
-        raise NotImplementedError("only within a kernel")
-
-    class Template(AbstractTemplate):  # type: ignore[misc]
-        key = unrolled
-
-        def generic(self, args: Any, kws: Any) -> Any:
-            plain = tuple(unliteral(arg) for arg in args)
-            result, codegen = typing(self.context, plain)
-            lower_builtin(unrolled, *plain)(codegen)
-            return signature(result, *plain)
-
-    infer_global(unrolled, types.Function(Template))
-    return known(unrolled)

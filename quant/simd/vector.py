@@ -7,21 +7,21 @@ kernel become the single instructions that a C programmer gets from intrinsics.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature
-from types import FunctionType
 from typing import Any
 
 import llvmlite.ir as ir
-from numba import extending
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.imputils import lower_builtin
 from numba.core.types import float32, int16, int32, int64  # noqa: F401  (scalar types that kernels use too)
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import models, register_jitable, register_model
+from numba.extending import models, register_model
 
-from .pipeline import KernelPipeline
+from . import python_functions  # noqa: F401  (which kernels may call then)
+from .callee import Callee, Intrinsic, register
+from .part import jitable  # noqa: F401  (of which instruction sets offer it)
 
 ELEMENTS = {
     "i8": ir.IntType(8),
@@ -33,33 +33,6 @@ ELEMENTS = {
 }
 I32 = ELEMENTS["i32"]
 SCALARS = {"i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64, "f32": types.float32}
-
-
-_parts: dict[Any, Any] = {}
-
-
-def jitable(function: Callable[..., Any]) -> Any:
-    """A part of a kernel: compiled into whatever calls it, always inline, so that its vectors stay in registers.
-
-    Builders make the same part again and again; one with the same code and values is taken instead, and compiled once.
-    What Numba knows already, such as an intrinsic, is returned as it is.
-    """
-    if not isinstance(function, FunctionType) or function in _parts:
-        return function
-    around = [cell.cell_contents for cell in function.__closure__ or ()]
-    values = [(type(x), repr(x)) if isinstance(x, int | float | str) else id(x) for x in around]
-    key = (function.__code__, function.__defaults__, id(function.__globals__), *values)
-    if key not in _parts:
-        options = {"forceinline": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
-        made = register_jitable(pipeline_class=KernelPipeline, **options)(function)
-        _parts[key] = _parts[known(made)] = made
-    return _parts[key]
-
-
-def known(function: Callable[..., Any]) -> Any:
-    """`function`, of which `jitable` is told that Numba knows it."""
-    _parts[function] = function
-    return function
 
 
 class Vec(types.Type):
@@ -90,32 +63,36 @@ f16x8, f32x8 = Vec("f16", 8), Vec("f32", 8)
 Emit = Callable[..., Any]
 
 
-def intrinsic(result: Callable[..., Any]) -> Callable[[Emit], Any]:
+def intrinsic(result: Callable[..., Any]) -> Callable[[Emit], Intrinsic]:
     """An intrinsic of result type `result(*argument types)` whose code is `emit(builder, argument types, *values)`.
 
     A Vec passed as a type (`load(f32x8, p)`) reaches `emit` among the types; its value there is a dummy.
     """
 
-    def decorate(emit: Emit) -> Any:
-        def typing(typingctx: Any, *params: Any) -> Any:
-            out = result(*(p.instance_type if isinstance(p, types.TypeRef) else p for p in params))
-            if out is None:
-                return None
+    def decorate(emit: Emit) -> Intrinsic:
+        names = emit.__code__.co_varnames[2 : emit.__code__.co_argcount]
 
-            def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-                kinds = [a.instance_type if isinstance(a, types.TypeRef) else a for a in sig.args]
-                value = emit(builder, kinds, *args)
+        def typing(args: tuple[Any, ...]) -> Any:
+            if len(args) != len(names):
+                return None
+            kinds = [a.instance_type if isinstance(a, types.TypeRef) else a for a in args]
+            out = result(*kinds)
+
+            def code(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+                value = emit(builder, kinds, *values)
                 return context.get_dummy_value() if out is types.void else value
 
-            return signature(out, *params), codegen
+            return out and (out, code)
 
-        # Numba reads an intrinsic's arity from its signature.
-        names = ["typingctx", *emit.__code__.co_varnames[2 : emit.__code__.co_argcount]]
-        typing.__signature__ = Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names])  # type: ignore[attr-defined]
-        typing.__name__, typing.__doc__ = emit.__name__, emit.__doc__
-        return extending.intrinsic(typing)
+        made = Intrinsic(emit.__name__, emit.__doc__, parameters(names))
+        register(made, Callee(emit.__name__, typing))
+        return made
 
     return decorate
+
+
+def parameters(names: Sequence[str]) -> Signature:
+    return Signature([Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names])
 
 
 def returns(kind: Any) -> Callable[..., Any]:
