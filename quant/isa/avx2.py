@@ -17,22 +17,11 @@ from ..simd.arithmetic import *
 from ..simd.float16 import *
 from ..simd.load_store import *
 from ..simd.load_store import load_splat4
+from ..simd.part import jitable
 from ..simd.unroll import *
 from ..simd.unroll import element, tuple_get, unroll_fold, unroll_map
 from ..simd.vector import *
-from ..simd.vector import (
-    Vec,
-    call,
-    i16x16,
-    i32x8,
-    intrinsic,
-    jitable,
-    joined,
-    load_value,
-    pieces,
-    returns,
-    same_as_first,
-)
+from ..simd.vector import Vec, call, i16x16, i32x8, intrinsic, joined, load_value, pieces, returns, same_as_first
 from .lanes8 import *
 from .lanes8 import i8
 from .rows import keep_narrow, narrow_scale

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..simd.load_store import load
+from ..simd.part import jitable
 from ..simd.unroll import tuple_get, unroll_map
-from ..simd.vector import Vec, f32x8, i8x32, i32x8, jitable
+from ..simd.vector import Vec, f32x8, i8x32, i32x8
 
 LANES = 8
 f32, i32, i8, i16, f16 = f32x8, i32x8, i8x32, Vec("i16", 8), Vec("f16", 8)

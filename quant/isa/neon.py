@@ -18,6 +18,7 @@ from ..simd.arithmetic import widen_signed
 from ..simd.float16 import *
 from ..simd.load_store import *
 from ..simd.load_store import load
+from ..simd.part import jitable
 from ..simd.unroll import *
 from ..simd.vector import *
 from ..simd.vector import (
@@ -28,7 +29,6 @@ from ..simd.vector import (
     i8x16,
     i8x32,
     intrinsic,
-    jitable,
     joined,
     load_value,
     pieces,

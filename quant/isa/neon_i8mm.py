@@ -7,20 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..simd.part import jitable
 from ..simd.unroll import fold_parts, map_parts, tuple_get, unroll_map
-from ..simd.vector import (
-    Vec,
-    call,
-    i8x16,
-    i32x8,
-    intrinsic,
-    jitable,
-    joined,
-    pieces,
-    returns,
-    same_as_first,
-    shuffle_value,
-)
+from ..simd.vector import Vec, call, i8x16, i32x8, intrinsic, joined, pieces, returns, same_as_first, shuffle_value
 from .neon_dot import *
 from .neon_dot import I32X4, load
 

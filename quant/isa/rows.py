@@ -11,7 +11,8 @@ from typing import Any
 import llvmlite.ir as ir
 
 from ..simd.load_store import forget_memory, load_splat, load_two_splats, store
-from ..simd.vector import Vec, f32x8, intrinsic, jitable, returns, shuffle_value
+from ..simd.part import jitable
+from ..simd.vector import Vec, f32x8, intrinsic, returns, shuffle_value
 
 
 @jitable

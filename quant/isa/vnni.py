@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..simd.load_store import load_splat4
+from ..simd.part import jitable
 from ..simd.unroll import tuple_get, unroll_fold, unroll_map
-from ..simd.vector import (
-    Vec,
-    call,
-    intrinsic,
-    jitable,
-    joined,
-    pieces,
-    same_as_first,
-)
+from ..simd.vector import Vec, call, intrinsic, joined, pieces, same_as_first
 
 
 @intrinsic(same_as_first)

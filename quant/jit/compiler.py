@@ -66,8 +66,8 @@ def _optimize(module: Any, host: Any) -> None:
 def _entry(kernel: Kernel, v: InstructionSet) -> Any:
     """`(args, ith, nth)` that reads the fields from the argument block and runs the kernel's body."""
     from ..simd.load_store import load_i64
+    from ..simd.part import jitable
     from ..simd.unroll import unroll_map
-    from ..simd.vector import jitable
 
     body = jitable(kernel.build(v))
     fields = unroll_map(len(kernel.fields), lambda i, args: load_i64(args + 8 * (i + 1)))

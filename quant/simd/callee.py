@@ -5,13 +5,15 @@ Numba's way for extensions, templates and registries, searches them at every ope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Signature
 from itertools import count
 from typing import Any
 
 from numba.core import types
 from numba.core.datamodel import models
+from numba.core.types.containers import StarArgTuple
+from numba.core.types.misc import Omitted, unliteral
 from numba.core.typing.templates import fold_arguments, signature
 from numba.extending import register_model
 
@@ -22,7 +24,7 @@ _numbers = count()
 _callees: dict[Any, Callee] = {}
 
 
-class Callee(types.Callable, types.Opaque):  # type: ignore[misc]
+class Callee(types.Callable, types.Opaque):
     """The type of one function that kernels call; `parameters` where some have defaults, or it takes any number."""
 
     def __init__(self, name: str, typing: Typing, parameters: Signature | None = None) -> None:
@@ -30,9 +32,9 @@ class Callee(types.Callable, types.Opaque):  # type: ignore[misc]
         self._calls: dict[tuple[Any, ...], tuple[Any, Emit]] = {}
         super().__init__(name=f"{name}.{next(_numbers)}")
 
-    def get_call_type(self, context: Any, args: Sequence[Any], kws: dict[str, Any]) -> Any:
+    def get_call_type(self, context: Any, args: Sequence[Any], kws: Mapping[str, Any]) -> Any:
         """The signature of a call, None where it cannot be called so."""
-        given = tuple(types.unliteral(arg) for arg in args)
+        given = tuple(unliteral(arg) for arg in args)
         if self._parameters:
             given = _folded(self._parameters, given, kws)
         if given not in self._calls:
@@ -59,7 +61,7 @@ class Callee(types.Callable, types.Opaque):  # type: ignore[misc]
 register_model(Callee)(models.OpaqueModel)
 
 
-def _folded(parameters: Signature, args: tuple[Any, ...], kws: dict[str, Any]) -> tuple[Any, ...]:
+def _folded(parameters: Signature, args: tuple[Any, ...], kws: Mapping[str, Any]) -> tuple[Any, ...]:
     """Types of all parameters: defaults filled in, the rest as a tuple."""
     return tuple(
         fold_arguments(
@@ -67,8 +69,8 @@ def _folded(parameters: Signature, args: tuple[Any, ...], kws: dict[str, Any]) -
             args,
             kws,
             lambda index, parameter, value: value,
-            lambda index, parameter, default: types.Omitted(default),
-            lambda index, parameter, values: types.StarArgTuple(values),
+            lambda index, parameter, default: Omitted(default),
+            lambda index, parameter, values: StarArgTuple(values),
         )
     )
 
