@@ -45,6 +45,10 @@ class Q2_K(Format, id=10, block=256, nbytes=84, short_units={80: 2, 82: 2}):
                             v.store(at + vector * j + size * i, quads[j] >> 2 * i & 0x03030303)
             scales(p, stride, tile)
 
+        def tile_weights(p, stride, n, i):
+            v.forget_memory()  # as for Q6_K: else all groups of a half would be loaded at once
+            return eight(p + 16 + 32 * n, i)
+
         def row(p, g):
             return v.shift_bytes(v.load(v.i8x32, p + 16 + 32 * (g // 4)), 2 * (g % 4)) & 3
 
@@ -58,7 +62,7 @@ class Q2_K(Format, id=10, block=256, nbytes=84, short_units={80: 2, 82: 2}):
             column_min=column_min,
             scales=2,
             minima=2,
-            tile=TileParts(lambda p, stride, n, i: eight(p + 16 + 32 * n, i), scales, unit=4),
+            tile=TileParts(tile_weights, scales, unit=4),
         )
 
     @classmethod
