@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from families import golden, settings
+from families import LLAMA3, golden, settings
 from families import write_weights as write_family
 from hf_folders import CASES, as_type, safetensors_bytes, weights, write_folder, write_json, write_spm, write_weights
 from hypothesis import given
@@ -516,6 +516,7 @@ def test_the_hubs_cache_is_made_of_links(tmp_path: Path, said: Said) -> None:
 @pytest.mark.parametrize(
     ("case", "changes", "words"),
     [
+        ("llama", {"rope_scaling": LLAMA3 | {"factor": 1e-320}}, "rope_parameters are out of range"),
         ("qwen35", {"full_attention_interval": 0}, "full_attention_interval is 0"),
         ("qwen35", {"num_hidden_layers": 2**32 - 1, "layer_types": None}, "4294967295 layers in a model of"),
         ("qwen35", {"rope_parameters": {"mrope_section": "x", "rope_theta": 1e4}}, "mrope_section must be a list"),

@@ -338,9 +338,12 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
         raise s.fail("rope_parameters are out of range")
     powers = np.arange(0, s.head_dim, 2, dtype=np.float32) / np.float32(s.head_dim)
     waves = 2 * np.pi * np.float32(base) ** powers
-    smooth = (original / waves - low) / (high - low)
-    between = 1 / ((1 - smooth) / factor + smooth)
-    factors = np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between))
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        smooth = (original / waves - low) / (high - low)
+        between = 1 / ((1 - smooth) / factor + smooth)
+        factors = np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between))
+        if not (np.isfinite(factors) & (factors.astype(np.float32) > 0)).all():
+            raise s.fail("rope_parameters are out of range")
     return {"rope_freqs.weight": constant(factors)}
 
 
