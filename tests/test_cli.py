@@ -108,6 +108,17 @@ def test_counts_that_no_machine_has(said: Said, words: list[str]) -> None:
     assert (code, out) == (2, "") and err.startswith(f"error: Invalid value for '{words[0]}' / ")
 
 
+def test_an_extension_module_without_memory(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the interpreter says it under `ulimit -v 150000`."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise SystemError("error return without exception set")
+
+    monkeypatch.setattr("llmlocal.generation.session.Session.open", fail)
+    code, out, err = said("run", "m", "p")
+    assert (code, out) == (6, "") and err.startswith("error: not enough memory\n")
+
+
 def test_what_is_nested_too_deeply(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     def deep(*_: object, **__: object) -> None:
         deep()
