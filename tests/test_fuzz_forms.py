@@ -26,7 +26,7 @@ from llmlocal.constraints.requested import of_text
 from llmlocal.errors import UsageError
 from llmlocal.files import content_digest
 from llmlocal.hub import index
-from llmlocal.quant.jit import cache
+from llmlocal.quant.jit import kept_file
 from llmlocal.speculation.cost_file import CostFile
 
 # ---- forms of answers -----------------------------------------------------------------------------------------------
@@ -203,14 +203,14 @@ def test_kept_digests_and_kernels(lane: Lane, tmp_path: Path, monkeypatch: pytes
     state = os.stat(tmp_path)
     content_digest.keep_digest(state, "ab" * 32)
     digest, kernel = content_digest._place(state), tmp_path / "kernel.o"
-    cache.keep(kernel, b"code" * 9)
+    kept_file.keep(kernel, b"code" * 9)
     wholes = {path: path.read_bytes() for path in (digest, kernel)}
     for number, rng in lane("digests", 20_000):
         path = rng.choice((digest, kernel))
         path.write_bytes(data := damaged(wholes[path], rng))
         path.chmod(0o600)
         with contract(number):
-            known, code = content_digest.known_digest(state), cache.read(kernel)
+            known, code = content_digest.known_digest(state), kept_file.read(kernel)
             assert path is not digest or known is None or (len(known) == 64 and data.startswith(b"llmlocal"))
             assert path is not kernel or code is None or data == wholes[kernel]
 
