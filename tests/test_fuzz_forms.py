@@ -26,7 +26,7 @@ from llmlocal.constraints.requested import of_text
 from llmlocal.errors import UsageError
 from llmlocal.files import content_digest
 from llmlocal.hub import index
-from llmlocal.quant.jit import kept_file
+from llmlocal.quant.jit import host, kept_file
 from llmlocal.speculation.cost_file import CostFile
 
 # ---- forms of answers -----------------------------------------------------------------------------------------------
@@ -213,6 +213,18 @@ def test_kept_digests_and_kernels(lane: Lane, tmp_path: Path, monkeypatch: pytes
             known, code = content_digest.known_digest(state), kept_file.read(kernel)
             assert path is not digest or known is None or (len(known) == 64 and data.startswith(b"llmlocal"))
             assert path is not kernel or code is None or data == wholes[kernel]
+
+
+def test_kept_facts_of_the_cpu(lane: Lane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """What is no CPU's name with its features is asked of LLVM again."""
+    monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path))
+    monkeypatch.setattr(host, "identity", lambda: "this CPU")
+    host._path().parent.mkdir(mode=0o700)
+    for number, rng in lane("cpu", 10_000):
+        kept_file.keep(host._path(), of(["this CPU", "znver4", {"avx2": True, "avx512f": False}], rng))
+        with contract(number):
+            found = host._remembered()
+            assert found is None or (isinstance(found.name, str) and {*map(type, found.features.values())} <= {bool})
 
 
 def test_kept_facts_of_models(lane: Lane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

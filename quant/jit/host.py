@@ -75,8 +75,8 @@ def _path() -> Path:
 def _remembered() -> Host | None:
     name = identity()
     if name and why_foreign(cache_root()) is None and (content := read(_path())):
-        with suppress(ValueError):
-            whose, cpu, features = json.loads(content)
-            if whose == name:
-                return Host(cpu, features)
+        with suppress(ValueError, RecursionError):
+            match json.loads(content):
+                case [whose, str(cpu), dict(features)] if whose == name and {*map(type, features.values())} <= {bool}:
+                    return Host(cpu, features)
     return None
