@@ -241,8 +241,8 @@ def test_a_value_may_be_an_array_of_equal_ones(checked: tuple[str, Path]) -> Non
     with open_gguf(path) as gguf:
         arch = gguf.metadata["general.architecture"]
         values = {key: value for key, value in gguf.metadata.items() if key.startswith(f"{arch}.")}
-    values = {key: value for key, value in values.items() if type(value) in (int, float)}
     assert f"{arch}.attention.head_count_kv" in values or f"{arch}.attention.head_count" in values
+    values = {key: value for key, value in values.items() if type(value) in (int, float)}
     for times in (1, values[f"{arch}.block_count"]):
         assert not opened(path, {key: [value] * times for key, value in values.items()})
     for key in ("attention.head_count", "feed_forward_length"):
@@ -260,14 +260,15 @@ def test_each_layer_may_have_sizes_of_its_own(checked: tuple[str, Path]) -> None
             recurrent = ("mamba", "mamba2", "rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7")
             assert arch in recurrent  # have no heads of attention
             return
-        head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // heads
+        all_heads = [heads] * (last + 1) if isinstance(heads, int) else list(heads)
+        head_dim = gguf.tensors[f"blk.{last}.attn_output.weight"].k // all_heads[-1]
         size = {f"{arch}.attention.{kind}_length": head_dim for kind in ("key", "value")}
-        if f"{arch}.attention.kv_lora_rank" in gguf.metadata:  # keys and values have other sizes, which the file says
+        if f"{arch}.attention.key_length" in gguf.metadata:  # the file says the sizes, which may differ
             size = {}
         ffn = gguf.metadata[f"{arch}.feed_forward_length"]
         sizes = [ffn] * (last + 1) if isinstance(ffn, int) else list(ffn)
         dense = f"blk.{last}.ffn_up.weight" in gguf.tensors and arch != "arctic"  # whose MLP is as wide as the model
-    said = opened(path, {f"{arch}.attention.head_count": [heads] * last + [2 * heads], **size})
+    said = opened(path, {f"{arch}.attention.head_count": [*all_heads[:-1], 2 * all_heads[-1]], **size})
     assert re.search(rf"'blk.{last}.attn_\w+.weight' is .*, must be", said)
     if dense:
         said = opened(path, {f"{arch}.feed_forward_length": [*sizes[:-1], 2 * sizes[-1]]})
@@ -292,6 +293,7 @@ MAY_LACK = {"command-r-plus": "attn_q_norm.weight", "falcon-two-norms": "attn_no
 MAY_LACK |= {"stablelm": "ffn_norm.weight", "glm4moe-norms": "attn_q_norm.weight"}
 MAY_LACK |= dict.fromkeys(GEMMA4, "attn_v.weight")
 MAY_LACK |= {"falcon-h1-norm": "ssm_norm.weight", "grok": "ffn_up.weight", "arwkv7": "time_mix_ln.weight"}
+MAY_LACK |= {"mimo2": "attn_sinks.weight"}
 
 
 def test_every_missing_tensor_is_refused(checked: tuple[str, Path]) -> None:

@@ -51,6 +51,17 @@ def rope_parameters(
     return _yarn(c, unscaled, factor, h.rotary_dim, base, original, whole_pairs)
 
 
+def part_rope(c: Config, w: Weights, rotary_dim: int, divisors: int) -> RopeParameters:
+    """RoPE of `rotary_dim` values of a head, with the first divisors of a tensor that has them for `divisors` values.
+
+    Raises BadFileError for scaling of another kind.
+    """
+    if c.text("rope.scaling.type", "none") != "none" or _factor(c) != 1:
+        raise c.fail("rope scaling is supported as divisors of frequencies (rope_freqs.weight) alone")
+    plain = unscaled_rope(rotary_dim, c.number("rope.freq_base", 1e-3, 1e12, 10000.0))
+    return RopeParameters(plain.frequencies / _divisors(c, w, divisors, long=False)[: rotary_dim // 2], plain.scale)
+
+
 def _factor(c: Config) -> float:
     return c.number("rope.scaling.factor", 0, 1e6, c.number("rope.scale_linear", 0, 1e6, 1.0)) or 1.0
 

@@ -28,6 +28,7 @@ from ..layers.rope_scaling import rope_parameters, unscaled_rope
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .dots1 import group_keys
+from .jamba import DENSE
 from .minicpm3 import head_sizes
 
 PERIOD, WINDOW = 6, 128  # of files that do not say them
@@ -50,7 +51,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
         normed = norm(g, h, b, "attn_norm", x)
         x = g.add(x, g.scale(attention(g, h, value, b, normed, local if window else full, window), factor))
         normed = norm(g, h, b, "ffn_norm", x)
-        if not b.has("ffn_gate_inp.weight"):
+        if any(b.has(name) for name in DENSE):
             return g.add(x, gated_mlp(g, h, b, normed, g.swiglu))
         return g.add(x, mixture_of_experts(g, h, e, b, normed, g.swiglu, normalize_weights=True))
 

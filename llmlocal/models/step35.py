@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import UNTIED, Conversion, adds, decoder_keys, llama3_factors, renames
 from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.decoder import (
-    Activation,
     attention_output,
     decoder,
     gated_mlp,
@@ -24,13 +24,14 @@ from ..layers.decoder import (
 from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope import Rope
-from ..layers.rope_scaling import RopeParameters, unscaled_rope
+from ..layers.rope_scaling import part_rope, unscaled_rope
 from ..layers.weights import Weights
 from ..ops.elementwise import scale_rows
 from ..runtime.graph import Value
+from .jamba import DENSE
 
+LEAST_LIMIT = 0.3  # of SwiGLU
 PERIOD = 0  # of files that do not say which blocks have a window, all have
-LEAST_LIMIT = 0.3  # below it a limit would cut SiLU's negative values, too, which are above -0.28
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -43,15 +44,16 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     normalize = c.flag("expert_weights_norm", False)
     for key in ("leading_dense_block_count", "moe_every_n_layers"):
         c.integer(key, 0, h.blocks, 0)  # tensors say which blocks have experts
-    full = g.rope(half_rope(c, w, h), interleaved=False)
+    full = g.rope(part_rope(c, w, h.rotary_dim // 4 * 2, h.rotary_dim), interleaved=False)
     base = c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
     local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
 
     def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
-        window, routed, shared = all_windows[i], limited(g, limits[0][i]), limited(g, limits[1][i])
+        window = all_windows[i]
+        routed, shared = (partial(g.swiglu_limited, most=each[i]) for each in limits)
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), local if window else full, window))
         normed = norm(g, h, b, "ffn_norm", x)
-        if not b.has("ffn_gate_inp.weight"):
+        if any(b.has(name) for name in DENSE):
             return g.add(x, gated_mlp(g, h, b, normed, shared))
         out = mixture_of_experts(g, h, e, b, normed, routed, normalize_weights=normalize)
         return g.add(x, g.add(out, shared_expert(g, h, e, b, normed, shared)))
@@ -71,20 +73,6 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, w
     return attention_output(g, h, w, g.overwritten(out))
 
 
-def half_rope(c: Config, w: Weights, h: Hyperparameters) -> RopeParameters:
-    """Rotary embedding of the first half of each head, with the first divisors of the file. Raises BadFileError."""
-    if c.text("rope.scaling.type", "none") != "none":
-        raise c.fail("rope scaling is supported as divisors of frequencies (rope_freqs.weight) alone")
-    plain = unscaled_rope(h.rotary_dim // 4 * 2, c.number("rope.freq_base", 1e-3, 1e12, 10000.0))
-    divisors = w.maybe_vector("rope_freqs.weight", h.rotary_dim // 2)
-    if divisors is None:
-        return plain
-    used = divisors.dequantize()[: len(plain.frequencies)]
-    if not (used > 0).all():
-        raise c.fail(f"tensor '{divisors.name}' holds a divisor that is not positive")
-    return replace(plain, frequencies=plain.frequencies / used)
-
-
 def limits_of(c: Config, key: str, blocks: int) -> Sequence[float]:
     """The limit of SwiGLU in each block, 0 for none. Raises BadFileError for one that is too small."""
     limits = c.numbers(key, blocks) or [0.0] * blocks
@@ -92,16 +80,6 @@ def limits_of(c: Config, key: str, blocks: int) -> Sequence[float]:
     if odd is not None:
         raise c.fail(f"{c.arch}.{key} has {odd:g}, must be 0 or at least {LEAST_LIMIT}")
     return limits
-
-
-def limited(g: Layers, limit: float) -> Activation:
-    """SwiGLU of SiLU limited to at most `limit`, and up to -limit..limit; SwiGLU itself for a limit of 0."""
-
-    def activation(gate: Value, up: Value) -> Value:
-        silu = g.sigmoid_gate(g.columns(gate, first=0, width=gate.width), gate)
-        return g.multiply(g.limited(silu, limit), g.limited(up, limit))
-
-    return activation if limit else g.swiglu
 
 
 def keys(s: Settings) -> Keys:

@@ -33,6 +33,16 @@ class Elementwise(GraphLayers):
         """gate * sigmoid(1.702 gate) * (up + 1) with gate and up limited to 7, in place of `gate`."""
         return self._gated(swiglu_clamped, gate, up)
 
+    def swiglu_limited(self, gate: Value, up: Value, most: float) -> Value:
+        """silu(gate), at most `most`, times `up` limited to -most..most; SwiGLU itself for a limit of 0.
+
+        Both are overwritten. A limit is above 0.28, so that none of SiLU's negative values is cut.
+        """
+        if not most:
+            return self.swiglu(gate, up)
+        silu = self.sigmoid_gate(gate, gate)
+        return self.multiply(self.limited(silu, most), self.limited(up, most))
+
     def geglu(self, gate: Value, up: Value) -> Value:
         """gelu(gate) * up, in place of `gate`."""
         return self._gated(geglu, gate, up)
