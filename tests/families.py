@@ -655,6 +655,20 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         },
     ),
     "deci-heads": ("DeciLMForCausalLM", {"model_type": "deci", "num_key_value_heads_per_layer": [1, 2]}),
+    "gptj": (
+        "GPTJForCausalLM",
+        {
+            "model_type": "gptj",
+            "n_embd": 32,
+            "n_head": 2,
+            "n_layer": 2,
+            "n_positions": 64,
+            "rotary_dim": 8,
+            "layer_norm_epsilon": 1e-5,
+            "activation_function": "gelu_new",
+            "tie_word_embeddings": False,
+        },
+    ),
     "plamo": ("PlamoForCausalLM", {"model_type": "plamo", "n_shared_head": 2, "num_attention_heads": 4}),
     "plamo3": (
         "Plamo3ForCausalLM",

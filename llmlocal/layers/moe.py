@@ -215,9 +215,10 @@ def in_order(layers: Layers, x: Value, r: Routing) -> Value:
     return out
 
 
-def scale_by_sigmoid(layers: Layers, x: Value, score: Value) -> Value:
-    """x (tokens, width) times sigmoid(score) (tokens, 1), in place of `x`."""
-    g = layers.graph
-    g.add(sigmoid, tokens=g.batch.tokens, x=score, out=score, width=1)
-    g.add(scale_rows, tokens=g.batch.tokens, x=x, factors=score, width=x.width)
+def scale_by_sigmoid(layers: Layers, x: Value, scores: Value) -> Value:
+    """Each of n parts of x (tokens, width) times the sigmoid of its score, of scores (tokens, n), in place of `x`."""
+    g, parts = layers.graph, scores.width
+    g.add(sigmoid, tokens=g.batch.tokens, x=scores, out=scores, width=parts)
+    rows = g.batch.tokens_times(parts) if parts > 1 else g.batch.tokens
+    g.add(scale_rows, tokens=rows, x=x, factors=scores, width=x.width // parts)
     return layers.overwritten(x)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from ..hf.config import Keys, Settings, as_number
+from ..hf.config import Keys, Settings, as_integer, as_number
 from ..hf.conversion import UNTIED, Conversion, adds, decoder_keys, llama3_factors, renames
 from ..hf.streams import Stream, constant
 from ..layers import Layers
@@ -23,10 +23,10 @@ from ..layers.decoder import (
 )
 from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters, windows
 from ..layers.metadata import Config
+from ..layers.moe import scale_by_sigmoid
 from ..layers.rope import Rope
 from ..layers.rope_scaling import part_rope, unscaled_rope
 from ..layers.weights import Weights
-from ..ops.elementwise import scale_rows
 from ..runtime.graph import Value
 from .jamba import DENSE
 
@@ -42,8 +42,10 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
     e = Experts.read(c, h, gating=SIGMOID)
     normalize = c.flag("expert_weights_norm", False)
-    for key in ("leading_dense_block_count", "moe_every_n_layers"):
-        c.integer(key, 0, h.blocks, 0)  # tensors say which blocks have experts
+    (
+        c.integer("leading_dense_block_count", 0, h.blocks, 0),
+        c.integer("moe_every_n_layers", 0, h.blocks, 0),
+    )  # tensors say it
     full = g.rope(part_rope(c, w, h.rotary_dim // 4 * 2, h.rotary_dim), interleaved=False)
     base = c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
     local = g.rope(unscaled_rope(h.rotary_dim, base), interleaved=False)
@@ -64,13 +66,10 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
     """Grouped-query attention with norms of queries and keys; each head times the sigmoid of a number of x."""
     q, k, v, gate = g.linears(x, *qkv_weights(h, w), w.linear("attn_gate", h.heads, h.width))
-    q = g.norm(q, w.vector("attn_q_norm.weight", h.head_dim), h.eps)
-    k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
+    q, k = (g.norm(x, w.vector(f"attn_{name}_norm.weight", h.head_dim), h.eps) for name, x in (("q", q), ("k", k)))
     g.apply_rope(rope, q, k, head_dim=h.head_dim)
     out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
-    heads = g.graph.batch.tokens_times(h.heads)
-    g.graph.add(scale_rows, tokens=heads, x=out, factors=g.sigmoid(gate), width=h.head_dim)
-    return attention_output(g, h, w, g.overwritten(out))
+    return attention_output(g, h, w, scale_by_sigmoid(g, out, gate))
 
 
 def limits_of(c: Config, key: str, blocks: int) -> Sequence[float]:
@@ -91,10 +90,13 @@ def keys(s: Settings) -> Keys:
     parts = [as_number(s, "partial_rotary_factors", part) for part in s.items("partial_rotary_factors")[:count]]
     if len(slides) != count or parts != [1.0 if here else 0.5 for here in slides]:
         raise s.fail("partial_rotary_factors must be 1 in layers with sliding attention, and 0.5 in all others", "")
-    own = s.find("attention_other_setting")
-    other = own if isinstance(own, dict) else {}
-    heads, kv_heads = s.integer("num_attention_heads"), s.integer("num_attention_groups", "num_key_value_heads")
-    sliding = {"heads": other.get("num_attention_heads", heads), "groups": other.get("num_attention_groups", kv_heads)}
+    own, names = s.find("attention_other_setting"), ("num_attention_heads", "num_attention_groups")
+    heads, kv_heads = counts = [s.integer(name) for name in names]
+    sliding = (
+        [as_integer(s, n, own.get(n, here)) for n, here in zip(names, counts, strict=True)]
+        if isinstance(own, dict)
+        else counts
+    )
     sparse = sorted(int(i) for i in s.text("moe_layers_enum").split(",") if i.strip().isdecimal())
     s.find(
         "yarn_only_types",
@@ -109,8 +111,8 @@ def keys(s: Settings) -> Keys:
         decoder_keys(s)
         | {key: values for key, values in limits.items() if values}
         | {
-            "attention.head_count": [sliding["heads"] if here else heads for here in slides],
-            "attention.head_count_kv": [sliding["groups"] if here else kv_heads for here in slides],
+            "attention.head_count": [sliding[0] if here else heads for here in slides],
+            "attention.head_count_kv": [sliding[1] if here else kv_heads for here in slides],
             "attention.sliding_window": s.integer("sliding_window"),
             "attention.sliding_window_pattern": slides,
             "expert_count": s.integer("moe_num_experts"),
@@ -137,7 +139,7 @@ def half_factors(s: Settings) -> dict[str, Stream]:
 
 LIMITS = {"swiglu_clamp_exp": "swiglu_limits", "swiglu_clamp_shexp": "swiglu_limits_shared"}
 CONVERSION = Conversion(
-    classes=("Step3p5ForCausalLM", "Step3p7ForConditionalGeneration"),
+    classes=("Step3p5ForCausalLM",),
     defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "head_dim": 128},
     keys=keys,
     steps={r"norm\.weight$": adds(1), r"\.moe\.router_bias$": renames(".moe.router_bias.bias")},
