@@ -716,7 +716,7 @@ def test_towers_are_left_out_and_said(case: str, tmp_path: Path) -> None:
 
 # Norms of heads are read in models of 64 blocks and more only; sizes of Gemma 3n are those of its two models; groups of
 # experts are as good as their two best in DeepSeek-V2, too; queries without a latent are read in models of 27 blocks;
-# phimoe has other norms and other weights of experts; gptj has a name there, and no graph; a run of plamo2 does not end.
+# phimoe has other norms and other weights of experts; gptj has a name there, and no graph; plamo2's run does not end.
 UNKNOWN_THERE = ("command-r-plus", "gemma3n", "deepseek2-v2", "deepseek2-lite", "phimoe", "gptj", "plamo2")
 # What llama.cpp needs otherwise: names of tokens that it looks up, and a yarn that it does not round.
 THERE: dict[str, dict[str, Any]] = {
