@@ -712,6 +712,23 @@ def test_towers_are_left_out_and_said(case: str, tmp_path: Path) -> None:
         assert not [t.name for t in source.tensors if "tower" in t.name or "vision" in t.name]
 
 
+@pytest.mark.parametrize(("first", "accepted"), [(0.25, True), (0.3, False)])
+def test_slopes_of_jais_are_the_usual_ones(first: float, accepted: bool, tmp_path: Path) -> None:
+    """They are tensors of the folder, and follow from one number in a file: 2^(-8 / 4) for six heads."""
+    from safetensors.numpy import save_file
+
+    write_folder("jais", tmp_path)
+    tensors = {name: draw("jais", name, shape) for name, shape in golden("jais")[0].items()}
+    slopes = np.array([first**k for k in (1, 2, 3, 4, 0.5, 1.5)], np.float32)
+    save_file(tensors | {"transformer.relative_pe.slopes": slopes}, tmp_path / "model.safetensors")
+    if not accepted:
+        with pytest.raises(BadFileError, match="slopes"), open_hf(tmp_path):
+            pytest.fail("the folder was accepted")
+        return
+    with open_hf(tmp_path) as source:
+        assert source.values["jais.attention.max_alibi_bias"] == 8
+
+
 # ---- another engine ------------------------------------------------------------------------------------------------
 
 # Norms of heads are read in models of 64 blocks and more only; sizes of Gemma 3n are those of its two models; groups of

@@ -97,7 +97,7 @@ def keys(s: Settings) -> Keys:
         if isinstance(own, dict)
         else counts
     )
-    sparse = sorted(int(i) for i in s.text("moe_layers_enum").split(",") if i.strip().isdecimal())
+    sparse = sorted(int(i) for i in s.text("moe_layers_enum").split(",") if i.strip().isdecimal() and len(i) < 10)
     s.find(
         "yarn_only_types",
         "use_head_wise_attn_gate",
