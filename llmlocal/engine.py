@@ -58,6 +58,7 @@ class Engine:
         copy_weights: bool = False,
         low_rank: LowRank | None = None,
         prefetch_bytes: int = 0,
+        verified: int = 1,
     ) -> None:
         """Check the model and record its program, which `load` makes ready to run; see `open` for the arguments.
 
@@ -77,7 +78,7 @@ class Engine:
         if not config.flag("attention.causal", True):
             raise UsageError(f"{gguf.path}: attention is not causal, so no next token follows", "use llmlocal embed")
         self._copy = WeightCopy(gguf.tensors.values()) if copy_weights else None
-        self._states = StateCache(n_seqs, ubatch)
+        self._states = StateCache(n_seqs, ubatch, min(verified, max_outputs))
         place = self._copy.place if self._copy else lambda weight: weight
         prefetch_bytes = 0 if copy_weights else prefetch_bytes  # what is copied is not in the file
         self._layers = Layers(graph, self._cache, place, self._states, low_rank, prefetch_bytes)
@@ -116,6 +117,7 @@ class Engine:
         copy_weights: bool = False,
         low_rank: LowRank | None = None,
         prefetch_bytes: int = 0,
+        verified: int = 1,
         load: bool = True,
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
@@ -126,6 +128,7 @@ class Engine:
         product is recorded; `copy_weights` copies matrices into memory of their own, in large pages and laid out for
         decode; `low_rank` are changes of matrices, used up by one engine. `prefetch_bytes`: for a
         mixture larger than memory, how many bytes of chosen experts are asked of the disk at once, 0 for none.
+        `verified`: tokens that `verify` reads at once at most in a model with recurrent states, which are kept for it.
         `load=False` leaves copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a
         wrong or unsupported one, UsageError for options that the model does not support.
         """
@@ -135,7 +138,7 @@ class Engine:
             ubatch = min(ubatch, n_ctx * n_seqs)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
             sizes = n_ctx, threads, n_seqs, ubatch, max_outputs
-            engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank, prefetch_bytes)
+            engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank, prefetch_bytes, verified)
             engine._owns_file = gguf is not file
             if load:
                 engine.load()
@@ -248,8 +251,13 @@ class Engine:
 
     @property
     def same_bits(self) -> int:
-        """The most tokens of a sequence that `verify` gives the same logits as one after the other, bit for bit."""
-        return self._layers.same_bits if not self.state_bytes else 1
+        """The most tokens of a run that have the same logits together as one after the other, bit for bit."""
+        return self._layers.same_bits
+
+    @property
+    def verifiable(self) -> int:
+        """The most tokens that `verify` gives these logits, and from which it can go back to any of them."""
+        return min(self.same_bits, self._states.verified) if self.state_bytes else self.same_bits
 
     def pages(self) -> str:
         """Where the weights lie and in which pages, such as "copied, 98 % in large pages"."""
@@ -387,10 +395,11 @@ class Engine:
     def verify(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens, `max_outputs` at most, in one run; logits (tokens, n_vocab) after each.
 
-        They may hold what is not finite: `checked` tells. Raises as `prefill`.
+        They may hold what is not finite: `checked` tells. Of recurrent states as many are kept as `verifiable` says, so
+        that `truncate` to one of the tokens reads nothing again. Raises as `prefill`.
         """
         self._check(tokens, seq)
-        self._run(tokens, [seq] * len(tokens), range(len(tokens)))
+        self._run(tokens, [seq] * len(tokens), range(len(tokens)), verify=len(tokens) <= self.verifiable)
         return self._logits[: len(tokens)].copy()
 
     def close(self) -> None:
@@ -433,8 +442,11 @@ class Engine:
         self._source.read(tokens, seq, self._cache.start(seq), self._team)
         return [self._source.start]
 
-    def _run(self, tokens: Sequence[int], seqs: Sequence[int], outputs: Sequence[int]) -> None:
-        """Run the program once: append at most ubatch tokens, each to its sequence, with the logits of `outputs`."""
+    def _run(self, tokens: Sequence[int], seqs: Sequence[int], outputs: Sequence[int], *, verify: bool = False) -> None:
+        """Run the program once: append at most ubatch tokens, each to its sequence, with the logits of `outputs`.
+
+        `verify`: it shall be possible to go back to each of them.
+        """
         batch, n = self._batch, len(tokens)
         positions = [len(self._tokens[seq]) + i for i, seq in numbered(seqs)]
         batch.fill(tokens, positions, [self._cache.start(seq) for seq in seqs], outputs)
@@ -447,7 +459,7 @@ class Engine:
         assert self._team is not None, "the engine is not loaded"
         with deferred_signals():
             runs = [(seq, len(self._tokens[seq]), len(list(run))) for seq, run in itertools.groupby(seqs)]
-            self._states.plan(runs)
+            self._states.plan(runs, verify=verify)
             self.ring.advance(runs)
             self._team.run(self._program)
             for token, seq in zip(tokens, seqs, strict=True):

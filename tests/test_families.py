@@ -110,9 +110,9 @@ def test_logits_are_those_of_transformers(model: tuple[str, Path]) -> None:
 
 def test_a_few_tokens_have_the_same_bits_together(checked: tuple[str, Path]) -> None:
     """As many as `Engine.same_bits` says: speculation relies on it."""
-    engine = Engine.open(checked[1], n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT)
-    few = min(engine.same_bits, 64)
-    assert few == 1 if engine.state_bytes else few < 64
+    engine = Engine.open(checked[1], n_ctx=48, n_threads=2, ubatch=64, max_outputs=64, kv_type=EXACT, verified=64)
+    few = min(engine.verifiable, 64)
+    assert 1 < few < 64
     engine.prefill(IDS[:20])
     alone = [engine.decode(id).tobytes() for id in IDS[20 : 20 + few]]
     engine.truncate(20)

@@ -150,10 +150,10 @@ def test_an_answer_that_is_left_in_the_middle_leaves_no_proposals(tiny: Path) ->
             assert session.engine.history() == [*ids, *(token.id for token in wanted[: n - 1])]
 
 
-def test_recurrent_models_say_why_nothing_is_proposed() -> None:
-    resting = Speculation(Decision(always=True), 1, "the model is recurrent")
+def test_it_is_said_why_nothing_is_proposed() -> None:
+    resting = Speculation(Decision(always=True), 1, "weights are mapped")
     resting.begin([1, 2, 3, 1, 2])
-    assert resting.propose(5) == [] and resting.report.resting == "the model is recurrent"
+    assert resting.propose(5) == [] and resting.report.resting == "weights are mapped"
 
 
 def test_damage_is_found_in_what_is_accepted_only(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,10 +70,11 @@ def speculation_of(engine: Engine, mode: str, draft: Draft | None = None) -> Spe
     if mode == "off":
         return Speculation(Decision(), 1)
     resting = ""
-    if engine.same_bits < 2:
-        resting = "the model is recurrent" if engine.state_bytes else "weights are mapped (--weights copy allows it)"
+    if engine.verifiable < 2:
+        mapped = engine.same_bits < 2
+        resting = "weights are mapped (--weights copy allows it)" if mapped else "memory for its states is not free"
     decision = Decision(cost_file(engine).load(), always=mode in ("ngram", "draft"))
-    return Speculation(decision, engine.same_bits, resting, DraftProposer(draft) if draft else None)
+    return Speculation(decision, engine.verifiable, resting, DraftProposer(draft) if draft else None)
 
 
 def cost_file(engine: Engine) -> CostFile:

@@ -22,7 +22,7 @@ from ..model_info.expert_memory import expert_reads
 from ..model_info.machine import free_memory
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
-from ..model_info.recurrent_memory import state_memory
+from ..model_info.recurrent_memory import between_memory
 from ..model_info.weight_memory import copies_weights
 from ..model_sizes import default_context
 from ..quant.jit.parallel_compile import Compilation
@@ -116,16 +116,20 @@ class Session:
                 left = free - session.draft_memory
                 reads = expert_reads(gguf.metadata, tensors, needed, left)
                 copied = copies_weights(weights, tensors, needed, left)
+                verified = min(n_ctx, MOST + 1) if speculate != "off" else 1
+                if between_memory(gguf.metadata, n_seqs, verified) > left - needed:
+                    verified = 1
                 engine = Engine.open(
                     gguf,  # not its name, which may be another file's by now
                     n_ctx=n_ctx,
                     n_threads=n_threads,
                     n_seqs=n_seqs,
-                    max_outputs=max_outputs if speculate == "off" else min(max(max_outputs, MOST + 1), n_ctx),
+                    max_outputs=max(max_outputs, verified),
                     kv_type=kv_type,
                     copy_weights=copied,
                     low_rank=(changed.pop() if changed else _changes(gguf, lora)) if lora else None,
                     prefetch_bytes=reads.prefetch_bytes,
+                    verified=verified,
                     load=False,
                 )
                 if session.draft:
@@ -149,12 +153,6 @@ class Session:
         from ..draft.choice import AUTO, NONE_FOUND, smallest_draft
         from ..draft.draft_model import DraftModel
 
-        if state_memory(self.gguf.metadata):
-            said = "the model is recurrent, so proposed tokens cannot be checked"
-            if draft != AUTO:
-                raise UsageError(said, "leave out --draft")
-            self.notes.append(f"no draft: {said}")
-            return
         found = smallest_draft(self.gguf) if draft == AUTO else draft
         if found is not None:
             self.draft = DraftModel.open(found, self.gguf, self.tokenizer.stop_ids)

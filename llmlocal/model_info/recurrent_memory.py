@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..gguf import Array
-from ..runtime.checkpoints import kept_bytes
+from ..runtime.checkpoints import between_slots, kept_bytes
 from .arch_value import arch_value, stored
 
 SINGLE, LINE = 4, 64  # bytes of a float32, and of a cache line, of which a layer's state is a multiple
@@ -14,9 +14,20 @@ SINGLE, LINE = 4, 64  # bytes of a float32, and of a cache line, of which a laye
 
 def state_memory(metadata: Mapping[str, Any], n_seqs: int = 1) -> int:
     """Bytes of all states of a run: the current one of each sequence and its checkpoints."""
+    return kept_bytes(_all_states(metadata), n_seqs)
+
+
+def between_memory(metadata: Mapping[str, Any], n_seqs: int, verified: int) -> int:
+    """Bytes of the states that are kept between tokens of which `verified` at most are proposed at once."""
+    each = _all_states(metadata)
+    return each * between_slots(each, verified, n_seqs)
+
+
+def _all_states(metadata: Mapping[str, Any]) -> int:
+    """Bytes of one state of all blocks."""
     sizes = (size for size in (conv_state(metadata), scan_state(metadata)) if size)
     each = sum(-(-SINGLE * size // LINE) * LINE for size in sizes)
-    return kept_bytes(recurrent_blocks(metadata) * each, n_seqs)
+    return recurrent_blocks(metadata) * each
 
 
 def recurrent_blocks(metadata: Mapping[str, Any]) -> int:

@@ -13,12 +13,23 @@ INTERVAL = 512  # tokens from one checkpoint to the next
 TAIL = 16  # tokens before the end of a prompt where one is kept: longer than what a chat template ends it with
 MEMORY = 128 << 20  # bytes of all checkpoints, unless FEWEST take more
 FEWEST, MOST = 4, 64
+VERIFIED_MEMORY, FEWEST_VERIFIED = 256 << 20, 4  # of states between tokens that are verified: bytes, and the fewest
 WINDOW_MEMORY, MOST_WINDOWS = 32 << 20, 16  # of checkpoints of windows: bytes, unless one takes more, and their number
 
 
 def capacity(state_bytes: int, n_seqs: int = 1) -> int:
     """Checkpoints that each of `n_seqs` sequences keeps, for states of `state_bytes`."""
     return min(max(MEMORY // max(state_bytes * n_seqs, 1), FEWEST), MOST)
+
+
+def verified_tokens(state_bytes: int, wanted: int) -> int:
+    """Tokens that one run may take back, `wanted` at most, for states of `state_bytes`: a state is kept after each."""
+    return min(max(VERIFIED_MEMORY // max(state_bytes, 1), FEWEST_VERIFIED), wanted)
+
+
+def between_slots(state_bytes: int, wanted: int, n_seqs: int = 1) -> int:
+    """States that are kept for them besides the current one: each of `n_seqs` sequences may rest in one of them."""
+    return verified_tokens(state_bytes, wanted) - 1 + n_seqs if wanted > 1 else 0
 
 
 def window_capacity(window_bytes: int, n_seqs: int = 1) -> int:
