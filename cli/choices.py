@@ -27,7 +27,7 @@ AtEnd = StrEnum("AtEnd", ["ask", "drop", "summarize", "stop"])  # what to do whe
 Cache = StrEnum("Cache", ["f16", "q8_0"])  # KV cache types
 Overflow = StrEnum("Overflow", ["error", "middle"])  # what to do with a prompt that is longer than the context
 KeptPrompts = StrEnum("KeptPrompts", ["auto", "off"])  # whether prompts are kept on disk
-Speculate = StrEnum("Speculate", ["auto", "off", "ngram", "draft"])  # whether tokens are proposed
+Speculate = StrEnum("Speculate", ["auto", "off", "ngram", "draft", "mtp"])  # whether tokens are proposed
 Weights = StrEnum("Weights", ["auto", "map", "copy"])  # where weights are kept
 # A shell with a completion script; `words` is what the scripts themselves call.
 ShellName = StrEnum("ShellName", ["bash", "zsh", "fish", "powershell", "words"])

@@ -23,6 +23,7 @@ from .layers.metadata import Config
 from .layers.weights import Weights
 from .model_sizes import default_context, logits_size
 from .ops.program import run_program
+from .predictor import Predictor
 from .quant.jit.cpu import physical_cores
 from .quant.jit.kernel import Kernel
 from .quant.jit.parallel_compile import Compilation, prepare
@@ -59,6 +60,7 @@ class Engine:
         low_rank: LowRank | None = None,
         prefetch_bytes: int = 0,
         verified: int = 1,
+        predicts: bool = False,
     ) -> None:
         """Check the model and record its program, which `load` makes ready to run; see `open` for the arguments.
 
@@ -82,7 +84,11 @@ class Engine:
         place = self._copy.place if self._copy else lambda weight: weight
         prefetch_bytes = 0 if copy_weights else prefetch_bytes  # what is copied is not in the file
         self._layers = Layers(graph, self._cache, place, self._states, low_rank, prefetch_bytes)
+        self._layers.predicts = predicts
         logits = build(self._layers, config, self.weights, self.n_vocab)
+        self.predictor: Predictor | None = None
+        if predicts:
+            self.predictor = Predictor(model, config, self.weights, self.n_vocab, self._layers)
         self._source: SourceEncoder | None = None
         if models.kind(model) == models.ENCODER_DECODER:
             if low_rank is not None:
@@ -99,7 +105,7 @@ class Engine:
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
         self._filling = self._copy.calls() if self._copy else []
-        self.n_kernels = len({*graph.kernels, *(self._source.kernels if self._source else ())})
+        self.n_kernels = len({kernel for part in self._parts for kernel in part.kernels})
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]  # what the decoder has read
 
     @classmethod
@@ -118,6 +124,7 @@ class Engine:
         low_rank: LowRank | None = None,
         prefetch_bytes: int = 0,
         verified: int = 1,
+        predicts: bool = False,
         load: bool = True,
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
@@ -129,6 +136,7 @@ class Engine:
         decode; `low_rank` are changes of matrices, used up by one engine. `prefetch_bytes`: for a
         mixture larger than memory, how many bytes of chosen experts are asked of the disk at once, 0 for none.
         `verified`: tokens that `verify` reads at once at most in a model with recurrent states, which are kept for it.
+        `predicts`: record the block that predicts further tokens, which the file must have, as `predictor`.
         `load=False` leaves copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a
         wrong or unsupported one, UsageError for options that the model does not support.
         """
@@ -138,7 +146,7 @@ class Engine:
             ubatch = min(ubatch, n_ctx * n_seqs)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
             sizes = n_ctx, threads, n_seqs, ubatch, max_outputs
-            engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank, prefetch_bytes, verified)
+            engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank, prefetch_bytes, verified, predicts)
             engine._owns_file = gguf is not file
             if load:
                 engine.load()
@@ -164,15 +172,21 @@ class Engine:
         if self._source:
             self._source.finish()
         team = self._team = ThreadTeam(self.n_threads)
+        if self.predictor:
+            self.predictor.finish(team)
         if self._copy:
             team.run(Program.of(self._filling))
             self._copy.copy_rows(self.n_threads)
             for original, _ in self._copy.copies.values():
                 self.gguf.forget(original)
 
+    @property
+    def _parts(self) -> list[Graph | SourceEncoder | Predictor]:
+        return [self._graph, *([self._source] if self._source else []), *([self.predictor] if self.predictor else [])]
+
     def _kernels(self) -> list[Kernel]:
-        encoder = self._source.kernels if self._source else []
-        return [*self._graph.kernels, *encoder, *(call.kernel for call in self._filling), run_program]
+        own = [kernel for part in self._parts for kernel in part.kernels]
+        return [*own, *(call.kernel for call in self._filling), run_program]
 
     def length(self, seq: int = 0) -> int:
         """Tokens of a sequence: those in the cache, and the text that an encoder has read in place of a first token."""
@@ -234,6 +248,8 @@ class Engine:
         self._tokens[seq] = []
         self._states.restore({}, seq)
         self.ring.restore((), seq)
+        if self.predictor:
+            self.predictor.forget(len(tokens), seq)
         if tokens:
             self._check(tokens, seq)
             self._states.restore(states, seq)
@@ -316,6 +332,8 @@ class Engine:
         kept = self._reachable(kept, seq)
         self._states.rewind(kept, len(self._tokens[seq]), seq)
         self.ring.rewind(kept, seq)
+        if self.predictor:
+            self.predictor.cut(kept, seq)
         del self._tokens[seq][kept:]
 
     def _reachable(self, length: int, seq: int) -> int:
@@ -374,6 +392,8 @@ class Engine:
             new[:] = old
         states = {end: np.concatenate(state) for end, state in self.states(source).items() if end <= kept}
         self.adopt(tokens[:kept], target, states, self.ring.reaching(kept, self.length(source), source))
+        if self.predictor:
+            self.predictor.copied(kept, source, target)
         return kept
 
     def all_logits(self, tokens: Sequence[int], seq: int = 0) -> Logits:
@@ -462,6 +482,8 @@ class Engine:
             self._states.plan(runs, verify=verify)
             self.ring.advance(runs)
             self._team.run(self._program)
+            if self.predictor:
+                self.predictor.saw(seqs, batch.positions[:n])
             for token, seq in zip(tokens, seqs, strict=True):
                 self._tokens[seq].append(token)
 

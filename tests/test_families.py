@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -22,13 +21,11 @@ from hf_folders import write_bpe
 from naive import nmse
 
 from llmlocal.cli.views.hf_folder import folder_facts
-from llmlocal.cli.views.model import sheet
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, LlmlocalError
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
-from llmlocal.model_info.describe import describe
 from llmlocal.model_info.memory import memory
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
@@ -140,35 +137,6 @@ def test_threads_change_no_bit(checked: tuple[str, Path]) -> None:
         seen.add(engine.all_logits(IDS[:30]).tobytes() + engine.decode(5).tobytes() + engine.decode(6).tobytes())
         engine.close()
     assert len(seen) == 1
-
-
-@pytest.mark.parametrize("case", ["qwen35", "qwen35moe", "qwen3next", "glm4moe"])
-def test_a_block_that_predicts_further_tokens_is_not_run(case: str, tmp_path: Path) -> None:
-    """It lies behind the others, and `show` says so; a folder is converted without it."""
-    shapes, blocks = golden(case)[0], settings(case)["num_hidden_layers"]
-    last = f"model.layers.{blocks - 1}."
-    mtp, its = (f"model.layers.{blocks}.", "eh_proj") if case == "glm4moe" else ("mtp.layers.0.", "fc")
-    predicting = {name.replace(last, mtp): s for name, s in shapes.items() if name.startswith(last)}
-    (tmp_path / "config.json").write_text(json.dumps(settings(case) | {"num_nextn_predict_layers": 1}))
-    write_weights(tmp_path, case, shapes | predicting | {f"{mtp}{its}.weight": (32, 64)})
-    write_tokenizer(tmp_path)
-    path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
-    with open_hf(tmp_path) as source:
-        assert "the block that predicts further tokens (MTP) is left out" in source.notes
-    with open_gguf(path) as gguf:
-        meta = {**gguf.metadata.raw(), f"{case}.block_count": blocks + 1, f"{case}.nextn_predict_layers": 1}
-        if case != "glm4moe":
-            meta[f"{case}.attention.recurrent_layers"] = [True, True, True, False, False]
-        block = f"blk.{blocks - 1}."
-        copies = [(t.name.replace(block, f"blk.{blocks}."), t) for t in gguf.tensors.values() if block in t.name]
-        tensors = [*gguf.tensors.values(), *(replace(t, name=name) for name, t in copies)]
-        write_gguf(tmp_path / "with.gguf", meta, tensors)
-    engine = Engine.open(tmp_path / "with.gguf", n_ctx=48, n_threads=1, ubatch=64, max_outputs=64, kv_type=EXACT)
-    assert nmse(engine.all_logits(IDS), golden(case)[1]) <= BOUND
-    engine.close()
-    with open_gguf(tmp_path / "with.gguf") as gguf:
-        rows = dict(sheet(describe(gguf), gguf.path))
-    assert rows["note"] == "1 of the layers predict further tokens (MTP) and are not used"
 
 
 def test_sizes_of_a_block_that_predicts_further_tokens_are_not_read(tmp_path: Path) -> None:

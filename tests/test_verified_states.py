@@ -1,4 +1,4 @@
-"""Proposed tokens in models with recurrent states: a state is kept after each, so that any of them can be taken back."""
+"""Proposed tokens in models with recurrent states: a state is kept after each, so that it can be taken back."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_plans_lose_no_state(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3000):
         seqs = rng.sample(range(3), rng.randint(1, 3))
         if verify := rng.random() < 0.6:
-            news = {seq: 1 for seq in seqs}
+            news = dict.fromkeys(seqs, 1)
             for _ in range(rng.randint(0, 8 - len(seqs))):
                 news[rng.choice(seqs)] += 1
         else:

@@ -61,8 +61,9 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
         yield "license", d.license
     for note in d.vocabulary.notes if d.vocabulary else ():
         yield "note", note
-    if d.unused_blocks:
-        yield "note", f"{d.unused_blocks} of the layers predict further tokens (MTP) and are not used"
+    if d.predicting_blocks:
+        used = "for speculation alone" if d.predicts else "and are not used"
+        yield "note", f"{d.predicting_blocks} of the layers predict further tokens (MTP), {used}"
     if d.trailing_bytes:
         yield "note", f"{d.trailing_bytes} bytes after the last tensor are not part of the model"
 

@@ -43,7 +43,7 @@ def load(
     threads: int | None = None,
     kv_type: Literal["f16", "q8_0", "f32"] = "f16",
     weights: Literal["auto", "map", "copy"] = "auto",
-    speculate: Literal["auto", "off", "ngram", "draft"] = "auto",
+    speculate: Literal["auto", "off", "ngram", "draft", "mtp"] = "auto",
     draft: str | os.PathLike[str] | None = None,
     lora: Adapters = (),
     force: bool = False,

@@ -19,6 +19,7 @@ from ..errors import BadFileError
 from ..layers import Layers
 from ..layers.metadata import Config
 from ..layers.weights import Weights
+from ..model_info.predictor_memory import can_predict
 from ..model_sizes import logits_size
 from ..quant.format import BY_NAME
 from ..quant.tensor import QTensor
@@ -73,6 +74,8 @@ def check_complete(
     layers = Layers(graph, KVCache(1, 1, "f16"))
     try:
         model.build(layers, config, Weights(planned), logits_size(planned))
+        if can_predict(values, tensors):
+            model.predict(layers, config, Weights(planned), logits_size(planned))
         if models.kind(model) == models.ENCODER_DECODER:
             model.encode(layers, config, Weights(planned), logits_size(planned))
     except BadFileError as error:

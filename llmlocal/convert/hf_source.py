@@ -15,6 +15,7 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion
 from ..hf.folder import CONFIG, Folder
 from ..hf.names import is_dropped, is_of_tower, named_for_gguf
+from ..hf.predictors import with_predictors
 from ..hf.quantized import decoded
 from ..hf.safetensors import UNQUANTIZED
 from ..hf.settings_check import check_settings, note_unused
@@ -101,6 +102,8 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     tensors = decoded(s, tensors)
     _refuse_quantized(s, tensors, conversion)
     keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
+    if models.predicts(architecture):
+        tensors, keys = with_predictors(tensors, keys)
     check_settings(s, conversion, keys, extra)
     if towers := sum(is_of_tower(name) for name in tensors):
         s.note(f"{towers} tensors for images or sound are left out: the model reads and writes text")

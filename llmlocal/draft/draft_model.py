@@ -17,6 +17,7 @@ from ..model_info.weight_memory import copies_weights
 from ..model_info.work import work
 from ..speculation.draft import Choose
 from ..text import escaped
+from .probability import probability
 from .vocabulary import difference
 
 
@@ -98,7 +99,7 @@ class DraftModel:
         while max(part) < engine.n_vocab and engine.length() + len(part) <= engine.n_ctx:
             logits = self._row(engine.prefill(part))
             id = choose(logits, proposed)
-            yield id, _probability(logits, id)
+            yield id, probability(logits, id)
             if id in self._ends:
                 return
             proposed.append(id)
@@ -144,8 +145,3 @@ def check_draft(gguf: GGUFFile, target: GGUFFile) -> None:
     if found := difference(gguf.metadata, target.metadata):
         said = f"cannot be a draft of {escaped(target.path.name)}: {found}"
         raise UsageError(f"{name}: {said}", "a draft is a smaller model of the same family; --draft auto finds one")
-
-
-def _probability(logits: Logits, id: int) -> float:
-    """Of a token, by logits (n_vocab,) before sampling."""
-    return float(1 / np.exp(logits - logits[id]).sum())

@@ -70,10 +70,12 @@ def speculation_of(engine: Engine, mode: str, draft: Draft | None = None) -> Spe
     if mode == "off":
         return Speculation(Decision(), 1)
     resting = ""
+    if mode == "mtp" and engine.predictor is None:
+        resting = "memory for the block that predicts further tokens is not free"
     if engine.verifiable < 2:
         mapped = engine.same_bits < 2
         resting = "weights are mapped (--weights copy allows it)" if mapped else "memory for its states is not free"
-    decision = Decision(cost_file(engine).load(), always=mode in ("ngram", "draft"))
+    decision = Decision(cost_file(engine).load(), always=mode in ("ngram", "draft", "mtp"))
     return Speculation(decision, engine.verifiable, resting, DraftProposer(draft) if draft else None)
 
 

@@ -22,13 +22,15 @@ from ..model_info.expert_memory import expert_reads
 from ..model_info.machine import free_memory
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
+from ..model_info.predictor_memory import can_predict, predictor_memory
 from ..model_info.recurrent_memory import between_memory
 from ..model_info.weight_memory import copies_weights
 from ..model_sizes import default_context
 from ..quant.jit.parallel_compile import Compilation
 from ..runtime.weight_copy import Shaped
+from ..speculation.draft import Draft
 from ..speculation.speculation import MOST, Speculation
-from ..text import format_bytes
+from ..text import escaped, format_bytes
 from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
 from .answer_tokens import AnswerTokens
@@ -98,6 +100,7 @@ class Session:
             raise UsageError("speculate is draft, and there is no draft", "name one with --draft, or --draft auto")
         gguf = open_gguf(path)
         try:
+            predicts = _predicts(gguf, speculate, draft)
             if is_adapter(gguf):
                 raise UsageError(
                     f"{path}: is an adapter, not a model", "give its model as MODEL, and this file to --lora"
@@ -117,8 +120,10 @@ class Session:
                 reads = expert_reads(gguf.metadata, tensors, needed, left)
                 copied = copies_weights(weights, tensors, needed, left)
                 verified = min(n_ctx, MOST + 1) if speculate != "off" else 1
-                if between_memory(gguf.metadata, n_seqs, verified) > left - needed:
-                    verified = 1
+                left -= needed
+                if (between := between_memory(gguf.metadata, n_seqs, verified)) > left:
+                    verified, between = 1, 0
+                fits = predictor_memory(gguf.metadata, n_ctx, kv_type, n_seqs) <= left - between
                 engine = Engine.open(
                     gguf,  # not its name, which may be another file's by now
                     n_ctx=n_ctx,
@@ -130,6 +135,7 @@ class Session:
                     low_rank=(changed.pop() if changed else _changes(gguf, lora)) if lora else None,
                     prefetch_bytes=reads.prefetch_bytes,
                     verified=verified,
+                    predicts=predicts and verified > 1 and fits,
                     load=False,
                 )
                 if session.draft:
@@ -191,7 +197,12 @@ class Session:
     @cached_property
     def speculation(self) -> Speculation:
         """The proposals for the answers of `answer`. Raises as `engine`."""
-        return speculation_of(self.engine, self.speculate, self.draft)
+        draft: Draft | None = self.draft
+        if self.engine.predictor:
+            from ..draft.mtp_draft import MtpDraft
+
+            draft = MtpDraft(self.engine, self.tokenizer.stop_ids)
+        return speculation_of(self.engine, self.speculate, draft)
 
     def compile_ahead(self) -> Compilation:
         """Check the model, and start to compile the kernels that it needs. Raises as `Engine.open` does.
@@ -351,6 +362,20 @@ class Session:
             if start < len(ids):
                 yield PromptProgress(start, len(ids))
         return logits
+
+
+def _predicts(gguf: GGUFFile, speculate: str, draft: Path | str | None) -> bool:
+    """Whether the block of a file that predicts further tokens is to propose them.
+
+    Raises UsageError where it is asked for and not there.
+    """
+    if speculate not in ("auto", "mtp") or (draft is not None and speculate == "auto"):
+        return False
+    found = can_predict(gguf.metadata, gguf.tensors)
+    if speculate == "mtp" and not found:
+        said = "has no block that predicts further tokens (MTP), or of a kind that is not run"
+        raise UsageError(f"{escaped(str(gguf.path))}: {said}", "leave out --speculate mtp")
+    return found
 
 
 def _changes(gguf: GGUFFile, lora: Sequence[tuple[Path, float]]) -> LowRank:

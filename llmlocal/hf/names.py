@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ..errors import BadFileError
 from ..text import shown
+from . import predictors
 from .config import Settings
 from .conversion import WITHOUT_MTP, Conversion
 from .streams import Stream, stacked
@@ -30,8 +31,8 @@ def named_for_gguf(
     Raises BadFileError for a tensor that the architecture does not have, and for missing experts.
     """
     out: dict[str, Stream] = {}
-    tensors = _without_predictors(tensors, s)
-    table = _table(conversion.named_as or arch, blocks) | _own(conversion, blocks)
+    tensors = _without_predictors(tensors, s, blocks)
+    table = predictors.table(blocks) | _table(conversion.named_as or arch, blocks) | _own(conversion, blocks)
     for name, stream in _experts_together(_stepped(tensors, conversion, s)).items():
         new = table.get(name) or next(
             (f"{table[stem]}{suffix}" for suffix in SUFFIXES if (stem := name.removesuffix(suffix)) in table), None
@@ -47,11 +48,10 @@ def named_for_gguf(
     return out
 
 
-def _without_predictors(tensors: Mapping[str, Stream], s: Settings) -> Mapping[str, Stream]:
-    """The tensors without those of blocks behind the last, which predict further tokens (MTP)."""
+def _without_predictors(tensors: Mapping[str, Stream], s: Settings, count: int) -> Mapping[str, Stream]:
+    """The tensors without those of blocks behind the last of `count`, which predict further tokens (MTP)."""
     if not s.integer("num_nextn_predict_layers", default=0):
         return tensors
-    count = s.integer("num_hidden_layers")
     kept = {name: x for name, x in tensors.items() if not (found := LAYER.match(name)) or int(found[1]) < count}
     if len(kept) < len(tensors) and WITHOUT_MTP not in s.notes:
         s.note(WITHOUT_MTP)

@@ -67,7 +67,7 @@ def decoder(
     x = g.scale(g.embed(embedding), embedding_scale)
     for i in range(h.blocks):
         x = block(i, h.block(i), w.block(i), x)
-    return logits(g, h, w, (output_norm or norm)(g, h, w, "output_norm", g.outputs(x)), embedding)
+    return last_logits(g, h, w, x, embedding, output_norm or norm)
 
 
 def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Value:
@@ -185,6 +185,20 @@ def gate_up_experts(h: Hyperparameters, e: Experts, w: Weights) -> tuple[ExpertL
         raise w.fail(f"tensor '{biases.name}' is not supported: biases of fused experts")
     gate, up = fused.part(0, e.ffn), fused.part(e.ffn, 2 * e.ffn)
     return ExpertLinear(gate, None, scales), ExpertLinear(up, None, scales)
+
+
+def last_logits(
+    g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor, output_norm: Norm = norm
+) -> Value:
+    """Logits (outputs, vocab) of what the last block made, x (tokens, width), after a norm.
+
+    Where further tokens shall be predicted, that of all tokens is kept.
+    """
+    if not g.predicts:
+        return logits(g, h, w, output_norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+    g.normed = output_norm(g, h, w, "output_norm", x)
+    g.graph.keep(g.normed)
+    return logits(g, h, w, g.outputs(g.normed), embedding)
 
 
 def logits(g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor) -> Value:

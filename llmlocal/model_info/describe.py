@@ -16,6 +16,7 @@ from ..gguf.split import later_parts
 from ..tokenizer.vocab import ids_outside, vocabulary_size
 from .arch_value import arch_value
 from .memory import Memory, head_sizes, kv_heads, memory
+from .predictor_memory import can_predict, predicting_blocks
 from .text_memory import reads_texts, text_memory
 
 DEFAULT_CONTEXT = 4096  # as the engine's; a test compares them
@@ -58,7 +59,7 @@ class Description:
     """A summary of a model file; None where the file does not state a value. `n_bytes` counts all parts.
 
     `formats`: number of tensors by format. `supported`: whether llmlocal has the architecture. `template`: its kind.
-    `unused_blocks` predict further tokens (MTP) and are not run.
+    `predicting_blocks` predict further tokens (MTP); `predicts` says whether they are run, for speculation.
     """
 
     name: str | None
@@ -81,7 +82,8 @@ class Description:
     experts: int | None
     experts_used: int | None
     context: int | None
-    unused_blocks: int
+    predicting_blocks: int
+    predicts: bool
     vocabulary: Vocabulary | None
     template: str | None
     license: str | None
@@ -120,7 +122,8 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
         experts=arch_value(metadata, "expert_count") or None,
         experts_used=arch_value(metadata, "expert_used_count") or None,
         context=context,
-        unused_blocks=arch_value(metadata, "nextn_predict_layers") or 0,
+        predicting_blocks=predicting_blocks(metadata),
+        predicts=can_predict(metadata, gguf.tensors),
         vocabulary=vocabulary(metadata),
         template=template_kind(metadata),
         license=next((found for key in LICENSES if (found := text(metadata, key))), None),

@@ -7,7 +7,9 @@ how to convert a Hugging Face folder. `build` gives logits (outputs, vocab), or,
 `classifier(layers, config, weights, pooled) -> scores` and `word_logits(layers, config, weights, vocab, states) ->
 logits` of masked words; `RANK_POOLING` says which states the classifier reads, and
 `projection(layers, config, weights, pooled)` makes the vectors. Where blocks have a sliding window, `PERIOD` says of
-how many blocks the last has full attention (0: none has), `WINDOW` the size in files that do not say it. A file is
+how many blocks the last has full attention (0: none has), `WINDOW` the size in files that do not say it.
+`predict(layers, config, weights, vocab)`, where there is one, records the block that predicts a further token (MTP)
+into layers of its own, as a `layers.mtp.Head`; `build` then ends with `last_logits`. A file is
 found by its name: there is no list to edit. The room does not depend on kernels or threads.
 """
 
@@ -28,6 +30,7 @@ from ..errors import BadFileError, UsageError
 RANK = 4  # GGUF's pooling type of models that score texts
 DECODER, ENCODER, ENCODER_DECODER = "decoder", "encoder", "encoder-decoder"  # kinds of architectures
 STATED = re.compile(r"^[A-Z]\w*(?:, [A-Z]\w*)* = -?\d.*$", re.MULTILINE)  # names that are given a number
+PREDICTS = re.compile(r"^def predict\(|^from \.\w+ import .*\bpredict\b", re.MULTILINE)
 
 
 @cache
@@ -54,11 +57,8 @@ def numbers(arch: str) -> dict[str, int]:
 
     They are read from its source: importing it would take NumPy.
     """
-    spec = find_spec(_module(arch)) if arch in names() else None
-    loader: Any = spec and spec.loader
-    source = loader.get_source(_module(arch)) if hasattr(loader, "get_source") else ""
     found: dict[str, int] = {}
-    for node in ast.parse("\n".join(STATED.findall(source))).body:  # of a whole file it would take 10 ms
+    for node in ast.parse("\n".join(STATED.findall(_source(arch)))).body:  # of a whole file it would take 10 ms
         if isinstance(node, ast.Assign):
             pairs = [(node.targets[0], node.value)]
             if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
@@ -67,6 +67,19 @@ def numbers(arch: str) -> dict[str, int]:
                 if isinstance(name, ast.Name) and isinstance(value, ast.Constant) and type(value.value) is int:
                     found[name.id] = value.value
     return found
+
+
+def predicts(arch: str) -> bool:
+    """Whether the file of an architecture has `predict`, its own or that of another one; it is not imported."""
+    return PREDICTS.search(_source(arch)) is not None
+
+
+@cache
+def _source(arch: str) -> str:
+    """The text of the file of an architecture, empty for an unknown one."""
+    spec = find_spec(_module(arch)) if arch in names() else None
+    loader: Any = spec and spec.loader
+    return loader.get_source(_module(arch)) or "" if hasattr(loader, "get_source") else ""
 
 
 def ranks(metadata: Mapping[str, Any]) -> bool:

@@ -10,10 +10,11 @@ from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import UNTIED, Conversion
 from ..hf.streams import Stream, reshaped, split, transposed
 from ..layers import Layers
-from ..layers.decoder import pre_norm_decoder
+from ..layers.decoder import Sublayer, norm, pre_norm_decoder
 from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters, rotary_size
 from ..layers.latent_attention import LatentSizes, latent_attention, sharpened_rope
 from ..layers.metadata import Config
+from ..layers.mtp import Head, head, predicting_blocks
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .dots1 import DEFAULTS as EXPERTS
@@ -25,18 +26,37 @@ GLM_FLASH = (47, 154880)  # blocks and vocabulary of a model whose files may not
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w, head_sizes=head_sizes)
-    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
+    attention, feed_forward = sublayers(g, c, w, vocab, h)
+    h = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
+    return pre_norm_decoder(g, h, w, vocab, attention, feed_forward)
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the block that predicts a further token. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w, head_sizes=head_sizes)
+    attention, feed_forward = sublayers(g, c, w, vocab, h)
+
+    def block(h: Hyperparameters, b: Weights, x: Value) -> Value:
+        x = g.add(x, attention(h, b, norm(g, h, b, "attn_norm", x)))
+        return g.add(x, feed_forward(h, b, norm(g, h, b, "ffn_norm", x)))
+
+    return head(g, h, c, w, vocab, block)
+
+
+def sublayers(g: Layers, c: Config, w: Weights, vocab: int, h: Hyperparameters) -> tuple[Sublayer, Sublayer]:
+    """Attention and feed-forward of the blocks."""
+    run = h.blocks - predicting_blocks(c, h.blocks)
     parameters, scale = sharpened_rope(c, w, h, g.cache.n_ctx)
     value = c.integer("attention.value_length", 1, 1 << 14, h.head_dim)
     s = LatentSizes.read(c, h, c.integer("attention.value_length_mla", 1, 1 << 14, value), scale)
     rope, sharpens = g.rope(parameters, interleaved=True), c.number("attention.temperature_scale", 0, 1e3, 0.0)
     every = c.integer("attention.temperature_length", 1, 1 << 31, h.context)
-    feed_forward = blocks_with_experts(g, c, h, gating=SIGMOID if (h.blocks, vocab) == GLM_FLASH else SOFTMAX)
+    feed_forward = blocks_with_experts(g, c, h, gating=SIGMOID if (run, vocab) == GLM_FLASH else SOFTMAX)
 
     def attention(h: Hyperparameters, b: Weights, x: Value) -> Value:
         return latent_attention(g, h, s, b, x, rope, (sharpens, every) if sharpens else None)
 
-    return pre_norm_decoder(g, h, w, vocab, attention, feed_forward)
+    return attention, feed_forward
 
 
 def head_sizes(c: Config, _: str, default: int) -> tuple[int, int]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import UNTIED, Conversion, rotary_keys
 from ..layers import Layers
-from ..layers.decoder import logits, norm, rope_attention
+from ..layers.decoder import Sublayer, last_logits, norm, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
+from ..layers.mtp import Head, head, predicting_blocks
+from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
@@ -24,12 +26,24 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     feed_forward = blocks_with_experts(g, c, h)
     x = g.embed(embedding)
-    for i in range(h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0)):  # MTP's are not run
-        h, b = h.block(i), w.block(i)
-        attend = attention if b.has("attn_q_norm.weight") else rope_attention
-        x = g.add(x, attend(g, h, b, norm(g, h, b, "attn_norm", x), rope))
-        x = g.add(x, feed_forward(h, b, norm(g, h, b, "post_attention_norm", x)))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+    for i in range(h.blocks - predicting_blocks(c, h.blocks)):
+        x = block(g, h.block(i), w.block(i), x, rope, feed_forward)
+    return last_logits(g, h, w, x, embedding)
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the block that predicts a further token. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+    feed_forward = blocks_with_experts(g, c, h)
+    return head(g, h, c, w, vocab, lambda h, b, x: block(g, h, b, x, rope, feed_forward))
+
+
+def block(g: Layers, h: Hyperparameters, b: Weights, x: Value, rope: Rope, feed_forward: Sublayer) -> Value:
+    """A block of x (tokens, width) -> (tokens, width)."""
+    attend = attention if b.has("attn_q_norm.weight") else rope_attention
+    x = g.add(x, attend(g, h, b, norm(g, h, b, "attn_norm", x), rope))
+    return g.add(x, feed_forward(h, b, norm(g, h, b, "post_attention_norm", x)))
 
 
 def keys(s: Settings) -> Keys:

@@ -23,7 +23,8 @@ from ..layers import Layers
 from ..layers.decoder import gated_mlp
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder, gated_delta_net
+from ..layers.mtp import Head
+from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder, delta_net_head, gated_delta_net
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .qwen2vl import section_keys
@@ -36,6 +37,12 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     h, d = Hyperparameters.read(c, w), DeltaNet.read(c)
     mix = lambda h, b, x: delta_net(g, h, d, b, x)  # noqa: E731
     return delta_net_decoder(g, h, c, w, vocab, mix, lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu))
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the block that predicts a further token. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    return delta_net_head(g, h, c, w, vocab, lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu))
 
 
 def delta_net(g: Layers, h: Hyperparameters, d: DeltaNet, w: Weights, x: Value) -> Value:

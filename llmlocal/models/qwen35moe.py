@@ -7,9 +7,11 @@ from collections.abc import Callable
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, cuts, renames
 from ..layers import Layers
+from ..layers.decoder import Sublayer
 from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
-from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder
+from ..layers.mtp import Head
+from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder, delta_net_head
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .qwen2moe import feed_forward
@@ -27,12 +29,19 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 def decoder_with_experts(g: Layers, c: Config, w: Weights, vocab: int, mix: Mix) -> Value:
     """Logits (outputs, vocab) of a decoder of delta nets and attention, with experts in every block."""
     h, d = Hyperparameters.read(c, w, dense=False), DeltaNet.read(c)
+    return delta_net_decoder(g, h, c, w, vocab, lambda h, b, x: mix(g, h, d, b, x), experts(g, c, h))
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the block that predicts a further token. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w, dense=False)
+    return delta_net_head(g, h, c, w, vocab, experts(g, c, h))
+
+
+def experts(g: Layers, c: Config, h: Hyperparameters) -> Sublayer:
+    """The feed-forward: experts whose weights are normalized, and a shared one."""
     e = Experts.read(c, h)
-
-    def experts(h: Hyperparameters, b: Weights, x: Value) -> Value:
-        return feed_forward(g, h, e, b, x, normalize_weights=True)
-
-    return delta_net_decoder(g, h, c, w, vocab, lambda h, b, x: mix(g, h, d, b, x), experts)
+    return lambda h, b, x: feed_forward(g, h, e, b, x, normalize_weights=True)
 
 
 def expert_keys(s: Settings) -> Keys:

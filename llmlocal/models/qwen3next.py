@@ -18,6 +18,7 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .qwen35 import DEFAULTS, STEPS, delta_keys
 from .qwen35moe import EXPERTS, decoder_with_experts, expert_keys
+from .qwen35moe import predict as predict
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:

@@ -1,7 +1,7 @@
 """Proposals for one sequence, and what became of them.
 
 The modes: `auto` proposes where it pays, `ngram` proposes what the text offers and `draft` what a smaller model says,
-whether it pays or not, `off` nothing.
+`mtp` what a block of the model says that predicts further tokens, whether it pays or not, `off` nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .decision import MARGIN, Decision, Share
 from .draft import Choose, DraftProposer
 from .ngram import NgramProposer
 
-MODES = ("auto", "off", "ngram", "draft")
+MODES = ("auto", "off", "ngram", "draft", "mtp")
 MOST = 15  # tokens of a proposal
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from ...runtime.graph import Value
 from .. import Layers
-from ..decoder import Sublayer, attention_output, logits, norm
+from ..decoder import Sublayer, attention_output, last_logits, norm
 from ..hyperparameters import Hyperparameters
 from ..metadata import Config
+from ..mtp import Head, head, predicting_blocks
 from ..rope import Rope
 from ..rope_scaling import rope_parameters
 from ..weights import Weights
@@ -62,8 +63,7 @@ def delta_net_decoder(
 ) -> Value:
     """Logits (outputs, vocab) of a decoder of gated delta nets, `mix`, and gated attention in some blocks.
 
-    Blocks that predict further tokens (MTP) are not run. For text, the sections of the rotary embedding make no
-    difference.
+    For text, the sections of the rotary embedding make no difference.
     """
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
@@ -74,12 +74,23 @@ def delta_net_decoder(
         n = norm(g, h, b, "attn_norm", x)
         x = g.add(x, mix(h, b, n) if recurrent else gated_attention(g, h, b, n, rope))
         x = g.add(x, feed_forward(h, b, norm(g, h, b, "post_attention_norm", x)))
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+    return last_logits(g, h, w, x, embedding)
+
+
+def delta_net_head(g: Layers, h: Hyperparameters, c: Config, w: Weights, vocab: int, feed_forward: Sublayer) -> Head:
+    """The block of such a decoder that predicts a further token: one with gated attention."""
+    rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
+
+    def block(h: Hyperparameters, b: Weights, x: Value) -> Value:
+        x = g.add(x, gated_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
+        return g.add(x, feed_forward(h, b, norm(g, h, b, "post_attention_norm", x)))
+
+    return head(g, h, c, w, vocab, block)
 
 
 def recurrent_blocks(c: Config, blocks: int) -> list[bool]:
     """Which blocks that are run have a recurrent state: a flag for each, or all but one of an interval."""
-    run = blocks - c.integer("nextn_predict_layers", 0, blocks - 1, 0)
+    run = blocks - predicting_blocks(c, blocks)
     every = c.integer("full_attention_interval", 1, 1 << 12, 4)
     flags = c.flags("attention.recurrent_layers", blocks)
     if flags is None and f"{c.arch}.attention.recurrent_layers" in c.metadata:

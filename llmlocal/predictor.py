@@ -1,0 +1,102 @@
+"""The block of a model that predicts further tokens (MTP), beside the engine: a program and a cache of its own.
+
+Its sequence is made of pairs: a token, and what the model made of the one before it. The last pair gives the logits of
+the token after it. Pairs may begin anywhere in a text, since what the model made of tokens is only known of those that
+it has read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layers import Layers
+from .layers.metadata import Config
+from .layers.weights import Weights
+from .quant.jit.kernel import Kernel
+from .runtime.batch import Batch
+from .runtime.buffers import aligned
+from .runtime.executor import ThreadTeam
+from .runtime.graph import Graph
+from .runtime.kv_cache import KVCache
+
+PIECE = 256  # pairs of one run at most
+Floats = NDArray[np.float32]
+
+
+class Predictor:
+    """The block, and what the model made of its tokens: `states` (n_seqs, n_ctx, width) by sequence and position."""
+
+    def __init__(self, module: ModuleType, c: Config, w: Weights, vocab: int, model: Layers) -> None:
+        """Record the block as `module` defines it, for a `model` that is recorded already.
+
+        Raises BadFileError for a wrong file.
+        """
+        cache = model.cache
+        self._batch = Batch(min(PIECE, cache.n_ctx), 1)
+        self._graph = Graph(self._batch, model.graph.threads)
+        own = KVCache(cache.n_ctx, 1, cache.kv_type.name)
+        self._layers = Layers(self._graph, own, model.place, prefetch_bytes=model.prefetch_bytes)
+        head = module.predict(self._layers, c, w, vocab)
+        assert model.normed is not None and model.normed.kept is not None
+        assert head.states.kept is not None and head.last.kept is not None and head.logits.kept is not None
+        width = head.states.width
+        self._made = model.normed.kept.view(np.float32).reshape(-1, width)
+        self._inputs = head.states.kept.view(np.float32).reshape(-1, width)
+        self._last = head.last.kept.view(np.float32).reshape(-1, width)
+        self._logits = head.logits.kept.view(np.float32).reshape(-1, vocab)
+        shape = cache.n_seqs, cache.n_ctx, width
+        self.states = aligned(4 * cache.n_seqs * cache.n_ctx * width).view(np.float32).reshape(shape)
+        self.first = [0] * cache.n_seqs  # the position from which on the states of a sequence are known
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The kernels that `finish` needs."""
+        return self._graph.kernels
+
+    def finish(self, team: ThreadTeam) -> None:
+        """Make the program ready to run; kernels that are not compiled yet are compiled now."""
+        self._program, self._team = self._graph.finish(), team
+
+    def saw(self, seqs: Sequence[int], positions: NDArray[np.int64]) -> None:
+        """The model has read a batch: tokens of sequences `seqs` at `positions`, (tokens,) each."""
+        self.states[seqs, positions] = self._made[: len(seqs)]
+
+    def forget(self, length: int, seq: int) -> None:
+        """What the first `length` tokens of a sequence became is not known; it is of those that will be read."""
+        self.first[seq] = length
+
+    def cut(self, length: int, seq: int) -> None:
+        """A sequence was cut to `length` tokens."""
+        self.first[seq] = min(self.first[seq], length)
+
+    def copied(self, length: int, source: int, target: int) -> None:
+        """The first `length` tokens of a sequence are those of another one."""
+        first = self.first[target] = min(self.first[source], length)
+        self.states[target, first:length] = self.states[source, first:length]
+
+    def read(self, ids: Sequence[int], states: Floats, at: int, outputs: int = 0) -> None:
+        """Read pairs of tokens `ids` and `states` (tokens, width), the first as number `at` of the sequence.
+
+        Pairs behind that are dropped. `outputs`: 1 for the results of `predict`, which are computed for the last one.
+        """
+        batch = self._batch
+        for start in range(0, len(ids), batch.ubatch):
+            part = ids[start : start + batch.ubatch]
+            n, end = len(part), start + len(part)
+            batch.fill(part, range(at + start, at + end), [0] * n, [n - 1] * (outputs if end == len(ids) else 0))
+            for table in self._layers.tables:
+                table.fill(batch.positions[:n])
+            self._inputs[:n] = states[start:end]
+            self._team.run(self._program)
+
+    def predict(self, ids: Sequence[int], states: Floats, at: int) -> tuple[Floats, Floats]:
+        """As `read`; the logits (vocab,) after the last pair, and the state (width,) for a pair with the next token.
+
+        They are copies, and may hold what is not finite.
+        """
+        self.read(ids, states, at, outputs=1)
+        return self._logits[0].copy(), self._last[0].copy()
