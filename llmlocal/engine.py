@@ -271,6 +271,11 @@ class Engine:
         return self._layers.same_bits
 
     @property
+    def max_outputs(self) -> int:
+        """The most logits that a run gives."""
+        return self._batch.max_outputs
+
+    @property
     def verifiable(self) -> int:
         """The most tokens that `verify` gives these logits, and from which it can go back to any of them."""
         return min(self.same_bits, self._states.verified) if self.state_bytes else self.same_bits
@@ -418,9 +423,18 @@ class Engine:
         They may hold what is not finite: `checked` tells. Of recurrent states as many are kept as `verifiable` says, so
         that `truncate` to one of the tokens reads nothing again. Raises as `prefill`.
         """
-        self._check(tokens, seq)
-        self._run(tokens, [seq] * len(tokens), range(len(tokens)), verify=len(tokens) <= self.verifiable)
-        return self._logits[: len(tokens)].copy()
+        return self.verify_parts([(seq, tokens)], range(len(tokens)))
+
+    def verify_parts(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
+        """As `verify` for several sequences in one run, `parts` are (sequence, tokens).
+
+        Logits (outputs, n_vocab) after the tokens with the indices `outputs` among all of them.
+        """
+        for seq, part in parts:
+            self._check(part, seq)
+        tokens, seqs = [id for _, part in parts for id in part], [seq for seq, part in parts for _ in part]
+        self._run(tokens, seqs, outputs, verify=len(tokens) <= self.verifiable)
+        return self._logits[: len(outputs)].copy()
 
     def close(self) -> None:
         """End the threads and unmap the file, unless `open` was given an open one."""

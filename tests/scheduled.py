@@ -20,8 +20,9 @@ from llmlocal.generation.log_probabilities import ScoredToken
 from llmlocal.generation.sampler import Sampler
 from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
+from llmlocal.scheduler.counts import Counts
 from llmlocal.scheduler.request import Failed, Request
-from llmlocal.scheduler.scheduler import Counts, Scheduler
+from llmlocal.scheduler.scheduler import Scheduler
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")

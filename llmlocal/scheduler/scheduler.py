@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
-from time import monotonic, perf_counter
+from time import monotonic
 
 from ..engine import Logits
 from ..errors import ResourceError
@@ -17,26 +16,15 @@ from ..quant.jit.cpu import target
 from ..quant.kernels.matmul import TILED_TOKENS
 from ..quant.simd.few_tokens import FEW_TOKENS
 from .answer import NOWHERE, Answer
+from .counts import Counts
 from .request import Deliver, QueueFullError, Request
 from .sequences import WORTH_COPYING, Sequences
+from .writing import Writing
 
 QUEUE = 64  # requests that may wait for a sequence
 STOPPING = "the server is stopping"
 PIECE_WORK = 20e9  # multiply-adds in a piece of a prompt: how long the other answers wait for it
 PIECES = (32, 64, 128, 256, 512)  # tokens; the choice depends on the model alone, so that answers can be repeated
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a scheduler has done so far, in tokens and steps."""
-
-    prompt_tokens: int = 0  # read by the model
-    reused_tokens: int = 0  # found in a sequence
-    read_again_tokens: int = 0  # found, but before what sliding windows still hold
-    generated_tokens: int = 0
-    proposed_tokens: int = 0
-    accepted_tokens: int = 0  # of those proposed
-    steps: int = 0
 
 
 class Scheduler:
@@ -60,6 +48,7 @@ class Scheduler:
         self._engine, self._limit = session.engine, queue
         self._least = least if self._engine.same_bits < self._engine.n_seqs else 1
         self._sequences = Sequences(self._engine, cache)
+        self._steps = Writing(self._engine, self._sequences, self._least, self._speculation.decision)
         self._waiting: deque[Answer] = deque()
         self._reading: deque[Answer] = deque()
         self._writing: list[Answer] = []
@@ -188,7 +177,7 @@ class Scheduler:
             return
         parts = [(answer.seq, answer.ids[answer.read : answer.read + size]) for answer, size in chosen]
         done = [i for i, (answer, size) in enumerate(chosen) if answer.read + size == len(answer.ids)]
-        logits = self._run(parts, done)
+        logits = self._steps.run(parts, done)
         for answer, size in chosen:
             answer.was_read(size)
             self.counts.prompt_tokens += size
@@ -197,47 +186,14 @@ class Scheduler:
         self._take([chosen[i][0] for i in done], logits)
 
     def _write_tokens(self) -> None:
-        """Generate one token of every answer whose prompt has been read.
+        """Generate tokens of every answer whose prompt has been read.
 
         Prompts come first where a batch would have to be filled up.
         """
         self._drop_ended()
-        answers = [*self._writing]
-        if len(answers) == self._least == 1 and not self._reading:
-            self._write_alone(answers[0])
-        elif answers and (len(answers) >= self._least or not self._reading):
-            parts: list[tuple[int, Sequence[int]]] = [(answer.seq, answer.tokens.history[-1:]) for answer in answers]
-            parts += [(seq, [0]) for seq in self._sequences.emptied(self._least - len(parts))]
-            self._take(answers, self._run(parts, range(len(answers))))
-
-    def _write_alone(self, answer: Answer) -> None:
-        """Generate a token of the only answer at work, and those after it that are proposed and come true."""
-        engine, tokens, seq = self._engine, answer.tokens, answer.seq
-        start = len(tokens.history)
-        proposed = answer.speculation.propose(tokens.room - 1, tokens.history, tokens.guess)
-        clock = perf_counter()
-        last = tokens.history[-1:]
-        rows = engine.verify([*last, *proposed], seq) if proposed else self._run([(seq, last)], [0])
-        seconds = perf_counter() - clock
-        try:
-            for logits, proposal in zip(rows, [*proposed, None], strict=True):
-                answer.take(engine.checked(logits) if proposed else logits)
-                if answer.ended or tokens.reason or tokens.forced or tokens.history[-1] != proposal:
-                    break
-        finally:
-            engine.truncate(len(tokens.history) - 1, seq)
-        taken = len(tokens.history) - start
-        self.counts.generated_tokens += taken
-        self.counts.proposed_tokens += len(proposed)
-        if taken:
-            self.counts.accepted_tokens += taken - 1
-            answer.speculation.ran(len(proposed), seconds, taken)
-        answer.end_if_complete()
-
-    def _run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
-        """As `Engine.run`, with at least `least` outputs, because logits are a product of their own."""
-        filled = [*outputs, *[*outputs[:1]] * (self._least - len(outputs))]
-        return self._engine.run(parts, filled)[: len(outputs)]
+        answers, reading = [*self._writing], bool(self._reading)
+        if answers and (len(answers) >= self._least or not reading):
+            self._steps.step(answers, self.counts, beside_reading=reading)
 
     def _take(self, answers: Sequence[Answer], logits: Logits) -> None:
         for answer, row in zip(answers, logits, strict=True):

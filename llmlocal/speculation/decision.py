@@ -73,8 +73,11 @@ class Decision:
         if self.costs.single:
             self.account -= seconds / self.costs.single
 
-    def ran(self, proposed: int, seconds: float, taken: int) -> float:
-        """A run of one token and `proposed` more took so long and gave `taken` tokens. Returns the seconds it saved."""
+    def ran(self, proposed: int, seconds: float, taken: float) -> float:
+        """A run of one token and `proposed` more took so long and gave `taken` tokens. Returns the seconds it saved.
+
+        Of several sequences together: each had one, `proposed` are of all, `taken` is the mean.
+        """
         self.costs.took(1 + proposed, seconds)
         single = self.costs.single if proposed else 0.0
         if not single:

@@ -100,7 +100,23 @@ class Speculation:
         if draft and choose and (beside := draft.costs(self.decision, ids, most, speed)):
             self._by_draft = True
             return draft.propose(self.decision, ids, beside, choose)
+        return self.from_text(count)
+
+    def chances(self, room: int) -> list[float]:
+        """Of each token that the text proposes, at most `room`, the chance that it and all before it come true."""
+        proposer, decision = self._proposer, self.decision
+        if not self.works or not proposer.agreement or (self._draft and decision.always):
+            return []
+        return decision.acceptance[proposer.from_earlier].chances(proposer.agreement, room)
+
+    def from_text(self, count: int) -> list[int]:
+        """At most `count` tokens that the text proposes."""
         return self._proposer.proposal(count) if count else []
+
+    def ran_beside(self, proposed: int, seconds: float, taken: int, saved: float) -> None:
+        """As `ran`, of a run for other sequences, too, that saved so many seconds of this one; see `Slots`."""
+        self._seconds += seconds
+        self._count(False, proposed, taken - 1 if proposed else 0, saved)
 
     def _from_text(self, most: int) -> tuple[int, float]:
         """How many tokens to propose from the text, and the expected speed."""

@@ -1,0 +1,123 @@
+"""One step of the answers that are being written: a token of each, and those that are certain or proposed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+
+from ..engine import Engine, Logits
+from ..speculation.decision import Decision
+from ..speculation.slots import MOST_TOGETHER, Slots
+from .answer import Answer
+from .counts import Counts
+from .sequences import Sequences
+
+NOT_READ = np.empty(0, np.float32)  # in place of the logits of a token that is certain
+
+
+class Writing:
+    """Runs an engine for answers whose prompts have been read.
+
+    Batches have at least `least` tokens, filled up with tokens that nobody asked for; where that is more than one, a
+    token has other bits in smaller ones, and only one of each answer is run.
+    """
+
+    def __init__(self, engine: Engine, sequences: Sequences, least: int, decision: Decision) -> None:
+        self._engine, self._sequences, self._least, self._slots = engine, sequences, least, Slots(decision)
+
+    def step(self, answers: Sequence[Answer], counts: Counts, *, beside_reading: bool) -> None:
+        """At least one token of each of the answers. One that is alone has proposals unless there is `reading`."""
+        room = self._room(len(answers))
+        for answer in answers:
+            room -= self._take_certain(answer, room, counts)
+        answers = [answer for answer in answers if not answer.ended]
+        parts = [answer.tokens.history[self._engine.length(answer.seq) :] for answer in answers]
+        if not answers:
+            return
+        proposed = self._proposals(answers, parts, room, beside_reading=beside_reading)
+        clock = perf_counter()
+        rows = self._rows(answers, parts, proposed)
+        seconds, taken = perf_counter() - clock, list[int]()
+        for answer, logits, proposal in zip(answers, rows, proposed, strict=True):
+            taken.append(self._take(answer, logits, proposal, counts))
+        if all(len(part) == 1 for part in parts) and all(taken):
+            self._ran(answers, [*map(len, proposed)], seconds, taken, alone=not beside_reading)
+        for answer in answers:
+            answer.end_if_complete()
+
+    def run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
+        """As `Engine.run`, with at least `least` outputs, because logits are a product of their own."""
+        filled = [*outputs, *[*outputs[:1]] * (self._least - len(outputs))]
+        return self._engine.run(parts, filled)[: len(outputs)]
+
+    def _room(self, answers: int) -> int:
+        """How many tokens may be run besides one of each answer."""
+        engine = self._engine
+        most = min(MOST_TOGETHER, engine.max_outputs, engine.verifiable)
+        return max(most - answers, 0) if self._least == 1 and not engine.reads_whole else 0
+
+    def _take_certain(self, answer: Answer, room: int, counts: Counts) -> int:
+        """Take tokens that need no logits, at most `room`; returns how many it were."""
+        tokens, before = answer.tokens, answer.tokens.count
+        if answer.request.logprobs is None:
+            while tokens.forced and tokens.count - before < room and not (answer.ended or tokens.reason):
+                answer.take(NOT_READ)
+        counts.generated_tokens += tokens.count - before
+        answer.end_if_complete()
+        return tokens.count - before
+
+    def _proposals(
+        self, answers: Sequence[Answer], parts: Sequence[Sequence[int]], room: int, *, beside_reading: bool
+    ) -> list[list[int]]:
+        rooms = [
+            0 if len(part) > 1 or answer.tokens.forced else answer.tokens.room - 1
+            for answer, part in zip(answers, parts, strict=True)
+        ]
+        if len(answers) > 1 or room < 1:
+            return self._slots.propose([(a.speculation, n) for a, n in zip(answers, rooms, strict=True)], room)
+        tokens = answers[0].tokens
+        most = 0 if beside_reading else min(room, rooms[0])
+        return [answers[0].speculation.propose(most, tokens.history, tokens.guess)]
+
+    def _rows(
+        self, answers: Sequence[Answer], parts: Sequence[Sequence[int]], proposed: Sequence[Sequence[int]]
+    ) -> list[Logits]:
+        """Run the parts with what is proposed after them; for each answer logits (proposed + 1, n_vocab)."""
+        seqs = [answer.seq for answer in answers]
+        if not any(proposed):
+            filler = [(seq, [0]) for seq in self._sequences.emptied(self._least - len(parts))]
+            rows = self.run([*zip(seqs, parts, strict=True), *filler], range(len(parts)))
+            return [row[None] for row in rows]
+        whole = [[*part, *some] for part, some in zip(parts, proposed, strict=True)]
+        ends = np.cumsum([len(part) for part in whole]).tolist()
+        firsts = [end - len(some) - 1 for end, some in zip(ends, proposed, strict=True)]
+        outputs = [at for first, end in zip(firsts, ends, strict=True) for at in range(first, end)]
+        rows = self._engine.verify_parts([*zip(seqs, whole, strict=True)], outputs)
+        return np.split(rows, np.cumsum([len(some) + 1 for some in proposed])[:-1])
+
+    def _take(self, answer: Answer, rows: Logits, proposed: Sequence[int], counts: Counts) -> int:
+        """Take the tokens that come of a run, one and those after it that were proposed; returns how many it were."""
+        tokens, before = answer.tokens, answer.tokens.count
+        try:
+            for logits, proposal in zip(rows, [*proposed, None], strict=True):
+                answer.take(self._engine.checked(logits) if proposed else logits)
+                if answer.ended or tokens.reason or tokens.forced or tokens.history[-1] != proposal:
+                    break
+        finally:
+            if proposed:
+                self._engine.truncate(len(tokens.history) - 1, answer.seq)
+        taken = tokens.count - before
+        counts.generated_tokens += taken
+        counts.proposed_tokens += len(proposed)
+        counts.accepted_tokens += max(taken - 1, 0)
+        return taken
+
+    def _ran(
+        self, answers: Sequence[Answer], proposed: Sequence[int], seconds: float, taken: Sequence[int], *, alone: bool
+    ) -> None:
+        if len(answers) > 1:
+            self._slots.ran([answer.speculation for answer in answers], proposed, seconds, taken)
+        elif alone and self._least == 1:
+            answers[0].speculation.ran(proposed[0], seconds, taken[0])
