@@ -38,7 +38,7 @@ from .runtime.ring import KeptWindow
 from .runtime.state_cache import StateCache
 from .runtime.weight_copy import WeightCopy
 from .runtime.windows import UBATCH
-from .source_encoder import SourceEncoder
+from .source_encoder import SourceEncoder, check_plain
 
 Logits = NDArray[np.float32]
 
@@ -73,7 +73,7 @@ class Engine:
         model = models.that_predicts(gguf.metadata, str(gguf.path))
         build = model.build
         self.n_vocab = logits_size(gguf)
-        self._batch = Batch(ubatch, max_outputs)
+        self._batch, self.max_outputs = Batch(ubatch, max_outputs), max_outputs  # logits that a run gives at most
         self._graph = graph = Graph(self._batch, n_threads, observer)
         self._cache = KVCache(n_ctx, n_seqs, kv_type, ubatch)
         config, self.weights = Config(gguf.metadata, str(arch), str(gguf.path)), Weights(gguf)
@@ -86,17 +86,10 @@ class Engine:
         self._layers = Layers(graph, self._cache, place, self._states, low_rank, prefetch_bytes)
         self._layers.predicts = predicts
         logits = build(self._layers, config, self.weights, self.n_vocab)
-        self.predictor: Predictor | None = None
-        if predicts:
-            self.predictor = Predictor(model, config, self.weights, self.n_vocab, self._layers)
+        self.predictor = Predictor(model, config, self.weights, self.n_vocab, self._layers) if predicts else None
         self._source: SourceEncoder | None = None
         if models.kind(model) == models.ENCODER_DECODER:
-            if low_rank is not None:
-                said = f"{gguf.path}: {arch} has an encoder, to which LoRA adapters are not added"
-                raise UsageError(said, "merge them: llmlocal convert SRC OUT --lora ADAPTER")
-            if observer is not None:
-                said = f"{gguf.path}: {arch} has an encoder, for which importance is not measured"
-                raise UsageError(said, "quantize it without an importance matrix")
+            check_plain(f"{gguf.path}: {arch}", low_rank, observer)
             self._source = SourceEncoder(model, config, self.weights, self.n_vocab, self._layers)
         self._layers.low_rank.finish()
         self._states.allocate()
@@ -105,6 +98,7 @@ class Engine:
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
         self._filling = self._copy.calls() if self._copy else []
+        self._parts = [part for part in (graph, self._source, self.predictor) if part]
         self.n_kernels = len({kernel for part in self._parts for kernel in part.kernels})
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]  # what the decoder has read
 
@@ -168,25 +162,18 @@ class Engine:
         prepare(self._kernels(), self.n_threads)
         if not self._layers.prefetch_bytes:  # large pages would bring unchosen neighbours, too
             self.gguf.prefer_large_pages(again=self._copy is None)
-        self._program = self._graph.finish()
-        if self._source:
-            self._source.finish()
+        self._program, *_ = (part.finish() for part in self._parts)
         team = self._team = ThreadTeam(self.n_threads)
         if self.predictor:
-            self.predictor.finish(team)
+            self.predictor.team = team
         if self._copy:
             team.run(Program.of(self._filling))
             self._copy.copy_rows(self.n_threads)
             for original, _ in self._copy.copies.values():
                 self.gguf.forget(original)
 
-    @property
-    def _parts(self) -> list[Graph | SourceEncoder | Predictor]:
-        return [self._graph, *([self._source] if self._source else []), *([self.predictor] if self.predictor else [])]
-
     def _kernels(self) -> list[Kernel]:
-        own = [kernel for part in self._parts for kernel in part.kernels]
-        return [*own, *(call.kernel for call in self._filling), run_program]
+        return [*(k for part in self._parts for k in part.kernels), *(c.kernel for c in self._filling), run_program]
 
     def length(self, seq: int = 0) -> int:
         """Tokens of a sequence: those in the cache, and the text that an encoder has read in place of a first token."""
@@ -271,11 +258,6 @@ class Engine:
         return self._layers.same_bits
 
     @property
-    def max_outputs(self) -> int:
-        """The most logits that a run gives."""
-        return self._batch.max_outputs
-
-    @property
     def verifiable(self) -> int:
         """The most tokens that `verify` gives these logits, and from which it can go back to any of them."""
         return min(self.same_bits, self._states.verified) if self.state_bytes else self.same_bits
@@ -337,8 +319,6 @@ class Engine:
         kept = self._reachable(kept, seq)
         self._states.rewind(kept, len(self._tokens[seq]), seq)
         self.ring.rewind(kept, seq)
-        if self.predictor:
-            self.predictor.cut(kept, seq)
         del self._tokens[seq][kept:]
 
     def _reachable(self, length: int, seq: int) -> int:
@@ -362,15 +342,6 @@ class Engine:
         """Append one token; logits (n_vocab,)."""
         return self.prefill([token], seq)
 
-    def decode_many(self, tokens: Sequence[int], seqs: Sequence[int]) -> Logits:
-        """Append one token to each of several sequences in one batch; logits (sequences, n_vocab)."""
-        if len(set(seqs)) != len(seqs) or len(seqs) != len(tokens) or len(seqs) > self._batch.max_outputs:
-            raise UsageError(f"decode_many takes one token for each of at most {self._batch.max_outputs} sequences")
-        for token, seq in zip(tokens, seqs, strict=True):
-            self._check([token], seq)
-        self._run(tokens, seqs, range(len(tokens)))
-        return self._result(len(tokens))
-
     def run(self, parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Logits:
         """Append tokens to several sequences in one batch: `parts` are (sequence, tokens), at most `ubatch` in all.
 
@@ -382,7 +353,7 @@ class Engine:
         for seq, part in parts:
             self._check(part, seq)
         size = sum(1 if self._begins(seq) else len(part) for seq, part in parts)
-        if len(set(seqs)) != len(seqs) or size > self._batch.ubatch or len(outputs) > self._batch.max_outputs:
+        if len(set(seqs)) != len(seqs) or size > self._batch.ubatch or len(outputs) > self.max_outputs:
             raise UsageError(f"run takes {self._batch.ubatch} tokens at most, in one part for each sequence")
         parts = [(seq, self._begun(part, seq)) for seq, part in parts]
         tokens = [token for _, part in parts for token in part]
@@ -410,7 +381,7 @@ class Engine:
         if self._begins(seq):
             self.check_predicts()
         out = np.empty((len(tokens), self.n_vocab), np.float32)
-        many = min(self._batch.ubatch, self._batch.max_outputs)
+        many = min(self._batch.ubatch, self.max_outputs)
         for start in range(0, len(tokens), many):
             part = tokens[start : start + many]
             self._run(part, [seq] * len(part), range(len(part)))

@@ -22,6 +22,7 @@ from .runtime.buffers import aligned
 from .runtime.executor import ThreadTeam
 from .runtime.graph import Graph
 from .runtime.kv_cache import KVCache
+from .runtime.program import Program
 
 PIECE = 256  # pairs of one run at most
 Floats = NDArray[np.float32]
@@ -50,6 +51,7 @@ class Predictor:
         self._logits = head.logits.kept.view(np.float32).reshape(-1, vocab)
         shape = cache.n_seqs, cache.n_ctx, width
         self.states = aligned(4 * cache.n_seqs * cache.n_ctx * width).view(np.float32).reshape(shape)
+        self.team: ThreadTeam | None = None  # that runs it, once the engine is loaded
         self.first = [0] * cache.n_seqs  # the position from which on the states of a sequence are known
 
     @property
@@ -57,21 +59,20 @@ class Predictor:
         """The kernels that `finish` needs."""
         return self._graph.kernels
 
-    def finish(self, team: ThreadTeam) -> None:
+    def finish(self) -> Program:
         """Make the program ready to run; kernels that are not compiled yet are compiled now."""
-        self._program, self._team = self._graph.finish(), team
+        self._program = self._graph.finish()
+        return self._program
 
     def saw(self, seqs: Sequence[int], positions: NDArray[np.int64]) -> None:
         """The model has read a batch: tokens of sequences `seqs` at `positions`, (tokens,) each."""
         self.states[seqs, positions] = self._made[: len(seqs)]
+        for seq, at in zip(seqs, positions.tolist(), strict=True):
+            self.first[seq] = min(self.first[seq], at)
 
     def forget(self, length: int, seq: int) -> None:
         """What the first `length` tokens of a sequence became is not known; it is of those that will be read."""
         self.first[seq] = length
-
-    def cut(self, length: int, seq: int) -> None:
-        """A sequence was cut to `length` tokens."""
-        self.first[seq] = min(self.first[seq], length)
 
     def copied(self, length: int, source: int, target: int) -> None:
         """The first `length` tokens of a sequence are those of another one."""
@@ -91,7 +92,8 @@ class Predictor:
             for table in self._layers.tables:
                 table.fill(batch.positions[:n])
             self._inputs[:n] = states[start:end]
-            self._team.run(self._program)
+            assert self.team is not None, "the engine is not loaded"
+            self.team.run(self._program)
 
     def predict(self, ids: Sequence[int], states: Floats, at: int) -> tuple[Floats, Floats]:
         """As `read`; the logits (vocab,) after the last pair, and the state (width,) for a pair with the next token.

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
+from .errors import UsageError
 from .layers import Layers
 from .layers.metadata import Config
 from .layers.weights import Weights
@@ -19,6 +20,17 @@ from .runtime.batch import Batch
 from .runtime.executor import ThreadTeam
 from .runtime.graph import Graph
 from .runtime.kv_cache import PackedCache
+from .runtime.program import Program
+
+
+def check_plain(name: str, low_rank: object, observer: object) -> None:
+    """Raises UsageError where a model with an encoder, `name`, is to be changed, or its products to be observed."""
+    if low_rank is not None:
+        said = f"{name} has an encoder, to which LoRA adapters are not added"
+        raise UsageError(said, "merge them: llmlocal convert SRC OUT --lora ADAPTER")
+    if observer is not None:
+        said = f"{name} has an encoder, for which importance is not measured"
+        raise UsageError(said, "quantize it without an importance matrix")
 
 
 class SourceEncoder:
@@ -47,9 +59,10 @@ class SourceEncoder:
         """The kernels that `finish` needs."""
         return self._graph.kernels
 
-    def finish(self) -> None:
+    def finish(self) -> Program:
         """Make the program ready to run; kernels that are not compiled yet are compiled now."""
         self._program = self._graph.finish()
+        return self._program
 
     def read(self, ids: Sequence[int], seq: int, first_cell: int, team: ThreadTeam) -> None:
         """Read a text for a sequence, whose cells begin at `first_cell`."""

@@ -56,7 +56,7 @@ def check_two_sequences(engine: Engine, fresh: Engine, a: list[int], b: list[int
     """Two sequences that begin with `a` and `b` go on as each would alone."""
     engine.prefill(a, 0)
     engine.prefill(b, 1)
-    got = engine.decode_many([7, 8], [1, 0])
+    got = engine.run([(1, [7]), (0, [8])], [0, 1])
     assert nmse(got[0], read(fresh, [*b, 7])) <= BOUND
     assert nmse(got[1], read(fresh, [*a, 8])) <= BOUND
     engine.truncate(11, 1)

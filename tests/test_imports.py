@@ -30,7 +30,7 @@ hf ops
 runtime
 layers
 models
-source_encoder model_sizes
+source_encoder predictor model_sizes
 lora
 engine model_info
 encoder hub

@@ -47,7 +47,8 @@ SpeculateMode = Annotated[
     parameter(
         "--speculate",
         "Check several proposed tokens in one step; the text stays the same. auto proposes where that is faster, "
-        "ngram wherever the text repeats itself, draft always with --draft, off nothing.",
+        "ngram wherever the text repeats itself, draft always with --draft, mtp always with the block of a model that "
+        "predicts further tokens, off nothing.",
     ),
     SETTING,
 ]

@@ -7,6 +7,7 @@ of one block.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..quant.tensor import QTensor
@@ -14,6 +15,7 @@ from ..runtime.graph import Value
 from . import Layers, Linear
 from .expert_matrices import ExpertLinear
 from .hyperparameters import SIGMOID, Experts, Hyperparameters
+from .metadata import Config
 from .rope import Rope
 from .weights import Weights
 
@@ -46,10 +48,25 @@ def pre_norm_decoder(
     normed = every_norm or norm
 
     def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
-        x = g.add(x, g.scale(attention(h, b, normed(g, h, b, "attn_norm", x)), residual_scale))
-        return g.add(x, g.scale(feed_forward(h, b, normed(g, h, b, "ffn_norm", x)), residual_scale))
+        return pre_norm_block(g, h, b, x, attention, feed_forward, normed, residual_scale)
 
     return decoder(g, h, w, vocab, block, every_norm, embedding_scale=embedding_scale)
+
+
+def pre_norm_block(
+    g: Layers,
+    h: Hyperparameters,
+    b: Weights,
+    x: Value,
+    attention: Sublayer,
+    feed_forward: Sublayer,
+    normed: Norm | None = None,
+    residual_scale: float = 1.0,
+) -> Value:
+    """A block of x (tokens, width) as `pre_norm_decoder` has them."""
+    normed = normed or norm
+    x = g.add(x, g.scale(attention(h, b, normed(g, h, b, "attn_norm", x)), residual_scale))
+    return g.add(x, g.scale(feed_forward(h, b, normed(g, h, b, "ffn_norm", x)), residual_scale))
 
 
 def decoder(
@@ -204,3 +221,58 @@ def last_logits(
 def logits(g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor) -> Value:
     """Logits (outputs, vocab) of x (outputs, width): by `output.weight`, or by the embedding if it is tied."""
     return g.logits(x, *(w.linear("output", embedding.rows, h.width) if w.has("output.weight") else (embedding, None)))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What was recorded of a block that predicts one more token than the model does: its input and results, kept.
+
+    Multi-token prediction, MTP (DeepSeek-AI 2024, arXiv 2412.19437, section 2.2), in GGUF "nextn": such a block reads
+    what the model made of a token, and the embedding of the next one, and gives the logits of the one after that.
+
+    `states` (tokens, width) are to be written before each run: what the model made of the token before each of the
+    batch, after its last norm. `last` (outputs, width) is what takes their place for the token after, `logits`
+    (outputs, vocab) are those of that token.
+    """
+
+    states: Value
+    last: Value
+    logits: Value
+
+
+def predicting_blocks(c: Config, blocks: int) -> int:
+    """How many of the last blocks predict further tokens."""
+    return c.integer("nextn_predict_layers", 0, blocks - 1, 0)
+
+
+def head(
+    g: Layers,
+    h: Hyperparameters,
+    c: Config,
+    w: Weights,
+    vocab: int,
+    block: Callable[[Hyperparameters, Weights, Value], Value],
+) -> Head:
+    """Record the first block that predicts further tokens; `block` is what it has in common with the others.
+
+    Embedding and output matrix are those of the model where it has none of its own.
+    """
+    i = h.blocks - predicting_blocks(c, h.blocks)
+    h, b = h.block(i), w.block(i)
+    shared = w.matrix("token_embd.weight", vocab, h.width)
+    own = "nextn.embed_tokens.weight"
+    states, both = g.graph.value(h.width), g.graph.value(2 * h.width)
+    g.graph.keep(states)
+    embedded = g.table_rows(b.matrix(own, vocab, h.width) if b.has(own) else shared)
+    for at, x in enumerate((norm(g, h, b, "nextn.enorm", embedded), norm(g, h, b, "nextn.hnorm", states))):
+        g.copy_columns(x, both, at * h.width, first=0, width=h.width)
+    x = block(h, b, g.linear(both, *b.linear("nextn.eh_proj", h.width, 2 * h.width)))
+    ended = b.has("nextn.shared_head_norm.weight")
+    last = norm(g, h, b if ended else w, "nextn.shared_head_norm" if ended else "output_norm", g.outputs(x))
+    g.graph.keep(last)
+    if b.has("nextn.shared_head_head.weight"):
+        out = g.logits(last, *b.linear("nextn.shared_head_head", vocab, h.width))
+    else:
+        out = logits(g, h, w, last, shared)
+    g.graph.keep(out)
+    return Head(states, last, out)

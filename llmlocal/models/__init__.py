@@ -9,7 +9,7 @@ logits` of masked words; `RANK_POOLING` says which states the classifier reads, 
 `projection(layers, config, weights, pooled)` makes the vectors. Where blocks have a sliding window, `PERIOD` says of
 how many blocks the last has full attention (0: none has), `WINDOW` the size in files that do not say it.
 `predict(layers, config, weights, vocab)`, where there is one, records the block that predicts a further token (MTP)
-into layers of its own, as a `layers.mtp.Head`; `build` then ends with `last_logits`. A file is
+into layers of its own, as a `layers.decoder.Head`; `build` then ends with `last_logits`. A file is
 found by its name: there is no list to edit. The room does not depend on kernels or threads.
 """
 

@@ -10,11 +10,10 @@ from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import UNTIED, Conversion
 from ..hf.streams import Stream, reshaped, split, transposed
 from ..layers import Layers
-from ..layers.decoder import Sublayer, norm, pre_norm_decoder
+from ..layers.decoder import Head, Sublayer, head, pre_norm_block, pre_norm_decoder, predicting_blocks
 from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters, rotary_size
 from ..layers.latent_attention import LatentSizes, latent_attention, sharpened_rope
 from ..layers.metadata import Config
-from ..layers.mtp import Head, head, predicting_blocks
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .dots1 import DEFAULTS as EXPERTS
@@ -35,12 +34,7 @@ def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
     """Record the block that predicts a further token. Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w, head_sizes=head_sizes)
     attention, feed_forward = sublayers(g, c, w, vocab, h)
-
-    def block(h: Hyperparameters, b: Weights, x: Value) -> Value:
-        x = g.add(x, attention(h, b, norm(g, h, b, "attn_norm", x)))
-        return g.add(x, feed_forward(h, b, norm(g, h, b, "ffn_norm", x)))
-
-    return head(g, h, c, w, vocab, block)
+    return head(g, h, c, w, vocab, lambda h, b, x: pre_norm_block(g, h, b, x, attention, feed_forward))
 
 
 def sublayers(g: Layers, c: Config, w: Weights, vocab: int, h: Hyperparameters) -> tuple[Sublayer, Sublayer]:

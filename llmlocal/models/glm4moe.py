@@ -7,10 +7,9 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import UNTIED, Conversion, rotary_keys
 from ..layers import Layers
-from ..layers.decoder import Sublayer, last_logits, norm, rope_attention
+from ..layers.decoder import Head, Sublayer, head, last_logits, norm, predicting_blocks, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.mtp import Head, head, predicting_blocks
 from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights

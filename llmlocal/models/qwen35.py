@@ -20,10 +20,9 @@ from ..hf.conversion import (
 )
 from ..hf.streams import Stream, joined, split, take, take_columns
 from ..layers import Layers
-from ..layers.decoder import gated_mlp
+from ..layers.decoder import Head, gated_mlp
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.mtp import Head
 from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder, delta_net_head, gated_delta_net
 from ..layers.weights import Weights
 from ..runtime.graph import Value

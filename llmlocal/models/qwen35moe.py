@@ -7,10 +7,9 @@ from collections.abc import Callable
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, cuts, renames
 from ..layers import Layers
-from ..layers.decoder import Sublayer
+from ..layers.decoder import Head, Sublayer
 from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
-from ..layers.mtp import Head
 from ..layers.recurrent.delta_net import DeltaNet, delta_net_decoder, delta_net_head
 from ..layers.weights import Weights
 from ..runtime.graph import Value

@@ -54,9 +54,8 @@ class Writing:
 
     def _room(self, answers: int) -> int:
         """How many tokens may be run besides one of each answer."""
-        engine = self._engine
-        most = min(MOST_TOGETHER, engine.max_outputs, engine.verifiable)
-        return max(most - answers, 0) if self._least == 1 and not engine.reads_whole else 0
+        steady = self._least == 1 and not self._engine.reads_whole
+        return max(min(MOST_TOGETHER, self._engine.same_bits) - answers, 0) if steady else 0
 
     def _take_certain(self, answer: Answer, room: int, counts: Counts) -> int:
         """Take tokens that need no logits, at most `room`; returns how many it were."""
@@ -75,6 +74,8 @@ class Writing:
             0 if len(part) > 1 or answer.tokens.forced else answer.tokens.room - 1
             for answer, part in zip(answers, parts, strict=True)
         ]
+        others = sum(map(len, parts))
+        room = min(room, self._engine.max_outputs - len(answers), self._engine.verifiable - others)
         if len(answers) > 1 or room < 1:
             return self._slots.propose([(a.speculation, n) for a, n in zip(answers, rooms, strict=True)], room)
         tokens = answers[0].tokens

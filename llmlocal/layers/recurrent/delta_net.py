@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from ...runtime.graph import Value
 from .. import Layers
-from ..decoder import Sublayer, attention_output, last_logits, norm
+from ..decoder import Head, Sublayer, attention_output, head, last_logits, norm, predicting_blocks
 from ..hyperparameters import Hyperparameters
 from ..metadata import Config
-from ..mtp import Head, head, predicting_blocks
 from ..rope import Rope
 from ..rope_scaling import rope_parameters
 from ..weights import Weights
