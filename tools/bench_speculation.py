@@ -1,24 +1,34 @@
 """Measures speculation on real prompts: answers with and without it in turn, which must be the same.
 
-    python tools/bench_speculation.py model.gguf -t 2 --weights copy
+    python tools/bench_speculation.py model.gguf -t 2 --weights copy --peer PYTHON
 
 Times are CPU seconds of the process over its threads (--wall: of the clock), so that other work on the machine counts
-less. Costs that were measured earlier are used only with --keep. --draft names a draft for the speculation.
+less. Costs that were measured earlier are used only with --keep. --draft names a draft for the speculation. --peer is
+an interpreter with llama-cpp-python, whose n-gram look-up answers the greedy prompts in turn with ours; both rates are
+in tokens a second.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
-from llmlocal.chat_format.prompt import PromptRequest
+from llmlocal.chat_format.prompt import Prompt, PromptRequest
+from llmlocal.constraints.grammar import Grammar, of_schema
 from llmlocal.generation.events import Finished, Token
 from llmlocal.generation.sampler import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.speculation.costs import Costs
 
+N_CTX = 2048
+PEER = Path(__file__).with_name("speculate_llama_cpp.py")
 TEXT = (Path(__file__).parents[1] / "docs" / "first-minute.md").read_text()[:2400]
 CODE = """def total_price(items):
     total = 0
@@ -42,12 +52,44 @@ PROMPTS = {
     "list": "Count from 1 to 60, one number per line.",
     "story": "Write a story about a dragon and a knight.",
     "question": "Why is the sky blue, and why is it red in the evening?",
+    "random": "Write words without order or sense.",
+    "json": "Describe three planets as JSON.",
 }
+HOT = 1.5  # the temperature of the text without order, in place of the others
+PLANET = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "distance_from_the_sun_in_kilometres": {"type": "integer", "maximum": 9999999999},
+        "has_an_atmosphere": {"type": "boolean"},
+        "number_of_known_moons": {"type": "integer", "maximum": 999},
+    },
+    "required": ["name", "distance_from_the_sun_in_kilometres", "has_an_atmosphere", "number_of_known_moons"],
+    "additionalProperties": False,
+}
+FORMS = {"json": {"type": "array", "items": PLANET, "minItems": 3, "maxItems": 3}}
 
 
-def answer(session: Session, text: str, params: SamplingParams, n: int) -> tuple[list[int], Finished, float, float]:
-    """The ids of an answer, its end, and its seconds of CPU and of the clock."""
-    events = session.answer(session.prompt(PromptRequest(text.encode())), max_tokens=n, sampling=params)
+class Answer(NamedTuple):
+    """The ids of an answer, its seconds after the first token, of CPU and of the clock, and how it ended."""
+
+    ids: list[int]
+    cpu: float
+    wall: float
+    end: Finished | None = None
+
+
+class Case(NamedTuple):
+    """One answer to measure."""
+
+    prompt: Prompt
+    sampling: SamplingParams
+    n: int
+    grammar: Grammar | None = None
+
+
+def answer(session: Session, case: Case) -> Answer:
+    events = session.answer(case.prompt, max_tokens=case.n, sampling=case.sampling, grammar=case.grammar)
     ids, cpu, wall, end = [], 0.0, 0.0, None
     for event in events:
         if isinstance(event, Token):
@@ -56,42 +98,86 @@ def answer(session: Session, text: str, params: SamplingParams, n: int) -> tuple
                 cpu, wall = process_time(), perf_counter()
         elif isinstance(event, Finished):
             end = event
-    assert end is not None
-    return ids, end, process_time() - cpu, perf_counter() - wall
+    return Answer(ids, process_time() - cpu, perf_counter() - wall, end)
 
 
-def main() -> None:
+class Peer:
+    """llama.cpp in a process of its own."""
+
+    def __init__(self, python: str, model: Path, threads: int) -> None:
+        command = [python, str(PEER), str(model), str(threads), str(N_CTX)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def answer(self, case: Case, *, lookup: bool) -> Answer:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        asked = {"ids": list(case.prompt.ids), "n": case.n, "lookup": lookup}
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        return Answer(**json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def compared(plain: Session, other: Session, peer: Peer | None, case: Case, given: argparse.Namespace) -> str:
+    """Medians of a case: how many times as fast it is with proposals, what they did, and the peer's rates."""
+    ratios, ours, theirs = list[float](), list[float](), list[tuple[float, float]]()
+
+    def rate(found: Answer) -> float:
+        return (len(found.ids) - 1) / (found.wall if given.wall else found.cpu)
+
+    for _ in range(given.repeats):
+        one, two = answer(plain, case), answer(other, case)
+        assert one.ids == two.ids, "the texts differ"
+        ratios.append(rate(two) / rate(one))
+        ours.append(rate(two))
+        if peer and case.sampling.temperature == 0 and case.grammar is None:
+            theirs.append((rate(peer.answer(case, lookup=False)), rate(peer.answer(case, lookup=True))))
+    assert two.end is not None
+    report = two.end.speculation
+    told = f"{report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
+    if report.draft_name:
+        told += f" (text {report.ngram.gain:.2f}, {report.draft_name} {report.draft.gain:.2f})"
+    if theirs:
+        alone, lookup = (median(some) for some in zip(*theirs, strict=True))
+        told += f"; {median(ours):.1f} tokens/s, llama.cpp {alone:.1f}, with its look-up {lookup:.1f}"
+    return f"{len(two.ids):4} tokens  {median(ratios):.2f} x  {told}"
+
+
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("-t", "--threads", type=int)
+    parser.add_argument("-t", "--threads", type=int, default=2)
     parser.add_argument("-n", type=int, default=160)
     parser.add_argument("-r", "--repeats", type=int, default=3)
     parser.add_argument("--weights", default="auto")
     parser.add_argument("--draft")
+    parser.add_argument("--peer")
+    parser.add_argument("--only", nargs="+", choices=PROMPTS, default=[*PROMPTS])
     parser.add_argument("--wall", action="store_true")
     parser.add_argument("--keep", action="store_true")
-    given = parser.parse_args()
-    how = {"n_ctx": 2048, "n_threads": given.threads, "weights": given.weights}
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = parsed(arguments)
+    how: dict[str, Any] = {"n_ctx": N_CTX, "n_threads": given.threads, "weights": given.weights}
+    peer = Peer(given.peer, given.model, given.threads) if given.peer else None
     with (
         Session.open(given.model, **how) as plain,
         Session.open(given.model, speculate="auto", draft=given.draft, **how) as other,
     ):
         if not given.keep:
             other.speculation.decision.costs = Costs()
-        for name, text in PROMPTS.items():
-            for temperature in (0.0, 0.7):
-                params, ratios = SamplingParams(temperature=temperature, seed=1), []
-                for _ in range(given.repeats):
-                    one, two = answer(plain, text, params, given.n), answer(other, text, params, given.n)
-                    assert one[0] == two[0], "the texts differ"
-                    ratios.append(one[2 + given.wall] / two[2 + given.wall])
-                report = two[1].speculation
-                told = f"{report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
-                if given.draft:
-                    told += f" (text {report.ngram.gain:.2f}, draft {report.draft.gain:.2f})"
-                print(f"{name:10} t={temperature}  {len(two[0]):4} tokens  {median(ratios):.2f} x  {told}", flush=True)
+        for name in given.only:
+            prompt = plain.prompt(PromptRequest(PROMPTS[name].encode()))
+            grammar = of_schema(FORMS[name]) if name in FORMS else None
+            for temperature in (HOT,) if name == "random" else (0.0, 0.7):
+                case = Case(prompt, SamplingParams(temperature=temperature, seed=1), given.n, grammar)
+                print(f"{name:10} t={temperature}  {compared(plain, other, peer, case, given)}", flush=True)
         print({size: round(ratio, 2) for size, ratio in other.speculation.decision.costs.measured.items()})
+    if peer:
+        peer.close()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
