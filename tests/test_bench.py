@@ -12,7 +12,7 @@ import pytest
 from scripted import ScriptedEngine
 
 from llmlocal.cli.choices import Layout
-from llmlocal.cli.views.bench import bench_charts, bench_table
+from llmlocal.cli.views.bench import bench_charts, bench_table, proposal_lines
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError, NotFoundError, UsageError
 from llmlocal.measure import baseline, roofline
@@ -21,6 +21,7 @@ from llmlocal.model_info.work import work as token_work
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
+from llmlocal.speculation.speculation import ProposerReport
 
 load_all()
 MODEL = Path("a/m.gguf")
@@ -260,3 +261,20 @@ def test_real_engine(stories: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = list(bench([stories / "stories260K-Q8_0.gguf"], plan, [1, 2]))
     assert [(row.n_threads, row.name) for row in rows] == [(n, t) for n in (1, 2) for t in ("pp16 @ d8", "tg4 @ d8")]
     assert all(row.mean > 0 and row.limit for row in rows)
+
+
+def test_answers_tell_what_was_proposed(stories: Path) -> None:
+    """No answer profits from the one before it, which asked the same."""
+    path = stories / "stories260K-Q8_0.gguf"
+    plan = BenchPlan(prompts=(), gens=(), repeats=2, weights="copy", answers=8)
+    (found,) = bench([path], plan, [1])
+    report = found.speculation
+    assert (found.name, found.n_threads, len(found.samples), found.weights) == ("answer8", 1, 2, "copied")
+    assert report is not None and 0 <= report.accepted <= report.proposed and report.gain > 0
+    told = replace(found, speculation=ProposerReport(5, 3, 1.25))
+    (line,) = proposal_lines([row(), told])
+    assert line.endswith("answer8, 1 threads: 3 of 5 proposed tokens accepted, 1.25 x as fast")
+    (record,) = json.loads(next(bench_table([told], Layout.json)))["rows"]
+    assert (record["proposed"], record["accepted"], record["gain"]) == (5, 3, 1.25)
+    with pytest.raises(UsageError, match="nothing to measure"):
+        BenchPlan(prompts=(), gens=())

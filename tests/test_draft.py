@@ -284,6 +284,7 @@ def test_the_command_line(said: Any, tiny: Path, tmp_path: Path, monkeypatch: py
         (("--draft", "nothing.gguf"), 3, "nothing.gguf"),
         (("--draft", guide.path()), 2, "cannot be a draft"),
         (("--speculate", "draft"), 2, "there is no draft"),
+        (("--speculate", "mtp"), 2, "no block that predicts further tokens"),
         (("--speculate", "draft", "--draft", "auto"), 3, "no draft"),
     ):
         code, out, err = said("run", alone, *asked[2:], *arguments)

@@ -64,7 +64,7 @@ def test_outputs_that_no_other_test_makes(said: Said, story: Path, tmp_path: Pat
         ["convert", folder, tmp_path / "new.gguf", "--json", "-q"],
         ["show", folder, "--json"],
         ["show", folder, "general.architecture", "--json"],
-        ["bench", story, "-p", "4", "-n", "2", "-r", "1", "-o", "json"],
+        ["bench", story, "-p", "4", "-n", "2", "-a", "2", "-r", "1", "-o", "json"],
         ["bench", story, "-p", "4", "-n", "0", "-r", "1", "-o", "jsonl"],
         ["gguf", "diff", story, story, "--json"],
         ["sessions", "ls", "--json"],

@@ -8,7 +8,7 @@ from ..options.measurements import BenchTests, BenchThreads, EarlierResults, Out
 from ..options.models import Models
 from ..ui import terminal
 from ..ui.tables import show_charts
-from ..views.bench import bench_charts, bench_table, change_lines, collect, page_lines
+from ..views.bench import bench_charts, bench_table, change_lines, collect, page_lines, proposal_lines
 
 
 def bench(
@@ -44,12 +44,13 @@ def bench(
     given = (("-p", tests.prompt), ("-n", tests.gen), ("-d", tests.depth))
     prompts, gens, depths = (token_counts(*texts) for texts in given)
     pairs = pairs_of(tests.prompt_gen)
-    plan = BenchPlan(prompts, gens, pairs, depths, tests.repeats, kv_type, weights, tests.roofline)
+    plan = BenchPlan(prompts, gens, pairs, depths, tests.repeats, kv_type, weights, tests.roofline, tests.answer)
     rows: list[BenchResult] = []
     with terminal.Screen(quiet=quiet) as screen:
         measured = collect(bench(models, plan, thread_counts(threads)), rows)
         screen.lines(bench_table(measured, output, peak=tests.roofline))
         screen.notes(page_lines(rows))
+        screen.notes(proposal_lines(rows))
         screen.notes(row.limit for row in rows if row.limit)
         if output is choices.Layout.md:
             show_charts(bench_charts(rows))

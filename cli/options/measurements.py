@@ -36,6 +36,13 @@ class BenchTests(OptionGroup):
         "-pg P,N", "Also time a prompt of P tokens and N generated tokens together; may be repeated. Default: off."
     )
     depth: list[str] = option("-d --depth N,N...", "Numbers of tokens already in the context.", default=["0"])
+    answer: int = option(
+        "-a --answer N",
+        "Also time answers of N tokens to a question on a text, with proposed tokens where they are faster, and tell "
+        "how many were accepted and what was gained; 0 skips this test.",
+        min=0,
+        default=0,
+    )
     repeats: int = option("-r --repeats N", "Number of times to run each test.", min=1, default=5)
     roofline: bool = option(
         "--roofline", "Measure this machine's peak speeds and say what limits each test.", default=False

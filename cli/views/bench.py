@@ -54,6 +54,14 @@ def page_lines(rows: Iterable[BenchResult]) -> Iterator[str]:
     yield from (f"{name}: weights {weights}" for name, weights in seen.items())
 
 
+def proposal_lines(rows: Iterable[BenchResult]) -> Iterator[str]:
+    """What proposed tokens did for the answers."""
+    for row in rows:
+        if (report := row.speculation) is not None:
+            done = f"{report.accepted} of {report.proposed} proposed tokens accepted, {report.gain:.2f} x as fast"
+            yield f"{row.model.stem}, {row.name}, {row.n_threads} threads: {done}"
+
+
 def bench_charts(rows: Sequence[BenchResult]) -> Iterator[Chart]:
     """A chart of each kind of test that was run more than once, prompts and answers apart."""
     kinds: dict[str, list[BenchResult]] = {}
@@ -103,6 +111,9 @@ def _record(row: BenchResult) -> dict[str, object]:
         "multiply_share": row.multiply_share,
         "limit": row.limit,
         "weights": row.weights,
+        "proposed": row.speculation.proposed if row.speculation else None,
+        "accepted": row.speculation.accepted if row.speculation else None,
+        "gain": row.speculation.gain if row.speculation else None,
     }
 
 

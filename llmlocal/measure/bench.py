@@ -24,7 +24,9 @@ from ..model_info.weight_memory import copies_weights
 from ..model_info.work import Work, work
 from ..quant.jit.cpu import physical_cores, usable_cpus
 from ..quant.tensor import QTensor
+from ..speculation.speculation import ProposerReport
 from . import roofline
+from .answers import answers
 
 SEED = 0
 MOST_THREADS = 1024
@@ -37,7 +39,7 @@ class BenchResult:
 
     `samples` are in tokens/s, `weight_rate` in bytes/s, `multiply_rate` in multiply-adds/s; the shares of the machine's
     peak are 0..1. None where a rate does not apply or was not requested. `limit` is a sentence on the bottleneck;
-    `weights` says where the weights lie and in which pages.
+    `weights` says where the weights lie and in which pages, `speculation` what proposed tokens did for answers.
     """
 
     model: Path
@@ -51,6 +53,7 @@ class BenchResult:
     multiply_share: float | None = None
     limit: str | None = None
     weights: str = "mapped"
+    speculation: ProposerReport | None = None
 
     @property
     def mean(self) -> float:
@@ -66,7 +69,8 @@ class BenchResult:
 class BenchPlan:
     """The tests to run: tokens of prefill and of decode (0 skips a test), and `pairs` of both in one test.
 
-    Each test is run with each of `depths` tokens in the KV cache before it. Raises UsageError for invalid values.
+    Each test is run with each of `depths` tokens in the KV cache before it. `answers`: tokens of an answer with
+    proposed ones, 0 for none. Raises UsageError for invalid values.
     """
 
     prompts: tuple[int, ...] = (512,)
@@ -77,6 +81,7 @@ class BenchPlan:
     kv_type: str = "f16"
     weights: str = "auto"
     roofline: bool = False
+    answers: int = 0
 
     def __post_init__(self) -> None:
         for n in (*self.prompts, *self.gens, *self.depths):
@@ -86,12 +91,12 @@ class BenchPlan:
             raise UsageError(f"{self.repeats} repeats: must be 1 or more")
         if any(min(pair) < 1 for pair in self.pairs):
             raise UsageError("-pg needs at least one token of prompt and of generation")
-        if not self.tests():
+        if not self.tests() and not self.answers:
             raise UsageError("nothing to measure: give -p, -n or -pg more than 0")
 
     @property
     def n_ctx(self) -> int:
-        return max(self.depths) + max(map(sum, self.tests()))
+        return max(self.depths) + max(map(sum, self.tests()), default=0)
 
     def tests(self) -> list[tuple[int, int]]:
         """(Prefill tokens, decode tokens) of every test."""
@@ -111,7 +116,7 @@ def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | Non
             copied[path] = copies_weights(plan.weights, gguf.tensors, *needed)
             read[path] = expert_reads(gguf.metadata, gguf.tensors, *needed)
     for path in models:
-        for threads in n_threads:
+        for threads in n_threads if plan.tests() else ():
             engine = Engine.open(
                 path,
                 n_ctx=plan.n_ctx,
@@ -124,6 +129,12 @@ def bench(models: Sequence[Path], plan: BenchPlan, n_threads: Sequence[int | Non
                 yield from measure(engine, path, plan)
             finally:
                 engine.close()
+        for threads in n_threads if plan.answers else ():
+            found = answers(path, plan.answers, plan.repeats, threads, plan.kv_type, plan.weights)
+            used, samples, speculation = found
+            where = "copied" if copied[path] else "mapped"
+            row = BenchResult(path, f"answer{plan.answers}", used, samples, plan.kv_type, weights=where)
+            yield replace(row, speculation=speculation)
 
 
 def measure(engine: Engine, path: Path, plan: BenchPlan) -> Iterator[BenchResult]:
