@@ -26,8 +26,7 @@ def answers(
     Returns the number of threads, the tokens/s of each answer, and what was proposed in all of them, with their mean
     gain. No answer is proposed from one before it. Raises as `Session.open` and `Session.answer`.
     """
-    how = {"n_threads": n_threads, "kv_type": kv_type, "weights": weights}
-    with Session.open(path, speculate="auto", **how) as session:
+    with Session.open(path, n_threads=n_threads, kv_type=kv_type, weights=weights, speculate="auto") as session:
         characters = max(min(CHARACTERS, session.n_ctx - n - ROOM), 0)  # a token has at least one
         prompt = session.prompt(PromptRequest((QUESTION + sample_text()[:characters]).encode()))
         ends = list[Finished]()
