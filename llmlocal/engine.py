@@ -164,8 +164,6 @@ class Engine:
             self.gguf.prefer_large_pages(again=self._copy is None)
         self._program, *_ = (part.finish() for part in self._parts)
         team = self._team = ThreadTeam(self.n_threads)
-        if self.predictor:
-            self.predictor.team = team
         if self._copy:
             team.run(Program.of(self._filling))
             self._copy.copy_rows(self.n_threads)
@@ -468,7 +466,7 @@ class Engine:
             self.ring.advance(runs)
             self._team.run(self._program)
             if self.predictor:
-                self.predictor.saw(seqs, batch.positions[:n])
+                self.predictor.saw(seqs, batch.positions[:n], self._team)
             for token, seq in zip(tokens, seqs, strict=True):
                 self._tokens[seq].append(token)
 

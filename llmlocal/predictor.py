@@ -51,7 +51,7 @@ class Predictor:
         self._logits = head.logits.kept.view(np.float32).reshape(-1, vocab)
         shape = cache.n_seqs, cache.n_ctx, width
         self.states = aligned(4 * cache.n_seqs * cache.n_ctx * width).view(np.float32).reshape(shape)
-        self.team: ThreadTeam | None = None  # that runs it, once the engine is loaded
+        self._team: ThreadTeam | None = None  # that ran the model last
         self.first = [0] * cache.n_seqs  # the position from which on the states of a sequence are known
 
     @property
@@ -64,8 +64,9 @@ class Predictor:
         self._program = self._graph.finish()
         return self._program
 
-    def saw(self, seqs: Sequence[int], positions: NDArray[np.int64]) -> None:
-        """The model has read a batch: tokens of sequences `seqs` at `positions`, (tokens,) each."""
+    def saw(self, seqs: Sequence[int], positions: NDArray[np.int64], team: ThreadTeam) -> None:
+        """`team` has run the model on a batch: tokens of sequences `seqs` at `positions`, (tokens,) each."""
+        self._team = team
         self.states[seqs, positions] = self._made[: len(seqs)]
         for seq, at in zip(seqs, positions.tolist(), strict=True):
             self.first[seq] = min(self.first[seq], at)
@@ -92,8 +93,8 @@ class Predictor:
             for table in self._layers.tables:
                 table.fill(batch.positions[:n])
             self._inputs[:n] = states[start:end]
-            assert self.team is not None, "the engine is not loaded"
-            self.team.run(self._program)
+            assert self._team is not None, "the model has read nothing"
+            self._team.run(self._program)
 
     def predict(self, ids: Sequence[int], states: Floats, at: int) -> tuple[Floats, Floats]:
         """As `read`; the logits (vocab,) after the last pair, and the state (width,) for a pair with the next token.
