@@ -33,7 +33,9 @@ def answer(model: Llama, ids: list[int], n: int) -> dict[str, Any]:
 
 def main() -> None:
     path, threads, n_ctx = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    how: dict[str, Any] = {"n_ctx": n_ctx, "n_threads": threads, "n_threads_batch": threads, "verbose": False}
+    # With a draft the package keeps logits of all tokens, for which it has as many rows as a batch.
+    how: dict[str, Any] = {"n_ctx": n_ctx, "n_batch": n_ctx, "n_threads": threads, "n_threads_batch": threads}
+    how["verbose"] = False
     plain = Llama(path, **how)
     lookup = Llama(path, **how, draft_model=LlamaPromptLookupDecoding(num_pred_tokens=10))
     for line in sys.stdin:
