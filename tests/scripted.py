@@ -42,7 +42,7 @@ class ScriptedEngine:
             metadata=metadata, tensors={}, path=Path("scripted.gguf"), files=lambda: iter(()), close=lambda: None
         )
 
-    reads_whole = False
+    reads_whole, predictor, verifiable = False, None, 1
 
     def check_predicts(self) -> None:
         pass
