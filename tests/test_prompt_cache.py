@@ -254,7 +254,7 @@ def test_what_cannot_be_written_is_a_note(tmp_path: Path, engine: Any) -> None:
 def test_identity_covers_what_keys_and_values_are_computed_by() -> None:
     """Everything of ours that the engine and the architectures import, but for what reads files and says errors.
 
-    What an encoder reads is not cached.
+    What an encoder reads is not cached, nor what a block made that predicts further tokens.
     """
     root = Path(__file__).parents[1]
     hashed = {*prompt_cache.sources(), *cache.sources("llmlocal.ops")}
@@ -264,7 +264,7 @@ def test_identity_covers_what_keys_and_values_are_computed_by() -> None:
         *(root / "quant").rglob("*.py"),
     }
     assert {path.resolve() for path in hashed} == wanted
-    rooms = ("hf", "gguf", "files", "tokenizer", "errors", "text", "model_sizes", "source_encoder")
+    rooms = ("hf", "gguf", "files", "tokenizer", "errors", "text", "model_sizes", "source_encoder", "predictor")
     passed_over = tuple(f"llmlocal.{room}" for room in rooms)
     todo, seen = ["llmlocal.engine", *(name for name in MODULES if name.startswith("llmlocal.models."))], set()
     while todo:

@@ -13,6 +13,7 @@ from ..gguf import Array
 from ..models import numbers
 from ..ops.kv import find
 from ..ops.kv.kv_type import padded
+from ..quant.jit import elf
 from ..runtime.checkpoints import window_capacity
 from ..runtime.windows import UBATCH, checkpoint_cells, ring_cells, sliding_blocks
 from ..tokenizer.vocab import vocabulary_size
@@ -21,8 +22,8 @@ from .recurrent_memory import attention_blocks, mixed_values, run_blocks, state_
 
 MAX_LAYERS = 1 << 16  # of what a file says
 SINGLE = 4  # bytes of a float32 activation
-# Measured bytes: the interpreter with its libraries, and each token of the vocabulary.
-PROGRAM, TOKEN = 90 << 20, 460
+# Measured bytes: the interpreter with its libraries, LLVM where that loads the kernels, each token of the vocabulary.
+PROGRAM, LLVM, TOKEN = 40 << 20, 50 << 20, 460
 
 
 class Sized(Protocol):
@@ -90,7 +91,7 @@ def memory(
 
 def program_memory(metadata: Mapping[str, Any]) -> int:
     """Bytes of the program itself and of the vocabulary."""
-    return PROGRAM + TOKEN * vocabulary_size(metadata)
+    return PROGRAM + (0 if elf.supported() else LLVM) + TOKEN * vocabulary_size(metadata)
 
 
 def activation_bytes(metadata: Mapping[str, Any]) -> int:

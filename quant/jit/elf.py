@@ -56,12 +56,17 @@ class Symbol(NamedTuple):
     size: int
 
 
+def supported() -> bool:
+    """Whether objects for this machine are loaded here, and not by LLVM."""
+    return os.name == "posix" and os.uname().machine == "x86_64"
+
+
 def load(code: bytes, symbol: str, known: Mapping[str, int]) -> int | None:
     """Address of `symbol` in this process; `known` are the values of symbols that the object does not define.
 
     None where LLVM must load it.
     """
-    if os.name != "posix" or os.uname().machine != "x86_64":
+    if not supported():
         return None
     try:
         return _Object(code).load(symbol.encode(), {name.encode(): value for name, value in known.items()})
