@@ -72,8 +72,13 @@ NEXT = """Run language models on this machine's CPU. Next steps:
   llmlocal doctor                   check this machine
   llmlocal --help                   list all commands"""
 # What the system's loader and the libraries say when memory ends.
-NO_MEMORY = ("failed to map segment", "annot allocate memory", "can't start new thread", "Unable to allocate")
-NO_MEMORY += ("error return without exception set",)  # of extension modules that are loaded when memory ends
+NO_MEMORY = (
+    "failed to map segment",
+    "annot allocate memory",
+    "can't start new thread",
+    "Unable to allocate",
+    "error return without exception set",  # of extension modules that are loaded then
+)
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]
