@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 
-YOUNG = 50_000  # new objects until the garbage collector looks at them: modules and vocabularies are none
+YOUNG = 50_000  # new objects between two collections of garbage, which find none in modules and vocabularies
 
 
 def main() -> int:

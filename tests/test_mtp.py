@@ -15,6 +15,7 @@ from predicting import CASES, WIDTH, convert_predicting, write_predicting
 from test_families import write_converted
 from test_speculation import GREEDY, prompts
 
+from llmlocal import models
 from llmlocal.cli.views.model import sheet
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.draft.mtp_draft import MtpDraft
@@ -98,6 +99,12 @@ def reference(path: Path, states: np.ndarray, folder: Path) -> np.ndarray:
     logits = engine.all_logits(range(len(rows)))
     engine.close()
     return logits
+
+
+def test_which_architectures_predict_is_read_from_their_sources() -> None:
+    assert {arch for arch in models.names() if models.predicts(arch)} == {
+        arch for arch in models.names() if hasattr(models.find(arch, ""), "predict")
+    }
 
 
 def test_the_block_computes_its_formula(model: tuple[str, Path], engine: Engine, tmp_path: Path) -> None:

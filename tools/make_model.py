@@ -242,7 +242,7 @@ def recurrent_numbers(s: Shape) -> dict[str, Any]:
 
 def file_type(form: type[Format]) -> int:
     """GGUF's number for a file whose matrices are of this format."""
-    names = (f"ALL_{form.name}", f"MOSTLY_{form.name}", f"MOSTLY_{form.name}_S")
+    names = (f"ALL_{form.name}", f"MOSTLY_{form.name}", f"MOSTLY_{form.name}_S", f"MOSTLY_{form.name}_MOE")
     return next(int(gguf.LlamaFileType[n]) for n in names if n in gguf.LlamaFileType.__members__)
 
 

@@ -13,7 +13,7 @@ from ..choices import Cache, Speculate, Weights
 from ..model_argument import draft_name
 from ..option_groups import SETTING, OptionGroup, option, parameter
 
-MOST_THREADS, MOST_TOKENS = 1024, 1 << 31  # of a bench, and of the context that a model can be trained on
+MOST_THREADS, MOST_CONTEXT = 1024, 1 << 31  # more than any machine has, and than any model is trained on
 
 Json = Annotated[bool, parameter("--json", "Print one JSON object.")]
 Quiet = Annotated[bool, parameter("-q --quiet", "Print nothing but errors on stderr."), SETTING]
@@ -29,7 +29,7 @@ Threads = Annotated[
 ]
 Ctx = Annotated[
     int | None,
-    parameter("-c --ctx N", "Context size in tokens. Default: the model's own, at most 4096.", min=1, max=MOST_TOKENS),
+    parameter("-c --ctx N", "Context size in tokens. Default: the model's own, at most 4096.", min=1, max=MOST_CONTEXT),
     SETTING,
 ]
 KvType = Annotated[Cache, parameter("--kv-type", "KV cache type: f16, or q8_0 for about half the memory."), SETTING]

@@ -8,7 +8,7 @@ from typing import Annotated
 from ..choices import Layout
 from ..model_argument import ModelName
 from ..option_groups import OptionGroup, option, parameter, positional
-from .common import MOST_TOKENS
+from .common import MOST_CONTEXT
 
 BenchThreads = Annotated[
     list[str] | None,
@@ -23,7 +23,7 @@ Candidates = Annotated[list[Path], positional("CAND...", "Quantized models to co
 class TextChunks(OptionGroup):
     """How much of a text is measured."""
 
-    ctx: int = option("-c --ctx N", "Chunk size in tokens.", min=4, max=MOST_TOKENS, default=512)
+    ctx: int = option("-c --ctx N", "Chunk size in tokens.", min=4, max=MOST_CONTEXT, default=512)
     chunks: int | None = option("--chunks N", "Use only the first N chunks. Default: all.", min=1)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from ..choices import Pooling, VectorLayout
 from ..option_groups import OptionGroup, argument, option, parameter, positional
-from .common import MOST_TOKENS, NoStdin, Threads, Yes
+from .common import MOST_CONTEXT, NoStdin, Threads, Yes
 from .prompts import Force, OutputFile
 
 Split = Annotated[
@@ -64,7 +64,7 @@ class EncoderOptions(OptionGroup):
     """How an encoder is opened, and which texts it takes."""
 
     ctx: int | None = option(
-        "-c --ctx N", "Tokens of a text at most. Default: the model's own, at most 8192.", min=1, max=MOST_TOKENS
+        "-c --ctx N", "Tokens of a text at most. Default: the model's own, at most 8192.", min=1, max=MOST_CONTEXT
     )
     truncate: bool = option("--truncate", "Cut texts that are too long. By default they are an error.", default=False)
     threads: Threads = None

@@ -50,7 +50,7 @@ def why_unread(folder: Folder) -> str:
 
 
 def _has_aliases(front: str) -> bool:
-    import yaml  # type: ignore[import-untyped]  # which gguf needs, too
+    import yaml  # type: ignore[import-untyped]
 
     if "*" not in front or "&" not in front:
         return False

@@ -112,7 +112,7 @@ class HeaderCursor:
     def string_ends(self, label: str, count: int) -> array[int]:
         """Where each of `count` strings with their length fields ends, from here. Opening a vocabulary is this loop."""
         read, rest = U64.unpack_from, self.view[self.position :]
-        if count >= MANY and "numpy" in sys.modules:  # the program's header reader does without
+        if count >= MANY and "numpy" in sys.modules:  # NumPy is not loaded for a header alone
             from .short_strings import short_string_ends
 
             found = short_string_ends(rest, count)

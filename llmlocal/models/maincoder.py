@@ -5,13 +5,13 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys
 from ..layers import Layers
-from ..layers.decoder import attention_output, gated_mlp, pre_norm_decoder, qkv_weights
+from ..layers.decoder import gated_mlp, pre_norm_decoder
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
-from ..layers.rope import Rope
 from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
+from .hunyuan_dense import attention
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -21,15 +21,6 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return pre_norm_decoder(
         g, h, w, vocab, lambda h, b, x: attention(g, h, b, x, rope), lambda h, b, x: gated_mlp(g, h, b, x, g.swiglu)
     )
-
-
-def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -> Value:
-    """Grouped-query attention with norms of rotated queries and keys."""
-    q, k, v = g.linears(x, *qkv_weights(h, w))
-    g.apply_rope(rope, q, k, head_dim=h.head_dim)
-    q = g.norm(q, w.vector("attn_q_norm.weight", h.head_dim), h.eps)
-    k = g.norm(k, w.vector("attn_k_norm.weight", h.head_dim), h.eps)
-    return attention_output(g, h, w, g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5))
 
 
 def keys(s: Settings) -> Keys:

@@ -28,7 +28,7 @@ class Writing:
         self._engine, self._sequences, self._least, self._slots = engine, sequences, least, Slots(decision)
 
     def step(self, answers: Sequence[Answer], counts: Counts, *, beside_reading: bool) -> None:
-        """At least one token of each of the answers. One that is alone has proposals unless there is `reading`."""
+        """At least one token of each of the answers. One that is alone has proposals unless prompts are read, too."""
         room = self._room(len(answers))
         for answer in answers:
             room -= self._take_certain(answer, room, counts)

@@ -8,6 +8,8 @@ from .costs import Costs
 from .decision import Decision
 from .speculation import MOST, Speculation
 
+MOST_TOGETHER = MOST + 1  # tokens of a run with proposals, those that are certain among them
+
 
 class Slots:
     """Proposals for the sequences of an engine, by the acceptance that `decision` follows.
@@ -55,6 +57,3 @@ class Slots:
             made.acceptance, made.totals = self._decision.acceptance, self._decision.totals
             self._by_number[number] = made
         return self._by_number[number]
-
-
-MOST_TOGETHER = MOST + 1  # tokens of a run with proposals, those that are certain among them
