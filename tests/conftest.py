@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from chats import chat  # noqa: F401  fixtures
+from families.checked import checked  # noqa: F401
 from hubs import hub, store  # noqa: F401
 from hypothesis import settings
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from encoder_cases import golden, settings
 from families import write_weights
-from test_families import write_tokenizer
+from families.converted import write_tokenizer
 
 from llmlocal.quantize.convert import convert_model
 

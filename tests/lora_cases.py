@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 GOLDEN = Path(__file__).parent / "golden" / "lora"
 EVERY = {"target_modules": "all-linear", "r": 4, "lora_alpha": 4}
-# Case -> the model's case in tests/families.py, and what is given to PEFT's LoraConfig.
+# Case -> the model's case in tests/families, and what is given to PEFT's LoraConfig.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", EVERY),
     "patterns": (

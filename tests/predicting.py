@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from families import golden, settings, write_weights
-from test_families import write_tokenizer
+from families.converted import write_tokenizer
 
 from llmlocal.quantize.convert import convert_model
 

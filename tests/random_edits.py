@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from families.converted import write_converted
 from naive import nmse
-from test_families import write_converted
 
 from llmlocal.engine import Engine
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from families import LLAMA3, golden, settings
+from families import golden, settings
 from families import write_weights as write_family
+from families.converted import write_tokenizer
+from families.shared import LLAMA3
 from hf_folders import CASES, as_type, safetensors_bytes, weights, write_folder, write_json, write_spm, write_weights
 from hypothesis import given
 from hypothesis import strategies as st
 from test_convert_vocabulary import write_ranks
-from test_families import write_tokenizer
 
 from llmlocal.convert.card import general_keys, why_unread
 from llmlocal.convert.hf_source import open_hf

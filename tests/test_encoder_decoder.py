@@ -13,11 +13,12 @@ import pytest
 from encoder_cases import ANSWER, ANSWERING, TEXTS, golden, settings
 from encoder_folders import models_of
 from families import VOCAB, draw, write_weights
+from families.converted import BOUND, EXACT, write_tokenizer
+from families.refusals import opened
 from hf_folders import message, sentencepieces, varint, write_json
 from naive import nmse
 from safetensors.numpy import save_file
 from served import running
-from test_families import BOUND, EXACT, opened, write_tokenizer
 
 import llmlocal
 from llmlocal.chat_format.prompt import plain

@@ -12,11 +12,12 @@ import pytest
 from encoder_cases import CASES, GOLDEN, PAIR, TEXTS, TOKENIZERS, TYPES, golden, result_of, settings
 from encoder_folders import models_of, write_folder
 from families import VOCAB
+from families.converted import BOUND, write_tokenizer
+from families.refusals import NOT_READ, ODD
 from hf_folders import write_json
 from naive import nmse
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
-from test_families import BOUND, NOT_READ, ODD, write_tokenizer
 
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.convert.vocabulary import read_vocabulary

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from families import IDS
+from families.converted import write_converted
 from numpy.typing import NDArray
-from test_families import write_converted
 
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from families import CASES, golden, settings, write_weights
+from families.converted import write_tokenizer
 from fuzzing import Lane, altered, contract, damaged, lane, written  # noqa: F401  a fixture
 from held_folder import HeldFolder
 from hf_folders import write_bpe, write_json, write_spm
@@ -23,7 +24,6 @@ from lora_cases import golden as adapter_of
 from lora_cases import write_adapter
 from test_convert_vocabulary import unigram, write_ranks
 from test_embed import write_wordpiece
-from test_families import write_tokenizer
 from test_quantized_folders import GOLDEN, metadata
 
 from llmlocal import tokenizer

@@ -13,9 +13,9 @@ import pytest
 from encoder_cases import CASES as ENCODERS
 from encoder_folders import write_folder as write_encoder
 from families import CASES
+from families.converted import write_converted
 from fuzzing import Lane, contract, damaged, lane  # noqa: F401  a fixture
 from held_model import HeldModel, Parts
-from test_families import write_converted
 from test_tokenizer_plamo import plamo
 from test_tokenizer_rwkv import rwkv
 from vocabularies import bert, bpe, spm, unigram

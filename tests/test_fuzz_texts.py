@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from families.converted import write_converted
 from fuzzing import SEED, altered, contract, damaged, inputs, kept, models, written
-from test_families import write_converted
 
 from llmlocal.chat import store
 from llmlocal.chat_format.chat_template import ChatTemplate

@@ -13,9 +13,9 @@ import gguf
 import naive
 import numpy as np
 import pytest
+from families.converted import write_converted
 from instruction_sets import ISAS
 from naive import Floats, nmse, number, run
-from test_families import write_converted
 
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError

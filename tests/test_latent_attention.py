@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from families import IDS, golden, settings
+from families.converted import EXACT, write_converted
 from instruction_sets import ISAS
 from naive import nmse, number, run
 from numpy.typing import NDArray
-from test_families import EXACT, write_converted
 from test_ops import normal, wide
 
 from llmlocal.engine import Engine

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from families import IDS
+from families.converted import BOUND, EXACT, write_converted
 from hf_folders import CASES as FOLDERS
 from hf_folders import drawn, write_folder
 from lora_cases import CASES, golden, write_adapter
 from naive import encoded, nmse, number, run
 from numpy.typing import NDArray
 from test_convert_lora import ALPHA, RANK, values, write_gguf_adapter, write_peft
-from test_families import BOUND, EXACT, write_converted
 
 from llmlocal.engine import Engine
 from llmlocal.gguf import open_gguf, write_gguf

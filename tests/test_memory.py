@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gguf
 import pytest
-from test_families import write_converted
+from families.converted import write_converted
 
 from llmlocal import model_sizes, models
 from llmlocal.engine import Engine

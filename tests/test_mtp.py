@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from answers import CONTEXT, answered
 from families import IDS
+from families.converted import write_converted
 from naive import nmse
 from predicting import CASES, WIDTH, convert_predicting, write_predicting
-from test_families import write_converted
 from test_speculation import GREEDY, prompts
 
 from llmlocal import models

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from families.converted import write_converted
 from scheduled import CONTEXT, PARALLEL, Client, ids, path, scheduler, shared  # noqa: F401  fixtures
-from test_families import write_converted
 
 from llmlocal.engine import Engine
 from llmlocal.generation.prompt_cache import PromptCache

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from encoder_folders import write_folder
 from families import VOCAB
+from families.converted import write_converted
 from served import PATIENCE, Served, running
-from test_families import write_converted
 from test_serve_safety import requested
 
 from llmlocal.quantize.convert import convert_model

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from families.converted import write_converted
 from scheduled import Client
-from test_families import write_converted
 from test_speculation import GREEDY, prompts, words
 
 from llmlocal.constraints.grammar import of_schema

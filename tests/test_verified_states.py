@@ -9,8 +9,8 @@ from random import Random
 import numpy as np
 import pytest
 from answers import CONTEXT, answered
+from families.converted import write_folder
 from random_edits import fixtures
-from test_families import write_folder
 from test_speculation import GREEDY, prompts
 
 from llmlocal.engine import Engine

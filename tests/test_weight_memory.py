@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from families import IDS
-from test_families import write_converted
+from families.converted import write_converted
 
 from llmlocal.engine import Engine
 from llmlocal.errors import ResourceError

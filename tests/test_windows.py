@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from families.converted import write_converted
 from naive import nmse
 from random_edits import BOUND, check_truncation, check_two_sequences, edited, fixtures, read
-from test_families import write_converted
 
 from llmlocal.engine import Engine
 from llmlocal.generation.events import Finished, Token

@@ -1,4 +1,4 @@
-"""Run the tiny models of tests/families.py in transformers and keep their logits: tests/golden/families/*.npz.
+"""Run the tiny models of tests/families in transformers and keep their logits: tests/golden/families/*.npz.
 
 Of classes that transformers does not have, RWKV's are run by rwkv_reference.py, those of PLaMo and PLaMo 2 by
 plamo_reference.py, the others by llama.cpp.

@@ -1,0 +1,1 @@
+"""Cases by kind of architecture: each file has a dictionary CASES, and is found by itself."""
