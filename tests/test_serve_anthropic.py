@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import pytest
 from served import Served, fails, running, says, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.errors import ResourceError
 from llmlocal.scheduler.request import QueueFullError
+
+if TYPE_CHECKING:
+    import anthropic
 
 Says = Callable[..., None]
 ASK: Any = [{"role": "user", "content": "the dog and the cat"}]
@@ -27,6 +29,8 @@ CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Iterator[anthropic.Anthropic]:  # noqa: F811
+    import anthropic
+
     with anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0, timeout=60) as made:
         yield made
 
@@ -197,6 +201,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_named(client: anthropic.Anthropic, name: str) -> None:
+    import anthropic
+
     given, words = WRONG[name]
     with pytest.raises(anthropic.BadRequestError, match=words) as refusal:
         create(client, **given)
@@ -205,6 +211,8 @@ def test_what_is_wrong_is_named(client: anthropic.Anthropic, name: str) -> None:
 
 
 def test_errors_have_their_classes(client: anthropic.Anthropic, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    import anthropic
+
     with pytest.raises(anthropic.NotFoundError, match="there are: tiny"):
         create(client, model="claude")
     monkeypatch.setattr(server.model.scheduler, "submit", fails(QueueFullError("all sequences are taken")))
@@ -221,6 +229,8 @@ def test_errors_have_their_classes(client: anthropic.Anthropic, server: Served, 
 
 
 def test_a_key_comes_either_way(tiny: Path) -> None:  # noqa: F811
+    import anthropic
+
     key = "0123456789abcdef"
     with running({"tiny": tiny}, (key,)) as served:
         for given in ({"api_key": key}, {"auth_token": key}):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import anthropic
-import openai
 import pydantic
 import pytest
 from served import Served, server, tiny  # noqa: F401  fixtures
 
 from llmlocal.serving.forms import Form
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
 
 ASK: Any = [{"role": "user", "content": "the dog and the cat"}]
 SCHEMA: Any = {
@@ -39,12 +41,16 @@ class Paint(pydantic.BaseModel):
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Iterator[openai.OpenAI]:  # noqa: F811
+    import openai
+
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def claude(server: Served) -> Iterator[anthropic.Anthropic]:  # noqa: F811
+    import anthropic
+
     with anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0, timeout=60) as made:
         yield made
 

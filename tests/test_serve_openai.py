@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openai
 import pytest
 from served import PARALLEL, PATIENCE, Served, fails, running, says, server, tiny  # noqa: F401  fixtures
 
@@ -22,6 +21,9 @@ from llmlocal.errors import UsageError
 from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.serving.openai.vectors import _encoded
+
+if TYPE_CHECKING:
+    import openai
 
 Says = Callable[..., None]
 ASK: Any = [{"role": "user", "content": "the dog and the cat"}]
@@ -38,6 +40,8 @@ CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Iterator[openai.OpenAI]:  # noqa: F811
+    import openai
+
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
         yield made
 
@@ -251,6 +255,8 @@ def test_tokens_and_back(server: Served) -> None:  # noqa: F811
 
 
 def test_models(client: openai.OpenAI) -> None:
+    import openai
+
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").owned_by == "llmlocal"
     with pytest.raises(openai.NotFoundError):
@@ -299,6 +305,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:
+    import openai
+
     given, param = WRONG[name]
     with pytest.raises(openai.BadRequestError) as refusal:
         chat(client, **given)
@@ -306,6 +314,8 @@ def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:
 
 
 def test_a_model_that_is_not_there(client: openai.OpenAI) -> None:
+    import openai
+
     with pytest.raises(openai.NotFoundError, match="there are: tiny"):
         chat(client, model="gpt-4")
 
@@ -319,6 +329,8 @@ def test_a_stream_that_is_left_stops_the_model(client: openai.OpenAI, server: Se
 
 
 def test_too_many_requests(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    import openai
+
     scheduler, gate = server.model.scheduler, threading.Event()
     run = scheduler._engine.run
     monkeypatch.setattr(scheduler, "_limit", 1 - PARALLEL)  # there is room for one, which waits at the gate
@@ -335,6 +347,8 @@ def test_too_many_requests(client: openai.OpenAI, server: Served, monkeypatch: A
 
 
 def test_a_failure_within_a_stream_is_told(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    import openai
+
     def fail(*_: Any) -> Any:
         raise MemoryError
 
@@ -347,6 +361,8 @@ def test_a_failure_within_a_stream_is_told(client: openai.OpenAI, server: Served
 
 
 def test_a_fault_of_the_client_is_told_to_nobody_else(client: openai.OpenAI, server: Served, monkeypatch: Any) -> None:  # noqa: F811
+    import openai
+
     monkeypatch.setattr(server.model.scheduler._engine, "run", fails(UsageError("no such bias")))
     before = len(server.failures)
     with pytest.raises(openai.APIError, match="no such bias"):

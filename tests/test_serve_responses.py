@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 from served import Served, says, server, tiny  # noqa: F401  fixtures
+
+if TYPE_CHECKING:
+    import openai
 
 Says = Callable[..., None]
 ASK = "the dog and the cat"
@@ -23,6 +25,8 @@ CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call
 
 @pytest.fixture(scope="module")
 def client(server: Served) -> Iterator[openai.OpenAI]:  # noqa: F811
+    import openai
+
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as made:
         yield made
 
@@ -141,6 +145,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_named(client: openai.OpenAI, name: str) -> None:
+    import openai
+
     given, param = WRONG[name]
     with pytest.raises(openai.BadRequestError) as refusal:
         create(client, **given)

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openai
 import pytest
 from served import Served, running, tiny  # noqa: F401  fixtures
 from test_embed import bert, reranker  # noqa: F401  fixtures
@@ -17,6 +16,9 @@ from test_embed import bert, reranker  # noqa: F401  fixtures
 from llmlocal.embedding.embedder import Embedder
 from llmlocal.embedding.reranker import Reranker
 from llmlocal.serving.model_pool import Entry
+
+if TYPE_CHECKING:
+    import openai
 
 TEXTS = ["a cat sat on the mat", "the red house", "dog"]
 
@@ -29,6 +31,8 @@ def server(bert: Path, reranker: Path, tiny: Path) -> Iterator[Served]:  # noqa:
 
 @pytest.fixture
 def client(server: Served) -> Iterator[openai.OpenAI]:
+    import openai
+
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
