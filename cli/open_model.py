@@ -56,12 +56,14 @@ def prompt_cache(wanted: str) -> PromptCache | None:
 
 
 @contextmanager
-def opened(model: Path, model_options: ModelOptions, cache: str) -> Iterator[Session]:
-    """A session; problems of its prompt cache are reported at the end. Raises what `Session.open` raises."""
+def opened(model: Path, model_options: ModelOptions, cache: str, *, ahead: bool = True) -> Iterator[Session]:
+    """A session; problems of its prompt cache are reported at the end. `ahead` is as in `Session.open`, whose errors it
+    raises.
+    """
     from ..generation.session import Session
 
     kept = prompt_cache(cache)
-    with Session.open(model, **model_options.arguments()) as session:
+    with Session.open(model, **model_options.arguments(), ahead=ahead) as session:
         session.cache = kept
         yield session
     for note in kept.notes if kept else ():

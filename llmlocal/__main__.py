@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 
+BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 YOUNG = 50_000  # new objects between two collections of garbage, which find none in modules and vocabularies
 
 
@@ -17,6 +18,8 @@ def main() -> int:
     background job, which ignores it, goes on ignoring it.
     """
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    if BLAS_THREADS not in os.environ:
+        os.putenv(BLAS_THREADS, "1")  # NumPy's are of no use here, and spin for a while; not for programs of the user
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -26,7 +26,7 @@ from .ops.program import run_program
 from .predictor import Predictor
 from .quant.jit.cpu import physical_cores
 from .quant.jit.kernel import Kernel
-from .quant.jit.parallel_compile import Compilation, prepare
+from .quant.jit.parallel_compile import Compilation, compiled, prepare
 from .quant.kernels.matmul import TILED_TOKENS
 from .runtime.batch import Batch, batch_sizes, numbered
 from .runtime.checkpoints import TAIL, agreed
@@ -37,6 +37,7 @@ from .runtime.program import Program
 from .runtime.ring import KeptWindow
 from .runtime.state_cache import StateCache
 from .runtime.weight_copy import WeightCopy
+from .runtime.weight_filling import WeightFilling
 from .runtime.windows import UBATCH
 from .source_encoder import SourceEncoder, check_plain
 
@@ -97,7 +98,7 @@ class Engine:
         graph.keep(logits)
         assert logits.kept is not None
         self._logits: Logits = logits.kept.view(np.float32).reshape(max_outputs, self.n_vocab)
-        self._filling = self._copy.calls() if self._copy else []
+        self._filling: WeightFilling | None = None
         self._parts = [part for part in (graph, self._source, self.predictor) if part]
         self.n_kernels = len({kernel for part in self._parts for kernel in part.kernels})
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]  # what the decoder has read
@@ -157,21 +158,38 @@ class Engine:
         """
         return Compilation([kernel for engine in (self, *others) for kernel in engine._kernels()], self.n_threads)
 
+    def begin_load(self) -> None:
+        """Start to copy the weights, beside what the caller does, where that was asked for and no kernel is missing.
+
+        Afterwards `load` or `close` must be called.
+        """
+        if self._copy and not self._filling and compiled(self._kernels()):
+            self._fill_copy(self._copy)
+
     def load(self) -> None:
         """Compile or load the kernels, copy the weights where that was asked for, and start the threads."""
         prepare(self._kernels(), self.n_threads)
-        if not self._layers.prefetch_bytes:  # large pages would bring unchosen neighbours, too
-            self.gguf.prefer_large_pages(again=self._copy is None)
-        self._program, *_ = (part.finish() for part in self._parts)
-        team = self._team = ThreadTeam(self.n_threads)
         if self._copy:
-            team.run(Program.of(self._filling))
-            self._copy.copy_rows(self.n_threads)
+            self._filling = self._filling or self._fill_copy(self._copy)
+        elif not self._layers.prefetch_bytes:  # large pages would bring unchosen neighbours, too
+            self.gguf.prefer_large_pages(again=True)
+        self._program, *_ = (part.finish() for part in self._parts)
+        self._team = self._team or ThreadTeam(self.n_threads)
+        if self._copy and self._filling:
+            self._filling.finish()
+            self._filling = None
             for original, _ in self._copy.copies.values():
                 self.gguf.forget(original)
 
+    def _fill_copy(self, copy: WeightCopy) -> WeightFilling:
+        self.gguf.prefer_large_pages(again=False)
+        self._team = ThreadTeam(self.n_threads)
+        self._filling = WeightFilling(copy, self._team)
+        return self._filling
+
     def _kernels(self) -> list[Kernel]:
-        return [*(k for part in self._parts for k in part.kernels), *(c.kernel for c in self._filling), run_program]
+        filling = self._copy.kernels() if self._copy else []
+        return [*(k for part in self._parts for k in part.kernels), *filling, run_program]
 
     def length(self, seq: int = 0) -> int:
         """Tokens of a sequence: those in the cache, and the text that an encoder has read in place of a first token."""
@@ -407,6 +425,8 @@ class Engine:
 
     def close(self) -> None:
         """End the threads and unmap the file, unless `open` was given an open one."""
+        if self._filling:
+            self._filling.finish()  # what it reads and writes stays until then
         if self._team is not None:
             self._team.close()
         if self._owns_file:

@@ -21,7 +21,7 @@ from llmlocal.quant.kernels.matmul import SCRATCH_BYTES, matmul
 from llmlocal.quant.kernels.panels import set_for_tiles
 from llmlocal.quant.tensor import QTensor
 from llmlocal.runtime.buffers import aligned
-from llmlocal.runtime.weight_copy import WeightCopy, copied_bytes
+from llmlocal.runtime.weight_copy import Pieces, WeightCopy, copied_bytes
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -93,11 +93,48 @@ def test_an_engine_with_copied_weights_says_the_same(shape: str, tmp_path: Path)
         assert ((mapped - copied) ** 2).sum() <= 1e-6 * (mapped**2).sum()
 
 
+@pytest.mark.parametrize("form", ["Q4_K", "F16"])  # interleaved, and copied as it is
+def test_weights_copied_ahead_say_the_same(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmlocal.runtime.weight_copy.PIECE", 1000)
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form=form)
+    logits = []
+    for ahead in (False, True):
+        engine = Engine.open(path, n_ctx=64, n_threads=2, copy_weights=True, load=False)
+        if ahead:
+            engine.begin_load()  # the kernels are there by now
+            assert engine._filling
+        engine.load()
+        logits.append(engine.prefill([1, 2, 3, 4]).copy())
+        engine.close()
+    assert np.array_equal(*logits)
+
+
+def test_weights_are_not_copied_ahead_of_missing_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be compiled in this process, on one core."""
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form="Q4_K")
+    monkeypatch.setattr("llmlocal.engine.compiled", lambda kernels: False)
+    engine = Engine.open(path, n_ctx=64, n_threads=2, copy_weights=True, load=False)
+    engine.begin_load()
+    assert engine._filling is None
+    engine.close()
+
+
+def test_what_fails_while_weights_are_copied_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form="F16")
+    Engine.open(path, n_ctx=64, n_threads=2, copy_weights=True).close()
+    monkeypatch.setattr(Pieces, "_copy_each", lambda self: {}["gone"])
+    engine = Engine.open(path, n_ctx=64, n_threads=2, copy_weights=True, load=False)
+    engine.begin_load()
+    with pytest.raises(KeyError, match="gone"):
+        engine.load()
+    engine.close()
+
+
 def test_what_cannot_be_interleaved_is_copied_in_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmlocal.runtime.weight_copy.PIECE", 100)
     odd = QTensor("odd", BY_NAME["Q4_0"], (36, 64), memoryview(bytes(i % 251 for i in range(36 * 36))))
     copy = WeightCopy([odd])
     placed = copy.place(odd)
-    copy.copy_rows(2)
+    copy.pieces().copy(2)
     assert copied_bytes([odd]) == 1344 and not copy.calls()
     assert placed.address != odd.address and not placed.interleaved and bytes(placed.data) == bytes(odd.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -42,6 +43,24 @@ def test_an_answer_with_compiled_kernels_loads_no_compiler(story: Path) -> None:
     assert answers[0] == answers[1]
     loaded = set(run.stderr.rpartition("\n")[2].split())
     assert (HEAVY | ({"llvmlite"} if LINUX_X86 else set())) & loaded == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_numpy_starts_no_threads_and_the_users_programs_are_not_told() -> None:
+    code = """
+import os, subprocess, sys
+from llmlocal.__main__ import main
+main()
+import numpy
+show = [sys.executable, "-c", "import os; print(os.environ.get('OPENBLAS_NUM_THREADS'))"]
+sys.stderr.write(f"{len(os.listdir('/proc/self/task'))} ")
+sys.stderr.write(subprocess.run(show, env=os.environ, capture_output=True, text=True).stdout)
+"""
+    run = [sys.executable, "-c", code, "--version"]
+    without = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    for environment, seen in ((without, "1 None\n"), (without | {"OPENBLAS_NUM_THREADS": "2"}, " 2\n")):
+        done = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
+        assert done.stderr.endswith(seen)
 
 
 @pytest.fixture

@@ -86,7 +86,8 @@ def run(
     )
     read_files = files_source(asked.file or ())
     screen.busy("opening the model")
-    with screen, calls.opened(screen) as functions, opened(model, model_options, prompt_cache) as session:
+    ahead = not asked.show_only
+    with screen, calls.opened(screen) as functions, opened(model, model_options, prompt_cache, ahead=ahead) as session:
         screen.clear()  # stdin may be waited for
         texts = read_files(asked.most_bytes(session)), read(asked.most_bytes(session))
         how = Asked(limits, chosen(session, given), given_out.grammar, best)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +14,7 @@ from .. import tokenizer as tokenizers
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..constraints.grammar import Grammar
 from ..engine import Engine, Logits
-from ..errors import NotFoundError, PromptTooLongError, UsageError
+from ..errors import LlmlocalError, NotFoundError, PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..lora.describe import is_adapter
 from ..model_info.arch_value import arch_value
@@ -86,6 +86,7 @@ class Session:
         draft: Path | str | None = None,
         lora: Sequence[tuple[Path, float]] = (),
         force: bool = False,
+        ahead: bool = False,
     ) -> Session:
         """Open a GGUF file and its tokenizer. `n_ctx` defaults to the model's context, 4096 at most.
 
@@ -93,19 +94,21 @@ class Session:
         `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`, `copy` or `auto`; `speculate` whether
         `answer` proposes tokens, one of `speculation.MODES`. `draft` is the file of a smaller model that proposes, too,
         where `speculate` is auto or draft; `auto` looks for one. `lora` are adapters (`lora.run_time`) with their
-        factors. `force` loads the engine even where memory does not suffice. Raises NotFoundError, BadFileError,
+        factors. `force` loads the engine even where memory does not suffice. `ahead` copies weights while the tokenizer
+        is loaded and the caller makes a prompt, unless kernels are missing. Raises NotFoundError, BadFileError,
         UsageError; ResourceError when the engine is loaded.
         """
         if speculate == "draft" and draft is None:
             raise UsageError("speculate is draft, and there is no draft", "name one with --draft, or --draft auto")
         gguf = open_gguf(path)
+        session: Session | None = None
+        begun: Engine | None = None
         try:
             predicts = _predicts(gguf, speculate, draft)
             if is_adapter(gguf):
                 raise UsageError(
                     f"{path}: is an adapter, not a model", "give its model as MODEL, and this file to --lora"
                 )
-            tokenizer = tokenizers.load(gguf.metadata)
             n_ctx = n_ctx or default_context(gguf)
             changed = [_changes(gguf, lora)] if lora else []
             digest = changed[0].digest if changed else ""
@@ -113,10 +116,10 @@ class Session:
             needed = memory(gguf.metadata, tensors, n_ctx, kv_type, n_seqs).total
 
             def record() -> Engine:
-                free = free_memory()
+                free, draft_memory = free_memory(), session.draft_memory if session else 0
                 if not force:
-                    session.check_memory(n_seqs, free)
-                left = free - session.draft_memory
+                    check_memory(gguf.metadata, tensors, n_ctx, kv_type, free, draft_memory, n_seqs)
+                left = free - draft_memory
                 reads = expert_reads(gguf.metadata, tensors, needed, left)
                 copied = copies_weights(weights, tensors, needed, left)
                 verified = min(n_ctx, MOST + 1) if speculate != "off" else 1
@@ -138,11 +141,16 @@ class Session:
                     predicts=predicts and verified > 1 and fits,
                     load=False,
                 )
-                if session.draft:
+                if session and session.draft:
                     session.draft.record(engine, weights, kv_type, free - needed)
                 return engine
 
-            session = cls(gguf, tokenizer, n_ctx, record)
+            if ahead and draft is None:
+                with suppress(LlmlocalError):  # raised again where the engine is needed
+                    begun = record()
+                    begun.begin_load()
+            session = cls(gguf, tokenizers.load(gguf.metadata), n_ctx, record)
+            session._recorded = begun
             session.lora, session.lora_digest, session.tensors = tuple(lora), digest, tensors
             session.kv_type, session.speculate = kv_type, speculate
             if note := expert_reads(gguf.metadata, tensors, needed, free_memory()).note:
@@ -150,6 +158,8 @@ class Session:
             if draft is not None and speculate in ("auto", "draft"):
                 session._open_draft(draft)
         except BaseException:
+            if begun:
+                begun.close()
             gguf.close()
             raise
         return session

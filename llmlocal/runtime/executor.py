@@ -124,15 +124,20 @@ class ThreadTeam:
         for i, helper in enumerate(self._helpers, 1):
             threading.Thread(target=self._work, args=(i, helper), name=f"llmlocal-{i}", daemon=True).start()
 
-    def run(self, program: Program) -> None:
-        """Run the program; returns when all its work is done."""
+    def run(self, program: Program, *, alone: bool = False) -> None:
+        """Run the program; returns when all its work is done. `alone`: by this thread, until others `assist` it."""
         self._words[OPERATIONS // 8] = program.operations.ctypes.data
         self._words[COUNT // 8] = len(program.operations)
         with deferred_signals():
-            now = time.perf_counter()
-            for helper in self._helpers:
-                helper.ask(now)
+            if not alone:
+                self.assist()
             self._call(self._block.ctypes.data, 0, self.n_threads)
+
+    def assist(self) -> None:
+        """Let all threads take part in what is being run."""
+        now = time.perf_counter()
+        for helper in self._helpers:
+            helper.ask(now)
 
     def _work(self, ith: int, helper: Helper) -> None:
         while True:

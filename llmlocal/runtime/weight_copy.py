@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,6 +14,9 @@ from ..gguf.pages import private_memory
 from ..quant.kernels.interleave import can_interleave, interleave
 from ..quant.tensor import QTensor
 from .program import KernelCall
+
+if TYPE_CHECKING:
+    from ..quant.jit.kernel import Kernel
 
 ALIGN, PIECE = 64, 4 << 20
 
@@ -42,7 +47,7 @@ class WeightCopy:
         self.copies: dict[int, tuple[QTensor, QTensor]] = {}  # (original, copy) by the original's address
 
     def place(self, weight: QTensor) -> QTensor:
-        """The copy of the matrix or stack `weight`, still to be filled by `calls` and `copy_rows`.
+        """The copy of the matrix or stack `weight`, still to be filled by `calls` and `pieces`.
 
         `weight` itself where there is no room: it is not one of `tensors`.
         """
@@ -54,6 +59,10 @@ class WeightCopy:
             interleaved = can_interleave(weight.format, weight.shape[-2])
             self.copies[weight.address] = weight, replace(weight, data=room, interleaved=interleaved)
         return self.copies[weight.address][1]
+
+    def kernels(self) -> list[Kernel]:
+        """The kernels of `calls`, each once."""
+        return [interleave(f) for f in dict.fromkeys(old.format for old, new in self.copies.values() if new.interleaved)]
 
     def calls(self) -> list[KernelCall]:
         """The kernels that fill the interleaved copies."""
@@ -72,26 +81,37 @@ class WeightCopy:
             if new.interleaved
         ]
 
-    def copy_rows(self, n_threads: int) -> None:
-        """Fill the other copies, with `n_threads` threads."""
-        pieces = [
+    def pieces(self) -> Pieces:
+        """What is to be copied as it is: all but what `calls` fill."""
+        return Pieces(
             (new.data[start : start + PIECE], old.data[start : start + PIECE])
             for old, new in self.copies.values()
             if not new.interleaved
             for start in range(0, new.nbytes, PIECE)
-        ]
-        if not pieces:
-            return
+        )
+
+
+class Pieces:
+    """Pieces of memory to be copied, each given with that from which it comes."""
+
+    def __init__(self, pieces: Iterable[tuple[memoryview, memoryview]]) -> None:
+        self._left = deque(pieces)
+
+    def copy(self, n_threads: int) -> None:
+        """Copy those that no other caller has begun, with `n_threads` threads."""
+        if n_threads == 1 or len(self._left) < 2:
+            return self._copy_each()
         from concurrent.futures import ThreadPoolExecutor  # with logging, as long as the rest of a start's own modules
 
         with ThreadPoolExecutor(n_threads) as threads:
-            for _ in threads.map(_copy, pieces):
-                pass
+            for done in [threads.submit(self._copy_each) for _ in range(n_threads)]:
+                done.result()
 
-
-def _copy(piece: tuple[memoryview, memoryview]) -> None:
-    target, source = (np.frombuffer(data, np.uint8) for data in piece)
-    np.copyto(target, source)  # without the GIL
+    def _copy_each(self) -> None:
+        with suppress(IndexError):  # none is left
+            while True:
+                target, source = (np.frombuffer(data, np.uint8) for data in self._left.popleft())
+                np.copyto(target, source)  # without the GIL
 
 
 def _aligned(nbytes: int) -> int:

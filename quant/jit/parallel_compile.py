@@ -146,6 +146,11 @@ class Compilation:
         return max(sum(left) / self._processes, *left, 0.0)
 
 
+def compiled(kernels: Iterable[Kernel]) -> bool:
+    """Whether all of them are in the cache."""
+    return all(map(_cached, set(kernels)))
+
+
 def _cached(kernel: Kernel) -> bool:
     return path_of(kernel, target()).exists()
 
