@@ -426,7 +426,7 @@ class Engine:
     def close(self) -> None:
         """End the threads and unmap the file, unless `open` was given an open one."""
         if self._filling:
-            self._filling.finish()  # what it reads and writes stays until then
+            self._filling.give_up()
         if self._team is not None:
             self._team.close()
         if self._owns_file:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from llmlocal.quant.kernels.matmul import SCRATCH_BYTES, matmul
 from llmlocal.quant.kernels.panels import set_for_tiles
 from llmlocal.quant.tensor import QTensor
 from llmlocal.runtime.buffers import aligned
+from llmlocal.runtime.executor import ThreadTeam
 from llmlocal.runtime.weight_copy import Pieces, WeightCopy, copied_bytes
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -96,6 +99,7 @@ def test_an_engine_with_copied_weights_says_the_same(shape: str, tmp_path: Path)
 @pytest.mark.parametrize("form", ["Q4_K", "F16"])  # interleaved, and copied as it is
 def test_weights_copied_ahead_say_the_same(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmlocal.runtime.weight_copy.PIECE", 1000)
+    monkeypatch.setattr("llmlocal.runtime.weight_filling.PART", 3)
     make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form=form)
     logits = []
     for ahead in (False, True):
@@ -107,6 +111,32 @@ def test_weights_copied_ahead_say_the_same(form: str, tmp_path: Path, monkeypatc
         logits.append(engine.prefill([1, 2, 3, 4]).copy())
         engine.close()
     assert np.array_equal(*logits)
+
+
+def test_a_copy_that_is_given_up_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompt of a large model is refused at once."""
+    monkeypatch.setattr("llmlocal.runtime.weight_filling.PART", 1)
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form="Q4_K")
+    Engine.open(path, n_ctx=64, n_threads=2, copy_weights=True).close()
+    engine = Engine.open(path, n_ctx=64, n_threads=2, copy_weights=True, load=False)
+    ran: list[object] = []
+    asked, begun = threading.Event(), threading.Event()
+
+    def run(self: ThreadTeam, program: object, *, alone: bool = False) -> None:
+        begun.set()
+        asked.wait()
+        ran.append(program)
+
+    monkeypatch.setattr(ThreadTeam, "run", run)
+    engine.begin_load()
+    begun.wait()
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    while engine._filling and not engine._filling._given_up:
+        time.sleep(0.001)
+    asked.set()
+    closing.join()
+    assert len(ran) == 1
 
 
 def test_weights_are_not_copied_ahead_of_missing_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from itertools import accumulate
 
 from gguf_bytes import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmlocal.gguf.short_strings import short_string_ends
+from llmlocal.gguf.short_strings import joined, short_string_ends
 
 SOME = st.binary(min_size=1, max_size=40).filter(lambda text: b"\0" not in text)
 ANY = st.lists(st.one_of(SOME, st.binary(max_size=12), st.sampled_from([b"", b"\0" * 8, b"a" * 300])), min_size=1)
@@ -24,6 +25,12 @@ def test_what_is_found_is_right(texts: list[bytes], rest: bytes) -> None:
 def test_ordinary_tokens_are_found(texts: list[bytes], rest: bytes) -> None:
     found = short_string_ends(memoryview(b"".join(map(string, texts)) + rest), len(texts))
     assert found is not None and list(found) == list(accumulate(8 + len(text) for text in texts))
+
+
+@given(ANY)
+def test_strings_are_joined(texts: list[bytes]) -> None:
+    ends = array("Q", accumulate(8 + len(text) for text in texts))
+    assert joined(memoryview(b"".join(map(string, texts))), ends) == b"\0".join(texts)
 
 
 @given(st.lists(SOME, min_size=1, max_size=20), st.integers(1, 30))

@@ -12,10 +12,9 @@ from ..errors import BadFileError
 from ..text import shown
 from . import limits
 from .layout import FETCH_AGAIN, Record
-from .values import STRUCTS, U32, U64, Array, ValueType
+from .values import MANY, STRUCTS, U32, U64, Array, ValueType
 
 ARRAY_HEAD = Struct("<IQ")
-MANY = 1000  # strings
 TENSOR_TAILS = [Struct(f"<{n}QIQ") for n in range(limits.MAX_DIMS + 1)]
 
 
@@ -112,7 +111,7 @@ class HeaderCursor:
     def string_ends(self, label: str, count: int) -> array[int]:
         """Where each of `count` strings with their length fields ends, from here. Opening a vocabulary is this loop."""
         read, rest = U64.unpack_from, self.view[self.position :]
-        if count >= MANY and "numpy" in sys.modules:  # NumPy is not loaded for a header alone
+        if count >= MANY and "numpy" in sys.modules:
             from .short_strings import short_string_ends
 
             found = short_string_ends(rest, count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from itertools import pairwise
@@ -12,6 +14,7 @@ MAGIC = b"GGUF"
 HEADER = Struct("<4sIQQ")  # magic, version, tensors, metadata entries
 ALIGNMENT_KEY = "general.alignment"
 DEFAULT_ALIGNMENT = 32
+MANY = 1000  # strings, from which on NumPy finds them sooner; it is not loaded for them
 
 
 class ValueType(IntEnum):
@@ -149,11 +152,18 @@ class Array(Sequence[Any]):
         """All elements as Python values; `errors` is what becomes of bytes in strings that are not UTF-8."""
         if self.type is not ValueType.STRING:
             return list(unpack_from(f"<{self._count}{CODES[self.type]}", self.raw))
-        stored = self.strings_as_bytes()
-        texts = b"\0".join(stored).decode("utf-8", errors).split("\0") if stored else []
-        if len(texts) == len(stored):  # one decoding of all is three times as fast
+        texts = self._joined().decode("utf-8", errors).split("\0") if self._count else []
+        if len(texts) == self._count:  # one decoding of all is three times as fast
             return texts
-        return [text.decode("utf-8", errors) for text in stored]  # some contain a NUL
+        return [text.decode("utf-8", errors) for text in self.strings_as_bytes()]  # some contain a NUL
+
+    def _joined(self) -> bytes:
+        """The strings with a NUL between them."""
+        if self._count >= MANY and isinstance(self._ends, array) and "numpy" in sys.modules:
+            from .short_strings import joined
+
+            return joined(self.raw, self._ends)
+        return b"\0".join(self.strings_as_bytes())
 
     def strings_as_bytes(self) -> list[bytes]:
         """The strings exactly as stored, possibly invalid UTF-8. Raises TypeError for other element types."""

@@ -107,6 +107,10 @@ class Pieces:
             for done in [threads.submit(self._copy_each) for _ in range(n_threads)]:
                 done.result()
 
+    def clear(self) -> None:
+        """Leave the others as they are."""
+        self._left.clear()
+
     def _copy_each(self) -> None:
         with suppress(IndexError):  # none is left
             while True:

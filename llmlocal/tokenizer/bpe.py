@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import repeat
+from operator import contains
 from typing import Any
 
 from ..errors import BadFileError
@@ -148,7 +149,7 @@ def _ranks(metadata: Mapping[str, Any], *, optional: bool) -> dict[str, int]:
         if optional:
             return {}
         raise BadFileError("tokenizer.ggml.merges is missing, which this tokenizer needs")
-    if set(map(str.count, merges, repeat(" "))) - {1}:
+    if "\0".join(merges).count(" ") != len(merges) or not all(map(contains, merges, repeat(" "))):
         bad = next(i for i, merge in enumerate(merges) if merge.count(" ") != 1)
         raise BadFileError(
             f"tokenizer.ggml.merges[{bad}] is {merges[bad][:60]!r}, expected two texts separated by one space"
