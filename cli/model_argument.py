@@ -106,6 +106,8 @@ def open_local_or_remote(path: Path) -> Iterator[GGUFFile]:
 
 
 def _path(name: str) -> Path | None:
+    if not name.startswith("hf:") and os.path.isfile(name):
+        return Path(name)  # as `find_local` says, without what it loads
     from ..hub.names import find_local
 
     return find_local(name)

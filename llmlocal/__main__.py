@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
-YOUNG = 50_000  # new objects between two collections of garbage, which find none in modules and vocabularies
+YOUNG = 200_000  # new objects between two collections of garbage, which find none in modules and vocabularies
 
 
 def main() -> int:

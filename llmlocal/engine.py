@@ -178,13 +178,11 @@ class Engine:
         if self._copy and self._filling:
             self._filling.finish()
             self._filling = None
-            for original, _ in self._copy.copies.values():
-                self.gguf.forget(original)
 
     def _fill_copy(self, copy: WeightCopy) -> WeightFilling:
         self.gguf.prefer_large_pages(again=False)
         self._team = ThreadTeam(self.n_threads)
-        self._filling = WeightFilling(copy, self._team)
+        self._filling = WeightFilling(copy, self._team, self.gguf.forget)
         return self._filling
 
     def _kernels(self) -> list[Kernel]:

@@ -10,7 +10,7 @@ import pytest
 
 from llmlocal.files.page_cache import give_back
 from llmlocal.gguf import pages
-from llmlocal.gguf.pages import address_of, large_share, read_again
+from llmlocal.gguf.pages import address_of, large_share, read_again, runs
 from llmlocal.quant.machine import MachineMemory
 from llmlocal.runtime.kv_cache import KVCache
 
@@ -41,6 +41,12 @@ def test_the_share_counts_only_the_given_mappings(file: Path, tmp_path: Path, mo
     assert large_share([map]) is None
     smaps.unlink()
     assert large_share([map]) is None
+
+
+def test_spans_that_lie_close_are_dropped_as_one() -> None:
+    near, far = pages.NEAR, pages.NEAR + 1
+    assert runs([(9, 10), (0, 5), (10 + near, 20 + near), (3, 4)]) == [(0, 20 + near)]
+    assert runs([(0, 5), (5 + far, 6 + far)]) == [(0, 5), (5 + far, 6 + far)] and runs([]) == []
 
 
 @linux

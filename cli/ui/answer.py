@@ -14,14 +14,13 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 from ...text import readable
 from ..choices import Rendering, ShownThoughts
 from . import error_stream
-from .code import highlighted
-from .markdown import DIM, RESET, Markdown
 from .terminal import Screen, can_draw, columns, folded, is_terminal, note, show_text, stdout, visible
-from .wrap import PlainText, Wrap
+from .wrap import DIM, RESET, PlainText, Wrap
 
 if TYPE_CHECKING:
     from ...generation.events import Event, Finished, Token
     from ...speculation.speculation import Report
+    from .markdown import Markdown
 
 EMPTY = {
     "stop": "the model answered nothing",
@@ -119,6 +118,9 @@ class _Writer:
         wrap = self._wrap(sys.stdout if self._terminal else None)
         self._text: Markdown | PlainText = PlainText(wrap)
         if screen.draws_markdown:
+            from .code import highlighted
+            from .markdown import Markdown
+
             self._text = Markdown(lambda: columns(sys.stdout), highlighted, wrap)
         self._thought = self._wrap(sys.stderr)
         self._kind, self._last = "", "\n"  # of the part that is being written, and its last character

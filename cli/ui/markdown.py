@@ -10,10 +10,9 @@ import re
 from collections.abc import Callable
 
 from .markdown_table import table
-from .wrap import Wrap, width_of
+from .wrap import DIM, RESET, Wrap, width_of
 
-RESET = "\x1b[0m"
-BOLD, DIM, ITALIC, UNDERLINE, STRIKE, CODE = "\x1b[1m", "\x1b[2m", "\x1b[3m", "\x1b[4m", "\x1b[9m", "\x1b[36m"
+BOLD, ITALIC, UNDERLINE, STRIKE, CODE = "\x1b[1m", "\x1b[3m", "\x1b[4m", "\x1b[9m", "\x1b[36m"
 LONGEST = 400  # characters that wait for the end of an emphasis
 
 UNDECIDED = re.compile(r"(?:[ \t]{0,3}>[ \t]?)*[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+_]|\d{1,3}[.)]?|[-*_]{2,})?")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-RESET = "\x1b[0m"
+DIM, RESET = "\x1b[2m", "\x1b[0m"
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 PIECE = re.compile("\x1b\\[[0-9;]*m|\n|[ \t]+|[^ \t\n\x1b]+|\x1b")
 TAB = 8

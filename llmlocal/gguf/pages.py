@@ -22,6 +22,7 @@ RANGE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
 WORTHWHILE = 64 << 20  # bytes of a file
 PROBE, PIECE = 4 << 20, 32 << 20  # bytes that are read again to see large pages, and to see how fast; multiples of one
 FAST = 1e9  # bytes/s of a disk that is read again unasked
+NEAR = 64 << 10  # bytes between spans of memory that are dropped together
 ADVICE: int = getattr(mmap, "MADV_WILLNEED", 0)  # to read pages of a mapping that will be needed soon
 LARGE = ("AnonHugePages:", "FilePmdMapped:", "ShmemPmdMapped:")
 
@@ -66,13 +67,23 @@ def prefer_large_pages(map: mmap.mmap, path: Path | None = None) -> None:
         read_again(path, map)
 
 
+def runs(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans (start, end) of addresses, those that lie close to each other as one: each call of the system costs."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if found and start - found[-1][1] <= NEAR:
+            start, end = found.pop()[0], max(end, start)
+        found.append((start, end))
+    return found
+
+
 def drop_pages(map: mmap.mmap, address: int, nbytes: int) -> None:
     """Drop the whole pages within `nbytes` at `address`, where these lie in `map`; later access reads them again."""
     advice, first = getattr(mmap, "MADV_DONTNEED", None), address - address_of(map)
     if advice is None or not 0 <= first < len(map):
         return
     start = padded(first, mmap.PAGESIZE)  # the page before may hold the end of the previous tensor
-    end = (first + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    end = min(first + nbytes, len(map)) // mmap.PAGESIZE * mmap.PAGESIZE
     if end > start:
         map.madvise(advice, start, end - start)
 

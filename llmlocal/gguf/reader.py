@@ -23,7 +23,7 @@ from ..text import escaped, shown
 from . import limits, split
 from .header_cursor import HeaderCursor, ShortHeaderError
 from .layout import FETCH_AGAIN, Record, check_version, place, supported_format
-from .pages import address_of, drop_pages, prefer_large_pages
+from .pages import address_of, drop_pages, prefer_large_pages, runs
 from .values import (
     ALIGNMENT_KEY,
     DEFAULT_ALIGNMENT,
@@ -155,10 +155,11 @@ class GGUFFile:
         for file in (self, *self._parts):
             prefer_large_pages(file._map, file.path if again else None)
 
-    def forget(self, tensor: QTensor) -> None:
-        """Return the pages of a tensor to the system; a later access reads them from the file again."""
-        for map in self.mappings():
-            drop_pages(map, tensor.address, tensor.nbytes)
+    def forget(self, *tensors: QTensor) -> None:
+        """Return the pages of tensors, and the few between them, to the system; a later access reads them again."""
+        for start, end in runs((tensor.address, tensor.address + tensor.nbytes) for tensor in tensors):
+            for map in self.mappings():
+                drop_pages(map, start, end - start)
 
     def __enter__(self) -> GGUFFile:
         return self

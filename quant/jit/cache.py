@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -91,6 +90,8 @@ def why_unused(folder: Path | None = None) -> str | None:
 @cache
 def _run_folder() -> Path:
     """A folder that goes when this process ends, for all processes that compile for it."""
+    import tempfile  # with random; hardly ever needed
+
     try:
         folder = Path(tempfile.mkdtemp(prefix="llmlocal-"))
     except OSError:

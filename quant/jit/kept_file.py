@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +28,8 @@ def read(path: Path) -> bytes | None:
 
 def keep(path: Path, content: bytes) -> None:
     """Write whole or not at all; a cache that cannot be written costs time, not correctness."""
+    import tempfile  # with random; hardly ever needed
+
     with contextlib.suppress(OSError), _not_ended():
         handle, name = tempfile.mkstemp(dir=path.parent)
         try:
