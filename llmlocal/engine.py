@@ -219,10 +219,11 @@ class Engine:
         return self._source.texts[seq] if self._source and self._tokens[seq] else []
 
     def cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
-        """The cache memory of the first `n` tokens: writable views, see `KVCache.first_cells`.
+        """The cache memory of the first `n` tokens, see `KVCache.first_cells`: views, writable if the sequence is empty.
 
         Layers with a window are not among them, see `ring`.
         """
+        self._cache.prefixes.own(seq)
         return self._cache.first_cells(n, seq)
 
     def states(self, seq: int = 0) -> dict[int, list[NDArray[np.uint8]]]:
@@ -247,6 +248,7 @@ class Engine:
         are those of layers with a window, of which the last ends with `tokens`. Raises as `prefill` does.
         """
         self._tokens[seq] = []
+        self._cache.prefixes.before_write(seq, 0)
         self._states.restore({}, seq)
         self.ring.restore((), seq)
         if self.predictor:
@@ -376,12 +378,14 @@ class Engine:
         return self._logits[: len(outputs)].copy()
 
     def copy_prefix(self, tokens: Sequence[int], source: int, target: int) -> int:
-        """Make sequence `target` what `reuse` would keep of sequence `source`; returns its number of tokens."""
+        """Make sequence `target` what `reuse` would keep of sequence `source`; returns its number of tokens.
+
+        Cells are shared, see `SharedPrefixes`.
+        """
         kept = self.reusable(tokens, source)
-        for old, new in zip(self.cells(kept, source), self.cells(kept, target), strict=True):
-            new[:] = old
         states = {end: np.concatenate(state) for end, state in self.states(source).items() if end <= kept}
         self.adopt(tokens[:kept], target, states, self.ring.reaching(kept, self.length(source), source))
+        self._cache.prefixes.share(source, target, kept)
         if self.predictor:
             self.predictor.copied(kept, source, target)
         return kept
@@ -472,6 +476,9 @@ class Engine:
         positions = [len(self._tokens[seq]) + i for i, seq in numbered(seqs)]
         batch.fill(tokens, positions, [self._cache.start(seq) for seq in seqs], outputs)
         self.ring.fill(seqs, batch.positions[:n])
+        for seq in dict.fromkeys(seqs):
+            self._cache.prefixes.before_write(seq, len(self._tokens[seq]))
+        self._cache.prefixes.fill(seqs, batch.prefix_starts, batch.prefix_lengths)
         if self._source:
             batch.last_sources[:n] = [len(self._source.texts[seq]) - 1 for seq in seqs]
         for table in self._layers.tables:

@@ -92,6 +92,8 @@ def attended(
     rest = {
         "q": q,
         "sequence_starts": np.zeros_like(positions),
+        "prefix_starts": np.zeros_like(positions),
+        "prefix_lengths": np.zeros_like(positions),
         "ring": NO_RING,
         "scale": float(dim**-0.5),
         "head_dim": dim,

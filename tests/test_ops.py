@@ -324,6 +324,7 @@ class Cache:
         biases: Array | None = None,
         ring: int = NO_RING,
         n_ctx: int = 0,
+        prefixes: tuple[Array, Array] | None = None,
     ) -> Array:
         """Both kernels; what lies behind their memory stays as it is."""
         (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], n_ctx or self.shape["cells"]
@@ -346,6 +347,8 @@ class Cache:
         where = {
             "q": self.ready(q, isa),
             "sequence_starts": bases,
+            "prefix_starts": np.zeros_like(bases) if prefixes is None else prefixes[0],
+            "prefix_lengths": np.zeros_like(bases) if prefixes is None else prefixes[1],
             "ring": ring,
             "scale": float(head_dim**-0.5),
             "softcap": float(softcap),

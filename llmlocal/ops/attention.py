@@ -6,6 +6,10 @@ so that each key and value is loaded once for all of them. Each chunk of the cac
 (flash decoding); otherwise a row is merged as it goes. Both merge chunks in the order of positions, so a token's result
 depends neither on the number of threads nor on the rest of the batch.
 
+Sequences may have a prefix in the cells of one of them. Tokens of such sequences that follow one another in a batch are
+rows of one product over those cells, which are read once for all; each sequence goes on with cells of its own, in the
+same order of keys, so a token's result is that of a sequence which has all cells to itself, bit for bit.
+
 Latent attention (DeepSeek-AI 2024, arXiv 2405.04434) has one key head: keys are rows of the cache, and values the first
 numbers of the same rows.
 """
@@ -17,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
-from .kv.kv_type import ALIGN, KVType, Scores, padded
+from .kv.kv_type import ALIGN, KVKernels, KVType, Scores, padded
 from .kv.rows import float_query
 from .softmax import TAIL, exponentiate, merge, normalize, partial_bytes, softcap_scores, start
 
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 CHUNK = 256  # keys of a partial result
 BLOCK_ROWS, BLOCK_TOKENS = 128, 64  # of a work item at most: rows (tokens x heads of a group), and tokens
 NO_RING = 1 << 62  # for cells that are not used in turn
-SPLIT_TOKENS = 8  # in batches of at most so many tokens, chunks are work items of their own
+SPLIT_TOKENS = 16  # in batches of at most so many tokens, chunks are work items of their own
 
 
 class Arguments(NamedTuple):
@@ -38,6 +42,8 @@ class Arguments(NamedTuple):
     first_keys: int  # (tokens,) int64: position of the first key that a token attends to, and of the last;
     last_keys: int  # the last is its own in causal attention
     sequence_starts: int  # (tokens,) int64: first cell of each token's sequence, a multiple of ALIGN
+    prefix_starts: int  # (tokens,) int64: where the first `prefix_lengths` (tokens,) int64 positions of the sequence
+    prefix_lengths: int  # lie instead; multiples of ALIGN. They are before all tokens of the batch; 0 for none
     q: int  # (tokens, heads, head_dim) float32, or Q8 records
     keys: int
     values: int
@@ -78,7 +84,8 @@ class MergeArguments(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Tokens first .. last - 1 of a batch, of one sequence, with chunks begin .. end - 1 of its cache and one key head.
+    """Tokens first .. last - 1 of a batch, of one sequence or with the same prefix, with chunks begin .. end - 1 of
+    their keys and one key head.
 
     If `split`, each chunk's partial result goes to `partials`, otherwise the merged result goes to `out`.
     """
@@ -167,7 +174,7 @@ def latent_attention(kv_type: KVType) -> Kernel:
 
 
 def _build(v: InstructionSet, attend: Any) -> Any:
-    end_of_sequence, chunk_range = _end_of_sequence(v), _chunk_range(v)
+    end_of_group, chunk_range = _end_of_group(v), _chunk_range(v)
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
@@ -181,7 +188,7 @@ def _build(v: InstructionSet, attend: Any) -> Any:
             first = (blocks - 1 - item // ((high - low) * a.kv_heads)) * block  # the longest first
             stop = min(count, first + block)
             while first < stop:  # a block may hold several sequences
-                last = end_of_sequence(a, first, stop)
+                last = end_of_group(a, first, stop)
                 begin, end = chunk_range(a, first, last)
                 if split:
                     begin, end = max(begin, chunk), min(end, chunk + 1)
@@ -200,6 +207,24 @@ def _end_of_sequence(v: InstructionSet) -> Any:
         last = first + 1
         while last < stop and v.load_i64(a.sequence_starts + 8 * last) == v.load_i64(a.sequence_starts + 8 * first):
             last += 1
+        return last
+
+    return v.jitable(run)
+
+
+def _end_of_group(v: InstructionSet) -> Any:
+    """As `_end_of_sequence`, of tokens whose sequences have the same prefix, or that belong to one sequence."""
+    end_of_sequence = _end_of_sequence(v)
+
+    def run(a, first, stop):
+        last, length = end_of_sequence(a, first, stop), v.load_i64(a.prefix_lengths + 8 * first)
+        while (
+            0 < length
+            and last < stop
+            and v.load_i64(a.prefix_lengths + 8 * last) == length
+            and v.load_i64(a.prefix_starts + 8 * last) == v.load_i64(a.prefix_starts + 8 * first)
+        ):
+            last = end_of_sequence(a, last, stop)
         return last
 
     return v.jitable(run)
@@ -244,32 +269,94 @@ def _add_biases(v: InstructionSet) -> Any:
 
 
 def _exponentiate_rows(v: InstructionSet) -> Any:
-    """`(a, segment, at, scores, partials, nbytes, width)`: weights of keys from position `at` on."""
+    """`(a, first, kv_head, at, scores, partials, nbytes, width)`: weights of keys from position `at` on, for tokens
+    from `first` on."""
     exponentiate_row, softcap_row, bias_row = exponentiate(v), softcap_scores(v), _add_biases(v)
 
-    def run(a, s, at, scores, partials, nbytes, width):
+    def run(a, first_token, kv_head, at, scores, partials, nbytes, width):
         group = a.heads // a.kv_heads
         for r in range(scores.rows):
-            t, row = s.first + r // group, scores.address + scores.stride * r
+            t, row = first_token + r // group, scores.address + scores.stride * r
             first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
             if a.softcap != 0:
                 softcap_row(row, scores.keys, v.as_f32(a.softcap))
             if a.biases != 0:
-                start = v.load_i64(a.bias_starts + 8 * t) + (s.kv_head * group + r % group) * a.bias_stride
+                start = v.load_i64(a.bias_starts + 8 * t) + (kv_head * group + r % group) * a.bias_stride
                 bias_row(row, scores.keys, a.biases + 4 * (start + at))
             exponentiate_row(row, scores.keys, first - at, last + 1 - at, partials + nbytes * r, width)
 
     return v.jitable(run)
 
 
+def _chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
+    """`(a, segment, chunk, layer, queries, scores, partials)`: partial results of all rows over one chunk.
+
+    `layer` is a `Layer`; `scores` has room for two matrices (rows, CHUNK).
+    """
+    multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
+    end_of_sequence, exponentiate_rows = _end_of_sequence(v), _exponentiate_rows(v)
+
+    def own(a, first, last, at, shared, group, row, scores):
+        """The scores of one sequence's rows for keys in cells of its own, and the first of these cells."""
+        length = v.load_i64(a.last_keys + 8 * (last - 1)) + 1
+        count = max(min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN) - shared, 0)
+        cell = v.load_i64(a.sequence_starts + 8 * first) + (at + shared) % a.ring
+        return Scores(scores + 4 * (CHUNK * row + shared), 4 * CHUNK, (last - first) * group, count), cell
+
+    own = v.jitable(own)
+
+    def run(a, s, chunk, layer, queries, scores, partials):
+        group, at, nbytes = a.heads // a.kv_heads, chunk * CHUNK, 4 * (layer.value_width + 2 * TAIL)
+        rows, spare = (s.last - s.first) * group, scores + 4 * CHUNK * (s.last - s.first) * group
+        shared = max(min(CHUNK, v.load_i64(a.prefix_lengths + 8 * s.first) - at), 0)
+        cell = v.load_i64(a.prefix_starts + 8 * s.first) + at
+        block = Scores(scores, 4 * CHUNK, rows, shared)
+        if shared > 0:
+            multiply_keys(layer.keys, cell, a.cells, layer.width, queries, block)
+        first = s.first
+        while first < s.last:
+            last, row = end_of_sequence(a, first, s.last), (first - s.first) * group
+            mine, from_cell = own(a, first, last, at, shared, group, row, scores)
+            if mine.keys > 0:
+                rows_queries = queries + layer.query_bytes * row
+                multiply_keys(layer.keys, from_cell, a.cells, layer.width, rows_queries, mine)
+            seen = Scores(scores + 4 * CHUNK * row, 4 * CHUNK, mine.rows, shared + mine.keys)
+            if seen.keys > 0:
+                exponentiate_rows(a, first, s.kv_head, at, seen, partials + nbytes * row, nbytes, layer.value_width)
+            first = last
+        stored = layer.width if latent else layer.value_width
+        if shared > 0:
+            sums = partials, nbytes, spare, False
+            multiply_values(layer.values, cell, a.cells, stored, layer.value_width, block, *sums)
+        first = s.first
+        while first < s.last:
+            last, row = end_of_sequence(a, first, s.last), (first - s.first) * group
+            mine, from_cell = own(a, first, last, at, shared, group, row, scores)
+            if mine.keys > 0:
+                sums = partials + nbytes * row, nbytes, spare, shared > 0
+                multiply_values(layer.values, from_cell, a.cells, stored, layer.value_width, mine, *sums)
+            first = last
+
+    return v.jitable(run)
+
+
+class Layer(NamedTuple):
+    """Memory of one key head: keys and values, their padded dims, and the bytes of a query."""
+
+    keys: int
+    values: int
+    width: int
+    value_width: int
+    query_bytes: int
+
+
 def _attend(v: InstructionSet, kv_type: KVType, *, latent: bool = False) -> Any:
     """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
-    multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
     load_query, query_bytes = kernels.load_query, 2 if kv_type.q8_queries else 4
     if latent:
         load_query, query_bytes = v.jitable(float_query(v)), 4
-    load_rows, exponentiate_rows = _load_rows(v, load_query, query_bytes), _exponentiate_rows(v)
+    load_rows, attend_chunk = _load_rows(v, load_query, query_bytes), _chunk(v, kernels, latent=latent)
     merge_row, normalize_row = merge(v), normalize(v)
 
     def run(a, s, scratch):
@@ -277,23 +364,16 @@ def _attend(v: InstructionSet, kv_type: KVType, *, latent: bool = False) -> Any:
         width, value_width = -(-a.head_dim // ALIGN) * ALIGN, -(-a.value_dim // ALIGN) * ALIGN
         rows, nbytes = (s.last - s.first) * group, 4 * (value_width + 2 * TAIL)
         queries, scores = scratch, scratch + query_bytes * width * rows
-        spare = scores + 4 * CHUNK * rows
-        results = spare + 4 * CHUNK * rows
+        results = scores + 8 * CHUNK * rows
         keys = a.keys + s.kv_head * a.cells * (width // ALIGN) * block_bytes
         values = a.values + s.kv_head * a.cells * (value_width // ALIGN) * block_bytes
+        layer = Layer(keys, values, width, value_width, query_bytes * width)
         load_rows(a, s, width, value_width, queries, results)
-        start_cell = v.load_i64(a.sequence_starts + 8 * s.first)
-        length = v.load_i64(a.last_keys + 8 * (s.last - 1)) + 1
         for chunk in range(s.begin, s.end):
             at, partials = chunk * CHUNK, results + nbytes * rows
             if s.split:
                 partials = a.partials + nbytes * ((s.kv_head * a.chunks + chunk) * SPLIT_TOKENS + s.first) * group
-            count = min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN)
-            block, cell = Scores(scores, 4 * CHUNK, rows, count), start_cell + at % a.ring
-            multiply_keys(keys, cell, a.cells, width, queries, block)
-            exponentiate_rows(a, s, at, block, partials, nbytes, value_width)
-            stored = width if latent else value_width
-            multiply_values(values, cell, a.cells, stored, value_width, block, partials, nbytes, spare)
+            attend_chunk(a, s, chunk, layer, queries, scores, partials)
             if not s.split:
                 for r in range(rows):
                     t = s.first + r // group

@@ -40,7 +40,8 @@ class Batch:
     `ids`, `positions`, `sequence_starts` (first cache cell of each token's sequence) and `cells` (where its key and
     value are stored) are int64 (ubatch,), where `ubatch` is the largest batch. `output_rows`, int64 (max_outputs,),
     are the indices of the tokens whose logits are computed. Kernels are given the addresses of these arrays when the
-    graph is recorded, so one program serves every batch size.
+    graph is recorded, so one program serves every batch size. `prefix_starts` and `prefix_lengths` (ubatch,) say where
+    the beginning of each token's sequence lies if that is shared, see `SharedPrefixes`.
 
     For encoders, which read whole texts: `last_positions` (ubatch,) is the position of the last token of each token's
     text, `token_types` (ubatch,) the part of a pair that it belongs to, and `text_starts` (max_outputs + 1,) the index
@@ -53,6 +54,7 @@ class Batch:
     def __init__(self, ubatch: int, max_outputs: int) -> None:
         self.counts = np.zeros(2, np.int64)
         self.ids, self.positions, self.sequence_starts, self.cells = (np.zeros(ubatch, np.int64) for _ in range(4))
+        self.prefix_starts, self.prefix_lengths = np.zeros(ubatch, np.int64), np.zeros(ubatch, np.int64)
         self.output_rows = np.zeros(max_outputs, np.int64)
         self.last_positions, self.token_types = np.zeros(ubatch, np.int64), np.zeros(ubatch, np.int64)
         self.last_sources = np.zeros(ubatch, np.int64)

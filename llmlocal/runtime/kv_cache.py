@@ -15,6 +15,7 @@ from ..ops.kv.kv_type import ALIGN, KVType, padded
 from .buffers import aligned, reserved
 from .packed_texts import CACHE_TYPE
 from .ring import Ring
+from .shared_prefixes import SharedPrefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class KVCache:
         self.cells = self.stride * n_seqs
         self.layers: list[LayerCache] = []
         self.ring = Ring(None, n_ctx, n_seqs, ubatch)
+        self.prefixes = SharedPrefixes(self.stride, self._copy)
 
     def add_layer(self, kv_heads: int, head_dim: int, value_dim: int, window: int | None = None) -> LayerCache:
         """Allocate one more layer. Raises UsageError for a head size that the cache type cannot hold."""
@@ -127,10 +129,19 @@ class KVCache:
     def first_cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
         """The memory of the first `n` tokens of a sequence: views (m, ceil(n / ALIGN), bytes), without the ring's.
 
+        Tokens that the sequence borrows, see `prefixes`, lie elsewhere.
         Their contents may be copied to those of another cache of the same type and model.
         """
-        some = slice(self.start(seq) // ALIGN, (self.start(seq) + padded(n)) // ALIGN)
+        return self._cells(seq, 0, n)
+
+    def _cells(self, seq: int, first: int, end: int) -> list[NDArray[np.uint8]]:
+        some = slice((self.start(seq) + first) // ALIGN, (self.start(seq) + padded(end)) // ALIGN)
         return [plane[:, some] for layer in self.layers if layer.ring is None for plane in layer.planes()]
+
+    def _copy(self, source: int, target: int, first: int, end: int) -> None:
+        """Copy cells first .. end - 1, multiples of ALIGN, from one sequence to another, without those of the ring."""
+        for old, new in zip(self._cells(source, first, end), self._cells(target, first, end), strict=True):
+            new[:] = old
 
     @property
     def nbytes(self) -> int:

@@ -61,12 +61,13 @@ class Ring:
     """Cells for layers with one window, `cells` for each of `n_seqs` sequences; without a window of the whole context.
 
     `starts` and `token_cells`, int64 (ubatch,), are for each token of a batch the first cell of its sequence, and the
-    cell where its key and value are stored.
+    cell where its key and value are stored. `prefix_lengths` are those of attention: 0, cells of a ring are not shared.
     """
 
     def __init__(self, window: int | None, n_ctx: int, n_seqs: int, ubatch: int) -> None:
         self.window, self.cells, self._n_ctx = window, ring_cells(window, n_ctx, ubatch), n_ctx
         self.starts, self.token_cells = np.zeros(ubatch, np.int64), np.zeros(ubatch, np.int64)
+        self.prefix_lengths = np.zeros(ubatch, np.int64)
         self._planes: list[NDArray[np.uint8]] = []
         self._sequences = [_Sequence() for _ in range(n_seqs)]
 

@@ -197,7 +197,11 @@ class Attention(GraphLayers):
         }
         starts = (layer.ring.starts if layer.ring else batch.sequence_starts).ctypes.data
         ring = layer.ring.cells if layer.ring else attention_ops.NO_RING
-        g.add(kernel, q=source, sequence_starts=starts, ring=ring, scale=float(scale), **stored, **shared)
+        prefixes = {
+            "prefix_starts": batch.prefix_starts.ctypes.data,
+            "prefix_lengths": (layer.ring or batch).prefix_lengths.ctypes.data,
+        }
+        g.add(kernel, q=source, sequence_starts=starts, ring=ring, scale=float(scale), **prefixes, **stored, **shared)
         g.add(attention_ops.attention_merge, kv_heads=kv_heads, value_dim=value_dim, **shared)
         return out
 

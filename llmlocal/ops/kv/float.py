@@ -42,13 +42,13 @@ def _kernels(v: InstructionSet, nbytes: int, load: Any, pack: Any) -> KVKernels:
         for key in range(0, scores.keys, ALIGN):
             group = keys + nbytes * width * (cell + key)
             y = scores.address + 4 * key
-            multiply(queries, 4 * width, scores.rows, y, scores.stride, group, nbytes * ALIGN, width)
+            multiply(queries, 4 * width, scores.rows, y, scores.stride, group, nbytes * ALIGN, width, False)
 
-    def multiply_values(values, cell, cells, row, width, weights, sums, sums_stride, spare):
+    def multiply_values(values, cell, cells, row, width, weights, sums, sums_stride, spare, goes_on):
         for i in range(0, width, ALIGN):
             first = values + nbytes * (row * cell + i)
             x, y, depth = weights.address, sums + 4 * i, weights.keys
-            multiply(x, weights.stride, weights.rows, y, sums_stride, first, nbytes * row, depth)
+            multiply(x, weights.stride, weights.rows, y, sums_stride, first, nbytes * row, depth, goes_on)
 
     rows = multiply_rows(v, load, nbytes, scaled=False)
     parts = (write_key, write_value, float_query(v), multiply_keys, multiply_values, rows)

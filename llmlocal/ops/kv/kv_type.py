@@ -39,9 +39,9 @@ class KVKernels:
     `load_query(q, t, head, heads, dim, width, scale, target)`: one query times `scale`, to query_bytes(dim) bytes.
     `multiply_keys(keys, cell, cells, width, queries, scores)`: scores = queries times the keys of as many cells from
         `cell` on, a multiple of ALIGN.
-    `multiply_values(values, cell, cells, row, width, weights, sums, sums_stride, spare)`: sums (rows, width) = weights
-        (`Scores`) times the first `width` numbers of values, `row` in all; `spare` has room for another matrix of the
-        size of `weights`.
+    `multiply_values(values, cell, cells, row, width, weights, sums, sums_stride, spare, goes_on)`: sums (rows, width) =
+        weights (`Scores`) times the first `width` numbers of values, `row` in all; if `goes_on`, they are added to
+        sums, value by value. `spare` has room for another matrix of the size of `weights`.
     `multiply_rows(values, cell, cells, row, queries, scores)`: as `multiply_keys`, of what is stored as values are,
         and for float32 queries.
     """

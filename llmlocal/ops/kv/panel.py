@@ -14,10 +14,10 @@ COLUMNS = 32
 
 
 def product(v: InstructionSet, load: Callable[..., Any], nbytes: int) -> Any:
-    """`(x, x_stride, rows, y, y_stride, b, step, depth)`: y (rows, 32) = x (rows, depth) times 32 columns.
+    """`(x, x_stride, rows, y, y_stride, b, step, depth, goes_on)`: y (rows, 32) = x (rows, depth) times 32 columns.
 
     At `b`, 32 numbers of `nbytes` bytes lie side by side for each step of depth, `step` bytes apart; `load` turns
-    LANES of them into a float vector.
+    LANES of them into a float vector. If `goes_on`, the products are added to y, one after the other.
     """
     return by_rows(v, lambda rows: _panel(v, load, nbytes, rows))
 
@@ -65,9 +65,17 @@ def _panel(v: InstructionSet, load: Callable[..., Any], nbytes: int, rows: int) 
     every, stores = v.map_parts(rows * vectors, times), v.map_parts(rows * vectors, write)
     zeros = v.map_parts(rows * vectors, lambda i: lambda: v.zero(f32))
 
-    def run(x, x_stride, y, y_stride, b, step, depth):
+    def read(i: int) -> Any:
+        r, j = divmod(i, vectors)
+        return lambda y, stride: v.load(f32, y + r * stride + 4 * lanes * j)
+
+    loads = v.map_parts(rows * vectors, read)
+
+    def run(x, x_stride, y, y_stride, b, step, depth, goes_on):
         for c in range(0, COLUMNS, vectors * lanes):
             sums, at = zeros(), b + c * nbytes
+            if goes_on:
+                sums = loads(y + 4 * c, y_stride)
             for i in range(depth):
                 sums = every(sums, columns(at), x + 4 * i, x_stride)
                 at += step

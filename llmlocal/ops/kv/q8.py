@@ -154,7 +154,7 @@ def _panel(v: InstructionSet, rows: int) -> Any:
 def _multiply_values(v: InstructionSet) -> Any:
     f32, lanes, multiply = v.f32, v.LANES, product(v, _loaded(v), 1)
 
-    def run(values, cell, cells, row, width, weights, sums, sums_stride, spare):
+    def run(values, cell, cells, row, width, weights, sums, sums_stride, spare, goes_on):
         for i in range(0, width, BLOCK):
             scales = values + cells * row + 4 * (cells * (i // BLOCK) + cell)
             for r in range(weights.rows):
@@ -162,7 +162,7 @@ def _multiply_values(v: InstructionSet) -> Any:
                 for key in range(0, 4 * weights.keys, 4 * lanes):
                     v.store(target + key, v.load(f32, source + key) * v.load(f32, scales + key))
             y, first = sums + 4 * i, values + cell * row + i
-            multiply(spare, weights.stride, weights.rows, y, sums_stride, first, row, weights.keys)
+            multiply(spare, weights.stride, weights.rows, y, sums_stride, first, row, weights.keys, goes_on)
 
     return run
 
