@@ -35,6 +35,7 @@ from .runtime.graph import Graph, MatmulObserver
 from .runtime.kv_cache import KVCache
 from .runtime.program import Program
 from .runtime.ring import KeptWindow
+from .runtime.shared_prefixes import common_prefix
 from .runtime.state_cache import StateCache
 from .runtime.weight_copy import WeightCopy
 from .runtime.weight_filling import WeightFilling
@@ -219,9 +220,9 @@ class Engine:
         return self._source.texts[seq] if self._source and self._tokens[seq] else []
 
     def cells(self, n: int, seq: int = 0) -> list[NDArray[np.uint8]]:
-        """The cache memory of the first `n` tokens, see `KVCache.first_cells`: views, writable if the sequence is empty.
+        """The cache memory of the first `n` tokens: views, see `KVCache.first_cells`.
 
-        Layers with a window are not among them, see `ring`.
+        They may be written while the sequence is empty. Layers with a window are not among them, see `ring`.
         """
         self._cache.prefixes.own(seq)
         return self._cache.first_cells(n, seq)
@@ -323,9 +324,7 @@ class Engine:
         """The number of cached tokens that `tokens` starts with and that may be kept."""
         if self.reads_whole:
             return 0
-        pairs = zip(self._tokens[seq], tokens, strict=False)
-        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-        kept = min(same, len(tokens) - TILED_TOKENS)
+        kept = min(common_prefix(self._tokens[seq], tokens), len(tokens) - TILED_TOKENS)
         return kept if kept >= TILED_TOKENS else 0
 
     def _rewind(self, length: int, seq: int) -> None:
@@ -476,9 +475,7 @@ class Engine:
         positions = [len(self._tokens[seq]) + i for i, seq in numbered(seqs)]
         batch.fill(tokens, positions, [self._cache.start(seq) for seq in seqs], outputs)
         self.ring.fill(seqs, batch.positions[:n])
-        for seq in dict.fromkeys(seqs):
-            self._cache.prefixes.before_write(seq, len(self._tokens[seq]))
-        self._cache.prefixes.fill(seqs, batch.prefix_starts, batch.prefix_lengths)
+        self._cache.prefixes.fill(seqs, batch.positions[:n], batch.prefix_starts, batch.prefix_lengths)
         if self._source:
             batch.last_sources[:n] = [len(self._source.texts[seq]) - 1 for seq in seqs]
         for table in self._layers.tables:

@@ -22,7 +22,6 @@ from llmlocal.gguf import open_gguf
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.model_info.memory import memory
 from llmlocal.ops.attention import (
-    CHUNK,
     NO_RING,
     SPLIT_TOKENS,
     attention_merge,
@@ -32,6 +31,7 @@ from llmlocal.ops.attention import (
     partials_bytes,
     scratch_bytes,
 )
+from llmlocal.ops.attention_chunk import CHUNK
 from llmlocal.ops.expert_groups import best_groups_reference
 from llmlocal.ops.heads import heads_apart, heads_together, heads_together_reference
 from llmlocal.ops.kv import find as find_kv_type

@@ -35,7 +35,6 @@ from llmlocal.ops.activations import (
 )
 from llmlocal.ops.alibi import alibi_slopes
 from llmlocal.ops.attention import (
-    CHUNK,
     NO_RING,
     SPLIT_TOKENS,
     attention,
@@ -45,6 +44,7 @@ from llmlocal.ops.attention import (
     partials_bytes,
     scratch_bytes,
 )
+from llmlocal.ops.attention_chunk import CHUNK
 from llmlocal.ops.elementwise import (
     add,
     add_bias,

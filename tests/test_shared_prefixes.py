@@ -1,4 +1,4 @@
-"""Sequences that share the beginning of their texts: the same bits as with cells of their own, and nothing gets lost."""
+"""Sequences that share the beginning of their texts: the same bits as with cells of their own; nothing is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from test_families import write_converted
 from test_ops import Cache, sequence
 
 from llmlocal.engine import Engine
-from llmlocal.ops.attention import CHUNK, SPLIT_TOKENS
+from llmlocal.ops.attention import SPLIT_TOKENS
+from llmlocal.ops.attention_chunk import CHUNK
 from llmlocal.runtime.shared_prefixes import SharedPrefixes
 
 STRIDE = 3 * CHUNK
@@ -119,5 +120,5 @@ def test_cells_that_are_lent_are_handed_over_before_they_are_written() -> None:
     assert copies[5:] == [(1, 3, 0, 288)] and [prefixes.group(seq)[1] for seq in range(4)] == [0, 0, 0, 0]
     starts, lengths = np.full(3, 9), np.full(3, 9)
     prefixes.share(3, 1, 64)
-    prefixes.fill([0, 1, 3], starts, lengths)
+    prefixes.fill([0, 1, 3], np.array([5, 64, 200]), starts, lengths)
     assert starts.tolist() == [0, 3000, 3000] and lengths.tolist() == [0, 64, 64]

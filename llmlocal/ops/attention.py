@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
-from .kv.kv_type import ALIGN, KVKernels, KVType, Scores, padded
+from .attention_chunk import CHUNK, Layer, attend_chunk, end_of_sequence
+from .kv.kv_type import ALIGN, KVType, padded
 from .kv.rows import float_query
-from .softmax import TAIL, exponentiate, merge, normalize, partial_bytes, softcap_scores, start
+from .softmax import TAIL, merge, normalize, partial_bytes, start
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CHUNK = 256  # keys of a partial result
 BLOCK_ROWS, BLOCK_TOKENS = 128, 64  # of a work item at most: rows (tokens x heads of a group), and tokens
 NO_RING = 1 << 62  # for cells that are not used in turn
 SPLIT_TOKENS = 16  # in batches of at most so many tokens, chunks are work items of their own
@@ -200,31 +200,19 @@ def _build(v: InstructionSet, attend: Any) -> Any:
     return run
 
 
-def _end_of_sequence(v: InstructionSet) -> Any:
-    """`(a, first, stop)`: the end of the tokens from `first` on, before `stop`, that belong to one sequence."""
-
-    def run(a, first, stop):
-        last = first + 1
-        while last < stop and v.load_i64(a.sequence_starts + 8 * last) == v.load_i64(a.sequence_starts + 8 * first):
-            last += 1
-        return last
-
-    return v.jitable(run)
-
-
 def _end_of_group(v: InstructionSet) -> Any:
-    """As `_end_of_sequence`, of tokens whose sequences have the same prefix, or that belong to one sequence."""
-    end_of_sequence = _end_of_sequence(v)
+    """As `end_of_sequence`, of tokens whose sequences have the same prefix, or that belong to one sequence."""
+    sequence_end = end_of_sequence(v)
 
     def run(a, first, stop):
-        last, length = end_of_sequence(a, first, stop), v.load_i64(a.prefix_lengths + 8 * first)
+        last, length = sequence_end(a, first, stop), v.load_i64(a.prefix_lengths + 8 * first)
         while (
-            0 < length
+            length > 0
             and last < stop
             and v.load_i64(a.prefix_lengths + 8 * last) == length
             and v.load_i64(a.prefix_starts + 8 * last) == v.load_i64(a.prefix_starts + 8 * first)
         ):
-            last = end_of_sequence(a, last, stop)
+            last = sequence_end(a, last, stop)
         return last
 
     return v.jitable(run)
@@ -257,106 +245,13 @@ def _load_rows(v: InstructionSet, load_query: Callable[..., Any], query_bytes: i
     return v.jitable(run)
 
 
-def _add_biases(v: InstructionSet) -> Any:
-    """`(scores, count, biases)`: scores (count,) float32 += biases; `count` is a multiple of ALIGN."""
-    f32 = v.f32
-
-    def run(scores, count, biases):
-        for i in range(0, 4 * count, 4 * v.LANES):
-            v.store(scores + i, v.load(f32, scores + i) + v.load(f32, biases + i))
-
-    return v.jitable(run)
-
-
-def _exponentiate_rows(v: InstructionSet) -> Any:
-    """`(a, first, kv_head, at, scores, partials, nbytes, width)`: weights of keys from position `at` on, for tokens
-    from `first` on."""
-    exponentiate_row, softcap_row, bias_row = exponentiate(v), softcap_scores(v), _add_biases(v)
-
-    def run(a, first_token, kv_head, at, scores, partials, nbytes, width):
-        group = a.heads // a.kv_heads
-        for r in range(scores.rows):
-            t, row = first_token + r // group, scores.address + scores.stride * r
-            first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
-            if a.softcap != 0:
-                softcap_row(row, scores.keys, v.as_f32(a.softcap))
-            if a.biases != 0:
-                start = v.load_i64(a.bias_starts + 8 * t) + (kv_head * group + r % group) * a.bias_stride
-                bias_row(row, scores.keys, a.biases + 4 * (start + at))
-            exponentiate_row(row, scores.keys, first - at, last + 1 - at, partials + nbytes * r, width)
-
-    return v.jitable(run)
-
-
-def _chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
-    """`(a, segment, chunk, layer, queries, scores, partials)`: partial results of all rows over one chunk.
-
-    `layer` is a `Layer`; `scores` has room for two matrices (rows, CHUNK).
-    """
-    multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
-    end_of_sequence, exponentiate_rows = _end_of_sequence(v), _exponentiate_rows(v)
-
-    def own(a, first, last, at, shared, group, row, scores):
-        """The scores of one sequence's rows for keys in cells of its own, and the first of these cells."""
-        length = v.load_i64(a.last_keys + 8 * (last - 1)) + 1
-        count = max(min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN) - shared, 0)
-        cell = v.load_i64(a.sequence_starts + 8 * first) + (at + shared) % a.ring
-        return Scores(scores + 4 * (CHUNK * row + shared), 4 * CHUNK, (last - first) * group, count), cell
-
-    own = v.jitable(own)
-
-    def run(a, s, chunk, layer, queries, scores, partials):
-        group, at, nbytes = a.heads // a.kv_heads, chunk * CHUNK, 4 * (layer.value_width + 2 * TAIL)
-        rows, spare = (s.last - s.first) * group, scores + 4 * CHUNK * (s.last - s.first) * group
-        shared = max(min(CHUNK, v.load_i64(a.prefix_lengths + 8 * s.first) - at), 0)
-        cell = v.load_i64(a.prefix_starts + 8 * s.first) + at
-        block = Scores(scores, 4 * CHUNK, rows, shared)
-        if shared > 0:
-            multiply_keys(layer.keys, cell, a.cells, layer.width, queries, block)
-        first = s.first
-        while first < s.last:
-            last, row = end_of_sequence(a, first, s.last), (first - s.first) * group
-            mine, from_cell = own(a, first, last, at, shared, group, row, scores)
-            if mine.keys > 0:
-                rows_queries = queries + layer.query_bytes * row
-                multiply_keys(layer.keys, from_cell, a.cells, layer.width, rows_queries, mine)
-            seen = Scores(scores + 4 * CHUNK * row, 4 * CHUNK, mine.rows, shared + mine.keys)
-            if seen.keys > 0:
-                exponentiate_rows(a, first, s.kv_head, at, seen, partials + nbytes * row, nbytes, layer.value_width)
-            first = last
-        stored = layer.width if latent else layer.value_width
-        if shared > 0:
-            sums = partials, nbytes, spare, False
-            multiply_values(layer.values, cell, a.cells, stored, layer.value_width, block, *sums)
-        first = s.first
-        while first < s.last:
-            last, row = end_of_sequence(a, first, s.last), (first - s.first) * group
-            mine, from_cell = own(a, first, last, at, shared, group, row, scores)
-            if mine.keys > 0:
-                sums = partials + nbytes * row, nbytes, spare, shared > 0
-                multiply_values(layer.values, from_cell, a.cells, stored, layer.value_width, mine, *sums)
-            first = last
-
-    return v.jitable(run)
-
-
-class Layer(NamedTuple):
-    """Memory of one key head: keys and values, their padded dims, and the bytes of a query."""
-
-    keys: int
-    values: int
-    width: int
-    value_width: int
-    query_bytes: int
-
-
 def _attend(v: InstructionSet, kv_type: KVType, *, latent: bool = False) -> Any:
     """`(a, segment, scratch)`: attention of a segment, for the query heads that share its key head."""
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
     load_query, query_bytes = kernels.load_query, 2 if kv_type.q8_queries else 4
     if latent:
         load_query, query_bytes = v.jitable(float_query(v)), 4
-    load_rows, attend_chunk = _load_rows(v, load_query, query_bytes), _chunk(v, kernels, latent=latent)
+    load_rows, run_chunk = _load_rows(v, load_query, query_bytes), attend_chunk(v, kernels, latent=latent)
     merge_row, normalize_row = merge(v), normalize(v)
 
     def run(a, s, scratch):
@@ -373,7 +268,7 @@ def _attend(v: InstructionSet, kv_type: KVType, *, latent: bool = False) -> Any:
             at, partials = chunk * CHUNK, results + nbytes * rows
             if s.split:
                 partials = a.partials + nbytes * ((s.kv_head * a.chunks + chunk) * SPLIT_TOKENS + s.first) * group
-            attend_chunk(a, s, chunk, layer, queries, scores, partials)
+            run_chunk(a, s, chunk, layer, queries, scores, partials)
             if not s.split:
                 for r in range(rows):
                     t = s.first + r // group

@@ -17,6 +17,22 @@ from ..ops.kv.kv_type import ALIGN
 Copy = Callable[[int, int, int, int], None]
 
 
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two texts have in common at their beginnings. Slices are compared, each in one call."""
+    most = min(len(a), len(b))
+    a, b = list(a[:most]), list(b[:most])
+    if a == b:
+        return most
+    same, different = 0, most
+    while different - same > 1:
+        middle = (same + different) // 2
+        if a[same:middle] == b[same:middle]:
+            same = middle
+        else:
+            different = middle
+    return same
+
+
 class SharedPrefixes:
     """Who borrows cells of whom: whole blocks of ALIGN cells, from the first on.
 
@@ -63,12 +79,21 @@ class SharedPrefixes:
             self._copy(lender, seq, 0, cells)
             self._borrow(seq, lender, 0)
 
-    def fill(self, seqs: Sequence[int], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
-        """Set `prefix_starts` and `prefix_lengths` of attention, (tokens,) each, for tokens of sequences `seqs`."""
+    def fill(
+        self,
+        seqs: Sequence[int],
+        positions: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+    ) -> None:
+        """Prepare to write the tokens of a batch, of sequences `seqs` at `positions` (tokens,), and set
+        `prefix_starts` and `prefix_lengths` of attention, (tokens,) each."""
         n = len(seqs)
         if not self._borrowed:
             lengths[:n] = 0
             return
+        for seq in dict.fromkeys(seqs):
+            self.before_write(seq, int(positions[seqs.index(seq)]))
         groups = {seq: self.group(seq) for seq in dict.fromkeys(seqs)}
         starts[:n] = [groups[seq][0] * self._stride for seq in seqs]
         lengths[:n] = [groups[seq][1] for seq in seqs]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ops.attention import CHUNK
+from ..ops.attention_chunk import CHUNK
 from ..ops.kv.kv_type import ALIGN, padded
 
 UBATCH = 512  # tokens of a batch at most, by default

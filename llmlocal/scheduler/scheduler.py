@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 
 from ..engine import Logits
@@ -15,6 +14,7 @@ from ..generation.session import Session
 from ..quant.jit.cpu import target
 from ..quant.kernels.matmul import TILED_TOKENS
 from ..quant.simd.few_tokens import FEW_TOKENS
+from ..runtime.shared_prefixes import common_prefix
 from .answer import NOWHERE, Answer
 from .counts import Counts
 from .request import Deliver, QueueFullError, Request
@@ -36,16 +36,24 @@ class Scheduler:
     """
 
     def __init__(
-        self, session: Session, *, queue: int = QUEUE, cache: PromptCache | None = None, least: int = 1
+        self,
+        session: Session,
+        *,
+        queue: int = QUEUE,
+        cache: PromptCache | None = None,
+        least: int = 1,
+        delivered: Callable[[], None] = lambda: None,
     ) -> None:
         """Load the engine and start the thread; `cache` keeps prompts on disk. Raises as `Session.engine`.
+
+        `delivered` is called by the thread when there are no more deliveries before the engine runs again.
 
         Tokens are generated in batches of at least `least`, which are filled up with tokens that nobody asked for where
         fewer answers are at work; the engine has to have so many sequences. `steady_batch` says what makes the logits
         of an answer independent of those beside it.
         """
         self.session, self.counts, self._speculation = session, Counts(), session.speculation
-        self._engine, self._limit = session.engine, queue
+        self._engine, self._limit, self._delivered = session.engine, queue, delivered
         self._least = least if self._engine.same_bits < self._engine.n_seqs else 1
         self._sequences = Sequences(self._engine, cache)
         self._steps = Writing(self._engine, self._sequences, self._least, self._speculation.decision)
@@ -115,13 +123,16 @@ class Scheduler:
             try:
                 self._admit()
                 self._read_piece()
+                self._delivered()
                 self._write_tokens()
                 self.counts.steps += 1
             except Exception as error:  # of the engine: no answer that is at work can go on
                 self._fail(error, [*self._reading, *self._writing])
                 self._sequences.forget()
             self._drop_ended()
+            self._delivered()
         self._fail(ResourceError(STOPPING), [*self._reading, *self._writing])
+        self._delivered()
 
     def _wait(self) -> bool:
         """Sleep until there is something to do; false when the scheduler should end."""
@@ -232,6 +243,4 @@ def piece_size(weights: int) -> int:
 
 def _will_serve(reading: Answer, waiting: Answer) -> bool:
     """Whether the prompt that is being read will soon hold more of the beginning of the one that waits."""
-    pairs = zip(reading.ids, waiting.ids[:-TILED_TOKENS], strict=False)
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    return shared >= reading.read + WORTH_COPYING
+    return common_prefix(reading.ids, waiting.ids[:-TILED_TOKENS]) >= reading.read + WORTH_COPYING

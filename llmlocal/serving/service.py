@@ -53,7 +53,7 @@ class Service:
                 lost = "sliding windows no longer reach back to them"
                 self.told(f"{model.name}: {end.read_again} tokens of a prompt were read again ({lost})")
 
-        return Answers(model.scheduler, requests, self.metrics, ended)
+        return Answers(model.scheduler, model.outbox, requests, self.metrics, ended)
 
     async def respond(
         self,

@@ -20,6 +20,7 @@ from ..generation.session import Session
 from ..hub.catalog import recommended_sampling
 from ..scheduler.scheduler import Scheduler
 from ..tokenizer import Tokenizer
+from .answers import Outbox
 from .llamacpp.fill_in_middle import fill_in_middle
 from .settings import Settings
 
@@ -40,7 +41,10 @@ class TextModel:
         try:
             self._recommended = recommended_sampling(path)
             self.cache = PromptCache() if settings.prompt_cache else None
-            self.scheduler = Scheduler(self.session, queue=settings.queue, cache=self.cache)
+            self.outbox = Outbox()
+            self.scheduler = Scheduler(
+                self.session, queue=settings.queue, cache=self.cache, delivered=self.outbox.flush
+            )
         except ResourceError as error:
             self.session.close()
             raise ResourceError(str(error), "use a smaller --ctx or --parallel") from None

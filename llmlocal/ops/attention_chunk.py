@@ -1,0 +1,119 @@
+"""Attention over one chunk of keys: scores, their weights, and sums of values, for all rows of a work item.
+
+Rows of sequences with the same prefix are one product over its cells; then each sequence goes on with cells of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..quant.simd.instruction_set import InstructionSet
+from .kv.kv_type import ALIGN, KVKernels, Scores
+from .softmax import TAIL, exponentiate, softcap_scores
+
+CHUNK = 256  # keys of a partial result
+
+
+class Layer(NamedTuple):
+    """Memory of one key head: keys and values, their padded dims, and the bytes of a query."""
+
+    keys: int
+    values: int
+    width: int
+    value_width: int
+    query_bytes: int
+
+
+def end_of_sequence(v: InstructionSet) -> Any:
+    """`(a, first, stop)`: the end of the tokens from `first` on, before `stop`, that belong to one sequence."""
+
+    def run(a, first, stop):
+        last = first + 1
+        while last < stop and v.load_i64(a.sequence_starts + 8 * last) == v.load_i64(a.sequence_starts + 8 * first):
+            last += 1
+        return last
+
+    return v.jitable(run)
+
+
+def _add_biases(v: InstructionSet) -> Any:
+    """`(scores, count, biases)`: scores (count,) float32 += biases; `count` is a multiple of ALIGN."""
+    f32 = v.f32
+
+    def run(scores, count, biases):
+        for i in range(0, 4 * count, 4 * v.LANES):
+            v.store(scores + i, v.load(f32, scores + i) + v.load(f32, biases + i))
+
+    return v.jitable(run)
+
+
+def _exponentiate_rows(v: InstructionSet) -> Any:
+    """`(a, first, kv_head, at, scores, partials, nbytes, width)`: weights of keys from position `at` on, for tokens
+    from `first` on."""
+    exponentiate_row, softcap_row, bias_row = exponentiate(v), softcap_scores(v), _add_biases(v)
+
+    def run(a, first_token, kv_head, at, scores, partials, nbytes, width):
+        group = a.heads // a.kv_heads
+        for r in range(scores.rows):
+            t, row = first_token + r // group, scores.address + scores.stride * r
+            first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
+            if a.softcap != 0:
+                softcap_row(row, scores.keys, v.as_f32(a.softcap))
+            if a.biases != 0:
+                start = v.load_i64(a.bias_starts + 8 * t) + (kv_head * group + r % group) * a.bias_stride
+                bias_row(row, scores.keys, a.biases + 4 * (start + at))
+            exponentiate_row(row, scores.keys, first - at, last + 1 - at, partials + nbytes * r, width)
+
+    return v.jitable(run)
+
+
+def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
+    """`(a, segment, chunk, layer, queries, scores, partials)`: partial results of all rows over one chunk.
+
+    `segment` is a `Segment` of `attention`, `layer` a `Layer`; `scores` has room for two matrices (rows, CHUNK).
+    """
+    multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
+    sequence_end, exponentiate_rows = end_of_sequence(v), _exponentiate_rows(v)
+
+    def own(a, first, last, at, shared, group, row, scores):
+        """The scores of one sequence's rows for keys in cells of its own, and the first of these cells."""
+        length = v.load_i64(a.last_keys + 8 * (last - 1)) + 1
+        count = max(min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN) - shared, 0)
+        cell = v.load_i64(a.sequence_starts + 8 * first) + (at + shared) % a.ring
+        return Scores(scores + 4 * (CHUNK * row + shared), 4 * CHUNK, (last - first) * group, count), cell
+
+    own = v.jitable(own)
+
+    def run(a, s, chunk, layer, queries, scores, partials):
+        group, at, nbytes = a.heads // a.kv_heads, chunk * CHUNK, 4 * (layer.value_width + 2 * TAIL)
+        rows, spare = (s.last - s.first) * group, scores + 4 * CHUNK * (s.last - s.first) * group
+        shared = max(min(CHUNK, v.load_i64(a.prefix_lengths + 8 * s.first) - at), 0)
+        cell = v.load_i64(a.prefix_starts + 8 * s.first) + at
+        block = Scores(scores, 4 * CHUNK, rows, shared)
+        if shared > 0:
+            multiply_keys(layer.keys, cell, a.cells, layer.width, queries, block)
+        first = s.first
+        while first < s.last:
+            last, row = sequence_end(a, first, s.last), (first - s.first) * group
+            mine, from_cell = own(a, first, last, at, shared, group, row, scores)
+            if mine.keys > 0:
+                rows_queries = queries + layer.query_bytes * row
+                multiply_keys(layer.keys, from_cell, a.cells, layer.width, rows_queries, mine)
+            seen = Scores(scores + 4 * CHUNK * row, 4 * CHUNK, mine.rows, shared + mine.keys)
+            if seen.keys > 0:
+                exponentiate_rows(a, first, s.kv_head, at, seen, partials + nbytes * row, nbytes, layer.value_width)
+            first = last
+        stored = layer.width if latent else layer.value_width
+        if shared > 0:
+            sums = partials, nbytes, spare, False
+            multiply_values(layer.values, cell, a.cells, stored, layer.value_width, block, *sums)
+        first = s.first
+        while first < s.last:
+            last, row = sequence_end(a, first, s.last), (first - s.first) * group
+            mine, from_cell = own(a, first, last, at, shared, group, row, scores)
+            if mine.keys > 0:
+                sums = partials + nbytes * row, nbytes, spare, shared > 0
+                multiply_values(layer.values, from_cell, a.cells, stored, layer.value_width, mine, *sums)
+            first = last
+
+    return v.jitable(run)
