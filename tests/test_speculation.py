@@ -158,11 +158,11 @@ def test_it_is_said_why_nothing_is_proposed() -> None:
 
 def test_damage_is_found_in_what_is_accepted_only(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits that are not finite are an error where they choose a token, as without proposals."""
-    verify = Engine.verify
+    verify = Engine.verify_parts
 
     def damaged(at: int) -> Callable[..., Any]:
-        def run(engine: Engine, tokens: Sequence[int]) -> Any:
-            logits = verify(engine, tokens)
+        def run(engine: Engine, parts: Any, outputs: Sequence[int]) -> Any:
+            logits = verify(engine, parts, outputs)
             logits[at] = np.nan
             return logits
 
@@ -171,10 +171,10 @@ def test_damage_is_found_in_what_is_accepted_only(tiny: Path, monkeypatch: pytes
     ids = [5, 6, 7, 8] * 5
     with Session.open(tiny, n_ctx=CONTEXT, n_threads=1, weights="copy", speculate="ngram") as session:
         wanted, _ = answered(session, ids, GREEDY)
-        monkeypatch.setattr(Engine, "verify", damaged(0))
+        monkeypatch.setattr(Engine, "verify_parts", damaged(0))
         with pytest.raises(BadFileError, match="not finite"):
             answered(session, ids, GREEDY)
-        monkeypatch.setattr(Engine, "verify", verify)
+        monkeypatch.setattr(Engine, "verify_parts", verify)
         assert answered(session, ids, GREEDY)[0] == wanted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from copy import copy
@@ -69,8 +70,21 @@ class Matcher:
 
     def forced(self) -> list[int]:
         """As `TokenConstraint.forced`."""
-        ids = self._matcher.compute_ff_tokens()
-        return list(ids[: self._matcher.validate_tokens(ids)])
+        return _forced(self._matcher)
+
+    def follow(self, ids: Sequence[int]) -> list[bool]:
+        """As `TokenConstraint.follow`; the first of them is taken for one that need not come."""
+        state, forced, found = self._matcher.deep_copy(), deque[int](), list[bool]()
+        for id in ids[: state.validate_tokens(list(ids))]:
+            if forced and id != forced[0]:
+                break
+            found.append(bool(forced))
+            state.consume_token(id)
+            if forced:
+                forced.popleft()
+            if not forced:
+                forced.extend(_forced(state))
+        return found
 
     def copy(self) -> Matcher:
         """As `TokenConstraint.copy`."""
@@ -107,6 +121,12 @@ class Matcher:
             said = told(self._matcher.get_error().partition("\n")[0])
             said = "no text has this form" if said in DEAD_ENDS else f"the form is too complex: {said}"
             raise UsageError(said)
+
+
+def _forced(state: LLMatcher) -> list[int]:
+    """The tokens that must come next, as the tokenizer would write them."""
+    ids = state.compute_ff_tokens()
+    return list(ids[: state.validate_tokens(ids)])
 
 
 def _added(state: LLMatcher, bits: NDArray[np.int32], room: Logits) -> Logits:

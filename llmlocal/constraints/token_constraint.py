@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +32,9 @@ class TokenConstraint(Protocol):
 
     def forced(self) -> list[int]:
         """The tokens that must come next, as the tokenizer would write them; empty where there is a choice."""
+
+    def follow(self, ids: Sequence[int]) -> list[bool]:
+        """Of tokens in a row, as many as may come next: for each whether it must come, after those before it."""
 
     def copy(self) -> TokenConstraint:
         """The same state once more, which goes on by itself."""

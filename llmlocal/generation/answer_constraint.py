@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -69,6 +70,13 @@ class AnswerConstraint(ABC):
         """Begin to compute the next mask, where there will be one."""
         if not self.queue and self._state in ("start", "answer"):
             self._constraint.prepare()
+
+    def follow(self, ids: Sequence[int]) -> list[bool]:
+        """As `TokenConstraint.follow`; outside of the answer everything may come that is not in the queue."""
+        if self.queue:
+            pairs = zip(ids, self.queue, strict=False)
+            return [True for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        return self._constraint.follow(ids) if self._state == "answer" else [False] * len(ids)
 
     def take(self, id: int) -> None:
         """A token, before its text is split. Raises UsageError for one that was sampled and is not allowed."""

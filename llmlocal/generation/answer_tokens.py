@@ -96,6 +96,10 @@ class AnswerTokens:
         """The id that follows the history and `proposed` ones, by a draft's logits (n_vocab,); nothing is taken."""
         return self.sampler.guess(logits, [*self.history, *proposed], self.count + len(proposed))
 
+    def follow(self, ids: Sequence[int]) -> list[bool]:
+        """Of ids that may come next, as many as the form of the answer allows: whether nothing else could come."""
+        return [False] * len(ids) if self._form is None else self._form.follow(ids)
+
     def _sampled(self, logits: NDArray[np.float32]) -> int:
         if self._form is None:
             return self.sampler.sample(logits, self.history, self.count)

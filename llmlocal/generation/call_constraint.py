@@ -117,6 +117,10 @@ class FreeCalls:
         if self._constraint is not None and not self.queue:
             self._constraint.prepare()
 
+    def follow(self, ids: Sequence[int]) -> list[bool]:
+        """As `TokenConstraint.follow`; outside of a call everything may come."""
+        return [False] * len(ids) if self._constraint is None or self.queue else self._constraint.follow(ids)
+
     def refuses(self, id: int) -> bool:
         """Whether a token that was sampled must not be taken."""
         if id in self._tokenizer.stop_ids:

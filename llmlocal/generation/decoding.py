@@ -27,35 +27,38 @@ def next_tokens(
     `AnswerTokens.take`.
     """
     unread = tokens.history[engine.length() :]
-    single = len(unread) == 1
-    proposed = speculation.propose(tokens.room - 1, tokens.history, tokens.guess) if single else []
+    n = len(unread)
+    some = speculation.propose(tokens.room - 1, tokens.history, tokens.guess, before=n, follow=tokens.follow)
     clock = perf_counter()
-    if proposed:
-        rows: Iterable[Logits] = engine.verify([*unread, *proposed])
+    if some:
+        whole = [*unread, *some]
+        rows: Iterable[Logits] = engine.verify_parts([(0, whole)], range(n - 1, len(whole)))
     else:
-        rows = [engine.prefill(unread) if len(unread) > 1 else engine.decode(unread[0])]
-    seconds, taken = perf_counter() - clock, list[int]()
+        rows = [engine.prefill(unread) if n > 1 else engine.decode(unread[0])]
+    seconds, taken, certain = perf_counter() - clock, 0, 0
     try:
-        for logits, proposal in zip(rows, [*proposed, None], strict=True):
-            token = take(tokens, engine.checked(logits) if proposed else logits, best)
-            taken.append(token.id)
+        for logits, proposal in zip(rows, [*some, None], strict=True):
+            forced = tokens.forced
+            token = take(tokens, engine.checked(logits) if some else logits, best)
+            speculation.took([token.id], certain=forced)
+            taken, certain = taken + 1, certain + forced
             yield token
-            if tokens.reason is not None or tokens.forced or token.id != proposal:
+            if tokens.reason is not None or token.id != proposal:
                 break
     finally:
-        if proposed:
+        if some:
             engine.truncate(len(tokens.history) - 1)
-    speculation.took(taken)
-    if single:
-        speculation.ran(len(proposed), seconds, len(taken))
+    if n <= speculation.largest_run:
+        speculation.ran(len(some), seconds, taken, before=n, certain=certain)
 
 
 def certain(
     tokens: AnswerTokens, logits: Logits, speculation: Speculation, best: int | None
 ) -> Generator[Token, None, None]:
     """The next token by logits that are there already, or one that needs none."""
+    forced = tokens.forced
     token = take(tokens, logits, best)
-    speculation.took([token.id])
+    speculation.took([token.id], certain=forced)
     yield token
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-# How many tokens of the text agree with the place that a proposal comes from.
-AGREEMENTS = (2, 3, 4, 6, 9, 16)  # the least of each class
-FIRST_GUESS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of the chance in each class
+# How many tokens of the text agree with the place that a proposal comes from, since the last one that was certain.
+AGREEMENTS = (0, 2, 3, 4, 6, 9, 16)  # the least of each class
+FIRST_GUESS = (0.3, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of the chance in each class
 GUESS_WEIGHT = 2.0  # how many proposals the first guess counts for
 MEMORY = 0.96  # what an observation counts for after the next one in its class
 
@@ -44,6 +44,15 @@ class Acceptance:
         out, chance = [], 1.0
         for i in range(most):
             chance *= self.chance(agreement + i)
+            out.append(chance)
+        return out
+
+    def chances_among(self, certain: Sequence[bool], agreement: int) -> list[float]:
+        """As `chances`, of tokens of which some are certain where those before them came true."""
+        out, chance = [], 1.0
+        for each in certain:
+            chance *= 1.0 if each else self.chance(agreement)
+            agreement = 0 if each else agreement + 1
             out.append(chance)
         return out
 

@@ -80,6 +80,12 @@ class Costs:
         return out
 
     @property
+    def more(self) -> float:
+        """The cost of one more token in a large run, in runs of one token."""
+        most = 2 * SINGLES
+        return min((self.ratios(most)[-1] - 1) / (most - 1), 1.0)
+
+    @property
     def largest(self) -> int:
         """The largest number of tokens that was measured lately."""
         return max(self._known, default=1)

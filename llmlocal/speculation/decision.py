@@ -11,7 +11,7 @@ from .ngram import EarlierAnswers
 
 MARGIN = 1.05  # expected gain below which nothing is proposed
 INTEREST = 0.01  # part of a token's time that each run of a single token adds to the account: what trying may cost
-CREDIT, START = 16.0, 1.0  # the most that the account holds, and what an answer begins with, in runs of one token
+CREDIT, START = 16.0, 0.5  # the most that the account holds, and what an answer begins with, in runs of one token
 
 
 @dataclass(slots=True)
@@ -42,27 +42,34 @@ class Decision:
         """Whether enough is known of what runs cost."""
         return self.always or not self.costs.stale
 
-    def affordable(self, most: int, beside: Sequence[float] | None = None) -> int:
+    def affordable(self, most: int, beside: Sequence[float] | None = None, before: int = 1) -> int:
         """How many tokens, at most `most`, may be proposed: what is lost where none comes true is in the account.
 
-        `beside`: what each number of proposals costs besides the run, in runs of one token. Larger runs are tried step
-        by step.
+        `beside`: what each number of proposals costs besides the run, in runs of one token; `before`: how many tokens
+        the run has without proposals. Larger runs are tried step by step.
         """
-        most = min(most, 2 * self.costs.largest + 1)
-        ratios = self.costs.ratios(most + 1)
-        lost = (ratios[n] - 1 + (beside[n - 1] if beside else 0.0) for n in range(1, most + 1))
+        most = max(min(most, 2 * self.costs.largest + 2 - before), 0)
+        ratios = self.costs.ratios(most + before)[before - 1 :]
+        lost = (ratios[n] - ratios[0] + (beside[n - 1] if beside else 0.0) for n in range(1, most + 1))
         return next((n for n, loss in enumerate(lost) if loss > self.account), most)
 
-    def best(self, chances: Sequence[float], beside: Sequence[float] | None = None) -> tuple[float, int]:
+    def best(
+        self,
+        chances: Sequence[float],
+        beside: Sequence[float] | None = None,
+        before: int = 1,
+        worth: Sequence[float] | None = None,
+    ) -> tuple[float, int]:
         """The best expected speed in tokens per run of one, and the number of proposals that has it.
 
         MARGIN and 0 where none is better than that. `chances`: of each token, that it and all before it come true;
-        `beside` as in `affordable`.
+        `worth`: what it would cost without proposals, in runs of one token, which it does by default. `beside` and
+        `before` as in `affordable`.
         """
-        expected, best, count = 1.0, MARGIN, 0
-        ratios = self.costs.ratios(len(chances) + 1)
+        ratios = self.costs.ratios(len(chances) + before)[before - 1 :]
+        expected, best, count = ratios[0], MARGIN, 0
         for n, chance in enumerate(chances, 1):
-            expected += chance
+            expected += chance * (worth[n - 1] if worth else 1.0)
             speed = expected / (ratios[n] + (beside[n - 1] if beside else 0.0))
             if speed > best:
                 best, count = speed, n
@@ -73,15 +80,17 @@ class Decision:
         if self.costs.single:
             self.account -= seconds / self.costs.single
 
-    def ran(self, proposed: int, seconds: float, taken: float) -> float:
-        """A run of one token and `proposed` more took so long and gave `taken` tokens. Returns the seconds it saved.
+    def ran(self, proposed: int, seconds: float, taken: float, before: int = 1) -> float:
+        """A run of `before` tokens and `proposed` more took so long. Returns the seconds it saved.
 
-        Of several sequences together: each had one, `proposed` are of all, `taken` is the mean.
+        `taken` is what the tokens that it gave would have cost without proposals, in runs of one token, the first of
+        them counted as 1. Of several sequences together: each had one, `proposed` are of all, `taken` is the mean.
         """
-        self.costs.took(1 + proposed, seconds)
-        single = self.costs.single if proposed else 0.0
-        if not single:
-            self.account = min(self.account + INTEREST, CREDIT)
+        self.costs.took(before + proposed, seconds)
+        single, plain = self.costs.single, self.costs.ratios(before)[-1]
+        if not proposed or not single:
+            self.account = min(self.account + INTEREST * plain, CREDIT)
             return 0.0
-        self.account = min(self.account + taken - seconds / single, CREDIT)
-        return taken * single - seconds
+        saved = (plain + taken - 1) * single - seconds
+        self.account = min(self.account + saved / single, CREDIT)
+        return saved

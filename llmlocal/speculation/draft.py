@@ -96,10 +96,13 @@ class DraftProposer:
             if proposed != id:
                 self._tried.clear()
 
-    def costs(self, decision: Decision, ids: Sequence[int], most: int, speed: float) -> list[float]:
+    def costs(
+        self, decision: Decision, ids: Sequence[int], most: int, speed: float, before: int = 1
+    ) -> list[float]:
         """What 1, 2 ... proposals cost in runs of one token; empty where they should not be made.
 
-        They should if the expected speed is above `speed`. Reads a piece of the text first where much of it is unread.
+        They should if the expected speed of a run of `before` tokens and proposals is above `speed`. Reads a piece of
+        the text first where much of it is unread.
         """
         if self._resting or most < 1:
             return []
@@ -109,20 +112,22 @@ class DraftProposer:
         reading = self._reading(unread if unread <= NEAR else 1, single)
         beside = [(reading + i * token) / single for i in range(most)]
         chances = self._any.chances(0, most)
-        expected, count = decision.best(chances, beside)
+        expected, count = decision.best(chances, beside, before)
         if not count:
             self._rest_now()
         if not count or expected <= speed or (unread > NEAR and not self._read_piece(decision, ids, unread)):
             return []
-        affordable = decision.affordable(most, beside)
-        expected, count = decision.best(chances[:affordable], beside)
+        affordable = decision.affordable(most, beside, before)
+        expected, count = decision.best(chances[:affordable], beside, before)
         return beside[:affordable] if count and expected > speed else []
 
-    def propose(self, decision: Decision, ids: Sequence[int], beside: Sequence[float], choose: Choose) -> list[int]:
+    def propose(
+        self, decision: Decision, ids: Sequence[int], beside: Sequence[float], choose: Choose, before: int = 1
+    ) -> list[int]:
         """Tokens after the text: as many as `beside` has costs for, fewer where the draft becomes unsure."""
-        ratios = decision.costs.ratios(len(beside) + 2)
+        ratios = decision.costs.ratios(len(beside) + before + 1)[before - 1 :]
         found: list[tuple[int, float]] = []
-        chance = expected = 1.0
+        chance, expected = 1.0, ratios[0]
         speeds, usual = [1.0], self._any.chance(0.0)
         for id, sure in self._timed(self.draft.continuation(ids, choose), self.draft.unread(ids)):
             found.append((id, sure))
@@ -137,7 +142,7 @@ class DraftProposer:
                 break
         # What was spent on the last ones is spent: whether checking them pays is another question.
         spent = beside[len(found) - 1] if found else 0.0
-        keep, expected, chance, best = 0, 1.0, 1.0, 1.0 / (1.0 + spent)
+        keep, expected, chance, best = 0, ratios[0], 1.0, ratios[0] / (ratios[0] + spent)
         for n, (_, sure) in enumerate(found, 1):
             chance *= self._sure.chance(sure)
             expected += chance

@@ -67,13 +67,15 @@ class NgramProposer:
         self._text, self._earlier = Text(), earlier
         self._source: Text = self._text
         self._next = 0  # the position in `_source` of the token that is proposed, 0 for none
-        self.agreement = 0  # how many tokens before it agree with the last ones of the text
+        self._agreement = 0  # how many tokens before it agree with the last ones of the text
+        self._chosen = LONGEST  # how many of the last tokens were chosen: what agrees otherwise says little
 
     def read(self, ids: Sequence[int]) -> None:
         """Begin with a text; what it shares with the text before is not read again."""
         if self._text.ids != list(ids[: len(self._text.ids)]):
             self._text = Text()
         self._text.extend(ids[len(self._text.ids) :])
+        self._chosen = LONGEST
         self._search()
 
     @property
@@ -81,13 +83,27 @@ class NgramProposer:
         """Whether the proposal comes from an earlier answer."""
         return self._source is not self._text
 
-    def push(self, id: int) -> bool | None:
-        """Append a token. Returns whether it is the one that was proposed, None where none was."""
+    @property
+    def proposes(self) -> bool:
+        """Whether there is a proposal."""
+        return self._next > 0
+
+    @property
+    def agreement(self) -> int:
+        """How many tokens before the proposal agree with the last ones of the text that were chosen."""
+        return min(self._agreement, self._chosen)
+
+    def push(self, id: int, *, certain: bool = False) -> bool | None:
+        """Append a token. Returns whether it is the one that was proposed, None where none was.
+
+        `certain`: nothing else could come.
+        """
         proposed = self._source.ids[self._next] if self._next else None
         self._text.append(id)
+        self._chosen = 0 if certain else self._chosen + 1
         if proposed == id and self._goes_on():
             self._next += 1
-            self.agreement = min(self.agreement + 1, LONGEST)
+            self._agreement = min(self._agreement + 1, LONGEST)
         else:
             self._search()
         return None if proposed is None else proposed == id
@@ -110,7 +126,7 @@ class NgramProposer:
     def _search(self) -> None:
         last = self._text.ids[-LONGEST:]
         self._source = self._text
-        self._next, self.agreement = self._text.best_place(last)
+        self._next, self._agreement = self._text.best_place(last)
         place, agreement = self._earlier.text.best_place(last)
-        if agreement > self.agreement:
-            self._source, self._next, self.agreement = self._earlier.text, place, agreement
+        if agreement > self._agreement:
+            self._source, self._next, self._agreement = self._earlier.text, place, agreement

@@ -6,7 +6,8 @@ The modes: `auto` proposes where it pays, `ngram` proposes what the text offers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import NamedTuple
 
 from .decision import MARGIN, Decision, Share
@@ -15,6 +16,9 @@ from .ngram import NgramProposer
 
 MODES = ("auto", "off", "ngram", "draft", "mtp")
 MOST = 15  # tokens of a proposal
+
+# Of tokens that may come next, as many as the form of the answer allows: for each whether nothing else could come.
+Follow = Callable[[Sequence[int]], list[bool]]
 
 
 class ProposerReport(NamedTuple):
@@ -67,6 +71,11 @@ class Speculation:
         """Whether anything can be proposed at all."""
         return not self._resting and self._most > 0
 
+    @property
+    def largest_run(self) -> int:
+        """The most tokens of a run with proposals."""
+        return self._most + 1
+
     def begin(self, ids: Sequence[int], seconds: float = 0.0) -> None:
         """An answer to the prompt `ids` begins, which the model has read in so many seconds."""
         self._begin_counting()
@@ -83,29 +92,38 @@ class Speculation:
             self.decision.earlier.add(self._answer)
         self._answer = []
 
-    def propose(self, room: int, ids: Sequence[int] = (), choose: Choose | None = None) -> list[int]:
+    def propose(
+        self,
+        room: int,
+        ids: Sequence[int] = (),
+        choose: Choose | None = None,
+        *,
+        before: int = 1,
+        follow: Follow | None = None,
+    ) -> list[int]:
         """Tokens that may come next, at most `room`; none where it would not pay.
 
         A draft continues the text `ids`; `choose` is how its tokens are chosen. Without them only the text is searched.
+        `before`: how many tokens have to be run in any case; `follow`: what the form of the answer says of proposals.
         """
-        most = min(room, self._most)
+        most = min(room, self._most + 1 - before)
         if most < 1 or not self.works or not self.decision.ready:
             return []
         draft = self._draft if choose else None
         if draft and choose and self.decision.always:
             self._by_draft = True
-            return draft.always(ids, most, choose)
-        count, speed = self._from_text(most)
+            return _allowed(draft.always(ids, most, choose), follow)
+        found, speed = self._from_text(most, before, follow)
         self._by_draft = False
-        if draft and choose and (beside := draft.costs(self.decision, ids, most, speed)):
+        if draft and choose and (beside := draft.costs(self.decision, ids, most, speed, before)):
             self._by_draft = True
-            return draft.propose(self.decision, ids, beside, choose)
-        return self.from_text(count)
+            return _allowed(draft.propose(self.decision, ids, beside, choose, before), follow)
+        return found
 
     def chances(self, room: int) -> list[float]:
         """Of each token that the text proposes, at most `room`, the chance that it and all before it come true."""
         proposer, decision = self._proposer, self.decision
-        if not self.works or not proposer.agreement or (self._draft and decision.always):
+        if not self.works or not proposer.proposes or (self._draft and decision.always):
             return []
         return decision.acceptance[proposer.from_earlier].chances(proposer.agreement, room)
 
@@ -118,21 +136,31 @@ class Speculation:
         self._seconds += seconds
         self._count(False, proposed, taken - 1 if proposed else 0, saved)
 
-    def _from_text(self, most: int) -> tuple[int, float]:
-        """How many tokens to propose from the text, and the expected speed."""
+    def _from_text(self, most: int, before: int, follow: Follow | None) -> tuple[list[int], float]:
+        """What to propose from the text, and the expected speed."""
         proposer, decision = self._proposer, self.decision
-        if not proposer.agreement:
-            return 0, MARGIN
+        if not proposer.proposes:
+            return [], MARGIN
         if decision.always:
-            return most, MARGIN
-        most = decision.affordable(most)
-        chances = decision.acceptance[proposer.from_earlier].chances(proposer.agreement, most)
-        speed, count = decision.best(chances)
-        return count, speed
+            return _allowed(proposer.proposal(most), follow), MARGIN
+        acceptance, agreement = decision.acceptance[proposer.from_earlier], proposer.agreement
+        most = decision.affordable(most, before=before)
+        speed, count = decision.best(acceptance.chances(agreement, most), before=before)
+        if not count or follow is None:
+            return self.from_text(count), speed
+        begun = perf_counter()
+        certain = follow(proposer.proposal(most))
+        decision.pay(perf_counter() - begun)
+        worth = [decision.costs.more if each else 1.0 for each in certain]
+        speed, count = decision.best(acceptance.chances_among(certain, agreement), None, before, worth)
+        return self.from_text(count), speed
 
-    def ran(self, proposed: int, seconds: float, taken: int) -> None:
-        """A run of one token and `proposed` more took so long and gave `taken` tokens, at least one; see `took`."""
-        saved = self.decision.ran(proposed, seconds, taken)
+    def ran(self, proposed: int, seconds: float, taken: int, *, before: int = 1, certain: int = 0) -> None:
+        """A run of `before` tokens and `proposed` more took so long and gave `taken` tokens, at least one.
+
+        Of these, `certain` would have needed no run of their own; see `took`.
+        """
+        saved = self.decision.ran(proposed, seconds, taken - certain * (1 - self.decision.costs.more), before)
         if self._draft and self.works:
             spent = self._draft.ran(self.decision, saved if self._by_draft else 0.0)
             self._seconds += spent
@@ -141,8 +169,8 @@ class Speculation:
         if proposed:
             self._count(self._by_draft, proposed, taken - 1, saved)
 
-    def took(self, ids: Sequence[int]) -> None:
-        """Tokens of the answer, whatever they came from."""
+    def took(self, ids: Sequence[int], *, certain: bool = False) -> None:
+        """Tokens of the answer, whatever they came from; `certain`: nothing else could come."""
         if not self.works:
             return
         self._answer += ids
@@ -150,8 +178,8 @@ class Speculation:
             if self._draft:
                 self._draft.saw(id)
             earlier, agreement = self._proposer.from_earlier, self._proposer.agreement
-            came_true = self._proposer.push(id)
-            if came_true is not None:
+            came_true = self._proposer.push(id, certain=certain)
+            if came_true is not None and not certain:
                 self.decision.acceptance[earlier].saw(agreement, came_true)
 
     @property
@@ -182,3 +210,8 @@ class Speculation:
     def _begin_counting(self) -> None:
         self._shares = Share(), Share()  # of the text, and of the draft
         self._seconds, self._by_draft = 0.0, False
+
+
+def _allowed(ids: list[int], follow: Follow | None) -> list[int]:
+    """Of proposals, those that the form of the answer allows."""
+    return ids if follow is None else ids[: len(follow(ids))]
