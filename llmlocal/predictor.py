@@ -42,10 +42,10 @@ class Predictor:
         own = KVCache(cache.n_ctx, 1, cache.kv_type.name)
         self._layers = Layers(self._graph, own, model.place, prefetch_bytes=model.prefetch_bytes)
         head = module.predict(self._layers, c, w, vocab)
-        assert model.normed is not None and model.normed.kept is not None
+        assert model.made is not None and model.made.kept is not None
         assert head.states.kept is not None and head.last.kept is not None and head.logits.kept is not None
         width = head.states.width
-        self._made = model.normed.kept.view(np.float32).reshape(-1, width)
+        self._made = model.made.kept.view(np.float32).reshape(-1, width)
         self._inputs = head.states.kept.view(np.float32).reshape(-1, width)
         self._last = head.last.kept.view(np.float32).reshape(-1, width)
         self._logits = head.logits.kept.view(np.float32).reshape(-1, vocab)

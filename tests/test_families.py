@@ -73,7 +73,7 @@ def test_sizes_of_a_block_that_predicts_further_tokens_are_not_read(tmp_path: Pa
     """Nemotron's arrays have an element for it. It is neither run nor counted; a folder is converted without it."""
     case = "nemotron_h_moe"
     write_folder(case, tmp_path)
-    write_weights(tmp_path, case, golden(case)[0] | {"mtp.layers.0.eh_proj.weight": (32, 64)})
+    write_weights(tmp_path, case, golden(case)[0] | {"mtp.layers.0.enorm.weight": (32,)})
     path = convert_model(tmp_path, tmp_path / "m.gguf", "F32").path
     with open_gguf(path) as gguf:
         meta = {**gguf.metadata.raw(), f"{case}.block_count": 6, f"{case}.nextn_predict_layers": 1}

@@ -103,7 +103,7 @@ def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapt
     _refuse_quantized(s, tensors, conversion)
     keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
     if models.predicts(architecture):
-        tensors, keys = with_predictors(tensors, keys)
+        tensors, keys = with_predictors(tensors, keys, conversion.of_predictor(s))
     check_settings(s, conversion, keys, extra)
     if towers := sum(is_of_tower(name) for name in tensors):
         s.note(f"{towers} tensors for images or sound are left out: the model reads and writes text")

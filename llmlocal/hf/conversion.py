@@ -160,6 +160,7 @@ class Conversion:
     that `steps` give, with `{}` for the number of a block. `modules`: kinds of sentence-transformers' modules that
     `keys` and `extra` read. `ranked_merges`: GGUF's kind of tokenizer for SentencePiece's BPE with its merges; without
     one it gets scores. `needs_json`: SentencePiece's own file does not say how texts are read, tokenizer.json does.
+    `of_predictor`: of keys that are lists, an element for each block that predicts further tokens.
     `activations`: the names of the activation function that is computed; `whole_pairs`: whether YaRN's ramp is rounded
     to whole pairs.
     """
@@ -177,6 +178,7 @@ class Conversion:
     ranked_merges: str = ""
     needs_json: bool = False
     activations: tuple[str, ...] = ("silu", "swish")
+    of_predictor: Callable[[Settings], Keys] = lambda _: {}
     whole_pairs: bool = True
 
     def settings(self, folder: Folder) -> Settings:

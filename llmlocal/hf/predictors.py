@@ -21,25 +21,28 @@ NAMES = {
     "shared_head.norm": "shared_head_norm",
     "shared_head.head": "shared_head_head",
 }  # of a block in a folder -> in GGUF, behind nextn.
+# Where a block is written as two layers, attention and experts, the second one's parts -> those of the block.
+SECOND = {"norm": "post_attention_norm", "final_layernorm": "shared_head.norm"}
 
 
-def with_predictors(tensors: Mapping[str, Stream], keys: Keys) -> tuple[dict[str, Stream], Keys]:
+def with_predictors(tensors: Mapping[str, Stream], keys: Keys, own: Keys) -> tuple[dict[str, Stream], Keys]:
     """The tensors of a folder, those of such blocks under the numbers behind the others, and the keys that count them.
 
-    Both as they are where there is no whole block.
+    Keys that are lists get the element in `own` for each such block. Both as they are where there is no whole block.
     """
     blocks = keys.get("block_count")
     if not isinstance(blocks, int):
         return dict(tensors), keys
-    named = {_numbered(name, blocks): x for name, x in tensors.items()}
+    halves = any(".mixer." in name for name in tensors if APART.match(name))
+    named = {_numbered(name, blocks, halves=halves): x for name, x in tensors.items()}
     if f"model.layers.{blocks}.{PROJECTION}" not in named:
         return dict(tensors), keys
-    last = max(int(found[1]) for name in named if (found := LAYER.fullmatch(name)))
-    more: Keys = {"block_count": last + 1, "nextn_predict_layers": last + 1 - blocks}
-    flags = keys.get("attention.recurrent_layers")
-    if isinstance(flags, list):
-        more["attention.recurrent_layers"] = [*flags, *[False] * (last + 1 - blocks)]
-    return named, {**keys, **more}
+    count = max(int(found[1]) for name in named if (found := LAYER.fullmatch(name))) + 1 - blocks
+    own = {"attention.recurrent_layers": False, **own}
+    lists = {
+        key: [*values, *[own[key]] * count] for key, values in keys.items() if isinstance(values, list) and key in own
+    }
+    return named, {**keys, **lists, "block_count": blocks + count, "nextn_predict_layers": count}
 
 
 def table(blocks: int) -> dict[str, str]:
@@ -48,10 +51,17 @@ def table(blocks: int) -> dict[str, str]:
     return {f"model.layers.{i}.{old}": f"blk.{i}.nextn.{new}" for i in range(blocks) for old, new in each}
 
 
-def _numbered(name: str, blocks: int) -> str:
+def _numbered(name: str, blocks: int, *, halves: bool) -> str:
     found = APART.fullmatch(name)
     if found is None:
         return name
+    if found[1] is not None and halves:
+        block, second = divmod(int(found[1]), 2)
+        stem, _, suffix = found[2].rpartition(".")
+        if second and stem in SECOND:
+            form = "blk.{}.{}.{}" if stem == "norm" else "model.layers.{}.{}.{}"
+            return form.format(blocks + block, SECOND[stem], suffix)
+        return f"model.layers.{blocks + block}.{found[2]}"
     if found[1] is not None:
         return f"model.layers.{blocks + int(found[1])}.{found[2]}"
     stem, _, suffix = found[2].rpartition(".")

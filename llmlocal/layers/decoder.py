@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Activation = Callable[[Value, Value], Value]  # of gate and up, such as `Layers.swiglu`
 Sublayer = Callable[[Hyperparameters, Weights, Value], Value]  # sizes and tensors of a block, its normed input
 Block = Callable[[int, Hyperparameters, Weights, Value], Value]  # a block's number, sizes and tensors, its input
+LAST_NORMS = ("nextn.shared_head_norm", "layer_output_norm")  # of a block that predicts further tokens
 Norm = Callable[[Layers, Hyperparameters, Weights, str, Value], Value]  # as `norm`
 
 
@@ -78,13 +79,17 @@ def decoder(
     output_norm: Norm | None = None,
     *,
     embedding_scale: float = 1.0,
+    made_normed: bool = True,
 ) -> Value:
-    """Logits (outputs, vocab) of tokens that pass all blocks and `output_norm`, an RMS norm by default."""
+    """Logits (outputs, vocab) of tokens that pass all blocks and `output_norm`, an RMS norm by default.
+
+    `made_normed` as in `last_logits`.
+    """
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     x = g.scale(g.embed(embedding), embedding_scale)
     for i in range(h.blocks):
         x = block(i, h.block(i), w.block(i), x)
-    return last_logits(g, h, w, x, embedding, output_norm or norm)
+    return last_logits(g, h, w, x, embedding, output_norm or norm, made_normed=made_normed)
 
 
 def norm(g: Layers, h: Hyperparameters, w: Weights, name: str, x: Value) -> Value:
@@ -205,17 +210,25 @@ def gate_up_experts(h: Hyperparameters, e: Experts, w: Weights) -> tuple[ExpertL
 
 
 def last_logits(
-    g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor, output_norm: Norm = norm
+    g: Layers,
+    h: Hyperparameters,
+    w: Weights,
+    x: Value,
+    embedding: QTensor,
+    output_norm: Norm = norm,
+    *,
+    made_normed: bool = True,
 ) -> Value:
     """Logits (outputs, vocab) of what the last block made, x (tokens, width), after a norm.
 
-    Where further tokens shall be predicted, that of all tokens is kept.
+    Where further tokens shall be predicted, that of all tokens is kept; from before the norm if not `made_normed`.
     """
-    if not g.predicts:
-        return logits(g, h, w, output_norm(g, h, w, "output_norm", g.outputs(x)), embedding)
-    g.normed = output_norm(g, h, w, "output_norm", x)
-    g.graph.keep(g.normed)
-    return logits(g, h, w, g.outputs(g.normed), embedding)
+    if g.predicts:
+        g.made = output_norm(g, h, w, "output_norm", x) if made_normed else x
+        g.graph.keep(g.made)
+        if made_normed:
+            return logits(g, h, w, g.outputs(g.made), embedding)
+    return logits(g, h, w, output_norm(g, h, w, "output_norm", g.outputs(x)), embedding)
 
 
 def logits(g: Layers, h: Hyperparameters, w: Weights, x: Value, embedding: QTensor) -> Value:
@@ -231,8 +244,8 @@ class Head:
     what the model made of a token, and the embedding of the next one, and gives the logits of the one after that.
 
     `states` (tokens, width) are to be written before each run: what the model made of the token before each of the
-    batch, after its last norm. `last` (outputs, width) is what takes their place for the token after, `logits`
-    (outputs, vocab) are those of that token.
+    batch, after its last norm or before it. `last` (outputs, width) is what takes their place for the token after,
+    `logits` (outputs, vocab) are those of that token.
     """
 
     states: Value
@@ -252,10 +265,13 @@ def head(
     w: Weights,
     vocab: int,
     block: Callable[[Hyperparameters, Weights, Value], Value],
+    *,
+    made_normed: bool = True,
 ) -> Head:
     """Record the first block that predicts further tokens; `block` is what it has in common with the others.
 
-    Embedding and output matrix are those of the model where it has none of its own.
+    Embedding, output matrix and the last norm are those of the model where it has none of its own. `made_normed`: what
+    it goes on with is taken after that norm.
     """
     i = h.blocks - predicting_blocks(c, h.blocks)
     h, b = h.block(i), w.block(i)
@@ -267,12 +283,15 @@ def head(
     for at, x in enumerate((norm(g, h, b, "nextn.enorm", embedded), norm(g, h, b, "nextn.hnorm", states))):
         g.copy_columns(x, both, at * h.width, first=0, width=h.width)
     x = block(h, b, g.linear(both, *b.linear("nextn.eh_proj", h.width, 2 * h.width)))
-    ended = b.has("nextn.shared_head_norm.weight")
-    last = norm(g, h, b if ended else w, "nextn.shared_head_norm" if ended else "output_norm", g.outputs(x))
+    last = g.outputs(x)
+    own_norm = next((name for name in LAST_NORMS if b.has(f"{name}.weight")), None)
+    normed = norm(g, h, b, own_norm, last) if own_norm else norm(g, h, w, "output_norm", last)
+    if made_normed:
+        last = normed
     g.graph.keep(last)
     if b.has("nextn.shared_head_head.weight"):
-        out = g.logits(last, *b.linear("nextn.shared_head_head", vocab, h.width))
+        out = g.logits(normed, *b.linear("nextn.shared_head_head", vocab, h.width))
     else:
-        out = logits(g, h, w, last, shared)
+        out = logits(g, h, w, normed, shared)
     g.graph.keep(out)
     return Head(states, last, out)

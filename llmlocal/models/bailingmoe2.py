@@ -9,7 +9,7 @@ from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames
 from ..hf.streams import Stream, constant
 from ..layers import Layers
-from ..layers.decoder import pre_norm_decoder
+from ..layers.decoder import Head, Sublayer, head, pre_norm_block, pre_norm_decoder, predicting_blocks
 from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -24,9 +24,21 @@ SARVAM = "SarvamMoEForCausalLM"
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
+    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
+    return pre_norm_decoder(g, run, w, vocab, *sublayers(g, c, w, h))
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the block that predicts a further token. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    attend, feed_forward = sublayers(g, c, w, h)
+    return head(g, h, c, w, vocab, lambda h, b, x: pre_norm_block(g, h, b, x, attend, feed_forward))
+
+
+def sublayers(g: Layers, c: Config, w: Weights, h: Hyperparameters) -> tuple[Sublayer, Sublayer]:
+    """Attention and feed-forward of the blocks."""
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    return pre_norm_decoder(g, h, w, vocab, lambda h, b, x: attention(g, h, b, x, rope), blocks_with_experts(g, c, h))
+    return lambda h, b, x: attention(g, h, b, x, rope), blocks_with_experts(g, c, h)
 
 
 def keys(s: Settings) -> Keys:

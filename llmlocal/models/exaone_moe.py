@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..hf.config import Keys, Settings
 from ..hf.conversion import UNTIED, WITHOUT_MTP, Conversion, drops, renames, sliding_layers
 from ..layers import Layers
-from ..layers.decoder import decoder, norm
+from ..layers.decoder import Block, Head, decoder, gated_mlp, head, norm, predicting_blocks
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -23,17 +23,31 @@ PERIOD, WINDOW = 4, 128  # the last of so many blocks has full attention; of fil
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
+    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
+    return decoder(g, run, w, vocab, blocks(g, c, w, h))
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the block that predicts a further token, which has no experts. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    i, block = h.blocks - predicting_blocks(c, h.blocks), blocks(g, c, w, h)
+    return head(g, h, c, w, vocab, lambda h, b, x: block(i, h, b, x))
+
+
+def blocks(g: Layers, c: Config, w: Weights, h: Hyperparameters) -> Block:
+    """All blocks, by their numbers."""
     all_windows = windows(c, h.blocks, period=PERIOD, default=WINDOW)
-    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    feed_forward = blocks_with_experts(g, c, h)
+    experts = blocks_with_experts(g, c, h)
 
     def block(i: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         window = all_windows[i]
         x = g.add(x, attention(g, h, b, norm(g, h, b, "attn_norm", x), rope if window else None, window))
-        return g.add(x, feed_forward(h, b, norm(g, h, b, "ffn_norm", x)))
+        normed = norm(g, h, b, "ffn_norm", x)
+        sparse = b.has("ffn_gate_inp.weight")
+        return g.add(x, experts(h, b, normed) if sparse else gated_mlp(g, h, b, normed, g.swiglu))
 
-    return decoder(g, h, w, vocab, block)
+    return block
 
 
 def keys(s: Settings) -> Keys:
@@ -45,7 +59,7 @@ def keys(s: Settings) -> Keys:
     if kinds and kinds != ["dense"] * dense + ["sparse"] * (len(kinds) - dense):
         raise s.fail("mlp_layer_types must be dense in the first layers, and sparse in all others", "")
     s.values["n_shared_experts"] = shared
-    s.find("sliding_window_pattern", "num_nextn_predict_layers")
+    s.find("sliding_window_pattern", "num_nextn_predict_layers", "mtp_layer_types")
     return sparse_keys(s) | {
         "attention.sliding_window": s.integer("sliding_window"),
         "attention.sliding_window_pattern": sliding_layers(s, period=PERIOD),
@@ -54,9 +68,15 @@ def keys(s: Settings) -> Keys:
     }
 
 
+def of_predictor(s: Settings) -> Keys:
+    """Whether the block that predicts a further token has a window."""
+    return {"attention.sliding_window_pattern": s.items("mtp_layer_types")[:1] == ["sliding_attention"]}
+
+
 CONVERSION = Conversion(
     classes=("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"),
     defaults=UNTIED | DEFAULTS | {"num_shared_experts": 1, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5},
     keys=keys,
+    of_predictor=of_predictor,
     steps={r"^mtp\.": drops(WITHOUT_MTP), r"\.e_score_correction_bias$": renames(".e_score_correction.bias")},
 )

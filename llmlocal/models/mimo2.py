@@ -20,7 +20,17 @@ from ..hf.conversion import (
 )
 from ..hf.streams import Stream
 from ..layers import Layers, Linear
-from ..layers.decoder import decoder, gated_mlp, mixture_of_experts, norm, slice_linear
+from ..layers.decoder import (
+    Block,
+    Head,
+    decoder,
+    gated_mlp,
+    head,
+    mixture_of_experts,
+    norm,
+    predicting_blocks,
+    slice_linear,
+)
 from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope import Rope
@@ -37,9 +47,21 @@ PERIOD, WINDOW = 6, 128  # of files that do not say them
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w, head_sizes=head_sizes)
+    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
+    return decoder(g, run, w, vocab, blocks(g, c, w, h))
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the first block that predicts a further token. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w, head_sizes=head_sizes)
+    i, block = h.blocks - predicting_blocks(c, h.blocks), blocks(g, c, w, h)
+    return head(g, h, c, w, vocab, lambda h, b, x: block(i, h, b, x))
+
+
+def blocks(g: Layers, c: Config, w: Weights, h: Hyperparameters) -> Block:
+    """All blocks, by their numbers."""
     all_windows = windows(c, h.blocks, period=PERIOD, default=WINDOW)
     e = Experts.read(c, h, gating=SIGMOID)
-    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
     value = c.integer("attention.value_length", 1, 1 << 12, h.head_dim)
     factor = c.number("attention.value_scale", 0, 1e3, 1.0) or 1.0
     full = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
@@ -55,7 +77,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
             return g.add(x, gated_mlp(g, h, b, normed, g.swiglu))
         return g.add(x, mixture_of_experts(g, h, e, b, normed, g.swiglu, normalize_weights=True))
 
-    return decoder(g, h, w, vocab, block)
+    return block
 
 
 def attention(g: Layers, h: Hyperparameters, value: int, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
@@ -87,7 +109,7 @@ def keys(s: Settings) -> Keys:
         raise s.fail("routed_scaling_factor must be 1", "")
     s.find("mlp_layer_types", "moe_layer_freq", "scoring_func", "attention_chunk_size", "sliding_window_size")
     slides = [kind == 1 for kind in s.items("hybrid_layer_pattern")] or sliding_layers(s, period=PERIOD)
-    heads = s.kv_heads, s.integer("swa_num_key_value_heads", default=2 * s.kv_heads)
+    heads = s.kv_heads, sliding_kv_heads(s)
     scale = s.find("attention_value_scale")
     return (
         decoder_keys(s)
@@ -106,6 +128,16 @@ def keys(s: Settings) -> Keys:
     )
 
 
+def sliding_kv_heads(s: Settings) -> int:
+    """Key heads of blocks with a window."""
+    return s.integer("swa_num_key_value_heads", default=2 * s.kv_heads)
+
+
+def of_predictor(s: Settings) -> Keys:
+    """The blocks that predict further tokens have a window."""
+    return {"attention.head_count_kv": sliding_kv_heads(s), "attention.sliding_window_pattern": True}
+
+
 def plain(s: Settings, x: Stream) -> Stream:
     """A fused projection. Raises BadFileError where it is quantized: its rows are then in parts, one for each GPU."""
     if s.find("quantization_config") is not None:
@@ -117,8 +149,12 @@ CONVERSION = Conversion(
     classes=("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM"),
     defaults=UNTIED | {"rope_theta": 5e6, "rms_norm_eps": 1e-5, "head_dim": 192, "v_head_dim": 128},
     keys=keys,
+    of_predictor=of_predictor,
+    own_names=("blk.{}.layer_output_norm",),
     steps={
         r"^model\.mtp\.": drops(WITHOUT_MTP),
+        r"\.pre_mlp_layernorm\.": renames(".post_attention_layernorm."),
+        r"^model\.layers\.(\d+)\.final_layernorm\.": renames(r"blk.\1.layer_output_norm."),
         r"qkv_proj\.weight$": plain,
         r"\.(attention_sink_bias|sinks)$": renames(r".\1.weight"),
         r"\.e_score_correction_bias$": renames(".e_score_correction.bias"),

@@ -8,7 +8,7 @@ from typing import Any
 from ..hf.config import Keys, Settings
 from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames
 from ..layers import Layers
-from ..layers.decoder import Sublayer, logits, norm, rope_attention
+from ..layers.decoder import Head, Sublayer, head, last_logits, norm, predicting_blocks, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.recurrent.mamba import Mamba2, mamba2
@@ -23,14 +23,11 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 def decoder(g: Layers, h: Hyperparameters, c: Config, w: Weights, vocab: int, feed_forward: Sublayer) -> Value:
-    """The forward pass with a given feed-forward; blocks without one and without key heads are recurrent.
-
-    Blocks that predict further tokens (MTP) are not run.
-    """
-    m, scale = Mamba2.read(c), c.number("attention.scale", 0, 1e6, 0.0) or h.head_dim**-0.5
+    """The forward pass with a given feed-forward; blocks without one and without key heads are recurrent."""
+    m, scale = Mamba2.read(c), score_scale(c, h)
     embedding = w.matrix("token_embd.weight", vocab, h.width)
     x = g.embed(embedding)
-    for i in range(h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0)):
+    for i in range(h.blocks - predicting_blocks(c, h.blocks)):
         h, b = h.block(i), w.block(i)
         normed = norm(g, h, b, "attn_norm", x)
         if h.ffn:
@@ -40,7 +37,23 @@ def decoder(g: Layers, h: Hyperparameters, c: Config, w: Weights, vocab: int, fe
         else:
             out = mamba2(g, h, m, b, normed)
         x = g.add(x, out)
-    return logits(g, h, w, norm(g, h, w, "output_norm", g.outputs(x)), embedding)
+    return last_logits(g, h, w, x, embedding)
+
+
+def predictor(g: Layers, h: Hyperparameters, c: Config, w: Weights, vocab: int, feed_forward: Sublayer) -> Head:
+    """The block that predicts a further token: attention, and a feed-forward behind it."""
+    scale = score_scale(c, h)
+
+    def block(h: Hyperparameters, b: Weights, x: Value) -> Value:
+        x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), None, scale=scale))
+        return g.add(x, feed_forward(h, b, norm(g, h, b, "post_attention_norm", x)))
+
+    return head(g, h, c, w, vocab, block)
+
+
+def score_scale(c: Config, h: Hyperparameters) -> float:
+    """What multiplies the scores of attention."""
+    return c.number("attention.scale", 0, 1e6, 0.0) or h.head_dim**-0.5
 
 
 def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:

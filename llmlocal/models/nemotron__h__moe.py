@@ -6,18 +6,30 @@ from __future__ import annotations
 from ..hf.config import Keys, Settings
 from ..hf.conversion import UNTIED, WITHOUT_MTP, Conversion, drops, renames
 from ..layers import Layers
+from ..layers.decoder import Head, Sublayer
 from ..layers.hyperparameters import Experts, Hyperparameters
 from ..layers.metadata import Config
 from ..layers.moe import combine, expert_linears, route_with_bias, sorted_expert_linear
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .mamba2 import STEPS
-from .nemotron__h import DEFAULTS, NAMES, decoder, layer_kinds, shared_keys
+from .nemotron__h import DEFAULTS, NAMES, decoder, layer_kinds, predictor, shared_keys
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w, hybrid=True)
+    return decoder(g, h, c, w, vocab, experts(g, c, h))
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the block that predicts a further token. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w, hybrid=True)
+    return predictor(g, h, c, w, vocab, experts(g, c, h))
+
+
+def experts(g: Layers, c: Config, h: Hyperparameters) -> Sublayer:
+    """The feed-forward. Raises BadFileError for wrong metadata."""
     e, normalizes = Experts.read(c, h), c.flag("expert_weights_norm", False)
     latent = c.integer("moe_latent_size", 0, 1 << 20, 0)
     c.integer("expert_shared_count", 0, 1 << 12, 1)  # `shared_ffn` is the width of all of them
@@ -36,7 +48,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
             routed = g.linear(routed, b.matrix("ffn_latent_up.weight", h.width, latent))
         return g.add(routed, shared_mlp(g, h, e, b, x))
 
-    return decoder(g, h, c, w, vocab, feed_forward)
+    return feed_forward
 
 
 def shared_mlp(g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value) -> Value:
@@ -66,6 +78,11 @@ def keys(s: Settings) -> Keys:
     }
 
 
+def of_predictor(s: Settings) -> Keys:
+    """Sizes of the block that predicts a further token, which has attention and experts."""
+    return {"feed_forward_length": s.integer("moe_intermediate_size"), "attention.head_count_kv": s.kv_heads}
+
+
 PREDICTING = ("mtp_hybrid_override_pattern", "mtp_layers_block_type")
 ROUTER = {"n_group": 1, "topk_group": 1, "n_shared_experts": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0}
 EXPERTS = {
@@ -74,5 +91,10 @@ EXPERTS = {
     r"^mtp\.": drops(WITHOUT_MTP),
 }
 CONVERSION = Conversion(
-    classes=("NemotronHForCausalLM",), defaults=UNTIED | DEFAULTS | ROUTER, keys=keys, steps=NAMES | EXPERTS | STEPS
+    classes=("NemotronHForCausalLM",),
+    defaults=UNTIED | DEFAULTS | ROUTER,
+    keys=keys,
+    of_predictor=of_predictor,
+    own_names=("blk.{}.post_attention_norm",),
+    steps=NAMES | EXPERTS | STEPS,
 )

@@ -13,11 +13,15 @@ from ..hf.conversion import UNTIED, Conversion, adds, decoder_keys, llama3_facto
 from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.decoder import (
+    Block,
+    Head,
     attention_output,
     decoder,
     gated_mlp,
+    head,
     mixture_of_experts,
     norm,
+    predicting_blocks,
     qkv_weights,
     shared_expert,
 )
@@ -37,9 +41,21 @@ PERIOD = 0  # of files that do not say which blocks have a window, all have
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
+    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
+    return decoder(g, run, w, vocab, blocks(g, c, w, h), made_normed=False)
+
+
+def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
+    """Record the first block that predicts a further token. Raises BadFileError for a wrong file."""
+    h = Hyperparameters.read(c, w)
+    i, block = h.blocks - predicting_blocks(c, h.blocks), blocks(g, c, w, h)
+    return head(g, h, c, w, vocab, lambda h, b, x: block(i, h, b, x), made_normed=False)
+
+
+def blocks(g: Layers, c: Config, w: Weights, h: Hyperparameters) -> Block:
+    """All blocks, by their numbers. Raises BadFileError for wrong metadata."""
     all_windows = windows(c, h.blocks, period=PERIOD)
     limits = [limits_of(c, f"swiglu_clamp_{kind}", h.blocks) for kind in ("exp", "shexp")]
-    h = replace(h, blocks=h.blocks - c.integer("nextn_predict_layers", 0, h.blocks - 1, 0))  # MTP's are not run
     e = Experts.read(c, h, gating=SIGMOID)
     normalize = c.flag("expert_weights_norm", False)
     (
@@ -60,7 +76,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
         out = mixture_of_experts(g, h, e, b, normed, routed, normalize_weights=normalize)
         return g.add(x, g.add(out, shared_expert(g, h, e, b, normed, shared)))
 
-    return decoder(g, h, w, vocab, block)
+    return block
 
 
 def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, window: int | None) -> Value:
@@ -127,6 +143,24 @@ def keys(s: Settings) -> Keys:
     )
 
 
+def of_predictor(s: Settings) -> Keys:
+    """What lists say of the blocks that predict further tokens: their elements behind those of the others."""
+    at, own = s.integer("num_hidden_layers"), s.find("attention_other_setting")
+    slides = s.items("layer_types")[at : at + 1] == ["sliding_attention"]
+    more = own if slides and isinstance(own, dict) else {}
+    heads, kv_heads = (
+        as_integer(s, name, more.get(name, s.integer(name))) for name in ("num_attention_heads", "num_attention_groups")
+    )
+    limits = {
+        key: next((as_number(s, name, n or 0.0) for n in s.items(name)[at:]), 0.0) for key, name in LIMITS.items()
+    }
+    return limits | {
+        "attention.head_count": heads,
+        "attention.head_count_kv": kv_heads,
+        "attention.sliding_window_pattern": slides,
+    }
+
+
 def half_factors(s: Settings) -> dict[str, Stream]:
     """Llama 3's divisors for half of each head, then ones: the tensor is as long as for whole heads."""
     size = s.head_dim
@@ -142,6 +176,12 @@ CONVERSION = Conversion(
     classes=("Step3p5ForCausalLM",),
     defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "head_dim": 128},
     keys=keys,
-    steps={r"norm\.weight$": adds(1), r"\.moe\.router_bias$": renames(".moe.router_bias.bias")},
+    of_predictor=of_predictor,
+    steps={
+        r"\.transformer\.": renames("."),
+        r"shared_head\.output\.weight$": renames("shared_head.head.weight"),
+        r"norm\.weight$": adds(1),
+        r"\.moe\.router_bias$": renames(".moe.router_bias.bias"),
+    },
     extra=half_factors,
 )

@@ -96,9 +96,7 @@ class DraftProposer:
             if proposed != id:
                 self._tried.clear()
 
-    def costs(
-        self, decision: Decision, ids: Sequence[int], most: int, speed: float, before: int = 1
-    ) -> list[float]:
+    def costs(self, decision: Decision, ids: Sequence[int], most: int, speed: float, before: int = 1) -> list[float]:
         """What 1, 2 ... proposals cost in runs of one token; empty where they should not be made.
 
         They should if the expected speed of a run of `before` tokens and proposals is above `speed`. Reads a piece of

@@ -66,8 +66,8 @@ class GraphLayers:
         self.sources: list[Source] = []  # of cross attention, to be filled by a `SourceEncoder`
         self.expert_matrices: list[ExpertMatrices] = []  # their addresses are read when the program runs
         self.same_bits = ANY_NUMBER  # the most tokens of a run whose products have the bits that each has alone
-        self.predicts = False  # whether a block shall predict further tokens (MTP) from what is then in `normed`
-        self.normed: Value | None = None  # (tokens, width): what the model made of its tokens, after the last norm
+        self.predicts = False  # whether a block shall predict further tokens (MTP) from what is then in `made`
+        self.made: Value | None = None  # (tokens, width): what the model made of its tokens
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._constants: list[NDArray[Any]] = []
         self._ones: dict[int, NDArray[np.float32]] = {}  # by their number
