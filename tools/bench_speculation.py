@@ -3,7 +3,8 @@
     python tools/bench_speculation.py model.gguf -t 2 --weights copy --peer PYTHON
 
 Times are CPU seconds of the process over its threads (--wall: of the clock), so that other work on the machine counts
-less. Costs that were measured earlier are used only with --keep. --draft names a draft for the speculation. --peer is
+less. Costs of runs are those of all answers before; earlier answers are not proposed, and costs that were measured in
+other processes are used only with --keep. --draft names a draft for the speculation. --peer is
 an interpreter with llama-cpp-python, whose n-gram look-up answers the greedy prompts in turn with ours; both rates are
 in tokens a second.
 """
@@ -45,29 +46,52 @@ def total_weight(items):
             total += item.weight * item.count
     return total
 """
+LETTER = """Anna, please ask Tom to send the three signed contracts to the Berlin office before Friday. Maria will check
+the invoice numbers 4711, 4712 and 4713. If anything is missing, call me on Thursday afternoon. Regards, Peter"""
 PROMPTS = {
     "quote": f"Repeat this text word for word:\n\n{TEXT}",
     "edit": f"Rewrite this code with the variable total renamed to result, and show all of it:\n\n{CODE}",
+    "types": f"Add type hints to the functions, and show all of the code:\n\n{CODE}",
+    "docstrings": f"Add a docstring to each function, and show all of the code:\n\n{CODE}",
     "summary": f"Summarize this text in five sentences:\n\n{TEXT}",
+    "points": f"List the most important points of this text:\n\n{TEXT}",
+    "title": f"Write a title and an abstract for this text:\n\n{TEXT}",
     "list": "Count from 1 to 60, one number per line.",
-    "story": "Write a story about a dragon and a knight.",
-    "question": "Why is the sky blue, and why is it red in the evening?",
+    # A question of each category of MT-bench (Zheng et al. 2023, arXiv 2306.05685), in other words.
+    "writing": "Write a story about a dragon and a knight.",
+    "roleplay": "You are the captain of a ship in a storm. Speak to your crew.",
+    "reasoning": "David has three sisters, and each of them has one brother. How many brothers does David have?",
+    "math": "A train travels 60 km in 45 minutes. How far does it travel in three hours? Explain each step.",
+    "coding": "Write a Python function that finds the longest word that two texts have in common.",
+    "extraction": f"Name all people, places and numbers in this letter:\n\n{LETTER}",
+    "stem": "Why is the sky blue, and why is it red in the evening?",
+    "humanities": "How did the printing press change Europe?",
     "random": "Write words without order or sense.",
     "json": "Describe three planets as JSON.",
+    "json-letter": f"Who has to do what, according to this letter? Answer as JSON.\n\n{LETTER}",
+    "json-text": f"Describe the sections of this text as JSON.\n\n{TEXT}",
 }
 HOT = 1.5  # the temperature of the text without order, in place of the others
-PLANET = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string", "maxLength": 12},
-        "distance_from_the_sun_in_kilometres": {"type": "integer", "maximum": 9999999999},
-        "has_an_atmosphere": {"type": "boolean"},
-        "number_of_known_moons": {"type": "integer", "maximum": 999},
-    },
-    "required": ["name", "distance_from_the_sun_in_kilometres", "has_an_atmosphere", "number_of_known_moons"],
-    "additionalProperties": False,
+
+
+def schema_of(count: int, **properties: dict[str, Any]) -> dict[str, Any]:
+    """A list of `count` objects that have all `properties`."""
+    item = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+    return {"type": "array", "items": item, "minItems": count, "maxItems": count}
+
+
+SHORT_TEXT, FLAG = {"type": "string", "maxLength": 24}, {"type": "boolean"}
+FORMS = {
+    "json": schema_of(
+        3,
+        name={"type": "string", "maxLength": 12},
+        distance_from_the_sun_in_kilometres={"type": "integer", "maximum": 9999999999},
+        has_an_atmosphere=FLAG,
+        number_of_known_moons={"type": "integer", "maximum": 999},
+    ),
+    "json-letter": schema_of(4, person=SHORT_TEXT, task={"type": "string", "maxLength": 60}, is_urgent=FLAG),
+    "json-text": schema_of(3, heading=SHORT_TEXT, commands={"type": "array", "items": SHORT_TEXT, "maxItems": 3}),
 }
-FORMS = {"json": {"type": "array", "items": PLANET, "minItems": 3, "maxItems": 3}}
 
 
 class Answer(NamedTuple):
@@ -88,8 +112,11 @@ class Case(NamedTuple):
     grammar: Grammar | None = None
 
 
-def answer(session: Session, case: Case) -> Answer:
-    events = session.answer(case.prompt, max_tokens=case.n, sampling=case.sampling, grammar=case.grammar)
+def answer(session: Session, case: Case, *, singly: bool = False) -> Answer:
+    """An answer; `singly`: also tokens that are certain have a run each, as in llama.cpp."""
+    logprobs = 0 if singly else None  # which need it
+    how = {"max_tokens": case.n, "sampling": case.sampling, "grammar": case.grammar, "logprobs": logprobs}
+    events = session.answer(case.prompt, **how)
     ids, cpu, wall, end = [], 0.0, 0.0, None
     for event in events:
         if isinstance(event, Token):
@@ -118,16 +145,28 @@ class Peer:
         self._process.communicate()
 
 
-def compared(plain: Session, other: Session, peer: Peer | None, case: Case, given: argparse.Namespace) -> str:
-    """Medians of a case: how many times as fast it is with proposals, what they did, and the peer's rates."""
-    ratios, ours, theirs = list[float](), list[float](), list[tuple[float, float]]()
+def fresh(session: Session) -> Session:
+    """A session as at its start, but for what runs cost: no earlier answers, nothing gained or lost."""
+    costs = session.speculation.decision.costs
+    del vars(session)["speculation"]
+    session.speculation.decision.costs = costs
+    return session
+
+
+def compared(
+    plain: Session, other: Session, peer: Peer | None, case: Case, given: argparse.Namespace
+) -> tuple[float, str]:
+    """Medians of a case: how many times as fast it is with proposals; the same with what they did, and other rates."""
+    ratios, ours, theirs, alone = list[float](), list[float](), list[tuple[float, float]](), list[float]()
 
     def rate(found: Answer) -> float:
         return (len(found.ids) - 1) / (found.wall if given.wall else found.cpu)
 
     for _ in range(given.repeats):
-        one, two = answer(plain, case), answer(other, case)
+        one, two = answer(plain, case), answer(fresh(other), case)
         assert one.ids == two.ids, "the texts differ"
+        if case.grammar:
+            alone.append(rate(two) / rate(answer(plain, case, singly=True)))
         ratios.append(rate(two) / rate(one))
         ours.append(rate(two))
         if peer and case.sampling.temperature == 0 and case.grammar is None:
@@ -138,9 +177,11 @@ def compared(plain: Session, other: Session, peer: Peer | None, case: Case, give
     if report.draft_name:
         told += f" (text {report.ngram.gain:.2f}, {report.draft_name} {report.draft.gain:.2f})"
     if theirs:
-        alone, lookup = (median(some) for some in zip(*theirs, strict=True))
-        told += f"; {median(ours):.1f} tokens/s, llama.cpp {alone:.1f}, with its look-up {lookup:.1f}"
-    return f"{len(two.ids):4} tokens  {median(ratios):.2f} x  {told}"
+        single, lookup = (median(some) for some in zip(*theirs, strict=True))
+        told += f"; {median(ours):.1f} tokens/s, llama.cpp {single:.1f}, with its look-up {lookup:.1f}"
+    if alone:
+        told += f"; {median(alone):.2f} x as fast as token by token"
+    return median(ratios), f"{len(two.ids):4} tokens  {median(ratios):.2f} x  {told}"
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -168,12 +209,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         if not given.keep:
             other.speculation.decision.costs = Costs()
+        gains = dict[str, float]()
         for name in given.only:
             prompt = plain.prompt(PromptRequest(PROMPTS[name].encode()))
             grammar = of_schema(FORMS[name]) if name in FORMS else None
             for temperature in (HOT,) if name == "random" else (0.0, 0.7):
                 case = Case(prompt, SamplingParams(temperature=temperature, seed=1), given.n, grammar)
-                print(f"{name:10} t={temperature}  {compared(plain, other, peer, case, given)}", flush=True)
+                label = f"{name:11} t={temperature}"
+                gains[label], told = compared(plain, other, peer, case, given)
+                print(f"{label}  {told}", flush=True)
+        print(f"worst: {min((gain, label) for label, gain in gains.items())}")
         print({size: round(ratio, 2) for size, ratio in other.speculation.decision.costs.measured.items()})
     if peer:
         peer.close()
