@@ -1,14 +1,15 @@
 """The block of a model that predicts further tokens (MTP), beside the engine: a program and a cache of its own.
 
-Its sequence is made of pairs: a token, and what the model made of the one before it. The last pair gives the logits of
-the token after it. Pairs may begin anywhere in a text, since what the model made of tokens is only known of those that
-it has read here.
+Its sequences are made of pairs: a token, and what the model made of the one before it. The last pair gives the logits
+of the token after it. Pairs may begin anywhere in a text, since what the model made of tokens is only known of those
+that it has read here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,20 @@ from .runtime.kv_cache import KVCache
 from .runtime.program import Program
 
 PIECE = 256  # pairs of one run at most
+NEAR = 4  # of a sequence in a run with others
 Floats = NDArray[np.float32]
+
+
+class Pairs(NamedTuple):
+    """Tokens `ids` of a sequence, each with what the model made of the one before, `states` (tokens, width).
+
+    The first is number `at` of the block's own sequence.
+    """
+
+    seq: int
+    ids: Sequence[int]
+    states: Floats
+    at: int
 
 
 class Predictor:
@@ -37,9 +51,9 @@ class Predictor:
         Raises BadFileError for a wrong file.
         """
         cache = model.cache
-        self._batch = Batch(min(PIECE, cache.n_ctx), 1)
+        self._batch = Batch(max(min(PIECE, cache.n_ctx), NEAR * cache.n_seqs), cache.n_seqs)
         self._graph = Graph(self._batch, model.graph.threads)
-        own = KVCache(cache.n_ctx, 1, cache.kv_type.name)
+        own = self._cache = KVCache(cache.n_ctx, cache.n_seqs, cache.kv_type.name)
         self._layers = Layers(self._graph, own, model.place, prefetch_bytes=model.prefetch_bytes)
         head = module.predict(self._layers, c, w, vocab)
         assert model.made is not None and model.made.kept is not None
@@ -49,6 +63,7 @@ class Predictor:
         self._inputs = head.states.kept.view(np.float32).reshape(-1, width)
         self._last = head.last.kept.view(np.float32).reshape(-1, width)
         self._logits = head.logits.kept.view(np.float32).reshape(-1, vocab)
+        assert len(self._last) == len(self._logits) == cache.n_seqs
         shape = cache.n_seqs, cache.n_ctx, width
         self.states = aligned(4 * cache.n_seqs * cache.n_ctx * width).view(np.float32).reshape(shape)
         self._team: ThreadTeam | None = None  # that ran the model last
@@ -80,26 +95,43 @@ class Predictor:
         first = self.first[target] = min(self.first[source], length)
         self.states[target, first:length] = self.states[source, first:length]
 
-    def read(self, ids: Sequence[int], states: Floats, at: int, outputs: int = 0) -> None:
+    def read(self, ids: Sequence[int], states: Floats, at: int, seq: int = 0) -> None:
         """Read pairs of tokens `ids` and `states` (tokens, width), the first as number `at` of the sequence.
 
-        Pairs behind that are dropped. `outputs`: 1 for the results of `predict`, which are computed for the last one.
+        Pairs behind that are dropped.
         """
-        batch = self._batch
-        for start in range(0, len(ids), batch.ubatch):
-            part = ids[start : start + batch.ubatch]
-            n, end = len(part), start + len(part)
-            batch.fill(part, range(at + start, at + end), [0] * n, [n - 1] * (outputs if end == len(ids) else 0))
-            for table in self._layers.tables:
-                table.fill(batch.positions[:n])
-            self._inputs[:n] = states[start:end]
-            assert self._team is not None, "the model has read nothing"
-            self._team.run(self._program)
+        size = self._batch.ubatch
+        for start in range(0, len(ids), size):
+            self._run([Pairs(seq, ids[start : start + size], states[start : start + size], at + start)], [])
 
-    def predict(self, ids: Sequence[int], states: Floats, at: int) -> tuple[Floats, Floats]:
+    def predict(self, ids: Sequence[int], states: Floats, at: int, seq: int = 0) -> tuple[Floats, Floats]:
         """As `read`; the logits (vocab,) after the last pair, and the state (width,) for a pair with the next token.
 
         They are copies, and may hold what is not finite.
         """
-        self.read(ids, states, at, outputs=1)
-        return self._logits[0].copy(), self._last[0].copy()
+        return self.predict_each([Pairs(seq, ids, states, at)])[0]
+
+    def predict_each(self, parts: Sequence[Pairs]) -> list[tuple[Floats, Floats]]:
+        """As `predict` for pairs of several sequences, the last ones of which are read together."""
+        last = []
+        for seq, ids, states, at in parts:
+            early = max(len(ids) - NEAR, 0)
+            self.read(ids[:early], states[:early], at, seq)
+            last.append(Pairs(seq, ids[early:], states[early:], at + early))
+        self._run(last, np.cumsum([len(part.ids) for part in last]) - 1)
+        return [(self._logits[i].copy(), self._last[i].copy()) for i in range(len(parts))]
+
+    def _run(self, parts: Sequence[Pairs], outputs: Sequence[int] | NDArray[np.int64]) -> None:
+        """Read pairs, a batch at most, with the results after those with the indices `outputs`."""
+        batch, at = self._batch, 0
+        ids = [id for part in parts for id in part.ids]
+        places = [part.at + i for part in parts for i in range(len(part.ids))]
+        starts = [self._cache.start(part.seq) for part in parts for _ in part.ids]
+        batch.fill(ids, places, starts, list(outputs))
+        for table in self._layers.tables:
+            table.fill(batch.positions[: len(ids)])
+        for part in parts:
+            self._inputs[at : at + len(part.ids)] = part.states
+            at += len(part.ids)
+        assert self._team is not None, "the model has read nothing"
+        self._team.run(self._program)

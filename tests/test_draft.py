@@ -34,7 +34,8 @@ from llmlocal.serving.model_pool import ModelPool
 from llmlocal.serving.settings import Settings
 from llmlocal.serving.text_model import TextModel
 from llmlocal.speculation.decision import Decision
-from llmlocal.speculation.draft import FIRST_PIECE, LONGEST_REST, NEAR, PIECE, DraftProposer
+from llmlocal.speculation.draft import FIRST_PIECE, NEAR, PIECE, DraftProposer
+from llmlocal.speculation.rest import LONGEST, Rest
 from llmlocal.speculation.speculation import MOST, Speculation
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -135,7 +136,8 @@ def test_the_draft_follows_the_text(tiny: Path) -> None:
         return int(logits.argmax())
 
     def said(draft: DraftModel, ids: list[int], n: int) -> list[int]:
-        return [id for _, (id, _) in zip(range(n), draft.continuation(ids, best), strict=False)]
+        guesses = zip(range(n), draft.continuations([ids], [best]), strict=False)
+        return [guess[0] for _, (guess,) in guesses if guess]
 
     def opened() -> DraftModel:
         draft = DraftModel.open(tiny, session.gguf, ())
@@ -345,13 +347,14 @@ class SimulatedDraft:
         self.clock.now += n * self._read
         return n
 
-    def continuation(self, ids: Sequence[int], choose: Any) -> Iterator[tuple[int, float]]:
+    def continuations(self, texts: Sequence[Sequence[int]], choose: Any) -> Iterator[list[tuple[int, float]]]:
+        (ids,) = texts
         n = self.unread(ids)
         self.clock.now += self._token if n == 1 else max(self._token, n * self._read)
         at = len(ids)
         while at < len(self.text):
             hit = self._rng.random() < self.right
-            yield (self.text[at] if hit else -1), self.right
+            yield [((self.text[at] if hit else -1), self.right)]
             self.held, at = at, at + 1
             self.clock.now += self._token
 
@@ -443,7 +446,11 @@ def test_texts_that_repeat_themselves_are_left_to_the_text() -> None:
 
 
 def test_a_rest_becomes_no_longer_than_the_longest() -> None:
-    proposer = DraftProposer(SimulatedDraft(Clock(), [], 0.0, 1.0, 1.0))
+    rest, runs = Rest(), 0
+    assert not rest
     for _ in range(20):
-        proposer._rest_now()
-    assert proposer._resting == LONGEST_REST
+        rest.begin()
+    while rest:
+        runs += 1
+        assert rest.ran(0.0) == (runs == LONGEST)
+    assert runs == LONGEST

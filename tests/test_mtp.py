@@ -162,8 +162,8 @@ def test_a_draft_reads_what_is_new_and_goes_on_with_what_it_made(engine: Engine,
 
     def proposals(n: int) -> list[tuple[int, float]]:
         taken.clear()
-        guesses = draft.continuation(ids, choose)
-        return [next(guesses) for _ in range(n)]
+        guesses = draft.continuations([ids], [choose])
+        return [guess for (guess,) in (next(guesses) for _ in range(n)) if guess]
 
     engine.prefill(ids[:-1])
     assert draft.unread(ids) == 29 and draft.read(ids, 10) == 10 and draft.unread(ids) == 19
@@ -182,8 +182,8 @@ def test_a_draft_reads_what_is_new_and_goes_on_with_what_it_made(engine: Engine,
     assert draft.unread(ids) == 1 and proposals(1) != kept
     engine.adopt(())
     engine.prefill(ids[:-1], 1)
-    assert draft.unread(ids) == 1 and len(proposals(3)) == 3
-    assert draft.unread([3, 4]) > 1 and not list(draft.continuation([3, 4], choose))
+    assert draft.unread(ids) == 20 and len(proposals(3)) == 3  # each sequence has pairs of its own
+    assert draft.unread([3, 4]) > 1 and not list(draft.continuations([[3, 4]], [choose]))
 
 
 def test_what_was_not_read_here_has_no_pairs(engine: Engine) -> None:
@@ -199,7 +199,7 @@ def test_what_was_not_read_here_has_no_pairs(engine: Engine) -> None:
     engine.prefill(ids[at:-1])
     draft = MtpDraft(engine, ())
     assert predictor.first[0] == at and draft.unread(ids) == len(ids) - 1 - at
-    assert len(list(zip(draft.continuation(ids, lambda logits, _: 5), range(4), strict=False))) == 4
+    assert len(list(zip(draft.continuations([ids], [lambda logits, _: 5]), range(4), strict=False))) == 4
     engine.truncate(3)
     engine.decode(7)
     assert predictor.first[0] <= 3

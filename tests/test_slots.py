@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from families.converted import write_converted
+from predicting import convert_predicting
 from scheduled import Client
 from test_speculation import GREEDY, prompts, words
 
@@ -22,7 +23,7 @@ from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.scheduler.scheduler import Scheduler
 from llmlocal.speculation.decision import Decision
-from llmlocal.speculation.slots import Slots
+from llmlocal.speculation.slots import Slot, Slots
 from llmlocal.speculation.speculation import MOST, Speculation
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
@@ -46,15 +47,16 @@ def texts(path: Path, some: Sequence[tuple[list[int], Sampler]], parallel: int, 
     return got, scheduler.counts
 
 
-def check(path: Path, n: int, seeds: int, speculate: str, parallel: int, fold: int = 0, **how: Any) -> None:
+def asked(n: int, seeds: int, fold: int = 0) -> list[tuple[list[int], Sampler]]:
+    """Prompts, of `fold` ids if it is not 0, greedy and with seeds."""
     params = [GREEDY, *(SamplingParams(temperature=0.2 + 0.3 * seed, seed=seed) for seed in range(seeds))]
     some = [[3 + id % fold for id in ids] if fold else ids for ids in prompts(n)]
+    return [(ids, Sampler(param)) for ids in some for param in params]
 
-    def asked() -> list[tuple[list[int], Sampler]]:
-        return [(ids, Sampler(param)) for ids in some for param in params]
 
-    alone, _ = texts(path, asked(), 1, **how)
-    together, counts = texts(path, asked(), parallel, speculate=speculate, **how)
+def check(path: Path, n: int, seeds: int, speculate: str, parallel: int, fold: int = 0, **how: Any) -> None:
+    alone, _ = texts(path, asked(n, seeds, fold), 1, **how)
+    together, counts = texts(path, asked(n, seeds, fold), parallel, speculate=speculate, **how)
     assert together == alone
     assert counts.proposed_tokens > counts.accepted_tokens > 0 or speculate == "auto"
 
@@ -76,6 +78,23 @@ def test_the_texts_of_many_prompts(tmp_path: Path, shape: str, form: str, parall
     make_model.make_model(shape, path := tmp_path / "m.gguf", form=form)
     for kv_type in ("f16", "q8_0"):
         check(path, 34, 5, "ngram", parallel, weights="copy", kv_type=kv_type)
+
+
+def test_with_a_draft(tiny: Path) -> None:
+    """The model itself, which is right wherever it reads a prompt in the same pieces."""
+    how: dict[str, Any] = {"weights": "copy"}
+    alone, _ = texts(tiny, asked(2, 1), 1, **how)
+    together, counts = texts(tiny, asked(2, 1), 2, speculate="draft", draft=tiny, **how)
+    assert together == alone and counts.accepted_tokens > ANSWER / 2
+    together, counts = texts(tiny, asked(2, 1), 4, speculate="auto", draft=tiny, **how)
+    assert together == alone
+
+
+def test_with_a_block_that_predicts_further_tokens(tmp_path: Path) -> None:
+    path = convert_predicting("glm4moe", tmp_path)
+    alone, _ = texts(path, asked(2, 1, fold=37), 1, weights="map")
+    together, counts = texts(path, asked(2, 1, fold=37), 2, weights="map", speculate="mtp")
+    assert together == alone and counts.proposed_tokens > 0
 
 
 def test_certain_tokens_are_read_together(tiny: Path) -> None:
@@ -109,7 +128,7 @@ def speeds(some: Sequence[Sequence[int]], ratio: Callable[[int], float], depth: 
     at, seconds, most, steps = [depth] * len(some), 0.0, 0, 0
     while all(place < len(text) for place, text in zip(at, some, strict=True)):
         rooms = [len(text) - place - 1 for place, text in zip(at, some, strict=True)]
-        proposed = slots.propose([*zip(made, rooms, strict=True)], MOST + 1 - len(some))
+        proposed = slots.propose([*map(Slot, made, rooms)], MOST + 1 - len(some))
         assert sum(map(len, proposed)) <= MOST + 1 - len(some)
         took, taken = ratio(len(some) + sum(map(len, proposed))), []
         for i, (text, guess) in enumerate(zip(some, proposed, strict=True)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ..model_info.memory import memory
 from ..model_info.recurrent_memory import state_memory
 from ..model_info.weight_memory import copies_weights
 from ..model_info.work import work
-from ..speculation.draft import Choose
+from ..speculation.draft import NEAR, Choose, Guess
 from ..text import escaped
 from .probability import probability
 from .vocabulary import difference
@@ -24,8 +25,8 @@ from .vocabulary import difference
 class DraftModel:
     """A smaller model with the vocabulary of `target`; `speculation.draft.Draft` says what it is for.
 
-    `ends` are the ids after which nothing is proposed. Its engine has one sequence, which holds the text that was
-    continued last; what another text shares with it is not read again.
+    `ends` are the ids after which nothing is proposed. Its engine has as many sequences as that of the target, which
+    hold the texts that were continued last; what another text shares with one of them is not read again.
     """
 
     def __init__(self, gguf: GGUFFile, target: GGUFFile, ends: Collection[int]) -> None:
@@ -51,19 +52,26 @@ class DraftModel:
         """The file's name without its ending."""
         return self.gguf.path.stem
 
-    def needed(self, n_ctx: int, kv_type: str) -> int:
+    def needed(self, n_ctx: int, kv_type: str, n_seqs: int = 1) -> int:
         """Bytes of memory that it takes besides those of the target."""
-        estimate = memory(self.gguf.metadata, self.gguf.tensors, n_ctx, kv_type)
+        estimate = memory(self.gguf.metadata, self.gguf.tensors, n_ctx, kv_type, n_seqs)
         return estimate.total - estimate.program
 
     def record(self, target: Engine, weights: str, kv_type: str, free: int) -> Engine:
         """Its engine for texts of `target`, not loaded yet, where `free` bytes of memory are free."""
-        gguf, n_ctx = self.gguf, target.n_ctx
-        needed = memory(gguf.metadata, gguf.tensors, n_ctx, kv_type).total
-        copied = copies_weights(weights, gguf.tensors, needed, free)
+        gguf, n_ctx, n_seqs = self.gguf, target.n_ctx, target.n_seqs
+        needed = memory(gguf.metadata, gguf.tensors, n_ctx, kv_type, n_seqs).total
         self._engine = Engine.open(
-            gguf, n_ctx=n_ctx, n_threads=target.n_threads, kv_type=kv_type, copy_weights=copied, load=False
+            gguf,
+            n_ctx=n_ctx,
+            n_threads=target.n_threads,
+            n_seqs=n_seqs,
+            max_outputs=n_seqs,
+            kv_type=kv_type,
+            copy_weights=copies_weights(weights, gguf.tensors, needed, free),
+            load=False,
         )
+        self._unused = deque(range(n_seqs))  # sequences, the one that was not used for the longest time first
         self._rows = target.n_vocab
         return self._engine
 
@@ -75,35 +83,48 @@ class DraftModel:
 
     def unread(self, ids: Sequence[int]) -> int:
         """How many tokens of a text have to be read before it is continued, at least 1."""
-        return len(ids) - self._shared(ids)
+        return len(ids) - self._place(ids)[1]
 
     def read(self, ids: Sequence[int], most: int) -> int:
         """Read at most `most` tokens of a text, never its last one; returns how many it were."""
-        shared = self._shared(ids)
+        seq, shared = self._place(ids)
         part = ids[shared : min(shared + most, len(ids) - 1)]
         if not part or max(part) >= self.engine.n_vocab:
             return 0
-        self.engine.truncate(shared)
-        self.engine.prefill(part)
+        self._use(seq, shared)
+        self.engine.prefill(part, seq)
         return len(part)
 
-    def continuation(self, ids: Sequence[int], choose: Choose) -> Iterator[tuple[int, float]]:
-        """Tokens after the text, one run each, with the draft's probability of each; ends where nothing follows.
+    def continuations(self, texts: Sequence[Sequence[int]], choose: Sequence[Choose]) -> Iterator[list[Guess | None]]:
+        """Tokens after each text, one of each by one run, with the draft's probability; None where nothing follows.
 
         Raises BadFileError where its logits are not finite.
         """
-        engine, shared = self.engine, self._shared(ids)
-        part: Sequence[int] = ids[shared:]
-        engine.truncate(shared)
-        proposed: list[int] = []
-        while max(part) < engine.n_vocab and engine.length() + len(part) <= engine.n_ctx:
-            logits = self._row(engine.prefill(part))
-            id = choose(logits, proposed)
-            yield id, probability(logits, id)
-            if id in self._ends:
-                return
-            proposed.append(id)
-            part = [id]
+        engine, parts = self.engine, dict[int, tuple[int, Sequence[int]]]()  # by the number of the text
+        for i, ids in enumerate(texts):
+            seq, shared = self._place(ids, [seq for seq, _ in parts.values()])
+            part = ids[shared:]
+            self._use(seq, shared)
+            if len(part) > NEAR and max(part) < engine.n_vocab:
+                engine.prefill(part[:-1], seq)
+                part = part[-1:]
+            parts[i] = seq, part
+        proposed: list[list[int]] = [[] for _ in texts]
+        while parts := {i: part for i, part in parts.items() if self._fits(*part)}:
+            rows = engine.checked(engine.run([*parts.values()], range(len(parts))))
+            guesses, after = list[Guess | None](), dict[int, tuple[int, Sequence[int]]]()
+            made = dict(zip(parts, rows, strict=True))
+            for i in range(len(texts)):
+                guesses.append(None)
+                if i in made:
+                    logits = self._row(made[i])
+                    id = choose[i](logits, proposed[i])
+                    guesses[i] = id, probability(logits, id)
+                    proposed[i].append(id)
+                    if id not in self._ends:
+                        after[i] = parts[i][0], [id]
+            yield guesses
+            parts = after
 
     def close(self) -> None:
         """Close the engine and the file."""
@@ -111,9 +132,31 @@ class DraftModel:
             self._engine.close()
         self.gguf.close()
 
-    def _shared(self, ids: Sequence[int]) -> int:
-        """How many tokens of a text, without its last one, the engine holds at the beginning of its own."""
-        held = self.engine.history()
+    def _place(self, ids: Sequence[int], taken: Sequence[int] = ()) -> tuple[int, int]:
+        """A sequence for a text, not one of those `taken`, and how many of the text's tokens it holds.
+
+        It is the one that holds most of them, unless that would lose more of another text.
+        """
+        free = [seq for seq in self._unused if seq not in taken]
+        shared = {seq: self._shared(ids, seq) for seq in free}
+        best = max(free, key=shared.__getitem__)
+        if 2 * shared[best] < self.engine.length(best):
+            best = free[0]
+        return best, shared[best]
+
+    def _use(self, seq: int, length: int) -> None:
+        """Go on in a sequence after its first `length` tokens."""
+        self._unused.remove(seq)
+        self._unused.append(seq)
+        self.engine.truncate(length, seq)
+
+    def _fits(self, seq: int, part: Sequence[int]) -> bool:
+        """Whether tokens can be appended to a sequence."""
+        return max(part) < self.engine.n_vocab and self.engine.length(seq) + len(part) <= self.engine.n_ctx
+
+    def _shared(self, ids: Sequence[int], seq: int) -> int:
+        """How many tokens of a text, without its last one, a sequence holds at the beginning of its own."""
+        held = self.engine.history(seq)
         low, high = 0, min(len(held), len(ids) - 1)
         if held[:high] == ids[:high]:
             return high

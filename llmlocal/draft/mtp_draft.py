@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ..engine import Engine
 from ..model_info.work import EMBEDDING, OUTPUT, work
-from ..speculation.draft import Choose
+from ..predictor import Pairs
+from ..speculation.draft import Choose, Guess
 from .probability import probability
 
 
@@ -22,8 +23,8 @@ class MtpDraft:
     def __init__(self, engine: Engine, ends: Collection[int]) -> None:
         assert engine.predictor is not None
         self._engine, self._predictor, self._ends = engine, engine.predictor, ends
-        self._text: list[int] = []  # the pair of each of its tokens with the one before is read, from `_first` on
-        self._first = 0
+        # Of each sequence: a text, and from which on the pair of each of its tokens with the one before is read.
+        self._held: dict[int, tuple[list[int], int]] = {}
         self.share = _share(engine)
 
     def unread(self, ids: Sequence[int]) -> int:
@@ -38,37 +39,45 @@ class MtpDraft:
         seq, first, start = place
         if (end := min(start + most, len(ids) - 2)) <= start:
             return 0
-        self._keep(ids, first, start)
+        self._keep(seq, ids, first, start)
         states = self._predictor.states[seq, start:end]
-        self._predictor.read(ids[start + 1 : end + 1], states, start - first)
-        self._keep(ids, first, end)
+        self._predictor.read(ids[start + 1 : end + 1], states, start - first, seq)
+        self._keep(seq, ids, first, end)
         return end - start
 
-    def continuation(self, ids: Sequence[int], choose: Choose) -> Iterator[tuple[int, float]]:
-        """Tokens after the text, one run each, with the block's probability of each; ends where nothing follows."""
-        end, place = len(ids) - 1, self._place(ids)
-        if place is None or place[2] >= end:
-            return
-        seq, first, start = place
-        self._keep(ids, first, start)
-        logits, state = self._predictor.predict(ids[start + 1 :], self._predictor.states[seq, start:end], start - first)
-        self._keep(ids, first, end)
-        proposed: list[int] = []
-        while True:
-            id = choose(logits, proposed)
-            yield id, probability(logits, id)
-            at = end + len(proposed)
-            if id in self._ends or at + 1 >= self._engine.n_ctx:
-                return
-            proposed.append(id)
-            logits, state = self._predictor.predict([id], state[None], at - first)
+    def continuations(self, texts: Sequence[Sequence[int]], choose: Sequence[Choose]) -> Iterator[list[Guess | None]]:
+        """Tokens after each text, one of each by one run, with the block's probability; None where nothing follows."""
+        parts, firsts = dict[int, Pairs](), dict[int, int]()  # by the number of the text
+        for i, ids in enumerate(texts):
+            place, end = self._place(ids), len(ids) - 1
+            if place is not None and place[2] < end and place[0] not in (part.seq for part in parts.values()):
+                seq, firsts[i], start = place
+                self._keep(seq, ids, firsts[i], end)
+                states = self._predictor.states[seq, start:end]
+                parts[i] = Pairs(seq, ids[start + 1 :], states, start - firsts[i])
+        proposed: list[list[int]] = [[] for _ in texts]
+        while parts:
+            made, guesses, after = self._predictor.predict_each([*parts.values()]), list[Guess | None](), {}
+            results = dict(zip(parts, made, strict=True))
+            for i, ids in enumerate(texts):
+                guesses.append(None)
+                if i in results:
+                    logits, state = results[i]
+                    id = choose[i](logits, proposed[i])
+                    guesses[i] = id, probability(logits, id)
+                    at = len(ids) - 1 + len(proposed[i])
+                    proposed[i].append(id)
+                    if id not in self._ends and at + 1 < self._engine.n_ctx:
+                        after[i] = Pairs(parts[i].seq, [id], state[None], at - firsts[i])
+            yield guesses
+            parts = after
 
     def close(self) -> None:
         """It is part of the engine."""
 
-    def _keep(self, ids: Sequence[int], first: int, end: int) -> None:
-        """The pairs of positions first .. end - 1 are those of this text."""
-        self._text, self._first = [*ids[: end + 1]], first
+    def _keep(self, seq: int, ids: Sequence[int], first: int, end: int) -> None:
+        """The pairs of positions first .. end - 1 of a sequence are those of this text."""
+        self._held[seq] = [*ids[: end + 1]], first
 
     def _place(self, ids: Sequence[int]) -> tuple[int, int, int] | None:
         """The sequence of the engine with this text, the position of the first pair, and of the next one to read.
@@ -78,10 +87,10 @@ class MtpDraft:
         seq = self._sequence(ids)
         if seq is None:
             return None
-        known, last = self._predictor.first[seq], len(ids) - 2
-        start = min(_shared(self._text, ids) - 1, last)
-        if self._first < start and known <= start:
-            return seq, self._first, start
+        (held, first), last = self._held.get(seq, ([], 0)), len(ids) - 2
+        known, start = self._predictor.first[seq], min(_shared(held, ids) - 1, last)
+        if first < start and known <= start:
+            return seq, first, start
         return seq, known, known
 
     def _sequence(self, ids: Sequence[int]) -> int | None:

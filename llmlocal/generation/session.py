@@ -64,7 +64,7 @@ class Session:
         self.tensors: Mapping[str, Shaped] = gguf.tensors  # with the factors of adapters
         self.load_seconds = 0.0
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
-        self.kv_type, self.speculate = "f16", "off"
+        self.kv_type, self.speculate, self.n_seqs = "f16", "off", 1
         self.draft: DraftModel | None = None
         self.notes: list[str] = []  # for the user: why there is no draft, and what is read from the disk
         self._record = record
@@ -152,7 +152,7 @@ class Session:
             session = cls(gguf, tokenizers.load(gguf.metadata), n_ctx, record)
             session._recorded = begun
             session.lora, session.lora_digest, session.tensors = tuple(lora), digest, tensors
-            session.kv_type, session.speculate = kv_type, speculate
+            session.kv_type, session.speculate, session.n_seqs = kv_type, speculate, n_seqs
             if note := expert_reads(gguf.metadata, tensors, needed, free_memory()).note:
                 session.notes.append(note)
             if draft is not None and speculate in ("auto", "draft"):
@@ -180,7 +180,7 @@ class Session:
     @property
     def draft_memory(self) -> int:
         """Bytes that the draft takes, 0 without one."""
-        return self.draft.needed(self.n_ctx, self.kv_type) if self.draft else 0
+        return self.draft.needed(self.n_ctx, self.kv_type, self.n_seqs) if self.draft else 0
 
     def check_memory(self, n_seqs: int = 1, free: int | None = None) -> None:
         """Raises ResourceError where `n_seqs` sequences, and the draft, need more than `free` bytes."""

@@ -28,10 +28,10 @@ def can_predict(metadata: Mapping[str, Any], tensors: Container[str]) -> bool:
 
 
 def predictor_memory(metadata: Mapping[str, Any], n_ctx: int, kv_type: str, n_seqs: int) -> int:
-    """Bytes of the block's cache, and of what the model made of the tokens of each sequence."""
+    """Bytes of the block's cache for each sequence, and of what the model made of their tokens."""
     width, kind = arch_value(metadata, "embedding_length") or 0, find(kv_type)
     if latent := arch_value(metadata, "attention.kv_lora_rank"):
         cell = kind.cell_bytes(latent + (arch_value(metadata, "rope.dimension_count") or 0))
     else:
         cell = (kv_heads(metadata) or 0) * sum(map(kind.cell_bytes, head_sizes(metadata)))
-    return padded(n_ctx) * cell + SINGLE * n_seqs * n_ctx * width
+    return n_seqs * (padded(n_ctx) * cell + SINGLE * n_ctx * width)

@@ -59,8 +59,9 @@ class Answer:
         """Choose the next token by logits (n_vocab,), and deliver it. What fails here ends this answer alone."""
         try:
             if self.tokens.reason is None:
-                token, best = self.tokens.take(logits), self.request.logprobs
-                self.speculation.took([token.id])
+                certain, best = self.tokens.forced, self.request.logprobs
+                token = self.tokens.take(logits)
+                self.speculation.took([token.id], certain=certain)
                 self._hand_over(token if best is None else scored(token, logits, best))
         except Exception as error:
             self.fail(error)

@@ -56,7 +56,7 @@ class Scheduler:
         self._engine, self._limit, self._delivered = session.engine, queue, delivered
         self._least = least if self._engine.same_bits < self._engine.n_seqs else 1
         self._sequences = Sequences(self._engine, cache)
-        self._steps = Writing(self._engine, self._sequences, self._least, self._speculation.decision)
+        self._steps = Writing(self._engine, self._sequences, self._least, self._speculation)
         self._waiting: deque[Answer] = deque()
         self._reading: deque[Answer] = deque()
         self._writing: list[Answer] = []

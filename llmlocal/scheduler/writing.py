@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
 from ..engine import Engine, Logits
-from ..speculation.decision import Decision
-from ..speculation.slots import MOST_TOGETHER, Slots
+from ..speculation.slots import MOST_TOGETHER, Slot, Slots
+from ..speculation.speculation import Speculation
 from .answer import Answer
 from .counts import Counts
 from .sequences import Sequences
 
 NOT_READ = np.empty(0, np.float32)  # in place of the logits of a token that is certain
+
+
+class Taken(NamedTuple):
+    """How many tokens an answer got by a run, and how many of them need no logits."""
+
+    tokens: int
+    certain: int
 
 
 class Writing:
@@ -24,8 +32,9 @@ class Writing:
     token has other bits in smaller ones, and only one of each answer is run.
     """
 
-    def __init__(self, engine: Engine, sequences: Sequences, least: int, decision: Decision) -> None:
-        self._engine, self._sequences, self._least, self._slots = engine, sequences, least, Slots(decision)
+    def __init__(self, engine: Engine, sequences: Sequences, least: int, speculation: Speculation) -> None:
+        self._engine, self._sequences, self._least = engine, sequences, least
+        self._slots = Slots(speculation.decision, speculation.draft)
 
     def step(self, answers: Sequence[Answer], counts: Counts, *, beside_reading: bool) -> None:
         """At least one token of each of the answers. One that is alone has proposals unless prompts are read, too."""
@@ -39,11 +48,11 @@ class Writing:
         proposed = self._proposals(answers, parts, room, beside_reading=beside_reading)
         clock = perf_counter()
         rows = self._rows(answers, parts, proposed)
-        seconds, taken = perf_counter() - clock, list[int]()
+        seconds, taken = perf_counter() - clock, list[Taken]()
         for answer, logits, proposal in zip(answers, rows, proposed, strict=True):
             taken.append(self._take(answer, logits, proposal, counts))
-        if all(len(part) == 1 for part in parts) and all(taken):
-            self._ran(answers, [*map(len, proposed)], seconds, taken, alone=not beside_reading)
+        if all(each.tokens for each in taken):
+            self._ran(answers, [*map(len, parts)], [*map(len, proposed)], seconds, taken, alone=not beside_reading)
         for answer in answers:
             answer.end_if_complete()
 
@@ -70,17 +79,23 @@ class Writing:
     def _proposals(
         self, answers: Sequence[Answer], parts: Sequence[Sequence[int]], room: int, *, beside_reading: bool
     ) -> list[list[int]]:
-        rooms = [
-            0 if len(part) > 1 or answer.tokens.forced else answer.tokens.room - 1
+        others, alone = sum(map(len, parts)), len(answers) == 1
+        room = min(room, self._engine.max_outputs - len(answers), self._engine.verifiable - others)
+        slots = [
+            Slot(
+                answer.speculation,
+                0 if len(part) > 1 and not alone else answer.tokens.room - 1,
+                answer.tokens.history,
+                answer.tokens.guess,
+                answer.tokens.follow,
+            )
             for answer, part in zip(answers, parts, strict=True)
         ]
-        others = sum(map(len, parts))
-        room = min(room, self._engine.max_outputs - len(answers), self._engine.verifiable - others)
-        if len(answers) > 1 or room < 1:
-            return self._slots.propose([(a.speculation, n) for a, n in zip(answers, rooms, strict=True)], room)
-        tokens = answers[0].tokens
-        most = 0 if beside_reading else min(room, rooms[0])
-        return [answers[0].speculation.propose(most, tokens.history, tokens.guess)]
+        if not alone:
+            return self._slots.propose(slots, room)
+        slot = slots[0]
+        most = 0 if beside_reading else min(room, slot.room)
+        return [slot.speculation.propose(most, slot.ids, slot.choose, before=others, follow=slot.follow)]
 
     def _rows(
         self, answers: Sequence[Answer], parts: Sequence[Sequence[int]], proposed: Sequence[Sequence[int]]
@@ -98,13 +113,14 @@ class Writing:
         rows = self._engine.verify_parts([*zip(seqs, whole, strict=True)], outputs)
         return np.split(rows, np.cumsum([len(some) + 1 for some in proposed])[:-1])
 
-    def _take(self, answer: Answer, rows: Logits, proposed: Sequence[int], counts: Counts) -> int:
-        """Take the tokens that come of a run, one and those after it that were proposed; returns how many it were."""
-        tokens, before = answer.tokens, answer.tokens.count
+    def _take(self, answer: Answer, rows: Logits, proposed: Sequence[int], counts: Counts) -> Taken:
+        """Take the tokens that come of a run, one and those after it that were proposed."""
+        tokens, before, certain = answer.tokens, answer.tokens.count, 0
         try:
             for logits, proposal in zip(rows, [*proposed, None], strict=True):
+                certain += tokens.forced
                 answer.take(self._engine.checked(logits) if proposed else logits)
-                if answer.ended or tokens.reason or tokens.forced or tokens.history[-1] != proposal:
+                if answer.ended or tokens.reason or tokens.history[-1] != proposal:
                     break
         finally:
             if proposed:
@@ -113,12 +129,21 @@ class Writing:
         counts.generated_tokens += taken
         counts.proposed_tokens += len(proposed)
         counts.accepted_tokens += max(taken - 1, 0)
-        return taken
+        return Taken(taken, certain)
 
     def _ran(
-        self, answers: Sequence[Answer], proposed: Sequence[int], seconds: float, taken: Sequence[int], *, alone: bool
+        self,
+        answers: Sequence[Answer],
+        parts: Sequence[int],
+        proposed: Sequence[int],
+        seconds: float,
+        taken: Sequence[Taken],
+        *,
+        alone: bool,
     ) -> None:
-        if len(answers) > 1:
-            self._slots.ran([answer.speculation for answer in answers], proposed, seconds, taken)
-        elif alone and self._least == 1:
-            answers[0].speculation.ran(proposed[0], seconds, taken[0])
+        """A run of so many tokens of each answer, and so many proposals, took so long."""
+        one = answers[0].speculation
+        if len(answers) > 1 and max(parts) == 1:
+            self._slots.ran([a.speculation for a in answers], proposed, seconds, [each.tokens for each in taken])
+        elif len(answers) == 1 and alone and self._least == 1 and parts[0] <= one.largest_run:
+            one.ran(proposed[0], seconds, taken[0].tokens, before=parts[0], certain=taken[0].certain)

@@ -10,7 +10,8 @@ from .costs import Costs
 from .ngram import EarlierAnswers
 
 MARGIN = 1.05  # expected gain below which nothing is proposed
-INTEREST = 0.01  # part of a token's time that each run of a single token adds to the account: what trying may cost
+INTEREST = 0.01  # part of a run's time that each run without proposals adds to the account: what trying may cost
+EARLY = 25  # runs that add twice as much, since there is nothing in it
 CREDIT, START = 16.0, 0.5  # the most that the account holds, and what an answer begins with, in runs of one token
 
 
@@ -31,7 +32,7 @@ class Decision:
         self.acceptance = Acceptance(), Acceptance()  # of proposals from the text itself, and from earlier answers
         self.earlier = EarlierAnswers()
         self.totals = Share(), Share()  # of proposals from texts, and from a draft
-        self.account = START
+        self.account, self._early = 0.0, EARLY
 
     def begin(self) -> None:
         """An answer begins: what earlier ones gained is not to be lost by it."""
@@ -89,7 +90,9 @@ class Decision:
         self.costs.took(before + proposed, seconds)
         single, plain = self.costs.single, self.costs.ratios(before)[-1]
         if not proposed or not single:
-            self.account = min(self.account + INTEREST * plain, CREDIT)
+            earned = INTEREST * (2 if self._early else 1)
+            self._early = max(self._early - 1, 0)
+            self.account = min(self.account + earned * plain, CREDIT)
             return 0.0
         saved = (plain + taken - 1) * single - seconds
         self.account = min(self.account + saved / single, CREDIT)

@@ -10,20 +10,22 @@ from typing import Any, Protocol
 from .acceptance import Acceptance
 from .costs import median
 from .decision import Decision
+from .rest import Rest
 
 CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.97)  # the least of each class: the draft's probability of its own token
 BY_CONFIDENCE = (0.2, 0.4, 0.6, 0.75, 0.85, 0.95)  # first guess of the chance in each class
 ANY, BY_ITSELF = (0.0,), (0.8,)  # one class for all proposals, and the first guess of their chance
 NEAR = 2  # unread tokens that belong to a proposal; more of them are read before it, in pieces
 FIRST_PIECE, PIECE = 16, 256  # tokens of a text that are read in one step: the first time, and once it was measured
+ENDLESS = 1 << 20  # tokens
 MOST_ALWAYS = 7  # tokens that are proposed where it is not asked what pays
 REMEMBERED = 15  # durations
 # Of a token's time, what reading one among few and among many is taken for, as long as it was not measured.
 READ_SHARES = (0.8, 0.3)
 PROMPT_SHARE = 0.25  # of the time that the model read a prompt for: what reading it in the draft may cost besides
-SHORTEST_REST, LONGEST_REST = 64, 4096  # runs of the model
 
 Choose = Callable[[Any, Sequence[int]], int]  # logits (n_vocab,), and what was proposed before: the next id
+Guess = tuple[int, float]  # a token, and how probable it was to the draft
 
 
 class Draft(Protocol):
@@ -43,8 +45,8 @@ class Draft(Protocol):
     def read(self, ids: Sequence[int], most: int) -> int:
         """Read at most `most` tokens of a text, never its last one; returns how many it were."""
 
-    def continuation(self, ids: Sequence[int], choose: Choose) -> Iterator[tuple[int, float]]:
-        """Tokens after the text, one run each, with the draft's probability of each; ends where nothing follows."""
+    def continuations(self, texts: Sequence[Sequence[int]], choose: Sequence[Choose]) -> Iterator[list[Guess | None]]:
+        """Tokens after each of several texts, one of each by one run; None from where nothing follows on."""
 
 
 class DraftProposer:
@@ -60,41 +62,55 @@ class DraftProposer:
         # Seconds for each token among few, and among many.
         self._reads = tuple(deque[float](maxlen=REMEMBERED) for _ in READ_SHARES)
         self._sure, self._any = Acceptance(CONFIDENCES, BY_CONFIDENCE), Acceptance(ANY, BY_ITSELF)
-        self._tried: deque[tuple[int, float]] = deque()  # what it said last, with its probabilities
-        self._resting, self._rest, self._gained = 0, SHORTEST_REST // 2, 0.0
+        self._tried: deque[Guess] = deque()  # what it said last
+        self._rest = Rest()
         self._allowance = 0.0  # seconds
         self._spent = self._allowed = 0.0  # seconds since the last run, and those of them that were allowed
 
     def begin(self, seconds: float) -> None:
         """An answer begins, the prompt of which the model has read in so many seconds."""
         self._tried.clear()
-        self._allowance = PROMPT_SHARE * seconds
+        self._allowance += PROMPT_SHARE * seconds
+
+    def end(self) -> None:
+        """An answer has ended: what is left of the time for its prompt is not for others."""
+        self._allowance = 0.0
 
     def ran(self, decision: Decision, saved: float) -> float:
         """The model has run once more, and proposals of the draft saved so many seconds of it.
 
         Returns the seconds that reading and proposing took since the run before; they are taken from the account.
         """
+        spent = self.settle(decision)
+        self._tried.clear()
+        if self._rest.ran(saved - spent):
+            self._sure.forget()
+            self._any.forget()
+        return spent
+
+    def settle(self, decision: Decision) -> float:
+        """The seconds that reading and proposing took since the last time, after what is not allowed was paid."""
         spent, allowed = self._spent, self._allowed
         self._spent = self._allowed = 0.0
         decision.pay(spent - allowed)
-        self._gained += saved - spent
-        self._tried.clear()
-        if self._resting:
-            self._resting -= 1
-            if not self._resting:
-                self._sure.forget()
-                self._any.forget()
         return spent
 
     def saw(self, id: int) -> None:
         """The next token of the text: whether what the draft said came true, also where it was not checked."""
         if self._tried:
             proposed, sure = self._tried.popleft()
-            self._sure.saw(sure, proposed == id)
-            self._any.saw(0.0, proposed == id)
+            self.learn(sure, came_true=proposed == id)
             if proposed != id:
                 self._tried.clear()
+
+    def learn(self, sure: float, *, came_true: bool) -> None:
+        """Whether a token came true that had the probability `sure`."""
+        self._sure.saw(sure, came_true)
+        self._any.saw(0.0, came_true)
+
+    def chance(self, sure: float | None = None) -> float:
+        """The chance of a token with the probability `sure`, of any by default."""
+        return self._any.chance(0.0) if sure is None else self._sure.chance(sure)
 
     def costs(self, decision: Decision, ids: Sequence[int], most: int, speed: float, before: int = 1) -> list[float]:
         """What 1, 2 ... proposals cost in runs of one token; empty where they should not be made.
@@ -102,18 +118,18 @@ class DraftProposer:
         They should if the expected speed of a run of `before` tokens and proposals is above `speed`. Reads a piece of
         the text first where much of it is unread.
         """
-        if self._resting or most < 1:
+        if self._rest or most < 1:
             return []
         single = decision.costs.single
         unread = self.draft.unread(ids)
-        token = self._token(single)
+        token = self.token(single)
         reading = self._reading(unread if unread <= NEAR else 1, single)
         beside = [(reading + i * token) / single for i in range(most)]
         chances = self._any.chances(0, most)
         expected, count = decision.best(chances, beside, before)
         if not count:
-            self._rest_now()
-        if not count or expected <= speed or (unread > NEAR and not self._read_piece(decision, ids, unread)):
+            self._rest.begin()
+        if not count or expected <= speed or (unread > NEAR and not self.read_piece(decision, ids, unread)):
             return []
         affordable = decision.affordable(most, beside, before)
         expected, count = decision.best(chances[:affordable], beside, before)
@@ -127,7 +143,7 @@ class DraftProposer:
         found: list[tuple[int, float]] = []
         chance, expected = 1.0, ratios[0]
         speeds, usual = [1.0], self._any.chance(0.0)
-        for id, sure in self._timed(self.draft.continuation(ids, choose), self.draft.unread(ids)):
+        for id, sure in self._continued(ids, choose):
             found.append((id, sure))
             n = len(found)
             chance *= self._sure.chance(sure)
@@ -150,28 +166,42 @@ class DraftProposer:
 
     def always(self, ids: Sequence[int], most: int, choose: Choose) -> list[int]:
         """At most `most` tokens after the text, whether they pay or not."""
-        while (unread := self.draft.unread(ids)) > NEAR:
-            self._timed_read(ids, min(PIECE, unread - 1))
-        found: list[tuple[int, float]] = []
+        self.read_all(ids)
+        found: list[Guess] = []
         if most > 0:
-            for guess in self._timed(self.draft.continuation(ids, choose), unread):
+            for guess in self._continued(ids, choose):
                 found.append(guess)
                 if len(found) == min(most, MOST_ALWAYS):
                     break
         return self._try(found)
 
-    def _try(self, found: Sequence[tuple[int, float]]) -> list[int]:
+    def read_all(self, ids: Sequence[int]) -> None:
+        """Read a text up to its last tokens, whatever that costs."""
+        while (unread := self.draft.unread(ids)) > NEAR:
+            self._timed_read(ids, min(PIECE, unread - 1))
+
+    def rounds(
+        self, texts: Sequence[Sequence[int]], choose: Sequence[Choose], most: int
+    ) -> Iterator[tuple[list[Guess | None], float]]:
+        """At most `most` tokens after each of several texts, one of each at a time, and the seconds that they took."""
+        guesses = self.draft.continuations(texts, choose)
+        for _ in range(most):
+            begun = self._clock()
+            some = next(guesses, None)
+            seconds = self._clock() - begun
+            self._spent += seconds
+            if some is None:
+                return
+            yield some, seconds
+
+    def _try(self, found: Sequence[Guess]) -> list[int]:
         self._tried = deque(found)
         return [id for id, _ in found]
 
-    def _timed(self, guesses: Iterator[tuple[int, float]], unread: int) -> Iterator[tuple[int, float]]:
-        """The same; the first takes a run of the `unread` tokens, each other a run of one."""
-        tokens = unread
-        while True:
-            begun = self._clock()
-            guess = next(guesses, None)
-            seconds = self._clock() - begun
-            self._spent += seconds
+    def _continued(self, ids: Sequence[int], choose: Choose) -> Iterator[Guess]:
+        """Tokens after a text; the first takes a run of what is unread, each other a run of one."""
+        tokens = self.draft.unread(ids)
+        for (guess,), seconds in self.rounds([ids], [choose], ENDLESS):
             if guess is None:
                 return
             self._took(tokens, seconds)
@@ -184,13 +214,13 @@ class DraftProposer:
         else:
             self._reads[tokens > NEAR].append(seconds / tokens)
 
-    def _token(self, single: float) -> float:
-        """Seconds of a token."""
+    def token(self, single: float) -> float:
+        """Seconds of a token, where the model takes `single` for one."""
         return median(self._singles) if self._singles else self.draft.share * single
 
     def _reading(self, tokens: int, single: float) -> float:
         """Seconds to read so many tokens in one run."""
-        token = self._token(single)
+        token = self.token(single)
         if tokens == 1:
             return token
         many = tokens > NEAR
@@ -206,7 +236,7 @@ class DraftProposer:
             self._took(tokens, seconds)
         return seconds
 
-    def _read_piece(self, decision: Decision, ids: Sequence[int], unread: int) -> bool:
+    def read_piece(self, decision: Decision, ids: Sequence[int], unread: int) -> bool:
         """Read a piece of the text, if reading all of it is affordable. Returns whether it is near its end now."""
         single = decision.costs.single
         if self._reading(unread, single) > self._allowance + max(decision.account, 0.0) * single:
@@ -217,7 +247,3 @@ class DraftProposer:
         self._allowance -= allowed
         self._allowed += allowed
         return self.draft.unread(ids) <= NEAR
-
-    def _rest_now(self) -> None:
-        self._rest = SHORTEST_REST if self._gained > 0 else min(2 * self._rest, LONGEST_REST)
-        self._resting, self._gained = self._rest, 0.0

@@ -67,6 +67,11 @@ class Speculation:
         return Speculation(self.decision, self._most + 1, self._resting, self._draft)
 
     @property
+    def draft(self) -> DraftProposer | None:
+        """The draft, which proposes for all sequences."""
+        return self._draft if self.works else None
+
+    @property
     def works(self) -> bool:
         """Whether anything can be proposed at all."""
         return not self._resting and self._most > 0
@@ -90,6 +95,8 @@ class Speculation:
         """The answer has ended: later ones may repeat it."""
         if self.works and self._answer:
             self.decision.earlier.add(self._answer)
+        if self._draft:
+            self._draft.end()
         self._answer = []
 
     def propose(
@@ -112,12 +119,12 @@ class Speculation:
         draft = self._draft if choose else None
         if draft and choose and self.decision.always:
             self._by_draft = True
-            return _allowed(draft.always(ids, most, choose), follow)
+            return allowed(draft.always(ids, most, choose), follow)
         found, speed = self._from_text(most, before, follow)
         self._by_draft = False
         if draft and choose and (beside := draft.costs(self.decision, ids, most, speed, before)):
             self._by_draft = True
-            return _allowed(draft.propose(self.decision, ids, beside, choose, before), follow)
+            return allowed(draft.propose(self.decision, ids, beside, choose, before), follow)
         return found
 
     def chances(self, room: int) -> list[float]:
@@ -131,10 +138,17 @@ class Speculation:
         """At most `count` tokens that the text proposes."""
         return self._proposer.proposal(count) if count else []
 
-    def ran_beside(self, proposed: int, seconds: float, taken: int, saved: float) -> None:
-        """As `ran`, of a run for other sequences, too, that saved so many seconds of this one; see `Slots`."""
-        self._seconds += seconds
-        self._count(False, proposed, taken - 1 if proposed else 0, saved)
+    def ran_beside(
+        self, proposed: int, seconds: float, taken: int, saved: float, *, by_draft: bool = False, spent: float = 0.0
+    ) -> None:
+        """As `ran`, of a run for other sequences, too, that saved so many seconds of this one; see `Slots`.
+
+        A draft has `spent` so many before.
+        """
+        self._seconds += seconds + spent
+        self._count(by_draft, proposed, taken - 1 if proposed else 0, saved)
+        if spent:
+            self._count(True, 0, 0, -spent)
 
     def _from_text(self, most: int, before: int, follow: Follow | None) -> tuple[list[int], float]:
         """What to propose from the text, and the expected speed."""
@@ -142,7 +156,7 @@ class Speculation:
         if not proposer.proposes:
             return [], MARGIN
         if decision.always:
-            return _allowed(proposer.proposal(most), follow), MARGIN
+            return allowed(proposer.proposal(most), follow), MARGIN
         acceptance, agreement = decision.acceptance[proposer.from_earlier], proposer.agreement
         most = decision.affordable(most, before=before)
         speed, count = decision.best(acceptance.chances(agreement, most), before=before)
@@ -212,6 +226,6 @@ class Speculation:
         self._seconds, self._by_draft = 0.0, False
 
 
-def _allowed(ids: list[int], follow: Follow | None) -> list[int]:
+def allowed(ids: list[int], follow: Follow | None) -> list[int]:
     """Of proposals, those that the form of the answer allows."""
     return ids if follow is None else ids[: len(follow(ids))]
