@@ -11,9 +11,11 @@ from uuid import uuid4
 
 import pytest
 from chats import chat  # noqa: F401  fixtures
+from config_files import file  # noqa: F401
 from families.checked import checked  # noqa: F401
 from hubs import hub, store  # noqa: F401
 from hypothesis import settings
+from model_fixtures import bert, masked, reranker, small, tale  # noqa: F401
 
 DATA = Path(os.environ.get("LLMLOCAL_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 FOLDERS = {

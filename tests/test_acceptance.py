@@ -1,7 +1,8 @@
 """What the program promises as a whole: quick commands stay light, every option has a test, no home is needed.
 
-Of the other promises, pipes, signals, streams and stdin are in test_cli.py, broken downloads in test_hub_pull.py,
-schemas in test_output_schemas.py and test_cli_forms.py, equal tokens for all numbers of threads in test_engine.py.
+Of the other promises, pipes, signals, streams and stdin are in test_cli_streams.py, broken downloads in
+test_hub_faults.py, schemas in test_output_schemas.py and test_cli_forms.py, equal tokens for all numbers of threads in
+test_engine.py.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import feed
+from fed_stdin import feed
 from test_help_texts import commands
 
 Said = Callable[..., tuple[int, str, str]]

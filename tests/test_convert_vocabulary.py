@@ -1,18 +1,17 @@
-"""Vocabularies of folders: real ones come back as they are in GGUF, pre-tokenizers are told by what they cut."""
+"""Vocabularies of folders: real ones come back as they are in GGUF; pre-tokenizers, special tokens, ends, templates."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from base64 import b64encode
 from importlib import import_module
 from pathlib import Path
 from random import Random
 from struct import pack
-from typing import Any
 
 import pytest
+from folder_vocabularies import PREFIX, plain, vocabulary
 from hf_folders import LLAMA3, added_token, message, varint, write_bpe, write_json, write_spm
 from vocabularies import real
 
@@ -23,13 +22,11 @@ from llmlocal.gguf import open_gguf
 from llmlocal.hf.config import Settings
 from llmlocal.hf.folder import Folder
 from llmlocal.tokenizer import load
-from llmlocal.tokenizer.bpe import BYTES_OF
 from llmlocal.tokenizer.pretokenizers import BY_NAME
 from llmlocal.tokenizer.splitter import Splitter
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 random_text = import_module("tokenizer_texts").random_text
-PREFIX = "tokenizer.ggml."
 SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 QWEN2 = LLAMA3.replace("{1,3}", "")
@@ -51,16 +48,6 @@ REAL = {
         "deepseek-llm",
     ),
 }
-
-
-def vocabulary(folder: Path) -> dict[str, Any]:
-    """The keys, without types."""
-    keys = read_vocabulary(Settings(Folder(folder), {}))
-    return {key: value[1] if isinstance(value, tuple) else value for key, value in keys.items()}
-
-
-def plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -151,80 +138,6 @@ def test_sentencepieces_bpe_with_its_merges(tmp_path: Path) -> None:
     assert keys[PREFIX + "token_type"][:6] == [3, 3, 3, 3, 4, 6]
     got = load(keys).encode("hello hello\n€", parse_special=False)
     assert [tokens[id] for id in got] == ["<bos>", "h", "e", "llo", "▁hello", "\n", "<0xE2>", "<0x82>", "<0xAC>"]
-
-
-def test_unigram(tmp_path: Path) -> None:
-    """A Unigram vocabulary is no BPE: its tokens are chosen by the sum of scores."""
-    write_spm(tmp_path, kind=1, dummy_prefix=False)
-    write_json(tmp_path / "config.json", {})
-    keys = vocabulary(tmp_path)
-    assert keys[PREFIX + "model"] == "t5" and keys[PREFIX + "add_space_prefix"] is False
-    pieces = [[text, -float(i)] for i, text in enumerate(("<unk>", "▁", "a", "b", "▁ab"))]
-    (tmp_path / "tokenizer.model").unlink()
-    (tmp_path / "tokenizer_config.json").unlink()
-    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}
-    unigram = {"type": "Unigram", "unk_id": 0, "vocab": pieces}
-    write_json(tmp_path / "tokenizer.json", {"pre_tokenizer": metaspace, "model": unigram})
-    write_json(tmp_path / "config.json", {"vocab_size": 7, "eos_token_id": 0, "unk_token_id": 0, "pad_token_id": 0})
-    keys = vocabulary(tmp_path)
-    assert keys[PREFIX + "tokens"] == ["<unk>", "▁", "a", "b", "▁ab", "[PAD5]", "[PAD6]"]
-    assert keys[PREFIX + "token_type"] == [2, 1, 1, 1, 1, 5, 5] and keys[PREFIX + "add_space_prefix"] is True
-
-
-def unigram(folder: Path, normalizers: list[Any], pretokenizers: list[Any], **config: Any) -> Settings:
-    """A folder with a Unigram vocabulary whose texts are prepared by these steps."""
-    pieces = [[text, -float(i)] for i, text in enumerate(("<unk>", "▁", "e", "é", "t"))]
-    content: dict[str, Any] = {"model": {"type": "Unigram", "unk_id": 0, "vocab": pieces}}
-    for name, kind, parts in (
-        ("normalizer", "normalizers", normalizers),
-        ("pre_tokenizer", "pretokenizers", [*pretokenizers, {"type": "Metaspace", "prepend_scheme": "always"}]),
-    ):
-        content[name] = {"type": "Sequence", kind: parts}
-    write_json(folder / "tokenizer.json", content)
-    write_json(folder / "tokenizer_config.json", config)
-    write_json(folder / "config.json", {"eos_token_id": 0, "unk_token_id": 0, "pad_token_id": 0})
-    return Settings(Folder(folder), {})
-
-
-def test_unigram_composes_characters_where_the_folder_says_so(tmp_path: Path) -> None:
-    """NFC as DeBERTa v2 has it; transformers 5.24 gives the same ids."""
-    for normalizers, want in (([{"type": "NFC"}], [1, 4, 3, 4]), ([], [1, 4, 2, 0, 4])):
-        keys = read_vocabulary(unigram(tmp_path, normalizers, []))
-        tokenizer = load({key: value[1] if isinstance(value, tuple) else value for key, value in keys.items()})
-        assert tokenizer.encode("te\u0301t", add_special=False) == want
-
-
-@pytest.mark.parametrize(
-    ("normalizers", "pretokenizers", "config", "words"),
-    [
-        ([{"type": "NFKC"}], [], {}, "the step 'NFKC' is not supported"),
-        ([{"type": "NFKD"}], [], {}, "the step 'NFKD' is not supported"),
-        ([{"type": "Replace", "pattern": {"String": "x"}, "content": "y"}], [], {}, "the step 'Replace'"),
-        ([], [{"type": "Punctuation", "behavior": "Isolated"}], {}, "the step 'Punctuation'"),
-        ([{"type": "Lowercase"}, {"typo": 1}], [], {}, "the step 'None'"),
-        ([], [], {"split_by_punct": True}, "split_by_punct is not supported"),
-    ],
-)
-def test_steps_before_a_unigram_vocabulary_are_obeyed_or_refused(
-    normalizers: list[Any], pretokenizers: list[Any], config: dict[str, Any], words: str, tmp_path: Path
-) -> None:
-    with pytest.raises(BadFileError, match=words):
-        read_vocabulary(unigram(tmp_path, normalizers, pretokenizers, **config))
-
-
-@pytest.mark.parametrize("score", ["1e400", "1" + "0" * 400, '"1"', "null"])
-def test_scores_that_no_float_holds(score: str, tmp_path: Path) -> None:
-    s = unigram(tmp_path, [], [])
-    path = tmp_path / "tokenizer.json"
-    path.write_text(path.read_text(encoding="utf-8").replace("-2.0", score), encoding="utf-8")
-    with pytest.raises(BadFileError, match="entry 2 of the vocabulary is not a text with a score"):
-        read_vocabulary(s)
-
-
-def test_lower_case_that_the_tokenizer_lacks_is_named(tmp_path: Path) -> None:
-    s = unigram(tmp_path, [{"type": "Strip", "strip_left": False, "strip_right": True}], [], do_lower_case=True)
-    read_vocabulary(s)
-    assert len(s.notes) == 1 and "do_lower_case" in s.notes[0]
 
 
 def test_special_tokens(tmp_path: Path) -> None:
@@ -357,104 +270,3 @@ def test_the_template_of_its_own_file_wins(tmp_path: Path) -> None:
         write_json(tmp_path / "tokenizer_config.json", {"chat_template": old})
         keys = vocabulary(tmp_path)
         assert {k: v for k, v in keys.items() if "chat_template" in k} == {"tokenizer.chat_template": "NEW"}
-
-
-def test_the_vocabulary_file_of_plamo(tmp_path: Path) -> None:
-    """Control tokens of the form <|plamo:...|> have the type NORMAL in the file; ids behind its lines are unused."""
-    types = [("<|plamo:unk|>", "UNKNOWN"), ("<|plamo:bos|>", "CONTROL"), ("<|plamo:eos|>", "NORMAL")]
-    types += [
-        ("<|plamo:pad|>", "CONTROL"),
-        ("<|plamo:op|>", "NORMAL"),
-        ("ab", "NORMAL"),
-        ("a", "NORMAL"),
-        ("b", "NORMAL"),
-    ]
-    types += [(f"<0x{byte:02X}>", "BYTE") for byte in range(256)]
-    lines = [json.dumps([text, -float(i), kind, None]) for i, (text, kind) in enumerate(types)]
-    file = tmp_path / "tokenizer.jsonl"
-    file.write_text("\n".join(lines) + "\n")
-    write_json(tmp_path / "config.json", {"vocab_size": 266})
-    names = {f"{kind}_token": f"<|plamo:{kind}|>" for kind in ("bos", "eos", "pad", "unk")}
-    write_json(tmp_path / "tokenizer_config.json", names)
-    keys = vocabulary(tmp_path)
-    assert keys[f"{PREFIX}token_type"] == [2, 3, 3, 3, 3, 1, 1, 1] + [6] * 256 + [5, 5]
-    assert keys[f"{PREFIX}tokens"][-2:] == ["[PAD1]", "[PAD2]"] and keys[f"{PREFIX}scores"][-3:] == [-263, -1000, -1000]
-    ids = ("bos", "eos", "padding", "unknown", "eot")
-    assert [keys[f"{PREFIX}{kind}_token_id"] for kind in ids] == [1, 2, 3, 0, 4]
-    assert load(keys).encode("abaé", add_special=False) == [5, 6, 8 + 0xC3, 8 + 0xA9]
-    for line in ('["a"]', "{}", '["a", "b"]', '["a", NaN]', "[1, 2]", "["):
-        file.write_text(f"{lines[0]}\n{line}\n")
-        with pytest.raises(BadFileError, match=r"line 2: .* is not a token"):
-            read_vocabulary(Settings(Folder(tmp_path), {}))
-
-
-def test_the_vocabulary_file_of_rwkv(tmp_path: Path) -> None:
-    words = [*(bytes([byte]) for byte in range(256)), b"\n\n", "日本".encode(), b"it's", b"\\x", b"'\"", b"\xe6\x97"]
-    spelled = [
-        repr(word.decode()) if word.isascii() or (word[0] == 0xE6 and len(word) > 2) else repr(word) for word in words
-    ]
-    lines = [f"{i} {text} {len(word)}" for i, (word, text) in enumerate(zip(words, spelled, strict=True), 1)]
-    file = tmp_path / "rwkv_vocab_v20230424.txt"
-    file.write_text("\n".join(lines) + "\n")
-    write_json(tmp_path / "config.json", {"vocab_size": 270, "bos_token_id": 1, "eos_token_id": 2})
-    keys = vocabulary(tmp_path)
-    assert keys[f"{PREFIX}token_type"] == [3] + [1] * len(words) + [5] * (269 - len(words))
-    assert [keys[f"{PREFIX}{kind}_token_id"] for kind in ("bos", "eos", "eot")] == [0, 0, 257]
-    tokenizer = load(keys)
-    for id, word in enumerate(words, 1):
-        assert tokenizer.encode(word, add_special=False) == [id] and tokenizer.piece(id) == word
-    for line in (
-        "7 'a' 2",
-        "x 'a' 1",
-        "7 a 1",
-        "7 'a'+('b') 1",
-        "7 b'\\ud800' 1",
-        "7 '\\ud800' 3",
-        "7 'a",
-        f"{1 << 28} 'a' 1",
-    ):
-        file.write_text(f"{lines[0]}\n{line}\n")
-        with pytest.raises(BadFileError, match=r"line 2: .* is not a token|vocab_size"):
-            read_vocabulary(Settings(Folder(tmp_path), {}))
-
-
-def write_ranks(folder: Path, tokens: list[bytes]) -> None:
-    lines = [f"{b64encode(token).decode()} {rank}" for rank, token in enumerate(tokens)]
-    (folder / "tiktoken.model").write_text("\n".join(lines) + "\n")
-    named = ["tokenization_kimi.TikTokenTokenizer", None]
-    added = {"6001": {"content": "[EOS]", "special": True}, "6003": {"content": "<|im_end|>", "special": True}}
-    config = {"auto_map": {"AutoTokenizer": named}, "added_tokens_decoder": added, "eos_token": "[EOS]"}
-    write_json(folder / "tokenizer_config.json", config)
-    write_json(folder / "config.json", {"vocab_size": 6300})
-
-
-def test_ranks_of_tiktoken(tmp_path: Path) -> None:
-    """Qwen's merges were made of such a file: its first ranks give the first of them."""
-    with open_gguf(real("vocab/ggml-vocab-qwen2.gguf")) as gguf:
-        spelled = list(gguf.metadata[f"{PREFIX}tokens"])[:6000]
-        merges = list(gguf.metadata[f"{PREFIX}merges"])[: 6000 - 256]
-    write_ranks(tmp_path, [b"".join(BYTES_OF[sign] for sign in text) for text in spelled])
-    keys = vocabulary(tmp_path)
-    assert keys[f"{PREFIX}pre"] == "kimi-k2" and keys[f"{PREFIX}merges"] == merges
-    reserved = {6001: "[EOS]", 6003: "<|im_end|>"}
-    special = [reserved.get(id, f"<|reserved_token_{id}|>") for id in range(6000, 6256)]
-    assert keys[f"{PREFIX}tokens"] == [*spelled, *special, *(f"[PAD{id}]" for id in range(6256, 6300))]
-    assert keys[f"{PREFIX}token_type"] == [1] * 6000 + [3] * 256 + [5] * 44
-    assert keys[f"{PREFIX}eos_token_id"] == 6001 and load(keys).stop_ids == {6001, 6003}
-
-
-@pytest.mark.parametrize("line", ["!!! 3", "YQ==", "YQ== x", "YQ== 7", "Yg== 0"])
-def test_wrong_ranks_are_refused(line: str, tmp_path: Path) -> None:
-    write_ranks(tmp_path, [b"a"])
-    file = tmp_path / "tiktoken.model"
-    file.write_text(file.read_text() + line)
-    with pytest.raises(BadFileError, match=r"line 2: .* is not a token|ranks are not 0"):
-        vocabulary(tmp_path)
-
-
-def test_ranks_of_an_unknown_tokenizer_are_refused(tmp_path: Path) -> None:
-    write_ranks(tmp_path, [b"a"])
-    write_json(tmp_path / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["other.Tokenizer", 3]}})
-    with pytest.raises(BadFileError, match="class is not known") as error:
-        vocabulary(tmp_path)
-    assert "tokenizer.json" in error.value.hint

@@ -21,7 +21,7 @@ import pytest
 from fuzzing import altered, contract, damaged, inputs, kept, models, one, written
 from gguf_bytes import ARRAY, CODES, I32, STRING, U16, U32, container, entry, record
 from hf_folders import CASES, write_folder
-from test_embed import write_model, write_sentence_files
+from vector_models import write_model, write_sentence_files
 
 from llmlocal import tokenizer
 from llmlocal.convert.hf_source import open_hf

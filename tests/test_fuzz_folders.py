@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 from families import CASES, golden, settings, write_weights
 from families.converted import write_tokenizer
+from folder_vocabularies import unigram, write_ranks
 from fuzzing import Lane, altered, contract, damaged, lane, written  # noqa: F401  a fixture
 from held_folder import HeldFolder
 from hf_folders import write_bpe, write_json, write_spm
 from lora_cases import golden as adapter_of
 from lora_cases import write_adapter
-from test_convert_vocabulary import unigram, write_ranks
-from test_embed import write_wordpiece
 from test_quantized_folders import GOLDEN, metadata
+from vector_models import write_wordpiece
 
 from llmlocal import tokenizer
 from llmlocal.convert import hf_source

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import gguf
 import pytest
+from quantized_files import write_small
 from recipe_models import Small
-from test_quantize import write_small
 
 from llmlocal.gguf import ValueType, open_gguf, write_gguf
 

@@ -31,7 +31,7 @@ runtime
 layers
 models
 source_encoder predictor model_sizes
-lora
+lora sequences
 engine model_info
 encoder hub
 draft

@@ -13,7 +13,7 @@ from families.converted import EXACT, write_converted
 from instruction_sets import ISAS
 from naive import nmse, number, run
 from numpy.typing import NDArray
-from test_ops import normal, wide
+from random_arrays import normal, wide
 
 from llmlocal.engine import Engine
 from llmlocal.errors import BadFileError

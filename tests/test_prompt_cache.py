@@ -259,7 +259,7 @@ def test_identity_covers_what_keys_and_values_are_computed_by() -> None:
     root = Path(__file__).parents[1]
     hashed = {*prompt_cache.sources(), *cache.sources("llmlocal.ops")}
     wanted = {
-        *(root / "llmlocal").glob("engine.py"),
+        *(root / "llmlocal" / name for name in ("engine.py", "sequences.py")),
         *(path for room in ("runtime", "layers", "models", "ops") for path in (root / "llmlocal" / room).rglob("*.py")),
         *(root / "quant").rglob("*.py"),
     }

@@ -1,57 +1,31 @@
-"""The Python API: the examples of its page, what it gives beside the engine and `llmlocal run`, and how it refuses."""
+"""The Python API: the examples of its page, the names of the package, loading, logits, tokens."""
 
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from chatting import opened
 from fake_hub import FakeHub
 from hubs import REPO
+from python_models import ONCE
 
 import llmlocal
 from llmlocal import Model, UsageError, guide
 from llmlocal.api.model import LOGITS_AT_ONCE
 from llmlocal.engine import Engine
 from llmlocal.hub import places
-from llmlocal.quant.kernels.matmul import TILED_TOKENS
 
 Said = Callable[..., tuple[int, str, str]]
 PAGE = (Path(__file__).parents[1] / "docs" / "python-api.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, re.DOTALL)
-TEMPLATE = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}"
-QUESTION = "How do I get a model?"
-ONCE = "Once upon a time"
-
-
-def scripted(*answers: str, template: str | None = TEMPLATE, n_ctx: int = 512, delay: float = 0) -> Model:
-    """A model that gives these answers, one after the other."""
-    script = {"answers": answers, "n_ctx": n_ctx, "delay": delay} | ({"template": template} if template else {})
-    return Model(opened(script))
-
-
-def read(model: Model) -> str:
-    """The text that the model has in its context."""
-    return model.detokenize(model._access.session.engine.history()).replace("▁", " ")
-
-
-@pytest.fixture
-def tale(story: Path) -> Iterator[Model]:
-    with llmlocal.load(story, threads=2) as model:
-        yield model
-
-
-# ---- the page and the package -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
@@ -108,9 +82,6 @@ print(*set(sys.modules) - before)
     assert sum(name.startswith("llmlocal") for name in modules) < 10
 
 
-# ---- names and arguments of load ----------------------------------------------------------------------------------
-
-
 def test_names_mean_what_they_mean_on_the_command_line(said: Said, hub: FakeHub, store: Path, story: Path) -> None:
     catalog = places.user_catalog()
     catalog.parent.mkdir(parents=True, exist_ok=True)
@@ -157,9 +128,6 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"GGUF?")
     with pytest.raises(llmlocal.BadFileError):
         llmlocal.load(tmp_path / "x.gguf")
-
-
-# ---- tokens and logits --------------------------------------------------------------------------------------------
 
 
 def test_logits_are_the_engines(tale: Model, story: Path) -> None:
@@ -219,370 +187,6 @@ def test_tokens_and_text(tale: Model) -> None:
         tale.logits([])
     with pytest.raises(llmlocal.PromptTooLongError):
         tale.next_logits([1] * (tale.ctx + 1))
-
-
-# ---- generate -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["story", "guide"])
-def test_answers_equal_those_of_the_command(said: Said, story: Path, name: str) -> None:
-    path, prompt = (story, ONCE) if name == "story" else (guide.path(), QUESTION)
-    code, out, _ = said("run", path, prompt, "-n", 40, "--seed", 7, "--json", "--no-stdin", "--prompt-cache", "off")
-    assert code == 0
-    told = json.loads(out)
-    with llmlocal.load(path) as model:
-        answer = model.generate(prompt, max_tokens=40, seed=7)
-        assert (answer.text, str(answer)) == (told["text"],) * 2
-        for field in ("finish_reason", "prompt_tokens", "completion_tokens", "cached_tokens", "seed"):
-            assert getattr(answer, field) == told[field]
-        if not model.has_chat_template:
-            assert "no chat template" in answer.notes[-1]
-            assert not model.generate(prompt, raw=True, max_tokens=1).notes
-        stream = model.generate(prompt, max_tokens=40, seed=7, stream=True)
-        pieces = list(stream)
-        assert len(pieces) > 5
-        assert "".join(pieces) == answer.text
-        assert (stream.answer.text, stream.answer.tokens) == (answer.text, answer.tokens)
-        assert stream.answer.cached_tokens in (answer.prompt_tokens - TILED_TOKENS, 0)
-        assert model.detokenize(answer.tokens, continues=name == "story") == answer.text
-        assert answer.timings.decode_speed > 0 and answer.timings.load_seconds > 0
-
-
-def test_messages_are_a_conversation() -> None:
-    model = scripted("four")
-    messages = [{"role": "system", "content": "Be."}, {"role": "user", "content": "a?"}]
-    assert model.generate(messages).text == "four"
-    assert read(model) == "[system:Be.][user:a?]four"
-    assert len(messages) == 2
-    assert model.generate("b?", system="Be.").text == "four"
-    assert read(model) == "[system:Be.][user:b?]four"
-    assert model.generate("c?", raw=True).finish_reason == "stop"
-    assert read(model) == "c?four"
-
-
-def test_thoughts_and_their_budget() -> None:
-    model = scripted("<think>\nhm</think>\n\n4", template=TEMPLATE + "{# <think> #}")
-    answer = model.generate("a?")
-    assert (answer.text, answer.thinking, answer.finish_reason) == ("4", "hm", "stop")
-    parts = [(part.kind, part.text) for part in model.generate("a?", stream=True).parts()]
-    assert [kind for kind, _ in parts] == ["thought", "thought", "answer"]
-    assert list(model.generate("a?", stream=True)) == ["4"]
-    model = scripted("abcdefghij</think>no", template=TEMPLATE + "<think>\n")
-    answer = model.generate("a?", think_budget=4)
-    assert "\n</think>\n\n" in model.detokenize(answer.tokens)  # put in, not chosen
-    assert model.context[-answer.completion_tokens :] == list(answer.tokens)
-
-
-def test_stop_strings_and_limits() -> None:
-    model = scripted("one STOP two")
-    assert model.generate("a?", stop="STOP").text == "one "
-    assert model.generate("a?", stop=["never", "two"]).text == "one STOP "
-    answer = model.generate("a?", max_tokens=3)
-    assert (answer.text, answer.finish_reason, answer.completion_tokens) == ("one", "length", 3)
-    empty = model.generate("a?", max_tokens=0)
-    assert (empty.text, empty.tokens, empty.prompt_tokens) == ("", (), len(model.context))
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"temprature": 1}, "no option temprature"),
-        ({"temperature": "hot"}, "temperature is 'hot': must be a number"),
-        ({"temperature": -1}, "temperature is -1"),
-        ({"top_k": 1.5}, "top_k is 1.5: must be a whole number"),
-        ({"top_p": 0}, "top_p is 0"),
-        ({"max_tokens": -1}, "max_tokens is -1: must be 0 or more"),
-        ({"seed": True}, "seed is True: must be a whole number"),
-        ({"stop": [1]}, r"stop is \[1\]"),
-        ({"stop": ""}, "stop string is empty"),
-        ({"think": "hard"}, "think is 'hard': must be one of 'auto', 'on', 'off'"),
-        ({"logit_bias": [1]}, "a dictionary"),
-        ({"sampler": 1}, "sampler is 1: must be a function"),
-        ({"sampler": max, "top_k": 1}, "sampler and top_k exclude each other"),
-        ({"raw": True, "system": "x"}, "cannot be combined with a system prompt"),
-        ({"raw": True, "think": "off"}, "no effect"),
-        ({"system": 1}, "system is 1: must be a text"),
-    ],
-    ids=str,
-)
-def test_bad_options(options: Any, said: str) -> None:
-    model = scripted("one")
-    with pytest.raises(UsageError, match=said):
-        model.generate("a?", **options)
-    assert model.generate("a?").text == "one"
-
-
-@pytest.mark.parametrize("prompt", ["", [], 1, [1], [{"role": "user"}], ["hi"], "\ud800"], ids=repr)
-def test_bad_prompts(prompt: Any) -> None:
-    model = scripted("one")
-    with pytest.raises(UsageError):
-        model.generate(prompt)
-    assert model.generate("a?").text == "one"
-
-
-def test_options_of_texts_do_not_go_with_messages(tale: Model) -> None:
-    for option in ({"raw": True}, {"system": "x"}):
-        with pytest.raises(UsageError, match="go with a text"):
-            scripted("one").generate([{"role": "user", "content": "a"}], **option)  # type: ignore[call-overload]
-    with pytest.raises(UsageError, match="no chat template"):
-        tale.generate([{"role": "user", "content": "a"}])
-
-
-# ---- functions that choose ----------------------------------------------------------------------------------------
-
-
-def test_processor_changes_what_the_sampler_sees(tale: Model) -> None:
-    plain = tale.generate(ONCE, max_tokens=20, temperature=0)
-    seen: list[list[int]] = []
-
-    def forbid(ids: list[int], logits: Any) -> Any:
-        seen.append(list(ids))
-        ids.clear()
-        logits[list(plain.tokens)] = -np.inf
-        return logits
-
-    answer = tale.generate(ONCE, max_tokens=20, temperature=0, logits_processor=forbid)
-    assert not set(answer.tokens) & set(plain.tokens)
-    assert seen == [tale.tokenize(ONCE) + list(answer.tokens[:n]) for n in range(20)]
-    same = tale.generate(ONCE, max_tokens=20, temperature=0, logits_processor=lambda ids, logits: logits.astype(float))
-    assert same.tokens == plain.tokens
-
-
-def test_sampler_chooses_alone(tale: Model) -> None:
-    greedy = tale.generate(ONCE, max_tokens=20, temperature=0)
-    own = tale.generate(ONCE, max_tokens=20, sampler=lambda ids, logits: logits.argmax())
-    assert own.tokens == greedy.tokens
-    both = tale.generate(
-        ONCE, max_tokens=3, logits_processor=lambda ids, logits: -logits, sampler=lambda ids, logits: logits.argmax()
-    )
-    assert not set(both.tokens) & set(greedy.tokens)
-
-
-@pytest.mark.parametrize(
-    ("option", "function", "said"),
-    [
-        ("logits_processor", lambda ids, logits: None, "returned NoneType"),
-        ("logits_processor", lambda ids, logits: logits[:3], r"shape \(3,\)"),
-        ("logits_processor", lambda ids, logits: logits * np.nan, "NaN"),
-        ("logits_processor", lambda ids, logits: logits - np.inf, "-inf for every token"),
-        ("sampler", lambda ids, logits: 1e6, r"returned 1000000.0"),
-        ("sampler", lambda ids, logits: 10**6, "returned 1000000"),
-        ("sampler", lambda ids, logits: None, "returned None"),
-    ],
-)
-def test_functions_must_return_what_has_a_meaning(option: str, function: Any, said: str) -> None:
-    model = scripted("one")
-    with pytest.raises(UsageError, match=said) as caught:
-        model.generate("a?", **{option: function})  # type: ignore[call-overload]
-    assert caught.value.hint
-    assert model.generate("a?").text == "one"
-
-
-def test_errors_of_functions_pass_unchanged() -> None:
-    model = scripted("one")
-    with pytest.raises(ZeroDivisionError):
-        model.generate("a?", sampler=lambda ids, logits: 1 // 0)
-    assert model.generate("a?").text == "one"
-
-
-# ---- chat ---------------------------------------------------------------------------------------------------------
-
-
-def test_chat_keeps_its_history() -> None:
-    model = scripted("one", "two", "three")
-    chat = model.chat("Be.", temperature=0)
-    assert str(chat.send("a?")) == "one"
-    assert "".join(chat.send("b?", stream=True, max_tokens=2)) == "tw"
-    assert read(model).startswith("[system:Be.][user:a?][assistant:one][user:b?]tw"[:-1])
-    said = [(m["role"], m["content"]) for m in chat.messages]
-    assert said == [("system", "Be."), ("user", "a?"), ("assistant", "one"), ("user", "b?"), ("assistant", "tw")]
-    chat.messages.clear()
-    assert chat.undo() == "b?"
-    assert len(chat.messages) == 3
-    again = model.chat(messages=chat.messages)
-    assert again.system == "Be."
-    assert str(again.send("c?")) == "three"
-    assert len(chat.messages) == 3 and len(again.messages) == 5
-    chat.clear()
-    chat.system = None
-    assert (chat.messages, chat.undo()) == ([], None)
-
-
-def test_what_of_a_turn_is_kept() -> None:
-    chat = scripted("one", "two", "three").chat()
-    with chat.send("a?", stream=True) as stream:
-        next(stream)
-    assert stream.answer.finish_reason == "interrupted"
-    assert chat.messages[-1] == {"role": "assistant", "content": stream.answer.text}
-    before = chat.messages
-    with pytest.raises(ZeroDivisionError):
-        chat.send("b?", sampler=lambda ids, logits: 1 // 0)
-    with pytest.raises(UsageError):
-        chat.send("b?", think="hard")  # type: ignore[call-overload]
-    with pytest.raises(llmlocal.PromptTooLongError):
-        chat.send("b" * 600)
-    assert chat.send("b?", max_tokens=0).text == ""
-    assert chat.messages == before
-
-
-def test_context_end_of_a_chat() -> None:
-    stops = scripted("one", n_ctx=120).chat()
-    drops = scripted("one", n_ctx=120).chat(context_end="drop")
-    with pytest.raises(llmlocal.PromptTooLongError):
-        for _ in range(6):
-            stops.send("a question?")
-    notes = [drops.send("a question?").notes for _ in range(6)]
-    assert any("oldest turns" in note for some in notes for note in some)
-    assert len(drops.messages) == 12
-
-
-@pytest.mark.parametrize(
-    "messages",
-    [[{"role": "assistant", "content": "a"}], [{"role": "user"}], "hi", [{"role": "system", "content": "b"}] * 2],
-    ids=str,
-)
-def test_bad_histories(messages: Any) -> None:
-    with pytest.raises(UsageError):
-        scripted("one").chat(messages=messages)
-
-
-def test_bad_chats(tale: Model) -> None:
-    with pytest.raises(UsageError, match="no chat template"):
-        tale.chat()
-    assert str(scripted("one", template=None).chat(template="chatml").send("a?")) == "one"
-    with pytest.raises(UsageError, match="context_end"):
-        scripted("one").chat(context_end="ask")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="two system prompts"):
-        scripted("one").chat("a", messages=[{"role": "system", "content": "b"}])
-    with pytest.raises(UsageError, match="text"):
-        scripted("one").chat().send("")
-
-
-# ---- one call at a time, and closing ------------------------------------------------------------------------------
-
-
-CALLS: dict[str, Callable[[Model], Any]] = {
-    "generate": lambda model: model.generate("a?"),
-    "stream": lambda model: model.generate("a?", stream=True),
-    "logits": lambda model: model.logits([5]),
-    "next_logits": lambda model: model.next_logits([5]),
-    "send": lambda model: model.chat().send("a?"),
-    "undo": lambda model: model.chat().undo(),
-}
-FREE: dict[str, Callable[[Model], Any]] = {
-    "tokenize": lambda model: model.tokenize("a"),
-    "detokenize": lambda model: model.detokenize([5]),
-    "vocab_size": lambda model: model.vocab_size,
-    "stop_ids": lambda model: model.stop_ids,
-    "context": lambda model: model.context,
-    "metadata": lambda model: model.metadata,
-    "has_chat_template": lambda model: model.has_chat_template,
-    "chat": lambda model: model.chat(),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_a_busy_model_refuses_another_call(call: str) -> None:
-    model = scripted("one two")
-    stream = model.generate("a?", stream=True)
-    next(stream)
-    with pytest.raises(UsageError, match="busy") as caught:
-        CALLS[call](model)
-    assert "close it" in caught.value.hint
-    for free in FREE.values():
-        free(model)
-    assert "".join(stream) == "ne two"
-    CALLS[call](model)
-
-
-def test_a_stream_that_is_closed_or_forgotten_frees_the_model() -> None:
-    model = scripted("one two")
-    stream = model.generate("a?", stream=True)
-    stream.close()
-    stream.close()
-    assert list(stream) == []
-    assert model.generate("a?").text == "one two"
-    for text in model.generate("a?", stream=True):
-        assert text == "o"
-        break
-    assert model.generate("a?").text == "one two"
-
-
-@pytest.mark.parametrize("call", CALLS | FREE)
-def test_a_closed_model_refuses_everything(call: str) -> None:
-    model = scripted("one")
-    with model:
-        pass
-    model.close()
-    with pytest.raises(UsageError, match="is closed"):
-        (CALLS | FREE)[call](model)
-    assert "m" in repr(model)
-
-
-def test_closing_ends_a_stream() -> None:
-    model = scripted("one two")
-    stream, engine = model.generate("a?", stream=True), model._access.session.engine
-    next(stream)
-    model.close()
-    assert engine.closed  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="is closed"):
-        next(stream)
-    assert stream.answer.finish_reason == "interrupted"
-
-
-def test_functions_that_choose_cannot_use_the_model() -> None:
-    model = scripted("one")
-    for call in (*CALLS.values(), Model.close):
-
-        def choose(ids: list[int], logits: Any, call: Callable[[Model], Any] = call) -> int:
-            call(model)
-            return 0
-
-        with pytest.raises(UsageError, match=r"busy|being made"):
-            model.generate("a?", sampler=choose)
-    assert model.generate("a?").text == "one"
-
-
-def test_threads_are_refused_or_ended_by_closing() -> None:
-    model, came = scripted("x" * 200, delay=0.02), []
-
-    def ask() -> None:
-        try:
-            model.generate("a?")
-        except UsageError as error:
-            came.append(str(error))
-
-    begun = threading.Event()
-    first = threading.Thread(target=lambda: (begun.set(), ask()))
-    first.start()
-    begun.wait()
-    while not model._access._lock.locked():
-        pass
-    other = threading.Thread(target=ask)
-    other.start()
-    other.join()
-    assert came == ["the model is busy with another call"]
-    model.close()
-    first.join(timeout=2)
-    assert not first.is_alive()
-    assert came[1:] == ["the model is closed"]
-
-
-def test_threads_with_a_lock_get_what_one_alone_gets(tale: Model) -> None:
-    lock, texts = threading.Lock(), ["Once upon", "Lily", "The dog", "One day"]
-    alone = [tale.generate(text, max_tokens=20, seed=1).text for text in texts]
-    got: dict[str, str] = {}
-
-    def ask(text: str) -> None:
-        with lock:
-            got[text] = tale.generate(text, max_tokens=20, seed=1).text
-
-    threads = [threading.Thread(target=ask, args=(text,)) for text in texts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [got[text] for text in texts] == alone
 
 
 def test_a_user_without_a_home(stories: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import forked
 import pytest
+from quantized_files import formats, write_small
 from recipe_models import Small
-from test_quantize import formats, write_small
 
 SMALL = Small("llama", 1, 64, 64)
 FAULTY = Path(__file__).parent / "faulty_disk.py"

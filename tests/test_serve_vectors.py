@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from served import Served, running, tiny  # noqa: F401  fixtures
-from test_embed import bert, reranker  # noqa: F401  fixtures
 
 from llmlocal.embedding.embedder import Embedder
 from llmlocal.embedding.reranker import Reranker
@@ -37,7 +36,7 @@ def client(server: Served) -> Iterator[openai.OpenAI]:
         yield made
 
 
-def test_vectors_are_those_of_embed(client: openai.OpenAI, bert: Path) -> None:  # noqa: F811
+def test_vectors_are_those_of_embed(client: openai.OpenAI, bert: Path) -> None:
     with Embedder.open(bert, n_threads=1) as embedder:
         want = np.concatenate([group.rows for group in embedder.embed(TEXTS)])
         ids = embedder.tokenizer.encode(TEXTS[0], add_special=False)
@@ -50,7 +49,7 @@ def test_vectors_are_those_of_embed(client: openai.OpenAI, bert: Path) -> None: 
     assert len(tokens.data[0].embedding) == 4
 
 
-def test_scores_are_those_of_rerank(server: Served, reranker: Path) -> None:  # noqa: F811
+def test_scores_are_those_of_rerank(server: Served, reranker: Path) -> None:
     with Reranker.open(reranker, n_threads=1) as model:
         want = [s for group in model.scores(b"a cat", [text.encode() for text in TEXTS]) for s in group]
     body = {"query": "a cat", "documents": [*TEXTS[:2], {"text": TEXTS[2]}], "return_documents": True}

@@ -8,9 +8,9 @@ from random import Random
 
 import numpy as np
 import pytest
+from attention_cache import Cache, sequence
+from families.converted import write_converted
 from naive import nmse
-from test_families import write_converted
-from test_ops import Cache, sequence
 
 from llmlocal.engine import Engine
 from llmlocal.ops.attention import SPLIT_TOKENS

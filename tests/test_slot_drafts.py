@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_draft import Clock, random_text
+from simulated_draft import Clock, random_text
 
 from llmlocal.speculation.decision import Decision
 from llmlocal.speculation.draft import DraftProposer

@@ -250,7 +250,7 @@ def sources() -> Iterator[Path]:
     here = Path(__file__).parents[1]
     for room in ("runtime", "layers", "models"):
         yield from sorted((here / room).rglob("*.py"))
-    yield here / "engine.py"
+    yield from (here / "engine.py", here / "sequences.py")
 
 
 def identity(gguf: GGUFFile, n_ctx: int, *, wait: bool = True) -> str | None:

@@ -4,7 +4,8 @@ in most blocks; two matrices follow the pooled states."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, dense_keys, dense_layers
+from ..hf.conversion import Conversion
+from ..hf.dense_modules import dense_keys, dense_layers
 from ..layers.encoder import dense_projection
 from . import ENCODER, gemma3
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, dense_keys, dense_layers
+from ..hf.conversion import Conversion
+from ..hf.dense_modules import dense_keys, dense_layers
 from ..layers.encoder import dense_projection
 from . import ENCODER, t5
 

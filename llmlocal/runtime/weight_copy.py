@@ -62,7 +62,9 @@ class WeightCopy:
 
     def kernels(self) -> list[Kernel]:
         """The kernels of `calls`, each once."""
-        return [interleave(f) for f in dict.fromkeys(old.format for old, new in self.copies.values() if new.interleaved)]
+        return [
+            interleave(f) for f in dict.fromkeys(old.format for old, new in self.copies.values() if new.interleaved)
+        ]
 
     def calls(self) -> list[KernelCall]:
         """The kernels that fill the interleaved copies."""
