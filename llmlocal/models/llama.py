@@ -1,12 +1,23 @@
 """Llama (Touvron et al. 2023, arXiv 2302.13971) and models of the same structure. Read this file first.
 
-With a mixture of experts it is Mixtral (Jiang et al. 2024, arXiv 2401.04088).
+With a mixture of experts it is Mixtral (Jiang et al. 2024, arXiv 2401.04088); with a sliding window in some blocks
+Ministral 8B (Mistral AI 2024) and CWM (FAIR 2025, arXiv 2510.02387); Helium (Kyutai 2025) has the pairs interleaved.
 """
 
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import UNTIED, Conversion, decoder_keys, llama3_factors, pairs_turned, plain_window_keys, renames
+from ..hf.conversion import (
+    MAX_LAYERS,
+    UNTIED,
+    Conversion,
+    TensorRule,
+    decoder_keys,
+    llama3_factors,
+    pairs_turned,
+    plain_window_keys,
+    renames,
+)
 from ..layers import Layers
 from ..layers.decoder import decoder, gated_mlp, mixture_of_experts, norm, rope_attention
 from ..layers.hyperparameters import Experts, Hyperparameters, windows
@@ -51,11 +62,20 @@ def llama_keys(s: Settings) -> Keys:
 
 
 def keys(s: Settings) -> Keys:
-    """Metadata from config.json; of these classes Mistral's and Mixtral's have a sliding window."""
+    """Metadata from config.json; some of these classes have a sliding window, in all layers or those of `layer_types`."""
     name = str(s.items("architectures")[0])
     if name == "MistralForCausalLM":
         s.values.setdefault("sliding_window", 4096)  # transformers' default for this class alone
+    if name == "CwmForCausalLM":
+        blocks = min(s.integer("num_hidden_layers"), MAX_LAYERS)
+        kinds = ["sliding_attention" if i % 4 else "full_attention" for i in range(blocks)]
+        s.values.setdefault("layer_types", kinds)
     return llama_keys(s) | ({} if "llama" in name.lower() else plain_window_keys(s))
+
+
+def turned_unless_helium(rule: TensorRule) -> TensorRule:
+    """`rule`, except in Helium, whose folders have the pairs next to each other."""
+    return lambda s, x: x if s.items("architectures")[0] == "HeliumForCausalLM" else rule(s, x)
 
 
 PERMUTED_QK = {
@@ -66,10 +86,11 @@ CONVERSION = Conversion(
     classes=(
         *("LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"),
         *("MistralForCausalLM", "MistralModel", "MixtralForCausalLM", "InternLM3ForCausalLM"),
-        "IQuestCoderForCausalLM",
+        *("IQuestCoderForCausalLM", "MinistralForCausalLM", "CwmForCausalLM", "HeliumForCausalLM"),
     ),
     defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,
-    steps=PERMUTED_QK | {r"^model\.(.*)\.block_sparse_moe\.experts\.": renames(r"\1.feed_forward.experts.")},
+    steps={name: turned_unless_helium(rule) for name, rule in PERMUTED_QK.items()}
+    | {r"^model\.(.*)\.block_sparse_moe\.experts\.": renames(r"\1.feed_forward.experts.")},
     extra=llama3_factors,
 )
