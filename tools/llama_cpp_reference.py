@@ -2,6 +2,8 @@
 
 A folder is converted by llama.cpp's own converter and run by llama-cpp-python. Names of tensors are those of the
 published folders; the converter reads no vocabulary.
+
+    python tools/llama_cpp_reference.py MODEL LOGITS ID ...    # logits of tokens of a GGUF file, as LOGITS.npy
 """
 
 from __future__ import annotations
@@ -384,3 +386,7 @@ def logits(path: Path, ids: list[int]) -> NDArray[np.float32]:
     llama_cpp.llama_free(context)
     llama_cpp.llama_model_free(model)
     return np.array(out)
+
+
+if __name__ == "__main__":
+    np.save(sys.argv[2], logits(Path(sys.argv[1]), [int(id) for id in sys.argv[3:]]))

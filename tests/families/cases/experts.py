@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from families.shared import LLAMA3, YARN
+from families.shared import EXPERTS, LLAMA3, YARN
 
 GPT_OSS_ROPE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}
 EXPERTS_OF_LLAMA = {"n_routed_experts": 6, "n_shared_experts": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
@@ -105,6 +105,23 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "attention_bias": True,
             "swiglu_limit": 7.0,
             "rope_scaling": GPT_OSS_ROPE,
+        },
+    ),
+    "mellum": (
+        "MellumForCausalLM",
+        {
+            "model_type": "mellum",
+            **EXPERTS,
+            "head_dim": 16,
+            "num_hidden_layers": 4,
+            "sliding_window": 8,
+            "norm_topk_prob": True,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
+            "rope_theta": None,
+            "rope_parameters": {
+                "full_attention": {**YARN, "rope_theta": 1000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            },
         },
     ),
 }

@@ -14,6 +14,8 @@ HYBRID |= {
     "position_embedding_type": "nope",
 }
 HYBRID |= {"model_type": "granitemoehybrid", "layer_types": ["mamba", "mamba", "mamba", "attention"], **GRANITE}
+BAMBA: dict[str, Any] = {key: value for key, value in HYBRID.items() if key.startswith("mamba_")}
+BAMBA |= {"num_hidden_layers": 4, "attn_layer_indices": [2], "head_dim": 8}
 
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "granite": ("GraniteForCausalLM", {"model_type": "granite", **GRANITE}),
@@ -36,4 +38,28 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         "GraniteMoeHybridForCausalLM",
         {**HYBRID, "num_local_experts": 6, "num_experts_per_tok": 2},
     ),
+    "granite_swa": (
+        "GraniteSWAForCausalLM",
+        {
+            "model_type": "granite_swa",
+            **GRANITE,
+            "num_hidden_layers": 5,
+            "sliding_window": 8,
+            "layer_rope_theta": [0, 1000.0, 1000.0, 1000.0, 0],
+            "tie_word_embeddings": True,
+        },
+    ),
+    "granite_swa-experts": (
+        "GraniteMoeSWAForCausalLM",
+        {
+            "model_type": "granitemoe_swa",
+            **GRANITE,
+            "num_hidden_layers": 3,
+            "sliding_window": 8,
+            "num_local_experts": 6,
+            "num_experts_per_tok": 2,
+            "shared_intermediate_size": 40,
+        },
+    ),
+    "bamba": ("BambaForCausalLM", {"model_type": "bamba", **BAMBA}),
 }

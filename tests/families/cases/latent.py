@@ -121,6 +121,13 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "plm": (
         "PLMForCausalLM",
-        {"model_type": "plm", **LATENT, "q_lora_rank": None, "hidden_act": "relu2", "tie_word_embeddings": True},
+        {
+            "model_type": "plm",
+            **LATENT,
+            "v_head_dim": 8,
+            "q_lora_rank": None,
+            "hidden_act": "relu2",
+            "tie_word_embeddings": True,
+        },
     ),
 }

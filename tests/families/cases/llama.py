@@ -124,6 +124,27 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "pangu-embedded": ("PanguEmbeddedForCausalLM", {"model_type": "PanguEmbedded", "bias": True}),
     "chatglm": (
         "GlmForCausalLM",
-        {"model_type": "glm", "head_dim": 16, "partial_rotary_factor": 0.5, "attention_bias": True},
+        {"model_type": "glm", "head_dim": 8, "partial_rotary_factor": 0.5, "attention_bias": True},
     ),
+    "ministral": (
+        "MinistralForCausalLM",
+        {
+            "model_type": "ministral",
+            "head_dim": 16,
+            "num_hidden_layers": 3,
+            "sliding_window": 8,
+            "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+        },
+    ),
+    "cwm": (
+        "CwmForCausalLM",
+        {
+            "model_type": "cwm",
+            "head_dim": 16,
+            "num_hidden_layers": 5,
+            "sliding_window": 8,
+            "rope_parameters": {**LLAMA3, "rope_theta": 1000.0},
+        },
+    ),
+    "helium": ("HeliumForCausalLM", {"model_type": "helium", "head_dim": 8, "rms_norm_eps": 1e-8}),
 }
