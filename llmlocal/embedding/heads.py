@@ -29,7 +29,7 @@ def classifier(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int,
 
 def masked_words(module: ModuleType, g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
     """Logits (outputs, vocab) of states x of masked tokens. Raises UsageError for a model without such a head."""
-    if not hasattr(module, "word_logits") or not w.has("mlm_dense.weight"):
+    if not hasattr(module, "word_logits") or not (w.has("mlm_dense.weight") or w.has("output.weight")):
         raise UsageError(
             f"{c.path} has no head that predicts masked words", "convert a model of a class ...ForMaskedLM"
         )

@@ -86,8 +86,14 @@ def mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
 
 def tanh_classifier(g: Layers, h: Hyperparameters, w: Weights, x: Value) -> Value:
     """Scores (outputs, labels) of pooled states x (outputs, width): out(tanh(dense(x))). Raises BadFileError."""
-    x = g.tanh(g.linear(x, *w.linear("cls", h.width, h.width)))
-    return g.linear(x, *labels(w, h.width))
+    return dense_classifier(g, h, w, x, g.tanh)
+
+
+def dense_classifier(
+    g: Layers, h: Hyperparameters, w: Weights, x: Value, activation: Callable[[Value], Value]
+) -> Value:
+    """As `tanh_classifier`, with another activation."""
+    return g.linear(activation(g.linear(x, *w.linear("cls", h.width, h.width))), *labels(w, h.width))
 
 
 def dense_projection(g: Layers, c: Config, w: Weights, x: Value) -> Value:

@@ -29,7 +29,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 def classifier(g: Layers, c: Config, w: Weights, x: Value) -> Value:
     """Scores (outputs, labels) of pooled states (outputs, width)."""
-    return blocks.tanh_classifier(g, Hyperparameters.read(c, w), w, x)
+    activation = g.relu if c.flag("classifier.relu", False) else g.tanh
+    return blocks.dense_classifier(g, Hyperparameters.read(c, w), w, x, activation)
 
 
 def word_logits(g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
@@ -47,7 +48,16 @@ def keys(s: Settings) -> Keys:
     epsilon = s.number("layer_norm_eps", default=1e-12)
     own = {"context_length": context, "attention.layer_norm_epsilon": epsilon, "attention.causal": False}
     types = {"tokenizer.ggml.token_type_count": s.integer("type_vocab_size", default=1)}
-    return decoder_keys(s) | own | types | head_keys(s)
+    return decoder_keys(s) | own | types | head_keys(s) | _relu_keys(s)
+
+
+def _relu_keys(s: Settings) -> Keys:
+    """What the classifier of DistilBERT computes in the place of tanh, for which GGUF has no key."""
+    if s.items("architectures")[0] != f"DistilBert{SORTS}":
+        return {}
+    s.note("the classifier computes ReLU, in the place of which llama.cpp computes tanh")
+    s.find("seq_classif_dropout")
+    return {"classifier.relu": True}
 
 
 WIDTHS = ("hidden_size", "dim")
@@ -104,13 +114,13 @@ STEPS: dict[str, TensorRule] = {
     r"\.beta$": renames(".bias"),
     r"^cls\.seq_relationship\.|\.decoder\.bias$|^discriminator_predictions\.": drops(),
     r"^embeddings\.position_embeddings\.weight$": positions_from_first,
-    **head_steps(r"pooler\.dense", DENSE, NORM, BIAS, OUTPUT),
+    **head_steps(r"(?:pooler\.dense|pre_classifier)", DENSE, NORM, BIAS, OUTPUT),
 }
 CONVERSION = Conversion(
     classes=(
         *(f"{kind}{end}" for kind in ("Bert", "Roberta", "XLMRoberta", "Camembert") for end in ("Model", SORTS, FILLS)),
         *(f"{kind}{end}" for kind in ("DistilBert", "Electra") for end in ("Model", FILLS)),
-        "ElectraForPreTraining",
+        *(f"DistilBert{SORTS}", "ElectraForPreTraining"),
     ),
     applies=lambda s: not has_task_adapters(s),
     keys=keys,

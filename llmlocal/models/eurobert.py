@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys, renames
+from ..hf.conversion import UNTIED, Conversion, decoder_keys, head_keys, renames
 from ..layers import Layers
+from ..layers import encoder as blocks
 from ..layers.decoder import gated_mlp, pre_norm_decoder, rope_attention
 from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
@@ -26,14 +27,19 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return pre_norm_decoder(g, h, w, vocab, attention, partial(gated_mlp, g, activation=g.swiglu))
 
 
+def word_logits(g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
+    """Logits (outputs, vocab) of the states of masked tokens (outputs, width)."""
+    return blocks.word_outputs(g, Hyperparameters.read(c, w), w, vocab, x)
+
+
 def keys(s: Settings) -> Keys:
     """Metadata from config.json."""
-    return decoder_keys(s) | {"attention.causal": False}
+    return decoder_keys(s) | {"attention.causal": False} | head_keys(s)
 
 
 CONVERSION = Conversion(
-    classes=("EuroBertModel", "JinaEmbeddingsV5Model"),
-    defaults={"rms_norm_eps": 1e-5, "rope_theta": 250000.0},
+    classes=("EuroBertModel", "EuroBertForMaskedLM", "JinaEmbeddingsV5Model"),
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 250000.0},
     keys=keys,
     steps={r"^model\.": renames("")},
 )

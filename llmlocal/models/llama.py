@@ -62,7 +62,7 @@ def llama_keys(s: Settings) -> Keys:
 
 
 def keys(s: Settings) -> Keys:
-    """Metadata from config.json; some of these classes have a sliding window, in all layers or those of `layer_types`."""
+    """Metadata from config.json; some classes have a sliding window, in all layers or those of `layer_types`."""
     name = str(s.items("architectures")[0])
     if name == "MistralForCausalLM":
         s.values.setdefault("sliding_window", 4096)  # transformers' default for this class alone
