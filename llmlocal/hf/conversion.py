@@ -326,10 +326,11 @@ def groups_apart(kv_heads: Callable[[Settings], int]) -> TensorRule:
 # ---- tensors made from settings --------------------------------------------------------------------------------------
 
 
-def llama3_factors(s: Settings) -> dict[str, Stream]:
+def llama3_factors(s: Settings, *, half: bool = False) -> dict[str, Stream]:
     """`rope_freqs.weight` (head_dim / 2,): Llama 3.1's divisors of the rotary frequencies; empty for other rope types.
 
-    High frequencies stay, low ones are divided by `factor`, those between by a mean (transformers' rope type llama3).
+    Where only the first `half` of a head is rotated, ones follow. High frequencies stay, low ones are divided by
+    `factor`, those between by a mean (transformers' rope type llama3).
     """
     if str(s.rope.get("rope_type", "")).lower() != "llama3":
         return {}
@@ -338,7 +339,8 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
     original = as_number(s, "original_max_position_embeddings", s.rope.get("original_max_position_embeddings", 8192))
     if min(base, factor, low, high, original) <= 0 or low >= high:
         raise s.fail("rope_parameters are out of range")
-    powers = np.arange(0, s.head_dim, 2, dtype=np.float32) / np.float32(s.head_dim)
+    size = s.head_dim // 2 if half else s.head_dim
+    powers = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
     waves = 2 * np.pi * np.float32(base) ** powers
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         smooth = (original / waves - low) / (high - low)
@@ -346,7 +348,7 @@ def llama3_factors(s: Settings) -> dict[str, Stream]:
         factors = np.where(waves < original / high, 1.0, np.where(waves > original / low, factor, between))
         if not (np.isfinite(factors) & (factors.astype(np.float32) > 0)).all():
             raise s.fail("rope_parameters are out of range")
-    return {"rope_freqs.weight": constant(factors)}
+    return {"rope_freqs.weight": constant(np.concatenate([factors, np.ones(s.head_dim // 2 - len(factors))]))}
 
 
 def proportional_factors(s: Settings, head_dim: int) -> dict[str, Stream]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..runtime.windows import sliding_blocks
@@ -105,6 +105,7 @@ def rotary_size(c: Config, head_dim: int, suffix: str = "") -> int:
     return rotary_dim
 
 
+LEAST_LIMIT = 0.3  # of SwiGLU
 SOFTMAX, SIGMOID, SOFTMAX_OF_CHOSEN = 1, 2, 3  # values of expert_gating_func
 
 
@@ -149,6 +150,15 @@ class Experts:
             gating=gating,
             groups=(groups, groups_used),
         )
+
+
+def swiglu_limits(c: Config, key: str, blocks: int) -> Sequence[float]:
+    """The limit of SwiGLU in each block, 0 for none. Raises BadFileError for one that is too small."""
+    limits = c.numbers(key, blocks) or [0.0] * blocks
+    odd = next((limit for limit in limits if limit and limit < LEAST_LIMIT), None)
+    if odd is not None:
+        raise c.fail(f"{c.arch}.{key} has {odd:g}, must be 0 or at least {LEAST_LIMIT}")
+    return limits
 
 
 def windows(c: Config, blocks: int, *, period: int, default: int = 0) -> list[int | None]:

@@ -4,13 +4,11 @@ a mixture of experts with a shared expert, chosen by sigmoid scores, with limits
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from ..hf.config import Keys, Settings, as_integer, as_number
 from ..hf.conversion import UNTIED, Conversion, adds, decoder_keys, llama3_factors, renames
-from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.decoder import (
     Block,
@@ -25,7 +23,7 @@ from ..layers.decoder import (
     qkv_weights,
     shared_expert,
 )
-from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters, windows
+from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters, swiglu_limits, windows
 from ..layers.metadata import Config
 from ..layers.moe import scale_by_sigmoid
 from ..layers.rope import Rope
@@ -34,7 +32,6 @@ from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .jamba import DENSE
 
-LEAST_LIMIT = 0.3  # of SwiGLU
 PERIOD = 0  # of files that do not say which blocks have a window, all have
 
 
@@ -55,7 +52,7 @@ def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
 def blocks(g: Layers, c: Config, w: Weights, h: Hyperparameters) -> Block:
     """All blocks, by their numbers. Raises BadFileError for wrong metadata."""
     all_windows = windows(c, h.blocks, period=PERIOD)
-    limits = [limits_of(c, f"swiglu_clamp_{kind}", h.blocks) for kind in ("exp", "shexp")]
+    limits = [swiglu_limits(c, f"swiglu_clamp_{kind}", h.blocks) for kind in ("exp", "shexp")]
     e = Experts.read(c, h, gating=SIGMOID)
     normalize = c.flag("expert_weights_norm", False)
     (
@@ -86,15 +83,6 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope, w
     g.apply_rope(rope, q, k, head_dim=h.head_dim)
     out = g.attention(q, k, v, head_dim=h.head_dim, scale=h.head_dim**-0.5, window=window)
     return attention_output(g, h, w, scale_by_sigmoid(g, out, gate))
-
-
-def limits_of(c: Config, key: str, blocks: int) -> Sequence[float]:
-    """The limit of SwiGLU in each block, 0 for none. Raises BadFileError for one that is too small."""
-    limits = c.numbers(key, blocks) or [0.0] * blocks
-    odd = next((limit for limit in limits if limit and limit < LEAST_LIMIT), None)
-    if odd is not None:
-        raise c.fail(f"{c.arch}.{key} has {odd:g}, must be 0 or at least {LEAST_LIMIT}")
-    return limits
 
 
 def keys(s: Settings) -> Keys:
@@ -161,16 +149,6 @@ def of_predictor(s: Settings) -> Keys:
     }
 
 
-def half_factors(s: Settings) -> dict[str, Stream]:
-    """Llama 3's divisors for half of each head, then ones: the tensor is as long as for whole heads."""
-    size = s.head_dim
-    s.values["head_dim"] = size // 2
-    made = llama3_factors(s)
-    s.values["head_dim"] = size
-    first = {name: x.read(0, x.rows).reshape(-1).tolist() for name, x in made.items()}
-    return {name: constant([*values, *[1.0] * (size // 2 - len(values))]) for name, values in first.items()}
-
-
 LIMITS = {"swiglu_clamp_exp": "swiglu_limits", "swiglu_clamp_shexp": "swiglu_limits_shared"}
 CONVERSION = Conversion(
     classes=("Step3p5ForCausalLM",),
@@ -183,5 +161,5 @@ CONVERSION = Conversion(
         r"norm\.weight$": adds(1),
         r"\.moe\.router_bias$": renames(".moe.router_bias.bias"),
     },
-    extra=half_factors,
+    extra=lambda s: llama3_factors(s, half=True),
 )
