@@ -28,14 +28,13 @@ DOTS = [(n, bits) for bits in (4, 5, 6, 8) for n in (4, 8)]  # 8 bits: signed
 def build_dots(v: InstructionSet) -> Any:
     """tokens_dot of every size for two tokens, then dot4 and dot4_signed of a row's vectors, on every pattern."""
     size = 4 * v.LANES
-    weights = {4: v.map_parts(4, lambda j: lambda w: v.load(v.i8, w + size * j)), 8: v.tile_weights}
 
     def group(i: int) -> Body:
         n, bits = DOTS[i]
-        dot, load = v.tokens_dot(2, n, bits, bits == 8), weights[n]
+        dot = v.tokens_dot(2, n, bits, bits == 8, lambda j, w: v.load(v.i8, w + size * j))
 
         def run(w, x, start, out):
-            sums = dot((start, start), load(w), x, 64)
+            sums = dot((start, start), w, x, 64)
             v.store(out + 2 * size * i, sums[0])
             v.store(out + 2 * size * i + size, sums[1])
 
@@ -101,12 +100,11 @@ def test_products_of_bytes_never_saturate(isa: str, kernel: Kernel) -> None:
 
 def build_pairs(v: InstructionSet) -> Any:
     """pairs_dot of both halves of 32 weights for two tokens, on every pattern."""
-    size, dot = 4 * v.LANES, v.pairs_dot(2, 4)
+    size, dot = 4 * v.LANES, v.pairs_dot(2, 4, lambda j, w: v.load(v.i8, w + 4 * v.LANES * j))
 
     def main(counter, ith, nth, count, w, x, pairs, out):
         for _ in range(count):
-            weights = v.tile_weights(w)
-            low, high = dot(pairs, weights[:4], x, 64), dot(pairs + 4, weights[4:], x + 16, 64)
+            low, high = dot(pairs, w, x, 64), dot(pairs + 4, w + 4 * size, x + 16, 64)
             for t in range(2):
                 v.store(out + size * t, v.tuple_get(low, t))
                 v.store(out + size * (2 + t), v.tuple_get(high, t))

@@ -77,7 +77,7 @@ def test_every_intrinsic_has_a_case() -> None:
 
 LISTED = {name: x for name, x in vars(InstructionSet).items() if callable(x) and not name.startswith("_")}
 CONSTANTS = set(InstructionSet.__annotations__)
-MODULES = [*cpu.NEEDS, *{t for name in cpu.NEEDS if (t := import_module(f"llmlocal.quant.isa.{name}").TILES)}]
+MODULES = sorted({*cpu.NEEDS, *(t for name in cpu.NEEDS if (t := import_module(f"llmlocal.quant.isa.{name}").TILES))})
 
 
 def parameters(function: Any) -> list[str]:

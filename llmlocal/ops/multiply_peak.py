@@ -24,16 +24,15 @@ def multiply_peak_kernel(floats: bool) -> Kernel:
 
 def _byte_build(v: InstructionSet) -> Any:
     i8, i32, tokens, width, after = v.i8, v.i32, v.TOKENS, v.i8.n, VECTORS * v.i8.n
-    loads = v.map_parts(VECTORS, lambda j: lambda p: v.load(i8, p + width * j))
     zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(i32))
     stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
-    dot = v.paired_dot(tokens, VECTORS, 4, False)
+    dot = v.paired_dot(tokens, VECTORS, 4, False, lambda j, p: v.load(i8, p + width * j))
 
     def run(counter, ith, nth, data, iterations, sums):
         parts = zeros(data)
         for i in range(iterations):
             p = data + (i & 31) * STRIDE  # a changing address, or the compiler would multiply once
-            parts = dot(parts, loads(p), p + after, STRIDE)
+            parts = dot(parts, p, p + after, STRIDE)
         stores(parts, sums + 1024 * ith)
 
     return run

@@ -10,7 +10,7 @@ from ..simd.unroll import *
 from ..simd.vector import *
 from ..simd.vector import Vec
 from . import avx2, vnni
-from .lanes8 import loaded_weights
+from .lanes8 import of_vectors
 from .rows import keep_wide, wide_scale
 
 LANES = 16
@@ -26,9 +26,9 @@ PROOF = "vpdpbusd"
 FLIP_SIGNED = True
 PAIRS = False
 PAIR_TOKENS = 0
-pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle
+REGISTER_TOKENS = 16
+pause, lookup16 = avx2.pause, avx2.lookup_by_shuffle(64)
 pairs_dot = avx2.pairs_dot  # not used without PAIRS
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
-tile_weights = loaded_weights(i8)
-tokens_dot = paired_dot = vnni.tokens_dot_for(i8)
+tokens_dot = paired_dot = of_vectors(vnni.tokens_dot_for(i8))

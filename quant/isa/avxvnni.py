@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from . import vnni
 from .avx2 import *
-from .lanes8 import loaded_weights
+from .lanes8 import of_vectors
 
 PROOF = "vpdpbusd"
+TILES = ""
+REGISTER_TOKENS = 16
+FLOAT_TILES = 2  # 8 sums for 6 loads, with one tile 4 for 5
 FLIP_SIGNED = True
 PAIRS = False
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
-tile_weights = loaded_weights(i8)
-tokens_dot = paired_dot = vnni.tokens_dot_for(i8)
+tokens_dot = paired_dot = of_vectors(vnni.tokens_dot_for(i8))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..simd.load_store import load
 from ..simd.part import jitable
 from ..simd.unroll import tuple_get, unroll_map
 from ..simd.vector import Vec, f32x8, i8x32, i32x8
@@ -18,30 +17,28 @@ FLOAT_TILES = 1
 FLIP_SIGNED = False
 PAIRS = False
 PAIR_TOKENS = 0
+REGISTER_TOKENS = 16
 
 
-def loaded_weights(i8: Vec) -> Any:
-    """`tile_weights` that are loaded at once; LLVM moves loads to where they serve best."""
-    size = i8.n
-    every = unroll_map(8, lambda j, p: load(i8, p + size * j))
-
-    def tile_weights(p):
-        return every(p)
-
-    return jitable(tile_weights)
-
-
-def pairs_dot(tokens: int, n: int) -> Any:
+def pairs_dot(tokens: int, n: int, weight: Any) -> Any:
     """Where PAIRS is False nothing asks for it."""
     raise NotImplementedError
 
 
-tile_weights = loaded_weights(i8)
+def of_vectors(dot_of: Callable[[int, int, int, bool], Any]) -> Callable[[int, int, int, bool, Any], Any]:
+    """`tokens_dot` from one whose weights are a tuple of vectors; LLVM moves their loads to where they serve best."""
+
+    def tokens_dot(tokens: int, n: int, bits: int, signed: bool, weight: Any) -> Any:
+        dot, vectors = dot_of(tokens, n, bits, signed), unroll_map(n, weight)
+        return jitable(lambda sums, w, x, stride: dot(sums, vectors(w), x, stride))
+
+    return tokens_dot
 
 
-def token_by_token(group_dot: Callable[[int, int, bool], Any]) -> Callable[[int, int, int, bool], Any]:
+def token_by_token(group_dot: Callable[[int, int, bool], Any]) -> Callable[[int, int, int, bool, Any], Any]:
     """`tokens_dot` from `group_dot(n, bits, signed)`, the products of one token."""
 
+    @of_vectors
     def tokens_dot(tokens: int, n: int, bits: int, signed: bool) -> Any:
         dot = group_dot(n, bits, signed)
         return unroll_map(tokens, lambda t, sums, w, x, stride: dot(tuple_get(sums, t), w, x + t * stride))

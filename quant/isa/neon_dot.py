@@ -61,4 +61,4 @@ def sdot_tokens(tokens: int, n: int, bits: int, signed: bool) -> Any:
     return fold_parts([step(j) for j in range(n)])
 
 
-tokens_dot = paired_dot = sdot_tokens
+tokens_dot = paired_dot = of_vectors(sdot_tokens)

@@ -73,4 +73,4 @@ def smmla_tokens(tokens: int, n: int, bits: int, signed: bool) -> Any:
     return jitable(lambda sums, w, x, stride: every(products(first(sums), w, x, stride)))
 
 
-paired_dot = smmla_tokens
+paired_dot = of_vectors(smmla_tokens)

@@ -300,14 +300,15 @@ def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[An
 def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
     size, scales = parts.tile_bytes(v.LANES), 32 * v.LANES
-    group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens, paired)
+    vector, group_of = 4 * v.LANES, panel_group_of_two if parts.scales == 2 else panel_group
+    group = group_of(v, parts, tokens, lambda j, tile: v.load(v.i8, tile + vector * j), paired)
     minima = panel_minima(v, parts, tokens)
     zeros, loads, stores = panel_sums(v, tokens)
 
     def run(tile, depth, x, x_stride, y, y_stride, at):
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
-            sums = minima(group(sums, v.tile_weights(tile), tile + scales, x, x_stride), tile, x, x_stride)
+            sums = minima(group(sums, tile, tile + scales, x, x_stride), tile, x, x_stride)
             tile += size
             x += LINE
         stores(sums, y, y_stride)

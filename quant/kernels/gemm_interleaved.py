@@ -13,9 +13,8 @@ from .panel_products import panel_group, panel_group_of_two, panel_minima
 from .panels import in_panels, panel_sums
 from .q8_activations import BLOCK, LINE
 
-AHEAD = 2048  # bytes in front of what is computed with that are asked for
-IN_REGISTERS = 16  # up to so many tokens, weights are unpacked into registers for each panel of tokens
-WITH_TWO_MINIMA = 4  # or so many, where each panel would write 32 scales and minima for 256 weights of a row
+AHEAD = 2048  # bytes in front of what is computed with that are asked for; a block at least
+WITH_TWO_MINIMA = 4  # tokens in registers at most, where each panel would write 32 scales and minima for 256 weights
 
 
 def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: int) -> Any:
@@ -24,16 +23,25 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     Weights stay in registers; the scales of a block go through `scratch`. Strides are in bytes.
     """
     lanes, size, groups = v.LANES, parts.tile_bytes(v.LANES), fmt.block // BLOCK
-    nbytes, lines = fmt.nbytes * v.LANES, fmt.nbytes * v.LANES // 64 + 1
+    nbytes = fmt.nbytes * v.LANES
     own = fmt.kernels(tile_intrinsics(v)).tile
     unit, tile_scales, tile_weights = own.unit, v.jitable(own.scales), v.jitable(own.weights)
-    group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens)
+
+    def weight(j, w):
+        p, n, i = w
+        return v.tuple_get(tile_weights(p, 0, n, i), j)
+
+    group = (panel_group_of_two if parts.scales == 2 else panel_group)(v, parts, tokens, weight)
     minima, (zeros, _, stores) = panel_minima(v, parts, tokens), panel_sums(v, tokens)
+
+    lines, ahead = -(-nbytes // (64 * groups)), max(AHEAD, nbytes)
+    fetch = v.unroll_map(lines, lambda line, at: v.prefetch(at + ahead + 64 * line))
 
     def step_of(i: int) -> Any:
         def step(sums, p, n, at, x, x_stride):
+            fetch(p * lanes + 64 * lines * (unit * n + i))
             at, x = at + size * i, x + LINE * i
-            return minima(group(sums, tile_weights(p, 0, n, i), at + 32 * lanes, x, x_stride), at, x, x_stride)
+            return minima(group(sums, (p, n, i), at + 32 * lanes, x, x_stride), at, x, x_stride)
 
         return v.jitable(step)
 
@@ -42,8 +50,6 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     def run(tile, k, x, x_stride, y, y_stride, scratch):
         sums = zeros(y, y_stride)
         for _ in range(k // (BLOCK * groups)):
-            for line in range(lines):
-                v.prefetch(tile + AHEAD + 64 * line)
             p = tile // lanes
             tile_scales(p, 0, scratch)
             for n in range(groups // unit):
@@ -66,7 +72,8 @@ def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -
                 v.prefetch(tile + (first + b) * nbytes + AHEAD + 64 * line)
             unpack(tile + (first + b) * nbytes, target + b * size)
 
-    batch = batch_dot(v, fmt, parts, unpack_rows, least=v.TOKENS)
+    most = min(v.TOKENS, v.REGISTER_TOKENS)
+    batch = batch_dot(v, fmt, parts, unpack_rows, least=most)
 
     def panel_of(count: int) -> Any:
         dot = tile_dot(v, fmt, parts, count)
@@ -76,8 +83,9 @@ def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -
 
         return panel
 
-    panels, most = in_panels(v, v.TOKENS, panel_of), v.TOKENS
-    in_registers = WITH_TWO_MINIMA if parts.row_min and parts.minima == 2 else IN_REGISTERS
+    panels, in_registers = in_panels(v, most, panel_of), v.REGISTER_TOKENS
+    if parts.row_min and parts.minima == 2:
+        in_registers = min(in_registers, WITH_TWO_MINIMA)
 
     def run(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         whole = tokens // most * most if tokens > in_registers else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..blocks.parts import IntegerParts
+from ..blocks.parts import IntegerParts, Part
 from ..simd.instruction_set import InstructionSet
 from .q8_activations import HALVES, PAIR_SHIFT, PAIRS, SCALE, SCALED, SCALED_LOW, SUM, SUM_SHIFT
 
@@ -31,17 +31,18 @@ def _starts(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -
     return v.unroll_map(tokens, lambda t, at, stride: times(v.load_splat(i32, at + t * stride)))
 
 
-def _dot(v: InstructionSet, parts: IntegerParts, tokens: int, n: int, paired: bool) -> Any:
-    return (v.paired_dot if paired else v.tokens_dot)(tokens, n, parts.bits, parts.signed)
+def _dot(v: InstructionSet, parts: IntegerParts, tokens: int, n: int, weight: Part, paired: bool) -> Any:
+    return (v.paired_dot if paired else v.tokens_dot)(tokens, n, parts.bits, parts.signed, weight)
 
 
-def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool = False) -> Any:
+def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool = False) -> Any:
     """`(sums, weights, scales, x, stride)` -> sums + 32 weights of every row times the tokens' lines.
 
-    `scales` is their address: what is read late takes no register before.
+    `weight(j, weights)` gives the j-th of their 8 vectors. `scales` is their address: what is read late takes no
+    register before.
     """
     f32 = v.f32
-    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, paired)
+    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 8, weight, paired)
 
     def scaled(t, sums, products, d, x, stride):
         scale = d * v.load_splat(f32, x + t * stride + SCALE)
@@ -56,9 +57,11 @@ def panel_group(v: InstructionSet, parts: IntegerParts, tokens: int, paired: boo
     return v.jitable(run)
 
 
-def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool = False) -> Any:
+def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool = False) -> Any:
     """As `panel_group`, where the halves of 32 weights have scales of their own."""
-    f32, dot = v.f32, _half_dot(v, parts, tokens, paired)
+    f32, weight = v.f32, v.jitable(weight)
+    first_dot = _half_dot(v, parts, tokens, weight, paired)
+    second_dot = _half_dot(v, parts, tokens, lambda j, w: weight(j + 4, w), paired)
 
     def scaled(t, sums, low, high, first, second, x, stride):
         both = v.fma(second, v.to_f32(f32, v.tuple_get(high, t)), first * v.to_f32(f32, v.tuple_get(low, t)))
@@ -67,21 +70,21 @@ def panel_group_of_two(v: InstructionSet, parts: IntegerParts, tokens: int, pair
     every = v.unroll_map(tokens, scaled)
 
     def run(sums, w, scales, x, stride):
-        low, high = dot(w[:4], x, x, stride), dot(w[4:], x + 16, x + 4, stride)
+        low, high = first_dot(w, x, x, stride), second_dot(w, x + 16, x + 4, stride)
         return every(sums, low, high, v.load(f32, scales), v.load(f32, scales + 4 * v.LANES), x, stride)
 
     return v.jitable(run)
 
 
-def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
+def _half_dot(v: InstructionSet, parts: IntegerParts, tokens: int, weight: Part, paired: bool) -> Any:
     """`(weights, bytes, line, stride)` -> 16 weights of every row times the tokens' bytes, less the offset's share.
 
     That is read from the line, of which the second half's begins 4 bytes later.
     """
     if v.PAIRS and parts.bits == 6 and parts.shift == PAIR_SHIFT and not parts.signed:
-        pairs = v.pairs_dot(tokens, 4)
+        pairs = v.pairs_dot(tokens, 4, weight)
         return v.jitable(lambda w, bytes_at, line, stride: pairs(line + PAIRS, w, bytes_at, stride))
-    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 4, paired)
+    starts, dot = _starts(v, parts, tokens, paired), _dot(v, parts, tokens, 4, weight, paired)
     return v.jitable(lambda w, bytes_at, line, stride: dot(starts(line + HALVES, stride), w, bytes_at, stride))
 
 

@@ -40,6 +40,7 @@ class InstructionSet(Protocol):
     FLIP_SIGNED: bool  # whether `dot4_signed` and `tokens_dot` want signed weights with 128 added
     PAIRS: bool  # whether products of 6 bits start from sums of pairs, by `pairs_dot`
     PAIR_TOKENS: int  # batches of so many tokens keep tiles in pairs of rows, for `paired_dot`; 0: none does
+    REGISTER_TOKENS: int  # up to so many, interleaved weights are unpacked into registers for each TOKENS
     PROOF: str  # the machine instruction of its byte products, to look for in compiled code; "": none of its own
     Vec: type[VectorType]
     f32x8: VectorType
@@ -262,20 +263,20 @@ class InstructionSet(Protocol):
     def dot4_signed(self, acc: Any, w: Any, x: Any) -> Any:
         """As `dot4`, with `w` -128..127; where FLIP_SIGNED, `w` arrives with 128 added and the caller subtracts."""
 
-    def tile_weights(self, p: int) -> Any:
-        """The 8 vectors of bytes at address `p`, as `tokens_dot` takes them: loaded, or their addresses."""
+    def tokens_dot(self, tokens: int, n: int, bits: int, signed: bool, weight: Part) -> Part:
+        """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first one's bytes.
 
-    def tokens_dot(self, tokens: int, n: int, bits: int, signed: bool) -> Part:
-        """`(sums, weights, x, stride)` -> sums + n dot4 for each token; `x` is the address of the first one's bytes."""
+        `weight(j, weights)` gives vector number j of the weights, when it is multiplied.
+        """
 
-    def pairs_dot(self, tokens: int, n: int) -> Part:
+    def pairs_dot(self, tokens: int, n: int, weight: Part) -> Part:
         """`(pairs, weights, x, stride)` -> n dot4 of weights less 32 for each token, of 6 bits and n 4 at most.
 
         For each token, `pairs` is the address of minus 32 times sums of its bytes, two int16: of those that are first
         or second of four, and of the others. Only where PAIRS.
         """
 
-    def paired_dot(self, tokens: int, n: int, bits: int, signed: bool) -> Part:
+    def paired_dot(self, tokens: int, n: int, bits: int, signed: bool, weight: Part) -> Part:
         """As `tokens_dot`, of signed weights in pairs of rows (see `zip_lanes`); not used where PAIR_TOKENS is 0."""
 
     def keep_row_scales(self, scaled: Any, scratch: int) -> None:

@@ -1,0 +1,143 @@
+"""Products of bytes without VNNI: `vpmaddubsw` multiplies and adds pairs into int16, `vpmaddwd` widens them.
+
+`vpmaddubsw` saturates, so how many of its results may be added before widening depends on the weights' bits:
+2^bits * 127 * 2 * sums must stay below 2^15. Vectors may be of several registers; each is taken by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import llvmlite.ir as ir
+
+from ..simd.arithmetic import bitcast
+from ..simd.load_store import load_splat, load_splat4
+from ..simd.part import jitable
+from ..simd.unroll import tuple_get, unroll_fold, unroll_map
+from ..simd.vector import Vec, call, i16x16, i32x8, intrinsic, joined, pieces, same_as_first
+
+PRODUCTS = {4: 8, 5: 4, 6: 2, 7: 1, 8: 1}
+BYTES = 32  # of a register
+
+
+def _by_register(b: Any, name: str, result: Any, *vectors: Any) -> Any:
+    """LLVM's intrinsic on every register of some vectors that have equally many."""
+    registers = vectors[0].type.count * vectors[0].type.element.width // (8 * BYTES)
+    parts = zip(*(pieces(b, vector, registers) for vector in vectors), strict=True)
+    return joined(b, [call(b, f"llvm.x86.avx2.{name}", result.ir, *part) for part in parts])
+
+
+@intrinsic(lambda w, x: Vec("i16", w.n // 2))
+def maddubs(b: Any, t: Any, w: Any, x: Any) -> Any:
+    """Pairs of products uint8 * int8, added into int16 with saturation."""
+    return _by_register(b, "pmadd.ub.sw", i16x16, w, x)
+
+
+@intrinsic(lambda x: Vec("i32", x.n // 2))
+def widen_pairs(b: Any, t: Any, x: Any) -> Any:
+    """Pairs of int16 added into int32."""
+    return _by_register(b, "pmadd.wd", i32x8, x, t[0].lanes([1] * t[0].n))
+
+
+@intrinsic(same_as_first)
+def magnitude_bytes(b: Any, t: Any, x: Any) -> Any:
+    """Magnitudes of int8 lanes, as uint8."""
+    zero = t[0].lanes([0] * t[0].n)
+    return b.select(b.icmp_signed("<", x, zero), b.sub(zero, x), x)
+
+
+@intrinsic(same_as_first)
+def sign_bytes(b: Any, t: Any, x: Any, w: Any) -> Any:
+    """`x` with the sign of `w`, 0 where `w` is 0."""
+    return _by_register(b, "psign.b", Vec("i8", BYTES), x, w)
+
+
+@jitable
+def dot4(acc, w, x):
+    """acc (int32) + sums of 4 products of bytes: `w` 0..127, `x` -127..127."""
+    return acc + widen_pairs(maddubs(w, x))
+
+
+@jitable
+def dot4_signed(acc, w, x):
+    """As dot4, with `w` -128..127: the sign moves to `x`, so that no pair saturates."""
+    return acc + widen_pairs(maddubs(magnitude_bytes(w), sign_bytes(x, w)))
+
+
+@intrinsic(same_as_first)
+def _in_order(b: Any, t: Any, values: Any) -> Any:
+    """A tuple of vectors as it is; LLVM reads nothing earlier than it is read, and adds in this order."""
+    n, kind = t[0].count, t[0].dtype
+    registers = kind.ir.count * kind.ir.element.width // (8 * BYTES)
+    given = [part for i in range(n) for part in pieces(b, b.extract_value(values, i), registers)]
+    number, one = len(given), given[0].type
+    both = ir.LiteralStructType([one] * number) if number > 1 else one
+    numbers = ",".join([*["=x"] * number, *map(str, range(number)), "~{memory}"])
+    passed = b.asm(ir.FunctionType(both, [one] * number), "", numbers, given, True)
+    out = [b.extract_value(passed, i) if number > 1 else passed for i in range(number)]
+    for i in range(n):
+        values = b.insert_value(values, joined(b, out[registers * i : registers * (i + 1)]), i)
+    return values
+
+
+class TileProducts(NamedTuple):
+    """Those of `InstructionSet` with these names."""
+
+    tokens_dot: Any
+    pairs_dot: Any
+
+
+def tile_products(i8: Vec) -> TileProducts:
+    """The products of tiles whose vectors of bytes are `i8`; weights are read when they are multiplied, not before."""
+    i32, i16 = Vec("i32", i8.n // 4), Vec("i16", i8.n // 2)
+
+    def products(tokens: int, n: int, signed: bool, weight: Any) -> tuple[Any, Any]:
+        """The first vector by all tokens, `(first, weights, x, stride)`, in int16; and `more(totals, ...)`, n more.
+
+        A vector of weights goes to all tokens before the next. Token by token, additions that wait for their products
+        fill the scheduler, and some of them take the one pipe (of Zen 1) that multiplies.
+        """
+        weight = jitable(weight)
+        plain = unroll_map(tokens, lambda t, w, x, stride: maddubs(w, load_splat4(i8, x + t * stride)))
+        by_sign = unroll_map(
+            tokens, lambda t, w, m, x, stride: maddubs(m, sign_bytes(load_splat4(i8, x + t * stride), w))
+        )
+        add = unroll_map(tokens, lambda t, totals, found: tuple_get(totals, t) + tuple_get(found, t))
+
+        def one_unsigned(j, w, x, stride):
+            return plain(weight(j, w), x + 4 * j, stride)
+
+        def one_signed(j, w, x, stride):
+            numbers = weight(j, w)
+            return by_sign(numbers, magnitude_bytes(numbers), x + 4 * j, stride)
+
+        one = jitable(one_signed if signed else one_unsigned)
+
+        def step(i, totals, first, w, x, stride):
+            totals = _in_order(totals)
+            return add(totals, one(first + i, w, x, stride))
+
+        return one, unroll_fold(n, step)
+
+    def tokens_dot(tokens: int, n: int, bits: int, signed: bool, weight: Any) -> Any:
+        some = max(1, min(n, PRODUCTS[bits]))
+        assert n % some == 0
+        start, more = products(tokens, some - 1, signed, weight)
+        widen = unroll_map(tokens, lambda t, sums, totals: tuple_get(sums, t) + widen_pairs(tuple_get(totals, t)))
+
+        def group(g, sums, w, x, stride):
+            g = g * some
+            return _in_order(widen(sums, more(start(g, w, x, stride), g + 1, w, x, stride)))
+
+        return unroll_fold(n // some, group)
+
+    def pairs_dot(tokens: int, n: int, weight: Any) -> Any:
+        """Such a weight is -32 .. 31, so the sum of 8 products fits 16 bits, whatever overflows on the way: it starts
+        from minus 32 times the sums of activations that a lane sees, at `pairs`.
+        """
+        start = unroll_map(tokens, lambda t, at, stride: bitcast(i16, load_splat(i32, at + t * stride)))
+        _, more = products(tokens, n, False, weight)
+        widen = unroll_map(tokens, lambda t, totals: widen_pairs(tuple_get(totals, t)))
+        return jitable(lambda pairs, w, x, stride: _in_order(widen(more(start(pairs, stride), 0, w, x, stride))))
+
+    return TileProducts(tokens_dot, pairs_dot)
