@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import blas_threads  # noqa: F401  before all that imports NumPy
 import pytest
 from chats import chat  # noqa: F401  fixtures
 from config_files import file  # noqa: F401
