@@ -135,9 +135,8 @@ class Engine(Sequences):
         gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
         try:
             n_ctx = n_ctx or default_context(gguf)
-            ubatch = min(ubatch, n_ctx * n_seqs)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
-            sizes = n_ctx, threads, n_seqs, ubatch, max_outputs
+            sizes = n_ctx, threads, n_seqs, min(ubatch, n_ctx * n_seqs), max_outputs
             engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank, prefetch_bytes, verified, predicts)
             engine._owns_file = gguf is not file
             if load:
@@ -160,27 +159,20 @@ class Engine(Sequences):
 
         Afterwards `load` or `close` must be called.
         """
-        if self._copy and not self._filling and compiled(self._kernels()):
-            self._fill_copy(self._copy)
+        if self._copy and compiled(self._kernels()):
+            self._filling = WeightFilling(self._copy, self.gguf, self.n_threads)
 
     def load(self) -> None:
         """Compile or load the kernels, copy the weights where that was asked for, and start the threads."""
         prepare(self._kernels(), self.n_threads)
         if self._copy:
-            self._filling = self._filling or self._fill_copy(self._copy)
+            self._filling = self._filling or WeightFilling(self._copy, self.gguf, self.n_threads)
         elif not self._layers.prefetch_bytes:  # large pages would bring unchosen neighbours, too
             self.gguf.prefer_large_pages(again=True)
         self._program, *_ = (part.finish() for part in self._parts)
-        self._team = self._team or ThreadTeam(self.n_threads)
-        if self._copy and self._filling:
+        if self._filling:
             self._filling.finish()
-            self._filling = None
-
-    def _fill_copy(self, copy: WeightCopy) -> WeightFilling:
-        self.gguf.prefer_large_pages(again=False)
-        self._team = ThreadTeam(self.n_threads)
-        self._filling = WeightFilling(copy, self._team, self.gguf.forget)
-        return self._filling
+        self._team, self._filling = self._filling.team if self._filling else ThreadTeam(self.n_threads), None
 
     def _kernels(self) -> list[Kernel]:
         filling = self._copy.kernels() if self._copy else []
@@ -217,10 +209,8 @@ class Engine(Sequences):
 
     def pages(self) -> str:
         """Where the weights lie and in which pages, such as "copied, 98 % in large pages"."""
-        maps = [*self.gguf.mappings(), *([self._copy.memory] if self._copy else [])]
-        share = large_share(maps)
-        where = "copied" if self._copy else "mapped"
-        return where if share is None else f"{where}, {share:.0%} in large pages"
+        share = large_share([*self.gguf.mappings(), *([self._copy.memory] if self._copy else [])])
+        return ("copied" if self._copy else "mapped") + (f", {share:.0%} in large pages" if share is not None else "")
 
     def prefill(self, tokens: Sequence[int], seq: int = 0) -> Logits:
         """Append tokens; logits (n_vocab,) after the last. Raises PromptTooLongError, UsageError for a bad id."""
@@ -289,10 +279,9 @@ class Engine(Sequences):
 
     def close(self) -> None:
         """End the threads and unmap the file, unless `open` was given an open one."""
-        if self._filling:
-            self._filling.give_up()
-        if self._team is not None:
-            self._team.close()
+        for running in (self._filling, self._team):
+            if running:
+                running.close()
         if self._owns_file:
             self.gguf.close()
 

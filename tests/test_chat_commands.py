@@ -101,7 +101,7 @@ def test_commands_say_what_they_did(chat: Chat, tmp_path: Path) -> None:
             ("/think fold", "(thinking is shown as one line)"),
             ("/copy", "(copied the last answer, 24 characters, with the terminal)"),
             ("/copy code", "(copied the last block of code, 6 characters, with the terminal)"),
-            ("/sessions", "1 turns  m  Hi"),
+            ("/sessions", "1 turn   m  Hi"),
             ("/?", "/continue  go on with the last answer, if it was cut short"),
             ("/undo", "(removed the last turn)"),
         ],

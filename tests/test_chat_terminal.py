@@ -271,6 +271,21 @@ def test_dumb_terminal(chat: Chat) -> None:
     assert b"**world**" in person.raw
 
 
+def test_a_dumb_terminal_cuts_no_word(chat: Chat) -> None:
+    """Nothing has to be drawn over for that."""
+    words = "supercalifragilistic expialidocious " * 6
+    person = chat([words], TERM="dumb", columns=40)
+    person.until(lambda lines: lines[-1:] == [">"])
+    person.type("Hi\n")
+    person.until(lambda lines: lines[-1:] == [">"] and len(lines) > 8)
+    person.type("/help\n")
+    person.until("with /.")
+    assert person.close() == 0
+    lines = person.raw.decode().replace("\r", "").split("\n")
+    assert lines.count("supercalifragilistic expialidocious") == 6
+    assert b"\x1b" not in person.raw and max(map(len, lines)) <= 40
+
+
 def test_no_color(chat: Chat) -> None:
     person = chat([THINKING + MARKDOWN], NO_COLOR="1")
     person.prompted()

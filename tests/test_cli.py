@@ -18,6 +18,7 @@ from started import PROGRAM
 
 from llmlocal import __version__
 from llmlocal.cli.main import COMMANDS
+from llmlocal.cli.ui import terminal
 
 TEMPLATES = ("M50", "M51")  # hostile chat templates, which a raw prompt never meets
 NOTE = "the model has no chat template: it continues the plain text (--template NAME wraps it)\n"
@@ -234,6 +235,14 @@ def test_no_home(said: Said, scripted: Any, monkeypatch: pytest.MonkeyPatch) -> 
     ):
         assert said(*command)[0] == 0
     assert said("sessions", "show", "x")[0] == said("path", "x")[0] == 3
+
+
+@pytest.mark.parametrize("words", [("alias", "ls"), ("sessions", "ls"), ("verify",), ("config", "list")], ids=" ".join)
+def test_an_empty_list_is_said_to_a_person(words: tuple[str, ...], said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(*words) == (0, "", "")
+    told: list[str] = []
+    monkeypatch.setattr(terminal, "tell_person", told.append)
+    assert said(*words) == (0, "", "") and len(told) == 1 and "llmlocal " in told[0]
 
 
 def test_warnings_of_libraries_stay_away_from_users() -> None:

@@ -210,6 +210,20 @@ def test_a_name_means_no_other_model_of_its_repository(said: Said, hub: FakeHub,
     assert files_below(store) == []
 
 
+def test_files_with_a_similar_name_are_offered(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (folder := tmp_path / "models").mkdir()
+    for name in ("story-q4.gguf", "other.gguf", "story-q4.txt"):
+        (folder / name).write_bytes(b"")
+    for typed in ("models/storyq4.gguf", "models/story-q4"):
+        code, _, err = said("run", typed, "p")
+        assert code == 3 and "hint: did you mean models/story-q4.gguf?\n" in err
+    assert "did you mean" not in said("run", "models/unlike.gguf", "p")[2]
+    monkeypatch.chdir(folder)
+    assert "did you mean story-q4.gguf?" in said("run", "storyq4.gguf", "p")[2]
+    assert said("run", "/", "p")[0] == 5
+
+
 def test_unknown_names_the_three_nearest(said: Said, store: Path) -> None:
     for i in range(5):
         own("".join(f'[models.zebra{i}]\nrepo = "a/z{i}"\n' for i in range(5)))

@@ -35,6 +35,7 @@ lora sequences
 engine model_info
 encoder hub
 draft
+engine_plan
 generation convert embedding
 chat measure doctor scheduler records
 api batch imatrix serving

@@ -261,7 +261,7 @@ def test_memory_counts_them(llama: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """A model that just fits does not with an adapter."""
     with Session.open(llama / "f32.gguf", n_ctx=16) as session:
         needed = memory(session.gguf.metadata, session.tensors, 16).total
-    monkeypatch.setattr("llmlocal.generation.session.free_memory", lambda: needed)
+    monkeypatch.setattr("llmlocal.engine_plan.free_memory", lambda: needed)
     with Session.open(llama / "f32.gguf", n_ctx=16, n_threads=1) as session:
         assert session.engine.length() == 0
     with Session.open(llama / "f32.gguf", n_ctx=16, lora=[(llama / "peft", 1.0)]) as session:

@@ -127,7 +127,7 @@ def test_what_must_fit(mixture: Path) -> None:
 def test_a_session_says_what_is_read_from_the_disk(mixture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_gguf(mixture) as gguf:
         least = least_memory(gguf.metadata, gguf.tensors, 64).total
-    for module in ("generation.session", "model_info.memory_limit"):
+    for module in ("engine_plan", "model_info.memory_limit"):
         monkeypatch.setattr(f"llmlocal.{module}.free_memory", lambda: least)
     with Session.open(mixture, n_ctx=64, n_threads=1) as session:
         assert [note for note in session.notes if "of experts do not fit into memory" in note]

@@ -37,6 +37,8 @@ def ls(as_json: Json = False) -> None:
 
     if as_json:
         return terminal.say(to_json(aliases=user_aliases()))
+    if not user_aliases():
+        return terminal.tell_person("no aliases yet: llmlocal alias set NAME MODEL defines one")
     terminal.rows(user_aliases().items())
 
 

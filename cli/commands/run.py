@@ -86,8 +86,11 @@ def run(
     )
     read_files = files_source(asked.file or ())
     screen.busy("opening the model")
-    ahead = not asked.show_only
-    with screen, calls.opened(screen) as functions, opened(model, model_options, prompt_cache, ahead=ahead) as session:
+    with (
+        screen,
+        calls.opened(screen) as functions,
+        opened(model, model_options, prompt_cache, ahead=not asked.show_only) as session,
+    ):
         screen.clear()  # stdin may be waited for
         texts = read_files(asked.most_bytes(session)), read(asked.most_bytes(session))
         how = Asked(limits, chosen(session, given), given_out.grammar, best)

@@ -26,6 +26,8 @@ def verify(model: Verified = None, quiet: Quiet = False) -> None:
     own = [path for text in model or () if (path := outside_store(text))]
     named = [text for text in model or () if not outside_store(text)]
     models = [found for text in named for found in find_models(text, one=False)] if model else installed()
+    if not (models or own or quiet):
+        return terminal.tell_person("no models yet: llmlocal pull NAME downloads one")
     words = {True: "ok", False: "damaged", None: "no SHA-256 known"}
     bad = 0
     with terminal.Screen(quiet=quiet) as screen:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 from ...text import readable
 from ..choices import Rendering, ShownThoughts
 from . import error_stream
-from .terminal import Screen, can_draw, columns, folded, is_terminal, note, show_text, stdout, visible
+from .terminal import Screen, can_draw, columns, folded, is_terminal, note, show_text, stdout, visible, wrap_columns
 from .wrap import DIM, RESET, PlainText, Wrap
 
 if TYPE_CHECKING:
@@ -129,8 +129,7 @@ class _Writer:
         self.called = False
 
     def _wrap(self, stream: IO[str] | None) -> Wrap:
-        wraps = self._screen.wrap and can_draw(stream)
-        return Wrap(lambda: columns(stream) if wraps else 0)
+        return Wrap(lambda: wrap_columns(stream) if self._screen.wrap else 0)
 
     def __enter__(self) -> _Writer:
         return self

@@ -66,6 +66,11 @@ def columns(stream: IO[str] | None) -> int:
         return 80
 
 
+def wrap_columns(stream: IO[str] | None) -> int:
+    """Where lines are broken between words: after so many columns; 0 where `stream` is not a terminal."""
+    return columns(stream) if stream is not None and stream.isatty() else 0
+
+
 # ---- lines --------------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +129,7 @@ def note(text: str, before: str = "", hang: int = 0) -> None:
 
 def folded(text: str, hang: int = 0) -> str:
     """A line for stderr, in several where that is a terminal; with `hang`, the further ones are indented."""
-    return wrapped(text, columns(sys.stderr) if can_draw(sys.stderr) else 0, hang)
+    return wrapped(text, wrap_columns(sys.stderr), hang)
 
 
 def tell_person(text: str) -> None:

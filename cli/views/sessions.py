@@ -30,6 +30,8 @@ def list_all(as_json: bool) -> None:
         terminal.say(to_json(sessions=facts))
     else:
         terminal.lines(map(line, good), hang=4)
+    if not (found or as_json):
+        terminal.tell_person("no saved chats yet: llmlocal chat saves each one")
     for error in found:
         if isinstance(error, LlmlocalError):
             terminal.note(f"damaged: {error}")
@@ -40,7 +42,8 @@ def line(saved: SavedSession) -> str:
     when = datetime.fromtimestamp(saved.changed).strftime("%Y-%m-%d %H:%M")
     model = Path(saved.model).name.removesuffix(".gguf")
     turns = len(saved.conversation.turns)
-    return terminal.one_line(f"{saved.id}  {when}  {turns:>4} turns  {model}  {saved.title}")
+    count = f"{turns:>4} turn{' ' if turns == 1 else 's'}"
+    return terminal.one_line(f"{saved.id}  {when}  {count}  {model}  {saved.title}")
 
 
 def list_found(words: Sequence[str], as_json: bool) -> None:

@@ -14,22 +14,19 @@ from .. import tokenizer as tokenizers
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..constraints.grammar import Grammar
 from ..engine import Engine, Logits
+from ..engine_plan import EnginePlan
 from ..errors import LlmlocalError, NotFoundError, PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..lora.describe import is_adapter
 from ..model_info.arch_value import arch_value
-from ..model_info.expert_memory import expert_reads
-from ..model_info.machine import free_memory
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
-from ..model_info.predictor_memory import can_predict, predictor_memory
-from ..model_info.recurrent_memory import between_memory
-from ..model_info.weight_memory import copies_weights
+from ..model_info.predictor_memory import can_predict
 from ..model_sizes import default_context
 from ..quant.jit.parallel_compile import Compilation
 from ..runtime.weight_copy import Shaped
 from ..speculation.draft import Draft
-from ..speculation.speculation import MOST, Speculation
+from ..speculation.speculation import Speculation
 from ..text import escaped, format_bytes
 from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
@@ -101,7 +98,6 @@ class Session:
         if speculate == "draft" and draft is None:
             raise UsageError("speculate is draft, and there is no draft", "name one with --draft, or --draft auto")
         gguf = open_gguf(path)
-        session: Session | None = None
         begun: Engine | None = None
         try:
             predicts = _predicts(gguf, speculate, draft)
@@ -113,48 +109,21 @@ class Session:
             changed = [_changes(gguf, lora)] if lora else []
             digest = changed[0].digest if changed else ""
             tensors: dict[str, Shaped] = {**gguf.tensors, **(changed[0].sizes() if changed else {})}
-            needed = memory(gguf.metadata, tensors, n_ctx, kv_type, n_seqs).total
 
-            def record() -> Engine:
-                free, draft_memory = free_memory(), session.draft_memory if session else 0
-                if not force:
-                    check_memory(gguf.metadata, tensors, n_ctx, kv_type, free, draft_memory, n_seqs)
-                left = free - draft_memory
-                reads = expert_reads(gguf.metadata, tensors, needed, left)
-                copied = copies_weights(weights, tensors, needed, left)
-                verified = min(n_ctx, MOST + 1) if speculate != "off" else 1
-                left -= needed
-                if (between := between_memory(gguf.metadata, n_seqs, verified)) > left:
-                    verified, between = 1, 0
-                fits = predictor_memory(gguf.metadata, n_ctx, kv_type, n_seqs) <= left - between
-                engine = Engine.open(
-                    gguf,  # not its name, which may be another file's by now
-                    n_ctx=n_ctx,
-                    n_threads=n_threads,
-                    n_seqs=n_seqs,
-                    max_outputs=max(max_outputs, verified),
-                    kv_type=kv_type,
-                    copy_weights=copied,
-                    low_rank=(changed.pop() if changed else _changes(gguf, lora)) if lora else None,
-                    prefetch_bytes=reads.prefetch_bytes,
-                    verified=verified,
-                    predicts=predicts and verified > 1 and fits,
-                    load=False,
-                )
-                if session and session.draft:
-                    session.draft.record(engine, weights, kv_type, free - needed)
-                return engine
+            def changes() -> LowRank | None:
+                return (changed.pop() if changed else _changes(gguf, lora)) if lora else None
 
+            asked = n_ctx, n_threads, n_seqs, max_outputs, kv_type, weights, speculate
+            plan = EnginePlan(gguf, tensors, *asked, predicts, force, changes)
             if ahead and draft is None:
                 with suppress(LlmlocalError):  # raised again where the engine is needed
-                    begun = record()
+                    begun = plan.record()
                     begun.begin_load()
-            session = cls(gguf, tokenizers.load(gguf.metadata), n_ctx, record)
+            session = cls(gguf, tokenizers.load(gguf.metadata), n_ctx, lambda: plan.record(session.draft))
             session._recorded = begun
             session.lora, session.lora_digest, session.tensors = tuple(lora), digest, tensors
             session.kv_type, session.speculate, session.n_seqs = kv_type, speculate, n_seqs
-            if note := expert_reads(gguf.metadata, tensors, needed, free_memory()).note:
-                session.notes.append(note)
+            session.notes += filter(None, [plan.note])
             if draft is not None and speculate in ("auto", "draft"):
                 session._open_draft(draft)
         except BaseException:
@@ -182,10 +151,9 @@ class Session:
         """Bytes that the draft takes, 0 without one."""
         return self.draft.needed(self.n_ctx, self.kv_type, self.n_seqs) if self.draft else 0
 
-    def check_memory(self, n_seqs: int = 1, free: int | None = None) -> None:
-        """Raises ResourceError where `n_seqs` sequences, and the draft, need more than `free` bytes."""
-        sizes = self.n_ctx, self.kv_type, free, self.draft_memory, n_seqs
-        check_memory(self.gguf.metadata, self.tensors, *sizes)
+    def check_memory(self) -> None:
+        """Raises ResourceError where a sequence, and the draft, need more memory than is free."""
+        check_memory(self.gguf.metadata, self.tensors, self.n_ctx, self.kv_type, draft=self.draft_memory)
 
     @property
     def engine(self) -> Engine:

@@ -247,7 +247,9 @@ def _mapped(path: Path) -> tuple[mmap.mmap, os.stat_result]:
             mapped.announce()
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), state
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFoundError(f"{where}: no such file") from None
+        from ..files.near_files import did_you_mean
+
+        raise NotFoundError(f"{where}: no such file", did_you_mean(str(path))) from None
     except ValueError:
         raise NotFoundError(f"{where}: invalid file name") from None
     except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import NotFoundError, UsageError
+from ..files.near_files import did_you_mean
 from ..text import escaped
 from .catalog import QUANT_PLACE, REPO, CatalogEntry, catalog
 from .remote_file import RemoteFile
@@ -131,8 +132,8 @@ def model_not_found(text: str) -> NotFoundError:
         message = f"{escaped(text)} is not on this machine"
         return NotFoundError(message, f"llmlocal pull {escaped(text)}")
     if not _NAMED.fullmatch(text):
-        return NotFoundError(f"{escaped(text)}: no such file")
-    return NotFoundError(f"{escaped(text)}: no such file or model", suggestion(text))
+        return NotFoundError(f"{escaped(text)}: no such file", did_you_mean(text))
+    return NotFoundError(f"{escaped(text)}: no such file or model", did_you_mean(text) or suggestion(text))
 
 
 def suggestion(text: str) -> str:

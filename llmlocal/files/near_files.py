@@ -1,0 +1,21 @@
+"""Files with a similar name, for a hint where one was not found."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from ..text import escaped
+
+SIMILAR, MOST = 0.75, 3  # from 0 to 1: how much a name must resemble another one to be offered; names in a hint
+
+
+def did_you_mean(text: str, ending: str = ".gguf") -> str:
+    """A hint with the similar names in the folder of the path `text`, which may lack its ending; empty for none."""
+    path = Path(text)
+    try:
+        held = [file.name for file in path.parent.glob(f"*{ending}")] if path.name else []
+    except (OSError, ValueError):
+        return ""
+    near = get_close_matches(path.name.removesuffix(ending) + ending, held, MOST, SIMILAR)
+    return f"did you mean {', '.join(escaped(str(path.with_name(name))) for name in near)}?" if near else ""
