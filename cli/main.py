@@ -180,8 +180,11 @@ def _invoke(arguments: list[str]) -> int:
     except ParseError as error:
         where = getattr(getattr(error, "ctx", None), "command_path", "llmlocal")
         file = next((word for word in arguments if word.startswith("-") and os.path.isfile(word)), None)
+        said = getattr(error, "format_message", error.__str__)()
         hint = f"{where} --help" if file is None else f"for the file of this name: ./{escaped(file)}"
-        raise UsageError(getattr(error, "format_message", error.__str__)(), hint) from error
+        if said.startswith("Got unexpected extra argument") and where.endswith((" run", " chat")):
+            hint = f'a text of several words is one argument in quotes: {where} "what can you do?"'
+        raise UsageError(said, hint) from error
     return 0
 
 

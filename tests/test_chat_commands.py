@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from terminals import Person, at_a_chat, people
 
 from llmlocal.chat.conversation import Conversation, Turn, assistant, result
 from llmlocal.chat.transcript import openai, sharegpt
+from llmlocal.cli.chat import slash_commands
 from llmlocal.cli.chat.completion import complete
 from llmlocal.cli.ui.keyboard import Pastes
+from llmlocal.errors import PromptTooLongError
 
 Chat = Callable[..., Person]
 Said = Callable[..., tuple[int, str, str]]
@@ -137,6 +140,17 @@ def test_words_and_lines_that_may_be_commands_are_asked_about(chat: Chat, tmp_pa
     assert person.process.wait(60) == 0
     turns = [record["messages"][0]["content"] for record in records(tmp_path) if record.get("type") == "turn"]
     assert turns == ["/contxt", "quit"]
+
+
+@pytest.mark.parametrize(("trained", "hint"), [(8192, "send a part of it"), (16384, "--ctx 10240 holds it")])
+def test_no_context_is_offered_for_which_the_model_was_not_trained(trained: int, hint: str) -> None:
+    metadata = {"general.architecture": "llama", "llama.context_length": trained}
+    tokenizer = SimpleNamespace(encode=lambda text, **_: [0] * len(text))
+    session = SimpleNamespace(tokenizer=tokenizer, n_ctx=4096, gguf=SimpleNamespace(metadata=metadata))
+    runner: Any = SimpleNamespace(chat=SimpleNamespace(session=session, answer_room=256))
+    with pytest.raises(PromptTooLongError) as error:
+        slash_commands._check_fits(runner, "big.txt", b"x" * 9000)
+    assert hint in error.value.hint
 
 
 def test_a_file_too_large_says_which_context_would_do(chat: Chat, tmp_path: Path) -> None:

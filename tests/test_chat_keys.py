@@ -20,7 +20,8 @@ def test_completion_and_history_search(chat: Chat, tmp_path: Path) -> None:
     person.say("a rare question")
     person.prompted(3)
     person.type("\x12rare")  # Ctrl-R
-    person.until(lambda lines: any("reverse" in line or "rare" in line for line in lines[-2:]))
+    lines = person.until(lambda lines: sum(line.startswith("> a rare question") for line in lines) == 2)
+    assert not any("Ask anything" in line for line in lines if "rare" in line)
     person.type("\r")
     person.until(lambda lines: "> a rare question" in lines[-1])
     person.type("\x03")

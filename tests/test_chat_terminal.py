@@ -281,7 +281,7 @@ def test_a_dumb_terminal_cuts_no_word(chat: Chat) -> None:
     person.type("/help\n")
     person.until("with /.")
     assert person.close() == 0
-    lines = person.raw.decode().replace("\r", "").split("\n")
+    lines = [line.strip() for line in person.raw.decode().splitlines()]
     assert lines.count("supercalifragilistic expialidocious") == 6
     assert b"\x1b" not in person.raw and max(map(len, lines)) <= 40
 

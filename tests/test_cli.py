@@ -66,6 +66,7 @@ def test_group_alone_prints_its_help(said: Said, group: str) -> None:
         (["run", "\x1b[2J\n", "p"], 3, "error: \\x1b[2J\\n: no such file"),
         (["run", "/", "p"], 5, "error: /: is a directory"),
         (["bench", "no such file"], 3, "error: no such file: no such file"),
+        (["run", "what", "are", "you"], 2, "error: Got unexpected extra argument"),
         (["bench", "m", "-p", "0", "-n", "0"], 2, "error: nothing to measure"),
     ],
 )
@@ -76,6 +77,12 @@ def test_mistakes_are_told_in_one_line(said: Said, arguments: list[str], code: i
     assert first.startswith(start)
     assert len(more) <= 1
     assert all(line.startswith("hint: ") for line in more)
+
+
+def test_a_text_without_quotes_is_told_to_need_them(said: Said) -> None:
+    err = said("run", "what", "are", "you")[2]
+    assert 'hint: a text of several words is one argument in quotes: llmlocal run "what can you do?"' in err
+    assert said("show", "a", "b", "c")[2].endswith("hint: llmlocal show --help\n")
 
 
 def test_a_file_whose_name_looks_like_an_option(

@@ -126,6 +126,8 @@ def read(runner: TurnRunner, rest: str) -> None:
 
 def _check_fits(runner: TurnRunner, name: str, text: bytes) -> None:
     """Raises PromptTooLongError, which says how large a context would do, for a file that cannot fit."""
+    from ...model_info.arch_value import arch_value
+
     session = runner.chat.session
     n = len(session.tokenizer.encode(text[:MOST_COUNTED].decode("utf-8", "surrogateescape"), add_special=False))
     more = len(text) > MOST_COUNTED
@@ -135,7 +137,11 @@ def _check_fits(runner: TurnRunner, name: str, text: bytes) -> None:
         size = f"{'about ' if more else ''}{n} tokens"
         message = f"{escaped(name)} is {size}; the context holds {session.n_ctx}, {room} of them for the answer"
         enough = -(-(n + 2 * room) // 1024) * 1024
-        raise PromptTooLongError(message, f"llmlocal chat --continue --ctx {enough} holds it")
+        trained = arch_value(session.gguf.metadata, "context_length")
+        hint = f"llmlocal chat --continue --ctx {enough} holds it"
+        if trained is not None and session.n_ctx <= trained < enough:
+            hint = f"send a part of it: the model was trained on {trained} tokens"
+        raise PromptTooLongError(message, hint)
 
 
 def system(runner: TurnRunner, rest: str) -> None:

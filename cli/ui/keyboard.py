@@ -251,8 +251,9 @@ def _invitation() -> Any:
 
     from prompt_toolkit.application import get_app
 
-    wide = get_terminal_size().columns >= WIDE
-    return [("ansibrightblack", (INVITATION if wide else SHORT_INVITATION) if not get_app().is_done else "")]
+    app, words = get_app(), INVITATION if get_terminal_size().columns >= WIDE else SHORT_INVITATION
+    unseen = app.is_done or app.layout.is_searching  # what a search has found is shown while the line itself is empty
+    return [("ansibrightblack", "" if unseen else words)]
 
 
 def _put_question(question: str) -> None:
