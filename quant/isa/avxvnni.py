@@ -9,7 +9,6 @@ from .lanes8 import of_vectors
 PROOF = "vpdpbusd"
 TILES = ""
 REGISTER_TOKENS = 16
-FLOAT_TILES = 2  # 8 sums for 6 loads, with one tile 4 for 5
 FLIP_SIGNED = True
 PAIRS = False
 dot4 = vnni.dot4

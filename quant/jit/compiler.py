@@ -30,7 +30,7 @@ def _module(kernel: Kernel, where: Target, symbol: str) -> Any:
     host = machine(where)
     v = cast(InstructionSet, import_module(f"..isa.{where.isa}", __package__))
     text, name = _lower(_entry(kernel, v))
-    module = llvm.parse_assembly(text + _wrapper(symbol, name))
+    module = llvm.parse_assembly(text + _wrapper(symbol, name, host.triple))
     module.triple, module.data_layout = host.triple, str(host.target_data)
     for item in [*module.functions, *module.global_variables]:
         if item.name != symbol and not item.is_declaration:
@@ -98,10 +98,14 @@ def _lower(function: Any) -> tuple[str, str]:
             gc.enable()
 
 
-def _wrapper(symbol: str, name: str) -> str:
-    """A C function around the kernel's, which returns Python's None."""
+def _wrapper(symbol: str, name: str, triple: str) -> str:
+    """A C function around the kernel's, which returns Python's None.
+
+    On x86 its stack is aligned for the widest vectors: spilled ones would cross cache lines.
+    """
+    attributes = '"stackrealign" ' if triple.startswith("x86_64") else ""
     return f"""
-define void @"{symbol}"(i64 %args, i64 %ith, i64 %nth) {{
+define void @"{symbol}"(i64 %args, i64 %ith, i64 %nth) {attributes}{{
   %none = call ptr @"{name}"(i64 %args, i64 %ith, i64 %nth)
   ret void
 }}

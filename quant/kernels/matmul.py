@@ -115,7 +115,8 @@ def rows_by_tokens(v: InstructionSet, fmt: type[Format]) -> Any:
     from . import gemm_float, gemm_integer
 
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
-    v = set_for_tiles(v)
+    if not (float_activations(fmt) and v.FLOAT_TILES > 1):  # which are several tiles of the set itself
+        v = set_for_tiles(v)
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float}
     parts = fmt.kernels(v)
     family = families[type(parts)]
