@@ -232,8 +232,8 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
 def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_rows: Any, least: int = 1) -> Any:
     """As `tiles_dot`, for weights that `unpack_rows(tile, row_bytes, first, blocks, target, ahead)` makes bytes of.
 
-    It unpacks so many blocks of the LANES rows at `tile`; the rows at `ahead` are the next ones. A stretch of the rows
-    is unpacked once; then all tokens run over a band of tiles, which stays in the L1 cache. The number of tokens is a
+    It unpacks so many blocks of the LANES rows at `tile`; the rows at `ahead` are the next ones. A band of tiles
+    is unpacked once; then all tokens run over it, while it stays in the L1 cache. The number of tokens is a
     multiple of `least`, a power of two.
     """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)
@@ -243,17 +243,17 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
-            for n in range(tiles):
-                rows, tile = weights + lanes * row_bytes * n, scratch + depth // BLOCK * size * n
-                ahead = rows + lanes * row_bytes + at // block * nbytes
-                if n + 1 == tiles:
-                    ahead = weights + (at + depth) // block * nbytes
-                unpack(rows, row_bytes, at // block, depth // block, tile, ahead)
-                finish(tokens, tile, depth // BLOCK)
-            for n in range(0, tiles, band):
-                out, first = y + 4 * lanes * n, scratch + depth // BLOCK * size * n
-                some = min(band, tiles - n)
-                panels(tokens, x + at // BLOCK * LINE, x_stride, depth, out, y_stride, at, some, first)
+            for first in range(0, tiles, band):
+                last = min(tiles, first + band)
+                for n in range(first, last):
+                    rows, tile = weights + lanes * row_bytes * n, scratch + depth // BLOCK * size * (n - first)
+                    ahead = rows + lanes * row_bytes + at // block * nbytes
+                    if n + 1 == tiles:
+                        ahead = weights + (at + depth) // block * nbytes
+                    unpack(rows, row_bytes, at // block, depth // block, tile, ahead)
+                    finish(tokens, tile, depth // BLOCK)
+                line, out = x + at // BLOCK * LINE, y + 4 * lanes * first
+                panels(tokens, line, x_stride, depth, out, y_stride, at, last - first, scratch)
 
     return v.jitable(dot_tiles)
 
