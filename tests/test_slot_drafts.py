@@ -37,7 +37,7 @@ class SimulatedDraft:
     def read(self, ids: Sequence[int], most: int) -> int:
         n = min(most, self.unread(ids) - 1)
         self.held[self._which(ids)] += n
-        self.clock.now += n * self.token / 4
+        self.clock.now += n * self.token / 40
         return n
 
     def continuations(
@@ -56,10 +56,16 @@ class SimulatedDraft:
             place += 1
 
 
-def gain(number: int, ratio: Callable[[int], float], right: float, token: float) -> tuple[float, Speculation]:
-    """How many times as fast texts without order are generated together as token by token."""
+def gain(
+    number: int, ratio: Callable[[int], float], right: float, token: float, later: float | None = None
+) -> tuple[float, Speculation]:
+    """How many times as fast texts without order are generated together as token by token.
+
+    From the middle on the draft is right with the chance `later`.
+    """
     clock, texts = Clock(), [[10_000 + i, *random_text(700, seed=i)] for i in range(number)]
-    proposer = DraftProposer(SimulatedDraft(clock, texts, right, token), clock)
+    draft = SimulatedDraft(clock, texts, right, token)
+    proposer = DraftProposer(draft, clock)
     decision = Decision()
     made = [Speculation(decision, MOST + 1, draft=proposer) for _ in texts]
     slots, at = Slots(decision, proposer), [DEPTH] * number
@@ -67,6 +73,7 @@ def gain(number: int, ratio: Callable[[int], float], right: float, token: float)
         one.begin(text[:DEPTH], DEPTH / 8)
     begun, plain = clock.now, 0.0
     while all(n < len(text) for n, text in zip(at, texts, strict=True)):
+        draft.right = later if later is not None and at[0] > 350 else right
         some = [
             Slot(one, len(text) - n - 1, text[:n], lambda logits, ids: 0)
             for one, n, text in zip(made, at, texts, strict=True)
@@ -100,3 +107,8 @@ def test_a_draft_that_is_right_gains(number: int) -> None:
 def test_a_draft_that_is_never_right_rests(number: int, slope: float, token: float) -> None:
     found, one = gain(number, lambda n: 1 + slope * (n - 1), right=0.0, token=token)
     assert found >= 0.98 and one.report.draft.proposed < 30
+
+
+def test_a_draft_that_was_wrong_is_tried_again() -> None:
+    _, one = gain(3, lambda n: 1 + 0.02 * (n - 1), right=0.0, token=0.05, later=0.95)
+    assert one.report.draft.accepted > 50

@@ -14,8 +14,9 @@ HOPE = 0.75  # of the mean cost of one more token: what it is taken for past the
 class Costs:
     """Seconds of a run of one token, and the ratio to it of runs of more."""
 
-    def __init__(self, ratios: dict[int, float] | None = None) -> None:
-        """`ratios` by number of tokens, as `measured` gave them in an earlier process."""
+    def __init__(self, ratios: dict[int, float] | None = None, slope: float = SLOPE) -> None:
+        """`ratios` by number of tokens, as `measured` gave them in an earlier process; `slope`: as SLOPE."""
+        self._slope = slope
         self._single: deque[float] = deque(maxlen=SINGLES)
         self._ratios = {size: deque([ratio], maxlen=SEVERAL) for size, ratio in (ratios or {}).items()}
         self._medians = {size: median(some) for size, some in self._ratios.items()}
@@ -74,7 +75,7 @@ class Costs:
                 other, higher = known[below + 1]
                 cost += (higher - cost) * (size - at) / (other - at)
             else:
-                slope = HOPE * (cost - 1) / (at - 1) if at > 1 else SLOPE
+                slope = HOPE * (cost - 1) / (at - 1) if at > 1 else self._slope
                 cost += slope * (size - at)
             out.append(max(1.0, cost))
         return out

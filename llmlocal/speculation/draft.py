@@ -62,14 +62,13 @@ class DraftProposer:
         # Seconds for each token among few, and among many.
         self._reads = tuple(deque[float](maxlen=REMEMBERED) for _ in READ_SHARES)
         self._sure, self._any = Acceptance(CONFIDENCES, BY_CONFIDENCE), Acceptance(ANY, BY_ITSELF)
-        self._tried: deque[Guess] = deque()  # what it said last
+        self.tried: list[Guess] = []  # what it said last
         self._rest = Rest()
         self._allowance = 0.0  # seconds
         self._spent = self._allowed = 0.0  # seconds since the last run, and those of them that were allowed
 
     def begin(self, seconds: float) -> None:
         """An answer begins, the prompt of which the model has read in so many seconds."""
-        self._tried.clear()
         self._allowance += PROMPT_SHARE * seconds
 
     def end(self) -> None:
@@ -82,11 +81,14 @@ class DraftProposer:
         Returns the seconds that reading and proposing took since the run before; they are taken from the account.
         """
         spent = self.settle(decision)
-        self._tried.clear()
         if self._rest.ran(saved - spent):
-            self._sure.forget()
-            self._any.forget()
+            self.forget()
         return spent
+
+    def forget(self) -> None:
+        """What it was right in so far counts no more: it is tried again."""
+        self._sure.forget()
+        self._any.forget()
 
     def settle(self, decision: Decision) -> float:
         """The seconds that reading and proposing took since the last time, after what is not allowed was paid."""
@@ -95,16 +97,8 @@ class DraftProposer:
         decision.pay(spent - allowed)
         return spent
 
-    def saw(self, id: int) -> None:
-        """The next token of the text: whether what the draft said came true, also where it was not checked."""
-        if self._tried:
-            proposed, sure = self._tried.popleft()
-            self.learn(sure, came_true=proposed == id)
-            if proposed != id:
-                self._tried.clear()
-
     def learn(self, sure: float, *, came_true: bool) -> None:
-        """Whether a token came true that had the probability `sure`."""
+        """Whether a token came true that had the probability `sure`, also where it was not checked."""
         self._sure.saw(sure, came_true)
         self._any.saw(0.0, came_true)
 
@@ -195,7 +189,7 @@ class DraftProposer:
             yield some, seconds
 
     def _try(self, found: Sequence[Guess]) -> list[int]:
-        self._tried = deque(found)
+        self.tried = list(found)
         return [id for id, _ in found]
 
     def _continued(self, ids: Sequence[int], choose: Choose) -> Iterator[Guess]:

@@ -29,7 +29,7 @@ class SlotDrafts:
     def __init__(self, proposer: DraftProposer) -> None:
         self._proposer, self._rest = proposer, Rest()
         self._rounds: deque[float] = deque(maxlen=REMEMBERED)  # seconds of a run
-        self._tried: list[list[Guess]] = []
+        self.tried: list[list[Guess]] = []  # what it said last of each text
 
     def always(self, some: Sequence[Unwritten], most: int) -> list[list[int]]:
         """Tokens after each text, `most` in all, whether they pay or not."""
@@ -48,7 +48,7 @@ class SlotDrafts:
 
         Pieces of texts that the draft has not read come first.
         """
-        self._tried = []
+        self.tried = []
         able = [i for i, each in enumerate(some) if each.room > 0]
         if self._rest or not able:
             return []
@@ -68,17 +68,11 @@ class SlotDrafts:
         guesses = self._guesses(some, able, rounds)
         return self._kept(guesses, self._worth(decision, guesses, len(some), rounds))
 
-    def ran(self, decision: Decision, proposed: Sequence[int], taken: Sequence[int], saved: float) -> float:
-        """The model has run for all, and saved so many seconds. Returns the seconds that the draft took before.
-
-        For each sequence: how many tokens were proposed, and how many the run gave.
-        """
-        for guesses, count, tokens in zip(self._tried, proposed, taken, strict=False):
-            for place, (_, sure) in enumerate(guesses[: min(count, tokens)]):
-                self._proposer.learn(sure, came_true=place < tokens - 1)
-        self._tried = []
+    def ran(self, decision: Decision, saved: float) -> float:
+        """The model has run for all, and saved so many seconds. Returns the seconds that the draft took before."""
         spent = self._proposer.settle(decision)
-        self._rest.ran(saved - spent)
+        if self._rest.ran(saved - spent):
+            self._proposer.forget()
         return spent
 
     def _is_read(self, decision: Decision, ids: Sequence[int]) -> bool:
@@ -126,5 +120,5 @@ class SlotDrafts:
         return [sum(i == own for _, _, own in ranked[:keep]) for i in range(number)]
 
     def _kept(self, guesses: Sequence[list[Guess]], counts: Sequence[int]) -> list[list[int]]:
-        self._tried = list(guesses)
+        self.tried = list(guesses)
         return [[id for id, _ in each[:count]] for each, count in zip(guesses, counts, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .costs import Costs
+from .costs import HOPE, Costs
 from .decision import MARGIN, Decision
 from .draft import Choose, DraftProposer
 from .slot_drafts import SlotDrafts, Unwritten
@@ -46,15 +46,15 @@ class Slots:
         if most < 1 or not decision.ready:
             return [[] for _ in slots]
         some = [Unwritten(slot.ids, slot.room if slot.choose else 0, slot.choose or _none) for slot in slots]
-        if drafts and decision.always:
-            found = drafts.always(some, most)
-        else:
-            counts, speed = self._from_texts(decision, slots, most)
-            found = drafts.propose(decision, some, most, speed) if drafts else []
-            if not found:
-                texts = (slot.speculation.from_text(count) for slot, count in zip(slots, counts, strict=True))
-                return [allowed(ids, slot.follow) for ids, slot in zip(texts, slots, strict=True)]
-        self._by_draft = True
+        counts, speed = self._from_texts(decision, slots, most)
+        found = list[list[int]]()
+        if drafts:
+            found = drafts.always(some, most) if decision.always else drafts.propose(decision, some, most, speed)
+            for slot, guesses in zip(slots, drafts.tried, strict=False):
+                slot.speculation.guessed(guesses)
+        self._by_draft = any(found)
+        if not self._by_draft:
+            found = [slot.speculation.from_text(count) for slot, count in zip(slots, counts, strict=True)]
         return [allowed(ids, slot.follow) for ids, slot in zip(found, slots, strict=True)]
 
     def ran(self, some: Sequence[Speculation], proposed: Sequence[int], seconds: float, taken: Sequence[int]) -> None:
@@ -62,7 +62,7 @@ class Slots:
         decision, drafts = self._of(len(some))
         saved, spent = decision.ran(sum(proposed), seconds, sum(taken) / len(some)), 0.0
         if drafts:
-            spent = drafts.ran(decision, proposed, taken, saved if self._by_draft else 0.0)
+            spent = drafts.ran(decision, saved if self._by_draft else 0.0)
         single = decision.costs.single if any(proposed) else 0.0
         for one, count, tokens in zip(some, proposed, taken, strict=True):
             gained = tokens * single - seconds if single else 0.0
@@ -84,7 +84,8 @@ class Slots:
     def _of(self, number: int) -> tuple[Decision, SlotDrafts | None]:
         if number not in self._by_number:
             ratios = self._decision.costs.ratios(number + 1)
-            made = Decision(Costs({2: ratios[number] / ratios[number - 1]}), always=self._decision.always)
+            more = HOPE * (ratios[number] / ratios[number - 1] - 1)  # so that it is measured soon
+            made = Decision(Costs(slope=more), always=self._decision.always)
             made.acceptance, made.totals = self._decision.acceptance, self._decision.totals
             self._by_number[number] = made, SlotDrafts(self._draft) if self._draft else None
         return self._by_number[number]

@@ -6,12 +6,13 @@ The modes: `auto` proposes where it pays, `ngram` proposes what the text offers 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
 from .decision import MARGIN, Decision, Share
-from .draft import Choose, DraftProposer
+from .draft import Choose, DraftProposer, Guess
 from .ngram import NgramProposer
 
 MODES = ("auto", "off", "ngram", "draft", "mtp")
@@ -119,13 +120,21 @@ class Speculation:
         draft = self._draft if choose else None
         if draft and choose and self.decision.always:
             self._by_draft = True
-            return allowed(draft.always(ids, most, choose), follow)
+            found = draft.always(ids, most, choose)
+            self.guessed(draft.tried)
+            return allowed(found, follow)
         found, speed = self._from_text(most, before, follow)
         self._by_draft = False
         if draft and choose and (beside := draft.costs(self.decision, ids, most, speed, before)):
             self._by_draft = True
-            return allowed(draft.propose(self.decision, ids, beside, choose, before), follow)
+            found = draft.propose(self.decision, ids, beside, choose, before)
+            self.guessed(draft.tried)
+            return allowed(found, follow)
         return found
+
+    def guessed(self, guesses: Iterable[Guess]) -> None:
+        """A draft said these of the next tokens, of which some may be proposed: the next ones tell what is right."""
+        self._guesses = deque(guesses)
 
     def chances(self, room: int) -> list[float]:
         """Of each token that the text proposes, at most `room`, the chance that it and all before it come true."""
@@ -145,6 +154,7 @@ class Speculation:
 
         A draft has `spent` so many before.
         """
+        self._guesses.clear()
         self._seconds += seconds + spent
         self._count(by_draft, proposed, taken - 1 if proposed else 0, saved)
         if spent:
@@ -174,6 +184,7 @@ class Speculation:
 
         Of these, `certain` would have needed no run of their own; see `took`.
         """
+        self._guesses.clear()
         saved = self.decision.ran(proposed, seconds, taken - certain * (1 - self.decision.costs.more), before)
         if self._draft and self.works:
             spent = self._draft.ran(self.decision, saved if self._by_draft else 0.0)
@@ -189,8 +200,11 @@ class Speculation:
             return
         self._answer += ids
         for id in ids:
-            if self._draft:
-                self._draft.saw(id)
+            if self._draft and self._guesses:
+                guess, sure = self._guesses.popleft()
+                self._draft.learn(sure, came_true=guess == id)
+                if guess != id:
+                    self._guesses.clear()
             earlier, agreement = self._proposer.from_earlier, self._proposer.agreement
             came_true = self._proposer.push(id, certain=certain)
             if came_true is not None and not certain:
@@ -224,6 +238,7 @@ class Speculation:
     def _begin_counting(self) -> None:
         self._shares = Share(), Share()  # of the text, and of the draft
         self._seconds, self._by_draft = 0.0, False
+        self._guesses = deque[Guess]()  # of the draft
 
 
 def allowed(ids: list[int], follow: Follow | None) -> list[int]:
