@@ -11,6 +11,7 @@ from typing import Any
 from ...quant.simd.instruction_set import InstructionSet
 
 COLUMNS = 32
+SIXES = 4  # of the instruction sets that multiply so many tokens at once, registers hold the sums of six rows
 
 
 def product(v: InstructionSet, load: Callable[..., Any], nbytes: int) -> Any:
@@ -39,7 +40,8 @@ def by_rows(v: InstructionSet, panel_of: Callable[[int], Any]) -> Any:
 
         return v.jitable(run)
 
-    every = v.fold_parts([some(n) for n in (8, 4, 2, 1) if n <= v.TOKENS])
+    sizes = [n for n in (8, 6, 4, 2, 1) if (v.TOKENS == SIXES if n == 6 else n <= v.TOKENS)]
+    every = v.fold_parts([some(n) for n in sizes])
 
     def run(x, x_stride, rows, y, y_stride, *rest):
         every(0, x, x_stride, rows, y, y_stride, *rest)

@@ -35,16 +35,26 @@ def multiply_rows(v: InstructionSet, load: Callable[..., Any], nbytes: int, *, s
     A row is `width` numbers of `nbytes` bytes; `load` turns LANES of them into a float vector. If `scaled`, the scales
     of the blocks of ALIGN numbers follow all rows, as in a cache in bytes.
     """
-    multiply = by_rows(v, lambda n: _panel(v, v.jitable(load), nbytes, n, scaled))
+    multiply = by_rows(v, lambda n: _all_keys(v, _panel(v, v.jitable(load), nbytes, n, scaled)))
 
     def run(rows, cell, cells, width, queries, scores):
         step = nbytes * width
-        for key in range(0, scores.keys, KEYS):
+        for key in range(0, scores.keys, ALIGN):
             at, scales = rows + step * (cell + key), rows + step * cells + 4 * (cell + key)
             y = scores.address + 4 * key
             multiply(queries, 4 * width, scores.rows, y, scores.stride, at, step, scales, 4 * cells, width)
 
     return run
+
+
+def _all_keys(v: InstructionSet, panel: Any) -> Any:
+    """As `panel`, for ALIGN rows of the cache: a few queries stay in the first cache meanwhile, all of them do not."""
+
+    def run(x, x_stride, y, y_stride, b, step, scales, scales_step, width):
+        for key in range(0, ALIGN, KEYS):
+            panel(x, x_stride, y + 4 * key, y_stride, b + step * key, step, scales + 4 * key, scales_step, width)
+
+    return v.jitable(run)
 
 
 def _panel(v: InstructionSet, load: Any, nbytes: int, rows: int, scaled: bool) -> Any:
