@@ -10,6 +10,7 @@ import pytest
 from families import IDS, VOCAB, draw, golden, settings, write_weights
 from families.converted import EXACT, write_folder, write_tokenizer
 from naive import nmse
+from safetensors.numpy import save_file
 
 from llmlocal.cli.views.hf_folder import folder_facts
 from llmlocal.convert.hf_source import open_hf
@@ -145,3 +146,34 @@ def test_slopes_of_jais_are_the_usual_ones(first: float, accepted: bool, tmp_pat
         return
     with open_hf(tmp_path) as source:
         assert source.values["jais.attention.max_alibi_bias"] == 8
+
+
+def test_the_first_folders_of_mamba_mean_the_same_with_current_names(tmp_path: Path) -> None:
+    """Their config.json has few settings, under other names; the others are those of the first models."""
+    shapes = golden("mamba")[0] | {"lm_head.weight": (VOCAB, 32)}
+    for name, shape in shapes.items():  # the rank of time steps is a sixteenth of the width there
+        shapes[name] = {"dt_proj.weight": (64, 2), "x_proj.weight": (2 + 2 * 16, 64)}.get(
+            name.split("mixer.")[-1], shape
+        )
+    first = {"architectures": ["MambaLMHeadModel"], "d_model": 32, "n_layer": 2, "vocab_size": VOCAB - 1, "ssm_cfg": {}}
+    first |= {"rms_norm": True, "residual_in_fp32": True, "fused_add_norm": True, "pad_vocab_size_multiple": 8}
+    now = settings("mamba") | {"time_step_rank": "auto", "tie_word_embeddings": True}
+    made = []
+    for config in (first, now):
+        old, folder = config is first, tmp_path / config["architectures"][0]
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config))
+        names = {name: name.replace("embeddings", "embedding") if old else name for name in shapes}
+        save_file(
+            {names[name]: draw("mamba", name, shape) for name, shape in shapes.items()}, folder / "model.safetensors"
+        )
+        write_tokenizer(folder)
+        with open_hf(folder) as source:
+            assert not [note for note in source.notes if "not used" in note]
+            streams = {t.name: source.tensor(t.name).stream for t in source.tensors}
+            keys = {key: value for key, value in source.values.items() if key.startswith("mamba.")}
+            made.append((keys, {name: x.read(0, x.rows).tobytes() for name, x in streams.items()}))
+    assert made[0] == made[1]
+    (folder / "config.json").write_text(json.dumps(first | {"ssm_cfg": {"layer": "Mamba2"}}))
+    with pytest.raises(BadFileError, match="ssm_cfg"), open_hf(folder):
+        pytest.fail("the folder was accepted")
