@@ -41,9 +41,14 @@ def sublayers(g: Layers, c: Config, w: Weights, h: Hyperparameters) -> tuple[Sub
     return lambda h, b, x: attention(g, h, b, x, rope), blocks_with_experts(g, c, h)
 
 
+def is_sarvam(s: Settings) -> bool:
+    """Whether the class is Sarvam's, which some folders name with its module."""
+    return str(s.items("architectures")[0]).endswith(SARVAM)
+
+
 def keys(s: Settings) -> Keys:
     """Metadata from config.json."""
-    sarvam = s.items("architectures")[0] == SARVAM
+    sarvam = is_sarvam(s)
     part = as_number(s, "partial_rotary_factor", s.rope.get("partial_rotary_factor", 1.0 if sarvam else 0.5))
     shared, ffn = s.integer("num_shared_experts", "n_shared_experts"), s.integer("moe_intermediate_size")
     function = s.text("score_function", default="sigmoid")
@@ -69,12 +74,12 @@ def keys(s: Settings) -> Keys:
 def bias(s: Settings, x: Stream) -> dict[str, Stream]:
     """The bias of the choice of experts, which Sarvam subtracts its mean from."""
     values = x.read(0, 1)[0].astype("f4")
-    mean = values.mean() if s.items("architectures")[0] == SARVAM else 0
+    mean = values.mean() if is_sarvam(s) else 0
     return {".expert_bias.bias": constant(values - mean)}
 
 
 CONVERSION = Conversion(
-    classes=("BailingMoeV2ForCausalLM", SARVAM),
+    classes=("BailingMoeV2ForCausalLM", SARVAM, f"modeling_sarvam_moe.{SARVAM}"),
     defaults=UNTIED
     | {
         "rms_norm_eps": 1e-6,
