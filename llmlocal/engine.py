@@ -91,6 +91,7 @@ class Engine(Sequences):
             self._source = SourceEncoder(model, config, self.weights, self.n_vocab, self._layers)
         self._layers.low_rank.finish()
         self._states.allocate()
+        self.prefixes = self._cache.prefixes  # what sequences share
         self.ring = self._cache.ring  # what is held of sequences in layers with a window
         graph.keep(logits)
         assert logits.kept is not None
@@ -323,7 +324,7 @@ class Engine(Sequences):
         positions = [len(self._tokens[seq]) + i for i, seq in numbered(seqs)]
         batch.fill(tokens, positions, [self._cache.start(seq) for seq in seqs], outputs)
         self.ring.fill(seqs, batch.positions[:n])
-        self._cache.prefixes.fill(seqs, batch.positions[:n], batch.prefix_starts, batch.prefix_lengths)
+        self.prefixes.fill(seqs, batch.positions[:n], batch.prefix_starts, batch.prefix_lengths)
         if self._source:
             batch.last_sources[:n] = [len(self._source.texts[seq]) - 1 for seq in seqs]
         for table in self._layers.tables:

@@ -16,7 +16,7 @@ from .quant.kernels.matmul import TILED_TOKENS
 from .runtime.checkpoints import TAIL, agreed
 from .runtime.kv_cache import KVCache
 from .runtime.ring import KeptWindow, Ring
-from .runtime.shared_prefixes import common_prefix
+from .runtime.shared_prefixes import SharedPrefixes, common_prefix
 from .runtime.state_cache import StateCache
 from .source_encoder import SourceEncoder
 
@@ -24,6 +24,7 @@ from .source_encoder import SourceEncoder
 class Sequences(ABC):
     """Sequences, numbered from 0, each with its own tokens and cells."""
 
+    prefixes: SharedPrefixes  # what sequences share
     ring: Ring  # what is held of sequences in layers with a window
     predictor: Predictor | None
     _tokens: list[list[int]]  # what the decoder has read
@@ -67,7 +68,7 @@ class Sequences(ABC):
 
         They may be written while the sequence is empty. Layers with a window are not among them, see `ring`.
         """
-        self._cache.prefixes.own(seq)
+        self.prefixes.own(seq)
         return self._cache.first_cells(n, seq)
 
     def states(self, seq: int = 0) -> dict[int, list[NDArray[np.uint8]]]:
@@ -92,7 +93,7 @@ class Sequences(ABC):
         are those of layers with a window, of which the last ends with `tokens`. Raises as `prefill` does.
         """
         self._tokens[seq] = []
-        self._cache.prefixes.before_write(seq, 0)
+        self.prefixes.before_write(seq, 0)
         self._states.restore({}, seq)
         self.ring.restore((), seq)
         if self.predictor:
@@ -111,7 +112,7 @@ class Sequences(ABC):
         kept = self.reusable(tokens, source)
         states = {end: np.concatenate(state) for end, state in self.states(source).items() if end <= kept}
         self.adopt(tokens[:kept], target, states, self.ring.reaching(kept, self.length(source), source))
-        self._cache.prefixes.share(source, target, kept)
+        self.prefixes.share(source, target, kept)
         if self.predictor:
             self.predictor.copied(kept, source, target)
         return kept

@@ -30,6 +30,26 @@ from llmlocal.scheduler.answer import Answer
 from llmlocal.scheduler.request import Failed, QueueFullError
 from llmlocal.scheduler.scheduler import Scheduler, steady_batch
 
+# ---- deliveries ----------------------------------------------------------------------------------------------------
+
+
+def test_deliveries_of_a_step_are_followed_by_one_call(path: Path) -> None:
+    """Before the engine runs again, and after the last of them."""
+    told: list[str] = []
+    session = Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=3)
+    scheduler = Scheduler(session, delivered=lambda: told.append("call"))
+    run = scheduler._engine.run
+    scheduler._engine.run = lambda *some: (told.append("run"), run(*some))[1]  # type: ignore[method-assign]
+    clients = [Client(scheduler, ids(20, i), 5) for i in range(3)]
+    for client in clients:
+        client.answer._deliver = lambda event, put=client.deliveries.put: (told.append("token"), put(event))
+    for client in clients:
+        client.all()
+    scheduler.close()
+    assert told[-1] == "call" and told.count("token") >= 12
+    assert ("token", "run") not in pairwise(told)
+
+
 # ---- as if alone ---------------------------------------------------------------------------------------------------
 
 

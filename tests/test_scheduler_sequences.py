@@ -14,7 +14,7 @@ from scheduled import CONTEXT, PARALLEL, Client, ids, path, scheduler, shared  #
 from llmlocal.engine import Engine
 from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.generation.session import Session
-from llmlocal.scheduler.scheduler import Scheduler
+from llmlocal.scheduler.scheduler import Scheduler, steady_batch
 
 
 def test_a_prefix_is_read_once_whoever_asks(scheduler: Scheduler) -> None:
@@ -39,6 +39,19 @@ def test_copied_prefixes_give_the_logits_of_a_first_reading(scheduler: Scheduler
     other = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=PARALLEL))
     assert Client(other, prefix + ids(30, 9), 5).tokens() == got
     other.close()
+
+
+def test_answers_that_share_a_prefix_have_the_bits_of_those_given_alone(path: Path) -> None:
+    """Its keys are read once for all of them, and some answers end before the others."""
+    least = steady_batch(6)
+    scheduler = Scheduler(Session.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=6), least=least)
+    prompts = [ids(100) + ids(9 + i, i) for i in range(9)]
+    clients = [Client(scheduler, prompt, 3 + i, seed=i) for i, prompt in enumerate(prompts)]
+    together = [client.tokens() for client in clients]
+    assert len({scheduler._engine.prefixes.group(seq) for seq in range(6)}) < 6
+    scheduler._sequences.forget()
+    assert [Client(scheduler, prompt, 3 + i, seed=i).tokens() for i, prompt in enumerate(prompts)] == together
+    scheduler.close()
 
 
 def test_a_long_text_is_not_given_up_for_a_short_beginning(scheduler: Scheduler) -> None:

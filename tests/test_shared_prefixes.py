@@ -82,7 +82,7 @@ def test_random_edits_of_sequences_that_share_their_beginnings(path: Path, engin
         if rng.random() < 0.5 and len(held[source]) > 40:
             prompt = [*held[source][: rng.randrange(40, len(held[source]) + 1)], *[3] * 9]
             held[seq] = prompt[: engine.copy_prefix(prompt, source, seq)]
-            shared += engine._cache.prefixes.group(seq)[1] > 0
+            shared += engine.prefixes.group(seq)[1] > 0
         else:
             held[seq] = held[seq][: rng.choice((0, len(held[seq]) // 2, len(held[seq])))]
             engine.truncate(len(held[seq]), seq)

@@ -42,6 +42,7 @@ class Writing:
         for answer in answers:
             room -= self._take_certain(answer, room, counts)
         answers = [answer for answer in answers if not answer.ended]
+        answers.sort(key=lambda answer: self._engine.prefixes.group(answer.seq))  # attention reads those side by side
         parts = [answer.tokens.history[self._engine.length(answer.seq) :] for answer in answers]
         if not answers:
             return

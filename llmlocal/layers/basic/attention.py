@@ -197,7 +197,7 @@ class Attention(GraphLayers):
         }
         starts = (layer.ring.starts if layer.ring else batch.sequence_starts).ctypes.data
         ring = layer.ring.cells if layer.ring else attention_ops.NO_RING
-        prefixes = {
+        prefixes: dict[str, Any] = {
             "prefix_starts": batch.prefix_starts.ctypes.data,
             "prefix_lengths": (layer.ring or batch).prefix_lengths.ctypes.data,
         }
