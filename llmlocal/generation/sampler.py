@@ -32,7 +32,7 @@ Bools = NDArray[np.bool_]
 
 COLUMN = 64  # logits of which the best is taken at first, where the best of all are wanted
 FIRST_SORTED = 256  # candidates that are sorted at first, where a stage needs an order
-COLDEST = 1e-308  # temperature
+COLD, COLDEST = 1e-9, 1e-308  # temperatures: logits divided by the first are finite, and the second is not 0
 DRAWN, EXCLUDED = 0, 1  # streams of random numbers
 
 
@@ -57,9 +57,9 @@ class Sampler:
         if self.params.temperature == 0:
             return int(logits.argmax())
         ids, probabilities = self._survivors(logits, step)
-        ends = np.cumsum(probabilities)
+        ends = probabilities.cumsum()  # methods: NumPy's functions take as long again to find them
         draw = uniform(self.seed, step) * ends[-1] if ids.size > 1 else 0.0
-        chosen = int(np.searchsorted(ends[:-1], draw, side="right"))
+        chosen = int(ends[:-1].searchsorted(draw, side="right"))
         if self._mirostat is not None:
             self._mirostat.saw(float(probabilities[chosen]))
         return int(ids[chosen])
@@ -151,6 +151,9 @@ class Sampler:
         if p.dynatemp_range:
             temperature = dynamic_temperature(kept, temperature, p.dynatemp_range, p.dynatemp_exponent)
         heated: F64 = kept - kept.max()
+        if temperature >= COLD:
+            heated /= temperature
+            return heated
         with np.errstate(over="ignore"):  # at a temperature of 1e-308 only the best is left
             heated /= max(temperature, COLDEST)
         return heated
@@ -163,28 +166,43 @@ def uniform(seed: int, step: int, stream: int = DRAWN) -> float:
 
 def _top_k(logits: F32 | F64, k: int) -> Ids:
     """Ascending ids of the `k` best logits (0: all) that are not -inf; of equal ones the lower ids."""
-    least = _reached(logits, k) if k else -inf
-    ids = np.flatnonzero(logits >= least if least > -inf else logits > -inf)
+    ids = _candidates(logits, k)
     if not 0 < k < ids.size:
         return ids
     best = logits[ids]
-    chosen = np.flatnonzero(best >= np.partition(best, best.size - k)[best.size - k])
+    chosen = (best >= _kth_best(best, k)).nonzero()[0]
     if chosen.size > k:  # more than k because of equal logits
         chosen = np.sort(chosen[np.argsort(-best[chosen], kind="stable")[:k]])
     return ids[chosen]
 
 
-def _reached(logits: F32 | F64, k: int) -> float:
-    """A number that at least `k` of the logits reach, and in general few more; -inf where there are not many.
+def _candidates(logits: F32 | F64, k: int) -> Ids:
+    """Ascending ids of the `k` best logits (0: all) that are not -inf, and in general of few more.
 
-    To take the best of every column is much faster than to find the `k`-th best of all.
+    To take the best of every column is much faster than to find the `k`-th best of all, and only columns that have such
+    a good one are searched.
     """
     columns = logits.size // COLUMN
-    if columns < k:
-        return -inf
-    best = logits[: COLUMN * columns].reshape(COLUMN, columns).max(axis=0)
-    best = best[best > -inf]  # `partition` is slow where many are equal, as under a form
-    return float(np.partition(best, best.size - k)[best.size - k]) if best.size >= k else -inf
+    if not 0 < k <= columns:
+        return (logits > -inf).nonzero()[0]
+    whole = COLUMN * columns
+    table = logits[:whole].reshape(COLUMN, columns)
+    tops = table.max(axis=0)
+    best = tops[tops > -inf]  # `partition` is slow where many are equal, as under a form
+    if best.size < k:
+        return (logits > -inf).nonzero()[0]
+    least = _kth_best(best, k)
+    found = (tops >= least).nonzero()[0]
+    places = (table.take(found, axis=1) >= least).ravel().nonzero()[0]
+    ids = places // found.size * columns + found[places % found.size]
+    return ids if whole == logits.size else np.append(ids, whole + (logits[whole:] >= least).nonzero()[0])
+
+
+def _kth_best(logits: F32 | F64, k: int) -> Any:
+    """The `k`-th best of at least `k` logits, all greater than -inf."""
+    ranked = logits.copy()
+    ranked.partition(ranked.size - k)
+    return ranked[ranked.size - k]
 
 
 def _typical(logits: F64, limit: float) -> Ids:
@@ -218,9 +236,15 @@ def _fewest(probabilities: F64, keys: F64, limit: float) -> Ids:
             break
         few *= 8
     else:
-        indices = np.arange(keys.size)
-    indices = indices[np.argsort(keys[indices], kind="stable")]
-    return np.sort(indices[: np.searchsorted(np.cumsum(probabilities[indices]), limit) + 1])
+        return _until(keys.argsort(kind="stable"), probabilities, limit)
+    return _until(indices[keys[indices].argsort(kind="stable")], probabilities, limit)
+
+
+def _until(indices: Ids, probabilities: F64, limit: float) -> Ids:
+    """As many of the indices as it takes for a mass of `limit`, at least one, ascending."""
+    chosen = indices[: probabilities[indices].cumsum().searchsorted(limit) + 1]
+    chosen.sort()
+    return chosen
 
 
 CUTS: dict[str, Callable[[F64, Any], Any]] = {
