@@ -170,10 +170,11 @@ def _top_k(logits: F32 | F64, k: int) -> Ids:
     if not 0 < k < ids.size:
         return ids
     best = logits[ids]
-    chosen = (best >= _kth_best(best, k)).nonzero()[0]
+    chosen: Ids = (best >= _kth_best(best, k)).nonzero()[0]
     if chosen.size > k:  # more than k because of equal logits
         chosen = np.sort(chosen[np.argsort(-best[chosen], kind="stable")[:k]])
-    return ids[chosen]
+    kept: Ids = ids[chosen]
+    return kept
 
 
 def _candidates(logits: F32 | F64, k: int) -> Ids:
