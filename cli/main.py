@@ -19,10 +19,11 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError
+from ..errors import BadFileError, LlmlocalError, NotFoundError, ResourceError, UsageError, is_out_of_memory
 from ..files import mapped
 from ..quant.user_folders import ensure_home
 from ..text import escaped, shown
+from . import numpy_loader
 from .config.parser import group_with_settings, with_settings
 from .help_format import format_help, summary
 from .model_argument import with_models
@@ -71,14 +72,6 @@ NEXT = """Run language models on this machine's CPU. Next steps:
   llmlocal chat qwen3-0.6b          chat with it
   llmlocal doctor                   check this machine
   llmlocal --help                   list all commands"""
-# What the system's loader and the libraries say when memory ends.
-NO_MEMORY = (
-    "failed to map segment",
-    "annot allocate memory",
-    "can't start new thread",
-    "Unable to allocate",
-    "error return without exception set",  # of extension modules that are loaded then
-)
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 128 + signal.SIGINT, 141, 128 + signal.SIGTERM
 # What the parser raises has no public name of its own, but this subclass has.
 ParseError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -153,8 +146,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the program on `arguments` (those of the process) and return its exit code: the one error boundary."""
     standard_streams.fill()
     ensure_home()
+    numpy_loader.install()
     if arguments is None and not os.environ.get("LLMLOCAL_DEBUG"):
         warnings.simplefilter("ignore")  # libraries' remarks for developers; tests see them
+        sys.unraisablehook = _remark
     arguments = sys.argv[1:] if arguments is None else arguments
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     mapped.listeners[:] = [mapped_file_error.install_for_reading]
@@ -167,6 +162,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _reported(error, as_json="--json" in takewhile("--".__ne__, arguments))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _remark(unraisable: Any) -> None:
+    """Python's remark on an error that nothing can catch; where memory ends, an error that says so follows."""
+    if not is_out_of_memory(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -211,18 +212,16 @@ def _reported(error: BaseException, *, as_json: bool) -> int:
         return BROKEN_PIPE
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ended; libraries that cannot be loaded then, or start no thread, say so in their own errors."""
-    chain: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in chain:
-        chain.append(at)
-        at = at.__cause__ or at.__context__
-    return any(
-        isinstance(e, MemoryError) or getattr(e, "errno", 0) == errno.ENOMEM or any(s in str(e) for s in NO_MEMORY)
-        for e in chain
-        if isinstance(e, MemoryError | OSError | ImportError | RuntimeError | SystemError)
-    )
+def _memory_hint(error: BaseException) -> str:
+    if "start new thread" in str(error):
+        return "no thread can be started: raise what ulimit -u or ulimit -v shows"
+    if sys.platform != "win32":
+        import resource
+
+        for letter, kind in (("v", resource.RLIMIT_AS), ("d", resource.RLIMIT_DATA)):
+            if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY:
+                return f"raise the limit of {limit >> 20} MiB that ulimit -{letter} shows, or use a smaller model"
+    return "use a smaller model or a smaller --ctx"
 
 
 def _for_users(error: BaseException) -> LlmlocalError:
@@ -231,8 +230,10 @@ def _for_users(error: BaseException) -> LlmlocalError:
         return error
     if isinstance(error, RecursionError):
         return BadFileError("what was read is nested too deeply", "set LLMLOCAL_DEBUG=1 to see where")
-    if _is_out_of_memory(error):
-        return ResourceError("not enough memory", "use a smaller model or a smaller --ctx")
+    if is_out_of_memory(error):
+        return ResourceError("not enough memory", _memory_hint(error))
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return ResourceError("too many files are open", "raise the limit: ulimit -n")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"cannot write: {error.strerror}")
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # asked of a file, before it is opened

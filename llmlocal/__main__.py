@@ -7,7 +7,8 @@ import signal
 import sys
 from contextlib import suppress
 
-BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+from .errors import ResourceError, is_out_of_memory
+
 YOUNG = 200_000  # new objects between two collections of garbage, which find none in modules and vocabularies
 
 
@@ -18,13 +19,16 @@ def main() -> int:
     background job, which ignores it, goes on ignoring it.
     """
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
-    if BLAS_THREADS not in os.environ:
-        os.putenv(BLAS_THREADS, "1")  # NumPy's are of no use here, and spin for a while; not for programs of the user
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from .cli.main import main
-
+    try:
+        from .cli.main import main
+    except (MemoryError, ImportError, OSError, SystemError) as error:
+        if not is_out_of_memory(error):
+            raise
+        os.write(2, b"error: not enough memory\n")
+        return ResourceError.exit_code
     signal.signal(signal.SIGINT, before)
     return main()
 

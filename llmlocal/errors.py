@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
+
+# What the system's loader and the libraries say when memory ends.
+NO_MEMORY = (
+    "failed to map segment",
+    "annot allocate memory",
+    "can't start new thread",
+    "Unable to allocate",
+    "error return without exception set",  # of extension modules that are loaded then
+)
 
 
 class LlmlocalError(Exception):
@@ -48,3 +58,17 @@ class IncompleteError(LlmlocalError, exit_code=8):
 
 class ThresholdError(LlmlocalError, exit_code=10):
     """A measurement misses the requested threshold, or an answer is not the recorded one."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ended; libraries that cannot be loaded then, or start no thread, say so in their own errors."""
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in chain:
+        chain.append(at)
+        at = at.__cause__ or at.__context__
+    return any(
+        isinstance(e, MemoryError) or getattr(e, "errno", 0) == errno.ENOMEM or any(s in str(e) for s in NO_MEMORY)
+        for e in chain
+        if isinstance(e, MemoryError | OSError | ImportError | RuntimeError | SystemError)
+    )

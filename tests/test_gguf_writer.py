@@ -244,7 +244,7 @@ def test_a_failed_write_leaves_no_trace(tmp_path: Path, before: bytes | None, st
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "open"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EFBIG])
 def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int) -> None:
     def fail(*_: object) -> None:
         raise OSError(code, os.strerror(code))
@@ -253,7 +253,8 @@ def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ResourceError) as caught:
         stream(tmp_path / "x.gguf", ("a", bytes(32)), ("b", bytes(32)))
     monkeypatch.undo()
-    assert ("the disk is full" if code == errno.ENOSPC else "cannot be written") in str(caught.value)
+    words = {errno.ENOSPC: "the disk is full", errno.EIO: "cannot be written", errno.EFBIG: "larger than is allowed"}
+    assert words[code] in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"quant": "llmlocal.quant", "llmlocal": "llmlocal", "cli": "llmlocal.cli"}  # lowest first
 # Lowest first. A folder is a room, and so is a file beside the folders; those of one line do not import each other.
 ROOMS = """
-quant.simd quant.cgroups quant.machine quant.cache_tag quant.private_folder quant.user_folders
+quant.simd quant.cgroups quant.machine quant.cache_tag quant.private_folder quant.user_folders quant.address_space
 quant.scale_search quant.format
 quant.isa quant.jit quant.tensor quant.blocks
 quant.formats
@@ -40,7 +40,7 @@ generation convert embedding
 chat measure doctor scheduler records
 api batch imatrix serving
 quantize
-cli.choices cli.help_format cli.option_groups
+cli.choices cli.help_format cli.option_groups cli.numpy_loader
 cli.ui
 cli.views cli.command_group
 cli.model_argument cli.text_input

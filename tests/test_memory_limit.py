@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,11 +14,15 @@ from pathlib import Path
 import pytest
 from terminals import PROGRAM
 
+from llmlocal import __main__
+from llmlocal.cli import numpy_loader
 from llmlocal.errors import ResourceError
 from llmlocal.gguf import open_gguf
 from llmlocal.model_info.machine import free_memory, total_memory
 from llmlocal.model_info.memory import memory
 from llmlocal.model_info.memory_limit import check_memory, largest_context
+from llmlocal.quant.jit import linker
+from llmlocal.quant.jit.kernel import Kernel
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -151,3 +158,78 @@ def test_the_end_of_memory_is_no_internal_error(
     monkeypatch.setattr("llmlocal.generation.session.Session.open", fail)
     code, out, err = said("run", "m", "a", "--no-stdin")
     assert (code, out) == (6, "") and err.splitlines()[0] == "error: not enough memory"
+
+
+SMALL = {20: 6, 80: 6, 110: 6, 2000: 0}  # MiB of address space, and the exit code
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS is not enforced")
+@pytest.mark.parametrize("limit", SMALL)
+def test_little_address_space_is_one_line(tmp_path: Path, limit: int) -> None:
+    """OpenBLAS, which NumPy brings, would end the process itself, with a code and lines of its own."""
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf")
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit << 20}, {limit << 20}))\n"
+    code += "from llmlocal.__main__ import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", code, "run" if SMALL[limit] else "tokenize", path, "a", "--no-stdin"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, bool(done.stdout)) == (SMALL[limit], not SMALL[limit]), done.stderr
+    assert [line for line in done.stderr.splitlines() if not line.startswith("hint: ")] == (
+        ["error: not enough memory"] if SMALL[limit] else []
+    )
+
+
+def test_numpy_starts_no_threads_and_leaves_no_variable() -> None:
+    code = (
+        "from llmlocal.cli import numpy_loader; numpy_loader.install(); numpy_loader.install(); import sys, os, numpy\n"
+    )
+    code += (
+        "print(os.environ.get(numpy_loader.THREADS), len(os.listdir('/proc/self/task')) if os.name != 'nt' else 1)\n"
+    )
+    code += "print([x for x in sys.meta_path if 'llmlocal' in type(x).__module__])"
+    environment = {name: value for name, value in os.environ.items() if name != numpy_loader.THREADS}
+    for given in (None, "2"):
+        environment |= {numpy_loader.THREADS: given} if given else {}
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment).stdout
+        assert out.splitlines()[0].split()[0] == str(given) and out.splitlines()[1] == "[]"
+        assert given or out.split()[1] == "1"
+
+
+def test_the_compiler_is_not_begun_without_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """LLVM would end the process."""
+    monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path))
+    monkeypatch.setattr(linker, "COMPILER", 1 << 60)
+    with pytest.raises(MemoryError):
+        linker.address_of(Kernel("never_compiled", (), lambda v: None))
+
+
+def test_memory_that_ends_while_the_program_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Module:
+        def __getattr__(self, name: str) -> None:
+            raise MemoryError
+
+    monkeypatch.setitem(sys.modules, "llmlocal.cli.main", Module())
+    before = signal.getsignal(signal.SIGINT)
+    assert __main__.main() == 6
+    signal.signal(signal.SIGINT, before)
+    assert capfd.readouterr() == ("", "error: not enough memory\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "hint"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "too many files are open", "ulimit -n"),
+        (RuntimeError("can't start new thread"), "not enough memory", "ulimit -u"),
+        (MemoryError(), "not enough memory", "smaller model"),
+    ],
+)
+def test_the_hint_names_the_limit(
+    said: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, error: Exception, line: str, hint: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("llmlocal.generation.session.Session.open", fail)
+    code, out, err = said("run", "m", "a", "--no-stdin")
+    assert (code, out, err.splitlines()[0]) == (6, "", f"error: {line}") and hint in err.splitlines()[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import LlmlocalError, NotFoundError, ResourceError
 from ..text import escaped
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def sync_folder(folder: Path) -> None:
@@ -27,6 +27,8 @@ def disk_error(error: OSError, path: Path, needed: int | None = None) -> Llmloca
     where = escaped(str(path))
     if error.errno in FULL:
         return ResourceError(f"{where}: the disk is full", f"free {needed} bytes" if needed else "free some space")
+    if error.errno == errno.EFBIG:
+        return ResourceError(f"{where}: the file is larger than is allowed", "see ulimit -f, or use another disk")
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{where}: no such folder", "create the folder first")
     return ResourceError(f"{where}: cannot be written: {error.strerror}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ..address_space import require
 from . import kept_file
 from .cache import path_of
 from .cpu import Target, target
@@ -27,6 +28,7 @@ class Progress:
     seconds_left: float | None = None  # None where that cannot be said
 
 
+COMPILER = 224 << 20  # bytes of address space that Numba and LLVM take, which ends the process where it gets none
 listeners: list[Callable[[Progress], None]] = []  # told before a kernel is compiled, and how far others are
 
 
@@ -49,7 +51,8 @@ def _address(kernel: Kernel, where: Target) -> int:
 
 
 def _compiled(kernel: Kernel, where: Target, symbol: str, path: Path) -> bytes:
-    """Its object code, which is kept at `path`."""
+    """Its object code, which is kept at `path`. Raises MemoryError where there is no room for the compiler."""
+    require(COMPILER)
     from .compiler import compile_object
 
     for tell in listeners:
