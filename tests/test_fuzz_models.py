@@ -9,13 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from encoder_cases import CASES as ENCODERS
 from encoder_folders import write_folder as write_encoder
 from families import CASES
 from families.converted import write_converted
 from fuzzing import Lane, contract, damaged, lane  # noqa: F401  a fixture
-from held_model import HeldModel, Parts
+from gguf_bytes import F32, STRING, entry
+from held_model import HeldModel, Parts, Tensor
 from test_tokenizer_plamo import plamo
 from test_tokenizer_rwkv import rwkv
 from vocabularies import bert, bpe, spm, unigram
@@ -25,6 +27,9 @@ from llmlocal.encoder import Encoder
 from llmlocal.engine import Engine
 from llmlocal.errors import LlmlocalError
 from llmlocal.gguf.writer import write_gguf
+from llmlocal.layers.low_rank import Change
+from llmlocal.lora import adapter as adapters
+from llmlocal.lora import run_time
 from llmlocal.model_info.describe import describe
 from llmlocal.quantize.convert import convert_model
 
@@ -89,6 +94,40 @@ def test_headers_of_models(lane: Lane, parts: Any, nowhere: Path) -> None:  # no
         head = len(data) - len(data) // 2
         with contract(number):
             describe(HeldModel(damaged(data[:head], rng) + data[head:], nowhere))
+
+
+ADAPTED = ("token_embd.weight", "blk.0.attn_q.weight", "blk.1.ffn_down.weight")
+RANK = 4
+
+
+def adapter_of(model: HeldModel) -> Parts:
+    """A LoRA adapter of some tensors; an embedding's factors are stored transposed."""
+    texts = {"general.architecture": "llama", "general.type": "adapter", "adapter.type": "lora"}
+    entries = {key: entry(key, STRING, text) for key, text in texts.items()}
+    entries["adapter.lora.alpha"] = entry("adapter.lora.alpha", F32, 8.0)
+    tensors = []
+    for name in ADAPTED:
+        rows, k = model.tensors[name].shape[:: -1 if name == ADAPTED[0] else 1]
+        tensors += [Tensor(f"{name}.lora_a", (k, RANK), 0), Tensor(f"{name}.lora_b", (RANK, rows), 0)]
+    return Parts(entries, tuple(tensors))
+
+
+def test_adapters_of_files(lane: Lane, parts: Any, nowhere: Path) -> None:  # noqa: F811
+    """Entries, factors and their values; what is left can be added to the model."""
+    model = HeldModel(parts("llama").written(), nowhere)
+    whole = adapter_of(model)
+    path, head = nowhere.with_name("adapter.gguf"), len(whole.written(0))
+
+    def read(data: bytes, scale: float) -> list[tuple[str, Change]]:
+        return list(run_time._changes(model, adapters._read_gguf(HeldModel(data, path), "adapter"), scale))
+
+    assert [name for name, _ in read(whole.written(), 1.0)] == sorted(ADAPTED)
+    for number, rng in lane("adapters of files", 10_000):
+        data = whole.changed(rng).written() if rng.random() < 0.7 else whole.written()
+        values = damaged(data[head:], rng) if rng.random() < 0.3 else data[head:]
+        with contract(number):
+            for name, change in read(data[:head] + values, rng.choice([0.0, 1.0, -1e30])):
+                assert (len(change.b), change.a.shape[1]) == model.tensors[name].shape and np.isfinite(change.b).all()
 
 
 WORDS = ("▁the", "▁a", "th", "e")

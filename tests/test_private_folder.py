@@ -304,12 +304,17 @@ def test_prompts_of_a_foreign_folder_are_not_used(tmp_path: Path, monkeypatch: p
     assert kept.notes == [f"the prompt cache is not used: {place} can be written by other users"]
 
 
-def test_entries_of_others_are_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.prefix"
+def kept_prompt(where: Path) -> Path:
+    path = where / "x.prefix"
     header = (
         b'{"key": "k", "tokens": 1, "shapes": [], "states": [], "state_bytes": 0, "windows": [], "window_bytes": 0}'
     )
     path.write_bytes(prompt_cache.MAGIC + prompt_cache.LENGTH.pack(len(header)) + header + bytes(4 + 32))
+    return path
+
+
+def test_entries_of_others_are_not_seen(tmp_path: Path) -> None:
+    path = kept_prompt(tmp_path)
     assert len(list(PromptCache(tmp_path)._entries())) == 1
     path.chmod(0o666)
     assert not list(PromptCache(tmp_path)._entries())
@@ -331,3 +336,33 @@ def test_sessions_of_others_are_neither_read_nor_continued(tmp_path: Path, what:
         store.named("one", "m", None, where).append({"type": "clear"})
     path.chmod(0o700)
     assert store.load("one", where).conversation.system == "be kind"
+
+
+def kept_session(where: Path) -> Path:
+    one = store.named("one", "m", None, where)
+    one.append({"type": "system", "text": "be kind"})
+    one.close()
+    return one.path
+
+
+def has_prompts(where: Path) -> bool:
+    kept = PromptCache(where)
+    return kept._is_ours() and bool(list(kept._entries()))
+
+
+def has_sessions(where: Path) -> bool:
+    return any(not isinstance(item, BadFileError) for item in store.listing(where))
+
+
+@root_only
+@pytest.mark.parametrize("way", OTHERS)
+@pytest.mark.parametrize(("keep", "has"), [(kept_prompt, has_prompts), (kept_session, has_sessions)])
+def test_no_prompt_and_no_session_of_another_owner_is_read(
+    base: Path, way: str, keep: Callable[[Path], Path], has: Callable[[Path], bool]
+) -> None:
+    make_private(where := base / "cache" / "kernels")
+    file = keep(where)
+    file.chmod(0o600)
+    assert has(where)
+    OTHERS[way](base, file)
+    assert not has(where)

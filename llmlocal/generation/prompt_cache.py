@@ -281,6 +281,8 @@ def identity(gguf: GGUFFile, n_ctx: int, *, wait: bool = True) -> str | None:
 def _is_of_any_version(path: Path) -> bool:
     """Whether a file is a prompt cache, perhaps of another version, whose place a new one may take."""
     try:
+        if not path.is_file():  # opening a pipe would wait for its other end
+            return False
         with path.open("rb") as file:
             return file.read(len(PROMPT_CACHE)) == PROMPT_CACHE
     except OSError:
@@ -290,6 +292,8 @@ def _is_of_any_version(path: Path) -> bool:
 def _entry(path: Path, *, private: bool = False) -> Entry | None:
     """The entry in a file, None where the file is not an entry, or with `private` not this user's alone."""
     try:
+        if not path.is_file():  # opening a pipe would wait for its other end
+            return None
         with path.open("rb") as file:
             if private and why_foreign_file(path, file.fileno()):
                 return None
