@@ -107,8 +107,9 @@ def adapter_of(model: HeldModel) -> Parts:
     entries["adapter.lora.alpha"] = entry("adapter.lora.alpha", F32, 8.0)
     tensors = []
     for name in ADAPTED:
-        rows, k = model.tensors[name].shape[:: -1 if name == ADAPTED[0] else 1]
-        tensors += [Tensor(f"{name}.lora_a", (k, RANK), 0), Tensor(f"{name}.lora_b", (RANK, rows), 0)]
+        rows, k = model.tensors[name].shape
+        a, b = ((RANK, rows), (RANK, k)) if name == ADAPTED[0] else ((k, RANK), (RANK, rows))
+        tensors += [Tensor(f"{name}.lora_a", a, 0), Tensor(f"{name}.lora_b", b, 0)]
     return Parts(entries, tuple(tensors))
 
 

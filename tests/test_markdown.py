@@ -181,3 +181,10 @@ def test_only_colours_are_added(text: str) -> None:
 
 def test_width_of_text() -> None:
     assert [width_of(text) for text in ("abc", "日本", "e\u0301", f"{BOLD}x{RESET}")] == [3, 4, 1, 1]
+
+
+def test_a_line_of_many_quotes_is_not_searched_again() -> None:
+    """Blanks between the marks can be those after one or before the next: 2 to the power of their number in all."""
+    text = "> " * 90 + "\u00a0a~~b"
+    for cuts in (1, 40, 10_000):
+        assert plain(text, cuts) == "│ " * 90 + "\u00a0a~~b"

@@ -239,6 +239,10 @@ def test_named_file(tmp_path: Path, engine: Any) -> None:
     with pytest.raises(BadFileError, match="is not a prompt cache"):
         PromptCache(place, named=True)
     assert place.read_text() == "a letter"
+    if os.name == "posix":
+        os.mkfifo(pipe := tmp_path / "pipe")  # opening it would wait
+        with pytest.raises(BadFileError, match="is not a prompt cache"):
+            PromptCache(pipe, named=True)
 
 
 def test_what_cannot_be_written_is_a_note(tmp_path: Path, engine: Any) -> None:

@@ -15,7 +15,8 @@ from .wrap import DIM, RESET, Wrap, width_of
 BOLD, ITALIC, UNDERLINE, STRIKE, CODE = "\x1b[1m", "\x1b[3m", "\x1b[4m", "\x1b[9m", "\x1b[36m"
 LONGEST = 400  # characters that wait for the end of an emphasis
 
-UNDECIDED = re.compile(r"(?:[ \t]{0,3}>[ \t]?)*[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+_]|\d{1,3}[.)]?|[-*_]{2,})?")
+# Quotes are taken once and for all (*+): a blank between two marks could belong to either.
+UNDECIDED = re.compile(r"(?:[ \t]{0,3}>[ \t]?)*+[ \t]{0,40}(?:`{0,2}|~{0,2}|#{1,6}|[-*+_]|\d{1,3}[.)]?|[-*_]{2,})?")
 FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 # One blank and no more: whether others follow is not known yet.
 HEADING = re.compile(r"(#{1,6})[ \t]")
