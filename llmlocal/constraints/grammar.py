@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
     from .token_constraint import TokenConstraint
 
-MAX_TEXT = 64 << 10  # characters of a schema (without descriptions), a grammar or a regex: about a second of work
+MAX_TEXT = 64 << 10  # characters of a schema (without descriptions), a grammar or a regex: a second of work, or a few
 
 
 class Grammar(NamedTuple):
