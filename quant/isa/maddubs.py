@@ -40,6 +40,12 @@ def widen_pairs(b: Any, t: Any, x: Any) -> Any:
 
 
 @intrinsic(same_as_first)
+def dot2(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+    """acc (int32) + sums of 2 products of neighbouring int16."""
+    return b.add(acc, _by_register(b, "pmadd.wd", i32x8, w, x))
+
+
+@intrinsic(same_as_first)
 def magnitude_bytes(b: Any, t: Any, x: Any) -> Any:
     """Magnitudes of int8 lanes, as uint8."""
     zero = t[0].lanes([0] * t[0].n)

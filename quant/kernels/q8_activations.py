@@ -43,34 +43,36 @@ def q8_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
     return q.reshape(x.shape), (bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13).view(np.float32)
 
 
-def _peak_and_scale(v: InstructionSet) -> tuple[Any, Any]:
-    """The greatest magnitude of 32 float32 at an address, and the scale that is kept for a group of a magnitude."""
+def peak(v: InstructionSet) -> Any:
+    """`(p)`: the greatest magnitude of 32 float32 at an address, compared by their bits: NaN is the greatest of all."""
     f32x8, i32x8 = v.f32x8, v.i32x8
 
     @v.jitable
     def magnitude(p):
         return v.bitcast(i32x8, v.load(f32x8, p)) & 0x7FFFFFFF
 
-    @v.jitable
-    def peak_of(p):
-        """Greatest magnitude of 32 values, compared by their bits: NaN is then the greatest of all."""
+    def run(p):
         low = v.maximum(magnitude(p), magnitude(p + 32))
         return v.as_f32(v.reduce_max(v.maximum(low, v.maximum(magnitude(p + 64), magnitude(p + 96)))))
 
-    @v.jitable
-    def short_scale(x):
-        """`x` to 11 significant bits: the precision of the float16 scales of other engines, without their range."""
+    return v.jitable(run)
+
+
+def _short_scale(v: InstructionSet) -> Any:
+    """`(x)` to 11 significant bits: the precision of the float16 scales of other engines, without their range."""
+
+    def run(x):
         bits = v.bits_of(x)
         return v.as_f32(bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
 
-    return peak_of, short_scale
+    return v.jitable(run)
 
 
 @kernel("tokens x out k")
 def quantize_q8(v: InstructionSet) -> Any:
     """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
     f32x8, i32x8, i8x8, int32, float32 = v.f32x8, v.i32x8, v.Vec("i8", 8), v.int32, v.float32
-    peak_of, short_scale = _peak_and_scale(v)
+    peak_of, short_scale = peak(v), _short_scale(v)
 
     @v.jitable
     def pairs(both, first):

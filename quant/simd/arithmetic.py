@@ -172,6 +172,13 @@ def shift_signed(b: Any, t: Any, x: Any, n: Any) -> Any:
 
 
 @intrinsic(same_as_first)
+def dot2(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+    """acc (int32) + sums of 2 products of neighbouring int16."""
+    even, odd = ([b.sext(shuffle_value(b, h, h, list(range(i, t[1].n, 2))), t[0].ir) for h in (w, x)] for i in (0, 1))
+    return b.add(acc, b.add(b.mul(*even), b.mul(*odd)))
+
+
+@intrinsic(same_as_first)
 def negate(b: Any, t: Any, x: Any, minus: Any) -> Any:
     """Bytes with another sign where `minus` is all ones, not 0; `x` is -127..127."""
     return b.sub(b.xor(x, minus), minus)

@@ -255,7 +255,10 @@ class InstructionSet(Protocol):
     def lookup16(self, values: Sequence[int]) -> Part:
         """The intrinsic `x -> values[x]` for bytes 0..15."""
 
-    # ---- products of bytes -------------------------------------------------------------------------------------------
+    # ---- products of integers ----------------------------------------------------------------------------------------
+
+    def dot2(self, acc: Any, w: Any, x: Any) -> Any:
+        """acc (int32) + sums of 2 products of neighbouring int16."""
 
     def dot4(self, acc: Any, w: Any, x: Any) -> Any:
         """acc (int32) + sums of 4 products of bytes: `w` 0..127, `x` -127..127."""

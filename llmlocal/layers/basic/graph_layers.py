@@ -12,6 +12,7 @@ from ...quant.format import Format
 from ...quant.jit.cpu import target
 from ...quant.kernels.matmul import ANY_NUMBER, same_bits
 from ...quant.kernels.q8_activations import q8_bytes, quantize_q8
+from ...quant.kernels.q16_activations import q16_bytes, quantize_q16
 from ...quant.tensor import QTensor
 from ...runtime.graph import Graph, Value
 from ...runtime.kv_cache import KVCache, LayerCache
@@ -71,7 +72,9 @@ class GraphLayers:
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._constants: list[NDArray[Any]] = []
         self._ones: dict[int, NDArray[np.float32]] = {}  # by their number
+        self.words = False  # whether products read activations of 16 bits where that is no slower than bytes
         self._q8: dict[Value, Value] = {}
+        self._q16: dict[Value, Value] = {}
 
     def constant(self, values: NDArray[Any]) -> int:
         """Address of a copy of `values` as float32: weights in another layout than the file's, for kernels to read."""
@@ -96,7 +99,17 @@ class GraphLayers:
             self._q8[x] = out
         return self._q8[x]
 
+    def q16(self, x: Value) -> Value:
+        """`x` (tokens, width) as Q16 records, quantized once for all products that read it."""
+        if x not in self._q16:
+            g, rows = self.graph, x.nbytes // (4 * x.width)
+            out = Value(x.width, rows * q16_bytes(x.width), x.outputs)
+            g.add(quantize_q16, tokens=g.rows_of(x), x=x, out=out, k=x.width)
+            self._q16[x] = out
+        return self._q16[x]
+
     def overwritten(self, x: Value) -> Value:
-        """`x`, after a kernel wrote over it: Q8 records made of it before are dropped."""
+        """`x`, after a kernel wrote over it: records made of it before are dropped."""
         self._q8.pop(x, None)
+        self._q16.pop(x, None)
         return x

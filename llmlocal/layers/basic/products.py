@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from ...errors import UsageError
 from ...ops.elementwise import add_bias
 from ...quant.blocks.parts import float_activations
+from ...quant.jit.cpu import target
+from ...quant.jit.kernel import Kernel
 from ...quant.kernels.get_rows import get_rows
 from ...quant.kernels.matmul import SCRATCH_BYTES, matmul
+from ...quant.kernels.matmul_words import matmul_words, use_words
 from ...quant.tensor import QTensor
 from ...runtime.graph import Value
 from .graph_layers import GraphLayers
@@ -70,12 +73,12 @@ class Products(GraphLayers):
         originals = [weight for weight, _ in weights]
         alone = not self.low_rank.changes_any(originals)
         weights = tuple((self.place(weight), bias) for weight, bias in weights)
-        inputs = [x if float_activations(weight.format) else self.q8(x) for weight, _ in weights]
+        products = [self._product(x, weight) for weight, _ in weights]
         outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
-        for i, ((weight, _), source, out) in enumerate(zip(weights, inputs, outs, strict=True)):
+        for i, ((weight, _), (kernel, source), out) in enumerate(zip(weights, products, outs, strict=True)):
             self.multiplied(weight.format, interleaved=weight.interleaved)
             g.add(
-                matmul(weight.format, interleaved=weight.interleaved),
+                kernel,
                 barrier=alone and i == len(outs) - 1,
                 tokens=g.rows_of(x),
                 weights=weight.address,
@@ -92,6 +95,13 @@ class Products(GraphLayers):
             if bias is not None:
                 g.add(add_bias, tokens=g.rows_of(x), x=out, out=out, bias=bias.address, width=weight.rows)
         return outs
+
+    def _product(self, x: Value, weight: QTensor) -> tuple[Kernel, Value]:
+        """The kernel that multiplies x with `weight`, and x as it reads it."""
+        if self.words and use_words(weight.format, weight.rows, target().isa):
+            return matmul_words(weight.format), self.q16(x)
+        kernel = matmul(weight.format, interleaved=weight.interleaved)
+        return kernel, x if float_activations(weight.format) else self.q8(x)
 
     def logits(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
         """Logits (outputs, vocab) of the last states x (outputs, width) by the output matrix (vocab, width)."""

@@ -1,0 +1,53 @@
+"""Matrix products of byte weights with activations of 16 bits, in tiles of rows for every number of tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..blocks.parts import IntegerParts, float_activations, require_kernels
+from ..format import Format
+from ..jit.kernel import Kernel
+from ..simd.instruction_set import InstructionSet
+from .gemm_words import tiles_dot
+from .interleave import MOST_LANES
+from .matmul import FIELDS, ROWS, SCRATCH_BYTES
+from .panels import set_for_tiles
+from .q16_activations import q16_bytes
+
+
+FAST = frozenset({"avx2"})  # instruction sets on which these products are no slower than those of bytes
+
+
+def use_words(fmt: type[Format], rows: int, isa: str) -> bool:
+    """Whether `matmul_words` is the better product on an instruction set, and takes a matrix of `rows` rows.
+
+    Imports no Numba.
+    """
+    return isa in FAST and not float_activations(fmt) and rows % MOST_LANES == 0
+
+
+def matmul_words(fmt: type[Format]) -> Kernel:
+    """As `matmul` for weights of bytes, with `x` in the Q16 records of `q16_activations`.
+
+    `rows` is a multiple of MOST_LANES. A token's product has the same bits in every batch. Raises ValueError for a
+    format without kernels.
+    """
+    require_kernels(fmt)
+    return Kernel(f"matmul_words_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+
+
+def _build(v: InstructionSet, fmt: type[Format]) -> Any:
+    v = set_for_tiles(v)
+    parts = fmt.kernels(v)
+    assert isinstance(parts, IntegerParts)
+    dot, q16_stride, lanes = tiles_dot(v, fmt, parts), v.jitable(q16_bytes), v.LANES
+
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
+        count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
+        first = v.take_work(counter, ROWS)
+        while first < rows:
+            tiles, at = (min(rows, first + ROWS) - first) // lanes, weights + row_bytes * first
+            dot(at, row_bytes, k, x, q16_stride(k), count, y + 4 * first, 4 * y_stride, tiles, tile)
+            first = v.take_work(counter, ROWS)
+
+    return run
