@@ -49,13 +49,19 @@ def records(x: Array, isa: str | None = None) -> Array:
 
 
 def multiply(
-    fmt: type[Format], data: Array, acts: Array, k: int, isa: str | None = None, threads: int = 1
+    fmt: type[Format],
+    data: Array,
+    acts: Array,
+    k: int,
+    isa: str | None = None,
+    threads: int = 1,
+    bias: Array | int = 0,
 ) -> Array:
     """The kernel's y (tokens, rows); whatever lies beside y and beside the scratch memory must stay as it was."""
     tokens, rows = len(acts), len(data)
     y = np.full((tokens + 2, rows + 5), GUARD, np.float32)
     scratch = np.full(SCRATCH_BYTES * threads + 64, 0x5A, np.uint8)
-    operands = {"weights": data, "x": acts, "y": y[1:, 2:], "scratch": scratch}
+    operands = {"weights": data, "x": acts, "y": y[1:, 2:], "scratch": scratch, "bias": bias}
     shape = {"rows": rows, "k": k, "row_bytes": fmt.row_bytes(k), "y_stride": rows + 5}
     run(matmul_words(fmt), isa, threads, tokens=number(tokens), **operands, **shape)
     inside = np.zeros(y.shape, bool)
@@ -96,6 +102,14 @@ def test_number_of_threads_changes_no_bit() -> None:
     data, acts = np.concatenate([p.data[:96]] * 2), records(p.x)
     assert len(data) > 2 * ROWS
     assert np.array_equal(multiply(fmt, data, acts, 768, threads=3), multiply(fmt, data, acts, 768))
+
+
+def test_biases_are_added() -> None:
+    fmt = BY_NAME["Q8_0"]
+    p = product(fmt, 768)
+    bias, data, acts = np.arange(96, dtype=np.float32), p.data[:96], records(p.x)
+    plain = multiply(fmt, data, acts, 768)
+    assert nmse(multiply(fmt, data, acts, 768, bias=bias), plain.astype(np.float64) + bias) <= 1e-13
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

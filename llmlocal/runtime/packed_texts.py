@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..ops.kv.kv_type import padded
 
-BATCH_TOKENS = 1024  # of a batch, unless a single text is longer
+BATCH_TOKENS = 256  # of a batch, unless a single text is longer: what kernels hand on stays in the L2 cache
+BATCH_CELLS = 12 * BATCH_TOKENS  # of short texts' keys, each of which takes a whole number of vectors
 CACHE_TYPE = "f32"  # of keys and values, which are not kept from batch to batch
 
 
@@ -15,4 +16,4 @@ def batch_rows(n_ctx: int) -> int:
 
 def batch_cells(n_ctx: int) -> int:
     """Cells for the keys of a batch: a text takes a multiple of `padded(1)`."""
-    return max(3 * BATCH_TOKENS, padded(n_ctx))
+    return max(BATCH_CELLS, padded(n_ctx))

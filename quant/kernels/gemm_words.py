@@ -15,18 +15,20 @@ from .panels import BAND, fetch_rows, in_panels
 from .q16_activations import BLOCK, LINE, SCALE, SCALED, SCALED_LOW
 from .unpack_by_rows import unpack_by_rows, without_spare
 
-DEPTH = 256  # weights of a row that are unpacked at once
+DEPTH = 384  # weights of a row that are unpacked at once, at most: a band of them leaves room in the L1 cache
+MORE = -1  # in place of the address of biases: sums start from what is there
 
 
 def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
+    """`(weights, row_bytes, k, x, x_stride, tokens, bias, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
 
-    Strides are in bytes. In `scratch`, a tile has for every 32 weights 16 vectors of pairs of int16 (lane = row, 2
+    `bias` is the address of a float32 for each row, 0 for none. Strides are in bytes. In `scratch`, a tile has for every 32 weights 16 vectors of pairs of int16 (lane = row, 2
     consecutive weights), then scales and minima as `IntegerParts.unpack` writes them.
     """
     block, nbytes, lanes, fetch, most = fmt.block, fmt.nbytes, v.LANES, fetch_rows(v), v.FLOAT_TILES
     unpack = unpack_by_rows(v, parts) if parts.unpack is None else without_spare(v, parts.unpack)
     narrow, size, widen, band = parts.tile_bytes(lanes), group_bytes(v, parts), _widen(v, parts), BAND // lanes
+    stretch = DEPTH // block * block
 
     @v.jitable
     def fill(rows, row_bytes, blocks, tile, spare, ahead):
@@ -40,30 +42,31 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
         one = _panel(v, parts, count, 1)
         several = _panel(v, parts, count, most) if most > 1 else one
 
-        def over_tiles(t, x, x_stride, groups, y, y_stride, at, tiles, scratch):
-            n, x, y = 0, x + t * x_stride, y + t * y_stride
+        def over_tiles(t, x, x_stride, groups, bias, y, y_stride, tiles, scratch):
+            n, x, y, width = 0, x + t * x_stride, y + t * y_stride, 4 * lanes if bias > 0 else 0
             while n + most <= tiles:
-                several(scratch + size * groups * n, groups, x, x_stride, y + 4 * lanes * n, y_stride, at)
+                several(scratch + size * groups * n, groups, x, x_stride, bias + width * n, y + 4 * lanes * n, y_stride)
                 n += most
             while n < tiles:
-                one(scratch + size * groups * n, groups, x, x_stride, y + 4 * lanes * n, y_stride, at)
+                one(scratch + size * groups * n, groups, x, x_stride, bias + width * n, y + 4 * lanes * n, y_stride)
                 n += 1
 
         return over_tiles
 
     panels = in_panels(v, v.FLOAT_TOKENS, panel_of)
 
-    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
-        for at in range(0, k, DEPTH):
-            depth = min(DEPTH, k - at)
+    def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, bias, y, y_stride, tiles, scratch):
+        for at in range(0, k, stretch):
+            depth = min(stretch, k - at)
             groups = depth // BLOCK
             for n in range(tiles):
                 rows = weights + lanes * row_bytes * n + at // block * nbytes
                 ahead = rows + lanes * row_bytes if n + 1 < tiles else weights + (at + depth) // block * nbytes
                 fill(rows, row_bytes, depth // block, scratch + size * groups * n, scratch + size * groups * tiles, ahead)
             for n in range(0, tiles, band):
-                out, first = y + 4 * lanes * n, scratch + size * groups * n
-                panels(tokens, x + at // BLOCK * LINE, x_stride, groups, out, y_stride, at, min(band, tiles - n), first)
+                out, first, some = y + 4 * lanes * n, scratch + size * groups * n, min(band, tiles - n)
+                start = MORE if at > 0 else bias + 4 * lanes * n if bias != 0 else 0
+                panels(tokens, x + at // BLOCK * LINE, x_stride, groups, start, out, y_stride, some, first)
 
     return v.jitable(dot_tiles)
 
@@ -129,9 +132,9 @@ def _sums(v: InstructionSet, tokens: int, tiles: int) -> _Sums:
 
 
 def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, tiles: int) -> Any:
-    """Some tiles by a few tokens, whose sums stay in registers: y (tokens, tiles * LANES) = or += tiles @ x.
+    """Some tiles by a few tokens, whose sums stay in registers: y (tokens, tiles * LANES) = bias + tiles @ x.
 
-    A pair of activations that is loaded is used for all tiles.
+    `bias` 0 is none, MORE what y holds. A pair of activations that is loaded is used for all tiles.
     """
     f32, lanes, size, scales = v.f32, v.LANES, group_bytes(v, parts), parts.scales
     zeros, nothing, loads, stores = _sums(v, tokens, tiles)
@@ -149,8 +152,12 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, tiles: int) -> A
         ),
     )
 
-    def run(tile, groups, x, x_stride, y, y_stride, at):
-        sums, stride = loads(y, y_stride) if at > 0 else nothing(), size * groups
+    def run(tile, groups, x, x_stride, bias, y, y_stride):
+        sums, stride = nothing(), size * groups
+        if bias < 0:
+            sums = loads(y, y_stride)
+        elif bias > 0:
+            sums = loads(bias, 0)
         for _ in range(groups):
             for part in range(scales):
                 totals = dot(zeros(), tile + 64 * lanes // scales * part, stride, x + 64 // scales * part, x_stride)

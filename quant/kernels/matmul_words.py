@@ -10,11 +10,13 @@ from ..jit.kernel import Kernel
 from ..simd.instruction_set import InstructionSet
 from .gemm_words import tiles_dot
 from .interleave import MOST_LANES
-from .matmul import FIELDS, ROWS, SCRATCH_BYTES
+from .matmul import FIELDS as PRODUCT_FIELDS
+from .matmul import ROWS, SCRATCH_BYTES
 from .panels import set_for_tiles
 from .q16_activations import q16_bytes
 
 
+FIELDS = (*PRODUCT_FIELDS, "bias")
 FAST = frozenset({"avx2"})  # instruction sets on which these products are no slower than those of bytes
 
 
@@ -29,7 +31,7 @@ def use_words(fmt: type[Format], rows: int, isa: str) -> bool:
 def matmul_words(fmt: type[Format]) -> Kernel:
     """As `matmul` for weights of bytes, with `x` in the Q16 records of `q16_activations`.
 
-    `rows` is a multiple of MOST_LANES. A token's product has the same bits in every batch. Raises ValueError for a
+    `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of MOST_LANES. A token's product has the same bits in every batch. Raises ValueError for a
     format without kernels.
     """
     require_kernels(fmt)
@@ -42,12 +44,13 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     assert isinstance(parts, IntegerParts)
     dot, q16_stride, lanes = tiles_dot(v, fmt, parts), v.jitable(q16_bytes), v.LANES
 
-    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch, bias):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
         first = v.take_work(counter, ROWS)
         while first < rows:
             tiles, at = (min(rows, first + ROWS) - first) // lanes, weights + row_bytes * first
-            dot(at, row_bytes, k, x, q16_stride(k), count, y + 4 * first, 4 * y_stride, tiles, tile)
+            start = bias + 4 * first if bias != 0 else 0
+            dot(at, row_bytes, k, x, q16_stride(k), count, start, y + 4 * first, 4 * y_stride, tiles, tile)
             first = v.take_work(counter, ROWS)
 
     return run

@@ -14,7 +14,7 @@ from ...quant.kernels.get_rows import get_rows
 from ...quant.kernels.matmul import SCRATCH_BYTES, matmul
 from ...quant.kernels.matmul_words import matmul_words, use_words
 from ...quant.tensor import QTensor
-from ...runtime.graph import Value
+from ...runtime.graph import Operand, Value
 from .graph_layers import GraphLayers
 
 
@@ -73,35 +73,35 @@ class Products(GraphLayers):
         originals = [weight for weight, _ in weights]
         alone = not self.low_rank.changes_any(originals)
         weights = tuple((self.place(weight), bias) for weight, bias in weights)
-        products = [self._product(x, weight) for weight, _ in weights]
+        products = [self._product(x, *layer) for layer in weights]
         outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
-        for i, ((weight, _), (kernel, source), out) in enumerate(zip(weights, products, outs, strict=True)):
+        for i, ((weight, _), (kernel, operands), out) in enumerate(zip(weights, products, outs, strict=True)):
             self.multiplied(weight.format, interleaved=weight.interleaved)
             g.add(
                 kernel,
                 barrier=alone and i == len(outs) - 1,
                 tokens=g.rows_of(x),
                 weights=weight.address,
-                x=source,
                 y=out,
                 rows=weight.rows,
                 k=weight.k,
                 row_bytes=weight.format.row_bytes(weight.k),
                 y_stride=weight.rows,
                 scratch=g.scratch(SCRATCH_BYTES),
+                **operands,
             )
         self.low_rank.add(self, x, originals, outs)
-        for (weight, bias), out in zip(weights, outs, strict=True):
-            if bias is not None:
+        for (weight, bias), (_, operands), out in zip(weights, products, outs, strict=True):
+            if bias is not None and "bias" not in operands:
                 g.add(add_bias, tokens=g.rows_of(x), x=out, out=out, bias=bias.address, width=weight.rows)
         return outs
 
-    def _product(self, x: Value, weight: QTensor) -> tuple[Kernel, Value]:
-        """The kernel that multiplies x with `weight`, and x as it reads it."""
+    def _product(self, x: Value, weight: QTensor, bias: QTensor | None) -> tuple[Kernel, dict[str, Operand]]:
+        """The kernel that multiplies x with `weight`, and its operands `x` and, if it adds one, `bias`."""
         if self.words and use_words(weight.format, weight.rows, target().isa):
-            return matmul_words(weight.format), self.q16(x)
+            return matmul_words(weight.format), {"x": self.q16(x), "bias": bias.address if bias is not None else 0}
         kernel = matmul(weight.format, interleaved=weight.interleaved)
-        return kernel, x if float_activations(weight.format) else self.q8(x)
+        return kernel, {"x": x if float_activations(weight.format) else self.q8(x)}
 
     def logits(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
         """Logits (outputs, vocab) of the last states x (outputs, width) by the output matrix (vocab, width)."""
