@@ -157,6 +157,10 @@ CASES = [
     Case("splat_of", lambda v: _spread(v), lambda x: np.repeat(at(x, I32, 20, 1), 8)),
     Case("splat_lane", lambda v: lambda p, out: v.store(out, v.splat_lane(v.load(v.i32x8, p), v.load_i8(p) & 7)),
          lambda x: np.repeat(at(x, I32, 0, 8)[x[0] & 7], 8)),
+    Case("dot2", lambda v: lambda p, out: v.store(
+        out, v.dot2(v.load(v.i32x8, p), v.load(v.i16x16, p + 8), v.load(v.i16x16, p + 24))),
+         lambda x: at(x, I32, 0, 8) + (at(x, np.int16, 8, 16).astype(I32) * at(x, np.int16, 24, 16)).reshape(8, 2).sum(
+             1, dtype=I32)),
     Case("iota", lambda v: lambda p, out: v.store(out, v.iota(v.i32x8, v.load_i8(p))),
          lambda x: np.arange(8, dtype=I32) * x[:1].view(B)),
     Case("bits_of", lambda v: lambda p, out: v.store(out, v.bits_of(v.load_f32(p))),

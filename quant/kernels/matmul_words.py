@@ -39,7 +39,8 @@ def matmul_words(fmt: type[Format]) -> Kernel:
 
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
-    v = set_for_tiles(v)
+    if v.FLOAT_TILES == 1:  # else these are several tiles of the set itself
+        v = set_for_tiles(v)
     parts = fmt.kernels(v)
     assert isinstance(parts, IntegerParts)
     dot, q16_stride, lanes = tiles_dot(v, fmt, parts), v.jitable(q16_bytes), v.LANES
