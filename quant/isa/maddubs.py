@@ -97,52 +97,58 @@ def tile_products(i8: Vec) -> TileProducts:
     """The products of tiles whose vectors of bytes are `i8`; weights are read when they are multiplied, not before."""
     i32, i16 = Vec("i32", i8.n // 4), Vec("i16", i8.n // 2)
 
-    def products(tokens: int, n: int, signed: bool, weight: Any) -> tuple[Any, Any]:
-        """The first vector by all tokens, `(first, weights, x, stride)`, in int16; and `more(totals, ...)`, n more.
+    def product_of(signed: bool, weight: Any) -> tuple[Any, Any]:
+        """`(j, weights)`: what is made of vector number j once for all tokens; `(made, x)`: its products, in int16."""
+        weight = jitable(weight)
+        if not signed:
+            return weight, jitable(lambda w, x: maddubs(w, load_splat4(i8, x)))
+
+        def with_magnitudes(j, weights):
+            w = weight(j, weights)
+            return w, magnitude_bytes(w)
+
+        return jitable(with_magnitudes), jitable(lambda w, x: maddubs(w[1], sign_bytes(load_splat4(i8, x), w[0])))
+
+    def more_products(tokens: int, n: int, made: Any, product: Any) -> Any:
+        """`(totals, first, weights, x, stride)` -> totals (int16) + n products with vectors from number `first` on.
 
         A vector of weights goes to all tokens before the next. Token by token, additions that wait for their products
         fill the scheduler, and some of them take the one pipe (of Zen 1) that multiplies.
         """
-        weight = jitable(weight)
-        plain = unroll_map(tokens, lambda t, w, x, stride: maddubs(w, load_splat4(i8, x + t * stride)))
-        by_sign = unroll_map(
-            tokens, lambda t, w, m, x, stride: maddubs(m, sign_bytes(load_splat4(i8, x + t * stride), w))
-        )
-        add = unroll_map(tokens, lambda t, totals, found: tuple_get(totals, t) + tuple_get(found, t))
+        every = unroll_map(tokens, lambda t, totals, w, x, stride: tuple_get(totals, t) + product(w, x + t * stride))
 
-        def one_unsigned(j, w, x, stride):
-            return plain(weight(j, w), x + 4 * j, stride)
+        def step(i, totals, first, weights, x, stride):
+            totals, j = _in_order(totals), first + i
+            return every(totals, made(j, weights), x + 4 * j, stride)
 
-        def one_signed(j, w, x, stride):
-            numbers = weight(j, w)
-            return by_sign(numbers, magnitude_bytes(numbers), x + 4 * j, stride)
-
-        one = jitable(one_signed if signed else one_unsigned)
-
-        def step(i, totals, first, w, x, stride):
-            totals = _in_order(totals)
-            return add(totals, one(first + i, w, x, stride))
-
-        return one, unroll_fold(n, step)
+        return unroll_fold(n, step)
 
     def tokens_dot(tokens: int, n: int, bits: int, signed: bool, weight: Any) -> Any:
-        some = max(1, min(n, PRODUCTS[bits]))
+        some, (made, product) = max(1, min(n, PRODUCTS[bits])), product_of(signed, weight)
         assert n % some == 0
-        start, more = products(tokens, some - 1, signed, weight)
+        first = unroll_map(tokens, lambda t, w, x, stride: product(w, x + t * stride))
+        more = more_products(tokens, some - 1, made, product)
         widen = unroll_map(tokens, lambda t, sums, totals: tuple_get(sums, t) + widen_pairs(tuple_get(totals, t)))
+        alone = unroll_map(
+            tokens, lambda t, sums, w, x, stride: tuple_get(sums, t) + widen_pairs(product(w, x + t * stride))
+        )
 
-        def group(g, sums, w, x, stride):
-            g = g * some
-            return _in_order(widen(sums, more(start(g, w, x, stride), g + 1, w, x, stride)))
+        def group(g, sums, weights, x, stride):
+            j = g * some
+            totals = first(made(j, weights), x + 4 * j, stride)
+            return _in_order(widen(sums, more(totals, j + 1, weights, x, stride)))
 
-        return unroll_fold(n // some, group)
+        def one(j, sums, weights, x, stride):
+            return _in_order(alone(sums, made(j, weights), x + 4 * j, stride))
+
+        return unroll_fold(n // some, group if some > 1 else one)
 
     def pairs_dot(tokens: int, n: int, weight: Any) -> Any:
         """Such a weight is -32 .. 31, so the sum of 8 products fits 16 bits, whatever overflows on the way: it starts
         from minus 32 times the sums of activations that a lane sees, at `pairs`.
         """
         start = unroll_map(tokens, lambda t, at, stride: bitcast(i16, load_splat(i32, at + t * stride)))
-        _, more = products(tokens, n, False, weight)
+        more = more_products(tokens, n, *product_of(False, weight))
         widen = unroll_map(tokens, lambda t, totals: widen_pairs(tuple_get(totals, t)))
         return jitable(lambda pairs, w, x, stride: _in_order(widen(more(start(pairs, stride), 0, w, x, stride))))
 
