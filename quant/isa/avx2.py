@@ -40,7 +40,7 @@ negate = _negate_by_sign
 
 
 def lookup_by_shuffle(widest: int) -> Any:
-    """`lookup16` by `vpshufb`, which looks up 16 bytes within every 128 bits of a register of at most `widest` bytes."""
+    """`lookup16` by `vpshufb`, which looks up 16 bytes in every 128 bits of a register, of `widest` bytes at most."""
     names = {16: "ssse3.pshuf.b.128", 32: "avx2.pshuf.b", 64: "avx512.pshuf.b.512"}
 
     def lookup(values: Sequence[int]) -> Any:
