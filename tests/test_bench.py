@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -18,6 +19,7 @@ from llmlocal.errors import BadFileError, NotFoundError, UsageError
 from llmlocal.measure import baseline, roofline
 from llmlocal.measure.bench import BenchPlan, BenchResult, bench, measure, pairs_of, thread_counts, token_counts
 from llmlocal.model_info.work import work as token_work
+from llmlocal.ops import bandwidth
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
@@ -278,3 +280,15 @@ def test_answers_tell_what_was_proposed(stories: Path) -> None:
     assert (record["proposed"], record["accepted"], record["gain"]) == (5, 3, 1.25)
     with pytest.raises(UsageError, match="nothing to measure"):
         BenchPlan(prompts=(), gens=())
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "size"), [(1 << 40, 0, 1 << 30), (900 << 20, 100 << 20, 200 << 20), (90 << 20, 0, 1 << 27)]
+)
+def test_memory_is_read_for_its_bandwidth_within_the_limit_of_a_container(
+    limit: int, used: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`show --fit` was killed in a container with less than 1 GiB."""
+    monkeypatch.setattr(bandwidth, "machine_memory", lambda: SimpleNamespace(available=1 << 40))
+    monkeypatch.setattr(bandwidth, "memory_limits", lambda: iter([(limit, used)]))
+    assert bandwidth.bytes_to_read() == size
