@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 from terminals import PROGRAM
 
 from llmlocal import __main__
-from llmlocal.cli import numpy_loader
 from llmlocal.errors import ResourceError
 from llmlocal.gguf import open_gguf
 from llmlocal.model_info.machine import free_memory, total_memory
@@ -176,22 +174,6 @@ def test_little_address_space_is_one_line(tmp_path: Path, limit: int) -> None:
     assert [line for line in done.stderr.splitlines() if not line.startswith("hint: ")] == (
         ["error: not enough memory"] if SMALL[limit] else []
     )
-
-
-def test_numpy_starts_no_threads_and_leaves_no_variable() -> None:
-    code = (
-        "from llmlocal.cli import numpy_loader; numpy_loader.install(); numpy_loader.install(); import sys, os, numpy\n"
-    )
-    code += (
-        "print(os.environ.get(numpy_loader.THREADS), len(os.listdir('/proc/self/task')) if os.name != 'nt' else 1)\n"
-    )
-    code += "print([x for x in sys.meta_path if 'llmlocal' in type(x).__module__])"
-    environment = {name: value for name, value in os.environ.items() if name != numpy_loader.THREADS}
-    for given in (None, "2"):
-        environment |= {numpy_loader.THREADS: given} if given else {}
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment).stdout
-        assert out.splitlines()[0].split()[0] == str(given) and out.splitlines()[1] == "[]"
-        assert given or out.split()[1] == "1"
 
 
 def test_the_compiler_is_not_begun_without_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

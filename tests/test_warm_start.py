@@ -54,7 +54,7 @@ main()
 import numpy
 show = [sys.executable, "-c", "import os; print(os.environ.get('OPENBLAS_NUM_THREADS'))"]
 sys.stderr.write(f"{len(os.listdir('/proc/self/task'))} ")
-sys.stderr.write(subprocess.run(show, env=os.environ, capture_output=True, text=True).stdout)
+sys.stderr.write(subprocess.run(show, capture_output=True, text=True).stdout)
 """
     run = [sys.executable, "-c", code, "--version"]
     without = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}

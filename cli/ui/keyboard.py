@@ -291,7 +291,7 @@ def edited(text: str, name: str = "message.md") -> str | None:
         path = Path(folder) / name
         path.write_text(text, "utf-8", "surrogateescape")
         try:
-            if subprocess.run([*shlex.split(command), str(path)], env=os.environ, check=False).returncode:
+            if subprocess.run([*shlex.split(command), str(path)], check=False).returncode:
                 return None
         except (OSError, ValueError):
             return None

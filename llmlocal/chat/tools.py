@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +66,6 @@ def run(command: Sequence[str], call: Call, *, whole: bool = False) -> str:
             capture_output=True,
             timeout=PATIENCE,
             start_new_session=True,
-            env=os.environ,  # the user's: what `__main__` has set for NumPy is not in it
             check=False,
         )
     except subprocess.TimeoutExpired:
