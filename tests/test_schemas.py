@@ -98,3 +98,10 @@ def test_one_form_at_a_time(tmp_path: Any) -> None:
     (tmp_path / "s.json").write_text('{"type": "null"}')
     form = requested(schema=str(tmp_path / "s.json"))
     assert form is not None and form.matches("null") and requested() is None
+
+
+@pytest.mark.parametrize("schema", [{"type": "a b"}, {"nosuch": 1}, {"if": {}}])
+def test_places_with_control_characters_are_told_in_a_line(schema: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"at /properties/\\x1b\[2J\\n") as caught:
+        of_schema({"type": "object", "properties": {"\x1b[2J\n": schema}})
+    assert str(caught.value).isprintable()

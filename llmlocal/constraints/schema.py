@@ -52,7 +52,7 @@ def compiled(schema: Mapping[str, Any] | bool, name: str) -> str:
         raise UsageError(f"{name}: {escaped(str(error))}") from None
     if said := problem(grammar):
         said = OVERLAP if "coerce_one_of" in said else said
-        raise UsageError(f"{name}, at {_wrong_place(whole, places) or '/'}: {said}")
+        raise UsageError(f"{name}, at {escaped(_wrong_place(whole, places)) or '/'}: {said}")
     return grammar
 
 
@@ -104,7 +104,7 @@ def _check_keywords(schema: Mapping[str, Any], at: str, name: str) -> None:
     for keyword in schema:
         if keyword in FOLLOWED or keyword in DESCRIBE or keyword.startswith("x-"):
             continue
-        where = f"{escaped(keyword)!r} at {at or '/'}"
+        where = f"{escaped(keyword)!r} at {escaped(at) or '/'}"
         if keyword in REFUSED:
             raise UsageError(f"{name}: the keyword {where} is not supported", "leave it out, or say it in other words")
         near = get_close_matches(keyword, [*FOLLOWED, *DESCRIBE, *REFUSED], 1)
