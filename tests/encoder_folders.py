@@ -22,7 +22,7 @@ def write_folder(case: str, folder: Path, more: Mapping[str, Any] = {}) -> None:
     write_tokenizer(folder)
 
 
-def models_of(cases: Sequence[str]) -> Any:
+def models_of(cases: Sequence[Any]) -> Any:
     """A fixture: each case and its model."""
 
     @pytest.fixture(scope="module", params=cases)
