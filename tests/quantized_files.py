@@ -9,7 +9,10 @@ from recipe_models import Small
 
 from llmlocal.gguf import open_gguf, write_gguf
 from llmlocal.quant.format import BY_NAME
+from llmlocal.quant.formats import load_all
 from llmlocal.quant.tensor import QTensor
+
+load_all()
 
 
 def write_small(path: Path, model: Small, *, format: str = "F16", bad: dict[str, float] | None = None) -> None:

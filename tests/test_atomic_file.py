@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmlocal.errors import NotFoundError, ResourceError, UsageError
 from llmlocal.files.atomic_file import AtomicFile, atomic_file, check_output
+from llmlocal.files.temporary import sweep
 
 
 def test_appears_at_the_end(tmp_path: Path) -> None:
@@ -25,6 +28,24 @@ def test_nothing_is_left_of_a_failure(tmp_path: Path, error: type[BaseException]
         out.write(b"new")
         raise error
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("moment", ["llmlocal.files.atomic_file.hold", "os.replace"])
+def test_other_writers_do_not_sweep_it_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Neither between its creation and its lock nor between its last byte and its name, where `sweep` comes once."""
+    module, name = moment.rsplit(".", 1)
+    real, swept = getattr(import_module(module), name), []
+
+    def sweep_before(*arguments: Any) -> Any:
+        if not swept:
+            swept.append(True)
+            sweep(tmp_path)
+        return real(*arguments)
+
+    monkeypatch.setattr(moment, sweep_before)
+    with atomic_file(tmp_path / "x") as out:
+        out.write(b"new")
+    assert swept and [p.name for p in tmp_path.iterdir()] == ["x"] and (tmp_path / "x").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -127,8 +128,12 @@ class AtomicFile(OpenFile):
         sweep(folder)
         # O_EXCL: nobody can have put a link here. 0o666: the umask decides, as for any new file.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        self._file = cast(BinaryIO, os.fdopen(os.open(self._temporary, flags, 0o666), "wb"))
-        hold(self._file)
+        while True:
+            self._file = cast(BinaryIO, os.fdopen(os.open(self._temporary, flags, 0o666), "wb"))
+            if hold(self._file, self._temporary):
+                return
+            self._file.close()
+            self._temporary = name_beside(self._target)
 
     def _sync(self) -> None:
         """Bring the content to the disk."""
@@ -140,8 +145,10 @@ class AtomicFile(OpenFile):
     def publish(self) -> None:
         """Give the complete file its name; after this it survives a power cut."""
         if not self._direct:
-            self.file.close()
+            if sys.platform == "win32":  # which renames no open file
+                self.file.close()
             os.replace(self._temporary, self._target)
+            self.file.close()  # not before: without its lock, another process sweeps it away
             sync_folder(self._target.parent)
 
     def withdraw(self) -> None:

@@ -29,11 +29,15 @@ def is_temporary(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def hold(file: IO[Any]) -> None:
-    """Lock the file while it is open, so that `sweep` leaves it alone."""
+def hold(file: IO[Any], path: Path) -> bool:
+    """Lock the new file at `path` while it is open, so that `sweep` leaves it alone.
+
+    False where the `sweep` of another process has removed it between its creation and the lock.
+    """
     if sys.platform != "win32":
         with suppress(OSError):
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)  # a sweep that is looking at it holds it for a moment
+    return path.exists()
 
 
 def sweep(folder: Path) -> None:
