@@ -62,7 +62,9 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
             for n in range(tiles):
                 rows = weights + lanes * row_bytes * n + at // block * nbytes
                 ahead = rows + lanes * row_bytes if n + 1 < tiles else weights + (at + depth) // block * nbytes
-                fill(rows, row_bytes, depth // block, scratch + size * groups * n, scratch + size * groups * tiles, ahead)
+                fill(
+                    rows, row_bytes, depth // block, scratch + size * groups * n, scratch + size * groups * tiles, ahead
+                )
             for n in range(0, tiles, band):
                 out, first, some = y + 4 * lanes * n, scratch + size * groups * n, min(band, tiles - n)
                 start = MORE if at > 0 else bias + 4 * lanes * n if bias != 0 else 0

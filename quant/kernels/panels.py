@@ -14,7 +14,7 @@ BAND = 32  # rows whose unpacked weights stay in the L1 cache while all tokens p
 def in_panels(v: InstructionSet, most: int, panel_of: Callable[[int], Callable[..., Any]], least: int = 1) -> Any:
     """The function `(tokens, *args)` that runs `panel_of(n)`, a function `(t, *args)` for tokens t .. t + n - 1.
 
-    As many panels of `most` tokens, a power of two, as there are, then at most one of every smaller power, to `least`.
+    As many panels of `most` tokens as there are, then at most one of every smaller power of two, to `least`.
     """
 
     def run_of(n: int) -> Any:
@@ -28,7 +28,9 @@ def in_panels(v: InstructionSet, most: int, panel_of: Callable[[int], Callable[.
 
         return v.jitable(run)
 
-    runs = v.fold_parts([run_of(n) for n in (16, 8, 4, 2, 1) if least <= n <= most])
+    runs = v.fold_parts(
+        [run_of(n) for n in sorted({most, *(1 << i for i in range(5))}, reverse=True) if least <= n <= most]
+    )
     return v.jitable(lambda tokens, *args: runs(0, tokens, *args))
 
 
