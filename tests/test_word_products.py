@@ -71,7 +71,7 @@ def multiply(
 
 
 def assert_products(fmt: type[Format], isa: str | None = None) -> None:
-    """All numbers of rows and tokens that take another path, against float64; a token's sums do not depend on others."""
+    """Numbers of rows and tokens that take different paths, against float64; a token's sums depend on no other."""
     for k in (fmt.block, 3 * 256):
         p = product(fmt, k)
         q, scale = q16_reference(p.x)

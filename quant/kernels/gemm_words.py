@@ -20,10 +20,11 @@ MORE = -1  # in place of the address of biases: sums start from what is there
 
 
 def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(weights, row_bytes, k, x, x_stride, tokens, bias, y, y_stride, tiles, scratch)`: tiles of LANES rows by all tokens.
+    """`(weights, row_bytes, k, x, x_stride, tokens, bias, y, y_stride, tiles, scratch)`: tiles of rows by all tokens.
 
-    `bias` is the address of a float32 for each row, 0 for none. Strides are in bytes. In `scratch`, a tile has for every 32 weights 16 vectors of pairs of int16 (lane = row, 2
-    consecutive weights), then scales and minima as `IntegerParts.unpack` writes them.
+    `bias` is the address of a float32 for each row, 0 for none. Strides are in bytes. In `scratch`, a tile of LANES
+    rows has for every 32 weights 16 vectors of pairs of int16 (lane = row, 2 consecutive weights), then scales and
+    minima as `IntegerParts.unpack` writes them.
     """
     block, nbytes, lanes, fetch, most = fmt.block, fmt.nbytes, v.LANES, fetch_rows(v), v.FLOAT_TILES
     unpack = unpack_by_rows(v, parts) if parts.unpack is None else without_spare(v, parts.unpack)

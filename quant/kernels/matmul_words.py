@@ -15,7 +15,6 @@ from .matmul import ROWS, SCRATCH_BYTES
 from .panels import set_for_tiles
 from .q16_activations import q16_bytes
 
-
 FIELDS = (*PRODUCT_FIELDS, "bias")
 FAST = frozenset({"avx2"})  # instruction sets on which these products are no slower than those of bytes
 
@@ -31,8 +30,8 @@ def use_words(fmt: type[Format], rows: int, isa: str) -> bool:
 def matmul_words(fmt: type[Format]) -> Kernel:
     """As `matmul` for weights of bytes, with `x` in the Q16 records of `q16_activations`.
 
-    `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of MOST_LANES. A token's product has the same bits in every batch. Raises ValueError for a
-    format without kernels.
+    `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of MOST_LANES. A token's
+    product has the same bits in every batch. Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
     return Kernel(f"matmul_words_{fmt.name}", FIELDS, lambda v: _build(v, fmt))

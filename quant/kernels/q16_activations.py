@@ -1,7 +1,7 @@
 """Activations as 16-bit integers, for products whose weights become such, too: Q16 records, one per token.
 
-A record has LINE bytes for every 32 values: the integers, int16, at 0; their scale, float32, at SCALE; scale times their
-sum, float32, at SCALED; scale times the sum of the first half, float32, at SCALED_LOW.
+A record has LINE bytes for every 32 values: the integers, int16, at 0; their scale, float32, at SCALE; scale times
+their sum, float32, at SCALED; scale times the sum of the first half, float32, at SCALED_LOW.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def q16_bytes(k: int) -> int:
 
 
 def q16_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """What `quantize_q16` computes: x (..., k) float32 -> integers (..., k), scales (..., k / 32); x ~ both multiplied."""
+    """What `quantize_q16` makes: x (..., k) float32 -> integers (..., k), scales (..., k / 32); x ~ their product."""
     import numpy as np
 
     groups = x.reshape(*x.shape[:-1], -1, BLOCK)
