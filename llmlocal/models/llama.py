@@ -74,8 +74,8 @@ def keys(s: Settings) -> Keys:
 
 
 def turned_unless_helium(rule: TensorRule) -> TensorRule:
-    """`rule`, except in Helium, whose folders have the pairs next to each other."""
-    return lambda s, x: x if s.items("architectures")[0] == "HeliumForCausalLM" else rule(s, x)
+    """`rule`, except in Helium, whose folders have the pairs next to each other; a GGUF file names no class."""
+    return lambda s, x: x if "HeliumForCausalLM" in s.values.get("architectures", ()) else rule(s, x)
 
 
 PERMUTED_QK = {
