@@ -77,7 +77,7 @@ def test_refusal_names_the_largest_context(tmp_path: Path) -> None:
 
 def test_run_and_chat_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: object) -> None:
     make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf")
-    for module in ("model_info.memory_limit", "generation.session"):
+    for module in ("model_info.memory_limit", "engine_plan"):
         monkeypatch.setattr(f"llmlocal.{module}.free_memory", lambda: 60 << 20)
     run = ["run", path, "hi", "--raw", "--no-stdin", "-n", "1", "--temp", "0"]
     assert said(*run, "-c", "100")[0] == 0  # type: ignore[operator]

@@ -15,13 +15,12 @@ from naive import nmse
 from predicting import CASES, NO_NORM, WIDTH, convert_predicting, write_predicting
 from test_speculation import GREEDY, prompts
 
-from llmlocal import models
+from llmlocal import engine_plan, models
 from llmlocal.cli.views.model import sheet
 from llmlocal.convert.hf_source import open_hf
 from llmlocal.draft.mtp_draft import MtpDraft
 from llmlocal.engine import Engine
 from llmlocal.errors import UsageError
-from llmlocal.generation import session as sessions
 from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
@@ -245,7 +244,7 @@ def test_auto_uses_the_block_where_it_pays(model: tuple[str, Path], monkeypatch:
         assert predictor_memory(session.gguf.metadata, 64, "f16", 1) > needed == 4 * 64 * WIDTH
     with Session.open(model[1], n_ctx=64, n_threads=1) as session:
         assert session.engine.predictor is None
-    monkeypatch.setattr(sessions, "predictor_memory", lambda *_: 1 << 60)
+    monkeypatch.setattr(engine_plan, "predictor_memory", lambda *_: 1 << 60)
     with Session.open(model[1], n_ctx=64, n_threads=1, speculate="mtp") as session:
         _, end = answered(session, [5, 6, 7] * 5, GREEDY)
         assert "memory for the block" in end.speculation.resting and not end.speculation.proposed

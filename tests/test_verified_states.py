@@ -13,8 +13,8 @@ from families.converted import write_folder
 from random_edits import fixtures
 from test_speculation import GREEDY, prompts
 
+from llmlocal import engine_plan
 from llmlocal.engine import Engine
-from llmlocal.generation import session as sessions
 from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.model_info.recurrent_memory import between_memory
@@ -153,7 +153,7 @@ def test_without_memory_for_states_nothing_is_proposed(path: Path, monkeypatch: 
     with Session.open(path, n_ctx=64, n_threads=1, speculate="ngram") as session:
         assert between_memory(session.gguf.metadata, 1, 16) == 16 * session.engine.state_bytes
         assert session.engine.verifiable > 1
-    monkeypatch.setattr(sessions, "between_memory", lambda *_: 1 << 60)
+    monkeypatch.setattr(engine_plan, "between_memory", lambda *_: 1 << 60)
     with Session.open(path, n_ctx=64, n_threads=1, speculate="ngram") as session:
         _, end = answered(session, ids(20) * 2, GREEDY)
         assert (end.speculation.proposed, end.speculation.resting) == (0, "memory for its states is not free")
