@@ -33,10 +33,14 @@ class Decision:
         self.earlier = EarlierAnswers()
         self.totals = Share(), Share()  # of proposals from texts, and from a draft
         self.account, self._early = 0.0, EARLY
+        self._reading = 0.0  # seconds of a prompt that nothing was earned for yet
 
-    def begin(self) -> None:
-        """An answer begins: what earlier ones gained is not to be lost by it."""
-        self.account = min(self.account, START)
+    def begin(self, seconds: float = 0.0) -> None:
+        """An answer begins to a prompt that was read in so many seconds, which earn interest as runs do.
+
+        What earlier answers gained is not to be lost by it.
+        """
+        self.account, self._reading = min(self.account, START), seconds
 
     @property
     def ready(self) -> bool:
@@ -89,6 +93,9 @@ class Decision:
         """
         self.costs.took(before + proposed, seconds)
         single, plain = self.costs.single, self.costs.ratios(before)[-1]
+        if self._reading and single:
+            earned = min(INTEREST * self._reading / single, START - self.account)
+            self.account, self._reading = self.account + max(earned, 0.0), 0.0
         if not proposed or not single:
             earned = INTEREST * (2 if self._early else 1)
             self._early = max(self._early - 1, 0)

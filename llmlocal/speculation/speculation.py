@@ -87,7 +87,7 @@ class Speculation:
         self._begin_counting()
         self._answer = []
         if self.works:
-            self.decision.begin()
+            self.decision.begin(seconds)
             self._proposer.read(ids)
             if self._draft:
                 self._draft.begin(seconds)
