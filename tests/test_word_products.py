@@ -155,4 +155,5 @@ def test_records_of_rows_lie_on_different_cache_sets() -> None:
 def test_words_are_for_bytes_in_whole_tiles_where_they_are_fast() -> None:
     fast = min(FAST)
     assert use_words(BY_NAME["Q8_0"], 64, fast) and not use_words(BY_NAME["Q8_0"], 72, fast)
-    assert not use_words(BY_NAME["F16"], 64, fast) and not use_words(BY_NAME["Q8_0"], 64, "neon")
+    assert not use_words(BY_NAME["F16"], 64, fast) and not use_words(BY_NAME["Q4_K"], 64, fast)
+    assert not use_words(BY_NAME["Q8_0"], 64, "neon")
