@@ -10,6 +10,7 @@ from llmlocal import models
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model_table = import_module("make_model_table")
+NEWER = {"cohere2moe", "granite_swa", "mellum"}  # of llama.cpp since the release of gguf that the tests install
 
 
 def test_documents_list_the_models_that_run() -> None:
@@ -26,6 +27,6 @@ def test_names_are_files_and_known_to_gguf() -> None:
     import gguf
 
     own = {name for name in models.names() if models.find(name, "").CONVERSION.named_as}  # described in docs
-    assert set(models.names()) - own <= set(gguf.MODEL_ARCH_NAMES.values())
+    assert set(models.names()) - own - NEWER <= set(gguf.MODEL_ARCH_NAMES.values())
     assert own == {"albert", "deberta", "deberta-v2", "xlnet"}
     assert {"llama", "command-r", "gpt-oss"} <= set(models.names())
