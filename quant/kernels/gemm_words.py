@@ -1,4 +1,4 @@
-"""Products of byte weights and Q16 activations: a tile of rows by many tokens, weights as 16-bit integers.
+"""Products of weights of 8 bits and Q16 activations: a tile of rows by many tokens, weights as 16-bit integers.
 
 Such a product is exact in its group of 32, as it is with Q8 activations, and loses nothing that matters of what is
 multiplied. Where bytes have no instruction of their own (AVX2: `vpmaddubsw`, which saturates), it is also faster.
@@ -12,8 +12,7 @@ from ..blocks.parts import IntegerParts, Part
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 from .panels import BAND, fetch_rows, in_panels
-from .q16_activations import BLOCK, LINE, SCALE, SCALED, SCALED_LOW
-from .unpack_by_rows import unpack_by_rows, without_spare
+from .q16_activations import BLOCK, LINE, SCALE
 
 DEPTH = 384  # weights of a row that are unpacked at once, at most: a band of them leaves room in the L1 cache
 MORE = -1  # in place of the address of biases: sums start from what is there
@@ -23,25 +22,26 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, bias, y, y_stride, tiles, scratch)`: tiles of rows by all tokens.
 
     `bias` is the address of a float32 for each row, 0 for none. Strides are in bytes. In `scratch`, a tile of LANES
-    rows has for every 32 weights 16 vectors of pairs of int16 (lane = row, 2 consecutive weights), then scales and
-    minima as `IntegerParts.unpack` writes them.
+    rows has for every 32 weights 16 vectors of pairs of int16 (lane = row, 2 consecutive weights), then a vector of
+    scales.
     """
     block, nbytes, lanes, fetch, most = fmt.block, fmt.nbytes, v.LANES, fetch_rows(v), v.FLOAT_TILES
-    unpack = unpack_by_rows(v, parts) if parts.unpack is None else without_spare(v, parts.unpack)
-    narrow, size, widen, band = parts.tile_bytes(lanes), group_bytes(v, parts), _widen(v, parts), BAND // lanes
+    assert parts.unpack and parts.signed and parts.scales == 1 and parts.row_min is None
+    unpack = v.jitable(parts.unpack)
+    narrow, size, widen, band = parts.tile_bytes(lanes), group_bytes(v, parts), _widen(v), BAND // lanes
     stretch = DEPTH // block * block
 
     @v.jitable
     def fill(rows, row_bytes, blocks, tile, spare, ahead):
         for b in range(blocks):
             fetch(ahead, row_bytes, b * nbytes, (b + 1) * nbytes)
-            unpack(rows + b * nbytes, row_bytes, spare, spare + block // BLOCK * narrow)
+            unpack(rows + b * nbytes, row_bytes, spare)
             for g in range(block // BLOCK):
                 widen(spare + narrow * g, tile + size * (block // BLOCK * b + g))
 
     def panel_of(count: int) -> Any:
-        one = _panel(v, parts, count, 1)
-        several = _panel(v, parts, count, most) if most > 1 else one
+        one = _panel(v, size, count, 1)
+        several = _panel(v, size, count, most) if most > 1 else one
 
         def over_tiles(t, x, x_stride, groups, bias, y, y_stride, tiles, scratch):
             n, x, y, width = 0, x + t * x_stride, y + t * y_stride, 4 * lanes if bias > 0 else 0
@@ -79,32 +79,25 @@ def group_bytes(v: InstructionSet, parts: IntegerParts) -> int:
     return 32 * v.LANES + parts.tile_bytes(v.LANES)
 
 
-def _widen(v: InstructionSet, parts: IntegerParts) -> Any:
-    """`(source, target)`: bytes of 32 weights of a tile as int16, less their offset; scales and minima as they are."""
+def _widen(v: InstructionSet) -> Any:
+    """`(source, target)`: signed bytes of 32 weights of a tile as int16, their scales as they are."""
     lanes, i32, f32, words = v.LANES, v.i32, v.f32, v.Vec("i16", 2 * v.LANES)
-    signed, offset = parts.signed and not v.FLIP_SIGNED, 1 << parts.shift if parts.shift >= 0 else 0
-    if parts.signed and v.FLIP_SIGNED:
-        offset = 128
-    even = v.jitable(
-        (lambda x: v.shift_signed(x << 8, 8)) if signed else (lambda x: (x & 0xFF) - offset)  # bytes 0 and 2 of four
-    )
-    odd = v.jitable((lambda x: v.shift_signed(x, 8)) if signed else (lambda x: (x >> 8) - offset))
+    if v.FLIP_SIGNED:  # bytes have 128 added
+        even, odd = v.jitable(lambda x: (x & 0xFF) - 128), v.jitable(lambda x: (x >> 8) - 128)
+    else:
+        even, odd = v.jitable(lambda x: v.shift_signed(x << 8, 8)), v.jitable(lambda x: v.shift_signed(x, 8))
 
     def four(j, source, target):
         both = v.bitcast(words, v.load(i32, source + 4 * lanes * j))
-        first, second = v.bitcast(i32, even(both)), v.bitcast(i32, odd(both))
+        first, second = v.bitcast(i32, even(both)), v.bitcast(i32, odd(both))  # bytes 0 and 2 of four, and 1 and 3
         v.store(target + 8 * lanes * j, first & 0xFFFF | second << 16)
         v.store(target + 8 * lanes * j + 4 * lanes, first >> 16 | second & -65536)
 
     every = v.unroll_map(8, four)
-    copy = v.unroll_map(
-        parts.tile_bytes(lanes) // (4 * lanes) - 8,
-        lambda j, source, target: v.store(target + 4 * lanes * j, v.load(f32, source + 4 * lanes * j)),
-    )
 
     def run(source, target):
         every(source, target)
-        copy(source + 32 * lanes, target + 64 * lanes)
+        v.store(target + 64 * lanes, v.load(f32, source + 32 * lanes))
 
     return v.jitable(run)
 
@@ -134,14 +127,15 @@ def _sums(v: InstructionSet, tokens: int, tiles: int) -> _Sums:
     )
 
 
-def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, tiles: int) -> Any:
+def _panel(v: InstructionSet, size: int, tokens: int, tiles: int) -> Any:
     """Some tiles by a few tokens, whose sums stay in registers: y (tokens, tiles * LANES) = bias + tiles @ x.
 
-    `bias` 0 is none, MORE what y holds. A pair of activations that is loaded is used for all tiles.
+    `size`: bytes of a tile for a group. `bias` 0 is none, MORE what y holds. A pair of activations that is loaded is
+    used for all tiles.
     """
-    f32, lanes, size, scales = v.f32, v.LANES, group_bytes(v, parts), parts.scales
+    f32, scales_at = v.f32, 64 * v.LANES
     zeros, nothing, loads, stores = _sums(v, tokens, tiles)
-    dot, minima = _dot(v, tokens, tiles, 16 // scales), _minima(v, parts, tokens, tiles)
+    dot = _dot(v, tokens, tiles)
     scale = v.unroll_map(
         tiles,
         lambda j, sums, totals, x, d, stride: v.fma(
@@ -162,10 +156,7 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, tiles: int) -> A
         elif bias > 0:
             sums = loads(bias, 0)
         for _ in range(groups):
-            for part in range(scales):
-                totals = dot(zeros(), tile + 64 * lanes // scales * part, stride, x + 64 // scales * part, x_stride)
-                sums = scaled(sums, totals, x, x_stride, tile + 64 * lanes + 4 * lanes * part, stride)
-            sums = minima(sums, tile, stride, x, x_stride)
+            sums = scaled(sums, dot(zeros(), tile, stride, x, x_stride), x, x_stride, tile + scales_at, stride)
             tile += size
             x += LINE
         stores(y, sums, y_stride)
@@ -173,8 +164,8 @@ def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, tiles: int) -> A
     return v.jitable(run)
 
 
-def _dot(v: InstructionSet, tokens: int, tiles: int, pairs: int) -> Any:
-    """`(totals, weights, stride, x, x_stride)` -> totals (int32) + so many pairs of weights times pairs of words."""
+def _dot(v: InstructionSet, tokens: int, tiles: int) -> Any:
+    """`(totals, weights, stride, x, x_stride)` -> totals (int32) + 16 pairs of weights times pairs of words."""
     i32, words, lanes = v.i32, v.Vec("i16", 2 * v.LANES), v.LANES
     rows = v.unroll_map(tiles, lambda j, w, stride: v.load(words, w + stride * j))
     times = v.unroll_map(tiles, lambda j, totals, w, x: v.dot2(v.tuple_get(totals, j), v.tuple_get(w, j), x))
@@ -186,44 +177,8 @@ def _dot(v: InstructionSet, tokens: int, tiles: int, pairs: int) -> Any:
     )
 
     def run(totals, w, stride, x, x_stride):
-        for i in range(pairs):
+        for i in range(16):
             totals = every(totals, rows(w + 4 * lanes * i, stride), x + 4 * i, x_stride)
         return totals
 
     return v.jitable(run)
-
-
-def _minima(v: InstructionSet, parts: IntegerParts, tokens: int, tiles: int) -> Any:
-    """`(sums, tile, stride, x, x_stride)` -> sums + minima of the rows times the scaled sums of the activations."""
-    f32, lanes, first = v.f32, v.LANES, 4 * v.LANES * (16 + parts.scales)
-    if parts.row_min is None:
-        return v.jitable(lambda sums, tile, stride, x, x_stride: sums)
-    if parts.minima == 1:
-        one = v.unroll_map(
-            tiles, lambda j, sums, m, stride, s: v.fma(s, v.load(f32, m + stride * j), v.tuple_get(sums, j))
-        )
-        every = v.unroll_map(
-            tokens,
-            lambda t, sums, m, stride, x, x_stride: one(
-                v.tuple_get(sums, t), m, stride, v.load_splat(f32, x + t * x_stride + SCALED)
-            ),
-        )
-    else:
-        two = v.unroll_map(
-            tiles,
-            lambda j, sums, m, stride, low, high: v.fma(
-                low,
-                v.load(f32, m + stride * j),
-                v.fma(high, v.load(f32, m + 4 * lanes + stride * j), v.tuple_get(sums, j)),
-            ),
-        )
-
-        @v.jitable
-        def of_halves(sums, m, stride, x):
-            low = v.load_splat(f32, x + SCALED_LOW)
-            return two(sums, m, stride, low, v.load_splat(f32, x + SCALED) - low)
-
-        every = v.unroll_map(
-            tokens, lambda t, sums, m, stride, x, x_stride: of_halves(v.tuple_get(sums, t), m, stride, x + t * x_stride)
-        )
-    return v.jitable(lambda sums, tile, stride, x, x_stride: every(sums, tile + first, stride, x, x_stride))

@@ -1,4 +1,4 @@
-"""Matrix products of byte weights with activations of 16 bits, in tiles of rows for every number of tokens."""
+"""Matrix products of weights of 8 bits with activations of 16, in tiles of rows for every number of tokens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def use_words(fmt: type[Format], rows: int, isa: str) -> bool:
 
 
 def matmul_words(fmt: type[Format]) -> Kernel:
-    """As `matmul` for weights of bytes, with `x` in the Q16 records of `q16_activations`.
+    """As `matmul` for signed weights of 8 bits, with `x` in the Q16 records of `q16_activations`.
 
     `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of MOST_LANES. A token's
     product has the same bits in every batch. Raises ValueError for a format without kernels.

@@ -1,7 +1,6 @@
 """Activations as 16-bit integers, for products whose weights become such, too: Q16 records, one per token.
 
-A record has LINE bytes for every 32 values: the integers, int16, at 0; their scale, float32, at SCALE; scale times
-their sum, float32, at SCALED; scale times the sum of the first half, float32, at SCALED_LOW.
+A record has LINE bytes for every 32 values: the integers, int16, at 0; their scale, float32, at SCALE.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BLOCK, LINE = 32, 80
-SCALE, SCALED, SCALED_LOW = 64, 68, 72
+BLOCK, LINE, SCALE = 32, 68, 64
 MOST = 32767
 
 
@@ -47,15 +45,10 @@ def quantize_q16(v: InstructionSet) -> Any:
         most = peak_of(p)
         inverse = float32(MOST) / most if most > 0 else float32(0)
         scale = most * float32(1 / MOST)
-        low, high = v.zero(i32x8), v.zero(i32x8)
         for j in range(4):
             whole = v.to_i32(i32x8, v.round_even(v.load(f32x8, p + 32 * j) * inverse))
             v.store(q + 16 * j, v.truncate(i16x8, whole))
-            low, high = (low + whole, high) if j < 2 else (low, high + whole)
-        first = v.reduce_add(low)
         v.store(q + SCALE, scale)
-        v.store(q + SCALED, scale * float32(first + v.reduce_add(high)))
-        v.store(q + SCALED_LOW, scale * float32(first))
 
     def run(counter, ith, nth, tokens, x, out, k):
         count, t = v.load_i64(tokens), v.take_work(counter, 1)
