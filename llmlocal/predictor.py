@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 from .layers import Layers
 from .layers.metadata import Config
 from .layers.weights import Weights
-from .quant.jit.kernel import Kernel
 from .runtime.batch import Batch
 from .runtime.buffers import aligned
 from .runtime.executor import ThreadTeam
-from .runtime.graph import Graph
 from .runtime.kv_cache import KVCache
-from .runtime.program import Program
+from .runtime.side_program import SideProgram
 
 PIECE = 256  # pairs of one run at most
 NEAR = 4  # of a sequence in a run with others
@@ -42,7 +40,7 @@ class Pairs(NamedTuple):
     at: int
 
 
-class Predictor:
+class Predictor(SideProgram):
     """The block, and what the model made of its tokens: `states` (n_seqs, n_ctx, width) by sequence and position."""
 
     def __init__(self, module: ModuleType, c: Config, w: Weights, vocab: int, model: Layers) -> None:
@@ -51,8 +49,7 @@ class Predictor:
         Raises BadFileError for a wrong file.
         """
         cache = model.cache
-        self._batch = Batch(max(min(PIECE, cache.n_ctx), NEAR * cache.n_seqs), cache.n_seqs)
-        self._graph = Graph(self._batch, model.graph.threads)
+        super().__init__(Batch(max(min(PIECE, cache.n_ctx), NEAR * cache.n_seqs), cache.n_seqs), model.graph.threads)
         own = self._cache = KVCache(cache.n_ctx, cache.n_seqs, cache.kv_type.name)
         self._layers = Layers(self._graph, own, model.place, prefetch_bytes=model.prefetch_bytes)
         head = module.predict(self._layers, c, w, vocab)
@@ -68,16 +65,6 @@ class Predictor:
         self.states = aligned(4 * cache.n_seqs * cache.n_ctx * width).view(np.float32).reshape(shape)
         self._team: ThreadTeam | None = None  # that ran the model last
         self.first = [0] * cache.n_seqs  # the position from which on the states of a sequence are known
-
-    @property
-    def kernels(self) -> list[Kernel]:
-        """The kernels that `finish` needs."""
-        return self._graph.kernels
-
-    def finish(self) -> Program:
-        """Make the program ready to run; kernels that are not compiled yet are compiled now."""
-        self._program = self._graph.finish()
-        return self._program
 
     def saw(self, seqs: Sequence[int], positions: NDArray[np.int64], team: ThreadTeam) -> None:
         """`team` has run the model on a batch: tokens of sequences `seqs` at `positions`, (tokens,) each."""

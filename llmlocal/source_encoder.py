@@ -15,12 +15,10 @@ from .layers import Layers
 from .layers.metadata import Config
 from .layers.weights import Weights
 from .ops.kv.kv_type import padded
-from .quant.jit.kernel import Kernel
 from .runtime.batch import Batch
 from .runtime.executor import ThreadTeam
-from .runtime.graph import Graph
 from .runtime.kv_cache import PackedCache
-from .runtime.program import Program
+from .runtime.side_program import SideProgram
 
 
 def check_plain(name: str, low_rank: object, observer: object) -> None:
@@ -33,7 +31,7 @@ def check_plain(name: str, low_rank: object, observer: object) -> None:
         raise UsageError(said, "quantize it without an importance matrix")
 
 
-class SourceEncoder:
+class SourceEncoder(SideProgram):
     """Reads the text of a sequence. `texts` are the ids that were read for each; `start` is the decoder's first id."""
 
     def __init__(self, module: ModuleType, c: Config, w: Weights, vocab: int, decoder: Layers) -> None:
@@ -44,8 +42,7 @@ class SourceEncoder:
         n_ctx = decoder.cache.n_ctx
         self.start = c.integer("decoder_start_token_id", 0, vocab - 1)
         self.texts: list[list[int]] = [[] for _ in range(decoder.cache.n_seqs)]
-        self._batch = Batch(n_ctx, 1)
-        self._graph = Graph(self._batch, decoder.graph.threads)
+        super().__init__(Batch(n_ctx, 1), decoder.graph.threads)
         self._layers = Layers(self._graph, PackedCache(n_ctx, padded(n_ctx)))
         self._layers.causal = False
         self._cells = np.zeros(n_ctx, np.int64)  # of the decoder's cache
@@ -53,16 +50,6 @@ class SourceEncoder:
         for source in decoder.sources:
             k, v = self._layers.linears(states, source.keys, source.values)
             self._layers.store(source.cache, k, v, self._cells)
-
-    @property
-    def kernels(self) -> list[Kernel]:
-        """The kernels that `finish` needs."""
-        return self._graph.kernels
-
-    def finish(self) -> Program:
-        """Make the program ready to run; kernels that are not compiled yet are compiled now."""
-        self._program = self._graph.finish()
-        return self._program
 
     def read(self, ids: Sequence[int], seq: int, first_cell: int, team: ThreadTeam) -> None:
         """Read a text for a sequence, whose cells begin at `first_cell`."""

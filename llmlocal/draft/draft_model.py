@@ -16,6 +16,7 @@ from ..model_info.memory import memory
 from ..model_info.recurrent_memory import state_memory
 from ..model_info.weight_memory import copies_weights
 from ..model_info.work import work
+from ..runtime.shared_prefixes import common_prefix
 from ..speculation.draft import NEAR, Choose, Guess
 from ..text import escaped
 from .probability import probability
@@ -138,7 +139,7 @@ class DraftModel:
         It is the one that holds most of them, unless that would lose more of another text.
         """
         free = [seq for seq in self._unused if seq not in taken]
-        shared = {seq: self._shared(ids, seq) for seq in free}
+        shared = {seq: common_prefix(self.engine.history(seq), ids[:-1]) for seq in free}
         best = max(free, key=shared.__getitem__)
         if 2 * shared[best] < self.engine.length(best):
             best = free[0]
@@ -153,20 +154,6 @@ class DraftModel:
     def _fits(self, seq: int, part: Sequence[int]) -> bool:
         """Whether tokens can be appended to a sequence."""
         return max(part) < self.engine.n_vocab and self.engine.length(seq) + len(part) <= self.engine.n_ctx
-
-    def _shared(self, ids: Sequence[int], seq: int) -> int:
-        """How many tokens of a text, without its last one, a sequence holds at the beginning of its own."""
-        held = self.engine.history(seq)
-        low, high = 0, min(len(held), len(ids) - 1)
-        if held[:high] == ids[:high]:
-            return high
-        while low < high:
-            middle = (low + high + 1) // 2
-            if held[low:middle] == ids[low:middle]:
-                low = middle
-            else:
-                high = middle - 1
-        return low
 
     def _row(self, logits: Logits) -> Logits:
         """Logits with as many entries as those of the target, -inf for tokens that only it has."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from ..engine import Engine
 from ..model_info.work import EMBEDDING, OUTPUT, work
 from ..predictor import Pairs
+from ..runtime.shared_prefixes import common_prefix
 from ..speculation.draft import Choose, Guess
 from .probability import probability
 
@@ -88,7 +89,7 @@ class MtpDraft:
         if seq is None:
             return None
         (held, first), last = self._held.get(seq, ([], 0)), len(ids) - 2
-        known, start = self._predictor.first[seq], min(_shared(held, ids) - 1, last)
+        known, start = self._predictor.first[seq], min(common_prefix(held, ids) - 1, last)
         if first < start and known <= start:
             return seq, first, start
         return seq, known, known
@@ -97,20 +98,6 @@ class MtpDraft:
         engine, length = self._engine, len(ids) - 1
         found = (seq for seq in range(engine.n_seqs) if engine.length(seq) == length)
         return next((seq for seq in found if engine.history(seq) == ids[:length]), None)
-
-
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two texts begin with alike."""
-    low, high = 0, min(len(a), len(b))
-    if a[:high] == b[:high]:
-        return high
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _share(engine: Engine) -> float:
