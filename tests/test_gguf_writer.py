@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlocal.errors import LlmlocalError, NotFoundError, ResourceError
+from llmlocal.files import atomic_file
 from llmlocal.gguf import Array, GGUFWriter, TensorInfo, ValueType, open_gguf, write_gguf
 from llmlocal.gguf.values import ALIGNMENT_KEY, STRUCTS
 from llmlocal.quant.format import BY_NAME
@@ -262,9 +263,17 @@ def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_disk_that_fills_up_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = os.open
     monkeypatch.setattr(os, "open", lambda *_: opened("/dev/full", os.O_WRONLY))
+    monkeypatch.setattr(atomic_file, "hold", lambda *_: True)
     with pytest.raises(ResourceError, match="the disk is full"):
         write_gguf(tmp_path / "x.gguf", {}, [made("a", "F32", [], 1 << 20, 0)])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_temporary_file_that_is_always_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_file, "hold", lambda *_: False)
+    with pytest.raises(ResourceError, match="another program removes its temporary file"):
+        write_gguf(tmp_path / "x.gguf", {}, [made("a", "F32", [], 16, 0)])
+    assert not (tmp_path / "x.gguf").exists()
 
 
 def test_too_little_space_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -16,6 +17,8 @@ from .disk import disk_error, sync_folder
 from .open_file import OpenFile
 from .page_cache import give_back
 from .temporary import hold, name_beside, sweep, write_behind
+
+ATTEMPTS = 100  # at a temporary file that nobody removes before it is locked
 
 
 def check_absent(path: Path) -> None:
@@ -128,12 +131,13 @@ class AtomicFile(OpenFile):
         sweep(folder)
         # O_EXCL: nobody can have put a link here. 0o666: the umask decides, as for any new file.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        while True:
+        for _ in range(ATTEMPTS):
             self._file = cast(BinaryIO, os.fdopen(os.open(self._temporary, flags, 0o666), "wb"))
             if hold(self._file, self._temporary):
                 return
             self._file.close()
             self._temporary = name_beside(self._target)
+        raise OSError(errno.EAGAIN, "another program removes its temporary file")
 
     def _sync(self) -> None:
         """Bring the content to the disk."""

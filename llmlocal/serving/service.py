@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,11 +15,13 @@ from starlette.types import ASGIApp
 from ..generation.events import Finished
 from ..scheduler.request import Request
 from .answers import Answers
+from .calling import Calling
 from .http.body import while_connected
 from .http.errors import ApiError, refused
 from .http.streams import EVENTS, EventStream, error_event
 from .metrics import Metrics
 from .model_pool import ModelPool
+from .options import Options
 from .text_model import TextModel
 
 
@@ -54,6 +56,13 @@ class Service:
                 self.told(f"{model.name}: {end.read_again} tokens of a prompt were read again ({lost})")
 
         return Answers(model.scheduler, model.outbox, requests, self.metrics, ended)
+
+    async def conversation(
+        self, model: TextModel, messages: Sequence[Mapping[str, Any]], calling: Calling, options: Options
+    ) -> Answers:
+        """The answers that continue a conversation. Raises what `answers`, `chat_prompt` and `requests` raise."""
+        prompt = await model.chat_prompt(messages, calling.tools, options.think, options.effort)
+        return self.answers(model, await options.requests(model, [prompt], await calling.calls(model)))
 
     async def respond(
         self,

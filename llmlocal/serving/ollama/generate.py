@@ -149,8 +149,7 @@ async def chat(service: Service, http: Request) -> Response | ASGIApp:
     said: Said = lambda added: {"message": {"role": "assistant", **added}}  # noqa: E731
     if not messages:
         return loaded(model, said)
-    prompt = await model.chat_prompt(messages, calling.tools, options.think, options.effort)
-    answers = service.answers(model, await options.requests(model, [prompt], await calling.calls(model)))
+    answers = await service.conversation(model, messages, calling, options)
     written = LinesAnswer(model, answers, calling, said)
     return await service.respond(http, answers, written, described, LINES, stream=stream)
 

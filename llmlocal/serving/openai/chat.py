@@ -204,7 +204,5 @@ async def chat_completions(service: Service, http: Request) -> Response | ASGIAp
     """Answer a conversation."""
     request = ChatRequest.read(await json_fields(http))
     model = await service.pool.text_model(request.model)
-    options = request.options
-    prompt = await model.chat_prompt(request.messages, request.calling.tools, options.think, options.effort)
-    answers = service.answers(model, await options.requests(model, [prompt], await request.calling.calls(model)))
+    answers = await service.conversation(model, request.messages, request.calling, request.options)
     return await service.respond(http, answers, ChatAnswer(request, model, answers), stream=request.stream)

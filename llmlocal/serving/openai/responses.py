@@ -198,8 +198,6 @@ async def responses(service: Service, http: Request) -> Response | ASGIApp:
     """Answer a conversation."""
     request = ResponseRequest.read(await json_fields(http))
     model = await service.pool.text_model(request.model)
-    options = request.options
-    prompt = await model.chat_prompt(request.messages, request.calling.tools, options.think, options.effort)
-    answers = service.answers(model, await options.requests(model, [prompt], await request.calling.calls(model)))
+    answers = await service.conversation(model, request.messages, request.calling, request.options)
     answer = ResponseAnswer(request, model, answers)
     return await service.respond(http, answers, answer, answer.described, stream=request.stream)
