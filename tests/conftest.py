@@ -40,12 +40,24 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["LLMLOCAL_CACHE"] = str(cache.mkdir("llmlocal")) if cache else ""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        slow, given = item.get_closest_marker("slow"), config.getoption("--slow")
-        if given and (slow or "lane" in getattr(item, "fixturenames", ())):  # lanes of damaged inputs are as long then
-            item.add_marker(pytest.mark.timeout(0))
-        elif slow:
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow") or "lane" in getattr(
+                item, "fixturenames", ()
+            ):  # lanes of damaged inputs are as long then
+                item.add_marker(pytest.mark.timeout(0))
+    elif len(slow) < len(items):
+        config.hook.pytest_deselected(items=slow)  # thousands of skips would take seconds
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    else:
+        for item in slow:
             item.add_marker(pytest.mark.skip(reason="slow: give --slow"))
 
 

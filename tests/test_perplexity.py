@@ -13,7 +13,7 @@ from scripted import session, word
 from llmlocal.errors import UsageError
 from llmlocal.measure.perplexity import perplexity, score, scored, token_nlls
 
-FORMATS = ("f32", "f16", "Q8_0", "Q4_0")
+FORMATS = ("f32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("f16", "Q8_0")), "Q4_0")
 
 
 def test_surprise_of_known_probabilities() -> None:
