@@ -48,11 +48,9 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     slow = [item for item in items if item.get_closest_marker("slow")]
     if config.getoption("--slow"):
-        for item in items:
-            if item.get_closest_marker("slow") or "lane" in getattr(
-                item, "fixturenames", ()
-            ):  # lanes of damaged inputs are as long then
-                item.add_marker(pytest.mark.timeout(0))
+        lanes = [item for item in items if "lane" in getattr(item, "fixturenames", ())]  # of damaged inputs: long then
+        for item in slow + lanes:
+            item.add_marker(pytest.mark.timeout(0))
     elif len(slow) < len(items):
         config.hook.pytest_deselected(items=slow)  # thousands of skips would take seconds
         items[:] = [item for item in items if not item.get_closest_marker("slow")]

@@ -72,7 +72,7 @@ def test_servers_end_with_the_program() -> None:
 
 @pytest.mark.parametrize(
     ("script", "kind"),
-    [("exit 3", BadFileError), ("echo nonsense; exec cat >&2", NetworkError), ("sleep 600", NetworkError)],
+    [("exit 3", BadFileError), ("echo nonsense; sleep 600", NetworkError), ("sleep 600", NetworkError)],
 )
 def test_servers_that_are_none(script: str, kind: type[LlmlocalError], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp, "START_SECONDS", 1.0)

@@ -170,7 +170,7 @@ def test_whitespace_vocabularies_drop_blanks() -> None:
     assert load({**metadata, "tokenizer.ggml.normalizer.lowercase": True}).encode("AB A") == [2, 0]
 
 
-@pytest.mark.parametrize("unit", ["a", "us", "日"])
+@pytest.mark.parametrize("unit", ["a", *(pytest.param(unit, marks=pytest.mark.slow) for unit in ("us", "日"))])
 def test_a_mebibyte_takes_near_linear_time(unit: str) -> None:
     tokenizer = real_tokenizer("qwen2")
     text = unit * (2**20 // len(unit.encode()))

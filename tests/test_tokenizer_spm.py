@@ -188,7 +188,7 @@ def test_words_are_encoded_apart_only_where_no_token_spans_them() -> None:
     assert joined.encode("a a", add_special=False) == [N_FIXED + 1, N_FIXED + 4]
 
 
-@pytest.mark.parametrize("unit", ["us", " ", "日"])
+@pytest.mark.parametrize("unit", [" ", *(pytest.param(unit, marks=pytest.mark.slow) for unit in ("us", "日"))])
 def test_a_mebibyte_takes_near_linear_time(unit: str) -> None:
     tokenizer = real_tokenizer("llama-spm")
     text = unit * (2**20 // len(unit.encode()))
