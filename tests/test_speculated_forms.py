@@ -176,8 +176,8 @@ def test_never_slower_whatever_the_values(kind: str, slope: float) -> None:
 
 
 def test_the_time_of_a_prompt_is_what_trying_may_cost() -> None:
-    """A percent of it, half a token at most; without a prompt the account is empty at first."""
-    for seconds, most in ((0.0, 0.15), (20.0, 0.35), (900.0, 0.65)):
+    """Two percent of it, half a token at most; without a prompt the account is empty at first."""
+    for seconds, most in ((0.0, 0.15), (10.0, 0.35), (900.0, 0.65)):
         decision = Decision()
         decision.begin(seconds)
         for _ in range(7):

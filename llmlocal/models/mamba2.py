@@ -30,7 +30,6 @@ def keys(s: Settings) -> Keys:
     s.find("expand", "chunk_size", "rescale_prenorm_residual", "residual_in_fp32", "use_bias", "use_conv_bias")
     s.find("time_step_rank", "time_step_min", "time_step_max", "time_step_floor", "intermediate_size")
     check_time_steps(s)
-    heads = s.integer("num_heads")
     return {
         "block_count": s.integer("num_hidden_layers"),
         "context_length": CONTEXT,
@@ -39,10 +38,17 @@ def keys(s: Settings) -> Keys:
         "attention.head_count": 0,
         "attention.layer_norm_rms_epsilon": s.number("layer_norm_epsilon"),
         "vocab_size": s.integer("vocab_size"),
+        **state_keys(s, s.integer("num_heads"), s.integer("head_dim"), s.integer("state_size")),
+    }
+
+
+def state_keys(s: Settings, heads: int, head_dim: int, state_size: int) -> Keys:
+    """Metadata of a block's state and its convolution."""
+    return {
         "ssm.conv_kernel": s.integer("conv_kernel"),
-        "ssm.state_size": s.integer("state_size"),
+        "ssm.state_size": state_size,
         "ssm.group_count": s.integer("n_groups"),
-        "ssm.inner_size": heads * s.integer("head_dim"),
+        "ssm.inner_size": heads * head_dim,
         "ssm.time_step_rank": heads,
     }
 

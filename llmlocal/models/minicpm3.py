@@ -47,22 +47,23 @@ def keys(s: Settings) -> Keys:
     for name, value in (("scale_emb", EMBEDDING_SCALE), ("scale_depth", DEPTH_SCALE), ("dim_model_base", BASE_WIDTH)):
         if s.number(name) != value:
             raise s.fail(f"{name} must be {value}: GGUF has no key for it", "")
-    rotary = s.integer("qk_rope_head_dim")
     long = longrope_keys(s) if "long_factor" in s.rope else {}
     usual = s.integer("hidden_size") // max(1, s.integer("num_attention_heads"))
     value = s.integer("v_head_dim", default=usual)
-    return (
-        decoder_keys(s)
-        | long
-        | {
-            "attention.q_lora_rank": s.integer("q_lora_rank") if s.find("q_lora_rank") else None,
-            "attention.kv_lora_rank": s.integer("kv_lora_rank"),
-            "attention.key_length": s.integer("qk_nope_head_dim") + rotary,
-            "attention.value_length": value if value != usual else None,
-            "rope.dimension_count": rotary,
-            "vocab_size": s.integer("vocab_size"),
-        }
-    )
+    rank = s.integer("q_lora_rank") if s.find("q_lora_rank") else None
+    return decoder_keys(s) | long | {"attention.q_lora_rank": rank} | latent_keys(s, value if value != usual else None)
+
+
+def latent_keys(s: Settings, value_length: int | None) -> Keys:
+    """Metadata of latent attention, without the rank of queries."""
+    rotary = s.integer("qk_rope_head_dim")
+    return {
+        "attention.kv_lora_rank": s.integer("kv_lora_rank"),
+        "attention.key_length": s.integer("qk_nope_head_dim") + rotary,
+        "attention.value_length": value_length,
+        "rope.dimension_count": rotary,
+        "vocab_size": s.integer("vocab_size"),
+    }
 
 
 CONVERSION = Conversion(

@@ -14,7 +14,7 @@ from ..layers.metadata import Config
 from ..layers.recurrent.mamba import Mamba2, mamba2
 from ..layers.weights import Weights
 from ..runtime.graph import Value
-from .mamba2 import CONTEXT, STEPS, check_time_steps
+from .mamba2 import CONTEXT, STEPS, check_time_steps, state_keys
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -79,7 +79,7 @@ def shared_keys(s: Settings, kinds: list[str], ffn: int) -> Keys:
     for name, value in (("mlp_hidden_act", "relu2"), ("mamba_hidden_act", "silu")):
         if s.text(name) != value:
             raise s.fail(f"{name} is {s.text(name)!r:.40}, this architecture computes {value}")
-    heads, size, eps = s.integer("mamba_num_heads"), s.integer("head_dim", "attention_head_dim"), "layer_norm_epsilon"
+    size, eps = s.integer("head_dim", "attention_head_dim"), "layer_norm_epsilon"
     return decoder_keys(s) | {
         "block_count": len(kinds),
         "context_length": CONTEXT,
@@ -90,11 +90,7 @@ def shared_keys(s: Settings, kinds: list[str], ffn: int) -> Keys:
         "attention.layer_norm_epsilon": s.number(eps),
         "attention.layer_norm_rms_epsilon": s.number(eps),
         "vocab_size": s.integer("vocab_size"),
-        "ssm.conv_kernel": s.integer("conv_kernel"),
-        "ssm.state_size": s.integer("ssm_state_size"),
-        "ssm.group_count": s.integer("n_groups"),
-        "ssm.inner_size": heads * s.integer("mamba_head_dim"),
-        "ssm.time_step_rank": heads,
+        **state_keys(s, s.integer("mamba_num_heads"), s.integer("mamba_head_dim"), s.integer("ssm_state_size")),
     }
 
 

@@ -11,7 +11,8 @@ from .ngram import EarlierAnswers
 
 MARGIN = 1.05  # expected gain below which nothing is proposed
 INTEREST = 0.01  # part of a run's time that each run without proposals adds to the account: what trying may cost
-EARLY = 25  # runs that add twice as much, since there is nothing in it
+AT_FIRST = 2 * INTEREST  # while there is nothing in it: of reading a prompt, and of the first EARLY runs
+EARLY = 25
 CREDIT, START = 16.0, 0.5  # the most that the account holds, and what an answer begins with, in runs of one token
 
 
@@ -94,10 +95,10 @@ class Decision:
         self.costs.took(before + proposed, seconds)
         single, plain = self.costs.single, self.costs.ratios(before)[-1]
         if self._reading and single:
-            earned = min(INTEREST * self._reading / single, START - self.account)
+            earned = min(AT_FIRST * self._reading / single, START - self.account)
             self.account, self._reading = self.account + max(earned, 0.0), 0.0
         if not proposed or not single:
-            earned = INTEREST * (2 if self._early else 1)
+            earned = AT_FIRST if self._early else INTEREST
             self._early = max(self._early - 1, 0)
             self.account = min(self.account + earned * plain, CREDIT)
             return 0.0
