@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -36,6 +36,16 @@ class WrittenAnswer(Protocol):
 
 
 @dataclass(slots=True)
+class Conversation:
+    """What a request asks: to continue `messages`, with which functions and how. `model` None is the server's own."""
+
+    model: str | None
+    messages: list[dict[str, Any]]
+    calling: Calling
+    options: Options
+
+
+@dataclass(slots=True)
 class Service:
     """A running server. `failed` is called with errors that are no client's fault, `told` with lines for its log."""
 
@@ -57,12 +67,11 @@ class Service:
 
         return Answers(model.scheduler, model.outbox, requests, self.metrics, ended)
 
-    async def conversation(
-        self, model: TextModel, messages: Sequence[Mapping[str, Any]], calling: Calling, options: Options
-    ) -> Answers:
-        """The answers that continue a conversation. Raises what `answers`, `chat_prompt` and `requests` raise."""
-        prompt = await model.chat_prompt(messages, calling.tools, options.think, options.effort)
-        return self.answers(model, await options.requests(model, [prompt], await calling.calls(model)))
+    async def continued(self, model: TextModel, asked: Conversation) -> Answers:
+        """The answers to a conversation. Raises what `answers`, `chat_prompt` and `requests` raise."""
+        options, calls = asked.options, await asked.calling.calls(model)
+        prompt = await model.chat_prompt(asked.messages, asked.calling.tools, options.think, options.effort)
+        return self.answers(model, await options.requests(model, [prompt], calls))
 
     async def respond(
         self,

@@ -14,15 +14,14 @@ from ...chat_format.prompt import Prompt
 from ...generation.events import Finished, PromptProgress, Token
 from ..answers import Answers
 from ..blocks import Block, Blocks, Step
-from ..calling import Calling, Reader, tool_choice_object
+from ..calling import Reader, tool_choice_object
 from ..forms import Form, output_format
 from ..http.body import json_fields
 from ..http.errors import ApiError
 from ..http.fields import Fields
 from ..http.streams import event
-from ..openai.messages import Message
 from ..options import Options, sampling_fields, stop_field
-from ..service import Service, new_id
+from ..service import Conversation, Service, new_id
 from ..text_model import TextModel
 from .conversation import conversation_field, tools_field
 
@@ -31,17 +30,13 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 @dataclass(slots=True)
-class Conversation:
+class MessagesRequest(Conversation):
     """What is asked, without how to answer it: the part of a request that makes its prompt."""
 
-    model: str | None
-    messages: list[Message]
-    calling: Calling
-    options: Options
     shows_thoughts: bool
 
     @classmethod
-    def read(cls, fields: Fields) -> Conversation:
+    def read(cls, fields: Fields) -> MessagesRequest:
         """Raises ApiError that names the field which is wrong or not supported."""
         calling = tool_choice_object(fields, tools_field(fields))
         options = Options({})
@@ -102,7 +97,7 @@ def _context_management(fields: Fields) -> None:
 class MessageAnswer:
     """The answer to a conversation while it is made."""
 
-    def __init__(self, asked: Conversation, model: TextModel, prompt: Prompt, answers: Answers) -> None:
+    def __init__(self, asked: MessagesRequest, model: TextModel, prompt: Prompt, answers: Answers) -> None:
         self._asked, self._answers, self._blocks = asked, answers, Blocks()
         self._reader = Reader(asked.calling)
         self._end: Finished | None = None
@@ -203,7 +198,7 @@ def described(error: ApiError) -> bytes:
 async def messages(service: Service, http: Request) -> Response | ASGIApp:
     """Answer a conversation."""
     fields = await json_fields(http)
-    asked = Conversation.read(fields)
+    asked = MessagesRequest.read(fields)
     options = asked.options
     options.sampling = sampling_fields(fields)
     options.stop = stop_field(fields, "stop_sequences")
@@ -220,7 +215,7 @@ async def messages(service: Service, http: Request) -> Response | ASGIApp:
 async def count_tokens(service: Service, http: Request) -> Response:
     """How many tokens the prompt of a conversation has."""
     fields = await json_fields(http)
-    asked = Conversation.read(fields)
+    asked = MessagesRequest.read(fields)
     fields.done()
     prompt = await asked.prompt(await service.pool.text_model(asked.model))
     return JSONResponse({"input_tokens": len(prompt.ids)})

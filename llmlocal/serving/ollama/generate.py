@@ -21,7 +21,7 @@ from ..http.fields import Fields
 from ..http.streams import LINES, compact
 from ..openai.messages import MOST_MESSAGES, Message, tools_field
 from ..options import Options
-from ..service import Service
+from ..service import Conversation, Service
 from ..text_model import TextModel
 from .options import check_context, name_field, options_field
 
@@ -149,7 +149,7 @@ async def chat(service: Service, http: Request) -> Response | ASGIApp:
     said: Said = lambda added: {"message": {"role": "assistant", **added}}  # noqa: E731
     if not messages:
         return loaded(model, said)
-    answers = await service.conversation(model, messages, calling, options)
+    answers = await service.continued(model, Conversation(name, messages, calling, options))
     written = LinesAnswer(model, answers, calling, said)
     return await service.respond(http, answers, written, described, LINES, stream=stream)
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from ...generation.events import Finished, PromptProgress, Token
 from ...generation.log_probabilities import ScoredToken
 from ..answers import Answers
-from ..calling import Calling, Reader, tool_choice
+from ..calling import Reader, tool_choice
 from ..forms import response_format
 from ..functions import Delta
 from ..http.body import json_fields
@@ -22,23 +22,19 @@ from ..http.errors import refused
 from ..http.fields import Fields
 from ..http.streams import comment, event
 from ..options import HARMLESS, MOST_CHOICES, MOST_LOGPROBS, Options, sampling_fields, stop_field, thinking_fields
-from ..service import Service, new_id
+from ..service import Conversation, Service, new_id
 from ..text_model import TextModel
 from .logprobs import chat_entry
-from .messages import Message, messages_field, tools_field
+from .messages import messages_field, tools_field
 from .usage import Usage
 
 DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(slots=True)
-class ChatRequest:
+class ChatRequest(Conversation):
     """A request, checked."""
 
-    model: str | None
-    messages: list[Message]
-    calling: Calling
-    options: Options
     stream: bool
     with_usage: bool
 
@@ -204,5 +200,5 @@ async def chat_completions(service: Service, http: Request) -> Response | ASGIAp
     """Answer a conversation."""
     request = ChatRequest.read(await json_fields(http))
     model = await service.pool.text_model(request.model)
-    answers = await service.conversation(model, request.messages, request.calling, request.options)
+    answers = await service.continued(model, request)
     return await service.respond(http, answers, ChatAnswer(request, model, answers), stream=request.stream)

@@ -14,16 +14,15 @@ from starlette.types import ASGIApp
 from ...generation.events import Finished, PromptProgress, Token
 from ..answers import Answers
 from ..blocks import Block, Blocks, Step
-from ..calling import Calling, Reader, tool_choice
+from ..calling import Reader, tool_choice
 from ..forms import text_format
 from ..http.body import json_fields
 from ..http.errors import ApiError, refused
 from ..http.fields import Fields
 from ..http.streams import comment, event
 from ..options import EFFORTS, HARMLESS, Options, sampling_fields
-from ..service import Service, new_id
+from ..service import Conversation, Service, new_id
 from ..text_model import TextModel
-from .messages import Message
 from .response_items import input_field, tools_field
 from .usage import Usage
 
@@ -33,13 +32,9 @@ ENCRYPTED = "reasoning.encrypted_content"  # asked for by clients that send thou
 
 
 @dataclass(slots=True)
-class ResponseRequest:
+class ResponseRequest(Conversation):
     """A request, checked. `echo` are fields that the response repeats."""
 
-    model: str | None
-    messages: list[Message]
-    calling: Calling
-    options: Options
     stream: bool
     echo: dict[str, Any]
 
@@ -198,6 +193,6 @@ async def responses(service: Service, http: Request) -> Response | ASGIApp:
     """Answer a conversation."""
     request = ResponseRequest.read(await json_fields(http))
     model = await service.pool.text_model(request.model)
-    answers = await service.conversation(model, request.messages, request.calling, request.options)
+    answers = await service.continued(model, request)
     answer = ResponseAnswer(request, model, answers)
     return await service.respond(http, answers, answer, answer.described, stream=request.stream)
