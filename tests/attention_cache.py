@@ -69,21 +69,12 @@ class Cache:
         """Both kernels; what lies behind their memory stays as it is."""
         (heads, head_dim), value_dim, cells = q.shape[1:], self.shape["value_dim"], n_ctx or self.shape["cells"]
         each = scratch_bytes(self.kv_type, heads, self.shape["kv_heads"], head_dim, value_dim)
-        part = partials_bytes(heads, value_dim, cells)
-        scratch, partials = (np.full(size + 64, 0x5A, np.uint8) for size in (each * threads, part))
-        out = np.full((len(q) + 1, heads, value_dim), 9, np.float32)
-        work = {
-            "tokens": number(len(q)),
+        work = room(len(q), heads, value_dim, cells, each, threads) | {
             "first_keys": np.maximum(positions - (window or 1 << 40) + 1, 0) if first is None else first,
             "last_keys": positions,
-            "sinks": np.full(heads, NO_SINK, np.float32) if sinks is None else sinks,
-            "out": out,
-            "heads": heads,
-            "scratch": scratch,
-            "scratch_bytes": each,
-            "partials": partials,
-            "chunks": chunks(cells),
         }
+        if sinks is not None:
+            work["sinks"] = sinks
         where = {
             "q": self.ready(q, isa),
             "sequence_starts": bases,
@@ -100,8 +91,7 @@ class Cache:
         }
         run(attention(self.kv_type), isa, threads, **work, **where)
         run(attention_merge, isa, threads, kv_heads=self.shape["kv_heads"], value_dim=value_dim, **work)
-        assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()
-        return out[:-1]
+        return result(work)
 
     def ready(self, q: Array, isa: str | None) -> Array:
         """Queries as the kind of cache wants them."""
@@ -110,6 +100,30 @@ class Cache:
         records, k = np.zeros((len(q), q8_bytes(q[0].size)), np.uint8), q[0].size
         run(quantize_q8, isa, tokens=number(len(q)), x=q, out=records, k=k)
         return records
+
+
+def room(tokens: int, heads: int, value_dim: int, cells: int, each: int, threads: int) -> dict[str, Any]:
+    """The arguments for what attention writes and works in, `each` bytes a thread, with more memory behind it."""
+    scratch, partials = (
+        np.full(size + 64, 0x5A, np.uint8) for size in (each * threads, partials_bytes(heads, value_dim, cells))
+    )
+    return {
+        "tokens": number(tokens),
+        "sinks": np.full(heads, NO_SINK, np.float32),
+        "out": np.full((tokens + 1, heads, value_dim), 9, np.float32),
+        "heads": heads,
+        "scratch": scratch,
+        "scratch_bytes": each,
+        "partials": partials,
+        "chunks": chunks(cells),
+    }
+
+
+def result(work: dict[str, Any]) -> Array:
+    """What attention wrote; the memory behind its own is as it was."""
+    assert (work["out"][-1] == 9).all()
+    assert (work["scratch"][-64:] == 0x5A).all() and (work["partials"][-64:] == 0x5A).all()
+    return work["out"][:-1]
 
 
 def sequence(tokens: int, heads: int, kv_heads: int, head_dim: int, seed: int = 0) -> tuple[Array, Array, Array]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attention_cache import result, room
 from families import IDS, golden, settings
 from families.converted import EXACT, write_converted
 from instruction_sets import ISAS
@@ -26,9 +27,7 @@ from llmlocal.ops.attention import (
     SPLIT_TOKENS,
     attention_merge,
     attention_reference,
-    chunks,
     latent_attention,
-    partials_bytes,
     scratch_bytes,
 )
 from llmlocal.ops.attention_chunk import CHUNK
@@ -38,7 +37,6 @@ from llmlocal.ops.kv import find as find_kv_type
 from llmlocal.ops.kv.kv_type import padded
 from llmlocal.ops.kv.store import kv_store
 from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
-from llmlocal.ops.softmax import NO_SINK
 from llmlocal.ops.softmax_router import softmax_router, softmax_router_reference
 from llmlocal.ops.sort_by_expert import GROUP_BYTES, groups_bytes
 from llmlocal.quant.jit.kernel import Kernel
@@ -71,24 +69,9 @@ def attended(
         **stored,
     )
     each = scratch_bytes(kv_type, heads, 1, dim, value_dim, latent=True)
-    scratch, partials = (
-        np.full(size + 64, 0x5A, np.uint8) for size in (each * threads, partials_bytes(heads, value_dim, cells))
-    )
     q, positions = np.ascontiguousarray(q[some]), where[some]
-    out = np.full((len(q) + 1, heads, value_dim), 9, np.float32)
-    work = {
-        "tokens": number(len(q)),
-        "first_keys": np.zeros_like(positions),
-        "last_keys": positions.copy(),
-        "sinks": np.full(heads, NO_SINK, np.float32),
-        "out": out,
-        "heads": heads,
-        "scratch": scratch,
-        "scratch_bytes": each,
-        "partials": partials,
-        "chunks": chunks(cells),
-        "value_dim": value_dim,
-    }
+    work = room(len(q), heads, value_dim, cells, each, threads)
+    work |= {"first_keys": np.zeros_like(positions), "last_keys": positions.copy(), "value_dim": value_dim}
     rest = {
         "q": q,
         "sequence_starts": np.zeros_like(positions),
@@ -104,8 +87,7 @@ def attended(
     }
     run(latent_attention(kv_type), isa, threads, **work, **rest, **stored)
     run(attention_merge, isa, threads, kv_heads=1, **work)
-    assert (out[-1] == 9).all() and (scratch[-64:] == 0x5A).all() and (partials[-64:] == 0x5A).all()
-    return out[:-1]
+    return result(work)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -70,19 +70,24 @@ def told(name: str, count: int, took: Sequence[Took], first: Sequence[Took]) -> 
     return f"{name}: {speed}, {base_wall / wall:.2f} x the first by the clock, {base_cpu / cpu:.2f} x by CPU time"
 
 
+def parser_of(description: str, **defaults: int) -> argparse.ArgumentParser:
+    """A parser of what every benchmark of `batch` asks: `defaults` are those of rows, shared and n."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--rows", type=int, help="how many rows")
+    parser.add_argument("--shared", type=int, help="tokens that prompts share")
+    parser.add_argument("-n", type=int, help="tokens of an answer")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds in turn")
+    parser.set_defaults(**defaults)
+    return parser
+
+
 def main() -> int:
     """Exit code 1 where results differ."""
-    parser = argparse.ArgumentParser(description="Measure batch with a shared beginning of the prompts.")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--rows", type=int, default=200, help="how many rows (default: 200)")
-    parser.add_argument("--shared", type=int, default=500, help="tokens that prompts share (default: 500)")
-    parser.add_argument("-n", type=int, default=8, help="tokens of an answer (default: 8)")
-    parser.add_argument("--parallel", type=int, nargs="+", default=[1, 16], help="rows at once (default: 1 16)")
-    parser.add_argument("-t", type=int, default=None, help="threads (default: one for each core)")
-    parser.add_argument(
-        "--weights", choices=("copy", "map"), default="copy", help="where they are kept (default: copy)"
-    )
-    parser.add_argument("--rounds", type=int, default=2, help="rounds in turn (default: 2)")
+    parser = parser_of("Measure batch with a shared beginning of the prompts.", rows=200, shared=500, n=8)
+    parser.add_argument("--parallel", type=int, nargs="+", default=[1, 16], help="rows at once")
+    parser.add_argument("-t", type=int, help="threads; one for each core without it")
+    parser.add_argument("--weights", choices=("copy", "map"), default="copy", help="where they are kept")
     given = parser.parse_args()
     took: dict[int, list[Took]] = {parallel: [] for parallel in given.parallel}
     texts = set()

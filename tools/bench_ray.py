@@ -9,17 +9,15 @@ clock if nothing else ran.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import psutil
-from bench_batch import ROOM, answering, rows
+from bench_batch import ROOM, answering, parser_of, rows
 
 from llmlocal.batch.cluster import Cluster, NodeSettings
 from llmlocal.batch.run import Result
@@ -68,13 +66,8 @@ def answered(address: str, settings: NodeSettings, asked: Sequence[Any]) -> tupl
 
 def main() -> int:
     """Exit code 1 where results differ."""
-    parser = argparse.ArgumentParser(description="Measure batch on two Ray nodes of this machine.")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--rows", type=int, default=100, help="how many rows (default: 100)")
-    parser.add_argument("--shared", type=int, default=100, help="tokens that prompts share (default: 100)")
-    parser.add_argument("-n", type=int, default=16, help="tokens of an answer (default: 16)")
-    parser.add_argument("--parallel", type=int, default=8, help="rows at once on a node (default: 8)")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds in turn (default: 2)")
+    parser = parser_of("Measure batch on two Ray nodes of this machine.", rows=100, shared=100, n=16)
+    parser.add_argument("--parallel", type=int, default=8, help="rows at once on a node")
     given = parser.parse_args()
     from ray.cluster_utils import Cluster as LocalNodes
 
