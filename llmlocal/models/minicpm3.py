@@ -15,6 +15,7 @@ from ..runtime.graph import Value
 
 # What the model was published with, and no key of GGUF says.
 EMBEDDING_SCALE, DEPTH_SCALE, BASE_WIDTH = 12, 1.4, 256
+SCALES = {"scale_emb": EMBEDDING_SCALE, "scale_depth": DEPTH_SCALE, "dim_model_base": BASE_WIDTH}  # in config.json
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -44,7 +45,7 @@ def head_sizes(c: Config, _: str, default: int) -> tuple[int, int]:
 
 def keys(s: Settings) -> Keys:
     """Metadata from config.json. Raises BadFileError for scales that GGUF cannot say."""
-    for name, value in (("scale_emb", EMBEDDING_SCALE), ("scale_depth", DEPTH_SCALE), ("dim_model_base", BASE_WIDTH)):
+    for name, value in SCALES.items():
         if s.number(name) != value:
             raise s.fail(f"{name} must be {value}: GGUF has no key for it", "")
     long = longrope_keys(s) if "long_factor" in s.rope else {}
@@ -68,16 +69,8 @@ def latent_keys(s: Settings, value_length: int | None) -> Keys:
 
 CONVERSION = Conversion(
     classes=("MiniCPM3ForCausalLM",),
-    defaults={
-        "rms_norm_eps": 1e-5,
-        "scale_emb": EMBEDDING_SCALE,
-        "scale_depth": DEPTH_SCALE,
-        "dim_model_base": BASE_WIDTH,
-        "q_lora_rank": 768,
-        "kv_lora_rank": 256,
-        "qk_nope_head_dim": 64,
-        "qk_rope_head_dim": 32,
-    },
+    defaults=SCALES
+    | {"rms_norm_eps": 1e-5, "q_lora_rank": 768, "kv_lora_rank": 256, "qk_nope_head_dim": 64, "qk_rope_head_dim": 32},
     keys=keys,
     extra=longrope_factors,
 )

@@ -76,9 +76,7 @@ _KIMI = by_han_classes(
     rf"[{HAN_LETTER}{HAN_OTHER}]+|[^\r\n{L}{N}{HAN_LETTER}]?[{L}]+{_OF}?|[{N}]{{1,3}}"
     rf"| ?[^\s{L}{N}{HAN_LETTER}]+[\r\n]*|{_MARK_END}"
 )
-_DIGIT = by_classes(f"[{N}]")
-_DIGITS = by_classes(f"[{N}]+")
-_THREE_DIGITS = by_classes(f"[{N}]{{1,3}}")
+_DIGIT, _DIGITS, _THREE_DIGITS = map(by_classes, (f"[{N}]", f"[{N}]+", f"[{N}]{{1,3}}"))
 _THREE_ASCII_DIGITS = by_classes("[0-9][0-9][0-9]")
 _NEWLINE = by_classes(r"[\r\n]")
 _RUNS_OF_NEWLINES = by_classes(r"[^\n]+|\n+")
