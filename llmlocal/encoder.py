@@ -65,7 +65,7 @@ class Encoder:
         self._layers, self.weights = _States(graph, PackedCache(n_ctx, self._cells)), Weights(gguf)
         self._vocab, decodes = logits_size(gguf), models.kind(module) == models.DECODER
         self._layers.causal = config.flag("attention.causal", decodes)
-        self._layers.words = True  # a vector shows what activations of 8 bits lose; the next token hardly does
+        self._layers.int16_activations = True  # a vector shows what 8 bits lose; the next token hardly does
         if self._layers.causal and not decodes:
             raise config.fail(f"{config.arch}.attention.causal is true, which is not supported")
         states = self._layers.record(module, config, self.weights, self._vocab)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -40,9 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["LLMLOCAL_CACHE"] = str(cache.mkdir("llmlocal")) if cache else ""
 
 
-def pytest_xdist_auto_num_workers() -> int:
+@pytest.hookimpl(optionalhook=True, wrapper=True)  # the lane of ARM has no xdist
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """One more than there are cores: some tests wait for other processes."""
-    return (os.cpu_count() or 1) + 1
+    cores = yield
+    return cores + ("PYTEST_XDIST_AUTO_NUM_WORKERS" not in os.environ)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,7 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(0))
     elif len(slow) < len(items):
         config.hook.pytest_deselected(items=slow)  # thousands of skips would take seconds
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        left_out = set(slow)
+        items[:] = [item for item in items if item not in left_out]
     else:
         for item in slow:
             item.add_marker(pytest.mark.skip(reason="slow: give --slow"))

@@ -47,7 +47,7 @@ def test_malformed_remote_file(said: Said, hub: FakeHub, store: Path, malformed:
 
 
 def test_fit(said: Said, store: Path, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmlocal.ops.bandwidth.read_bandwidth", lambda n_threads: 1e9)
+    monkeypatch.setattr("llmlocal.measure.roofline.read_bandwidth", lambda n_threads: 1e9)
     code, out, _ = said("show", story, "--fit")
     assert code == 0
     assert out.startswith("fits")

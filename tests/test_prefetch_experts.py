@@ -144,7 +144,7 @@ def test_fit_tells_the_speed_of_the_disk(
     free = whole - experts.nbytes // 4
     for name, value in (("total_memory", free), ("free_memory", free), ("expert_read_rate", None)):
         monkeypatch.setattr(f"llmlocal.model_info.fit.{name}", lambda *_, value=value: value)
-    monkeypatch.setattr("llmlocal.ops.bandwidth.read_bandwidth", lambda n_threads: 1e9)
+    monkeypatch.setattr("llmlocal.measure.roofline.read_bandwidth", lambda n_threads: 1e9)
     code, out, _ = said("show", mixture, "--ctx", "64", "--fit")
     assert code == 0 and "in part" in out and "from the disk" in out and "tokens/s" not in out
     monkeypatch.setattr("llmlocal.model_info.fit.expert_read_rate", lambda gguf: 1e6)

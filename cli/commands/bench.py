@@ -25,8 +25,9 @@ def bench(
     """Benchmark prompt processing and text generation.
 
     The tests are those of llama-bench: pp is prompt processing, tg is text generation. GB/s counts the weights read
-    per second of generation; "of memory" compares it with the memory bandwidth of all threads, measured on 1 GiB.
-    Lists have commas, or the option is repeated. For several models or thread counts a terminal also shows bars.
+    per second of generation; "of memory" compares it with the memory bandwidth of all threads, measured on at most
+    1 GiB. Lists have commas, or the option is repeated. For several models or thread counts a terminal also shows
+    bars.
 
     \b
     Examples: llmlocal bench model.gguf -p 512 -n 128 -t 1,2,4

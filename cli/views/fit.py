@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def measure_fit(gguf: GGUFFile, n_ctx: int) -> Fit:
     """The fit of a model, with the speed of this machine's memory, measured now."""
+    from ...measure.roofline import read_bandwidth
     from ...model_info.fit import fit
-    from ...ops.bandwidth import read_bandwidth
     from ...quant.jit.cpu import physical_cores
 
     return fit(gguf, n_ctx, read_bandwidth(physical_cores()))

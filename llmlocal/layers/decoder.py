@@ -264,7 +264,7 @@ def head(
     c: Config,
     w: Weights,
     vocab: int,
-    block: Callable[[Hyperparameters, Weights, Value], Value],
+    block: Block,
     *,
     made_normed: bool = True,
 ) -> Head:
@@ -282,7 +282,7 @@ def head(
     embedded = g.table_rows(b.matrix(own, vocab, h.width) if b.has(own) else shared)
     for at, x in enumerate((norm(g, h, b, "nextn.enorm", embedded), norm(g, h, b, "nextn.hnorm", states))):
         g.copy_columns(x, both, at * h.width, first=0, width=h.width)
-    x = block(h, b, g.linear(both, *b.linear("nextn.eh_proj", h.width, 2 * h.width)))
+    x = block(i, h, b, g.linear(both, *b.linear("nextn.eh_proj", h.width, 2 * h.width)))
     last = g.outputs(x)
     own_norm = next((name for name in LAST_NORMS if b.has(f"{name}.weight")), None)
     normed = norm(g, h, b, own_norm, last) if own_norm else norm(g, h, w, "output_norm", last)

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
+from ..model_info.machine import free_memory
+
 AT_THE_ROOF, NEAR = 0.8, 0.5  # shares of memory bandwidth
 
 
 @cache
 def read_bandwidth(n_threads: int) -> float:
-    """Memory bandwidth of `n_threads` in bytes/s: a sum over 1 GiB, best of 5."""
+    """Memory bandwidth of `n_threads` in bytes/s: a sum over 1 GiB, or a quarter of the free memory; best of 5."""
     from ..ops.bandwidth import read_bandwidth as measured
 
-    return measured(n_threads)
+    return measured(n_threads, free_memory())
 
 
 @cache

@@ -120,7 +120,8 @@ CONVERSION = Conversion(
     classes=(
         *(f"{kind}{end}" for kind in ("Bert", "Roberta", "XLMRoberta", "Camembert") for end in ("Model", SORTS, FILLS)),
         *(f"{kind}{end}" for kind in ("DistilBert", "Electra") for end in ("Model", FILLS)),
-        *(f"DistilBert{SORTS}", "ElectraForPreTraining"),
+        f"DistilBert{SORTS}",
+        "ElectraForPreTraining",
     ),
     applies=lambda s: not has_task_adapters(s),
     keys=keys,

@@ -34,7 +34,7 @@ def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
     """Record the block that predicts a further token. Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w, head_sizes=head_sizes)
     attention, feed_forward = sublayers(g, c, w, vocab, h)
-    return head(g, h, c, w, vocab, lambda h, b, x: pre_norm_block(g, h, b, x, attention, feed_forward))
+    return head(g, h, c, w, vocab, lambda _, h, b, x: pre_norm_block(g, h, b, x, attention, feed_forward))
 
 
 def sublayers(g: Layers, c: Config, w: Weights, vocab: int, h: Hyperparameters) -> tuple[Sublayer, Sublayer]:

@@ -35,7 +35,7 @@ def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
     h = Hyperparameters.read(c, w)
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     feed_forward = blocks_with_experts(g, c, h)
-    return head(g, h, c, w, vocab, lambda h, b, x: block(g, h, b, x, rope, feed_forward))
+    return head(g, h, c, w, vocab, lambda _, h, b, x: block(g, h, b, x, rope, feed_forward))
 
 
 def block(g: Layers, h: Hyperparameters, b: Weights, x: Value, rope: Rope, feed_forward: Sublayer) -> Value:

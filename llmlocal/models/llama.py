@@ -86,7 +86,10 @@ CONVERSION = Conversion(
     classes=(
         *("LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"),
         *("MistralForCausalLM", "MistralModel", "MixtralForCausalLM", "InternLM3ForCausalLM"),
-        *("IQuestCoderForCausalLM", "MinistralForCausalLM", "CwmForCausalLM", "HeliumForCausalLM"),
+        "IQuestCoderForCausalLM",
+        "MinistralForCausalLM",
+        "CwmForCausalLM",
+        "HeliumForCausalLM",
     ),
     defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
     keys=keys,

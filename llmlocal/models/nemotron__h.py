@@ -44,7 +44,7 @@ def predictor(g: Layers, h: Hyperparameters, c: Config, w: Weights, vocab: int, 
     """The block that predicts a further token: attention, and a feed-forward behind it."""
     scale = score_scale(c, h)
 
-    def block(h: Hyperparameters, b: Weights, x: Value) -> Value:
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         x = g.add(x, rope_attention(g, h, b, norm(g, h, b, "attn_norm", x), None, scale=scale))
         return g.add(x, feed_forward(h, b, norm(g, h, b, "post_attention_norm", x)))
 

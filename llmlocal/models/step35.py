@@ -45,8 +45,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:
     """Record the first block that predicts a further token. Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    i, block = h.blocks - predicting_blocks(c, h.blocks), blocks(g, c, w, h)
-    return head(g, h, c, w, vocab, lambda h, b, x: block(i, h, b, x), made_normed=False)
+    return head(g, h, c, w, vocab, blocks(g, c, w, h), made_normed=False)
 
 
 def blocks(g: Layers, c: Config, w: Weights, h: Hyperparameters) -> Block:

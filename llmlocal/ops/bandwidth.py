@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..quant.cgroups import memory_limits
 from ..quant.jit.kernel import kernel
-from ..quant.machine import machine_memory
 from ..quant.simd.instruction_set import InstructionSet
 from .timing import best_seconds
 
@@ -31,20 +29,19 @@ def read_sum(v: InstructionSet) -> Any:
     return run
 
 
-def read_bandwidth(n_threads: int) -> float:
-    """Bytes per second that `n_threads` threads read together: the sum of `bytes_to_read()`, best of five runs."""
+def read_bandwidth(n_threads: int, free: int) -> float:
+    """Bytes per second that `n_threads` threads read together: the sum of `bytes_to_read(free)`, best of five runs."""
     import numpy as np
 
-    size = bytes_to_read()
+    size = bytes_to_read(free)
     data, sums = np.ones(size // 4, np.int32), np.zeros((n_threads, 16), np.int32)
     block = np.array(read_sum.block(data=data.ctypes.data, size=size, sums=sums.ctypes.data), np.int64)
     return size / best_seconds(read_sum, block, n_threads)
 
 
-def bytes_to_read() -> int:
-    """1 GiB, where less memory is free a quarter of that, down to 128 MiB: whole chunks.
+def bytes_to_read(free: int) -> int:
+    """1 GiB, or a quarter of `free` bytes of memory where that is less, down to 128 MiB: whole chunks.
 
     A container whose memory is limited kills a program that takes more.
     """
-    free = min([machine_memory().available, *(limit - used for limit, used in memory_limits())])
     return min(SIZE, max(LEAST, free // 4)) // CHUNK * CHUNK

@@ -72,7 +72,7 @@ class GraphLayers:
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._constants: list[NDArray[Any]] = []
         self._ones: dict[int, NDArray[np.float32]] = {}  # by their number
-        self.words = False  # whether products read activations of 16 bits where that is no slower than bytes
+        self.int16_activations = False  # whether products read such, not bytes, where that is no slower
         self._q8: dict[Value, Value] = {}
         self._q16: dict[Value, Value] = {}
 

@@ -12,7 +12,7 @@ from ...quant.jit.cpu import target
 from ...quant.jit.kernel import Kernel
 from ...quant.kernels.get_rows import get_rows
 from ...quant.kernels.matmul import SCRATCH_BYTES, matmul
-from ...quant.kernels.matmul_words import matmul_words, use_words
+from ...quant.kernels.matmul_int16 import matmul_int16, use_int16
 from ...quant.tensor import QTensor
 from ...runtime.graph import Operand, Value
 from .graph_layers import GraphLayers
@@ -98,8 +98,8 @@ class Products(GraphLayers):
 
     def _product(self, x: Value, weight: QTensor, bias: QTensor | None) -> tuple[Kernel, dict[str, Operand]]:
         """The kernel that multiplies x with `weight`, and its operands `x` and, if it adds one, `bias`."""
-        if self.words and use_words(weight.format, weight.rows, target().isa):
-            return matmul_words(weight.format), {"x": self.q16(x), "bias": bias.address if bias is not None else 0}
+        if self.int16_activations and use_int16(weight.format, weight.rows, target().isa):
+            return matmul_int16(weight.format), {"x": self.q16(x), "bias": bias.address if bias is not None else 0}
         kernel = matmul(weight.format, interleaved=weight.interleaved)
         return kernel, {"x": x if float_activations(weight.format) else self.q8(x)}
 

@@ -80,7 +80,7 @@ def delta_net_head(g: Layers, h: Hyperparameters, c: Config, w: Weights, vocab: 
     """The block of such a decoder that predicts a further token: one with gated attention."""
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
 
-    def block(h: Hyperparameters, b: Weights, x: Value) -> Value:
+    def block(_: int, h: Hyperparameters, b: Weights, x: Value) -> Value:
         x = g.add(x, gated_attention(g, h, b, norm(g, h, b, "attn_norm", x), rope))
         return g.add(x, feed_forward(h, b, norm(g, h, b, "post_attention_norm", x)))
 

@@ -16,7 +16,7 @@ from test_matmul import MOST_TOKENS, product
 from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.kernels.interleave import MOST_LANES
 from llmlocal.quant.kernels.matmul import ROWS, SCRATCH_BYTES, matmul_reference
-from llmlocal.quant.kernels.matmul_words import FAST, matmul_words, use_words
+from llmlocal.quant.kernels.matmul_int16 import FAST, matmul_int16, use_int16
 from llmlocal.quant.kernels.q16_activations import (
     BLOCK,
     LINE,
@@ -53,7 +53,7 @@ def multiply(
     scratch = np.full(SCRATCH_BYTES * threads + 64, 0x5A, np.uint8)
     operands = {"weights": data, "x": acts, "y": y[1:, 2:], "scratch": scratch, "bias": bias}
     shape = {"rows": rows, "k": k, "row_bytes": fmt.row_bytes(k), "y_stride": rows + 5}
-    run(matmul_words(fmt), isa, threads, tokens=number(tokens), **operands, **shape)
+    run(matmul_int16(fmt), isa, threads, tokens=number(tokens), **operands, **shape)
     inside = np.zeros(y.shape, bool)
     inside[1:-1, 2 : rows + 2] = True
     assert (y[~inside] == GUARD).all() and (scratch[-64:] == 0x5A).all()
@@ -138,8 +138,8 @@ def test_records_of_rows_lie_on_different_cache_sets() -> None:
     assert MOST_TOKENS > 16  # what is multiplied above has whole panels and every rest
 
 
-def test_words_are_for_bytes_in_whole_tiles_where_they_are_fast() -> None:
+def test_int16_is_for_bytes_in_whole_tiles_where_they_are_fast() -> None:
     fast = min(FAST)
-    assert use_words(BY_NAME["Q8_0"], 64, fast) and not use_words(BY_NAME["Q8_0"], 72, fast)
-    assert not use_words(BY_NAME["F16"], 64, fast) and not use_words(BY_NAME["Q4_K"], 64, fast)
-    assert not use_words(BY_NAME["Q8_0"], 64, "neon")
+    assert use_int16(BY_NAME["Q8_0"], 64, fast) and not use_int16(BY_NAME["Q8_0"], 72, fast)
+    assert not use_int16(BY_NAME["F16"], 64, fast) and not use_int16(BY_NAME["Q4_K"], 64, fast)
+    assert not use_int16(BY_NAME["Q8_0"], 64, "neon")

@@ -81,14 +81,14 @@ def group_bytes(v: InstructionSet, parts: IntegerParts) -> int:
 
 def _widen(v: InstructionSet) -> Any:
     """`(source, target)`: signed bytes of 32 weights of a tile as int16, their scales as they are."""
-    lanes, i32, f32, words = v.LANES, v.i32, v.f32, v.Vec("i16", 2 * v.LANES)
+    lanes, i32, f32, i16 = v.LANES, v.i32, v.f32, v.Vec("i16", 2 * v.LANES)
     if v.FLIP_SIGNED:  # bytes have 128 added
         even, odd = v.jitable(lambda x: (x & 0xFF) - 128), v.jitable(lambda x: (x >> 8) - 128)
     else:
         even, odd = v.jitable(lambda x: v.shift_signed(x << 8, 8)), v.jitable(lambda x: v.shift_signed(x, 8))
 
     def four(j, source, target):
-        both = v.bitcast(words, v.load(i32, source + 4 * lanes * j))
+        both = v.bitcast(i16, v.load(i32, source + 4 * lanes * j))
         first, second = v.bitcast(i32, even(both)), v.bitcast(i32, odd(both))  # bytes 0 and 2 of four, and 1 and 3
         v.store(target + 8 * lanes * j, first & 0xFFFF | second << 16)
         v.store(target + 8 * lanes * j + 4 * lanes, first >> 16 | second & -65536)
@@ -165,14 +165,14 @@ def _panel(v: InstructionSet, size: int, tokens: int, tiles: int) -> Any:
 
 
 def _dot(v: InstructionSet, tokens: int, tiles: int) -> Any:
-    """`(totals, weights, stride, x, x_stride)` -> totals (int32) + 16 pairs of weights times pairs of words."""
-    i32, words, lanes = v.i32, v.Vec("i16", 2 * v.LANES), v.LANES
-    rows = v.unroll_map(tiles, lambda j, w, stride: v.load(words, w + stride * j))
+    """`(totals, weights, stride, x, x_stride)` -> totals (int32) + 16 pairs of weights times pairs of int16."""
+    i32, i16, lanes = v.i32, v.Vec("i16", 2 * v.LANES), v.LANES
+    rows = v.unroll_map(tiles, lambda j, w, stride: v.load(i16, w + stride * j))
     times = v.unroll_map(tiles, lambda j, totals, w, x: v.dot2(v.tuple_get(totals, j), v.tuple_get(w, j), x))
     every = v.unroll_map(
         tokens,
         lambda t, totals, w, x, stride: times(
-            v.tuple_get(totals, t), w, v.bitcast(words, v.load_splat(i32, x + t * stride))
+            v.tuple_get(totals, t), w, v.bitcast(i16, v.load_splat(i32, x + t * stride))
         ),
     )
 

@@ -8,7 +8,7 @@ from ..blocks.parts import IntegerParts, float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.instruction_set import InstructionSet
-from .gemm_words import tiles_dot
+from .gemm_int16 import tiles_dot
 from .interleave import MOST_LANES
 from .matmul import FIELDS as PRODUCT_FIELDS
 from .matmul import ROWS, SCRATCH_BYTES
@@ -19,22 +19,22 @@ FIELDS = (*PRODUCT_FIELDS, "bias")
 FAST = frozenset({"avx2"})  # instruction sets on which these products are no slower than those of bytes
 
 
-def use_words(fmt: type[Format], rows: int, isa: str) -> bool:
-    """Whether `matmul_words` is the better product on an instruction set, and takes a matrix of `rows` rows.
+def use_int16(fmt: type[Format], rows: int, isa: str) -> bool:
+    """Whether `matmul_int16` is the better product on an instruction set, and takes a matrix of `rows` rows.
 
     Weights of fewer than 8 bits lose more than activations of 8 bits do, and are faster as bytes. Imports no Numba.
     """
     return isa in FAST and not float_activations(fmt) and fmt.nbytes >= fmt.block and rows % MOST_LANES == 0
 
 
-def matmul_words(fmt: type[Format]) -> Kernel:
+def matmul_int16(fmt: type[Format]) -> Kernel:
     """As `matmul` for signed weights of 8 bits, with `x` in the Q16 records of `q16_activations`.
 
     `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of MOST_LANES. A token's
     product has the same bits in every batch. Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
-    return Kernel(f"matmul_words_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+    return Kernel(f"matmul_int16_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
 
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
