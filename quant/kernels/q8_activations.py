@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BLOCK, LINE = 32, 64
 SCALE, SUM, SCALED, SCALED_LOW, HALVES, PAIRS = 32, 36, 40, 44, 48, 56
 SUM_SHIFT, PAIR_SHIFT = 3, 5
+ROUNDER = 1.5 * 2**23  # added to a small number, it leaves the nearest integer in the low bits, ties to even
 
 
 def q8_bytes(k: int) -> int:
@@ -59,38 +60,30 @@ def peak(v: InstructionSet) -> Any:
 
 
 def _short_scale(v: InstructionSet) -> Any:
-    """`(x)` to 11 significant bits: the precision of the float16 scales of other engines, without their range."""
-
-    def run(x):
-        bits = v.bits_of(x)
-        return v.as_f32(bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
-
-    return v.jitable(run)
+    """`(bits)` of a float32 to 11 significant bits: as precise as float16 scales of other engines, without their range."""
+    return v.jitable(lambda bits: bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
 
 
-@kernel("tokens x out k")
-def quantize_q8(v: InstructionSet) -> Any:
-    """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
-    f32x8, i32x8, i8x8, int32, float32 = v.f32x8, v.i32x8, v.Vec("i8", 8), v.int32, v.float32
-    peak_of, short_scale = peak(v), _short_scale(v)
+def _pairs(v: InstructionSet) -> Any:
+    """`(both, first)`: minus 32 times the int32 `first`, and times the rest of `both`, as two int16."""
+    return v.jitable(lambda both, first: (first * -(1 << PAIR_SHIFT)) & 0xFFFF | (first - both) << (PAIR_SHIFT + 16))
 
-    @v.jitable
-    def pairs(both, first):
-        """Minus 32 times a sum, and times the rest of `both`, as two int16."""
-        return int32((-first << PAIR_SHIFT) & 0xFFFF | (first - both) << (PAIR_SHIFT + 16))
 
-    @v.jitable
-    def quantize_group(p, q, column, column_bytes, plain):
-        peak = peak_of(p)
+def _group(v: InstructionSet) -> Any:
+    """`(p, q, column, column_bytes, plain)`: 32 numbers at `p` into the line `q`, the columns and the plain bytes."""
+    f32x32, i32x32, i32x8, int32, float32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK), v.i32x8, v.int32, v.float32
+    short_scale, pairs = _short_scale(v), _pairs(v)
+
+    def run(p, q, column, column_bytes, plain):
+        x = v.load(f32x32, p)
+        peak = v.as_f32(v.reduce_max(v.bitcast(i32x32, x) & 0x7FFFFFFF))
         inverse = float32(127) / peak if peak > 0 else float32(0)
-        for j in range(4):
-            rounded = v.round_even(v.load(f32x8, p + 32 * j) * inverse)
-            v.store(q + 8 * j, v.truncate(i8x8, v.to_i32(i32x8, rounded)))
-        bytes_of = v.load(v.i8x32, q)
+        bytes_of = v.truncate(v.i8x32, v.bitcast(i32x32, v.mul_exact(x, v.splat(f32x32, inverse)) + ROUNDER))
+        v.store(q, bytes_of)
         v.store(plain, bytes_of)
         sums = v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), bytes_of)
         low, high = v.reduce_add(v.low_half(sums)), v.reduce_add(v.high_half(sums))
-        scale = short_scale(peak * float32(1 / 127))
+        scale = v.as_f32(short_scale(v.bits_of(peak * float32(1 / 127))))
         v.store(q + SCALE, scale)
         v.store(q + SUM, int32(-(low + high) << SUM_SHIFT))
         v.store(q + SCALED, scale * float32(low + high))
@@ -98,19 +91,97 @@ def quantize_q8(v: InstructionSet) -> Any:
         v.store(q + HALVES + 4, int32(-high << SUM_SHIFT))
         v.store(q + SCALED_LOW, scale * float32(low))
         first = v.dot4(v.zero(i32x8), v.bitcast(v.i8x32, v.splat(i32x8, 0x0101)), bytes_of)
-        v.store(q + PAIRS, pairs(low, v.reduce_add(v.low_half(first))))
-        v.store(q + PAIRS + 4, pairs(high, v.reduce_add(v.high_half(first))))
+        v.store(q + PAIRS, int32(pairs(low, v.reduce_add(v.low_half(first)))))
+        v.store(q + PAIRS + 4, int32(pairs(high, v.reduce_add(v.high_half(first)))))
         v.store(column, scale)
         v.store(column + column_bytes, float32(-low))
         v.store(column + 2 * column_bytes, float32(-high))
 
+    return v.jitable(run)
+
+
+def _eight_groups(v: InstructionSet) -> Any:
+    """As `_group` for eight of them at once: a lane for each group, so that nothing is summed across lanes.
+
+    Numbers of a group become a column by way of memory: lines are written, then read transposed.
+    """
+    f32x8, i32x8, f32x32, i32x32 = v.f32x8, v.i32x8, v.Vec("f32", BLOCK), v.Vec("i32", BLOCK)
+    short_scale, pairs = _short_scale(v), _pairs(v)
+
+    def peak_of(g, p, q):
+        bits = v.bitcast(i32x32, v.load(f32x32, p + 4 * BLOCK * g)) & 0x7FFFFFFF
+        both = v.maximum(v.low_half(bits), v.high_half(bits))
+        v.store(q + LINE * g, v.maximum(v.low_half(both), v.high_half(both)))
+        return 0
+
+    def bytes_part(g):
+        lane = v.splat_of(g)
+
+        def run(p, q, plain, inverse):
+            by = lane(inverse)
+            four = v.join(v.join(by, by), v.join(by, by))
+            rounded = v.mul_exact(v.load(f32x32, p + 4 * BLOCK * g), four) + ROUNDER
+            bytes_of = v.truncate(v.i8x32, v.bitcast(i32x32, rounded))
+            v.store(q + LINE * g, bytes_of)
+            v.store(plain + BLOCK * g, bytes_of)
+            return 0
+
+        return v.jitable(run)
+
+    def line_part(g):
+        line = v.slice_of(8 * g, 8)
+
+        def run(q, lines):
+            v.store(q + SCALE + LINE * g, line(lines))
+            return 0
+
+        return v.jitable(run)
+
+    peaks, stores, lines_of = v.unroll_map(8, peak_of), v.map_parts(8, bytes_part), v.map_parts(8, line_part)
+    greatest = v.unroll_fold(4, lambda i, most, rows: v.maximum(most, v.tuple_get(rows, i)))
+    summed = v.unroll_fold(4, lambda i, sum, rows, ones: v.dot4(sum, ones, v.bitcast(v.i8x32, v.tuple_get(rows, i))))
+
+    def run(p, q, column, column_bytes, plain):
+        peaks(p, q)
+        bits = greatest(greatest(v.zero(i32x8), v.load_rows(i32x8, q, LINE)), v.load_rows(i32x8, q + 16, LINE))
+        peak = v.bitcast(f32x8, bits)
+        whole = v.div_exact(v.splat(f32x8, 127.0), peak)
+        stores(p, q, plain, v.select_gt(peak, v.zero(f32x8), whole, v.zero(f32x8)))
+        low_rows, high_rows = v.load_rows(i32x8, q, LINE), v.load_rows(i32x8, q + 16, LINE)
+        ones, first = v.splat(v.i8x32, 1), v.bitcast(v.i8x32, v.splat(i32x8, 0x0101))
+        low, high = summed(v.zero(i32x8), low_rows, ones), summed(v.zero(i32x8), high_rows, ones)
+        low_pairs = pairs(low, summed(v.zero(i32x8), low_rows, first))
+        high_pairs = pairs(high, summed(v.zero(i32x8), high_rows, first))
+        scale_bits = short_scale(v.bitcast(i32x8, peak * (1 / 127)))
+        scale, both, none = v.bitcast(f32x8, scale_bits), low + high, v.zero(i32x8)
+        scaled, scaled_low = v.to_f32(f32x8, both) * scale, v.to_f32(f32x8, low) * scale
+        v.store(column, scale)
+        v.store(column + column_bytes, v.to_f32(f32x8, none - low))
+        v.store(column + 2 * column_bytes, v.to_f32(f32x8, none - high))
+        eighths = (v.zip_lanes(scale_bits, (none - low) << SUM_SHIFT), v.zip_lanes(v.bitcast(i32x8, scaled), low_pairs))
+        others = (
+            v.zip_lanes((none - both) << SUM_SHIFT, (none - high) << SUM_SHIFT),
+            v.zip_lanes(v.bitcast(i32x8, scaled_low), high_pairs),
+        )
+        lines_of(q, v.zip_lanes(v.zip_lanes(*eighths), v.zip_lanes(*others)))
+
+    return v.jitable(run)
+
+
+@kernel("tokens x out k")
+def quantize_q8(v: InstructionSet) -> Any:
+    """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
+    eight, one = _eight_groups(v), _group(v)
+
     def run(counter, ith, nth, tokens, x, out, k):
-        count, t = v.load_i64(tokens), v.take_work(counter, 1)
+        count, t, groups = v.load_i64(tokens), v.take_work(counter, 1), k // BLOCK
         while t < count:
-            for i in range(k // BLOCK):
-                at, record = BLOCK * i, out + (k * 27 // 8 + LINE) * t
-                plain = record + k * 19 // 8 + at
-                quantize_group(x + 4 * (k * t + at), record + LINE * i, record + 2 * k + 4 * i, k // 8, plain)
+            row, record = x + 4 * k * t, out + (k * 27 // 8 + LINE) * t
+            columns, plain = record + 2 * k, record + k * 19 // 8
+            for i in range(0, groups - 7, 8):
+                eight(row + 4 * BLOCK * i, record + LINE * i, columns + 4 * i, k // 8, plain + BLOCK * i)
+            for i in range(groups // 8 * 8, groups):
+                one(row + 4 * BLOCK * i, record + LINE * i, columns + 4 * i, k // 8, plain + BLOCK * i)
             t = v.take_work(counter, 1)
 
     return run
