@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..quant.jit.kernel import kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .elementwise import elementwise, rowwise
-from .exp import exp
+from .exp import exp, exp_of_minus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,8 +101,8 @@ def geglu_reference(gate: Floats, up: Floats) -> Floats:
 
 def sigmoid_of(v: InstructionSet) -> Any:
     """`(x, y)`: x * sigmoid(y) of f32x8."""
-    f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
-    return v.jitable(lambda x, y: x / (power(v.zero(f32x8) - y) + 1.0))
+    power = exp_of_minus(v, v.f32x8, v.i32x8)
+    return v.jitable(lambda x, y: x / (power(y) + 1.0))
 
 
 def _gelu_of(v: InstructionSet) -> Any:

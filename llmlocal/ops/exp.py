@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import factorial, log
 from typing import Any
 
 from ..quant.simd.instruction_set import InstructionSet
@@ -10,22 +11,51 @@ from ..quant.simd.instruction_set import InstructionSet
 COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 # atanh(s) = s (1 + s^2 / 3 + s^4 / 5 + ...), highest power first: relative error below 1e-8 for s <= 1 / 3.
 ATANH = (1 / 15, 1 / 13, 1 / 11, 1 / 9, 1 / 7, 1 / 5, 1 / 3, 1.0)
+# The same of 2^x, for |x| <= 1 / 2: relative error below 2e-7.
+POWERS_OF_2 = tuple(log(2) ** i / factorial(i) for i in range(6, -1, -1))
+LOG2_E, WHOLE = (
+    1.4426950408889634,
+    1.5 * 2**23,
+)  # the second, added to a small number, leaves a whole one in the low bits
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
 
 
-def _reduced(v: InstructionSet, f32: Any, coefficients: tuple[float, ...]) -> Any:
-    """`(x)` -> n and a polynomial of r, where x = n ln 2 + r; coefficients are the highest first."""
+def _polynomial(v: InstructionSet, f32: Any, coefficients: tuple[float, ...]) -> Any:
+    """`(x)`: the polynomial of x; coefficients are the highest first."""
     first = coefficients[0]
 
     def term(coefficient: float) -> Any:
-        return v.jitable(lambda p, r: v.fma(p, r, v.splat(f32, coefficient)))
+        return v.jitable(lambda p, x: v.fma(p, x, v.splat(f32, coefficient)))
 
-    polynomial = v.fold_parts([term(c) for c in coefficients[1:]])
+    terms = v.fold_parts([term(c) for c in coefficients[1:]])
+    return v.jitable(lambda x: terms(v.splat(f32, first), x))
+
+
+def _reduced(v: InstructionSet, f32: Any, coefficients: tuple[float, ...]) -> Any:
+    """`(x)` -> n and a polynomial of r, where x = n ln 2 + r."""
+    polynomial = _polynomial(v, f32, coefficients)
 
     def run(x):
-        n = v.round_even(x * 1.4426950408889634)
+        n = v.round_even(x * LOG2_E)
         r = v.fma(n, v.splat(f32, -LN2_LOW), v.fma(n, v.splat(f32, -LN2_HIGH), x))
-        return n, polynomial(v.splat(f32, first), r)
+        return n, polynomial(r)
+
+    return v.jitable(run)
+
+
+def exp_of_minus(v: InstructionSet, f32: Any, i32: Any) -> Any:
+    """`(x)`: e^-x for sums with 1, as in a sigmoid: half the work of `exp`.
+
+    x counts as -87 or 87 beyond these; relative error below 2e-6, near 0 below 3e-7; NaN for NaN.
+    """
+    polynomial = _polynomial(v, f32, POWERS_OF_2)
+
+    def run(x):
+        x = v.minimum(v.maximum(x, v.splat(f32, -87.0)), v.splat(f32, 87.0))
+        scale, whole = v.splat(f32, -LOG2_E), v.splat(f32, WHOLE)
+        n = v.fma(x, scale, whole)
+        p = polynomial(v.fma(x, scale, v.sub_exact(whole, n)))
+        return v.bitcast(f32, v.bitcast(i32, p) + (v.bitcast(i32, n) << 23))
 
     return v.jitable(run)
 
