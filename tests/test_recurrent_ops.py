@@ -30,7 +30,7 @@ from llmlocal.ops.short_conv import (
 )
 from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
 from llmlocal.ops.softmax_router import softmax_router, softmax_router_reference
-from llmlocal.ops.ssd_scan import scan_gates, scan_gates_reference, ssd_scan, ssd_scan_reference
+from llmlocal.ops.ssd_scan import SCRATCH_BYTES, scan_gates, scan_gates_reference, ssd_scan, ssd_scan_reference
 from llmlocal.ops.state_tile import columns
 from llmlocal.ops.take_columns import take_columns
 from llmlocal.ops.wkv import (
@@ -228,6 +228,7 @@ def test_ssd_scan(dim: int, size: int, heads: int, groups: int, cuts: Any, isa: 
         groups=groups,
         dim=dim,
         size=size,
+        scratch=np.empty(3 * SCRATCH_BYTES, np.uint8),
     )
     got, at, group_of = tiles.swapaxes(2, 3).reshape(states.shape), 0, np.arange(heads) * groups // heads
     for r, some in enumerate(cuts):

@@ -1,7 +1,8 @@
 """The scan of Mamba-2: a matrix for each head that forgets and adds, read by each token.
 
 Dao and Gu 2024, arXiv 2405.21060, as a recurrence. Threads take tiles of columns, as in `gated_delta`: each token has
-the same operations in every batch.
+the same operations in every batch. A few rows of a tile stay in registers while all tokens of a block pass by, so that
+the state is read and written once for a block.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from ..quant.jit.kernel import Kernel, kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp, softplus
 from .state_arguments import STATE, StateArguments
-from .state_tile import columns, tile_parts
+from .state_tile import WIDEST, columns
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+TOKENS = 16  # of a block
+REGISTERS = 8  # vectors of the state that stay in registers
+SCRATCH_BYTES = 2 * 4 * WIDEST * TOKENS  # what each token reads, and what it adds, a row of a tile each
 
 
 class Arguments(NamedTuple):
@@ -27,7 +32,7 @@ class Arguments(NamedTuple):
     `x` (tokens, heads * dim + 2 * groups * size): inputs of all heads, then B and C of all groups. `decay` and
     `step` are (tokens, heads), `skip` (heads,), `out` (tokens, heads * dim); all float32. Head h has the group h *
     groups // heads. A state holds (heads, dim / columns, size, columns): the tiles of each head, rows by element of
-    B and C.
+    B and C. `scratch` are SCRATCH_BYTES for each thread.
     """
 
     x: int
@@ -39,6 +44,7 @@ class Arguments(NamedTuple):
     groups: int
     dim: int
     size: int
+    scratch: int
 
 
 FIELDS = StateArguments._fields + Arguments._fields
@@ -69,65 +75,115 @@ def ssd_scan(dim: int) -> Kernel:
 
 
 def _build(v: InstructionSet, width: int) -> Any:
-    token = _token(v, width)
+    begins, passes, ends = _begin(v, width), _pass(v, width), _end(v, width)
 
     def run(counter, ith, nth, *fields):
         cache, a = StateArguments(*fields[:STATE]), Arguments(*fields[STATE:])
-        tiles, tile_bytes = a.dim // width, 4 * a.size * width
-        row, per_run = 4 * (a.heads * a.dim + 2 * a.groups * a.size), a.heads * tiles
+        tiles, tile_bytes, scratch = a.dim // width, 4 * a.size * width, a.scratch + SCRATCH_BYTES * ith
+        per_run = a.heads * tiles
         count, item = v.load_i64(cache.runs) * per_run, v.take_work(counter, 1)
         while item < count:
             r, tile = item // per_run, item % per_run
             head, column = tile // tiles, tile % tiles * width
-            inputs = a.x + 4 * (a.dim * head + column)
-            b = a.x + 4 * (a.heads * a.dim + a.size * (head * a.groups // a.heads))
-            skip = v.load_f32(a.skip + 4 * head)
             for s in range(v.load_i64(cache.run_starts + 8 * r), v.load_i64(cache.run_starts + 8 * r + 8)):
                 segment = cache.segments + 32 * s
                 source = cache.state + cache.slot_bytes * v.load_i64(segment + 16) + tile_bytes * tile
                 target = cache.state + cache.slot_bytes * v.load_i64(segment + 24) + tile_bytes * tile
-                for t in range(v.load_i64(segment), v.load_i64(segment + 8)):
-                    gates, out = 4 * (a.heads * t + head), a.out + 4 * (a.dim * (a.heads * t + head) + column)
-                    decay, step = v.load_f32(a.decay + gates), v.load_f32(a.step + gates)
-                    at = b + row * t
-                    c = at + 4 * a.groups * a.size
-                    token(source, target, inputs + row * t, at, c, decay, step, skip, out, a.size)
+                end = v.load_i64(segment + 8)
+                for t in range(v.load_i64(segment), end, TOKENS):
+                    n = min(TOKENS, end - t)
+                    begins(a, t, n, head, column, scratch)
+                    passes(a, t, n, head, source, target, scratch)
+                    ends(a, t, n, head, column, scratch)
                     source = target
             item = v.take_work(counter, 1)
 
     return run
 
 
-def _token(v: InstructionSet, width: int) -> Any:
-    """`(source, target, x, b, c, decay, step, skip, out, size)`: one token on one tile.
+def _begin(v: InstructionSet, width: int) -> Any:
+    """`(a, t, n, head, column, scratch)`: nothing read yet, and what `n` tokens from `t` on add: inputs times steps."""
 
-    The output is read from the state before it changes: S c = decay S' c + (b c) step x.
-    """
-    f32x8, n = v.f32x8, width // 8
-    zeros, add, writes = tile_parts(v, width)
-    inputs = v.unroll_map(n, lambda j, x, step: v.load(f32x8, x + 32 * j) * step)
-
-    def say(j, read, change, decay, share, x, skip, out):
-        own = v.fma(v.load(f32x8, x + 32 * j), skip, v.tuple_get(change, j) * share)
-        v.store(out + 32 * j, v.fma(v.tuple_get(read, j), decay, own))
+    def clear(j, read, x, step):
+        v.store(read + 32 * j, v.zero(v.f32x8))
+        v.store(read + 4 * width + 32 * j, v.load(v.f32x8, x + 32 * j) * step)
         return 0
 
-    says = v.unroll_map(n, say)
+    clears = v.unroll_map(width // 8, clear)
 
-    def token(source, target, x, b, c, decay, step, skip, out, size):
-        bc, read = v.zero(f32x8), zeros()
-        for i in range(0, size, 8):
-            bc = v.fma(v.load(f32x8, b + 4 * i), v.load(f32x8, c + 4 * i), bc)
-        for i in range(size):
-            read = add(read, v.load_splat(f32x8, c + 4 * i), source + 4 * width * i)
-        keep, share = v.splat(f32x8, decay), v.splat(f32x8, v.reduce_add(bc))
-        change = inputs(x, v.splat(f32x8, step))
-        says(read, change, keep, share, x, v.splat(f32x8, skip), out)
-        for i in range(size):
-            at = 4 * width * i
-            writes(source + at, target + at, keep, v.load_splat(f32x8, b + 4 * i), change)
+    def run(a, t, n, head, column, scratch):
+        row = 4 * (a.heads * a.dim + 2 * a.groups * a.size)
+        for i in range(n):
+            x = a.x + row * (t + i) + 4 * (a.dim * head + column)
+            clears(scratch + 8 * width * i, x, v.load_splat(v.f32x8, a.step + 4 * (a.heads * (t + i) + head)))
 
-    return v.jitable(token)
+    return v.jitable(run)
+
+
+def _pass(v: InstructionSet, width: int) -> Any:
+    """`(a, t, n, head, source, target, scratch)`: `n` tokens pass the tile, which is read before each changes it."""
+    f32x8, columns = v.f32x8, width // 8
+    rows = REGISTERS // columns
+
+    def row_of(r: int) -> Any:
+        return v.unroll_map(
+            columns, lambda j, read, kept, c: v.fma(c, v.tuple_get(kept, columns * r + j), v.tuple_get(read, j))
+        )
+
+    def read_part(r: int) -> Any:
+        row = row_of(r)
+        return v.jitable(lambda read, kept, c: row(read, kept, v.load_splat(f32x8, c + 4 * r)))
+
+    def changed(k, kept, decay, b, change):
+        added = v.load(f32x8, change + 32 * (k % columns))
+        return v.fma(v.load_splat(f32x8, b + 4 * (k // columns)), added, v.tuple_get(kept, k) * decay)
+
+    def store(k, p, values):
+        v.store(p + 32 * k, v.tuple_get(values, k))
+        return 0
+
+    load = v.unroll_map(REGISTERS, lambda k, p: v.load(f32x8, p + 32 * k))
+    load_row = v.unroll_map(columns, lambda j, p: v.load(f32x8, p + 32 * j))
+    reads, changes = v.fold_parts([read_part(r) for r in range(rows)]), v.unroll_map(REGISTERS, changed)
+    store_all, store_row = v.unroll_map(REGISTERS, store), v.unroll_map(columns, store)
+
+    def run(a, t, n, head, source, target, scratch):
+        row, gates = 4 * (a.heads * a.dim + 2 * a.groups * a.size), a.decay + 4 * (a.heads * t + head)
+        b_of = a.x + row * t + 4 * (a.heads * a.dim + a.size * (head * a.groups // a.heads))
+        for i in range(0, a.size, rows):
+            kept, b, read = load(source + 4 * width * i), b_of + 4 * i, scratch
+            for g in range(n):
+                store_row(read, reads(load_row(read), kept, b + 4 * a.groups * a.size))
+                kept = changes(kept, v.load_splat(f32x8, gates + 4 * a.heads * g), b, read + 4 * width)
+                b, read = b + row, read + 8 * width
+            store_all(target + 4 * width * i, kept)
+
+    return v.jitable(run)
+
+
+def _end(v: InstructionSet, width: int) -> Any:
+    """`(a, t, n, head, column, scratch)`: the outputs of `n` tokens: S c = decay S' c + (b c) step x, and skip x."""
+    f32x8 = v.f32x8
+
+    def say(j, read, decay, share, x, skip, out):
+        own = v.fma(v.load(f32x8, x + 32 * j), skip, v.load(f32x8, read + 4 * width + 32 * j) * share)
+        v.store(out + 32 * j, v.fma(v.load(f32x8, read + 32 * j), decay, own))
+        return 0
+
+    says = v.unroll_map(width // 8, say)
+
+    def run(a, t, n, head, column, scratch):
+        row, skip = 4 * (a.heads * a.dim + 2 * a.groups * a.size), v.load_splat(f32x8, a.skip + 4 * head)
+        for g in range(t, t + n):
+            x, b = a.x + row * g, a.x + row * g + 4 * (a.heads * a.dim + a.size * (head * a.groups // a.heads))
+            bc, c = v.zero(f32x8), b + 4 * a.groups * a.size
+            for i in range(0, a.size, 8):
+                bc = v.fma(v.load(f32x8, b + 4 * i), v.load(f32x8, c + 4 * i), bc)
+            decay, share = v.load_splat(f32x8, a.decay + 4 * (a.heads * g + head)), v.splat(f32x8, v.reduce_add(bc))
+            x, out = x + 4 * (a.dim * head + column), a.out + 4 * (a.dim * (a.heads * g + head) + column)
+            says(scratch + 8 * width * (g - t), decay, share, x, skip, out)
+
+    return v.jitable(run)
 
 
 def scan_gates_reference(step: Floats, rate: Floats, bias: Floats) -> tuple[Floats, Floats]:

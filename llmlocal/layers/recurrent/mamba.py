@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ops.ssd_scan import scan_gates, ssd_scan
+from ...ops.ssd_scan import SCRATCH_BYTES, scan_gates, ssd_scan
 from ...runtime.graph import Value
 from .. import Layers
 from ..hyperparameters import Hyperparameters
@@ -85,5 +85,6 @@ def scan(g: Layers, m: Mamba2, w: Weights, x: Value, step: Value, by_head: tuple
         groups=m.groups,
         dim=m.dim,
         size=m.size,
+        scratch=g.graph.scratch(SCRATCH_BYTES),
     )
     return out
