@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import Namespace
 from contextlib import ExitStack
 from importlib import import_module
@@ -58,6 +59,18 @@ def test_a_run_feeds_the_same_tokens_at_once_or_one_by_one() -> None:
     assert engine.fed == [ids[:4], [ids[4]], [ids[5]], [ids[6]]]
     bench_protocol.measure(engine, "pp", 7)
     assert engine.fed == [ids]
+
+
+def test_cpu_time_leaves_out_what_waits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Waiting(Recorder):
+        def feed(self, ids: list[int]) -> None:
+            time.sleep(0.2)
+
+    assert bench_protocol.measure(Waiting(), "pp", 5, cpu=True) < 0.1 < bench_protocol.measure(Waiting(), "pp", 5)
+    assert bench_peers.parse(["m.gguf", "--cpu"]).cpu
+    with pytest.raises(SystemExit):
+        bench_peers.parse(["m.gguf", "--cpu", "--peer", "openvino=a"])
+    assert "OpenVINO is timed by the clock" in capsys.readouterr().err
 
 
 def test_a_worker_answers_and_library_noise_stays_off_the_line(script: Path, tmp_path: Path) -> None:

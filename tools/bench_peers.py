@@ -5,7 +5,8 @@
 PYTHON is an interpreter that has the peer's package. All engines stay loaded; while one measures, the others sleep. In
 turn, because a machine's speed drifts within minutes by more than the engines differ. The speed also depends on the
 pages under a mapped file: the first line of llmlocal says which it got; `--cold` drops the file from the page cache
-before it is loaded, so that it comes in large pages where the system has them.
+before it is loaded, so that it comes in large pages where the system has them. Where other programs are at work, the
+clock says little: `--cpu -t 1` counts CPU time, with one thread, since those that wait for each other spin.
 """
 
 from __future__ import annotations
@@ -83,13 +84,15 @@ def start(stack: ExitStack, args: argparse.Namespace, model: Path, n_ctx: int) -
     return workers
 
 
-def run(workers: Sequence[Worker], model: Path, tests: Sequence[Test], repetitions: int) -> Iterator[Result]:
-    """Each test `repetitions` times, the engines in turn: A B A B."""
+def run(
+    workers: Sequence[Worker], model: Path, tests: Sequence[Test], repetitions: int, *, cpu: bool = False
+) -> Iterator[Result]:
+    """Each test `repetitions` times, the engines in turn: A B A B; `cpu`: by CPU time."""
     for test in tests:
         rates: dict[str, list[float]] = {worker.name: [] for worker in workers}
         for _ in range(repetitions):
             for worker in workers:
-                seconds = worker.ask(test.op, n=test.n, depth=test.depth)["seconds"]
+                seconds = worker.ask(test.op, n=test.n, depth=test.depth, cpu=cpu)["seconds"]
                 rates[worker.name].append(test.n / seconds)
         yield Result(model.name, test.name, rates)
 
@@ -129,7 +132,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("-o", "--output", choices=["md", "json"], default="md")
     parser.add_argument("--without", action="store_true", help="run the peers alone, without llmlocal")
     parser.add_argument("--cold", action="store_true", help="drop each file from the page cache first")
-    return parser.parse_args(argv)
+    parser.add_argument("--cpu", action="store_true", help="count CPU time, not the clock's; OpenVINO cannot")
+    args = parser.parse_args(argv)
+    if args.cpu and "openvino" in dict(args.peer):
+        parser.error("--cpu: OpenVINO is timed by the clock")
+    return args
 
 
 def main() -> None:
@@ -140,7 +147,7 @@ def main() -> None:
     for model in args.models:
         with ExitStack() as stack:
             workers = start(stack, args, model, n_ctx)
-            results += run(workers, model, tests, args.repetitions)
+            results += run(workers, model, tests, args.repetitions, cpu=args.cpu)
     if args.output == "json":
         print(json.dumps([asdict(r) | {"ratios": r.ratios} for r in results], indent=2))
     else:

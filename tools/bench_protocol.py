@@ -5,6 +5,7 @@ Imports the standard library alone, because one side runs in an interpreter that
 
     {"op": "pp", "n": 512, "depth": 0}            seconds to read 512 tokens at once
     {"op": "tg", "n": 64, "depth": 1024}          seconds to read 64 tokens one by one after 1024 others
+    {"op": "pp", "n": 512, "cpu": true}           seconds of the process's CPU time in place of the clock's
     {"op": "logits", "n": 512, "path": "x.npy"}   logits after each of 512 tokens, saved as (512, vocabulary) float32
 """
 
@@ -46,24 +47,31 @@ def token_ids(n: int, n_vocab: int, seed: int = 0) -> list[int]:
     return [rng.randrange(n_vocab) for _ in range(n)]
 
 
-def measure(engine: Engine, op: str, n: int, depth: int = 0) -> float:
-    """Seconds for `n` tokens, all at once (`pp`) or one by one (`tg`), after `depth` tokens that are not timed."""
+def measure(engine: Engine, op: str, n: int, depth: int = 0, *, cpu: bool = False) -> float:
+    """Seconds for `n` tokens, all at once (`pp`) or one by one (`tg`), after `depth` tokens that are not timed.
+
+    `cpu`: of CPU time, all threads together.
+    """
+    clock = time.process_time if cpu else time.perf_counter
     ids = token_ids(depth + n, engine.n_vocab)
     engine.clear()
     if depth:
         engine.feed(ids[:depth])
-    start = time.perf_counter()
+    start = clock()
     for group in {"pp": [ids[depth:]], "tg": [[i] for i in ids[depth:]]}[op]:
         engine.feed(group)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def serve(engine: Engine, seconds: Callable[[str, int, int], float] | None = None) -> None:
     """Warm up, say so, and answer requests until stdin ends. What libraries print goes to stderr.
 
-    `seconds` measures instead of `measure`, for an engine that cannot be fed token by token.
+    `seconds` measures instead of `measure`, by the clock, for an engine that cannot be fed token by token.
     """
-    timed = seconds or (lambda op, n, depth: measure(engine, op, n, depth))
+
+    def timed(op: str, n: int, depth: int, cpu: bool = False) -> float:
+        return seconds(op, n, depth) if seconds else measure(engine, op, n, depth, cpu=cpu)
+
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     for op, n in ("pp", 64), ("tg", 4):
@@ -76,7 +84,7 @@ def serve(engine: Engine, seconds: Callable[[str, int, int], float] | None = Non
             engine.save_logits(token_ids(request["n"], engine.n_vocab), request["path"])
             answer = {"path": request["path"]}
         else:
-            answer = {"seconds": timed(request["op"], request["n"], request.get("depth", 0))}
+            answer = {"seconds": timed(request["op"], request["n"], request.get("depth", 0), request.get("cpu", False))}
         print(json.dumps(answer), file=answers)
 
 
