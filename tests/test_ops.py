@@ -14,12 +14,8 @@ from random_arrays import normal, wide
 
 from llmlocal.ops.activations import (
     geglu,
-    geglu_erf,
-    geglu_erf_reference,
     geglu_reference,
     gelu,
-    gelu_erf,
-    gelu_erf_reference,
     gelu_reference,
     relu,
     relu_reference,
@@ -46,6 +42,7 @@ from llmlocal.ops.elementwise import (
 )
 from llmlocal.ops.exp import exp
 from llmlocal.ops.gather_rows import gather_rows
+from llmlocal.ops.gelu_erf import geglu_erf, geglu_erf_reference, gelu_erf, gelu_erf_reference
 from llmlocal.ops.layer_norm import layer_norm, layer_norm_reference
 from llmlocal.ops.mean_rows import mean_rows, mean_rows_reference
 from llmlocal.ops.rms_norm import rms_norm, rms_norm_reference
@@ -153,6 +150,15 @@ def test_activations(width: int, kernel: Kernel, isa: str) -> None:
     out = np.empty_like(x)
     run(kernel, isa, 2, tokens=number(20), x=x, out=out, width=width)
     assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, UNARY[kernel.name](wide(x)), strict=True))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_gelu_erf_of_single_numbers(isa: str) -> None:
+    x = np.concatenate([np.linspace(-9, 9, 70001), [-1e4, 1e4, np.inf]], dtype=np.float32)[None]
+    out = np.empty_like(x)
+    run(gelu_erf, isa, tokens=number(1), x=x, out=out, width=x.size)
+    near, want = out[:, :-3], gelu_erf_reference(wide(x[:, :-3]))
+    assert (np.abs(near - want) <= 1e-5 * np.abs(want)).all() and np.array_equal(out[0, -3:], [0, 1e4, np.inf])
 
 
 @pytest.mark.parametrize("width", [1, 7, 100])

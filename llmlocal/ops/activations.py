@@ -1,8 +1,7 @@
-"""Activation functions: SwiGLU, its clamped form, GeGLU, GELU and exact GELU, ReLU and its square, tanh, sigmoid."""
+"""Activation functions: SwiGLU, its clamped form, GeGLU, GELU by tanh, ReLU and its square, tanh, sigmoid."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
 
 ALPHA, LIMIT = 1.702, 7.0  # of clamped SwiGLU in gpt-oss
 CUBIC, SLOPE = 0.044715, 1.5957691216057308  # of GELU's tanh approximation; the second is 2 sqrt(2 / pi)
-
-# erfc(y) = t p(t) e^(-y^2) with t = 1 / (1 + ERFC_SHRINK y), highest power first: relative error below 3e-6 for y >= 0.
-# The form is that of Abramowitz and Stegun 1964, 7.1.26; fitted to scipy's erfcx.
-ERFC = (-0.1531510949, 0.5960054994, -0.3995349705, 0.4529797137, 0.09508047998, 0.2121266276, 0.1964966655)
-ERFC_SHRINK = 0.35
 
 
 def sigmoid_reference(x: Floats) -> Floats:
@@ -50,19 +44,6 @@ def swiglu_clamped_reference(gate: Floats, up: Floats) -> Floats:
 def gelu_reference(x: Floats) -> Floats:
     """x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Hendrycks and Gimpel 2016, arXiv 1606.08415."""
     return x * sigmoid_reference(SLOPE * (x + CUBIC * x * x * x))
-
-
-def gelu_erf_reference(x: Floats) -> Floats:
-    """x / 2 (1 + erf(x / sqrt 2)): GELU itself, which BERT computes. Hendrycks and Gimpel 2016, arXiv 1606.08415."""
-    import numpy as np
-
-    out: Floats = x / 2 * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2))
-    return out
-
-
-def geglu_erf_reference(gate: Floats, up: Floats) -> Floats:
-    """gelu_erf(gate) * up. Shazeer 2020, arXiv 2002.05202."""
-    return gelu_erf_reference(gate) * up
 
 
 def relu_reference(x: Floats) -> Floats:
@@ -110,23 +91,6 @@ def _gelu_of(v: InstructionSet) -> Any:
     return v.jitable(lambda x: gated(x, (x * x * x * CUBIC + x) * SLOPE))
 
 
-def _gelu_erf_of(v: InstructionSet) -> Any:
-    """`(x)`: x / 2 erfc(-x / sqrt 2) of f32x8."""
-    f32x8, power, first = v.f32x8, exp(v, v.f32x8, v.i32x8), ERFC[0]
-
-    def term(coefficient: float) -> Any:
-        return v.jitable(lambda p, t: v.fma(p, t, v.splat(f32x8, coefficient)))
-
-    polynomial, shrink = v.fold_parts([term(c) for c in ERFC[1:]]), ERFC_SHRINK / math.sqrt(2)
-
-    def run(x):
-        t = v.splat(f32x8, 1.0) / (v.absolute(x) * shrink + 1.0)
-        half = polynomial(v.splat(f32x8, first), t) * t * power(x * x * -0.5) * 0.5
-        return x * v.select_gt(x, v.zero(f32x8), v.splat(f32x8, 1.0) - half, half)
-
-    return v.jitable(run)
-
-
 def _gate(v: InstructionSet, eight: Any) -> Any:
     """The kernel's body: out = eight(gate, up), where `eight` maps f32x8."""
     f32x8, float32, eight, lane = v.f32x8, v.float32, v.jitable(eight), v.slice_of(0, 1)
@@ -166,13 +130,6 @@ def geglu(v: InstructionSet) -> Any:
 
 
 @kernel("tokens gate up out width")
-def geglu_erf(v: InstructionSet) -> Any:
-    """out = gelu_erf(gate) * up, as `swiglu`."""
-    gelu_of = _gelu_erf_of(v)
-    return _gate(v, lambda g, u: gelu_of(g) * u)
-
-
-@kernel("tokens gate up out width")
 def sigmoid_gate(v: InstructionSet) -> Any:
     """out = sigmoid(gate) * up, as `swiglu`."""
     gated = sigmoid_of(v)
@@ -193,12 +150,6 @@ def _unary(v: InstructionSet, eight: Any) -> Any:
 def gelu(v: InstructionSet) -> Any:
     """out = gelu(x), both (tokens, width) float32; out may be x."""
     return _unary(v, _gelu_of(v))
-
-
-@kernel("tokens x out width")
-def gelu_erf(v: InstructionSet) -> Any:
-    """out = gelu_erf(x), as `gelu`."""
-    return _unary(v, _gelu_erf_of(v))
 
 
 @kernel("tokens x out width")

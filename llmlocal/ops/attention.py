@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..quant.jit.kernel import Kernel
 from ..quant.simd.instruction_set import InstructionSet
-from .attention_chunk import CHUNK, Layer, attend_chunk, end_of_sequence
+from .attention_chunk import CHUNK, ROW, Layer, attend_chunk, end_of_sequence
 from .kv.kv_type import ALIGN, KVType, padded
 from .kv.rows import float_query
 from .softmax import TAIL, merge, normalize, partial_bytes, start
@@ -108,7 +108,7 @@ def scratch_bytes(
 ) -> int:
     """Scratch bytes of each thread: queries, scores twice, and two partial results of every row."""
     group, query_bytes = heads // kv_heads, 4 * padded(head_dim) if latent else kv_type.query_bytes(head_dim)
-    return group * block_tokens(group) * (query_bytes + 8 * CHUNK + 2 * partial_bytes(value_dim))
+    return group * block_tokens(group) * (query_bytes + 2 * ROW + 2 * partial_bytes(value_dim))
 
 
 def partials_bytes(heads: int, value_dim: int, n_ctx: int) -> int:
@@ -259,7 +259,7 @@ def _attend(v: InstructionSet, kv_type: KVType, *, latent: bool = False) -> Any:
         width, value_width = -(-a.head_dim // ALIGN) * ALIGN, -(-a.value_dim // ALIGN) * ALIGN
         rows, nbytes = (s.last - s.first) * group, 4 * (value_width + 2 * TAIL)
         queries, scores = scratch, scratch + query_bytes * width * rows
-        results = scores + 8 * CHUNK * rows
+        results = scores + 2 * ROW * rows
         keys = a.keys + s.kv_head * a.cells * (width // ALIGN) * block_bytes
         values = a.values + s.kv_head * a.cells * (value_width // ALIGN) * block_bytes
         layer = Layer(keys, values, width, value_width, query_bytes * width)

@@ -12,6 +12,7 @@ from .kv.kv_type import ALIGN, KVKernels, Scores
 from .softmax import TAIL, exponentiate, softcap_scores
 
 CHUNK = 256  # keys of a partial result
+ROW = 4 * CHUNK + 64  # bytes from row to row of scores: 1024 bytes would keep rows in few sets of the L1 cache
 
 
 class Layer(NamedTuple):
@@ -70,7 +71,8 @@ def _exponentiate_rows(v: InstructionSet) -> Any:
 def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
     """`(a, segment, chunk, layer, queries, scores, partials)`: partial results of all rows over one chunk.
 
-    `segment` is a `Segment` of `attention`, `layer` a `Layer`; `scores` has room for two matrices (rows, CHUNK).
+    `segment` is a `Segment` of `attention`, `layer` a `Layer`; `scores` has room for two matrices (rows, CHUNK), whose
+    rows are ROW bytes apart.
     """
     multiply_values, multiply_keys = kernels.multiply_values, kernels.multiply_rows if latent else kernels.multiply_keys
     sequence_end, exponentiate_rows = end_of_sequence(v), _exponentiate_rows(v)
@@ -80,16 +82,16 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
         length = v.load_i64(a.last_keys + 8 * (last - 1)) + 1
         count = max(min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN) - shared, 0)
         cell = v.load_i64(a.sequence_starts + 8 * first) + (at + shared) % a.ring
-        return Scores(scores + 4 * (CHUNK * row + shared), 4 * CHUNK, (last - first) * group, count), cell
+        return Scores(scores + ROW * row + 4 * shared, ROW, (last - first) * group, count), cell
 
     own = v.jitable(own)
 
     def run(a, s, chunk, layer, queries, scores, partials):
         group, at, nbytes = a.heads // a.kv_heads, chunk * CHUNK, 4 * (layer.value_width + 2 * TAIL)
-        rows, spare = (s.last - s.first) * group, scores + 4 * CHUNK * (s.last - s.first) * group
+        rows, spare = (s.last - s.first) * group, scores + ROW * (s.last - s.first) * group
         shared = max(min(CHUNK, v.load_i64(a.prefix_lengths + 8 * s.first) - at), 0)
         cell = v.load_i64(a.prefix_starts + 8 * s.first) + at
-        block = Scores(scores, 4 * CHUNK, rows, shared)
+        block = Scores(scores, ROW, rows, shared)
         if shared > 0:
             multiply_keys(layer.keys, cell, a.cells, layer.width, queries, block)
         first = s.first
@@ -99,7 +101,7 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
             if mine.keys > 0:
                 rows_queries = queries + layer.query_bytes * row
                 multiply_keys(layer.keys, from_cell, a.cells, layer.width, rows_queries, mine)
-            seen = Scores(scores + 4 * CHUNK * row, 4 * CHUNK, mine.rows, shared + mine.keys)
+            seen = Scores(scores + ROW * row, ROW, mine.rows, shared + mine.keys)
             if seen.keys > 0:
                 exponentiate_rows(a, first, s.kv_head, at, seen, partials + nbytes * row, nbytes, layer.value_width)
             first = last

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def elementwise(v: InstructionSet, eight: Any, one: Any) -> Any:
-    """`(x, y, out, width)`: out = f(x, y) for rows (width,) float32; `eight` maps f32x8, `one` the rest one by one."""
+def elementwise(v: InstructionSet, eight: Any, one: Any, many: tuple[Any, Any] | None = None) -> Any:
+    """`(x, y, out, width)`: out = f(x, y) for rows (width,) float32; `eight` maps f32x8, `one` the rest one by one.
+
+    `many` is a longer vector type and what maps such vectors: their registers hide each other's latency.
+    """
     f32x8, eight, one = v.f32x8, v.jitable(eight), v.jitable(one)
+    f32, every = many or (f32x8, eight)
+    n = f32.n
 
     def row(x, y, out, width):
-        for i in range(0, width - 7, 8):
+        for i in range(0, width - n + 1, n):
+            v.store(out + 4 * i, every(v.load(f32, x + 4 * i), v.load(f32, y + 4 * i)))
+        for i in range(width // n * n, width - 7, 8):
             v.store(out + 4 * i, eight(v.load(f32x8, x + 4 * i), v.load(f32x8, y + 4 * i)))
         for i in range(width // 8 * 8, width):
             v.store(out + 4 * i, one(v.load_f32(x + 4 * i), v.load_f32(y + 4 * i)))

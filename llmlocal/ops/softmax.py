@@ -11,7 +11,7 @@ from typing import Any
 
 from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp, exp_below
-from .kv.kv_type import padded
+from .kv.kv_type import ALIGN, padded
 
 NO_SINK = -3.0e38  # a score whose weight is 0 beside that of any other score
 TAIL = 16  # numbers of the sum of weights with its zeros: it is merged in vectors, as the sums of values are
@@ -53,7 +53,8 @@ def exponentiate(v: InstructionSet) -> Any:
 
     Writes the sum of weights and the largest score to `result`; the caller writes the weighted sum of values.
     """
-    f32, f32x8, power, lanes, hidden = v.f32, v.f32x8, exp_below(v, v.f32, v.i32), v.LANES, v.float32(NO_SINK)
+    f32x8, hidden, f32 = v.f32x8, v.float32(NO_SINK), v.Vec("f32", ALIGN)  # whose registers hide each other's latency
+    power = exp_below(v, f32, v.Vec("i32", ALIGN))
 
     @v.jitable
     def mask(scores, count, begin, end, value):
@@ -64,26 +65,23 @@ def exponentiate(v: InstructionSet) -> Any:
 
     @v.jitable
     def largest(scores, count):
-        low = high = v.splat(f32, hidden)  # two chains hide the latency of maximum
-        for i in range(0, 4 * count, 8 * lanes):
-            low = v.maximum(v.load(f32, scores + i), low)
-            high = v.maximum(v.load(f32, scores + 4 * lanes + i), high)
-        return v.reduce_max(v.maximum(low, high))
+        most = v.splat(f32, hidden)
+        for i in range(0, 4 * count, 4 * ALIGN):
+            most = v.maximum(v.load(f32, scores + i), most)
+        return v.reduce_max(most)
 
     def run(scores, count, begin, end, result, width):
         mask(scores, count, begin, end, hidden)
         peak = largest(scores, count)
-        low = high = v.zero(f32)
-        for i in range(0, 4 * count, 8 * lanes):
-            first = power(v.load(f32, scores + i) - v.splat(f32, peak))
-            second = power(v.load(f32, scores + 4 * lanes + i) - v.splat(f32, peak))
-            v.store(scores + i, first)
-            v.store(scores + 4 * lanes + i, second)
-            low, high = low + first, high + second
+        total = v.zero(f32)
+        for i in range(0, 4 * count, 4 * ALIGN):
+            weights = power(v.load(f32, scores + i) - v.splat(f32, peak))
+            v.store(scores + i, weights)
+            total = total + weights
         mask(scores, count, begin, end, v.float32(0))
         v.store(result + 4 * width, v.zero(f32x8))
         v.store(result + 4 * (width + 8), v.zero(f32x8))
-        v.store(result + 4 * width, v.reduce_add(low + high))
+        v.store(result + 4 * width, v.reduce_add(total))
         v.store(result + 4 * (width + TAIL), peak)
 
     return v.jitable(run)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from ...ops.activations import (
     geglu,
-    geglu_erf,
     gelu,
-    gelu_erf,
     relu,
     relu_squared,
     sigmoid,
@@ -16,6 +14,7 @@ from ...ops.activations import (
     tanh,
 )
 from ...ops.elementwise import add, add_bias, lerp, limit, multiply, scale, softcap
+from ...ops.gelu_erf import geglu_erf, gelu_erf
 from ...quant.jit.kernel import Kernel
 from ...quant.tensor import QTensor
 from ...runtime.graph import Value
