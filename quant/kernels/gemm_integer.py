@@ -15,6 +15,7 @@ from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SUM
 from .unpack_by_rows import unpack_by_rows, without_spare
 
 DEPTH = 512  # weights of a row that are unpacked at once
+NEAR = 64  # tokens that run over all rows taken at once before the next do
 PREPARED = 512  # where in its scratch memory a row finds what is prepared of a block, behind the scales of its tokens
 
 
@@ -232,19 +233,28 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
 def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_rows: Any, least: int = 1) -> Any:
     """As `tiles_dot`, for weights that `unpack_rows(tile, row_bytes, first, blocks, target, ahead)` makes bytes of.
 
-    It unpacks so many blocks of the LANES rows at `tile`; the rows at `ahead` are the next ones. A band of tiles
-    is unpacked once; then all tokens run over it, while it stays in the L1 cache. The number of tokens is a
-    multiple of `least`, a power of two.
+    It unpacks so many blocks of the LANES rows at `tile`; the rows at `ahead` are the next ones. Few tokens run over
+    each band of tiles as soon as it is unpacked. Of many, NEAR at once run over all tiles, so that their activations
+    come from the L2 cache for every band but the first. The number of tokens is a multiple of `least`, a power of two.
     """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)
     unpack, lanes, band = v.jitable(unpack_rows), v.LANES, BAND // v.LANES
     panels, finish = _tile_panels(v, parts, least)
 
+    @v.jitable
+    def bands(tokens, x, x_stride, depth, y, y_stride, at, tiles, scratch):
+        for t in range(0, tokens, NEAR):
+            for n in range(0, tiles, band):
+                out, tile = y + t * y_stride + 4 * lanes * n, scratch + depth // BLOCK * size * n
+                some = min(band, tiles - n)
+                panels(min(NEAR, tokens - t), x + t * x_stride, x_stride, depth, out, y_stride, at, some, tile)
+
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
+        together = tiles if tokens > NEAR else band
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
-            for first in range(0, tiles, band):
-                last = min(tiles, first + band)
+            for first in range(0, tiles, together):
+                last = min(tiles, first + together)
                 for n in range(first, last):
                     rows, tile = weights + lanes * row_bytes * n, scratch + depth // BLOCK * size * (n - first)
                     ahead = rows + lanes * row_bytes + at // block * nbytes
@@ -253,7 +263,7 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
                     unpack(rows, row_bytes, at // block, depth // block, tile, ahead)
                     finish(tokens, tile, depth // BLOCK)
                 line, out = x + at // BLOCK * LINE, y + 4 * lanes * first
-                panels(tokens, line, x_stride, depth, out, y_stride, at, last - first, scratch)
+                bands(tokens, line, x_stride, depth, out, y_stride, at, last - first, scratch)
 
     return v.jitable(dot_tiles)
 
@@ -298,14 +308,19 @@ def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[An
 
 
 def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
-    """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x."""
+    """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x.
+
+    The sums of the next tokens are asked for: where rows of y are a power of two apart, no cache keeps them.
+    """
     size, scales = parts.tile_bytes(v.LANES), 32 * v.LANES
     vector, group_of = 4 * v.LANES, panel_group_of_two if parts.scales == 2 else panel_group
     group = group_of(v, parts, tokens, lambda j, tile: v.load(v.i8, tile + vector * j), paired)
     minima = panel_minima(v, parts, tokens)
     zeros, loads, stores = panel_sums(v, tokens)
+    fetch_next = v.unroll_map(tokens, lambda t, y, stride: v.prefetch(y + (t + tokens) * stride))
 
     def run(tile, depth, x, x_stride, y, y_stride, at):
+        fetch_next(y, y_stride)
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
             sums = minima(group(sums, tile, tile + scales, x, x_stride), tile, x, x_stride)

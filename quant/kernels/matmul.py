@@ -14,7 +14,7 @@ from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
-from .panels import in_panels, set_for_tiles
+from .panels import BAND, in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
-ROWS = 64  # rows that a thread takes at once in a batch
+ROWS, MAX_BATCH_ROWS = 64, 128  # rows that a thread takes at once in a batch, at least and at most
 ROW_DRAWS, MAX_ROWS = (
     4,
     256,
@@ -59,12 +59,17 @@ def float_bytes(k: int) -> int:
     return 4 * k
 
 
+def _batch_rows(rows: int, nth: int) -> int:
+    """How many rows a thread takes at once in a batch: the fewer, the better divided, but the more often x is read."""
+    return max(ROWS, min(MAX_BATCH_ROWS, rows // (ROW_DRAWS * nth) // BAND * BAND))
+
+
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
-    stretch, few = rows_by_tokens(v, fmt), few_tokens(v.FEW_TOKENS, fmt)
+    stretch, few, batch_rows = rows_by_tokens(v, fmt), few_tokens(v.FEW_TOKENS, fmt), v.jitable(_batch_rows)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
-        draw = ROWS if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
+        draw = batch_rows(rows, nth) if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
         first = v.take_work(counter, draw)
         while first < rows:
             for line in range(0, BEGIN, 64):  # all at once: a hardware prefetcher starts with a few lines
@@ -81,10 +86,11 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
 
     v = set_for_tiles(v)
     dot, q8_stride, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v)), v.jitable(q8_bytes), v.LANES
+    batch_rows = v.jitable(_batch_rows)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
-        draw = ROWS if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
+        draw = batch_rows(rows, nth) if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
         first = v.take_work(counter, draw)
         while first < rows:
             tiles, at = (min(rows, first + draw) - first) // lanes, weights + row_bytes * first
