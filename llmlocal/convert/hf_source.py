@@ -20,6 +20,7 @@ from ..hf.quantized import decoded
 from ..hf.safetensors import UNQUANTIZED
 from ..hf.settings_check import check_settings, note_unused
 from ..hf.streams import Stream
+from ..hf.text_part import text_class, text_tensors
 from ..lora.adapter import Adapter, merge_adapters, read_adapter
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all
@@ -97,15 +98,16 @@ def classes() -> dict[str, list[tuple[str, Conversion]]]:
 
 def _source(folder: Folder, tensors: dict[str, Stream], adapters: Sequence[Adapter]) -> HFSource:
     load_all()
-    architecture, conversion = _conversion(folder)
-    s = conversion.settings(folder)
+    architecture, conversion, s, inside = _conversion(folder)
+    whole, tensors = len(tensors), text_tensors(s, tensors) if inside else tensors
+    left_out = whole - len(tensors)
     tensors = decoded(s, tensors)
     _refuse_quantized(s, tensors, conversion)
     keys, extra = conversion.keys(s) | sentence_keys(s, conversion.modules), dict(conversion.extra(s))
     if models.predicts(architecture):
         tensors, keys = with_predictors(tensors, keys, conversion.of_predictor(s))
     check_settings(s, conversion, keys, extra)
-    if towers := sum(is_of_tower(name) for name in tensors):
+    if towers := left_out + sum(is_of_tower(name) for name in tensors):
         s.note(f"{towers} tensors for images or sound are left out: the model reads and writes text")
     tensors = merge_adapters(tensors, [a for a in adapters if a.architecture is None])
     streams = extra | named_for_gguf(tensors, conversion, architecture, _blocks(s, keys, tensors), s)
@@ -140,17 +142,26 @@ def _check_shapes(s: Settings, streams: dict[str, Stream], keys: Keys, tokens: l
             raise s.fail(f"tensor {shown(name)} has {x.rows} rows for a vocabulary of {len(tokens)} tokens")
 
 
-def _conversion(folder: Folder) -> tuple[str, Conversion]:
-    where, named = escaped(str(folder.path / CONFIG)), folder.json(CONFIG).get("architectures")
+def _conversion(folder: Folder) -> tuple[str, Conversion, Settings, bool]:
+    """The architecture and its conversion, the settings, and whether they are those of the text model inside another.
+
+    Raises BadFileError for a class that is not supported.
+    """
+    where, config = escaped(str(folder.path / CONFIG)), folder.json(CONFIG)
+    named = config.get("architectures")
     if not isinstance(named, list) or not named or not isinstance(named[0], str):
         raise BadFileError(f"{where}: does not name the model's class (architectures)")
     known = classes()
-    if named[0] not in known:
+    inner = "" if named[0] in known else text_class(config, known) or ""
+    if not inner and named[0] not in known:
         alike = sorted(name for name in known if _family(name) == _family(named[0]))
         hint = f"of this family {', '.join(alike)} can be converted" if alike else UNKNOWN_CLASS
         raise BadFileError(f"{where}: {shown(named[0])} is not supported", hint)
-    found = known[named[0]]
-    return next(((arch, one) for arch, one in found if one.applies(one.settings(folder))), found[0])
+    found = [(arch, one, one.settings(folder, inner), bool(inner)) for arch, one in known[inner or named[0]]]
+    chosen = next((each for each in found if each[1].applies(each[2])), found[0])
+    if inner:
+        chosen[2].note(f"of {shown(named[0])} the text model is converted, {inner}")
+    return chosen
 
 
 def _family(name: str) -> str:

@@ -25,8 +25,9 @@ class Settings:
     Methods take the names that a setting may have, the first one present counts; null counts as absent. `defaults`
     are those of transformers. `folder.json("tokenizer_config.json")` reads other files.
 
-    `own`: the config of the text model alone, without defaults. `used`: names that were asked for. `notes`: what the
-    user should know about the conversion, one line each. `once`: names of tensors that may come but once.
+    `own`: the config of the text model alone, without defaults; `outer`: the whole. `used`: names that were asked for.
+    `notes`: what the user should know about the conversion, one line each. `once`: names of tensors that may come but
+    once.
     """
 
     def __init__(self, folder: Folder, defaults: Mapping[str, Any]) -> None:
@@ -35,7 +36,7 @@ class Settings:
         values = folder.json(CONFIG)
         nested: dict[str, Any] = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
         self.values = {**defaults, **values, **nested}
-        self.own = nested or values
+        self.own, self.outer = nested or values, values
         self.used: set[str] = set()
         self.once: set[str] = set()
         self.notes: list[str] = []

@@ -18,6 +18,7 @@ import numpy as np
 from ..gguf.values import ValueType
 from .config import Keys, Settings, as_integer, as_number
 from .streams import Stream, constant, padded, plus, reshaped, split, take, transposed
+from .text_part import text_defaults
 
 if TYPE_CHECKING:
     from .folder import Folder
@@ -181,9 +182,13 @@ class Conversion:
     of_predictor: Callable[[Settings], Keys] = lambda _: {}
     whole_pairs: bool = True
 
-    def settings(self, folder: Folder) -> Settings:
-        """The settings of a folder, with the defaults of these classes."""
-        return Settings(folder, self.defaults)
+    def settings(self, folder: Folder, inner: str = "") -> Settings:
+        """The settings of a folder, with the defaults of these classes; of the text model of class `inner` inside."""
+        if not inner:
+            return Settings(folder, self.defaults)
+        s = Settings(folder, {**text_defaults(folder.json("config.json")), **self.defaults})
+        s.values["architectures"] = [inner]
+        return s
 
 
 def head_keys(s: Settings) -> Keys:
