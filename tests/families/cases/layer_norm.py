@@ -13,6 +13,10 @@ FALCON |= {"ffn_hidden_size": 56, "activation": "gelu", "alibi": False}
 FALCON |= dict.fromkeys(("rms_norm_eps", "intermediate_size", "num_key_value_heads", "hidden_act"))
 NO_LLAMA = dict.fromkeys(("rms_norm_eps", "intermediate_size", "num_key_value_heads", "hidden_act", "rope_theta"))
 NO_LLAMA["max_position_embeddings"] = None
+OLDER: dict[str, Any] = dict.fromkeys(
+    ("rms_norm_eps", "num_key_value_heads", "hidden_act", "rope_theta", "intermediate_size")
+)
+OLDER["tie_word_embeddings"] = True
 
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "gpt2": (
@@ -103,6 +107,49 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "layer_norm_epsilon": 1e-5,
             "activation_function": "gelu_new",
             "tie_word_embeddings": False,
+        },
+    ),
+    "codegen": (
+        "CodeGenForCausalLM",
+        {
+            "model_type": "codegen",
+            "n_embd": 32,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 64,
+            "rotary_dim": 4,
+            "layer_norm_epsilon": 1e-5,
+            "activation_function": "gelu_new",
+            "tie_word_embeddings": False,
+        },
+    ),
+    "opt": (
+        "OPTForCausalLM",
+        {"model_type": "opt", "ffn_dim": 56, "word_embed_proj_dim": 32, "activation_function": "relu", **OLDER},
+    ),
+    "gptneo": (
+        "GPTNeoForCausalLM",
+        {
+            "model_type": "gpt_neo",
+            "num_layers": 4,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 2]],
+            "window_size": 8,
+            "activation_function": "gelu_new",
+            "num_hidden_layers": 4,
+            **OLDER,
+        },
+    ),
+    "persimmon": (
+        "PersimmonForCausalLM",
+        {
+            "model_type": "persimmon",
+            "hidden_act": "relu2",
+            "qk_layernorm": True,
+            "partial_rotary_factor": 0.5,
+            "layer_norm_eps": 1e-5,
+            "rms_norm_eps": None,
+            "num_key_value_heads": None,
         },
     ),
     "jais": (
