@@ -24,7 +24,7 @@ from llmlocal.generation.session import Session
 from llmlocal.gguf import open_gguf
 from llmlocal.gguf.pages import address_of, advise_address
 from llmlocal.model_info.expert_memory import expert_memory, expert_read_rate, expert_reads, least_memory
-from llmlocal.model_info.fit import IN_SMALL_PAGES
+from llmlocal.model_info.fit import EXCHANGED
 from llmlocal.model_info.memory import memory
 from llmlocal.model_info.memory_limit import check_memory
 from llmlocal.ops.prefetch_experts import prefetch_experts, prefetch_experts_reference
@@ -147,10 +147,10 @@ def test_fit_tells_the_speed_of_the_disk(
     monkeypatch.setattr("llmlocal.measure.roofline.read_bandwidth", lambda n_threads: 1e9)
     code, out, _ = said("show", mixture, "--ctx", "64", "--fit")
     assert code == 0 and "in part" in out and "from the disk" in out and "tokens/s" not in out
-    monkeypatch.setattr("llmlocal.model_info.fit.expert_read_rate", lambda gguf: 1e6)
+    monkeypatch.setattr("llmlocal.model_info.fit.expert_read_rate", lambda gguf, missing: 1e6)
     fit = json.loads(said("show", mixture, "--ctx", "64", "--fit", "--json")[1])["fit"]
     assert fit["disk_per_token"] == pytest.approx(experts.read / 4, abs=1)
-    seconds = fit["read_per_token"] / (IN_SMALL_PAGES * 1e9) + fit["disk_per_token"] / 1e6
+    seconds = fit["read_per_token"] / 1e9 + fit["disk_per_token"] * (1 / 1e6 + 1 / EXCHANGED)
     assert fit["tokens_per_second"] == pytest.approx(1 / seconds)
     assert f"about {1 / seconds:.3g} tokens/s" in said("show", mixture, "--ctx", "64", "--fit")[1]
 
@@ -169,10 +169,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 @linux
 def test_read_rate(mixture: Path, tmp_path: Path, short: list[Any]) -> None:
     with open_gguf(mixture) as gguf:
-        assert (expert_read_rate(gguf) or 0) > 0
-        [(parts, together)] = short
+        assert (expert_read_rate(gguf, 1.0) or 0) > 0 and (expert_read_rate(gguf, 0.5) or 0) > 0
+        (parts, together), (_, fewer) = short
         spans = [(gguf.place_of(t)[1], t.nbytes) for name, t in gguf.tensors.items() if "_exps" in name]
-        assert together == 3 * USED and sum(n for _, n in parts) <= 1 << 20
+        assert (together, fewer) == (3 * USED, round(1.5 * USED)) and sum(n for _, n in parts) <= 1 << 20
         assert all(any(at <= first and first + n <= at + size for at, size in spans) for first, n in parts)
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(1 << 22)

@@ -34,8 +34,12 @@ class Settings:
         from .folder import CONFIG
 
         values = folder.json(CONFIG)
+        if isinstance(thinker := values.get("thinker_config"), dict):  # of Qwen Omni, which speaks by another model
+            values = {**values, **thinker, "architectures": values.get("architectures")}
         nested: dict[str, Any] = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
         self.values = {**defaults, **values, **nested}
+        if isinstance(tied := values.get("tie_word_embeddings"), bool):
+            self.values["tie_word_embeddings"] = tied  # of the whole, as in transformers
         self.own, self.outer = nested or values, values
         self.used: set[str] = set()
         self.once: set[str] = set()

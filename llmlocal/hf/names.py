@@ -16,7 +16,7 @@ from .streams import Stream, stacked
 BUFFERS = (".attention.masked_bias", ".attention.bias", ".attn.masked_bias", ".attn.bias", ".rotary_emb.inv_freq")
 TABLES = ("embeddings.position_ids", "embeddings.token_type_ids")  # of integers
 MULTIMODAL = re.compile(
-    r"^(mlp|vit\.|vpm\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!vocab_)projector\.|image_newline|patch_embed|patch_merge"
+    r"^(mlp|vit\.|vpm\.|talker\.|token2wav\.|code2wav\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!vocab_)projector\.|image_newline|patch_embed|patch_merge"
 )
 NUMBERED = re.compile(r"\.(experts|altup_(?:unembed_)?projections|time_mix_lerp_fused)\.(\d+)\.")  # what GGUF stacks
 LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")

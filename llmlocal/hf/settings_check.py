@@ -35,7 +35,7 @@ INERT = frozenset((
     "router_jitter_noise", "quantization_config", "reorder_and_upcast_attn", "embedding_initializer_range",
     "is_llama_config", "tie_weights_", "sinusoidal_pos_embds", "directionality",
     # what the tensors themselves say
-    "vocab_size_per_layer_input", "laurel_rank", "altup_coef_clip",
+    "vocab_size_per_layer_input", "laurel_rank", "altup_coef_clip", "qk_head_dim",
     "attention_bias", "mlp_bias", "qkv_bias", "use_qk_norm", "qk_layernorm", "decoder_sparse_step", "mlp_only_layers",
     "use_bias", "use_qkv_bias", "attention_out_bias", "bias",
     # other names of what is read, and settings that are checked here

@@ -54,13 +54,11 @@ def text_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 def text_tensors(s: Settings, tensors: Mapping[str, Stream]) -> dict[str, Stream]:
     """The tensors of the text model inside, under the names that it has by itself.
 
-    All of them, where none is named as part of another model. What the outer config says of tied embeddings counts in
-    `s`, else whether there is an output matrix: there the text model's own config is not obeyed.
+    All of them, where none is named as part of another model. Where nothing is said of tied embeddings for the whole,
+    they are tied in `s` if there is no output matrix: the text model's own config is not obeyed.
     """
-    tied = s.outer.get("tie_word_embeddings")
-    s.values["tie_word_embeddings"] = (
-        tied if isinstance(tied, bool) else not any("lm_head." in name for name in tensors)
-    )
+    if not isinstance(s.outer.get("tie_word_embeddings"), bool):
+        s.values["tie_word_embeddings"] = not any("lm_head." in name for name in tensors)
     if not any(INSIDE.search(name) for name in tensors):
         return dict(tensors)
     kept = {name: x for name, x in tensors.items() if INSIDE.search(name) or OUTPUT.search(name)}

@@ -45,10 +45,11 @@ def expert_memory(
     return ExpertMemory(total, round(chosen_share(metadata) * total), max(0, free - (needed - total)))
 
 
-def expert_read_rate(gguf: GGUFFile) -> float | None:
+def expert_read_rate(gguf: GGUFFile, missing: float) -> float | None:
     """Bytes per second in which the disk gives experts that are chosen together; None where it cannot be measured.
 
-    Of a split model the part with the first experts is measured.
+    Only the share `missing` (0..1) of those of a block is asked for at once, as in a run. Of a split model the part with
+    the first experts is measured.
     """
     from ..files.read_rate import read_rate
 
@@ -63,7 +64,7 @@ def expert_read_rate(gguf: GGUFFile) -> float | None:
     if not parts:
         return None
     path, own = parts[0][0], [(first, nbytes) for path, first, nbytes in parts if path == parts[0][0]]
-    together = chosen_share(gguf.metadata) * len(own) / sum(1 for of, _ in blocks if of == path)
+    together = missing * chosen_share(gguf.metadata) * len(own) / sum(1 for of, _ in blocks if of == path)
     return read_rate(path, own, max(1, round(together)))
 
 

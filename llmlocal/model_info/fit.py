@@ -13,7 +13,7 @@ from .memory_limit import largest_context
 from .work import work
 
 STEP = 256  # contexts are rounded down to a multiple of this
-IN_SMALL_PAGES = 1 / 3  # of the memory bandwidth: where experts are evicted and mapped again for each token (measured)
+EXCHANGED = 1.8e9  # bytes per second of missing experts for which others are evicted, and that are mapped (measured)
 LONGEST = 1 << 20  # the limit where the file does not state a trained context
 
 
@@ -52,8 +52,8 @@ class Fit:
             return None
         if not self.disk_rate:
             return self.bandwidth / self.read_per_token
-        seconds = self.read_per_token / (IN_SMALL_PAGES * self.bandwidth) + self.disk_per_token / self.disk_rate
-        return 1 / seconds
+        missing = self.disk_per_token
+        return 1 / (self.read_per_token / self.bandwidth + missing / self.disk_rate + missing / EXCHANGED)
 
 
 def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
@@ -64,7 +64,8 @@ def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
     total, trained = total_memory(), arch_value(gguf.metadata, "context_length")
     need, free = memory(gguf.metadata, gguf.tensors, n_ctx), free_memory()
     experts = expert_memory(gguf.metadata, gguf.tensors, need.total, free)
-    from_disk = round(experts.missing * experts.read) if experts else 0
+    missing = experts.missing if experts else 0.0
+    from_disk = round(missing * experts.read) if experts else 0
     least = least_memory(gguf.metadata, gguf.tensors, n_ctx).total
     return Fit(
         need=need,
@@ -76,5 +77,5 @@ def fit(gguf: GGUFFile, n_ctx: int, bandwidth: float | None = None) -> Fit:
         bandwidth=bandwidth,
         fits_in_part=from_disk > 0 and least <= free,
         disk_per_token=from_disk,
-        disk_rate=expert_read_rate(gguf) if from_disk else None,
+        disk_rate=expert_read_rate(gguf, missing) if from_disk else None,
     )

@@ -1,16 +1,18 @@
-"""DeepSeek-V2, V3 and R1 (DeepSeek-AI 2024, arXiv 2405.04434 and 2412.19437), Kimi K2, GLM-4.7-Flash: multi-head latent
-attention; after the first blocks a mixture of experts with shared ones, chosen within groups of experts."""
+"""DeepSeek-V2, V3 and R1 (DeepSeek-AI 2024, arXiv 2405.04434 and 2412.19437), Kimi K2, GLM-4.7-Flash, Youtu-LLM:
+multi-head latent attention; after the first blocks a mixture of experts with shared ones, chosen within groups of
+experts. Youtu has none."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..hf.config import Keys, Settings, as_number
-from ..hf.conversion import UNTIED, Conversion
+from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..hf.streams import Stream, reshaped, split, transposed
 from ..layers import Layers
-from ..layers.decoder import Head, Sublayer, head, pre_norm_block, pre_norm_decoder, predicting_blocks
+from ..layers.decoder import Head, Sublayer, gated_mlp, head, pre_norm_block, pre_norm_decoder, predicting_blocks
 from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters, rotary_size
 from ..layers.latent_attention import LatentSizes, latent_attention, sharpened_rope
 from ..layers.metadata import Config
@@ -45,7 +47,10 @@ def sublayers(g: Layers, c: Config, w: Weights, vocab: int, h: Hyperparameters) 
     s = LatentSizes.read(c, h, c.integer("attention.value_length_mla", 1, 1 << 14, value), scale)
     rope, sharpens = g.rope(parameters, interleaved=True), c.number("attention.temperature_scale", 0, 1e3, 0.0)
     every = c.integer("attention.temperature_length", 1, 1 << 31, h.context)
-    feed_forward = blocks_with_experts(g, c, h, gating=SIGMOID if (run, vocab) == GLM_FLASH else SOFTMAX)
+    if c.integer("expert_count", 0, 1 << 12, 0):
+        feed_forward = blocks_with_experts(g, c, h, gating=SIGMOID if (run, vocab) == GLM_FLASH else SOFTMAX)
+    else:
+        feed_forward = partial(gated_mlp, g, activation=g.swiglu)
 
     def attention(h: Hyperparameters, b: Weights, x: Value) -> Value:
         return latent_attention(g, h, s, b, x, rope, (sharpens, every) if sharpens else None)
@@ -75,7 +80,18 @@ def keys(s: Settings) -> Keys:
         "rope.scaling.yarn_log_multiplier": 0.1 * sharper if sharper else None,
         "vocab_size": s.integer("vocab_size"),
     }
+    if s.find("n_routed_experts") is None:
+        return decoder_keys(s) | sizes | dense_keys(s)
     return sparse_keys(s) | sizes | routing_keys(s)
+
+
+def dense_keys(s: Settings) -> Keys:
+    """What llama.cpp asks of a model without experts."""
+    return {
+        "leading_dense_block_count": s.integer("num_hidden_layers"),
+        "expert_feed_forward_length": s.integer("intermediate_size"),
+        "expert_shared_count": 0,
+    }
 
 
 def latent_keys(s: Settings) -> Keys:
@@ -122,7 +138,7 @@ OF_CLASS: dict[str, dict[str, Any]] = {"DeepseekV2ForCausalLM": {"norm_topk_prob
 DEFAULTS = {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "kv_lora_rank": 512, "qk_nope_head_dim": 128}
 DEFAULTS |= {"qk_rope_head_dim": 64, "v_head_dim": 128}
 CONVERSION = Conversion(
-    classes=("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM"),
+    classes=("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM", "YoutuForCausalLM"),
     defaults=UNTIED | DEFAULTS,
     keys=keys,
     steps=STEPS | {r"kv_b_proj(?=\.weight$)": apart},

@@ -33,8 +33,9 @@ def keys(s: Settings) -> Keys:
     return decoder_keys(s) | rotary_keys(s)
 
 
+VISION = ("Glm4vForConditionalGeneration", "GlmOcrForConditionalGeneration")
 CONVERSION = Conversion(
-    classes=("Glm4ForCausalLM",),
+    classes=("Glm4ForCausalLM", *VISION),
     defaults=UNTIED | {"rms_norm_eps": 1.5625e-7, "rope_theta": 10000.0, "head_dim": 128, "partial_rotary_factor": 0.5},
     keys=keys,
 )

@@ -53,7 +53,7 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("Glm4MoeForCausalLM", "SolarOpenForCausalLM"),
+    classes=("Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration", "SolarOpenForCausalLM"),
     defaults=UNTIED | DEFAULTS | {"rms_norm_eps": 1e-5, "first_k_dense_replace": 1},
     keys=keys,
     steps=STEPS,

@@ -1,5 +1,5 @@
-"""GPT-Neo (EleutherAI 2021): GPT-2 whose scores are not scaled; every other block has a sliding window. GGUF has no name
-for it; keys and tensors are GPT-2's, with separate queries, keys and values."""
+"""GPT-Neo (EleutherAI 2021): GPT-2 whose scores are not scaled; every other block has a sliding window. GGUF has no
+name for it; keys and tensors are GPT-2's, with separate queries, keys and values."""
 
 from __future__ import annotations
 

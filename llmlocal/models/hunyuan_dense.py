@@ -35,7 +35,7 @@ def attention(g: Layers, h: Hyperparameters, w: Weights, x: Value, rope: Rope) -
 def keys(s: Settings) -> Keys:
     """Metadata from config.json. A dynamic scaling with a fixed `alpha` is a larger base frequency (NTK-aware RoPE)."""
     alpha = s.rope.get("alpha")
-    if s.rope.get("rope_type") == "dynamic" and alpha and s.head_dim > 2:
+    if s.rope.get("rope_type") in ("dynamic", "xdrope") and alpha and s.head_dim > 2:
         base = as_number(s, "rope_theta", s.rope.get("rope_theta", 10000.0))
         grown = base * max(as_number(s, "alpha", alpha), 0.0) ** (s.head_dim / (s.head_dim - 2))
         s.rope.update(rope_type="default", rope_theta=grown)
@@ -43,5 +43,7 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("HunYuanDenseV1ForCausalLM",), defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0}, keys=keys
+    classes=("HunYuanDenseV1ForCausalLM", "HunYuanVLForConditionalGeneration"),
+    defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
+    keys=keys,
 )

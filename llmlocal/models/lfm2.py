@@ -85,5 +85,5 @@ STEPS = {r"\.conv\.conv\.weight$": squeezes, r"^lm_head\.weight$": drops_if_tied
 DEFAULTS = {"norm_eps": 1e-5, "rope_theta": 1e6, "conv_L_cache": 3, "tie_word_embeddings": True}
 ADJUSTED = {"block_auto_adjust_ff_dim": True, "block_ffn_dim_multiplier": 1.0, "block_multiple_of": 256}
 CONVERSION = Conversion(
-    classes=("Lfm2ForCausalLM", "LFM2ForCausalLM"), defaults=DEFAULTS | ADJUSTED, keys=keys, steps=STEPS
+    classes=("Lfm2ForCausalLM", "LFM2ForCausalLM", "Lfm2Model"), defaults=DEFAULTS | ADJUSTED, keys=keys, steps=STEPS
 )

@@ -1,5 +1,5 @@
-"""OPT (Zhang et al. 2022, arXiv 2205.01068): GPT-2 with ReLU. GGUF has no name for it; keys and tensors are GPT-2's, with
-separate queries, keys and values."""
+"""OPT (Zhang et al. 2022, arXiv 2205.01068): GPT-2 with ReLU. GGUF has no name for it; keys and tensors are GPT-2's,
+with separate queries, keys and values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, decoder_keys, renames
 from ..hf.streams import Stream, part
 from ..layers import Layers
-from ..layers.hyperparameters import Hyperparameters
 from ..layers.metadata import Config
 from ..layers.weights import Weights
 from ..runtime.graph import Value

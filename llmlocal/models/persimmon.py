@@ -1,5 +1,5 @@
-"""Persimmon (Adept AI 2023): layer norms of tokens, and of each head's queries and keys; ReLU squared; half of each head
-has rotary embedding."""
+"""Persimmon (Adept AI 2023): layer norms of tokens, and of each head's queries and keys; ReLU squared; half of each
+head has rotary embedding."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("Phi3ForCausalLM",),
+    classes=("Phi3ForCausalLM", "Phi4ForCausalLMV"),
     defaults=UNTIED | {"rms_norm_eps": 1e-5, "rope_theta": 10000.0},
     keys=keys,
     extra=longrope_factors,

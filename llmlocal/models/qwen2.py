@@ -26,6 +26,6 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 CONVERSION = Conversion(
-    classes=("Qwen2ForCausalLM", "Qwen2Model", "KORMoForCausalLM"),
+    classes=("Qwen2ForCausalLM", "Qwen2Model", "KORMoForCausalLM", "DotsOCRForCausalLM"),
     defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0},
 )

@@ -41,9 +41,10 @@ def keys(s: Settings) -> Keys:
     return section_keys(s, SECTIONS) | decoder_keys(s)
 
 
+OMNI = tuple(f"Qwen2_5Omni{end}" for end in ("Model", "ForConditionalGeneration", "ThinkerForConditionalGeneration"))
 CONVERSION = Conversion(
-    classes=("Qwen2VLForConditionalGeneration", "Qwen2VLModel", "Qwen2_5_VLForConditionalGeneration"),
+    classes=("Qwen2VLForConditionalGeneration", "Qwen2VLModel", "Qwen2_5_VLForConditionalGeneration", *OMNI),
     defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 1e6},
     keys=keys,
-    steps={r"^model\.language_model\.": renames("model.")},
+    steps={r"^thinker\.": renames(""), r"^model\.language_model\.": renames("model.")},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import UNTIED, Conversion, cuts, decoder_keys
+from ..hf.conversion import UNTIED, Conversion, cuts, decoder_keys, renames
 from ..hf.streams import Stream, transposed
 from ..layers import Layers
 from ..layers.metadata import Config
@@ -21,7 +21,9 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 
 def keys(s: Settings) -> Keys:
-    """Metadata from config.json."""
+    """Metadata from config.json. Raises BadFileError for expert weights that are not normalized."""
+    if not s.flag("norm_topk_prob", default=True):
+        raise s.fail("norm_topk_prob is not true, and GGUF has no key for it")
     ffn = s.integer("moe_intermediate_size")
     return vision_keys(s) | decoder_keys(s) | {"expert_feed_forward_length": ffn}
 
@@ -38,11 +40,13 @@ def down(s: Settings, x: Stream) -> dict[str, Stream]:
     return {"down_proj.weight": transposed(x) if turned else x}
 
 
+OMNI = ("Qwen3OmniMoeForConditionalGeneration", "Qwen3OmniMoeThinkerForConditionalGeneration")
 CONVERSION = Conversion(
-    classes=("Qwen3VLMoeForConditionalGeneration",),
+    classes=("Qwen3VLMoeForConditionalGeneration", *OMNI),
     defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 5e6, "head_dim": 128},
     keys=keys,
     steps={
+        r"^thinker\.": renames(""),
         r"(?<=experts\.)gate_up_proj$": gate_and_up,
         r"(?<=experts\.)down_proj$": down,
     },

@@ -99,7 +99,7 @@ STEPS = {
     r"\.ffn\.": renames(".feed_forward."),
 }
 CONVERSION = Conversion(
-    classes=("RWKV7ForCausalLM",),
+    classes=("RWKV7ForCausalLM", "Rwkv7ForCausalLM"),
     defaults=UNTIED | {"norm_eps": 1e-5, "norm_first": True, "head_dim": 64},
     keys=keys,
     steps=STEPS,

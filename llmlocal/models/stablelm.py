@@ -38,7 +38,7 @@ def keys(s: Settings) -> Keys:
 
 
 CONVERSION = Conversion(
-    classes=("StableLmForCausalLM", "StableLMEpochForCausalLM"),
+    classes=("StableLmForCausalLM", "StableLMEpochForCausalLM", "LlavaStableLMEpochForCausalLM"),
     defaults=UNTIED | {"layer_norm_eps": 1e-5, "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
     keys=keys,
 )
