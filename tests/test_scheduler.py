@@ -34,10 +34,11 @@ from llmlocal.scheduler.scheduler import Scheduler, steady_batch
 
 
 def test_deliveries_of_a_step_are_followed_by_one_call(path: Path) -> None:
-    """Before the engine runs again, and after the last of them."""
+    """Before the engine runs again, and after the last of them, which is said to be the last for a while."""
     told: list[str] = []
+    late: list[bool] = []
     session = Session.open(path, n_ctx=CONTEXT, n_threads=1, n_seqs=3)
-    scheduler = Scheduler(session, delivered=lambda: told.append("call"))
+    scheduler = Scheduler(session, delivered=lambda last: (told.append("call"), late.append(last))[0])
     run = scheduler._engine.run
     scheduler._engine.run = lambda *some: (told.append("run"), run(*some))[1]  # type: ignore[method-assign]
     clients = [Client(scheduler, ids(20, i), 5) for i in range(3)]
@@ -48,6 +49,7 @@ def test_deliveries_of_a_step_are_followed_by_one_call(path: Path) -> None:
     scheduler.close()
     assert told[-1] == "call" and told.count("token") >= 12
     assert ("token", "run") not in pairwise(told)
+    assert late[-1] and not all(late)
 
 
 # ---- as if alone ---------------------------------------------------------------------------------------------------

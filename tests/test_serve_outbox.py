@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
@@ -10,36 +11,67 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from llmlocal.serving.answers import Outbox
+from llmlocal.serving.answers import INTERVAL, Outbox, Queue
+
+
+def in_thread(work: Callable[[], None]) -> None:
+    """Call `work` in a thread that is no event loop's, as the scheduler's is."""
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 def test_deliveries_of_several_requests_are_handed_over_together() -> None:
     async def received() -> list[list[Any]]:
         loop, outbox = asyncio.get_running_loop(), Outbox()
-        queues: list[asyncio.Queue[Any]] = [asyncio.Queue(), asyncio.Queue()]
+        queues = [Queue(), Queue()]
         wakes, wake = [], loop.call_soon_threadsafe
         loop.call_soon_threadsafe = lambda *some: (wakes.append(1), wake(*some))[1]  # type: ignore[assignment]
 
         def step(first: int) -> None:
             for i in range(first, first + 3):
                 for queue in queues:
-                    outbox.put(loop, queue, (0, i))  # type: ignore[arg-type]
-            outbox.flush()
-            outbox.flush()
+                    outbox.put(loop, queue, (0, i), awaited=False)  # type: ignore[arg-type]
+            outbox.flush(True)
+            outbox.flush(True)
 
         for first in (0, 3):
-            thread = Thread(target=step, args=(first,))
-            thread.start()
-            thread.join()
+            in_thread(lambda first=first: step(first))  # type: ignore[misc]
         assert all(queue.empty() for queue in queues) and len(wakes) == 2
-        return [[(await queue.get())[1] for _ in range(6)] for queue in queues]
+        return [[i for _ in range(2) for _, i in await queue.get()] for queue in queues]
 
     assert asyncio.run(received()) == [[0, 1, 2, 3, 4, 5]] * 2
+
+
+def test_tokens_are_held_for_a_while_unless_somebody_waits_for_them() -> None:
+    async def received() -> list[list[Any]]:
+        now = [0.0]
+        loop, outbox = asyncio.get_running_loop(), Outbox(lambda: now[0])
+        one, other, seen = Queue(), Queue(), list[list[Any]]()
+
+        async def after(time: float, queue: Queue, number: int, *, awaited: bool) -> None:
+            now[0] = time
+            outbox.put(loop, queue, (0, number), awaited=awaited)  # type: ignore[arg-type]
+            outbox.flush(False)
+            await asyncio.sleep(0)
+            seen.append([[i for _, i in queue.get_nowait()] if queue.qsize() else [] for queue in (one, other)])
+
+        await after(0.0, one, 1, awaited=True)
+        await after(0.0, one, 2, awaited=False)
+        await after(0.5 * INTERVAL, other, 3, awaited=True)
+        await after(0.9 * INTERVAL, other, 4, awaited=False)
+        await after(1.1 * INTERVAL, one, 5, awaited=False)
+        await after(1.2 * INTERVAL, one, 6, awaited=False)
+        outbox.flush(True)
+        await asyncio.sleep(0)
+        return [*seen, [[i for _, i in one.get_nowait()], []]]
+
+    assert asyncio.run(received()) == [[[1], []], [[], []], [[], [3]], [[], []], [[2, 5], [4]], [[], []], [[6], []]]
 
 
 def test_a_closed_loop_is_passed_over() -> None:
     loop, outbox = asyncio.new_event_loop(), Outbox()
     loop.close()
-    outbox.put(loop, asyncio.Queue(), (0, None))  # type: ignore[arg-type]
-    outbox.flush()
+    outbox.put(loop, Queue(), (0, None), awaited=True)  # type: ignore[arg-type]
+    outbox.flush(False)
     assert not outbox._held

@@ -10,20 +10,19 @@ is different, which is not an error where a server computes a batch by other ker
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import math
 import random
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from http_load import Exchange, exchange
+
 WORDS = ("river", "stone", "garden", "letter", "window", "music", "winter", "market", "bridge", "doctor", "engine")
-PATIENCE = 600
 
 
 class Answer(NamedTuple):
@@ -52,53 +51,63 @@ class Target:
         return f"{rng.getrandbits(48):x}. " + " ".join(rng.choices(WORDS, k=self.words)) + ". Tell a story about it."
 
     def ask(self, name: str) -> Answer:
-        """One request, over a connection of its own."""
-        began = perf_counter()
-        try:
-            return self._streamed(name, began)
-        except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError) as error:
-            return Answer(error=f"{type(error).__name__}: {error}", whole=perf_counter() - began)
+        """One request."""
+        return answered(self.ask_all([name], 1)[0])
 
-    def _streamed(self, name: str, began: float) -> Answer:
+    def ask_all(self, names: Sequence[str], clients: int) -> list[Exchange]:
+        """As many requests, `clients` of them at once."""
         place = urlsplit(self.url)
-        connection = http.client.HTTPConnection(place.hostname or "127.0.0.1", place.port or 80, timeout=PATIENCE)
+        requests = [self._request(place.path.rstrip("/"), place.netloc, name) for name in names]
+        return exchange((place.hostname or "127.0.0.1", place.port or 80), requests, clients)
+
+    def _request(self, path: str, host: str, name: str) -> bytes:
         body: dict[str, Any] = {"messages": [{"role": "user", "content": self.prompt(name)}], "temperature": 0}
         body |= {"max_tokens": self.max_tokens, "stream": True, "stream_options": {"include_usage": True}}
         body |= {"model": self.model} if self.model else {}
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
-        texts: list[str] = []
-        first, counted, ended = 0.0, 0, False
-        try:
-            connection.request("POST", f"{place.path.rstrip('/')}/v1/chat/completions", json.dumps(body), headers)
-            response = connection.getresponse()
-            if response.status != 200:
-                return Answer(error=f"status {response.status}: {response.read(200).decode(errors='replace')}")
-            for line in response:
-                if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
-                    continue
-                event = json.loads(line[6:])
-                if "error" in event:
-                    return Answer(error=str(event["error"]))
-                counted = (event.get("usage") or {}).get("completion_tokens", counted)
-                for choice in event.get("choices", ()):
-                    delta = choice["delta"]
-                    said = (delta.get("reasoning_content") or "") + (delta.get("content") or "")
-                    first = first or (perf_counter() - began if said else 0.0)
-                    texts += [said] if said else []
-                    ended = ended or choice.get("finish_reason") is not None
-        finally:
-            connection.close()
-        whole = perf_counter() - began
-        return Answer("".join(texts), counted or len(texts), first or whole, whole, "" if ended else "cut short")
+        data = json.dumps(body).encode()
+        head = f"POST {path}/v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+        head += f"Content-Type: application/json\r\nAuthorization: Bearer {self.key}\r\n"
+        return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+def answered(one: Exchange) -> Answer:
+    """What an exchange brought."""
+    try:
+        if one.error or one.status != 200:
+            said = one.error or f"status {one.status}: {one.body[:200].decode(errors='replace')}"
+            return Answer(whole=one.whole, error=said)
+        return read_events(one)
+    except (ValueError, KeyError, IndexError) as error:
+        return Answer(error=f"{type(error).__name__}: {error}", whole=one.whole)
+
+
+def read_events(one: Exchange) -> Answer:
+    """The events of a stream. Raises ValueError, KeyError, IndexError for what is none."""
+    texts: list[str] = []
+    counted, ended = 0, False
+    for line in one.body.splitlines():
+        if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+            continue
+        event = json.loads(line[6:])
+        if "error" in event:
+            return Answer(error=str(event["error"]), whole=one.whole)
+        counted = (event.get("usage") or {}).get("completion_tokens", counted)
+        for choice in event.get("choices", ()):
+            delta = choice["delta"]
+            said = (delta.get("reasoning_content") or "") + (delta.get("content") or "")
+            texts += [said] if said else []
+            ended = ended or choice.get("finish_reason") is not None
+    first = one.first or one.whole
+    return Answer("".join(texts), counted or len(texts), first, one.whole, "" if ended else "cut short")
 
 
 def measure(target: Target, clients: int, requests: int, sample: int) -> dict[str, Any]:
     """Figures of one load: `requests` requests by `clients` clients at once."""
     names = [f"{clients}/{i}" for i in range(requests)]
-    began = perf_counter()
-    with ThreadPoolExecutor(clients) as threads:
-        answers = list(threads.map(target.ask, names))
-    seconds = perf_counter() - began
+    began, spent = perf_counter(), process_time()
+    exchanges = target.ask_all(names, clients)
+    seconds, spent = perf_counter() - began, process_time() - spent
+    answers = [answered(one) for one in exchanges]
     good = [answer for answer in answers if not answer.error]
     firsts = sorted(answer.first for answer in good) or [math.nan]
     mixed, different = compare(target, names, answers, sample if clients > 1 else 0)
@@ -106,6 +115,7 @@ def measure(target: Target, clients: int, requests: int, sample: int) -> dict[st
         "clients": clients,
         "requests": requests,
         "seconds": round(seconds, 2),
+        "client_cpu_seconds": round(spent, 2),
         "tokens_per_second": round(sum(answer.tokens for answer in good) / seconds, 1),
         "requests_per_minute": round(60 * len(good) / seconds, 1),
         "first_token_p50": round(percentile(firsts, 0.5), 3),

@@ -42,11 +42,12 @@ class Scheduler:
         queue: int = QUEUE,
         cache: PromptCache | None = None,
         least: int = 1,
-        delivered: Callable[[], None] = lambda: None,
+        delivered: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """Load the engine and start the thread; `cache` keeps prompts on disk. Raises as `Session.engine`.
 
-        `delivered` is called by the thread when there are no more deliveries before the engine runs again.
+        `delivered` is called by the thread when there are no more deliveries before the engine runs again; with true
+        where it will not be called again soon, because a prompt is read next or nobody is answered.
 
         Tokens are generated in batches of at least `least`, which are filled up with tokens that nobody asked for where
         fewer answers are at work; the engine has to have so many sequences. `steady_batch` says what makes the logits
@@ -123,16 +124,17 @@ class Scheduler:
             try:
                 self._admit()
                 self._read_piece()
-                self._delivered()
+                self._delivered(False)
                 self._write_tokens()
                 self.counts.steps += 1
             except Exception as error:  # of the engine: no answer that is at work can go on
                 self._fail(error, [*self._reading, *self._writing])
                 self._sequences.forget()
             self._drop_ended()
-            self._delivered()
+            to_be_read = self._reading or (self._waiting and self._sequences.free)
+            self._delivered(bool(to_be_read or not self._writing))
         self._fail(ResourceError(STOPPING), [*self._reading, *self._writing])
-        self._delivered()
+        self._delivered(True)
 
     def _wait(self) -> bool:
         """Sleep until there is something to do; false when the scheduler should end."""

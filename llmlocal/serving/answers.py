@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -15,33 +16,46 @@ from ..scheduler.scheduler import Scheduler
 from .metrics import Metrics
 
 Numbered = tuple[int, Delivery]
+Queue = asyncio.Queue[list[Numbered]]
+INTERVAL = 0.04  # seconds for which tokens are held: 25 times a second text seems to flow
 
 
 class Outbox:
     """Deliveries of a scheduler's thread, which the event loop gets all at once: `put` and `flush` are that thread's.
 
     To wake the loop for each of them would let it take the interpreter's lock in the midst of a step, while the engine
-    waits; so it works while the engine does.
+    waits; so it works while the engine does. As it then takes a core from the engine, tokens of several steps go
+    together, too, but for what somebody waits for: the first token of an answer, and its end.
     """
 
-    def __init__(self) -> None:
-        self._held: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Numbered], Numbered]]] = {}
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        self._held: dict[asyncio.AbstractEventLoop, dict[Queue, list[Numbered]]] = {}
+        self._awaited: set[Queue] = set()
+        self._clock, self._emptied = clock, clock()
 
-    def put(self, loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Numbered], numbered: Numbered) -> None:
-        """Hold a delivery for a queue of `loop`."""
-        self._held.setdefault(loop, []).append((queue, numbered))
+    def put(self, loop: asyncio.AbstractEventLoop, queue: Queue, numbered: Numbered, *, awaited: bool) -> None:
+        """Hold a delivery for a queue of `loop`; `awaited`: until the next `flush` at most."""
+        self._held.setdefault(loop, {}).setdefault(queue, []).append(numbered)
+        if awaited:
+            self._awaited.add(queue)
 
-    def flush(self) -> None:
-        """Hand over what is held."""
-        held, self._held = self._held, {}
-        for loop, some in held.items():
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits
-                loop.call_soon_threadsafe(_put_all, some)
+    def flush(self, everything: bool) -> None:
+        """Hand over `everything` that is held, otherwise only what is awaited or has been held for INTERVAL."""
+        now = self._clock()
+        everything = everything or now >= self._emptied + INTERVAL
+        self._emptied = now if everything else self._emptied
+        for loop, some in self._held.items():
+            given = {queue: some.pop(queue) for queue in [*some] if everything or queue in self._awaited}
+            if given:
+                with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                    loop.call_soon_threadsafe(_put_all, given)
+        self._held = {loop: some for loop, some in self._held.items() if some}
+        self._awaited.clear()
 
 
-def _put_all(some: Sequence[tuple[asyncio.Queue[Numbered], Numbered]]) -> None:
-    for queue, numbered in some:
-        queue.put_nowait(numbered)
+def _put_all(some: Mapping[Queue, list[Numbered]]) -> None:
+    for queue, several in some.items():
+        queue.put_nowait(several)
 
 
 class Answers:
@@ -59,8 +73,9 @@ class Answers:
         metrics: Metrics,
         ended: Callable[[Finished], None],
     ) -> None:
-        self._queue: asyncio.Queue[Numbered] = asyncio.Queue()
-        self._outbox = outbox
+        self._queue, self._outbox = Queue(), outbox
+        self._came = deque[Numbered]()  # from the queue, and not yet taken
+        self._begun = set[int]()  # requests with a token; the scheduler's thread alone looks at it
         self._left, self._metrics, self._began = len(requests), metrics, perf_counter()
         self._ended = ended
         self._waiting_for_first = set(range(len(requests)))
@@ -75,12 +90,19 @@ class Answers:
 
     def _deliver(self, i: int, delivery: Delivery) -> None:
         """Called by the scheduler's thread."""
-        self._outbox.put(self._loop, self._queue, (i, delivery))
+        later = isinstance(delivery, Token) and i in self._begun
+        self._begun.add(i)
+        self._outbox.put(self._loop, self._queue, (i, delivery), awaited=not later)
 
     def close(self) -> None:
         """Stop what is not finished."""
         for answer in self._answers:
             answer.cancel()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next event, or the end, is there without waiting."""
+        return bool(self._came) or not self._left
 
     def __aiter__(self) -> Answers:
         return self
@@ -88,7 +110,9 @@ class Answers:
     async def __anext__(self) -> tuple[int, Event]:
         if not self._left:
             raise StopAsyncIteration
-        i, delivery = await self._queue.get()
+        if not self._came:
+            self._came.extend(await self._queue.get())
+        i, delivery = self._came.popleft()
         if isinstance(delivery, Failed):
             raise delivery.error
         if isinstance(delivery, Token) and i in self._waiting_for_first:

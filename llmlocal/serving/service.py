@@ -88,7 +88,7 @@ class Service:
         `answers` are closed at the end, whichever way it comes. Raises what an answer raises, and ClientGoneError.
         """
         if stream:
-            return EventStream(written.pieces(), describe, answers.close, self.failed, kind)
+            return EventStream(written.pieces(), describe, answers.close, self.failed, lambda: answers.ready, kind)
         with closing(answers):
             return JSONResponse(await while_connected(http.receive, written.whole()))
 
