@@ -58,18 +58,21 @@ def answers(port: int) -> bool:
 
 
 @contextmanager
-def started(command: str, model: str) -> Iterator[tuple[Target, psutil.Process]]:
-    """A server, as the target of requests, and its process. Raises RuntimeError where it ends or does not come up."""
+def started(command: str, model: str, tokens: int, words: int) -> Iterator[tuple[Target, psutil.Process]]:
+    """A server, as the target of requests for so many tokens with prompts of so many words, and its process.
+
+    Raises RuntimeError where it ends or does not come up.
+    """
     port = free_port()
-    words = [word.format(model=model, port=port) for word in shlex.split(command)]
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    line = [part.format(model=model, port=port) for part in shlex.split(command)]
+    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         since = monotonic()
         while not answers(port):
             if process.poll() is not None or monotonic() - since > STARTS_WITHIN:
-                raise RuntimeError(f"{words[0]}: does not serve (exit code {process.poll()})")
+                raise RuntimeError(f"{line[0]}: does not serve (exit code {process.poll()})")
             sleep(0.2)
-        yield Target(f"http://127.0.0.1:{port}", "", "none", 32, 60), psutil.Process(process.pid)
+        yield Target(f"http://127.0.0.1:{port}", "", "none", tokens, words), psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -112,7 +115,7 @@ def compared(commands: Sequence[tuple[str, str]], model: str, given: argparse.Na
     loads: dict[tuple[str, int], list[Load]] = {(name, n): [] for name, _ in commands for n in given.clients}
     for _ in range(given.rounds):
         for name, command in commands:
-            with started(command, model) as (target, process):
+            with started(command, model, given.max_tokens, given.words) as (target, process):
                 target.ask("warm")
                 for clients in given.clients:
                     loads[name, clients].append(loaded(target, process, clients, given.requests))
@@ -129,6 +132,8 @@ def main() -> int:
     )
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16], help="clients at once (default: 1 16)")
     parser.add_argument("--requests", type=int, default=48, help="requests of each load (default: 48)")
+    parser.add_argument("--max-tokens", type=int, default=32, help="tokens of an answer (default: 32)")
+    parser.add_argument("--words", type=int, default=60, help="words of a prompt (default: 60)")
     parser.add_argument("--rounds", type=int, default=2, help="rounds in turn (default: 2)")
     given = parser.parse_args()
     commands = [(name, command) for name, _, command in (server.partition("=") for server in given.server)]

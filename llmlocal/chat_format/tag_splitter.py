@@ -118,6 +118,8 @@ class PartSplitter:
 def partial_suffix(text: AnyStr, tags: Sequence[AnyStr]) -> int:
     """Length of the longest suffix of `text` that is the beginning of a tag, but not all of it; 0 for none."""
     longest = max(map(len, tags), default=0) - 1
+    if longest < 1 or not any(tag[:1] in text[-longest:] for tag in tags):
+        return 0  # most texts
     for n in range(min(longest, len(text)), 0, -1):
         if any(tag.startswith(text[-n:]) for tag in tags):
             return n

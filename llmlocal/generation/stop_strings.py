@@ -29,6 +29,8 @@ class StopFilter:
 
     def push(self, text: str, *, final: bool = False) -> str:
         """The text that cannot be part of a stop string any more; all of it where `final`."""
+        if not self._stops:
+            return text
         if self.hit:
             return ""
         text = self._held + text
