@@ -181,31 +181,42 @@ def test_damage_is_found_in_what_is_accepted_only(tiny: Path, monkeypatch: pytes
 # ---- the parts -----------------------------------------------------------------------------------------------------
 
 
-def longest(ids: Sequence[int]) -> int:
-    """Agreement of the best earlier place, by comparing all of them."""
-    best = 0
-    for place in range(2, len(ids)):
+def longest(ids: Sequence[int]) -> tuple[int, set[int]]:
+    """Agreement of the best earlier places, by comparing all of them, and what followed where the last token was."""
+    best, followers = 0, set[int]()
+    for place in range(1, len(ids)):
         n = 0
         while n < min(place, LONGEST) and ids[place - 1 - n] == ids[-1 - n]:
             n += 1
-        best = max(best, n if n >= 2 else 0)
-    return best
+        best = max(best, n)
+        if n:
+            followers.add(ids[place])
+    return best, followers
 
 
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 2), max_size=40), st.lists(st.integers(0, 2), max_size=20))
 def test_proposals_follow_a_place_that_agrees(prompt: list[int], answer: list[int]) -> None:
+    """A proposal is doubtful only where different tokens followed."""
     proposer, ids = NgramProposer(EarlierAnswers()), list(prompt)
     proposer.read(prompt)
     for id in [*answer, 0]:
-        if proposer.agreement:
-            assert 2 <= proposer.agreement <= longest(ids)
-            assert len(proposer.proposal(9)) == 9 or len(set(ids)) > 1
-        else:
-            assert longest(ids) == 0
+        best, followers = longest(ids)
         first = proposer.proposal(1)
+        assert proposer.proposes == (best > 0) and set(first) <= followers
+        assert proposer.agreement <= best and (proposer.agreement or len(followers) != 1)
+        assert len(proposer.proposal(9)) == (9 if first else 0)
         assert proposer.push(id) == (first == [id] if first else None)
         ids.append(id)
+
+
+def test_places_that_go_on_differently_are_doubtful() -> None:
+    proposer = NgramProposer(EarlierAnswers())
+    proposer.read([1, 2, 3, 1, 2, 4, 1, 2])
+    assert (proposer.proposal(1), proposer.agreement) == ([4], 0)
+    assert [proposer.push(4), proposer.agreement] == [True, 3]
+    proposer.read([5, 1, 2, 3, 6, 1, 2, 4, 5, 1, 2])
+    assert (proposer.proposal(1), proposer.agreement) == ([3], 3)
 
 
 def test_a_text_that_repeats_itself_is_proposed_on_and_on() -> None:
@@ -239,7 +250,7 @@ def test_a_later_answer_profits_from_an_earlier_one(tiny: Path) -> None:
         params = SamplingParams(temperature=1.0, seed=1)
         first = answered(session, range(40, 50), params)[1].speculation
         again = answered(session, range(40, 50), params)[1].speculation
-        assert again.accepted > 2 * first.accepted > 0
+        assert again.accepted >= 2 * first.accepted > 0
 
 
 def test_acceptance_follows_what_comes_true() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 SINGLES, SEVERAL = 15, 5  # durations that are remembered: of single tokens, and of each larger size
 FORGOTTEN = 128, 1024  # runs after which a cost is measured again: while only single tokens are run, and otherwise
 SLOPE = 0.5  # cost of one more token where nothing was measured
+AT_ONCE, LARGE = 16, 30  # tokens up to which ratios are worked out together, and of a large run
 HOPE = 0.75  # of the mean cost of one more token: what it is taken for past the largest size that was measured
 
 
@@ -23,12 +24,17 @@ class Costs:
         self._measured_at = dict.fromkeys(self._ratios, 0)  # the number of runs before the last one of each size
         self._all = self._last_single = 0  # runs; and how many there were when a single token was run
         self.runs = 0  # of several tokens
+        self.single = 0.0  # seconds of a run of one token: the median of the last ones, 0 where there was none yet
+        self._fresh: dict[int, float] | None = None  # `_known`, and ratios by it, as of the last run
+        self._lines: list[float] = []
 
     def took(self, tokens: int, seconds: float) -> None:
         """A run of so many tokens took so long."""
         self._all += 1
+        self._fresh, self._lines = None, []
         if tokens == 1:
             self._single.append(seconds)
+            self.single = median(self._single)
             self._last_single = self._all
         elif self._single:
             self.runs += 1
@@ -36,11 +42,6 @@ class Costs:
             some = self._ratios.setdefault(tokens, deque(maxlen=SEVERAL))
             some.append(seconds / self.single)
             self._medians[tokens] = median(some)
-
-    @property
-    def single(self) -> float:
-        """Seconds of a run of one token: the median of the last ones, 0 where there was none yet."""
-        return median(self._single) if self._single else 0.0
 
     @property
     def stale(self) -> bool:
@@ -55,6 +56,11 @@ class Costs:
     @property
     def _known(self) -> dict[int, float]:
         """Those that were measured lately."""
+        if self._fresh is None:
+            self._fresh = self._measured_lately()
+        return self._fresh
+
+    def _measured_lately(self) -> dict[int, float]:
         resting = self._all - max(self._measured_at.values(), default=0) > FORGOTTEN[0]
         oldest = self._all - FORGOTTEN[not resting]
         fresh = (size for size, at in sorted(self._measured_at.items()) if at >= oldest)
@@ -65,6 +71,13 @@ class Costs:
 
         Past the largest of them more tokens are taken for a little cheaper, as they are in panels.
         """
+        if most == 1:
+            return [1.0]
+        if len(self._lines) < most:
+            self._lines = self._along_lines(max(most, AT_ONCE))
+        return self._lines[:most]
+
+    def _along_lines(self, most: int) -> list[float]:
         known = [(1, 1.0), *self._known.items()]
         out: list[float] = []
         below = 0
@@ -83,8 +96,7 @@ class Costs:
     @property
     def more(self) -> float:
         """The cost of one more token in a large run, in runs of one token."""
-        most = 2 * SINGLES
-        return min((self.ratios(most)[-1] - 1) / (most - 1), 1.0)
+        return min((self.ratios(LARGE)[-1] - 1) / (LARGE - 1), 1.0)
 
     @property
     def largest(self) -> int:

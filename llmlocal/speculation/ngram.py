@@ -3,44 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 LONGEST = 32  # tokens of agreement that are counted
-PLACES = 8  # of the latest occurrences of two tokens that are compared
+PLACES = 8  # of the latest occurrences of a token, or of two, that are compared
 END = -1  # in the place of a token between two texts
 MOST_EARLIER = 1 << 14  # tokens of earlier answers that are kept
 
 
+class Place(NamedTuple):
+    """The position of a token in a text, and how many tokens before it agree with the last ones of another.
+
+    `doubtful`: other places agree as much, and go on with another token.
+    """
+
+    at: int = 0
+    agreement: int = 0
+    doubtful: bool = False
+
+
+NOWHERE = Place()
+
+
 class Text:
-    """Tokens, and where each pair of them occurred."""
+    """Tokens, and where each of them and each pair of them occurred."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []
-        self._places: dict[tuple[int, int], list[int]] = {}
+        self._places: dict[tuple[int, ...], list[int]] = {}
 
     def append(self, id: int) -> None:
-        """One more token, which follows the pair before it."""
+        """One more token, which follows the one and the pair before it."""
         self.ids.append(id)
-        if len(self.ids) > 2 and id != END:
-            places = self._places.setdefault((self.ids[-3], self.ids[-2]), [])
-            places.append(len(self.ids) - 1)
-            if len(places) > PLACES:
-                del places[0]
+        if len(self.ids) > 1 and id != END:
+            for n in (1, 2)[: len(self.ids) - 1]:
+                places = self._places.setdefault(tuple(self.ids[-1 - n : -1]), [])
+                places.append(len(self.ids) - 1)
+                if len(places) > PLACES:
+                    del places[0]
 
     def extend(self, ids: Sequence[int]) -> None:
         """More tokens."""
         for id in ids:
             self.append(id)
 
-    def best_place(self, last: Sequence[int]) -> tuple[int, int]:
-        """The position after the place that agrees with most of the tokens `last`, and with how many; or 0, 0."""
-        best = 0, 0
-        for place in reversed(self._places.get((last[-2], last[-1]), ())) if len(last) > 1 else ():
-            most, n = min(place, len(last), LONGEST), 2
-            while n < most and self.ids[place - 1 - n] == last[-1 - n]:
-                n += 1
-            if n > best[1]:
-                best = place, n
-        return best
+    def best_place(self, last: Sequence[int]) -> Place:
+        """The position after the latest place that agrees with most of the tokens `last`, at least one of them."""
+        for fewest in (2, 1):
+            best = NOWHERE
+            for at in reversed(self._places.get(tuple(last[-fewest:]), ())):
+                most, n = min(at, len(last), LONGEST), fewest
+                while n < most and self.ids[at - 1 - n] == last[-1 - n]:
+                    n += 1
+                if n > best.agreement:
+                    best = Place(at, n)
+                elif n == best.agreement and self.ids[at] != self.ids[best.at]:
+                    best = best._replace(doubtful=True)
+            if best.at:
+                return best
+        return NOWHERE
 
 
 class EarlierAnswers:
@@ -57,7 +78,7 @@ class EarlierAnswers:
 
 
 class NgramProposer:
-    """Proposes what followed the longest earlier occurrence of the last tokens, at least two of them.
+    """Proposes what followed the longest earlier occurrence of the last tokens.
 
     It is looked for in the text itself and in `earlier` answers. As long as the text goes on as proposed, the place
     goes on with it and nothing is searched.
@@ -66,8 +87,7 @@ class NgramProposer:
     def __init__(self, earlier: EarlierAnswers) -> None:
         self._text, self._earlier = Text(), earlier
         self._source: Text = self._text
-        self._next = 0  # the position in `_source` of the token that is proposed, 0 for none
-        self._agreement = 0  # how many tokens before it agree with the last ones of the text
+        self._place = NOWHERE  # in `_source` of the token that is proposed
         self._chosen = LONGEST  # how many of the last tokens were chosen: what agrees otherwise says little
 
     def read(self, ids: Sequence[int]) -> None:
@@ -86,33 +106,35 @@ class NgramProposer:
     @property
     def proposes(self) -> bool:
         """Whether there is a proposal."""
-        return self._next > 0
+        return self._place.at > 0
 
     @property
     def agreement(self) -> int:
-        """How many tokens before the proposal agree with the last ones of the text that were chosen."""
-        return min(self._agreement, self._chosen)
+        """How many tokens before the proposal agree with the last ones of the text that were chosen.
+
+        0 where it is doubtful: places that agree as much go on with different tokens.
+        """
+        return 0 if self._place.doubtful else min(self._place.agreement, self._chosen)
 
     def push(self, id: int, *, certain: bool = False) -> bool | None:
         """Append a token. Returns whether it is the one that was proposed, None where none was.
 
         `certain`: nothing else could come.
         """
-        proposed = self._source.ids[self._next] if self._next else None
+        proposed = self._source.ids[self._place.at] if self.proposes else None
         self._text.append(id)
         self._chosen = 0 if certain else self._chosen + 1
         if proposed == id and self._goes_on():
-            self._next += 1
-            self._agreement = min(self._agreement + 1, LONGEST)
+            self._place = Place(self._place.at + 1, min(self._place.agreement + 1, LONGEST))
         else:
             self._search()
         return None if proposed is None else proposed == id
 
     def proposal(self, most: int) -> list[int]:
         """At most `most` tokens that may come next; a text that repeats itself goes on to do so."""
-        if not self._next:
+        if not self.proposes:
             return []
-        found = self._source.ids[self._next : self._next + most]
+        found = self._source.ids[self._place.at : self._place.at + most]
         if END in found:
             found = found[: found.index(END)]
         repeats = not self.from_earlier and len(found) < most
@@ -120,13 +142,12 @@ class NgramProposer:
 
     def _goes_on(self) -> bool:
         """Whether the source has a token after the proposed one."""
-        after = self._next + 1
+        after = self._place.at + 1
         return after < len(self._source.ids) and self._source.ids[after] != END
 
     def _search(self) -> None:
         last = self._text.ids[-LONGEST:]
-        self._source = self._text
-        self._next, self._agreement = self._text.best_place(last)
-        place, agreement = self._earlier.text.best_place(last)
-        if agreement > self._agreement:
-            self._source, self._next, self._agreement = self._earlier.text, place, agreement
+        self._source, self._place = self._text, self._text.best_place(last)
+        earlier = self._earlier.text.best_place(last)
+        if earlier.agreement > self._place.agreement:
+            self._source, self._place = self._earlier.text, earlier

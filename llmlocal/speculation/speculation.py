@@ -185,7 +185,8 @@ class Speculation:
         Of these, `certain` would have needed no run of their own; see `took`.
         """
         self._guesses.clear()
-        saved = self.decision.ran(proposed, seconds, taken - certain * (1 - self.decision.costs.more), before)
+        cheap = certain * (1 - self.decision.costs.more) if certain else 0.0
+        saved = self.decision.ran(proposed, seconds, taken - cheap, before)
         if self._draft and self.works:
             spent = self._draft.ran(self.decision, saved if self._by_draft else 0.0)
             self._seconds += spent
