@@ -29,7 +29,7 @@ from llmlocal.speculation.ngram import LONGEST, MOST_EARLIER, EarlierAnswers, Ng
 from llmlocal.speculation.speculation import MOST, Speculation
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
-make_model = import_module("make_model")
+make_model, check_speculated_texts = import_module("make_model"), import_module("check_speculated_texts")
 GREEDY = SamplingParams(temperature=0)
 
 
@@ -41,12 +41,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prompts(n: int) -> list[list[int]]:
     """Prompts that repeat themselves, more or less, some longer than a chunk of the KV cache."""
-    rng = np.random.default_rng(5)
-    made = []
-    for i in range(n):
-        part = rng.integers(3, 400, int(rng.integers(3, 40))).tolist()
-        made.append((part * 12)[: int(rng.integers(10, 340 if i % 4 == 0 else 80))] + part[: len(part) // 2])
-    return made
+    some: list[list[int]] = check_speculated_texts.prompts(n, 400)
+    return some
 
 
 def check_texts(
@@ -74,6 +70,21 @@ def test_the_text_is_that_of_plain_decoding(tiny: Path, how: dict[str, str]) -> 
     seeds = [SamplingParams(temperature=t, seed=i) for i, t in enumerate((0.3, 1.0))]
     proposed, accepted = check_texts(tiny, prompts(3), [GREEDY, *seeds], 2, **how)
     assert 0 < accepted < proposed
+
+
+def test_texts_are_checked_in_every_way(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tools/check_speculated_texts.py` counts them, and finds a wrong one."""
+    how = [str(tiny), "-n", "2", "--seeds", "1", "-t", "1", "2", "--speculate", "ngram"]
+    assert check_speculated_texts.main(how) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["ngram  1 threads", "ngram  2 threads"]
+    assert all(": 4 answers, " in line and " 0 of " not in line for line in lines)
+    verify = Engine.verify_parts
+    monkeypatch.setattr(Engine, "verify_parts", lambda *asked: np.flip(verify(*asked), axis=1))
+    assert check_speculated_texts.main(how) == 1
+    assert capsys.readouterr().err.startswith("ngram, 1 threads: ")
 
 
 @pytest.mark.slow
