@@ -20,10 +20,13 @@ from llmlocal.constraints.token_table import byte_table
 from llmlocal.generation.events import Event, Finished
 from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
+from llmlocal.gguf import open_gguf
 from llmlocal.speculation.acceptance import Acceptance
+from llmlocal.speculation.costs import Costs
 from llmlocal.speculation.decision import Decision
 from llmlocal.speculation.ngram import EarlierAnswers, NgramProposer
 from llmlocal.speculation.speculation import MOST, Speculation
+from llmlocal.tokenizer import load
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model = import_module("make_model")
@@ -105,6 +108,27 @@ def test_a_form_is_followed_as_far_as_it_allows(tail: str, begun: int) -> None:
     assert matcher.follow(ids) == wanted  # nothing was taken
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(0, 12))
+def test_what_is_expected_begins_whatever_is_allowed(tiny: Path, seed: int, steps: int) -> None:
+    """As the mask of all tokens says it; other tokens may write more or less of it."""
+    with open_gguf(tiny) as gguf:
+        tokenizer = load(gguf.metadata)
+    rng, constraint, seen = np.random.default_rng(seed), PLACES.start(tokenizer), 0
+    for _ in range(steps):
+        ids = constraint.expected()
+        allowed = np.flatnonzero(constraint.masked(np.zeros(tokenizer.n_vocab, np.float32)) == 0).tolist()
+        text = b"".join(map(tokenizer.piece, ids))
+        assert all(text.startswith(piece) or piece.startswith(text) for piece in map(tokenizer.piece, allowed))
+        assert not ids or ids[0] in allowed
+        seen += bool(ids)
+        for id in constraint.forced() or [int(rng.choice(allowed))]:
+            constraint.advance(id)
+        if constraint.finished:
+            break
+    assert seen or not steps
+
+
 def test_what_agrees_is_counted_since_the_last_certain_token() -> None:
     proposer = NgramProposer(EarlierAnswers())
     proposer.read([1, 2, 3, 4, 5, 6, 7, 1, 2, 3])
@@ -132,6 +156,19 @@ def forms(values: Sequence[Sequence[int]]) -> Entry:
     return ids, [id >= 1000 for id in ids]
 
 
+class Followed:
+    """The form of a text from a position on, and what is `expected` there."""
+
+    def __init__(self, certain: Sequence[bool], expected: Sequence[int] = ()) -> None:
+        self._certain, self._expected = certain, expected
+
+    def follow(self, ids: Sequence[int]) -> list[bool]:
+        return [*self._certain[: len(ids)]]
+
+    def expected(self) -> list[int]:
+        return [*self._expected]
+
+
 def speed(form: Entry, ratio: Callable[[int], float]) -> float:
     """How many times as fast such a text is generated as without proposals, where certain tokens are read at once."""
     (text, certain), rng = form, np.random.default_rng(2)
@@ -145,8 +182,7 @@ def speed(form: Entry, ratio: Callable[[int], float]) -> float:
             plain += ratio(end - i)
     unread = 1
     while at < len(text):
-        follow = lambda ids: [certain[i] for i in range(at, min(at + len(ids), len(text)))]  # noqa: E731, B023
-        proposed = speculation.propose(len(text) - at - 1, before=unread, follow=follow)
+        proposed = speculation.propose(len(text) - at - 1, before=unread, form=Followed(certain[at:]))
         took, n = ratio(unread + len(proposed)), 0
         while n < len(proposed) and proposed[n] == text[at + n]:
             n += 1
@@ -173,6 +209,28 @@ def test_never_slower_whatever_the_values(kind: str, slope: float) -> None:
     assert gain >= 0.98
     if kind != "random" and slope < 0.3:
         assert gain > 1.2
+
+
+def test_what_a_form_expects_is_proposed() -> None:
+    """With what the text has behind it; where it does not come again and again, it is given up."""
+    speculation = Speculation(Decision(Costs({size: 1 + 0.05 * size for size in (2, 16)})), MOST + 1)
+    speculation.begin([1, 2, 3])
+
+    def step(*taken: int) -> list[int]:
+        proposed = speculation.propose(4, form=Followed([False] * 4, [6, 7]))
+        speculation.took([*taken])
+        speculation.ran(len(proposed), 1.0 + 0.05 * len(proposed), len(taken))
+        return proposed
+
+    for id in range(20, 40):
+        first = step(id)
+    assert first == []  # it never came
+    for id in range(40, 60):
+        followed = step(6, 7, id)
+    assert followed[:2] == [6, 7]
+    always = Speculation(Decision(always=True), MOST + 1)
+    always.begin([1, 2, 6, 7, 8, 9, 10, 3])
+    assert always.propose(4, form=Followed([False] * 4, [6, 7])) == [6, 7, 8, 9]
 
 
 def test_the_time_of_a_prompt_is_what_trying_may_cost() -> None:

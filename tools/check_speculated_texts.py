@@ -23,7 +23,7 @@ from llmlocal.generation.sampling_params import SamplingParams
 from llmlocal.generation.session import Session
 from llmlocal.speculation.speculation import MODES
 
-N_CTX, ANSWER, FIRST_ID = 420, 40, 3  # tokens; and the first id that is no mark of a tiny vocabulary
+N_CTX, FIRST_ID = 420, 3  # tokens; and the first id that is no mark of a tiny vocabulary
 Case = tuple[list[int], SamplingParams]
 Answer = tuple[list[int], Finished]
 
@@ -44,18 +44,18 @@ def samplings(seeds: int) -> list[SamplingParams]:
     return [SamplingParams(temperature=0), *warm]
 
 
-def answers(session: Session, cases: Sequence[Case]) -> Iterator[Answer]:
-    """The ids of each answer, and its end."""
+def answers(session: Session, cases: Sequence[Case], most: int) -> Iterator[Answer]:
+    """The ids of each answer, `most` at most, and its end."""
     for ids, sampling in cases:
-        *events, end = session.answer(Prompt("", ids, True), max_tokens=ANSWER, sampling=sampling)
+        *events, end = session.answer(Prompt("", ids, True), max_tokens=most, sampling=sampling)
         assert isinstance(end, Finished)
         yield [event.id for event in events if isinstance(event, Token)], end
 
 
-def compared(session: Session, cases: Sequence[Case], plain: Sequence[Answer]) -> str:
+def compared(session: Session, cases: Sequence[Case], plain: Sequence[Answer], most: int) -> str:
     """How many answers, tokens and proposals there were. Raises ValueError for an answer that differs."""
     tokens = proposed = accepted = 0
-    for case, (wanted, ended), (got, end) in zip(cases, plain, answers(session, cases), strict=True):
+    for case, (wanted, ended), (got, end) in zip(cases, plain, answers(session, cases, most), strict=True):
         if got != wanted or end.reason != ended.reason:
             raise ValueError(f"{case}: {got} in place of {wanted}")
         tokens += len(got)
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("--draft", type=Path)
     parser.add_argument("-n", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("-t", "--threads", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--speculate", nargs="+", choices=MODES, default=["ngram", "auto"])
@@ -78,13 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Session.open(given.model, n_threads=1, **how) as session:
         some = prompts(given.n, session.engine.n_vocab)
         cases = [(ids, sampling) for ids in some for sampling in samplings(given.seeds)]
-        plain = list(answers(session, cases))
+        plain = list(answers(session, cases, given.tokens))
     for mode in given.speculate:
         draft = given.draft if mode in ("draft", "auto") else None
         for threads in given.threads:
             with Session.open(given.model, n_threads=threads, speculate=mode, draft=draft, **how) as session:
                 try:
-                    print(f"{mode:5}  {threads} threads: {compared(session, cases, plain)}", flush=True)
+                    print(f"{mode:5}  {threads} threads: {compared(session, cases, plain, given.tokens)}", flush=True)
                 except ValueError as error:
                     print(f"{mode}, {threads} threads: {error}", file=sys.stderr)
                     return 1

@@ -32,6 +32,7 @@ class Matcher:
 
     def __init__(self, table: LLTokenizer, compiled: str) -> None:
         limits = LLParserLimits(step_max_items=MOST_ITEMS)
+        self._table = table
         self._state = on_deep_stack(partial(LLMatcher, table, compiled, log_level=0, limits=limits))
         self._bits: NDArray[np.int32] = np.zeros((table.vocab_size + 31) // 32, np.int32)
         self._room: Logits = np.zeros((self._bits.nbytes, 8), np.float32)  # fresh memory takes longer than the mask
@@ -85,6 +86,12 @@ class Matcher:
             if not forced:
                 forced.extend(_forced(state))
         return found
+
+    def expected(self) -> list[int]:
+        """As `TokenConstraint.expected`; tokens that are `forced` are not looked for again."""
+        text = self._matcher.compute_ff_bytes()
+        ids = self._table.tokenize_bytes(text) if text else []
+        return list(ids[: self._matcher.validate_tokens(ids)]) if ids else []
 
     def copy(self) -> Matcher:
         """As `TokenConstraint.copy`."""

@@ -36,6 +36,9 @@ class TokenConstraint(Protocol):
     def follow(self, ids: Sequence[int]) -> list[bool]:
         """Of tokens in a row, as many as may come next: for each whether it must come, after those before it."""
 
+    def expected(self) -> list[int]:
+        """The text that must come next in the tokenizer's tokens, where other tokens could write it, too."""
+
     def copy(self) -> TokenConstraint:
         """The same state once more, which goes on by itself."""
 

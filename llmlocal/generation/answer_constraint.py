@@ -78,6 +78,10 @@ class AnswerConstraint(ABC):
             return [True for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
         return self._constraint.follow(ids) if self._state == "answer" else [False] * len(ids)
 
+    def expected(self) -> list[int]:
+        """As `TokenConstraint.expected`; nothing where tokens are in the queue."""
+        return self._constraint.expected() if self._state == "answer" and not self.queue else []
+
     def take(self, id: int) -> None:
         """A token, before its text is split. Raises UsageError for one that was sampled and is not allowed."""
         if self._state == "start" and id == self._opening[0] and not self._constraint.allows(id):

@@ -100,6 +100,10 @@ class AnswerTokens:
         """Of ids that may come next, as many as the form of the answer allows: whether nothing else could come."""
         return [False] * len(ids) if self._form is None else self._form.follow(ids)
 
+    def expected(self) -> list[int]:
+        """The text that the form demands next in the tokenizer's tokens, where other tokens could write it, too."""
+        return [] if self._form is None else self._form.expected()
+
     def _sampled(self, logits: NDArray[np.float32]) -> int:
         if self._form is None:
             return self.sampler.sample(logits, self.history, self.count)

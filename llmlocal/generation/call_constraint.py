@@ -64,6 +64,10 @@ class ForcedCalls(AnswerConstraint):
         after = prompt.style.before_call if prompt.chat else ""
         super().__init__(constraint, prompt, tokenizer, text, prompt.call_header or lead, after)
 
+    def expected(self) -> list[int]:
+        """As `AnswerConstraint.expected`."""
+        return [] if self._constraint is None or self.queue else self._constraint.expected()
+
     def refuses(self, id: int) -> bool:
         """Whether a token that was sampled must not be taken."""
         if self._state != "answer" or id in self._tokenizer.stop_ids:
@@ -120,6 +124,10 @@ class FreeCalls:
     def follow(self, ids: Sequence[int]) -> list[bool]:
         """As `TokenConstraint.follow`; outside of a call everything may come."""
         return [False] * len(ids) if self._constraint is None or self.queue else self._constraint.follow(ids)
+
+    def expected(self) -> list[int]:
+        """As `AnswerConstraint.expected`."""
+        return [] if self._constraint is None or self.queue else self._constraint.expected()
 
     def refuses(self, id: int) -> bool:
         """Whether a token that was sampled must not be taken."""

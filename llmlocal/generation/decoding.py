@@ -28,7 +28,7 @@ def next_tokens(
     """
     unread = tokens.history[engine.length() :]
     n = len(unread)
-    some = speculation.propose(tokens.room - 1, tokens.history, tokens.guess, before=n, follow=tokens.follow)
+    some = speculation.propose(tokens.room - 1, tokens.history, tokens.guess, before=n, form=tokens)
     clock = perf_counter()
     if some:
         whole = [*unread, *some]

@@ -88,7 +88,7 @@ class Writing:
                 0 if len(part) > 1 and not alone else answer.tokens.room - 1,
                 answer.tokens.history,
                 answer.tokens.guess,
-                answer.tokens.follow,
+                answer.tokens,
             )
             for answer, part in zip(answers, parts, strict=True)
         ]
@@ -96,7 +96,7 @@ class Writing:
             return self._slots.propose(slots, room)
         slot = slots[0]
         most = 0 if beside_reading else min(room, slot.room)
-        return [slot.speculation.propose(most, slot.ids, slot.choose, before=others, follow=slot.follow)]
+        return [slot.speculation.propose(most, slot.ids, slot.choose, before=others, form=slot.form)]
 
     def _rows(
         self, answers: Sequence[Answer], parts: Sequence[Sequence[int]], proposed: Sequence[Sequence[int]]

@@ -48,12 +48,16 @@ class Acceptance:
             out.append(chance)
         return out
 
-    def chances_among(self, certain: Sequence[bool], agreement: int) -> list[float]:
-        """As `chances`, of tokens of which some are certain where those before them came true."""
+    def chances_among(self, certain: Sequence[bool], agreement: int, expected: Sequence[float] = ()) -> list[float]:
+        """As `chances`, of tokens of which some are certain where those before them came true.
+
+        `expected`: the chances of the first ones, which do not come from the proposer.
+        """
         out, chance = [], 1.0
-        for each in certain:
-            chance *= 1.0 if each else self.chance(agreement)
-            agreement = 0 if each else agreement + 1
+        for i, each in enumerate(certain):
+            own = i >= len(expected)
+            chance *= 1.0 if each else self.chance(agreement) if own else expected[i]
+            agreement = 0 if each else agreement + own
             out.append(chance)
         return out
 

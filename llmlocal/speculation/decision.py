@@ -13,6 +13,7 @@ MARGIN = 1.05  # expected gain below which nothing is proposed
 INTEREST = 0.01  # part of a run's time that each run without proposals adds to the account: what trying may cost
 AT_FIRST = 2 * INTEREST  # while there is nothing in it: of reading a prompt, and of the first EARLY runs
 EARLY = 25
+ANY, AS_WRITTEN = (0.0,), (0.9,)  # one class, and the first guess of the chance in it
 CREDIT, START = 16.0, 0.5  # the most that the account holds, and what an answer begins with, in runs of one token
 
 
@@ -31,6 +32,7 @@ class Decision:
     def __init__(self, costs: Costs | None = None, *, always: bool = False) -> None:
         self.costs, self.always = costs or Costs(), always
         self.acceptance = Acceptance(), Acceptance()  # of proposals from the text itself, and from earlier answers
+        self.expected = Acceptance(ANY, AS_WRITTEN)  # of the tokens in which a form's text is expected
         self.earlier = EarlierAnswers()
         self.totals = Share(), Share()  # of proposals from texts, and from a draft
         self.account, self._early = 0.0, EARLY

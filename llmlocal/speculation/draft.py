@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from .acceptance import Acceptance
 from .costs import median
-from .decision import Decision
+from .decision import ANY, Decision
 from .rest import Rest
 
 CONFIDENCES = (0.0, 0.3, 0.5, 0.7, 0.9, 0.97)  # the least of each class: the draft's probability of its own token
 BY_CONFIDENCE = (0.2, 0.4, 0.6, 0.75, 0.85, 0.95)  # first guess of the chance in each class
-ANY, BY_ITSELF = (0.0,), (0.8,)  # one class for all proposals, and the first guess of their chance
+BY_ITSELF = (0.8,)  # the first guess of the chance of any proposal
 NEAR = 2  # unread tokens that belong to a proposal; more of them are read before it, in pieces
 FIRST_PIECE, PIECE = 16, 256  # tokens of a text that are read in one step: the first time, and once it was measured
 ENDLESS = 1 << 20  # tokens

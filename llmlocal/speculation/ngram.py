@@ -132,13 +132,13 @@ class NgramProposer:
 
     def proposal(self, most: int) -> list[int]:
         """At most `most` tokens that may come next; a text that repeats itself goes on to do so."""
-        if not self.proposes:
-            return []
-        found = self._source.ids[self._place.at : self._place.at + most]
-        if END in found:
-            found = found[: found.index(END)]
-        repeats = not self.from_earlier and len(found) < most
-        return [found[i % len(found)] for i in range(most)] if repeats else found
+        return self._from(self._source, self._place, most)
+
+    def behind(self, ids: Sequence[int], most: int) -> tuple[list[int], int, bool]:
+        """What would be proposed behind `ids`, how many tokens before it agree, and whether it is `from_earlier`."""
+        source, place = self._found([*self._text.ids[-LONGEST:], *ids])
+        agreement = 0 if place.doubtful else min(place.agreement, self._chosen + len(ids))
+        return self._from(source, place, most), agreement, source is not self._text
 
     def _goes_on(self) -> bool:
         """Whether the source has a token after the proposed one."""
@@ -146,8 +146,15 @@ class NgramProposer:
         return after < len(self._source.ids) and self._source.ids[after] != END
 
     def _search(self) -> None:
-        last = self._text.ids[-LONGEST:]
-        self._source, self._place = self._text, self._text.best_place(last)
-        earlier = self._earlier.text.best_place(last)
-        if earlier.agreement > self._place.agreement:
-            self._source, self._place = self._earlier.text, earlier
+        self._source, self._place = self._found(self._text.ids[-LONGEST:])
+
+    def _found(self, last: Sequence[int]) -> tuple[Text, Place]:
+        place, earlier = self._text.best_place(last), self._earlier.text.best_place(last)
+        return (self._earlier.text, earlier) if earlier.agreement > place.agreement else (self._text, place)
+
+    def _from(self, source: Text, place: Place, most: int) -> list[int]:
+        found = source.ids[place.at : place.at + most] if place.at else []
+        if END in found:
+            found = found[: found.index(END)]
+        repeats = source is self._text and 0 < len(found) < most
+        return [found[i % len(found)] for i in range(most)] if repeats else found

@@ -9,7 +9,7 @@ from .costs import HOPE, Costs
 from .decision import MARGIN, Decision
 from .draft import Choose, DraftProposer
 from .slot_drafts import SlotDrafts, Unwritten
-from .speculation import MOST, Follow, Speculation, allowed
+from .speculation import MOST, Form, Speculation, allowed
 
 MOST_TOGETHER = MOST + 1  # tokens of a run with proposals, those that are certain among them
 
@@ -21,7 +21,7 @@ class Slot(NamedTuple):
     room: int
     ids: Sequence[int] = ()
     choose: Choose | None = None
-    follow: Follow | None = None
+    form: Form | None = None
 
 
 class Slots:
@@ -55,7 +55,7 @@ class Slots:
         self._by_draft = any(found)
         if not self._by_draft:
             found = [slot.speculation.from_text(count) for slot, count in zip(slots, counts, strict=True)]
-        return [allowed(ids, slot.follow) for ids, slot in zip(found, slots, strict=True)]
+        return [allowed(ids, slot.form) for ids, slot in zip(found, slots, strict=True)]
 
     def ran(self, some: Sequence[Speculation], proposed: Sequence[int], seconds: float, taken: Sequence[int]) -> None:
         """A run of all these took so long: for each, how many tokens were proposed, and how many it gave."""

@@ -7,10 +7,11 @@ The modes: `auto` proposes where it pays, `ngram` proposes what the text offers 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from .acceptance import Acceptance
 from .decision import MARGIN, Decision, Share
 from .draft import Choose, DraftProposer, Guess
 from .ngram import NgramProposer
@@ -18,8 +19,15 @@ from .ngram import NgramProposer
 MODES = ("auto", "off", "ngram", "draft", "mtp")
 MOST = 15  # tokens of a proposal
 
-# Of tokens that may come next, as many as the form of the answer allows: for each whether nothing else could come.
-Follow = Callable[[Sequence[int]], list[bool]]
+
+class Form(Protocol):
+    """What the form of an answer says of its next tokens."""
+
+    def follow(self, ids: Sequence[int]) -> list[bool]:
+        """Of tokens that may come next, as many as the form allows: for each whether nothing else could come."""
+
+    def expected(self) -> list[int]:
+        """The text that must come next in the tokenizer's tokens, where other tokens could write it, too."""
 
 
 class ProposerReport(NamedTuple):
@@ -107,12 +115,12 @@ class Speculation:
         choose: Choose | None = None,
         *,
         before: int = 1,
-        follow: Follow | None = None,
+        form: Form | None = None,
     ) -> list[int]:
         """Tokens that may come next, at most `room`; none where it would not pay.
 
         A draft continues the text `ids`; `choose` is how its tokens are chosen. Without them only the text is searched.
-        `before`: how many tokens have to be run in any case; `follow`: what the form of the answer says of proposals.
+        `before`: how many tokens have to be run in any case; `form`: that of the answer.
         """
         most = min(room, self._most + 1 - before)
         if most < 1 or not self.works or not self.decision.ready:
@@ -122,14 +130,14 @@ class Speculation:
             self._by_draft = True
             found = draft.always(ids, most, choose)
             self.guessed(draft.tried)
-            return allowed(found, follow)
-        found, speed = self._from_text(most, before, follow)
+            return allowed(found, form)
+        found, speed = self._from_text(most, before, form)
         self._by_draft = False
         if draft and choose and (beside := draft.costs(self.decision, ids, most, speed, before)):
             self._by_draft = True
             found = draft.propose(self.decision, ids, beside, choose, before)
             self.guessed(draft.tried)
-            return allowed(found, follow)
+            return allowed(found, form)
         return found
 
     def guessed(self, guesses: Iterable[Guess]) -> None:
@@ -160,24 +168,36 @@ class Speculation:
         if spent:
             self._count(True, 0, 0, -spent)
 
-    def _from_text(self, most: int, before: int, follow: Follow | None) -> tuple[list[int], float]:
+    def _from_text(self, most: int, before: int, form: Form | None) -> tuple[list[int], float]:
         """What to propose from the text, and the expected speed."""
-        proposer, decision = self._proposer, self.decision
-        if not proposer.proposes:
-            return [], MARGIN
-        if decision.always:
-            return allowed(proposer.proposal(most), follow), MARGIN
-        acceptance, agreement = decision.acceptance[proposer.from_earlier], proposer.agreement
-        most = decision.affordable(most, before=before)
-        speed, count = decision.best(acceptance.chances(agreement, most), before=before)
-        if not count or follow is None:
-            return self.from_text(count), speed
+        decision = self.decision
+        if not decision.always:
+            most = decision.affordable(most, before=before)
+        found, acceptance, agreement = self._continuation(most, form)
+        if decision.always or not found:
+            return allowed(found, form), MARGIN
+        speed, count = decision.best(acceptance.chances(agreement, len(found)), before=before)
+        if form is None or not (count or self._expected):
+            return found[:count], speed
         begun = perf_counter()
-        certain = follow(proposer.proposal(most))
+        certain = form.follow(found)
         decision.pay(perf_counter() - begun)
         worth = [decision.costs.more if each else 1.0 for each in certain]
-        speed, count = decision.best(acceptance.chances_among(certain, agreement), None, before, worth)
-        return self.from_text(count), speed
+        given = [decision.expected.chance(0)] * len(self._expected)
+        speed, count = decision.best(acceptance.chances_among(certain, agreement, given), None, before, worth)
+        return found[:count], speed
+
+    def _continuation(self, most: int, form: Form | None) -> tuple[list[int], Acceptance, int]:
+        """At most `most` tokens that may come next: those that the form expects, and what the text has behind them.
+
+        Also the acceptance of the latter, and how many tokens before them agree.
+        """
+        proposer, acceptance = self._proposer, self.decision.acceptance
+        expected = self._expected = form.expected() if form else []
+        if not expected:
+            return proposer.proposal(most), acceptance[proposer.from_earlier], proposer.agreement
+        behind, agreement, earlier = proposer.behind(expected, max(most - len(expected), 0))
+        return [*expected, *behind][:most], acceptance[earlier], agreement
 
     def ran(self, proposed: int, seconds: float, taken: int, *, before: int = 1, certain: int = 0) -> None:
         """A run of `before` tokens and `proposed` more took so long and gave `taken` tokens, at least one.
@@ -206,6 +226,9 @@ class Speculation:
                 self._draft.learn(sure, came_true=guess == id)
                 if guess != id:
                     self._guesses.clear()
+            if self._expected and not certain:
+                self.decision.expected.saw(0, self._expected[0] == id)
+            self._expected = self._expected[1:] if self._expected[:1] == [id] else []
             earlier, agreement = self._proposer.from_earlier, self._proposer.agreement
             came_true = self._proposer.push(id, certain=certain)
             if came_true is not None and not certain:
@@ -240,8 +263,9 @@ class Speculation:
         self._shares = Share(), Share()  # of the text, and of the draft
         self._seconds, self._by_draft = 0.0, False
         self._guesses = deque[Guess]()  # of the draft
+        self._expected = list[int]()  # tokens in which the form's text is expected
 
 
-def allowed(ids: list[int], follow: Follow | None) -> list[int]:
+def allowed(ids: list[int], form: Form | None) -> list[int]:
     """Of proposals, those that the form of the answer allows."""
-    return ids if follow is None else ids[: len(follow(ids))]
+    return ids if form is None else ids[: len(form.follow(ids))]
