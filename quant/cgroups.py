@@ -47,7 +47,9 @@ def _own_groups(controller: str, groups: Path, own: Path) -> Iterator[tuple[Path
         version2 = controllers == ""
         if not version2 and controller not in controllers.split(","):
             continue
-        root = groups if version2 else groups / controller
+        root = groups
+        if not version2:  # a controller that shares its hierarchy is a link to it, as a rule
+            root = groups / (controller if (groups / controller).exists() else controllers)
         folder = root / path.strip("/")
         for group in (folder, *folder.parents):
             yield group, version2

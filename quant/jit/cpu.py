@@ -145,12 +145,17 @@ def _windows_has(feature: ArmFeature) -> bool:
 
 
 def physical_cores() -> int:
-    """Physical cores that this process may use: the default thread count."""
+    """Physical cores that this process may use, without those that are far slower: the default thread count."""
     usable = usable_cpus()
-    return max(1, min(machine_cores() or usable, usable))
+    return max(1, min(machine_cores(_allowed()) or usable, usable))
 
 
 def usable_cpus() -> int:
     """Logical CPUs that affinity and a container's quota leave to this process."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = len(_allowed() or ()) or os.cpu_count() or 1
     return max(1, min(allowed, cpu_quota() or allowed))
+
+
+def _allowed() -> set[int] | None:
+    """The CPUs that this process's affinity names; None where the system has no such thing."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
