@@ -10,12 +10,14 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.append(str(TOOLS))
 bench_peers, bench_protocol, compare_logits = map(import_module, ("bench_peers", "bench_protocol", "compare_logits"))
 bench_batch, bench_forms, bench_servers = map(import_module, ("bench_batch", "bench_forms", "bench_servers"))
+bench_load = import_module("bench_load")
 COUNTING = """
 import json, sys
 sys.path.append({tools!r})
@@ -196,3 +198,29 @@ def test_servers_are_compared_with_the_first_and_with_one_client() -> None:
     assert lines[3].endswith("1 lost; a has 2.00 x the requests, 2.00 x by CPU time")
     with pytest.raises(RuntimeError, match="does not serve"), bench_servers.started(f"{sys.executable} -c 0", "m", 8, 8):
         pass
+
+
+def test_busy_processes_are_there_as_long_as_an_engine_runs(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, seen = psutil.Process(), []
+    ask = bench_protocol.Worker.ask
+
+    def counted(worker: bench_protocol.Worker, op: str, **rest: object) -> object:
+        seen.append(sum(bench_load.BUSY in process.cmdline() for process in own.children()))
+        return ask(worker, op, **rest)
+
+    monkeypatch.setattr(bench_protocol.Worker, "ask", counted)
+    with bench_protocol.Worker("w", Path(sys.executable), script, Path("m.gguf"), 1, 64) as worker:
+        loads = list(bench_load.run([worker], [0, 1], 2, 4, 2))
+    assert seen == [0, 0, 2, 2] and [(load.busy, len(load.rates["w"])) for load in loads] == [(0, 2), (1, 2)]
+    assert not any(bench_load.BUSY in process.cmdline() for process in own.children())
+
+
+def test_the_share_is_that_of_one_quiet_thread() -> None:
+    alone = bench_load.ALONE
+    loads = [
+        bench_load.Load(0, {"a": [90.0], alone: [40.0, 60.0, 50.0]}),
+        bench_load.Load(4, {"a": [8.0], alone: [12.0]}),
+    ]
+    table = list(bench_load.markdown(loads))
+    assert table[2:] == ["| 0 | 50.0 | 90.0 (180%) | 50.0 (100%) |", "| 4 | 10.0 | 8.0 (80%) | 12.0 (120%) |"]
+    assert list(bench_load.markdown(loads[1:]))[2:] == ["| 4 | - | 8.0 | 12.0 |"]
