@@ -17,7 +17,7 @@ TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.append(str(TOOLS))
 bench_peers, bench_protocol, compare_logits = map(import_module, ("bench_peers", "bench_protocol", "compare_logits"))
 bench_batch, bench_forms, bench_servers = map(import_module, ("bench_batch", "bench_forms", "bench_servers"))
-bench_load = import_module("bench_load")
+bench_formats, bench_load = map(import_module, ("bench_formats", "bench_load"))
 COUNTING = """
 import json, sys
 sys.path.append({tools!r})
@@ -224,3 +224,15 @@ def test_the_share_is_that_of_one_quiet_thread() -> None:
     table = list(bench_load.markdown(loads))
     assert table[2:] == ["| 0 | 50.0 | 90.0 (180%) | 50.0 (100%) |", "| 4 | 10.0 | 8.0 (80%) | 12.0 (120%) |"]
     assert list(bench_load.markdown(loads[1:]))[2:] == ["| 4 | - | 8.0 | 12.0 |"]
+
+
+def test_products_of_a_format_are_timed_in_rows_and_in_tiles() -> None:
+    bench_formats.load_all()
+    fmt = bench_formats.BY_NAME["Q4_K"]
+    values = fmt.dequantize(bench_formats.rows_of(fmt))
+    assert values.shape == (32, bench_formats.K) and 0 < np.abs(values).max() < bench_formats.USUAL
+    found = list(bench_formats.readings(fmt, [1], 1 << 20, 1))
+    assert [(reading.form, reading.threads) for reading in found] == [("rows", 1), ("tiles", 1)]
+    assert all((1 << 20) - 32 * fmt.row_bytes(bench_formats.K) < reading.nbytes <= 1 << 20 for reading in found)
+    one = bench_formats.Reading("Q4_0", "tiles", 2, 2 * 10**9, (0.1, 0.11, 0.12, 0.15, 0.3))
+    assert one.row(40e9) == "| Q4_0 | tiles | 2 | 20.0 | 50% | 1.10 | 1.20 | 1.50 | 3.00 |"
