@@ -55,6 +55,7 @@ MIXES = {
 }
 ALIASES = {"Q5_K": "Q5_K_M", "Q4_K": "Q4_K_M", "Q3_K": "Q3_K_M"}
 LOW_BIT = ("IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")  # below 3 bits: rules of their own
+TERNARY = ("TQ1_0", "TQ2_0", "Q2_0")  # for weights that were trained as -1, 0 and 1: of others little is left
 FLOATS = ("F32", "F16", "BF16")  # single numbers, no blocks: every matrix gets the same
 
 # Names of matrices that stay as they are: small, or not the weights of a matrix product.
@@ -82,12 +83,12 @@ ROLES = (
 )
 EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 # Their format where a mix has too few bits for them.
-OF_EMBEDDINGS = dict.fromkeys(("TQ1_0", "TQ2_0", "Q2_0"), "Q4_K")
+OF_EMBEDDINGS = dict.fromkeys(TERNARY, "Q4_K")
 OF_EMBEDDINGS |= dict.fromkeys(("IQ3_XXS", "IQ2_M", "IQ2_S"), "IQ3_S")
 OF_EMBEDDINGS |= dict.fromkeys(("IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"), "Q2_K")
 # Where the block does not divide a row: a format of blocks of 32 with as many bits, or the next more.
 FALLBACK = {"IQ4_XS": "IQ4_NL", "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
-FALLBACK |= dict.fromkeys(("TQ1_0", "TQ2_0", "Q2_0"), "Q4_0")
+FALLBACK |= dict.fromkeys(TERNARY, "Q4_0")
 FALLBACK |= dict.fromkeys(("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"), "IQ4_NL")
 
 

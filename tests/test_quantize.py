@@ -18,6 +18,7 @@ from llmlocal.errors import UsageError
 from llmlocal.gguf import ValueType, open_gguf, write_gguf
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
+from llmlocal.quant.recipes import TERNARY
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.request import beside, make_recipe, size_in_bytes
 from llmlocal.quantize.type_sizes import BY_SIZE
@@ -84,7 +85,21 @@ def test_target_size_takes_the_best_that_fits(said: Said, small: Path, tmp_path:
     plan = json.loads(said("quantize", small, "--target-size", size, "--dry-run", "--json")[1])
     assert rows[plan["type"]] <= size and plan["type"] == next(m for m in BY_SIZE if rows[m] <= size)
     code, _, err = said("quantize", small, "--target-size", "10K")
-    assert code == 2 and "the smallest type" in err and str(min(rows.values())) in err and "with --imatrix" in err
+    assert code == 2 and "the smallest type" in err and "with --imatrix" in err
+
+
+def test_types_for_ternary_weights_are_made_only_by_name(said: Said, small: Path, tmp_path: Path) -> None:
+    """They leave nothing of weights that were not trained as -1, 0 and 1; the smallest file is one of theirs."""
+    types = json.loads(said("quantize", small, "--list", "--json")[1])["types"]
+    rows = {r["type"]: r["bytes"] for r in types if not r["needs_imatrix"]}
+    others = [size for name, size in rows.items() if name not in TERNARY]
+    assert min(rows.values()) < min(others)
+    code, _, err = said("quantize", small, "--target-size", min(others) - 1)
+    assert code == 2 and f"the smallest type of this model takes {min(others)} bytes" in err
+    listed = said("quantize", small, "--list")[1].splitlines()
+    assert {line.split()[0] for line in listed if "for ternary weights" in line} == {*TERNARY}
+    code, _, err = said("quantize", small, tmp_path / "out.gguf", "TQ2_0")
+    assert code == 0 and "TQ2_0 is for weights that were trained as -1, 0 and 1" in err
 
 
 def test_types_that_users_choose(said: Said, small: Path) -> None:

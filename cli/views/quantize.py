@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 def list_lines(rows: Sequence[TypeSize]) -> Iterator[str]:
     """A table of the types that a model can have."""
+    from ...quant.recipes import TERNARY
+
     yield f"{'type':<10}  {'bits per weight':>15}  {'file':>9}  {'memory':>9}"
     for row in rows:
         sizes = f"{format_bytes(row.nbytes):>9}  {format_bytes(row.memory):>9}"
-        mark = "  needs --imatrix" if row.needs_imatrix else ""
+        mark = "  needs --imatrix" if row.needs_imatrix else "  for ternary weights" if row.type_name in TERNARY else ""
         yield f"{row.type_name:<10}  {row.bits_per_weight:>15.2f}  {sizes}{mark}"
 
 

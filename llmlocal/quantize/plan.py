@@ -15,7 +15,7 @@ from ..gguf.values import Array, ValueType
 from ..gguf.writer import TensorInfo, packed_size
 from ..quant.format import BY_NAME, Format
 from ..quant.formats import load_all
-from ..quant.recipes import FLOATS, MIXES, ModelTraits, Recipe, TensorSpec
+from ..quant.recipes import FLOATS, MIXES, TERNARY, ModelTraits, Recipe, TensorSpec
 from ..text import escaped, shown
 from .source import TensorSource
 
@@ -54,7 +54,10 @@ def plan_quantization(source: TensorSource, recipe: Recipe, *, allow_requantize:
     for tensor in source.tensors:
         _check_not_quantized(tensor, formats[tensor.name], allowed=allow_requantize)
     hint = "--tensor-type can keep it in F32 or BF16"
-    return _plan(source, recipe.mix, formats, list(_summed_up(recipe.notes)), hint)
+    notes = list(_summed_up(recipe.notes))
+    if recipe.mix in TERNARY:
+        notes.append(f"{recipe.mix} is for weights that were trained as -1, 0 and 1; of others little is left")
+    return _plan(source, recipe.mix, formats, notes, hint)
 
 
 def plan_conversion(source: TensorSource, type_name: str) -> GGUFPlan:

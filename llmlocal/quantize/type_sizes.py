@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from ..model_info.memory import memory
-from ..quant.recipes import MIXES, Recipe
+from ..quant.recipes import MIXES, TERNARY, Recipe
 from .plan import plan_quantization
 from .request import in_need
 from .source import TensorSource
@@ -51,10 +51,11 @@ def type_sizes(source: TensorSource, recipe: Recipe) -> list[TypeSize]:
 def best_that_fits(rows: Sequence[TypeSize], max_bytes: int, *, has_imatrix: bool) -> str:
     """The type of most bits whose file has at most `max_bytes`; types not in BY_SIZE only where none of these fits.
 
-    `rows` as `type_sizes` gives them; types that need an importance matrix count only where there is one. Raises
-    UsageError where even the smallest is larger.
+    `rows` as `type_sizes` gives them; types that need an importance matrix count only where there is one, those for
+    ternary weights never. Raises UsageError where even the smallest is larger.
     """
-    sizes = {row.type_name: row.nbytes for row in rows if has_imatrix or not row.needs_imatrix}
+    usable = [row for row in rows if row.type_name not in TERNARY and (has_imatrix or not row.needs_imatrix)]
+    sizes = {row.type_name: row.nbytes for row in usable}
     for mix in (*BY_SIZE, *sizes):
         if sizes.get(mix, max_bytes + 1) <= max_bytes:
             return mix
