@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import runpy
+import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -35,7 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before any test file is imported: kernels go to pytest's own cache, never to the user's."""
+    """Before any test file is imported: kernels go to pytest's own cache, never to the user's.
+
+    Ctrl-C acts as it does in a program of a terminal, in processes of tests, too: a shell's background job ignores it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cache = getattr(config, "cache", None)  # not there with -p no:cacheprovider
     os.environ["LLMLOCAL_CACHE"] = str(cache.mkdir("llmlocal")) if cache else ""
 
