@@ -245,13 +245,14 @@ def added_token(id: int, text: str, *, special: bool = True) -> dict[str, Any]:
     return {"id": id, "content": text} | rest | {"special": special}
 
 
-def write_spm(path: Path, *, dummy_prefix: bool = True, kind: int = 2) -> int:
-    """A tokenizer.model with a tokenizer_config.json; returns the number of tokens."""
-    pieces = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3), *((f"<0x{b:02X}>", 0.0, 6) for b in range(256))]
-    beginnings = dict.fromkeys(("▁" + word)[:end] for word in WORDS for end in range(2, len(word) + 2))
-    inner = dict.fromkeys(word[i : i + 2] for word in WORDS for i in range(len(word) - 1))
+def write_spm(path: Path, *, dummy_prefix: bool = True, kind: int = 2, few: bool = False) -> int:
+    """A tokenizer.model with a tokenizer_config.json; returns the number of tokens. `few`: some of each kind only."""
+    words, n_bytes, chars = (WORDS[:2], 4, range(97, 105)) if few else (WORDS, 256, range(33, 127))
+    pieces = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3), *((f"<0x{b:02X}>", 0.0, 6) for b in range(n_bytes))]
+    beginnings = dict.fromkeys(("▁" + word)[:end] for word in words for end in range(2, len(word) + 2))
+    inner = dict.fromkeys(word[i : i + 2] for word in words for i in range(len(word) - 1))
     pieces += [(text, -float(i), 1) for i, text in enumerate((beginnings | inner).keys())]
-    pieces += [(char, -float(1000 + i), 1) for i, char in enumerate(["▁", *map(chr, range(33, 127))])]
+    pieces += [(char, -float(1000 + i), 1) for i, char in enumerate(["▁", *map(chr, chars)])]
     pieces.append(("<mine>", 0.0, 4))
     trainer = b"\x18" + varint(kind) + varint(35 << 3) + varint(1) + message(46, b"nobody needs this")  # byte_fallback
     normalizer = message(1, b"identity") + b"\x18" + varint(dummy_prefix) + b"\x20" + varint(0)

@@ -92,7 +92,7 @@ def test_a_cut_answer_goes_on(chat: Chat, tmp_path: Path) -> None:
 
 
 def test_commands_say_what_they_did(chat: Chat, tmp_path: Path) -> None:
-    person = chat(["text\n```python\nx = 1\n```"], "--temp", "0.5")
+    person = chat(["text\n```python\nx = 1\n```"], "--temp", "0.5", "--session", "s")  # kept without turns
     person.prompted()
     person.say("Hi")
     person.prompted(2)

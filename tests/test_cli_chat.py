@@ -96,6 +96,20 @@ def test_commands(talk: Chatter, tmp_path: Path) -> None:
     assert saved(tmp_path)[-1]["type"] == "clear"
 
 
+def test_nothing_stays_of_a_chat_whose_turns_were_all_taken_back(talk: Chatter, tmp_path: Path) -> None:
+    """Unless its name is the user's, or something else was done to it last."""
+    folder = tmp_path / "llmlocal" / "sessions"
+    assert talk(["one", "two", "/undo", "/undo"], ["x"], "--commands").returncode == 0
+    assert not list(folder.iterdir())
+    talk(["one", "/undo", "two"], ["x"], "--commands")
+    assert [record["type"] for record in saved(tmp_path)[1:]] == ["turn", "undo", "turn"]
+    (file,) = folder.iterdir()
+    talk(["/undo", f"/load {file.name[:15]}"], ["x"], "--commands", "--continue")  # the model sees what was loaded
+    assert not list(folder.iterdir())
+    talk(["one", "/undo"], ["x"], "--commands", "--session", "mine")
+    assert saved(tmp_path)[-1]["type"] == "undo"
+
+
 def test_no_line_of_a_pipe_is_a_command(talk: Chatter, tmp_path: Path) -> None:
     lines = [f"/save {tmp_path}/o.md", "/exit", "// a comment", "/usr/bin", "/edit", "/model other"]
     out = talk(lines, ["x"])

@@ -40,6 +40,15 @@ def test_unigram_composes_characters_where_the_folder_says_so(tmp_path: Path) ->
         assert tokenizer.encode("te\u0301t", add_special=False) == want
 
 
+def test_a_map_of_characters_that_is_empty_replaces_nothing(tmp_path: Path) -> None:
+    """A tokenizer of the identity may have one; llama.cpp reads none, too."""
+    unigram(tmp_path, [{"type": "Precompiled", "precompiled_charsmap": ""}], [])
+    keys = vocabulary(tmp_path)
+    assert PREFIX + "precompiled_charsmap" not in keys
+    for more in ({}, {PREFIX + "precompiled_charsmap": []}):
+        assert load(keys | more).encode("te", add_special=False) == [1, 4, 2]
+
+
 @pytest.mark.parametrize(
     ("normalizers", "pretokenizers", "config", "words"),
     [

@@ -69,7 +69,7 @@ def load(runner: TurnRunner, rest: str) -> None:
         raise UsageError("/load needs the id of a session, or its beginning", "/sessions lists them")
     saved = store.load(rest)
     if runner.saved is not None:
-        runner.saved.close()
+        runner.close_saved()
         runner.saved = store.named(saved.id, saved.model, None)
     runner.chat.conversation = saved.conversation
     path = Path(runner.chat.session.gguf.path)

@@ -200,8 +200,6 @@ class Start:
         with screen, ExitStack() as stack:
             runner = self.runner(screen, conversation, file, options)
             stack.callback(runner.close)
-            if file is not None:
-                stack.callback(file.close)
             if runner.interactive:
                 continued = f" · continued after {count(turns, 'turn')}" if turns else ""
                 screen.notes([f"{title(runner.chat.session)} · /? for help · Ctrl-D to quit{continued}"])

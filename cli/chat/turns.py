@@ -87,6 +87,15 @@ class TurnRunner:
         """End loading, and close the session; what is still being loaded ends with the process."""
         if self.loading is None or self.loading.stop(PATIENCE):
             self.chat.session.close()
+        self.close_saved()
+
+    def close_saved(self) -> None:
+        """Close the saved session; nothing stays of one whose turns were all taken back."""
+        if self.saved is not None:
+            if self.chat.conversation.turns:
+                self.saved.close()
+            else:
+                self.saved.close_empty()
 
     # ---- turns ------------------------------------------------------------------------------------------------------
 
@@ -259,6 +268,7 @@ class TurnRunner:
                 self.saved.append(record)
         except ResourceError as error:
             self.screen.notes([f"warning: {error}; this chat is no longer saved"])
+            self.saved.close()
             self.saved = None
 
     def note_once(self, text: str) -> None:

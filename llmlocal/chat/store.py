@@ -27,6 +27,7 @@ from .conversation import Conversation, Turn
 SCHEMA = 1
 ENDING = ".jsonl"
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+GIVEN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # of a session that was started without a name
 PRIVATE = "let only yourself write the folder and the file; use --no-save to chat without saving"
 TITLE = 60  # characters of the first question that are the title of a session
 
@@ -56,6 +57,7 @@ class SessionFile:
     path: Path
     header: dict[str, Any] = field(default_factory=dict)
     _handle: int | None = None
+    _last: str = ""  # the type of the last record
 
     @property
     def id(self) -> str:
@@ -69,6 +71,7 @@ class SessionFile:
             started = os.fstat(self._handle).st_size > 0
             header = {"schema": SCHEMA, "created": _now(), **self.header}
             self._write(*([] if started else [header]), {**record, "time": _now()})
+            self._last = record["type"]
             if not started:
                 sync_folder(self.path.parent)
         except BlockingIOError:
@@ -85,6 +88,13 @@ class SessionFile:
         if self._handle is not None:
             os.close(self._handle)
         self._handle = None
+
+    def close_empty(self) -> None:
+        """Close a session without turns. Where the last one was taken back, and its name is ours, it is removed."""
+        if self._handle is not None and self._last == "undo" and GIVEN_ID.fullmatch(self.id):
+            with suppress(OSError):
+                self.path.unlink()
+        self.close()
 
     def _write(self, *records: Mapping[str, Any]) -> None:
         """Write all lines with one call, so that a process that is killed writes all of them or none."""

@@ -180,7 +180,8 @@ def _unigram_keys(s: Settings, model: Mapping[str, Any]) -> Keys:
                 charsmap = b64decode(part["precompiled_charsmap"], validate=True)
             except ValueError:
                 raise BadFileError(f"{where}: precompiled_charsmap is not base64") from None
-            shape["tokenizer.ggml.precompiled_charsmap"] = (ValueType.U8, list(charsmap))
+            if charsmap:
+                shape["tokenizer.ggml.precompiled_charsmap"] = (ValueType.U8, list(charsmap))
     return _scored_keys(s, table, "t5", shape)
 
 

@@ -112,7 +112,7 @@ class Ugm(Tokenizer, kinds=("t5",)):
 
 def _charsmap(metadata: Mapping[str, Any]) -> Charsmap | None:
     values = integer_array(metadata, "precompiled_charsmap")
-    if values is None:
+    if values is None or not len(values):  # nothing is replaced, as in llama.cpp
         return None
     if not all(-128 <= byte < 256 for byte in values):
         raise BadFileError(f"{PREFIX}precompiled_charsmap must hold bytes")
