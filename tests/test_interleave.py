@@ -96,6 +96,18 @@ def test_an_engine_with_copied_weights_says_the_same(shape: str, tmp_path: Path)
         assert ((mapped - copied) ** 2).sum() <= 1e-6 * (mapped**2).sum()
 
 
+def test_all_rows_that_can_be_are_interleaved(tmp_path: Path) -> None:
+    """The output matrix has as many rows as the vocabulary has tokens."""
+    make_model.make_model("tiny-llama-256", path := tmp_path / "m.gguf", form="Q4_K")
+    for copy in (False, True):
+        engine = Engine.open(path, n_ctx=64, n_threads=1, copy_weights=copy, load=False)
+        left = engine.n_vocab % MOST_LANES
+        products = [(op.kernel.name, op.operands.get("rows")) for op in engine._graph._operations]
+        last = [("matmul_Q4_K_interleaved", engine.n_vocab - left), ("matmul_Q4_K", left)]
+        assert left and products[-2:] == last if copy else products[-1] == ("matmul_Q4_K", engine.n_vocab)
+        engine.close()
+
+
 @pytest.mark.parametrize("form", ["Q4_K", "F16"])  # interleaved, and copied as it is
 def test_weights_copied_ahead_say_the_same(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmlocal.runtime.weight_copy.PIECE", 1000)

@@ -31,7 +31,20 @@ class Value:
     kept: NDArray[np.uint8] | None = None  # memory of its own, which can be read after the run
 
 
-Operand = Value | int | float
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What lies in `value` from byte `first` on: columns of it, for a kernel that knows the bytes of a row."""
+
+    value: Value
+    first: int
+
+    @property
+    def address(self) -> int:
+        """Where it begins; the value must have its memory."""
+        return self.value.address + self.first
+
+
+Operand = Value | Part | int | float
 
 
 @dataclass(slots=True)
@@ -43,7 +56,7 @@ class Operation:
     stage: int
 
     def values(self) -> Iterator[Value]:
-        return (v for v in self.operands.values() if isinstance(v, Value))
+        return (v.value if isinstance(v, Part) else v for v in self.operands.values() if isinstance(v, Value | Part))
 
 
 class MatrixStack(Protocol):
@@ -124,7 +137,7 @@ class Graph:
     def _calls(self) -> Iterator[KernelCall]:
         stages = [op.stage for op in self._operations[1:]] + [-1]
         for op, next_stage, prefetch in zip(self._operations, stages, self._prefetches(), strict=True):
-            arguments = {name: v.address if isinstance(v, Value) else v for name, v in op.operands.items()}
+            arguments = {name: v.address if isinstance(v, Value | Part) else v for name, v in op.operands.items()}
             yield KernelCall(op.kernel, arguments, op.stage != next_stage, prefetch)
 
     def _prefetches(self) -> list[tuple[int, int]]:

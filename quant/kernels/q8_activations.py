@@ -60,7 +60,7 @@ def peak(v: InstructionSet) -> Any:
 
 
 def _short_scale(v: InstructionSet) -> Any:
-    """`(bits)` of a float32 to 11 significant bits: as precise as float16 scales of other engines, without their range."""
+    """`(bits)` of a float32, cut to 11 significant bits: the precision of float16 scales of others, not their range."""
     return v.jitable(lambda bits: bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
 
 

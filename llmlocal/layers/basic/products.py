@@ -11,10 +11,11 @@ from ...quant.blocks.parts import float_activations
 from ...quant.jit.cpu import target
 from ...quant.jit.kernel import Kernel
 from ...quant.kernels.get_rows import get_rows
+from ...quant.kernels.interleave import MOST_LANES, can_interleave
 from ...quant.kernels.matmul import SCRATCH_BYTES, matmul
 from ...quant.kernels.matmul_int16 import matmul_int16, use_int16
 from ...quant.tensor import QTensor
-from ...runtime.graph import Operand, Value
+from ...runtime.graph import Operand, Part, Value
 from .graph_layers import GraphLayers
 
 
@@ -68,33 +69,46 @@ class Products(GraphLayers):
     def linears(self, x: Value, *weights: tuple[QTensor, QTensor | None]) -> list[Value]:
         """Several linear layers of the same input, without barriers between them."""
         g = self.graph
-        if g.observer:
-            g.observer.before_matmul(g, x, [weight for weight, _ in weights])
         originals = [weight for weight, _ in weights]
+        if g.observer:
+            g.observer.before_matmul(g, x, originals)
+        outs = [g.value(weight.rows, outputs=x.outputs) for weight in originals]
+        products = [
+            (out, weight, first, *self._product(x, weight, bias))
+            for out, (whole, bias) in zip(outs, weights, strict=True)
+            for weight, first in self._placed(whole)
+        ]
+        biased = {out for out, *_, operands in products if "bias" in operands}
         alone = not self.low_rank.changes_any(originals)
-        weights = tuple((self.place(weight), bias) for weight, bias in weights)
-        products = [self._product(x, *layer) for layer in weights]
-        outs = [g.value(weight.rows, outputs=x.outputs) for weight, _ in weights]
-        for i, ((weight, _), (kernel, operands), out) in enumerate(zip(weights, products, outs, strict=True)):
+        for i, (out, weight, first, kernel, operands) in enumerate(products):
             self.multiplied(weight.format, interleaved=weight.interleaved)
             g.add(
                 kernel,
-                barrier=alone and i == len(outs) - 1,
+                barrier=alone and i == len(products) - 1,
                 tokens=g.rows_of(x),
                 weights=weight.address,
-                y=out,
+                y=Part(out, 4 * first),
                 rows=weight.rows,
                 k=weight.k,
                 row_bytes=weight.format.row_bytes(weight.k),
-                y_stride=weight.rows,
+                y_stride=out.width,
                 scratch=g.scratch(SCRATCH_BYTES),
                 **operands,
             )
         self.low_rank.add(self, x, originals, outs)
-        for (weight, bias), (_, operands), out in zip(weights, products, outs, strict=True):
-            if bias is not None and "bias" not in operands:
-                g.add(add_bias, tokens=g.rows_of(x), x=out, out=out, bias=bias.address, width=weight.rows)
+        for (_, bias), out in zip(weights, outs, strict=True):
+            if bias is not None and out not in biased:
+                g.add(add_bias, tokens=g.rows_of(x), x=out, out=out, bias=bias.address, width=out.width)
         return outs
+
+    def _placed(self, weight: QTensor) -> list[tuple[QTensor, int]]:
+        """Where a matrix is multiplied, each part with its first row: rows that can be interleaved, and those left."""
+        whole = weight.rows - weight.rows % MOST_LANES
+        if 0 < whole < weight.rows and can_interleave(weight.format, whole) and not self.int16_activations:
+            tiles = self.place(weight.part(0, whole))
+            if tiles.interleaved:
+                return [(tiles, 0), (self.place(weight.part(whole, weight.rows)), whole)]
+        return [(self.place(weight), 0)]
 
     def _product(self, x: Value, weight: QTensor, bias: QTensor | None) -> tuple[Kernel, dict[str, Operand]]:
         """The kernel that multiplies x with `weight`, and its operands `x` and, if it adds one, `bias`."""
