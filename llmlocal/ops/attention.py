@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_ROWS, BLOCK_TOKENS = 128, 64  # of a work item at most: rows (tokens x heads of a group), and tokens
+ITEMS, FEWEST_ROWS = 2, 16  # work items for each thread at least, unless they would have fewer rows
 NO_RING = 1 << 62  # for cells that are not used in turn
 SPLIT_TOKENS = 16  # in batches of at most so many tokens, chunks are work items of their own
 
@@ -173,20 +174,32 @@ def latent_attention(kv_type: KVType) -> Kernel:
     return Kernel(name, Arguments._fields, lambda v: _build(v, _attend(v, kv_type, latent=True)))
 
 
+def _blocks(v: InstructionSet) -> Any:
+    """`(count, heads, kv_heads, nth)`: in how many blocks, of nearly the same size, `count` tokens are cut."""
+
+    def run(count, heads, kv_heads, nth):
+        group = heads // kv_heads
+        most = max(1, min(BLOCK_TOKENS, BLOCK_ROWS // group))
+        wanted = min((ITEMS * nth + kv_heads - 1) // kv_heads, count * group // FEWEST_ROWS)
+        return min(count, max((count + most - 1) // most, wanted))
+
+    return v.jitable(run)
+
+
 def _build(v: InstructionSet, attend: Any) -> Any:
-    end_of_group, chunk_range = _end_of_group(v), _chunk_range(v)
+    end_of_group, chunk_range, blocks_of = _end_of_group(v), _chunk_range(v), _blocks(v)
 
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
         count, scratch = v.load_i64(a.tokens), a.scratch + ith * a.scratch_bytes
-        block, split = max(1, min(BLOCK_TOKENS, BLOCK_ROWS // (a.heads // a.kv_heads))), count <= SPLIT_TOKENS
-        blocks = (count + block - 1) // block
+        split = count <= SPLIT_TOKENS
+        blocks = blocks_of(count, a.heads, a.kv_heads, 0 if split else nth)
         low, high = chunk_range(a, 0, count) if split else (0, 1)
         item = v.take_work(counter, 1)
         while item < blocks * a.kv_heads * (high - low):
             chunk, kv_head = low + item % (high - low), item // (high - low) % a.kv_heads
-            first = (blocks - 1 - item // ((high - low) * a.kv_heads)) * block  # the longest first
-            stop = min(count, first + block)
+            n = blocks - 1 - item // ((high - low) * a.kv_heads)  # the longest first
+            first, stop = count * n // blocks, count * (n + 1) // blocks
             while first < stop:  # a block may hold several sequences
                 last = end_of_group(a, first, stop)
                 begin, end = chunk_range(a, first, last)

@@ -36,16 +36,19 @@ def grouped_rms_norm(v: InstructionSet) -> Any:
 
 
 def _rows(v: InstructionSet, *, shared: bool) -> Any:
-    f32x8 = v.f32x8
+    f32x8, f32x32 = v.f32x8, v.Vec("f32", 32)  # 32 lanes: sums that need not wait for each other
 
     @v.jitable
     def norm_row(x, weight, out, width, eps):
-        whole = width // 8 * 8
-        squares = v.zero(f32x8)
-        for i in range(0, whole, 8):
-            part = v.load(f32x8, x + 4 * i)
+        whole, many = width // 8 * 8, width // 32 * 32
+        squares, rest = v.zero(f32x32), v.zero(f32x8)
+        for i in range(0, many, 32):
+            part = v.load(f32x32, x + 4 * i)
             squares = v.fma(part, part, squares)
-        total = v.reduce_add(squares)
+        for i in range(many, whole, 8):
+            few = v.load(f32x8, x + 4 * i)
+            rest = v.fma(few, few, rest)
+        total = v.reduce_add(squares) + v.reduce_add(rest)
         for i in range(whole, width):
             total += v.load_f32(x + 4 * i) * v.load_f32(x + 4 * i)
         scale = v.float32(1) / v.sqrt(total / v.float32(width) + eps)
