@@ -1,9 +1,9 @@
-"""What the scheduler delivers reaches the event loop at once, in order; no loop that is gone holds it up."""
+"""What the scheduler delivers reaches the event loop at once, in order, and a client in as few pieces as may be."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from threading import Thread
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("starlette")
 
 from llmlocal.serving.answers import INTERVAL, Outbox, Queue
+from llmlocal.serving.http.streams import EventStream
 
 
 def in_thread(work: Callable[[], None]) -> None:
@@ -75,3 +76,25 @@ def test_a_closed_loop_is_passed_over() -> None:
     outbox.put(loop, Queue(), (0, None), awaited=True)  # type: ignore[arg-type]
     outbox.flush(False)
     assert not outbox._held
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_pieces_that_are_there_are_sent_together(failing: bool) -> None:
+    sent, closed, ready = list[tuple[bytes, bool]](), list[int](), [True]
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for i, ready[0] in enumerate((True, False, False, True)):
+            yield str(i).encode()
+        if failing:
+            raise ValueError
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            sent.append((message["body"], message["more_body"]))
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    stream = EventStream(pieces(), lambda _: b"!", lambda: closed.append(1), lambda _: None, lambda: ready[0])
+    asyncio.run(stream({"type": "http"}, never, send))
+    assert sent == [(b"01", True), (b"2", True), (b"3!" if failing else b"3", False)] and closed == [1]
