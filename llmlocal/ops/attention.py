@@ -192,9 +192,9 @@ def _build(v: InstructionSet, attend: Any) -> Any:
     def run(counter, ith, nth, *fields):
         a = Arguments(*fields)
         count, scratch = v.load_i64(a.tokens), a.scratch + ith * a.scratch_bytes
-        split = count <= SPLIT_TOKENS
-        blocks = blocks_of(count, a.heads, a.kv_heads, 0 if split else nth)
-        low, high = chunk_range(a, 0, count) if split else (0, 1)
+        low, high = chunk_range(a, 0, count) if count <= SPLIT_TOKENS else (0, 1)
+        split = high - low > 1
+        blocks = blocks_of(count, a.heads, a.kv_heads, 1 if split else nth)
         item = v.take_work(counter, 1)
         while item < blocks * a.kv_heads * (high - low):
             chunk, kv_head = low + item % (high - low), item // (high - low) % a.kv_heads
@@ -296,14 +296,15 @@ def _attend(v: InstructionSet, kv_type: KVType, *, latent: bool = False) -> Any:
 
 
 def _build_merge(v: InstructionSet) -> Any:
-    start_row, merge_row, normalize_row = start(v), merge(v), normalize(v)
+    start_row, merge_row, normalize_row, chunk_range = start(v), merge(v), normalize(v), _chunk_range(v)
 
     def run(counter, ith, nth, *fields):
         a = MergeArguments(*fields)
         count, group, result = v.load_i64(a.tokens), a.heads // a.kv_heads, a.scratch + ith * a.scratch_bytes
+        low, high = chunk_range(a, 0, count) if count <= SPLIT_TOKENS else (0, 1)
         width = -(-a.value_dim // ALIGN) * ALIGN
         nbytes = 4 * (width + 2 * TAIL)
-        item = v.take_work(counter, 1) if count <= SPLIT_TOKENS else count * a.heads
+        item = v.take_work(counter, 1) if high - low > 1 else count * a.heads
         while item < count * a.heads:
             t, head = item // a.heads, item % a.heads
             first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
@@ -318,5 +319,6 @@ def _build_merge(v: InstructionSet) -> Any:
     return run
 
 
-# Merges the partial results of `attention` into `out` for at most SPLIT_TOKENS tokens; does nothing for more.
+# Merges the partial results of `attention` into `out` for at most SPLIT_TOKENS tokens with several chunks; does nothing
+# for others.
 attention_merge = Kernel("attention_merge", MergeArguments._fields, _build_merge)
