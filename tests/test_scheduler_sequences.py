@@ -54,11 +54,12 @@ def test_answers_that_share_a_prefix_have_the_bits_of_those_given_alone(path: Pa
     scheduler.close()
 
 
-def test_a_long_text_is_not_given_up_for_a_short_beginning(scheduler: Scheduler) -> None:
+@pytest.mark.parametrize(("common", "reused"), [(60, 60), (20, 20), (12, 0)])
+def test_a_long_text_is_not_given_up_for_a_short_beginning(scheduler: Scheduler, common: int, reused: int) -> None:
     """The sequence of a long text is kept while there are others; what the new one shares with it is copied."""
     long = ids(200)
     Client(scheduler, long, 1).all()
-    assert Client(scheduler, long[:60] + ids(12, 1), 1).all()[-1].reused_tokens == 60
+    assert Client(scheduler, long[:common] + ids(12, 1), 1).all()[-1].reused_tokens == reused
     assert Client(scheduler, long, 1).all()[-1].reused_tokens == 191
 
 

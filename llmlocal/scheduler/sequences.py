@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..engine import Engine
 from ..generation.prompt_cache import MIN_TOKENS, PromptCache
 
-WORTH_COPYING = 32  # tokens of a prefix that are copied from another sequence rather than read again
+WORTH_COPYING = 16  # tokens of a prefix that are copied from another sequence rather than read again
 
 
 class Sequences:
