@@ -14,6 +14,7 @@ from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
+from ..simd.own_end import own_end
 from .panels import BAND, in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
@@ -66,17 +67,19 @@ def _batch_rows(rows: int, nth: int) -> int:
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     stretch, few, batch_rows = rows_by_tokens(v, fmt), few_tokens(v.FEW_TOKENS, fmt), v.jitable(_batch_rows)
+    own = own_end(v)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
         draw = batch_rows(rows, nth) if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
-        first = v.take_work(counter, draw)
-        while first < rows:
+        draws, mine, taken = (rows + draw - 1) // draw, 0, v.take_work(counter, 1)
+        while taken < draws:
+            first = draw * own(taken, mine, draws, ith, nth)
             for line in range(0, BEGIN, 64):  # all at once: a hardware prefetcher starts with a few lines
                 v.prefetch(weights + row_bytes * first + line)
             last = min(rows, first + draw)
             stretch(weights, row_bytes, first, last, x, k, count, count > few, y, y_stride, tile)
-            first = v.take_work(counter, draw)
+            mine, taken = mine + 1, v.take_work(counter, 1)
 
     return run
 
@@ -86,16 +89,18 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
 
     v = set_for_tiles(v)
     dot, q8_stride, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v)), v.jitable(q8_bytes), v.LANES
+    own = own_end(v)
     batch_rows = v.jitable(_batch_rows)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
         draw = batch_rows(rows, nth) if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
-        first = v.take_work(counter, draw)
-        while first < rows:
+        draws, mine, taken = (rows + draw - 1) // draw, 0, v.take_work(counter, 1)
+        while taken < draws:
+            first = draw * own(taken, mine, draws, ith, nth)
             tiles, at = (min(rows, first + draw) - first) // lanes, weights + row_bytes * first
             dot(at, row_bytes, k, x, q8_stride(k), count, y + 4 * first, 4 * y_stride, tiles, tile)
-            first = v.take_work(counter, draw)
+            mine, taken = mine + 1, v.take_work(counter, 1)
 
     return run
 
