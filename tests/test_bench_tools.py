@@ -196,7 +196,10 @@ def test_servers_are_compared_with_the_first_and_with_one_client() -> None:
     lines = bench_servers.summary({("a", 1): [a], ("a", 16): [b], ("b", 1): [a], ("b", 16): [load(40, 10, 5, 1)]})
     assert lines[1].startswith("a, 16 clients: 20.0 tokens/s (2.00 x 1), 10.0 tokens per CPU second (2.00 x)")
     assert lines[3].endswith("1 lost; a has 2.00 x the requests, 2.00 x by CPU time")
-    with pytest.raises(RuntimeError, match="does not serve"), bench_servers.started(f"{sys.executable} -c 0", "m", 8, 8):
+    with (
+        pytest.raises(RuntimeError, match="does not serve"),
+        bench_servers.started(f"{sys.executable} -c 0", "m", 8, 8),
+    ):
         pass
 
 

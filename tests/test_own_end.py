@@ -14,7 +14,7 @@ def test_every_piece_is_done_once(pieces: int, threads: int, random: object) -> 
     for taken in range(pieces):
         thread = random.randrange(threads)  # type: ignore[attr-defined]
         done[thread].append(piece(taken, len(done[thread]), pieces, thread, threads))
-    assert sorted(sum(done, [])) == list(range(pieces))
+    assert sorted(n for each in done for n in each) == list(range(pieces))
     if threads == 2:
         first, second = done
         assert first == list(range(len(first))) and second == list(range(pieces - 1, len(first) - 1, -1))

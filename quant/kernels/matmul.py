@@ -94,7 +94,11 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
-        draw = batch_rows(rows, nth) if count > 1 else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
+        draw = (
+            batch_rows(rows, nth)
+            if count > 1
+            else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
+        )
         draws, mine, taken = (rows + draw - 1) // draw, 0, v.take_work(counter, 1)
         while taken < draws:
             first = draw * own(taken, mine, draws, ith, nth)
