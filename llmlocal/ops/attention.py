@@ -175,12 +175,14 @@ def latent_attention(kv_type: KVType) -> Kernel:
 
 
 def _blocks(v: InstructionSet) -> Any:
-    """`(count, heads, kv_heads, nth)`: in how many blocks, of nearly the same size, `count` tokens are cut."""
+    """`(count, group, parts, nth)`: in how many blocks, of nearly the same size, `count` tokens are cut.
 
-    def run(count, heads, kv_heads, nth):
-        group = heads // kv_heads
+    Each has `parts` work items, by key heads and chunks; a key head has a `group` of heads.
+    """
+
+    def run(count, group, parts, nth):
         most = max(1, min(BLOCK_TOKENS, BLOCK_ROWS // group))
-        wanted = min((ITEMS * nth + kv_heads - 1) // kv_heads, count * group // FEWEST_ROWS)
+        wanted = min((ITEMS * nth + parts - 1) // parts, count * group // FEWEST_ROWS)
         return min(count, max((count + most - 1) // most, wanted))
 
     return v.jitable(run)
@@ -193,12 +195,12 @@ def _build(v: InstructionSet, attend: Any) -> Any:
         a = Arguments(*fields)
         count, scratch = v.load_i64(a.tokens), a.scratch + ith * a.scratch_bytes
         low, high = chunk_range(a, 0, count) if count <= SPLIT_TOKENS else (0, 1)
-        split = high - low > 1
-        blocks = blocks_of(count, a.heads, a.kv_heads, 1 if split else nth)
+        split, parts = high - low > 1, a.kv_heads * (high - low)
+        blocks = blocks_of(count, a.heads // a.kv_heads, parts, nth)
         item = v.take_work(counter, 1)
-        while item < blocks * a.kv_heads * (high - low):
+        while item < blocks * parts:
             chunk, kv_head = low + item % (high - low), item // (high - low) % a.kv_heads
-            n = blocks - 1 - item // ((high - low) * a.kv_heads)  # the longest first
+            n = blocks - 1 - item // parts  # the longest first
             first, stop = count * n // blocks, count * (n + 1) // blocks
             while first < stop:  # a block may hold several sequences
                 last = end_of_group(a, first, stop)
