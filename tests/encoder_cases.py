@@ -131,6 +131,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "gemma-embedding": ("Gemma3TextModel", GEMMA),
     "qwen3": ("Qwen3Model", DECODER | {"model_type": "qwen3", "head_dim": 16, "tie_word_embeddings": True}),
     "nomic-bert": ("NomicBertModel", NOMIC),
+    "nomic-bert-masked": ("NomicBertForMaskedLM", NOMIC),
     "nomic-bert-moe": ("NomicBertModel", NOMIC_MOE),
     "jina-bert-v2": ("JinaBertModel", JINA_V2),
     "jina-bert-v2-code": ("JinaBertModel", JINA_V2 | JINA_CODE),

@@ -37,6 +37,12 @@ UNSAID = [
     ("granite", {"layer_types": ["sliding_attention"] * 2, "sliding_window": 8}),
     ("command-r", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ("gpt2", {"scale_attn_weights": False}),
+    ("opt", {"do_layer_norm_before": False}),
+    ("opt", {"activation_function": "gelu"}),
+    ("opt", {"enable_bias": False}),
+    ("gptneo", {"attention_types": [[["global"], 3]]}),
+    ("gptneo", {"attention_types": [[["global", "strided"], 2]]}),
+    ("persimmon", {"qk_layernorm": False}),
     ("olmoe", {"norm_topk_prob": True}),
     ("olmoe", {"clip_qkv": 8.0}),
     ("falcon", {"alibi": True}),
@@ -70,7 +76,7 @@ UNSAID = [
     ("gemma3n", {"altup_correct_scale": False}),
     ("gpt-oss", {"swiglu_limit": 3.0}),
     ("gemma3", {"use_bidirectional_attention": True}),
-    *((case, {"hidden_act": "relu"}) for case in CASES),
+    *((case, {"hidden_act": "tanh"}) for case in CASES),
     ("phi3-longrope", {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": "x"}}),
 ]
 

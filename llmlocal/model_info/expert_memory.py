@@ -48,8 +48,8 @@ def expert_memory(
 def expert_read_rate(gguf: GGUFFile, missing: float) -> float | None:
     """Bytes per second in which the disk gives experts that are chosen together; None where it cannot be measured.
 
-    Only the share `missing` (0..1) of those of a block is asked for at once, as in a run. Of a split model the part with
-    the first experts is measured.
+    Only the share `missing` (0..1) of those of a block is asked for at once, as in a run. Of a split model the part
+    with the first experts is measured.
     """
     from ..files.read_rate import read_rate
 

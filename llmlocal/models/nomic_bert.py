@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import Conversion, decoder_keys
+from ..hf.conversion import Conversion, decoder_keys, drops, head_keys, renames
 from ..layers import Layers
 from ..layers import encoder as blocks
 from ..layers.decoder import Sublayer, gated_mlp, rope_attention
@@ -17,6 +17,7 @@ from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from . import ENCODER
+from .bert import DENSE, FILLS, OUTPUT, head_steps
 
 KIND = ENCODER
 
@@ -32,6 +33,13 @@ def rotary_encoder(g: Layers, c: Config, w: Weights, vocab: int, feed_forward: S
     rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
     x = blocks.norm(g, h, w, "token_embd_norm", blocks.embedding(g, h, w, vocab))
     return blocks.post_norm_encoder(g, h, w, x, partial(rope_attention, g, rope=rope), feed_forward)
+
+
+def word_logits(g: Layers, c: Config, w: Weights, vocab: int, x: Value) -> Value:
+    """Logits (outputs, vocab) of the states of masked tokens (outputs, width); the activation is SiLU."""
+    h = Hyperparameters.read(c, w)
+    x = g.linear(x, *w.linear("mlm_dense", h.width, h.width))
+    return blocks.word_outputs(g, h, w, vocab, blocks.norm(g, h, w, "mlm_norm", g.sigmoid_gate(x, x)))
 
 
 def has_experts(s: Settings) -> bool:
@@ -50,7 +58,7 @@ def rotary_keys(s: Settings, fixed: Mapping[str, Any], *, trained: int) -> Keys:
     s.find(*TOLD_BY_TENSORS, *OF_TRAINING)
     context = min(s.integer("n_positions", "max_position_embeddings"), trained)
     types = {"tokenizer.ggml.token_type_count": s.integer("type_vocab_size", default=1)}
-    return decoder_keys(s) | {"context_length": context, "attention.causal": False} | types
+    return decoder_keys(s) | {"context_length": context, "attention.causal": False} | types | head_keys(s)
 
 
 def keys(s: Settings) -> Keys:
@@ -71,9 +79,15 @@ FIXED: Mapping[str, Any] = {
 TOLD_BY_TENSORS = ("qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias", "max_trained_positions", "pad_vocab_size_multiple")
 OF_TRAINING = ("fused_bias_fc", "fused_dropout_add_ln", "use_flash_attn", "use_xentropy", "moe_impl", "ffn_div")
 CONVERSION = Conversion(
-    classes=("NomicBertModel",),
+    classes=("NomicBertModel", f"NomicBert{FILLS}"),
     applies=lambda s: not has_experts(s),
     defaults={"rotary_emb_base": 1000.0},
     keys=keys,
+    steps={
+        r"^(bert|nomic_bert)\.": renames(""),
+        r"\.decoder\.bias$": drops(),
+        **head_steps("pooler", DENSE, r"cls\.predictions\.transform\.layer_norm", r"cls\.predictions", OUTPUT),
+    },
+    own_names=("mlm_dense", "mlm_norm"),
     activations=("silu", "swiglu"),
 )

@@ -23,13 +23,15 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     return positional_decoder(g, c, w, vocab, lambda _, h, b, x: attention(g, h, b, x), feed_forward)
 
 
+FIXED = {"do_layer_norm_before": True, "enable_bias": True, "layer_norm_elementwise_affine": True}
+FIXED |= {"_remove_final_layer_norm": False}
+
+
 def keys(s: Settings) -> Keys:
-    """Metadata from config.json. Raises BadFileError for the post-norms and narrow embeddings of OPT 350M."""
-    width = s.integer("hidden_size")
-    if not s.flag("do_layer_norm_before") or s.integer("word_embed_proj_dim", default=width) != width:
-        raise s.fail("norms behind the sublayers and narrow embeddings, as OPT 350M has them, are not supported", "")
-    if not s.flag("enable_bias") or not s.flag("layer_norm_elementwise_affine") or s.flag("_remove_final_layer_norm"):
-        raise s.fail("layers without biases or norms without weights are not supported", "")
+    """Metadata from config.json. Raises BadFileError for the variants of OPT 350M and Galactica."""
+    for name, value in {**FIXED, "word_embed_proj_dim": s.integer("hidden_size")}.items():
+        if (given := s.find(name)) not in (None, value):
+            raise s.fail(f"{name} is {given!r:.40}, which is not supported", "")
     s.note("llama.cpp does not know this architecture")
     return decoder_keys(s) | {"feed_forward_length": s.integer("ffn_dim"), "attention.layer_norm_epsilon": 1e-5}
 
@@ -42,7 +44,6 @@ def from_the_first(_: Settings, x: Stream) -> Stream:
 LAYER, TO = r"^layers\.(\d+)\.", r"transformer.h.\1."
 CONVERSION = Conversion(
     classes=("OPTForCausalLM",),
-    defaults={"do_layer_norm_before": True, "enable_bias": True, "layer_norm_elementwise_affine": True},
     keys=keys,
     steps={
         r"^(?:model\.)?decoder\.": renames(""),

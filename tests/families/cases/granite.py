@@ -19,6 +19,7 @@ BAMBA |= {"num_hidden_layers": 4, "attn_layer_indices": [2], "head_dim": 8}
 
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "granite": ("GraniteForCausalLM", {"model_type": "granite", **GRANITE}),
+    "hyperclovax": ("HyperCLOVAXForCausalLM", {"model_type": "hyperclovax", **GRANITE}),
     "granitemoe": (
         "GraniteMoeForCausalLM",
         {"model_type": "granitemoe", **GRANITE, "num_local_experts": 6, "num_experts_per_tok": 2},

@@ -16,6 +16,7 @@ KIMI |= {"moe_router_activation_func": "sigmoid", "moe_layer_freq": 1, "use_grou
 MSCALE = YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 0.7, "mscale_all_dim": 0.7, "rope_theta": 1000.0}
 
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "youtu": ("YoutuForCausalLM", {"model_type": "youtu", **LATENT, "q_lora_rank": 20, "pad_token_id": None}),
     "deepseek2-lite": (
         "DeepseekV2ForCausalLM",
         {

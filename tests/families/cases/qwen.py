@@ -34,6 +34,16 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
         "Qwen2VLForConditionalGeneration",
         {"model_type": "qwen2_vl", "vision_config": VISION, "rope_parameters": QWEN_VL},
     ),
+    "paddleocr": (
+        "PaddleOCRVLForConditionalGeneration",
+        {
+            "model_type": "paddleocr_vl",
+            "vision_config": {
+                key: value for key, value in VISION.items() if key in ("hidden_size", "intermediate_size")
+            },
+            "text_config": {**DECODER, "model_type": "paddleocr_vl_text", "head_dim": 8, "rope_parameters": QWEN_VL},
+        },
+    ),
     "qwen3vl": (
         "Qwen3VLForConditionalGeneration",
         {
