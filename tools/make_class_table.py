@@ -3,7 +3,8 @@
     python tools/make_class_table.py [CONVERSION]
 
 With CONVERSION, the file conversion/__init__.py of llama.cpp, and transformers installed the names are read anew; they
-are kept in tests/golden/classes.json as {kind: [name, ...]}. Without it only the page is written, from names known.
+are kept in tests/golden/classes.json as {kind: [name, ...]}, and kinds of text models that are parts of others in
+tests/golden/text_parts.json as {name: kind}. Without it only the page is written, from names known.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NAMES, PAGE = ROOT / "tests/golden/classes.json", ROOT / "docs/conversion.md"
+TEXT_PARTS = ROOT / "tests/golden/text_parts.json"
 BEGIN, END = "<!-- classes: begin -->\n", "<!-- classes: end -->\n"
 LLAMA_CPP = "llama.cpp"
 KINDS = {  # mappings of transformers that hold classes of models of text; a name counts in the first that has it
@@ -26,6 +28,11 @@ KINDS = {  # mappings of transformers that hold classes of models of text; a nam
     "TOKEN_CLASSIFICATION": "classes of tokens",
     "QUESTION_ANSWERING": "spans of answers",
     "IMAGE_TEXT_TO_TEXT": "images and text",
+}
+PUBLISHED_WITH_CODE = {  # of which transformers does not have the whole
+    "KimiK25ForConditionalGeneration": "deepseek_v3",
+    "KimiVLForConditionalGeneration": "deepseek_v3",
+    "Sarashina2VisionForCausalLM": "llama",
 }
 
 
@@ -47,12 +54,31 @@ def names_of_others(conversion: Path) -> dict[str, list[str]]:
     return found
 
 
-def message(name: str) -> tuple[str, str]:
-    """What `convert` says of a folder of this class, and its hint; empty for a class that can be converted."""
+def kinds_of_text_parts() -> dict[str, str]:
+    """The kind (`model_type`) of the text model that is part of another, by the class of the whole."""
+    from transformers import AutoConfig
+    from transformers.models.auto import modeling_auto
+
+    found = dict(PUBLISHED_WITH_CODE)
+    for mapping in ("IMAGE_TEXT_TO_TEXT", "SEQ_TO_SEQ_CAUSAL_LM", "MULTIMODAL_LM"):
+        for kind, name in getattr(modeling_auto, f"MODEL_FOR_{mapping}_MAPPING_NAMES").items():
+            text = getattr(AutoConfig.for_model(kind), "text_config", None)
+            if isinstance(name, str) and hasattr(text, "model_type"):
+                found[name] = text.model_type
+    return dict(sorted(found.items()))
+
+
+def message(name: str, part: str | None = None) -> tuple[str, str]:
+    """What `convert` says of a folder of this class, and its hint; empty for a class that can be converted.
+
+    `part`: the kind of its text model, if the class has one as a part.
+    """
     from llmlocal.convert.hf_source import classes, open_hf
     from llmlocal.errors import BadFileError
+    from llmlocal.hf.text_part import text_class
 
-    if name in classes():
+    config = {"architectures": [name], "text_config": {"model_type": part}}
+    if name in classes() or text_class(config, classes()):
         return "", ""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -67,10 +93,11 @@ def message(name: str) -> tuple[str, str]:
 
 def table(names: dict[str, list[str]]) -> str:
     """The page's table: classes of each kind, those that are refused by what the hint says."""
+    parts = json.loads(TEXT_PARTS.read_text())
     lines = ["| kind | known | converted | refused |", "| --- | --- | --- | --- |"]
     details = []
     for kind, classes in names.items():
-        refused = {name: hint for name in classes if (hint := message(name)[1])}
+        refused = {name: hint for name in classes if (hint := message(name, parts.get(name))[1])}
         lines.append(f"| {kind} | {len(classes)} | {len(classes) - len(refused)} | {len(refused)} |")
         details += [f"\n### Known as: {kind}\n"] if refused else []
         hints: dict[str, list[str]] = {}
@@ -83,6 +110,7 @@ def table(names: dict[str, list[str]]) -> str:
 def main() -> None:
     if len(sys.argv) > 1:
         NAMES.write_text(json.dumps(names_of_others(Path(sys.argv[1])), indent=0) + "\n")
+        TEXT_PARTS.write_text(json.dumps(kinds_of_text_parts(), indent=0) + "\n")
     before, rest = PAGE.read_text().split(BEGIN)
     _, after = rest.split(END)
     PAGE.write_text(f"{before}{BEGIN}{table(json.loads(NAMES.read_text()))}{END}{after}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import UNTIED, Conversion, decoder_keys
-from ..hf.streams import Stream, reshaped, split, transposed
+from ..hf.latent import apart, latent_keys
 from ..layers import Layers
 from ..layers.decoder import Head, Sublayer, gated_mlp, head, pre_norm_block, pre_norm_decoder, predicting_blocks
 from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters, rotary_size
@@ -94,20 +94,6 @@ def dense_keys(s: Settings) -> Keys:
     }
 
 
-def latent_keys(s: Settings) -> Keys:
-    """The sizes of latent attention: of the compressed cache and, `_mla`, of heads."""
-    latent, rotary = s.integer("kv_lora_rank"), s.integer("qk_rope_head_dim")
-    return {
-        "attention.q_lora_rank": s.integer("q_lora_rank") if s.find("q_lora_rank") else None,
-        "attention.kv_lora_rank": latent,
-        "attention.key_length": latent + rotary,
-        "attention.value_length": latent,
-        "attention.key_length_mla": s.integer("qk_nope_head_dim") + rotary,
-        "attention.value_length_mla": s.integer("v_head_dim"),
-        "rope.dimension_count": rotary,
-    }
-
-
 def routing_keys(s: Settings) -> Keys:
     """How experts are chosen: by sigmoid scores in DeepSeek-V3 and later, by softmax in V2."""
     v2 = s.items("architectures")[0] == "DeepseekV2ForCausalLM"
@@ -123,14 +109,6 @@ def routing_keys(s: Settings) -> Keys:
         "expert_gating_func": SOFTMAX if v2 else SIGMOID,
         "expert_weights_norm": s.flag("norm_topk_prob") or None,
     }
-
-
-def apart(s: Settings, x: Stream) -> dict[str, Stream]:
-    """kv_b_proj as the matrices of keys, transposed, and of values of each head."""
-    heads, value = s.integer("num_attention_heads"), s.integer("v_head_dim")
-    by_head = reshaped(x, heads, s.integer("qk_nope_head_dim") + value, x.k)
-    keys, values = split(by_head, [s.integer("qk_nope_head_dim"), value])
-    return {"k_b_proj": transposed(keys), "v_b_proj": values}
 
 
 V3 = {"n_group": 8, "topk_group": 4, "first_k_dense_replace": 3, "routed_scaling_factor": 2.5, "norm_topk_prob": True}

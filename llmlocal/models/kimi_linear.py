@@ -7,6 +7,7 @@ from typing import Any
 
 from ..hf.config import Keys, Settings, as_integer
 from ..hf.conversion import MAX_LAYERS, UNTIED, Conversion, decay_rates, decoder_keys, renames
+from ..hf.latent import apart, latent_keys
 from ..hf.streams import Stream, reshaped
 from ..layers import Layers
 from ..layers.decoder import pre_norm_decoder
@@ -16,7 +17,7 @@ from ..layers.metadata import Config
 from ..layers.recurrent import channel_gated_delta_rule, silu_short_convs
 from ..layers.weights import Weights
 from ..runtime.graph import Value
-from .deepseek2 import apart, head_sizes, latent_keys
+from .deepseek2 import head_sizes
 from .dots1 import blocks_with_experts
 
 

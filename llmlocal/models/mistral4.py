@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from ..hf.config import Keys, Settings, as_integer, as_number
 from ..hf.conversion import UNTIED, Conversion, renames
+from ..hf.latent import apart, latent_keys
 from ..layers.hyperparameters import SOFTMAX
-from .deepseek2 import DEFAULTS, apart, build, latent_keys
+from .deepseek2 import DEFAULTS, build
 from .dots1 import DEFAULTS as EXPERTS
 from .dots1 import sparse_keys
 
