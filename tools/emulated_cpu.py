@@ -21,10 +21,10 @@ import bochscpu.cpu
 import bochscpu.memory
 import llvmlite.binding as llvm
 import pytest
+from emulated_kernels import run_kernels_by
 
-from llmlocal.quant.jit import cpu, linker
+from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.host import Host
-from llmlocal.quant.jit.kernel import CALL
 
 # LLVM's name of a CPU -> the emulator's model, and the features that matter here beyond those of x86-64-v3.
 AVX512 = "avx512f avx512bw avx512cd avx512dq avx512vl avx512vnni"
@@ -35,7 +35,6 @@ MODELS = {
     "arrowlake": ("arrow_lake", "avxvnni gfni vaes vpclmulqdq"),
 }
 V3 = "sse sse2 sse3 ssse3 sse4.1 sse4.2 popcnt cx16 cx8 cmov fxsr mmx sahf avx avx2 bmi bmi2 f16c fma lzcnt movbe xsave"
-NATIVE = {"run_program"}  # the threads' program waits for other threads, and calls kernels by their addresses
 STATUS = pytest.StashKey[int]()
 GB, PAGE = 1 << 30, 4096
 LONG_MODE_CODE, LONG_MODE_DATA = (0x10, 0x209B), (0x18, 0xC093)  # selectors and attributes, of the kernel's privilege
@@ -142,26 +141,14 @@ def emulate(name: str) -> None:
     host = dict(llvm.get_host_cpu_features().items())
     native = cpu.target("avx2")
     use_model(model)
-    machine, load, address = Machine(), linker.load, linker._address
-    trampolines: dict[int, Any] = {}
+    machine = Machine()
     features = llvm.FeatureMap(dict.fromkeys(host, False) | dict.fromkeys([*V3.split(), *more.split(), "64bit"], True))
     features["prefer-no-gather"] = True  # the emulator refuses those that index by registers above 15
     if "evex512" in host:
         features["evex512"] = "avx512f" in features
 
-    def load_emulated(code: bytes, where: cpu.Target, symbol: str) -> int:
-        function = load(code, where, symbol)
-        if where == native:
-            return function
-        call = CALL(lambda *args: machine.call(function, *args))
-        trampolines[function] = call
-        return ctypes.cast(call, ctypes.c_void_p).value or 0
-
-    linker.load = load_emulated
-    linker._address = lambda kernel, where: address(kernel, native if kernel.name in NATIVE else where)
     cpu.host = lambda: Host(name, dict(features))
-    cpu.host_features.cache_clear()
-    cpu.target.cache_clear()
+    run_kernels_by(machine.call, native)
 
 
 emulate(os.environ["EMULATED_CPU"])

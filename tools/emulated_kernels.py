@@ -1,0 +1,30 @@
+"""How plugins of pytest run kernels on an emulated CPU: Python, NumPy and the threads' program run as ever."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from llmlocal.quant.jit import cpu, linker
+from llmlocal.quant.jit.kernel import CALL
+
+NATIVE = {"run_program"}  # the threads' program waits for other threads, and calls kernels by their addresses
+
+
+def run_kernels_by(call: Callable[..., None], native: cpu.Target) -> None:
+    """From here on every kernel that is not for `native` is run by `call(address of its code, *arguments)`."""
+    trampolines: dict[int, Any] = {}
+    load, address = linker.load, linker._address
+
+    def load_emulated(code: bytes, where: cpu.Target, symbol: str) -> int:
+        function = load(code, where, symbol)
+        if where == native:
+            return function
+        trampolines[function] = CALL(lambda *args: call(function, *args))
+        return ctypes.cast(trampolines[function], ctypes.c_void_p).value or 0
+
+    linker.load = load_emulated
+    linker._address = lambda kernel, where: address(kernel, native if kernel.name in NATIVE else where)
+    cpu.host_features.cache_clear()
+    cpu.target.cache_clear()
