@@ -233,7 +233,7 @@ def test_products_of_a_format_are_timed_in_rows_and_in_tiles() -> None:
     bench_formats.load_all()
     fmt = bench_formats.BY_NAME["Q4_K"]
     values = fmt.dequantize(bench_formats.rows_of(fmt))
-    assert values.shape == (32, bench_formats.K) and 0 < np.abs(values).max() < bench_formats.USUAL
+    assert values.shape == (32, bench_formats.K) and 0 < np.abs(values).max() < bench_formats.USUAL[1]
     found = list(bench_formats.readings(fmt, [1], 1 << 20, 1))
     assert [(reading.form, reading.threads) for reading in found] == [("rows", 1), ("tiles", 1)]
     assert all((1 << 20) - 32 * fmt.row_bytes(bench_formats.K) < reading.nbytes <= 1 << 20 for reading in found)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..blocks.fields import float16_bytes, float16_values, inverse, sign_levels
 from ..blocks.parts import IntegerParts, TileParts
+from ..blocks.two_bits import LEVELS, eight_vectors, turn_words, turned
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LEVELS, SHIFTS = 0x03030303, (0, 2, 4, 6)
+SHIFTS = (0, 2, 4, 6)
 
 
 class Q2_0(Format, id=42, block=64, nbytes=18, short_units={0: 2}):
@@ -30,15 +31,13 @@ class Q2_0(Format, id=42, block=64, nbytes=18, short_units={0: 2}):
         scale = v.jitable(lambda p: v.load_f16_splat(f32x2, p))
         # Each byte of a word holds four levels; byte i spread over a word is a vector of four weights.
         spread = v.jitable(lambda bits: (bits | bits << 6 | bits << 12 | bits << 18) & LEVELS)
-        byte = v.jitable(lambda j, low, high: (high if j > 3 else low) >> 8 * (j % 4) & 0xFF)
-        words = v.unroll_map(8, lambda j, low, high: v.bitcast(v.i8, spread(byte(j, low, high))))
+        turn, words = turned(v), eight_vectors(v)
+        store = v.unroll_map(8, lambda j, tile, found: v.store(tile + vector * j, found[j]))
 
         def unpack(p, stride, tile):
             d, quads = v.load_f16_column(v.f32, p, stride), v.load_rows(v.i32, p + 2, stride)
             for g in range(2):
-                for j in range(8):
-                    bits = quads[2 * g + j // 4] >> 8 * (j % 4) & 0xFF
-                    v.store(tile + size * g + vector * j, spread(bits))
+                store(tile + size * g, words(turn(quads[2 * g]), turn(quads[2 * g + 1])))
                 v.store(tile + size * g + 8 * vector, d)
 
         def row(p, g):
@@ -53,14 +52,27 @@ class Q2_0(Format, id=42, block=64, nbytes=18, short_units={0: 2}):
             v.store(tile + 8 * vector, d)
             v.store(tile + size + 8 * vector, d)
 
+        def rearrange(p, stride, at):
+            quads = v.load_rows(v.i32, p + 2, stride)
+            v.store(at, v.load_column(v.i16, p, stride))
+            for j in range(4):
+                v.store(at + v.LANES * (2 + 4 * j), turn(quads[j]))
+
         def columns(p):
             a, b, c, d = scale(p), scale(p + 18), scale(p + 36), scale(p + 54)
             return (v.join(v.join(a, b), v.join(c, d)),)
 
         return IntegerParts(
             bits=4, unpack=unpack, row=row, row_scale=lambda p, g: v.load_f16_splat(v.f32x8, p), columns=columns,
-            shift=0, tile=TileParts(tile_weights, tile_scales, unit=2),
+            shift=0, tile=TileParts(tile_weights, tile_scales, unit=2, rearrange=rearrange),
         )  # fmt: skip
+
+    @staticmethod
+    def rearrange_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        import numpy as np
+
+        words = np.ascontiguousarray(blocks[:, 2:]).view(np.uint32)
+        return np.concatenate([blocks[:, :2], turn_words(words).view(np.uint8)], axis=1)
 
     @staticmethod
     def dequantize_blocks(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
