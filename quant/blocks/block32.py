@@ -14,6 +14,7 @@ from ..scale_search.search import FLOAT16_D, FLOAT16_DMIN
 from ..scale_search.symmetric import Symmetric, symmetric
 from ..simd.instruction_set import InstructionSet
 from .fields import extreme, fields, float16_bytes, float16_values, inverse, level, pack_fields
+from .fifth_bits import bits_4, spread, spread_words
 from .legacy_block_quant import block_quant
 from .packing import copy_float16
 from .parts import IntegerParts, Part, QuantizeParts, TileParts
@@ -111,7 +112,7 @@ class NibbleBlock:
             numbers(p, stride, tile)
             scales(p, stride, tile)
 
-        tile = TileParts(self._tile_weights(v), scales)
+        tile = TileParts(self._tile_weights(v), scales, rearrange=self._rearrange(v) if self.bits == 5 else None)
         if not affine_block:
             return IntegerParts(self.bits, unpack, row, row_scale, columns, shift=self.bits - 1, tile=tile)
         return IntegerParts(self.bits, unpack, row, row_scale, columns, row_min, column_min, tile=tile)
@@ -121,8 +122,23 @@ class NibbleBlock:
         nibbles = tile_nibbles(v, at)
         if self.bits == 4:
             return lambda p, stride, n, i: nibbles(p, stride)
-        add_bits = v.unroll_map(8, lambda j, low, high: low[j] | v.bitcast(v.i8, v.spread_4_bits(high >> 4 * j) << 4))
+        fifth = bits_4(v)
+        add_bits = v.unroll_map(8, lambda j, low, high: low[j] | v.bitcast(v.i8, fifth(j, high)))
         return lambda p, stride, n, i: add_bits(nibbles(p, stride), v.load_column(v.i32, p + high_at, stride))
+
+    def _rearrange(self, v: InstructionSet) -> Part:
+        """`rearrange` of TileParts: bits 4 change places."""
+        lanes, at, high_at, spread_bits = v.LANES, self.nibbles_at, self.bits_4_at, spread(v)
+
+        def rearrange(p, stride, tile):
+            quads, high = v.load_rows(v.i32, p + at, stride), v.load_column(v.i32, p + high_at, stride)
+            for i in range(0, high_at, 2):
+                v.store(tile + lanes * i, v.load_column(v.i16, p + i, stride))
+            v.store(tile + lanes * high_at, spread_bits(high))
+            for j in range(4):
+                v.store(tile + lanes * (at + 4 * j), quads[j])
+
+        return rearrange
 
     def _unpack_4(self, v: InstructionSet) -> tuple[Part, Part]:
         at = self.nibbles_at
@@ -216,6 +232,14 @@ class NibbleBlock:
         if isinstance(self.search, Affine):
             return d * q.astype(np.float32) + float16_values(blocks[:, 2:4])
         return d * (q.astype(np.float32) - self.offset)
+
+    def rearrange_blocks(self, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """That of formats with 5 bits."""
+        import numpy as np
+
+        first, high, nibbles = np.split(blocks, [self.bits_4_at, self.nibbles_at], axis=1)
+        spread_bits = spread_words(np.ascontiguousarray(high).view(np.uint32)).view(np.uint8)
+        return np.concatenate([first, spread_bits, nibbles], axis=1)
 
     def quantize_blocks(self, x: NDArray[np.float32], importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         import numpy as np

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..simd.instruction_set import InstructionSet
+from .bit_swaps import swap_bits, swapped
 from .parts import Part
 
 if TYPE_CHECKING:
@@ -16,29 +17,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEVELS = 0x03030303
-SWAPS = ((6, 0x00CC00CC), (12, 0x0000F0F0))  # levels under the mask trade places with those so many bits higher
+TURN = (6, 0x00CC00CC), (12, 0x0000F0F0)
 
 
 def turn_words(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Words of 16 levels with the square in each turned over; twice gives the first again."""
-    import numpy as np
-
-    for distance, mask in SWAPS:
-        moved = (words ^ words >> np.uint32(distance)) & np.uint32(mask)
-        words = words ^ moved ^ moved << np.uint32(distance)
-    return words
+    return swap_bits(words, TURN)
 
 
 def turned(v: InstructionSet) -> Part:
-    """The same for a vector of int32."""
-
-    @v.jitable
-    def swap(x, distance, mask):
-        moved = (x ^ x >> distance) & mask
-        return x ^ moved ^ moved << distance
-
-    (near, near_mask), (far, far_mask) = SWAPS
-    return v.jitable(lambda x: swap(swap(x, near, near_mask), far, far_mask))
+    """`(x)`: the same for a vector of int32."""
+    return swapped(v, TURN)
 
 
 def eight_vectors(v: InstructionSet) -> Part:

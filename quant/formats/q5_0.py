@@ -19,3 +19,4 @@ BLOCK = NibbleBlock(bits=5, search=Symmetric(group=32, levels=range(-16, 16), tr
 class Q5_0(Format, id=6, block=32, nbytes=22, short_units={0: 2}):
     kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
     dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks
+    rearrange_blocks = BLOCK.rearrange_blocks

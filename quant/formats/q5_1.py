@@ -20,3 +20,4 @@ BLOCK = NibbleBlock(bits=5, search=Affine(group=32, max_level=31))
 class Q5_1(Format, id=7, block=32, nbytes=24, short_units={0: 2, 2: 2}):
     kernels, quantize_parts = BLOCK.kernels, BLOCK.quantize_parts
     dequantize_blocks, quantize_blocks = BLOCK.dequantize_blocks, BLOCK.quantize_blocks
+    rearrange_blocks = BLOCK.rearrange_blocks
