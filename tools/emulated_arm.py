@@ -2,8 +2,8 @@
 
     EMULATED_ARM=neon_dot pytest -p emulated_arm --slow -k neon_dot tests/test_matmul.py
 
-EMULATED_ARM is the best instruction set that is told: `neon_dot` or `neon`. Kernels are compiled here for ARM and run by
-the CPU of `unicorn` (PyPI), which sees this process's memory at the same addresses. It has no i8mm; for that, and for
+EMULATED_ARM is the best instruction set that is told: `neon_dot` or `neon`. Kernels are compiled here for ARM; the CPU
+of `unicorn` (PyPI) runs them and sees this process's memory at the same addresses. It has no i8mm; for that, and for
 the whole program, see `tools/arm_lane.sh`. Nothing may be timed.
 """
 
