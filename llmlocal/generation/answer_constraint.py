@@ -40,6 +40,7 @@ class AnswerConstraint(ABC):
     ) -> None:
         """`header_text` has to come before the answer, `after` behind a thought."""
         self.queue: deque[int] = deque()  # tokens that come next
+        self._expected: list[int] = []
         self._constraint, self._text = constraint, text
         self._opening = marked(prompt.style.opens, tokenizer) if prompt.may_think else []
         self._after = marked(after, tokenizer)
@@ -80,7 +81,7 @@ class AnswerConstraint(ABC):
 
     def expected(self) -> list[int]:
         """As `TokenConstraint.expected`; nothing where tokens are in the queue."""
-        return self._constraint.expected() if self._state == "answer" and not self.queue else []
+        return [] if self.queue else self._expected
 
     def take(self, id: int) -> None:
         """A token, before its text is split. Raises UsageError for one that was sampled and is not allowed."""
@@ -138,6 +139,7 @@ class AnswerConstraint(ABC):
             self._constraint.advance(id)
         if not self.queue:
             self.queue.extend(self._constraint.forced())
+            self._expected = [] if self.queue else self._constraint.expected()  # later a mask is being computed
 
 
 class TextForm(AnswerConstraint):

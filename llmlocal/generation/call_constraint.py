@@ -64,10 +64,6 @@ class ForcedCalls(AnswerConstraint):
         after = prompt.style.before_call if prompt.chat else ""
         super().__init__(constraint, prompt, tokenizer, text, prompt.call_header or lead, after)
 
-    def expected(self) -> list[int]:
-        """As `AnswerConstraint.expected`."""
-        return [] if self._constraint is None or self.queue else self._constraint.expected()
-
     def refuses(self, id: int) -> bool:
         """Whether a token that was sampled must not be taken."""
         if self._state != "answer" or id in self._tokenizer.stop_ids:
@@ -104,6 +100,7 @@ class FreeCalls:
 
     def __init__(self, calls: CallForm, tokenizer: Tokenizer, text: AnswerText) -> None:
         self.queue: deque[int] = deque()  # tokens that come next
+        self._expected: list[int] = []
         self._calls, self._tokenizer, self._answer = calls, tokenizer, text
         self._constraint: TokenConstraint | None = None  # of the call that is being written
         self._watch: _Watch | None = None
@@ -124,6 +121,10 @@ class FreeCalls:
     def follow(self, ids: Sequence[int]) -> list[bool]:
         """As `TokenConstraint.follow`; outside of a call everything may come."""
         return [False] * len(ids) if self._constraint is None or self.queue else self._constraint.follow(ids)
+
+    def expected(self) -> list[int]:
+        """As `AnswerConstraint.expected`."""
+        return [] if self._constraint is None or self.queue else self._expected
 
     def expected(self) -> list[int]:
         """As `AnswerConstraint.expected`."""
@@ -210,6 +211,7 @@ class FreeCalls:
             self._called = True
         elif not self.queue:
             self.queue.extend(self._constraint.forced())
+            self._expected = [] if self.queue else self._constraint.expected()
 
 
 def _ends_within(pattern: re.Pattern[bytes], text: bytes, start: int) -> bool:
