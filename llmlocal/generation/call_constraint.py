@@ -126,10 +126,6 @@ class FreeCalls:
         """As `AnswerConstraint.expected`."""
         return [] if self._constraint is None or self.queue else self._expected
 
-    def expected(self) -> list[int]:
-        """As `AnswerConstraint.expected`."""
-        return [] if self._constraint is None or self.queue else self._constraint.expected()
-
     def refuses(self, id: int) -> bool:
         """Whether a token that was sampled must not be taken."""
         if id in self._tokenizer.stop_ids:
