@@ -117,7 +117,8 @@ def of_bpe(folder: Path) -> None:
 
 
 def of_unigram(folder: Path) -> None:
-    unigram(folder, [{"type": "Precompiled", "precompiled_charsmap": b64encode(charsmap({"é": "e"})).decode()}, {"type": "NFC"}], [])
+    replaced = b64encode(charsmap({"é": "e"})).decode()
+    unigram(folder, [{"type": "Precompiled", "precompiled_charsmap": replaced}, {"type": "NFC"}], [])
 
 
 def of_sentencepiece(folder: Path) -> None:

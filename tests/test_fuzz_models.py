@@ -133,12 +133,13 @@ def test_adapters_of_files(lane: Lane, parts: Any, nowhere: Path) -> None:  # no
 
 
 charsmap = import_module("tokenizer_vocabularies").charsmap
+REPLACED = [*charsmap({"é": "e"})]
 WORDS = ("▁the", "▁a", "th", "e")
 VOCABULARIES: dict[str, dict[str, Any]] = {
     "spm": spm(*WORDS, unknown_token_id=0),
     "bpe": bpe("t h", "th e", more=["<|end|>"], add_bos_token=True),
     "bert": bert("▁the", "s", "▁cat", token_type_count=2),
-    "unigram": unigram({"▁the": -2.0, "▁": -3.0, "t": -4.0}, precompiled_charsmap=[*charsmap({"é": "e"})], unknown_token_id=2),
+    "unigram": unigram({"▁the": -2.0, "▁": -3.0, "t": -4.0}, precompiled_charsmap=REPLACED, unknown_token_id=2),
     "rwkv": rwkv("the", "it"),
     "plamo": plamo({"the": -1.0, "t": -2.0}),
 }
