@@ -139,3 +139,19 @@ def test_rules_within_rules_do_not_end_the_process() -> None:
     assert of_grammar(f"start: a0\n{rules}a4000: /x/").matches("x")
     schemas: dict[str, Any] = {f"{i}": {"items": {"$ref": f"#/$defs/{i + 1}"}} for i in range(1400)}
     assert of_schema({"$ref": "#/$defs/0", "$defs": {**schemas, "1400": {"type": "null"}}}).matches("[[[]]]")
+
+
+@pytest.mark.parametrize(
+    "text", ["start: /a+/ /a/", "start: /a+/ A\nA: /a+/  # more", '%llguidance {"no_forcing": false}\nstart: /a+/ "a"']
+)
+def test_a_lexeme_that_never_ends_is_not_followed_forever(text: str) -> None:
+    """The first lexeme takes each a: what must follow has no end, and a check of it would have none."""
+    grammar = of_grammar(text)
+    assert not grammar.matches("aaaa") and not grammar.matches("ab")
+
+
+def test_grammars_in_lark() -> None:
+    grammar = of_grammar('%llguidance {}\nstart: A "," B  # two words\nA: /a+/\nB: /b+/')
+    assert grammar.matches("aa,b") and not grammar.matches("aa,") and not grammar.matches("b,a")
+    with pytest.raises(UsageError, match=r"the grammar: line 1, column 10: lexer error"):
+        of_grammar('start: "a')

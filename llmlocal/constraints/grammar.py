@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .token_constraint import TokenConstraint
 
 MAX_TEXT = 64 << 10  # characters of a schema (without descriptions), a grammar or a regex: a second of work, or a few
+# llguidance looks for the text that must follow, and after /a+/ /a/ forever. Forms that we write have no such lexemes.
+NOT_FORCED = '\n%llguidance {"no_forcing": true}\n'
 
 
 class Grammar(NamedTuple):
@@ -73,7 +75,7 @@ def of_grammar(text: str, name: str = "the grammar") -> Grammar:
     from .lexemes import with_lexemes
 
     text = _sized(text, "grammar")
-    lark = written(with_lexemes(rules_of(text, name))) if is_gbnf(text) else text
+    lark = written(with_lexemes(rules_of(text, name))) if is_gbnf(text) else text + NOT_FORCED
     return checked(Grammar(LLMatcher.grammar_from_lark(lark)), name)
 
 
