@@ -18,13 +18,12 @@ import forked
 import pytest
 from terminals import CHATTING, PROGRAM
 
-from llmlocal.chat.tools import load, run
+from llmlocal.chat.tools import load
 from llmlocal.chat_format.tool_calls import Call
 from llmlocal.cli.chat.function_calls import FunctionCaller
 from llmlocal.cli.ui.answer import AnswerScreen
 from llmlocal.cli.views.calls import Functions, call_lines
 from llmlocal.engine import Engine
-from llmlocal.errors import BadFileError, NotFoundError
 from llmlocal.generation.events import Finished
 from llmlocal.generation.sampling_defaults import parameter, sampling
 from llmlocal.generation.sampling_params import SamplingParams
@@ -281,29 +280,6 @@ def test_endless_calls_end(talk: Chatter, tmp_path: Path) -> None:
     out = talk(["hi"], [CALL], "--tools", tmp_path / "tools.json", "--tool-run", "echo 1", template=CALLS)
     assert out.returncode == 0
     assert "called functions 16 times" in out.stderr
-
-
-@pytest.mark.parametrize(
-    "content", ["", "x", "3", "[3]", '[{"name": 3}]', '[{"name": "f", "parameters": 3}]', "[" * 9999]
-)
-def test_tools_files_that_are_none(tmp_path: Path, content: str) -> None:
-    (tmp_path / "t.json").write_text(content)
-    with pytest.raises(BadFileError, match="not a list of functions"):
-        load(tmp_path / "t.json")
-    with pytest.raises(NotFoundError):
-        load(tmp_path / "none.json")
-
-
-def test_tools_and_their_programs(tmp_path: Path) -> None:
-    both = [{"type": "function", "function": TOOL, "command": "prog 'a b'"}, {"name": "g"}]
-    (tmp_path / "t.json").write_text(json.dumps(both))
-    first, second = load(tmp_path / "t.json")
-    assert (first.name, first.command, first.declared) == ("f", ("prog", "a b"), {"type": "function", "function": TOOL})
-    assert (second.name, second.command) == ("g", ())
-    call = Call("f", {"a": "é; rm -rf /"})
-    assert json.loads(run(["cat"], call)) == {"a": "é; rm -rf /"}
-    assert run(["sh", "-c", "echo out; echo err >&2; exit 3"], call) == "error: exit code 3\nout\nerr"
-    assert run(["/no such program"], call).startswith("error: /no such program cannot be started")
 
 
 # ---- sampling -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from ..chat_format.tool_calls import Call
 from ..errors import BadFileError
 from ..files.small_file import read_small
 from ..text import escaped
+from .called_program import output_of
 
 MAX_FILE = 1 << 20
 MAX_RESULT = 64 << 10  # characters of a result that the model gets to read
@@ -60,21 +61,14 @@ def run(command: Sequence[str], call: Call, *, whole: bool = False) -> str:
     """
     given: Any = {"name": call.name, "arguments": dict(call.arguments)} if whole else dict(call.arguments)
     try:
-        done = subprocess.run(
-            list(command),
-            input=json.dumps(given).encode(),
-            capture_output=True,
-            timeout=PATIENCE,
-            start_new_session=True,
-            check=False,
-        )
+        code, out, err = output_of(command, json.dumps(given).encode(), PATIENCE)
     except subprocess.TimeoutExpired:
         return f"error: {command[0]} took longer than {PATIENCE:.0f} seconds"
     except (OSError, ValueError) as error:
         return f"error: {command[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
-    text = done.stdout.decode("utf-8", "replace")
-    if done.returncode:
-        text = f"error: exit code {done.returncode}\n{text}{done.stderr.decode('utf-8', 'replace')}"
+    text = out.decode("utf-8", "replace")
+    if code:
+        text = f"error: exit code {code}\n{text}{err.decode('utf-8', 'replace')}"
     return text.strip()[:MAX_RESULT]
 
 
