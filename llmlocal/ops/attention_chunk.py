@@ -54,16 +54,16 @@ def _exponentiate_rows(v: InstructionSet) -> Any:
     exponentiate_row, softcap_row, bias_row = exponentiate(v), softcap_scores(v), _add_biases(v)
 
     def run(a, first_token, kv_head, at, scores, partials, nbytes, width):
-        group = a.heads // a.kv_heads
+        group, count = a.heads // a.kv_heads, -(-scores.keys // ALIGN) * ALIGN
         for r in range(scores.rows):
             t, row = first_token + r // group, scores.address + scores.stride * r
             first, last = v.load_i64(a.first_keys + 8 * t), v.load_i64(a.last_keys + 8 * t)
             if a.softcap != 0:
-                softcap_row(row, scores.keys, v.as_f32(a.softcap))
+                softcap_row(row, count, v.as_f32(a.softcap))
             if a.biases != 0:
                 start = v.load_i64(a.bias_starts + 8 * t) + (kv_head * group + r % group) * a.bias_stride
-                bias_row(row, scores.keys, a.biases + 4 * (start + at))
-            exponentiate_row(row, scores.keys, first - at, last + 1 - at, partials + nbytes * r, width)
+                bias_row(row, count, a.biases + 4 * (start + at))
+            exponentiate_row(row, count, first - at, last + 1 - at, partials + nbytes * r, width)
 
     return v.jitable(run)
 
@@ -80,7 +80,7 @@ def attend_chunk(v: InstructionSet, kernels: KVKernels, *, latent: bool) -> Any:
     def own(a, first, last, at, shared, group, row, scores):
         """The scores of one sequence's rows for keys in cells of its own, and the first of these cells."""
         length = v.load_i64(a.last_keys + 8 * (last - 1)) + 1
-        count = max(min(CHUNK, (length - at + ALIGN - 1) // ALIGN * ALIGN) - shared, 0)
+        count = max(min(CHUNK, length - at) - shared, 0)
         cell = v.load_i64(a.sequence_starts + 8 * first) + (at + shared) % a.ring
         return Scores(scores + ROW * row + 4 * shared, ROW, (last - first) * group, count), cell
 

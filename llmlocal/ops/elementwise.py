@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.each_token import each_token
 from ..quant.simd.instruction_set import InstructionSet
 from .exp import exp
 
@@ -40,12 +41,15 @@ def rowwise(v: InstructionSet, row: Any, *, same_y: bool = False) -> Any:
     """
     step = 0 if same_y else 4
 
+    @v.jitable
+    def token(t, x, y, out, width):
+        at = 4 * width * t
+        row(x + at, y + step * width * t, out + at, width)
+
+    every = each_token(v, token)
+
     def run(counter, ith, nth, tokens, x, y, out, width):
-        count, t = v.load_i64(tokens), v.take_work(counter, 1)
-        while t < count:
-            at = 4 * width * t
-            row(x + at, y + step * width * t, out + at, width)
-            t = v.take_work(counter, 1)
+        every(counter, nth, tokens, x, y, out, width)
 
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..quant.jit.kernel import kernel
+from ..quant.simd.each_token import each_token
 from ..quant.simd.instruction_set import InstructionSet
 
 if TYPE_CHECKING:
@@ -50,12 +51,15 @@ def layer_norm(v: InstructionSet) -> Any:
         for i in range(whole, width):
             v.store(out + 4 * i, (v.load_f32(x + 4 * i) - center) * scale * v.load_f32(weight + 4 * i))
 
+    @v.jitable
+    def norm_token(t, x, weight, out, width, per_token, eps):
+        for i in range(per_token):
+            at = 4 * width * (t * per_token + i)
+            norm_row(x + at, weight + 4 * width * i, out + at, width, v.as_f32(eps))
+
+    every = each_token(v, norm_token)
+
     def run(counter, ith, nth, tokens, x, weight, out, width, per_token, eps):
-        count, t = v.load_i64(tokens), v.take_work(counter, 1)
-        while t < count:
-            for i in range(per_token):
-                at = 4 * width * (t * per_token + i)
-                norm_row(x + at, weight + 4 * width * i, out + at, width, v.as_f32(eps))
-            t = v.take_work(counter, 1)
+        every(counter, nth, tokens, x, weight, out, width, per_token, eps)
 
     return run

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..jit.kernel import kernel
+from ..simd.each_token import each_token
 from ..simd.instruction_set import InstructionSet
-from .q8_activations import peak
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,25 +37,26 @@ def q16_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np
 @kernel("tokens x out k")
 def quantize_q16(v: InstructionSet) -> Any:
     """out (tokens, q16_bytes(k)) = x (tokens, k) float32 in Q16 records. NaN and infinity reach the group's scale."""
-    f32x8, i32x8, i16x8, float32 = v.f32x8, v.i32x8, v.Vec("i16", 8), v.float32
-    peak_of, record_bytes = peak(v), v.jitable(q16_bytes)
+    f32x32, i32x32, i16x32, float32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK), v.Vec("i16", BLOCK), v.float32
+    record_bytes = v.jitable(q16_bytes)
 
     @v.jitable
     def quantize_group(p, q):
-        most = peak_of(p)
+        x = v.load(f32x32, p)
+        most = v.as_f32(v.reduce_max(v.bitcast(i32x32, x) & 0x7FFFFFFF))  # sizes of floats are ordered as their bits
         inverse = float32(MOST) / most if most > 0 else float32(0)
-        scale = most * float32(1 / MOST)
-        for j in range(4):
-            whole = v.to_i32(i32x8, v.round_even(v.load(f32x8, p + 32 * j) * inverse))
-            v.store(q + 16 * j, v.truncate(i16x8, whole))
-        v.store(q + SCALE, scale)
+        v.store(q, v.truncate(i16x32, v.to_i32(i32x32, v.round_even(x * inverse))))
+        v.store(q + SCALE, most * float32(1 / MOST))
+
+    @v.jitable
+    def quantize_token(t, x, out, k):
+        record = out + record_bytes(k) * t
+        for i in range(k // BLOCK):
+            quantize_group(x + 4 * (k * t + BLOCK * i), record + LINE * i)
+
+    every = each_token(v, quantize_token)
 
     def run(counter, ith, nth, tokens, x, out, k):
-        count, t = v.load_i64(tokens), v.take_work(counter, 1)
-        while t < count:
-            record = out + record_bytes(k) * t
-            for i in range(k // BLOCK):
-                quantize_group(x + 4 * (k * t + BLOCK * i), record + LINE * i)
-            t = v.take_work(counter, 1)
+        every(counter, nth, tokens, x, out, k)
 
     return run

@@ -23,7 +23,10 @@ def padded(n: int) -> int:
 
 
 class Scores(NamedTuple):
-    """A matrix (rows, keys) float32 of scores or weights: `rows` queries by `keys` keys, a multiple of ALIGN."""
+    """A matrix (rows, keys) float32 of scores or weights: `rows` queries by `keys` keys.
+
+    Each row has room for a multiple of ALIGN; what is beyond `keys` is written, but not multiplied with values.
+    """
 
     address: int
     stride: int  # bytes from row to row
@@ -38,7 +41,7 @@ class KVKernels:
     `write_key(source, keys, cell, cells, dim)`, `write_value(...)`: `dim` float32 to a cell of one head's memory.
     `load_query(q, t, head, heads, dim, width, scale, target)`: one query times `scale`, to query_bytes(dim) bytes.
     `multiply_keys(keys, cell, cells, width, queries, scores)`: scores = queries times the keys of as many cells from
-        `cell` on, a multiple of ALIGN.
+        `cell` on, rounded up to a multiple of ALIGN.
     `multiply_values(values, cell, cells, row, width, weights, sums, sums_stride, spare, goes_on)`: sums (rows, width) =
         weights (`Scores`) times the first `width` numbers of values, `row` in all; if `goes_on`, they are added to
         sums, value by value. `spare` has room for another matrix of the size of `weights`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...quant.jit.kernel import Kernel
+from ...quant.simd.each_token import each_token
 from ...quant.simd.instruction_set import InstructionSet
 from .kv_type import ALIGN, KVType
 
@@ -23,16 +24,19 @@ def _build(v: InstructionSet, kv_type: KVType) -> Any:
     kernels, block_bytes = kv_type.kernels(v), kv_type.block_bytes
     write_key, write_value = kernels.write_key, kernels.write_value
 
-    def run(counter, ith, nth, tokens, token_cells, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):
-        count, t = v.load_i64(tokens), v.take_work(counter, 1)
+    @v.jitable
+    def write(t, token_cells, k, values_in, keys, values, kv_heads, head_dim, value_dim, cells):
         key_bytes = -(-head_dim // ALIGN) * block_bytes * cells
         value_bytes = -(-value_dim // ALIGN) * block_bytes * cells
-        while t < count:
-            cell = v.load_i64(token_cells + 8 * t)
-            for h in range(kv_heads):
-                at = kv_heads * t + h
-                write_key(k + 4 * head_dim * at, keys + key_bytes * h, cell, cells, head_dim)
-                write_value(values_in + 4 * value_dim * at, values + value_bytes * h, cell, cells, value_dim)
-            t = v.take_work(counter, 1)
+        cell = v.load_i64(token_cells + 8 * t)
+        for h in range(kv_heads):
+            at = kv_heads * t + h
+            write_key(k + 4 * head_dim * at, keys + key_bytes * h, cell, cells, head_dim)
+            write_value(values_in + 4 * value_dim * at, values + value_bytes * h, cell, cells, value_dim)
+
+    every = each_token(v, write)
+
+    def run(counter, ith, nth, tokens, *fields):
+        every(counter, nth, tokens, *fields)
 
     return run
