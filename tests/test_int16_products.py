@@ -16,7 +16,7 @@ from test_matmul import MOST_TOKENS, product
 from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.kernels.interleave import MOST_LANES
 from llmlocal.quant.kernels.matmul import ROWS, SCRATCH_BYTES, matmul_reference
-from llmlocal.quant.kernels.matmul_int16 import FAST, matmul_int16, use_int16
+from llmlocal.quant.kernels.matmul_int16 import X86, matmul_int16, use_int16
 from llmlocal.quant.kernels.q16_activations import (
     BLOCK,
     LINE,
@@ -138,8 +138,8 @@ def test_records_of_rows_lie_on_different_cache_sets() -> None:
     assert MOST_TOKENS > 16  # what is multiplied above has whole panels and every rest
 
 
-def test_int16_is_for_bytes_in_whole_tiles_where_they_are_fast() -> None:
-    fast = min(FAST)
-    assert use_int16(BY_NAME["Q8_0"], 64, fast) and not use_int16(BY_NAME["Q8_0"], 72, fast)
-    assert not use_int16(BY_NAME["F16"], 64, fast) and not use_int16(BY_NAME["Q4_K"], 64, fast)
+@pytest.mark.parametrize("isa", sorted(X86))
+def test_int16_is_for_bytes_in_whole_tiles(isa: str) -> None:
+    assert use_int16(BY_NAME["Q8_0"], 64, isa) and not use_int16(BY_NAME["Q8_0"], 72, isa)
+    assert not use_int16(BY_NAME["F16"], 64, isa) and not use_int16(BY_NAME["Q4_K"], 64, isa)
     assert not use_int16(BY_NAME["Q8_0"], 64, "neon")

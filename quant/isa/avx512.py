@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..simd import few_tokens
 from ..simd.arithmetic import *
 from ..simd.float16 import *
 from ..simd.load_store import *
 from ..simd.unroll import *
 from ..simd.vector import *
-from ..simd.vector import Vec
+from ..simd.vector import Vec, call, intrinsic, joined, pieces, same_as_first
 from . import avx2, vnni
 from .lanes8 import of_vectors
 from .rows import keep_wide, wide_scale
@@ -32,3 +34,13 @@ pairs_dot = avx2.pairs_dot  # not used without PAIRS
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added
 tokens_dot = paired_dot = of_vectors(vnni.tokens_dot_for(i8))
+
+
+@intrinsic(same_as_first)
+def dot2(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+    """acc (int32) + sums of 2 products of neighbouring int16: `vpmaddwd`, which LLVM makes one with the addition."""
+    registers = max(1, t[0].n // 16)
+    name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[t[0].n // registers]
+    parts = zip(pieces(b, w, registers), pieces(b, x, registers), strict=True)
+    sums = [call(b, f"llvm.x86.{name}", Vec("i32", t[0].n // registers).ir, *part) for part in parts]
+    return b.add(acc, joined(b, sums))
