@@ -98,7 +98,7 @@ def test_a_text_that_is_too_long(said: Said, bert: Path) -> None:
     code, out, err = said("embed", bert, "a", long)
     assert code == 7 and "text 2 is 32 tokens, 12 more than the 20" in err and "--truncate" in err
     code, out, err = said("embed", bert, "a", long, "--truncate")
-    assert code == 0 and "1 texts were cut to 20 tokens" in err
+    assert code == 0 and "1 text was cut to 20 tokens" in err
     assert np.array_equal(vectors(out)[1], vectors(said("embed", bert, "cat " * 18)[1])[0])
     assert said("embed", bert, long, "--ctx", "40")[0] == 0
     assert said("embed", bert, "a", "--ctx", "49")[0] == 2

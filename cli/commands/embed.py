@@ -7,7 +7,7 @@ from ..options.models import Model
 from ..options.vectors import EncoderOptions, Split, TextSource, VectorFile, VectorOptions
 from ..texts import texts_source
 from ..ui import terminal
-from ..views.embeddings import VectorTarget, read_split
+from ..views.embeddings import VectorTarget, cut_texts, read_split
 
 
 def embed(
@@ -56,4 +56,4 @@ def embed(
         )
         target.write(screen, vectors, vector.dimensions or embedder.width)
         if embedder.cut:
-            screen.notes([f"{embedder.cut} texts were cut to {embedder.encoder.n_ctx} tokens"])
+            screen.notes([f"{cut_texts(embedder.cut)} to {embedder.encoder.n_ctx} tokens"])

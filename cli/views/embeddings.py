@@ -26,6 +26,11 @@ def read_split(value: str) -> int | None:
     return int(value)
 
 
+def cut_texts(count: int) -> str:
+    """How many texts were cut, as the beginning of a sentence."""
+    return "1 text was cut" if count == 1 else f"{count} texts were cut"
+
+
 class VectorTarget:
     """Where vectors go: a file or stdout, as `jsonl`, `csv`, `raw` or `npy`.
 

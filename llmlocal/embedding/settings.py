@@ -77,7 +77,8 @@ class EmbeddingSettings:
             return ""
         if name not in self.prompts:
             known = ", ".join(sorted(self.prompts))
-            raise UsageError(f"unknown prompt '{name}'", f"the model has: {known}" if known else "the model has none")
+            hint = f"the model has: {known}" if known else "the model's file has none: write it before the text"
+            raise UsageError(f"unknown prompt '{name}'", hint)
         return self.prompts[name]
 
 
