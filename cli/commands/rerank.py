@@ -7,6 +7,7 @@ from ..options.models import Model
 from ..options.vectors import EncoderOptions, Query, TextSource, Top
 from ..texts import texts_source
 from ..ui import terminal
+from ..views.embeddings import cut_texts
 from ..views.ranking import ranked
 
 
