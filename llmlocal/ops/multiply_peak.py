@@ -39,19 +39,21 @@ def _byte_build(v: InstructionSet) -> Any:
 
 
 def _float_build(v: InstructionSet) -> Any:
-    f32, tokens, width, after = v.f32, v.TOKENS, 4 * v.f32.n, VECTORS * 4 * v.f32.n
-    zeros = v.map_parts(tokens, lambda t: lambda p: v.zero(f32))
-    stores = v.map_parts(tokens, lambda t: lambda sums, p: v.store(p + width * t, sums[t]))
+    f32, tiles, width, after = v.f32, v.FLOAT_TILES, 4 * v.f32.n, VECTORS * 4 * v.f32.n
+    chains = v.FLOAT_TOKENS * tiles  # of sums, as in products: fewer would wait for each other
+    zeros = v.map_parts(chains, lambda i: lambda p: v.zero(f32))
+    stores = v.map_parts(chains, lambda i: lambda sums, p: v.store(p + width * i, sums[i]))
 
-    def column(j: int) -> Any:
-        return v.map_parts(
-            tokens,
-            lambda t: (
-                lambda sums, p, x: v.fma(v.load(f32, p + width * j), v.load_splat(f32, x + t * STRIDE + 4 * j), sums[t])
-            ),
+    def add(i: int, j: int) -> Any:
+        token, weights = i // tiles, width * (tiles * j + i % tiles)
+        return lambda sums, p, x: v.fma(
+            v.load(f32, p + weights), v.load_splat(f32, x + token * STRIDE + 4 * j), sums[i]
         )
 
-    step = v.fold_parts([column(j) for j in range(VECTORS)])
+    def column(j: int) -> Any:
+        return v.map_parts(chains, lambda i: add(i, j))
+
+    step = v.fold_parts([column(j) for j in range(VECTORS // tiles)])
 
     def run(counter, ith, nth, data, iterations, sums):
         parts = zeros(data)
@@ -75,5 +77,5 @@ def multiply_peak(n_threads: int, *, floats: bool) -> float:
     data, sums = np.zeros(4096, np.uint8), np.zeros((n_threads, 1024), np.uint8)
     fields = kernel.block(data=-(-data.ctypes.data // 64) * 64, iterations=ITERATIONS, sums=sums.ctypes.data)
     block = np.array(fields, np.int64)
-    products = int(isa.LANES * (1 if floats else 4) * VECTORS * isa.TOKENS)
+    products = int(isa.LANES * VECTORS * (isa.FLOAT_TOKENS if floats else 4 * isa.TOKENS))
     return n_threads * ITERATIONS * products / best_seconds(kernel, block, n_threads)
