@@ -1,6 +1,6 @@
 """llama.cpp's own server from the wheel of `xllamacpp` (PyPI), for `bench_servers.py`: it needs no compiler.
 
-    python tools/serve_llama_cpp.py model.gguf --port 8080 --parallel 16 --ctx 16384 --threads 2
+python tools/serve_llama_cpp.py model.gguf --port 8080 --parallel 16 --ctx 16384 --threads 2
 """
 
 from __future__ import annotations

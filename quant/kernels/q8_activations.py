@@ -100,25 +100,35 @@ def _group(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-def _eight_groups(v: InstructionSet) -> Any:
-    """As `_group` for eight of them at once: a lane for each group, so that nothing is summed across lanes.
+def _eight_peaks(v: InstructionSet) -> Any:
+    """`(p, q)`: the bits of the greatest magnitude of each of eight groups at `p`; overwrites the lines at `q`."""
+    i32x8, f32x32, i32x32 = v.i32x8, v.Vec("f32", BLOCK), v.Vec("i32", BLOCK)
 
-    Numbers of a group become a column by way of memory: lines are written, then read transposed.
-    """
-    f32x8, i32x8, f32x32, i32x32 = v.f32x8, v.i32x8, v.Vec("f32", BLOCK), v.Vec("i32", BLOCK)
-    short_scale, pairs = _short_scale(v), _pairs(v)
-
-    def peak_of(g, p, q):
+    def in_a_line(g, p, q):
         bits = v.bitcast(i32x32, v.load(f32x32, p + 4 * BLOCK * g)) & 0x7FFFFFFF
         both = v.maximum(v.low_half(bits), v.high_half(bits))
         v.store(q + LINE * g, v.maximum(v.low_half(both), v.high_half(both)))
         return 0
 
-    def bytes_part(g):
+    lines = v.unroll_map(8, in_a_line)
+    greatest = v.unroll_fold(4, lambda i, most, rows: v.maximum(most, v.tuple_get(rows, i)))
+
+    def run(p, q):
+        lines(p, q)
+        return greatest(greatest(v.zero(i32x8), v.load_rows(i32x8, q, LINE)), v.load_rows(i32x8, q + 16, LINE))
+
+    return v.jitable(run)
+
+
+def _eight_stores(v: InstructionSet) -> Any:
+    """`(p, q, plain, inverses)`: eight groups at `p` as bytes into the lines at `q` and the plain bytes."""
+    f32x32, i32x32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK)
+
+    def part(g):
         lane = v.splat_of(g)
 
-        def run(p, q, plain, inverse):
-            by = lane(inverse)
+        def run(p, q, plain, inverses):
+            by = lane(inverses)
             four = v.join(v.join(by, by), v.join(by, by))
             rounded = v.mul_exact(v.load(f32x32, p + 4 * BLOCK * g), four) + ROUNDER
             bytes_of = v.truncate(v.i8x32, v.bitcast(i32x32, rounded))
@@ -128,23 +138,36 @@ def _eight_groups(v: InstructionSet) -> Any:
 
         return v.jitable(run)
 
-    def line_part(g):
+    return v.map_parts(8, part)
+
+
+def _eight_heads(v: InstructionSet) -> Any:
+    """`(q, heads)`: 32 bytes of each of eight groups behind its numbers in the lines at `q`."""
+
+    def part(g):
         line = v.slice_of(8 * g, 8)
 
-        def run(q, lines):
-            v.store(q + SCALE + LINE * g, line(lines))
+        def run(q, heads):
+            v.store(q + SCALE + LINE * g, line(heads))
             return 0
 
         return v.jitable(run)
 
-    peaks, stores, lines_of = v.unroll_map(8, peak_of), v.map_parts(8, bytes_part), v.map_parts(8, line_part)
-    greatest = v.unroll_fold(4, lambda i, most, rows: v.maximum(most, v.tuple_get(rows, i)))
+    return v.map_parts(8, part)
+
+
+def _eight_groups(v: InstructionSet) -> Any:
+    """As `_group` for eight of them at once: a lane for each group, so that nothing is summed across lanes.
+
+    Numbers of a group become a column by way of memory: lines are written, then read transposed.
+    """
+    f32x8, i32x8 = v.f32x8, v.i32x8
+    short_scale, pairs = _short_scale(v), _pairs(v)
+    peaks, stores, heads = _eight_peaks(v), _eight_stores(v), _eight_heads(v)
     summed = v.unroll_fold(4, lambda i, sum, rows, ones: v.dot4(sum, ones, v.bitcast(v.i8x32, v.tuple_get(rows, i))))
 
     def run(p, q, column, column_bytes, plain):
-        peaks(p, q)
-        bits = greatest(greatest(v.zero(i32x8), v.load_rows(i32x8, q, LINE)), v.load_rows(i32x8, q + 16, LINE))
-        peak = v.bitcast(f32x8, bits)
+        peak = v.bitcast(f32x8, peaks(p, q))
         whole = v.div_exact(v.splat(f32x8, 127.0), peak)
         stores(p, q, plain, v.select_gt(peak, v.zero(f32x8), whole, v.zero(f32x8)))
         low_rows, high_rows = v.load_rows(i32x8, q, LINE), v.load_rows(i32x8, q + 16, LINE)
@@ -163,7 +186,7 @@ def _eight_groups(v: InstructionSet) -> Any:
             v.zip_lanes((none - both) << SUM_SHIFT, (none - high) << SUM_SHIFT),
             v.zip_lanes(v.bitcast(i32x8, scaled_low), high_pairs),
         )
-        lines_of(q, v.zip_lanes(v.zip_lanes(*eighths), v.zip_lanes(*others)))
+        heads(q, v.zip_lanes(v.zip_lanes(*eighths), v.zip_lanes(*others)))
 
     return v.jitable(run)
 
