@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
