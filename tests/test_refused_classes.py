@@ -34,7 +34,7 @@ def test_refusals_are_one_line_with_what_to_do(step: int, tmp_path: Path) -> Non
     ("name", "hint"),
     [
         ("LlamaForSequenceClassification", "of this family LlamaForCausalLM, LlamaModel can be converted"),
-        ("Lfm2Model", "of this family Lfm2ForCausalLM can be converted"),
+        ("DeepseekV3ForSequenceClassification", "of this family DeepseekV3ForCausalLM can be converted"),
         ("BartForConditionalGeneration", "the README lists the models that run"),
     ],
 )
