@@ -169,6 +169,14 @@ def test_products_of_elements(width: int) -> None:
     assert np.array_equal(x, want)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("tokens", [0, 1, 15, 101, 500])
+def test_threads_that_draw_several_tokens_leave_none_out(tokens: int, threads: int) -> None:
+    x, y, out = normal(501, 5), normal(501, 5, seed=1), np.full((501, 5), 9, np.float32)
+    run(add, None, threads, tokens=number(tokens), x=x, y=y, out=out, width=5)
+    assert np.array_equal(out[:tokens], (x + y)[:tokens]) and (out[tokens:] == 9).all()
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("width", [7, 100])
 def test_xielu(width: int, isa: str) -> None:
