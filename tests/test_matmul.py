@@ -22,7 +22,8 @@ from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.compiler import compile_assembly
 from llmlocal.quant.kernels.get_rows import get_rows
-from llmlocal.quant.kernels.matmul import ROWS, SCRATCH_BYTES, matmul, matmul_reference
+from llmlocal.quant.kernels.matmul import MAX_BATCH_ROWS, ROWS, SCRATCH_BYTES, matmul, matmul_reference
+from llmlocal.quant.kernels.panels import NEAR
 from llmlocal.quant.kernels.q8_activations import SUM_SHIFT, q8_bytes, q8_reference, quantize_q8
 
 Array = NDArray[Any]
@@ -164,6 +165,19 @@ def test_number_of_threads_changes_no_bit(fmt: type[Format], tokens: int) -> Non
     alone = multiply(p, 2 * ROWS + 1, tokens)
     for threads in (2, 3, 4):
         assert np.array_equal(multiply(p, 2 * ROWS + 1, tokens, threads=threads), alone)
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q6_K", "Q8_0"])
+def test_batches_of_more_than_stay_near(name: str) -> None:
+    """Tokens and rows that recur have the same bits at every place, with one thread that takes 128 rows at once, too."""
+    p = product(BY_NAME[name], 2304)
+    tokens, rows = np.arange(NEAR + 9) % MOST_TOKENS, np.arange(4 * MAX_BATCH_ROWS + 37) % (MOST_ROWS - 1)
+    few = multiply(p, MOST_ROWS - 1, MOST_TOKENS)
+    operands = {"weights": np.ascontiguousarray(p.data[rows]), "x": np.ascontiguousarray(p.acts[tokens])}
+    tiled = len(rows) - 37  # what is left is read row by row, in another order
+    for threads in (1, 2):
+        got = multiply(p, len(rows), len(tokens), threads=threads, **operands)
+        assert np.array_equal(got[:, :tiled], few[tokens][:, rows[:tiled]])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -38,11 +38,15 @@ class Q6_K(Format, id=14, block=256, nbytes=210, short_units=SIX_BITS):
         i16x8 = v.Vec("i16", 8)
         vector, size = 4 * v.LANES, 40 * v.LANES  # of a tile's four weights, and of its 32 with their two scales
 
+        # With two registers for a vector of four weights, those of all rows at once would be more than there are.
+        kind = v.i32 if v.row_i8.n == 64 else v.i32x8
+        rows_at_once = kind.n
+
         @v.jitable
         def unpack_half(p, high, stride, tile):
             """16 bytes of low bits at `p`, as many 32 on, their high bits: a half of each of four groups of 32."""
-            first, second = v.load_rows(v.i32, p, stride), v.load_rows(v.i32, p + 32, stride)
-            top = v.load_rows(v.i32, high, stride)
+            first, second = v.load_rows(kind, p, stride), v.load_rows(kind, p + 32, stride)
+            top = v.load_rows(kind, high, stride)
             for j in range(4):
                 at = tile + vector * j
                 v.store(at, first[j] & 0x0F0F0F0F | (top[j] & 0x03030303) << 4)
@@ -51,10 +55,12 @@ class Q6_K(Format, id=14, block=256, nbytes=210, short_units=SIX_BITS):
                 v.store(at + 3 * size, (second[j] >> 4) & 0x0F0F0F0F | (top[j] & 0xC0C0C0C0) >> 2)
 
         def unpack(p, stride, tile):
-            for half in range(2):
-                for part in range(2):
-                    at = tile + 4 * size * half + 4 * vector * part
-                    unpack_half(p + 64 * half + 16 * part, p + 128 + 32 * half + 16 * part, stride, at)
+            for rows in range(0, v.LANES, rows_at_once):
+                for half in range(2):
+                    for part in range(2):
+                        at = tile + 4 * rows + 4 * size * half + 4 * vector * part
+                        low, high = p + stride * rows + 64 * half + 16 * part, 128 + 32 * half + 16 * part
+                        unpack_half(low, p + stride * rows + high, stride, at)
             d, scales = v.load_f16_column(v.f32, p + 208, stride), v.load_rows(v.i32, p + 192, stride)
             for j in range(4):
                 for i in range(4):

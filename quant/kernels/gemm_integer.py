@@ -10,12 +10,11 @@ from ..format import Format
 from ..simd.instruction_set import InstructionSet
 from .pair_rows import pair_rows
 from .panel_products import offset_shift, offset_times, panel_group, panel_group_of_two, panel_minima
-from .panels import BAND, fetch_rows, in_panels, panel_sums
+from .panels import BAND, NEAR, fetch_rows, in_panels, panel_sums
 from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SUM
 from .unpack_by_rows import unpack_by_rows, without_spare
 
 DEPTH = 512  # weights of a row that are unpacked at once
-NEAR = 64  # tokens that run over all rows taken at once before the next do
 PREPARED = 512  # where in its scratch memory a row finds what is prepared of a block, behind the scales of its tokens
 
 
@@ -243,11 +242,12 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
 
     @v.jitable
     def bands(tokens, x, x_stride, depth, y, y_stride, at, tiles, scratch):
+        next_y = y_stride if tokens > NEAR else 0
         for t in range(0, tokens, NEAR):
             for n in range(0, tiles, band):
                 out, tile = y + t * y_stride + 4 * lanes * n, scratch + depth // BLOCK * size * n
-                some = min(band, tiles - n)
-                panels(min(NEAR, tokens - t), x + t * x_stride, x_stride, depth, out, y_stride, at, some, tile)
+                few, some, line = min(NEAR, tokens - t), min(band, tiles - n), x + t * x_stride
+                panels(tokens, few, line, x_stride, depth, out, y_stride, next_y, at, some, tile)
 
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
         together = tiles if tokens > NEAR else band
@@ -269,9 +269,10 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
 
 
 def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[Any, Any]:
-    """`(tokens, line, x_stride, depth, y, y_stride, at, tiles, scratch)`: tiles by tokens; and what comes before.
+    """`(batch, tokens, line, x_stride, depth, y, y_stride, next_y, at, tiles, scratch)`: tiles by tokens of a batch.
 
-    That is `(tokens, tile, groups)`, which makes a tile just unpacked what the first wants: where there are many
+    `next_y` is y_stride where the sums of the tokens behind a panel's are to be asked for, else 0. Before comes the
+    second function, `(batch, tile, groups)`, which makes a tile just unpacked what the first wants: where the batch has many
     tokens, pairs of rows.
     """
     lanes, size, enough = v.LANES, parts.tile_bytes(v.LANES), v.PAIR_TOKENS
@@ -280,10 +281,10 @@ def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[An
         def panel_of(count: int) -> Any:
             panel = _panel(v, parts, count, paired)
 
-            def over_tiles(t, line, x_stride, depth, y, y_stride, at, tiles, scratch):
+            def over_tiles(t, line, x_stride, depth, y, y_stride, next_y, at, tiles, scratch):
                 for n in range(tiles):
                     tile, out = scratch + depth // BLOCK * size * n, y + t * y_stride + 4 * lanes * n
-                    panel(tile, depth, line + t * x_stride, x_stride, out, y_stride, at)
+                    panel(tile, depth, line + t * x_stride, x_stride, out, y_stride, next_y, at)
 
             return over_tiles
 
@@ -291,17 +292,17 @@ def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[An
 
     few = panels_of(False)
     if not enough:
-        return few, v.jitable(lambda tokens, tile, groups: None)
+        return v.jitable(lambda batch, *args: few(*args)), v.jitable(lambda batch, tile, groups: None)
     many, pair = panels_of(True), pair_rows(v, parts)
 
-    def panels(tokens, line, x_stride, depth, y, y_stride, at, tiles, scratch):
-        if tokens < enough:
-            few(tokens, line, x_stride, depth, y, y_stride, at, tiles, scratch)
+    def panels(batch, *args):
+        if batch < enough:
+            few(*args)
         else:
-            many(tokens, line, x_stride, depth, y, y_stride, at, tiles, scratch)
+            many(*args)
 
-    def finish(tokens, tile, groups):
-        if tokens >= enough:
+    def finish(batch, tile, groups):
+        if batch >= enough:
             pair(tile, groups)
 
     return v.jitable(panels), v.jitable(finish)
@@ -310,17 +311,18 @@ def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[An
 def _panel(v: InstructionSet, parts: IntegerParts, tokens: int, paired: bool) -> Any:
     """The tile by a few tokens whose sums stay in registers: y (tokens, LANES) = or += tile @ x.
 
-    The sums of the next tokens are asked for: where rows of y are a power of two apart, no cache keeps them.
+    The next sums are asked for: where rows of y are a power of two apart, no cache keeps them.
     """
     size, scales = parts.tile_bytes(v.LANES), 32 * v.LANES
     vector, group_of = 4 * v.LANES, panel_group_of_two if parts.scales == 2 else panel_group
     group = group_of(v, parts, tokens, lambda j, tile: v.load(v.i8, tile + vector * j), paired)
     minima = panel_minima(v, parts, tokens)
     zeros, loads, stores = panel_sums(v, tokens)
-    fetch_next = v.unroll_map(tokens, lambda t, y, stride: v.prefetch(y + (t + tokens) * stride))
+    fetch_next = v.unroll_map(tokens, lambda t, y, stride: v.prefetch(y + t * stride))
 
-    def run(tile, depth, x, x_stride, y, y_stride, at):
-        fetch_next(y, y_stride)
+    def run(tile, depth, x, x_stride, y, y_stride, next_y, at):
+        if next_y > 0:
+            fetch_next(y + tokens * next_y, y_stride)
         sums = loads(y, y_stride) if at > 0 else zeros(y, y_stride)
         for _ in range(depth // BLOCK):
             sums = minima(group(sums, tile, tile + scales, x, x_stride), tile, x, x_stride)

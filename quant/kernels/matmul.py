@@ -15,7 +15,7 @@ from ..jit.kernel import Kernel
 from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
 from ..simd.own_end import own_end
-from .panels import BAND, in_panels, set_for_tiles
+from .panels import BAND, NEAR, in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ def float_bytes(k: int) -> int:
     return 4 * k
 
 
-def _batch_rows(rows: int, nth: int) -> int:
-    """How many rows a thread takes at once in a batch: the fewer, the better divided, but the more often x is read."""
+def _batch_rows(rows: int, nth: int, tokens: int) -> int:
+    """How many rows a thread takes at once in a batch: the more, the less often activations are read again."""
+    if tokens <= NEAR:
+        return ROWS
     return max(ROWS, min(MAX_BATCH_ROWS, rows // (ROW_DRAWS * nth) // BAND * BAND))
 
 
@@ -71,7 +73,7 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
-        draw = batch_rows(rows, nth) if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
+        draw = batch_rows(rows, nth, count) if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
         draws, mine, taken = (rows + draw - 1) // draw, 0, v.take_work(counter, 1)
         while taken < draws:
             first = draw * own(taken, mine, draws, ith, nth)
@@ -95,7 +97,7 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
         draw = (
-            batch_rows(rows, nth)
+            batch_rows(rows, nth, count)
             if count > 1
             else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
         )
