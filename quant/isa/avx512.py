@@ -37,10 +37,13 @@ tokens_dot = paired_dot = of_vectors(vnni.tokens_dot_for(i8))
 
 
 @intrinsic(same_as_first)
-def dot2(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
+def _add_pairs(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 2 products of neighbouring int16: `vpmaddwd`, which LLVM makes one with the addition."""
     registers = max(1, t[0].n // 16)
     name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[t[0].n // registers]
     parts = zip(pieces(b, w, registers), pieces(b, x, registers), strict=True)
     sums = [call(b, f"llvm.x86.{name}", Vec("i32", t[0].n // registers).ir, *part) for part in parts]
     return b.add(acc, joined(b, sums))
+
+
+dot2 = _add_pairs
