@@ -169,7 +169,7 @@ def test_number_of_threads_changes_no_bit(fmt: type[Format], tokens: int) -> Non
 
 @pytest.mark.parametrize("name", ["Q4_0", "Q6_K", "Q8_0"])
 def test_batches_of_more_than_stay_near(name: str) -> None:
-    """Tokens and rows that recur have the same bits at every place, with one thread that takes 128 rows at once, too."""
+    """Tokens and rows that recur have the same bits wherever they are; one thread takes 128 rows at once, two 64."""
     p = product(BY_NAME[name], 2304)
     tokens, rows = np.arange(NEAR + 9) % MOST_TOKENS, np.arange(4 * MAX_BATCH_ROWS + 37) % (MOST_ROWS - 1)
     few = multiply(p, MOST_ROWS - 1, MOST_TOKENS)

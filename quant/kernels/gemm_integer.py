@@ -271,9 +271,9 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
 def _tile_panels(v: InstructionSet, parts: IntegerParts, least: int) -> tuple[Any, Any]:
     """`(batch, tokens, line, x_stride, depth, y, y_stride, next_y, at, tiles, scratch)`: tiles by tokens of a batch.
 
-    `next_y` is y_stride where the sums of the tokens behind a panel's are to be asked for, else 0. Before comes the
-    second function, `(batch, tile, groups)`, which makes a tile just unpacked what the first wants: where the batch has many
-    tokens, pairs of rows.
+    `next_y` is y_stride where the sums of the tokens behind a panel's are to be asked for, else 0. Before it comes the
+    second function, `(batch, tile, groups)`, which makes a tile just unpacked what the first wants: where the batch
+    has many tokens, pairs of rows.
     """
     lanes, size, enough = v.LANES, parts.tile_bytes(v.LANES), v.PAIR_TOKENS
 
