@@ -6,7 +6,7 @@ Times are CPU seconds of the process over its threads (--wall: of the clock), al
 propose, so that other work on the machine counts less. Costs of runs are those of all answers before; earlier answers
 are not proposed, and costs that were measured in other processes are used only with --keep. --draft names a draft for
 the speculation. --peer is an interpreter with llama-cpp-python, whose n-gram look-up answers the greedy prompts in turn
-with ours; both rates are in tokens a second.
+with ours; rates are in tokens a second, and say nothing where its answer has only a few tokens.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def compared(
     plain: Session, other: Session, peer: Peer | None, case: Case, given: argparse.Namespace
 ) -> tuple[float, str]:
     """Medians of a case: how many times as fast it is with proposals; the same with what they did, and other rates."""
-    ratios, ours, theirs, alone = list[float](), list[float](), list[tuple[float, float]](), list[float]()
+    ratios, ours, theirs, alone = list[float](), list[float](), list[tuple[Answer, Answer]](), list[float]()
 
     def rate(found: Answer) -> float:
         return (len(found.ids) - 1) / (found.wall if given.wall else found.cpu)
@@ -212,15 +212,18 @@ def compared(
         ratios.append(rate(two) / rate(one))
         ours.append(rate(two))
         if peer and case.sampling.temperature == 0 and case.grammar is None and case.sampler is None:
-            theirs.append((rate(peer.answer(case, lookup=False)), rate(peer.answer(case, lookup=True))))
+            theirs.append((peer.answer(case, lookup=False), peer.answer(case, lookup=True)))
     assert two.end is not None
     report = two.end.speculation
     told = f"{report.accepted} of {report.proposed} accepted, gain by its own count {report.gain:.2f}"
     if report.draft_name:
         told += f" (text {report.ngram.gain:.2f}, {report.draft_name} {report.draft.gain:.2f})"
     if theirs:
-        single, lookup = (median(some) for some in zip(*theirs, strict=True))
-        told += f"; {median(ours):.1f} tokens/s, llama.cpp {single:.1f}, with its look-up {lookup:.1f}"
+        single, lookup = (median(map(rate, some)) for some in zip(*theirs, strict=True))
+        lengths = "/".join(str(len(each.ids)) for each in theirs[0])
+        told += (
+            f"; {median(ours):.1f} tokens/s, llama.cpp {single:.1f}, with its look-up {lookup:.1f} ({lengths} tokens)"
+        )
     if alone:
         told += f"; {median(alone):.2f} x as fast as token by token"
     return median(ratios), f"{len(two.ids):4} tokens  {median(ratios):.2f} x  {told}"
