@@ -76,7 +76,11 @@ def plan_conversion(source: TensorSource, type_name: str) -> GGUFPlan:
     kept = {t.name: t.format for t in source.tensors if auto and t.name in source.kept}
     formats = {t.name: kept.get(t.name) or stored_format(t.name, t.shape, wanted) for t in source.tensors}
     cut = [name for name, format in formats.items() if format.name == "F16" and wanted.name != "F16"]
-    notes = [f"{len(cut)} tensors stay f16, rows are not divisible by {wanted.block}: {cut[0]}, ..."] if cut else []
+    notes = (
+        [f"tensors that stay f16, as {wanted.block} does not divide their rows: {len(cut)}, such as {cut[0]}"]
+        if cut
+        else []
+    )
     if kept:
         most = Counter(format.name for format in kept.values()).most_common(1)[0][0]
         name = next((mix for mix, base in MIXES.items() if base == most), most)

@@ -116,7 +116,9 @@ def importance_for(source: TensorSource, plan: GGUFPlan, path: Path) -> tuple[Im
                 )
         else:
             used[info.name] = values.reshape(-1, info.shape[-1]) if len(info.shape) > 2 else values[0]
-    notes = [f"the importance matrix has no values for {len(missing)} tensors: {missing[0]}, ..."] if missing else []
+    notes = (
+        [f"tensors without values in the importance matrix: {len(missing)}, such as {missing[0]}"] if missing else []
+    )
     return used, notes
 
 
