@@ -178,6 +178,8 @@ def test_batches_of_more_than_stay_near(name: str) -> None:
     for threads in (1, 2):
         got = multiply(p, len(rows), len(tokens), threads=threads, **operands)
         assert np.array_equal(got[:, :tiled], few[tokens][:, rows[:tiled]])
+    rest = multiply(p, 3, len(tokens), x=operands["x"])  # fewer rows than a tile has
+    assert np.array_equal(rest, multiply(p, 3, MOST_TOKENS)[tokens])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

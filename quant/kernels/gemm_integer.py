@@ -250,7 +250,7 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
                 panels(tokens, few, line, x_stride, depth, out, y_stride, next_y, at, some, tile)
 
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
-        together = tiles if tokens > NEAR else band
+        together = max(tiles, 1) if tokens > NEAR else band  # a step of 0 would be undefined
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
             for first in range(0, tiles, together):
