@@ -37,7 +37,9 @@ def test_types_that_need_an_importance_matrix(said: Said, small: Path, tmp_path:
     write_imatrix(matrix, wide)
     given = ("--imatrix", matrix, "--dry-run", "--json")
     assert json.loads(said("quantize", small, "--target-size", size, *given)[1])["type"] == "IQ2_XS"
-    without = json.loads(said("quantize", small, "--target-size", size, "--dry-run", "--json")[1])["type"]
+    code, _, err = said("quantize", small, "--target-size", size, "--dry-run")
+    assert code == 2 and "or smaller types with --imatrix" in err
+    without = json.loads(said("quantize", small, "--target-size", 2 * size, "--dry-run", "--json")[1])["type"]
     assert without not in marked
     write_imatrix(matrix, {name: shape for name, shape in wide.items() if name != "blk.1.attn_k.weight"})
     code, _, err = said("quantize", small, "IQ2_XXS", *given)
