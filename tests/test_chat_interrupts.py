@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -42,7 +41,7 @@ def test_second_interrupt_leaves(chat: Chat, tmp_path: Path) -> None:
     person.until(lambda lines: lines[-1] == "one")
     for _ in range(60):  # a busy machine may take two for one
         if person.process.poll() is None:
-            os.kill(person.process.pid, signal.SIGINT)
+            person.process.send_signal(signal.SIGINT)
             time.sleep(0.2)
     modes = person.before
     assert person.process.wait(20) in (130, -signal.SIGINT)
@@ -90,7 +89,7 @@ def interrupted(person: Person) -> None:
     for _ in range(40):
         if person.process.poll() is not None:
             break
-        os.kill(person.process.pid, signal.SIGINT)
+        person.process.send_signal(signal.SIGINT)
         time.sleep(0.05)
     assert person.process.wait(20) in (0, 130, -signal.SIGINT)  # the last: before or after our program proper
     assert person.modes() == person.before

@@ -22,7 +22,7 @@ def test_answers_of_several_clients_are_those_of_one(server: Served) -> None:  #
     target = bench_serve.Target(server.url, "", "none", 6, 5)
     found = bench_serve.measure(target, 3, 7, 4)
     assert [found[name] for name in ("requests", "lost", "mixed", "different", "errors")] == [7, 0, 0, 0, []]
-    assert 7 < found["tokens_per_second"] * found["seconds"] < 43
+    assert 7 < found["tokens"] <= 42 and found["tokens_per_second"] > 0
     assert 0 < found["first_token_p50"] <= found["first_token_p95"] <= found["seconds"]
 
 

@@ -109,14 +109,15 @@ def measure(target: Target, clients: int, requests: int, sample: int) -> dict[st
     seconds, spent = perf_counter() - began, process_time() - spent
     answers = [answered(one) for one in exchanges]
     good = [answer for answer in answers if not answer.error]
-    firsts = sorted(answer.first for answer in good) or [math.nan]
+    tokens, firsts = sum(answer.tokens for answer in good), sorted(answer.first for answer in good) or [math.nan]
     mixed, different = compare(target, names, answers, sample if clients > 1 else 0)
     return {
         "clients": clients,
         "requests": requests,
         "seconds": round(seconds, 2),
         "client_cpu_seconds": round(spent, 2),
-        "tokens_per_second": round(sum(answer.tokens for answer in good) / seconds, 1),
+        "tokens": tokens,
+        "tokens_per_second": round(tokens / seconds, 1),
         "requests_per_minute": round(60 * len(good) / seconds, 1),
         "first_token_p50": round(percentile(firsts, 0.5), 3),
         "first_token_p95": round(percentile(firsts, 0.95), 3),
