@@ -13,10 +13,8 @@ COEFFICIENTS = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0)
 ATANH = (1 / 15, 1 / 13, 1 / 11, 1 / 9, 1 / 7, 1 / 5, 1 / 3, 1.0)
 # The same of 2^x, for |x| <= 1 / 2: relative error below 2e-7.
 POWERS_OF_2 = tuple(log(2) ** i / factorial(i) for i in range(6, -1, -1))
-LOG2_E, WHOLE = (
-    1.4426950408889634,
-    1.5 * 2**23,
-)  # the second, added to a small number, leaves a whole one in the low bits
+LOG2_E = 1.4426950408889634
+WHOLE = 1.5 * 2**23  # added to a small number it leaves a whole one in the low bits
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few bits, so n * LN2_HIGH is exact
 
 
