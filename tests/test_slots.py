@@ -40,7 +40,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def texts(path: Path, some: Sequence[tuple[list[int], Sampler]], parallel: int, **how: Any) -> tuple[Any, Any]:
     """The ids of answers that are asked for at once, and the scheduler's counts."""
     session = Session.open(path, n_ctx=CONTEXT, n_threads=2, n_seqs=parallel, **how)
-    scheduler = Scheduler(session)
+    scheduler = Scheduler(session, queue=len(some))
     clients = [Client(scheduler, ids, ANSWER, sampler=sampler, logprobs=None) for ids, sampler in some]
     got = [[event.id for event in client.all() if isinstance(event, Token)] for client in clients]
     scheduler.close()
@@ -58,7 +58,7 @@ def check(path: Path, n: int, seeds: int, speculate: str, parallel: int, fold: i
     alone, _ = texts(path, asked(n, seeds, fold), 1, **how)
     together, counts = texts(path, asked(n, seeds, fold), parallel, speculate=speculate, **how)
     assert together == alone
-    assert counts.proposed_tokens > counts.accepted_tokens > 0 or speculate == "auto"
+    assert counts.proposed_tokens >= counts.accepted_tokens > 0 or speculate == "auto"
 
 
 @pytest.mark.parametrize("speculate", ["ngram", "auto"])
