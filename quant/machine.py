@@ -10,10 +10,7 @@ from typing import NamedTuple
 
 MEMORY = Path("/proc/meminfo")
 CPUS = Path("/sys/devices/system/cpu")
-SIBLINGS = (
-    "core_cpus_list",
-    "thread_siblings_list",
-)  # files that name a core's CPUs; the second one on Linux before 5.3
+SIBLINGS = "core_cpus_list", "thread_siblings_list"  # files that name a core's CPUs; the second on Linux before 5.3
 FULL_CAPACITY = 1024  # of the fastest core, where cores differ and Linux says by how much
 
 

@@ -23,7 +23,7 @@ from llmlocal.quant.jit import cpu
 from llmlocal.quant.jit.compiler import compile_assembly
 from llmlocal.quant.kernels.get_rows import get_rows
 from llmlocal.quant.kernels.matmul import MAX_BATCH_ROWS, ROWS, SCRATCH_BYTES, matmul, matmul_reference
-from llmlocal.quant.kernels.panels import NEAR
+from llmlocal.quant.kernels.panels import PASS_TOKENS
 from llmlocal.quant.kernels.q8_activations import SUM_SHIFT, q8_bytes, q8_reference, quantize_q8
 
 Array = NDArray[Any]
@@ -168,10 +168,10 @@ def test_number_of_threads_changes_no_bit(fmt: type[Format], tokens: int) -> Non
 
 
 @pytest.mark.parametrize("name", ["Q4_0", "Q6_K", "Q8_0"])
-def test_batches_of_more_than_stay_near(name: str) -> None:
+def test_batches_of_several_passes(name: str) -> None:
     """Tokens and rows that recur have the same bits wherever they are; one thread takes 128 rows at once, two 64."""
     p = product(BY_NAME[name], 2304)
-    tokens, rows = np.arange(NEAR + 9) % MOST_TOKENS, np.arange(4 * MAX_BATCH_ROWS + 37) % (MOST_ROWS - 1)
+    tokens, rows = np.arange(PASS_TOKENS + 9) % MOST_TOKENS, np.arange(4 * MAX_BATCH_ROWS + 37) % (MOST_ROWS - 1)
     few = multiply(p, MOST_ROWS - 1, MOST_TOKENS)
     operands = {"weights": np.ascontiguousarray(p.data[rows]), "x": np.ascontiguousarray(p.acts[tokens])}
     tiled = len(rows) - 37  # what is left is read row by row, in another order

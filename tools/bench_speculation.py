@@ -247,7 +247,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parsed(arguments)
     if not given.wall:
-        setattr(decoding, perf_counter.__name__, process_time)
+        decoding.perf_counter = process_time  # type: ignore[attr-defined]
     how: dict[str, Any] = {"n_ctx": N_CTX, "n_threads": given.threads, "weights": given.weights}
     peer = Peer(given.peer, given.model, given.threads) if given.peer else None
     with (

@@ -64,12 +64,8 @@ class Shape:
 QWEN3 = {"architecture": "qwen3", "head_norm": True}
 GEMMA3 = {"architecture": "gemma3", "head_norm": True, "post_norm": True}
 GEMMA4 = {"architecture": "gemma4", "head_norm": True, "post_norm": True, "factors": {"final_logit_softcapping": 30.0}}
-GRANITE = {
-    "embedding_scale": 12.0,
-    "attention.scale": 0.0078125,
-    "residual_scale": 0.22,
-    "logit_scale": 6.0,
-}
+SCALES = {"embedding_scale": 12.0, "attention.scale": 0.0078125, "residual_scale": 0.22, "logit_scale": 6.0}
+GRANITE = {"architecture": "granitehybrid", "factors": SCALES}
 SHAPES = {
     "llama-1b": Shape(2048, 16, 32, 8, 64, 8192, 500_000.0, 131_072, llama31_rope=True),
     "qwen3-0.6b": Shape(1024, 28, 16, 8, 128, 3072, 1e6, 40_960, 1e-6, **QWEN3),
@@ -79,18 +75,7 @@ SHAPES = {
         1536, 35, 8, 1, 256, 6144, 1e6, 131_072, 1e-6, window=512, period=5, shared=20, inputs=256, **GEMMA4
     ),
     "granite4-h-1b": Shape(
-        1536,
-        40,
-        12,
-        4,
-        128,
-        4096,
-        1e4,
-        131_072,
-        architecture="granitehybrid",
-        attends=(5, 15, 25, 35),
-        scan=(48, 128),
-        factors=GRANITE,
+        1536, 40, 12, 4, 128, 4096, 1e4, 131_072, attends=(5, 15, 25, 35), scan=(48, 128), **GRANITE
     ),
     "qwen3moe-16": Shape(  # Qwen3-30B-A3B with fewer experts and layers
         2048, 16, 32, 4, 128, 768, 1e6, 40_960, 1e-6, architecture="qwen3moe", head_norm=True, experts=16, used=4
@@ -121,20 +106,7 @@ SHAPES = {
     "tiny-gemma4-256": Shape(
         256, 6, 4, 1, 64, 256, 1e6, 2048, 1e-6, window=16, period=3, shared=3, inputs=256, **GEMMA4
     ),
-    "tiny-granitehybrid-256": Shape(
-        256,
-        2,
-        4,
-        2,
-        64,
-        512,
-        1e4,
-        2048,
-        architecture="granitehybrid",
-        attends=(1,),
-        scan=(8, 32),
-        factors=GRANITE,
-    ),
+    "tiny-granitehybrid-256": Shape(256, 2, 4, 2, 64, 512, 1e4, 2048, attends=(1,), scan=(8, 32), **GRANITE),
     "tiny-qwen3moe-256": Shape(
         256, 2, 4, 2, 64, 256, 1e6, 2048, 1e-6, architecture="qwen3moe", head_norm=True, experts=8, used=2
     ),

@@ -157,11 +157,11 @@ def _conversion(folder: Folder) -> tuple[str, Conversion, Settings, bool]:
         alike = sorted(name for name in known if _family(name) == _family(named[0]))
         hint = f"of this family {', '.join(alike)} can be converted" if alike else UNKNOWN_CLASS
         raise BadFileError(f"{where}: {shown(named[0])} is not supported", hint)
-    found = [(arch, one, one.settings(folder, inner), bool(inner)) for arch, one in known[inner or named[0]]]
-    chosen = next((each for each in found if each[1].applies(each[2])), found[0])
+    found = [(arch, one, one.settings(folder, inner)) for arch, one in known[inner or named[0]]]
+    arch, conversion, s = next((each for each in found if each[1].applies(each[2])), found[0])
     if inner:
-        chosen[2].note(f"of {shown(named[0])} the text model is converted, {inner}")
-    return chosen
+        s.note(f"of {shown(named[0])} the text model is converted, {inner}")
+    return arch, conversion, s, bool(inner)
 
 
 def _family(name: str) -> str:

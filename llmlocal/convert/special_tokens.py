@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import BadFileError
 from ..gguf.values import ValueType
-from ..hf.config import NESTED, Keys, Settings
+from ..hf.config import Keys, Settings, text_config
 from ..hf.folder import Folder
 from ..hf.json_file import read_text
 from ..text import escaped
@@ -36,7 +36,7 @@ def special_keys(s: Settings, texts: Mapping[str, int], tokens: int) -> Keys:
     for kind, text in named.items():
         if text in ids:
             keys[_key(kind)] = ids[text]
-    nested: Any = next((s.values[key] for key in NESTED if isinstance(s.values.get(key), dict)), {})
+    nested = text_config(s.values)
     for kind in named.keys() | set(KINDS):
         id = s.values.get(f"{kind}_token_id", nested.get(f"{kind}_token_id"))
         id = id[0] if isinstance(id, list) and id else id

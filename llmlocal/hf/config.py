@@ -19,6 +19,11 @@ LARGEST = 3.4e38  # what a float32 holds
 NESTED = ("text_config", "llm_config", "lm_config", "language_config")
 
 
+def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the text model inside a multimodal one, empty where there is none."""
+    return next((own for key in NESTED if isinstance(own := config.get(key), dict)), {})
+
+
 class Settings:
     """The settings of the text model; in a multimodal config those of its text part override the others.
 
@@ -36,7 +41,7 @@ class Settings:
         values = folder.json(CONFIG)
         if isinstance(thinker := values.get("thinker_config"), dict):  # of Qwen Omni, which speaks by another model
             values = {**values, **thinker, "architectures": values.get("architectures")}
-        nested: dict[str, Any] = next((values[key] for key in NESTED if isinstance(values.get(key), dict)), {})
+        nested = text_config(values)
         self.values = {**defaults, **values, **nested}
         if isinstance(tied := values.get("tie_word_embeddings"), bool):
             self.values["tie_word_embeddings"] = tied  # of the whole, as in transformers

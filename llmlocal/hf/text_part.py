@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .config import NESTED, Settings
+from .config import Settings, text_config
 from .streams import Stream
 
 WRAPPERS = ("ForConditionalGeneration", "ForCausalLM", "ForVisionText2Text", "ChatModel")
-OTHERWISE = ("PaliGemma",)  # beginnings of classes that do not read their prompt as the text model by itself does
+BIDIRECTIONAL_PROMPT = ("PaliGemma",)  # beginnings of classes whose prompt attends in both directions
 INSIDE = re.compile(r"(^|\.)(?:language_model|text_model|llm)\.")
 OUTPUT = re.compile(r"^lm_head\.")
 # transformers' sizes of kinds of text models, which configs of models around them leave out.
@@ -35,8 +35,8 @@ def text_class(config: Mapping[str, Any], known: Collection[str]) -> str | None:
     """
     names = config.get("architectures")
     outer = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
-    own = _own_config(config)
-    if not own or not outer.endswith(WRAPPERS) or outer.startswith(OTHERWISE):
+    own = text_config(config)
+    if not own or not outer.endswith(WRAPPERS) or outer.startswith(BIDIRECTIONAL_PROMPT):
         return None
     named = own.get("architectures")
     if isinstance(named, list) and named and named[0] in known:
@@ -47,7 +47,7 @@ def text_class(config: Mapping[str, Any], known: Collection[str]) -> str | None:
 
 def text_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of the text model inside that config.json may leave out."""
-    sizes = SIZES.get(str(_own_config(config).get("model_type")))
+    sizes = SIZES.get(str(text_config(config).get("model_type")))
     return {**SHARED_SIZES, **sizes} if sizes else {}
 
 
@@ -63,10 +63,6 @@ def text_tensors(s: Settings, tensors: Mapping[str, Stream]) -> dict[str, Stream
         return dict(tensors)
     kept = {name: x for name, x in tensors.items() if INSIDE.search(name) or OUTPUT.search(name)}
     return {INSIDE.sub(r"\1", name, count=1): x for name, x in kept.items()}
-
-
-def _own_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    return next((own for key in NESTED if isinstance(own := config.get(key), dict)), {})
 
 
 def _plain(name: str) -> str:

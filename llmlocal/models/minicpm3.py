@@ -52,11 +52,16 @@ def keys(s: Settings) -> Keys:
     usual = s.integer("hidden_size") // max(1, s.integer("num_attention_heads"))
     value = s.integer("v_head_dim", default=usual)
     rank = s.integer("q_lora_rank") if s.find("q_lora_rank") else None
-    return decoder_keys(s) | long | {"attention.q_lora_rank": rank} | latent_keys(s, value if value != usual else None)
+    return (
+        decoder_keys(s)
+        | long
+        | {"attention.q_lora_rank": rank}
+        | latent_head_keys(s, value if value != usual else None)
+    )
 
 
-def latent_keys(s: Settings, value_length: int | None) -> Keys:
-    """Metadata of latent attention, without the rank of queries."""
+def latent_head_keys(s: Settings, value_length: int | None) -> Keys:
+    """Metadata of latent attention whose cache holds keys and values of heads, without the rank of queries."""
     rotary = s.integer("qk_rope_head_dim")
     return {
         "attention.kv_lora_rank": s.integer("kv_lora_rank"),

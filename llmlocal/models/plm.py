@@ -13,7 +13,7 @@ from ..layers.rope_scaling import rope_parameters
 from ..layers.weights import Weights
 from ..runtime.graph import Value
 from .gpt2 import mlp
-from .minicpm3 import head_sizes, latent_keys
+from .minicpm3 import head_sizes, latent_head_keys
 
 
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
@@ -35,7 +35,7 @@ def keys(s: Settings) -> Keys:
     """Metadata from config.json. Raises BadFileError for queries that have a latent."""
     if s.find("q_lora_rank"):
         raise s.fail("q_lora_rank must be null", "")
-    return decoder_keys(s) | latent_keys(s, s.integer("v_head_dim"))
+    return decoder_keys(s) | latent_head_keys(s, s.integer("v_head_dim"))
 
 
 CONVERSION = Conversion(

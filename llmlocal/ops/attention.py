@@ -196,7 +196,7 @@ def _build(v: InstructionSet, attend: Any) -> Any:
         count, scratch = v.load_i64(a.tokens), a.scratch + ith * a.scratch_bytes
         low, high = chunk_range(a, 0, count) if count <= SPLIT_TOKENS else (0, 1)
         split, parts = high - low > 1, a.kv_heads * (high - low)
-        blocks = blocks_of(count, a.heads // a.kv_heads, max(parts, 1), nth)
+        blocks = blocks_of(count, a.heads // a.kv_heads, max(parts, 1), nth)  # no keys, no parts
         item = v.take_work(counter, 1)
         while item < blocks * parts:
             chunk, kv_head = low + item % (high - low), item // (high - low) % a.kv_heads

@@ -10,7 +10,7 @@ from ..format import Format
 from ..simd.instruction_set import InstructionSet
 from .pair_rows import pair_rows
 from .panel_products import offset_shift, offset_times, panel_group, panel_group_of_two, panel_minima
-from .panels import BAND, NEAR, fetch_rows, in_panels, panel_sums
+from .panels import BAND, PASS_TOKENS, fetch_rows, in_panels, panel_sums
 from .q8_activations import BLOCK, HALVES, LINE, SCALE, SCALED, SUM
 from .unpack_by_rows import unpack_by_rows, without_spare
 
@@ -233,8 +233,9 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
     """As `tiles_dot`, for weights that `unpack_rows(tile, row_bytes, first, blocks, target, ahead)` makes bytes of.
 
     It unpacks so many blocks of the LANES rows at `tile`; the rows at `ahead` are the next ones. Few tokens run over
-    each band of tiles as soon as it is unpacked. Of many, NEAR at once run over all tiles, so that their activations
-    come from the L2 cache for every band but the first. The number of tokens is a multiple of `least`, a power of two.
+    each band of tiles as soon as it is unpacked. Of many, PASS_TOKENS run over all tiles before the next do, so that
+    activations come from the L2 cache for every band but the first. The number of tokens is a multiple of `least`, a
+    power of two.
     """
     block, nbytes, size = fmt.block, fmt.nbytes, parts.tile_bytes(v.LANES)
     unpack, lanes, band = v.jitable(unpack_rows), v.LANES, BAND // v.LANES
@@ -242,15 +243,15 @@ def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_
 
     @v.jitable
     def bands(tokens, x, x_stride, depth, y, y_stride, at, tiles, scratch):
-        next_y = y_stride if tokens > NEAR else 0
-        for t in range(0, tokens, NEAR):
+        next_y = y_stride if tokens > PASS_TOKENS else 0
+        for t in range(0, tokens, PASS_TOKENS):
             for n in range(0, tiles, band):
                 out, tile = y + t * y_stride + 4 * lanes * n, scratch + depth // BLOCK * size * n
-                few, some, line = min(NEAR, tokens - t), min(band, tiles - n), x + t * x_stride
+                few, some, line = min(PASS_TOKENS, tokens - t), min(band, tiles - n), x + t * x_stride
                 panels(tokens, few, line, x_stride, depth, out, y_stride, next_y, at, some, tile)
 
     def dot_tiles(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
-        together = max(tiles, 1) if tokens > NEAR else band  # a step of 0 would be undefined
+        together = max(tiles, 1) if tokens > PASS_TOKENS else band  # a step of 0 would be undefined
         for at in range(0, k, DEPTH):
             depth = min(DEPTH, k - at)
             for first in range(0, tiles, together):

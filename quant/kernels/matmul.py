@@ -15,7 +15,7 @@ from ..jit.kernel import Kernel
 from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
 from ..simd.own_end import own_end
-from .panels import BAND, NEAR, in_panels, set_for_tiles
+from .panels import BAND, PASS_TOKENS, in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def float_bytes(k: int) -> int:
 
 def _batch_rows(rows: int, nth: int, tokens: int) -> int:
     """How many rows a thread takes at once in a batch: the more, the less often activations are read again."""
-    if tokens <= NEAR:
+    if tokens <= PASS_TOKENS:
         return ROWS
     return max(ROWS, min(MAX_BATCH_ROWS, rows // (ROW_DRAWS * nth) // BAND * BAND))
 

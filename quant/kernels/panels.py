@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 from ..simd.instruction_set import InstructionSet
 
 BAND = 32  # rows whose unpacked weights stay in the L1 cache while all tokens pass
-NEAR = 64  # tokens that run over all rows taken at once before the next do
+PASS_TOKENS = 64  # tokens that run over all rows taken at once before the next do
 
 
 def in_panels(v: InstructionSet, most: int, panel_of: Callable[[int], Callable[..., Any]], least: int = 1) -> Any:

@@ -44,21 +44,6 @@ def q8_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
     return q.reshape(x.shape), (bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13).view(np.float32)
 
 
-def peak(v: InstructionSet) -> Any:
-    """`(p)`: the greatest magnitude of 32 float32 at an address, compared by their bits: NaN is the greatest of all."""
-    f32x8, i32x8 = v.f32x8, v.i32x8
-
-    @v.jitable
-    def magnitude(p):
-        return v.bitcast(i32x8, v.load(f32x8, p)) & 0x7FFFFFFF
-
-    def run(p):
-        low = v.maximum(magnitude(p), magnitude(p + 32))
-        return v.as_f32(v.reduce_max(v.maximum(low, v.maximum(magnitude(p + 64), magnitude(p + 96)))))
-
-    return v.jitable(run)
-
-
 def _short_scale(v: InstructionSet) -> Any:
     """`(bits)` of a float32, cut to 11 significant bits: the precision of float16 scales of others, not their range."""
     return v.jitable(lambda bits: bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)

@@ -12,7 +12,7 @@ def own_end(v: InstructionSet) -> Any:
     all threads, `mine` of them by itself.
 
     Of two threads each takes them from an end of its own: they meet where the last is taken. More threads take them in
-    order. No thread may do so twice with one counter.
+    order. A thread counts `mine` from 0 on for each counter, and goes through one only once.
     """
     return v.jitable(piece)
 
