@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import models
+from .assistant import Assistant
 from .errors import PromptTooLongError, UsageError
 from .gguf.pages import large_share
 from .gguf.reader import GGUFFile, open_gguf
@@ -23,7 +24,7 @@ from .layers.metadata import Config
 from .layers.weights import Weights
 from .model_sizes import default_context, logits_size
 from .ops.program import run_program
-from .predictor import Predictor
+from .predictor import PredictingBlock, Predictor
 from .quant.jit.cpu import physical_cores
 from .quant.jit.kernel import Kernel
 from .quant.jit.parallel_compile import Compilation, compiled, prepare
@@ -59,6 +60,7 @@ class Engine(Sequences):
         prefetch_bytes: int = 0,
         verified: int = 1,
         predicts: bool = False,
+        assistant: GGUFFile | None = None,
     ) -> None:
         """Check the model and record its program, which `load` makes ready to run; see `open` for the arguments.
 
@@ -77,14 +79,19 @@ class Engine(Sequences):
         config, self.weights = Config(gguf.metadata, str(arch), str(gguf.path)), Weights(gguf)
         if not config.flag("attention.causal", True):
             raise UsageError(f"{gguf.path}: attention is not causal, so no next token follows", "use llmlocal embed")
-        self._copy = WeightCopy(gguf.tensors.values()) if copy_weights else None
+        copied = [*gguf.tensors.values(), *(assistant.tensors.values() if assistant else ())]
+        self._copy = WeightCopy(copied) if copy_weights else None
         self._states = StateCache(n_seqs, ubatch, min(verified, max_outputs))
         place = self._copy.place if self._copy else lambda weight: weight
         prefetch_bytes = 0 if copy_weights else prefetch_bytes  # what is copied is not in the file
         self._layers = Layers(graph, self._cache, place, self._states, low_rank, prefetch_bytes)
-        self._layers.predicts = predicts
+        self._layers.predicts = predicts or assistant is not None
         logits = build(self._layers, config, self.weights, self.n_vocab)
-        self.predictor = Predictor(model, config, self.weights, self.n_vocab, self._layers) if predicts else None
+        self.predictor: Predictor | None = None
+        if assistant:
+            self.predictor = Assistant(assistant, self._layers, self.weights, self.n_vocab)
+        elif predicts:
+            self.predictor = PredictingBlock(model, config, self.weights, self.n_vocab, self._layers)
         self._source: SourceEncoder | None = None
         if models.kind(model) == models.ENCODER_DECODER:
             check_plain(f"{gguf.path}: {arch}", low_rank, observer)
@@ -118,6 +125,7 @@ class Engine(Sequences):
         prefetch_bytes: int = 0,
         verified: int = 1,
         predicts: bool = False,
+        assistant: GGUFFile | None = None,
         load: bool = True,
     ) -> Engine:
         """Map a GGUF file and prepare it for `n_seqs` sequences of `n_ctx` tokens.
@@ -129,8 +137,8 @@ class Engine(Sequences):
         decode; `low_rank` are changes of matrices, used up by one engine. `prefetch_bytes`: for a
         mixture larger than memory, how many bytes of chosen experts are asked of the disk at once, 0 for none.
         `verified`: tokens that `verify` reads at once at most in a model with recurrent states, which are kept for it.
-        `predicts`: record the block that predicts further tokens, which the file must have, as `predictor`.
-        `load=False` leaves copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a
+        `predicts`: record the block that predicts further tokens, which the file must have, as `predictor`; in its
+        place an `assistant`, an open file that stays open. `load=False` leaves copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a
         wrong or unsupported one, UsageError for options that the model does not support.
         """
         gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
@@ -138,7 +146,8 @@ class Engine(Sequences):
             n_ctx = n_ctx or default_context(gguf)
             threads, max_outputs = n_threads or physical_cores(), max(max_outputs, n_seqs)
             sizes = n_ctx, threads, n_seqs, min(ubatch, n_ctx * n_seqs), max_outputs
-            engine = cls(gguf, *sizes, kv_type, observer, copy_weights, low_rank, prefetch_bytes, verified, predicts)
+            changes = observer, copy_weights, low_rank, prefetch_bytes
+            engine = cls(gguf, *sizes, kv_type, *changes, verified, predicts, assistant)
             engine._owns_file = gguf is not file
             if load:
                 engine.load()

@@ -13,7 +13,7 @@ from .model_info.expert_memory import expert_reads
 from .model_info.machine import free_memory
 from .model_info.memory import memory
 from .model_info.memory_limit import check_memory
-from .model_info.predictor_memory import predictor_memory
+from .model_info.predictor_memory import assistant_memory, predictor_memory
 from .model_info.recurrent_memory import between_memory
 from .model_info.weight_memory import copies_weights
 from .runtime.weight_copy import Shaped
@@ -29,7 +29,8 @@ class EnginePlan:
     """What was asked for, see `Session.open`.
 
     `tensors` are those of `gguf`, with the factors of adapters; `changes` gives what adapters change, once for each
-    engine. `predicts`: the block that predicts further tokens is recorded where it fits.
+    engine. `predicts`: the block that predicts further tokens is recorded where it fits; `assistant` is an open file in
+    its place.
     """
 
     gguf: GGUFFile
@@ -42,6 +43,7 @@ class EnginePlan:
     weights: str
     speculate: str
     predicts: bool
+    assistant: GGUFFile | None
     force: bool
     changes: Callable[[], LowRank | None]
 
@@ -55,12 +57,18 @@ class EnginePlan:
         """What the user should know of what is read from the disk; empty where all fits."""
         return expert_reads(self.gguf.metadata, self.tensors, self.needed, free_memory()).note
 
+    def draft_memory(self, draft: DraftModel | None) -> int:
+        """Bytes that a draft, or the assistant, takes besides, 0 without either."""
+        if self.assistant:
+            return assistant_memory(self.assistant.tensors.values(), self.gguf.metadata, self.n_ctx, self.n_seqs)
+        return draft.needed(self.n_ctx, self.kv_type, self.n_seqs) if draft else 0
+
     def record(self, draft: DraftModel | None = None) -> Engine:
         """The engine, not yet loaded, and that of the draft. Raises as `Engine.open`, ResourceError for too little
         memory.
         """
         metadata, n_ctx, kv_type, n_seqs = self.gguf.metadata, self.n_ctx, self.kv_type, self.n_seqs
-        free, draft_memory = free_memory(), draft.needed(n_ctx, kv_type, n_seqs) if draft else 0
+        free, draft_memory = free_memory(), self.draft_memory(draft)
         if not self.force:
             check_memory(metadata, self.tensors, n_ctx, kv_type, free, draft_memory, n_seqs)
         left = free - draft_memory
@@ -83,6 +91,7 @@ class EnginePlan:
             prefetch_bytes=reads.prefetch_bytes,
             verified=verified,
             predicts=self.predicts and verified > 1 and fits,
+            assistant=self.assistant if verified > 1 else None,
             load=False,
         )
         if draft:

@@ -1,13 +1,14 @@
-"""The block of a model that predicts further tokens (MTP), beside the engine: a program and a cache of its own.
+"""What predicts further tokens beside the engine (MTP), by what the model made of its tokens: a program of its own.
 
-Its sequences are made of pairs: a token, and what the model made of the one before it. The last pair gives the logits
-of the token after it. Pairs may begin anywhere in a text, since what the model made of tokens is only known of those
-that it has read here.
+It reads pairs: a token, and what the model made of the one before it. The last pair gives the logits of the token after
+it. A block of the model (`PredictingBlock`) has sequences of pairs in a cache of its own. They may begin anywhere in a
+text, since what the model made of tokens is only known of those that it has read here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .layers import Layers
+from .layers.decoder import Head
 from .layers.metadata import Config
 from .layers.weights import Weights
 from .runtime.batch import Batch
@@ -31,7 +33,7 @@ Floats = NDArray[np.float32]
 class Pairs(NamedTuple):
     """Tokens `ids` of a sequence, each with what the model made of the one before, `states` (tokens, width).
 
-    The first is number `at` of the block's own sequence.
+    The first is number `at` of the block's own sequence; where it has none, `at` is the position of its state.
     """
 
     seq: int
@@ -41,25 +43,29 @@ class Pairs(NamedTuple):
 
 
 class Predictor(SideProgram):
-    """The block, and what the model made of its tokens: `states` (n_seqs, n_ctx, width) by sequence and position."""
+    """What predicts, and what the model made of its tokens: `states` (n_seqs, n_ctx, width) by sequence and position.
 
-    def __init__(self, module: ModuleType, c: Config, w: Weights, vocab: int, model: Layers) -> None:
-        """Record the block as `module` defines it, for a `model` that is recorded already.
+    `reads`: whether it has sequences of its own, which follow those of the model.
+    """
 
-        Raises BadFileError for a wrong file.
+    reads = True
+
+    def __init__(self, batch: Batch, cache: KVCache, model: Layers, record: Callable[[Layers], Head]) -> None:
+        """`record` it into layers with a `cache`, for a `model` that is recorded already.
+
+        Raises what `record` raises.
         """
-        cache = model.cache
-        super().__init__(Batch(max(min(PIECE, cache.n_ctx), NEAR * cache.n_seqs), cache.n_seqs), model.graph.threads)
-        own = self._cache = KVCache(cache.n_ctx, cache.n_seqs, cache.kv_type.name)
-        self._layers = Layers(self._graph, own, model.place, prefetch_bytes=model.prefetch_bytes)
-        head = module.predict(self._layers, c, w, vocab)
+        super().__init__(batch, model.graph.threads)
+        self._cache = cache
+        self._layers = Layers(self._graph, cache, model.place, prefetch_bytes=model.prefetch_bytes)
+        head = record(self._layers)
         assert model.made is not None and model.made.kept is not None
         assert head.states.kept is not None and head.last.kept is not None and head.logits.kept is not None
         width = head.states.width
         self._made = model.made.kept.view(np.float32).reshape(-1, width)
         self._inputs = head.states.kept.view(np.float32).reshape(-1, width)
         self._last = head.last.kept.view(np.float32).reshape(-1, width)
-        self._logits = head.logits.kept.view(np.float32).reshape(-1, vocab)
+        self._logits = head.logits.kept.view(np.float32).reshape(-1, head.logits.width)
         assert len(self._last) == len(self._logits) == cache.n_seqs
         shape = cache.n_seqs, cache.n_ctx, width
         self.states = aligned(4 * cache.n_seqs * cache.n_ctx * width).view(np.float32).reshape(shape)
@@ -108,8 +114,22 @@ class Predictor(SideProgram):
         self._run(last, np.cumsum([len(part.ids) for part in last]) - 1)
         return [(self._logits[i].copy(), self._last[i].copy()) for i in range(len(parts))]
 
+    @abstractmethod
     def _run(self, parts: Sequence[Pairs], outputs: Sequence[int] | NDArray[np.int64]) -> None:
         """Read pairs, a batch at most, with the results after those with the indices `outputs`."""
+
+
+class PredictingBlock(Predictor):
+    """The block of a model that predicts further tokens."""
+
+    def __init__(self, module: ModuleType, c: Config, w: Weights, vocab: int, model: Layers) -> None:
+        """Record the block as `module` defines it. Raises BadFileError for a wrong file."""
+        cache = model.cache
+        own = KVCache(cache.n_ctx, cache.n_seqs, cache.kv_type.name)
+        batch = Batch(max(min(PIECE, cache.n_ctx), NEAR * cache.n_seqs), cache.n_seqs)
+        super().__init__(batch, own, model, lambda g: module.predict(g, c, w, vocab))
+
+    def _run(self, parts: Sequence[Pairs], outputs: Sequence[int] | NDArray[np.int64]) -> None:
         batch, at = self._batch, 0
         ids = [id for part in parts for id in part.ids]
         places = [part.at + i for part in parts for i in range(len(part.ids))]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .. import models
 from ..errors import BadFileError
 from ..layers import Layers
+from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.weights import Weights
 from ..model_info.predictor_memory import can_predict
@@ -73,6 +74,8 @@ def check_complete(
     config = Config(values, str(values.get("general.architecture")), str(planned.path))
     layers = Layers(graph, KVCache(1, 1, "f16"))
     try:
+        if models.kind(model) == models.ASSISTANT:
+            return _assist(model, layers, config, Weights(planned), logits_size(planned))
         model.build(layers, config, Weights(planned), logits_size(planned))
         if can_predict(values, tensors):
             model.predict(layers, config, Weights(planned), logits_size(planned))
@@ -80,6 +83,17 @@ def check_complete(
             model.encode(layers, config, Weights(planned), logits_size(planned))
     except BadFileError as error:
         raise BadFileError(str(error), MISSING) from None
+
+
+def _assist(model: ModuleType, g: Layers, c: Config, w: Weights, vocab: int) -> None:
+    """Record an assistant for a model with its heads for keys, whatever that may be."""
+    h, width = Hyperparameters.read(c, w), c.integer("embedding_length_out", 1, 1 << 20)
+    embedding = _Shape("token_embd.weight", BY_NAME["F16"], (vocab, width), memoryview(b""))
+    keys = {}
+    for i, window in enumerate(windows(c, h.blocks, period=0)):
+        s = (h.windowed(c) if window else h).block(i)
+        keys[window] = g.cache.add_layer(s.kv_heads, s.head_dim, s.head_dim, window)
+    model.assist(g, c, w, vocab, embedding, keys)
 
 
 def _planned(tensor: StreamTensor) -> QTensor:

@@ -1,10 +1,11 @@
-"""A draft in the model's own file: the block that predicts further tokens (MTP)."""
+"""A draft beside the model in its engine: the block of its file that predicts further tokens (MTP), or its assistant."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
 from ..engine import Engine
+from ..gguf import GGUFFile
 from ..model_info.work import EMBEDDING, OUTPUT, work
 from ..predictor import Pairs
 from ..runtime.shared_prefixes import common_prefix
@@ -13,24 +14,26 @@ from .probability import probability
 
 
 class MtpDraft:
-    """The block of `engine` that predicts further tokens; `speculation.draft.Draft` says what it is for.
+    """What predicts further tokens in `engine`; `speculation.draft.Draft` says what it is for.
 
-    `ends` are the ids after which nothing is proposed. From its second proposal on it reads what it made itself in
-    place of what the model would make, so the later ones are less likely to come true.
+    `ends` are the ids after which nothing is proposed; `assistant` is the file of the predictor where it is none of the
+    model. From its second proposal on it reads what it made itself in place of what the model would make, so the later
+    ones are less likely to come true.
     """
 
-    name = "MTP"
-
-    def __init__(self, engine: Engine, ends: Collection[int]) -> None:
+    def __init__(self, engine: Engine, ends: Collection[int], assistant: GGUFFile | None = None) -> None:
         assert engine.predictor is not None
+        self.name = assistant.path.stem if assistant else "MTP"
         self._engine, self._predictor, self._ends = engine, engine.predictor, ends
         # Of each sequence: a text, and from which on the pair of each of its tokens with the one before is read.
         self._held: dict[int, tuple[list[int], int]] = {}
-        self.share = _share(engine)
+        self.share = _share(engine, assistant or engine.gguf)
 
     def unread(self, ids: Sequence[int]) -> int:
         """How many tokens of a text have to be read before it is continued, at least 1."""
         place = self._place(ids)
+        if not self._predictor.reads:
+            return 1
         return len(ids) if place is None else max(len(ids) - 1 - place[2], 1)
 
     def read(self, ids: Sequence[int], most: int) -> int:
@@ -66,10 +69,10 @@ class MtpDraft:
                     logits, state = results[i]
                     id = choose[i](logits, proposed[i])
                     guesses[i] = id, probability(logits, id)
-                    at = len(ids) - 1 + len(proposed[i])
                     proposed[i].append(id)
-                    if id not in self._ends and at + 1 < self._engine.n_ctx:
-                        after[i] = Pairs(parts[i].seq, [id], state[None], at - firsts[i])
+                    if id not in self._ends and len(ids) + len(proposed[i]) <= self._engine.n_ctx:
+                        part = parts[i]
+                        after[i] = Pairs(part.seq, [id], state[None], part.at + len(part.ids) * self._predictor.reads)
             yield guesses
             parts = after
 
@@ -90,6 +93,8 @@ class MtpDraft:
             return None
         (held, first), last = self._held.get(seq, ([], 0)), len(ids) - 2
         known, start = self._predictor.first[seq], min(common_prefix(held, ids) - 1, last)
+        if not self._predictor.reads:
+            return (seq, 0, last) if known <= last else None
         if first < start and known <= start:
             return seq, first, start
         return seq, known, known
@@ -100,10 +105,13 @@ class MtpDraft:
         return next((seq for seq in found if engine.history(seq) == ids[:length]), None)
 
 
-def _share(engine: Engine) -> float:
-    """Of the bytes that the model reads for a token, what the block and the output matrix read, about."""
+def _share(engine: Engine, file: GGUFFile) -> float:
+    """Of the bytes that the model reads for a token, what the block and the output matrix, or another file, read."""
     tensors, metadata = engine.gguf.tensors, engine.gguf.metadata
+    whole = max(work(tensors, metadata).nbytes, 1.0)
+    if file is not engine.gguf:
+        return work(file.tensors, file.metadata).nbytes / whole
     out = OUTPUT if OUTPUT in tensors else EMBEDDING
     prefixes = {name.split("nextn.")[0] for name in tensors if ".nextn." in name}
     own = {name: t for name, t in tensors.items() if name == out or name.startswith(tuple(prefixes))}
-    return work(own, metadata).nbytes / max(work(tensors, metadata).nbytes, 1.0)
+    return work(own, metadata).nbytes / whole

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 from .. import tokenizer as tokenizers
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..constraints.grammar import Grammar
+from ..draft.proposer import Proposer, proposer
 from ..engine import Engine, Logits
 from ..engine_plan import EnginePlan
-from ..errors import LlmlocalError, NotFoundError, PromptTooLongError, UsageError
+from ..errors import LlmlocalError, PromptTooLongError, UsageError
 from ..gguf import GGUFFile, open_gguf
 from ..lora.describe import is_adapter
 from ..model_info.arch_value import arch_value
 from ..model_info.memory import memory
 from ..model_info.memory_limit import check_memory
-from ..model_info.predictor_memory import can_predict
 from ..model_sizes import default_context
 from ..quant.jit.parallel_compile import Compilation
 from ..runtime.weight_copy import Shaped
 from ..speculation.draft import Draft
 from ..speculation.speculation import Speculation
-from ..text import escaped, format_bytes
+from ..text import format_bytes
 from ..tokenizer import Tokenizer
 from .answer_text import AnswerText
 from .answer_tokens import AnswerTokens
@@ -63,7 +63,9 @@ class Session:
         self.cache: PromptCache | None = None  # where the context is saved when the session is closed
         self.kv_type, self.speculate, self.n_seqs = "f16", "off", 1
         self.draft: DraftModel | None = None
+        self.assistant: GGUFFile | None = None
         self.notes: list[str] = []  # for the user: why there is no draft, and what is read from the disk
+        self._plan: EnginePlan | None = None
         self._record = record
         self._recorded: Engine | None = None  # until it is loaded
         self._engine: Engine | None = None
@@ -90,17 +92,15 @@ class Session:
         `n_seqs` is the number of sequences, each of `n_ctx` tokens, of which `answer` uses the first.
         `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`, `copy` or `auto`; `speculate` whether
         `answer` proposes tokens, one of `speculation.MODES`. `draft` is the file of a smaller model that proposes, too,
-        where `speculate` is auto or draft; `auto` looks for one. `lora` are adapters (`lora.run_time`) with their
+        where `speculate` is auto or draft, or that of the model's assistant; `auto` looks for one. `lora` are adapters (`lora.run_time`) with their
         factors. `force` loads the engine even where memory does not suffice. `ahead` copies weights while the tokenizer
         is loaded and the caller makes a prompt, unless kernels are missing. Raises NotFoundError, BadFileError,
         UsageError; ResourceError when the engine is loaded.
         """
-        if speculate == "draft" and draft is None:
-            raise UsageError("speculate is draft, and there is no draft", "name one with --draft, or --draft auto")
-        gguf = open_gguf(path)
+        gguf, chosen = open_gguf(path), Proposer()
         begun: Engine | None = None
         try:
-            predicts = _predicts(gguf, speculate, draft)
+            chosen = proposer(gguf, speculate, draft)
             if is_adapter(gguf):
                 raise UsageError(
                     f"{path}: is an adapter, not a model", "give its model as MODEL, and this file to --lora"
@@ -114,7 +114,7 @@ class Session:
                 return (changed.pop() if changed else _changes(gguf, lora)) if lora else None
 
             asked = n_ctx, n_threads, n_seqs, max_outputs, kv_type, weights, speculate
-            plan = EnginePlan(gguf, tensors, *asked, predicts, force, changes)
+            plan = EnginePlan(gguf, tensors, *asked, chosen.predicts, chosen.assistant, force, changes)
             if ahead and draft is None:
                 with suppress(LlmlocalError):  # raised again where the engine is needed
                     begun = plan.record()
@@ -123,33 +123,22 @@ class Session:
             session._recorded = begun
             session.lora, session.lora_digest, session.tensors = tuple(lora), digest, tensors
             session.kv_type, session.speculate, session.n_seqs = kv_type, speculate, n_seqs
-            session.notes += filter(None, [plan.note])
-            if draft is not None and speculate in ("auto", "draft"):
-                session._open_draft(draft)
+            session.notes += filter(None, [plan.note, chosen.note])
+            session.assistant, session._plan = chosen.assistant, plan
+            if chosen.draft:
+                from ..draft.draft_model import DraftModel
+
+                session.draft = DraftModel.open(chosen.draft, gguf, session.tokenizer.stop_ids)
         except BaseException:
-            if begun:
-                begun.close()
-            gguf.close()
+            for opened in filter(None, (begun, chosen.assistant, gguf)):
+                opened.close()
             raise
         return session
 
-    def _open_draft(self, draft: Path | str) -> None:
-        """Open the file of a draft; where `auto` finds none, a note says so. Raises as `DraftModel.open`."""
-        from ..draft.choice import AUTO, NONE_FOUND, smallest_draft
-        from ..draft.draft_model import DraftModel
-
-        found = smallest_draft(self.gguf) if draft == AUTO else draft
-        if found is not None:
-            self.draft = DraftModel.open(found, self.gguf, self.tokenizer.stop_ids)
-        elif self.speculate == "draft":
-            raise NotFoundError(NONE_FOUND, "name one with --draft")
-        else:
-            self.notes.append(NONE_FOUND)
-
     @property
     def draft_memory(self) -> int:
-        """Bytes that the draft takes, 0 without one."""
-        return self.draft.needed(self.n_ctx, self.kv_type, self.n_seqs) if self.draft else 0
+        """Bytes that the draft, or the assistant, takes, 0 without one."""
+        return self._plan.draft_memory(self.draft) if self._plan else 0
 
     def check_memory(self) -> None:
         """Raises ResourceError where a sequence, and the draft, need more memory than is free."""
@@ -179,7 +168,7 @@ class Session:
         if self.engine.predictor:
             from ..draft.mtp_draft import MtpDraft
 
-            draft = MtpDraft(self.engine, self.tokenizer.stop_ids)
+            draft = MtpDraft(self.engine, self.tokenizer.stop_ids, self.assistant)
         return speculation_of(self.engine, self.speculate, draft)
 
     def compile_ahead(self) -> Compilation:
@@ -210,12 +199,9 @@ class Session:
             if engine is not None and self.speculate != "off" and "speculation" in vars(self):
                 cost_file(engine).save(self.speculation.decision.costs)
         finally:
-            for opened in (engine, recorded):
+            for opened in (engine, recorded, self.draft, self.assistant, self.gguf):
                 if opened is not None:
                     opened.close()
-            if self.draft:
-                self.draft.close()
-            self.gguf.close()
 
     def __enter__(self) -> Session:
         return self
@@ -340,20 +326,6 @@ class Session:
             if start < len(ids):
                 yield PromptProgress(start, len(ids))
         return logits
-
-
-def _predicts(gguf: GGUFFile, speculate: str, draft: Path | str | None) -> bool:
-    """Whether the block of a file that predicts further tokens is to propose them.
-
-    Raises UsageError where it is asked for and not there.
-    """
-    if speculate not in ("auto", "mtp") or (draft is not None and speculate == "auto"):
-        return False
-    found = can_predict(gguf.metadata, gguf.tensors)
-    if speculate == "mtp" and not found:
-        said = "has no block that predicts further tokens (MTP), or of a kind that is not run"
-        raise UsageError(f"{escaped(str(gguf.path))}: {said}", "leave out --speculate mtp")
-    return found
 
 
 def _changes(gguf: GGUFFile, lora: Sequence[tuple[Path, float]]) -> LowRank:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from typing import Any
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, Protocol
 
 from .. import models
 from ..ops.kv import find
@@ -13,6 +13,13 @@ from .memory import head_sizes, kv_heads
 
 SINGLE = 4  # bytes of a float32
 PROJECTION = "nextn.eh_proj.weight"
+
+
+class Sized(Protocol):
+    """A tensor."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 def predicting_blocks(metadata: Mapping[str, Any]) -> int:
@@ -25,6 +32,11 @@ def can_predict(metadata: Mapping[str, Any], tensors: Container[str]) -> bool:
     blocks, count = arch_value(metadata, "block_count") or 0, predicting_blocks(metadata)
     there = 0 < count < blocks and f"blk.{blocks - count}.{PROJECTION}" in tensors
     return there and models.predicts(str(metadata.get("general.architecture")))
+
+
+def assistant_memory(tensors: Iterable[Sized], metadata: Mapping[str, Any], n_ctx: int, n_seqs: int) -> int:
+    """Bytes of the `tensors` of an assistant, and of what the model, with `metadata`, made of each sequence's tokens."""
+    return sum(t.nbytes for t in tensors) + SINGLE * n_seqs * n_ctx * (arch_value(metadata, "embedding_length") or 0)
 
 
 def predictor_memory(metadata: Mapping[str, Any], n_ctx: int, kv_type: str, n_seqs: int) -> int:

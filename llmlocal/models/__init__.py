@@ -9,8 +9,10 @@ logits` of masked words; `RANK_POOLING` says which states the classifier reads, 
 `projection(layers, config, weights, pooled)` makes the vectors. Where blocks have a sliding window, `PERIOD` says of
 how many blocks the last has full attention (0: none has), `WINDOW` the size in files that do not say it.
 `predict(layers, config, weights, vocab)`, where there is one, records the block that predicts a further token (MTP)
-into layers of its own, as a `layers.decoder.Head`; `build` then ends with `last_logits`. A file is
-found by its name: there is no list to edit. The room does not depend on kernels or threads.
+into layers of its own, as a `layers.decoder.Head`; `build` then ends with `last_logits`. If `KIND = ASSISTANT`, the file
+has no `build`: `assist(layers, config, weights, vocab, embedding, keys)` records a model that predicts further tokens for
+another one, with the token embedding of that model and what its `build` leaves in `layers.last_keys`. A file is found by
+its name: there is no list to edit. The room does not depend on kernels or threads.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ from ..errors import BadFileError, UsageError
 
 RANK = 4  # GGUF's pooling type of models that score texts
 DECODER, ENCODER, ENCODER_DECODER = "decoder", "encoder", "encoder-decoder"  # kinds of architectures
+ASSISTANT = "assistant"
 STATED = re.compile(r"^[A-Z]\w*(?:, [A-Z]\w*)* = -?\d.*$", re.MULTILINE)  # names that are given a number
 PREDICTS = re.compile(r"^def predict\(|^from \.\w+ import .*\bpredict\b", re.MULTILINE)
+ASSISTS = re.compile(r"^KIND = ASSISTANT$", re.MULTILINE)
 
 
 @cache
@@ -74,6 +78,11 @@ def predicts(arch: str) -> bool:
     return PREDICTS.search(_source(arch)) is not None
 
 
+def assists(metadata: Mapping[str, Any]) -> bool:
+    """Whether a file is an assistant, which predicts further tokens for another model; nothing is imported for it."""
+    return ASSISTS.search(_source(str(metadata.get("general.architecture")))) is not None
+
+
 @cache
 def _source(arch: str) -> str:
     """The text of the file of an architecture, empty for an unknown one."""
@@ -88,9 +97,16 @@ def ranks(metadata: Mapping[str, Any]) -> bool:
 
 
 def kind(model: ModuleType) -> str:
-    """What a module builds: DECODER, which predicts the next token; ENCODER, which reads texts; ENCODER_DECODER."""
+    """What a module builds: DECODER, which predicts the next token; ENCODER, which reads texts; ENCODER_DECODER; or
+    ASSISTANT, which predicts further tokens for another model."""
     found: str = getattr(model, "KIND", DECODER)
     return found
+
+
+def refuse_assistant(model: ModuleType, path: str) -> None:
+    """Raises UsageError where the module `model` of a file records no model that works by itself."""
+    if kind(model) == ASSISTANT:
+        raise UsageError(f"{path}: is an assistant, which proposes tokens for another model", "give it to --draft")
 
 
 def that_predicts(metadata: Mapping[str, Any], path: str) -> ModuleType:
@@ -99,6 +115,7 @@ def that_predicts(metadata: Mapping[str, Any], path: str) -> ModuleType:
     model = find(arch, path)
     if kind(model) == ENCODER:
         raise UsageError(f"{path}: {arch} is an encoder, it predicts no next token", "use llmlocal embed")
+    refuse_assistant(model, path)
     if ranks(metadata):
         raise UsageError(f"{path} scores texts, it predicts no next token", "use llmlocal rerank")
     return model

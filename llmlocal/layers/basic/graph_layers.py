@@ -69,6 +69,7 @@ class GraphLayers:
         self.same_bits = ANY_NUMBER  # the most tokens of a run whose products have the bits that each has alone
         self.predicts = False  # whether a block shall predict further tokens (MTP) from what is then in `made`
         self.made: Value | None = None  # (tokens, width): what the model made of its tokens
+        self.last_keys: dict[int | None, LayerCache] = {}  # of the last layer with this window, for an assistant
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._constants: list[NDArray[Any]] = []
         self._ones: dict[int, NDArray[np.float32]] = {}  # by their number
