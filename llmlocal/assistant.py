@@ -1,4 +1,4 @@
-"""The assistant of a model, a second file: it predicts further tokens by the keys and values that the model has made."""
+"""The assistant of a model, a second file: it predicts further tokens by the keys and values of the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Assistant(Predictor):
 
     reads = False
 
-    def __init__(self, file: GGUFFile, model: Layers, weights: Weights, vocab: int) -> None:
+    def __init__(self, file: GGUFFile, weights: Weights, vocab: int, model: Layers) -> None:
         """Record the assistant in `file` for a `model` with `weights`, which is recorded already.
 
         Raises BadFileError for a wrong file, UsageError for the assistant of another model.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,10 +89,8 @@ class Engine(Sequences):
         self._layers.predicts = predicts or assistant is not None
         logits = build(self._layers, config, self.weights, self.n_vocab)
         self.predictor: Predictor | None = None
-        if assistant:
-            self.predictor = Assistant(assistant, self._layers, self.weights, self.n_vocab)
-        elif predicts:
-            self.predictor = PredictingBlock(model, config, self.weights, self.n_vocab, self._layers)
+        if assistant or predicts:
+            self.predictor = self._predicting(assistant, model, config)
         self._source: SourceEncoder | None = None
         if models.kind(model) == models.ENCODER_DECODER:
             check_plain(f"{gguf.path}: {arch}", low_rank, observer)
@@ -107,6 +106,11 @@ class Engine(Sequences):
         self._parts = [part for part in (graph, self._source, self.predictor) if part]
         self.n_kernels = len({kernel for part in self._parts for kernel in part.kernels})
         self._tokens: list[list[int]] = [[] for _ in range(n_seqs)]  # what the decoder has read
+
+    def _predicting(self, assistant: GGUFFile | None, module: ModuleType, c: Config) -> Predictor:
+        if assistant:
+            return Assistant(assistant, self.weights, self.n_vocab, self._layers)
+        return PredictingBlock(module, c, self.weights, self.n_vocab, self._layers)
 
     @classmethod
     def open(
@@ -138,8 +142,9 @@ class Engine(Sequences):
         mixture larger than memory, how many bytes of chosen experts are asked of the disk at once, 0 for none.
         `verified`: tokens that `verify` reads at once at most in a model with recurrent states, which are kept for it.
         `predicts`: record the block that predicts further tokens, which the file must have, as `predictor`; in its
-        place an `assistant`, an open file that stays open. `load=False` leaves copies and kernels to `load`. Raises NotFoundError for a missing file, BadFileError for a
-        wrong or unsupported one, UsageError for options that the model does not support.
+        place an `assistant`, an open file that stays open. `load=False` leaves copies and kernels to `load`. Raises
+        NotFoundError for a missing file, BadFileError for a wrong or unsupported one, UsageError for options that the
+        model does not support.
         """
         gguf = file if isinstance(file, GGUFFile) else open_gguf(file)
         try:

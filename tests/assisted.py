@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from families import GOLDEN, settings
+from numpy.typing import NDArray
 
 CASES = ("gemma4-shared-keys", "gemma4-experts")  # the models; the keys of one are shared by its last blocks
 LENGTHS, STEPS = (2, 9, 30), 3  # tokens of the texts that are continued, and the tokens that are proposed for each
@@ -38,7 +37,7 @@ def assistant_settings(case: str, *, clusters: bool = False) -> dict[str, Any]:
 
 
 def assistant_golden(case: str) -> tuple[Shapes, NDArray[np.float32], NDArray[np.float32]]:
-    """Shapes of the assistant's tensors; logits (texts, STEPS, vocab) and states (texts, STEPS, width) of the reference.
+    """Shapes of the assistant's tensors; the reference's logits (texts, STEPS, vocab) and states (texts, STEPS, width).
 
     The texts are the first LENGTHS tokens of `families.IDS`, and each step reads the likeliest token of the one before.
     """

@@ -32,7 +32,7 @@ runtime
 layers
 models
 source_encoder predictor model_sizes
-lora sequences
+assistant lora sequences
 engine model_info
 encoder hub
 draft

@@ -11,7 +11,12 @@ from llmlocal import models
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model_table = import_module("make_model_table")
 OWN = {"albert", "deberta", "deberta-v2", "gptneo", "hyperclovax", "opt", "persimmon", "xlnet"}  # GGUF has no name
-NEWER = {"cohere2moe", "granite_swa", "mellum"}  # of llama.cpp since the release of gguf that the tests install
+NEWER = {
+    "cohere2moe",
+    "gemma4-assistant",
+    "granite_swa",
+    "mellum",
+}  # of llama.cpp since the release of gguf that the tests install
 
 
 def test_documents_list_the_models_that_run() -> None:

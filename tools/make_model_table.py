@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 README, DOCUMENT = ROOT / "README.md", ROOT / "docs" / "models.md"
 BEGIN, END = "<!-- models: begin -->\n", "<!-- models: end -->\n"
 KINDS = {models.DECODER: "Decoders", models.ENCODER: "Encoders", models.ENCODER_DECODER: "Encoder-decoders"}
+KINDS |= {models.ASSISTANT: "Assistants, for speculation"}
 
 
 def table() -> str:

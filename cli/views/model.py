@@ -61,7 +61,9 @@ def sheet(d: Description, path: Path) -> Iterator[tuple[str, str]]:
         yield "license", d.license
     for note in d.vocabulary.notes if d.vocabulary else ():
         yield "note", note
-    if d.predicting_blocks:
+    if d.assists:
+        yield "note", f"an assistant: it proposes tokens for a model of width {d.assists}, given with --draft"
+    elif d.predicting_blocks:
         used = "for speculation alone" if d.predicts else "and are not used"
         yield "note", f"{d.predicting_blocks} of the layers predict further tokens (MTP), {used}"
     if d.trailing_bytes:

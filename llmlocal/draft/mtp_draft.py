@@ -1,4 +1,4 @@
-"""A draft beside the model in its engine: the block of its file that predicts further tokens (MTP), or its assistant."""
+"""A draft in the model's own engine: the block of its file that predicts further tokens (MTP), or its assistant."""
 
 from __future__ import annotations
 

@@ -92,10 +92,10 @@ class Session:
         `n_seqs` is the number of sequences, each of `n_ctx` tokens, of which `answer` uses the first.
         `kv_type` is `f16` or `q8_0`; `weights` says where they are kept: `map`, `copy` or `auto`; `speculate` whether
         `answer` proposes tokens, one of `speculation.MODES`. `draft` is the file of a smaller model that proposes, too,
-        where `speculate` is auto or draft, or that of the model's assistant; `auto` looks for one. `lora` are adapters (`lora.run_time`) with their
-        factors. `force` loads the engine even where memory does not suffice. `ahead` copies weights while the tokenizer
-        is loaded and the caller makes a prompt, unless kernels are missing. Raises NotFoundError, BadFileError,
-        UsageError; ResourceError when the engine is loaded.
+        where `speculate` is auto or draft, or that of the model's assistant; `auto` looks for one. `lora` are adapters
+        (`lora.run_time`) with their factors. `force` loads the engine even where memory does not suffice. `ahead`
+        copies weights while the tokenizer is loaded and the caller makes a prompt, unless kernels are missing. Raises
+        NotFoundError, BadFileError, UsageError; ResourceError when the engine is loaded.
         """
         gguf, chosen = open_gguf(path), Proposer()
         begun: Engine | None = None
@@ -130,8 +130,9 @@ class Session:
 
                 session.draft = DraftModel.open(chosen.draft, gguf, session.tokenizer.stop_ids)
         except BaseException:
-            for opened in filter(None, (begun, chosen.assistant, gguf)):
-                opened.close()
+            for opened in (begun, chosen.assistant, gguf):
+                if opened is not None:
+                    opened.close()
             raise
         return session
 

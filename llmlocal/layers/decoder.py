@@ -141,6 +141,12 @@ def attention_output(g: Layers, h: Hyperparameters, w: Weights, heads: Value) ->
     return g.linear(heads, *w.linear("attn_output", h.width, h.q_dim))
 
 
+def scaled_output(g: Layers, w: Weights, x: Value) -> Value:
+    """What a block gives, x (tokens, width), times its one scale, where the file has it."""
+    scale = w.maybe_vector("layer_output_scale.weight", 1)
+    return x if scale is None else g.scale(x, float(scale.dequantize()[0]))
+
+
 def gated_mlp(g: Layers, h: Hyperparameters, w: Weights, x: Value, activation: Activation) -> Value:
     """MLP of three matrices: down(activation(gate x, up x)). Shazeer 2020, arXiv 2002.05202."""
     gate, up = g.linears(x, w.linear("ffn_gate", h.ffn, h.width), w.linear("ffn_up", h.ffn, h.width))

@@ -59,7 +59,8 @@ class Description:
     """A summary of a model file; None where the file does not state a value. `n_bytes` counts all parts.
 
     `formats`: number of tensors by format. `supported`: whether llmlocal has the architecture. `template`: its kind.
-    `predicting_blocks` predict further tokens (MTP); `predicts` says whether they are run, for speculation.
+    `predicting_blocks` predict further tokens (MTP); `predicts` says whether they are run, for speculation. `assists`:
+    of an assistant the width of the model that it predicts them for.
     """
 
     name: str | None
@@ -84,6 +85,7 @@ class Description:
     context: int | None
     predicting_blocks: int
     predicts: bool
+    assists: int | None
     vocabulary: Vocabulary | None
     template: str | None
     license: str | None
@@ -100,6 +102,7 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
     parameters, nbytes = sum(t.rows * t.k for t in tensors), sum(t.nbytes for t in tensors)
     context = arch_value(metadata, "context_length")
     tokens = n_ctx or min(context or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    assists = models.assists(metadata)
     parts = [gguf.path, *(gguf.path.with_name(name) for name in later_parts(gguf.path.name, metadata))]
     return Description(
         name=text(metadata, "general.name"),
@@ -123,7 +126,8 @@ def describe(gguf: GGUFFile, n_ctx: int | None = None, kv_type: str = "f16") -> 
         experts_used=arch_value(metadata, "expert_used_count") or None,
         context=context,
         predicting_blocks=predicting_blocks(metadata),
-        predicts=can_predict(metadata, gguf.tensors),
+        predicts=assists or can_predict(metadata, gguf.tensors),
+        assists=arch_value(metadata, "embedding_length_out") if assists else None,
         vocabulary=vocabulary(metadata),
         template=template_kind(metadata),
         license=next((found for key in LICENSES if (found := text(metadata, key))), None),

@@ -35,7 +35,7 @@ def can_predict(metadata: Mapping[str, Any], tensors: Container[str]) -> bool:
 
 
 def assistant_memory(tensors: Iterable[Sized], metadata: Mapping[str, Any], n_ctx: int, n_seqs: int) -> int:
-    """Bytes of the `tensors` of an assistant, and of what the model, with `metadata`, made of each sequence's tokens."""
+    """Bytes of the `tensors` of an assistant, and of what the model, with `metadata`, made of the tokens."""
     return sum(t.nbytes for t in tensors) + SINGLE * n_seqs * n_ctx * (arch_value(metadata, "embedding_length") or 0)
 
 

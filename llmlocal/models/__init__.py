@@ -9,10 +9,10 @@ logits` of masked words; `RANK_POOLING` says which states the classifier reads, 
 `projection(layers, config, weights, pooled)` makes the vectors. Where blocks have a sliding window, `PERIOD` says of
 how many blocks the last has full attention (0: none has), `WINDOW` the size in files that do not say it.
 `predict(layers, config, weights, vocab)`, where there is one, records the block that predicts a further token (MTP)
-into layers of its own, as a `layers.decoder.Head`; `build` then ends with `last_logits`. If `KIND = ASSISTANT`, the file
-has no `build`: `assist(layers, config, weights, vocab, embedding, keys)` records a model that predicts further tokens for
-another one, with the token embedding of that model and what its `build` leaves in `layers.last_keys`. A file is found by
-its name: there is no list to edit. The room does not depend on kernels or threads.
+into layers of its own, as a `layers.decoder.Head`; `build` then ends with `last_logits`. If `KIND = ASSISTANT`, the
+file has no `build`: `assist(layers, config, weights, vocab, embedding, keys)` records a model that predicts further
+tokens for another one, with the token embedding of that model and what its `build` leaves in `layers.last_keys`. A file
+is found by its name: there is no list to edit. The room does not depend on kernels or threads.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from ..hf.conversion import (
 )
 from ..hf.settings_check import TANH_GELU
 from ..layers import Layers
-from ..layers.decoder import attention_output, gated_mlp, last_logits, norm, scored_experts
+from ..layers.decoder import attention_output, gated_mlp, last_logits, norm, scaled_output, scored_experts
 from ..layers.hyperparameters import Experts, Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.per_layer_inputs import PerLayerInputs
@@ -33,7 +33,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     e = Experts.read(c, h) if c.integer("expert_count", 0, 1 << 12, 0) else None
     embedding, local = w.matrix("token_embd.weight", vocab, h.width), h.windowed(c)
     full_rope = g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False)
-    local_rope = g.rope(unscaled_rope(local.rotary_dim, local_base(c)), interleaved=False)
+    base = c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
+    local_rope = g.rope(unscaled_rope(local.rotary_dim, base), interleaved=False)
     x = g.scale(g.embed(embedding), h.width**0.5)
     inputs = PerLayerInputs(c, h, w, vocab, x)
     own = h.blocks - c.integer("attention.shared_kv_layers", 0, h.blocks, 0)  # blocks with keys of their own
@@ -42,13 +43,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
         s, b = (local if window else h).block(i), w.block(i)
         keys, rope = stored.get(window) if i >= own else None, local_rope if window else full_rope
         x, stored[window] = sublayers(g, s, e, b, x, rope, window, keys)
-        x = scaled(g, b, inputs.add_to(g, s, b, x, i))
+        x = scaled_output(g, b, inputs.add_to(g, s, b, x, i))
     return g.softcap(last_logits(g, h, w, x, embedding), c.number("final_logit_softcapping", 0, 1e6, 0.0))
-
-
-def local_base(c: Config) -> float:
-    """The base frequency of blocks with a window."""
-    return c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
 
 
 def sublayers(
@@ -65,12 +61,6 @@ def sublayers(
     attended, stored = attention(g, h, w, norm(g, h, w, "attn_norm", x), rope, window, stored)
     x = g.add(norm(g, h, w, "post_attention_norm", attended), x)
     return g.add(norm(g, h, w, "post_ffw_norm", feed_forward(g, h, e, w, x)), x), stored
-
-
-def scaled(g: Layers, w: Weights, x: Value) -> Value:
-    """What a block gives, times its scale, where it has one."""
-    scale = w.maybe_vector("layer_output_scale.weight", 1)
-    return x if scale is None else g.scale(x, float(scale.dequantize()[0]))
 
 
 def attention(

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..hf.config import Keys, Settings
 from ..hf.conversion import Conversion, drops, renames
 from ..layers import Layers
-from ..layers.decoder import Head, logits, norm
+from ..layers.decoder import Head, logits, norm, scaled_output
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters, unscaled_rope
@@ -33,10 +33,10 @@ def assist(
     h, width = Hyperparameters.read(c, w), c.integer("embedding_length_out", 1, 1 << 20)
     if width != embedding.k:
         raise _foreign(w, f"for a width of {width}, and this model has {embedding.k}")
-    local = h.windowed(c)
+    local, base = h.windowed(c), c.number("rope.freq_base_swa", 1e-3, 1e12, 10000.0)
     ropes = (
         g.rope(rope_parameters(c, w, h, g.cache.n_ctx), interleaved=False),
-        g.rope(unscaled_rope(local.rotary_dim, gemma4.local_base(c)), interleaved=False),
+        g.rope(unscaled_rope(local.rotary_dim, base), interleaved=False),
     )
     states, both = g.graph.value(width), g.graph.value(2 * width)
     g.graph.keep(states)
@@ -48,7 +48,7 @@ def assist(
         stored = keys.get(window)
         if stored is None or stored.head_dim != s.head_dim or s.heads % stored.kv_heads:
             raise _foreign(w, f"block {i} does not fit the keys of this model")
-        x = gemma4.scaled(g, b, gemma4.sublayers(g, s, None, b, x, ropes[bool(window)], window, stored)[0])
+        x = scaled_output(g, b, gemma4.sublayers(g, s, None, b, x, ropes[bool(window)], window, stored)[0])
     x = norm(g, h, w, "output_norm", g.outputs(x))
     last = g.linear(x, *w.linear("nextn.post_projection", width, h.width))
     g.graph.keep(last)

@@ -162,6 +162,7 @@ def _offered(name: str, path: Path) -> Entry:
     with open_gguf(path) as gguf:
         family, size = gguf.metadata.get("general.architecture"), gguf.metadata.get("general.size_label", "")
         module = models.find(family, str(path))
+        models.refuse_assistant(module, str(path))
         settings = EmbeddingSettings.read(gguf.metadata, str(path))
         encodes = models.kind(module) == models.ENCODER
         uses: set[Use] = {"vectors"} if encodes or settings.pooling else set()
