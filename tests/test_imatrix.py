@@ -166,6 +166,17 @@ def test_experts(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) 
     assert len(experts) > 2 and experts.sum() == 2 * 3 * CTX
 
 
+def test_experts_of_a_group_with_one_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, ids = write_converted("grovemoe", tmp_path), np.random.default_rng(5).integers(3, 40, (2, CTX)).tolist()
+    monkeypatch.setattr(importance, "cut_in_chunks", lambda *_: ids)
+    matrix = measured(path, b"", tmp_path / "m")
+    for name in ("gate", "up"):  # all read the same
+        each, together = f"blk.1.ffn_{name}_exps.weight", f"blk.1.ffn_{name}_chexps.weight"
+        assert matrix.counts[together].tolist() == matrix.counts[each].reshape(3, 2).sum(1).tolist()
+        assert nmse(matrix.sums[together], matrix.sums[each].reshape(3, 2, -1).sum(1)) <= 1e-12
+    assert matrix.counts["blk.1.ffn_down_chexps.weight"].sum() == 3 * 2 * CTX
+
+
 def test_threads_change_no_bit_and_the_output_counts_when_asked(stories: Path, text: bytes, tmp_path: Path) -> None:
     path, seen = stories / "stories260K-Q8_0.gguf", set()
     for threads in (1, 2, 5):

@@ -1,7 +1,7 @@
 """Run the tiny models of tests/families in transformers and keep their logits: tests/golden/families/*.npz.
 
 Of classes that transformers does not have, RWKV's are run by rwkv_reference.py, those of PLaMo and PLaMo 2 by
-plamo_reference.py, the others by llama.cpp.
+plamo_reference.py, GroveMoE by grovemoe_reference.py, the others by llama.cpp.
 
     python tools/make_family_goldens.py [--llama-cpp CHECKOUT] [case ...]
 
@@ -26,6 +26,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
+import grovemoe_reference
 import llama_cpp_reference
 import plamo_reference
 import rwkv_reference
@@ -79,6 +80,9 @@ def make_golden(case: str, checkout: Path | None) -> None:
         shapes = llama_cpp_reference.shapes(config)
         tensors = {name: draw(case, name, shape) for name, shape in shapes.items()}
         logits = plamo_reference.logits(config, tensors, IDS).astype(np.float32)
+    elif config["model_type"] == "grove_moe":
+        with tempfile.TemporaryDirectory() as name:
+            logits, shapes = grovemoe_reference.run(Path(name), case)
     elif config["architectures"][0] in llama_cpp_reference.LAYOUTS:
         if checkout is None:
             raise SystemExit(f"{case} is run by llama.cpp: give --llama-cpp CHECKOUT")

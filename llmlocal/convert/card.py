@@ -66,7 +66,7 @@ def count(tensors: Mapping[str, Stream]) -> tuple[int, int, int, int]:
     for name, x in tensors.items():
         size = x.rows * x.k
         total += size
-        if "_exps." in name and len(x.shape) > 2:
+        if "exps." in name and len(x.shape) > 2:
             expert += size // x.shape[0]
             experts, stacks = experts + x.shape[0], stacks + 1
         else:

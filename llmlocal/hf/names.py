@@ -18,7 +18,9 @@ TABLES = ("embeddings.position_ids", "embeddings.token_type_ids", "masked_embedd
 MULTIMODAL = re.compile(
     r"^(mlp|vit\.|vpm\.|talker\.|token2wav\.|code2wav\.|merger\.|resampler\.)|visual\.|vision[._]|audio[._]|(?<!vocab_)projector\.|image_newline|patch_embed|patch_merge"
 )
-NUMBERED = re.compile(r"\.(experts|altup_(?:unembed_)?projections|time_mix_lerp_fused)\.(\d+)\.")  # what GGUF stacks
+NUMBERED = re.compile(  # what GGUF stacks
+    r"\.((?:chunk_)?experts|altup_(?:unembed_)?projections|time_mix_lerp_fused)\.(\d+)\."
+)
 LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")
 SUFFIXES = (".weight", ".bias", ".scale")
 

@@ -18,14 +18,16 @@ from ..runtime.graph import Graph, MatrixStack, Value
 
 @dataclass(slots=True)
 class Columns:
-    """The weights `names` with a common input: sums (matrices, k) and counts (matrices,) since the last drain.
+    """The weights `names` with a common input: sums (experts, k) and counts (experts,) since the last drain.
 
-    Each entry of `names` has the name of one tensor with all matrices, or a name for each matrix.
+    Each entry of `names` has the name of one tensor with all matrices, or a name for each matrix. Experts of a `group`
+    in a row have one matrix together.
     """
 
     names: list[tuple[str, ...]]
     sums: NDArray[np.float32]
     counts: NDArray[np.int64]
+    group: int = 1
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class ColumnSums:
     ) -> None:
         """`stacks` (experts, rows, k) are about to read x: pair p its row source[p], or its row p."""
         count, _, k = stacks[0].shape
-        if (columns := self._columns([stack.names for stack in stacks], count, k)) is not None:
+        if (columns := self._columns([stack.names for stack in stacks], count, k, stacks[0].group)) is not None:
             g.add(
                 column_squares_grouped,
                 groups=groups,
@@ -67,19 +69,20 @@ class ColumnSums:
     def drain(self, add: Callable[[str, NDArray[np.float32], NDArray[np.int64]], None]) -> None:
         """Pass name, sums and counts of every weight to `add`, then reset them to 0."""
         for columns in self.watched:
+            sums, counts = (np.add.reduceat(x, range(0, len(x), columns.group)) for x in (columns.sums, columns.counts))
             for names in columns.names:
-                each = len(columns.counts) // len(names)  # matrices of a tensor
+                each = len(counts) // len(names)  # matrices of a tensor
                 for i, name in enumerate(names):
                     own = slice(i * each, (i + 1) * each)
-                    add(name, columns.sums[own], columns.counts[own])
+                    add(name, sums[own], counts[own])
             columns.sums[:], columns.counts[:] = 0, 0
 
-    def _columns(self, weights: Sequence[tuple[str, ...]], matrices: int, k: int) -> Columns | None:
+    def _columns(self, weights: Sequence[tuple[str, ...]], experts: int, k: int, group: int = 1) -> Columns | None:
         known = {names for columns in self.watched for names in columns.names}
         names = [names for names in dict.fromkeys(weights) if self.wanted(names[0]) and names not in known]
         if not names:
             return None
-        columns = Columns(names, np.zeros((matrices, k), np.float32), np.zeros(matrices, np.int64))
+        columns = Columns(names, np.zeros((experts, k), np.float32), np.zeros(experts, np.int64), group)
         self.watched.append(columns)
         return columns
 

@@ -187,11 +187,18 @@ def routed_experts(
     g: Layers, h: Hyperparameters, e: Experts, w: Weights, x: Value, routing: Routing, activation: Activation
 ) -> Value:
     """As `mixture_of_experts` for a given choice of experts."""
+    down = w.stack("ffn_down", e.count, h.width, e.ffn)
+    return expert_mlps(g, x, routing, *gate_up_experts(h, e, w), down, activation)
+
+
+def expert_mlps(
+    g: Layers, x: Value, r: Routing, gate: ExpertLinear, up: ExpertLinear, down: ExpertLinear, activation: Activation
+) -> Value:
+    """As `mixture_of_experts` for a given choice of experts and their matrices."""
     from .moe import combine, expert_linears, sorted_expert_linear
 
-    down = w.stack("ffn_down", e.count, h.width, e.ffn)
-    gate, up = expert_linears(g, x, routing, *gate_up_experts(h, e, w))
-    return combine(g, sorted_expert_linear(g, activation(gate, up), routing, down), routing)
+    gates, ups = expert_linears(g, x, r, gate, up)
+    return combine(g, sorted_expert_linear(g, activation(gates, ups), r, down), r)
 
 
 def _routing(g: Layers, e: Experts, w: Weights, scores: Value, normalize_weights: bool) -> Routing:

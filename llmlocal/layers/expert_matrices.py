@@ -20,7 +20,8 @@ class ExpertMatrices:
     """One matrix for each expert, `shape` (experts, rows, k), all in `format`.
 
     `addresses` (experts,) int64 are where they begin, `tensors` what the file has: one of all experts, or one each.
-    The rows of `interleaved` matrices are whole tiles (see `kernels.interleave`).
+    The rows of `interleaved` matrices are whole tiles (see `kernels.interleave`). So many experts in a row as `group`
+    says have one matrix together.
     """
 
     tensors: tuple[QTensor, ...]
@@ -28,6 +29,7 @@ class ExpertMatrices:
     shape: tuple[int, int, int]
     addresses: NDArray[np.int64]
     interleaved: bool = False
+    group: int = 1
 
     @classmethod
     def stacked(cls, tensor: QTensor) -> ExpertMatrices:
@@ -60,6 +62,11 @@ class ExpertMatrices:
         count, _, k = self.shape
         addresses = self.addresses + first * self.format.row_bytes(k)
         return replace(self, shape=(count, last - first, k), addresses=addresses)
+
+    def of_groups(self, group: int) -> ExpertMatrices:
+        """The same matrices, each for `group` experts in a row."""
+        count, rows, k = self.shape
+        return replace(self, shape=(count * group, rows, k), addresses=np.repeat(self.addresses, group), group=group)
 
     def placed(self, place: Callable[[QTensor], QTensor]) -> ExpertMatrices:
         """The same matrices where `place` puts their tensors, see `runtime.weight_copy`.

@@ -11,7 +11,7 @@ from ..quant.tensor import QTensor
 from .arch_value import arch_value
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
-EXPERTS = re.compile(r"_exps\.|\.ffn_(gate|up|down)\.\d+\.")  # stacked, or a tensor for each expert
+EXPERTS = re.compile(r"_(?:ch)?exps\.|\.ffn_(gate|up|down)\.\d+\.")  # stacked, or a tensor for each expert
 
 
 @dataclass(frozen=True, slots=True)

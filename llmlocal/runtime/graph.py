@@ -60,12 +60,17 @@ class Operation:
 
 
 class MatrixStack(Protocol):
-    """Matrices of experts, `shape` (experts, rows, k), by the names of one tensor for all or of one for each."""
+    """Matrices of experts, `shape` (experts, rows, k), by the names of one tensor for all or of one for each.
+
+    Experts of a `group` in a row have one matrix together.
+    """
 
     @property
     def names(self) -> tuple[str, ...]: ...
     @property
     def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def group(self) -> int: ...
 
 
 class MatmulObserver(Protocol):

@@ -62,6 +62,17 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "rope_scaling": LLAMA3,
         },
     ),
+    "grovemoe": (
+        "GroveMoeForCausalLM",
+        {
+            "model_type": "grove_moe",
+            "num_experts": 6,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 24,
+            "head_dim": 16,
+            "norm_topk_prob": True,
+        },
+    ),
     "grok": ("GrokForCausalLM", {"model_type": "grok", **GROK}),
     "arctic": ("ArcticForCausalLM", {"model_type": "arctic", "num_local_experts": 6, "num_experts_per_tok": 2}),
     "deepseek": ("DeepseekForCausalLM", {"model_type": "deepseek", **EXPERTS_OF_LLAMA}),
