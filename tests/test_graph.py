@@ -14,7 +14,7 @@ from llmlocal.quant.formats import load_all
 from llmlocal.quant.kernels.matmul import SCRATCH_BYTES, matmul
 from llmlocal.runtime.batch import Batch
 from llmlocal.runtime.executor import ThreadTeam
-from llmlocal.runtime.graph import PREFETCH_BYTES, Graph
+from llmlocal.runtime.graph import Graph
 from llmlocal.runtime.program import KernelCall, Program
 
 
@@ -41,22 +41,15 @@ def test_waiting_threads_fetch_the_weights_that_are_read_next() -> None:
             scratch=graph.scratch(SCRATCH_BYTES),
         )
 
-    small, large = np.zeros((64, width), np.float32), np.zeros((8192, width), np.float32)
+    small, large = np.zeros((64, width), np.float32), np.zeros((128, width), np.float32)
     residual()
     product(small)
     residual()
     product(large)
     residual()
-    assert small.nbytes < PREFETCH_BYTES < large.nbytes
-    first, second = small.ctypes.data, large.ctypes.data
-    ahead = [
-        [first, first + small.nbytes],
-        [second, second + PREFETCH_BYTES],
-        [second, second + PREFETCH_BYTES],
-        [0, 0],
-        [0, 0],
-    ]
-    assert graph.finish().operations[:, 3:].tolist() == ahead
+    first, second = ([weights.ctypes.data, weights.ctypes.data + weights.nbytes] for weights in (small, large))
+    ahead = [first, second, second, [0, 0], [0, 0]]
+    assert graph.finish().operations[:, 3:5].tolist() == ahead
 
 
 def test_a_program_of_kernel_calls_runs_them_in_order() -> None:

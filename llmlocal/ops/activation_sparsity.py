@@ -22,7 +22,7 @@ def gaussian_topk_reference(x: Floats, deviations: float) -> Floats:
     return kept
 
 
-@kernel("tokens x width deviations")
+@kernel("tokens x width deviations", pieces="tokens")
 def gaussian_topk(v: InstructionSet) -> Any:
     """x = gaussian_topk_reference(x, deviations) in place; x is float32, `deviations` a float."""
     f32x8, lane = v.f32x8, v.slice_of(0, 1)

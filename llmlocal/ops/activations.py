@@ -102,14 +102,14 @@ def _gate(v: InstructionSet, eight: Any) -> Any:
     return rowwise(v, elementwise(v, eight, one))
 
 
-@kernel("tokens gate up out width")
+@kernel("tokens gate up out width", pieces="tokens")
 def swiglu(v: InstructionSet) -> Any:
     """out = silu(gate) * up, all (tokens, width) float32; out may be gate."""
     gated = sigmoid_of(v)
     return _gate(v, lambda g, u: gated(g, g) * u)
 
 
-@kernel("tokens gate up out width")
+@kernel("tokens gate up out width", pieces="tokens")
 def swiglu_clamped(v: InstructionSet) -> Any:
     """out = swiglu_clamped_reference(gate, up), as `swiglu`."""
     f32x8, gated = v.f32x8, sigmoid_of(v)
@@ -122,14 +122,14 @@ def swiglu_clamped(v: InstructionSet) -> Any:
     return _gate(v, eight)
 
 
-@kernel("tokens gate up out width")
+@kernel("tokens gate up out width", pieces="tokens")
 def geglu(v: InstructionSet) -> Any:
     """out = gelu(gate) * up, as `swiglu`."""
     gelu_of = _gelu_of(v)
     return _gate(v, lambda g, u: gelu_of(g) * u)
 
 
-@kernel("tokens gate up out width")
+@kernel("tokens gate up out width", pieces="tokens")
 def sigmoid_gate(v: InstructionSet) -> Any:
     """out = sigmoid(gate) * up, as `swiglu`."""
     gated = sigmoid_of(v)
@@ -146,20 +146,20 @@ def _unary(v: InstructionSet, eight: Any) -> Any:
     return run
 
 
-@kernel("tokens x out width")
+@kernel("tokens x out width", pieces="tokens")
 def gelu(v: InstructionSet) -> Any:
     """out = gelu(x), both (tokens, width) float32; out may be x."""
     return _unary(v, _gelu_of(v))
 
 
-@kernel("tokens x out width")
+@kernel("tokens x out width", pieces="tokens")
 def relu(v: InstructionSet) -> Any:
     """out = max(x, 0), as `gelu`."""
     f32x8 = v.f32x8
     return _unary(v, v.jitable(lambda x: v.maximum(x, v.zero(f32x8))))
 
 
-@kernel("tokens x out width")
+@kernel("tokens x out width", pieces="tokens")
 def relu_squared(v: InstructionSet) -> Any:
     """out = max(x, 0)^2, as `gelu`."""
     f32x8 = v.f32x8
@@ -171,14 +171,14 @@ def relu_squared(v: InstructionSet) -> Any:
     return _unary(v, v.jitable(eight))
 
 
-@kernel("tokens x out width")
+@kernel("tokens x out width", pieces="tokens")
 def tanh(v: InstructionSet) -> Any:
     """out = tanh(x), as `gelu`."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
     return _unary(v, v.jitable(lambda x: v.splat(f32x8, 1.0) - v.splat(f32x8, 2.0) / (power(x * 2.0) + 1.0)))
 
 
-@kernel("tokens x out width")
+@kernel("tokens x out width", pieces="tokens")
 def sigmoid(v: InstructionSet) -> Any:
     """out = 1 / (1 + e^-x), as `gelu`."""
     f32x8, gated = v.f32x8, sigmoid_of(v)

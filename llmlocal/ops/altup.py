@@ -26,7 +26,7 @@ def altup_predict_reference(streams: Sequence[Floats], coefficients: Floats, str
     return mixed
 
 
-@kernel("tokens a b c d out width coefficients stream")
+@kernel("tokens a b c d out width coefficients stream", pieces="tokens")
 def altup_predict(v: InstructionSet) -> Any:
     """out = altup_predict_reference((a, b, c, d), ...): streams (tokens, width), coefficients (tokens, 16), float32."""
     f32x8, lane = v.f32x8, v.slice_of(0, 1)
@@ -59,7 +59,7 @@ def altup_correct_reference(prediction: Floats, activated: Floats, active: Float
     return corrected
 
 
-@kernel("tokens prediction activated active out width coefficients stream")
+@kernel("tokens prediction activated active out width coefficients stream", pieces="tokens")
 def altup_correct(v: InstructionSet) -> Any:
     """out = altup_correct_reference(...), with column `stream` of the coefficients (tokens, 4), float32."""
     f32x8 = v.f32x8

@@ -61,4 +61,4 @@ def _build(v: InstructionSet) -> Any:
     return run
 
 
-combine_experts = Kernel("combine_experts", Arguments._fields, _build)
+combine_experts = Kernel("combine_experts", Arguments._fields, _build, pieces="tokens")

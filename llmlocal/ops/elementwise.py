@@ -54,31 +54,31 @@ def rowwise(v: InstructionSet, row: Any, *, same_y: bool = False) -> Any:
     return run
 
 
-@kernel("tokens x y out width")
+@kernel("tokens x y out width", pieces="tokens")
 def add(v: InstructionSet) -> Any:
     """out = x + y, all (tokens, width) float32; out may be x."""
     return rowwise(v, elementwise(v, lambda a, b: a + b, lambda a, b: a + b))
 
 
-@kernel("tokens x y out width")
+@kernel("tokens x y out width", pieces="tokens")
 def multiply(v: InstructionSet) -> Any:
     """out = x * y, as `add`."""
     return rowwise(v, elementwise(v, lambda a, b: a * b, lambda a, b: a * b))
 
 
-@kernel("tokens x bias out width")
+@kernel("tokens x bias out width", pieces="tokens")
 def add_bias(v: InstructionSet) -> Any:
     """out = x + bias: x and out (tokens, width), bias (width,), float32; out may be x."""
     return rowwise(v, elementwise(v, lambda a, b: a + b, lambda a, b: a + b), same_y=True)
 
 
-@kernel("tokens x factors out width")
+@kernel("tokens x factors out width", pieces="tokens")
 def scale_columns(v: InstructionSet) -> Any:
     """out = x * factors: x and out (tokens, width), factors (width,), float32; out may be x."""
     return rowwise(v, elementwise(v, lambda a, b: a * b, lambda a, b: a * b), same_y=True)
 
 
-@kernel("tokens x y out factors factors_row width")
+@kernel("tokens x y out factors factors_row width", pieces="tokens")
 def lerp(v: InstructionSet) -> Any:
     """out = x + (y - x) * factors, all (tokens, width) float32; out may be x or y.
 
@@ -118,7 +118,7 @@ def _with_scalar(v: InstructionSet, eight: Any) -> Any:
     return run
 
 
-@kernel("tokens x width factor")
+@kernel("tokens x width factor", pieces="tokens")
 def scale(v: InstructionSet) -> Any:
     """x (tokens, width) float32 *= `factor`, a float."""
     return _with_scalar(v, lambda x, factor: x * factor)
@@ -132,7 +132,7 @@ def softcap_reference(x: NDArray[np.float64], cap: float) -> NDArray[np.float64]
     return capped
 
 
-@kernel("tokens x width cap")
+@kernel("tokens x width cap", pieces="tokens")
 def softcap(v: InstructionSet) -> Any:
     """x (tokens, width) float32 = cap * tanh(x / cap) in place; `cap` is a float."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)
@@ -151,7 +151,7 @@ def limit_reference(x: NDArray[np.float64], most: float) -> NDArray[np.float64]:
     return limited
 
 
-@kernel("tokens x width most")
+@kernel("tokens x width most", pieces="tokens")
 def limit(v: InstructionSet) -> Any:
     """x (tokens, width) float32 = x limited to -most..most in place; `most` is a float."""
     f32x8 = v.f32x8
@@ -176,7 +176,7 @@ def row_scaler(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-@kernel("tokens x factors width")
+@kernel("tokens x factors width", pieces="tokens")
 def scale_rows(v: InstructionSet) -> Any:
     """x (tokens, width) float32 *= factors (tokens,) float32: each token has a factor of its own."""
     scale_row = row_scaler(v)

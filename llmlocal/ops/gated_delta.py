@@ -164,7 +164,7 @@ def delta_gates_reference(alpha: Floats, beta: Floats, rate: Floats, bias: Float
     return np.exp(rate * np.logaddexp(0, alpha + bias)), sigmoid_reference(beta)
 
 
-@kernel("tokens alpha beta rate bias heads")
+@kernel("tokens alpha beta rate bias heads", pieces="tokens")
 def delta_gates(v: InstructionSet) -> Any:
     """`delta_gates_reference` in place of alpha and beta (tokens, heads) float32; rate, bias (heads,) float32."""
     f32x8, lane = v.f32x8, v.slice_of(0, 1)
@@ -196,7 +196,7 @@ def channel_decay_reference(x: Floats, rate: Floats, bias: Floats) -> Floats:
     return out
 
 
-@kernel("tokens x rate bias width")
+@kernel("tokens x rate bias width", pieces="tokens")
 def channel_decay(v: InstructionSet) -> Any:
     """`channel_decay_reference` in place of x (tokens, width) float32; rate, bias (width,) float32; width 8 n."""
     f32x8 = v.f32x8

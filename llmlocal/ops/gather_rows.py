@@ -8,7 +8,7 @@ from ..quant.jit.kernel import kernel
 from ..quant.simd.instruction_set import InstructionSet
 
 
-@kernel("outputs rows x out width")
+@kernel("outputs rows x out width", pieces="outputs")
 def gather_rows(v: InstructionSet) -> Any:
     """out (outputs, width) = x (any, width) at `rows` (outputs,) int64, float32 or any 4 bytes."""
 

@@ -68,7 +68,7 @@ def _rows(v: InstructionSet, parts: Any) -> Any:
     return rowwise(v, elementwise(v, one, single, (many, v.jitable(parts(many, v.Vec("i32", TOGETHER))))))
 
 
-@kernel("tokens x out width")
+@kernel("tokens x out width", pieces="tokens")
 def gelu_erf(v: InstructionSet) -> Any:
     """out = gelu_erf_reference(x), both (tokens, width) float32; out may be x."""
 
@@ -84,7 +84,7 @@ def gelu_erf(v: InstructionSet) -> Any:
     return run
 
 
-@kernel("tokens gate up out width")
+@kernel("tokens gate up out width", pieces="tokens")
 def geglu_erf(v: InstructionSet) -> Any:
     """out = geglu_erf_reference(gate, up), all (tokens, width) float32; out may be gate."""
 

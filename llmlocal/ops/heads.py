@@ -19,7 +19,7 @@ def heads_together_reference(x: NDArray[np.float32], first: int, width: int) -> 
     return x[:, :, first : first + width].swapaxes(0, 1)
 
 
-@kernel("tokens x out groups heads x_head first width")
+@kernel("tokens x out groups heads x_head first width", pieces="tokens")
 def heads_together(v: InstructionSet) -> Any:
     """out (heads, tokens, width) = values of each head of x (tokens, heads, x_head) from `first` on; float32.
 
@@ -44,7 +44,7 @@ def heads_together(v: InstructionSet) -> Any:
     return run
 
 
-@kernel("tokens x out heads width out_head")
+@kernel("tokens x out heads width out_head", pieces="tokens")
 def heads_apart(v: InstructionSet) -> Any:
     """The first `width` values of each head of out (tokens, heads, out_head) = x (heads, tokens, width); float32."""
     copy = copy_floats(v)

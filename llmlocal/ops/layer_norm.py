@@ -22,7 +22,7 @@ def layer_norm_reference(x: NDArray[np.float64], weight: NDArray[np.float64], ep
     return normed
 
 
-@kernel("tokens x weight out width per_token eps")
+@kernel("tokens x weight out width per_token eps", pieces="tokens")
 def layer_norm(v: InstructionSet) -> Any:
     """out = layer_norm(x), both (tokens, per_token, width) float32; `weight` (per_token, width); `eps` is a float.
 

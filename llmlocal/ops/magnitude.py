@@ -26,7 +26,7 @@ def match_magnitude_reference(x: Floats, like: Floats) -> Floats:
     return matched
 
 
-@kernel("tokens x like width")
+@kernel("tokens x like width", pieces="tokens")
 def match_magnitude(v: InstructionSet) -> Any:
     """x = match_magnitude_reference(x, like) in place, both (tokens, width) float32."""
     f32x8, scale_row = v.f32x8, row_scaler(v)

@@ -20,7 +20,7 @@ def mean_rows_reference(x: NDArray[np.float64], starts: NDArray[np.int64]) -> ND
     return np.stack([x[first:last].mean(axis=0) for first, last in pairwise(starts)])
 
 
-@kernel("outputs starts x out width")
+@kernel("outputs starts x out width", pieces="outputs")
 def mean_rows(v: InstructionSet) -> Any:
     """out (outputs, width) float32: the means of rows starts[i] .. starts[i + 1] - 1 of x (any, width) float32.
 

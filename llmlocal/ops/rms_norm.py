@@ -20,7 +20,7 @@ def rms_norm_reference(x: NDArray[np.float64], weight: NDArray[np.float64], eps:
     return normed
 
 
-@kernel("tokens x weight out width per_token eps")
+@kernel("tokens x weight out width per_token eps", pieces="tokens")
 def rms_norm(v: InstructionSet) -> Any:
     """out = rms_norm(x), both (tokens, per_token, width) float32; `weight` (width,); `eps` is a float.
 
@@ -29,7 +29,7 @@ def rms_norm(v: InstructionSet) -> Any:
     return _rows(v, shared=True)
 
 
-@kernel("tokens x weight out width per_token eps")
+@kernel("tokens x weight out width per_token eps", pieces="tokens")
 def grouped_rms_norm(v: InstructionSet) -> Any:
     """As `rms_norm`, with `weight` (per_token, width): each group has a weight of its own."""
     return _rows(v, shared=False)

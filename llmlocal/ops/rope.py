@@ -94,13 +94,13 @@ def _build(v: InstructionSet, interleaved: bool) -> Any:
     return run
 
 
-@kernel("tokens x table heads head_dim rotary_dim")
+@kernel("tokens x table heads head_dim rotary_dim", pieces="tokens")
 def rope_interleaved(v: InstructionSet) -> Any:
     """Rotate x (tokens, heads, head_dim) float32 in place: value 2 i of a head with 2 i + 1, up to `rotary_dim`."""
     return _build(v, interleaved=True)
 
 
-@kernel("tokens x table heads head_dim rotary_dim")
+@kernel("tokens x table heads head_dim rotary_dim", pieces="tokens")
 def rope_neox(v: InstructionSet) -> Any:
     """As `rope_interleaved`, value i with i + rotary_dim / 2 (the order of GPT-NeoX)."""
     return _build(v, interleaved=False)

@@ -97,4 +97,4 @@ def _build(v: InstructionSet) -> Any:
 
 
 # Of equal scores the expert with the lower number is chosen. A NaN among the scores makes the token's weights NaN.
-sigmoid_router = Kernel("sigmoid_router", Arguments._fields, _build)
+sigmoid_router = Kernel("sigmoid_router", Arguments._fields, _build, pieces="tokens")

@@ -47,4 +47,4 @@ def _build(v: InstructionSet) -> Any:
 
 
 # As `sigmoid_router`: of equal scores the lower number is chosen, a NaN among the scores makes the weights NaN.
-softmax_router = Kernel("softmax_router", Arguments._fields, _build)
+softmax_router = Kernel("softmax_router", Arguments._fields, _build, pieces="tokens")

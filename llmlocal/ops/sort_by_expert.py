@@ -70,4 +70,4 @@ def _build(v: InstructionSet) -> Any:
     return run
 
 
-sort_by_expert = Kernel("sort_by_expert", Arguments._fields, _build)
+sort_by_expert = Kernel("sort_by_expert", Arguments._fields, _build, pieces="tokens")

@@ -77,4 +77,4 @@ def _build(v: InstructionSet) -> Any:
 
 
 # Of equal scores the expert with the lower number is chosen. A NaN among the scores makes the token's weights NaN.
-sparse_mixer = Kernel("sparse_mixer", Arguments._fields, _build)
+sparse_mixer = Kernel("sparse_mixer", Arguments._fields, _build, pieces="tokens")

@@ -194,7 +194,7 @@ def scan_gates_reference(step: Floats, rate: Floats, bias: Floats) -> tuple[Floa
     return step, np.exp(rate * step)
 
 
-@kernel("tokens step decay rate bias heads")
+@kernel("tokens step decay rate bias heads", pieces="tokens")
 def scan_gates(v: InstructionSet) -> Any:
     """`scan_gates_reference` in place of step (tokens, heads), into decay of the same shape; float32."""
     f32x8, lane = v.f32x8, v.slice_of(0, 1)

@@ -21,7 +21,7 @@ def copy_floats(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-@kernel("tokens x out groups width x_group x_column x_row out_group out_column out_row")
+@kernel("tokens x out groups width x_group x_column x_row out_group out_column out_row", pieces="tokens")
 def take_columns(v: InstructionSet) -> Any:
     """out[t, out_column + out_group * g + i] = x[t, x_column + x_group * g + i] for g < groups, i < width; float32.
 

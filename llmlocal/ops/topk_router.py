@@ -92,4 +92,4 @@ def each_token(v: InstructionSet, arguments: type[NamedTuple], body: Any) -> Any
 
 
 # Of equal scores the expert with the lower number is chosen. A NaN among the scores makes the token's weights NaN.
-topk_router = Kernel("topk_router", Arguments._fields, _build)
+topk_router = Kernel("topk_router", Arguments._fields, _build, pieces="tokens")

@@ -231,7 +231,7 @@ def wkv6_decay_reference(w: Floats) -> Floats:
     return out
 
 
-@kernel("tokens w width")
+@kernel("tokens w width", pieces="tokens")
 def wkv6_decay(v: InstructionSet) -> Any:
     """`wkv6_decay_reference` in place of w (tokens, width) float32; `width` is a multiple of 8."""
     f32x8, power = v.f32x8, exp(v, v.f32x8, v.i32x8)

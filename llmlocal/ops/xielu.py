@@ -26,7 +26,7 @@ def xielu_reference(
     return np.where(x > 0, positive * x * x, negative * (np.expm1(np.minimum(low, 80)) - x)) + beta * x
 
 
-@kernel("tokens x width positive negative beta eps")
+@kernel("tokens x width positive negative beta eps", pieces="tokens")
 def xielu(v: InstructionSet) -> Any:
     """x (tokens, width) float32 = xielu_reference(x) in place; the others are floats."""
     f32x8, power, lane = v.f32x8, exp(v, v.f32x8, v.i32x8), v.slice_of(0, 1)

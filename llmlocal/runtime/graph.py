@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..quant.jit.kernel import Kernel
     from ..quant.tensor import QTensor
 
-PREFETCH_BYTES = 1 << 17  # of the next weights, at most: what a short wait at a barrier has time for
-
 
 @dataclass(eq=False, slots=True)
 class Value:
@@ -146,13 +144,13 @@ class Graph:
             yield KernelCall(op.kernel, arguments, op.stage != next_stage, prefetch)
 
     def _prefetches(self) -> list[tuple[int, int]]:
-        """For each operation, the address range of the weights that the operations after it read first."""
+        """For each operation, the address range of the weights that an operation after it reads first."""
         ranges, ahead = [], (0, 0)
         for op in reversed(self._operations):
             ranges.append(ahead)
             weights, count, row_bytes = (op.operands.get(name) for name in ("weights", "rows", "row_bytes"))
             if isinstance(weights, int) and isinstance(count, int) and isinstance(row_bytes, int):
-                ahead = weights, weights + min(count * row_bytes, PREFETCH_BYTES)
+                ahead = weights, weights + count * row_bytes
         return ranges[::-1]
 
     def _plan(self) -> Iterator[NDArray[np.uint8]]:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from ..ops.program import OPERATION
 from ..quant.jit.linker import address_of
+from ..quant.simd.stretches import counters_at
+from .buffers import aligned
 
 if TYPE_CHECKING:
     from ..quant.jit.kernel import Kernel
@@ -22,8 +24,8 @@ Memory = NDArray[np.uint8] | NDArray[np.int64]
 class KernelCall:
     """A kernel and the values of its fields: addresses, counts or floats.
 
-    `barrier`: all threads finish it before any of them goes on. `prefetch` is the range of addresses (start, end) that
-    threads fetch while they wait at that barrier; an empty range is none.
+    `barrier`: all threads finish it before any of them goes on. `prefetch` is the range of addresses (start, end) of the
+    weights that are multiplied next: threads fetch where they will begin while they wait; an empty range is none.
     """
 
     kernel: Kernel
@@ -34,7 +36,7 @@ class KernelCall:
 
 @dataclass(slots=True)
 class Program:
-    """Rows int64 (operations, 5) as `ops.program` reads them; `memory` keeps alive what they point to."""
+    """Rows int64 (operations, 7) as `ops.program` reads them; `memory` keeps alive what they point to."""
 
     operations: NDArray[np.int64]
     memory: list[Memory] = field(default_factory=list)
@@ -49,7 +51,11 @@ class Program:
         calls, held = list(calls), list(memory)
         rows = np.zeros((len(calls), OPERATION // 8), np.int64)
         for row, call in zip(rows, calls, strict=True):
-            block = np.array(call.kernel.block(**call.arguments), np.int64)
+            words, kernel = call.kernel.block(**call.arguments), call.kernel
+            block = aligned(8 * len(words)).view(np.int64)
+            block[:] = words
             held.append(block)
-            row[:] = address_of(call.kernel), block.ctypes.data, call.barrier, *call.prefetch
+            pieces = call.arguments[kernel.pieces] if kernel.pieces else 0
+            stretches = block.ctypes.data + counters_at(len(kernel.fields)) if kernel.stretches else 0
+            row[:] = address_of(kernel), block.ctypes.data, call.barrier, *call.prefetch, pieces, stretches
         return cls(rows, held)

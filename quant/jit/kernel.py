@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..simd.instruction_set import InstructionSet
+from ..simd.stretches import LINE, STRETCHES, counters_at
 
 # Called as kernel(args, ith, nth): the address of the argument block, this thread's number, the number of threads.
 CALL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -19,22 +20,29 @@ class Kernel:
     """A unit of compilation: `build(isa)` gives `run(counter, ith, nth, *fields)`, every parameter an int64.
 
     `counter` is the address of the operation's work counter; fields are addresses, counts, or the bits of a float32.
+    `pieces` names the field that is the address of the number of its pieces of work, if a piece is short: with one of
+    them, a team does not wait for all its threads. With `stretches` the block ends with counters for `next_piece`.
     """
 
     name: str
     fields: tuple[str, ...]
     build: Builder = field(compare=False)  # the name says which kernel it is
+    pieces: str = field(default="", compare=False)
+    stretches: bool = field(default=False, compare=False)
 
     def block(self, **values: int | float) -> list[int]:
         """The argument block: the counter, then the fields in order. Raises TypeError where names do not match."""
         if set(values) != set(self.fields):
             raise TypeError(f"{self.name} takes {self.fields}, got {tuple(values)}")
-        return [0, *(float_bits(v) if isinstance(v, float) else v for v in (values[f] for f in self.fields))]
+        words = [0, *(float_bits(v) if isinstance(v, float) else v for v in (values[f] for f in self.fields))]
+        if self.stretches:
+            words += [0] * ((counters_at(len(self.fields)) + LINE * STRETCHES) // 8 - len(words))
+        return words
 
 
-def kernel(fields: str) -> Callable[[Builder], Kernel]:
-    """Decorate a builder: its name becomes the kernel's, `fields` the names in its argument block."""
-    return lambda build: Kernel(build.__name__, tuple(fields.split()), build)
+def kernel(fields: str, pieces: str = "") -> Callable[[Builder], Kernel]:
+    """Decorate a builder: its name becomes the kernel's, `fields` the names in its argument block; see `Kernel`."""
+    return lambda build: Kernel(build.__name__, tuple(fields.split()), build, pieces)
 
 
 def float_bits(x: float) -> int:

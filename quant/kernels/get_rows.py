@@ -18,7 +18,7 @@ def get_rows(fmt: type[Format]) -> Kernel:
     Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
-    return Kernel(f"get_rows_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+    return Kernel(f"get_rows_{fmt.name}", FIELDS, lambda v: _build(v, fmt), pieces="tokens")
 
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:

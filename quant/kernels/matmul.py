@@ -1,7 +1,7 @@
 """Matrix products from a format's parts: one row at a time for a single token, tiles of rows for a batch.
 
-A kernel takes rows from its operation's work counter, so any number of threads may run it at once; the result does not
-depend on which thread computes a row.
+A kernel takes rows from stretches of its threads, so any number of them may run it at once; the result does not depend
+on which thread computes a row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
-from ..simd.own_end import own_end
+from ..simd.stretches import counters_at, next_piece
 from .panels import BAND, PASS_TOKENS, in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
@@ -44,8 +44,8 @@ def matmul(fmt: type[Format], *, interleaved: bool = False) -> Kernel:
     """
     require_kernels(fmt)
     if interleaved:
-        return Kernel(f"matmul_{fmt.name}_interleaved", FIELDS, lambda v: _build_interleaved(v, fmt))
-    return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+        return Kernel(f"matmul_{fmt.name}_interleaved", FIELDS, lambda v: _build_interleaved(v, fmt), stretches=True)
+    return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt), stretches=True)
 
 
 def matmul_reference(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -69,19 +69,20 @@ def _batch_rows(rows: int, nth: int, tokens: int) -> int:
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     stretch, few, batch_rows = rows_by_tokens(v, fmt), few_tokens(v.FEW_TOKENS, fmt), v.jitable(_batch_rows)
-    own = own_end(v)
+    following, counters = next_piece(v), counters_at(len(FIELDS))
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
         draw = batch_rows(rows, nth, count) if count > few else max(v.LANES, min(MAX_ROWS, rows // (ROW_DRAWS * nth)))
-        draws, mine, taken = (rows + draw - 1) // draw, 0, v.take_work(counter, 1)
-        while taken < draws:
-            first = draw * own(taken, mine, draws, ith, nth)
+        pieces = (rows + draw - 1) // draw
+        piece, turn = following(counter + counters, ith, nth, pieces, 0)
+        while piece < pieces:
+            first = draw * piece
             for line in range(0, BEGIN, 64):  # all at once: a hardware prefetcher starts with a few lines
                 v.prefetch(weights + row_bytes * first + line)
             last = min(rows, first + draw)
             stretch(weights, row_bytes, first, last, x, k, count, count > few, y, y_stride, tile)
-            mine, taken = mine + 1, v.take_work(counter, 1)
+            piece, turn = following(counter + counters, ith, nth, pieces, turn)
 
     return run
 
@@ -91,7 +92,7 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
 
     v = set_for_tiles(v)
     dot, q8_stride, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v)), v.jitable(q8_bytes), v.LANES
-    own = own_end(v)
+    following, counters = next_piece(v), counters_at(len(FIELDS))
     batch_rows = v.jitable(_batch_rows)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
@@ -101,12 +102,13 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
             if count > 1
             else max(lanes, min(MAX_ROWS, rows // (ROW_DRAWS * nth) // lanes * lanes))
         )
-        draws, mine, taken = (rows + draw - 1) // draw, 0, v.take_work(counter, 1)
-        while taken < draws:
-            first = draw * own(taken, mine, draws, ith, nth)
+        pieces = (rows + draw - 1) // draw
+        piece, turn = following(counter + counters, ith, nth, pieces, 0)
+        while piece < pieces:
+            first = draw * piece
             tiles, at = (min(rows, first + draw) - first) // lanes, weights + row_bytes * first
             dot(at, row_bytes, k, x, q8_stride(k), count, y + 4 * first, 4 * y_stride, tiles, tile)
-            mine, taken = mine + 1, v.take_work(counter, 1)
+            piece, turn = following(counter + counters, ith, nth, pieces, turn)
 
     return run
 

@@ -34,7 +34,7 @@ def q16_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np
     return np.rint(groups * inverse[..., None]).astype(np.int16).reshape(x.shape), most * np.float32(1 / MOST)
 
 
-@kernel("tokens x out k")
+@kernel("tokens x out k", pieces="tokens")
 def quantize_q16(v: InstructionSet) -> Any:
     """out (tokens, q16_bytes(k)) = x (tokens, k) float32 in Q16 records. NaN and infinity reach the group's scale."""
     f32x32, i32x32, i16x32, float32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK), v.Vec("i16", BLOCK), v.float32

@@ -176,7 +176,7 @@ def _eight_groups(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
-@kernel("tokens x out k")
+@kernel("tokens x out k", pieces="tokens")
 def quantize_q8(v: InstructionSet) -> Any:
     """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
     eight, one = _eight_groups(v), _group(v)

@@ -17,7 +17,7 @@ def kv_store(kv_type: KVType) -> Kernel:
 
     Token t is written to cell token_cells[t] (int64) of every head of `keys` and `values`; padding stays 0.
     """
-    return Kernel(f"kv_store_{kv_type.name}", FIELDS, lambda v: _build(v, kv_type))
+    return Kernel(f"kv_store_{kv_type.name}", FIELDS, lambda v: _build(v, kv_type), pieces="tokens")
 
 
 def _build(v: InstructionSet, kv_type: KVType) -> Any:
