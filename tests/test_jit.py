@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +102,7 @@ def test_of_processes_that_race_on_a_cold_cache_one_compiles(tmp_path: Path) -> 
 HOLD = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from llmlocal.quant.jit.lock import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
@@ -221,6 +224,26 @@ def test_folders_of_other_sources_go_when_long_unused(tmp_path: Path, monkeypatc
     assert {path for path in root.iterdir() if path.name != "cpu"} == {folder, recent, foreign, other_tag, link}
 
 
+@pytest.mark.parametrize("why", ["full", "read-only"])
+def test_a_cache_that_takes_nothing_new_is_read(why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a disk that is full, or the layer of a container: what is there is loaded, the rest is this run's alone."""
+    monkeypatch.setenv("LLMLOCAL_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "cache_folder", cache.cache_folder.__wrapped__)
+    where = cpu.target("generic")
+    there = cache.object_path("there.o", where, ROOM)
+    kept_file.keep(there, b"code")
+    assert there.is_relative_to(tmp_path) and cache.why_not_kept() is None
+    if why == "full":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        said = f"the disk of {tmp_path / 'kernels'} is full"
+    else:
+        monkeypatch.setattr(os, "access", lambda path, _: not Path(path).is_relative_to(tmp_path))
+        said = f"{tmp_path / 'kernels'} cannot be written"
+    assert cache.object_path("there.o", where, ROOM) == there and cache.why_not_kept() == said
+    new = cache.object_path("new.o", where, ROOM)
+    assert new.parent.is_dir() and not new.is_relative_to(tmp_path)
+
+
 def test_only_the_files_of_a_marked_folder_go(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     (folder / "below").mkdir(parents=True)
@@ -248,6 +271,7 @@ def test_argument_blocks_are_checked_by_name() -> None:
 GIVEN_UP = """
 import sys, threading
 from pathlib import Path
+from types import SimpleNamespace
 from llmlocal.ops.attention import attention
 from llmlocal.ops.elementwise import add
 from llmlocal.ops.gather_rows import gather_rows

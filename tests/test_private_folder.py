@@ -234,7 +234,7 @@ def test_foreign_cache_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return Path(cache.cache_folder.__wrapped__(cpu.target("generic"), "llmlocal.ops"))
 
     ours = found()
-    assert ours.is_relative_to(tmp_path) and cache.why_unused() is None
+    assert ours.is_relative_to(tmp_path) and cache.why_not_kept() is None
     kept_file.keep(ours / "kernel.o", b"code")
     assert kept_file.read(ours / "kernel.o") == b"code"
     (ours / "kernel.o").chmod(0o666)
@@ -243,7 +243,7 @@ def test_foreign_cache_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not found().is_relative_to(tmp_path)
     shutil.rmtree(tmp_path / "kernels")
     tmp_path.chmod(0o777)
-    assert not found().is_relative_to(tmp_path) and cache.why_unused()
+    assert not found().is_relative_to(tmp_path) and cache.why_not_kept()
 
 
 @pytest.mark.slow

@@ -255,13 +255,13 @@ class Screen:
 
     def compiling(self, progress: Progress) -> None:
         """Kernels are being compiled: a line that moves on a terminal, one note elsewhere; at the end it goes."""
-        from ...quant.jit.cache import why_unused
+        from ...quant.jit.cache import why_not_kept
         from ...quant.jit.cpu import target
 
         if progress.total and progress.done == progress.total:
             self._spin(self._doing) if self._doing else self.clear()
             return
-        reason = why_unused()
+        reason = why_not_kept()
         if not self._noted and reason:
             self.notes([f"kernels are compiled for this run only: {reason}"])
         elif not self._noted and not self._can_spin():

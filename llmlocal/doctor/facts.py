@@ -96,7 +96,7 @@ def proof() -> Fact:
 
 def _storage() -> Iterator[Fact]:
     from ..generation.prompt_cache import folder as prompt_folder
-    from ..quant.jit.cache import why_unused
+    from ..quant.jit.cache import why_not_kept
     from ..quant.jit.kept_file import cache_root
 
     memory = machine_memory()
@@ -108,12 +108,12 @@ def _storage() -> Iterator[Fact]:
     folder, size = cache_root(), 0
     for path in folder.rglob("*"):
         size += path.stat().st_size if path.is_file() else 0
-    reason = why_unused()
+    reason = why_not_kept()
     yield Fact(
         "kernel cache",
         f"{folder}, {format_bytes(size)}",
         reason is None,
-        f"{reason}: kernels are compiled at every start; set LLMLOCAL_CACHE to a folder that only you can write",
+        f"{reason}: kernels that are missing are compiled at every start; set LLMLOCAL_CACHE to another folder",
     )
     yield _private("prompt cache", prompt_folder(), "prompts are not cached")
     yield _private("data folder", user_folder("data"), "sessions are neither saved nor continued")

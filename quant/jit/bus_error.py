@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
-from .cache import cache_folder
+from .cache import object_path
 from .cpu import target
 from .kept_file import keep, read
 from .loader import load, machine
@@ -28,7 +28,7 @@ def bus_error_handler(cut: tuple[int, int], calls: Sequence[Call], addresses: Ma
     """
     where, text = target(), _text(cut, calls)
     symbol = f"bus_error_{blake2b(text.encode(), digest_size=8).hexdigest()}"
-    path = cache_folder(where, ROOM) / f"{symbol}.o"
+    path = object_path(f"{symbol}.o", where, ROOM)
     code = read(path)
     if code is None:
         import llvmlite.binding as llvm

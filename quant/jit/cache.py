@@ -25,6 +25,7 @@ from .kernel import Kernel
 
 QUANT = Path(__file__).parents[1]
 UNUSED_SECONDS = 14 * 86400  # another checkout or version may still use its folder
+LEAST_FREE = 1 << 20  # bytes of disk; the kernels of a model take a few hundred KiB
 
 
 def room(kernel: Kernel) -> str:
@@ -58,16 +59,15 @@ def fingerprint(where: Target, room: str) -> str:
 def cache_folder(where: Target, room: str) -> Path:
     """The folder of a room's kernels, made on first use (0700); those of ours not used for long are removed.
 
-    Where the cache cannot be used it is a folder of this process alone.
+    Where another user could have written there, it is a folder of this process alone.
     """
-    root = cache_root()
-    folder = root / f"{where.isa}-{fingerprint(where, room)}"
-    if why_unused(folder):
-        folder = _run_folder() / folder.name
-    else:
-        remember()
+    folder = cache_root() / f"{where.isa}-{fingerprint(where, room)}"
     with contextlib.suppress(OSError):
         make_private(folder)
+    if why_foreign(folder):
+        return _folder_of_run(folder.name)
+    remember()
+    with contextlib.suppress(OSError):
         tag(folder)
         os.utime(folder)
         for other in folder.parent.iterdir():
@@ -77,19 +77,29 @@ def cache_folder(where: Target, room: str) -> Path:
     return folder
 
 
-def why_unused(folder: Path | None = None) -> str | None:
-    """Why kernels are compiled for this run only, None where they are kept in `folder`, by default `cache_root`."""
+def why_not_kept(folder: Path | None = None) -> str | None:
+    """Why a kernel that is compiled now is not kept for later runs in `folder`, by default `cache_root`, or None."""
     folder = folder or cache_root()
     with contextlib.suppress(OSError):
         make_private(folder)
     if reason := why_foreign(folder):
         return reason
-    return None if os.access(folder, os.W_OK) else f"{folder} cannot be written"
+    if not os.access(folder, os.W_OK):
+        return f"{folder} cannot be written"
+    return f"the disk of {folder} is full" if shutil.disk_usage(folder).free < LEAST_FREE else None
+
+
+@cache
+def _folder_of_run(name: str) -> Path:
+    """A folder of that name in one that goes when this process ends, for all processes that compile for it."""
+    folder = _run_folder() / name
+    with contextlib.suppress(OSError):
+        make_private(folder)
+    return folder
 
 
 @cache
 def _run_folder() -> Path:
-    """A folder that goes when this process ends, for all processes that compile for it."""
     import tempfile  # with random; hardly ever needed
 
     try:
@@ -102,4 +112,11 @@ def _run_folder() -> Path:
 
 def path_of(kernel: Kernel, where: Target) -> Path:
     """The file that holds the kernel's object code, once it is compiled."""
-    return cache_folder(where, room(kernel)) / f"{kernel.name}.o"
+    return object_path(f"{kernel.name}.o", where, room(kernel))
+
+
+def object_path(name: str, where: Target, room: str) -> Path:
+    """Where object code of that name is, or is to be written: for this run alone where the cache cannot be written."""
+    folder = cache_folder(where, room)
+    path = folder / name
+    return path if path.exists() or not why_not_kept(folder) else _folder_of_run(folder.name) / name

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from .cache import path_of
+from .cache import path_of, why_not_kept
 from .cpu import target
 from .kernel import Kernel
 from .linker import Progress, address_of, listeners
@@ -156,7 +156,7 @@ def _cached(kernel: Kernel) -> bool:
 
 
 def _can_keep(kernels: list[Kernel]) -> bool:
-    return all(os.access(path_of(kernel, target()).parent, os.W_OK) for kernel in kernels)
+    return not any(map(why_not_kept, {path_of(kernel, target()).parent for kernel in kernels}))
 
 
 def _can_fork() -> bool:
