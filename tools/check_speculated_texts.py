@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cases = [(ids, sampling) for ids in some for sampling in samplings(given.seeds)]
         plain = list(answers(session, cases, given.tokens))
     for mode in given.speculate:
-        draft = given.draft if mode in ("draft", "auto") else None
+        draft = given.draft if mode != "ngram" else None
         for threads in given.threads:
             with Session.open(given.model, n_threads=threads, speculate=mode, draft=draft, **how) as session:
                 try:
