@@ -12,10 +12,12 @@ from families.converted import write_tokenizer
 from llmlocal.quantize.convert import convert_model
 
 CASES = ("qwen35", "qwen35moe", "qwen3next", "glm4moe", "deepseek2-v3")
-CASES += ("exaone-moe", "bailingmoe2", "step35", "mimo2", "nemotron_h_moe")
+CASES += ("ernie4_5-moe", "exaone-moe", "bailingmoe2", "step35", "mimo2", "nemotron_h_moe")
 APART = ("qwen35", "qwen35moe", "qwen3next", "exaone-moe")  # whose block has a part of its own in the folder
+PROJECTIONS = ("eh_proj.weight", "mtp.fc.weight", "linear_proj.0.weight")
+BLOCKS = {"mimo2": "model.mtp.layers.0.", "ernie4_5-moe": "model.mtp_block.0."}
 NO_NORM = ("step35",)  # whose block reads what the model made before its last norm
-DENSE = {"exaone-moe": 0, "mimo2": 0}  # the block has no experts, as this one of the others
+DENSE = {"ernie4_5-moe": 0, "exaone-moe": 0, "mimo2": 0}  # the block has no experts, as this one of the others
 # What else these blocks have in common with others than the last: the attention of that with a window.
 WINDOWED = {"mimo2": 1, "step35": 1}
 WIDTH = 32
@@ -30,7 +32,7 @@ def write_predicting(case: str, folder: Path, *, whole: bool = True) -> None:
     shapes = golden(case)[0]
     more = nemotron_block(shapes) if case == "nemotron_h_moe" else usual_block(case, shapes)
     if not whole:
-        more = {name: shape for name, shape in more.items() if not name.endswith(("eh_proj.weight", "mtp.fc.weight"))}
+        more = {name: shape for name, shape in more.items() if not name.endswith(PROJECTIONS)}
     asked = settings(case) | {"num_nextn_predict_layers": 1}
     if case == "step35":  # its lists have elements for the block
         asked["layer_types"].append("sliding_attention")
@@ -45,8 +47,10 @@ def usual_block(case: str, shapes: Shapes) -> Shapes:
     """The tensors of a block that is like one of the others."""
     blocks = settings(case)["num_hidden_layers"]
     last = f"model.layers.{WINDOWED.get(case, blocks - 1)}."
-    behind, vector, vocab = f"model.layers.{blocks}.", (WIDTH,), shapes["lm_head.weight"]
-    block = {"mimo2": "model.mtp.layers.0."}.get(case, "mtp.layers.0." if case in APART else behind)
+    behind, vector, vocab = f"model.layers.{blocks}.", (WIDTH,), shapes["model.embed_tokens.weight"]
+    block = {"mimo2": "model.mtp.layers.0.", "ernie4_5-moe": "model.mtp_block.0."}.get(
+        case, "mtp.layers.0." if case in APART else behind
+    )
     more = {name.replace(last, block): shape for name, shape in shapes.items() if name.startswith(last)}
     if case in DENSE:
         mlp = f"model.layers.{DENSE[case]}.mlp."
@@ -56,6 +60,9 @@ def usual_block(case: str, shapes: Shapes) -> Shapes:
         own = {"pre_fc_norm_embedding": vector, "pre_fc_norm_hidden": vector, "norm": vector, "fc": (WIDTH, 2 * WIDTH)}
         return more | {f"mtp.{name}.weight": shape for name, shape in own.items()}
     own = {"enorm": vector, "hnorm": vector, "eh_proj": (WIDTH, 2 * WIDTH)}
+    if case == "ernie4_5-moe":
+        named = {"enorm": "emb_norm", "hnorm": "hidden_norm", "eh_proj": "linear_proj"}
+        return more | {f"model.mtp_{named[name]}.0.weight": shape for name, shape in own.items()}
     if case in ("mimo2", "bailingmoe2"):
         own |= {"final_layernorm": vector}
     else:

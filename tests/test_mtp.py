@@ -111,9 +111,8 @@ def reference(path: Path, states: np.ndarray, folder: Path) -> np.ndarray:
 
 def last_norm(held: Any, at: str) -> str:
     """The name of the last norm of a block."""
-    return next(
-        name for name in (f"{at}nextn.shared_head_norm.weight", f"{at}layer_output_norm.weight") if name in held
-    )
+    own = (f"{at}{name}.weight" for name in ("nextn.shared_head_norm", "layer_output_norm"))
+    return next((name for name in own if name in held), "output_norm.weight")
 
 
 def apart(tensors: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from .streams import Stream
 
 LAYER = re.compile(r"model\.layers\.(\d{1,9})\.(.*)")
 APART = re.compile(r"^(?:model\.)?mtp\.(?:layers\.(\d{1,4})\.)?(.*)")  # where they have a part of their own
+# ERNIE's, and what its parts are called in the other folders.
+ERNIE = re.compile(r"^(?:model|ernie)\.mtp_(block|emb_norm|hidden_norm|linear_proj)\.(\d{1,4})\.(.*)")
+PARTS = {"block": "", "emb_norm": "enorm.", "hidden_norm": "hnorm.", "linear_proj": "eh_proj."}
 # The names of its tensors, and those that other folders have in the place of them.
 SHARED = {"fc": "eh_proj", "pre_fc_norm_embedding": "enorm", "pre_fc_norm_hidden": "hnorm", "norm": "shared_head.norm"}
 PROJECTION = "eh_proj.weight"
@@ -52,6 +55,8 @@ def table(blocks: int) -> dict[str, str]:
 
 
 def _numbered(name: str, blocks: int, *, halves: bool) -> str:
+    if found := ERNIE.fullmatch(name):
+        return f"model.layers.{blocks + int(found[2])}.{PARTS[found[1]]}{found[3]}"
     found = APART.fullmatch(name)
     if found is None:
         return name
