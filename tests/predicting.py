@@ -47,7 +47,7 @@ def usual_block(case: str, shapes: Shapes) -> Shapes:
     """The tensors of a block that is like one of the others."""
     blocks = settings(case)["num_hidden_layers"]
     last = f"model.layers.{WINDOWED.get(case, blocks - 1)}."
-    behind, vector, vocab = f"model.layers.{blocks}.", (WIDTH,), shapes["model.embed_tokens.weight"]
+    behind, vector = f"model.layers.{blocks}.", (WIDTH,)
     block = {"mimo2": "model.mtp.layers.0.", "ernie4_5-moe": "model.mtp_block.0."}.get(
         case, "mtp.layers.0." if case in APART else behind
     )
@@ -66,7 +66,9 @@ def usual_block(case: str, shapes: Shapes) -> Shapes:
     if case in ("mimo2", "bailingmoe2"):
         own |= {"final_layernorm": vector}
     else:
-        own |= {"shared_head.norm": vector, "shared_head.head": vocab, "embed_tokens": vocab}
+        own |= {"shared_head.norm": vector} | dict.fromkeys(
+            ("shared_head.head", "embed_tokens"), shapes["lm_head.weight"]
+        )
     if case == "mimo2":
         more = {name.replace("post_attention_layernorm", "pre_mlp_layernorm"): shape for name, shape in more.items()}
     return more | {f"{block}{name}.weight": shape for name, shape in own.items()}
