@@ -40,6 +40,7 @@ BLOCKS = {
     "awq-zero-8": "Q4_0",
     "awq-zero-4": "Q4_1",
     "mxfp4": "MXFP4",
+    "ct-mxfp4": "MXFP4",
 }
 DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I32": "<i4", "I64": "<i8"}
 Change = Callable[[dict[str, Any], dict[str, Any]], object]
@@ -330,8 +331,8 @@ WRONG: dict[str, tuple[str, Change, str]] = {
     ),
     "unknown format": (
         "ct-packed-4",
-        said_of(format="nvfp4-pack-quantized"),
-        "'nvfp4-pack-quantized' is not supported",
+        said_of(format="mxfp6-pack-quantized"),
+        "'mxfp6-pack-quantized' is not supported",
     ),
     "transforms": (
         "ct-packed-4",

@@ -151,6 +151,12 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], int, str]] = {
         5,
         "belongs to a quantized model",
     ),
+    "scales under the name of DeepSeek": (
+        "llama-linear",
+        reweighted(lambda t: t.update({"lm_head.scale": np.ones((1, 1), np.float32)})),
+        5,
+        "belongs to a quantized model",
+    ),
     "integers": (
         "llama-linear",
         reweighted(lambda t: t.update({"model.norm.weight": np.ones(64, np.float32)}), "I32"),

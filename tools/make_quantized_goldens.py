@@ -19,8 +19,10 @@ from typing import Any
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
-from compressed_tensors.quantization.utils import calculate_qparams
+from compressed_tensors.quantization.lifecycle.forward import dequantize
+from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
 from safetensors.torch import save_file
 from transformers.integrations.bitnet import pack_weights, unpack_weights
 from transformers.integrations.finegrained_fp8 import Fp8Dequantize
@@ -28,6 +30,7 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 GOLDEN = Path(__file__).parents[1] / "tests/golden/quantized"
 ROWS, K = 32, 96
+FOUR_BITS = {"num_bits": 4, "type": "float"}
 Tensors = dict[str, torch.Tensor]
 Case = tuple[dict[str, Any], Tensors, torch.Tensor]
 
@@ -64,10 +67,18 @@ def compressed(format: str, dtype: torch.dtype = torch.bfloat16, **settings: Any
     state = {"weight": x, "weight_scale": scale.to(dtype).reshape(-1) if arguments.strategy == "tensor" else scale}
     if not arguments.symmetric:
         state["weight_zero_point"] = zero
+    if arguments.strategy == "tensor_group":
+        state["weight_global_scale"] = factor = generate_gparam(x.min(), x.max())
+        state["weight_scale"] = calculate_qparams(groups.amin(-1), groups.amax(-1), arguments, factor)[0].float()
     compressor = BaseCompressor.get_value_from_registry(format)
     packed = compressor.compress(state, scheme)
-    exact = packed | {"weight_scale": packed["weight_scale"].float()}
-    expected = compressor.decompress(exact, scheme)["weight"].float()
+    scales = packed["weight_scale"]
+    exact = packed | {"weight_scale": scales if scales.dtype == torch.uint8 else scales.float()}
+    if arguments.strategy == "tensor_group":  # its own decompress computes in bfloat16
+        codes = unpack_fp4_from_uint8(packed["weight_packed"], ROWS, K, torch.float32)
+        expected = dequantize(codes, scales.float(), args=arguments, global_scale=factor, dtype=torch.float32)
+    else:
+        expected = compressor.decompress(exact, scheme)["weight"].float()
     config = {
         "quant_method": "compressed-tensors",
         "format": format,
@@ -207,6 +218,8 @@ CASES: dict[str, Callable[[], Case]] = {
     ),
     "ct-packed-8": lambda: compressed("pack-quantized", num_bits=8, type="int", strategy="channel"),
     "ct-packed-3": lambda: compressed("pack-quantized", num_bits=3, type="int", strategy="group", group_size=32),
+    "ct-mxfp4": lambda: compressed("mxfp4-pack-quantized", **FOUR_BITS, strategy="group", group_size=32),
+    "ct-nvfp4": lambda: compressed("nvfp4-pack-quantized", **FOUR_BITS, strategy="tensor_group", group_size=16),
     "gptq-4": lambda: gptq(4),
     "gptq-4-asymmetric": lambda: gptq(4, sym=False),
     "gptq-4-ordered": lambda: gptq(4, ordered=True),

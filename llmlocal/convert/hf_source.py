@@ -181,11 +181,12 @@ def _metadata(architecture: str, keys: Keys, general: Keys, vocabulary: Keys) ->
 
 
 def _refuse_quantized(s: Settings, tensors: dict[str, Stream], conversion: Conversion) -> None:
-    """Raises BadFileError for tensors that are not plain numbers, or that need scales beside them."""
+    """Raises BadFileError for tensors that are not plain numbers, or that scales beside them multiply."""
     config = s.find("quantization_config")
     kept = {name: x for name, x in tensors.items() if not is_dropped(name)}
     known = re.compile("|".join(conversion.steps) or "$.")  # some architectures have scales of their own
-    scales = {name for name in kept if name.endswith(SCALES) and not known.search(name)}
+    beside = {f"{name.removesuffix('weight')}scale" for name in kept if name.endswith(".weight")}
+    scales = {name for name in kept if (name.endswith(SCALES) or name in beside) and not known.search(name)}
     odd = next((name for name, x in kept.items() if not _is_computed(x) or name in scales), None)
     if odd is not None and isinstance(config, dict):
         raise BadFileError(f"{s.path}: is quantized by {shown(str(config.get('quant_method')))}", UNQUANTIZED)

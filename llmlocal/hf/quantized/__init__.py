@@ -18,6 +18,11 @@ from ..config import Settings
 from ..streams import Stream
 from .weights import QuantizedWeights
 
+OLD_FILES = {  # by method: the file, and the part of it that says how; "" for all
+    "gptq": ("quantize_config.json", ""),
+    "awq": ("quant_config.json", ""),
+    "modelopt": ("hf_quant_config.json", "quantization"),
+}
 Decoder = Callable[[QuantizedWeights], dict[str, Stream]]
 
 
@@ -28,15 +33,25 @@ def methods() -> dict[str, Decoder]:
     return {method: module.decoded for module in modules for method in getattr(module, "METHODS", ())}
 
 
+def _config(s: Settings) -> Any:
+    """What a folder says of its quantization: in config.json, or in the file of an old version of what made it."""
+    found = next((s.values[name] for name in ("quantization_config", "compression_config") if s.find(name)), None)
+    if found is not None:
+        return found
+    for method, (file, part) in OLD_FILES.items():
+        said = s.folder.json(file)
+        said = said.get(part) if part else said
+        if isinstance(said, dict) and said:
+            return {"quant_method": method, **said}
+    return None
+
+
 def decoded(s: Settings, tensors: Mapping[str, Stream]) -> dict[str, Stream]:
     """The tensors of a folder, those that are quantized by a known method decoded; a note in `s` says so.
 
     Raises BadFileError where scales are missing or do not fit.
     """
-    config: Any = next((s.values[name] for name in ("quantization_config", "compression_config") if s.find(name)), None)
-    if config is None:  # folders of old versions of AutoGPTQ
-        config = s.folder.json("quantize_config.json")
-        config = {"quant_method": "gptq", **config} if config else None
+    config = _config(s)
     if not isinstance(config, dict):
         return dict(tensors)
     method = config.get("quant_method")

@@ -2,7 +2,8 @@
 
     x = scale * (code - zero), with a scale for the tensor, for each row, or for groups of a row
 
-Packed codes are offset by 2^(bits - 1) and follow each other without gaps, the lowest bits first.
+Packed codes are offset by 2^(bits - 1) and follow each other without gaps, the lowest bits first. Floats of 4 bits are
+packed, too: MXFP4, and NVFP4 with the inverse of its factor.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..streams import Stream
+from . import mxfp4, nvfp4
 from .codes import Bytes, Codes, Scales, packed_words, unpacked
-from .scaled import grid, scales_of, times_grid
+from .scaled import grid, inverse, scales_of, times_grid
 from .weights import QuantizedWeights, stored
 
 METHODS = ("compressed-tensors",)
 FORMATS = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "dense", "mixed-precision")
-PARTS = tuple(f".weight_{part}" for part in ("packed", "scale", "zero_point", "shape", "g_idx"))
-PACKED, SCALE, ZERO, SHAPE, GROUPS = PARTS
+FORMATS += ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
+PARTS = tuple(f".weight_{part}" for part in ("packed", "scale", "zero_point", "shape", "g_idx", "global_scale"))
+PACKED, SCALE, ZERO, SHAPE, GROUPS, GLOBAL = PARTS
 
 
 def decoded(q: QuantizedWeights) -> dict[str, Stream]:
@@ -41,7 +44,8 @@ def decoded(q: QuantizedWeights) -> dict[str, Stream]:
         if (PACKED in parts) is (name in out):
             raise q.fail(name, "is missing, or there twice", "download the files again")
         if PACKED in parts:
-            out[name] = _packed(q, stem, parts, groups)
+            pack = _four_bit_floats if parts[PACKED].format == "U8" else _packed
+            out[name] = pack(q, stem, parts, groups)
         elif out[name].format == "I8":
             out[name] = _integers(q, stem, out[name], parts)
         else:
@@ -71,6 +75,16 @@ def _block(groups: list[Mapping[str, Any]]) -> tuple[int, int] | None:
             case [int(rows), int(columns)] if rows > 0 and columns > 0:
                 return rows, columns
     return None
+
+
+def _four_bit_floats(
+    q: QuantizedWeights, stem: str, parts: Mapping[str, Stream], groups: list[Mapping[str, Any]]
+) -> Stream:
+    """Codes of E2M1 in bytes, (rows, bytes)."""
+    factor, names = parts.get(GLOBAL), (stem + PACKED, stem + SCALE, stem + GLOBAL)
+    if factor is None and not any(_weights(group).get("group_size") == nvfp4.GROUP for group in groups):
+        return mxfp4.matrices(q, names[:2], parts[PACKED], parts[SCALE], dims=2)
+    return nvfp4.matrix(q, names, parts[PACKED], parts[SCALE], factor and inverse(factor))
 
 
 def _packed(q: QuantizedWeights, stem: str, parts: Mapping[str, Stream], groups: list[Mapping[str, Any]]) -> Stream:

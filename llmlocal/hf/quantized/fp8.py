@@ -1,11 +1,14 @@
 """FP8 weights with scales: of blocks (DeepSeek-V3, Qwen3-FP8), of a tensor (Mistral, vLLM), or of rows (FBGEMM).
 
-    x = weight * scale, with the scale in `weight_scale_inv` or `weight_scale`
+    x = weight * scale, with the scale in `weight_scale_inv`, `weight_scale` or, under DeepSeek's own names, `scale`
 
-The names are misleading: both are factors of the stored numbers (DeepSeek-V3, arXiv 2412.19437, section 3.3).
+The names are misleading: all are factors of the stored numbers (DeepSeek-V3, arXiv 2412.19437, section 3.3).
 """
 
 from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import replace
 
 from ..streams import Stream
 from .scaled import times_grid
@@ -17,6 +20,7 @@ SCALES = ("_scale_inv", "_scale")
 
 def decoded(q: QuantizedWeights) -> dict[str, Stream]:
     """The tensors with FP8 weights multiplied by their scales. Raises BadFileError where these do not fit."""
+    q = replace(q, tensors={_usual_name(name, q.tensors): x for name, x in q.tensors.items()})
     scales, out = q.grouped(*(f"{name}{ending}" for name in ("weight", "_proj") for ending in SCALES))
     size = q.config.get("weight_block_size")
     block = None
@@ -34,3 +38,10 @@ def decoded(q: QuantizedWeights) -> dict[str, Stream]:
     if scales:
         q.s.note(f"{len(scales)} matrices of FP8 are stored as floats, multiplied by their scales")
     return out
+
+
+def _usual_name(name: str, names: Container[str]) -> str:
+    """A scale's name in transformers, of one that stands beside its weight as DeepSeek has it."""
+    weight = f"{name.removesuffix('.scale')}.weight"
+    alone = name.endswith(".scale") and weight in names and not any(weight + ending in names for ending in SCALES)
+    return f"{weight}_scale" if alone else name

@@ -22,6 +22,7 @@ METHODS = ("gptq",)
 PARTS = (".qweight", ".qzeros", ".scales", ".g_idx")
 QWEIGHT, QZEROS, SCALES, GROUPS = PARTS
 BITS = (2, 3, 4, 8)
+OVERRIDES = ("dynamic", "extra_config")  # of GPTQModel and AutoRound: what differs from module to module
 FIRST_VERSION, SECOND_VERSION = "gptq", "gptq_v2"
 
 
@@ -35,9 +36,22 @@ def decoded(q: QuantizedWeights) -> dict[str, Stream]:
         raise q.refuse(f"{bits} bits are not supported, GPTQ has {', '.join(map(str, BITS))}")
     found, out = q.grouped(*PARTS)
     for stem, parts in found.items():
-        out[f"{stem}.weight"] = _matrix(q, stem, parts, bits, size, version == FIRST_VERSION)
+        sizes = _own_sizes(q, parts) or (bits, size)
+        out[f"{stem}.weight"] = _matrix(q, stem, parts, *sizes, version == FIRST_VERSION)
     q.note_kept(len(found), sum(out[f"{stem}.weight"].blocks is not None for stem in found))
     return out
+
+
+def _own_sizes(q: QuantizedWeights, parts: Mapping[str, Stream]) -> tuple[int, int] | None:
+    """Bits and columns of a group by the shapes alone, where the config may say others for some modules."""
+    shapes = [parts[part].shape for part in (QWEIGHT, QZEROS, SCALES) if part in parts]
+    if not any(q.config.get(name) for name in OVERRIDES) or [len(shape) for shape in shapes] != [2, 2, 2]:
+        return None
+    (words, rows), (groups, packed), _ = shapes
+    bits = next((n for n in BITS if packed_words(rows, n) == packed), None)
+    if bits is None or not groups or (words * 32 // bits) % groups:
+        return None
+    return bits, words * 32 // bits // groups
 
 
 def _matrix(

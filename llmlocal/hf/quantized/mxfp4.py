@@ -1,12 +1,12 @@
 """MXFP4 as gpt-oss stores it: `NAME_blocks` of 4-bit floats, two in a byte, and `NAME_scales`, powers of two.
 
+compressed-tensors has the same under other names.
+
 The blocks are those of GGUF's MXFP4 in another order of nibbles, so tensors keep their bits. Read as numbers they are
 OCP Microscaling Formats 1.0: x = 2^(scale - 127) * E2M1.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -23,22 +23,28 @@ def decoded(q: QuantizedWeights) -> dict[str, Stream]:
     """The tensors, those in MXFP4 as blocks of GGUF's format. Raises BadFileError where scales are missing."""
     found, out = q.grouped(*PARTS)
     for stem, parts in found.items():
-        out[stem] = transposed(_experts(q, stem, parts))
+        names = (stem + BLOCKS, stem + SCALES)
+        out[stem] = transposed(matrices(q, names, parts.get(BLOCKS), parts.get(SCALES), dims=3))
     q.note_kept(len(found), len(found))
     return out
 
 
-def _experts(q: QuantizedWeights, stem: str, parts: Mapping[str, Stream]) -> Stream:
-    """Matrices (experts, rows, k). transformers' own are (experts, k, rows)."""
-    blocks, scale = parts.get(BLOCKS), parts.get(SCALES)
-    if scale is None or len(scale.shape) != 3 or 0 in scale.shape or scale.format != "U8":
-        raise q.fail(stem + SCALES, "is missing, or not U8 (experts, rows, blocks)", "download the missing files")
-    halves = BLOCK // 2
-    shapes = ((*scale.shape, halves), (*scale.shape[:2], scale.k * halves))
+def matrices(
+    q: QuantizedWeights, names: tuple[str, str], blocks: Stream | None, scale: Stream | None, *, dims: int
+) -> Stream:
+    """Matrices (experts, rows, k), or one with 2 `dims`. transformers' own of gpt-oss are (experts, k, rows).
+
+    `names` are those of blocks and scales. Raises BadFileError where one is missing or does not fit.
+    """
+    if scale is None or len(scale.shape) != dims or 0 in scale.shape or scale.format != "U8":
+        sizes = "(experts, rows, blocks)" if dims > 2 else "(rows, blocks)"
+        raise q.fail(names[1], f"is missing, or not U8 {sizes}", "download the missing files")
+    halves, outer = BLOCK // 2, scale.shape[:-1]
+    shapes = ((*scale.shape, halves), (*outer, scale.k * halves))
     if blocks is None or blocks.shape not in shapes or blocks.format != "U8":
-        raise q.fail(stem + BLOCKS, f"is missing, or not U8 of the shape {shapes[0]}", "download the missing files")
-    times, format = len(blocks.shape) - 2, BY_NAME["MXFP4"]
-    per_row = scale.k if times == 2 else 1
+        raise q.fail(names[0], f"is missing, or not U8 of the shape {shapes[0]}", "download the missing files")
+    format = BY_NAME["MXFP4"]
+    per_row = scale.k if len(blocks.shape) > dims else 1
 
     def rows(first: int, end: int) -> Bytes:
         pairs = stored(blocks, first * per_row, end * per_row).reshape(-1, halves)
@@ -50,5 +56,5 @@ def _experts(q: QuantizedWeights, stem: str, parts: Mapping[str, Stream]) -> Str
         values: Values = format.dequantize(rows(first, end))
         return values
 
-    bytes_of = Stream((*scale.shape[:2], scale.k * format.nbytes), "U8", rows)
-    return Stream((*scale.shape[:2], scale.k * BLOCK), "MXFP4", read, bytes_of)
+    bytes_of = Stream((*outer, scale.k * format.nbytes), "U8", rows)
+    return Stream((*outer, scale.k * BLOCK), "MXFP4", read, bytes_of)

@@ -67,3 +67,13 @@ def scales_of(scale: Stream, shape: tuple[int, ...], block: tuple[int, int], fir
     low, high = int(wanted.min(initial=0)), int(wanted.max(initial=-1)) + 1
     found: Floats = scale.read(low, high).astype(np.float32)[wanted - low]
     return found
+
+
+def inverse(x: Stream) -> Stream:
+    """1 / x for every value, in float32; infinity for 0."""
+
+    def read(first: int, end: int) -> Values:
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.float32(1) / x.read(first, end).astype(np.float32)
+
+    return x if x.blocks is not None else Stream(x.shape, "F32", read)
