@@ -239,7 +239,7 @@ def test_random_walk_agrees_with_lists(engine: Engine, meaning: Llama, seed: int
 @pytest.mark.parametrize("form", ["F32", "Q8_0"])
 def test_threads_and_repeats_change_no_bit(form: str, tmp_path: Path) -> None:
     path, seen = Tiny(format=form).write(tmp_path / "m.gguf"), set()
-    for threads in (1, 2, 3, 4, 1, 4):
+    for threads in (1, 2, 3, 8, 1, 4):
         engine = Engine.open(path, n_threads=threads, ubatch=32, max_outputs=64)
         for _ in range(2):
             engine.truncate(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_each_piece_is_done_once_in_the_order_of_stretches(pieces: int, threads:
     turns = data.draw(st.lists(st.tuples(st.integers(0, threads - 1), st.integers(1, 9)), max_size=12))
     call, stretches, last = CALL(address_of(DRAW)), min(threads, STRETCHES), 0
     bounds = [pieces * i // stretches for i in range(stretches + 1)]
-    left = [list(range(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    left = [list(range(a, b)) for a, b in pairwise(bounds)]
     for thread, most in [*turns, (0, 1000)]:
         block[2], expected = most, []
         for turn in range(stretches):

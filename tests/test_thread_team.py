@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import sys
 import threading
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from llmlocal.engine import Engine
 from llmlocal.ops.elementwise import add
+from llmlocal.quant.jit.kernel import CALL
 from llmlocal.runtime import executor
 from llmlocal.runtime.executor import Helper, ThreadTeam
 from llmlocal.runtime.program import KernelCall, Program
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
+make_model = import_module("make_model")
 
 TOKENS, WIDTH, STEPS = 7, 24, 20
 
 
 class Sums:
-    """A program of short stages: each adds one array of a pair to the other, in turn, in two pairs at the same time."""
+    """A program of short stages: each adds one array of a pair to the other, in turn, in two pairs at the same time.
+
+    A third of them are of one token only, so that one thread does them.
+    """
 
     def __init__(self) -> None:
         self.pairs = np.ones((2, 2, TOKENS, WIDTH), np.float32)
-        self.tokens = np.array([TOKENS])
+        self.counts = np.array([TOKENS, 1])
         calls = []
         for i in range(STEPS):
             for a, b in self.pairs:
                 x, y = (a, b) if i % 2 else (b, a)
-                fields = {"x": x.ctypes.data, "y": y.ctypes.data, "out": x.ctypes.data}
-                calls.append(self.call(fields, barrier=len(calls) % 2 > 0))
+                fields = {"x": x.ctypes.data, "y": y.ctypes.data, "out": x.ctypes.data, "width": WIDTH}
+                fields["tokens"] = self.counts[i % 3 // 2 :].ctypes.data
+                calls.append(KernelCall(add, fields, barrier=len(calls) % 2 > 0))
         self.program = Program.of(calls)
 
-    def call(self, fields: dict[str, int], *, barrier: bool) -> KernelCall:
-        return KernelCall(add, {"tokens": self.tokens.ctypes.data, "width": WIDTH, **fields}, barrier)
-
-    def expected(self) -> tuple[float, float]:
-        a, b = 1.0, 1.0
+    def expected(self) -> NDArray[np.float32]:
+        a, b = np.ones((2, TOKENS), np.float32)
         for i in range(STEPS):
-            a, b = (a + b, b) if i % 2 else (a, a + b)
-        return a, b
+            n = self.counts[i % 3 // 2]
+            if i % 2:
+                a[:n] += b[:n]
+            else:
+                b[:n] += a[:n]
+        return np.stack([a, b])
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
@@ -55,7 +69,7 @@ def test_threads_that_come_late_or_never_change_nothing(
         for _ in range(60):
             sums = Sums()
             team.run(sums.program)
-            assert (sums.pairs == np.array(sums.expected(), np.float32)[None, :, None, None]).all()
+            assert (sums.pairs == sums.expected()[None, :, :, None]).all()
     finally:
         team.close()
         sys.setswitchinterval(interval)
@@ -67,6 +81,23 @@ def test_counters_are_reset_when_a_run_is_done() -> None:
         team.run(sums.program)
         assert [int(block[0]) for block in sums.program.memory] == [0] * 2 * STEPS, turn
     team.close()
+
+
+def test_what_is_called_one_short_piece_is_one(tmp_path: Path) -> None:
+    """A thread that does the work of one token draws once, then finds nothing left: no other could have helped it."""
+    make_model.make_model("tiny-llama", path := tmp_path / "m.gguf", form="Q8_0")
+    engine = Engine.open(path, n_ctx=32, n_threads=1)
+    engine.decode(1)
+    operations, drawn = engine._program.operations, []
+    for kernel, block, _, _, _, pieces, _ in operations.tolist():
+        counter = ctypes.c_int64.from_address(block)
+        if pieces:
+            assert ctypes.c_int64.from_address(pieces).value == 1
+            CALL(kernel)(block, 0, 1)
+            drawn.append(counter.value)
+        counter.value = 0
+    assert set(drawn) == {2} and len(drawn) > len(operations) / 2
+    engine.close()
 
 
 class TestHelper:

@@ -21,7 +21,7 @@ from ..quant.simd.stretches import LINE, STRETCHES
 # address of the counters of its stretches, or 0).
 OPERATION = 56
 PREFETCH_BYTES = 1 << 17  # of the next weights, at most, for each thread: what a short wait has time for
-# `team` is int64: the state, the last state announced, each away from other lines that are fetched with its own, then the
+# `team` is int64: the state, the last state announced, each away from lines that are fetched with its own, then the
 # program (address of the operations, their number) and the address of a function that yields the CPU.
 STATE, ANNOUNCED, OPERATIONS, COUNT, YIELD, TEAM_BYTES = 0, 128, 256, 264, 272, 320
 # The state is (run, first operation of the stage, closed, threads inside), from the highest bits to the lowest.
@@ -89,7 +89,7 @@ def _reset(v: InstructionSet) -> Any:
 
 
 def _is_short(v: InstructionSet) -> Any:
-    """`(operations, first, count)`: 1 if the stage from operation `first` on is one short piece of work or none, else 0."""
+    """`(operations, first, count)`: 1 if the stage from operation `first` on is one short piece at most, else 0."""
 
     def run(operations, first, count):
         i, more, short = first, 1 if first < count else 0, 1
@@ -127,8 +127,8 @@ def _entering(v: InstructionSet) -> tuple[Any, Any]:
 
 
 def _leaving(v: InstructionSet) -> tuple[Any, Any]:
-    """`left(team, state, following)` leaves the stage of `state`; `wait(team, announced, ahead, end)` waits until another
-    state than `announced` is."""
+    """`left(team, state, following)` leaves the stage of `state`; `wait(team, announced, ahead, end)` waits for another
+    state to be announced."""
 
     @v.jitable
     def left(team, state, following):

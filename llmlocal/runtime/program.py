@@ -24,8 +24,8 @@ Memory = NDArray[np.uint8] | NDArray[np.int64]
 class KernelCall:
     """A kernel and the values of its fields: addresses, counts or floats.
 
-    `barrier`: all threads finish it before any of them goes on. `prefetch` is the range of addresses (start, end) of the
-    weights that are multiplied next: threads fetch where they will begin while they wait; an empty range is none.
+    `barrier`: all threads finish it before any of them goes on. `prefetch` is the range of addresses (start, end) of
+    the weights that are multiplied next: threads fetch where they will begin while they wait; an empty range is none.
     """
 
     kernel: Kernel

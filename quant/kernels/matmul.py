@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "scratch")
-ROWS, MAX_BATCH_ROWS = 64, 128  # rows that a thread takes at once in a batch, at least and at most
-ROW_DRAWS, MAX_ROWS = (
-    4,
-    256,
-)  # for a single token: how often a thread takes rows, and how many at most; long runs read faster
+ROWS, MAX_BATCH_ROWS, BATCH_DRAWS = 64, 128, 4  # of a batch: rows that a thread takes at least and at most, how often
+ROW_DRAWS, MAX_ROWS = 8, 256  # of a single token: how often, and rows at most; slow cores end soon after fast ones then
 BEGIN = 2048  # bytes of those rows that are prefetched before the first is used
 TILED_TOKENS = 9  # in batches of at least so many, every instruction set reads every format in tiles
 ANY_NUMBER = 1 << 30
@@ -64,7 +61,7 @@ def _batch_rows(rows: int, nth: int, tokens: int) -> int:
     """How many rows a thread takes at once in a batch: the more, the less often activations are read again."""
     if tokens <= PASS_TOKENS:
         return ROWS
-    return max(ROWS, min(MAX_BATCH_ROWS, rows // (ROW_DRAWS * nth) // BAND * BAND))
+    return max(ROWS, min(MAX_BATCH_ROWS, rows // (BATCH_DRAWS * nth) // BAND * BAND))
 
 
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:

@@ -12,6 +12,7 @@ from ..blocks.parts import float_activations, require_kernels
 from ..format import Format
 from ..jit.kernel import Kernel
 from ..simd.instruction_set import InstructionSet
+from ..simd.stretches import counters_at, next_piece
 from .matmul import MAX_ROWS, ROW_DRAWS, ROWS, SCRATCH_BYTES, few_tokens, float_bytes, rows_by_tokens
 from .panels import set_for_tiles
 from .q8_activations import q8_bytes
@@ -37,8 +38,9 @@ def matmul_grouped(fmt: type[Format], *, interleaved: bool = False) -> Kernel:
     require_kernels(fmt)
     name = f"matmul_grouped_{fmt.name}"
     if interleaved:
-        return Kernel(f"{name}_interleaved", FIELDS, lambda v: _build(v, fmt, _interleaved_stretch(v, fmt)))
-    return Kernel(name, FIELDS, lambda v: _build(v, fmt, rows_by_tokens(v, fmt)))
+        name += "_interleaved"
+    stretch_of = _interleaved_stretch if interleaved else rows_by_tokens
+    return Kernel(name, FIELDS, lambda v: _build(v, fmt, stretch_of(v, fmt)), stretches=True)
 
 
 def matmul_grouped_reference(
@@ -68,6 +70,7 @@ def _interleaved_stretch(v: InstructionSet, fmt: type[Format]) -> Any:
 def _build(v: InstructionSet, fmt: type[Format], stretch: Any) -> Any:
     few, lanes = few_tokens(v.FEW_TOKENS, fmt), set_for_tiles(v).LANES
     x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    following, counters = next_piece(v), counters_at(len(FIELDS))
 
     def run(counter, ith, nth, tokens, groups, matrices, x, y, rows, k, row_bytes, scratch):
         count, tile = v.load_i64(groups), scratch + SCRATCH_BYTES * ith
@@ -75,13 +78,13 @@ def _build(v: InstructionSet, fmt: type[Format], stretch: Any) -> Any:
         tiled = v.load_i64(tokens) > few  # by the whole batch: a token's sums do not depend on who shares its expert
         draw = ROWS if tiled else alone
         stretches = (rows + draw - 1) // draw
-        item = v.take_work(counter, 1)
+        item, turn = following(counter + counters, ith, nth, count * stretches, 0)
         while item < count * stretches:
             group, first = groups + 8 + GROUP * (item // stretches), item % stretches * draw
             matrix, at, n = v.load_i64(group), v.load_i64(group + 8), v.load_i64(group + 16)
             mine, last = v.load_i64(matrices + 8 * matrix), min(rows, first + draw)
             own, out = x + at * x_bytes(k), y + 4 * at * rows
             stretch(mine, row_bytes, first, last, own, k, n, tiled, out, rows, tile)
-            item = v.take_work(counter, 1)
+            item, turn = following(counter + counters, ith, nth, count * stretches, turn)
 
     return run
