@@ -1,7 +1,7 @@
 """The threads that run programs.
 
 Every thread runs the program's stages inside one native call (`ops.program`). Between runs the threads wait on
-semaphores and use no CPU time.
+locks and use no CPU time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import numpy as np
@@ -78,7 +78,8 @@ class Helper:
     """
 
     def __init__(self) -> None:
-        self.start = threading.Semaphore(0)
+        self.start = threading.Lock()  # held unless the thread is asked; a semaphore is Python code, which takes longer
+        self.start.acquire()
         self._asked, self._asked_at = False, 0.0  # from when it is asked until it wakes
         self._strikes, self._rest, self._until = 0, SHORTEST_REST, 0.0
 
@@ -89,6 +90,11 @@ class Helper:
         """
         if not self._asked and now >= self._until:
             self._asked, self._asked_at = True, now
+            self.start.release()
+
+    def end(self) -> None:
+        """Wake the thread for the last time, whether it has been asked or not."""
+        with suppress(RuntimeError):  # it is asked, and has not woken yet
             self.start.release()
 
     def woke(self) -> float:
@@ -153,4 +159,4 @@ class ThreadTeam:
         """End the threads."""
         self._open = False
         for helper in self._helpers:
-            helper.start.release()
+            helper.end()
