@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those between stand for bytes that are not UTF-8
+# Lone surrogates: `surrogateescape` makes those of the second kind of bytes that are not UTF-8.
+HALF_PAIR, UNDECODED = re.compile("[\ud800-\udc7f\udd00-\udfff]"), re.compile("[\udc80-\udcff]")
 
 
 def escaped(text: str) -> str:
@@ -26,12 +27,17 @@ def readable(text: str) -> str:
 def encodable(value: Any) -> Any:
     """A value of JSON, in whose texts surrogates that stand for no byte are U+FFFD: they could not be encoded."""
     if isinstance(value, str):
-        return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
+        return value if value.isascii() else HALF_PAIR.sub("\ufffd", value)
     if isinstance(value, list):
         return [encodable(item) for item in value]
     if isinstance(value, dict):
         return {encodable(key): encodable(item) for key, item in value.items()}
     return value
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 turn`, `2 turns`."""
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def format_bytes(nbytes: int) -> str:

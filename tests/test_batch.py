@@ -206,12 +206,18 @@ def test_kills_lose_and_repeat_nothing(said: Said, story: Path, prompts: Path, t
     assert out.read_bytes() == whole
 
 
+def test_a_batch_without_rows_says_so(said: Said, story: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("\n\n")
+    code, out, err = said("batch", story, tmp_path / "in.jsonl")
+    assert (code, out) == (0, "") and "there are no rows" in err
+
+
 def test_many_failures_end_a_batch(said: Said, story: Path, tmp_path: Path) -> None:
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("{\n" * 50)
     code, _, err = said("batch", story, source, "-o", out, "--max-errors", "2")
     assert code == 9 and len(out.read_bytes().splitlines()) == 3
-    assert "row 1: the row is not JSON" in err and "stopped after 3 rows: 3 of them failed" in err
+    assert "row 1: the row is not JSON" in err and "stopped after 3 rows: 3 failed" in err
 
 
 def test_an_interrupt_leaves_a_file_that_is_gone_on_with(

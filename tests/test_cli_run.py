@@ -59,7 +59,8 @@ def test_files_are_wrapped_with_their_names(said: Said, scripted: Any, tmp_path:
     one.write_bytes(b"1\xff\n")
     two.write_bytes(b"2\n\n")
     engine = scripted(EOS, template=CHAT, n_ctx=1024)
-    assert said("run", "m", "sum", "-f", one, "-f", two, "--no-stdin")[0] == 0
+    code, _, err = said("run", "m", "sum", "-f", one, "-f", two, "--no-stdin")
+    assert code == 0 and "the text is not all UTF-8: 1 byte given to the model unchanged" in err
     shown = f"{tmp_path}/o'n\\ne.txt"
     files = f'<file name="{shown}">\n1\udcff\n</file>\n\n<file name="{two}">\n2\n\n</file>'
     assert session()[0].tokenizer.decode_bytes(engine.tokens).decode("utf-8", "surrogateescape") == (

@@ -127,6 +127,13 @@ def test_rm_touches_no_other_file(said: Said, hub: FakeHub, store: Path, tmp_pat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
+@pytest.mark.skipif(os.name == "nt", reason="POSIX devices")
+def test_what_is_no_file_is_named_so(said: Said, store: Path) -> None:
+    for command, code, what in (("path", 3, "not a file"), ("verify", 2, "not a regular file")):
+        found, _, err = said(command, os.devnull)
+        assert found == code and what in err and "delete" not in err
+
+
 def test_rm_follows_no_link_out_of_the_store(said: Said, hub: FakeHub, store: Path, tmp_path: Path) -> None:
     """A blob that is a link into a place that repositories share loses its name, not its bytes."""
     filled(hub, said)

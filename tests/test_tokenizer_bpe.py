@@ -139,6 +139,8 @@ def test_what_the_vocabulary_lacks_is_unknown() -> None:
     said = "the vocabulary has no token for bytes 0x63, 0x97, 0xa5, 0xe6: left out of the text"
     assert load(metadata).notes_on("abc日") == [said] == load(metadata).lost_in({*"abc日".encode()})
     assert load(metadata).notes_on("ab") == [] == load(bpe()).notes_on("abc日\x00\ud800")
+    (one,), (two,) = (load(bpe()).notes_on(text.decode("utf-8", "surrogateescape")) for text in (b"a\xe9", b"\xff\xfe"))
+    assert one.startswith("the text is not all UTF-8: 1 byte given") and "2 bytes given" in two
     assert load({**metadata, "tokenizer.ggml.unknown_token_id": 0}).encode("abcé") == [1, 2]  # as in llama.cpp
 
 

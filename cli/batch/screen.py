@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UsageError
+from ...text import counted
 from ..ui import terminal
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class BatchScreen(terminal.Screen):
         self.done, self.failed = done, failed
         self._total = self._count() if self._can_draw() else None
         if done:
-            self.notes([f"{done} rows are done already"])
+            self.notes([f"done already: {counted(done, 'row')}"])
 
     def add(self, result: Mapping[str, Any]) -> None:
         """A row is done."""
@@ -72,7 +73,7 @@ class BatchScreen(terminal.Screen):
         if self._total:
             self.progress("row", self.done, self._total, more=failed)
         else:
-            self.status(f"{self.done} rows{failed and ', ' + failed}")
+            self.status(f"{counted(self.done, 'row')}{failed and ', ' + failed}")
 
 
 def deliver(
@@ -91,8 +92,10 @@ def deliver(
                 terminal.flush()
             screen.add(result)
             if most_errors is not None and screen.failed > most_errors:
-                screen.notes([f"stopped after {screen.done} rows: {screen.failed} of them failed{hint}"])
+                screen.notes([f"stopped after {counted(screen.done, 'row')}: {screen.failed} failed{hint}"])
                 return
+        if not screen.done:
+            screen.notes(["there are no rows: nothing was answered"])
     except (KeyboardInterrupt, SystemExit):
-        screen.notes([f"stopped after {screen.done} rows{hint}"])
+        screen.notes([f"stopped after {counted(screen.done, 'row')}{hint}"])
         raise

@@ -6,12 +6,13 @@ from itertools import islice
 from pathlib import Path
 
 from ...errors import LlmlocalError, UsageError
+from ...text import counted
 from ..model_argument import local_or_pulled
 from ..ui.keyboard import YES_NO
 from ..views.sessions import line
 from .arguments import path_of
 from .loading import Loading
-from .turns import TurnRunner, count
+from .turns import TurnRunner
 
 LISTED = 20  # sessions that /sessions shows
 
@@ -76,4 +77,4 @@ def load(runner: TurnRunner, rest: str) -> None:
     if str(path) != saved.model:
         runner.save({"type": "model", "model": str(path)})
     runner.show_last()
-    runner.screen.aside(f"(continued {saved.id} after {count(len(saved.conversation.turns), 'turn')})")
+    runner.screen.aside(f"(continued {saved.id} after {counted(len(saved.conversation.turns), 'turn')})")

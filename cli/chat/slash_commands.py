@@ -9,14 +9,14 @@ from difflib import get_close_matches
 from typing import Any
 
 from ...errors import PromptTooLongError, UsageError
-from ...text import escaped
+from ...text import counted, escaped
 from ..choices import Rendering, ShownThoughts
 from ..ui.answer import summary
 from ..ui.clipboard import copy
 from ..ui.keyboard import edited
 from .arguments import first_word, path_of
 from .saved_commands import load, model, save, sessions
-from .turns import TurnRunner, count
+from .turns import TurnRunner
 
 EXITS = ("exit", "quit", "bye")
 NAME = re.compile(r"/\S{0,40}")
@@ -213,7 +213,7 @@ def context(runner: TurnRunner, rest: str) -> None:
     conversation, n_ctx = runner.chat.conversation, runner.chat.session.n_ctx
     n = len(runner.chat.prompt().ids) if conversation.turns else 0
     visible, hidden = conversation.visible(), conversation.first
-    seen = "the last turn" if visible == 1 and hidden else count(visible, "turn")
+    seen = "the last turn" if visible == 1 and hidden else counted(visible, "turn")
     if hidden:
         seen += f" and a summary of {hidden} older" if conversation.summary else f", but not the {hidden} older"
         seen += " one" if hidden == 1 else " ones"
@@ -241,7 +241,7 @@ def copy_(runner: TurnRunner, rest: str) -> None:
     taker = copy(text)
     if not taker:
         raise UsageError("no clipboard was found", "/save FILE writes the conversation to a file")
-    runner.screen.aside(f"(copied {what}, {count(len(text), 'character')}, with {taker})")
+    runner.screen.aside(f"(copied {what}, {counted(len(text), 'character')}, with {taker})")
 
 
 def raw(runner: TurnRunner, rest: str) -> None:

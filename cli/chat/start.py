@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import UsageError
+from ...text import counted
 from ..open_model import chosen, guide, prompt_cache
 from ..options.common import DecoderOptions, absolute_adapters
 from ..ui.answer import AnswerScreen
@@ -17,7 +18,7 @@ from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
 from ..ui.terminal import check_stdout
 from .completion import complete
 from .loop import chat_loop
-from .turns import TurnOptions, TurnRunner, count
+from .turns import TurnOptions, TurnRunner
 
 if TYPE_CHECKING:
     from ...chat.conversation import Conversation
@@ -201,7 +202,7 @@ class Start:
             runner = self.runner(screen, conversation, file, options)
             stack.callback(runner.close)
             if runner.interactive:
-                continued = f" · continued after {count(turns, 'turn')}" if turns else ""
+                continued = f" · continued after {counted(turns, 'turn')}" if turns else ""
                 screen.notes([f"{title(runner.chat.session)} · /? for help · Ctrl-D to quit{continued}"])
                 runner.show_last()
             return chat_loop(runner, self.question)

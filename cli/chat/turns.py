@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LlmlocalError, PromptTooLongError, ResourceError
+from ...text import counted
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard
 from ..ui.typeahead import no_echo
@@ -72,7 +73,7 @@ class TurnRunner:
         progress = self.loading.compiling
         if progress is not None and self.keyboard.lines:  # nothing moves beside such a line
             if self.interactive:
-                kernels = count(progress.total, "kernel")
+                kernels = counted(progress.total, "kernel")
                 self.screen.notes([f"first run: compiling {kernels}; you can type meanwhile"])
             else:
                 self.screen.compiling(progress)
@@ -102,8 +103,9 @@ class TurnRunner:
     def ask(self, text: str) -> None:
         """Run a turn: question, answer, function calls. It is saved however it ends, unless there is no answer."""
         attached, self.attached = self.attached, ""
-        turn = self.chat.conversation.begin(f"{attached}\n\n{text}" if attached and text else attached or text)
-        self.screen.notes(self.chat.session.tokenizer.lost_in(text))
+        question = f"{attached}\n\n{text}" if attached and text else attached or text
+        turn = self.chat.conversation.begin(question)
+        self.screen.notes(self.chat.session.tokenizer.text_notes(question))
         try:
             self.make_room()
             self._answer()
@@ -153,7 +155,7 @@ class TurnRunner:
         if self.interrupts.stopped:
             self.screen.aside(f"(stopped{more})")
         elif self.end and self.end.reason == "length" and more:
-            self.screen.aside(f"(cut after {self.end.generated_tokens} tokens, the limit{more})")
+            self.screen.aside(f"(cut after {counted(self.end.generated_tokens, 'token')}, the limit{more})")
         return self.interrupts.stopped
 
     def _stream(self, events: Events, out: BytesIO | None = None) -> None:
@@ -211,7 +213,7 @@ class TurnRunner:
         dropped = chat.drop_to_fit() if not chat.fits() else 0
         if dropped:
             self.save({"type": "drop", "turns": dropped})
-            self.screen.aside(f"(the model no longer sees the {count(dropped, 'oldest turn')})")
+            self.screen.aside(f"(the model no longer sees the {counted(dropped, 'oldest turn')})")
 
     def _room_hint(self, n: int) -> str:
         """What makes room for a conversation of `n` tokens: neither what was given already nor what cannot help."""
@@ -286,8 +288,3 @@ class TurnRunner:
         """A line that the user types."""
         with self.interrupts.reading():
             return self.keyboard.line(question)
-
-
-def count(n: int, noun: str) -> str:
-    """`1 turn`, `2 turns`."""
-    return f"{n} {noun}{'s' * (n != 1)}"

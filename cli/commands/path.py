@@ -19,5 +19,6 @@ def path(model: Model) -> None:
     from ...text import escaped
 
     if not model.is_file():
-        raise NotFoundError(f"{escaped(str(model))}: no such file")
+        what = "not a file" if model.exists() else "no such file"
+        raise NotFoundError(f"{escaped(str(model))}: {what}")
     terminal.say_path(model)

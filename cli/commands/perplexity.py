@@ -29,6 +29,7 @@ def perplexity(
     """
     text = read_file(text_file)
     from ...measure.perplexity import perplexity
+    from ...text import counted
 
     with terminal.Screen(quiet=report.quiet) as screen:
         last = None
@@ -41,4 +42,5 @@ def perplexity(
         fields = {"perplexity": last.value, "error": last.error, "tokens": last.n_tokens, "chunks": last.n_chunks}
         terminal.say(to_json(model=str(model), text_file=str(text_file), **fields, ctx=part.ctx))
     else:
-        terminal.say(f"perplexity {value} ({last.n_tokens} tokens scored, {last.n_chunks} chunks of {part.ctx})")
+        scored = f"{counted(last.n_tokens, 'token')} scored, {counted(last.n_chunks, 'chunk')} of {part.ctx}"
+        terminal.say(f"perplexity {value} ({scored})")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ...errors import ThresholdError
-from ...text import shown
+from ...text import counted, shown
 from ..options.common import Json, Quiet, Threads, Yes
 from ..options.models import RecordedModel
 from ..options.prompts import RecordFile
@@ -63,7 +63,7 @@ def _report(result: Replay, *, as_json: bool, quiet: bool) -> None:
     if result.at is not None:
         said = f"token {result.at + 1} differs: {_named(result.now)}, recorded {_named(result.recorded)}"
         raise ThresholdError(said, changed)
-    terminal.say(f"the same {result.tokens} tokens")
+    terminal.say(f"the same {counted(result.tokens, 'token')}")
     if result.environment and not quiet:
         terminal.note(changed)
 

@@ -22,6 +22,7 @@ def verify(model: Verified = None, quiet: Quiet = False) -> None:
     from ...hub.index import installed
     from ...hub.removal import find_models
     from ...hub.verify import outside_store, verify
+    from ...text import counted
 
     own = [path for text in model or () if (path := outside_store(text))]
     named = [text for text in model or () if not outside_store(text)]
@@ -36,8 +37,8 @@ def verify(model: Verified = None, quiet: Quiet = False) -> None:
             screen.lines([f"{words[verified.matches]}: {verified.file.path}"])
         damaged = sum(not is_whole(path, screen) for path in own)
     if damaged:
-        raise BadFileError(f"{damaged} file{'s' * (damaged != 1)} damaged")
+        raise BadFileError(f"{counted(damaged, 'file')} damaged")
     if bad:
         raise BadFileError(
-            f"{bad} file{'s' * (bad != 1)} damaged: checksum mismatch", "llmlocal pull MODEL --force downloads again"
+            f"{counted(bad, 'file')} damaged: checksum mismatch", "llmlocal pull MODEL --force downloads again"
         )

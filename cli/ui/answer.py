@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import IO, TYPE_CHECKING, BinaryIO
 
-from ...text import readable
+from ...text import counted, readable
 from ..choices import Rendering, ShownThoughts
 from . import error_stream
 from .terminal import Screen, can_draw, columns, folded, is_terminal, note, show_text, stdout, visible, wrap_columns
@@ -147,7 +147,7 @@ class _Writer:
             if part.kind in ("answer", "thought"):
                 self._part(part.kind, part.text)
         if token.thinking and self._screen.thoughts is not ShownThoughts.show:
-            self._screen.busy(f"thinking, {self._thought_tokens} tokens,")
+            self._screen.busy(f"thinking, {counted(self._thought_tokens, 'token')},")
 
     def close(self) -> None:
         """End the part that is being written."""
@@ -201,7 +201,8 @@ class _Writer:
             error_stream.write("\n\n" if self._last != "\n" else "\n")
         elif self._screen.thoughts is ShownThoughts.fold:
             seconds = monotonic() - self._thought_since
-            self._screen.aside(f"thought for {seconds:.0f} s, {self._thought_tokens} tokens (/think shows it)")
+            tokens = counted(self._thought_tokens, "token")
+            self._screen.aside(f"thought for {seconds:.0f} s, {tokens} (/think shows it)")
         self._last, self._thought_tokens = "\n", 0
 
     def _put(self, text: str) -> None:
@@ -217,8 +218,8 @@ def summary(end: Finished) -> str:
     if end.read_again:
         reused += f", {end.read_again} read again (sliding windows no longer reach back to them)"
     return (
-        f"prompt: {end.prompt_tokens} tokens{reused}, {end.prefill_speed:.1f} tokens/s; "
-        f"answer: {end.generated_tokens} tokens, {end.decode_speed:.1f} tokens/s, {REASONS[end.reason]}; "
+        f"prompt: {counted(end.prompt_tokens, 'token')}{reused}, {end.prefill_speed:.1f} tokens/s; "
+        f"answer: {counted(end.generated_tokens, 'token')}, {end.decode_speed:.1f} tokens/s, {REASONS[end.reason]}; "
         f"{speculation(end.speculation)}seed {end.seed}"
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...chat_format.code_block import first_block
 from ...errors import UsageError
-from ...text import readable
+from ...text import counted, readable
 from ..ui import terminal
 from ..ui.answer import AnswerScreen
 from .calls import call_fields
@@ -206,7 +206,7 @@ def _counted(events: Iterable[Event], screen: AnswerScreen) -> Iterator[Event]:
     """Events of an answer that is not shown yet; the screen says how long it is."""
     for n, event in enumerate(events):
         yield event
-        screen.busy(f"answering, {n} tokens,")
+        screen.busy(f"answering, {counted(n, 'token')},")
 
 
 def show_prompt(prompt: Prompt, target: Target, model: Path) -> None:
@@ -218,7 +218,7 @@ def show_prompt(prompt: Prompt, target: Target, model: Path) -> None:
             _put(text, out)
             return
         end = "" if prompt.text.endswith("\n") else "\n"
-        text = f"{prompt.text}{end}\n{len(prompt.ids)} tokens: {ids}\n"
+        text = f"{prompt.text}{end}\n{counted(len(prompt.ids), 'token')}: {ids}\n"
         if out:
             out.write(text.encode("utf-8", "surrogateescape"))
         else:

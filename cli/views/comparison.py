@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...text import format_bytes
+from ...text import counted, format_bytes
 from ..ui.tables import Chart
 from ..ui.terminal import one_line
 
@@ -35,7 +35,7 @@ def table(found: Comparison) -> Iterator[str]:
         line = f"{label} {fit(p.value, 7, 3)} ± {fit(p.error, 5, 3)}"
         yield line if model is found.reference else f"{line}  {_predictions(found, model)}"
     n = found.reference.perplexity.n_tokens
-    chunks = f"{found.chunks} chunk{'s' * (found.chunks != 1)} of {found.options.n_ctx}"
+    chunks = f"{counted(found.chunks, 'chunk')} of {found.options.n_ctx}"
     yield f"{n} tokens scored, {chunks}; reference: {names[0]}"
     yield "99 %, max: of the KL divergence; answer: tokens of a greedy answer that agree"
 

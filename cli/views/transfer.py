@@ -6,7 +6,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ...text import format_bytes
+from ...text import counted, format_bytes
 from ..ui import terminal
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def is_whole(path: Path, screen: terminal.Screen) -> bool:
     except BadFileError as error:
         screen.lines([f"damaged: {error}"])
         return False
-    screen.lines([f"ok: {path}: structure, sizes and the numbers of {tensors} tensors"])
+    screen.lines([f"ok: {path}: structure, sizes and the numbers of {counted(tensors, 'tensor')}"])
     return True
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from ..errors import BadFileError
 from ..quant.format import BY_ID, Format
 from ..quant.formats import load_all, load_named
-from ..text import shown
+from ..text import counted, shown
 from .values import REMOVED_TYPES, TENSOR_TYPES, padded
 
-FETCH_AGAIN = "fetch the file again: llmlocal pull --force"
+FETCH_AGAIN = "get the file again; llmlocal pull MODEL --force downloads one anew"
 AGAIN = "convert the Hugging Face folder of the model: llmlocal quantize FOLDER OUT TYPE (TQ2_0 for BitNet)"
 MAX_DIM = (1 << 63) - 1
 MAX_TENSOR_BYTES = 1 << 48  # more means a corrupt header, not an interrupted download
@@ -77,7 +77,7 @@ def place(records: Sequence[Record], start: int, alignment: int, size: int) -> l
         expected = padded(span[1], alignment)
     end = spans[-1][1] if spans else 0
     if end > size:
-        short = "1 byte" if end - size == 1 else f"{end - size} bytes"
+        short = counted(end - size, "byte")
         raise BadFileError(f"file is {short} short ({size} of {end}), download incomplete", FETCH_AGAIN)
     return spans
 

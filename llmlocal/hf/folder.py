@@ -50,7 +50,7 @@ class Folder:
         if not path.is_dir():
             raise NotFoundError(f"{escaped(str(path))}: no such folder")
         if not self.has(CONFIG):
-            hint = "SRC must be a Hugging Face folder"
+            hint = "a model folder of Hugging Face has one, beside *.safetensors"
             if self.has("adapter_config.json"):
                 hint = (
                     "this is an adapter: give it to --lora, and its model as SRC, or its model as a GGUF file to --base"

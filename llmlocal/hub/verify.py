@@ -28,15 +28,17 @@ class VerifiedFile:
 def outside_store(text: str) -> Path | None:
     """The file that MODEL names, where it is not one of the store, whose SHA-256 is known; else None.
 
-    Raises UsageError for a folder.
+    Raises UsageError for what is no file.
     """
     ref = parse(text)
     if isinstance(ref, Path) and ref.is_dir():
         raise UsageError(
             f"{escaped(text)} is a folder, not a GGUF file", "llmlocal show FOLDER tells whether it is whole"
         )
-    if not isinstance(ref, Path) or not ref.is_file():
+    if not isinstance(ref, Path) or not ref.exists():
         return None
+    if not ref.is_file():
+        raise UsageError(f"{escaped(text)} is not a regular file")
     held = {file.path for model in installed(facts=False) for file in model.files}
     return None if ref.absolute() in held else ref
 

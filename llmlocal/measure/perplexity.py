@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..generation.session import Session
+from ..text import counted
 from ..tokenizer import Tokenizer
 
 BATCH = 64  # tokens whose logits are in memory at once: a whole chunk's may take a gigabyte
@@ -78,7 +79,8 @@ def cut_in_chunks(tokenizer: Tokenizer, text: str | bytes, n_ctx: int, chunks: i
     ids = tokenizer.encode(text)
     n_chunks = min(len(ids) // n_ctx, chunks or len(ids))
     if not n_chunks:
-        raise UsageError(f"the text is {len(ids)} tokens, fewer than one chunk of {n_ctx}", "use a smaller --ctx")
+        size = counted(len(ids), "token")
+        raise UsageError(f"the text has {size}, fewer than one chunk of {n_ctx}", "use a smaller --ctx, or more text")
     first, _ = tokenizer.vocab.prefix_and_suffix()
     return [[*first, *ids[i * n_ctx + len(first) : (i + 1) * n_ctx]] for i in range(n_chunks)]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from typing import Any, ClassVar
 
+from ..text import HALF_PAIR, UNDECODED, counted
 from .special import Special, SpecialTokens, strips
 from .vocab import (
     BYTE,
@@ -27,7 +28,6 @@ from .vocab import (
 )
 
 KINDS: dict[str, type[Tokenizer]] = {}
-HALF_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # lone surrogates that are not surrogate escapes of bytes
 PIECE = 1 << 16  # bytes of text that are encoded together
 BETWEEN_WORDS = re.compile(rb".*[A-Za-z](?= [A-Za-z])", re.DOTALL)  # to the last place
 CUT_LENGTH = 3  # bytes that show such a place
@@ -173,7 +173,13 @@ class Tokenizer(ABC):
 
     def notes_on(self, text: str) -> list[str]:
         """What the user should know of the vocabulary, and of a text in it: a line each."""
-        return [*self.notes, *self.lost_in(text)]
+        return [*self.notes, *self.text_notes(text)]
+
+    def text_notes(self, text: str) -> list[str]:
+        """What the user should know of a text: a line about its bytes that are not UTF-8, one about those left out."""
+        count = len(UNDECODED.findall(text))
+        kept = [f"the text is not all UTF-8: {counted(count, 'byte')} given to the model unchanged"] if count else []
+        return [*kept, *self.lost_in(text)]
 
     def lost_in(self, text: str | Set[int]) -> list[str]:
         """A line that names the bytes of a text which the vocabulary lacks, so that `encode` leaves them out.
