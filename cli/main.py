@@ -240,4 +240,8 @@ def _for_users(error: BaseException) -> LlmlocalError:
         return NotFoundError(f"{shown(str(error.filename))}: no such file: its name is too long")
     if isinstance(error, PermissionError):
         return BadFileError(f"{shown(str(error.filename))}: {error.strerror}")
+    from ..quant.jit.cpu import InstructionSetError
+
+    if isinstance(error, InstructionSetError):
+        return UsageError(str(error), "unset LLMLOCAL_ISA, or set it to one of these")
     return LlmlocalError(f"internal: {type(error).__name__}: {error}", "set LLMLOCAL_DEBUG=1 for the traceback")

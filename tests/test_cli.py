@@ -121,6 +121,14 @@ def test_what_is_nested_too_deeply(said: Said, monkeypatch: pytest.MonkeyPatch) 
     assert (code, out) == (5, "") and err.startswith("error: what was read is nested too deeply\n")
 
 
+def test_an_instruction_set_that_the_cpu_lacks(story: Path) -> None:
+    """In a process of its own: the choice holds for the whole of it."""
+    command = [*PROGRAM, "run", str(story), "a", "--no-stdin"]
+    found = subprocess.run(command, env={**os.environ, "LLMLOCAL_ISA": "z80"}, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "error: LLMLOCAL_ISA=z80: this CPU offers" in found.stderr and "unset LLMLOCAL_ISA" in found.stderr
+
+
 def test_our_own_mistakes(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")

@@ -314,6 +314,13 @@ def test_no_alias(said: Said, store: Path, arguments: list[str], code: int) -> N
     assert places.user_catalog().read_text() == before
 
 
+def test_an_alias_where_no_folder_can_be(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(places, "user_catalog", lambda: tmp_path / "file" / "models.toml")
+    code, _, err = said("alias", "set", "mine", "hf:a/b")
+    assert code == 6 and "cannot be created" in err
+
+
 def test_ring_of_aliases_ends(store: Path) -> None:
     own("[aliases]\na = 'b'\nb = 'a'\n")
     assert isinstance(parse("a"), Path)

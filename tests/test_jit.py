@@ -141,7 +141,7 @@ def test_instruction_set_can_be_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("isa", ["avx1024", "neon", "AVX2", "../avx2"])
 def test_unknown_instruction_set_is_refused(isa: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"LLMLOCAL_ISA=.*: this CPU offers .*generic"):
+    with pytest.raises(cpu.InstructionSetError, match=r"LLMLOCAL_ISA=.*: this CPU offers .*generic"):
         cpu.target(isa)
     process = start(tmp_path, LLMLOCAL_ISA=isa)
     assert f"LLMLOCAL_ISA={isa}: this CPU offers" in process.communicate(timeout=60)[1]

@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from ..quant.jit.cpu import offered, physical_cores, target, usable_cpus
+from ..quant.jit.cpu import InstructionSetError, offered, physical_cores, target, usable_cpus
 from ..quant.machine import machine_memory
 from ..quant.private_folder import why_foreign
 from ..quant.user_folders import user_folder
@@ -66,7 +66,7 @@ def _processor() -> Iterator[Fact]:
     yield Fact("cpu", cpu_name())
     try:
         where = target()
-    except ValueError as error:
+    except InstructionSetError as error:
         yield Fact("instructions", str(error), False, "unset LLMLOCAL_ISA, or set it to one of these")
         return
     yield Fact("instructions", f"{where.isa} (available: {', '.join(offered())})")

@@ -68,7 +68,7 @@ def _document() -> Any:
     catalog()
     try:
         return tomlkit.parse(places.user_catalog().read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return tomlkit.document()
 
 

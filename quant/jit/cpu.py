@@ -71,15 +71,19 @@ def offered() -> list[str]:
     return [isa for isa, needs in NEEDS.items() if needs <= host_features()]
 
 
+class InstructionSetError(ValueError):
+    """An instruction set was asked for that is unknown, or that this CPU lacks."""
+
+
 @cache
 def target(isa: str | None = None) -> Target:
     """The target for `isa`, by default that of `LLMLOCAL_ISA` or the best one here.
 
-    Raises ValueError for a set that is unknown or that this CPU lacks.
+    Raises InstructionSetError.
     """
     isa = isa or os.environ.get("LLMLOCAL_ISA") or offered()[0]
     if isa not in offered():
-        raise ValueError(f"LLMLOCAL_ISA={isa}: this CPU offers {', '.join(offered())}")
+        raise InstructionSetError(f"LLMLOCAL_ISA={isa}: this CPU offers {', '.join(offered())}")
     if _is_arm():
         return arm(isa)
     if isa == "generic" and platform.machine().lower() in {"x86_64", "amd64"}:
