@@ -38,7 +38,7 @@ def read_cases() -> dict[str, tuple[str, Mapping[str, Any]]]:
 
 
 CASES = read_cases()
-LESS_ONE = ("gemma", "gemma2-long-window", "gemma2-short-window", "gemma3", "gemma-embedding")
+LESS_ONE = ("gemma", "gemma2-long-window", "gemma2-short-window", "gemma3", "gemma-embedding", "vaultgemma")
 
 
 def settings(case: str) -> dict[str, Any]:

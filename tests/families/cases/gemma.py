@@ -21,6 +21,10 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "gemma": ("GemmaForCausalLM", {"model_type": "gemma", **GEMMA}),
     "gemma2-long-window": ("Gemma2ForCausalLM", {"model_type": "gemma2", **GEMMA2, "sliding_window": 64}),
     "gemma2-short-window": ("Gemma2ForCausalLM", {"model_type": "gemma2", **GEMMA2, "sliding_window": 8}),
+    "vaultgemma": (
+        "VaultGemmaForCausalLM",
+        {"model_type": "vaultgemma", **GEMMA2, "num_hidden_layers": 3, "sliding_window": 8},
+    ),
     "gemma3": (
         "Gemma3ForCausalLM",
         {

@@ -35,6 +35,22 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             "block_auto_adjust_ff_dim": True,
         },
     ),
+    "lfm3": (
+        "Lfm3ForCausalLM",
+        {
+            "model_type": "lfm3",
+            **LFM2,
+            "conv_L_cache": 5,
+            "head_dim": 16,
+            "layer_types": ["conv", "full_attention", "conv", "sliding_attention"],
+            "sliding_window": 8,
+            "rope_theta": None,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.5, "rope_theta": 1000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            },
+        },
+    ),
     "lfm2moe": (
         "Lfm2MoeForCausalLM",
         {

@@ -23,6 +23,10 @@ DECI: list[dict[str, Any]] = [
 ]
 
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "nanochat": (
+        "NanoChatForCausalLM",
+        {"model_type": "nanochat", "hidden_act": "relu2", "final_logit_softcapping": 3.0, "num_key_value_heads": 2},
+    ),
     "llama": ("LlamaForCausalLM", {"model_type": "llama", "rope_scaling": LLAMA3}),
     "smollm3": (
         "SmolLM3ForCausalLM",
