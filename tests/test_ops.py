@@ -21,6 +21,8 @@ from llmlocal.ops.activations import (
     relu_reference,
     relu_squared,
     relu_squared_reference,
+    softplus,
+    softplus_reference,
     swiglu,
     swiglu_clamped,
     swiglu_clamped_reference,
@@ -123,6 +125,7 @@ UNARY = {
     "tanh": tanh_reference,
     "relu": relu_reference,
     "relu_squared": relu_squared_reference,
+    "softplus": softplus_reference,
 }
 
 
@@ -143,7 +146,7 @@ def test_gates(width: int, gated: Kernel, isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("kernel", [gelu, gelu_erf, relu, relu_squared], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("kernel", [gelu, gelu_erf, relu, relu_squared, softplus], ids=lambda kernel: kernel.name)
 @pytest.mark.parametrize("width", [1, 7, 100])
 def test_activations(width: int, kernel: Kernel, isa: str) -> None:
     x = normal(20, width) * np.float32(10.0) ** np.arange(-15, 5, dtype=np.float32)[:, None]

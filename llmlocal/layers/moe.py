@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..gguf.pages import ADVICE, advise_address
-from ..ops.activations import sigmoid
 from ..ops.combine_experts import combine_experts
 from ..ops.elementwise import scale_rows
 from ..ops.expert_bias import add_expert_bias
@@ -217,8 +216,12 @@ def in_order(layers: Layers, x: Value, r: Routing) -> Value:
 
 def scale_by_sigmoid(layers: Layers, x: Value, scores: Value) -> Value:
     """Each of n parts of x (tokens, width) times the sigmoid of its score, of scores (tokens, n), in place of `x`."""
-    g, parts = layers.graph, scores.width
-    g.add(sigmoid, tokens=g.batch.tokens, x=scores, out=scores, width=parts)
+    return scale_parts(layers, x, layers.sigmoid(scores))
+
+
+def scale_parts(layers: Layers, x: Value, factors: Value) -> Value:
+    """Each of n parts of x (tokens, width) times its factor, of factors (tokens, n), in place of `x`."""
+    g, parts = layers.graph, factors.width
     rows = g.batch.tokens_times(parts) if parts > 1 else g.batch.tokens
-    g.add(scale_rows, tokens=rows, x=x, factors=scores, width=x.width // parts)
+    g.add(scale_rows, tokens=rows, x=x, factors=factors, width=x.width // parts)
     return layers.overwritten(x)

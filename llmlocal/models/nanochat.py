@@ -1,5 +1,5 @@
-"""nanochat (Karpathy 2025): norms without weights, one of them before the first block, queries and keys normalized after
-rotary embedding, an MLP of two matrices with squared ReLU, and a soft cap of logits.
+"""nanochat (Karpathy 2025): norms without weights, one before the first block, queries and keys normalized after rotary
+embedding, an MLP of two matrices with squared ReLU, and a soft cap of logits.
 
 It rotates the other way. Queries and keys are converted with the halves of each head exchanged, which is the same.
 """

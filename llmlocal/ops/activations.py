@@ -1,4 +1,4 @@
-"""Activation functions: SwiGLU, its clamped form, GeGLU, GELU by tanh, ReLU and its square, tanh, sigmoid."""
+"""Activation functions: SwiGLU, its clamped form, GeGLU, GELU by tanh, ReLU and its square, tanh, sigmoid, softplus."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ..quant.jit.kernel import kernel
 from ..quant.simd.instruction_set import InstructionSet
 from .elementwise import elementwise, rowwise
 from .exp import exp, exp_of_minus
+from .exp import softplus as softplus_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,14 @@ def tanh_reference(x: Floats) -> Floats:
     import numpy as np
 
     out: Floats = np.tanh(x)
+    return out
+
+
+def softplus_reference(x: Floats) -> Floats:
+    """ln(1 + e^x)."""
+    import numpy as np
+
+    out: Floats = np.logaddexp(0, x)
     return out
 
 
@@ -183,3 +192,9 @@ def sigmoid(v: InstructionSet) -> Any:
     """out = 1 / (1 + e^-x), as `gelu`."""
     f32x8, gated = v.f32x8, sigmoid_of(v)
     return _unary(v, v.jitable(lambda x: gated(v.splat(f32x8, 1.0), x)))
+
+
+@kernel("tokens x out width")
+def softplus(v: InstructionSet) -> Any:
+    """out = ln(1 + e^x), as `gelu`."""
+    return _unary(v, softplus_of(v, v.f32x8, v.i32x8))

@@ -9,6 +9,7 @@ from ...ops.activations import (
     relu_squared,
     sigmoid,
     sigmoid_gate,
+    softplus,
     swiglu,
     swiglu_clamped,
     tanh,
@@ -81,6 +82,10 @@ class Elementwise(GraphLayers):
     def sigmoid(self, x: Value) -> Value:
         """1 / (1 + e^-x), in place."""
         return self._activated(sigmoid, x)
+
+    def softplus(self, x: Value) -> Value:
+        """ln(1 + e^x), in place."""
+        return self._activated(softplus, x)
 
     def _activated(self, kernel: Kernel, x: Value) -> Value:
         self.graph.add(kernel, tokens=self.graph.rows_of(x), x=x, out=x, width=x.width)

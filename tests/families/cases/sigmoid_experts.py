@@ -5,13 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from families.shared import GROUPS, LLAMA3
+from families.shared import GROUPS, LLAMA3, YARN
 
 SIGMOID_EXPERTS = {"head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 SIGMOID_EXPERTS |= {"n_shared_experts": 2, "routed_scaling_factor": 1.5, "first_k_dense_replace": 1}
 SIGMOID_EXPERTS |= {"norm_topk_prob": True, "n_group": 1, "topk_group": 1, "num_hidden_layers": 3}
 
+LAGUNA = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 16}
+LAGUNA |= {"shared_expert_intermediate_size": 40, "moe_routed_scaling_factor": 2.5, "rope_theta": None}
+
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "laguna": (
+        "LagunaForCausalLM",
+        {
+            "model_type": "laguna",
+            **LAGUNA,
+            "num_hidden_layers": 4,
+            "num_attention_heads_per_layer": [2, 4, 4, 2],
+            "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+            "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"],
+            "sliding_window": 8,
+            "gating": True,
+            "rope_parameters": {
+                "full_attention": YARN | {"rope_theta": 1000.0, "partial_rotary_factor": 0.5},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 1.0},
+            },
+        },
+    ),
+    "laguna-gated-numbers": (
+        "LagunaForCausalLM",
+        {
+            "model_type": "laguna",
+            **LAGUNA,
+            "mlp_layer_types": ["dense", "sparse"],
+            "gating": "per-element",
+            "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1000.0}},
+        },
+    ),
     "glm4moe": ("Glm4MoeForCausalLM", {"model_type": "glm4_moe", **SIGMOID_EXPERTS, "partial_rotary_factor": 0.5}),
     "glm4moe-norms": (
         "Glm4MoeForCausalLM",
