@@ -47,7 +47,7 @@ def open_model(case: str, folder: Path) -> tuple[Any, dict[str, tuple[int, ...]]
         auto.from_config(config).save_pretrained(folder)
     with safe_open(folder / "model.safetensors", "np") as file:
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    shapes = {key: shape for key, shape in shapes.items() if "visual." not in key}
+    shapes = {key: shape for key, shape in shapes.items() if "visual." not in key and "vision_" not in key}
     write_weights(folder, case, shapes)
     (folder / "config.json").write_text(json.dumps(settings(case)))
     model = auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")

@@ -1,6 +1,6 @@
-"""Laguna (poolside 2026): norms of queries and keys, softplus gates of what attention gives, for each head or number; in
-XS three of four blocks have a sliding window, and more heads and a RoPE of their own; after the first blocks a mixture
-of experts with a shared one, chosen by sigmoid scores with a bias."""
+"""Laguna (poolside 2026): norms of queries and keys, softplus gates of what attention gives, for each head or number;
+in XS three of four blocks have a sliding window, and more heads and a RoPE of their own; after the first blocks a
+mixture of experts with a shared one, chosen by sigmoid scores with a bias."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Gemma 1 to 4."""
+"""Gemma 1 to 4, and what resembles them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from families.shared import VOCAB
+from families.shared import DECODER, VOCAB
 
 GEMMA = {"head_dim": 16, "hidden_act": "gelu_pytorch_tanh", "tie_word_embeddings": True}
 GEMMA2 = GEMMA | {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16}
@@ -21,6 +21,32 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "gemma": ("GemmaForCausalLM", {"model_type": "gemma", **GEMMA}),
     "gemma2-long-window": ("Gemma2ForCausalLM", {"model_type": "gemma2", **GEMMA2, "sliding_window": 64}),
     "gemma2-short-window": ("Gemma2ForCausalLM", {"model_type": "gemma2", **GEMMA2, "sliding_window": 8}),
+    "muse-glimmer": (
+        "MuseGlimmerForConditionalGeneration",
+        {
+            "model_type": "muse_glimmer",
+            "vision_config": {
+                "hidden_size": 32,
+                "intermediate_size": 32,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "pos_emb_height": 4,
+                "pos_emb_width": 4,
+                "patch_size": 4,
+            },
+            "text_config": {
+                **DECODER,
+                "model_type": "muse_glimmer_text",
+                "head_dim": 16,
+                "hidden_activation": "silu",
+                "num_hidden_layers": 4,
+                "sliding_window": 8,
+                "qk_scale_factor": 1.7,
+                "output_multiplier": 0.4,
+                "final_logit_softcapping": 3.0,
+            },
+        },
+    ),
     "vaultgemma": (
         "VaultGemmaForCausalLM",
         {"model_type": "vaultgemma", **GEMMA2, "num_hidden_layers": 3, "sliding_window": 8},
