@@ -39,8 +39,8 @@ def _config(s: Settings) -> Any:
     if found is not None:
         return found
     for method, (file, part) in OLD_FILES.items():
-        said = s.folder.json(file)
-        said = said.get(part) if part else said
+        whole = s.folder.json(file)
+        said = whole.get(part) if part else whole
         if isinstance(said, dict) and said:
             return {"quant_method": method, **said}
     return None

@@ -21,8 +21,10 @@ from .scaled import grid, inverse, scales_of, times_grid
 from .weights import QuantizedWeights, stored
 
 METHODS = ("compressed-tensors",)
-FORMATS = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "dense", "mixed-precision")
-FORMATS += ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
+FORMATS = (
+    *("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "dense", "mixed-precision"),
+    *("nvfp4-pack-quantized", "mxfp4-pack-quantized"),
+)
 PARTS = tuple(f".weight_{part}" for part in ("packed", "scale", "zero_point", "shape", "g_idx", "global_scale"))
 PACKED, SCALE, ZERO, SHAPE, GROUPS, GLOBAL = PARTS
 
