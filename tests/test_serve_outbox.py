@@ -11,8 +11,15 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from llmlocal.serving.answers import INTERVAL, Outbox, Queue
+from llmlocal.chat_format.tag_splitter import Part
+from llmlocal.generation.events import Finished, Token
+from llmlocal.generation.log_probabilities import ScoredToken
+from llmlocal.serving.answers import INTERVAL, LONGEST, WRITES, Answers, Outbox, Queue
+from llmlocal.serving.http import streams
 from llmlocal.serving.http.streams import EventStream
+from llmlocal.serving.metrics import Metrics
+
+END = Finished("stop", 1, 0, 1, 0.0, 0.0, 0.0, 0)
 
 
 def in_thread(work: Callable[[], None]) -> None:
@@ -70,6 +77,49 @@ def test_tokens_are_held_for_a_while_unless_somebody_waits_for_them() -> None:
     assert asyncio.run(received()) == [[[1], []], [[], []], [[], [3]], [[], []], [[2, 5], [4]], [[], []], [[6], []]]
 
 
+@pytest.mark.parametrize("clients", [1, 16, 1000])
+def test_tokens_for_many_clients_are_held_longer_but_never_long(clients: int) -> None:
+    async def held_until(time: float) -> bool:
+        now = [0.0]
+        outbox, queues = Outbox(lambda: now[0]), [Queue() for _ in range(clients)]
+        for queue in queues:
+            outbox.put(asyncio.get_running_loop(), queue, (0, END), awaited=False)
+        now[0] = time
+        outbox.flush(False)
+        await asyncio.sleep(0)
+        return queues[0].empty()
+
+    interval = {1: INTERVAL, 16: 16 / WRITES, 1000: LONGEST}[clients]
+    assert asyncio.run(held_until(0.99 * interval)) and not asyncio.run(held_until(1.01 * interval))
+
+
+class Delivering:
+    """A scheduler that answers each request at once with the deliveries it consists of."""
+
+    def submit(self, request: Any, deliver: Callable[[Any], None]) -> Any:
+        for delivery in request:
+            deliver(delivery)
+
+
+def test_text_that_came_together_is_one_token_of_its_answer() -> None:
+    def said(text: str, kind: Any = "answer", *, thinking: bool = False) -> Token:
+        return Token(1, (Part(kind, text),) if text else (), thinking)
+
+    async def received(*requests: list[Any]) -> list[tuple[int, Any]]:
+        outbox = Outbox()
+        answers = Answers(Delivering(), outbox, requests, Metrics(), lambda _: None)  # type: ignore[arg-type]
+        outbox.flush(True)
+        return [(i, each.parts if isinstance(each, Token) else each) async for i, each in answers]
+
+    scored = ScoredToken(1, (Part("answer", "s"),))
+    one = [said("a"), said(""), said("ö"), said("x", "call"), said("b"), said("c", thinking=True), said("d"), scored, END]
+    two = [said("e"), said("\udcc3"), said("\udcb6"), said("f"), END]
+    parts = [[Part("answer", "aö")], [Part("call", "x")], *([Part("answer", text)] for text in ("b", "c", "d", "s"))]
+    broken = [Part("answer", "e\udcc3")], [Part("answer", "\udcb6")], [Part("answer", "f")]
+    expected = [(0, tuple(each)) for each in parts], [(1, tuple(each)) for each in broken]
+    assert asyncio.run(received(one, two)) == [*expected[0], (0, END), *expected[1], (1, END)]
+
+
 def test_a_closed_loop_is_passed_over() -> None:
     loop, outbox = asyncio.new_event_loop(), Outbox()
     loop.close()
@@ -98,3 +148,25 @@ def test_pieces_that_are_there_are_sent_together(failing: bool) -> None:
     stream = EventStream(pieces(), lambda _: b"!", lambda: closed.append(1), lambda _: None, lambda: ready[0])
     asyncio.run(stream({"type": "http"}, never, send))
     assert sent == [(b"01", True), (b"2", True), (b"3!" if failing else b"3", False)] and closed == [1]
+
+
+@pytest.mark.parametrize("stuck", [1, 2])
+def test_a_client_that_takes_nothing_for_long_has_left(stuck: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.04)
+    closed, failed, sends = list[int](), list[Exception](), list[Any]()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"1"
+        await asyncio.sleep(0.1)  # to wait for the model costs no patience
+
+    async def send(message: Any) -> None:
+        sends.append(message)
+        if len(sends) > stuck:
+            await never()
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    stream = EventStream(pieces(), lambda _: b"!", lambda: closed.append(1), failed.append, lambda: False)
+    asyncio.run(stream({"type": "http"}, never, send))
+    assert closed == [1] and not failed and len(sends) == stuck + 1

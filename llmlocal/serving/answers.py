@@ -9,15 +9,19 @@ from contextlib import suppress
 from functools import partial
 from time import perf_counter
 
+from ..chat_format.tag_splitter import Part
 from ..generation.events import Event, Finished, Token
 from ..scheduler.answer import Answer
 from ..scheduler.request import Delivery, Failed, Request
 from ..scheduler.scheduler import Scheduler
+from ..text import readable
 from .metrics import Metrics
 
 Numbered = tuple[int, Delivery]
 Queue = asyncio.Queue[list[Numbered]]
 INTERVAL = 0.04  # seconds for which tokens are held: 25 times a second text seems to flow
+WRITES = 200  # a second to all clients together; for more clients tokens are held longer,
+LONGEST = 0.1  # but not longer than this
 
 
 class Outbox:
@@ -40,9 +44,10 @@ class Outbox:
             self._awaited.add(queue)
 
     def flush(self, everything: bool) -> None:
-        """Hand over `everything` that is held, otherwise only what is awaited or has been held for INTERVAL."""
+        """Hand over `everything` that is held, otherwise only what is awaited or has been held for long enough."""
         now = self._clock()
-        everything = everything or now >= self._emptied + INTERVAL
+        interval = min(max(INTERVAL, sum(map(len, self._held.values())) / WRITES), LONGEST)
+        everything = everything or now >= self._emptied + interval
         self._emptied = now if everything else self._emptied
         for loop, some in self._held.items():
             given = {queue: some.pop(queue) for queue in [*some] if everything or queue in self._awaited}
@@ -58,9 +63,35 @@ def _put_all(some: Mapping[Queue, list[Numbered]]) -> None:
         queue.put_nowait(several)
 
 
+def _plain_text(delivery: Delivery) -> str | None:
+    """The text of a token that is text of the answer and nothing else; None for other deliveries."""
+    if type(delivery) is not Token or delivery.thinking or any(part.kind != "answer" for part in delivery.parts):
+        return None
+    return "".join(part.text for part in delivery.parts)
+
+
+def _taken(came: deque[Numbered]) -> Numbered:
+    """The first of the deliveries, with the text of the same answer that follows it.
+
+    What ends with bytes that are no character stays apart: together with others they could be read as one.
+    """
+    i, delivery = came.popleft()
+    text = _plain_text(delivery)
+    while text is not None and came and came[0][0] == i and readable(text) == text:
+        more = _plain_text(came[0][1])
+        if more is None:
+            break
+        _, last = came.popleft()
+        text += more
+        assert isinstance(last, Token)
+        delivery = Token(last.id, (Part("answer", text),) if text else ())
+    return i, delivery
+
+
 class Answers:
     """The answers to `requests` while they are made: iterate over (index of the request, event), `close` at the end.
 
+    Text that came together is one token, so that it is one piece of a stream.
     Submits them at once, and raises what `Scheduler.submit` raises. `outbox` is the scheduler's. Iteration raises the
     error of a request that fails. `ended` is called with how each of them ended.
     """
@@ -112,7 +143,7 @@ class Answers:
             raise StopAsyncIteration
         if not self._came:
             self._came.extend(await self._queue.get())
-        i, delivery = self._came.popleft()
+        i, delivery = _taken(self._came)
         if isinstance(delivery, Failed):
             raise delivery.error
         if isinstance(delivery, Token) and i in self._waiting_for_first:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from .body import while_connected
 from .errors import ApiError, ClientGoneError, as_api_error
 
-PATIENCE = 60.0  # seconds in which a client must take what was sent
+PATIENCE = 60.0  # seconds in which a client must take what was sent, and up to a quarter more
 EVENTS = "text/event-stream; charset=utf-8"
 LINES = "application/x-ndjson"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -49,27 +49,59 @@ class EventStream:
 
     async def _send_all(self, send: Send) -> None:
         held = bytearray()
-        try:
-            async for piece in self._pieces:
-                held += piece
-                if not self._ready():
-                    await self._send(send, bytes(held))
-                    held.clear()
-        except ClientGoneError:
-            raise
-        except Exception as error:
-            known = as_api_error(error)
-            if known.status >= 500:
-                self._failed(error)
-            held += self._describe(known)
-        await self._send(send, bytes(held), more=False)
+        async with Patience() as patience:
+            try:
+                async for piece in self._pieces:
+                    held += piece
+                    if not self._ready():
+                        await patience.wait_for(send(_body(held, more=True)))
+                        held.clear()
+            except Exception as error:
+                known = as_api_error(error)
+                if known.status >= 500:
+                    self._failed(error)
+                held += self._describe(known)
+            await patience.wait_for(send(_body(held, more=False)))
 
-    async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
+
+class Patience:
+    """Waits for sends, one after the other; raises ClientGoneError at its end where one of them took too long.
+
+    It has one timer for all of them: to set one for each took a sixth of the loop's time.
+    """
+
+    def __init__(self) -> None:
+        self._limit, self._loop = asyncio.timeout(None), asyncio.get_running_loop()
+        self._since: float | None = None  # when the send began that is waited for
+        self._timer = self._loop.call_later(PATIENCE / 4, self._look)
+
+    async def __aenter__(self) -> Patience:
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        self._timer.cancel()
         try:
-            async with asyncio.timeout(PATIENCE):  # wait_for of Python 3.11 may swallow that it is cancelled
-                await send({"type": "http.response.body", "body": piece, "more_body": more})
+            await self._limit.__aexit__(kind, *rest)
         except TimeoutError:
             raise ClientGoneError from None
+
+    async def wait_for(self, sent: Awaitable[None]) -> None:
+        """Wait for a send."""
+        self._since = self._loop.time()
+        await sent
+        self._since = None
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if self._since is not None and now >= self._since + PATIENCE:
+            self._limit.reschedule(now)
+        else:
+            self._timer = self._loop.call_later(PATIENCE / 4, self._look)
+
+
+def _body(data: bytearray, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": bytes(data), "more_body": more}
 
 
 def compact(value: Any) -> str:
