@@ -206,6 +206,13 @@ def test_kills_lose_and_repeat_nothing(said: Said, story: Path, prompts: Path, t
     assert out.read_bytes() == whole
 
 
+def test_a_row_without_the_field_names_those_it_has(said: Said, story: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("name;city\nAnn;Oslo\n")  # not separated by commas
+    code, out, _ = said("batch", story, tmp_path / "in.csv", "--prompt-template", "{city}?")
+    error = json.loads(out)["error"]
+    assert code == 9 and "no field 'city'" in error["message"] and error["hint"] == "its fields: 'name;city'"
+
+
 def test_a_batch_without_rows_says_so(said: Said, story: Path, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("\n\n")
     code, out, err = said("batch", story, tmp_path / "in.jsonl")

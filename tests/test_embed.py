@@ -118,6 +118,11 @@ def test_python(bert: Path) -> None:
             model.generate("a", raw=True)
 
 
+def test_a_chat_with_an_encoder_is_refused_for_what_it_is(said: Said, bert: Path) -> None:
+    code, _, err = said("chat", bert, "hi")
+    assert code == 2 and "is an encoder" in err and "use llmlocal embed" in err
+
+
 def test_a_decoder_is_pooled_by_its_last_token(said: Said, story: Path) -> None:
     """Vectors of a causal model: those of a text do not depend on the texts beside it."""
     together = vectors(said("embed", story, "Once upon a time", "the cat")[1])

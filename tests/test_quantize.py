@@ -261,6 +261,21 @@ def test_name_beside_the_source(tmp_path: Path, source: str, name: str) -> None:
     assert beside(tmp_path / source, "Q4_0").name == name
 
 
+def test_names_of_links_and_of_models_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model in the store is a link to a blob, whose name is a digest; neither name nor folder of that will do."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    stored, link = tmp_path / "hub" / "models--a--b" / "snapshots" / "1" / "m-F16.gguf", tmp_path / "m-F16.gguf"
+    blob = stored.parents[2] / "blobs" / "digest"
+    for path in (stored, blob):
+        path.parent.mkdir(parents=True)
+    blob.touch()
+    for path in (stored, link):
+        path.symlink_to(blob)
+    assert beside(stored, "Q4_0") == Path("m-Q4_0.gguf") and beside(link, "Q4_0") == tmp_path / "m-Q4_0.gguf"
+    monkeypatch.chdir(tmp_path)
+    assert beside(Path("m-F16.gguf"), "Q4_0") == Path("m-Q4_0.gguf")
+
+
 def test_sizes_in_words() -> None:
     assert [size_in_bytes(t) for t in ("4G", "1.5m", "700K", "12", "2GB", "1GiB")] == [
         4 << 30, 3 << 19, 700 << 10, 12, 2 << 30, 1 << 30,

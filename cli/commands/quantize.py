@@ -23,8 +23,6 @@ def quantize(
 ) -> None:
     """Quantize a model: write a smaller GGUF file of type TYPE. SRC is a GGUF file or a Hugging Face folder.
 
-    OUT is by default SRC's name with TYPE, in the same folder.
-
     \b
     Examples: llmlocal quantize model-F16.gguf Q4_K_M
               llmlocal quantize model-F16.gguf --list

@@ -35,7 +35,7 @@ QuantizeWords = Annotated[
     positional(
         "SRC [OUT] TYPE",
         "SRC: a model's name, a GGUF file or a Hugging Face folder. OUT: the GGUF file to write. Default: SRC's "
-        "name with TYPE, beside SRC. TYPE: the quantization, such as Q4_K_M.",
+        "name with TYPE, beside SRC, or here if SRC is a downloaded model. TYPE: the quantization, such as Q4_K_M.",
         parser=ModelName,
     ),
 ]

@@ -92,7 +92,7 @@ def result_record(prepared: PreparedQuantization, result: WriteResult, found: Di
 
 def conversion_line(made: ConvertedModel) -> str:
     """What `convert` wrote."""
-    formats = ", ".join(f"{name} {nbytes / 1e6:.1f} MB" for name, nbytes in made.by_format.items())
+    formats = ", ".join(f"{name} {format_bytes(nbytes)}" for name, nbytes in made.by_format.items())
     return f"{made.path}: {made.architecture}, {made.tensors} tensors ({formats})"
 
 

@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..generation.session import Session
 from ..text import shown
 
+MOST_NAMED = 8  # fields that an error names
 HOLE = re.compile(r"\{\{|\}\}|\{([^{}\n]*)\}")
 
 
@@ -35,7 +36,8 @@ class FieldText:
         Braces within a value are text.
         """
         if missing := sorted(self.names - fields.keys()):
-            raise UsageError(f"the row has no field {shown(missing[0])}", "see --prompt-template")
+            there = ", ".join(map(shown, sorted(fields)[:MOST_NAMED])) or "none"
+            raise UsageError(f"the row has no field {shown(missing[0])}", f"its fields: {there}")
 
         def value(match: re.Match[str]) -> str:
             if match[1] is None:

@@ -19,6 +19,7 @@ from ..generation.events import Events, Finished, Token
 from ..generation.sampler import Sampler
 from ..generation.sampling_params import SamplingParams
 from ..generation.session import ANSWER_ROOM, Session
+from ..models import that_predicts
 from ..text import readable
 from .conversation import Conversation, Message, Turn, assistant, result
 
@@ -77,6 +78,7 @@ class Chat:
             said = "the model's encoder reads one text and answers it, so it cannot chat"
             raise UsageError(said, "use llmlocal run, or llmlocal batch for many texts")
         if template is None:
+            that_predicts(self.session.gguf.metadata, str(self.session.gguf.path))
             name = suggested(self.session.gguf.metadata, self.session.tokenizer) or "chatml"
             hint = f"give it one with --template NAME, such as {name}, or use llmlocal run to continue a text"
             raise UsageError("the model has no chat template, so it cannot chat", hint)

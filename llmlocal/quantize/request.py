@@ -13,6 +13,7 @@ from ..errors import BadFileError, UsageError
 from ..gguf import file_types
 from ..gguf.values import ValueType
 from ..gguf.writer import TensorInfo
+from ..hub import places
 from ..imatrix.file import UNKNOWN_TEXT, Imatrix, load_imatrix
 from ..quant.format import BY_NAME
 from ..quant.formats import load_all
@@ -84,8 +85,13 @@ def size_in_bytes(text: str) -> int:
 
 
 def beside(source: Path, mix: str) -> Path:
-    """The default OUT, in the folder of the source: model-F16.gguf becomes model-Q4_K_M.gguf."""
-    whole = source.resolve()
+    """The default OUT, in the folder of the source: model-F16.gguf becomes model-Q4_K_M.gguf.
+
+    Of a model in the store it is in the current folder: what lies in the store belongs to the hub's repositories.
+    """
+    whole = source.resolve() if source.is_dir() else source
+    if source.absolute().is_relative_to(places.models().absolute()):
+        whole = Path(source.name)
     stem = whole.name if whole.is_dir() else re.sub(r"-\d{5}-of-\d{5}$", "", whole.name.removesuffix(".gguf"))
     match = _TYPE_SUFFIX.fullmatch(stem)
     return whole.with_name(f"{match[1] if match else stem}-{mix}.gguf")

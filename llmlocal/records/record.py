@@ -68,7 +68,10 @@ class Record(NamedTuple):
         Raises BadFileError for what cannot be asked, and for tokens that the model does not have.
         """
         if max(self.prompt.ids, default=0) >= tokenizer.n_vocab:
-            raise BadFileError("the prompt of the record has tokens that the model does not have", "--model names it")
+            raise BadFileError(
+                "the prompt of the record has tokens that the model does not have",
+                "--model names the one that answered",
+            )
         try:
             a, grammar = self.asked, self.asked["grammar"]
             form = grammar and checked(Grammar(grammar["compiled"], grammar["json"] is True), "the recorded form")

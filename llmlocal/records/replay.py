@@ -64,5 +64,7 @@ def _choice(session: Session, id: int | None) -> Choice | None:
     if id is None:
         return None
     if id >= session.tokenizer.n_vocab:
-        raise BadFileError("the answer of the record has tokens that the model does not have", "--model names it")
+        raise BadFileError(
+            "the answer of the record has tokens that the model does not have", "--model names the one that answered"
+        )
     return Choice(id, session.tokenizer.decode([id], special=True))
