@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from llmlocal.ops.activations import (
     relu_reference,
     relu_squared,
     relu_squared_reference,
+    sigmoid_gate,
+    sigmoid_gate_reference,
     softplus,
     softplus_reference,
     swiglu,
@@ -30,6 +33,7 @@ from llmlocal.ops.activations import (
     tanh,
     tanh_reference,
 )
+from llmlocal.ops.bandwidth import CHUNK, read_sum
 from llmlocal.ops.elementwise import (
     add,
     add_bias,
@@ -47,7 +51,7 @@ from llmlocal.ops.gather_rows import gather_rows
 from llmlocal.ops.gelu_erf import geglu_erf, geglu_erf_reference, gelu_erf, gelu_erf_reference
 from llmlocal.ops.layer_norm import layer_norm, layer_norm_reference
 from llmlocal.ops.mean_rows import mean_rows, mean_rows_reference
-from llmlocal.ops.rms_norm import rms_norm, rms_norm_reference
+from llmlocal.ops.rms_norm import grouped_rms_norm, rms_norm, rms_norm_reference
 from llmlocal.ops.rope import rope_interleaved, rope_neox, rope_reference, rope_table
 from llmlocal.ops.xielu import xielu, xielu_reference
 from llmlocal.quant.jit.kernel import Kernel
@@ -66,6 +70,16 @@ def test_rms_norm(width: int, per_token: int, isa: str) -> None:
     run(rms_norm, isa, 2, tokens=number(6), x=x, weight=weight, out=out, width=width, per_token=per_token, eps=1e-5)
     want = rms_norm_reference(wide(x), wide(weight), float(np.float32(1e-5)))
     assert all(nmse(a, b) <= 1e-10 for a, b in zip(out, want, strict=True))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [7, 100])
+def test_grouped_rms_norm(width: int, isa: str) -> None:
+    """Each of three groups with its own weight."""
+    x, weight = normal(6, 3, width), normal(3, width, seed=1)
+    out = np.empty_like(x)
+    run(grouped_rms_norm, isa, 2, tokens=number(6), x=x, weight=weight, out=out, width=width, per_token=3, eps=1e-5)
+    assert nmse(out, rms_norm_reference(wide(x), wide(weight), float(np.float32(1e-5)))) <= 1e-12
 
 
 def test_rms_norm_keeps_what_is_not_finite_visible() -> None:
@@ -118,7 +132,7 @@ def test_layer_norm(width: int, per_token: int, isa: str) -> None:
 
 
 GATES = {"swiglu": swiglu_reference, "swiglu_clamped": swiglu_clamped_reference, "geglu": geglu_reference}
-GATES["geglu_erf"] = geglu_erf_reference
+GATES |= {"geglu_erf": geglu_erf_reference, "sigmoid_gate": sigmoid_gate_reference}
 UNARY = {
     "gelu": gelu_reference,
     "gelu_erf": gelu_erf_reference,
@@ -130,7 +144,9 @@ UNARY = {
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("gated", [swiglu, swiglu_clamped, geglu, geglu_erf], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize(
+    "gated", [swiglu, swiglu_clamped, geglu, geglu_erf, sigmoid_gate], ids=lambda kernel: kernel.name
+)
 @pytest.mark.parametrize("width", [1, 7, 8, 100, 1024])
 def test_gates(width: int, gated: Kernel, isa: str) -> None:
     gate, up = normal(20, width), normal(20, width, seed=1)
@@ -213,6 +229,24 @@ def test_gates_keep_what_is_not_finite_visible(gated: Kernel) -> None:
     gate[0, [1, 18]], up[0, [2, 17]], gate[0, 4] = np.nan, np.nan, np.inf
     run(gated, tokens=number(1), gate=gate, up=up, out=gate, width=19)
     assert set(np.flatnonzero(~np.isfinite(gate))) == {1, 2, 4, 17, 18}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_what_measures_memory_reads_all_of_it(isa: str) -> None:
+    data, sums = np.arange(3 * CHUNK // 4, dtype=np.int32) % 251, np.zeros((2, 16), np.int32)
+    run(read_sum, isa, 2, data=data, size=data.nbytes, sums=sums)
+    assert np.array_equal(sums[:, :8].sum(0), data.reshape(-1, 8).sum(0)) and not sums[:, 8:].any()
+
+
+def test_every_kernel_is_named_by_a_test() -> None:
+    """By those that compare it with its reference, above all, or by doctor's."""
+    kernels = re.compile(r"^ *@kernel\(.*\n(?: *@.*\n)* *def (\w+)", re.MULTILINE)
+    root = Path(__file__).parents[1]
+    texts = [path.read_text("utf-8") for room in ("quant", "llmlocal/ops") for path in (root / room).rglob("*.py")]
+    tests = [*(root / "tests").rglob("*.py"), *(root / "llmlocal" / "doctor").glob("*.py")]
+    named = set(re.findall(r"\w+", "".join(path.read_text("utf-8") for path in tests)))
+    names = {name for text in texts for name in kernels.findall(text)}
+    assert len(names) > 40 and not names - named
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -59,7 +59,7 @@ def test_equals_the_best_of_all(words: dict[str, float], text: str) -> None:
 def test_eos_unknown_and_defaults() -> None:
     tokenizer = load(unigram(WORDS))
     assert tokenizer.encode("ab日語a") == [N_FIXED + 3, 2, N_FIXED + 1, 1]
-    assert (tokenizer.eos_id, tokenizer.unk_id, tokenizer.pad_id, tokenizer.bos_id) == (1, 2, 0, None)
+    assert tokenizer.vocab.special == {"eos": 1, "unk": 2, "pad": 0} and tokenizer.unk_id == 2
     assert tokenizer.decode(tokenizer.encode("ab a")) == "ab a"
 
 

@@ -39,7 +39,6 @@ SPANS: tuple[tuple[str, re.Pattern[str], str], ...] = (
 LINK = re.compile(r"!?\[([^\[\]]*)\]\(\s*<?([^()\s<>]+(?:\([^()\s]*\))?)>?(?:\s+\"[^\"]*\")?\s*\)")
 LINK_SO_FAR = re.compile(r"!?\[[^\[\]]*(?:\](?:\([^()\n]*(?:\([^()\s]*\)?)?)?)?$")
 ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
-DOUBTFUL_END = re.compile(r"(?:[*_`~]+|\\|!)$")
 
 
 class Markdown:

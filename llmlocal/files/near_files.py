@@ -8,14 +8,15 @@ from pathlib import Path
 from ..text import escaped
 
 SIMILAR, MOST = 0.75, 3  # from 0 to 1: how much a name must resemble another one to be offered; names in a hint
+ENDING = ".gguf"
 
 
-def did_you_mean(text: str, ending: str = ".gguf") -> str:
-    """A hint with the similar names in the folder of the path `text`, which may lack its ending; empty for none."""
+def did_you_mean(text: str) -> str:
+    """A hint with the similar names of models in the folder of the path `text`; empty for none."""
     path = Path(text)
     try:
-        held = [file.name for file in path.parent.glob(f"*{ending}")] if path.name else []
+        held = [file.name for file in path.parent.glob(f"*{ENDING}")] if path.name else []
     except (OSError, ValueError):
         return ""
-    near = get_close_matches(path.name.removesuffix(ending) + ending, held, MOST, SIMILAR)
+    near = get_close_matches(path.name.removesuffix(ENDING) + ENDING, held, MOST, SIMILAR)
     return f"did you mean {', '.join(escaped(str(path.with_name(name))) for name in near)}?" if near else ""

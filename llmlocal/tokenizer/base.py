@@ -220,16 +220,8 @@ class Tokenizer(ABC):
         return self.vocab.special.get("bos")
 
     @property
-    def eos_id(self) -> int | None:
-        return self.vocab.special.get("eos")
-
-    @property
     def unk_id(self) -> int | None:
         return self.vocab.special.get("unk")
-
-    @property
-    def pad_id(self) -> int | None:
-        return self.vocab.special.get("pad")
 
     def _of_vocabulary(self, metadata: Mapping[str, Any]) -> list[Special]:
         vocab = self.vocab
