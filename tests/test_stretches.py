@@ -44,13 +44,15 @@ def test_each_piece_is_done_once_in_the_order_of_stretches(pieces: int, threads:
     turns = data.draw(st.lists(st.tuples(st.integers(0, threads - 1), st.integers(1, 9)), max_size=12))
     call, stretches, last = CALL(address_of(DRAW)), min(threads, STRETCHES), 0
     bounds = [pieces * i // stretches for i in range(stretches + 1)]
-    left = [list(range(a, b)) for a, b in pairwise(bounds)]
+    left, begun = [list(range(a, b)) for a, b in pairwise(bounds)], set()
     for thread, most in [*turns, (0, 1000)]:
         block[2], expected = most, []
         for turn in range(stretches):
-            stretch = left[(thread + turn) % stretches]
-            while stretch and len(expected) < most:
-                expected.append(stretch.pop(0 if turn == 0 else -1))
+            at = (thread + turn) % stretches
+            in_order = turn == 0 or at not in begun
+            while left[at] and len(expected) < most:
+                expected.append(left[at].pop(0 if in_order else -1))
+                begun.update({at} if in_order else ())
         call(block.ctypes.data, thread, threads)
         assert log[last : int(ends[0])].tolist() == expected
         last = int(ends[0])

@@ -21,8 +21,8 @@ def next_piece(v: InstructionSet) -> Any:
     """`(counters, ith, nth, pieces, turn)`: the number of the piece that thread `ith` of `nth` does next, and a turn.
 
     `counters` is the address of STRETCHES counters, LINE bytes apart, 0 at first. `turn` is 0 at first, then what came
-    with the piece before. A thread goes through its own stretch of pieces in order, then takes from the ends of
-    others'. When there is nothing left, the piece is `pieces`.
+    with the piece before. A thread goes through its own stretch of pieces in order, then through those that nobody has
+    begun, and takes from the ends of others. When there is nothing left, the piece is `pieces`.
     """
 
     @v.jitable
@@ -35,15 +35,17 @@ def next_piece(v: InstructionSet) -> Any:
 
     def run(counters, ith, nth, pieces, turn):
         stretches = min(nth, STRETCHES)
-        while turn < stretches:
-            at = (ith + turn) % stretches
+        while turn < 2 * stretches:  # odd where it takes from the end
+            at = (ith + turn // 2) % stretches
             first, counter = pieces * at // stretches, counters + LINE * at
             count, taken = pieces * (at + 1) // stretches - first, v.atomic_load(counter)
             if (taken & FRONTS) + (taken >> 32) < count:  # a look before: lines of what is done stay with all cores
-                piece = drawn(counter, count, first, 1 if turn == 0 else BACK)
+                if turn % 2 == 1 and taken & FRONTS == 0:
+                    turn -= 1  # its thread is absent, and memory is faster in order
+                piece = drawn(counter, count, first, BACK if turn % 2 == 1 else 1)
                 if piece >= 0:
                     return piece, turn
-            turn += 1
+            turn = turn // 2 * 2 + 3
         return pieces, turn
 
     return v.jitable(run)
