@@ -48,7 +48,7 @@ SpeculateMode = Annotated[
         "--speculate",
         "Check several proposed tokens in one step; the text stays the same. auto proposes where that is faster, "
         "ngram wherever the text repeats itself, draft always with --draft, mtp always with the block of a model that "
-        "predicts further tokens, off nothing.",
+        "predicts further tokens or with its assistant, off nothing.",
     ),
     SETTING,
 ]
@@ -56,8 +56,9 @@ DraftModel = Annotated[
     Any,  # Path | str | None
     parameter(
         "--draft MODEL",
-        "A smaller model of the same vocabulary, which proposes tokens with --speculate auto or draft; auto takes "
-        "the smallest on this machine with at most a fifth of the weights. Default: none.",
+        "A smaller model of the same vocabulary, or the assistant of the model, which proposes tokens with "
+        "--speculate auto or draft; auto takes the smallest on this machine with at most a fifth of the weights. "
+        "Default: none.",
         parser=draft_name,
     ),
 ]
