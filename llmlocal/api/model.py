@@ -56,7 +56,7 @@ def load(
     "copy" loads them into memory in an order that makes generation faster, "auto" copies where memory suffices.
     `speculate`: "auto" checks several proposed tokens in one step where that is faster, "ngram" wherever the text
     repeats itself, "draft" always with a draft, "mtp" always with the block of the file that predicts further tokens,
-    "off" never; the text is the same. `draft` is a smaller model of the same vocabulary, or the model's assistant, which
+    "off" never; the text is the same. `draft` is a smaller model of the same vocabulary, or the model's assistant, that
     proposes tokens with "auto" and "draft"; "auto" takes the smallest on this machine with at most a fifth of the
     weights, if there is one.
     `lora`: LoRA adapters (PEFT folders or GGUF files) whose sum is added to the weights: a path, or several, each alone
