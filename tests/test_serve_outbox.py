@@ -112,7 +112,8 @@ def test_text_that_came_together_is_one_token_of_its_answer() -> None:
         return [(i, each.parts if isinstance(each, Token) else each) async for i, each in answers]
 
     scored = ScoredToken(1, (Part("answer", "s"),))
-    one = [said("a"), said(""), said("ö"), said("x", "call"), said("b"), said("c", thinking=True), said("d"), scored, END]
+    apart = [said("x", "call"), said("b"), said("c", thinking=True), said("d"), scored]
+    one = [said("a"), said(""), said("ö"), *apart, END]
     two = [said("e"), said("\udcc3"), said("\udcb6"), said("f"), END]
     parts = [[Part("answer", "aö")], [Part("call", "x")], *([Part("answer", text)] for text in ("b", "c", "d", "s"))]
     broken = [Part("answer", "e\udcc3")], [Part("answer", "\udcb6")], [Part("answer", "f")]
