@@ -21,11 +21,13 @@ from .layers.weights import Weights
 from .model_sizes import logits_size
 from .ops.kv.kv_type import padded
 from .ops.program import run_program
+from .quant.jit.cpu import target
 from .quant.jit.parallel_compile import prepare
 from .quant.tensor import QTensor
 from .runtime.batch import Batch
 from .runtime.executor import ThreadTeam
 from .runtime.graph import Graph, Value
+from .runtime.int16_copy import Int16Copy
 from .runtime.kv_cache import PackedCache
 from .runtime.packed_texts import BATCH_TOKENS, batch_cells, batch_rows
 
@@ -65,7 +67,8 @@ class Encoder:
         self._layers, self.weights = _States(graph, PackedCache(n_ctx, self._cells)), Weights(gguf)
         self._vocab, decodes = logits_size(gguf), models.kind(module) == models.DECODER
         self._layers.causal = config.flag("attention.causal", decodes)
-        self._layers.int16_activations = True  # a vector shows what 8 bits lose; the next token hardly does
+        copy = Int16Copy(gguf.tensors, target().isa)  # a vector shows what 8 bits lose; the next token hardly does
+        self._layers.int16 = copy
         if self._layers.causal and not decodes:
             raise config.fail(f"{config.arch}.attention.causal is true, which is not supported")
         states = self._layers.record(module, config, self.weights, self._vocab)
@@ -79,9 +82,10 @@ class Encoder:
         self.width = out.width
         self._types = gguf.tensors["token_types.weight"].rows if "token_types.weight" in gguf.tensors else 2
         self._rows: Rows = out.kept.view(np.float32).reshape(rows, out.width)
-        prepare([*graph.kernels, run_program], n_threads)
+        prepare([*graph.kernels, run_program, *copy.kernels()], n_threads)
         self._program = graph.finish()
         self._team = ThreadTeam(n_threads)
+        copy.fill(self._team, gguf)
 
     def batches(self, lengths: Sequence[int]) -> Iterator[range]:
         """Ranges of consecutive texts, of these numbers of tokens, that fit a batch each."""

@@ -1,8 +1,9 @@
-"""Products of weights of 8 bits with activations of 16, and their records, compared with NumPy."""
+"""Products of weights and activations of 16 bits, their tiles and records, compared with NumPy."""
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,21 +15,37 @@ from numpy.typing import NDArray
 from test_matmul import MOST_TOKENS, product
 
 from llmlocal.quant.format import BY_NAME, Format
+from llmlocal.quant.kernels.int16_weights import (
+    DEPTH,
+    ROW_GROUP,
+    SPARE_BYTES,
+    SUM,
+    WIDEST,
+    int16_bytes,
+    int16_reference,
+    pack_int16,
+    set_for_int16,
+)
 from llmlocal.quant.kernels.interleave import MOST_LANES
-from llmlocal.quant.kernels.matmul import ROWS, SCRATCH_BYTES, matmul_reference
+from llmlocal.quant.kernels.matmul import matmul_reference
 from llmlocal.quant.kernels.matmul_int16 import X86, matmul_int16, use_int16
+from llmlocal.quant.kernels.panels import BAND
 from llmlocal.quant.kernels.q16_activations import (
     BLOCK,
+    GROUP,
     LINE,
+    MOST,
     SCALE,
     q16_bytes,
     q16_reference,
     quantize_q16,
 )
+from llmlocal.quant.simd.instruction_set import InstructionSet
 
 Array = NDArray[Any]
 GUARD = 123456.0
 OTHERS = [pytest.param(isa, marks=pytest.mark.slow) for isa in REST]
+FORMATS = ["Q8_0", "F32", "F16", "BF16"]
 
 
 def records(x: Array, isa: str | None = None) -> Array:
@@ -38,67 +55,146 @@ def records(x: Array, isa: str | None = None) -> Array:
     return out
 
 
+def packed(fmt: type[Format], data: Array, k: int, isa: str | None = None, threads: int = 1) -> Array:
+    """Rows in tiles; what lies behind them and behind the scratch memory must stay as it was."""
+    nbytes = int16_bytes(len(data), k)
+    out, scratch = np.full(nbytes + 64, 0x5A, np.uint8), np.full(SPARE_BYTES * threads + 64, 0x5A, np.uint8)
+    shape = {"rows": len(data), "k": k, "row_bytes": fmt.row_bytes(k)}
+    run(pack_int16(fmt), isa, threads, source=data, target=out, scratch=scratch, **shape)
+    assert (out[nbytes:] == 0x5A).all() and (scratch[-64:] == 0x5A).all()
+    return out
+
+
 def multiply(
-    fmt: type[Format],
-    data: Array,
+    tiles: Array,
+    rows: int,
     acts: Array,
     k: int,
     isa: str | None = None,
     threads: int = 1,
     bias: Array | int = 0,
 ) -> Array:
-    """The kernel's y (tokens, rows); whatever lies beside y and beside the scratch memory must stay as it was."""
-    tokens, rows = len(acts), len(data)
+    """The kernel's y (tokens, rows); whatever lies beside y must stay as it was."""
+    tokens = len(acts)
     y = np.full((tokens + 2, rows + 5), GUARD, np.float32)
-    scratch = np.full(SCRATCH_BYTES * threads + 64, 0x5A, np.uint8)
-    operands = {"weights": data, "x": acts, "y": y[1:, 2:], "scratch": scratch, "bias": bias}
-    shape = {"rows": rows, "k": k, "row_bytes": fmt.row_bytes(k), "y_stride": rows + 5}
-    run(matmul_int16(fmt), isa, threads, tokens=number(tokens), **operands, **shape)
+    operands = {"weights": tiles, "x": acts, "y": y[1:, 2:], "bias": bias}
+    run(matmul_int16, isa, threads, tokens=number(tokens), **operands, rows=rows, k=k, y_stride=rows + 5)
     inside = np.zeros(y.shape, bool)
     inside[1:-1, 2 : rows + 2] = True
-    assert (y[~inside] == GUARD).all() and (scratch[-64:] == 0x5A).all()
+    assert (y[~inside] == GUARD).all()
     return y[1:-1, 2 : rows + 2].copy()
+
+
+def of_groups(integers: Array, scales: Array) -> Array:
+    """Integers (rows, k) times the scales of their groups, float64."""
+    return integers * np.repeat(scales.astype(np.float64), GROUP, 1)[:, : integers.shape[1]]
+
+
+def lanes_of(isa: str | None) -> int:
+    """Rows of a tile in an instruction set."""
+    return set_for_int16(cast(InstructionSet, import_module(f"llmlocal.quant.isa.{isa or ISAS[0]}"))).LANES
+
+
+def unpacked(tiles: Array, rows: int, k: int, isa: str | None) -> Array:
+    """The weights (rows, k) float64 that tiles hold."""
+    lanes, pieces = lanes_of(isa), []
+    for band in tiles[: int16_bytes(rows, k)].reshape(-1, int16_bytes(BAND, k)):
+        at, parts = 0, []
+        for first in range(0, k, DEPTH):
+            depth = min(DEPTH, k - first)
+            piece = band[at : at + int16_bytes(BAND, depth)].reshape(BAND // lanes, -1, ROW_GROUP * lanes)
+            pairs = piece[..., : 2 * GROUP * lanes].copy().view(np.int16).reshape(*piece.shape[:2], -1, lanes, 2)
+            scales = piece[..., 2 * GROUP * lanes :].copy().view(np.float32).astype(np.float64)
+            whole = pairs.swapaxes(2, 3).reshape(*scales.shape, GROUP) * scales[..., None]
+            parts.append(whole.swapaxes(1, 2).reshape(BAND, -1)[:, :depth])
+            at += int16_bytes(BAND, depth)
+        pieces.append(np.concatenate(parts, 1))
+    return np.concatenate(pieces)
 
 
 def assert_products(fmt: type[Format], isa: str | None = None) -> None:
     """Numbers of rows and tokens that take different paths, against float64; a token's sums depend on no other."""
-    for k in (fmt.block, 3 * 256):
+    for k in (32, 3 * 256, 416):
         p = product(fmt, k)
-        q, scale = q16_reference(p.x)
-        exact = q.astype(np.float64) * np.repeat(scale.astype(np.float64), BLOCK, axis=-1)
         acts, weights = records(p.x, isa), fmt.dequantize(p.data).astype(np.float64)
+        exact, close = of_groups(*q16_reference(p.x)), of_groups(*int16_reference(weights))
+        steps = np.repeat(int16_reference(weights)[1], GROUP, 1)[:, :k]
         for rows in (MOST_LANES, 3 * MOST_LANES):
-            whole = multiply(fmt, p.data[:rows], acts, k, isa)
-            assert nmse(whole, exact @ weights[:rows].T) <= 1e-11
+            tiles = packed(fmt, p.data[:rows], k, isa)
+            held = unpacked(tiles, rows, k, isa)
+            assert (np.abs(held - close[:rows]) <= 1.01 * steps[:rows]).all() and nmse(held, close[:rows]) <= 1e-8
+            whole = multiply(tiles, rows, acts, k, isa)
+            assert nmse(whole, exact @ held.T) <= 1e-11
             for tokens in (1, 2, 3, 7):
-                assert np.array_equal(multiply(fmt, p.data[:rows], acts[:tokens], k, isa), whole[:tokens])
+                assert np.array_equal(multiply(tiles, rows, acts[:tokens], k, isa), whole[:tokens])
         common = p.common[: 3 * MOST_LANES]
-        assert nmse(whole[:, common], matmul_reference(weights[: 3 * MOST_LANES][common], p.x)) <= 1e-8
+        assert nmse(whole[:, common], matmul_reference(weights[: 3 * MOST_LANES][common], p.x)) <= 1e-7
 
 
-def test_products_equal_numpy() -> None:
-    assert_products(BY_NAME["Q8_0"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_products_equal_numpy(name: str) -> None:
+    assert_products(BY_NAME[name])
 
 
+@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("isa", OTHERS)
-def test_products_in_other_instruction_sets(isa: str) -> None:
-    assert_products(BY_NAME["Q8_0"], isa)
+def test_products_in_other_instruction_sets(isa: str, name: str) -> None:
+    assert_products(BY_NAME[name], isa)
+
+
+def of_float32(weights: Array, x: Array) -> Array:
+    """Products of float32 weights with x, both turned into integers."""
+    k = weights.shape[1]
+    return multiply(packed(BY_NAME["F32"], weights, k), len(weights), records(x), k)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_sums_stay_within_32_bits(isa: str) -> None:
+    """Weights and activations of the greatest sums: all alike, alternating, or a single one."""
+    k = 2 * GROUP
+    weights = np.ones((MOST_LANES, k), np.float32)
+    weights[1] = np.where(np.arange(k) % 2, -1, 1)
+    weights[2], weights[2, 5] = 0, -3
+    weights[3, :] = 0
+    x = weights[:3] * np.float32(7)
+    tiles = packed(BY_NAME["F32"], weights, k, isa)
+    assert nmse(multiply(tiles, MOST_LANES, records(x, isa), k, isa), matmul_reference(weights, x)) <= 1e-7
+    assert (SUM + GROUP / 2) * MOST < 1 << 31 and SUM / GROUP < WIDEST
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1e20])
+def test_size_of_weights_does_not_matter(size: float) -> None:
+    """Only weights that are nearly nothing are taken for zeros."""
+    rng = np.random.default_rng(2)
+    weights = rng.normal(size=(MOST_LANES, GROUP)).astype(np.float32)
+    x = rng.normal(size=(2, GROUP)).astype(np.float32)
+    found, plain = of_float32(weights * np.float32(size), x), matmul_reference(weights, x)
+    assert (found == 0).all() if size < 1e-30 else nmse(found / size, plain) <= 1e-7
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_stay_visible(bad: float) -> None:
+    weights = np.ones((MOST_LANES, 2 * GROUP), np.float32)
+    weights[3, 200] = bad
+    y = of_float32(weights, np.ones((2, 2 * GROUP), np.float32))
+    assert (np.isfinite(y).all(0) == (np.arange(MOST_LANES) != 3)).all()
 
 
 def test_number_of_threads_changes_no_bit() -> None:
     fmt = BY_NAME["Q8_0"]
     p = product(fmt, 768)
     data, acts = np.concatenate([p.data[:96]] * 2), records(p.x)
-    assert len(data) > 2 * ROWS
-    assert np.array_equal(multiply(fmt, data, acts, 768, threads=3), multiply(fmt, data, acts, 768))
+    tiles = packed(fmt, data, 768)
+    assert np.array_equal(packed(fmt, data, 768, threads=3), tiles)
+    assert np.array_equal(multiply(tiles, 192, acts, 768, threads=3), multiply(tiles, 192, acts, 768))
 
 
 def test_biases_are_added() -> None:
     fmt = BY_NAME["Q8_0"]
     p = product(fmt, 768)
-    bias, data, acts = np.arange(96, dtype=np.float32), p.data[:96], records(p.x)
-    plain = multiply(fmt, data, acts, 768)
-    assert nmse(multiply(fmt, data, acts, 768, bias=bias), plain.astype(np.float64) + bias) <= 1e-13
+    bias, tiles, acts = np.arange(96, dtype=np.float32), packed(fmt, p.data[:96], 768), records(p.x)
+    plain = multiply(tiles, 96, acts, 768)
+    assert nmse(multiply(tiles, 96, acts, 768, bias=bias), plain.astype(np.float64) + bias) <= 1e-13
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -107,7 +203,7 @@ def test_what_is_not_finite_stays_visible(bad: float) -> None:
     p = product(fmt, 768)
     x = p.x[:6].copy()
     x[2, 760], x[4, 0] = bad, bad
-    y = multiply(fmt, p.data[:MOST_LANES], records(x), 768)
+    y = multiply(packed(fmt, p.data[:MOST_LANES], 768), MOST_LANES, records(x), 768)
     for token, row in enumerate(y):
         assert np.isfinite(row).all() if token not in (2, 4) else not np.isfinite(row).any()
 
@@ -121,25 +217,28 @@ groups = st.lists(st.floats(-(2.0**120), 2.0**120, width=32), min_size=BLOCK, ma
 @example(values=[0.0] * BLOCK)
 @example(values=[1e-40, *[0.0] * (BLOCK - 1)])
 def test_records_equal_numpy(isa: str, values: list[float]) -> None:
-    x = np.array([values], np.float32)
+    """A whole group, and a second one of BLOCK values only."""
+    x = np.array([np.tile(values, GROUP // BLOCK) * np.repeat(np.arange(GROUP // BLOCK), BLOCK)], np.float32)
+    x = np.append(x, [values], 1).astype(np.float32)
     record = records(x, isa)[0]
     with np.errstate(all="ignore"):
         q, scale = q16_reference(x)
-    got, kept = record[: 2 * BLOCK].view(np.int16), record[SCALE:LINE].view(np.float32)[0]
-    if not 1e-30 <= np.abs(x).max() <= 1e30:  # beyond, only that products are those of the values, or nearly nothing
-        assert np.isfinite(kept)
-        assert (np.abs(got * np.float64(kept) - x) <= np.maximum(1e-33, np.abs(x).max() * 2.0**-14)).all()
+    integers = np.append(record[: 2 * GROUP].view(np.int16), record[LINE : LINE + 2 * BLOCK].view(np.int16))
+    kept = np.append(record[SCALE:LINE], record[LINE + SCALE : 2 * LINE]).view(np.float32)
+    if not 1e-30 <= np.abs(x[:, GROUP:]).max() <= 1e30:  # beyond, only that products are those of the values, or nearly
+        assert np.isfinite(kept).all()
+        assert (np.abs(of_groups(integers[None], kept[None]) - x) <= np.maximum(1e-33, np.abs(x).max() / MOST)).all()
         return
-    assert np.array_equal(got, q[0]) and kept == scale[0, 0]
+    assert np.array_equal(integers, q[0]) and np.array_equal(kept, scale[0])
 
 
 def test_records_of_rows_lie_on_different_cache_sets() -> None:
-    assert all(q16_bytes(k) // 64 % 2 == 1 and q16_bytes(k) >= k // BLOCK * LINE for k in range(BLOCK, 8192, BLOCK))
+    assert all(q16_bytes(k) // 64 % 2 == 1 and q16_bytes(k) >= k // GROUP * LINE for k in range(BLOCK, 8192, BLOCK))
     assert MOST_TOKENS > 16  # what is multiplied above has whole panels and every rest
 
 
 @pytest.mark.parametrize("isa", sorted(X86))
-def test_int16_is_for_bytes_in_whole_tiles(isa: str) -> None:
-    assert use_int16(BY_NAME["Q8_0"], 64, isa) and not use_int16(BY_NAME["Q8_0"], 72, isa)
-    assert not use_int16(BY_NAME["F16"], 64, isa) and not use_int16(BY_NAME["Q4_K"], 64, isa)
-    assert not use_int16(BY_NAME["Q8_0"], 64, "neon")
+def test_int16_is_for_eight_bits_and_more_in_whole_tiles(isa: str) -> None:
+    assert use_int16(BY_NAME["Q8_0"], 64, 64, isa) and not use_int16(BY_NAME["Q8_0"], 72, 64, isa)
+    assert use_int16(BY_NAME["F16"], 64, 64, isa) and not use_int16(BY_NAME["F32"], 64, 48, isa)
+    assert not use_int16(BY_NAME["Q4_K"], 64, 256, isa) and not use_int16(BY_NAME["Q8_0"], 64, 64, "neon")

@@ -1,57 +1,47 @@
-"""Matrix products of weights of 8 bits with activations of 16, in tiles of rows for every number of tokens."""
+"""Matrix products of weights and activations as 16-bit integers, in tiles of rows for every number of tokens."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..blocks.parts import IntegerParts, float_activations, require_kernels
 from ..format import Format
-from ..jit.kernel import Kernel
+from ..jit.kernel import kernel
 from ..simd.instruction_set import InstructionSet
-from .gemm_int16 import tiles_dot
+from .gemm_int16 import band_dot
+from .int16_weights import int16_bytes, set_for_int16
 from .interleave import MOST_LANES
-from .matmul import FIELDS as PRODUCT_FIELDS
-from .matmul import ROWS, SCRATCH_BYTES
-from .panels import set_for_tiles
-from .q16_activations import q16_bytes
+from .panels import BAND
+from .q16_activations import BLOCK, q16_bytes
 
-FIELDS = (*PRODUCT_FIELDS, "bias")
 X86 = frozenset({"avx2", "avxvnni", "avx512"})  # where int16 are multiplied at half the rate of bytes, or faster
 
 
-def use_int16(fmt: type[Format], rows: int, isa: str) -> bool:
-    """Whether `matmul_int16` is worth its time on an instruction set, and takes a matrix of `rows` rows.
+def use_int16(fmt: type[Format], rows: int, k: int, isa: str) -> bool:
+    """Whether `matmul_int16` is worth its time on an instruction set, and takes a matrix of `rows` rows of `k` weights.
 
     Weights of fewer than 8 bits lose more than activations of 8 bits do, and are faster as bytes; on ARM bytes are four
     times as fast. Imports no Numba.
     """
-    return isa in X86 and not float_activations(fmt) and fmt.nbytes >= fmt.block and rows % MOST_LANES == 0
+    return isa in X86 and fmt.nbytes >= fmt.block and rows % MOST_LANES == 0 and k % BLOCK == 0
 
 
-def matmul_int16(fmt: type[Format]) -> Kernel:
-    """As `matmul` for signed weights of 8 bits, with `x` in the Q16 records of `q16_activations`.
+@kernel("tokens weights x y rows k y_stride bias")
+def matmul_int16(v: InstructionSet) -> Any:
+    """y (tokens, rows) = x (tokens, k) @ weights (rows, k).T + bias, for weights in the tiles of `int16_weights`.
 
-    `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of MOST_LANES. A token's
-    product has the same bits in every batch. Raises ValueError for a format without kernels.
+    `tokens` is the address of their number; `x` are Q16 records, `y` is float32, `y_stride` floats from token to token;
+    `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of MOST_LANES and `k` of
+    32. A token's product has the same bits in every batch.
     """
-    require_kernels(fmt)
-    return Kernel(f"matmul_int16_{fmt.name}", FIELDS, lambda v: _build(v, fmt))
+    v = set_for_int16(v)
+    dot, q16_stride, tile_bytes = band_dot(v), v.jitable(q16_bytes), v.jitable(int16_bytes)
 
-
-def _build(v: InstructionSet, fmt: type[Format]) -> Any:
-    if v.FLOAT_TILES == 1:  # else these are several tiles of the set itself
-        v = set_for_tiles(v)
-    parts = fmt.kernels(v)
-    assert isinstance(parts, IntegerParts)
-    dot, q16_stride, lanes = tiles_dot(v, fmt, parts), v.jitable(q16_bytes), v.LANES
-
-    def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch, bias):
-        count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
-        first = v.take_work(counter, ROWS)
-        while first < rows:
-            tiles, at = (min(rows, first + ROWS) - first) // lanes, weights + row_bytes * first
-            start = bias + 4 * first if bias != 0 else 0
-            dot(at, row_bytes, k, x, q16_stride(k), count, start, y + 4 * first, 4 * y_stride, tiles, tile)
-            first = v.take_work(counter, ROWS)
+    def run(counter, ith, nth, tokens, weights, x, y, rows, k, y_stride, bias):
+        count, band = v.load_i64(tokens), v.take_work(counter, 1)
+        while band < rows // BAND:
+            first = BAND * band
+            tiles, start = weights + tile_bytes(BAND, k) * band, bias + 4 * first if bias != 0 else 0
+            dot(tiles, k, x, q16_stride(k), count, start, y + 4 * first, 4 * y_stride)
+            band = v.take_work(counter, 1)
 
     return run

@@ -15,6 +15,7 @@ from ...quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ...quant.kernels.q16_activations import q16_bytes, quantize_q16
 from ...quant.tensor import QTensor
 from ...runtime.graph import Graph, Value
+from ...runtime.int16_copy import Int16Copy
 from ...runtime.kv_cache import KVCache, LayerCache
 from ...runtime.state_cache import StateCache
 from ..expert_matrices import ExpertMatrices
@@ -73,7 +74,7 @@ class GraphLayers:
         self._no_sinks: dict[int, NDArray[np.float32]] = {}  # for each number of heads
         self._constants: list[NDArray[Any]] = []
         self._ones: dict[int, NDArray[np.float32]] = {}  # by their number
-        self.int16_activations = False  # whether products read such, not bytes, where that is no slower
+        self.int16: Int16Copy | None = None  # of weights that products read in place of the file's, with Q16 records
         self._q8: dict[Value, Value] = {}
         self._q16: dict[Value, Value] = {}
 

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from ...errors import UsageError
 from ...ops.elementwise import add_bias
 from ...quant.blocks.parts import float_activations
-from ...quant.jit.cpu import target
 from ...quant.jit.kernel import Kernel
 from ...quant.kernels.get_rows import get_rows
 from ...quant.kernels.interleave import MOST_LANES, can_interleave
 from ...quant.kernels.matmul import SCRATCH_BYTES, matmul
-from ...quant.kernels.matmul_int16 import matmul_int16, use_int16
+from ...quant.kernels.matmul_int16 import matmul_int16
 from ...quant.tensor import QTensor
 from ...runtime.graph import Operand, Part, Value
 from .graph_layers import GraphLayers
@@ -86,13 +85,10 @@ class Products(GraphLayers):
                 kernel,
                 barrier=alone and i == len(products) - 1,
                 tokens=g.rows_of(x),
-                weights=weight.address,
                 y=Part(out, 4 * first),
                 rows=weight.rows,
                 k=weight.k,
-                row_bytes=weight.format.row_bytes(weight.k),
                 y_stride=out.width,
-                scratch=g.scratch(SCRATCH_BYTES),
                 **operands,
             )
         self.low_rank.add(self, x, originals, outs)
@@ -104,18 +100,23 @@ class Products(GraphLayers):
     def _placed(self, weight: QTensor) -> list[tuple[QTensor, int]]:
         """Where a matrix is multiplied, each part with its first row: rows that can be interleaved, and those left."""
         whole = weight.rows - weight.rows % MOST_LANES
-        if 0 < whole < weight.rows and can_interleave(weight.format, whole) and not self.int16_activations:
+        if 0 < whole < weight.rows and can_interleave(weight.format, whole) and self.int16 is None:
             tiles = self.place(weight.part(0, whole))
             if tiles.interleaved:
                 return [(tiles, 0), (self.place(weight.part(whole, weight.rows)), whole)]
         return [(self.place(weight), 0)]
 
     def _product(self, x: Value, weight: QTensor, bias: QTensor | None) -> tuple[Kernel, dict[str, Operand]]:
-        """The kernel that multiplies x with `weight`, and its operands `x` and, if it adds one, `bias`."""
-        if self.int16_activations and use_int16(weight.format, weight.rows, target().isa):
-            return matmul_int16(weight.format), {"x": self.q16(x), "bias": bias.address if bias is not None else 0}
+        """The kernel that multiplies x with `weight`, and the operands by which kernels differ; one may add `bias`."""
+        if self.int16 and (tiles := self.int16.place(weight)):
+            return matmul_int16, {"x": self.q16(x), "weights": tiles, "bias": bias.address if bias is not None else 0}
         kernel = matmul(weight.format, interleaved=weight.interleaved)
-        return kernel, {"x": x if float_activations(weight.format) else self.q8(x)}
+        return kernel, {
+            "x": x if float_activations(weight.format) else self.q8(x),
+            "weights": weight.address,
+            "row_bytes": weight.format.row_bytes(weight.k),
+            "scratch": self.graph.scratch(SCRATCH_BYTES),
+        }
 
     def logits(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
         """Logits (outputs, vocab) of the last states x (outputs, width) by the output matrix (vocab, width)."""

@@ -1,0 +1,160 @@
+"""Weights as 16-bit integers in tiles of rows, which are multiplied with Q16 activations.
+
+The integers of a row have one scale for every GROUP. It is as fine as an int32 allows that sums their products with
+activations of MOST at most: the sizes of a group's integers sum to about SUM.
+
+BAND rows lie together, in pieces of DEPTH weights, each of which is a few tiles of LANES rows. For each group of
+weights a tile has vectors of pairs of int16 (lane = row), then a vector of scales.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..blocks.parts import FloatParts, require_kernels
+from ..format import Format
+from ..jit.kernel import Kernel
+from ..simd.instruction_set import InstructionSet
+from .interleave import MOST_LANES
+from .panels import BAND, set_for_tiles
+from .q8_activations import ROUNDER
+from .q16_activations import GROUP, MOST
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SUM = (1 << 31) // MOST - GROUP  # rounding adds half of GROUP at most
+WIDEST = 32767
+LEAST = 1e-30  # a scale below is that of zeros
+DEPTH = 3 * GROUP  # weights of a row that are multiplied at once, at most: BAND rows of them stay in the L1 cache
+ROW_GROUP = 2 * GROUP + 4  # bytes of a group of a row
+SPARE_BYTES = (4 * GROUP + 64) * MOST_LANES  # a group as float32, and a block of a format's own tile
+
+
+def int16_reference(weights: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Integers (rows, k) and scales (rows, k / GROUP, rounded up) of weights (rows, k); weights ~ their product."""
+    import numpy as np
+
+    starts = np.arange(0, weights.shape[1], GROUP)
+    sizes = np.abs(weights.astype(np.float64))
+    scales = np.maximum(np.add.reduceat(sizes, starts, 1) / SUM, np.maximum.reduceat(sizes, starts, 1) / WIDEST)
+    each = np.repeat(np.where(scales < LEAST, np.inf, scales), GROUP, 1)[:, : weights.shape[1]]
+    return np.rint(weights / each).astype(np.int16), scales.astype(np.float32)
+
+
+def int16_bytes(rows: int, k: int) -> int:
+    """Bytes of `rows` rows of `k` weights, of a tile or of any number of bands."""
+    return (k + GROUP - 1) // GROUP * ROW_GROUP * rows
+
+
+def pack_int16(fmt: type[Format]) -> Kernel:
+    """The kernel that writes `rows` rows of `k` weights in `fmt` at `source` to `target`, a band of rows a draw.
+
+    `rows` is a multiple of BAND, `k` of 32. `scratch` holds SPARE_BYTES for each thread. Raises ValueError for a format
+    without kernels.
+    """
+    require_kernels(fmt)
+    fields = ("source", "target", "rows", "k", "row_bytes", "scratch")
+    return Kernel(f"pack_int16_{fmt.name}", fields, lambda v: _build(v, fmt))
+
+
+def _build(v: InstructionSet, fmt: type[Format]) -> Any:
+    v = set_for_int16(v)
+    block, nbytes, lanes = fmt.block, fmt.nbytes, v.LANES
+    pack_tile, bytes_of = _pack_tile(v, fmt), v.jitable(int16_bytes)
+
+    def run(counter, ith, nth, source, target, rows, k, row_bytes, scratch):
+        spare, band = scratch + SPARE_BYTES * ith, v.take_work(counter, 1)
+        while band < rows // BAND:
+            first, out = source + BAND * row_bytes * band, target + bytes_of(BAND, k) * band
+            for at in range(0, k, DEPTH):
+                depth, piece = min(DEPTH, k - at), first + at // block * nbytes
+                for n in range(BAND // lanes):
+                    tile = out + bytes_of(lanes, depth) * n
+                    pack_tile(piece + lanes * row_bytes * n, row_bytes, depth, tile, spare)
+                out += bytes_of(BAND, depth)
+            band = v.take_work(counter, 1)
+
+    return run
+
+
+def set_for_int16(v: InstructionSet) -> InstructionSet:
+    """The set that these products are built with: `v`, or its module for tiles unless it has several tiles itself."""
+    return set_for_tiles(v) if v.FLOAT_TILES == 1 else v
+
+
+def _pack_tile(v: InstructionSet, fmt: type[Format]) -> Any:
+    """`(rows, row_bytes, k, tile, spare)`: LANES rows of `k` weights, the first at `rows`, into a tile."""
+    nbytes, block, size = fmt.nbytes, fmt.block, ROW_GROUP * v.LANES
+    floats, narrow = _as_floats(v, fmt), _narrow(v)
+
+    def run(rows, row_bytes, k, tile, spare):
+        for at in range(0, k, GROUP):
+            n = min(GROUP, k - at)
+            floats(rows + at // block * nbytes, row_bytes, n, spare)
+            narrow(spare, n, tile + at // GROUP * size)
+
+    return v.jitable(run)
+
+
+def _as_floats(v: InstructionSet, fmt: type[Format]) -> Any:
+    """`(rows, row_bytes, n, out)`: n weights of LANES rows as float32, a vector for each (lane = row)."""
+    parts = fmt.kernels(v)
+    assert parts.unpack
+    unpack, nbytes, width = v.jitable(parts.unpack), fmt.nbytes, 4 * v.LANES
+    if isinstance(parts, FloatParts):
+        step = parts.step
+
+        def run(rows, row_bytes, n, out):
+            for i in range(0, n, step):
+                unpack(rows + i * nbytes, row_bytes, out + width * i)
+
+        return v.jitable(run)
+    assert parts.signed and parts.scales == 1 and parts.row_min is None and fmt.block == 32
+    f32, i32, flipped = v.f32, v.i32, v.FLIP_SIGNED
+
+    def four(j, tile, scale, out):
+        bytes_of = v.load(i32, tile + width * j)
+        if flipped:  # bytes have 128 added
+            bytes_of = bytes_of ^ 0x80808080
+        for c in range(4):
+            one = v.shift_signed(bytes_of << (24 - 8 * c), 24)
+            v.store(out + width * (4 * j + c), v.to_f32(f32, one) * scale)
+
+    every = v.unroll_map(8, four)
+
+    def blocks(rows, row_bytes, n, out):
+        tile = out + GROUP * width
+        for b in range(n // 32):
+            unpack(rows + b * nbytes, row_bytes, tile)
+            every(tile, v.load(f32, tile + 8 * width), out + 32 * width * b)
+
+    return v.jitable(blocks)
+
+
+def _narrow(v: InstructionSet) -> Any:
+    """`(floats, n, tile)`: n float32 of LANES rows as pairs of int16, and their scales."""
+    f32, i32, width = v.f32, v.i32, 4 * v.LANES
+    nothing = v.unroll_map(4, lambda j: v.zero(f32))
+    add = v.unroll_map(4, lambda j, sums, p: v.tuple_get(sums, j) + v.absolute(v.load(f32, p + width * j)))
+    most_of = v.unroll_fold(4, lambda j, most, p: v.maximum(most, v.absolute(v.load(f32, p + width * j))))
+
+    @v.jitable
+    def rounded(p, inverse):
+        return v.bitcast(i32, v.fma(v.load(f32, p), inverse, v.splat(f32, ROUNDER)))
+
+    def run(floats, n, tile):
+        sums, most = nothing(), v.zero(f32)
+        for i in range(0, n, 4):
+            sums, most = add(sums, floats + width * i), most_of(most, floats + width * i)
+        by_sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) * (1 / SUM)
+        by_most = most * (1 / WIDEST)
+        scale = v.select_gt(by_most, by_sum, by_most, by_sum)  # what is not finite stays in the sum
+        inverse = v.select_gt(v.splat(f32, LEAST), scale, v.zero(f32), v.splat(f32, 1.0) / scale)
+        for i in range(n // 2):
+            first, second = rounded(floats + 2 * width * i, inverse), rounded(floats + width * (2 * i + 1), inverse)
+            v.store(tile + width * i, first & 0xFFFF | second << 16)
+        v.store(tile + GROUP // 2 * width, scale)
+
+    return v.jitable(run)
