@@ -302,6 +302,7 @@ class Changed:
         self.path = gguf.path
         self.metadata = {k: v for k, v in {**gguf.metadata, **keys}.items() if v is not None}
         self.tensors = {k: v for k, v in {**gguf.tensors, **tensors}.items() if v is not None}
+        self.forget = gguf.forget
 
 
 def said(path: Path, case: str, keys: Mapping[str, Any] = {}, tensors: Mapping[str, QTensor | None] = {}) -> str:

@@ -1,15 +1,14 @@
 """Weights as 16-bit integers in tiles of rows, which are multiplied with Q16 activations.
 
-The integers of a row have one scale for every GROUP. It is as fine as an int32 allows that sums their products with
-activations of MOST at most: the sizes of a group's integers sum to about SUM.
+The integers of a row have one scale for every GROUP, and are as fine as those of activations, see `q16_activations`.
 
-BAND rows lie together, in pieces of DEPTH weights, each of which is a few tiles of LANES rows. For each group of
-weights a tile has vectors of pairs of int16 (lane = row), then a vector of scales.
+BAND rows lie together, group after group, so that those of a group stay in the L1 cache: a few tiles of LANES rows,
+each of which has vectors of pairs of int16 (lane = row), then a vector of scales.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..blocks.parts import FloatParts, require_kernels
 from ..format import Format
@@ -18,34 +17,14 @@ from ..simd.instruction_set import InstructionSet
 from .interleave import MOST_LANES
 from .panels import BAND, set_for_tiles
 from .q8_activations import ROUNDER
-from .q16_activations import GROUP, MOST
+from .q16_activations import GROUP, LEAST, LENGTH, WIDEST
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-SUM = (1 << 31) // MOST - GROUP  # rounding adds half of GROUP at most
-WIDEST = 32767
-LEAST = 1e-30  # a scale below is that of zeros
-DEPTH = 3 * GROUP  # weights of a row that are multiplied at once, at most: BAND rows of them stay in the L1 cache
-ROW_GROUP = 2 * GROUP + 4  # bytes of a group of a row
 SPARE_BYTES = (4 * GROUP + 64) * MOST_LANES  # a group as float32, and a block of a format's own tile
-
-
-def int16_reference(weights: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """Integers (rows, k) and scales (rows, k / GROUP, rounded up) of weights (rows, k); weights ~ their product."""
-    import numpy as np
-
-    starts = np.arange(0, weights.shape[1], GROUP)
-    sizes = np.abs(weights.astype(np.float64))
-    scales = np.maximum(np.add.reduceat(sizes, starts, 1) / SUM, np.maximum.reduceat(sizes, starts, 1) / WIDEST)
-    each = np.repeat(np.where(scales < LEAST, np.inf, scales), GROUP, 1)[:, : weights.shape[1]]
-    return np.rint(weights / each).astype(np.int16), scales.astype(np.float32)
 
 
 def int16_bytes(rows: int, k: int) -> int:
     """Bytes of `rows` rows of `k` weights, of a tile or of any number of bands."""
-    return (k + GROUP - 1) // GROUP * ROW_GROUP * rows
+    return (2 * k + 4 * ((k + GROUP - 1) // GROUP)) * rows
 
 
 def pack_int16(fmt: type[Format]) -> Kernel:
@@ -62,18 +41,18 @@ def pack_int16(fmt: type[Format]) -> Kernel:
 def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     v = set_for_int16(v)
     block, nbytes, lanes = fmt.block, fmt.nbytes, v.LANES
-    pack_tile, bytes_of = _pack_tile(v, fmt), v.jitable(int16_bytes)
+    floats, narrow, bytes_of = _as_floats(v, fmt), _narrow(v), v.jitable(int16_bytes)
 
     def run(counter, ith, nth, source, target, rows, k, row_bytes, scratch):
         spare, band = scratch + SPARE_BYTES * ith, v.take_work(counter, 1)
         while band < rows // BAND:
-            first, out = source + BAND * row_bytes * band, target + bytes_of(BAND, k) * band
-            for at in range(0, k, DEPTH):
-                depth, piece = min(DEPTH, k - at), first + at // block * nbytes
-                for n in range(BAND // lanes):
-                    tile = out + bytes_of(lanes, depth) * n
-                    pack_tile(piece + lanes * row_bytes * n, row_bytes, depth, tile, spare)
-                out += bytes_of(BAND, depth)
+            first, tile = source + BAND * row_bytes * band, target + bytes_of(BAND, k) * band
+            for at in range(0, k, GROUP):
+                n = min(GROUP, k - at)
+                for row in range(0, BAND, lanes):
+                    floats(first + row_bytes * row + at // block * nbytes, row_bytes, n, spare)
+                    narrow(spare, n, tile)
+                    tile += bytes_of(lanes, n)
             band = v.take_work(counter, 1)
 
     return run
@@ -82,20 +61,6 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
 def set_for_int16(v: InstructionSet) -> InstructionSet:
     """The set that these products are built with: `v`, or its module for tiles unless it has several tiles itself."""
     return set_for_tiles(v) if v.FLOAT_TILES == 1 else v
-
-
-def _pack_tile(v: InstructionSet, fmt: type[Format]) -> Any:
-    """`(rows, row_bytes, k, tile, spare)`: LANES rows of `k` weights, the first at `rows`, into a tile."""
-    nbytes, block, size = fmt.nbytes, fmt.block, ROW_GROUP * v.LANES
-    floats, narrow = _as_floats(v, fmt), _narrow(v)
-
-    def run(rows, row_bytes, k, tile, spare):
-        for at in range(0, k, GROUP):
-            n = min(GROUP, k - at)
-            floats(rows + at // block * nbytes, row_bytes, n, spare)
-            narrow(spare, n, tile + at // GROUP * size)
-
-    return v.jitable(run)
 
 
 def _as_floats(v: InstructionSet, fmt: type[Format]) -> Any:
@@ -137,24 +102,35 @@ def _narrow(v: InstructionSet) -> Any:
     """`(floats, n, tile)`: n float32 of LANES rows as pairs of int16, and their scales."""
     f32, i32, width = v.f32, v.i32, 4 * v.LANES
     nothing = v.unroll_map(4, lambda j: v.zero(f32))
-    add = v.unroll_map(4, lambda j, sums, p: v.tuple_get(sums, j) + v.absolute(v.load(f32, p + width * j)))
     most_of = v.unroll_fold(4, lambda j, most, p: v.maximum(most, v.absolute(v.load(f32, p + width * j))))
+
+    @v.jitable
+    def square(p, inverse, sum):
+        part = v.load(f32, p) * inverse  # at most 1
+        return v.fma(part, part, sum)
+
+    squares_of = v.unroll_map(4, lambda j, sums, p, inverse: square(p + width * j, inverse, v.tuple_get(sums, j)))
+
+    @v.jitable
+    def scale_of(p, n):
+        most, sums = v.splat(f32, LEAST), nothing()
+        for i in range(0, n, 4):
+            most = most_of(most, p + width * i)
+        for i in range(0, n, 4):
+            sums = squares_of(sums, p + width * i, v.splat(f32, 1.0) / most)
+        length = v.sqrt((sums[0] + sums[1]) + (sums[2] + sums[3])) * (1 / LENGTH)
+        return most * v.maximum(length, v.splat(f32, 1 / WIDEST))  # what is not finite stays in the length
 
     @v.jitable
     def rounded(p, inverse):
         return v.bitcast(i32, v.fma(v.load(f32, p), inverse, v.splat(f32, ROUNDER)))
 
     def run(floats, n, tile):
-        sums, most = nothing(), v.zero(f32)
-        for i in range(0, n, 4):
-            sums, most = add(sums, floats + width * i), most_of(most, floats + width * i)
-        by_sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) * (1 / SUM)
-        by_most = most * (1 / WIDEST)
-        scale = v.select_gt(by_most, by_sum, by_most, by_sum)  # what is not finite stays in the sum
-        inverse = v.select_gt(v.splat(f32, LEAST), scale, v.zero(f32), v.splat(f32, 1.0) / scale)
+        scale = scale_of(floats, n)
+        inverse = v.splat(f32, 1.0) / scale
         for i in range(n // 2):
             first, second = rounded(floats + 2 * width * i, inverse), rounded(floats + width * (2 * i + 1), inverse)
             v.store(tile + width * i, first & 0xFFFF | second << 16)
-        v.store(tile + GROUP // 2 * width, scale)
+        v.store(tile + n // 2 * width, scale)
 
     return v.jitable(run)

@@ -1,28 +1,34 @@
-"""Matrix products of weights and activations as 16-bit integers, in tiles of rows for every number of tokens."""
+"""Matrix products of weights and activations as 16-bit integers, in tiles of rows for every number of tokens.
+
+Such a product is exact in a group, and loses nothing that matters of what is multiplied. Where bytes have no
+instruction of their own (AVX2: `vpmaddubsw`, which saturates) it is also faster than one of bytes.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..blocks.parts import Part
 from ..format import Format
 from ..jit.kernel import kernel
 from ..simd.instruction_set import InstructionSet
-from .gemm_int16 import band_dot
 from .int16_weights import int16_bytes, set_for_int16
 from .interleave import MOST_LANES
-from .panels import BAND
-from .q16_activations import BLOCK, q16_bytes
+from .panels import BAND, in_panels
+from .q16_activations import BLOCK, GROUP, LINE, SCALE, q16_bytes
 
 X86 = frozenset({"avx2", "avxvnni", "avx512"})  # where int16 are multiplied at half the rate of bytes, or faster
+MORE = -1  # in place of the address of biases: sums start from what is there
 
 
 def use_int16(fmt: type[Format], rows: int, k: int, isa: str) -> bool:
     """Whether `matmul_int16` is worth its time on an instruction set, and takes a matrix of `rows` rows of `k` weights.
 
-    Weights of fewer than 8 bits lose more than activations of 8 bits do, and are faster as bytes; on ARM bytes are four
-    times as fast. Imports no Numba.
+    Weights of fewer than 8 bits lose more than activations of 8 bits do, and are faster as bytes; float32 has more than
+    16 bits; on ARM bytes are four times as fast. Imports no Numba.
     """
-    return isa in X86 and fmt.nbytes >= fmt.block and rows % MOST_LANES == 0 and k % BLOCK == 0
+    bits = 8 * fmt.nbytes // fmt.block
+    return isa in X86 and 8 <= bits <= 16 and rows % MOST_LANES == 0 and k % BLOCK == 0
 
 
 @kernel("tokens weights x y rows k y_stride bias")
@@ -30,18 +36,128 @@ def matmul_int16(v: InstructionSet) -> Any:
     """y (tokens, rows) = x (tokens, k) @ weights (rows, k).T + bias, for weights in the tiles of `int16_weights`.
 
     `tokens` is the address of their number; `x` are Q16 records, `y` is float32, `y_stride` floats from token to token;
-    `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of MOST_LANES and `k` of
-    32. A token's product has the same bits in every batch.
+    `bias` is the address of (rows,) float32 that are added, 0 for none; `rows` is a multiple of BAND and `k` of 32. A
+    token's product has the same bits in every batch.
     """
     v = set_for_int16(v)
-    dot, q16_stride, tile_bytes = band_dot(v), v.jitable(q16_bytes), v.jitable(int16_bytes)
+    panels, lanes, q16_stride, bytes_of = _panels(v), v.LANES, v.jitable(q16_bytes), v.jitable(int16_bytes)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, y_stride, bias):
-        count, band = v.load_i64(tokens), v.take_work(counter, 1)
+        count, band, x_stride = v.load_i64(tokens), v.take_work(counter, 1), q16_stride(k)
         while band < rows // BAND:
-            first = BAND * band
-            tiles, start = weights + tile_bytes(BAND, k) * band, bias + 4 * first if bias != 0 else 0
-            dot(tiles, k, x, q16_stride(k), count, start, y + 4 * first, 4 * y_stride)
+            first, tiles = 4 * BAND * band, weights + bytes_of(BAND, k) * band
+            for at in range(0, k, GROUP):
+                n, start = min(GROUP, k - at), MORE if at > 0 else bias + first if bias != 0 else 0
+                panels(
+                    count,
+                    n,
+                    tiles,
+                    bytes_of(lanes, n),
+                    x + at // GROUP * LINE,
+                    x_stride,
+                    start,
+                    y + first,
+                    4 * y_stride,
+                )
+                tiles += bytes_of(BAND, n)
             band = v.take_work(counter, 1)
 
     return run
+
+
+def _panels(v: InstructionSet) -> Any:
+    """`(tokens, n, tiles, stride, x, x_stride, bias, y, y_stride)`: a group of `n` weights of BAND rows by all tokens.
+
+    Tiles are `stride` bytes apart. `bias` 0 is none, MORE what y holds.
+    """
+    lanes, most = v.LANES, v.FLOAT_TILES
+
+    def panel_of(count: int) -> Any:
+        several = _panel(v, count, most)
+
+        def over_tiles(t, n, tiles, stride, x, x_stride, bias, y, y_stride):
+            x, y, width = x + t * x_stride, y + t * y_stride, 4 * lanes if bias > 0 else 0
+            for i in range(0, BAND // lanes, most):
+                several(n, tiles + stride * i, stride, x, x_stride, bias + width * i, y + 4 * lanes * i, y_stride)
+
+        return over_tiles
+
+    return in_panels(v, v.FLOAT_TOKENS, panel_of)
+
+
+class _Sums(NamedTuple):
+    """Vectors for each of a few tokens and tiles, `y` (tokens, tiles * LANES) in memory.
+
+    `zeros()` of int32, `nothing()` of float32; `loads(y, stride)` and `stores(y, sums, stride)` of float32.
+    """
+
+    zeros: Part
+    nothing: Part
+    loads: Part
+    stores: Part
+
+
+def _sums(v: InstructionSet, tokens: int, tiles: int) -> _Sums:
+    f32, i32, width = v.f32, v.i32, 4 * v.LANES
+    zero, none = v.unroll_map(tiles, lambda j: v.zero(i32)), v.unroll_map(tiles, lambda j: v.zero(f32))
+    load = v.unroll_map(tiles, lambda j, y: v.load(f32, y + width * j))
+    store = v.unroll_map(tiles, lambda j, y, sums: v.store(y + width * j, v.tuple_get(sums, j)))
+    return _Sums(
+        v.unroll_map(tokens, lambda t: zero()),
+        v.unroll_map(tokens, lambda t: none()),
+        v.unroll_map(tokens, lambda t, y, stride: load(y + t * stride)),
+        v.unroll_map(tokens, lambda t, y, sums, stride: store(y + t * stride, v.tuple_get(sums, t))),
+    )
+
+
+def _panel(v: InstructionSet, tokens: int, tiles: int) -> Any:
+    """Some tiles by a few tokens, whose sums stay in registers: y (tokens, tiles * LANES) = bias + tiles @ x.
+
+    A pair of activations that is loaded is used for all tiles.
+    """
+    f32 = v.f32
+    zeros, nothing, loads, stores = _sums(v, tokens, tiles)
+    dot = _dot(v, tokens, tiles)
+    scale = v.unroll_map(
+        tiles,
+        lambda j, sums, totals, x, d, stride: v.fma(
+            x * v.load(f32, d + stride * j), v.to_f32(f32, v.tuple_get(totals, j)), v.tuple_get(sums, j)
+        ),
+    )
+    scaled = v.unroll_map(
+        tokens,
+        lambda t, sums, totals, x, x_stride, d, stride: scale(
+            v.tuple_get(sums, t), v.tuple_get(totals, t), v.load_splat(f32, x + t * x_stride + SCALE), d, stride
+        ),
+    )
+    width = 4 * v.LANES
+
+    def run(n, tile, stride, x, x_stride, bias, y, y_stride):
+        totals, sums = dot(zeros(), n // 2, tile, stride, x, x_stride), nothing()
+        if bias < 0:
+            sums = loads(y, y_stride)
+        elif bias > 0:
+            sums = loads(bias, 0)
+        stores(y, scaled(sums, totals, x, x_stride, tile + n // 2 * width, stride), y_stride)
+
+    return v.jitable(run)
+
+
+def _dot(v: InstructionSet, tokens: int, tiles: int) -> Any:
+    """`(totals, pairs, weights, stride, x, x_stride)` -> totals (int32) + pairs of weights times pairs of int16."""
+    i32, i16, lanes = v.i32, v.Vec("i16", 2 * v.LANES), v.LANES
+    rows = v.unroll_map(tiles, lambda j, w, stride: v.load(i16, w + stride * j))
+    times = v.unroll_map(tiles, lambda j, totals, w, x: v.dot2(v.tuple_get(totals, j), v.tuple_get(w, j), x))
+    every = v.unroll_map(
+        tokens,
+        lambda t, totals, w, x, stride: times(
+            v.tuple_get(totals, t), w, v.bitcast(i16, v.load_splat(i32, x + t * stride))
+        ),
+    )
+
+    def run(totals, pairs, w, stride, x, x_stride):
+        for i in range(pairs):
+            totals = every(totals, rows(w + 4 * lanes * i, stride), x + 4 * i, x_stride)
+        return totals
+
+    return v.jitable(run)

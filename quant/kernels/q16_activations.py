@@ -1,8 +1,8 @@
 """Activations as 16-bit integers, for products whose weights become such, too: Q16 records, one per token.
 
 A record has LINE bytes for every GROUP values, the last of which may be fewer: the integers, int16, at 0; their scale,
-float32, at SCALE. They use 14 of their bits, which leaves the others to what they are multiplied with, see
-`int16_weights`.
+float32, at SCALE. As a vector the integers of a group are LENGTH long at most, as are those of weights: so no sum of
+their products leaves 32 bits (Cauchy-Schwarz).
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-GROUP, BLOCK = 128, 32  # values that share a scale; their number is a multiple of BLOCK
+GROUP, BLOCK = 384, 32  # values that share a scale; their number is a multiple of BLOCK
 LINE, SCALE = 2 * GROUP + 4, 2 * GROUP
-MOST = 8191
+WIDEST = 32767
+LENGTH = 46330  # rounding adds 10 at most, and the square of that is less than 2^31
+LEAST = 1e-30  # what is nowhere greater is taken for zeros
 
 
 def q16_bytes(k: int) -> int:
@@ -28,15 +30,23 @@ def q16_bytes(k: int) -> int:
     return (((k + GROUP - 1) // GROUP * LINE + 63) // 64 | 1) * 64
 
 
-def q16_reference(x: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """What `quantize_q16` makes: x (tokens, k) float32 -> integers (tokens, k), scales (tokens, k / GROUP, rounded up);
-    x ~ their product."""
+def q16_scales(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The scales (rows, k / GROUP, rounded up) with which rows (rows, k) of weights or activations become integers."""
     import numpy as np
 
-    most = np.maximum.reduceat(np.abs(x), np.arange(0, x.shape[1], GROUP), 1)
-    inverse = np.divide(np.float32(MOST), most, out=np.zeros_like(most), where=most > 0)
-    each = np.repeat(inverse, GROUP, 1)[:, : x.shape[1]]
-    return np.rint(x * each).astype(np.int16), most * np.float32(1 / MOST)
+    starts = np.arange(0, x.shape[1], GROUP)
+    lengths = np.sqrt(np.add.reduceat(x * x, starts, 1))
+    scales: NDArray[np.float64] = np.maximum(lengths / LENGTH, np.maximum.reduceat(np.abs(x), starts, 1) / WIDEST)
+    return scales
+
+
+def q16_reference(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What rows (rows, k) of weights or activations are as integers times their scales."""
+    import numpy as np
+
+    each = np.repeat(q16_scales(x), GROUP, 1)[:, : x.shape[1]]
+    rounded: NDArray[np.float64] = np.rint(np.divide(x, each, out=np.zeros_like(x), where=each > 0)) * each
+    return rounded
 
 
 @kernel("tokens x out k", pieces="tokens")
@@ -49,16 +59,25 @@ def quantize_q16(v: InstructionSet) -> Any:
     record_bytes = v.jitable(q16_bytes)
 
     @v.jitable
+    def scale_of(p, n, most):
+        inverse, squares = v.splat(f32x32, float32(1) / most), v.zero(f32x32)
+        for i in range(0, n, BLOCK):
+            part = v.load(f32x32, p + 4 * i) * inverse  # whose square fits a float32
+            squares = v.fma(part, part, squares)
+        return most * max(v.sqrt(v.reduce_add(squares)) * float32(1 / LENGTH), float32(1 / WIDEST))
+
+    @v.jitable
     def quantize_group(p, q, n):
         sizes = v.zero(i32x32)  # sizes of floats are ordered as their bits
         for i in range(0, n, BLOCK):
             sizes = v.maximum(sizes, v.bitcast(i32x32, v.load(f32x32, p + 4 * i)) & 0x7FFFFFFF)
         most = v.as_f32(v.reduce_max(sizes))
-        inverse = v.splat(f32x32, float32(MOST) / most if most > 0 else float32(0))
+        scale = most if most <= LEAST else scale_of(p, n, most)
+        inverse = v.splat(f32x32, float32(0) if most <= LEAST else float32(1) / scale)
         for i in range(0, n, BLOCK):
-            rounded = v.mul_exact(v.load(f32x32, p + 4 * i), inverse) + ROUNDER
+            rounded = v.load(f32x32, p + 4 * i) * inverse + ROUNDER
             v.store(q + 2 * i, v.truncate(i16x32, v.bitcast(i32x32, rounded)))
-        v.store(q + SCALE, most * float32(1 / MOST))
+        v.store(q + SCALE, scale)
 
     @v.jitable
     def quantize_token(t, x, out, k):
