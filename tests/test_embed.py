@@ -67,6 +67,13 @@ def test_lines_paragraphs_and_pieces(said: Said, bert: Path, tmp_path: Path, mon
     got = vectors(said("embed", bert, "-f", file, "--split", "paragraph")[1])
     assert np.array_equal(got, of("a cat\nthe dog", "red\nhouse"))
     assert np.array_equal(vectors(said("embed", bert, "-f", file, "--split", "4")[1]), of("a cat the dog", "red house"))
+    monkeypatch.setattr("llmlocal.cli.texts.STRETCH", 4)
+    monkeypatch.setattr("llmlocal.cli.texts.PIECE", 3)
+    assert np.array_equal(vectors(said("embed", bert, "-f", file, "--split", "4")[1]), of("a cat the dog", "red house"))
+    monkeypatch.setattr("llmlocal.cli.texts.MOST_LINE", 5)
+    file.write_bytes(b"abcdefghi")
+    code, _, error = said("embed", bert, "-f", file, "--split", "4")
+    assert code == 5 and "without a space or a line" in error
     for arguments in (("-",), ()):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a cat\nthe dog\n")))
         assert np.array_equal(vectors(said("embed", bert, *arguments)[1]), of("a cat", "the dog"))

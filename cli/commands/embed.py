@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
 from ..options.common import Quiet
 from ..options.models import Model
 from ..options.vectors import EncoderOptions, Split, TextSource, VectorFile, VectorOptions
-from ..texts import texts_source
+from ..texts import stretches_source, texts_source
 from ..ui import terminal
 from ..views.embeddings import VectorTarget, cut_texts, read_split
+
+if TYPE_CHECKING:
+    from ...embedding.embedder import Embedder
 
 
 def embed(
@@ -32,8 +38,7 @@ def embed(
     """
     inputs = [model, *(source.file or ())]
     target, tokens = VectorTarget(out.output, out.layout.value, out.force, inputs), read_split(split)
-    pieces = "whole" if tokens else split
-    texts = texts_source(source.text, source.file, split=pieces, use_stdin=not source.no_stdin)
+    texts = _reader(source, split, tokens)
     from ...embedding.embedder import Embedder
 
     with (
@@ -48,7 +53,7 @@ def embed(
     ):
         prompt = embedder.settings.prompt(vector.prompt_name)
         vectors = embedder.embed(
-            embedder.pieces(texts(), tokens) if tokens else texts(),
+            texts(embedder),
             prompt=prompt,
             normalize=vector.normalize,
             dimensions=vector.dimensions,
@@ -57,3 +62,13 @@ def embed(
         target.write(screen, vectors, vector.dimensions or embedder.width)
         if embedder.cut:
             screen.notes([f"{cut_texts(embedder.cut)} to {embedder.encoder.n_ctx} tokens"])
+
+
+def _reader(source: TextSource, split: str, tokens: int | None) -> Callable[[Embedder], Iterable[bytes | list[int]]]:
+    """What gives an embedder its texts: lines, paragraphs, or pieces of so many `tokens`."""
+    given, use_stdin = (source.text, source.file), not source.no_stdin
+    if tokens:
+        stretches = stretches_source(*given, use_stdin=use_stdin)
+        return lambda embedder: embedder.pieces(stretches(), tokens)
+    texts = texts_source(*given, split=split, use_stdin=use_stdin)
+    return lambda _: texts()

@@ -109,11 +109,17 @@ class Embedder(TextModel):
                 rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
             yield Vectors(np.ascontiguousarray(rows), [len(group[i]) for i in batch])
 
-    def pieces(self, texts: Iterable[bytes], n: int) -> Iterator[list[int]]:
-        """Token ids of each text, `n` at a time."""
+    def pieces(self, texts: Iterable[Iterable[bytes]], n: int) -> Iterator[list[int]]:
+        """Token ids of each text, `n` at a time; a text comes in stretches, each of which is made tokens by itself."""
         for text in texts:
-            ids = self.tokenizer.encode(text, add_special=False)
-            yield from (ids[at : at + n] for at in range(0, len(ids), n))
+            held: list[int] = []
+            for stretch in text:
+                held += self.tokenizer.encode(stretch, add_special=False)
+                whole = len(held) // n * n
+                yield from (held[at : at + n] for at in range(0, whole, n))
+                held = held[whole:]
+            if held:
+                yield held
 
     def _ids(self, prompt: str, text: str | bytes | list[int], number: int, truncate: bool) -> list[int]:
         """Token ids of a text with the special tokens around it."""
