@@ -175,6 +175,8 @@ CASES = [
     unary("low_half", "low_half", I8, lambda x: x[:4]),
     unary("high_half", "high_half", I8, lambda x: x[4:]),
     unary("spread_4_bits", "spread_4_bits", I8, lambda x: spread(x).ravel()),
+    Case("mul_round", lambda v: lambda p, out: v.store(out, v.mul_round(v.load(v.i16x16, p), v.load(v.i16x16, p + 32))),
+         lambda x: ((at(x, np.int16, 0, 16).astype(I32) * at(x, np.int16, 32, 16) + (1 << 14)) >> 15).astype(np.int16)),
     Case("shift_signed", lambda v: lambda p, out: v.store(out, v.shift_signed(v.load(v.i32x8, p), 11)),
          lambda x: at(x, I32, 0, 8) >> 11),
     Case("shift_bytes", lambda v: lambda p, out: v.store(out, v.shift_bytes(v.load(v.i8x32, p), 5) & 7),

@@ -28,6 +28,7 @@ make_model = import_module("make_model")
 MODELS = [
     ("tiny-llama-256", "Q4_K", False),
     ("tiny-llama-256", "Q4_K", True),
+    ("tiny-llama-256", "Q8_0", True),
     ("tiny-qwen3moe-256", "Q4_0", False),
     ("tiny-llama-256", "F16", False),
 ]
@@ -78,7 +79,7 @@ def test_every_way_of_reading_gives_the_same_logits(model: tuple[Path, bool]) ->
         assert read(engine, ids(200)[:169]) == cold[169]
 
 
-@pytest.mark.parametrize("most", [18, 32, 64, 512])
+@pytest.mark.parametrize("most", [32, 64, 512])
 def test_no_batch_is_small_where_it_need_not_be(most: int) -> None:
     for n in (*range(1, 4 * most, max(1, most // 30)), most + 1, 2 * most + 1, 2 * most + 8):
         sizes = list(batch_sizes(n, most))

@@ -232,9 +232,11 @@ def steady_batch(parallel: int) -> int:
     """The size that batches of `parallel` answers must have at least, so that all are computed in the same way.
 
     1 where rows of weights are read for each token by itself; otherwise the number of tokens from which on they are
-    read in tiles. A product has the same bits in every batch of one way.
+    read in tiles, or in another way once more. A product has the same bits in every batch of one way.
     """
     few = FEW_TOKENS[target().isa]
+    if parallel >= TILED_TOKENS:
+        return TILED_TOKENS
     return 1 if parallel <= min(few) else max(few) + 1
 
 

@@ -68,6 +68,6 @@ def pause(b: Any, t: Any) -> Any:
     call(b, "llvm.x86.sse2.pause", ir.VoidType())
 
 
-dot2, dot4, dot4_signed = maddubs.dot2, maddubs.dot4, maddubs.dot4_signed
-tokens_dot, pairs_dot = maddubs.tile_products(i8)
+dot2, dot4, dot4_signed, mul_round = maddubs.dot2, maddubs.dot4, maddubs.dot4_signed, maddubs.mul_round
+tokens_dot, pairs_dot, sums_dot, scaled_dot = maddubs.tile_products(i8)
 paired_dot = tokens_dot

@@ -25,6 +25,16 @@ def pairs_dot(tokens: int, n: int, weight: Any) -> Any:
     raise NotImplementedError
 
 
+def sums_dot(tokens: int, n: int) -> Any:
+    """Nothing asks for it but AVX2."""
+    raise NotImplementedError
+
+
+def scaled_dot(tokens: int, n: int) -> Any:
+    """Nothing asks for it but AVX2."""
+    raise NotImplementedError
+
+
 def of_vectors(dot_of: Callable[[int, int, int, bool], Any]) -> Callable[[int, int, int, bool, Any], Any]:
     """`tokens_dot` from one whose weights are a tuple of vectors; LLVM moves their loads to where they serve best."""
 

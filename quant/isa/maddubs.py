@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import llvmlite.ir as ir
 
 from ..simd.arithmetic import bitcast
-from ..simd.load_store import load_splat, load_splat4
+from ..simd.load_store import hide, load, load_splat, load_splat4
 from ..simd.part import jitable
 from ..simd.unroll import tuple_get, unroll_fold, unroll_map
 from ..simd.vector import Vec, call, i16x16, i32x8, intrinsic, joined, pieces, same_as_first
@@ -43,6 +43,12 @@ def widen_pairs(b: Any, t: Any, x: Any) -> Any:
 def dot2(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
     """acc (int32) + sums of 2 products of neighbouring int16."""
     return b.add(acc, _by_register(b, "pmadd.wd", i32x8, w, x))
+
+
+@intrinsic(same_as_first)
+def mul_round(b: Any, t: Any, x: Any, y: Any) -> Any:
+    """x * y / 2^15 of int16, rounded to nearest."""
+    return _by_register(b, "pmul.hr.sw", i16x16, x, y)
 
 
 @intrinsic(same_as_first)
@@ -91,6 +97,8 @@ class TileProducts(NamedTuple):
 
     tokens_dot: Any
     pairs_dot: Any
+    sums_dot: Any
+    scaled_dot: Any
 
 
 def tile_products(i8: Vec) -> TileProducts:
@@ -143,6 +151,22 @@ def tile_products(i8: Vec) -> TileProducts:
 
         return unroll_fold(n // some, group if some > 1 else one)
 
+    def sums_dot(tokens: int, n: int) -> Any:
+        width, pairs = i8.n, Vec("i16", i8.n // 2)
+
+        def product(t, totals, first, second, x, stride):
+            p, q = load_splat(i32, x + t * stride), load_splat(i32, x + t * stride + 4)
+            return dot2(tuple_get(totals, t), first + bitcast(pairs, p), second + bitcast(pairs, q))
+
+        every = unroll_map(tokens, product)
+
+        def step(i, totals, w, x, stride):
+            at = w + 2 * width * i
+            return _in_order(every(totals, load(pairs, at), load(pairs, at + width), x + 8 * i, stride))
+
+        steps = unroll_fold(n, step)
+        return jitable(lambda totals, w, x, stride: steps(totals, w, hide(x), hide(stride)))
+
     def pairs_dot(tokens: int, n: int, weight: Any) -> Any:
         """Such a weight is -32 .. 31, so the sum of 8 products fits 16 bits, whatever overflows on the way: it starts
         from minus 32 times the sums of activations that a lane sees, at `pairs`.
@@ -152,4 +176,18 @@ def tile_products(i8: Vec) -> TileProducts:
         widen = unroll_map(tokens, lambda t, totals: widen_pairs(tuple_get(totals, t)))
         return jitable(lambda pairs, w, x, stride: _in_order(widen(more(start(pairs, stride), 0, w, x, stride))))
 
-    return TileProducts(tokens_dot, pairs_dot)
+    def scaled_dot(tokens: int, n: int) -> Any:
+        width, pairs = i8.n, Vec("i16", i8.n // 2)
+        start = unroll_map(tokens, lambda t, at, stride: bitcast(i16, load_splat(i32, at + t * stride)))
+        more = more_products(tokens, n, *product_of(False, lambda j, w: load(i8, w + width * j)))
+        add = unroll_map(
+            tokens, lambda t, totals, sums, scale: dot2(tuple_get(totals, t), tuple_get(sums, t), scale)
+        )
+
+        def run(totals, w, scale, x, at, stride):
+            x, stride = hide(x), hide(stride)
+            return _in_order(add(totals, more(start(at, stride), 0, w, x, stride), load(pairs, scale)))
+
+        return jitable(run)
+
+    return TileProducts(tokens_dot, pairs_dot, sums_dot, scaled_dot)

@@ -217,6 +217,11 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
 
     Strides are in bytes.
     """
+    return batch_dot(v, fmt, parts, row_unpack(v, fmt, parts))
+
+
+def row_unpack(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
+    """`(rows, row_bytes, first, blocks, target, ahead)`: so many blocks of LANES rows as bytes, as `batch_dot` wants."""
     nbytes, fetch = fmt.nbytes, fetch_rows(v)
     unpack = unpack_by_rows(v, parts) if parts.unpack is None else without_spare(v, parts.unpack)
     size = fmt.block // BLOCK * parts.tile_bytes(v.LANES)
@@ -226,7 +231,7 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
             fetch(ahead, row_bytes, b * nbytes, (b + 1) * nbytes)
             unpack(rows + (first + b) * nbytes, row_bytes, target + b * size, target + blocks * size)
 
-    return batch_dot(v, fmt, parts, unpack_rows)
+    return unpack_rows
 
 
 def batch_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, unpack_rows: Any, least: int = 1) -> Any:

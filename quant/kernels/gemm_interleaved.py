@@ -7,7 +7,9 @@ from typing import Any
 from ..blocks.parts import IntegerParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
+from . import gemm_groups
 from .gemm_integer import batch_dot
+from .group_records import GROUP_TOKENS, GroupRecords
 from .interleave import tile_intrinsics, unpack_of
 from .panel_products import panel_group, panel_group_of_two, panel_minima
 from .panels import in_panels, panel_sums
@@ -61,8 +63,11 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     return v.jitable(run)
 
 
-def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: as `gemm_integer.tiles_dot`."""
+def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts, groups: GroupRecords | None = None) -> Any:
+    """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: as `gemm_integer.tiles_dot`.
+
+    `groups`: from GROUP_TOKENS tokens on, all of them are multiplied by `gemm_groups`.
+    """
     lanes, nbytes, unpack = v.LANES, fmt.nbytes * v.LANES, unpack_of(v, fmt)
     lines, size = nbytes // 64 + 1, fmt.block // BLOCK * parts.tile_bytes(lanes)
 
@@ -73,7 +78,11 @@ def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -
             unpack(tile + (first + b) * nbytes, target + b * size)
 
     most = min(v.TOKENS, v.REGISTER_TOKENS)
-    batch = batch_dot(v, fmt, parts, unpack_rows, least=most)
+    least = 1 if groups else most
+    if groups:
+        batch = gemm_groups.tiles_dot(v, fmt, unpack_rows, groups.products(v, parts))
+    else:
+        batch = batch_dot(v, fmt, parts, unpack_rows, least)
 
     def panel_of(count: int) -> Any:
         dot = tile_dot(v, fmt, parts, count)
@@ -83,12 +92,12 @@ def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -
 
         return panel
 
-    panels, in_registers = in_panels(v, most, panel_of), v.REGISTER_TOKENS
+    panels, in_registers = in_panels(v, most, panel_of), GROUP_TOKENS - 1 if groups else v.REGISTER_TOKENS
     if parts.row_min and parts.minima == 2:
         in_registers = min(in_registers, WITH_TWO_MINIMA)
 
     def run(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
-        whole = tokens // most * most if tokens > in_registers else 0
+        whole = tokens // least * least if tokens > in_registers else 0
         if whole > 0:
             batch(weights, row_bytes, k, x, x_stride, whole, y, y_stride, tiles, scratch)
             x, y, tokens = x + whole * x_stride, y + whole * y_stride, tokens - whole

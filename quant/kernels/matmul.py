@@ -15,6 +15,7 @@ from ..jit.kernel import Kernel
 from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
 from ..simd.stretches import counters_at, next_piece
+from .group_records import GROUP_TOKENS, GroupRecords
 from .panels import BAND, PASS_TOKENS, in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
@@ -26,23 +27,24 @@ FIELDS = ("tokens", "weights", "x", "y", "rows", "k", "row_bytes", "y_stride", "
 ROWS, MAX_BATCH_ROWS, BATCH_DRAWS = 64, 128, 4  # of a batch: rows that a thread takes at least and at most, how often
 ROW_DRAWS, MAX_ROWS = 8, 256  # of a single token: how often, and rows at most; slow cores end soon after fast ones then
 BEGIN = 2048  # bytes of those rows that are prefetched before the first is used
-TILED_TOKENS = 9  # in batches of at least so many, every instruction set reads every format in tiles
+TILED_TOKENS = GROUP_TOKENS  # in batches of at least so many, every set multiplies every format in one way
 ANY_NUMBER = 1 << 30
 SCRATCH_BYTES = 3 << 16  # of each thread: the tiles of the rows taken at once
 
 
-def matmul(fmt: type[Format], *, interleaved: bool = False) -> Kernel:
+def matmul(fmt: type[Format], *, interleaved: bool = False, groups: GroupRecords | None = None) -> Kernel:
     """The kernel y (tokens, rows) = x (tokens, k) @ weights (rows, k).T for weights in `fmt`.
 
     `tokens` is the address of their number; `x` is float32 (tokens, k) where `float_activations(fmt)`, else the Q8
     records of `q8_activations`; `y` is float32, `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
     for each thread. `interleaved` weights lie in tiles (see `interleave`), which begin at multiples of LANES bytes.
-    Raises ValueError for a format without kernels.
+    `groups`: from GROUP_TOKENS tokens on, `x` is these records (see `group_records`), and `rows`
+    is a multiple of MOST_LANES. Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
-    if interleaved:
-        return Kernel(f"matmul_{fmt.name}_interleaved", FIELDS, lambda v: _build_interleaved(v, fmt), stretches=True)
-    return Kernel(f"matmul_{fmt.name}", FIELDS, lambda v: _build(v, fmt), stretches=True)
+    build, name = _build_interleaved if interleaved else _build, f"matmul_{fmt.name}"
+    name += ("_interleaved" if interleaved else "") + (f"_{groups.name}" if groups else "")
+    return Kernel(name, FIELDS, lambda v: build(v, fmt, groups), stretches=True)
 
 
 def matmul_reference(weights: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -64,8 +66,8 @@ def _batch_rows(rows: int, nth: int, tokens: int) -> int:
     return max(ROWS, min(MAX_BATCH_ROWS, rows // (BATCH_DRAWS * nth) // BAND * BAND))
 
 
-def _build(v: InstructionSet, fmt: type[Format]) -> Any:
-    stretch, few, batch_rows = rows_by_tokens(v, fmt), few_tokens(v.FEW_TOKENS, fmt), v.jitable(_batch_rows)
+def _build(v: InstructionSet, fmt: type[Format], groups: GroupRecords | None) -> Any:
+    stretch, few, batch_rows = rows_by_tokens(v, fmt, groups), few_tokens(v.FEW_TOKENS, fmt), v.jitable(_batch_rows)
     following, counters = next_piece(v), counters_at(len(FIELDS))
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
@@ -84,11 +86,11 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
     return run
 
 
-def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
+def _build_interleaved(v: InstructionSet, fmt: type[Format], groups: GroupRecords | None) -> Any:
     from .gemm_interleaved import tiles_by_tokens
 
     v = set_for_tiles(v)
-    dot, q8_stride, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v)), v.jitable(q8_bytes), v.LANES
+    dot, x_stride, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v), groups), _x_stride(v, fmt, groups), v.LANES
     following, counters = next_piece(v), counters_at(len(FIELDS))
     batch_rows = v.jitable(_batch_rows)
 
@@ -104,7 +106,7 @@ def _build_interleaved(v: InstructionSet, fmt: type[Format]) -> Any:
         while piece < pieces:
             first = draw * piece
             tiles, at = (min(rows, first + draw) - first) // lanes, weights + row_bytes * first
-            dot(at, row_bytes, k, x, q8_stride(k), count, y + 4 * first, 4 * y_stride, tiles, tile)
+            dot(at, row_bytes, k, x, x_stride(k, count), count, y + 4 * first, 4 * y_stride, tiles, tile)
             piece, turn = following(counter + counters, ith, nth, pieces, turn)
 
     return run
@@ -115,41 +117,62 @@ def few_tokens(few: FewTokens, fmt: type[Format]) -> int:
     return few.floats if float_activations(fmt) else few.integers
 
 
-def same_bits(isa: str, fmt: type[Format], *, interleaved: bool = False) -> int:
+def same_bits(isa: str, fmt: type[Format], *, interleaved: bool = False, groups: bool = False) -> int:
     """The most tokens whose products have the same bits together as each has alone: in interleaved tiles, any number.
 
     Imports no Numba.
     """
-    return ANY_NUMBER if interleaved else few_tokens(FEW_TOKENS[isa], fmt)
+    tiled = GROUP_TOKENS - 1 if groups else ANY_NUMBER
+    return tiled if interleaved else few_tokens(FEW_TOKENS[isa], fmt)
 
 
-def rows_by_tokens(v: InstructionSet, fmt: type[Format]) -> Any:
+def _x_stride(v: InstructionSet, fmt: type[Format], groups: GroupRecords | None) -> Any:
+    """`(k, tokens)` -> bytes from one token's activations to the next."""
+    own = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    if not groups:
+        return v.jitable(lambda k, tokens: own(k))
+    many = v.jitable(groups.nbytes)
+    return v.jitable(lambda k, tokens: many(k) if tokens >= GROUP_TOKENS else own(k))
+
+
+def rows_by_tokens(v: InstructionSet, fmt: type[Format], groups: GroupRecords | None = None) -> Any:
     """`(weights, row_bytes, first, last, x, k, tokens, tiled, y, y_stride, scratch)`: rows `first` to `last` - 1.
 
     A product's sum has another order in tiles than row by row; it does not depend on the number of tokens.
     """
-    from . import gemm_float, gemm_integer
+    from . import gemm_float, gemm_groups, gemm_integer
 
-    x_bytes = v.jitable(float_bytes if float_activations(fmt) else q8_bytes)
+    x_bytes = _x_stride(v, fmt, groups)
     if not (float_activations(fmt) and v.FLOAT_TILES > 1):  # which are several tiles of the set itself
         v = set_for_tiles(v)
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float}
     parts = fmt.kernels(v)
     family = families[type(parts)]
-    tiles_dot, row_panels, lanes = (
-        family.tiles_dot(v, fmt, parts),
-        _row_panels(v, family.row_dots(v, fmt, parts)),
-        v.LANES,
-    )
+    row_panels, lanes = _row_panels(v, family.row_dots(v, fmt, parts)), v.LANES
+    tiles_dot = family.tiles_dot(v, fmt, parts)
+    if groups:
+        tiles_dot = _by_tokens(v, tiles_dot, gemm_groups.tiles_dot(v, fmt, gemm_integer.row_unpack(v, fmt, parts), groups.products(v, parts)))
 
     def run(weights, row_bytes, first, last, x, k, tokens, tiled, y, y_stride, scratch):
-        x_stride = x_bytes(k)
+        x_stride = x_bytes(k, tokens)
         if tiled:  # whole tiles here, the rows that are left one by one below
             tiles, at, out = (last - first) // lanes, weights + first * row_bytes, y + 4 * first
             tiles_dot(at, row_bytes, k, x, x_stride, tokens, out, 4 * y_stride, tiles, scratch)
             first += lanes * tiles
         for r in range(first, last):
             row_panels(tokens, weights + r * row_bytes, x, x_stride, k, y + 4 * r, 4 * y_stride, scratch)
+
+    return v.jitable(run)
+
+
+def _by_tokens(v: InstructionSet, few: Any, many: Any) -> Any:
+    """Products as `gemm_integer.tiles_dot`: `many` from GROUP_TOKENS tokens on, else `few`."""
+
+    def run(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch):
+        if tokens >= GROUP_TOKENS:
+            many(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)
+        else:
+            few(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)
 
     return v.jitable(run)
 

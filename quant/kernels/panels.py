@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 from ..simd.instruction_set import InstructionSet
 
 BAND = 32  # rows whose unpacked weights stay in the L1 cache while all tokens pass
+GROUP = 256  # weights of a row with one scale, where that is made for many tokens (see `gemm_groups`)
 PASS_TOKENS = 64  # tokens that run over all rows taken at once before the next do
 
 

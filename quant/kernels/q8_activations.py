@@ -49,7 +49,7 @@ def _short_scale(v: InstructionSet) -> Any:
     return v.jitable(lambda bits: bits + 0xFFF + (bits >> 13 & 1) >> 13 << 13)
 
 
-def _pairs(v: InstructionSet) -> Any:
+def pair_sums(v: InstructionSet) -> Any:
     """`(both, first)`: minus 32 times the int32 `first`, and times the rest of `both`, as two int16."""
     return v.jitable(lambda both, first: (first * -(1 << PAIR_SHIFT)) & 0xFFFF | (first - both) << (PAIR_SHIFT + 16))
 
@@ -57,7 +57,7 @@ def _pairs(v: InstructionSet) -> Any:
 def _group(v: InstructionSet) -> Any:
     """`(p, q, column, column_bytes, plain)`: 32 numbers at `p` into the line `q`, the columns and the plain bytes."""
     f32x32, i32x32, i32x8, int32, float32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK), v.i32x8, v.int32, v.float32
-    short_scale, pairs = _short_scale(v), _pairs(v)
+    short_scale, pairs = _short_scale(v), pair_sums(v)
 
     def run(p, q, column, column_bytes, plain):
         x = v.load(f32x32, p)
@@ -147,7 +147,7 @@ def _eight_groups(v: InstructionSet) -> Any:
     Numbers of a group become a column by way of memory: lines are written, then read transposed.
     """
     f32x8, i32x8 = v.f32x8, v.i32x8
-    short_scale, pairs = _short_scale(v), _pairs(v)
+    short_scale, pairs = _short_scale(v), pair_sums(v)
     peaks, stores, heads = _eight_peaks(v), _eight_stores(v), _eight_heads(v)
     summed = v.unroll_fold(4, lambda i, sum, rows, ones: v.dot4(sum, ones, v.bitcast(v.i8x32, v.tuple_get(rows, i))))
 
@@ -176,20 +176,29 @@ def _eight_groups(v: InstructionSet) -> Any:
     return v.jitable(run)
 
 
+def q8_quantizer(v: InstructionSet) -> Any:
+    """`(row, record, k)`: k float32 at `row` into a Q8 record. NaN and infinity reach the group's scale."""
+    eight, one = _eight_groups(v), _group(v)
+
+    def run(row, record, k):
+        groups, columns, plain = k // BLOCK, record + 2 * k, record + k * 19 // 8
+        for i in range(0, groups - 7, 8):
+            eight(row + 4 * BLOCK * i, record + LINE * i, columns + 4 * i, k // 8, plain + BLOCK * i)
+        for i in range(groups // 8 * 8, groups):
+            one(row + 4 * BLOCK * i, record + LINE * i, columns + 4 * i, k // 8, plain + BLOCK * i)
+
+    return v.jitable(run)
+
+
 @kernel("tokens x out k", pieces="tokens")
 def quantize_q8(v: InstructionSet) -> Any:
     """out (tokens, q8_bytes(k)) = x (tokens, k) float32 in Q8 records. NaN and infinity reach the group's scale."""
-    eight, one = _eight_groups(v), _group(v)
+    quantize, record_bytes = q8_quantizer(v), v.jitable(q8_bytes)
 
     def run(counter, ith, nth, tokens, x, out, k):
-        count, t, groups = v.load_i64(tokens), v.take_work(counter, 1), k // BLOCK
+        count, t = v.load_i64(tokens), v.take_work(counter, 1)
         while t < count:
-            row, record = x + 4 * k * t, out + (k * 27 // 8 + LINE) * t
-            columns, plain = record + 2 * k, record + k * 19 // 8
-            for i in range(0, groups - 7, 8):
-                eight(row + 4 * BLOCK * i, record + LINE * i, columns + 4 * i, k // 8, plain + BLOCK * i)
-            for i in range(groups // 8 * 8, groups):
-                one(row + 4 * BLOCK * i, record + LINE * i, columns + 4 * i, k // 8, plain + BLOCK * i)
+            quantize(x + 4 * k * t, out + record_bytes(k) * t, k)
             t = v.take_work(counter, 1)
 
     return run

@@ -179,6 +179,15 @@ def dot2(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
 
 
 @intrinsic(same_as_first)
+def mul_round(b: Any, t: Any, x: Any, y: Any) -> Any:
+    """x * y / 2^15 of int16, rounded to nearest."""
+    wide = ir.VectorType(ELEMENTS["i32"], t[0].n)
+    number = lambda n: ir.Constant(wide, [n] * t[0].n)  # noqa: E731
+    product = b.add(b.mul(b.sext(x, wide), b.sext(y, wide)), number(1 << 14))
+    return b.trunc(b.ashr(product, number(15)), x.type)
+
+
+@intrinsic(same_as_first)
 def negate(b: Any, t: Any, x: Any, minus: Any) -> Any:
     """Bytes with another sign where `minus` is all ones, not 0; `x` is -127..127."""
     return b.sub(b.xor(x, minus), minus)

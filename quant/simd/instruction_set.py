@@ -260,6 +260,9 @@ class InstructionSet(Protocol):
     def dot2(self, acc: Any, w: Any, x: Any) -> Any:
         """acc (int32) + sums of 2 products of neighbouring int16."""
 
+    def mul_round(self, x: Any, y: Any) -> Any:
+        """x * y / 2^15 of int16, rounded to nearest."""
+
     def dot4(self, acc: Any, w: Any, x: Any) -> Any:
         """acc (int32) + sums of 4 products of bytes: `w` 0..127, `x` -127..127."""
 
@@ -277,6 +280,19 @@ class InstructionSet(Protocol):
 
         For each token, `pairs` is the address of minus 32 times sums of its bytes, two int16: of those that are first
         or second of four, and of the others. Only where PAIRS.
+        """
+
+    def sums_dot(self, tokens: int, n: int) -> Part:
+        """`(totals, weights, x, stride)` -> totals (int32) + n times (w0 + x0) (w1 + x1) + (w2 + x2) (w3 + x3) for
+        each token: int16, of rows w0 and w2 as a vector of pairs at address `weights`, w1 and w3 as the next one, of
+        the first token x0, x2, x1, x3 at `x`. Only in AVX2's sets.
+        """
+
+    def scaled_dot(self, tokens: int, n: int) -> Part:
+        """`(totals, weights, scale, x, pairs, stride)` -> totals (int32) + scales times n dot4 as of `pairs_dot`.
+
+        Addresses but the first: vectors of weights, pairs of int16 that each row's sums are multiplied by, the first
+        token's bytes, and its pairs. Only in AVX2's sets.
         """
 
     def paired_dot(self, tokens: int, n: int, bits: int, signed: bool, weight: Part) -> Part:

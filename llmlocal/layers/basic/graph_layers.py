@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...quant.format import Format
 from ...quant.jit.cpu import target
+from ...quant.kernels.group_records import GroupRecords, quantize_by_tokens
 from ...quant.kernels.matmul import ANY_NUMBER, same_bits
 from ...quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ...quant.kernels.q16_activations import q16_bytes, quantize_q16
@@ -77,6 +78,7 @@ class GraphLayers:
         self.int16: Int16Copy | None = None  # of weights that products read in place of the file's, with Q16 records
         self._q8: dict[Value, Value] = {}
         self._q16: dict[Value, Value] = {}
+        self._groups: dict[Value, dict[str, Value]] = {}  # by the records' name
 
     def constant(self, values: NDArray[Any]) -> int:
         """Address of a copy of `values` as float32: weights in another layout than the file's, for kernels to read."""
@@ -87,9 +89,10 @@ class GraphLayers:
         self._constants.append(memory)
         return int(memory.ctypes.data)
 
-    def multiplied(self, fmt: type[Format], *, interleaved: bool = False) -> None:
+    def multiplied(self, fmt: type[Format], *, interleaved: bool = False, groups: bool = False) -> None:
         """A product with weights in `fmt` was recorded: it limits `same_bits`."""
-        self.same_bits = min(self.same_bits, same_bits(target().isa, fmt, interleaved=interleaved))
+        most = same_bits(target().isa, fmt, interleaved=interleaved, groups=groups)
+        self.same_bits = min(self.same_bits, most)
 
     def q8(self, x: Value, per_token: int = 1) -> Value:
         """`x` as Q8 records, quantized once for all products that read it; `per_token` rows for each token."""
@@ -100,6 +103,15 @@ class GraphLayers:
             g.add(quantize_q8, tokens=tokens, x=x, out=out, k=k)
             self._q8[x] = out
         return self._q8[x]
+
+    def q8_or_groups(self, x: Value, groups: GroupRecords) -> Value:
+        """`x` (tokens, width) as the records that `matmul` with `groups` reads, made once for all that read them."""
+        made = self._groups.setdefault(x, {})
+        if groups.name not in made:
+            g, rows, row_bytes = self.graph, x.nbytes // (4 * x.width), max(q8_bytes(x.width), groups.nbytes(x.width))
+            made[groups.name] = Value(x.width, rows * row_bytes, x.outputs)
+            g.add(quantize_by_tokens(groups), tokens=g.rows_of(x), x=x, out=made[groups.name], k=x.width)
+        return made[groups.name]
 
     def q16(self, x: Value) -> Value:
         """`x` (tokens, width) as Q16 records, quantized once for all products that read it."""
@@ -114,4 +126,5 @@ class GraphLayers:
         """`x`, after a kernel wrote over it: records made of it before are dropped."""
         self._q8.pop(x, None)
         self._q16.pop(x, None)
+        self._groups.pop(x, None)
         return x

@@ -10,6 +10,7 @@ from ...ops.elementwise import add_bias
 from ...quant.blocks.parts import float_activations
 from ...quant.jit.kernel import Kernel
 from ...quant.kernels.get_rows import get_rows
+from ...quant.kernels.group_records import GroupRecords, group_records
 from ...quant.kernels.interleave import MOST_LANES, can_interleave
 from ...quant.kernels.matmul import SCRATCH_BYTES, matmul
 from ...quant.kernels.matmul_int16 import matmul_int16
@@ -80,7 +81,7 @@ class Products(GraphLayers):
         biased = {out for out, *_, operands in products if "bias" in operands}
         alone = not self.low_rank.changes_any(originals)
         for i, (out, weight, first, kernel, operands) in enumerate(products):
-            self.multiplied(weight.format, interleaved=weight.interleaved)
+            self.multiplied(weight.format, interleaved=weight.interleaved, groups=self._groups(x, weight) is not None)
             g.add(
                 kernel,
                 barrier=alone and i == len(products) - 1,
@@ -110,13 +111,21 @@ class Products(GraphLayers):
         """The kernel that multiplies x with `weight`, and the operands by which kernels differ; one may add `bias`."""
         if self.int16 and (tiles := self.int16.place(weight)):
             return matmul_int16, {"x": self.q16(x), "weights": tiles, "bias": bias.address if bias is not None else 0}
-        kernel = matmul(weight.format, interleaved=weight.interleaved)
-        return kernel, {
-            "x": x if float_activations(weight.format) else self.q8(x),
+        groups = self._groups(x, weight)
+        if groups:
+            records = self.q8_or_groups(x, groups)
+        else:
+            records = x if float_activations(weight.format) else self.q8(x)
+        return matmul(weight.format, interleaved=weight.interleaved, groups=groups), {
+            "x": records,
             "weights": weight.address,
             "row_bytes": weight.format.row_bytes(weight.k),
             "scratch": self.graph.scratch(SCRATCH_BYTES),
         }
+
+    def _groups(self, x: Value, weight: QTensor) -> GroupRecords | None:
+        """What many tokens are multiplied from, if not Q8 records; of logits, a run needs few."""
+        return None if x.outputs else group_records(weight.format, weight.rows, target().isa)
 
     def logits(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
         """Logits (outputs, vocab) of the last states x (outputs, width) by the output matrix (vocab, width)."""
