@@ -67,7 +67,7 @@ def exact(fmt: type[Format], x: Array) -> Array:
 
 
 def exact_weights(fmt: type[Format], data: Array, k: int) -> Array:
-    """What is multiplied of weights: signed bytes are rounded once more, scales of Q6_K but for what is tested below."""
+    """What is multiplied of weights: signed bytes are rounded once more."""
     if fmt is Q6_K:
         return Q6_K.dequantize(data).astype(np.float64)
     blocks = data.reshape(len(data), -1, Q8_0.nbytes)

@@ -180,9 +180,7 @@ def tile_products(i8: Vec) -> TileProducts:
         width, pairs = i8.n, Vec("i16", i8.n // 2)
         start = unroll_map(tokens, lambda t, at, stride: bitcast(i16, load_splat(i32, at + t * stride)))
         more = more_products(tokens, n, *product_of(False, lambda j, w: load(i8, w + width * j)))
-        add = unroll_map(
-            tokens, lambda t, totals, sums, scale: dot2(tuple_get(totals, t), tuple_get(sums, t), scale)
-        )
+        add = unroll_map(tokens, lambda t, totals, sums, scale: dot2(tuple_get(totals, t), tuple_get(sums, t), scale))
 
         def run(totals, w, scale, x, at, stride):
             x, stride = hide(x), hide(stride)

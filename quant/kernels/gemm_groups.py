@@ -21,10 +21,10 @@ DEPTH = 512  # weights of a row that are unpacked at once
 class GroupProducts(NamedTuple):
     """How a group of a tile is multiplied by the groups of some tokens.
 
-    The last group of a row may have fewer weights, a multiple of 32. `size` is a group's bytes in a tile, `line` in a record, `scale` where a record's group has its scale.
-    `widen(bytes, blocks, target)` makes so many times 32 weights of the tile, as `IntegerParts.unpack` leaves them, a
-    group, and returns the rows' scales, which it may write `row_scale` bytes from its begin.
-    `totals_of(tokens)` is `(tile, depth, x, x_stride)` -> for each token the rows' sums, int32.
+    The last group of a row may have fewer weights, a multiple of 32. `size` is a group's bytes in a tile, `line` in a
+    record, of which the scale is at `scale`. `widen(bytes, blocks, target)` makes so many times 32 weights of the tile,
+    as `IntegerParts.unpack` leaves them, a group, with the rows' scales at `row_scale`. `totals_of(tokens)` is
+    `(tile, depth, x, x_stride)` -> for each token the rows' sums, int32.
     """
 
     size: int
@@ -130,7 +130,7 @@ def _panels(v: InstructionSet, products: GroupProducts) -> Any:
 
 
 def _group(v: InstructionSet, products: GroupProducts, tokens: int) -> Any:
-    """`(tile, depth, x, x_stride, y, y_stride, more)`: y (tokens, LANES) = or, where `more`, += a group of the tile @ x."""
+    """`(tile, depth, x, x_stride, y, y_stride, more)`: y (tokens, LANES) = or, with `more`, += a group @ x."""
     f32, scale_at, row_scale, totals = v.f32, products.scale, products.row_scale, products.totals_of(tokens)
 
     def scaled(t, found, d, x, x_stride, y, y_stride, more):

@@ -221,7 +221,7 @@ def tiles_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
 
 
 def row_unpack(v: InstructionSet, fmt: type[Format], parts: IntegerParts) -> Any:
-    """`(rows, row_bytes, first, blocks, target, ahead)`: so many blocks of LANES rows as bytes, as `batch_dot` wants."""
+    """`(rows, row_bytes, first, blocks, target, ahead)`: blocks of LANES rows as bytes, as `batch_dot` wants."""
     nbytes, fetch = fmt.nbytes, fetch_rows(v)
     unpack = unpack_by_rows(v, parts) if parts.unpack is None else without_spare(v, parts.unpack)
     size = fmt.block // BLOCK * parts.tile_bytes(v.LANES)

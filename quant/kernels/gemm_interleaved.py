@@ -63,7 +63,7 @@ def tile_dot(v: InstructionSet, fmt: type[Format], parts: IntegerParts, tokens: 
     return v.jitable(run)
 
 
-def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts, groups: GroupRecords | None = None) -> Any:
+def tiles_by_tokens(v: InstructionSet, fmt: type[Format], parts: IntegerParts, groups: GroupRecords | None) -> Any:
     """`(weights, row_bytes, k, x, x_stride, tokens, y, y_stride, tiles, scratch)`: as `gemm_integer.tiles_dot`.
 
     `groups`: from GROUP_TOKENS tokens on, all of them are multiplied by `gemm_groups`.

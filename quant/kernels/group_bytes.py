@@ -29,13 +29,13 @@ def byte_products(v: InstructionSet, parts: IntegerParts) -> GroupProducts:
 def _with_integer_scales(v: InstructionSet, parts: IntegerParts, scale_at: int) -> Any:
     f32, i32, lanes, size = v.f32, v.i32, v.LANES, parts.tile_bytes(v.LANES)
     greatest, inverse_of, factor = group_scale(v, parts), inverse_factor(v, SCALE_MOST), scale_factor(v)
-    copy = v.unroll_map(8, lambda j, source, target: v.store(target + 4 * lanes * j, v.load(i32, source + 4 * lanes * j)))
+    copy = v.unroll_map(8, lambda j, x, target: v.store(target + 4 * lanes * j, v.load(i32, x + 4 * lanes * j)))
 
     def run(source, blocks, target):
         most = greatest(source, blocks)
         v.store(target + scale_at, most * (1 / SCALE_MOST))
         inverse = inverse_of(most)
-        for b in range(blocks):
+        for _ in range(blocks):
             copy(source, target)
             for at in (32 * lanes, 36 * lanes):
                 v.store(target + at, factor(v.load(f32, source + at), inverse))

@@ -38,8 +38,8 @@ def matmul(fmt: type[Format], *, interleaved: bool = False, groups: GroupRecords
     `tokens` is the address of their number; `x` is float32 (tokens, k) where `float_activations(fmt)`, else the Q8
     records of `q8_activations`; `y` is float32, `y_stride` floats from token to token; `scratch` holds SCRATCH_BYTES
     for each thread. `interleaved` weights lie in tiles (see `interleave`), which begin at multiples of LANES bytes.
-    `groups`: from GROUP_TOKENS tokens on, `x` is these records (see `group_records`), and `rows`
-    is a multiple of MOST_LANES. Raises ValueError for a format without kernels.
+    `groups`: from GROUP_TOKENS tokens on, `x` is these records (see `group_records`), and `rows` is a multiple of
+    MOST_LANES. Raises ValueError for a format without kernels.
     """
     require_kernels(fmt)
     build, name = _build_interleaved if interleaved else _build, f"matmul_{fmt.name}"
@@ -151,7 +151,8 @@ def rows_by_tokens(v: InstructionSet, fmt: type[Format], groups: GroupRecords | 
     row_panels, lanes = _row_panels(v, family.row_dots(v, fmt, parts)), v.LANES
     tiles_dot = family.tiles_dot(v, fmt, parts)
     if groups:
-        tiles_dot = _by_tokens(v, tiles_dot, gemm_groups.tiles_dot(v, fmt, gemm_integer.row_unpack(v, fmt, parts), groups.products(v, parts)))
+        unpack = gemm_integer.row_unpack(v, fmt, parts)
+        tiles_dot = _by_tokens(v, tiles_dot, gemm_groups.tiles_dot(v, fmt, unpack, groups.products(v, parts)))
 
     def run(weights, row_bytes, first, last, x, k, tokens, tiled, y, y_stride, scratch):
         x_stride = x_bytes(k, tokens)

@@ -58,7 +58,7 @@ def _interleaved_stretch(v: InstructionSet, fmt: type[Format]) -> Any:
     from .gemm_interleaved import tiles_by_tokens
 
     v = set_for_tiles(v)
-    dot, x_bytes, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v)), v.jitable(q8_bytes), v.LANES
+    dot, x_bytes, lanes = tiles_by_tokens(v, fmt, fmt.kernels(v), None), v.jitable(q8_bytes), v.LANES
 
     def run(weights, row_bytes, first, last, x, k, tokens, tiled, y, y_stride, scratch):
         at, out, tiles = weights + first * row_bytes, y + 4 * first, (last - first) // lanes

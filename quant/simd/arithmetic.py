@@ -182,9 +182,9 @@ def dot2(b: Any, t: Any, acc: Any, w: Any, x: Any) -> Any:
 def mul_round(b: Any, t: Any, x: Any, y: Any) -> Any:
     """x * y / 2^15 of int16, rounded to nearest."""
     wide = ir.VectorType(ELEMENTS["i32"], t[0].n)
-    number = lambda n: ir.Constant(wide, [n] * t[0].n)  # noqa: E731
-    product = b.add(b.mul(b.sext(x, wide), b.sext(y, wide)), number(1 << 14))
-    return b.trunc(b.ashr(product, number(15)), x.type)
+    half, bits = (ir.Constant(wide, [n] * t[0].n) for n in (1 << 14, 15))
+    product = b.add(b.mul(b.sext(x, wide), b.sext(y, wide)), half)
+    return b.trunc(b.ashr(product, bits), x.type)
 
 
 @intrinsic(same_as_first)

@@ -78,7 +78,7 @@ class GraphLayers:
         self.int16: Int16Copy | None = None  # of weights that products read in place of the file's, with Q16 records
         self._q8: dict[Value, Value] = {}
         self._q16: dict[Value, Value] = {}
-        self._groups: dict[Value, dict[str, Value]] = {}  # by the records' name
+        self._group_records: dict[Value, dict[str, Value]] = {}  # by the records' name
 
     def constant(self, values: NDArray[Any]) -> int:
         """Address of a copy of `values` as float32: weights in another layout than the file's, for kernels to read."""
@@ -106,7 +106,7 @@ class GraphLayers:
 
     def q8_or_groups(self, x: Value, groups: GroupRecords) -> Value:
         """`x` (tokens, width) as the records that `matmul` with `groups` reads, made once for all that read them."""
-        made = self._groups.setdefault(x, {})
+        made = self._group_records.setdefault(x, {})
         if groups.name not in made:
             g, rows, row_bytes = self.graph, x.nbytes // (4 * x.width), max(q8_bytes(x.width), groups.nbytes(x.width))
             made[groups.name] = Value(x.width, rows * row_bytes, x.outputs)
@@ -126,5 +126,5 @@ class GraphLayers:
         """`x`, after a kernel wrote over it: records made of it before are dropped."""
         self._q8.pop(x, None)
         self._q16.pop(x, None)
-        self._groups.pop(x, None)
+        self._group_records.pop(x, None)
         return x
