@@ -15,15 +15,15 @@ from test_matmul import product, records
 
 from llmlocal.quant.format import BY_NAME, Format
 from llmlocal.quant.jit import cpu
-from llmlocal.quant.kernels.group_records import GROUP_TOKENS, Q8K, WINOGRAD, group_records, quantize_by_tokens
-from llmlocal.quant.kernels.group_winograd import WEIGHT_MOST, weights_reference
+from llmlocal.quant.kernels.groups.group_records import GROUP_TOKENS, Q8K, WINOGRAD, group_records, quantize_by_tokens
+from llmlocal.quant.kernels.groups.group_winograd import WEIGHT_MOST, weights_reference
+from llmlocal.quant.kernels.groups.q8k_activations import PAIRS, q8k_reference
+from llmlocal.quant.kernels.groups.q8k_activations import SCALE as Q8K_SCALE
+from llmlocal.quant.kernels.groups.winograd_activations import CORRECTION, LINE, MOST, SCALE, winograd_reference
 from llmlocal.quant.kernels.interleave import MOST_LANES
 from llmlocal.quant.kernels.matmul import SCRATCH_BYTES, TILED_TOKENS, matmul, matmul_reference, same_bits
 from llmlocal.quant.kernels.panels import GROUP, PASS_TOKENS
 from llmlocal.quant.kernels.q8_activations import q8_bytes
-from llmlocal.quant.kernels.q8k_activations import PAIRS, q8k_reference
-from llmlocal.quant.kernels.q8k_activations import SCALE as Q8K_SCALE
-from llmlocal.quant.kernels.winograd_activations import CORRECTION, LINE, MOST, SCALE, winograd_reference
 
 Array = NDArray[Any]
 Q8_0, Q6_K, ISA, GUARD = BY_NAME["Q8_0"], BY_NAME["Q6_K"], "avx2", 123456.0

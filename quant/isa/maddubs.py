@@ -101,41 +101,45 @@ class TileProducts(NamedTuple):
     scaled_dot: Any
 
 
+def _product_of(i8: Vec, signed: bool, weight: Any) -> tuple[Any, Any]:
+    """`(j, weights)`: what is made of vector number j once for all tokens; `(made, x)`: its products, in int16."""
+    weight = jitable(weight)
+    if not signed:
+        return weight, jitable(lambda w, x: maddubs(w, load_splat4(i8, x)))
+
+    def with_magnitudes(j, weights):
+        w = weight(j, weights)
+        return w, magnitude_bytes(w)
+
+    return jitable(with_magnitudes), jitable(lambda w, x: maddubs(w[1], sign_bytes(load_splat4(i8, x), w[0])))
+
+
+def _more_products(tokens: int, n: int, made: Any, product: Any) -> Any:
+    """`(totals, first, weights, x, stride)` -> totals (int16) + n products with vectors from number `first` on.
+
+    A vector of weights goes to all tokens before the next. Token by token, additions that wait for their products
+    fill the scheduler, and some of them take the one pipe (of Zen 1) that multiplies.
+    """
+    every = unroll_map(tokens, lambda t, totals, w, x, stride: tuple_get(totals, t) + product(w, x + t * stride))
+
+    def step(i, totals, first, weights, x, stride):
+        totals, j = _in_order(totals), first + i
+        return every(totals, made(j, weights), x + 4 * j, stride)
+
+    return unroll_fold(n, step)
+
+
 def tile_products(i8: Vec) -> TileProducts:
     """The products of tiles whose vectors of bytes are `i8`; weights are read when they are multiplied, not before."""
-    i32, i16 = Vec("i32", i8.n // 4), Vec("i16", i8.n // 2)
+    return TileProducts(_tokens_dot(i8), _pairs_dot(i8), _sums_dot(i8), _scaled_dot(i8))
 
-    def product_of(signed: bool, weight: Any) -> tuple[Any, Any]:
-        """`(j, weights)`: what is made of vector number j once for all tokens; `(made, x)`: its products, in int16."""
-        weight = jitable(weight)
-        if not signed:
-            return weight, jitable(lambda w, x: maddubs(w, load_splat4(i8, x)))
 
-        def with_magnitudes(j, weights):
-            w = weight(j, weights)
-            return w, magnitude_bytes(w)
-
-        return jitable(with_magnitudes), jitable(lambda w, x: maddubs(w[1], sign_bytes(load_splat4(i8, x), w[0])))
-
-    def more_products(tokens: int, n: int, made: Any, product: Any) -> Any:
-        """`(totals, first, weights, x, stride)` -> totals (int16) + n products with vectors from number `first` on.
-
-        A vector of weights goes to all tokens before the next. Token by token, additions that wait for their products
-        fill the scheduler, and some of them take the one pipe (of Zen 1) that multiplies.
-        """
-        every = unroll_map(tokens, lambda t, totals, w, x, stride: tuple_get(totals, t) + product(w, x + t * stride))
-
-        def step(i, totals, first, weights, x, stride):
-            totals, j = _in_order(totals), first + i
-            return every(totals, made(j, weights), x + 4 * j, stride)
-
-        return unroll_fold(n, step)
-
+def _tokens_dot(i8: Vec) -> Any:
     def tokens_dot(tokens: int, n: int, bits: int, signed: bool, weight: Any) -> Any:
-        some, (made, product) = max(1, min(n, PRODUCTS[bits])), product_of(signed, weight)
+        some, (made, product) = max(1, min(n, PRODUCTS[bits])), _product_of(i8, signed, weight)
         assert n % some == 0
         first = unroll_map(tokens, lambda t, w, x, stride: product(w, x + t * stride))
-        more = more_products(tokens, some - 1, made, product)
+        more = _more_products(tokens, some - 1, made, product)
         widen = unroll_map(tokens, lambda t, sums, totals: tuple_get(sums, t) + widen_pairs(tuple_get(totals, t)))
         alone = unroll_map(
             tokens, lambda t, sums, w, x, stride: tuple_get(sums, t) + widen_pairs(product(w, x + t * stride))
@@ -151,41 +155,61 @@ def tile_products(i8: Vec) -> TileProducts:
 
         return unroll_fold(n // some, group if some > 1 else one)
 
+    return tokens_dot
+
+
+def _pair_totals(i8: Vec, tokens: int, n: int, weight: Any) -> Any:
+    """`(pairs, weights, x, stride)` -> for each token the sums of n products of a weight less 32, in int16.
+
+    Such a weight is -32 .. 31, so the sum of 8 products fits 16 bits, whatever overflows on the way: it starts from
+    minus 32 times the sums of activations that a lane sees, at `pairs`.
+    """
+    i32, i16 = Vec("i32", i8.n // 4), Vec("i16", i8.n // 2)
+    start = unroll_map(tokens, lambda t, at, stride: bitcast(i16, load_splat(i32, at + t * stride)))
+    more = _more_products(tokens, n, *_product_of(i8, False, weight))
+    return jitable(lambda pairs, w, x, stride: more(start(pairs, stride), 0, w, x, stride))
+
+
+def _pairs_dot(i8: Vec) -> Any:
+    def pairs_dot(tokens: int, n: int, weight: Any) -> Any:
+        totals = _pair_totals(i8, tokens, n, weight)
+        widen = unroll_map(tokens, lambda t, totals: widen_pairs(tuple_get(totals, t)))
+        return jitable(lambda pairs, w, x, stride: _in_order(widen(totals(pairs, w, x, stride))))
+
+    return pairs_dot
+
+
+def _scaled_dot(i8: Vec) -> Any:
+    width, i16 = i8.n, Vec("i16", i8.n // 2)
+
+    def scaled_dot(tokens: int, n: int) -> Any:
+        found = _pair_totals(i8, tokens, n, lambda j, w: load(i8, w + width * j))
+        add = unroll_map(tokens, lambda t, totals, sums, scale: dot2(tuple_get(totals, t), tuple_get(sums, t), scale))
+
+        def run(totals, w, scale, x, pairs, stride):
+            sums = found(hide(pairs), w, hide(x), hide(stride))
+            return _in_order(add(totals, sums, load(i16, scale)))
+
+        return jitable(run)
+
+    return scaled_dot
+
+
+def _sums_dot(i8: Vec) -> Any:
+    width, i32, i16 = i8.n, Vec("i32", i8.n // 4), Vec("i16", i8.n // 2)
+
+    def product(t, totals, first, second, x, stride):
+        p, q = load_splat(i32, x + t * stride), load_splat(i32, x + t * stride + 4)
+        return dot2(tuple_get(totals, t), first + bitcast(i16, p), second + bitcast(i16, q))
+
     def sums_dot(tokens: int, n: int) -> Any:
-        width, pairs = i8.n, Vec("i16", i8.n // 2)
-
-        def product(t, totals, first, second, x, stride):
-            p, q = load_splat(i32, x + t * stride), load_splat(i32, x + t * stride + 4)
-            return dot2(tuple_get(totals, t), first + bitcast(pairs, p), second + bitcast(pairs, q))
-
         every = unroll_map(tokens, product)
 
         def step(i, totals, w, x, stride):
             at = w + 2 * width * i
-            return _in_order(every(totals, load(pairs, at), load(pairs, at + width), x + 8 * i, stride))
+            return _in_order(every(totals, load(i16, at), load(i16, at + width), x + 8 * i, stride))
 
         steps = unroll_fold(n, step)
         return jitable(lambda totals, w, x, stride: steps(totals, w, hide(x), hide(stride)))
 
-    def pairs_dot(tokens: int, n: int, weight: Any) -> Any:
-        """Such a weight is -32 .. 31, so the sum of 8 products fits 16 bits, whatever overflows on the way: it starts
-        from minus 32 times the sums of activations that a lane sees, at `pairs`.
-        """
-        start = unroll_map(tokens, lambda t, at, stride: bitcast(i16, load_splat(i32, at + t * stride)))
-        more = more_products(tokens, n, *product_of(False, weight))
-        widen = unroll_map(tokens, lambda t, totals: widen_pairs(tuple_get(totals, t)))
-        return jitable(lambda pairs, w, x, stride: _in_order(widen(more(start(pairs, stride), 0, w, x, stride))))
-
-    def scaled_dot(tokens: int, n: int) -> Any:
-        width, pairs = i8.n, Vec("i16", i8.n // 2)
-        start = unroll_map(tokens, lambda t, at, stride: bitcast(i16, load_splat(i32, at + t * stride)))
-        more = more_products(tokens, n, *product_of(False, lambda j, w: load(i8, w + width * j)))
-        add = unroll_map(tokens, lambda t, totals, sums, scale: dot2(tuple_get(totals, t), tuple_get(sums, t), scale))
-
-        def run(totals, w, scale, x, at, stride):
-            x, stride = hide(x), hide(stride)
-            return _in_order(add(totals, more(start(at, stride), 0, w, x, stride), load(pairs, scale)))
-
-        return jitable(run)
-
-    return TileProducts(tokens_dot, pairs_dot, sums_dot, scaled_dot)
+    return sums_dot

@@ -7,9 +7,9 @@ from typing import Any
 from ..blocks.parts import IntegerParts
 from ..format import Format
 from ..simd.instruction_set import InstructionSet
-from . import gemm_groups
 from .gemm_integer import batch_dot
-from .group_records import GROUP_TOKENS, GroupRecords
+from .groups import gemm_groups
+from .groups.group_records import GROUP_TOKENS, GroupRecords
 from .interleave import tile_intrinsics, unpack_of
 from .panel_products import panel_group, panel_group_of_two, panel_minima
 from .panels import in_panels, panel_sums

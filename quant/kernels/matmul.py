@@ -15,7 +15,7 @@ from ..jit.kernel import Kernel
 from ..simd.few_tokens import FEW_TOKENS, FewTokens
 from ..simd.instruction_set import InstructionSet
 from ..simd.stretches import counters_at, next_piece
-from .group_records import GROUP_TOKENS, GroupRecords
+from .groups.group_records import GROUP_TOKENS, GroupRecords
 from .panels import BAND, PASS_TOKENS, in_panels, set_for_tiles
 from .q8_activations import q8_bytes
 
@@ -140,7 +140,8 @@ def rows_by_tokens(v: InstructionSet, fmt: type[Format], groups: GroupRecords | 
 
     A product's sum has another order in tiles than row by row; it does not depend on the number of tokens.
     """
-    from . import gemm_float, gemm_groups, gemm_integer
+    from . import gemm_float, gemm_integer
+    from .groups import gemm_groups
 
     x_bytes = _x_stride(v, fmt, groups)
     if not (float_activations(fmt) and v.FLOAT_TILES > 1):  # which are several tiles of the set itself

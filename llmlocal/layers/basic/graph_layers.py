@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...quant.format import Format
 from ...quant.jit.cpu import target
-from ...quant.kernels.group_records import GroupRecords, quantize_by_tokens
+from ...quant.kernels.groups.group_records import GroupRecords, quantize_by_tokens
 from ...quant.kernels.matmul import ANY_NUMBER, same_bits
 from ...quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ...quant.kernels.q16_activations import q16_bytes, quantize_q16

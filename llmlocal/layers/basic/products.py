@@ -10,7 +10,7 @@ from ...ops.elementwise import add_bias
 from ...quant.blocks.parts import float_activations
 from ...quant.jit.kernel import Kernel
 from ...quant.kernels.get_rows import get_rows
-from ...quant.kernels.group_records import GroupRecords, group_records
+from ...quant.kernels.groups.group_records import GroupRecords, group_records
 from ...quant.kernels.interleave import MOST_LANES, can_interleave
 from ...quant.kernels.matmul import SCRATCH_BYTES, matmul
 from ...quant.kernels.matmul_int16 import matmul_int16

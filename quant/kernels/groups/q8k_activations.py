@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..simd.instruction_set import InstructionSet
-from .panels import GROUP
-from .q8_activations import pair_sums
+from ...simd.instruction_set import InstructionSet
+from ..panels import GROUP
+from ..q8_activations import pair_sums
 
 if TYPE_CHECKING:
     import numpy as np

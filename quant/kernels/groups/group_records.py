@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..blocks.parts import IntegerParts, float_activations
-from ..format import Format
-from ..jit.kernel import Kernel
-from ..simd.instruction_set import InstructionSet
+from ...blocks.parts import IntegerParts, float_activations
+from ...format import Format
+from ...jit.kernel import Kernel
+from ...simd.instruction_set import InstructionSet
+from ..interleave import MOST_LANES
+from ..q8_activations import q8_bytes, q8_quantizer
 from .gemm_groups import GroupProducts
 from .group_bytes import byte_products
 from .group_winograd import winograd_products
-from .interleave import MOST_LANES
-from .q8_activations import q8_bytes, q8_quantizer
 from .q8k_activations import q8k_bytes, q8k_quantizer
 from .winograd_activations import winograd_bytes, winograd_quantizer
 

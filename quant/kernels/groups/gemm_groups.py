@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..blocks.parts import IntegerParts
-from ..format import Format
-from ..simd.instruction_set import InstructionSet
-from .panels import BAND, GROUP, PASS_TOKENS, in_panels
-from .q8_activations import BLOCK
+from ...blocks.parts import IntegerParts
+from ...format import Format
+from ...simd.instruction_set import InstructionSet
+from ..panels import BAND, GROUP, PASS_TOKENS, in_panels
+from ..q8_activations import BLOCK
 
 DEPTH = 512  # weights of a row that are unpacked at once
 

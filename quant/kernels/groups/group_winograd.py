@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..blocks.parts import IntegerParts
-from ..simd.instruction_set import InstructionSet
+from ...blocks.parts import IntegerParts
+from ...simd.instruction_set import InstructionSet
+from ..panels import GROUP
+from ..q8_activations import BLOCK
 from .gemm_groups import GroupProducts, group_scale, inverse_factor, scale_factor
-from .panels import GROUP
-from .q8_activations import BLOCK
 from .winograd_activations import CORRECTION, LINE, SCALE
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..blocks.parts import IntegerParts
-from ..simd.instruction_set import InstructionSet
+from ...blocks.parts import IntegerParts
+from ...simd.instruction_set import InstructionSet
+from ..panels import GROUP
+from ..q8_activations import BLOCK, PAIR_SHIFT
 from .gemm_groups import GroupProducts, group_scale, inverse_factor, scale_factor
-from .panels import GROUP
-from .q8_activations import BLOCK, PAIR_SHIFT
 from .q8k_activations import LINE, PAIRS, SCALE
 
 SCALE_MOST = 2032  # of 2^15 * 8 * 2 * 16 in sums; a multiple of 127 keeps most scales of Q6_K as they are

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..simd.instruction_set import InstructionSet
-from .panels import GROUP
+from ...simd.instruction_set import InstructionSet
+from ..panels import GROUP
 
 if TYPE_CHECKING:
     import numpy as np
