@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ...errors import UsageError
 from ...ops.elementwise import add_bias
 from ...quant.blocks.parts import float_activations
+from ...quant.jit.cpu import target
 from ...quant.jit.kernel import Kernel
 from ...quant.kernels.get_rows import get_rows
 from ...quant.kernels.groups.group_records import GroupRecords, group_records
@@ -112,20 +113,27 @@ class Products(GraphLayers):
         if self.int16 and (tiles := self.int16.place(weight)):
             return matmul_int16, {"x": self.q16(x), "weights": tiles, "bias": bias.address if bias is not None else 0}
         groups = self._groups(x, weight)
-        if groups:
-            records = self.q8_or_groups(x, groups)
-        else:
-            records = x if float_activations(weight.format) else self.q8(x)
         return matmul(weight.format, interleaved=weight.interleaved, groups=groups), {
-            "x": records,
+            "x": self._records(x, weight, groups),
             "weights": weight.address,
             "row_bytes": weight.format.row_bytes(weight.k),
             "scratch": self.graph.scratch(SCRATCH_BYTES),
         }
 
+    def _records(self, x: Value, weight: QTensor, groups: GroupRecords | None) -> Value:
+        """What `matmul` reads of x."""
+        if groups:
+            return self.q8_or_groups(x, groups)
+        return x if float_activations(weight.format) else self.q8(x)
+
     def _groups(self, x: Value, weight: QTensor) -> GroupRecords | None:
-        """What many tokens are multiplied from, if not Q8 records; of logits, a run needs few."""
-        return None if x.outputs else group_records(weight.format, weight.rows, target().isa)
+        """What many tokens are multiplied from, if not Q8 records. Of logits, a run needs few.
+
+        The vector of a text shall not depend on what else is in its batch.
+        """
+        if x.outputs or self.int16 is not None:
+            return None
+        return group_records(weight.format, weight.rows, target().isa)
 
     def logits(self, x: Value, weight: QTensor, bias: QTensor | None = None) -> Value:
         """Logits (outputs, vocab) of the last states x (outputs, width) by the output matrix (vocab, width)."""
