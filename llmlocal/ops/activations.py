@@ -194,7 +194,7 @@ def sigmoid(v: InstructionSet) -> Any:
     return _unary(v, v.jitable(lambda x: gated(v.splat(f32x8, 1.0), x)))
 
 
-@kernel("tokens x out width")
+@kernel("tokens x out width", pieces="tokens")
 def softplus(v: InstructionSet) -> Any:
     """out = ln(1 + e^x), as `gelu`."""
     return _unary(v, softplus_of(v, v.f32x8, v.i32x8))
