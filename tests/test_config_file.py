@@ -51,6 +51,7 @@ Said = Callable[..., tuple[int, str, str]]
         ("temp = 1\nseed", 2, "Expected '=' after a key", "llmlocal config edit"),
         ("temp = [", 1, "", "llmlocal config edit"),
         ("a = " + "[" * 2000, 0, "is too deeply nested", "llmlocal config edit"),
+        ("temp = " + "9" * 5000, 0, "has a number of too many digits", "llmlocal config edit"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_with_file_line_and_key(

@@ -117,6 +117,7 @@ def test_grammars(grammar: str, yes: list[str], no: list[str]) -> None:
         ('root ::= "\\ud800"', "is not a character"),
         ('root ::= "a"{3,2}', "the smaller one first"),
         ('root ::= "a"{x}', "expected {n}"),
+        ('root ::= "a"{' + "9" * 5000 + "}", "expected {n}"),
         ('root ::= "a" ) "b"', "unexpected"),
         ("root ::= <think>", "tokens by name"),
         ('root ::= root "a"', "no text has this form"),

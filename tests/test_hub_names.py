@@ -213,12 +213,13 @@ def test_a_name_means_no_other_model_of_its_repository(said: Said, hub: FakeHub,
 def test_files_with_a_similar_name_are_offered(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (folder := tmp_path / "models").mkdir()
-    for name in ("story-q4.gguf", "other.gguf", "story-q4.txt"):
+    for name in ("story-q4.gguf", "other.gguf", "story-q4.txt", "im.gguf"):
         (folder / name).write_bytes(b"")
     for typed in ("models/storyq4.gguf", "models/story-q4"):
         code, _, err = said("run", typed, "p")
         assert code == 3 and "hint: did you mean models/story-q4.gguf?\n" in err
-    assert "did you mean" not in said("run", "models/unlike.gguf", "p")[2]
+    for unlike in ("models/unlike.gguf", "models/it.gguf"):  # the ending is no likeness
+        assert "did you mean" not in said("run", unlike, "p")[2]
     monkeypatch.chdir(folder)
     assert "did you mean story-q4.gguf?" in said("run", "storyq4.gguf", "p")[2]
     assert said("run", "/", "p")[0] == 5

@@ -139,6 +139,7 @@ def test_options_of_samplers(said: Any, scripted: Any) -> None:
         assert code == 0 and out.startswith(answer) and ("de" in out) == (answer == "de")
     for words, told in (
         (["--logit-bias", "d"], "must be TOKEN=VALUE"),
+        (["--logit-bias", "9" * 5000 + "=1"], "the text is"),
         (["--ban", ""], "is empty"),
         (["--samplers", "top_q"], "the order of samplers is top_q"),
         (["--mirostat", "3"], "mirostat is 3"),

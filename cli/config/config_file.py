@@ -55,6 +55,8 @@ class ConfigFile:
             line = re.match(r"line (\d+)", at)
             number = int(line[1]) if line else text.count("\n") + 1
             raise UsageError(f"{self.where}:{number}: {escaped(what)}", EDIT) from None
+        except ValueError:  # Python's limit of what a number may be
+            raise UsageError(f"{self.where}: has a number of too many digits", EDIT) from None
         except RecursionError:
             raise UsageError(f"{self.where}: is too deeply nested", EDIT) from None
 

@@ -12,7 +12,7 @@ RULE = re.compile(r"(?m)^[ \t]*[A-Za-z0-9_-]+[ \t]*::=")
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 BLANKS, LINES = re.compile(r"(?:[ \t]|#[^\r\n]*)*"), re.compile(r"(?:\s|#[^\r\n]*)*")
 NEXT_CHOICE = re.compile(r"(?:\s|#[^\r\n]*)*\|")
-COUNT = re.compile(r"\{\s*(\d+)\s*(,\s*(\d*)\s*)?\}")
+COUNT = re.compile(r"\{\s*([0-9]{1,9})\s*(,\s*([0-9]{0,9})\s*)?\}")
 ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([\"\\\[\]nrt]))")
 NAMED = {"n": "\n", "r": "\r", "t": "\t"}
 MAX_COUNT, MAX_DEPTH = 10_000, 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -36,6 +37,7 @@ LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": 
 OPTIONS: Any = {**LAYOUT, "lenient": False, "coerce_one_of": False}
 OVERLAP = "the alternatives of oneOf may overlap; anyOf allows any of them"
 MAX_DEPTH = 100
+INDEX = re.compile("[0-9]{1,9}")  # of a list in a JSON pointer
 
 
 def compiled(schema: Mapping[str, Any] | bool, name: str) -> str:
@@ -144,7 +146,7 @@ def _at(schema: Any, pointer: str) -> Any:
     for key in unquote(pointer).split("/")[1:]:
         key = key.replace("~1", "/").replace("~0", "~")
         if isinstance(schema, list):
-            schema = schema[int(key)] if key.isdigit() and int(key) < len(schema) else None
+            schema = schema[int(key)] if INDEX.fullmatch(key) and int(key) < len(schema) else None
         else:
             schema = schema.get(key) if isinstance(schema, Mapping) else None
     return schema

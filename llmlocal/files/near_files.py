@@ -15,8 +15,8 @@ def did_you_mean(text: str) -> str:
     """A hint with the similar names of models in the folder of the path `text`; empty for none."""
     path = Path(text)
     try:
-        held = [file.name for file in path.parent.glob(f"*{ENDING}")] if path.name else []
+        held = [file.name.removesuffix(ENDING) for file in path.parent.glob(f"*{ENDING}")] if path.name else []
     except (OSError, ValueError):
         return ""
-    near = get_close_matches(path.name.removesuffix(ENDING) + ENDING, held, MOST, SIMILAR)
-    return f"did you mean {', '.join(escaped(str(path.with_name(name))) for name in near)}?" if near else ""
+    near = get_close_matches(path.name.removesuffix(ENDING), held, MOST, SIMILAR)
+    return f"did you mean {', '.join(escaped(str(path.with_name(name + ENDING))) for name in near)}?" if near else ""

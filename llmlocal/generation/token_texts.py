@@ -11,6 +11,7 @@ from ..text import shown
 if TYPE_CHECKING:
     from ..tokenizer import Tokenizer
 
+MOST_DIGITS = 18  # of a token id; Python reads no number of some thousands
 DRY_BREAKERS = ("\n", ":", '"', "*")
 BAN, BIAS, BREAKERS = "ban", "bias", "breakers"  # names beside those of `SamplingParams`
 
@@ -54,7 +55,7 @@ def _divided(text: str) -> tuple[str, float]:
 
 def _bias(text: str, tokenizer: Tokenizer) -> tuple[int, float]:
     token, value = _divided(text)
-    if token.isascii() and token.isdigit():
+    if token.isascii() and token.isdigit() and len(token) <= MOST_DIGITS:
         return int(token), value
     ids = tokenizer.encode(token, add_special=False, continues=True)
     if len(ids) != 1:
