@@ -5,8 +5,10 @@
 Times are CPU seconds of the process over its threads (--wall: of the clock), also those by which it is decided what to
 propose, so that other work on the machine counts less. Costs of runs are those of all answers before; earlier answers
 are not proposed, and costs that were measured in other processes are used only with --keep. --draft names a draft for
-the speculation. --peer is an interpreter with llama-cpp-python, whose n-gram look-up answers the greedy prompts in turn
-with ours; rates are in tokens a second, and say nothing where its answer has only a few tokens.
+the speculation. With --costs 2:1.1 4:1.5 8:2.5 16:3.8 no time is measured: runs of so many tokens count as so many of
+one, with lines between, which is exact beside any other work; masks and decisions cost nothing then. --peer is an
+interpreter with llama-cpp-python, whose n-gram look-up answers the greedy prompts in turn with ours; rates are in
+tokens a second, and say nothing where its answer has only a few tokens.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ from llmlocal.constraints.grammar import Grammar, of_schema
 from llmlocal.constraints.matcher import Matcher
 from llmlocal.constraints.token_table import table_of
 from llmlocal.generation import decoding
+from llmlocal.generation import session as sessions
 from llmlocal.generation.events import Finished, Token
 from llmlocal.generation.sampler import Sampler, SamplingParams
 from llmlocal.generation.session import Session
+from llmlocal.speculation import speculation
 from llmlocal.speculation.costs import Costs
 from llmlocal.tokenizer import Tokenizer
 
@@ -110,6 +114,43 @@ FORMS = {
 }
 
 
+class Counting:
+    """A clock that the runs of engines advance, by what runs of so many tokens are said to cost in `costs`."""
+
+    def __init__(self, costs: dict[int, float]) -> None:
+        self._costs, self._now = {1: 1.0, **costs}, 0.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def cost(self, tokens: int) -> float:
+        """A run of more than are known costs as much for each token as the largest."""
+        known = sorted(self._costs)
+        more = max(tokens / known[-1], 1.0)
+        return more * float(np.interp(tokens, known, [self._costs[size] for size in known]))
+
+    def follow(self, engine: Any) -> None:
+        """Count the runs of an engine."""
+        verify, prefill = engine.verify_parts, engine.prefill
+
+        def verify_parts(parts: Sequence[tuple[int, Sequence[int]]], outputs: Sequence[int]) -> Any:
+            self._now += self.cost(sum(len(part) for _, part in parts))
+            return verify(parts, outputs)
+
+        def read(tokens: Sequence[int], seq: int = 0) -> Any:
+            self._now += self.cost(len(tokens))
+            return prefill(tokens, seq)
+
+        engine.verify_parts, engine.prefill, engine.decode = verify_parts, read, lambda id, seq=0: read([id], seq)
+
+    def known(self) -> Costs:
+        """The costs as they are known after many runs."""
+        costs = Costs()
+        for size in (1, *range(1, 17)) * 9:
+            costs.took(size, self.cost(size))
+        return costs
+
+
 class Answer(NamedTuple):
     """The ids of an answer, its seconds after the first token, of CPU and of the clock, and how it ended."""
 
@@ -154,20 +195,21 @@ class Case(NamedTuple):
     sampler: Sampler | None = None
 
 
-def answer(session: Session, case: Case, *, singly: bool = False) -> Answer:
+def answer(session: Session, case: Case, clock: Counting | None = None, *, singly: bool = False) -> Answer:
     """An answer; `singly`: also tokens that are certain have a run each."""
     grammar = Singly(*case.grammar) if singly and case.grammar else case.grammar
     how = {"max_tokens": case.n, "sampling": case.sampling, "sampler": case.sampler}
     events = session.answer(case.prompt, grammar=grammar, **how)
     ids, cpu, wall, end = [], 0.0, 0.0, None
+    cpu_clock, wall_clock = clock or process_time, clock or perf_counter
     for event in events:
         if isinstance(event, Token):
             ids.append(event.id)
             if len(ids) == 1:
-                cpu, wall = process_time(), perf_counter()
+                cpu, wall = cpu_clock(), wall_clock()
         elif isinstance(event, Finished):
             end = event
-    return Answer(ids, process_time() - cpu, perf_counter() - wall, end)
+    return Answer(ids, cpu_clock() - cpu, wall_clock() - wall, end)
 
 
 class Peer:
@@ -196,7 +238,7 @@ def fresh(session: Session) -> Session:
 
 
 def compared(
-    plain: Session, other: Session, peer: Peer | None, case: Case, given: argparse.Namespace
+    plain: Session, other: Session, peer: Peer | None, case: Case, given: argparse.Namespace, clock: Counting | None
 ) -> tuple[float, str]:
     """Medians of a case: how many times as fast it is with proposals; the same with what they did, and other rates."""
     ratios, ours, theirs, alone = list[float](), list[float](), list[tuple[Answer, Answer]](), list[float]()
@@ -205,10 +247,10 @@ def compared(
         return (len(found.ids) - 1) / (found.wall if given.wall else found.cpu)
 
     for _ in range(given.repeats):
-        one, two = answer(plain, case), answer(fresh(other), case)
+        one, two = answer(plain, case, clock), answer(fresh(other), case, clock)
         assert one.ids == two.ids, "the texts differ"
         if case.grammar:
-            alone.append(rate(two) / rate(answer(plain, case, singly=True)))
+            alone.append(rate(two) / rate(answer(plain, case, clock, singly=True)))
         ratios.append(rate(two) / rate(one))
         ours.append(rate(two))
         if peer and case.sampling.temperature == 0 and case.grammar is None and case.sampler is None:
@@ -229,6 +271,12 @@ def compared(
     return median(ratios), f"{len(two.ids):4} tokens  {median(ratios):.2f} x  {told}"
 
 
+def size_and_cost(text: str) -> tuple[int, float]:
+    """8:2.5 as (8, 2.5)."""
+    size, cost = text.split(":")
+    return int(size), float(cost)
+
+
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
@@ -241,13 +289,16 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PROMPTS, default=[*PROMPTS])
     parser.add_argument("--wall", action="store_true")
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--costs", nargs="+", type=size_and_cost, default=[], metavar="TOKENS:RUNS")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = parsed(arguments)
-    if not given.wall:
-        decoding.perf_counter = process_time  # type: ignore[attr-defined]
+    clock = Counting(dict(given.costs)) if given.costs else None
+    for module in (decoding, speculation, sessions) if clock else ((decoding,) if not given.wall else ()):
+        module.perf_counter = clock or process_time  # type: ignore[attr-defined]
     how: dict[str, Any] = {"n_ctx": N_CTX, "n_threads": given.threads, "weights": given.weights}
     peer = Peer(given.peer, given.model, given.threads) if given.peer else None
     with (
@@ -256,20 +307,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         if not given.keep:
             other.speculation.decision.costs = Costs()
+        if clock:
+            other.speculation.decision.costs = clock.known()
+            for session in (plain, other):
+                clock.follow(session.engine)
         gains = dict[str, float]()
         for name in given.only:
             prompt = plain.prompt(PromptRequest(PROMPTS[name].encode()))
             grammar = of_schema(FORMS[name]) if name in FORMS else None
             temperatures = (HOT,) if name == "random" else (0.0, 0.7)
-            samplings = [SamplingParams(temperature=temperature, seed=1) for temperature in temperatures]
-            cases = {f"t={each.temperature}": Case(prompt, each, given.n, grammar) for each in samplings}
+            warm = [SamplingParams(temperature=temperatures[-1], seed=seed) for seed in given.seeds]
+            samplings = [SamplingParams(temperature=0.0, seed=1)] * (len(temperatures) > 1) + warm
+            cases = {f"t={each.temperature} {each.seed}": Case(prompt, each, given.n, grammar) for each in samplings}
             if name in TOLD:
                 ids = plain.tokenizer.encode(f"```python\n{TOLD[name]}```", add_special=False)
                 sampler = Told(ids, min(plain.tokenizer.stop_ids))
                 cases["told"] = Case(prompt, samplings[0], len(ids) + 1, sampler=sampler)
             for kind, case in cases.items():
-                label = f"{name:11} {kind:5}"
-                gains[label], said = compared(plain, other, peer, case, given)
+                label = f"{name:11} {kind:7}"
+                gains[label], said = compared(plain, other, peer, case, given, clock)
                 print(f"{label}  {said}", flush=True)
         print(f"worst: {min((gain, label) for label, gain in gains.items())}")
         print({size: round(ratio, 2) for size, ratio in other.speculation.decision.costs.measured.items()})
