@@ -12,7 +12,7 @@ from families.converted import write_tokenizer
 from llmlocal.quantize.convert import convert_model
 
 CASES = ("qwen35", "qwen35moe", "qwen3next", "glm4moe", "deepseek2-v3")
-CASES += ("ernie4_5-moe", "exaone-moe", "bailingmoe2", "step35", "mimo2", "nemotron_h_moe")
+CASES += ("ernie4_5-moe", "exaone-moe", "bailingmoe2", "step35", "mimo2", "nemotron_h_moe", "hy_v3")
 APART = ("qwen35", "qwen35moe", "qwen3next", "exaone-moe")  # whose block has a part of its own in the folder
 PROJECTIONS = ("eh_proj.weight", "mtp.fc.weight", "linear_proj.0.weight")
 BLOCKS = {"mimo2": "model.mtp.layers.0.", "ernie4_5-moe": "model.mtp_block.0."}
@@ -63,7 +63,7 @@ def usual_block(case: str, shapes: Shapes) -> Shapes:
     if case == "ernie4_5-moe":
         named = {"enorm": "emb_norm", "hnorm": "hidden_norm", "eh_proj": "linear_proj"}
         return more | {f"model.mtp_{named[name]}.0.weight": shape for name, shape in own.items()}
-    if case in ("mimo2", "bailingmoe2"):
+    if case in ("mimo2", "bailingmoe2", "hy_v3"):
         own |= {"final_layernorm": vector}
     else:
         own |= {"shared_head.norm": vector} | dict.fromkeys(

@@ -204,7 +204,8 @@ def expert_mlps(
 def _routing(g: Layers, e: Experts, w: Weights, scores: Value, normalize_weights: bool) -> Routing:
     from .moe import route, route_with_bias
 
-    bias, sigmoid = w.maybe_vector("exp_probs_b.bias", e.count), e.gating == SIGMOID
+    bias = w.maybe_vector("exp_probs_b.bias", e.count) or w.maybe_vector("exp_probs_b", e.count)
+    sigmoid = e.gating == SIGMOID
     if bias is None and not sigmoid and e.groups[0] == 1:
         return route(g, scores, e.used, normalize_weights=normalize_weights, factor=e.factor)
     rule = {"normalize_weights": normalize_weights, "sigmoid": sigmoid}

@@ -32,6 +32,19 @@ CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
             },
         },
     ),
+    "hy_v3": (
+        "HYV3ForCausalLM",
+        {
+            "model_type": "hy_v3",
+            "num_hidden_layers": 3,
+            "head_dim": 16,
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "num_shared_experts": 2,
+            "moe_intermediate_size": 24,
+            "router_scaling_factor": 1.5,
+        },
+    ),
     "laguna-gated-numbers": (
         "LagunaForCausalLM",
         {
