@@ -11,11 +11,15 @@ from llmlocal import models
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 make_model_table = import_module("make_model_table")
 OWN = {"albert", "deberta", "deberta-v2", "gptneo", "hyperclovax", "opt", "persimmon", "xlnet"}  # GGUF has no name
+OWN |= {"lfm3", "nanochat", "vaultgemma"}
 NEWER = {
     "cohere2moe",
     "gemma4-assistant",
     "granite_swa",
+    "hy_v3",
+    "laguna",
     "mellum",
+    "muse-glimmer",
 }  # of llama.cpp since the release of gguf that the tests install
 
 
