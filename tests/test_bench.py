@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
+from naive import run
 from scripted import ScriptedEngine
 
 from llmlocal.cli.choices import Layout
@@ -21,8 +24,10 @@ from llmlocal.measure.bench import BenchPlan, BenchResult, bench, measure, pairs
 from llmlocal.model_info import machine as memory_of_machine
 from llmlocal.model_info.work import work as token_work
 from llmlocal.ops import bandwidth
+from llmlocal.ops.multiply_peak import VECTORS, Numbers, multiplied_as, multiply_peak_kernel
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
+from llmlocal.quant.jit.cpu import target
 from llmlocal.quant.tensor import QTensor
 from llmlocal.speculation.speculation import ProposerReport
 
@@ -43,7 +48,7 @@ def tensor(name: str, *shape: int, fmt: str = "F32") -> QTensor:
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that reads 1 GB/s and multiplies 1e6 times a second, with each thread."""
     monkeypatch.setattr(roofline, "read_bandwidth", lambda n_threads: n_threads * 1e9)
-    monkeypatch.setattr(roofline, "multiply_peak", lambda n_threads, floats: n_threads * 1e6)
+    monkeypatch.setattr(roofline, "multiply_peak", lambda n_threads, numbers: n_threads * 1e6)
 
 
 def rows_of(engine: ScriptedEngine, plan: BenchPlan) -> list[BenchResult]:
@@ -120,18 +125,37 @@ def test_mean_and_deviation() -> None:
 def test_work_of_a_token() -> None:
     tensors = {name: tensor(name, 100, 8) for name in ("token_embd.weight", "blk.0.ffn_up.weight")}
     tied = token_work(tensors, {})
-    assert (tied.nbytes, tied.multiply_adds, tied.floats) == (2 * 3200, 800, True)
+    assert (tied.nbytes, tied.multiply_adds, tied.numbers) == (2 * 3200, 800, "float32")
     tensors["output.weight"] = tensor("output.weight", 100, 8)
     tensors["blk.0.ffn_norm.weight"] = tensor("blk.0.ffn_norm.weight", 8)
     untied = token_work(tensors, {})
     assert (untied.nbytes, untied.multiply_adds) == (2 * 3200 + 32 + 32, 800)
 
 
+def test_what_prompts_multiply() -> None:
+    """Of two formats in a model the one of most multiply-adds counts."""
+    half = {"a": tensor("a", 9, 32, fmt="F16"), "b": tensor("b", 8, 32, fmt="Q8_0")}
+    assert token_work(half, {}).numbers == "float16"
+    assert [multiplied_as("float16", isa) for isa in ("avx2", "avx512", "neon")] == ["int16", "int16", "float32"]
+    assert [multiplied_as(numbers, "avx2") for numbers in ("int8", "float32")] == ["int8", "float32"]
+
+
+@pytest.mark.parametrize(("numbers", "one"), [("int16", np.int16), ("float32", np.float32)])
+def test_the_peak_is_of_real_products(numbers: Numbers, one: type) -> None:
+    data, sums, rounds = np.ones(8192, one), np.zeros(1024, np.uint8), 5
+    run(multiply_peak_kernel(numbers), data=data, iterations=rounds, sums=sums)
+    isa = import_module(f"llmlocal.quant.isa.{target().isa}")
+    found = sums.view(np.int32 if numbers == "int16" else np.float32)
+    chains = isa.LANES * isa.FLOAT_TOKENS * isa.FLOAT_TILES
+    each = rounds * VECTORS // isa.FLOAT_TILES * (2 if numbers == "int16" else 1)
+    assert (found[:chains] == each).all() and not found[chains:].any()
+
+
 def test_experts_count_as_they_are_chosen() -> None:
     name = "blk.0.ffn_up_exps.weight"
     metadata = {"general.architecture": "moe", "moe.expert_count": 8, "moe.expert_used_count": 2}
     work = token_work({name: tensor(name, 8, 4, 32, fmt="Q8_0")}, metadata)
-    assert (work.nbytes, work.multiply_adds, work.floats) == (8 * 4 * 34 / 4, 8 * 4 * 32 / 4, False)
+    assert (work.nbytes, work.multiply_adds, work.numbers) == (8 * 4 * 34 / 4, 8 * 4 * 32 / 4, "int8")
 
 
 def test_limits_are_said() -> None:

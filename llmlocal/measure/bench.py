@@ -22,7 +22,8 @@ from ..model_info.machine import free_memory
 from ..model_info.memory import memory
 from ..model_info.weight_memory import copies_weights
 from ..model_info.work import Work, work
-from ..quant.jit.cpu import physical_cores, usable_cpus
+from ..ops.multiply_peak import multiplied_as
+from ..quant.jit.cpu import physical_cores, target, usable_cpus
 from ..quant.tensor import QTensor
 from ..speculation.speculation import ProposerReport
 from . import roofline
@@ -180,8 +181,9 @@ def _of_prompt(row: BenchResult, work: Work, plan: BenchPlan) -> BenchResult:
     if not plan.roofline:
         return row
     rate = row.mean * work.multiply_adds
-    share = rate / roofline.multiply_peak(row.n_threads, work.floats)
-    limit = roofline.prefill_limit(row.name, share, row.n_threads, work.floats)
+    numbers = multiplied_as(work.numbers, target().isa)
+    share = rate / roofline.multiply_peak(row.n_threads, numbers)
+    limit = roofline.prefill_limit(row.name, share, row.n_threads, numbers)
     return replace(row, multiply_rate=rate, multiply_share=share, limit=limit)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from ..model_info.machine import free_memory
+from ..ops.multiply_peak import Numbers
 
 AT_THE_ROOF, NEAR = 0.8, 0.5  # shares of memory bandwidth
 
@@ -22,11 +23,11 @@ def read_bandwidth(n_threads: int) -> float:
 
 
 @cache
-def multiply_peak(n_threads: int, floats: bool) -> float:
-    """Peak multiply-adds/s of `n_threads`, int8 or float32, in registers and the L1 cache."""
+def multiply_peak(n_threads: int, numbers: Numbers) -> float:
+    """Peak multiply-adds/s of `n_threads` of such numbers, in registers and the L1 cache."""
     from ..ops.multiply_peak import multiply_peak as measured
 
-    return measured(n_threads, floats=floats)
+    return measured(n_threads, numbers)
 
 
 def decode_limit(test: str, share: float, n_threads: int) -> str:
@@ -39,10 +40,9 @@ def decode_limit(test: str, share: float, n_threads: int) -> str:
     return f"{said}: compute-bound, more threads may help"
 
 
-def prefill_limit(test: str, share: float, n_threads: int, floats: bool) -> str:
+def prefill_limit(test: str, share: float, n_threads: int, numbers: Numbers) -> str:
     """One sentence on the bottleneck of prefill that reaches `share` (0..1) of the peak multiply-adds."""
-    kind = "float32" if floats else "int8"
-    return f"{test}: {share:.0%} of the peak {kind} multiply-adds of {_threads(n_threads)}: compute-bound"
+    return f"{test}: {share:.0%} of the peak {numbers} multiply-adds of {_threads(n_threads)}: compute-bound"
 
 
 def _threads(n: int) -> str:

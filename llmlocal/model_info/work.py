@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from ..quant.format import Format
 from ..quant.tensor import QTensor
 from .arch_value import arch_value
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 EXPERTS = re.compile(r"_(?:ch)?exps\.|\.ffn_(gate|up|down)\.\d+\.")  # stacked, or a tensor for each expert
+
+
+Numbers = Literal["int8", "float16", "float32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Work:
 
     nbytes: float
     multiply_adds: float
-    floats: bool  # most multiply-adds are in float32, not int8
+    numbers: Numbers  # what most multiply-adds read of a weight
 
 
 def work(tensors: Mapping[str, QTensor], metadata: Mapping[str, Any]) -> Work:
@@ -32,9 +36,17 @@ def work(tensors: Mapping[str, QTensor], metadata: Mapping[str, Any]) -> Work:
     # Prefill computes the logits of the last token only.
     inner = [t for name, t in tensors.items() if name not in (EMBEDDING, OUTPUT) and len(t.shape) > 1]
     counts = {t.name: share[t.name] * t.rows * t.k for t in inner}
-    floats = sum(counts[t.name] for t in inner if t.format.activations != "q8")
-    total = sum(counts.values())
-    return Work(sum(share[name] * t.nbytes for name, t in tensors.items()), total, floats > total / 2)
+    parts: dict[Numbers, float] = {"int8": 0.0, "float16": 0.0, "float32": 0.0}
+    for t in inner:
+        parts[_numbers(t.format)] += counts[t.name]
+    nbytes = sum(share[name] * t.nbytes for name, t in tensors.items())
+    return Work(nbytes, sum(counts.values()), max(parts, key=lambda numbers: parts[numbers]))
+
+
+def _numbers(fmt: type[Format]) -> Numbers:
+    if fmt.activations == "q8":
+        return "int8"
+    return "float16" if fmt.nbytes == 2 * fmt.block else "float32"
 
 
 def chosen_share(metadata: Mapping[str, Any]) -> float:

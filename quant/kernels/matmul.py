@@ -67,8 +67,16 @@ def _batch_rows(rows: int, nth: int, tokens: int) -> int:
 
 
 def _build(v: InstructionSet, fmt: type[Format], groups: GroupRecords | None) -> Any:
-    stretch, few, batch_rows = rows_by_tokens(v, fmt, groups), few_tokens(v.FEW_TOKENS, fmt), v.jitable(_batch_rows)
-    following, counters = next_piece(v), counters_at(len(FIELDS))
+    return over_rows(v, fmt, len(FIELDS), rows_by_tokens(v, fmt, groups))
+
+
+def over_rows(v: InstructionSet, fmt: type[Format], fields: int, stretch: Any) -> Callable[..., None]:
+    """The body of a kernel of so many fields, the first of which are FIELDS: `stretch` on the rows that a thread takes.
+
+    That is a function as `rows_by_tokens` makes it; `x` may be whatever it reads.
+    """
+    few, batch_rows = few_tokens(v.FEW_TOKENS, fmt), v.jitable(_batch_rows)
+    following, counters = next_piece(v), counters_at(fields)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, row_bytes, y_stride, scratch):
         count, tile = v.load_i64(tokens), scratch + SCRATCH_BYTES * ith
@@ -149,7 +157,7 @@ def rows_by_tokens(v: InstructionSet, fmt: type[Format], groups: GroupRecords | 
     families: dict[type, Any] = {IntegerParts: gemm_integer, FloatParts: gemm_float}
     parts = fmt.kernels(v)
     family = families[type(parts)]
-    row_panels, lanes = _row_panels(v, family.row_dots(v, fmt, parts)), v.LANES
+    row_dot, lanes = row_panels(v, family.row_dots(v, fmt, parts)), v.LANES
     tiles_dot = family.tiles_dot(v, fmt, parts)
     if groups:
         unpack = gemm_integer.row_unpack(v, fmt, parts)
@@ -162,7 +170,7 @@ def rows_by_tokens(v: InstructionSet, fmt: type[Format], groups: GroupRecords | 
             tiles_dot(at, row_bytes, k, x, x_stride, tokens, out, 4 * y_stride, tiles, scratch)
             first += lanes * tiles
         for r in range(first, last):
-            row_panels(tokens, weights + r * row_bytes, x, x_stride, k, y + 4 * r, 4 * y_stride, scratch)
+            row_dot(tokens, weights + r * row_bytes, x, x_stride, k, y + 4 * r, 4 * y_stride, scratch)
 
     return v.jitable(run)
 
@@ -179,7 +187,7 @@ def _by_tokens(v: InstructionSet, few: Any, many: Any) -> Any:
     return v.jitable(run)
 
 
-def _row_panels(v: InstructionSet, row_dot_of: Callable[[int], Any]) -> Any:
+def row_panels(v: InstructionSet, row_dot_of: Callable[[int], Any]) -> Any:
     """`(tokens, weights, x, x_stride, k, y, y_stride, scratch)`: one row by all tokens.
 
     It is read from memory once; for the second panel of tokens it is in the cache.

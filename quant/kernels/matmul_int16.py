@@ -85,7 +85,7 @@ def _panels(v: InstructionSet) -> Any:
     return in_panels(v, v.FLOAT_TOKENS, panel_of)
 
 
-class _Sums(NamedTuple):
+class Int16Sums(NamedTuple):
     """Vectors for each of a few tokens and tiles, `y` (tokens, tiles * LANES) in memory.
 
     `zeros()` of int32, `nothing()` of float32; `loads(y, stride)` and `stores(y, sums, stride)` of float32.
@@ -97,12 +97,12 @@ class _Sums(NamedTuple):
     stores: Part
 
 
-def _sums(v: InstructionSet, tokens: int, tiles: int) -> _Sums:
+def int16_sums(v: InstructionSet, tokens: int, tiles: int) -> Int16Sums:
     f32, i32, width = v.f32, v.i32, 4 * v.LANES
     zero, none = v.unroll_map(tiles, lambda j: v.zero(i32)), v.unroll_map(tiles, lambda j: v.zero(f32))
     load = v.unroll_map(tiles, lambda j, y: v.load(f32, y + width * j))
     store = v.unroll_map(tiles, lambda j, y, sums: v.store(y + width * j, v.tuple_get(sums, j)))
-    return _Sums(
+    return Int16Sums(
         v.unroll_map(tokens, lambda t: zero()),
         v.unroll_map(tokens, lambda t: none()),
         v.unroll_map(tokens, lambda t, y, stride: load(y + t * stride)),
@@ -115,21 +115,8 @@ def _panel(v: InstructionSet, tokens: int, tiles: int) -> Any:
 
     A pair of activations that is loaded is used for all tiles.
     """
-    f32 = v.f32
-    zeros, nothing, loads, stores = _sums(v, tokens, tiles)
-    dot = _dot(v, tokens, tiles)
-    scale = v.unroll_map(
-        tiles,
-        lambda j, sums, totals, x, d, stride: v.fma(
-            x * v.load(f32, d + stride * j), v.to_f32(f32, v.tuple_get(totals, j)), v.tuple_get(sums, j)
-        ),
-    )
-    scaled = v.unroll_map(
-        tokens,
-        lambda t, sums, totals, x, x_stride, d, stride: scale(
-            v.tuple_get(sums, t), v.tuple_get(totals, t), v.load_splat(f32, x + t * x_stride + SCALE), d, stride
-        ),
-    )
+    zeros, nothing, loads, stores = int16_sums(v, tokens, tiles)
+    dot, scaled = int16_dot(v, tokens, tiles), int16_scaled(v, tokens, tiles)
     width = 4 * v.LANES
 
     def run(n, tile, stride, x, x_stride, bias, y, y_stride):
@@ -138,12 +125,32 @@ def _panel(v: InstructionSet, tokens: int, tiles: int) -> Any:
             sums = loads(y, y_stride)
         elif bias > 0:
             sums = loads(bias, 0)
-        stores(y, scaled(sums, totals, x, x_stride, tile + n // 2 * width, stride), y_stride)
+        stores(y, scaled(sums, totals, x + SCALE, x_stride, tile + n // 2 * width, stride), y_stride)
 
     return v.jitable(run)
 
 
-def _dot(v: InstructionSet, tokens: int, tiles: int) -> Any:
+def int16_scaled(v: InstructionSet, tokens: int, tiles: int) -> Part:
+    """`(sums, totals, x, x_stride, d, stride)` -> sums (float32) + totals (int32) times scales.
+
+    Those of the tokens are `x_stride` bytes apart from `x` on, those of the tiles, vectors, `stride` from `d` on.
+    """
+    f32 = v.f32
+    scale = v.unroll_map(
+        tiles,
+        lambda j, sums, totals, x, d, stride: v.fma(
+            x * v.load(f32, d + stride * j), v.to_f32(f32, v.tuple_get(totals, j)), v.tuple_get(sums, j)
+        ),
+    )
+    return v.unroll_map(
+        tokens,
+        lambda t, sums, totals, x, x_stride, d, stride: scale(
+            v.tuple_get(sums, t), v.tuple_get(totals, t), v.load_splat(f32, x + t * x_stride), d, stride
+        ),
+    )
+
+
+def int16_dot(v: InstructionSet, tokens: int, tiles: int) -> Any:
     """`(totals, pairs, weights, stride, x, x_stride)` -> totals (int32) + pairs of weights times pairs of int16."""
     i32, i16, lanes = v.i32, v.Vec("i16", 2 * v.LANES), v.LANES
     rows = v.unroll_map(tiles, lambda j, w, stride: v.load(i16, w + stride * j))

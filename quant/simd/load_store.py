@@ -10,7 +10,18 @@ from numba.core import types
 from numba.core.cgutils import get_or_insert_function, global_constant
 from numba.core.types.containers import UniTuple
 
-from .vector import ELEMENTS, I32, intrinsic, load_value, pointer, returns, same_as_first, shuffle_value, splat_value
+from .vector import (
+    ELEMENTS,
+    I32,
+    intrinsic,
+    joined,
+    load_value,
+    pointer,
+    returns,
+    same_as_first,
+    shuffle_value,
+    splat_value,
+)
 
 
 @intrinsic(same_as_first)
@@ -148,24 +159,28 @@ def load_rows(b: Any, t: Any, kind: Any, p: Any, stride: Any) -> Any:
     for r in range(n):
         at = b.add(p, b.mul(stride, ELEMENTS["i64"](r)))
         quads.append(load_value(b, at, ir.VectorType(I32, 4)))
-    columns = [_transpose(b, quads[r : r + 4]) for r in range(0, n, 4)]
+    columns = _transpose(b, [joined(b, quads[r::4]) for r in range(4)])
     out = ir.Constant(ir.ArrayType(t[0].ir, 4), ir.Undefined)
-    for j in range(4):
-        parts = [c[j] for c in columns]
-        while len(parts) > 1:
-            width = 2 * parts[0].type.count
-            parts = [shuffle_value(b, x, y, list(range(width))) for x, y in zip(parts[::2], parts[1::2], strict=True)]
-        out = b.insert_value(out, parts[0], j)
+    for j, column in enumerate(columns):
+        out = b.insert_value(out, column, j)
     return out
 
 
 def _transpose(b: Any, rows: list[Any]) -> list[Any]:
-    """Four rows of four dwords -> four columns, by the usual two rounds of interleaving."""
+    """Four vectors of four dwords for each 128 bits -> their columns, by the usual two rounds of interleaving.
+
+    No dword leaves its 128 bits, so that a shuffle of a whole register serves them all.
+    """
+    n = rows[0].type.count
+
+    def both(x: Any, y: Any, lanes: list[int]) -> Any:
+        return shuffle_value(b, x, y, [i % 4 + n * (i // 4) + at for at in range(0, n, 4) for i in lanes])
+
     r0, r1, r2, r3 = rows
-    low01, high01 = shuffle_value(b, r0, r1, [0, 4, 1, 5]), shuffle_value(b, r0, r1, [2, 6, 3, 7])
-    low23, high23 = shuffle_value(b, r2, r3, [0, 4, 1, 5]), shuffle_value(b, r2, r3, [2, 6, 3, 7])
+    low01, high01 = both(r0, r1, [0, 4, 1, 5]), both(r0, r1, [2, 6, 3, 7])
+    low23, high23 = both(r2, r3, [0, 4, 1, 5]), both(r2, r3, [2, 6, 3, 7])
     pairs = [(low01, low23), (high01, high23)]
-    return [shuffle_value(b, x, y, lanes) for x, y in pairs for lanes in ([0, 1, 4, 5], [2, 3, 6, 7])]
+    return [both(x, y, lanes) for x, y in pairs for lanes in ([0, 1, 4, 5], [2, 3, 6, 7])]
 
 
 def table(data: bytes) -> Any:

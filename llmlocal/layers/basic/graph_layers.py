@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from ...quant.format import Format
 from ...quant.jit.cpu import target
+from ...quant.kernels.float16.n16_activations import n16_bytes, quantize_n16
 from ...quant.kernels.groups.group_records import GroupRecords, quantize_by_tokens
-from ...quant.kernels.matmul import ANY_NUMBER, same_bits
+from ...quant.kernels.matmul import ANY_NUMBER, few_tokens, same_bits
 from ...quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ...quant.kernels.q16_activations import q16_bytes, quantize_q16
+from ...quant.simd.few_tokens import FEW_TOKENS
 from ...quant.tensor import QTensor
 from ...runtime.graph import Graph, Value
 from ...runtime.int16_copy import Int16Copy
@@ -78,6 +80,7 @@ class GraphLayers:
         self.int16: Int16Copy | None = None  # of weights that products read in place of the file's, with Q16 records
         self._q8: dict[Value, Value] = {}
         self._q16: dict[Value, Value] = {}
+        self._n16: dict[Value, Value] = {}
         self._group_records: dict[Value, dict[str, Value]] = {}  # by the records' name
 
     def constant(self, values: NDArray[Any]) -> int:
@@ -122,9 +125,20 @@ class GraphLayers:
             self._q16[x] = out
         return self._q16[x]
 
+    def n16(self, x: Value, fmt: type[Format]) -> Value:
+        """`x` (tokens, width) as N16 records, for batches of products with weights of 16-bit floats, `fmt`."""
+        if x not in self._n16:
+            g, rows = self.graph, x.nbytes // (4 * x.width)
+            out = Value(x.width, rows * n16_bytes(x.width), x.outputs)
+            least = few_tokens(FEW_TOKENS[target().isa], fmt) + 1
+            g.add(quantize_n16, tokens=g.rows_of(x), x=x, out=out, k=x.width, least=least)
+            self._n16[x] = out
+        return self._n16[x]
+
     def overwritten(self, x: Value) -> Value:
         """`x`, after a kernel wrote over it: records made of it before are dropped."""
         self._q8.pop(x, None)
         self._q16.pop(x, None)
+        self._n16.pop(x, None)
         self._group_records.pop(x, None)
         return x

@@ -10,6 +10,7 @@ from ...ops.elementwise import add_bias
 from ...quant.blocks.parts import float_activations
 from ...quant.jit.cpu import target
 from ...quant.jit.kernel import Kernel
+from ...quant.kernels.float16.matmul_float16 import has_float16_batches, matmul_float16
 from ...quant.kernels.get_rows import get_rows
 from ...quant.kernels.groups.group_records import GroupRecords, group_records
 from ...quant.kernels.interleave import MOST_LANES, can_interleave
@@ -112,13 +113,14 @@ class Products(GraphLayers):
         """The kernel that multiplies x with `weight`, and the operands by which kernels differ; one may add `bias`."""
         if self.int16 and (tiles := self.int16.place(weight)):
             return matmul_int16, {"x": self.q16(x), "weights": tiles, "bias": bias.address if bias is not None else 0}
+        row_bytes, scratch = weight.format.row_bytes(weight.k), self.graph.scratch(SCRATCH_BYTES)
+        own: dict[str, Operand] = {"weights": weight.address, "row_bytes": row_bytes, "scratch": scratch}
+        if self.int16 is None and has_float16_batches(weight.format, weight.rows, weight.k, target().isa):
+            return matmul_float16(weight.format), {"x": x, "records": self.n16(x, weight.format)} | own
         groups = self._groups(x, weight)
         return matmul(weight.format, interleaved=weight.interleaved, groups=groups), {
-            "x": self._records(x, weight, groups),
-            "weights": weight.address,
-            "row_bytes": weight.format.row_bytes(weight.k),
-            "scratch": self.graph.scratch(SCRATCH_BYTES),
-        }
+            "x": self._records(x, weight, groups)
+        } | own
 
     def _records(self, x: Value, weight: QTensor, groups: GroupRecords | None) -> Value:
         """What `matmul` reads of x."""
