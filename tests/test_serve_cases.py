@@ -33,6 +33,16 @@ def test_messages_that_are_none(server: Served, messages: Any) -> None:  # noqa:
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [("max_token", "max_tokens"), ("temprature", "temperature"), ("volume", ""), ("function", ""), ("x" * 5000, "")],
+)
+def test_a_misspelt_field(server: Served, name: str, meant: str) -> None:  # noqa: F811
+    status, got = server.ask("POST", CHAT, SHORT | {name: 1})
+    hint = f"; did you mean {meant}?" if meant else ""
+    assert status == 400 and got["error"]["message"] == f"{name[:100]}: this field is not supported{hint}"
+
+
+@pytest.mark.parametrize(
     ("form", "text"),
     [
         ({"type": "json_object", "schema": {"const": "42"}}, '"42"'),

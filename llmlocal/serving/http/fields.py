@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
@@ -15,6 +16,7 @@ DEPTH = 64  # of nested arrays and objects
 LISTED = 8192  # items of a list, unless a field has a limit of its own
 SURROGATES = re.compile("[\ud800-\udfff]")
 MANY = 1 << 31
+SIMILAR = 0.8  # of two names, one of which may be meant by the other
 LARGEST = sys.float_info.max
 
 
@@ -24,6 +26,7 @@ class Fields:
     def __init__(self, values: Mapping[str, Any], where: str = "") -> None:
         self._values, self._where = values, where
         self._left = {name for name, value in values.items() if value is not None}
+        self._known = set[str]()  # names to offer where one is misspelt
 
     def place(self, name: str) -> str:
         """The full name of a field."""
@@ -32,6 +35,7 @@ class Fields:
     def any(self, name: str) -> Any:
         """A field of any type, None where it is missing."""
         self._left.discard(name)
+        self._known.add(name)
         return self._values.get(name)
 
     def text(self, name: str, most: int | None = None) -> str | None:
@@ -106,6 +110,7 @@ class Fields:
     def unless(self, name: str, harmless: Sequence[Any], message: str) -> None:
         """Refuse a field that is not supported, but for the values that ask for nothing."""
         value = self.any(name)
+        self._known.discard(name)
         if value is not None and not any(type(value) is type(h) and value == h for h in harmless):
             raise refused(self.place(name), message, "unsupported_parameter")
 
@@ -116,8 +121,10 @@ class Fields:
     def done(self) -> None:
         """Refuse the fields that were not read. Raises ApiError that names one of them."""
         if self._left:
-            name = self.place(min(self._left))
-            raise refused(name[:100], "this field is not supported", "unknown_parameter")
+            name = min(self._left)[:100]
+            near = get_close_matches(name, sorted(self._known), 1, SIMILAR)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise refused(self.place(name)[:100], f"this field is not supported{hint}", "unknown_parameter")
 
     def _present(self, name: str, value: Any) -> Any:
         if value is None:
