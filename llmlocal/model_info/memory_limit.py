@@ -14,6 +14,7 @@ from .memory import Memory
 from .text_memory import text_memory
 
 if TYPE_CHECKING:
+    from ..quant.tensor import QTensor
     from ..runtime.weight_copy import Shaped
 
 Estimate = Callable[[int], Memory]  # of the tokens of a context
@@ -40,7 +41,7 @@ def check_memory(
     _check(lambda n: least_memory(metadata, tensors, n, kv_type, n_seqs), n_ctx, free, what, draft)
 
 
-def check_text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, Shaped], n_ctx: int) -> None:
+def check_text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int) -> None:
     """As `check_memory` for a model that reads whole texts of at most `n_ctx` tokens."""
     if (arch_value(metadata, "block_count") or 0) <= len(tensors):
         what = f"reading texts of {n_ctx} tokens takes"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..quant.kernels.int16_weights import SPARE_BYTES, int16_bytes, pack_int16
 from ..quant.kernels.matmul_int16 import use_int16
 from .buffers import aligned, large_pages
+from .packed_texts import copied_bytes
 from .program import KernelCall, Program
 
 if TYPE_CHECKING:
@@ -15,19 +16,6 @@ if TYPE_CHECKING:
     from ..quant.jit.kernel import Kernel
     from ..quant.tensor import QTensor
     from .executor import ThreadTeam
-
-MOST_BYTES = 1 << 30  # models whose copy would be larger are multiplied as they are
-TABLES = ("token_", "position_")  # how names of tensors begin of which rows are looked up
-
-
-def copied_bytes(tensors: Mapping[str, QTensor], isa: str) -> int:
-    """Bytes of the copy of all matrices among `tensors` that products read as 16-bit integers; 0 if that is too large.
-
-    Needs no NumPy.
-    """
-    matrices = (t for name, t in tensors.items() if len(t.shape) == 2 and not name.startswith(TABLES))
-    total = sum(int16_bytes(t.rows, t.k) for t in matrices if use_int16(t.format, t.rows, t.k, isa))
-    return total if total <= MOST_BYTES else 0
 
 
 class Int16Copy:

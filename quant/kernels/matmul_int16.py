@@ -15,7 +15,7 @@ from ..simd.instruction_set import InstructionSet
 from .int16_weights import int16_bytes, set_for_int16
 from .interleave import MOST_LANES
 from .panels import BAND, in_panels
-from .q16_activations import BLOCK, GROUP, LINE, SCALE, q16_bytes
+from .q16_activations import BLOCK, GROUP, LINE, q16_bytes
 
 X86 = frozenset({"avx2", "avxvnni", "avx512"})  # where int16 are multiplied at half the rate of bytes, or faster
 MORE = -1  # in place of the address of biases: sums start from what is there
@@ -125,7 +125,7 @@ def _panel(v: InstructionSet, tokens: int, tiles: int) -> Any:
             sums = loads(y, y_stride)
         elif bias > 0:
             sums = loads(bias, 0)
-        stores(y, scaled(sums, totals, x + SCALE, x_stride, tile + n // 2 * width, stride), y_stride)
+        stores(y, scaled(sums, totals, x + 2 * n, x_stride, tile + n // 2 * width, stride), y_stride)
 
     return v.jitable(run)
 

@@ -1,7 +1,7 @@
 """Activations as 16-bit integers, for products whose weights become such, too: Q16 records, one per token.
 
-A record has LINE bytes for every GROUP values, the last of which may be fewer: the integers, int16, at 0; their scale,
-float32, at SCALE. As a vector the integers of a group are LENGTH long at most, as are those of weights: so no sum of
+A record has for every GROUP values, the last of which may be fewer, their integers, int16, then their scale, float32:
+LINE bytes. As a vector the integers of a group are LENGTH long at most, as are those of weights: so no sum of
 their products leaves 32 bits (Cauchy-Schwarz).
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GROUP, BLOCK = 384, 32  # values that share a scale; their number is a multiple of BLOCK
-LINE, SCALE = 2 * GROUP + 4, 2 * GROUP
+LINE = 2 * GROUP + 4
 WIDEST = 32767
 LENGTH = 46330  # rounding adds 10 at most, and the square of that is less than 2^31
 LEAST = 1e-30  # what is nowhere greater is taken for zeros
@@ -27,7 +27,7 @@ LEAST = 1e-30  # what is nowhere greater is taken for zeros
 
 def q16_bytes(k: int) -> int:
     """Bytes of the record of one row of `k` values: an odd number of cache lines keeps rows off the same cache sets."""
-    return (((k + GROUP - 1) // GROUP * LINE + 63) // 64 | 1) * 64
+    return ((2 * k + 4 * ((k + GROUP - 1) // GROUP) + 63) // 64 | 1) * 64
 
 
 def q16_scales(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ def quantize_q16(v: InstructionSet) -> Any:
         for i in range(0, n, BLOCK):
             rounded = v.load(f32x32, p + 4 * i) * inverse + ROUNDER
             v.store(q + 2 * i, v.truncate(i16x32, v.bitcast(i32x32, rounded)))
-        v.store(q + SCALE, scale)
+        v.store(q + 2 * n, scale)
 
     @v.jitable
     def quantize_token(t, x, out, k):
