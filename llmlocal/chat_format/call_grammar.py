@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..constraints.certain_text import unforced
 from ..constraints.grammar import MAX_TEXT, of_schema
-from ..constraints.schema import OPTIONS, is_larger, part_of
+from ..constraints.schema import OPTIONS, is_larger, may_be_long, part_of
 from ..errors import UsageError
 from ..text import shown
 from ..tokenizer import Tokenizer
@@ -95,7 +96,8 @@ def lark(shape: Shape, functions: Sequence[Function], tokenizer: Tokenizer, *, o
     if is_larger([function.schema for function in functions], MAX_TEXT):
         said = f"the schemas of the functions have more than {MAX_TEXT} characters, without descriptions"
         raise UsageError(said, "declare fewer functions")
-    return _Writer(shape, tokenizer).grammar(functions, one)
+    text = _Writer(shape, tokenizer).grammar(functions, one)
+    return unforced(text) if any(may_be_long(function.schema) for function in functions) else text
 
 
 def _survives(shape: Shape, function: Function) -> bool:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from .token_constraint import TokenConstraint
 
 MAX_TEXT = 64 << 10  # characters of a schema (without descriptions), a grammar or a regex: a second of work, or a few
-# llguidance looks for the text that must follow, and after /a+/ /a/ forever. Forms that we write have no such lexemes.
-NOT_FORCED = '\n%llguidance {"no_forcing": true}\n'
 
 
 class Grammar(NamedTuple):
@@ -58,25 +56,30 @@ def of_regex(text: str) -> Grammar:
     """
     from llguidance import LLMatcher
 
+    from .certain_text import regex_may_be_long, unforced
     from .validity import problem
 
     compiled = LLMatcher.grammar_from_regex(_sized(text, "regular expression"))
     if said := problem(compiled):
         raise UsageError(f"the regular expression: {said.partition(': ')[2]}")
-    return checked(Grammar(compiled), "the regular expression")
+    return checked(Grammar(unforced(compiled) if regex_may_be_long(text) else compiled), "the regular expression")
 
 
 def of_grammar(text: str, name: str = "the grammar") -> Grammar:
     """Texts of a grammar, in llama.cpp's notation GBNF or in llguidance's variant of Lark. Raises UsageError."""
     from llguidance import LLMatcher
 
+    from .certain_text import rules_may_be_long, unforced
     from .gbnf import is_gbnf, rules_of
     from .lark import written
     from .lexemes import with_lexemes
 
     text = _sized(text, "grammar")
-    lark = written(with_lexemes(rules_of(text, name))) if is_gbnf(text) else text + NOT_FORCED
-    return checked(Grammar(LLMatcher.grammar_from_lark(lark)), name)
+    if not is_gbnf(text):
+        return checked(Grammar(LLMatcher.grammar_from_lark(unforced(text))), name)
+    rules = rules_of(text, name)
+    lark = written(with_lexemes(rules))
+    return checked(Grammar(LLMatcher.grammar_from_lark(unforced(lark) if rules_may_be_long(rules) else lark)), name)
 
 
 def of_schema(schema: Mapping[str, Any] | bool, name: str = "the schema") -> Grammar:

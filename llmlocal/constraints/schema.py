@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from ..errors import UsageError
 from ..text import escaped
+from .certain_text import schema_may_be_long, unforced
 from .validity import problem
 
 # Keywords whose values are schemas: by name, in a list, or one.
@@ -55,7 +57,12 @@ def compiled(schema: Mapping[str, Any] | bool, name: str) -> str:
     if said := problem(grammar):
         said = OVERLAP if "coerce_one_of" in said else said
         raise UsageError(f"{name}, at {escaped(_wrong_place(whole, places)) or '/'}: {said}")
-    return grammar
+    return unforced(grammar) if may_be_long(whole) else grammar
+
+
+def may_be_long(schema: Mapping[str, Any]) -> bool:
+    """Whether a value of this schema may have more certain text than is looked for at once."""
+    return schema_may_be_long(schema, partial(_at, schema))
 
 
 def is_larger(schema: Any, most: int) -> bool:
