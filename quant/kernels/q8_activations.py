@@ -63,7 +63,8 @@ def _group(v: InstructionSet) -> Any:
         x = v.load(f32x32, p)
         peak = v.as_f32(v.reduce_max(v.bitcast(i32x32, x) & 0x7FFFFFFF))
         inverse = float32(127) / peak if peak > 0 else float32(0)
-        bytes_of = v.truncate(v.i8x32, v.bitcast(i32x32, v.mul_exact(x, v.splat(f32x32, inverse)) + ROUNDER))
+        rounded = v.sub_exact(v.mul_exact(x, v.splat(f32x32, inverse)), v.splat(f32x32, -ROUNDER))
+        bytes_of = v.truncate(v.i8x32, v.bitcast(i32x32, rounded))
         v.store(q, bytes_of)
         v.store(plain, bytes_of)
         sums = v.dot4(v.zero(i32x8), v.splat(v.i8x32, 1), bytes_of)
@@ -115,7 +116,8 @@ def _eight_stores(v: InstructionSet) -> Any:
         def run(p, q, plain, inverses):
             by = lane(inverses)
             four = v.join(v.join(by, by), v.join(by, by))
-            rounded = v.mul_exact(v.load(f32x32, p + 4 * BLOCK * g), four) + ROUNDER
+            scaled = v.mul_exact(v.load(f32x32, p + 4 * BLOCK * g), four)
+            rounded = v.sub_exact(scaled, v.splat(f32x32, -ROUNDER))  # ARM would fuse a plain addition with the product
             bytes_of = v.truncate(v.i8x32, v.bitcast(i32x32, rounded))
             v.store(q + LINE * g, bytes_of)
             v.store(plain + BLOCK * g, bytes_of)
