@@ -136,3 +136,12 @@ def test_a_decoder_is_pooled_by_its_last_token(said: Said, story: Path) -> None:
     assert together.shape == (2, 64)
     np.testing.assert_allclose(together[1], vectors(said("embed", story, "the cat")[1])[0], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("command", [("run", "hello"), ("chat",), ("run", "hello", "--show-prompt")])
+def test_an_encoder_is_named_before_anything_is_said_of_templates(
+    command: tuple[str, ...], said: Said, bert: Path
+) -> None:
+    code, out, error = said(command[0], bert, *command[1:])
+    assert (code, out) == (2, "") and "template" not in error
+    assert "bert is an encoder" in error and "use llmlocal embed" in error

@@ -10,6 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from .. import models
 from .. import tokenizer as tokenizers
 from ..chat_format.prompt import Prompt, PromptRequest, plain, prompt
 from ..constraints.grammar import Grammar
@@ -105,6 +106,7 @@ class Session:
                 raise UsageError(
                     f"{path}: is an adapter, not a model", "give its model as MODEL, and this file to --lora"
                 )
+            models.that_predicts(gguf.metadata, str(gguf.path))  # before anything is said of templates
             n_ctx = n_ctx or default_context(gguf)
             changed = [_changes(gguf, lora)] if lora else []
             digest = changed[0].digest if changed else ""
