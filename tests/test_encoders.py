@@ -289,6 +289,16 @@ def test_prediction_is_what_an_encoder_takes(case: str, type: str, scores: bool,
         encoder.close()
 
 
+@pytest.mark.skipif(target().isa not in X86, reason="weights stay as they are")
+def test_a_block_that_runs_several_times_is_copied_once(tmp_path: Path) -> None:
+    write_folder("albert", tmp_path)
+    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", "F16").path) as gguf:
+        encoder = opened("albert", gguf, 1)
+        products = [kernel.name for kernel in encoder._layers.graph.kernels if kernel.name == "matmul_int16"]
+        assert encoder._layers.int16 and len(products) == 2 * len(encoder._layers.int16._placed) > 0
+        encoder.close()
+
+
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 

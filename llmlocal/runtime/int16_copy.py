@@ -29,10 +29,10 @@ class Int16Copy:
 
     def place(self, weight: QTensor) -> int:
         """Address of the copy of `weight`, 0 if it has none."""
-        nbytes = int16_bytes(weight.rows, weight.k)
-        if not use_int16(weight.format, weight.rows, weight.k, self._isa) or self._used + nbytes > self.nbytes:
-            return 0
         if weight.address not in self._placed:
+            nbytes = int16_bytes(weight.rows, weight.k)
+            if not use_int16(weight.format, weight.rows, weight.k, self._isa) or self._used + nbytes > self.nbytes:
+                return 0
             self._placed[weight.address] = weight, int(self._memory.ctypes.data) + self._used
             self._used += nbytes
         return self._placed[weight.address][1]
