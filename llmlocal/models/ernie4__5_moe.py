@@ -4,7 +4,7 @@ softmax scores takes part in the choice of experts."""
 from __future__ import annotations
 
 from ..hf.config import Keys, Settings
-from ..hf.conversion import WITHOUT_MTP, Conversion, decoder_keys, drops
+from ..hf.conversion import WITHOUT_MTP, Conversion, TensorRule, decoder_keys, drops
 from ..hf.streams import Stream, constant
 from ..layers import Layers
 from ..layers.decoder import (
@@ -90,7 +90,7 @@ def keeps_block(s: Settings, x: Stream) -> Stream:
     return x
 
 
-STEPS = {
+STEPS: dict[str, TensorRule] = {
     r"e_score_correction_bias$": bias_of_choice,
     r"\.eh_proj\.weight$": keeps_block,
     r"^model\.mtp_": drops(WITHOUT_MTP),
