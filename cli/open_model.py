@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .model_argument import Question
-from .options.common import ModelOptions
+from .options.engine import ModelOptions
 from .options.sampling import AnswerLimits
 from .ui import terminal
 

@@ -23,7 +23,7 @@ from llmlocal.cli.config.sources import Sources
 from llmlocal.cli.main import COMMANDS
 from llmlocal.cli.option_groups import flattened, is_setting
 from llmlocal.cli.options.chats import ChatDisplay, SavedSession
-from llmlocal.cli.options.common import DecoderOptions
+from llmlocal.cli.options.engine import DecoderOptions
 from llmlocal.cli.options.sampling import Sampling
 from llmlocal.generation import sampling_defaults
 

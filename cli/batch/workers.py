@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..options.common import ModelOptions
+from ..options.engine import ModelOptions
 
 if TYPE_CHECKING:
     from ...batch.row_prompt import RowPrompts

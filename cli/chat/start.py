@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...errors import UsageError
 from ...text import counted
 from ..open_model import chosen, guide, prompt_cache
-from ..options.common import DecoderOptions, absolute_adapters
+from ..options.engine import DecoderOptions, absolute_adapters
 from ..ui.answer import AnswerScreen
 from ..ui.keyboard import Keyboard, LineEditor, PlainKeyboard, interactive
 from ..ui.terminal import check_stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..command_group import group
-from ..options.common import Json
+from ..options.report import Json
 from ..options.store import AliasName, AliasTarget
 from ..ui import terminal
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import typer
 
 from ..open_model import opened
-from ..options.common import Json, ModelOptions, NoStdin, Quiet
 from ..options.decisions import AskedQuestion, DecisionOptions, QuestionContext
+from ..options.engine import ModelOptions
 from ..options.models import Model
 from ..options.prompts import PromptCache
+from ..options.report import Json, NoStdin, Quiet
 from ..text_input import files_source, prompt_source
 from ..ui import terminal
 from ..views.decision import options_of, shown_decision

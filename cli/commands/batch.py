@@ -11,9 +11,10 @@ from ..batch.screen import BatchScreen, BatchTarget, deliver
 from ..batch.source import RowSource, settings_of
 from ..batch.workers import Workers
 from ..open_model import chosen
-from ..options.common import DecoderOptions, Quiet
+from ..options.engine import DecoderOptions
 from ..options.forms import AnswerForm
 from ..options.models import Model
+from ..options.report import Quiet
 from ..options.sampling import AnswerLimits, Sampling
 
 FAILED_ROWS = 9  # exit code

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .. import choices
-from ..options.common import KvType, Quiet, WeightsMode
+from ..options.engine import KvType, WeightsMode
 from ..options.measurements import BenchTests, BenchThreads, EarlierResults, Output
 from ..options.models import Models
+from ..options.report import Quiet
 from ..ui import terminal
 from ..ui.tables import show_charts
 from ..views.bench import bench_charts, bench_table, change_lines, collect, page_lines, proposal_lines

@@ -7,10 +7,11 @@ import typer
 from .. import choices
 from ..open_model import named_or_saved
 from ..options.chats import ChatDisplay, FirstQuestion, FirstTurn, FunctionCalls, SavedSession
-from ..options.common import DecoderOptions, Quiet, Verbose
+from ..options.engine import DecoderOptions
 from ..options.forms import AnswerForm
 from ..options.models import ModelOrQuestion
 from ..options.prompts import PromptCache
+from ..options.report import Quiet, Verbose
 from ..options.sampling import AnswerLimits, Sampling
 
 

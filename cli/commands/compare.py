@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..options.common import Report, Threads
+from ..options.engine import Threads
 from ..options.measurements import Candidates, ComparisonInput, Reference, TextChunks
+from ..options.report import Report
 from ..text_input import read_file
 from ..ui import terminal
 from ..ui.tables import show_charts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..command_group import group
 from ..config.options import AllSettings, Origin, RemovedKey, SettingKey, SettingValue
-from ..options.common import Json
+from ..options.report import Json
 
 config = group(
     "Show and change your settings: own defaults for options, and presets. A preset is a named table of settings, "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .. import choices
-from ..options.common import ForceOut, Report, Threads
 from ..options.conversion import Adapters, BaseModel, HFFolder, NewModel, StoredType
+from ..options.engine import Threads
+from ..options.report import ForceOut, Report
 from ..ui import terminal
 from ..views import quantize as view
 from ..views.model import to_json

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..options.common import Json, Quiet, Threads
+from ..options.engine import Threads
+from ..options.report import Json, Quiet
 from ..ui import terminal
 from ..views.model import to_json
 

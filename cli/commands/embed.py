@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from ..options.common import Quiet
 from ..options.models import Model
+from ..options.report import Quiet
 from ..options.vectors import EncoderOptions, Split, TextSource, VectorFile, VectorOptions
 from ..texts import stretches_source, texts_source
 from ..ui import terminal

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..options.common import Report, Threads
+from ..options.engine import Threads
 from ..options.models import Model
+from ..options.report import Report
 from ..options.vectors import MaskedText, TopWords
 from ..ui import terminal
 from ..views.model import to_json

@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 
 from ..command_group import group
-from ..options.common import ForceOut, Json, Quiet
 from ..options.gguf_files import (
     HashedFiles,
     InPlace,
@@ -22,6 +21,7 @@ from ..options.gguf_files import (
     ValueKind,
 )
 from ..options.models import File
+from ..options.report import ForceOut, Json, Quiet
 from ..ui import terminal
 from ..views.gguf import Change, hash_lines, merged_name, print_differences, split_into_parts
 

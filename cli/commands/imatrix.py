@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..options.common import ForceOut, Report, Threads
+from ..options.engine import Threads
 from ..options.importance import MatrixModel, MatrixOptions, MaybeTextFile
 from ..options.measurements import TextChunks
+from ..options.report import ForceOut, Report
 from ..text_input import read_file
 from ..ui import terminal
 from ..ui.tables import show_table

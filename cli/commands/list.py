@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..options.common import Json
+from ..options.report import Json
 from ..options.store import Available
 from ..ui import terminal
 from ..ui.tables import show_table

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .. import choices
-from ..options.common import KvType, Report, Threads
+from ..options.engine import KvType, Threads
 from ..options.measurements import TextChunks, TextFile
 from ..options.models import Model
+from ..options.report import Report
 from ..text_input import read_file
 from ..ui import terminal
 from ..views.model import to_json

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..option_groups import values_of
-from ..options.common import DryRun, Report, YesDownload
+from ..options.report import DryRun, Report, YesDownload
 from ..options.store import RemoteFiles, Remotes
 from ..ui import terminal
 from ..views.model import to_json

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..options.common import DryRun, ForceOut, Report, Threads
 from ..options.conversion import CheckAfter, EachTensor, ListTypes, QuantizeWords, SplitSize, TypeRules
+from ..options.engine import Threads
+from ..options.report import DryRun, ForceOut, Report
 from ..ui import terminal
 from ..views.model import to_json
 

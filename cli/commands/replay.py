@@ -10,9 +10,10 @@ import typer
 
 from ...errors import ThresholdError
 from ...text import counted, shown
-from ..options.common import Json, Quiet, Threads, Yes
+from ..options.engine import Threads, Yes
 from ..options.models import RecordedModel
 from ..options.prompts import RecordFile
+from ..options.report import Json, Quiet
 from ..ui import terminal
 from ..views.model import to_json
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..options.common import Report
 from ..options.models import Model
+from ..options.report import Report
 from ..options.vectors import EncoderOptions, Query, TextSource, Top
 from ..texts import texts_source
 from ..ui import terminal

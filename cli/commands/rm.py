@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..options.common import Confirmed, DryRun
+from ..options.report import Confirmed, DryRun
 from ..options.store import Removed
 from ..ui import terminal
 from ..ui.confirm import ensure_confirmed

@@ -9,10 +9,11 @@ from .. import choices
 from ..chat.single_answer import single_answer
 from ..open_model import Asked, answered, chosen, named_or_guide, opened
 from ..options.chats import ChatDisplay, FirstTurn, FunctionCalls, SavedSession, WrapLines
-from ..options.common import DecoderOptions, Json, NoNewline, NoStdin, Quiet, Verbose
+from ..options.engine import DecoderOptions
 from ..options.forms import AnswerForm, AnswerOutput
 from ..options.models import ModelOrQuestion
 from ..options.prompts import AnswerFile, Prompt, PromptCache, PromptOptions
+from ..options.report import Json, NoNewline, NoStdin, Quiet, Verbose
 from ..options.sampling import AnswerLimits, Sampling
 from ..text_input import files_source, prompt_source
 from ..ui import terminal

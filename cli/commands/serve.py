@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..options.common import DecoderOptions, Quiet
+from ..options.engine import DecoderOptions
 from ..options.prompts import Template
+from ..options.report import Quiet
 from ..options.server import LogRequests, Reach, ServedModels, Sharing
 from ..served_models import check_adapted, paths_of, require_packages, seconds
 from ..ui import terminal

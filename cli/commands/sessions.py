@@ -5,8 +5,8 @@ from __future__ import annotations
 from .. import choices
 from ..command_group import group
 from ..options.chats import AllSessions, ExportForm, Markdown, SearchWords, SessionName, SessionNames
-from ..options.common import Confirmed, Json
 from ..options.prompts import OutputFile
+from ..options.report import Confirmed, Json
 from ..ui import terminal
 
 sessions = group("List, search, show, export or remove saved chats.", "llmlocal sessions ls")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .. import choices
 from ..model_argument import open_local_or_remote
-from ..options.common import Ctx, Json, KvType
+from ..options.engine import Ctx, KvType
 from ..options.inspection import Key, PartsShown
 from ..options.models import File
+from ..options.report import Json
 from ..ui import terminal
 from ..views import fit as fit_sheet
 from ..views import model as sheet

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..options.common import Json, NoStdin
 from ..options.inspection import Text, TokensShown
 from ..options.models import Model
+from ..options.report import Json, NoStdin
 from ..text_input import text_source
 from ..ui import terminal
 from ..views.model import as_text, to_json

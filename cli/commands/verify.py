@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..options.common import Quiet
+from ..options.report import Quiet
 from ..options.store import Verified
 from ..ui import terminal
 from ..views.transfer import Meter, is_whole

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..options.common import Quiet, Threads
+from ..options.engine import Threads
 from ..options.models import WarmupModel
+from ..options.report import Quiet
 from ..ui import terminal
 
 

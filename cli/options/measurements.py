@@ -8,7 +8,7 @@ from typing import Annotated
 from ..choices import Layout
 from ..model_argument import ModelName
 from ..option_groups import OptionGroup, option, parameter, positional
-from .common import MOST_CONTEXT
+from .engine import MOST_CONTEXT
 
 BenchThreads = Annotated[
     list[str] | None,

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from ..choices import Pooling, VectorLayout
 from ..option_groups import OptionGroup, argument, option, parameter, positional
-from .common import MOST_CONTEXT, NoStdin, Threads, Yes
+from .engine import MOST_CONTEXT, Threads, Yes
 from .prompts import Force, OutputFile
+from .report import NoStdin
 
 Split = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""Common to many commands."""
+"""How a model is opened."""
 
 from __future__ import annotations
 
@@ -14,14 +14,7 @@ from ..model_argument import draft_name
 from ..option_groups import SETTING, OptionGroup, option, parameter
 
 MOST_THREADS, MOST_CONTEXT = 1024, 1 << 31  # more than any machine has, and than any model is trained on
-
-Json = Annotated[bool, parameter("--json", "Print one JSON object.")]
-Quiet = Annotated[bool, parameter("-q --quiet", "Print nothing but errors on stderr."), SETTING]
-Verbose = Annotated[bool, parameter("-v --verbose", "Print speed, stop reason and seed on stderr."), SETTING]
-DryRun = Annotated[bool, parameter("--dry-run", "Dry run: print what would be done.")]
-Confirmed = Annotated[bool, parameter("-y --yes", "Answer yes to all questions.")]
 Yes = Annotated[bool, parameter("-y --yes", "Run even if memory seems too small.")]
-YesDownload = Annotated[bool, parameter("-y --yes", "Download even if memory or disk space seem too small.")]
 Threads = Annotated[
     int | None,
     parameter("-t --threads N", "Number of threads. Default: one per physical core.", min=1, max=MOST_THREADS),
@@ -70,18 +63,6 @@ LoraAdapters = Annotated[
         "Default: none, and 1 for SCALE.",
     ),
 ]
-NoNewline = Annotated[
-    bool, parameter("--no-newline", "End the output as the model does; otherwise it ends with a line feed.")
-]
-NoStdin = Annotated[bool, parameter("--no-stdin", "Never read stdin.")]
-ForceOut = Annotated[bool, parameter("--force", "Overwrite the output file if it exists.")]
-
-
-class Report(OptionGroup):
-    """How the result is reported."""
-
-    as_json: Json = False
-    quiet: Quiet = False
 
 
 class ModelOptions(OptionGroup):
