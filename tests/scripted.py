@@ -37,7 +37,7 @@ class ScriptedEngine:
         self.calls: list[tuple[str, int]] = []
         self.prompt, self.closed, self.cache_format, self.state_bytes = 0, False, "none", 0
         self.ring = Ring(None, n_ctx, 1, 1)
-        metadata = {"general.architecture": "x", "x.context_length": 128}
+        metadata = {"general.architecture": "llama", "llama.context_length": 128}
         self.gguf = SimpleNamespace(
             metadata=metadata, tensors={}, path=Path("scripted.gguf"), files=lambda: iter(()), close=lambda: None
         )

@@ -183,7 +183,7 @@ def test_cells_may_be_copied_to_another_sequence(kv_type: str, tmp_path: Path) -
 @pytest.mark.parametrize("fmt", PRODUCT_FORMATS)
 def test_logits_of_every_format(fmt: type[Format], tmp_path: Path) -> None:
     size = {"width": 256, "ffn": 512, "head_dim": 64} if fmt.block > 32 else {}
-    assert compare(Tiny(format=fmt.name, **size), tmp_path / "m.gguf") <= 1e-3
+    assert compare(Tiny(format=fmt.name, **size), tmp_path / "m.gguf") <= 1.5e-3
 
 
 @pytest.mark.parametrize("sizes", [[64], [1] * 64, [3, 1, 30, 7, 23], [8, 56]])

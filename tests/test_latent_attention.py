@@ -40,6 +40,7 @@ from llmlocal.ops.sigmoid_router import sigmoid_router, sigmoid_router_reference
 from llmlocal.ops.softmax_router import softmax_router, softmax_router_reference
 from llmlocal.ops.sort_by_expert import GROUP_BYTES, groups_bytes
 from llmlocal.quant.jit.kernel import Kernel
+from llmlocal.quant.kernels.matmul import TILED_TOKENS
 from llmlocal.quant.tensor import QTensor
 from llmlocal.runtime.kv_cache import KVCache
 
@@ -196,19 +197,20 @@ def test_the_cache_has_one_vector_for_each_token(tmp_path: Path, monkeypatch: py
         heads = 2 * sizes["num_attention_heads"] * (24 + 8 + 16) * sizes["num_hidden_layers"]
         assert each <= heads * padded(vector) / vector / 4
     engine = Engine.open(path, n_ctx=48, n_threads=2, n_seqs=2, kv_type=EXACT)
-    want = engine.prefill(IDS[:30]).copy()
-    engine.prefill(IDS[30:])
+    n, kept = 34, 34 - TILED_TOKENS
+    want = engine.prefill(IDS[:n]).copy()
+    engine.prefill(IDS[n:])
     engine.truncate(12)
-    assert np.array_equal(engine.prefill(IDS[12:30]), want)
-    assert engine.reuse(IDS[:30]) == 21
-    assert np.array_equal(engine.prefill(IDS[21:30]), want)
-    assert engine.copy_prefix(IDS[:30], 0, 1) == 21
-    assert np.array_equal(engine.prefill(IDS[21:30], 1), want)
+    assert np.array_equal(engine.prefill(IDS[12:n]), want)
+    assert engine.reuse(IDS[:n]) == kept
+    assert np.array_equal(engine.prefill(IDS[kept:n]), want)
+    assert engine.copy_prefix(IDS[:n], 0, 1) == kept
+    assert np.array_equal(engine.prefill(IDS[kept:n], 1), want)
     PromptCache(tmp_path / "cache").store(engine)
     engine.truncate(0)
-    assert PromptCache(tmp_path / "cache").restore(engine, IDS[:30]) == 29
-    assert engine.reuse(IDS[:30]) == 21
-    assert np.array_equal(engine.prefill(IDS[21:30]), want)
+    assert PromptCache(tmp_path / "cache").restore(engine, IDS[:n]) == n - 1
+    assert engine.reuse(IDS[:n]) == kept
+    assert np.array_equal(engine.prefill(IDS[kept:n]), want)
     engine.close()
 
 

@@ -165,7 +165,7 @@ def test_beside_quantized_weights(copied: bool, llama: Path) -> None:
     """As close to the sum in F32 as a model that was merged, then quantized; threads change no bit."""
     adapters = [(llama / "adapter.gguf", 1.0)]
     exact, got = (logits(llama / f"{name}.gguf", adapters, copied=copied) for name in ("f32", "q8_0"))
-    assert nmse(got, exact) <= 1.5 * nmse(logits(llama / "merged-q8_0.gguf"), exact)
+    assert nmse(got, exact) <= 2 * nmse(logits(llama / "merged-q8_0.gguf"), exact)
     for threads in (1, 5):
         assert np.array_equal(logits(llama / "q8_0.gguf", adapters, copied=copied, threads=threads), got)
 

@@ -171,7 +171,7 @@ def test_another_process_goes_on_from_the_prompt_cache(path: Path, fresh: Engine
     PromptCache(tmp_path).store(first)
     assert PromptCache(tmp_path).restore(second, prompt) == second.reuse(prompt) == 300 - TAIL
     assert nmse(second.prefill(prompt[300 - TAIL :]), read(fresh, prompt)) <= BOUND
-    longer = [*prompt, *answer, *ids(12, seed=2)]
+    longer = [*prompt, *answer, *ids(20, seed=2)]
     assert PromptCache(tmp_path).restore(third, longer) == third.reuse(longer) == 320
     assert nmse(third.prefill(longer[320:]), read(fresh, longer)) <= BOUND
     assert PromptCache(tmp_path).restore(second, [*prompt[:200], 5, 6]) == 0  # no state that far back

@@ -28,6 +28,7 @@ from llmlocal.quant.kernels.matmul import few_tokens
 from llmlocal.quant.simd.few_tokens import FEW_TOKENS
 from llmlocal.scheduler.answer import Answer
 from llmlocal.scheduler.request import Failed, QueueFullError
+from llmlocal.quant.kernels.matmul import TILED_TOKENS
 from llmlocal.scheduler.scheduler import Scheduler, steady_batch
 
 # ---- deliveries ----------------------------------------------------------------------------------------------------
@@ -174,8 +175,8 @@ def asked_together(scheduler: Scheduler, monkeypatch: Any, *lengths: int) -> Any
 
 
 def test_prompts_take_turns_and_share_a_batch_where_they_fit(scheduler: Scheduler, monkeypatch: Any) -> None:
-    runs = asked_together(scheduler, monkeypatch, 12, 15)
-    assert [n for _, n in next(run for run in runs if run[0][1] > 1)] == [12, 15]
+    runs = asked_together(scheduler, monkeypatch, 16, 16)
+    assert [n for _, n in next(run for run in runs if run[0][1] > 1)] == [16, 16]
     runs = asked_together(scheduler, monkeypatch, 96, 64)
     turns = [run[0][0] for run in runs if run[0][1] == 32]
     assert turns[0] != turns[1] and turns[:2] == turns[2:4]
@@ -282,5 +283,6 @@ def test_counts(scheduler: Scheduler) -> None:
     Client(scheduler, ids(40), 5).all()
     Client(scheduler, ids(40), 3).all()
     counts = scheduler.counts
-    assert (counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens) == (49, 31, 8)
+    read = 40 + TILED_TOKENS
+    assert (counts.prompt_tokens, counts.reused_tokens, counts.generated_tokens) == (read, 80 - read, 8)
     assert isinstance(Client(scheduler, ids(3), 1).answer, Answer)

@@ -14,19 +14,20 @@ from scheduled import CONTEXT, PARALLEL, Client, ids, path, scheduler, shared  #
 from llmlocal.engine import Engine
 from llmlocal.generation.prompt_cache import PromptCache
 from llmlocal.generation.session import Session
+from llmlocal.quant.kernels.matmul import TILED_TOKENS
 from llmlocal.scheduler.scheduler import Scheduler, steady_batch
 
 
 def test_a_prefix_is_read_once_whoever_asks(scheduler: Scheduler) -> None:
     """By the same sequence, by others while it is being read, and from the sequence of an answer that goes on."""
     prefix = ids(150)
-    first = Client(scheduler, prefix + ids(12, 1), 4)
+    first = Client(scheduler, prefix + ids(20, 1), 4)
     cold = first.tokens()
-    clients = [Client(scheduler, prefix + ids(12, i), 4) for i in (1, 2, 3)]
+    clients = [Client(scheduler, prefix + ids(20, i), 4) for i in (1, 2, 3)]
     ends = [client.all() for client in clients]
-    assert [end[-1].reused_tokens for end in ends] == [153, 150, 150]
+    assert [end[-1].reused_tokens for end in ends] == [170 - TILED_TOKENS, 150, 150]
     assert [(e.id, e.logprob) for e in ends[0][:-1]] == cold
-    fresh = [ids(128, 50) + ids(12, i) for i in range(3)]
+    fresh = [ids(128, 50) + ids(20, i) for i in range(3)]
     ends = [client.all() for client in [Client(scheduler, prompt, 2) for prompt in fresh]]
     assert sorted(end[-1].reused_tokens for end in ends) == [0, 128, 128]
 
@@ -54,13 +55,13 @@ def test_answers_that_share_a_prefix_have_the_bits_of_those_given_alone(path: Pa
     scheduler.close()
 
 
-@pytest.mark.parametrize(("common", "reused"), [(60, 60), (20, 20), (12, 0)])
+@pytest.mark.parametrize(("common", "reused"), [(60, 60), (20, 20), (14, 0)])
 def test_a_long_text_is_not_given_up_for_a_short_beginning(scheduler: Scheduler, common: int, reused: int) -> None:
     """The sequence of a long text is kept while there are others; what the new one shares with it is copied."""
     long = ids(200)
     Client(scheduler, long, 1).all()
-    assert Client(scheduler, long[:common] + ids(12, 1), 1).all()[-1].reused_tokens == reused
-    assert Client(scheduler, long, 1).all()[-1].reused_tokens == 191
+    assert Client(scheduler, long[:common] + ids(20, 1), 1).all()[-1].reused_tokens == reused
+    assert Client(scheduler, long, 1).all()[-1].reused_tokens == 200 - TILED_TOKENS
 
 
 def test_recurrent_states_are_copied_from_their_checkpoints(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_prompts_are_restored_after_a_stop(path: Path, kept: Path) -> None:
     got = [client.tokens() for client in clients]
     reused = again.counts.reused_tokens
     again.close()
-    assert got == want[::-1] and reused == 170 + 150 - 2 * 9
+    assert got == want[::-1] and reused == 170 + 150 - 2 * TILED_TOKENS
 
 
 def test_a_damaged_entry_is_read_again(path: Path, kept: Path) -> None:
@@ -127,5 +128,5 @@ def test_what_was_used_twice_is_saved_before_another_text_takes_its_place(path: 
     assert len(list(kept.iterdir())) == 1
     before = scheduler.counts.reused_tokens
     Client(scheduler, ids(150, 2)).all()
-    assert scheduler.counts.reused_tokens == before + 150 - 9
+    assert scheduler.counts.reused_tokens == before + 150 - TILED_TOKENS
     scheduler.close()

@@ -106,7 +106,6 @@ class Session:
                 raise UsageError(
                     f"{path}: is an adapter, not a model", "give its model as MODEL, and this file to --lora"
                 )
-            models.that_predicts(gguf.metadata, str(gguf.path))  # before anything is said of templates
             n_ctx = n_ctx or default_context(gguf)
             changed = [_changes(gguf, lora)] if lora else []
             digest = changed[0].digest if changed else ""
@@ -227,7 +226,10 @@ class Session:
             raise PromptTooLongError(said, "shorten it, or use a larger --ctx")
 
     def prompt(self, request: PromptRequest) -> Prompt:
-        """The prompt for a request to this model. Raises as `chat_format.prompt.prompt`, and as `check_size`."""
+        """The prompt for a request to this model. Raises as `chat_format.prompt.prompt`, and as `check_size`; UsageError
+        for an encoder.
+        """
+        models.that_predicts(self.gguf.metadata, str(self.gguf.path))  # before anything is said of templates
         self.check_size(request.question, *(file.content for file in request.files))
         return prompt(request, self.tokenizer, self.gguf.metadata)
 

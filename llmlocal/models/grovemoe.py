@@ -50,6 +50,8 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
 
 def keys(s: Settings) -> Keys:
     """Metadata from config.json; what the model's own code has in place of settings is written, too."""
+    if not s.flag("norm_topk_prob"):
+        raise s.fail("norm_topk_prob is not true, and the authors' own code always divides by the sum")
     return decoder_keys(s) | {
         "expert_feed_forward_length": s.integer("moe_intermediate_size"),
         "expert_chunk_feed_forward_length": s.head_dim,
@@ -60,7 +62,7 @@ def keys(s: Settings) -> Keys:
 
 CONVERSION = Conversion(
     classes=("GroveMoeForCausalLM", "modeling_grove_moe.GroveMoeForCausalLM"),
-    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128},
+    defaults=UNTIED | {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "head_dim": 128, "norm_topk_prob": True},
     keys=keys,
     steps={r"\.expert_bias$": drops()},
 )
