@@ -24,11 +24,10 @@ from llmlocal.generation.session import Session
 from llmlocal.quant.format import BY_NAME
 from llmlocal.quant.formats import load_all
 from llmlocal.quant.jit.cpu import target
-from llmlocal.quant.kernels.matmul import few_tokens
+from llmlocal.quant.kernels.matmul import TILED_TOKENS, few_tokens
 from llmlocal.quant.simd.few_tokens import FEW_TOKENS
 from llmlocal.scheduler.answer import Answer
 from llmlocal.scheduler.request import Failed, QueueFullError
-from llmlocal.quant.kernels.matmul import TILED_TOKENS
 from llmlocal.scheduler.scheduler import Scheduler, steady_batch
 
 # ---- deliveries ----------------------------------------------------------------------------------------------------

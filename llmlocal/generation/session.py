@@ -226,8 +226,9 @@ class Session:
             raise PromptTooLongError(said, "shorten it, or use a larger --ctx")
 
     def prompt(self, request: PromptRequest) -> Prompt:
-        """The prompt for a request to this model. Raises as `chat_format.prompt.prompt`, and as `check_size`; UsageError
-        for an encoder.
+        """The prompt for a request to this model.
+
+        Raises as `chat_format.prompt.prompt`, and as `check_size`; UsageError for an encoder.
         """
         models.that_predicts(self.gguf.metadata, str(self.gguf.path))  # before anything is said of templates
         self.check_size(request.question, *(file.content for file in request.files))
