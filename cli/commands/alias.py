@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..command_group import group
+from ..options.models import AliasName, AliasTarget
 from ..options.report import Json
-from ..options.store import AliasName, AliasTarget
 from ..ui import terminal
 
 alias = group(

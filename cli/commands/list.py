@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..options.models import Available
 from ..options.report import Json
-from ..options.store import Available
 from ..ui import terminal
 from ..ui.tables import show_table
 from ..views.model import to_json

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..option_groups import values_of
+from ..options.models import RemoteFiles, Remotes
 from ..options.report import DryRun, Report, YesDownload
-from ..options.store import RemoteFiles, Remotes
 from ..ui import terminal
 from ..views.model import to_json
 from ..views.transfer import pull_one, record

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..options.models import Removed
 from ..options.report import Confirmed, DryRun
-from ..options.store import Removed
 from ..ui import terminal
 from ..ui.confirm import ensure_confirmed
 

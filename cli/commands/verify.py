@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..options.models import Verified
 from ..options.report import Quiet
-from ..options.store import Verified
 from ..ui import terminal
 from ..views.transfer import Meter, is_whole
 
