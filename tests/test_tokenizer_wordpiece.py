@@ -11,6 +11,7 @@ from vocabularies import bert, golden, real_tokenizer
 
 from llmlocal.errors import BadFileError
 from llmlocal.tokenizer import StreamDecoder, load
+from llmlocal.tokenizer.wpm import PlainChars
 
 UNK, CLS, SEP = 1, 2, 3
 
@@ -64,6 +65,14 @@ def test_equals_the_slow_one(words: list[str], text: str) -> None:
 def test_plain_text(over: dict[str, Any], text: str, tokens: list[str]) -> None:
     tokenizer = load(bert("▁ete", "▁ÉTÉ", "▁ETE", "▁été", "▁ab", "▁a", "▁b", "▁-", "▁日", "▁本", **over))
     assert [tokenizer.token_text(id) for id in tokenizer.encode(text, add_special=False)] == tokens
+
+
+@pytest.mark.parametrize(
+    "text, plain", [("षेलो", "षलो"), ("ক\u09cb", "ক\u09c7\u09be"), ("한", "\u1112\u1161\u11ab"), ("Ǻ", "a")]
+)
+def test_what_is_stripped_is_what_tokenizers_strips(text: str, plain: str) -> None:
+    """By `BertNormalizer` of tokenizers 0.23.3: nonspacing marks go, others and the letters of Korean syllables stay."""
+    assert text.translate(PlainChars(True, True)) == plain
 
 
 def test_unknown_and_special_words() -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from .base import Tokenizer, WordCache
 from .prefixes import Prefixes
-from .unicode_classes import BLANKS, CONTROL, MARK, PUNCTUATION, SYMBOL, UNASSIGNED, classes, lower
+from .unicode_classes import BLANKS, CONTROL, PUNCTUATION, SYMBOL, UNASSIGNED, classes, lower
 from .vocab import CONTROL as CONTROL_TOKEN
 from .vocab import SPACE, UNKNOWN, Conventions, flag
 
@@ -91,14 +91,17 @@ class PlainChars(dict[int, str]):
         return found
 
     def _plain(self, code: int) -> str:
+        """As BERT's own code has it: decomposed, without nonspacing marks. llama.cpp keeps no mark, and of Korean less."""
+        if not self._strips or classes()[code] == UNASSIGNED:  # Python may have a newer Unicode table
+            return self._one(code)
+        return "".join(self._one(ord(char)) for char in normalize("NFD", chr(code)) if category(char) != "Mn")
+
+    def _one(self, code: int) -> str:
         kind = classes()[code]
-        if self._strips and kind != UNASSIGNED:  # Python may have a newer Unicode table than llama.cpp
-            code = ord(normalize("NFD", chr(code))[0])
-            kind = classes()[code]
         char = chr(code)
         if char in BLANKS:
             return " "
-        if char in "\0\ufffd" or kind == CONTROL or (self._strips and kind == MARK):
+        if char in "\0\ufffd" or kind == CONTROL:
             return ""
         plain = lower(char) if self._lowers else char
         alone = kind == PUNCTUATION or (code < 0x7F and kind == SYMBOL)
