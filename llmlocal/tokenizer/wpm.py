@@ -91,7 +91,7 @@ class PlainChars(dict[int, str]):
         return found
 
     def _plain(self, code: int) -> str:
-        """As BERT's own code has it: decomposed, without nonspacing marks. llama.cpp keeps no mark, and of Korean less."""
+        """As BERT's own code has it: decomposed, without nonspacing marks. llama.cpp drops more, also of Korean."""
         if not self._strips or classes()[code] == UNASSIGNED:  # Python may have a newer Unicode table
             return self._one(code)
         return "".join(self._one(ord(char)) for char in normalize("NFD", chr(code)) if category(char) != "Mn")
