@@ -71,7 +71,7 @@ def test_plain_text(over: dict[str, Any], text: str, tokens: list[str]) -> None:
     "text, plain", [("षेलो", "षलो"), ("ক\u09cb", "ক\u09c7\u09be"), ("한", "\u1112\u1161\u11ab"), ("Ǻ", "a")]
 )
 def test_what_is_stripped_is_what_tokenizers_strips(text: str, plain: str) -> None:
-    """By `BertNormalizer` of tokenizers 0.23.3: nonspacing marks go, others and the letters of Korean syllables stay."""
+    """By `BertNormalizer` of tokenizers 0.23.3: nonspacing marks go, others and all of a Korean syllable stay."""
     assert text.translate(PlainChars(True, True)) == plain
 
 
