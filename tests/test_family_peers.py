@@ -20,7 +20,7 @@ from llmlocal.gguf.writer import write_gguf
 # Norms of heads are read in models of 64 blocks and more only; sizes of Gemma 3n are those of its two models; groups of
 # experts are as good as their two best in DeepSeek-V2, too; queries without a latent are read in models of 27 blocks;
 # phimoe has other norms and other weights of experts; gptj, which CodeGen is, and Persimmon have names there, and no
-# graph; plamo2's run does not end; adjugate experts of grovemoe read what the others made (`models/grovemoe.py`); of the
+# graph; plamo2's run does not end; grovemoe's adjugate experts read what the others made (`models/grovemoe.py`); of the
 # rest llama-cpp-python 0.3.36 knows nothing.
 UNKNOWN_THERE = ("command-r-plus", "gemma3n", "deepseek2-v2", "deepseek2-lite", "phimoe", "gptj", "codegen", "plamo2")
 UNKNOWN_THERE += ("persimmon", "opt", "gptneo", "hyperclovax", "grovemoe", "nanochat", "vaultgemma", "lfm3")
