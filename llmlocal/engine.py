@@ -88,9 +88,7 @@ class Engine(Sequences):
         self._layers = Layers(graph, self._cache, place, self._states, low_rank, prefetch_bytes)
         self._layers.predicts = predicts or assistant is not None
         logits = build(self._layers, config, self.weights, self.n_vocab)
-        self.predictor: Predictor | None = None
-        if assistant or predicts:
-            self.predictor = self._predicting(assistant, model, config)
+        self.predictor = self._predicting(assistant, model, config) if self._layers.predicts else None
         self._source: SourceEncoder | None = None
         if models.kind(model) == models.ENCODER_DECODER:
             check_plain(f"{gguf.path}: {arch}", low_rank, observer)

@@ -33,14 +33,9 @@ from llmlocal.gguf.reader import GGUFFile
 from llmlocal.gguf.writer import write_gguf
 from llmlocal.hf.config import Settings
 from llmlocal.hf.folder import Folder
-from llmlocal.model_info.describe import describe
-from llmlocal.model_info.text_memory import relative_scores, text_memory
-from llmlocal.quant.jit.cpu import target
-from llmlocal.quant.kernels.matmul_int16 import X86
 from llmlocal.quant.tensor import QTensor
 from llmlocal.quantize.convert import convert_model
 from llmlocal.runtime.graph import Graph
-from llmlocal.runtime.packed_texts import copied_bytes
 from llmlocal.tokenizer import load
 
 HEADS: Mapping[str, tuple[str, Head | None]] = {
@@ -263,40 +258,6 @@ def test_the_token_for_classifiers_is_a_part_of_its_own(tmp_path: Path) -> None:
     as_named, also_named, as_typed, plain = results
     assert np.array_equal(as_named, as_typed) and np.array_equal(as_named, also_named)
     assert nmse(as_named, plain) > 1e-6
-
-
-# ---- memory --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("case", "type", "scores"),
-    [("bert", "F32", False), ("bert", "F16", False), ("deberta-v2", "F32", True), ("xlnet", "F32", True)],
-)
-def test_prediction_is_what_an_encoder_takes(case: str, type: str, scores: bool, tmp_path: Path) -> None:
-    """Scores by distance, which are larger than all else, among it, and the copy of weights of 8 to 16 bits."""
-    write_folder(case, tmp_path)
-    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", type).path) as gguf:
-        encoder, told = opened(case, gguf, 1), text_memory(gguf.metadata, gguf.tensors, 40)
-        taken = sum(part.nbytes for part in (*encoder._program.memory, *encoder._layers._constants))
-        copy = encoder._layers.int16
-        assert copy and (copy.nbytes > 0) == (type == "F16" and target().isa in X86) and copy._used == copy.nbytes
-        taken += copied_bytes(gguf.tensors)
-        assert told.cache == encoder._layers.cache.nbytes
-        assert told.scratch == pytest.approx(taken, rel=0.3)
-        without = told.scratch - relative_scores(gguf.metadata, 40)
-        assert (without < 0.7 * taken) is scores
-        assert describe(gguf, 40).memory == told
-        encoder.close()
-
-
-@pytest.mark.skipif(target().isa not in X86, reason="weights stay as they are")
-def test_a_block_that_runs_several_times_is_copied_once(tmp_path: Path) -> None:
-    write_folder("albert", tmp_path)
-    with open_gguf(convert_model(tmp_path, tmp_path / "m.gguf", "F16").path) as gguf:
-        encoder = opened("albert", gguf, 1)
-        products = [kernel.name for kernel in encoder._layers.graph.kernels if kernel.name == "matmul_int16"]
-        assert encoder._layers.int16 and len(products) == 2 * len(encoder._layers.int16._placed) > 0
-        encoder.close()
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------

@@ -31,9 +31,9 @@ class MtpDraft:
 
     def unread(self, ids: Sequence[int]) -> int:
         """How many tokens of a text have to be read before it is continued, at least 1."""
-        place = self._place(ids)
         if not self._predictor.reads:
             return 1
+        place = self._place(ids)
         return len(ids) if place is None else max(len(ids) - 1 - place[2], 1)
 
     def read(self, ids: Sequence[int], most: int) -> int:

@@ -7,7 +7,7 @@ of one block.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..quant.tensor import QTensor
@@ -270,6 +270,11 @@ class Head:
 def predicting_blocks(c: Config, blocks: int) -> int:
     """How many of the last blocks predict further tokens."""
     return c.integer("nextn_predict_layers", 0, blocks - 1, 0)
+
+
+def without_predicting(c: Config, h: Hyperparameters) -> Hyperparameters:
+    """The sizes of the blocks that predict the next token: those before the ones that predict further tokens."""
+    return replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
 
 
 def head(

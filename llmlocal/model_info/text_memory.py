@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ..models import numbers
 from ..ops.kv import find
 from ..ops.kv.kv_type import padded
+from ..quant.jit.cpu import target
 from ..quant.kernels.q16_activations import q16_bytes
-from ..runtime.packed_texts import CACHE_TYPE, batch_cells, batch_rows, copied_bytes
+from ..runtime.packed_texts import CACHE_TYPE, batch_cells, batch_rows, int16_copy_bytes
 from .arch_value import arch_value, stored
 from .memory import SINGLE, Memory, activation_bytes, cached_layers, head_sizes, program_memory
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 def text_memory(metadata: Mapping[str, Any], tensors: Mapping[str, QTensor], n_ctx: int) -> Memory:
     """Estimate the memory for texts of at most `n_ctx` tokens; missing metadata counts as 0.
 
-    The copy of weights is among the buffers, also on CPUs that make none.
+    The copy of weights is among the buffers.
     """
     kind, rows = find(CACHE_TYPE), batch_rows(n_ctx)
     shapes = {(n, k, v) for n, k, v, _ in cached_layers(metadata)}  # layers of one shape share their cells
     cache = batch_cells(n_ctx) * sum(n * (kind.cell_bytes(k) + kind.cell_bytes(v)) for n, k, v in shapes)
     scratch = rows * activation_bytes(metadata) + relative_scores(metadata, n_ctx)
-    if copied := copied_bytes(tensors):
+    if copied := int16_copy_bytes(tensors, target().isa):
         widths = (arch_value(metadata, f"{name}_length") or 0 for name in ("embedding", "feed_forward"))
         scratch += copied + rows * sum(q16_bytes(width) for width in widths)
     weights = sum(tensor.nbytes for tensor in tensors.values())

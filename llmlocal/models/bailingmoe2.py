@@ -3,13 +3,11 @@ part of each head; after the first blocks a mixture of experts chosen within gro
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import UNTIED, Conversion, decoder_keys, renames
 from ..hf.streams import Stream, constant
 from ..layers import Layers
-from ..layers.decoder import Head, Sublayer, head, pre_norm_block, pre_norm_decoder, predicting_blocks
+from ..layers.decoder import Head, Sublayer, head, pre_norm_block, pre_norm_decoder, without_predicting
 from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -24,8 +22,7 @@ SARVAM = "SarvamMoEForCausalLM"
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
-    return pre_norm_decoder(g, run, w, vocab, *sublayers(g, c, w, h))
+    return pre_norm_decoder(g, without_predicting(c, h), w, vocab, *sublayers(g, c, w, h))
 
 
 def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:

@@ -4,7 +4,6 @@ experts. Youtu has none."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,16 @@ from ..hf.config import Keys, Settings, as_number
 from ..hf.conversion import UNTIED, Conversion, decoder_keys
 from ..hf.latent import apart, latent_keys
 from ..layers import Layers
-from ..layers.decoder import Head, Sublayer, gated_mlp, head, pre_norm_block, pre_norm_decoder, predicting_blocks
+from ..layers.decoder import (
+    Head,
+    Sublayer,
+    gated_mlp,
+    head,
+    pre_norm_block,
+    pre_norm_decoder,
+    predicting_blocks,
+    without_predicting,
+)
 from ..layers.hyperparameters import SIGMOID, SOFTMAX, Hyperparameters, rotary_size
 from ..layers.latent_attention import LatentSizes, latent_attention, sharpened_rope
 from ..layers.metadata import Config
@@ -28,8 +36,7 @@ def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w, head_sizes=head_sizes)
     attention, feed_forward = sublayers(g, c, w, vocab, h)
-    h = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
-    return pre_norm_decoder(g, h, w, vocab, attention, feed_forward)
+    return pre_norm_decoder(g, without_predicting(c, h), w, vocab, attention, feed_forward)
 
 
 def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:

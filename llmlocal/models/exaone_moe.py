@@ -3,12 +3,10 @@ of every four blocks; after the first blocks a mixture of experts with a shared 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..hf.config import Keys, Settings
 from ..hf.conversion import UNTIED, WITHOUT_MTP, Conversion, drops, renames, sliding_layers
 from ..layers import Layers
-from ..layers.decoder import Block, Head, decoder, gated_mlp, head, norm, predicting_blocks
+from ..layers.decoder import Block, Head, decoder, gated_mlp, head, norm, without_predicting
 from ..layers.hyperparameters import Hyperparameters, windows
 from ..layers.metadata import Config
 from ..layers.rope_scaling import rope_parameters
@@ -23,8 +21,7 @@ PERIOD, WINDOW = 4, 128  # the last of so many blocks has full attention; of fil
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
-    return decoder(g, run, w, vocab, blocks(g, c, w, h))
+    return decoder(g, without_predicting(c, h), w, vocab, blocks(g, c, w, h))
 
 
 def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:

@@ -16,8 +16,8 @@ from ..layers.decoder import (
     head,
     mixture_of_experts,
     pre_norm_block,
-    predicting_blocks,
     shared_expert,
+    without_predicting,
 )
 from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters
 from ..layers.metadata import Config
@@ -30,8 +30,7 @@ from .qwen3 import attention
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
-    return decoder(g, run, w, vocab, blocks(g, c, w, h))
+    return decoder(g, without_predicting(c, h), w, vocab, blocks(g, c, w, h))
 
 
 def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:

@@ -4,8 +4,6 @@ scores."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..hf.config import Keys, Settings
 from ..hf.conversion import (
     UNTIED,
@@ -28,8 +26,8 @@ from ..layers.decoder import (
     head,
     mixture_of_experts,
     norm,
-    predicting_blocks,
     slice_linear,
+    without_predicting,
 )
 from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters, windows
 from ..layers.metadata import Config
@@ -47,8 +45,7 @@ PERIOD, WINDOW = 6, 128  # of files that do not say them
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w, head_sizes=head_sizes)
-    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
-    return decoder(g, run, w, vocab, blocks(g, c, w, h))
+    return decoder(g, without_predicting(c, h), w, vocab, blocks(g, c, w, h))
 
 
 def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:

@@ -4,7 +4,6 @@ a mixture of experts with a shared expert, chosen by sigmoid scores, with limits
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from ..hf.config import Keys, Settings, as_integer, as_number
@@ -19,9 +18,9 @@ from ..layers.decoder import (
     head,
     mixture_of_experts,
     norm,
-    predicting_blocks,
     qkv_weights,
     shared_expert,
+    without_predicting,
 )
 from ..layers.hyperparameters import SIGMOID, Experts, Hyperparameters, swiglu_limits, windows
 from ..layers.metadata import Config
@@ -38,8 +37,7 @@ PERIOD = 0  # of files that do not say which blocks have a window, all have
 def build(g: Layers, c: Config, w: Weights, vocab: int) -> Value:
     """Record the forward pass; the result is the logits (outputs, vocab). Raises BadFileError for a wrong file."""
     h = Hyperparameters.read(c, w)
-    run = replace(h, blocks=h.blocks - predicting_blocks(c, h.blocks))
-    return decoder(g, run, w, vocab, blocks(g, c, w, h), made_normed=False)
+    return decoder(g, without_predicting(c, h), w, vocab, blocks(g, c, w, h), made_normed=False)
 
 
 def predict(g: Layers, c: Config, w: Weights, vocab: int) -> Head:

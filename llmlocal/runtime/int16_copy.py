@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..quant.kernels.int16_weights import SPARE_BYTES, int16_bytes, pack_int16
 from ..quant.kernels.matmul_int16 import use_int16
 from .buffers import aligned, large_pages
-from .packed_texts import copied_bytes
+from .packed_texts import int16_copy_bytes
 from .program import KernelCall, Program
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Int16Copy:
     """Room for the matrices among `tensors`; `place` hands it out, `fill` writes the copies."""
 
     def __init__(self, tensors: Mapping[str, QTensor], isa: str) -> None:
-        self.nbytes, self._isa = copied_bytes(tensors, isa), isa
+        self.nbytes, self._isa = int16_copy_bytes(tensors, isa), isa
         self._memory = large_pages(self.nbytes)
         self._placed: dict[int, tuple[QTensor, int]] = {}  # (original, address of the copy) by the original's address
         self._used = 0

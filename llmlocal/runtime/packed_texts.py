@@ -29,7 +29,7 @@ def batch_cells(n_ctx: int) -> int:
     return max(BATCH_CELLS, padded(n_ctx))
 
 
-def copied_bytes(tensors: Mapping[str, QTensor], isa: str = "avx2") -> int:
+def int16_copy_bytes(tensors: Mapping[str, QTensor], isa: str) -> int:
     """Bytes of the copy of all matrices among `tensors` that products read as 16-bit integers; 0 if it is too large."""
     matrices = [t for name, t in tensors.items() if len(t.shape) == 2 and not name.startswith(TABLES)]
     total = sum(int16_bytes(t.rows, t.k) for t in matrices if use_int16(t.format, t.rows, t.k, isa))

@@ -76,15 +76,17 @@ def _taken(came: deque[Numbered]) -> Numbered:
     What ends with bytes that are no character stays apart: together with others they could be read as one.
     """
     i, delivery = came.popleft()
-    text = _plain_text(delivery)
-    while text is not None and came and came[0][0] == i and readable(text) == text:
-        more = _plain_text(came[0][1])
-        if more is None:
-            break
-        _, last = came.popleft()
-        text += more
-        assert isinstance(last, Token)
-        delivery = Token(last.id, (Part("answer", text),) if text else ())
+    texts, text = [], _plain_text(delivery)
+    while text is not None:
+        texts.append(text)
+        follows = came and came[0][0] == i and readable(text) == text
+        text = _plain_text(came[0][1]) if follows else None
+        if text is not None:
+            _, delivery = came.popleft()
+    if len(texts) > 1:
+        assert isinstance(delivery, Token)
+        whole = "".join(texts)
+        delivery = Token(delivery.id, (Part("answer", whole),) if whole else ())
     return i, delivery
 
 

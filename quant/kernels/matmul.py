@@ -128,7 +128,7 @@ def few_tokens(few: FewTokens, fmt: type[Format]) -> int:
 def same_bits(isa: str, fmt: type[Format], *, interleaved: bool = False, groups: bool = False) -> int:
     """The most tokens whose products have the same bits together as each has alone: in interleaved tiles, any number.
 
-    Imports no Numba.
+    With `groups`, below GROUP_TOKENS. Imports no Numba.
     """
     tiled = GROUP_TOKENS - 1 if groups else ANY_NUMBER
     return tiled if interleaved else few_tokens(FEW_TOKENS[isa], fmt)

@@ -12,7 +12,7 @@ from ...quant.format import Format
 from ...quant.jit.cpu import target
 from ...quant.kernels.float16.n16_activations import n16_bytes, quantize_n16
 from ...quant.kernels.groups.group_records import GroupRecords, quantize_by_tokens
-from ...quant.kernels.matmul import ANY_NUMBER, few_tokens, same_bits
+from ...quant.kernels.matmul import ANY_NUMBER, same_bits
 from ...quant.kernels.q8_activations import q8_bytes, quantize_q8
 from ...quant.kernels.q16_activations import q16_bytes, quantize_q16
 from ...quant.simd.few_tokens import FEW_TOKENS
@@ -125,12 +125,12 @@ class GraphLayers:
             self._q16[x] = out
         return self._q16[x]
 
-    def n16(self, x: Value, fmt: type[Format]) -> Value:
-        """`x` (tokens, width) as N16 records, for batches of products with weights of 16-bit floats, `fmt`."""
+    def n16(self, x: Value) -> Value:
+        """`x` (tokens, width) as N16 records, for batches of products with weights of 16-bit floats."""
         if x not in self._n16:
             g, rows = self.graph, x.nbytes // (4 * x.width)
             out = Value(x.width, rows * n16_bytes(x.width), x.outputs)
-            least = few_tokens(FEW_TOKENS[target().isa], fmt) + 1
+            least = FEW_TOKENS[target().isa].floats + 1
             g.add(quantize_n16, tokens=g.rows_of(x), x=x, out=out, k=x.width, least=least)
             self._n16[x] = out
         return self._n16[x]

@@ -83,7 +83,6 @@ class Products(GraphLayers):
         biased = {out for out, *_, operands in products if "bias" in operands}
         alone = not self.low_rank.changes_any(originals)
         for i, (out, weight, first, kernel, operands) in enumerate(products):
-            self.multiplied(weight.format, interleaved=weight.interleaved, groups=self._groups(x, weight) is not None)
             g.add(
                 kernel,
                 barrier=alone and i == len(products) - 1,
@@ -111,13 +110,14 @@ class Products(GraphLayers):
 
     def _product(self, x: Value, weight: QTensor, bias: QTensor | None) -> tuple[Kernel, dict[str, Operand]]:
         """The kernel that multiplies x with `weight`, and the operands by which kernels differ; one may add `bias`."""
+        groups = self._groups(x, weight)
+        self.multiplied(weight.format, interleaved=weight.interleaved, groups=groups is not None)
         if self.int16 and (tiles := self.int16.place(weight)):
             return matmul_int16, {"x": self.q16(x), "weights": tiles, "bias": bias.address if bias is not None else 0}
         row_bytes, scratch = weight.format.row_bytes(weight.k), self.graph.scratch(SCRATCH_BYTES)
         own: dict[str, Operand] = {"weights": weight.address, "row_bytes": row_bytes, "scratch": scratch}
         if self.int16 is None and has_float16_batches(weight.format, weight.rows, weight.k, target().isa):
-            return matmul_float16(weight.format), {"x": x, "records": self.n16(x, weight.format)} | own
-        groups = self._groups(x, weight)
+            return matmul_float16(weight.format), {"x": x, "records": self.n16(x)} | own
         return matmul(weight.format, interleaved=weight.interleaved, groups=groups), {
             "x": self._records(x, weight, groups)
         } | own

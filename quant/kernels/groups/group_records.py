@@ -13,6 +13,7 @@ from ...format import Format
 from ...jit.kernel import Kernel
 from ...simd.instruction_set import InstructionSet
 from ..interleave import MOST_LANES
+from ..panels import GROUP
 from ..q8_activations import q8_bytes, q8_quantizer
 from .gemm_groups import GroupProducts
 from .group_bytes import byte_products
@@ -42,19 +43,22 @@ Q8K = GroupRecords("q8k", q8k_bytes, q8k_quantizer, byte_products)
 def group_records(fmt: type[Format], rows: int, isa: str) -> GroupRecords | None:
     """What many tokens are multiplied from, for a matrix of `rows` rows on an instruction set; None for Q8 records.
 
-    Signed bytes take four instructions for 32 products, weights of six bits two and a half; fewer bits gain less.
+    Signed bytes take four instructions for 32 products, weights of six bits in blocks of a group two and a half; fewer
+    bits gain less.
     """
     if isa != "avx2" or rows % MOST_LANES or float_activations(fmt):
         return None
-    return WINOGRAD if fmt.nbytes >= fmt.block else Q8K if fmt.name == "Q6_K" else None
+    if fmt.nbytes >= fmt.block:
+        return WINOGRAD
+    return Q8K if fmt.block == GROUP and 4 * fmt.nbytes > 3 * fmt.block else None
 
 
 def quantize_by_tokens(records: GroupRecords) -> Kernel:
     """The kernel out = x (tokens, k) float32 in Q8 records, or from GROUP_TOKENS tokens on in `records`."""
 
     def build(v: InstructionSet) -> Any:
-        few, many, few_bytes, many_bytes = q8_quantizer(v), records.quantizer(v), v.jitable(q8_bytes), records.nbytes
-        many_bytes = v.jitable(many_bytes)
+        few, many = q8_quantizer(v), records.quantizer(v)
+        few_bytes, many_bytes = v.jitable(q8_bytes), v.jitable(records.nbytes)
 
         def run(counter, ith, nth, tokens, x, out, k):
             count, t = v.load_i64(tokens), v.take_work(counter, 1)
