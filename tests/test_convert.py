@@ -131,3 +131,10 @@ def test_settings_that_are_not_used_are_named(tmp_path: Path) -> None:
     dynamic = config | {"rope_scaling": {"type": "dynamic", "factor": 2.0}}
     (folder / "config.json").write_text(json.dumps(dynamic))
     assert any("dynamic" in note for note in convert_model(folder, tmp_path / "c.gguf", "f32").notes)
+
+
+def test_a_type_is_known_in_either_case(tmp_path: Path, said: Callable[..., tuple[int, str, str]]) -> None:
+    folder = write_folder(tmp_path / "folder", CASES["llama-linear"])
+    for name in ("f32", "F32"):
+        assert said("convert", folder, tmp_path / f"{name}.gguf", "--type", name, "-q")[0] == 0
+    assert (tmp_path / "F32.gguf").read_bytes() == (tmp_path / "f32.gguf").read_bytes()
