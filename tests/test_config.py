@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -15,11 +16,13 @@ import pytest
 import typer
 from scripted import EOS
 
+from llmlocal import __version__
 from llmlocal.cli.chat.start import Limits, Start
 from llmlocal.cli.config.changes import set_value, unset_value
 from llmlocal.cli.config.declared import settings
 from llmlocal.cli.config.setting import Setting
 from llmlocal.cli.config.sources import Sources
+from llmlocal.cli.config.variables import OWN, PREFIX
 from llmlocal.cli.main import COMMANDS
 from llmlocal.cli.option_groups import flattened, is_setting
 from llmlocal.cli.options.chats import ChatDisplay, SavedSession
@@ -28,7 +31,9 @@ from llmlocal.cli.options.sampling import Sampling
 from llmlocal.generation import sampling_defaults
 
 Said = Callable[..., tuple[int, str, str]]
-OTHERS = {"LLMLOCAL_CONFIG", "LLMLOCAL_CACHE", "LLMLOCAL_ISA", "LLMLOCAL_DEBUG", "LLMLOCAL_NO_HISTORY"}
+OTHERS = {PREFIX + name for name in OWN}
+VARIABLE = re.compile(rf"{PREFIX}[A-Z_]*[A-Z]\b")
+ROOT = Path(__file__).parents[1]
 
 
 def declared() -> Iterator[tuple[str, Setting]]:
@@ -63,6 +68,33 @@ def test_every_setting_of_a_command_is_known_under_one_meaning() -> None:
     assert seen == {*settings()}
     assert len(seen) > 45
     assert not {setting.variable for setting in settings().values()} & OTHERS
+
+
+def test_every_variable_of_the_program_is_known() -> None:
+    """What the code names is read by it, and no other variable is."""
+    files = [path for part in ("cli", "llmlocal", "quant") for path in (ROOT / part).rglob("*.py")]
+    named = {name for path in files for name in VARIABLE.findall(path.read_text())}
+    examples = {setting.variable for setting in settings().values()}
+    assert named - examples <= OTHERS and {"LLMLOCAL_CACHE", "LLMLOCAL_ISA"} <= named
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("LLMLOCAL_CASHE", "LLMLOCAL_CACHE"),
+        ("LLMLOCAL_thread", "LLMLOCAL_THREADS"),
+        ("LLMLOCAL_MAXTOKENS", "LLMLOCAL_MAX_TOKENS"),
+    ],
+)
+def test_a_misspelt_variable_is_told(name: str, near: str, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    assert said("--version") == (0, f"llmlocal {__version__}\n", f"{name} has no effect: did you mean {near}?\n")
+
+
+@pytest.mark.parametrize("name", ["LLMLOCAL_SEED", "LLMLOCAL_DEBUG", "LLMLOCAL_SOMETHING_ELSE"])
+def test_other_variables_are_left_alone(name: str, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    assert said("--version")[2] == ""
 
 
 def test_every_setting_goes_into_the_file_and_out_again(file: Path) -> None:
