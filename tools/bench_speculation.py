@@ -42,7 +42,7 @@ from llmlocal.tokenizer import Tokenizer
 
 N_CTX = 2048
 PEER = Path(__file__).with_name("speculate_llama_cpp.py")
-TEXT = (Path(__file__).parents[1] / "docs" / "first-minute.md").read_text()[:2400]
+TEXT = Path(__file__).with_name("quoted_text.txt").read_text()  # of its own, so that rates of different days compare
 CODE = """def total_price(items):
     total = 0
     for item in items:
