@@ -25,6 +25,7 @@ TILES = "avx2_tiles"
 TOKENS, FLOAT_TOKENS = 4, 6  # 12 sums of floats: with 8 an FMA waits for the one before it
 FLOAT_TILES = 2
 FEW_TOKENS = few_tokens.FEW_TOKENS["avx2"]
+SUMS = True
 PAIRS = True
 REGISTER_TOKENS = 16
 PROOF = "vpmaddubsw"

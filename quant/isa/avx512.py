@@ -26,6 +26,7 @@ FLOAT_TILES = 1
 FEW_TOKENS = few_tokens.FEW_TOKENS["avx512"]
 PROOF = "vpdpbusd"
 FLIP_SIGNED = True
+SUMS = False
 PAIRS = False
 PAIR_TOKENS = 0
 REGISTER_TOKENS = 16

@@ -10,6 +10,7 @@ PROOF = "vpdpbusd"
 TILES = ""
 REGISTER_TOKENS = 16
 FLIP_SIGNED = True
+SUMS = False
 PAIRS = False
 dot4 = vnni.dot4
 dot4_signed = vnni.dot4  # signed bytes arrive with 128 added

@@ -15,6 +15,7 @@ row_f32, row_i32, row_i8 = f32x8, i32x8, i8x32
 TILES = ""
 FLOAT_TILES = 1
 FLIP_SIGNED = False
+SUMS = False
 PAIRS = False
 PAIR_TOKENS = 0
 REGISTER_TOKENS = 16

@@ -3,7 +3,8 @@
 The integers of a row have one scale for every GROUP, and are as fine as those of activations, see `q16_activations`.
 
 BAND rows lie together, group after group, so that those of a group stay in the L1 cache: a few tiles of LANES rows,
-each of which has vectors of pairs of int16 (lane = row), then a vector of scales.
+each of which has vectors of pairs of int16 (lane = row), for every four weights the first and the third, then the
+second and the fourth; then a vector of scales; then minus the sums of the products of neighbours, int32.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SPARE_BYTES = (4 * GROUP + 64) * MOST_LANES  # a group as float32, and a block o
 
 def int16_bytes(rows: int, k: int) -> int:
     """Bytes of `rows` rows of `k` weights, of a tile or of any number of bands."""
-    return (2 * k + 4 * ((k + GROUP - 1) // GROUP)) * rows
+    return (2 * k + 8 * ((k + GROUP - 1) // GROUP)) * rows
 
 
 def pack_int16(fmt: type[Format]) -> Kernel:
@@ -60,7 +61,7 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
 
 def set_for_int16(v: InstructionSet) -> InstructionSet:
     """The set that these products are built with: `v`, or its module for tiles unless it has several tiles itself."""
-    return set_for_tiles(v) if v.FLOAT_TILES == 1 else v
+    return set_for_tiles(v) if v.SUMS or v.FLOAT_TILES == 1 else v
 
 
 def _as_floats(v: InstructionSet, fmt: type[Format]) -> Any:
@@ -100,7 +101,7 @@ def _as_floats(v: InstructionSet, fmt: type[Format]) -> Any:
 
 def _narrow(v: InstructionSet) -> Any:
     """`(floats, n, tile)`: n float32 of LANES rows as pairs of int16, and their scales."""
-    f32, i32, width = v.f32, v.i32, 4 * v.LANES
+    f32, i32, i16, width = v.f32, v.i32, v.Vec("i16", 2 * v.LANES), 4 * v.LANES
     nothing = v.unroll_map(4, lambda j: v.zero(f32))
     most_of = v.unroll_fold(4, lambda j, most, p: v.maximum(most, v.absolute(v.load(f32, p + width * j))))
 
@@ -125,12 +126,19 @@ def _narrow(v: InstructionSet) -> Any:
     def rounded(p, inverse):
         return v.bitcast(i32, v.fma(v.load(f32, p), inverse, v.splat(f32, ROUNDER)))
 
+    @v.jitable
+    def pair(p, inverse):
+        return rounded(p, inverse) & 0xFFFF | rounded(p + 2 * width, inverse) << 16
+
     def run(floats, n, tile):
-        scale = scale_of(floats, n)
+        scale, neighbours = scale_of(floats, n), v.zero(i32)
         inverse = v.splat(f32, 1.0) / scale
-        for i in range(n // 2):
-            first, second = rounded(floats + 2 * width * i, inverse), rounded(floats + width * (2 * i + 1), inverse)
-            v.store(tile + width * i, first & 0xFFFF | second << 16)
+        for i in range(0, n, 4):
+            first, second = pair(floats + width * i, inverse), pair(floats + width * (i + 1), inverse)
+            v.store(tile + width // 2 * i, first)
+            v.store(tile + width // 2 * i + width, second)
+            neighbours = v.dot2(neighbours, v.bitcast(i16, first), v.bitcast(i16, second))
         v.store(tile + n // 2 * width, scale)
+        v.store(tile + n // 2 * width + width, v.zero(i32) - neighbours)
 
     return v.jitable(run)

@@ -1,11 +1,13 @@
 """Matrix products of weights and activations as 16-bit integers, in tiles of rows for every number of tokens.
 
 Such a product is exact in a group, and loses nothing that matters of what is multiplied. Where bytes have no
-instruction of their own (AVX2: `vpmaddubsw`, which saturates) it is also faster than one of bytes.
+instruction of their own (AVX2: `vpmaddubsw`, which saturates) it is also faster than one of bytes. There it is one of
+sums, which takes half the multiplications (Winograd 1968, see `groups.group_winograd`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..blocks.parts import Part
@@ -18,6 +20,7 @@ from .panels import BAND, in_panels
 from .q16_activations import BLOCK, GROUP, LINE, q16_bytes
 
 X86 = frozenset({"avx2", "avxvnni", "avx512"})  # where int16 are multiplied at half the rate of bytes, or faster
+STEPS = 8  # fours of weights that are multiplied between two jumps
 MORE = -1  # in place of the address of biases: sums start from what is there
 
 
@@ -40,7 +43,8 @@ def matmul_int16(v: InstructionSet) -> Any:
     token's product has the same bits in every batch.
     """
     v = set_for_int16(v)
-    panels, lanes, q16_stride, bytes_of = _panels(v), v.LANES, v.jitable(q16_bytes), v.jitable(int16_bytes)
+    panels = in_panels(v, v.TOKENS, _by_sums(v)) if v.SUMS else in_panels(v, v.FLOAT_TOKENS, _by_pairs(v))
+    lanes, q16_stride, bytes_of = v.LANES, v.jitable(q16_bytes), v.jitable(int16_bytes)
 
     def run(counter, ith, nth, tokens, weights, x, y, rows, k, y_stride, bias):
         count, band, x_stride = v.load_i64(tokens), v.take_work(counter, 1), q16_stride(k)
@@ -65,8 +69,42 @@ def matmul_int16(v: InstructionSet) -> Any:
     return run
 
 
-def _panels(v: InstructionSet) -> Any:
-    """`(tokens, n, tiles, stride, x, x_stride, bias, y, y_stride)`: a group of `n` weights of BAND rows by all tokens.
+def _by_sums(v: InstructionSet) -> Callable[[int], Any]:
+    """As `_by_pairs`, by products of sums: a tile after the other."""
+    i32, width = v.i32, 4 * v.LANES
+
+    def panel_of(count: int) -> Any:
+        starts = v.unroll_map(count, lambda t, row, x, stride: row + v.load_splat(i32, x + t * stride))
+        _, nothing, loads, stores = int16_sums(v, count, 1)
+        steps, scaled = v.sums_dot(count, STEPS), int16_scaled(v, count, 1)
+        wrapped = v.unroll_map(count, lambda t, totals: (v.tuple_get(totals, t),))
+
+        @v.jitable
+        def one(n, tile, x, x_stride, bias, y, y_stride):
+            scales, acts, found = tile + n // 2 * width, x + 2 * n, nothing()
+            totals, at = starts(v.load(i32, scales + width), acts + 4, x_stride), x
+            for _ in range(n // (4 * STEPS)):
+                totals = steps(totals, tile, at, x_stride)
+                tile += 2 * width * STEPS
+                at += 8 * STEPS
+            if bias < 0:
+                found = loads(y, y_stride)
+            elif bias > 0:
+                found = loads(bias, 0)
+            stores(y, scaled(found, wrapped(totals), acts, x_stride, scales, 0), y_stride)
+
+        def over_tiles(t, n, tiles, stride, x, x_stride, bias, y, y_stride):
+            x, y, step = x + t * x_stride, y + t * y_stride, width if bias > 0 else 0
+            for i in range(BAND // v.LANES):
+                one(n, tiles + stride * i, x, x_stride, bias + step * i, y + width * i, y_stride)
+
+        return over_tiles
+
+    return panel_of
+
+
+def _by_pairs(v: InstructionSet) -> Callable[[int], Any]:
+    """`(t, n, tiles, stride, x, x_stride, bias, y, y_stride)`: a group of `n` weights of BAND rows by some tokens.
 
     Tiles are `stride` bytes apart. `bias` 0 is none, MORE what y holds.
     """
@@ -82,7 +120,7 @@ def _panels(v: InstructionSet) -> Any:
 
         return over_tiles
 
-    return in_panels(v, v.FLOAT_TOKENS, panel_of)
+    return panel_of
 
 
 class Int16Sums(NamedTuple):
@@ -116,11 +154,11 @@ def _panel(v: InstructionSet, tokens: int, tiles: int) -> Any:
     A pair of activations that is loaded is used for all tiles.
     """
     zeros, nothing, loads, stores = int16_sums(v, tokens, tiles)
-    dot, scaled = int16_dot(v, tokens, tiles), int16_scaled(v, tokens, tiles)
+    dot, scaled = _fours_dot(v, tokens, tiles), int16_scaled(v, tokens, tiles)
     width = 4 * v.LANES
 
     def run(n, tile, stride, x, x_stride, bias, y, y_stride):
-        totals, sums = dot(zeros(), n // 2, tile, stride, x, x_stride), nothing()
+        totals, sums = dot(zeros(), n // 4, tile, stride, x, x_stride), nothing()
         if bias < 0:
             sums = loads(y, y_stride)
         elif bias > 0:
@@ -150,9 +188,34 @@ def int16_scaled(v: InstructionSet, tokens: int, tiles: int) -> Part:
     )
 
 
+def _fours_dot(v: InstructionSet, tokens: int, tiles: int) -> Any:
+    """`(totals, fours, weights, stride, x, x_stride)`: as `int16_dot`, of which pairs of activations are exchanged."""
+    rows, every, width = *_pair_of_int16(v, tokens, tiles), 4 * v.LANES
+
+    def run(totals, fours, w, stride, x, x_stride):
+        for i in range(fours):
+            totals = every(totals, rows(w + 2 * width * i, stride), x + 8 * i + 4, x_stride)
+            totals = every(totals, rows(w + 2 * width * i + width, stride), x + 8 * i, x_stride)
+        return totals
+
+    return v.jitable(run)
+
+
 def int16_dot(v: InstructionSet, tokens: int, tiles: int) -> Any:
     """`(totals, pairs, weights, stride, x, x_stride)` -> totals (int32) + pairs of weights times pairs of int16."""
-    i32, i16, lanes = v.i32, v.Vec("i16", 2 * v.LANES), v.LANES
+    rows, every, width = *_pair_of_int16(v, tokens, tiles), 4 * v.LANES
+
+    def run(totals, pairs, w, stride, x, x_stride):
+        for i in range(pairs):
+            totals = every(totals, rows(w + width * i, stride), x + 4 * i, x_stride)
+        return totals
+
+    return v.jitable(run)
+
+
+def _pair_of_int16(v: InstructionSet, tokens: int, tiles: int) -> tuple[Part, Part]:
+    """`(weights, stride)` -> a pair of each row of the tiles; `(totals, them, x, stride)` -> totals + products."""
+    i32, i16 = v.i32, v.Vec("i16", 2 * v.LANES)
     rows = v.unroll_map(tiles, lambda j, w, stride: v.load(i16, w + stride * j))
     times = v.unroll_map(tiles, lambda j, totals, w, x: v.dot2(v.tuple_get(totals, j), v.tuple_get(w, j), x))
     every = v.unroll_map(
@@ -161,10 +224,4 @@ def int16_dot(v: InstructionSet, tokens: int, tiles: int) -> Any:
             v.tuple_get(totals, t), w, v.bitcast(i16, v.load_splat(i32, x + t * stride))
         ),
     )
-
-    def run(totals, pairs, w, stride, x, x_stride):
-        for i in range(pairs):
-            totals = every(totals, rows(w + 4 * lanes * i, stride), x + 4 * i, x_stride)
-        return totals
-
-    return v.jitable(run)
+    return rows, every

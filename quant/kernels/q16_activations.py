@@ -1,8 +1,10 @@
 """Activations as 16-bit integers, for products whose weights become such, too: Q16 records, one per token.
 
-A record has for every GROUP values, the last of which may be fewer, their integers, int16, then their scale, float32:
-LINE bytes. As a vector the integers of a group are LENGTH long at most, as are those of weights: so no sum of
-their products leaves 32 bits (Cauchy-Schwarz).
+A record has for every GROUP values, the last of which may be fewer, their integers, int16, of every four the second and
+the fourth, then the first and the third; their scale, float32; minus the sum of the products of every first and second,
+third and fourth, int32, which products of sums contain too much (see `matmul_int16`): LINE bytes. As a vector the
+integers of a group are LENGTH long at most, as are those of weights: so no sum of their products leaves 32 bits
+(Cauchy-Schwarz).
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GROUP, BLOCK = 384, 32  # values that share a scale; their number is a multiple of BLOCK
-LINE = 2 * GROUP + 4
-WIDEST = 32767
+LINE = 2 * GROUP + 8
+WIDEST = 16383  # the sum of two has 16 bits
 LENGTH = 46330  # rounding adds 10 at most, and the square of that is less than 2^31
 LEAST = 1e-30  # what is nowhere greater is taken for zeros
 
 
 def q16_bytes(k: int) -> int:
     """Bytes of the record of one row of `k` values: an odd number of cache lines keeps rows off the same cache sets."""
-    return ((2 * k + 4 * ((k + GROUP - 1) // GROUP) + 63) // 64 | 1) * 64
+    return ((2 * k + 8 * ((k + GROUP - 1) // GROUP) + 63) // 64 | 1) * 64
 
 
 def q16_scales(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -55,8 +57,13 @@ def quantize_q16(v: InstructionSet) -> Any:
 
     NaN and infinity reach the group's scale.
     """
-    f32x32, i32x32, i16x32, float32 = v.Vec("f32", BLOCK), v.Vec("i32", BLOCK), v.Vec("i16", BLOCK), v.float32
-    record_bytes = v.jitable(q16_bytes)
+    f32x32, i32x32, i16x32, i64x8 = (
+        v.Vec("f32", BLOCK),
+        v.Vec("i32", BLOCK),
+        v.Vec("i16", BLOCK),
+        v.Vec("i64", BLOCK // 4),
+    )
+    i32x16, float32, int32, record_bytes = v.Vec("i32", BLOCK // 2), v.float32, v.int32, v.jitable(q16_bytes)
 
     @v.jitable
     def scale_of(p, n, most):
@@ -73,11 +80,17 @@ def quantize_q16(v: InstructionSet) -> Any:
             sizes = v.maximum(sizes, v.bitcast(i32x32, v.load(f32x32, p + 4 * i)) & 0x7FFFFFFF)
         most = v.as_f32(v.reduce_max(sizes))
         scale = most if most <= LEAST else scale_of(p, n, most)
-        inverse = v.splat(f32x32, float32(0) if most <= LEAST else float32(1) / scale)
+        inverse, twice = v.splat(f32x32, float32(0) if most <= LEAST else float32(1) / scale), v.zero(i32x16)
         for i in range(0, n, BLOCK):
             rounded = v.load(f32x32, p + 4 * i) * inverse + ROUNDER
-            v.store(q + 2 * i, v.truncate(i16x32, v.bitcast(i32x32, rounded)))
+            four = v.bitcast(i64x8, v.truncate(i16x32, v.bitcast(i32x32, rounded)))
+            second = (four >> 16) & 0xFFFF | (four >> 48) << 16
+            first = four & 0xFFFF | (four >> 16) & 0xFFFF0000
+            v.store(q + 2 * i, second | first << 32)
+            both = v.bitcast(i16x32, second | first << 32)
+            twice = v.dot2(twice, both, v.bitcast(i16x32, first | second << 32))
         v.store(q + 2 * n, scale)
+        v.store(q + 2 * n + 4, int32(-(v.reduce_add(twice) >> 1)))
 
     @v.jitable
     def quantize_token(t, x, out, k):

@@ -38,6 +38,7 @@ class InstructionSet(Protocol):
     FLOAT_TILES: int  # tiles of rows that share each float32 activation loaded
     FEW_TOKENS: FewTokens  # up to so many tokens, rows are read one by one, as for a single token
     FLIP_SIGNED: bool  # whether `dot4_signed` and `tokens_dot` want signed weights with 128 added
+    SUMS: bool  # whether products of int16 go by `sums_dot`
     PAIRS: bool  # whether products of 6 bits start from sums of pairs, by `pairs_dot`
     PAIR_TOKENS: int  # batches of so many tokens keep tiles in pairs of rows, for `paired_dot`; 0: none does
     REGISTER_TOKENS: int  # up to so many, interleaved weights are unpacked into registers for each TOKENS
