@@ -25,7 +25,6 @@ from ..quant.user_folders import ensure_home
 from ..text import escaped, shown
 from . import numpy_loader
 from .config.parser import group_with_settings, with_settings
-from .config.variables import misspelt
 from .help_format import format_help, summary
 from .model_argument import with_models
 from .option_groups import flattened, parameter
@@ -156,8 +155,6 @@ def main(arguments: list[str] | None = None) -> int:
     mapped.listeners[:] = [mapped_file_error.install_for_reading]
     terminal.begin()
     try:
-        for name, near in misspelt():
-            terminal.note(f"{name} has no effect: did you mean {near}?")
         code = _invoke(arguments)
         terminal.flush()
         return code

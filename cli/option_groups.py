@@ -31,10 +31,10 @@ class Field(NamedTuple):
 
 
 def parameter(spelling: str, help: str, **how: Any) -> Any:
-    """What annotates the type of an option; `spelling` and `how` as those of `option`."""
+    """What annotates the type of an option; `spelling` and `how` as those of `option`. Choices take either case."""
     words = spelling.split(" ")
     names = [word for word in words if word.startswith("-")]
-    return typer.Option(*names, metavar=" ".join(words[len(names) :]) or None, help=help, **how)
+    return typer.Option(*names, metavar=" ".join(words[len(names) :]) or None, help=help, case_sensitive=False, **how)
 
 
 def positional(metavar: str, help: str, **how: Any) -> Any:

@@ -180,6 +180,15 @@ def test_sums_stay_within_32_bits(isa: str) -> None:
     assert (LENGTH + np.sqrt(GROUP) / 2) ** 2 < 1 << 31
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_sums_of_a_weight_and_an_activation_stay_within_16_bits(isa: str) -> None:
+    """The greatest integers, each weight beside each activation of four, with equal and with opposite signs."""
+    weights, x = np.zeros((MOST_LANES, GROUP), np.float32), np.zeros((8, GROUP), np.float32)
+    weights[:4, :4], x[:4, :4], x[4:, :4] = np.eye(4), np.eye(4), -np.eye(4)
+    y = multiply(packed(BY_NAME["F32"], weights, GROUP, isa), MOST_LANES, records(x, isa), GROUP, isa)
+    np.testing.assert_allclose(y, x @ weights.T, rtol=1e-5)
+
+
 @pytest.mark.parametrize("size", [1e-36, 1e-25, 1e30])
 def test_size_of_weights_does_not_matter(size: float) -> None:
     """Only weights that are nearly nothing are taken for zeros."""

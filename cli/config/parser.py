@@ -12,6 +12,7 @@ from ..option_groups import SETTLED, is_setting
 from ..ui import terminal
 from .setting import Setting
 from .sources import Sources
+from .variables import misspelt
 
 PRESET = "preset"  # the option that names one
 
@@ -36,7 +37,15 @@ def with_settings(command: Any, call: Callable[..., Any]) -> Any:
             parameter.consume_value = partial(_consume, typed, parameter.name, setting, sources, call)
         elif parameter.name == PRESET:
             parameter.consume_value = partial(_check_preset, parameter.consume_value, named, sources)
+    command.parse_args = partial(_parse, command.parse_args, named)
     return command
+
+
+def _parse(parse: Callable[..., Any], named: Mapping[str, Setting], ctx: Any, arguments: list[str]) -> Any:
+    """What the parser makes of the arguments; a note tells of variables that are misspelt."""
+    for name, near in () if ctx.resilient_parsing else misspelt(named.values()):
+        terminal.note(f"{name} has no effect: did you mean {near}?")
+    return parse(ctx, arguments)
 
 
 def _consume(

@@ -12,6 +12,7 @@ from ...errors import UsageError
 from ...quant.user_folders import expanded
 from ...text import shown
 
+PREFIX = "LLMLOCAL_"  # of variables of the environment
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
@@ -48,7 +49,7 @@ class Setting(NamedTuple):
     @property
     def variable(self) -> str:
         """Its variable of the environment."""
-        return f"LLMLOCAL_{self.name.upper().replace('-', '_')}"
+        return f"{PREFIX}{self.name.upper().replace('-', '_')}"
 
     @property
     def words(self) -> str:
@@ -76,6 +77,8 @@ class Setting(NamedTuple):
     def _of_text(self, text: str) -> Any:
         if self.kind is bool:
             return True if text.lower() in YES else False if text.lower() in NO else text
+        if issubclass(self.kind, StrEnum):
+            return text.lower()  # as options, which take either case
         try:
             return self.kind(text) if self.kind in (int, float) else text
         except ValueError:

@@ -17,7 +17,6 @@ StoredType = Annotated[
         "--type",
         "Type of the weight matrices; auto keeps BF16, Q8_0 and blocks of quantized folders, and uses F16 "
         "for the rest.",
-        case_sensitive=False,
     ),
 ]
 Adapters = Annotated[

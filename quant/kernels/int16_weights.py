@@ -60,7 +60,7 @@ def _build(v: InstructionSet, fmt: type[Format]) -> Any:
 
 
 def set_for_int16(v: InstructionSet) -> InstructionSet:
-    """The set that these products are built with: `v`, or its module for tiles unless it has several tiles itself."""
+    """The set that these products are built with: `v`, or its module for tiles where it multiplies one at a time."""
     return set_for_tiles(v) if v.SUMS or v.FLOAT_TILES == 1 else v
 
 

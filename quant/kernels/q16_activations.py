@@ -80,17 +80,17 @@ def quantize_q16(v: InstructionSet) -> Any:
             sizes = v.maximum(sizes, v.bitcast(i32x32, v.load(f32x32, p + 4 * i)) & 0x7FFFFFFF)
         most = v.as_f32(v.reduce_max(sizes))
         scale = most if most <= LEAST else scale_of(p, n, most)
-        inverse, twice = v.splat(f32x32, float32(0) if most <= LEAST else float32(1) / scale), v.zero(i32x16)
+        inverse = v.splat(f32x32, float32(0) if most <= LEAST else float32(1) / scale)
+        neighbours = v.zero(i32x16)
         for i in range(0, n, BLOCK):
             rounded = v.load(f32x32, p + 4 * i) * inverse + ROUNDER
             four = v.bitcast(i64x8, v.truncate(i16x32, v.bitcast(i32x32, rounded)))
             second = (four >> 16) & 0xFFFF | (four >> 48) << 16
             first = four & 0xFFFF | (four >> 16) & 0xFFFF0000
             v.store(q + 2 * i, second | first << 32)
-            both = v.bitcast(i16x32, second | first << 32)
-            twice = v.dot2(twice, both, v.bitcast(i16x32, first | second << 32))
+            neighbours = v.dot2(neighbours, v.bitcast(i16x32, second), v.bitcast(i16x32, first))
         v.store(q + 2 * n, scale)
-        v.store(q + 2 * n + 4, int32(-(v.reduce_add(twice) >> 1)))
+        v.store(q + 2 * n + 4, int32(-v.reduce_add(neighbours)))
 
     @v.jitable
     def quantize_token(t, x, out, k):
